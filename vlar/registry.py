@@ -12,6 +12,7 @@ the part that they are settings of::
     [adapter.tower-small]            # kind and name of the preset
     of = "tower"                     # the part, or another preset
     settings = { width = 64 }        # the rest goes to ``preset`` of the part
+    summary = "..."                  # one line for lists, without which they have that of the part
 """
 
 from __future__ import annotations
@@ -189,6 +190,18 @@ def source_file(kind: str, name: str) -> Path | None:
     if isinstance(place, Preset):
         return place.file
     return dict(_modules(_known_kind(kind).package))[place] if place else None
+
+
+def preset(kind: str, name: str) -> Preset | None:
+    """The preset that a name stands for; None for a part that is a class or a function.
+
+    Raises:
+        UnknownNameError: no such kind or part.
+    """
+    if name not in names(kind):
+        raise unknown_name(kind, name, names(kind))
+    place = _place(kind, name)
+    return place if isinstance(place, Preset) else None
 
 
 def reference(kind: str, name: str) -> str | None:

@@ -224,17 +224,18 @@ class Adapter(Wrapper):
     def preset(cls, made: registry.Preset) -> type[Adapter]:
         """Copy of this adapter with other defaults, under a name of its own.
 
-        Its table may hold ``settings``, and ``recipe`` or ``learner`` in place of those of this
-        one. Settings that a user gives come before those of the preset.
+        Its table may hold ``settings``, and ``recipe``, ``learner``, ``status`` or ``summary`` in
+        place of those of this one. Settings that a user gives come before those of the preset.
 
         Raises:
             UsageError: the table holds something else.
         """
-        strange = sorted(made.values.keys() - {"settings", "recipe", "learner"})
+        known = {"settings", "recipe", "learner", "status", "summary"}
+        strange = sorted(made.values.keys() - known)
         if strange:
             raise UsageError(
                 f"{made.file}: preset {made.name!r} has the key {strange[0]!r}; a preset of an "
-                "adapter has of, settings, recipe and learner"
+                "adapter has of, settings, recipe, learner, status and summary"
             )
         given: JsonDict = {**cls.preset_settings, **made.values.get("settings", {})}
 
@@ -253,7 +254,7 @@ class Adapter(Wrapper):
             "recipe": made.values.get("recipe") or cls.recipe or made.of,
             "learner": made.values.get("learner") or cls.learner,
             "__module__": cls.__module__,
-            "__doc__": cls.__doc__,
+            "__doc__": made.values.get("summary") or cls.__doc__,
         }
         own = type(f"{cls.__name__} {made.name}", (cls,), facts)
         return own

@@ -57,11 +57,19 @@ class SkeletonPeople:
     n_seen: int
 
 
-def people_of(clip: Clip, rows: int) -> SkeletonPeople | None:
+def people_of(
+    clip: Clip, rows: int, *, into: str | None = None, most: int = _MOST_PEOPLE
+) -> SkeletonPeople | None:
     """The people of a clip at ``rows`` even times; None where nobody is seen.
 
     Frames before the first and after the last joint that is seen are left out, and so are people
     who are never seen: padding changes nothing.
+
+    Args:
+        clip: Joints over time.
+        rows: T.
+        into: Layout of the joints; None is ``BODY`` or ``HAND``.
+        most: Largest number of people.
 
     Raises:
         UsageError: the clip is not of joints, or its layout or unit is unknown.
@@ -77,11 +85,11 @@ def people_of(clip: Clip, rows: int) -> SkeletonPeople | None:
     times_s = np.asarray(clip.times_s, np.float64)[span]
     points, confidence, times_s = _even(points, confidence, times_s, rows)
     kind = layout(name).body
-    target = BODY if kind == "body" else HAND
+    target = into or (BODY if kind == "body" else HAND)
     mapped = joint_map(name, target)
     sure = np.einsum("wv,tmv->tmw", mapped.weights, confidence) * mapped.covered
     points = np.asarray(remap(points, name, target), np.float64)
-    chosen = _busiest(points)[:_MOST_PEOPLE]
+    chosen = _busiest(points)[:most]
     rows_of = [_filled(points[:, m], sure[:, m], times_s, target) for m in chosen]
     filled, visible, there = (np.stack(part) for part in zip(*rows_of, strict=True))
     return SkeletonPeople(filled, visible, there, times_s, kind, unit == "m", len(frames))

@@ -148,6 +148,9 @@ def _declared(kind: str, name: str) -> tuple[str, bool]:
 
     from vlar import registry
 
+    if preset := registry.preset(kind, name):
+        summary, alone = _declared(kind, preset.of)
+        return preset.values.get("summary") or summary, alone
     file = registry.source_file(kind, name)
     if file is None or file.suffix != ".py":
         part = registry.get(kind, name)

@@ -1,0 +1,70 @@
+"""The plain base of the graph towers: a topology for each channel, and frames at several scales.
+
+CTR-GC (Chen et al., ICCV 2021): ``y = sum_k x W_k (A_k + alpha Q_k)``, where ``Q_k`` comes from
+``tanh`` of the differences of joints, for each channel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+
+from vlar.methods.skeleton_towers.graphs import partition_of
+from vlar.methods.skeleton_towers.network import Given, Space, Time, hidden, mean_over
+
+_REDUCTION, _LEAST = 8, 8
+_SUBSETS = 3
+
+
+class ChannelTopology(Space):
+    """Three learned graphs, each refined for every channel by differences between joints."""
+
+    def __init__(self, inputs: int, outputs: int, given: Given) -> None:
+        super().__init__(inputs, outputs, given)
+        small = max(_LEAST, inputs // _REDUCTION)
+        self.graph = nn.Parameter(partition_of(given))
+        self.alpha = nn.Parameter(torch.zeros(1))
+        self.value = nn.Conv2d(inputs, _SUBSETS * outputs, 1)
+        self.ends = nn.Conv1d(inputs, 2 * _SUBSETS * small, 1)
+        self.expand = nn.Conv2d(_SUBSETS * small, _SUBSETS * outputs, 1, groups=_SUBSETS)
+
+    def topology(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """(R, 3, C', V, V): how much of each joint (rows) every joint (columns) takes."""
+        one, two = self.ends(mean_over(x, seen, (-2,))).chunk(2, dim=1)
+        refined = self.expand(torch.tanh(one[..., :, None] - two[..., None, :]))
+        refined = refined.view(len(x), _SUBSETS, self.outputs, *refined.shape[2:])
+        return self.alpha * refined + self.graph[:, None]
+
+    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """(R, C, T, V) to (R, C', T, V)."""
+        values = hidden(self.value(x), seen).view(len(x), _SUBSETS, -1, *x.shape[2:])
+        return (values @ self.topology(x, seen)).sum(dim=1)
+
+
+class Scales(Time):
+    """Convolutions over five frames, near and dilated, a maximum over three, and the frame itself.
+
+    Each has a quarter of the channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, given: Given) -> None:
+        super().__init__(inputs, outputs, stride, given)
+        quarter = outputs // 4
+        self.enter = nn.Sequential(
+            nn.Conv2d(inputs, 3 * quarter, 1), nn.BatchNorm2d(3 * quarter), nn.ReLU()
+        )
+        self.kernels = nn.ModuleList(
+            nn.Conv2d(quarter, quarter, (5, 1), (stride, 1), (2 * wide, 0), (wide, 1))
+            for wide in (1, 2)
+        )
+        self.plain = nn.Conv2d(inputs, outputs - 3 * quarter, 1, stride=(stride, 1))
+        self.norm = nn.BatchNorm2d(outputs)
+        self.quarter = quarter
+
+    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """(R, C, T, V) to (R, C', T', V)."""
+        near, far, most = hidden(self.enter(x), seen).split(self.quarter, dim=1)
+        rows = [kernel(part) for kernel, part in zip(self.kernels, (near, far), strict=True)]
+        most = F.max_pool2d(most, (3, 1), (self.stride, 1), (1, 0))
+        return self.norm(torch.cat([*rows, most, self.plain(x)], dim=1))

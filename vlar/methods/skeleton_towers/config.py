@@ -1,0 +1,152 @@
+"""Settings of a skeleton tower, and the tables of what a family of blocks brings.
+
+A table has the name that a setting takes and ``FILE:CLASS`` in this folder. A new family is one
+file, one line here and one table of ``presets.toml``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from vlar.adapters.settings import Settings, bad_setting, setting
+from vlar.errors import ModelError
+from vlar.media.skeleton.layouts import layout, parts
+
+#: What mixes the joints of a block (``network.Space``).
+SPACES = {
+    "channel": "channel:ChannelTopology",
+}
+#: What mixes the frames of a block (``network.Time``).
+TIMES = {
+    "scales": "channel:Scales",
+}
+#: Whole networks from streams to a vector (``network.Body``).
+BODIES = {
+    "graph": "network:GraphBody",
+}
+STREAMS = ("joint", "bone", "motion", "bone_motion", "skip")
+FUSIONS = ("early", "late", "parts")
+NORMALISE = ("root", "turn", "scale", "hull")
+HEADS = ("whole", "parts")
+AUX = ("prototypes", "mmd", "diversity")
+_MOST_WIDTH = 1024
+
+
+@dataclass(frozen=True)
+class TowerConfig(Settings):
+    """Settings of a skeleton tower; the defaults are those of the plain channel topology.
+
+    Attributes:
+        layout: The joints it reads; recordings of another layout are mapped to it (``remap``).
+        people: M, the people it reads of a clip, those who move most.
+        frames: T; the rows of the encoder are interpolated to it.
+        streams: What is read of the joints; ``skip`` is the bone to the grandparent.
+        fuse: ``early`` reads all streams at once; ``late`` trains a network for each of them, and
+            adds up; ``parts`` trains one for the whole body, the hands and the legs each.
+        normalise: ``root`` moves the first person's root to the origin, ``turn`` turns that person
+            to the camera, ``scale`` divides by the trunk, ``hull`` moves the origin into the hull
+            of all joints by learned weights (CHASE).
+        body: Name in ``BODIES``.
+        space: Name in ``SPACES``, for the body ``graph``.
+        time: Name in ``TIMES``, for the body ``graph``.
+        widths: Channels of each block.
+        halved: Blocks, counted from 1, that halve the frames.
+        slim: Factor on all widths.
+        heads: ``whole`` alone, or also ``parts``: five heads drawn to texts while it trains (GAP).
+        aux: Further losses by name.
+        weights: Factor of each of ``aux``.
+        centres: Joints that the levels of a hierarchy start from; more than one are members of
+            ``late`` fusion, next to the streams.
+        virtual: Learned joints that the space ``hyper`` appends inside of a block.
+        neighbours: Joints of a hyper-edge, or of an edge convolution.
+        ratio: Width of the hidden layer of an attention block, in widths of the block.
+        rotate: Angle in radians up to which training turns the bodies about each axis.
+        shift: Length of the trunk up to which training moves the scene; for ``hull``.
+        dropout: Share of the pooled features that training drops.
+        labels: The labels it was trained for; their texts may have moved.
+    """
+
+    layout: str = "ntu25"
+    people: int = setting(2, at_least=1, at_most=8)
+    frames: int = setting(64, at_least=8, at_most=512)
+    streams: tuple[str, ...] = ("joint", "bone", "motion")
+    fuse: str = setting("early", choices=FUSIONS)
+    normalise: tuple[str, ...] = ("root", "scale")
+    body: str = setting("graph", choices=tuple(BODIES))
+    space: str = setting("channel", choices=tuple(SPACES))
+    time: str = setting("scales", choices=tuple(TIMES))
+    widths: tuple[int, ...] = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
+    halved: tuple[int, ...] = (5, 8)
+    slim: float = setting(1.0, above=0, at_most=4)
+    heads: tuple[str, ...] = ("whole",)
+    aux: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    centres: tuple[str, ...] = ()
+    virtual: int = setting(3, at_least=0, at_most=64)
+    neighbours: int = setting(9, at_least=1, at_most=64)
+    ratio: float = setting(4.0, above=0, at_most=16)
+    rotate: float = setting(0.3, at_least=0, at_most=3.2)
+    shift: float = setting(0.0, at_least=0, at_most=100)
+    dropout: float = setting(0.1, at_least=0, below=1)
+    labels: tuple[str, ...] = ()
+
+    what: ClassVar[str] = "skeleton tower setting"
+
+    def check(self) -> None:
+        """Refuse names that do not exist and values that do not go together."""
+        for name, known in (
+            ("streams", STREAMS), ("normalise", NORMALISE), ("heads", HEADS), ("aux", AUX)
+        ):  # fmt: skip
+            given = getattr(self, name)
+            if strange := [value for value in given if value not in known]:
+                wanted = f"some of {', '.join(known)}"
+                raise bad_setting(self.what, name, strange[0], wanted)
+        if not self.streams:
+            raise bad_setting(self.what, "streams", self.streams, f"some of {', '.join(STREAMS)}")
+        if not self.widths or not all(1 <= width <= _MOST_WIDTH for width in self.widths):
+            wanted = f"widths from 1 to {_MOST_WIDTH}"
+            raise bad_setting(self.what, "widths", self.widths, wanted)
+        if len(self.weights) != len(self.aux):
+            wanted = f"one number for each of aux ({len(self.aux)})"
+            raise bad_setting(self.what, "weights", self.weights, wanted)
+        for centre in self.centres:
+            if centre not in layout(self.layout).joints:
+                joints = ", ".join(layout(self.layout).joints)
+                raise bad_setting(self.what, "centres", centre, f"joints of the layout: {joints}")
+        if self.needs_body and layout(self.layout).body != "body":
+            raise ModelError(
+                f"{self.what} layout is {self.layout!r}, a hand, and this tower reads "
+                "the parts of a body; use a layout of bodies, such as ntu25, and convert "
+                "recordings with vlar.media.skeleton.layouts.remap"
+            )
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether it reads parts that a hand lacks."""
+        return "parts" in (*self.heads, self.fuse)
+
+    @property
+    def joints(self) -> int:
+        """V, joints of the layout."""
+        return len(layout(self.layout).joints)
+
+    def slimmed(self, width: int) -> int:
+        """A width by ``slim``, a multiple of 8 where it changes."""
+        return width if self.slim == 1 else max(8, round(width * self.slim / 8) * 8)
+
+
+def part_joints(name: str) -> dict[str, list[int]]:
+    """The joints of head, hand, hip and foot in a layout, as GAP divides a body."""
+    of = {part: rows.tolist() for part, rows in parts(name).items()}
+    return {
+        "head": of["head"], "hand": sorted([*of["arms"], *of["hands"]]), "hip": of["torso"],
+        "foot": sorted([*of["legs"], *of["feet"]]),
+    }  # fmt: skip
+
+
+def loaded(table: dict[str, str], name: str) -> Any:
+    """The class of a name in a table."""
+    file, _, part = table[name].partition(":")
+    return getattr(importlib.import_module(f"{__package__}.{file}"), part)

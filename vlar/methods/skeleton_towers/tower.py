@@ -1,0 +1,147 @@
+"""``skeleton-tower``: joints of several people behind the encoder contract, by a published network.
+
+Its presets (``presets.toml``) are the towers of the papers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+
+from vlar.adapters.towers import ResidualTower
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
+from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.sentence_tower import sentence_vectors, text_tower
+from vlar.language.motion.clauses import PARTS, part_clauses
+from vlar.language.motion.verb_table import VerbTable
+from vlar.methods.body_parts.adapter import part_contrastive
+from vlar.methods.skeleton_towers.config import TowerConfig
+from vlar.methods.skeleton_towers.joints import Joints
+from vlar.methods.skeleton_towers.network import PART_WIDTH, Reading, TowerNetwork
+from vlar.registry import register
+from vlar.training.hyperparameters import Hyperparameters
+from vlar.types import Float32
+
+_PART_SHARE = 0.8  # of the mean of the part losses (GAP)
+
+
+@register("adapter", "skeleton-tower", status="in the spirit")
+class SkeletonTower(ResidualTower):
+    """A network on all joints of several people, whose answer is added to the encoder's vector.
+
+    The default is a graph network with a topology for each channel (CTR-GCN, Chen et al. 2021).
+    Recordings of any layout are mapped to the tower's. Until it is trained the vectors are the
+    encoder's own, and labels without examples are answered by them.
+
+    Attributes:
+        network: The differentiable whole.
+        config: The settings.
+    """
+
+    method, config_type = "skeleton-tower", TowerConfig
+    needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text", "bodies")
+    contract_base: ClassVar[str | None] = None
+    network: TowerNetwork
+    config: TowerConfig
+
+    @classmethod
+    def beside(cls, encoder: Encoder, config: Any) -> Joints:
+        """The encoder with the joints of M people."""
+        return Joints(encoder, config.layout, config.people, config.normalise)
+
+    @classmethod
+    def chosen_blocks(cls, encoder: Encoder, config: Any) -> list[tuple[int, FrameBlock]]:
+        """None: joints are read as they are."""
+        return []
+
+    def build(self) -> TowerNetwork:
+        """The network at its start."""
+        return TowerNetwork(self.config, self.dim)
+
+    def fit_inputs(self, features: Float32) -> None:
+        """Nothing is read beforehand."""
+
+    def small(self, features: Float32) -> Float32:
+        """(N, T, F) to the joints (N, T, M V 4)."""
+        return np.ascontiguousarray(features[..., self.encoder.frame_dim :])
+
+    def training_step(self, batch: TrainingBatch, classes: Tensor) -> TrainingOutput:
+        """Scaled cosines, the loss of the task over all members, and the further losses.
+
+        Args:
+            batch: Inputs (N, T, K + D) of ``training_inputs``, or frame features (N, T, F).
+            classes: From ``training_classes``.
+        """
+        small, pooled = self.split_inputs(batch.inputs)
+        reading = self.network.read(small)
+        words = self.network.concepts(classes)
+        own = pooled[:, 0]
+        vectors = F.normalize(own + reading.residuals.mean(dim=0), dim=-1)
+        logits = self.logit_scale * vectors @ words.T
+        # Members of a late fusion learn apart: each has the loss of the task.
+        each = F.normalize(own + reading.residuals, dim=-1) @ words.T
+        task = torch.stack([batch.loss(self.logit_scale * one) for one in each]).mean()
+        losses = {"task": task, **self.further(reading, batch, logits)}
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return TrainingOutput(logits, losses, classes=words, vectors=vectors)
+
+    def training_classes(self, labels: Sequence[str]) -> Any:
+        """As every tower; also the texts of the parts of the body, for the heads of parts."""
+        if "parts" in self.config.heads:
+            self._part_texts = part_texts(labels)
+        return super().training_classes(labels)
+
+    def further(self, reading: Reading, batch: TrainingBatch, logits: Tensor) -> dict[str, Tensor]:
+        """Losses of the settings ``heads`` and ``aux`` by name, of the labelled clips."""
+        found: dict[str, Tensor] = {}
+        y = batch.labelled(batch.targets).argmax(dim=1)
+        if "parts" in self.config.heads and len(y) > 1 and reading.found[0].last is not None:
+            visual = self.network.parts(reading.found[0], len(batch.inputs))
+            visual = torch.stack([batch.labelled(part) for part in visual])
+            scale = self.network.parts.scale.exp().clamp(max=100)
+            each = part_contrastive(visual, self._part_texts[:, y], y, scale)
+            found["parts"] = _PART_SHARE * each.mean()
+        return found
+
+
+def part_texts(labels: Sequence[str]) -> Tensor:
+    """(5, C, PART_WIDTH) of each label and of the label with the clause of each part of a body.
+
+    Texts are those of the sentence tower; the rest of the width is 0, which changes no cosine.
+    """
+    verbs = VerbTable.packaged(text_tower())
+    clauses = [part_clauses(verbs.lookup(label)) for label in labels]
+    rows = [list(labels)]
+    for part in PARTS:
+        told = zip(labels, clauses, strict=True)
+        rows.append([f"{label}, {of[part]}" if part in of else label for label, of in told])
+    found = sentence_vectors([text for row in rows for text in row])
+    padded = np.pad(found, ((0, 0), (0, PART_WIDTH - found.shape[1])))
+    return torch.from_numpy(padded).view(len(rows), len(labels), PART_WIDTH)
+
+
+@register("recipe", "skeleton-tower")
+def skeleton_tower() -> dict[str, Hyperparameters]:
+    """``adapt`` for a CPU: a quarter of the widths and half of the frames; ``published`` for more.
+
+    ``published`` has the widths of the papers, and the length of the training of CTR-GCN.
+    """
+    few = Hyperparameters(
+        epochs=40,
+        batch=16,
+        learning_rate=4e-3,
+        warmup_epochs=4,
+        weight_decay=0.05,
+        label_smoothing=0.1,
+        average="ema",
+        ema_decay=0.97,
+        time_jitter=0.2,
+        settings={"slim": 0.25, "frames": 32},
+    )
+    long = few.replaced(epochs=65, batch=64, warmup_epochs=5, settings={})
+    return {"adapt": few, "published": long}
