@@ -129,6 +129,7 @@ KINDS: dict[str, Kind] = {
             "evaluation.corruptions.base:Corruption",
             "corruptions",
         ),
+        _kind("attack", "evaluation.attacks", "evaluation.attacks.base:Attack", "robustness"),
     )
 }
 

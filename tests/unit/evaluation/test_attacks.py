@@ -1,0 +1,132 @@
+"""Motion of joints, gradients through it, and measures, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.refusals import refused
+from vlar.errors import UsageError
+from vlar.evaluation.attacks.base import Surrogate, attack
+from vlar.evaluation.attacks.gradient import fit_ar, motion_gradient
+from vlar.evaluation.attacks.measures import (
+    acceleration,
+    bone_drift,
+    fooling_rate,
+    right_to_wrong,
+)
+from vlar.evaluation.attacks.posterior import applied, learned_moments
+
+
+def series(frames: int, weights: list[float], constant: float, starts: np.ndarray) -> np.ndarray:
+    rows = list(starts)
+    while len(rows) < frames:
+        lags = [w * rows[-lag] for lag, w in enumerate(weights, start=1)]
+        rows.append(sum(lags) + constant)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(
+    ("weights", "constant"), [([0.6, -0.3], 0.2), ([1.2, -0.5], -1.0), ([0.7], 0.4)]
+)
+@pytest.mark.parametrize("frames", [12, 60])
+def test_an_exact_autoregression_is_recovered(weights: list[float], constant: float, frames: int):
+    order = len(weights)
+    starts = np.random.default_rng(0).normal(size=(order, 4))
+    found = fit_ar(series(frames, weights, constant, starts), order)
+    assert found.shape == (order + 1, frames, 4)
+    wanted = np.array([*weights, constant])[:, None, None]
+    np.testing.assert_allclose(found, np.broadcast_to(wanted, found.shape), atol=1e-6)
+
+
+def test_coefficients_follow_the_time_and_leave_out_what_is_not_seen():
+    noise = np.random.default_rng(1).normal(size=(400, 1))
+    slow = np.linspace(-0.8, 0.8, 400)
+    x = np.zeros((400, 1))
+    for t in range(1, 400):
+        x[t] = slow[t] * x[t - 1] + noise[t]
+    found = fit_ar(x, 1)[0, :, 0]
+    assert found[100] < -0.1 < 0.1 < found[300]
+    lost = np.concatenate([x, np.full_like(x, 3.0)], axis=1)
+    lost[50:55, 0] = np.nan
+    again = fit_ar(lost, 1)
+    assert np.isfinite(again).all()
+    np.testing.assert_allclose(again[0, :, 0], found, atol=0.1)
+    np.testing.assert_allclose(again[:, :, 1], [[0.0] * 400, [3.0] * 400], atol=1e-6)
+
+
+def test_gradients_go_through_the_motion():
+    g = np.array([[1.0], [2.0], [3.0]])
+    ones = np.ones_like(g)
+    np.testing.assert_allclose(motion_gradient(g, 0.5 * ones[None])[:, 0], [2, 3.5, 3])
+    second = motion_gradient(g, np.stack([0.5 * ones, 0.25 * ones]))
+    np.testing.assert_allclose(second[:, 0], [3.5, 3.5, 3])
+    c, d = np.array([9.0, 0.2, -0.4]), np.array([9.0, 9.0, 0.7])
+    moved = motion_gradient(g, np.stack([c, d])[..., None])[:, 0]
+    np.testing.assert_allclose(moved, [1 + 0.2 * 2 + (0.7 - 0.4 * 0.2) * 3, 2 - 0.4 * 3, 3])
+    np.testing.assert_array_equal(g[:, 0], [1, 2, 3])
+
+
+@pytest.mark.parametrize("layout", ["kinect20", "sbu15"])
+def test_bones_keep_their_length_when_a_body_turns_and_moves(layout: str):
+    joints = {"kinect20": 20, "sbu15": 15}[layout]
+    before = np.random.default_rng(0).normal(size=(5, 2, joints, 3))
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    assert bone_drift(before, before @ turn + [1, -2, 3], layout) < 1e-6
+    for scale, drift in ((1.1, 0.1), (0.75, 0.25)):
+        assert bone_drift(before, scale * before, layout) == pytest.approx(drift, abs=1e-6)
+    before[0, 1, 3] = np.nan
+    assert bone_drift(before, 1.1 * before, layout) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_bones_of_other_joints_are_refused():
+    here = np.ones((4, 1, 19, 3))
+    refused(UsageError, r"\(4, 1, 19, 3\)", bone_drift, here, here, "kinect20")
+    refused(UsageError, "give two", bone_drift, here[:2], here, "kinect20")
+
+
+def test_rates_count_answers_and_right_answers():
+    before, after, truth = [0, 1, 2, 3], [0, 2, 1, 3], [0, 1, 0, 0]
+    assert fooling_rate(before, after) == 0.5
+    assert right_to_wrong(before, after, truth) == 0.5  # of clips 0 and 1
+    assert right_to_wrong([1], [0], [0]) == 0
+
+
+def test_steady_motion_has_no_acceleration():
+    time = np.arange(6.0)[:, None, None, None]
+    still = np.zeros((6, 1, 2, 3))
+    assert acceleration(still, still + 4 * time) < 1e-12
+    assert acceleration(still, still + time**2) == pytest.approx(2 * 3**0.5)
+    assert acceleration(still, np.full_like(still, np.nan)) == 0
+
+
+def test_heads_learn_what_the_surrogate_gets_wrong_and_are_unsure():
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, 3, generator=random)
+    y = logits.roll(1, dims=1).argmax(dim=1)  # the surrogate is always one label off
+    mean, deviation = learned_moments(logits, y, random)
+    answers = applied(mean, logits.expand(len(mean), -1, -1)).argmax(dim=2)
+    assert (answers == y).double().mean() > 0.6 > (logits.argmax(dim=1) == y).double().mean()
+    assert (deviation > 0).any()
+
+
+def test_attacks_cross_the_border_that_noise_of_equal_norm_does_not():
+    random = np.random.default_rng(0)
+    way = np.sign(random.normal(size=60))
+    y = np.arange(40) % 2
+    rows = random.normal(size=(40, 60))
+    rows += (0.02 * (2 * y - 1) - rows @ way / 60)[:, None] * way  # 0.02 from the border
+    x = torch.from_numpy(rows.reshape(40, 5, 12))
+    weights = torch.from_numpy(np.stack([-way, way], axis=1))
+    model = Surrogate(lambda clips: clips.flatten(1) @ weights, torch.from_numpy(y))
+
+    def fooled(moved: torch.Tensor) -> float:
+        return fooling_rate(model.logits(x).argmax(1), model.logits(moved).argmax(1))
+
+    for name in ("fgsm", "mi", "pgd", "motion", "posterior"):
+        found = attack(name, model, x, eps=0.05, steps=5, seed=0)
+        size = (found - x).flatten(1).norm(dim=1)[:, None, None] / 60**0.5
+        noise = size * torch.from_numpy(np.sign(random.normal(size=x.shape)))
+        assert fooled(found) > 0.9, name
+        assert fooled(x + noise) < 0.2, name
