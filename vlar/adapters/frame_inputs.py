@@ -6,13 +6,16 @@ training set differ most are found without labels, and only they are read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.encoders.base import Encoder, FrameBlock
+from vlar.media.skeleton.layouts import layout
 from vlar.pose.features import tracks_from_features
 from vlar.registry import unknown_name
 from vlar.types import Float32
@@ -24,6 +27,36 @@ _MOST_FRAMES = 1024  # that the directions are taken from
 _HIPS = [23, 24]
 _SEEN = 0.5
 _MOVING = ("motion", "direction", "pose")
+
+
+@dataclass(frozen=True)
+class JointInputs:
+    """Joints that a tower reads, as the first (M, V, 4) numbers of each frame of its inputs.
+
+    The four are x, y and z, and 1 where the joint is seen.
+
+    Attributes:
+        layout: Name of the layout of the V joints.
+        people: M.
+    """
+
+    layout: str
+    people: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(M, V, 4)."""
+        return self.people, len(layout(self.layout).joints), 4
+
+
+def joint_inputs(adapter: Any) -> JointInputs | None:
+    """The joints that a tower reads from a block ``joints`` of its own; None where it has none."""
+    source = getattr(adapter, "source", None)
+    blocks = getattr(source, "frame_blocks", ())
+    if not blocks or blocks[-1].kind != "joints" or not hasattr(source, "people"):
+        return None
+    found = JointInputs(str(getattr(source, "layout", "")), int(getattr(source, "people", 0)))
+    return found if math.prod(found.shape) == blocks[-1].width else None
 
 
 def block_width(block: FrameBlock) -> int:

@@ -9,10 +9,12 @@ from vlar.errors import UsageError
 from vlar.heads.fewshot.balanced import logit_adjust
 from vlar.methods.long_tail.objectives import (
     balanced_softmax,
+    body_mix,
     class_betas,
     effective_number,
     part_mix,
     remix_share,
+    upper_body,
 )
 
 
@@ -60,6 +62,31 @@ def test_the_much_rarer_label_takes_a_mixed_clip():
     assert (mixed[0, :16] == 0).all()
     assert (mixed[0, 16:] == 1).all()
     assert (inputs[1] == 1).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (4, 6, 2, 7, 4)])
+def test_a_mixed_body_is_the_upper_one_and_the_lower_one_bit_for_bit(shape: tuple[int, ...]):
+    joints = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    joints[0, ..., 0, 0] = torch.nan
+    before, partner = joints.clone(), torch.tensor([2, 3, 1, 1])
+    upper = torch.arange(shape[-2]) % 3 == 0
+    mixed = body_mix(joints, partner, upper)
+    for row, other in enumerate(partner.tolist()):
+        for joint, kept in enumerate(upper.tolist()):
+            wanted = joints[row if kept else other][..., joint, :]
+            assert mixed[row][..., joint, :].numpy().tobytes() == wanted.numpy().tobytes()
+    assert joints.numpy().tobytes() == before.numpy().tobytes()
+
+
+def test_upper_bodies_have_the_weights_of_the_paper():
+    assert upper_body("ntu25").mean() == 0.64
+    assert upper_body("kinect20_utd").mean() == 0.55
+    assert upper_body("sbu15").sum() == 8
+
+
+def test_a_body_of_other_joints_is_refused():
+    with pytest.raises(UsageError, match=r"upper is of shape \(3,\)"):
+        body_mix(torch.zeros(2, 4, 5, 3), torch.tensor([1, 0]), torch.ones(3).bool())
 
 
 def test_a_label_without_a_clip_is_named():

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
 from tests.unit.training.plain_trainings import METHODS, weights
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
+from vlar.encoders.base import FrameBlock
 from vlar.errors import UsageError
 from vlar.methods.label_tree.objective import coarse_logits
 from vlar.methods.long_tail.objectives import BalancedRepresentation
@@ -135,6 +137,31 @@ def test_a_mixed_clip_goes_to_the_rarer_label():
         torch.tensor([5.0, 0.0]).expand(9, 2), torch.tensor(takes)
     )
     assert mixed == pytest.approx(float(losses), abs=1e-6)
+
+
+@pytest.mark.parametrize("are_mixed", [True, False])
+def test_brl_mixes_bodies_of_a_method_that_reads_joints(are_mixed: bool):
+    part = BalancedRepresentation(mixed=1.0, bodies=are_mixed)
+    blocks = (FrameBlock("lite", 7, "signal"), FrameBlock("joints", 2 * 15 * 4, "joints"))
+    source = SimpleNamespace(frame_blocks=blocks, layout="sbu15", people=2)
+    context: Any = SimpleNamespace(
+        method=SimpleNamespace(source=source), clips_per_label=lambda name: [5.0, 4.0]
+    )
+    part.begin(context)
+    joints = torch.arange(9.0)[:, None, None].expand(9, 6, 2 * 15 * 4 + 3)  # and a vector of 3
+    y = torch.tensor([0] * 5 + [1] * 4)
+    mixed, own = part._joined(joints, torch.arange(9).roll(1), y)
+    assert mixed.shape == joints.shape
+    assert own.tolist() == pytest.approx([8 / 15 if are_mixed else 0.64] * 9)
+    bodies = mixed[..., :120].unflatten(-1, (2, 15, 4))
+    upper = bodies[:, :, :, [0, 1, 3, 8], :]
+    lower = bodies[:, :, :, [9, 10, 14], :]
+    if are_mixed:
+        assert (upper == joints[:, :, :1, None, None]).all()
+        assert (lower == joints.roll(1, 0)[:, :, :1, None, None]).all()
+        assert (mixed[..., 120:] == joints[..., 120:]).all()
+    else:
+        assert (upper[..., :1, :] == lower).all()
 
 
 @pytest.mark.parametrize("name", ["exchange", "soar"])

@@ -5,6 +5,7 @@ Letters: N clips, C labels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -15,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
+from vlar.adapters.frame_inputs import JointInputs, joint_inputs
 from vlar.adapters.settings import setting
 from vlar.errors import UsageError
+from vlar.media.skeleton.layouts import layout, parts, root
 from vlar.registry import register
 from vlar.training.objectives import Objective, Step, TrainingContext
 from vlar.types import Float64
@@ -100,9 +103,9 @@ def part_mix(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The beginning of each clip and the end of its partner, and what its own label weighs.
 
-    BRL joins the upper body of one person and the lower body of another. Features over time have no
-    bodies, so time is what is cut. Every pair has a weight of its own, and no mixed clip is mixed
-    again.
+    BRL joins the upper body of one person and the lower body of another (``body_mix``). Features
+    over time have no bodies, so time is what is cut. Every pair has a weight of its own, and no
+    mixed clip is mixed again.
 
     Args:
         inputs: (N, T, ...) clips.
@@ -117,12 +120,48 @@ def part_mix(
     """
     cut = round(share * inputs.shape[1])
     mixed = torch.cat([inputs[:, :cut], inputs[partner][:, cut:]], dim=1)
+    return mixed, inputs.new_tensor(_shares(partner, y, counts, share, ratio))
+
+
+def _shares(
+    partner: Tensor, y: Tensor, counts: Tensor | Sequence[float], share: float, ratio: float
+) -> list[float]:
+    """Weights of the own labels of N mixed clips."""
     number = torch.as_tensor(counts)[y].tolist()
-    weights = [
-        remix_share(number[a], number[b], share=share, ratio=ratio)
-        for a, b in enumerate(partner.tolist())
-    ]
-    return mixed, inputs.new_tensor(weights)
+    others = enumerate(partner.tolist())
+    return [remix_share(number[a], number[b], share=share, ratio=ratio) for a, b in others]
+
+
+def body_mix(joints: Tensor, partner: Tensor, upper: Tensor) -> Tensor:
+    """The upper body of each clip on the lower body of its partner, bit for bit.
+
+    Source: the part mixing of BRL. Every number of the joints stays; nothing changes in place.
+
+    Args:
+        joints: (N, ..., V, C).
+        partner: (N,) int64 the other clip of each.
+        upper: (V,) bool, True for joints that a clip keeps.
+
+    Raises:
+        UsageError: ``upper`` is of another number of joints.
+    """
+    kept = torch.as_tensor(upper, dtype=torch.bool, device=joints.device)
+    if joints.ndim < 3 or kept.shape != joints.shape[-2:-1]:
+        raise UsageError(
+            f"upper is of shape {tuple(kept.shape)} and the joints of {tuple(joints.shape)}; give "
+            "joints (N, ..., V, C) and V flags"
+        )
+    return torch.where(kept[:, None], joints, joints[partner])
+
+
+def upper_body(name: str) -> npt.NDArray[np.bool_]:
+    """(V,) the joints of a layout above the hips: 16 of 25 of ``ntu25``, 11 of 20 of a Kinect v1.
+
+    The root and the hips move with the legs.
+    """
+    lower = [*parts(name)["legs"], *parts(name)["feet"], root(name)]
+    lower += [at for at, joint in enumerate(layout(name).joints) if joint.endswith("_hip")]
+    return ~np.isin(np.arange(len(layout(name).joints)), lower)
 
 
 def _check_counts(counts: npt.ArrayLike, labels: int | None = None) -> Float64:
@@ -176,23 +215,28 @@ class BalancedRepresentation(Objective):
 
     Liu et al., "Balanced representation learning for long-tailed skeleton-based action
     recognition", 2023: rebalanced part mix, and the detached schedule with the action-aware loss.
-    Bodies are cut in two there; here it is the time of a clip. The cross-entropy takes the place of
-    the method's own loss.
+    A tower that reads joints of bodies gets the upper body of one clip on the lower body of
+    another; for other methods the time of a clip is cut. The cross-entropy takes the place of the
+    method's own loss.
 
     Attributes:
         mixed: Share of the clips that also come mixed, 0 to 1.
-        share: Part of the time that a mixed clip keeps, 0 to 1.
+        bodies: Whether bodies are mixed where the method reads joints; else time is cut.
+        share: Part of the time that a mixed clip keeps, 0 to 1; of a body it follows from the
+            joints.
         ratio: Numbers of clips further apart give the rarer label the whole mixed clip.
         detached: Share of the training after which labels are weighted, 0 to 1.
     """
 
     mixed: float = setting(0.0625, at_least=0, at_most=1)
+    bodies: bool = True
     share: float = setting(0.64, at_least=0, at_most=1)
     ratio: float = setting(3.0, at_least=1)
     detached: float = setting(0.8, at_least=0, at_most=1)
     name: ClassVar[str] = "brl"
     _counts: list[float] = field(default_factory=list[float], init=False, repr=False)
     _weights: list[float] = field(default_factory=list[float], init=False, repr=False)
+    _joints: JointInputs | None = field(default=None, init=False, repr=False)
 
     def begin(self, context: TrainingContext) -> None:
         """Count the clips of each label.
@@ -202,6 +246,8 @@ class BalancedRepresentation(Objective):
         """
         self._counts = context.clips_per_label(self.name)
         self._weights = [float(weight) for weight in effective_number(self._counts)]
+        found = joint_inputs(context.method) if self.bodies else None
+        self._joints = found if found and layout(found.layout).body == "body" else None
 
     def base_weight(self, progress: float) -> float:
         """0: the terms take the place of the method's own loss."""
@@ -229,9 +275,21 @@ class BalancedRepresentation(Objective):
         partner[chosen] = torch.from_numpy((chosen + away) % count)
         partner = partner.to(y.device)
         inputs = step.batch.labelled(step.batch.inputs)
-        mixed, own = part_mix(inputs, partner, y, self._counts, share=self.share, ratio=self.ratio)
+        mixed, own = self._joined(inputs, partner, y)
         rows = torch.from_numpy(chosen).to(y.device)
         logits, own = step.forward(mixed[rows]).logits, own[rows].to(y.device)
         first = F.cross_entropy(logits, y[rows], weight, reduction="none")
         second = F.cross_entropy(logits, y[partner[rows]], weight, reduction="none")
         return (own * first + (1 - own) * second).sum() / count
+
+    def _joined(self, inputs: Tensor, partner: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The mixed inputs (N, T, K) and the weights of their own labels (N,)."""
+        if self._joints is None:
+            how = {"share": self.share, "ratio": self.ratio}
+            return part_mix(inputs, partner, y, self._counts, **how)
+        upper = upper_body(self._joints.layout)
+        joints = inputs[..., : math.prod(self._joints.shape)].unflatten(-1, self._joints.shape)
+        mixed = body_mix(joints, partner, torch.from_numpy(upper)).flatten(-3)
+        rest = inputs[..., mixed.shape[-1] :]
+        own = _shares(partner, y, self._counts, float(upper.mean()), self.ratio)
+        return torch.cat([mixed, rest], dim=-1), inputs.new_tensor(own)
