@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tests import event_files
 from tests.hostile import kit as things
 
 Make = Callable[[Path], None]
@@ -543,4 +544,61 @@ DEPTHS = [
     depth("facts-sparse", "at most", pictures(p1_png=SMALL, depth_json=things.sparse)),
 ]  # fmt: skip
 
-SENSOR_CASES = [*SKELETONS, *IMUS, *AUDIOS, *DEPTHS]
+
+# Events
+
+
+def event(name: str, says: str, make: Make) -> SensorCase:
+    return SensorCase("events", name, says, make)
+
+
+MOVES = event_files.made()
+FAR = event_files.made(size=(300, 400))
+EVENTS = [
+    event("beyond.dat", "x = 399.*beyond the size", data(
+        event_files.dat(FAR, size="% Height 300\n% Width 340\n"))),
+    event("dat-version-1.dat", "version 1", data(event_files.dat(MOVES, version=1))),
+    event("dat-falls.dat", "times fall", data(event_files.dat(MOVES[::-1]))),
+    event("dat-header-alone.dat", "8 bytes|no event", data(event_files.dat(MOVES[:0]))),
+    event("dat-huge-size.dat", "size", data(
+        event_files.dat(MOVES, size="% Height 999999\n% Width 9999999\n"))),
+    event("aedat-9.aedat", "version '9.0'", data(b"#!AER-DAT9.0\r\n" + bytes(64))),
+    event("aedat2-header-alone.aedat", "no event", data(b"#!AER-DAT2.0\r\n# AEChip: DVS128\r\n")),
+    event("aedat2-chip.aedat", "chip is not known", data(
+        event_files.aedat2(MOVES, chip="AEChip: cochlea"))),
+    event("aedat3-huge-packet.aedat", "damaged", data(
+        event_files.aedat3(MOVES)[:60]
+        + struct.pack("<HHIIIIII", 1, 1, 8, 4, 0, *[(1 << 32) - 1] * 3))),
+    event("aedat3-no-width.aedat", "damaged", data(
+        event_files.aedat3(MOVES)[:60] + struct.pack("<HHIIIIII", 1, 1, 0, 4, 0, 9, 9, 9) * 9)),
+    event("aedat4-cut.aedat4", "header is damaged|extra 'events'", data(
+        b"#!AER-DAT4.0\r\n" + bytes(9))),
+    event("aedat4-noise.aedat4", "header is damaged|extra 'events'", data(
+        b"#!AER-DAT4.0\r\n" + b"\xff\xff\xff\x7f" * 90)),
+    event("evt-2.1.raw", "version 2.1", data(event_files.evt2(MOVES, head="% evt 2.1\n"))),
+    event("evt2-no-time.raw", "no event", data(b"% evt 2.0\n" + b"\x05\x10\x00\x10" * 99)),
+    event("evt3-one-pixel.raw", "one pixel", data(event_files.evt3(np.repeat(MOVES[:1], 40)))),
+    event("evt3-far.raw", "beyond the size|coordinates", data(
+        b"% evt 3.0\n% geometry 640x480\n% height=480\n% width=640\n"
+        + event_files.evt3(FAR, head="") + b"\xff\x4f" * 9000)),
+    event("no-unit.csv", "no unit of time", data(event_files.table(MOVES, "t,x,y,p"))),
+    event("words.csv", "convert string", text("t_us,x,y,p\n1,2,3,1\n1,two,3,1\n")),
+    event("far.csv", "0 to 65535", text("t_us,x,y,p\n1,1e300,3,1\n2,1,1,1\n")),
+    event("infinite.csv", "times are not all", text("t_us,x,y,p\ninf,1,3,1\n2,1,1,1\n")),
+    event("header-alone.csv", "no event", text("t_us,x,y,p\n")),
+    event("one-line-of-80-MB.csv", "over 64 MB", lambda path: path.write_bytes(
+        b"t_us,x,y,p\n" + b"1" * 80_000_000) and None),
+    event("one-pixel.npy", "one pixel", data(npy(np.repeat(MOVES[:1], 40)))),
+    event("no-event.npy", "no event", data(npy(MOVES[:0]))),
+    event("table-2d.npy", "one-dimensional", data(npy(MOVES.reshape(2, -1)))),
+    event("huge-shape.npy", "no event", data(header(
+        "(99999999999,)", "[('x','<u2'),('y','<u2'),('t','<i8'),('p','|b1')]"))),
+    event("objects.npy", "one-dimensional", data(header(
+        "(4,)", "[('x','<u2'),('y','<u2'),('t','<i8'),('p','<i1'),('q','|O')]", bytes(99)))),
+    event("lengths.npz", "equally long", npz(
+        {"x": np.ones(3), "y": np.ones(3), "t": np.ones(2), "p": np.ones(3)})),
+    event("objects.npz", "not plain numbers", npz({"events": header(
+        "(4,)", "[('x','<u2'),('y','<u2'),('t','<i8'),('p','|O')]", bytes(99))})),
+]  # fmt: skip
+
+SENSOR_CASES = [*SKELETONS, *IMUS, *AUDIOS, *DEPTHS, *EVENTS]

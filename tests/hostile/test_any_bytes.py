@@ -23,7 +23,7 @@ from vlar.media.lookup import reader
 from vlar.media.skeleton import export
 from vlar.media.skeleton.formats.base import Bodies
 
-SENSORS = ("skeleton", "imu", "audio", "depth", "video")
+SENSORS = ("skeleton", "imu", "audio", "depth", "events", "video")
 CASES, SLOW_CASES = 100, 10_000
 LONGEST_S = 10.0
 MOST_BYTES = 1_500_000_000

@@ -6,8 +6,12 @@ of a file can be read without those before it.
 
 from __future__ import annotations
 
+import io
+import re
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.files.arrays import is_plain, names_in, read_npz
+from vlar.files.reading import opened
 from vlar.media.events.representations import EVENT, Events, Size
+from vlar.media.signals import FileHead
 
 _NAMES = {"x": ("x",), "y": ("y",), "t": ("t", "ts", "timestamp"), "p": ("p", "on", "polarity")}
 _LARGEST_US = 1 << 60
+MOST_BYTES = 1 << 40
+LARGEST_PIECE = 1 << 26
+_LONGEST_HEADER = 1 << 22
+_STREAMED = 1 << 18  # events of a piece of a file that is read in one pass
 State = tuple[int, ...]
 
 
@@ -59,7 +69,7 @@ class Header:
     format: str
     start: int = 0
     decode: Decode | None = None
-    stream: Callable[[Path], Iterator[Events]] | None = None
+    stream: Callable[[Path], Iterator[Decoded]] | None = None
     size: Size | None = None
     assumed: tuple[str, ...] = ()
     sorts: bool = False
@@ -74,7 +84,7 @@ def header_of(path: Path, head: bytes) -> Header | None:
         ValueError: it is of a known format but of a version that is not read, or damaged; the
             message is one sentence.
     """
-    for recognised in (_npy, _npz, _nmnist):
+    for recognised in (_npy, _npz, _aedat, _prophesee, _csv, _nmnist):
         found = recognised(path, head)
         if found is not None:
             return found
@@ -107,16 +117,14 @@ def events_of(x: Any, y: Any, t: Any, p: Any, unit_us: float = 1.0) -> Events:
 def _npy(path: Path, head: bytes) -> Header | None:
     if not head.startswith(b"\x93NUMPY"):
         return None
-    import io
-
     stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0
         read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(stream)
-    except Exception as error:  # noqa: BLE001 - the header is a text in Python
-        raise ValueError(f"it is not an array of NumPy ({str(error)[:80]})") from None
+    except Exception:  # noqa: BLE001 - the header is a text in Python
+        return None
     columns = _columns(dtype)
     if columns is None:
         return None
@@ -136,11 +144,16 @@ def _npy(path: Path, head: bytes) -> Header | None:
     return Header("npy", stream.tell(), decode, assumed=assumed, sorts=True)
 
 
+def has_arrays(path: Path) -> bool:
+    """Return whether an ``.npz`` file has the arrays of events; errors as in ``header_of``."""
+    names = set(names_in(path))
+    return "events" in names or {"x", "y", "t", "p"} <= names
+
+
 def _npz(path: Path, head: bytes) -> Header | None:
     if not head.startswith(b"PK\x03\x04"):
         return None
-    names = names_in(path)
-    if "events" not in names and not {"x", "y", "t", "p"} <= set(names):
+    if not has_arrays(path):
         return None
     arrays = read_npz(path, fields=True)
     table = arrays.get("events")
@@ -159,10 +172,9 @@ def _npz(path: Path, head: bytes) -> Header | None:
     if stated is not None and stated.shape == (2,) and stated.dtype.kind in "iu":
         size = int(stated[0]), int(stated[1])
     meta = {"synthetic": True} if bool(np.any(arrays.get("synthetic", False))) else {}
-    return Header(
-        "npz", stream=lambda _: iter([events]), size=size, assumed=("unit of time",), sorts=True,
-        meta=meta,
-    )  # fmt: skip
+    whole = Decoded(events, (), 0)
+    assumed = ("unit of time",)
+    return Header("npz", 0, None, lambda _: iter([whole]), size, assumed, True, meta)
 
 
 def _columns(dtype: np.dtype[Any]) -> dict[str, str] | None:
@@ -237,5 +249,298 @@ def _nmnist_rows(data: bytes, most: int | None = None) -> Events:
 def _decode_nmnist(data: bytes, state: State, end: bool) -> Decoded:
     found = _nmnist_rows(data)
     found["t"], state = unwrapped(found["t"].copy(), _NMNIST_BITS, state)
-    rest = len(data) % 5
-    return Decoded(found, state, len(data) if end else len(data) - rest, int(end and rest > 0))
+    return Decoded(found, state, *_whole(data, 5, end))
+
+
+# AEDAT 2, 3.1 and 4
+
+_CHIPS = (
+    ("davis640", (480, 640)), ("davis346", (260, 346)), ("davis240", (180, 240)),
+    ("dvxplorer", (480, 640)), ("dvs128", (128, 128)),
+)  # fmt: skip
+_PACKET = struct.Struct("<HHIIIIII")
+_MOST_STREAMS = 1000
+_PANIC = "PanicException"
+_POLARITY = 1  # kind of a packet of AEDAT 3.1
+
+
+def _aedat(path: Path, head: bytes) -> Header | None:
+    if not head.startswith(b"#!AER-DAT"):
+        return None
+    version = head[9:12].decode("ascii", "replace")
+    if version == "4.0":
+        return _aedat4(path)
+    text, start = _text_header(path, head, b"#")
+    chips = [line for line in text if re.search("aechip|hardwareinterface|^#source", line)]
+    known = next((chip for chip in _CHIPS if any(chip[0] in line for line in chips)), None)
+    if version == "3.1":
+        return Header("aedat3.1", start, _decode_aedat3, size=known and known[1])
+    if version != "2.0":
+        raise ValueError(
+            f"it is of version {version!r} of AEDAT; versions 2.0, 3.1 and 4.0 are read"
+        )
+    if chips and known is None:
+        raise ValueError(f"its chip is not known ({chips[-1].strip()[:80]!r}); export it as a CSV")
+    name, size = known or _CHIPS[-1]
+    assumed = (*(() if known else ("chip",)), *(() if name == "dvs128" else ("orientation",)))
+    return Header("aedat2", start, partial(_decode_aedat2, size), size=size, assumed=assumed)
+
+
+def _decode_aedat2(size: Size, data: bytes, state: State, end: bool) -> Decoded:
+    """Pairs of address and time, from the lower right corner; other samples than events go."""
+    rows = np.frombuffer(data, ">u4", len(data) // 8 * 2).reshape(-1, 2).astype(np.int64)
+    address = rows[:, 0]
+    t, state = unwrapped(rows[:, 1], 32, state)
+    if size == (128, 128):
+        x, y, p, own = address >> 1 & 127, address >> 8 & 127, ~address & 1, address < 1 << 15
+    else:
+        x, y, p = address >> 12 & 1023, address >> 22 & 511, address >> 11 & 1
+        own = (address < 1 << 31) & (address & 1 << 10 == 0)
+    found = events_of((size[1] - 1 - x)[own], (size[0] - 1 - y)[own], t[own], p[own])
+    return Decoded(found, state, *_whole(data, 8, end))
+
+
+def _decode_aedat3(data: bytes, state: State, end: bool) -> Decoded:
+    """Packets of events, each after a header of 28 bytes."""
+    parts, at, missing = [np.empty(0, EVENT)], 0, 0
+    while at + _PACKET.size <= len(data):
+        kind, _, width, _, wraps, most, count, _ = _PACKET.unpack_from(data, at)
+        if not 0 < width * count <= LARGEST_PIECE or count > most or wraps > 1 << 16:
+            raise ValueError(f"the packet at byte {at} of a piece of it is damaged")
+        body, stop = at + _PACKET.size, at + _PACKET.size + width * count
+        if stop > len(data) and not end:
+            break
+        held = min(count, (len(data) - body) // width)
+        if kind == _POLARITY and width == 8:
+            word, t = np.frombuffer(data, "<u4", 2 * held, body).reshape(-1, 2).astype(np.int64).T
+            own = word & 1 == 1
+            found = events_of(word >> 17, word >> 2 & 0x7FFF, (wraps << 31) + t, word >> 1 & 1)
+            parts.append(found[own])
+            missing += count - held
+        at = min(stop, len(data))
+    missing += end and at < len(data)
+    return Decoded(np.concatenate(parts), state, len(data) if end else at, missing)
+
+
+def _aedat4(path: Path) -> Header:
+    _check_aedat4(path)
+    try:
+        import aedat
+    except ImportError:
+        raise ValueError("AEDAT 4 needs the extra 'events': pip install 'vlar[events]'") from None
+
+    try:
+        streams: dict[int, Any] = aedat.Decoder(str(path)).id_to_stream()
+    except BaseException as error:  # noqa: BLE001 - ``_damage`` raises all but damage
+        raise ValueError(f"its header is damaged ({_damage(error)})") from None
+    wanted = next((key for key, one in streams.items() if one.get("type") == "events"), None)
+    if wanted is None:
+        raise ValueError("it has no stream of events")
+    size = int(streams[wanted]["height"]), int(streams[wanted]["width"])
+
+    def stream(path: Path) -> Iterator[Decoded]:
+        parts: list[Events] = []
+        missing = 0
+        try:
+            for packet in aedat.Decoder(str(path)):
+                if packet["stream_id"] == wanted and "events" in packet:
+                    rows = packet["events"]
+                    parts.append(events_of(rows["x"], rows["y"], rows["t"], rows["on"]))
+                if sum(map(len, parts)) >= _STREAMED:
+                    yield Decoded(np.concatenate(parts), (), 0)
+                    parts = []
+        except BaseException as error:  # noqa: BLE001 - as above
+            _damage(error)  # cut off, or damaged from here on
+            missing = 1
+        yield Decoded(np.concatenate([np.empty(0, EVENT), *parts]), (), 0, missing)
+
+    return Header("aedat4", stream=stream, size=size, sorts=True)
+
+
+def _check_aedat4(path: Path) -> None:
+    """Refuse sizes of its parts that the decoder would take memory for."""
+    with opened(path, MOST_BYTES) as stream:
+        end = stream.seek(0, io.SEEK_END)
+        at, name = 14, 0
+        stream.seek(at)
+        size = int.from_bytes(stream.read(4), "little")
+        at += 4 + size
+        while 0 <= name < _MOST_STREAMS and at < end and 0 <= size <= LARGEST_PIECE:
+            stream.seek(at)
+            part = stream.read(8)
+            if len(part) == 8:
+                name, size = struct.unpack("<ii", part)
+            at += 8 + size
+    if not 0 <= size <= LARGEST_PIECE and 0 <= name < _MOST_STREAMS:
+        raise ValueError(f"its header is damaged, or a packet: one has {size:,} bytes")
+
+
+def _damage(error: BaseException) -> str:
+    """The words of an error about a damaged file; a panic of Rust is no ``Exception``."""
+    if not isinstance(error, (RuntimeError, ValueError)) and type(error).__name__ != _PANIC:
+        raise error
+    return str(error)[:80]
+
+
+# Prophesee
+
+_PLUGINS = (("gen4", (720, 1280)), ("gen3", (480, 640)))
+
+
+def _prophesee(path: Path, head: bytes) -> Header | None:
+    if not head.startswith(b"%"):
+        return None
+    lines, start = _text_header(path, head, b"%")
+    text = "\n".join(lines)
+    raw = re.search(r"^% *(?:evt +|format +evt)(\d+(?:\.\d+)?)", text, re.MULTILINE)
+    stated = [re.search(rf"\b{name}[ =]+(\d+)", text) for name in ("height", "width")]
+    size = (int(stated[0][1]), int(stated[1][1])) if stated[0] and stated[1] else None
+    if raw is not None:
+        decode = {"2": _decode_evt2, "3": _decode_evt3}.get(raw[1].removesuffix(".0"))
+        if decode is None:
+            raise ValueError(f"it is of version {raw[1]} of EVT; EVT 2 and EVT 3 are read")
+        plugin = next((size for name, size in _PLUGINS if f"plugin_{name}" in text), None)
+        assumed = () if size or not plugin else ("size",)
+        return Header(f"evt{raw[1][0]}", start, decode, size=size or plugin, assumed=assumed)
+    version = re.search(r"^% *version +(\S+)", text, re.MULTILINE)
+    if version is None or "event" not in text:
+        return None
+    if version[1] != "2" or head[start + 1 : start + 2] != b"\x08":
+        raise ValueError(
+            f"it is of version {version[1][:20]} of .dat, or not of 8 bytes an event; version 2 is "
+            "read"
+        )
+    return Header("dat", start + 2, _decode_dat, size=size)
+
+
+def _decode_dat(data: bytes, state: State, end: bool) -> Decoded:
+    rows = np.frombuffer(data, "<u4", len(data) // 8 * 2).reshape(-1, 2)
+    t, state = unwrapped(rows[:, 0].astype(np.int64), 32, state)
+    word = rows[:, 1]
+    found = events_of(word & 0x3FFF, word >> 14 & 0x3FFF, t, word >> 28 & 1)
+    return Decoded(found, state, *_whole(data, 8, end))
+
+
+def _decode_evt2(data: bytes, state: State, end: bool) -> Decoded:
+    """Words of 32 bits: events carry the lower 6 bits of the time, others the upper 28."""
+    words = np.frombuffer(data, "<u4", len(data) // 4).astype(np.int64)
+    kind = words >> 28
+    before, *clock = state or (-1,)
+    high, clock = unwrapped(words[kind == 8] & 0xFFFFFFF, 28, tuple(clock))
+    high = _filled(high, kind == 8, before)
+    own = (kind <= 1) & (high >= 0)
+    word = words[own]
+    found = events_of(word >> 11 & 2047, word & 2047, high[own] << 6 | word >> 22 & 63, kind[own])
+    return Decoded(found, (_last(high, before), *clock), *_whole(data, 4, end))
+
+
+def _decode_evt3(data: bytes, state: State, end: bool) -> Decoded:
+    """Words of 16 bits, each of which changes one part of what the next events have in common."""
+    words = np.frombuffer(data, "<u2", len(data) // 2).astype(np.int64)
+    kind, value = words >> 12, words & 2047
+    row, before, low, base, sign, *clock = state or (-1, -1, 0, 0, 0)
+    is_high = kind == 8
+    high, clock = unwrapped(words[is_high] & 4095, 12, tuple(clock))
+    # A new upper part comes before its lower part, which until then is 0.
+    renewed = is_high.copy()
+    renewed[is_high] = np.diff(high, prepend=before) != 0
+    lows = np.where(kind == 6, words & 4095, 0)[renewed | (kind == 6)]
+    low = _filled(lows, renewed | (kind == 6), low)
+    high = _filled(high, is_high, before)
+    row_of = _filled(value[kind == 0], kind == 0, row)
+    # Each vector of 12 or 8 pixels moves the place of the next one.
+    steps = 12 * (kind == 4) + 8 * (kind == 5)
+    moved = np.cumsum(steps) - steps
+    place = _filled((value - moved)[kind == 3], kind == 3, base) + moved
+    signs = _filled(words[kind == 3] >> 11 & 1, kind == 3, sign)
+    own = np.isin(kind, (2, 4, 5)) & (high >= 0) & (row_of >= 0)
+    single = kind[own] == 2
+    bits = np.where(single, 1, words[own] & np.where(kind[own] == 4, 4095, 255)).astype(np.uint16)
+    which, bit = np.nonzero(bits[:, None] >> np.arange(12, dtype=np.uint16) & 1)
+    x = np.where(single, value[own], place[own])[which] + bit
+    p = np.where(single, words[own] >> 11 & 1, signs[own])[which]
+    t = (high << 12 | low)[own][which]
+    found = events_of(x, row_of[own][which], t, p)
+    after = int(place[-1] + steps[-1]) if len(words) else base
+    ends = (_last(row_of, row), _last(high, before), _last(low, 0), after, _last(signs, sign))
+    return Decoded(found, (*ends, *clock), *_whole(data, 2, end))
+
+
+def _filled(values: Any, at: npt.NDArray[np.bool_], before: int) -> npt.NDArray[np.int64]:
+    """Values that stand at some places, each repeated up to the next."""
+    return np.concatenate([[before], values]).astype(np.int64)[np.cumsum(at)]
+
+
+def _last(values: npt.NDArray[np.int64], before: int) -> int:
+    return int(values[-1]) if len(values) else before
+
+
+# CSV
+
+_UNITS_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "µs": 1.0, "ns": 1e-3}
+_TIME = re.compile(r"^(?:t|ts|time|timestamp)(?:[ _]*[\[(]?(s|ms|us|µs|ns)[\])]?)?$")
+
+
+def _csv(path: Path, head: bytes) -> Header | None:
+    text = FileHead(path, head).lines
+    at = next((at for at, line in enumerate(text) if line and not line.startswith("#")), None)
+    names = [] if at is None else [name.strip().strip('"').lower() for name in text[at].split(",")]
+    times = [(place, found) for place, name in enumerate(names) if (found := _TIME.match(name))]
+    others = [next((names.index(n) for n in _NAMES[c] if n in names), None) for c in "xyp"]
+    if at is None or not times or None in others:
+        return None
+    unit = times[0][1][1]
+    if unit is None:
+        raise ValueError(
+            f"its header {text[at][:60]!r} states no unit of time; name the column t_us, t_ms, t_s"
+        )
+    columns = (times[0][0], *others)
+    start = sum(len(line) for line in head.splitlines(keepends=True)[: at + 1])
+    stated = [re.search(rf"{n}=(\d+)", "\n".join(text[:at])) for n in ("height", "width")]
+    size = (int(stated[0][1]), int(stated[1][1])) if stated[0] and stated[1] else None
+    decode = partial(_decode_csv, columns, len(names), _UNITS_US[unit])
+    return Header("csv", start, decode, size=size, sorts=True)
+
+
+def _decode_csv(
+    columns: Any, width: int, unit_us: float, data: bytes, state: State, end: bool
+) -> Decoded:
+    used, missing = data.rfind(b"\n") + 1, 0
+    if end:
+        rest = data[used:]
+        missing = int(bool(rest.strip()) and rest.count(b",") + 1 < width)
+        used = used if missing else len(data)
+    text = data[:used]
+    rows = np.empty((0, 4))
+    if text.strip():
+        rows = np.loadtxt(io.BytesIO(text), delimiter=",", usecols=columns, ndmin=2)
+    found = events_of(rows[:, 1], rows[:, 2], rows[:, 0], rows[:, 3], unit_us)
+    return Decoded(found, state, len(data) if end else used, missing)
+
+
+# Parts that several formats share
+
+
+def _text_header(path: Path, head: bytes, mark: bytes) -> tuple[list[str], int]:
+    """Lines in lower case that begin with a mark, and the byte after them."""
+    if len(head.translate(None, _TEXT)) == 0:  # longer than what was read of it
+        with opened(path, MOST_BYTES) as stream:
+            head = stream.read(_LONGEST_HEADER)
+    lines: list[str] = []
+    start = 0
+    while head.startswith(mark, start):
+        stop = head.find(b"\n", start) + 1
+        line = head[start:stop]
+        if not stop or line.translate(None, _TEXT):
+            break
+        lines.append(line.decode("ascii").lower())
+        start = stop
+        if lines[-1].rstrip() in ("% end", "#end of ascii header"):
+            break
+    return lines, start
+
+
+def _whole(data: bytes, width: int, end: bool) -> tuple[int, int]:
+    """Bytes that are used of records of a width, and how many records the end of a file lacks."""
+    rest = len(data) % width
+    return (len(data), int(rest > 0)) if end else (len(data) - rest, 0)

@@ -12,15 +12,14 @@ import numpy as np
 
 from vlar.errors import DecodeError
 from vlar.files.reading import opened, require_memory
-from vlar.media.events.formats import Header, State
+from vlar.media.events.formats import LARGEST_PIECE, MOST_BYTES, Header, State
 from vlar.media.events.representations import EVENT, Events, Size
 from vlar.types import Float64, Window
 
 MOST_EVENTS = 20_000_000
 """Events of a window; more are thinned evenly."""
-MOST_BYTES = 1 << 40
 PIECE_BYTES = 1 << 20
-_LARGEST_PIECE = 1 << 26
+_LARGEST_SIDE = 1 << 14
 _HELD = 8  # pieces, so that windows next to each other decode each once
 # (H, W) of sensors, smallest first: of a file that states none, the first that holds all its events
 SENSORS = (
@@ -151,6 +150,8 @@ class Recording:
                     "size of the sensor: put events.json with size [H, W] next to it"
                 )
             size, assumed = fitting[0], (*assumed, "size")
+        if max(size) > _LARGEST_SIDE:
+            raise ValueError(f"its size (H, W) is {size}; at most {_LARGEST_SIDE} pixels are read")
         if size[0] <= top[0] or size[1] <= top[1]:
             raise ValueError(
                 f"an event lies at x = {top[1]}, y = {top[0]}, beyond the size (H, W) = {size}"
@@ -168,9 +169,12 @@ class Recording:
             yield from [(piece, held[piece.number]) for piece in wanted]
         elif self.header.stream is not None:
             numbers = None if wanted is None else {piece.number: piece for piece in wanted}
-            for number, events in enumerate(self.header.stream(self.path)):
-                if numbers is None or number in numbers:
-                    yield (_Piece(number) if numbers is None else numbers[number]), events
+            for number, found in enumerate(self.header.stream(self.path)):
+                if numbers is None:
+                    self.missing += found.missing
+                    yield _Piece(number), found.events
+                elif number in numbers:
+                    yield numbers[number], found.events
         elif wanted is None:
             yield from self._scan()
         else:
@@ -200,8 +204,8 @@ class Recording:
                 more = stream.read(max(PIECE_BYTES, len(rest)))
                 data, ended = rest + more, not more
                 found = decode(data, state, ended)
-                if not found.used and len(data) > _LARGEST_PIECE:
-                    raise ValueError(f"a packet in it has over {_LARGEST_PIECE >> 20} MB")
+                if not found.used and len(data) > LARGEST_PIECE:
+                    raise ValueError(f"a packet in it has over {LARGEST_PIECE >> 20} MB")
                 yield _Piece(number, start, found.used, state), found.events
                 self.missing += found.missing
                 state, start, number = found.state, start + found.used, number + 1

@@ -18,7 +18,6 @@ from vlar.media.integrity.damage import LOOK_BACK
 from vlar.media.integrity.payload import in_words
 from vlar.media.integrity.picture_order import GAP_FRAMES, extent
 from vlar.media.lookup import isolated, reader_for
-from vlar.media.signals import SignalReader
 from vlar.media.video.container import Deadline, OpenVideo, errors_of, opened
 from vlar.media.video.decode import in_order
 from vlar.media.video.files import frame_files, is_folder
@@ -275,7 +274,7 @@ def _checked(pool: WorkerPool, path: Path) -> CheckReport:
 def check_recordings(paths: Iterable[Path]) -> Iterator[CheckReport]:
     """The report of each recording, in order; a broken one is an answer, never an error."""
     for source, group in groupby(paths, reader_for):
-        if isinstance(source, SignalReader):
+        if source.modality != "video":
             with isolated(source, group, Path) as (reading, every):
                 yield from (check_signal(reading, path) for path in every)
         else:
@@ -290,14 +289,19 @@ def check_signal(source: Reader, path: Path) -> CheckReport:
         path: The recording.
 
     Returns:
-        ``lost`` is the share of its samples in which nothing was seen.
+        ``lost`` is the share of its samples in which nothing was seen, or that are cut off.
     """
     try:
         clip = source.read_clip(path, None, source.every_sample(path, None))
     except DecodeError as error:
         return unreadable(path, error.kind, error.message, error.message)
     flat = clip.data.reshape(len(clip.data), -1)
-    lost = 0.0
+    lost = 0.0 if "kept" in clip.meta else clip.lost  # thinned, not lost
     if np.issubdtype(flat.dtype, np.floating):
         lost = float((~np.isfinite(flat).any(axis=1)).mean())
-    return CheckReport(path, True, "ok", "", clip.window.duration_s, len(flat), lost)
+    length_s = clip.window.duration_s
+    if clip.lost and lost:
+        reason = "its end is cut off"
+        message = f"{path}: {reason}; {1 - lost:.1%} of its samples can be read; copy it again"
+        return CheckReport(path, False, "damaged", message, length_s, len(flat), lost, reason)
+    return CheckReport(path, True, "ok", "", length_s, len(flat), lost)

@@ -55,7 +55,7 @@ class DepthReader(SignalReader):
         if head is None:
             return False
         if path.suffix.lower() == ".npy":
-            return b"'<u2'" in head.data[:128] and head.data[:128].count(b",") >= 4
+            return b"'descr': '<u2'" in head.data[:128] and head.data[:128].count(b",") >= 4
         if not is_matlab(head.data):
             return False
         try:

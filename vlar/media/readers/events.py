@@ -13,7 +13,7 @@ import numpy as np
 from vlar.errors import DecodeError, VlarError
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.media.base import Reader
-from vlar.media.events.formats import header_of
+from vlar.media.events.formats import has_arrays, header_of
 from vlar.media.events.recording import Recording, cached
 from vlar.media.events.representations import Size
 from vlar.media.signals import errors_of, head_of
@@ -72,10 +72,14 @@ class EventReader(Reader):
     def claims(self, path: Path) -> bool:
         """A file by its first bytes; the ending decides only which files of a folder are opened."""
         head = head_of(path) if path.suffix.lower() in self.endings else None
+        data = b"" if head is None else head.data
+        if data.startswith(b"#!AER-DAT"):  # without its decoder, which runs in a worker
+            return True
+        is_archive = data.startswith(b"PK")
         try:
-            return head is not None and header_of(path, head.data) is not None
+            return has_arrays(path) if is_archive else header_of(path, data) is not None
         except (OSError, ValueError):  # of a format that only events have: reading names the damage
-            return head is not None and not head.data.startswith((b"PK", b"\x93NUMPY"))
+            return not is_archive
 
     def probe(self, path: Path) -> EventInfo:
         """Facts of a recording; it is read once for them."""
@@ -146,7 +150,7 @@ def _open(path: Path, size: Size | None) -> Recording:
         raise ValueError("it is not a file that can be opened")
     header = header_of(path, head.data)
     if header is None:
-        raise ValueError("its first bytes are those of none")
+        raise ValueError("its first bytes are of none that is read")
     return Recording(path, header, size or _stated_size(path.with_name(_FACTS)))
 
 
