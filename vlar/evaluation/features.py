@@ -16,7 +16,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,11 @@ class Change:
         return self.name if self.name == ONE_FRAME else f"{self.name}/{self.severity}"
 
     def apply(
-        self, data: npt.NDArray[Any], content: str, modality: str = "video"
+        self,
+        data: npt.NDArray[Any],
+        content: str,
+        modality: str = "video",
+        meta: Mapping[str, Any] | None = None,
     ) -> npt.NDArray[Any]:
         """(T, ...) samples of a clip with this content, changed.
 
@@ -191,7 +195,7 @@ class Change:
                     f"corruption {self.name!r} changes clips of the sensor {part.modality!r}; "
                     f"these are of {modality!r}"
                 )
-            return corrupt(data, self.name, self.severity, seed=seed)
+            return corrupt(data, self.name, self.severity, seed=seed, meta=meta)
         if data.dtype == np.uint8 and data.ndim == 4:
             return corrupt(data, self.name, self.severity, seed=seed)
         if part.family != "time":
@@ -289,7 +293,9 @@ class FeatureStore:
                 else:
                     content = self.content(item.path)
                     yield [
-                        replace(view, data=change.apply(view.data, content, view.modality))
+                        replace(
+                            view, data=change.apply(view.data, content, view.modality, view.meta)
+                        )
                         for view in views
                     ]
 

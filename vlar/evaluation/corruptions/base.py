@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,15 +30,17 @@ class Corruption(ABC):
         modality: Name of the sensor whose clips it changes. Those of the family ``time`` that are
             written for pictures reorder the samples of any sensor.
         family: Corruptions of one family are averaged together: ``noise``, ``blur``, ``weather``,
-            ``codec``, ``time``, ``camera``.
+            ``codec``, ``time``, ``camera``, ``joints``.
         levels: What each severity means, mildest first; the unit is in the class's documentation.
         graded: False where all severities are the same.
+        meta: Facts of the clip, such as the ``layout`` of its joints (``Clip.meta``).
     """
 
     modality: ClassVar[str] = "video"
     family: ClassVar[str]
     levels: ClassVar[tuple[float, float, float, float, float]]
     graded: ClassVar[bool] = True
+    meta: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def apply(self, frames: Any, level: float, random: np.random.Generator) -> Any:
@@ -79,7 +83,14 @@ def suits(part: type[Corruption], modality: str) -> bool:
     return part.modality == modality or (part.modality == "video" and part.family == "time")
 
 
-def corrupt(frames: npt.NDArray[Any], name: str, severity: int, *, seed: int) -> Any:
+def corrupt(
+    frames: npt.NDArray[Any],
+    name: str,
+    severity: int,
+    *,
+    seed: int,
+    meta: Mapping[str, Any] | None = None,
+) -> Any:
     """Corrupt the samples of a clip.
 
     Args:
@@ -87,6 +98,7 @@ def corrupt(frames: npt.NDArray[Any], name: str, severity: int, *, seed: int) ->
         name: Registered name: ``gaussian-noise``, ``h264``, ``shuffle``, ...
         severity: 0 (unchanged) to 5.
         seed: Of everything that is drawn; the same seed gives the same bytes.
+        meta: ``Clip.meta``, for corruptions that read it.
 
     Returns:
         A new array, (T, H, W, 3) uint8 of a video.
@@ -106,4 +118,6 @@ def corrupt(frames: npt.NDArray[Any], name: str, severity: int, *, seed: int) ->
     if severity == 0:
         return frames.copy()
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    return np.ascontiguousarray(part().apply(frames, part.levels[severity - 1], random))
+    made = part()
+    made.meta = meta or {}
+    return np.ascontiguousarray(made.apply(frames, part.levels[severity - 1], random))
