@@ -13,6 +13,7 @@ import numpy as np
 from vlar.errors import DecodeError
 from vlar.media.base import Reader, RecordingInfo
 from vlar.media.readers.video import VideoReader
+from vlar.media.signals import Recorded, SignalReader
 from vlar.types import Clip, Failure, Sampling, Window
 
 
@@ -84,6 +85,7 @@ FAULTS: dict[str, Callable[[], object]] = {
     "hang": hang,
     "stuck": hang_with_the_interpreter,
     "eat": eat_memory,
+    "foreign": foreign,
 }
 
 
@@ -108,6 +110,21 @@ class FaultyReader(Reader):
         for clip in VideoReader().read_windows(path, windows, sampling):
             yield clip
             _fault(path.with_name(path.name.removeprefix("half-")))
+
+
+class FaultySignals(SignalReader):
+    """A ramp of (8, 2) numbers from every file but those named after a fault.
+
+    ``Clip.meta`` has the process that parsed it.
+    """
+
+    modality = "imu"
+    endings = frozenset({".ramp"})
+
+    def load(self, path: Path) -> Recorded:
+        _fault(path)
+        ramp = np.arange(16, dtype=np.float32).reshape(8, 2)
+        return Recorded(ramp, 4.0, {"process": os.getpid()})
 
 
 def _fault(path: Path) -> None:

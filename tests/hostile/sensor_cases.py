@@ -476,6 +476,17 @@ def audio(name: str, says: str, make: Make) -> SensorCase:
 
 AUDIOS = [
     audio("1-Hz.wav", "over 2 hours", sound(1, 8000)),
+    # One frame of 6,000 seconds: FFmpeg would resample it as a whole.
+    audio(
+        "1-Hz-one-frame.wav",
+        r"takes 2\.\d GB of memory",
+        data(
+            b"RIFF\x04\x2f\0\0WAVEfmt \x10\0\0\0\1\0\1\0\1\0\0\0\2\0\0\0"
+            + (12_000).to_bytes(2, "little")
+            + b"\x10\0data\xe0\x2e\0\0"
+            + bytes(12_000)
+        ),
+    ),
     audio("2-Hz-short.wav", "over 2 hours", sound(2, 1 << 16)),
     audio("empty.wav", "empty|cannot be read", sound(8000, 0)),
     audio("header-alone.wav", "cannot be read", data(b"RIFF\xff\xff\xff\xffWAVEfmt ")),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from vlar.errors import DecodeError, DecodeOutOfMemory, VlarError
 from vlar.files.reading import require_memory, special_kind
+from vlar.files.workers import single
 from vlar.media.base import Reader
 from vlar.media.video.sample import sample_times
 from vlar.types import Clip, Failure, Float64, Sampling, Window
@@ -31,9 +32,12 @@ Values = npt.NDArray[np.floating[Any]]
 _HEAD_BYTES = 65_536
 _LEAST_HZ, _MOST_HZ = 1e-4, 1e6
 _BYTES_BETWEEN = 40  # of a number that lies between two others, with what it is made of
+_BLOCK = 4_000_000  # numbers that are summed at a time
 _ROUNDING = 1e-6  # of a sample
 _COARSE = 1.5  # samples of the recording between two of a clip
-_KEPT = 4  # recordings, so that the windows of one bundle are read from memory
+# Recordings, so that the windows of one bundle are read from memory; the last one stays, however
+# large it is.
+_KEPT, _KEPT_BYTES = 4, 500_000_000
 _NTU = re.compile(r"S\d{3}C\d{3}P(\d{3})R\d{3}A\d{3}")
 _PAIR = re.compile(r"^s(\d{2})s(\d{2})(?=[_.-])")
 _SUBJECT = re.compile(r"(?:^|[_-])(?:s|sub|subject)(\d{1,4})(?=[_.-])", re.IGNORECASE)
@@ -149,8 +153,8 @@ def errors_of(path: Path) -> Generator[None]:
 class SignalReader(Reader):
     """A reader of recordings that fit into memory. A reader of this kind offers ``load``.
 
-    A batch is read in worker processes, as videos are: a file that hangs or takes too much memory
-    ends alone.
+    Every file is parsed in a worker process, a single one too: one that crashes a parser, hangs or
+    takes too much memory ends alone.
 
     Attributes:
         averages: Whether a clip of fewer samples than the recording holds means over its parts of
@@ -212,7 +216,13 @@ class SignalReader(Reader):
             reason = getattr(error, "strerror", None) or "not a path"
             raise DecodeError(f"{path}: cannot be read ({reason}); check the path") from error
         with errors_of(path):
-            return _cached(self.load, path, status.st_mtime_ns, status.st_size)
+            # A changed file is read again.
+            key = self.modality, path, status.st_mtime_ns, status.st_size
+            return _kept.get(key, lambda: _checked(path, self._isolated(path)))
+
+    def _isolated(self, path: Path) -> Recorded:
+        """``load`` in a worker, also of a single small file: every parser of files runs there."""
+        return single.call(path, _load, type(self), path)
 
     def _clip(self, path: Path, found: Recorded, window: Window | None, sampling: Sampling) -> Clip:
         span = Window(0.0, found.duration_s) if window is None else window
@@ -222,7 +232,8 @@ class SignalReader(Reader):
                 f"{found.duration_s:g} s; give an earlier start"
             )
         count = max(sampling.n_frames, sampling.max_frames or 0)
-        _require_memory(path, _BYTES_BETWEEN * float(count) * (found.data[0].size + 1))
+        between = _BYTES_BETWEEN * float(count) * (found.data[0].size + 1)
+        _require_memory(path, found.data.nbytes + between)
         times_s = sample_times(span, sampling)
         meta = {**found.meta, "rate_hz": found.rate_hz}
         for name, values in found.along.items():
@@ -236,10 +247,13 @@ class SignalReader(Reader):
         return Clip(path, span, self.modality, data, times_s, meta=meta)
 
 
-@lru_cache(maxsize=_KEPT)
-def _cached(load: Callable[[Path], Recorded], path: Path, mtime_ns: int, size: int) -> Recorded:
-    del mtime_ns, size  # a changed file is read again
-    found = load(path)
+def _load(kind: type[SignalReader], path: Path) -> Recorded:
+    """The task of a worker."""
+    with errors_of(path):
+        return kind().load(path)
+
+
+def _checked(path: Path, found: Recorded) -> Recorded:
     if not len(found.data):
         raise DecodeError(f"{path}: it holds no sample; record it again")
     if not _LEAST_HZ <= found.rate_hz <= _MOST_HZ:
@@ -248,6 +262,33 @@ def _cached(load: Callable[[Path], Recorded], path: Path, mtime_ns: int, size: i
             "read: check its times or its rate"
         )
     return found
+
+
+class _Kept:
+    """The last recordings, so that the windows of one are read from memory; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Recorded] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, load: Callable[[], Recorded]) -> Recorded:
+        with self._lock:
+            found = self._found.get(key)
+        if found is None:
+            found = load()
+        with self._lock:
+            self._found.pop(key, None)
+            self._found[key] = found
+            while len(self._found) > 1 and self._is_full():
+                del self._found[next(iter(self._found))]
+        return found
+
+    def _is_full(self) -> bool:
+        n_bytes = sum(each.data.nbytes for each in self._found.values())
+        return len(self._found) > _KEPT or n_bytes > _KEPT_BYTES
+
+
+_kept = _Kept()
 
 
 def _require_memory(path: Path, n_bytes: float) -> None:
@@ -291,16 +332,37 @@ def means(data: Values, rate_hz: float, times_s: Float64, step_s: float) -> Valu
         times_s: The middles of the spans.
         step_s: Their length.
     """
-    known = np.isfinite(data)
-    zero = np.zeros((1, *data.shape[1:]))
-    total = np.concatenate([zero, np.cumsum(np.where(known, data, 0), axis=0, dtype=np.float64)])
-    count = np.concatenate([zero, np.cumsum(known, axis=0)])
     begin = np.rint((times_s - step_s / 2) * rate_hz).clip(0, len(data) - 1).astype(np.intp)
     end = np.rint((times_s + step_s / 2) * rate_hz).clip(0, len(data)).astype(np.intp)
     end = np.maximum(end, begin + 1)
-    n = count[end] - count[begin]
-    mean = (total[end] - total[begin]) / np.maximum(n, 1)
+    total, count = _sums_before(data, np.concatenate([begin, end]))
+    n = count[len(begin) :] - count[: len(begin)]
+    mean = (total[len(begin) :] - total[: len(begin)]) / np.maximum(n, 1)
     return np.where(n > 0, mean, np.nan).astype(data.dtype)
+
+
+def _sums_before(
+    data: Values, rows: npt.NDArray[np.intp]
+) -> tuple[Float64, npt.NDArray[np.integer[Any]]]:
+    """The sum and the count of the finite numbers before each of some rows, block by block.
+
+    Running sums of two hours of sound at once take 4 GB.
+    """
+    total = np.zeros((len(rows), *data.shape[1:]))
+    count = np.zeros(total.shape, np.int64)
+    zero = np.zeros((1, *data.shape[1:]))
+    most = max(1, _BLOCK // max(1, data[0].size))
+    before = total_before = count_before = 0
+    while before < len(data):
+        block = data[before : before + most]
+        known = np.isfinite(block)
+        sums = np.cumsum(np.where(known, block, 0), axis=0, dtype=np.float64)
+        sums = np.concatenate([zero, sums]) + total_before
+        counts = np.concatenate([zero.astype(np.int64), np.cumsum(known, axis=0)]) + count_before
+        inside = (rows >= before) & (rows <= before + len(block))
+        total[inside], count[inside] = sums[rows[inside] - before], counts[rows[inside] - before]
+        before, total_before, count_before = before + len(block), sums[-1], counts[-1]
+    return total, count
 
 
 def evenly(times_s: Float64, data: Values) -> tuple[Values, float]:

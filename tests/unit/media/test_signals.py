@@ -14,6 +14,7 @@ import vlar
 from tests import videos
 from tests.refusals import refused
 from vlar.errors import DecodeError
+from vlar.media import signals
 from vlar.media.integrity.check import check_recordings
 from vlar.media.lookup import find, reader, reader_for
 from vlar.media.signals import at_times, evenly, means
@@ -195,3 +196,43 @@ def test_a_list_of_files_is_not_followed_by_the_sound_reader(tmp_path: Path):
     listed.write_text(f"ffconcat version 1.0\nfile {sound.name}\n")
     with pytest.raises(DecodeError, match=r"list\.wav: its sound cannot be read"):
         audio.read_clip(listed, None, Sampling(8))
+
+
+@pytest.mark.parametrize("block", [7, 64, 4_000_000])
+def test_means_do_not_depend_on_the_blocks_they_are_summed_in(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(signals, "_BLOCK", block)
+    chance = np.random.default_rng(3)
+    data = chance.normal(size=(100, 3)).astype(np.float32)
+    data[chance.random(data.shape) < 0.2] = np.nan
+    data[40:50, 1] = np.nan
+    found = signals.means(data, 10.0, np.arange(10) + 0.5, 1.0)
+    expected = [
+        [np.nan if np.isnan(column).all() else np.nanmean(column) for column in part.T]
+        for part in np.split(data, 10)
+    ]
+    assert np.isnan(expected[4][1])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_large_recordings_are_not_kept_together() -> None:
+    kept = signals._Kept()
+    made: list[str] = []
+
+    def get(name: str, n: int) -> None:
+        def load() -> signals.Recorded:
+            made.append(name)
+            return signals.Recorded(np.zeros(n, np.float32), 1.0)
+
+        kept.get(name, load)
+
+    for name in "abab":
+        get(name, 10)
+    assert made == ["a", "b"]
+    get("c", 10)
+    get("a", 10)
+    assert made == ["a", "b", "c", "a"]
+    for name in "xyxxy":
+        get(name, 70_000_000)
+    assert made[4:] == ["x", "y", "x", "y"]

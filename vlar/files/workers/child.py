@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> None:
             of memory to allow; a module to import before the first job.
     """
     control, lifeline, *blocks, memory = map(int, arguments[:-1])
+    os.environ["VLAR_DECODE_WORKERS"] = "0"  # what runs here is isolated
     # Ctrl-C reaches the whole group of processes; the program decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch = threading.Thread(target=_watch, args=(lifeline, memory), daemon=True)
@@ -84,10 +86,11 @@ def _items(result: Any) -> Iterator[Any]:
 
 
 def _pickled(error: Exception) -> bytes:
-    """The exception as it is where it is vlar's own or a full memory, else in words."""
+    """The exception as it is where it is vlar's own or a full memory, else in words; its origin."""
+    origin = "".join(traceback.format_exception(error))
     if not isinstance(error, (VlarError, MemoryError)):
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    return pickle.dumps(error)
+    return pickle.dumps((error, origin))
 
 
 def _limit_memory(extra_bytes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import select
@@ -21,6 +22,7 @@ from vlar.files.resources import size_in_bytes
 from vlar.files.workers import transfer
 from vlar.files.workers.transfer import N_BLOCKS, Channel, SharedBlock, unpacked
 
+_log = logging.getLogger("vlar")
 _TIMEOUT_S = 60.0
 _MEMORY = "4GB"
 _MOST_WORKERS = 4
@@ -194,7 +196,8 @@ class WorkerProcess:
                 yield item
             elif kind == transfer.ERROR:
                 self.is_idle = True
-                error = pickle.loads(content)
+                error, origin = pickle.loads(content)
+                _log.debug("in the worker that reads %s: %s", path, origin)
                 if isinstance(error, MemoryError):
                     error = _too_much_memory(path, self._limits)
                 raise error

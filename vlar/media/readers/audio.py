@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import DecodeError, DecodeTimeout
-from vlar.files.reading import special_kind
+from vlar.files.reading import require_memory, special_kind
 from vlar.files.workers.process import FileLimits
 from vlar.media.signals import Recorded, SignalReader, head_of
 from vlar.media.video.files import VIDEO_ENDINGS
@@ -19,6 +19,8 @@ from vlar.types import Float32
 
 RATE_HZ = 16_000.0
 _MOST_S = 2 * 3600
+_SAMPLE_BYTES = 4
+_RESAMPLING_BYTES = 24  # of a sample that a frame becomes: FFmpeg resamples a frame as a whole
 
 
 def decode(path: Path, timeout_s: float) -> Float32:
@@ -63,29 +65,30 @@ def _samples(path: Path, container: Any, end_s: float) -> Float32:
     from av.error import FFmpegError
 
     resampler = av.AudioResampler(format="flt", layout="mono", rate=round(RATE_HZ))
-    parts: list[Float32] = []
-    count = 0
+    found = bytearray()  # it grows in place, where joining arrays takes the memory twice
     try:
         for frame in container.decode(audio=0):
             length_s = frame.samples / max(frame.sample_rate, 1)
-            if count > _MOST_S * RATE_HZ or count / RATE_HZ + length_s > _MOST_S:
+            count = len(found) // _SAMPLE_BYTES
+            if count / RATE_HZ + length_s > _MOST_S:
                 raise DecodeError(f"{path}: it lasts over {_MOST_S // 3600} hours; cut it first")
+            # A damaged rate stretches a frame of 16 kB to 2 GB.
+            require_memory(len(found) + _RESAMPLING_BYTES * length_s * RATE_HZ)
             for made in resampler.resample(frame):
-                parts.append(_flat(made))
-                count += len(parts[-1])
+                found += _in_range(made).data
             if time.monotonic() > end_s:
                 raise DecodeTimeout(f"{path}: its sound takes too long to decode; cut it first")
-        parts += [_flat(made) for made in resampler.resample(None)]
+        for made in resampler.resample(None):
+            found += _in_range(made).data
     except FFmpegError:
-        if not parts:
+        if not found:
             raise
-    found = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    found = np.nan_to_num(found.astype(np.float32, copy=False), copy=False)
-    return found.clip(-1, 1, out=found)
+    return np.frombuffer(found, np.float32)
 
 
-def _flat(frame: Any) -> Float32:
-    return frame.to_ndarray().reshape(-1)
+def _in_range(frame: Any) -> Float32:
+    samples = np.nan_to_num(frame.to_ndarray().reshape(-1).astype(np.float32, copy=False))
+    return samples.clip(-1, 1, out=samples)
 
 
 _SOUND_ENDINGS = frozenset(

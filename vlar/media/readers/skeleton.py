@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import DecodeError, UsageError
+from vlar.files.workers import single
 from vlar.media.signals import Recorded, SignalReader, errors_of, head_of
 from vlar.media.skeleton.formats.base import Bodies, endings, recognised, require_few_people
 from vlar.media.skeleton.formats.estimators import json_files
@@ -90,7 +91,11 @@ def recordings(path: Path, most: int | None = None) -> list[Bodies]:
 
 
 def each_recording(path: Path) -> Iterator[Bodies]:
-    """The recordings of a file, one after the other; as ``recordings``."""
+    """The recordings of a file, one after the other, from a worker; as ``recordings``."""
+    return single.items(path, _each, path)
+
+
+def _each(path: Path) -> Iterator[Bodies]:
     with errors_of(path):
         try:
             yield from map(_checked, _read(path))
