@@ -13,6 +13,7 @@ import numpy.typing as npt
 from vlar.errors import DecodeError
 from vlar.files.arrays import is_matlab, read_matlab, read_npy, shapes_in
 from vlar.files.reading import MB, require_memory
+from vlar.files.workers import single
 from vlar.media.depth_pictures import bytes_of, facts, is_depth_folder, picture_files, read_picture
 from vlar.media.signals import Recorded, SignalInfo, SignalReader, errors_of, head_of
 from vlar.media.video.files import is_folder
@@ -93,14 +94,9 @@ class DepthReader(SignalReader):
         numbers = np.floor(times_s * folder.rate_hz + 1e-6).clip(0, len(folder.files) - 1)
         wanted = [folder.files[int(number)] for number in numbers]
 
-        def pictures(path: Path) -> npt.NDArray[np.uint16]:
-            del path
-            require_memory(2.0 * len(wanted) * max(bytes_of(file) for file in set(wanted)))
-            known = {file: read_picture(file, folder.millimetres) for file in dict.fromkeys(wanted)}
-            return np.stack([known[file] for file in wanted])
-
+        pictures = single.call(path, _pictures, path, wanted, folder.millimetres)
         meta = {"unit": "mm", "rate_hz": folder.rate_hz}
-        return Clip(path, span, self.modality, _read(path, pictures), times_s, meta=meta)
+        return Clip(path, span, self.modality, pictures, times_s, meta=meta)
 
     def load(self, path: Path) -> Recorded:
         """The whole recording of a file.
@@ -124,6 +120,18 @@ class DepthReader(SignalReader):
         if not files:
             raise ValueError("no 16-bit PNG picture with a number lies in it")
         return _Folder(files, *facts(path))
+
+
+def _pictures(path: Path, wanted: list[Path], millimetres: float) -> npt.NDArray[np.uint16]:
+    """(T, H, W) of pictures of a folder; the task of a worker."""
+
+    def stacked(path: Path) -> npt.NDArray[np.uint16]:
+        del path
+        require_memory(2.0 * len(wanted) * max(bytes_of(file) for file in set(wanted)))
+        known = {file: read_picture(file, millimetres) for file in dict.fromkeys(wanted)}
+        return np.stack([known[file] for file in wanted])
+
+    return _read(path, stacked)
 
 
 def _array(path: Path) -> npt.NDArray[Any]:
