@@ -17,14 +17,23 @@ from vlar.media.skeleton.layouts import layout, parts
 #: What mixes the joints of a block (``network.Space``).
 SPACES = {
     "channel": "channel:ChannelTopology",
+    "dilated": "curves:Dilated",
 }
 #: What mixes the frames of a block (``network.Time``).
 TIMES = {
     "scales": "channel:Scales",
+    "curve": "curves:CurveScales",
 }
 #: Whole networks from streams to a vector (``network.Body``).
 BODIES = {
     "graph": "network:GraphBody",
+    "partitions": "partitions:SkateFormer",
+    "tokens": "tokens:IstaNet",
+    "memory": "memory:MemoryAttentionNetwork",
+    "two-streams": "ensemble:TwoStreams",
+    "limbs": "ensemble:Limbs",
+    "gated": "ensemble:Gated",
+    "differences": "ensemble:Differences",
 }
 STREAMS = ("joint", "bone", "motion", "bone_motion", "skip")
 FUSIONS = ("early", "late", "parts")
@@ -49,6 +58,7 @@ class TowerConfig(Settings):
             to the camera, ``scale`` divides by the trunk, ``hull`` moves the origin into the hull
             of all joints by learned weights (CHASE).
         body: Name in ``BODIES``.
+        bodies: Names in ``BODIES`` in place of ``body``: members of ``late`` fusion.
         space: Name in ``SPACES``, for the body ``graph``.
         time: Name in ``TIMES``, for the body ``graph``.
         widths: Channels of each block.
@@ -62,6 +72,9 @@ class TowerConfig(Settings):
         virtual: Learned joints that the space ``hyper`` appends inside of a block.
         neighbours: Joints of a hyper-edge, or of an edge convolution.
         ratio: Width of the hidden layer of an attention block, in widths of the block.
+        pieces: Tokens of a joint over time, for the body ``tokens``.
+        together: Whether a token holds a joint of all people; else each has one of each person.
+        dilation: Distance in bones that a kernel of the space ``dilated`` adds to the one before.
         rotate: Angle in radians up to which training turns the bodies about each axis.
         shift: Length of the trunk up to which training moves the scene; for ``hull``.
         dropout: Share of the pooled features that training drops.
@@ -75,6 +88,7 @@ class TowerConfig(Settings):
     fuse: str = setting("early", choices=FUSIONS)
     normalise: tuple[str, ...] = ("root", "scale")
     body: str = setting("graph", choices=tuple(BODIES))
+    bodies: tuple[str, ...] = ()
     space: str = setting("channel", choices=tuple(SPACES))
     time: str = setting("scales", choices=tuple(TIMES))
     widths: tuple[int, ...] = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
@@ -87,6 +101,9 @@ class TowerConfig(Settings):
     virtual: int = setting(3, at_least=0, at_most=64)
     neighbours: int = setting(9, at_least=1, at_most=64)
     ratio: float = setting(4.0, above=0, at_most=16)
+    pieces: int = setting(6, at_least=1, at_most=64)
+    together: bool = True
+    dilation: int = setting(1, at_least=1, at_most=16)
     rotate: float = setting(0.3, at_least=0, at_most=3.2)
     shift: float = setting(0.0, at_least=0, at_most=100)
     dropout: float = setting(0.1, at_least=0, below=1)
@@ -97,7 +114,8 @@ class TowerConfig(Settings):
     def check(self) -> None:
         """Refuse names that do not exist and values that do not go together."""
         for name, known in (
-            ("streams", STREAMS), ("normalise", NORMALISE), ("heads", HEADS), ("aux", AUX)
+            ("streams", STREAMS), ("normalise", NORMALISE), ("bodies", tuple(BODIES)),
+            ("heads", HEADS), ("aux", AUX),
         ):  # fmt: skip
             given = getattr(self, name)
             if strange := [value for value in given if value not in known]:

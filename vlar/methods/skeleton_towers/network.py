@@ -28,7 +28,7 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,10 @@ from vlar.methods.skeleton_towers.config import (
     part_joints,
 )
 from vlar.methods.skeleton_towers.joints import PER_JOINT
+from vlar.methods.skeleton_towers.limbs import stream_joints
 
+#: Blocks, of ten, of the networks of both arms and both legs.
+_PART_BLOCKS = {"arm": (1, 2, 5, 6, 8, 9), "leg": (1, 5, 6, 8)}
 PART_WIDTH = 512  # of the texts that GAP draws its heads to
 
 
@@ -60,6 +63,7 @@ class Given:
         centre: Joint that a hierarchy starts from; None for the root.
         widths: Channels of each block, after ``slim``.
         halved: Blocks, counted from 1, that halve the frames.
+        body: Name in ``BODIES``.
     """
 
     config: TowerConfig
@@ -68,6 +72,7 @@ class Given:
     centre: str | None
     widths: tuple[int, ...]
     halved: tuple[int, ...]
+    body: str
 
 
 class Found(NamedTuple):
@@ -117,9 +122,11 @@ class Body(nn.Module):
 
     Attributes:
         width: W, width of what it finds.
+        relates: Whether it relates people to each other, so that one alone leaves it little.
     """
 
     width: int
+    relates: ClassVar[bool] = False
 
     def __init__(self, given: Given) -> None:
         super().__init__()
@@ -257,16 +264,28 @@ def streams_of(points: Tensor, seen: Tensor, names: Sequence[str], layout: str) 
 def members(config: TowerConfig) -> list[tuple[tuple[str, ...], Given]]:
     """The networks of a tower, each with the streams that it reads.
 
-    Early fusion has one. Late fusion has one for each stream and each centre.
+    Early fusion has one. Late fusion has one for each stream, body and centre. Fusion of parts has
+    the whole body, the arms and the legs, in the frame of the whole body.
     """
     every = tuple(range(config.joints))
     widths = tuple(map(config.slimmed, config.widths))
-    given = Given(config, 3 * len(config.streams), every, None, widths, config.halved)
+    given = Given(config, 3 * len(config.streams), every, None, widths, config.halved, config.body)
     centres = config.centres or (None,)
     if config.fuse == "late":
-        alone = replace(given, channels=3)
-        return [((s,), replace(alone, centre=c)) for s in config.streams for c in centres]
-    return [(config.streams, replace(given, centre=centres[0]))]
+        of = itertools.product(config.streams, config.bodies or (config.body,), centres)
+        return [((s,), replace(given, channels=3, body=b, centre=c)) for s, b, c in of]
+    whole = replace(given, centre=centres[0])
+    parts = ("arm", "leg") if config.fuse == "parts" else ()
+    return [(config.streams, each) for each in (whole, *(of_part(whole, part) for part in parts))]
+
+
+def of_part(given: Given, part: str) -> Given:
+    """Smaller network of both arms or both legs, and the joints that they hang on (PSUMNet)."""
+    blocks = [number for number in _PART_BLOCKS[part] if number <= len(given.widths)]
+    halved = tuple(at for at, number in enumerate(blocks, start=1) if number in given.halved)
+    widths = tuple(given.widths[number - 1] for number in blocks)
+    joints = stream_joints(given.config.layout, part)
+    return replace(given, joints=joints, widths=widths, halved=halved)
 
 
 class Reading(NamedTuple):
@@ -299,7 +318,7 @@ class TowerNetwork(ResidualNetwork):
         made = members(config)
         self.streams = [streams for streams, _ in made]
         self.chosen = [list(given.joints) for _, given in made]
-        bodies: list[Body] = [loaded(BODIES, config.body)(given) for _, given in made]
+        bodies: list[Body] = [loaded(BODIES, given.body)(given) for _, given in made]
         self.bodies = nn.ModuleList(bodies)
         self.leave = nn.ModuleList(zero_linear(body.width, dim) for body in bodies)
         self.drop = nn.Dropout(config.dropout)

@@ -5,6 +5,7 @@ Its presets (``presets.toml``) are the towers of the papers.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -21,12 +22,13 @@ from vlar.language.motion.clauses import PARTS, part_clauses
 from vlar.language.motion.verb_table import VerbTable
 from vlar.methods.body_parts.adapter import part_contrastive
 from vlar.methods.skeleton_towers.config import TowerConfig
-from vlar.methods.skeleton_towers.joints import Joints
+from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints
 from vlar.methods.skeleton_towers.network import PART_WIDTH, Reading, TowerNetwork
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32
 
+_log = logging.getLogger("vlar")
 _PART_SHARE = 0.8  # of the mean of the part losses (GAP)
 
 
@@ -64,7 +66,13 @@ class SkeletonTower(ResidualTower):
         return TowerNetwork(self.config, self.dim)
 
     def fit_inputs(self, features: Float32) -> None:
-        """Nothing is read beforehand."""
+        """Note where a tower that relates people is given one person a clip."""
+        relates = any(getattr(body, "relates", False) for body in self.network.bodies)
+        people = self.small(features).reshape(-1, self.config.people, self.config.joints, PER_JOINT)
+        if relates and not people[:, 1:, :, -1].any():
+            _log.warning(
+                "%s relates people to each other, and each of these clips shows one", self.name
+            )
 
     def small(self, features: Float32) -> Float32:
         """(N, T, F) to the joints (N, T, M V 4)."""
