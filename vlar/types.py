@@ -361,6 +361,7 @@ class Classification:
     to 1) of the frames that could not be read or may be wrong. ``second_opinion`` is there where
     one was asked for (``vlar.generators.opinions.rerank``); the probabilities are then those of
     both. ``person`` is the one that ``who`` or ``zoom`` found; ``notes`` hold other remarks.
+    ``failed`` names the parts of a bundle that could not be read; the others give the answer.
     ``verdict`` answers one label alone: ``yes``, ``no``, or ``unsure`` between both; None for a
     list. ``body`` is the visible share (0 to 1) of a body; None where none is looked for.
     """
@@ -379,6 +380,7 @@ class Classification:
     notes: tuple[str, ...] = ()
     verdict: str | None = None
     body: float | None = None
+    failed: tuple[Failure, ...] = ()
 
     @property
     def label(self) -> str | None:
@@ -401,4 +403,5 @@ class Classification:
             **({"second_opinion": dict(self.second_opinion)} if self.second_opinion else {}),
             **({"person": self.person.to_dict()} if self.person else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
+            **({"failed": [each.message for each in self.failed]} if self.failed else {}),
         }

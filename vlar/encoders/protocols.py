@@ -87,6 +87,29 @@ class DescribedText(Protocol):
         ...
 
 
+@runtime_checkable
+class IntervalAnswers(Protocol):
+    """An encoder that may answer about an interval of a recording, given all of it.
+
+    Attributes:
+        answers_intervals: Whether it does; else an interval is cut out of the recording.
+    """
+
+    answers_intervals: bool
+
+    def interval_vectors(self, features: Float32, intervals: Float32) -> Float32:
+        """Vectors (Q, D) of intervals, to be compared with texts.
+
+        Args:
+            features: (S, T, F) of S windows that follow each other and cover the recording.
+            intervals: (Q, 2) start and end as shares of it, 0 to 1.
+
+        Raises:
+            UsageError: an interval does not lie in the recording, or only whole clips are answered.
+        """
+        ...
+
+
 REGIONS = "regions"  # name and kind of the block that holds them
 
 

@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlar.errors import DecodeError
 from vlar.files.reading import MB, number, parse_json, read_file
+from vlar.types import Clip, Failure
 
 ENDING = ".bundle.json"
 SHARE = "share"
+FAILED = "failed"
+"""Key of ``Clip.meta``: the parts that could not be read, with the message of each."""
+PART = "part"
+"""Kind of the failure of such a part."""
 _MOST_PARTS = 16
 _LONGEST_S = 1e7
 
@@ -68,6 +73,12 @@ def bundle_parts(path: Path) -> dict[str, BundlePart]:
         sensor: BundlePart(part.path, part.offset_s - first, part.by_share)
         for sensor, part in found.items()
     }
+
+
+def failed_parts(clips: Iterable[Clip]) -> tuple[Failure, ...]:
+    """The parts of clips of one bundle that could not be read, each once."""
+    found = [(clip.path, text) for clip in clips for text in clip.meta.get(FAILED, {}).values()]
+    return tuple(Failure(path, PART, text) for path, text in dict.fromkeys(found))
 
 
 def bundle_files(path: Path) -> list[Path]:

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.encoders.base import BlockMix, Encoder, cached_vectors, content_free_vectors
-from vlar.encoders.protocols import ConditionedText
+from vlar.encoders.protocols import ConditionedText, IntervalAnswers
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.concept_heads import make_scorer
@@ -42,6 +42,7 @@ from vlar.heads.zero_shot import (
 from vlar.language.bank import load_bank
 from vlar.language.descriptions import Described
 from vlar.language.prompts import fill, load_templates
+from vlar.media.bundle import failed_parts
 from vlar.media.lookup import reader
 from vlar.media.views import Views, ViewSampler
 from vlar.numeric import unit
@@ -64,12 +65,14 @@ class EncodedSpan:
         window: The span.
         encoded: Its clips as one row.
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
+        failed: Parts of a bundle that could not be read.
     """
 
     path: Path
     window: Window
     encoded: Encoded
     lost: float = 0.0
+    failed: tuple[Failure, ...] = ()
 
 
 class ModelCore:
@@ -136,6 +139,32 @@ class ModelCore:
         """The clips of one span as one row: mean of their vectors, features of the first."""
         return _as_one(self.encode(views))
 
+    @property
+    def answers_intervals(self) -> bool:
+        """True where an interval is asked of the whole recording (``encode_interval``)."""
+        encoder = self.encoder
+        return isinstance(encoder, IntervalAnswers) and encoder.answers_intervals
+
+    def encode_interval(self, windows: Views, at: Window) -> EncodedSpan:
+        """An interval of a recording, asked of an encoder that reads all of it.
+
+        Args:
+            windows: Clips that follow each other and cover the recording.
+            at: The interval, inside the recording and on its clock.
+
+        Raises:
+            UsageError: the encoder does not answer about intervals.
+        """
+        encoder, end_s = self.encoder, windows[-1].window.end_s
+        if not isinstance(encoder, IntervalAnswers):
+            raise UsageError(f"model {self.name!r} answers about whole clips; cut the interval out")
+        rows = self.encode(windows)
+        shares = np.array([[at.start_s / end_s, min(at.end_s / end_s, 1.0)]], np.float32)
+        features = np.stack([row.features for row in rows])
+        vector = encoder.interval_vectors(features, shares)[0]
+        found = encoded_span(windows, rows)
+        return replace(found, window=at, encoded=replace(found.encoded, vector=vector))
+
     def encode_spans(self, spans: Iterable[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
         """Encode the clips of many spans in batches across recordings.
 
@@ -170,8 +199,7 @@ class ModelCore:
             if isinstance(span, Failure):
                 yield span
             else:
-                encoded = _as_one([next(rows) for _ in span])
-                yield EncodedSpan(span[0].path, span[0].window, encoded, lost_share(span))
+                yield encoded_span(span, [next(rows) for _ in span])
 
     # Words
 
@@ -276,6 +304,12 @@ def _as_one(encoded: Sequence[Encoded]) -> Encoded:
         return encoded[0]
     mean = np.mean([each.vector for each in encoded], axis=0)
     return replace(encoded[0], vector=unit(mean))
+
+
+def encoded_span(views: Views, rows: Sequence[Encoded]) -> EncodedSpan:
+    """The span of views, with the mean of their rows."""
+    first, lost = views[0], lost_share(views)
+    return EncodedSpan(first.path, first.window, _as_one(rows), lost, failed_parts(views))
 
 
 def lost_share(views: Views) -> float:

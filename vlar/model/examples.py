@@ -27,7 +27,7 @@ class EncodedExamples:
     Attributes:
         items: n examples.
         encoded: n rows; a row from a cache of features has no context tokens.
-        failed: The examples that could not be read.
+        failed: The examples that could not be read, and the parts of others that could not.
     """
 
     items: Sequence[SupportItem]
@@ -147,6 +147,7 @@ def read_examples(
         else:
             used.append(item)
             encoded.append(row.encoded if isinstance(row, EncodedSpan) else row)
+            failed += row.failed if isinstance(row, EncodedSpan) else ()
             if cache is not None and had is None:
                 cache.put(item, encoded[-1].features)
         if progress is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeIs
 
-from vlar.errors import UsageError
+from vlar.errors import DecodeError, UsageError
 from vlar.media.video.sample import sample_times, windows
 from vlar.media.views import Views, ViewSampler
-from vlar.model.core import EncodedSpan, ModelCore, lost_share
+from vlar.model.core import EncodedSpan, ModelCore, encoded_span
 from vlar.types import Classification, Clip, Failure, UInt8, Window
 
 
@@ -35,6 +36,7 @@ class Picture(Protocol):
 Recording = str | Path | npt.NDArray[Any] | Picture | Clip
 Answer = Classification | Failure
 _ARRAY = Path("<array>")
+_INTERVAL_WINDOW_S = 4.0  # as the windows of a library
 
 
 def is_one(recordings: object) -> TypeIs[Recording]:
@@ -53,9 +55,13 @@ def is_one(recordings: object) -> TypeIs[Recording]:
 
 
 def views_of(
-    recordings: Iterable[Recording], sampler: ViewSampler, every_s: float | None, fps: float
+    recordings: Iterable[Recording],
+    sampler: ViewSampler,
+    every_s: float | None,
+    fps: float,
+    at: Window | None = None,
 ) -> Iterator[Views | Failure]:
-    """The views of each recording, or of every ``every_s`` seconds of it.
+    """The views of each recording, of every ``every_s`` seconds of it, or of an interval.
 
     Paths that follow each other are decoded ahead in threads; a path that cannot be read is a
     Failure in its place.
@@ -65,6 +71,7 @@ def views_of(
         sampler: Reads paths.
         every_s: Seconds; None for one span a recording.
         fps: Frames a second of an array.
+        at: The interval; None for all of it.
 
     Raises:
         UsageError: an array is not a picture or a sequence of frames, or a clip is of another
@@ -73,37 +80,82 @@ def views_of(
     for are_paths, group in groupby(recordings, lambda one: isinstance(one, (str, Path))):
         if not are_paths:
             for one in group:
-                yield from _views(one, sampler, every_s, fps)
+                yield from _views(one, sampler, every_s, fps, at)
             continue
         paths = (Path(one) for one in group if isinstance(one, (str, Path)))
         if every_s is None:
-            yield from sampler.sample_each((path, None) for path in paths)
+            yield from sampler.sample_each((path, at) for path in paths)
         else:
             yield from sampler.sample_every(paths, every_s)
 
 
 def encode_one(
-    core: ModelCore, recording: Recording, sampler: ViewSampler, fps: float
+    core: ModelCore,
+    recording: Recording,
+    sampler: ViewSampler,
+    fps: float,
+    at: Window | None = None,
 ) -> EncodedSpan:
-    """A single recording, whole; an error is raised as it is."""
-    views = views_of_one(recording, sampler, fps)
-    return EncodedSpan(views[0].path, views[0].window, core.encode_views(views), lost_share(views))
+    """A single recording, or an interval of it; an error is raised as it is."""
+    if at is not None and core.answers_intervals and isinstance(recording, (str, Path)):
+        return encode_interval(core, Path(recording), sampler, at)
+    views = views_of_one(recording, sampler, fps, at)
+    return encoded_span(views, core.encode(views))
 
 
-def views_of_one(recording: Recording, sampler: ViewSampler, fps: float) -> Views:
-    """The views of a single recording, whole; an error is raised as it is."""
+def encode_interval(core: ModelCore, path: Path, sampler: ViewSampler, at: Window) -> EncodedSpan:
+    """An interval of a recording, asked of a model that reads all of it in equal windows.
+
+    Raises:
+        DecodeError: a window cannot be read, or the interval begins past the end.
+    """
+    end_s = sampler.reader.probe(path).duration_s
+    if at.start_s >= end_s:
+        raise DecodeError(f"{path}: {at.start_s:g} s lies past its end ({end_s:g} s)")
+    ends = np.linspace(0, end_s, math.ceil(end_s / _INTERVAL_WINDOW_S) + 1).tolist()
+    spans = [Window(*pair) for pair in pairwise(ends)]
+    clips = list(sampler.reader.read_windows(path, spans, sampler.sampling))
+    for clip in clips:
+        if isinstance(clip, Failure):
+            raise DecodeError(clip.message)
+    return core.encode_interval([clip for clip in clips if isinstance(clip, Clip)], at)
+
+
+def encode_intervals(
+    core: ModelCore, recordings: Iterable[Recording], sampler: ViewSampler, at: Window
+) -> Iterator[EncodedSpan | Failure]:
+    """``encode_interval`` of several recordings; one that cannot be read is a Failure."""
+    for recording in recordings:
+        if not isinstance(recording, (str, Path)):
+            raise UsageError(f"model {core.name!r} answers about intervals of files; give a path")
+        try:
+            yield encode_interval(core, Path(recording), sampler, at)
+        except DecodeError as error:
+            yield Failure(Path(recording), error.kind, error.message)
+
+
+def views_of_one(
+    recording: Recording, sampler: ViewSampler, fps: float, at: Window | None = None
+) -> Views:
+    """The views of a single recording, or of an interval; an error is raised as it is."""
     if isinstance(recording, (str, Path)):
-        return sampler.sample(recording)
-    (views,) = _views(recording, sampler, None, fps)
+        return sampler.sample(recording, at)
+    (views,) = _views(recording, sampler, None, fps, at)
     return views
 
 
 def _views(
-    recording: object, sampler: ViewSampler, every_s: float | None, fps: float
+    recording: object,
+    sampler: ViewSampler,
+    every_s: float | None,
+    fps: float,
+    at: Window | None,
 ) -> Iterator[Views]:
     modality = sampler.reader.modality
     if isinstance(recording, Clip):
-        if recording.modality != modality:
+        if at is not None:
+            raise UsageError(f"{recording.path}: a Clip is one window; cut the interval out of it")
+        if modality not in (recording.modality, "bundle"):
             raise UsageError(
                 f"{recording.path}: the clip is of the sensor {recording.modality!r}, and this "
                 f"model reads {modality!r}"
@@ -118,7 +170,7 @@ def _views(
     if not 0 < fps < float("inf"):
         raise UsageError(f"fps is {fps}; give the frames per second of the array, above 0")
     duration_s = len(frames) / fps
-    spans = [Window(0.0, duration_s)]
+    spans = [at or Window(0.0, duration_s)]
     if every_s is not None:
         spans = windows(duration_s, every_s, every_s)
     for span in spans:

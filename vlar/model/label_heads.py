@@ -133,6 +133,7 @@ class LabelClassifier:
             lost=span.lost,
             verdict=verdict(best[0].probability) if len(self.labels) == 1 else None,
             body=self._body(span.encoded.vector),
+            failed=span.failed,
         )
 
     def _body(self, vector: Float32) -> float | None:

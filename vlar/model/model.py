@@ -42,6 +42,7 @@ from vlar.model.requests import (
     ClassifyRequest,
     EvaluateRequest,
     Objectives,
+    interval,
 )
 from vlar.results import Results
 from vlar.types import (
@@ -352,6 +353,7 @@ class Model:
         who: str | None = None,
         zoom: str | None = None,
         detector: str | None = None,
+        at: tuple[float, float] | None = None,
     ) -> Classification | Results[Answer] | Iterator[Answer]:
         """Classify recordings: which label fits?
 
@@ -373,6 +375,7 @@ class Model:
             who: One person to judge: ``the person on the left``, ``person 2``.
             zoom: ``person``: judge a cut around who moves too; ``auto``: only where small.
             detector: Spec of what finds people (``vlar.parts("detector")``); docs/who.md.
+            at: Start and end in seconds of the interval to judge; None judges all of it.
 
         Returns:
             One recording without ``every_s``: its answer. A list, or ``every_s``: a list and table
@@ -385,7 +388,8 @@ class Model:
             LabelError, UsageError: the label list, an input or ``who`` cannot be used.
         """
         asked = LabelSet.read(labels, mode, descriptions, tree)
-        request = ClassifyRequest(asked, top, every_s, fps, shots, who, zoom, detector)
+        window = interval(at, every_s)
+        request = ClassifyRequest(asked, top, every_s, fps, shots, who, zoom, detector, window)
         if is_one(recordings) and every_s is None:
             return self.recogniser.classify_one(recordings, request)
         listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
 from vlar.language.labels import LabelSet
-from vlar.media.views import Views, ViewSampler
-from vlar.model.core import ModelCore
-from vlar.model.inputs import Answer, Recording, encode_one, views_of, views_of_one
+from vlar.media.views import ViewSampler
+from vlar.model.core import EncodedSpan, ModelCore
+from vlar.model.inputs import (
+    Answer,
+    Recording,
+    encode_intervals,
+    encode_one,
+    views_of,
+    views_of_one,
+)
 from vlar.model.label_heads import LabelClassifier, make_classifier
 from vlar.model.people import PersonAnswers
 from vlar.model.requests import ClassifyRequest
@@ -48,8 +55,9 @@ class Recogniser:
         """The answer about one recording as a whole; an error is raised as it is."""
         sampler, classifier, people = self._prepared(request)
         if people is not None:
-            return people.answer(views_of_one(recording, sampler, request.fps), request.top)
-        span = encode_one(self.core, recording, sampler, request.fps)
+            views = views_of_one(recording, sampler, request.fps, request.at)
+            return people.answer(views, request.top)
+        span = encode_one(self.core, recording, sampler, request.fps, request.at)
         return classifier.answer(span, top=request.top, model=self.core.name)
 
     def classify_each(
@@ -57,23 +65,28 @@ class Recogniser:
     ) -> Iterator[Answer]:
         """The answers about recordings or their spans; labels are checked before the first."""
         sampler, classifier, people = self._prepared(request)
-        views = views_of(recordings, sampler, request.every_s, request.fps)
+        if request.at is not None and self.core.answers_intervals:
+            spans = encode_intervals(self.core, recordings, sampler, request.at)
+            return self._answers(spans, classifier, request.top)
+        views = views_of(recordings, sampler, request.every_s, request.fps, request.at)
         if people is not None:
             return people.each(views, request.top)
-        return self._answers(views, classifier, request.top)
+        return self._answers(self.core.encode_spans(views), classifier, request.top)
 
     def _prepared(
         self, request: ClassifyRequest
     ) -> tuple[ViewSampler, LabelClassifier, PersonAnswers | None]:
         focus = make_focus(request.who, request.zoom, request.detector)
-        sampler = self.view_sampler.shot_by_shot if request.shots else self.view_sampler
+        sampler = self.view_sampler
+        sampler = replace(sampler, reader=request.source) if request.source else sampler
+        sampler = sampler.shot_by_shot if request.shots else sampler
         classifier = self.classifier(request.labels)
         people = PersonAnswers(self.core, classifier, focus, sampler) if focus else None
         return sampler, classifier, people
 
     def _answers(
-        self, views: Iterable[Views | Failure], classifier: LabelClassifier, top: int
+        self, spans: Iterable[EncodedSpan | Failure], classifier: LabelClassifier, top: int
     ) -> Iterator[Answer]:
-        for span in self.core.encode_spans(views):
+        for span in spans:
             good = not isinstance(span, Failure)
             yield classifier.answer(span, top=top, model=self.core.name) if good else span

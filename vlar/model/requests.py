@@ -12,8 +12,9 @@ from vlar.errors import UsageError
 from vlar.heads.support import Support, SupportItem, names_paths, read_unlabelled
 from vlar.language.labels import LabelSet
 from vlar.language.tree import Tree, TreeSource
+from vlar.media.base import Reader
 from vlar.media.lookup import find
-from vlar.types import JsonDict, ProgressCallback
+from vlar.types import JsonDict, ProgressCallback, Window
 
 NO_BALANCE, ADJUST = "none", "adjust"
 BALANCES = (NO_BALANCE, ADJUST)
@@ -110,11 +111,35 @@ class ClassifyOptions(TypedDict, total=False):
     who: str | None
     zoom: str | None
     detector: str | None
+    at: tuple[float, float] | None
+
+
+def interval(at: tuple[float, float] | None, every_s: float | None) -> Window | None:
+    """The interval of a request; None for whole recordings.
+
+    Raises:
+        UsageError: it is not a span of time, or answers for every span are asked for too.
+    """
+    if at is None:
+        return None
+    if every_s is not None:
+        raise UsageError(
+            "an interval has one answer, and every span of a length has its own; give one"
+        )
+    if not 0 <= at[0] < at[1] < float("inf"):
+        raise UsageError(
+            f"the interval {at[0]:g} to {at[1]:g} s is not a span; write for example 2s-4s"
+        )
+    return Window(float(at[0]), float(at[1]))
 
 
 @dataclass(frozen=True)
 class ClassifyRequest:
-    """A request to say which label fits; ``Model.classify`` describes the fields."""
+    """A request to say which label fits; ``Model.classify`` describes the other fields.
+
+    Attributes:
+        source: Reads the recordings; None for the reader of the model's sensor.
+    """
 
     labels: LabelSet
     top: int = 5
@@ -124,6 +149,8 @@ class ClassifyRequest:
     who: str | None = None
     zoom: str | None = None
     detector: str | None = None
+    at: Window | None = None
+    source: Reader | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import typer
 
 from vlar.apps.cli import (
     adapt,
+    bundle,
     calibrate,
     check,
     classify,
@@ -65,7 +66,7 @@ def options(
 
 _MODULES = (
     *(classify, timeline, adapt, calibrate, evaluate, train, eval, report),
-    *(query, review, watch, serve, mcp, describe, check, shots, pose, export, doctor, demo),
+    *(query, review, watch, serve, mcp, describe, bundle, check, shots, pose, export, doctor, demo),
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)

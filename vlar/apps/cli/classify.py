@@ -54,6 +54,7 @@ class Answers:
         self.n_good = self.failed = self.n_labels = 0
         self._as_json, self._mode, self._tables = as_json, mode, tables
         self._explained: tuple[Model, dict[str, str]] | None = None
+        self._named: list[Failure] = []  # parts of bundles, each said once
 
     def explain(self, model: Model, labels: LabelList | None) -> None:
         """Show how labels were read, and with each answer what decided."""
@@ -72,6 +73,11 @@ class Answers:
             output.failure(row, self._as_json)
             return
         self.n_good += 1
+        new = [part for part in row.failed if part not in self._named]
+        self._named += new
+        self.failed += bool(new)
+        for part in new:
+            output.failure(part, self._as_json)
         if self.address is None:
             self.good.append(row)
         if self._as_json:
@@ -128,6 +134,17 @@ Every = Annotated[
     str | None,
     typer.Option("--every", metavar="SPAN", help="Answer for each span of this length: 4s."),
 ]
+At = Annotated[
+    str | None, typer.Option("--at", metavar="SPAN", help="Answer for an interval: 2s-4s.")
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="SENSOR=FILE",
+        help="Another sensor's recording of the moment: imu=b.mat, with --model bundle:skeleton+imu.",
+    ),
+]
 Timeline = Annotated[
     str | None,
     typer.Option(
@@ -180,6 +197,8 @@ def command(
     model: options.Model = "lite",
     top: Top = 5,
     every: Every = None,
+    at: At = None,
+    beside: With = None,
     timeline_file: Timeline = None,
     csv: Csv = None,
     parquet: Parquet = None,
@@ -210,20 +229,22 @@ def command(
         vlar classify videos/ --labels labels.txt --every 4s --json
     """
     from vlar.language.labels import LabelSet
-    from vlar.model.requests import ClassifyRequest
+    from vlar.model.requests import ClassifyRequest, interval
 
     every_s = inputs.seconds(every, "--every") if every else None
     segments_file = _timeline_file(timeline_file, every_s)
     asked = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree)
     live = _address(paths, segments_file)
     person = people.asked(live, who=who, zoom=zoom, detector=detector)
-    request = ClassifyRequest(asked, top, every_s, shots=shots, **person)
+    window = interval(inputs.span(at, "--at"), every_s)
+    request = ClassifyRequest(asked, top, every_s, shots=shots, at=window, **person)
     second_opinion.check(rerank, live, mode)
     review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
     with ExitStack() as stack:
         answers = Answers(as_json, mode, tables(stack, csv, parquet))
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
+        request = replace(request, source=inputs.beside(paths, beside or (), recogniser.modality))
         answers.n_labels = len(asked.listed.labels if asked.listed else recogniser.default_labels)
         if live is not None:
             return _watch(live, recogniser, request, answers, shown)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
+    from vlar.media.base import Reader
     from vlar.model.model import Model
     from vlar.types import Failure
 
@@ -30,6 +31,59 @@ def seconds(text: str, option: str) -> float:
     if value is None or value <= 0:
         raise UsageError(f"{option} {text!r} is not a span of time; write for example 4s or 500ms")
     return value
+
+
+def span(text: str | None, option: str) -> tuple[float, float] | None:
+    """Start and end of an interval in seconds: ``2s-4s``; None for None.
+
+    >>> span("2s-500ms", "--at"), span("1m-1.5m", "--at")
+    ((2.0, 0.5), (60.0, 90.0))
+
+    Raises:
+        UsageError: it is not two times.
+    """
+    from vlar.language.clean import read_seconds
+
+    if text is None:
+        return None
+    start_s, end_s = (read_seconds(part.strip()) for part in text.partition("-")[::2])
+    if start_s is None or end_s is None:
+        raise UsageError(f"{option} {text!r} is not an interval; write for example 2s-4s")
+    return start_s, end_s
+
+
+def beside(paths: Sequence[str], given: Sequence[str], modality: str) -> Reader | None:
+    """The reader of one recording and those of ``--with`` as a bundle; None without any.
+
+    Raises:
+        UsageError: several paths, a sensor that comes twice or does not exist, or a model of one
+            sensor.
+    """
+    if not given:
+        return None
+    from vlar.media.bundle import BundlePart
+    from vlar.media.lookup import reader, reader_for
+    from vlar.media.readers.bundle import HeldBundle
+
+    if len(paths) != 1:
+        raise UsageError(
+            f"--with adds a sensor to one PATH, and {len(paths)} are given; write a table of them, "
+            "and run: vlar bundle rows.csv --out DIR"
+        )
+    if modality != "bundle":
+        raise UsageError(
+            f"--with needs a model of several sensors, and this one reads {modality!r}; use for "
+            "example --model bundle:skeleton+imu"
+        )
+    first = reader_for(paths[0]).modality
+    parts = {first: BundlePart(Path(paths[0]))}
+    for sensor, path in pairs(given, "--with").items():
+        if reader(sensor).modality in parts:
+            raise UsageError(
+                f"{paths[0]} is of the sensor {sensor!r} too; give another with --with"
+            )
+        parts[sensor] = BundlePart(Path(path))
+    return HeldBundle(parts)
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:

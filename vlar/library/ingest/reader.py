@@ -21,7 +21,7 @@ from vlar.library.store.annotations import FailedFile, FailedFiles
 from vlar.library.store.sqlite import NO_FILE
 from vlar.library.store.values import KnownVideo, Stamp
 from vlar.media.base import Reader
-from vlar.media.bundle import bundle_files
+from vlar.media.bundle import bundle_files, failed_parts
 from vlar.media.lookup import reader
 from vlar.media.shots import shots_of
 from vlar.media.video.files import content_hash, require_readable
@@ -175,11 +175,15 @@ def stamp_of(path: Path) -> Stamp:
 def clips_of(
     source: Reader, file: Path, duration_s: float, manifest: LibraryManifest
 ) -> Iterator[Clip | Failure]:
-    """The clips of a recording's windows; one failure more where reading ends before its time."""
+    """The clips of a recording's windows, then why some of it, or a part, cannot be read."""
     try:
         found = shots_of(source, file) if manifest.spec.shots else ()
         windows = manifest.spec.spans(duration_s, found)
-        yield from source.read_windows(file, windows, manifest.spec.sampling)
+        seen: dict[Failure, None] = {}
+        for clip in source.read_windows(file, windows, manifest.spec.sampling):
+            seen |= dict.fromkeys(failed_parts([clip]) if isinstance(clip, Clip) else ())
+            yield clip
+        yield from seen
     except VlarError as error:
         yield Failure(file, error.kind, error.message)
     except OSError as error:

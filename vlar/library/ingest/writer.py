@@ -23,6 +23,7 @@ from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import AddEvent, AddReport
 from vlar.library.store.annotations import Caption, FailedFile, LostFrames, is_kept
 from vlar.library.store.base import LibraryWriter
+from vlar.media.bundle import PART
 from vlar.types import Failure
 
 _CHUNK_ROWS = 64
@@ -191,7 +192,9 @@ class _Run:
                 self.writer.annotate(Caption, video_id, captions)
                 self._remember(record, lost)
                 tags = {**self.tags, **record.tags}
-                self.writer.update(video_id, unreadable=len(lost), tags=tags)
+                parts = [each for each in lost if each.kind == PART]
+                gone = len(lost) - len(parts)
+                self.writer.update(video_id, unreadable=gone, tags=tags)
         except _RollbackError as error:
             self._fail(record, error.failure)
             return
@@ -203,12 +206,14 @@ class _Run:
         failure = None
         if lost:
             message = (
-                f"{record.file}: {len(lost)} of {len(lost) + kept} windows cannot be read, the "
+                f"{record.file}: {gone} of {gone + kept} windows cannot be read, the "
                 f"others are indexed ({lost[0].message})"
             )
+            if not gone:
+                message = f"{parts[0].message}; the rest is indexed"
             failure = Failure(record.file, lost[0].kind, message)
             self.failed.append(failure)
-        share = (sum(each.share for each in damaged) + len(lost)) / (kept + len(lost))
+        share = (sum(each.share for each in damaged) + gone) / (kept + gone)
         self._report(status, record.file, rows, failure, share, record.duration_s)
 
     def _write(

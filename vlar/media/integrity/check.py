@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from vlar.errors import DecodeError
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.base import Reader
+from vlar.media.bundle import bundle_parts
 from vlar.media.integrity.damage import LOOK_BACK
 from vlar.media.integrity.payload import in_words
 from vlar.media.integrity.picture_order import GAP_FRAMES, extent
-from vlar.media.lookup import isolated, reader_for
+from vlar.media.lookup import isolated, reader, reader_for
 from vlar.media.video.container import Deadline, OpenVideo, errors_of, opened
 from vlar.media.video.decode import in_order
 from vlar.media.video.files import frame_files, is_folder
@@ -274,11 +276,36 @@ def _checked(pool: WorkerPool, path: Path) -> CheckReport:
 def check_recordings(paths: Iterable[Path]) -> Iterator[CheckReport]:
     """The report of each recording, in order; a broken one is an answer, never an error."""
     for source, group in groupby(paths, reader_for):
-        if source.modality != "video":
+        if source.modality == "bundle":
+            yield from map(check_bundle, group)
+        elif source.modality != "video":
             with isolated(source, group, Path) as (reading, every):
                 yield from (check_signal(reading, path) for path in every)
         else:
             yield from check_videos(group)
+
+
+def check_bundle(path: Path) -> CheckReport:
+    """The report of a bundle: that of its parts; ``lost`` is their mean."""
+    try:
+        parts = bundle_parts(path)
+        info = reader_for(path).probe(path)
+    except DecodeError as error:
+        return unreadable(path, error.kind, error.message, error.message)
+    found: list[tuple[str, CheckReport]] = []
+    for name, part in parts.items():
+        own = reader(name)
+        check = check_video if own.modality == "video" else partial(check_signal, own)
+        found.append((name, check(part.path)))
+    lost = sum(report.lost for _, report in found) / len(found)
+    frames = found[0][1].n_frames
+    bad = next(((name, report) for name, report in found if not report.ok), None)
+    if bad is None:
+        return CheckReport(path, True, "ok", "", info.duration_s, frames, lost)
+    message = f"{path}: its part {bad[0]}: {bad[1].message}"
+    return CheckReport(
+        path, False, "damaged", message, info.duration_s, frames, lost, bad[1].reason
+    )
 
 
 def check_signal(source: Reader, path: Path) -> CheckReport:

@@ -9,13 +9,18 @@ from pathlib import Path
 from vlar import registry
 from vlar.errors import DecodeError, VlarError
 from vlar.media.base import Reader
-from vlar.media.bundle import ENDING, BundlePart, bundle_parts, is_bundle, write_bundle
+from vlar.media.bundle import (
+    ENDING,
+    FAILED,
+    BundlePart,
+    bundle_parts,
+    is_bundle,
+    write_bundle,
+)
 from vlar.media.lookup import find, reader, reader_for
 from vlar.registry import register
 from vlar.types import Clip, Failure, Sampling, Window
 
-FAILED = "failed"
-"""Key of ``Clip.meta``: the parts that could not be read, with the message of each."""
 _LEAST_S = 1e-6
 
 
@@ -52,6 +57,21 @@ class BundleReader(Reader):
     endings = frozenset({ENDING})
     isolate = True
 
+    def parts(self, path: Path) -> dict[str, BundlePart]:
+        """The parts of a bundle by sensor; a plain recording is its own part.
+
+        Raises:
+            DecodeError: it is not a readable bundle, or it names a sensor that no reader reads.
+        """
+        if not is_bundle(path):
+            return {reader_for(path).modality: BundlePart(path)}
+        parts = bundle_parts(path)
+        known = [name for name in registry.names("reader") if name != self.modality]
+        wrong = next((name for name in parts if name not in known), None)
+        if wrong is not None:
+            raise DecodeError(f"{path}: {wrong!r} is not a sensor; use {', '.join(known)}")
+        return parts
+
     def claims(self, path: Path) -> bool:
         """A file by its name."""
         return is_bundle(path)
@@ -67,10 +87,10 @@ class BundleReader(Reader):
         Raises:
             DecodeError: no part can be read, or the parts have no common span.
         """
-        return _info(path, _parts(path))
+        return _info(path, self.parts(path))
 
     def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
-        (clip,) = self._clips(path, [window], sampling)
+        (clip,) = _clips(path, self.parts(path), [window], sampling)
         if isinstance(clip, Failure):
             raise DecodeError(clip.message)
         return clip
@@ -80,7 +100,7 @@ class BundleReader(Reader):
     ) -> Iterator[Clip | Failure]:
         """Each part is read in one pass."""
         try:
-            yield from self._clips(path, windows, sampling)
+            yield from _clips(path, self.parts(path), windows, sampling)
         except VlarError as error:
             yield from [Failure(path, error.kind, error.message)] * len(windows)
 
@@ -88,14 +108,14 @@ class BundleReader(Reader):
         """Sampling of each part as its own reader gives it."""
         rows = [
             (sensor, reader(sensor).every_sample(part.path, window))
-            for sensor, part in _parts(path).items()
+            for sensor, part in self.parts(path).items()
         ]
         return replace(rows[0][1], sensors=tuple(rows))
 
     def person(self, path: Path) -> str | None:
         """The person of the first part that names one."""
         try:
-            parts = _parts(path)
+            parts = self.parts(path)
         except DecodeError:
             return None
         names = (reader(sensor).person(part.path) for sensor, part in parts.items())
@@ -114,50 +134,58 @@ class BundleReader(Reader):
         parts = {name: BundlePart(reader(name).example(hidden)) for name in ("skeleton", "imu")}
         return write_bundle(folder / f"example{ENDING}", parts)
 
-    def _clips(
-        self, path: Path, windows: Sequence[Window | None], sampling: Sampling
-    ) -> Iterator[Clip | Failure]:
-        listed = _parts(path)
-        wanted = dict(sampling.sensors)
-        parts = {name: part for name, part in listed.items() if not wanted or name in wanted}
-        if not parts:
-            raise DecodeError(
-                f"{path}: it holds {' and '.join(listed)}, and the model reads "
-                f"{' and '.join(wanted)}; choose a model of its sensors"
-            )
-        info = _info(path, listed, tuple(parts))
-        spans = [_cut(info, window) for window in windows]
-        streams = {
-            name: _stream(name, parts[name], info, spans, wanted.get(name, sampling))
-            for name in info.spans
-        }
-        for window, span in zip(windows, spans, strict=True):
-            got = {name: next(streams[name]) for name in _inside(info, span)} if span else {}
-            failed = {**info.failed}
-            failed |= {n: one.message for n, one in got.items() if isinstance(one, Failure)}
-            clips = {name: one for name, one in got.items() if isinstance(one, Clip)}
-            if clips:
-                clip = _bundled(path, clips, failed)
-                yield replace(clip, window=span) if span else clip
-                continue
-            start_s = window.start_s if window else 0.0
-            message = next(iter(failed.values()), None) or (
-                f"{path}: nothing was recorded from {start_s:g} s on; its parts end at "
-                f"{info.duration_s:g} s: give an earlier start"
-            )
-            yield Failure(path, "decode", message)
+
+class HeldBundle(BundleReader):
+    """Reads recordings that no bundle file lists, under the path of one of them.
+
+    Args:
+        parts: By sensor, the one whose clock counts first.
+    """
+
+    isolate = False
+
+    def __init__(self, parts: Mapping[str, BundlePart]) -> None:
+        self._held = dict(parts)
+
+    def parts(self, path: Path) -> dict[str, BundlePart]:
+        del path
+        return self._held
 
 
-def _parts(path: Path) -> dict[str, BundlePart]:
-    """The parts of a bundle, or a plain recording as its own part."""
-    if not is_bundle(path):
-        return {reader_for(path).modality: BundlePart(path)}
-    parts = bundle_parts(path)
-    known = [name for name in registry.names("reader") if name != BundleReader.modality]
-    wrong = next((name for name in parts if name not in known), None)
-    if wrong is not None:
-        raise DecodeError(f"{path}: {wrong!r} is not a sensor; use {', '.join(known)}")
-    return parts
+def _clips(
+    path: Path,
+    listed: Mapping[str, BundlePart],
+    windows: Sequence[Window | None],
+    sampling: Sampling,
+) -> Iterator[Clip | Failure]:
+    wanted = dict(sampling.sensors)
+    parts = {name: part for name, part in listed.items() if not wanted or name in wanted}
+    if not parts:
+        raise DecodeError(
+            f"{path}: it holds {' and '.join(listed)}, and the model reads "
+            f"{' and '.join(wanted)}; choose a model of its sensors"
+        )
+    info = _info(path, listed, tuple(parts))
+    spans = [_cut(info, window) for window in windows]
+    streams = {
+        name: _stream(name, parts[name], info, spans, wanted.get(name, sampling))
+        for name in info.spans
+    }
+    for window, span in zip(windows, spans, strict=True):
+        got = {name: next(streams[name]) for name in _inside(info, span)} if span else {}
+        failed = {**info.failed}
+        failed |= {n: one.message for n, one in got.items() if isinstance(one, Failure)}
+        clips = {name: one for name, one in got.items() if isinstance(one, Clip)}
+        if clips:
+            clip = _bundled(path, clips, failed)
+            yield replace(clip, window=span) if span else clip
+            continue
+        start_s = window.start_s if window else 0.0
+        message = next(iter(failed.values()), None) or (
+            f"{path}: nothing was recorded from {start_s:g} s on; its parts end at "
+            f"{info.duration_s:g} s: give an earlier start"
+        )
+        yield Failure(path, "decode", message)
 
 
 def _info(

@@ -1,0 +1,137 @@
+"""A table of recordings by sensor, as bundle files and a support set of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlar import registry
+from vlar.errors import UsageError
+from vlar.files.reading import MB, parse_csv, read_file
+from vlar.media.bundle import ENDING, PART, BundlePart, write_bundle
+from vlar.registry import unknown_name
+from vlar.types import Failure
+
+_PATH, _OFFSET = "path.", "offset."
+_MOST = 256 * MB
+
+
+@dataclass(frozen=True)
+class MadeBundles:
+    """Result of ``write_bundles``.
+
+    Attributes:
+        table: The CSV ``path,...`` of the bundles.
+        bundles: Number of files.
+        parts: Number of recordings by sensor.
+        failed: Rows that gave none.
+    """
+
+    table: Path
+    bundles: int
+    parts: dict[str, int]
+    failed: tuple[Failure, ...]
+
+
+def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeBundles:
+    """Write a bundle file for each row of a table, and the table of these files.
+
+    Args:
+        table: CSV with a column ``path.SENSOR`` for each sensor, the one whose clock counts first;
+            relative paths count from it. ``offset.SENSOR`` has seconds; other columns are kept.
+        folder: Is made; it gets ``NAME.bundle.json`` and ``rows.csv``.
+        by_share: Whether sensors are lined up by their share of the take.
+
+    Raises:
+        UsageError: the table cannot be read, or has no usable columns.
+    """
+    header, rows = _read(table)
+    sensors = [name.removeprefix(_PATH) for name in header if name.startswith(_PATH)]
+    own = [*(_PATH + name for name in sensors), *(_OFFSET + name for name in sensors)]
+    kept = [name for name in header if name not in own]
+    failed: list[Failure] = []
+    made: list[list[str]] = []
+    counts = dict.fromkeys(sensors, 0)
+    folder.mkdir(parents=True, exist_ok=True)
+    names: set[str] = set()
+    for line, cells in enumerate(rows, start=2):
+        row = dict(zip(header, cells, strict=False))
+        try:
+            parts = _parts(table.parent, row, sensors, by_share)
+        except ValueError as error:
+            failed.append(Failure(table, PART, f"{table}, line {line}: {error}"))
+            continue
+        stem = next(iter(parts.values())).path.stem
+        name, number = stem, 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names.add(name)
+        path = write_bundle(folder / f"{name}{ENDING}", parts)
+        made.append([path.name, *(row.get(column, "") for column in kept)])
+        for sensor in parts:
+            counts[sensor] += 1
+    target = folder / "rows.csv"
+    with target.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["path", *kept], *made])
+    return MadeBundles(target, len(made), counts, tuple(failed))
+
+
+def _read(table: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table of recordings by sensor."""
+    try:
+        rows = parse_csv(read_file(table, _MOST).decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{table}: cannot be read as a table: {reason}") from error
+    header = [name.lower() for name in rows[0]] if rows else []
+    sensors = [name.removeprefix(_PATH) for name in header if name.startswith(_PATH)]
+    known = [name for name in registry.names("reader") if name != "bundle"]
+    wrong = next((name for name in sensors if name not in known), None)
+    if wrong is not None:
+        raise unknown_name("sensor", wrong, known)
+    if not sensors or "path" in header or len(set(header)) < len(header):
+        raise UsageError(
+            f"{table}: its columns are {', '.join(header)[:80] or 'none'}; give each sensor one "
+            "column, such as path.skeleton,path.imu,offset.imu,label"
+        )
+    absent = next(
+        (n for n in sensors if not any(_cell(header, r, _PATH + n) for r in rows[1:])), None
+    )
+    if absent is not None:
+        raise UsageError(f"{table}: the column path.{absent} is empty in every row; leave it out")
+    return header, rows[1:]
+
+
+def _cell(header: list[str], cells: list[str], name: str) -> str:
+    return dict(zip(header, cells, strict=False)).get(name, "")
+
+
+def _parts(
+    home: Path, row: Mapping[str, str], sensors: list[str], by_share: bool
+) -> dict[str, BundlePart]:
+    """The parts of a row.
+
+    Raises:
+        ValueError: it has none, or an offset is not a number of seconds.
+    """
+    parts: dict[str, BundlePart] = {}
+    for sensor in sensors:
+        if not (text := row.get(_PATH + sensor, "")):
+            continue
+        offset = row.get(_OFFSET + sensor, "")
+        try:
+            offset_s = float(offset or 0)
+        except ValueError:
+            raise ValueError(f"offset.{sensor} is {offset[:40]!r}, not seconds") from None
+        if not abs(offset_s) < 1e7:
+            raise ValueError(f"offset.{sensor} is {offset[:40]!r}, not seconds")
+        shared = by_share and bool(parts)
+        if shared and offset_s:
+            raise ValueError(f"offset.{sensor} is given, and --by-share needs none")
+        parts[sensor] = BundlePart(home / text, offset_s, shared)
+    if not parts:
+        raise ValueError("no sensor has a path; remove the row")
+    return parts
