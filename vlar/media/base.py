@@ -6,13 +6,15 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from vlar.errors import UsageError, VlarError
-from vlar.media.video.decode import in_order
+from vlar.files.workers.ahead import in_order
 from vlar.media.video.files import is_folder
-from vlar.media.video.sequential import FrameChunk
 from vlar.types import Clip, Failure, Sampling, Window
+
+if TYPE_CHECKING:
+    from vlar.media.video.sequential import FrameChunk
 
 _FRAMES = 8
 Request = tuple[Path, Window | None]

@@ -10,16 +10,18 @@ from dataclasses import replace
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vlar import registry
 from vlar.errors import DecodeError, UsageError
+from vlar.files.workers.ahead import in_order
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.base import Reader, RecordingInfo, Request, find_claimed
-from vlar.media.video.decode import in_order
-from vlar.media.video.sequential import FrameChunk
 from vlar.types import Clip, Failure, Sampling, Window
+
+if TYPE_CHECKING:
+    from vlar.media.video.sequential import FrameChunk
 
 _log = logging.getLogger("vlar")
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import DecodeError
+from vlar.files.workers.ahead import in_order
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.base import Reader
@@ -21,7 +22,6 @@ from vlar.media.integrity.payload import in_words
 from vlar.media.integrity.picture_order import GAP_FRAMES, extent
 from vlar.media.lookup import isolated, reader, reader_for
 from vlar.media.video.container import Deadline, OpenVideo, errors_of, opened
-from vlar.media.video.decode import in_order
 from vlar.media.video.files import frame_files, is_folder
 from vlar.media.video.folder import FolderReader
 from vlar.media.video.sequential import Decoded, SequentialReader

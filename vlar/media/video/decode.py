@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from vlar.errors import DecodeError, UsageError, VlarError
+from vlar.files.workers.ahead import in_order
 from vlar.media.video.container import errors_of
 from vlar.media.video.folder import frame_rate
 from vlar.media.video.pixels import stacked
@@ -168,10 +165,6 @@ def _require_options(timeout_s: float, shorter_side: int | None, fps: float | No
     frame_rate(fps)
 
 
-R = TypeVar("R")
-V = TypeVar("V")
-
-
 @dataclass(frozen=True)
 class ClipRequest:
     """A clip to read; ``window`` None is the whole video."""
@@ -218,53 +211,3 @@ def read_clips(
             return Failure(Path(request.path), error.kind, error.message)
 
     return in_order(iter(requests), read, workers=workers, look_ahead=look_ahead)
-
-
-def in_order(
-    requests: Iterator[R],
-    read: Callable[[R], V],
-    *,
-    workers: int = 2,
-    look_ahead: int = 4,
-    interrupt: Callable[[], None] | None = None,
-) -> Iterator[V]:
-    """``read`` of each request, in order, worked ahead of the consumer in threads.
-
-    Args:
-        requests: Drawn from only as they are needed.
-        read: Called in threads; what it raises is raised where its turn comes.
-        workers: Threads.
-        look_ahead: Results that are made or wait beyond the one the caller holds.
-        interrupt: Makes calls of ``read`` that run return soon; called where the caller stops
-            early. Without it they are waited for.
-
-    Raises:
-        UsageError: ``workers`` or ``look_ahead`` is below 1.
-    """
-    if workers < 1 or look_ahead < 1:
-        raise UsageError(f"workers {workers} and look_ahead {look_ahead} must be at least 1")
-    return _in_order(requests, read, workers, look_ahead, interrupt)
-
-
-def _in_order(
-    requests: Iterator[R],
-    read: Callable[[R], V],
-    workers: int,
-    look_ahead: int,
-    interrupt: Callable[[], None] | None,
-) -> Iterator[V]:
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="vlar-decode")
-    ahead: deque[Future[V]] = deque()
-    try:
-        while True:
-            for request in islice(requests, look_ahead - len(ahead)):
-                ahead.append(pool.submit(read, request))
-            if not ahead:
-                return
-            yield ahead.popleft().result()
-    except BaseException:
-        if interrupt is not None:
-            interrupt()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
