@@ -376,7 +376,7 @@ def _check_aedat4(path: Path) -> None:
 
 
 def _damage(error: BaseException) -> str:
-    """The words of an error about a damaged file; a panic of Rust is no ``Exception``."""
+    """The words of an error about a damaged file; a panic of Rust is not an ``Exception``."""
     if not isinstance(error, (RuntimeError, ValueError)) and type(error).__name__ != _PANIC:
         raise error
     return str(error)[:80]
