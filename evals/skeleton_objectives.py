@@ -18,6 +18,7 @@ A result is kept in ``--json`` for each method and seed and is not measured agai
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import time
 from dataclasses import replace
@@ -26,17 +27,18 @@ from typing import Any
 
 import numpy as np
 from objectives import table
-from sensors import halves_of, listed
 
 from vlar.encoders.base import load_encoder
 from vlar.heads.fewshot.balanced import logit_adjust
 from vlar.heads.support import SupportItem
+from vlar.media.lookup import reader
 from vlar.metrics.classification import macro_accuracy
 from vlar.training.batches import Dataset
 from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource, held_out_logits
 from vlar.training.task import TrainingTask
 
+PREFIX = "utd_mhad/skeleton/"
 LAYOUT, MOST, IMBALANCE, SHOTS = "kinect20_utd", 12, 10.0, 5
 
 
@@ -62,15 +64,19 @@ class Lab:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.encoder = given, load_encoder("skeleton")
-        clips, y, who = listed("utd", given.data, self.encoder)
-        self.y, self.who, self.paths = np.array(y), np.array(who), [clip.path for clip in clips]
-        self.teach = halves_of(self.y, self.who)
+        with (given.data / "manifest.csv").open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["path"].startswith(PREFIX)]
+        self.paths = [given.data / row["path"] for row in rows]
+        self.y, self.who = (np.array([row[key] for row in rows]) for key in ("label", "group"))
+        self.teach = np.array([int(name.lstrip("s")) % 2 == 1 for name in self.who])
         self.labels = sorted(set(self.y.tolist()))
         source = self.task(0, {}).attach().source
         file = given.cache and given.cache / f"joints_{source.fingerprint[:24]}.npy"
         if file and file.is_file():
             self.features = np.load(file)
         else:
+            wanted = self.encoder.sampling
+            clips = [reader("skeleton").read_clip(path, None, wanted) for path in self.paths]
             self.features = np.stack([row.features for row in source.encode(clips)])
         if file and not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)

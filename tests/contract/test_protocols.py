@@ -41,6 +41,13 @@ CARDS: dict[str, dict[str, Any]] = {
         "source": {"subset": "train"},
         "settings": {"method": "prototype", "map": {label: label for label in LABELS[:3]}},
     },
+    "attack": {
+        "settings": {
+            "method": "temporal", "settings": {"epochs": 2}, "surrogate": "temporal",
+            "surrogate_settings": {"epochs": 2}, "names": ["fgsm", "no-box"], "eps": [0.0, 0.1],
+            "steps": 2, "clips": 8,
+        }
+    },
     "corruption": {"settings": {"names": ["jpeg", "reverse"], "severities": [1, 5]}},
     "compositional": {"data": {"layout": "csv"}},
     "spans": {"data": {"layout": "csv"}, "settings": {"window_s": 1.0, "every_s": 0.5}},

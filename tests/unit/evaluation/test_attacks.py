@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from tests import skeletons
 from tests.refusals import refused
-from vlar.errors import UsageError
+from vlar.encoders.base import load_encoder
+from vlar.errors import ProtocolError, UnknownNameError, UsageError
 from vlar.evaluation.attacks.base import Surrogate, attack
 from vlar.evaluation.attacks.gradient import fit_ar, motion_gradient
 from vlar.evaluation.attacks.measures import (
@@ -17,6 +22,9 @@ from vlar.evaluation.attacks.measures import (
     right_to_wrong,
 )
 from vlar.evaluation.attacks.posterior import applied, learned_moments
+from vlar.evaluation.cards import LoadedCard, make_card, read_card
+from vlar.evaluation.runner import make_plan, run_card
+from vlar.model.model import Model
 
 
 def series(frames: int, weights: list[float], constant: float, starts: np.ndarray) -> np.ndarray:
@@ -130,3 +138,90 @@ def test_attacks_cross_the_border_that_noise_of_equal_norm_does_not():
         noise = size * torch.from_numpy(np.sign(random.normal(size=x.shape)))
         assert fooled(found) > 0.9, name
         assert fooled(x + noise) < 0.2, name
+
+
+TINY = {
+    "layout": "kinect20",
+    "people": 1,
+    "frames": 8,
+    "widths": [8],
+    "halved": [],
+    "epochs": 20,
+    "batch": 4,
+    "learning_rate": 0.02,
+}
+EVALS = Path(__file__).parents[3] / "evals"
+
+
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bodies")
+    lines = ["path,label,group,split"]
+    for number in range(24):
+        wave, split = number % 2 == 0, "train" if number < 12 else "test"
+        name = f"a{number}.json"
+        skeletons.write_ucla(root / name, wave=wave, frames=20 + number)
+        lines.append(f"{name},{'alpha' if wave else 'omega'},s{number // 4},{split}")
+    (root / "clips.csv").write_text("\n".join(lines))
+    return root
+
+
+def card(**settings: Any) -> LoadedCard:
+    given = {"settings": TINY, "surrogate_settings": {**TINY, "streams": ["joint"]}, **settings}
+    values = {"name": "a", "protocol": "attack", "data": {"layout": "csv"}, "settings": given}
+    return LoadedCard(make_card(values, "a"))
+
+
+def test_a_card_attacks_the_joints_of_a_tower(bodies: Path):
+    model = Model(load_encoder("skeleton"))
+    given = card(names=["pgd", "motion"], eps=[0.0, 0.8], steps=3, clips=10)
+    (run,) = run_card(given, bodies, model)
+    by = {
+        (
+            row["name"],
+            *(row["where"].get(key, "") for key in ("attack", "eps", "under", "model")),
+        ): row
+        for row in run["figures"]
+    }
+    assert by["top1", "", "", "", ""]["value"] > 0.8  # it has learned
+    for name in ("pgd", "motion"):
+        still, moved = (by["fooling", name, eps, "", ""] for eps in ("0.0", "0.8"))
+        assert (still["value"], still["n"]) == (0, 10)
+        assert by["bone drift", name, "0.0", "", ""]["value"] == 0
+        assert by["bone drift", name, "0.8", "", ""]["value"] > 0.01
+        assert by["acceleration", name, "0.8", "noise", ""]["value"] > 0
+        noise = by["fooling", name, "0.8", "noise", ""]["value"]
+        own = by["fooling", name, "0.8", "", "surrogate"]["value"]
+        assert own >= max(noise, moved["value"])
+    assert by["fooling", "pgd", "0.8", "", "surrogate"]["value"] > 0.3
+
+
+REFUSED: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
+    "eps below 0": (ProtocolError, "eps is -0.01", {"eps": [0.01, -0.01]}),
+    "a closed form": (ProtocolError, "not a tower", {"method": "ridge"}),
+    "no gradients": (ProtocolError, r'no gradients.*\["no-box"\]', {"surrogate": "lora"}),
+    "unknown attack": (UnknownNameError, "did you mean 'pgd'", {"names": ["pdg"]}),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_card_that_cannot_be_carried_out_is_refused_before_anything_is_read(
+    case: str, bodies: Path
+):
+    error, says, settings = REFUSED[case]
+    refused(error, says, make_plan, card(**settings), "attack", bodies)
+
+
+def test_without_a_model_no_surrogate_is_asked(bodies: Path):
+    make_plan(card(names=["no-box"], surrogate="ridge"), "attack", bodies)
+
+
+def test_towers_that_read_other_joints_are_refused(bodies: Path):
+    model = Model(load_encoder("skeleton"))
+    other = {**TINY, "layout": "ntu25", "epochs": 1}
+    given = card(names=["fgsm"], settings={**TINY, "epochs": 1}, surrogate_settings=other)
+    refused(ProtocolError, "read other inputs", list, run_card(given, bodies, model))
+
+
+def test_the_card_of_the_project_is_read():
+    assert read_card(EVALS / "attack_skeleton.toml").card.protocols == ["attack"]

@@ -1,0 +1,269 @@
+"""``attack``: how often a small malicious change of its inputs fools a trained tower."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
+
+from vlar import registry
+from vlar.adapters.frame_inputs import JointInputs, joint_inputs
+from vlar.adapters.towers import ResidualTower
+from vlar.errors import ProtocolError
+from vlar.evaluation.attacks.base import Surrogate, attack
+from vlar.evaluation.attacks.measures import acceleration, bone_drift
+from vlar.evaluation.features import check_no_empty_class
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, chance
+from vlar.evaluation.scores import Figure, mean_figure
+from vlar.heads.support import SupportItem
+from vlar.model.core import ModelCore
+from vlar.model.requests import AdaptRequest
+from vlar.registry import register
+from vlar.training.batches import Dataset
+from vlar.training.fusion_weights import train_on
+from vlar.training.sources import FeatureSource
+from vlar.training.task import TrainingTask
+from vlar.types import Failure, Float32, JsonDict
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_CHUNK = 32  # clips that are attacked at once
+
+
+@register("protocol", "attack")
+class AttackRobustness(Protocol):
+    """Answers that change when the inputs of a tower are attacked by the gradients of another one.
+
+    Both learn from the training clips and answer by the texts of the labels. What is moved are the
+    inputs of a frame: of a tower of joints the places of seen joints, in lengths of the trunk; the
+    vector of the frozen encoder stays. Controls that must fail: noise of equal norm, and ``eps`` 0.
+    Settings: ``method`` and its ``settings``, ``surrogate`` and ``surrogate_settings``, ``names``
+    (None for all attacks), ``eps`` (a list), ``steps``, ``clips`` (most that are attacked),
+    ``recipe``, ``seed``.
+    """
+
+    name = "attack"
+    needs = ("train",)
+    defaults: ClassVar[JsonDict] = {
+        "method": "skeleton-tower", "settings": {}, "surrogate": "skeleton-tower",
+        "surrogate_settings": {}, "names": None, "eps": [0.01], "steps": 20, "clips": 200,
+        "recipe": None, "seed": 0,
+    }  # fmt: skip
+
+    def check(self, plan: Plan) -> None:
+        settings = plan.settings
+        names = _names(settings)
+        for name in names:
+            if name not in registry.names("attack"):
+                raise registry.unknown_name("attack", name, registry.names("attack"))
+        wrong = [eps for eps in settings["eps"] if not (math.isfinite(eps) and eps >= 0)]
+        if wrong:
+            raise ProtocolError(f"eps is {wrong[0]}; give 0 or more, in the unit of the inputs")
+        _check_tower(settings["method"], "the attacked inputs are those of a tower")
+        if _needs_surrogate(settings):
+            offer = 'it gives no gradients; name a tower, or set names = ["no-box"]'
+            _check_tower(settings["surrogate"], offer)
+        for part in plan.parts:
+            check_no_empty_class(part.train, part.labels, "training")
+        plan.counts["conditions"] = len(names) * len(settings["eps"])
+
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        settings, guard = run.settings, run.guard(part.test)
+        run.label_texts[f"{len(part.labels)} labels"] = list(part.labels)
+        learned = guard.fit_set(part.train.items).items
+        drawn = np.random.default_rng(settings["seed"]).permutation(len(part.test.items))
+        asked = [part.test.items[n] for n in sorted(drawn[: settings["clips"]].tolist())]
+        victim = _Trained.of(run, part, learned, "method", "settings", settings["seed"])
+        features, items = _features(run, victim.adapter, asked)
+        inputs = _Inputs.of(victim.adapter, features)
+        truth = np.array([part.labels.index(item.label) for item in items])
+        groups = [item.group for item in items]
+        before = victim.answers(inputs, inputs.x)
+        found = [mean_figure("top1", before == truth, groups)]
+        found += chance(truth, len(part.labels), len(truth))
+        surrogate = None
+        if _needs_surrogate(settings):
+            keys = "surrogate", "surrogate_settings"
+            surrogate = _Trained.of(run, part, learned, *keys, settings["seed"] + 1)
+            other = _Inputs.of(surrogate.adapter, _features(run, surrogate.adapter, items)[0])
+            if other.x.shape != inputs.x.shape or not torch.equal(other.small, inputs.small):
+                raise ProtocolError(
+                    f"{settings['surrogate']!r} and {settings['method']!r} read other inputs; "
+                    "give both the same layout, people and normalise"
+                )
+            right = surrogate.answers(inputs, inputs.x) == truth
+            found.append(mean_figure("top1", right, groups).of(model="surrogate"))
+        for name in _names(settings):
+            for eps in settings["eps"]:
+                moved = _attacked(surrogate, inputs, truth, name, eps, settings)
+                own = _measured(victim, surrogate, inputs, moved, before, truth, groups)
+                found += [row.of(attack=name, eps=eps) for row in own]
+        return [row.of(split=part.name or None) for row in found]
+
+
+def _names(settings: JsonDict) -> list[str]:
+    return settings["names"] or registry.names("attack")
+
+
+def _needs_surrogate(settings: JsonDict) -> bool:
+    return any(registry.get("attack", name).needs_loss for name in _names(settings))
+
+
+def _check_tower(method: str, says: str) -> None:
+    known = registry.names("adapter")
+    if method not in known or not issubclass(registry.get("adapter", method), ResidualTower):
+        raise ProtocolError(f"method {method!r} is not a tower on frame features: {says}")
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A trained tower, its concepts (C, D), and its logits and labels of what it learned from."""
+
+    adapter: ResidualTower
+    words: Tensor
+    learned: tuple[Tensor, Tensor]
+
+    @staticmethod
+    def of(
+        run: Run, part: RunSplit, items: Sequence[SupportItem], method: str, given: str, seed: int
+    ) -> _Trained:
+        asked = AdaptRequest(
+            method=run.settings[method], settings=run.settings[given], seed=seed,
+            recipe=run.settings["recipe"],
+        )  # fmt: skip
+        task = TrainingTask.of_request(run.core.encoder, asked)
+        features, kept = _features(run, task.attach(), items)
+        dataset = Dataset.of(part.labels, kept)
+        training = train_on(task, dataset, FeatureSource(features))[0]
+        adapter: Any = training.method
+        adapter.module.eval().requires_grad_(False)
+        adapter.refresh()
+        with torch.no_grad():
+            words = adapter.network.concepts(training.classes)
+        inputs = _Inputs.of(adapter, features)
+        y = torch.tensor([part.labels.index(item.label) for item in kept])
+        made = _Trained(adapter, words, (torch.zeros(0), y))
+        return _Trained(adapter, words, (made.logits(inputs, inputs.x), y))
+
+    def raised(self, inputs: _Inputs, x: Tensor, rows: slice) -> Tensor:
+        """Logits (n, C) of changed inputs of some clips, with gradients."""
+        residual = self.adapter.network.residual(inputs.joined(x, rows))
+        vectors = F.normalize(inputs.pooled[rows] + residual, dim=-1)
+        return self.adapter.logit_scale * vectors @ self.words.T
+
+    def logits(self, inputs: _Inputs, x: Tensor) -> Tensor:
+        """Logits (N, C) without gradients."""
+        with torch.no_grad():
+            parts = [self.raised(inputs, x[rows], rows) for rows in _chunks(len(x))]
+        return torch.cat(parts)
+
+    def answers(self, inputs: _Inputs, x: Tensor) -> npt.NDArray[np.int64]:
+        """(N,) columns of the answers."""
+        return self.logits(inputs, x).argmax(dim=1).numpy()
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Inputs of N clips: what is attacked, NaN where nothing may move, and the rest.
+
+    Attributes:
+        small: (N, T, K) as the tower reads them.
+        pooled: (N, D) vectors of the frozen encoder.
+        x: (N, T, M, V, 3) places of joints, or ``small`` itself.
+        joints: What ``small`` holds; None where it is not joints.
+    """
+
+    small: Tensor
+    pooled: Tensor
+    x: Tensor
+    joints: JointInputs | None
+
+    @staticmethod
+    def of(adapter: ResidualTower, features: Float32) -> _Inputs:
+        small = torch.from_numpy(adapter.small(features))
+        pooled, joints = torch.from_numpy(adapter.pooled(features)), joint_inputs(adapter)
+        if joints is None:
+            return _Inputs(small, pooled, small, None)
+        places = small.unflatten(-1, joints.shape)
+        x = torch.where(places[..., 3:] > 0, places[..., :3], torch.nan)
+        return _Inputs(small, pooled, x, joints)
+
+    def joined(self, x: Tensor, rows: slice) -> Tensor:
+        """Changed inputs (n, T, K) of some clips."""
+        if self.joints is None:
+            return x
+        seen = self.small[rows].unflatten(-1, self.joints.shape)[..., 3:]
+        return torch.cat([x.nan_to_num(), seen], dim=-1).flatten(-3)
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
+
+
+def _features(
+    run: Run, adapter: Any, items: Sequence[SupportItem]
+) -> tuple[Float32, list[SupportItem]]:
+    """Frame features (N, T, F) that a tower reads, of the clips that can be read."""
+    core, rows, kept = ModelCore(adapter.source), list[Float32](), list[SupportItem]()
+    for n, _, row in run.store.rows(core, items, sampler=core.view_sampler.one_view):
+        if isinstance(row, Failure):
+            run.failed[str(row.path)] = row
+        else:
+            rows.append(row.features)
+            kept.append(items[n])
+    return np.stack(rows), kept
+
+
+def _attacked(
+    surrogate: _Trained | None, inputs: _Inputs, truth: npt.NDArray[np.int64], name: str,
+    eps: float, settings: JsonDict,
+) -> Tensor:  # fmt: skip
+    how: JsonDict = {"eps": eps, "steps": settings["steps"], "seed": settings["seed"]}
+    if surrogate is None or not registry.get("attack", name).needs_loss:
+        return attack(name, None, inputs.x, **how)
+    found: list[Tensor] = []
+    for rows in _chunks(len(inputs.x)):
+
+        def logits(x: Tensor, rows: slice = rows, by: _Trained = surrogate) -> Tensor:
+            return by.raised(inputs, x, rows)
+
+        loss = Surrogate(logits, torch.from_numpy(truth[rows]), surrogate.learned)
+        found.append(attack(name, loss, inputs.x[rows], **how))
+    return torch.cat(found)
+
+
+def _measured(
+    victim: _Trained, surrogate: _Trained | None, inputs: _Inputs, moved: Tensor,
+    before: npt.NDArray[np.int64], truth: npt.NDArray[np.int64], groups: Sequence[str],
+) -> list[Figure]:  # fmt: skip
+    """Figures of one attack, and of noise that is as long in each clip."""
+    away = (moved - inputs.x).nan_to_num().flatten(1)
+    numbers = inputs.x.isfinite().flatten(1).sum(dim=1).clamp_min(1)
+    size = (away.norm(dim=1) / numbers.sqrt()).reshape(-1, *(1,) * (inputs.x.ndim - 1))
+    signs = torch.randint(0, 2, inputs.x.shape, generator=torch.Generator().manual_seed(0))
+    noisy = inputs.x + size * (2 * signs - 1)
+    found: list[Figure] = []
+    right: list[int] = np.flatnonzero(before == truth).tolist()
+    for under, x in ((None, moved), ("noise", noisy)):
+        after = victim.answers(inputs, x)
+        rows = [mean_figure("fooling", before != after, groups)]
+        if len(right):
+            lost, own = after[right] != truth[right], [groups[row] for row in right]
+            rows.append(mean_figure("right to wrong", lost, own))
+        if inputs.joints is not None:
+            a, b = inputs.x.numpy(), x.numpy()
+            rows.append(Figure("bone drift", bone_drift(a, b, inputs.joints.layout), n=len(a)))
+            jerk = acceleration(a.swapaxes(0, 1), b.swapaxes(0, 1))
+            rows.append(Figure("acceleration", jerk, n=len(a)))
+        found += [row.of(under=under) for row in rows]
+    if surrogate is not None:
+        same = surrogate.answers(inputs, inputs.x) == surrogate.answers(inputs, moved)
+        found.append(mean_figure("fooling", ~same, groups).of(model="surrogate"))
+    return found
