@@ -123,11 +123,14 @@ class FrameBlock:
         kind: How few-shot methods may use it: ``appearance`` (activations), ``logits``,
             ``motion`` (change from frame to frame), ``signal`` (values at even times), ``clock``;
             of a whole clip ``clip`` (one vector), ``statistics`` (standardised numbers).
+        channels: Numbers of one place (a joint, a device) where a row is one place after the other;
+            0 where it has no places.
     """
 
     name: str
     width: int
     kind: str
+    channels: int = 0
 
 
 class Encoder(ABC):

@@ -46,7 +46,7 @@ class ImuEncoder(AttributeWords):
     n_frames = 256
     fixed_rows = 64
     longest_s = 20.0
-    frame_blocks = (FrameBlock("imu", _WIDTH, "signal"), FrameBlock("clock", 1, "clock"))
+    frame_blocks = (FrameBlock("imu", _WIDTH, "signal", _CHANNELS), FrameBlock("clock", 1, "clock"))
 
     def features_of(self, clip: Clip) -> Float32:
         """(64, F) the devices at even times, and the times."""

@@ -305,7 +305,7 @@ class SkeletonEncoder(AttributeWords):
     modality = "skeleton"
     n_frames = fixed_rows = 64
     longest_s = body.LONGEST_S
-    frame_blocks = (FrameBlock("path", PATH_WIDTH, "signal"), body.POSE_BLOCK)
+    frame_blocks = (FrameBlock("path", PATH_WIDTH, "signal", 3), body.POSE_BLOCK)
 
     def features_of(self, clip: Clip) -> Float32:
         """(64, F) the path and the bodies of a clip."""

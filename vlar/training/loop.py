@@ -258,6 +258,7 @@ class Training:
                 device=self.device,
                 unlabelled=self._free_clips(),
                 scenes=self.dataset.scenes,
+                paths=self.dataset.paths,
             )
             self.objectives.begin(context, self.seed)
 

@@ -59,6 +59,7 @@ class TrainingContext:
         n_unlabelled: Number of unlabelled clips; 0 without any.
         scenes: (n, S) float32 how likely each of S places is (``vlar.training.fit``); None unless
             an objective ``reads_scenes`` and the clips are encoded before the training.
+        paths: n recordings of the labelled clips.
         numbers: The hyperparameters.
         steps_per_epoch: Optimiser steps of an epoch.
         device: Where the parameters are.
@@ -76,6 +77,7 @@ class TrainingContext:
     device: torch.device
     unlabelled: UnlabelledClips | None = None
     scenes: Float32 | None = None
+    paths: Sequence[Path] = ()
 
     def clips_per_label(self, name: str) -> list[float]:
         """(C,) clips of each label.

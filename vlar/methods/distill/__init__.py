@@ -1,0 +1,1 @@
+"""A student of one sensor learns the answers of teachers of others."""

@@ -1,0 +1,91 @@
+"""Parts of a bundle in its frame features: which columns each fills, and which parts are there.
+
+Letters: N clips, M parts, T rows, F features of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.beside import Wrapper
+from vlar.types import Float32
+
+PRESENCE = "presence"  # kind of the frame block that holds one 0 or 1 a part
+Bools = npt.NDArray[np.bool_]
+_ROUNDS = 64
+
+
+def draw(present: Bools, random: np.random.Generator, p: float) -> Bools:
+    """Draw the parts that each clip keeps, never none (MMG-Ego4D, modality dropout).
+
+    Each part is left out with probability ``p``, and a clip that would keep none is drawn again. At
+    0.5 every non-empty subset is equally likely.
+
+    Args:
+        present: (N, M) bool, the parts that are there.
+        random: Draws; the same state gives the same answer.
+        p: 0 to 1.
+
+    Returns:
+        (N, M) bool; a clip without any part keeps none.
+    """
+    present = np.asarray(present, bool)
+    kept = present & (random.random(present.shape) >= p)
+    for _ in range(_ROUNDS):
+        empty = np.flatnonzero(present.any(axis=1) & ~kept.any(axis=1))
+        if not len(empty):
+            return kept
+        kept[empty] = present[empty] & (random.random((len(empty), present.shape[1])) >= p)
+    rest = np.flatnonzero(present.any(axis=1) & ~kept.any(axis=1))
+    chance = np.where(present[rest], random.random((len(rest), present.shape[1])), -1.0)
+    kept[rest, chance.argmax(axis=1)] = True
+    return kept
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a bundle.
+
+    Attributes:
+        name: Of its encoder.
+        sensor: Its modality.
+        start: First column of its frame features.
+        end: Column after the last.
+        place: Where its blocks are in a vector.
+    """
+
+    name: str
+    sensor: str
+    start: int
+    end: int
+    place: slice
+
+
+def parts_of(encoder: Encoder) -> list[Part]:
+    """The parts of a bundle; an encoder of one sensor is its only part."""
+    while isinstance(encoder, Wrapper):
+        encoder = encoder.encoder
+    blocks = encoder.frame_blocks
+    if not any(block.kind == PRESENCE for block in blocks):
+        return [Part(encoder.name, encoder.modality, 0, encoder.frame_dim, slice(0, encoder.dim))]
+    found: list[Part] = []
+    start = at = 0
+    inner: Sequence[Encoder] = getattr(encoder, "parts", ())
+    for part in inner:
+        end, to = start + part.frame_dim, at + part.dim
+        found.append(Part(part.name, part.modality, start, end, slice(at, to)))
+        start, at = end, to
+    return found
+
+
+def there_of(features: Float32, blocks: Sequence[tuple[int, FrameBlock]]) -> Bools:
+    """Parts that are there: (N, M) bool, from frame features (N, T, F) and their placed blocks."""
+    for start, block in blocks:
+        if block.kind == PRESENCE:
+            return features[:, :, start : start + block.width].max(axis=1) > 0.5
+    return np.ones((len(features), 1), bool)
