@@ -198,6 +198,11 @@ class Fusion(ResidualTower):
 
     # Intervals
 
+    @property
+    def answers_intervals(self) -> bool:
+        """Whether an interval may be asked of a whole recording (``tim``)."""
+        return isinstance(self.network.block, Intervals)
+
     def interval_vectors(self, features: Float32, intervals: Float32) -> Float32:
         """Vectors (Q, D) of intervals of a recording, to be compared with texts.
 
