@@ -50,6 +50,7 @@ CARDS: dict[str, dict[str, Any]] = {
     },
     "corruption": {"settings": {"names": ["jpeg", "reverse"], "severities": [1, 5]}},
     "compositional": {"data": {"layout": "csv"}},
+    "subsets": {"settings": {"method": "prototype"}},
     "spans": {"data": {"layout": "csv"}, "settings": {"window_s": 1.0, "every_s": 0.5}},
 }  # fmt: skip
 

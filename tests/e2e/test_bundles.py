@@ -176,3 +176,13 @@ def test_a_model_of_other_sensors_is_named(pairs: Path):
     done = invoke(["check", str(pairs), "--json"])
     assert done.exit_code == 0
     assert [row["ok"] for row in rows(done.stdout)] == [True] * 6
+
+
+def test_a_sensor_that_no_example_has_is_named(takes: Path, tmp_path: Path):
+    table = tmp_path / "rows.csv"
+    names = [f"{label}{number}" for label in ("wave", "stand") for number in range(2)]
+    rows = [f"{takes / name}.json,{name[:-1]}" for name in names]
+    table.write_text("\n".join(["path,label", *rows]) + "\n")
+    done = invoke(["adapt", str(table), "--model", MODEL, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "no example has the sensor 'imu'" in done.stderr

@@ -18,6 +18,7 @@ from vlar.files.workers.ahead import in_order
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.base import Reader, RecordingInfo, Request, find_claimed
+from vlar.media.bundle import bundle_parts, is_bundle
 from vlar.types import Clip, Failure, Sampling, Window
 
 if TYPE_CHECKING:
@@ -179,6 +180,16 @@ def reader_for(path: str | Path) -> Reader:
     """
     place = Path(path)
     return next((each for each in _readers() if each.claims(place)), reader(_DEFAULT))
+
+
+def sensors_of(path: Path) -> list[str]:
+    """The sensors of a bundle, none where it cannot be read; the one of another recording."""
+    if not is_bundle(path):
+        return [reader_for(path).modality]
+    try:
+        return list(bundle_parts(path))
+    except DecodeError:  # reading it names the fault
+        return []
 
 
 def find(paths: Sequence[str | Path], modality: str | None = None) -> list[Path]:

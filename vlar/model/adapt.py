@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from vlar.heads.support import Support, SupportItem, read_support
 from vlar.heads.targets import check_single
 from vlar.language.clean import clean_label
 from vlar.language.tree import Tree
+from vlar.media.lookup import sensors_of
 from vlar.model.adapt_report import AdaptReport, TrainingReport
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, check_memory, draw, read_complete, recording_hashes
@@ -93,6 +95,8 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
     items = support.items if request.shots is None else draw(support, request.shots, request.seed)
     above = label_tree(core, request.tree, support.labels)
     check_memory(core, items, f"{support.source}: ")
+    free = with_unlabelled(core, request).unlabelled if trained else ()
+    _require_sensors(core, [item.path for item in (*items, *free)], support)
     if trained:
         objectives = under(above, request.objectives)
         request = replace(request, support=support, items=list(items), objectives=objectives)
@@ -103,6 +107,25 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
         found = read_complete(core, support, items, request.progress)
         made = fit_examples(core, support.labels, found, method, unknown, request.balance)
     return remembering(with_tree(made, above), core, items, request.learned)
+
+
+def _require_sensors(core: ModelCore, paths: Sequence[Path], support: Support) -> None:
+    """Refuse a model of sensors of which no example has one.
+
+    Raises:
+        UsageError: the message names the sensor.
+    """
+    wanted = {name for name, _ in core.sampling.sensors}
+    if not wanted:
+        return
+    for path in paths:
+        wanted.difference_update(sensors_of(path))
+        if not wanted:
+            return
+    raise UsageError(
+        f"{support.source}: no example has the sensor {min(wanted)!r}, which model {core.name!r} "
+        "reads; choose a model without it, or add its recordings"
+    )
 
 
 def learn(core: ModelCore, request: AdaptRequest) -> Adapted:

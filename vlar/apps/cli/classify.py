@@ -142,7 +142,7 @@ With = Annotated[
     typer.Option(
         "--with",
         metavar="SENSOR=FILE",
-        help="Another sensor's recording of the moment: imu=b.mat, with --model bundle:skeleton+imu.",
+        help="Another sensor's recording of the same moment: imu=b.mat; --model bundle:A+B.",
     ),
 ]
 Timeline = Annotated[

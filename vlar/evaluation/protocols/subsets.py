@@ -1,0 +1,182 @@
+"""``subsets``: learn from some sensors, be tested with others, for every subset of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Hashable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from vlar.errors import ProtocolError
+from vlar.evaluation.features import check_no_empty_class, draw_shots
+from vlar.evaluation.learning import Fitted
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance
+from vlar.evaluation.report import percent
+from vlar.evaluation.scores import Figure
+from vlar.evaluation.subsets import recorded_by, subsets
+from vlar.heads.support import SupportItem
+from vlar.media.lookup import sensors_of
+from vlar.model.label_heads import LabelClassifier
+from vlar.registry import register
+from vlar.types import JsonDict
+
+_JOIN = "+"
+WORDS = "words"
+
+
+@register("protocol", "subsets")
+class Subsets(Protocol):
+    """Every non-empty subset of the sensors as a row (learned from) and as a column (tested with).
+
+    A cell is over the test clips that have one of its sensors. ``mean`` and ``worst`` are over all
+    cells, ``apart`` is the mean of cells whose test sensors were never learned from. Settings:
+    ``sensors`` (None for all that the test clips have), ``rows`` (None for every subset, or a list
+    of lists of sensors), ``shots`` (list of K, None in it for all clips), ``seeds``, ``method``,
+    ``recipe``, ``unknown``. The row ``words`` goes by texts, without an example.
+    """
+
+    name = "subsets"
+    needs = ("train",)
+    defaults: ClassVar[JsonDict] = {
+        "sensors": None, "rows": None, "shots": [None], "seeds": [0], "method": "auto",
+        "recipe": None, "unknown": "familiarity",
+    }  # fmt: skip
+
+    def check(self, plan: Plan) -> None:
+        plan.learner.check()
+        for part in plan.parts:
+            check_no_empty_class(part.train, part.labels, "training")
+            names = _sensors(plan.settings, part)
+            strange = [name for row in _rows(plan.settings, names) for name in row]
+            for name in strange:
+                if name not in names:
+                    raise ProtocolError(f"rows: no test clip has the sensor {name!r}")
+            cells = len(_rows(plan.settings, names)) * len(subsets(names))
+            plan.counts |= {"sensors": names, "cells": cells}
+
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        names = _sensors(run.settings, part)
+        read = [name for name, _ in run.core.encoder.sampling.sensors] or [run.core.modality]
+        if strange := [name for name in names if name not in read]:
+            raise ProtocolError(
+                f"the clips have the sensor {strange[0]!r}, and model {run.core.name!r} reads "
+                f"{' and '.join(read)}; choose another model, or set 'sensors'"
+            )
+        split, labels = part.name or None, part.labels
+        guard = run.guard(part.test)
+        truth = np.array([labels.index(item.label) for item in part.test.items], np.int64)
+        found = [row.of(split=split) for row in chance(truth, len(labels), len(truth))]
+        with tempfile.TemporaryDirectory() as folder:
+            tested = {
+                columns: recorded_by(part.test.items, columns, _new(folder, "test", columns))
+                for columns in subsets(names)
+            }
+            found += _cells(run, part, None, tested, {"split": split, "train": WORDS})
+            for shots, seed in product(run.settings["shots"], run.settings["seeds"]):
+                drawn = _drawn(part, shots, seed)
+                guard.fit_set(drawn)  # of the clips themselves, before a part is taken away
+                where = {"split": split, "shots": shots, "seed": seed}
+                cells: list[Figure] = []
+                for row in _rows(run.settings, names):
+                    items = recorded_by(drawn, row, _new(folder, f"{shots}-{seed}", row))
+                    _check_labels(items, labels, row)
+                    fitted = run.fit(guard.fit_set(items), seed)
+                    cells += _cells(run, part, fitted, tested, {**where, "train": _JOIN.join(row)})
+                found += [*cells, *_summary(cells, where)]
+        return found
+
+    def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
+        cells = [row for row in figures if row.name == "top1"]
+        learned = [row for row in cells if row.where["train"] != WORDS]
+        shown = [row for row in learned if "seed" not in row.where] or learned
+        columns = list(dict.fromkeys(row.where["test"] for row in cells))
+        width = max(map(len, [*columns, WORDS, "learned from"])) + 1
+        found: list[str] = []
+        for shots in dict.fromkeys(row.where.get("shots") for row in shown):
+            found.append(f"{'learned from':<{width}}")
+            found[-1] += "".join(f"{name:>{width}}" for name in columns)
+            found[-1] += f"   {shots} clips a label" if shots is not None else ""
+            own = [row for row in shown if row.where.get("shots") == shots]
+            own = [row for row in cells if row.where["train"] == WORDS] + own
+            for name in dict.fromkeys(row.where["train"] for row in own):
+                by = {r.where["test"]: percent(r.value) for r in own if r.where["train"] == name}
+                row = "".join(f"{by.get(column, '-'):>{width}}" for column in columns)
+                found.append(f"{name:<{width}}{row}")
+        rest = [row for row in figures if "train" not in row.where]
+        return [*found, *super().lines(rest, tables)]
+
+
+def _new(folder: str, name: str, sensors: Sequence[str]) -> Path:
+    place = Path(folder, name, _JOIN.join(sensors))
+    place.mkdir(parents=True)
+    return place
+
+
+def _check_labels(
+    items: Sequence[SupportItem], labels: Sequence[str], sensors: Sequence[str]
+) -> None:
+    there = {item.label for item in items}
+    if absent := [label for label in labels if label not in there]:
+        raise ProtocolError(
+            f"no training clip of {absent[0]!r} has {' or '.join(sensors)}; leave that row out of "
+            "'rows', or record it"
+        )
+
+
+def _sensors(settings: JsonDict, part: RunSplit) -> list[str]:
+    """The sensors by name, in the order in which the test clips list them."""
+    listed = (name for item in part.test.items for name in sensors_of(item.path))
+    there = list(dict.fromkeys(listed))
+    given = settings["sensors"]
+    if given is None:
+        return there
+    if strange := [name for name in given if name not in there]:
+        raise ProtocolError(f"sensors: no test clip has {strange[0]!r}; they have {there}")
+    return list(given)
+
+
+def _rows(settings: JsonDict, names: Sequence[str]) -> list[tuple[str, ...]]:
+    given = settings["rows"]
+    return subsets(names) if given is None else [tuple(row) for row in given]
+
+
+def _drawn(part: RunSplit, shots: int | None, seed: int) -> list[SupportItem]:
+    items = list(part.train.items)
+    return items if shots is None else draw_shots(items, part.labels, shots, seed)
+
+
+def _cells(
+    run: Run,
+    part: RunSplit,
+    fitted: Fitted | None,
+    tested: dict[tuple[str, ...], list[SupportItem]],
+    where: JsonDict,
+) -> list[Figure]:
+    """The figures of one row; a column without a clip is left out."""
+    head = fitted.head if fitted else None
+    core = fitted.core if fitted else run.core
+    scorer: dict[Hashable, LabelClassifier] = {0: run.classifier(part.labels, core=core, head=head)}
+    found: list[Figure] = []
+    for columns, items in tested.items():
+        if items:
+            scored = run.scores(scorer, items, core=core, one_view=head is not None)
+            rows = accuracies(scored, 0, part.labels, **where, test=_JOIN.join(columns))
+            found += [figure for figure in rows if figure.name == "top1"]
+    return found
+
+
+def _summary(cells: Sequence[Figure], where: JsonDict) -> list[Figure]:
+    """Mean and worst of all cells, and the mean of those tested with other sensors alone."""
+
+    def sides(cell: Figure) -> list[set[str]]:
+        return [set(cell.where[name].split(_JOIN)) for name in ("train", "test")]
+
+    apart = [cell.value for cell in cells if not set.intersection(*sides(cell))]
+    values = [cell.value for cell in cells]
+    n = sum(cell.n for cell in cells)
+    rows = [("mean", np.mean(values)), ("worst", np.min(values))]
+    rows += [("apart", np.mean(apart))] if apart else []
+    return [Figure(name, float(value), n=n).of(**where) for name, value in rows]
