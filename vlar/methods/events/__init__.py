@@ -1,0 +1,1 @@
+"""Towers for event cameras: spiking neurons, scans, groups of points, a contrast of frames."""

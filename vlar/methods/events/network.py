@@ -1,0 +1,411 @@
+"""Networks of the event towers: spiking patches and points, blocks that mix them, the readout.
+
+Letters: N clips, T moments, P places of a frame, M groups of K points, W width, D joint width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+
+from vlar.adapters.settings import Settings, bad_setting, setting
+from vlar.adapters.tower_network import (
+    WAVES,
+    ResidualNetwork,
+    layers,
+    positions,
+    small_step,
+    zero_linear,
+)
+from vlar.methods.events.neurons import Neuron, linear_attention, selective_scan
+from vlar.methods.events.points import complement, rate
+
+BLOCKS = ("linear_attention", "scan", "near_far", "attention", "residual")
+DROPS = ("none", "time", "area", "chance", "any")
+_STEM = 4  # cells of a frame on a side that become one place
+_GRID = (3, 4, 4)  # parts of time, height and width that the readout keeps apart
+
+
+@dataclass(frozen=True)
+class EventsConfig(Settings):
+    """Settings of an event tower.
+
+    Attributes:
+        rep: ``frames`` of counts, ``surface`` for time surfaces, or ``points``.
+        block: ``linear_attention`` in windows, ``scan`` over the whole sequence in both directions,
+            ``near_far`` for one after the other, ``attention`` over frames; ``residual`` on points.
+        neuron: ``lif`` for spikes, ``none`` for rectifiers.
+        drop: Events that a training leaves out at random: a span of ``time``, an ``area``, each by
+            ``chance``, ``any`` of these or ``none``.
+        shift: Cells by which a training moves frames at random.
+        size: Cells of a frame on a side, a multiple of 4.
+        width: Width of the network.
+        layers: Blocks.
+        heads: Of attention.
+        window: Frames of a window of ``linear_attention``.
+        states: States of a channel of ``scan``.
+        points: Points of a clip.
+        groups: Groups of points.
+        neighbours: Points of a group.
+        steps: Moments of the rate code.
+        rates: ``expected`` values at every moment, or spikes ``drawn`` from a seed.
+        threshold: Potential at which a neuron fires.
+        dropout: Of the readout in training, 0 to below 1.
+        labels: The labels it was trained for.
+    """
+
+    rep: str = setting("frames", choices=("frames", "surface", "points"))
+    block: str = setting("near_far", choices=BLOCKS)
+    neuron: str = setting("lif", choices=("lif", "none"))
+    drop: str = setting("any", choices=DROPS)
+    shift: int = setting(2, at_least=0, at_most=64)
+    size: int = setting(24, at_least=4, at_most=128)
+    width: int = setting(32, at_least=4, at_most=512)
+    layers: int = setting(1, at_least=1, at_most=16)
+    heads: int = setting(4, at_least=1, at_most=64)
+    window: int = setting(4, at_least=1, at_most=64)
+    states: int = setting(4, at_least=1, at_most=64)
+    points: int = setting(1024, at_least=16, at_most=8192)
+    groups: int = setting(32, at_least=1, at_most=512)
+    neighbours: int = setting(12, at_least=2, at_most=128)
+    steps: int = setting(16, at_least=1, at_most=128)
+    rates: str = setting("expected", choices=("expected", "drawn"))
+    threshold: float = setting(0.5, above=0)
+    dropout: float = setting(0.3, at_least=0, below=1)
+    labels: tuple[str, ...] = ()
+    what: ClassVar[str] = "event setting"
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        self.require_multiple(self.width, self.heads)
+        if (self.rep == "points") != (self.block == "residual"):
+            wanted = "'residual' for points" if self.rep == "points" else "another for frames"
+            raise bad_setting(self.what, "block", self.block, wanted)
+        if self.size % _STEM:
+            raise bad_setting(self.what, "size", self.size, f"a multiple of {_STEM}")
+        for name in ("groups", "neighbours"):
+            self.require_few(name, getattr(self, name), self.points, "points")
+
+
+class ClipNorm(nn.Module):
+    """Zero mean and deviation 1 of each clip over all its entries, then a gain a channel.
+
+    A clip is the same alone and in company, in training as in use.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ..., W) to the same."""
+        flat = F.layer_norm(x.flatten(1), (x[0].numel(),))
+        return flat.view(x.shape) * self.weight + self.bias
+
+
+class Fire(nn.Sequential):
+    """A norm and the neurons behind it: currents (N, T, ..., W) to spikes."""
+
+    def __init__(self, width: int, config: EventsConfig) -> None:
+        super().__init__(ClipNorm(width), Neuron(config.neuron, config.threshold))
+
+
+class Near(nn.Module):
+    """Spiking linear attention of the places of a few frames, (N, T, P, W)."""
+
+    def __init__(self, config: EventsConfig) -> None:
+        super().__init__()
+        width, self.heads, self.window = config.width, config.heads, config.window
+        self.fire = Fire(width, config)
+        self.into = nn.Linear(width, 3 * width)
+        self.fire_q, self.fire_k = Fire(width, config), Fire(width, config)
+        self.leave = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is added to (N, T, P, W)."""
+        q, k, v = self.into(self.fire(x)).chunk(3, dim=-1)
+        q, k = 1 + F.elu(self.fire_q(q)), 1 + F.elu(self.fire_k(k))
+        parts = [t.split(self.window, dim=1) for t in (q, k, v)]
+        found = [self._window(*each) for each in zip(*parts, strict=True)]
+        return self.leave(torch.cat(found, dim=1))
+
+    def _window(self, *qkv: Tensor) -> Tensor:
+        tokens = [t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in qkv]
+        found = linear_attention(*tokens).transpose(1, 2).flatten(2)
+        return found.view(qkv[0].shape)
+
+
+class Far(nn.Module):
+    """State-space scans of all places of all frames, forwards and backwards, (N, T, P, W)."""
+
+    def __init__(self, config: EventsConfig) -> None:
+        super().__init__()
+        width, self.states = config.width, config.states
+        self.fire = Fire(width, config)
+        self.into = nn.Linear(width, 2 * width + 2 * self.states)
+        decay = torch.arange(1, self.states + 1, dtype=torch.float32).log()
+        self.log_decay = nn.Parameter(decay.repeat(width, 1))
+        self.fire_out = Fire(width, config)
+        self.leave = nn.Linear(width, width)
+        nn.init.constant_(self.into.bias[width : 2 * width], -3.0)  # steps of about 0.05
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is added to (N, T, P, W)."""
+        width = x.shape[-1]
+        tokens = self.into(self.fire(x)).flatten(1, 2)
+        value, step, b, c = tokens.split((width, width, self.states, self.states), dim=-1)
+        given, decay = (value, F.softplus(step), b, c), -self.log_decay.exp()
+        there = selective_scan(given[0], given[1], decay, *given[2:])
+        turned = [tensor.flip(1) for tensor in given]
+        back = selective_scan(turned[0], turned[1], decay, *turned[2:]).flip(1)
+        return self.leave(self.fire_out((there + back + value).view(x.shape)))
+
+
+class Residual(nn.Module):
+    """Two layers behind neurons; what they find is added to the current, which has no spikes."""
+
+    def __init__(self, width: int, config: EventsConfig) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            Fire(width, config),
+            nn.Linear(width, width),
+            Fire(width, config),
+            nn.Linear(width, width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, ..., W) to the same."""
+        return x + self.inner(x)
+
+
+class NearFar(nn.Module):
+    """What is near and what is far, then each place by itself; without spikes on the identity."""
+
+    def __init__(self, config: EventsConfig) -> None:
+        super().__init__()
+        named = {"linear_attention": (Near,), "scan": (Far,), "near_far": (Near, Far)}
+        self.mixers = nn.ModuleList(mixer(config) for mixer in named[config.block])
+        self.alone = Residual(config.width, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, P, W) to the same."""
+        for mixer in self.mixers:
+            x = x + mixer(x)
+        return self.alone(x)
+
+
+class Patches(nn.Module):
+    """Spiking patches of event frames: two strided convolutions; a place is four cells wide."""
+
+    def __init__(self, config: EventsConfig) -> None:
+        super().__init__()
+        half = config.width // 2
+        self.first = nn.Conv2d(2, half, 5, stride=2, padding=2)
+        self.fire = Fire(half, config)
+        self.second = nn.Conv2d(half, config.width, 3, stride=2, padding=1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N, T, 2, S, S) counts to currents (N, T, S / 4, S / 4, W)."""
+        shape = frames.shape[:2]
+        x = frames.clamp(min=0).sqrt()
+        x = x / x.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt().clamp(min=1e-6)
+        x = self.fire(self.first(x.flatten(0, 1)).unflatten(0, shape).movedim(2, -1))
+        return self.second(x.movedim(-1, 2).flatten(0, 1)).unflatten(0, shape).movedim(2, -1)
+
+
+class FrameReader(nn.Module):
+    """Event frames to features of the frames and of the clip."""
+
+    def __init__(self, config: EventsConfig) -> None:
+        super().__init__()
+        width, self.config = config.width, config
+        self.patches = Patches(config)
+        self.attends = config.block == "attention"
+        parts, height, along = _GRID
+        self.out = parts * width * (1 if self.attends else height * along)
+        self.fire = Fire(width, config)
+        if self.attends:
+            self.flat = nn.Linear(height * along * width, width)
+            self.time = nn.Linear(2 * WAVES, width, bias=False)
+            self.blocks = layers(width, config.heads, config.layers, config.dropout)
+        else:
+            self.blocks = nn.ModuleList(NearFar(config) for _ in range(config.layers))
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, T, 2 S S) to frames (N, T, W) and clips (N, out)."""
+        size = self.config.size
+        frames = inputs.unflatten(-1, (2, size, size))
+        if self.training:
+            frames = shifted(thinned_frames(frames, self.config.drop), self.config.shift)
+        x = self.patches(frames)
+        parts, height, along = _GRID
+        if self.attends:
+            x = F.adaptive_avg_pool2d(self.fire(x).flatten(0, 1).movedim(-1, 1), (height, along))
+            x = self.flat(x.flatten(1)).unflatten(0, inputs.shape[:2])
+            seen, x = x, x + self.time(positions(x))
+            for block in self.blocks:
+                x = block(x)
+            return seen, F.adaptive_avg_pool1d(x.transpose(1, 2), parts).flatten(1)
+        grid = x.shape[2:4]
+        x = x.flatten(2, 3)
+        for block in self.blocks:
+            x = block(x)
+        x = self.fire(x)
+        cube = x.unflatten(2, grid).movedim(-1, 1)
+        return x.mean(dim=2), F.adaptive_avg_pool3d(cube, _GRID).flatten(1)
+
+
+class PointReader(nn.Module):
+    """Groups of points to features of the clip: a local part, a global part, one stage."""
+
+    def __init__(self, config: EventsConfig) -> None:
+        super().__init__()
+        width, self.config = config.width, config
+        self.out = 2 * width
+        half = width // 2  # for the local part, which has K times as many places
+        self.enter = nn.Linear(2 * (4 + 3), half)
+        self.local = Residual(half, config)
+        self.between = nn.Linear(half, width)
+        self.whole = nn.ModuleList(Residual(width, config) for _ in range(config.layers))
+        self.fire_local, self.fire = Fire(half, config), Fire(width, config)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, M, 4 K + 3) to one frame (N, 1, W) and clips (N, out)."""
+        config = self.config
+        if self.training:
+            inputs = thinned_groups(inputs, config.drop)
+        points, centre = inputs.split((inputs.shape[-1] - 3, 3), dim=-1)
+        points = points.unflatten(-1, (-1, 4))
+        wide = centre[:, :, None].expand(-1, -1, points.shape[2], -1)
+        shares = complement(torch.cat([points, wide], dim=-1).clamp(-1, 1)).flatten(-2)
+        steps, seed = (config.steps if config.neuron == "lif" else 1), None
+        if config.rates == "drawn":  # the same draw in every use
+            seed = int(torch.randint(2**31, ())) if self.training else 0
+        x = self.enter(rate(shares, steps, seed=seed).transpose(0, 1))
+        x = self.between(self.fire_local(self.local(x).amax(dim=3)))
+        for block in self.whole:
+            x = block(x)
+        rates = self.fire(x).mean(dim=1)
+        found = torch.cat([rates.amax(dim=1), rates.mean(dim=1)], dim=-1)
+        return rates.mean(dim=1, keepdim=True), found
+
+
+class EventsNetwork(ResidualNetwork):
+    """Frames or groups of points to a residual of the clip's vector; zero at the start.
+
+    Args:
+        config: Sizes.
+        dim: D.
+    """
+
+    def __init__(self, config: EventsConfig, dim: int) -> None:
+        super().__init__()
+        self.reader = (PointReader if config.rep == "points" else FrameReader)(config)
+        self.drop = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(self.reader.out)
+        self.leave = zero_linear(self.reader.out, dim)
+        self.register_labels(len(config.labels), dim)
+
+    def register_labels(self, count: int, dim: int) -> None:
+        """Make the residuals of C labels, each its own: texts about no motion are all alike."""
+        self.labels = nn.Parameter(0.5 * torch.randn(count, dim))
+
+    def residual(self, inputs: Tensor) -> Tensor:
+        """(N, T, K) to what is added to the vectors, (N, D)."""
+        return self.read(inputs)[0]
+
+    def read(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Residuals (N, D) and features of the frames (N, T, W)."""
+        frames, clip = self.reader(inputs)
+        moved = self.leave(self.drop(self.norm(clip)))
+        return small_step(moved, self.leave.in_features), frames
+
+    @torch.no_grad()
+    def spikes(self, inputs: Tensor) -> Tensor:
+        """(N,) spikes that all neurons fire on each clip; 0 without spiking neurons."""
+        total = torch.zeros(len(inputs))
+
+        def add(module: nn.Module, given: object, found: Tensor) -> None:
+            total.add_(found.flatten(1).sum(dim=1))
+
+        neurons = [m for m in self.modules() if isinstance(m, Neuron) and m.spiking]
+        hooks = [neuron.register_forward_hook(add) for neuron in neurons]
+        try:
+            self.residual(inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return total
+
+
+# What a training changes
+
+
+def _kind(drop: str) -> str:
+    """The kind of drop of this batch."""
+    return DROPS[1 + int(torch.randint(3, ()))] if drop == "any" else drop
+
+
+def _span(count: int, most: float) -> tuple[Tensor, Tensor]:
+    """Starts and ends (N,) of spans of up to ``most`` of 0 to 1."""
+    length = most * torch.rand(count)
+    start = torch.rand(count) * (1 - length)
+    return start, start + length
+
+
+def _outside(place: Tensor, most: float) -> Tensor:
+    """Places (N, ...) of 0 to 1 that are not in a random span of each clip."""
+    start, end = (t.view(-1, *[1] * (place.ndim - 1)) for t in _span(len(place), most))
+    return (place < start) | (place >= end)
+
+
+def thinned_frames(frames: Tensor, drop: str) -> Tensor:
+    """Counts (N, T, 2, S, S) without a quarter of the time, a box, or up to half of the events."""
+    kind = _kind(drop)
+    n, moments, _, size, _ = frames.shape
+    if kind == "time":
+        place = (torch.arange(moments) / moments).expand(n, -1)
+        return frames * _outside(place, 0.25)[:, :, None, None, None]
+    if kind == "area":
+        place = (torch.arange(size) / size).expand(n, -1)
+        kept = _outside(place, 0.4)[:, :, None] | _outside(place, 0.4)[:, None]
+        return frames * kept[:, None, None]
+    if kind == "chance":
+        kept = (1 - 0.5 * torch.rand(n, 1, 1, 1, 1)).expand_as(frames)
+        whole = frames.floor()
+        return torch.binomial(whole, kept) + (frames - whole) * kept
+    return frames
+
+
+def thinned_groups(groups: Tensor, drop: str) -> Tensor:
+    """Groups (N, M, 4 K + 3); others of the clip take the place of those that are left out."""
+    kind = _kind(drop)
+    if kind == "none":
+        return groups
+    x, y, moment = ((groups[..., -3:] + 1) / 2).unbind(-1)
+    if kind == "time":
+        kept = _outside(moment, 0.25)
+    elif kind == "area":
+        kept = _outside(x, 0.4) | _outside(y, 0.4)
+    else:
+        kept = torch.rand(moment.shape) >= 0.5 * torch.rand(len(groups), 1)
+    kept = kept | ~kept.any(dim=1, keepdim=True)
+    other = kept.float().multinomial(kept.shape[1], replacement=True)
+    rows = torch.where(kept, torch.arange(kept.shape[1]).expand_as(other), other)
+    return groups.gather(1, rows[..., None].expand_as(groups))
+
+
+def shifted(frames: Tensor, most: int) -> Tensor:
+    """Frames (N, T, 2, S, S), each clip moved by up to ``most`` cells; what enters is empty."""
+    if not most:
+        return frames
+    size, wide = frames.shape[-1], F.pad(frames, (most, most, most, most))
+    corners = torch.randint(2 * most + 1, (len(frames), 2)).tolist()
+    rows = [
+        clip[..., y : y + size, x : x + size] for clip, (y, x) in zip(wide, corners, strict=True)
+    ]
+    return torch.stack(rows)

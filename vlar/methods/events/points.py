@@ -1,0 +1,75 @@
+"""Points as spikes: values and their complements, rate codes, and groups of near events.
+
+Letters: L points, M groups of K points, T steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlar.media.events import farthest
+from vlar.types import Float32
+
+_WIDEST = 3.0  # deviations of a group that count as 1
+
+
+def complement(values: Tensor) -> Tensor:
+    """Values and what they lack, both positive, so that rates of spikes can carry a sign.
+
+    SpikePoint, arXiv 2310.07189.
+
+    Args:
+        values: (...) from -1 to 1.
+
+    Returns:
+        (..., 2): ``(v + 1) / 2`` and 1 minus it.
+    """
+    share = (torch.as_tensor(values) + 1) / 2
+    return torch.stack([share, 1 - share], dim=-1)
+
+
+def rate(values: Tensor, steps: int, *, seed: int | None) -> Tensor:
+    """Rate code of values: at each step a spike with this probability.
+
+    Args:
+        values: (...) from 0 to 1.
+        steps: T, at least 1.
+        seed: Of the draws; None gives the expected rates, the values themselves, at every step.
+
+    Returns:
+        (T, ...).
+    """
+    values = torch.as_tensor(values)
+    wide = values.expand(steps, *values.shape)
+    if seed is None:
+        return wide
+    draw = torch.Generator(device=values.device).manual_seed(seed)
+    chance = torch.rand(wide.shape, generator=draw, dtype=values.dtype, device=values.device)
+    return (chance < wide).to(values.dtype)
+
+
+def grouped(points: Float32, groups: int, neighbours: int) -> Float32:
+    """Groups of near points around centres that lie far from each other.
+
+    A group is seen from its centre, in deviations of its points, so that a small group counts as
+    much as a wide one. The order of the points makes no difference.
+
+    Args:
+        points: (L, 4) x, y, time and polarity, each from -1 to 1.
+        groups: M, at most L.
+        neighbours: K, at most L.
+
+    Returns:
+        (M, 4 K + 3) from -1 to 1: K points, then the centre.
+    """
+    points = points[np.lexsort(points.T)]
+    centres = points[farthest(points[:, :3], groups), :3]
+    away = points[None, :, :3] - centres[:, None]
+    near = np.square(away).sum(axis=2).argsort(axis=1, kind="stable")[:, :neighbours]
+    inside = np.take_along_axis(away, near[..., None], axis=1)
+    spread = np.maximum(inside.std(axis=(1, 2), keepdims=True), 1e-3)
+    own = np.clip(inside / (_WIDEST * spread), -1, 1)
+    found = np.concatenate([own, points[near, 3:]], axis=2).reshape(groups, -1)
+    return np.concatenate([found, centres], axis=1).astype(np.float32)
