@@ -3,9 +3,9 @@
     python evals/events.py --data ../shared/modalities [--sets NAME ...] [--minutes 7] [--json FILE]
 
 ``evals/lists/events_split.csv`` has the parts of every set: ``fit`` and ``choose`` teach (settings
-were chosen by training on the first and asking the second), ``test`` is asked. N-MNIST is no action
-set: three saccades before a still digit. The rotations are the gestures of arms that turn clockwise
-or the other way: told by time order alone, one window held out in turn.
+were chosen by training on the first and asking the second), ``test`` is asked. N-MNIST is not an
+action set: three saccades before a still digit. The rotations are the gestures of arms that turn
+clockwise or the other way: time order alone distinguishes them, one window is held out in turn.
 
 Compared are a ridge on counts in three spans of time, ``auto`` on the base encoder, and every
 preset with and without spikes, the trained similarity alone. Controls on the same model: spans of
@@ -222,7 +222,7 @@ def measure(run: Run, data: Recordings, model: vlar.Model) -> dict[str, Any]:
 
 
 def runs(sets: Sequence[str], seeds: int) -> Iterator[Run]:
-    """What is measured, the most telling first."""
+    """Runs to make, the most telling first."""
     for name in sets:
         held = ("_w0", "_w1", "_w2") if name == "rotation" else ("",)
         for method in ("ridge", "auto"):

@@ -34,7 +34,7 @@ class EventRows(Beside):
         self.config, self.count = config, encoder.feature_rows
         self.points = -(-config.points // self.count) * self.count
         self.width = 4 * self.points // self.count if config.rep == "points" else 2 * config.size**2
-        # By their width the inputs of a training are told from features (``inputs_of``).
+        # The width alone distinguishes inputs of a training from features (``inputs_of``).
         spare = int(encoder.dim == encoder.frame_dim)
         made_by = f"events {_VERSION} {config.rep} {config.size} {config.points}"
         super().__init__(encoder, [FrameBlock(config.rep, self.width + spare, "events")], made_by)

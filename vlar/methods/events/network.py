@@ -126,7 +126,7 @@ class Near(nn.Module):
         self.leave = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is added to (N, T, P, W)."""
+        """Change of (N, T, P, W)."""
         q, k, v = self.into(self.fire(x)).chunk(3, dim=-1)
         q, k = 1 + F.elu(self.fire_q(q)), 1 + F.elu(self.fire_k(k))
         parts = [t.split(self.window, dim=1) for t in (q, k, v)]
@@ -154,7 +154,7 @@ class Far(nn.Module):
         nn.init.constant_(self.into.bias[width : 2 * width], -3.0)  # steps of about 0.05
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is added to (N, T, P, W)."""
+        """Change of (N, T, P, W)."""
         width = x.shape[-1]
         tokens = self.into(self.fire(x)).flatten(1, 2)
         value, step, b, c = tokens.split((width, width, self.states, self.states), dim=-1)
@@ -183,7 +183,7 @@ class Residual(nn.Module):
 
 
 class NearFar(nn.Module):
-    """What is near and what is far, then each place by itself; without spikes on the identity."""
+    """Blocks of what is near and what is far, then of each place; no spikes on the identity."""
 
     def __init__(self, config: EventsConfig) -> None:
         super().__init__()

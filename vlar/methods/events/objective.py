@@ -28,7 +28,7 @@ def frame_contrast(a: Tensor, b: Tensor, temperature: float, stride: int = 1) ->
         a: (N, T, D) frames of one view.
         b: (N, T, D) frames of the other.
         temperature: Above 0.
-        stride: Every so many frames are compared, from the first.
+        stride: Distance of the frames that are compared, from the first.
 
     Returns:
         The mean over frames and clips.
@@ -52,7 +52,7 @@ class FrameContrast(Objective):
     Attributes:
         weight: Factor on the term.
         temperature: Of the contrast, above 0.
-        stride: Every so many frames are compared; near ones look alike.
+        stride: Distance of the frames that are compared; near ones look alike.
     """
 
     weight: float = setting(1.0, at_least=0)
