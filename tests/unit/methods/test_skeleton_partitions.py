@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.refusals import refused
 from tests.unit.methods.skeleton_bodies import body, right, scene, size, train
@@ -73,6 +74,16 @@ def test_attention_reads_nothing_outside_of_its_part(kind: tuple[str, str]):
     parts = partition(place, *kind, size=(4, 3))[0, :, 0]
     own = next(part for part in parts if (part == 14).any()).flatten().tolist()
     assert sorted(reached.flatten().nonzero().flatten().tolist()) == sorted(own)
+
+
+def test_operations_are_those_counted_by_hand():
+    x = torch.randn(2, 8, 8, 12)
+    layer = PartitionAttention(2, "near", "far", (4, 3))
+    with FlopCounterMode(display=False) as counter:
+        layer(x, x, x, torch.ones(2, 8, 12))
+    tokens_, parts_ = 4 * 3, 2 * (8 * 12) // (4 * 3)
+    by_hand = 2 * 2 * parts_ * tokens_**2 * 8  # scores and values, a product and a sum each
+    assert counter.get_total_flops() == by_hand
 
 
 def test_an_unseen_joint_gives_nothing_to_the_others():

@@ -30,10 +30,10 @@ BODIES = {
     "partitions": "partitions:SkateFormer",
     "tokens": "tokens:IstaNet",
     "memory": "memory:MemoryAttentionNetwork",
-    "two-streams": "ensemble:TwoStreams",
-    "limbs": "ensemble:Limbs",
-    "gated": "ensemble:Gated",
-    "differences": "ensemble:Differences",
+    "two-streams": "ensemble:Subnet",
+    "limbs": "ensemble:Subnet",
+    "gated": "ensemble:Subnet",
+    "differences": "ensemble:Subnet",
 }
 STREAMS = ("joint", "bone", "motion", "bone_motion", "skip")
 FUSIONS = ("early", "late", "parts")

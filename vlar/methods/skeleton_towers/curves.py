@@ -28,8 +28,8 @@ def links(query: Tensor, key: Tensor, seen: Tensor | None = None) -> Tensor:
     over the similarities.
 
     Args:
-        query: (R, K, T, V).
-        key: (R, K, T, V).
+        query: (R, K, T, V), as the keys.
+        key: To be compared with.
         seen: (R, T, V); no link leads to a joint that is not seen, where another one is.
 
     Returns:
@@ -45,17 +45,10 @@ def links(query: Tensor, key: Tensor, seen: Tensor | None = None) -> Tensor:
 
 
 def follow(steps: Tensor) -> Tensor:
-    """Joint of each curve in every frame, from the links (R, T - 1, V, V).
-
-    Returns:
-        (R, T, V, V): rows are curves, columns joints; each row has one 1.
-    """
-    r, _, v, _ = steps.shape
-    place = torch.eye(v, device=steps.device, dtype=steps.dtype).expand(r, v, v)
-    found = [place]
+    """Links (R, T - 1, V, V) to the joint (columns) of each curve (rows) in T frames, one-hot."""
+    found = [torch.eye(steps.shape[-1]).to(steps).expand_as(steps[:, 0])]
     for step in steps.unbind(1):
-        place = place @ step
-        found.append(place)
+        found.append(found[-1] @ step)
     return torch.stack(found, dim=1)
 
 

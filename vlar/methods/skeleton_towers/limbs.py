@@ -10,40 +10,29 @@ import numpy as np
 from vlar.media.skeleton.layouts import Layout, layout, levels, parents, parts
 
 _LIMBS = {"arms": "arm", "hands": "arm", "legs": "leg", "feet": "leg"}
+_ORDER = ("right_arm", "left_arm", "right_leg", "left_leg")
 
 
 @cache
 def limbs(which: str | Layout) -> dict[str, tuple[int, ...]]:
     """The joints of each limb, nearest to the trunk first, and the ``trunk`` with the rest.
 
-    A body has ``right_arm``, ``left_arm``, ``right_leg`` and ``left_leg``; shoulders and hips
-    belong to limbs. A hand has its fingers, and its palm is the trunk. Limbs without joints are
-    left out.
+    Limbs of a body are those of ``_ORDER``, with shoulders and hips; those of a hand its fingers.
     """
-    rows = layout(which)
-    part_of = {int(joint): part for part, some in parts(rows).items() for joint in some}
-    names = [_limb(name, part_of.get(at, "trunk")) for at, name in enumerate(rows.joints)]
+    rows, of = layout(which), dict[int, str]()
+    for part, joints in parts(rows).items():
+        for at in map(int, joints):
+            side = re.match("left_|right_", rows.joints[at])
+            limb = "leg" if rows.joints[at].endswith("_hip") else _LIMBS.get(part)
+            of[at] = side[0] + limb if side and limb else part
+    kinds = _ORDER if rows.body == "body" else tuple(k for k in parts(rows) if k != "palm")
     order = np.argsort(levels(rows), kind="stable").tolist()
-    kinds = ["right_arm", "left_arm", "right_leg", "left_leg", *dict.fromkeys(names)]
-    kinds = [name for name in dict.fromkeys(kinds) if name in names and name != "trunk"]
-    return {kind: tuple(j for j in order if names[j] == kind) for kind in [*kinds, "trunk"]}
+    found = {kind: tuple(j for j in order if of.get(j) == kind) for kind in kinds}
+    return {**found, "trunk": tuple(j for j in order if of.get(j) not in kinds)}
 
 
 def stream_joints(which: str | Layout, limb: str) -> tuple[int, ...]:
-    """The joints of both arms or both legs, after the joints of the trunk that they hang on.
-
-    Args:
-        which: Layout of a body.
-        limb: ``arm`` or ``leg``.
-    """
-    own = [j for side in ("right", "left") for j in limbs(which).get(f"{side}_{limb}", ())]
+    """The joints of both limbs of a body, ``arm`` or ``leg``, after those that they hang on."""
+    own = [j for side in ("right", "left") for j in limbs(which)[f"{side}_{limb}"]]
     up = {int(parents(which)[j]) for j in own} & set(limbs(which)["trunk"])
     return (*sorted(up), *own)
-
-
-def _limb(joint: str, part: str) -> str:
-    side = re.match("left_|right_", joint)
-    limb = "leg" if joint.endswith("_hip") else _LIMBS.get(part)
-    if side is None or limb is None:
-        return "trunk" if part in ("palm", "head", "torso") else part
-    return side[0] + limb

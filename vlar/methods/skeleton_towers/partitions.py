@@ -51,17 +51,10 @@ def partition(x: Tensor, joints: str, frames: str, *, size: tuple[int, int]) -> 
 
 
 def restore(parts: Tensor, joints: str, frames: str, *, shape: tuple[int, int]) -> Tensor:
-    """Inverse of ``partition``: parts (N, P, C, t, v) to x (N, C, T, V).
-
-    Args:
-        parts: From ``partition``.
-        joints: As in ``partition``.
-        frames: As in ``partition``.
-        shape: T and V.
+    """Inverse of ``partition``: parts (N, P, C, t, v) to x (N, C, T, V), ``shape`` T and V.
 
     Raises:
         UsageError: the shape does not fit the parts.
-        UnknownNameError: a kind is neither ``near`` nor ``far``.
     """
     n, count, c, t, v = parts.shape
     _check(joints, frames, (t, v), shape)
@@ -94,13 +87,7 @@ class PartitionAttention(nn.Module):
     """Attention of a kind, within the parts of a partition, with a bias by place.
 
     The bias of near joints is one of the step in time; that of far joints one of the step in time
-    and of the two joints, whose places in the part have a meaning.
-
-    Args:
-        heads: H.
-        joints: ``near`` or ``far``.
-        frames: ``near`` or ``far``.
-        size: t and v.
+    and of the two joints, whose places in the part have a meaning. H are the heads.
     """
 
     def __init__(self, heads: int, joints: str, frames: str, size: tuple[int, int]) -> None:
@@ -109,9 +96,6 @@ class PartitionAttention(nn.Module):
         steps = 2 * size[0] - 1
         pairs = (steps,) if joints == "near" else (steps, size[1], size[1])
         self.bias = nn.Parameter(torch.zeros(heads, *pairs))
-        place = torch.arange(size[0])
-        self.register_buffer("step", place[:, None] - place + size[0] - 1, persistent=False)
-        self.step: Tensor
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """(N, C, T, V) each, and the mask (N, T, V) of what is there, to (N, C, T, V)."""
@@ -133,7 +117,8 @@ class PartitionAttention(nn.Module):
     def _bias(self) -> Tensor:
         """(H, t v, t v)."""
         t, v = self.size
-        found = self.bias[:, self.step]  # (H, t, t) or (H, t, t, v, v)
+        place = torch.arange(t, device=self.bias.device)
+        found = self.bias[:, place[:, None] - place + t - 1]  # (H, t, t) or (H, t, t, v, v)
         if self.joints == "near":
             found = found[..., None, None].expand(-1, -1, -1, v, v)
         return found.transpose(2, 3).reshape(self.heads, t * v, t * v)
@@ -207,11 +192,7 @@ class SkateFormer(Body):
             order.remove(joints.index("chest"))
         blank = -len(order) % _GROUP  # columns that are never there
         columns = config.people * (len(order) + blank)
-        real = [1.0] * len(order) + [0.0] * blank
-        self.register_buffer("order", torch.tensor([*order, *[0] * blank]), persistent=False)
-        self.register_buffer("real", torch.tensor(real), persistent=False)
-        self.order: Tensor
-        self.real: Tensor
+        self.order, self.blank = order, blank
         sizes = [given.channels, 2 * given.channels, 3 * given.channels, widths[0]]
         stem = [(nn.Linear(*pair), nn.GELU()) for pair in itertools.pairwise(sizes)]
         self.stem = nn.Sequential(*itertools.chain(*stem))
@@ -245,7 +226,7 @@ class SkateFormer(Body):
 
     def _columns(self, x: Tensor) -> Tensor:
         """(N, M, C, T, V) to (N, T, columns, C): limb, person, joint of the limb."""
-        x = (x[..., self.order] * self.real).unflatten(-1, (-1, _GROUP))
+        x = F.pad(x[..., self.order], (0, self.blank)).unflatten(-1, (-1, _GROUP))
         return x.permute(0, 3, 4, 1, 5, 2).flatten(2, 4)
 
 
