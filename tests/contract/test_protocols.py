@@ -20,7 +20,7 @@ from vlar.generators.opinions.question import Question
 
 NAMES = registry.names("protocol")
 LABELS = ("red left", "red right", "blue left", "blue right", "green left", "yellow right")
-DATA: dict[str, str] = {"spans": "long", "compositional": "pairs"}
+DATA: dict[str, str] = {"spans": "long", "compositional": "pairs", "slices": "sliced"}
 CARDS: dict[str, dict[str, Any]] = {
     "zero-shot": {},
     "retrieval": {},
@@ -51,6 +51,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "corruption": {"settings": {"names": ["jpeg", "reverse"], "severities": [1, 5]}},
     "compositional": {"data": {"layout": "csv"}},
     "subsets": {"settings": {"method": "prototype"}},
+    "slices": {"data": {"layout": "csv"}, "settings": {"by": ["light"]}},
     "spans": {"data": {"layout": "csv"}, "settings": {"window_s": 1.0, "every_s": 0.5}},
 }  # fmt: skip
 
@@ -76,6 +77,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     colours.folder(root / "data", LABELS, 2)
     colours.pairs(root / "pairs")
     colours.long(root / "long")
+    colours.sliced(root / "sliced", root / "data")
     return root
 
 

@@ -43,13 +43,17 @@ def _labelled(seed: int) -> Callable[[Path], None]:
     return make
 
 
-def _table(folder: str, names: tuple[str, ...] = LABELS) -> Callable[[Path], None]:
+def _table(
+    folder: str, names: tuple[str, ...] = LABELS, more: str = "", cells: tuple[str, ...] = ("", "")
+) -> Callable[[Path], None]:
     """A CSV of the clips of a labelled folder, whose labels it may call by other names."""
 
     def make(path: Path) -> None:
         named = zip(LABELS, names, strict=True)
-        rows = [f"{folder}/{label}/{i}.mp4,{name}" for label, name in named for i in range(2)]
-        path.write_text("\n".join(["path,label", *rows, ""]))
+        rows = [
+            f"{folder}/{label}/{i}.mp4,{name}{cells[i]}" for label, name in named for i in range(2)
+        ]
+        path.write_text("\n".join([f"path,label{more}", *rows, ""]))
 
     return make
 
@@ -77,6 +81,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "more": _labelled(200),
     "support.csv": _table("support"),
     "checked.csv": _table("checked"),
+    "lit.csv": _table("checked", LABELS, ",light", (",day", ",night")),
     "labelled.csv": _table("labelled"),
     "photo.jpg": lambda path: Image.fromarray(videos.noise(5)).save(path),
     "answers.csv": _text("path,label\nclip.mp4,left\n"),

@@ -251,16 +251,31 @@ def read_unlabelled(file: Path, facts: Sequence[str] = ()) -> list[SupportItem]:
     return _from_csv(file, (*_UNLABELLED, *facts))
 
 
+def further_columns(file: Path) -> list[str]:
+    """Columns of a CSV file that support sets do not define; none of a folder."""
+    return [name for name in _header(file) if name not in COLUMNS]
+
+
+def cell(item: SupportItem, name: str) -> str | None:
+    """The cell of an example in a column; None where its table has no such column."""
+    own = {"label": SEPARATOR.join(item.labels), "group": item.group, "who": item.who}
+    return item.facts.get(name, item.parts.get(name, own.get(name)))
+
+
 def names_paths(file: Path) -> bool:
     """Return whether a file is a table of recordings: a CSV whose header has a column ``path``.
 
     Sensors may record to CSV files too.
     """
-    if file.suffix.lower() != ".csv" or not file.is_file():
-        return False
+    return file.suffix.lower() == ".csv" and "path" in _header(file)
+
+
+def _header(file: Path) -> list[str]:
+    if not file.is_file():
+        return []
     with file.open("rb") as stream:
         header = stream.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace")
-    return "path" in (name.strip().lower() for name in header.split(","))
+    return [name.strip().strip('"').lower() for name in header.split(",")]
 
 
 def _check_kind(source: Path) -> None:

@@ -29,6 +29,7 @@ from vlar.metrics.classification import (
 )
 from vlar.metrics.intervals import Interval, bootstrap, mean_interval
 from vlar.metrics.ranking import multilabel_map
+from vlar.metrics.slices import Slice, slices
 from vlar.types import Failure, Float64, JsonDict, Window
 
 _FEWEST = 20  # clips that a threshold is stated from, and shares without their counts
@@ -133,6 +134,7 @@ class Evaluation:
         intervals: 95 % bootstrap intervals over groups; None where all clips are of one group.
         parts: Accuracy of each part of the labels (verb, object), where they have parts.
         micro_map: Average precision of all pairs of clip and label; with ``mode="multi"``.
+        slices: Accuracy of the clips of each value of the columns that were asked for.
     """
 
     model: str
@@ -156,6 +158,7 @@ class Evaluation:
     intervals: Mapping[str, Interval | None]
     parts: Mapping[str, float] = field(default_factory=dict[str, float])
     micro_map: float | None = None
+    slices: tuple[Slice, ...] = ()
 
     @property
     def n(self) -> int:
@@ -193,6 +196,7 @@ class Evaluation:
             "map": self.map,
             **({} if self.micro_map is None else {"micro_map": self.micro_map}),
             **({"parts": dict(self.parts)} if self.parts else {}),
+            **({"slices": [row.to_dict() for row in self.slices]} if self.slices else {}),
             "unknown_rate": self.unknown_rate,
             "right_but_unknown": self.right_but_unknown,
             "ece": self.ece,
@@ -239,6 +243,7 @@ class Evaluation:
             f"calibration error {self.ece:.2f}"
         )
         lines += [self.threshold_sentence(), self.confusion_sentence(), *self.remarks()]
+        lines += [row.sentence() for row in self.slices]
         return "\n".join(line for line in lines if line)
 
     def threshold_sentence(self) -> str:
@@ -347,6 +352,7 @@ class ScoredClip:
         unknown: Probability that no label fits.
         is_unknown: Whether that is the answer.
         parts: Value of each part of what it shows, such as its verb.
+        cells: Cells of the columns that slices are asked for.
     """
 
     path: Path
@@ -357,6 +363,7 @@ class ScoredClip:
     unknown: float
     is_unknown: bool
     parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    cells: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -428,6 +435,7 @@ def evaluation_of(
         intervals=_intervals(rank, member, hits, groups),
         parts=_part_accuracy(scored, probability.argmax(axis=1), label_parts),
         micro_map=multilabel_map(probability, member).micro if several else None,
+        slices=slices(right, [clip.cells for clip in scored], groups),
     )
 
 

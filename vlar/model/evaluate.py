@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import LabelError, SupportError
-from vlar.heads.support import Support, SupportItem, read_support
+from vlar.heads.support import Support, SupportItem, cell, further_columns, read_support
 from vlar.language.clean import label_key
 from vlar.language.labels import Descriptions, LabelList, LabelSet, parse_labels
 from vlar.metrics.result import About, Evaluation, ScoredClip, evaluation_of
@@ -18,7 +18,7 @@ from vlar.model.label_heads import LabelClassifier
 from vlar.model.people import about
 from vlar.model.recogniser import Recogniser
 from vlar.model.requests import EvaluateRequest
-from vlar.types import Failure, ProgressCallback
+from vlar.types import Failure
 from vlar.version import __version__
 
 _NAMED = 20  # clips or labels that a message names
@@ -28,7 +28,9 @@ def evaluate(model: Recogniser, request: EvaluateRequest) -> Evaluation:
     """The figures of a model on labelled recordings, as ``Model.evaluate`` describes."""
     support = request.labelled
     if not isinstance(support, Support):
-        support = read_support(support, model.core.modality, least_labels=1)
+        facts = further_columns(Path(support)) if request.by else ()
+        support = read_support(support, model.core.modality, least_labels=1, facts=facts)
+    _check_columns(support, request.by)
     asked = _asked(model, support, request.labels)
     classifier = model.classifier(asked)
     if len(classifier.labels) < 2:
@@ -38,7 +40,7 @@ def evaluate(model: Recogniser, request: EvaluateRequest) -> Evaluation:
         )
     columns = _columns(classifier, support)
     _check_items(support, columns, asked.mode)
-    scored, failed = _score(model, classifier, support.items, columns, request.progress)
+    scored, failed = _score(model, classifier, support.items, columns, request)
     if not scored:
         named = "; ".join(row.message for row in failed[:_NAMED])
         raise SupportError(
@@ -82,6 +84,21 @@ def _columns(classifier: LabelClassifier, support: Support) -> dict[str, int]:
     return {label: known[label_key(label)] for label in support.labels}
 
 
+def _check_columns(support: Support, by: Sequence[str]) -> None:
+    """Refuse columns that no example has.
+
+    Raises:
+        SupportError: the message lists those that there are.
+    """
+    for name in by:
+        if all(cell(item, name) is None for item in support.items):
+            there = dict.fromkeys(name for item in support.items for name in item.facts)
+            raise SupportError(
+                f"{support.source}: no column {name!r} to slice by; there are "
+                f"{', '.join(['label', 'group', *there])}, in a CSV file"
+            )
+
+
 def _check_items(support: Support, columns: Mapping[str, int], mode: str) -> None:
     """Refuse clips that overlap: one with several labels where each clip shows one.
 
@@ -114,9 +131,10 @@ def _score(
     classifier: LabelClassifier,
     items: Sequence[SupportItem],
     columns: Mapping[str, int],
-    progress: ProgressCallback | None,
+    request: EvaluateRequest,
 ) -> tuple[list[ScoredClip], list[Failure]]:
     """Scores of each clip, one after the other: features are not kept."""
+    progress = request.progress
     if progress is not None:
         progress(0, total=len(items))
     scored: list[ScoredClip] = []
@@ -140,6 +158,7 @@ def _score(
                     float(found.unknown[0]),
                     bool(found.is_unknown[0]),
                     item.parts,
+                    {name: cell(item, name) or "" for name in request.by},
                 )
             )
         if progress is not None:

@@ -517,6 +517,7 @@ class Model:
         *,
         mode: str = "one",
         descriptions: Descriptions = "auto",
+        by: Sequence[str] = (),
         progress: ProgressCallback | None = None,
     ) -> Evaluation:
         """Score this model on labelled recordings; each is answered as ``classify`` does.
@@ -526,14 +527,16 @@ class Model:
             labels: As ``classify``. None: an adapted model's own, else those of ``labelled``.
             mode: ``one``, or ``multi`` for recordings that show several labels.
             descriptions: As ``classify``.
+            by: Columns of the CSV file; the accuracy of each of their values is given too.
             progress: Called with the total, then with the recordings read since.
 
         Raises:
-            SupportError: ``labelled`` cannot be used, or none of its recordings can be read.
+            SupportError: ``labelled`` cannot be used, or none of its recordings can be read, or a
+                column of ``by`` is missing.
             LabelError: a label of ``labelled`` is not in the list, or two read the same.
         """
         asked = LabelSet.read(labels, mode, descriptions)
-        return evaluate(self.recogniser, EvaluateRequest(labelled, asked, progress))
+        return evaluate(self.recogniser, EvaluateRequest(labelled, asked, progress, by))
 
     def with_calibration(self, calibration: Calibration | None) -> Model:
         """The same model with other curves over its probabilities."""

@@ -160,3 +160,4 @@ class EvaluateRequest:
     labelled: str | Path | Support
     labels: LabelSet
     progress: ProgressCallback | None = None
+    by: Sequence[str] = ()

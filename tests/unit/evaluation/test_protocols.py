@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.refusals import refused
 from tests.unit.evaluation import colours
+from vlar.errors import ProtocolError
 from vlar.evaluation.cards import LoadedCard, make_card
 from vlar.evaluation.runner import run_card
 from vlar.evaluation.scores import Figure
@@ -154,3 +156,22 @@ def test_a_list_holds_the_episodes_that_its_head_says(file: Path):
         used = [n for part in (support, query) for own in part.values() for n in own]
         assert len(set(used)) == len(used)
         assert max(used) < len(data["ids"])
+
+
+def test_slices_show_where_a_model_fails(tmp_path: Path):
+    colours.folder(tmp_path / "data", ("red left", "blue right", "green left"), 2)
+    root = colours.sliced(tmp_path / "sliced", tmp_path / "data")
+    made = {"name": "s", "protocol": "slices", "settings": {"by": ["light", "note"]}}
+    (run,) = run_card(LoadedCard(make_card(made, "s")), root, colours.model(), controls=False)
+    found = [Figure.restore(row) for row in run["figures"]]
+    by = {f.where["value"]: f for f in found if f.where.get("by") == "light"}
+    assert (by["bright"].value, by["dark"].value) == (1.0, 0.0)
+    assert (by["bright"].n, by["dark"].n) == (3, 3)
+    assert by["dark"].high is not None
+    assert len([f for f in found if f.where.get("by") == "note"]) == 6
+    assert "light: fewer than 20 clips of bright, dark" in run["moves"]["data"]["notes"]
+    for by_what, says in (([], "names of columns"), (["scene"], "no column 'scene'; .* light")):
+        wrong = LoadedCard(make_card({**made, "settings": {"by": by_what}}, "s"))
+        refused(
+            ProtocolError, says, lambda card: list(run_card(card, root, colours.model())), wrong
+        )

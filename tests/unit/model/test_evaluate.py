@@ -143,3 +143,23 @@ def test_an_adapted_model_has_its_own_labels(lite_model: Model, clips: Path):
         assert row.answer == adapted.classify(row.path).predictions[0].label
     with pytest.raises(LabelError, match="'rain'"):
         adapted.evaluate(table(clips, "other", *GOOD, ("bars1.mp4", "rain")))
+
+
+def test_accuracy_by_any_column(lite_model: Model, clips: Path, tmp_path: Path):
+    rows = [(*row, light, "") for row, light in zip(GOOD, ("day", "night", "day"), strict=True)]
+    file = table(clips, "lit", *rows, header="path,label,light,note")
+    with pytest.raises(SupportError, match="unknown column 'light'"):
+        lite_model.evaluate(file)
+    result = lite_model.evaluate(file, by=("light", "label"))
+    plain = lite_model.evaluate(table(clips, "good", *GOOD))
+    assert result.top1 == plain.top1
+    assert [(s.column, s.value, s.n) for s in result.slices] == [
+        ("light", "day", 2), ("light", "night", 1), ("label", "curtain", 1), ("label", "snow", 2),
+    ]  # fmt: skip
+    right = [clip.right for clip in result.clips]
+    assert result.slices[0].accuracy == (right[0] + right[2]) / 2
+    assert result.to_dict()["slices"][1]["value"] == "night"
+    assert "light = night: " in result.summary()
+    assert "slices" not in plain.to_dict()
+    with pytest.raises(SupportError, match=r"no column 'scene' to slice by; there are .*light"):
+        lite_model.evaluate(file, by=("scene",))

@@ -44,6 +44,12 @@ Page = Annotated[
 Plots = Annotated[
     Path | None, typer.Option("--plots", metavar="FOLDER", help="Write the plots as PNG files.")
 ]
+By = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMNS", help="Columns of the CSV file, such as light,scene: accuracy by value."
+    ),
+]
 
 
 def command(
@@ -52,6 +58,7 @@ def command(
     labels: Labels = None,
     mode: classify.Mode = "one",
     descriptions: classify.Descriptions = "auto",
+    by: By = None,
     csv: Table = None,
     html: Page = None,
     plots: Plots = None,
@@ -66,6 +73,7 @@ def command(
     Examples:
         vlar evaluate lite checked/
         vlar evaluate mine checked.csv --html report.html --json
+        vlar evaluate mine lit.csv --by light
     """
     from vlar.language.labels import LabelSet
     from vlar.model.evaluate import evaluate
@@ -76,7 +84,8 @@ def command(
     with progress(f"loading {model}") as shown:
         loaded = inputs.load_model(model, device, dtype)
         shown.stage("evaluating")
-        result = evaluate(loaded.recogniser, EvaluateRequest(labelled, asked, shown))
+        columns = tuple(name.strip().lower() for name in by.split(",")) if by else ()
+        result = evaluate(loaded.recogniser, EvaluateRequest(labelled, asked, shown, columns))
     for row in result.failed:
         output.error(row.message)
     # The figures come first: a full disk does not take them along.

@@ -119,11 +119,14 @@ def _enough(label: str, subsets: Mapping[str, Subset], least: int) -> bool:
 
 _NAMES = ("clips.csv", "labels.csv", "manifest.csv")
 _SUBSETS = ("split", "subset")
+_USED = {"path", "label", "labels", "start_s", "end_s", *PARTS, *_SUBSETS}
 
 
 @register("dataset", "csv")
 class Table(DatasetLayout):
     """``path,label`` and, where there are any, ``labels,verb,object,start_s,end_s,group,split``.
+
+    Further columns are facts of the clips, which ``slices`` reads.
 
     ``labels`` holds several labels of a clip, separated by ``|``. ``split`` names the subset of a
     row; without it all rows are ``test``. Paths count from the file's folder. Options: ``file`` (a
@@ -218,7 +221,8 @@ def _item(file: Path, line: int, row: dict[str, str], column: str) -> SupportIte
             raise DatasetError(f"{file}, line {line}: end_s {end:g} is not after start_s {start:g}")
         window = Window(start, end)
     kept = tuple(dict.fromkeys(labels))
-    return SupportItem(path, window, kept, row.get("group") or str(path), parts)
+    facts = {name: cell for name, cell in row.items() if name not in _USED}
+    return SupportItem(path, window, kept, row.get("group") or str(path), parts, facts=facts)
 
 
 _Row = tuple[SupportItem, list[str]]
