@@ -134,7 +134,7 @@ def units_named(described: Described, verb_of: VerbOf) -> set[Unit]:
 
 def _in_clause(words: Sequence[str], verb_of: VerbOf) -> Iterator[Unit]:
     for place, word in enumerate(words):
-        part = next((form for form in base_forms(word) if form in BODY_PARTS), None)
+        part = next((form for form in sorted(base_forms(word)) if form in BODY_PARTS), None)
         behind_article = place > 0 and words[place - 1] in _ARTICLES
         verb = verb_of(word)
         if part is not None:

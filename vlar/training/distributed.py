@@ -17,10 +17,12 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -38,7 +40,7 @@ _EVERY_S = 0.1  # between two looks at the processes
 _LAST_WORDS_S = 5.0  # that the others have to end by themselves
 #: Exit code of a process that ended because another one did; the launcher reports it.
 PEER_GONE = 3
-#: Set in the environment of the processes that ``launch`` starts.
+#: Set in the environment of the processes that ``launch`` starts, to a folder that outlives them.
 OURS = "VLAR_TRAINING_LAUNCHED"
 
 
@@ -56,17 +58,20 @@ def launch(arguments: Sequence[str], count: int) -> int:
         TrainingError: a process was killed.
     """
     port, command = _free_port(), [sys.executable, "-m", "vlar.training", *arguments]
-    children = [
-        subprocess.Popen(command, env=_environment(rank, count, port), stdin=subprocess.DEVNULL)
-        for rank in range(count)
-    ]
-    try:
-        while any(child.poll() is None for child in children):
-            if any(child.returncode for child in children):
-                break
-            time.sleep(_EVERY_S)
-    finally:
-        _end(children)
+    with tempfile.TemporaryDirectory(prefix="vlar-training-") as account:
+        children = [
+            subprocess.Popen(
+                command, env=_environment(rank, count, port, account), stdin=subprocess.DEVNULL
+            )
+            for rank in range(count)
+        ]
+        try:
+            while any(child.poll() is None for child in children):
+                if any(child.returncode for child in children):
+                    break
+                time.sleep(_EVERY_S)
+        finally:
+            _end(children)
     codes = [child.returncode for child in children]
     told = [code for code in codes if code > 0 and code != PEER_GONE]
     killed = [rank for rank, code in enumerate(codes) if code < 0]
@@ -90,12 +95,12 @@ def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
         child.wait()
 
 
-def _environment(rank: int, count: int, port: int) -> Mapping[str, str]:
-    """Environment of a process, by the names that torch reads."""
+def _environment(rank: int, count: int, port: int, account: str) -> Mapping[str, str]:
+    """Environment of a process, by the names that torch reads, and the folder of ``OURS``."""
     cores = os.cpu_count() or 1
     numbers = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
     named = {name: str(number) for name, number in numbers.items()}
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), OURS: "1"}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), OURS: account}
     threads = {"OMP_NUM_THREADS": str(max(1, cores // count))}
     return {**threads, **os.environ, **named, **place}
 
@@ -328,7 +333,13 @@ def started() -> Generator[Processes]:
         return
     _check_launcher()
     distributed = torch.distributed
-    distributed.init_process_group(_backend(), timeout=_WAIT)
+    try:
+        distributed.init_process_group(_backend(), timeout=_WAIT)
+    except RuntimeError:
+        # Under load one process may end with its error before another one is connected.
+        if os.environ.get(OURS) and not _is_first_to_tell():
+            sys.exit(PEER_GONE)
+        raise
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size())
     except (Exception, KeyboardInterrupt) as error:
@@ -379,7 +390,18 @@ def _backend() -> str:
 
 
 def _is_first_to_tell() -> bool:
-    """Return whether no other process reports an error; True where they cannot be asked."""
+    """Return whether no other process reports an error; True where they cannot be asked.
+
+    Processes of ``launch`` are asked by a file: the store of torch goes with the first process.
+    """
+    if place := os.environ.get(OURS):
+        try:
+            os.close(os.open(Path(place) / "told", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        except OSError:
+            return True
+        return True
     from torch.distributed import distributed_c10d
 
     asked = distributed_c10d._get_default_store  # pyright: ignore[reportPrivateUsage]

@@ -363,6 +363,9 @@ def test_parts_survive_the_manifest_and_old_ones_say_nothing():
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 ANSWERS = json.loads((FIXTURES / "libraries_format_2.json").read_text("utf-8"))
+# Since words bind to things or movements, and figures are fitted on sentences, ``lite`` answers
+# otherwise than the version that made the libraries.
+LITE = json.loads((FIXTURES / "libraries_format_2_lite.json").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -412,21 +415,20 @@ def test_it_opens_and_tells_its_sensor(opened: tuple[str, Library]):
 
 def test_it_answers_as_before(opened: tuple[str, Library]):
     name, library = opened
-    for label, asked in ANSWERS[name]["answers"].items():
+    answers = LITE if name == "lite" else ANSWERS[name]
+    for label, asked in answers["answers"].items():
         hits = library.query(
             asked["text"], asked.get("k", 10), where=asked.get("where"), min_probability=0
         )
         expected = asked["hits"]
-        if name == "lite":  # words bind to things or movements since: other spans may be first
-            assert {Path(hit.path).name for hit in hits} <= {f"{i}.mp4" for i in range(5)}
-            assert hits, label
-            continue
-        times = label != "filter"  # now a span with a filter on times lies within it
+        # Now a span with a filter on times lies within it.
+        times = name == "lite" or label != "filter"
         assert len(hits) == len(expected), label
         for hit, old in zip(hits, expected, strict=True):
             assert Path(hit.path).name == old["path"], label
             assert hit.similarity == pytest.approx(old["similarity"], abs=2e-6)
-            assert hit.probability == pytest.approx(old["probability"], abs=2e-6)
+            near = 2e-5 if name == "lite" else 2e-6  # its network rounds otherwise elsewhere
+            assert hit.probability == pytest.approx(old["probability"], abs=near)
             assert [Path(copy.path).name for copy in hit.also] == old.get("also", [])
             if times:
                 assert hit.start_s == pytest.approx(old["start_s"], abs=1e-3)
@@ -439,16 +441,15 @@ def test_rows_have_the_scores_of_before_and_the_most_probable_one_is_first(
     opened: tuple[str, Library],
 ):
     name, library = opened
-    rows = ANSWERS[name]["rows of a cat"]
+    rows = (LITE if name == "lite" else ANSWERS[name])["rows of a cat"]
     hits = library.query("a cat", 1000, rerank=None, min_probability=0)
     scores = [(Path(hit.path).name, hit.similarity, hit.probability) for hit in hits]
+    close = 2e-5 if name == "lite" else 2e-6
     for path, similarity, probability in scores:
         near = [r for r in rows if abs(r[3] - similarity) < 2e-6]
-        if name != "lite":  # whose stated figures are fitted on sentences since
-            near = [r for r in near if abs(r[4] - probability) < 2e-6]
+        near = [r for r in near if abs(r[4] - probability) < close]
         assert path in {row[0] for row in near}
-    if name != "lite":
-        assert hits[0].probability == pytest.approx(max(row[4] for row in rows), abs=2e-6)
+    assert hits[0].probability == pytest.approx(max(row[4] for row in rows), abs=close)
     shown = [hit.probability for hit in hits]
     assert shown == sorted(shown, reverse=True)
 

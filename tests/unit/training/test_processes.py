@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.unit.training.several import in_processes
+from vlar.training import distributed
 from vlar.training.distributed import ALONE, PeerError, Processes, SharedDraws
 
 
@@ -111,3 +114,12 @@ def test_a_process_that_ends_is_an_error_of_the_others():
     first, _ = in_processes(2, leave)
     assert "another process of this training has ended" in first
     assert "run the same command again" in first
+
+
+def test_one_process_of_a_launcher_tells_an_error_though_the_store_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(distributed.OURS, str(tmp_path))
+    assert [distributed._is_first_to_tell() for _ in range(3)] == [True, False, False]
+    monkeypatch.setenv(distributed.OURS, str(tmp_path / "gone"))
+    assert distributed._is_first_to_tell()

@@ -139,7 +139,8 @@ def verb_of(word: str) -> str | None:
     >>> verb_of("throws"), verb_of("ball")
     ('throw', None)
     """
-    forms = sorted(base_forms(word) & _known(), key=len)
+    # By letter where two are as long: a set has another order in each process.
+    forms = sorted(base_forms(word) & _known(), key=lambda form: (len(form), form))
     return forms[0] if forms and word not in _NOUNS and forms[0] not in _EMPTY else None
 
 
