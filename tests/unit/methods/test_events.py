@@ -93,7 +93,7 @@ def training(made: Events, per_label: int = 4, objectives: Any = (), **numbers: 
     dataset = Dataset.single(LABELS, y, [str(n) for n in range(len(y))], [c.path for c in clips])
     made.fit_inputs(features)
     loader = FeatureLoader(made.training_inputs(features), dataset.paths)
-    how = load_recipe("events/adapt").replaced(**{"epochs": 12, "batch": 4, **numbers})
+    how = load_recipe("event-tower/adapt").replaced(**{"epochs": 12, "batch": 4, **numbers})
     return Training(made, loader, dataset, how, objectives=ObjectiveSet(objectives))
 
 
@@ -324,3 +324,8 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], error: A
 def test_another_sensor_is_refused():
     with pytest.raises(ModelError, match="reads event cameras, and encoder 'fake' reads 'video'"):
         Events.attach(FakeEncoder())
+
+
+def test_no_tower_has_the_name_of_an_encoder():
+    """A name of both would be read as a checkpoint of the tower."""
+    assert not set(registry.names("encoder")) & {"event-tower", *PRESETS}

@@ -1,4 +1,4 @@
-"""``events``: towers on what an event camera gives, behind the encoder contract."""
+"""``event-tower``: towers on what an event camera gives, behind the encoder contract."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class EventRows(Beside):
         return np.stack(made)
 
 
-@register("adapter", "events", status="in the spirit")
+@register("adapter", "event-tower", status="in the spirit")
 class Events(ResidualTower):
     """A network on frames or points of events; spikes, scans and attention are settings."""
 
-    method, config_type = "events", EventsConfig
+    method, config_type = "event-tower", EventsConfig
     contract_base: ClassVar[str | None] = None
     network: EventsNetwork
     config: EventsConfig
@@ -123,8 +123,8 @@ class Events(ResidualTower):
         return self.network.spikes(torch.from_numpy(self.small(features)))
 
 
-@register("recipe", "events")
-def events() -> dict[str, Hyperparameters]:
+@register("recipe", "event-tower")
+def event_tower() -> dict[str, Hyperparameters]:
     """One protocol; times are not moved, since what is dropped is the tower's own."""
     few = Hyperparameters(
         epochs=40, batch=32, learning_rate=5e-3, warmup_epochs=4, weight_decay=0.05,
