@@ -198,6 +198,9 @@ def test_a_card_attacks_the_joints_of_a_tower(bodies: Path):
 
 REFUSED: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "eps below 0": (ProtocolError, "eps is -0.01", {"eps": [0.01, -0.01]}),
+    "eps of text": (ProtocolError, "eps is 'a'", {"eps": ["a"]}),
+    "no step": (ProtocolError, "steps is 0", {"steps": 0}),
+    "half a clip": (ProtocolError, "clips is 0.5", {"clips": 0.5}),
     "a closed form": (ProtocolError, "not a tower", {"method": "ridge"}),
     "no gradients": (ProtocolError, r'no gradients.*\["no-box"\]', {"surrogate": "lora"}),
     "unknown attack": (UnknownNameError, "did you mean 'pgd'", {"names": ["pdg"]}),
@@ -213,7 +216,7 @@ def test_a_card_that_cannot_be_carried_out_is_refused_before_anything_is_read(
 
 
 def test_without_a_model_no_surrogate_is_asked(bodies: Path):
-    make_plan(card(names=["no-box"], surrogate="ridge"), "attack", bodies)
+    make_plan(card(names="no-box", eps=0.1, surrogate="ridge"), "attack", bodies)
 
 
 def test_towers_that_read_other_joints_are_refused(bodies: Path):

@@ -63,16 +63,19 @@ class AttackRobustness(Protocol):
         for name in names:
             if name not in registry.names("attack"):
                 raise registry.unknown_name("attack", name, registry.names("attack"))
-        wrong = [eps for eps in settings["eps"] if not (math.isfinite(eps) and eps >= 0)]
-        if wrong:
-            raise ProtocolError(f"eps is {wrong[0]}; give 0 or more, in the unit of the inputs")
+        for eps in _listed(settings["eps"]):
+            if not isinstance(eps, int | float) or not (math.isfinite(eps) and eps >= 0):
+                raise ProtocolError(f"eps is {eps!r}; give 0 or more, in the unit of the inputs")
+        for key in ("steps", "clips"):
+            if not isinstance(settings[key], int) or settings[key] < 1:
+                raise ProtocolError(f"{key} is {settings[key]!r}; give a whole number from 1 on")
         _check_tower(settings["method"], "the attacked inputs are those of a tower")
         if _needs_surrogate(settings):
             offer = 'it gives no gradients; name a tower, or set names = ["no-box"]'
             _check_tower(settings["surrogate"], offer)
         for part in plan.parts:
             check_no_empty_class(part.train, part.labels, "training")
-        plan.counts["conditions"] = len(names) * len(settings["eps"])
+        plan.counts["conditions"] = len(names) * len(_listed(settings["eps"]))
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         settings, guard = run.settings, run.guard(part.test)
@@ -101,15 +104,19 @@ class AttackRobustness(Protocol):
             right = surrogate.answers(inputs, inputs.x) == truth
             found.append(mean_figure("top1", right, groups).of(model="surrogate"))
         for name in _names(settings):
-            for eps in settings["eps"]:
+            for eps in _listed(settings["eps"]):
                 moved = _attacked(surrogate, inputs, truth, name, eps, settings)
                 own = _measured(victim, surrogate, inputs, moved, before, truth, groups)
                 found += [row.of(attack=name, eps=eps) for row in own]
         return [row.of(split=part.name or None) for row in found]
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _names(settings: JsonDict) -> list[str]:
-    return settings["names"] or registry.names("attack")
+    return _listed(settings["names"] or registry.names("attack"))
 
 
 def _needs_surrogate(settings: JsonDict) -> bool:
