@@ -87,6 +87,10 @@ def test_a_library_of_bundles(pairs: Path, tmp_path: Path):
     assert sorted(str(row["status"]) for row in rows(again.stdout)) == ["added"] * 5 + ["unchanged"]
     hits = rows(invoke(["query", library, "a person waves", "--json"]).stdout)
     assert Path(str(hits[0]["path"])).name.startswith("wave")
+    during = '"a person waves" DURING "a person stands"'
+    both = rows(invoke(["query", library, during, "--json", "--min-probability", "0"]).stdout)
+    parts = both[0]["parts"]
+    assert [part["phrase"] for part in parts] == ["a person waves", "a person stands"]  # type: ignore[attr-defined]
     model = vlar.load(MODEL)
     for hit in hits:
         span = vlar.Window(float(str(hit["start_s"])), float(str(hit["end_s"])))

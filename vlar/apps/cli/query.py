@@ -138,8 +138,8 @@ Query = Annotated[
     typer.Argument(
         metavar="QUERY",
         help="What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN "
-        '10s, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple], '
-        "says: words of a caption.",
+        '10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple],'
+        " says: words of a caption.",
     ),
 ]
 Filters = Annotated[

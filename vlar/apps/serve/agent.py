@@ -45,7 +45,7 @@ Text = Annotated[
     Field(
         max_length=2000,
         description="What to look for: plain words, or phrases in quotes joined by AND, OR, NOT, "
-        'THEN .. WITHIN 10s, IN "folder/*", LIKE "clip.mp4"@3s-7s.',
+        'THEN .. WITHIN 10s, DURING, IN "folder/*", LIKE "clip.mp4"@3s-7s.',
     ),
 ]
 Video = Annotated[str, Field(description="The id that search and list_rows give as 'video'.")]

@@ -9,6 +9,7 @@ For windows ``i`` with a value from 0 to 1 of each phrase (docs/query.md has the
 - ``A THEN B WITHIN t``: pairs of windows of one video, where B begins at most ``t`` seconds after A
   ends, and not before that (except by half a window, which windows on a grid cannot avoid). A
   pair has the value ``a(i) b(j)``; for each ``j`` only the best ``i`` is an answer. It spans both.
+- ``A DURING B``: the spans of A, times the value of B on each; they grow where both hold.
 - On such a span the value of a phrase is that of its best window whose middle lies in the span;
   the operators then work as above, so ``(A THEN B) AND NOT C`` forbids windows of C in between.
 
@@ -27,6 +28,7 @@ import numpy as np
 
 from vlar.library.query.grammar import (
     And,
+    During,
     In,
     Leaf,
     Like,
@@ -209,6 +211,8 @@ class Evaluator:
         match node:
             case Then():
                 return self._pairs(node)
+            case During():
+                return self._meanwhile(node)
             case And(parts):
                 (sequence,) = (part for part in parts if has_sequence(part))
                 spans = self.spans(sequence)
@@ -297,6 +301,18 @@ class Evaluator:
             {**right.parts, **left.parts},
         )
 
+    def _meanwhile(self, node: During) -> SpanScores:
+        spans = self.spans(node.part)
+        values = [spans.value, self._value_on_spans(node.other, spans)]
+        value = _every(values, _weights((node.part, node.other)))
+        best = {leaf: self._best_window(leaf, spans) for leaf in leaves(node.other)}
+        found = replace(spans, value=value, parts={**best, **spans.parts})
+        if has_sequence(node.part):
+            return found
+        self.curves.append(value)  # a span is a window here
+        which = np.full(len(value), len(self.curves) - 1)
+        return replace(found, begin_curve=which, end_curve=which)
+
     def _best_window(self, leaf: Leaf, spans: SpanScores) -> Int64:
         if leaf not in self._best:
             windows = self.windows
@@ -343,7 +359,7 @@ class _Terms:
                 return self.value(part) * self.matching(pattern)
             case Weighted(part):
                 return self.value(part)
-            case Then(first, second):
+            case Then(first, second) | During(first, second):
                 values = [self.value(part) for part in (first, second)]
                 return self.rule.every(values, _weights((first, second)))
 

@@ -19,7 +19,7 @@ from vlar.types import Window
 if TYPE_CHECKING:
     from lark import Lark, Token
 
-OPERATORS = ("AND", "OR", "NOT", "THEN", "WITHIN", "IN", "LIKE")
+OPERATORS = ("AND", "OR", "NOT", "THEN", "DURING", "WITHIN", "IN", "LIKE")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[()\[\]^|=]|[^\s()\[\]"^|=]+')
 _NEEDS = {
@@ -236,6 +236,14 @@ class Then:
 
 
 @dataclass(frozen=True)
+class During:
+    """One part while another one goes on in the same video."""
+
+    part: Node
+    other: Node
+
+
+@dataclass(frozen=True)
 class In:
     """A part, in the videos whose path matches a pattern (``vlar.library.query.filters``)."""
 
@@ -243,9 +251,9 @@ class In:
     pattern: str
 
 
-Node = Phrase | Like | Says | Product | Weighted | Not | And | Or | Then | In
+Node = Phrase | Like | Says | Product | Weighted | Not | And | Or | Then | During | In
 Leaf = Phrase | Like | Says
-_LOOSENESS: dict[type, int] = {In: 6, Then: 5, Or: 4, And: 3, Not: 2, Weighted: 1}
+_LOOSENESS: dict[type, int] = {In: 6, Then: 5, During: 5, Or: 4, And: 3, Not: 2, Weighted: 1}
 
 
 def leaves(node: Node) -> tuple[Leaf, ...]:
@@ -269,14 +277,21 @@ def parts_of(node: Node) -> tuple[Node, ...]:
         return node.parts
     if isinstance(node, Then):
         return (node.first, node.second)
+    if isinstance(node, During):
+        return (node.part, node.other)
     if isinstance(node, Not | Weighted | In):
         return (node.part,)
     return ()
 
 
 def has_sequence(node: Node) -> bool:
-    """Return whether a THEN stands in a tree: its answers are spans, not windows."""
-    return isinstance(node, Then) or any(has_sequence(part) for part in parts_of(node))
+    """Return whether a THEN or a DURING stands in a tree: its answers are spans, not windows."""
+    return isinstance(node, Then | During) or any(has_sequence(part) for part in parts_of(node))
+
+
+def has_order(node: Node) -> bool:
+    """Return whether a THEN stands in a tree."""
+    return isinstance(node, Then) or any(has_order(part) for part in parts_of(node))
 
 
 def show(node: Node) -> str:
@@ -305,6 +320,8 @@ def show(node: Node) -> str:
         case Then(first, second, within_s):
             limit = "" if within_s is None else f" WITHIN {number(within_s)}s"
             return f"{_inside(first, 5)} THEN {_inside(second, 4)}{limit}"
+        case During(part, other):
+            return f"{_inside(part, 5)} DURING {_inside(other, 4)}"
         case In(part, pattern):
             return f"{_inside(part, 6)} IN {quoted(pattern)}"
 
@@ -336,7 +353,7 @@ def number(value: float) -> str:
 GRAMMAR = r"""
 start: scoped
 ?scoped: sequence | scoped _IN (QUOTED | WORD) -> limited
-?sequence: either | sequence _THEN either [_WITHIN SPAN] -> then
+?sequence: either | sequence _THEN either [_WITHIN SPAN] -> then | sequence _DURING either -> during
 ?either: both (_OR both)*
 ?both: negated (_AND negated)*
 ?negated: weighted | _NOT negated -> inverted
@@ -352,6 +369,7 @@ _AND.2: /AND(?![^\s()\[\]"^])/
 _OR.2: /OR(?![^\s()\[\]"^])/
 _NOT.2: /NOT(?![^\s()\[\]"^])/
 _THEN.2: /THEN(?![^\s()\[\]"^])/
+_DURING.2: /DURING(?![^\s()\[\]"^])/
 _WITHIN.2: /WITHIN(?![^\s()\[\]"^])/
 _LIKE.2: /LIKE(?![^\s()\[\]"^])/
 _SAYS.3: /says:/i
@@ -361,11 +379,12 @@ SPAN.2: /(\d+(\.\d+)?|\.\d+)(\s?[a-z]+|[A-Z]+)?/
 NUMBER.2: /\d+(\.\d+)?|\.\d+/
 AT.2: /@[^\s()\[\]"^]+/
 QUOTED: /"([^"\\]|\\.)*"/
-WORD: /(?!(AND|OR|NOT|THEN|WITHIN|LIKE|IN)(?![^\s()\[\]"^]))[^\s()\[\]"^|=]+/
+WORD: /(?!(AND|OR|NOT|THEN|DURING|WITHIN|LIKE|IN)(?![^\s()\[\]"^]))[^\s()\[\]"^|=]+/
 %ignore /\s+/
 """
 _OPERATOR = re.compile(
-    r'"|(?<![^\s()\[\]"^])[Ss][Aa][Yy][Ss]:|\[\s*[A-Za-z_][\w-]*\s*=|\^\s*[\d.]|(?<![^\s()\[\]"^])(AND|OR|NOT|THEN|WITHIN|LIKE|IN)'
+    r'"|(?<![^\s()\[\]"^])[Ss][Aa][Yy][Ss]:|\[\s*[A-Za-z_][\w-]*\s*=|\^\s*[\d.]|(?<![^\s()\[\]"^])(AND|OR|NOT|THEN|DURING|'
+    r"WITHIN|LIKE|IN)"
     r'(?![^\s()\[\]"^])'
 )
 _QUOTES = str.maketrans(dict.fromkeys("“”„«»", '"'))
@@ -440,7 +459,7 @@ def _lark() -> Lark:
 def _require_few_operators(query: str) -> None:
     # Trees are walked by recursion; nobody writes as many by hand.
     plain = blanked(query)
-    found = [m.start() for m in re.finditer(r"\(|\b(AND|OR|NOT|THEN|IN)\b", plain)]
+    found = [m.start() for m in re.finditer(r"\(|\b(AND|OR|NOT|THEN|DURING|IN)\b", plain)]
     if len(found) > _MOST_OPERATORS:
         reason = f"over {_MOST_OPERATORS} operators and brackets; ask in several queries"
         raise QuerySyntaxError(query, found[_MOST_OPERATORS], reason)
@@ -476,6 +495,8 @@ class _Maker:
             case "then":
                 within_s = None if parts[2] is None else self._seconds(parts[2], _place(parts[2]))
                 return Then(self.make(parts[0]), self.make(parts[1]), within_s)
+            case "during":
+                return During(self.make(parts[0]), self.make(parts[1]))
             case _:
                 return In(self.make(parts[0]), self._pattern(parts[1]))
 

@@ -11,6 +11,7 @@ from vlar.language.negation import affirmed
 from vlar.library.query.filters import Condition, Where, conditions
 from vlar.library.query.grammar import (
     And,
+    During,
     In,
     Like,
     Node,
@@ -30,7 +31,7 @@ from vlar.library.query.rerankers import Reranker
 from vlar.types import WEAK_MATCH as WEAK_MATCH
 
 BEST_SHOWN = 3  # windows of a phrase
-_NAMES = {"And": "AND", "Or": "OR", "Not": "NOT", "Then": "THEN", "In": "IN"}
+_NAMES = {"And": "AND", "Or": "OR", "Not": "NOT", "Then": "THEN", "During": "DURING", "In": "IN"}
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,11 @@ def _require_answerable(node: Node) -> None:
         raise QueryError(
             f"NOT of a THEN has no span to answer with: {show(node)}; name what should not be "
             'seen on the way: ("a" THEN "b") AND NOT "c"'
+        )
+    if isinstance(node, During) and has_sequence(node.other):
+        raise QueryError(
+            f"DURING asks what goes on meanwhile, and a sequence does not: {show(node)}; write "
+            '"a" DURING "b", or "a" THEN "b"'
         )
     if isinstance(node, And) and len(sequences) > 1:
         raise QueryError(

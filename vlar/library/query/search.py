@@ -24,7 +24,7 @@ from vlar.library.query.candidates import (
     same_scale,
 )
 from vlar.library.query.filters import kept_row_filter
-from vlar.library.query.grammar import Leaf, has_sequence
+from vlar.library.query.grammar import Leaf, has_order
 from vlar.library.query.plan import (
     BEST_SHOWN,
     BestWindow,
@@ -427,7 +427,7 @@ def _report(
 
 def _unordered(plan: QueryPlan, window_s: float) -> tuple[str, ...]:
     """A remark on a sequence in windows that may hold both of its steps; else none."""
-    if not has_sequence(plan.tree) or window_s < _SHORT_S:
+    if not has_order(plan.tree) or window_s < _SHORT_S:
         return ()
     what = f"steps shorter than the windows of {window_s:g} s cannot be ordered"
     return (f"{what}; make a library of shorter ones: vlar index add NEW PATHS --window 1s",)

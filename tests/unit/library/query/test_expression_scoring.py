@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vlar.library.query.expression_scoring import PRODUCT, WEAKEST, Evaluator, Windows
 from vlar.library.query.grammar import (
     And,
+    During,
     In,
     Leaf,
     Node,
@@ -55,6 +56,9 @@ class Reference:
             case And(parts):
                 (sequence,) = [part for part in parts if has_sequence(part)]
                 return [self.joined(span, sequence, parts) for span in self.spans(sequence)]
+            case During(part, other):
+                # ``And`` makes an object of its own of what may be the same phrase as ``part``.
+                return [self.joined(span, part, (part, And((other,)))) for span in self.spans(part)]
             case In(part, pattern):
                 return [(v, s, e, x * meant(v, pattern)) for v, s, e, x in self.spans(part)]
             case _:
@@ -157,10 +161,12 @@ def without_then(parts: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
 
 WINDOW_TREES = st.recursive(LEAVES, without_then, max_leaves=4)
 CHAINS = st.recursive(
-    st.builds(Then, WINDOW_TREES, WINDOW_TREES, st.sampled_from([None, 0.0, 3.0, 10.0])),
+    st.builds(Then, WINDOW_TREES, WINDOW_TREES, st.sampled_from([None, 0.0, 3.0, 10.0]))
+    | st.builds(During, WINDOW_TREES, WINDOW_TREES),
     lambda parts: st.one_of(
         st.builds(Then, parts, LEAVES, st.sampled_from([2.0, 8.0])),
         st.builds(Then, LEAVES, parts, st.sampled_from([2.0, 8.0])),
+        st.builds(During, parts, LEAVES),
         st.tuples(parts, WINDOW_TREES).map(And),
         st.tuples(WINDOW_TREES, parts).map(Or),
         st.builds(In, parts, st.just("02")),
@@ -211,6 +217,26 @@ def test_the_weakest_part_is_what_a_threshold_sees():
         Phrase("a"): [0],
         Phrase("b"): [1],
     }
+
+
+def test_during_finds_what_and_misses_and_answers_with_the_span_of_the_first():
+    rows = [(0, 2.0 * i, 2.0 * i + 4) for i in range(5)] + [(1, 0.0, 4.0)]
+    value = {Phrase("a"): [0.0, 0.9, 0.0, 0.0, 0.0, 0.9], Phrase("b"): [0, 0, 0.8, 0, 0, 0.0]}
+    of = evaluator(rows, value)
+    assert of.spans(parse("a AND b")).value.max() == 0
+    tree = parse("a DURING b")
+    spans = of.spans(tree)
+    best = int(spans.value.argmax())
+    assert (spans.start_s[best], spans.end_s[best]) == (2.0, 6.0)
+    assert spans.value[best] == pytest.approx(0.72)
+    assert spans.value[5] == 0  # in another recording
+    assert {leaf: int(at[best]) for leaf, at in spans.parts.items()} == {
+        Phrase("a"): 1,
+        Phrase("b"): 2,
+    }
+    probability = {leaf: np.array(v) for leaf, v in value.items()}
+    assert of.at_parts(tree, spans, probability, WEAKEST)[best] == pytest.approx(0.8)
+    assert of.curves[int(spans.end_curve[best])].tolist() == spans.value.tolist()
 
 
 def test_the_side_of_an_or_that_is_silent_has_no_say():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from vlar.errors import QueryError
 from vlar.library.query.grammar import (
     And,
+    During,
     In,
     Like,
     Node,
@@ -43,6 +44,10 @@ A, B, C = Phrase("a"), Phrase("b"), Phrase("c")
         ('"a"^2 AND b^.5', And((Weighted(A, 2.0), Weighted(B, 0.5)))),
         ("a THEN b WITHIN 2 min THEN c", Then(Then(A, B, 120.0), C)),
         ("a OR b THEN c", Then(Or((A, B)), C)),
+        ("a DURING b", During(A, B)),
+        ("a AND b DURING NOT c", During(And((A, B)), Not(C))),
+        ("a THEN b DURING c", During(Then(A, B), C)),
+        ("a DURING b THEN c", Then(During(A, B), C)),
         ('a AND b IN "x/*"', In(And((A, B)), "x/*")),
         ("(a IN x/*) OR b", Or((In(A, "x/*"), B))),
         ('"say \\"hi\\" \\\\" OR a', Or((Phrase('say "hi" \\'), A))),
@@ -106,9 +111,13 @@ def test_the_caret_stands_below_wide_letters():
     assert caught.value.picture.split("\n")[1] == "  " + " " * 7 + "^"
 
 
-@pytest.mark.parametrize("text", ["NOT (a THEN b)", "(a THEN b) AND (b THEN c)"])
+@pytest.mark.parametrize(
+    "text",
+    ["NOT (a THEN b)", "(a THEN b) AND (b THEN c)", "NOT (a DURING b)", "a DURING (b THEN c)",
+     "(a DURING b) AND (b DURING c)"],
+)  # fmt: skip
 def test_sequences_that_have_no_span(text: str):
-    with pytest.raises(QueryError, match="THEN"):
+    with pytest.raises(QueryError, match=r"THEN|sequence"):
         make_plan(QueryRequest(text, 5))
 
 
@@ -152,6 +161,7 @@ def joined(parts: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
         st.builds(And, several),
         st.builds(Or, several),
         st.builds(Then, parts, parts, st.none() | st.floats(0, 1e5)),
+        st.builds(During, parts, parts),
         st.builds(In, parts, WORDS),
     )
 
@@ -163,7 +173,7 @@ def test_what_is_written_reads_as_the_same(tree: Node):
 
 
 PIECES = st.sampled_from(
-    ["AND", "OR", "NOT", "THEN", "WITHIN", "IN", "LIKE", "(", ")", "[", "]", '"', "^", "2", "|"]
+    [*"()[]^2|", "AND", "OR", "NOT", "THEN", "DURING", "WITHIN", "IN", "LIKE", '"']
 ) | st.sampled_from(["verb=", "a", "10s", "@1s-2s", "\\", "and", "x.mp4", "é"])
 
 
