@@ -161,13 +161,18 @@ def measure(data: Set, seeds: int) -> dict[str, Any]:
 def halves(data: Set) -> tuple[np.ndarray, np.ndarray]:
     """Odd subjects to learn from, even ones to test on; of hands, whose subjects are unknown, odd
     and even recordings."""
-    if len(set(data.who.tolist())) == 1:
-        order = np.zeros(len(data.y), int)
-        for label in data.labels:
-            order[data.y == label] = np.arange((data.y == label).sum())
-        return order % 2 == 0, order % 2 == 1
-    odd = np.array([int(who) % 2 == 1 for who in data.who])
+    odd = halves_of(data.y, data.who)
     return odd, ~odd
+
+
+def halves_of(y: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """(N,) bool, the half that teaches by labels (N,) and subjects (N,); as ``halves``."""
+    if len(set(who.tolist())) > 1:
+        return np.array([int(each) % 2 == 1 for each in who])
+    order = np.zeros(len(y), int)
+    for label in set(y.tolist()):
+        order[y == label] = np.arange((y == label).sum())
+    return order % 2 == 0
 
 
 def zero_shot(data: Set) -> dict[str, Any]:

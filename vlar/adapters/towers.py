@@ -66,9 +66,11 @@ class ResidualTower(Adapter, Trainable):
         source: The encoder whose features it reads: the wrapped one, or one with more of them.
         network: The differentiable whole.
         config: The settings.
+        of_labels: Last names of parameters and buffers of the network with a row for each label.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
+    of_labels: ClassVar[tuple[str, ...]] = ("labels",)
     changes: ClassVar[frozenset[str]] = frozenset({"frame_dim", "frame_blocks"})
     reads: Literal["pixels", "features"] = "features"
     source: Encoder
@@ -123,8 +125,9 @@ class ResidualTower(Adapter, Trainable):
         self.refresh()
 
     def relabel(self, labels: Sequence[str]) -> None:
-        """Build the network for other labels; all but their residuals stays as it is."""
-        state = {k: v for k, v in self.network.state_dict().items() if k != "labels"}
+        """Build the network for other labels; all but ``of_labels`` stays as it is."""
+        kept = self.network.state_dict().items()
+        state = {k: v for k, v in kept if k.rpartition(".")[2] not in self.of_labels}
         self.rebuild(dataclasses.replace(self.config, labels=tuple(labels)))
         self.network.load_state_dict(state, strict=False)
         self.refresh()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,19 @@ from vlar.encoders.base import Encoder
 from vlar.errors import ModelError, UsageError
 from vlar.media.skeleton.layouts import layout, levels, names, tree
 from vlar.methods.skeleton_towers import graphs
+from vlar.methods.skeleton_towers.apart import discrepancy, people_apart
 from vlar.methods.skeleton_towers.config import TowerConfig, part_joints
+from vlar.methods.skeleton_towers.hull import HullShift, hull_shift
+from vlar.methods.skeleton_towers.hyper import HyperEdges
 from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints, normalised
-from vlar.methods.skeleton_towers.network import TowerNetwork, at_frames, streams_of
+from vlar.methods.skeleton_towers.levels import Hierarchy
+from vlar.methods.skeleton_towers.network import Given, TowerNetwork, at_frames, streams_of
+from vlar.methods.skeleton_towers.prototypes import remember
+from vlar.training.batches import Dataset
+from vlar.training.checkpoint import CheckpointConfig
+from vlar.training.data import FeatureLoader
+from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.loop import Training
 from vlar.types import Clip, Window
 
 TINY = {"widths": [8, 8, 16], "halved": [3], "frames": 16, "people": 2}
@@ -40,7 +51,10 @@ def clip_of(points: np.ndarray, name: str = "kinect20", unit: str = "m") -> Clip
 
 
 def two_people(frames: int = 40) -> np.ndarray:
-    one, two = skeletons.walker(frames), skeletons.walker(frames, wave=False) + [0.8, 0, 0]
+    one, two = (
+        skeletons.walker(frames),
+        skeletons.walker(frames, wave=False) + np.array([0.8, 0, 0]),
+    )
     return np.stack([one, two], axis=1)
 
 
@@ -183,7 +197,7 @@ def test_frames_are_interpolated_to_those_of_the_settings():
 
 def test_late_fusion_is_the_mean_of_members_that_learn_apart(encoder: Encoder):
     network = network_of(fuse="late")
-    assert [streams for streams in network.streams] == [("joint",), ("bone",), ("motion",)]
+    assert list(network.streams) == [("joint",), ("bone",), ("motion",)]
     inputs = inputs_of(network.config)
     reading = network.read(inputs)
     torch.testing.assert_close(reading.residuals.mean(0), network.residual(inputs))
@@ -200,9 +214,7 @@ def test_levels_of_a_hierarchy_have_each_edge_once(name: str, centre: int | None
     found = graphs.hierarchy(name, joint)
     level = levels(name, joint)
     counts = [int((level == n).sum()) for n in range(level.max() + 1)]
-    assert [int(each[1].sum()) for each in found] == [
-        a * b for a, b in zip(counts, counts[1:], strict=False)
-    ]
+    assert [int(each[1].sum()) for each in found] == [a * b for a, b in itertools.pairwise(counts)]
     np.testing.assert_array_equal(found[:, 2], found[:, 1].swapaxes(1, 2))
     edges = found[:, 1:].sum(axis=(0, 1))
     assert edges.max() == 1
@@ -236,6 +248,236 @@ def test_dilated_graphs_hold_the_joints_at_a_distance(name: str):
     assert not (found[0] > 0)[found[2] > 0].any()
 
 
+# CHASE
+
+
+def test_the_origin_is_a_weighted_mean_of_seen_joints():
+    random = torch.Generator().manual_seed(1)
+    points = torch.randn(2, 5, 2, 7, 3, generator=random)
+    shifted, origin = hull_shift(points, torch.zeros(2, 5, 2, 7))
+    torch.testing.assert_close(origin, points.mean(dim=(1, 2, 3)))
+    torch.testing.assert_close(shifted, points - origin[:, None, None, None])
+    one = torch.zeros(2, 5, 2, 7)
+    one[:, 3, 1, 4] = 80
+    torch.testing.assert_close(hull_shift(points, one)[1], points[:, 3, 1, 4])
+    scores = torch.randn(2, 5, 2, 7, generator=random)
+    moved = points + torch.tensor([5.0, -3.0, 2.0])
+    torch.testing.assert_close(
+        hull_shift(moved, scores)[0], hull_shift(points, scores)[0], rtol=1e-4, atol=1e-5
+    )
+    holes = points.clone()
+    holes[0, :, 1] = torch.nan
+    holes[1, 2, 0, 3, 1] = torch.nan
+    found, origin = hull_shift(holes, scores.index_fill(2, torch.tensor([1]), 90.0))
+    assert torch.isfinite(origin).all()
+    torch.testing.assert_close(
+        origin[0], hull_shift(points[:1, :, :1], scores[:1, :, :1])[1][0], rtol=1e-4, atol=1e-5
+    )
+    assert torch.isnan(found[1, 2, 0, 3]).any()
+    assert not hull_shift(torch.full((1, 2, 1, 3, 3), torch.nan), torch.zeros(1, 2, 1, 3))[1].any()
+
+
+def test_the_origin_lies_in_the_hull_of_the_joints():
+    from scipy.optimize import linprog
+
+    random = torch.Generator().manual_seed(2)
+    points = 3 + torch.randn(1, 4, 2, 6, 3, generator=random, dtype=torch.float64)
+    scores = 4 * torch.randn(1, 4, 2, 6, generator=random, dtype=torch.float64)
+    flat = points.flatten(1, 3)[0].numpy()
+    for origin, inside in ((hull_shift(points, scores)[1][0].numpy(), True), (flat[0] + 99, False)):
+        equal = np.vstack([flat.T, np.ones(len(flat))])
+        found = linprog(np.zeros(len(flat)), A_eq=equal, b_eq=[*origin, 1.0])
+        assert (found.status == 0) == inside
+
+
+def test_a_moved_scene_gives_chase_the_same_output():
+    network = network_of(normalise=["scale", "hull"])
+    torch.nn.init.normal_(network.hull.leave.weight)
+    rows = inputs_of(network.config).view(3, 64, 2, network.config.joints, 4)
+    rows[1, :, 1, :5, 3] = 0
+    away = rows.clone()
+    away[..., :3] += torch.tensor([2.0, -1.0, 3.0])
+    one, two = (network.residual(x.flatten(2)) for x in (rows, away))
+    torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+    plain = network_of()
+    one, two = (plain.residual(x.flatten(2)) for x in (rows, away))
+    assert (one - two).abs().max() > 1e-3
+    assert sum(p.numel() for p in HullShift(64, 2, 25).parameters()) == 26304
+
+
+def test_the_discrepancy_of_people_is_zero_for_equal_sets_and_falls_with_training():
+    random = torch.Generator().manual_seed(0)
+    one = torch.randn(12, 6, generator=random)
+    assert float(discrepancy(one, one.flip(0))) == pytest.approx(0, abs=1e-6)
+    far, near = (float(discrepancy(one, one + by)) for by in (3.0, 0.3))
+    assert far > 5 * near > 0
+    points = torch.randn(6, 8, 2, 5, 3, generator=random)
+    points[:, :, 1] += 2
+    moved = points.clone().requires_grad_(True)
+    seen = torch.ones(6, 8, 2, 5)
+    optimiser = torch.optim.Adam([moved], 0.05)
+    first = float(people_apart(moved, seen).detach())
+    for _ in range(30):
+        optimiser.zero_grad()
+        people_apart(moved, seen).backward()
+        optimiser.step()
+    assert float(people_apart(moved, seen).detach()) < first / 2
+    seen[:, :, 1] = 0
+    assert float(people_apart(points, seen)) == 0
+
+
+# ProtoGCN
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.5])
+def test_memories_move_to_the_mean_of_right_answers(momentum: float):
+    memory = torch.tensor([[1.0, 0.0], [5.0, 6.0], [7.0, 8.0]])
+    before = memory.clone()
+    vectors = torch.tensor([[0.0, 1.0], [0.0, 3.0], [9.0, 9.0], [4.0, 4.0]])
+    y, right = torch.tensor([0, 0, 1, 2]), torch.tensor([True, True, False, True])
+    found = remember(memory, vectors, y, right, momentum=momentum)
+    wanted = torch.tensor([momentum, (1 - momentum) * 2])
+    torch.testing.assert_close(found[0], wanted)
+    torch.testing.assert_close(found[1], memory[1])
+    torch.testing.assert_close(found[2], momentum * memory[2] + (1 - momentum) * 4)
+    torch.testing.assert_close(memory, before)
+    if momentum == 0.9:
+        torch.testing.assert_close(remember(memory, vectors, y, right)[0], torch.tensor([0.9, 0.2]))
+
+
+def training_of(keep: CheckpointConfig | None = None, *, frozen: bool = False) -> Training:
+    """A few steps of a small ProtoGCN on random clips."""
+    encoder = vlar.load("skeleton").encoder
+    tower = registry.get("adapter", "protogcn").attach(
+        encoder, {"widths": [8, 8], "halved": [2], "frames": 8, "people": 1, "layout": "coco17"}
+    )
+    random = np.random.default_rng(0)
+    joints = random.normal(size=(6, 64, 17, 4)).astype(np.float32)
+    joints[..., 3] = 1
+    pooled = np.zeros((6, 64, tower.dim), np.float32)
+    pooled[..., 0] = 1
+    inputs = np.concatenate([joints.reshape(6, 64, -1), pooled], axis=2)
+    paths = [Path(str(row)) for row in range(6)]
+    dataset = Dataset.single(["jump", "wave"], ["jump", "wave"] * 3, list("abcdef"), paths)
+    numbers = Hyperparameters(epochs=6, batch=3, warmup_epochs=0, learning_rate=2e-2)
+    made = Training(tower, FeatureLoader(inputs, paths), dataset, numbers, checkpoints=keep)
+    if frozen:
+        tower.network.aux["prototypes"].prototypes.requires_grad_(False)
+    return made
+
+
+def test_memories_survive_saving_and_a_resumed_training(tmp_path: Path):
+    whole = training_of()
+    whole.run()
+    name = "aux.prototypes.memory"
+    memory = whole.adapter.state_dict()[name]
+    assert np.abs(memory).max() > 0
+    training_of(CheckpointConfig(tmp_path, "key", every=1)).run(stop_after=3)
+    rest = training_of(CheckpointConfig(tmp_path, "key", every=1))
+    assert rest.run().resumed_at == 6
+    np.testing.assert_array_equal(rest.adapter.state_dict()[name], memory)
+    again = registry.get("adapter", "protogcn").attach(
+        vlar.load("skeleton").encoder, whole.adapter.settings
+    )
+    again.load_state_dict(whole.adapter.state_dict())
+    np.testing.assert_array_equal(again.state_dict()[name], memory)
+    assert again.fingerprint == whole.adapter.fingerprint
+    again.relabel(["sit", "stand", "lie"])
+    assert again.state_dict()[name].shape == (3, 256)
+    assert not again.state_dict()[name].any()
+
+
+def test_frozen_prototypes_change_the_loss():
+    losses = [training_of(frozen=frozen).run().epochs for frozen in (False, True)]
+    first, last = ([each[at].losses["prototypes"] for each in losses] for at in (0, -1))
+    assert abs(last[0] - last[1]) > 1e-4
+    assert first[0] != last[0]
+
+
+# Hyper-GCN
+
+
+def hyper_space(joints: int = 20) -> HyperEdges:
+    torch.manual_seed(0)
+    config = TowerConfig.from_dict({**TINY, "layout": "kinect20", "space": "hyper"})
+    given = Given(config, 9, tuple(range(joints)), None, (16,), (), "graph")
+    return HyperEdges(16, 16, given).eval()
+
+
+def test_virtual_joints_never_leave_a_block():
+    space, x = hyper_space(), torch.randn(3, 16, 5, 20)
+    found = space(x, None)
+    assert found.shape == (3, 16, 5, 20)
+    with torch.no_grad():
+        space.virtual.add_(1.0)
+    assert (space(x, None) - found).abs().max() > 1e-4  # though they act inside of it
+    network = network_of(space="hyper", embed=16)
+    shapes: list[int] = []
+    for block in network.bodies[0].blocks:
+        block.register_forward_hook(lambda _m, _i, out: shapes.append(out[0].shape[-1]))
+    network.residual(inputs_of(network.config))
+    assert shapes == [network.config.joints] * 3
+
+
+def test_rows_of_the_graphs_sum_to_the_sign_of_the_weights():
+    space, mean = hyper_space(), torch.randn(3, 16, 20)
+    with torch.no_grad():
+        space.weigh.weight.zero_()
+        space.weigh.bias.fill_(0.7)
+    graph = space.graphs(mean)
+    assert graph.shape == (3, 8, 23, 23)
+    torch.testing.assert_close(graph.sum(dim=3), torch.ones(3, 8, 23))
+    with torch.no_grad():
+        space.weigh.bias.fill_(-0.7)
+    torch.testing.assert_close(space.graphs(mean), -graph)
+
+
+def test_likeness_of_virtual_joints_is_their_mean_positive_cosine():
+    space = hyper_space()
+    with torch.no_grad():
+        space.virtual.zero_()
+        space.virtual[0, 0] = space.virtual[1, 0] = 2.0
+        space.virtual[2, 0] = -1.0
+    assert float(space.likeness()) == pytest.approx(2 / 6)
+
+
+# HD-GCN
+
+
+def test_three_centres_disagree():
+    network = network_of(
+        space="hierarchy", fuse="late", streams=["joint", "bone"], neighbours=5,
+        centres=["pelvis", "spine", "chest"],
+    )  # fmt: skip
+    assert len(network.bodies) == 6
+    with torch.no_grad():  # the same weights: centres alone make the difference
+        shared = dict(network.bodies[0].named_parameters())
+        for body in network.bodies[1:]:
+            for name, p in body.named_parameters():
+                if p.shape == shared[name].shape and "graph" not in name:
+                    p.copy_(shared[name])
+        for leave in network.leave:
+            leave.weight.copy_(network.leave[0].weight)
+    found = network.read(inputs_of(network.config)).residuals
+    for one, two in ((0, 1), (0, 2), (1, 2), (3, 4)):
+        assert (found[one] - found[two]).abs().max() > 1e-3
+
+
+def test_levels_do_not_read_unseen_joints_and_weigh_levels():
+    config = TowerConfig.from_dict({**TINY, "layout": "kinect20", "space": "hierarchy"})
+    torch.manual_seed(0)
+    given = Given(config, 9, tuple(range(20)), "chest", (16,), (), "graph")
+    space = Hierarchy(16, 16, given).eval()
+    x, seen = torch.randn(2, 16, 6, 20), torch.ones(2, 6, 20)
+    seen[0, :, 3] = 0
+    one = space(x * seen[:, None], seen)
+    torch.testing.assert_close(one[1], space(x[1:], None)[0], rtol=1e-4, atol=1e-5)
+    assert torch.isfinite(one).all()
+    with torch.no_grad():
+        space.score.bias.fill_(-50)
+    assert space(x, None).abs().max() < 1e-12
+
+
 # Presets
 
 
@@ -244,7 +486,11 @@ PRESETS = [
     for name in registry.names("adapter")
     if (made := registry.preset("adapter", name)) and made.of == "skeleton-tower"
 ]
-SIZES = {"skeleton-tower": (1.45e6, 0.03), "gap": (2.10e6, 0.03)}
+SIZES = {
+    "skeleton-tower": (1.45e6, 0.03), "gap": (2.10e6, 0.03), "chase": (1.45e6 + 26304, 0.03),
+    "protogcn": (4.3e6, 0.1), "hyper-gcn": (1.10e6, 0.1), "hyper-gcn-large": (2.36e6, 0.1),
+    "hd-gcn": (1.66e6, 0.1),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -256,20 +502,19 @@ def test_sizes_are_those_of_the_papers(name: str, encoder: Encoder):
     assert count == pytest.approx(wanted, rel=within)
 
 
-@pytest.mark.parametrize("name", ["skeleton-tower", *PRESETS])
-def test_a_preset_learns_saves_and_answers(name: str, tmp_path: Path):
+def test_a_tower_is_adapted_saved_loaded_and_asked(tmp_path: Path):
     rows = ["path,label"]
     for wave, label in ((True, "wave"), (False, "sit down")):
-        for number in range(3):
+        for number in range(2):
             file = tmp_path / f"{label[0]}{number}_skeleton.json"
             skeletons.write_ucla(file, wave, frames=30 + 2 * number)
             rows.append(f"{file.name},{label}")
     table = tmp_path / "rows.csv"
     table.write_text("\n".join(rows) + "\n")
-    settings = {**small(name), "epochs": 3, "batch": 4, "warmup_epochs": 0}
-    mine = vlar.load("skeleton").adapt(table, method=name, settings=settings)
+    settings = {"widths": [8], "frames": 8, "epochs": 3, "batch": 4, "warmup_epochs": 0}
+    mine = vlar.load("skeleton").adapt(table, method="skeleton-tower", settings=settings)
     assert mine.report.training is not None
-    assert mine.report.training.method == name
+    assert mine.report.training.recipe == "skeleton-tower/adapt"
     again = vlar.load(mine.save(tmp_path / "mine"))
     assert again.fingerprint == mine.fingerprint
     answers = [model.classify(tmp_path / "w1_skeleton.json") for model in (mine, again)]
@@ -277,11 +522,34 @@ def test_a_preset_learns_saves_and_answers(name: str, tmp_path: Path):
     assert answers[0].label == "wave"
 
 
-def small(name: str) -> dict[str, Any]:
-    """Settings of a preset for a test: as few and as narrow blocks as it takes."""
-    config = registry.get("adapter", name).preset_settings
-    return {"widths": [8, 8], "halved": [2], "frames": 16} if "body" not in config else {
-        "slim": 0.1, "frames": 16}  # fmt: skip
+@pytest.mark.parametrize("name", ["skeleton-tower", *PRESETS])
+def test_a_preset_starts_at_its_encoder_learns_and_is_built_again(name: str, encoder: Encoder):
+    part = registry.get("adapter", name)
+    tower = part.attach(encoder, {"slim": 0.1, "frames": part.preset_settings.get("frames", 16)})
+    features = tower.source.encode([clip_of(two_people())])[0].features[None]
+    np.testing.assert_array_equal(
+        tower.pool(features), encoder.pool(features[..., : encoder.frame_dim])
+    )
+    classes = tower.training_classes(["wave", "squat"])
+    optimiser = torch.optim.AdamW([p for _, p in tower.trainable()], lr=1e-2)
+    tower.module.train()
+    batch = TrainingBatch(torch.from_numpy(np.repeat(features, 2, axis=0)), torch.eye(2))
+    losses: list[float] = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        optimiser.zero_grad()
+        loss = tower.training_step(batch, classes).losses["total"]
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert np.isfinite(losses).all()
+    tower.module.eval().requires_grad_(False)
+    tower.refresh()
+    assert np.abs(tower.pool(features) - encoder.pool(features[..., : encoder.frame_dim])).max() > 0
+    again = part.attach(encoder, tower.settings)
+    again.load_state_dict(tower.state_dict())
+    assert again.fingerprint == tower.fingerprint
+    np.testing.assert_array_equal(again.pool(features), tower.pool(features))
 
 
 def test_part_losses_of_gap_reach_the_heads_of_parts_alone(encoder: Encoder):

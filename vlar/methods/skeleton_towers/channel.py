@@ -43,28 +43,36 @@ class ChannelTopology(Space):
 
 
 class Scales(Time):
-    """Convolutions over five frames, near and dilated, a maximum over three, and the frame itself.
+    """Convolutions over frames, near and dilated, a maximum over three, and the frame itself.
 
-    Each has a quarter of the channels.
+    Each has the same share of the channels.
     """
+
+    kernel, dilations = 5, (1, 2)
 
     def __init__(self, inputs: int, outputs: int, stride: int, given: Given) -> None:
         super().__init__(inputs, outputs, stride, given)
-        quarter = outputs // 4
-        self.enter = nn.Sequential(
-            nn.Conv2d(inputs, 3 * quarter, 1), nn.BatchNorm2d(3 * quarter), nn.ReLU()
-        )
+        count = len(self.dilations) + 1
+        self.share = max(1, outputs // (count + 1))
+        whole = count * self.share
+        self.enter = nn.Sequential(nn.Conv2d(inputs, whole, 1), nn.BatchNorm2d(whole), nn.ReLU())
+        half, sizes = self.kernel // 2, (self.kernel, 1)
         self.kernels = nn.ModuleList(
-            nn.Conv2d(quarter, quarter, (5, 1), (stride, 1), (2 * wide, 0), (wide, 1))
-            for wide in (1, 2)
+            nn.Conv2d(self.share, self.share, sizes, (stride, 1), (half * wide, 0), (wide, 1))
+            for wide in self.dilations
         )
-        self.plain = nn.Conv2d(inputs, outputs - 3 * quarter, 1, stride=(stride, 1))
+        self.plain = nn.Conv2d(inputs, outputs - whole, 1, stride=(stride, 1))
         self.norm = nn.BatchNorm2d(outputs)
-        self.quarter = quarter
 
     def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
         """(R, C, T, V) to (R, C', T', V)."""
-        near, far, most = hidden(self.enter(x), seen).split(self.quarter, dim=1)
-        rows = [kernel(part) for kernel, part in zip(self.kernels, (near, far), strict=True)]
+        *parts, most = hidden(self.enter(x), seen).split(self.share, dim=1)
+        rows = [kernel(part) for kernel, part in zip(self.kernels, parts, strict=True)]
         most = F.max_pool2d(most, (3, 1), (self.stride, 1), (1, 0))
         return self.norm(torch.cat([*rows, most, self.plain(x)], dim=1))
+
+
+class SixScales(Scales):
+    """The same with convolutions over three frames at four dilations (ProtoGCN)."""
+
+    kernel, dilations = 3, (1, 2, 3, 4)

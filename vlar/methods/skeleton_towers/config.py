@@ -18,11 +18,15 @@ from vlar.media.skeleton.layouts import layout, parts
 SPACES = {
     "channel": "channel:ChannelTopology",
     "dilated": "curves:Dilated",
+    "hierarchy": "levels:Hierarchy",
+    "hyper": "hyper:HyperEdges",
+    "random": "prototypes:RandomTopologies",
 }
 #: What mixes the frames of a block (``network.Time``).
 TIMES = {
     "scales": "channel:Scales",
     "curve": "curves:CurveScales",
+    "six-scales": "channel:SixScales",
 }
 #: Whole networks from streams to a vector (``network.Body``).
 BODIES = {
@@ -35,11 +39,16 @@ BODIES = {
     "gated": "ensemble:Subnet",
     "differences": "ensemble:Subnet",
 }
+#: Further losses of a training (``network.Aux``).
+AUX = {
+    "diversity": "hyper:Diversity",
+    "mmd": "apart:PeopleApart",
+    "prototypes": "prototypes:PrototypeHead",
+}
 STREAMS = ("joint", "bone", "motion", "bone_motion", "skip")
 FUSIONS = ("early", "late", "parts")
 NORMALISE = ("root", "turn", "scale", "hull")
 HEADS = ("whole", "parts")
-AUX = ("prototypes", "mmd", "diversity")
 _MOST_WIDTH = 1024
 
 
@@ -61,11 +70,12 @@ class TowerConfig(Settings):
         bodies: Names in ``BODIES`` in place of ``body``: members of ``late`` fusion.
         space: Name in ``SPACES``, for the body ``graph``.
         time: Name in ``TIMES``, for the body ``graph``.
-        widths: Channels of each block.
+        widths: Channels of each block, multiples of 8.
+        embed: Width that joints are embedded in, with a learned place of each; 0 for none.
         halved: Blocks, counted from 1, that halve the frames.
         slim: Factor on all widths.
         heads: ``whole`` alone, or also ``parts``: five heads drawn to texts while it trains (GAP).
-        aux: Further losses by name.
+        aux: Names in ``AUX``.
         weights: Factor of each of ``aux``.
         centres: Joints that the levels of a hierarchy start from; more than one are members of
             ``late`` fusion, next to the streams.
@@ -93,6 +103,7 @@ class TowerConfig(Settings):
     time: str = setting("scales", choices=tuple(TIMES))
     widths: tuple[int, ...] = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
     halved: tuple[int, ...] = (5, 8)
+    embed: int = setting(0, at_least=0, at_most=_MOST_WIDTH)
     slim: float = setting(1.0, above=0, at_most=4)
     heads: tuple[str, ...] = ("whole",)
     aux: tuple[str, ...] = ()
@@ -123,8 +134,9 @@ class TowerConfig(Settings):
                 raise bad_setting(self.what, name, strange[0], wanted)
         if not self.streams:
             raise bad_setting(self.what, "streams", self.streams, f"some of {', '.join(STREAMS)}")
-        if not self.widths or not all(1 <= width <= _MOST_WIDTH for width in self.widths):
-            wanted = f"widths from 1 to {_MOST_WIDTH}"
+        odd = [width for width in self.widths if not 8 <= width <= _MOST_WIDTH or width % 8]
+        if not self.widths or odd:
+            wanted = f"one or more multiples of 8 up to {_MOST_WIDTH}"
             raise bad_setting(self.what, "widths", self.widths, wanted)
         if len(self.weights) != len(self.aux):
             wanted = f"one number for each of aux ({len(self.aux)})"

@@ -16,8 +16,8 @@ Spaces and times get ``x`` (R, C, T, V) and ``seen`` (R, T, V), 1 where a joint 
 it is not, or None where all are; values of unseen joints are 0 in ``x``, and the block sets them to
 0 again afterwards. Bodies get ``x`` (N, M, C, T, V) and ``seen`` (N, M, T, V); an absent person
 has no seen joint. All get ``Given``: the settings, and what the streams hold. Normalisation,
-streams, augmentation, fusion, heads and losses are the tower's and not the family's. A module may
-have ``own_loss()``, a scalar that the aux loss ``diversity`` adds.
+streams, augmentation, fusion and heads are the tower's and not the family's. A loss of the family's
+own is an ``Aux(config, bodies)``, named in the table ``AUX`` and chosen by the setting ``aux``.
 
 A preset is a table of ``presets.toml`` with the settings that make the paper's network.
 """
@@ -37,6 +37,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 from vlar.adapters.tower_network import ResidualNetwork, small_step, zero_linear
 from vlar.media.skeleton.layouts import parents
 from vlar.methods.skeleton_towers.config import (
+    AUX,
     BODIES,
     SPACES,
     TIMES,
@@ -44,6 +45,7 @@ from vlar.methods.skeleton_towers.config import (
     loaded,
     part_joints,
 )
+from vlar.methods.skeleton_towers.hull import HullShift
 from vlar.methods.skeleton_towers.joints import PER_JOINT
 from vlar.methods.skeleton_towers.limbs import stream_joints
 
@@ -76,21 +78,21 @@ class Given:
 
 
 class Found(NamedTuple):
-    """What a body finds.
+    """Answer of a body.
 
     Attributes:
         vectors: (N, W) of the clips; 0 where nobody is seen.
         last: (R, W, T', V) of the people who are there, for heads of parts; None without one.
         seen: (R, T', V) of ``last``; None where all joints are seen.
         owners: (R,) the clip of each person; None without ``last``.
-        before: (R, C, T', V) what the last block read; None without blocks.
+        before: (R, C, T', V) and its mask, what the last block read; None without blocks.
     """
 
     vectors: Tensor
     last: Tensor | None = None
     seen: Tensor | None = None
     owners: Tensor | None = None
-    before: Tensor | None = None
+    before: tuple[Tensor, Tensor | None] | None = None
 
 
 class Space(nn.Module):
@@ -189,7 +191,11 @@ class GraphBody(Body):
     def __init__(self, given: Given) -> None:
         super().__init__(given)
         self.norm = nn.BatchNorm1d(given.channels * len(given.joints))
-        sizes = [given.channels, *given.widths]
+        first, embed = given.channels, given.config.slimmed(given.config.embed)
+        self.embed = nn.Conv2d(first, embed, 1) if embed else None
+        if embed:
+            self.place = nn.Parameter(0.02 * torch.randn(embed, 1, len(given.joints)))
+        sizes = [embed or first, *given.widths]
         self.blocks = nn.ModuleList(
             Block(inputs, outputs, 2 if number in given.halved else 1, given)
             for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), start=1)
@@ -204,9 +210,11 @@ class GraphBody(Body):
         x, mask = x[there], seen[there]
         mask = None if bool((mask > 0).all()) else mask
         x = hidden(self.standard(x), mask)
-        before = x
+        if self.embed is not None:
+            x = hidden(torch.tanh(self.embed(x) + self.place), mask)
+        before = x, mask
         for block in self.blocks:
-            before = x
+            before = x, mask
             x, mask = block(x, mask)
         each = mean_over(x, mask, (-2, -1))
         return Found(mean_of_people(each, owners, len(seen)), x, mask, owners, before)
@@ -289,7 +297,7 @@ def of_part(given: Given, part: str) -> Given:
 
 
 class Reading(NamedTuple):
-    """What a tower finds in clips.
+    """Answers of all members of a tower.
 
     Attributes:
         residuals: (K, N, D) of K members.
@@ -302,6 +310,36 @@ class Reading(NamedTuple):
     found: list[Found]
     points: Tensor
     seen: Tensor
+
+
+class Answers(NamedTuple):
+    """Labelled clips of a step, for further losses.
+
+    Attributes:
+        rows: (n,) numbers of these among the N clips.
+        y: (n,) their labels.
+        right: (n,) bool, whether the tower answers right.
+    """
+
+    rows: Tensor
+    y: Tensor
+    right: Tensor
+
+
+class Aux(nn.Module):
+    """A further loss of a training; its parameters are trained and saved with the tower.
+
+    Args:
+        config: The settings.
+        bodies: The members of the tower.
+    """
+
+    def __init__(self, config: TowerConfig, bodies: Sequence[Body]) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, network: TowerNetwork, reading: Reading, answers: Answers) -> Tensor:
+        """The loss, a scalar, before its factor in ``weights``."""
 
 
 class TowerNetwork(ResidualNetwork):
@@ -324,6 +362,9 @@ class TowerNetwork(ResidualNetwork):
         self.drop = nn.Dropout(config.dropout)
         if "parts" in config.heads:
             self.parts = PartHeads(bodies[0].width, config.layout)
+        if "hull" in config.normalise:
+            self.hull = HullShift(config.frames, config.people, config.joints)
+        self.aux = nn.ModuleDict({name: loaded(AUX, name)(config, bodies) for name in config.aux})
         self.register_labels(len(config.labels), dim)
 
     def residual(self, inputs: Tensor) -> Tensor:
@@ -358,7 +399,10 @@ class TowerNetwork(ResidualNetwork):
         points, seen = rows[..., :3], (rows[..., 3] > 0.999).to(rows.dtype)
         if self.training:
             points = moved(points, config.rotate, config.shift)
-        return points * seen[..., None], seen
+        points = points * seen[..., None]
+        if "hull" in config.normalise:
+            points = self.hull(points, seen)
+        return points, seen
 
 
 def at_frames(rows: Tensor, frames: int) -> Tensor:

@@ -23,7 +23,7 @@ from vlar.language.motion.verb_table import VerbTable
 from vlar.methods.body_parts.adapter import part_contrastive
 from vlar.methods.skeleton_towers.config import TowerConfig
 from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints
-from vlar.methods.skeleton_towers.network import PART_WIDTH, Reading, TowerNetwork
+from vlar.methods.skeleton_towers.network import PART_WIDTH, Answers, Reading, TowerNetwork
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32
@@ -47,6 +47,7 @@ class SkeletonTower(ResidualTower):
 
     method, config_type = "skeleton-tower", TowerConfig
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text", "bodies")
+    of_labels: ClassVar[tuple[str, ...]] = ("labels", "memory")
     contract_base: ClassVar[str | None] = None
     network: TowerNetwork
     config: TowerConfig
@@ -58,7 +59,7 @@ class SkeletonTower(ResidualTower):
 
     @classmethod
     def chosen_blocks(cls, encoder: Encoder, config: Any) -> list[tuple[int, FrameBlock]]:
-        """None: joints are read as they are."""
+        """Empty: joints are read as they are."""
         return []
 
     def build(self) -> TowerNetwork:
@@ -99,7 +100,7 @@ class SkeletonTower(ResidualTower):
         return TrainingOutput(logits, losses, classes=words, vectors=vectors)
 
     def training_classes(self, labels: Sequence[str]) -> Any:
-        """As every tower; also the texts of the parts of the body, for the heads of parts."""
+        """Texts of the labels, and those of the parts of the body for the heads of parts."""
         if "parts" in self.config.heads:
             self._part_texts = part_texts(labels)
         return super().training_classes(labels)
@@ -108,6 +109,13 @@ class SkeletonTower(ResidualTower):
         """Losses of the settings ``heads`` and ``aux`` by name, of the labelled clips."""
         found: dict[str, Tensor] = {}
         y = batch.labelled(batch.targets).argmax(dim=1)
+        if not len(y):
+            return found
+        rows = batch.labelled(torch.arange(len(logits)))
+        answers = Answers(rows, y, logits[rows].argmax(dim=1) == y)
+        parts = zip(self.network.aux.items(), self.config.weights, strict=True)
+        for (name, part), weight in parts:
+            found[name] = weight * part(self.network, reading, answers)
         if "parts" in self.config.heads and len(y) > 1 and reading.found[0].last is not None:
             visual = self.network.parts(reading.found[0], len(batch.inputs))
             visual = torch.stack([batch.labelled(part) for part in visual])

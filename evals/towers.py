@@ -1,0 +1,236 @@
+"""Skeleton towers: every preset alone and weighed against ``auto``, with parameters and CPU time.
+
+    python evals/towers.py --data DIR [--sets utd] [--methods NAME ...] [--seeds 0] [--set K=V ...]
+        [--control labels|frames|order] [--choose] [--fold] [--cache DIR] [--json FILE]
+
+Odd subjects teach, even ones are asked; of NW-UCLA too. DIR holds ``manifest.csv``. Presets of
+``skeleton-tower`` are found by the registry. A result is kept in ``--json`` for each set, preset,
+seed and control, and is not measured again, so that a run may be stopped and go on. Towers read the
+joints of the set's own layout, and are trained by the recipe of ``vlar adapt``. ``stacked`` has the
+factors that ``vlar adapt`` starts from; with ``--fold`` those that it finds, from one fold: half of
+the people who teach are held out, which takes a training more.
+
+``--choose`` asks the last of the people who teach and never the even ones: settings and epochs were
+chosen so. Controls that must fail: labels of the examples shuffled, frames of every clip shuffled,
+and the joints of the asked clips read in the order of another layout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sensors import halves_of, listed
+
+import vlar
+from vlar import registry
+from vlar.encoders.base import load_encoder
+from vlar.heads.fewshot.stacking import fit_stacking
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
+from vlar.training.batches import Dataset
+from vlar.training.fusion_weights import train_on
+from vlar.training.hyperparameters import divided
+from vlar.training.sources import FeatureSource, held_out_logits
+from vlar.training.task import TrainingTask
+from vlar.types import Clip, Float32
+
+FAMILY = "skeleton-tower"
+LAYOUTS = {"utd": "kinect20_utd", "msr": "kinect20_msr", "ucla": "kinect20", "ut": "kinect20"}
+CONTROLS = ("labels", "frames", "order")
+OTHER_ORDER = {
+    "kinect20_utd": "kinect20_msr",
+    "kinect20_msr": "kinect20",
+    "kinect20": "kinect20_utd",
+}
+
+
+@dataclass(frozen=True)
+class Course:
+    """Clips that teach and clips that are asked.
+
+    Attributes:
+        clips: n recordings.
+        y: (n,) labels.
+        who: (n,) subjects.
+        teach: (n,) bool.
+        ask: (n,) bool.
+        held: (n,) bool, the teaching people who are held out for the weights.
+    """
+
+    clips: list[Clip]
+    y: np.ndarray
+    who: np.ndarray
+    teach: np.ndarray
+    ask: np.ndarray
+    held: np.ndarray
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels, sorted."""
+        return sorted(set(self.y.tolist()))
+
+
+def presets() -> list[str]:
+    """The tower and all presets of it."""
+    found = [FAMILY]
+    for name in registry.names("adapter"):
+        made = registry.preset("adapter", name)
+        while made is not None and made.of != FAMILY:
+            made = registry.preset("adapter", made.of)
+        if made is not None:
+            found.append(name)
+    return found
+
+
+def course(name: str, data: Path, control: str, choosing: bool) -> Course:
+    """The clips of a set, changed as a control asks for."""
+    clips, y, who = listed(name, data, load_encoder("skeleton"))
+    labels, people = np.array(y), np.array(who)
+    odd = halves_of(labels, people)
+    random = np.random.default_rng(0)
+    teach, ask = odd, ~odd
+    order = sorted(set(people[odd].tolist()), key=int)
+    if choosing:
+        ask = odd & (people == order[-1])
+        teach, order = odd & ~ask, order[:-1]
+    held = teach & np.isin(people, order[1::2])
+    if control == "labels":
+        labels = labels.copy()
+        labels[teach] = random.permutation(labels[teach])
+    if control == "frames":
+        clips = [replace(c, data=c.data[random.permutation(len(c.data))]) for c in clips]
+    if control == "order":
+        other = {"layout": OTHER_ORDER[LAYOUTS[name]]}
+        clips = [
+            replace(c, meta={**c.meta, **other}) if asked else c
+            for c, asked in zip(clips, ask, strict=True)
+        ]
+    return Course(clips, labels, people, teach, ask, held)
+
+
+def closed_logits(
+    given: Course, features: Float32, blocks: Any, file: Path, fold: bool
+) -> list[np.ndarray]:
+    """Logits of ``auto`` on the clips that are asked; with ``fold`` also on those held out."""
+    if file.exists():
+        with np.load(file) as kept:
+            return [kept[name] for name in sorted(kept.files)]
+    found: list[np.ndarray] = []
+    sides = (given.teach, given.ask), (given.teach & ~given.held, given.held)
+    for rows, at in sides[: 1 + fold]:
+        head, _ = choose(
+            features[rows], blocks, given.y[rows].tolist(), labels=given.labels,
+            groups=given.who[rows].tolist(),
+        )  # fmt: skip
+        found.append(head.logits(signature(features[at], blocks, head.kind)))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(file, *found)
+    return found
+
+
+def measure(
+    given: Course, method: str, settings: dict[str, Any], seed: int, file: Path, fold: bool
+) -> dict[str, Any]:
+    """Top-1 of a tower alone and weighed with ``auto``, its parameters and CPU minutes."""
+    encoder = load_encoder("skeleton")
+    of_tower, of_training = divided(settings)
+    task = TrainingTask.by_recipe(encoder, method, settings=of_tower, seed=seed)
+    task = replace(task, numbers=task.numbers.replaced(**of_training))
+    reading = registry.get("adapter", method).reading(encoder, task.settings)
+    features = np.stack([reading.encode([clip])[0].features for clip in given.clips])
+    labels, y = given.labels, given.y
+    right = np.array([labels.index(label) for label in y])
+
+    def learned(rows: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, Any, float]:
+        paths = [Path(str(row)) for row in np.flatnonzero(rows)]
+        dataset = Dataset.single(labels, y[rows].tolist(), given.who[rows].tolist(), paths)
+        begin = time.process_time()
+        training, done = train_on(task, dataset, FeatureSource(features[rows]))
+        spent = (time.process_time() - begin) / 60
+        return held_out_logits(training, features[at]), (training, done), spent
+
+    asked, (training, done), minutes = learned(given.teach, given.ask)
+    own = features[..., : encoder.frame_dim]
+    closed, *held_closed = closed_logits(given, own, encoder.frame_blocks, file, fold)
+    held, truth = np.zeros((0, len(labels))), right[:0]
+    if fold:
+        held, _, _ = learned(given.teach & ~given.held, given.held)
+        truth = right[given.held]
+    weights = fit_stacking(held_closed[0] if fold else held, held, truth)
+    stacked = weights.closed * closed + weights.trained * asked
+    answers = {"alone": asked, "auto": closed, "stacked": stacked}
+    found: dict[str, Any] = {
+        name: round(100 * float((row.argmax(axis=1) == right[given.ask]).mean()), 2)
+        for name, row in answers.items()
+    }
+    members = getattr(training.adapter.network, "bodies", [None])
+    return {
+        **found,
+        "parameters": sum(p.numel() for _, p in training.named),
+        "members": len(members),
+        "epochs": task.numbers.epochs,
+        "steps": done.steps,
+        "factors": [weights.closed, weights.trained],
+        "loss": round(done.epochs[-1].losses["total"], 4),
+        "train_accuracy": round(done.epochs[-1].metrics["accuracy"], 3),
+        "cpu_minutes": round(minutes, 2),
+        "settings": {**settings, "recipe": dict(task.settings)},
+    }
+
+
+def value(text: str) -> tuple[str, Any]:
+    """Read ``K=V``, V as JSON where it is that."""
+    name, _, given = text.partition("=")
+    try:
+        return name, json.loads(given)
+    except ValueError:
+        return name, given
+
+
+def main() -> None:
+    """Measure what is missing, and print a line for each result."""
+    parser = argparse.ArgumentParser(description="Skeleton towers, alone and with auto")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", default=["utd"], choices=list(LAYOUTS))
+    parser.add_argument("--methods", nargs="+", default=None)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--set", nargs="+", type=value, default=[], dest="settings")
+    parser.add_argument("--control", choices=CONTROLS, default="")
+    parser.add_argument("--choose", action="store_true")
+    parser.add_argument("--fold", action="store_true", help="factors from held-out people")
+    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-towers"))
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {"vlar": vlar.__version__, "machine": platform.machine()}
+    if given.json and given.json.exists():
+        results = json.loads(given.json.read_text())
+    for name in given.sets:
+        data = course(name, given.data, given.control, given.choose)
+        for method in given.methods or presets():
+            for seed in given.seeds:
+                kind = given.control or ("choose" if given.choose else "odd to even")
+                rows = results.setdefault(name, {}).setdefault(kind, {}).setdefault(method, {})
+                settings = {"layout": LAYOUTS[name], "people": 1, **dict(given.settings)}
+                key = str(seed)
+                if rows.get(key, {}).get("settings", {}) and not given.choose:
+                    continue
+                file = given.cache / f"{name}-{kind.replace(' ', '-')}-{int(given.fold)}.npz"
+                rows[key] = measure(data, method, settings, seed, file, given.fold)
+                shown = {k: v for k, v in rows[key].items() if k != "settings"}
+                print(f"{name}, {kind}, {method}, seed {seed}: {shown}", flush=True)
+                if given.json:
+                    given.json.parent.mkdir(parents=True, exist_ok=True)
+                    given.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
