@@ -34,6 +34,8 @@ TINY = {
     "hf": ("clip", "altclip", "xclip", "videoprism", "pe_video", "videomae"),
     "st": ("clip", "qwen"),
     "onnx": ("made",),
+    "videomae": ("videomae",),
+    "vjepa2": ("vjepa2",),
 }
 
 

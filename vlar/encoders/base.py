@@ -279,6 +279,21 @@ class Encoder(ABC):
         del features
         return Session(self.encode, self.encode_blocks)
 
+    def cost(self, shape: Sequence[int]) -> int:
+        """Multiply-adds of one clip, counted by torch on the operations that run.
+
+        Args:
+            shape: (T, H, W, 3) of the frames.
+
+        Raises:
+            UsageError: the networks of this encoder are not torch's, and are not counted.
+        """
+        del shape
+        raise UsageError(
+            f"the operations of encoder {self.name!r} are not counted; encoders of torch, such as "
+            "openclip: and torchvision:, have a cost"
+        )
+
     def block_fingerprints(self) -> dict[str, str]:
         """Hash of what makes each of ``blocks``.
 

@@ -65,6 +65,9 @@ class Wrapper(Encoder):
     def pool(self, features: Float32) -> Float32:
         return self.encoder.pool(features)
 
+    def cost(self, shape: Sequence[int]) -> int:
+        return self.encoder.cost(shape)
+
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         return self.encoder.encode_in_role(texts, role)
 

@@ -272,6 +272,9 @@ class JointEncoder(Encoder):
     def feature_rows(self) -> int:
         return max(part.feature_rows for part in self.parts)
 
+    def cost(self, shape: Sequence[int]) -> int:
+        return sum(part.cost(shape) for part in self.parts)
+
     # Clips
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:

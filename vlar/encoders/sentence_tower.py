@@ -18,6 +18,7 @@ from vlar.types import Float32
 if TYPE_CHECKING:
     from vlar.encoders.lite.towers import TextTower
 
+SENTENCE_WIDTH = 384
 EmbedTexts = Callable[[Sequence[str]], Float32]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
+from vlar.encoders.sentence_tower import SENTENCE_WIDTH, sentence_vectors, tower_hash
 from vlar.encoders.session import FrameMemory, SeenFrame, Session
 from vlar.errors import UsageError
 from vlar.numeric import unit
@@ -89,6 +90,12 @@ class TorchEncoder(Encoder):
 
     def pool(self, features: Float32) -> Float32:
         return unit(features.mean(axis=1, dtype=np.float32))
+
+    def cost(self, shape: Sequence[int]) -> int:
+        from vlar.encoders.clip.operations import multiply_adds
+
+        pixels = self.pixels_of(np.zeros(tuple(shape), np.uint8))[None]
+        return multiply_adds(lambda: self._frames(pixels))
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length; a text that is too long is cut and reported."""
@@ -315,6 +322,66 @@ class WholeClipEncoder(TorchEncoder):
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.towers.image(pixels)[:, None], None
+
+    def session(self, *, features: bool = True) -> Session:
+        """Windows share frames, and no work."""
+        return Session(self.encode, self.encode_blocks)
+
+
+class WordlessEncoder(TorchEncoder):
+    """Networks of whole clips that were trained without texts: R(2+1)D, VideoMAE and their like.
+
+    The vector holds two blocks. ``clip`` is the mean of the features, and texts leave it zero.
+    ``sentence`` is the sentence vector of a text, and clips leave it zero until an adapter maps
+    them there (``aligned``). So examples and similar clips are answered, and words alone are not.
+    """
+
+    templates = "plain"
+
+    def __init__(
+        self,
+        towers: Towers,
+        name: str,
+        *,
+        n_frames: int,
+        rows: int | None = None,
+        frames_fixed: bool = False,
+    ) -> None:
+        """Take over a loaded network.
+
+        Args:
+            towers: Their ``image`` takes clips (N, T, 3, height, width) to (N, rows, F).
+            name: The spec that loads this encoder again.
+            n_frames: T.
+            rows: Rows of the features in the order of time; None for one vector a clip.
+            frames_fixed: Whether no other T works.
+        """
+        super().__init__(towers, name, n_frames=n_frames)
+        self.frames_fixed, self.fixed_rows, self.per_clip = frames_fixed, rows, rows is None
+        self.frame_dim, self.dim = towers.dim, towers.dim + SENTENCE_WIDTH
+        kind = "clip" if rows is None else "appearance"
+        self.frame_blocks = (FrameBlock("clip", towers.dim, kind),)
+        self.blocks = (
+            Block("clip", towers.dim, 1.0, has_text=False),
+            Block("sentence", SENTENCE_WIDTH, 1.0, has_text=True),
+        )
+        told = f"{self.fingerprint} {tower_hash()}"
+        self.fingerprint = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.towers.image(pixels), None
+
+    def pool(self, features: Float32) -> Float32:
+        """(N, rows, F) to (N, D) float32 of unit length; the block of sentences is zero."""
+        own = super().pool(features)
+        return np.pad(own, ((0, 0), (0, SENTENCE_WIDTH)))
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """Texts to (C, D) float32 of unit length; the block of clips is zero."""
+        found = np.zeros((len(texts), self.dim), np.float32)
+        if texts:
+            found[:, -SENTENCE_WIDTH:] = sentence_vectors(texts)
+        return found
 
     def session(self, *, features: bool = True) -> Session:
         """Windows share frames, and no work."""

@@ -51,7 +51,7 @@ class MultiLabelScorer(LabelScorer):
             logits = logits - top - np.log(kept)
         else:
             logits = np.zeros_like(logits)
-        nothing = self._content_free.probability(video)[:, None]
+        nothing = self._nothing(video)[:, None]
         probability = logistic(logits + self._log_odds, 0.0, 1.0) * (1.0 - nothing)
         return Scores(similarity, probability, 1.0 - probability.max(axis=1))
 

@@ -122,6 +122,17 @@ class LabelScorer(ABC):
     def score(self, video: Float32) -> Scores:
         """Scores of (N, D) float32 unit rows."""
 
+    def _nothing(self, video: Float32) -> Float64:
+        """(N,) probability that rows show nothing, or nothing that words are compared with."""
+        shares = ~video.any(axis=1) | video[:, self._filled].any(axis=1)
+        return np.where(shares, self._content_free.probability(video), 1.0)
+
+    @cached_property
+    def _filled(self) -> npt.NDArray[np.bool_]:
+        """(D,) true where a text is not zero: blocks without words are compared with nothing."""
+        texts = np.concatenate([self._concepts, self._background])
+        return np.asarray((texts != 0).any(axis=0))
+
     def _logits(self, video: Float32) -> tuple[Float32, Float64, Float64]:
         """(N, C) cosines, (N, C) logits of the labels and (N, B) of the bank."""
         similarity = (video @ self._concepts.T).astype(np.float32)
@@ -149,7 +160,7 @@ class ZeroShotScorer(LabelScorer):
         probability, unknown = softmax_with_unknown(
             labels, log_mean_exp(background[:, self._kept]) + offset
         )
-        nothing = self._content_free.probability(video)
+        nothing = self._nothing(video)
         return Scores(
             similarity=similarity,
             probability=probability * (1.0 - nothing)[:, None],

@@ -51,6 +51,13 @@ _BACKGROUND_KIND = "sentence"
 _ENOUGH_DESCRIBED = 2 / 3  # of the labels; with fewer, names would be compared with descriptions
 
 
+#: Note on an answer of a model whose clips and texts share no block.
+NO_WORDS = (
+    "this model was trained without words, so no label can be compared with the clip; give "
+    "examples with 'vlar adapt', and 'vlar adapt --method aligned' for words without examples"
+)
+
+
 @dataclass(frozen=True)
 class LabelClassifier:
     """C labels bound to what answers about them; made by ``make_classifier``.
@@ -134,6 +141,7 @@ class LabelClassifier:
             verdict=verdict(best[0].probability) if len(self.labels) == 1 else None,
             body=self._body(span.encoded.vector),
             failed=span.failed,
+            notes=() if similarity.any() or not span.encoded.vector.any() else (NO_WORDS,),
         )
 
     def _body(self, vector: Float32) -> float | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,8 @@ from vlar.encoders.base import Block, FrameBlock
 from vlar.encoders.clip.hf_loader import WeightSource, clear_errors, licence, processor_of, weights
 from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import read_pixels
-from vlar.encoders.clip.towers import Towers
+from vlar.encoders.clip.towers import Towers, towers_without_text
 from vlar.encoders.lite.space import KIND_WEIGHTS, KINDS, SOFTMAX_SCALE, Anchors, ObjectSpace
-from vlar.encoders.lite.towers import MAX_TOKENS
 from vlar.encoders.sentence_tower import count_word_pieces, sentence_vectors, tower_hash
 from vlar.encoders.spec import INT8
 from vlar.encoders.torch_encoder import WholeClipEncoder
@@ -113,24 +111,14 @@ def load_classifier(
     n_frames = int(getattr(config, "num_frames", None) or config.frames_per_clip)
     pooled = int(model.classifier.in_features)
 
-    def refused(*_: object) -> NoReturn:
-        raise ModelError(
-            f"{source.name} is a video classifier without a text tower: nothing inside it can be "
-            "trained or adapted with words"
-        )
-
-    towers = Towers(
-        model=model,
-        image=_scores_and_pooled(model),
-        text=refused,
-        tokens=_WordPieces(),
-        pixels=pixels,
+    towers = towers_without_text(
+        model,
+        _scores_and_pooled(model),
+        pixels,
         dim=len(names) + pooled,
-        log_scale=lambda: torch.tensor(math.log(LOGIT_SCALE)),
-        vision_view=refused,
-        text_view=refused,
-        rebuild=refused,
+        scale=LOGIT_SCALE,
         licence=licence(source, random_init),
+        why=f"{source.name} is a video classifier without a text tower",
     )
     return ClassNamesEncoder(towers, name, names, n_frames=n_frames)
 
@@ -183,21 +171,3 @@ def _scores_and_pooled(model: Any) -> Callable[[Tensor], Tensor]:
         return torch.cat([scores.flatten(1), read[-1]], dim=1)
 
     return features
-
-
-class _WordPieces:
-    """The tokeniser of the text encoder that reads labels and class names."""
-
-    max_tokens = MAX_TOKENS
-
-    def ids(self, texts: list[str], limit: int) -> NoReturn:
-        """No tower of this model reads ids."""
-        raise ModelError(f"a video classifier has no text tower: {texts[:1]} of {limit} tokens")
-
-    def count(self, text: str) -> int:
-        """Word pieces with the two special tokens."""
-        return count_word_pieces(text)
-
-    def dropped(self, text: str, limit: int) -> str:
-        """Words behind the limit, which are nearly all cut off."""
-        return " ".join(text.split()[limit - 2 :])

@@ -6,16 +6,20 @@ import hashlib
 import io
 import json
 import logging
+import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from vlar.encoders.clip.block_view import TextView, VisionView
 from vlar.encoders.clip.pixels import Pixels
+from vlar.encoders.lite.towers import MAX_TOKENS
+from vlar.encoders.sentence_tower import count_word_pieces
+from vlar.errors import ModelError
 
 NO_TOKEN = -1  # what stands behind the end of a text for towers that take a mask
 
@@ -198,6 +202,64 @@ def weights_hash(model: nn.Module, settings: str = "") -> str:
         raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
         digest.update(raw.numpy().data)
     return digest.hexdigest()
+
+
+class WordPieces:
+    """The tokeniser of the packaged text encoder, for models without a text tower."""
+
+    max_tokens = MAX_TOKENS
+
+    def ids(self, texts: list[str], limit: int) -> NoReturn:
+        """No tower of such a model reads ids."""
+        raise ModelError(f"a model without a text tower reads no ids: {texts[:1]}, {limit} tokens")
+
+    def count(self, text: str) -> int:
+        """Word pieces with the two special tokens."""
+        return count_word_pieces(text)
+
+    def dropped(self, text: str, limit: int) -> str:
+        """Words behind the limit, which are nearly all cut off."""
+        return " ".join(text.split()[limit - 2 :])
+
+
+def towers_without_text(
+    model: nn.Module,
+    image: Callable[[Tensor], Tensor],
+    pixels: Pixels,
+    *,
+    dim: int,
+    scale: float,
+    licence: str,
+    why: str,
+) -> Towers:
+    """The face of a model that reads pixels only.
+
+    Args:
+        model: Everything that is hashed and frozen.
+        image: Pixels of clips (N, T, 3, height, width) to features.
+        pixels: How frames become pixels.
+        dim: Width of the features.
+        scale: Factor from cosine to logit.
+        licence: Of the weights.
+        why: Beginning of the error of what asks for texts or blocks.
+    """
+
+    def refused(*_: object) -> NoReturn:
+        raise ModelError(f"{why}: nothing inside it can be trained or adapted with words")
+
+    return Towers(
+        model=model,
+        image=image,
+        text=refused,
+        tokens=WordPieces(),
+        pixels=pixels,
+        dim=dim,
+        log_scale=lambda: torch.tensor(math.log(scale)),
+        vision_view=refused,
+        text_view=refused,
+        rebuild=refused,
+        licence=licence,
+    )
 
 
 @contextmanager

@@ -19,7 +19,12 @@ from vlar.adapters.base import Adapter
 from vlar.adapters.frame_inputs import block_width, read_block
 from vlar.adapters.settings import Settings, setting
 from vlar.encoders.base import Block, Encoder, FrameBlock
-from vlar.encoders.sentence_tower import count_word_pieces, sentence_vectors, tower_hash
+from vlar.encoders.sentence_tower import (
+    SENTENCE_WIDTH,
+    count_word_pieces,
+    sentence_vectors,
+    tower_hash,
+)
 from vlar.errors import SupportError
 from vlar.language.clean import clean_label
 from vlar.language.prompts import fill, load_templates
@@ -55,7 +60,7 @@ _MOMENTS = 8
 _ORDERED = ("signal", "pose")
 _log = logging.getLogger("vlar")
 _BUFFERS = ("seen_weights", "seen_bias")  # of the classifier of labels with examples
-SENTENCE_WIDTH, _SENTENCE_TOKENS = 384, 256
+_SENTENCE_TOKENS = 256
 _LEAST_LABELS = 2
 _BY_HELD_OUT = ("own", "stacking", "gate", "gate_numbers")
 

@@ -16,7 +16,12 @@ from vlar.adapters.base import Adapter
 from vlar.adapters.frame_inputs import block_width, read_block
 from vlar.adapters.settings import Settings, setting
 from vlar.encoders.base import Block, Encoder, FrameBlock
-from vlar.encoders.sentence_tower import count_word_pieces, load_text_tower, tower_hash
+from vlar.encoders.sentence_tower import (
+    SENTENCE_WIDTH,
+    count_word_pieces,
+    load_text_tower,
+    tower_hash,
+)
 from vlar.errors import SupportError
 from vlar.language.clean import base_forms, clean_label
 from vlar.language.prompts import fill, load_templates
@@ -36,7 +41,6 @@ _ROUNDS = 15  # after them the order of labels hardly changes
 _DEFAULT = (50, 1.0)
 _LITTLE = frozenset({"a", "an", "the", "do", "doing", "does", "someone", "person"})
 _SMALL = 1e-6  # on the shared tasks, where labels are projected onto them
-_SENTENCE_WIDTH = 384
 _ENOUGH = 0.1  # least effective size of the weights, as a share of the clips
 
 
@@ -251,7 +255,7 @@ class Multitask(Adapter):
         """Use ``attach``."""
         super().__init__(encoder, config)
         if config.text == "sentences":
-            self.dim, self.max_tokens = _SENTENCE_WIDTH, 256
+            self.dim, self.max_tokens = SENTENCE_WIDTH, 256
         self.blocks = (Block("meaning", self.dim, 1.0, True),)
         self._build(max(1, config.q))
 

@@ -1,0 +1,165 @@
+"""``videomae:FOLDER`` and ``vjepa2:FOLDER``: video transformers without texts, from transformers.
+
+VideoMAE (Tong et al., "VideoMAE: masked autoencoders are data-efficient learners", 2022) and V-JEPA
+2 (Assran et al., 2025) cut a clip into tubelets: patches of a few frames.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typing_extensions import Self
+
+from vlar.encoders.torch_encoder import WordlessEncoder
+from vlar.errors import ModelError, UsageError
+from vlar.registry import register
+from vlar.types import Clip
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_OPTIONS = ("device", "precision", "random_init")
+
+
+class TubeletEncoder(WordlessEncoder):
+    """The base of both: one row of features for each step of tubelets, in the order of time.
+
+    Attributes:
+        kind: Registered name.
+        loader: Class of transformers.
+        tubelet: Frames of a tubelet.
+        patches: Patches of a frame.
+    """
+
+    contract_argument: ClassVar[str | None] = None  # a folder of weights is needed
+    kind: ClassVar[str]
+    loader: ClassVar[str]
+    tubelet: int
+    patches: int
+
+    @classmethod
+    def from_spec(
+        cls,
+        argument: str,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        random_init: bool = False,
+    ) -> Self:
+        """Load a network.
+
+        Args:
+            argument: A folder from ``save_pretrained`` with safetensors and the settings of its
+                processor, or ``ORG/NAME`` on the hub. Options follow a ``?``:
+                ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``, ``random_init=true``.
+            device: Like the option; it wins over the option.
+            dtype: Like the option ``precision``; it wins over the option.
+            random_init: Start with seeded random weights: for tests and timings.
+
+        Raises:
+            ModelError: the folder is missing, of another family, without safetensors, or a weight
+                is missing or of another shape.
+        """
+        import transformers
+
+        from vlar.encoders.clip import hf_loader, wordless
+        from vlar.encoders.clip.options import read_spec
+        from vlar.encoders.clip.pixels import read_pixels
+        from vlar.encoders.spec import yes
+
+        target, options, name, loading = read_spec(cls.kind, argument, _OPTIONS, device, dtype)
+        what, start = f"{cls.kind}:{target}", random_init or yes(options, "random_init")
+        source = hf_loader.read_source(target)
+        config: Any = source.config
+        if config.model_type != cls.kind:
+            raise ModelError(
+                f"{what} is of the {config.model_type!r} family; give weights of {cls.kind}"
+            )
+        folder = Path(source.place)
+        if folder.is_dir() and not start and not any(folder.glob("*.safetensors")):
+            raise ModelError(f"{what} holds no safetensors; save it with save_pretrained")
+        with hf_loader.clear_errors(target):
+            loader = getattr(transformers, cls.loader)
+            model: Any = hf_loader.weights(source, loader, start)
+            pixels = read_pixels(hf_loader.processor_of(source), config, what)
+        frames = int(getattr(config, "num_frames", None) or config.frames_per_clip)
+        tubelet, side = int(config.tubelet_size), _side(config)
+        if frames % tubelet or side % config.patch_size:
+            raise ModelError(
+                f"{what}: {frames} frames of {side} pixels are not whole tubelets of {tubelet} "
+                f"frames and {config.patch_size} pixels"
+            )
+        patches = (side // config.patch_size) ** 2
+
+        def rows(clips: Tensor) -> Tensor:
+            found = _tokens(model, clips)
+            return found.unflatten(1, (-1, patches)).mean(dim=2)
+
+        towers = wordless.wordless_towers(
+            model,
+            rows,
+            pixels,
+            dim=int(config.hidden_size),
+            what=what,
+            licence=hf_loader.licence(source, start),
+            loading=loading,
+        )
+        fixed = cls(towers, name, n_frames=frames, rows=frames // tubelet, frames_fixed=True)
+        fixed.tubelet, fixed.patches = tubelet, patches
+        return fixed
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Tokens in the order of time, without gradients.
+
+        Args:
+            pixels: (N, T, 3, height, width), normalised.
+
+        Returns:
+            (N, T / tubelet, patches, D), the patches of a step row by row.
+
+        Raises:
+            UsageError: T is not the number of frames of the network.
+        """
+        import torch
+
+        if pixels.shape[1] != self.n_frames:
+            raise UsageError(self._takes(int(pixels.shape[1])))
+        with torch.inference_mode():
+            return _tokens(self.towers.model, pixels).unflatten(1, (-1, self.patches))
+
+    def check_clip(self, clip: Clip) -> None:
+        if getattr(clip.data, "ndim", 0) == 4 and len(clip.data) % self.tubelet:
+            raise UsageError(self._takes(len(clip.data)))
+        super().check_clip(clip)
+
+    def _takes(self, given: int) -> str:
+        return (
+            f"{self.name} takes {self.n_frames} frames, tubelets of {self.tubelet}; got {given}; "
+            f"sample {self.n_frames}"
+        )
+
+
+def _tokens(model: Any, pixels: Tensor) -> Tensor:
+    """(N, L, D); V-JEPA 2 names its pixels differently and gives its predictor only when asked."""
+    more = {"skip_predictor": True} if model.main_input_name != "pixel_values" else {}
+    return model(**{model.main_input_name: pixels}, **more).last_hidden_state
+
+
+def _side(config: Any) -> int:
+    size = getattr(config, "image_size", None) or config.crop_size
+    return int(size if isinstance(size, int) else size[0])
+
+
+@register("encoder", "videomae")
+class VideoMAEEncoder(TubeletEncoder):
+    """VideoMAE: 16 frames, 8 steps of tubelets of 196 patches, frozen."""
+
+    kind, loader = "videomae", "VideoMAEModel"
+
+
+@register("encoder", "vjepa2")
+class Vjepa2Encoder(TubeletEncoder):
+    """V-JEPA 2 and 2.1: the encoder without its predictor, frozen."""
+
+    kind, loader = "vjepa2", "VJEPA2Model"
