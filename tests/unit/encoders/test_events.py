@@ -146,3 +146,8 @@ def test_clips_of_others_are_refused(encoder: Encoder):
     refused(UsageError, "sensor 'imu'", encoder.encode, [replace(clip, modality="imu")])
     skeleton = load_encoder("skeleton")
     refused(UsageError, "sensor 'events'", skeleton.encode, [clip])
+
+
+def test_the_name_alone_is_the_encoder_next_to_towers_of_that_name():
+    assert vlar.load("events").encoder.name == "events"
+    assert "events" in vlar.registry.names("adapter")
