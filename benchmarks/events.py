@@ -49,7 +49,7 @@ def plain_array(path: Path) -> None:
     np.add.at(np.zeros((2, *SIZE)), (read["p"].astype(np.uint8), read["y"], read["x"]), 1)
 
 
-def best_s(call) -> float:  # noqa: ANN001
+def best_s(call) -> float:
     times = []
     for _ in range(REPEATS):
         start = time.process_time()

@@ -11,6 +11,7 @@ import pytest
 import vlar
 from tests import event_files
 from tests.refusals import refused
+from vlar import registry
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.events import ATTRIBUTES, CELLS
 from vlar.errors import UsageError
@@ -150,4 +151,4 @@ def test_clips_of_others_are_refused(encoder: Encoder):
 
 def test_the_name_alone_is_the_encoder_next_to_towers_of_that_name():
     assert vlar.load("events").encoder.name == "events"
-    assert "events" in vlar.registry.names("adapter")
+    assert "events" in registry.names("adapter")
