@@ -366,9 +366,7 @@ def load_any(spec: str, device: str | None = None, dtype: str | None = None) -> 
 
 def _load_one(spec: str, device: str | None, dtype: str | None) -> Encoder:
     spec = resolve(spec)
-    name = _known_name(spec)
-    # A sensor's encoder and its towers may share a name: alone it is the encoder.
-    if name in registry.names("adapter") and name not in registry.names("encoder"):
+    if _known_name(spec) in registry.names("adapter"):
         return load_adapter(spec, device, dtype)
     return load_encoder(spec, device, dtype)
 

@@ -11,7 +11,6 @@ import pytest
 import vlar
 from tests import event_files
 from tests.refusals import refused
-from vlar import registry
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.events import ATTRIBUTES, CELLS
 from vlar.errors import UsageError
@@ -147,8 +146,3 @@ def test_clips_of_others_are_refused(encoder: Encoder):
     refused(UsageError, "sensor 'imu'", encoder.encode, [replace(clip, modality="imu")])
     skeleton = load_encoder("skeleton")
     refused(UsageError, "sensor 'events'", skeleton.encode, [clip])
-
-
-def test_the_name_alone_is_the_encoder_next_to_towers_of_that_name():
-    assert vlar.load("events").encoder.name == "events"
-    assert "events" in registry.names("adapter")
