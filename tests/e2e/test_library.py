@@ -255,7 +255,7 @@ def test_people_are_indexed_found_and_drawn(vlar_command, recording: Path, tmp_p
     library = tmp_path / "l.vlar"
     done = vlar_command("index", "add", library, recording, "--persons", "--detector", "motion")
     assert done.code == 0
-    assert "1 new windows, 2 rows of people" in done.notes
+    assert "1 new window, 2 rows of people" in done.notes
     asked = ("query", library, "a red square", "--min-probability", "0", "--json")
     sheet = tmp_path / "s.png"
     done = vlar_command(*asked, "--who", "the person on the right", "--sheet", sheet)

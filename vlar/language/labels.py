@@ -275,6 +275,11 @@ def parse_labels(spec: Labels) -> LabelList:
 def _parsed(spec: str | Path | Sequence[str]) -> LabelList:
     if isinstance(spec, Path):
         return _from_file(spec)
+    if isinstance(spec, bytes) or not isinstance(spec, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise LabelError(
+            f"cannot read a {type(spec).__name__} as labels; give 'a, b, c', a list of texts, a "
+            "file or bank:NAME"
+        )
     if not isinstance(spec, str):
         return _finish(_strings(spec, "the list of labels"), "a list of labels")
     if spec.startswith("bank:"):

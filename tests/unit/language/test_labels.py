@@ -427,3 +427,8 @@ def test_a_model_with_templates_of_a_file_works_and_is_not_saved(tmp_path: Path)
 def test_a_template_is_one_printable_line(tmp_path: Path, line: Any) -> None:
     (tmp_path / "t.txt").write_text(line)
     refused(UsageError, "template", load_templates, tmp_path / "t.txt")
+
+
+@pytest.mark.parametrize("labels", [b"a, b", 7, None])
+def test_what_is_neither_a_text_nor_a_list_is_refused_in_a_sentence(labels: object):
+    refused(LabelError, f"cannot read a {type(labels).__name__} as labels", parse_labels, labels)

@@ -17,6 +17,7 @@ from vlar.apps.cli import options as people
 from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import Progress, progress
 from vlar.apps.cli.verb import exit_code
+from vlar.formatting import counted
 
 if TYPE_CHECKING:
     from vlar.language.labels import LabelList
@@ -378,7 +379,8 @@ def _timed(
         if done == _TRIED:
             rest_s = (time.process_time() - begin_s) / done * (total - done)
             if rest_s > _COSTLY_S:
-                output.note(f"vlar: {total} windows; about {rest_s:.0f} s of processor time more")
+                spans = counted(total, "windows")
+                output.note(f"vlar: {spans}; about {rest_s:.0f} s of processor time more")
         yield row
 
 

@@ -273,8 +273,9 @@ def finished(report: AddReport, missing: int, total: int) -> int:
         "failed": failed,
     }
     named = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    people = f", {report.person_rows} rows of people" if report.person_rows else ""
-    output.note(f"vlar: {named}; {report.rows - report.person_rows} new windows{people}")
+    people = f", {counted(report.person_rows, 'rows')} of people" if report.person_rows else ""
+    new = counted(report.rows - report.person_rows, "new windows")
+    output.note(f"vlar: {named}; {new}{people}")
     return exit_code(total - len(report.failed), failed)
 
 

@@ -13,6 +13,7 @@ from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code, verb
 from vlar.errors import VlarError
+from vlar.formatting import counted
 
 _ENGINES = Choices.of_kinds("index type", "engine", also=("auto", "hnsw", "diskann"))  # of Milvus
 NewModel = Annotated[
@@ -46,8 +47,8 @@ def upgrade(library: LibraryPath, model: NewModel = None, as_json: options.AsJso
         return 0
     kept, computed = (", ".join(names) or "nothing" for names in (report.kept, report.computed))
     output.note(
-        f"vlar: {report.videos} recordings, {report.rows} windows are up to date: {kept} kept, "
-        f"{computed} computed"
+        f"vlar: {counted(report.videos, 'recordings')}, {counted(report.rows, 'windows')} up to "
+        f"date: {kept} kept, {computed} computed"
     )
     if report.failed:
         output.note(
@@ -89,8 +90,8 @@ def copy(
     if as_json:
         output.json_line(report)
     output.note(
-        f"vlar: {report.recordings} recordings, {report.rows} windows are in both, "
-        f"{report.copied} recordings copied now; digest {report.digest}"
+        f"vlar: {counted(report.recordings, 'recordings')}, {counted(report.rows, 'windows')} in "
+        f"both, {counted(report.copied, 'recordings')} copied now; digest {report.digest}"
     )
     return 0
 
@@ -129,7 +130,9 @@ def verify(
             state = "repaired" if fault.repaired else fault.kind
             output.error(f"{state}: {fault.message}")
     left = sum(not fault.repaired for fault in found)
-    output.note(f"vlar: {rows} rows checked; {len(found)} faults, {left} left")
+    output.note(
+        f"vlar: {counted(rows, 'rows')} checked; {counted(len(found), 'faults')}, {left} left"
+    )
     return 1 if left else 0
 
 

@@ -11,6 +11,7 @@ from vlar.apps.cli import options, output
 from vlar.apps.cli.index import AddProgress, LibraryPath, app, finished
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
+from vlar.formatting import counted
 
 if TYPE_CHECKING:
     from vlar.library.discovery import Standout
@@ -36,7 +37,7 @@ def export(
         written = opened.export(out, progress=shown)
     if as_json:
         output.json_line({"library": library, "written": str(out), "rows": written})
-    output.note(f"vlar: {written} windows written to {out}")
+    output.note(f"vlar: {counted(written, 'windows')} written to {out}")
     return 0
 
 
@@ -151,7 +152,7 @@ def duplicates(
         if as_json:
             output.json_line(group)
             continue
-        output.line(f"group {number}: {len(group.members)} recordings")
+        output.line(f"group {number}: {counted(len(group.members), 'recordings')}")
         for row in group.members:
             span = f"{output.clock(row.start_s)} to {output.clock(row.end_s)}"
             output.line(f"  {row.similarity:.3f}  {row.path}  {span}")

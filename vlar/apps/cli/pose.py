@@ -11,6 +11,7 @@ from vlar.apps.cli import options, output
 from vlar.apps.cli.progress import track
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError, VlarError
+from vlar.formatting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +53,7 @@ def command(
 
     if skeletons and reader("skeleton").claims(Path(video)):
         count = unpack(Path(video), Path(skeletons))
-        output.note(f"wrote {count} recordings and {ROWS} into {skeletons}")
+        output.note(f"wrote {counted(count, 'recordings')} and {ROWS} into {skeletons}")
         return 0
     writer = _Writer(Path(out)) if out else None
     bodies = _bodies_file(skeletons)

@@ -14,6 +14,7 @@ from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
+from vlar.formatting import counted
 
 if TYPE_CHECKING:
     from vlar.apps.review import ReviewCandidates, ReviewItem
@@ -164,7 +165,8 @@ def _accept(
         raise UsageError("--accept needs --support FILE.csv, the support set that answers join")
     found = read_answers(answers)
     changed = join_support(support, found)
-    output.note(f"vlar: {len(found)} answers read, {changed} clips added to {support} or changed")
+    answered, clips = counted(len(found), "answers"), counted(changed, "clips")
+    output.note(f"vlar: {answered} read, {clips} added to {support} or changed")
     if folder is None:
         return 0
     with progress(f"loading {target}") as shown:
