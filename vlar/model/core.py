@@ -150,7 +150,7 @@ class ModelCore:
 
         Args:
             windows: Clips that follow each other and cover the recording.
-            at: The interval, inside the recording and on its clock.
+            at: The interval on the clock of the recording; it begins before its end.
 
         Raises:
             UsageError: the encoder does not answer about intervals.
@@ -163,7 +163,8 @@ class ModelCore:
         features = np.stack([row.features for row in rows])
         vector = encoder.interval_vectors(features, shares)[0]
         found = encoded_span(windows, rows)
-        return replace(found, window=at, encoded=replace(found.encoded, vector=vector))
+        span = Window(at.start_s, min(at.end_s, end_s))
+        return replace(found, window=span, encoded=replace(found.encoded, vector=vector))
 
     def encode_spans(self, spans: Iterable[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
         """Encode the clips of many spans in batches across recordings.

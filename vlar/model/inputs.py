@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeIs
 
-from vlar.errors import DecodeError, UsageError
+from vlar.errors import DecodeError, UsageError, VlarError
 from vlar.media.video.sample import sample_times, windows
 from vlar.media.views import Views, ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore, encoded_span
@@ -84,7 +84,7 @@ def views_of(
             continue
         paths = (Path(one) for one in group if isinstance(one, (str, Path)))
         if every_s is None:
-            yield from sampler.sample_each((path, at) for path in paths)
+            yield from sampler.sample_each((path, _inside(at, path, sampler)) for path in paths)
         else:
             yield from sampler.sample_every(paths, every_s)
 
@@ -139,9 +139,18 @@ def views_of_one(
 ) -> Views:
     """The views of a single recording, or of an interval; an error is raised as it is."""
     if isinstance(recording, (str, Path)):
-        return sampler.sample(recording, at)
+        return sampler.sample(recording, _inside(at, Path(recording), sampler))
     (views,) = _views(recording, sampler, None, fps, at)
     return views
+
+
+def _inside(at: Window | None, path: Path, sampler: ViewSampler) -> Window | None:
+    """An interval up to the end of a recording; as it is where reading it will fail."""
+    try:
+        end_s = at and sampler.reader.probe(path).duration_s
+    except VlarError:
+        return at
+    return Window(at.start_s, min(at.end_s, end_s)) if at and end_s and at.start_s < end_s else at
 
 
 def _views(

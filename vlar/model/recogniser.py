@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
-from vlar.language.labels import LabelSet
+from vlar.language.labels import LabelSet, parse_labels
 from vlar.media.views import ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.model.inputs import (
@@ -65,13 +65,23 @@ class Recogniser:
     ) -> Iterator[Answer]:
         """The answers about recordings or their spans; labels are checked before the first."""
         sampler, classifier, people = self._prepared(request)
-        if request.at is not None and self.core.answers_intervals:
+        if request.at is not None and self._asks(request):
             spans = encode_intervals(self.core, recordings, sampler, request.at)
             return self._answers(spans, classifier, request.top)
         views = views_of(recordings, sampler, request.every_s, request.fps, request.at)
         if people is not None:
             return people.each(views, request.top)
         return self._answers(self.core.encode_spans(views), classifier, request.top)
+
+    def _asks(self, request: ClassifyRequest) -> bool:
+        """Whether an interval is asked of the whole recording."""
+        return request.at is not None and self.core.answers_intervals
+
+    def _interval_classifier(self, labels: LabelSet) -> LabelClassifier:
+        """The labels as texts: a head of examples has only learned whole recordings."""
+        if labels.listed is None and self.adapted is not None:
+            labels = replace(labels, listed=parse_labels(list(self.adapted.labels)))
+        return make_classifier(self.core, labels)
 
     def _prepared(
         self, request: ClassifyRequest
@@ -80,7 +90,9 @@ class Recogniser:
         sampler = self.view_sampler
         sampler = replace(sampler, reader=request.source) if request.source else sampler
         sampler = sampler.shot_by_shot if request.shots else sampler
-        classifier = self.classifier(request.labels)
+        by_texts = self._asks(request)
+        make = self._interval_classifier if by_texts else self.classifier
+        classifier = make(request.labels)
         people = PersonAnswers(self.core, classifier, focus, sampler) if focus else None
         return sampler, classifier, people
 
