@@ -28,6 +28,7 @@ PART = "part"
 """Kind of the failure of such a part."""
 _MOST_PARTS = 16
 _LONGEST_S = 1e7
+_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _part(folder: Path, sensor: str, row: object) -> BundlePart:
     if not isinstance(row, dict) or not {"path"} <= row.keys() <= {"path", "offset_s", "clock"}:
         raise ValueError(f"{sensor!r} is not a path, or an object of path, offset_s and clock")
     text = row["path"]
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_PATH or "\0" in text:
         raise ValueError(f"the path of {sensor!r} is {str(text)[:40]!r}")
     if row.get("clock", SHARE) != SHARE or ("clock" in row and "offset_s" in row):
         raise ValueError(f"the clock of {sensor!r} is not {SHARE!r}, or has an offset_s too")

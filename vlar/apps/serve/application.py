@@ -23,6 +23,7 @@ from vlar.language.labels import LabelList, LabelSet, parse_labels
 from vlar.library.address import place_of
 from vlar.library.query.grammar import Like, Node, leaves, parse, show
 from vlar.library.query.plan import QueryReport, QueryRequest, make_plan
+from vlar.media.bundle import PART
 from vlar.media.views import Views
 from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
@@ -72,9 +73,8 @@ class Classifying:
                     raise _refused(failure)
                 answers.append(failure.to_dict())
             else:
-                row = replace(
-                    classifier.answer(span, top=request.top, model=model), path=Path(name)
-                )
+                row = classifier.answer(span, top=request.top, model=model)
+                row = replace(row, path=Path(name), failed=_renamed(row.failed, path, name))
                 answers.append({**row.to_dict(), "label": row.label})
             if time.monotonic() > deadline_s:
                 raise too_slow(self._limits.request_s)
@@ -123,6 +123,12 @@ class Classifying:
             error = "every_s and a span cannot be asked for together"
             raise ServeError(400, error, "leave one of them out", "span")
         return sampler.sample_every([path], request.every_s)
+
+
+def _renamed(failed: Sequence[Failure], path: Path, name: str) -> tuple[Failure, ...]:
+    """Failures of parts of a recording, without the folders of the server."""
+    texts = (each.message.replace(str(path), name) for each in failed)
+    return tuple(Failure(Path(name), PART, text.replace(f"{path.parent}/", "")) for text in texts)
 
 
 def _refused(failure: Failure) -> ServeError:

@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from vlar.apps.serve.errors import ServeError
 from vlar.errors import one_line
+from vlar.media.bundle import bundle_files
 
 _LONGEST = 4096
 _WIDEST = 64  # folders that are roots by themselves
@@ -44,7 +45,7 @@ class AllowedFolders:
         return cls(folder for folder in folders if len(Path(folder).parts) > 1)
 
     def real(self, path: str) -> Path:
-        """The real path of something inside a root.
+        """The real path of something inside a root; the parts of a bundle lie inside one too.
 
         Raises:
             ServeError: 400 where it cannot be a path, 403 outside all roots, 404 where nothing is.
@@ -62,6 +63,8 @@ class AllowedFolders:
         if not real.exists():
             error = f"{one_line(path)}: no such file"
             raise ServeError(404, error, "check the path", "not_found")
+        for part in bundle_files(real):
+            self.real(str(part))
         return real
 
     def recording(self, path: str) -> Path:

@@ -118,3 +118,18 @@ def test_only_regular_files_are_opened(place: Path):
     for name, wanted in (("pipe.mp4", 415), ("gone.mp4", 410), ("out.mp4", 410)):
         problem = refused(ServeError, "", open_inside, place / "shelf" / name)
         assert problem.value.status == wanted
+
+
+def test_the_parts_of_a_bundle_lie_inside_too(tmp_path: Path):
+    for folder in ("inside", "outside"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.csv").write_text("a")
+    allowed = AllowedFolders([tmp_path / "inside"])
+    path = tmp_path / "inside" / "a.bundle.json"
+    path.write_text('{"imu": "a.csv"}')
+    assert allowed.real(str(path)) == path
+    for part in ("../outside/a.csv", str(tmp_path / "outside" / "a.csv"), "../outside/no.csv"):
+        path.write_text(f'{{"imu": "{part}"}}')
+        with pytest.raises(ServeError) as caught:
+            allowed.real(str(path))
+        assert caught.value.status == 403
