@@ -39,7 +39,7 @@ from vlar.training.sources import FeatureSource, held_out_logits
 from vlar.training.task import TrainingTask
 
 PREFIX = "utd_mhad/skeleton/"
-LAYOUT, MOST, IMBALANCE, SHOTS = "kinect20_utd", 12, 10.0, 5
+LAYOUT, FRAMES, MOST, IMBALANCE, SHOTS = "kinect20_utd", 16, 12, 10.0, 5
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ class Lab:
     def task(self, seed: int, objectives: dict[str, Any]) -> TrainingTask:
         task = TrainingTask.by_recipe(
             self.encoder, self.given.method, seed=seed, objectives=objectives,
-            settings={"layout": LAYOUT, "people": 1},
+            settings={"layout": LAYOUT, "people": 1, "frames": FRAMES},
         )  # fmt: skip
         return replace(task, numbers=task.numbers.replaced(epochs=self.given.epochs))
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests import skeletons
+from tests.command_line import invoke
 from tests.refusals import refused
 from vlar.encoders.base import load_encoder
 from vlar.errors import ProtocolError, UnknownNameError, UsageError
@@ -213,6 +214,16 @@ def test_a_card_that_cannot_be_carried_out_is_refused_before_anything_is_read(
 ):
     error, says, settings = REFUSED[case]
     refused(error, says, make_plan, card(**settings), "attack", bodies)
+
+
+@pytest.mark.parametrize("given", ["eps=[-0.1]", "surrogate=ridge", 'eps=["a"]', "steps=0"])
+def test_the_command_line_refuses_in_one_line(given: str, bodies: Path):
+    arguments = ["--data", str(bodies), "--model", "skeleton", "--set", given, "--dry-run"]
+    done = invoke(["eval", "attack", *arguments])
+    assert done.exit_code in (1, 2)
+    (line,) = [line for line in done.stderr.splitlines() if line.strip()]
+    assert line.startswith("vlar: ")
+    assert "unexpected" not in line
 
 
 def test_without_a_model_no_surrogate_is_asked(bodies: Path):

@@ -131,11 +131,12 @@ def _check_tower(method: str, says: str) -> None:
 
 @dataclass(frozen=True)
 class _Trained:
-    """A trained tower, its concepts (C, D), and its logits and labels of what it learned from."""
+    """A trained tower, its concepts (C, D), and the inputs and labels (L,) that it learned from."""
 
     adapter: ResidualTower
     words: Tensor
-    learned: tuple[Tensor, Tensor]
+    learned: _Inputs
+    y: Tensor
 
     @staticmethod
     def of(
@@ -154,10 +155,8 @@ class _Trained:
         adapter.refresh()
         with torch.no_grad():
             words = adapter.network.concepts(training.classes)
-        inputs = _Inputs.of(adapter, features)
         y = torch.tensor([part.labels.index(item.label) for item in kept])
-        made = _Trained(adapter, words, (torch.zeros(0), y))
-        return _Trained(adapter, words, (made.logits(inputs, inputs.x), y))
+        return _Trained(adapter, words, _Inputs.of(adapter, features), y)
 
     def raised(self, inputs: _Inputs, x: Tensor, rows: slice) -> Tensor:
         """Logits (n, C) of changed inputs of some clips, with gradients."""
@@ -225,6 +224,8 @@ def _features(
         else:
             rows.append(row.features)
             kept.append(items[n])
+    if not rows:
+        raise ProtocolError(f"none of the {len(items)} clips can be read; check them: vlar check")
     return np.stack(rows), kept
 
 
@@ -235,13 +236,14 @@ def _attacked(
     how: JsonDict = {"eps": eps, "steps": settings["steps"], "seed": settings["seed"]}
     if surrogate is None or not registry.get("attack", name).needs_loss:
         return attack(name, None, inputs.x, **how)
+    learned = surrogate.logits(surrogate.learned, surrogate.learned.x), surrogate.y
     found: list[Tensor] = []
     for rows in _chunks(len(inputs.x)):
 
         def logits(x: Tensor, rows: slice = rows, by: _Trained = surrogate) -> Tensor:
             return by.raised(inputs, x, rows)
 
-        loss = Surrogate(logits, torch.from_numpy(truth[rows]), surrogate.learned)
+        loss = Surrogate(logits, torch.from_numpy(truth[rows]), learned)
         found.append(attack(name, loss, inputs.x[rows], **how))
     return torch.cat(found)
 
