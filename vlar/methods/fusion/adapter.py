@@ -19,10 +19,11 @@ from vlar.adapters.frame_inputs import (
 from vlar.adapters.towers import ResidualTower
 from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.bundle import PRESENCE, Bools
 from vlar.errors import SupportError, UsageError
 from vlar.methods.fusion.intervals import Intervals
 from vlar.methods.fusion.network import FusionNetwork
-from vlar.methods.fusion.presence import PRESENCE, Bools, draw, parts_of, there_of
+from vlar.methods.fusion.presence import draw, parts_of, there_of
 from vlar.methods.fusion.tokens import FusionConfig, InputsOfPart
 from vlar.numeric import unit
 from vlar.registry import register

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.beside import Wrapper
+from vlar.encoders.bundle import PRESENCE, Bools, BundleEncoder
 from vlar.types import Float32
 
-PRESENCE = "presence"  # kind of the frame block that holds one 0 or 1 a part
-Bools = npt.NDArray[np.bool_]
 _ROUNDS = 64
 
 
@@ -70,17 +68,13 @@ def parts_of(encoder: Encoder) -> list[Part]:
     """The parts of a bundle; an encoder of one sensor is its only part."""
     while isinstance(encoder, Wrapper):
         encoder = encoder.encoder
-    blocks = encoder.frame_blocks
-    if not any(block.kind == PRESENCE for block in blocks):
-        return [Part(encoder.name, encoder.modality, 0, encoder.frame_dim, slice(0, encoder.dim))]
-    found: list[Part] = []
-    start = at = 0
-    inner: Sequence[Encoder] = getattr(encoder, "parts", ())
-    for part in inner:
-        end, to = start + part.frame_dim, at + part.dim
-        found.append(Part(part.name, part.modality, start, end, slice(at, to)))
-        start, at = end, to
-    return found
+    parts = encoder.parts if isinstance(encoder, BundleEncoder) else (encoder,)
+    ends = np.cumsum([0, *(part.frame_dim for part in parts)]).tolist()
+    to = np.cumsum([0, *(part.dim for part in parts)]).tolist()
+    return [
+        Part(part.name, part.modality, ends[n], ends[n + 1], slice(to[n], to[n + 1]))
+        for n, part in enumerate(parts)
+    ]
 
 
 def there_of(features: Float32, blocks: Sequence[tuple[int, FrameBlock]]) -> Bools:

@@ -1,0 +1,329 @@
+"""Several sensors of one take: what a second one adds, and what remains where one is missing.
+
+    python evals/fusion.py QUESTION --data DIR [--methods mmg ...] [--seeds 1] [--json FILE]
+
+UTD-MHAD, joints and IMU of the same takes, lined up by share of the take. Odd subjects teach, even
+ones are tested. Every result is kept, and a run goes on where the last one ended. Questions:
+
+``sensors``   all takes with both sensors; tested with both and with each alone, next to ``auto``
+``shots``     the same from 1, 3 and 5 takes a label
+``transfer``  joints are labelled, the IMU is asked; unlabelled takes with both, or without
+``masked``    the IMU alone from 5 takes a label, with a first training on hidden patches or not
+``distill``   a student of the IMU learns from labels, from teachers of joints and IMU, or from both
+
+Controls: at the test the IMU of another take stands next to the joints; labels of the transfer's
+pairs are of other takes; the teacher's rows are shuffled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.encoders.base import Encoder, load_encoder
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
+from vlar.media.bundle import BundlePart, write_bundle
+from vlar.media.lookup import reader
+from vlar.methods.distill.objective import write_teacher
+from vlar.methods.fusion.learner import Pretrained, PretrainedTask
+from vlar.metrics.calibration import expected_calibration_error
+from vlar.model.core import ModelCore
+from vlar.numeric import softmax
+from vlar.training.batches import Dataset
+from vlar.training.fusion_weights import train_on
+from vlar.training.sources import FeatureSource
+from vlar.training.task import TrainingTask
+
+METHODS = ("fusion", "mmg", "action-mae", "m-mixer", "deformable", "masked-imu", "tim")
+SHOTS, FREE_WEIGHT = (1, 3, 5), {"consistency": {"weight": 0.0}}
+Head = Callable[[np.ndarray], np.ndarray]
+
+
+class Lab:
+    """Takes with both sensors, as a bundle has them."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given, self.encoder = given, load_encoder("bundle:skeleton+imu")
+        root = given.data / "utd_mhad"
+        with (given.data / "manifest.csv").open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if "/skeleton/" in row["path"]]
+        rows = [row for row in rows if row["path"].startswith("utd_mhad/")]
+        both = [(given.data / r["path"], self._imu(root, Path(r["path"]).name), r) for r in rows]
+        both = [(joints, imu, row) for joints, imu, row in both if imu.is_file()]
+        self.y = np.array([row["label"] for *_, row in both])
+        self.who = np.array([row["group"] for *_, row in both])
+        self.imu_paths = [imu for _, imu, _ in both]
+        self.teach = np.array([int(name.lstrip("s")) % 2 == 1 for name in self.who])
+        self.labels = sorted(set(self.y.tolist()))
+        self.features = self._features([pair[:2] for pair in both])
+        self.vectors = self.encoder.pool(self.features)
+        kept = given.json and given.json.is_file()
+        self.rows: list[dict[str, Any]] = json.loads(given.json.read_text())["rows"] if kept else []
+
+    @staticmethod
+    def _imu(root: Path, name: str) -> Path:
+        return root / "inertial" / name.replace("_skeleton", "_inertial")
+
+    def _features(self, pairs: Sequence[tuple[Path, Path]]) -> np.ndarray:
+        file = self.given.cache / f"bundle_{self.encoder.fingerprint[:24]}.npy"
+        if file.is_file():
+            return np.load(file)
+        found: list[np.ndarray] = []
+        with tempfile.TemporaryDirectory() as folder:
+            for number, (joints, imu) in enumerate(pairs):
+                parts = {"skeleton": BundlePart(joints.resolve()),
+                         "imu": BundlePart(imu.resolve(), by_share=True)}  # fmt: skip
+                path = write_bundle(Path(folder) / f"{number}.bundle.json", parts)
+                clip = reader("bundle").read_clip(path, None, self.encoder.sampling)
+                found += [row.features for row in self.encoder.encode([clip])]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, np.stack(found))
+        return np.stack(found)
+
+    def part(self, features: np.ndarray, number: int) -> np.ndarray:
+        """Features of a part alone, as its own encoder gives them."""
+        ends = np.cumsum([0, *(part.frame_dim for part in self.encoder.parts)])
+        return features[..., ends[number] : ends[number + 1]]
+
+    def without(self, features: np.ndarray, number: int) -> np.ndarray:
+        """The same takes with a part missing."""
+        found = features.copy()
+        self.part(found, number)[:] = 0
+        found[..., -len(self.encoder.parts) + number] = 0
+        return found
+
+    def tests(self) -> dict[str, np.ndarray]:
+        """The tested takes: whole, with each sensor alone, and with another take's IMU."""
+        whole = self.features[~self.teach]
+        other = whole.copy()
+        self.part(other, 1)[:] = self.part(whole, 1)[
+            np.roll(np.arange(len(whole)), len(whole) // 2)
+        ]
+        return {"both": whole, "joints": self.without(whole, 1), "imu": self.without(whole, 0),
+                "another take's imu": other}  # fmt: skip
+
+    @property
+    def truth(self) -> np.ndarray:
+        return np.array([self.labels.index(label) for label in self.y[~self.teach]])
+
+    def drawn(self, shots: int | None, seed: int) -> np.ndarray:
+        """Numbers of the takes that teach."""
+        random, places = np.random.default_rng(seed), np.flatnonzero(self.teach)
+        if shots is None:
+            return places
+        own = [
+            random.choice(places[self.y[places] == label], shots, False) for label in self.labels
+        ]
+        return np.concatenate(own)
+
+    def dataset(self, rows: np.ndarray) -> Dataset:
+        return Dataset.single(
+            self.labels, self.y[rows].tolist(), self.who[rows].tolist(),
+            [self.imu_paths[row] for row in rows],
+        )  # fmt: skip
+
+    def measured(self, **key: Any) -> bool:
+        return any(all(row.get(k) == v for k, v in key.items()) for row in self.rows)
+
+    def keep(self, key: dict[str, Any], **row: Any) -> None:
+        self.rows.append({**key, **row})
+        print(*self.rows[-1].values(), flush=True)
+        if self.given.json:
+            command = "python evals/fusion.py QUESTION --data DIR --json FILE"
+            facts = {"command": command, "teach": int(self.teach.sum()), "test": len(self.truth)}
+            self.given.json.write_text(json.dumps({**facts, "rows": self.rows}, indent=1) + "\n")
+
+
+def trained(
+    lab: Lab, method: str, rows: np.ndarray, features: np.ndarray, seed: int,
+    free: np.ndarray | None = None, encoder: Encoder | None = None, epochs: int | None = None,
+    **more: Any,
+) -> tuple[Head, float]:  # fmt: skip
+    """Logits of the trained adapter alone, and the CPU seconds of its training."""
+    paths = [Path(f"free {n}") for n in range(0 if free is None else len(free))]
+    begin = time.process_time()
+    task = TrainingTask.by_recipe(encoder or lab.encoder, method, seed=seed, **more)
+    if method == "masked-imu":
+        seen = features if free is None else np.concatenate([features, free])
+        first = Pretrained(40 if epochs is None else epochs)
+        state = first.pretrain(task, task.attach(), seen)
+        task = PretrainedTask(task.encoder, method, task.numbers, task.recipe, task.settings,
+                              seed, state=state)  # fmt: skip
+        free = None
+    if free is not None and not task.objectives:
+        task = replace(task, objectives=FREE_WEIGHT)
+    source = FeatureSource(features, free, paths)
+    adapter = train_on(task, lab.dataset(rows), source)[0].adapter
+    words = ModelCore(adapter, templates=adapter.templates).encode_labels(lab.labels)
+    seconds = time.process_time() - begin
+    return (lambda x: adapter.logit_scale * adapter.pool(x) @ words.T), round(seconds, 1)
+
+
+def auto(lab: Lab, encoder: Encoder, rows: np.ndarray, features: np.ndarray) -> Head:
+    """Logits of the closed form that ``vlar adapt`` chooses."""
+    words = ModelCore(encoder).encode_labels(lab.labels)
+    head, _ = choose(
+        features, encoder.frame_blocks, lab.y[rows].tolist(), encoder.pool(features) @ words.T,
+        labels=lab.labels, groups=lab.who[rows].tolist(),
+    )  # fmt: skip
+
+    def logits(x: np.ndarray) -> np.ndarray:
+        return head.logits(signature(x, encoder.frame_blocks, head.kind), encoder.pool(x) @ words.T)
+
+    return logits
+
+
+def top1(scores: np.ndarray, truth: np.ndarray) -> float:
+    return round(100 * float((scores.argmax(axis=1) == truth).mean()), 1)
+
+
+def of_sensors(lab: Lab, shots: int | None, seeds: int) -> None:
+    """Every method with both sensors and with each alone."""
+    tests, truth = lab.tests(), lab.truth
+    for seed in range(seeds):
+        rows = lab.drawn(shots, seed)
+        key = {"question": "sensors", "shots": shots or "all", "seed": seed}
+        features = lab.features[rows]
+        if not lab.measured(**key, method="auto of each, averaged") and (shots or not seed):
+            heads = [
+                auto(lab, part, rows, lab.part(features, n))
+                for n, part in enumerate(lab.encoder.parts)
+            ]
+            own = {
+                name: [softmax(head(lab.part(x, n))) for n, head in enumerate(heads)]
+                for name, x in tests.items()
+            }
+            means = {name: sum(each) for name, each in own.items()}
+            means |= {"joints": own["both"][0], "imu": own["both"][1]}
+            found = {name: top1(scores, truth) for name, scores in means.items()}
+            lab.keep({**key, "method": "auto of each, averaged"}, **found)
+            whole = auto(lab, lab.encoder, rows, features)
+            found = {name: top1(whole(x), truth) for name, x in tests.items()}
+            lab.keep({**key, "method": "auto of the bundle"}, **found)
+        for method in lab.given.methods:
+            if not lab.measured(**key, method=method):
+                head, seconds = trained(lab, method, rows, features, seed)
+                found = {name: top1(head(x), truth) for name, x in tests.items()}
+                lab.keep({**key, "method": method}, **found, cpu_s=seconds)
+
+
+def transfer(lab: Lab, seed: int) -> None:
+    """Joints are labelled, the IMU is asked about the same labels."""
+    random, places = np.random.default_rng(seed), np.flatnonzero(lab.teach)
+    order = random.permutation(places)
+    named, pairs = order[: len(order) // 2], lab.features[order[len(order) // 2 :]]
+    wrong = pairs.copy()
+    lab.part(wrong, 1)[:] = lab.part(pairs, 1)[random.permutation(len(pairs))]
+    x = lab.tests()["imu"]
+    for method in [m for m in lab.given.methods if m in ("mmg", "fusion")]:
+        for name, free in (("pairs", pairs), ("pairs of different takes", wrong)):
+            key = {"question": "transfer", "method": method, "free": name, "seed": seed}
+            if not lab.measured(**key):
+                labelled = lab.without(lab.features[named], 1)
+                head, seconds = trained(lab, method, named, labelled, seed, free)
+                asked = {"imu": x, "joints": lab.tests()["joints"]}
+                found = {sensor: top1(head(rows), lab.truth) for sensor, rows in asked.items()}
+                lab.keep(key, **found, chance=round(100 / len(lab.labels), 1), cpu_s=seconds)
+
+
+def masked(lab: Lab, seed: int) -> None:
+    """The IMU alone from five takes a label, after a first training on all takes or without."""
+    imu = lab.encoder.parts[1]
+    rows = lab.drawn(5, seed)
+    rest = np.setdiff1d(np.flatnonzero(lab.teach), rows)
+    own, free = lab.part(lab.features[rows], 1), lab.part(lab.features[rest], 1)
+    x = lab.part(lab.tests()["both"], 1)
+    for epochs in (0, 40):
+        key = {"question": "masked", "pretrain_epochs": epochs, "seed": seed}
+        if not lab.measured(**key):
+            head, s = trained(lab, "masked-imu", rows, own, seed, free, imu, epochs)
+            lab.keep(key, imu=top1(head(x), lab.truth), cpu_s=s)
+    if not lab.measured(question="masked", method="auto", seed=seed):
+        head = auto(lab, imu, rows, own)
+        lab.keep(
+            {"question": "masked", "method": "auto", "seed": seed}, imu=top1(head(x), lab.truth)
+        )
+
+
+def distill(lab: Lab, seed: int) -> None:
+    """A student of the IMU; each take's teacher did not learn from its subject."""
+    imu, places = lab.encoder.parts[1], np.flatnonzero(lab.teach)
+    rows = lab.drawn(5, seed)
+    rest = np.setdiff1d(places, rows)
+    answers = np.zeros((len(lab.y), len(lab.labels)))
+    keys = [("labels", {}), *(("teacher" + more, how) for more, how in (
+        ("", {}), (" and labels", {"supervised": 1.0}), ("'s rows shuffled", {})))]  # fmt: skip
+    keys = [(name, {"question": "distill", "student of": name, "seed": seed}, how)
+            for name, how in keys]  # fmt: skip
+    if all(lab.measured(**key) for _, key, _ in keys):
+        return
+    for who in np.unique(lab.who[places]):  # the teacher has all takes of the others, both sensors
+        out = places[lab.who[places] == who]
+        kept = places[lab.who[places] != who]
+        heads = [auto(lab, p, kept, lab.part(lab.features[kept], n))
+                 for n, p in enumerate(lab.encoder.parts)]  # fmt: skip
+        answers[out] = np.log(
+            sum(softmax(h(lab.part(lab.features[out], n))) for n, h in enumerate(heads))
+            / len(heads)
+        )
+    shown = np.array([lab.labels.index(label) for label in lab.y[places]])
+    lab.keep({"question": "teacher", "seed": seed}, top1=top1(answers[places], shown))
+    x, own = lab.part(lab.tests()["both"], 1), lab.part(lab.features, 1)
+    for name, key, how in keys:
+        if lab.measured(**key):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            more: dict[str, Any] = {}
+            free = None
+            if name != "labels":
+                told = answers[[*rows, *rest]]
+                if "shuffled" in name:
+                    told = np.random.default_rng(seed).permutation(told)
+                file = Path(folder) / "teacher.csv"
+                paths = [*(lab.imu_paths[row] for row in rows),
+                         *(Path(f"free {n}") for n in range(len(rest)))]  # fmt: skip
+                write_teacher(file, paths, lab.labels, told)
+                more["objectives"] = {"distill": {"teachers": [str(file)], "ratio": 2.0, **how}}
+                free = own[rest]
+            head, seconds = trained(lab, "fusion", rows, own[rows], seed, free, imu, **more)
+        shares = softmax(head(x))
+        right = shares.argmax(axis=1) == lab.truth
+        ece = expected_calibration_error(shares.max(axis=1), right)
+        lab.keep(key, imu=top1(shares, lab.truth), ece=round(float(ece), 3), cpu_s=seconds)
+
+
+def main() -> None:
+    """Measure one question and keep every row."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    questions = ("sensors", "shots", "transfer", "masked", "distill")
+    parser.add_argument("question", choices=questions)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "vlar-fusion")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    lab = Lab(given)
+    if given.question == "sensors":
+        of_sensors(lab, None, given.seeds)
+    for shots in SHOTS if given.question == "shots" else ():
+        of_sensors(lab, shots, given.seeds)
+    single = {"transfer": transfer, "masked": masked, "distill": distill}
+    for seed in range(given.first, given.seeds):
+        if given.question in single:
+            single[given.question](lab, seed)
+
+
+if __name__ == "__main__":
+    main()
