@@ -27,7 +27,7 @@ from vlar.media.base import Reader
 from vlar.media.video.sample import sample_times
 from vlar.types import Clip, Failure, Float64, Sampling, Window
 
-_log = logging.getLogger("vlar")
+_log = logging.getLogger("vlar.failures")  # shown with --debug
 Values = npt.NDArray[np.floating[Any]]
 _HEAD_BYTES = 65_536
 _LEAST_HZ, _MOST_HZ = 1e-4, 1e6

@@ -119,7 +119,7 @@ def test_a_fork_has_workers_of_its_own(tmp_path: Path) -> None:
 def test_a_foreign_exception_is_logged_with_its_origin(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "vlar"):
+    with caplog.at_level(logging.DEBUG, "vlar.failures"):
         refused(DecodeError, "IndexError", process, file(tmp_path, "foreign.ramp"))
     assert "in foreign\n" in caplog.text
     assert "IndexError: list index out of range" in caplog.text
@@ -150,3 +150,16 @@ def test_a_command_names_the_file_that_crashes_a_parser(
     assert "its decoder crashed (SIGSEGV) and was stopped" in done.output
     assert "Traceback" not in done.output
     assert invoke(["check", str(file(tmp_path, "good.ramp"))]).exit_code == 0
+
+
+def test_debug_shows_where_a_foreign_exception_arose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "reader_for", lambda path: FaultySignals())
+    bad = file(tmp_path, "foreign.ramp")
+    plain, debug = (invoke(["check", str(bad), *more]) for more in ([], ["--debug"]))
+    assert plain.exit_code == debug.exit_code == 2
+    for done in (plain, debug):
+        assert "reading it failed (IndexError: list index out of range)" in done.output
+    assert "Traceback" not in plain.output
+    assert "in foreign\n" in debug.output

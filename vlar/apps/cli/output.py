@@ -289,6 +289,9 @@ def file_size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} GB"
 
 
+_ORIGINS = "vlar.failures"
+
+
 class _Notes(logging.Handler):
     """Prints records to the stderr of the moment, which a progress bar keeps apart from its own."""
 
@@ -297,6 +300,9 @@ class _Notes(logging.Handler):
         self._prefix = prefix
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == _ORIGINS:
+            error_lines(logging.Formatter().format(record).rstrip())
+            return
         print(plain(f"{self._prefix}{record.getMessage()}"), file=sys.stderr, flush=True)
 
 
@@ -329,6 +335,12 @@ def set_volume(*, quiet: bool, verbose: bool) -> None:
         return
     for logger in (logging.getLogger("vlar"), _cli_log()):
         logger.setLevel(logging.ERROR if quiet else logging.DEBUG)
+
+
+def set_origins(*, shown: bool) -> None:
+    """Choose whether the origin of what a reader reports as a fault of its file reaches stderr."""
+    level = logging.DEBUG if shown else logging.INFO
+    logging.getLogger(_ORIGINS).setLevel(level)
 
 
 def is_quiet() -> bool:

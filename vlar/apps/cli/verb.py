@@ -168,6 +168,7 @@ def _runner(function: Verb) -> tuple[dict[str, Choices], Callable[..., None]]:
     def runner(**values: Any) -> None:
         output.set_volume(quiet=values["quiet"], verbose=values["verbose"])
         debug = values["debug"]
+        output.set_origins(shown=debug)
         for name in added:
             del values[name]
 

@@ -22,7 +22,7 @@ from vlar.files.resources import size_in_bytes
 from vlar.files.workers import transfer
 from vlar.files.workers.transfer import N_BLOCKS, Channel, SharedBlock, unpacked
 
-_log = logging.getLogger("vlar")
+_log = logging.getLogger("vlar.failures")  # shown with --debug
 _TIMEOUT_S = 60.0
 _MEMORY = "4GB"
 _MOST_WORKERS = 4
