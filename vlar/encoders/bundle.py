@@ -120,15 +120,16 @@ class BundleEncoder(JointEncoder):
 
     def pool(self, features: Float32) -> Float32:
         there = features[..., -len(self.parts) :].max(axis=1) > 0
-        start, found = 0, list[Float32]()
-        for part, has in zip(self.parts, there.T, strict=True):
+        start, rows = 0, np.zeros((len(features), self.dim), np.float32)
+        for part, place, has in zip(self.parts, self.places, there.T, strict=True):
             own = features[..., start : start + part.frame_dim]
             start += part.frame_dim
-            rows = np.zeros((len(features), part.dim), np.float32)
             if has.any():
-                rows[has] = part.pool(own[has][:, evenly(features.shape[1], part.feature_rows)])
-            found.append(rows)
-        return self._fused(found, there)
+                own = own[has][:, evenly(features.shape[1], part.feature_rows)]
+                rows[has, place] = part.pool(own)
+        several = there.sum(axis=1) > 1  # the vector of a part alone stays as it is
+        rows[several] = self._fused(rows[several])
+        return rows
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         rows = super().encode_text(texts, role)
@@ -165,27 +166,23 @@ class BundleEncoder(JointEncoder):
         lengths = [len(row.features) for row in found.values()]
         n_rows = max(lengths) if len(self.parts) == 1 else max(self.feature_rows, *lengths)
         n_rows = n_rows if all(lengths) else 0  # a session may leave features out
-        features: list[Float32] = []
-        vectors: list[Float32] = []
-        there = np.array([part.modality in found for part in self.parts])
-        for part in self.parts:
+        features = np.zeros((n_rows, self.frame_dim), np.float32)
+        vectors = np.zeros((1, self.dim), np.float32)
+        start = 0
+        for number, (part, place) in enumerate(zip(self.parts, self.places, strict=True)):
             row = found.get(part.modality)
-            if row is None:
-                features.append(np.zeros((n_rows, part.frame_dim), np.float32))
-                vectors.append(np.zeros((1, part.dim), np.float32))
-            else:
-                features.append(row.features[repeated(len(row.features), n_rows)])
-                vectors.append(row.vector[None])
-        features.append(np.tile(there.astype(np.float32), (n_rows, 1)))
-        vector = self._fused(vectors, there[None])[0]
-        return Encoded(np.concatenate(features, axis=1), vector)
+            if row is not None:
+                same = len(row.features) == n_rows
+                own = row.features if same else row.features[repeated(len(row.features), n_rows)]
+                features[:, start : start + part.frame_dim] = own
+                features[:, number - len(self.parts)] = 1
+                vectors[0, place] = row.vector
+            start += part.frame_dim
+        return Encoded(features, vectors[0] if len(found) == 1 else self._fused(vectors)[0])
 
-    def _fused(self, found: Sequence[Float32], there: Bools) -> Float32:
-        """Vectors (N, D) of unit length over the parts that are there; one part stays as it is."""
-        fused = self._joined_vectors(found)
-        alone = there.sum(axis=1) == 1
-        fused[alone] = np.concatenate(found, axis=1)[alone]
-        return fused
+    def _fused(self, vectors: Float32) -> Float32:
+        """Vectors (N, D) of the parts, side by side, as one of unit length."""
+        return self._joined_vectors([vectors[:, place] for place in self.places])
 
 
 def parts_of(clip: Clip) -> Mapping[str, Clip]:

@@ -33,6 +33,7 @@ class BundleInfo:
         duration_s: End of the common span in seconds, on the clock of the first part.
         start_s: Begin of that span.
         spans: Span of each part that can be read, on that clock.
+        lengths: Seconds of each of them, on its own clock.
         failed: Message of each part that cannot.
     """
 
@@ -40,6 +41,7 @@ class BundleInfo:
     duration_s: float
     start_s: float
     spans: Mapping[str, Window]
+    lengths: Mapping[str, float]
     failed: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -219,7 +221,7 @@ def _info(
             f"{path}: its parts have no common span ({stated}, on the clock of {clock}); correct "
             "offset_s"
         )
-    return BundleInfo(path, end_s, begin_s, spans, failed)
+    return BundleInfo(path, end_s, begin_s, spans, lengths, failed)
 
 
 def _inside(info: BundleInfo, window: Window) -> list[str]:
@@ -248,10 +250,9 @@ def _stream(
 ) -> Iterator[Clip | Failure]:
     """The clips of a part in the windows that hold it, moved to the clock of the bundle."""
     source, own = reader(name), info.spans[name]
-    length_s = source.probe(part.path).duration_s
     wanted = replace(wanted, sensors=(), all_samples=wanted.all_samples and source.gives_all)
     windows = [
-        _on_own_clock(span, own, length_s if part.by_share else None)
+        _on_own_clock(span, own, info.lengths[name] if part.by_share else None)
         for span in spans
         if span is not None and name in _inside(info, span)
     ]
