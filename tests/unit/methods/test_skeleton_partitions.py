@@ -193,6 +193,20 @@ def test_swapped_people_get_the_same_answer(monkeypatch: pytest.MonkeyPatch):
     assert answers[1][1] < 0.8  # the control learned one order
 
 
+def test_an_absent_person_and_an_unseen_joint_enter_no_token_and_no_mean():
+    network = body("tokens", widths=(8, 8), people=2, pieces=3, frames=8, layout="sbu15")
+    x, seen = scene(2, 2, 8, 15)
+    seen[:, 1], seen[:, :, 2:5, 3] = 0, 0
+    x = x * seen[:, :, None]
+    there = network._tokens(seen[:, :, None])
+    assert there.sum() == seen.sum()
+    network.embed[1].bias.data.fill_(3.0)
+    hidden = network.blocks[0].attention(torch.zeros_like(there).expand(-1, 8, -1, -1, -1))
+    torch.testing.assert_close(hidden, network.blocks[0].prior.expand_as(hidden))
+    nobody = network(x * 0, seen * 0).vectors
+    assert (nobody == 0).all()
+
+
 def test_orders_are_permutations_of_the_generator_of_the_training():
     torch.manual_seed(3)
     one = tokens.drawn_order(200, 3)

@@ -45,7 +45,7 @@ class TokenBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, tokens: int) -> None:
         super().__init__()
-        self.pair = nn.Conv3d(inputs, 2 * _HEADS * max(outputs // 4, 1), 1)
+        self.pair = nn.Conv3d(inputs, 2 * _HEADS * max(outputs // 4, 1), 1, bias=False)
         self.alpha = nn.Parameter(torch.ones(_HEADS, 1, 1))
         self.prior = nn.Parameter(torch.full((_HEADS, tokens, tokens), 1 / tokens))
         self.mix = _layer(_HEADS * inputs, outputs, (1, 1, 5))
@@ -91,13 +91,22 @@ class IstaNet(Body):
         self.width = widths[-1]
 
     def forward(self, x: Tensor, seen: Tensor) -> Found:
-        """Streams (N, M, C, T, V) and ``seen`` (N, M, T, V) to the mean over tokens."""
+        """Streams (N, M, C, T, V) and ``seen`` (N, M, T, V) to the mean of what is seen."""
         if self.training:
-            x = rearranged(x, drawn_order(len(x), x.shape[1]).to(x.device))
-        wide = x.permute(0, 2, 3, 4, 1).flatten(3)  # joint, then person
+            order = drawn_order(len(x), x.shape[1]).to(x.device)
+            x, seen = rearranged(x, order), rearranged(seen, order)
+        there = self._tokens(seen[:, :, None])
+        x = F.leaky_relu(self.embed(self._tokens(x)), 0.1) * there
+        for block in self.blocks:
+            x = block(x) * there
+        total = there.sum(dim=(2, 3, 4)).clamp(min=1)
+        return Found(x.sum(dim=(2, 3, 4)) / total)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """(N, M, C, T, V) to (N, C, t, w, U): columns are joints, then people."""
+        wide = x.permute(0, 2, 3, 4, 1).flatten(3)
         wide = F.pad(wide, (0, 0, 0, self.size[0] * self.given.config.pieces - wide.shape[2]))
-        tokens = partition(wide, "near", "far", size=self.size).permute(0, 2, 3, 4, 1)
-        return Found(self.blocks(F.leaky_relu(self.embed(tokens), 0.1)).mean(dim=(2, 3, 4)))
+        return partition(wide, "near", "far", size=self.size).permute(0, 2, 3, 4, 1)
 
 
 def _layer(inputs: int, outputs: int, kernel: tuple[int, int, int]) -> nn.Sequential:
