@@ -296,6 +296,10 @@ class Evaluation:
             more = f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else ""
             named = ", ".join(empty[:_NAMED])
             remarks.append(f"without a clip, and not in any mean: {named}{more}")
+        if self.settings.get("synthetic"):
+            remarks.append(
+                f"{self.settings['synthetic']} clips are synthetic: no accuracy is proven"
+            )
         if self.groups == 1:
             remarks.append("all clips are of one group, so nothing can be said about others")
         if self.failed:

@@ -378,4 +378,5 @@ def guarded(
     )
     there = Counter(y)
     counts = {label: there[label] for label in head.labels}
-    return Adapted(core, adapted, AdaptReport(counts, examples.failed, choice, training))
+    report = AdaptReport(counts, examples.failed, choice, training, synthetic=examples.synthetic)
+    return Adapted(core, adapted, report)

@@ -85,6 +85,7 @@ class AdaptReport:
             from, in this adaptation and in earlier ones.
         seen: Examples whose recordings an earlier adaptation learned from. None of them can be held
             out, so no held-out accuracy is stated.
+        synthetic: Examples that were made from recordings of another sensor.
     """
 
     examples: Mapping[str, int]
@@ -95,6 +96,7 @@ class AdaptReport:
     recordings: int = 0
     learned: tuple[str, ...] = ()
     seen: int = 0
+    synthetic: int = 0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -106,6 +108,7 @@ class AdaptReport:
             "confusions": [row.to_dict() for row in self.confusions],
             **({"recordings": self.recordings} if self.recordings else {}),
             **({"seen": self.seen} if self.seen else {}),
+            **({"synthetic": self.synthetic} if self.synthetic else {}),
         }
 
     def stored(self) -> JsonDict:
@@ -122,7 +125,15 @@ class AdaptReport:
 
         if any(isinstance(text, str) and fault(text) for _, _, text in walk(stored)):
             return None
-        fields = ("examples", "training", "confusions", "recordings", "learned", "seen")
+        fields = (
+            "examples",
+            "training",
+            "confusions",
+            "recordings",
+            "learned",
+            "seen",
+            "synthetic",
+        )
         try:
             failed = [
                 {"path": row["path"], **dict(row["error"])} for row in stored.get("failed", ())
@@ -161,6 +172,7 @@ class AdaptReport:
         if held_out is None:
             return f"{learned}; with one recording a label, no example could be held out to test it"
         confused = "".join(f"; {row.sentence()}" for row in worth_knowing(self.confusions))
+        confused += f"; {self.synthetic} examples are synthetic" if self.synthetic else ""
         return f"{learned}, which recognised {_counted(held_out, total)} held out{confused}"
 
     @property

@@ -66,6 +66,7 @@ class EncodedSpan:
         encoded: Its clips as one row.
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
         failed: Parts of a bundle that could not be read.
+        synthetic: Whether its samples were made from a recording of another sensor.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class EncodedSpan:
     encoded: Encoded
     lost: float = 0.0
     failed: tuple[Failure, ...] = ()
+    synthetic: bool = False
 
 
 class ModelCore:
@@ -310,7 +312,8 @@ def _as_one(encoded: Sequence[Encoded]) -> Encoded:
 def encoded_span(views: Views, rows: Sequence[Encoded]) -> EncodedSpan:
     """The span of views, with the mean of their rows."""
     first, lost = views[0], lost_share(views)
-    return EncodedSpan(first.path, first.window, _as_one(rows), lost, failed_parts(views))
+    made = bool(first.meta.get("synthetic"))
+    return EncodedSpan(first.path, first.window, _as_one(rows), lost, failed_parts(views), made)
 
 
 def lost_share(views: Views) -> float:

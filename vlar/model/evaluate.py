@@ -40,13 +40,14 @@ def evaluate(model: Recogniser, request: EvaluateRequest) -> Evaluation:
         )
     columns = _columns(classifier, support)
     _check_items(support, columns, asked.mode)
-    scored, failed = _score(model, classifier, support.items, columns, request)
+    scored, failed, synthetic = _score(model, classifier, support.items, columns, request)
     if not scored:
         named = "; ".join(row.message for row in failed[:_NAMED])
         raise SupportError(
             f"{support.source}: none of the {len(failed)} clips can be read: {named}"
         )
     settings = _settings(model, classifier, asked.descriptions)
+    settings |= {"synthetic": synthetic} if synthetic else {}
     about = About(model.core.name, support.source, asked.mode, settings)
     parts = _label_parts(asked.listed, support, columns, len(classifier.labels))
     return evaluation_of(about, classifier.labels, scored, failed, parts)
@@ -132,13 +133,14 @@ def _score(
     items: Sequence[SupportItem],
     columns: Mapping[str, int],
     request: EvaluateRequest,
-) -> tuple[list[ScoredClip], list[Failure]]:
+) -> tuple[list[ScoredClip], list[Failure], int]:
     """Scores of each clip, one after the other: features are not kept."""
     progress = request.progress
     if progress is not None:
         progress(0, total=len(items))
     scored: list[ScoredClip] = []
     failed: list[Failure] = []
+    synthetic = 0
     sampler = model.view_sampler
     views = sampler.sample_each((item.path, item.window) for item in items)
     views = about(views, items, sampler.reader)
@@ -146,6 +148,7 @@ def _score(
         if isinstance(span, Failure):
             failed.append(span)
         else:
+            synthetic += span.synthetic
             found = classifier.scores([span.encoded])
             shown = tuple(sorted({columns[label] for label in item.labels}))
             scored.append(
@@ -163,7 +166,7 @@ def _score(
             )
         if progress is not None:
             progress(1)
-    return scored, failed
+    return scored, failed, synthetic
 
 
 def _label_parts(

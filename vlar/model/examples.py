@@ -28,11 +28,13 @@ class EncodedExamples:
         items: n examples.
         encoded: n rows; a row from a cache of features has no context tokens.
         failed: The examples that could not be read, and the parts of others that could not.
+        synthetic: Examples that were made from recordings of another sensor.
     """
 
     items: Sequence[SupportItem]
     encoded: Sequence[Encoded]
     failed: tuple[Failure, ...]
+    synthetic: int = 0
 
     @property
     def features(self) -> Float32:
@@ -140,6 +142,7 @@ def read_examples(
     used: list[SupportItem] = []
     encoded: list[Encoded] = []
     failed: list[Failure] = []
+    synthetic = 0
     for item, had in zip(items, cached, strict=True):
         row = had or (_absent(item.path) if item.path in absent else next(spans))
         if isinstance(row, Failure):
@@ -148,11 +151,12 @@ def read_examples(
             used.append(item)
             encoded.append(row.encoded if isinstance(row, EncodedSpan) else row)
             failed += row.failed if isinstance(row, EncodedSpan) else ()
+            synthetic += isinstance(row, EncodedSpan) and row.synthetic
             if cache is not None and had is None:
                 cache.put(item, encoded[-1].features)
         if progress is not None:
             progress(1)
-    return EncodedExamples(used, encoded, tuple(failed))
+    return EncodedExamples(used, encoded, tuple(failed), synthetic)
 
 
 def read_complete(

@@ -51,6 +51,8 @@ _BACKGROUND_KIND = "sentence"
 _ENOUGH_DESCRIBED = 2 / 3  # of the labels; with fewer, names would be compared with descriptions
 
 
+#: Note on an answer about samples that were made from a recording of another sensor.
+SYNTHETIC = "synthetic: made from a recording of another sensor, so this proves no accuracy"
 #: Note on an answer of a model whose clips and texts share no block.
 NO_WORDS = (
     "this model was trained without words, so no label can be compared with the clip; give "
@@ -141,7 +143,10 @@ class LabelClassifier:
             verdict=verdict(best[0].probability) if len(self.labels) == 1 else None,
             body=self._body(span.encoded.vector),
             failed=span.failed,
-            notes=() if similarity.any() or not span.encoded.vector.any() else (NO_WORDS,),
+            notes=(
+                *(() if similarity.any() or not span.encoded.vector.any() else (NO_WORDS,)),
+                *((SYNTHETIC,) if span.synthetic else ()),
+            ),
         )
 
     def _body(self, vector: Float32) -> float | None:

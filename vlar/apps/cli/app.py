@@ -15,6 +15,7 @@ from vlar.apps.cli import (
     doctor,
     eval,  # noqa: A004 - the verb is called so
     evaluate,
+    events,
     export,
     index_maintenance,
     index_views,
@@ -66,7 +67,22 @@ def options(
 
 _MODULES = (
     *(classify, timeline, adapt, calibrate, evaluate, train, eval, report),
-    *(query, review, watch, serve, mcp, describe, bundle, check, shots, pose, export, doctor, demo),
+    *(
+        query,
+        review,
+        watch,
+        serve,
+        mcp,
+        describe,
+        bundle,
+        check,
+        shots,
+        pose,
+        events,
+        export,
+        doctor,
+        demo,
+    ),
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)

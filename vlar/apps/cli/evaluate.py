@@ -71,9 +71,8 @@ def command(
     Use recordings that the model has not learned from.
 
     Examples:
-        vlar evaluate lite checked/
         vlar evaluate mine checked.csv --html report.html --json
-        vlar evaluate mine lit.csv --by light
+        vlar evaluate lite lit.csv --by light
     """
     from vlar.language.labels import LabelSet
     from vlar.model.evaluate import evaluate

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.types import Failure
 
-_NEVER_VIDEOS = ("skeleton", "imu", "depth")  # sensors whose recordings no video holds
+_NEVER_VIDEOS = ("skeleton", "imu", "depth", "events")  # sensors whose recordings no video holds
 
 
 def seconds(text: str, option: str) -> float:

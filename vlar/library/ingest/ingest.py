@@ -263,7 +263,8 @@ class Driver:
             later.append(task)
             return
         record = replace(self._by_content(task), duration_s=facts.duration_s)
-        yield self._counted(record, task.recording)
+        own = {**facts.tags, **task.recording.tags}
+        yield self._counted(record, replace(task.recording, tags=own))
         if record.state == CHANGED:
             self.still_windows += parts[-1].still_windows
             self.still_s += parts[-1].still_s

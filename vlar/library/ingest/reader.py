@@ -20,7 +20,7 @@ from vlar.library.manifest import LibraryManifest
 from vlar.library.store.annotations import FailedFile, FailedFiles
 from vlar.library.store.sqlite import NO_FILE
 from vlar.library.store.values import KnownVideo, Stamp
-from vlar.media.base import Reader
+from vlar.media.base import Reader, RecordingInfo
 from vlar.media.bundle import bundle_files, failed_parts
 from vlar.media.lookup import reader
 from vlar.media.shots import shots_of
@@ -206,10 +206,16 @@ def _record(
             file, path, stamp, content_hash(file), known, contents, failed
         )
         if record.state == CHANGED:
-            record = replace(record, duration_s=source.probe(file).duration_s)
+            info = source.probe(file)
+            record = replace(record, duration_s=info.duration_s, tags=own_tags(info))
     except (VlarError, OSError) as error:
         return replace(record, state=FAILED, failure=failure_of(file, error))
     return record
+
+
+def own_tags(info: RecordingInfo) -> dict[str, str]:
+    """Tags that a recording gives itself: samples made from another sensor's are marked."""
+    return {"synthetic": "true"} if getattr(info, "meta", {}).get("synthetic") else {}
 
 
 def _read_again(source: Reader, record: FileRecord) -> FileRecord:

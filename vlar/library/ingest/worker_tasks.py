@@ -7,7 +7,7 @@ long recording has many, so several workers share it and none holds it whole.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,7 +16,7 @@ from vlar.encoders.captions import Captioner, as_captioner
 from vlar.errors import EncoderMismatchError, VlarError
 from vlar.formatting import shown
 from vlar.library.ingest.encode import EncodedWindow, PersonClips, encode_clips
-from vlar.library.ingest.reader import FileRecord, StillFootage, clips_of, failure_of
+from vlar.library.ingest.reader import FileRecord, StillFootage, clips_of, failure_of, own_tags
 from vlar.library.ingest.remote import RemoteFiles
 from vlar.library.manifest import LibraryManifest
 from vlar.library.protocol import LibraryModel
@@ -61,6 +61,7 @@ class Facts:
     content_hash: str = ""
     duration_s: float = 0.0
     failure: Failure | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,10 @@ def _facts(job: ReadJob, file: Path, source: Reader) -> Facts:
     digest = job.content_hash
     try:
         digest = digest or content_hash(file)
-        return Facts(digest, 0.0 if job.only_hash else source.probe(file).duration_s)
+        if job.only_hash:
+            return Facts(digest)
+        info = source.probe(file)
+        return Facts(digest, info.duration_s, tags=own_tags(info))
     except (VlarError, OSError) as error:
         return Facts(digest, failure=failure_of(file, error))
 
