@@ -31,7 +31,7 @@ from sensors import halves_of, listed
 
 import vlar
 from vlar import registry
-from vlar.encoders.base import load_encoder
+from vlar.encoders.base import Encoder, load_encoder
 from vlar.heads.fewshot.stacking import fit_stacking
 from vlar.heads.model_selection import choose
 from vlar.heads.signatures import signature
@@ -116,6 +116,16 @@ def course(name: str, data: Path, control: str, choosing: bool) -> Course:
     return Course(clips, labels, people, teach, ask, held)
 
 
+def encoded(given: Course, reading: Encoder, file: Path) -> Float32:
+    """(n, T, F) features of all clips, from ``file`` where they were computed before."""
+    if file.exists():
+        return np.load(file)
+    features = np.stack([reading.encode([clip])[0].features for clip in given.clips])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.save(file, features)
+    return features
+
+
 def closed_logits(
     given: Course, features: Float32, blocks: Any, file: Path, fold: bool
 ) -> list[np.ndarray]:
@@ -145,7 +155,9 @@ def measure(
     task = TrainingTask.by_recipe(encoder, method, settings=of_tower, seed=seed)
     task = replace(task, numbers=task.numbers.replaced(**of_training))
     reading = registry.get("adapter", method).reading(encoder, task.settings)
-    features = np.stack([reading.encode([clip])[0].features for clip in given.clips])
+    features = encoded(
+        given, reading, file.with_name(f"{reading.fingerprint[:16]}-{file.stem}.npy")
+    )
     labels, y = given.labels, given.y
     right = np.array([labels.index(label) for label in y])
 

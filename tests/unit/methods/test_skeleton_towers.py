@@ -13,9 +13,11 @@ import torch
 
 import vlar
 from tests import skeletons
+from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.adapters.trainable import TrainingBatch
-from vlar.encoders.base import Encoder
+from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.lite.body import POSE_BLOCK
 from vlar.errors import ModelError, UsageError
 from vlar.media.skeleton.layouts import layout, levels, names, tree
 from vlar.methods.skeleton_towers import graphs
@@ -27,6 +29,8 @@ from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints, normalised
 from vlar.methods.skeleton_towers.levels import Hierarchy
 from vlar.methods.skeleton_towers.network import Given, TowerNetwork, at_frames, streams_of
 from vlar.methods.skeleton_towers.prototypes import remember
+from vlar.pose.features import features_from_tracks
+from vlar.pose.track import Tracks
 from vlar.training.batches import Dataset
 from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.data import FeatureLoader
@@ -119,10 +123,48 @@ def test_a_turned_body_faces_the_camera_after_turn():
     assert np.abs(normalised(turned, "kinect20", ("root",)) - one).max() > 0.1
 
 
-def test_a_hand_for_a_tower_of_bodies_is_refused(encoder: Encoder):
-    hand = np.zeros((40, 1, 21, 3)) + np.arange(21)[:, None]
+def test_hands_teach_no_tower_of_bodies_and_stop_no_batch(
+    encoder: Encoder, caplog: pytest.LogCaptureFixture
+):
+    hand = clip_of(np.zeros((40, 1, 21, 3)) + np.arange(21)[:, None], "hands21")
+    tower = registry.get("adapter", "skeleton-tower").attach(encoder, TINY)
+    rows = tower.encode([hand, clip_of(two_people())])
+    assert "remap" in caplog.text
+    np.testing.assert_array_equal(rows[0].vector, encoder.encode([hand])[0].vector)
     with pytest.raises(UsageError, match="remap"):
-        joints_of(encoder, clip_of(hand, "hands21"))
+        tower.fit_inputs(rows[0].features[None])
+    tower.fit_inputs(np.stack([row.features for row in rows]))
+
+
+class Bodies(FakeEncoder):
+    """An encoder of videos whose features are bodies alone."""
+
+    def __init__(self) -> None:
+        self.frame_blocks = (FrameBlock("look", 3, "appearance"), POSE_BLOCK)
+        self.frame_dim, self.fingerprint = 3 + POSE_BLOCK.width, "bodies"
+
+
+def test_bodies_of_a_video_are_read_from_the_features():
+    path = (skeletons.picture("mediapipe33") - 400) / 400 + 0.5  # heights of the picture
+    still = np.repeat(path[:1], len(path), axis=0) + np.array([0.3, 0])
+    points = np.stack([still, path])
+    tracked = np.concatenate([points, np.ones_like(points[..., :1])], axis=3).astype(np.float32)
+    tracked[1, :, 16, 2] = 0  # the right wrist is hidden
+    times_s = np.arange(len(path)) / 30
+    pose = features_from_tracks(
+        Tracks(tracked, np.ones(points.shape[:2], np.float32)), times_s, 1.6
+    )
+    features = np.concatenate([np.zeros((len(path), 3), np.float32), pose], axis=1)
+    part = Joints(Bodies(), "mediapipe33", 2)
+    found = part.rows(clip_of(two_people()), features).reshape(len(path), 2, 33, 4)
+    steps = np.abs(np.diff(found[..., :3], axis=0)).sum(axis=(0, 2, 3))
+    assert steps[0] > 10 * steps[1]
+    assert not found[:, 0, 16].any()
+    assert found[:, 0, 14, 3].all()
+    nose, ankle = found[0, 1, 0, 1], found[0, 1, 27, 1]
+    assert nose > ankle + 2  # y is up, in trunks
+    nobody = part.rows(clip_of(two_people()), np.zeros_like(features))
+    assert not nobody.any()
 
 
 # The network

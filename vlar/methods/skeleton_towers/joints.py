@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from vlar.media.skeleton.layouts import joint_map, layout, remap, root
 from vlar.pose.features import tracks_from_features
 from vlar.types import Clip, Float32, Float64
 
+_log = logging.getLogger("vlar")
 _SURE = 0.3  # visibility from which a joint counts as seen
 _MOST = 10.0  # trunks from the origin; farther is a fault of the recording
 _BODIES = "mediapipe33"  # layout of the bodies of a video
@@ -45,11 +47,7 @@ class Joints(Beside):
         super().__init__(encoder, [block], f"joints 1 {self.layout} {people} {self.normalise}")
 
     def rows(self, clip: Clip, features: Float32) -> Float32:
-        """(T, M V 4), T rows as the features have.
-
-        Raises:
-            UsageError: the clip is of hands and the layout of bodies, or the other way round.
-        """
+        """(T, M V 4), T rows as the features have."""
         found = np.zeros((self.people, len(features), self.joints, PER_JOINT))
         points, visible = self._people(clip, features)
         if len(points):
@@ -64,6 +62,8 @@ class Joints(Beside):
         none = np.zeros((0, len(features), self.joints, 3)), np.zeros((0, 0, 0))
         if self.modality != "skeleton":
             return self._tracked(features)
+        if self._is_other(clip):
+            return none
         found = people_of(clip, len(features), into=self.layout, most=self.people)
         if found is None:
             return none
@@ -71,6 +71,21 @@ class Joints(Beside):
         if not found.in_metres:
             points = np.pad(points[..., :2] * np.array([1, -1]), [(0, 0)] * 3 + [(0, 1)])
         return points, found.visible * found.there[..., None]
+
+    def _is_other(self, clip: Clip) -> bool:
+        """Whether a clip is of hands and the layout of bodies, or the other way round; with a note.
+
+        A recording of a batch then has the encoder's own answer, and the others go on.
+        """
+        given = layout(str(clip.meta.get("layout", "")))
+        if given.body == layout(self.layout).body:
+            return False
+        _log.warning(
+            "%s: its layout %r is a %s and the tower's, %r, a %s: none of its joints is read; use "
+            "a tower of another layout, or convert with vlar.media.skeleton.layouts.remap",
+            clip.path, given.name, given.body, self.layout, layout(self.layout).body,
+        )  # fmt: skip
+        return True
 
     def _tracked(self, features: Float32) -> tuple[Float64, Float64]:
         """The bodies that the encoder found in the frames of a video."""

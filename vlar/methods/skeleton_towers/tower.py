@@ -18,6 +18,7 @@ from vlar.adapters.towers import ResidualTower
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.sentence_tower import sentence_vectors, text_tower
+from vlar.errors import UsageError
 from vlar.language.motion.clauses import PARTS, part_clauses
 from vlar.language.motion.verb_table import VerbTable
 from vlar.methods.body_parts.adapter import part_contrastive
@@ -67,9 +68,19 @@ class SkeletonTower(ResidualTower):
         return TowerNetwork(self.config, self.dim)
 
     def fit_inputs(self, features: Float32) -> None:
-        """Note where a tower that relates people is given one person a clip."""
+        """Note where a tower that relates people is given one person a clip.
+
+        Raises:
+            UsageError: no clip shows a joint of the layout.
+        """
         relates = any(getattr(body, "relates", False) for body in self.network.bodies)
         people = self.small(features).reshape(-1, self.config.people, self.config.joints, PER_JOINT)
+        if len(people) and not people[..., -1].any():
+            raise UsageError(
+                f"none of the recordings shows a joint of layout {self.config.layout!r}; choose "
+                "one of their kind (--set layout=NAME), or convert them with "
+                "vlar.media.skeleton.layouts.remap"
+            )
         if relates and not people[:, 1:, :, -1].any():
             _log.warning(
                 "%s relates people to each other, and each of these clips shows one", self.name
