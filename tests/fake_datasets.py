@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests import videos
+from tests import event_files, videos
 
 SIZE = (48, 32)
 
@@ -199,7 +199,32 @@ def folder(root: Path, labels: Sequence[str] = ("clap", "run", "wave"), n: int =
     return root
 
 
+def dailydvs200(
+    root: Path, people: dict[str, Sequence[int]] | None = None, classes: int = 2
+) -> Path:
+    """Recordings of subjects of each list; their content is AEDAT 3.1, which needs no library."""
+    _write(
+        root / "action_description.csv",
+        [
+            "id,action,description",
+            *(
+                f'{n},{("walk", "clap hands", "jump")[n]},"Someone, {n}, moves."'
+                for n in range(classes)
+            ),
+        ],
+    )
+    for name, listed in (people or {"train": (1, 2), "val": (3,), "test": (4, 7)}).items():
+        rows = [f"C{n}P{p}M0S1_2023{p}{n}.aedat4" for p in listed for n in range(classes)]
+        _write(root / f"{name}.txt", [f"{name}/{row} {n % classes}" for n, row in enumerate(rows)])
+        for seed, row in enumerate(rows):
+            events = event_files.made(300, seed=seed + 50 * len(name), size=(120, 120))
+            (root / "aedat4").mkdir(exist_ok=True)
+            (root / "aedat4" / row).write_bytes(event_files.aedat3(events))
+    return root
+
+
 MAKERS = {
+    "dailydvs200": dailydvs200,
     "ucf101": ucf101, "hmdb51": hmdb51, "kinetics": kinetics, "ssv2": ssv2, "sth-com": sth_com,
     "charades": charades, "epic-kitchens": epic, "lists": lists, "folder": folder,
 }  # fmt: skip

@@ -66,7 +66,8 @@ def test_a_missing_recording_is_listed_where_it_was_looked_for(
     made: tuple[str, Path], tmp_path: Path
 ):
     root = Path(shutil.copytree(made[1], tmp_path / "copy"))
-    lost = sorted(f for f in root.rglob("*") if f.suffix in (".avi", ".mp4", ".webm", ".MP4"))[0]
+    endings = (".avi", ".mp4", ".webm", ".MP4", ".aedat4")
+    lost = sorted(f for f in root.rglob("*") if f.suffix in endings)[0]
     before = read_dataset(root, made[0])
     n_listed = sum(map(len, before.subsets.values()))
     lost.unlink()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ from tests.conftest import CHECKOUT
 from tests.refusals import refused
 from vlar.errors import DatasetError
 from vlar.evaluation.datasets.base import DatasetSplit, Subset, read_dataset
+from vlar.evaluation.datasets.dailydvs import descriptions
 from vlar.evaluation.datasets.tables import arranged
 from vlar.heads.support import SupportItem
+from vlar.language.bank import load_bank
 from vlar.language.pairs import pair_label
 
 
@@ -201,3 +205,47 @@ def test_what_leaves_nothing_is_refused():
         ({"parts": {"walk": ["walk"]}}, "'walk' has the parts \\['walk'\\]"),
     ]:
         refused(DatasetError, said, arranged, table(*ROWS), options)
+
+
+def test_subjects_of_two_lists_of_events_are_noted(tmp_path: Path):
+    people = {"train": (1, 45), "val": (3, 4), "test": (4, 45)}
+    data = read_dataset(fake_datasets.dailydvs200(tmp_path / "a", people))
+    assert data.labels == ("walk", "clap hands")
+    assert data.notes == (
+        "subject 45: in train and in test, so these are not other people",
+        "subject 4: in val and in test, so these are not other people",
+    )
+    (one, *_) = data.subset("test").items
+    assert (one.label, one.group) == ("walk", "subject 4")
+    assert read_dataset(fake_datasets.dailydvs200(tmp_path / "b")).notes == ()
+    lines = (tmp_path / "a" / "test.txt").read_text()
+    for wrong in ("video.aedat4", "C9P1M0S1_x.aedat4"):
+        (tmp_path / "a" / "test.txt").write_text(lines + wrong + "\n")
+        refused(DatasetError, r"line 5: .* class below 2", read_dataset, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("id,action,description\n0,walk,Someone walks.\n1,run,Runs.\n", ["walk", "run"]),
+        ("0,walk\n1,run\n", ["walk", "run"]),
+        ("walk,Someone walks.\nrun,Runs.\n", ["walk", "run"]),
+    ],
+)
+def test_sentences_of_classes(tmp_path: Path, text: str, found: list[str]):
+    file = tmp_path / "a.csv"
+    file.write_text(text)
+    assert [name for name, _ in descriptions(file)] == found
+    file.write_text(text + text.splitlines()[-1] + "\n")
+    refused(DatasetError, "empty name, or one that another", descriptions, file)
+
+
+def test_the_sentences_become_a_bank(tmp_path: Path):
+    root = fake_datasets.dailydvs200(tmp_path / "a", classes=3)
+    out = tmp_path / "dailydvs200.json"
+    script = Path(__file__).resolve().parents[3] / "evals" / "dailydvs200.py"
+    command = [sys.executable, str(script), str(root / "action_description.csv"), "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    bank = load_bank(str(out))
+    assert [entry.label for entry in bank.entries] == ["walk", "clap hands", "jump"]
+    assert bank.entries[0].describe("sentence") == ("Someone, 0, moves.",)

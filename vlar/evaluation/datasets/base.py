@@ -6,7 +6,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -167,7 +167,7 @@ class Recordings:
         missing: list[SupportItem] = []
         for item, names in listed:
             path, there = self.find(*names)
-            found = SupportItem(path, item.window, item.labels, item.group, item.parts)
+            found = replace(item, path=path)
             (items if there else missing).append(found)
         return Subset(tuple(items), tuple(missing))
 

@@ -1,0 +1,34 @@
+"""The sentences of DailyDVS-200 as a text bank, from the file that a user has.
+
+    python evals/dailydvs200.py action_description.csv --out dailydvs200.json
+    vlar classify rec.aedat4 --model events --labels bank:dailydvs200.json
+
+``action_description.csv`` lies in the repository of the data set (MIT); it is not part of vlar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from vlar.evaluation.datasets.dailydvs import descriptions
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    rows = descriptions(given.file)
+    bank = {
+        "format": 1,
+        "name": "dailydvs200",
+        "licence": "MIT (DailyDVS-200)",
+        "provenance": {"source": given.file.name, "date": "-", "made": "evals/dailydvs200.py"},
+        "entries": [
+            {"label": label, "descriptions": [{"kind": "sentence", "text": text}]}
+            for label, text in rows
+        ],
+    }
+    given.out.write_text(json.dumps(bank, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    print(f"{len(rows)} classes are in {given.out}")
