@@ -1,7 +1,7 @@
 """Skeleton towers: every preset alone and weighed against ``auto``, with parameters and CPU time.
 
     python evals/towers.py --data DIR [--sets utd] [--methods NAME ...] [--seeds 0] [--set K=V ...]
-        [--control labels|frames|order] [--choose] [--fold] [--cache DIR] [--json FILE]
+        [--shuffled] [--choose] [--fold] [--cache DIR] [--json FILE]
 
 Odd subjects teach, even ones are asked; of NW-UCLA too. DIR holds ``manifest.csv``. Presets of
 ``skeleton-tower`` are found by the registry. A result is kept in ``--json`` for each set, preset,
@@ -11,8 +11,8 @@ factors that ``vlar adapt`` starts from; with ``--fold`` those that it finds, fr
 the people who teach are held out, which takes a training more.
 
 ``--choose`` asks the last of the people who teach and never the even ones: settings and epochs were
-chosen so. Controls that must fail: labels of the examples shuffled, frames of every clip shuffled,
-and the joints of the asked clips read in the order of another layout.
+chosen so. Controls that must fail: the frames of the asked clips shuffled, and their joints read in
+the order of another layout, by every trained tower; with ``--shuffled`` the labels of the examples.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,6 @@ from vlar.types import Clip, Float32
 
 FAMILY = "skeleton-tower"
 LAYOUTS = {"utd": "kinect20_utd", "msr": "kinect20_msr", "ucla": "kinect20", "ut": "kinect20"}
-CONTROLS = ("labels", "frames", "order")
 OTHER_ORDER = {
     "kinect20_utd": "kinect20_msr",
     "kinect20_msr": "kinect20",
@@ -90,37 +90,40 @@ def presets() -> list[str]:
     return found
 
 
-def course(name: str, data: Path, control: str, choosing: bool) -> Course:
-    """The clips of a set, changed as a control asks for."""
+def course(name: str, data: Path, shuffled: bool, choosing: bool) -> Course:
+    """The clips of a set; with ``shuffled`` the labels of those that teach are."""
     clips, y, who = listed(name, data, load_encoder("skeleton"))
     labels, people = np.array(y), np.array(who)
-    odd = halves_of(labels, people)
-    random = np.random.default_rng(0)
-    teach, ask = odd, ~odd
-    order = sorted(set(people[odd].tolist()), key=int)
+    teach = halves_of(labels, people)
+    ask = ~teach
+    order = sorted(set(people[teach].tolist()), key=int)
     if choosing:
-        ask = odd & (people == order[-1])
-        teach, order = odd & ~ask, order[:-1]
+        ask = teach & (people == order[-1])
+        teach, order = teach & ~ask, order[:-1]
     held = teach & np.isin(people, order[1::2])
-    if control == "labels":
-        labels = labels.copy()
-        labels[teach] = random.permutation(labels[teach])
-    if control == "frames":
-        clips = [replace(c, data=c.data[random.permutation(len(c.data))]) for c in clips]
-    if control == "order":
-        other = {"layout": OTHER_ORDER[LAYOUTS[name]]}
-        clips = [
-            replace(c, meta={**c.meta, **other}) if asked else c
-            for c, asked in zip(clips, ask, strict=True)
-        ]
+    if shuffled:
+        labels[teach] = np.random.default_rng(0).permutation(labels[teach])
     return Course(clips, labels, people, teach, ask, held)
 
 
-def encoded(given: Course, reading: Encoder, file: Path) -> Float32:
-    """(n, T, F) features of all clips, from ``file`` where they were computed before."""
+def controls(given: Course) -> dict[str, list[Clip]]:
+    """The clips that are asked, changed so that a tower must fail."""
+    random = np.random.default_rng(0)
+    asked = [clip for clip, ask in zip(given.clips, given.ask, strict=True) if ask]
+    other = {"layout": OTHER_ORDER[str(asked[0].meta["layout"])]}
+    return {
+        "frames shuffled": [
+            replace(c, data=c.data[random.permutation(len(c.data))]) for c in asked
+        ],
+        "other order of joints": [replace(c, meta={**c.meta, **other}) for c in asked],
+    }
+
+
+def encoded(clips: Sequence[Clip], reading: Encoder, file: Path) -> Float32:
+    """(n, T, F) features of clips, from ``file`` where they were computed before."""
     if file.exists():
         return np.load(file)
-    features = np.stack([reading.encode([clip])[0].features for clip in given.clips])
+    features = np.stack([reading.encode([clip])[0].features for clip in clips])
     file.parent.mkdir(parents=True, exist_ok=True)
     np.save(file, features)
     return features
@@ -155,30 +158,32 @@ def measure(
     task = TrainingTask.by_recipe(encoder, method, settings=of_tower, seed=seed)
     task = replace(task, numbers=task.numbers.replaced(**of_training))
     reading = registry.get("adapter", method).reading(encoder, task.settings)
-    features = encoded(
-        given, reading, file.with_name(f"{reading.fingerprint[:16]}-{file.stem}.npy")
-    )
+    cache = file.with_name(f"{reading.fingerprint[:16]}-{file.stem}")
+    features = encoded(given.clips, reading, cache.with_suffix(".npy"))
     labels, y = given.labels, given.y
     right = np.array([labels.index(label) for label in y])
 
-    def learned(rows: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, Any, float]:
+    def learned(rows: np.ndarray) -> tuple[Any, Any, float]:
         paths = [Path(str(row)) for row in np.flatnonzero(rows)]
         dataset = Dataset.single(labels, y[rows].tolist(), given.who[rows].tolist(), paths)
         begin = time.process_time()
         training, done = train_on(task, dataset, FeatureSource(features[rows]))
-        spent = (time.process_time() - begin) / 60
-        return held_out_logits(training, features[at]), (training, done), spent
+        return training, done, (time.process_time() - begin) / 60
 
-    asked, (training, done), minutes = learned(given.teach, given.ask)
+    training, done, minutes = learned(given.teach)
+    asked = held_out_logits(training, features[given.ask])
     own = features[..., : encoder.frame_dim]
     closed, *held_closed = closed_logits(given, own, encoder.frame_blocks, file, fold)
     held, truth = np.zeros((0, len(labels))), right[:0]
     if fold:
-        held, _, _ = learned(given.teach & ~given.held, given.held)
-        truth = right[given.held]
+        part = learned(given.teach & ~given.held)[0]
+        held, truth = held_out_logits(part, features[given.held]), right[given.held]
     weights = fit_stacking(held_closed[0] if fold else held, held, truth)
     stacked = weights.closed * closed + weights.trained * asked
     answers = {"alone": asked, "auto": closed, "stacked": stacked}
+    for number, (name, clips) in enumerate(controls(given).items()):
+        changed = encoded(clips, reading, cache.with_name(f"{cache.name}-{number}.npy"))
+        answers[name] = held_out_logits(training, changed)
     found: dict[str, Any] = {
         name: round(100 * float((row.argmax(axis=1) == right[given.ask]).mean()), 2)
         for name, row in answers.items()
@@ -215,7 +220,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=None)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--set", nargs="+", type=value, default=[], dest="settings")
-    parser.add_argument("--control", choices=CONTROLS, default="")
+    parser.add_argument("--shuffled", action="store_true", help="labels of the examples shuffled")
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--fold", action="store_true", help="factors from held-out people")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-towers"))
@@ -226,16 +231,20 @@ def main() -> None:
     if given.json and given.json.exists():
         results = json.loads(given.json.read_text())
     for name in given.sets:
-        data = course(name, given.data, given.control, given.choose)
+        data = course(name, given.data, given.shuffled, given.choose)
         for method in given.methods or presets():
             for seed in given.seeds:
-                kind = given.control or ("choose" if given.choose else "odd to even")
+                kind = "choose" if given.choose else "odd to even"
+                kind += ", labels shuffled" if given.shuffled else ""
                 rows = results.setdefault(name, {}).setdefault(kind, {}).setdefault(method, {})
                 settings = {"layout": LAYOUTS[name], "people": 1, **dict(given.settings)}
                 key = str(seed)
                 if rows.get(key, {}).get("settings", {}) and not given.choose:
                     continue
-                file = given.cache / f"{name}-{kind.replace(' ', '-')}-{int(given.fold)}.npz"
+                file = (
+                    given.cache
+                    / f"{name}-{kind.replace(', ', ' ').replace(' ', '-')}-{int(given.fold)}.npz"
+                )
                 rows[key] = measure(data, method, settings, seed, file, given.fold)
                 shown = {k: v for k, v in rows[key].items() if k != "settings"}
                 print(f"{name}, {kind}, {method}, seed {seed}: {shown}", flush=True)
