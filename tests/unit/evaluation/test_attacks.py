@@ -65,6 +65,15 @@ def test_coefficients_follow_the_time_and_leave_out_what_is_not_seen():
     np.testing.assert_allclose(again[:, :, 1], [[0.0] * 400, [3.0] * 400], atol=1e-6)
 
 
+@pytest.mark.parametrize("frames", [1, 2])
+def test_too_few_frames_have_no_motion_to_follow(frames: int):
+    x = np.random.default_rng(0).normal(size=(frames, 3))
+    assert (fit_ar(x, 2) == 0).all()
+    clips = torch.from_numpy(np.stack([x, x]))
+    found = attack("motion", lambda x: x.sum(dim=(1, 2)), clips, eps=0.1, steps=2)
+    torch.testing.assert_close(found, clips + 0.1)
+
+
 def test_gradients_go_through_the_motion():
     g = np.array([[1.0], [2.0], [3.0]])
     ones = np.ones_like(g)

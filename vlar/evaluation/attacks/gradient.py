@@ -106,13 +106,15 @@ def fit_ar(x: Float64, order: int) -> Float64:
     Least squares at every frame, weighted by a Gaussian kernel over the frames.
 
     Args:
-        x: (T, K), T above ``order``; frames with NaN count for nothing.
+        x: (T, K); frames with NaN count for nothing. Where T is not above ``order``, all are 0.
         order: p, at least 1.
 
     Returns:
         (p + 1, T, K): c_1 to c_p, then e.
     """
     x = np.asarray(x, np.float64)
+    if len(x) <= order:
+        return np.zeros((order + 1, *x.shape))
     frames = np.arange(len(x))
     width = max(_BANDWIDTH * len(x), 1.0)
     kernel = np.exp(-0.5 * ((frames[:, None] - frames[None, order:]) / width) ** 2)  # (T, T - p)
