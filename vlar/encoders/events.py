@@ -26,8 +26,8 @@ MOMENTS, CELLS = 16, 8
 _FINE, _PARTS = 4, 4  # finer cells to a cell, finer parts of time to a moment
 _SIDE = CELLS * _FINE
 _GRID, _PLACE = 2 * CELLS * CELLS, 8
+_ABSENT = 0.4  # weight of no rhythm and no burst: most movements have neither
 _SHORTEST_S = 0.6  # of a clip whose rhythm can be measured
-_VISIBLE = 0.9  # norm of what a rate shows of a movement
 # Unit, centre and width of each attribute: at the width a value clearly belongs to a pole.
 ATTRIBUTES = {
     "activity": (0.0, 0.7),  # log10 of events a pixel and second
@@ -87,7 +87,7 @@ class EventEncoder(AttributeWords):
 
     @classmethod
     def scales(cls) -> list[object]:
-        return [list(ATTRIBUTES.items()), _VISIBLE, CELLS, _FINE, _PARTS]
+        return [list(ATTRIBUTES.items()), _ABSENT, CELLS, _FINE, _PARTS]
 
     def features_of(self, clip: Clip) -> Float32:
         """(16, F): log of 1 + events a pixel and second of each cell, the place, the attributes."""
@@ -110,17 +110,17 @@ class EventEncoder(AttributeWords):
         return rows
 
     def motion(self, features: Float32) -> Float32:
-        return np.float32(_VISIBLE) * unit(features[:1, -len(_NAMES) :])[0]
+        return unit(features[:1, -len(_NAMES) :])[0]
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """Texts without a word of the table are opposite to what clips leave unseen."""
+        """Texts without a word of the table are orthogonal to every clip with an event."""
         del role
         rows = np.zeros((len(texts), self.dim), np.float32)
         for row, text in zip(rows, texts, strict=True):
             found = self.table.lookup(text)
             if found.how == "table":
                 row[:-1] = unit(found.weights[None])[0]
-            row[-1] = -float(not row[:-1].any())
+            row[-1] = not row[:-1].any()
         return rows
 
 
@@ -173,6 +173,7 @@ def _attributes(rate: Float64, where: Float64, part_s: float) -> Float64:
     )
     centre, width = np.array(list(ATTRIBUTES.values())).T
     scaled = np.tanh((values - centre) / width)
+    scaled[1:4] *= np.where(scaled[1:4] < 0, _ABSENT, 1.0)
     scaled[1] *= len(rate) * part_s >= _SHORTEST_S
     scaled[2] *= max(0.0, scaled[1])  # how quick a rhythm is counts where there is one
     return scaled
