@@ -69,6 +69,7 @@ def test_an_adapted_model_answers_with_what_there_is(pairs: Path, mine: Path, ta
     done = invoke(["classify", *map(str, given), "--model", str(mine), "--json"])
     assert done.exit_code == 0, done.stderr
     answers = rows(done.stdout)
+    assert all("body" not in answer for answer in answers)
     assert [answer["path"] for answer in answers] == [str(path) for path in given]
     assert [answer["predictions"][0]["label"] for answer in answers] == ["wave"] * 3  # type: ignore[index]
     beside = ["--with", f"imu={takes / 'wave1.csv'}", "--model", str(mine), "--json"]

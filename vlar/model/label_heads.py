@@ -298,6 +298,8 @@ def _unseen_body(core: ModelCore) -> tuple[int, float] | None:
     """Place and weight of the block that takes what an unseen body leaves; None without one."""
     place = 0
     for block in core.encoder.blocks:
+        if core.sampling.sensors:  # the length of a block depends on which sensors are there
+            return None
         if block.name == "unseen_body" and block.width == 1:
             return place, block.weight
         place += block.width
