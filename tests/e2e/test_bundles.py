@@ -73,8 +73,14 @@ def test_an_adapted_model_answers_with_what_there_is(pairs: Path, mine: Path, ta
     assert [answer["path"] for answer in answers] == [str(path) for path in given]
     assert [answer["predictions"][0]["label"] for answer in answers] == ["wave"] * 3  # type: ignore[index]
     beside = ["--with", f"imu={takes / 'wave1.csv'}", "--model", str(mine), "--json"]
+    by_share = ["--with", f"imu={takes / 'wave1.csv'}@share", *beside[2:]]
+    (share,) = rows(invoke(["classify", str(takes / "wave1.json"), *by_share]).stdout)
+    moved = ["--with", f"imu={takes / 'wave1.csv'}@-1s", *beside[2:]]
+    (late,) = rows(invoke(["classify", str(takes / "wave1.json"), *moved]).stdout)
     (held,) = rows(invoke(["classify", str(takes / "wave1.json"), *beside]).stdout)
     assert held["predictions"] == answers[0]["predictions"]
+    assert share["predictions"] != held["predictions"] != late["predictions"]
+    assert late["end_s"] == pytest.approx(1.0)
     done = invoke(["evaluate", str(mine), str(pairs / "rows.csv"), "--json"])
     assert done.exit_code == 0, done.stderr
 
@@ -174,10 +180,14 @@ def test_what_with_cannot_do_is_one_line(takes: Path, more: list[str], says: str
 
 def test_a_model_of_other_sensors_is_named(pairs: Path):
     path = str(pairs / "wave0.bundle.json")
-    for model in ("bundle:audio+depth", "skeleton"):
+    for model, says in (
+        ("bundle:audio+depth", "it holds skeleton and imu, and the model reads audio and depth"),
+        ("skeleton", "use for example --model bundle:skeleton"),
+    ):
         done = invoke(["classify", path, "--model", model, *LABELS])
         assert done.exit_code == 2
         assert "wave0.bundle.json" in done.stderr
+        assert says in done.stderr
     done = invoke(["check", str(pairs), "--json"])
     assert done.exit_code == 0
     assert [row["ok"] for row in rows(done.stdout)] == [True] * 6

@@ -10,6 +10,7 @@ from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.media.base import Reader
+    from vlar.media.bundle import BundlePart
     from vlar.model.model import Model
     from vlar.types import Failure
 
@@ -82,8 +83,22 @@ def beside(paths: Sequence[str], given: Sequence[str], modality: str) -> Reader 
             raise UsageError(
                 f"{paths[0]} is of the sensor {sensor!r} too; give another with --with"
             )
-        parts[sensor] = BundlePart(Path(path))
+        parts[sensor] = _placed(path)
     return HeldBundle(parts)
+
+
+def _placed(text: str) -> BundlePart:
+    """A file, with its place in time where one is given: ``b.mat@0.12s``, ``b.mat@share``."""
+    from vlar.language.clean import read_seconds
+    from vlar.media.bundle import SHARE, BundlePart
+
+    path, at, place = text.rpartition("@")
+    if at and place == SHARE:
+        return BundlePart(Path(path), by_share=True)
+    offset_s = read_seconds(place.removeprefix("-")) if at else None
+    if offset_s is None:
+        return BundlePart(Path(text))
+    return BundlePart(Path(path), -offset_s if place.startswith("-") else offset_s)
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
@@ -113,6 +128,7 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
         paths: As typed.
         modality: The sensor whose recordings folders are searched for; None for any sensor.
     """
+    from vlar.media.bundle import ENDING
     from vlar.media.lookup import find
     from vlar.media.video.files import VIDEO_ENDINGS
     from vlar.types import Failure
@@ -125,6 +141,13 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
             message = (
                 f"{text}: a video, and the model reads recordings of the sensor {modality!r}; "
                 "choose a model of videos, such as --model lite"
+            )
+            failures.append(Failure(Path(text), "sensor", message))
+            continue
+        if modality not in (None, "bundle") and text.lower().endswith(ENDING):
+            message = (
+                f"{text}: a bundle, and the model reads the sensor {modality!r}; use for example "
+                f"--model bundle:{modality}"
             )
             failures.append(Failure(Path(text), "sensor", message))
             continue
