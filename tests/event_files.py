@@ -149,3 +149,46 @@ def lines(count: int = 400, *, length_us: int = 300_000) -> np.ndarray:
         part["t"], part["y"], part["p"] = part["t"][0], part["y"][0], part["p"][0]
         part["x"] = part["x"][0] // 2 + np.sort(random.choice(20, 6, replace=False))
     return events
+
+
+def _flat(name: bytes, fields: list[bytes], tail: bytes = b"") -> bytes:
+    """A flatbuffer of one table, with its size before it; its last field may point to ``tail``."""
+    sizes = [len(field) for field in fields]
+    places = [4 + sum(sizes[:n]) for n in range(len(sizes))]
+    vtable = struct.pack(
+        f"<{2 + len(fields)}H", 4 + 2 * len(fields), 4 + sum(sizes), *places
+    )  # fmt: skip
+    vtable += bytes(-len(vtable) % 4)
+    start = 8 + len(vtable)
+    table = struct.pack("<i", len(vtable)) + b"".join(fields)
+    body = struct.pack("<I", start) + name + vtable + table
+    return struct.pack("<I", len(body + tail)) + body + tail
+
+
+def aedat4(events: np.ndarray, *, size: tuple[int, int] = (34, 34), packet: int = 100) -> bytes:
+    """Uncompressed packets of one stream of events."""
+    about = (
+        '<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">'
+        '<node name="0" path="/mainloop/Recorder/outInfo/0/">'
+        '<attr key="compression" type="string">NONE</attr>'
+        '<attr key="typeIdentifier" type="string">EVTS</attr>'
+        '<node name="info" path="/mainloop/Recorder/outInfo/0/info/">'
+        f'<attr key="sizeX" type="int">{size[1]}</attr>'
+        f'<attr key="sizeY" type="int">{size[0]}</attr>'
+        "</node></node></node></dv>"
+    ).encode()
+    text = struct.pack("<I", len(about)) + about + bytes(1 + -(len(about) + 1) % 4)
+    # compression 0, position of the table of packets -1, then the offset of the text after it
+    head = _flat(b"IOHE", [struct.pack("<i", 0), struct.pack("<q", -1), struct.pack("<I", 4)], text)
+    parts = [b"#!AER-DAT4.0\r\n", head]
+    rows = np.zeros(
+        len(events), [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("_", "V3")]
+    )
+    for field in "txyp":
+        rows[field] = events[field]
+    for at in range(0, len(rows), packet):
+        some = rows[at : at + packet]
+        vector = struct.pack("<I", len(some)) + some.tobytes()
+        data = _flat(b"EVTS", [struct.pack("<I", 4)], vector)
+        parts.append(struct.pack("<ii", 0, len(data)) + data)
+    return b"".join(parts)

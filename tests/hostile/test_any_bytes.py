@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests import event_files
 from tests.hostile.sensor_cases import SENSOR_CASES
 from vlar.errors import VlarError
 from vlar.media.base import Reader
@@ -47,6 +48,11 @@ def seeds(sensor: str, place: Path) -> list[tuple[str, bytes]]:
         points = np.ones((4, 1, 25, 3), np.float32)
         export.write(folder / "own.npz", Bodies(points, "ntu25", "m", 30.0))
         files.append(folder / "own.npz")
+    if sensor == "events":
+        made = event_files.made(200)
+        for name in ("nmnist", "aedat2", "aedat3", "aedat4", "dat", "evt2", "evt3", "table"):
+            files.append(folder / f"{name}.{'csv' if name == 'table' else 'raw'}")
+            files[-1].write_bytes(getattr(event_files, name)(made))
     for case in SENSOR_CASES:
         if case.sensor == sensor and "." in case.name and "GB" not in case.says:
             case.make(folder / case.name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -364,6 +365,7 @@ def _check_aedat4(path: Path) -> None:
         at, name = 14, 0
         stream.seek(at)
         size = int.from_bytes(stream.read(4), "little")
+        facts = stream.read(min(size, LARGEST_PIECE))
         at += 4 + size
         while 0 <= name < _MOST_STREAMS and at < end and 0 <= size <= LARGEST_PIECE:
             stream.seek(at)
@@ -371,6 +373,10 @@ def _check_aedat4(path: Path) -> None:
             if len(part) == 8:
                 name, size = struct.unpack("<ii", part)
             at += 8 + size
+    try:  # the decoder ends the process where these are not what it expects
+        ElementTree.fromstring(facts[facts.index(b"<") : facts.rindex(b">") + 1].decode())
+    except (ValueError, ElementTree.ParseError):
+        raise ValueError("its header is damaged: it holds no description in XML") from None
     if not 0 <= size <= LARGEST_PIECE and 0 <= name < _MOST_STREAMS:
         raise ValueError(f"its header is damaged, or a packet: one has {size:,} bytes")
 

@@ -41,6 +41,7 @@ FORMATS: dict[str, tuple[Write, tuple[int, int], tuple[str, ...]]] = {
         lambda e: files.evt3(e, head="% format EVT3;height=720;width=1280\n% end\n"), (720, 1280),
         (),
     ),
+    "aedat4": (lambda e: files.aedat4(e, size=(140, 150)), (140, 150), ()),
     "csv": (lambda e: files.table(e, "# width=150 height=140\n\"t [us]\",x,y,p"), (140, 150), ()),
 }  # fmt: skip
 
@@ -118,13 +119,19 @@ def test_a_header_longer_than_what_is_read_first(tmp_path: Path):
     np.testing.assert_array_equal(read(files.write(tmp_path / "a.aedat", long)).data, events)
 
 
+@pytest.fixture(autouse=True)
+def _library(request: pytest.FixtureRequest):
+    if "aedat4]" in request.node.name or "-aedat4" in request.node.name:
+        pytest.importorskip("aedat")
+
+
 EVENTS = files.made()
 REFUSED = {
     "aedat of another version": (b"#!AER-DAT5.0\r\n" + bytes(80), "version '5.0' of AEDAT"),
     "aedat 3.0": (files.aedat3(EVENTS, version="3.0"), "version '3.0'"),
     "a chip of no camera": (files.aedat2(EVENTS, chip="AEChip: cochlea"), "chip is not known"),
     "an endless packet of aedat 4": (
-        b"#!AER-DAT4.0\r\n" + struct.pack("<I4sii", 4, b"", 1, (1 << 31) - 1) + bytes(99),
+        files.aedat4(EVENTS) + struct.pack("<ii", 1, (1 << 31) - 1) + bytes(99),
         "one has 2,147,483,647 bytes",
     ),
     "aedat without events": (files.aedat2(EVENTS[:1])[:-16], "no event"),
@@ -163,7 +170,7 @@ def test_aedat4_without_its_library_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, "aedat", None)
-    path = files.write(tmp_path / "a.aedat4", b"#!AER-DAT4.0\r\n" + bytes(80))
+    path = files.write(tmp_path / "a.aedat4", files.aedat4(EVENTS))
     assert READER.claims(path)
     refused(DecodeError, r"pip install 'vlar\[events\]'", read, path)
 
