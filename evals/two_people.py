@@ -4,8 +4,8 @@
         [--set K=V ...] [--seed 0] [--json FILE]
 
 DIR holds ``manifest.csv`` and ``sbu/``. Folds are the official ones, of which 1 to 3 are one here:
-no pair of people teaches and is asked. Lines are ridge regressions on the same folds: joints
-of both people, of one, and the distances between the joints of the two. A tower is asked three
+no pair of people teaches and is asked. Lines on the same folds are ``auto`` and ridge regressions:
+joints of both people, of one, and distances between the joints of the two. A tower is asked three
 times: as recorded, with person A and B of the file swapped, and with the places of the two swapped
 behind the order of their motion. ``--control`` shuffles the labels that teach; it has to fail.
 """
@@ -29,6 +29,8 @@ from sklearn.preprocessing import StandardScaler
 
 from vlar import registry
 from vlar.encoders.base import load_encoder
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
 from vlar.media.lookup import reader
 from vlar.methods.skeleton_towers.joints import PER_JOINT
 from vlar.training.batches import Dataset
@@ -64,21 +66,33 @@ def joints_of(clips: list[Clip]) -> np.ndarray:
     return np.stack(found)
 
 
-def lines(clips: list[Clip], y: np.ndarray, folds: np.ndarray) -> dict[str, float]:
-    """Top-1 of ridge regressions over all folds."""
+def lines(
+    clips: list[Clip], y: np.ndarray, who: np.ndarray, folds: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Top-1 of ridge regressions and of ``auto``, over all folds and of each."""
     points = joints_of(clips)
     apart = np.linalg.norm(points[:, :, 0, :, None] - points[:, :, 1, None], axis=-1)
     tables = {"joints of both": points, "joints of one": points[:, :, 0], "distances": apart}
-    found: dict[str, float] = {}
-    for name, table in tables.items():
-        rows = table.reshape(len(table), -1)
-        right = np.zeros(len(y), bool)
-        for fold in np.unique(folds):
-            teach = folds != fold
+    encoder, labels = load_encoder("skeleton"), sorted(set(y.tolist()))
+    blocks = encoder.frame_blocks
+    features = np.stack([row.features for row in encoder.encode(clips)])
+    right = {name: np.zeros(len(y), bool) for name in (*tables, "auto")}
+    for fold in np.unique(folds):
+        teach, ask = folds != fold, folds == fold
+        for name, table in tables.items():
+            rows = table.reshape(len(table), -1)
             made = make_pipeline(StandardScaler(), RidgeClassifier(10.0)).fit(rows[teach], y[teach])
-            right[~teach] = made.predict(rows[~teach]) == y[~teach]
-        found[name] = round(100 * float(right.mean()), 1)
-    return found
+            right[name][ask] = made.predict(rows[ask]) == y[ask]
+        head, _ = choose(
+            features[teach], blocks, y[teach].tolist(), labels=labels, groups=who[teach].tolist()
+        )
+        asked = head.logits(signature(features[ask], blocks, head.kind)).argmax(axis=1)
+        right["auto"][ask] = np.array(labels)[asked] == y[ask]
+    parts = {"all": folds > 0, **{str(fold): folds == fold for fold in np.unique(folds)}}
+    return {
+        name: {part: round(100 * float(row[rows].mean()), 1) for part, rows in parts.items()}
+        for name, row in right.items()
+    }
 
 
 def swapped(features: Float32, plain: int) -> Float32:
@@ -158,8 +172,8 @@ def main() -> None:
     if given.json and given.json.exists():
         results = json.loads(given.json.read_text())
     clips, y, who, folds = listed(given.data)
-    results["lines"] = lines(clips, y, folds)
-    print(f"{len(y)} clips, chance {100 / len(set(y)):.1f}, ridge: {results['lines']}", flush=True)
+    results["lines"] = results.get("lines") or lines(clips, y, who, folds)
+    print(f"{len(y)} clips, chance {100 / len(set(y)):.1f}, lines: {results['lines']}", flush=True)
     settings = {"layout": "sbu15", "people": 2, **dict(given.settings)}
     for method in given.methods:
         name = " ".join([method, *(f"{k}={v}" for k, v in given.settings)])
