@@ -15,6 +15,7 @@ from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError
 from vlar.media.skeleton.layouts import layout, parts
+from vlar.methods.skeleton_towers import tower
 from vlar.methods.skeleton_towers.config import BODIES, TowerConfig, loaded
 from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints
 from vlar.methods.skeleton_towers.memory import MemoryAttention
@@ -255,6 +256,7 @@ def test_one_person_is_noted_where_people_are_related(
     small = {"layout": "kinect20", "slim": 0.1, "frames": 16}
     for name, people, noted in (("ista-net", 1, True), ("ista-net", 2, False), ("man", 1, False)):
         caplog.clear()
+        tower._note_one_person.cache_clear()
         made = registry.get("adapter", name).attach(encoder, small)
         clip = clip_of(two_people(20)[:, :people])
         made.fit_inputs(made.source.encode([clip])[0].features[None])

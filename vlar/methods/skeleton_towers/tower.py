@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -82,9 +83,7 @@ class SkeletonTower(ResidualTower):
                 "vlar.media.skeleton.layouts.remap"
             )
         if relates and not people[:, 1:, :, -1].any():
-            _log.warning(
-                "%s relates people to each other, and each of these clips shows one", self.name
-            )
+            _note_one_person(self.name)
 
     def small(self, features: Float32) -> Float32:
         """(N, T, F) to the joints (N, T, M V 4)."""
@@ -134,6 +133,12 @@ class SkeletonTower(ResidualTower):
             each = part_contrastive(visual, self._part_texts[:, y], y, scale)
             found["parts"] = _PART_SHARE * each.mean()
         return found
+
+
+@lru_cache
+def _note_one_person(name: str) -> None:
+    """Note it once: a training reads its clips several times."""
+    _log.warning("%s relates people to each other, and each of these clips shows one", name)
 
 
 def part_texts(labels: Sequence[str]) -> Tensor:
