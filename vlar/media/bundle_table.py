@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from vlar.types import Failure
 
 _PATH, _OFFSET = "path.", "offset."
 _MOST = 256 * MB
+_LONGEST_S = 1e7
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,15 @@ def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeB
     sensors = [name.removeprefix(_PATH) for name in header if name.startswith(_PATH)]
     own = [*(_PATH + name for name in sensors), *(_OFFSET + name for name in sensors)]
     kept = [name for name in header if name not in own]
+    counts = dict.fromkeys(sensors, 0)
+    absent = next((n for n in sensors if not any(row.get(_PATH + n) for row in rows)), None)
+    if absent is not None:
+        raise UsageError(f"{table}: the column path.{absent} is empty in every row; leave it out")
     failed: list[Failure] = []
     made: list[list[str]] = []
-    counts = dict.fromkeys(sensors, 0)
-    folder.mkdir(parents=True, exist_ok=True)
     names: set[str] = set()
-    for line, cells in enumerate(rows, start=2):
-        row = dict(zip(header, cells, strict=False))
+    folder.mkdir(parents=True, exist_ok=True)
+    for line, row in enumerate(rows, start=2):
         try:
             parts = _parts(table.parent, row, sensors, by_share)
         except ValueError as error:
@@ -79,7 +83,7 @@ def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeB
     return MadeBundles(target, len(made), counts, tuple(failed))
 
 
-def _read(table: Path) -> tuple[list[str], list[list[str]]]:
+def _read(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a table of recordings by sensor."""
     try:
         rows = parse_csv(read_file(table, _MOST).decode("utf-8-sig"))
@@ -97,16 +101,7 @@ def _read(table: Path) -> tuple[list[str], list[list[str]]]:
             f"{table}: its columns are {', '.join(header)[:80] or 'none'}; give each sensor one "
             "column, such as path.skeleton,path.imu,offset.imu,label"
         )
-    absent = next(
-        (n for n in sensors if not any(_cell(header, r, _PATH + n) for r in rows[1:])), None
-    )
-    if absent is not None:
-        raise UsageError(f"{table}: the column path.{absent} is empty in every row; leave it out")
-    return header, rows[1:]
-
-
-def _cell(header: list[str], cells: list[str], name: str) -> str:
-    return dict(zip(header, cells, strict=False)).get(name, "")
+    return header, [dict(zip(header, cells, strict=False)) for cells in rows[1:]]
 
 
 def _parts(
@@ -125,8 +120,8 @@ def _parts(
         try:
             offset_s = float(offset or 0)
         except ValueError:
-            raise ValueError(f"offset.{sensor} is {offset[:40]!r}, not seconds") from None
-        if not abs(offset_s) < 1e7:
+            offset_s = math.nan
+        if not abs(offset_s) < _LONGEST_S:
             raise ValueError(f"offset.{sensor} is {offset[:40]!r}, not seconds")
         shared = by_share and bool(parts)
         if shared and offset_s:
