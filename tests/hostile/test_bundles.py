@@ -35,6 +35,7 @@ CASES = {
     "device": (as_json({"imu": "/dev/zero"}), "its part imu"),
     "folder": (as_json({"video": "/"}), "its part video"),
     "link": (as_json({"imu": "link.csv"}), "a link leads 'link.csv'"),
+    "loop": (as_json({"imu": "loop.csv"}), "loop|symbolic links"),
     "link-folder": (as_json({"imu": "away/example.csv"}), "a link leads"),
     "offset-text": (as_json({"imu": {"path": IMU, "offset_s": "1s"}}), "offset_s is 1s"),
     "offset-huge": (as_json({"imu": {"path": IMU, "offset_s": 1e300}}), "offset_s is 1e[+]300"),
@@ -61,6 +62,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object
     bad.mkdir()
     (bad / "link.csv").symlink_to(place / "good-0" / ".parts" / "example.csv")
     (bad / "away").symlink_to(place / "good-0" / ".parts")
+    (bad / "loop.csv").symlink_to(bad / "loop.csv")
     (bad / "noise.csv").write_bytes(os.urandom(500))
     for name, (make, _) in CASES.items():
         make(bad / f"{name}.bundle.json")

@@ -63,7 +63,7 @@ def bundle_parts(path: Path) -> dict[str, BundlePart]:
         if not isinstance(rows, dict) or not 1 <= len(rows) <= _MOST_PARTS:
             raise ValueError(f"it is not an object of 1 to {_MOST_PARTS} sensors")  # noqa: TRY301
         found = {sensor: _part(path.parent, sensor, row) for sensor, row in rows.items()}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(
             f'{path}: not a readable bundle: {reason}; write {{"SENSOR": "FILE", ...}}, see '
@@ -119,11 +119,8 @@ def _part(folder: Path, sensor: str, row: object) -> BundlePart:
         raise ValueError(f"the path of {sensor!r} is {str(text)[:40]!r}")
     if row.get("clock", SHARE) != SHARE or ("clock" in row and "offset_s" in row):
         raise ValueError(f"the clock of {sensor!r} is not {SHARE!r}, or has an offset_s too")
-    offset_s = (
-        number(row, "offset_s", above=-_LONGEST_S, at_most=_LONGEST_S)
-        if ("offset_s" in row)
-        else 0.0
-    )
+    given = {"offset_s": 0.0, **row}
+    offset_s = number(given, "offset_s", above=-_LONGEST_S, at_most=_LONGEST_S)
     place = Path(os.path.normpath(folder / text))
     if is_bundle(place):
         raise ValueError(f"it lists the bundle {text!r}: list its recordings themselves")
