@@ -1,4 +1,4 @@
-"""What a second sensor of the same moment gains, and what its loss costs: UTD-MHAD, joints and IMU.
+"""Gain of a second sensor of the same moment, and cost of its loss: UTD-MHAD, joints and IMU.
 
 ``auto`` of ``vlar adapt`` on each sensor, on bundles of both, and the mean of the probabilities of
 two models of one sensor each ("two heads"). Odd subjects teach, even ones are tested; five draws.

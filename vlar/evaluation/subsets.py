@@ -23,7 +23,7 @@ def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
     [('skeleton',), ('imu',), ('skeleton', 'imu')]
 
     Raises:
-        ProtocolError: there is no name, one comes twice, or there are over eight.
+        ProtocolError: no name is given, one comes twice, or there are over eight.
     """
     if not names or len(set(names)) < len(names):
         raise ProtocolError(f"the sensors are {list(names)}; name each once, and at least one")

@@ -74,7 +74,7 @@ class Recogniser:
         return self._answers(self.core.encode_spans(views), classifier, request.top)
 
     def _asks(self, request: ClassifyRequest) -> bool:
-        """Whether an interval is asked of the whole recording."""
+        """Return whether an interval is asked of the whole recording."""
         return request.at is not None and self.core.answers_intervals
 
     def _interval_classifier(self, labels: LabelSet) -> LabelClassifier:

@@ -73,7 +73,7 @@ class Joints(Beside):
         return points, found.visible * found.there[..., None]
 
     def _is_other(self, clip: Clip) -> bool:
-        """Report a clip of hands where the layout is of bodies, or the other way round, with a note.
+        """Report a clip of hands where the layout is of bodies, or the reverse, with a note.
 
         A recording of a batch then has the encoder's own answer, and the others go on.
         """
