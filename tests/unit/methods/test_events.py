@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import vlar
 from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.encoders.base import FrameBlock
@@ -329,3 +330,20 @@ def test_another_sensor_is_refused():
 def test_no_tower_has_the_name_of_an_encoder():
     """A name of both would be read as a checkpoint of the tower."""
     assert not set(registry.names("encoder")) & {"event-tower", *PRESETS}
+
+
+def test_a_folder_of_recordings_is_adapted_to_saved_and_asked_again(tmp_path: Path):
+    for direction, label in ((1, "to the right"), (-1, "to the left")):
+        (tmp_path / "taught" / label).mkdir(parents=True)
+        for seed in range(3):
+            np.save(tmp_path / "taught" / label / f"{seed}.npy", moving(direction, seed).data)
+    settings = {**SMALL, "epochs": 1, "batch": 4, "warmup_epochs": 0}
+    mine = vlar.load("events").adapt(tmp_path / "taught", method="spikmamba", settings=settings)
+    assert mine.report.training is not None
+    made = mine.encoder
+    assert isinstance(made, Events)
+    assert mine.report.training.parameters == sum(p.numel() for p in made.network.parameters())
+    again = vlar.load(mine.save(tmp_path / "mine"))
+    assert again.fingerprint == mine.fingerprint
+    asked = tmp_path / "taught" / "to the left" / "0.npy"
+    assert again.classify(asked).predictions == mine.classify(asked).predictions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,7 +50,10 @@ class EventRows(Beside):
     def _made(self, clip: Clip, count: int) -> Float32:
         height, width = clip.meta["size"]
         if self.config.rep == "points":
-            return points(clip.data, self.points, _SEED, size=(height, width))
+            # Even ranks keep how dense events are, which farthest-point sampling would level.
+            order = np.lexsort([clip.data[name] for name in ("p", "x", "y", "t")])
+            ranks = np.arange(self.points) * len(order) // self.points
+            return points(clip.data[order[ranks]], self.points, _SEED, size=(height, width))
         side, events = self.config.size, clip.data.copy()
         events["x"] = events["x"].astype(np.int64) * side // width
         events["y"] = events["y"].astype(np.int64) * side // height
@@ -125,9 +129,16 @@ class Events(ResidualTower):
 
 @register("recipe", "event-tower")
 def event_tower() -> dict[str, Hyperparameters]:
-    """One protocol; times are not moved, since what is dropped is the tower's own."""
+    """One protocol for all settings; times are not moved, what is dropped is the tower's own."""
     few = Hyperparameters(
-        epochs=40, batch=32, learning_rate=5e-3, warmup_epochs=4, weight_decay=0.05,
+        epochs=20, batch=16, learning_rate=1e-2, warmup_epochs=2, weight_decay=0.3,
         label_smoothing=0.1, average="ema", ema_decay=0.95, time_jitter=0.0,
     )  # fmt: skip
     return {"adapt": few}
+
+
+@register("recipe", "event-frames")
+def event_frames() -> dict[str, Hyperparameters]:
+    """One protocol for presets of frames: longer, and clips are mixed, which points cannot be."""
+    longer = event_tower()["adapt"].replaced(epochs=40)
+    return {"adapt": replace(longer, learning_rate=7e-3, mixup=0.2)}

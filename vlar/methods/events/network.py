@@ -5,6 +5,7 @@ Letters: N clips, T moments, P places of a frame, M groups of K points, W width,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +19,6 @@ from vlar.adapters.tower_network import (
     ResidualNetwork,
     layers,
     positions,
-    small_step,
     zero_linear,
 )
 from vlar.methods.events.neurons import Neuron, linear_attention, selective_scan
@@ -27,7 +27,9 @@ from vlar.methods.events.points import complement, rate
 BLOCKS = ("linear_attention", "scan", "near_far", "attention", "residual")
 DROPS = ("none", "time", "area", "chance", "any")
 _STEM = 4  # cells of a frame on a side that become one place
-_GRID = (3, 4, 4)  # parts of time, height and width that the readout keeps apart
+_LABEL_GAIN = 0.15  # see ``ResidualNetwork``
+_CELLS = (4, 4, 3)  # of the cube of x, y and time, whose groups of points the readout sums
+_GRID = (3, 8, 8)  # parts of time, height and width that the readout keeps apart
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,21 @@ class EventsConfig(Settings):
     rep: str = setting("frames", choices=("frames", "surface", "points"))
     block: str = setting("near_far", choices=BLOCKS)
     neuron: str = setting("lif", choices=("lif", "none"))
-    drop: str = setting("any", choices=DROPS)
-    shift: int = setting(2, at_least=0, at_most=64)
-    size: int = setting(24, at_least=4, at_most=128)
-    width: int = setting(32, at_least=4, at_most=512)
+    drop: str = setting("chance", choices=DROPS)
+    shift: int = setting(1, at_least=0, at_most=64)
+    size: int = setting(32, at_least=4, at_most=128)
+    width: int = setting(16, at_least=4, at_most=512)
     layers: int = setting(1, at_least=1, at_most=16)
     heads: int = setting(4, at_least=1, at_most=64)
     window: int = setting(4, at_least=1, at_most=64)
     states: int = setting(4, at_least=1, at_most=64)
     points: int = setting(1024, at_least=16, at_most=8192)
-    groups: int = setting(32, at_least=1, at_most=512)
-    neighbours: int = setting(12, at_least=2, at_most=128)
+    groups: int = setting(64, at_least=1, at_most=512)
+    neighbours: int = setting(8, at_least=2, at_most=128)
     steps: int = setting(16, at_least=1, at_most=128)
     rates: str = setting("expected", choices=("expected", "drawn"))
     threshold: float = setting(0.5, above=0)
-    dropout: float = setting(0.3, at_least=0, below=1)
+    dropout: float = setting(0.5, at_least=0, below=1)
     labels: tuple[str, ...] = ()
     what: ClassVar[str] = "event setting"
 
@@ -94,24 +96,28 @@ class EventsConfig(Settings):
 class ClipNorm(nn.Module):
     """Zero mean and deviation 1 of each clip over all its entries, then a gain a channel.
 
-    A clip is the same alone and in company, in training as in use.
+    A clip is the same alone and in company, in training as in use. On points each channel is
+    normalised by itself: rates of values and complements are large wherever the points are.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, each: bool) -> None:
         super().__init__()
+        self.each = each
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ..., W) to the same."""
-        flat = F.layer_norm(x.flatten(1), (x[0].numel(),))
-        return flat.view(x.shape) * self.weight + self.bias
+        over = tuple(range(1, x.ndim - self.each))
+        variance, mean = torch.var_mean(x, over, correction=0, keepdim=True)
+        return (x - mean) * (variance + 1e-5).rsqrt() * self.weight + self.bias
 
 
 class Fire(nn.Sequential):
     """A norm and the neurons behind it: currents (N, T, ..., W) to spikes."""
 
     def __init__(self, width: int, config: EventsConfig) -> None:
-        super().__init__(ClipNorm(width), Neuron(config.neuron, config.threshold))
+        norm = ClipNorm(width, each=config.rep == "points")
+        super().__init__(norm, Neuron(config.neuron, config.threshold))
 
 
 class Near(nn.Module):
@@ -204,12 +210,15 @@ class Patches(nn.Module):
     def __init__(self, config: EventsConfig) -> None:
         super().__init__()
         half = config.width // 2
-        self.first = nn.Conv2d(2, half, 5, stride=2, padding=2)
+        self.depth = 1 if config.block == "attention" else 2
+        self.first = nn.Conv2d(2 * self.depth, half, 5, stride=2, padding=2)
         self.fire = Fire(half, config)
         self.second = nn.Conv2d(half, config.width, 3, stride=2, padding=1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, T, 2, S, S) counts to currents (N, T, S / 4, S / 4, W)."""
+        frames = F.pad(frames, (0, 0) * 3 + (0, frames.shape[1] % self.depth))
+        frames = frames.unflatten(1, (-1, self.depth)).flatten(2, 3)
         shape = frames.shape[:2]
         x = frames.clamp(min=0).sqrt()
         x = x / x.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt().clamp(min=1e-6)
@@ -229,7 +238,7 @@ class FrameReader(nn.Module):
         self.out = parts * width * (1 if self.attends else height * along)
         self.fire = Fire(width, config)
         if self.attends:
-            self.flat = nn.Linear(height * along * width, width)
+            self.flat = nn.Linear(height * along * width // 4, width)
             self.time = nn.Linear(2 * WAVES, width, bias=False)
             self.blocks = layers(width, config.heads, config.layers, config.dropout)
         else:
@@ -244,7 +253,8 @@ class FrameReader(nn.Module):
         x = self.patches(frames)
         parts, height, along = _GRID
         if self.attends:
-            x = F.adaptive_avg_pool2d(self.fire(x).flatten(0, 1).movedim(-1, 1), (height, along))
+            x = self.fire(x).flatten(0, 1).movedim(-1, 1)
+            x = F.adaptive_avg_pool2d(x, (height // 2, along // 2))
             x = self.flat(x.flatten(1)).unflatten(0, inputs.shape[:2])
             seen, x = x, x + self.time(positions(x))
             for block in self.blocks:
@@ -265,7 +275,7 @@ class PointReader(nn.Module):
     def __init__(self, config: EventsConfig) -> None:
         super().__init__()
         width, self.config = config.width, config
-        self.out = 2 * width
+        self.out = math.prod(_CELLS) * width
         half = width // 2  # for the local part, which has K times as many places
         self.enter = nn.Linear(2 * (4 + 3), half)
         self.local = Residual(half, config)
@@ -290,8 +300,11 @@ class PointReader(nn.Module):
         for block in self.whole:
             x = block(x)
         rates = self.fire(x).mean(dim=1)
-        found = torch.cat([rates.amax(dim=1), rates.mean(dim=1)], dim=-1)
-        return rates.mean(dim=1, keepdim=True), found
+        count = torch.tensor(_CELLS, device=rates.device)
+        place = ((centre.clamp(-1, 0.999) + 1) / 2 * count).long()
+        cell = (place[..., 0] * _CELLS[1] + place[..., 1]) * _CELLS[2] + place[..., 2]
+        found = F.one_hot(cell, math.prod(_CELLS)).to(rates.dtype).transpose(1, 2) @ rates
+        return rates.mean(dim=1, keepdim=True), found.flatten(1)
 
 
 class EventsNetwork(ResidualNetwork):
@@ -311,8 +324,13 @@ class EventsNetwork(ResidualNetwork):
         self.register_labels(len(config.labels), dim)
 
     def register_labels(self, count: int, dim: int) -> None:
-        """Make the residuals of C labels, each its own: texts about no motion are all alike."""
-        self.labels = nn.Parameter(0.5 * torch.randn(count, dim))
+        """Make the residuals of C labels, far from each other: texts of no motion are all alike."""
+        super().register_labels(count, dim)
+        axes = torch.linalg.qr(torch.randn(dim, dim))[0].repeat(-(-count // dim), 1)
+        turns = torch.arange(len(axes)) // dim % 2  # each axis in both directions
+        apart = axes * (1 - 2 * turns[:, None]) + 0.1 * torch.randn(len(axes), dim)
+        with torch.no_grad():
+            self.labels.copy_(apart[:count] * (0.5 / _LABEL_GAIN))
 
     def residual(self, inputs: Tensor) -> Tensor:
         """(N, T, K) to what is added to the vectors, (N, D)."""
@@ -322,7 +340,7 @@ class EventsNetwork(ResidualNetwork):
         """Residuals (N, D) and features of the frames (N, T, W)."""
         frames, clip = self.reader(inputs)
         moved = self.leave(self.drop(self.norm(clip)))
-        return small_step(moved, self.leave.in_features), frames
+        return moved / self.leave.in_features**0.5, frames
 
     @torch.no_grad()
     def spikes(self, inputs: Tensor) -> Tensor:
