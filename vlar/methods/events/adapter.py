@@ -137,8 +137,8 @@ def event_tower() -> dict[str, Hyperparameters]:
     return {"adapt": few}
 
 
-@register("recipe", "event-frames")
-def event_frames() -> dict[str, Hyperparameters]:
-    """One protocol for presets of frames: longer, and clips are mixed, which points cannot be."""
+@register("recipe", "spikmamba")
+def spikmamba() -> dict[str, Hyperparameters]:
+    """One protocol, of all presets of frames: longer, and clips are mixed, which points cannot be."""
     longer = event_tower()["adapt"].replaced(epochs=40)
     return {"adapt": replace(longer, learning_rate=7e-3, mixup=0.2)}
