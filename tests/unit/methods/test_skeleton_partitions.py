@@ -46,6 +46,7 @@ def test_restoring_a_partition_is_exact(kind: tuple[str, str], size_: tuple[int,
     parts = partition(x, *kind, size=size_)
     assert parts.shape == (2, 96 // (size_[0] * size_[1]), 3, *size_)
     assert torch.equal(restore(parts, *kind, shape=(8, 12)), x)
+    assert torch.equal(restore(parts, *kind, shape=x.shape), x)
     other = "far" if kind[0] == "near" else "near"
     if size_[1] not in (1, 12):
         assert not torch.equal(restore(parts, other, kind[1], shape=(8, 12)), x)

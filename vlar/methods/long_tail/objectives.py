@@ -139,7 +139,7 @@ def body_mix(joints: Tensor, partner: Tensor, upper: Tensor) -> Tensor:
 
     Args:
         joints: (N, ..., V, C).
-        partner: (N,) int64 the other clip of each.
+        partner: (N,) int64 the other clip of each, or the joints of those clips.
         upper: (V,) bool, True for joints that a clip keeps.
 
     Raises:
@@ -151,7 +151,8 @@ def body_mix(joints: Tensor, partner: Tensor, upper: Tensor) -> Tensor:
             f"upper is of shape {tuple(kept.shape)} and the joints of {tuple(joints.shape)}; give "
             "joints (N, ..., V, C) and V flags"
         )
-    return torch.where(kept[:, None], joints, joints[partner])
+    other = partner if partner.is_floating_point() else joints[partner]
+    return torch.where(kept[:, None], joints, other)
 
 
 def upper_body(name: str) -> npt.NDArray[np.bool_]:

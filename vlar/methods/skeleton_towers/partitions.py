@@ -8,6 +8,7 @@ Letters: N clips, M people, C channels, T frames, V joints, P parts of t frames 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,19 +51,22 @@ def partition(x: Tensor, joints: str, frames: str, *, size: tuple[int, int]) -> 
     return cut.reshape(n, -1, c, t, v)
 
 
-def restore(parts: Tensor, joints: str, frames: str, *, shape: tuple[int, int]) -> Tensor:
-    """Inverse of ``partition``: parts (N, P, C, t, v) to x (N, C, T, V), ``shape`` T and V.
+def restore(parts: Tensor, joints: str, frames: str, *, shape: Sequence[int]) -> Tensor:
+    """Inverse of ``partition``: parts (N, P, C, t, v) to x (N, C, T, V).
+
+    ``shape`` is that of x, or its last entries, T and V.
 
     Raises:
         UsageError: the shape does not fit the parts.
     """
     n, count, c, t, v = parts.shape
-    _check(joints, frames, (t, v), shape)
-    if count * t * v != shape[0] * shape[1]:
-        raise UsageError(f"{count} parts of {t} x {v} do not make {shape[0]} x {shape[1]}")
-    cut = parts.reshape(n, shape[0] // t, shape[1] // v, c, t, v)
+    rows, columns = shape[-2:]
+    _check(joints, frames, (t, v), (rows, columns))
+    if count * t * v != rows * columns:
+        raise UsageError(f"{count} parts of {t} x {v} do not make {rows} x {columns}")
+    cut = parts.reshape(n, rows // t, columns // v, c, t, v)
     order = torch.tensor([0, *_places(joints, frames)]).argsort().tolist()
-    return cut.permute(order).reshape(n, c, *shape)
+    return cut.permute(order).reshape(n, c, rows, columns)
 
 
 def _places(joints: str, frames: str) -> tuple[int, ...]:
