@@ -82,12 +82,12 @@ def long(folder: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     reader, start, count = EventReader(SIZE), time.process_time(), 0
     info = reader.probe(path)
-    print(f"index of {info.n_events:,} events: {time.process_time() - start:.1f} s of CPU")
+    print(f"index of {info.n_samples:,} events: {time.process_time() - start:.1f} s of CPU")
     windows = [Window(2.0 * n, 2.0 * n + 2) for n in range(round(info.duration_s / 2))]
     for clip in reader.read_windows(path, windows, Sampling(1, all_samples=True)):
         assert clip.data.dtype == EVENT
         count += len(clip.data)
-    assert count == info.n_events
+    assert count == info.n_samples
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{len(windows)} windows: {time.process_time() - start:.1f} s of CPU in all; "
           f"peak {peak / 1024:.0f} MB, {(peak - before) / 1024:.0f} MB over the start")  # fmt: skip

@@ -1,6 +1,6 @@
 """Files of event cameras: each format by its first bytes, and its records as events.
 
-A decoder is given the bytes of some records and what the records before left behind. So any piece
+A decoder is given the bytes of some records and what the records before left behind, so any piece
 of a file can be read without those before it.
 """
 
@@ -24,28 +24,28 @@ from vlar.files.reading import opened
 from vlar.media.events.representations import EVENT, Events, Size
 from vlar.media.signals import FileHead
 
-_NAMES = {"x": ("x",), "y": ("y",), "t": ("t", "ts", "timestamp"), "p": ("p", "on", "polarity")}
-_LARGEST_US = 1 << 60
-MOST_BYTES = 1 << 40
-LARGEST_PIECE = 1 << 26
+MOST_BYTES, LARGEST_PIECE = 1 << 40, 1 << 26
 _LONGEST_HEADER = 1 << 22
-_STREAMED = 1 << 18  # events of a piece of a file that is read in one pass
+_LARGEST_US = 1 << 60
+_TEXT = bytes([*range(32, 127), 9, 10, 13])
+_NAMES = {"x": ("x",), "y": ("y",), "t": ("t", "ts", "timestamp"), "p": ("p", "on", "polarity")}
 State = tuple[int, ...]
+Ints = npt.NDArray[np.int64]
 
 
 class Decoded(NamedTuple):
-    """Events of a piece of a file.
+    """Events (L,) of ``EVENT`` of a piece of a file, on the file's own clock.
 
     Attributes:
-        events: (L,) of ``EVENT``, their times not yet counted from the first.
+        events: In the order of the file.
         state: What the next piece needs to know.
         used: Bytes that were decoded.
         missing: Events that the piece states and does not hold.
     """
 
     events: Events
-    state: State
-    used: int
+    state: State = ()
+    used: int = 0
     missing: int = 0
 
 
@@ -59,8 +59,8 @@ class Header:
     Attributes:
         format: Name of the format.
         start: Byte of the first record.
-        decode: Bytes, the state before them, whether they are the end of the file.
-        stream: Instead of ``decode``: all events in pieces, from a file that is read in one pass.
+        decode: Takes bytes, the state before them, and whether they are the end of the file.
+        stream: Instead of ``decode``: the pieces of a file that is read in one pass.
         size: (H, W) of the sensor; None where it is not stated.
         assumed: Facts that the file does not state.
         sorts: Whether the clock does not wrap, so that times that fall can be sorted.
@@ -81,15 +81,11 @@ def header_of(path: Path, head: bytes) -> Header | None:
     """The header of a file by its first 64 KB; None where it holds no events.
 
     Raises:
-        OSError: an archive cannot be opened.
-        ValueError: it is of a known format but of a version that is not read, or damaged; the
-            message is one sentence.
+        OSError: the file cannot be opened.
+        ValueError: it is of a version that is not read, or damaged; the message is one sentence.
     """
-    for recognised in (_npy, _npz, _aedat, _prophesee, _csv, _nmnist):
-        found = recognised(path, head)
-        if found is not None:
-            return found
-    return None
+    found = (each(path, head) for each in (_npy, _npz, _aedat, _prophesee, _csv, _nmnist))
+    return next((header for header in found if header is not None), None)
 
 
 def events_of(x: Any, y: Any, t: Any, p: Any, unit_us: float = 1.0) -> Events:
@@ -112,100 +108,13 @@ def events_of(x: Any, y: Any, t: Any, p: Any, unit_us: float = 1.0) -> Events:
     return found
 
 
-# NumPy
-
-
-def _npy(path: Path, head: bytes) -> Header | None:
-    if not head.startswith(b"\x93NUMPY"):
-        return None
-    stream = io.BytesIO(head)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0
-        read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-    except Exception:  # noqa: BLE001 - the header is a text in Python
-        return None
-    columns = _columns(dtype)
-    if columns is None:
-        return None
-    if len(shape) != 1 or not is_plain(dtype, fields=True):
-        raise ValueError(f"it is an array {shape} of {dtype}; one-dimensional events are read")
-    stated = int(shape[0])
-
-    def decode(data: bytes, state: State, end: bool) -> Decoded:
-        before = state[0] if state else 0
-        count = min(len(data) // dtype.itemsize, stated - before)
-        rows = np.frombuffer(data, dtype, count)
-        missing = stated - before - count if end else 0
-        used = len(data) if end else count * dtype.itemsize
-        return Decoded(_structured(rows, columns), (before + count,), used, missing)
-
-    assumed = ("unit of time",)
-    return Header("npy", stream.tell(), decode, assumed=assumed, sorts=True)
-
-
-def has_arrays(path: Path) -> bool:
-    """Return whether an ``.npz`` file has the arrays of events; errors as in ``header_of``."""
-    names = set(names_in(path))
-    return "events" in names or {"x", "y", "t", "p"} <= names
-
-
-def _npz(path: Path, head: bytes) -> Header | None:
-    if not head.startswith(b"PK\x03\x04"):
-        return None
-    if not has_arrays(path):
-        return None
-    arrays = read_npz(path, fields=True)
-    table = arrays.get("events")
-    columns = None if table is None else _columns(table.dtype)
-    if table is not None and columns is not None and table.ndim == 1:
-        events = _structured(table, columns)
-    elif all(name in arrays and arrays[name].ndim == 1 for name in "xytp"):
-        x, y, t, p = (arrays[name] for name in "xytp")
-        if not len(x) == len(y) == len(t) == len(p):
-            raise ValueError("its arrays x, y, t and p are not equally long")
-        events = events_of(x, y, t, p, 1e6 if t.dtype.kind == "f" else 1.0)
-    else:
-        return None
-    stated = arrays.get("size")
-    size = None
-    if stated is not None and stated.shape == (2,) and stated.dtype.kind in "iu":
-        size = int(stated[0]), int(stated[1])
-    meta = {"synthetic": True} if bool(np.any(arrays.get("synthetic", False))) else {}
-    whole = Decoded(events, (), 0)
-    assumed = ("unit of time",)
-    return Header("npz", 0, None, lambda _: iter([whole]), size, assumed, True, meta)
-
-
-def _columns(dtype: np.dtype[Any]) -> dict[str, str] | None:
-    """The field of a structured array for each column; None where one is missing."""
-    names = {name.lower(): name for name in dtype.names or ()}
-    found = {
-        column: names[word] for column, words in _NAMES.items() for word in words if word in names
-    }
-    plain = all(dtype[name].kind in "biuf" and not dtype[name].shape for name in found.values())
-    return found if len(found) == len(_NAMES) and plain else None
-
-
-def _structured(rows: npt.NDArray[Any], columns: Mapping[str, str]) -> Events:
-    x, y, t, p = (rows[columns[name]] for name in "xytp")
-    return events_of(x, y, t, p, 1e6 if t.dtype.kind == "f" else 1.0)
-
-
-# Clocks that wrap
-
-
-def unwrapped(raw: npt.NDArray[np.int64], bits: int, state: State) -> tuple[Any, State]:
-    """Times of a counter of some bits as times that rise: a fall by over half of it is a wrap.
+def unwrapped(raw: Ints, bits: int, state: State) -> tuple[Ints, State]:
+    """Times (L,) of a counter of some bits as times that rise: a fall by over half of it wraps.
 
     Args:
-        raw: (L,) as the file has them.
+        raw: As the file has them.
         bits: Of the counter.
         state: The last of them before, and the wraps so far; empty at the start.
-
-    Returns:
-        The times, and the state after them.
     """
     if not len(raw):
         return raw, state
@@ -217,12 +126,112 @@ def unwrapped(raw: npt.NDArray[np.int64], bits: int, state: State) -> tuple[Any,
     return raw + (turns << bits), (int(raw[-1]), int(turns[-1]))
 
 
+def _whole(data: bytes, width: int, end: bool) -> tuple[int, int]:
+    """Bytes that are used of records of a width, and how many records the end of a file lacks."""
+    rest = len(data) % width
+    return (len(data), int(rest > 0)) if end else (len(data) - rest, 0)
+
+
+def _text_header(path: Path, head: bytes, mark: bytes) -> tuple[list[str], int]:
+    """Lines in lower case that begin with a mark, and the byte after them."""
+    if not head.translate(None, _TEXT):  # longer than what was read of it
+        with opened(path, MOST_BYTES) as stream:
+            head = stream.read(_LONGEST_HEADER)
+    lines: list[str] = []
+    start = 0
+    while head.startswith(mark, start):
+        stop = head.find(b"\n", start) + 1
+        line = head[start:stop]
+        if not stop or line.translate(None, _TEXT):
+            break
+        lines.append(line.decode("ascii").strip().lower())
+        start = stop
+        if lines[-1] in ("% end", "#end of ascii header"):
+            break
+    return lines, start
+
+
+def _size_in(text: str) -> Size | None:
+    """The size that a text states by the words height and width."""
+    found = [re.search(rf"\b{name}[ =:]+(\d+)", text) for name in ("height", "width")]
+    return (int(found[0][1]), int(found[1][1])) if found[0] and found[1] else None
+
+
+# NumPy
+
+
+def _npy(path: Path, head: bytes) -> Header | None:
+    del path
+    stream = io.BytesIO(head)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0
+        shape, _, dtype = (
+            read if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )(stream)  # fmt: skip
+    except Exception:  # noqa: BLE001 - the header is a text in Python
+        return None
+    columns = _columns(dtype)
+    if columns is None:
+        return None
+    if len(shape) != 1 or not is_plain(dtype, fields=True):
+        raise ValueError(f"it is an array {shape} of {dtype}; one-dimensional events are read")
+
+    def decode(data: bytes, state: State, end: bool) -> Decoded:
+        before = state[0] if state else 0
+        count = min(len(data) // dtype.itemsize, int(shape[0]) - before)
+        events = _structured(np.frombuffer(data, dtype, count), columns)
+        missing = int(shape[0]) - before - count if end else 0
+        used = len(data) if end else count * dtype.itemsize
+        return Decoded(events, (before + count,), used, missing)
+
+    return Header("npy", stream.tell(), decode, assumed=("unit of time",), sorts=True)
+
+
+def has_arrays(path: Path) -> bool:
+    """Return whether an ``.npz`` file has the arrays of events; errors as in ``header_of``."""
+    names = set(names_in(path))
+    return "events" in names or set(_NAMES) <= names
+
+
+def _npz(path: Path, head: bytes) -> Header | None:
+    if not head.startswith(b"PK\x03\x04") or not has_arrays(path):
+        return None
+    arrays = read_npz(path, fields=True)
+    rows: Any = arrays.get("events", arrays)
+    columns = {name: name for name in _NAMES} if rows is arrays else _columns(rows.dtype)
+    if columns is None:
+        return None
+    if len({rows[name].shape for name in columns.values()}) > 1:
+        raise ValueError("its arrays x, y, t and p are not equally long")
+    whole = Decoded(_structured(rows, columns))
+    size = arrays.get("size", np.zeros(0, np.int64))
+    stated = (
+        (int(size[0]), int(size[1])) if size.shape == (2,) and size.dtype.kind in "iu" else None
+    )
+    meta = {"synthetic": True} if bool(np.any(arrays.get("synthetic", False))) else {}
+    return Header("npz", 0, None, lambda _: iter([whole]), stated, ("unit of time",), True, meta)
+
+
+def _columns(dtype: np.dtype[Any]) -> dict[str, str] | None:
+    """The field of a structured array for each column; None where one is missing."""
+    names = {name.lower(): name for name in dtype.names or ()}
+    found = {c: names[word] for c, words in _NAMES.items() for word in words if word in names}
+    plain = all(dtype[name].kind in "biuf" and not dtype[name].shape for name in found.values())
+    return found if len(found) == len(_NAMES) and plain else None
+
+
+def _structured(rows: Any, columns: Mapping[str, str]) -> Events:
+    x, y, t, p = (rows[columns[name]] for name in "xytp")
+    if t.ndim != 1 or any(one.dtype.kind not in "biuf" for one in (x, y, t, p)):
+        raise ValueError("its events are not columns of numbers")
+    return events_of(x, y, t, p, 1e6 if t.dtype.kind == "f" else 1.0)
+
+
 # N-MNIST, N-Caltech
 
-_NMNIST_BITS = 23
 _LEAST_BYTES = 40  # of a file without a header: fewer could be anything
-_TEXT = bytes([*range(32, 127), 9, 10, 13])
-_SAMPLED = 2000  # records whose times must rise
+_SAMPLED = 10_000  # bytes of records whose times must rise
 
 
 def _nmnist(path: Path, head: bytes) -> Header | None:
@@ -230,39 +239,28 @@ def _nmnist(path: Path, head: bytes) -> Header | None:
     del path
     if len(head) < _LEAST_BYTES or not head.translate(None, _TEXT):
         return None
-    t = _nmnist_rows(head, _SAMPLED)["t"]
-    steps = np.diff(t)
-    if ((steps < 0) & (steps > -(1 << (_NMNIST_BITS - 1)))).any():
-        return None
-    return Header("nmnist", decode=_decode_nmnist)
-
-
-def _nmnist_rows(data: bytes, most: int | None = None) -> Events:
-    count = min(len(data) // 5, len(data) if most is None else most)
-    rows = np.frombuffer(data, np.uint8, 5 * count).reshape(-1, 5)
-    found = np.empty(count, EVENT)
-    found["x"], found["y"], found["p"] = rows[:, 0], rows[:, 1], rows[:, 2] >> 7
-    wide = rows.astype(np.int32)
-    found["t"] = (wide[:, 2] & 127) << 16 | wide[:, 3] << 8 | wide[:, 4]
-    return found
+    times = _decode_nmnist(head[:_SAMPLED], (), True).events["t"]
+    return None if (np.diff(times) < 0).any() else Header("nmnist", decode=_decode_nmnist)
 
 
 def _decode_nmnist(data: bytes, state: State, end: bool) -> Decoded:
-    found = _nmnist_rows(data)
-    found["t"], state = unwrapped(found["t"].copy(), _NMNIST_BITS, state)
+    rows = np.frombuffer(data, np.uint8, len(data) // 5 * 5).reshape(-1, 5)
+    wide = rows[:, 2:].astype(np.int64)
+    raw = (wide[:, 0] & 127) << 16 | wide[:, 1] << 8 | wide[:, 2]
+    t, state = unwrapped(raw, 23, state)
+    found = events_of(rows[:, 0], rows[:, 1], t, rows[:, 2] >> 7)
     return Decoded(found, state, *_whole(data, 5, end))
 
 
 # AEDAT 2, 3.1 and 4
 
-_CHIPS = (
-    ("davis640", (480, 640)), ("davis346", (260, 346)), ("davis240", (180, 240)),
-    ("dvxplorer", (480, 640)), ("dvs128", (128, 128)),
-)  # fmt: skip
+_CHIPS = {
+    "davis640": (480, 640), "davis346": (260, 346), "davis240": (180, 240),
+    "dvxplorer": (480, 640), "dvs128": (128, 128),
+}  # fmt: skip
 _PACKET = struct.Struct("<HHIIIIII")
-_MOST_STREAMS = 1000
-_PANIC = "PanicException"
 _POLARITY = 1  # kind of a packet of AEDAT 3.1
+_MOST_STREAMS = 1000  # of AEDAT 4
 
 
 def _aedat(path: Path, head: bytes) -> Header | None:
@@ -271,19 +269,17 @@ def _aedat(path: Path, head: bytes) -> Header | None:
     version = head[9:12].decode("ascii", "replace")
     if version == "4.0":
         return _aedat4(path)
+    if version not in ("2.0", "3.1"):
+        raise ValueError(f"it is of version {version!r} of AEDAT; 2.0, 3.1 and 4.0 are read")
     text, start = _text_header(path, head, b"#")
     chips = [line for line in text if re.search("aechip|hardwareinterface|^#source", line)]
-    known = next((chip for chip in _CHIPS if any(chip[0] in line for line in chips)), None)
+    name = next((name for name in _CHIPS if any(name in line for line in chips)), None)
     if version == "3.1":
-        return Header("aedat3.1", start, _decode_aedat3, size=known and known[1])
-    if version != "2.0":
-        raise ValueError(
-            f"it is of version {version!r} of AEDAT; versions 2.0, 3.1 and 4.0 are read"
-        )
-    if chips and known is None:
-        raise ValueError(f"its chip is not known ({chips[-1].strip()[:80]!r}); export it as a CSV")
-    name, size = known or _CHIPS[-1]
-    assumed = (*(() if known else ("chip",)), *(() if name == "dvs128" else ("orientation",)))
+        return Header("aedat3.1", start, _decode_aedat3, size=_CHIPS.get(name or ""))
+    if chips and name is None:
+        raise ValueError(f"its chip is not known ({chips[-1][:80]!r}); export it as a CSV")
+    size = _CHIPS[name or "dvs128"]
+    assumed = () if name == "dvs128" else ("orientation",) if name else ("chip",)
     return Header("aedat2", start, partial(_decode_aedat2, size), size=size, assumed=assumed)
 
 
@@ -314,9 +310,8 @@ def _decode_aedat3(data: bytes, state: State, end: bool) -> Decoded:
         held = min(count, (len(data) - body) // width)
         if kind == _POLARITY and width == 8:
             word, t = np.frombuffer(data, "<u4", 2 * held, body).reshape(-1, 2).astype(np.int64).T
-            own = word & 1 == 1
             found = events_of(word >> 17, word >> 2 & 0x7FFF, (wraps << 31) + t, word >> 1 & 1)
-            parts.append(found[own])
+            parts.append(found[word & 1 == 1])
             missing += count - held
         at = min(stop, len(data))
     missing += end and at < len(data)
@@ -337,43 +332,34 @@ def _aedat4(path: Path) -> Header:
     wanted = next((key for key, one in streams.items() if one.get("type") == "events"), None)
     if wanted is None:
         raise ValueError("it has no stream of events")
-    size = int(streams[wanted]["height"]), int(streams[wanted]["width"])
 
     def stream(path: Path) -> Iterator[Decoded]:
-        parts: list[Events] = []
-        missing = 0
         try:
             for packet in aedat.Decoder(str(path)):
                 if packet["stream_id"] == wanted and "events" in packet:
                     rows = packet["events"]
-                    parts.append(events_of(rows["x"], rows["y"], rows["t"], rows["on"]))
-                if sum(map(len, parts)) >= _STREAMED:
-                    yield Decoded(np.concatenate(parts), (), 0)
-                    parts = []
+                    yield Decoded(events_of(rows["x"], rows["y"], rows["t"], rows["on"]))
         except BaseException as error:  # noqa: BLE001 - as above
             _damage(error)  # cut off, or damaged from here on
-            missing = 1
-        yield Decoded(np.concatenate([np.empty(0, EVENT), *parts]), (), 0, missing)
+            yield Decoded(np.empty(0, EVENT), missing=1)
 
+    size = int(streams[wanted]["height"]), int(streams[wanted]["width"])
     return Header("aedat4", stream=stream, size=size, sorts=True)
 
 
 def _check_aedat4(path: Path) -> None:
-    """Refuse sizes of its parts that the decoder would take memory for."""
+    """Refuse sizes that the decoder would take memory for, and a text that ends its process."""
     with opened(path, MOST_BYTES) as stream:
         end = stream.seek(0, io.SEEK_END)
-        at, name = 14, 0
-        stream.seek(at)
-        size = int.from_bytes(stream.read(4), "little")
+        stream.seek(14)
+        name, size = 0, int.from_bytes(stream.read(4), "little")
         facts = stream.read(min(size, LARGEST_PIECE))
-        at += 4 + size
-        while 0 <= name < _MOST_STREAMS and at < end and 0 <= size <= LARGEST_PIECE:
+        at = 18 + size
+        while 0 <= name < _MOST_STREAMS and at + 8 <= end and 0 <= size <= LARGEST_PIECE:
             stream.seek(at)
-            part = stream.read(8)
-            if len(part) == 8:
-                name, size = struct.unpack("<ii", part)
+            name, size = struct.unpack("<ii", stream.read(8))
             at += 8 + size
-    try:  # the decoder ends the process where these are not what it expects
+    try:
         ElementTree.fromstring(facts[facts.index(b"<") : facts.rindex(b">") + 1].decode())
     except (ValueError, ElementTree.ParseError):
         raise ValueError("its header is damaged: it holds no description in XML") from None
@@ -383,14 +369,17 @@ def _check_aedat4(path: Path) -> None:
 
 def _damage(error: BaseException) -> str:
     """The words of an error about a damaged file; a panic of Rust is not an ``Exception``."""
-    if not isinstance(error, (RuntimeError, ValueError)) and type(error).__name__ != _PANIC:
+    known = isinstance(error, (RuntimeError, ValueError)) or type(error).__name__.startswith(
+        "Panic"
+    )
+    if not known or isinstance(error, GeneratorExit):
         raise error
     return str(error)[:80]
 
 
 # Prophesee
 
-_PLUGINS = (("gen4", (720, 1280)), ("gen3", (480, 640)))
+_PLUGINS = {"gen4": (720, 1280), "gen3": (480, 640)}
 
 
 def _prophesee(path: Path, head: bytes) -> Header | None:
@@ -398,14 +387,13 @@ def _prophesee(path: Path, head: bytes) -> Header | None:
         return None
     lines, start = _text_header(path, head, b"%")
     text = "\n".join(lines)
+    size = _size_in(text)
     raw = re.search(r"^% *(?:evt +|format +evt)(\d+(?:\.\d+)?)", text, re.MULTILINE)
-    stated = [re.search(rf"\b{name}[ =]+(\d+)", text) for name in ("height", "width")]
-    size = (int(stated[0][1]), int(stated[1][1])) if stated[0] and stated[1] else None
     if raw is not None:
         decode = {"2": _decode_evt2, "3": _decode_evt3}.get(raw[1].removesuffix(".0"))
         if decode is None:
             raise ValueError(f"it is of version {raw[1]} of EVT; EVT 2 and EVT 3 are read")
-        plugin = next((size for name, size in _PLUGINS if f"plugin_{name}" in text), None)
+        plugin = next((size for name, size in _PLUGINS.items() if f"plugin_{name}" in text), None)
         assumed = () if size or not plugin else ("size",)
         return Header(f"evt{raw[1][0]}", start, decode, size=size or plugin, assumed=assumed)
     version = re.search(r"^% *version +(\S+)", text, re.MULTILINE)
@@ -413,8 +401,7 @@ def _prophesee(path: Path, head: bytes) -> Header | None:
         return None
     if version[1] != "2" or head[start + 1 : start + 2] != b"\x08":
         raise ValueError(
-            f"it is of version {version[1][:20]} of .dat, or not of 8 bytes an event; version 2 is "
-            "read"
+            f"it is .dat of version {version[1][:20]}, or not of 8 bytes an event; 2 is read"
         )
     return Header("dat", start + 2, _decode_dat, size=size)
 
@@ -450,34 +437,32 @@ def _decode_evt3(data: bytes, state: State, end: bool) -> Decoded:
     # A new upper part comes before its lower part, which until then is 0.
     renewed = is_high.copy()
     renewed[is_high] = np.diff(high, prepend=before) != 0
-    lows = np.where(kind == 6, words & 4095, 0)[renewed | (kind == 6)]
-    low = _filled(lows, renewed | (kind == 6), low)
-    high = _filled(high, is_high, before)
-    row_of = _filled(value[kind == 0], kind == 0, row)
+    low = _filled(np.where(kind == 6, words & 4095, 0), renewed | (kind == 6), low)
+    high, rows = _filled(high, is_high, before), _filled(value, kind == 0, row)
     # Each vector of 12 or 8 pixels moves the place of the next one.
     steps = 12 * (kind == 4) + 8 * (kind == 5)
     moved = np.cumsum(steps) - steps
-    place = _filled((value - moved)[kind == 3], kind == 3, base) + moved
-    signs = _filled(words[kind == 3] >> 11 & 1, kind == 3, sign)
-    own = np.isin(kind, (2, 4, 5)) & (high >= 0) & (row_of >= 0)
+    place = _filled(value - moved, kind == 3, base) + moved
+    signs = _filled(words >> 11 & 1, kind == 3, sign)
+    own = np.isin(kind, (2, 4, 5)) & (high >= 0) & (rows >= 0)
     single = kind[own] == 2
     bits = np.where(single, 1, words[own] & np.where(kind[own] == 4, 4095, 255)).astype(np.uint16)
     which, bit = np.nonzero(bits[:, None] >> np.arange(12, dtype=np.uint16) & 1)
     x = np.where(single, value[own], place[own])[which] + bit
     p = np.where(single, words[own] >> 11 & 1, signs[own])[which]
-    t = (high << 12 | low)[own][which]
-    found = events_of(x, row_of[own][which], t, p)
+    found = events_of(x, rows[own][which], (high << 12 | low)[own][which], p)
     after = int(place[-1] + steps[-1]) if len(words) else base
-    ends = (_last(row_of, row), _last(high, before), _last(low, 0), after, _last(signs, sign))
+    ends = (_last(rows, row), _last(high, before), _last(low, 0), after, _last(signs, sign))
     return Decoded(found, (*ends, *clock), *_whole(data, 2, end))
 
 
-def _filled(values: Any, at: npt.NDArray[np.bool_], before: int) -> npt.NDArray[np.int64]:
-    """Values that stand at some places, each repeated up to the next."""
-    return np.concatenate([[before], values]).astype(np.int64)[np.cumsum(at)]
+def _filled(values: Ints, at: npt.NDArray[np.bool_], before: int) -> Ints:
+    """Values at some places (or of all, of which those count), each repeated up to the next."""
+    own = values[at] if len(values) == len(at) else values
+    return np.concatenate([[before], own]).astype(np.int64)[np.cumsum(at)]
 
 
-def _last(values: npt.NDArray[np.int64], before: int) -> int:
+def _last(values: Ints, before: int) -> int:
     return int(values[-1]) if len(values) else before
 
 
@@ -491,21 +476,18 @@ def _csv(path: Path, head: bytes) -> Header | None:
     text = FileHead(path, head).lines
     at = next((at for at, line in enumerate(text) if line and not line.startswith("#")), None)
     names = [] if at is None else [name.strip().strip('"').lower() for name in text[at].split(",")]
-    times = [(place, found) for place, name in enumerate(names) if (found := _TIME.match(name))]
+    time = next((place for place, name in enumerate(names) if _TIME.match(name)), None)
     others = [next((names.index(n) for n in _NAMES[c] if n in names), None) for c in "xyp"]
-    if at is None or not times or None in others:
+    if at is None or time is None or None in others:
         return None
-    unit = times[0][1][1]
-    if unit is None:
+    found = _TIME.match(names[time])
+    if found is None or found[1] is None:
         raise ValueError(
             f"its header {text[at][:60]!r} states no unit of time; name the column t_us, t_ms, t_s"
         )
-    columns = (times[0][0], *others)
     start = sum(len(line) for line in head.splitlines(keepends=True)[: at + 1])
-    stated = [re.search(rf"{n}=(\d+)", "\n".join(text[:at])) for n in ("height", "width")]
-    size = (int(stated[0][1]), int(stated[1][1])) if stated[0] and stated[1] else None
-    decode = partial(_decode_csv, columns, len(names), _UNITS_US[unit])
-    return Header("csv", start, decode, size=size, sorts=True)
+    decode = partial(_decode_csv, (time, *others), len(names), _UNITS_US[found[1]])
+    return Header("csv", start, decode, size=_size_in("\n".join(text[:at])), sorts=True)
 
 
 def _decode_csv(
@@ -513,40 +495,10 @@ def _decode_csv(
 ) -> Decoded:
     used, missing = data.rfind(b"\n") + 1, 0
     if end:
-        rest = data[used:]
-        missing = int(bool(rest.strip()) and rest.count(b",") + 1 < width)
+        missing = int(bool(data[used:].strip()) and data.count(b",", used) + 1 < width)
         used = used if missing else len(data)
-    text = data[:used]
     rows = np.empty((0, 4))
-    if text.strip():
-        rows = np.loadtxt(io.BytesIO(text), delimiter=",", usecols=columns, ndmin=2)
+    if data[:used].strip():
+        rows = np.loadtxt(io.BytesIO(data[:used]), delimiter=",", usecols=columns, ndmin=2)
     found = events_of(rows[:, 1], rows[:, 2], rows[:, 0], rows[:, 3], unit_us)
     return Decoded(found, state, len(data) if end else used, missing)
-
-
-# Parts that several formats share
-
-
-def _text_header(path: Path, head: bytes, mark: bytes) -> tuple[list[str], int]:
-    """Lines in lower case that begin with a mark, and the byte after them."""
-    if len(head.translate(None, _TEXT)) == 0:  # longer than what was read of it
-        with opened(path, MOST_BYTES) as stream:
-            head = stream.read(_LONGEST_HEADER)
-    lines: list[str] = []
-    start = 0
-    while head.startswith(mark, start):
-        stop = head.find(b"\n", start) + 1
-        line = head[start:stop]
-        if not stop or line.translate(None, _TEXT):
-            break
-        lines.append(line.decode("ascii").lower())
-        start = stop
-        if lines[-1].rstrip() in ("% end", "#end of ascii header"):
-            break
-    return lines, start
-
-
-def _whole(data: bytes, width: int, end: bool) -> tuple[int, int]:
-    """Bytes that are used of records of a width, and how many records the end of a file lacks."""
-    rest = len(data) % width
-    return (len(data), int(rest > 0)) if end else (len(data) - rest, 0)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vlar.errors import DecodeError
 from vlar.files.reading import opened, require_memory
-from vlar.media.events.formats import LARGEST_PIECE, MOST_BYTES, Header, State
+from vlar.media.events.formats import LARGEST_PIECE, MOST_BYTES, Decode, Decoded, Header, State
 from vlar.media.events.representations import EVENT, Events, Size
 from vlar.types import Float64, Window
 
@@ -29,7 +29,7 @@ SENSORS = (
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some records of a file: where they are, and the span of their times."""
+    """Some records of a file: where they are, what came before, and the span of their times."""
 
     number: int
     start: int = 0
@@ -61,32 +61,32 @@ class Recording:
         self._held: dict[int, Events] = {}
         self._pieces: list[_Piece] = []
         top, least = np.zeros(2, np.int64), np.full(2, 1 << 16)
-        for piece, events in self._read(None):
+        for piece, found in self._scan():
+            self.missing += found.missing
+            events = found.events
             if not len(events):
                 continue
-            times = events["t"]
+            times, places = events["t"], (events["y"], events["x"])
             first, last = int(times.min()), int(times.max())
-            rises = bool((np.diff(times) >= 0).all())
-            if not rises or (self._pieces and first < self._pieces[-1].last):
-                self._fell()
-            done = replace(piece, count=len(events), first=first, last=last)
-            self._pieces.append(done)
-            self._hold(done.number, events)
-            top = np.maximum(top, [events["y"].max(), events["x"].max()])
-            least = np.minimum(least, [events["y"].min(), events["x"].min()])
+            before = self._pieces[-1].last if self._pieces else first
+            self.sorted &= first >= before and bool((np.diff(times) >= 0).all())
+            if not self.sorted and not header.sorts:
+                raise ValueError(
+                    "its times fall from event to event, and its clock may wrap: export it in order"
+                )
+            self._pieces.append(replace(piece, count=len(events), first=first, last=last))
+            self._hold(piece.number, events)
+            top = np.maximum(top, [one.max() for one in places])
+            least = np.minimum(least, [one.min() for one in places])
         if not self._pieces:
             raise ValueError("it holds no event")
         if (top == least).all():
             raise ValueError(f"all its events are of one pixel, x = {top[1]}, y = {top[0]}")
         self.count = sum(piece.count for piece in self._pieces)
         self.first = min(piece.first for piece in self._pieces)
-        self.last = max(piece.last for piece in self._pieces)
+        last = max(piece.last for piece in self._pieces)
+        self.duration_s = (last - self.first + 1) * 1e-6  # to the end of the last microsecond
         self.size, self.assumed = self._sized(size, (int(top[0]), int(top[1])))
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds from the first event to the end of the microsecond of the last."""
-        return (self.last - self.first + 1) * 1e-6
 
     def window(self, window: Window) -> tuple[Events, Float64, int]:
         """The events of a span of seconds after the first event.
@@ -100,116 +100,99 @@ class Recording:
             ValueError: they take too much memory.
         """
 
-        def inside(events: Events) -> Any:
-            times_s = (events["t"] - self.first) * 1e-6
-            return (times_s >= window.start_s) & (times_s < window.end_s)
+        def after_s(at: npt.ArrayLike) -> Float64:
+            return (np.asarray(at) - self.first) * 1e-6
 
-        def touches(piece: _Piece) -> bool:
-            first_s, last_s = ((at - self.first) * 1e-6 for at in (piece.first, piece.last))
-            return last_s >= window.start_s and first_s < window.end_s
+        def inside(events: Events) -> Events:
+            times_s = after_s(events["t"])
+            return events[(times_s >= window.start_s) & (times_s < window.end_s)]
 
-        def cut(piece: _Piece) -> bool:
-            first_s, last_s = ((at - self.first) * 1e-6 for at in (piece.first, piece.last))
-            return first_s < window.start_s or last_s >= window.end_s
-
-        wanted = [piece for piece in self._pieces if touches(piece)]
-        whole = sum(piece.count for piece in wanted if not cut(piece))
-        edges = [piece for piece in wanted if cut(piece)]
-        total = whole + sum(int(inside(events).sum()) for _, events in self._read(edges))
+        wanted = [
+            piece
+            for piece in self._pieces
+            if after_s(piece.last) >= window.start_s and after_s(piece.first) < window.end_s
+        ]
+        total = sum(piece.count for piece in wanted)
+        if total > MOST_EVENTS:
+            total = sum(len(inside(events)) for _, events in self._read(wanted))
         kept = min(total, MOST_EVENTS)
         require_memory((EVENT.itemsize + 8) * kept)
         found = np.empty(kept, EVENT)
         rank = filled = 0
-        for piece, events in self._read(wanted):
-            own = events[inside(events)] if cut(piece) else events
+        for _, events in self._read(wanted):
+            own = inside(events)
+            rank += len(own)
             if kept < total:
-                ranks = np.arange(rank, rank + len(own)) * kept // total
-                own_kept = np.diff(ranks, prepend=(rank - 1) * kept // total) > 0
-                rank, own = rank + len(own), own[own_kept]
+                ranks = np.arange(rank - len(own) - 1, rank) * kept // total
+                own = own[np.diff(ranks) > 0]
             found[filled : filled + len(own)] = own
             filled += len(own)
+        found = found[:filled]
         found["t"] -= self.first
         if not self.sorted:
             found = found[np.argsort(found["t"], kind="stable")]
-        return found, found["t"] * 1e-6, total
-
-    def _fell(self) -> None:
-        if not self.header.sorts:
-            raise ValueError(
-                "its times fall from event to event, and its clock may wrap: export it in order"
-            )
-        self.sorted = False
+        return found, found["t"] * 1e-6, rank
 
     def _sized(self, given: Size | None, top: Size) -> tuple[Size, tuple[str, ...]]:
         size, assumed = self.header.size or given, self.header.assumed
+        place = f"an event lies at x = {top[1]}, y = {top[0]}"
         if size is None:
             fitting = [known for known in SENSORS if known[0] > top[0] and known[1] > top[1]]
             if not fitting:
                 raise ValueError(
-                    f"an event lies at x = {top[1]}, y = {top[0]}, and the file does not state the "
-                    "size of the sensor: put events.json with size [H, W] next to it"
+                    f"{place}, and the file does not state the size of the sensor: put events.json "
+                    "with size [H, W] next to it"
                 )
             size, assumed = fitting[0], (*assumed, "size")
         if max(size) > _LARGEST_SIDE:
             raise ValueError(f"its size (H, W) is {size}; at most {_LARGEST_SIDE} pixels are read")
         if size[0] <= top[0] or size[1] <= top[1]:
-            raise ValueError(
-                f"an event lies at x = {top[1]}, y = {top[0]}, beyond the size (H, W) = {size}"
-            )
+            raise ValueError(f"{place}, beyond the size (H, W) = {size}")
         return size, assumed
 
     def _hold(self, number: int, events: Events) -> None:
         others = [item for item in self._held.items() if item[0] != number]
         self._held = dict([*others[1 - _HELD :], (number, events)])
 
-    def _read(self, wanted: list[_Piece] | None) -> Iterator[tuple[_Piece, Events]]:
-        """Pieces and their events; without ``wanted`` all, as they are found."""
-        if wanted is not None and all(piece.number in self._held for piece in wanted):
-            held = self._held
-            yield from [(piece, held[piece.number]) for piece in wanted]
-        elif self.header.stream is not None:
-            numbers = None if wanted is None else {piece.number: piece for piece in wanted}
-            for number, found in enumerate(self.header.stream(self.path)):
-                if numbers is None:
-                    self.missing += found.missing
-                    yield _Piece(number), found.events
-                elif number in numbers:
-                    yield numbers[number], found.events
-        elif wanted is None:
-            yield from self._scan()
-        else:
-            yield from self._seek(wanted)
+    def _scan(self) -> Iterator[tuple[_Piece, Decoded]]:
+        """All pieces as they are found."""
+        if self.header.stream is not None:
+            yield from ((_Piece(n), each) for n, each in enumerate(self.header.stream(self.path)))
+        elif self.header.decode is not None:
+            yield from self._scan_bytes(self.header.decode)
 
-    def _seek(self, wanted: list[_Piece]) -> Iterator[tuple[_Piece, Events]]:
-        decode = self.header.decode
-        assert decode is not None
-        with opened(self.path, MOST_BYTES) as stream:
-            for piece in wanted:
-                events = self._held.get(piece.number)
-                if events is None:
-                    stream.seek(piece.start)
-                    events = decode(stream.read(piece.length), piece.state, True).events
-                    self._hold(piece.number, events)
-                yield piece, events
-
-    def _scan(self) -> Iterator[tuple[_Piece, Events]]:
-        decode = self.header.decode
-        assert decode is not None
+    def _scan_bytes(self, decode: Decode) -> Iterator[tuple[_Piece, Decoded]]:
         state: State = ()
-        start, rest = self.header.start, b""
+        start, number, rest, ended = self.header.start, 0, b"", False
         with opened(self.path, MOST_BYTES) as stream:
             stream.seek(start)
-            number, ended = 0, False
             while not ended:
                 more = stream.read(max(PIECE_BYTES, len(rest)))
                 data, ended = rest + more, not more
                 found = decode(data, state, ended)
                 if not found.used and len(data) > LARGEST_PIECE:
                     raise ValueError(f"a packet in it has over {LARGEST_PIECE >> 20} MB")
-                yield _Piece(number, start, found.used, state), found.events
-                self.missing += found.missing
+                yield _Piece(number, start, found.used, state), found
                 state, start, number = found.state, start + found.used, number + 1
                 rest = data[found.used :]
+
+    def _read(self, wanted: list[_Piece]) -> Iterator[tuple[_Piece, Events]]:
+        """Known pieces and their events."""
+        held, decode = self._held, self.header.decode
+        if all(piece.number in held for piece in wanted):
+            yield from [(piece, held[piece.number]) for piece in wanted]
+        elif decode is None:
+            numbers = {piece.number for piece in wanted}
+            yield from ((one, each.events) for one, each in self._scan() if one.number in numbers)
+        else:
+            with opened(self.path, MOST_BYTES) as stream:
+                for piece in wanted:
+                    events = self._held.get(piece.number)
+                    if events is None:
+                        stream.seek(piece.start)
+                        events = decode(stream.read(piece.length), piece.state, True).events
+                        self._hold(piece.number, events)
+                    yield piece, events
 
 
 @lru_cache(maxsize=2)

@@ -72,11 +72,7 @@ def frames(events: Events, n: int, *, size: Size | None = None, by: str = "time"
 def surface(events: Events, at_s: float, tau_s: float, *, size: Size | None = None) -> Float32:
     """Time surface ``exp(-(at - t_last) / tau)`` of each polarity (Lagorce et al., 2017).
 
-    Args:
-        events: See above; those after ``at_s`` count for nothing.
-        at_s: Seconds on the clock of ``t``.
-        tau_s: Seconds in which a trace falls to 1/e, above 0.
-        size: See above.
+    Both times are seconds, ``at_s`` on the clock of ``t``; later events count for nothing.
 
     Returns:
         (2, H, W): darker, then brighter; 0 where nothing happened.
@@ -152,12 +148,9 @@ def farthest(points: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
 
 
 def hot_pixels(events: Events, *, factor: float = 20.0, size: Size | None = None) -> Events:
-    """The events without those of pixels that fire far more often than others.
+    """The events without those of hot pixels.
 
-    Args:
-        events: See above.
-        factor: Times the median of the pixels that fire at all, above which a pixel is hot.
-        size: See above.
+    They fire over ``factor`` times as often as the median of all pixels that fire at all.
     """
     if not len(events):
         return events
@@ -167,15 +160,9 @@ def hot_pixels(events: Events, *, factor: float = 20.0, size: Size | None = None
 
 
 def refractory(events: Events, period_s: float, *, size: Size | None = None) -> Events:
-    """The events of a sensor whose pixels rest after each event.
+    """The events of a sensor whose pixels rest ``period_s`` seconds after each one that is kept.
 
-    Args:
-        events: See above.
-        period_s: Seconds after an event that is kept, in which its pixel gives no other.
-        size: See above.
-
-    Returns:
-        The events that are kept, in the order given.
+    They stay in the order given.
     """
     if not len(events):
         return events

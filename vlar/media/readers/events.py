@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,13 @@ from vlar.media.base import Reader
 from vlar.media.events.formats import has_arrays, header_of
 from vlar.media.events.recording import Recording, cached
 from vlar.media.events.representations import Size
-from vlar.media.signals import errors_of, head_of
+from vlar.media.signals import SignalInfo, errors_of, head_of
 from vlar.registry import register
 from vlar.types import Clip, Failure, Sampling, Window
 
 _FACTS = "events.json"
 _LARGEST = 1 << 16
 _PERSON = re.compile(r"(?:^|[_-])(?:s|sub|subject|user)(\d{1,4})(?=[_.-])|^C\d+P(\d+)M", re.I)
-
-
-@dataclass(frozen=True)
-class EventInfo:
-    """Facts of a recording.
-
-    Attributes:
-        path: The recording.
-        duration_s: Seconds from the first event to the last.
-        n_events: Events.
-        meta: As ``Clip.meta``.
-    """
-
-    path: Path
-    duration_s: float
-    n_events: int
-    meta: Mapping[str, Any]
 
 
 @register("reader", "events")
@@ -81,10 +63,11 @@ class EventReader(Reader):
         except (OSError, ValueError):  # of a format that only events have: reading names the damage
             return not is_archive
 
-    def probe(self, path: Path) -> EventInfo:
-        """Facts of a recording; it is read once for them."""
+    def probe(self, path: Path) -> SignalInfo:
+        """Facts of a recording, with its number of events; it is read once for them."""
         found = self._recording(path)
-        return EventInfo(path, found.duration_s, found.count, _meta(found))
+        rate_hz = found.count / found.duration_s
+        return SignalInfo(path, found.duration_s, rate_hz, found.count, _meta(found))
 
     def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
         """The events of the window."""

@@ -138,7 +138,7 @@ REFUSED = {
     "a damaged packet": (
         files.aedat3(EVENTS).replace(struct.pack("<I", 101), b"\xff" * 4), "packet .* damaged",
     ),
-    "dat of another version": (files.dat(EVENTS, version=1), "version 1 of .dat"),
+    "dat of another version": (files.dat(EVENTS, version=1), "dat of version 1"),
     "dat of another width": (files.dat(EVENTS).replace(b"\x0c\x08", b"\x0c\x10"), "8 bytes"),
     "evt of another version": (files.evt2(EVENTS, head="% evt 2.1\n"), "version 2.1 of EVT"),
     "evt4": (files.evt2(EVENTS, head="% format EVT4\n"), "version 4 of EVT"),
@@ -226,7 +226,7 @@ def test_counts_and_times_of_real_files(real: Path):
     for path in sorted(real.iterdir()):
         if path.suffix not in (".mat", ".aedat4") and "header" not in path.name:
             info, clip, times = READER.probe(path), read(path), list(slowly(path))
-            assert (info.n_events, len(clip.data)) == (len(times), len(times))
+            assert (info.n_samples, len(clip.data)) == (len(times), len(times))
             assert (info.meta["start_us"], clip.data[-1]["t"]) == (times[0], times[-1] - times[0])
             stated = STATED.search(notes[path.name])
             if stated:
