@@ -6,7 +6,11 @@ Models of bundles are also tested with one sensor missing. Controls that must fa
 another take as the second sensor, and the joints copied as the second sensor. Actions 22 to 27 are
 stated apart: there the IMU is on the thigh. The sensors of a take are lined up by its share.
 
-    python evals/bundles.py --data DIR [--seeds 5] [--shots 1 3 5 0] [--json FILE]
+``--stairs``: three accelerometers that really drop packets (ASSIST-IoT, stairs), slow or quick in
+windows of 4 s, one person after the other left out. They are devices of one IMU recording, so what
+is missing are columns.
+
+    python evals/bundles.py --data DIR [--seeds 5] [--shots 1 3 5 0] [--stairs] [--json FILE]
 
 DIR is that of ``evals/sensors.py``; 0 shots are all examples.
 """
@@ -15,9 +19,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import json
 import tempfile
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +37,7 @@ from vlar.heads.model_selection import choose
 from vlar.heads.signatures import join
 from vlar.media.bundle import BundlePart, write_bundle
 from vlar.media.lookup import reader
+from vlar.types import Clip, Window
 
 SENSORS = ("skeleton", "imu")
 
@@ -41,8 +48,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--shots", type=int, nargs="*", default=[1, 3, 5, 0])
+    parser.add_argument("--stairs", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.stairs:
+        stairs(given.data)
+        return
     both, thigh = read(given.data)
     tested = conditions(both)
     found: dict[str, Any] = {"vlar": vlar.__version__, "words": words(both)}
@@ -205,6 +216,79 @@ def probabilities(head: FewShotHead, data: Set, test: np.ndarray) -> np.ndarray:
     logits = head.logits(join(data.terms(), head.kind)[test], prior[test])
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+DEVICES = {"TAG": "waist", "WATCH_R": "right wrist", "WATCH_L": "left wrist"}
+RATE_HZ, WINDOW_S, GAP_S = 50.0, 4.0, 0.15
+
+
+def stairs(data: Path) -> None:
+    """Slow or quick on stairs, by which devices are learned from and tested with."""
+    clips, y, who = windows(data / "assist_stairs")
+    encoder = vlar.load("imu").encoder
+    names = list(DEVICES.values())
+    lost = {n: np.mean([np.isnan(c.data[:, 6 * i : 6 * i + 3]).mean() for c in clips])
+            for i, n in enumerate(names)}  # fmt: skip
+    print(f"{len(clips)} windows, {len(set(who))} people; samples lost:",
+          ", ".join(f"{n} {100 * share:.1f} %" for n, share in lost.items()))  # fmt: skip
+    columns = [*([n] for n in names), names[1:], names]
+    sets = {}
+    for kept in columns:
+        rows = encoder.encode([only(clip, kept, names) for clip in clips])
+        features, vectors = (
+            np.stack([getattr(r, n) for r in rows]) for n in ("features", "vector")
+        )
+        sets["+".join(kept)] = Set("stairs", encoder, features, vectors, y, who)
+    for learned_from in sets:
+        right: dict[str, list[bool]] = {name: [] for name in sets}
+        for person in sorted(set(who)):
+            test = who == person
+            head = learned(sets[learned_from], np.flatnonzero(~test))
+            for name, each in sets.items():
+                answers = probabilities(head, each, test).argmax(axis=1)
+                right[name] += (np.array(each.labels)[answers] == y[test]).tolist()
+        print(f"  learned from {learned_from}:")
+        for name, rows in right.items():
+            row(f"    tested with {name}", [float(np.mean(rows))])
+
+
+def windows(folder: Path) -> tuple[list[Clip], np.ndarray, np.ndarray]:
+    """Windows of all recordings at one rate, NaN where a device gave nothing; labels and people."""
+    clips, y, who = [], [], []
+    for path in sorted(folder.glob("*.csv.gz")):
+        with gzip.open(path, "rt") as stream:
+            rows = list(csv.DictReader(stream, delimiter="|"))
+        times = np.array([datetime.fromisoformat(r["TIMESTAMP"]).timestamp() for r in rows])
+        grid = np.arange(times.min(), times.max(), 1 / RATE_HZ)
+        signal = np.full((len(grid), 18), np.nan, np.float32)
+        for number, device in enumerate(DEVICES):
+            own = np.array([r["SOURCE"] == device for r in rows])
+            values = np.array([[float(r[a]) for a in "XYZ"] for r in rows])[own] * 9.80665
+            after = np.searchsorted(times[own], grid).clip(1, own.sum() - 1)
+            there = times[own][after] - times[own][after - 1] <= GAP_S
+            there &= (grid >= times[own][0]) & (grid <= times[own][-1])
+            for axis in range(3):
+                found = np.interp(grid, times[own], values[:, axis])
+                signal[:, 6 * number + axis] = np.where(there, found, np.nan)
+        size = round(WINDOW_S * RATE_HZ)
+        meta = {"devices": tuple(DEVICES.values()), "unit": "m/s2 rad/s"}
+        for start in range(0, len(grid) - size + 1, size):
+            part = signal[start : start + size]
+            span = Window(start / RATE_HZ, (start + size) / RATE_HZ)
+            times_s = (np.arange(size) + start + 0.5) / RATE_HZ
+            clips.append(Clip(path, span, "imu", part, times_s, meta=meta))
+            y.append("quick" if "_A6" in path.name else "slow")
+            who.append(int(path.name[1:3]))
+    return clips, np.array(y), np.array(who)
+
+
+def only(clip: Clip, kept: list[str], names: list[str]) -> Clip:
+    """A window in which only some devices gave anything."""
+    data = clip.data.copy()
+    for number, name in enumerate(names):
+        if name not in kept:
+            data[:, 6 * number : 6 * number + 6] = np.nan
+    return replace(clip, data=data)
 
 
 if __name__ == "__main__":
