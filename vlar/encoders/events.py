@@ -95,6 +95,9 @@ class EventEncoder(AttributeWords):
         size = clip.meta.get("size")
         if clip.data.dtype.names is None or size is None:
             raise UsageError(f"{clip.path}: its events lack fields x, y, t, p, or a size in meta")
+        y, x = (clip.data[name].max(initial=0) for name in "yx")
+        if y >= size[0] or x >= size[1]:
+            raise UsageError(f"{clip.path}: an event at x = {x}, y = {y} is beyond its size {size}")
         counts = _counts(clip, size)
         part_s = clip.window.duration_s / len(counts)
         rows = np.zeros((MOMENTS, self.frame_dim), np.float32)

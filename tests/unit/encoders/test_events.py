@@ -143,6 +143,7 @@ def test_polarity_and_size_matter_and_an_empty_clip_rests(encoder: Encoder):
 def test_clips_of_others_are_refused(encoder: Encoder):
     clip = clip_of(scene())
     refused(UsageError, "size in meta", encoder.encode, [replace(clip, meta={})])
+    refused(UsageError, "beyond its size", encoder.encode, [replace(clip, meta={"size": (9, 9)})])
     refused(UsageError, "sensor 'imu'", encoder.encode, [replace(clip, modality="imu")])
     skeleton = load_encoder("skeleton")
     refused(UsageError, "sensor 'events'", skeleton.encode, [clip])
