@@ -166,7 +166,7 @@ def skeleton_tower() -> dict[str, Hyperparameters]:
     few = Hyperparameters(
         epochs=40,
         batch=16,
-        learning_rate=4e-3,
+        learning_rate=1e-2,
         warmup_epochs=4,
         weight_decay=0.05,
         label_smoothing=0.1,
