@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +184,9 @@ class Recording:
             yield from [(piece, held[piece.number]) for piece in wanted]
         elif decode is None:
             numbers = {piece.number for piece in wanted}
-            yield from ((one, each.events) for one, each in self._scan() if one.number in numbers)
+            for piece, found in islice(self._scan(), max(numbers) + 1):
+                if piece.number in numbers:
+                    yield piece, found.events
         else:
             with opened(self.path, MOST_BYTES) as stream:
                 for piece in wanted:

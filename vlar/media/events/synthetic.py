@@ -14,8 +14,9 @@ import numpy as np
 
 from vlar.errors import UsageError
 from vlar.files.reading import require_memory
-from vlar.media.events.representations import EVENT, Events, Size
-from vlar.media.video.sequential import FrameChunk
+from vlar.media.events.representations import EVENT, Events
+from vlar.media.video.sequential import FrameChunk, read_frames
+from vlar.media.video.source import probe
 from vlar.types import Float32
 
 STEP = 0.2
@@ -80,18 +81,15 @@ def write_events(video: str | Path, out: str | Path, *, side: int = 240, step: f
         DecodeError: the video cannot be read.
         UsageError: the file cannot be written, they take too much memory, or nothing changes.
     """
-    from vlar.media.lookup import reader
-
-    source, path = reader("video"), Path(video)
-    info = source.probe(path)
-    scale = min(1.0, side / min(info.width, info.height))  # pyright: ignore
-    size: Size = tuple(max(1, round(scale * n)) for n in (info.height, info.width))  # pyright: ignore
-    turns = info.rotation_deg // 90  # pyright: ignore
+    info = probe(Path(video))
+    scale = min(1.0, side / min(info.width, info.height))
+    size = max(1, round(scale * info.height)), max(1, round(scale * info.width))
+    turns = info.rotation_deg // 90
     stored = size[::-1] if turns % 2 else size
     parts: list[Events] = []
     frames = (
         FrameChunk(chunk.times_s, np.rot90(chunk.pixels, turns, (1, 2)))
-        for chunk in source.read_frames(path, *stored)
+        for chunk in read_frames(video, *stored)
     )
     for part in events_between(frames, step):
         parts.append(part)

@@ -141,3 +141,26 @@ def test_the_command_writes_and_says_so(made: Path, tmp_path: Path):
     grey = np.full((48, 64, 3), 90, np.uint8)
     flat = videos.make_video(tmp_path / "flat.mp4", 4, picture=lambda _: grey, size=(64, 48))
     refused(UsageError, "does not change", write_events, flat, out)
+
+
+def test_a_turned_video_gives_turned_events(tmp_path: Path):
+    def picture(number: int) -> np.ndarray:
+        frame = np.full((48, 64, 3), 30, np.uint8)
+        frame[4:12, 4 + 2 * number : 16 + 2 * number] = 220  # in the upper part, to the right
+        return frame
+
+    plain = videos.make_video(tmp_path / "a.mp4", 12, fps=12, size=(64, 48), picture=picture)
+    turned = videos.make_video(
+        tmp_path / "b.mp4", 12, fps=12, size=(64, 48), picture=picture, rotation_deg=90
+    )
+    for video in (plain, turned):
+        write_events(video, video.with_suffix(".npz"))
+    one, other = (vlar.read_clip(tmp_path / f"{name}.npz") for name in "ab")
+    assert (one.meta["size"], other.meta["size"]) == ((48, 64), (64, 48))
+    assert len(one.data) == len(other.data)
+    assert vlar.read_clip(turned, n_frames=1).data.shape[1:3] == (64, 48)
+    # What was bright in the shown picture is where its events are.
+    shown = vlar.read_clip(turned, n_frames=8).data.max(axis=(0, 3)) > 128
+    rows, columns = np.nonzero(shown)
+    assert abs(other.data["y"].mean() - rows.mean()) < 6
+    assert abs(other.data["x"].mean() - columns.mean()) < 6
