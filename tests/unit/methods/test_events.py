@@ -13,7 +13,7 @@ import vlar
 from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.encoders.base import FrameBlock
-from vlar.errors import ModelError, UnknownNameError
+from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.media.events import EVENT
 from vlar.methods.events import network as parts
 from vlar.methods.events.adapter import Events
@@ -252,6 +252,8 @@ def test_the_objective_trains_any_tower_of_frames():
     )
     with pytest.raises(ModelError, match="temperature is 0"):
         FrameContrast(temperature=0.0)
+    with pytest.raises(UsageError, match="gives one frame at stride 4; use a smaller stride"):
+        training(tower("spikepoint"), objectives=["frame-contrast"], epochs=2).run()
 
 
 # What a training leaves out

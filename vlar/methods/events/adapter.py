@@ -14,7 +14,7 @@ from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.beside import Beside
 from vlar.errors import ModelError
-from vlar.media.events import frames, points, surface
+from vlar.media.events import frames, points
 from vlar.methods.events.network import EventsConfig, EventsNetwork
 from vlar.methods.events.points import grouped
 from vlar.registry import register
@@ -26,7 +26,7 @@ _SEED = 0  # of the points of a clip
 
 
 class EventRows(Beside):
-    """An encoder of events with their frames, time surfaces or points next to its features.
+    """An encoder of events with their frames or points next to its features.
 
     A base encoder has few rows; points are folded into them.
     """
@@ -41,7 +41,7 @@ class EventRows(Beside):
         super().__init__(encoder, [FrameBlock(config.rep, self.width + spare, "events")], made_by)
 
     def rows(self, clip: Clip, features: Float32) -> Float32:
-        """(T, W) counts, surfaces or points of the clip's events; zero without any."""
+        """(T, W) counts or points of the clip's events; zero without any."""
         wide = np.zeros((len(features), self.frame_blocks[-1].width), np.float32)
         if len(clip.data):
             wide[:, : self.width] = self._made(clip, len(features)).reshape(len(features), -1)
@@ -57,13 +57,7 @@ class EventRows(Beside):
         side, events = self.config.size, clip.data.copy()
         events["x"] = events["x"].astype(np.int64) * side // width
         events["y"] = events["y"].astype(np.int64) * side // height
-        if self.config.rep == "frames":
-            return frames(events, count, size=(side, side))
-        times_s = events["t"] * 1e-6
-        ends = np.linspace(times_s.min(), times_s.max(), count + 1)[1:]
-        tau_s = max(float(np.ptp(times_s)) / count, 1e-6)
-        made = [surface(events, end, tau_s, size=(side, side)) for end in ends]
-        return np.stack(made)
+        return frames(events, count, size=(side, side))
 
 
 @register("adapter", "event-tower", status="in the spirit")
@@ -139,6 +133,6 @@ def event_tower() -> dict[str, Hyperparameters]:
 
 @register("recipe", "spikmamba")
 def spikmamba() -> dict[str, Hyperparameters]:
-    """One protocol, of all presets of frames: longer, and clips are mixed, which points cannot be."""
+    """One protocol, of all presets of frames: longer, and clips are mixed, points never."""
     longer = event_tower()["adapt"].replaced(epochs=40)
     return {"adapt": replace(longer, learning_rate=7e-3, mixup=0.2)}

@@ -37,7 +37,7 @@ class EventsConfig(Settings):
     """Settings of an event tower.
 
     Attributes:
-        rep: ``frames`` of counts, ``surface`` for time surfaces, or ``points``.
+        rep: ``frames`` of counts, or ``points``.
         block: ``linear_attention`` in windows, ``scan`` over the whole sequence in both directions,
             ``near_far`` for one after the other, ``attention`` over frames; ``residual`` on points.
         neuron: ``lif`` for spikes, ``none`` for rectifiers.
@@ -60,7 +60,7 @@ class EventsConfig(Settings):
         labels: The labels it was trained for.
     """
 
-    rep: str = setting("frames", choices=("frames", "surface", "points"))
+    rep: str = setting("frames", choices=("frames", "points"))
     block: str = setting("near_far", choices=BLOCKS)
     neuron: str = setting("lif", choices=("lif", "none"))
     drop: str = setting("chance", choices=DROPS)
@@ -394,7 +394,7 @@ def thinned_frames(frames: Tensor, drop: str) -> Tensor:
         return frames * kept[:, None, None]
     if kind == "chance":
         kept = (1 - 0.5 * torch.rand(n, 1, 1, 1, 1)).expand_as(frames)
-        whole = frames.floor()
+        whole = frames.floor()  # mixed clips have parts of events too
         return torch.binomial(whole, kept) + (frames - whole) * kept
     return frames
 

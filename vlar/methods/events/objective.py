@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import setting
+from vlar.errors import UsageError
 from vlar.registry import register
 from vlar.training.data import ClipView
 from vlar.training.objectives import Objective, Step
@@ -65,8 +66,17 @@ class FrameContrast(Objective):
         return {_VIEW: ClipView({"time_jitter": 0.0, "block_dropout": 0.0})}
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
-        """The weighted term."""
+        """The weighted term.
+
+        Raises:
+            UsageError: fewer than two frames are left to compare.
+        """
         one, other = (self._frames(step) for _ in range(2))
+        if one.shape[1] < 2:
+            raise UsageError(
+                f"objective {self.name!r} compares times of a clip, and the method gives one frame "
+                f"at stride {self.stride}; use a smaller stride, or a method that reads frames"
+            )
         # They are strided already.
         return {"times": self.weight * frame_contrast(one, other, self.temperature)}
 
