@@ -19,9 +19,9 @@ from vlar.types import Float64, Window
 
 MOST_EVENTS = 20_000_000
 """Events of a window; more are thinned evenly."""
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18  # a piece of EVT 3 of this size can hold 1.6 million events
 _LARGEST_SIDE = 1 << 14
-_HELD = 8  # pieces, so that windows next to each other decode each once
+_HELD_BYTES = 1 << 25  # of pieces, so that windows next to each other decode each once
 # (H, W) of sensors, smallest first: of a file that states none, the first that holds all its events
 SENSORS = (
     (34, 34), (128, 128), (180, 240), (240, 304), (240, 320), (260, 346), (480, 640), (720, 1280),
@@ -152,8 +152,10 @@ class Recording:
         return size, assumed
 
     def _hold(self, number: int, events: Events) -> None:
-        others = [item for item in self._held.items() if item[0] != number]
-        self._held = dict([*others[1 - _HELD :], (number, events)])
+        held = {**self._held, number: events}
+        while len(held) > 1 and sum(each.nbytes for each in held.values()) > _HELD_BYTES:
+            del held[next(iter(held))]
+        self._held = held
 
     def _scan(self) -> Iterator[tuple[_Piece, Decoded]]:
         """All pieces as they are found."""
