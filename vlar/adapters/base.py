@@ -64,6 +64,9 @@ VIEWS: dict[str, EncoderView] = {
         "reads the parts of a frame", lambda e: isinstance(e, PatchTokens), "lite"
     ),
     "pool": EncoderView("makes vectors from frame features", _pools, "lite"),
+    "pictures": EncoderView(
+        "reads pictures", lambda e: getattr(e, "modality", "") == "video", "lite"
+    ),
     "bodies": EncoderView(
         "reads the joints of bodies",
         lambda e: any(block.kind == "pose" for block in e.frame_blocks),

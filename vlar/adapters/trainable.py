@@ -9,21 +9,38 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from vlar.errors import UsageError
-from vlar.types import Float32, JsonDict
+from vlar.types import Clip, Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from vlar.adapters.label_losses import LabelTargets, LabelTask
-    from vlar.encoders.base import Encoder
+    from vlar.encoders.base import Encoder, Preprocess
 
 #: Numbers of texts to unit vectors (n, D), with gradients where the text side is trained.
 TextVectors = Callable[[Sequence[int]], "Tensor"]
 #: Runs a function on this process's share of the rows of its inputs, and gives the rows of all.
 Spreader = Callable[..., "tuple[Tensor, ...]"]
+
+
+class DrawPixels(Protocol):
+    """Frames of a clip as normalised pixels, with the changes that a training draws for the clip.
+
+    The draw is the same in every call, so pictures that belong together stay so.
+    """
+
+    def __call__(self, frames: Any, size: Preprocess, colours: bool = True) -> Tensor:
+        """Pixels (T, 3, height, width) of frames (T, H, W, 3) uint8.
+
+        Args:
+            frames: Pictures of the clip.
+            size: Size, mean and deviation.
+            colours: Whether colours change too; False for pictures that hold other values.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -202,6 +219,19 @@ class Trainable(ABC):
             counts: C numbers of clips of the training set that show each label.
         """
         del parts, counts
+
+    def clip_inputs(self, clip: Clip, draw: DrawPixels) -> Tensor | None:
+        """Inputs (T, K) of one clip, where a step reads more or other than the encoder's pixels.
+
+        Args:
+            clip: As the adapter wants it sampled.
+            draw: Makes pixels of its frames.
+
+        Returns:
+            None for the pixels alone.
+        """
+        del clip, draw
+        return None
 
     @property
     def wrapped(self) -> Encoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V  # noqa: N812 - as torch names its own
 
 from vlar.adapters.label_losses import LabelTargets
+from vlar.adapters.trainable import Trainable
 from vlar.encoders.base import Encoder, Preprocess
 from vlar.errors import VlarError
 from vlar.heads.support import SupportItem
@@ -242,6 +244,14 @@ class RecordingLoader(ClipLoader):
 
     def changed(self, clip: Clip, numbers: Hyperparameters, random: Random | None) -> Tensor:
         """Pictures as the encoder reads them; samples of other sensors as they are."""
+
+        def draw(frames: Any, size: Preprocess, colours: bool = True) -> Tensor:
+            how = numbers if colours else replace(numbers, colour=0.0, grey=0.0)
+            return clip_pixels(frames, size, how, copy.deepcopy(random))
+
+        own = self.encoder.clip_inputs(clip, draw) if isinstance(self.encoder, Trainable) else None
+        if own is not None:
+            return own
         if self.encoder.preprocess is None:
             return torch.from_numpy(np.nan_to_num(clip.data.astype(np.float32)))
         return clip_pixels(clip.data, self.encoder.preprocess, numbers, random)

@@ -1,0 +1,197 @@
+"""Networks trained by pixels: nothing at the start, the order of frames, and what is spared."""
+
+# pyright: basic
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.clips import clips_of
+from tests.refusals import refused
+from tests.unit.training.fakes import LABELS, FakeEncoder
+from tests.videos import make_video
+from vlar import registry
+from vlar.encoders.base import load_encoder
+from vlar.encoders.torchvision import midplanes
+from vlar.errors import ModelError, UnknownNameError
+from vlar.methods.video_net.adapter import VideoNet, as_in_use
+from vlar.methods.video_net.network import Body, VideoNetConfig, body_of, factorised
+from vlar.model.model import Model, load
+from vlar.training.batches import Dataset
+from vlar.training.data import FeatureLoader, clip_pixels, random_for
+from vlar.training.hyperparameters import load_recipe
+from vlar.training.loop import Training, score
+
+SMALL = {"width": 4, "size": 32, "frames": 4}
+WORDLESS = "torchvision:mc3_18?random_init=true&frames=2&size=32"
+
+
+def moving(n: int, seed: int = 0, side: int = 32) -> np.ndarray:
+    """(n, 4, side, side, 3): a square goes to the right, in every second clip to the left."""
+    random = np.random.default_rng(seed)
+    frames = np.full((n, 4, side, side, 3), 90, np.uint8)
+    for row, clip in enumerate(frames):
+        top, first = random.integers(2, 20, 2)
+        for at, frame in enumerate(clip):
+            step = at if row % 2 == 0 else 3 - at
+            left = (int(first) + 4 * step) % (side - 8)
+            frame[top : top + 8, left : left + 8] = 230
+    return frames
+
+
+def attached(name: str, **settings: Any) -> VideoNet:
+    return registry.get("adapter", name).attach(FakeEncoder(), {**SMALL, **settings})
+
+
+def inputs_of(adapter: VideoNet, frames: np.ndarray) -> np.ndarray:
+    clips = [replace(c, path=Path(str(hash(c.data.tobytes())))) for c in clips_of(frames)]
+    return np.stack([adapter.clip_inputs(clip, as_in_use).numpy() for clip in clips])
+
+
+def learned(adapter: VideoNet, frames: np.ndarray, epochs: int = 12) -> Training:
+    paths = [Path(str(row)) for row in range(len(frames))]
+    y = [LABELS[row % 2] for row in range(len(frames))]
+    dataset = Dataset.single(LABELS, y, [str(p) for p in paths], paths)
+    numbers = load_recipe("video-net/adapt").replaced(
+        epochs=epochs, learning_rate=1e-2, augment=False, average="none"
+    )
+    training = Training(adapter, FeatureLoader(inputs_of(adapter, frames), paths), dataset, numbers)
+    training.run()
+    return training
+
+
+def right(adapter: VideoNet, training: Training, frames: np.ndarray) -> float:
+    inputs = inputs_of(adapter, frames)
+    found = score(training.method, torch.from_numpy(inputs), training.classes, 2)
+    return float((found.argmax(1).numpy() == np.arange(len(frames)) % 2).mean())
+
+
+@pytest.mark.parametrize("name", ["r2plus1d", "i3d"])
+def test_at_the_start_it_is_the_encoder(name: str):
+    adapter, encoder = attached(name), FakeEncoder()
+    rows, plain = adapter.encode(clips_of(moving(2))), encoder.encode(clips_of(moving(2)))
+    for row, own in zip(rows, plain, strict=True):
+        np.testing.assert_array_equal(row.vector, own.vector)
+        np.testing.assert_array_equal(row.features[:, :12], own.features)
+        assert row.features[:, 12:].any()
+    features = np.stack([row.features for row in rows])
+    np.testing.assert_array_equal(adapter.pool(features), np.stack([r.vector for r in plain]))
+    np.testing.assert_array_equal(adapter.encode_text(LABELS), encoder.encode_text(LABELS))
+
+
+@pytest.mark.parametrize(("name", "tells"), [("frames", False), ("r2plus1d", True), ("i3d", True)])
+def test_the_order_of_frames_counts_over_time_alone(name: str, tells: bool):
+    torch.manual_seed(0)
+    body = body_of(VideoNetConfig(network=name, width=4, size=32)).eval()
+    x = torch.randn(2, 3, 6, 32, 32)
+    with torch.inference_mode():
+        away = (body(x.flip(2)) - body(x)).abs().max() / body(x).abs().max()
+    assert (float(away) > 1e-2) == tells
+    assert tells or float(away) < 1e-5
+
+
+def test_a_still_clip_is_its_picture_at_any_length():
+    torch.manual_seed(0)
+    body = body_of(VideoNetConfig(network="i3d", width=4, size=32)).eval()
+    picture = torch.randn(1, 3, 1, 32, 32)
+    with torch.inference_mode():
+        one, many = (body(picture.expand(-1, -1, t, -1, -1)) for t in (1, 7))
+    torch.testing.assert_close(one, many, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(4, 8, 3), (16, 16, 3), (3, 16, 5)])
+def test_a_factorised_filter_has_the_parameters_of_a_full_one(sizes: tuple[int, int, int]):
+    n_in, n_out, size = sizes
+    made = factorised(n_in, n_out, size, 1)
+    between = midplanes(n_in, n_out, 3, size)
+    weights = sum(p.numel() for p in made.parameters()) - 2 * between  # less the norm's
+    full = 3 * size * size * n_in * n_out
+    assert 0 <= full - weights < size * size * n_in + 3 * n_out
+    body = Body(VideoNetConfig(width=4, size=32), 3, factorised)
+    halves = [m for m in body.modules() if isinstance(m, torch.nn.ReLU)]
+    flat = body_of(VideoNetConfig(network="frames", width=4, size=32))
+    plain = [m for m in flat.modules() if isinstance(m, torch.nn.ReLU)]
+    assert len(halves) == len(plain) + 7  # a non-linearity more in each of the seven convolutions
+
+
+@pytest.mark.parametrize("name", ["r2plus1d", "i3d"])
+def test_it_learns_which_way_things_move(name: str):
+    adapter = attached(name)
+    training = learned(adapter, moving(48))
+    assert right(adapter, training, moving(40, seed=1)) >= 0.9
+    frames = attached("video-net", network="frames")
+    blind = learned(frames, moving(48))
+    assert right(frames, blind, moving(40, seed=1)) <= 0.7
+    vectors = [row.vector for row in adapter.encode(clips_of(moving(2)))]
+    assert not np.allclose(vectors, [r.vector for r in FakeEncoder().encode(clips_of(moving(2)))])
+
+
+@pytest.mark.parametrize("spec", [WORDLESS])
+def test_recordings_teach_an_encoder_without_words(spec: str, tmp_path: Path):
+    for label, frames in zip(LABELS, (moving(4)[::2], moving(4)[1::2]), strict=True):
+        (tmp_path / "s" / label).mkdir(parents=True)
+        for number, clip in enumerate(frames):
+            path = tmp_path / "s" / label / f"{number}.mp4"
+            make_video(path, 4, picture=lambda at, c=clip: c[at].repeat(2, 0).repeat(2, 1))
+    settings = {"width": 4, "size": 16, "epochs": 2, "batch": 2}
+    mine = Model(load_encoder(spec)).adapt(tmp_path / "s", method="r2plus1d", settings=settings)
+    assert mine.report is not None
+    assert mine.report.training is not None
+    saved = load(mine.save(tmp_path / "m"))
+    clip = tmp_path / "s" / LABELS[0] / "0.mp4"
+    assert saved.classify(clip).predictions == mine.classify(clip).predictions
+    assert {p.label for p in mine.classify(clip).predictions} == set(LABELS)
+
+
+def test_pictures_of_a_clip_change_together_and_the_encoder_is_asked_once():
+    adapter, asked = attached("r2plus1d"), []
+    encode = adapter.encoder.encode
+    adapter.encoder.encode = lambda clips: asked.append(len(clips)) or encode(clips)  # type: ignore[method-assign]
+    numbers = load_recipe("general/adapt").replaced(colour=0.0, grey=0.0)
+    clip = clips_of(moving(1))[0]
+
+    def draw(frames: Any, size: Any, colours: bool = True) -> Any:
+        del colours
+        return clip_pixels(frames, size, numbers, random_for(3))
+
+    one, same = adapter.clip_inputs(clip, draw), adapter.clip_inputs(clip, draw)
+    assert torch.equal(one, same)
+    assert asked == [1]
+    plain = adapter.clip_inputs(clip, as_in_use)
+    assert not torch.equal(one, plain)
+    assert torch.equal(one[:, -12:], plain[:, -12:])
+
+
+def test_cost_is_that_of_the_encoder_and_the_network():
+    small, large = (
+        VideoNet.attach(load_encoder(WORDLESS), {"width": width, "size": 32}) for width in (4, 8)
+    )
+    shape = (2, 32, 32, 3)
+    own = [each.cost(shape) - small.encoder.cost(shape) for each in (small, large)]
+    assert 0 < 2 * own[0] < own[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "told"),
+    [
+        ({"size": 8}, ModelError, "size is 8; use a whole number from 16"),
+        ({"width": 0}, ModelError, "width is 0"),
+        ({"frames": 0}, ModelError, "frames is 0"),
+        ({"network": "r2plus2d"}, UnknownNameError, "r2plus1d"),
+        ({"size": "64"}, ModelError, "size is '64'"),
+    ],
+)
+def test_settings_out_of_range_are_one_line(settings: Any, error: Any, told: str):
+    refused(error, told, VideoNet.attach, FakeEncoder(), settings)
+
+
+def test_an_encoder_it_does_not_suit_is_named():
+    refused(ModelError, "reads pictures", VideoNet.attach, load_encoder("imu"))
+    fixed = FakeEncoder()
+    fixed.frames_fixed = True
+    refused(ModelError, "frames is 4; use 8", VideoNet.attach, fixed, {"frames": 4})

@@ -1,0 +1,1 @@
+"""Small networks trained by pixels, whose answer is added to an encoder's vector."""

@@ -1,0 +1,178 @@
+"""``video-net``: a network trained by pixels, whose answer is added to an encoder's vector.
+
+Its presets (``presets.toml``) are the networks of the papers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlar.adapters.settings import bad_setting
+from vlar.adapters.towers import ResidualTower
+from vlar.adapters.trainable import DrawPixels
+from vlar.encoders.base import Encoder, FrameBlock, Preprocess
+from vlar.encoders.beside import Beside
+from vlar.encoders.clip.operations import multiply_adds
+from vlar.methods.video_net.network import VideoNetConfig, VideoNetwork
+from vlar.registry import register
+from vlar.training.data import clip_pixels
+from vlar.training.hyperparameters import Hyperparameters
+from vlar.types import Clip, Float32, Window
+
+_GREY = (0.5, 0.5, 0.5)
+_AS_IN_USE = Hyperparameters()
+
+
+class Watched(Beside):
+    """An encoder, and what a network of clips answers, the same in every row.
+
+    Attributes:
+        network: The network; it is set when it is built.
+    """
+
+    network: VideoNetwork
+
+    def __init__(self, encoder: Encoder, config: VideoNetConfig) -> None:
+        block = FrameBlock("network", config.features, "network")
+        made_by = {**config.to_dict(), "labels": []}
+        super().__init__(encoder, [block], json.dumps(made_by, sort_keys=True))
+        self.pixels = Preprocess(config.size, config.size, _GREY, _GREY, "squash")
+
+    def rows(self, clip: Clip, features: Float32) -> Float32:
+        """(T, W)."""
+        with torch.inference_mode():
+            found = self.network.features(self.small(clip, as_in_use)[None])[0].numpy()
+        return np.tile(found, (len(features), 1))
+
+    def small(self, clip: Clip, draw: DrawPixels) -> Tensor:
+        """(T, K) what the network reads of a clip."""
+        return draw(clip.data, self.pixels).flatten(1)
+
+
+def as_in_use(frames: Any, size: Preprocess, colours: bool = True) -> Tensor:
+    """Pixels (T, 3, height, width) of frames (T, H, W, 3), without changes."""
+    del colours
+    return clip_pixels(frames, size, _AS_IN_USE, None)
+
+
+@register("adapter", "video-net", status="in the spirit")
+class VideoNet(ResidualTower):
+    """A network trained by pixels, whose answer is added to the vector of a frozen encoder.
+
+    Until it is trained the vectors are the encoder's own, and labels without examples are answered
+    by them. Around a network without texts it learns the labels' texts too.
+
+    Attributes:
+        watched: The encoder with the network's features.
+        network: The differentiable whole.
+        config: The settings.
+    """
+
+    method, config_type = "video-net", VideoNetConfig
+    needs: ClassVar[tuple[str, ...]] = ("pool", "fixed_text", "pictures")
+    changes: ClassVar[frozenset[str]] = ResidualTower.changes | {"n_frames"}
+    reads: Literal["pixels", "features"] = "pixels"
+    watched: Watched
+    network: VideoNetwork
+    config: VideoNetConfig
+
+    @classmethod
+    def beside(cls, encoder: Encoder, config: Any) -> Watched:
+        """The encoder with the network's features."""
+        return Watched(encoder, config)
+
+    @classmethod
+    def chosen_blocks(cls, encoder: Encoder, config: Any) -> list[tuple[int, FrameBlock]]:
+        """Empty: pixels are read as they are."""
+        return []
+
+    def prepare(self) -> None:
+        """Set the number of frames.
+
+        Raises:
+            ModelError: the encoder takes another number only.
+        """
+        wanted = self.config.frames or self.encoder.n_frames
+        if self.encoder.frames_fixed and wanted != self.encoder.n_frames:
+            own = f"{self.encoder.n_frames}, which encoder {self.encoder.name!r} takes"
+            raise bad_setting(self.config.what, "frames", wanted, own)
+        assert isinstance(self.source, Watched)
+        self.watched, self.n_frames = self.source, wanted
+        self._vectors: dict[Any, Float32] = {}
+
+    def build(self) -> VideoNetwork:
+        """The network at its start."""
+        return VideoNetwork(self.config, self.dim)
+
+    def rebuild(self, config: Any) -> None:
+        super().rebuild(config)
+        self.watched.network = self.network
+
+    def residual(self, features: Float32) -> Float32:
+        """(D,) that is added to the vector of one clip (1, T, F): the network's answer."""
+        own = torch.from_numpy(features[:, 0, self.encoder.frame_dim :])
+        return self.network.answer(own)[0].numpy()
+
+    def cost(self, shape: Sequence[int]) -> int:
+        """Multiply-adds of the encoder and of the network."""
+        side = self.config.size
+        inputs = torch.zeros(1, shape[0], 3 * side * side)
+        return self.encoder.cost(shape) + multiply_adds(lambda: self.network.features(inputs))
+
+    # Training
+
+    def clip_inputs(self, clip: Clip, draw: DrawPixels) -> Tensor:
+        """(T, K + D): the pixels of each frame, and the encoder's vector of the clip.
+
+        The encoder is asked once about a window, which it reads without the changes of a training.
+        """
+        key = clip.path, clip.window
+        if key not in self._vectors:
+            self._vectors[key] = self.encoder.encode([clip])[0].vector
+        return self._beside(clip, draw, self._vectors[key])
+
+    def _beside(self, clip: Clip, draw: DrawPixels, vector: Float32) -> Tensor:
+        small = self.watched.small(clip, draw)
+        return torch.cat([small, torch.from_numpy(vector).expand(len(small), -1)], dim=1)
+
+    def inputs_of(self, inputs: Tensor) -> Tensor:
+        """Inputs of a step: those of ``clip_inputs``, made where they are pixels of the encoder."""
+        size = self.encoder.preprocess
+        if inputs.ndim != 5 or size is None:
+            return inputs
+        mean, std = (torch.tensor(each).view(3, 1, 1) for each in (size.mean, size.std))
+        frames = (inputs.detach() * std + mean).clamp(0, 1).mul(255).round().byte()
+        rows: list[Tensor] = []
+        for data in frames.permute(0, 1, 3, 4, 2).numpy():
+            clip = Clip(
+                Path("batch"), Window(0.0, 1.0), "video", data, np.linspace(0, 1, len(data))
+            )
+            rows.append(self._beside(clip, as_in_use, self.encoder.encode([clip])[0].vector))
+        return torch.stack(rows)
+
+
+@register("recipe", "video-net")
+def video_net() -> dict[str, Hyperparameters]:
+    """Random weights and few clips: many passes at a high rate, crops and mirror images."""
+    few = Hyperparameters(
+        epochs=40,
+        batch=8,
+        learning_rate=2e-3,
+        warmup_epochs=2,
+        weight_decay=0.05,
+        label_smoothing=0.1,
+        average="ema",
+        ema_decay=0.95,
+        crop=0.6,
+        colour=0.0,
+        grey=0.0,
+        time_jitter=0.0,
+    )
+    return {"adapt": few}
