@@ -14,8 +14,10 @@ from vlar.adapters.base import load_any
 from vlar.encoders.base import Encoder
 from vlar.encoders.bundle import PRESENCE, BundleEncoder, parts_of, without
 from vlar.encoders.fused import joined
-from vlar.errors import UsageError
+from vlar.errors import LibraryError, UsageError
+from vlar.library.manifest import LibraryManifest
 from vlar.media.lookup import reader
+from vlar.model.model import Model
 from vlar.types import Clip, Window
 
 SENSORS = ("skeleton", "imu")
@@ -144,3 +146,18 @@ def test_other_sensors_are_refused(both: BundleEncoder, clip: Clip):
     refused(UsageError, "one encoder of each sensor", joined, twice)
     refused(UsageError, "twice", load_any, "bundle:imu+imu")
     assert parts_of(clip.parts["imu"]) == {"imu": clip.parts["imu"]}
+
+
+def test_a_library_keeps_how_each_sensor_is_sampled():
+    three = load_any("bundle:skeleton+imu+lite-objects")
+    manifest = LibraryManifest.new(Model(three), three.name, None, None)
+    meta = manifest.to_meta()
+    again = LibraryManifest.from_meta(meta, "lib")
+    kept = again.spec.sampling.sensors if again else ()
+    wanted = three.sampling.sensors
+    assert [(n, s.n_frames, s.fps, s.shorter_side) for n, s in kept] == [
+        (n, s.n_frames, s.fps, s.shorter_side) for n, s in wanted
+    ]
+    for damaged in ("x", "[1]", '[["imu", 0, null, null, null, false]]', '[["imu", 1]]'):
+        says = "damaged .its manifest: sensors is"
+        refused(LibraryError, says, LibraryManifest.from_meta, {**meta, "sensors": damaged}, "lib")

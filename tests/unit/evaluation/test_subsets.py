@@ -123,7 +123,7 @@ def test_every_subset_is_a_row_and_a_column(takes: Path):
 
 def test_a_cell_is_what_the_files_alone_give(takes: Path, tmp_path: Path):
     model = vlar.load("bundle:skeleton+imu")
-    chosen = card(rows=[["skeleton", "imu"]], sensors=["skeleton", "imu"], shots=[None, 1])
+    chosen = card(rows=[["skeleton", "imu"]], sensors=["skeleton", "imu"], shots=[0, 1])
     (run,) = run_card(chosen, takes, model, controls=False)
     cells = [f for f in map(Figure.restore, run["figures"]) if f.name == "top1"]
     cells = [f for f in cells if f.where["train"] != "words"]
@@ -148,6 +148,8 @@ def test_a_cell_is_what_the_files_alone_give(takes: Path, tmp_path: Path):
         ({"sensors": ["audio"]}, "no test clip has 'audio'"),
         ({"rows": [["audio"]]}, "no test clip has the sensor 'audio'"),
         ({"sensors": []}, "at least one"),
+        ({"shots": ["null"]}, "give whole numbers, 0 for all"),
+        ({"shots": [-1]}, "give whole numbers, 0 for all"),
     ],
 )
 def test_sensors_that_no_clip_has_are_refused(takes: Path, settings: dict[str, object], says: str):

@@ -34,19 +34,21 @@ class Subsets(Protocol):
     A cell is over the test clips that have one of its sensors. ``mean`` and ``worst`` are over all
     cells, ``apart`` is the mean of cells whose test sensors were never learned from. Settings:
     ``sensors`` (None for all that the test clips have), ``rows`` (None for every subset, or a list
-    of lists of sensors), ``shots`` (list of K, None in it for all clips), ``seeds``, ``method``,
+    of lists of sensors), ``shots`` (list of K, 0 for all clips), ``seeds``, ``method``,
     ``recipe``, ``unknown``. The row ``words`` goes by texts, without an example.
     """
 
     name = "subsets"
     needs = ("train",)
     defaults: ClassVar[JsonDict] = {
-        "sensors": None, "rows": None, "shots": [None], "seeds": [0], "method": "auto",
+        "sensors": None, "rows": None, "shots": [0], "seeds": [0], "method": "auto",
         "recipe": None, "unknown": "familiarity",
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
         plan.learner.check()
+        if any(not isinstance(k, int) or k < 0 for k in plan.settings["shots"]):
+            raise ProtocolError(f"shots is {plan.settings['shots']}; give whole numbers, 0 for all")
         for part in plan.parts:
             check_no_empty_class(part.train, part.labels, "training")
             names = _sensors(plan.settings, part)
@@ -78,7 +80,7 @@ class Subsets(Protocol):
             for shots, seed in product(run.settings["shots"], run.settings["seeds"]):
                 drawn = _drawn(part, shots, seed)
                 guard.fit_set(drawn)  # of the clips themselves, before a part is taken away
-                where = {"split": split, "shots": shots, "seed": seed}
+                where = {"split": split, "shots": shots or None, "seed": seed}
                 cells: list[Figure] = []
                 for row in _rows(run.settings, names):
                     items = recorded_by(drawn, row, _new(folder, f"{shots}-{seed}", row))
@@ -143,9 +145,9 @@ def _rows(settings: JsonDict, names: Sequence[str]) -> list[tuple[str, ...]]:
     return subsets(names) if given is None else [tuple(row) for row in given]
 
 
-def _drawn(part: RunSplit, shots: int | None, seed: int) -> list[SupportItem]:
+def _drawn(part: RunSplit, shots: int, seed: int) -> list[SupportItem]:
     items = list(part.train.items)
-    return items if shots is None else draw_shots(items, part.labels, shots, seed)
+    return draw_shots(items, part.labels, shots, seed) if shots else items
 
 
 def _cells(
