@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -26,11 +27,13 @@ MOMENTS, CELLS = 16, 8
 _FINE, _PARTS = 4, 4  # finer cells to a cell, finer parts of time to a moment
 _SIDE = CELLS * _FINE
 _GRID, _PLACE = 2 * CELLS * CELLS, 8
+_NO_WORD = (-0.5, 0.75**0.5)  # of a text: what clips leave unseen, and what no clip has
+_CLEAR = 1.5  # norm of the attributes of a clip that is all movement
 _ABSENT = 0.4  # weight of no rhythm and no burst: most movements have neither
 _SHORTEST_S = 0.6  # of a clip whose rhythm can be measured
 # Unit, centre and width of each attribute: at the width a value clearly belongs to a pole.
 ATTRIBUTES = {
-    "activity": (0.0, 0.7),  # log10 of events a pixel and second
+    "activity": (0.3, 0.8),  # log10 of events a pixel and second
     "rhythm": (0.3, 0.2),  # correlation
     "quick": (1.5, 0.8),  # Hz
     "burst": (3.0, 1.5),  # greatest rate over the mean
@@ -87,7 +90,13 @@ class EventEncoder(AttributeWords):
 
     @classmethod
     def scales(cls) -> list[object]:
-        return [list(ATTRIBUTES.items()), _ABSENT, CELLS, _FINE, _PARTS]
+        return [list(ATTRIBUTES.items()), _ABSENT, _CLEAR, CELLS, _FINE, _PARTS]
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        rate, unseen = self.blocks
+        self.blocks = rate, replace(unseen, width=2)  # of clips what is unseen; texts without words
+        self.dim += 1
 
     def features_of(self, clip: Clip) -> Float32:
         """(16, F): log of 1 + events a pixel and second of each cell, the place, the attributes."""
@@ -113,17 +122,25 @@ class EventEncoder(AttributeWords):
         return rows
 
     def motion(self, features: Float32) -> Float32:
-        return unit(features[:1, -len(_NAMES) :])[0]
+        # Not of unit length: how still it is must not depend on how far something travels.
+        found = features[0, -len(_NAMES) :]
+        return found / max(_CLEAR, float(np.linalg.norm(found)))
+
+    def pool(self, features: Float32) -> Float32:
+        motion = np.array([self.motion(clip) for clip in features]).reshape(-1, len(_NAMES))
+        unseen = np.sqrt(np.maximum(0, 1 - (motion**2).sum(axis=1)))
+        return unit(np.column_stack([motion, unseen, 0 * unseen]))
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """Texts without a word of the table are orthogonal to every clip with an event."""
+        """Texts without a word of the table are against what a clip leaves unseen."""
         del role
         rows = np.zeros((len(texts), self.dim), np.float32)
         for row, text in zip(rows, texts, strict=True):
             found = self.table.lookup(text)
             if found.how == "table":
-                row[:-1] = unit(found.weights[None])[0]
-            row[-1] = not row[:-1].any()
+                row[: len(_NAMES)] = unit(found.weights[None])[0]
+            if not row.any():
+                row[-2:] = _NO_WORD
         return rows
 
 

@@ -81,7 +81,7 @@ def test_rates_are_those_of_a_loop(encoder: Encoder):
 
 def test_attributes_tell_rhythm_burst_activity_and_direction(encoder: Encoder):
     plain = attributes(encoder, scene())
-    assert attributes(encoder, scene(200))["activity"] < -0.9 < 0.5 < plain["activity"]
+    assert attributes(encoder, scene(200))["activity"] < -0.9 < 0.3 < plain["activity"]
     quick, slow = attributes(encoder, scene(hertz=3.0)), attributes(encoder, scene(hertz=1.0))
     assert plain["rhythm"] < 0 < min(quick["rhythm"], slow["rhythm"])
     assert quick["quick"] > 0 > slow["quick"]
@@ -147,3 +147,17 @@ def test_clips_of_others_are_refused(encoder: Encoder):
     refused(UsageError, "sensor 'imu'", encoder.encode, [replace(clip, modality="imu")])
     skeleton = load_encoder("skeleton")
     refused(UsageError, "sensor 'events'", skeleton.encode, [clip])
+
+
+def test_how_busy_a_clip_is_does_not_depend_on_where_it_goes(encoder: Encoder):
+    quick, still = encoder.encode_text(["shaking quickly", "still"])
+
+    def busy(events: np.ndarray) -> float:
+        return float(encoder.encode([clip_of(events, 0.3)])[0].vector @ (quick - still))
+
+    for across in (0.0, 0.3):
+        rates = [busy(scene(rate, across=across, length_s=0.3)) for rate in (900, 9000, 90_000)]
+        assert rates == sorted(rates)
+        assert rates[2] - rates[0] > 0.5
+    calm, moving = (busy(scene(9000, across=way, length_s=0.3)) for way in (0.0, 0.3))
+    assert moving == pytest.approx(calm, abs=0.15)
