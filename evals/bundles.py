@@ -34,12 +34,13 @@ import vlar
 from vlar.encoders.bundle import BundleEncoder
 from vlar.heads.fewshot.base import FewShotHead
 from vlar.heads.model_selection import choose
-from vlar.heads.signatures import join
+from vlar.heads.signatures import available_terms, join, terms
 from vlar.media.bundle import BundlePart, write_bundle
 from vlar.media.lookup import reader
 from vlar.types import Clip, Window
 
 SENSORS = ("skeleton", "imu")
+POSE = ("attributes", "spectrum")
 
 
 def main() -> None:
@@ -126,15 +127,15 @@ def other_takes(data: Set) -> Set:
 
 @dataclass(frozen=True)
 class Copied:
-    """An encoder of joints whose second sensor is a copy of the first."""
+    """An encoder of joints whose second sensor is the path of the joints again."""
 
     part: Any
 
     @property
     def frame_blocks(self) -> tuple[Any, ...]:
         """The blocks, twice."""
-        again = [replace(block, name=f"{block.name}-2") for block in self.part.frame_blocks]
-        return (*self.part.frame_blocks, *again)
+        path = self.part.frame_blocks[0]
+        return (*self.part.frame_blocks, replace(path, name=f"{path.name}-2"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.part, name)
@@ -143,7 +144,8 @@ class Copied:
 def copied(data: Set) -> Set:
     """The takes with their joints as the second sensor too."""
     joints = alone(data, "skeleton")
-    features = np.concatenate([joints.features] * 2, axis=2)
+    path = joints.features[..., : joints.encoder.frame_blocks[0].width]
+    features = np.concatenate([joints.features, path], axis=2)
     return replace(joints, encoder=Copied(joints.encoder), features=features, known={})  # type: ignore[arg-type]
 
 
@@ -171,6 +173,16 @@ def conditions(data: Set) -> dict[str, Set]:
     lost = {f"bundle, {name} missing": without(data, name) for name in SENSORS}
     single = {name: alone(data, name) for name in SENSORS}
     controls = {"IMU of other takes": other_takes(data), "joints copied": copied(data)}
+    pose = terms(data.features, data.encoder.frame_blocks, POSE)
+    for name, each in {**single, "bundle": data, **lost, **controls}.items():
+        if name == "imu":
+            continue
+        # Bodies take most of the time, and are the same wherever there are joints.
+        zeros = {n: np.repeat(r[:1] * 0, len(r), axis=0) for n, r in pose.items()}
+        blocks = each.encoder.frame_blocks
+        others = [n for n in available_terms(blocks) if n not in POSE]
+        own = terms(each.features, blocks, others)
+        each.known.update(own | (zeros if name == "bundle, skeleton missing" else pose))
     return {**single, "bundle": data, **lost, **controls}
 
 
