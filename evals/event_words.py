@@ -9,6 +9,7 @@ Each recording is cut into six parts of time; its busiest and its quietest part 
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def main(data: Path) -> None:
             edges = np.linspace(0, reader.probe(path).duration_s, PARTS + 1)
             parts = [
                 reader.read_clip(path, Window(float(a), float(b)), every)
-                for a, b in zip(edges[:-1], edges[1:], strict=True)
+                for a, b in pairwise(edges)
             ]
             parts.sort(key=lambda part: len(part.data))
             vectors = [row.vector for row in encoder.encode([parts[-1], parts[0]])]
