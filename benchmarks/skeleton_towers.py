@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tc_clip import Arm, interleaved
 
 import vlar
+from vlar.adapters.trainable import TrainingBatch
 from vlar.media.readers.skeleton import SkeletonReader
 from vlar.model.model import Model
 from vlar.training.batches import Dataset
@@ -76,12 +77,17 @@ def trainings(method: str, settings: dict[str, Any]) -> dict[str, Arm]:
         for start in range(0, CLIPS, BATCH):
             rows = slice(start, start + BATCH)
             optimiser.zero_grad()
-            residuals = network.read(small[rows]).residuals
+            reading = network.read(small[rows])
             words = network.concepts(classes)
-            vectors = F.normalize(pooled[rows] + residuals, dim=-1)
-            logits = (bare.logit_scale * vectors @ words.T).flatten(0, 1)
-            of = target[rows].repeat(len(residuals))
-            F.cross_entropy(logits, of, label_smoothing=numbers.label_smoothing).backward()
+            vectors = F.normalize(pooled[rows] + reading.residuals, dim=-1)
+            logits = bare.logit_scale * vectors @ words.T
+            of = target[rows].repeat(len(reading.residuals))
+            loss = F.cross_entropy(
+                logits.flatten(0, 1), of, label_smoothing=numbers.label_smoothing
+            )
+            # The further losses of a paper are part of its network.
+            batch = TrainingBatch(small[rows], F.one_hot(target[rows], len(LABELS)).float())
+            (loss + sum(bare.further(reading, batch, logits.mean(dim=0)).values())).backward()
             torch.nn.utils.clip_grad_norm_(parameters, numbers.clip_norm)
             optimiser.step()
 
