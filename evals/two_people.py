@@ -5,7 +5,8 @@
 
 DIR holds ``manifest.csv`` and ``sbu/``. Folds are the official ones, of which 1 to 3 are one here:
 no pair of people teaches and is asked. Lines on the same folds are ``auto`` and ridge regressions:
-joints of both people, of one, and distances between the joints of the two. A tower is asked three
+joints of both people, of one, and distances between the joints of the two. The words of the labels
+alone are the line of the control, as towers add to a vector of those. A tower is asked three
 times: as recorded, with person A and B of the file swapped, and with the places of the two swapped
 behind the order of their motion. ``--control`` shuffles the labels that teach; it has to fail.
 """
@@ -33,6 +34,7 @@ from vlar.heads.model_selection import choose
 from vlar.heads.signatures import signature
 from vlar.media.lookup import reader
 from vlar.methods.skeleton_towers.joints import PER_JOINT
+from vlar.model.core import ModelCore
 from vlar.training.batches import Dataset
 from vlar.training.fusion_weights import train_on
 from vlar.training.hyperparameters import divided
@@ -75,7 +77,9 @@ def lines(
     tables = {"joints of both": points, "joints of one": points[:, :, 0], "distances": apart}
     encoder, labels = load_encoder("skeleton"), sorted(set(y.tolist()))
     blocks = encoder.frame_blocks
-    features = np.stack([row.features for row in encoder.encode(clips)])
+    encoded = encoder.encode(clips)
+    features = np.stack([row.features for row in encoded])
+    words = np.stack([row.vector for row in encoded]) @ ModelCore(encoder).encode_labels(labels).T
     right = {name: np.zeros(len(y), bool) for name in (*tables, "auto")}
     for fold in np.unique(folds):
         teach, ask = folds != fold, folds == fold
@@ -88,6 +92,7 @@ def lines(
         )
         asked = head.logits(signature(features[ask], blocks, head.kind)).argmax(axis=1)
         right["auto"][ask] = np.array(labels)[asked] == y[ask]
+    right["words, no examples"] = np.array(labels)[words.argmax(axis=1)] == y
     parts = {"all": folds > 0, **{str(fold): folds == fold for fold in np.unique(folds)}}
     return {
         name: {part: round(100 * float(row[rows].mean()), 1) for part, rows in parts.items()}
