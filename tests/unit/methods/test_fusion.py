@@ -500,6 +500,11 @@ def test_bundles_are_learned_saved_and_answered_with_a_sensor_missing(takes: Pat
     one, two = mine.encoder.encode(clips)
     np.testing.assert_array_equal(one.vector, two.vector)
     np.testing.assert_array_equal(one.features, two.features)
+    # Clips that show an action and a sound train a model that answers about either.
+    lines = (takes / "rows.csv").read_text().replace(",label", ",labels").splitlines()
+    (takes / "two.csv").write_text("\n".join([lines[0], *(f"{row}|rain" for row in lines[1:])]))
+    both = base.adapt(takes / "two.csv", method="tim", settings={"epochs": 2, **SMALL})
+    assert both.classify(takes / "wave0.json", ["rain", "snow"]).predictions
     # An interval is asked of the whole recording.
     bundle = str(takes / "wave0.bundle.json")
     for at in ("0s-0.5s", "0.4s-1.2s"):

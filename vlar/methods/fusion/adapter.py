@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ class Fusion(ResidualTower):
     """
 
     pretraining = False
+    several_labels: ClassVar[bool] = True  # an action and a sound, for example
     method, config_type = "fusion", FusionConfig
     network: FusionNetwork
     config: FusionConfig
@@ -243,7 +244,7 @@ def _labels_of(batch: TrainingBatch) -> Tensor:
 def fusion() -> dict[str, Hyperparameters]:
     """One protocol; clips are not mixed, because a mixed clip has no parts that are missing."""
     few = Hyperparameters(
-        epochs=60, batch=64, learning_rate=2e-3, warmup_epochs=6, weight_decay=0.1,
+        epochs=60, batch=64, learning_rate=1e-2, warmup_epochs=6, weight_decay=0.1,
         label_smoothing=0.1, average="ema", ema_decay=0.95,
     )  # fmt: skip
     return {"adapt": few}
