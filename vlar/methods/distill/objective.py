@@ -126,7 +126,7 @@ def read_teacher(file: str | Path, labels: Sequence[str]) -> dict[Path, Float32]
     return found
 
 
-@register("objective", "distill", status="in the spirit")
+@register("objective", "distill", status="null here")
 @dataclass
 class Distill(Objective):
     """Multimodal distillation (Radevski et al., ICCV 2023): teachers' answers are the target.
@@ -147,7 +147,7 @@ class Distill(Objective):
     """
 
     teachers: tuple[str, ...] = ()
-    temperature: float = setting(4.0, above=0)
+    temperature: float = setting(1.0, above=0)
     weight: float = setting(1.0, at_least=0)
     supervised: float = setting(0.0, at_least=0)
     g: float = setting(1.0, above=0)
