@@ -135,9 +135,9 @@ def test_each_member_reads_what_it_is_named_for():
         raised = network(x + 5.0, seen).vectors
         same = torch.allclose(raised, vectors, atol=1e-4)
         assert same == (name == "differences")
-    limbs = body("limbs", widths=(20, 20), halved=(), layout="kinect20")
+    limbs = body("limbs", widths=(40, 40), halved=(), layout="kinect20")
     limbs.join = torch.nn.Identity()
-    limbs(x, seen).vectors[0, :4].sum().backward()  # the first four are of the right arm
+    limbs(x, seen).vectors[0, :8].sum().backward()  # the first eight are of the right arm
     assert x.grad is not None
     reached = (x.grad.abs().sum(dim=(0, 1, 2, 3)) > 0).nonzero().flatten().tolist()
     assert reached == [8, 9, 10, 11]
