@@ -90,3 +90,23 @@ def positions(x: Tensor) -> Tensor:
     place = (torch.arange(count, device=x.device, dtype=x.dtype) + 0.5) / count
     phase = math.pi * place[:, None] * torch.arange(1, WAVES + 1, device=x.device)
     return torch.cat([phase.sin(), phase.cos()], dim=-1)
+
+
+def draw(logits: Tensor, temperature: float, *, seed: int | None) -> Tensor:
+    """One choice by Gumbel noise, exact forward and soft backward (Jang et al. 2017).
+
+    Args:
+        logits: (..., A).
+        temperature: Above 0; high ones let the gradient reach choices that were not drawn.
+        seed: Of the noise; None for the largest logit without noise.
+
+    Returns:
+        (..., A) one-hot, with the gradients of ``softmax((logits + noise) / temperature)``.
+    """
+    if seed is not None:
+        generator = torch.Generator(logits.device).manual_seed(seed)
+        noise = torch.empty_like(logits).exponential_(generator=generator)
+        logits = logits - noise.clamp_min(1e-20).log()
+    soft = (logits / temperature).softmax(dim=-1)
+    hard = F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(soft.dtype)
+    return hard + soft - soft.detach() if soft.requires_grad else hard

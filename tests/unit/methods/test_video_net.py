@@ -16,12 +16,22 @@ from tests.refusals import refused
 from tests.unit.training.fakes import LABELS, FakeEncoder
 from tests.videos import make_video
 from vlar import registry
-from vlar.encoders.base import load_encoder
+from vlar.encoders.base import FrameBlock, load_encoder
 from vlar.encoders.torchvision import midplanes
 from vlar.errors import ModelError, UnknownNameError
+from vlar.methods.video_net.ada_fuse import fuse, needed
 from vlar.methods.video_net.adapter import VideoNet, as_in_use
-from vlar.methods.video_net.network import Body, VideoNetConfig, body_of, factorised
+from vlar.methods.video_net.network import (
+    Body,
+    VideoNetConfig,
+    VideoNetwork,
+    body_of,
+    factorised,
+)
+from vlar.methods.video_net.shift import GateShift, Shift
 from vlar.model.model import Model, load
+from vlar.pose.features import POSE_WIDTH, features_from_tracks
+from vlar.pose.track import Tracks
 from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader, clip_pixels, random_for
 from vlar.training.hyperparameters import load_recipe
@@ -53,12 +63,14 @@ def inputs_of(adapter: VideoNet, frames: np.ndarray) -> np.ndarray:
     return np.stack([adapter.clip_inputs(clip, as_in_use).numpy() for clip in clips])
 
 
-def learned(adapter: VideoNet, frames: np.ndarray, epochs: int = 12) -> Training:
+def learned(
+    adapter: VideoNet, frames: np.ndarray, epochs: int = 12, rate: float = 1e-2
+) -> Training:
     paths = [Path(str(row)) for row in range(len(frames))]
     y = [LABELS[row % 2] for row in range(len(frames))]
     dataset = Dataset.single(LABELS, y, [str(p) for p in paths], paths)
     numbers = load_recipe("video-net/adapt").replaced(
-        epochs=epochs, learning_rate=1e-2, augment=False, average="none"
+        epochs=epochs, learning_rate=rate, augment=False, average="none"
     )
     training = Training(adapter, FeatureLoader(inputs_of(adapter, frames), paths), dataset, numbers)
     training.run()
@@ -195,3 +207,151 @@ def test_an_encoder_it_does_not_suit_is_named():
     fixed = FakeEncoder()
     fixed.frames_fixed = True
     refused(ModelError, "frames is 4; use 8", VideoNet.attach, fixed, {"frames": 4})
+
+
+# Channels that are spared
+
+
+@pytest.mark.parametrize(
+    ("ways", "values", "wanted"),
+    [
+        ("krr", (1, 2, 3), (1, 1, 2)), ("rsk", (1, 2, 3), (0, 0, 3)), ("rrr", (4, 5, 6), (0, 4, 5)),
+        ("skk", (4, 5, 6), (0, 5, 6)),
+    ],
+)  # fmt: skip
+def test_what_is_reused_is_the_map_of_the_frame_before(ways: str, values: Any, wanted: Any):
+    choice = one_hot(ways)
+    maps = torch.tensor(values).float().view(1, 3, 1)
+    assert fuse(maps, choice).flatten().tolist() == list(wanted)
+    large = maps[..., None, None].expand(-1, -1, -1, 2, 5)
+    assert torch.equal(fuse(large, choice), fuse(maps, choice)[..., None, None].expand_as(large))
+
+
+@pytest.mark.parametrize(
+    ("ways", "wanted"),
+    [("krr", (1, 1, 0)), ("rsk", (0, 0, 1)), ("srs", (1, 0, 0)), ("kks", (1, 1, 0))],
+)
+def test_a_map_is_computed_where_it_is_kept_or_reused_next(ways: str, wanted: Any):
+    assert needed(one_hot(ways)).flatten().tolist() == list(wanted)
+
+
+def one_hot(ways: str) -> torch.Tensor:
+    rows = ["krs".index(way) for way in ways]
+    return torch.nn.functional.one_hot(torch.tensor(rows), 3).float()[None, :, None]
+
+
+def test_choices_are_counted_and_pull_the_operations_down():
+    frames = moving(16)
+    shares: list[float] = []
+    for saving in (0.0, 5.0):
+        adapter = attached("ada-fuse", saving=saving)
+        learned(adapter, frames, rate=4e-2)
+        clip = clips_of(frames)[0]
+        assert adapter.spared(clip) == adapter.spared(clip)  # without noise
+        shares.append(adapter.spared(clip))
+    assert 0 <= shares[0] < 0.5 < shares[1] <= 1
+
+
+def test_a_budget_is_aimed_at():
+    adapter = attached("ada-fuse", saving=50.0, budget=0.5)
+    learned(adapter, moving(16), rate=4e-2)
+    found = np.mean([1 - adapter.spared(clip) for clip in clips_of(moving(8))])
+    assert 0.3 < found < 0.75
+
+
+# Bodies
+
+
+class Bodied(FakeEncoder):
+    """A body in every clip whose first pixel is not black."""
+
+    frame_blocks = (*FakeEncoder.frame_blocks, FrameBlock("pose", POSE_WIDTH, "pose"))
+    frame_dim = FakeEncoder.frame_dim + POSE_WIDTH
+
+    def encode(self, clips: Any) -> Any:
+        rows = []
+        for clip, row in zip(clips, super().encode(clips), strict=True):
+            count = len(clip.data)
+            points = np.full((1, count, 33, 3), 0.5, np.float32)
+            points[0, :, :, 0] = np.linspace(0.2, 0.8, 33)
+            points[0, :, 15, 1] = np.linspace(0.2, 0.9, count)
+            score = np.full((1, count), float(clip.data.flat[0] > 0), np.float32)
+            bodies = features_from_tracks(Tracks(points, score), clip.times_s, 1.0)
+            rows.append(replace(row, features=np.concatenate([row.features, bodies], axis=1)))
+        return rows
+
+    def pool(self, features: Any) -> Any:
+        return super().pool(features[..., :12])
+
+
+def unseen(n: int = 1) -> np.ndarray:
+    frames = moving(n)
+    frames[:, 0, 0, 0] = 0
+    return frames
+
+
+@pytest.mark.parametrize("name", ["gate-shift-pose", "epam"])
+def test_bodies_count_and_their_absence_does_not(name: str):
+    adapter = registry.get("adapter", name).attach(Bodied(), SMALL)
+    seen, blank = (clips_of(frames)[0] for frames in (moving(1), unseen()))
+    inputs = torch.stack([adapter.clip_inputs(replace(c, path=Path(str(i))), as_in_use)
+                          for i, c in enumerate((seen, blank))])[..., : -adapter.dim]  # fmt: skip
+    assert inputs.shape[-1] == 3 * 32**2 + 13 * 16**2
+    with torch.inference_mode():
+        found = adapter.network.features(inputs)
+        alone = adapter.network.features(inputs[1:])
+    torch.testing.assert_close(found[1:], alone)
+    maps = inputs[0, :, 3 * 32**2 :].unflatten(1, (13, 16, 16))
+    assert maps.amax(dim=(2, 3)).min() > 0.8
+    assert not inputs[1, :, 3 * 32**2 :].any()
+
+
+def test_a_clip_without_a_body_is_the_plain_picture_bit_for_bit():
+    torch.manual_seed(0)
+    network = VideoNetwork(
+        VideoNetConfig(network="shift", pose="guide", width=4, size=32), 6
+    ).eval()
+    for leave in network.leave:
+        torch.nn.init.normal_(leave.weight)
+    pixels = torch.randn(2, 4, 3 * 32**2)
+    blank, drawn = (torch.cat([pixels, torch.full((2, 4, 13 * 16**2), v)], 2) for v in (0.0, 0.5))
+    with torch.inference_mode():
+        plain = network.body(pixels.unflatten(2, (3, 32, 32)).transpose(1, 2))
+        found = network.features(blank)
+        assert torch.equal(found[:, :16], plain)
+        assert not found[:, 16:].any()
+        assert torch.equal(network.answer(found), network.answers(found)[0])
+        assert not torch.equal(network.features(drawn)[:, :16], plain)
+
+
+def test_shifts_move_channels_by_one_frame():
+    x = torch.zeros(1, 8, 5, 1, 1)
+    x[:, :, 2] = 1.0
+    assert Shift()(x)[0, :, :, 0, 0].argmax(1).tolist() == [1, 1, 3, 3, 2, 2, 2, 2]
+    gate = GateShift(8).eval()
+    with torch.no_grad():
+        gate.gate.weight.zero_()
+        gate.gate.bias.fill_(9.0)  # tanh is 1: all of a channel moves
+        gate.mix.weight.zero_()
+        gate.mix.bias.fill_(20.0)
+    assert gate(x)[0, :, :, 0, 0].argmax(1).tolist() == [1, 3] * 4  # halves, interleaved
+
+
+def test_bodies_that_an_encoder_does_not_find_are_one_line():
+    refused(
+        ModelError,
+        "reads the joints of bodies",
+        registry.get("adapter", "epam").attach,
+        FakeEncoder(),
+    )
+    refused(ModelError, "finds none", VideoNet.attach, FakeEncoder(), {"pose": "early"})
+    refused(
+        ModelError,
+        "multiple of 4",
+        VideoNet.attach,
+        FakeEncoder(),
+        {"network": "shift", "width": 6},
+    )
+    refused(
+        ModelError, "none with i3d", VideoNet.attach, Bodied(), {"network": "i3d", "pose": "late"}
+    )

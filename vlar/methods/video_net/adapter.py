@@ -13,18 +13,21 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import bad_setting
 from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import DrawPixels
+from vlar.adapters.trainable import DrawPixels, TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock, Preprocess
 from vlar.encoders.beside import Beside
 from vlar.encoders.clip.operations import multiply_adds
+from vlar.methods.video_net.ada_fuse import Spent
+from vlar.methods.video_net.bodies import JOINTS, drawn_maps, joints_of, pose_columns
 from vlar.methods.video_net.network import VideoNetConfig, VideoNetwork
 from vlar.registry import register
 from vlar.training.data import clip_pixels
 from vlar.training.hyperparameters import Hyperparameters
-from vlar.types import Clip, Float32, Window
+from vlar.types import Clip, Float32, JsonDict, Window
 
 _GREY = (0.5, 0.5, 0.5)
 _AS_IN_USE = Hyperparameters()
@@ -40,7 +43,9 @@ class Watched(Beside):
     network: VideoNetwork
 
     def __init__(self, encoder: Encoder, config: VideoNetConfig) -> None:
-        block = FrameBlock("network", config.features, "network")
+        block = FrameBlock("network", sum(config.sizes), "network")
+        self.config = config
+        self._bodies = pose_columns(encoder) if config.pose != "none" else None
         made_by = {**config.to_dict(), "labels": []}
         super().__init__(encoder, [block], json.dumps(made_by, sort_keys=True))
         self.pixels = Preprocess(config.size, config.size, _GREY, _GREY, "squash")
@@ -48,12 +53,21 @@ class Watched(Beside):
     def rows(self, clip: Clip, features: Float32) -> Float32:
         """(T, W)."""
         with torch.inference_mode():
-            found = self.network.features(self.small(clip, as_in_use)[None])[0].numpy()
+            small = self.small(clip, self.joints(features), as_in_use)
+            found = self.network.features(small[None])[0].numpy()
         return np.tile(found, (len(features), 1))
 
-    def small(self, clip: Clip, draw: DrawPixels) -> Tensor:
+    def joints(self, features: Float32) -> Float32 | None:
+        """(T, V, 2) joints that the encoder found; None where bodies are not read."""
+        return None if self._bodies is None else joints_of(features[:, self._bodies])
+
+    def small(self, clip: Clip, joints: Float32 | None, draw: DrawPixels) -> Tensor:
         """(T, K) what the network reads of a clip."""
-        return draw(clip.data, self.pixels).flatten(1)
+        pixels = draw(clip.data, self.pixels).flatten(1)
+        if joints is None:
+            return pixels
+        maps = drawn_maps(joints, self.config.map_size, self.config.sigma, draw)
+        return torch.cat([pixels, maps], dim=1)
 
 
 def as_in_use(frames: Any, size: Preprocess, colours: bool = True) -> Tensor:
@@ -105,7 +119,7 @@ class VideoNet(ResidualTower):
             raise bad_setting(self.config.what, "frames", wanted, own)
         assert isinstance(self.source, Watched)
         self.watched, self.n_frames = self.source, wanted
-        self._vectors: dict[Any, Float32] = {}
+        self._seen: dict[Any, tuple[Float32, Float32 | None]] = {}
 
     def build(self) -> VideoNetwork:
         """The network at its start."""
@@ -122,8 +136,10 @@ class VideoNet(ResidualTower):
 
     def cost(self, shape: Sequence[int]) -> int:
         """Multiply-adds of the encoder and of the network."""
-        side = self.config.size
-        inputs = torch.zeros(1, shape[0], 3 * side * side)
+        width = 3 * self.config.size**2
+        if self.config.pose != "none":
+            width += JOINTS * self.config.map_size**2
+        inputs = torch.zeros(1, shape[0], width)
         return self.encoder.cost(shape) + multiply_adds(lambda: self.network.features(inputs))
 
     # Training
@@ -134,12 +150,19 @@ class VideoNet(ResidualTower):
         The encoder is asked once about a window, which it reads without the changes of a training.
         """
         key = clip.path, clip.window
-        if key not in self._vectors:
-            self._vectors[key] = self.encoder.encode([clip])[0].vector
-        return self._beside(clip, draw, self._vectors[key])
+        if key not in self._seen:
+            self._seen[key] = self.see(clip)
+        return self._beside(clip, draw, *self._seen[key])
 
-    def _beside(self, clip: Clip, draw: DrawPixels, vector: Float32) -> Tensor:
-        small = self.watched.small(clip, draw)
+    def see(self, clip: Clip) -> tuple[Float32, Float32 | None]:
+        """The encoder's vector of a clip, and its joints where they are read."""
+        row = self.encoder.encode([clip])[0]
+        return row.vector, self.watched.joints(row.features)
+
+    def _beside(
+        self, clip: Clip, draw: DrawPixels, vector: Float32, joints: Float32 | None
+    ) -> Tensor:
+        small = self.watched.small(clip, joints, draw)
         return torch.cat([small, torch.from_numpy(vector).expand(len(small), -1)], dim=1)
 
     def inputs_of(self, inputs: Tensor) -> Tensor:
@@ -154,8 +177,62 @@ class VideoNet(ResidualTower):
             clip = Clip(
                 Path("batch"), Window(0.0, 1.0), "video", data, np.linspace(0, 1, len(data))
             )
-            rows.append(self._beside(clip, as_in_use, self.encoder.encode([clip])[0].vector))
+            rows.append(self._beside(clip, as_in_use, *self.see(clip)))
         return torch.stack(rows)
+
+    def training_step(self, batch: TrainingBatch, classes: Tensor) -> TrainingOutput:
+        """Scaled cosines, the loss of the task, and that of the operations or of each stream.
+
+        Args:
+            batch: Inputs (N, T, K + D) of ``clip_inputs``, or pixels of the encoder.
+            classes: From ``training_classes``.
+        """
+        network, (small, pooled) = self.network, self.split_inputs(batch.inputs)
+        spares, own = self.config.network == "ada-fuse", pooled[:, 0]
+
+        def seen(inputs: Tensor) -> tuple[Tensor, ...]:
+            spent = Spent()
+            features = network.features(inputs, spent)
+            return (features, spent.share()) if spares else (features,)
+
+        features, *share = batch.spread_all(seen, small)
+        words, answers = network.concepts(classes), network.answers(features)
+        vectors = F.normalize(own + torch.stack(answers).sum(dim=0), dim=-1)
+        logits = self.logit_scale * vectors @ words.T
+        losses = {"task": batch.loss(logits)}
+        if len(answers) > 1:  # streams learn apart too
+            each = (self.logit_scale * F.normalize(own + x, dim=-1) @ words.T for x in answers)
+            losses["streams"] = torch.stack([batch.loss(one) for one in each]).mean()
+        if spares:
+            of = share[0].mean()
+            aim = of if self.config.budget is None else (of - self.config.budget) ** 2
+            losses["operations"] = self.config.saving * aim
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return TrainingOutput(logits, losses, classes=words, vectors=vectors)
+
+    def spared(self, clip: Clip) -> float:
+        """Share of the multiply-adds of the blocks that the choices in a clip leave out, 0 to 1."""
+        spent, (_, joints) = Spent(), self.see(clip)
+        with torch.inference_mode():
+            self.network.features(self.watched.small(clip, joints, as_in_use)[None], spent)
+            return 1.0 - float(spent.share()) if spent.full else 0.0
+
+
+@register("adapter", "gate-shift-pose", status="in the spirit")
+class GateShiftPose(VideoNet):
+    """Channels move in time by a gate; joints are a fourth channel, and tokens with the frames.
+
+    A preset of ``video-net`` for encoders that find bodies; ``epam`` is another.
+    """
+
+    method = "gate-shift-pose"
+    recipe: ClassVar[str | None] = "video-net"
+    needs: ClassVar[tuple[str, ...]] = (*VideoNet.needs, "bodies")
+    contract_base: ClassVar[str | None] = None
+
+    @classmethod
+    def read_config(cls, settings: JsonDict) -> Any:
+        return super().read_config({"network": "gate-shift", "pose": "both", **settings})
 
 
 @register("recipe", "video-net")

@@ -7,18 +7,22 @@ space, K numbers of a frame.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from vlar.adapters.settings import Settings, setting
+from vlar.adapters.settings import Settings, bad_setting, setting
 from vlar.adapters.tower_network import ResidualNetwork, small_step, zero_linear
 from vlar.encoders.inflated import inflated
 from vlar.encoders.torchvision import midplanes
+from vlar.methods.video_net.ada_fuse import Gate, Spent, fused
+from vlar.methods.video_net.bodies import JOINTS, Guide, LateFusion, one_map
+from vlar.methods.video_net.shift import Excite, GateShift, Shift
 
-NETWORKS = ("frames", "r2plus1d", "i3d")
+NETWORKS = ("frames", "r2plus1d", "i3d", "ada-fuse", "gate-shift", "shift")
+POSES = ("none", "early", "late", "both", "guide")
 _STAGES = 3  # each halves the picture and doubles the channels, the first apart
 #: Makes a convolution of n_in channels to n_out by its size and stride.
 Conv = Callable[[int, int, int, int], nn.Module]
@@ -30,11 +34,19 @@ class VideoNetConfig(Settings):
 
     Attributes:
         network: ``frames``: every frame alone, and their mean. ``r2plus1d``: each convolution over
-            space is followed by one over time. ``i3d``: filters over space and time.
+            space is followed by one over time. ``i3d``: filters over space and time. ``ada-fuse``:
+            frames whose channels are computed, reused or skipped. ``gate-shift`` and ``shift``:
+            frames whose channels move in time, by a learned gate or always.
         width: Channels of the first stage; later stages have twice and four times as many.
         depth: Residual blocks of a stage.
         size: Pixels of a side; the whole frame is resized to a square.
         frames: T of a clip; None takes the encoder's.
+        saving: Weight of the operations in the loss (``ada-fuse``).
+        budget: Share of the operations to aim at, 0 to 1; None makes them as few as pay.
+        pose: Bodies that the encoder finds, as maps of joints: ``early`` a fourth channel, ``late``
+            tokens with those of the frames, ``both``, or ``guide``: a stream of their own that says
+            where and when the pictures count.
+        sigma: Deviation of a joint in its map, as a share of the side.
         labels: Labels it is trained for.
     """
 
@@ -43,31 +55,31 @@ class VideoNetConfig(Settings):
     depth: int = setting(1, at_least=1, at_most=8)
     size: int = setting(64, at_least=16, at_most=512)
     frames: int | None = setting(None, at_least=1, at_most=1024)
+    saving: float = setting(0.1, at_least=0)
+    budget: float | None = setting(None, above=0, at_most=1)
+    pose: str = setting("none", choices=POSES)
+    sigma: float = setting(0.03, above=0, at_most=1)
     labels: tuple[str, ...] = ()
 
     what: ClassVar[str] = "video-net setting"
 
+    def check(self) -> None:
+        """Refuse widths and networks that do not go with the rest."""
+        if self.network.endswith("shift") and self.width % 4:
+            raise bad_setting(self.what, "width", self.width, "a multiple of 4 where channels move")
+        if self.pose != "none" and self.network == "i3d":
+            raise bad_setting(self.what, "pose", self.pose, "none with i3d")
+
     @property
-    def features(self) -> int:
-        """W."""
-        return self.width * 2 ** (_STAGES - 1)
+    def sizes(self) -> tuple[int, ...]:
+        """Widths of the features of each stream; they add up to W."""
+        own = self.width * 2 ** (_STAGES - 1)
+        return (own, own // 2) if self.pose == "guide" else (own,)
 
-
-@dataclass
-class Spent:
-    """Multiply-adds of each of N clips that were needed, and those of a full run.
-
-    Attributes:
-        needed: (N,) tensors with gradients, one a layer that can be spared in part.
-        full: Of one clip, of the same layers.
-    """
-
-    needed: list[Tensor] = field(default_factory=list[Tensor])
-    full: list[float] = field(default_factory=list[float])
-
-    def share(self) -> Tensor:
-        """(N,) needed of full."""
-        return torch.stack(self.needed).sum(dim=0) / sum(self.full)
+    @property
+    def map_size(self) -> int:
+        """Pixels of a side of a map of a joint."""
+        return self.size // 2
 
 
 def flat(n_in: int, n_out: int, size: int, stride: int) -> nn.Module:
@@ -99,18 +111,29 @@ def factorised(n_in: int, n_out: int, size: int, stride: int) -> nn.Module:
 class Block(nn.Module):
     """A residual block (He et al. 2016)."""
 
-    def __init__(self, n_in: int, n_out: int, stride: int, conv: Conv, norm: type[nn.Module]):
+    def __init__(
+        self, n_in: int, n_out: int, stride: int, conv: Conv, norm: type[nn.Module], kind: str
+    ) -> None:
         super().__init__()
+        moves = {"gate-shift": lambda: GateShift(n_in), "shift": Shift}
+        self.before = moves.get(kind, nn.Identity)()
+        self.gate = Gate(n_in, n_out) if kind == "ada-fuse" else None
+        self.weigh = Excite(n_out) if kind == "shift" and n_in == n_out else nn.Identity()
         self.first, self.first_norm = conv(n_in, n_out, 3, stride), norm(n_out)
         self.second, self.second_norm = conv(n_out, n_out, 3, 1), norm(n_out)
         self.relu = nn.ReLU()
         same = n_in == n_out and stride == 1
         self.shortcut = nn.Identity() if same else _shortcut(n_in, n_out, stride, conv, norm)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, spent: Spent | None = None) -> Tensor:
         """(N, n_in, T, H, W) to (N, n_out, ...)."""
-        inner = self.relu(self.first_norm(self.first(x)))
-        return self.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
+        inner = self.relu(self.first_norm(self.first(self.before(x))))
+        if self.gate is not None:
+            places = 9 * inner[0].numel()  # of filters of 3 x 3
+            costs = places * x.shape[1], places * inner.shape[1]
+            inner = fused(inner, self.gate(x), spent or Spent(), *costs)
+        inner = self.weigh(self.second_norm(self.second(inner)))
+        return self.relu(inner + self.shortcut(x))
 
 
 def _shortcut(n_in: int, n_out: int, stride: int, conv: Conv, norm: type[nn.Module]) -> nn.Module:
@@ -124,51 +147,96 @@ def _shortcut(n_in: int, n_out: int, stride: int, conv: Conv, norm: type[nn.Modu
 class Body(nn.Module):
     """A residual network up to the mean over space and time."""
 
-    def __init__(self, config: VideoNetConfig, channels: int, conv: Conv, two: bool = False):
+    def __init__(
+        self, config: VideoNetConfig, channels: int, conv: Conv, *, width: int = 0
+    ) -> None:
         super().__init__()
+        two = conv is picture
         norm = nn.BatchNorm2d if two else nn.BatchNorm3d
-        width = config.width
+        first = width = width or config.width
         self.stem = nn.Sequential(conv(channels, width, 5, 2), norm(width), nn.ReLU())
         found: list[nn.Module] = []
         for stage in range(_STAGES):
             for number in range(config.depth):
-                n_out = config.width * 2**stage
+                n_out = first * 2**stage
                 stride = 2 if stage and not number else 1
-                found.append(Block(width, n_out, stride, conv, norm))
+                found.append(Block(width, n_out, stride, conv, norm, config.network))
                 width = n_out
-        self.stages = nn.Sequential(*found)
+        self.stages = nn.ModuleList(found)
         self.pool = nn.AdaptiveAvgPool2d(1) if two else nn.AdaptiveAvgPool3d(1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def maps(self, x: Tensor, spent: Spent | None = None) -> Tensor:
+        """(N, C, T, H, W) to (N, W, ...) before the mean."""
+        x = self.stem(x)
+        for block in self.stages:
+            x = block(x, spent)
+        return x
+
+    def forward(self, x: Tensor, spent: Spent | None = None) -> Tensor:
         """(N, C, T, H, W) to (N, W)."""
-        return self.pool(self.stages(self.stem(x))).flatten(1)
+        return self.pool(self.maps(x, spent)).flatten(1)
 
 
-def body_of(config: VideoNetConfig, channels: int = 3) -> nn.Module:
+def body_of(config: VideoNetConfig, channels: int = 3) -> Body:
     """The network of some settings, at random weights."""
     if config.network == "i3d":
-        return inflated(Body(config, channels, picture, two=True))
+        body = Body(config, channels, picture)
+        inflated(body)
+        return body
     return Body(config, channels, factorised if config.network == "r2plus1d" else flat)
 
 
 class VideoNetwork(ResidualNetwork):
-    """Pixels of clips to what is added to their vectors, zero at the start."""
+    """Pixels of clips to what is added to their vectors, zero at the start.
+
+    Of each frame K numbers are read: its pixels and, where bodies are read, a map a joint.
+    """
 
     def __init__(self, config: VideoNetConfig, dim: int) -> None:
         super().__init__()
-        self.size = config.size
-        self.body = body_of(config)
-        self.leave = zero_linear(config.features, dim)
+        self.config, pose, own = config, config.pose, config.sizes[0]
+        self.body = body_of(config, 4 if pose in ("early", "both") else 3)
+        self.late = LateFusion(own) if pose in ("late", "both") else None
+        self.guide, self.bodies = None, None
+        if pose == "guide":
+            self.bodies, self.guide = Body(config, JOINTS, flat, width=config.width // 2), Guide()
+        self.leave = nn.ModuleList(zero_linear(size, dim) for size in config.sizes)
         self.register_labels(len(config.labels), dim)
 
-    def features(self, inputs: Tensor) -> Tensor:
-        """(N, T, K) pixels to (N, W)."""
-        pixels = inputs.unflatten(2, (3, self.size, self.size)).transpose(1, 2)
-        return self.body(pixels)
+    def features(self, inputs: Tensor, spent: Spent | None = None) -> Tensor:
+        """(N, T, K) to (N, W).
+
+        Args:
+            inputs: What is read of the clips.
+            spent: Gets the operations that were needed, where channels are spared.
+        """
+        side = self.config.size
+        pixels, rest = inputs.split((3 * side**2, inputs.shape[2] - 3 * side**2), dim=2)
+        x = pixels.unflatten(2, (3, side, side)).transpose(1, 2)
+        if self.config.pose == "none":
+            return self.body(x, spent)
+        joints = rest.unflatten(2, (JOINTS, self.config.map_size, -1)).transpose(1, 2)
+        if self.config.pose in ("early", "both"):
+            x = torch.cat([x, one_map(joints, side)], dim=1)
+        maps = self.body.maps(x, spent)
+        if self.guide is not None and self.bodies is not None:
+            found = self.bodies.maps(joints)
+            there = joints.flatten(1).any(dim=1)
+            maps = self.guide(maps, found, there)
+            own = self.bodies.pool(found).flatten(1) * there[:, None]
+            return torch.cat([self.body.pool(maps).flatten(1), own], dim=1)
+        pooled = self.body.pool(maps).flatten(1)
+        return pooled if self.late is None else pooled + self.late(maps.mean(dim=(3, 4)), joints)
+
+    def answers(self, features: Tensor) -> list[Tensor]:
+        """(N, W) to (N, D) of each stream."""
+        parts = features.split(self.config.sizes, dim=1)
+        size = self.config.sizes[0]
+        return [small_step(leave(x), size) for leave, x in zip(self.leave, parts, strict=True)]
 
     def answer(self, features: Tensor) -> Tensor:
-        """(N, W) to (N, D)."""
-        return small_step(self.leave(features), self.leave.in_features)
+        """(N, W) to (N, D): all streams answer."""
+        return sum(self.answers(features)[1:], self.answers(features)[0])
 
     def residual(self, inputs: Tensor) -> Tensor:
         """(N, T, K) to (N, D)."""
