@@ -34,7 +34,7 @@ _log = logging.getLogger("vlar")
 _PART_SHARE = 0.8  # of the mean of the part losses (GAP)
 
 
-@register("adapter", "skeleton-tower", status="in the spirit")
+@register("adapter", "skeleton-tower", status="null here")
 class SkeletonTower(ResidualTower):
     """A network on all joints of several people, whose answer is added to the encoder's vector.
 
