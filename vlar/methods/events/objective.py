@@ -42,7 +42,7 @@ def frame_contrast(a: Tensor, b: Tensor, temperature: float, stride: int = 1) ->
     return F.cross_entropy(logits.flatten(0, 1), twin.repeat(len(both)))
 
 
-@register("objective", "frame-contrast", status="in the spirit")
+@register("objective", "frame-contrast", status="null here")
 @dataclass
 class FrameContrast(Objective):
     """Frames of two changed views of a clip are matched by their time.
