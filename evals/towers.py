@@ -149,6 +149,15 @@ def closed_logits(
     return found
 
 
+def residual_logits(training: Any, features: Float32) -> np.ndarray:
+    """Cosines (m, C) of what a tower adds; the words of the encoder answer without examples."""
+    tower, chunks = training.adapter, np.array_split(features, max(1, len(features) // 32))
+    with torch.inference_mode():
+        words = tower.network.concepts(training.classes)
+        rows = [tower.network.residual(torch.from_numpy(tower.small(part))) for part in chunks]
+        return (torch.nn.functional.normalize(torch.cat(rows), dim=1) @ words.T).double().numpy()
+
+
 def measure(
     given: Course, method: str, settings: dict[str, Any], seed: int, file: Path, fold: bool
 ) -> dict[str, Any]:
@@ -181,6 +190,7 @@ def measure(
     weights = fit_stacking(held_closed[0] if fold else held, held, truth)
     stacked = weights.closed * closed + weights.trained * asked
     answers = {"alone": asked, "auto": closed, "stacked": stacked}
+    answers["without the encoder"] = residual_logits(training, features[given.ask])
     for number, (name, clips) in enumerate(controls(given).items()):
         changed = encoded(clips, reading, cache.with_name(f"{cache.name}-{number}.npy"))
         answers[name] = held_out_logits(training, changed)
