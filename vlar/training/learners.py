@@ -1,4 +1,4 @@
-"""``solved``: a closed solution, weighed against a closed form on held-out examples."""
+"""Learners: a closed solution, a training, or nothing to learn but a closed form on top."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from vlar.adapters.settings import check_settings, read_settings
 from vlar.errors import SupportError, UsageError
 from vlar.heads.fewshot.stacking import StackingHead, StackingWeights
 from vlar.heads.model_selection import choose
-from vlar.model.adapt import Adapted, balanced, guarded
+from vlar.heads.targets import check_single
+from vlar.model.adapt import Adapted, balanced, fit_examples, guarded
 from vlar.model.adapt_report import TrainingReport
 from vlar.model.core import ModelCore
 from vlar.model.examples import read_complete, read_examples
@@ -202,6 +203,31 @@ def _cosines(adapter: Adapter, features: Float32, texts: list[str]) -> Float64:
     """(m, C) scaled cosines of clips and labels."""
     concepts = ModelCore(adapter, templates=adapter.templates).encode_labels(texts)
     return adapter.logit_scale * (adapter.pool(features) @ concepts.T).astype(np.float64)
+
+
+@register("learner", "attached")
+class AttachedLearner(Learner):
+    """Attach an adapter without parameters, and fit a closed form to what it makes of the clips."""
+
+    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+        """Fit the closed form that held-out examples choose.
+
+        Raises:
+            UsageError: objectives or unlabelled clips are given, or no labels.
+        """
+        support = request.support
+        if support is None or request.objectives or request.unlabelled:
+            raise UsageError(
+                f"method {request.method!r} has nothing to train; give labelled clips alone, "
+                "without objectives and unlabelled clips, or use a method such as 'temporal'"
+            )
+        adapter = registry.get("adapter", request.method).attach(core.encoder, request.settings)
+        own = ModelCore(adapter, templates=adapter.templates)
+        check_single(support.labels, request.items, f"method {request.method!r}")
+        found = read_complete(own, support, request.items, request.progress)
+        return fit_examples(
+            own, support.labels, found, unknown=request.unknown, balance=request.balance
+        )
 
 
 @register("learner", "trained")

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.clips import features_of
+from tests.refusals import refused
+from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
+from vlar.adapters.base import require_blocks
 from vlar.adapters.frame_inputs import directions
 from vlar.adapters.trainable import TrainingBatch
+from vlar.encoders.base import load_encoder
 from vlar.errors import ModelError, UnknownNameError
+from vlar.methods.temporal import regions
 from vlar.methods.temporal.adapter import Temporal
+from vlar.methods.temporal.positions import interpolate_positions
 from vlar.model.model import Model
 from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import load_recipe
@@ -133,3 +141,100 @@ def test_texts_in_training_are_the_texts_in_use(templates: str, monkeypatch: pyt
     ours = adapter.network.concepts(training.classes).detach().numpy()
     model = Model(adapter, templates=adapter.templates)
     np.testing.assert_allclose(model.encode_queries(task.texts), ours, atol=1e-6)
+
+
+# The measures of "Optimizing ViViT training"
+
+
+@pytest.mark.parametrize(("frames", "heads", "dim"), [(3, 2, 8), (1, 4, 10), (5, 3, 12)])
+def test_regions_are_the_mean_at_the_start(frames: int, heads: int, dim: int):
+    tokens = torch.randn(2, frames, 9, dim)
+    found = regions.pool(tokens, torch.zeros(heads, dim), torch.zeros(dim, 2))
+    torch.testing.assert_close(found, tokens.mean(dim=2), atol=1e-6, rtol=0)
+    started = regions.RegionPooling(dim, heads)(tokens)
+    torch.testing.assert_close(started, tokens.mean(dim=2), atol=1e-6, rtol=0)
+
+
+def test_each_head_picks_a_part_for_its_own_entries():
+    tokens = torch.eye(4)[None, None]  # part i has a one at entry i
+    query = torch.zeros(2, 4)
+    query[0, 1] = query[1, 2] = 100
+    found = regions.pool(tokens, query, torch.zeros(4, 1))[0, 0]
+    torch.testing.assert_close(found, torch.tensor([0.0, 1, 1, 0]), atol=1e-6, rtol=0)
+    moved = regions.pool(tokens, query, torch.ones(4, 1), torch.ones(1, 4))[0, 0]
+    step = torch.nn.functional.gelu(torch.tensor(2.0))
+    torch.testing.assert_close(moved, found + step, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 8), (8, 32), (8, 3), (4, 7), (1, 5), (6, 1)])
+def test_positions_are_interpolated_between_their_ends(before: int, after: int):
+    table = torch.randn(before, 5)
+    found = interpolate_positions(table, after)
+    assert found.shape == (after, 5)
+    torch.testing.assert_close(found[0], table[0], atol=1e-6, rtol=0)
+    if after > 1:
+        torch.testing.assert_close(found[-1], table[-1], atol=1e-6, rtol=0)
+    if before == after:
+        assert torch.equal(found, table)
+    line = torch.arange(before, dtype=torch.float32)[:, None]
+    wanted = torch.linspace(0, before - 1, after)[:, None]
+    torch.testing.assert_close(interpolate_positions(line, after), wanted, atol=1e-5, rtol=0)
+
+
+MEASURES = [{"regions": 2}, {"positions": 4}, {"regions": 3, "region_heads": 3, "positions": 16}]
+
+
+@pytest.mark.parametrize("settings", MEASURES)
+def test_with_each_measure_it_starts_as_the_encoder(lite_model: Model, settings: dict[str, int]):
+    encoder = lite_model.encoder
+    adapter = Temporal.attach(encoder, {**SMALL, "blocks": [], **settings})
+    frames = np.random.default_rng(0).integers(0, 256, (1, 4, 48, 64, 3), dtype=np.uint8)
+    features = features_of(adapter, frames)
+    adapter.fit_inputs(features)
+    np.testing.assert_array_equal(
+        adapter.pool(features), encoder.pool(features_of(encoder, frames))
+    )
+    batch = TrainingBatch(torch.from_numpy(features), torch.tensor([[1.0, 0]]))
+    classes = adapter.training_classes(LABELS)
+    torch.manual_seed(0)
+    named = dict(adapter.trainable())
+    torch.nn.init.normal_(adapter.network.leave.weight)
+    adapter.training_step(batch, classes).losses["total"].backward()
+    new = [name for name in named if name.startswith(("attend", "look", "places"))]
+    assert new
+    assert all(bool(named[name].grad.any()) for name in new if name != "attend.down")
+
+
+def test_layers_that_are_copied_compute_what_the_tower_does(tmp_path: Path):
+    models.save_openclip(tmp_path, models.openclip_config(quick_gelu=True))
+    encoder = load_encoder(f"openclip:{tmp_path}")
+    settings = {"initial": "blocks", "layers": 2, "blocks": [], "dropout": 0.0}
+    adapter = Temporal.attach(encoder, settings)
+    view = require_blocks(encoder, "test").towers.vision_view()
+    assert (adapter.config.width, adapter.config.heads) == (view.width, view.blocks[0].heads)
+    x = torch.randn(2, 5, view.width)
+    with torch.no_grad():
+        for layer, block in zip(adapter.network.layers, view.blocks[-2:], strict=True):
+            torch.testing.assert_close(layer(x), block.whole(x.clone()), atol=1e-5, rtol=1e-5)
+    features = np.random.default_rng(1).random((2, 4, encoder.frame_dim)).astype(np.float32)
+    adapter.fit_inputs(features)
+    np.testing.assert_array_equal(adapter.pool(features), encoder.pool(features))
+    again = Temporal.attach(encoder, adapter.settings)
+    again.load_state_dict(adapter.state_dict())
+    assert again.fingerprint == adapter.fingerprint
+    refused(ModelError, "layers is 4; use up to 3", Temporal.attach, encoder,
+            {**settings, "layers": 4})  # fmt: skip
+
+
+def test_encoders_without_parts_or_blocks_are_refused():
+    refused(ModelError, "patch_tokens", Temporal.attach, FakeEncoder(), {**SMALL, "regions": 2})
+    refused(ModelError, "vit_blocks", Temporal.attach, FakeEncoder(), {"initial": "blocks"})
+    refused(UnknownNameError, "initial", Temporal.attach, FakeEncoder(), {"initial": "block"})
+    refused(ModelError, "positions is -1", Temporal.attach, FakeEncoder(), {"positions": -1})
+
+
+def test_settings_of_before_are_written_as_before():
+    kept = Temporal.attach(FakeEncoder(), SMALL).settings
+    assert not kept.keys() & {"regions", "region_heads", "positions", "initial"}
+    more = Temporal.attach(FakeEncoder(), {**SMALL, "positions": 8}).settings
+    assert more == {**kept, "positions": 8}

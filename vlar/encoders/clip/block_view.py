@@ -54,7 +54,8 @@ def recomputed_block(function: Callable[..., Any], *inputs: Any) -> Any:
 _QUICK = 1.702  # QuickGELU(x) = x * sigmoid(1.702 x), the activation of OpenAI's CLIP
 _MLP_ROWS = 512  # hidden rows at a time on a CPU: the hidden layer then stays in the cache
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+#: Activations between the two layers of an MLP, by name.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": lambda x: x * torch.sigmoid(_QUICK * x),
     "gelu": F.gelu,
     "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
@@ -147,7 +148,7 @@ class BlockView:
         # A quantizer supports plain products only.
         plain = plain and not torch.onnx.is_in_onnx_export()
         if self.activation != "quick_gelu" or not plain:
-            return self.fc2(_ACTIVATIONS[self.activation](self.fc1(normed)))
+            return self.fc2(ACTIVATIONS[self.activation](self.fc1(normed)))
         flat = normed.reshape(-1, normed.shape[-1])
         hidden = torch.addmm(self.fc1.bias, flat, self.fc1.weight.t(), beta=_QUICK, alpha=_QUICK)
         hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
