@@ -1,0 +1,1 @@
+"""CSVR: clips learn from their later poses, their key frames and their next frames."""

@@ -1,0 +1,230 @@
+"""``csvr``: three terms without labels, of later poses, of key frames and of the next frames.
+
+Letters: N clips, T frames, K features of a frame, J numbers of a pose, D width of a clip's vector.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+
+from vlar.adapters.frame_inputs import joint_inputs
+from vlar.adapters.settings import setting
+from vlar.errors import UsageError
+from vlar.registry import register
+from vlar.training.objectives import Objective, Step, TrainingContext
+
+_STEPS = 4  # spans of a half of a clip; their means are predicted
+_NOISE = 8  # numbers that a generator draws
+_log = logging.getLogger("vlar")
+
+
+class Reversed(torch.autograd.Function):
+    """The identity whose gradient is turned round: what it feeds plays against what fed it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        del ctx
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        del ctx
+        return -grads[0]
+
+
+def key_frames(frames: Tensor, count: int) -> Tensor:
+    """Numbers of the frames that begin something new, in the order of time.
+
+    A video encoder stores a frame whole where it differs most from the one before. The first frame
+    is one of them, the others follow the largest steps.
+
+    Args:
+        frames: (N, T, K) features.
+        count: From 1 to T.
+
+    Returns:
+        (N, count).
+    """
+    steps = (frames[:, 1:] - frames[:, :-1]).flatten(2).norm(dim=-1)
+    found = steps.topk(count - 1, dim=1).indices + 1
+    return F.pad(found, (1, 0)).sort(dim=1).values
+
+
+def match_loss(clips: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """InfoNCE in both directions: clip n and key frames n are alike, all others of a batch not.
+
+    Args:
+        clips: (N, D), of unit length.
+        keys: (N, D), of unit length.
+        temperature: Above 0.
+    """
+    logits = clips @ keys.T / temperature
+    own = torch.arange(len(clips), device=clips.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def spans(frames: Tensor) -> Tensor:
+    """(N, T, K) to the means of four spans of time, (N, 4 K)."""
+    means = F.adaptive_avg_pool1d(frames.transpose(1, 2), _STEPS)
+    return means.transpose(1, 2).flatten(1)
+
+
+def pose_columns(method: Any) -> slice | None:
+    """Columns of a method's inputs that hold poses; None where it reads none."""
+    if (joints := joint_inputs(method)) is not None:
+        people, count, channels = joints.shape
+        return slice(0, people * count * channels)
+    if getattr(method, "reads", "") != "features" or not hasattr(method, "chosen_blocks"):
+        return None
+    start = 0
+    blocks = method.chosen_blocks(method.encoder, method.config)
+    for (_, block), width in zip(blocks, method.input_widths, strict=False):
+        if block.kind == "pose":
+            return slice(start, start + width)
+        start += width
+    return None
+
+
+def vectors_of(step: Step, inputs: Tensor) -> Tensor:
+    """(N, D) vectors of other inputs; the method has some, as its own step gave them."""
+    found = step.forward(inputs).vectors
+    assert found is not None
+    return found
+
+
+def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+@register("objective", "csvr", status="in the spirit")
+@dataclass
+class Csvr(Objective):
+    """A clip predicts its later poses and frames, and finds its key frames among other clips.
+
+    A generator draws the poses of the second half of a clip from the vector of the first, and a
+    critic separates them from true ones; its gradient is reversed, so one optimiser trains both.
+    Key frames are matched with their clip by InfoNCE. A decoder rebuilds the features of the first
+    half and predicts those of the second. A weight of 0 leaves a term out, and so does a method
+    that reads no poses.
+
+    Attributes:
+        poses: Factor on the term of later poses.
+        match: Factor on the term of key frames.
+        frames: Factor on the terms of this and the next frames.
+        keys: Key frames of a clip.
+        temperature: Of the contrast, above 0.
+        hidden: Width of the generator, the critic and the decoder.
+        ratio: Unlabelled clips in a batch for each labelled one; 0 uses none.
+        alone: Share of the training, from its start, in which labels do not count, 0 to below 1.
+        shuffled: Whether each clip is matched with the key frames of another one: the control.
+    """
+
+    poses: float = setting(1.0, at_least=0)
+    match: float = setting(1.0, at_least=0)
+    frames: float = setting(1.0, at_least=0)
+    keys: int = setting(2, at_least=1, at_most=64)
+    temperature: float = setting(0.1, above=0)
+    hidden: int = setting(64, at_least=1, at_most=4096)
+    ratio: float = setting(0.0, at_least=0)
+    alone: float = setting(0.0, at_least=0, below=1)
+    shuffled: bool = False
+    name: ClassVar[str] = "csvr"
+    parts: nn.ModuleDict | None = field(default=None, init=False)
+    columns: slice | None = field(default=None, init=False)
+
+    @property
+    def unlabelled_per_clip(self) -> float:
+        """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
+        return self.ratio
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The generator, the critic and the decoder, as far as their terms count."""
+        return self.parts
+
+    def begin(self, context: TrainingContext) -> None:
+        """Build the networks.
+
+        Raises:
+            UsageError: all three terms are left out.
+        """
+        if not self.poses + self.match + self.frames:
+            raise UsageError(
+                "objective 'csvr' has no term: poses, match and frames are all 0; set one of them"
+            )
+        width, parts = context.vector_width, nn.ModuleDict()
+        self.columns = pose_columns(context.method) if self.poses else None
+        if self.poses and self.columns is None:
+            _log.info("csvr: the method reads no poses, so their term is left out")
+        if self.columns is not None:
+            size = _STEPS * (self.columns.stop - self.columns.start)
+            parts["generator"] = _perceptron(width + _NOISE, self.hidden, size)
+            parts["critic"] = _perceptron(width + size, self.hidden, 1)
+        if self.frames:
+            parts["decoder"] = _perceptron(width, self.hidden, 2 * _STEPS * context.frame_width)
+        self.parts = parts if len(parts) else None
+
+    def base_weight(self, progress: float) -> float:
+        """0 while labels do not count, then 1."""
+        return float(progress >= self.alone)
+
+    def terms(self, step: Step) -> Mapping[str, Tensor]:
+        """The weighted terms.
+
+        Raises:
+            UsageError: the clips have a single frame.
+        """
+        inputs, found, own = step.batch.inputs, dict[str, Tensor](), step.vectors
+        half = inputs.shape[1] // 2
+        if not half:
+            raise UsageError(
+                "objective 'csvr' predicts later frames, and clips have 1 frame; sample more"
+            )
+        if self.match and len(inputs) > 1:
+            found["match"] = self.match * match_loss(own, self._keys(step), self.temperature)
+        if self.parts is None:
+            return found
+        early = vectors_of(step, inputs[:, :half])
+        if self.columns is not None:
+            found |= self._poses(early, inputs[:, half:, self.columns].detach())
+        if self.frames:
+            seen = step.frames.detach()
+            now, later = (
+                F.layer_norm(spans(part), (_STEPS * part.shape[-1],))
+                for part in (seen[:, :half], seen[:, half:])
+            )
+            decoded = self.parts["decoder"](early).chunk(2, dim=1)
+            found["rebuild"] = self.frames * F.mse_loss(decoded[0], now)
+            found["next"] = self.frames * F.mse_loss(decoded[1], later)
+        return found
+
+    def _keys(self, step: Step) -> Tensor:
+        """(N, D) vectors of the key frames; in the control those of another clip."""
+        inputs, frames = step.batch.inputs, step.frames.detach()
+        rows = key_frames(frames, min(self.keys, frames.shape[1]))
+        found = vectors_of(
+            step, inputs[torch.arange(len(inputs), device=rows.device)[:, None], rows]
+        )
+        return found.roll(1, dims=0) if self.shuffled else found
+
+    def _poses(self, early: Tensor, later: Tensor) -> dict[str, Tensor]:
+        """Terms of the generator and the critic, of vectors (N, D) and true poses (N, T, J)."""
+        assert self.parts is not None
+        true = spans(later)
+        noise = torch.randn(len(early), _NOISE, device=early.device)
+        drawn = self.parts["generator"](torch.cat([early, noise], dim=1))
+        given = early.detach()
+        real = self.parts["critic"](torch.cat([given, true], dim=1))
+        fake = self.parts["critic"](torch.cat([given, Reversed.apply(drawn)], dim=1))
+        critic = F.softplus(-real).mean() + F.softplus(fake).mean()
+        return {
+            "pose": self.poses * F.l1_loss(drawn, true),
+            "critic": 0.1 * self.poses * critic,
+        }
