@@ -94,7 +94,7 @@ def test_the_shell_completes_verbs_options_and_names():
 
     assert completed("vlar cl") == ["classify"]
     assert "--labels" in completed("vlar classify --la")
-    assert completed("vlar adapt --method pro") == ["prototype"]
+    assert completed("vlar adapt --method prototy") == ["prototype"]
 
 
 def test_completion_can_be_installed():
