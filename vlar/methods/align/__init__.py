@@ -1,0 +1,1 @@
+"""Align: a small map from networks without texts to the space of sentences."""
