@@ -1,4 +1,4 @@
-"""Motion: clips played forward and backward as two labels, which frames without order cannot tell.
+"""Motion: clips played forward and backward as two labels, alike in frames without order.
 
     python evals/motion_towers.py --videos DIR [--sets weizmann jhmdb] [--methods NAME ...]
         [--seeds 0 1 2] [--control labels] [--cache DIR] [--json evals/results/motion_towers.json]

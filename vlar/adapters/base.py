@@ -18,7 +18,7 @@ from vlar.encoders.base import Encoder, load_encoder, placement
 from vlar.encoders.beside import Wrapper, copy_attributes
 from vlar.encoders.catalogue import entries, resolve
 from vlar.encoders.fused import BUNDLE, joined, load_parts, split_parts, split_weight
-from vlar.encoders.protocols import ConditionedText, PatchTokens
+from vlar.encoders.protocols import ConditionedText, PatchTokens, Sizes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
 from vlar.registry import unknown_name
@@ -66,6 +66,11 @@ VIEWS: dict[str, EncoderView] = {
     "pool": EncoderView("makes vectors from frame features", _pools, "lite"),
     "pictures": EncoderView(
         "reads pictures", lambda e: getattr(e, "modality", "") == "video", "lite"
+    ),
+    "sizes": EncoderView(
+        "reads frames at several sizes",
+        lambda e: isinstance(e, Sizes) and e.size_step > 0,
+        f"lite-objects or {_CLIP}",
     ),
     "bodies": EncoderView(
         "reads the joints of bodies",

@@ -109,4 +109,4 @@ def draw(logits: Tensor, temperature: float, *, seed: int | None) -> Tensor:
         logits = logits - noise.clamp_min(1e-20).log()
     soft = (logits / temperature).softmax(dim=-1)
     hard = F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(soft.dtype)
-    return hard + soft - soft.detach() if soft.requires_grad else hard
+    return hard + (soft - soft.detach()) if soft.requires_grad else hard

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from vlar.encoders.protocols import Sizes, check_size
 from vlar.encoders.spec import yes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.registry import register
@@ -12,7 +13,7 @@ _OPTIONS = ("arch", "compile", "device", "precision", "random_init")
 
 
 @register("encoder", "openclip")
-class OpenClipEncoder(TorchEncoder):
+class OpenClipEncoder(TorchEncoder, Sizes):
     """CLIP, SigLIP, PE-Core and the other families of open_clip, frame by frame."""
 
     contract_argument: ClassVar[str] = "ViT-S-32-alt?random_init=true"
@@ -55,3 +56,19 @@ class OpenClipEncoder(TorchEncoder):
 
             towers = compiled(towers, f"openclip:{target}")
         return cls(towers, name)
+
+    @property
+    def size_step(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Side of a patch of a plain ViT; 0 for other towers."""
+        from vlar.encoders.clip.openclip_loader import patch_side
+
+        return patch_side(self.towers.model)
+
+    def resized(self, height: int, width: int) -> TorchEncoder:
+        """A copy whose positions are interpolated (Dosovitskiy et al. 2021, section 3.2)."""
+        from vlar.encoders.clip.openclip_loader import at_size
+
+        check_size(self.name, self.size_step, height, width)
+        if (height, width) == (self.towers.pixels.height, self.towers.pixels.width):
+            return self
+        return OpenClipEncoder(at_size(self.towers, height, width), self.name)

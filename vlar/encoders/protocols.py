@@ -54,6 +54,49 @@ class ComposedLabels(ABC):
         """
 
 
+class Sizes(ABC):
+    """A second base of encoders that can read frames at other sizes.
+
+    Attributes:
+        size_step: Pixels that a side is a multiple of; 0 where this one has a single size.
+    """
+
+    size_step: int = 0
+
+    @abstractmethod
+    def resized(self, height: int, width: int) -> Encoder:
+        """The same encoder for frames of another size.
+
+        Args:
+            height: Pixels, a multiple of ``size_step``.
+            width: Pixels, likewise.
+
+        Raises:
+            UsageError: a side is not a multiple of ``size_step``, or is below it.
+        """
+
+
+def check_size(name: str, step: int, height: int, width: int) -> None:
+    """Refuse a size that an encoder cannot be brought to.
+
+    Args:
+        name: Of the encoder.
+        step: Its ``size_step``.
+        height: Pixels.
+        width: Pixels.
+
+    Raises:
+        UsageError: it has a single size, or a side is not a multiple of the step.
+    """
+    if not step:
+        raise UsageError(f"encoder {name!r} has a single size; use openclip: or lite-objects")
+    if min(height, width) < step or height % step or width % step:
+        raise UsageError(
+            f"{name} reads frames whose sides are multiples of {step} pixels, got {height} x "
+            f"{width}; choose {max(height // step, 1) * step}"
+        )
+
+
 class ConditionedText(ABC):
     """A second base of encoders whose ``encode`` gives context tokens, which change the texts."""
 

@@ -69,6 +69,15 @@ def clip_pixels(
     return V.normalize(V.to_dtype(x, torch.float32, scale=True), list(size.mean), list(size.std))
 
 
+def clips_of_pixels(pixels: Tensor, size: Preprocess) -> list[Clip]:
+    """Normalised pixels (N, T, 3, height, width) as N clips of a second."""
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (size.mean, size.std))
+    frames = (pixels.detach() * std + mean).clamp(0, 1).mul(255).round().byte()
+    times_s = np.linspace(0, 1, frames.shape[1])
+    rows = frames.permute(0, 1, 3, 4, 2).numpy()
+    return [Clip(Path("batch"), Window(0.0, 1.0), "video", data, times_s) for data in rows]
+
+
 def _centre(x: Tensor, shape: float) -> Tensor:
     height, width = x.shape[-2:]
     return V.center_crop(x, [min(height, round(width * shape)), min(width, round(height / shape))])

@@ -102,7 +102,7 @@ def test_cost_is_what_torch_counts(small: Encoder):
     assert abs(small.cost(shape) / (counter.get_total_flops() / 2) - 1) < 1e-3
     two = load_any(f"{SMALL}+inflated:resnet18?random_init=true&frames=2&size=48")
     assert two.cost(shape) == sum(part.cost(shape) for part in two.parts)  # type: ignore[attr-defined]
-    refused(UsageError, "not counted", load_encoder("lite-objects").cost, shape)
+    refused(UsageError, "not counted", load_encoder("imu").cost, shape)
 
 
 def test_cost_counts_attention(tmp_path: Path):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
+import math
 import pickle
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,36 @@ def vision_view(model: nn.Module) -> VisionView:
         width=tower.transformer.width,
         n_patches=tower.grid_size[0] * tower.grid_size[1],
     )
+
+
+def patch_side(model: nn.Module) -> int:
+    """Pixels of a side of a patch of a plain ViT with a class token; 0 for other towers."""
+    tower: Any = model.visual
+    if not isinstance(tower, VisionTransformer) or tower.pool_type != "tok":
+        return 0
+    side: Any = tower.patch_size
+    return int(side[0])
+
+
+def at_size(towers: Towers, height: int, width: int) -> Towers:
+    """A copy of a plain ViT for frames of another size, whose positions are interpolated.
+
+    Args:
+        towers: Of open_clip.
+        height: Pixels, a multiple of the patch.
+        width: Pixels, likewise.
+    """
+    model = copy.deepcopy(towers.model)
+    tower: Any = model.visual
+    grid = height // tower.patch_size[0], width // tower.patch_size[1]
+    first, rest = tower.positional_embedding.detach().split((1, math.prod(tower.grid_size)))
+    maps = rest.T.unflatten(1, tuple(tower.grid_size))[None].float()
+    maps = nn.functional.interpolate(maps, grid, mode="bicubic", antialias=True)
+    table = torch.cat([first, maps[0].flatten(1).T.to(first.dtype)])
+    tower.positional_embedding = nn.Parameter(table, requires_grad=False)
+    tower.grid_size, tower.image_size = grid, (height, width)
+    pixels = replace(towers.pixels, height=height, width=width, shorter=0)
+    return replace(towers.rebuild(model), pixels=pixels)
 
 
 def text_view(model: nn.Module) -> TextView:

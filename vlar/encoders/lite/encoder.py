@@ -10,9 +10,11 @@ leaves the objects of a clip as they are (``vlar index upgrade``).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,7 +37,7 @@ from vlar.encoders.lite import towers as lite_weights
 from vlar.encoders.lite.body import BodyBlock, BodyStream, load_body
 from vlar.encoders.lite.hands import HandBlock
 from vlar.encoders.lite.space import load_anchors
-from vlar.encoders.protocols import PatchTokens
+from vlar.encoders.protocols import PatchTokens, Sizes, check_size
 from vlar.encoders.session import FrameMemory, Session
 from vlar.errors import ModelError
 from vlar.language.motion.verb_table import TextMotion
@@ -195,7 +197,8 @@ class LiteEncoder(Encoder, PatchTokens):
     dim = _N_CLASSES
 
     def __init__(self) -> None:
-        self._images = [towers.ImageTower(network) for network in _NETWORKS]
+        self._networks = _NETWORKS
+        self._images = [towers.ImageTower(network) for network in self._networks]
         self._text = towers.TextTower()
         text_hash = lite_weights.MINILM.sha256 + lite_weights.TOKENIZER.sha256
         anchors = load_anchors(self._text, text_hash, towers.CACHE_FOLDER)
@@ -448,7 +451,7 @@ class LiteHandsEncoder(LiteEncoder):
 
 
 @register("encoder", "lite-objects")
-class LiteObjectsEncoder(LiteEncoder):
+class LiteObjectsEncoder(LiteEncoder, Sizes):
     """``lite`` as it is without ``lite-motion``, whether that was fetched or not.
 
     ``lite-objects+motion`` is ``lite`` with bodies, in two parts.
@@ -456,3 +459,26 @@ class LiteObjectsEncoder(LiteEncoder):
 
     name = "lite-objects"
     bodies: ClassVar[bool] = False
+    size_step = 4  # no layer needs one; fewer sizes are fewer networks on the disk
+
+    def resized(self, height: int, width: int) -> LiteObjectsEncoder:
+        check_size(self.name, self.size_step, height, width)
+        own = self.preprocess
+        assert own is not None
+        if (height, width) == (own.height, own.width):
+            return self
+        made = copy.copy(self)
+        made._networks = tuple(
+            replace(each, size=(each.size[0] * height // own.height,
+                                each.size[1] * width // own.width))
+            for each in self._networks
+        )  # fmt: skip
+        made._images = [towers.ImageTower(network) for network in made._networks]
+        made.preprocess = replace(own, height=height, width=width)
+        made.fingerprint = _hash([self.fingerprint, height, width])
+        return made
+
+    def cost(self, shape: Sequence[int]) -> int:
+        """Multiply-adds of the image networks in a clip of the shape (T, H, W, 3)."""
+        frame = sum(map(towers.multiply_adds, self._networks))
+        return len(_sampled_frames(shape[0])) * frame

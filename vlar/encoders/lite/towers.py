@@ -12,6 +12,7 @@ import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -331,7 +332,8 @@ class ImageTower:
             weights = {key: value.numpy() for key, value in state.items()}
             return image_tower(weights, network.size, network.strided)
 
-        name = f"image-{network.weights.sha256[:16]}.network"
+        size = "" if network in IMAGE_NETWORKS else f"-{network.size[0]}x{network.size[1]}"
+        name = f"image-{network.weights.sha256[:16]}{size}.network"
         what = "an image tower of 'lite'"
         self._network = CachedNetwork(CACHE_FOLDER, name, make, what, "lite")
         self._size = network.size
@@ -341,6 +343,21 @@ class ImageTower:
         feeds = {"pixels": _pixels(frame, self._size)}
         logits, appearance = self._network.run(["logits", "appearance"], feeds)
         return logits[0], appearance[0]
+
+
+@cache
+def multiply_adds(network: ImageNetwork) -> int:
+    """Multiply-adds of a frame, counted on the layers of ``image_tower``."""
+    import torch
+
+    weights = torch.load(network.weights.verified_path(), map_location="cpu", weights_only=True)
+    height, width = (-(-side // 2) for side in network.size)
+    total = weights["_fc.weight"].numel() + weights["_conv_stem.weight"].numel() * height * width
+    for name in (key for key in weights if key.startswith("_blocks.") and "conv.weight" in key):
+        if "depthwise" in name and int(name.split(".")[1]) in network.strided:
+            height, width = -(-height // 2), -(-width // 2)
+        total += weights[name].numel() * height * width
+    return total + weights["_conv_head.weight"].numel() * height * width
 
 
 class RegionTower:

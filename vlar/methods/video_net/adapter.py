@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,9 +24,9 @@ from vlar.methods.video_net.ada_fuse import Spent
 from vlar.methods.video_net.bodies import JOINTS, drawn_maps, joints_of, pose_columns
 from vlar.methods.video_net.network import VideoNetConfig, VideoNetwork
 from vlar.registry import register
-from vlar.training.data import clip_pixels
+from vlar.training.data import clip_pixels, clips_of_pixels
 from vlar.training.hyperparameters import Hyperparameters
-from vlar.types import Clip, Float32, JsonDict, Window
+from vlar.types import Clip, Float32, JsonDict
 
 _GREY = (0.5, 0.5, 0.5)
 _AS_IN_USE = Hyperparameters()
@@ -170,15 +169,8 @@ class VideoNet(ResidualTower):
         size = self.encoder.preprocess
         if inputs.ndim != 5 or size is None:
             return inputs
-        mean, std = (torch.tensor(each).view(3, 1, 1) for each in (size.mean, size.std))
-        frames = (inputs.detach() * std + mean).clamp(0, 1).mul(255).round().byte()
-        rows: list[Tensor] = []
-        for data in frames.permute(0, 1, 3, 4, 2).numpy():
-            clip = Clip(
-                Path("batch"), Window(0.0, 1.0), "video", data, np.linspace(0, 1, len(data))
-            )
-            rows.append(self._beside(clip, as_in_use, *self.see(clip)))
-        return torch.stack(rows)
+        clips = clips_of_pixels(inputs, size)
+        return torch.stack([self._beside(clip, as_in_use, *self.see(clip)) for clip in clips])
 
     def training_step(self, batch: TrainingBatch, classes: Tensor) -> TrainingOutput:
         """Scaled cosines, the loss of the task, and that of the operations or of each stream.

@@ -44,8 +44,8 @@ class VideoNetConfig(Settings):
         saving: Weight of the operations in the loss (``ada-fuse``).
         budget: Share of the operations to aim at, 0 to 1; None makes them as few as pay.
         pose: Bodies that the encoder finds, as maps of joints: ``early`` a fourth channel, ``late``
-            tokens with those of the frames, ``both``, or ``guide``: a stream of their own that says
-            where and when the pictures count.
+            tokens with those of the frames, ``both``, or ``guide``: a stream of its own gives
+            the places and times at which pictures count.
         sigma: Deviation of a joint in its map, as a share of the side.
         labels: Labels it is trained for.
     """

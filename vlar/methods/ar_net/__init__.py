@@ -1,0 +1,1 @@
+"""A policy that chooses the size of each frame, or skips it (AR-Net)."""
