@@ -54,6 +54,16 @@ def listing(
     methods: Annotated[
         bool, typer.Option("--methods", help="List the methods and parts of this installation.")
     ] = False,
+    cost: Annotated[
+        bool,
+        typer.Option("--cost", help="Print the multiply-adds of a clip, where torch counts them."),
+    ] = False,
+    named: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", metavar="NAME", help="With --cost: this model or folder. Default: all here."
+        ),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List the models, recommend one, list the methods; fetch a model with 'get'."""
@@ -63,6 +73,8 @@ def listing(
         raise typer.Exit(run(lambda: _methods(as_json)))
     if use is not None:
         raise typer.Exit(run(lambda: _recommend(use, device, as_json)))
+    if cost or named:
+        raise typer.Exit(run(lambda: _costs(named or [], as_json)))
     raise typer.Exit(run(lambda: _models(as_json)))
 
 
@@ -115,6 +127,31 @@ def _recommend(use: str, device: str | None, as_json: bool) -> int:
             facts.append(f"{row.cpu['clip_s']:.2f} CPU seconds a clip ({measured}, one thread)")
         output.line(f"{number}. {row.alias}: {reason}")
         output.line(f"   {'; '.join(facts)}{f'; {row.note}' if row.note else ''}")
+    return 0
+
+
+def _costs(named: list[str], as_json: bool) -> int:
+    """Prints the multiply-adds of a clip of each model: of those that are here, or that are named.
+
+    Operations are counted on one clip of black frames, at the size that the model reads.
+    """
+    from vlar.encoders.catalogue import entries
+    from vlar.model.model import load
+
+    names = named or [row.alias for row in entries().values() if row.is_here()]
+    for name in names:
+        encoder = load(name).encoder
+        size, shown, found = encoder.preprocess, "not counted", None
+        shape = [encoder.n_frames, *((size.height, size.width) if size else (224, 224)), 3]
+        try:
+            found = encoder.cost(shape)
+            shown = f"{found / 1e9:.3f} G multiply-adds, {encoder.n_frames} frames"
+        except UsageError as error:
+            shown += f" ({str(error).partition(';')[0]})"
+        if as_json:
+            output.json_line({"model": name, "frames": encoder.n_frames, "cost": found})
+        else:
+            output.line(f"{name}: {shown}")
     return 0
 
 
