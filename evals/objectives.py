@@ -10,6 +10,7 @@ tree        coarse errors at equal fine accuracy: tree loss, PCAN, a shuffled tr
 unlabelled  1, 2 and 4 examples a label and clips without labels: SeFAR, consistency
 scene       scenes planted on the clips, in training one for each label: SOAR
 subject     is the performer read from the vectors less than before: exchange of performers
+csvr        1 and 3 examples a label, clips without labels: CSVR, its terms, shuffled key frames
 
 Trained is ``temporal``, alone: no closed form answers with it, because it would hide what a loss
 does. Every seed draws other clips; the test clips of a label are of other groups (source videos,
@@ -66,14 +67,16 @@ PARENTS = {label: kind for kind, labels in KINDS.items() for label in labels}
 
 def main() -> int:
     questions = {"unknown": unknown, "tail": tail, "tree": tree, "unlabelled": unlabelled,
-                 "scene": scene, "subject": subject}  # fmt: skip
+                 "scene": scene, "subject": subject, "csvr": csvr}  # fmt: skip
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("question", choices=list(questions))
     parser.add_argument("--videos", type=Path, nargs="+", required=True, help="with manifest.csv")
     parser.add_argument("--cache", type=Path, help="folder for frame features")
     parser.add_argument("--model", default="lite")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--shots", type=int, nargs="*", default=[1, 2, 4], help="of unlabelled")
+    parser.add_argument(
+        "--shots", type=int, nargs="*", default=[1, 2, 4], help="of unlabelled, csvr"
+    )
     parser.add_argument("--pools", nargs="*", default=["weizmann", "utd-mhad"], help="of subject")
     parser.add_argument("--epochs", type=int, default=30, help="of each training; recipe: 120")
     parser.add_argument("--json", type=Path, help="file for the results")
@@ -402,6 +405,34 @@ def _weighed(training: Training, pool: Clips, free: np.ndarray) -> list[tuple[fl
     weight = regulation(probability, picked.std(dim=0, correction=0)).tolist()
     right = np.array(pool.labels)[answer.numpy()] == pool.label[free]
     return list(zip(weight, right.tolist(), strict=True))
+
+
+def csvr(lab: Lab) -> Rows:
+    """Half of the training without labels, then all of it with them; persons apart."""
+    rows: Rows = []
+    pool, early = lab.pool(lab.pools[0]), {"alone": 0.5, "ratio": 4.0}
+    methods: dict[str, Objectives] = {
+        "supervised": {},
+        "csvr": {"csvr": early},
+        "key frames alone": {"csvr": {**early, "poses": 0.0, "frames": 0.0}},
+        "shuffled key frames": {"csvr": {**early, "poses": 0.0, "frames": 0.0, "shuffled": True}},
+        "frames alone": {"csvr": {**early, "poses": 0.0, "match": 0.0}},
+    }
+    for shots in lab.shots:
+        for seed in range(lab.seeds):
+            random = np.random.default_rng(seed)
+            learn, test = split(pool, pool.labels, 3, random)
+            train = np.concatenate([learn[label][:shots] for label in pool.labels])
+            free = np.concatenate([learn[label][shots:] for label in pool.labels])
+            for name, objectives in methods.items():
+                logits = lab.logits(
+                    lab.train(pool, train, objectives, seed, free=free), pool.features[test]
+                )
+                right = np.array(pool.labels)[logits.argmax(1)] == pool.label[test]
+                row = {"method": f"{shots} examples, {name}", "test": float(right.mean())}
+                rows.append({**row, "seed": seed})
+        table([row for row in rows if row["method"].startswith(f"{shots} ")], ("test",))
+    return rows
 
 
 def scene(lab: Lab) -> Rows:

@@ -333,7 +333,8 @@ class WordlessEncoder(TorchEncoder):
 
     The vector holds two blocks. ``clip`` is the mean of the features, and texts leave it zero.
     ``sentence`` is the sentence vector of a text, and clips leave it zero until an adapter maps
-    them there (``aligned``). So examples and similar clips are answered, and words alone are not.
+    them there (``aligned``, ``align``). So examples and similar clips are answered, and words alone
+    are not.
     """
 
     templates = "plain"
