@@ -20,6 +20,7 @@ from vlar.adapters.tower_network import ResidualNetwork, draw
 from vlar.types import Float32
 
 _HOT, _FALL = 5.0, 3.0  # temperature at the start; it falls by exp(-3) over ``fade`` steps
+_SHARP = 20.0  # at the end noise weighs this much less: the training ends with what use begins with
 _WIDTH = 32  # of the recurrent cell
 
 
@@ -46,7 +47,7 @@ class ArNetConfig(Settings):
     budget: float | None = setting(None, above=0, at_most=1)
     saving: float = setting(0.3, at_least=0)
     uniform: float = setting(0.3, at_least=0)
-    fade: int = setting(200, at_least=1)
+    fade: int = setting(120, at_least=1)
     labels: tuple[str, ...] = ()
 
     what: ClassVar[str] = "ar-net setting"
@@ -110,7 +111,7 @@ class ArNetwork(ResidualNetwork):
         seen = self.look(small.flatten(0, 1)).unflatten(0, small.shape[:2])
         state, left = seen.new_zeros(len(seen), _WIDTH), torch.zeros(len(seen), dtype=torch.long)
         lengths = torch.tensor([0] * self.sizes + [skip - 1 for skip in self.skips])
-        temperature = _HOT * math.exp(-_FALL * self.faded)
+        temperature, sharp = _HOT * math.exp(-_FALL * self.faded), _SHARP**self.faded
         found, held, last = list[Tensor](), list[Tensor](), torch.zeros(())
         for at in range(seen.shape[1]):
             covered = left > 0
@@ -119,7 +120,9 @@ class ArNetwork(ResidualNetwork):
             if at == 0:
                 barred = torch.arange(logits.shape[1]) >= self.sizes
                 logits = logits.masked_fill(barred, -1e4)
-            now = draw(logits, temperature, seed=None if seed is None else seed + at)
+            now = draw(
+                sharp * logits, sharp * temperature, seed=None if seed is None else seed + at
+            )
             last = torch.where(covered[:, None], last, now)
             left = torch.where(covered, left - 1, lengths[now.argmax(dim=1)])
             found.append(last)
