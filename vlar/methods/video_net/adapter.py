@@ -233,7 +233,7 @@ def video_net() -> dict[str, Hyperparameters]:
     few = Hyperparameters(
         epochs=40,
         batch=8,
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         warmup_epochs=2,
         weight_decay=0.05,
         label_smoothing=0.1,

@@ -200,6 +200,8 @@ class VideoNetwork(ResidualNetwork):
         self.guide, self.bodies = None, None
         if pose == "guide":
             self.bodies, self.guide = Body(config, JOINTS, flat, width=config.width // 2), Guide()
+        # What tells clips apart is small next to their mean, so it is brought to one scale.
+        self.even = nn.ModuleList(nn.BatchNorm1d(size, affine=False) for size in config.sizes)
         self.leave = nn.ModuleList(zero_linear(size, dim) for size in config.sizes)
         self.register_labels(len(config.labels), dim)
 
@@ -214,7 +216,7 @@ class VideoNetwork(ResidualNetwork):
         pixels, rest = inputs.split((3 * side**2, inputs.shape[2] - 3 * side**2), dim=2)
         x = pixels.unflatten(2, (3, side, side)).transpose(1, 2)
         if self.config.pose == "none":
-            return self.body(x, spent)
+            return self.even[0](self.body(x, spent))
         joints = rest.unflatten(2, (JOINTS, self.config.map_size, -1)).transpose(1, 2)
         if self.config.pose in ("early", "both"):
             x = torch.cat([x, one_map(joints, side)], dim=1)
@@ -223,10 +225,11 @@ class VideoNetwork(ResidualNetwork):
             found = self.bodies.maps(joints)
             there = joints.flatten(1).any(dim=1)
             maps = self.guide(maps, found, there)
-            own = self.bodies.pool(found).flatten(1) * there[:, None]
-            return torch.cat([self.body.pool(maps).flatten(1), own], dim=1)
+            own = self.even[1](self.bodies.pool(found).flatten(1)) * there[:, None]
+            return torch.cat([self.even[0](self.body.pool(maps).flatten(1)), own], dim=1)
         pooled = self.body.pool(maps).flatten(1)
-        return pooled if self.late is None else pooled + self.late(maps.mean(dim=(3, 4)), joints)
+        late = 0 if self.late is None else self.late(maps.mean(dim=(3, 4)), joints)
+        return self.even[0](pooled + late)
 
     def answers(self, features: Tensor) -> list[Tensor]:
         """(N, W) to (N, D) of each stream."""
