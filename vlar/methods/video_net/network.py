@@ -200,7 +200,7 @@ class VideoNetwork(ResidualNetwork):
         self.guide, self.bodies = None, None
         if pose == "guide":
             self.bodies, self.guide = Body(config, JOINTS, flat, width=config.width // 2), Guide()
-        # What tells clips apart is small next to their mean, so it is brought to one scale.
+        # Differences of clips are small next to their mean, so they are brought to one scale.
         self.even = nn.ModuleList(nn.BatchNorm1d(size, affine=False) for size in config.sizes)
         self.leave = nn.ModuleList(zero_linear(size, dim) for size in config.sizes)
         self.register_labels(len(config.labels), dim)
