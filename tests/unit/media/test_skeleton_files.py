@@ -69,7 +69,9 @@ def test_a_pair_of_sbu_is_held_out_with_either_of_the_two_acting():
 
 def test_lines_of_other_numbers_are_not_sbu(tmp_path: Path):
     path = tmp_path / "a.txt"
-    for first in (",".join(["1"] * 90), ",".join(["1.5"] * 91), ",".join(["1", *["400"] * 90])):
+    empty = ",".join(["1", "", *["0.5"] * 90])
+    large = ",".join(["1", *["400"] * 90])
+    for first in (",".join(["1"] * 90), ",".join(["1.5"] * 91), large, empty):
         path.write_text(first + "\n")
         assert not reader("skeleton").claims(path)
 

@@ -170,7 +170,9 @@ class SbuText(SkeletonFormat):
     def matches(self, head: FileHead) -> bool:
         """Match by the count of the first line, a whole first number, and small places."""
         words = [word.strip() for word in (head.lines or [""])[0].strip(" ,").split(",")]
-        if not words[0].isdecimal() or not is_numbers(",".join(words), _SBU_FIELDS, ","):
+        if not words[0].isdecimal() or not all(words):
+            return False
+        if not is_numbers(",".join(words), _SBU_FIELDS, ","):
             return False
         return all(abs(float(word)) <= _SBU_LARGEST for word in words[1:])
 
