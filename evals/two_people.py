@@ -27,6 +27,7 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from towers import value
 
 from vlar import registry
 from vlar.encoders.base import load_encoder
@@ -150,15 +151,6 @@ def measure(
         "cpu_minutes": round(spent, 2),
         "settings": {**settings, "recipe": dict(task.settings)},
     }
-
-
-def value(text: str) -> tuple[str, Any]:
-    """Read ``K=V``, V as JSON where it is that."""
-    name, _, given = text.partition("=")
-    try:
-        return name, json.loads(given)
-    except ValueError:
-        return name, given
 
 
 def main() -> None:
