@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests import videos
 from tests.docs.pages import ROOT
+from vlar.media.lookup import reader
 
 LABELS = ("left", "right", "still")
 CARD = 'name = "checked, zero-shot"\nprotocol = "zero-shot"\n\n[data]\nfolder = "checked"\n'
@@ -65,6 +66,12 @@ def _text(text: str) -> Callable[[Path], None]:
     return make
 
 
+def _moments(path: Path) -> None:
+    """A table of recordings of several sensors."""
+    wrist = reader("imu").example(path.parent)
+    path.write_text(f"path.video,path.imu,label\nclip.mp4,{wrist.name},left\n")
+
+
 # Every name that a page or a help text uses, and what lies there.
 FILES: dict[str, Callable[[Path], None]] = {
     "clip.mp4": _clip,
@@ -84,6 +91,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "lit.csv": _table("checked", LABELS, ",light", (",day", ",night")),
     "labelled.csv": _table("labelled"),
     "photo.jpg": lambda path: Image.fromarray(videos.noise(5)).save(path),
+    "rows.csv": _moments,
+    "takes.csv": _moments,
     "answers.csv": _text("path,label\nclip.mp4,left\n"),
     "table.csv": _table("labelled", ("biking", "diving", "archery")),  # labels of bank:ucf101
     "sets/checked": _labelled(100),
