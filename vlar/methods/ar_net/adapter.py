@@ -223,15 +223,12 @@ class ArNet(ResidualTower):
         if training:
             network.steps += 1
 
-        def seen(inputs: Tensor) -> tuple[Tensor, ...]:
-            width = len(self.chosen.at) * self.dim
-            rows = inputs[..., :width].unflatten(2, (-1, self.dim))
-            side = self.config.small
-            small = inputs[..., width:].unflatten(2, (3, side, side))
-            decisions, _ = network.decide(small, seed)
-            return network.pooled_sizes(decisions, rows), decisions
-
-        vectors, decisions = batch.spread_all(seen, inputs)
+        # Noise is drawn for the whole batch, so several processes compute all of this small part.
+        width, side = len(self.chosen.at) * self.dim, self.config.small
+        rows = inputs[..., :width].unflatten(2, (-1, self.dim))
+        small = inputs[..., width:].unflatten(2, (3, side, side))
+        decisions, _ = network.decide(small, seed)
+        vectors = network.pooled_sizes(decisions, rows)
         words = network.concepts(classes)
         logits = self.logit_scale * vectors @ words.T
         losses: Mapping[str, Tensor] = {"task": batch.loss(logits), **network.losses(decisions)}

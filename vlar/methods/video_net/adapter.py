@@ -182,12 +182,9 @@ class VideoNet(ResidualTower):
         network, (small, pooled) = self.network, self.split_inputs(batch.inputs)
         spares, own = self.config.network == "ada-fuse", pooled[:, 0]
 
-        def seen(inputs: Tensor) -> tuple[Tensor, ...]:
-            spent = Spent()
-            features = network.features(inputs, spent)
-            return (features, spent.share()) if spares else (features,)
-
-        features, *share = batch.spread_all(seen, small)
+        # Norms take their statistics from the whole batch, so several processes compute all of it.
+        spent = Spent()
+        features = network.features(small, spent)
         words, answers = network.concepts(classes), network.answers(features)
         vectors = F.normalize(own + torch.stack(answers).sum(dim=0), dim=-1)
         logits = self.logit_scale * vectors @ words.T
@@ -196,7 +193,7 @@ class VideoNet(ResidualTower):
             each = (self.logit_scale * F.normalize(own + x, dim=-1) @ words.T for x in answers)
             losses["streams"] = torch.stack([batch.loss(one) for one in each]).mean()
         if spares:
-            of = share[0].mean()
+            of = spent.share().mean()
             aim = of if self.config.budget is None else (of - self.config.budget) ** 2
             losses["operations"] = self.config.saving * aim
         losses["total"] = torch.stack(list(losses.values())).sum()
