@@ -21,6 +21,8 @@ RATE_HZ = 16_000.0
 _MOST_S = 2 * 3600
 _SAMPLE_BYTES = 4
 _RESAMPLING_BYTES = 24  # of a sample that a frame becomes: FFmpeg resamples a frame as a whole
+_UNASKED = 8 * 1024 * 1024  # bytes until the memory is asked for again
+_BLOCK = 1 << 20  # samples
 
 
 def decode(path: Path, timeout_s: float) -> Float32:
@@ -66,6 +68,7 @@ def _samples(path: Path, container: Any, end_s: float) -> Float32:
 
     resampler = av.AudioResampler(format="flt", layout="mono", rate=round(RATE_HZ))
     found = bytearray()  # it grows in place, where joining arrays takes the memory twice
+    allowed = 0.0
     try:
         for frame in container.decode(audio=0):
             length_s = frame.samples / max(frame.sample_rate, 1)
@@ -73,22 +76,24 @@ def _samples(path: Path, container: Any, end_s: float) -> Float32:
             if count / RATE_HZ + length_s > _MOST_S:
                 raise DecodeError(f"{path}: it lasts over {_MOST_S // 3600} hours; cut it first")
             # A damaged rate stretches a frame of 16 kB to 2 GB.
-            require_memory(len(found) + _RESAMPLING_BYTES * length_s * RATE_HZ)
+            needed = len(found) + _RESAMPLING_BYTES * length_s * RATE_HZ
+            if needed > allowed:
+                require_memory(needed)
+                allowed = needed + _UNASKED
             for made in resampler.resample(frame):
-                found += _in_range(made).data
+                found += made.to_ndarray().astype(np.float32, copy=False).data
             if time.monotonic() > end_s:
                 raise DecodeTimeout(f"{path}: its sound takes too long to decode; cut it first")
         for made in resampler.resample(None):
-            found += _in_range(made).data
+            found += made.to_ndarray().astype(np.float32, copy=False).data
     except FFmpegError:
         if not found:
             raise
-    return np.frombuffer(found, np.float32)
-
-
-def _in_range(frame: Any) -> Float32:
-    samples = np.nan_to_num(frame.to_ndarray().reshape(-1).astype(np.float32, copy=False))
-    return samples.clip(-1, 1, out=samples)
+    samples = np.frombuffer(found, np.float32)
+    for start in range(0, len(samples), _BLOCK):  # the masks of all samples would take memory
+        block = samples[start : start + _BLOCK]
+        np.nan_to_num(block, copy=False).clip(-1, 1, out=block)
+    return samples
 
 
 _SOUND_ENDINGS = frozenset(
