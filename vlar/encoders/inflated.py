@@ -125,7 +125,7 @@ def _pool(layer: Any, *, over_time: bool) -> nn.Module:
     return nn.Sequential(_ends(depth), made) if depth > 1 else made
 
 
-def gate_shift(maps: Tensor, gate: Tensor, *, mix: Tensor | None = None, folds: int = 2) -> Tensor:
+def gate_shift(maps: Tensor, gate: Tensor, *, mix: Tensor | None = None) -> Tensor:
     """Gated shift in time (Sudhakaran et al., "Gate-shift-fuse", 2023).
 
     The gated part ``y = g x`` of the first half of the channels moves one frame back, that of the
@@ -134,9 +134,8 @@ def gate_shift(maps: Tensor, gate: Tensor, *, mix: Tensor | None = None, folds: 
 
     Args:
         maps: (N, C, T, H, W), C even.
-        gate: (N, folds, T, H, W), one map for each half.
+        gate: (N, 2, T, H, W), one map for each half.
         mix: (N, C, T) weights w in 0..1; None for the sum.
-        folds: 2, the halves.
 
     Returns:
         (N, C, T, H, W).
@@ -144,7 +143,7 @@ def gate_shift(maps: Tensor, gate: Tensor, *, mix: Tensor | None = None, folds: 
     import torch
 
     halves: list[Tensor] = []
-    for at, part in enumerate(maps.chunk(folds, dim=1)):
+    for at, part in enumerate(maps.chunk(2, dim=1)):
         moved = part * gate[:, at : at + 1]
         rest = part - moved
         still = torch.zeros_like(moved[:, :, :1])
@@ -153,7 +152,7 @@ def gate_shift(maps: Tensor, gate: Tensor, *, mix: Tensor | None = None, folds: 
         if mix is None:
             halves.append(moved + rest)
             continue
-        share = mix.chunk(folds, dim=1)[at][..., None, None]
+        share = mix.chunk(2, dim=1)[at][..., None, None]
         halves.append(share * moved + (1 - share) * rest)
     return torch.cat(halves, dim=1)
 
