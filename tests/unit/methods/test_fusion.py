@@ -25,13 +25,13 @@ from vlar.media.lookup import reader
 from vlar.methods.fusion.adapter import Fusion
 from vlar.methods.fusion.deformable import Deformable, sample
 from vlar.methods.fusion.devices import Devices, device_mix
-from vlar.methods.fusion.gate import guide
 from vlar.methods.fusion.intervals import Intervals, visible
 from vlar.methods.fusion.losses import cross_prototypes, info_nce, masked_error
 from vlar.methods.fusion.mixer import Mixer
 from vlar.methods.fusion.presence import draw, parts_of
 from vlar.methods.fusion.rebuild import Rebuild
 from vlar.methods.fusion.tokens import BLOCKS
+from vlar.methods.video_net.bodies import guide
 from vlar.training.batches import Dataset
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training

@@ -14,7 +14,6 @@ from vlar.adapters.frame_inputs import placed
 from vlar.adapters.trainable import DrawPixels
 from vlar.encoders.base import Encoder, Preprocess
 from vlar.errors import ModelError
-from vlar.methods.fusion.gate import guide
 from vlar.pose.features import POSE_WIDTH, tracks_from_features
 from vlar.pose.heatmap import heatmaps
 from vlar.types import Float32
@@ -23,6 +22,20 @@ from vlar.types import Float32
 _READ = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 JOINTS = len(_READ)
 _HEADS = 4
+
+
+def guide(features: Tensor, spatial: Tensor, temporal: Tensor) -> Tensor:
+    """``F (1 + S t)``: features grow where and when the other stream attends.
+
+    Args:
+        features: (N, T, C, H, W) of pictures.
+        spatial: (N, T, 1, H, W), 0 to 1; 0 leaves the features bit for bit.
+        temporal: (N, T), 0 to 1; likewise.
+
+    Returns:
+        (N, T, C, H, W).
+    """
+    return features * (1 + spatial * temporal[:, :, None, None, None])
 
 
 def pose_columns(encoder: Encoder) -> slice:
