@@ -384,6 +384,15 @@ def encoded(
         yield from encode([clip])
 
 
+def setting(text: str) -> tuple[str, Any]:
+    """Read ``K=V``, V as JSON where it is that."""
+    name, _, given = text.partition("=")
+    try:
+        return name, json.loads(given)
+    except ValueError:
+        return name, given
+
+
 def listed(name: str, data: Path, encoder: Encoder) -> tuple[list[Clip], list[str], list[str]]:
     """The clips of a set, their labels and their subjects."""
     modality, folder = FILES[name]

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sensors import halves_of, listed
+from sensors import halves_of, listed, setting
 
 import vlar
 from vlar import registry
@@ -213,15 +213,6 @@ def measure(
     }
 
 
-def value(text: str) -> tuple[str, Any]:
-    """Read ``K=V``, V as JSON where it is that."""
-    name, _, given = text.partition("=")
-    try:
-        return name, json.loads(given)
-    except ValueError:
-        return name, given
-
-
 def main() -> None:
     """Measure what is missing, and print a line for each result."""
     parser = argparse.ArgumentParser(description="Skeleton towers, alone and with auto")
@@ -229,7 +220,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["utd"], choices=list(LAYOUTS))
     parser.add_argument("--methods", nargs="+", default=None)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--set", nargs="+", type=value, default=[], dest="settings")
+    parser.add_argument("--set", nargs="+", type=setting, default=[], dest="settings")
     parser.add_argument("--shuffled", action="store_true", help="labels of the examples shuffled")
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--fold", action="store_true", help="factors from held-out people")

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from sensors import setting
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from towers import value
 
 from vlar import registry
 from vlar.encoders.base import load_encoder
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", default=["ista-net", "chase"])
     parser.add_argument("--folds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--set", nargs="+", type=value, default=[], dest="settings")
+    parser.add_argument("--set", nargs="+", type=setting, default=[], dest="settings")
     parser.add_argument("--control", action="store_true", help="shuffle the labels that teach")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)

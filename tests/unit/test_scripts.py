@@ -44,14 +44,17 @@ def test_a_script_takes_only_what_vlar_has(path: Path):
             importlib.import_module(f"{module}.{name}")
 
 
-def test_scripts_show_their_help():
+@pytest.mark.parametrize("folder", ["evals", "benchmarks"])
+def test_scripts_show_their_help(folder: str):
     asked = [
         path
         for path in SCRIPTS
-        if "parse_args" in path.read_text("utf-8") and "__main__" in path.read_text("utf-8")
+        if path.parent.name == folder
+        and "parse_args" in path.read_text("utf-8")
+        and "__main__" in path.read_text("utf-8")
     ]
     assert len(asked) > 15
-    # One process for all: heavy libraries are imported once.
+    # One process for a folder: heavy libraries are imported once, and two folders may share a name.
     code = (
         "import runpy, sys\n"
         "for path in sys.argv[1:]:\n"
