@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -115,7 +116,9 @@ def training(
 ) -> Training:
     features, dataset = ordered_clips(24)
     others, _ = ordered_clips(10, seed=5)
-    adapter = Temporal.attach(FakeEncoder(), SMALL)
+    only = [part.trains for part in ObjectiveSet(named) if part.trains]
+    own = [registry.get("adapter", name).attach(FakeEncoder()) for name in only]
+    adapter: Any = own[0] if own else Temporal.attach(FakeEncoder(), SMALL)
     adapter.fit_inputs(features)
     loader = FeatureLoader(adapter.training_inputs(features), dataset.paths, adapter.input_widths)
     extra = FeatureLoader(adapter.training_inputs(others), (), adapter.input_widths)
@@ -238,6 +241,14 @@ def test_what_does_not_fit_is_refused():
         ObjectiveSet(["consistencies"])
     with pytest.raises(ModelError, match="threshold is 2"):
         ObjectiveSet({"consistency": {"threshold": 2}})
+
+
+def test_an_objective_of_one_adapter_is_refused_elsewhere(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(EveryHook, "trains", "aligned")
+    part = ObjectiveSet(["every-hook"])
+    context: Any = SimpleNamespace(method=Temporal.attach(FakeEncoder(), SMALL))
+    with pytest.raises(UsageError, match=r"trains the adapter 'aligned', and .* 'temporal'"):
+        part.begin(context, 0)
 
 
 def test_two_samplers_are_refused(monkeypatch: pytest.MonkeyPatch):

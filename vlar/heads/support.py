@@ -10,7 +10,7 @@ The CSV's header names its columns, in any order:
 * ``group``: examples that are held out together, such as those of one person;
 * ``subject``, ``scene``, ``domain``, ``site``, ``client`` and ``text``: who is seen, where, of
   which data set or hospital, on whose machine, in which words; for the methods that read them. A
-  method may declare further columns;
+  column ``domain``, ``site`` or ``client`` has no empty cell. A method may declare further columns;
 * ``who``: the person that the label is about, such as ``the person on the left``; empty for the
   whole picture;
 * ``person``: the number of that person, counted from the left; a training of ``refer`` learns from
@@ -129,6 +129,7 @@ def window_of(file: Path, line: int, cells: dict[str, str]) -> Window | None:
 
 FACTS = ("subject", "scene", "domain", "site", "client", "text")  # what else may be known
 COLUMNS = ("path", "label", "labels", *PARTS, "start_s", "end_s", "group", "who", "person", *FACTS)
+_FILLED = ("path", "label", "labels", *PARTS, "domain", "site", "client")  # no cell is empty
 _UNLABELLED = ("path", "start_s", "end_s", "group", *FACTS)
 _MOST_BYTES = 512 * MB
 _LONGEST_HEADER = 10_000
@@ -408,7 +409,7 @@ class _Table:
         self.file, self.header = file, header
         self.parts = [name for name in header if name in PARTS]
         self.facts = [name for name in header if name in FACTS or name not in COLUMNS]
-        self.filled = [n for n in ("path", "label", "labels", *self.parts) if n in header]
+        self.filled = [name for name in _FILLED if name in header]
         self.timed = "start_s" in header or "end_s" in header
         self._folder = file.parent
         self._paths: dict[str, tuple[Path, str]] = {}

@@ -136,10 +136,11 @@ _ORDER, _MIX, _FREE, _CHOICE, _CHANGE = 1, 2, 4, 5, 6
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Unlabelled clips of a training."""
+    """Unlabelled clips of a training; ``facts`` holds what their table has about each."""
 
     loader: ClipLoader
     count: int
+    facts: Sequence[Mapping[str, str]] = ()
 
 
 class BatchMaker:

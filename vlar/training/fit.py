@@ -162,7 +162,8 @@ def fit(
     options = options or FitOptions()
     adapter = task.attach()
     assert isinstance(adapter, Trainable)
-    ObjectiveSet(task.objectives).check_unlabelled(bool(task.unlabelled))
+    objectives = ObjectiveSet(task.objectives)
+    objectives.check_unlabelled(bool(task.unlabelled))
     examples: EncodedExamples | None = None
     source: TrainingSource = RecordingSource(items, task.unlabelled)
     if adapter.reads == "features":
@@ -172,12 +173,13 @@ def fit(
         items = examples.items
         free = read_on_disk(reading, task.unlabelled, options.reading, options.cache)
         examples = replace(examples, failed=(*examples.failed, *free.failed))
-        source = FeatureSource(examples.features, free.features, free.paths)
+        source = FeatureSource(examples.features, free.features, free.paths, free.facts)
     dataset = _dataset(support, items, base, examples, task)
     several = dataset.targets.form == "multi-hot"
     if several and not adapter.several_labels:
         dataset.targets.require_single(f"method {task.method!r}")
-    options = replace(options, stack=options.stack and not several)
+    elsewhere = any(part.other_domain for part in objectives)
+    options = replace(options, stack=options.stack and not several and not elsewhere)
     cost = _cost(task, dataset, source, options)
     begin = time.process_time()
     training, trained = train(task, adapter, dataset, source, options, cost)

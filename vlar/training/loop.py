@@ -71,7 +71,7 @@ def unlabelled_clips(
     def vectors() -> tuple[Float32, list[int]]:
         return clip_vectors(method, classes, clips.loader, range(clips.count), numbers)
 
-    return UnlabelledClips(paths, vectors)
+    return UnlabelledClips(paths, vectors, clips.facts)
 
 
 def clip_vectors(

@@ -40,10 +40,12 @@ class UnlabelledClips:
         paths: u recordings.
         vectors: Gives the vectors (n, D) of the clips that can be read, by the method as it is now
             and without changes of the clips, and their n numbers.
+        facts: u mappings of what their table holds about a clip (``domain``, ...).
     """
 
     paths: Sequence[Path]
     vectors: Callable[[], tuple[Float32, list[int]]]
+    facts: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -184,9 +186,14 @@ class Objective(ABC):
             then gives the labels to choose from.
         reads_tree: Whether it learns by a label tree, from its settings ``parents`` or ``file``.
         reads_scenes: Whether it reads ``TrainingContext.scenes``.
+        trains: Name of the only adapter that it trains; None for any.
+        other_domain: Whether it learns for clips of other domains than the examples. Held-out
+            examples cannot weigh a closed form then; the trained similarity alone answers.
     """
 
     name: ClassVar[str]
+    trains: ClassVar[str | None] = None
+    other_domain: ClassVar[bool] = False
     needs_unlabelled: ClassVar[bool] = False
     learns_alone: ClassVar[bool] = False
     reads_tree: ClassVar[bool] = False
@@ -370,10 +377,20 @@ class ObjectiveSet:
         return found
 
     def begin(self, context: TrainingContext, seed: int) -> None:
-        """Start all objectives; their own parameters are drawn from the seed."""
+        """Start all objectives; their own parameters are drawn from the seed.
+
+        Raises:
+            UsageError: one of them trains another adapter, or refuses the data.
+        """
         import torch
 
-        for number, part in enumerate(self.parts.values()):
+        method: Any = context.method
+        for number, (name, part) in enumerate(self.parts.items()):
+            if part.trains not in (None, method.method):
+                raise UsageError(
+                    f"objective {name!r} trains the adapter {part.trains!r}, and this training "
+                    f"has {method.method!r}; name --method {part.trains}"
+                )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(random_for(seed, _START, number).integers(2**62)))
                 part.begin(context)

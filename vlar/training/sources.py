@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,13 @@ class FeatureSource(TrainingSource):
         features: (n, T, F) of the examples.
         free: (u, T, F) of the unlabelled recordings, in memory or on disk; None without any.
         free_paths: The u recordings.
+        free_facts: u mappings of facts about them; empty where none are known.
     """
 
     features: Float32
     free: Float32 | None = None
     free_paths: Sequence[Path] = ()
+    free_facts: Sequence[Mapping[str, str]] = ()
 
     def loader(self, adapter: Adapter, dataset: Dataset, rows: Sequence[int]) -> ClipLoader:
         assert isinstance(adapter, Trainable)
@@ -127,7 +129,7 @@ class FeatureSource(TrainingSource):
         )
         assert inputs is not None
         loader = FeatureLoader(inputs, self.free_paths, adapter.input_widths)
-        return Unlabelled(loader, len(inputs))
+        return Unlabelled(loader, len(inputs), self.free_facts)
 
     def folds(self, dataset: Dataset, *, long: bool = False) -> list[Rows]:
         return halves(partition(dataset)) if long else partition(dataset)
@@ -144,11 +146,13 @@ class FreeClips:
         features: (u, T, F) on disk; None where no recording was given.
         paths: The u recordings.
         failed: Those that cannot be read.
+        facts: u mappings of what their table holds about them.
     """
 
     features: Float32 | None
     paths: Sequence[Path]
     failed: Sequence[Failure]
+    facts: Sequence[Mapping[str, str]] = ()
 
 
 def read_on_disk(
@@ -171,6 +175,7 @@ def read_on_disk(
     """
     failed: list[Failure] = []
     paths: list[Path] = []
+    facts: list[Mapping[str, str]] = []
     if not items:
         return FreeClips(None, paths, failed)
     begin_stage(progress, "reading clips without labels", len(items), "files")
@@ -184,12 +189,13 @@ def read_on_disk(
             found = read_examples(core, items[start : start + CHUNK], counted, cache)
             failed.extend(found.failed)
             paths.extend(item.path for item in found.items)
+            facts.extend(item.facts for item in found.items)
             yield from (each.features for each in found.encoded)
 
     features = on_disk(rows())
     if features is None:
         raise SupportError(f"no unlabelled clip can be read ({failed[0].message})")
-    return FreeClips(features, paths, failed)
+    return FreeClips(features, paths, failed, facts)
 
 
 @dataclass
@@ -203,9 +209,10 @@ class RecordingSource(TrainingSource):
         return RecordingLoader([self.items[row] for row in rows], adapter)
 
     def unlabelled(self, adapter: Adapter) -> Unlabelled | None:
-        return (
-            Unlabelled(RecordingLoader(self.free, adapter), len(self.free)) if self.free else None
-        )
+        if not self.free:
+            return None
+        facts = [item.facts for item in self.free]
+        return Unlabelled(RecordingLoader(self.free, adapter), len(self.free), facts)
 
     def folds(self, dataset: Dataset, *, long: bool = False) -> list[Rows]:
         """Two halves, however long a training takes."""

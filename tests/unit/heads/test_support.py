@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import SupportError, UsageError
 from vlar.heads.support import read_support
 from vlar.model.requests import find_unlabelled
@@ -194,10 +195,15 @@ def test_who_and_where_are_facts_of_a_clip(tmp_path):
 
 def test_columns_of_facts_are_read_and_others_only_where_a_method_declares_them(tmp_path: Path):
     names = ("domain", "site", "text", "client", "subject", "scene")
-    file = _csv(tmp_path, f"path,label,{','.join(names)}\na.mp4,x,1,2,3,4,5,6\nb.mp4,y,,,,,,")
+    file = _csv(tmp_path, f"path,label,{','.join(names)}\na.mp4,x,1,2,3,4,5,6\nb.mp4,y,7,8,,9,,")
     first, second = read_support(file).items
     assert first.facts == dict(zip(names, "123456", strict=True))
-    assert second.facts == dict.fromkeys(names, "")
+    assert second.facts == dict(zip(names, ("7", "8", "", "9", "", ""), strict=True))
+    for empty in ("domain", "site", "client"):
+        rows = f"path,label,{empty}\na.mp4,x,here\nb.mp4,y,\n"
+        refused(
+            SupportError, f"line 3, column '{empty}': empty", read_support, _csv(tmp_path, rows)
+        )
     file = _csv(tmp_path, "path,label,device\na.mp4,x,wrist\nb.mp4,y,ankle")
     with pytest.raises(SupportError, match=r"unknown column 'device'; .* path, .*site"):
         read_support(file)
@@ -206,7 +212,7 @@ def test_columns_of_facts_are_read_and_others_only_where_a_method_declares_them(
 
 
 def test_clips_without_labels_come_from_a_table_too(tmp_path: Path):
-    rows = "path,domain,start_s,end_s\na.mp4,street,1,2\n/b.mp4,,,\n"
+    rows = "path,domain,start_s,end_s\na.mp4,street,1,2\n/b.mp4,home,,\n"
     first, second = find_unlabelled(_csv(tmp_path, rows))
     assert (first.path, first.labels, first.facts["domain"]) == (tmp_path / "a.mp4", (), "street")
     assert (first.window, second.window) == (Window(1, 2), None)
@@ -215,5 +221,10 @@ def test_clips_without_labels_come_from_a_table_too(tmp_path: Path):
         find_unlabelled(_csv(tmp_path, "path,label\na.mp4,x\n"))
     with pytest.raises(UsageError, match="no recording"):
         find_unlabelled(_csv(tmp_path, "path,domain\n"))
+    rows = _csv(tmp_path, "path,domain\na.mp4,street\nb.mp4, \n")
+    refused(SupportError, "line 3, column 'domain': empty; fill it in", find_unlabelled, rows)
+    (tmp_path / "none").mkdir()
+    refused(UsageError, "none: no recording in this folder", find_unlabelled, tmp_path / "none")
+    refused(UsageError, "no such folder of unlabelled", find_unlabelled, tmp_path / "absent")
     signals = _csv(tmp_path, "time_s,x,y,z\n0,1,2,3\n")  # itself a recording
     assert [item.path for item in find_unlabelled(signals, "imu")] == [signals]
