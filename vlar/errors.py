@@ -142,3 +142,9 @@ class LibraryLockedError(LibraryError):
     """Another process is writing to the library."""
 
     kind = "locked"
+
+
+class TagConflictError(LibraryError):
+    """A tag was changed since the caller read it."""
+
+    kind = "tag_changed"

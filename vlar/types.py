@@ -83,6 +83,8 @@ class Hit:
         box: x1, y1, x2, y2 of that person at ``box_s``, in shares (0 to 1) of the frame's width and
             height; None without a track.
         box_s: Middle of the best window in seconds, where the box was found; None without a track.
+        best_s: Middle of the best window in seconds, which a picture of the hit shows; None for a
+            sequence of windows.
     """
 
     rank: int
@@ -100,6 +102,7 @@ class Hit:
     track: int | None = None
     box: tuple[float, float, float, float] | None = None
     box_s: float | None = None
+    best_s: float | None = None
 
     @property
     def weak(self) -> bool:

@@ -52,7 +52,11 @@ def pictures(hits: Sequence[Hit], width: int = WIDTH) -> Iterator[Image | Failur
 
 def shown_s(hit: Hit) -> float:
     """The moment of the picture, in seconds."""
-    return (hit.start_s + hit.end_s) / 2 if hit.box_s is None else hit.box_s
+    for at_s in (hit.box_s, hit.best_s):
+        if at_s is not None:
+            return at_s
+    best = hit.parts[0] if hit.parts else hit
+    return (best.start_s + best.end_s) / 2
 
 
 def _drawn(picture: Image, hit: Hit) -> Image:

@@ -11,9 +11,15 @@ from typing_extensions import Self
 
 from vlar import registry
 from vlar.encoders.captions import Captioner
-from vlar.errors import EncoderMismatchError, LibraryError, QueryError, UsageError
+from vlar.errors import (
+    EncoderMismatchError,
+    LibraryError,
+    QueryError,
+    TagConflictError,
+    UsageError,
+)
 from vlar.library import discovery, tables
-from vlar.library.address import LibraryPlace
+from vlar.library.address import LibraryPlace, checked_tags
 from vlar.library.compact import CompactReport
 from vlar.library.connection import LibraryConnection
 from vlar.library.discovery import SAME
@@ -237,6 +243,45 @@ class Library:
                     writer.delete(chosen)
                 self._connection.settle()
             return len(chosen)
+
+    def tag(
+        self,
+        tags: Mapping[str, Mapping[str, str | None]],
+        *,
+        before: Mapping[str, Mapping[str, str | None]] | None = None,
+    ) -> int:
+        """Change tags of recordings, all of them or none.
+
+        Args:
+            tags: New values by key, by the path of the recording as the library has it; None
+                removes a tag.
+            before: Values by key that the caller last read, by path; None for a tag that was not
+                there. Where one of them is another by now, nothing is changed.
+
+        Returns:
+            The number of recordings.
+
+        Raises:
+            UsageError: a tag cannot be used.
+            TagConflictError: a tag has another value than ``before``.
+            LibraryError: no recording has a path, or the library cannot be written to.
+        """
+        for own in tags.values():
+            checked_tags({key: value or "" for key, value in own.items()})
+        with self._connection.writing() as writer, writer.transaction():
+            for path, own in tags.items():
+                recording = writer.at_path(path)
+                if recording is None:
+                    raise LibraryError(f"{path!r:.200} is not in the library; list what is")
+                held = writer.tags([recording.id]).get(recording.id, {})
+                for key, value in (before or {}).get(path, {}).items():
+                    if held.get(key) != value:
+                        raise TagConflictError(
+                            f"the tag {key!r:.80} of {path!r:.200} is {held.get(key)!r:.80} by "
+                            f"now, not {value!r:.80}; read it again before you change it"
+                        )
+                writer.update(recording.id, tags=own)
+        return len(tags)
 
     # Facts and answers --------------------------------------------------------------------------
 

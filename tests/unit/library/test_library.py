@@ -13,7 +13,7 @@ import vlar
 from tests.contract.test_second_sensor import registered, wave  # noqa: F401 - a fixture
 from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, stored, tiny_video
-from vlar.errors import EncoderMismatchError, LibraryError, UsageError
+from vlar.errors import EncoderMismatchError, LibraryError, TagConflictError, UsageError
 from vlar.library.library import Library
 from vlar.library.rows import AddEvent
 
@@ -126,6 +126,29 @@ def test_content_that_left_its_path_in_the_same_call(library: Library, clips: li
     assert now[str(kept)] == old
     assert now[str(clips[0])] != old
     assert len(library.videos()) == 6
+
+
+def test_tags_are_set_and_removed_together_or_not_at_all(library: Library):
+    first, second = (row.path for row in library.videos()[:2])
+    assert library.tag({first: {"place": "gym", "year": "2024"}, second: {"place": "hall"}}) == 2
+    assert library.tag({first: {"place": None}}, before={first: {"place": "gym"}}) == 1
+    held = {row.path: dict(row.tags) for row in library.videos()}
+    assert (held[first], held[second]) == ({"year": "2024"}, {"place": "hall"})
+    with pytest.raises(TagConflictError, match="not None; read it again"):
+        library.tag({first: {"a": "b"}, second: {"place": "x"}}, before={second: {"place": None}})
+    for tags in ({"gone.mp4": {"a": "b"}}, {first: {"path": "x"}}, {first: {"a": "\ud800"}}):
+        with pytest.raises((LibraryError, UsageError)):
+            library.tag({second: {"a": "b"}, **tags})
+    assert {row.path: dict(row.tags) for row in library.videos()} == held
+
+
+def test_a_hit_names_the_middle_of_its_best_window(library: Library):
+    for hit in library.query("anything", 5, min_probability=0):
+        at_s = {
+            (start_s + end_s) / 2 for path, start_s, end_s, _ in stored(library) if path == hit.path
+        }
+        assert hit.best_s in at_s
+        assert hit.start_s <= hit.best_s <= hit.end_s
 
 
 def test_tags_are_merged(library: Library, clips: list[Path]):

@@ -341,9 +341,11 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     rows = [candidates.row_ids(answer.span)[0] for answer in answers]
     captions = snapshot.store.captions(rows)
     people = _people(snapshot, candidates, answers)
+    windows = snapshot.windows(rows)
     lost = _lost(snapshot.store, refined)
     for place, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
+        best = windows.get(rows[place]) if len(set(candidates.row_ids(answer.span))) == 1 else None
         similarity = float(np.mean([part.similarity for part in parts])) if parts else None
         copies = [candidates.refined(copy) for copy in answer.copies]
         hits.append(
@@ -362,6 +364,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 ),
                 lost=lost[place],
                 caption=captions.get(rows[place], ""),
+                best_s=None if best is None else (best[1].start_s + best[1].end_s) / 2,
                 **people.get(rows[place], {}),
             )
         )

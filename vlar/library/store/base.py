@@ -232,7 +232,7 @@ class LibraryWriter(LibraryStore, Protocol):
         path: str | None = None,
         stamp: Stamp | None = None,
         unreadable: int | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | None = None,
     ) -> None:
         """Change facts of a recording; None leaves one as it is.
 
@@ -241,7 +241,7 @@ class LibraryWriter(LibraryStore, Protocol):
             path: Its new path; another recording there is replaced.
             stamp: Size and time of its file.
             unreadable: Windows that could not be decoded.
-            tags: Added to it; a key it has already gets the new value.
+            tags: Added to it; a key it has already gets the new value, and None removes it.
         """
         ...
 

@@ -153,7 +153,7 @@ class SqliteWriter(SqliteStore, LibraryWriter):
         path: str | None = None,
         stamp: Stamp | None = None,
         unreadable: int | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | None = None,
     ) -> None:
         facts: dict[str, object] = {}
         if path is not None:
@@ -170,7 +170,11 @@ class SqliteWriter(SqliteStore, LibraryWriter):
             )
         self.connection.executemany(
             "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
-            ((video_id, key, value) for key, value in (tags or {}).items()),
+            ((video_id, key, value) for key, value in (tags or {}).items() if value is not None),
+        )
+        self.connection.executemany(
+            "DELETE FROM tags WHERE video_id = ? AND key = ?",
+            ((video_id, key) for key, value in (tags or {}).items() if value is None),
         )
 
     def annotate(self, kind: type[A], owner: int | str, annotations: Iterable[A]) -> None:

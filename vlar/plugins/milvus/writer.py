@@ -238,7 +238,7 @@ class MilvusWriter(MilvusStore, LibraryWriter):
         path: str | None = None,
         stamp: Stamp | None = None,
         unreadable: int | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | None = None,
     ) -> None:
         own = changed = self.get(video_id)
         if path is not None:
@@ -250,8 +250,10 @@ class MilvusWriter(MilvusStore, LibraryWriter):
             changed = replace(changed, size=stamp.size, mtime_ns=stamp.mtime_ns)
         if unreadable is not None:
             changed = replace(changed, unreadable=unreadable)
-        if not (tags or {}).items() <= own.tags.items():
-            changed = replace(changed, tags={**own.tags, **(tags or {})})
+        both = {**own.tags, **(tags or {})}
+        kept = {key: value for key, value in both.items() if value is not None}
+        if kept != own.tags:
+            changed = replace(changed, tags=kept)
         if changed != own:
             self.change(changed)
 
