@@ -2,6 +2,7 @@
 
     vlar index add LIBRARY DIR
     python evals/discovery.py --videos DIR --library LIBRARY [--copies] [--json OUT]
+    python evals/discovery.py --rows 100000 [--json OUT]
 
 DIR holds ``manifest.csv`` (path, dataset, readable_label, group); LIBRARY holds its clips.
 
@@ -17,6 +18,11 @@ duplicates   (--copies) of 12 clips each, three copies are made and encoded: two
              copies that join the group of their original, and number of joined pairs of recordings
              that show different clips, by the least cosine. The default, 0.99, is the least that
              joins few of these; the copies are listed in two halves of the clips.
+diverse      Coverage radius (cosine distance of the window that the chosen ones cover least) and
+             share of the labels that occur in ``k`` windows; ``control``:
+             200 random choices, their mean and best. With --rows: seconds of ``Library.diverse``
+             with k = 100 on a made library of this size (512 numbers a row), and what its process
+             takes of memory.
 """
 
 from __future__ import annotations
@@ -25,8 +31,10 @@ import argparse
 import csv
 import hashlib
 import json
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +42,24 @@ import av
 import numpy as np
 
 import vlar
-from vlar.library.discovery import NEIGHBOURS, distances, duplicate_groups, nearest_rows, within
+from vlar.library.discovery import (
+    NEIGHBOURS,
+    distances,
+    duplicate_groups,
+    farthest_first,
+    nearest_rows,
+    within,
+)
 from vlar.library.library import Library
 from vlar.library.rows import RowTable
+from vlar.library.shard_reading import VectorVideo
 from vlar.media.video.decode import read_clip
 from vlar.media.video.source import probe
 from vlar.metrics.openset import auroc
-from vlar.types import Float32, UInt8
+from vlar.numeric import unit
+from vlar.types import Float32, UInt8, Window
 
+CHOSEN = (10, 30, 100)
 PLANTED, DRAWS, HIGHLIGHTS, WINDOWS, COPIED = 3, 200, 500, 5, 12
 COSINES = (0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99)
 SETS = ("weizmann", "utd-mhad", "gmdcsa24", "jhmdb")
@@ -246,24 +264,89 @@ def pairs(names: list[str]) -> list[tuple[str, str]]:
     return [(a, b) for at, a in enumerate(names) for b in names[at + 1 :]]
 
 
+def diverse(rows: Rows, k: int) -> dict[str, object]:
+    """Coverage radius and labels of ``k`` diverse windows, and of random ones."""
+    vectors, labels = rows.vectors, rows.of("readable_label")
+    random = np.random.default_rng(4)
+
+    def measured(chosen: Sequence[int] | np.ndarray) -> tuple[float, float]:
+        radius = float(1 - (vectors @ vectors[chosen].T).max(axis=1).min())
+        return radius, len(set(labels[chosen])) / len(set(labels))
+
+    radius, share = measured(farthest_first(vectors, np.arange(len(vectors)), k)[0])
+    draws = [measured(random.choice(len(vectors), k, replace=False)) for _ in range(DRAWS)]
+    radii, shares = np.array(draws).T
+    control = {"radius": radii.mean(), "least radius": radii.min(), "labels": shares.mean()}
+    found = {"radius": radius, "labels": share}
+    found |= {f"control {name}": float(value) for name, value in control.items()}
+    figures = {name: round(value, 3) for name, value in found.items()}
+    return {"what": "diverse", "k": k, "windows": len(vectors), **figures}
+
+
+def scale(count: int) -> dict[str, object]:
+    """Seconds and memory of ``Library.diverse`` on a made library."""
+    random = np.random.default_rng(5)
+    each = 50
+
+    def video(number: int) -> VectorVideo:
+        vectors = unit(random.normal(size=(each, 512)) + 2 * random.normal(size=512))
+        spans = [Window(2.0 * i, 2.0 * i + 4.0) for i in range(each)]
+        return VectorVideo(f"/{number}.mp4", spans, vectors.astype(np.float32))
+
+    with tempfile.TemporaryDirectory() as folder:
+        with Library(Path(folder) / "made.vlar", Vectors()) as library:
+            library.add_vectors(video(i) for i in range(count // each))
+        found: dict[str, object] = {"what": "scale", "rows": count}
+        for whole in (False, True):
+            code = (
+                "import resource, time, vlar\n"
+                f"library = vlar.Library({str(Path(folder) / 'made.vlar')!r}, create=False)\n"
+                "library.info(); begin = time.perf_counter()\n"
+                f"assert len(library.diverse(100, whole={whole})) == 100\n"
+                "print(time.perf_counter() - begin)\n"
+                "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            )
+            seconds, megabytes = map(float, done.stdout.split())
+            found["whole s" if whole else "s"] = round(seconds, 1)
+            found["whole MB" if whole else "MB"] = round(megabytes)
+    return found
+
+
+class Vectors:
+    """Stand-in for a model: the name and the width of vectors that are made here."""
+
+    name, fingerprint, dim, modality = "made", "0" * 64, 512, "video"
+    n_frames, shorter_side = 2, 64
+
+
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--library", type=Path, required=True, help="library of its clips")
+    parser.add_argument("--videos", type=Path, help="folder with manifest.csv")
+    parser.add_argument("--library", type=Path, help="library of its clips")
+    parser.add_argument("--rows", type=int, help="only measure a made library of this size")
     parser.add_argument("--copies", action="store_true", help="make copies and look for them")
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
-    rows = read(options.videos, options.library)
-    table = [unusual(rows, each, control) for each in SETS for control in (False, True)]
-    table += [highlights(rows, each, control) for each in SETS for control in (False, True)]
-    if options.copies:
-        table += copies(options.videos, rows, options.library)
+    table = [scale(options.rows)] if options.rows else compared_all(options)
     for row in table:
         print(row)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n")
     return 0
+
+
+def compared_all(options: argparse.Namespace) -> list[dict[str, object]]:
+    """Every comparison on real clips."""
+    rows = read(options.videos, options.library)
+    table = [unusual(rows, each, control) for each in SETS for control in (False, True)]
+    table += [highlights(rows, each, control) for each in SETS for control in (False, True)]
+    if options.copies:
+        table += copies(options.videos, rows, options.library)
+    return table + [diverse(rows, k) for k in CHOSEN]
 
 
 if __name__ == "__main__":

@@ -271,12 +271,14 @@ def get(kind: str, name: str) -> Any:
     return _parts[kind][name]
 
 
-def parts(kind: str) -> dict[str, Any]:
-    """All parts of a kind by name; imports each of them.
+def parts(kind: str | None = None) -> dict[str, Any]:
+    """All parts of a kind by name, each imported; without a kind, the names of every kind.
 
     Raises:
         UnknownNameError: the kind does not exist.
     """
+    if kind is None:
+        return {each: names(each) for each in KINDS}
     return {name: get(kind, name) for name in names(kind)}
 
 

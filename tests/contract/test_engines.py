@@ -210,7 +210,7 @@ def test_it_serves_a_whole_library(kind: type[Engine], tmp_path: Path):
                 elif step == 1:
                     library.add(tiny_video(clips[2], 40 + step, seconds=12))
                 elif step == 2:
-                    library.close()
+                    library._connection.disconnect()
             if step == 2:
                 own.compact()
         query = FakeModel().encode_queries(["a cat"])[0]

@@ -30,6 +30,8 @@ def test_a_registered_part_is_found_by_name(kind: str):
     assert registry.get(kind, "alpha") is Alpha
     assert "alpha" in registry.names(kind)
     assert vlar.parts(kind)["alpha"] is Alpha
+    assert list(vlar.parts()) == list(registry.KINDS)
+    assert "alpha" in vlar.parts()[kind]
 
 
 def test_an_unknown_name_lists_the_known_and_the_nearest(kind: str):

@@ -50,12 +50,18 @@ class LibraryConnection:
         self._cache_version = -1  # the store's data_version that the cache belongs to
         self._manifest: tuple[int, LibraryManifest] | None = None  # with its data_version
         self._device = check_device(device)
+        self._is_closed = False
         self.backend = backend_of(self.path)
         self.backend.check(create)
         self.reader()
 
     def close(self) -> None:
-        """Close the connections. A later call opens them again."""
+        """Close the connections; what asks for one later is refused."""
+        self.disconnect()
+        self._is_closed = True
+
+    def disconnect(self) -> None:
+        """Close the connections; they are opened again when one is needed."""
         with self.mutex:
             if self._store is not None:
                 self._store.close()
@@ -63,7 +69,12 @@ class LibraryConnection:
             self._cache_version = -1  # another connection counts from its own start
 
     def reader(self) -> LibraryStore | None:
-        """The connection for reads; None where nothing was written yet."""
+        """The connection for reads; None where nothing was written yet.
+
+        Raises:
+            LibraryError: the library was closed.
+        """
+        self._require_open()
         if self._store is None:
             self._store = self.backend.reader()
         return self._store
@@ -159,5 +170,12 @@ class LibraryConnection:
         Raises:
             LibraryLockedError: another process is writing.
         """
-        with self.mutex, self.backend.writing() as writer:
-            yield writer
+        with self.mutex:
+            self._require_open()
+            with self.backend.writing() as writer:
+                yield writer
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            place = str(self.path)
+            raise LibraryError(f"library {place} is closed; open it again: vlar.Library({place!r})")

@@ -1,16 +1,16 @@
-"""``Library.unusual``, ``Library.duplicates`` and ``Library.highlights``."""
+"""``Library.unusual``, ``duplicates``, ``highlights`` and ``diverse``."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from vlar.errors import QueryError
 from vlar.library.connection import LibraryConnection
-from vlar.library.rows import Float16, Int64, RowTable, read_all
+from vlar.library.rows import Float16, Int64, RowSource, RowTable, read_all
 from vlar.types import Float32, Float64, JsonDict
 
 _BLOCK = 1024  # rows of each side that are compared at once
@@ -22,7 +22,7 @@ def unit_rows(vectors: Float16 | Float32) -> Float32:
     """(N, D) float32 of unit length; blank rows stay 0."""
     wide = vectors.astype(np.float32)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    return wide / np.maximum(lengths, 1e-6)
+    return np.divide(wide, np.maximum(lengths, 1e-6), out=wide)
 
 
 def drawn(count: int, most: int = LARGEST_REFERENCE) -> Int64:
@@ -276,7 +276,8 @@ class Standout:
         end_s: Seconds.
         score: Of ``unusual`` the mean cosine distance (0 to 2) to the five nearest windows of other
             recordings. Of ``highlights`` the distance from the rest of its own recording in robust
-            standard deviations.
+            standard deviations. Of ``diverse`` the cosine distance to all that rank before it;
+            of the first, to the mean of all windows.
         nearest: For ``unusual``, the recording of the most similar window; None without one.
         nearest_s: Where that window begins, in seconds.
         tags: Of the recording.
@@ -345,13 +346,19 @@ class LibraryRows:
     fingerprint: str
 
 
-def all_rows(connection: LibraryConnection) -> LibraryRows:
-    """Every row of a whole frame that is sound and shows something (``Library.all_rows``)."""
+def all_rows(connection: LibraryConnection, most: int | None = None) -> LibraryRows:
+    """Every row of a whole frame that is sound and shows something (``Library.all_rows``).
+
+    Args:
+        connection: Of the library.
+        most: Of more rows this many are drawn, always the same ones; None keeps all.
+    """
     with connection.mutex:
         store, manifest = connection.nonempty()
         store.damaged.clear()
         with store.snapshot():
-            table, stored = read_all(store.source(manifest.dim))
+            source = store.source(manifest.dim)
+            table, stored = read_all(source if most is None else _DrawnRows(source, most))
             paths, tags = store.paths(), store.tags()
             if manifest.persons:  # windows are compared, not the people in them
                 whole = np.isin(table.ids, store.ids_of(people=False))
@@ -359,7 +366,25 @@ def all_rows(connection: LibraryConnection) -> LibraryRows:
             connection.name_damage(store)
     vectors = unit_rows(stored)
     shown = np.linalg.norm(vectors, axis=1) > 0.5  # blank rows show nothing
-    return LibraryRows(table.where(shown), vectors[shown], paths, tags, manifest.fingerprint)
+    if not shown.all():
+        table, vectors = table.where(shown), vectors[shown]
+    return LibraryRows(table, vectors, paths, tags, manifest.fingerprint)
+
+
+class _DrawnRows:
+    """At most ``most`` rows of a source; the others are dropped chunk by chunk."""
+
+    def __init__(self, source: RowSource, most: int) -> None:
+        self.dim, self.count = source.dim, min(source.count, most)
+        self._source, self._chosen = source, drawn(source.count, most)
+
+    def chunks(self) -> Iterator[tuple[RowTable, Float16]]:
+        first = 0
+        for table, vectors in self._source.chunks():
+            last = first + len(table)
+            places = self._chosen[slice(*np.searchsorted(self._chosen, (first, last)))] - first
+            yield table.where(places), vectors[places]
+            first = last
 
 
 def unusual(own: LibraryRows, k: int, against: LibraryRows | None) -> list[Standout]:
@@ -404,6 +429,61 @@ def duplicates(own: LibraryRows, similarity: float) -> list[DuplicateGroup]:
         for group in duplicate_groups(own.table, own.vectors, similarity)
     )
     return [DuplicateGroup(tuple(members)) for members in groups]
+
+
+MOST_CANDIDATES = 200_000
+"""Windows that ``diverse`` chooses from at most; of more, this many are drawn."""
+_REPEATS = 1e-5  # cosine distance below which a window repeats another, in float16
+_COVERING = 32  # windows of a recording that cover others at most, evenly over its time
+
+
+def farthest_first(vectors: Float32, owners: Int64, k: int) -> tuple[list[int], list[float]]:
+    """Farthest-first traversal: each choice is the owner of the row that all earlier leave most.
+
+    Its coverage radius is at most twice the least possible one (Gonzalez 1985, for distances that
+    keep the triangle inequality, as the chord whose square is twice the cosine distance).
+
+    Args:
+        vectors: (N, D) of unit length.
+        owners: (N,) whose rows are chosen together; all different for rows alone.
+        k: Most choices.
+
+    Returns:
+        A row of each choice, and its cosine distance to all chosen before, falling; that of the
+        first, which lies nearest the mean of all, is to that mean. Fewer than ``k`` where every
+        other row repeats a chosen one.
+    """
+    middle = unit_rows(vectors.mean(axis=0, keepdims=True))[0]
+    to_middle = vectors @ middle
+    row, score = int(to_middle.argmax()), float(1.0 - to_middle.max())
+    nearest = np.full(len(vectors), -1.0, np.float32)  # cosine of the nearest chosen row
+    chosen: list[int] = []
+    scores: list[float] = []
+    while len(chosen) < k and (not chosen or score > _REPEATS):
+        chosen.append(row)
+        scores.append(max(score, 0.0))
+        own = np.flatnonzero(owners == owners[row])
+        nearest[own] = 1.0
+        own = own[np.linspace(0, len(own) - 1, min(len(own), _COVERING)).round().astype(np.int64)]
+        np.maximum(nearest, (vectors @ vectors[own].T).max(axis=1), out=nearest)
+        row = int(nearest.argmin())
+        score = float(1.0 - nearest[row])
+    return chosen, scores
+
+
+def diverse(own: LibraryRows, k: int, *, whole: bool) -> list[Standout]:
+    """The windows, or whole recordings, that cover all others best (``Library.diverse``)."""
+    table = own.table
+    owners = table.video_ids if whole else np.arange(len(table))
+    found: list[Standout] = []
+    for place, score in zip(*farthest_first(own.vectors, owners, k), strict=True):
+        row = _standout(own, len(found) + 1, place, score)
+        if whole:
+            rows = table.where(table.video_ids == table.video_ids[place])
+            span = float(rows.starts_s.min()), float(rows.ends_s.max())
+            row = replace(row, start_s=span[0], end_s=span[1])
+        found.append(row)
+    return found
 
 
 def require_count(k: int) -> None:

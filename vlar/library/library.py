@@ -97,8 +97,18 @@ class Library:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. A later call opens them again."""
+        """Close the connections; a later call is refused."""
         self._connection.close()
+
+    def __len__(self) -> int:
+        """Number of recordings."""
+        with self._connection.mutex:
+            store = self._connection.reader()
+            return 0 if store is None else store.counts()[0]
+
+    def __bool__(self) -> bool:
+        """Return True, also of an empty library."""
+        return True
 
     # Changes ------------------------------------------------------------------------------------
 
@@ -412,8 +422,8 @@ class Library:
         other = own if against is None else against.all_rows()
         if other.fingerprint != own.fingerprint:
             raise EncoderMismatchError(
-                f"libraries {self.path} and {against and against.path} were made by two models; "
-                "compare libraries of one model"
+                f"library {self.path} and the other one were made by two models; compare libraries "
+                "of one model"
             )
         return discovery.unusual(own, k, None if against is None else other)
 
@@ -431,6 +441,19 @@ class Library:
         discovery.require_count(k)
         discovery.require_count(per_recording)
         return discovery.highlights(self.all_rows(), k, per_recording)
+
+    def diverse(self, k: int = 10, *, whole: bool = False) -> list[discovery.Standout]:
+        """The windows that cover all others best, to label next (``discovery.farthest_first``).
+
+        The first ones of a longer list are the same. 200,000 windows are considered at most.
+
+        Args:
+            k: Greatest number of windows; fewer where the others repeat these.
+            whole: Keep sequences whole: choose recordings, each with all of its windows.
+        """
+        discovery.require_count(k)
+        rows = discovery.all_rows(self._connection, discovery.MOST_CANDIDATES)
+        return discovery.diverse(rows, k, whole=whole)
 
     def duplicates(self, *, similarity: float = SAME) -> list[discovery.DuplicateGroup]:
         """Groups of recordings that show the same (``vlar.library.discovery``), largest first.
@@ -496,6 +519,7 @@ class Library:
         clips: bool = False,
         n_frames: int = 8,
         size: tuple[int, int] = (224, 224),
+        channels_first: bool = False,
     ) -> LibraryDataset:
         """The rows as a map-style data set for ``torch.utils.data.DataLoader``.
 
@@ -504,13 +528,14 @@ class Library:
             clips: Whether items carry frames, which are decoded when they are asked for.
             n_frames: T.
             size: (H, W) in pixels.
+            channels_first: Whether frames are (T, 3, H, W), as networks of PyTorch take them.
 
         Raises:
             LibraryError: the library is empty or damaged.
         """
         with self._connection.mutex:
             self._connection.nonempty()
-        return LibraryDataset(str(self.path), tuple(tags), clips, n_frames, size)
+        return LibraryDataset(str(self.path), tuple(tags), clips, n_frames, size, channels_first)
 
     # Upkeep -------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class LibraryDataset:
         clips: Whether items carry frames.
         n_frames: T.
         size: (H, W) in pixels.
+        channels_first: Whether frames are (T, 3, H, W).
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class LibraryDataset:
         clips: bool = False,
         n_frames: int = 8,
         size: tuple[int, int] = (224, 224),
+        channels_first: bool = False,
     ) -> None:
         if n_frames < 1 or min(size) < 1:
             raise UsageError(f"n_frames {n_frames} and size {size} must be at least 1")
         self.path, self.tags, self.clips = str(path), tags, clips
+        self._channels_first = channels_first
         self._sampling, self._size = Sampling(n_frames, shorter_side=min(size)), size
         self._opened: tuple[int, LibraryStore, LibraryManifest] | None = None
 
@@ -95,7 +98,10 @@ class LibraryDataset:
             )
         if self.clips:
             for item in items.values():
-                item["clip"], item["lost"] = self._clip(item, manifest.modality)
+                frames, item["lost"] = self._clip(item, manifest.modality)
+                if self._channels_first:
+                    frames = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+                item["clip"] = frames
         return [dict(items[row_id]) for row_id in ids]
 
     def __getstate__(self) -> dict[str, Any]:

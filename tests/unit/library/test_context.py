@@ -152,7 +152,7 @@ def test_a_damaged_context_is_named_and_its_row_keeps_its_place(
     library: Library, caplog: pytest.LogCaptureFixture
 ):
     hits = library.query("a cat", 100, min_probability=0)
-    library.close()
+    library._connection.disconnect()
     writer = SqliteWriter.open_to_write(library.path)
     with writer.transaction():
         writer.connection.execute("UPDATE contexts SET tokens = x'00' WHERE row_id = 2")

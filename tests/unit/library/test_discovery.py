@@ -10,7 +10,15 @@ import pytest
 from tests.refusals import refused
 from tests.unit.library.fakes import DIM, FakeModel
 from vlar.errors import EncoderMismatchError, LibraryError, QueryError
-from vlar.library.discovery import apart, distances, drawn, nearest_rows, similar_pairs, within
+from vlar.library.discovery import (
+    apart,
+    distances,
+    drawn,
+    farthest_first,
+    nearest_rows,
+    similar_pairs,
+    within,
+)
 from vlar.library.library import Library
 from vlar.library.rows import RowTable
 from vlar.library.shard_reading import VectorVideo
@@ -125,3 +133,69 @@ def test_measures_where_nothing_stands_out():
     assert len(drawn(100, 10)) == 10
     table = RowTable(np.arange(9), np.zeros(9, np.int64), starts, starts + 4)
     assert apart(table, np.arange(9), 9) == [0, 2, 4, 6, 8]
+
+
+def unbalanced(random: np.random.Generator) -> np.ndarray:
+    """900 rows about one centre and 5 about each of twenty others, as in real footage."""
+    centres = unit(random.normal(size=(21, 32)))
+    owners = np.repeat(np.arange(21), [900, *[5] * 20])
+    return unit(centres[owners] + 0.02 * random.normal(size=(1000, 32))).astype(np.float32)
+
+
+def radius(vectors: np.ndarray, chosen: list[int]) -> float:
+    """The cosine distance of the row that the chosen ones cover least."""
+    return float(1 - (vectors @ vectors[chosen].T).max(axis=1).min())
+
+
+def test_diverse_rows_cover_more_than_random_ones():
+    random = np.random.default_rng(5)
+    vectors = unbalanced(random)
+    rows = np.arange(len(vectors))
+    chosen, scores = farthest_first(vectors, rows, 21)
+    assert radius(vectors, chosen) < 0.1
+    assert scores[1:] == sorted(scores[1:], reverse=True)
+    # The score of the next choice is what these leave uncovered; a longer list begins alike.
+    longer, more = farthest_first(vectors, rows, 22)
+    assert longer[:21] == chosen
+    assert more[21] == pytest.approx(radius(vectors, chosen), abs=1e-5)
+    draws = [radius(vectors, list(random.choice(1000, 21, replace=False))) for _ in range(20)]
+    assert min(draws) > 2 * radius(vectors, chosen)  # the control
+
+
+def test_diverse_choices_keep_sequences_whole():
+    random = np.random.default_rng(6)
+    vectors = unbalanced(random)
+    owners = np.arange(1000) // 50
+    chosen, _ = farthest_first(vectors, owners, 6)
+    picked = owners[chosen].tolist()
+    assert len(set(picked)) == 6
+    whole = radius(vectors, list(np.flatnonzero(np.isin(owners, picked))))
+    draws = [random.choice(20, 6, replace=False) for _ in range(20)]
+    worse = [radius(vectors, list(np.flatnonzero(np.isin(owners, draw)))) for draw in draws]
+    assert whole < np.mean(worse)
+
+
+def test_diverse_windows_of_a_library(library: Library):
+    found = library.diverse(4)
+    assert [row.rank for row in found] == [1, 2, 3, 4]
+    assert len({(row.path, row.start_s) for row in found}) == 4
+    assert found == library.diverse(5)[:4]
+    whole = library.diverse(3, whole=True)
+    assert len({row.path for row in whole}) == 3
+    by_path = {row.path: row.windows for row in library.videos()}
+    assert all(row.end_s - row.start_s == 2.0 * by_path[row.path] + 2 for row in whole)
+    refused(QueryError, "k is 0", library.diverse, 0)
+
+
+def test_what_repeats_a_chosen_window_is_left_out(tmp_path: Path):
+    library = Library(tmp_path / "same.vlar", FakeModel())
+    vectors = around(0, 3)
+    library.add_vectors([recording("/a.mp4", vectors), recording("/b.mp4", vectors)])
+    assert len(library.diverse(6)) == 3
+    assert len(library.diverse(6, whole=True)) == 1
+
+
+def test_of_too_many_rows_some_are_drawn(library: Library, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("vlar.library.discovery.MOST_CANDIDATES", 7)
+    assert len(library.diverse(100)) <= 7
+    assert library.diverse(100) == library.diverse(100)

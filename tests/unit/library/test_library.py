@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,19 @@ def test_remove(library: Library, clips: list[Path], monkeypatch: pytest.MonkeyP
     assert library.remove("videos") == 2
     assert library.info().rows == 0
     assert clips[3].exists()
+
+
+def test_len_and_a_closed_library(tmp_path: Path, model: FakeModel, clips: list[Path]):
+    library = Library(tmp_path / "n.vlar", model)
+    assert (len(library), bool(library)) == (0, True)
+    library.add(clips)
+    assert len(library) == len(clips)
+    library.close()
+    for call in (library.info, library.videos, library.all_rows, partial(len, library)):
+        refused(LibraryError, "is closed; open it again: vlar.Library", call)
+    refused(LibraryError, "is closed", library.query, "a cat")
+    refused(LibraryError, "is closed", library.add, clips)
+    refused(LibraryError, "is closed", library.remove, clips[0])
 
 
 def test_bad_videos_are_named_and_the_others_done(

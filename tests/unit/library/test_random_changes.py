@@ -214,7 +214,7 @@ def test_a_cache_from_before_a_compact_is_refused(large: Library, monkeypatch: p
     old = (large.path / "ann.faiss").read_bytes()
     large.remove("/v/1/1.mp4")
     large.compact()
-    large.close()
+    large._connection.disconnect()
     (large.path / "ann.faiss").write_bytes(old)
     assert large.info().cache_state == "stale"
     query = video(1, 1).vectors[0]

@@ -350,6 +350,9 @@ def test_a_data_loader_with_workers(library: Library):
     parallel = list(DataLoader(rows, batch_size=5, num_workers=2))  # pyright: ignore
     assert [len(batch["path"]) for batch in parallel] == [5, 5, 2]
     assert tuple(parallel[0]["clip"].shape) == (5, 2, 16, 24, 3)
+    first = library.dataset(clips=True, n_frames=2, size=(16, 24), channels_first=True)[0]["clip"]
+    assert first.flags.c_contiguous
+    assert (first.transpose(0, 2, 3, 1) == rows[0]["clip"]).all()
     for one, other in zip(alone, parallel, strict=True):
         assert one["path"] == other["path"]
         assert one["tags"] == other["tags"]

@@ -22,7 +22,7 @@ def library(tmp_path: Path, model: FakeModel, clips: list[Path]) -> Library:
 
 
 def change(library: Library, *statements: str) -> None:
-    library.close()
+    library._connection.disconnect()
     with sqlite3.connect(library.path / "library.sqlite") as database:
         for statement in statements:
             database.execute(statement)
@@ -37,7 +37,7 @@ def flip_a_bit(library: Library, clip: Path) -> None:
     """In the database file itself, where SQLite sees nothing."""
     store = store_of(library)
     ((blob,),) = store.fetch("SELECT vector FROM rows WHERE id = 5")
-    library.close()
+    library._connection.disconnect()
     with sqlite3.connect(library.path / "library.sqlite") as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()

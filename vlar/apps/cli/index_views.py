@@ -1,4 +1,4 @@
-"""``vlar index export``, ``import``, ``unusual``, ``duplicates``, ``highlights``."""
+"""``vlar index export``, ``import``, ``unusual``, ``duplicates``, ``highlights``, ``diverse``."""
 
 from __future__ import annotations
 
@@ -158,6 +158,33 @@ def duplicates(
             output.line(f"  {row.similarity:.3f}  {row.path}  {span}")
     if not found:
         output.note("vlar: no two recordings show the same")
+    return 0
+
+
+@verb(app)
+def diverse(
+    library: LibraryPath,
+    k: Count = 10,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Keep sequences whole: choose recordings.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Show the windows that cover all others best: what to label next.
+
+    Each is the one that those before it cover least; the score is its distance to them.
+
+    Examples:
+        vlar index diverse holiday.vlar -k 100
+        vlar index diverse holiday.vlar --whole --json
+    """
+    from vlar.library.library import Library
+
+    with progress("comparing"), Library(library, create=False) as opened:
+        found = opened.diverse(k, whole=whole)
+    _show(found, as_json)
+    if len(found) < k:
+        output.note(f"vlar: all other windows repeat these {len(found)}")
     return 0
 
 

@@ -115,7 +115,7 @@ def test_the_same_filter_after_a_change(library: Library, tmp_path: Path):
             hits = opened.nearest(query, 9, where=["start_s<=0"])
             assert len(hits) == count
             assert hits == opened.nearest(query, 9, where=["start_s<=0"])
-        opened.close()
+        opened._connection.disconnect()
         with Library(tmp_path / "n.vlar", FakeModel()) as other:
             other.remove(clips[0])
         assert len(opened.nearest(query, 9, where=["start_s<=0"])) == 2
