@@ -61,7 +61,9 @@ VIEWS: dict[str, EncoderView] = {
     "gradients": EncoderView("trains the encoder's towers", _is_tower, _CLIP),
     "frames": EncoderView("compares frames", lambda e: not e.per_clip, "lite"),
     "patch_tokens": EncoderView(
-        "reads the parts of a frame", lambda e: isinstance(e, PatchTokens), "lite"
+        "reads the parts of a frame",
+        lambda e: isinstance(e, PatchTokens) and e.has_patches,
+        f"lite or {_CLIP}",
     ),
     "pool": EncoderView("makes vectors from frame features", _pools, "lite"),
     "pictures": EncoderView(

@@ -137,7 +137,7 @@ class ResidualTower(Adapter, Trainable):
         self._moved: dict[str, Float32] = {}
         residual = getattr(self.network, "label_residual", None)
         if residual is not None:
-            rows = residual().detach().numpy()
+            rows = residual().detach().cpu().numpy()
             for texts, row in zip(self.label_texts(self.config.labels), rows, strict=True):
                 self._moved.update(dict.fromkeys(texts, np.asarray(row)))
 

@@ -166,6 +166,7 @@ class InflatedEncoder(WordlessEncoder):
     """
 
     contract_argument: ClassVar[str] = "resnet18?random_init=true&frames=2&size=32"
+    named: ClassVar[bool] = True
     transform: Any
     flow: bool = False
 
@@ -180,7 +181,7 @@ class InflatedEncoder(WordlessEncoder):
                 Options follow a ``?``: ``weights=FILE`` of the 2-D network, ``frames=16``,
                 ``size=224`` (pixels), ``stream=colour|flow``,
                 ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``, ``random_init=true``
-                starts without weights.
+                starts without weights, ``empty=true`` with zeros.
             device: Like the option; it wins over the option.
             dtype: Like the option ``precision``; it wins over the option.
 
@@ -216,7 +217,7 @@ class InflatedEncoder(WordlessEncoder):
             _read_movement(model)
         towers = wordless.wordless_towers(
             model,
-            lambda clips: model(clips.transpose(1, 2)).flatten(1)[:, None],
+            lambda own, clips: own(clips.transpose(1, 2)).flatten(1)[:, None],
             wordless.pixels_of(transform),
             dim=dim,
             what=what,

@@ -159,6 +159,11 @@ REGIONS = "regions"  # name and kind of the block that holds them
 class PatchTokens(ABC):
     """A second base of encoders whose picture tower keeps the places of what it finds."""
 
+    @property
+    def has_patches(self) -> bool:
+        """Whether this one does."""
+        return True
+
     @abstractmethod
     def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
         """Parts of frames in the shared space.
@@ -169,7 +174,8 @@ class PatchTokens(ABC):
             columns: Parts from left to right.
 
         Returns:
-            (T, R, D) float32 of unit length, row by row. Blocks of the space that a part of a
+            (T, R, D) float32 of unit length, row by row; a row of features that covers several
+                frames has its parts once. Blocks of the space that a part of a
                 picture cannot give (such as body motion) are zero.
         """
 
@@ -189,7 +195,7 @@ class WithRegions(Beside):
     """
 
     def __init__(self, encoder: Encoder, rows: int, columns: int) -> None:
-        if not isinstance(encoder, PatchTokens):
+        if not isinstance(encoder, PatchTokens) or not encoder.has_patches:
             raise UsageError(
                 f"encoder {encoder.name!r} has no patch tokens, so it cannot tell the parts of a "
                 "frame apart; use lite or a CLIP with a plain ViT"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from typing_extensions import Self
 
-from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
+from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess, load_encoder
+from vlar.encoders.protocols import PatchTokens
 from vlar.encoders.sentence_tower import SENTENCE_WIDTH, sentence_vectors, tower_hash
 from vlar.encoders.session import FrameMemory, SeenFrame, Session
-from vlar.errors import UsageError
+from vlar.errors import ModelError, UsageError
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Float32, Role, UInt8
 
@@ -29,7 +32,7 @@ _GPU_FRAMES = 256  # frames at a time on an accelerator
 _GPU_BYTES = 64 << 20  # of samples that make a batch there
 
 
-class TorchEncoder(Encoder):
+class TorchEncoder(Encoder, PatchTokens):
     """Frame-wise towers: clip vector = mean of the raw frame features, scaled to length 1.
 
     On a CPU clips run one at a time, so the result of a clip is bit for bit the same alone and in
@@ -64,8 +67,6 @@ class TorchEncoder(Encoder):
 
     def twin(self) -> TorchEncoder:
         """The same encoder on a copy of its model, for methods that change the towers."""
-        import copy
-
         towers = self.towers.rebuild(copy.deepcopy(self.towers.model))
         return TorchEncoder(towers, self.name, n_frames=self.n_frames)
 
@@ -90,6 +91,34 @@ class TorchEncoder(Encoder):
 
     def pool(self, features: Float32) -> Float32:
         return unit(features.mean(axis=1, dtype=np.float32))
+
+    @property
+    def has_patches(self) -> bool:
+        """Whether the tower is a plain ViT, frame by frame."""
+        try:
+            return not self.per_clip and bool(self.towers.vision_view().blocks)
+        except ModelError:
+            return False
+
+    def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
+        """Parts of frames: the mean of their patch tokens, as the tower projects its class token.
+
+        The blocks see the whole frame, so a part holds some of what is around it.
+        """
+        return self._parts(self.towers.vision_view().patches, frames, rows, columns)
+
+    def _parts(
+        self, patches: Callable[[Tensor], Tensor], frames: UInt8, rows: int, columns: int
+    ) -> Float32:
+        """Patches (T, height, width, F) of frames to the means of their parts (T, R, D)."""
+        import torch
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        with torch.inference_mode():
+            found = patches(self.pixels_of(frames)).permute(0, 3, 1, 2).float()
+            parts = adaptive_avg_pool2d(found, (rows, columns)).flatten(2).transpose(1, 2)
+        own = unit(parts.cpu().numpy())
+        return np.pad(own, ((0, 0), (0, 0), (0, self.dim - own.shape[2])))
 
     def cost(self, shape: Sequence[int]) -> int:
         from vlar.encoders.clip.operations import multiply_adds
@@ -335,9 +364,13 @@ class WordlessEncoder(TorchEncoder):
     ``sentence`` is the sentence vector of a text, and clips leave it zero until an adapter maps
     them there (``aligned``, ``align``). So examples and similar clips are answered, and words alone
     are not.
+
+    Attributes:
+        named: Whether its spec gives the shape of the network, without any file.
     """
 
     templates = "plain"
+    named: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -368,6 +401,21 @@ class WordlessEncoder(TorchEncoder):
         )
         told = f"{self.fingerprint} {tower_hash()}"
         self.fingerprint = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+    def twin(self) -> Self:
+        """The same encoder on a copy of its network in float32, for methods that train it."""
+        made = copy.copy(self)
+        made.towers = self.towers.rebuild(copy.deepcopy(self.towers.model).float())
+        return made
+
+    def without_weights(self) -> Encoder:
+        """The network with zeros for weights, which loads without a file; itself unless named."""
+        from vlar.encoders.clip.wordless import empty_spec
+
+        spec = empty_spec(self.name)
+        if not self.named or spec == self.name:
+            return self
+        return load_encoder(spec, str(self.towers.device))
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.towers.image(pixels), None

@@ -44,6 +44,7 @@ class TorchvisionEncoder(WordlessEncoder):
     """
 
     contract_argument: ClassVar[str] = "mc3_18?random_init=true&frames=2&size=32"
+    named: ClassVar[bool] = True
     transform: Any
 
     @classmethod
@@ -56,7 +57,8 @@ class TorchvisionEncoder(WordlessEncoder):
             argument: A name of ``torchvision.models.video``. Options follow a ``?``:
                 ``weights=FILE`` (safetensors, or .pth that holds tensors only), ``frames=16``,
                 ``size=112`` (pixels), ``precision=float32|bfloat16|float16``,
-                ``device=cpu|cuda``, ``random_init=true`` starts without weights.
+                ``device=cpu|cuda``, ``random_init=true`` starts without weights,
+                ``empty=true`` with zeros.
             device: Like the option; it wins over the option.
             dtype: Like the option ``precision``; it wins over the option.
 
@@ -89,7 +91,7 @@ class TorchvisionEncoder(WordlessEncoder):
         dim = wordless.width(model, (3, n_frames, side, side), what)
         towers = wordless.wordless_towers(
             model,
-            lambda pixels: model(pixels.transpose(1, 2))[:, None],
+            lambda own, pixels: own(pixels.transpose(1, 2))[:, None],
             wordless.pixels_of(transform),
             dim=dim,
             what=what,

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from vlar.encoders.torch_encoder import WordlessEncoder
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
-from vlar.types import Clip
+from vlar.types import Clip, Float32, UInt8
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,8 +92,8 @@ class TubeletEncoder(WordlessEncoder):
             )
         patches = (side // config.patch_size) ** 2
 
-        def rows(clips: Tensor) -> Tensor:
-            found = _tokens(model, clips)
+        def rows(own: Any, clips: Tensor) -> Tensor:
+            found = _tokens(own, clips)
             return found.unflatten(1, (-1, patches)).mean(dim=2)
 
         towers = wordless.wordless_towers(
@@ -127,6 +127,19 @@ class TubeletEncoder(WordlessEncoder):
             raise UsageError(self._takes(int(pixels.shape[1])))
         with torch.inference_mode():
             return _tokens(self.towers.model, pixels).unflatten(1, (-1, self.patches))
+
+    @property
+    def has_patches(self) -> bool:
+        """True: a step of tubelets keeps its places."""
+        return True
+
+    def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
+        """Parts of each step of tubelets: the mean of their tokens; the block of texts is zero."""
+
+        def patches(pixels: Tensor) -> Tensor:
+            return self.tokens(pixels[None])[0].unflatten(1, (round(self.patches**0.5), -1))
+
+        return self._parts(patches, frames, rows, columns)
 
     def check_clip(self, clip: Clip) -> None:
         if getattr(clip.data, "ndim", 0) == 4 and len(clip.data) % self.tubelet:

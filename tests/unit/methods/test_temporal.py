@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import tiny_models
 from tests.clips import features_of
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
@@ -16,8 +17,9 @@ from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
 from vlar.adapters.base import require_blocks
 from vlar.adapters.frame_inputs import directions
 from vlar.adapters.trainable import TrainingBatch
-from vlar.encoders.base import load_encoder
-from vlar.errors import ModelError, UnknownNameError
+from vlar.encoders.base import Encoder, load_encoder
+from vlar.encoders.protocols import PatchTokens, WithRegions
+from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.methods.temporal import regions
 from vlar.methods.temporal.adapter import Temporal
 from vlar.methods.temporal.positions import interpolate_positions
@@ -205,6 +207,51 @@ def test_with_each_measure_it_starts_as_the_encoder(lite_model: Model, settings:
     assert all(bool(named[name].grad.any()) for name in new if name != "attend.down")
 
 
+def towers_with_parts(folder: Path) -> list[Encoder]:
+    models.save_openclip(folder / "open", models.openclip_config(quick_gelu=True))
+    hf, mae = tiny_models.save("clip", folder / "hf"), tiny_models.save("videomae", folder / "mae")
+    specs = f"openclip:{folder / 'open'}", f"hf:{hf}", f"videomae:{mae}"
+    return [load_encoder(spec) for spec in specs]
+
+
+def test_parts_of_a_vit_are_where_they_are_and_start_as_their_mean(tmp_path: Path):
+    frames = np.random.default_rng(0).integers(0, 256, (1, 4, 32, 32, 3), dtype=np.uint8)
+    left = frames.copy()
+    left[..., :16, :] = 128
+    for encoder in towers_with_parts(tmp_path):
+        assert isinstance(encoder, PatchTokens)
+        parts, other = (encoder.encode_regions(each[0], 2, 2) for each in (frames, left))
+        rows = len(features_of(encoder, frames)[0])
+        assert parts.shape == (rows, 4, encoder.dim)
+        np.testing.assert_allclose(np.linalg.norm(parts, axis=2), 1, atol=1e-5)
+        away = (1 - (parts * other).sum(axis=2)).mean(axis=0)
+        assert min(away[0], away[2]) > max(away[1], away[3])
+        (whole,) = encoder.encode_regions(frames[0], 1, 1)[:1]
+        assert whole.shape == (1, encoder.dim)
+        adapter = Temporal.attach(encoder, {**SMALL, "blocks": [], "regions": 2})
+        features = features_of(adapter, frames)
+        adapter.fit_inputs(features)
+        own = encoder.pool(features_of(encoder, frames))
+        np.testing.assert_array_equal(adapter.pool(features), own)
+
+
+def test_parts_of_a_clip_are_the_means_of_its_patches(tmp_path: Path):
+    models.save_openclip(tmp_path, models.openclip_config(quick_gelu=True))
+    encoder = require_blocks(load_encoder(f"openclip:{tmp_path}"), "test")
+    frames = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    view, pixels = encoder.towers.vision_view(), encoder.pixels_of(frames)
+    with torch.inference_mode():
+        tokens = view.patches(pixels)
+        x = view.embed(pixels)
+        for block in view.blocks:
+            x = block.whole(x)
+        torch.testing.assert_close(view.joint(x[:, 0]), view.features(pixels), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tokens.flatten(1, 2), view.joint(x[:, 1:]))
+    mean = tokens[:, :2, 2:].mean(dim=(1, 2)).numpy()  # of 4 x 4 patches, above and to the right
+    own = encoder.encode_regions(frames, 2, 2)[:, 1]
+    np.testing.assert_allclose(own, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-5)
+
+
 def test_layers_that_are_copied_compute_what_the_tower_does(tmp_path: Path):
     models.save_openclip(tmp_path, models.openclip_config(quick_gelu=True))
     encoder = load_encoder(f"openclip:{tmp_path}")
@@ -227,6 +274,8 @@ def test_layers_that_are_copied_compute_what_the_tower_does(tmp_path: Path):
 
 
 def test_encoders_without_parts_or_blocks_are_refused():
+    clips = load_encoder("torchvision:mc3_18?random_init=true&frames=2&size=32")
+    refused(UsageError, "no patch tokens", WithRegions, clips, 2, 2)
     refused(ModelError, "patch_tokens", Temporal.attach, FakeEncoder(), {**SMALL, "regions": 2})
     refused(ModelError, "vit_blocks", Temporal.attach, FakeEncoder(), {"initial": "blocks"})
     refused(UnknownNameError, "initial", Temporal.attach, FakeEncoder(), {"initial": "block"})

@@ -355,3 +355,78 @@ def test_bodies_that_an_encoder_does_not_find_are_one_line():
     refused(
         ModelError, "none with i3d", VideoNet.attach, Bodied(), {"network": "i3d", "pose": "late"}
     )
+
+
+# The encoder's own network
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    from safetensors.torch import save_file
+    from torchvision.models import get_model
+
+    torch.manual_seed(3)
+    file = tmp_path / "own.safetensors"
+    save_file(get_model("mc3_18", weights=None).state_dict(), file)
+    return file
+
+
+def support(folder: Path) -> Path:
+    for label, frames in zip(LABELS, (moving(4)[::2], moving(4)[1::2]), strict=True):
+        (folder / label).mkdir(parents=True)
+        for number, clip in enumerate(frames):
+            path = folder / label / f"{number}.mp4"
+            make_video(path, 4, picture=lambda at, c=clip: c[at].repeat(2, 0).repeat(2, 1))
+    return folder
+
+
+def test_the_encoders_own_network_is_trained_and_saved_without_its_file(
+    weights: Path, tmp_path: Path
+):
+    encoder = load_encoder(f"torchvision:mc3_18?weights={weights}&frames=2&size=32")
+    before = encoder.encode(clips_of(moving(1)[:, :2]))[0]
+    at_start = VideoNet.attach(encoder, {"network": "encoder"}).encode(clips_of(moving(1)[:, :2]))
+    np.testing.assert_array_equal(at_start[0].vector, before.vector)
+    settings = {"epochs": 1, "batch": 2, "frozen": 3}
+    clips = support(tmp_path / "s")
+    mine = Model(encoder).adapt(clips, method="own-net", settings=settings)
+    np.testing.assert_array_equal(
+        encoder.encode(clips_of(moving(1)[:, :2]))[0].vector, before.vector
+    )
+    trained = mine.core.encoder.network.model.state_dict()  # type: ignore[attr-defined]
+    started = encoder.towers.model.state_dict()  # type: ignore[attr-defined]
+    same = {name for name in started if torch.equal(trained[name], started[name])}
+    kept = {n for n in started if n.startswith(("stem", "layer1"))}  # the stem and two blocks
+    assert kept <= same
+    assert not {n for n in started if "conv" in n and n.endswith("weight")} & same - kept
+    clip = clips / LABELS[0] / "0.mp4"
+    answer = mine.classify(clip).predictions
+    mine.save(tmp_path / "m")
+    weights.unlink()
+    saved = load(tmp_path / "m")
+    assert saved.classify(clip).predictions == answer
+    assert "weights" not in saved.core.encoder.encoder.name  # type: ignore[attr-defined]
+    assert saved.core.encoder.cost((2, 32, 32, 3)) == encoder.cost((2, 32, 32, 3))
+
+
+def test_it_learns_by_the_encoders_own_network():
+    encoder = load_encoder("inflated:resnet18?random_init=true&frames=4&size=32")
+    adapter = VideoNet.attach(encoder, {"network": "encoder"})
+    training = learned(adapter, moving(12), epochs=5, rate=1e-3)
+    assert right(adapter, training, moving(12)) >= 0.9  # without any training 0.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "told"),
+    [
+        ("lite-objects", {}, "has none of its own; use torchvision:"),
+        ("inflated:resnet18?random_init=true&frames=2&size=32&stream=flow", {}, "has none of its"),
+        (WORDLESS, {"frozen": 99}, "frozen is 99; use up to 9 blocks"),
+        (WORDLESS, {"frozen": -1}, "frozen is -1"),
+        (WORDLESS, {"pose": "early"}, "pose is 'early'; use none with encoder"),
+        (WORDLESS, {"network": "i3d", "frozen": 1}, "frozen is 1; use 0 unless"),
+    ],
+)
+def test_what_has_no_network_of_its_own_is_one_line(spec: str, settings: Any, told: str):
+    asked = {"network": "encoder", **settings}
+    refused(ModelError, told, VideoNet.attach, load_encoder(spec), asked)

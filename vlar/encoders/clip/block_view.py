@@ -186,6 +186,14 @@ class VisionView:
         """Tokens of the last block to the joint space: (..., D) to (..., E)."""
         return self.project(self.ln_post(tokens))
 
+    def patches(self, images: Tensor) -> Tensor:
+        """Images (N, 3, height, width) to the patches of each, (N, rows, columns, E)."""
+        x = self.embed(images)
+        for block in self.blocks:
+            x = block.whole(x)
+        rows = round(((x.shape[1] - 1) * images.shape[2] / images.shape[3]) ** 0.5)
+        return self.joint(x[:, 1:]).unflatten(1, (rows, -1))
+
     def features(self, images: Tensor) -> Tensor:
         """Images (N, 3, height, width) to features (N, E), not normalised."""
         x = self.embed(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,11 @@ from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.towers import Towers, towers_without_text
 from vlar.encoders.clip.trust import check_weights
-from vlar.encoders.spec import INT8, number, yes
+from vlar.encoders.spec import INT8, joined, number, split_options, yes
 from vlar.errors import ModelError, UsageError
 
 LOGIT_SCALE = 10.0
-OPTIONS = ("device", "precision", "random_init", "weights", "frames", "size")
+OPTIONS = ("device", "precision", "random_init", "weights", "frames", "size", "empty")
 _MOST_FRAMES = 1024
 _SIZES = 16, 1024  # pixels
 _HEADS = (
@@ -58,12 +59,17 @@ def started(make: Callable[[], nn.Module]) -> nn.Module:
 def fill(model: nn.Module, options: Mapping[str, str], what: str) -> None:
     """Load the file that the option ``weights`` names into a network, every tensor of it.
 
+    With ``empty`` all weights are zero: the shape alone, for saved models that hold the weights.
+
     Raises:
         ModelError: no file is named and ``random_init`` is off, it cannot be read, or it is not
             that of the network; the message names the first difference.
     """
     if "weights" not in options:
-        if yes(options, "random_init"):
+        if yes(options, "empty"):
+            for tensor in model.state_dict().values():
+                tensor.zero_()
+        if yes(options, "random_init") or yes(options, "empty"):
             return
         raise ModelError(
             f"{what} has no weights: name a file, {what}?weights=FILE (safetensors, or .pth with "
@@ -86,6 +92,14 @@ def fill(model: nn.Module, options: Mapping[str, str], what: str) -> None:
     if more := sorted(state.keys() - wanted.keys()):
         raise ModelError(f"{wrong}: the network has no {more[0]!r}")
     model.load_state_dict(state)
+
+
+def empty_spec(name: str) -> str:
+    """The spec of a network with zeros for its weights, which no file is needed for."""
+    kind, _, argument = name.partition(":")
+    target, options = split_options(argument, (*OPTIONS, "stream"))
+    kept = {k: v for k, v in options.items() if k not in ("weights", "random_init", "empty")}
+    return f"{kind}:{joined(target, {**kept, 'empty': 'true'})}"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -172,7 +186,7 @@ def width(model: nn.Module, shape: Sequence[int], what: str) -> int:
 
 def wordless_towers(
     model: nn.Module,
-    image: Callable[[Tensor], Tensor],
+    image: Callable[[Any, Tensor], Tensor],
     pixels: Pixels,
     *,
     dim: int,
@@ -184,7 +198,7 @@ def wordless_towers(
 
     Args:
         model: Everything that is hashed and frozen.
-        image: Pixels of clips (N, T, 3, height, width) to (N, rows, F).
+        image: A network and pixels of clips (N, T, 3, height, width) to (N, rows, F).
         pixels: How frames become pixels.
         dim: F.
         what: Names the network in messages.
@@ -198,6 +212,17 @@ def wordless_towers(
         raise ModelError(f"{what} does not run in int8; use bf16 or float32")
     place_model(model, loading["device"], loading["precision"], what)
     why = f"{what} was trained without texts"
-    return towers_without_text(
-        model, image, pixels, dim=dim, scale=LOGIT_SCALE, licence=licence, why=why
-    )
+
+    def face(own: nn.Module) -> Towers:
+        towers = towers_without_text(
+            own,
+            lambda clips: image(own, clips),
+            pixels,
+            dim=dim,
+            scale=LOGIT_SCALE,
+            licence=licence,
+            why=why,
+        )
+        return dataclasses.replace(towers, rebuild=face)
+
+    return face(model)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,13 +20,20 @@ from vlar.adapters.trainable import DrawPixels, TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock, Preprocess
 from vlar.encoders.beside import Beside
 from vlar.encoders.clip.operations import multiply_adds
+from vlar.encoders.session import Session
+from vlar.encoders.torch_encoder import WordlessEncoder
+from vlar.errors import ModelError
 from vlar.methods.video_net.ada_fuse import Spent
 from vlar.methods.video_net.bodies import JOINTS, drawn_maps, joints_of, pose_columns
-from vlar.methods.video_net.network import VideoNetConfig, VideoNetwork
+from vlar.methods.video_net.network import ENCODER, VideoNetConfig, VideoNetwork
+from vlar.methods.video_net.own import OwnNetwork
 from vlar.registry import register
 from vlar.training.data import clip_pixels, clips_of_pixels
 from vlar.training.hyperparameters import Hyperparameters
-from vlar.types import Clip, Float32, JsonDict
+from vlar.types import Clip, Encoded, Float32, JsonDict
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _GREY = (0.5, 0.5, 0.5)
 _AS_IN_USE = Hyperparameters()
@@ -56,6 +63,10 @@ class Watched(Beside):
             found = self.network.features(small[None])[0].numpy()
         return np.tile(found, (len(features), 1))
 
+    def of_network(self, features: Float32) -> Float32:
+        """(N, W) of the network, from rows (N, T, F + W)."""
+        return features[:, 0, self.encoder.frame_dim :]
+
     def joints(self, features: Float32) -> Float32 | None:
         """(T, V, 2) joints that the encoder found; None where bodies are not read."""
         return None if self._bodies is None else joints_of(features[:, self._bodies])
@@ -67,6 +78,36 @@ class Watched(Beside):
             return pixels
         maps = drawn_maps(joints, self.config.map_size, self.config.sigma, draw)
         return torch.cat([pixels, maps], dim=1)
+
+
+class Own(Watched):
+    """A copy of an encoder's network in its place; of the encoder only the shape is needed.
+
+    Attributes:
+        copy: The encoder on the network that is trained.
+    """
+
+    copy: WordlessEncoder
+
+    def __init__(self, encoder: WordlessEncoder, config: VideoNetConfig) -> None:
+        Beside.__init__(self, encoder.without_weights(), [], "")
+        self.config, self._bodies, self._given = config, None, encoder
+        assert encoder.preprocess is not None
+        self.pixels = encoder.preprocess
+
+    def build(self, config: VideoNetConfig) -> OwnNetwork:
+        """The network at its start: that of the encoder."""
+        self.copy = self._given.twin()
+        return OwnNetwork(config, self.copy)
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        return self.copy.encode(clips)
+
+    def session(self, *, features: bool = True) -> Session:
+        return Session(self.encode)
+
+    def of_network(self, features: Float32) -> Float32:
+        return features.mean(axis=1)
 
 
 def as_in_use(frames: Any, size: Preprocess, colours: bool = True) -> Tensor:
@@ -97,8 +138,26 @@ class VideoNet(ResidualTower):
     config: VideoNetConfig
 
     @classmethod
+    def resolved(cls, config: Any, encoder: Encoder) -> Any:
+        """The settings as they are.
+
+        Raises:
+            ModelError: the encoder's own network is asked for, and pixels of colours train none.
+        """
+        own = isinstance(encoder, WordlessEncoder) and not getattr(encoder, "flow", False)
+        if config.network == ENCODER and not own:
+            raise ModelError(
+                f"network 'encoder' trains a network of clips, and encoder {encoder.name!r} has "
+                "none of its own; use torchvision:, inflated: (colour), videomae: or vjepa2:, "
+                "'tuned' for a CLIP, or another network"
+            )
+        return config
+
+    @classmethod
     def beside(cls, encoder: Encoder, config: Any) -> Watched:
-        """The encoder with the network's features."""
+        """The encoder with the network's features, or its own network."""
+        if config.network == ENCODER and isinstance(encoder, WordlessEncoder):
+            return Own(encoder, config)
         return Watched(encoder, config)
 
     @classmethod
@@ -118,10 +177,13 @@ class VideoNet(ResidualTower):
             raise bad_setting(self.config.what, "frames", wanted, own)
         assert isinstance(self.source, Watched)
         self.watched, self.n_frames = self.source, wanted
+        self.encoder = self.source.encoder
         self._seen: dict[Any, tuple[Float32, Float32 | None]] = {}
 
     def build(self) -> VideoNetwork:
         """The network at its start."""
+        if isinstance(self.source, Own):
+            return self.source.build(self.config)
         return VideoNetwork(self.config, self.dim)
 
     def rebuild(self, config: Any) -> None:
@@ -130,11 +192,13 @@ class VideoNet(ResidualTower):
 
     def residual(self, features: Float32) -> Float32:
         """(D,) that is added to the vector of one clip (1, T, F): the network's answer."""
-        own = torch.from_numpy(features[:, 0, self.encoder.frame_dim :])
-        return self.network.answer(own)[0].numpy()
+        own = torch.from_numpy(self.watched.of_network(features)).to(self.network.labels.device)
+        return self.network.answer(own)[0].cpu().numpy()
 
     def cost(self, shape: Sequence[int]) -> int:
         """Multiply-adds of the encoder and of the network."""
+        if isinstance(self.source, Own):
+            return self.source.cost(shape)
         width = 3 * self.config.size**2
         if self.config.pose != "none":
             width += JOINTS * self.config.map_size**2
@@ -142,6 +206,12 @@ class VideoNet(ResidualTower):
         return self.encoder.cost(shape) + multiply_adds(lambda: self.network.features(inputs))
 
     # Training
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        super().trainable()
+        for block in getattr(self.network, "frozen", ()):
+            block.requires_grad_(False)
+        return [(n, p) for n, p in self.module.named_parameters() if p.requires_grad]
 
     def clip_inputs(self, clip: Clip, draw: DrawPixels) -> Tensor:
         """(T, K + D): the pixels of each frame, and the encoder's vector of the clip.
@@ -155,6 +225,8 @@ class VideoNet(ResidualTower):
 
     def see(self, clip: Clip) -> tuple[Float32, Float32 | None]:
         """The encoder's vector of a clip, and its joints where they are read."""
+        if isinstance(self.source, Own):  # its vector follows from the pixels
+            return np.zeros(self.dim, np.float32), None
         row = self.encoder.encode([clip])[0]
         return row.vector, self.watched.joints(row.features)
 
@@ -180,12 +252,13 @@ class VideoNet(ResidualTower):
             classes: From ``training_classes``.
         """
         network, (small, pooled) = self.network, self.split_inputs(batch.inputs)
-        spares, own = self.config.network == "ada-fuse", pooled[:, 0]
+        spares = self.config.network == "ada-fuse"
 
         # Norms take their statistics from the whole batch, so several processes compute all of it.
         spent = Spent()
         features = network.features(small, spent)
-        words, answers = network.concepts(classes), network.answers(features)
+        own = network.begun(features, pooled[:, 0])
+        words, answers = network.concepts(classes.to(own.device)), network.answers(features)
         vectors = F.normalize(own + torch.stack(answers).sum(dim=0), dim=-1)
         logits = self.logit_scale * vectors @ words.T
         losses = {"task": batch.loss(logits)}
@@ -224,6 +297,22 @@ class GateShiftPose(VideoNet):
         return super().read_config({"network": "gate-shift", "pose": "both", **settings})
 
 
+@register("adapter", "own-net", status="in the spirit")
+class OwnNet(VideoNet):
+    """The encoder's own network of clips, trained further by pixels; ``frozen`` blocks stay.
+
+    The saved model holds the whole network, so it loads without the file of weights.
+    """
+
+    method = "own-net"
+    recipe: ClassVar[str | None] = None
+    contract_base: ClassVar[str | None] = None
+
+    @classmethod
+    def read_config(cls, settings: JsonDict) -> Any:
+        return super().read_config({"network": ENCODER, **settings})
+
+
 @register("recipe", "video-net")
 def video_net() -> dict[str, Hyperparameters]:
     """Random weights and few clips: many passes at a high rate, crops and mirror images."""
@@ -242,3 +331,9 @@ def video_net() -> dict[str, Hyperparameters]:
         time_jitter=0.0,
     )
     return {"adapt": few}
+
+
+@register("recipe", "own-net")
+def own_net() -> dict[str, Hyperparameters]:
+    """Weights that were trained before: fewer passes at a low rate."""
+    return {"adapt": video_net()["adapt"].replaced(epochs=15, learning_rate=3e-4, warmup_epochs=1)}

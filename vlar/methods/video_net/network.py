@@ -20,8 +20,10 @@ from vlar.encoders.torchvision import midplanes
 from vlar.methods.video_net.ada_fuse import Gate, Spent, fused
 from vlar.methods.video_net.bodies import JOINTS, Guide, LateFusion, one_map
 from vlar.methods.video_net.shift import Excite, GateShift, Shift
+from vlar.types import JsonDict
 
-NETWORKS = ("frames", "r2plus1d", "i3d", "ada-fuse", "gate-shift", "shift")
+ENCODER = "encoder"
+NETWORKS = ("frames", "r2plus1d", "i3d", "ada-fuse", "gate-shift", "shift", ENCODER)
 POSES = ("none", "early", "late", "both", "guide")
 _STAGES = 3  # each halves the picture and doubles the channels, the first apart
 #: Makes a convolution of n_in channels to n_out by its size and stride.
@@ -36,7 +38,9 @@ class VideoNetConfig(Settings):
         network: ``frames``: every frame alone, and their mean. ``r2plus1d``: each convolution over
             space is followed by one over time. ``i3d``: filters over space and time. ``ada-fuse``:
             frames whose channels are computed, reused or skipped. ``gate-shift`` and ``shift``:
-            frames whose channels move in time, by a learned gate or always.
+            frames whose channels move in time, by a learned gate or always. ``encoder``: a copy of
+            the encoder's own network in its place, of its own size.
+        frozen: First blocks of the encoder's own network that are not trained.
         width: Channels of the first stage; later stages have twice and four times as many.
         depth: Residual blocks of a stage.
         size: Pixels of a side; the whole frame is resized to a square.
@@ -59,6 +63,7 @@ class VideoNetConfig(Settings):
     budget: float | None = setting(None, above=0, at_most=1)
     pose: str = setting("none", choices=POSES)
     sigma: float = setting(0.03, above=0, at_most=1)
+    frozen: int = setting(0, at_least=0)
     labels: tuple[str, ...] = ()
 
     what: ClassVar[str] = "video-net setting"
@@ -67,8 +72,14 @@ class VideoNetConfig(Settings):
         """Refuse widths and networks that do not go with the rest."""
         if self.network.endswith("shift") and self.width % 4:
             raise bad_setting(self.what, "width", self.width, "a multiple of 4 where channels move")
-        if self.pose != "none" and self.network == "i3d":
-            raise bad_setting(self.what, "pose", self.pose, "none with i3d")
+        if self.pose != "none" and self.network in ("i3d", ENCODER):
+            raise bad_setting(self.what, "pose", self.pose, f"none with {self.network}")
+        if self.frozen and self.network != ENCODER:
+            raise bad_setting(self.what, "frozen", self.frozen, "0 unless network is encoder")
+
+    def to_dict(self) -> JsonDict:
+        """Settings for the manifest; ``frozen``, which earlier models lack, where it is used."""
+        return {k: v for k, v in super().to_dict().items() if k != "frozen" or v}
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -230,6 +241,11 @@ class VideoNetwork(ResidualNetwork):
         pooled = self.body.pool(maps).flatten(1)
         late = 0 if self.late is None else self.late(maps.mean(dim=(3, 4)), joints)
         return self.even[0](pooled + late)
+
+    def begun(self, features: Tensor, pooled: Tensor) -> Tensor:
+        """(N, D) that the answers are added to: the encoder's own vectors."""
+        del features
+        return pooled
 
     def answers(self, features: Tensor) -> list[Tensor]:
         """(N, W) to (N, D) of each stream."""
