@@ -15,9 +15,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias
 
-from vlar.errors import UsageError
+from vlar.errors import LibraryError, TagConflictError, UsageError
 from vlar.formatting import as_url
 from vlar.library.manifest import DEFAULT_STRIDE_S, DEFAULT_WINDOW_S
+from vlar.library.store.base import LibraryWriter
 from vlar.library.store.row_check import MOST_SECONDS
 from vlar.library.store.values import MOST_LETTERS
 
@@ -178,3 +179,24 @@ def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
         if not is_unicode(text):
             raise UsageError(f"the tag {text!r:.80} is not valid Unicode; write it again")
     return held
+
+
+def change_tags(
+    writer: LibraryWriter,
+    tags: Mapping[str, Mapping[str, str | None]],
+    before: Mapping[str, Mapping[str, str | None]],
+) -> None:
+    """Change tags of recordings inside a transaction (``Library.tag``)."""
+    for path, own in tags.items():
+        checked_tags({key: value or "" for key, value in own.items()})
+        recording = writer.at_path(path)
+        if recording is None:
+            raise LibraryError(f"{path!r:.200} is not in the library; list what is")
+        held = writer.tags([recording.id]).get(recording.id, {})
+        for key, value in before.get(path, {}).items():
+            if held.get(key) != value:
+                raise TagConflictError(
+                    f"the tag {key!r:.80} of {path!r:.200} is {held.get(key)!r:.80} by now, not "
+                    f"{value!r:.80}; read it again before you change it"
+                )
+        writer.update(recording.id, tags=own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel
 from vlar.library.protocol import LibraryModel
 from vlar.library.store.base import LibraryStore, LibraryWriter, SnapshotMovedError
+from vlar.library.verify import LibraryFault
 
 T = TypeVar("T")
 _SNAPSHOTS = 3  # that are tried for one query, where the store cannot keep one
@@ -174,6 +175,14 @@ class LibraryConnection:
             self._require_open()
             with self.backend.writing() as writer:
                 yield writer
+
+    def repair(self, found: Sequence[LibraryFault]) -> list[LibraryFault]:
+        """Repair faults as far as they can be (``Library.verify``), and report of each."""
+        if any(fault.kind == "lock" for fault in found):
+            self.backend.repair_lock()
+        self.forget_cache()
+        with self.writing() as writer:
+            return [self.backend.repaired(writer, each) for each in found]
 
     def _require_open(self) -> None:
         if self._is_closed:

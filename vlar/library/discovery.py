@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from vlar.errors import QueryError
+from vlar.errors import EncoderMismatchError, QueryError
 from vlar.library.connection import LibraryConnection
 from vlar.library.rows import Float16, Int64, RowSource, RowTable, read_all
 from vlar.types import Float32, Float64, JsonDict
@@ -372,7 +372,7 @@ def all_rows(connection: LibraryConnection, most: int | None = None) -> LibraryR
 
 
 class _DrawnRows:
-    """At most ``most`` rows of a source; the others are dropped chunk by chunk."""
+    """Draw of at most ``most`` rows of a source, which is read chunk by chunk."""
 
     def __init__(self, source: RowSource, most: int) -> None:
         self.dim, self.count = source.dim, min(source.count, most)
@@ -389,7 +389,12 @@ class _DrawnRows:
 
 def unusual(own: LibraryRows, k: int, against: LibraryRows | None) -> list[Standout]:
     """The windows far from all windows of other recordings (``Library.unusual``)."""
+    require_count(k)
     other = own if against is None else against
+    if other.fingerprint != own.fingerprint:
+        raise EncoderMismatchError(
+            "the libraries were made by two models; compare libraries of one model"
+        )
     chosen = drawn(len(other.table))
     table, vectors = other.table.where(chosen), other.vectors[chosen]
     # Ids of recordings are those of one library only.
@@ -406,6 +411,8 @@ def unusual(own: LibraryRows, k: int, against: LibraryRows | None) -> list[Stand
 
 def highlights(own: LibraryRows, k: int, per_recording: int) -> list[Standout]:
     """The windows that stand out most in their own recording (``Library.highlights``)."""
+    require_count(k)
+    require_count(per_recording)
     score = np.zeros(len(own.table))
     chosen: list[int] = []
     order = np.argsort(own.table.video_ids, kind="stable")
@@ -473,6 +480,7 @@ def farthest_first(vectors: Float32, owners: Int64, k: int) -> tuple[list[int], 
 
 def diverse(own: LibraryRows, k: int, *, whole: bool) -> list[Standout]:
     """The windows, or whole recordings, that cover all others best (``Library.diverse``)."""
+    require_count(k)
     table = own.table
     owners = table.video_ids if whole else np.arange(len(table))
     found: list[Standout] = []

@@ -11,15 +11,9 @@ from typing_extensions import Self
 
 from vlar import registry
 from vlar.encoders.captions import Captioner
-from vlar.errors import (
-    EncoderMismatchError,
-    LibraryError,
-    QueryError,
-    TagConflictError,
-    UsageError,
-)
+from vlar.errors import QueryError
 from vlar.library import discovery, tables
-from vlar.library.address import LibraryPlace, checked_tags
+from vlar.library.address import LibraryPlace, change_tags
 from vlar.library.compact import CompactReport
 from vlar.library.connection import LibraryConnection
 from vlar.library.discovery import SAME
@@ -276,21 +270,8 @@ class Library:
             TagConflictError: a tag has another value than ``before``.
             LibraryError: no recording has a path, or the library cannot be written to.
         """
-        for own in tags.values():
-            checked_tags({key: value or "" for key, value in own.items()})
         with self._connection.writing() as writer, writer.transaction():
-            for path, own in tags.items():
-                recording = writer.at_path(path)
-                if recording is None:
-                    raise LibraryError(f"{path!r:.200} is not in the library; list what is")
-                held = writer.tags([recording.id]).get(recording.id, {})
-                for key, value in (before or {}).get(path, {}).items():
-                    if held.get(key) != value:
-                        raise TagConflictError(
-                            f"the tag {key!r:.80} of {path!r:.200} is {held.get(key)!r:.80} by "
-                            f"now, not {value!r:.80}; read it again before you change it"
-                        )
-                writer.update(recording.id, tags=own)
+            change_tags(writer, tags, before or {})
         return len(tags)
 
     # Facts and answers --------------------------------------------------------------------------
@@ -417,15 +398,8 @@ class Library:
             LibraryError: a library is empty or damaged.
             EncoderMismatchError: the libraries were made by two models.
         """
-        discovery.require_count(k)
-        own = self.all_rows()
-        other = own if against is None else against.all_rows()
-        if other.fingerprint != own.fingerprint:
-            raise EncoderMismatchError(
-                f"library {self.path} and the other one were made by two models; compare libraries "
-                "of one model"
-            )
-        return discovery.unusual(own, k, None if against is None else other)
+        other = None if against is None else against.all_rows()
+        return discovery.unusual(self.all_rows(), k, other)
 
     def highlights(self, k: int = 10, *, per_recording: int = 1) -> list[discovery.Standout]:
         """The windows that stand out most in their own recording, over all recordings.
@@ -438,8 +412,6 @@ class Library:
             QueryError: ``k`` or ``per_recording`` below 1.
             LibraryError: the library is empty or damaged.
         """
-        discovery.require_count(k)
-        discovery.require_count(per_recording)
         return discovery.highlights(self.all_rows(), k, per_recording)
 
     def diverse(self, k: int = 10, *, whole: bool = False) -> list[discovery.Standout]:
@@ -451,7 +423,6 @@ class Library:
             k: Greatest number of windows; fewer where the others repeat these.
             whole: Keep sequences whole: choose recordings, each with all of its windows.
         """
-        discovery.require_count(k)
         rows = discovery.all_rows(self._connection, discovery.MOST_CANDIDATES)
         return discovery.diverse(rows, k, whole=whole)
 
@@ -594,18 +565,9 @@ class Library:
             LibraryError: this one is empty or damaged, or the other one holds something else.
             LibraryLockedError: another process is writing to the other one.
         """
-        from vlar.library.library_copy import copy_library
+        from vlar.library.library_copy import copy_between
 
-        if self.path == other.path:
-            raise UsageError(f"{self.path} cannot be copied to itself; give another library")
-        with self._connection.mutex, other._connection.mutex:
-            store = self._connection.reader()
-            if store is None:
-                raise LibraryError(f"library {self.path} is empty; there is nothing to copy")
-            with other._connection.writing() as writer:
-                report = copy_library(store, writer, progress)
-                other._connection.settle()
-                return report
+        return copy_between(self._connection, other._connection, progress)
 
     def verify(self, *, repair: bool = False, files: bool = True) -> list[LibraryFault]:
         """All faults of the library, its search cache and its recordings' files.
@@ -625,13 +587,7 @@ class Library:
                 return []
             with store.snapshot():
                 found = list(connection.backend.verify(store, files))
-            if not repair or not found:
-                return found
-            if any(fault.kind == "lock" for fault in found):
-                connection.backend.repair_lock()
-            connection.forget_cache()
-            with connection.writing() as writer:
-                return [connection.backend.repaired(writer, each) for each in found]
+            return connection.repair(found) if repair and found else found
 
 
 def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:

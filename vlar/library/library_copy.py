@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from vlar.errors import LibraryError
+from vlar.errors import LibraryError, UsageError
+from vlar.library.connection import LibraryConnection
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import RowFilter
 from vlar.library.store.annotations import Caption, FailedFile, LostFrames
@@ -103,6 +104,22 @@ def copy_annotations(
     """Write the captions and the shares of lost frames of a recording."""
     target.annotate(Caption, video_id, source.annotations(Caption, [source_id]))
     target.annotate(LostFrames, video_id, source.annotations(LostFrames, [source_id]))
+
+
+def copy_between(
+    own: LibraryConnection, other: LibraryConnection, progress: Counted | None
+) -> CopyReport:
+    """Copy one library into another (``Library.copy_to``)."""
+    if own.path == other.path:
+        raise UsageError(f"{own.path} cannot be copied to itself; give another library")
+    with own.mutex, other.mutex:
+        store = own.reader()
+        if store is None:
+            raise LibraryError(f"library {own.path} is empty; there is nothing to copy")
+        with other.writing() as writer:
+            report = copy_library(store, writer, progress)
+            other.settle()
+            return report
 
 
 def copy_library(
