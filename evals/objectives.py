@@ -77,16 +77,14 @@ def main() -> int:
     parser.add_argument(
         "--shots", type=int, nargs="*", default=[1, 2, 4], help="of unlabelled, csvr"
     )
-    parser.add_argument("--pools", nargs="*", default=["weizmann", "utd-mhad"], help="of subject")
+    parser.add_argument(
+        "--pools", nargs="*", default=["weizmann", "utd-mhad"], help="of subject; csvr: one"
+    )
     parser.add_argument("--epochs", type=int, default=30, help="of each training; recipe: 120")
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
     lab = Lab(options)
-    rows = questions[options.question](lab)
-    if options.json:
-        command = f"python evals/objectives.py {options.question} --seeds {options.seeds}"
-        text = json.dumps({"command": command, "results": rows}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
+    lab.keep(questions[options.question](lab))
     return 0
 
 
@@ -98,6 +96,18 @@ class Lab:
         _remember(self.model.encoder)
         self.folders, self.cache, self.pools = options.videos, options.cache, options.pools
         self.seeds, self.epochs, self.shots = options.seeds, options.epochs, options.shots
+        self.file = options.json
+        self.command = f"python evals/objectives.py {options.question} --seeds {options.seeds}"
+
+    def kept(self) -> Rows:
+        """Rows of a run before, which was stopped."""
+        there = self.file is not None and self.file.exists()
+        return json.loads(self.file.read_text("utf-8"))["results"] if there else []
+
+    def keep(self, rows: Rows) -> None:
+        if self.file is not None:
+            text = json.dumps({"command": self.command, "results": rows}, indent=1)
+            self.file.write_text(text + "\n", encoding="utf-8")
 
     def pool(self, name: str, least: int = 1) -> Clips:
         return load_pool(name, self.folders, self.model, self.cache, least)
@@ -114,6 +124,7 @@ class Lab:
         facts: Sequence[str] | None = None,
         free: np.ndarray | None = None,
         blocks: Sequence[str] = (),
+        epochs: int = 0,
     ) -> Training:
         """One training of ``temporal`` on some clips, by its recipe.
 
@@ -127,6 +138,7 @@ class Lab:
             facts: A scene or subject for each row, as the group.
             free: Numbers of the unlabelled clips.
             blocks: Blocks of the features to read; empty means the default of the method.
+            epochs: Other than those of all trainings.
         """
         y = (pool.label if label is None else label)[rows].tolist()
         names = tuple(labels or sorted(set(y)))
@@ -136,7 +148,7 @@ class Lab:
             self.model.encoder, "temporal", seed=seed, objectives=dict(objectives),
             settings={"blocks": tuple(blocks)} if blocks else None,
         )  # fmt: skip
-        task = replace(task, numbers=task.numbers.replaced(epochs=self.epochs))
+        task = replace(task, numbers=task.numbers.replaced(epochs=epochs or self.epochs))
         if free is not None and not objectives:
             free = None
         source = FeatureSource(pool.features[rows], None if free is None else pool.features[free])
@@ -408,29 +420,44 @@ def _weighed(training: Training, pool: Clips, free: np.ndarray) -> list[tuple[fl
 
 
 def csvr(lab: Lab) -> Rows:
-    """Half of the training without labels, then all of it with them; persons apart."""
-    rows: Rows = []
+    """Epochs without labels, then as many with them as the supervised training; persons apart.
+
+    A result is kept for each number of examples and seed, and is not measured again.
+    """
+    rows = lab.kept()
     pool, early = lab.pool(lab.pools[0]), {"alone": 0.5, "ratio": 4.0}
-    methods: dict[str, Objectives] = {
-        "supervised": {},
-        "csvr": {"csvr": early},
-        "key frames alone": {"csvr": {**early, "poses": 0.0, "frames": 0.0}},
-        "shuffled key frames": {"csvr": {**early, "poses": 0.0, "frames": 0.0, "shuffled": True}},
-        "frames alone": {"csvr": {**early, "poses": 0.0, "match": 0.0}},
+    test_of, twice = max(3, len(pool.ids) // len(pool.labels) // 3), 2 * lab.epochs
+    only = {**early, "poses": 0.0, "frames": 0.0}
+    methods: dict[str, tuple[Objectives, int]] = {
+        "supervised": ({}, lab.epochs),
+        "supervised, twice the epochs": ({}, twice),
+        "csvr": ({"csvr": early}, twice),
+        "key frames alone": ({"csvr": only}, twice),
+        "shuffled key frames": ({"csvr": {**only, "shuffled": True}}, twice),
+        "frames alone": ({"csvr": {**early, "poses": 0.0, "match": 0.0}}, twice),
     }
+    texts = lab.model.encode_queries(pool.labels)
     for shots in lab.shots:
         for seed in range(lab.seeds):
+            if any(row["shots"] == shots and row["seed"] == seed for row in rows):
+                continue
             random = np.random.default_rng(seed)
-            learn, test = split(pool, pool.labels, 3, random)
+            learn, test = split(pool, pool.labels, test_of, random)
             train = np.concatenate([learn[label][:shots] for label in pool.labels])
             free = np.concatenate([learn[label][shots:] for label in pool.labels])
-            for name, objectives in methods.items():
-                logits = lab.logits(
-                    lab.train(pool, train, objectives, seed, free=free), pool.features[test]
+            answers = {
+                name: lab.logits(
+                    lab.train(pool, train, objectives, seed, free=free, epochs=epochs),
+                    pool.features[test],
                 )
+                for name, (objectives, epochs) in methods.items()
+            }
+            answers["untrained"] = lab.model.encoder.pool(pool.features[test]) @ texts.T
+            for name, logits in answers.items():
                 right = np.array(pool.labels)[logits.argmax(1)] == pool.label[test]
-                row = {"method": f"{shots} examples, {name}", "test": float(right.mean())}
-                rows.append({**row, "seed": seed})
+                row = {"method": f"{shots} examples, {name}", "shots": shots, "seed": seed}
+                rows.append({**row, "clips": len(test), "test": round(float(right.mean()), 4)})
+            lab.keep(rows)
         table([row for row in rows if row["method"].startswith(f"{shots} ")], ("test",))
     return rows
 

@@ -70,18 +70,23 @@ def load_pool(
     for folder in folders:
         with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
             found += [(folder, row) for row in csv.DictReader(file) if _belongs(row, name)]
-    labels = [row["readable_label"] for _, row in found]
-    found = [pair for pair in found if labels.count(pair[1]["readable_label"]) >= least]
+    labels = [_label(row) for _, row in found]
+    found = [pair for pair in found if labels.count(_label(pair[1])) >= least]
     if not found:
         sys.exit(f"no clip of {name!r} in {', '.join(map(str, folders))}")
     return Clips(
         name,
         tuple(Path(row["path"]).stem for _, row in found),
-        np.array([row["readable_label"] for _, row in found]),
+        np.array([_label(row) for _, row in found]),
         np.array([row["group"] for _, row in found]),
         np.stack([features_of(folder, row["path"], model, cache) for folder, row in found]),
         model.encoder.frame_blocks,
     )
+
+
+def _label(row: dict[str, str]) -> str:
+    """The readable label; some manifests have no other one than it."""
+    return row.get("readable_label") or row["label"]
 
 
 def _belongs(row: dict[str, str], name: str) -> bool:
