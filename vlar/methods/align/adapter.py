@@ -86,7 +86,7 @@ class AlignNetwork(nn.Module):
         return F.normalize(texts.mean(dim=1), dim=-1)
 
 
-def caption_loss(z: Tensor, captions: Tensor, temperature: float) -> Tensor:
+def caption_loss(z: Tensor, captions: Tensor, temperature: float | Tensor) -> Tensor:
     """Symmetric contrast of clips and captions; equal captions count as one target.
 
     Args:

@@ -1,0 +1,1 @@
+"""Clips are rebuilt from clips of other domains (CIR)."""

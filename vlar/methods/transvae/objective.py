@@ -1,0 +1,146 @@
+"""``transvae``: what latents share is taken apart by domain.
+
+Letters: N clips, G segments, S and Z widths of the static and of a dynamic latent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
+
+from vlar.adapters.settings import setting
+from vlar.errors import UsageError
+from vlar.methods.consistency.objective import pseudo_label_loss
+from vlar.methods.soar.objective import ramp, reverse
+from vlar.methods.transvae.adapter import Latents
+from vlar.registry import register
+from vlar.training.domain_losses import kl_gaussian
+from vlar.training.objectives import Objective, Step, TrainingContext
+
+_REVERSED = {"frames": 0.5, "relations": 0.75, "clips": 0.75}  # strength at the end
+_HIDDEN = 64
+
+
+def log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Log densities (N, N, ...) of rows x (N, ..., F) under each other's normal distributions."""
+    apart = (x[:, None] - mean).square() / log_variance.exp()
+    return -0.5 * (apart + log_variance + math.log(2 * math.pi)).sum(dim=-1)
+
+
+def mutual_information(found: Latents) -> Tensor:
+    """``relu(log q(d, t) - log q(d) - log q(t))`` by the densities of a batch; the mean over t."""
+    d = log_density(found.static, found.static, found.static_variance)[..., None]
+    t = log_density(found.dynamic, found.dynamic, found.dynamic_variance)
+    both, one, other = ((x.logsumexp(dim=1) - math.log(len(x))) for x in (d + t, d, t))
+    return (both - one - other).mean(dim=0).relu().mean()
+
+
+@register("objective", "transvae", status="null here")
+@dataclass
+class DomainsApart(Objective):
+    """Labelled clips of one domain and unlabelled ones of another train a ``transvae`` together.
+
+    TranSVAE (Wei et al. 2023): an autoencoder with a learned prior; little mutual information of
+    static and dynamic latents; the static latent is the same for shuffled frames and another for
+    the other domain; the dynamic ones, their relations and their mean do not give the domain away,
+    behind a reversed gradient; sure answers are labels of unlabelled clips later on. One set of
+    factors is for all pairs: the source's for HMDB to UCF. The domain of a clip is the column
+    ``domain``; without it labelled and unlabelled clips are two.
+
+    Attributes:
+        rebuild: Factor on reconstruction and priors.
+        information: Factor on the mutual information.
+        triplet: Factor on the static latent's distances.
+        adversary: Factor on the domain classifiers.
+        threshold: Probability of a sure answer.
+        starts: Share of the training before sure answers count.
+    """
+
+    rebuild: float = setting(1.0, at_least=0)
+    information: float = setting(0.5, at_least=0)
+    triplet: float = setting(10.0, at_least=0)
+    adversary: float = setting(0.1, at_least=0)
+    threshold: float = setting(0.95, at_least=0, at_most=1)
+    starts: float = setting(0.3, at_least=0, at_most=1)
+    name: ClassVar[str] = "transvae"
+    trains: ClassVar[str | None] = "transvae"
+    needs_unlabelled: ClassVar[bool] = True
+    other_domain: ClassVar[bool] = True
+    _module: Any = field(default=None, init=False, repr=False)
+    _method: Any = field(default=None, init=False, repr=False)
+    _domains: list[Tensor] = field(default_factory=list[Tensor], init=False, repr=False)
+
+    @property
+    def unlabelled_per_clip(self) -> float:
+        """One for each labelled clip."""
+        return 1.0
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The domain classifiers."""
+        return self._module
+
+    def begin(self, context: TrainingContext) -> None:
+        """Read the domains and build their classifiers.
+
+        Raises:
+            UsageError: all clips are of one domain.
+        """
+        free = context.unlabelled.facts if context.unlabelled else ()
+        free = free or [{}] * context.n_unlabelled
+        named = [[facts.get("domain", "labelled") for facts in context.facts],
+                 [facts.get("domain", "unlabelled") for facts in free]]  # fmt: skip
+        names = sorted({name for part in named for name in part})
+        if len(names) < 2:
+            raise UsageError(
+                f"objective 'transvae' takes two domains apart, and all clips are of one "
+                f"({names[0]!r}); give unlabelled clips of another, or correct the column 'domain'"
+            )
+        self._domains = [torch.tensor([names.index(name) for name in part]) for part in named]
+        method: Any = context.method
+        self._method, config = method, method.config
+        widths = zip(_REVERSED, (config.dynamic, config.width, config.width), strict=True)
+        self._module = nn.ModuleDict()
+        for part, width in widths:
+            layers = nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, len(names))
+            self._module[part] = nn.Sequential(*layers)
+
+    def terms(self, step: Step) -> Mapping[str, Tensor]:
+        """The six terms, over labelled and unlabelled clips."""
+        batch, network = step.batch, self._method.network
+        moments = network.moments(self._method.split_inputs(batch.inputs)[0])
+        found: Latents = network.latents(moments)
+        both = zip(self._domains, (batch.rows, batch.free_rows), strict=True)
+        domain = torch.cat([own[list(rows)] for own, rows in both]).to(moments.device)
+        error = (network.decode(found.static, found.dynamic) - moments).square().sum() / len(
+            moments
+        )
+        zero = torch.zeros_like(found.static)
+        static = kl_gaussian(found.static, found.static_variance, zero, zero)
+        dynamic = kl_gaussian(*found[2:]) * moments.shape[1]
+        losses = {"rebuild": self.rebuild * (error + static + dynamic)}
+        losses["information"] = self.information * mutual_information(found)
+        relations = network.relations(found.dynamic)
+        strength, rows = ramp(step.progress), (found.dynamic, relations, relations.mean(dim=1))
+        for x, (part, beta) in zip(rows, _REVERSED.items(), strict=True):
+            told = self._module[part](reverse(x, beta * strength)).flatten(0, -2)
+            wanted = domain.repeat_interleave(len(told) // len(domain))
+            losses[part] = self.adversary * F.cross_entropy(told, wanted)
+        order = torch.from_numpy(step.random.permutation(moments.shape[1]))
+        other = [np.flatnonzero((domain != mine).cpu().numpy()) for mine in domain]
+        if all(map(len, other)):
+            picked = [int(step.random.choice(rows)) for rows in other]
+            same = network.latents(moments[:, order.to(moments.device)]).static
+            near = F.triplet_margin_loss(found.static, same, found.static[picked], margin=1.0)
+            losses["triplet"] = self.triplet * near
+        if step.progress >= self.starts and batch.known is not None:
+            free = step.output.logits[~batch.known]
+            losses["pseudo_label"] = pseudo_label_loss(free, free, threshold=self.threshold)[0]
+        return losses
