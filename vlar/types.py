@@ -367,6 +367,7 @@ class Classification:
     ``failed`` names the parts of a bundle that could not be read; the others give the answer.
     ``verdict`` answers one label alone: ``yes``, ``no``, or ``unsure`` between both; None for a
     list. ``body`` is the visible share (0 to 1) of a body; None where none is looked for.
+    ``cost`` is the number of multiply-adds of the clip, where the model counts them.
     """
 
     path: Path
@@ -384,6 +385,7 @@ class Classification:
     verdict: str | None = None
     body: float | None = None
     failed: tuple[Failure, ...] = ()
+    cost: int | None = None
 
     @property
     def label(self) -> str | None:
@@ -407,4 +409,5 @@ class Classification:
             **({"person": self.person.to_dict()} if self.person else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             **({"failed": [each.message for each in self.failed]} if self.failed else {}),
+            **({} if self.cost is None else {"cost": self.cost}),
         }

@@ -67,7 +67,9 @@ VIEWS: dict[str, EncoderView] = {
     ),
     "pool": EncoderView("makes vectors from frame features", _pools, "lite"),
     "pictures": EncoderView(
-        "reads pictures", lambda e: getattr(e, "modality", "") == "video", "lite"
+        "reads pictures",
+        lambda e: any(part.modality == "video" for part in getattr(e, "parts", (e,))),
+        "lite",
     ),
     "sizes": EncoderView(
         "reads frames at several sizes",
@@ -77,7 +79,7 @@ VIEWS: dict[str, EncoderView] = {
     "bodies": EncoderView(
         "reads the joints of bodies",
         lambda e: any(block.kind == "pose" for block in e.frame_blocks),
-        "lite with lite-motion, or skeleton",
+        "lite with lite-motion, skeleton, or bundle:lite+skeleton",
     ),
     "fixed_text": EncoderView(
         "needs text that does not depend on the video",

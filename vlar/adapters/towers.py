@@ -156,6 +156,9 @@ class ResidualTower(Adapter, Trainable):
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         return self._rows(self.source.encode(clips))
 
+    def cost(self, shape: Sequence[int]) -> int:
+        return self.source.cost(shape)
+
     def session(self, *, features: bool = True) -> Session:
         return self.source.session().then(self._rows)
 

@@ -294,6 +294,16 @@ class Encoder(ABC):
             "openclip: and torchvision:, have a cost"
         )
 
+    def operations(self, clip: Clip) -> int | None:
+        """Multiply-adds that a clip takes, as its choices turn out; None where none are counted.
+
+        Without choices those of ``cost`` at the encoder's size, counted once and kept.
+        """
+        size = self.preprocess
+        if size is None or type(self).cost is Encoder.cost:
+            return None
+        return _counted(self, (len(clip.data), size.height, size.width, 3))
+
     def block_fingerprints(self) -> dict[str, str]:
         """Hash of what makes each of ``blocks``.
 
@@ -327,6 +337,22 @@ class Encoder(ABC):
         It is the encoder itself, unless one of its texts costs much.
         """
         return self
+
+
+_known: dict[tuple[str, tuple[int, ...]], int | None] = {}
+
+
+def _counted(encoder: Encoder, shape: tuple[int, ...]) -> int | None:
+    """``cost`` of an encoder, from the cache where it was counted before; None without one."""
+    key = encoder.fingerprint, shape
+    if key not in _known:
+        name = hashlib.sha256(f"{key}".encode()).hexdigest()
+        try:
+            found = cached("costs-1", name, lambda: str(encoder.cost(shape)).encode())
+            _known[key] = int(found) or None  # networks that torch does not run count as 0
+        except UsageError:
+            _known[key] = None
+    return _known[key]
 
 
 def load_encoder(spec: str, device: str | None = None, dtype: str | None = None) -> Encoder:

@@ -68,6 +68,10 @@ class Wrapper(Encoder):
     def cost(self, shape: Sequence[int]) -> int:
         return self.encoder.cost(shape)
 
+    def operations(self, clip: Clip) -> int | None:
+        own = type(self).cost is Wrapper.cost
+        return self.encoder.operations(clip) if own else super().operations(clip)
+
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         return self.encoder.encode_in_role(texts, role)
 

@@ -275,6 +275,12 @@ class JointEncoder(Encoder):
     def cost(self, shape: Sequence[int]) -> int:
         return sum(part.cost(shape) for part in self.parts)
 
+    def operations(self, clip: Clip) -> int | None:
+        if clip.parts:  # not every sensor is counted
+            return None
+        each = [part.operations(self._given(part, [clip])[0]) for part in self.parts]
+        return None if None in each else sum(filter(None, each))
+
     # Clips
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:

@@ -205,6 +205,10 @@ class WithRegions(Beside):
         block = FrameBlock(REGIONS, rows * columns * encoder.dim, REGIONS)
         super().__init__(encoder, [block], f"regions {rows} {columns}")
 
+    def cost(self, shape: Sequence[int]) -> int:
+        """Multiply-adds of one clip: the tower runs a second time for the parts."""
+        return 2 * self.encoder.cost(shape)
+
     def rows(self, clip: Clip, features: Float32) -> Float32:
         regions = self._patches.encode_regions(clip.data, *self.grid)
         return regions.reshape(len(features), -1)

@@ -123,8 +123,10 @@ class TorchEncoder(Encoder, PatchTokens):
     def cost(self, shape: Sequence[int]) -> int:
         from vlar.encoders.clip.operations import multiply_adds
 
-        pixels = self.pixels_of(np.zeros(tuple(shape), np.uint8))[None]
-        return multiply_adds(lambda: self._frames(pixels))
+        alone = type(self)._frames is TorchEncoder._frames  # a frame does not depend on others
+        times, n_frames = (shape[0], 1) if alone else (1, shape[0])
+        pixels = self.pixels_of(np.zeros((n_frames, *shape[1:]), np.uint8))[None]
+        return times * multiply_adds(lambda: self._frames(pixels))
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length; a text that is too long is cut and reported."""

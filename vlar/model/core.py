@@ -67,6 +67,7 @@ class EncodedSpan:
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
         failed: Parts of a bundle that could not be read.
         synthetic: Whether its samples were made from a recording of another sensor.
+        cost: Multiply-adds of its clips; None where they are not counted, or nobody asked.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class EncodedSpan:
     lost: float = 0.0
     failed: tuple[Failure, ...] = ()
     synthetic: bool = False
+    cost: int | None = None
 
 
 class ModelCore:
@@ -168,7 +170,14 @@ class ModelCore:
         span = Window(at.start_s, min(at.end_s, end_s))
         return replace(found, window=span, encoded=replace(found.encoded, vector=vector))
 
-    def encode_spans(self, spans: Iterable[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
+    def cost_of(self, views: Views) -> int | None:
+        """Multiply-adds of the clips of a span; None where the encoder does not count them."""
+        each = [self.encoder.operations(clip) for clip in views]
+        return None if None in each else sum(filter(None, each))
+
+    def encode_spans(
+        self, spans: Iterable[Views | Failure], *, costs: bool = False
+    ) -> Iterator[EncodedSpan | Failure]:
         """Encode the clips of many spans in batches across recordings.
 
         A batch holds 8 clips, or as many bytes of samples as the encoder can use at once
@@ -176,6 +185,7 @@ class ModelCore:
 
         Args:
             spans: The views of each span, or why it cannot be read.
+            costs: Whether operations are counted.
 
         Yields:
             One row a span, in order; a Failure stays in its place.
@@ -191,18 +201,21 @@ class ModelCore:
             elif clips:
                 continue
             if not clips or clips >= _BATCH_CLIPS or size >= most:
-                yield from self._encode_batch(waiting)
+                yield from self._encode_batch(waiting, costs)
                 waiting, clips, size = [], 0, 0
-        yield from self._encode_batch(waiting)
+        yield from self._encode_batch(waiting, costs)
 
-    def _encode_batch(self, spans: Sequence[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
+    def _encode_batch(
+        self, spans: Sequence[Views | Failure], costs: bool
+    ) -> Iterator[EncodedSpan | Failure]:
         views = [span for span in spans if not isinstance(span, Failure)]
         rows = iter(self.encode([clip for clips in views for clip in clips]))
         for span in spans:
             if isinstance(span, Failure):
                 yield span
             else:
-                yield encoded_span(span, [next(rows) for _ in span])
+                found = encoded_span(span, [next(rows) for _ in span])
+                yield replace(found, cost=self.cost_of(span)) if costs else found
 
     # Words
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -100,7 +101,7 @@ def encode_one(
     if at is not None and core.answers_intervals and isinstance(recording, (str, Path)):
         return encode_interval(core, Path(recording), sampler, at)
     views = views_of_one(recording, sampler, fps, at)
-    return encoded_span(views, core.encode(views))
+    return replace(encoded_span(views, core.encode(views)), cost=core.cost_of(views))
 
 
 def encode_interval(core: ModelCore, path: Path, sampler: ViewSampler, at: Window) -> EncodedSpan:

@@ -143,6 +143,7 @@ class LabelClassifier:
             verdict=verdict(best[0].probability) if len(self.labels) == 1 else None,
             body=self._body(span.encoded.vector),
             failed=span.failed,
+            cost=span.cost,
             notes=(
                 *(() if similarity.any() or not span.encoded.vector.any() else (NO_WORDS,)),
                 *((SYNTHETIC,) if span.synthetic else ()),

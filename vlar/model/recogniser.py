@@ -71,7 +71,7 @@ class Recogniser:
         views = views_of(recordings, sampler, request.every_s, request.fps, request.at)
         if people is not None:
             return people.each(views, request.top)
-        return self._answers(self.core.encode_spans(views), classifier, request.top)
+        return self._answers(self.core.encode_spans(views, costs=True), classifier, request.top)
 
     def _asks(self, request: ClassifyRequest) -> bool:
         """Return whether an interval is asked of the whole recording."""

@@ -17,6 +17,7 @@ from tests.unit.training.fakes import LABELS, FakeEncoder
 from tests.videos import make_video
 from vlar import registry
 from vlar.encoders.base import FrameBlock, load_encoder
+from vlar.encoders.bundle import without
 from vlar.encoders.torchvision import midplanes
 from vlar.errors import ModelError, UnknownNameError
 from vlar.methods.video_net.ada_fuse import fuse, needed
@@ -36,6 +37,7 @@ from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader, clip_pixels, random_for
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training, score
+from vlar.types import Clip, Window
 
 SMALL = {"width": 4, "size": 32, "frames": 4}
 WORDLESS = "torchvision:mc3_18?random_init=true&frames=2&size=32"
@@ -355,6 +357,56 @@ def test_bodies_that_an_encoder_does_not_find_are_one_line():
     refused(
         ModelError, "none with i3d", VideoNet.attach, Bodied(), {"network": "i3d", "pose": "late"}
     )
+
+
+def bundle(unit: str = "picture", seen: int = 9, path: str = "b") -> Clip:
+    """A video of a second, and a skeleton on its clock that walks to the right."""
+    window, times_s = Window(0.0, 1.0), np.linspace(0, 1, 9)
+    points = np.random.default_rng(0).uniform(0.3, 0.5, (1, 1, 33, 2)).repeat(9, 0)
+    points[..., 0] += np.linspace(0, 0.4, 9)[:, None, None]
+    points[:, :, 0] = np.stack([np.linspace(0.1, 0.9, 9), np.full(9, 0.25)], 1)[:, None]  # the nose
+    points[seen:] = np.nan
+    meta = {"layout": "mediapipe33", "unit": unit, "size": (200, 100)}
+    joints = Clip(Path(path), window, "skeleton", points, times_s, meta=meta)
+    frames = moving(1, side=40)[0].repeat(8, axis=0)
+    video = Clip(Path(path), window, "video", frames, np.linspace(0, 1, 32))
+    parts = {"video": video, "skeleton": joints}
+    return Clip(Path(path), window, "bundle", frames, video.times_s, parts=parts)
+
+
+@pytest.fixture(scope="module")
+def both() -> Any:
+    return load_encoder("bundle:lite-objects+skeleton")
+
+
+@pytest.mark.parametrize("name", ["gate-shift-pose", "epam"])
+def test_the_skeleton_of_a_bundle_is_drawn_where_it_lies(both: Any, name: str):
+    adapter = registry.get("adapter", name).attach(both, {"width": 4, "size": 32})
+    joints = adapter.watched.joints(bundle(), np.zeros((64, both.frame_dim), np.float32))
+    assert joints.shape == (32, 13, 2)
+    np.testing.assert_allclose(joints[:, 0, 0], np.linspace(0.1, 0.9, 32), atol=0.02)
+    np.testing.assert_allclose(joints[:, 0, 1], 0.25, atol=1e-3)
+    half = adapter.watched.joints(bundle(seen=5), np.zeros((64, both.frame_dim), np.float32))
+    assert np.isfinite(half[:16]).all()  # nobody is seen in the second half
+    assert np.isnan(half[17:]).all()
+    metres = adapter.watched.joints(bundle("m"), np.zeros((64, both.frame_dim), np.float32))
+    assert metres.min() > 0
+    assert metres.max() < 1
+    rows = [adapter.encode([clip])[0] for clip in (bundle(), without(bundle(), ["skeleton"]))]
+    assert not np.allclose(rows[0].features[:, -adapter.network.config.sizes[0] :],
+                           rows[1].features[:, -adapter.network.config.sizes[0] :])  # fmt: skip
+    np.testing.assert_array_equal(rows[0].vector, both.encode([bundle()])[0].vector)
+
+
+def test_a_bundle_without_a_sensor_is_as_if_nothing_was_there(both: Any):
+    adapter = registry.get("adapter", "epam").attach(both, {"width": 4, "size": 32})
+    clips = bundle(seen=0), without(bundle(), ["skeleton"]), without(bundle(), ["video"])
+    maps = [adapter.clip_inputs(replace(clip, path=Path(str(at))), as_in_use)[:, : -adapter.dim]
+            for at, clip in enumerate(clips)]  # fmt: skip
+    assert torch.equal(maps[0], maps[1])
+    assert not maps[1][:, 3 * 32**2 :].any()
+    assert maps[2][:, 3 * 32**2 :].any()
+    assert float(maps[2][:, : 3 * 32**2].abs().max()) < 0.01
 
 
 # The encoder's own network

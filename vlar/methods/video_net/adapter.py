@@ -20,11 +20,18 @@ from vlar.adapters.trainable import DrawPixels, TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock, Preprocess
 from vlar.encoders.beside import Beside
 from vlar.encoders.clip.operations import multiply_adds
+from vlar.encoders.fused import repeated
 from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import WordlessEncoder
 from vlar.errors import ModelError
 from vlar.methods.video_net.ada_fuse import Spent
-from vlar.methods.video_net.bodies import JOINTS, drawn_maps, joints_of, pose_columns
+from vlar.methods.video_net.bodies import (
+    JOINTS,
+    drawn_maps,
+    joints_of,
+    pose_columns,
+    skeleton_joints,
+)
 from vlar.methods.video_net.network import ENCODER, VideoNetConfig, VideoNetwork
 from vlar.methods.video_net.own import OwnNetwork
 from vlar.registry import register
@@ -52,6 +59,7 @@ class Watched(Beside):
         block = FrameBlock("network", sum(config.sizes), "network")
         self.config = config
         self._bodies = pose_columns(encoder) if config.pose != "none" else None
+        self._parts: tuple[Encoder, ...] = getattr(encoder, "parts", (encoder,))
         made_by = {**config.to_dict(), "labels": []}
         super().__init__(encoder, [block], json.dumps(made_by, sort_keys=True))
         self.pixels = Preprocess(config.size, config.size, _GREY, _GREY, "squash")
@@ -59,7 +67,7 @@ class Watched(Beside):
     def rows(self, clip: Clip, features: Float32) -> Float32:
         """(T, W)."""
         with torch.inference_mode():
-            small = self.small(clip, self.joints(features), as_in_use)
+            small = self.small(clip, self.joints(clip, features), as_in_use)
             found = self.network.features(small[None])[0].numpy()
         return np.tile(found, (len(features), 1))
 
@@ -67,13 +75,30 @@ class Watched(Beside):
         """(N, W) of the network, from rows (N, T, F + W)."""
         return features[:, 0, self.encoder.frame_dim :]
 
-    def joints(self, features: Float32) -> Float32 | None:
-        """(T, V, 2) joints that the encoder found; None where bodies are not read."""
-        return None if self._bodies is None else joints_of(features[:, self._bodies])
+    def joints(self, clip: Clip, features: Float32) -> Float32 | None:
+        """(T, V, 2) joints of the clip's skeleton, else those that the encoder found.
+
+        None where bodies are not read.
+        """
+        if self._bodies is None:
+            return None
+        if "skeleton" in clip.parts:
+            return skeleton_joints(clip.parts["skeleton"], self.pictures(clip).times_s)
+        rows = features[:, self._bodies]
+        return joints_of(rows[repeated(len(rows), len(self.pictures(clip).data))])
+
+    def pictures(self, clip: Clip) -> Clip:
+        """The frames of a clip or of its video; grey ones where a bundle has no video."""
+        if not clip.parts or "video" in clip.parts:
+            return clip.parts.get("video", clip)
+        count = next(part.n_frames for part in self._parts if part.modality == "video")
+        blank = np.full((count, self.pixels.height, self.pixels.width, 3), 128, np.uint8)
+        times_s = np.linspace(clip.window.start_s, clip.window.end_s, count)
+        return Clip(clip.path, clip.window, "video", blank, times_s)
 
     def small(self, clip: Clip, joints: Float32 | None, draw: DrawPixels) -> Tensor:
         """(T, K) what the network reads of a clip."""
-        pixels = draw(clip.data, self.pixels).flatten(1)
+        pixels = draw(self.pictures(clip).data, self.pixels).flatten(1)
         if joints is None:
             return pixels
         maps = drawn_maps(joints, self.config.map_size, self.config.sigma, draw)
@@ -199,11 +224,24 @@ class VideoNet(ResidualTower):
         """Multiply-adds of the encoder and of the network."""
         if isinstance(self.source, Own):
             return self.source.cost(shape)
+        return self.encoder.cost(shape) + self._own_cost(shape[0])
+
+    def operations(self, clip: Clip) -> int | None:
+        """Multiply-adds of the encoder and of the channels that the choices need."""
+        own = self.encoder.operations(clip)
+        if own is None or isinstance(self.source, Own):
+            return own
+        spent = self._spent(clip) if self.config.network == "ada-fuse" else Spent()
+        spared = sum(spent.full) - float(sum(spent.needed, torch.zeros(1)))
+        return own + self._own_cost(len(clip.data)) - round(spared)
+
+    def _own_cost(self, n_frames: int) -> int:
+        """Multiply-adds of the small network."""
         width = 3 * self.config.size**2
         if self.config.pose != "none":
             width += JOINTS * self.config.map_size**2
-        inputs = torch.zeros(1, shape[0], width)
-        return self.encoder.cost(shape) + multiply_adds(lambda: self.network.features(inputs))
+        inputs = torch.zeros(1, n_frames, width)
+        return multiply_adds(lambda: self.network.features(inputs))
 
     # Training
 
@@ -228,7 +266,7 @@ class VideoNet(ResidualTower):
         if isinstance(self.source, Own):  # its vector follows from the pixels
             return np.zeros(self.dim, np.float32), None
         row = self.encoder.encode([clip])[0]
-        return row.vector, self.watched.joints(row.features)
+        return row.vector, self.watched.joints(clip, row.features)
 
     def _beside(
         self, clip: Clip, draw: DrawPixels, vector: Float32, joints: Float32 | None
@@ -274,17 +312,22 @@ class VideoNet(ResidualTower):
 
     def spared(self, clip: Clip) -> float:
         """Share of the multiply-adds of the blocks that the choices in a clip leave out, 0 to 1."""
-        spent, (_, joints) = Spent(), self.see(clip)
+        spent = self._spent(clip)
+        return 1.0 - float(spent.share()) if spent.full else 0.0
+
+    def _spent(self, clip: Clip) -> Spent:
+        spent, joints = Spent(), self.see(clip)[1] if self.config.pose != "none" else None
         with torch.inference_mode():
             self.network.features(self.watched.small(clip, joints, as_in_use)[None], spent)
-            return 1.0 - float(spent.share()) if spent.full else 0.0
+        return spent
 
 
 @register("adapter", "gate-shift-pose", status="in the spirit")
 class GateShiftPose(VideoNet):
     """Channels move in time by a gate; joints are a fourth channel, and tokens with the frames.
 
-    A preset of ``video-net`` for encoders that find bodies; ``epam`` is another.
+    A preset of ``video-net`` for encoders that find bodies, and for bundles of a video and a
+    skeleton, whose joints are then read; ``epam`` is another.
     """
 
     method = "gate-shift-pose"

@@ -13,15 +13,17 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 from vlar.adapters.frame_inputs import placed
 from vlar.adapters.trainable import DrawPixels
 from vlar.encoders.base import Encoder, Preprocess
+from vlar.encoders.skeleton import people_of, pose_rows
 from vlar.errors import ModelError
 from vlar.pose.features import POSE_WIDTH, tracks_from_features
 from vlar.pose.heatmap import heatmaps
-from vlar.types import Float32
+from vlar.types import Clip, Float32, Float64
 
 #: Nose, shoulders, elbows, wrists, hips, knees and ankles of a track.
 _READ = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 JOINTS = len(_READ)
 _HEADS = 4
+_ROWS = 64  # times at which a skeleton is read
 
 
 def guide(features: Tensor, spatial: Tensor, temporal: Tensor) -> Tensor:
@@ -65,6 +67,30 @@ def joints_of(features: Float32) -> Float32:
         found = tracks.points[person][:, _READ, :2] / [max(float(features[0, -1]), 1e-6), 1.0]
         found[tracks.score[person] <= 0] = np.nan
     return found.astype(np.float32)
+
+
+def skeleton_joints(clip: Clip, times_s: Float64) -> Float32:
+    """Joints (T, V, 2) of a skeleton at some times, in shares of the picture; NaN where not seen.
+
+    Joints of a picture lie where they are. Others fill a box of their own: no camera is known.
+
+    Args:
+        clip: Of the sensor ``skeleton``, on the clock of the times.
+        times_s: (T,).
+    """
+    found = np.full((len(times_s), JOINTS, 2), np.nan, np.float32)
+    people = people_of(clip, _ROWS)
+    if people is None or people.kind != "body":
+        return found
+    rows = joints_of(pose_rows(people, _ROWS))
+    if clip.meta.get("unit") == "picture":
+        width, height = clip.meta.get("size", (16.0, 9.0))
+        rows = (people.points[0][:, _READ] / [width / height, 1.0]).astype(np.float32)
+    rows[people.visible[0][:, _READ] == 0] = np.nan
+    away = np.abs(people.times_s - np.asarray(times_s)[:, None])
+    near = away.min(axis=1) <= np.ptp(people.times_s) / _ROWS + 1e-6
+    found[near] = rows[away.argmin(axis=1)[near]]
+    return found
 
 
 def drawn_maps(joints: Float32, side: int, sigma: float, draw: DrawPixels) -> Tensor:
