@@ -26,6 +26,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
 
 
+def percent(probability: float) -> str:
+    """A probability for a sentence.
+
+    >>> percent(0.634)
+    '63 %'
+    """
+    return f"{100 * probability:.0f} %"
+
+
 def counted(count: int, unit: str) -> str:
     """A number and its unit, which is given in the plural.
 
@@ -109,6 +118,36 @@ def without(text: str) -> str:
     'run fast'
     """
     return text if text.isprintable() else "".join(" " if acts(c) else c for c in text)
+
+
+# Categories of Unicode: control, format (directions of writing), half of a surrogate pair, ends of
+# lines and paragraphs. Joiners are format characters too; emoji and Persian need them.
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
+
+
+def plain(text: str) -> str:
+    r"""A text without anything that a terminal obeys: control characters, line ends, directions.
+
+    They are written as in Python: ``\x1b``, ``\n``, ``\u202e``. Letters of all languages, emoji and
+    spaces stay.
+
+    >>> plain("a\x1b[2J\u202eb")
+    'a\\x1b[2J\\u202eb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if is_harmless(letter)
+        else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
+
+
+def is_harmless(letter: str) -> bool:
+    """Return whether a terminal shows a character and does not obey it."""
+    return unicodedata.category(letter) not in _OBEYED or letter in _JOINERS
 
 
 # What fsspec opens, without the forms that a shell or a drive letter could mean.

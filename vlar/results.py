@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
+from vlar import notebook
 from vlar.errors import UsageError
 from vlar.types import Classification, Failure, Hit, JsonDict
 
@@ -42,6 +43,14 @@ class Results(list[T]):
     def columns(self) -> tuple[str, ...]:
         """Names of the columns."""
         return HIT_COLUMNS if self and isinstance(self[0], Hit) else ANSWER_COLUMNS
+
+    def __str__(self) -> str:
+        """The lines of the command line."""
+        return "\n".join(map(str, self))
+
+    def _repr_html_(self) -> str:
+        """Cards with pictures of the first, and lines of the others, for notebooks."""
+        return notebook.cards(self)
 
     def to_dicts(self) -> list[JsonDict]:
         """One dict a row, as ``--json`` prints them."""

@@ -7,7 +7,7 @@ space, F width of one frame's features, C labels, P prompts per label, K shots. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,11 +15,15 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vlar.formatting import shown
+from vlar import notebook
+from vlar.formatting import clock, percent, plain, shown
 
 # A hit below it is weak. On 530 clips, in libraries of 2 to 119 recordings where no clip shows
 # 3 in 10 queries, 13 % of such first hits are right, of the others 50 %.
 WEAK_MATCH = 0.2
+_FITS = 0.5  # probability from which a label of several is part of the verdict
+_BODY = 0.1  # visible share of a body below which it is not seen
+_NEARLY = 0.2  # from which it may fit by itself: four times the prior of a label among several
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,28 @@ class Hit:
             return f"{self.probability:.1%}"
         return ", ".join(f"{part.phrase} {part.probability:.1%}" for part in self.parts)
 
+    def lines(self) -> list[str]:
+        """The hit as the command line prints it, and a second line with a caption."""
+        tags = "".join(f"  {key}={value}" for key, value in sorted(self.tags.items()))
+        span = f"{clock(self.start_s)} to {clock(self.end_s)}"
+        span += "" if self.track is None else f"  person {self.track}"
+        span += f"  ({self.stated})" if self.parts else ""
+        copies = (f"{c.path} {clock(c.start_s)} to {clock(c.end_s)}" for c in self.also)
+        also = f"  (the same in {', '.join(copies)})" if self.also else ""
+        alone = "" if self.parts else f" {self.stated:>6}"
+        first = f"{self.rank:3}.{alone}  {self.path}  {span}{tags}{also}{_lost(self.lost)}"
+        return [first, *([f"      {self.caption}"] if self.caption else [])]
+
+    def __str__(self) -> str:
+        """The lines of the command line."""
+        return "\n".join(map(plain, self.lines()))
+
+    def _repr_html_(self) -> str:
+        """A card with a picture, for notebooks."""
+        middle_s = (self.start_s + self.end_s) / 2
+        at_s = next((t for t in (self.box_s, self.best_s) if t is not None), middle_s)
+        return notebook.card(self.path, at_s, self.lines(), {})
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the command line."""
         facts: dict[str, Any] = {
@@ -176,6 +202,16 @@ UInt8 = npt.NDArray[np.uint8]
 JsonDict = dict[str, Any]
 #: What a text is for: the name of a class, or the words of a search.
 Role = Literal["label", "query"]
+#: Whether one of the labels fits, or any number of them.
+Mode = Literal["one", "multi"]
+#: Methods of ``Model.adapt`` by name; ``vlar.parts("fewshot")`` and ``("adapter")`` have all.
+Method = (
+    Literal[
+        "auto", "ridge", "prototype", "mean", "hybrid", "mixture", "stacking", "components",
+        "cache", "relation", "temporal", "lora", "fusion", "tuned",
+    ]
+    | str
+)  # fmt: skip
 
 
 class ProgressCallback(Protocol):
@@ -326,6 +362,14 @@ class Failure:
         """The JSON object of the command line."""
         return {"path": shown(self.path), "error": {"kind": self.kind, "message": self.message}}
 
+    def __str__(self) -> str:
+        """The message, as the command line prints it."""
+        return plain(self.message)
+
+    def _repr_html_(self) -> str:
+        """The message, for notebooks."""
+        return notebook.card(None, 0.0, [self.message], {})
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -392,6 +436,75 @@ class Classification:
         """The best label, or None where the answer is unknown."""
         return None if self.unknown else self.predictions[0].label
 
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Probability of each listed label, best first, and that of ``unknown``, which is last."""
+        found = {each.label: each.probability for each in self.predictions}
+        return found | {"unknown": self.unknown_probability}
+
+    def sentence(self, *, several: bool = False) -> str:
+        """The verdict in words.
+
+        Args:
+            several: Whether any number of labels may fit.
+        """
+        best = self.predictions[0]
+        if self.verdict == "yes":
+            return f"yes: {best.label} ({percent(best.probability)})"
+        if self.verdict is not None:
+            return f'{self.verdict} ({percent(best.probability)} for "{best.label}")'
+        if several:
+            fitting = [p for p in self.predictions if p.probability >= _FITS]
+            listed = ", ".join(f"{p.label} {percent(p.probability)}" for p in fitting)
+            return listed or _nearly(self.predictions) or _none_fits(best)
+        if self.unknown:
+            return _none_fits(best)
+        kind = self.coarse[0] if self.coarse else None
+        if kind and best.probability < _FITS <= kind.probability:
+            likely = f"most likely {best.label}, {percent(best.probability)}"
+            return f"some kind of {kind.label}, {percent(kind.probability)} ({likely})"
+        if self.unknown_probability > best.probability:
+            unknown = percent(self.unknown_probability)
+            return f"unsure: {best.label} {percent(best.probability)}, unknown {unknown}"
+        return f"{best.label}, {percent(best.probability)}"
+
+    def lines(self, *, several: bool = False) -> list[str]:
+        """The answer as the command line prints it: path, span and verdict, then one line a label.
+
+        Args:
+            several: Whether any number of labels may fit.
+        """
+        found = self._head(several)
+        if self.verdict is not None:
+            return found
+        found += [f"  {p.probability:6.1%}  {p.label}" for p in self.predictions]
+        found += [f"  {p.probability:6.1%}  {p.label} (all kinds)" for p in self.coarse]
+        found += [f"  {_opinion(self.second_opinion)}"] if self.second_opinion else []
+        return [*found, f"  {self.unknown_probability:6.1%}  (unknown)"]
+
+    def _head(self, several: bool) -> list[str]:
+        """The lines before those of the labels."""
+        said = self.sentence(several=several)
+        span = f"{clock(self.start_s)} to {clock(self.end_s)}"
+        first = f"{self.path}  {span}  {said}{_lost(self.lost)}"
+        return [first, *(f"  {fact}" for fact in (*_about(self), *_advice(self, said, several)))]
+
+    @property
+    def _several(self) -> bool:
+        """True where labels do not exclude each other: they sum with unknown to more than 1."""
+        total = sum(each.probability for each in self.predictions) + self.unknown_probability
+        return self.verdict is None and total > 1 + 1e-4
+
+    def __str__(self) -> str:
+        """The lines of the command line."""
+        return "\n".join(map(plain, self.lines(several=self._several)))
+
+    def _repr_html_(self) -> str:
+        """A card with a picture and a bar a label, for notebooks."""
+        bars = {} if self.verdict else self.probabilities
+        at_s = (self.start_s + self.end_s) / 2
+        return notebook.card(self.path, at_s, self._head(self._several), bars)
+
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
         return {
@@ -411,3 +524,53 @@ class Classification:
             **({"failed": [each.message for each in self.failed]} if self.failed else {}),
             **({} if self.cost is None else {"cost": self.cost}),
         }
+
+
+def _advice(row: Classification, said: str, several: bool) -> list[str]:
+    """One line on an unsure answer: what competes, whether a body was seen, and what helps."""
+    if not said.startswith(("unsure", "unknown")) or several:
+        return []
+    near = [p.label for p in row.predictions[:2] if p.probability >= _NEARLY]
+    facts = [f"{' and '.join(near)} compete"] if len(near) > 1 else []
+    if row.body is not None:
+        facts.append("no body is seen" if row.body < _BODY else "a body is seen")
+    others = "the labels it may be instead" if row.verdict else "fewer labels"
+    facts.append(f"give {others}, or three examples of each: vlar adapt")
+    return ["; ".join(facts)]
+
+
+def _opinion(facts: Mapping[str, Any]) -> str:
+    """Opinion of another answerer, or the reason why it has none."""
+    name = facts["answerer"]
+    if facts.get("error"):
+        return f"{name} has no opinion: {facts['error']}"
+    if facts.get("skipped"):
+        return f"{name} was not asked: the best label leads by enough"
+    best = facts["label"]
+    share = f"{name} prefers {best}, {percent(facts['probability'][best])} of its options"
+    return f"{share}, not surely enough to count" if facts.get("unsure") else share
+
+
+def _about(row: Classification) -> list[str]:
+    """Person of an answer, and further remarks."""
+    facts = [f"note: {remark}" for remark in row.notes]
+    if row.person is None:
+        return facts
+    left, top, right, bottom = (f"{side:.0%}" for side in row.person.box)
+    where = f"{left} to {right} across, {top} to {bottom} down"
+    return [f"person {row.person.number} of {row.person.of} from the left: {where}", *facts]
+
+
+def _nearly(found: Sequence[Prediction]) -> str:
+    """Labels that may each fit, though none is likely to; empty where all are far."""
+    near = [f"{p.label} {percent(p.probability)}" for p in found if p.probability >= _NEARLY]
+    return f"unsure: perhaps {', '.join(near)}" if near else ""
+
+
+def _none_fits(best: Prediction) -> str:
+    return f"unknown: nothing in the list fits (best: {best.label}, {percent(best.probability)})"
+
+
+def _lost(share: float) -> str:
+    """A remark where frames are missing or may be wrong."""
+    return f"  ({percent(share)} of its frames are lost)" if share else ""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import vlar
+from tests import videos
 from tests.refusals import refused
+from vlar import notebook
+from vlar.apps.cli import output
 from vlar.errors import UsageError
 from vlar.results import ANSWER_COLUMNS, TableFile, cell
 from vlar.types import Classification, Copy, Failure, Hit, HitPart, Prediction
@@ -94,3 +100,62 @@ def test_a_cell_never_starts_a_formula():
 def test_faults(tmp_path: Path):
     refused(UsageError, "ends in", TableFile, tmp_path / "t.xlsx")
     refused(UsageError, "cannot be written", TableFile, tmp_path / "none" / "t.csv")
+
+
+EVIL = "<script>alert(1)</script>\x1b[2J"
+
+
+def test_answers_print_as_the_command_line_does(capsys):
+    for row, show in ((ANSWER, output.classification), (HIT, output.hit)):
+        show(row)
+        assert str(row) == capsys.readouterr().out.rstrip("\n")
+    assert str(vlar.Results([ANSWER, FAILED])) == f"{ANSWER}\n{FAILED}"
+    assert str(FAILED) == "/c.mp4: cut short"
+    several = replace(ANSWER, unknown=False, unknown_probability=0.4)  # they do not exclude
+    assert "unknown:" not in str(several).splitlines()[0]
+    assert ANSWER.probabilities == {"run": 0.6, "=walk": 0.3, "unknown": 0.1}
+
+
+def test_notebooks_show_pictures_and_escape_everything(tmp_path):
+    clip = videos.make_video(tmp_path / "a&b.mp4", 10)
+    vlar.read_clip(clip, n_frames=2)  # the reader brings the pictures
+    answer = replace(
+        ANSWER, path=clip, end_s=0.4, predictions=(Prediction(EVIL, 0.6, 0.2),), notes=(EVIL,)
+    )
+    hit = replace(HIT, path=str(clip), box_s=0.2, caption=EVIL, tags={EVIL: EVIL})
+    rows = vlar.Results([hit] * 130)
+    for shown in (answer, hit, replace(FAILED, message=EVIL), rows):
+        text = shown._repr_html_()
+        assert "<script" not in text
+        assert "\x1b" not in text
+        assert text.count("<div") == text.count("</div>")
+    assert "data:image/jpeg;base64," in answer._repr_html_()
+    assert "<meter" in answer._repr_html_()
+    assert rows._repr_html_().count("<img") == notebook.MOST_PICTURES
+    assert "and 30 more" in rows._repr_html_()
+    for path in (tmp_path / "gone.mp4", Path(__file__)):  # moved, and not a video
+        assert "<img" not in replace(answer, path=path)._repr_html_()
+    assert "(no results)" in vlar.Results([])._repr_html_()
+
+
+def test_a_bar_moves_in_a_notebook_and_is_nowhere_else(monkeypatch):
+    assert notebook.bar("adding") is None
+    shown = []
+
+    class Handle:
+        def update(self, html):
+            shown.append(html.data)
+
+    shell = SimpleNamespace(kernel=object())
+    kernel = SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", kernel)
+    display = SimpleNamespace(
+        HTML=lambda data: SimpleNamespace(data=data), display=lambda html, display_id: Handle()
+    )
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    bar = notebook.bar("adding <files>")
+    bar(total=4)
+    bar(1)
+    assert shown[-1] == '<progress max="4" value="1"></progress> adding &lt;files&gt;: 1 of 4'
+    shell.kernel = None  # IPython in a terminal
+    assert notebook.bar("adding") is None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from vlar.errors import DecodeError, UsageError, VlarError
 from vlar.media.video.sample import sample_times, windows
 from vlar.media.views import Views, ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore, encoded_span
-from vlar.types import Classification, Clip, Failure, UInt8, Window
+from vlar.types import Classification, Clip, Failure, Float32, UInt8, Window
 
 
 @runtime_checkable
@@ -33,8 +33,22 @@ class Picture(Protocol):
         ...
 
 
-# A path; frames (T, H, W, 3) or a picture (H, W, 3), uint8 RGB; a PIL image; or a clip.
-Recording = str | Path | npt.NDArray[Any] | Picture | Clip
+@runtime_checkable
+class Tensor(Protocol):
+    """A tensor of PyTorch, recognised without importing torch."""
+
+    def detach(self) -> Any:
+        """The values without gradients."""
+        ...
+
+    def cpu(self) -> Any:
+        """The values in memory."""
+        ...
+
+
+# A path; frames (T, H, W, 3) or a picture (H, W, 3), uint8 RGB or floats in 0..1; a tensor
+# (T, 3, H, W) or (3, H, W) likewise; a PIL image, or a list of them in order; or a clip.
+Recording = str | Path | npt.NDArray[Any] | Picture | Sequence[Picture] | Tensor | Clip
 Answer = Classification | Failure
 _ARRAY = Path("<array>")
 _INTERVAL_WINDOW_S = 4.0  # as the windows of a library
@@ -46,13 +60,21 @@ def is_one(recordings: object) -> TypeIs[Recording]:
     Raises:
         UsageError: it is neither.
     """
-    known = isinstance(recordings, (Iterable, Path, Picture, Clip))
+    known = isinstance(recordings, (Iterable, Path, Picture, Clip, Tensor))
     if not known or isinstance(recordings, (bytes, bytearray, Mapping)):
         raise UsageError(
             f"cannot read a {type(recordings).__name__} as a recording; give a path, an array "
-            "(T, H, W, 3) of uint8, a PIL image, a Clip, or a list of these"
+            "(T, H, W, 3), a tensor (T, 3, H, W), PIL images, a Clip, or a list of these"
         )
-    return isinstance(recordings, (str, Path, np.ndarray, Clip, Picture))
+    one = isinstance(recordings, (str, Path, np.ndarray, Clip, Picture, Tensor))
+    return one or _are_pictures(recordings)
+
+
+def _are_pictures(recording: object) -> TypeIs[Sequence[Picture]]:
+    """Return whether it is a list of PIL images, which are the frames of one clip."""
+    if not isinstance(recording, (list, tuple)) or not recording:
+        return False
+    return all(isinstance(each, Picture) for each in cast("Sequence[object]", recording))
 
 
 def views_of(
@@ -176,7 +198,7 @@ def _views(
         raise UsageError(
             f"this model reads the sensor {modality!r}; give a path or a Clip instead of an array"
         )
-    frames = _frames(recording)
+    frames = frames_of(recording)
     if not 0 < fps < float("inf"):
         raise UsageError(f"fps is {fps}; give the frames per second of the array, above 0")
     duration_s = len(frames) / fps
@@ -195,19 +217,61 @@ def _clip(frames: UInt8, fps: float, window: Window, sampler: ViewSampler) -> Cl
     return Clip(_ARRAY, window, "video", frames[rows], rows / fps)
 
 
-def _frames(recording: object) -> UInt8:
-    """(T, H, W, 3) uint8 of an array or a PIL image."""
+def frames_of(recording: object) -> UInt8:
+    """(T, H, W, 3) uint8 of an array, a tensor, a PIL image, or a list of PIL images.
+
+    Raises:
+        UsageError: it is neither a picture nor a sequence of frames.
+    """
     if isinstance(recording, Picture):
         recording = np.asarray(recording.convert("RGB"))
+    elif _are_pictures(recording):
+        pictures = [np.asarray(each.convert("RGB")) for each in recording]
+        if len(sizes := {each.shape for each in pictures}) > 1:
+            raise UsageError(f"the pictures of a clip have {len(sizes)} sizes; make them equal")
+        recording = np.stack(pictures)
+    first = isinstance(recording, Tensor)  # their networks take channels first
+    if isinstance(recording, Tensor):
+        values = recording.detach().cpu()
+        recording = np.asarray(values.float() if values.is_floating_point() else values)
     if not isinstance(recording, np.ndarray):
         raise UsageError(
-            f"cannot classify a {type(recording).__name__}; give a path, an array (T, H, W, 3) of "
-            "uint8, a PIL image or a Clip"
+            f"cannot classify a {type(recording).__name__}; give a path, an array (T, H, W, 3), "
+            "a tensor (T, 3, H, W), PIL images or a Clip"
         )
     frames = recording[None] if recording.ndim == 3 else recording
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
+    if frames.ndim == 4 and frames.shape[1] == 3 and (first or frames.shape[-1] != 3):
+        frames = frames.transpose(0, 2, 3, 1)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
         raise UsageError(
             f"an array of shape {recording.shape} and type {recording.dtype} is not a video; give "
-            "frames (T, H, W, 3) or a picture (H, W, 3), uint8 RGB in 0..255"
+            "frames (T, H, W, 3) or a picture (H, W, 3) in RGB; of several clips, a list"
         )
-    return frames
+    if np.issubdtype(frames.dtype, np.floating) and 0 <= frames.min() <= frames.max() <= 1:
+        frames = (frames * np.float32(255)).round().astype(np.uint8)
+    if frames.dtype != np.uint8:
+        raise UsageError(
+            f"an array of type {frames.dtype} with values from {frames.min():g} to "
+            f"{frames.max():g} is not a video; give uint8 in 0..255, or floats in 0..1"
+        )
+    return np.ascontiguousarray(frames)
+
+
+def vectors_of(core: ModelCore, sampler: ViewSampler, recordings: object) -> Float32:
+    """The vector (D,) of a single recording, or (N, D) of several; vectors stay as they are.
+
+    Raises:
+        DecodeError: a recording cannot be read.
+        UsageError: one of another sensor, or what is not a recording.
+    """
+    if isinstance(recordings, np.ndarray) and recordings.ndim < 3:
+        return recordings.astype(np.float32)
+    if is_one(recordings):
+        return encode_one(core, recordings, sampler, 25.0).encoded.vector
+    listed = cast("Iterable[Recording]", recordings)
+    found: list[Float32] = []
+    for span in core.encode_spans(views_of(listed, sampler, None, 25.0)):
+        if isinstance(span, Failure):
+            raise DecodeError(span.message)
+        found.append(span.encoded.vector)
+    return np.stack(found) if found else np.zeros((0, core.dim), np.float32)

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import numpy.typing as npt
 from typing_extensions import Unpack
 
+from vlar import notebook
 from vlar.adapters.base import load_any
 from vlar.encoders import trusted_paths
 from vlar.encoders.base import Asked, Encoder
@@ -19,7 +21,6 @@ from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
-from vlar.heads.support import Support
 from vlar.heads.zero_shot import LabelScorer
 from vlar.language.labels import Descriptions, Labels, LabelSet
 from vlar.language.tree import TreeSource
@@ -31,7 +32,8 @@ from vlar.model.calibrate import Calibrated, calibrate
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.model.evaluate import evaluate
 from vlar.model.folder import SavedModel, is_model_folder, read_model, write_model
-from vlar.model.inputs import Answer, Recording, is_one
+from vlar.model.given_examples import Examples, readable
+from vlar.model.inputs import Answer, Recording, is_one, vectors_of
 from vlar.model.label_heads import LabelClassifier
 from vlar.model.pair_labels import Composition
 from vlar.model.recogniser import Recogniser
@@ -52,7 +54,10 @@ from vlar.types import (
     Failure,
     Float32,
     Float64,
+    Method,
+    Mode,
     ProgressCallback,
+    Role,
     Sampling,
 )
 
@@ -143,6 +148,11 @@ class Model:
         self.adapted, self.calibration = adapted, calibration
         self._report = report
 
+    def __repr__(self) -> str:
+        """Name, sensor, width of the vectors, and how many labels it has learned."""
+        learned = f", {len(self.labels)} labels" if self.labels else ""
+        return f"<vlar.Model {self.name!r}: {self.modality}, {self.dim} numbers{learned}>"
+
     @property
     def dim(self) -> int:
         """D, width of the shared space."""
@@ -211,6 +221,34 @@ class Model:
     def encode_spans(self, spans: Iterable[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
         """One row a span, in order, encoded in batches; a Failure stays in its place."""
         return self.core.encode_spans(spans)
+
+    def encode_text(self, texts: str | Sequence[str], *, role: Role = "label") -> Float32:
+        """Vectors (N, D) of N texts, float32 of unit length; (D,) of a single text.
+
+        Args:
+            texts: Labels or phrases.
+            role: ``query`` for phrases of a search, which some models encode in another way.
+        """
+        encode = self.encode_queries if role == "query" else self.encode_labels
+        return encode([texts])[0] if isinstance(texts, str) else encode(list(texts))
+
+    def encode_video(self, recordings: Recording | Iterable[Recording]) -> Float32:
+        """Vectors (N, D) of N recordings, float32 of unit length; (D,) of a single one.
+
+        Args:
+            recordings: As ``classify``.
+
+        Raises:
+            DecodeError: a recording cannot be read.
+        """
+        return vectors_of(self.core, self.view_sampler, recordings)
+
+    def similarity(
+        self, recordings: Recording | Iterable[Recording], texts: str | Sequence[str] | Float32
+    ) -> Float32:
+        """Cosines (N, C) of N recordings and C texts; either may be given as vectors."""
+        words = texts if isinstance(texts, np.ndarray) else self.encode_text(texts)
+        return np.atleast_2d(self.encode_video(recordings)) @ np.atleast_2d(words).T
 
     def encode_labels(self, texts: Sequence[str]) -> Float32:
         """C labels to concept vectors (C, D) float32 of unit length."""
@@ -291,7 +329,7 @@ class Model:
         self,
         labels: Labels | None = None,
         *,
-        mode: str = "one",
+        mode: Mode = "one",
         descriptions: Descriptions = "auto",
         tree: TreeSource | None = None,
     ) -> LabelClassifier:
@@ -345,7 +383,7 @@ class Model:
         *,
         top: int = 5,
         every_s: float | None = None,
-        mode: str = "one",
+        mode: Mode = "one",
         descriptions: Descriptions = "auto",
         tree: TreeSource | None = None,
         fps: float = DEFAULT_FPS,
@@ -361,8 +399,9 @@ class Model:
 
         Args:
             recordings: A path (a recording, or a folder of frames), an array of frames
-                (T, H, W, 3) or a picture (H, W, 3) in uint8 RGB, a PIL image, or a ``Clip``; or a
-                list of these; or an iterator of these.
+                (T, H, W, 3) or a picture (H, W, 3) in RGB, uint8 or floats in 0..1, a tensor
+                (T, 3, H, W), a PIL image, a list of PIL images (the frames of one clip), or a
+                ``Clip``; or a list of these; or an iterator of these.
             labels: A list of labels, a comma separated string, a file, or ``bank:NAME``. An
                 adapted model has its own. A single label is a yes/no question.
             top: How many labels to return.
@@ -394,15 +433,20 @@ class Model:
             return self.recogniser.classify_one(recordings, request)
         listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
         answers = self.recogniser.classify_each(listed, request)
-        return answers if isinstance(recordings, Iterator) else Results(answers)
+        if isinstance(recordings, Iterator):
+            return answers
+        bar = notebook.bar("classifying") if isinstance(listed, list | tuple) else None
+        if bar is not None:
+            answers = (bar(1) or answer for answer in answers)
+        return Results(answers)
 
     # Adaptation
 
     def adapt(
         self,
-        support: str | Path | Support | None,
+        support: Examples | None,
         *,
-        method: str = "auto",
+        method: Method = "auto",
         shots: int | None = None,
         seed: int = 0,
         unknown: str = FAMILIARITY,
@@ -418,8 +462,9 @@ class Model:
 
         Args:
             support: A folder with one folder of recordings per label, a CSV
-                ``path,label[,start_s,end_s]``, or a ``Support``. None: no clip has a label, and an
-                objective that needs none (``maxi``) learns from ``unlabelled``.
+                ``path,label[,start_s,end_s]``, ``{label: [recordings]}``, pairs (recording, label)
+                or a ``Support``. None: no clip has a label, and an objective that needs none
+                (``maxi``) learns from ``unlabelled``.
             method: A few-shot method, ``auto`` (closed forms chosen by leave-one-out on the
                 support set; with objectives ``temporal``), or an adapter to train.
             shots: Use at most this many examples of each label; None for all.
@@ -448,22 +493,15 @@ class Model:
             SupportError: the support set cannot be used.
             UnknownNameError: no method or rejector has this name.
         """
-        return self.learn(
-            AdaptRequest(
-                source=support,
-                method=method,
-                shots=shots,
-                seed=seed,
-                unknown=unknown,
-                balance=balance,
-                tree=tree,
-                progress=progress,
-                objectives=objectives,
-                free=unlabelled,
-                settings=dict(settings or {}),
-                learner=learner,
-            )
-        )
+        request = AdaptRequest(
+            method=method, shots=shots, seed=seed, unknown=unknown, balance=balance, tree=tree,
+            progress=progress or notebook.bar("adapting"), objectives=objectives, free=unlabelled,
+            settings=dict(settings or {}), learner=learner,
+        )  # fmt: skip
+        if support is None:
+            return self.learn(request)
+        with readable(support, self.modality) as source:
+            return self.learn(replace(request, source=source))
 
     def learn(self, request: AdaptRequest) -> Model:
         """Carry out a request; ``adapt`` with all that it takes in one object."""
@@ -486,7 +524,7 @@ class Model:
 
     def calibrate(
         self,
-        examples: str | Path | Support,
+        examples: Examples,
         *,
         unknown_share: float = 0.35,
         progress: ProgressCallback | None = None,
@@ -500,9 +538,9 @@ class Model:
             unknown_share: Share of clips, 0..1, that show none of the labels in use.
             progress: Called as examples are read.
         """
-        return self.calibrated(
-            calibrate(self.core, self.adapted, examples, unknown_share, progress)
-        )
+        with readable(examples, self.modality) as source:
+            found = calibrate(self.core, self.adapted, source, unknown_share, progress)
+        return self.calibrated(found)
 
     def calibrated(self, found: Calibrated) -> Model:
         """The model of what calibrating gave."""
@@ -512,10 +550,10 @@ class Model:
 
     def evaluate(
         self,
-        labelled: str | Path | Support,
+        labelled: Examples,
         labels: Labels | None = None,
         *,
-        mode: str = "one",
+        mode: Mode = "one",
         descriptions: Descriptions = "auto",
         by: Sequence[str] = (),
         progress: ProgressCallback | None = None,
@@ -536,7 +574,8 @@ class Model:
             LabelError: a label of ``labelled`` is not in the list, or two read the same.
         """
         asked = LabelSet.read(labels, mode, descriptions)
-        return evaluate(self.recogniser, EvaluateRequest(labelled, asked, progress, by))
+        with readable(labelled, self.modality, least_labels=1) as source:
+            return evaluate(self.recogniser, EvaluateRequest(source, asked, progress, by))
 
     def with_calibration(self, calibration: Calibration | None) -> Model:
         """The same model with other curves over its probabilities."""

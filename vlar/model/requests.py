@@ -14,7 +14,7 @@ from vlar.language.labels import LabelSet
 from vlar.language.tree import Tree, TreeSource
 from vlar.media.base import Reader
 from vlar.media.lookup import find
-from vlar.types import JsonDict, ProgressCallback, Window
+from vlar.types import JsonDict, Mode, ProgressCallback, Window
 
 NO_BALANCE, ADJUST = "none", "adjust"
 BALANCES = (NO_BALANCE, ADJUST)
@@ -103,7 +103,7 @@ class ClassifyOptions(TypedDict, total=False):
     """Options of ``Model.classify`` that every form of it takes."""
 
     top: int
-    mode: str
+    mode: Mode
     descriptions: str | Sequence[str]
     tree: TreeSource | None
     fps: float

@@ -49,8 +49,47 @@ def test_a_picture_is_a_clip_that_stands_still(model):
     still = model.classify(np.stack([picture] * 8), LABELS)
     assert model.classify(picture, LABELS).predictions == still.predictions
     assert model.classify(Image.fromarray(picture), LABELS).predictions == still.predictions
-    pictures = [Image.fromarray(tiny.picture("rise", 5, n)) for n in range(2)]
+    pictures = [tiny.picture("rise", 5, n) for n in range(2)]
     assert len(model.classify(pictures, LABELS)) == 2
+
+
+def test_pil_frames_tensors_and_floats_are_the_clip_of_their_frames(model):
+    torch = pytest.importorskip("torch")
+    clip = frames("rise")
+    wanted = model.classify(clip, LABELS)
+    pictures = [Image.fromarray(frame) for frame in clip]
+    floats = clip.astype(np.float32) / 255
+    first = torch.from_numpy(clip).permute(0, 3, 1, 2)
+    alike = [pictures, floats, floats.astype(np.float64), first, first / 255]
+    alike += [clip.transpose(0, 3, 1, 2), (first.double() / 255).requires_grad_()]
+    for given in alike:
+        assert model.classify(given, LABELS) == wanted
+    assert list(model.classify([pictures, first], LABELS)) == [wanted, wanted]
+    other = [Image.fromarray(frame) for frame in frames("fall")]
+    assert model.classify(other, LABELS) != wanted  # the control
+    picture = model.classify(clip[0], LABELS)
+    assert model.classify(first[0], LABELS) == picture == model.classify(pictures[:1], LABELS)
+
+
+def test_vectors_and_similarities(model, clips):
+    words = model.encode_text(LABELS)
+    assert words.shape == (3, model.dim)
+    assert np.allclose(np.linalg.norm(words, axis=1), 1, atol=1e-6)
+    assert (model.encode_text(LABELS[1]) == model.encode_text([LABELS[1]])[0]).all()
+    seen = model.encode_video(clips[:2])
+    assert seen.shape == (2, model.dim)
+    assert np.allclose(model.encode_video(clips[1]), seen[1], atol=1e-6)
+    assert np.allclose(model.encode_video(frames("rise")), model.encode_video(frames("rise") / 255))
+    found = model.similarity(clips[:2], LABELS)
+    assert np.allclose(found, seen @ words.T)
+    assert np.allclose(model.similarity(seen, words), found)
+    assert model.similarity(clips[0], LABELS[0]).shape == (1, 1)
+    answer = model.classify(clips[0], LABELS)
+    stated = {each.label: each.similarity for each in answer.predictions}
+    assert [stated[label] for label in LABELS] == pytest.approx(found[0].tolist(), abs=1e-5)
+    assert model.encode_video([]).shape == (0, model.dim)
+    with pytest.raises(DecodeError, match="nowhere"):
+        model.encode_video([clips[0], "nowhere.mp4"])
 
 
 def test_a_list_gives_a_list_and_an_iterator_an_iterator(model, clips, tmp_path):
@@ -82,7 +121,11 @@ def test_every_few_seconds_of_an_array(model):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (np.zeros((4, 8, 8, 3)), "float64 is not a video"),
+        (np.full((4, 8, 8, 3), 200.0), "float64 with values from 200 to 200"),
+        (np.full((4, 8, 8, 3), np.nan), "floats in 0..1"),
+        (np.zeros((4, 8, 8, 3), np.int64), "give uint8 in 0..255"),
+        (np.zeros((2, 4, 8, 8, 3), np.uint8), "of several clips, a list"),
+        ([Image.new("RGB", (8, 8)), Image.new("RGB", (9, 8))], "2 sizes"),
         (np.zeros((8, 8), np.uint8), r"shape \(8, 8\)"),
         (np.zeros((0, 8, 8, 3), np.uint8), "is not a video"),
         ([3], "cannot classify a int"),

@@ -12,56 +12,28 @@ import json
 import logging
 import os
 import sys
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from vlar.errors import UsageError
-from vlar.formatting import clock, worded
+from vlar.formatting import clock as clock
+from vlar.formatting import is_harmless, worded
+from vlar.formatting import percent as percent
+from vlar.formatting import plain as plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vlar.types import Classification, Failure, Hit, JsonDict, Prediction
+    from vlar.types import Classification, Failure, Hit, JsonDict
 
-# Categories of Unicode: control, format (directions of writing), half of a surrogate pair, ends of
-# lines and paragraphs. Joiners are format characters too; emoji and Persian need them.
-_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
-_JOINERS = "\u200c\u200d"
 _BOLD, _NORMAL = "\x1b[1m", "\x1b[0m"
 _log = logging.getLogger("vlar.apps.cli")
-_FITS = 0.5  # probability from which a label of several is part of the verdict
-_BODY = 0.1  # visible share of a body below which it is not seen
-_NEARLY = 0.2  # from which it may fit by itself: four times the prior of a label among several
 
 
 class HasDict(Protocol):
     """A result row."""
 
     def to_dict(self) -> JsonDict: ...
-
-
-def plain(text: str) -> str:
-    r"""A text without anything that a terminal obeys: control characters, line ends, directions.
-
-    They are written as in Python: ``\x1b``, ``\n``, ``\u202e``. Letters of all languages, emoji and
-    spaces stay.
-
-    >>> plain("a\x1b[2J\u202eb")
-    'a\\x1b[2J\\u202eb'
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        letter
-        if _is_shown(letter)
-        else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for letter in text
-    )
-
-
-def _is_shown(letter: str) -> bool:
-    return unicodedata.category(letter) not in _OBEYED or letter in _JOINERS
 
 
 def line(text: str, *, flush: bool = False, strong: int = 0) -> None:
@@ -104,7 +76,7 @@ def json_line(row: HasDict | JsonDict) -> None:
     data = row if isinstance(row, dict) else row.to_dict()
     text = json.dumps(data, ensure_ascii=False)
     if not text.isprintable():
-        text = "".join(each if _is_shown(each) else json.dumps(each)[1:-1] for each in text)
+        text = "".join(each if is_harmless(each) else json.dumps(each)[1:-1] for each in text)
     print(text, flush=True)
 
 
@@ -143,121 +115,17 @@ def classification(row: Classification, *, several: bool = False) -> None:
         row: The answer.
         several: Whether any number of labels may fit.
     """
-    said, alone = verdict(row, several=several), row.verdict is not None
-    said += _lost(row.lost)
-    first = f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}"
-    line(first, flush=alone, strong=len(said))
-    for fact in [*_about(row), *_advice(row, said, several=several)]:
-        line(f"  {fact}", flush=alone)
-    if alone:
-        return
-    for p in row.predictions:
-        line(f"  {p.probability:6.1%}  {p.label}")
-    for p in row.coarse:
-        line(f"  {p.probability:6.1%}  {p.label} (all kinds)")
-    if row.second_opinion:
-        line(f"  {second_opinion(row.second_opinion)}")
-    line(f"  {row.unknown_probability:6.1%}  (unknown)", flush=True)
-
-
-def _advice(row: Classification, said: str, *, several: bool) -> list[str]:
-    """One line on an unsure answer: what competes, whether a body was seen, and what helps."""
-    if not said.startswith(("unsure", "unknown")) or several:
-        return []
-    near = [p.label for p in row.predictions[:2] if p.probability >= _NEARLY]
-    facts = [f"{' and '.join(near)} compete"] if len(near) > 1 else []
-    if row.body is not None:
-        shown = "no body is seen" if row.body < _BODY else "a body is seen"
-        facts.append(shown)
-    others = "the labels it may be instead" if row.verdict else "fewer labels"
-    facts.append(f"give {others}, or three examples of each: vlar adapt")
-    return ["; ".join(facts)]
-
-
-def second_opinion(facts: Mapping[str, Any]) -> str:
-    """Opinion of another answerer, or the reason why it has none."""
-    name = facts["answerer"]
-    if facts.get("error"):
-        return f"{name} has no opinion: {facts['error']}"
-    if facts.get("skipped"):
-        return f"{name} was not asked: the best label leads by enough"
-    best = facts["label"]
-    share = f"{name} prefers {best}, {percent(facts['probability'][best])} of its options"
-    return f"{share}, not surely enough to count" if facts.get("unsure") else share
-
-
-def _about(row: Classification) -> list[str]:
-    """Person of an answer, and further remarks."""
-    facts = [f"note: {remark}" for remark in row.notes]
-    if row.person is None:
-        return facts
-    left, top, right, bottom = (f"{side:.0%}" for side in row.person.box)
-    where = f"{left} to {right} across, {top} to {bottom} down"
-    return [f"person {row.person.number} of {row.person.of} from the left: {where}", *facts]
-
-
-def verdict(row: Classification, *, several: bool = False) -> str:
-    """The answer in words; see ``classification``."""
-    best = row.predictions[0]
-    if row.verdict == "yes":
-        return f"yes: {best.label} ({percent(best.probability)})"
-    if row.verdict is not None:
-        return f'{row.verdict} ({percent(best.probability)} for "{best.label}")'
-    if several:
-        fitting = [p for p in row.predictions if p.probability >= _FITS]
-        listed = ", ".join(f"{p.label} {percent(p.probability)}" for p in fitting)
-        return listed or _nearly(row.predictions) or _none_fits(best)
-    if row.unknown:
-        return _none_fits(best)
-    kind = row.coarse[0] if row.coarse else None
-    if kind and best.probability < _FITS <= kind.probability:
-        likely = f"most likely {best.label}, {percent(best.probability)}"
-        return f"some kind of {kind.label}, {percent(kind.probability)} ({likely})"
-    if row.unknown_probability > best.probability:
-        unknown = percent(row.unknown_probability)
-        return f"unsure: {best.label} {percent(best.probability)}, unknown {unknown}"
-    return f"{best.label}, {percent(best.probability)}"
-
-
-def _nearly(found: Sequence[Prediction]) -> str:
-    """Labels that may each fit, though none is likely to; empty where all are far."""
-    near = [f"{p.label} {percent(p.probability)}" for p in found if p.probability >= _NEARLY]
-    return f"unsure: perhaps {', '.join(near)}" if near else ""
-
-
-def _none_fits(best: Prediction) -> str:
-    return f"unknown: nothing in the list fits (best: {best.label}, {percent(best.probability)})"
-
-
-def _lost(share: float) -> str:
-    """A remark where frames are missing or may be wrong."""
-    return f"  ({percent(share)} of its frames are lost)" if share else ""
-
-
-def percent(probability: float) -> str:
-    """A probability for a sentence.
-
-    >>> percent(0.634)
-    '63 %'
-    """
-    return f"{100 * probability:.0f} %"
+    first, *rest = row.lines(several=several)
+    said = first.rindex(row.sentence(several=several))
+    line(first, flush=not rest, strong=len(first) - said)
+    for each in rest:
+        line(each, flush=each is rest[-1])
 
 
 def hit(row: Hit) -> None:
     """One line: rank, probability, file, span, tags, copies; with operators that of each phrase."""
-    tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
-    span = f"{clock(row.start_s)} to {clock(row.end_s)}"
-    span += "" if row.track is None else f"  person {row.track}"
-    span += f"  ({row.stated})" if row.parts else ""
-    copies = (f"{c.path} {clock(c.start_s)} to {clock(c.end_s)}" for c in row.also)
-    also = f"  (the same in {', '.join(copies)})" if row.also else ""
-    alone = "" if row.parts else f" {row.stated:>6}"
-    line(
-        f"{row.rank:3}.{alone}  {row.path}  {span}{tags}{also}{_lost(row.lost)}",
-        flush=not row.caption,
-    )
-    if row.caption:
-        line(f"      {row.caption}", flush=True)
+    for each in row.lines():
+        line(each, flush=True)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[JsonDict]) -> None:

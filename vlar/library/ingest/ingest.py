@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from vlar import notebook
 from vlar.encoders.captions import Captioner, as_captioner
 from vlar.errors import VlarError
 from vlar.formatting import is_url
@@ -387,6 +388,7 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
         UsageError: the runner cannot run here.
         ModelError: the library is cut at shots, and the network that finds them is not installed.
     """
+    request = replace(request, progress=request.progress or _bar())
     manifest = request.manifest(LibraryManifest.of(writer), models)
     source, paths = reader(manifest.modality), request.paths
     given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -394,6 +396,12 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
         files = list({place(file): file for file in source.find(given)}.values())
         return _add_files(writer, files, manifest, models, request)
     return _add_recordings(writer, recordings(given, source), manifest, models, request)
+
+
+def _bar() -> IngestProgress | None:
+    """A bar in a notebook; None in any other process."""
+    bar = notebook.bar("adding")
+    return None if bar is None else lambda event: bar(event.advance, event.total)
 
 
 def _add_files(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from vlar import notebook
 from vlar.errors import UsageError
 from vlar.media.video.decode import read_clip
 from vlar.types import Float32, UInt8, Window
@@ -117,6 +118,13 @@ def thumbnail_jpeg(
 ) -> bytes:
     """``thumbnail`` as a JPEG file, which a worker process can send."""
     return jpeg(thumbnail(path, t_s, width, timeout_s=timeout_s))
+
+
+def _for_notebooks(path: str | Path, t_s: float, width: int) -> bytes:
+    return thumbnail_jpeg(path, t_s, width, timeout_s=5.0)
+
+
+notebook.Pictures.of = _for_notebooks
 
 
 def narrowed(pixels: UInt8, width: int) -> Image:

@@ -85,7 +85,7 @@ def test_an_unsure_answer_tells_what_helps(capsys: pytest.CaptureFixture):
     ],
 )
 def test_verdict(row: Classification, options: dict[str, bool], text: str):
-    assert output.verdict(row, **options) == text
+    assert row.sentence(**options) == text
 
 
 EVIL = "/v/\x1b[2J\x9b31m\r\n\u202efdp\u2066\u2028\x07.mp4"

@@ -1,0 +1,99 @@
+"""Examples with labels that a caller holds: a mapping of label to recordings, or pairs.
+
+Arrays are written as folders of PNG frames, which lose nothing, for as long as they are learned
+from. So every method reads them as it reads files.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+from vlar.errors import SupportError
+from vlar.heads.support import Support, SupportItem, by_person
+from vlar.media.lookup import reader
+from vlar.model.inputs import Recording, frames_of, is_one
+from vlar.types import Clip
+
+#: A mapping of label to one or several recordings, or pairs of a recording and its label.
+GivenExamples = Mapping[str, Recording | Sequence[Recording]] | Sequence[tuple[Recording, str]]
+#: A folder or a CSV file, a ``Support``, or examples that the caller holds.
+Examples = str | Path | Support | GivenExamples
+
+
+@contextmanager
+def readable(
+    examples: Examples, modality: str, least_labels: int = 2
+) -> Generator[str | Path | Support]:
+    """The examples as what reads from files takes; arrays lie in a folder until the block ends.
+
+    Args:
+        examples: See ``Examples``.
+        modality: Name of the reader that names the people of files.
+        least_labels: Fewest labels with examples.
+
+    Raises:
+        SupportError: they are neither, or have too few labels.
+        UsageError: what is not a recording.
+    """
+    if isinstance(examples, (str, Path, Support)):
+        yield examples
+        return
+    with tempfile.TemporaryDirectory(prefix="vlar-examples-") as folder:
+        found = [
+            SupportItem(path, None, (label,), str(path))
+            for number, (recording, label) in enumerate(_pairs(examples))
+            for path in [_path(recording, Path(folder) / f"example {number}")]
+        ]
+        groups = by_person([(i.path, i.group) for i in found], reader(modality).person)
+        items = [
+            SupportItem(item.path, None, item.labels, group)
+            for item, group in zip(found, groups, strict=True)
+        ]
+        labels = tuple(sorted({item.label for item in items}))
+        if len(labels) < least_labels:
+            raise SupportError(f"{len(labels)} labels have examples; give at least {least_labels}")
+        yield Support(labels, tuple(items), Path("<examples>"))
+
+
+def _pairs(examples: object) -> list[tuple[Recording, str]]:
+    found: list[tuple[Recording, str]] = []
+    if isinstance(examples, Mapping):
+        for label, given in cast("Mapping[object, object]", examples).items():
+            listed = [given] if is_one(given) else list(cast("Sequence[Recording]", given))
+            if not listed:
+                raise SupportError(f"the label {label!r} has no example; give it one or remove it")
+            found += [(each, str(label)) for each in listed]
+    elif isinstance(examples, Sequence):
+        for pair in cast("Sequence[object]", examples):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # pyright: ignore
+                raise SupportError(f"{pair!r:.80} is not an example; give pairs (recording, label)")
+            recording, label = cast("tuple[Recording, object]", pair)
+            found.append((recording, str(label)))
+    else:
+        raise SupportError(
+            f"cannot learn from a {type(examples).__name__}; give a folder, a CSV file, a mapping "
+            "{label: [recordings]} or pairs (recording, label)"
+        )
+    return found
+
+
+def _path(recording: Recording, folder: Path) -> Path:
+    """The path of a recording; an array is written as frames first."""
+    if isinstance(recording, (str, Path)):
+        return Path(recording)
+    if isinstance(recording, Clip) and recording.modality != "video":
+        raise SupportError(
+            f"{recording.path}: a clip of the sensor {recording.modality!r} is an example only as "
+            "a file; give its path"
+        )
+    from PIL import Image
+
+    frames = frames_of(recording.data if isinstance(recording, Clip) else recording)
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{number:06d}.png", compress_level=1)
+    return folder
