@@ -13,16 +13,9 @@ _SMALLEST = 1e-12  # variance that is added, so that a constant feature has a gr
 
 
 def info_max(logits: Tensor) -> Tensor:
-    """Mean entropy of the answers less the entropy of the mean answer.
+    """Mean entropy of the answers less that of the mean answer: -ln C to 0, from logits (N, C).
 
-    Information maximisation (Liang et al. 2020, SHOT, section 3.2): each clip is sure, and the
-    clips together show all labels.
-
-    Args:
-        logits: (N, C).
-
-    Returns:
-        A scalar from ``-ln C`` to 0.
+    Liang et al. 2020 (SHOT), section 3.2: each clip is sure, and all labels are shown.
     """
     each = logits.log_softmax(dim=1)
     together = each.logsumexp(dim=0) - math.log(len(each))
@@ -30,15 +23,10 @@ def info_max(logits: Tensor) -> Tensor:
 
 
 def barlow(a: Tensor, b: Tensor, *, weight: float = 3.9e-3) -> Tensor:
-    """Distance of the cross-correlation of two views from the identity (Zbontar et al. 2021).
+    """Distance of the cross-correlation of two views (N, F) from the identity.
 
-    ``.5 (sum_i (C_ii - 1)^2 + weight sum_{i != j} C_ij^2)``. Both views are standardised over the
-    batch; else the diagonal depends on the scale of the features.
-
-    Args:
-        a: (N, F) of one view.
-        b: (N, F) of the other.
-        weight: Factor on the entries off the diagonal.
+    ``.5 (sum_i (C_ii - 1)^2 + weight sum_{i != j} C_ij^2)`` (Zbontar et al. 2021). Both views are
+    standardised over the batch; else the diagonal depends on the scale of the features.
     """
     first, second = (
         (x - x.mean(dim=0)) * (x.var(dim=0, correction=0) + _SMALLEST).rsqrt() for x in (a, b)
@@ -52,16 +40,9 @@ def barlow(a: Tensor, b: Tensor, *, weight: float = 3.9e-3) -> Tensor:
 def kl_gaussian(
     mean: Tensor, log_variance: Tensor, mean_q: Tensor, log_variance_q: Tensor
 ) -> Tensor:
-    """Kullback-Leibler divergence of normal distributions with diagonal covariance.
+    """Divergence of normal distributions (..., F) with diagonal covariance from others (q).
 
-    Args:
-        mean: (..., F) of the first distribution.
-        log_variance: Its logarithm of the variance, alike.
-        mean_q: (..., F) of the second distribution.
-        log_variance_q: Its logarithm of the variance, alike.
-
-    Returns:
-        The sum over features, the mean over rows.
+    Kullback-Leibler; the sum over features, the mean over rows.
     """
     apart = ((mean - mean_q).square() + log_variance.exp()) / log_variance_q.exp()
     return 0.5 * (log_variance_q - log_variance + apart - 1).sum(dim=-1).mean()

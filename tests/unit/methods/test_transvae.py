@@ -113,7 +113,7 @@ def test_both_sets_train_and_the_domain_goes_to_the_static_latent():
 
 def test_domains_are_columns_or_labelled_and_not():
     training, _, _ = trained(
-        1, [{"domain": "ab"[i % 2]} for i in range(16)], [{"domain": "c"}] * 16, starts=0.0
+        1, [{"domain": "ab"[i % 2]} for i in range(16)], [{"domain": "c"}] * 16
     )
     part: Any = training.objectives.parts["transvae"]
     assert [own.tolist() for own in part._domains] == [[0, 1] * 8, [2] * 16]

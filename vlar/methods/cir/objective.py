@@ -28,31 +28,20 @@ _WIDTH = 128  # of queries and keys
 
 
 def mask(kind: str, ids: Mapping[str, Any]) -> Tensor:
-    """Pairs of clips of which one must not rebuild the other.
+    """(N, N) bool, True where one clip must not rebuild the other; never itself.
 
     Args:
-        kind: ``self``, or also clips of the same ``domain``, of the same ``site``, or of ``both``:
-            of the same domain or of the same site.
+        kind: ``self``, or also clips of the same ``domain``, ``site``, or one of ``both``.
         ids: N values each of ``rows`` (the numbers of the clips), ``domain`` and ``site``.
-
-    Returns:
-        (N, N) bool, True where forbidden; a clip never rebuilds itself.
     """
     named = [np.asarray(ids[name]) for name in ("rows", *_APART[kind])]
     return torch.from_numpy(np.logical_or.reduce([a[:, None] == a for a in named]))
 
 
 def attention(query: Tensor, key: Tensor, forbidden: Tensor, temperature: float) -> Tensor:
-    """Shares of clips in each other's reconstruction, by cosine.
+    """Shares (N, N) of clips in each other's reconstruction, by cosine of two (N, D).
 
-    Args:
-        query: (N, D).
-        key: (N, D).
-        forbidden: (N, N) bool, from ``mask``.
-        temperature: Above 0.
-
-    Returns:
-        (N, N); rows sum to 1, and are zero where all is forbidden.
+    Rows sum to 1; where all is ``forbidden`` they are zero.
     """
     cosine = F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).T
     shares = (cosine / temperature).masked_fill(forbidden, -1e9).softmax(dim=-1)
@@ -62,10 +51,8 @@ def attention(query: Tensor, key: Tensor, forbidden: Tensor, temperature: float)
 def reconstruct(f: Tensor, forbidden: Tensor, temperature: float) -> Tensor:
     """Clips (N, D) rebuilt from the others that are like them; zero where all is forbidden.
 
-    Plizzari et al. (CIR), 2023, with cosines: dot products that are not normalised choose one clip.
-
     Args:
-        f: (N, D) of the clips.
+        f: (N, D) of the clips. Dot products would choose one clip; cosines are taken (our change).
         forbidden: (N, N) bool, from ``mask``.
         temperature: Above 0.
     """
@@ -108,11 +95,7 @@ class CrossInstance(Objective):
         return self._module
 
     def begin(self, context: TrainingContext) -> None:
-        """Read domains and sentences, and build queries and keys.
-
-        Raises:
-            UsageError: all clips are of one domain, or a clip shows several labels.
-        """
+        """Read domains and sentences; one domain alone, or several labels a clip, are refused."""
         context.clips_per_label(self.name)
         self._y, self._scale = context.shown.argmax(axis=1), context.logit_scale
         for name in ("domain", "site"):
@@ -128,12 +111,11 @@ class CrossInstance(Objective):
         sentences = [str(facts.get("text") or context.texts[column]) for facts, column in rows]
         vectors = context.method.wrapped.encode_text(sentences)
         self._sentences = torch.from_numpy(vectors).to(context.device)
-        module: Any = nn.Module()
+        self._module = nn.Module()
         for part in ("query", "key"):
-            layer = nn.Linear(context.vector_width, _WIDTH), nn.LayerNorm(_WIDTH)
-            module.add_module(part, nn.Sequential(*layer))
-        module.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
-        self._module = module
+            layers = nn.Linear(context.vector_width, _WIDTH), nn.LayerNorm(_WIDTH)
+            self._module.add_module(part, nn.Sequential(*layers))
+        self._module.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
 
     def order(self, epoch: int, random: Random) -> list[int]:
         """Pairs of clips of one label and two domains, in random order."""
@@ -153,11 +135,7 @@ class CrossInstance(Objective):
         return [row for place in random.permutation(len(pairs)) for row in pairs[place]]
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
-        """Classification and pairing of the reconstructions of the clips that have one.
-
-        Raises:
-            UsageError: the method has no vectors of labels.
-        """
+        """Classification and pairing of the reconstructions of the clips that have one."""
         batch, rows, classes = step.batch, list(step.batch.rows), step.output.classes
         if not rows:
             return {}

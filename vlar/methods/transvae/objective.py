@@ -26,6 +26,7 @@ from vlar.training.objectives import Objective, Step, TrainingContext
 
 _REVERSED = {"frames": 0.5, "relations": 0.75, "clips": 0.75}  # strength at the end
 _HIDDEN = 64
+_SURE, _STARTS = 0.95, 0.3  # probability of a sure answer, share of the training before they count
 
 
 def log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -59,16 +60,12 @@ class DomainsApart(Objective):
         information: Factor on the mutual information.
         triplet: Factor on the static latent's distances.
         adversary: Factor on the domain classifiers.
-        threshold: Probability of a sure answer.
-        starts: Share of the training before sure answers count.
     """
 
     rebuild: float = setting(1.0, at_least=0)
     information: float = setting(0.5, at_least=0)
     triplet: float = setting(10.0, at_least=0)
     adversary: float = setting(0.1, at_least=0)
-    threshold: float = setting(0.95, at_least=0, at_most=1)
-    starts: float = setting(0.3, at_least=0, at_most=1)
     name: ClassVar[str] = "transvae"
     trains: ClassVar[str | None] = "transvae"
     needs_unlabelled: ClassVar[bool] = True
@@ -88,11 +85,7 @@ class DomainsApart(Objective):
         return self._module
 
     def begin(self, context: TrainingContext) -> None:
-        """Read the domains and build their classifiers.
-
-        Raises:
-            UsageError: all clips are of one domain.
-        """
+        """Read the domains and build their classifiers; one domain alone is refused."""
         free = context.unlabelled.facts if context.unlabelled else ()
         free = free or [{}] * context.n_unlabelled
         named = [[facts.get("domain", "labelled") for facts in context.facts],
@@ -104,11 +97,9 @@ class DomainsApart(Objective):
                 f"({names[0]!r}); give unlabelled clips of another, or correct the column 'domain'"
             )
         self._domains = [torch.tensor([names.index(name) for name in part]) for part in named]
-        method: Any = context.method
-        self._method, config = method, method.config
-        widths = zip(_REVERSED, (config.dynamic, config.width, config.width), strict=True)
-        self._module = nn.ModuleDict()
-        for part, width in widths:
+        self._method, self._module = context.method, nn.ModuleDict()
+        widths = (self._method.config.dynamic, *[self._method.config.width] * 2)
+        for part, width in zip(_REVERSED, widths, strict=True):
             layers = nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, len(names))
             self._module[part] = nn.Sequential(*layers)
 
@@ -119,14 +110,14 @@ class DomainsApart(Objective):
         found: Latents = network.latents(moments)
         both = zip(self._domains, (batch.rows, batch.free_rows), strict=True)
         domain = torch.cat([own[list(rows)] for own, rows in both]).to(moments.device)
-        error = (network.decode(found.static, found.dynamic) - moments).square().sum() / len(
-            moments
-        )
+        error = (network.decode(found.static, found.dynamic) - moments).square().sum((1, 2)).mean()
         zero = torch.zeros_like(found.static)
         static = kl_gaussian(found.static, found.static_variance, zero, zero)
         dynamic = kl_gaussian(*found[2:]) * moments.shape[1]
-        losses = {"rebuild": self.rebuild * (error + static + dynamic)}
-        losses["information"] = self.information * mutual_information(found)
+        losses = {
+            "rebuild": self.rebuild * (error + static + dynamic),
+            "information": self.information * mutual_information(found),
+        }
         relations = network.relations(found.dynamic)
         strength, rows = ramp(step.progress), (found.dynamic, relations, relations.mean(dim=1))
         for x, (part, beta) in zip(rows, _REVERSED.items(), strict=True):
@@ -140,7 +131,7 @@ class DomainsApart(Objective):
             same = network.latents(moments[:, order.to(moments.device)]).static
             near = F.triplet_margin_loss(found.static, same, found.static[picked], margin=1.0)
             losses["triplet"] = self.triplet * near
-        if step.progress >= self.starts and batch.known is not None:
+        if step.progress >= _STARTS and batch.known is not None:
             free = step.output.logits[~batch.known]
-            losses["pseudo_label"] = pseudo_label_loss(free, free, threshold=self.threshold)[0]
+            losses["pseudo_label"] = pseudo_label_loss(free, free, threshold=_SURE)[0]
         return losses
