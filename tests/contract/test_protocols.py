@@ -20,7 +20,9 @@ from vlar.generators.opinions.question import Question
 
 NAMES = registry.names("protocol")
 LABELS = ("red left", "red right", "blue left", "blue right", "green left", "yellow right")
-DATA: dict[str, str] = {"spans": "long", "compositional": "pairs", "slices": "sliced"}
+DATA: dict[str, str] = {"spans": "long", "compositional": "pairs", "slices": "sliced",
+                        "attributes": "people"}  # fmt: skip
+LEARNED = ("episodes", "cross-dataset", "supervised", "few-shot", "attributes")
 CARDS: dict[str, dict[str, Any]] = {
     "zero-shot": {},
     "retrieval": {},
@@ -48,6 +50,7 @@ CARDS: dict[str, dict[str, Any]] = {
             "steps": 2, "clips": 8,
         }
     },
+    "attributes": {"data": {"layout": "csv"}, "settings": {"seeds": [0], "shares": [1.0]}},
     "corruption": {"settings": {"names": ["jpeg", "reverse"], "severities": [1, 5]}},
     "compositional": {"data": {"layout": "csv"}},
     "subsets": {"settings": {"method": "prototype"}},
@@ -78,6 +81,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     colours.pairs(root / "pairs")
     colours.long(root / "long")
     colours.sliced(root / "sliced", root / "data")
+    colours.people(root / "people", root / "data")
     return root
 
 
@@ -130,7 +134,7 @@ def test_the_run_survives_its_file_and_names_what_moves_it(made: tuple[str, Any]
     assert moves["model"]["templates"]["texts"]
     assert moves["environment"]["decoder"]["libavcodec"]
     assert set(moves["settings"]) == set(registry.get("protocol", name).defaults)
-    assert moves["labels"] or name in ("episodes", "cross-dataset", "supervised", "few-shot")
+    assert moves["labels"] or name in LEARNED
     assert read["cost"]["seconds"] > 0
 
 

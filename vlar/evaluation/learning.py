@@ -163,7 +163,7 @@ def fit(
         )
     if learner.is_trained:
         return _trained(core, learner, fit_set, seed)
-    examples = _encoded(core, store, fit_set.items)
+    examples = encoded(core, store, fit_set.items)
     there = {item.label for item in examples.items}
     lost = [label for label in fit_set.labels if label not in there]
     if lost:
@@ -194,9 +194,10 @@ def _fitted(made: Adapted, method: str, failed: tuple[Failure, ...]) -> Fitted:
     return Fitted(made.core, made.head, failed)
 
 
-def _encoded(
+def encoded(
     core: ModelCore, store: FeatureStore, items: tuple[SupportItem, ...]
 ) -> EncodedExamples:
+    """Clips that can be read, in one view each; the store keeps their features."""
     used: list[SupportItem] = []
     rows: list[Encoded] = []
     failed: list[Failure] = []

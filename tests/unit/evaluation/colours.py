@@ -157,3 +157,14 @@ def sliced(root: Path, clips: Path) -> Path:
     root.mkdir(parents=True)
     (root / "clips.csv").write_text("\n".join(rows) + "\n")
     return root
+
+
+def people(root: Path, clips: Path) -> Path:
+    """A table of all clips of ``folder`` with two clips a label: four people did each once."""
+    rows = ["path,label,group,subject"]
+    for file in sorted(clips.glob("*/*/*.mp4")):
+        name = f"{file.stem[:4]}{file.stem[-1]}"
+        rows.append(f"{file},{file.parent.name},{name},{name}")
+    root.mkdir(parents=True)
+    (root / "clips.csv").write_text("\n".join(rows) + "\n")
+    return root

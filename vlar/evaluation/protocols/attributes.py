@@ -1,0 +1,163 @@
+"""``attributes``: what is left of the action, and of an attribute, in what a model lets through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar import registry
+from vlar.encoders.base import Encoder
+from vlar.errors import ProtocolError
+from vlar.evaluation.learning import encoded
+from vlar.evaluation.privacy import ATTACKERS, attack
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
+from vlar.evaluation.report import lines
+from vlar.evaluation.scores import Figure, any_figure
+from vlar.heads.support import SupportItem, cell
+from vlar.model.core import ModelCore
+from vlar.model.examples import EncodedExamples
+from vlar.registry import register
+from vlar.types import Encoded, Float64, JsonDict
+
+_FOLDS, _PERMUTED, _STRONGEST = 5, "labels permuted", "strongest"
+_TASKS = ("action", "attribute")
+
+
+@register("protocol", "attributes")
+class Attributes(Protocol):
+    """Balanced accuracy of the action and of an attribute by four attackers; the strongest counts.
+
+    Five folds for each seed keep a person's clips of an action together: one is asked about, two
+    teach the attackers (the action too), two the adapter ``private``. Settings: ``attribute`` (a
+    column), ``seeds``, ``shares`` of tokens, ``grid``.
+    """
+
+    name = "attributes"
+    defaults: ClassVar[JsonDict] = {
+        "attribute": "subject", "seeds": [0, 1, 2, 3, 4], "shares": [1.0, 0.5, 0.25], "grid": None,
+    }  # fmt: skip
+
+    def check(self, plan: Plan) -> None:
+        name = plan.settings["attribute"]
+        for settings in filter(None, _forms(plan.settings).values()):
+            registry.get("adapter", "private").check_settings(settings)
+        for part in plan.parts:
+            actions, values = _truths(part.test.items, name)
+            if "" in values or len(set(values)) < 2:
+                fault = "an empty cell" if "" in values else "one value"
+                raise ProtocolError(
+                    f"attribute {name!r} has {fault} in these clips; name a column with two values "
+                    "at least, filled for every clip"
+                )
+            for seed, asked in product(plan.settings["seeds"], range(_FOLDS)):
+                parts = _parts(_folds(part.test.items, seed), asked)[:2]
+                for rows, truth in product(parts, (actions, values)):
+                    if lost := sorted(set(truth) - set(truth[rows])):
+                        raise ProtocolError(
+                            f"{str(lost[0])!r} has too few clips to teach the adapter, to teach "
+                            "attackers and to be asked about; add people or actions to it"
+                        )
+
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        encoder = run.core.encoder
+        base = registry.get("adapter", "private").attach(encoder, {"grid": run.settings["grid"]})
+        source = ModelCore(base.source, templates=run.core.template_set, name=run.core.name)
+        clips = encoded(source, run.store, part.test.items)
+        run.failed.update((str(row.path), row) for row in clips.failed)
+        found: list[Figure] = []
+        for form, settings in _forms(run.settings).items():
+            if base.config.grid or not settings or settings["share"] == 1:  # else: no tokens
+                found += _figures(form, settings, encoder, clips, run.settings)
+        truths = _truths(clips.items, run.settings["attribute"])
+        for name, truth in zip(_TASKS, truths, strict=True):
+            found.append(Figure(f"{name} chance", 1 / len(set(truth)), None, None, len(truth)))
+        return [row.of(split=part.name or None) for row in found]
+
+    def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
+        return lines([f for f in figures if f.where.get("attacker", _STRONGEST) == _STRONGEST])
+
+
+def _forms(settings: JsonDict) -> dict[str, JsonDict | None]:
+    """Settings of ``private`` for each row of the table; None lets everything through."""
+    grid, found = settings["grid"], dict[str, JsonDict | None]()
+    for share, tokens in product(settings["shares"], ("words", "random")):
+        if tokens == "words" or share != 1:
+            form = f"{share:.0%} of tokens by {tokens}"
+            found[form] = {"grid": grid, "share": share, "tokens": tokens}
+    for removal in ("erase", "reverse", "random"):
+        how = {"removal": removal, "attribute": settings["attribute"]}
+        found[f"removal {removal}"] = {"grid": grid, "share": 1.0, **how}
+    return {"all features": None, _PERMUTED: None, **found}
+
+
+def _truths(items: Sequence[SupportItem], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Actions and attributes (n,) of clips."""
+    return np.array([i.label for i in items]), np.array([cell(i, name) or "" for i in items])
+
+
+def _folds(items: Sequence[SupportItem], seed: int) -> npt.NDArray[np.int64]:
+    """(n,) fold of each clip: a Latin square of labels and groups, in random orders."""
+    random = np.random.default_rng(seed)
+    total = np.zeros(len(items), np.int64)
+    for names in ([item.label for item in items], [item.group for item in items]):
+        kinds, column = np.unique(names, return_inverse=True)
+        total += random.permutation(len(kinds))[column]
+    return total % _FOLDS
+
+
+def _parts(folds: npt.NDArray[np.int64], asked: int) -> list[npt.NDArray[np.int64]]:
+    """Clips of the adapter, of the attackers, and those that are asked about."""
+    after = (folds - asked) % _FOLDS
+    return [np.flatnonzero(np.isin(after, some)) for some in ((3, 4), (1, 2), (0,))]
+
+
+def _passing(
+    settings: JsonDict | None, encoder: Encoder, learned: EncodedExamples, seed: int
+) -> Callable[[Sequence[Encoded]], list[Encoded]]:
+    """Function from clips with tokens to what passes."""
+    if settings is None:
+        width = encoder.frame_dim
+        return lambda rows: [Encoded(row.features[:, :width], row.vector) for row in rows]
+    adapter = registry.get("adapter", "private").attach(encoder, settings)
+    adapter.learn(learned, seed)
+    return adapter.rows
+
+
+def _figures(
+    form: str, settings: JsonDict | None, encoder: Encoder, clips: EncodedExamples, run: JsonDict
+) -> list[Figure]:
+    """Figures of all attackers and of the strongest, means over seeds."""
+    truths, seeds, n = _truths(clips.items, run["attribute"]), run["seeds"], len(clips.items)
+    right = np.zeros((2, len(ATTACKERS), len(seeds), n))
+    weights = np.zeros((2, len(seeds), n))  # all values of a task count the same
+    for (number, seed), asked in product(enumerate(seeds), range(_FOLDS)):
+        learn, known, test = _parts(_folds(clips.items, seed), asked)
+        if not len(test):
+            continue
+        items, rows = [clips.items[at] for at in learn], [clips.encoded[at] for at in learn]
+        passing = _passing(settings, encoder, replace(clips, items=items, encoded=rows), seed)
+        taught, shown = (passing([clips.encoded[at] for at in some]) for some in (known, test))
+        for task, told in enumerate(truths):
+            order = np.random.default_rng(seed).permutation(n)
+            truth = told[order] if form == _PERMUTED else told
+            column = np.unique(truth, return_inverse=True)[1]
+            weights[task, number] = 1 / np.bincount(column)[column]
+            for attacker, said in enumerate(attack(taught, truth[known], shown, seed).values()):
+                right[task, attacker, number, test] = said == truth[test]
+    found, groups = list[Figure](), [item.group for item in clips.items]
+    for name, hits, weight in zip(_TASKS, right, weights, strict=True):
+        values = [float(np.average(each, weights=weight)) for each in hits]
+        best = hits[int(np.argmax(values))]
+
+        def mean(rows: Any, best: Float64 = best, weight: Float64 = weight) -> float:
+            return float(np.average(best[:, rows], weights=weight[:, rows]))
+
+        found.append(any_figure(name, mean, groups).of(form=form, attacker=_STRONGEST))
+        for attacker, value in zip(ATTACKERS, values, strict=True):
+            found.append(Figure(name, value, n=n).of(form=form, attacker=attacker))
+    return found

@@ -1,0 +1,1 @@
+"""STPrivacy: tokens that show the action, without the directions of an attribute."""
