@@ -83,7 +83,8 @@ def test_bad_cards_are_refused(place: Path, tmp_path: Path):
     for number, file in enumerate(files):
         few = "a" if number else "b"
         empty = "x" if number % 2 else ""
-        text.append(f"{file},{file.parent.name},{file.stem[:4]}{file.stem[-1]},{number % 2},same,{empty},{few}")
+        group = f"{file.stem[:4]}{file.stem[-1]}"
+        text.append(f"{file},{file.parent.name},{group},{number % 2},same,{empty},{few}")
     table.write_text("\n".join(text) + "\n")
     rows = [
         (ProtocolError, "'one' has one value", {"attribute": "one"}),
