@@ -54,7 +54,8 @@ class TrainConfig(BaseModel):
         balance: ``adjust`` for answers that do not prefer labels with more examples.
         tree: Label tree: a JSON file, ``bank:NAME`` or ``text``; see ``vlar adapt --tree``.
         learner: Registered name of the learner; None means that of the adapter.
-        adapter: Settings of the adapter, and of a learner that ``learner`` names.
+        adapter: Settings of the adapter, and of a learner that ``learner`` names. A table with the
+            name of a learner, such as ``[federated]``, names it and has its settings.
         training: Hyperparameters that replace the recipe's.
         objective: Settings of each objective, by its name.
     """
@@ -129,6 +130,8 @@ def read_config(path: str | Path) -> TrainConfig:
         raise UsageError(f"{file}: not readable as TOML (nested too deep); flatten it") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: not readable as TOML ({error})") from error
+    for name in sorted(values.keys() & set(registry.names("learner"))):
+        values = _named(values, name)
     _check_keys(values, list(TrainConfig.model_fields), "the configuration")
     try:
         config = TrainConfig.model_validate(values)
@@ -160,6 +163,15 @@ def read_config(path: str | Path) -> TrainConfig:
     if config.tree is not None and not is_made(config.tree):
         update["tree"] = str(place / Path(config.tree).expanduser())
     return config.model_copy(update=update)
+
+
+def _named(values: dict[str, Any], learner: str) -> dict[str, Any]:
+    """The same with the table of a learner as its name and settings."""
+    table = values[learner]
+    if not isinstance(table, dict):
+        raise UsageError(f"key {learner!r} is a learner; write a table [{learner}] of its settings")
+    rest = {name: value for name, value in values.items() if name != learner}
+    return {**rest, "learner": learner, "adapter": {**rest.get("adapter", {}), **table}}
 
 
 def _placed(value: Any, place: Path) -> Any:

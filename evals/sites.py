@@ -1,0 +1,182 @@
+"""Federated training on joints: six people, or six shares of labels, who never send clips.
+
+    python evals/sites.py --data DIR [--seeds 3] [--rounds 10] [--local 3] [--cache DIR]
+        [--clients by:subject dirichlet:0.1] [--rows NAME ...] [--json FILE]
+
+Six subjects of UTD-MHAD. Trials with an odd number teach, even ones are asked. DIR holds
+``manifest.csv``. The method is a graph tower with three blocks; every row trains for ``rounds *
+local`` epochs. Settings of the terms were fixed before the first run.
+
+``everybody`` is top-1 of the model on all asked clips; ``own`` and ``worst`` are the mean and the
+least over clients of each client's model on asked clips of its own kind: its person, or its share
+of each label. ``alone`` is the mean of six trainings. ``words`` is the frozen encoder, and
+``prototypes`` the nearest mean of the clients' sums. The control that must fail has the labels of
+the teaching clips shuffled. A result is kept in ``--json`` and is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sensors import listed
+
+from vlar import registry
+from vlar.encoders.base import load_encoder
+from vlar.heads.support import SupportItem
+from vlar.methods.federated.averaging import prototypes
+from vlar.methods.federated.learner import Federated, Federation
+from vlar.numeric import unit
+from vlar.training.batches import Dataset
+from vlar.training.fusion_weights import train_on
+from vlar.training.sources import FeatureSource, held_out_logits
+from vlar.training.task import TrainingTask
+
+TOWER = {"layout": "kinect20_utd", "people": 1, "frames": 16, "widths": [64, 64, 128],
+         "halved": [2], "slim": 0.5}  # fmt: skip
+TERMS: dict[str, dict[str, float]] = {
+    "averaged": {}, "proximal": {"proximal": 0.1}, "private": {"private": 4},
+    "distil": {"distil": 1.0, "words": 0.5},
+    "all": {"proximal": 0.1, "private": 4, "distil": 1.0, "words": 0.5},
+}  # fmt: skip
+ROWS = ("words", "prototypes", "alone", *TERMS, "together", "labels shuffled")
+
+
+class Lab:
+    """The clips, and a training task for each seed."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given, self.encoder = given, load_encoder("skeleton")
+        clips, y, who = listed("utd", given.data, self.encoder)
+        reading = registry.get("adapter", "skeleton-tower").reading(self.encoder, TOWER)
+        file = given.cache / f"sites-{reading.fingerprint[:16]}.npy"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, np.stack([reading.encode([clip])[0].features for clip in clips]))
+        features = np.load(file)
+        rows = zip(clips, y, who, strict=True)
+        items = [
+            SupportItem(c.path, None, (label,), p, facts={"subject": p}) for c, label, p in rows
+        ]
+        odd = np.array([int(c.path.stem.split("_")[2][1:]) % 2 == 1 for c in clips])
+        self.labels = sorted(set(y))
+        self.taught = [item for item, teach in zip(items, odd, strict=True) if teach]
+        self.asked = [item for item, teach in zip(items, odd, strict=True) if not teach]
+        self.teaching, self.asking = features[odd], features[~odd]
+        self.truth = np.array([self.labels.index(item.label) for item in self.asked])
+
+    def task(self, seed: int) -> TrainingTask:
+        """The tower by its recipe, for the epochs of all rounds."""
+        task = TrainingTask.by_recipe(self.encoder, "skeleton-tower", settings=TOWER, seed=seed)
+        numbers = task.numbers.replaced(epochs=self.given.rounds * self.given.local)
+        return TrainingTask(task.encoder, task.method, numbers, task.recipe,
+                            {**task.settings, **TOWER}, seed)  # fmt: skip
+
+    def right(self, training: Any) -> np.ndarray:
+        """(m,) whether a model answers each asked clip right."""
+        parts = np.array_split(self.asking, 8)
+        logits = np.concatenate([held_out_logits(training, part) for part in parts])
+        return logits.argmax(axis=1) == self.truth
+
+    def measure(self, row: str, clients: str, seed: int) -> dict[str, Any]:
+        """One result."""
+        how = Federated(clients, self.given.rounds, self.given.local, **TERMS.get(row, {}))
+        teach, ask = how.groups(self.taught, seed), how.groups(self.asked, seed)
+        begin = time.process_time()
+        more: dict[str, Any] = {}
+        if row in ("words", "prototypes"):
+            every = self._frozen(row, list(teach.values()))
+            right = dict.fromkeys(teach, every)
+        elif row == "alone":
+            right = {name: self.right(self._plain(rows, seed)) for name, rows in teach.items()}
+            every = np.mean(list(right.values()), axis=0)
+        elif row == "together":
+            every = self.right(self._plain(list(range(len(self.taught))), seed))
+            right = dict.fromkeys(teach, every)
+        else:
+            dataset = Dataset.of(self.labels, self._items(row, seed))
+            made = Federation(how, self.task(seed), dataset, self.teaching, teach)
+            every = self.right(made.run())
+            own: Callable[[str], np.ndarray] = lambda name: self.right(made.merged(name))  # noqa: E731
+            right = {name: own(name) if how.private else every for name in teach}
+            more = {"bytes_a_round": 2 * made.n_bytes * len(teach)}
+        found = {
+            name: float(answer[ask[name]].mean()) for name, answer in right.items() if name in ask
+        }
+        return {
+            "everybody": float(every.mean()), "own": float(np.mean(list(found.values()))),
+            "worst": min(found.values()), "clients": {n: len(rows) for n, rows in teach.items()},
+            "own_each": found, **more, "cpu_s": round(time.process_time() - begin, 1),
+        }  # fmt: skip
+
+    def _items(self, row: str, seed: int) -> list[SupportItem]:
+        if row != "labels shuffled":
+            return self.taught
+        order = np.random.default_rng(seed).permutation(len(self.taught))
+        pairs = zip(self.taught, order, strict=True)
+        return [SupportItem(i.path, None, self.taught[n].labels, i.group) for i, n in pairs]
+
+    def _plain(self, rows: list[int], seed: int) -> Any:
+        dataset = Dataset.of(self.labels, [self.taught[row] for row in rows])
+        return train_on(self.task(seed), dataset, FeatureSource(self.teaching[rows]))[0]
+
+    def _frozen(self, row: str, clients: list[list[int]]) -> np.ndarray:
+        width = self.encoder.frame_dim
+        vectors = self.encoder.pool(self.asking[..., :width])
+        if row == "words":
+            tower = registry.get("adapter", "skeleton-tower").attach(self.encoder, TOWER)
+            return (vectors @ tower.label_vectors(self.labels).T).argmax(axis=1) == self.truth
+        own = self.encoder.pool(self.teaching[..., :width])
+        y = np.array([self.labels.index(item.label) for item in self.taught])
+        means = unit(prototypes([(own[rows], y[rows]) for rows in clients]))
+        return (vectors @ means.T).argmax(axis=1) == self.truth
+
+
+def main() -> None:
+    """Measure what is missing, and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--local", type=int, default=3)
+    parser.add_argument("--clients", nargs="+", default=["by:subject", "dirichlet:0.1"])
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-sites"))
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {}
+    if given.json and given.json.exists():
+        results = json.loads(given.json.read_text())
+    lab = Lab(given)
+    for seed in range(given.seeds):
+        for clients in given.clients:
+            for row in given.rows:
+                rows = results.setdefault(clients, {}).setdefault(row, {})
+                if str(seed) in rows:
+                    continue
+                rows[str(seed)] = found = lab.measure(row, clients, seed)
+                shown = {k: v for k, v in found.items() if k not in ("clients", "own_each")}
+                print(f"{clients}, {row}, seed {seed}: {shown}", flush=True)
+                if given.json:
+                    given.json.write_text(json.dumps(results, indent=1) + "\n")
+    for clients in given.clients:
+        for row in given.rows:
+            found = list(results[clients][row].values())
+            cells = [
+                f"{name} {100 * np.mean(each):.1f} ± {100 * np.std(each):.1f}"
+                for name in ("everybody", "own", "worst")
+                for each in [[one[name] for one in found]]
+            ]
+            sent = f", {found[0]['bytes_a_round'] / 1e6:.2f} MB a round" if row in TERMS else ""
+            print(f"{clients:14} {row:16} {'; '.join(cells)}{sent} ({len(found)} seeds)")
+
+
+if __name__ == "__main__":
+    main()

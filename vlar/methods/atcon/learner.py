@@ -1,0 +1,74 @@
+"""``source-free``: a ``local-temporal`` model adapts to unlabelled clips, without source clips."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vlar.errors import SupportError, UsageError
+from vlar.heads.support import Support, SupportItem
+from vlar.heads.targets import Targets
+from vlar.methods.atcon.adapter import LocalTemporal
+from vlar.model.adapt import Adapted
+from vlar.model.core import ModelCore
+from vlar.model.examples import EncodedExamples
+from vlar.model.requests import AdaptRequest
+from vlar.registry import register
+from vlar.training.batches import Dataset
+from vlar.training.fit import FitOptions, answers, train
+from vlar.training.learners import Learner
+from vlar.training.sources import FeatureSource, read_on_disk
+from vlar.training.task import TrainingTask
+from vlar.types import Encoded
+
+
+@register("learner", "source-free", status="in the spirit")
+class SourceFree(Learner):
+    """Training of a copy of the model's tower on unlabelled clips alone; its classifier stays."""
+
+    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+        """Adapt a model to unlabelled clips, by ``atcon`` unless the request names objectives.
+
+        What is ``unknown`` goes by these clips, with the labels that the adapted model gives them.
+
+        Raises:
+            SupportError: fewer than two clips can be read.
+            UsageError: the model has no such tower, or labelled clips or settings of it are given.
+        """
+        given = core.encoder
+        if not isinstance(given, LocalTemporal) or not given.config.labels:
+            raise UsageError(
+                f"model {core.name!r} has no trained local-temporal tower for 'source-free'; make "
+                "one (vlar adapt SOURCE --method local-temporal --out mine), and give --model mine"
+            )
+        task = TrainingTask.of_request(given.encoder, request)
+        if request.support is not None or task.settings:
+            what = min(task.settings, default="labelled clips")
+            raise UsageError(f"'source-free' adapts a tower as it is, from --unlabelled clips "
+                             f"alone, and got {what!r}; leave it out")  # fmt: skip
+        numbers = task.numbers.replaced(ensemble=1.0)  # the end is not mixed with the source
+        task = replace(task, numbers=numbers, objectives=task.objectives or ("atcon",))
+        base = ModelCore(given.encoder, templates=core.template_set)
+        free = read_on_disk(base, request.unlabelled, request.progress)
+        if free.features is None or len(free.paths) < 2:
+            raise SupportError(f"{len(free.paths)} unlabelled clips can be read; give two or more")
+        made = type(given).attach(given.encoder, given.settings)
+        made.load_state_dict(given.state_dict())
+        made.frozen = True
+        labels, paths = given.config.labels, list(free.paths)
+        targets = Targets(labels, np.zeros((len(paths), len(labels)), np.float32))
+        dataset = Dataset(targets, [str(path) for path in paths], paths, free.facts)
+        options = FitOptions(unknown=request.unknown, stack=False, clips=request.progress)
+        training, _ = train(replace(task, unlabelled=()), made, dataset,
+                            FeatureSource(free.features), options)  # fmt: skip
+        vectors = made.pool(free.features)
+        columns = (vectors @ made.network.now().detach().numpy().T).argmax(axis=1)
+        items = [SupportItem(path, None, (labels[column],), str(path))
+                 for path, column in zip(paths, columns, strict=True)]  # fmt: skip
+        rows = [Encoded(row, vector) for row, vector in zip(free.features, vectors, strict=True)]
+        examples = EncodedExamples(items, rows, tuple(free.failed))
+        support = Support(labels, tuple(items), paths[0].parent)
+        adapted = answers(task, training, support, examples, options)
+        report = replace(adapted.report, examples={}, recordings=len(paths))
+        return replace(adapted, report=report)

@@ -1,0 +1,1 @@
+"""Federated training: clients learn apart and send weights, never clips."""
