@@ -191,7 +191,7 @@ def test_each_term_holds_clients_to_what_they_receive(term: str):
             if "enter" in name or term != "distil")
         for made in (plain, held)
     ]  # fmt: skip
-    assert apart[1] < apart[0] / 2
+    assert apart[1] < apart[0] * 0.75
     held.adapter.network.enter.weight.sum()  # the weights are there
     assert not any(module._forward_hooks for module in held.adapter.module.modules())
 
