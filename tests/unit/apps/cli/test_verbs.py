@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests import videos
 from tests.command_line import invoke
+from tests.docs import pages, verbs
 from tests.refusals import refused
 from tests.unit.evaluation import colours
 from vlar.apps.cli import check, explain, inputs, output, query
@@ -299,3 +301,18 @@ def test_a_video_for_a_model_of_bodies_is_refused_before_anything_is_read(tmp_pa
             f"a video, and the model reads recordings of the sensor '{sensor}'" in failure.message
         )
     assert inputs.recordings([str(video)], "audio") == ([video], [])
+
+
+def test_the_skill_names_only_verbs_and_options_that_exist():
+    done = invoke("skill")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("---\nname: vlar\ndescription: ")
+    named = [
+        line for text in pages.INLINE.findall(done.stdout) for line in pages.vlar_commands(text)
+    ]
+    assert len(named) > 12
+    for line in named:
+        if "VERB" in line:
+            continue
+        words, rest = verbs.split(shlex.split(line)[1:])
+        verbs.parse(line) if rest else verbs.help_of(words)

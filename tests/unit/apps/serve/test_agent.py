@@ -6,9 +6,13 @@ import asyncio
 import base64
 import io
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from mcp import Client
 from PIL import Image
@@ -16,9 +20,17 @@ from PIL import Image
 from tests import videos
 from tests.unit.library.fakes import FakeModel
 from vlar.apps.serve.agent import agent_server
+from vlar.apps.serve.agent_tools import Reading, compact
 from vlar.library.library import Library
+from vlar.library.rows import RowPerson
+from vlar.media.video.source import probe
 
 from .conftest import Served, serve
+
+READING = {
+    *("describe_library", "tags", "search", "classify", "list_recordings", "list_windows"),
+    *("persons", "thumbnail", "sheet"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +65,7 @@ def test_tools_are_listed_with_words_for_each_argument(served: Served):
             return (await client.list_tools()).tools
 
     tools = asyncio.run(listed())
-    names = {"search", "classify", "list_rows", "describe_library", "thumbnail"}
-    assert {tool.name for tool in tools} == names
+    assert {tool.name for tool in tools} == READING
     for tool in tools:
         assert tool.description
         assert tool.annotations.read_only_hint
@@ -69,28 +80,144 @@ def test_an_agent_searches_and_looks(served: Served):
             served,
             ("describe_library", {}),
             ("search", {"query": "a square", "k": 1, "min_probability": 0}),
-            ("list_rows", {"contains": "moving"}),
+            ("list_recordings", {"contains": "moving"}),
         ),
     )
     assert facts["library"]["videos"] == 2
     assert facts["library"]["tag_keys"] == ["place"]
     hit = found["hits"][0]
-    assert (
-        found
-        == served.client.post(
-            "/api/query", json={"text": "a square", "k": 1, "min_probability": 0}
-        ).json()
-    )
+    asked = {"text": "a square", "k": 1, "min_probability": 0}
+    assert found == compact(served.client.post("/api/query", json=asked).json())
+    assert hit["probability"] == round(hit["probability"], 3)
     assert listed["total"] == 1
     picture, rows = ask(
         served,
         ("thumbnail", {"video": hit["video"], "at_s": hit["start_s"], "width": 64}),
-        ("list_rows", {"video": hit["video"]}),
+        ("list_windows", {"video": hit["video"]}),
     )
     assert picture.content[0].type == "image"
     image = Image.open(io.BytesIO(base64.b64decode(picture.content[0].data)))
     assert (image.format, image.width) == ("JPEG", 64)
-    assert value(rows)["rows"][0]["start_s"] == 0.0
+    assert value(rows)["windows"][0][0] == 0.0
+
+
+def test_a_sheet_shows_a_span_and_tags_have_their_values(served: Served):
+    video = served.id_of("noise")
+    sheet, none, tags = ask(
+        served,
+        ("sheet", {"video": video, "start_s": 0, "end_s": 1, "pictures": 5}),
+        ("sheet", {"video": video, "start_s": 1, "end_s": 0}),
+        ("tags", {}),
+    )
+    image = Image.open(io.BytesIO(base64.b64decode(sheet.content[0].data)))
+    one = Image.open(io.BytesIO(served.application.thumbnail(video, 0.1, 320)))
+    assert image.size == (3 * one.width, 2 * one.height)
+    assert none.is_error
+    assert value(tags) == {"place": {"desk": 2}}
+
+
+def test_answers_are_compact_json_once(served: Served):
+    (result,) = ask(served, ("list_recordings", {}))
+    assert result.structured_content is None
+    (content,) = result.content
+    assert content.text == json.dumps(json.loads(content.text), separators=(",", ":"))
+
+
+def test_what_a_library_without_people_answers(served: Served):
+    (result,) = ask(served, ("persons", {"video": served.id_of("noise")}))
+    assert result.is_error
+    assert "--persons" in result.content[0].text
+
+
+def test_people_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    people = {1: RowPerson(2, (0.1, 0.2, 0.5, 1.0)), 3: RowPerson(2, (0.2, 0.2, 0.6, 1.0))}
+    rows = SimpleNamespace(
+        ids=np.array([1, 2, 3]), times_s=np.array([[0, 4], [0, 4], [2, 6.0]]), people=people
+    )
+    store = SimpleNamespace(
+        at_path=lambda path: SimpleNamespace(id=7), scan=lambda dim, rows_of: [rows],
+        close=lambda: None, meta=dict,
+    )  # fmt: skip
+    place = SimpleNamespace(reader=lambda: store)
+    monkeypatch.setattr("vlar.apps.serve.agent_tools.backend_of", lambda path: place)
+    manifest = SimpleNamespace(persons=True, dim=3)
+    monkeypatch.setattr(
+        "vlar.apps.serve.agent_tools.LibraryManifest", SimpleNamespace(of=lambda s: manifest)
+    )
+    sources = SimpleNamespace(stored_path=lambda video: "/a.mp4")
+    reading = Reading(SimpleNamespace(sources=sources, path=tmp_path))
+    box = [0.2, 0.2, 0.6, 1.0]
+    row = {"person": 2, "start_s": 0.0, "end_s": 6.0, "box": box}
+    assert reading.persons("x") == {"path": "/a.mp4", "persons": [row]}
+
+
+@pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
+def test_the_protocol_of_2026_and_the_one_before_it(served: Served, mode: str, version: str):
+    async def negotiated() -> tuple[str, str]:
+        async with Client(agent_server(served.application), mode=mode) as client:
+            found = await client.call_tool("tags", {})
+            return client.protocol_version, found.content[0].text
+
+    assert asyncio.run(negotiated()) == (version, '{"place":{"desk":2}}')
+
+
+def test_writing_is_off_unless_it_is_asked_for(served: Served, tmp_path: Path):
+    async def listed(cuts: Path | None) -> dict[str, Any]:
+        async with Client(agent_server(served.application, cuts)) as client:
+            return {tool.name: tool for tool in (await client.list_tools()).tools}
+
+    assert asyncio.run(listed(None)).keys() == READING
+    every = asyncio.run(listed(tmp_path))
+    assert every.keys() - READING == {"add", "follow", "cancel", "cut"}
+    assert not every["add"].annotations.read_only_hint
+    for name in ("add", "cut", "cancel"):
+        (result,) = ask(served, (name, {}))
+        assert result.is_error
+        assert "Unknown tool" in result.content[0].text
+
+
+def test_an_agent_adds_follows_cancels_and_cuts(served: Served, tmp_path: Path):
+    async def run() -> list[Any]:
+        async with Client(agent_server(served.application, tmp_path / "cuts")) as client:
+            job = value(await client.call_tool("add", {"paths": [str(served.folder)]}))
+            found = value(await client.call_tool("follow", {"job": job["id"], "wait_s": 30}))
+            again = await client.call_tool("cancel", {"job": job["id"]})
+            listed = value(await client.call_tool("follow", {}))
+            span = {"video": served.id_of("moving"), "start_s": 0.0, "end_s": 0.5}
+            cut = value(await client.call_tool("cut", span))
+            outside = await client.call_tool("add", {"paths": ["/etc"]})
+            return [job, found, again, listed, cut, outside]
+
+    job, found, again, listed, cut, outside = asyncio.run(run())
+    assert job["state"] in ("queued", "running", "failed")
+    assert found["state"] in ("done", "failed")  # the model of the tests is not one of a process
+    assert again.is_error
+    assert listed["jobs"][0]["id"] == job["id"]
+    assert probe(cut["path"]).duration_s == pytest.approx(0.5, abs=0.1)
+    assert Path(cut["path"]).parent == tmp_path / "cuts"
+    assert outside.is_error
+    assert "--root" in outside.content[0].text
+
+
+NETWORK = re.compile(r"\b(GET|POST|HTTP|request|status)\b|/api/")
+
+
+def test_tools_and_errors_have_no_words_of_the_network(served: Served, tmp_path: Path):
+    async def texts() -> list[str]:
+        async with Client(agent_server(served.application, tmp_path)) as client:
+            tools = (await client.list_tools()).tools
+            wrong = [
+                await client.call_tool("thumbnail", {"video": "0" * 20}),
+                await client.call_tool("cancel", {"job": "0" * 16}),
+                await client.call_tool("follow", {"job": "x"}),
+                await client.call_tool("classify", {"labels": ["a"]}),
+                await client.call_tool("describe_library", {}),
+            ]
+            found = [json.dumps(tool.model_dump(mode="json")) for tool in tools]
+            return [*found, *(each.content[0].text for each in wrong), client.instructions or ""]
+
+    for text in asyncio.run(texts()):
+        assert not NETWORK.search(text), text
 
 
 @pytest.mark.slow

@@ -1,0 +1,306 @@
+"""Tools of the agent interface: each answers with one compact JSON text, or a picture."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from mcp.server.mcpserver import Image
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from vlar.apps.serve.application import Application
+from vlar.apps.serve.library import RequestedRecording
+from vlar.errors import LibraryError, VlarError
+from vlar.formatting import clock
+from vlar.library.backends import backend_of
+from vlar.library.manifest import LibraryManifest
+from vlar.library.query.plan import QueryRequest
+from vlar.library.rows import RowFilter
+from vlar.types import JsonDict
+
+F = TypeVar("F", bound=Callable[..., Any])
+READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+WRITES = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+)
+INSTRUCTIONS = (
+    "Searches one library of videos in plain words and answers with moments: a path, start and end "
+    "seconds, and a calibrated probability. Call describe_library first, and tags for what can be "
+    "filtered. A hit with 'weak' is likely wrong; no hit means that nothing matches. A query with "
+    "operators states the probability of each phrase in 'parts'. Look at a hit with sheet before "
+    "you rely on it."
+)
+WRITING = (
+    "add indexes files in the background and returns a job; follow it until its state is done. cut "
+    "writes a span as an mp4 file."
+)
+_MOST_VALUES = 50
+_LONGEST_WAIT_S = 30.0
+_UNWANTED = {"similarity", "score", "name", "ready", "limits", "created_s", "ended_s", "starts"}
+# What only programs over the net can do, in the words of tools.
+_WORDS = {
+    "list them: GET /api/videos": "list them with list_recordings",
+    "list them: GET /api/jobs": "list them with follow",
+    ", or raise --request-time": "",
+}
+Text = Annotated[
+    str,
+    Field(
+        max_length=2000,
+        description="What to look for: plain words, or phrases in quotes joined by AND, OR, NOT, "
+        'THEN .. WITHIN 10s, DURING, IN "folder/*", LIKE "clip.mp4"@3s-7s.',
+    ),
+]
+Video = Annotated[str, Field(description="The id that search and list_recordings give as 'video'.")]
+Job = Annotated[str, Field(description="The id that add gives.")]
+Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
+
+
+def compact(value: Any) -> Any:
+    """A value of JSON with numbers of three decimals, without what is empty or only for pages."""
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, Mapping):
+        rows = cast("Mapping[str, Any]", value)
+        kept = {key: compact(each) for key, each in rows.items() if key not in _UNWANTED}
+        return {key: each for key, each in kept.items() if each not in (None, "", [], {})}
+    if isinstance(value, list | tuple):
+        return [compact(each) for each in cast("list[Any]", value)]
+    return value
+
+
+def named(tool: F) -> F:
+    """A tool that answers with one line of JSON, and whose errors an agent can act on."""
+
+    @wraps(tool)
+    def call(*arguments: Any, **given: Any) -> Any:
+        try:
+            found = tool(*arguments, **given)
+        except VlarError as problem:
+            message = problem.message
+            for words, own in _WORDS.items():
+                message = message.replace(words, own)
+            raise ToolError(message) from problem
+        if isinstance(found, Image):
+            return found
+        return json.dumps(compact(found), ensure_ascii=False, separators=(",", ":"))
+
+    return call  # pyright: ignore[reportReturnType]
+
+
+class Reading:
+    """Tools that only read."""
+
+    def __init__(self, application: Application) -> None:
+        self._do = application
+        self.tools: tuple[Callable[..., Any], ...] = (
+            *(self.describe_library, self.tags, self.search, self.classify),
+            *(self.list_recordings, self.list_windows, self.persons, self.thumbnail, self.sheet),
+        )
+
+    def describe_library(self) -> JsonDict:
+        """Number and length of the recordings, the model, and the folders that may be read."""
+        return self._do.describe()
+
+    def tags(self) -> JsonDict:
+        """Tags of the recordings that filters may use: the values of each, with their number."""
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in self._do.videos(0, 10**9)["videos"]:
+            for key, value in row["tags"].items():
+                counts[key][value] += 1
+        return {key: dict(found.most_common(_MOST_VALUES)) for key, found in counts.items()}
+
+    def search(
+        self,
+        query: Text,
+        k: Annotated[int, Field(ge=1, le=50, description="Most answers.")] = 5,
+        where: Annotated[
+            list[str] | None,
+            Field(description="Filters that all hold, such as place=gym, start_s>=10, path=*.mp4."),
+        ] = None,
+        min_probability: Annotated[
+            float, Field(ge=0, le=1, description="Hide less probable answers; 0 shows all.")
+        ] = 0.05,
+    ) -> JsonDict:
+        """Find moments of the library's videos that show something, best first."""
+        return self._do.search(QueryRequest(query, k, where, min_probability))
+
+    def classify(
+        self,
+        labels: Annotated[list[str], Field(min_length=1, description="Labels, such as 'cooking'.")],
+        video: Annotated[str | None, Field(description="Id of a recording of the library.")] = None,
+        path: Annotated[str | None, Field(description="Or the path of a video file.")] = None,
+        start_s: Annotated[float | None, Field(ge=0, description="Only this span.")] = None,
+        end_s: Annotated[float | None, Field(ge=0, description="Its end.")] = None,
+        every_s: Annotated[
+            float | None, Field(ge=0.5, description="One answer for each such span.")
+        ] = None,
+        mode: Annotated[
+            Literal["one", "multi"], Field(description="multi: any number of labels may fit.")
+        ] = "one",
+    ) -> JsonDict:
+        """Decide which of some labels fits a video, a span of it, or each part of it.
+
+        Without a label in an answer, none of them fits.
+        """
+        source = RequestedRecording(video=video, path=path, start_s=start_s, end_s=end_s)
+        return self._do.classify(source, labels, every_s=every_s, mode=mode)
+
+    def list_recordings(
+        self,
+        contains: Annotated[str, Field(description="Only paths that contain this.")] = "",
+        offset: Annotated[int, Field(ge=0)] = 0,
+        limit: Annotated[int, Field(ge=1, le=200)] = 50,
+    ) -> JsonDict:
+        """List recordings of the library by path, with their ids, lengths and tags."""
+        return self._do.videos(offset, limit, contains)
+
+    def list_windows(self, video: Video) -> JsonDict:
+        """List the indexed windows of a recording, as start and end seconds."""
+        found = self._do.rows(video)
+        return {
+            "path": found["path"],
+            "windows": [[w["start_s"], w["end_s"]] for w in found["rows"]],
+        }
+
+    def persons(self, video: Video) -> JsonDict:
+        """List the people of a recording: number, seconds, and a box in shares of the frame.
+
+        A search is about one of them with the filter 'who=person 2'. It needs a library with rows
+        of people.
+        """
+        path = self._do.sources.stored_path(video)
+        store = backend_of(self._do.path).reader()
+        manifest = None if store is None else LibraryManifest.of(store)
+        recording = None if store is None else store.at_path(path)
+        if store is None or manifest is None or recording is None or not manifest.persons:
+            raise LibraryError(
+                "the library has no rows of people; index it with 'vlar index add --persons'"
+            )
+        tracks: dict[int, list[tuple[float, float, Any]]] = defaultdict(list)
+        try:
+            for rows in store.scan(manifest.dim, RowFilter(frozenset([recording.id]))):
+                for row_id, (start_s, end_s) in zip(rows.ids.tolist(), rows.times_s, strict=True):
+                    if (person := rows.people.get(row_id)) is not None:
+                        tracks[person.track].append((float(start_s), float(end_s), person.box))
+        finally:
+            store.close()
+        people = [
+            {
+                "person": track,
+                "start_s": min(row[0] for row in found),
+                "end_s": max(row[1] for row in found),
+                "box": list(found[len(found) // 2][2]),
+            }
+            for track, found in sorted(tracks.items())
+        ]
+        return {"path": path, "persons": people}
+
+    def thumbnail(
+        self,
+        video: Video,
+        at_s: Annotated[Seconds, Field(description="Seconds.")] = 0.0,
+        width: Annotated[int, Field(ge=16, le=640, description="Pixels.")] = 320,
+    ) -> Image:
+        """Show the picture of one moment of a recording."""
+        return Image(data=self._do.thumbnail(video, at_s, width), format="jpeg")
+
+    def sheet(
+        self,
+        video: Video,
+        start_s: Seconds,
+        end_s: Seconds,
+        pictures: Annotated[int, Field(ge=2, le=12, description="How many.")] = 6,
+    ) -> Image:
+        """Show a span as pictures in the order of time, three in a row, with their seconds."""
+        from PIL import Image as Pictures
+        from PIL import ImageDraw
+
+        RequestedRecording(video=video, start_s=start_s, end_s=end_s).window  # noqa: B018 - checked
+        step_s = (end_s - start_s) / pictures
+        times = [start_s + step_s * (number + 0.5) for number in range(pictures)]
+        found = [Pictures.open(io.BytesIO(self._do.thumbnail(video, t, 320))) for t in times]
+        width, height = max(p.width for p in found), max(p.height for p in found)
+        whole = Pictures.new("RGB", (3 * width, -(-pictures // 3) * height))
+        draw = ImageDraw.Draw(whole)
+        for number, (shown, at_s) in enumerate(zip(found, times, strict=True)):
+            corner = number % 3 * width, number // 3 * height
+            whole.paste(shown, corner)
+            draw.text((corner[0] + 4, corner[1] + 2), clock(at_s), "white", stroke_width=2,
+                      stroke_fill="black")  # fmt: skip
+        data = io.BytesIO()
+        whole.save(data, "JPEG", quality=80)
+        return Image(data=data.getvalue(), format="jpeg")
+
+
+class Writing:
+    """Tools that add to the library and write files.
+
+    Args:
+        application: The library.
+        cuts: Folder for cut spans; it is made.
+    """
+
+    def __init__(self, application: Application, cuts: Path) -> None:
+        self._do, self._cuts = application, cuts
+        self.tools: tuple[Callable[..., Any], ...] = self.add, self.follow, self.cancel, self.cut
+
+    def add(
+        self,
+        paths: Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=4096)]],
+            Field(min_length=1, max_length=1000, description="Files or folders of videos."),
+        ],
+        tags: Annotated[
+            dict[str, str] | None, Field(description="Set on each, such as {'place': 'gym'}.")
+        ] = None,
+    ) -> JsonDict:
+        """Index recordings in the background, or bring them up to date; returns a job to follow."""
+        return self._do.tasks.add(paths, tags or {})
+
+    def follow(
+        self,
+        job: Annotated[str | None, Field(description="Of add; without it all are listed.")] = None,
+        wait_s: Annotated[
+            float, Field(ge=0, le=_LONGEST_WAIT_S, description="Wait up to this for its end.")
+        ] = 10.0,
+    ) -> JsonDict:
+        """State of a job: queued, running, done, failed or cancelled, and how far it is."""
+        jobs = self._do.tasks.jobs
+        if job is None:
+            return {"jobs": [each.to_dict() for each in jobs.all()]}
+        end_s = time.monotonic() + wait_s
+        while (found := jobs.get(job)).state in ("queued", "running"):
+            if time.monotonic() >= end_s:
+                break
+            time.sleep(0.1)
+        return found.to_dict()
+
+    def cancel(self, job: Job) -> JsonDict:
+        """End a job; the recordings that it finished stay in the library."""
+        return self._do.tasks.jobs.cancel(job).to_dict()
+
+    def cut(self, video: Video, start_s: Seconds, end_s: Seconds) -> JsonDict:
+        """Write a span of at most a minute as an mp4 file, and return its path."""
+        made = self._do.span(video, start_s, end_s)
+        stem = re.sub(r"[^\w.-]", "_", Path(self._do.sources.stored_path(video)).stem)[:60]
+        target = self._cuts / f"{stem}-{video[:6]}_{start_s:.2f}-{end_s:.2f}.mp4"
+        try:
+            self._cuts.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                shutil.copyfile(made, target)
+        except OSError as error:
+            raise LibraryError(
+                f"{target}: cannot be written ({error.strerror}); start with another --cuts"
+            ) from error
+        return {"path": str(target), "start_s": start_s, "end_s": end_s}
