@@ -339,20 +339,14 @@ class Encoder(ABC):
         return self
 
 
-_known: dict[tuple[str, tuple[int, ...]], int | None] = {}
-
-
 def _counted(encoder: Encoder, shape: tuple[int, ...]) -> int | None:
     """``cost`` of an encoder, from the cache where it was counted before; None without one."""
-    key = encoder.fingerprint, shape
-    if key not in _known:
-        name = hashlib.sha256(f"{key}".encode()).hexdigest()
-        try:
-            found = cached("costs-1", name, lambda: str(encoder.cost(shape)).encode())
-            _known[key] = int(found) or None  # networks that torch does not run count as 0
-        except UsageError:
-            _known[key] = None
-    return _known[key]
+    name = hashlib.sha256(f"{encoder.fingerprint} {shape}".encode()).hexdigest()
+    try:
+        found = cached("costs-1", name, lambda: str(encoder.cost(shape)).encode())
+    except UsageError:
+        return None
+    return int(found) or None  # networks that torch does not run count as 0
 
 
 def load_encoder(spec: str, device: str | None = None, dtype: str | None = None) -> Encoder:

@@ -101,10 +101,7 @@ class TorchEncoder(Encoder, PatchTokens):
             return False
 
     def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
-        """Parts of frames: the mean of their patch tokens, as the tower projects its class token.
-
-        The blocks see the whole frame, so a part holds some of what is around it.
-        """
+        """Parts of frames: the mean of their patch tokens, which also read what is around them."""
         return self._parts(self.towers.vision_view().patches, frames, rows, columns)
 
     def _parts(

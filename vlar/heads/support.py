@@ -135,6 +135,9 @@ _MOST_BYTES = 512 * MB
 _LONGEST_HEADER = 10_000
 
 
+WINDOW = "window_s"  # a fact of an example that is a part of a recording
+
+
 @dataclass(frozen=True)
 class SupportItem:
     """One example.
@@ -160,6 +163,11 @@ class SupportItem:
     who: str = ""
     person: int | None = None
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def told(self) -> dict[str, str]:
+        """The facts, and the window as ``WINDOW`` where the example is a part of a recording."""
+        return {**self.facts, **({WINDOW: str(self.window)} if self.window else {})}
 
     @property
     def label(self) -> str:

@@ -185,7 +185,7 @@ class ModelCore:
 
         Args:
             spans: The views of each span, or why it cannot be read.
-            costs: Whether operations are counted.
+            costs: Whether operations are counted too.
 
         Yields:
             One row a span, in order; a Failure stays in its place.

@@ -95,7 +95,7 @@ class Dataset:
             Targets.of(labels, items),
             [item.group for item in items],
             [item.path for item in items],
-            [{"group": item.group, **item.parts, **item.facts} for item in items],
+            [{"group": item.group, **item.parts, **item.told} for item in items],
         )
 
     @staticmethod

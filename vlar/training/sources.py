@@ -189,7 +189,7 @@ def read_on_disk(
             found = read_examples(core, items[start : start + CHUNK], counted, cache)
             failed.extend(found.failed)
             paths.extend(item.path for item in found.items)
-            facts.extend(item.facts for item in found.items)
+            facts.extend(item.told for item in found.items)
             yield from (each.features for each in found.encoded)
 
     features = on_disk(rows())
@@ -211,7 +211,7 @@ class RecordingSource(TrainingSource):
     def unlabelled(self, adapter: Adapter) -> Unlabelled | None:
         if not self.free:
             return None
-        facts = [item.facts for item in self.free]
+        facts = [item.told for item in self.free]
         return Unlabelled(RecordingLoader(self.free, adapter), len(self.free), facts)
 
     def folds(self, dataset: Dataset, *, long: bool = False) -> list[Rows]:

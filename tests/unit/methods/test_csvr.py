@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,19 @@ import torch
 
 from tests.refusals import refused
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
-from vlar.adapters.trainable import TrainingBatch
+from tests.videos import make_video
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import load_encoder
 from vlar.errors import ModelError, UsageError
 from vlar.methods.csvr.objective import (
     Csvr,
     Reversed,
+    _stored,
     key_frames,
+    key_shares,
     match_loss,
     pose_columns,
+    rows_at,
     spans,
 )
 from vlar.methods.temporal.adapter import Temporal
@@ -82,6 +88,38 @@ def test_key_frames_follow_the_largest_steps():
     assert key_frames(frames, 3).tolist()[0] == [0, 2, 5]
     assert key_frames(frames, 2).tolist() == [[0, 2], [0, 3]]
     assert key_frames(frames, 1).tolist() == [[0], [0]]
+
+
+@pytest.mark.parametrize(("gop", "start_s"), [(12, 0.0), (30, 1.5)])
+def test_frames_that_a_file_stores_whole_are_key_frames(tmp_path: Path, gop: int, start_s: float):
+    video = make_video(tmp_path / "a.mp4", 60, gop=gop, start_s=start_s)
+    np.testing.assert_allclose(key_shares(video), np.arange(0, 60, gop) / 60, atol=1e-3)
+    assert rows_at(key_shares(video), 10, 2) == [0, {12: 8, 30: 5}[gop]]
+    assert rows_at([0.0, 0.1], 8, 2) == []
+    (tmp_path / "b.mp4").write_text("not a video")
+    assert key_shares(tmp_path / "b.mp4") == []
+    assert key_shares(tmp_path / "absent.mp4") == []
+
+
+def test_packets_go_before_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The first clip has key frames at a half, the second one alone, the third is a span."""
+    paths = [make_video(tmp_path / f"{gop}.mp4", 60, gop=gop) for gop in (30, 60)]
+    features, _ = ordered_clips(6)
+    trial = Trial(Temporal.attach(FakeEncoder(), SMALL), features[:3], poses=0.0, frames=0.0)
+    objective, width = trial.objective, trial.batch.inputs.shape[2]
+    inputs = torch.zeros(3, 8, width)
+    inputs[:, 6:] = 1.0  # the only step
+    still = torch.arange(8.0)[None, :, None].expand(3, 8, width)
+    facts = [{}, {}, {"window_s": "0 to 1"}]
+    objective.stored = _stored([*paths, paths[0]], facts)
+    batch = replace(trial.batch, inputs=inputs, views={"still": still}, rows=(0, 1, 2))
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        "vlar.methods.csvr.objective.vectors_of", lambda _, x: asked.append(x) or torch.eye(3)
+    )
+    output = TrainingOutput(torch.zeros(3, 2), {}, vectors=torch.eye(3))
+    objective.terms(Step(0, 0.5, batch, output, trial.forward, np.random.default_rng(0)))
+    assert asked[0][..., 0].tolist() == [[0, 4], [0, 1], [0, 1]]
 
 
 def test_the_match_is_a_contrast_in_both_directions():

@@ -476,7 +476,6 @@ def test_it_learns_by_the_encoders_own_network():
         (WORDLESS, {"frozen": 99}, "frozen is 99; use up to 9 blocks"),
         (WORDLESS, {"frozen": -1}, "frozen is -1"),
         (WORDLESS, {"pose": "early"}, "pose is 'early'; use none with encoder"),
-        (WORDLESS, {"network": "i3d", "frozen": 1}, "frozen is 1; use 0 unless"),
     ],
 )
 def test_what_has_no_network_of_its_own_is_one_line(spec: str, settings: Any, told: str):

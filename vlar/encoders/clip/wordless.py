@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import functools
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -214,14 +215,9 @@ def wordless_towers(
     why = f"{what} was trained without texts"
 
     def face(own: nn.Module) -> Towers:
+        read = functools.partial(image, own)
         towers = towers_without_text(
-            own,
-            lambda clips: image(own, clips),
-            pixels,
-            dim=dim,
-            scale=LOGIT_SCALE,
-            licence=licence,
-            why=why,
+            own, read, pixels, dim=dim, scale=LOGIT_SCALE, licence=licence, why=why
         )
         return dataclasses.replace(towers, rebuild=face)
 

@@ -182,17 +182,14 @@ class ArNet(ResidualTower):
 
     def cost(self, shape: Sequence[int]) -> int:
         """Multiply-adds of a clip at most: all frames at the largest size, and the policy."""
-        return self.encoder.cost(shape) + self._policy(shape[0])
+        side = self.config.small
+        small = torch.zeros(1, shape[0], 3, side, side)
+        return self.encoder.cost(shape) + multiply_adds(lambda: self.network.decide(small))
 
-    def operations(self, clip: Clip) -> int:
+    def operations(self, clip: Clip) -> int | None:
         """Multiply-adds of the frames that are encoded, at their sizes, and of the policy."""
-        n_frames = len(clip.data)
-        return round(self.clip_cost(clip) * n_frames * self.chosen.whole) + self._policy(n_frames)
-
-    def _policy(self, n_frames: int) -> int:
-        """Multiply-adds of the policy."""
-        small = torch.zeros(1, n_frames, 3, self.config.small, self.config.small)
-        return multiply_adds(lambda: self.network.decide(small))
+        own, most = self.encoder.operations(clip), super().operations(clip)
+        return most and round(most - (own or 0) * (1 - self.clip_cost(clip)))
 
     # Training
 

@@ -6,21 +6,28 @@ Letters: N clips, T frames, K features of a frame, J numbers of a pose, D width 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.frame_inputs import joint_inputs
 from vlar.adapters.settings import setting
-from vlar.errors import UsageError
+from vlar.errors import UsageError, VlarError
+from vlar.heads.support import WINDOW
+from vlar.media.video.container import opened
 from vlar.registry import register
+from vlar.training.data import ClipView
 from vlar.training.objectives import Objective, Step, TrainingContext
 
 _STEPS = 4  # spans of a half of a clip; their means are predicted
+_STILL = "still"  # name of a view
+_TIMEOUT_S = 10.0
 _NOISE = 8  # numbers that a generator draws
 _log = logging.getLogger("vlar")
 
@@ -42,7 +49,7 @@ class Reversed(torch.autograd.Function):
 def key_frames(frames: Tensor, count: int) -> Tensor:
     """Numbers of the frames that begin something new, in the order of time.
 
-    A video encoder stores a frame whole where it differs most from the one before. The first frame
+    They stand for the key frames of a video, where its packets do not tell enough. The first frame
     is one of them, the others follow the largest steps.
 
     Args:
@@ -55,6 +62,30 @@ def key_frames(frames: Tensor, count: int) -> Tensor:
     steps = (frames[:, 1:] - frames[:, :-1]).flatten(2).norm(dim=-1)
     found = steps.topk(count - 1, dim=1).indices + 1
     return F.pad(found, (1, 0)).sort(dim=1).values
+
+
+def key_shares(path: Path) -> list[float]:
+    """Shares (0 to 1) of a video at which frames begin that its file stores whole.
+
+    Packets are read, and nothing is decoded. Empty for what is not a video file.
+    """
+    try:
+        with opened(path, _TIMEOUT_S) as video:
+            stamps = sorted((p.pts, p.is_keyframe) for p in video.packets() if p.pts is not None)
+    except VlarError:
+        return []
+    if len(stamps) < 2:
+        return [0.0] * len(stamps)
+    first, span = stamps[0][0], stamps[-1][0] - stamps[0][0]
+    length = span * len(stamps) / (len(stamps) - 1)  # the last frame is shown as long as others
+    return [(at - first) / length for at, is_key in stamps if is_key]
+
+
+def rows_at(shares: Sequence[float], n_rows: int, count: int) -> list[int]:
+    """Numbers of ``count`` of the rows that lie at some shares; none where there are fewer."""
+    rows = sorted({min(int(share * n_rows), n_rows - 1) for share in shares})
+    places = np.linspace(0, len(rows) - 1, count if count <= len(rows) else 0)
+    return [rows[round(at)] for at in places.tolist()]
 
 
 def match_loss(clips: Tensor, keys: Tensor, temperature: float) -> Tensor:
@@ -90,6 +121,12 @@ def pose_columns(method: Any) -> slice | None:
             return slice(start, start + width)
         start += width
     return None
+
+
+def _stored(paths: Sequence[Path], facts: Sequence[Mapping[str, str]]) -> list[list[float]]:
+    """``key_shares`` of each video; empty for a span of one, whose own share is not known."""
+    pairs = zip(paths, facts or [{}] * len(paths), strict=True)
+    return [[] if WINDOW in fact else key_shares(path) for path, fact in pairs]
 
 
 def vectors_of(step: Step, inputs: Tensor) -> Tensor:
@@ -138,6 +175,12 @@ class Csvr(Objective):
     name: ClassVar[str] = "csvr"
     parts: nn.ModuleDict | None = field(default=None, init=False)
     columns: slice | None = field(default=None, init=False)
+    stored: list[list[float]] = field(default_factory=list[list[float]], init=False)
+    n_labelled: int = field(default=0, init=False)
+
+    def views(self) -> Mapping[str, ClipView]:
+        """The clip at its own times, at which its key frames lie."""
+        return {_STILL: ClipView({"time_jitter": 0.0, "block_dropout": 0.0})} if self.match else {}
 
     @property
     def unlabelled_per_clip(self) -> float:
@@ -150,7 +193,7 @@ class Csvr(Objective):
         return self.parts
 
     def begin(self, context: TrainingContext) -> None:
-        """Build the networks.
+        """Build the networks, and read the packets of the videos.
 
         Raises:
             UsageError: all three terms are left out.
@@ -159,6 +202,10 @@ class Csvr(Objective):
             raise UsageError(
                 "objective 'csvr' has no term: poses, match and frames are all 0; set one of them"
             )
+        if self.match:
+            self.n_labelled, free = len(context.paths), context.unlabelled
+            self.stored = _stored(context.paths, context.facts)
+            self.stored += _stored(free.paths, free.facts) if free else []
         width, parts = context.vector_width, nn.ModuleDict()
         self.columns = pose_columns(context.method) if self.poses else None
         if self.poses and self.columns is None:
@@ -206,12 +253,19 @@ class Csvr(Objective):
         return found
 
     def _keys(self, step: Step) -> Tensor:
-        """(N, D) vectors of the key frames; in the control those of another clip."""
+        """(N, D) vectors of the key frames; in the control those of another clip.
+
+        They are those of the file's packets where it has enough, else those after large steps.
+        """
         inputs, frames = step.batch.inputs, step.frames.detach()
         rows = key_frames(frames, min(self.keys, frames.shape[1]))
-        found = vectors_of(
-            step, inputs[torch.arange(len(inputs), device=rows.device)[:, None], rows]
-        )
+        picked = inputs[torch.arange(len(inputs), device=rows.device)[:, None], rows]
+        numbers = [*step.batch.rows, *(self.n_labelled + n for n in step.batch.free_rows)]
+        for at, number in enumerate(numbers if self.stored else ()):
+            own = rows_at(self.stored[number], inputs.shape[1], rows.shape[1])
+            if own:
+                picked[at] = step.batch.views[_STILL][at, own]
+        found = vectors_of(step, picked)
         return found.roll(1, dims=0) if self.shuffled else found
 
     def _poses(self, early: Tensor, later: Tensor) -> dict[str, Tensor]:

@@ -76,10 +76,7 @@ class Watched(Beside):
         return features[:, 0, self.encoder.frame_dim :]
 
     def joints(self, clip: Clip, features: Float32) -> Float32 | None:
-        """(T, V, 2) joints of the clip's skeleton, else those that the encoder found.
-
-        None where bodies are not read.
-        """
+        """(T, V, 2) of a clip's skeleton, else as the encoder found them; None for no bodies."""
         if self._bodies is None:
             return None
         if "skeleton" in clip.parts:
@@ -106,11 +103,7 @@ class Watched(Beside):
 
 
 class Own(Watched):
-    """A copy of an encoder's network in its place; of the encoder only the shape is needed.
-
-    Attributes:
-        copy: The encoder on the network that is trained.
-    """
+    """A copy of an encoder's network in its place; of the encoder only the shape is needed."""
 
     copy: WordlessEncoder
 
@@ -164,11 +157,6 @@ class VideoNet(ResidualTower):
 
     @classmethod
     def resolved(cls, config: Any, encoder: Encoder) -> Any:
-        """The settings as they are.
-
-        Raises:
-            ModelError: the encoder's own network is asked for, and pixels of colours train none.
-        """
         own = isinstance(encoder, WordlessEncoder) and not getattr(encoder, "flow", False)
         if config.network == ENCODER and not own:
             raise ModelError(
@@ -224,24 +212,19 @@ class VideoNet(ResidualTower):
         """Multiply-adds of the encoder and of the network."""
         if isinstance(self.source, Own):
             return self.source.cost(shape)
-        return self.encoder.cost(shape) + self._own_cost(shape[0])
-
-    def operations(self, clip: Clip) -> int | None:
-        """Multiply-adds of the encoder and of the channels that the choices need."""
-        own = self.encoder.operations(clip)
-        if own is None or isinstance(self.source, Own):
-            return own
-        spent = self._spent(clip) if self.config.network == "ada-fuse" else Spent()
-        spared = sum(spent.full) - float(sum(spent.needed, torch.zeros(1)))
-        return own + self._own_cost(len(clip.data)) - round(spared)
-
-    def _own_cost(self, n_frames: int) -> int:
-        """Multiply-adds of the small network."""
         width = 3 * self.config.size**2
         if self.config.pose != "none":
             width += JOINTS * self.config.map_size**2
-        inputs = torch.zeros(1, n_frames, width)
-        return multiply_adds(lambda: self.network.features(inputs))
+        inputs = torch.zeros(1, shape[0], width)
+        return self.encoder.cost(shape) + multiply_adds(lambda: self.network.features(inputs))
+
+    def operations(self, clip: Clip) -> int | None:
+        """Multiply-adds of the encoder and of the channels that the choices need."""
+        most = super().operations(clip)
+        if most is None or self.config.network != "ada-fuse":
+            return most
+        spent = self._spent(clip)
+        return most - round(sum(spent.full) - float(torch.stack(spent.needed).sum()))
 
     # Training
 
@@ -326,8 +309,8 @@ class VideoNet(ResidualTower):
 class GateShiftPose(VideoNet):
     """Channels move in time by a gate; joints are a fourth channel, and tokens with the frames.
 
-    A preset of ``video-net`` for encoders that find bodies, and for bundles of a video and a
-    skeleton, whose joints are then read; ``epam`` is another.
+    A preset of ``video-net`` for encoders that find bodies, and bundles with a skeleton, which is
+    read; ``epam`` is another.
     """
 
     method = "gate-shift-pose"
@@ -342,10 +325,7 @@ class GateShiftPose(VideoNet):
 
 @register("adapter", "own-net", status="in the spirit")
 class OwnNet(VideoNet):
-    """The encoder's own network of clips, trained further by pixels; ``frozen`` blocks stay.
-
-    The saved model holds the whole network, so it loads without the file of weights.
-    """
+    """The encoder's own network of clips, trained further by pixels and saved whole."""
 
     method = "own-net"
     recipe: ClassVar[str | None] = None

@@ -21,24 +21,14 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
     """The parts of a network with weights, first to last; a list of blocks counts by its blocks."""
     found: list[nn.Module] = []
     for child in model.children():
-        lists = type(child) in (nn.Sequential, nn.ModuleList)
-        if lists or any(type(inner) is nn.ModuleList for inner in child.children()):
-            found += [*child.children()] if lists else blocks_of(child)
-        else:
-            found.append(child)
+        listed = type(child) in (nn.Sequential, nn.ModuleList)
+        inside = any(type(inner) is nn.ModuleList for inner in child.children())
+        found += child.children() if listed else blocks_of(child) if inside else [child]
     return [block for block in found if any(True for _ in block.parameters())]
 
 
 class OwnNetwork(VideoNetwork):
-    """Pixels of clips to the features of a copied network, and what is added to their vectors.
-
-    Args:
-        config: The settings.
-        encoder: Its network is trained, and so is a copy already.
-
-    Raises:
-        ModelError: more blocks shall be frozen than there are.
-    """
+    """Pixels of clips to the features of a copy of a network, and what is added to its vectors."""
 
     def __init__(self, config: VideoNetConfig, encoder: WordlessEncoder) -> None:
         nn.Module.__init__(self)
@@ -55,7 +45,7 @@ class OwnNetwork(VideoNetwork):
         self.to(encoder.towers.device)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; statistics of frozen blocks stay as they are."""
+        """Set the mode; statistics of frozen blocks stay."""
         super().train(mode)
         for block in self.frozen:
             block.eval()
@@ -63,12 +53,10 @@ class OwnNetwork(VideoNetwork):
 
     def features(self, inputs: Tensor, spent: Any = None) -> Tensor:
         """(N, T, K) to (N, F)."""
-        del spent
         return self._image(inputs.unflatten(2, self._shape)).mean(dim=1)
 
     def begun(self, features: Tensor, pooled: Tensor) -> Tensor:
         """(N, D): the features as the encoder pools them."""
-        del pooled
         return F.pad(F.normalize(features, dim=-1), (0, self._rest))
 
     def answers(self, features: Tensor) -> list[Tensor]:
