@@ -6,19 +6,26 @@ is computed by ``Library`` and ``Model``; recordings are decoded in killable pro
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from vlar.apps.answers import shown_s
 from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
+from vlar.apps.serve.exports import EXPORTS, Exports
 from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.jobs import Tasks
 from vlar.apps.serve.library import OWN, Models, RequestedRecording, ServedLibrary, Sources
 from vlar.apps.serve.media import WIDTHS, Media
 from vlar.apps.serve.uploads import Uploads
+from vlar.apps.serve.workbench import Workbench
 from vlar.errors import DecodeTimeout, LabelError, VlarError
+from vlar.language.bank import load_bank
 from vlar.language.labels import LabelList, LabelSet, parse_labels
 from vlar.library.address import place_of
 from vlar.library.query.grammar import Like, Node, leaves, parse, show
@@ -27,10 +34,14 @@ from vlar.media.bundle import PART
 from vlar.media.views import Views
 from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
-from vlar.types import Failure, Hit, JsonDict, Window
+from vlar.types import Failure, Float32, Hit, JsonDict, Window
 from vlar.version import __version__
 
+_SUGGESTED = 3
 _MOST_SPANS = 2000  # of one recording that is classified piece by piece
+
+
+OnPart = Callable[[JsonDict], bool]
 
 
 class Classifying:
@@ -54,6 +65,7 @@ class Classifying:
         top: int,
         every_s: float | None,
         mode: str,
+        on_part: OnPart | None = None,
     ) -> JsonDict:
         """The answer of ``Application.classify``."""
         asked = LabelSet(self._labels(labels), mode)
@@ -62,9 +74,12 @@ class Classifying:
         path, name = self._sources.find(source)
         loaded = self._models.get(model)
         classifier = loaded.recogniser.classifier(request.labels)
+        total = None
         if path.is_file() and loaded.modality == "video":
-            self._require_duration(path, name, window, request)
-        deadline_s = time.monotonic() + self._limits.request_s
+            total = self._parts(path, name, window, request)
+        limit_s = self._limits.request_s if on_part is None else self._limits.stream_s
+        deadline_s = time.monotonic() + limit_s
+        going = on_part is None or on_part({"total": total})
         answers: list[JsonDict] = []
         for span in loaded.encode_spans(self._views(loaded, path, window, request)):
             if isinstance(span, Failure):
@@ -77,7 +92,10 @@ class Classifying:
                 row = replace(row, path=Path(name), failed=_renamed(row.failed, path, name))
                 answers.append({**row.to_dict(), "label": row.label})
             if time.monotonic() > deadline_s:
-                raise too_slow(self._limits.request_s)
+                raise too_slow(limit_s)
+            going = going and (on_part is None or on_part(answers[-1]))
+            if not going:
+                break
         return {"answers": answers, "labels": list(classifier.labels), "model": model}
 
     def _labels(self, labels: Sequence[str] | str | None) -> LabelList | None:
@@ -95,9 +113,8 @@ class Classifying:
             raise LabelError("the list of labels is empty; send at least one")
         return parse_labels(labels)
 
-    def _require_duration(
-        self, path: Path, name: str, window: Window | None, request: ClassifyRequest
-    ) -> None:
+    def _parts(self, path: Path, name: str, window: Window | None, request: ClassifyRequest) -> int:
+        """The number of answers, refused where the recording is too long."""
         every_s = request.every_s
         try:
             facts = self._media.facts(path)
@@ -112,6 +129,7 @@ class Classifying:
         if every_s is not None and duration_s / every_s > _MOST_SPANS:
             error = f"{duration_s / every_s:.0f} parts of {every_s:g} s"
             raise ServeError(422, error, f"at most {_MOST_SPANS}: raise every_s", "too_long")
+        return 1 if every_s is None else math.ceil(duration_s / every_s)
 
     def _views(
         self, model: Model, path: Path, window: Window | None, request: ClassifyRequest
@@ -155,7 +173,10 @@ def with_files(text: str, sources: Sources, media: Media) -> str:
     found: dict[Like, Like] = {}
     for like in likes:
         path, _ = sources.find(_source(like.path))
-        media.facts(path)
+        if replace(like, path=str(path)).is_picture:
+            media.require_picture(path)
+        else:
+            media.facts(path)
         found[like] = replace(like, path=str(path))
     return show(_replaced(tree, found))
 
@@ -215,12 +236,17 @@ class Application:
         self._reads = ServedLibrary(self.path, create=False)
         self._searches: ServedLibrary | None = None
         chosen = AllowedFolders(roots) if roots else AllowedFolders.around(self._reads.paths())
+        received = state / "recordings"  # uploads that joined the library
+        received.mkdir(parents=True, exist_ok=True, mode=0o700)
+        chosen = AllowedFolders([*chosen.folders, received])
         self.uploads = Uploads(state / "uploads", self.limits)
         self.media = Media(state / "spans", self.limits)
         self.models = Models(model, state / "models", device, dtype)
         self.sources = Sources(self._reads, chosen, self.uploads)
         self._classifying = Classifying(self.models, self.media, self.sources, self.limits)
         self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
+        self.bench = Workbench(self._reads, self.sources, self._phrases)
+        self.export = Exports(self.sources, self.media)
 
     def close(self) -> None:
         """End jobs (they resume with the next server) and processes, delete uploads."""
@@ -233,6 +259,7 @@ class Application:
 
     def warm_up(self) -> None:
         """Load the model, and make what the first query needs."""
+        self.media.warm_up()
         self._library().info()
         if self._reads.has_rows():
             self.search(QueryRequest("a person", 1))
@@ -246,6 +273,8 @@ class Application:
             "name": self.path.name,
             "version": __version__,
             "ready": self.models.is_ready,
+            "writable": self._reads.is_writable,
+            "exports": [{"name": name, "ending": row[0]} for name, row in EXPORTS.items()],
             "library": info.to_dict(),
             "models": self.models.listing(),
             "roots": [str(folder) for folder in self.sources.roots.folders],
@@ -257,17 +286,30 @@ class Application:
             },
         }
 
-    def videos(self, offset: int = 0, limit: int = 50, contains: str = "") -> JsonDict:
+    def videos(
+        self,
+        offset: int = 0,
+        limit: int = 50,
+        contains: str = "",
+        where: Sequence[str] = (),
+        newest: bool = False,
+    ) -> JsonDict:
         """Recordings by path, some at a time.
 
         Args:
             offset: How many to leave out.
             limit: How many to give.
             contains: Only those whose path contains this text, in any case.
+            where: Filters that all hold.
+            newest: Those that were added last come first.
         """
-        total, rows = self._reads.page(offset, limit, contains)
+        wanted = contains.casefold()
+        found = [row for row in self._reads.matching(where) if wanted in row.path.casefold()]
+        if newest:
+            found.sort(key=lambda row: -row.added_at_s)
+        rows = found[offset : offset + limit]
         listed = [{**row.to_dict(), **self._named(row.path)} for row in rows]
-        return {"total": total, "offset": offset, "videos": listed}
+        return {"total": len(found), "offset": offset, "videos": listed}
 
     def rows(self, video: str) -> JsonDict:
         """The windows of one recording, by time.
@@ -277,7 +319,8 @@ class Application:
         """
         path = self.sources.stored_path(video)
         windows = [{"start_s": w.start_s, "end_s": w.end_s} for w in self._reads.windows(path)]
-        return {**self._named(path), "path": path, "rows": windows}
+        people = self._reads.people(path)
+        return {**self._named(path), "path": path, "rows": windows, "people": people}
 
     # Queries
 
@@ -335,6 +378,7 @@ class Application:
         top: int = 5,
         every_s: float | None = None,
         mode: str = "one",
+        on_part: OnPart | None = None,
     ) -> JsonDict:
         """Classify a recording, or each part of it; see ``Model.classify``.
 
@@ -345,11 +389,13 @@ class Application:
             top: Number of labels to give.
             every_s: Seconds of each part; None answers for the whole.
             mode: ``one`` label fits, or ``multi``: any number.
+            on_part: Called with the number of answers, ``total``, and then with each answer as it
+                is made; nothing more is read where it returns False.
 
         Raises:
             VlarError: it cannot be answered.
         """
-        return self._classifying(source, labels, model, top, every_s, mode)
+        return self._classifying(source, labels, model, top, every_s, mode, on_part)
 
     # Pictures and sound
 
@@ -377,7 +423,18 @@ class Application:
         return self._searches
 
     def _hit(self, hit: Hit) -> JsonDict:
-        return {**hit.to_dict(), **self._named(hit.path)}
+        return {**hit.to_dict(), **self._named(hit.path), "picture_s": round(shown_s(hit), 3)}
+
+    def _phrases(self, vectors: Float32) -> list[str]:
+        """Names of at most three everyday actions that vectors (N, D) show and a query finds."""
+        model, texts = self.models.own(), load_bank("everyday_actions").texts
+        fits = [model.match_probability(vectors, query) for query in model.encode_queries(texts)]
+        found: dict[str, float] = {}
+        for text in dict.fromkeys(texts[best] for best in np.stack(fits).argmax(axis=0)):
+            answer = self.search(QueryRequest(text, 1))
+            if answer["hits"] and not answer["weak"]:
+                found[text] = answer["hits"][0]["probability"]
+        return sorted(found, key=lambda text: -found[text])[:_SUGGESTED]
 
     def _named(self, path: str) -> JsonDict:
         return {"video": self.sources.id_of(path), "name": Path(path).name}

@@ -15,6 +15,7 @@ from vlar.errors import (
     LibraryLockedError,
     ModelError,
     QueryError,
+    TagConflictError,
     UsageError,
     VlarError,
     one_line,
@@ -58,6 +59,7 @@ def too_slow(limit_s: float) -> ServeError:
 
 _STATUS: tuple[tuple[type[VlarError], int], ...] = (
     (LibraryLockedError, 423),
+    (TagConflictError, 409),
     (EncoderMismatchError, 409),
     (LibraryError, 503),
     (DecodeTimeout, 504),
@@ -127,6 +129,7 @@ class ServeLimits:
         video_s: Seconds that a recording to classify may last.
         span_s: Seconds of a span that is cut for playback.
         request_s: Seconds of one request, without the time of an upload.
+        stream_s: Seconds of a request that answers part by part.
         upload_s: Seconds that the body of a request may take to arrive.
         waiting: Requests of one kind that wait for their turn; further ones are refused.
         jobs: Jobs that wait; further ones are refused.
@@ -141,6 +144,7 @@ class ServeLimits:
     video_s: float = 3600.0
     span_s: float = 60.0
     request_s: float = 60.0
+    stream_s: float = 1200.0
     upload_s: float = 600.0
     waiting: int = 64
     jobs: int = 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,12 +11,12 @@ from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Header, Query, Request
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
@@ -24,6 +25,7 @@ from vlar.apps.serve import schemas
 from vlar.apps.serve.access import CONTENT_TYPE, COOKIE, Access, Metrics, RequestGuard
 from vlar.apps.serve.application import Application
 from vlar.apps.serve.errors import ServeError, answer_of, busy, too_slow
+from vlar.apps.serve.exports import EXPORTS
 from vlar.apps.serve.files import file_response
 from vlar.apps.serve.jobs import AdaptExample
 from vlar.apps.serve.media import WIDTHS
@@ -122,7 +124,10 @@ def require_token(api: FastAPI) -> None:
     api.openapi = openapi
 
 
-_SCRIPTS = ("api", "app", "classify", "examples", "jobs", "library", "player", "search")
+_SCRIPTS = (
+    *("address", "api", "app", "classify", "curve", "evaluate", "examples", "jobs", "library"),
+    *("map", "player", "search", "selection", "tiles"),
+)
 _KINDS = {
     **{f"{name}.js": "text/javascript; charset=utf-8" for name in _SCRIPTS},
     "index.html": "text/html; charset=utf-8",
@@ -148,7 +153,12 @@ _WRONG_TOKEN_S = 0.3
 VideoId = Annotated[str, InPath(pattern=r"^[0-9a-f]{20}$")]
 JobId = Annotated[str, InPath(pattern=r"^[0-9a-f]{16}$")]
 Moment = Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False)]
+ExportKind = Annotated[str, InPath(pattern=f"^({'|'.join(EXPORTS)})$")]
+Filters = Annotated[tuple[schemas.Filter, ...], Query(max_length=20)]
 Range = Annotated[str | None, Header(alias="range", include_in_schema=False)]
+
+
+_LANES = {"reads": 4, "queries": 2, "media": 2, "classifying": 1, "views": 1}  # threads
 
 
 class HttpInterface:
@@ -158,8 +168,7 @@ class HttpInterface:
         self._do, self._access = application, access
         waiting = application.limits.waiting
         self._lanes = {
-            name: BoundedExecutor(name, workers, waiting)
-            for name, workers in (("reads", 4), ("queries", 2), ("media", 2), ("classifying", 1))
+            name: BoundedExecutor(name, workers, waiting) for name, workers in _LANES.items()
         }
         self._metrics = Metrics(self._gauges)
 
@@ -182,6 +191,7 @@ class HttpInterface:
         self._add_reads(api)
         self._add_media(api)
         self._add_work(api)
+        self._add_bench(api)
         return RequestGuard(api, self._access, self._do.limits, self._metrics)
 
     @asynccontextmanager
@@ -250,8 +260,10 @@ class HttpInterface:
             offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
             limit: Annotated[int, Query(ge=1, le=500)] = 50,
             contains: Annotated[str, Query(max_length=500)] = "",
+            where: Filters = (),
+            newest: bool = False,
         ) -> JsonDict:
-            return await self._run("reads", do.videos, offset, limit, contains)
+            return await self._run("reads", do.videos, offset, limit, contains, where, newest)
 
         @api.get("/api/videos/{video}/rows", summary="Windows of a recording")
         async def rows(video: VideoId) -> JsonDict:
@@ -329,6 +341,18 @@ class HttpInterface:
             source = body.source.plain()
             return await self._run("classifying", do.classify, source, body.labels, **options)
 
+        @api.post(
+            "/api/classify/parts",
+            summary="The same, one JSON object a line: the total, then each answer as it is made",
+            response_class=Response,
+            responses={200: {"content": {"application/x-ndjson": {}}}},
+        )
+        async def classify_parts(body: schemas.Classify) -> Response:
+            options = body.model_dump(include={"model", "top", "every_s", "mode"})
+            ask = partial(do.classify, body.source.plain(), body.labels, **options)
+            lines = self._parts(ask)
+            return StreamingResponse(lines, media_type="application/x-ndjson")
+
         @api.post("/api/adapt", status_code=202, summary="Learn labels from examples, as a job")
         async def adapt(body: schemas.Adapt) -> JsonDict:
             examples = [AdaptExample(each.plain(), each.label) for each in body.examples]
@@ -336,11 +360,16 @@ class HttpInterface:
 
         @api.post("/api/jobs", status_code=202, summary="Index recordings, as a job")
         async def add(body: schemas.Add) -> JsonDict:
-            return await self._run("reads", do.tasks.add, body.paths, body.tags, retry=body.retry)
+            options = {"retry": body.retry, "uploads": body.uploads}
+            return await self._run("reads", do.tasks.add, body.paths, body.tags, **options)
+
+        @api.post("/api/evaluate", status_code=202, summary="Compare answers with a tag, as a job")
+        async def evaluate(body: schemas.Evaluate) -> JsonDict:
+            return await self._run("reads", do.tasks.evaluate, body.model, body.tag, body.labels)
 
         @api.get("/api/jobs", summary="Jobs, the newest first")
         async def jobs() -> JsonDict:
-            return {"jobs": [job.to_dict() for job in do.tasks.jobs.all()]}
+            return {"jobs": [job.to_dict(brief=True) for job in do.tasks.jobs.all()]}
 
         @api.get("/api/jobs/{job}", summary="One job")
         async def one_job(job: JobId) -> JsonDict:
@@ -353,6 +382,72 @@ class HttpInterface:
         @api.post("/api/jobs/{job}/resume", summary="Start a job again that failed or was ended")
         async def resume(job: JobId) -> JsonDict:
             return do.tasks.jobs.resume(job).to_dict()
+
+    async def _parts(self, ask: Any) -> AsyncGenerator[bytes, None]:
+        """Lines of answers; where the caller goes away, nothing more is read."""
+        loop, rows = asyncio.get_running_loop(), asyncio.Queue[JsonDict | None]()
+        gone = threading.Event()
+
+        def on_part(row: JsonDict) -> bool:
+            loop.call_soon_threadsafe(rows.put_nowait, row)
+            return not gone.is_set()
+
+        lane, limit_s = self._lanes["classifying"], self._do.limits.stream_s
+        work = asyncio.ensure_future(lane.run(limit_s, ask, on_part=on_part))
+        work.add_done_callback(lambda _: rows.put_nowait(None))
+        try:
+            while (row := await rows.get()) is not None:
+                yield json.dumps(row).encode() + b"\n"
+            problem = work.exception()
+            if isinstance(problem, Exception):
+                yield json.dumps({"problem": answer_of(problem)[1]}).encode() + b"\n"
+        finally:
+            gone.set()
+
+    def _add_bench(self, api: FastAPI) -> None:
+        bench = self._do.bench
+
+        @api.get("/api/facets", summary="Values of tags, lengths, people, with their counts")
+        async def facets(where: Filters = ()) -> JsonDict:
+            return await self._run("reads", bench.facets, where)
+
+        @api.get("/api/map", summary="Windows as points of a plane")
+        async def windows_map(where: Filters = ()) -> JsonDict:
+            return await self._run("views", bench.map, where)
+
+        @api.get("/api/views/{kind}", summary="Windows that stand out, or recordings alike")
+        async def view(
+            kind: Literal["unusual", "highlights", "duplicates"],
+            k: Annotated[int, Query(ge=1, le=200)] = 40,
+            where: Filters = (),
+        ) -> JsonDict:
+            return await self._run("views", bench.view, kind, k, where)
+
+        @api.get("/api/suggestions", summary="Queries that this library answers")
+        async def suggestions() -> JsonDict:
+            return await self._run("views", bench.suggestions)
+
+        @api.post("/api/tags", summary="Change tags of recordings, of all or of none")
+        async def tag(body: schemas.Tag) -> JsonDict:
+            changes = [(each.video, each.tags, each.before) for each in body.changes]
+            return await self._run("reads", bench.tag, changes)
+
+        @api.post("/api/remove", summary="Remove recordings from the library; files stay")
+        async def remove(body: schemas.Remove) -> JsonDict:
+            return await self._run("reads", bench.remove, body.videos)
+
+        @api.post(
+            "/api/export/{kind}",
+            summary="Spans as a file",
+            response_class=Response,
+            responses={200: {"content": {"application/octet-stream": BINARY}}},
+        )
+        async def export(kind: ExportKind, body: schemas.Export) -> Response:
+            spans = [(each.video, each.start_s, each.end_s) for each in body.spans]
+            content = await self._run("media", self._do.export, kind, body.title, spans)
+            name = f'attachment; filename="vlar.{EXPORTS[kind][0]}"'
+            headers = {"content-disposition": name}
+            return Response(content, media_type="application/octet-stream", headers=headers)
 
 
 def _step(width: int) -> int:

@@ -82,15 +82,8 @@ def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
     if len(labels) < 2:
         raise UsageError("only one label has examples; collect examples of at least two labels")
     model = load(job["model"])
-    done = 0
-
-    def progress(count: int = 0, total: int | None = None) -> None:
-        nonlocal done
-        done += count
-        emit({"event": "progress", "done": done, "total": total, "path": None, "failure": None})
-
     support = Support(labels, tuple(items), Path(job["source"]))
-    adapted = model.adapt(support, method=job["method"], progress=progress)
+    adapted = model.adapt(support, method=job["method"], progress=_counted(emit))
     adapted.save(job["out"], replace=True)
     report = adapted.report
     return {
@@ -101,6 +94,38 @@ def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
     }
 
 
+def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
+    from vlar.heads.support import Support, SupportItem
+    from vlar.model.model import load
+
+    videos = {each["path"]: each["video"] for each in job["examples"]}
+    items = [_example({"start_s": None, "end_s": None, **e}, SupportItem) for e in job["examples"]]
+    labels = tuple(sorted({item.labels[0] for item in items}))
+    support = Support(labels, tuple(items), Path(job["source"]))
+    found = load(job["model"]).evaluate(support, job["labels"], progress=_counted(emit))
+    clips = [{**clip.to_dict(), "video": videos[str(clip.path)]} for clip in found.clips]
+    facts = found.to_dict()
+    names = ("n", "top1", "unknown_rate", "intervals", "labels")
+    return {
+        **{name: facts[name] for name in names},
+        "sentence": found.summary(),
+        "clips": clips,
+        "failed": [row.message for row in found.failed],
+    }
+
+
+def _counted(emit: Emit) -> Callable[..., None]:
+    """A callback for progress that adds up the steps."""
+    done = 0
+
+    def progress(count: int = 0, total: int | None = None) -> None:
+        nonlocal done
+        done += count
+        emit({"event": "progress", "done": done, "total": total, "path": None, "failure": None})
+
+    return progress
+
+
 def _example(each: JsonDict, kind: Any) -> Any:
     path, label = Path(each["path"]), each["label"]
     start_s, end_s = each["start_s"], each["end_s"]
@@ -108,4 +133,8 @@ def _example(each: JsonDict, kind: Any) -> Any:
     return kind(path, window, (label,), str(path))
 
 
-_JOBS: dict[str, Callable[[JsonDict, Emit], JsonDict]] = {"add": _add, "adapt": _adapt}
+_JOBS: dict[str, Callable[[JsonDict, Emit], JsonDict]] = {
+    "add": _add,
+    "adapt": _adapt,
+    "evaluate": _evaluate,
+}

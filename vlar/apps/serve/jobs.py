@@ -29,6 +29,7 @@ from vlar.files.reading import MB, parse_json, read_file
 from vlar.heads.model_selection import AUTO, methods
 from vlar.library.address import LibraryPlace, checked_tags
 from vlar.library.backends import backend_of
+from vlar.media.video.files import VIDEO_ENDINGS
 from vlar.types import JsonDict
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
@@ -40,7 +41,7 @@ class Job:
 
     Attributes:
         id: Names it.
-        kind: ``add`` or ``adapt``.
+        kind: ``add``, ``adapt`` or ``evaluate``.
         title: What it does, for people.
         spec: What its process is given; it is not shown.
         state: ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``.
@@ -72,10 +73,12 @@ class Job:
     ended_s: float | None = None
     starts: int = 0
 
-    def to_dict(self) -> JsonDict:
-        """The JSON object of the server."""
+    def to_dict(self, *, brief: bool = False) -> JsonDict:
+        """The JSON object of the server; a brief one leaves out the clips of an evaluation."""
         facts = asdict(self)
         del facts["spec"]
+        if brief and self.report is not None:
+            facts["report"] = {k: v for k, v in self.report.items() if k != "clips"}
         return facts
 
 
@@ -83,6 +86,7 @@ _ENDED = (DONE, FAILED, CANCELLED)
 _ID = re.compile(r"[0-9a-f]{16}")
 _MOST_NAMED = 50  # failures that a job names
 _MOST_KEPT = 100  # jobs that are listed
+_MOST_EVALUATED = 2000  # recordings
 _SAVE_S = 2.0
 _STOP_S = 8.0
 # As in ``vlar.files.workers``: the working folder leaves the path before any import.
@@ -352,7 +356,7 @@ class Tasks:
     ) -> None:
         self._library, self._sources, self._models = library, sources, models
         self._limits = limits
-        self._examples = state / "examples"
+        self._examples, self._received = state / "examples", state / "recordings"
         self.jobs = Jobs(state / "jobs", limits.jobs, self._allowed, self._ended)
 
     def close(self) -> None:
@@ -360,16 +364,33 @@ class Tasks:
         self.jobs.close()
 
     def add(
-        self, paths: Sequence[str], tags: Mapping[str, str], *, retry: bool = False
+        self,
+        paths: Sequence[str],
+        tags: Mapping[str, str],
+        *,
+        retry: bool = False,
+        uploads: Sequence[str] = (),
     ) -> JsonDict:
         """Index recordings, or bring them up to date, as a job.
 
+        Args:
+            paths: On the server, inside the roots.
+            tags: For all of them.
+            retry: Read files again that crashed before.
+            uploads: Ids of uploads, which move into the server's own folder.
+
         Raises:
-            ServeError: a path lies outside the roots or does not exist; too many jobs wait.
+            ServeError: a path lies outside the roots or does not exist; too many jobs wait; the
+                library is read-only.
             LibraryLockedError: another program is writing.
             UsageError: a tag cannot be used.
         """
+        self._sources.require_writable()
+        if not paths and not uploads:
+            raise ServeError(422, "nothing to add is given", "send paths or uploads", "source")
         real = [str(self._sources.roots.real(path)) for path in paths]
+        found = [self._sources.find(RequestedRecording(upload=each)) for each in uploads]
+        real += [str(self._joined(*each)) for each in found]
         spec: JsonDict = {
             "library": str(self._library),
             "model": self._models.spec,
@@ -381,6 +402,30 @@ class Tasks:
             self._require_unlocked()
         title = f"add {', '.join(Path(path).name or path for path in real)}"
         return self.jobs.start("add", title, spec).to_dict()
+
+    def evaluate(self, model: str, tag: str, labels: Sequence[str] | None = None) -> JsonDict:
+        """Compare a model's answers with a tag of the library's recordings, as a job.
+
+        Args:
+            model: Name of a model of the server.
+            tag: Key of the tag that names what a recording shows.
+            labels: Labels to choose from; None for those of the model, or of the tag.
+
+        Raises:
+            ServeError: no model of this name, or too few or too many recordings have the tag.
+        """
+        rows = self._sources.tagged(tag)
+        if not 1 < len(rows) <= _MOST_EVALUATED:
+            error = f"{len(rows)} recordings have the tag {one_line(tag)[:80]!r}"
+            fix = f"choose a tag that 2 to {_MOST_EVALUATED} recordings have"
+            raise ServeError(400, error, fix, "support")
+        examples = [
+            {"video": video, "path": str(self._sources.stored_path(video)), "label": label.strip()}
+            for video, label in rows
+        ]
+        spec: JsonDict = {"model": self._models.spec_of(model), "examples": examples}
+        spec |= {"labels": None if labels is None else list(labels), "source": str(self._library)}
+        return self.jobs.start("evaluate", f"evaluate {model} by {tag}", spec).to_dict()
 
     def adapt(self, name: str, examples: Sequence[AdaptExample], method: str = AUTO) -> JsonDict:
         """Learn labels from examples, as a job; its model then answers to ``name``.
@@ -419,6 +464,24 @@ class Tasks:
             "end_s": None if window is None else window.end_s,
             "label": example.label.strip(),
         }
+
+    def _joined(self, upload: Path, name: str) -> Path:
+        """An upload under its own name in a folder of its own, where it stays."""
+        if upload.suffix:  # pictures have one (``Uploads``)
+            error = f"{name} is a picture"
+            raise ServeError(415, error, "upload a video, or search with the picture", "type")
+        ending = Path(name).suffix.lower()
+        known = name if ending in VIDEO_ENDINGS else f"{name.strip('.')[:180] or 'video'}.mp4"
+        place = self._received / upload.name / known
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileExistsError):
+            try:
+                os.link(upload, place)
+            except FileExistsError:
+                raise
+            except OSError:
+                shutil.copyfile(upload, place)
+        return place
 
     def _kept(self, upload: Path) -> Path:
         """An upload under a name that stays until its job has ended."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,7 @@ from vlar.apps.serve.uploads import Uploads
 from vlar.errors import one_line
 from vlar.library.address import place
 from vlar.library.library import Library
+from vlar.library.query.filters import Condition, conditions, matching_videos
 from vlar.library.query.grammar import Like, leaves, parse, show
 from vlar.library.query.similarity import compare, encode_leaves
 from vlar.library.rows import RowFilter, VideoRow
@@ -68,11 +70,66 @@ class ServedLibrary(Library):
         """Path of every recording."""
         return self._read(lambda store: sorted(store.paths().values()), [])
 
-    def page(self, offset: int, limit: int, contains: str = "") -> tuple[int, list[VideoRow]]:
-        """The number of recordings whose path contains a text, and some of them, by path."""
-        wanted = contains.casefold()
-        found = [row for row in self.videos() if wanted in row.path.casefold()]
-        return len(found), found[offset : offset + limit]
+    def matching(self, where: Sequence[str] = ()) -> list[VideoRow]:
+        """Recordings that pass all filters on recordings, by path; those on rows do not count.
+
+        Raises:
+            QueryError: a filter cannot be used.
+        """
+        wanted = conditions(where)
+        chosen = self._read(lambda store: _chosen(store, wanted), None) if wanted else None
+        return [row for row in self.videos() if chosen is None or row.path in chosen]
+
+    def version(self) -> int:
+        """A number that changes with every change of the library."""
+        return self._read(lambda store: store.data_version(), -1)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether this process may write to the folder; Milvus refuses a change itself."""
+        return not isinstance(self.path, Path) or os.access(self.path, os.W_OK)
+
+    def require_writable(self) -> None:
+        """Refuse changes where this server cannot write.
+
+        Raises:
+            ServeError: 403.
+        """
+        if not self.is_writable:
+            fix = "start the server where it may write to the folder of the library"
+            raise ServeError(403, "the library is read-only", fix, "read_only")
+
+    def forget(self, paths: Sequence[str]) -> int:
+        """Remove the recordings of exactly these paths, which are never read as globs.
+
+        Raises:
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+        """
+        with self._connection.writing() as writer:
+            found = [facts.id for path in paths if (facts := writer.at_path(path)) is not None]
+            with writer.transaction():
+                writer.delete(found)
+            self._connection.settle()
+        return len(found)
+
+    def people(self, path: str) -> list[JsonDict]:
+        """Each person of each window of a recording: its times, number and box."""
+        with self._connection.mutex:
+            store, manifest = self._connection.nonempty()
+            recording = store.at_path(path)
+            if recording is None or not manifest.persons:
+                return []
+            with store.snapshot():
+                some = frozenset(store.ids_of(people=True).tolist())
+                wanted = RowFilter(frozenset([recording.id]), rows=some)
+                batches = list(store.scan(manifest.dim, wanted))
+        return [
+            {"start_s": start_s, "end_s": end_s, "track": who.track, "box": list(who.box)}
+            for rows in batches
+            for row_id, (start_s, end_s) in zip(rows.ids, rows.times_s.tolist(), strict=True)
+            if (who := rows.people.get(int(row_id))) is not None
+        ]
 
     def has_rows(self) -> bool:
         """Return whether there is anything to search."""
@@ -123,6 +180,12 @@ class ServedLibrary(Library):
         ]
 
 
+def _chosen(store: LibraryStore, wanted: tuple[Condition, ...]) -> frozenset[str] | None:
+    """Paths of the recordings that meet conditions; None for all."""
+    found = matching_videos(store, wanted)
+    return None if found is None else frozenset(store.paths(sorted(found)).values())
+
+
 OWN = "library"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,63}")
 _MOST_LOADED = 4
@@ -163,11 +226,7 @@ class Models:
         """
         if name == OWN:
             return self.own()
-        folder = self.place(name)
-        if not _is_model(folder):
-            error = f"no model {one_line(name)!r}"
-            known = ", ".join(each["name"] for each in self.listing())
-            raise ServeError(404, error, f"there are: {known}", "not_found")
+        folder = Path(self.spec_of(name))
         stamp = folder.stat().st_mtime_ns
         with self._lock:
             kept = self._adapted.get(name)
@@ -178,6 +237,21 @@ class Models:
             while len(self._adapted) > _MOST_LOADED:
                 self._adapted.popitem(last=False)
             return kept[1]
+
+    def spec_of(self, name: str) -> str:
+        """A model as ``vlar.load`` takes it.
+
+        Raises:
+            ServeError: 404 where there is none of this name.
+        """
+        if name == OWN:
+            return self.spec
+        folder = self.place(name)
+        if not _is_model(folder):
+            error = f"no model {one_line(name)!r}"
+            known = ", ".join(each["name"] for each in self.listing())
+            raise ServeError(404, error, f"there are: {known}", "not_found")
+        return str(folder)
 
     def place(self, name: str) -> Path:
         """The folder of an adapted model, which need not exist.
@@ -284,6 +358,15 @@ class Sources:
             ServeError: 404 not in the library, 403 outside the roots, 410 moved.
         """
         return self.roots.recording(self.stored_path(name))
+
+    def require_writable(self) -> None:
+        """Refuse changes of a library that cannot be written to, as ``ServedLibrary`` does."""
+        self._library.require_writable()
+
+    def tagged(self, key: str) -> list[tuple[str, str]]:
+        """Id and value of each recording that has a tag."""
+        rows = self._library.matching()
+        return [(self.id_of(row.path), row.tags[key]) for row in rows if key in row.tags]
 
     def find(self, source: RequestedRecording) -> tuple[Path, str]:
         """The file of a source, and what answers call it.

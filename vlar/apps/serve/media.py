@@ -60,6 +60,18 @@ class Media:
         """
         return self._call(path, media_jobs.facts, path)
 
+    def require_picture(self, path: Path) -> None:
+        """Refuse a picture that cannot be decoded.
+
+        Raises:
+            DecodeError: it cannot be.
+        """
+        self._call(path, media_jobs.check_picture, path)
+
+    def warm_up(self) -> None:
+        """Start a process, so that the first picture does not wait for it."""
+        self._call(self._folder, media_jobs.nothing)
+
     def thumbnail(self, path: Path, at_s: float, width: int) -> bytes:
         """The picture of one moment as JPEG.
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlar.media.video.container import errors_of
+from vlar.media.video.folder import read_picture
 from vlar.media.video.frames import thumbnail_jpeg
 from vlar.media.video.source import probe
 from vlar.types import VideoInfo
+
+_SIDE = 64  # pixels to which a picture is shrunk when it is checked
 
 
 def facts(path: Path) -> VideoInfo:
     """Size, length and rate of a recording."""
     return probe(path)
+
+
+def nothing() -> None:
+    """Do nothing: the process has started and holds its imports."""
+
+
+def check_picture(path: Path) -> None:
+    """Decode a picture, as a query by example will."""
+    with errors_of(path):
+        read_picture(path, _SIDE)
 
 
 def picture(path: Path, at_s: float, width: int) -> bytes:

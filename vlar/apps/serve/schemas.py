@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vlar.apps.serve import library
 
@@ -95,9 +95,65 @@ class Adapt(Body):
 class Add(Body):
     """Recordings to index."""
 
-    paths: list[Path] = Field(min_length=1, max_length=1000, description="Files or folders.")
+    paths: list[Path] = Field([], max_length=1000, description="Files or folders.")
+    uploads: list[Id] = Field([], max_length=100, description="Of POST /api/uploads.")
     tags: dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=1000)]] = {}
     retry: bool = Field(False, description="Read files again that crashed before.")
+
+
+Key = Annotated[str, Field(min_length=1, max_length=100)]
+TagValue = Annotated[str, Field(max_length=1000)]
+
+
+class TagChange(Body):
+    """Tags of one recording."""
+
+    video: Id
+    tags: dict[Key, TagValue | None] = Field(min_length=1, description="null removes a tag.")
+    before: dict[Key, TagValue | None] = Field(
+        {}, description="What the caller saw; another value by now is answered with 409."
+    )
+
+
+class Tag(Body):
+    """Tags to change, all or none."""
+
+    changes: list[TagChange] = Field(min_length=1, max_length=1000)
+
+
+class Remove(Body):
+    """Recordings to remove from the library; their files stay."""
+
+    videos: list[Id] = Field(min_length=1, max_length=1000)
+
+
+class Span(Body):
+    """A span of a recording."""
+
+    video: Id
+    start_s: Seconds
+    end_s: Seconds
+
+    @model_validator(mode="after")
+    def _is_span(self) -> Span:
+        if self.end_s <= self.start_s:
+            raise ValueError("it ends before it starts")
+        return self
+
+
+class Export(Body):
+    """Spans to write to a file."""
+
+    spans: list[Span] = Field(min_length=1, max_length=200)
+    title: str = Field("vlar", max_length=2000)
+
+
+class Evaluate(Body):
+    """A model, and the tag that names what recordings show."""
+
+    model: ModelName = "library"
+    tag: Key
+    labels: list[Label] | None = Field(None, min_length=2, max_length=1000)
 
 
 class Token(Body):

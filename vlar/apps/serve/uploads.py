@@ -29,7 +29,7 @@ class Upload:
         name: File name that the sender gave it; it is shown, never used as a path.
         path: Where its content is.
         size: Bytes.
-        container: Its kind by its content.
+        container: Its kind by its content; that of a picture is its ending, such as ``.jpg``.
         at_s: When it came, in seconds since 1970.
     """
 
@@ -98,6 +98,8 @@ class Uploads:
             raise
         finally:
             self._arriving -= 1
+        if container in PICTURES:  # queries take files of these endings as pictures
+            path = path.replace(path.with_suffix(container))
         shown = one_line(Path(name).name)[:_LONGEST_NAME] or "video"
         upload = Upload(upload_id, shown, path, size, container, time.time())
         self._keep(upload)
@@ -131,11 +133,27 @@ class Uploads:
                 room += each.size
 
 
+PICTURES = (".jpg", ".png", ".webp")
+
+
+def picture_of(head: bytes) -> str | None:
+    r"""Ending of the kind of picture that a file begins with; None where it is none.
+
+    >>> picture_of(b"\xff\xd8\xff\xe0"), picture_of(b"GIF8")
+    ('.jpg', None)
+    """
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return ".webp"
+    magic = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
+    return next((ending for start, ending in magic.items() if head.startswith(start)), None)
+
+
 def _checked(head: bytes) -> str:
-    container = container_of(head)
+    container = container_of(head) or picture_of(head)
     if container is None:
-        error = "the upload does not begin like a video"
-        raise ServeError(415, error, "send an mp4, webm, mkv, avi, mov or mpeg file", "type")
+        error = "the upload does not begin like a video or a picture"
+        fix = "send an mp4, webm, mkv, avi, mov, mpeg, jpg, png or webp file"
+        raise ServeError(415, error, fix, "type")
     return container
 
 

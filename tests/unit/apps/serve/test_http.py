@@ -370,7 +370,7 @@ def test_a_library_that_is_gone_is_named_and_comes_back(
         (library / file.name).write_bytes(file.read_bytes())
     for served in serve(library, made_library / "clips", tmp_path / "state", lite_model):
         assert post(served, "query", text="a square", min_probability=0).status_code == 200
-        served.application._reads.close()
+        served.application._reads._connection.disconnect()
         (library / "library.sqlite").rename(tmp_path / "away")
         answer = served.client.get("/api/videos")
         assert answer.status_code in (200, 503)

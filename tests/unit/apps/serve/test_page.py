@@ -143,4 +143,4 @@ def test_scripts_import_only_each_other_and_all_are_served():
         content, kind = page_file(path.name)
         assert content == path.read_bytes()
         assert kind
-    assert sum(path.stat().st_size for path in PAGE.iterdir()) < 100_000
+    assert sum(path.stat().st_size for path in PAGE.iterdir()) < 150_000

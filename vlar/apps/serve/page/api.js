@@ -33,6 +33,43 @@ export async function call(method, path, body) {
     return found;
   }
 }
+// A file that the server makes, saved under a name.
+export async function download(path, body, name) {
+  const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  if (!answer.ok) throw new Problem(await answer.json(), answer.status);
+  const url = URL.createObjectURL(await answer.blob());
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
+}
+
+// Each line of an answer as it comes; ``signal`` ends it.
+export async function lines(path, body, onLine, signal) {
+  const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
+  if (!answer.ok) throw new Problem(await answer.json(), answer.status);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ""; ;) {
+    const { value, done } = await reader.read();
+    const found = (rest + (value ?? "")).split("\n");
+    rest = found.pop();
+    for (const line of found) onLine(JSON.parse(line));
+    if (done) return;
+  }
+}
+
+// A place that files can be dropped on, with the input that chooses one.
+export function dropPlace(place, input, take) {
+  for (const name of ["dragenter", "dragover"]) place.addEventListener(name, (event) => {
+    event.preventDefault();
+    place.classList.add("over");
+  });
+  for (const name of ["dragleave", "drop"]) place.addEventListener(name, (event) => {
+    event.preventDefault();
+    place.classList.remove("over");
+  });
+  place.addEventListener("drop", (event) => take([...event.dataTransfer.files]));
+  input.addEventListener("change", () => take([...input.files]));
+}
+
 export const get = (path) => call("GET", path);
 export const post = (path, body) => call("POST", path, body);
 

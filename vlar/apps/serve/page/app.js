@@ -1,28 +1,48 @@
 // The page as a whole: its sections, its theme, the token, and the state of the server.
 
 import { $, get, onToken, post, showProblem } from "./api.js";
+import * as address from "./address.js";
 import * as classify from "./classify.js";
+import * as evaluate from "./evaluate.js";
 import * as examples from "./examples.js";
 import * as library from "./library.js";
 import { close } from "./player.js";
 import * as search from "./search.js";
+import * as selection from "./selection.js";
 
 const THEMES = ["system", "light", "dark"];
 const views = [...document.querySelectorAll("nav [data-view]")];
+const last = new Map(); // the address of each section, as it was left
 
-function show(name, { focus = true } = {}) {
+function show({ view, values }) {
+  const name = views.some((button) => button.dataset.view === view) ? view : "search";
   for (const button of views) {
     const is = button.dataset.view === name;
     if (is) button.setAttribute("aria-current", "page");
     else button.removeAttribute("aria-current");
     $(`view-${button.dataset.view}`).hidden = !is;
   }
-  if (!$("player").hidden) close();
-  if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
+  selection.show();
+  if (!values.get("m")) close({ quiet: true });
+  if (name === "search") search.restore(values);
   if (name === "library") library.open();
-  if (focus) $("main").focus({ preventScroll: true });
+  if (name === "evaluate") evaluate.restore(values);
+  if (name === "classify" && values.get("model")) classify.choose(values.get("model"));
 }
-for (const button of views) button.addEventListener("click", () => show(button.dataset.view, { focus: false }));
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address is that of what is shown
+  const first = document.querySelector("#view-search:not([hidden]) .hit .picture");
+  (first ?? $("main")).focus();
+});
+const current = () => views.find((button) => button.hasAttribute("aria-current")).dataset.view;
+for (const button of views) button.addEventListener("click", () => {
+  if (button.dataset.view === current()) return;
+  last.set(current(), location.hash);
+  close({ quiet: true });
+  history.pushState(null, "", last.get(button.dataset.view) || `#${button.dataset.view}`);
+  show(address.read());
+});
+addEventListener("popstate", () => show(address.read())); // back, forward, and links of the page
 
 function setTheme(theme) {
   if (theme === "system") document.documentElement.removeAttribute("data-theme");
@@ -68,16 +88,26 @@ async function refresh(chosenModel) {
   document.title = `${found.name} - vlar`;
   $("library-name").textContent = found.name;
   const { videos, rows } = found.library;
-  $("library-line").textContent = `${videos} recordings, ${rows} windows${found.ready ? "" : " · the model is loading"}`;
+  $("library-line").textContent = `${videos} recordings, ${rows} windows${found.ready ? "" : " · the model is loading"}${found.writable ? "" : " · read-only"}`;
   search.showKeys(found.library.tag_keys);
+  evaluate.showKeys(found.library.tag_keys);
   classify.showModels(found.models, chosenModel);
+  selection.showAbilities(found);
   library.showFacts(found);
-  if (!found.ready) setTimeout(() => refresh().catch(() => {}), 1500);
+  if (found.ready) search.suggest();
+  else setTimeout(() => refresh().catch(() => {}), 1500);
+}
+
+function changed() {
+  refresh().catch(() => {});
+  search.again();
 }
 
 search.setUp();
+selection.setUp(changed);
 classify.setUp();
-examples.setUp((name) => refresh(name));
-library.setUp(() => refresh().catch(() => {}));
-show(views.map((button) => button.dataset.view).find((name) => location.hash === `#${name}`) ?? "search", { focus: false });
+evaluate.setUp();
+examples.setUp({ refresh });
+library.setUp(changed);
+show(address.read());
 refresh().catch((problem) => showProblem($("problem"), problem));

@@ -1,13 +1,16 @@
 // Examples that a model learns from, and the job that adapts it.
 
-import { $, busy, clock, el, post, showProblem, thumbnail } from "./api.js";
+import { $, busy, el, post, showProblem, thumbnail } from "./api.js";
 import { follow } from "./jobs.js";
+import { play } from "./player.js";
 
+const ENOUGH = 3; // examples of a label, with which few-shot heads begin to be reliable
 let examples = []; // { video | upload, name, start_s, end_s, label }
 let adapted = () => {};
 
-export function setUp(onAdapted) {
-  adapted = onAdapted;
+// hooks: { refresh(name), tryIt(name), evaluate(name) }
+export function setUp(hooks) {
+  adapted = hooks;
   $("adapt-form").addEventListener("submit", (event) => {
     event.preventDefault();
     busy($("adapt-form").querySelector("button.main"), adapt);
@@ -22,34 +25,70 @@ export function addExample(moment, label) {
   const { video, upload, name, start_s, end_s } = moment;
   examples.push({ video, upload, name, start_s, end_s, label: plain(label) });
   show();
-  $("example-said").textContent = `${examples.length} examples`;
+  $("said").textContent = `${examples.length} examples`;
+  return examples.length;
 }
+
+export const labelsInUse = () => [...new Set(examples.map((each) => each.label.trim()).filter(Boolean))];
 
 // A query in quotes is no good name for a label.
 const plain = (text) => (/^[^"()[\]^]+$/.test(text ?? "") && !text.startsWith("LIKE") ? text.trim() : "");
 
 function show() {
   $("example-count").textContent = examples.length;
+  $("example-count").hidden = !examples.length;
   $("no-examples").hidden = examples.length > 0;
   $("adapt-form").hidden = examples.length === 0;
   $("example-list").replaceChildren(...examples.map((each, at) => row(each, at)));
+  counts();
+}
+
+function counts() {
+  const chips = labelsInUse().map((label) => {
+    const n = examples.filter((each) => each.label.trim() === label).length;
+    return el("li", { class: `chip-fact${n < ENOUGH ? " few" : ""}` }, `${label} · ${n}`);
+  });
+  const left = examples.filter((each) => !each.label.trim()).length;
+  if (left) chips.push(el("li", { class: "chip-fact few" }, `without a label · ${left}`));
+  if (chips.length === 1) chips.push(el("li", { class: "quiet" }, "A model learns from at least two labels."));
+  $("example-labels").replaceChildren(...chips);
 }
 
 function row(each, at) {
-  const id = `example-${at}`;
-  const times = each.start_s == null ? "whole video" : `${clock(each.start_s)} to ${clock(each.end_s)}`;
+  const open = () => play({ ...each, start_s: each.start_s ?? 0, end_s: each.end_s ?? 10 }, { from: made });
+  const image = each.video ? el("img", { src: thumbnail(each.video, ((each.start_s ?? 0) + (each.end_s ?? 0)) / 2, 160), alt: "" }) : null;
   const picture = each.video
-    ? el("img", { class: "picture", src: thumbnail(each.video, ((each.start_s ?? 0) + (each.end_s ?? 0)) / 2, 160), alt: "" })
-    : el("span", { class: "picture" });
-  const input = el("input", { type: "text", id, maxlength: 200, value: each.label, required: true, form: "adapt-form" });
-  input.addEventListener("input", () => { each.label = input.value; });
-  return el("li", { class: "example" }, picture,
-    el("div", {}, el("p", { class: "hit-line" }, `${each.name}, ${times}`),
-      el("div", { class: "label-field" }, el("label", { for: id }, "Shows"), input)),
+    ? el("button", { type: "button", class: "picture", "aria-label": `Play the example ${at + 1}`, onclick: open }, image)
+    : el("span", { class: "picture none" });
+  const input = el("input", { type: "text", id: `example-${at}`, maxlength: 200, value: each.label, required: true, form: "adapt-form", list: "labels-in-use" });
+  input.addEventListener("input", () => {
+    each.label = input.value;
+    counts();
+  });
+  const made = el("li", { class: "example" }, picture,
+    el("div", { class: "example-body" }, el("p", { class: "hit-line" }, `${each.name}${each.start_s == null ? ", whole video" : ""}`),
+      el("div", { class: "example-fields" },
+        el("div", { class: "field label-field" }, el("label", { for: `example-${at}` }, "Shows"), input),
+        ...(each.start_s == null ? [] : [trim(each, at, "start_s", "From, s", image), trim(each, at, "end_s", "To, s", image)]))),
     el("button", { type: "button", class: "small", "aria-label": `Remove the example ${at + 1}`, onclick: () => {
       examples.splice(at, 1);
       show();
     } }, "Remove"));
+  return made;
+}
+
+// One end of the span; a span that is none is marked and not sent.
+function trim(each, at, name, text, image) {
+  const id = `example-${at}-${name}`;
+  const input = el("input", { type: "number", id, min: 0, step: 0.1, value: each[name].toFixed(1), required: true, form: "adapt-form" });
+  input.addEventListener("input", () => {
+    each[name] = Number(input.value);
+    input.setCustomValidity(each.end_s > each.start_s ? "" : "It ends before it starts.");
+  });
+  input.addEventListener("change", () => {
+    if (image && each.end_s > each.start_s) image.src = thumbnail(each.video, (each.start_s + each.end_s) / 2, 160);
+  });
+  return el("div", { class: "field" }, el("label", { for: id }, text), input);
 }
 
 async function adapt() {
@@ -57,9 +96,12 @@ async function adapt() {
   const name = $("model-name").value.trim();
   const sent = examples.map(({ video, upload, start_s, end_s, label }) => ({ video, upload, start_s, end_s, label: label.trim() }));
   try {
-    const job = await post("/api/adapt", { name, examples: sent });
-    const last = await follow(job, $("adapt-job"));
-    if (last.state === "done") adapted(name, last);
+    const last = await follow(await post("/api/adapt", { name, examples: sent }), $("adapt-job"));
+    if (last.state !== "done") return;
+    await adapted.refresh(name);
+    $("adapt-job").append(el("p", { class: "actions" },
+      el("a", { class: "button main", href: `#classify?model=${encodeURIComponent(name)}` }, `Try ${name} on a video`),
+      el("a", { class: "button", href: `#evaluate?model=${encodeURIComponent(name)}` }, `Evaluate ${name}`)));
   } catch (problem) {
     showProblem($("adapt-problem"), problem);
   }

@@ -1,28 +1,50 @@
 // One player: it plays a moment of a recording, and draws how well a query fits each window.
 
-import { $, clock, el, percent, post, svg } from "./api.js";
+import { $, clock, el, get, post } from "./api.js";
+import { draw, legend } from "./curve.js";
+import { example, frameOf } from "./tiles.js";
 
-const COLOURS = 4, HEIGHT = 120, LEFT = 4, TOP = 8, BOTTOM = 96;
+const MOST_CUT_S = 60;
 const video = $("video");
-let moment = null; // { video, name, start_s, end_s, offset_s, stop_s }
-let head = null, scale = null, asked = 0;
+let moment = null; // { video, name, start_s, end_s, offset_s, stop_s, cut }
+let hooks = {}, curve = null, asked = 0, people = [];
 
-export function play(hit, { text, place, from }) {
-  moment = { ...hit, offset_s: 0, stop_s: hit.end_s, cut: false };
-  place.append($("player"));
+// hooks: { text, from, step(by), like(hit), onClose() }
+export function play(hit, given) {
+  moment = { ...hit, offset_s: 0, stop_s: hit.whole ? null : hit.end_s, cut: false };
+  hooks = given;
+  people = [];
   $("player").hidden = false;
-  $("player-title").textContent = `${hit.name}, ${clock(hit.start_s)} to ${clock(hit.end_s)}`;
+  document.body.classList.add("playing");
+  $("player-title").textContent = hit.whole ? hit.name : `${hit.name}, ${clock(hit.start_s)} to ${clock(hit.end_s)}`;
   $("player-note").textContent = "";
+  for (const name of ["player-before", "player-next"]) $(name).hidden = !hooks.step;
   for (const each of document.querySelectorAll("[data-playing]")) each.removeAttribute("data-playing");
-  from?.setAttribute("data-playing", "");
+  given.from?.setAttribute("data-playing", "");
   video.src = `/api/videos/${hit.video}/file#t=${hit.start_s}`;
   start();
-  drawTimeline(hit, text);
+  actions(hit);
+  timeline(hit, given.text);
+  loadPeople(hit.video);
   if (matchMedia("(max-width: 59.99rem)").matches) $("player").scrollIntoView({ block: "start" });
 }
 
+export const isOpen = (name) => moment !== null && (!name || name === `${moment.video}_${moment.start_s}_${moment.end_s}`);
+
+function actions(hit) {
+  const end_s = Math.min(hit.end_s, hit.start_s + MOST_CUT_S);
+  const file = `/api/videos/${hit.video}/span?start_s=${hit.start_s}&end_s=${end_s}`;
+  const stem = hit.name.replace(/\.[^.]*$/, "");
+  $("player-actions").replaceChildren(
+    el("a", { class: "button small", href: file, download: `${stem} ${Math.round(hit.start_s)}-${Math.round(end_s)} s.mp4` }, hit.end_s > end_s ? "Download the first minute" : "Download"),
+    ...(hooks.like ? [el("button", { type: "button", class: "small", onclick: () => hooks.like(hit) }, "Like this")] : []),
+    example(hit, hooks.text));
+}
+
 function start() {
+  const mine = moment;
   video.addEventListener("loadedmetadata", () => {
+    if (mine !== moment) return;
     if (!video.videoWidth) return useCut(); // sound plays, the pictures do not
     video.currentTime = Math.max(0, moment.start_s - moment.offset_s);
     video.play().catch(() => {});
@@ -34,7 +56,7 @@ function useCut() {
     if (moment?.cut) $("player-note").textContent = "This moment cannot be played: the file may have moved, or is damaged.";
     return;
   }
-  const end = Math.min(moment.end_s, moment.start_s + 60);
+  const end = Math.min(moment.end_s, moment.start_s + MOST_CUT_S);
   Object.assign(moment, { cut: true, offset_s: moment.start_s, stop_s: end });
   $("player-note").textContent = "Browsers do not play this kind of file: this is a cut of the moment.";
   video.src = `/api/videos/${moment.video}/span?start_s=${moment.start_s}&end_s=${end}`;
@@ -49,21 +71,37 @@ video.addEventListener("timeupdate", () => {
     video.pause(); // once: playing on continues into the rest of the file
     moment.stop_s = null;
   }
-  if (head && scale) for (const end of ["x1", "x2"]) head.setAttribute(end, scale(now));
+  curve?.head(now);
+  showPeople(now);
 });
 
-export function close() {
+// quiet: the address changes by itself.
+export function close({ quiet = false } = {}) {
+  if (!moment) return;
   moment = null;
   asked += 1;
   video.removeAttribute("src");
   video.load();
   $("player").hidden = true;
+  document.body.classList.remove("playing");
   document.querySelector("[data-playing] .picture")?.focus();
   for (const each of document.querySelectorAll("[data-playing]")) each.removeAttribute("data-playing");
+  if (!quiet) hooks.onClose?.();
 }
-$("player-close").addEventListener("click", close);
+$("player-close").addEventListener("click", () => close());
+$("player-before").addEventListener("click", () => hooks.step?.(-1));
+$("player-next").addEventListener("click", () => hooks.step?.(1));
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !$("player").hidden && !document.querySelector("dialog[open]")) close();
+  if (!moment || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") return close();
+  if (event.target.closest("input, select, textarea, summary, a, [contenteditable]")) return;
+  if (event.key === "j") hooks.step?.(1);
+  if (event.key === "k") hooks.step?.(-1);
+  if (event.key === " " && !event.target.closest("button, video")) {
+    event.preventDefault();
+    if (video.paused) video.play().catch(() => {});
+    else video.pause();
+  }
 });
 
 function seek(seconds) {
@@ -78,57 +116,38 @@ function seek(seconds) {
   video.play().catch(() => {});
 }
 
-async function drawTimeline(hit, text) {
+async function timeline(hit, text) {
   const place = $("timeline"), mine = ++asked;
   place.replaceChildren();
-  head = scale = null;
+  curve = null;
   if (!text) return;
-  let found;
-  try {
-    found = await post("/api/timeline", { text, video: hit.video });
-  } catch {
-    return; // the moment plays all the same
-  }
-  if (mine !== asked || !found.end_s) return;
-  const WIDTH = Math.max(280, place.clientWidth); // one unit is one pixel: text keeps its size
-  scale = (seconds) => LEFT + (WIDTH - 2 * LEFT) * Math.min(1, seconds / found.end_s);
-  const height = (value) => BOTTOM - (BOTTOM - TOP) * Math.max(0, Math.min(1, value));
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
-  picture.setAttribute("aria-label", `Scores over ${clock(found.end_s)}; the best moments are listed below`);
-  picture.append(svg("rect", { class: "span", x: scale(hit.start_s), y: TOP, width: Math.max(2, scale(hit.end_s) - scale(hit.start_s)), height: BOTTOM - TOP }));
-  for (const y of [0, 0.5, 1]) picture.append(svg("line", { class: "axis", x1: LEFT, x2: WIDTH - LEFT, y1: height(y), y2: height(y), "stroke-opacity": y ? 0.35 : 1 }));
-  picture.append(label(LEFT, HEIGHT - 6, "0:00", "start"), label(WIDTH - LEFT, HEIGHT - 6, clock(found.end_s), "end"));
-  const legend = el("ul", { class: "legend" });
-  found.curves.forEach((curve, index) => {
-    const values = curve.probability ?? curve.similarity;
-    const colour = `curve curve-${(index % COLOURS) + 1}`;
-    const points = curve.windows.map(([from, to], at) => `${scale((from + to) / 2)},${height(values[at])}`);
-    const [first, last] = [values[0], values.at(-1)];
-    if (points.length) picture.append(svg("polyline", { class: colour, points: [`${LEFT},${height(first)}`, ...points, `${WIDTH - LEFT},${height(last)}`].join(" ") }));
-    legend.append(legendLine(curve, values, colour));
-  });
-  head = svg("line", { class: "head", x1: scale(hit.start_s), x2: scale(hit.start_s), y1: TOP - 4, y2: BOTTOM + 4 });
-  picture.append(head);
-  picture.addEventListener("click", (event) => {
-    const box = picture.getBoundingClientRect();
-    seek(Math.max(0, (event.clientX - box.left) / box.width) * found.end_s);
-  });
-  place.append(picture, legend);
+  const found = await post("/api/timeline", { text, video: hit.video }).catch(() => null); // it plays all the same
+  if (mine !== asked || !found?.end_s) return;
+  const curves = found.curves.map((each) => ({
+    name: each.phrase.startsWith("LIKE") ? "the example" : each.phrase, windows: each.windows, values: each.probability ?? each.similarity, share: Boolean(each.probability),
+  }));
+  const unit = curves.every((each) => each.share);
+  curve = draw(place, { end_s: found.end_s, curves, span: [hit.start_s, hit.end_s], seek, unit });
+  place.append(legend(curves, seek));
 }
 
-function label(x, y, text, anchor) {
-  const made = svg("text", { x, y, "text-anchor": anchor });
-  made.textContent = text;
-  return made;
+async function loadPeople(id) {
+  const found = await get(`/api/videos/${id}/rows`).catch(() => null);
+  if (moment?.video !== id || !found?.people?.length) return $("people-layer").replaceChildren();
+  people = found.people;
+  showPeople(video.currentTime + moment.offset_s);
 }
 
-function legendLine(curve, values, colour) {
-  const sample = svg("svg", { viewBox: "0 0 32 10", "aria-hidden": "true" }, svg("line", { class: colour, x1: 0, x2: 32, y1: 5, y2: 5 }));
-  const best = values.map((value, at) => [value, at]).sort((a, b) => b[0] - a[0]).slice(0, 3);
-  const peaks = best.map(([value, at]) => {
-    const from = curve.windows[at][0];
-    const name = `Play ${curve.phrase} at ${clock(from)}, ${percent(Math.max(0, value))}`;
-    return el("button", { type: "button", class: "small", "aria-label": name, onclick: () => seek(from) }, `${clock(from)} · ${percent(Math.max(0, value))}`);
-  });
-  return el("li", {}, sample, el("span", {}, curve.phrase), ...peaks);
+// Boxes of the window whose middle is nearest: a box is that of the middle of its window.
+function showPeople(now) {
+  const layer = $("people-layer");
+  if (!people.length || !video.videoWidth) return layer.replaceChildren();
+  const far = (each) => Math.abs((each.start_s + each.end_s) / 2 - now);
+  const least = Math.min(...people.map(far));
+  const shown = people.filter((each) => far(each) - least < 1e-6 && now >= each.start_s && now <= each.end_s);
+  layer.replaceChildren(...shown.map((each) => {
+    const made = frameOf(each.box, video, "meet");
+    made.dataset.track = each.track;
+    return made;
+  }));
 }

@@ -1,8 +1,10 @@
-// Searching: the query, its filters, its answers.
+// The workbench: a query or a view of the library, its facets, its moments as tiles, the open moment.
 
-import { $, busy, clock, el, percent, post, showProblem, svg, thumbnail } from "./api.js";
-import { addExample } from "./examples.js";
-import { play } from "./player.js";
+import { $, busy, dropPlace, el, get, percent, post, showProblem, upload } from "./api.js";
+import * as address from "./address.js";
+import * as map from "./map.js";
+import { close, isOpen, play } from "./player.js";
+import { tile } from "./tiles.js";
 
 const HELP = [
   ["riding a bike", "moments that show it"],
@@ -14,122 +16,288 @@ const HELP = [
   ["[verb=cut|peel object=apple|pear]", "any of the four pairs"],
   ['"eggs" IN "*cooking*"', "only recordings whose path matches"],
 ];
-let filters = [], asked = 0;
+const START = { q: "", w: [], v: "all", m: "", l: "" };
+const PAGE = 40, FEW = 6;
+let state = { ...START }, shown = "", asked = 0, offset = 0, tried = false;
 
 export function setUp() {
-  $("help-rows").replaceChildren(...HELP.map(([text, meaning]) =>
-    el("tr", {}, el("td", {}, el("button", { type: "button", onclick: () => useText(text) }, text)), el("td", {}, meaning))));
+  $("help-rows").replaceChildren(...HELP.flatMap(([text, meaning]) =>
+    [el("dt", {}, el("button", { type: "button", class: "small", onclick: () => go({ q: text, v: "all" }) }, text)), el("dd", {}, meaning)]));
   $("search-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    search();
+    go({ q: $("text").value.trim(), v: "all", m: "" }, { again: true });
   });
   $("least").addEventListener("input", () => { $("least-shown").textContent = percent(Number($("least").value)); });
-  $("add-filter").addEventListener("click", addFilter);
+  for (const name of ["least", "k"]) $(name).addEventListener("change", () => { if (state.q) go({}, { again: true }); });
   $("filter").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
-    addFilter();
+    const text = $("filter").value.trim();
+    $("filter").value = "";
+    if (text) go({ w: [...new Set([...state.w, text])], m: "" });
   });
+  for (const button of document.querySelectorAll("[data-kind]")) {
+    button.addEventListener("click", () => go({ v: button.dataset.kind, q: "", m: "" }));
+  }
+  $("layout").addEventListener("click", () => go({ l: state.l ? "" : "list" }));
+  $("size").addEventListener("input", size);
+  $("more").addEventListener("click", () => busy($("more"), () => recordings(asked)));
+  $("facet-button").addEventListener("click", () => facetsOpen($("facets").hidden));
+  facetsOpen(matchMedia("(min-width: 60rem)").matches);
+  $("like").addEventListener("click", () => $("like-file").click());
+  dropPlace($("view-search"), $("like-file"), (files) => like(files[0]));
+  size();
 }
+
+function facetsOpen(open) {
+  $("facets").hidden = !open;
+  $("facet-button").setAttribute("aria-expanded", open);
+}
+
+function size() {
+  document.documentElement.style.setProperty("--tile", `${$("size").value}px`);
+}
+
+// Changes the state and the address; the page follows.
+function go(changes, { again = false } = {}) {
+  state = { ...state, ...changes };
+  if (again) shown = "";
+  write();
+  render();
+}
+
+const write = (options) => address.write("search", { ...state, v: state.v === "all" ? "" : state.v }, options);
+
+// Shows what the address says: at the start, and after "back".
+export function restore(values) {
+  state = { ...START, q: values.get("q") ?? "", w: values.getAll("w"), v: values.get("v") || "all", m: values.get("m") ?? "", l: values.get("l") ?? "" };
+  $("text").value = state.q;
+  render();
+}
+
+// After a change of the library.
+export function again() {
+  shown = "";
+  if (!$("view-search").hidden) render();
+}
+
+function render() {
+  $("text").value = state.q;
+  for (const button of document.querySelectorAll("[data-kind]")) button.setAttribute("aria-pressed", !state.q && button.dataset.kind === state.v);
+  $("layout").setAttribute("aria-pressed", state.l === "list");
+  $("hits").classList.toggle("list", state.l === "list");
+  $("map").hidden = Boolean(state.q) || state.v !== "map";
+  showFilters();
+  tries();
+  const wanted = JSON.stringify([state.q, state.w, state.v]);
+  if (wanted === shown) return openMoment();
+  shown = wanted;
+  facets();
+  load();
+}
+
+async function load() {
+  const mine = ++asked;
+  showProblem($("text-problem"), null);
+  $("more").hidden = true;
+  const view = state.v;
+  if (state.q) return search(mine);
+  $("search-status").textContent = "Loading …";
+  shimmer();
+  offset = 0;
+  try {
+    if (view === "all") return await recordings(mine);
+    if (view === "map") {
+      $("hits").replaceChildren();
+      const found = await get(`/api/map?${filters()}`);
+      if (mine === asked) map.show(found, { onSelect: (hits, n) => showTiles(hits, `${n} windows chosen.`), like });
+      if (mine === asked) $("search-status").textContent = found.points ? `${found.points.length} of ${found.windows} windows. Draw around some to select them.` : "The library is empty.";
+      return;
+    }
+    const found = await get(`/api/views/${view}?${filters()}`);
+    if (mine !== asked) return;
+    const hits = view === "duplicates"
+      ? (found.groups ?? []).flatMap((group, at) => group.map((each, n) => ({ ...each, note: n ? `shows the same as ${group[0].name}` : `group ${at + 1}` })))
+      : (found.hits ?? []);
+    const words = {
+      highlights: "Windows that stand out in their own recording.", unusual: "Windows that resemble no other recording.",
+      duplicates: "Recordings that show the same, group by group; the oldest first.",
+    };
+    showTiles(hits, hits.length ? words[view] : "Nothing stands out.");
+  } catch (problem) {
+    if (mine !== asked) return;
+    $("hits").replaceChildren();
+    $("search-status").textContent = "";
+    showProblem($("text-problem"), problem);
+  }
+}
+
+function shimmer() {
+  $("hits").replaceChildren(...Array.from({ length: 12 }, () => el("li", { class: "hit waiting", "aria-hidden": "true" }, el("div", { class: "picture loading" }))));
+}
+
+async function recordings(mine) {
+  const query = new URLSearchParams([["offset", offset], ["limit", PAGE], ...state.w.map((each) => ["where", each])]);
+  const found = await get(`/api/videos?${query}`);
+  if (mine !== asked) return;
+  const hits = found.videos.map((video) => ({ ...video, start_s: 0, end_s: video.duration_s, whole: true }));
+  const total = found.total === 1 ? "1 recording" : `${found.total} recordings`;
+  showTiles(hits, found.total ? `${Math.min(offset + hits.length, found.total)} of ${total}.` : "No recording yet: add some under Library.", offset > 0);
+  offset += hits.length;
+  $("more").hidden = offset >= found.total;
+}
+
+async function search(mine, least = Number($("least").value)) {
+  const text = state.q;
+  $("search-status").textContent = "Searching …";
+  shimmer();
+  const button = $("search-form").querySelector("button.main");
+  button.disabled = true;
+  try {
+    const found = await post("/api/query", { text, k: Number($("k").value), where: state.w, min_probability: least });
+    if (mine !== asked) return;
+    address.remember(text);
+    showAnswers(found, least);
+  } catch (problem) {
+    if (mine !== asked) return;
+    $("hits").replaceChildren();
+    $("search-status").textContent = "";
+    showProblem($("text-problem"), problem);
+    if (typeof problem.body?.position === "number") {
+      $("text").focus();
+      $("text").setSelectionRange(problem.body.position, problem.body.position + 1);
+    }
+  } finally {
+    if (mine === asked) button.disabled = false;
+  }
+}
+
+function showAnswers(found, least) {
+  const n = found.hits.length;
+  if (n) {
+    const searched = `${found.windows} windows of ${found.videos} recordings searched`;
+    return showTiles(found.hits, `${n} ${n === 1 ? "moment" : "moments"}. ${found.note ?? ""} ${searched}.`);
+  }
+  showTiles([], "");
+  const all = el("button", { type: "button", onclick: () => search(++asked, 0) }, "Show the nearest anyway");
+  $("hits").append(el("li", { class: "empty", role: "status" }, el("p", {}, el("strong", {}, found.note ?? "No match.")), least > 0 && found.windows ? all : null));
+}
+
+function showTiles(hits, line, append = false) {
+  const hooks = { play: open, like: likeMoment, text: state.q };
+  const rows = hits.map((hit, at) => tile(hit, append ? 99 : at, hooks));
+  if (append) $("hits").append(...rows);
+  else $("hits").replaceChildren(...rows);
+  $("search-status").textContent = line;
+  openMoment();
+}
+
+// The open moment
+
+const nameOf = (hit) => `${hit.video}_${hit.start_s}_${hit.end_s}`;
+
+function open(hit, row) {
+  state.m = nameOf(hit);
+  write({ replace: isOpen() });
+  play(hit, { text: state.q, from: row, step, like: likeMoment, onClose: () => {
+    state.m = "";
+    write();
+  } });
+}
+
+function openMoment() {
+  if (!state.m) return close({ quiet: true });
+  const rows = [...$("hits").querySelectorAll(".hit:not(.waiting, .empty)")].filter((row) => row.moment);
+  const row = rows.find((each) => nameOf(each.moment) === state.m);
+  if (isOpen(state.m)) return;
+  if (row) return open(row.moment, row);
+  const [video, start_s, end_s] = state.m.split("_");
+  if (!/^[0-9a-f]{20}$/.test(video) || !(Number(end_s) > Number(start_s))) return;
+  get(`/api/videos/${video}/rows`).then(
+    (found) => open({ video, name: found.name, path: found.path, start_s: Number(start_s), end_s: Number(end_s) }, null),
+    (problem) => showProblem($("text-problem"), problem),
+  );
+}
+
+function step(by) {
+  const rows = [...$("hits").querySelectorAll(".hit")].filter((row) => row.moment);
+  const at = rows.findIndex((row) => nameOf(row.moment) === state.m);
+  const row = rows[at < 0 ? 0 : at + by];
+  if (!row) return;
+  open(row.moment, row);
+  row.scrollIntoView({ block: "nearest" });
+}
+
+// Queries by example
+
+function likeMoment(hit) {
+  const end_s = hit.whole ? Math.min(hit.end_s, hit.start_s + 10) : hit.end_s;
+  go({ q: `LIKE "video:${hit.video}"@${hit.start_s}s-${end_s}s`, v: "all", m: "" }, { again: true });
+}
+
+async function like(file) {
+  if (!file) return;
+  showProblem($("text-problem"), null);
+  $("like-line").hidden = false;
+  $("like-line").textContent = `Sending ${file.name} …`;
+  try {
+    const { id } = await upload(file, (share) => { $("like-line").textContent = `Sending ${file.name}, ${percent(share)}`; });
+    $("like-line").textContent = `Like ${file.name}.`;
+    go({ q: `LIKE "upload:${id}"`, v: "all", m: "" }, { again: true });
+  } catch (problem) {
+    $("like-line").hidden = true;
+    showProblem($("text-problem"), problem);
+  }
+}
+
+// Filters
+
+function showFilters() {
+  $("filter-list").replaceChildren(...state.w.map((text) =>
+    el("li", {}, el("button", { type: "button", class: "small", "aria-label": `Remove the filter ${text}`, onclick: () => go({ w: state.w.filter((each) => each !== text), m: "" }) }, `${text} ✕`))));
+  $("filter-count").textContent = state.w.length;
+  $("filter-count").hidden = !state.w.length;
+}
+
+const filters = () => new URLSearchParams(state.w.map((each) => ["where", each]));
 
 export function showKeys(tagKeys) {
   const keys = [...tagKeys.map((key) => `${key}=`), "path=", "start_s>=", "end_s<=", "duration_s<", "added>=", "modified>="];
   $("filter-keys").replaceChildren(...keys.map((key) => el("option", { value: key })));
 }
 
-export function useText(text) {
-  $("text").value = text;
-  $("text").focus();
+async function facets() {
+  const found = await get(`/api/facets?${filters()}`).catch(() => null); // the results name what is wrong
+  if (!found) return;
+  const list = (values) => el("ul", { class: "facet" }, ...values.map((value) => el("li", {}, facet(value))));
+  $("facet-list").replaceChildren(...found.facets.map(({ name, values }) =>
+    el("details", { open: true }, el("summary", {}, name), list(values.slice(0, FEW)),
+      values.length > FEW ? el("details", { class: "rest" }, el("summary", {}, `${values.length - FEW} more`), list(values.slice(FEW))) : null)));
 }
 
-function addFilter() {
-  const text = $("filter").value.trim();
-  if (!text) return;
-  if (!filters.includes(text)) filters.push(text);
-  $("filter").value = "";
-  showFilters();
-  if ($("text").value.trim()) search();
+function facet({ text, count, where }) {
+  if (!where.length) return el("span", { class: "fact" }, el("span", {}, text), el("b", {}, count));
+  const on = where.every((each) => state.w.includes(each));
+  return el("button", { type: "button", class: "fact", "aria-pressed": on, onclick: () => {
+    const others = state.w.filter((each) => !where.includes(each));
+    go({ w: on ? others : [...others, ...where], m: "" });
+  } }, el("span", {}, text), el("b", {}, count));
 }
 
-function showFilters() {
-  $("filter-list").replaceChildren(...filters.map((text) =>
-    el("li", {}, el("button", { type: "button", class: "small", "aria-label": `Remove the filter ${text}`, onclick: () => {
-      filters = filters.filter((each) => each !== text);
-      showFilters();
-      if ($("text").value.trim()) search();
-    } }, `${text} ✕`))));
-  $("filter-count").textContent = filters.length;
-  $("filter-count").hidden = !filters.length;
+// What to try: queries that this library answers, and those of before
+
+let suggested = [];
+
+export async function suggest() {
+  if (tried) return;
+  tried = true;
+  const found = await get("/api/suggestions").catch(() => ({}));
+  suggested = found.queries ?? [];
+  tries();
 }
 
-async function search(least = Number($("least").value)) {
-  const text = $("text").value.trim(), mine = ++asked;
-  if (!text) return;
-  $("search-status").textContent = "Searching …";
-  showProblem($("text-problem"), null);
-  await busy($("search-form").querySelector("button.main"), async () => {
-    try {
-      const found = await post("/api/query", { text, k: Number($("k").value), where: filters, min_probability: least });
-      if (mine === asked) showHits(found, text, least);
-    } catch (problem) {
-      $("hits").replaceChildren();
-      $("search-status").textContent = "";
-      showProblem($("text-problem"), problem);
-      if (typeof problem.body?.position === "number") {
-        $("text").focus();
-        $("text").setSelectionRange(problem.body.position, problem.body.position + 1);
-      }
-    }
-  });
-}
-
-function showHits(found, text, least) {
-  const n = found.hits.length;
-  $("hits").replaceChildren(...found.hits.map((hit) => card(hit, text)));
-  if (n) {
-    const searched = `${found.windows} windows of ${found.videos} recordings searched`;
-    $("search-status").textContent = `${n} ${n === 1 ? "moment" : "moments"}. ${found.note ?? ""} ${searched}.`;
-    return;
-  }
-  $("search-status").textContent = "";
-  const all = el("button", { type: "button", onclick: () => search(0) }, "Show the nearest anyway");
-  const box = el("li", { class: "empty", role: "status" }, el("p", {}, el("strong", {}, found.note ?? "No match.")), least > 0 && found.windows ? all : null);
-  $("hits").append(box);
-}
-
-function card(hit, text) {
-  const open = () => play(hit, { text, place: $("search-player"), from: row });
-  const times = `${clock(hit.start_s)} to ${clock(hit.end_s)}`;
-  const whom = hit.track ? `person ${hit.track}` : "";
-  const image = el("img", { src: thumbnail(hit.video, hit.box_s ?? (hit.start_s + hit.end_s) / 2), alt: "", loading: "lazy" });
-  if (hit.box) image.addEventListener("load", () => image.after(frameOf(hit.box, image)), { once: true });
-  const picture = el("button", { type: "button", class: "picture", "aria-label": `Play ${hit.name} from ${clock(hit.start_s)}`, onclick: open },
-    image, el("span", { class: "time" }, clock(hit.start_s)));
-  const tags = Object.entries(hit.tags).map(([key, value]) => `${key}=${value}`).join(" · ");
-  const also = hit.also?.length ? `The same in ${hit.also.map((copy) => copy.path.split("/").pop()).join(", ")}` : "";
-  const body = el("div", { class: "hit-body" },
-    el("p", { class: "hit-title" }, hit.name),
-    ...(hit.parts ? [] : [el("div", { class: "score" }, el("meter", { min: 0, max: 1, value: hit.probability, "aria-label": "Probability" }), el("b", {}, percent(hit.probability)))]),
-    el("p", { class: "hit-line" }, [times, whom, tags, also].filter(Boolean).join(" · ")),
-    ...(hit.caption ? [el("p", { class: "hit-line" }, hit.caption)] : []),
-    ...(hit.parts ?? []).map((part) => el("p", { class: "hit-line" }, `${part.phrase}: ${percent(part.probability)} at ${clock(part.start_s)}`)),
-    el("div", { class: "actions" },
-      el("button", { type: "button", class: "small", onclick: open }, "Play"),
-      el("button", { type: "button", class: "small", onclick: () => likeThis(hit) }, "More like this"),
-      el("button", { type: "button", class: "small", onclick: () => addExample(hit, text) }, "Use as example")));
-  const row = el("li", { class: "hit" }, picture, body);
-  return row;
-}
-
-// The box of a person over a picture that is shown whole, whatever its shape.
-function frameOf(box, image) {
-  const [width, height] = [image.naturalWidth, image.naturalHeight];
-  const [left, top, right, bottom] = box.map((share, side) => share * (side % 2 ? height : width));
-  return svg("svg", { class: "whom", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
-    svg("rect", { x: left, y: top, width: right - left, height: bottom - top }));
-}
-
-function likeThis(hit) {
-  useText(`LIKE "video:${hit.video}"@${hit.start_s}s-${hit.end_s}s`);
-  search();
+function tries() {
+  const chip = (text) => el("li", {}, el("button", { type: "button", class: "small chip", onclick: () => go({ q: text, v: "all", m: "" }, { again: true }) }, text));
+  const row = (name, texts) => (texts.length ? el("div", {}, el("span", { class: "quiet", id: `tries-${name}` }, `${name}:`), el("ul", { class: "chips", "aria-labelledby": `tries-${name}` }, ...texts.map(chip))) : null);
+  $("tries").replaceChildren(...[row("Try", suggested), row("Recent", address.recent().filter((text) => !suggested.includes(text) && text !== state.q))].filter(Boolean));
 }

@@ -1,0 +1,256 @@
+"""Facets, maps, views, tags, removal, files and evaluation of a served library."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlar.apps.serve.library import RequestedRecording
+from vlar.apps.serve.workbench import plane, typical
+from vlar.library.store.trust import writer_lock
+
+from .conftest import Served
+from .test_http import post, refused
+
+
+def get(served: Served, path: str, **query):
+    return served.client.get(f"/api/{path}", params=query)
+
+
+def value_of(served: Served, name: str) -> dict[str, str]:
+    found = get(served, "videos", contains=name).json()["videos"]
+    return found[0]["tags"] if found else {}
+
+
+def ended(served: Served, job: dict) -> dict:
+    for _ in range(600):
+        now = get(served, f"jobs/{job['id']}").json()
+        if now["state"] not in ("queued", "running"):
+            return now
+        time.sleep(0.1)
+    raise AssertionError(job)
+
+
+def test_a_plane_keeps_the_two_directions_that_vary_most():
+    draw = np.random.default_rng(0)
+    along = draw.normal(size=(500, 2)) * (9.0, 3.0)
+    turn = np.linalg.qr(draw.normal(size=(6, 6)))[0]
+    rows = np.c_[along, 0.01 * draw.normal(size=(500, 4))] @ turn
+    places = plane(rows.astype(np.float32))
+    assert places.shape == (500, 2)
+    assert np.abs(places).max() == 1
+    for axis in (0, 1):
+        assert abs(np.corrcoef(places[:, axis], along[:, axis])[0, 1]) > 0.98
+    assert abs(np.corrcoef(places[:, 0], along[:, 1])[0, 1]) < 0.2
+    assert np.array_equal(places, plane(rows.astype(np.float32)))
+    assert plane(np.ones((3, 1), np.float32)).shape == (3, 2)
+
+
+def test_typical_rows_stand_for_the_largest_groups():
+    groups = np.repeat(np.eye(4, dtype=np.float32), (5, 20, 10, 1), axis=0)
+    assert [int(groups[place].argmax()) for place in typical(groups, 3)] == [1, 2, 0]
+    assert len(typical(groups[:2], 9)) == 2
+
+
+def test_facets_count_what_filters_leave(served: Served):
+    found = get(served, "facets").json()
+    facets = {each["name"]: each["values"] for each in found["facets"]}
+    assert found["total"] == 3
+    assert facets["place"] == [{"text": "desk", "count": 3, "where": ["place=desk"]}]
+    (short,) = facets["length"]
+    assert (short["text"], short["count"]) == ("under 10 s", 3)
+    listed = get(served, "videos", where=short["where"]).json()
+    assert listed["total"] == 3
+    assert get(served, "facets", where="duration_s>=600").json()["total"] == 0
+    refused(get(served, "facets", where="plaice=x"), 400, "place")
+
+
+def test_a_map_and_views_name_windows_that_can_be_played(served: Served):
+    found = get(served, "map").json()
+    assert found["windows"] == len(found["points"]) >= 3
+    for video, start_s, end_s, x, y in found["points"]:
+        assert 0 <= start_s < end_s
+        assert max(abs(x), abs(y)) <= 1
+        assert get(served, f"videos/{found['videos'][video]['video']}/rows").status_code == 200
+    hits = get(served, "views/unusual", k=2).json()["hits"]
+    assert len(hits) == 2
+    assert {"video", "name", "start_s", "end_s"} <= hits[0].keys()
+    assert get(served, "views/highlights").json() == {"hits": []}
+    (group,) = get(served, "views/duplicates").json()["groups"]
+    assert [each["name"] for each in group] == ["moving.mp4", "old.avi"]
+    for none in ("duration_s>=600", "path=nowhere/*"):
+        assert get(served, "map", where=none).json()["points"] == []
+        assert get(served, "views/unusual", where=none).json()["hits"] == []
+    refused(get(served, "views/nonsense"), 422)
+
+
+@pytest.mark.slow
+def test_suggestions_are_queries_that_the_library_answers(served: Served):
+    for text in get(served, "suggestions").json()["queries"]:
+        answer = post(served, "query", text=text, k=1).json()
+        assert answer["hits"] and not answer["weak"]  # noqa: PT018
+
+
+def test_two_pages_edit_one_tag(served: Served):
+    video = served.id_of("moving")
+    mine = {"video": video, "tags": {"shot": "good"}, "before": {"shot": None}}
+    theirs = {"video": video, "tags": {"shot": "bad"}, "before": {"shot": None}}
+    assert post(served, "tags", changes=[mine]).json() == {"changed": 1}
+    refused(post(served, "tags", changes=[theirs]), 409, "'good' by now", "read it again")
+    assert value_of(served, "moving")["shot"] == "good"
+    gone = {"video": video, "tags": {"shot": None}, "before": {"shot": "good"}}
+    assert post(served, "tags", changes=[gone]).json() == {"changed": 1}
+    assert value_of(served, "moving") == {"place": "desk"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [({}, 422), ({"path": "x"}, 400), ({"a>b": "x"}, 400), ({" ": "x"}, 400), ({"": "x"}, 422)],
+)
+def test_tags_that_cannot_be(served: Served, tags: dict[str, str], status: int):
+    refused(post(served, "tags", changes=[{"video": served.id_of("moving"), "tags": tags}]), status)
+    assert value_of(served, "moving") == {"place": "desk"}
+
+
+def test_a_change_waits_for_no_other_writer(served: Served):
+    change = {"video": served.id_of("moving"), "tags": {"a": "b"}}
+    with writer_lock(served.library):
+        refused(post(served, "tags", changes=[change]), 423, "writing")
+        refused(post(served, "remove", videos=[change["video"]]), 423)
+
+
+def test_a_read_only_library_is_changed_by_nobody(served: Served, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != served.library)
+    assert get(served, "library").json()["writable"] is False
+    video = served.id_of("moving")
+    data = (served.folder / "moving.mp4").read_bytes()
+    upload = served.client.post("/api/uploads", content=data).json()["id"]
+    for path, body in (
+        ("tags", {"changes": [{"video": video, "tags": {"a": "b"}}]}),
+        ("remove", {"videos": [video]}),
+        ("jobs", {"uploads": [upload]}),
+    ):
+        refused(post(served, path, **body), 403, "read-only")
+    assert value_of(served, "moving") == {"place": "desk"}
+
+
+def test_a_removed_recording_is_named_in_an_open_page(served: Served):
+    upload = _upload(served, "<b>gone *.mp4")
+    job = ended(served, post(served, "jobs", uploads=[upload], tags={"a": "b"}).json())
+    assert (job["state"], job["report"]["copies"] + job["report"]["added"]) == ("done", 1)
+    video = served.id_of("<b>gone *")
+    listed = get(served, "videos", contains="<b>")
+    assert listed.headers["content-type"] == "application/json"  # a hostile name stays text
+    span = {"video": video, "start_s": 0, "end_s": 1}
+    assert served.client.get(f"/api/videos/{video}/file").status_code == 200
+    # Its name is a glob that would match others: exactly this recording goes.
+    assert post(served, "remove", videos=[video]).json() == {"removed": 1}
+    assert get(served, "videos").json()["total"] == 3
+    refused(post(served, "remove", videos=[video]), 404)
+    refused(post(served, "tags", changes=[{"video": video, "tags": {"a": "b"}}]), 404)
+    refused(post(served, "export/csv", spans=[span]), 404)
+    refused(get(served, f"videos/{video}/thumbnail"), 404)
+
+
+def _upload(served: Served, name: str) -> str:
+    data = (served.folder / "noise.mp4").read_bytes()
+    return served.client.post("/api/uploads", content=data, params={"name": name}).json()["id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("..", "video.mp4"),
+        ("../../x.mp4", "x.mp4"),
+        ('<img src=x onerror="1">.mp4', '<img src=x onerror="1">.mp4'),
+        ("a\nb.exe", "a b.exe.mp4"),
+        ("", "video.mp4"),
+    ],
+)
+def test_an_upload_joins_under_its_own_name_in_its_own_folder(served: Served, name: str, kept: str):
+    upload = served.application.uploads.get(_upload(served, name))
+    place = served.application.tasks._joined(upload.path, upload.name)
+    assert place.name == kept
+    assert place.parent.parent == served.application.tasks._received
+    assert place.read_bytes() == upload.path.read_bytes()
+
+
+def test_nothing_and_pictures_cannot_be_added(served: Served):
+    refused(post(served, "jobs"), 422, "nothing")
+    picture = _picture(served)
+    refused(post(served, "jobs", uploads=[picture]), 415, "picture")
+    refused(post(served, "jobs", uploads=["0" * 20]), 404)
+
+
+def _picture(served: Served) -> str:
+    thumbnail = get(served, f"videos/{served.id_of('noise')}/thumbnail").content
+    return served.client.post("/api/uploads", content=thumbnail).json()["id"]
+
+
+def test_a_dropped_picture_is_a_query(served: Served):
+    body = post(served, "query", text=f'LIKE "upload:{_picture(served)}"', k=1).json()
+    assert body["hits"][0]["name"] == "noise.mp4"
+    broken = served.client.post("/api/uploads", content=b"\x89PNG\r\n\x1a\n" + b"x" * 600).json()
+    refused(post(served, "query", text=f'LIKE "upload:{broken["id"]}"'), 422)
+
+
+def test_spans_become_files(served: Served):
+    spans = [{"video": served.id_of(n), "start_s": 0.5, "end_s": 1} for n in ("moving", "old")]
+    made = {
+        kind["name"]: post(served, f"export/{kind['name']}", spans=spans, title="=a\nb")
+        for kind in get(served, "library").json()["exports"]
+    }
+    assert {answer.status_code for answer in made.values()} == {200}
+    assert all("attachment" in answer.headers["content-disposition"] for answer in made.values())
+    assert made["csv"].text.splitlines()[1].endswith("moving.mp4,0.5,1.0")
+    assert "FROM CLIP NAME: old.avi" in made["edl"].text
+    assert "start-time=0.500" in made["m3u"].text
+    assert Image.open(io.BytesIO(made["sheet"].content)).width > 600
+    names = zipfile.ZipFile(io.BytesIO(made["clips"].content)).namelist()
+    assert names == ["01_moving_0m00.5s-0m01.0s.mp4", "02_old_0m00.5s-0m01.0s.mp4"]
+    refused(post(served, "export/nonsense", spans=spans), 422)
+    refused(post(served, "export/csv", spans=[]), 422)
+    refused(post(served, "export/csv", spans=[{**spans[0], "end_s": 0.5}]), 422, "before it starts")
+
+
+def test_answers_come_part_by_part_and_stop_when_nobody_listens(served: Served):
+    body = {"source": {"video": served.id_of("moving")}, "labels": ["a", "b"], "every_s": 1}
+    lines = post(served, "classify/parts", **body).text.splitlines()
+    total, *rows = map(json.loads, lines)
+    assert total == {"total": len(rows)}
+    assert rows == post(served, "classify", **body).json()["answers"]
+    refused_line = post(served, "classify/parts", **{**body, "model": "none"}).text
+    assert json.loads(refused_line)["problem"]["kind"] == "not_found"
+    seen: list[dict] = []
+    served.application.classify(
+        RequestedRecording(video=body["source"]["video"]),
+        ["a", "b"],
+        every_s=1,
+        on_part=lambda row: seen.append(row) or len(seen) < 2,
+    )
+    assert len(seen) == 2  # the total and one answer
+
+
+@pytest.mark.slow
+def test_an_evaluation_says_which_clip_is_confused_with_what(served: Served):
+    refused(post(served, "evaluate", tag="nothing"), 400, "0 recordings")
+    refused(post(served, "evaluate", tag="place", model="none"), 404)
+    names = {"moving": "moving", "old": "moving", "noise": "noise"}
+    changes = [{"video": served.id_of(n), "tags": {"shows": t}} for n, t in names.items()]
+    assert post(served, "tags", changes=changes).status_code == 200
+    job = ended(served, post(served, "evaluate", tag="shows").json())
+    assert job["state"] == "done", job
+    clips = job["report"]["clips"]
+    assert {each["video"]: each["label"] for each in clips} == {
+        each["video"]: each["tags"]["shows"] for each in changes
+    }
+    assert {each["answer"] for each in clips} <= set(job["report"]["labels"])
+    assert "clips" not in get(served, "jobs").json()["jobs"][0]["report"]

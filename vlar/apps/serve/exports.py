@@ -1,0 +1,100 @@
+"""Spans as files: tables, edit lists, play lists, sheets of pictures, cut clips.
+
+A new kind of file is one function and one row of ``EXPORTS``; the page lists what stands there.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlar.apps import answers
+from vlar.apps.serve.library import Sources
+from vlar.apps.serve.media import WIDTHS, Media
+from vlar.errors import VlarError
+from vlar.results import write_table
+from vlar.types import Failure, Hit
+
+
+class Exports:
+    """Writes files of spans; recordings are read in the processes of ``media``."""
+
+    def __init__(self, sources: Sources, media: Media) -> None:
+        self._sources, self.media = sources, media
+
+    def __call__(self, kind: str, title: str, spans: Sequence[tuple[str, float, float]]) -> bytes:
+        """A file.
+
+        Args:
+            kind: One of ``EXPORTS``.
+            title: Of the list.
+            spans: Id of the recording, start and end in seconds.
+
+        Raises:
+            ServeError: 404 or 410 where a recording is not there any more.
+            VlarError: a span cannot be read, or the format cannot hold them.
+        """
+        hits = [
+            Hit(rank, self._sources.stored_path(video), start_s, end_s, 0.0, 0.0, 0.0)
+            for rank, (video, start_s, end_s) in enumerate(spans, 1)
+        ]
+        return EXPORTS[kind][1](self, title, hits)
+
+    def file(self, hit: Hit) -> Path:
+        """The real path of the recording of a hit."""
+        return self._sources.roots.recording(hit.path)
+
+    def picture(self, hit: Hit) -> Any:
+        """The picture of a hit, or why there is none."""
+        from PIL import Image
+
+        try:
+            data = self.media.thumbnail(self.file(hit), answers.shown_s(hit), WIDTHS[1])
+        except VlarError as error:
+            return Failure(Path(hit.path), error.kind, error.message)
+        return Image.open(io.BytesIO(data))
+
+
+def _csv(_: Exports, __: str, hits: Sequence[Hit]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="vlar-export-") as folder:
+        file = Path(folder) / "spans.csv"
+        write_table(file, hits, ("rank", "path", "start_s", "end_s"))
+        return file.read_bytes()
+
+
+def _edl(of: Exports, title: str, hits: Sequence[Hit]) -> bytes:
+    fps = of.media.facts(of.file(hits[0])).fps
+    return answers.edl(title, hits, answers.nearest_fps(fps)).encode("utf-8", "replace")
+
+
+def _m3u(_: Exports, __: str, hits: Sequence[Hit]) -> bytes:
+    return answers.m3u(hits).encode("utf-8", "replace")
+
+
+def _sheet(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
+    data = io.BytesIO()
+    answers.contact_sheet(hits, [of.picture(hit) for hit in hits]).save(data, "PNG")
+    return data.getvalue()
+
+
+def _clips(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
+        for hit in hits:
+            file = of.media.span(of.file(hit), hit.start_s, hit.end_s)
+            archive.write(file, answers.file_name(hit, exact=True))
+    return data.getvalue()
+
+
+#: Ending of each kind of file, and the function that writes it.
+EXPORTS: dict[str, tuple[str, Callable[[Exports, str, Sequence[Hit]], bytes]]] = {
+    "csv": ("csv", _csv),
+    "edl": ("edl", _edl),
+    "m3u": ("m3u", _m3u),
+    "sheet": ("png", _sheet),
+    "clips": ("zip", _clips),
+}

@@ -1,0 +1,210 @@
+"""Facets, maps, views, tags and removal: what the page does with a library besides queries."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.apps.serve.library import ServedLibrary, Sources
+from vlar.library import discovery
+from vlar.library.discovery import LibraryRows, Standout
+from vlar.types import Float32, Float64, JsonDict
+
+_LENGTHS_S = ((0, 10, "under 10 s"), (10, 60, "10 to 60 s"), (60, 600, "1 to 10 min"))
+_MOST_VALUES = 50  # of a tag
+_MOST_POINTS = 4000
+_MOST_VIEWED = 1000  # windows that are kept, of which filters leave some
+_TYPICAL = 12  # windows that are named, of which three become queries
+_COMPARED = 2000
+
+
+def plane(vectors: Float32) -> Float64:
+    """Places (N, 2), -1 to 1, of vectors (N, D) on their two principal axes (Pearson, 1901).
+
+    The largest entry of each axis is positive, so equal libraries have equal maps. The outermost
+    0.5 % on each side are moved to the border.
+    """
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    axes = np.linalg.eigh(centred.T @ centred)[1][:, : -3 if centred.shape[1] > 1 else None : -1]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    places = np.pad(centred @ axes, ((0, 0), (0, 2 - axes.shape[1])))
+    low, high = np.quantile(places, (0.005, 0.995), axis=0)
+    return np.clip(2 * (places - low) / np.maximum(high - low, 1e-9) - 1, -1, 1)
+
+
+def typical(vectors: Float32, k: int) -> list[int]:
+    """Places of at most ``k`` rows that stand for most others, the best first.
+
+    Each is the row that adds most to the sum, over all rows, of the greatest cosine with a chosen
+    row (facility location; Nemhauser, Wolsey and Fisher, 1978).
+    """
+    cosines = np.maximum(vectors @ vectors.T, 0)
+    covered = np.zeros(len(vectors), np.float32)
+    chosen: list[int] = []
+    for _ in range(min(k, len(vectors))):
+        gain = np.maximum(cosines - covered, 0).sum(axis=1)
+        chosen.append(int(gain.argmax()))
+        covered = np.maximum(covered, cosines[chosen[-1]])
+    return chosen
+
+
+class Workbench:
+    """Views of a served library, and changes of it.
+
+    Args:
+        library: Its own connection, which needs no model.
+        sources: Finds recordings.
+        names: Name the best phrases of vectors (N, D) that a query finds, best first.
+    """
+
+    def __init__(
+        self,
+        library: ServedLibrary,
+        sources: Sources,
+        names: Callable[[Float32], list[str]],
+    ) -> None:
+        self._library, self._sources, self._names = library, sources, names
+        self._kept: dict[str, tuple[int, Any]] = {}
+        self._lock = threading.Lock()
+
+    # Views
+
+    def facets(self, where: Sequence[str] = ()) -> JsonDict:
+        """Values to choose from, with the number of recordings that pass ``where``.
+
+        Raises:
+            QueryError: a filter cannot be used.
+        """
+        rows, info = self._library.matching(where), self._library.info()
+        counts: dict[str, Counter[str]] = {}
+        for row in rows:
+            for key, value in row.tags.items():
+                counts.setdefault(key, Counter())[value] += 1
+        found = [
+            _facet(
+                key,
+                [(value, n, [f"{key}={value}"]) for value, n in held.most_common(_MOST_VALUES)],
+            )
+            for key, held in sorted(counts.items())
+        ]
+        lengths = [
+            (text, sum(low <= row.duration_s < high for row in rows),
+             [f"duration_s>={low}", f"duration_s<{high}"])
+            for low, high, text in (*_LENGTHS_S, (600, 10**7, "over 10 min"))
+        ]  # fmt: skip
+        found.append(_facet("length", [each for each in lengths if each[1]]))
+        if info.persons:
+            whole = info.rows - info.person_rows
+            people = [("one person", info.person_rows, ["persons=only"]),
+                      ("whole frames", whole, ["persons=no"])]  # fmt: skip
+            found.append(_facet("people, in windows", people))
+        if info.modality:
+            found.append(_facet("modality", [(info.modality, len(rows), [])]))
+        return {"total": len(rows), "facets": found}
+
+    def map(self, where: Sequence[str] = ()) -> JsonDict:
+        """Windows, at most 4000, as points of a plane: video, start, end, x, y.
+
+        Filters leave points out; the others stay in their places.
+        """
+        found, passes = self._once("map", self._map), self._passes(where)
+        points = [each for each in found.get("points", ()) if passes(found["videos"][each[0]])]
+        return {**found, "points": points}
+
+    def view(self, kind: str, k: int, where: Sequence[str] = ()) -> JsonDict:
+        """Windows that stand out, or groups of recordings that show the same."""
+        found = self._once(kind, lambda rows: self._view(rows, kind))
+        passes = self._passes(where)
+        if kind == "duplicates":
+            groups = [group for group in found.get("groups", ()) if any(map(passes, group))]
+            return {"groups": groups[:k]}
+        return {"hits": [hit for hit in found.get("hits", ()) if passes(hit)][:k]}
+
+    def _passes(self, where: Sequence[str]) -> Callable[[JsonDict], bool]:
+        """A test of what is named: whether its recording passes filters."""
+        if not where:
+            return lambda named: True
+        kept = {self._sources.id_of(row.path) for row in self._library.matching(where)}
+        return lambda named: named["video"] in kept
+
+    def suggestions(self) -> JsonDict:
+        """Queries, three or fewer, that name the most typical windows and find them."""
+        return self._once("suggestions", self._suggested)
+
+    def _once(self, name: str, compute: Callable[[LibraryRows], JsonDict]) -> JsonDict:
+        """A result that is computed again only after a change of the library."""
+        version = self._library.version()
+        with self._lock:
+            if self._kept.get(name, (-1,))[0] != version:
+                empty = not self._library.has_rows()
+                self._kept[name] = version, {} if empty else compute(self._library.all_rows())
+            return self._kept[name][1]
+
+    def _map(self, rows: LibraryRows) -> JsonDict:
+        chosen = discovery.drawn(len(rows.table), _MOST_POINTS)
+        table, places = rows.table.where(chosen), plane(rows.vectors[chosen])
+        ids, videos = np.unique(table.video_ids, return_inverse=True)
+        facts = (table.starts_s.round(3), table.ends_s.round(3), *places.T.round(4))
+        points = zip(videos.tolist(), *(each.tolist() for each in facts), strict=True)
+        named = [{**self._named(rows.paths[i]), "tags": rows.tags.get(i, {})} for i in ids.tolist()]
+        return {"windows": len(rows.table), "videos": named, "points": list(points)}
+
+    def _view(self, rows: LibraryRows, kind: str) -> JsonDict:
+        if kind == "duplicates":
+            groups = discovery.duplicates(rows, discovery.SAME)
+            listed = [[{**m.to_dict(), **self._named(m.path)} for m in g.members] for g in groups]
+            return {"groups": listed}
+        found = (
+            discovery.highlights(rows, _MOST_VIEWED, 1)
+            if kind == "highlights"
+            else discovery.unusual(rows, _MOST_VIEWED, None)
+        )
+        return {"hits": [self._standout(each) for each in found]}
+
+    def _standout(self, found: Standout) -> JsonDict:
+        return {**found.to_dict(), **self._named(found.path)}
+
+    def _suggested(self, rows: LibraryRows) -> JsonDict:
+        vectors = rows.vectors[discovery.drawn(len(rows.table), _COMPARED)]
+        return {"queries": self._names(vectors[typical(vectors, _TYPICAL)])}
+
+    def _named(self, path: str) -> JsonDict:
+        return {"video": self._sources.id_of(path), "name": Path(path).name}
+
+    # Changes
+
+    def tag(self, changes: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> JsonDict:
+        """Change tags of recordings, of all or of none.
+
+        Args:
+            changes: Id of a recording, new tags (None removes one), and the tags that the caller
+                saw before.
+
+        Raises:
+            ServeError: 403 read-only, 404 a recording is not there any more.
+            TagConflictError: somebody else changed a tag meanwhile.
+        """
+        self._library.require_writable()
+        paths = {video: self._sources.stored_path(video) for video, _, _ in changes}
+        tags = {paths[video]: new for video, new, _ in changes}
+        before = {paths[video]: old for video, _, old in changes}
+        return {"changed": self._library.tag(tags, before=before)}
+
+    def remove(self, videos: Sequence[str]) -> JsonDict:
+        """Remove recordings from the library; their files are not touched.
+
+        Raises:
+            ServeError: 403 read-only, 404 a recording is not there any more.
+        """
+        self._library.require_writable()
+        return {"removed": self._library.forget([self._sources.stored_path(v) for v in videos])}
+
+
+def _facet(name: str, values: Sequence[tuple[str, int, list[str]]]) -> JsonDict:
+    rows = [{"text": text, "count": n, "where": where} for text, n, where in values]
+    return {"name": name, "values": rows}
