@@ -49,8 +49,8 @@ class Reversed(torch.autograd.Function):
 def key_frames(frames: Tensor, count: int) -> Tensor:
     """Numbers of the frames that begin something new, in the order of time.
 
-    They stand for the key frames of a video, where its packets do not tell enough. The first frame
-    is one of them, the others follow the largest steps.
+    They stand for the key frames of a video whose packets hold too few. The first frame is one of
+    them, the others follow the largest steps.
 
     Args:
         frames: (N, T, K) features.
