@@ -77,6 +77,7 @@ def adapted_from_few(
 def test_an_adapted_model_is_a_folder_without_the_encoder(adapted: Path):
     assert sorted(path.name for path in adapted.iterdir()) == [
         "adaptation.safetensors",
+        "statistics.safetensors",
         "vlar.json",
     ]
     manifest = json.loads((adapted / "vlar.json").read_text())

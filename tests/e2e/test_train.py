@@ -84,6 +84,7 @@ def test_what_was_trained_classifies(vlar_command, folder: Path):
     assert sorted(path.name for path in (folder / "m").iterdir()) == [
         "adaptation.safetensors",
         "adapter.safetensors",
+        "statistics.safetensors",
         "vlar.json",
     ]
     manifest = json.loads((folder / "m" / "vlar.json").read_text())

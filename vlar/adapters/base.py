@@ -145,6 +145,7 @@ class Adapter(Wrapper):
         facts: Columns of a support set that it reads next to ``vlar.heads.support.FACTS``.
         open_vocabulary: Whether it is made to answer about labels without examples. A model adapted
             with it answers a list that has one from its texts alone.
+        names_norms: Whether a model keeps statistics of its norms (``vlar.adapters.statistics``).
         changes: Attributes of the encoder that the method answers for itself, in addition to
             ``name`` and ``fingerprint``; all others are copied.
     """
@@ -155,6 +156,7 @@ class Adapter(Wrapper):
     preset_settings: ClassVar[Mapping[str, Any]] = {}
     facts: ClassVar[tuple[str, ...]] = ()
     open_vocabulary: ClassVar[bool] = False
+    names_norms: ClassVar[bool] = False
     changes: ClassVar[frozenset[str]] = frozenset()
     config_type: ClassVar[type[Settings]] = Settings
     method: ClassVar[str]
@@ -275,6 +277,15 @@ class Adapter(Wrapper):
     def settings(self) -> JsonDict:
         """Arguments of ``attach`` to build it again, for the manifest of a saved model."""
         return self.config.to_dict()
+
+    @property
+    def norm_layers(self) -> tuple[str, ...]:
+        """Names of the norms of ``module`` with a scale and a shift, where ``names_norms``."""
+        from torch import nn
+
+        kinds = nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
+        parts = self.module.named_modules() if self.names_norms else ()
+        return tuple(n for n, part in parts if isinstance(part, kinds) and [*part.parameters()])
 
     @property
     def module(self) -> nn.Module:

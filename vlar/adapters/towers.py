@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -249,6 +249,18 @@ class ResidualTower(Adapter, Trainable):
         small = self.small(features)
         pooled = np.repeat(self.pooled(features)[:, None], small.shape[1], axis=1)
         return np.concatenate([small, pooled], axis=2)
+
+    def in_use(self, clips: Sequence[Clip]) -> tuple[Tensor, Callable[[], Encoded]]:
+        """Inputs of a step (N, T, K + D) without the changes of a training, T of the shortest clip.
+
+        With them comes what gives the row of the first clip by the parameters at that time.
+        """
+        import torch
+
+        rows = self.source.encode(clips)
+        least = min(len(row.features) for row in rows)
+        features = np.stack([row.features[:least] for row in rows])
+        return torch.from_numpy(self.training_inputs(features)), lambda: self.row(rows[0])
 
     def inputs_of(self, inputs: Tensor) -> Tensor:
         """Inputs of a step: (N, T, K + D) of ``training_inputs``, made where they are features."""

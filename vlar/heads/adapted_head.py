@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlar.adapters.statistics import Statistics
 from vlar.errors import ModelError, UsageError
 from vlar.heads.base import Head, Scores
 from vlar.heads.fewshot.base import FewShotHead, checked_kind
@@ -38,6 +39,7 @@ class AdaptedHead(Head):
         blocks: Parts of the frame features that the signatures are made of.
         kind: Signature kind of the examples and of what the rejector reads.
         tree: Coarse labels above the labels, in their order; None for none.
+        statistics: Moments of the examples, for answers that adapt to a stream; None for none.
     """
 
     name = "adapted"
@@ -50,6 +52,7 @@ class AdaptedHead(Head):
     blocks: Sequence[BlockLike]
     kind: str
     tree: Tree | None = None
+    statistics: Statistics | None = None
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

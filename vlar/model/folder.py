@@ -3,6 +3,7 @@
 ``vlar.json`` describes the model, ``adaptation.safetensors`` holds the arrays of its head, and
 ``adapter.safetensors`` the adapter that was trained around its encoder, if one was. Adapters
 between the two, of models that were adapted several times, have numbered files.
+``statistics.safetensors`` holds the moments of what an adapted model learned from.
 
 The encoder's weights are never copied: the manifest names the encoder and its fingerprint, and a
 model is refused where the installed encoder is another one. Nothing is unpickled. Whatever a folder
@@ -12,6 +13,7 @@ the header, the checksum and the numbers of its arrays.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -28,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vlar import registry
 from vlar.adapters.base import Adapter, attached_name, is_known, load_any
+from vlar.adapters.statistics import MOST_BYTES, Statistics
 from vlar.encoders import trusted_paths
 from vlar.encoders.base import Encoder
 from vlar.errors import EncoderMismatchError, ModelError, UsageError
@@ -104,6 +107,7 @@ def _array_name(name: str) -> str:
 MANIFEST = "vlar.json"
 ARRAYS = "adaptation.safetensors"
 ADAPTER = "adapter.safetensors"
+STATISTICS = "statistics.safetensors"  # earlier folders have none
 FORMAT = 3
 _MOST = 64 * MB
 _LONGEST_NAME = 255  # bytes of a name in a folder
@@ -162,7 +166,8 @@ class Manifest(_Part):
     @property
     def files(self) -> list[str]:
         """Names of the files of arrays that belong to the folder."""
-        arrays = [] if self.head is None else [ARRAYS]
+        known = STATISTICS in (self.files_sha256 or {})
+        arrays = [] if self.head is None else [ARRAYS, STATISTICS][: 1 + known]
         return arrays + [name for name, _ in self.adapters]
 
     @property
@@ -382,14 +387,16 @@ def _write_files(model: SavedModel, folder: Path) -> None:
     base, around = _chain(model.encoder)
     manifest = _describe(model, base, around)
     arrays = {} if model.adapted is None else {ARRAYS: _contiguous(model.adapted.state())}
+    if model.adapted is not None and model.adapted.statistics is not None:
+        arrays[STATISTICS] = _contiguous(model.adapted.statistics.arrays())
     for (name, _), adapter in zip(manifest.adapters, around, strict=True):
         arrays[name] = _contiguous(adapter.state_dict())
     n_bytes = sum(array.nbytes for file in arrays.values() for array in file.values())
     resources.require_space(folder, n_bytes, "the model")
     for name, file in arrays.items():
         save_file(file, folder / name)
-    if manifest.files:
-        sums = {name: sha256(folder / name, _MOST_ADAPTER) for name in manifest.files}
+    if arrays:
+        sums = {name: sha256(folder / name, _MOST_ADAPTER) for name in arrays}
         manifest = manifest.model_copy(update={"files_sha256": sums})
     # An earlier vlar reads folders without adapters in between.
     text = manifest.model_dump_json(indent=1, exclude=None if manifest.inner else {"inner"})
@@ -475,6 +482,9 @@ def read_model(
         arrays = migrate_arrays(_read_arrays(folder / ARRAYS, manifest), written)
         adapted = _restored(folder, manifest, arrays, encoder.frame_blocks, encoder.dim)
         adapted.check_answer(encoder.dim, encoder.feature_rows)
+        if STATISTICS in manifest.files:
+            found = Statistics.of_arrays(_read_arrays(folder / STATISTICS, manifest))
+            adapted = dataclasses.replace(adapted, statistics=found)
     calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
     report = AdaptReport.restored(manifest.report) if manifest.report else None
     return SavedModel(encoder, adapted, manifest.templates, calibration, report)
@@ -502,15 +512,15 @@ def check_contents(folder: Path, manifest: Manifest, written: int) -> None:
         # An adapter may have a space of its own, whose width only the adapter states.
         dim = manifest.encoder.dim if manifest.adapter is None else None
         _restored(folder, manifest, arrays, (), dim)
-    for name, _ in manifest.adapters:
-        _read_arrays(folder / name, manifest)
+    for name in manifest.files:
+        if name != ARRAYS:
+            _read_arrays(folder / name, manifest)
 
 
 def _header(file: Path) -> Header:
     try:
-        return read_header(
-            file, _MOST_ARRAYS if file.name == ARRAYS else _MOST_ADAPTER, links=False
-        )
+        most = {ARRAYS: _MOST_ARRAYS, STATISTICS: MOST_BYTES}.get(file.name, _MOST_ADAPTER)
+        return read_header(file, most, links=False)
     except (OSError, ValueError) as error:
         raise _unreadable(file, error) from error
 

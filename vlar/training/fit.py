@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 from vlar.adapters.base import Adapter
+from vlar.adapters.statistics import Statistics, gathering
 from vlar.adapters.trainable import Trainable
 from vlar.encoders.protocols import ComposedLabels
 from vlar.errors import SupportError, UsageError
@@ -165,6 +166,7 @@ def fit(
     objectives = ObjectiveSet(task.objectives)
     objectives.check_unlabelled(bool(task.unlabelled))
     examples: EncodedExamples | None = None
+    watched: Statistics | None = None
     source: TrainingSource = RecordingSource(items, task.unlabelled)
     if adapter.reads == "features":
         reading = task.reading(base)
@@ -190,7 +192,9 @@ def fit(
         return answers_any(task, training, trained, dataset, failed, begin)
     if examples is None:
         good = [item for row, item in enumerate(items) if row not in training.loader.failed]
-        examples = _read_trained(adapter, support, good, options)
+        with gathering(adapter) as layers:
+            examples = _read_trained(adapter, support, good, options)
+        watched = layers()
         examples = replace(examples, failed=(*_unread(training, trained), *examples.failed))
         dataset = Dataset.of(support.labels, examples.items)
         source = RecordingSource(examples.items, task.unlabelled)
@@ -198,7 +202,7 @@ def fit(
     if options.stack:
         stacked = stacking_weights(task, dataset, source, cost, long=long)
         fitted = _stacked(fitted, dataset, examples.features, stacked)
-    return _adapted(_timed(fitted, begin), dataset, examples, options)
+    return _adapted(_timed(fitted, begin), dataset, examples, options, watched)
 
 
 def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> FittedAdapter:
@@ -273,9 +277,18 @@ def answers(
 
 
 def _adapted(
-    fitted: FittedAdapter, dataset: Dataset, examples: EncodedExamples, options: FitOptions
+    fitted: FittedAdapter,
+    dataset: Dataset,
+    examples: EncodedExamples,
+    options: FitOptions,
+    watched: Statistics | None = None,
 ) -> Adapted:
     """The core of a trained adapter, and its head with concepts, rejector and report."""
+    adapter = fitted.adapter
+    if adapter.names_norms and getattr(adapter, "reads", "") == "features":
+        with gathering(adapter) as layers:
+            adapter.pool(examples.features)
+        watched = layers()
     core = ModelCore(fitted.adapter, templates=fitted.adapter.templates)
     return guarded(
         core,
@@ -287,6 +300,7 @@ def _adapted(
         fitted.choice,
         fitted.report,
         held_out=fitted.held_out,
+        layers=watched,
     )
 
 

@@ -189,6 +189,15 @@ TreeFile = Annotated[
 Explain = Annotated[
     bool, typer.Option("--explain", help="Show how labels were read and what decided.")
 ]
+Online = Annotated[
+    bool, typer.Option("--online", help="Adapt to the recordings, in their order, while answering.")
+]
+OnlineForm = Annotated[
+    str,
+    typer.Option(
+        "--online-form", metavar="FORM", help="What adapts: norms, all (parameters) or features."
+    ),
+]
 
 
 def command(
@@ -216,6 +225,8 @@ def command(
     rerank_margin: second_opinion.RerankMargin = None,
     or_none: second_opinion.RerankNone = False,
     explain: Explain = False,
+    online: Online = False,
+    online_form: OnlineForm = "norms",
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
@@ -229,6 +240,7 @@ def command(
         vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
         vlar classify videos/ --labels labels.txt --every 4s --json
     """
+    from vlar.errors import UsageError
     from vlar.language.labels import LabelSet
     from vlar.model.requests import ClassifyRequest, interval
 
@@ -240,6 +252,11 @@ def command(
     window = interval(inputs.span(at, "--at"), every_s)
     request = ClassifyRequest(asked, top, every_s, shots=shots, at=window, **person)
     second_opinion.check(rerank, live, mode)
+    if online and (live or rerank or shots or beside or window or every_s or person):
+        raise UsageError(
+            "--online answers whole recordings of a model's own sensor; leave out --every, --at, "
+            "--shots, --who, --zoom, --with and --rerank, and give files"
+        )
     review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
     with ExitStack() as stack:
         answers = Answers(as_json, mode, tables(stack, csv, parquet))
@@ -251,7 +268,8 @@ def command(
             return _watch(live, recogniser, request, answers, shown)
         if explain:
             answers.explain(recogniser, asked.listed)
-        _classify(paths, recogniser, request, answers, shown, review)
+        form = online_form if online else None
+        _classify(paths, recogniser, request, answers, shown, review, form)
     if segments_file is not None:
         _write_timeline(segments_file, answers.good)
     return exit_code(len(answers.good), answers.failed + review.failed)
@@ -264,8 +282,9 @@ def _classify(
     answers: Answers,
     shown: Progress,
     review: second_opinion.Review,
+    online: str | None = None,
 ) -> None:
-    """Answer for each recording, with a second opinion where one is asked for."""
+    """Answer for each recording, with a second opinion or adapting where that is asked for."""
     found, failures = inputs.recordings(paths, model.modality)
     for row in failures:
         answers.take(row)
@@ -274,6 +293,10 @@ def _classify(
     shown.stage("reading labels")
     listing = replace(request, top=review.top(request.top, answers.n_labels))
     rows = model.recogniser.classify_each(iter(found), listing)
+    if online:
+        from vlar.training.test_time import Online as Adapting
+
+        rows = Adapting(model, form=online, request=request).classify_each(found)
     reviewed = review.reviewed(rows, model, request)
     if request.every_s is None or len(found) > _PROBED:
         shown.stage("classifying", total=len(found))

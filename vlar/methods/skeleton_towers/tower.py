@@ -51,6 +51,7 @@ class SkeletonTower(ResidualTower):
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text", "bodies")
     of_labels: ClassVar[tuple[str, ...]] = ("labels", "memory")
     contract_base: ClassVar[str | None] = None
+    names_norms: ClassVar[bool] = True
     network: TowerNetwork
     config: TowerConfig
 

@@ -178,6 +178,7 @@ class Temporal(ResidualTower):
     """
 
     method, config_type = "temporal", TemporalConfig
+    names_norms: ClassVar[bool] = True
     network: TemporalNetwork
     config: TemporalConfig
 

@@ -6,7 +6,7 @@ Its presets (``presets.toml``) are the networks of the papers.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -151,6 +151,7 @@ class VideoNet(ResidualTower):
     needs: ClassVar[tuple[str, ...]] = ("pool", "fixed_text", "pictures")
     changes: ClassVar[frozenset[str]] = ResidualTower.changes | {"n_frames"}
     reads: Literal["pixels", "features"] = "pixels"
+    names_norms: ClassVar[bool] = True
     watched: Watched
     network: VideoNetwork
     config: VideoNetConfig
@@ -256,6 +257,10 @@ class VideoNet(ResidualTower):
     ) -> Tensor:
         small = self.watched.small(clip, joints, draw)
         return torch.cat([small, torch.from_numpy(vector).expand(len(small), -1)], dim=1)
+
+    def in_use(self, clips: Sequence[Clip]) -> tuple[Tensor, Callable[[], Encoded]]:
+        inputs = [self._beside(clip, as_in_use, *self.see(clip)) for clip in clips]
+        return torch.stack(inputs), lambda: self.encode(clips[:1])[0]
 
     def inputs_of(self, inputs: Tensor) -> Tensor:
         """Inputs of a step: those of ``clip_inputs``, made where they are pixels of the encoder."""
