@@ -98,7 +98,10 @@ class Lab:
     def measure(self, row: str, clients: str, seed: int) -> dict[str, Any]:
         """One result."""
         how = Federated(clients, self.given.rounds, self.given.local, **TERMS.get(row, {}))
-        teach, ask = how.groups(self.taught, seed), how.groups(self.asked, seed)
+        teach, ask = (
+            {name: rows for name, rows in how.groups(items, seed).items() if rows}
+            for items in (self.taught, self.asked)
+        )
         begin = time.process_time()
         more: dict[str, Any] = {}
         if row in ("words", "prototypes"):
@@ -116,7 +119,7 @@ class Lab:
             every = self.right(made.run())
             own: Callable[[str], np.ndarray] = lambda name: self.right(made.merged(name))  # noqa: E731
             right = {name: own(name) if how.private else every for name in teach}
-            more = {"bytes_a_round": 2 * made.n_bytes * len(teach)}
+            more = {"bytes_a_round": 2 * sum(t.nbytes for t in made.first.values()) * len(teach)}
         found = {
             name: float(answer[ask[name]].mean()) for name, answer in right.items() if name in ask
         }

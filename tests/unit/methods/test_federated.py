@@ -124,11 +124,12 @@ def test_one_client_one_round_and_one_epoch_are_the_plain_training():
     assert made.adapter.fingerprint == training.adapter.fingerprint
 
 
-def test_clients_together_learn_what_each_has_half_of():
-    asked, truth = ordered_clips(60, seed=0)
-    made = federation(Federated(rounds=20, local_epochs=4), n=24, clients=3).run()
+def test_clients_together_learn_what_each_has_a_third_of():
+    asked, truth = ordered_clips(60)
+    how = Federated(rounds=6, local_epochs=6)
+    made = federation(how, n=24, clients=3, learning_rate=5e-3, mixup=0.0).run()
     logits = held_out_logits(made, asked[24:])
-    assert (logits.argmax(axis=1) == truth.columns[24:]).mean() > 0.75
+    assert (logits.argmax(axis=1) == truth.columns[24:]).mean() > 0.8
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_private_parts_never_leave_and_differ(sent: list[dict[str, Any]]):
     assert len(sent) == 6
     assert all(name.startswith(SHARED) for state in sent for name in state)
     assert not any("gamma" in name or ".0.up" in name for state in sent for name in state)
-    assert made.n_bytes == sum(tensor.nbytes for tensor in sent[0].values())
+    assert made.first.keys() == sent[0].keys()
     kept = [made.merged(client).adapter.state_dict() for client in made.clients]
     shared = training.adapter.state_dict()
     assert shared.keys() == kept[0].keys() == kept[1].keys()
@@ -187,7 +188,7 @@ def test_each_term_holds_clients_to_what_they_receive(term: str):
     for made in (plain, held):
         made.run()
     apart = [
-        sum(float((made.received[name] - w).square().sum()) for name, w in made.first.items()
+        sum(float((made.last[name] - w).square().sum()) for name, w in made.first.items()
             if "enter" in name or term != "distil")
         for made in (plain, held)
     ]  # fmt: skip
@@ -203,16 +204,11 @@ def items(sites: str) -> list[SupportItem]:
     ]
 
 
-def test_clients_by_column_and_drawn(caplog: pytest.LogCaptureFixture):
+def test_clients_by_column_and_drawn():
     assert Federated().groups(items("yxyx"), 0) == {"x": [1, 3], "y": [0, 2]}
-    with caplog.at_level(logging.WARNING):
-        found = Federated("dirichlet:0.02").groups(items("x" * 12), 3)
+    found = Federated("dirichlet:0.02").groups(items("x" * 12), 3)
     assert sorted(row for rows in found.values() for row in rows) == list(range(12))
-    left = {f"client {n}" for n in range(1, 7)} - found.keys()
-    assert left
-    assert {f"{name} is left out: it has no example of any label" for name in left} == set(
-        caplog.messages
-    )
+    assert [] in found.values()
     even = Federated("dirichlet:1000").groups(items("x" * 60), 0)
     assert [len(rows) for rows in even.values()] == [10] * 6
 
@@ -263,8 +259,8 @@ def test_flower_gives_what_the_own_average_gives():
     own, theirs = federation(how), federation(replace(how, strategy="FedAvg"))
     for made in (own, theirs):
         made.run()
-    for name, value in own.received.items():
-        torch.testing.assert_close(theirs.received[name], value, atol=1e-6, rtol=0)
+    for name, value in own.last.items():
+        torch.testing.assert_close(theirs.last[name], value, atol=1e-6, rtol=0)
     federation(replace(how, strategy="FedMedian", rounds=1)).run()
 
 
@@ -300,6 +296,15 @@ def test_a_table_of_a_configuration_trains_over_sites(
     assert again.fingerprint == model.fingerprint
     assert again.report.examples == {"sit down": 4, "wave": 4}
     assert again.classify(bodies.with_name("w1_skeleton.json")).label == "wave"
+    caplog.clear()
+    command = ["adapt", str(bodies), "--model", "skeleton", "--method", "federated"]
+    short = [
+        w for s in ("rounds=1", "local_epochs=1", "clients=dirichlet:0.05") for w in ("--set", s)
+    ]
+    with caplog.at_level(logging.WARNING):
+        done = invoke([*command, "--out", str(bodies.with_name("drawn")), *short])
+    assert done.exit_code == 1, done.output  # one recording is broken
+    assert "is left out: it has no example" in done.output + caplog.text, done.output
     done = invoke(["adapt", str(bodies), "--model", "skeleton", "--method", "federated", "--out",
                    str(bodies.with_name("cli")), "--set", "clients=by:sites"])  # fmt: skip
     assert (done.exit_code, "no column 'sites'" in done.output) == (2, True)

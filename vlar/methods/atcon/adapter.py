@@ -199,11 +199,9 @@ class LocalTemporal(ResidualTower):
 @register("recipe", "local-temporal")
 def local_temporal() -> dict[str, Hyperparameters]:
     """One protocol for the source."""
-    few = Hyperparameters(
-        epochs=60, batch=32, learning_rate=2e-3, warmup_epochs=6, weight_decay=0.05,
-        label_smoothing=0.1, average="ema", ema_decay=0.95,
-    )  # fmt: skip
-    return {"adapt": few}
+    few = Hyperparameters(epochs=60, batch=32, learning_rate=2e-3, warmup_epochs=6)
+    more = few.replaced(weight_decay=0.05, label_smoothing=0.1, average="ema", ema_decay=0.95)
+    return {"adapt": more}
 
 
 @register("recipe", "source-free")

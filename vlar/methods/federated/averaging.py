@@ -1,7 +1,4 @@
-"""Arithmetic of a federation: what is sent, what becomes of it, what holds clients together.
-
-Letters: n clips of a client, F numbers of a feature, C labels.
-"""
+"""Arithmetic of a federation: what is sent, what becomes of it, what holds clients together."""
 
 from __future__ import annotations
 
@@ -28,18 +25,16 @@ def split_state(state: State, prefix: str) -> tuple[dict[str, Any], dict[str, An
 def average(
     states: Iterable[State], weights: Sequence[float], names: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Weighted mean of states, ``sum of (n_c / n) w_c`` (McMahan et al. 2017).
-
-    One state is read at a time, so the memory does not grow with their number.
+    """Weighted mean of states, ``sum of (n_c / n) w_c`` (McMahan et al. 2017), read one at a time.
 
     Args:
-        states: Of the clients; all have the names and shapes of the first.
+        states: Of the clients.
         weights: Of each client, from 0, such as its number of clips.
-        names: Names of the clients for messages; their numbers without any.
+        names: Of the clients, for messages; their numbers without any.
 
     Raises:
-        UsageError: a client sends a number that is not finite, lacks a name or has other shapes, or
-            the weights do not add up to a number above 0.
+        UsageError: a client sends numbers that are not finite, or other names or shapes than the
+            first; or the weights do not add up to a number above 0.
     """
     total = float(sum(weights))
     if not 0 < total < float("inf") or min(weights) < 0:
@@ -48,30 +43,26 @@ def average(
     sums: dict[str, Tensor] = {}
     for number, (state, weight) in enumerate(zip(states, weights, strict=True)):
         first = first or state
-        _check(state, first, names[number] if names else str(number))
+        if wrong := _fault(state, first):
+            client = names[number] if names else str(number)
+            raise UsageError(f"client {client!r} {wrong}; leave it out, or see why it broke")
         for name, value in state.items():
             part = torch.as_tensor(value).double() * (weight / total)
             sums[name] = part if number == 0 else sums[name] + part
     return {name: _as(first[name], value) for name, value in sums.items()}
 
 
-def _check(state: State, first: State, client: str) -> None:
+def _fault(state: State, first: State) -> str | None:
+    """Words for what keeps a state out of a mean; None for nothing."""
     for name in sorted(state.keys() ^ first.keys()):
-        lacks = "lacks" if name in first else "has"
-        raise UsageError(f"client {client!r} {lacks} {name!r}, unlike the first; leave it out")
+        return f"{'lacks' if name in first else 'has'} {name!r}, unlike the first"
     for name, value in state.items():
-        found = torch.as_tensor(value)
-        if found.shape != torch.as_tensor(first[name]).shape:
-            shape = tuple(torch.as_tensor(first[name]).shape)
-            raise UsageError(
-                f"client {client!r} sends {name!r} of shape {tuple(found.shape)}, not {shape}; "
-                "leave it out"
-            )
+        found, wanted = torch.as_tensor(value), tuple(torch.as_tensor(first[name]).shape)
+        if tuple(found.shape) != wanted:
+            return f"sends {name!r} of shape {tuple(found.shape)}, not {wanted}"
         if not torch.isfinite(found).all():
-            raise UsageError(
-                f"client {client!r} sends {name!r} with numbers that are not finite; leave it out, "
-                "or lower its learning_rate"
-            )
+            return f"sends {name!r} with numbers that are not finite"
+    return None
 
 
 def _as(given: Any, value: Tensor) -> Any:
@@ -83,12 +74,12 @@ def _as(given: Any, value: Tensor) -> Any:
 
 def proximal(state: State, received: State, mu: float) -> Tensor:
     """``mu / 2 |state - received|^2``, squared (FedProx, Li et al. 2020), with gradients."""
-    pairs = ((torch.as_tensor(w), torch.as_tensor(received[name])) for name, w in state.items())
-    return mu / 2 * torch.stack([((one - two) ** 2).sum() for one, two in pairs]).sum()
+    away = (torch.as_tensor(w) - torch.as_tensor(received[name]) for name, w in state.items())
+    return mu / 2 * torch.stack([(each**2).sum() for each in away]).sum()
 
 
 def prototypes(clients: Sequence[tuple[Any, Any]]) -> Float64:
-    """Mean feature of each label over all clients, from their sums and counts alone.
+    """Mean feature of each of C labels over all clients, from their sums and counts alone.
 
     Args:
         clients: Features (n, F) and labels (n,) of each; a client may lack labels.
@@ -97,10 +88,7 @@ def prototypes(clients: Sequence[tuple[Any, Any]]) -> Float64:
         (C, F), labels sorted: the same as of all clips in one place.
     """
     labels = np.unique(np.concatenate([np.asarray(y) for _, y in clients]))
-    width = np.asarray(clients[0][0]).shape[1]
-    sums, counts = np.zeros((len(labels), width)), np.zeros(len(labels))
-    for features, y in clients:
-        shown = (labels[:, None] == np.asarray(y)).astype(np.float64)
-        sums += shown @ np.asarray(features, np.float64)
-        counts += shown.sum(axis=1)
-    return sums / counts[:, None]
+    shown = [(labels[:, None] == np.asarray(y)).astype(np.float64) for _, y in clients]
+    pairs = zip(shown, clients, strict=True)
+    sums = np.sum([each @ np.asarray(x, np.float64) for each, (x, _) in pairs], axis=0)
+    return sums / np.sum([each.sum(axis=1) for each in shown], axis=0)[:, None]

@@ -43,10 +43,8 @@ from vlar.training.task import TrainingTask
 from vlar.types import Float32
 
 _log = logging.getLogger("vlar")
-BY, DIRICHLET = "by:", "dirichlet:"
 SHARED = "shared."
-_DRAWN_CLIENTS = 6
-_CLIENTS = 9  # what a draw is for
+_DRAWN, _CLIENTS = 6, 9  # clients of a draw, and what the draw is for
 
 
 @register("learner", "federated", status="in the spirit")
@@ -90,75 +88,56 @@ class Federated(Learner):
             UsageError: clients cannot be told apart, one sends what is not weights of the method,
                 there are unlabelled clips, or the method reads pixels.
         """
-        if request.support is None or request.unlabelled:
-            raise UsageError(
-                "clients of a federation have labelled clips alone; give a support set, and leave "
-                "unlabelled clips out"
-            )
+        support = request.support
+        if support is None or request.unlabelled:
+            raise UsageError("clients of a federation learn from labelled clips; give a support "
+                             "set, and no unlabelled clips")  # fmt: skip
         task = TrainingTask.of_request(core.encoder, request)
-        self.groups(request.items, request.seed)  # a wrong column is found before clips are read
-        reading = task.reading(core)
-        examples = read_complete(reading, request.support, request.items, request.progress)
+        given = self.groups(request.items, request.seed)  # before clips are read
+        examples = read_complete(task.reading(core), support, request.items, request.progress)
         found = self.groups(examples.items, request.seed)
-        for name, rows in self.groups(request.items, request.seed).items():
-            if name not in found and self.clients.startswith(BY):
-                _log.warning("client %r is left out: none of its %d clips can be read (%s)",
-                             name, len(rows), examples.failed[0].message)  # fmt: skip
-        dataset = Dataset.of(request.support.labels, examples.items)
-        federation = Federation(self, task, dataset, examples.features, found)
-        training = federation.run()
+        for name, rows in given.items():
+            if not found.get(name):
+                why = f"none of its {len(rows)} clips can be read" if rows else "it has no example"
+                _log.warning("client %r is left out: %s", name, why)
+        dataset = Dataset.of(support.labels, examples.items)
+        training = Federation(self, task, dataset, examples.features, found).run()
         options = FitOptions(unknown=request.unknown, balance=request.balance)
-        return answers(task, training, request.support, examples, options)
+        return answers(task, training, support, examples, options)
 
     def groups(self, items: Sequence[SupportItem], seed: int) -> dict[str, list[int]]:
-        """Numbers of the examples of each client, by name; clients without one are left out.
+        """Numbers of the examples of each client, by name; a drawn client may have none.
 
         Raises:
             UsageError: the setting is neither form, the column is missing, or a cell is empty.
         """
-        if self.clients.startswith(DIRICHLET):
-            return _drawn(items, self._alpha(), seed)
-        column = self.clients.removeprefix(BY)
-        if column == self.clients or not column:
-            raise self._wrong()
+        form, _, value = self.clients.partition(":")
+        if form == "dirichlet" and value.replace(".", "", 1).isdecimal() and float(value) > 0:
+            return _drawn([item.label for item in items], float(value), seed)
+        if form != "by" or not value:
+            raise UsageError(f"clients is {self.clients!r}; write by:COLUMN, such as by:site, or "
+                             "dirichlet:ALPHA, such as dirichlet:0.1")  # fmt: skip
         found: dict[str, list[int]] = {}
         for row, item in enumerate(items):
-            name = cell(item, column)
+            name = cell(item, value)
             if not name:
                 lacks = "no column" if name is None else "an empty cell in column"
-                raise UsageError(f"{item.path}: its table has {lacks} {column!r}, which names the "
+                raise UsageError(f"{item.path}: its table has {lacks} {value!r}, which names the "
                                  "client of each clip; fill it in")  # fmt: skip
             found.setdefault(name, []).append(row)
         return dict(sorted(found.items()))
 
-    def _alpha(self) -> float:
-        try:
-            alpha = float(self.clients.removeprefix(DIRICHLET))
-        except ValueError:
-            raise self._wrong() from None
-        if not 0 < alpha < float("inf"):
-            raise self._wrong()
-        return alpha
 
-    def _wrong(self) -> UsageError:
-        return UsageError(f"clients is {self.clients!r}; write by:COLUMN, such as by:site, or "
-                          "dirichlet:ALPHA, such as dirichlet:0.1")  # fmt: skip
-
-
-def _drawn(items: Sequence[SupportItem], alpha: float, seed: int) -> dict[str, list[int]]:
+def _drawn(y: Sequence[str], alpha: float, seed: int) -> dict[str, list[int]]:
     """Examples of each label divided by shares from a symmetric Dirichlet distribution."""
-    found: dict[str, list[int]] = {f"client {n + 1}": [] for n in range(_DRAWN_CLIENTS)}
-    labels = [item.label for item in items]
-    for number, label in enumerate(sorted(set(labels))):
+    found: dict[str, list[int]] = {f"drawn {n + 1}": [] for n in range(_DRAWN)}
+    for number, label in enumerate(sorted(set(y))):
         random = random_for(seed, _CLIENTS, number)
-        rows = random.permutation([row for row, each in enumerate(labels) if each == label])
-        ends = np.cumsum(random.dirichlet([alpha] * _DRAWN_CLIENTS))[:-1] * len(rows)
-        parts = np.split(rows, ends.round().astype(int))
-        for name, part in zip(found, parts, strict=True):
-            found[name] += part.tolist()
-    for name in [name for name, rows in found.items() if not rows]:
-        _log.warning("%s is left out: it has no example of any label", name)
-    return {name: sorted(rows) for name, rows in found.items() if rows}
+        rows = random.permutation([row for row, each in enumerate(y) if each == label])
+        ends = np.cumsum(random.dirichlet([alpha] * _DRAWN))[:-1] * len(rows)
+        for own, part in zip(found.values(), np.split(rows, ends.round().astype(int)), strict=True):
+            own += part.tolist()
+    return {name: sorted(rows) for name, rows in found.items()}
 
 
 class Federation:
@@ -169,12 +148,11 @@ class Federation:
         task: The method around the frozen encoder, which all clients have.
         dataset: n examples of all clients.
         features: (n, T, F) their frame features.
-        clients: Numbers of the examples of each client.
+        clients: Numbers of the examples of each client; one without any is left out.
 
     Attributes:
-        adapter: The adapter, which holds the weights of one client at a time.
         sizes: Examples of each client.
-        n_bytes: Bytes that a client sends in a round.
+        first: Weights of the first message; each message has as many bytes.
 
     Raises:
         UsageError: the method reads pixels, clips show several labels, or no client is ``keep``.
@@ -182,159 +160,132 @@ class Federation:
 
     def __init__(self, how: Federated, task: TrainingTask, dataset: Dataset, features: Float32,
                  clients: Mapping[str, Sequence[int]]) -> None:  # fmt: skip
-        adapter = task.attach()
-        assert isinstance(adapter, Trainable)
+        self.how, self.task, self.dataset = how, task, dataset
+        self.clients = {name: list(rows) for name, rows in clients.items() if rows}
+        self.sizes = [len(rows) for rows in self.clients.values()]
+        self.adapter = adapter = self._start()
         tower = isinstance(adapter, ResidualTower)
         if adapter.reads != "features" or (not tower and (how.words or how.private)):
             what = "is not a tower" if adapter.reads == "features" else "reads pixels"
             raise UsageError(f"method {task.method!r} {what}, which 'federated' does not train so; "
                              "use a tower on frame features, such as temporal")  # fmt: skip
         dataset.targets.require_single("learner 'federated'")
-        if how.keep and how.keep not in clients:
-            raise UsageError(f"keep is {how.keep!r}; the clients are {', '.join(clients)}")
-        self.how, self.task, self.dataset, self.clients = how, task, dataset, clients
-        self.sizes = [len(rows) for rows in clients.values()]
-        epochs = how.rounds * how.local_epochs
-        self.numbers = task.numbers.replaced(epochs=epochs)
+        if how.keep and how.keep not in self.clients:
+            raise UsageError(f"keep is {how.keep!r}; the clients are {', '.join(self.clients)}")
+        self.numbers = task.numbers.replaced(epochs=how.rounds * how.local_epochs)
         # Directions of inputs come from one client, and go to all with the first weights.
-        largest = max(clients.values(), key=len)
-        adapter.fit_inputs(features[list(largest)])
-        self.inputs, self.adapter = adapter.training_inputs(features), adapter
-        adapter.read_label_parts(*dataset.label_parts())
-        adapter.training_classes(dataset.texts)
+        adapter.fit_inputs(features[max(self.clients.values(), key=len)])
+        self.inputs = adapter.training_inputs(features)
         if how.private:
             add_private(adapter.module, how.private, task.seed)
         tracked = [*adapter.trainable(), *buffers(adapter.module)]
         self.start = {name: tensor.detach().clone() for name, tensor in tracked}
-        self.first, kept = split_state(self._messages(self.start), SHARED)
+        self.first, kept = split_state({keyed(n): t for n, t in self.start.items()}, SHARED)
         self._place = tempfile.TemporaryDirectory(prefix="vlar-")
-        for name in clients:
-            save_file(kept, self._file(name))
-        self.n_bytes = sum(tensor.nbytes for tensor in self.first.values())
+        self._files = {name: Path(self._place.name, f"{n}") for n, name in enumerate(self.clients)}
+        for file in self._files.values():
+            save_file(kept, file)
 
-    def _file(self, client: str) -> Path:
-        return Path(self._place.name) / f"{list(self.clients).index(client)}.safetensors"
+    def _start(self) -> Any:
+        """The adapter with the labels of all clients."""
+        adapter = self.task.attach()
+        assert isinstance(adapter, Trainable)
+        adapter.read_label_parts(*self.dataset.label_parts())
+        adapter.training_classes(self.dataset.texts)
+        return adapter
 
-    def _messages(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {keyed(name): tensor for name, tensor in state.items()}
-
-    def _training(self, client: str, received: Mapping[str, Tensor]) -> Training:
-        """The training of a client that begins with received weights and its private part."""
-        rows = list(self.clients[client])
+    def _training(self, client: str, received: Mapping[str, Tensor], number: int) -> Training:
+        """The training of a client before a round, with received weights and its private part."""
+        rows = self.clients[client]
         part = self.dataset.part(rows)
-        assert isinstance(self.adapter, Trainable)
         loader = FeatureLoader(self.inputs[rows], part.paths, self.adapter.input_widths)
-        objectives = ObjectiveSet(self.task.objectives)
         training = Training(self.adapter, loader, part, self.numbers, seed=self.task.seed,
-                            objectives=objectives)  # fmt: skip
-        state = {**received, **load_file(self._file(client))}
+                            objectives=ObjectiveSet(self.task.objectives))  # fmt: skip
+        state = {**received, **load_file(self._files[client])}
         training.put({name: state[keyed(name)] for name in self.start})
         training.start = self.start
+        training.step = number * self.how.local_epochs * training.steps_per_epoch
         return training
 
     def train(self, client: str, received: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
         """Weights that a client sends after round ``number``, from 0; its private part stays."""
-        how, training = self.how, self._training(client, received)
+        how, training = self.how, self._training(client, received, number)
         pull = Pull(how, training, received) if how.proximal or how.distil or how.words else None
         if pull is not None:
             training.objectives.parts = {Pull.name: pull, **training.objectives.parts}
-        steps = how.local_epochs * training.steps_per_epoch
-        training.step = number * steps
-        training.advance(steps)
+        training.advance(how.local_epochs * training.steps_per_epoch)
         if pull is not None:
-            pull.close()
+            pull.hook.remove()
         if number == how.rounds - 1:
             training.finish()
-        sent, kept = split_state(self._messages(training.parameters()), SHARED)
-        save_file(kept, self._file(client))
+        state = {keyed(name): tensor for name, tensor in training.parameters().items()}
+        sent, kept = split_state(state, SHARED)
+        save_file(kept, self._files[client])
         return sent
 
     def run(self) -> Training:
-        """All rounds; the adapter then has the shared weights.
-
-        Returns:
-            The training of the last client, as what describes the adapter.
+        """All rounds; then as ``merged`` for the client of the settings.
 
         Raises:
             UsageError: a client sends what cannot be averaged, or Flower lacks the strategy.
         """
-        state = self.first
         if self.how.strategy != "average":
             from vlar.methods.federated.flower import run
 
-            state = run(self, self.how.strategy)
-        else:
-            for number in range(self.how.rounds):
-                sent = (self.train(name, state, number) for name in self.clients)
-                state = average(sent, self.sizes, list(self.clients))
-        self.received = state
+            self.last = run(self, self.how.strategy)
+            return self.merged(self.how.keep)
+        self.last = self.first
+        for number in range(self.how.rounds):
+            sent = (self.train(name, self.last, number) for name in self.clients)
+            self.last = average(sent, self.sizes, list(self.clients))
         return self.merged(self.how.keep)
 
     def merged(self, client: str = "") -> Training:
-        """The adapter with the last shared weights, and the private part of ``client`` if any."""
-        training = self._training(client or next(iter(self.clients)), self.received)
-        training.step = self.how.rounds * self.how.local_epochs * training.steps_per_epoch
-        made = self.task.attach()
-        assert isinstance(made, Trainable)
-        made.read_label_parts(*self.dataset.label_parts())
-        made.training_classes(self.dataset.texts)
-        made.load_state_dict(plain_state(self.adapter.module, used=bool(client)))
-        described: Any = training
-        described.adapter = described.method = made
+        """A training at its end whose adapter has the last weights, and a client's part if any."""
+        training: Any = self._training(client or min(self.clients), self.last, self.how.rounds)
+        training.adapter = training.method = self._start()
+        training.adapter.load_state_dict(plain_state(self.adapter.module, used=bool(client)))
         return training
 
 
 class Pull(Objective):
-    """Terms that hold a client to the federation: squared distances, and the frozen answers.
-
-    Args:
-        how: Weights of the terms.
-        training: Of the client, with the received weights.
-        received: These.
-    """
+    """Terms that hold a client to the federation: squared distances, and the frozen answers."""
 
     name: ClassVar[str] = "federated"
 
     def __init__(self, how: Federated, training: Training, received: Mapping[str, Tensor]) -> None:
-        self.how, self.method = how, training.method
+        self.how, self.received, self.method = how, received, training.method
         named = {keyed(name): weight for name, weight in training.named}
-        self.shared, self.received = split_state(named, SHARED)[0], received
+        self.shared, _ = split_state(named, SHARED)
         block = first_block(training.adapter.module)
         self.frozen = copy.deepcopy(block)
         for part in self.frozen.modules():
             if isinstance(part, LowRank):
                 nn.init.zeros_(part.gamma)
-        self._hook = block.register_forward_hook(self._note)
-        if how.words:
-            assert isinstance(self.method, ResidualTower)
-            self.texts = torch.from_numpy(self.method.label_vectors(training.dataset.texts))
+        self.hook = block.register_forward_hook(self._note)
+        self.texts = training.dataset.texts
 
     def _note(self, block: nn.Module, inputs: Any, output: Any) -> None:
         self.seen = inputs, output
 
-    def close(self) -> None:
-        """Leave the network as it was."""
-        self._hook.remove()
-
     def terms(self, step: Step) -> dict[str, Tensor]:
         """The weighted terms of the settings."""
-        found: dict[str, Tensor] = {}
-        if self.how.proximal:
-            found["proximal"] = proximal(self.shared, self.received, self.how.proximal)
-        if self.how.distil:
-            inputs, output = self.seen
+        how, found = self.how, dict[str, Tensor]()
+        if how.proximal:
+            found["proximal"] = proximal(self.shared, self.received, how.proximal)
+        if how.distil:
+            inputs, ours = self.seen
             with torch.no_grad():
                 theirs = self.frozen(*inputs)
-            pair = [out[0] if isinstance(out, tuple) else out for out in (output, theirs)]
-            found["block"] = self.how.distil * F.mse_loss(pair[0], pair[1])
-        if self.how.words:
+            one, two = (out[0] if isinstance(out, tuple) else out for out in (ours, theirs))
+            found["block"] = how.distil * F.mse_loss(one, two)
+        if how.words:
             assert isinstance(self.method, ResidualTower)
-            own = self.method.split_inputs(step.batch.inputs)[1][:, 0]
-            frozen = self.method.logit_scale * own @ self.texts.T
-            logits = step.output.logits.log_softmax(dim=1), frozen.log_softmax(dim=1)
-            found["words"] = self.how.words * F.kl_div(
-                *logits, reduction="batchmean", log_target=True
-            )
+            texts = torch.from_numpy(self.method.label_vectors(self.texts))
+            vectors = self.method.split_inputs(step.batch.inputs)[1][:, 0]
+            frozen = (self.method.logit_scale * vectors @ texts.T).softmax(dim=1)
+            own = step.output.logits.log_softmax(dim=1)
+            found["words"] = how.words * F.kl_div(own, frozen, reduction="batchmean")
         return found
 
 
@@ -343,6 +294,4 @@ def first_block(module: nn.Module) -> nn.Module:
     for part in module.modules():
         if isinstance(part, (nn.ModuleList, nn.Sequential)) and len(part) > 1:
             return part[0]
-    return next(
-        m for m in module.modules() if list(m.parameters(recurse=False)) and m is not module
-    )
+    return next(m for m in module.modules() if m is not module and [*m.parameters(recurse=False)])

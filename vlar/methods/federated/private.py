@@ -1,7 +1,4 @@
-"""Private parts of a network: ``W + gamma U V``, W shared and the rest a client's own.
-
-Adaptive topology structure of FSAR (Guo et al. 2023): for a graph tower W is the graph of joints.
-"""
+"""Private parts of a network: ``W + gamma U V``, W shared and the rest a client's own (FSAR)."""
 
 from __future__ import annotations
 
@@ -13,12 +10,7 @@ _OWN, _ORIGINAL = ".parametrizations.", ".original"
 
 
 class LowRank(nn.Module):
-    """A weight (..., R, K) with what a client adds to it, zero at the start.
-
-    Args:
-        weight: The shared weight.
-        rank: Columns of U.
-    """
+    """A shared weight (..., R, K) with what a client adds to it, zero at the start."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
@@ -52,17 +44,17 @@ def plain_state(module: nn.Module, *, used: bool) -> dict[str, Tensor]:
     """State without private parts: the weights that the client uses, else the shared ones."""
     found: dict[str, Tensor] = {}
     for name, tensor in module.state_dict().items():
-        path, _, rest = f".{name}".partition(_OWN)
+        path, own, rest = name.partition(_OWN)
         if rest.endswith(_ORIGINAL):
             last = rest.removesuffix(_ORIGINAL)
-            weight = getattr(module.get_submodule(path[1:]), last)
-            found[f"{path}.{last}"[1:]] = (weight if used else tensor).detach()
-        elif not rest:
+            weight = getattr(module.get_submodule(path), last) if used else tensor
+            found[f"{path}.{last}"] = weight.detach()
+        elif not own:
             found[name] = tensor
     return found
 
 
 def keyed(name: str) -> str:
     """Name of a weight in messages: ``private.NAME`` for a private part, else ``shared.NAME``."""
-    own = _OWN in f".{name}" and not name.endswith(_ORIGINAL)
+    own = _OWN in name and not name.endswith(_ORIGINAL)
     return f"{'private' if own else 'shared'}.{name}"
