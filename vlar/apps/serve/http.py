@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from vlar.apps.serve import schemas
 from vlar.apps.serve.access import CONTENT_TYPE, COOKIE, Access, Metrics, RequestGuard
 from vlar.apps.serve.application import Application
+from vlar.apps.serve.embeddings import add_embeddings
 from vlar.apps.serve.errors import ServeError, answer_of, busy, too_slow
 from vlar.apps.serve.exports import EXPORTS
 from vlar.apps.serve.files import file_response
@@ -192,6 +193,7 @@ class HttpInterface:
         self._add_media(api)
         self._add_work(api)
         self._add_bench(api)
+        add_embeddings(api, self._run, self._do)
         return RequestGuard(api, self._access, self._do.limits, self._metrics)
 
     @asynccontextmanager
