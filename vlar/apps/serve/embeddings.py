@@ -31,7 +31,7 @@ _VIDEO, _UPLOAD = "video:", "upload:"
 
 
 class Address(Body):
-    """Where a picture or a clip is."""
+    """Place of a picture or a clip."""
 
     url: Annotated[str, Field(min_length=1)] = Field(
         description="data:TYPE;base64,..., or video:ID of the library, or upload:ID."
