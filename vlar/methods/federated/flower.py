@@ -24,7 +24,7 @@ def run(federation: Any, name: str) -> dict[str, Tensor]:
     except ImportError as error:
         raise UsageError(f"strategy {name!r} is one of Flower, which is not installed; install it "
                          "(pip install 'vlar[fed]'), or use 'average'") from error  # fmt: skip
-    known = [each for each in server.strategy.__all__ if each.startswith("Fed")]
+    known = [each for each in server.strategy.__all__ if each[:3] == "Fed" and "Xgb" not in each]
     if name not in known:
         raise registry.unknown_name("strategy of a federation", name, ["average", *known])
     names = list(federation.clients)
