@@ -71,21 +71,19 @@ class Atcon(Objective):
     def begin(self, context: TrainingContext) -> None:
         if len(context.texts) < 2:
             raise UsageError(f"objective 'atcon' needs two labels, got {list(context.texts)}")
+        self._method: Any = context.method  # a LocalTemporal
         self._context, self._turn, self._labels = context, -1, torch.zeros(0)
 
     def before_epoch(self, epoch: int) -> None:
-        context, turn = self._context, epoch // self.refresh
-        if not self.centroids or turn == self._turn:
+        method, turn, clips = self._method, epoch // self.refresh, self._context.unlabelled
+        if not self.centroids or clips is None or turn == self._turn:
             return
-        method = context.method
-        assert isinstance(method, LocalTemporal)
-        assert context.unlabelled is not None
         method.module.eval()  # the statistics of norms stay
-        found, rows = context.unlabelled.vectors()
+        found, rows = clips.vectors()
         method.module.train()
         vectors = torch.from_numpy(found)
         with torch.no_grad():
-            first = method.network.concepts(context.classes)
+            first = method.network.concepts(self._context.classes)
         if not self.texts:
             first = (method.logit_scale * vectors @ first.T).softmax(dim=1).T @ vectors
         self._turn, self._labels = turn, torch.zeros(max(rows) + 1, dtype=torch.int64)
@@ -93,12 +91,10 @@ class Atcon(Objective):
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The weighted terms over the unlabelled clips."""
-        batch, output, method = step.batch, step.output, self._context.method
+        batch, method = step.batch, self._method
+        output: Any = step.output
         if batch.known is None or batch.known.all():
             return {}
-        assert isinstance(method, LocalTemporal)
-        assert output.frames is not None
-        assert output.classes is not None
         free, found = ~batch.known, dict[str, Tensor]()
         logits, scales = output.logits[free], output.frames[free]
         own = method.split_inputs(batch.inputs[free])[1][:, 0]
