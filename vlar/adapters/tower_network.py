@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 WAVES = 4  # frequencies of the time position
-_LABEL_GAIN = 0.15  # the texts of labels move slower than the clips
+LABEL_GAIN = 0.15  # the texts of labels move slower than the clips
 
 
 class ResidualNetwork(nn.Module):
@@ -45,7 +45,7 @@ class ResidualNetwork(nn.Module):
 
     def label_residual(self) -> Tensor:
         """(C, D) that is added to every text of a trained label."""
-        return self.labels * _LABEL_GAIN
+        return self.labels * LABEL_GAIN
 
 
 def register_directions(network: nn.Module, sizes: Sequence[int], components: int) -> None:

@@ -95,7 +95,8 @@ class BundleEncoder(JointEncoder):
         there = self._present(clips)
         for part, encode, has in zip(self.parts, encoders, there.T, strict=True):
             own: list[int] = np.flatnonzero(has).tolist()
-            found = encode(self._given(part, [clips[at] for at in own])) if own else []
+            given = [parts_of(clips[at]).get(part.modality, clips[at]) for at in own]
+            found = encode(given) if given else []
             for at, row in zip(own, found, strict=True):
                 rows[at][part.modality] = row
         return [self._put_together(row) for row in rows]
@@ -149,9 +150,6 @@ class BundleEncoder(JointEncoder):
                 f"{' and '.join(sensors)}; choose a model of its sensors"
             )
         return there
-
-    def _given(self, part: Encoder, clips: Sequence[Clip]) -> list[Clip]:
-        return [parts_of(clip).get(part.modality, clip) for clip in clips]
 
     def _put_together(self, found: Mapping[str, Encoded]) -> Encoded:
         """Row of one clip from those of the parts that it has."""

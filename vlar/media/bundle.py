@@ -27,7 +27,7 @@ FAILED = "failed"
 PART = "part"
 """Kind of the failure of such a part."""
 _MOST_PARTS = 16
-_LONGEST_S = 1e7
+LONGEST_S = 1e7
 _LONGEST_PATH = 4096
 
 
@@ -120,7 +120,7 @@ def _part(folder: Path, sensor: str, row: object) -> BundlePart:
     if row.get("clock", SHARE) != SHARE or ("clock" in row and "offset_s" in row):
         raise ValueError(f"the clock of {sensor!r} is not {SHARE!r}, or has an offset_s too")
     given = {"offset_s": 0.0, **row}
-    offset_s = number(given, "offset_s", above=-_LONGEST_S, at_most=_LONGEST_S)
+    offset_s = number(given, "offset_s", above=-LONGEST_S, at_most=LONGEST_S)
     place = Path(os.path.normpath(folder / text))
     if is_bundle(place):
         raise ValueError(f"it lists the bundle {text!r}: list its recordings themselves")

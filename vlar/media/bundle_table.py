@@ -11,13 +11,12 @@ from pathlib import Path
 from vlar import registry
 from vlar.errors import UsageError
 from vlar.files.reading import MB, parse_csv, read_file
-from vlar.media.bundle import ENDING, PART, BundlePart, write_bundle
+from vlar.media.bundle import ENDING, LONGEST_S, PART, BundlePart, write_bundle
 from vlar.registry import unknown_name
 from vlar.types import Failure
 
 _PATH, _OFFSET = "path.", "offset."
 _MOST = 256 * MB
-_LONGEST_S = 1e7
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _parts(
             offset_s = float(offset or 0)
         except ValueError:
             offset_s = math.nan
-        if not abs(offset_s) < _LONGEST_S:
+        if not abs(offset_s) < LONGEST_S:
             raise ValueError(f"offset.{sensor} is {offset[:40]!r}, not seconds")
         shared = by_share and bool(parts)
         if shared and offset_s:

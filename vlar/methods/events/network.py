@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import Settings, bad_setting, setting
 from vlar.adapters.tower_network import (
+    LABEL_GAIN,
     WAVES,
     ResidualNetwork,
     layers,
@@ -27,7 +28,6 @@ from vlar.methods.events.points import complement, rate
 BLOCKS = ("linear_attention", "scan", "near_far", "attention", "residual")
 DROPS = ("none", "time", "area", "chance", "any")
 _STEM = 4  # cells of a frame on a side that become one place
-_LABEL_GAIN = 0.15  # see ``ResidualNetwork``
 _CELLS = (4, 4, 3)  # of the cube of x, y and time, whose groups of points the readout sums
 _GRID = (3, 8, 8)  # parts of time, height and width that the readout keeps apart
 
@@ -330,7 +330,7 @@ class EventsNetwork(ResidualNetwork):
         turns = torch.arange(len(axes)) // dim % 2  # each axis in both directions
         apart = axes * (1 - 2 * turns[:, None]) + 0.1 * torch.randn(len(axes), dim)
         with torch.no_grad():
-            self.labels.copy_(apart[:count] * (0.5 / _LABEL_GAIN))
+            self.labels.copy_(apart[:count] * (0.5 / LABEL_GAIN))
 
     def residual(self, inputs: Tensor) -> Tensor:
         """(N, T, K) to what is added to the vectors, (N, D)."""
@@ -368,17 +368,11 @@ def _kind(drop: str) -> str:
     return DROPS[1 + int(torch.randint(3, ()))] if drop == "any" else drop
 
 
-def _span(count: int, most: float) -> tuple[Tensor, Tensor]:
-    """Starts and ends (N,) of spans of up to ``most`` of 0 to 1."""
-    length = most * torch.rand(count)
-    start = torch.rand(count) * (1 - length)
-    return start, start + length
-
-
 def _outside(place: Tensor, most: float) -> Tensor:
-    """Places (N, ...) of 0 to 1 that are not in a random span of each clip."""
-    start, end = (t.view(-1, *[1] * (place.ndim - 1)) for t in _span(len(place), most))
-    return (place < start) | (place >= end)
+    """Places (N, P) of 0 to 1 that are not in a random span of up to ``most`` of each clip."""
+    length = most * torch.rand(len(place), 1)
+    start = torch.rand(len(place), 1) * (1 - length)
+    return (place < start) | (place >= start + length)
 
 
 def thinned_frames(frames: Tensor, drop: str) -> Tensor:
