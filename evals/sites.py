@@ -40,7 +40,6 @@ from vlar.training.task import TrainingTask
 
 TOWER = {"layout": "kinect20_utd", "people": 1, "frames": 16, "widths": [16, 32], "halved": [2],
          "slim": 1.0}  # fmt: skip
-BATCH = 8
 TERMS: dict[str, dict[str, float]] = {
     "averaged": {}, "proximal": {"proximal": 0.1}, "private": {"private": 4},
     "distil": {"distil": 1.0, "words": 0.5},
@@ -85,7 +84,7 @@ class Lab:
     def task(self, seed: int) -> TrainingTask:
         """The tower by its recipe, for the epochs of all rounds."""
         task = TrainingTask.by_recipe(self.encoder, "skeleton-tower", settings=TOWER, seed=seed)
-        numbers = task.numbers.replaced(epochs=self.given.rounds * self.given.local, batch=BATCH)
+        numbers = task.numbers.replaced(epochs=self.given.rounds * self.given.local)
         return TrainingTask(task.encoder, task.method, numbers, task.recipe,
                             {**task.settings, **TOWER}, seed)  # fmt: skip
 
