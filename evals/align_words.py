@@ -7,13 +7,12 @@ The network is an R3D-18 from random weights (8 frames of 112 pixels), as no pub
 had here. A seed draws the half of the groups that teaches (``compute.py``); asked are the others,
 by words alone:
 
-itself              the network without the map: its clips have no sentence, so the first label
-labels              the map from all clips that teach, and with their labels shuffled
-distilled           the map from what ``lite-objects`` answers by words about n clips without
-                    labels (objective ``distill``; one labelled clip a label sets its temperature)
-distilled, cleaned  from the half of them about which it is surest
-distilled, shuffled from all of them, with its answers exchanged among clips
-teacher             ``lite-objects`` by words; ``head`` a linear head on the network's features
+itself      the network without the map: its clips have no sentence, so the first label
+labels      the map from all clips that teach, and with their labels shuffled
+distilled   the map from what ``lite-objects`` answers by words about clips without labels
+            (objective ``distill``; one labelled clip a label sets its temperature), and with its
+            answers exchanged among clips; ``unlabelled_align.py`` asks it over their number
+teacher     ``lite-objects`` by words; ``head`` a linear head on the network's features
 
 A result is kept for each set and seed, and is not measured again.
 """
@@ -41,7 +40,6 @@ from vlar.training.loop import Training
 from vlar.training.objectives import ObjectiveSet
 
 NETWORK = "torchvision:r3d_18?random_init=true&frames=8"
-SHARES = (0.25, 0.5, 1.0)
 
 
 def features_of(network: Any, given: dict[str, Any]) -> np.ndarray:
@@ -106,7 +104,6 @@ def measure(network: Any, whole: dict[str, Any], seed: int) -> dict[str, Any]:
     wrong[teach] = random.permutation(y[teach])
     mixed = told.copy()
     mixed[teach] = told[random.permutation(teach)]
-    sure = free[np.argsort(-np.ptp(np.partition(told[free], -2)[:, -2:], axis=1))]
     flat = features.mean(axis=1)
     found = {
         "itself": asked(network),
@@ -116,15 +113,8 @@ def measure(network: Any, whole: dict[str, Any], seed: int) -> dict[str, Any]:
         "head": round(100 * float((head(flat[teach], y[teach]).predict(flat[ask])
                                    == y[ask]).mean()), 2),
     }  # fmt: skip
-    for share in SHARES:
-        some = free[: max(1, round(share * len(free)))]
-        adapter = trained(network, given, features, one, y, seed, some, told)
-        found[f"distilled {share:g}"] = asked(adapter)
-    for name, rows, answers in (
-        ("distilled, cleaned", sure[: len(free) // 2], told),
-        ("distilled, shuffled", free, mixed),
-    ):
-        found[name] = asked(trained(network, given, features, one, y, seed, rows, answers))
+    for name, answers in (("distilled", told), ("distilled, shuffled", mixed)):
+        found[name] = asked(trained(network, given, features, one, y, seed, free, answers))
     return {**found, "clips": len(ask), "labels of them": len(labels), "without labels": len(free)}
 
 
