@@ -76,6 +76,18 @@ def test_the_way_is_found_and_permuted_labels_are_at_chance(place: Path):
         assert found["attribute", "removal erase", attacker] <= ways["removal erase"]
 
 
+def test_clips_that_cannot_be_read_are_counted_out_first(place: Path, tmp_path: Path):
+    rows = (place / "clips.csv").read_text().splitlines()
+    own = [row for row in rows if ",red left," in row][1:]
+    broken = [f"{number}.mp4,{row.split(',', 1)[1]}" for number, row in enumerate(own)]
+    for number in range(len(own)):
+        (tmp_path / f"{number}.mp4").write_bytes(b"not a video")
+    kept = [row for row in rows if row not in own]
+    (tmp_path / "clips.csv").write_text("\n".join([*kept, *broken]) + "\n")
+    run = run_card(card(shares=[1.0]), tmp_path, colours.model())
+    refused(ProtocolError, "'red left' has too few clips", list, run)
+
+
 def test_bad_cards_are_refused(place: Path, tmp_path: Path):
     files = sorted(file for file in place.parent.glob("data/*/*/*.mp4"))
     table = tmp_path / "clips.csv"

@@ -43,25 +43,10 @@ class Attributes(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        name = plan.settings["attribute"]
         for settings in filter(None, _forms(plan.settings).values()):
             registry.get("adapter", "private").check_settings(settings)
         for part in plan.parts:
-            actions, values = _truths(part.test.items, name)
-            if "" in values or len(set(values)) < 2:
-                fault = "an empty cell" if "" in values else "one value"
-                raise ProtocolError(
-                    f"attribute {name!r} has {fault} in these clips; name a column with two values "
-                    "at least, filled for every clip"
-                )
-            for seed, asked in product(plan.settings["seeds"], range(_FOLDS)):
-                parts = _parts(_folds(part.test.items, seed), asked)[:2]
-                for rows, truth in product(parts, (actions, values)):
-                    if lost := sorted(set(truth) - set(truth[rows])):
-                        raise ProtocolError(
-                            f"{str(lost[0])!r} has too few clips to teach the adapter, to teach "
-                            "attackers and to be asked about; add people or actions to it"
-                        )
+            _check(part.test.items, plan.settings)
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         encoder = run.core.encoder
@@ -69,6 +54,7 @@ class Attributes(Protocol):
         source = ModelCore(base.source, templates=run.core.template_set, name=run.core.name)
         clips = encoded(source, run.store, part.test.items)
         run.failed.update((str(row.path), row) for row in clips.failed)
+        _check(clips.items, run.settings)
         found: list[Figure] = []
         for form, settings in _forms(run.settings).items():
             if base.config.grid or not settings or settings["share"] == 1:  # else: no tokens
@@ -93,6 +79,26 @@ def _forms(settings: JsonDict) -> dict[str, JsonDict | None]:
         how = {"removal": removal, "attribute": settings["attribute"]}
         found[f"removal {removal}"] = {"grid": grid, "share": 1.0, **how}
     return {"all features": None, _PERMUTED: None, **found}
+
+
+def _check(items: Sequence[SupportItem], settings: JsonDict) -> None:
+    """Refuse clips that cannot teach the adapter and the attackers every action and attribute."""
+    name = settings["attribute"]
+    actions, values = _truths(items, name)
+    if "" in values or len(set(values)) < 2:
+        fault = "an empty cell" if "" in values else "one value"
+        raise ProtocolError(
+            f"attribute {name!r} has {fault} in these clips; name a column with two values at "
+            "least, filled for every clip"
+        )
+    for seed, asked in product(settings["seeds"], range(_FOLDS)):
+        parts = _parts(_folds(items, seed), asked)[:2]
+        for rows, truth in product(parts, (actions, values)):
+            if lost := sorted(set(truth) - set(truth[rows])):
+                raise ProtocolError(
+                    f"{str(lost[0])!r} has too few clips to teach the adapter, to teach attackers "
+                    "and to be asked about; add people or actions to it"
+                )
 
 
 def _truths(items: Sequence[SupportItem], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

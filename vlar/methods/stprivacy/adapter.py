@@ -23,7 +23,6 @@ from vlar.encoders.protocols import WithRegions
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.support import cell
-from vlar.heads.targets import check_single
 from vlar.language.clean import clean_label
 from vlar.methods.soar.objective import ramp, reverse
 from vlar.model.adapt import Adapted, fit_examples
@@ -246,7 +245,6 @@ class PrivateLearner(Learner):
         support = request.support
         if support is None or request.objectives or request.unlabelled:
             raise UsageError("'private' learns from labelled clips alone; leave the rest out")
-        check_single(support.labels, request.items, "method 'private'")
         adapter = Private.attach(core.encoder, request.settings)
         source = ModelCore(adapter.source, templates=core.template_set, name=core.name)
         found = read_complete(source, support, request.items, request.progress)
