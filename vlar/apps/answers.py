@@ -55,7 +55,7 @@ def shown_s(hit: Hit) -> float:
     for at_s in (hit.box_s, hit.best_s):
         if at_s is not None:
             return at_s
-    best = hit.parts[0] if hit.parts else hit
+    best = max(hit.parts, key=lambda part: part.probability) if hit.parts else hit
     return (best.start_s + best.end_s) / 2
 
 

@@ -292,7 +292,6 @@ class Application:
         limit: int = 50,
         contains: str = "",
         where: Sequence[str] = (),
-        newest: bool = False,
     ) -> JsonDict:
         """Recordings by path, some at a time.
 
@@ -301,12 +300,9 @@ class Application:
             limit: How many to give.
             contains: Only those whose path contains this text, in any case.
             where: Filters that all hold.
-            newest: Those that were added last come first.
         """
         wanted = contains.casefold()
         found = [row for row in self._reads.matching(where) if wanted in row.path.casefold()]
-        if newest:
-            found.sort(key=lambda row: -row.added_at_s)
         rows = found[offset : offset + limit]
         listed = [{**row.to_dict(), **self._named(row.path)} for row in rows]
         return {"total": len(found), "offset": offset, "videos": listed}

@@ -1,4 +1,4 @@
-"""Spans as files: tables, edit lists, play lists, sheets of pictures, cut clips.
+"""Spans as files: tables, edit lists, sheets of pictures, cut clips.
 
 A new kind of file is one function and one row of ``EXPORTS``; the page lists what stands there.
 """
@@ -27,12 +27,7 @@ class Exports:
         self._sources, self.media = sources, media
 
     def __call__(self, kind: str, title: str, spans: Sequence[tuple[str, float, float]]) -> bytes:
-        """A file.
-
-        Args:
-            kind: One of ``EXPORTS``.
-            title: Of the list.
-            spans: Id of the recording, start and end in seconds.
+        """A file of one of ``EXPORTS``; a span is the id of its recording, start and end (s).
 
         Raises:
             ServeError: 404 or 410 where a recording is not there any more.
@@ -71,10 +66,6 @@ def _edl(of: Exports, title: str, hits: Sequence[Hit]) -> bytes:
     return answers.edl(title, hits, answers.nearest_fps(fps)).encode("utf-8", "replace")
 
 
-def _m3u(_: Exports, __: str, hits: Sequence[Hit]) -> bytes:
-    return answers.m3u(hits).encode("utf-8", "replace")
-
-
 def _sheet(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
     data = io.BytesIO()
     answers.contact_sheet(hits, [of.picture(hit) for hit in hits]).save(data, "PNG")
@@ -94,7 +85,6 @@ def _clips(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
 EXPORTS: dict[str, tuple[str, Callable[[Exports, str, Sequence[Hit]], bytes]]] = {
     "csv": ("csv", _csv),
     "edl": ("edl", _edl),
-    "m3u": ("m3u", _m3u),
     "sheet": ("png", _sheet),
     "clips": ("zip", _clips),
 }

@@ -263,9 +263,8 @@ class HttpInterface:
             limit: Annotated[int, Query(ge=1, le=500)] = 50,
             contains: Annotated[str, Query(max_length=500)] = "",
             where: Filters = (),
-            newest: bool = False,
         ) -> JsonDict:
-            return await self._run("reads", do.videos, offset, limit, contains, where, newest)
+            return await self._run("reads", do.videos, offset, limit, contains, where)
 
         @api.get("/api/videos/{video}/rows", summary="Windows of a recording")
         async def rows(video: VideoId) -> JsonDict:

@@ -329,6 +329,15 @@ class Jobs:
             (self._folder / f"{job.id}.json").unlink(missing_ok=True)
 
 
+def _linked(file: Path, place: Path) -> None:
+    """A file under another name, which may be there already."""
+    if not place.exists():
+        try:
+            os.link(file, place)
+        except OSError:
+            shutil.copyfile(file, place)
+
+
 def _pipe(stream: IO[str] | None) -> IO[Any]:
     if stream is None:
         raise OSError("the process has no pipe")
@@ -404,12 +413,7 @@ class Tasks:
         return self.jobs.start("add", title, spec).to_dict()
 
     def evaluate(self, model: str, tag: str, labels: Sequence[str] | None = None) -> JsonDict:
-        """Compare a model's answers with a tag of the library's recordings, as a job.
-
-        Args:
-            model: Name of a model of the server.
-            tag: Key of the tag that names what a recording shows.
-            labels: Labels to choose from; None for those of the model, or of the tag.
+        """Compare a model's answers with a tag that names what recordings show, as a job.
 
         Raises:
             ServeError: no model of this name, or too few or too many recordings have the tag.
@@ -474,24 +478,14 @@ class Tasks:
         known = name if ending in VIDEO_ENDINGS else f"{name.strip('.')[:180] or 'video'}.mp4"
         place = self._received / upload.name / known
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with suppress(FileExistsError):
-            try:
-                os.link(upload, place)
-            except FileExistsError:
-                raise
-            except OSError:
-                shutil.copyfile(upload, place)
+        _linked(upload, place)
         return place
 
     def _kept(self, upload: Path) -> Path:
         """An upload under a name that stays until its job has ended."""
         self._examples.mkdir(parents=True, exist_ok=True, mode=0o700)
         kept = self._examples / upload.name
-        if not kept.exists():
-            try:
-                os.link(upload, kept)
-            except OSError:
-                shutil.copyfile(upload, kept)
+        _linked(upload, kept)
         return kept
 
     def _allowed(self, job: Job) -> None:

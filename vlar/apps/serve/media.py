@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +62,14 @@ class Media:
         return self._call(path, media_jobs.facts, path)
 
     def require_picture(self, path: Path) -> None:
-        """Refuse a picture that cannot be decoded.
-
-        Raises:
-            DecodeError: it cannot be.
-        """
+        """Raise DecodeError for a picture that cannot be decoded."""
         self._call(path, media_jobs.check_picture, path)
 
     def warm_up(self) -> None:
-        """Start a process, so that the first picture does not wait for it."""
-        self._call(self._folder, media_jobs.nothing)
+        """Start the processes, so that the first pictures do not wait for them."""
+        with ThreadPoolExecutor(_PROCESSES) as threads:
+            for _ in range(_PROCESSES):
+                threads.submit(self._call, self._folder, media_jobs.nothing)
 
     def thumbnail(self, path: Path, at_s: float, width: int) -> bytes:
         """The picture of one moment as JPEG.

@@ -137,11 +137,7 @@ PICTURES = (".jpg", ".png", ".webp")
 
 
 def picture_of(head: bytes) -> str | None:
-    r"""Ending of the kind of picture that a file begins with; None where it is none.
-
-    >>> picture_of(b"\xff\xd8\xff\xe0"), picture_of(b"GIF8")
-    ('.jpg', None)
-    """
+    """Ending of the kind of picture that a file begins with; None where it is none."""
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return ".webp"
     magic = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from vlar.apps.serve.library import ServedLibrary, Sources
 from vlar.library import discovery
-from vlar.library.discovery import LibraryRows, Standout
+from vlar.library.discovery import LibraryRows
 from vlar.types import Float32, Float64, JsonDict
 
 _LENGTHS_S = ((0, 10, "under 10 s"), (10, 60, "10 to 60 s"), (60, 600, "1 to 10 min"))
@@ -54,13 +54,7 @@ def typical(vectors: Float32, k: int) -> list[int]:
 
 
 class Workbench:
-    """Views of a served library, and changes of it.
-
-    Args:
-        library: Its own connection, which needs no model.
-        sources: Finds recordings.
-        names: Name the best phrases of vectors (N, D) that a query finds, best first.
-    """
+    """Views of a served library, and changes of it; ``names`` gives phrases of vectors (N, D)."""
 
     def __init__(
         self,
@@ -70,7 +64,7 @@ class Workbench:
     ) -> None:
         self._library, self._sources, self._names = library, sources, names
         self._kept: dict[str, tuple[int, Any]] = {}
-        self._lock = threading.Lock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     # Views
 
@@ -85,13 +79,10 @@ class Workbench:
         for row in rows:
             for key, value in row.tags.items():
                 counts.setdefault(key, Counter())[value] += 1
-        found = [
-            _facet(
-                key,
-                [(value, n, [f"{key}={value}"]) for value, n in held.most_common(_MOST_VALUES)],
-            )
-            for key, held in sorted(counts.items())
-        ]
+        found: list[JsonDict] = []
+        for key, held in sorted(counts.items()):
+            values = held.most_common(_MOST_VALUES)
+            found.append(_facet(key, [(value, n, [f"{key}={value}"]) for value, n in values]))
         lengths = [
             (text, sum(low <= row.duration_s < high for row in rows),
              [f"duration_s>={low}", f"duration_s<{high}"])
@@ -99,19 +90,15 @@ class Workbench:
         ]  # fmt: skip
         found.append(_facet("length", [each for each in lengths if each[1]]))
         if info.persons:
-            whole = info.rows - info.person_rows
-            people = [("one person", info.person_rows, ["persons=only"]),
-                      ("whole frames", whole, ["persons=no"])]  # fmt: skip
+            whole = ("whole frames", info.rows - info.person_rows, ["persons=no"])
+            people = [("one person", info.person_rows, ["persons=only"]), whole]
             found.append(_facet("people, in windows", people))
         if info.modality:
             found.append(_facet("modality", [(info.modality, len(rows), [])]))
         return {"total": len(rows), "facets": found}
 
     def map(self, where: Sequence[str] = ()) -> JsonDict:
-        """Windows, at most 4000, as points of a plane: video, start, end, x, y.
-
-        Filters leave points out; the others stay in their places.
-        """
+        """Windows, at most 4000, as points (video, start, end, x, y); filters leave some out."""
         found, passes = self._once("map", self._map), self._passes(where)
         points = [each for each in found.get("points", ()) if passes(found["videos"][each[0]])]
         return {**found, "points": points}
@@ -137,9 +124,9 @@ class Workbench:
         return self._once("suggestions", self._suggested)
 
     def _once(self, name: str, compute: Callable[[LibraryRows], JsonDict]) -> JsonDict:
-        """A result that is computed again only after a change of the library."""
+        """A result of the rows that is computed again only after a change of the library."""
         version = self._library.version()
-        with self._lock:
+        with self._locks[name]:  # one view does not wait for another
             if self._kept.get(name, (-1,))[0] != version:
                 empty = not self._library.has_rows()
                 self._kept[name] = version, {} if empty else compute(self._library.all_rows())
@@ -159,15 +146,13 @@ class Workbench:
             groups = discovery.duplicates(rows, discovery.SAME)
             listed = [[{**m.to_dict(), **self._named(m.path)} for m in g.members] for g in groups]
             return {"groups": listed}
-        found = (
-            discovery.highlights(rows, _MOST_VIEWED, 1)
-            if kind == "highlights"
-            else discovery.unusual(rows, _MOST_VIEWED, None)
+        is_unusual, most = kind == "unusual", _MOST_VIEWED
+        of = (
+            discovery.unusual(rows, most, None)
+            if is_unusual
+            else discovery.highlights(rows, most, 1)
         )
-        return {"hits": [self._standout(each) for each in found]}
-
-    def _standout(self, found: Standout) -> JsonDict:
-        return {**found.to_dict(), **self._named(found.path)}
+        return {"hits": [{**each.to_dict(), **self._named(each.path)} for each in of]}
 
     def _suggested(self, rows: LibraryRows) -> JsonDict:
         vectors = rows.vectors[discovery.drawn(len(rows.table), _COMPARED)]
@@ -179,11 +164,7 @@ class Workbench:
     # Changes
 
     def tag(self, changes: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> JsonDict:
-        """Change tags of recordings, of all or of none.
-
-        Args:
-            changes: Id of a recording, new tags (None removes one), and the tags that the caller
-                saw before.
+        """Change tags of recordings (id, new tags, tags before), as ``Library.tag``.
 
         Raises:
             ServeError: 403 read-only, 404 a recording is not there any more.

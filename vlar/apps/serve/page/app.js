@@ -24,7 +24,7 @@ function show({ view, values }) {
   }
   selection.show();
   if (!values.get("m")) close({ quiet: true });
-  if (name === "search") search.restore(values);
+  if (name === "search") return search.restore(values);
   if (name === "library") library.open();
   if (name === "evaluate") evaluate.restore(values);
   if (name === "classify" && values.get("model")) classify.choose(values.get("model"));
@@ -109,5 +109,9 @@ classify.setUp();
 evaluate.setUp();
 examples.setUp({ refresh });
 library.setUp(changed);
-show(address.read());
-refresh().catch((problem) => showProblem($("problem"), problem));
+const given = address.read();
+const isSearch = given.view === "search"; // its pictures come before the rest
+const first = show(isSearch ? given : { ...given, values: new URLSearchParams() });
+Promise.race([first, new Promise((resolve) => setTimeout(resolve, 1000))])
+  .finally(() => refresh(given.values.get("model") ?? undefined))
+  .then(() => { if (!isSearch) show(given); }, (problem) => showProblem($("problem"), problem));

@@ -157,7 +157,7 @@ function curve(answers) {
   const end_s = Math.max(...windows.map((each) => each[1]), $("preview").duration || 0);
   const place = $("classify-curve");
   head = draw(place, { end_s, curves: names.map((name) => ({ name, windows, values: values(name) })), seek });
-  place.append(el("ul", { class: "legend" }, el("li", {}, ...names.flatMap((name, at) => [sample(at), el("span", {}, name)]))));
+  place.append(el("ul", { class: "legend row" }, ...names.map((name, at) => el("li", {}, sample(at), el("span", {}, name)))));
   $("classify-answers").replaceChildren(el("ul", { class: "chips segments", "aria-label": "Answers over time" }, ...segments(answers).map(segment)));
 }
 

@@ -1,6 +1,6 @@
 // Jobs: their state, how far they are, ending and resuming them.
 
-import { $, busy, el, get, percent, post, showProblem } from "./api.js";
+import { $, busy, el, get, post, showProblem } from "./api.js";
 
 const EVERY_MS = 700;
 const WORDS = { queued: "waits", running: "runs", done: "done", failed: "failed", cancelled: "cancelled" };
@@ -58,7 +58,7 @@ function card(job, onDone = () => {}, tag = "div") {
 
 function words({ kind, report }) {
   if (kind === "adapt") return report.sentence;
-  if (kind === "evaluate") return `${report.n} recordings, ${percent(report.top1)} right`;
+  if (kind === "evaluate") return `${Math.round(report.n * report.top1)} of ${report.n} recordings right`;
   const all = { ...report, moved: report.moved - (report.copies ?? 0) };
   const counts = ["added", "updated", "unchanged", "moved", "copies"].filter((name) => all[name]).map((name) => `${all[name]} ${name}`);
   return `${counts.join(", ") || "nothing to do"}; ${report.rows} new windows`;

@@ -71,8 +71,7 @@ const write = (options) => address.write("search", { ...state, v: state.v === "a
 // Shows what the address says: at the start, and after "back".
 export function restore(values) {
   state = { ...START, q: values.get("q") ?? "", w: values.getAll("w"), v: values.get("v") || "all", m: values.get("m") ?? "", l: values.get("l") ?? "" };
-  $("text").value = state.q;
-  render();
+  return render();
 }
 
 // After a change of the library.
@@ -92,8 +91,7 @@ function render() {
   const wanted = JSON.stringify([state.q, state.w, state.v]);
   if (wanted === shown) return openMoment();
   shown = wanted;
-  facets();
-  load();
+  return load().finally(facets); // pictures first
 }
 
 async function load() {

@@ -154,7 +154,7 @@ function useAsExamples() {
   }]]);
 }
 
-const WORDS = { csv: "Table (CSV)", edl: "Edit list (EDL)", otio: "Timeline (OTIO)", m3u: "Play list (M3U)", sheet: "Sheet of pictures (PNG)", clips: "Cut clips (ZIP)" };
+const WORDS = { csv: "Table (CSV)", edl: "Edit list (EDL)", otio: "Timeline (OTIO)", sheet: "Sheet of pictures (PNG)", clips: "Cut clips (ZIP)" };
 
 function exportAs() {
   const spans = [...picked.values()].map(({ video, start_s, end_s }) => ({ video, start_s, end_s }));
