@@ -18,11 +18,9 @@ _CARD = "display:flex;align-items:flex-start;margin:4px 0"
 
 
 class Pictures:
-    """Source of the pictures.
+    """Source of pictures: a path, seconds and pixels to a JPEG.
 
-    Attributes:
-        of: Called with a path, seconds and pixels, for a JPEG; None where no reader is imported.
-            ``vlar.media.video.frames``, which this file must not import, sets it.
+    ``vlar.media.video.frames``, which this file must not import, sets it.
     """
 
     of: Callable[[str | Path, float, int], bytes] | None = None
@@ -30,13 +28,12 @@ class Pictures:
 
 def picture(path: str | Path, at_s: float) -> str:
     """The picture of a moment as an ``img`` element; empty where there is none."""
-    if Pictures.of is None or not Path(path).exists():
-        return ""
     try:
-        data = base64.b64encode(Pictures.of(path, at_s, _WIDTH)).decode("ascii")
+        data = Pictures.of(path, at_s, _WIDTH) if Pictures.of and Path(path).exists() else b""
     except Exception:  # noqa: BLE001 - an answer is shown whatever its recording is
-        return ""
-    return f'<img alt="" style="{_PICTURE}" src="data:image/jpeg;base64,{data}">'
+        data = b""
+    source = f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}"
+    return f'<img alt="" style="{_PICTURE}" src="{source}">' if data else ""
 
 
 def card(

@@ -174,6 +174,46 @@ def test_an_agent_asks_over_stdin_and_stdout(library: Path):
     assert found["hits"][0]["name"] == "moving.mp4"
 
 
+@pytest.mark.slow
+def test_an_agent_adds_and_cuts_over_stdin_and_stdout(library: Path, tmp_path: Path):
+    from mcp import Client, StdioServerParameters
+
+    copy, more = tmp_path / "copy.vlar", tmp_path / "more"
+    shutil.copytree(library, copy)
+    more.mkdir()
+    videos.make_video(more / "new.mp4", 30, picture=partial(_noise, 5))
+
+    async def run() -> tuple[dict, dict, dict]:
+        options = ["--write", "--root", str(more), "--cuts", str(tmp_path / "cuts")]
+        command = StdioServerParameters(
+            command=str(COMMAND), args=["mcp", str(copy), *options], env=dict(os.environ)
+        )
+        async with Client(command) as client:
+            assert client.protocol_version == "2026-07-28"
+
+            async def call(name: str, **arguments: Any) -> dict:
+                result = await client.call_tool(name, arguments)
+                assert not result.is_error, result
+                return json.loads(result.content[0].text)
+
+            job = await call("add", paths=[str(more)], tags={"place": "gym"})
+            for _ in range(4):
+                job = await call("follow", job=job["id"], wait_s=30)
+            listed = await call("list_recordings", contains="new")
+            span = {"start_s": 0.2, "end_s": 0.8}
+            return (
+                job,
+                await call("tags"),
+                await call("cut", video=listed["videos"][0]["video"], **span),
+            )
+
+    job, tags, cut = asyncio.run(asyncio.wait_for(run(), 150))
+    assert job["state"] == "done", job
+    assert job["report"]["added"] == 1
+    assert tags == {"a": {"b": 1}, "place": {"gym": 1}}
+    assert Path(cut["path"]).stat().st_size > 0
+
+
 QUERY = {"text": "a square", "k": 50, "min_probability": 0}
 
 ADDED = 6

@@ -447,8 +447,8 @@ _COVERING = 32  # windows of a recording that cover others at most, evenly over 
 def farthest_first(vectors: Float32, owners: Int64, k: int) -> tuple[list[int], list[float]]:
     """Farthest-first traversal: each choice is the owner of the row that all earlier leave most.
 
-    Its coverage radius is at most twice the least possible one (Gonzalez 1985, for distances that
-    keep the triangle inequality, as the chord whose square is twice the cosine distance).
+    The chord (its square is twice the cosine distance) of the coverage radius is at most twice the
+    least possible one (Gonzalez 1985).
 
     Args:
         vectors: (N, D) of unit length.

@@ -43,20 +43,19 @@ def readable(
         yield examples
         return
     with tempfile.TemporaryDirectory(prefix="vlar-examples-") as folder:
-        found = [
-            SupportItem(path, None, (label,), str(path))
+        pairs = [
+            (_path(recording, Path(folder, str(number))), label)
             for number, (recording, label) in enumerate(_pairs(examples))
-            for path in [_path(recording, Path(folder) / f"example {number}")]
         ]
-        groups = by_person([(i.path, i.group) for i in found], reader(modality).person)
-        items = [
-            SupportItem(item.path, None, item.labels, group)
-            for item, group in zip(found, groups, strict=True)
-        ]
-        labels = tuple(sorted({item.label for item in items}))
+        groups = by_person([(path, str(path)) for path, _ in pairs], reader(modality).person)
+        items = tuple(
+            SupportItem(path, None, (label,), group)
+            for (path, label), group in zip(pairs, groups, strict=True)
+        )
+        labels = tuple(sorted({label for _, label in pairs}))
         if len(labels) < least_labels:
             raise SupportError(f"{len(labels)} labels have examples; give at least {least_labels}")
-        yield Support(labels, tuple(items), Path("<examples>"))
+        yield Support(labels, items, Path("<examples>"))
 
 
 def _pairs(examples: object) -> list[tuple[Recording, str]]:
@@ -67,17 +66,16 @@ def _pairs(examples: object) -> list[tuple[Recording, str]]:
             if not listed:
                 raise SupportError(f"the label {label!r} has no example; give it one or remove it")
             found += [(each, str(label)) for each in listed]
-    elif isinstance(examples, Sequence):
-        for pair in cast("Sequence[object]", examples):
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # pyright: ignore
-                raise SupportError(f"{pair!r:.80} is not an example; give pairs (recording, label)")
-            recording, label = cast("tuple[Recording, object]", pair)
-            found.append((recording, str(label)))
-    else:
-        raise SupportError(
-            f"cannot learn from a {type(examples).__name__}; give a folder, a CSV file, a mapping "
-            "{label: [recordings]} or pairs (recording, label)"
-        )
+        return found
+    listed = cast("Sequence[object]", examples if isinstance(examples, Sequence) else [examples])
+    for pair in listed:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # pyright: ignore
+            raise SupportError(
+                f"cannot learn from {pair!r:.80}; give a folder, a CSV file, "
+                "{label: [recordings]} or pairs (recording, label)"
+            )
+        recording, label = cast("tuple[Recording, object]", pair)
+        found.append((recording, str(label)))
     return found
 
 
@@ -85,11 +83,6 @@ def _path(recording: Recording, folder: Path) -> Path:
     """The path of a recording; an array is written as frames first."""
     if isinstance(recording, (str, Path)):
         return Path(recording)
-    if isinstance(recording, Clip) and recording.modality != "video":
-        raise SupportError(
-            f"{recording.path}: a clip of the sensor {recording.modality!r} is an example only as "
-            "a file; give its path"
-        )
     from PIL import Image
 
     frames = frames_of(recording.data if isinstance(recording, Clip) else recording)

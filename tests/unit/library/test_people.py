@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,6 +108,19 @@ def test_every_person_has_a_row_and_one_number(tmp_path: Path, clips: list[Path]
             (0.6, 0.1, 0.9, 1.0) if hit.track == 2 else hit.box, abs=0.03
         )
     assert model.encoded == len(rows)
+
+
+def test_an_agent_lists_the_people_of_a_recording(tmp_path: Path, clips: list[Path]):
+    pytest.importorskip("mcp")
+    from vlar.apps.serve.agent_tools import Reading
+
+    with Library(tmp_path / "l.vlar", FakeModel()) as library:
+        library.add(clips[0], persons=True)
+    sources = SimpleNamespace(stored_path=lambda video: str(clips[0]))
+    found = Reading(SimpleNamespace(sources=sources, path=library.path)).persons("id")["persons"]  # type: ignore[arg-type]
+    assert [row["person"] for row in found] == [1, 2]
+    assert (found[0]["start_s"], found[1]["start_s"]) == (0.0, 2.0)
+    assert found[0]["box"][0] < 0.5 < found[1]["box"][0]
 
 
 def test_another_runner_gives_the_same_rows(tmp_path: Path, clips: list[Path]):

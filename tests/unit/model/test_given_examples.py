@@ -65,8 +65,8 @@ def test_mappings_and_pairs_teach_what_files_teach(model, folder, tmp_path, monk
     [
         ({"a": []}, SupportError, "has no example"),
         ({"a": ["x.mp4"]}, SupportError, "give at least 2"),
-        ([("x.mp4", "a"), "y.mp4"], SupportError, "not an example"),
-        (7, SupportError, "cannot learn from a int"),
+        ([("x.mp4", "a"), "y.mp4"], SupportError, "cannot learn from 'y.mp4'"),
+        (7, SupportError, "cannot learn from 7"),
         ({"a": [np.zeros((3, 3))], "b": ["y.mp4"]}, UsageError, "not a video"),
         ({"a": ["x.mp4"], "b": ["y.mp4"]}, SupportError, "x.mp4"),
     ],

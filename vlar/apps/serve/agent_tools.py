@@ -9,10 +9,12 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
+import numpy as np
 from mcp.server.mcpserver import Image
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
@@ -26,7 +28,7 @@ from vlar.library.backends import backend_of
 from vlar.library.manifest import LibraryManifest
 from vlar.library.query.plan import QueryRequest
 from vlar.library.rows import RowFilter
-from vlar.types import JsonDict
+from vlar.types import JsonDict, Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -140,14 +142,10 @@ class Reading:
         labels: Annotated[list[str], Field(min_length=1, description="Labels, such as 'cooking'.")],
         video: Annotated[str | None, Field(description="Id of a recording of the library.")] = None,
         path: Annotated[str | None, Field(description="Or the path of a video file.")] = None,
-        start_s: Annotated[float | None, Field(ge=0, description="Only this span.")] = None,
-        end_s: Annotated[float | None, Field(ge=0, description="Its end.")] = None,
-        every_s: Annotated[
-            float | None, Field(ge=0.5, description="One answer for each such span.")
-        ] = None,
-        mode: Annotated[
-            Literal["one", "multi"], Field(description="multi: any number of labels may fit.")
-        ] = "one",
+        start_s: Seconds | None = None,
+        end_s: Seconds | None = None,
+        every_s: Annotated[float | None, Field(ge=0.5, description="One answer each.")] = None,
+        mode: Annotated[Mode, Field(description="multi: any number of labels may fit.")] = "one",
     ) -> JsonDict:
         """Decide which of some labels fits a video, a span of it, or each part of it.
 
@@ -181,29 +179,24 @@ class Reading:
         """
         path = self._do.sources.stored_path(video)
         store = backend_of(self._do.path).reader()
-        manifest = None if store is None else LibraryManifest.of(store)
-        recording = None if store is None else store.at_path(path)
+        manifest = store and LibraryManifest.of(store)
+        recording = store and store.at_path(path)
         if store is None or manifest is None or recording is None or not manifest.persons:
             raise LibraryError(
                 "the library has no rows of people; index it with 'vlar index add --persons'"
             )
-        tracks: dict[int, list[tuple[float, float, Any]]] = defaultdict(list)
-        try:
-            for rows in store.scan(manifest.dim, RowFilter(frozenset([recording.id]))):
-                for row_id, (start_s, end_s) in zip(rows.ids.tolist(), rows.times_s, strict=True):
-                    if (person := rows.people.get(row_id)) is not None:
-                        tracks[person.track].append((float(start_s), float(end_s), person.box))
-        finally:
-            store.close()
-        people = [
-            {
-                "person": track,
-                "start_s": min(row[0] for row in found),
-                "end_s": max(row[1] for row in found),
-                "box": list(found[len(found) // 2][2]),
-            }
-            for track, found in sorted(tracks.items())
-        ]
+        with closing(store):
+            found = [
+                (rows.people[row_id], *times)
+                for rows in store.scan(manifest.dim, RowFilter(frozenset([recording.id])))
+                for row_id, times in zip(rows.ids.tolist(), rows.times_s.tolist(), strict=True)
+                if row_id in rows.people
+            ]
+        people: list[JsonDict] = []
+        for track in sorted({person.track for person, _, _ in found}):
+            own = [row for row in found if row[0].track == track]
+            span = {"start_s": min(row[1] for row in own), "end_s": max(row[2] for row in own)}
+            people.append({"person": track, **span, "box": list(own[len(own) // 2][0].box)})
         return {"path": path, "persons": people}
 
     def thumbnail(
@@ -226,18 +219,16 @@ class Reading:
         from PIL import Image as Pictures
         from PIL import ImageDraw
 
-        RequestedRecording(video=video, start_s=start_s, end_s=end_s).window  # noqa: B018 - checked
-        step_s = (end_s - start_s) / pictures
-        times = [start_s + step_s * (number + 0.5) for number in range(pictures)]
+        _ = RequestedRecording(video=video, start_s=start_s, end_s=end_s).window  # or it is refused
+        times = start_s + (end_s - start_s) * (np.arange(pictures) + 0.5) / pictures
         found = [Pictures.open(io.BytesIO(self._do.thumbnail(video, t, 320))) for t in times]
-        width, height = max(p.width for p in found), max(p.height for p in found)
+        width, height = found[0].size
         whole = Pictures.new("RGB", (3 * width, -(-pictures // 3) * height))
         draw = ImageDraw.Draw(whole)
         for number, (shown, at_s) in enumerate(zip(found, times, strict=True)):
-            corner = number % 3 * width, number // 3 * height
-            whole.paste(shown, corner)
-            draw.text((corner[0] + 4, corner[1] + 2), clock(at_s), "white", stroke_width=2,
-                      stroke_fill="black")  # fmt: skip
+            left, top = number % 3 * width, number // 3 * height
+            whole.paste(shown, (left, top))
+            draw.text((left + 4, top + 2), clock(at_s), "white", stroke_width=2, stroke_fill=0)
         data = io.BytesIO()
         whole.save(data, "JPEG", quality=80)
         return Image(data=data.getvalue(), format="jpeg")
@@ -258,8 +249,7 @@ class Writing:
     def add(
         self,
         paths: Annotated[
-            list[Annotated[str, Field(min_length=1, max_length=4096)]],
-            Field(min_length=1, max_length=1000, description="Files or folders of videos."),
+            list[str], Field(min_length=1, max_length=1000, description="Files or folders.")
         ],
         tags: Annotated[
             dict[str, str] | None, Field(description="Set on each, such as {'place': 'gym'}.")
@@ -280,11 +270,9 @@ class Writing:
         if job is None:
             return {"jobs": [each.to_dict() for each in jobs.all()]}
         end_s = time.monotonic() + wait_s
-        while (found := jobs.get(job)).state in ("queued", "running"):
-            if time.monotonic() >= end_s:
-                break
+        while jobs.get(job).state in ("queued", "running") and time.monotonic() < end_s:
             time.sleep(0.1)
-        return found.to_dict()
+        return jobs.get(job).to_dict()
 
     def cancel(self, job: Job) -> JsonDict:
         """End a job; the recordings that it finished stay in the library."""

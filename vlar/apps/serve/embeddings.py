@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import FastAPI
 from pydantic import Field
 
@@ -31,11 +30,9 @@ _VIDEO, _UPLOAD = "video:", "upload:"
 
 
 class Address(Body):
-    """Place of a picture or a clip."""
+    """Place of a picture or a clip: ``data:TYPE;base64,...``, ``video:ID`` or ``upload:ID``."""
 
-    url: Annotated[str, Field(min_length=1)] = Field(
-        description="data:TYPE;base64,..., or video:ID of the library, or upload:ID."
-    )
+    url: Annotated[str, Field(min_length=1)]
 
 
 class TextPart(Body):
@@ -69,9 +66,7 @@ class Embeddings(Body):
 
     input: Text | Annotated[list[Text | Part], Field(min_length=1, max_length=_MOST)]
     model: ModelName = Field(OWN, description="Of GET /api/library; 'library' is its own.")
-    encoding_format: Literal["float", "base64"] = Field(
-        "float", description="base64: float32, the lowest byte first."
-    )
+    encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, description="Only the width of the model.")
     user: Annotated[str, Field(max_length=200)] | None = Field(None, description="Not used.")
 
@@ -93,29 +88,25 @@ def embed(application: Application, body: Embeddings) -> JsonDict:
     models = application.models
     model = models.get(OWN if body.model == models.spec else body.model)
     if body.dimensions not in (None, model.dim):
-        fix = f"leave it out, or ask for {model.dim}"
         error = f"dimensions is {body.dimensions}, and the model has {model.dim}"
-        raise ServeError(400, error, fix, "dimensions")
+        raise ServeError(400, error, "leave it out", "dimensions")
     listed = [body.input] if isinstance(body.input, str) else body.input
     texts = [each if isinstance(each, str) else getattr(each, "text", None) for each in listed]
     written = [text for text in texts if text is not None]
-    words = iter(model.encode_text(written)) if written else iter(())
+    words = iter(model.encode_text(written))
     media = [each for each in listed if isinstance(each, PicturePart | ClipPart)]
     seen = iter(_encoded(application, model, media))
     rows = [next(seen if text is None else words) for text in texts]
     tokens = sum(map(model.encoder.count_tokens, written))
-    data = [
-        {"object": "embedding", "index": index, "embedding": _written(row, body.encoding_format)}
+    data: list[JsonDict] = [
+        {"object": "embedding", "index": index, "embedding": row.tolist()}
         for index, row in enumerate(rows)
     ]
+    if body.encoding_format == "base64":
+        for each, row in zip(data, rows, strict=True):
+            each["embedding"] = base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": body.model, "usage": usage}
-
-
-def _written(vector: Float32, encoding: str) -> list[float] | str:
-    if encoding == "float":
-        return vector.tolist()
-    return base64.b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode("ascii")
 
 
 def _encoded(
@@ -124,10 +115,7 @@ def _encoded(
     """The vectors of pictures and clips, which are read in killable processes."""
     sampler = replace(model.view_sampler, reader=application.media.reader(model.modality))
     with tempfile.TemporaryDirectory(prefix="vlar-embed-") as folder:
-        found = [
-            _place(application, part, FilePath(folder) / str(number))
-            for number, part in enumerate(parts)
-        ]
+        found = [_place(application, p, FilePath(folder, str(n))) for n, p in enumerate(parts)]
         vectors: list[Float32] = []
         for span in model.encode_spans(sampler.sample_each(found)):
             if isinstance(span, Failure):

@@ -9,10 +9,8 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from mcp import Client
 from PIL import Image
@@ -20,9 +18,8 @@ from PIL import Image
 from tests import videos
 from tests.unit.library.fakes import FakeModel
 from vlar.apps.serve.agent import agent_server
-from vlar.apps.serve.agent_tools import Reading, compact
+from vlar.apps.serve.agent_tools import compact
 from vlar.library.library import Library
-from vlar.library.rows import RowPerson
 from vlar.media.video.source import probe
 
 from .conftest import Served, serve
@@ -127,28 +124,6 @@ def test_what_a_library_without_people_answers(served: Served):
     (result,) = ask(served, ("persons", {"video": served.id_of("noise")}))
     assert result.is_error
     assert "--persons" in result.content[0].text
-
-
-def test_people_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    people = {1: RowPerson(2, (0.1, 0.2, 0.5, 1.0)), 3: RowPerson(2, (0.2, 0.2, 0.6, 1.0))}
-    rows = SimpleNamespace(
-        ids=np.array([1, 2, 3]), times_s=np.array([[0, 4], [0, 4], [2, 6.0]]), people=people
-    )
-    store = SimpleNamespace(
-        at_path=lambda path: SimpleNamespace(id=7), scan=lambda dim, rows_of: [rows],
-        close=lambda: None, meta=dict,
-    )  # fmt: skip
-    place = SimpleNamespace(reader=lambda: store)
-    monkeypatch.setattr("vlar.apps.serve.agent_tools.backend_of", lambda path: place)
-    manifest = SimpleNamespace(persons=True, dim=3)
-    monkeypatch.setattr(
-        "vlar.apps.serve.agent_tools.LibraryManifest", SimpleNamespace(of=lambda s: manifest)
-    )
-    sources = SimpleNamespace(stored_path=lambda video: "/a.mp4")
-    reading = Reading(SimpleNamespace(sources=sources, path=tmp_path))
-    box = [0.2, 0.2, 0.6, 1.0]
-    row = {"person": 2, "start_s": 0.0, "end_s": 6.0, "box": box}
-    assert reading.persons("x") == {"path": "/a.mp4", "persons": [row]}
 
 
 @pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
