@@ -224,6 +224,9 @@ def test_add_change_rename_copy_remove(address: str, tmp_path: Path):
         report = library.add(clips)
         assert (report.updated, report.unchanged, report.rows) == (1, 2, 5)
         assert dict(library.videos()[1].tags) == {"place": "gym", "year": "1"}
+        path = library.videos()[1].path
+        assert library.tag({path: {"place": None, "year": "2"}}, before={path: {"year": "1"}}) == 1
+        assert dict(library.videos()[1].tags) == {"year": "2"}
         clips[0].rename(clips[0].with_name("moved.mp4"))
         shutil.copy(clips[2], clips[2].with_name("twin.mp4"))
         report = library.add(tmp_path / "videos")

@@ -29,7 +29,7 @@ from .serving import Server, serving
 
 pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("VLAR_FUZZ_EXAMPLES", "25"))
-ROUTES = 28
+ROUTES = 29
 # Without ``positive_data_acceptance``: an id of the right form may be that of no recording.
 CHECKS = [
     not_a_server_error,

@@ -82,6 +82,7 @@ export function again() {
 
 function render() {
   $("text").value = state.q;
+  if (!state.m) close({ quiet: true });
   for (const button of document.querySelectorAll("[data-kind]")) button.setAttribute("aria-pressed", !state.q && button.dataset.kind === state.v);
   $("layout").setAttribute("aria-pressed", state.l === "list");
   $("hits").classList.toggle("list", state.l === "list");
@@ -204,7 +205,7 @@ function open(hit, row) {
 }
 
 function openMoment() {
-  if (!state.m) return close({ quiet: true });
+  if (!state.m) return;
   const rows = [...$("hits").querySelectorAll(".hit:not(.waiting, .empty)")].filter((row) => row.moment);
   const row = rows.find((each) => nameOf(each.moment) === state.m);
   if (isOpen(state.m)) return;
