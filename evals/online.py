@@ -5,8 +5,8 @@
 
 DIR has ``videos/manifest.csv`` and ``modalities/manifest.csv``. Groups (people, films) are cut into
 two folds. Settings are chosen on the fold ``choose``; the fold ``report`` asks the clips that
-taught there. A tower answers alone: ``skeleton-tower`` on joints, ``video-net`` and ``temporal`` on
-pictures (``lite-objects``). A stream holds each clip once, shuffled by the seed, all clean or all
+taught there. A tower answers alone: ``skeleton-tower`` on joints, ``temporal`` on pictures
+(``lite-objects``). A stream holds each clip once, shuffled by the seed, all clean or all
 with one corruption of severity 3. Forms:
 
 source      the model as it was trained
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -42,11 +43,10 @@ from vlar.model.core import ModelCore
 from vlar.model.model import Model
 from vlar.training.fit import FitOptions, fit
 from vlar.training.task import TrainingTask
-from vlar.training.test_time import Online
+from vlar.training.test_time import MOMENTUM, Online
 from vlar.types import Clip, Encoded
 
-METHODS = {"utd": ["skeleton-tower"], "weizmann": ["temporal", "video-net"]}
-METHODS["jhmdb"] = METHODS["weizmann"]
+METHODS = {"utd": "skeleton-tower", "weizmann": "temporal", "jhmdb": "temporal"}
 PICTURES = ("gaussian-noise", "defocus-blur", "contrast", "jpeg")
 STREAMS = {"utd": ("jitter",), "weizmann": PICTURES, "jhmdb": PICTURES}
 FORMS = ("source", "features", "norms", "all", "other", "sorted", "sorted-free")
@@ -56,7 +56,6 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"epochs": 25, "time_jitter": 0.0},
     ),
     "temporal": ({}, {"time_jitter": 0.0}),
-    "video-net": ({"width": 8, "size": 48}, {"epochs": 30}),
 }
 FRAMES, SEVERITY = 12, 3
 
@@ -163,13 +162,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--methods", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--streams", nargs="+", default=["clean", "jitter", *PICTURES])
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--fold", choices=("choose", "report"), default="report")
     parser.add_argument("--rate", type=float)
-    parser.add_argument("--momentum", type=float, default=0.1)
+    parser.add_argument("--momentum", type=float, default=MOMENTUM)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -182,15 +180,15 @@ def main() -> None:
         labels = {row["label"] for row in teach}
         ask = [row for row in ask if row["label"] in labels]
         encoder = Memo(load_encoder("skeleton" if name == "utd" else "lite-objects"))
-        for method in [m for m in METHODS[name] if m in given.methods]:
-            run(name, method, encoder, teach, ask, given, done)
+        run(name, encoder, teach, ask, given, done)
 
 
 def run(
-    name: str, method: str, encoder: Encoder, teach: list[dict[str, str]],
+    name: str, encoder: Encoder, teach: list[dict[str, str]],
     ask: list[dict[str, str]], given: argparse.Namespace, done: list[dict[str, Any]],
 ) -> None:  # fmt: skip
-    """All streams and forms of one set and method."""
+    """All streams and forms of one set."""
+    method = METHODS[name]
     model = trained(method, encoder, teach)
     labels = sorted({row["label"] for row in teach})
     two = [{**row, "label": f"group {labels.index(row['label']) % 2}"} for row in teach]
@@ -198,20 +196,19 @@ def run(
     assert other is not None
     assert other.statistics is not None
     y = np.array([row["label"] for row in ask])
-    for stream in ("clean", *STREAMS[name]):
-        views = views_of(model, ask, stream) if stream in given.streams else []
-        for form in given.forms if views else ():
-            for seed in range(1 if form == "source" else given.seeds):
-                at = {"set": name, "method": method, "stream": stream, "form": form, "seed": seed}
-                at |= {"fold": given.fold, "rate": given.rate, "momentum": given.momentum}
-                if any(at.items() <= row.items() for row in done):
-                    continue
-                found = measure(model, form, views, y, seed, given, other.statistics)
-                done.append({**at, "clips": len(y), **found})
-                print(*done[-1].values(), flush=True)
-                if given.json:
-                    facts = {"command": "python evals/online.py --data DIR", "rows": done}
-                    given.json.write_text(json.dumps(facts, indent=1) + "\n")
+    wanted = [stream for stream in ("clean", *STREAMS[name]) if stream in given.streams]
+    views = {stream: views_of(model, ask, stream) for stream in wanted}
+    for seed, stream, form in itertools.product(range(given.seeds), wanted, given.forms):
+        at = {"set": name, "method": method, "stream": stream, "form": form, "seed": seed}
+        at |= {"fold": given.fold, "rate": given.rate, "momentum": given.momentum}
+        if any(at.items() <= row.items() for row in done) or (form == "source" and seed):
+            continue
+        found = measure(model, form, views[stream], y, seed, given, other.statistics)
+        done.append({**at, "clips": len(y), **found})
+        print(*done[-1].values(), flush=True)
+        if given.json:
+            facts = {"command": "python evals/online.py --data DIR", "rows": done}
+            given.json.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

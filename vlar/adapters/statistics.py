@@ -93,14 +93,15 @@ def watching(
 
     Means and biased variances are over all axes but the channels'.
     """
-    import torch
+    from torch import nn
 
     def hook(name: str) -> Callable[..., None]:
         def watch(layer: nn.Module, _: Any, output: Tensor) -> None:
-            channel = output.ndim - 1 if isinstance(layer, torch.nn.LayerNorm) else 1
+            channel = output.ndim - 1 if isinstance(layer, nn.LayerNorm) else 1
             rest = [axis for axis in range(output.ndim) if axis != channel]
-            variance, mean = torch.var_mean(output, rest, correction=0)
-            take(name, (mean, variance))
+            mean = output.mean(rest)
+            # Half the time of ``var_mean``; norms keep the mean near 0.
+            take(name, (mean, ((output * output).mean(rest) - mean * mean).clamp(min=0)))
 
         return watch
 

@@ -30,7 +30,7 @@ from vlar.types import Clip, Encoded, Failure, Window
 
 #: What a step on a clip trains: scale and shift of norms, all parameters, nothing; learning rates.
 FORMS = {"norms": 3e-4, "all": 3e-5, "features": 0.0}
-MOMENTUM, AGREEMENT = 0.1, 0.1
+MOMENTUM, AGREEMENT = 0.05, 0.1
 #: Distance of the parameters from the source, and rise of the loss, which reset; both relative.
 RESET = (0.3, 1.0)
 # Kinds of frame blocks that are numbers alone; others hold masks, places or shares.
@@ -44,10 +44,18 @@ def running(old: Any, new: Any, momentum: float) -> Any:
 
 def moment_loss(now: Sequence[Any], source: Sequence[Any]) -> Tensor:
     """Distance of (mean, variance) of layers: sum of mean |m - m_s| + mean |v - v_s|, all (C,)."""
-    both = zip(now, source, strict=True)
-    pairs = [pair for one, other in both for pair in zip(one, other, strict=True)]
-    away = [torch.as_tensor(a) - torch.as_tensor(b) for a, b in pairs]
-    return torch.stack([each.float().abs().mean() for each in away]).sum()
+    return ((_flat(now) - _flat(source)).abs() / _sizes(now)).sum()
+
+
+def _flat(pairs: Iterable[Any]) -> Tensor:
+    """Means and variances of all layers in one row, as operations on each layer cost more."""
+    return torch.cat([torch.as_tensor(x, dtype=torch.float32) for pair in pairs for x in pair])
+
+
+def _sizes(pairs: Iterable[Any]) -> Tensor:
+    """Number of channels of the layer of each entry of ``_flat``."""
+    counts = torch.tensor([len(x) for pair in pairs for x in pair])
+    return counts.repeat_interleave(counts)
 
 
 class Online:
@@ -56,7 +64,7 @@ class Online:
     Args:
         model: Adapted to labels.
         statistics: Of its training clips; None for those that it keeps.
-        layers: Norms that are drawn to them; None for the later half of those in the statistics.
+        layers: Norms that are drawn to them; None for the last quarter of those in the statistics.
         momentum: Share of a clip in the running moments, above 0 to 1.
         reset: Limits of distance and rise, see ``RESET``; None never resets.
         form: One of ``FORMS``; ``features`` whitens and recolours frame features.
@@ -100,7 +108,7 @@ class Online:
         self.core, self.sampler = own.core, own.view_sampler
         self.classifier = own.recogniser.classifier(self.request.labels)
         named = [n for n in getattr(self.encoder, "norm_layers", ()) if n in self.source.layers]
-        self.layers = list(layers or named[len(named) // 2 :])
+        self.layers = list(layers or named[3 * len(named) // 4 :])
         if not self._fits():
             raise UsageError(f"these statistics are not of model {model.name!r}; give its own")
         if self.trains:
@@ -126,9 +134,9 @@ class Online:
         self.moments: Any = self.source.features
         if self.trains:
             self.encoder.module.load_state_dict(self._start)
-            pairs = {name: self.source.layers[name] for name in self.layers}
-            self._aim = {n: [torch.from_numpy(each) for each in p] for n, p in pairs.items()}
-            self.moments = dict(self._aim)
+            pairs = [self.source.layers[name] for name in self.layers]
+            self.moments, self._sizes = _flat(pairs), _sizes(pairs)
+            self._aim = self.moments
             self.optimiser = torch.optim.Adam(self.trained, self.rate)
 
     def classify_each(self, paths: Iterable[str | Path]) -> Iterator[Answer]:
@@ -172,16 +180,13 @@ class Online:
         small, own = inputs.split((inputs.shape[-1] - self.core.dim, self.core.dim), dim=-1)
         with watching(self.encoder.module, self.layers, now.__setitem__):
             vectors = self.encoder.network.vectors(small, own[:, 0])
-        if not now:
+        if len(now) < len(self.layers):
             return None
-        for name, pair in now.items():
-            both = zip(self.moments[name], pair, strict=True)
-            now[name] = [running(old, new, self.momentum) for old, new in both]
-            self.moments[name] = [each.detach() for each in now[name]]
+        moments = running(self.moments, _flat(now[name] for name in self.layers), self.momentum)
+        self.moments = moments.detach()
         p = F.softmax(self.encoder.logit_scale * vectors @ self._concepts.T, dim=-1)
         agreement = (p - p.mean(dim=0)).abs().sum(dim=-1).mean()
-        loss = moment_loss(list(now.values()), [self._aim[name] for name in now])
-        return loss + AGREEMENT * agreement
+        return ((moments - self._aim).abs() / self._sizes).sum() + AGREEMENT * agreement
 
     def _watch(self, loss: float) -> None:
         """Reset where the parameters are far from the source, or the loss has risen."""

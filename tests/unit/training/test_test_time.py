@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from torch import nn
 
 import vlar
 from tests import skeletons
+from tests.clips import clips_of
 from tests.command_line import invoke
 from tests.refusals import refused
+from tests.unit.training.fakes import FakeEncoder
+from vlar import registry
 from vlar.adapters.statistics import MOST_BYTES, Statistics, watching
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.model.model import Model
@@ -115,14 +119,13 @@ def test_statistics_fit_into_a_file():
 def test_the_running_moments_start_at_the_source_and_reset_returns_to_it(model: Model, data: Path):
     online = Online(model, rate=0.05, reset=None)
     kept = model.adapted.statistics  # type: ignore[union-attr]
-    assert len(online.layers) == (len(kept.layers) + 1) // 2
+    names = model.encoder.norm_layers  # type: ignore[attr-defined]
+    assert online.layers == list(names[3 * len(names) // 4 :])
+    source = [part for name in online.layers for part in kept.layers[name]]
 
     def at_start() -> bool:
-        same = all(
-            np.array_equal(np.stack(online.moments[n]), np.stack(kept.layers[n]))
-            for n in online.layers
-        )
         mine, own = online.encoder.state_dict(), model.encoder.state_dict()  # type: ignore
+        same = np.array_equal(online.moments, np.concatenate(source))
         return same and all(np.array_equal(mine[name], own[name]) for name in own)
 
     assert at_start()
@@ -152,8 +155,8 @@ def test_steps_bring_the_moments_to_the_source(model: Model, data: Path):
     for rate in (1e-12, 0.02):
         online = Online(model, aim, rate=rate, momentum=0.5, reset=None)
         list(online.classify_each(paths(data) * 3))
-        wanted = [aim.layers[name] for name in online.layers]
-        loss[rate] = float(moment_loss([online.moments[n] for n in online.layers], wanted))
+        wanted = [part for name in online.layers for part in aim.layers[name]]
+        loss[rate] = float((online.moments - torch.from_numpy(np.concatenate(wanted))).abs().sum())
     assert loss[0.02] < 0.7 * loss[1e-12]
 
 
@@ -170,6 +173,23 @@ def test_a_sorted_stream_resets_and_says_so(model: Model, data: Path):
     assert not notes[True]
     far = Online(model, momentum=1.0, rate=0.1, reset=(0.001, 100.0))
     assert "distance" in next(iter(far.classify_each(sorted_stream))).notes[0]  # type: ignore
+
+
+def test_a_network_of_pixels_gives_inputs_and_rows_in_use():
+    encoder = FakeEncoder()
+    settings = {"width": 4, "size": 16, "network": "frames", "frames": 4}
+    tower = registry.get("adapter", "video-net").attach(encoder, settings)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 4, 8, 8, 3), dtype=np.uint8)
+    clips = clips_of(frames)
+    torch.nn.init.normal_(tower.network.leave[0].weight)
+    inputs, row = tower.in_use(clips)
+    small, own = inputs.split((inputs.shape[-1] - tower.dim, tower.dim), dim=-1)
+    vectors = tower.network.vectors(small, own[:, 0]).detach()
+    np.testing.assert_allclose(vectors[0], row().vector, atol=1e-5)
+    np.testing.assert_allclose(vectors, [each.vector for each in tower.encode(clips)], atol=1e-5)
+    assert set(Statistics.collect(SimpleNamespace(encoder=tower), clips).layers) == {
+        *tower.norm_layers
+    }
 
 
 def test_features_are_whitened_and_coloured_as_the_source(model: Model, data: Path):
@@ -256,3 +276,6 @@ def test_the_command_adapts_and_leaves_the_folder(
         assert done.exit_code == 2
         assert "whole recordings" in done.output
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    file = folder / "statistics.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x7f")
+    refused(ModelError, "statistics.safetensors is not what was saved", vlar.load, folder)
