@@ -475,6 +475,7 @@ def test_it_learns_by_the_encoders_own_network():
         ("inflated:resnet18?random_init=true&frames=2&size=32&stream=flow", {}, "has none of its"),
         (WORDLESS, {"frozen": 99}, "frozen is 99; use up to 9 blocks"),
         (WORDLESS, {"frozen": -1}, "frozen is -1"),
+        (WORDLESS, {"frames": 1}, "frames is 1; use the model's own"),
         (WORDLESS, {"pose": "early"}, "pose is 'early'; use none with encoder"),
     ],
 )

@@ -74,6 +74,8 @@ class VideoNetConfig(Settings):
             raise bad_setting(self.what, "width", self.width, "a multiple of 4 where channels move")
         if self.pose != "none" and self.network in ("i3d", ENCODER):
             raise bad_setting(self.what, "pose", self.pose, f"none with {self.network}")
+        if self.frames is not None and self.network == ENCODER:
+            raise bad_setting(self.what, "frames", self.frames, "the model's own, ?frames=16")
 
     def to_dict(self) -> JsonDict:
         """Settings for the manifest; ``frozen``, which earlier models lack, where it is used."""
