@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
+from urllib.parse import quote
 
 
 def clock(seconds: float) -> str:
@@ -193,3 +194,9 @@ def shown(path: str | Path) -> str:
 
 def _absolute(scheme: str, rest: str) -> str:
     return f"/{rest}" if scheme == "file" else rest
+
+
+def file_address(path: str) -> str:
+    """The ``file:`` address of a path; one that is not absolute stays a relative address."""
+    place = Path(path)
+    return place.as_uri() if place.is_absolute() else quote(path, errors="surrogatepass")

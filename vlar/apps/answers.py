@@ -6,18 +6,18 @@ import base64
 import math
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
+from vlar.apps.otio import otio_module, otio_of_hits
 from vlar.errors import UsageError, VlarError
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
-from vlar.formatting import clock, timecode, without
+from vlar.formatting import clock, file_address, timecode, without
 from vlar.media.lookup import isolated, reader
 from vlar.media.video.cut import Cut, cut, ending_for
 from vlar.media.video.frames import WIDTH, jpeg, narrowed
@@ -205,12 +205,6 @@ def _link(hit: Hit) -> str:
     return f"{file_address(hit.path)}#t={hit.start_s:.2f},{hit.end_s:.2f}"
 
 
-def file_address(path: str) -> str:
-    """The ``file:`` address of a path; one that is not absolute stays a relative address."""
-    place = Path(path)
-    return place.as_uri() if place.is_absolute() else quote(path, errors="surrogatepass")
-
-
 MOST_EVENTS = 999  # an event has three digits
 FPS = (24, 25, 30, 50, 60)
 
@@ -355,6 +349,7 @@ class AnswerFiles:
         html: A page.
         table: A table: ``.csv`` or ``.parquet``.
         edl: A CMX 3600 edit list.
+        otio: A timeline of OpenTimelineIO.
         m3u: A play list.
     """
 
@@ -365,6 +360,7 @@ class AnswerFiles:
     table: Path | None = None
     edl: Path | None = None
     m3u: Path | None = None
+    otio: Path | None = None
 
     def check(self) -> None:
         """Refuse what could not be written, before the search.
@@ -372,7 +368,7 @@ class AnswerFiles:
         Raises:
             UsageError: a folder is missing, a file is a folder, or an ending is of another kind.
         """
-        for file in (self.sheet, self.html, self.table, self.edl, self.m3u):
+        for file in (self.sheet, self.html, self.table, self.edl, self.m3u, self.otio):
             if file is None:
                 continue
             if file.is_dir() or not os.access(file.absolute().parent, os.W_OK | os.X_OK):
@@ -381,6 +377,8 @@ class AnswerFiles:
                 )
         if self.sheet is not None and self.sheet.suffix.lower() not in ENDINGS:
             raise UsageError(f"{self.sheet}: a sheet ends in {', '.join(ENDINGS)}; rename it")
+        if self.otio is not None:
+            otio_module()
         if self.exact and self.cut is None:
             raise UsageError("--exact is about cut files; give --cut FOLDER too")
         if self.cut is not None:
@@ -416,8 +414,11 @@ class AnswerFiles:
         if self.m3u is not None:
             yield _written(self.m3u, m3u(hits), "play list")
         if self.edl is not None:
-            fps = _rate(hits)
+            fps = rate_of(hit.path for hit in hits)
             yield _written(self.edl, edl(query, hits, fps), f"edit list, {fps} frames a second")
+        if self.otio is not None:
+            text = otio_of_hits(query, hits, rate_of(hit.path for hit in hits))
+            yield _written(self.otio, text, "timeline")
         if self.sheet is not None or self.html is not None:
             yield from self._with_pictures(query, hits)
         if self.cut is not None:
@@ -453,11 +454,11 @@ def _unwritable(file: Path, error: OSError) -> UsageError:
     )
 
 
-def _rate(hits: Sequence[Hit]) -> int:
+def rate_of(paths: Iterable[str]) -> int:
     """The rate of an edit list: that of the first recording that can be read, else 25."""
-    for hit in hits:
+    for path in paths:
         try:
-            return nearest_fps(probe(hit.path).fps)
+            return nearest_fps(probe(path).fps)
         except VlarError:
             continue
     return nearest_fps(25.0)

@@ -210,3 +210,20 @@ def test_the_person_is_named(video: Path, capsys: pytest.CaptureFixture[str]):
     assert contact_sheet([shown], [picture]).size[0] > 300
     output.hit(shown)
     assert "person 2" in capsys.readouterr().out
+
+
+def test_a_timeline_of_hits_is_in_the_order_of_their_rank(tmp_path: Path):
+    otio = pytest.importorskip("opentimelineio")
+    hits = [
+        Hit(1, "/v/b.mp4", 2.0, 4.0, 0.5, 0.5, 0.2),
+        Hit(2, "/v/a b.mp4", 1.0, 2.0, 0.4, 0.4, 0.2),
+    ]
+    (written,) = AnswerFiles(otio=tmp_path / "cut.otio").write("a \x1b cup", hits)
+    (track,) = otio.adapters.read_from_file(str(written.path)).tracks
+    assert [clip.media_reference.target_url for clip in track] == [
+        "file:///v/b.mp4",
+        "file:///v/a%20b.mp4",
+    ]
+    assert [clip.source_range.duration.to_seconds() for clip in track] == [2.0, 1.0]
+    assert track.range_of_child_at_index(1).start_time.to_seconds() == 2.0
+    assert track[0].metadata["vlar"] == {"rank": 1, "probability": 0.5}

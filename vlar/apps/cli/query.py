@@ -198,6 +198,9 @@ Table = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="A table: .csv or .parquet.")
 ]
 Edl = Annotated[Path | None, typer.Option("--edl", metavar="FILE", help="An edit list (CMX 3600).")]
+Otio = Annotated[
+    Path | None, typer.Option("--otio", metavar="FILE", help="A timeline of OpenTimelineIO.")
+]
 PlayList = Annotated[
     Path | None, typer.Option("--m3u", metavar="FILE", help="A play list of the spans.")
 ]
@@ -231,6 +234,7 @@ def command(
     csv: Table = None,
     edl: Edl = None,
     m3u: PlayList = None,
+    otio: Otio = None,
     pictures: Inline = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show how the query was read and answered.")
@@ -251,7 +255,7 @@ def command(
     filters = [*(where or []), *([] if who is None else [f"who={who}"])]
     request = QueryRequest(text, k, filters, min_probability)
     _check(request)  # a mistake shows before anything is loaded
-    files = _files(cut, exact, sheet, html, csv, edl, m3u)
+    files = _files(cut, exact, sheet, html, csv, edl, m3u, otio)
     shows = None if as_json else wanted(pictures)
     Library(library, create=False).close()
     reranker = second_opinion.reranker(rerank, rerank_k, rerank_weights)

@@ -61,7 +61,15 @@ Idle = Annotated[
 ]
 Out = Annotated[
     str | None,
-    typer.Option("--out", metavar="FILE", help="Write segments: .json, .csv, .srt, .vtt, .png."),
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Write segments: .json, .csv, .srt, .vtt, .otio, .png, or a folder .lerobot.",
+    ),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option("--resume", metavar="FILE", help="Keep what is finished; skip it later."),
 ]
 KpiOut = Annotated[
     str | None,
@@ -86,6 +94,7 @@ def command(
     idle: Idle = None,
     out: Out = None,
     kpi_out: KpiOut = None,
+    resume: Resume = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
@@ -122,7 +131,7 @@ def command(
         if live:
             rows = _of_stream(recogniser, paths[0], label_list, rules)
         else:
-            rows = _of_files(recogniser, paths, label_list, rules, online)
+            rows = _of_files(recogniser, paths, label_list, rules, online, resume)
         failed = _print(rows, good, as_json)
     if good and (kpi or table):
         _figures(good, steps, rest, as_json, table, show=kpi)
@@ -176,13 +185,38 @@ def _labels(text: str | None, model: Model, listed: LabelList | None) -> tuple[s
 
 
 def _of_files(
-    model: Model, paths: list[str], labels: LabelList | None, rules: TimelineRules, online: bool
+    model: Model,
+    paths: list[str],
+    labels: LabelList | None,
+    rules: TimelineRules,
+    online: bool,
+    resume: Path | None,
 ) -> Iterator[Segment | Failure]:
     from vlar.apps.timeline.recordings import find_segments
+    from vlar.apps.timeline.resume import FinishedRecordings
+    from vlar.library.ingest.reader import stamp_of
+    from vlar.types import Failure
 
     found, failures = inputs.recordings(paths, model.encoder.modality)
     yield from failures
-    yield from find_segments(model, found, labels, rules, online=online)
+    if resume is None:
+        yield from find_segments(model, found, labels, rules, online=online)
+        return
+    names = labels.labels if labels else model.labels
+    saved = stamp_of(Path(model.name)) if Path(model.name).is_dir() else None
+    finished = FinishedRecordings(resume, [model.name, model.fingerprint, saved, names, rules])
+    for path in found:
+        kept = finished.get(Path(path))
+        if kept is not None:
+            yield from kept
+            continue
+        rows: list[Segment | Failure] = []
+        for row in find_segments(model, path, labels, rules, online=online):
+            rows.append(row)
+            yield row
+        good = [row for row in rows if not isinstance(row, Failure)]
+        if len(good) == len(rows):
+            finished.put(Path(path), good)
 
 
 def _of_stream(

@@ -9,10 +9,12 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vlar.apps import answers
+from vlar.apps.otio import otio_of_hits
 from vlar.apps.serve.library import Sources
 from vlar.apps.serve.media import WIDTHS, Media
 from vlar.errors import VlarError
@@ -66,6 +68,11 @@ def _edl(of: Exports, title: str, hits: Sequence[Hit]) -> bytes:
     return answers.edl(title, hits, answers.nearest_fps(fps)).encode("utf-8", "replace")
 
 
+def _otio(of: Exports, title: str, hits: Sequence[Hit]) -> bytes:
+    fps = of.media.facts(of.file(hits[0])).fps
+    return otio_of_hits(title, hits, fps).encode("utf-8", "replace")
+
+
 def _sheet(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
     data = io.BytesIO()
     answers.contact_sheet(hits, [of.picture(hit) for hit in hits]).save(data, "PNG")
@@ -85,6 +92,7 @@ def _clips(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
 EXPORTS: dict[str, tuple[str, Callable[[Exports, str, Sequence[Hit]], bytes]]] = {
     "csv": ("csv", _csv),
     "edl": ("edl", _edl),
+    **({"otio": ("otio", _otio)} if find_spec("opentimelineio") else {}),
     "sheet": ("png", _sheet),
     "clips": ("zip", _clips),
 }

@@ -9,12 +9,16 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from vlar.apps.answers import rate_of
+from vlar.apps.otio import Take, otio, otio_module
 from vlar.apps.timeline.decoding import UNKNOWN, Segment
 from vlar.apps.timeline.work_cycles import Process, StepFigures
 from vlar.errors import UsageError
-from vlar.results import cell
+from vlar.results import arrow, cell
 
-ENDINGS = (".json", ".csv", ".srt", ".vtt", ".png")
+ENDINGS = (".json", ".csv", ".srt", ".vtt", ".otio", ".lerobot", ".png")
 FIGURE_ENDINGS = (".json", ".csv", ".png")
 _HEADER = "path,start_s,end_s,label,probability,lost"
 
@@ -32,8 +36,8 @@ def checked_file(path: str, option: str, endings: Sequence[str] = ENDINGS) -> Pa
         raise UsageError(
             f"{option} {path!r}: the folder {str(file.parent)!r} does not exist; make it"
         )
-    if file.suffix.lower() == ".png":
-        _pyplot()
+    needs = {".png": _pyplot, ".otio": otio_module, ".lerobot": arrow}
+    needs.get(file.suffix.lower(), lambda: None)()
     return file
 
 
@@ -51,10 +55,12 @@ def write(file: Path, rows: Sequence[Segment]) -> None:
             "classify one at a time, or write .json"
         )
     texts: dict[str, Callable[[Sequence[Segment]], str]] = {
-        ".json": _json, ".csv": _csv, ".srt": srt, ".vtt": vtt,
+        ".json": _json, ".csv": _csv, ".srt": srt, ".vtt": vtt, ".otio": _otio,
     }  # fmt: skip
     if ending in texts:
         _save(file, lambda: file.write_text(texts[ending](rows), encoding="utf-8"))
+    elif ending == ".lerobot":
+        _save(file, lambda: write_subtasks(file, rows, rate_of(paths)))
     else:
         _save(file, lambda: _draw(file, rows, paths))
 
@@ -123,6 +129,49 @@ def vtt(rows: Sequence[Segment]) -> str:
         for row in rows
     ]
     return "\n".join(["WEBVTT\n", *cues])
+
+
+def _otio(rows: Sequence[Segment]) -> str:
+    """A track a recording, on which every segment has its own time."""
+    tracks: dict[str, list[Take]] = {}
+    for row in rows:
+        facts = {"probability": round(row.probability, 6), "lost": round(row.lost, 4)}
+        take = Take(row.path, row.start_s, row.end_s, row.label or UNKNOWN, facts)
+        tracks.setdefault(row.path, []).append(take)
+    return otio("vlar timeline", tracks, rate_of(tracks), in_place=True)
+
+
+def write_subtasks(folder: Path, rows: Sequence[Segment], fps: float) -> None:
+    """Write subtasks as data sets of lerobot hold them (0.4.4 to 0.5).
+
+    ``meta/subtasks.parquet`` has the texts with their ``subtask_index``, as ``tasks.parquet`` has
+    those of tasks. ``data/subtask_index.parquet`` has the column of every frame, which joins the
+    data of an episode by ``episode_index`` and ``frame_index``; -1 where no segment lies.
+
+    Args:
+        folder: It is made.
+        rows: Segments; each recording is an episode, in the order of the first segments.
+        fps: Frames a second of the data set.
+    """
+    import pandas as pd
+
+    texts = sorted({row.label or UNKNOWN for row in rows})
+    frames: list[pd.DataFrame] = []
+    for episode, path in enumerate(dict.fromkeys(row.path for row in rows)):
+        own = [row for row in rows if row.path == path]
+        index = np.full(max(round(row.end_s * fps) for row in own), -1, np.int64)
+        for row in own:
+            index[round(row.start_s * fps) : round(row.end_s * fps)] = texts.index(
+                row.label or UNKNOWN
+            )
+        at = np.arange(len(index))
+        columns = {"episode_index": episode, "frame_index": at, "timestamp": at / fps}
+        frames.append(pd.DataFrame({**columns, "subtask_index": index}))
+    for name in ("meta", "data"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    named = pd.DataFrame({"subtask_index": range(len(texts))}, pd.Index(texts, name="subtask"))
+    named.to_parquet(folder / "meta" / "subtasks.parquet")
+    pd.concat(frames).to_parquet(folder / "data" / "subtask_index.parquet", index=False)
 
 
 def _line(row: Segment) -> str:

@@ -11,13 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import videos
+from tests.command_line import invoke
+from tests.fixtures.models_1 import tiny  # noqa: F401 - registers the model
 from tests.refusals import refused
 from vlar.apps.timeline import files
 from vlar.apps.timeline.decoding import Segment, segments
 from vlar.apps.timeline.files import checked_file, srt, vtt, write, write_process
+from vlar.apps.timeline.resume import FinishedRecordings
 from vlar.apps.timeline.work_cycles import measure
 from vlar.errors import UsageError
-from vlar.types import Classification, Prediction
+from vlar.types import Classification, Failure, Prediction
 
 TIME = r"(\d{2,}):([0-5]\d):([0-5]\d)[,.](\d{3})"
 CUE = re.compile(rf"{TIME} --> {TIME}")
@@ -127,10 +131,107 @@ def test_figures_by_ending(tmp_path: Path):
 
 
 def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    refused(UsageError, r"\.json, \.csv, \.srt, \.vtt, \.png", checked_file, "out.txt", "--out")
+    refused(UsageError, r"\.vtt, \.otio, \.lerobot, \.png", checked_file, "out.txt", "--out")
     refused(UsageError, "does not exist", checked_file, str(tmp_path / "no" / "t.srt"), "--out")
     two = [Segment("a.mp4", 0, 1, "x", 1.0), Segment("b.mp4", 0, 1, "x", 1.0)]
     refused(UsageError, "one video", write, tmp_path / "t.vtt", two)
     refused(UsageError, "cannot be written", write, tmp_path / "no" / "t.json", two)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    refused(UsageError, "pip install", checked_file, str(tmp_path / "t.png"), "--out")
+    for package, ending in (
+        ("matplotlib", "png"),
+        ("opentimelineio", "otio"),
+        ("pyarrow", "lerobot"),
+    ):
+        monkeypatch.setitem(sys.modules, package, None)
+        refused(UsageError, "pip install", checked_file, str(tmp_path / f"t.{ending}"), "--out")
+
+
+SEGMENTS = [
+    Segment("a.mp4", 0.0, 1.0, "pick <it>", 0.9),
+    Segment("a.mp4", 1.5, 3.0, None, 0.6),
+    Segment("b.mp4", 0.0, 2.0, "place", 0.7),
+]
+
+
+def test_an_editor_reads_the_segments_at_their_times(tmp_path: Path):
+    otio = pytest.importorskip("opentimelineio")
+    write(tmp_path / "work.otio", SEGMENTS)
+    made = otio.adapters.read_from_file(str(tmp_path / "work.otio"))
+    first, second = made.tracks
+    assert (first.name, second.name) == ("a.mp4", "b.mp4")
+    assert [type(each).__name__ for each in first] == ["Clip", "Gap", "Clip"]
+    assert [clip.name for clip in first.find_clips()] == ["pick <it>", "unknown"]
+    span = first.range_of_child_at_index(2)
+    assert (span.start_time.to_seconds(), span.duration.to_seconds()) == (1.52, 1.48)  # 25 a second
+    clip = first[2]
+    assert clip.source_range.start_time.to_seconds() == pytest.approx(1.5, abs=0.04)
+    assert clip.media_reference.target_url == "a.mp4"
+    assert clip.metadata["vlar"]["probability"] == 0.6
+
+
+def test_robots_read_the_subtask_of_every_frame(tmp_path: Path):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    write(tmp_path / "work.lerobot", SEGMENTS)
+    names = pd.read_parquet(tmp_path / "work.lerobot" / "meta" / "subtasks.parquet")
+    assert dict(names["subtask_index"]) == {"pick <it>": 0, "place": 1, "unknown": 2}
+    assert names.index.name == "subtask"
+    frames = pd.read_parquet(tmp_path / "work.lerobot" / "data" / "subtask_index.parquet")
+    assert list(frames.columns) == ["episode_index", "frame_index", "timestamp", "subtask_index"]
+    first = frames[frames.episode_index == 0]
+    assert len(first) == 75  # 3 s, 25 a second
+    assert list(first.frame_index) == list(range(75))
+    assert set(first.subtask_index[:25]) == {0}
+    assert set(first.subtask_index[25:38]) == {-1}
+    assert set(first.subtask_index[38:]) == {2}
+    assert set(frames[frames.episode_index == 1].subtask_index) == {1}
+
+
+def test_what_is_finished_is_kept_and_what_changed_is_not(tmp_path: Path):
+    clip, file = tmp_path / "a.mp4", tmp_path / "done.jsonl"
+    clip.write_bytes(b"one")
+    kept = FinishedRecordings(file, ["model", ("a", "b")])
+    assert kept.get(clip) is None
+    kept.put(clip, SEGMENTS[:2])
+    with file.open("a") as stream:
+        stream.write('{"key": ["cut off')  # as a kill leaves it
+    again = FinishedRecordings(file, ["model", ("a", "b")])
+    assert again.get(clip) == SEGMENTS[:2]
+    other = tmp_path / "b.mp4"
+    other.write_bytes(b"b")
+    again.put(other, SEGMENTS[2:])
+    assert FinishedRecordings(file, ["model", ("a", "b")]).get(other) == SEGMENTS[2:]
+    assert FinishedRecordings(file, ["model", ("a", "c")]).get(clip) is None
+    clip.write_bytes(b"another")
+    assert FinishedRecordings(file, ["model", ("a", "b")]).get(clip) is None
+    refused(UsageError, "--resume", FinishedRecordings, tmp_path, [])
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    refused(UsageError, "--resume", FinishedRecordings, tmp_path / "binary", [])
+
+
+def test_a_run_that_is_resumed_reads_only_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clips = [videos.make_video(tmp_path / f"{name}.mp4", 8) for name in "ab"]
+    read: list[str] = []
+
+    def find(model, path, labels, rules, *, online):
+        read.append(Path(path).name)
+        if Path(path).name == broken:
+            yield Failure(Path(path), "decode", f"{path}: cut short")
+            return
+        yield Segment(str(path), 0.0, 1.0, "rise", 0.9)
+
+    monkeypatch.setattr("vlar.apps.timeline.recordings.find_segments", find)
+    words = ("timeline", *map(str, clips), "--labels", "rise, fall", "--json")
+    words += ("--model", "tiny-for-fixtures", "--resume", str(tmp_path / "done.jsonl"))
+    broken = "b.mp4"
+    first = invoke(words)
+    assert first.exit_code == 1
+    broken = ""
+    second, third = invoke(words), invoke(words)
+    assert read == ["a.mp4", "b.mp4", "b.mp4"]
+    assert second.exit_code == third.exit_code == 0
+    assert second.stdout == third.stdout
+    assert [json.loads(line)["path"] for line in third.stdout.splitlines()] == list(map(str, clips))
+    invoke([*words, "--every", "1s"])  # the control: other settings
+    assert read[3:] == ["a.mp4", "b.mp4"]
