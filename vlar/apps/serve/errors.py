@@ -126,6 +126,7 @@ class ServeLimits:
     Attributes:
         upload_bytes: Of one uploaded file.
         stored_bytes: Of all uploads together; the oldest are deleted first.
+        joined_bytes: Of uploads that joined the library, which are never deleted.
         video_s: Seconds that a recording to classify may last.
         span_s: Seconds of a span that is cut for playback.
         request_s: Seconds of one request, without the time of an upload.
@@ -141,6 +142,7 @@ class ServeLimits:
 
     upload_bytes: int = 500 * MB
     stored_bytes: int = 2000 * MB
+    joined_bytes: int = 20_000 * MB
     video_s: float = 3600.0
     span_s: float = 60.0
     request_s: float = 60.0

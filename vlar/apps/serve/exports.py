@@ -15,11 +15,14 @@ from typing import Any
 
 from vlar.apps import answers
 from vlar.apps.otio import otio_of_hits
+from vlar.apps.serve.errors import MB, ServeError
 from vlar.apps.serve.library import Sources
 from vlar.apps.serve.media import WIDTHS, Media
 from vlar.errors import VlarError
 from vlar.results import write_table
 from vlar.types import Failure, Hit
+
+_MOST_BYTES = 500 * MB  # of cut clips
 
 
 class Exports:
@@ -85,6 +88,9 @@ def _clips(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
         for hit in hits:
             file = of.media.span(of.file(hit), hit.start_s, hit.end_s)
             archive.write(file, answers.file_name(hit, exact=True))
+            if data.tell() > _MOST_BYTES:
+                error = f"the clips take more than {_MOST_BYTES / MB:,.0f} MB"
+                raise ServeError(413, error, "choose fewer, or shorter ones", "too_large")
     return data.getvalue()
 
 

@@ -445,7 +445,8 @@ class HttpInterface:
         )
         async def export(kind: ExportKind, body: schemas.Export) -> Response:
             spans = [(each.video, each.start_s, each.end_s) for each in body.spans]
-            content = await self._run("media", self._do.export, kind, body.title, spans)
+            lane, limit_s = self._lanes["views"], self._do.limits.stream_s
+            content = await lane.run(limit_s, self._do.export, kind, body.title, spans)
             name = f'attachment; filename="vlar.{EXPORTS[kind][0]}"'
             headers = {"content-disposition": name}
             return Response(content, media_type="application/octet-stream", headers=headers)

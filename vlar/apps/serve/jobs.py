@@ -474,6 +474,10 @@ class Tasks:
         if upload.suffix:  # pictures have one (``Uploads``)
             error = f"{name} is a picture"
             raise ServeError(415, error, "upload a video, or search with the picture", "type")
+        held = sum(file.stat().st_size for file in self._received.glob("*/*"))
+        if held + upload.stat().st_size > self._limits.joined_bytes:
+            error = f"uploads that joined the library take {held / MB:,.0f} MB"
+            raise ServeError(507, error, "make room in the server's folder of recordings", "full")
         ending = Path(name).suffix.lower()
         known = name if ending in VIDEO_ENDINGS else f"{name.strip('.')[:180] or 'video'}.mp4"
         place = self._received / upload.name / known

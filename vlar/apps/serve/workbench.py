@@ -19,7 +19,7 @@ _LENGTHS_S = ((0, 10, "under 10 s"), (10, 60, "10 to 60 s"), (60, 600, "1 to 10 
 _MOST_VALUES = 50  # of a tag
 _MOST_POINTS = 4000
 _MOST_VIEWED = 1000  # windows that are kept, of which filters leave some
-_TYPICAL = 12  # windows that are named, of which three become queries
+_TYPICAL = 24  # windows that are named, of which three become queries
 _COMPARED = 2000
 
 

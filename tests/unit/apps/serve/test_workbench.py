@@ -7,18 +7,27 @@ import json
 import os
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vlar.apps.serve.library import RequestedRecording
+from tests.unit.library.fakes import DIM, FakeModel, tiny_video
+from tests.unit.library.test_people import TwoPeople
+from vlar.apps.serve import exports
+from vlar.apps.serve.library import RequestedRecording, ServedLibrary
 from vlar.apps.serve.workbench import plane, typical
+from vlar.library.library import Library
 from vlar.library.store.trust import writer_lock
+from vlar.people import base
+from vlar.pose import networks
 
 from .conftest import Served
 from .test_http import post, refused
+
+UNIT = np.eye(DIM, dtype=np.float32)[0]
 
 
 def get(served: Served, path: str, **query):
@@ -190,6 +199,12 @@ def test_nothing_and_pictures_cannot_be_added(served: Served):
     refused(post(served, "jobs", uploads=["0" * 20]), 404)
 
 
+def test_uploads_that_join_are_bounded(served: Served, monkeypatch):
+    limits = replace(served.application.limits, joined_bytes=10)
+    monkeypatch.setattr(served.application.tasks, "_limits", limits)
+    refused(post(served, "jobs", uploads=[_upload(served, "more.mp4")]), 507, "make room")
+
+
 def _picture(served: Served) -> str:
     thumbnail = get(served, f"videos/{served.id_of('noise')}/thumbnail").content
     return served.client.post("/api/uploads", content=thumbnail).json()["id"]
@@ -202,7 +217,7 @@ def test_a_dropped_picture_is_a_query(served: Served):
     refused(post(served, "query", text=f'LIKE "upload:{broken["id"]}"'), 422)
 
 
-def test_spans_become_files(served: Served):
+def test_spans_become_files(served: Served, monkeypatch):
     spans = [{"video": served.id_of(n), "start_s": 0.5, "end_s": 1} for n in ("moving", "old")]
     made = {
         kind["name"]: post(served, f"export/{kind['name']}", spans=spans, title="=a\nb")
@@ -218,6 +233,8 @@ def test_spans_become_files(served: Served):
     names = zipfile.ZipFile(io.BytesIO(made["clips"].content)).namelist()
     assert names == ["01_moving_0m00.5s-0m01.0s.mp4", "02_old_0m00.5s-0m01.0s.mp4"]
     refused(post(served, "export/nonsense", spans=spans), 422)
+    monkeypatch.setattr(exports, "_MOST_BYTES", 10)
+    refused(post(served, "export/clips", spans=spans), 413, "choose fewer")
     refused(post(served, "export/csv", spans=[]), 422)
     refused(post(served, "export/csv", spans=[{**spans[0], "end_s": 0.5}]), 422, "before it starts")
 
@@ -255,3 +272,19 @@ def test_an_evaluation_says_which_clip_is_confused_with_what(served: Served):
     }
     assert {each["answer"] for each in clips} <= set(job["report"]["labels"])
     assert "clips" not in get(served, "jobs").json()["jobs"][0]["report"]
+
+
+def test_people_of_a_recording_have_boxes_by_window(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(base, "load_detector", lambda spec: TwoPeople())
+    monkeypatch.setattr(networks, "is_installed", lambda: True)
+    clip = tiny_video(tmp_path / "two.mp4", 1)
+    with Library(tmp_path / "people.vlar", FakeModel()) as library:
+        library.add(clip, persons=True)
+        stored = [hit for hit in library.nearest(UNIT, 20) if hit.track is not None]
+    with ServedLibrary(tmp_path / "people.vlar", FakeModel(), create=False) as served:
+        found = served.people(clip.as_posix())
+        assert served.people("absent.mp4") == []
+    assert len(found) == len(stored) > 2
+    spans = {(each["start_s"], each["end_s"], each["track"]) for each in found}
+    assert spans == {(hit.start_s, hit.end_s, hit.track) for hit in stored}
+    assert all(0 <= side <= 1 for each in found for side in each["box"])

@@ -34,6 +34,8 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   const first = document.querySelector("#view-search:not([hidden]) .hit .picture");
   (first ?? $("main")).focus();
 });
+// A file that misses its place must not replace the page.
+for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
 const current = () => views.find((button) => button.hasAttribute("aria-current")).dataset.view;
 for (const button of views) button.addEventListener("click", () => {
   if (button.dataset.view === current()) return;

@@ -8,7 +8,7 @@ const ENOUGH = 3; // examples of a label, with which few-shot heads begin to be 
 let examples = []; // { video | upload, name, start_s, end_s, label }
 let adapted = () => {};
 
-// hooks: { refresh(name), tryIt(name), evaluate(name) }
+// hooks: { refresh(name) }
 export function setUp(hooks) {
   adapted = hooks;
   $("adapt-form").addEventListener("submit", (event) => {
@@ -52,6 +52,7 @@ function counts() {
   if (left) chips.push(el("li", { class: "chip-fact few" }, `without a label · ${left}`));
   if (chips.length === 1) chips.push(el("li", { class: "quiet" }, "A model learns from at least two labels."));
   $("example-labels").replaceChildren(...chips);
+  $("labels-in-use").replaceChildren(...labelsInUse().map((value) => el("option", { value })));
 }
 
 function row(each, at) {

@@ -101,6 +101,7 @@ async function load() {
   $("more").hidden = true;
   const view = state.v;
   if (state.q) return search(mine);
+  $("search-form").querySelector("button.main").disabled = false;
   $("search-status").textContent = "Loading …";
   shimmer();
   offset = 0;
