@@ -435,8 +435,8 @@ class Model:
         answers = self.recogniser.classify_each(listed, request)
         if isinstance(recordings, Iterator):
             return answers
-        bar = notebook.bar("classifying") if isinstance(listed, list | tuple) else None
-        if bar is not None:
+        if isinstance(listed, list | tuple) and (bar := notebook.bar("classifying")):
+            bar(total=None if every_s else len(listed))
             answers = (bar(1) or answer for answer in answers)
         return Results(answers)
 

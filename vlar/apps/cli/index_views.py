@@ -184,7 +184,7 @@ def diverse(
         found = opened.diverse(k, whole=whole)
     _show(found, as_json)
     if len(found) < k:
-        output.note(f"vlar: all other windows repeat these {len(found)}")
+        output.note("vlar: the other windows repeat what is shown")
     return 0
 
 
