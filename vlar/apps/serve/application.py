@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -158,8 +158,8 @@ def _refused(failure: Failure) -> ServeError:
 _UPLOAD, _VIDEO = "upload:", "video:"
 
 
-def with_files(text: str, sources: Sources, media: Media) -> str:
-    """A query whose clips are files that may be read.
+def with_files(text: str, sources: Sources, media: Media) -> tuple[str, dict[str, str]]:
+    """A query whose clips are files that may be read, and each of them as the caller wrote it.
 
     ``LIKE upload:ID`` and ``LIKE video:ID`` name an upload and a recording of the library.
 
@@ -169,7 +169,7 @@ def with_files(text: str, sources: Sources, media: Media) -> str:
     tree = parse(text)
     likes = [leaf for leaf in leaves(tree) if isinstance(leaf, Like)]
     if not likes:
-        return text
+        return text, {}
     found: dict[Like, Like] = {}
     for like in likes:
         path, _ = sources.find(_source(like.path))
@@ -178,7 +178,14 @@ def with_files(text: str, sources: Sources, media: Media) -> str:
         else:
             media.facts(path)
         found[like] = replace(like, path=str(path))
-    return show(_replaced(tree, found))
+    names = {show(real): show(like) for like, real in found.items()}
+    return show(_replaced(tree, found)), names
+
+
+def _as_asked(rows: Sequence[JsonDict], names: Mapping[str, str]) -> None:
+    """Call clips in answers as the caller does: paths of the server are not shown."""
+    for row in rows:
+        row["phrase"] = names.get(row["phrase"], row["phrase"])
 
 
 def _source(path: str) -> RequestedRecording:
@@ -332,12 +339,14 @@ class Application:
             QueryError, LibraryError, ServeError: it cannot be answered.
         """
         make_plan(request)  # a mistake shows before a clip is opened
-        text = with_files(request.text, self.sources, self.media)
+        text, names = with_files(request.text, self.sources, self.media)
         reports: list[QueryReport] = []
         hits = self._library().search(replace(request, text=text, report=reports.append))
-        report = reports[-1]
+        report, listed = reports[-1], [self._hit(hit) for hit in hits]
+        for hit in listed:
+            _as_asked(hit.get("parts", ()), names)
         return {
-            "hits": [self._hit(hit) for hit in hits],
+            "hits": listed,
             "weak": bool(hits) and report.weak,
             "best_probability": report.best_probability,
             "note": _note(hits, report, request.min_probability),
@@ -353,14 +362,16 @@ class Application:
             QueryError, LibraryError, ServeError: it cannot be answered.
         """
         path = self.sources.stored_path(video)
-        text = with_files(text, self.sources, self.media)
+        text, names = with_files(text, self.sources, self.media)
         curves = self._library().curves(text, path)
+        listed = [curve.to_dict() for curve in curves]
+        _as_asked(listed, names)
         end_s = max((w.end_s for curve in curves for w in curve.windows), default=0.0)
         return {
             **self._named(path),
             "path": path,
             "end_s": end_s,
-            "curves": [curve.to_dict() for curve in curves],
+            "curves": listed,
         }
 
     # Classifying

@@ -211,8 +211,12 @@ def _picture(served: Served) -> str:
 
 
 def test_a_dropped_picture_is_a_query(served: Served):
-    body = post(served, "query", text=f'LIKE "upload:{_picture(served)}"', k=1).json()
-    assert body["hits"][0]["name"] == "noise.mp4"
+    text = f'LIKE "upload:{_picture(served)}"'
+    hit = post(served, "query", text=text, k=1).json()["hits"][0]
+    assert hit["name"] == "noise.mp4"
+    curves = post(served, "timeline", text=text, video=hit["video"]).json()["curves"]
+    # As it was asked for: no path of the server's folder.
+    assert [each["phrase"] for each in (*hit["parts"], *curves)] == [text, text]
     broken = served.client.post("/api/uploads", content=b"\x89PNG\r\n\x1a\n" + b"x" * 600).json()
     refused(post(served, "query", text=f'LIKE "upload:{broken["id"]}"'), 422)
 

@@ -2,7 +2,7 @@
 
 import { $, clock, el, get, post } from "./api.js";
 import { draw, legend } from "./curve.js";
-import { example, frameOf } from "./tiles.js";
+import { example, frameOf, phraseOf } from "./tiles.js";
 
 const MOST_CUT_S = 60;
 const video = $("video");
@@ -124,7 +124,7 @@ async function timeline(hit, text) {
   const found = await post("/api/timeline", { text, video: hit.video }).catch(() => null); // it plays all the same
   if (mine !== asked || !found?.end_s) return;
   const curves = found.curves.map((each) => ({
-    name: each.phrase.startsWith("LIKE") ? "the example" : each.phrase, windows: each.windows, values: each.probability ?? each.similarity, share: Boolean(each.probability),
+    name: phraseOf(each), windows: each.windows, values: each.probability ?? each.similarity, share: Boolean(each.probability),
   }));
   const unit = curves.every((each) => each.share);
   curve = draw(place, { end_s: found.end_s, curves, span: [hit.start_s, hit.end_s], seek, unit });

@@ -87,6 +87,7 @@ function render() {
   $("layout").setAttribute("aria-pressed", state.l === "list");
   $("hits").classList.toggle("list", state.l === "list");
   $("map").hidden = Boolean(state.q) || state.v !== "map";
+  if (!state.q.includes('"upload:')) $("like-line").hidden = true;
   showFilters();
   tries();
   const wanted = JSON.stringify([state.q, state.w, state.v]);
