@@ -113,11 +113,13 @@ def test_every_person_has_a_row_and_one_number(tmp_path: Path, clips: list[Path]
 def test_an_agent_lists_the_people_of_a_recording(tmp_path: Path, clips: list[Path]):
     pytest.importorskip("mcp")
     from vlar.apps.serve.agent_tools import Reading
+    from vlar.apps.serve.library import ServedLibrary
 
     with Library(tmp_path / "l.vlar", FakeModel()) as library:
         library.add(clips[0], persons=True)
-    sources = SimpleNamespace(stored_path=lambda video: str(clips[0]))
-    found = Reading(SimpleNamespace(sources=sources, path=library.path)).persons("id")["persons"]  # type: ignore[arg-type]
+    with ServedLibrary(tmp_path / "l.vlar") as served:
+        rows = {"path": str(clips[0]), "people": served.people(str(clips[0]))}
+    found = Reading(SimpleNamespace(rows=lambda video: rows)).persons("id")["persons"]  # type: ignore[arg-type]
     assert [row["person"] for row in found] == [1, 2]
     assert (found[0]["start_s"], found[1]["start_s"]) == (0.0, 2.0)
     assert found[0]["box"][0] < 0.5 < found[1]["box"][0]

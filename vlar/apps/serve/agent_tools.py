@@ -9,7 +9,6 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
@@ -24,10 +23,7 @@ from vlar.apps.serve.application import Application
 from vlar.apps.serve.library import RequestedRecording
 from vlar.errors import LibraryError, VlarError
 from vlar.formatting import clock
-from vlar.library.backends import backend_of
-from vlar.library.manifest import LibraryManifest
 from vlar.library.query.plan import QueryRequest
-from vlar.library.rows import RowFilter
 from vlar.types import JsonDict, Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,7 +44,17 @@ WRITING = (
 )
 _MOST_VALUES = 50
 _LONGEST_WAIT_S = 30.0
-_UNWANTED = {"similarity", "score", "name", "ready", "limits", "created_s", "ended_s", "starts"}
+_UNWANTED = {
+    "similarity",
+    "score",
+    "name",
+    "ready",
+    "limits",
+    "exports",
+    "created_s",
+    "ended_s",
+    "starts",
+}
 # What only programs over the net can do, in the words of tools.
 _WORDS = {
     "list them: GET /api/videos": "list them with list_recordings",
@@ -177,27 +183,21 @@ class Reading:
         A search is about one of them with the filter 'who=person 2'. It needs a library with rows
         of people.
         """
-        path = self._do.sources.stored_path(video)
-        store = backend_of(self._do.path).reader()
-        manifest = store and LibraryManifest.of(store)
-        recording = store and store.at_path(path)
-        if store is None or manifest is None or recording is None or not manifest.persons:
+        found = self._do.rows(video)
+        tracks: dict[int, list[JsonDict]] = defaultdict(list)
+        for row in found["people"]:
+            tracks[row["track"]].append(row)
+        if not tracks:
             raise LibraryError(
-                "the library has no rows of people; index it with 'vlar index add --persons'"
+                "no people of this recording are indexed; 'vlar index add --persons' indexes them"
             )
-        with closing(store):
-            found = [
-                (rows.people[row_id], *times)
-                for rows in store.scan(manifest.dim, RowFilter(frozenset([recording.id])))
-                for row_id, times in zip(rows.ids.tolist(), rows.times_s.tolist(), strict=True)
-                if row_id in rows.people
-            ]
         people: list[JsonDict] = []
-        for track in sorted({person.track for person, _, _ in found}):
-            own = [row for row in found if row[0].track == track]
-            span = {"start_s": min(row[1] for row in own), "end_s": max(row[2] for row in own)}
-            people.append({"person": track, **span, "box": list(own[len(own) // 2][0].box)})
-        return {"path": path, "persons": people}
+        for track, rows in sorted(tracks.items()):
+            start_s = min(row["start_s"] for row in rows)
+            end_s = max(row["end_s"] for row in rows)
+            box = rows[len(rows) // 2]["box"]
+            people.append({"person": track, "start_s": start_s, "end_s": end_s, "box": box})
+        return {"path": found["path"], "persons": people}
 
     def thumbnail(
         self,
