@@ -174,7 +174,7 @@ class Online:
     def _loss_of(self, inputs: Tensor) -> Tensor | None:
         """Distance of the running moments to the source, and of the views to each other.
 
-        None for a clip that reaches no layer, such as one without a body.
+        None for a clip that reaches no layer (without a body) or gives no finite numbers.
         """
         now: dict[str, Any] = {}
         small, own = inputs.split((inputs.shape[-1] - self.core.dim, self.core.dim), dim=-1)
@@ -183,10 +183,13 @@ class Online:
         if len(now) < len(self.layers):
             return None
         moments = running(self.moments, _flat(now[name] for name in self.layers), self.momentum)
-        self.moments = moments.detach()
         p = F.softmax(self.encoder.logit_scale * vectors @ self._concepts.T, dim=-1)
         agreement = (p - p.mean(dim=0)).abs().sum(dim=-1).mean()
-        return ((moments - self._aim).abs() / self._sizes).sum() + AGREEMENT * agreement
+        loss = ((moments - self._aim).abs() / self._sizes).sum() + AGREEMENT * agreement
+        if not bool(loss.isfinite()):
+            return None
+        self.moments = moments.detach()
+        return loss
 
     def _watch(self, loss: float) -> None:
         """Reset where the parameters are far from the source, or the loss has risen."""

@@ -221,6 +221,10 @@ def test_bad_recordings_are_failures_in_their_place(model: Model, data: Path, tm
     online = Online(model)
     assert online.classify([nobody]).predictions  # type: ignore[union-attr]
     assert online.clips == 0  # no layer was reached
+    inputs, _ = online.encoder.in_use([empty])
+    inputs[..., -1] = np.nan  # of the encoder's vector
+    assert online._loss_of(inputs) is None
+    assert torch.equal(online.moments, online._aim)
 
 
 def test_what_cannot_adapt_is_refused(model: Model, data: Path):
