@@ -11,7 +11,6 @@ import numpy as np
 
 from vlar import registry
 from vlar.adapters.base import VIEWS
-from vlar.adapters.statistics import Statistics
 from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.fewshot.balanced import BalancedHead
@@ -331,7 +330,6 @@ def guarded(
     training: TrainingReport | None = None,
     zero_shot: Float32 | None = None,
     held_out: Float64 | None = None,
-    layers: Statistics | None = None,
 ) -> Adapted:
     """A fitted head with a rejector, its examples and its report.
 
@@ -348,7 +346,6 @@ def guarded(
             logits.
         held_out: (n, C) logits of the examples by heads that did not learn from them; None
             computes those of the closed forms.
-        layers: Statistics of the norms of the core's adapter; None for none.
     """
     blocks = core.encoder.frame_blocks
     y = [item.label for item in examples.items]
@@ -378,7 +375,7 @@ def guarded(
         concepts=concepts,
         blocks=blocks,
         kind=kind,
-        statistics=(layers or Statistics()).with_features(features),
+        statistics=examples.statistics.with_features(features),
     )
     there = Counter(y)
     counts = {label: there[label] for label in head.labels}

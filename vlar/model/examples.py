@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from vlar.adapters.statistics import Statistics
 from vlar.errors import DecodeError, SupportError
 from vlar.heads.support import Support, SupportItem
 from vlar.media.video.files import content_hash, frame_files, is_folder, require_readable
@@ -29,12 +30,14 @@ class EncodedExamples:
         encoded: n rows; a row from a cache of features has no context tokens.
         failed: The examples that could not be read, and the parts of others that could not.
         synthetic: Examples that were made from recordings of another sensor.
+        statistics: Moments of the norms of an adapter on them, where it names some.
     """
 
     items: Sequence[SupportItem]
     encoded: Sequence[Encoded]
     failed: tuple[Failure, ...]
     synthetic: int = 0
+    statistics: Statistics = field(default_factory=Statistics)
 
     @property
     def features(self) -> Float32:

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from vlar.adapters.base import Adapter
-from vlar.adapters.statistics import Statistics, gathering
+from vlar.adapters.statistics import gathering
 from vlar.adapters.trainable import Trainable
 from vlar.encoders.protocols import ComposedLabels
 from vlar.errors import SupportError, UsageError
@@ -166,7 +166,6 @@ def fit(
     objectives = ObjectiveSet(task.objectives)
     objectives.check_unlabelled(bool(task.unlabelled))
     examples: EncodedExamples | None = None
-    watched: Statistics | None = None
     source: TrainingSource = RecordingSource(items, task.unlabelled)
     if adapter.reads == "features":
         reading = task.reading(base)
@@ -192,9 +191,7 @@ def fit(
         return answers_any(task, training, trained, dataset, failed, begin)
     if examples is None:
         good = [item for row, item in enumerate(items) if row not in training.loader.failed]
-        with gathering(adapter) as layers:
-            examples = _read_trained(adapter, support, good, options)
-        watched = layers()
+        examples = _read_trained(adapter, support, good, options)
         examples = replace(examples, failed=(*_unread(training, trained), *examples.failed))
         dataset = Dataset.of(support.labels, examples.items)
         source = RecordingSource(examples.items, task.unlabelled)
@@ -202,7 +199,7 @@ def fit(
     if options.stack:
         stacked = stacking_weights(task, dataset, source, cost, long=long)
         fitted = _stacked(fitted, dataset, examples.features, stacked)
-    return _adapted(_timed(fitted, begin), dataset, examples, options, watched)
+    return _adapted(_timed(fitted, begin), dataset, examples, options)
 
 
 def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> FittedAdapter:
@@ -277,18 +274,13 @@ def answers(
 
 
 def _adapted(
-    fitted: FittedAdapter,
-    dataset: Dataset,
-    examples: EncodedExamples,
-    options: FitOptions,
-    watched: Statistics | None = None,
+    fitted: FittedAdapter, dataset: Dataset, examples: EncodedExamples, options: FitOptions
 ) -> Adapted:
     """The core of a trained adapter, and its head with concepts, rejector and report."""
-    adapter = fitted.adapter
-    if adapter.names_norms and getattr(adapter, "reads", "") == "features":
-        with gathering(adapter) as layers:
-            adapter.pool(examples.features)
-        watched = layers()
+    if fitted.adapter.names_norms and not examples.statistics.layers:
+        with gathering(fitted.adapter) as layers:  # examples are features of the wrapped encoder
+            fitted.adapter.pool(examples.features)
+        examples = replace(examples, statistics=layers())
     core = ModelCore(fitted.adapter, templates=fitted.adapter.templates)
     return guarded(
         core,
@@ -300,7 +292,6 @@ def _adapted(
         fitted.choice,
         fitted.report,
         held_out=fitted.held_out,
-        layers=watched,
     )
 
 
@@ -369,7 +360,9 @@ def _read_trained(
     """The examples as the trained adapter encodes them."""
     core = ModelCore(adapter, templates=adapter.templates)
     cache = options.filled_cache(core, items)
-    return read_complete(core, support, items, options.reading, cache)
+    with gathering(adapter) as layers:
+        examples = read_complete(core, support, items, options.reading, cache)
+    return replace(examples, statistics=layers())
 
 
 def _unread(training: Training, trained: Trained) -> tuple[Failure, ...]:
