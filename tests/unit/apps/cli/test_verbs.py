@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import logging
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +32,13 @@ from vlar.library.query.plan import MIN_PROBABILITY
 from vlar.model import folder as model_folder
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
+
+
+@pytest.fixture(autouse=True)
+def notes_are_shown():
+    """A command with --quiet, in any test before, leaves them hidden."""
+    for name in ("vlar", "vlar.apps.cli"):
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 @pytest.mark.parametrize("option", ["", "--unlabelled", "--tree", "--out"])
