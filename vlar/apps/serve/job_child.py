@@ -104,10 +104,10 @@ def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
     support = Support(labels, tuple(items), Path(job["source"]))
     found = load(job["model"]).evaluate(support, job["labels"], progress=_counted(emit))
     clips = [{**clip.to_dict(), "video": videos[str(clip.path)]} for clip in found.clips]
-    facts = found.to_dict()
-    names = ("n", "top1", "unknown_rate", "intervals", "labels")
     return {
-        **{name: facts[name] for name in names},
+        "n": found.n,
+        "top1": found.top1,
+        "labels": list(found.labels),
         "sentence": found.summary(),
         "clips": clips,
         "failed": [row.message for row in found.failed],

@@ -380,13 +380,7 @@ class Tasks:
         retry: bool = False,
         uploads: Sequence[str] = (),
     ) -> JsonDict:
-        """Index recordings, or bring them up to date, as a job.
-
-        Args:
-            paths: On the server, inside the roots.
-            tags: For all of them.
-            retry: Read files again that crashed before.
-            uploads: Ids of uploads, which move into the server's own folder.
+        """Index recordings of the server, and uploads by their ids, as a job.
 
         Raises:
             ServeError: a path lies outside the roots or does not exist; too many jobs wait; the
