@@ -108,11 +108,11 @@ def main(given: argparse.Namespace) -> None:
         sure = softmax(clips.logits[rest]).max(axis=1)
         cleanest = [rest[at] for at in np.argsort(-sure, kind="stable")]
         right = clips.logits[held].argmax(axis=1) == np.arange(len(held))
-        done[f"teacher, - clips, seed {seed}"] = 100 * float(right.mean())
+        done[f"teacher, no clips, seed {seed}"] = 100 * float(right.mean())
         for count in [0, *given.clips, len(rest)]:
             ways = {"any": rest, "cleanest": cleanest, "any, rows shuffled": rest}
             for name, order in ways.items():
-                key = f"{name}, {min(count, len(rest))} clips, seed {seed}"
+                key = f"{name}, {count if count < len(rest) else 'all'} clips, seed {seed}"
                 if key in done or (name == "cleanest" and not 0 < count < len(rest)):
                     continue
                 free = order[:count]

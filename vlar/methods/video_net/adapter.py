@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import bad_setting
@@ -38,9 +38,6 @@ from vlar.registry import register
 from vlar.training.data import clip_pixels, clips_of_pixels
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Clip, Encoded, Float32, JsonDict
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _GREY = (0.5, 0.5, 0.5)
 _AS_IN_USE = Hyperparameters()

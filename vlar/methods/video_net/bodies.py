@@ -73,10 +73,6 @@ def skeleton_joints(clip: Clip, times_s: Float64) -> Float32:
     """Joints (T, V, 2) of a skeleton at some times, in shares of the picture; NaN where not seen.
 
     Joints of a picture lie where they are. Others fill a box of their own: no camera is known.
-
-    Args:
-        clip: Of the sensor ``skeleton``, on the clock of the times.
-        times_s: (T,).
     """
     found = np.full((len(times_s), JOINTS, 2), np.nan, np.float32)
     people = people_of(clip, _ROWS)

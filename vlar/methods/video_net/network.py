@@ -244,7 +244,6 @@ class VideoNetwork(ResidualNetwork):
 
     def begun(self, features: Tensor, pooled: Tensor) -> Tensor:
         """(N, D) that the answers are added to: the encoder's own vectors."""
-        del features
         return pooled
 
     def answers(self, features: Tensor) -> list[Tensor]:
