@@ -331,7 +331,7 @@ def source_free_rows(lab: Lab, pair: str, clips: Clips, teach: np.ndarray, ask: 
             sources[seed] = lab.train(clips, teach, seed, method="local-temporal")
         return sources[seed]
 
-    def adapted(seed: int, settings: Mapping[str, Any]) -> Any:
+    def adapted(seed: int, settings: Mapping[str, Any], **numbers: Any) -> Any:
         base, labels = source(seed).adapter, source(seed).dataset.labels
         made = type(base).attach(base.encoder, base.settings)
         made.load_state_dict(base.state_dict())
@@ -342,6 +342,7 @@ def source_free_rows(lab: Lab, pair: str, clips: Clips, teach: np.ndarray, ask: 
         task = TrainingTask.by_recipe(
             clips.encoder, "source-free", seed=seed, objectives={"atcon": settings}
         )
+        task = replace(task, numbers=task.numbers.replaced(**numbers))
         done, _ = train(
             task, made, dataset, FeatureSource(clips.features[ask]), FitOptions(stack=False)
         )
@@ -359,6 +360,8 @@ def source_free_rows(lab: Lab, pair: str, clips: Clips, teach: np.ndarray, ask: 
     none = dict.fromkeys(everything, 0.0)
     lab.row(pair, "local-temporal, source only", seeds, lambda s: answers(clips, source(s), ask))
     lab.row(pair, "source-free", seeds, lambda s: adapted(s, {}))
+    still = {"learning_rate": 1e-12, "weight_decay": 0.0}  # no weight moves beyond its rounding
+    lab.row(pair, "source-free, norms alone", seeds, lambda s: adapted(s, {}, **still))
     for term in everything:
         lab.row(pair, f"source-free without {term}", seeds, lambda s, t=term: adapted(s, {t: 0.0}))
     lab.row(
