@@ -140,7 +140,7 @@ def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
 
 
-@register("objective", "csvr", status="in the spirit")
+@register("objective", "csvr", status="null here")
 @dataclass
 class Csvr(Objective):
     """A clip predicts its later poses and frames, and finds its key frames among other clips.

@@ -40,7 +40,7 @@ class TokenReuseConfig(Settings):
     what: ClassVar[str] = "token-reuse setting"
 
 
-@register("adapter", "token-reuse", status="in the spirit")
+@register("adapter", "token-reuse", status="null here")
 class TokenReuse(Adapter):
     """A frozen ViT whose later layers compute the patches that changed most, and keep the others.
 
