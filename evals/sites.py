@@ -1,11 +1,12 @@
 """Federated training on joints: six people, or six shares of labels, who never send clips.
 
-    python evals/sites.py --data DIR [--seeds 3] [--rounds 8] [--local 3] [--cache DIR]
-        [--clients by:subject dirichlet:0.1] [--rows NAME ...] [--json FILE]
+    python evals/sites.py --data DIR [--method skeleton-tower] [--seeds 3] [--rounds 8] [--local 3]
+        [--clients by:subject dirichlet:0.1] [--rows NAME ...] [--cache DIR] [--json FILE]
 
 Six subjects of UTD-MHAD. Trials with an odd number teach, even ones are asked. DIR holds
-``manifest.csv``. The method is a graph tower with two blocks; every row trains for ``rounds *
-local`` epochs. Settings of the terms were fixed before the first run.
+``manifest.csv``. The method is a graph tower with two blocks, whose private part is its topology,
+or with ``--method local-temporal`` a cheaper one, whose private part is its last map. Every row
+trains for ``rounds * local`` epochs. Settings of the terms were fixed before the first run.
 
 ``everybody`` is top-1 of the model on all asked clips; ``own`` and ``worst`` are the mean and the
 least over clients of each client's model on asked clips of its own kind: its person, or its share
@@ -38,8 +39,12 @@ from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource, held_out_logits
 from vlar.training.task import TrainingTask
 
-TOWER = {"layout": "kinect20_utd", "people": 1, "frames": 16, "widths": [16, 32], "halved": [2],
-         "slim": 1.0}  # fmt: skip
+TOWERS: dict[str, dict[str, Any]] = {"local-temporal": {}}
+TOWERS["skeleton-tower"] = {
+    "layout": "kinect20_utd", "people": 1, "frames": 16, "widths": [16, 32], "halved": [2],
+    "slim": 1.0,
+}  # fmt: skip
+BATCH = 8  # a client has 54 clips
 TERMS: dict[str, dict[str, float]] = {
     "averaged": {}, "proximal": {"proximal": 0.1}, "private": {"private": 4},
     "distil": {"distil": 1.0, "words": 0.5},
@@ -54,7 +59,8 @@ class Lab:
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.encoder = given, load_encoder("skeleton")
         clips, y, who = listed("utd", given.data, self.encoder)
-        reading = registry.get("adapter", "skeleton-tower").reading(self.encoder, TOWER)
+        part, settings = registry.get("adapter", given.method), TOWERS[given.method]
+        reading = part.reading(self.encoder, settings)
         file = given.cache / f"sites-{reading.fingerprint[:16]}.npy"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -83,10 +89,10 @@ class Lab:
 
     def task(self, seed: int) -> TrainingTask:
         """The tower by its recipe, for the epochs of all rounds."""
-        task = TrainingTask.by_recipe(self.encoder, "skeleton-tower", settings=TOWER, seed=seed)
-        numbers = task.numbers.replaced(epochs=self.given.rounds * self.given.local)
+        task = TrainingTask.by_recipe(self.encoder, self.given.method, seed=seed)
+        numbers = task.numbers.replaced(epochs=self.given.rounds * self.given.local, batch=BATCH)
         return TrainingTask(task.encoder, task.method, numbers, task.recipe,
-                            {**task.settings, **TOWER}, seed)  # fmt: skip
+                            {**task.settings, **TOWERS[task.method]}, seed)  # fmt: skip
 
     def right(self, training: Any) -> np.ndarray:
         """(m,) whether a model answers each asked clip right."""
@@ -143,7 +149,7 @@ class Lab:
         width = self.encoder.frame_dim
         vectors = self.encoder.pool(self.asking[..., :width])
         if row == "words":
-            tower = registry.get("adapter", "skeleton-tower").attach(self.encoder, TOWER)
+            tower = registry.get("adapter", "local-temporal").attach(self.encoder)
             return (vectors @ tower.label_vectors(self.labels).T).argmax(axis=1) == self.truth
         own = self.encoder.pool(self.teaching[..., :width])
         y = np.array([self.labels.index(item.label) for item in self.taught])
@@ -155,6 +161,7 @@ def main() -> None:
     """Measure what is missing, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--method", default="skeleton-tower", choices=TOWERS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--local", type=int, default=3)
@@ -171,7 +178,7 @@ def main() -> None:
     for seed in range(given.seeds):
         for clients in given.clients:
             for row in given.rows:
-                rows = results.setdefault(clients, {}).setdefault(row, {})
+                rows = results.setdefault(f"{given.method}, {clients}", {}).setdefault(row, {})
                 if str(seed) in rows:
                     continue
                 rows[str(seed)] = found = lab.measure(row, clients, seed)
@@ -181,7 +188,7 @@ def main() -> None:
                     given.json.write_text(json.dumps(results, indent=1) + "\n")
     for clients in given.clients:
         for row in given.rows:
-            found = list(results[clients][row].values())
+            found = list(results[f"{given.method}, {clients}"][row].values())
             cells = [
                 f"{name} {100 * np.mean(each):.1f} ± {100 * np.std(each):.1f}"
                 for name in ("everybody", "own", "worst")
