@@ -161,6 +161,16 @@ def test_private_parts_never_leave_and_differ(sent: list[dict[str, Any]]):
     assert not np.array_equal(kept[0]["leave.weight"], kept[1]["leave.weight"])
 
 
+def test_a_tower_with_a_classifier_of_its_own_has_a_private_part_too():
+    features, dataset = ordered_clips(16)
+    tower = TrainingTask.by_recipe(FakeEncoder(), "local-temporal", settings={"width": 8})
+    rows = {"a": range(8), "b": range(8, 16)}
+    made = Federation(Federated(rounds=1, private=2), tower, dataset, features, rows)
+    made.run()
+    one, two = (made.merged(client).adapter.state_dict()["leave.weight"] for client in rows)
+    assert not np.array_equal(one, two)
+
+
 def test_the_private_part_of_a_graph_tower_is_its_topology():
     config = TowerConfig(widths=(16, 16), frames=8, people=1)
     network = TowerNetwork(config, 12).eval()

@@ -150,8 +150,8 @@ class LocalTemporal(ResidualTower):
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         named = super().trainable()
-        for name in _CLASSIFIER:
-            self.network.get_parameter(name).requires_grad_(not self.frozen)
+        for name, parameter in named:
+            parameter.requires_grad_(not self.frozen or name not in _CLASSIFIER)
         return [pair for pair in named if pair[1].requires_grad]
 
     def fit_inputs(self, features: Float32) -> None:
