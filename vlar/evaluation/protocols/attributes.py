@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, ClassVar
@@ -24,6 +24,7 @@ from vlar.model.examples import EncodedExamples
 from vlar.registry import register
 from vlar.types import Encoded, Float64, JsonDict
 
+Ints = npt.NDArray[np.int64]
 _FOLDS, _PERMUTED, _STRONGEST = 5, "labels permuted", "strongest"
 _TASKS = ("action", "attribute")
 
@@ -32,9 +33,10 @@ _TASKS = ("action", "attribute")
 class Attributes(Protocol):
     """Balanced accuracy of the action and of an attribute by four attackers; the strongest counts.
 
-    Five folds for each seed keep a person's clips of an action together: one is asked about, two
-    teach the attackers (the action too), two the adapter ``private``. Settings: ``attribute`` (a
-    column), ``seeds``, ``shares`` of tokens, ``grid``.
+    For each seed one half of the clips teaches the adapter ``private``, and attackers learn in the
+    other: the action of people (groups) that they were not shown, and the attribute in actions that
+    they were not shown. Then the halves change places. Settings: ``attribute`` (a column),
+    ``seeds``, ``shares`` of tokens, ``grid``.
     """
 
     name = "attributes"
@@ -91,10 +93,11 @@ def _check(items: Sequence[SupportItem], settings: JsonDict) -> None:
             f"attribute {name!r} has {fault} in these clips; name a column with two values at "
             "least, filled for every clip"
         )
-    for seed, asked in product(settings["seeds"], range(_FOLDS)):
-        parts = _parts(_folds(items, seed), asked)[:2]
-        for rows, truth in product(parts, (actions, values)):
-            if lost := sorted(set(truth) - set(truth[rows])):
+    for seed in settings["seeds"]:
+        for task, learn, known, _ in _splits(items, seed):
+            truth = (actions, values)[task]
+            lost = sorted({*truth} - {*truth[known]} or {*values} - {*values[learn]})
+            if lost:
                 raise ProtocolError(
                     f"{str(lost[0])!r} has too few clips to teach the adapter, to teach attackers "
                     "and to be asked about; add people or actions to it"
@@ -106,23 +109,24 @@ def _truths(items: Sequence[SupportItem], name: str) -> tuple[npt.NDArray[Any], 
     return np.array([i.label for i in items]), np.array([cell(i, name) or "" for i in items])
 
 
-def _folds(items: Sequence[SupportItem], seed: int) -> npt.NDArray[np.int64]:
-    """(n,) fold of each clip: a Latin square of labels and groups, in random orders."""
-    random = np.random.default_rng(seed)
-    total = np.zeros(len(items), np.int64)
-    for names in ([item.label for item in items], [item.group for item in items]):
+def _splits(items: Sequence[SupportItem], seed: int) -> Iterator[tuple[int, Ints, Ints, Ints]]:
+    """Tasks with the clips of the adapter, of the attackers, and those that are asked about.
+
+    Halves are the fields of a chessboard of labels and groups, in random orders.
+    """
+    random, places = np.random.default_rng(seed), list[Ints]()
+    for names in ([item.group for item in items], [item.label for item in items]):
         kinds, column = np.unique(names, return_inverse=True)
-        total += random.permutation(len(kinds))[column]
-    return total % _FOLDS
+        places.append(random.permutation(len(kinds))[column])
+    half = sum(places) % 2
+    for side, task, fold in product(range(2), range(len(_TASKS)), range(_FOLDS)):
+        own, held = half == side, places[task] % _FOLDS == fold
+        if (own & held).any():
+            rows = (half != side, own & ~held, own & held)
+            yield task, *(np.flatnonzero(row) for row in rows)  # pyright: ignore[reportReturnType]
 
 
-def _parts(folds: npt.NDArray[np.int64], asked: int) -> list[npt.NDArray[np.int64]]:
-    """Clips of the adapter, of the attackers, and those that are asked about."""
-    after = (folds - asked) % _FOLDS
-    return [np.flatnonzero(np.isin(after, some)) for some in ((3, 4), (1, 2), (0,))]
-
-
-def _passing(
+def _through(
     settings: JsonDict | None, encoder: Encoder, learned: EncodedExamples, seed: int
 ) -> Callable[[Sequence[Encoded]], list[Encoded]]:
     """Function from clips with tokens to what passes."""
@@ -141,20 +145,21 @@ def _figures(
     truths, seeds, n = _truths(clips.items, run["attribute"]), run["seeds"], len(clips.items)
     right = np.zeros((2, len(ATTACKERS), len(seeds), n))
     weights = np.zeros((2, len(seeds), n))  # all values of a task count the same
-    for (number, seed), asked in product(enumerate(seeds), range(_FOLDS)):
-        learn, known, test = _parts(_folds(clips.items, seed), asked)
-        if not len(test):
-            continue
-        items, rows = [clips.items[at] for at in learn], [clips.encoded[at] for at in learn]
-        passing = _passing(settings, encoder, replace(clips, items=items, encoded=rows), seed)
-        taught, shown = (passing([clips.encoded[at] for at in some]) for some in (known, test))
-        for task, told in enumerate(truths):
-            order = np.random.default_rng(seed).permutation(n)
-            truth = told[order] if form == _PERMUTED else told
+    for number, seed in enumerate(seeds):
+        order = np.random.default_rng(seed).permutation(n)
+        taught, through = np.zeros(0, np.int64), list[Encoded]()
+        for task, learn, known, test in _splits(clips.items, seed):
+            if not np.array_equal(learn, taught):  # the other half
+                items, rows = [clips.items[i] for i in learn], [clips.encoded[i] for i in learn]
+                own, taught = replace(clips, items=items, encoded=rows), learn
+                through = _through(settings, encoder, own, seed)(clips.encoded)
+            truth = truths[task][order] if form == _PERMUTED else truths[task]
             column = np.unique(truth, return_inverse=True)[1]
             weights[task, number] = 1 / np.bincount(column)[column]
-            for attacker, said in enumerate(attack(taught, truth[known], shown, seed).values()):
-                right[task, attacker, number, test] = said == truth[test]
+            shown, asked = ([through[i] for i in some] for some in (known, test))
+            said = attack(shown, truth[known], asked, seed)
+            for attacker, answers in enumerate(said.values()):
+                right[task, attacker, number, test] = answers == truth[test]
     found, groups = list[Figure](), [item.group for item in clips.items]
     for name, hits, weight in zip(_TASKS, right, weights, strict=True):
         values = [float(np.average(each, weights=weight)) for each in hits]
