@@ -112,7 +112,7 @@ class PrivateConfig(Settings):
     what: ClassVar[str] = "private setting"
 
 
-@register("adapter", "private", status="in the spirit")
+@register("adapter", "private", status="null here")
 class Private(Adapter):
     """Frame features that are the mean of the kept tokens, after a linear map.
 
@@ -237,7 +237,7 @@ def _columns(names: Sequence[str]) -> torch.Tensor:
     return torch.from_numpy(np.unique(names, return_inverse=True)[1])
 
 
-@register("learner", "private", status="in the spirit")
+@register("learner", "private", status="null here")
 class PrivateLearner(Learner):
     """Learn what ``private`` holds back, and a closed form on what it lets through."""
 
