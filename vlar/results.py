@@ -16,6 +16,7 @@ from typing_extensions import Self
 from vlar import notebook
 from vlar.errors import UsageError
 from vlar.types import Classification, Failure, Hit, JsonDict
+from vlar.version import pip_install
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,8 +188,8 @@ def arrow() -> Any:
         import pyarrow as module
     except ImportError:
         raise UsageError(
-            "tables of Arrow, Parquet and pandas need pyarrow; pip install 'vlar[tables]', or "
-            "write .csv"
+            "tables of Arrow, Parquet and pandas need pyarrow; "
+            f"{pip_install('tables')}, or write .csv"
         ) from None
     return module
 

@@ -9,6 +9,7 @@ from typing import Any
 from vlar.errors import UsageError
 from vlar.formatting import file_address, without
 from vlar.types import Hit
+from vlar.version import pip_install
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def otio_module() -> Any:
         import opentimelineio as module
     except ImportError:
         raise UsageError(
-            "timelines of OpenTimelineIO need its package; pip install 'vlar[otio]', or write .csv"
+            f"timelines of OpenTimelineIO need its package; {pip_install('otio')}, or write .csv"
         ) from None
     return module
 

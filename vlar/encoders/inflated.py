@@ -14,6 +14,7 @@ from vlar.encoders.torch_encoder import WordlessEncoder
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register, unknown_name
 from vlar.types import Clip, Float32, UInt8
+from vlar.version import pip_install
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -267,7 +268,7 @@ def _timm(target: str) -> tuple[Any, Any]:
         import timm
     except ImportError as error:
         raise ModelError(
-            f"inflated:{target} needs timm, which is not installed; pip install 'vlar[timm]'"
+            f"inflated:{target} needs timm, which is not installed; {pip_install('timm')}"
         ) from error
     from torchvision.transforms._presets import ImageClassification
 

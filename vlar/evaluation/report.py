@@ -12,6 +12,7 @@ from vlar.errors import ModelError, ProtocolError
 from vlar.evaluation.scores import Figure
 from vlar.metrics.checks import Record
 from vlar.types import JsonDict
+from vlar.version import pip_install
 
 _QUIET = ("moves.data.folders",)  # where the data lie moves no figure
 _SHORT = 60
@@ -285,7 +286,7 @@ def write_plot(file: Path, runs: Runs) -> None:
     try:
         import matplotlib
     except ImportError as error:
-        raise ModelError("plots need matplotlib: pip install 'vlar[eval]'") from error
+        raise ModelError(f"plots need matplotlib: {pip_install('eval')}") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

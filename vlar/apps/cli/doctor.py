@@ -16,7 +16,7 @@ from vlar.apps.cli.verb import install_advice
 from vlar.errors import VlarError
 from vlar.files import resources
 from vlar.formatting import counted
-from vlar.version import __version__
+from vlar.version import __version__, pip_install
 
 LIBRARIES = ("numpy", "av", "onnxruntime", "faiss-cpu", "torch", "timm", "transformers")
 
@@ -99,7 +99,7 @@ def _libraries() -> str:
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError as error:
-            raise VlarError(f"{name} is not installed; run: pip install --upgrade vlar") from error
+            raise VlarError(f"{name} is not installed; run: {pip_install()}") from error
     return ", ".join(found)
 
 

@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 from vlar.apps.cli import output
 from vlar.apps.cli.options import Choices
 from vlar.errors import VlarError, one_line
+from vlar.version import pip_install
 
 # Modules whose package has another name.
 _PACKAGES = {
@@ -44,21 +45,21 @@ def install_advice(error: ModuleNotFoundError) -> str | None:
     if module in ("", "vlar"):
         return None
     package = _PACKAGES.get(module, module.replace("_", "-"))
-    return f"the library {module!r} is not installed; run: pip install {_requirement(package)}"
+    return f"the library {module!r} is not installed; run: {_command(package)}"
 
 
-def _requirement(package: str) -> str:
-    """Argument of pip: vlar with the extra that holds the package, or the package."""
+def _command(package: str) -> str:
+    """Command of pip: vlar with the extra that holds the package, or the package."""
     for line in _requirements():
         name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
         if _same(name) != _same(package):
             continue
         extra = _EXTRA.search(line)
         if extra is None:
-            return package
+            break
         if extra[1] not in _NOT_FOR_USERS:
-            return f"'vlar[{extra[1]}]'"
-    return package
+            return pip_install(extra[1])
+    return f"pip install {package}"
 
 
 def _requirements() -> list[str]:

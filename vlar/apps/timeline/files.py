@@ -17,6 +17,7 @@ from vlar.apps.timeline.decoding import UNKNOWN, Segment
 from vlar.apps.timeline.work_cycles import Process, StepFigures
 from vlar.errors import UsageError
 from vlar.results import arrow, cell
+from vlar.version import pip_install
 
 ENDINGS = (".json", ".csv", ".srt", ".vtt", ".otio", ".lerobot", ".png")
 FIGURE_ENDINGS = (".json", ".csv", ".png")
@@ -242,7 +243,7 @@ def _pyplot():
     except ImportError:
         raise UsageError(
             "a picture of a timeline needs matplotlib, which is not installed; "
-            "pip install 'vlar[eval]', or write .json, .srt or .vtt"
+            f"{pip_install('eval')}, or write .json, .srt or .vtt"
         ) from None
     mpl.use("Agg")
     from matplotlib import pyplot

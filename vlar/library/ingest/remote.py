@@ -25,6 +25,7 @@ from vlar.files.resources import size_in_bytes
 from vlar.formatting import as_url
 from vlar.library.store.values import Stamp
 from vlar.types import Failure
+from vlar.version import pip_install
 
 _ATTEMPTS = 4
 _FIRST_WAIT_S = 0.5
@@ -139,7 +140,7 @@ def patiently(url: str, action: Callable[[], T], first_wait_s: float = _FIRST_WA
             return action()
         except ImportError as error:
             raise UsageError(
-                f"{url}: {error}; install it with pip install 'vlar[remote]' (s3, http), for gs "
+                f"{url}: {error}; install it with {pip_install('remote')} (s3, http), for gs "
                 "also gcsfs"
             ) from error
         except UsageError:
@@ -161,7 +162,7 @@ def file_system(url: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise UsageError(
-            f"{url}: addresses need fsspec; install it with pip install 'vlar[remote]'"
+            f"{url}: addresses need fsspec; install it with {pip_install('remote')}"
         ) from error
     # Listings must not be older than this call.
     return url_to_fs(url, use_listings_cache=False)

@@ -23,6 +23,7 @@ from vlar.files.arrays import is_plain, names_in, read_npz
 from vlar.files.reading import opened
 from vlar.media.events.representations import EVENT, Events, Size
 from vlar.media.signals import FileHead
+from vlar.version import pip_install
 
 MOST_BYTES, LARGEST_PIECE = 1 << 40, 1 << 26
 _LONGEST_HEADER = 1 << 22
@@ -323,7 +324,7 @@ def _aedat4(path: Path) -> Header:
     try:
         import aedat
     except ImportError:
-        raise ValueError("AEDAT 4 needs the extra 'events': pip install 'vlar[events]'") from None
+        raise ValueError(f"AEDAT 4 needs the extra 'events': {pip_install('events')}") from None
 
     try:
         streams: dict[int, Any] = aedat.Decoder(str(path)).id_to_stream()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vlar import registry
 from vlar.errors import UsageError
+from vlar.version import pip_install
 
 
 def run(federation: Any, name: str) -> dict[str, Tensor]:
@@ -23,7 +24,7 @@ def run(federation: Any, name: str) -> dict[str, Tensor]:
         app, server = importlib.import_module("flwr.app"), importlib.import_module("flwr.serverapp")
     except ImportError as error:
         raise UsageError(f"strategy {name!r} is one of Flower, which is not installed; install it "
-                         "(pip install 'vlar[fed]'), or use 'average'") from error  # fmt: skip
+                         f"({pip_install('fed')}), or use 'average'") from error  # fmt: skip
     known = [each for each in server.strategy.__all__ if each[:3] == "Fed" and "Xgb" not in each]
     if name not in known:
         raise registry.unknown_name("strategy of a federation", name, ["average", *known])

@@ -17,6 +17,7 @@ from vlar.errors import ModelError, UsageError
 from vlar.people.base import PERSON, Boxes, Detector
 from vlar.registry import register, unknown_name
 from vlar.types import Float64, UInt8
+from vlar.version import pip_install
 
 _LEAST_SCORE = 0.15  # scores of open vocabularies are low
 _SAME = 0.5  # intersection over union of two boxes of one thing
@@ -161,7 +162,7 @@ class RfDetrDetector(Detector):
             import rfdetr  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ModelError(
-                "detector 'rfdetr' needs the library rfdetr; install it: pip install 'vlar[zoom]'"
+                f"detector 'rfdetr' needs the library rfdetr; install it: {pip_install('zoom')}"
             ) from error
         try:
             model = getattr(rfdetr, f"RFDETR{size.capitalize()}")(pretrain_weights=file)

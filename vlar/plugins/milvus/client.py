@@ -13,6 +13,7 @@ from typing import Any
 from vlar.errors import LibraryError, LibraryLockedError, UsageError
 from vlar.library.address import MilvusAddress
 from vlar.types import Float32
+from vlar.version import pip_install
 
 _LOST = ("unavailable", "failed to connect", "deadline", "retry timeout", "fail connecting", "eof")
 _REFUSED = ("unauthenticated", "auth check failure", "permission", "authentication")
@@ -98,13 +99,13 @@ def connected(address: MilvusAddress) -> Any:
         import pymilvus
     except ImportError as error:
         raise UsageError(
-            f"{address} is a library in Milvus, which needs the extra milvus: pip install "
-            "'vlar[milvus]'"
+            f"{address} is a library in Milvus, which needs the extra milvus: "
+            f"{pip_install('milvus')}"
         ) from error
     if not is_at_least(pymilvus.__version__, _LEAST_CLIENT):
         raise UsageError(
-            f"{address} needs pymilvus 3 or newer, {pymilvus.__version__} is installed: pip "
-            "install --upgrade 'vlar[milvus]'"
+            f"{address} needs pymilvus 3 or newer, {pymilvus.__version__} is installed: "
+            f"{pip_install('milvus')} --upgrade"
         )
     for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite", "grpc._server"):
         # It logs every error with a traceback; vlar raises each again with what to do.
@@ -162,8 +163,8 @@ def _lite_client(address: MilvusAddress, heard: _Overheard) -> Any:
     except MilvusException as error:
         if "milvus-lite is required" in str(error):
             raise UsageError(
-                f"{address} is a folder of Milvus Lite, which is not installed: pip install "
-                "'vlar[milvus]'"
+                f"{address} is a folder of Milvus Lite, which is not installed: "
+                f"{pip_install('milvus')}"
             ) from error
         cause = heard.cause or error
         if "lock" in f"{type(cause).__name__} {cause}".lower():

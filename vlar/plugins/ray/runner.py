@@ -42,11 +42,11 @@ from vlar.library.ingest.worker_tasks import (
 from vlar.media.base import Reader
 from vlar.media.lookup import IsolatedReader, reader
 from vlar.registry import register
+from vlar.version import pip_install
 
 _CONNECT_S = 5.0
 _TEMPORARY = "vlar-ray-"
 _LONGEST_TEMPORARY = 40  # letters; Ray puts sockets there, whose paths may have 107
-_HOW = "pip install 'vlar[ray]'"
 # Python errors of Ray's that mean a lost worker, not failed work.
 _GONE = (
     *("ActorDiedError", "ActorUnavailableError", "LocalRayletDiedError", "NodeDiedError"),
@@ -136,7 +136,7 @@ def imported(is_private: bool = False) -> Any:
         importlib.import_module("ray.data")
         return importlib.import_module("ray")
     except ImportError as error:
-        message = f"the runner 'ray' needs Ray Data ({error}); install it: {_HOW}"
+        message = f"the runner 'ray' needs Ray Data ({error}); install it: {pip_install('ray')}"
         raise UsageError(message) from error
 
 
@@ -226,7 +226,8 @@ def require_vlar(ray: Any, address: str | None) -> None:
         there = ray.get(ray.remote(num_cpus=0.1)(_version).remote())
     except Exception as error:  # whatever a machine without vlar raises
         raise UsageError(
-            f"workers of {where} cannot import vlar ({line(error)}); install it there: {_HOW}"
+            f"workers of {where} cannot import vlar ({line(error)}); install it there: "
+            f"{pip_install('ray')}"
         ) from error
     if there != vlar.__version__:
         raise UsageError(

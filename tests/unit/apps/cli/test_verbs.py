@@ -32,6 +32,7 @@ from vlar.library.query.plan import MIN_PROBABILITY
 from vlar.model import folder as model_folder
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
+from vlar.version import pip_install
 
 
 @pytest.fixture(autouse=True)
@@ -162,8 +163,8 @@ def test_exit_code(done: int, failed: int, code: int):
     [
         ("av.container", "pip install av"),
         ("faiss", "pip install faiss-cpu"),
-        ("skvideo", "pip install 'vlar[demo]'"),
-        ("matplotlib", "pip install 'vlar[eval]'"),
+        ("skvideo", pip_install("demo")),
+        ("matplotlib", pip_install("eval")),
         ("some_reader", "pip install some-reader"),
     ],
 )

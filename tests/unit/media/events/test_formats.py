@@ -18,6 +18,7 @@ from vlar.errors import DecodeError
 from vlar.media.events import recording
 from vlar.media.readers.events import EventReader
 from vlar.types import Sampling, Window
+from vlar.version import pip_install
 
 ALL = Sampling(4, all_samples=True)
 READER = EventReader()
@@ -172,7 +173,7 @@ def test_aedat4_without_its_library_names_the_extra(
     monkeypatch.setitem(sys.modules, "aedat", None)
     path = files.write(tmp_path / "a.aedat4", files.aedat4(EVENTS))
     assert READER.claims(path)
-    refused(DecodeError, r"pip install 'vlar\[events\]'", read, path)
+    refused(DecodeError, re.escape(pip_install("events")), read, path)
 
 
 # Files of real cameras

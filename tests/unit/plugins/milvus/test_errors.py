@@ -25,6 +25,7 @@ from vlar.library.library import Library
 from vlar.library.store.base import LibraryWriter
 from vlar.library.store.values import Stamp
 from vlar.plugins.milvus.client import MilvusConnection, explained
+from vlar.version import pip_install
 
 
 def one_line(raised: pytest.ExceptionInfo[Any]) -> str:
@@ -43,13 +44,13 @@ def test_no_server_there():
 def test_pymilvus_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "pymilvus", None)
     raised = refused(UsageError, "", Library, f"milvus:{tmp_path}/m.db/gym")
-    assert one_line(raised).endswith("needs the extra milvus: pip install 'vlar[milvus]'")
+    assert one_line(raised).endswith(f"needs the extra milvus: {pip_install('milvus')}")
 
 
 def test_milvus_lite_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "milvus_lite.server_manager", None)
     raised = refused(UsageError, "", Library, f"milvus:{tmp_path}/m.db/gym")
-    assert "not installed: pip install 'vlar[milvus]'" in one_line(raised)
+    assert f"not installed: {pip_install('milvus')}" in one_line(raised)
 
 
 def test_another_version_of_pymilvus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
