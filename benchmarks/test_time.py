@@ -4,7 +4,7 @@
 
 Process CPU time on one thread, medians of interleaved rounds. The model is a skeleton tower of
 0.1 M weights, trained for two epochs on made recordings of 40 to 100 frames. The last table has
-that training with and without the statistics, which cost as much as a third of an epoch.
+that training with and without the statistics.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Streams that got worse: source model, features recoloured, norms or all parameters adapted.
 
     python evals/online.py --data DIR [--sets utd weizmann jhmdb] [--seeds 5] [--fold report]
-        [--forms NAME ...] [--rate R] [--momentum M] [--json evals/results/online.json]
+        [--streams NAME ...] [--forms NAME ...] [--labels N] [--rate R] [--momentum M]
+        [--json evals/results/online.json]
 
 DIR has ``videos/manifest.csv`` and ``modalities/manifest.csv``. Groups (people, films) are cut into
 two folds. Settings are chosen on the fold ``choose``; the fold ``report`` asks the clips that
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--fold", choices=("choose", "report"), default="report")
+    parser.add_argument("--labels", type=int, help="the first N labels of a set alone")
     parser.add_argument("--rate", type=float)
     parser.add_argument("--momentum", type=float, default=MOMENTUM)
     parser.add_argument("--json", type=Path)
@@ -175,6 +177,8 @@ def main() -> None:
     done: list[dict[str, Any]] = json.loads(given.json.read_text())["rows"] if kept else []
     for name in given.sets:
         rows = rows_of(name, given.data)
+        few = sorted({row["label"] for row in rows})[: given.labels]
+        rows = [row for row in rows if row["label"] in few]
         teach = [row for row in rows if (row["fold"] == "0") == (given.fold == "report")]
         ask = [row for row in rows if row not in teach]
         labels = {row["label"] for row in teach}
@@ -200,7 +204,7 @@ def run(
     views = {stream: views_of(model, ask, stream) for stream in wanted}
     for seed, stream, form in itertools.product(range(given.seeds), wanted, given.forms):
         at = {"set": name, "method": method, "stream": stream, "form": form, "seed": seed}
-        at |= {"fold": given.fold, "rate": given.rate, "momentum": given.momentum}
+        at |= {key: getattr(given, key) for key in ("fold", "labels", "rate", "momentum")}
         if any(at.items() <= row.items() for row in done) or (form == "source" and seed):
             continue
         found = measure(model, form, views[stream], y, seed, given, other.statistics)
