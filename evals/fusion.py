@@ -31,7 +31,7 @@ import numpy as np
 
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.heads.model_selection import choose
-from vlar.heads.signatures import signature
+from vlar.heads.signatures import kinds_for, signature
 from vlar.media.bundle import BundlePart, write_bundle
 from vlar.media.lookup import reader
 from vlar.methods.distill.objective import write_teacher
@@ -63,7 +63,8 @@ class Lab:
         self.y = np.array([row["label"] for *_, row in both])
         self.who = np.array([row["group"] for *_, row in both])
         self.imu_paths = [imu for _, imu, _ in both]
-        self.teach = np.array([int(name.lstrip("s")) % 2 == 1 for name in self.who])
+        odd = np.array([int(name.lstrip("s")) % 2 == 1 for name in self.who])
+        self.teach = ~odd if given.turned else odd
         self.labels = sorted(set(self.y.tolist()))
         self.features = self._features([pair[:2] for pair in both])
         self.vectors = self.encoder.pool(self.features)
@@ -169,12 +170,15 @@ def trained(
     return (lambda x: adapter.logit_scale * adapter.pool(x) @ words.T), round(seconds, 1)
 
 
-def auto(lab: Lab, encoder: Encoder, rows: np.ndarray, features: np.ndarray) -> Head:
-    """Logits of the closed form that ``vlar adapt`` chooses."""
+def auto(
+    lab: Lab, encoder: Encoder, rows: np.ndarray, features: np.ndarray, together: bool = False
+) -> Head:
+    """Logits of the closed form that ``vlar adapt`` chooses, or of one for all sensors together."""
     words = ModelCore(encoder).encode_labels(lab.labels)
     head, _ = choose(
         features, encoder.frame_blocks, lab.y[rows].tolist(), encoder.pool(features) @ words.T,
         labels=lab.labels, groups=lab.who[rows].tolist(),
+        kinds=kinds_for(encoder.frame_blocks) if together else None,
     )  # fmt: skip
 
     def logits(x: np.ndarray) -> np.ndarray:
@@ -187,6 +191,28 @@ def top1(scores: np.ndarray, truth: np.ndarray) -> float:
     return round(100 * float((scores.argmax(axis=1) == truth).mean()), 1)
 
 
+def of_closed_forms(
+    lab: Lab, key: dict[str, Any], rows: np.ndarray, tests: dict[str, np.ndarray]
+) -> None:
+    """What ``vlar adapt`` chooses, next to models of each sensor and to one form for both."""
+    features, truth, encoder = lab.features[rows], lab.truth, lab.encoder
+    name = "auto of each, averaged"
+    if not lab.measured(**key, method=name):
+        heads = [auto(lab, p, rows, lab.part(features, n)) for n, p in enumerate(encoder.parts)]
+        own = {
+            test: [softmax(head(lab.part(x, n))) for n, head in enumerate(heads)]
+            for test, x in tests.items()
+        }
+        means = {test: sum(each) for test, each in own.items()}
+        means |= {"joints": own["both"][0], "imu": own["both"][1]}
+        lab.keep({**key, "method": name}, **{t: top1(s, truth) for t, s in means.items()})
+    for name, together in (("auto of the bundle", False), ("one form for both", True)):
+        if not lab.measured(**key, method=name):
+            whole = auto(lab, encoder, rows, features, together)
+            found = {test: top1(whole(x), truth) for test, x in tests.items()}
+            lab.keep({**key, "method": name}, **found)
+
+
 def of_sensors(lab: Lab, shots: int | None, seeds: int) -> None:
     """Every method with both sensors and with each alone."""
     tests, truth = lab.tests(), lab.truth
@@ -194,22 +220,8 @@ def of_sensors(lab: Lab, shots: int | None, seeds: int) -> None:
         rows = lab.drawn(shots, seed)
         key = {"question": "sensors", "shots": shots or "all", "seed": seed}
         features = lab.features[rows]
-        if not lab.measured(**key, method="auto of each, averaged") and (shots or not seed):
-            heads = [
-                auto(lab, part, rows, lab.part(features, n))
-                for n, part in enumerate(lab.encoder.parts)
-            ]
-            own = {
-                name: [softmax(head(lab.part(x, n))) for n, head in enumerate(heads)]
-                for name, x in tests.items()
-            }
-            means = {name: sum(each) for name, each in own.items()}
-            means |= {"joints": own["both"][0], "imu": own["both"][1]}
-            found = {name: top1(scores, truth) for name, scores in means.items()}
-            lab.keep({**key, "method": "auto of each, averaged"}, **found)
-            whole = auto(lab, lab.encoder, rows, features)
-            found = {name: top1(whole(x), truth) for name, x in tests.items()}
-            lab.keep({**key, "method": "auto of the bundle"}, **found)
+        if shots or not seed:
+            of_closed_forms(lab, key, rows, tests)
         for method in lab.given.methods:
             if not lab.measured(**key, method=method):
                 head, seconds = trained(lab, method, rows, features, seed)
@@ -311,6 +323,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--turned", action="store_true", help="even subjects teach")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "vlar-fusion")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()

@@ -125,12 +125,14 @@ class FrameBlock:
             of a whole clip ``clip`` (one vector), ``statistics`` (standardised numbers).
         channels: Numbers of one place (a joint, a device) where a row is one place after the other;
             0 where it has no places.
+        part: Sensor of the block in a bundle, whose columns are zero where a clip lacks it.
     """
 
     name: str
     width: int
     kind: str
     channels: int = 0
+    part: str = ""
 
 
 class Encoder(ABC):

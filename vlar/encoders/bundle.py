@@ -12,7 +12,7 @@ zero because it was not recorded.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -63,9 +63,14 @@ class BundleEncoder(JointEncoder):
         self.n_frames = max(part.n_frames for part in parts)
         self.frames_fixed = True  # each part has its own number
         self.fixed_rows = None if self.per_clip else max(part.feature_rows for part in parts)
-        self.frame_blocks = (*self.frame_blocks, FrameBlock(PRESENCE, len(parts), PRESENCE))
+        self.frame_blocks = (*self._of_sensors(), FrameBlock(PRESENCE, len(parts), PRESENCE))
         self.frame_dim += len(parts)
         self.fingerprint = hashlib.sha256(f"bundle {self.fingerprint}".encode()).hexdigest()
+
+    def _of_sensors(self) -> Iterator[FrameBlock]:
+        sensors = [part.modality for part in self.parts for _ in part.frame_blocks]
+        for block, sensor in zip(self.frame_blocks, sensors, strict=True):
+            yield replace(block, part=sensor)
 
     @classmethod
     def from_spec(cls, argument: str, device: str | None = None, dtype: str | None = None) -> Self:

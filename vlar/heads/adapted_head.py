@@ -17,7 +17,7 @@ from vlar.heads.base import Head, Scores
 from vlar.heads.fewshot.base import FewShotHead, checked_kind
 from vlar.heads.fewshot.components import ComponentsHead, Pair
 from vlar.heads.reject import Array, Familiarity, Rejector
-from vlar.heads.signatures import BlockLike, signature
+from vlar.heads.signatures import BlockLike, names_sensors, over_present, signature
 from vlar.language.tree import Tree
 from vlar.types import Encoded, Float32, Float64, JsonDict
 
@@ -83,7 +83,7 @@ class AdaptedHead(Head):
         asked = list(range(len(self.labels)) if columns is None else columns)
         features, vector = encoded.features[None], encoded.vector[None]
         row = signature(features, self.blocks, self.head.kind)
-        own = row if self.kind == self.head.kind else signature(features, self.blocks, self.kind)
+        own = self._compared(features, row)
         zero_shot = vector @ (self.concepts if concepts is None else concepts).T
         probability = self.head.probabilities(row, zero_shot)[0][asked]
         unknown = self._unknown(row, own, zero_shot)
@@ -93,7 +93,7 @@ class AdaptedHead(Head):
 
     def score_clip_each(self, encoded: Encoded, columns: Sequence[int]) -> Scores:
         """Scores (1, k) of one clip against k of the labels, each for itself."""
-        own = signature(encoded.features[None], self.blocks, self.kind)
+        own = self._compared(encoded.features[None])
         nearest = self._nearest(own)[list(columns)]
         each = self.familiarity.known(nearest)
         return Scores(nearest[None], each[None], np.array([1.0 - float(each.max())]))
@@ -111,11 +111,20 @@ class AdaptedHead(Head):
         assert isinstance(self.head, ComponentsHead)
         features = encoded.features[None]
         row = signature(features, self.blocks, self.head.kind)
-        own = row if self.kind == self.head.kind else signature(features, self.blocks, self.kind)
+        own = self._compared(features, row)
         asked, labels = similarity[None, : len(pairs)], similarity[None, len(pairs) :]
         return self.head.pair_logits(row, asked, pairs)[0], self._unknown(row, own, labels)
 
+    def _compared(self, features: Float32, row: Float32 | None = None) -> Float32:
+        """The signature that is compared with examples; ``row`` is that of the head's kind."""
+        found = row if self.kind == self.head.kind else None
+        found = signature(features, self.blocks, self.kind) if found is None else found
+        return over_present(found, features, self.blocks, self.kind)
+
     def _unknown(self, row: Float32, own: Float32, zero_shot: Float32) -> float:
+        if self.rejector is self.familiarity and names_sensors(self.kind):
+            # A rejector makes rows of unit length, which takes back what ``over_present`` gave.
+            return 1.0 - float(self.familiarity.known(self._nearest(own).max()))
         logits = self.head.logits(row, zero_shot) if self.rejector.reads == "logits" else None
         return float(self.rejector.probability(own, logits)[0])
 

@@ -17,9 +17,18 @@ from vlar.heads.fewshot.base import (
     fit_weights,
     make_problem,
 )
+from vlar.heads.fewshot.late_fusion import LateFusionHead
 from vlar.heads.fewshot.mixture import MixtureHead
 from vlar.heads.reject import Familiarity, HeldOut, Rejector
-from vlar.heads.signatures import BlockLike, join, kinds_for, parse_kind, signature, terms
+from vlar.heads.signatures import (
+    BlockLike,
+    join,
+    kinds_for,
+    of_sensor,
+    parse_kind,
+    signature,
+    terms,
+)
 from vlar.metrics.classification import Confusion, confusions
 from vlar.metrics.openset import auroc
 from vlar.types import Float32, Float64, JsonDict
@@ -149,7 +158,9 @@ def choose(
 
     Each head is tried on each signature kind, on examples held out of the support set. The
     likelihood of the held-out examples gives the weights: with a uniform prior over the candidates
-    their posterior is ``exp(-n * loss)``, and the mixture averages their logits by it.
+    their posterior is ``exp(-n * loss)``, and the mixture averages their logits by it. Of a bundle,
+    ``auto`` does so for each sensor, with the examples that have it, and averages over the sensors
+    of a clip (``LateFusionHead``).
 
     Args:
         features: (n, T, F) float32 frame features of the examples.
@@ -171,6 +182,8 @@ def choose(
         UsageError: a given kind reads blocks that the features do not have, or the method compares
             frames and the features are of whole clips.
     """
+    if method == AUTO and not kinds and (sensors := _sensors(features, blocks, y)):
+        return _by_sensor(sensors, features, blocks, y, zero_shot, labels, groups)
     heads = _heads(method, blocks)
     problem = make_problem(y, zero_shot, labels, groups)
     tried = {head.name: tuple(kinds or head.kinds) or kinds_for(blocks) for head in heads}
@@ -194,6 +207,54 @@ def choose(
     widths = {name: vector.shape[1] for name, vector in vectors.items()}
     head = members[0][1] if len(members) == 1 else MixtureHead.of(members, widths)
     return head, Choice(candidates, max(candidates, key=lambda c: c.share), why)
+
+
+def _sensors(
+    features: Float32, blocks: Sequence[BlockLike], y: Sequence[str]
+) -> dict[str, list[int]]:
+    """Sensors of a bundle that have examples of all labels, with the numbers of the examples."""
+    found: dict[str, list[int]] = {}
+    ends = np.cumsum([0, *(block.width for block in blocks)])
+    for sensor in dict.fromkeys(block.part for block in blocks if block.part):
+        own = [slice(a, b) for a, b, block in zip(ends, ends[1:], blocks, strict=False)
+               if block.part == sensor]  # fmt: skip
+        there = np.any([features[..., each].any(axis=(1, 2)) for each in own], axis=0)
+        rows: list[int] = np.flatnonzero(there).tolist()
+        if {y[row] for row in rows} == set(y):
+            found[sensor] = rows
+    return found
+
+
+def _by_sensor(
+    sensors: Mapping[str, list[int]],
+    features: Float32,
+    blocks: Sequence[BlockLike],
+    y: Sequence[str],
+    zero_shot: Float32 | None,
+    labels: Sequence[str] | None,
+    groups: Sequence[str] | None,
+) -> tuple[FewShotHead, Choice]:
+    """The choice of each sensor, and the mean of what was chosen."""
+    members: list[FewShotHead] = []
+    candidates: list[Candidate] = []
+    for sensor, there in sensors.items():
+        own = [block for block in blocks if block.part == sensor]
+        head, choice = choose(
+            features[there],
+            blocks,
+            [y[row] for row in there],
+            labels=labels,
+            groups=None if groups is None else [groups[row] for row in there],
+            kinds=[of_sensor(kind, sensor) for kind in kinds_for(own)],
+        )
+        members.append(head)
+        candidates += [replace(c, share=c.share / len(sensors)) for c in choice.candidates]
+    names = tuple(dict.fromkeys(term for head in members for term in parse_kind(head.kind)))
+    widths = {name: rows.shape[1] for name, rows in terms(features[:1], blocks, names).items()}
+    why = f"a choice for {' and for '.join(sensors)}; a clip gets the mean over what it has"
+    best = max(candidates, key=lambda c: c.share)
+    fused = LateFusionHead.with_words(members, widths, make_problem(y, zero_shot, labels, groups))
+    return fused, Choice(tuple(candidates), best, why)
 
 
 def held_out_logits(

@@ -34,6 +34,9 @@ strong channels do not drown the others; ``frames`` keeps them as they are. A bl
 not read is ignored, and blocks of the same kind are joined. Encoders of frames have ``appearance``,
 those of whole clips ``clip``; ``available_terms`` lists what others add. Signals enter as they
 are, without roots; ``frames`` reads them where appearance is missing.
+
+``imu.speed`` is the term ``speed`` of the blocks of one sensor of a bundle. It is zero where a clip
+lacks the sensor.
 """
 
 from __future__ import annotations
@@ -120,6 +123,11 @@ class BlockLike(Protocol):
         """``appearance``, ``logits``, ``motion``, ``signal``, ``pose``, ``clip`` and so on."""
         ...
 
+    @property
+    def part(self) -> str:
+        """Sensor of the block in a bundle, or nothing."""
+        ...
+
 
 def available_terms(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
     """The terms that frame features with these blocks can fill, without sequences of frames."""
@@ -142,11 +150,12 @@ def parse_kind(kind: str) -> dict[str, float]:
     terms: dict[str, float] = {}
     for part in kind.split("+"):
         name, _, weight = (piece.strip() for piece in part.partition(":"))
-        if name == _FRAMES:
+        base = _sensor_and_term(name)[1]
+        if base == _FRAMES:
             count, _, weight = (piece.strip() for piece in weight.partition(":"))
-            name = f"{_FRAMES}:{_frame_count(kind, count)}"
-        elif name not in _TERMS:
-            raise unknown_name("signature term", name, (*_TERMS, f"{_FRAMES}:8"))
+            name = f"{name}:{_frame_count(kind, count)}"
+        elif base not in _TERMS:
+            raise unknown_name("signature term", base, (*_TERMS, f"{_FRAMES}:8"))
         try:
             value = float(weight) if weight else 1.0
         except ValueError:
@@ -167,7 +176,7 @@ def sequence_length(kind: str) -> int:
         UsageError: the kind holds another term.
     """
     (name, *others) = parse_kind(kind)
-    if others or not name.startswith(f"{_FRAMES}:"):
+    if others or not _sensor_and_term(name)[1].startswith(f"{_FRAMES}:"):
         raise UsageError(
             f"signature kind {kind!r} is not a sequence of frames; use one such as 'frames:8'"
         )
@@ -200,6 +209,34 @@ def signature(features: Float32, blocks: Sequence[BlockLike], kind: str) -> Floa
     return join(terms(features, blocks, tuple(parse_kind(kind))), kind)
 
 
+def over_present(
+    signatures: Float32, features: Float32, blocks: Sequence[BlockLike], kind: str
+) -> Float32:
+    """Signatures whose cosines to examples are means over the sensors that a clip has.
+
+    A sensor that a clip lacks is zero in its signature, and would count as one that is unlike all.
+
+    Args:
+        signatures: (N, S) float32 of ``kind``.
+        features: (N, T, F) what they were made of.
+        blocks: The parts of F.
+        kind: A kind with terms of sensors, or any other, whose signatures stay as they are.
+
+    Returns:
+        (N, S) float32, divided by the share of the kind's weight that is there.
+    """
+    if not names_sensors(kind):
+        return signatures
+    weights = parse_kind(kind)
+    there = {
+        sensor: np.any([x.any(axis=(1, 2)) for _, x in _parts(features, blocks, sensor)], axis=0)
+        for sensor in {_sensor_and_term(name)[0] for name in weights}
+    }
+    total = sum(weight**2 for weight in weights.values())
+    share = sum(w**2 / total * there[_sensor_and_term(name)[0]] for name, w in weights.items())
+    return signatures / np.where(share, share, 1.0).astype(np.float32)[:, None]
+
+
 def join(vectors: Mapping[str, Float32], kind: str) -> Float32:
     """The signature (N, S) of a kind from its terms (N, S_term)."""
     weights = parse_kind(kind)
@@ -213,10 +250,15 @@ def terms(
     features: Float32, blocks: Sequence[BlockLike], names: Sequence[str]
 ) -> dict[str, Float32]:
     """Each named term of (N, T, F) frame features as (N, S_term) float32 unit vectors."""
-    parts = dict(_parts(features, blocks))
+    _check_width(features, blocks)
+    read: dict[str, dict[str, Floats]] = {}
     found: dict[str, Float32] = {}
     for name in names:
-        needs, compute = _term(name, parts)
+        sensor, term = _sensor_and_term(name)
+        if sensor not in read:
+            read[sensor] = dict(_parts(features, blocks, sensor))
+        parts = read[sensor]
+        needs, compute = _term(term, parts)
         missing = [need for need in needs if need not in parts]
         if missing:
             raise UsageError(
@@ -224,6 +266,10 @@ def terms(
                 f"features have {sorted(parts)}; use {'+'.join(available_terms(blocks)[:2])!r}"
             )
         found[name] = compute(*(parts[need] for need in needs)).astype(np.float32)
+        if sensor:  # some terms of zeros are not zero
+            found[name] *= np.any([part.any(axis=(1, 2)) for part in parts.values()], axis=0)[
+                :, None
+            ]
     return found
 
 
@@ -235,26 +281,46 @@ def _term(name: str, there: Mapping[str, Floats]) -> tuple[tuple[str, ...], Call
     return (reads,), partial(_frames, int(count))
 
 
-def _parts(features: Float32, blocks: Sequence[BlockLike]) -> Iterator[tuple[str, Floats]]:
+def _sensor_and_term(name: str) -> tuple[str, str]:
+    sensor, _, term = name.rpartition(".")
+    return sensor, term
+
+
+def names_sensors(kind: str) -> bool:
+    """Return whether terms of a kind read the blocks of one sensor of a bundle."""
+    return any(_sensor_and_term(name)[0] for name in parse_kind(kind))
+
+
+def of_sensor(kind: str, sensor: str) -> str:
+    """The kind whose terms read the blocks of one sensor of a bundle.
+
+    >>> of_sensor("speed+level:0.5", "imu")
+    'imu.speed+imu.level:0.5'
+    """
+    return "+".join(f"{sensor}.{term}" for term in kind.split("+"))
+
+
+def _check_width(features: Float32, blocks: Sequence[BlockLike]) -> None:
     if features.ndim != 3 or features.shape[2] != sum(block.width for block in blocks):
         raise UsageError(
             f"frame features have shape {features.shape}, but the blocks "
             f"{[(block.name, block.width) for block in blocks]} need (N, T, "
             f"{sum(block.width for block in blocks)})"
         )
+
+
+def _parts(
+    features: Float32, blocks: Sequence[BlockLike], sensor: str
+) -> Iterator[tuple[str, Floats]]:
+    """Features of each kind of block; those of one sensor where it is named."""
     starts = np.cumsum([0, *(block.width for block in blocks)])
-    for kind in dict.fromkeys(block.kind for block in blocks):
-        yield (
-            kind,
-            np.concatenate(
-                [
-                    features[..., start : start + block.width]
-                    for block, start in zip(blocks, starts, strict=False)
-                    if block.kind == kind
-                ],
-                axis=2,
-            ),
-        )
+    own = [
+        (block, features[..., start : start + block.width])
+        for block, start in zip(blocks, starts, strict=False)
+        if not sensor or block.part == sensor
+    ]
+    for kind in dict.fromkeys(block.kind for block, _ in own):
+        yield kind, np.concatenate([x for block, x in own if block.kind == kind], axis=2)
 
 
 def _mean(x: Floats) -> Floats:

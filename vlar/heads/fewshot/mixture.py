@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from typing_extensions import Self
 
 from vlar.files.reading import number
 from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead
@@ -38,7 +39,7 @@ class MixtureHead(FewShotHead):
         term_widths: Mapping[str, int],
         *,
         sharpness: float = 1.0,
-    ) -> MixtureHead:
+    ) -> Self:
         """Mix fitted heads with the same labels.
 
         Args:
