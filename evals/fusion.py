@@ -194,7 +194,7 @@ def top1(scores: np.ndarray, truth: np.ndarray) -> float:
 def of_closed_forms(
     lab: Lab, key: dict[str, Any], rows: np.ndarray, tests: dict[str, np.ndarray]
 ) -> None:
-    """What ``vlar adapt`` chooses, next to models of each sensor and to one form for both."""
+    """Choice of ``vlar adapt``, next to models of each sensor and to one form for both."""
     features, truth, encoder = lab.features[rows], lab.truth, lab.encoder
     name = "auto of each, averaged"
     if not lab.measured(**key, method=name):
