@@ -369,6 +369,7 @@ def source_free_rows(lab: Lab, pair: str, clips: Clips, teach: np.ndarray, ask: 
     )
     only = {**none, "information": 0.5}
     lab.row(pair, "source-free, information alone", seeds, lambda s: adapted(s, only))
+    lab.row(pair, "source-free without all terms", seeds, lambda s: adapted(s, none))
 
 
 def unseen(lab: Lab) -> None:
