@@ -90,6 +90,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "checked.csv": _table("checked"),
     "lit.csv": _table("checked", LABELS, ",light", (",day", ",night")),
     "labelled.csv": _table("labelled"),
+    "people.csv": _table("support", LABELS, ",subject", (",ann", ",bob")),
     "places.csv": _table("support", LABELS, ",domain", (",ward", ",hall")),
     "photo.jpg": lambda path: Image.fromarray(videos.noise(5)).save(path),
     "rows.csv": _moments,

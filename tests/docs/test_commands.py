@@ -14,7 +14,7 @@ import pytest
 from tests.docs import pages, verbs
 
 PAGES = pages.pages()
-NOT_RUN_AT_MOST = 36
+NOT_RUN_AT_MOST = 35
 OTHERS = {"--local-dir", "--lf"}  # of hf and pytest
 
 
