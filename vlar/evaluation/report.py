@@ -173,6 +173,15 @@ def lines(figures: Sequence[Figure]) -> list[str]:
     return found
 
 
+def heading(run: JsonDict) -> str:
+    """Card and protocol of a run, with the number of labels and splits."""
+    splits = run["moves"].get("data", {}).get("splits", [])
+    labels = sorted({row["labels"] for row in splits})
+    size = f", {' or '.join(map(str, labels))} labels" if labels else ""
+    several = f", {len(splits)} splits" if len(splits) > 1 else ""
+    return f"{run['card']}, {run['protocol']}{size}{several}"
+
+
 def title(name: str, where: Mapping[str, str]) -> str:
     """A figure's name with what it is of.
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.refusals import refused
 from tests.unit.evaluation import colours
 from vlar.errors import ProtocolError
 from vlar.evaluation.cards import LoadedCard, make_card
+from vlar.evaluation.protocols.compositional import held_out
 from vlar.evaluation.runner import run_card
 from vlar.evaluation.scores import Figure
 
@@ -28,9 +31,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def figures(folder: Path, protocol: str, **card: Any) -> dict[tuple[str, str], float]:
+def computed(folder: Path, protocol: str, **card: Any) -> dict[str, Any]:
     made = LoadedCard(make_card({"name": "x", "protocol": protocol, **card}, "x"))
     (run,) = run_card(made, folder, colours.model())
+    return run
+
+
+def figures(folder: Path, protocol: str, **card: Any) -> dict[tuple[str, str], float]:
+    return named(computed(folder, protocol, **card))
+
+
+def named(run: dict[str, Any]) -> dict[tuple[str, str], float]:
     rows = [Figure.restore(row) for row in run["figures"]]
     return {
         (row.name, ", ".join(f"{k} {v}" for k, v in row.where.items())): row.value for row in rows
@@ -43,6 +54,9 @@ def test_zero_shot_is_right_and_falls_when_time_runs_backwards(place: Path):
     assert found["top1", "under reverse/5"] == 0
     assert found["top1", "under one-frame"] <= 0.5
     assert found["chance", ""] == found["majority", ""] == 0.25
+    # All answers are right, so what their probabilities lack of 1 is the error.
+    assert 0 < found["calibration error", ""] < 1
+    assert ("calibration error", "under one-frame") not in found
 
 
 def test_colours_alone_do_not_depend_on_time(place: Path):
@@ -59,7 +73,13 @@ def test_few_shot_learns_what_the_labels_hide(place: Path, tmp_path: Path):
             for n in range(3):
                 seed = 90 * (subset == "test") + 10 * at + n
                 colours.make_clip(root / subset / name / f"{n}.mp4", label, seed)
-    found = figures(root, "few-shot", settings={"shots": [2], "seeds": [0], "method": "prototype"})
+    settings = {"shots": [2], "seeds": [0], "method": "prototype"}
+    run = computed(root, "few-shot", settings=settings)
+    drawn = run["tables"]["learned from"]["all, 2 shots, seed 0"]
+    assert sorted(Path(path).parts[-3:-1] for path in drawn) == [
+        ("train", label) for label in ("alpha", "alpha", "beta", "beta", "gamma", "gamma")
+    ]
+    found = named(run)
     assert found["top1", "shots 2, seed 0"] == 1
     assert found["top1", "shots 0"] < 0.7
 
@@ -86,6 +106,23 @@ def test_compositional_finds_the_unseen_pair_and_permuted_verbs_lose_it(place: P
     assert found["all", "under reverse/5"] == 0
     assert found["object accuracy", "under reverse/5"] == 1
     assert found["all", "under verbs permuted"] < 1
+    assert found["verb of unseen pairs", ""] == found["object of unseen pairs", ""] == 1
+    assert found["verb of unseen pairs", "under reverse/5"] == 0
+    assert found["object of unseen pairs", "under reverse/5"] == 1
+    assert ("verb of unseen objects", "") not in found  # training shows every object
+
+
+def test_verbs_count_apart_where_training_shows_no_such_object():
+    pairs = [("open", "box"), ("open", "door"), ("close", "box"), ("close", "door")]
+    truth = [pairs[0], pairs[1], pairs[3], pairs[2]]
+    scores = np.eye(4)[[0, 1, 1, 2]]  # the third answer has the wrong verb
+    train = Counter({("open", "box"): 2})
+    rows = held_out(scores, pairs, truth, train)
+    assert {row.name: (row.value, row.n) for row in rows} == {
+        "verb of unseen pairs": (pytest.approx(2 / 3), 3),
+        "object of unseen pairs": (1.0, 3),
+        "verb of unseen objects": (0.5, 2),
+    }
 
 
 def test_spans_are_found_and_the_controls_fail(place: Path):

@@ -7,7 +7,15 @@ import pytest
 
 from tests.refusals import refused
 from vlar.errors import ProtocolError
-from vlar.evaluation.report import differences, domain_means, lines, pairs_of, rows, sentence
+from vlar.evaluation.report import (
+    differences,
+    domain_means,
+    heading,
+    lines,
+    pairs_of,
+    rows,
+    sentence,
+)
 from vlar.evaluation.runner import read_runs, read_skipped, write_runs
 from vlar.evaluation.scores import Figure, spread
 
@@ -58,6 +66,13 @@ def test_rows_stand_next_to_published_figures():
     assert "70.0 [60.0-80.0]" in sentence(table[0])
     assert "published: M 60.0 +- 1.0" in sentence(table[0])
     assert "published" not in sentence(table[1])
+
+
+def test_a_heading_counts_labels_and_splits():
+    splits = {"splits": [{"labels": 101}, {"labels": 101}, {"labels": 101}]}
+    assert heading(run(data=splits)) == "a, zero-shot, 101 labels, 3 splits"
+    assert heading(run(data={"splits": [{"labels": 51}]})) == "a, zero-shot, 51 labels"
+    assert heading(run()) == "a, zero-shot"
 
 
 def test_lines_put_controls_to_the_right():

@@ -266,10 +266,11 @@ def _show(run: JsonDict, as_json: bool) -> None:
     if as_json:
         output.json_line(run)
         return
+    from vlar.evaluation.report import heading
     from vlar.evaluation.scores import Figure
 
     cost, facts = run["cost"], run["moves"]["model"]
-    output.line(f"{run['card']}, {run['protocol']}, {facts['encoder']}")
+    output.line(f"{heading(run)}, {facts['encoder']}")
     figures = [Figure.restore(row) for row in run["figures"]]
     for line in registry.get("protocol", run["protocol"])().lines(figures, run["tables"]):
         output.line(f"  {line}")

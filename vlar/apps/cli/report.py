@@ -90,7 +90,7 @@ def _files(given: list[str]) -> list[Path]:
 
 
 def _show(files: list[Path], contents: list[list[dict[str, object]]], as_json: bool) -> None:
-    from vlar.evaluation.report import differences, pairs_of, rows, sentence
+    from vlar.evaluation.report import differences, heading, pairs_of, rows, sentence
 
     for group in pairs_of(contents):
         first = group[0]
@@ -102,7 +102,7 @@ def _show(files: list[Path], contents: list[list[dict[str, object]]], as_json: b
             figures = [row.to_dict() for row in table]
             output.json_line({**content, "differences": listed, "figures": figures})
             continue
-        output.line(f"{first['card']}, {first['protocol']}")
+        output.line(heading(first))
         for number, each in enumerate(found, start=2):
             output.line(f"  run 1 and run {number} differ in {len(each)} settings")
             for row in each:

@@ -19,6 +19,8 @@ from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.base import Scores
 from vlar.heads.support import SupportItem
 from vlar.language.labels import LabelSet, parse_labels
+from vlar.metrics.calibration import expected_calibration_error
+from vlar.metrics.classification import ranks
 from vlar.model.core import ModelCore
 from vlar.model.label_heads import LabelClassifier, make_classifier
 from vlar.types import Failure, Float64, JsonDict
@@ -249,13 +251,20 @@ class Protocol:
 
 
 def accuracies(scored: Scored, key: Hashable, labels: Sequence[str], **where: Any) -> list[Figure]:
-    """``class_figures`` of a classifier under every change, by what it answers with."""
+    """``class_figures`` of a classifier under every change, by what it answers with.
+
+    Without a change also the calibration error of the probability of the answer.
+    """
     truth = scored.truth(labels)
     found: list[Figure] = []
     for (scorer, change), scores in scored.by.items():
         if scorer == key:
             under = change.key if change else None
             rows = class_figures(closed(scores), truth, scored.groups)
+            if change is None:
+                right = ranks(closed(scores), truth) < 1
+                error = expected_calibration_error(scores.probability.max(axis=1), right)
+                rows.append(Figure("calibration error", error, n=len(truth)))
             found += [row.of(**where, under=under) for row in rows]
     return found
 

@@ -55,6 +55,7 @@ class Compositional(Protocol):
         found: list[Figure] = []
         for (_, change), scores in scored.by.items():
             rows = self._rows(scores.similarity, pairs, truth, train, target)
+            rows += held_out(scores.similarity, pairs, truth, train)
             under = change.key if change else None
             found += [row.of(split=part.name or None, under=under) for row in rows]
         clean = scored.by[0, None].similarity
@@ -75,6 +76,27 @@ class Compositional(Protocol):
         )
         values = found.to_dict()
         return [Figure(k.replace("_", " "), v, n=len(truth)) for k, v in values.items()]
+
+
+def held_out(
+    scores: np.ndarray, pairs: list[Pair], truth: list[Pair], train: Counter[Pair]
+) -> list[Figure]:
+    """Verb and object where training never showed the pair, and verb where not even the object."""
+    given = [pairs[best] for best in scores.argmax(axis=1)]
+    objects = {noun for _, noun in train}
+    new_pair = [pair not in train for pair in truth]
+    new_object = [noun not in objects for _, noun in truth]
+    asked = {
+        "verb of unseen pairs": (0, new_pair),
+        "object of unseen pairs": (1, new_pair),
+        "verb of unseen objects": (0, new_object),
+    }
+    found: list[Figure] = []
+    for name, (part, kept) in asked.items():
+        hits = [g[part] == t[part] for g, t, k in zip(given, truth, kept, strict=True) if k]
+        if hits:
+            found.append(Figure(name, float(np.mean(hits)), n=len(hits)))
+    return found
 
 
 def _pair(item: SupportItem) -> Pair:

@@ -59,6 +59,10 @@ class FewShot(Protocol):
         fitted: dict[Any, Fitted] = {}
         for shots, seed in draws:
             items = self._drawn(run.plan, part, shots, seed)
+            drawn = run.tables.setdefault("learned from", {})
+            drawn[f"{part.name or 'all'}, {shots} shots, seed {seed}"] = [
+                str(i.path) for i in items
+            ]
             fitted[shots, seed] = run.fit(guard.fit_set(items), seed)
         return answered(run, part, fitted, ("shots", "seed"))
 
