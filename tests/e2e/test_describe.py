@@ -182,6 +182,7 @@ def bad_file(tmp_path: Path, name: str) -> Path:
         ("fine", "b.json", ("--llm", "gpt:4"), "Known: local, offline, openai"),
         ("fine", "b.json", ("--kinds", "moton"), "did you mean 'motion'"),
         ("fine", "b.json", ("--check",), "leave out --out"),
+        ("fine", "b.json", ("--show",), "--show writes nothing"),
     ],
 )
 def test_bad_input_is_one_line_of_advice(vlar_command, tmp_path: Path, name, out, options, said):
@@ -195,6 +196,18 @@ def test_labels_that_read_the_same_are_named(vlar_command, tmp_path: Path):
     done = vlar_command("describe", "archery, Archery", "--out", tmp_path / "b.json")
     assert done.code == 0
     assert "left out: 'Archery'" in done.err
+
+
+def test_label_lists_are_shown_as_a_model_reads_them(vlar_command):
+    done = vlar_command("describe", "--show", "bank:hmdb51")
+    first, *rows = done.out.splitlines()
+    assert done.code == 0
+    assert first.startswith("bank:hmdb51: 51 labels, texts with SHA-256 ")
+    assert rows[0] == "  brush hair  (brush_hair)"
+    (found,) = vlar_command("describe", "--show", "WaveHand, eat", "--json").rows
+    assert found["labels"][0] == {"label": "WaveHand", "text": "wave hand", "key": "WaveHand"}
+    assert len(found["sha256"]) == 64
+    assert vlar_command("describe", "--show", "bank:no_such").code == 2
 
 
 def test_units_of_labels_are_written(vlar_command, tmp_path: Path):

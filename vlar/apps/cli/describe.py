@@ -12,6 +12,7 @@ from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
+from vlar.formatting import counted
 
 if TYPE_CHECKING:
     from vlar.generators.descriptions.run import LabelOutcome
@@ -23,7 +24,9 @@ _NAMED = 5  # labels that one line spells out
 Labels = Annotated[
     list[str],
     typer.Argument(
-        metavar="LABELS", help="A file of labels or 'a, b, c'; with --check bank files or names."
+        metavar="LABELS",
+        help="A file of labels or 'a, b, c'; with --show also bank:NAME; with --check bank files "
+        "or names.",
     ),
 ]
 Out = Annotated[
@@ -42,6 +45,12 @@ Units = Annotated[
 ]
 Check = Annotated[
     bool, typer.Option("--check", help="List the faults of banks, and write nothing.")
+]
+Show = Annotated[
+    bool,
+    typer.Option(
+        "--show", help="Print label lists as a model reads them, with their source and hash."
+    ),
 ]
 Writer = Annotated[
     str,
@@ -82,6 +91,7 @@ def command(
     labels: Labels,
     out: Out = None,
     check: Check = False,
+    show: Show = False,
     units: Units = False,
     llm: Writer = "offline",
     kinds: Kinds = None,
@@ -96,11 +106,12 @@ def command(
     Examples:
         vlar describe labels.txt --out bank.json
         vlar describe --check bank.json everyday_actions
+        vlar describe --show bank:ucf101
     """
-    if check:
+    if check or show:
         if out is not None:
-            raise UsageError("--check writes nothing; leave out --out")
-        return _check(labels, model, as_json)
+            raise UsageError(f"{'--check' if check else '--show'} writes nothing; leave out --out")
+        return _check(labels, model, as_json) if check else _show(labels, as_json)
     if len(labels) != 1:
         raise UsageError(f"got {len(labels)} label lists; give one file, or 'a, b, c' in quotes")
     if out is None:
@@ -132,6 +143,28 @@ def _check(banks: Sequence[str], model: str, as_json: bool) -> int:
         remarks = f", {len(found) - severe} remarks" if len(found) > severe else ""
         output.note(f"{name}: {state}{remarks}")
     return exit_code(len(banks) - bad, bad)
+
+
+def _show(lists: Sequence[str], as_json: bool) -> int:
+    """Print the labels of each list, the text that a model reads for each, and the source."""
+    from vlar.language.labels import parse_labels
+
+    for spec in lists:
+        found = parse_labels(spec)
+        rows = [
+            {"label": label, "text": text, "key": key}
+            for label, text, key in zip(found.labels, found.texts, found.keys, strict=True)
+        ]
+        if as_json:
+            output.json_line({"source": found.source, "sha256": found.sha256, "labels": rows})
+            continue
+        count = counted(len(found), "labels")
+        output.line(f"{found.source}: {count}, texts with SHA-256 {found.sha256}")
+        for row in rows:
+            key = f"  ({row['key']})" if row["key"] != row["label"] else ""
+            reads = f"  read as {row['text']!r}" if row["text"] != row["label"] else ""
+            output.line(f"  {row['label']}{key}{reads}")
+    return exit_code(len(lists), 0)
 
 
 def _units(labels: str, out: str, as_json: bool) -> int:
