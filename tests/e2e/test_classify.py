@@ -117,6 +117,17 @@ def test_text_output_says_that_nothing_fits(vlar_command, sparse_clips):
     assert "  unknown: nothing in the list fits (best: " in done.out.splitlines()[0]
 
 
+def test_a_blank_clip_is_unknown_for_that_reason(vlar_command, sparse_clips, tmp_path: Path):
+    black = videos.make_video(
+        tmp_path / "black.mp4", 16, picture=lambda _: np.zeros((64, 96, 3), np.uint8)
+    )
+    done = vlar_command("classify", black, sparse_clips["bikes"], "-l", "knitting, chess", "--json")
+    blank, bikes = done.rows
+    assert blank["unknown"]
+    assert blank["notes"] == ["nothing to recognise: the clip is blank or noise"]
+    assert "notes" not in bikes
+
+
 def test_same_answer_alone_and_in_a_batch(vlar_command, sparse_clips: dict[str, Path]):
     clips = [sparse_clips["bigbuckbunny"], sparse_clips["carphone_pristine"]]
     together = vlar_command("classify", *clips, "-l", LABELS, "--json")

@@ -23,6 +23,8 @@ def test_doctor_and_models(vlar_command):
     done = vlar_command("doctor", "--json")
     assert done.code == 0
     assert all(row["ok"] for row in done.rows)
+    (decoder,) = (row["detail"] for row in done.rows if row["check"] == "decoder")
+    assert decoder.endswith("H.264, HEVC, VP9, AV1, MPEG-4")
     models = {row["alias"]: row for row in vlar_command("models", "--json").rows if "alias" in row}
     assert models["lite"]["here"]
     assert models["siglip2"]["spec"].startswith("hf:google/siglip2")

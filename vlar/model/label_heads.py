@@ -53,6 +53,8 @@ _ENOUGH_DESCRIBED = 2 / 3  # of the labels; with fewer, names would be compared 
 
 #: Note on an answer about samples that were made from a recording of another sensor.
 SYNTHETIC = "synthetic: made from a recording of another sensor, so this proves no accuracy"
+#: Note on an unknown answer about a blank picture or noise.
+BLANK = "nothing to recognise: the clip is blank or noise"
 #: Note on an answer of a model whose clips and texts share no block.
 NO_WORDS = (
     "this model was trained without words, so no label can be compared with the clip; give "
@@ -73,6 +75,7 @@ class LabelClassifier:
         tree: The coarse labels above the C labels, in their order; None for none.
         no_body: Place of the block of an unseen body in a clip's vector, and its weight; None for
             an encoder that does not look for bodies.
+        content_free: Recognises clips that show nothing; None leaves such answers without a note.
     """
 
     head: Head
@@ -82,6 +85,7 @@ class LabelClassifier:
     calibration: Calibration | None = None
     tree: Tree | None = None
     no_body: tuple[int, float] | None = None
+    content_free: ContentFree | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -147,8 +151,13 @@ class LabelClassifier:
             notes=(
                 *(() if similarity.any() or not span.encoded.vector.any() else (NO_WORDS,)),
                 *((SYNTHETIC,) if span.synthetic else ()),
+                *((BLANK,) if scores.is_unknown[0] and self._is_blank(span) else ()),
             ),
         )
+
+    def _is_blank(self, span: EncodedSpan) -> bool:
+        found = self.content_free
+        return found is not None and found.probability(span.encoded.vector[None])[0] > 0.5
 
     def _body(self, vector: Float32) -> float | None:
         """Visible share of a body, 0..1."""
@@ -216,8 +225,9 @@ class LabelClassifier:
             raise ModelError(f"the saved classifier is malformed ({error!r})") from error
         calibration = Calibration.restore(settings) if settings else None
         return LabelClassifier(
-            head, mode, core.fingerprint, keys, calibration, tree, _unseen_body(core)
-        )
+            head, mode, core.fingerprint, keys, calibration, tree, _unseen_body(core),
+            ContentFree(core.content_free),
+        )  # fmt: skip
 
 
 def _restored_head(
@@ -291,8 +301,9 @@ def make_classifier(
         )
     above = label_tree(core, tree, head.labels)
     return LabelClassifier(
-        head, mode, core.fingerprint, labels.keys, calibration, above, _unseen_body(core)
-    )
+        head, mode, core.fingerprint, labels.keys, calibration, above, _unseen_body(core),
+        ContentFree(core.content_free),
+    )  # fmt: skip
 
 
 def _unseen_body(core: ModelCore) -> tuple[int, float] | None:

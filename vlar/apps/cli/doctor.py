@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import platform
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from vlar.files import resources
 from vlar.formatting import counted
 from vlar.version import __version__, pip_install
 
+CODECS = {
+    "H.264": "h264", "HEVC": "hevc", "VP9": "libvpx-vp9", "AV1": "libdav1d", "MPEG-4": "mpeg4",
+}  # fmt: skip
 LIBRARIES = ("numpy", "av", "onnxruntime", "faiss-cpu", "torch", "timm", "transformers")
 
 
@@ -117,9 +121,24 @@ def _cache() -> str:
 
 
 def _decoder() -> str:
+    """Encode and decode a clip; name the usual codecs that this FFmpeg lacks."""
     import av
 
-    return f"PyAV with FFmpeg {av.ffmpeg_version_info}"
+    file = io.BytesIO()
+    with av.open(file, "w", format="avi") as made:
+        stream = made.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 64
+        for _ in range(3):
+            made.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        made.mux(stream.encode())
+    file.seek(0)
+    with av.open(file) as opened:
+        count = sum(1 for _ in opened.decode(video=0))
+    if count != 3:
+        raise VlarError(f"{count} of 3 frames were decoded; reinstall PyAV: pip install -U av")
+    lacking = [name for name, codec in CODECS.items() if codec not in av.codecs_available]
+    note = f", without {', '.join(lacking)}" if lacking else f", {', '.join(CODECS)}"
+    return f"PyAV {av.__version__} with FFmpeg {av.ffmpeg_version_info}{note}"
 
 
 def _encoder() -> str:
