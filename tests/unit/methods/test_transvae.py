@@ -97,7 +97,7 @@ def test_densities_and_what_latents_share():
 
 
 def test_both_sets_train_and_the_domain_goes_to_the_static_latent():
-    training, first, other = trained(epochs=60, rebuild=0.1)
+    training, first, other = trained(epochs=90, rebuild=0.1)
     network = training.adapter.network
     rows = [torch.from_numpy(training.adapter.small(x)) for x in (first, other)]
     with torch.no_grad():
