@@ -7,7 +7,6 @@ Letters: N clips, n unlabelled clips, R scales, C labels, D joint width.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -113,8 +112,9 @@ class Atcon(Objective):
             away = (logits.softmax(dim=1) - mean).square().sum(dim=1)
             found["video"] = self.video * away.mean()
         if self.features:
-            pairs = itertools.combinations(scales.unbind(1), 2)
-            found["features"] = self.features * torch.stack([barlow(*two) for two in pairs]).mean()
+            one, two = torch.triu_indices(scales.shape[1], scales.shape[1], 1)
+            pairs = torch.vmap(barlow, in_dims=1)(scales[:, one], scales[:, two])
+            found["features"] = self.features * pairs.mean()
         return found
 
     def state(self) -> dict[str, Any]:
