@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
 from vlar import registry
 from vlar.errors import UsageError, VlarError
+from vlar.formatting import without
 from vlar.media.lookup import reader
 from vlar.types import Clip, Encoded, Sampling
 
@@ -73,17 +77,61 @@ class Captioner(ABC):
 
 
 def load_captioner(spec: str) -> Captioner:
-    """The captioner that a spec names: ``concepts``, ``file:FILE.json``, ``hf:FOLDER``.
+    """The captioner that a spec names: ``concepts``, ``file:FILE.json``, ``hf:FOLDER``, ``A+B``.
 
     Raises:
         UnknownNameError: no captioner has this name.
         UsageError: the spec is empty, or its argument is not usable.
         ModelError: a file that it needs is missing or damaged.
     """
+    names = "|".join(map(re.escape, registry.names("captioner")))
+    if len(parts := re.split(rf"\+(?=(?:{names})(?:[:+]|$))", spec.strip())) > 1:
+        return JoinedCaptioner([load_captioner(part) for part in parts])
     name, _, argument = spec.strip().partition(":")
     if not name:
         raise UsageError("the captioner is empty; use concepts, file:FILE.json or hf:FOLDER")
     return registry.get("captioner", name).from_spec(argument)
+
+
+class JoinedCaptioner(Captioner):
+    """``A+B``: the captions of several captioners, in their order."""
+
+    def __init__(self, parts: Sequence[Captioner]) -> None:
+        self._parts = parts
+        self.name = "+".join(part.name for part in parts)
+        self.modality = parts[0].modality
+        self.licence = "; ".join(dict.fromkeys(part.licence for part in parts))
+        each = " ".join(part.fingerprint for part in parts)
+        self.fingerprint = hashlib.sha256(each.encode()).hexdigest()
+
+    @classmethod
+    def from_spec(cls, argument: str) -> Captioner:
+        return load_captioner(argument)
+
+    @property
+    def sampling(self) -> Sampling:
+        return self._parts[0].sampling
+
+    def caption(self, clips: Sequence[Clip]) -> list[Captions]:
+        found = [part.caption(clips) for part in self._parts]
+        return [tuple(chain.from_iterable(each)) for each in zip(*found, strict=True)]
+
+
+def quote(kind: str, start_s: float, end_s: float, text: str, language: str = "") -> str:
+    r"""Words of a clip as a caption, which ``says "..."`` and ``shows "..."`` look up.
+
+    >>> quote("shows", 1.25, 3.0, 'a "red" cup', "en")
+    'shows (en, 1.2-3.0 s): "a \'red\' cup"'
+
+    Args:
+        kind: ``says`` for sound, ``shows`` for text on screen.
+        start_s: Seconds of the recording.
+        end_s: Seconds of the recording.
+        text: The words; quotes in them are replaced, so that they cannot end the caption.
+        language: Code of the language; empty where it is not known.
+    """
+    words = " ".join(without(text).replace('"', "'").split())
+    return f'{kind} ({f"{language}, " * bool(language)}{start_s:.1f}-{end_s:.1f} s): "{words}"'
 
 
 def captions_of(paths: Sequence[Path], captioner: Captioner) -> Iterator[Captions]:

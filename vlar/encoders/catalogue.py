@@ -82,6 +82,11 @@ class CatalogueEntry:
         return self.repository or self.spec.partition(":")[2]
 
     @property
+    def is_encoder(self) -> bool:
+        """Whether it compares clips with texts; others serve a captioner."""
+        return self.spec.partition(":")[0] in registry.names("encoder")
+
+    @property
     def asks_for_licence(self) -> bool:
         """Whether its terms must be accepted before the download."""
         return self.non_commercial or self.gated
@@ -140,12 +145,15 @@ def resolve(spec: str) -> str:
     'openclip:ViT-B-32/openai'
 
     Raises:
-        ModelError: its licence must be accepted first, and it is not on this disk.
+        ModelError: it is not an encoder; or its licence must be accepted first, and it is not on
+            this disk.
     """
     name, mark, options = spec.partition("?")
     if ":" in name or name in registry.names("encoder") or name not in entries():
         return spec
     found = entries()[name]
+    if not found.is_encoder:
+        raise ModelError(f"{name} is a model of speech, for captions; use --captions speech:{name}")
     if found.asks_for_licence and not found.is_here():
         raise ModelError(
             f"the licence of {name} is {found.licence}, which you must accept first; run: vlar "

@@ -63,7 +63,11 @@ def command(
         ("cache", _cache),
         ("decoder", _decoder),
         ("encoder lite", _encoder),
-        *((f"model {name}", partial(_vectors, name)) for name, row in rows if row.is_here()),
+        *(
+            (f"model {name}", partial(_vectors, name))
+            for name, row in rows
+            if row.is_encoder and row.is_here()
+        ),
         ("index", _index),
     ]
     broken = 0

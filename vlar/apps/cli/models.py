@@ -138,7 +138,7 @@ def _costs(named: list[str], as_json: bool) -> int:
     from vlar.encoders.catalogue import entries
     from vlar.model.model import load
 
-    names = named or [row.alias for row in entries().values() if row.is_here()]
+    names = named or [row.alias for row in entries().values() if row.is_encoder and row.is_here()]
     for name in names:
         encoder = load(name).encoder
         size, shown, found = encoder.preprocess, "not counted", None
@@ -291,7 +291,7 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> int:
 
         place = download.fetch(wanted, accept_licence=accept_licence, begin=begin, count=count)
     output.note(f"{name} is ready in {place} ({wanted.licence}; {wanted.revision or NOT_PINNED})")
-    if check:
+    if check and wanted.is_encoder:
         with progress(f"loading {name}"):
             download.keep(load_encoder(name))
         output.note("its vectors of a test clip are kept: 'vlar doctor' compares with them")

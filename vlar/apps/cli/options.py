@@ -51,7 +51,7 @@ class Choices:
         names = self.names()
         for one in [value] if isinstance(value, str) else value or ():
             name = one.partition(":")[0]
-            if name not in names:
+            if name not in names and name.partition("+")[0] not in names:
                 raise registry.unknown_name(self.what, name, names)
 
     def complete(self, incomplete: str) -> list[str]:

@@ -139,7 +139,7 @@ Query = Annotated[
         metavar="QUERY",
         help="What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN "
         '10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple],'
-        " says: words of a caption.",
+        ' says: words of a caption, says "words in sound", shows "words on screen".',
     ),
 ]
 Filters = Annotated[

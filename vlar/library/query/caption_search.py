@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import unicodedata
 from collections.abc import Mapping
 from contextlib import closing
 
 from vlar.errors import QueryError
 
 _WORD = re.compile(r"[^\W_]+")
+_SIGN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
 _LITTLE = frozenset(
     (
         *("a", "an", "the", "of", "in", "on", "at", "to", "and", "or", "with", "is", "are", "be"),
@@ -76,6 +78,36 @@ def said(text: str, captions: Mapping[int, str]) -> dict[int, float]:
         row_id: (1 - _BY_RANK) * hits / len(words) + _BY_RANK * max(weights[row_id], 0) / best
         for row_id, hits in count.items()
     }
+
+
+def quoted_in(kind: str, text: str, captions: Mapping[int, str]) -> dict[int, float]:
+    """Captions by id that quote words in order, each with 1.0.
+
+    Words are compared in lower case and without signs between them. All words of one kind in a
+    caption are one text, so a phrase may go on in the next line of a screen.
+
+    Args:
+        kind: ``says`` or ``shows``, as ``vlar.encoders.captions.quote`` writes it.
+        text: Words that follow each other.
+        captions: Texts by id.
+    """
+    wanted = f" {spelled(text)} "
+    quotes = re.compile(rf'(?:^|(?<= )){kind} \([^()"]*\): "([^"]*)')
+    return {
+        row_id: 1.0
+        for row_id, caption in captions.items()
+        if wanted.strip() and wanted in f" {spelled(' '.join(quotes.findall(caption)))} "
+    }
+
+
+def spelled(text: str) -> str:
+    """The words of a text as they are compared; each sign of Chinese or Japanese is one.
+
+    >>> spelled("Don't STOP, Caf\u00e9!")
+    'dont stop caf\u00e9'
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(_SIGN.findall(re.sub("['\u2019\"]", "", plain)))
 
 
 def reciprocal_rank_fusion(rankings: list[list[int]], constant: float = 60.0) -> dict[int, float]:

@@ -173,6 +173,13 @@ class Says:
 
 
 @dataclass(frozen=True)
+class Quote(Says):
+    """Words in order, in the sound (``says``) or on the screen (``shows``) of a window."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
 class Product:
     """Every combination of one value a slot: ``[verb=cut|peel object=apple]``."""
 
@@ -305,6 +312,8 @@ def show(node: Node) -> str:
             return quoted(text)
         case Like(path, window):
             return f"LIKE {quoted(path)}{_span(window)}"
+        case Quote(text, kind):
+            return f"{kind} {quoted(text)}"
         case Says(text):
             return f"says: {quoted(text)}"
         case Product(slots):
@@ -358,9 +367,10 @@ start: scoped
 ?both: negated (_AND negated)*
 ?negated: weighted | _NOT negated -> inverted
 ?weighted: atom | atom "^" NUMBER -> counted
-?atom: QUOTED -> quoted | WORD+ -> words | like | says | product | "(" scoped ")"
+?atom: QUOTED -> quoted | WORD+ -> words | like | says | quote | product | "(" scoped ")"
 like: _LIKE (WORD | QUOTED [AT])
 says: _SAYS (QUOTED | WORD+)
+quote: KIND QUOTED
 product: "[" slot+ "]"
 slot: SLOT value ("|" value)*
 value: QUOTED | WORD+
@@ -373,6 +383,7 @@ _DURING.2: /DURING(?![^\s()\[\]"^])/
 _WITHIN.2: /WITHIN(?![^\s()\[\]"^])/
 _LIKE.2: /LIKE(?![^\s()\[\]"^])/
 _SAYS.3: /says:/i
+KIND.3: /(says|shows)(?=\s*")/i
 _IN.2: /IN(?![^\s()\[\]"^])/
 SLOT.2: /[A-Za-z_][A-Za-z_0-9-]*\s*=/
 SPAN.2: /(\d+(\.\d+)?|\.\d+)(\s?[a-z]+|[A-Z]+)?/
@@ -482,6 +493,8 @@ class _Maker:
                 return self._like(parts)
             case "says":
                 return Says(self._words(parts).text)
+            case "quote":
+                return Quote(self._words(parts[1:]).text, parts[0].lower())
             case "product":
                 return self._product(parts)
             case "counted":

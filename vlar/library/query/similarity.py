@@ -25,11 +25,12 @@ from vlar.errors import QueryError
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
 from vlar.library.protocol import LibraryModel, among, composing, sampling_of
-from vlar.library.query.caption_search import said
+from vlar.library.query.caption_search import quoted_in, said
 from vlar.library.query.expression_scoring import Windows
 from vlar.library.query.filters import Where, conditions, kept_row_filter, path_matches
-from vlar.library.query.grammar import Leaf, Like, Pair, Phrase, Says, show
+from vlar.library.query.grammar import Leaf, Like, Pair, Phrase, Quote, Says, show
 from vlar.library.rows import Bool, Int64, RowFilter, RowHit, RowPerson, RowTable
+from vlar.library.store.annotations import Caption
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import NO_RECORDING
 from vlar.media.lookup import reader
@@ -172,13 +173,18 @@ def _tracks(ids: Int64, people: Mapping[int, RowPerson]) -> Int64 | None:
 
 def _said(store: LibraryStore, leaf: Says, row_ids: Int64) -> Float64:
     """(N,) share of the words that the caption of each row has."""
-    captions = store.captions()
-    if not captions:
+    if not store.annotated(Caption):
+        kind = leaf.kind if isinstance(leaf, Quote) else ""
+        maker = {"says": "speech:FOLDER", "shows": "screen-text"}.get(kind, "concepts")
         raise QueryError(
             f"{show(leaf)}: the library keeps no captions; make some: vlar index add LIBRARY PATHS "
-            "--captions concepts"
+            f"--captions {maker}"
         )
-    found = said(leaf.text, captions)
+    captions = store.captions()
+    if isinstance(leaf, Quote):
+        found = quoted_in(leaf.kind, leaf.text, captions)
+    else:
+        found = said(leaf.text, captions)
     return np.array([found.get(row_id, 0.0) for row_id in row_ids.tolist()])
 
 

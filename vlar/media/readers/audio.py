@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import wave
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ _SAMPLE_BYTES = 4
 _RESAMPLING_BYTES = 24  # of a sample that a frame becomes: FFmpeg resamples a frame as a whole
 _UNASKED = 8 * 1024 * 1024  # bytes until the memory is asked for again
 _BLOCK = 1 << 20  # samples
+_PREROLL_S = 0.5  # decoded before a span: the decoder of a packet needs those before it
 
 
 def decode(path: Path, timeout_s: float) -> Float32:
@@ -41,6 +44,60 @@ def decode(path: Path, timeout_s: float) -> Float32:
         DecodeError: it cannot be opened or decoded, has no sound track, or lasts over two hours.
         DecodeTimeout: it takes too long.
     """
+    with _opened(path, timeout_s) as container:
+        return _samples(path, container, time.monotonic() + timeout_s)
+
+
+def decode_span(path: Path, start_s: float, end_s: float, timeout_s: float) -> Float32:
+    """A span of the first sound track; a recording of any length takes the memory of the span.
+
+    Args:
+        path: A sound file or a video.
+        start_s: Seconds from the first picture, or from the first sound of a sound file.
+        end_s: Seconds, later than ``start_s``.
+        timeout_s: Seconds that decoding may take.
+
+    Returns:
+        (N,) float32, -1 to 1, at 16 kHz; shorter where the track ends, silent before it begins.
+
+    Raises:
+        DecodeError: it cannot be opened or decoded, or has no sound track.
+        DecodeTimeout: it takes too long.
+    """
+    import av
+
+    last_s, found, begin_s = time.monotonic() + timeout_s, [np.zeros(0, np.float32)], None
+    with _opened(path, timeout_s) as container:
+        sound = container.streams.audio[0]
+        clock = container.streams.video[0] if container.streams.video else sound
+        origin_s = float((clock.start_time or 0) * (clock.time_base or 0))
+        if start_s > _PREROLL_S:
+            container.seek(round((origin_s + start_s - _PREROLL_S) * 1e6))
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=round(RATE_HZ))
+        for frame in container.decode(sound):
+            at_s = start_s if frame.time is None else frame.time - origin_s
+            length_s = frame.samples / max(frame.sample_rate, 1)
+            if time.monotonic() > last_s:
+                raise DecodeTimeout(f"{path}: its sound takes too long to decode; cut it first")
+            if at_s >= end_s:
+                break
+            if at_s + length_s <= start_s:
+                continue
+            require_memory(_RESAMPLING_BYTES * length_s * RATE_HZ)
+            begin_s = at_s if begin_s is None else begin_s
+            found += [made.to_ndarray()[0] for made in resampler.resample(frame)]
+        if begin_s is not None:
+            found += [made.to_ndarray()[0] for made in resampler.resample(None)]
+    ahead = 0 if begin_s is None else round((begin_s - start_s) * RATE_HZ)
+    if ahead > 0:
+        found.insert(0, np.zeros(ahead, np.float32))
+    samples = np.concatenate(found)[max(-ahead, 0) :][: round((end_s - start_s) * RATE_HZ)]
+    return np.nan_to_num(samples).clip(-1, 1).astype(np.float32)
+
+
+@contextmanager
+def _opened(path: Path, timeout_s: float) -> Generator[Any]:
+    """A container that has sound; errors of the decoder are those of vlar."""
     import av
     from av.error import FFmpegError
 
@@ -56,7 +113,7 @@ def decode(path: Path, timeout_s: float) -> Float32:
         ) as container:
             if not container.streams.audio:
                 raise DecodeError(f"{path}: it has no sound track; give a recording with sound")
-            return _samples(path, container, time.monotonic() + timeout_s)
+            yield container
     except (FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(f"{path}: its sound cannot be read ({reason}); check the file") from error

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from tests.unit.library.fakes import FakeCaptioner, FakeModel, tiny_video
+from vlar.encoders.captions import Captioner, Captions, JoinedCaptioner, load_captioner, quote
 from vlar.errors import QueryError
 from vlar.library.library import Library
-from vlar.library.query.caption_search import reciprocal_rank_fusion, said, search_words
-from vlar.library.query.grammar import And, Not, Phrase, Says, is_expression, parse, show
+from vlar.library.query.caption_search import (
+    quoted_in,
+    reciprocal_rank_fusion,
+    said,
+    search_words,
+    spelled,
+)
+from vlar.library.query.grammar import (
+    And,
+    Not,
+    Phrase,
+    Quote,
+    Says,
+    Then,
+    is_expression,
+    parse,
+    show,
+)
 from vlar.library.query.plan import QueryReport
+from vlar.types import Clip, Window
 
 CAPTIONS = {
     1: "A man lifts a barbell.",
@@ -75,6 +96,51 @@ def test_words_of_captions_in_a_query():
     assert tree == And((Phrase("a gym"), Not(Says("dog"))))
     for query in ("says: x", '"a gym" AND NOT says: dog', "says: a THEN says: b WITHIN 3s"):
         assert parse(show(parse(query))) == parse(query)
+
+
+QUOTES = {
+    1: 'says (en, 0.0-2.0 s): "Don\'t stop," says (en, 2.0-3.0 s): "NOW" a gym.',
+    2: 'shows (0.0-2.0 s): "NOW: Emergency" shows (0.0-2.0 s): "exit\u3000\u51fa\u53e3" a gym.',
+    3: "a man says (hello): stop now",
+    4: 'hears (x): "stop" shows (1.0-2.0 s): "says (en): \'fire\'"',
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "ids"),
+    [
+        ("says", "dont stop", {1}), ("says", "DON\u2019T STOP! now", {1}),
+        ("says", "stop dont", set()), ("says", "...", set()),
+        ("says", "sto", set()), ("says", "a gym", set()), ("shows", "now", {2}),
+        ("shows", "emergency exit", {2}), ("shows", "\u53e3", {2}), ("says", "fire", set()),
+        ("shows", "fire", {4}), ("says", "hello", set()), ("says", "stop", {1}),
+    ],
+)  # fmt: skip
+def test_quoted_words_are_found_in_order(kind: str, text: str, ids: set[int]):
+    assert quoted_in(kind, text, QUOTES) == dict.fromkeys(ids, 1.0)
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_any_text_is_found_where_it_was_said_and_nowhere_else(text: str, other: str):
+    captions = {
+        1: quote("says", 0, 1, text),
+        2: quote("shows", 0, 1, f'{text} says (en): "{other}'),
+    }
+    assert quoted_in("says", other or "x", {2: captions[2]}) == {}
+    if spelled(text):
+        assert quoted_in("says", text, captions) == {1: 1.0}
+
+
+def test_quotes_in_a_query():
+    assert parse('says "a red door"') == Quote("a red door", "says")
+    assert parse('SHOWS "exit" AND says: dog') == And((Quote("exit", "shows"), Says("dog")))
+    tree = parse('says "go" THEN ("a man" AND NOT shows "stop") WITHIN 3s')
+    assert isinstance(tree, Then)
+    assert parse(show(tree)) == tree
+    assert not is_expression("he says nothing and shows a card")
+    for query in ('he says "x"', 'says "..."', 'says "', 'shows "" AND "a"', "says (x)"):
+        if is_expression(query):
+            refused(QueryError, "", parse, query)
 
 
 # In a library
@@ -164,3 +230,52 @@ def test_captions_of_others_do_not_act_on_a_terminal(library: Library, tmp_path:
         connection.execute("UPDATE captions SET text = 'two \x1b[31mred' || char(10) || 'line'")
     with Library(tmp_path / "l.vlar", FakeModel()) as again:
         assert "\x1b" not in again.query("says: two")[0].caption
+
+
+class Quoting(FakeCaptioner):
+    """Says "go now" in windows that begin before 4 s, and shows "exit" in the later ones."""
+
+    def caption(self, clips: Sequence[Clip]) -> list[Captions]:
+        early = quote("says", 1, 2, "Go now!", "en")
+        late = quote("shows", 5, 6, "EXIT")
+        return [(early if clip.window.start_s < 4 else late,) for clip in clips]
+
+
+class Silent(FakeCaptioner):
+    def caption(self, clips: Sequence[Clip]) -> list[Captions]:
+        return [() for _ in clips]
+
+
+def test_a_library_answers_what_is_said_and_shown(tmp_path: Path):
+    library = Library(tmp_path / "l.vlar", FakeModel())
+    video = tiny_video(tmp_path / "1.mp4", 1)
+    library.add(video, captions=JoinedCaptioner([FakeCaptioner(), Quoting()]))
+    hits = library.query('says "go now"', 20)
+    assert hits
+    assert all(hit.start_s < 4 for hit in hits)
+    assert 'says (en, 1.0-2.0 s): "Go now!"' in hits[0].caption
+    assert {hit.start_s >= 4 for hit in library.query('shows "exit"', 20)} == {True}
+    assert library.query('says "go now" THEN shows "exit"', 20)
+    assert not library.query('shows "exit" THEN says "go now"', 20)
+    assert library.query('says "go" AND says: one', 20)
+    assert not library.query('says "go" AND says "stop"', 20)
+    assert not library.query('says "exit"', 20)
+
+
+def test_a_silent_library_has_no_answer_and_one_without_captions_refuses(tmp_path: Path):
+    library = Library(tmp_path / "l.vlar", FakeModel())
+    video = tiny_video(tmp_path / "1.mp4", 1)
+    library.add(video)
+    for query, maker in (('says "x"', "speech:FOLDER"), ('shows "x"', "screen-text")):
+        refused(QueryError, f"--captions {maker}", library.query, query)
+    library.add(video, captions=Silent())
+    assert library.query('says "x"') == []
+
+
+def test_captioners_are_joined_by_their_names(tmp_path: Path):
+    (tmp_path / "a+b.json").write_text('[{"path": "1.mp4", "sentence": "A man."}]')
+    made: Captioner = load_captioner(f"file:{tmp_path}/a+b.json+file:{tmp_path}/a+b.json")
+    assert made.name == f"file:{tmp_path}/a+b.json+file:{tmp_path}/a+b.json"
+    clip = Clip(Path("1.mp4"), Window(0, 1), "video", np.zeros((1, 2, 2, 3), np.uint8), np.zeros(1))
+    assert made.caption([clip]) == [("A man.", "A man.")]
+    assert load_captioner(made.name).fingerprint == made.fingerprint

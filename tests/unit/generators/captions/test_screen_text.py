@@ -1,0 +1,107 @@
+"""Text on screen, read by the real models of RapidOCR from made clips."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from tests.refusals import refused
+from vlar.encoders.captions import load_captioner
+from vlar.errors import ModelError, UsageError
+from vlar.generators.captions.screen_text import ScreenTextCaptioner, differs
+from vlar.types import Clip, UInt8, Window
+
+SIZE = 480, 360
+
+
+def picture(text: str, seed: int | None = None) -> UInt8:
+    """(H, W, 3) with a text; of noise with a seed."""
+    if seed is not None:
+        return np.random.default_rng(seed).integers(0, 256, (*SIZE[::-1], 3), dtype=np.uint8)
+    image = Image.new("RGB", SIZE, (70, 80, 90))
+    font = ImageFont.load_default(size=34)
+    ImageDraw.Draw(image).multiline_text((20, 60), text, font=font, fill=(250, 250, 250))
+    return np.asarray(image)
+
+
+def clip(*pictures: UInt8, path: str = "array", modality: str = "video") -> Clip:
+    times_s = np.arange(len(pictures)) + 0.5
+    return Clip(Path(path), Window(0, len(pictures)), modality, np.stack(pictures), times_s)
+
+
+@pytest.fixture(scope="module")
+def captioner() -> ScreenTextCaptioner:
+    pytest.importorskip("rapidocr")
+    return ScreenTextCaptioner.from_spec("")
+
+
+def test_text_is_read_with_its_span(captioner: ScreenTextCaptioner):
+    frames = [picture("EXIT 42"), picture("EXIT 42"), picture(""), picture('says (en): "run')]
+    (found,) = captioner.caption([clip(*frames)])
+    # Quotes on the screen cannot end a caption and begin another one.
+    assert found == ('shows (0.0-2.0 s): "EXIT 42"', 'shows (3.0-4.0 s): "says (en): \'run"')
+
+
+def test_nothing_is_read_where_nothing_is_written(captioner: ScreenTextCaptioner):
+    assert captioner.caption([clip(picture("")), clip(picture("", seed=0))]) == [(), ()]
+    assert captioner.caption([clip(picture("EXIT 42"), modality="depth")]) == [()]
+
+
+def test_only_changed_frames_are_read(
+    captioner: ScreenTextCaptioner, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[int] = []
+    monkeypatch.setattr(captioner, "_lines", lambda frame: read.append(1) or ["some text"])  # pyright: ignore
+    noisy = picture("EXIT") + np.random.default_rng(0).integers(0, 4, (*SIZE[::-1], 3), np.uint8)
+    frames = [picture("EXIT"), noisy, picture("EXIT"), picture("EXIT 2"), picture("EXIT 2")]
+    assert captioner.caption([clip(*frames)]) == [('shows (0.0-5.0 s): "some text"',)]
+    assert len(read) == 2
+    assert differs(np.zeros((4, 4, 3), np.uint8), np.zeros((8, 4, 3), np.uint8))
+
+
+def test_lines_without_confidence_are_left_out(
+    captioner: ScreenTextCaptioner, monkeypatch: pytest.MonkeyPatch
+):
+    class Found:
+        txts = ("sure", "unsure", "i", "=", "\x1b[31mred\u202e")
+        scores = (0.9, 0.79, 0.99, 0.99, 0.99)
+
+    def engine(*_: Any, **__: Any) -> Found:
+        return Found()
+
+    monkeypatch.setitem(captioner.__dict__, "_engine", engine)
+    (found,) = captioner.caption([clip(picture(""))])
+    assert found == ('shows (0.0-1.0 s): "sure"', 'shows (0.0-1.0 s): "[31mred"')
+
+
+def test_small_pictures_are_read_again_from_the_recording(
+    captioner: ScreenTextCaptioner, tmp_path: Path
+):
+    import av
+
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height = SIZE
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(picture("EXIT 42" if number < 5 else ""), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    small = Clip(path, Window(0, 2), "video", np.zeros((1, 8, 8, 3), np.uint8), np.ones(1))
+    assert captioner.caption([small]) == [('shows (0.0-1.0 s): "EXIT 42"',)]
+
+
+def test_what_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("rapidocr")
+    for argument in ("x", "?confidence=2", "?confidence=nan", "?confidence=x"):
+        refused(UsageError, "", load_captioner, f"screen-text:{argument}")
+    made = load_captioner("screen-text:?confidence=0.5")
+    assert load_captioner(made.name).fingerprint == made.fingerprint
+    assert made.fingerprint != load_captioner("screen-text").fingerprint
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    refused(ModelError, r"pip install 'vlar\[ocr\]'", load_captioner, "screen-text")

@@ -1,0 +1,140 @@
+"""``screen-text``: text in the picture, by the models of RapidOCR (extra ``ocr``); offline.
+
+A small picture that an encoder asked for has no legible text, so frames are read again from the
+recording, about one a second. A frame that shows the same as the last one is not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vlar.encoders.captions import Captioner, Captions, quote
+from vlar.encoders.spec import number, split_options
+from vlar.errors import ModelError, UsageError, VlarError
+from vlar.files.workers import single
+from vlar.media.lookup import reader
+from vlar.registry import register
+from vlar.types import Clip, Sampling, UInt8, Window
+
+_SAMPLING = Sampling(4, shorter_side=720, fps=1.0, max_frames=30)
+_LEGIBLE = 360  # pixels of the shorter side from which the frames of a clip are taken as they are
+_CELL = 8  # pixels
+_CHANGE = 8.0  # grey levels (0 to 255) of a cell that count as another picture
+_MOST_TEXTS = 40  # of one clip
+_CONFIDENCE = 0.8
+
+
+@register("captioner", "screen-text")
+class ScreenTextCaptioner(Captioner):
+    """Lines of text on screen with the span in which they were read.
+
+    Args:
+        confidence: Least confidence of a line, 0 to 1.
+    """
+
+    licence = "Apache-2.0"
+    contract_argument: ClassVar[str | None] = "" if find_spec("rapidocr") else None
+
+    def __init__(self, confidence: float = _CONFIDENCE) -> None:
+        try:
+            import rapidocr  # pyright: ignore[reportMissingImports, reportUnusedImport] # noqa: F401
+        except ImportError as error:
+            raise ModelError(
+                "the captioner 'screen-text' needs rapidocr, which is not installed; "
+                "pip install 'vlar[ocr]'"
+            ) from error
+        self._confidence, self._lock = confidence, threading.Lock()
+        self.name = f"screen-text:?confidence={confidence:g}"
+        facts = f"{version('rapidocr')} {confidence} {_SAMPLING} {_LEGIBLE} {_CELL} {_CHANGE} 1"
+        self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
+
+    @classmethod
+    def from_spec(cls, argument: str) -> ScreenTextCaptioner:
+        """The captioner, with an option: ``screen-text:?confidence=0.9``."""
+        place, options = split_options(argument, ("confidence",))
+        confidence = number("confidence", options.get("confidence", str(_CONFIDENCE)), float)
+        if place or not 0 <= confidence <= 1:
+            raise UsageError(
+                f"screen-text:{argument} is not understood; give screen-text, or "
+                "screen-text:?confidence=0.9 with a number from 0 to 1"
+            )
+        return cls(confidence)
+
+    @property
+    def sampling(self) -> Sampling:
+        return _SAMPLING
+
+    def caption(self, clips: Sequence[Clip]) -> list[Captions]:
+        """Lines of text in each clip, in the order in which they appear; none of other sensors."""
+        return [self._of(clip) if clip.modality == "video" else () for clip in clips]
+
+    def _of(self, clip: Clip) -> Captions:
+        if not len(clip.data) or min(clip.data.shape[1:3]) < _LEGIBLE:
+            # A recording that is gone since, or an array: what there is must do.
+            with suppress(VlarError, OSError):
+                clip = single.call(clip.path, _frames, clip.path, clip.window)
+        step_s = clip.window.duration_s / max(len(clip.data), 1)
+        spans: dict[str, tuple[float, float]] = {}
+        before: UInt8 | None = None
+        lines: list[str] = []
+        for place, frame in enumerate(clip.data):
+            if before is None or differs(before, frame):
+                before, lines = frame, self._lines(frame)
+            start_s = clip.window.start_s + place * step_s
+            for line in lines:
+                spans[line] = spans.get(line, (start_s, 0.0))[0], start_s + step_s
+        kept = list(spans.items())[:_MOST_TEXTS]
+        return tuple(quote("shows", *span, line) for line, span in kept)
+
+    def _lines(self, frame: UInt8) -> list[str]:
+        with self._lock:
+            found = self._engine(np.ascontiguousarray(frame[..., ::-1]), use_cls=False)
+        scored = zip(found.txts or (), found.scores or (), strict=True)
+        # A single sign is what noise is read as.
+        return [
+            text
+            for text, score in scored
+            if score >= self._confidence and sum(map(str.isalnum, text)) > 1
+        ]
+
+    @cached_property
+    def _engine(self) -> Any:
+        from rapidocr import RapidOCR  # pyright: ignore[reportMissingImports]
+
+        return RapidOCR(params={"Global.log_level": "critical"})
+
+
+def differs(before: UInt8, frame: UInt8) -> bool:
+    """Return whether two pictures (H, W, 3) differ in the mean grey of any cell of 8 x 8 pixels.
+
+    >>> picture = np.zeros((16, 16, 3), np.uint8)
+    >>> differs(picture, picture), differs(picture, picture + 40)
+    (False, True)
+    """
+    return before.shape != frame.shape or bool(
+        np.abs(_cells(before) - _cells(frame)).max() > _CHANGE
+    )
+
+
+def _cells(frame: UInt8) -> Any:
+    """(h, w) mean grey of the cells; a rest at the right or lower edge belongs to none."""
+    height, width = (max(side // _CELL, 1) for side in frame.shape[:2])
+    grey = frame[: height * _CELL, : width * _CELL].mean(axis=2)
+    rows = np.add.reduceat(grey, np.arange(0, len(grey), _CELL)[:height], axis=0)
+    cells = np.add.reduceat(rows, np.arange(0, grey.shape[1], _CELL)[:width], axis=1)
+    return cells / _CELL**2
+
+
+def _frames(path: Path, window: Window) -> Clip:
+    """The task of a worker."""
+    return reader("video").read_clip(path, window, _SAMPLING)

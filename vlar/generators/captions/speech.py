@@ -1,0 +1,201 @@
+"""``speech:MODEL``: words in the sound of a recording, by a Whisper model of transformers.
+
+The sound is read from the recording itself, in chunks of 30 s on a fixed grid: a recording of ten
+hours takes the memory of one chunk. Words at an edge of a chunk may be cut. A chunk without sound
+is not transcribed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vlar.encoders.captions import Captioner, Captions, quote
+from vlar.encoders.catalogue import entries
+from vlar.encoders.clip.options import cached
+from vlar.encoders.spec import missing_library, split_options
+from vlar.errors import DecodeError, ModelError, UsageError
+from vlar.files.workers import single
+from vlar.files.workers.process import FileLimits
+from vlar.generators.backends import LocalModel, one_line
+from vlar.media.readers.audio import RATE_HZ, decode_span
+from vlar.registry import register
+from vlar.types import Clip, Float32, Sampling
+
+CHUNK_S = 30.0
+"""Seconds of sound that Whisper hears at once."""
+LEAST_RMS = 1e-3
+"""Root mean square (1.0 is full scale) of a tenth of a second that counts as sound: -60 dB."""
+_STEP_S = 0.02  # between Whisper's marks of time
+_BLOCK = round(RATE_HZ / 10)
+_KEPT_CHUNKS = 8  # overlapping windows of a batch ask for the same chunks again
+_MOST_SEGMENTS = 40  # of one caption
+
+
+class Segment(NamedTuple):
+    """Words between two times of a recording, in seconds."""
+
+    start_s: float
+    end_s: float
+    text: str
+    language: str
+
+
+@register("captioner", "speech")
+class SpeechCaptioner(Captioner):
+    """A Whisper model in a folder.
+
+    Args:
+        folder: As ``save_pretrained`` writes it, with its processor; weights as safetensors.
+        name: The spec that makes it again.
+    """
+
+    licence = "as the model's folder states"
+
+    def __init__(self, folder: Path, name: str) -> None:
+        def failed(why: str) -> ModelError:
+            return ModelError(
+                f"the speech model in {str(folder)!r} cannot be loaded ({why[:300]}); give the "
+                "folder of a Whisper model with its processor and safetensors"
+            )
+
+        self._model = LocalModel(folder, _classes, failed, use_safetensors=True)
+        self._kept: OrderedDict[tuple[Any, ...], list[Segment]] = OrderedDict()
+        self.name = name
+        facts = f"{self._model.digest} {CHUNK_S} {LEAST_RMS} 1"
+        self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
+
+    @classmethod
+    def from_spec(cls, argument: str) -> SpeechCaptioner:
+        """The model in a folder, or one of the catalogue: ``whisper-tiny``."""
+        name = f"speech:{argument}"
+        if argument and (Path(argument).expanduser() / "config.json").is_file():
+            return cls(Path(argument).expanduser(), name)
+        place, options = split_options(argument, ("revision",))
+        rows = [row for row in entries().values() if row.spec.startswith("speech:")]
+        for row in rows:
+            if place in (row.alias, row.hub_name):
+                revision = options.get("revision", row.revision)
+                config = cached(row.hub_name, ("config.json",), revision)
+                if config is None:
+                    raise ModelError(f"{name} is not here; run: vlar models get {row.alias}")
+                return cls(config.parent, name)
+        known = ", ".join(row.alias for row in rows)
+        raise UsageError(
+            f"{name} is neither a folder with a Whisper model (config.json, weights, processor) "
+            f"nor one of {known}"
+        )
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(1)
+
+    def caption(self, clips: Sequence[Clip]) -> list[Captions]:
+        """Words in the sound of each window; none of a recording without sound."""
+        return [self._of(clip) for clip in clips]
+
+    def _of(self, clip: Clip) -> Captions:
+        start_s, end_s = clip.window.start_s, clip.window.end_s
+        first, last = int(start_s // CHUNK_S), math.ceil(end_s / CHUNK_S)
+        found: list[str] = []
+        for number in range(first, last):
+            for words in self._segments(clip.path, number):
+                if words.start_s < end_s and words.end_s > start_s:
+                    found.append(quote("says", *words))
+            if len(found) >= _MOST_SEGMENTS:
+                break
+        return tuple(found[:_MOST_SEGMENTS])
+
+    def _segments(self, path: Path, number: int) -> list[Segment]:
+        """The words of one chunk of a recording; those of the last chunks are kept."""
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            return []
+        key = path, status.st_mtime_ns, status.st_size, number
+        if key not in self._kept:
+            start_s, limit_s = number * CHUNK_S, FileLimits.from_environment().timeout_s
+            try:
+                sound = single.call(path, decode_span, path, start_s, start_s + CHUNK_S, limit_s)
+            except DecodeError:  # no sound track, or none that can be read
+                sound = np.zeros(0, np.float32)
+            self._kept[key] = self._words(sound, start_s) if has_sound(sound) else []
+            while len(self._kept) > _KEPT_CHUNKS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _words(self, sound: Float32, start_s: float) -> list[Segment]:
+        import torch
+
+        with self._model.lock, torch.inference_mode():
+            processor, model = self._model.load()
+            try:
+                ids, language = _generated(processor, model, sound)
+                found = _timed(processor.tokenizer, ids)
+            except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+                raise ModelError(
+                    f"the speech model in {str(self._model.folder)!r} failed "
+                    f"({one_line(error)[:200]}); is it a Whisper model?"
+                ) from error
+        length_s = len(sound) / RATE_HZ
+        return [
+            Segment(start_s + begin_s, start_s + min(end_s, length_s), text, language)
+            for begin_s, end_s, text in found
+            if begin_s < min(end_s, length_s) and any(map(str.isalnum, text))
+        ]
+
+
+def has_sound(samples: Float32) -> bool:
+    """Return whether any tenth of a second is as loud as ``LEAST_RMS``.
+
+    >>> has_sound(np.zeros(16_000, np.float32)), has_sound(np.full(16_000, 0.1, np.float32))
+    (False, True)
+    """
+    blocks = samples[: len(samples) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+    return bool(len(blocks)) and float(np.square(blocks).mean(axis=1).max()) >= LEAST_RMS**2
+
+
+def _generated(processor: Any, model: Any, sound: Float32) -> tuple[Any, str]:
+    """(L,) token ids with timestamps of up to 30 s of sound, and the code of its language."""
+    inputs = processor(sound, sampling_rate=round(RATE_HZ), return_tensors="pt")
+    features = inputs["input_features"].to(model.device)
+    options: dict[str, Any] = {}
+    language = "en"  # models that are not multilingual know English
+    if getattr(model.generation_config, "is_multilingual", False):
+        token = int(model.detect_language(features)[0])
+        language = processor.tokenizer.convert_ids_to_tokens(token).strip("<|>")
+        options = {"language": language, "task": "transcribe"}
+    ids = model.generate(features, return_timestamps=True, do_sample=False, **options)
+    return ids[0].tolist(), language
+
+
+def _timed(tokenizer: Any, ids: Sequence[int]) -> list[tuple[float, float, str]]:
+    """Begin, end and text between the marks of time of a chunk; without a last mark, to its end."""
+    zero = int(tokenizer.convert_tokens_to_ids("<|0.00|>"))
+    found: list[tuple[float, float, str]] = []
+    words: list[int] = []
+    begin_s = 0.0
+    for token in [*ids, zero + round(CHUNK_S / _STEP_S)]:
+        if token < zero:
+            words.append(token)
+            continue
+        at_s = (token - zero) * _STEP_S
+        if words:
+            found.append((begin_s, at_s, tokenizer.decode(words, skip_special_tokens=True)))
+        words, begin_s = [], at_s
+    return found
+
+
+def _classes() -> tuple[Any, Any]:
+    try:
+        from transformers import WhisperForConditionalGeneration, WhisperProcessor
+    except ImportError as error:
+        raise missing_library("captioner 'speech'", error) or error from error
+    return WhisperProcessor, WhisperForConditionalGeneration
