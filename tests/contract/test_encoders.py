@@ -10,6 +10,7 @@ file needs no list of sensors.
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,13 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if name == "onnx":
             return load_encoder(f"onnx:{made.write(place)}")
         save = tiny_st.save if name == "st" else tiny_models.save
-        return load_encoder(f"{name}:{save(model, place)}")
+        try:
+            folder = save(model, place)
+        except (AttributeError, ImportError) as error:
+            if int(version("transformers").partition(".")[0]) >= 5:
+                raise
+            pytest.skip(f"transformers {version('transformers')} has no {model} ({error})")
+        return load_encoder(f"{name}:{folder}")
     argument = getattr(registry.get("encoder", name), "contract_argument", "")
     if argument is None:
         pytest.skip(f"{name} cannot be loaded offline")

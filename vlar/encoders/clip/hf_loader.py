@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, AutoVideoProcessor
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from vlar.encoders.clip import block_view_hf, trust
 from vlar.encoders.clip import options as hub
@@ -402,6 +402,8 @@ def processor_of(source: WeightSource) -> dict[str, Any]:
     try:
         found = AutoImageProcessor.from_pretrained(source.place, **source.options)
     except (OSError, ValueError, KeyError):
+        from transformers import AutoVideoProcessor  # older versions have none
+
         found = AutoVideoProcessor.from_pretrained(source.place, **source.options)
     return found.to_dict()
 
