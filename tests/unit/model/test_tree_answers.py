@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import vlar
-from vlar.apps.cli.output import verdict
 from vlar.errors import UsageError
 from vlar.language.tree import Tree
 from vlar.model.label_heads import LabelClassifier
@@ -61,6 +60,6 @@ def test_the_verdict_names_the_kind_where_no_fine_label_is_sure(tmp_path):
         coarse = (Prediction("cutting", sum(fine), 0.2),)
         return Classification(tmp_path, 0, 1, "m", predictions, False, 0.1, coarse)
 
-    assert verdict(answer(0.45, 0.4)) == "some kind of cutting, 85 % (most likely cut 0, 45 %)"
-    assert verdict(answer(0.8, 0.1)) == "cut 0, 80 %"
-    assert "some kind" not in verdict(answer(0.2, 0.1))
+    assert answer(0.45, 0.4).sentence() == "some kind of cutting, 85 % (most likely cut 0, 45 %)"
+    assert answer(0.8, 0.1).sentence() == "cut 0, 80 %"
+    assert "some kind" not in answer(0.2, 0.1).sentence()
