@@ -34,7 +34,10 @@ def test_the_wheel_answers_in_an_empty_environment(tmp_path: Path):
     where = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}}
     rows = call(commands / "vlar", "doctor", "--json", **where).splitlines()
     assert all(json.loads(row)["ok"] for row in rows)
-    assert "vlar query" in call(commands / "vlar", "demo", **where)
+    assert "vlar query" in call(commands / "vlar", "demo", "--keep", "clips", **where)
+    asked = ("classify", "clips/bikes.mp4", "--labels", "street traffic, cooking", "--json")
+    answer = json.loads(call(commands / "vlar", *asked, **where))
+    assert answer["predictions"][0]["label"] == "street traffic"
     listed = call(commands / "python", "-c", LOAD_EVERYTHING, **where).split()
     assert "everyday_actions" in listed
     assert "plain" in listed
