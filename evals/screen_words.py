@@ -48,9 +48,12 @@ def write(path: Path, pictures: np.ndarray, text: str, height: float) -> Path:
         for picture in pictures:
             image = Image.fromarray(picture).crop((0, 0, stream.width, stream.height))
             if text:
-                place = round(0.05 * stream.width), stream.height - 2 * size
-                ImageDraw.Draw(image).text(
-                    place, text, fill="white", font=font, stroke_width=1, stroke_fill="black"
+                fits = font.getlength(text) < 0.9 * stream.width
+                lines = text if fits else text.replace(" ", "\n")
+                high = size * 1.3 * (lines.count("\n") + 1)
+                place = round(0.05 * stream.width), round(0.97 * stream.height - high)
+                ImageDraw.Draw(image).multiline_text(
+                    place, lines, fill="white", font=font, stroke_width=1, stroke_fill="black"
                 )
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode(None))

@@ -123,12 +123,8 @@ def quote(kind: str, start_s: float, end_s: float, text: str, language: str = ""
     >>> quote("shows", 1.25, 3.0, 'a "red" cup', "en")
     'shows (en, 1.2-3.0 s): "a \'red\' cup"'
 
-    Args:
-        kind: ``says`` for sound, ``shows`` for text on screen.
-        start_s: Seconds of the recording.
-        end_s: Seconds of the recording.
-        text: The words; quotes in them are replaced, so that they cannot end the caption.
-        language: Code of the language; empty where it is not known.
+    ``kind`` is ``says`` or ``shows``; times are seconds of the recording. Quotes in the text are
+    replaced, so that they cannot end the caption.
     """
     words = " ".join(without(text).replace('"', "'").split())
     return f'{kind} ({f"{language}, " * bool(language)}{start_s:.1f}-{end_s:.1f} s): "{words}"'

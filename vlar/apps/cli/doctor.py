@@ -52,7 +52,7 @@ def command(
         return _audit(audit, as_json)
     from vlar.encoders.catalogue import entries
 
-    rows = entries().items()
+    rows = [(name, row) for name, row in entries().items() if row.is_encoder]
     checks: list[tuple[str, Callable[[], str]]] = [
         (
             "vlar",
@@ -63,11 +63,7 @@ def command(
         ("cache", _cache),
         ("decoder", _decoder),
         ("encoder lite", _encoder),
-        *(
-            (f"model {name}", partial(_vectors, name))
-            for name, row in rows
-            if row.is_encoder and row.is_here()
-        ),
+        *((f"model {name}", partial(_vectors, name)) for name, row in rows if row.is_here()),
         ("index", _index),
     ]
     broken = 0

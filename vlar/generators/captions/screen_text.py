@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vlar.encoders.captions import Captioner, Captions, quote
-from vlar.encoders.spec import number, split_options
 from vlar.errors import ModelError, UsageError, VlarError
 from vlar.files.workers import single
 from vlar.media.lookup import reader
@@ -29,46 +28,34 @@ from vlar.types import Clip, Sampling, UInt8, Window
 _SAMPLING = Sampling(4, shorter_side=720, fps=1.0, max_frames=30)
 _LEGIBLE = 360  # pixels of the shorter side from which the frames of a clip are taken as they are
 _CELL = 8  # pixels
-_CHANGE = 8.0  # grey levels (0 to 255) of a cell that count as another picture
+_CHANGE = 8  # grey levels (0 to 255) of a cell that count as another picture
 _MOST_TEXTS = 40  # of one clip
 _CONFIDENCE = 0.8
 
 
 @register("captioner", "screen-text")
 class ScreenTextCaptioner(Captioner):
-    """Lines of text on screen with the span in which they were read.
+    """Lines of text on screen, each with the span in which it was read."""
 
-    Args:
-        confidence: Least confidence of a line, 0 to 1.
-    """
-
+    name = "screen-text"
     licence = "Apache-2.0"
     contract_argument: ClassVar[str | None] = "" if find_spec("rapidocr") else None
 
-    def __init__(self, confidence: float = _CONFIDENCE) -> None:
-        try:
-            import rapidocr  # pyright: ignore[reportMissingImports, reportUnusedImport] # noqa: F401
-        except ImportError as error:
+    def __init__(self) -> None:
+        if find_spec("rapidocr") is None:
             raise ModelError(
                 "the captioner 'screen-text' needs rapidocr, which is not installed; "
                 "pip install 'vlar[ocr]'"
-            ) from error
-        self._confidence, self._lock = confidence, threading.Lock()
-        self.name = f"screen-text:?confidence={confidence:g}"
-        facts = f"{version('rapidocr')} {confidence} {_SAMPLING} {_LEGIBLE} {_CELL} {_CHANGE} 1"
+            )
+        self._lock = threading.Lock()
+        facts = f"{version('rapidocr')} {_CONFIDENCE} {_SAMPLING} {_LEGIBLE} {_CELL} {_CHANGE} 1"
         self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
 
     @classmethod
     def from_spec(cls, argument: str) -> ScreenTextCaptioner:
-        """The captioner, with an option: ``screen-text:?confidence=0.9``."""
-        place, options = split_options(argument, ("confidence",))
-        confidence = number("confidence", options.get("confidence", str(_CONFIDENCE)), float)
-        if place or not 0 <= confidence <= 1:
-            raise UsageError(
-                f"screen-text:{argument} is not understood; give screen-text, or "
-                "screen-text:?confidence=0.9 with a number from 0 to 1"
-            )
-        return cls(confidence)
+        if argument:
+            raise UsageError(f"the captioner 'screen-text' has no argument, got {argument!r}")
+        return cls()
 
     @property
     def sampling(self) -> Sampling:
@@ -104,7 +91,7 @@ class ScreenTextCaptioner(Captioner):
         return [
             text
             for text, score in scored
-            if score >= self._confidence and sum(map(str.isalnum, text)) > 1
+            if score >= _CONFIDENCE and sum(map(str.isalnum, text)) > 1
         ]
 
     @cached_property
@@ -115,24 +102,14 @@ class ScreenTextCaptioner(Captioner):
 
 
 def differs(before: UInt8, frame: UInt8) -> bool:
-    """Return whether two pictures (H, W, 3) differ in the mean grey of any cell of 8 x 8 pixels.
+    """Return whether two pictures (H, W, 3) differ in the mean grey of any cell of 8 x 8 pixels."""
+    from PIL import Image
 
-    >>> picture = np.zeros((16, 16, 3), np.uint8)
-    >>> differs(picture, picture), differs(picture, picture + 40)
-    (False, True)
-    """
-    return before.shape != frame.shape or bool(
-        np.abs(_cells(before) - _cells(frame)).max() > _CHANGE
-    )
-
-
-def _cells(frame: UInt8) -> Any:
-    """(h, w) mean grey of the cells; a rest at the right or lower edge belongs to none."""
-    height, width = (max(side // _CELL, 1) for side in frame.shape[:2])
-    grey = frame[: height * _CELL, : width * _CELL].mean(axis=2)
-    rows = np.add.reduceat(grey, np.arange(0, len(grey), _CELL)[:height], axis=0)
-    cells = np.add.reduceat(rows, np.arange(0, grey.shape[1], _CELL)[:width], axis=1)
-    return cells / _CELL**2
+    if before.shape != frame.shape:
+        return True
+    grey = [Image.fromarray(each).convert("L").reduce(_CELL) for each in (before, frame)]
+    cells = [np.asarray(each, np.int16) for each in grey]
+    return int(np.abs(cells[0] - cells[1]).max()) > _CHANGE
 
 
 def _frames(path: Path, window: Window) -> Clip:

@@ -11,15 +11,16 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from vlar.encoders.captions import Captioner, Captions, quote
 from vlar.encoders.catalogue import entries
 from vlar.encoders.clip.options import cached
-from vlar.encoders.spec import missing_library, split_options
+from vlar.encoders.spec import split_options
 from vlar.errors import DecodeError, ModelError, UsageError
 from vlar.files.workers import single
 from vlar.files.workers.process import FileLimits
@@ -28,33 +29,18 @@ from vlar.media.readers.audio import RATE_HZ, decode_span
 from vlar.registry import register
 from vlar.types import Clip, Float32, Sampling
 
-CHUNK_S = 30.0
-"""Seconds of sound that Whisper hears at once."""
-LEAST_RMS = 1e-3
-"""Root mean square (1.0 is full scale) of a tenth of a second that counts as sound: -60 dB."""
+_CHUNK_S = 30.0  # of sound, which Whisper takes at once
+_LEAST_RMS = 1e-3  # of a tenth of a second that counts as sound: -60 dB of full scale
 _STEP_S = 0.02  # between Whisper's marks of time
 _BLOCK = round(RATE_HZ / 10)
 _KEPT_CHUNKS = 8  # overlapping windows of a batch ask for the same chunks again
-_MOST_SEGMENTS = 40  # of one caption
-
-
-class Segment(NamedTuple):
-    """Words between two times of a recording, in seconds."""
-
-    start_s: float
-    end_s: float
-    text: str
-    language: str
+#: Begin and end in seconds of the recording, words, and the code of their language.
+Segment = tuple[float, float, str, str]
 
 
 @register("captioner", "speech")
 class SpeechCaptioner(Captioner):
-    """A Whisper model in a folder.
-
-    Args:
-        folder: As ``save_pretrained`` writes it, with its processor; weights as safetensors.
-        name: The spec that makes it again.
-    """
+    """A Whisper model in a folder, with its processor; weights as safetensors."""
 
     licence = "as the model's folder states"
 
@@ -68,7 +54,7 @@ class SpeechCaptioner(Captioner):
         self._model = LocalModel(folder, _classes, failed, use_safetensors=True)
         self._kept: OrderedDict[tuple[Any, ...], list[Segment]] = OrderedDict()
         self.name = name
-        facts = f"{self._model.digest} {CHUNK_S} {LEAST_RMS} 1"
+        facts = f"{self._model.digest} {_CHUNK_S} {_LEAST_RMS} 1"
         self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
 
     @classmethod
@@ -78,19 +64,17 @@ class SpeechCaptioner(Captioner):
         if argument and (Path(argument).expanduser() / "config.json").is_file():
             return cls(Path(argument).expanduser(), name)
         place, options = split_options(argument, ("revision",))
-        rows = [row for row in entries().values() if row.spec.startswith("speech:")]
-        for row in rows:
-            if place in (row.alias, row.hub_name):
-                revision = options.get("revision", row.revision)
-                config = cached(row.hub_name, ("config.json",), revision)
-                if config is None:
-                    raise ModelError(f"{name} is not here; run: vlar models get {row.alias}")
-                return cls(config.parent, name)
-        known = ", ".join(row.alias for row in rows)
-        raise UsageError(
-            f"{name} is neither a folder with a Whisper model (config.json, weights, processor) "
-            f"nor one of {known}"
-        )
+        rows = {row.alias: row for row in entries().values() if row.spec.startswith("speech:")}
+        row = rows.get(place) or next((r for r in rows.values() if r.hub_name == place), None)
+        if row is None:
+            raise UsageError(
+                f"{name} is neither a folder with a Whisper model (config.json, weights, "
+                f"processor) nor one of {', '.join(rows)}"
+            )
+        config = cached(row.hub_name, ("config.json",), options.get("revision", row.revision))
+        if config is None:
+            raise ModelError(f"{name} is not here; run: vlar models get {row.alias}")
+        return cls(config.parent, name)
 
     @property
     def sampling(self) -> Sampling:
@@ -102,15 +86,11 @@ class SpeechCaptioner(Captioner):
 
     def _of(self, clip: Clip) -> Captions:
         start_s, end_s = clip.window.start_s, clip.window.end_s
-        first, last = int(start_s // CHUNK_S), math.ceil(end_s / CHUNK_S)
-        found: list[str] = []
-        for number in range(first, last):
-            for words in self._segments(clip.path, number):
-                if words.start_s < end_s and words.end_s > start_s:
-                    found.append(quote("says", *words))
-            if len(found) >= _MOST_SEGMENTS:
-                break
-        return tuple(found[:_MOST_SEGMENTS])
+        chunks = range(int(start_s // _CHUNK_S), math.ceil(end_s / _CHUNK_S))
+        words = chain.from_iterable(self._segments(clip.path, number) for number in chunks)
+        return tuple(
+            quote("says", *each) for each in words if each[0] < end_s and each[1] > start_s
+        )
 
     def _segments(self, path: Path, number: int) -> list[Segment]:
         """The words of one chunk of a recording; those of the last chunks are kept."""
@@ -120,9 +100,9 @@ class SpeechCaptioner(Captioner):
             return []
         key = path, status.st_mtime_ns, status.st_size, number
         if key not in self._kept:
-            start_s, limit_s = number * CHUNK_S, FileLimits.from_environment().timeout_s
+            start_s, limit_s = number * _CHUNK_S, FileLimits.from_environment().timeout_s
             try:
-                sound = single.call(path, decode_span, path, start_s, start_s + CHUNK_S, limit_s)
+                sound = single.call(path, decode_span, path, start_s, start_s + _CHUNK_S, limit_s)
             except DecodeError:  # no sound track, or none that can be read
                 sound = np.zeros(0, np.float32)
             self._kept[key] = self._words(sound, start_s) if has_sound(sound) else []
@@ -146,20 +126,16 @@ class SpeechCaptioner(Captioner):
                 ) from error
         length_s = len(sound) / RATE_HZ
         return [
-            Segment(start_s + begin_s, start_s + min(end_s, length_s), text, language)
+            (start_s + begin_s, start_s + min(end_s, length_s), text, language)
             for begin_s, end_s, text in found
             if begin_s < min(end_s, length_s) and any(map(str.isalnum, text))
         ]
 
 
 def has_sound(samples: Float32) -> bool:
-    """Return whether any tenth of a second is as loud as ``LEAST_RMS``.
-
-    >>> has_sound(np.zeros(16_000, np.float32)), has_sound(np.full(16_000, 0.1, np.float32))
-    (False, True)
-    """
+    """Return whether any tenth of a second of (N,) samples at 16 kHz is as loud as -60 dB."""
     blocks = samples[: len(samples) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
-    return bool(len(blocks)) and float(np.square(blocks).mean(axis=1).max()) >= LEAST_RMS**2
+    return bool(len(blocks)) and float(np.square(blocks).mean(axis=1).max()) >= _LEAST_RMS**2
 
 
 def _generated(processor: Any, model: Any, sound: Float32) -> tuple[Any, str]:
@@ -182,7 +158,7 @@ def _timed(tokenizer: Any, ids: Sequence[int]) -> list[tuple[float, float, str]]
     found: list[tuple[float, float, str]] = []
     words: list[int] = []
     begin_s = 0.0
-    for token in [*ids, zero + round(CHUNK_S / _STEP_S)]:
+    for token in [*ids, zero + round(_CHUNK_S / _STEP_S)]:
         if token < zero:
             words.append(token)
             continue
@@ -194,8 +170,6 @@ def _timed(tokenizer: Any, ids: Sequence[int]) -> list[tuple[float, float, str]]
 
 
 def _classes() -> tuple[Any, Any]:
-    try:
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
-    except ImportError as error:
-        raise missing_library("captioner 'speech'", error) or error from error
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
     return WhisperProcessor, WhisperForConditionalGeneration

@@ -83,13 +83,8 @@ def said(text: str, captions: Mapping[int, str]) -> dict[int, float]:
 def quoted_in(kind: str, text: str, captions: Mapping[int, str]) -> dict[int, float]:
     """Captions by id that quote words in order, each with 1.0.
 
-    Words are compared in lower case and without signs between them. All words of one kind in a
-    caption are one text, so a phrase may go on in the next line of a screen.
-
-    Args:
-        kind: ``says`` or ``shows``, as ``vlar.encoders.captions.quote`` writes it.
-        text: Words that follow each other.
-        captions: Texts by id.
+    All quotes of ``kind`` (``says``, ``shows``) in a caption are one text, so a phrase may go on in
+    the next line of a screen.
     """
     wanted = f" {spelled(text)} "
     quotes = re.compile(rf'(?:^|(?<= )){kind} \([^()"]*\): "([^"]*)')

@@ -181,10 +181,8 @@ def _said(store: LibraryStore, leaf: Says, row_ids: Int64) -> Float64:
             f"--captions {maker}"
         )
     captions = store.captions()
-    if isinstance(leaf, Quote):
-        found = quoted_in(leaf.kind, leaf.text, captions)
-    else:
-        found = said(leaf.text, captions)
+    quoted = isinstance(leaf, Quote)
+    found = quoted_in(leaf.kind, leaf.text, captions) if quoted else said(leaf.text, captions)
     return np.array([found.get(row_id, 0.0) for row_id in row_ids.tolist()])
 
 

@@ -58,7 +58,7 @@ def decode_span(path: Path, start_s: float, end_s: float, timeout_s: float) -> F
         timeout_s: Seconds that decoding may take.
 
     Returns:
-        (N,) float32, -1 to 1, at 16 kHz; shorter where the track ends, silent before it begins.
+        (N,) float32, as ``decode``; shorter where the track ends, silent before it begins.
 
     Raises:
         DecodeError: it cannot be opened or decoded, or has no sound track.
