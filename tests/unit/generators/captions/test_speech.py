@@ -154,6 +154,24 @@ def test_models_of_the_catalogue(folder: Path, monkeypatch: pytest.MonkeyPatch):
     assert asked == [pair for row in rows for pair in [(row.hub_name, row.revision)] * 2]
 
 
+def test_a_model_in_the_cache_of_the_hub_is_loaded(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    row = entries()["whisper-tiny"]
+    there = tmp_path / "models--openai--whisper-tiny"
+    snapshot = there / "snapshots" / str(row.revision)
+    (there / "blobs").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, file in enumerate(sorted(folder.iterdir())):  # links to blobs, as the hub's client
+        (there / "blobs" / str(number)).write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(there / "blobs" / str(number))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert row.is_here()
+    made = load_captioner("speech:whisper-tiny")
+    ((found,),) = made.caption([clip(sound(tmp_path / "a.wav", (4, 0.3)), 1, 3)])
+    assert found.startswith("says (de, 0.0-4.0 s)")
+
+
 def test_what_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(speech, "cached", lambda *_: None)
     refused(ModelError, "run: vlar models get whisper-tiny", load_captioner, "speech:whisper-tiny")
