@@ -36,6 +36,13 @@ def test_a_row_is_whole(alias: str):
     assert all("source" in figures and "what" in figures for figures in told["figures"].values())
 
 
+def test_the_page_names_the_rows_without_a_commit():
+    page = (Path(__file__).parents[3] / "docs" / "choosing.md").read_text("utf-8")
+    line = page.partition("Not pinned, since")[2].partition("\n")[0]
+    free = [row.alias for row in ENTRIES.values() if row.revision is None and row.spec != "lite"]
+    assert re.findall(r"`([\w-]+)`", line) == free
+
+
 def test_the_repositories_of_open_clip_are_those_of_its_tags():
     from open_clip.pretrained import get_pretrained_cfg
 
