@@ -24,6 +24,7 @@ from vlar.files.workers import single
 from vlar.media.lookup import reader
 from vlar.registry import register
 from vlar.types import Clip, Sampling, UInt8, Window
+from vlar.version import pip_install
 
 _SAMPLING = Sampling(4, shorter_side=720, fps=1.0, max_frames=30)
 _LEGIBLE = 360  # pixels of the shorter side from which the frames of a clip are taken as they are
@@ -45,7 +46,7 @@ class ScreenTextCaptioner(Captioner):
         if find_spec("rapidocr") is None:
             raise ModelError(
                 "the captioner 'screen-text' needs rapidocr, which is not installed; "
-                "pip install 'vlar[ocr]'"
+                f"{pip_install('ocr')}"
             )
         self._lock = threading.Lock()
         facts = f"{version('rapidocr')} {_CONFIDENCE} {_SAMPLING} {_LEGIBLE} {_CELL} {_CHANGE} 1"
