@@ -43,7 +43,7 @@ def test_brackets_stand_in_the_help():
 @pytest.mark.parametrize(
     ("verb", "names"),
     [
-        ("adapt", "One of: balanced-softmax, "),
+        ("adapt", "One of: atcon, balanced-"),
         ("adapt", "One of: auto, bi-mhm, cache, diag, hybrid"),
         ("classify", "One of: one, multi"),
         ("describe", "One of: local, offline, openai"),

@@ -339,7 +339,7 @@ def test_an_action_is_tried_again_but_not_where_a_package_is_missing():
     def lacks() -> None:
         raise ImportError("Install s3fs to access S3")
 
-    refused(UsageError, r"Install s3fs.*vlar\[remote\]", patiently, "s3://a/b", lacks, 0.0)
+    refused(UsageError, r"Install s3fs.*\[remote\]", patiently, "s3://a/b", lacks, 0.0)
 
 
 @pytest.mark.parametrize(

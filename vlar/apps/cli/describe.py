@@ -105,7 +105,6 @@ def command(
 
     Examples:
         vlar describe labels.txt --out bank.json
-        vlar describe --check bank.json everyday_actions
         vlar describe --show bank:ucf101
     """
     if check or show:
