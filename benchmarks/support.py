@@ -1,16 +1,17 @@
-"""Installations of vlar by each Python that is here, at both ends of the ranges of its packages.
+"""Installations of vlar at both ends of the ranges of its packages, by this Python or by others.
 
-    python benchmarks/support.py [--python PATH ...] [--out evals/results/support.json]
+    python benchmarks/support.py [--minors 3.10 3.11] [--out evals/results/support.json]
 
 An environment in a temporary folder gets vlar from this checkout: once with the newest packages
 that ``pyproject.toml`` allows, once with the oldest of them that have a wheel for that Python. Then
 ``vlar`` answers for made clips without a network. Each environment is a row: the versions that were
-installed, and ``passed`` or the first error. Torch comes from wheels that ``pip`` finds on this
-disk (``find-links``), never from an index, which may answer with gigabytes for GPUs. Where none
-fits, what needs no torch is installed and tried, and the row names it.
+installed, and ``passed`` or the first error: ``failed`` where a command of the new environment
+fails, ``not installed`` where pip does, ``not finished`` where time runs out. Torch comes from
+wheels that ``pip`` finds on this disk (``find-links``), never from an index, which may answer with
+gigabytes for GPUs. Where none fits, what needs no torch is tried, and the row names it.
 
 ``--out`` merges rows into a file and writes the table of ``docs/support.md``. The exit code is 1
-where the newest packages fail for the Python that runs this script.
+where the row ``newest`` of the Python that runs this script is ``failed``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +48,7 @@ PACKAGES = (
 )  # fmt: skip
 TORCH = ("torch", "torchvision")
 NEEDS_TORCH = (*TORCH, "accelerate", "open-clip-torch", "peft")
+LATE, PIP = "out of time", "pip: "
 NO_TORCH = "torch not tried: no CPU wheel here"
 BEGIN, END = "<!-- table -->\n", "<!-- end of the table -->\n"
 CLIPS = """
@@ -115,14 +118,19 @@ class Environment(NamedTuple):
                 [self.folder / "bin" / name, *command], cwd=self.folder, env=variables, text=True,
                 capture_output=True, timeout=max(left, 1), check=False, stdin=subprocess.DEVNULL,
             )  # fmt: skip
+        except OSError as error:
+            raise CommandError(f"{PIP}{error}") from None
         except subprocess.TimeoutExpired:
-            raise CommandError("out of time") from None
+            raise CommandError(LATE) from None
         if done.returncode:
             raise CommandError(error_line(done.stderr or done.stdout))
         return done.stdout
 
     def pip(self, *words: str) -> str:
-        return self.run("-m", "pip", words[0], "-q", "--disable-pip-version-check", *words[1:])
+        try:
+            return self.run("-m", "pip", words[0], "-q", "--disable-pip-version-check", *words[1:])
+        except CommandError as error:
+            raise CommandError(f"{PIP}{error}") from None
 
     def wheels(self, package: str, *where: str) -> list[str]:
         """Versions with a wheel for this Python, newest first."""
@@ -159,13 +167,13 @@ def ranges() -> dict[str, str]:
     return {name: str(row.specifier) for name, row in requirements().items() if name in PACKAGES}
 
 
-def interpreters(given: list[str]) -> dict[str, str]:
+def interpreters(given: list[str], minors: list[str]) -> dict[str, str]:
     """Pythons that run, by minor version: those that were given, then those of the path."""
     places = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep)]
     found: dict[str, str] = {}
     for program in (
         *given,
-        *(str(place / f"python{minor}") for minor in MINORS for place in places),
+        *(str(place / f"python{minor}") for minor in minors for place in places),
     ):
         if not shutil.which(program):
             continue
@@ -197,12 +205,9 @@ def tried(env: Environment, versions: dict[str, str]) -> None:
     if "torch" not in versions:
         rest = [str(row) for name, row in requirements().items() if name not in NEEDS_TORCH]
         steps, deps = WITHOUT_TORCH, ["--no-deps"]
-    try:
-        if rest:
-            env.pip("install", "--no-compile", "-c", str(pins), *rest)
-        env.pip("install", "--no-compile", *deps, "-c", str(pins), str(ROOT))
-    except CommandError as error:
-        raise CommandError(f"pip install: {error}") from None
+    if rest:
+        env.pip("install", "--no-compile", "-c", str(pins), *rest)
+    env.pip("install", "--no-compile", *deps, "-c", str(pins), str(ROOT))
     env.run("-c", CLIPS)
     if "torch" in versions:
         env.run("-c", TOWER, str(MODELS))
@@ -213,22 +218,35 @@ def tried(env: Environment, versions: dict[str, str]) -> None:
             raise CommandError(f"vlar {step}: {error}") from None
 
 
+def outcome_of(error: CommandError) -> str:
+    """The kind of an error, and its text.
+
+    >>> outcome_of(CommandError("vlar adapt clips: out of time"))
+    'not finished: vlar adapt clips: out of time'
+    """
+    text = str(error)
+    kind = "not installed" if text.startswith(PIP) else "failed"
+    return f"{'not finished' if text.endswith(LATE) else kind}: {text}"
+
+
 def row_of(minor: str, program: str, end: str, until: float) -> dict[str, Any]:
     """A new environment of one Python at one end of the ranges, tried and removed."""
     with tempfile.TemporaryDirectory(prefix="vlar-support-") as name:
         env = Environment(Path(name) / "env", until)
-        subprocess.run([program, "-m", "venv", env.folder], check=True, capture_output=True)
         versions: dict[str, str] = {}
+        installed: dict[str, str] = {}
+        subprocess.run([program, "-m", "venv", env.folder], check=False, capture_output=True)
         try:
             env.pip("install", "--upgrade", "pip")
             versions = chosen(env, end)
             tried(env, versions)
             outcome = "passed"
         except CommandError as error:
-            outcome = f"failed: {error}".replace(name, "")
+            outcome = outcome_of(error).replace(name, "")
         late = env._replace(until=time.monotonic() + 60)
-        listed = json.loads(late.run("-m", "pip", "list", "--format", "json"))
-        installed = {row["name"]: row["version"] for row in listed}
+        with suppress(CommandError):
+            listed = json.loads(late.run("-m", "pip", "list", "--format", "json"))
+            installed = {row["name"].replace("_", "-"): row["version"] for row in listed}
     if "torch" not in versions:
         outcome = f"{NO_TORCH}; the rest {outcome}"
     found = {package: installed[package] for package in PACKAGES if package in installed}
@@ -264,13 +282,14 @@ def store(file: Path, rows: list[dict[str, Any]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--python", nargs="*", default=[], help="Pythons that are not on the path")
-    parser.add_argument("--minors", nargs="*", default=MINORS, help="Python versions to try")
+    mine = "{}.{}".format(*sys.version_info)
+    parser.add_argument("--minors", nargs="*", default=[mine], help="default: this Python")
     parser.add_argument("--ends", nargs="*", default=ENDS, choices=ENDS)
     parser.add_argument("--minutes", type=float, default=60.0, help="rows that take longer fail")
     parser.add_argument("--out", type=Path, help=f"such as {RESULT.relative_to(ROOT)}")
     asked = parser.parse_args()
-    until, programs = time.monotonic() + 60 * asked.minutes, interpreters(asked.python)
-    mine = "{}.{}".format(*sys.version_info)
+    until = time.monotonic() + 60 * asked.minutes
+    programs = interpreters([*asked.python, sys.executable], asked.minors)
     rows: list[dict[str, Any]] = []
     for minor in sorted(asked.minors, key=lambda minor: minor != mine):  # this Python first
         for end in asked.ends:
@@ -286,7 +305,7 @@ def main() -> int:
             if asked.out:
                 store(asked.out, [row])
     needed = [row for row in rows if (row["python"], row["end"]) == (mine, "newest")]
-    return int(any("failed" in row["outcome"] for row in needed))
+    return int(any("failed: " in row["outcome"] for row in needed))
 
 
 if __name__ == "__main__":

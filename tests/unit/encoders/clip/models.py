@@ -118,13 +118,15 @@ def save_clip(folder: Path) -> Any:
 
 
 def save_siglip(folder: Path, *, naflex: bool = False) -> Any:
-    from transformers import Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
+    from transformers import SiglipConfig, SiglipModel
 
     text = {**TEXT, "hidden_size": 32, "intermediate_size": 64, "vocab_size": 10,
             "max_position_embeddings": 12, "pad_token_id": 0, "eos_token_id": 1,
             "projection_size": 32}  # fmt: skip
     vision = dict(VISION)
     if naflex:
+        from transformers import Siglip2Config, Siglip2Model
+
         del vision["image_size"]
         config = Siglip2Config(text_config=text, vision_config={**vision, "num_patches": 16})
         model = seeded(Siglip2Model, config)
