@@ -44,6 +44,8 @@ class DictConfig:
 @pytest.fixture
 def omegaconf(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A module of that name while a file is written; gone when it is read."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "omegaconf"]:
+        monkeypatch.delitem(sys.modules, name)  # the reader of text on screen brings it
     module = types.ModuleType("omegaconf.dictconfig")
     for kind in (Node, DictConfig):
         monkeypatch.setattr(kind, "__module__", "omegaconf.dictconfig")
