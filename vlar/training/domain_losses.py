@@ -1,4 +1,4 @@
-"""Losses that methods for other domains share.
+"""Losses, and the reversed gradient, that methods for other domains share.
 
 Letters: N clips, C labels, F features.
 """
@@ -6,7 +6,9 @@ Letters: N clips, C labels, F features.
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import torch
 from torch import Tensor
 
 _SMALLEST = 1e-12  # variance that is added, so that a constant feature has a gradient
@@ -46,3 +48,37 @@ def kl_gaussian(
     """
     apart = ((mean - mean_q).square() + log_variance.exp()) / log_variance_q.exp()
     return 0.5 * (log_variance_q - log_variance + apart - 1).sum(dim=-1).mean()
+
+
+class _Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * gradients[0], None
+
+
+def reverse(x: Tensor, strength: float) -> Tensor:
+    """The same values; the gradient is multiplied by ``-strength`` (SOAR, equation 17).
+
+    Args:
+        x: Any shape.
+        strength: At least 0; 0 stops the gradient.
+    """
+    return _Reverse.apply(x, strength)  # pyright: ignore[reportReturnType]
+
+
+def ramp(progress: float, *, steepness: float = 10.0) -> float:
+    """Rise from 0 at the start to nearly 1 at the end: ``2
+    (1 + exp(-steepness p)) - 1``.
+
+    The schedule of SOAR, section 5.2: an untrained predictor gives noise.
+
+    Args:
+        progress: Share of the training that is over, 0 to 1.
+        steepness: Steepness of the rise, above 0.
+    """
+    return 2 / (1 + math.exp(-steepness * progress)) - 1

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,44 +15,11 @@ from vlar.adapters.settings import setting
 from vlar.errors import UsageError
 from vlar.methods.dear.objective import EvidenceScale, edl_loss
 from vlar.registry import register
+from vlar.training.domain_losses import ramp, reverse
 from vlar.training.objectives import Objective, Step, TrainingContext
 from vlar.types import Float32
 
 _NONE = np.zeros((0, 0), np.float32)
-
-
-class _Reverse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return -ctx.strength * gradients[0], None
-
-
-def reverse(x: Tensor, strength: float) -> Tensor:
-    """The same values; the gradient is multiplied by ``-strength`` (equation 17 of the source).
-
-    Args:
-        x: Any shape.
-        strength: At least 0; 0 stops the gradient.
-    """
-    return _Reverse.apply(x, strength)  # pyright: ignore[reportReturnType]
-
-
-def ramp(progress: float, *, steepness: float = 10.0) -> float:
-    """Rise from 0 at the start to nearly 1 at the end: ``2
-    (1 + exp(-steepness p)) - 1``.
-
-    The schedule of the source, section 5.2: an untrained predictor gives noise.
-
-    Args:
-        progress: Share of the training that is over, 0 to 1.
-        steepness: Steepness of the rise, above 0.
-    """
-    return 2 / (1 + math.exp(-steepness * progress)) - 1
 
 
 @register("objective", "soar", status="null here")

@@ -24,13 +24,13 @@ from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.support import cell
 from vlar.language.clean import clean_label
-from vlar.methods.soar.objective import ramp, reverse
 from vlar.model.adapt import Adapted, fit_examples
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, read_complete
 from vlar.model.requests import AdaptRequest
 from vlar.numeric import unit
 from vlar.registry import register
+from vlar.training.domain_losses import ramp, reverse
 from vlar.training.learners import Learner
 from vlar.types import Clip, Encoded, Float32, Float64
 

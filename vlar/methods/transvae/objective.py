@@ -18,10 +18,9 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from vlar.adapters.settings import setting
 from vlar.errors import UsageError
 from vlar.methods.consistency.objective import pseudo_label_loss
-from vlar.methods.soar.objective import ramp, reverse
 from vlar.methods.transvae.adapter import Latents
 from vlar.registry import register
-from vlar.training.domain_losses import kl_gaussian
+from vlar.training.domain_losses import kl_gaussian, ramp, reverse
 from vlar.training.objectives import Objective, Step, TrainingContext
 
 _REVERSED = {"frames": 0.5, "relations": 0.75, "clips": 0.75}  # strength at the end
