@@ -7,6 +7,8 @@ import os
 import socket
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -88,3 +90,31 @@ def test_folders_of_ended_runs_are_removed(tmp_path: Path, monkeypatch: pytest.M
         running.name,
         "vlar-ray-of-somebody",
     }
+
+
+class LateRay(SimpleNamespace):
+    """Ray whose first processes are late."""
+
+    def init(self, **options: Any) -> None:
+        assert Path(options["_temp_dir"]).is_dir()
+        self.folders.append(options["_temp_dir"])
+        if len(self.folders) <= self.late:
+            raise Exception("The current node timed out during startup")
+
+    def shutdown(self) -> None:
+        self.ended += 1
+
+
+@pytest.mark.parametrize("late", [0, 2, 3])
+def test_a_late_start_is_tried_again(late: int, monkeypatch: pytest.MonkeyPatch):
+    ray = LateRay(late=late, folders=[], ended=0, is_initialized=lambda: False)
+    monkeypatch.setattr(runner, "imported", lambda is_private=False: ray)
+    monkeypatch.setattr(runner, "require_vlar", lambda ray, address: None)
+    begun = runner.RayRunner()
+    if late == 3:
+        refused(UsageError, "timed out during startup.*without --runner ray", begun.start, None)
+    else:
+        begun.start(None)  # pyright: ignore[reportArgumentType] - nothing is run
+        begun.close()
+    assert ray.ended == len(ray.folders) == min(late + 1, 3)
+    assert not any(Path(folder).exists() for folder in ray.folders)

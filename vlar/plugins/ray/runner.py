@@ -45,6 +45,7 @@ from vlar.registry import register
 from vlar.version import pip_install
 
 _CONNECT_S = 5.0
+_STARTS = 3  # of Ray on this machine: on a loaded one its processes are late now and then
 _TEMPORARY = "vlar-ray-"
 _LONGEST_TEMPORARY = 40  # letters; Ray puts sockets there, whose paths may have 107
 # Python errors of Ray's that mean a lost worker, not failed work.
@@ -297,36 +298,45 @@ class RayRunner(Runner):
             require_answer(self._address)
         ray = imported(is_private=self._address is None)
         if not ray.is_initialized():
-            self._is_ours = True
             self._begin(ray)
         require_vlar(ray, self._address)
         return self
 
     def _begin(self, ray: Any) -> None:
-        quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+        quiet: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+            "configure_logging": False,
+        }
         if self._address is not None:
             try:
                 with hushed():
                     ray.init(self._address, **quiet)
+                self._is_ours = True
             except (RuntimeError, ConnectionError, OSError) as error:
                 raise cannot_connect(self._address, error) from error
             return
-        self._folder = temporary_folder()
-        cores = os.cpu_count() or 1
-        try:
-            with hushed():
-                ray.init(
-                    num_cpus=max(self._workers, cores if self._gpus else 1),
-                    include_dashboard=False,
-                    object_store_memory=size_in_bytes("VLAR_RAY_STORE", _STORE),
-                    _temp_dir=str(self._folder),
-                    **quiet,
-                )
-        except (RuntimeError, ConnectionError, OSError, ValueError) as error:
-            self.close()
-            raise UsageError(
-                f"Ray cannot be started on this machine ({line(error)}); add without --runner ray"
-            ) from error
+        quiet["object_store_memory"] = size_in_bytes("VLAR_RAY_STORE", _STORE)
+        for left in reversed(range(_STARTS)):
+            self._is_ours, self._folder = True, temporary_folder()
+            try:
+                with hushed():
+                    ray.init(
+                        num_cpus=max(self._workers, (os.cpu_count() or 1) if self._gpus else 1),
+                        include_dashboard=False,
+                        _temp_dir=str(self._folder),
+                        **quiet,
+                    )
+            # Ray raises Exception itself where its processes are late.
+            except Exception as error:
+                self.close()
+                if not left:
+                    raise UsageError(
+                        f"Ray cannot be started on this machine ({line(error)}); add without "
+                        "--runner ray"
+                    ) from error
+            else:
+                return
 
     def close(self) -> None:
         if self._is_ours:
