@@ -109,7 +109,7 @@ class LateRay(SimpleNamespace):
 def test_a_late_start_is_tried_again(late: int, monkeypatch: pytest.MonkeyPatch):
     ray = LateRay(late=late, folders=[], ended=0, is_initialized=lambda: False)
     monkeypatch.setattr(runner, "imported", lambda is_private=False: ray)
-    monkeypatch.setattr(runner, "require_vlar", lambda ray, address: None)
+    monkeypatch.setattr(runner, "require_vlar", print)
     begun = runner.RayRunner()
     if late == 3:
         refused(UsageError, "timed out during startup.*without --runner ray", begun.start, None)
