@@ -19,8 +19,6 @@ A result is kept for each set and seed, and is not measured again.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from compute import halved, head, prepared
+from harness import arguments, some, store, stored
 
 from vlar.encoders.base import load_encoder
 from vlar.methods.align.adapter import Align
@@ -120,18 +119,12 @@ def measure(network: Any, whole: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure what is missing, and print a line for each result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--videos", type=Path, required=True)
-    parser.add_argument("--stills", type=Path, help="with the colour clips of UTD-MHAD")
-    parser.add_argument("--sets", nargs="+", default=["weizmann", "jhmdb"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-compute"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos", "json", stills=(Path, "with the colour clips of UTD-MHAD"),
+        sets=some(["weizmann", "jhmdb"]), seeds=some([0]), cache=Path("/tmp/vlar-compute"),
+    )  # fmt: skip
     torch.set_num_threads(1)
-    results: dict[str, Any] = {}
-    if options.json and options.json.exists():
-        results = json.loads(options.json.read_text())
+    results: dict[str, Any] = stored(options.json, {})
     network, tower = load_encoder(NETWORK), load_encoder("lite-objects")
     for name in options.sets:
         folder = options.stills if name == "utd" else options.videos
@@ -142,9 +135,7 @@ def main() -> None:
                 continue
             rows[str(seed)] = measure(network, whole, seed)
             print(f"{name}, seed {seed}: {rows[str(seed)]}", flush=True)
-            if options.json:
-                options.json.parent.mkdir(parents=True, exist_ok=True)
-                options.json.write_text(json.dumps(results, indent=1) + "\n")
+            store(options.json, results)
 
 
 if __name__ == "__main__":

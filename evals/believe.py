@@ -22,9 +22,7 @@ Controls: labels permuted; the objects alone (``lite-objects``), the motion of b
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, echo, manifest, store
 from ranking import vectors_of
 
 import vlar
@@ -92,8 +91,7 @@ def load_clips(model: vlar.Model, folders: Sequence[Path], cache: Path | None) -
     """The clips of all folders, in halves by group within each data set."""
     vectors, rows = list[Float32](), list[dict[str, str]]()
     for folder in folders:
-        with (folder / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-            listed = list(csv.DictReader(stream))
+        listed = manifest(folder)
         vectors.append(vectors_of(model, folder, [row["path"] for row in listed], cache))
         rows += listed
     groups = {row["dataset"]: set[str]() for row in rows}
@@ -210,12 +208,10 @@ def five(model: vlar.Model, clips: Clips, half: int, wordings: Wordings) -> dict
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of clips")
-    parser.add_argument("--model", default="lite", help="encoder spec")
-    parser.add_argument("--cache", type=Path, help="keep vectors here")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "model", "cache", "json",
+        data={"type": Path, "nargs": "+", "required": True, "help": "folders of clips"},
+    )  # fmt: skip
     try:
         model = vlar.load(options.model)
         clips, wordings = load_clips(model, options.data, options.cache), load_wordings()
@@ -228,12 +224,11 @@ def main() -> int:
                 "five": five(model, clips, half, wordings),
             }
             for what, figures in found[name].items():
-                print(name, what, json.dumps(figures), flush=True)
+                echo(name, what, figures)
     except (VlarError, OSError, KeyError) as error:
         print(f"believe: {error}", file=sys.stderr)
         return 2
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    store(options.json, found)
     return 0
 
 

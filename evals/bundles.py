@@ -17,10 +17,8 @@ DIR is that of ``evals/sensors.py``; 0 shots are all examples.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
-import json
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, manifest, store
 from sensors import DRAWS, Set, drawn, halves, row
 
 import vlar
@@ -45,13 +44,7 @@ POSE = ("attributes", "spectrum")
 
 def main() -> None:
     """Print the tables, and write them as JSON."""
-    parser = argparse.ArgumentParser(description="A second sensor, there and missing")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--shots", type=int, nargs="*", default=[1, 3, 5, 0])
-    parser.add_argument("--stairs", action="store_true")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(__doc__, "data", "json", seeds=5, shots=[1, 3, 5, 0], stairs=False)
     if given.stairs:
         stairs(given.data)
         return
@@ -63,16 +56,14 @@ def main() -> None:
         name = f"{shots or 'all'} shots"
         print(f"\n{name}")
         found[name] = few_shot(tested, thigh, shots or None, seeds)
-        if given.json:  # what was measured stays
-            given.json.write_text(json.dumps(found, indent=1) + "\n")
+        store(given.json, found)
 
 
 def read(data: Path) -> tuple[Set, np.ndarray]:
     """All takes as bundles, and which of them have the IMU on the thigh."""
     encoder = vlar.load("bundle:skeleton+imu").encoder
     folder = data / "utd_mhad"
-    with (data / "manifest.csv").open(newline="") as stream:
-        rows = [r for r in csv.DictReader(stream) if r["path"].startswith("utd_mhad/skeleton/")]
+    rows = [r for r in manifest(data) if r["path"].startswith("utd_mhad/skeleton/")]
     names = [Path(r["path"]).name.removesuffix("_skeleton.mat") for r in rows]
     encoded = []
     with tempfile.TemporaryDirectory() as place:

@@ -24,16 +24,14 @@ the same in all episodes, mean of 50 draws): no calibration can be measured to b
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from cached import features_of
+from harness import arguments, echo, store
 from unknown import confidences
 from zero_shot import read_rows
 
@@ -238,9 +236,12 @@ def plot(curves: dict[str, Answers], path: Path, bins: int = 10) -> None:
     figure.savefig(path, dpi=100)
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    options = _options()
+    options = arguments(
+        __doc__, "videos", "cache", "json", set="jhmdb", shots=3, episodes=20,
+        plot=(Path, "picture of the reliability diagram"),
+    )  # fmt: skip
     model = vlar.load("lite")
     report: dict[str, object] = {"fingerprint": model.fingerprint, "set": options.set}
     curves: dict[str, Answers] = {}
@@ -255,7 +256,7 @@ def main() -> int:
         rows: dict[str, object] = {}
         report["names" if how == "none" else "descriptions"] = rows
         rows["unknown"] = unknown(model, pool)
-        print(how, json.dumps(rows["unknown"]), flush=True)
+        echo(how, rows["unknown"])
         for protocol, share, known in PROTOCOLS if how == "auto" else ():
             single, each = zero_shot(model, pool, share, *size, known)
             for when in ("before", "after"):
@@ -267,24 +268,10 @@ def main() -> int:
             if areas:
                 rows["adapted unknown auroc"] = round(float(np.mean(areas)), 3)
                 rows["adapted unknown auroc spread"] = round(float(np.std(areas)), 3)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    store(options.json, report)
     if options.plot:
         plot(curves, options.plot)
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--set", default="jhmdb")
-    parser.add_argument("--shots", type=int, default=3)
-    parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    parser.add_argument("--plot", type=Path, help="picture of the reliability diagram")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -17,14 +17,12 @@ vectors with either; with captions shuffled.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, echo, store
 from many_descriptions import remember_texts, told
 from ranked import mean_average_precision
 from semantic_map import load
@@ -146,13 +144,12 @@ def search(model, vectors, texts: list[str], spoken, labels) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with videos/ and clips/")
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "cache", "json",
+        data={"type": Path, "required": True, "help": "folder with videos/ and clips/"},
+    )  # fmt: skip
     model = vlar.load("lite")
     remember_texts(model)
     clips = load(options.data, model, options.cache)
@@ -167,24 +164,22 @@ def main() -> int:
     same = 1 - len(set(texts)) / len(texts)
     results: dict[str, Any] = {"ms a caption": round(cost, 1), "same caption": round(same, 3)}
     results["examples"] = texts[:3]
-    print(json.dumps(results), flush=True)
+    echo(results)
     for name in SETS:
         here = clips.sets == name
         found = classify(model, encoder, vectors[here], spoken[here], clips.labels[here].tolist())
         results[name] = found
-        print(name, json.dumps(found), flush=True)
+        echo(name, found)
     groups = sorted(set(clips.groups))
     half = np.array([groups.index(group) % 2 for group in clips.groups])
     for part, which in (("choose", half == 0), ("report", half == 1)):
         words = [text for text, there in zip(texts, which, strict=True) if there]
         labels = clips.labels[which].tolist()
         results[f"search, {part}"] = search(model, vectors[which], words, spoken[which], labels)
-        print(part, json.dumps(results[f"search, {part}"]), flush=True)
-    if options.json:
-        content = {"fingerprint": model.fingerprint, **results}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return 0
+        echo(part, results[f"search, {part}"])
+    content = {"fingerprint": model.fingerprint, **results}
+    store(options.json, content)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -24,9 +24,7 @@ are true spans) with the nearest true span, 0 for those that meet none.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import sys
 import tempfile
 import time
@@ -46,6 +44,7 @@ from composed_measures import (
     tiou,
     window_precision,
 )
+from harness import Namespace, arguments, store
 from made_library import CONCEPTS, KeptVectors, Truth, build
 
 import vlar
@@ -236,13 +235,10 @@ def _unmerged(rows: Iterator[object], neighbours: object, k: int) -> list[object
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite", help="encoder spec")
-    parser.add_argument("--seed", type=int, default=0, help="draws the order of moments")
-    parser.add_argument("--cache", type=Path, help="keep made videos and vectors here")
-    parser.add_argument("--json", type=Path, help="write the figures and the settings here")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos", "model", "json", seed=(0, "draws the order of moments"),
+        cache=(Path, "keep made videos and vectors here"),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.cache or Path(scratch)
         begin_s = time.process_time()
@@ -254,17 +250,15 @@ def main() -> int:
             return 2
         model.save()
     show(dict(zip(HALVES, found, strict=True)))
-    if options.json:
-        settings = {"model": options.model, "fingerprint": model.fingerprint, "seed": options.seed}
-        settings |= {"within_s": WITHIN_S, "cpu_s": round(time.process_time() - begin_s)}
-        content = {"settings": settings} | dict(zip(HALVES, found, strict=True))
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    settings = {"model": options.model, "fingerprint": model.fingerprint, "seed": options.seed}
+    settings |= {"within_s": WITHIN_S, "cpu_s": round(time.process_time() - begin_s)}
+    content = {"settings": settings} | dict(zip(HALVES, found, strict=True))
+    store(options.json, content)
     return 0
 
 
 def measure(
-    model: Arithmetic, options: argparse.Namespace, folder: Path, scratch: Path, half: int
+    model: Arithmetic, options: Namespace, folder: Path, scratch: Path, half: int
 ) -> dict[str, object]:
     """All figures of one half."""
     truth = build(options.videos, folder / str(half), half, options.seed)

@@ -7,12 +7,12 @@ is made here is kept but frame features.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from harness import manifest
 from PIL import Image
 
 import vlar
@@ -65,8 +65,7 @@ def load(
         verbs: Some of ``VERBS``.
         every: Encode every n-th frame alone.
     """
-    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] == pool]
+    rows = manifest(videos, pool)
     rows = _few(rows, sources)
     cache.mkdir(parents=True, exist_ok=True)
     features = []

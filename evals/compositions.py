@@ -23,7 +23,6 @@ were chosen with ``--pool weizmann``.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import itertools
 import json
@@ -35,6 +34,7 @@ from pathlib import Path
 import numpy as np
 from cached import features_of
 from composites import load, pictures
+from harness import Namespace, arguments, manifest, store
 
 import vlar
 from vlar.heads.signatures import signature
@@ -104,7 +104,15 @@ class Clips:
 
 
 def main() -> int:
-    options = _options()
+    options = arguments(
+        __doc__, "videos", "cache!", "json", seeds=[0, 1, 2, 3, 4],
+        more=([0, 1, 2, 3, 4], "seeds that also try closed forms and other forms"),
+        space=(False, "verbs are movements of the camera"),
+        pool=("jhmdb", "data set whose clips are the objects"),
+        forms=({"nargs": "*", "default": [], "metavar": "FORM"}, "verbs of C2C alone"),
+        mixtures=(False, "also try other weights"), pan=False,
+        something=(Path, "CSV of ids with verb and object"),
+    )  # fmt: skip
     model = pictures()
     if options.something:
         return _something(options)
@@ -132,29 +140,10 @@ def main() -> int:
     return 0
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for frame features")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--more", type=int, nargs="*", default=[0, 1, 2, 3, 4],
-                        help="seeds that also try closed forms and other forms")  # fmt: skip
-    parser.add_argument("--space", action="store_true", help="verbs are movements of the camera")
-    parser.add_argument("--pool", default="jhmdb", help="data set whose clips are the objects")
-    parser.add_argument("--forms", nargs="*", default=[], metavar="FORM",
-                        help="only C2C with verbs read from these, to choose one")  # fmt: skip
-    parser.add_argument("--mixtures", action="store_true", help="also try other weights")
-    parser.add_argument("--pan", action="store_true")
-    parser.add_argument("--something", type=Path, help="CSV of ids with verb and object")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
-
-
-def _pool(options: argparse.Namespace) -> Pool:
+def _pool(options: Namespace) -> Pool:
     """The sources of each label, with what is done to their time, from the frames of each."""
     model, pool = vlar.load(), {}
-    with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] == options.pool]
+    rows = manifest(options.videos, options.pool)
     for row in rows:
         sources = pool.setdefault(row["readable_label"], [])
         if row["group"] in [group for group, _ in sources]:
@@ -166,7 +155,7 @@ def _pool(options: argparse.Namespace) -> Pool:
     return {label: sources[:_SOURCES] for label, sources in sorted(pool.items())}
 
 
-def _moved(options: argparse.Namespace, model) -> Pool:
+def _moved(options: Namespace, model) -> Pool:
     """The sources of each label with what the camera does."""
     pool: Pool = {}
     made = load(options.videos, options.pool, model, options.cache, 3, SPACES, every=2)
@@ -270,7 +259,7 @@ class _Encoder:
         return seen
 
 
-def _adapted_rows(options: argparse.Namespace, model, pool: Pool, verbs: str, seed: int) -> Rows:
+def _adapted_rows(options: Namespace, model, pool: Pool, verbs: str, seed: int) -> Rows:
     """Figures of what a user gets, of closed forms alone, and of other weights of the two."""
     start = f"adapted-{options.pool}-{verbs}-{seed}"
     if options.mixtures:
@@ -366,7 +355,7 @@ def _figures(scores: np.ndarray, asked: Clips, seen: set[tuple[str, str]]) -> di
     return {name: round(100 * value, 1) for name, value in figures.items()}
 
 
-def _report(found: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
+def _report(found: dict[str, list[dict[str, float]]], options: Namespace) -> None:
     rows = []
     for name, each in found.items():
         means = {k: round(float(np.mean([row[k] for row in each])), 1) for k in each[0]}
@@ -378,14 +367,13 @@ def _report(found: dict[str, list[dict[str, float]]], options: argparse.Namespac
              "s.e.": round(error, 1), "seeds": [row["unseen"] for row in each]}
         )  # fmt: skip
         print(rows[-1], flush=True)
-    if options.json:
-        settings = {"command": "python evals/compositions.py --videos DIR --cache DIR",
-                    "model": "lite, objects and appearance",
-                    "seeds": len(options.seeds)}  # fmt: skip
-        options.json.write_text(json.dumps({**settings, "results": rows}, indent=1) + "\n")
+    settings = {"command": "python evals/compositions.py --videos DIR --cache DIR",
+                "model": "lite, objects and appearance",
+                "seeds": len(options.seeds)}  # fmt: skip
+    store(options.json, {**settings, "results": rows})
 
 
-def _pan(options: argparse.Namespace, model, pool: Pool) -> int:
+def _pan(options: Namespace, model, pool: Pool) -> int:
     """The share of clips whose direction is right: chance is 50 %."""
     rows: dict[str, list[float]] = {}
     for seed in options.seeds:
@@ -402,9 +390,8 @@ def _pan(options: argparse.Namespace, model, pool: Pool) -> int:
         means = {"right": round(float(np.mean(each)), 1), "s.e.": round(float(error), 1)}
         results.append({"method": name, **means, "seeds": each})
         print(results[-1], flush=True)
-    if options.json:
-        data = {"command": "python evals/compositions.py --pan", "results": results}
-        options.json.write_text(json.dumps(data, indent=1) + "\n")
+    data = {"command": "python evals/compositions.py --pan", "results": results}
+    store(options.json, data)
     return 0
 
 
@@ -441,13 +428,12 @@ def _left_and_right(pool: Pool, seed: int) -> tuple[Clips, Clips]:
     return parts[0], parts[1]
 
 
-def _something(options: argparse.Namespace) -> int:
+def _something(options: Namespace) -> int:
     """Verb and object of Something-Something clips by their texts alone, top-1 of each list."""
     model = vlar.load()
     with options.something.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        clips = [row for row in csv.DictReader(file) if "something" in row["dataset"]]
+    clips = [row for row in manifest(options.videos) if "something" in row["dataset"]]
     named = []
     for row in rows:
         path = next((c["path"] for c in clips if row["existing_path"] in c["path"]), None)

@@ -23,8 +23,6 @@ the first seed. A result is kept for each set, system, setting and seed, and is 
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, some, store, stored
 from motion_towers import FRAMES, SIDE, InMemory, clip_of, features_of
 from zero_shot import read_rows
 
@@ -376,19 +375,13 @@ MEASURES = {"ar-net": ar_net, "early-exit": early_exit, "token-reuse": token_reu
 
 def main() -> None:
     """Measure what is missing, and print a line for each result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--videos", type=Path, required=True)
-    parser.add_argument("--stills", type=Path, help="with the colour clips of UTD-MHAD")
-    parser.add_argument("--sets", nargs="+", default=["weizmann", "jhmdb"])
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-compute"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos", "json", stills=(Path, "with the colour clips of UTD-MHAD"),
+        sets=some(["weizmann", "jhmdb"]), systems=some(list(SYSTEMS), choices=list(SYSTEMS)),
+        seeds=some([0]), cache=Path("/tmp/vlar-compute"),
+    )  # fmt: skip
     torch.set_num_threads(1)
-    results: dict[str, Any] = {}
-    if options.json and options.json.exists():
-        results = json.loads(options.json.read_text())
+    results: dict[str, Any] = stored(options.json, {})
     encoder = load_encoder("lite-objects")
     for name in options.sets:
         folder = options.stills if name == "utd" else options.videos
@@ -404,9 +397,7 @@ def main() -> None:
                 rows["seeds"][str(seed)] = found
                 rows["mean"] = summary(rows["seeds"])
                 print(f"{name}, {system}, {setting} {value}, seed {seed}: {found}", flush=True)
-                if options.json:
-                    options.json.parent.mkdir(parents=True, exist_ok=True)
-                    options.json.write_text(json.dumps(results, indent=1) + "\n")
+                store(options.json, results)
 
 
 if __name__ == "__main__":

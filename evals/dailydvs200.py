@@ -8,17 +8,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
+
+from harness import arguments
 
 from vlar.evaluation.datasets.dailydvs import descriptions
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, file={"positional": True, "type": Path}, out={"type": Path, "required": True}
+    )
     rows = descriptions(given.file)
     bank = {
         "format": 1,

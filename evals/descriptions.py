@@ -24,16 +24,15 @@ all, motion block .3   motion sentences in the motion block too
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from cached import features_of
+from harness import arguments, half_of
 from ranked import mean_average_precision
 from zero_shot import read_rows
 
@@ -90,10 +89,9 @@ def concepts(model: vlar.Model, labels: Sequence[str], how: tuple[BlockMix, ...]
 def load(model: vlar.Model, videos: Path, name: str, cache: Path | None):
     """Vectors (N, D), readable labels and halves of the clips of a set."""
     rows = read_rows(videos, name)
-    groups = sorted({row["group"] for row in rows})
     features = (features_of(videos, row["path"], model, cache) for row in rows)
     vectors = np.concatenate([model.encoder.pool(row[None]) for row in features])
-    half = np.array([groups.index(row["group"]) % 2 for row in rows])
+    half = half_of(row["group"] for row in rows)
     return vectors, [row["readable_label"] for row in rows], half
 
 
@@ -124,15 +122,12 @@ def figures_of(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--half", nargs="*", default=["choose", "report", "all"])
-    parser.add_argument("--recipes", nargs="*", help="only these")
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos", "cache", "json", half=["choose", "report", "all"],
+        recipes={"nargs": "*", "help": "only these"},
+    )  # fmt: skip
     model = vlar.load("lite")
     sets = {name: load(model, options.videos, name, options.cache) for name in SETS}
     parts = ["objects"] if len(model.encoder.blocks) == 1 else ["objects", "bodies"]
@@ -147,7 +142,6 @@ def main() -> int:
         content = {"fingerprint": model.fingerprint, "figures": found}
         text = json.dumps(content, separators=(",", ":")).replace('{"how"', '\n{"how"')
         options.json.write_text(text + "\n", encoding="utf-8")
-    return 0
 
 
 def compare(model: vlar.Model, sets, made, how: str, part: str, halves: Sequence[str]):
@@ -172,4 +166,4 @@ def compare(model: vlar.Model, sets, made, how: str, part: str, halves: Sequence
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

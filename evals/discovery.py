@@ -27,10 +27,7 @@ diverse      Coverage radius (cosine distance of the window that the chosen ones
 
 from __future__ import annotations
 
-import argparse
-import csv
 import hashlib
-import json
 import subprocess
 import sys
 import tempfile
@@ -40,6 +37,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from harness import Namespace, arguments, manifest, store
 
 import vlar
 from vlar.library.discovery import (
@@ -81,8 +79,7 @@ class Rows:
 
 def read(videos: Path, library: Path) -> Rows:
     """The rows of the library whose clips the manifest names."""
-    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-        facts = {str((videos / r["path"]).absolute()): r for r in csv.DictReader(stream)}
+    facts = {str((videos / r["path"]).absolute()): r for r in manifest(videos)}
     with Library(library, create=False) as opened:
         rows = opened.all_rows()
     known = np.array([rows.paths[i] in facts for i in rows.table.video_ids.tolist()])
@@ -324,22 +321,20 @@ class Vectors:
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, help="folder with manifest.csv")
-    parser.add_argument("--library", type=Path, help="library of its clips")
-    parser.add_argument("--rows", type=int, help="only measure a made library of this size")
-    parser.add_argument("--copies", action="store_true", help="make copies and look for them")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "json", videos=(Path, "folder with manifest.csv"),
+        library=(Path, "library of its clips"),
+        rows=(int, "only measure a made library of this size"),
+        copies=(False, "make copies and look for them"),
+    )  # fmt: skip
     table = [scale(options.rows)] if options.rows else compared_all(options)
     for row in table:
         print(row)
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=1) + "\n")
+    store(options.json, table)
     return 0
 
 
-def compared_all(options: argparse.Namespace) -> list[dict[str, object]]:
+def compared_all(options: Namespace) -> list[dict[str, object]]:
     """Every comparison on real clips."""
     rows = read(options.videos, options.library)
     table = [unusual(rows, each, control) for each in SETS for control in (False, True)]

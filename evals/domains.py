@@ -23,7 +23,6 @@ over people drawn with replacement, each clip with its mean over the seeds.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import re
@@ -35,6 +34,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from cached import features_of
+from harness import Namespace, arguments, some, store
 from objectives import probe
 from sensors import SHARED, SHARED_WITH_UCLA, Set, read_set, setting
 
@@ -105,7 +105,7 @@ class Clips:
 class Lab:
     """Trains, answers and remembers."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: Namespace) -> None:
         self.given = given
         self.found: dict[str, Any] = {"vlar": vlar.__version__, "epochs": given.epochs}
         if given.json and given.json.exists():
@@ -189,8 +189,7 @@ class Lab:
             print(
                 f"{question}, {name}, seed {seed}: {kept[str(seed)]['top1']:.3f} {more}", flush=True
             )
-            if self.given.json:
-                self.given.json.write_text(json.dumps(self.found, indent=1) + "\n")
+            store(self.given.json, self.found)
 
     def table(self, question: str, who: np.ndarray, against: str) -> None:
         """Mean over the seeds, its interval over people, and the gain over another row."""
@@ -435,17 +434,14 @@ def attended(clips: Clips, training: Any, rows: np.ndarray) -> dict[str, float]:
 def main() -> None:
     """Measure what is missing, and print the tables."""
     questions = {"adapt": adapt, "unseen": unseen}
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("questions", nargs="*", default=list(questions))
-    parser.add_argument("--shared", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-domains"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--pairs", nargs="+", default=PAIRS, help="SOURCE:TARGET")
-    parser.add_argument("--rows", help="expression that the name of a row matches")
-    parser.add_argument("--set", nargs="+", type=setting, default=[], help="factors of transvae")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "shared", "json",
+        questions={"positional": True, "nargs": "*", "default": list(questions)},
+        cache=Path("/tmp/vlar-domains"), seeds=5, epochs=60,
+        pairs=some(PAIRS, help="SOURCE:TARGET"),
+        rows=(str, "expression that the name of a row matches"),
+        set=some([], type=setting, help="factors of transvae"),
+    )  # fmt: skip
     torch.set_num_threads(1)
     given.cache.mkdir(parents=True, exist_ok=True)
     lab = Lab(given)

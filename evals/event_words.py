@@ -8,11 +8,11 @@ Each recording is cut into six parts of time; its busiest and its quietest part 
 
 from __future__ import annotations
 
-import argparse
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from harness import arguments
 
 from vlar.encoders.base import load_encoder
 from vlar.media.readers.events import EventReader
@@ -53,6 +53,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    main(parser.parse_args().data)
+    main(arguments(__doc__, "data").data)

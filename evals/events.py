@@ -15,7 +15,6 @@ Runs that a result file holds are not made again; ``--minutes`` ends a call befo
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import time
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, manifest, store
 
 import vlar
 from vlar.heads.model_selection import AUTO
@@ -119,8 +119,7 @@ class Recordings:
     """Clips of the sets, their labels and parts."""
 
     def __init__(self, folder: Path) -> None:
-        with (folder / "manifest.csv").open(newline="") as file:
-            labels = {row["path"]: row["label"] for row in csv.DictReader(file)}
+        labels = {row["path"]: row["label"] for row in manifest(folder)}
         with (HERE / "lists" / "events_split.csv").open(newline="") as file:
             rows = [(row["path"], row["part"]) for row in csv.DictReader(file)]
         self.folder, self._clips = folder, dict[str, Clip]()
@@ -270,13 +269,10 @@ def table(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Make the runs that are missing, and print all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=float("inf"))
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data", "json", sets={"nargs": "*", "default": list(SETS), "choices": SETS},
+        seeds=3, minutes=float("inf"),
+    )  # fmt: skip
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * given.minutes
     model, data = vlar.load("events"), Recordings(given.data)
@@ -287,8 +283,7 @@ def main() -> None:
             continue
         result[run.name] = measure(run, data, model)
         print(run.name, result[run.name], flush=True)
-        if given.json:
-            given.json.write_text(json.dumps(result, indent=1) + "\n")
+        store(given.json, result)
     table(result)
 
 

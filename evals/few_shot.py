@@ -17,9 +17,6 @@ first half ("choose"), the second ("report") was left alone.
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
 import sys
 import time
 from collections import Counter
@@ -29,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from cached import features_of
+from harness import Namespace, arguments, manifest, store
 
 import vlar
 from vlar.encoders.base import FrameBlock
@@ -69,8 +67,13 @@ class Pool:
         )
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "model", "json", "cache", shots=3, episodes=40,
+        protocol={"choices": ("base", "disjoint"), "default": "base"}, seed=0,
+        pools={"nargs": "*", "help": f"default {' '.join(POOLS)}"},
+        methods={"nargs": "*", "choices": ("auto", *methods()), "default": METHODS},
+    )  # fmt: skip
     model = vlar.load(options.model)
     settings = {
         "model": options.model,
@@ -88,30 +91,11 @@ def main() -> int:
             for row in _evaluate(clips, part, options):
                 print(_line(row), flush=True)
                 rows.append(row)
-    if options.json:
-        text = json.dumps({**settings, "results": rows}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--shots", type=int, default=3)
-    parser.add_argument("--episodes", type=int, default=40)
-    parser.add_argument("--protocol", choices=("base", "disjoint"), default="base")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pools", nargs="*", help=f"default {' '.join(POOLS)}")
-    parser.add_argument("--methods", nargs="*", choices=("auto", *methods()), default=METHODS)
-    parser.add_argument("--json", type=Path, help="file for the results")
-    parser.add_argument("--cache", type=Path, help="keep frame features in this folder")
-    return parser.parse_args()
+    store(options.json, {**settings, "results": rows})
 
 
 def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> Pool:
-    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] == name]
+    rows = manifest(videos, name)
     count = Counter(row["label"] for row in rows)
     rows = [row for row in rows if count[row["label"]] >= MIN_CLIPS]
     if not rows:
@@ -186,7 +170,7 @@ def _draw(rows: np.ndarray, pool: Pool, shots: int, random: np.random.Generator)
     return taken
 
 
-def _evaluate(pool: Pool, part: str, options: argparse.Namespace) -> Iterator[dict[str, object]]:
+def _evaluate(pool: Pool, part: str, options: Namespace) -> Iterator[dict[str, object]]:
     right: dict[str, list[float]] = {method: [] for method in (*options.methods, PLAIN)}
     seconds: list[float] = []
     surprise: list[float] = []
@@ -258,4 +242,4 @@ def _line(row: dict[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

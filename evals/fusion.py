@@ -17,8 +17,6 @@ pairs are of other takes; the teacher's rows are shuffled.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import tempfile
 import time
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import Namespace, arguments, manifest, store
 
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.heads.model_selection import choose
@@ -52,11 +51,10 @@ Head = Callable[[np.ndarray], np.ndarray]
 class Lab:
     """Takes with both sensors, as a bundle has them."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: Namespace) -> None:
         self.given, self.encoder = given, load_encoder("bundle:skeleton+imu")
         root = given.data / "utd_mhad"
-        with (given.data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if "/skeleton/" in row["path"]]
+        rows = [row for row in manifest(given.data) if "/skeleton/" in row["path"]]
         rows = [row for row in rows if row["path"].startswith("utd_mhad/")]
         both = [(given.data / r["path"], self._imu(root, Path(r["path"]).name), r) for r in rows]
         both = [(joints, imu, row) for joints, imu, row in both if imu.is_file()]
@@ -139,10 +137,9 @@ class Lab:
     def keep(self, key: dict[str, Any], **row: Any) -> None:
         self.rows.append({**key, **row})
         print(*self.rows[-1].values(), flush=True)
-        if self.given.json:
-            command = "python evals/fusion.py QUESTION --data DIR --json FILE"
-            facts = {"command": command, "teach": int(self.teach.sum()), "test": len(self.truth)}
-            self.given.json.write_text(json.dumps({**facts, "rows": self.rows}, indent=1) + "\n")
+        command = "python evals/fusion.py QUESTION --data DIR --json FILE"
+        facts = {"command": command, "teach": int(self.teach.sum()), "test": len(self.truth)}
+        store(self.given.json, {**facts, "rows": self.rows})
 
 
 def trained(
@@ -316,17 +313,12 @@ def distill(lab: Lab, seed: int) -> None:
 
 def main() -> None:
     """Measure one question and keep every row."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     questions = ("sensors", "shots", "transfer", "masked", "distill")
-    parser.add_argument("question", choices=questions)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--methods", nargs="*", default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0, help="first seed")
-    parser.add_argument("--turned", action="store_true", help="even subjects teach")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "vlar-fusion")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data", "json", question={"positional": True, "choices": questions},
+        methods=list(METHODS), seeds=1, first=(0, "first seed"),
+        turned=(False, "even subjects teach"), cache=Path(tempfile.gettempdir()) / "vlar-fusion",
+    )  # fmt: skip
     lab = Lab(given)
     if given.question == "sensors":
         of_sensors(lab, None, given.seeds)

@@ -18,9 +18,6 @@ hide them. ``--cost`` times hands next to ``lite`` in one process.
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
 import sys
 import time
 from dataclasses import replace
@@ -29,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from cached import features_of
+from harness import arguments, echo, half_of, manifest, store
 
 import vlar
 from vlar.encoders.lite.encoder import LiteHandsEncoder
@@ -42,8 +40,11 @@ SETS = ("something-something-v2", "jhmdb", "ucf101", "weizmann", "utd-mhad")
 DRAWS = 100
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "cache", "json", sets=list(SETS), half=["choose", "report"],
+        controls=(False, "mirror, time reversed, hidden"), cost=(False, "CPU time of a clip"),
+    )  # fmt: skip
     model = vlar.load("lite-hands")
     encoder = model.encoder
     assert isinstance(encoder, LiteHandsEncoder)
@@ -54,31 +55,16 @@ def main() -> int:
         found += _compare(encoder, name, rows, np.stack(features), options.half)
         if options.controls:
             found.append(_controls(encoder, options.videos, name, rows, features))
-            print(json.dumps(found[-1]))
+            echo(found[-1])
     if options.cost:
         found.append(_cost(encoder, options.videos, options.sets[0]))
-        print(json.dumps(found[-1]))
-    if options.json:
-        data = {"fingerprint": encoder.fingerprint, "figures": found}
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--sets", nargs="*", default=list(SETS))
-    parser.add_argument("--half", nargs="*", default=["choose", "report"])
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--controls", action="store_true", help="mirror, time reversed, hidden")
-    parser.add_argument("--cost", action="store_true", help="CPU time of a clip")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+        echo(found[-1])
+    data = {"fingerprint": encoder.fingerprint, "figures": found}
+    store(options.json, data)
 
 
 def _rows(videos: Path, name: str) -> list[dict[str, str]]:
-    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = manifest(videos)
     chosen = [row for row in rows if row["dataset"] == name or row["path"].startswith(name)]
     if not chosen:
         sys.exit(f"{videos / 'manifest.csv'}: no clip of {name!r}")
@@ -94,8 +80,7 @@ def _compare(
 ) -> list[dict[str, Any]]:
     labels = sorted({row["readable_label"] for row in rows})
     truth = np.array([labels.index(row["readable_label"]) for row in rows])
-    groups = sorted({row["group"] for row in rows})
-    half = np.array([groups.index(row["group"]) % 2 for row in rows])
+    half = half_of(row["group"] for row in rows)
     width = encoder.blocks[-1].width
     bare = features.copy()
     bare[..., -HANDS_WIDTH:] = 0
@@ -123,7 +108,7 @@ def _compare(
                     "log2_rank": round(float(np.log2(1 + rank).mean()), 3),
                 }
             )
-            print(json.dumps(found[-1]), flush=True)
+            echo(found[-1])
     return found
 
 
@@ -199,4 +184,4 @@ def _cost(encoder: LiteHandsEncoder, videos: Path, name: str, n_clips: int = 12)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

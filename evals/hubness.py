@@ -17,14 +17,12 @@ inverted softmax   each label's scores over the clips made a softmax (Smith et a
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from descriptions import SETS, concepts, figures_of, load
+from harness import arguments
 
 import vlar
 from vlar.heads.zero_shot import ZeroShotScorer
@@ -57,13 +55,9 @@ def skew(scores: np.ndarray) -> float:
     return float(((count - count.mean()) ** 3).mean() / spread**3) if spread else 0.0
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(__doc__, "videos", "cache", "json")
     model = vlar.load("lite")
     found: list[dict[str, object]] = []
     for name in SETS[:2]:
@@ -79,8 +73,7 @@ def main() -> int:
     if options.json:
         rows = ",\n ".join(json.dumps(row) for row in found)
         options.json.write_text(f"[{rows}]\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,9 +14,6 @@ Control: the intervals of a recording are permuted among its queries.
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
 import tempfile
 import time
 import wave
@@ -26,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, manifest, store
 from work import laid_out
 
 from vlar.encoders.base import Encoder, load_encoder
@@ -61,8 +59,7 @@ class Recording:
 
 def clips_of(data: Path, odd: bool) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
     """Takes and sounds of one half, with their labels."""
-    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = manifest(data)
     found: list[list[tuple[Path, str]]] = []
     for prefix, name in (("utd_mhad/skeleton/", "s"), ("esc10/", "fold")):
         own = [row for row in rows if row["path"].startswith(prefix)]
@@ -140,13 +137,9 @@ def hits(scores: np.ndarray, asked: np.ndarray, spans: np.ndarray) -> np.ndarray
 
 def main() -> None:
     """Train on single takes, ask recordings, and write the shares."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--recordings", type=int, default=10)
-    parser.add_argument("--takes", type=int, default=324, help="single takes that teach")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data", "json", seeds=1, recordings=10, takes=(324, "single takes that teach")
+    )
     encoder, rows = load_encoder("bundle:skeleton+audio"), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -190,10 +183,9 @@ def main() -> None:
             shares = {k: round(100 * float(np.concatenate(v).mean()), 1) for k, v in found.items()}
             rows.append({"method": name, "seed": seed, **shares})
             print(*rows[-1].values(), flush=True)
-    if given.json:
-        command = "python evals/intervals.py --data DIR --json FILE"
-        facts = {"command": command, "queries": given.recordings * TAKES * 2, "rows": rows}
-        given.json.write_text(json.dumps(facts, indent=1) + "\n")
+    command = "python evals/intervals.py --data DIR --json FILE"
+    facts = {"command": command, "queries": given.recordings * TAKES * 2, "rows": rows}
+    store(given.json, facts)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ Any joint encoder can be measured, such as ``openclip:ViT-B-16/openai+motion``.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from cached import features_of
+from harness import arguments, echo, half_of, store
 from zero_shot import read_rows
 
 import vlar
@@ -34,8 +33,10 @@ FACTORS = (0.125, 0.25, 0.5, 0.71, 1.0, 1.41, 2.0, 4.0, 8.0)
 DRAWS = 20  # shuffles of the labels
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "cache", "json", model=("lite-objects+motion", "encoders joined by +")
+    )
     model = vlar.load(options.model)
     encoder = model.encoder
     if not isinstance(encoder, JointEncoder):
@@ -49,29 +50,17 @@ def main() -> int:
         truth = np.array([labels.index(label) for label in rows["label"]])
         row = {"labels": name, **_measure(encoder, rows["vector"], text, truth, rows["half"])}
         found.append(row)
-        print(json.dumps(row), flush=True)
-    if options.json:
-        data = {"model": encoder.name, "fingerprint": encoder.fingerprint, "figures": found}
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite-objects+motion", help="encoders joined by +")
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+        echo(row)
+    data = {"model": encoder.name, "fingerprint": encoder.fingerprint, "figures": found}
+    store(options.json, data)
 
 
 def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> dict[str, np.ndarray]:
     rows = read_rows(videos, name)
-    groups = sorted({row["group"] for row in rows})
     features = [features_of(videos, row["path"], model, cache) for row in rows]
     return {
         "label": np.array([row["readable_label"] for row in rows]),
-        "half": np.array([groups.index(row["group"]) % 2 for row in rows]),
+        "half": half_of(row["group"] for row in rows),
         "vector": np.concatenate([model.encoder.pool(each[None]) for each in features]),
     }
 
@@ -118,4 +107,4 @@ def _measure(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,11 +8,10 @@ asked about. Control: the labels of the examples shuffled.
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, some, store
 from unseen_labels import Examples
 
 from vlar.heads.model_selection import choose
@@ -32,15 +31,10 @@ def accuracy(data: Examples, rows: list[int], y: list[str], method: str) -> floa
 
 def main() -> None:
     """Print a line a data set and method, and write all figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--data", nargs="+", default=["utd_mhad", "msr_action3d"])
-    parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("--shots", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-unseen"))
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, root={"positional": True, "type": Path}, data=some(["utd_mhad", "msr_action3d"]),
+        methods=some(METHODS), shots=3, seeds=5, cache=Path("/tmp/vlar-unseen"), out=Path,
+    )  # fmt: skip
     result: dict[str, dict[str, list[float]]] = {}
     for name in given.data:
         data = Examples(given.root, name, given.cache)
@@ -57,8 +51,7 @@ def main() -> None:
                 found.setdefault(method, []).append(accuracy(data, rows, y, method))
             wrong = accuracy(data, rows, mixed, "som")
             found.setdefault("som, labels shuffled", []).append(wrong)
-            if given.out:
-                given.out.write_text(json.dumps(result, indent=1) + "\n")
+            store(given.out, result)
         for method, values in found.items():
             row = 100 * np.array(values)
             error = row.std(ddof=1) / len(row) ** 0.5 if len(row) > 1 else float("nan")

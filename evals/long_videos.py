@@ -15,8 +15,6 @@ Several looks are taken from 5.5 s on here, independent of the encoder's ``longe
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from harness import arguments, store
 from zero_shot import read_rows
 
 import vlar
@@ -39,22 +38,17 @@ LONG_S = (15, 60)
 FPS = 20
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(__doc__, "videos", "json")
     model = vlar.load("lite")
     if len(model.encoder.blocks) < 2:
         sys.exit("lite-motion is not there; run: vlar models get lite-motion")
     found = [*_repeated(model, options.videos), *_real(model, options.videos)]
     for row in found:
         print(row)
-    if options.json:
-        data = {"fingerprint": model.fingerprint, "figures": found}
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return 0
+    data = {"fingerprint": model.fingerprint, "figures": found}
+    store(options.json, data)
 
 
 def _repeated(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
@@ -144,4 +138,4 @@ def _write(file: Path, pictures: Sequence[np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -11,7 +11,6 @@ other windows cost no second encoding.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from harness import manifest
 from PIL import Image
 
 import vlar
@@ -109,8 +109,7 @@ def _scenes(videos: Path, half: int, draw: np.random.Generator) -> list[_Scene]:
 
 
 def _clips(videos: Path, labels: Sequence[str], half: int) -> list[dict[str, str]]:
-    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["dataset"] in SETS]
+    rows = manifest(videos, *SETS)
     rows = [row for row in rows if Path(row["path"]).suffix]  # not folders of pictures
     groups = sorted({(row["dataset"], row["group"]) for row in rows})
     return [

@@ -22,15 +22,14 @@ Top-1 in percent; the interval is over clips (bootstrap), the standard error ove
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, echo, store
 from semantic_map import Clips, load
 
 import vlar
@@ -152,17 +151,14 @@ def run(
     return found, len(asked), seconds
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with videos/ and clips/")
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--splits", type=int, default=6)
-    parser.add_argument("--half", choices=["choose", "report", "all"], default="all")
-    parser.add_argument("--pools", nargs="*", default=list(POOLS))
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="CoCo settings")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "cache", "json",
+        data={"type": Path, "required": True, "help": "folder with videos/ and clips/"}, splits=6,
+        half={"choices": ["choose", "report", "all"], "default": "all"}, pools=list(POOLS),
+        set={"nargs": "*", "default": [], "metavar": "KEY=JSON", "help": "CoCo settings"},
+    )  # fmt: skip
     settings = {key: json.loads(value) for key, value in (one.split("=", 1) for one in options.set)}
     model = vlar.load("lite")
     remember_texts(model)
@@ -190,12 +186,10 @@ def main() -> int:
         results.append(table)
         print(pool, options.half, settings, flush=True)
         for key, value in table.items():
-            print(f"  {key:10}", json.dumps(value), flush=True)
-    if options.json:
-        content = {"fingerprint": model.fingerprint, "settings": settings, "results": results}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return 0
+            echo(f"  {key:10}", value)
+    content = {"fingerprint": model.fingerprint, "settings": settings, "results": results}
+    store(options.json, content)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

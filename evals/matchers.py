@@ -14,9 +14,7 @@ episode are one action forward and backward, so that whatever is blind to order 
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, store
 from pools import Clips, load_pool
 
 import vlar
@@ -45,8 +44,13 @@ REVERSED = 1  # seeds of the relations that are trained for reversal
 Answers = dict[str, dict[str, list[float]]]  # method -> clip -> right or not, once a query
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos+", "model", "cache", "json",
+        pools={"nargs": "*", "choices": list(SHOTS), "default": list(SHOTS)},
+        draw=(False, "draw the episodes and store them"), episodes=(20, "to draw, for each half"),
+        seeds=(5, "of the trained relations; 0: none"),
+    )  # fmt: skip
     model = vlar.load(options.model)
     results: list[dict[str, Any]] = []
     for name in options.pools:
@@ -59,23 +63,7 @@ def main() -> int:
             stored = json.loads((EPISODES / f"{name}_{WAYS}way_{shots}shot.json").read_text())
             results += _report(name, shots, _accuracy(pool, model, stored, nets))
         results += _report(name, "reversal", _reversal(pool, nets), against=None)
-    if options.json:
-        text = json.dumps({"command": _command(), "results": results}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, nargs="+", required=True, help="with manifest.csv")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--pools", nargs="*", choices=list(SHOTS), default=list(SHOTS))
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--draw", action="store_true", help="draw the episodes and store them")
-    parser.add_argument("--episodes", type=int, default=20, help="to draw, for each half")
-    parser.add_argument("--seeds", type=int, default=5, help="of the trained relations; 0: none")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+    store(options.json, {"command": _command(), "results": results})
 
 
 def _command() -> str:
@@ -369,4 +357,4 @@ def _percent(interval: Interval) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

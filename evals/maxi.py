@@ -18,16 +18,13 @@ Figures are top-1 in percent: mean over the seeds, and the gain over base with i
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import words_features as wf
+from harness import Namespace, arguments, store
 
 import vlar
 from vlar.heads.targets import Targets
@@ -66,8 +63,8 @@ class Shuffled(Maxi):
         self._read_texts(context)
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(__doc__, "shared", "cache!", "json", seeds=list(range(5)), epochs=20)
     model = vlar.load("lite")
     wf.remember_texts(model.encoder)
     clips = wf.rows(options.shared, wf.POOLS)
@@ -83,18 +80,14 @@ def main() -> int:
     table = {name: wf.gains("top1", rows, found["base"]) for name, rows in found.items()}
     for name, row in table.items():
         print(f"{name:18s}", row)
-    if options.json:
-        settings = {
-            "fingerprint": model.fingerprint,
-            "seeds": options.seeds,
-            "epochs": options.epochs,
-            "fit": len(fit_half),
-            "held": len(held_half),
-        }
-        options.json.write_text(
-            json.dumps({**settings, "results": table, "seeds_alone": found}, indent=1) + "\n"
-        )
-    return 0
+    settings = {
+        "fingerprint": model.fingerprint,
+        "seeds": options.seeds,
+        "epochs": options.epochs,
+        "fit": len(fit_half),
+        "held": len(held_half),
+    }
+    store(options.json, {**settings, "results": table, "seeds_alone": found})
 
 
 class World:
@@ -125,7 +118,7 @@ class World:
             name: np.stack([features[c] for c in part]) for name, part in self.held.items()
         }
 
-    def results(self, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    def results(self, options: Namespace) -> dict[str, dict[str, float]]:
         """Top-1 of each condition in each list."""
         core = ModelCore(self.model.encoder)
         found = {"base": self.score(core)}
@@ -191,15 +184,5 @@ class World:
         return found
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--shared", type=Path, required=True, help="folder with videos and clips")
-    parser.add_argument("--cache", type=Path, required=True, help="keep frame features here")
-    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)))
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

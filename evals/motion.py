@@ -20,8 +20,6 @@ without looking at a label list, later phrases after many labels had been read a
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from dataclasses import asdict
@@ -29,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from cached import features_of
+from harness import arguments, store
 from zero_shot import measure, read_rows
 
 import vlar
@@ -41,8 +40,8 @@ SETS = ("weizmann", "utd-mhad", "jhmdb", "gmdcsa24", "hmdb51", "ucf101")
 FILM = ("run", "wave", "throw", "catch", "walk", "jump", "clap")
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(__doc__, "videos", "cache", "json", half=["choose", "report"])
     model = vlar.load("lite")
     encoder = model.encoder
     assert isinstance(encoder, LiteEncoder)
@@ -65,19 +64,8 @@ def main() -> int:
         print(row)
     cost = _cost(encoder, options.videos)
     print(cost)
-    if options.json:
-        data = {"fingerprint": encoder.fingerprint, "figures": found, "films": films, **cost}
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--half", nargs="*", default=["choose", "report"])
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+    data = {"fingerprint": encoder.fingerprint, "figures": found, "films": films, **cost}
+    store(options.json, data)
 
 
 def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> dict[str, np.ndarray]:
@@ -174,4 +162,4 @@ def _cost(encoder: LiteEncoder, videos: Path, n_clips: int = 6) -> dict[str, flo
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,8 +18,6 @@ set, method, seed and control, and is not measured again, so that a run may be s
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, some, store, stored
 from zero_shot import read_rows
 
 import vlar
@@ -159,21 +158,16 @@ def measure(
 
 def main() -> None:
     """Measure what is missing, and print a line for each result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--videos", type=Path, required=True)
-    parser.add_argument("--sets", nargs="+", default=list(FOLDS), choices=list(FOLDS))
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--control", choices=("labels",), default="")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--width", type=int, default=8)
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-motion"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos", "json", sets=some(list(FOLDS), choices=list(FOLDS)),
+        methods=some(list(METHODS), choices=METHODS), seeds=some([0]),
+        control={"choices": ("labels",), "default": ""}, epochs=20, width=8,
+        cache=Path("/tmp/vlar-motion"),
+    )  # fmt: skip
     torch.set_num_threads(1)
-    results: dict[str, Any] = {"weights": "random: no public ones are to be had here"}
-    if options.json and options.json.exists():
-        results = json.loads(options.json.read_text())
+    results: dict[str, Any] = stored(
+        options.json, {"weights": "random: no public ones are to be had here"}
+    )
     encoder = load_encoder("lite-objects")
     for name in options.sets:
         frames, _, groups = read_set(name, options.videos, options.cache)
@@ -201,9 +195,7 @@ def main() -> None:
                 )
                 results["sizes"] = f"{how} epochs"
                 print(f"{name}, {options.control}, {method}, {seed}: {rows[str(seed)]}", flush=True)
-                if options.json:
-                    options.json.parent.mkdir(parents=True, exist_ok=True)
-                    options.json.write_text(json.dumps(results, indent=1) + "\n")
+                store(options.json, results)
 
 
 if __name__ == "__main__":

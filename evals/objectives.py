@@ -19,10 +19,8 @@ persons) than its examples. All methods of a seed use the same clips, so differe
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import Namespace, arguments, store
 from measures import mcnemar, scene_bias, scene_distance
 from pools import Clips, load_pool
 
@@ -65,33 +64,24 @@ KINDS = {  # of the labels of JHMDB, by the part of the body and what it does
 PARENTS = {label: kind for kind, labels in KINDS.items() for label in labels}
 
 
-def main() -> int:
+def main() -> None:
     questions = {"unknown": unknown, "tail": tail, "tree": tree, "unlabelled": unlabelled,
                  "scene": scene, "subject": subject, "csvr": csvr}  # fmt: skip
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("question", choices=list(questions))
-    parser.add_argument("--videos", type=Path, nargs="+", required=True, help="with manifest.csv")
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument(
-        "--shots", type=int, nargs="*", default=[1, 2, 4], help="of unlabelled, csvr"
-    )
-    parser.add_argument(
-        "--pools", nargs="*", default=["weizmann", "utd-mhad"], help="of subject; csvr: one"
-    )
-    parser.add_argument("--epochs", type=int, default=30, help="of each training; recipe: 120")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos+", "cache", "model", "json",
+        question={"positional": True, "choices": list(questions)}, seeds=5,
+        shots=([1, 2, 4], "of unlabelled, csvr"),
+        pools=(["weizmann", "utd-mhad"], "of subject; csvr: one"),
+        epochs=(30, "of each training; recipe: 120"),
+    )  # fmt: skip
     lab = Lab(options)
     lab.keep(questions[options.question](lab))
-    return 0
 
 
 class Lab:
     """Loads pools, trains, and answers."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: Namespace) -> None:
         self.model = vlar.load(options.model)
         _remember(self.model.encoder)
         self.folders, self.cache, self.pools = options.videos, options.cache, options.pools
@@ -105,9 +95,7 @@ class Lab:
         return json.loads(self.file.read_text("utf-8"))["results"] if there else []
 
     def keep(self, rows: Rows) -> None:
-        if self.file is not None:
-            text = json.dumps({"command": self.command, "results": rows}, indent=1)
-            self.file.write_text(text + "\n", encoding="utf-8")
+        store(self.file, {"command": self.command, "results": rows})
 
     def pool(self, name: str, least: int = 1) -> Clips:
         return load_pool(name, self.folders, self.model, self.cache, least)
@@ -614,4 +602,4 @@ def probe(vectors: np.ndarray, y: np.ndarray, apart: np.ndarray | None = None) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,7 +21,6 @@ A result is kept in ``--json`` for each set, method, stream, form and seed, and 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import itertools
 import json
@@ -33,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import Namespace, arguments, some, store
 from zero_shot import read_rows
 
 from vlar.adapters.statistics import Statistics
@@ -125,7 +125,7 @@ def worse(clip: Clip, stream: str, seed: int) -> Clip:
     return replace(clip, data=data, path=Path(f"{clip.path}+{stream}"))
 
 
-def online(model: Model, form: str, given: argparse.Namespace, other: Statistics) -> Online:
+def online(model: Model, form: str, given: Namespace, other: Statistics) -> Online:
     rate, momentum = given.rate, given.momentum
     if form in ("features", "all"):
         return Online(model, form=form, momentum=momentum, rate=rate)
@@ -136,7 +136,7 @@ def online(model: Model, form: str, given: argparse.Namespace, other: Statistics
 
 def measure(
     model: Model, form: str, views: list[list[Clip]], y: np.ndarray, seed: int,
-    given: argparse.Namespace, other: Statistics,
+    given: Namespace, other: Statistics,
 ) -> dict[str, Any]:  # fmt: skip
     """Accuracy over one stream, resets, the distance at its end and CPU seconds a clip."""
     order = np.random.default_rng(seed).permutation(len(y))
@@ -160,18 +160,12 @@ def measure(
 
 def main() -> None:
     """Measure what is missing, and print a line for each result."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--sets", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--streams", nargs="+", default=["clean", "jitter", *PICTURES])
-    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--fold", choices=("choose", "report"), default="report")
-    parser.add_argument("--labels", type=int, help="the first N labels of a set alone")
-    parser.add_argument("--rate", type=float)
-    parser.add_argument("--momentum", type=float, default=MOMENTUM)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data", "json", sets=some(list(METHODS), choices=list(METHODS)),
+        streams=some(["clean", "jitter", *PICTURES]), forms=some(list(FORMS), choices=FORMS),
+        seeds=5, fold={"choices": ("choose", "report"), "default": "report"},
+        labels=(int, "the first N labels of a set alone"), rate=float, momentum=MOMENTUM,
+    )  # fmt: skip
     torch.set_num_threads(1)
     kept = given.json and given.json.is_file()
     done: list[dict[str, Any]] = json.loads(given.json.read_text())["rows"] if kept else []
@@ -189,7 +183,7 @@ def main() -> None:
 
 def run(
     name: str, encoder: Encoder, teach: list[dict[str, str]],
-    ask: list[dict[str, str]], given: argparse.Namespace, done: list[dict[str, Any]],
+    ask: list[dict[str, str]], given: Namespace, done: list[dict[str, Any]],
 ) -> None:  # fmt: skip
     """All streams and forms of one set."""
     method = METHODS[name]
@@ -210,9 +204,8 @@ def run(
         found = measure(model, form, views[stream], y, seed, given, other.statistics)
         done.append({**at, "clips": len(y), **found})
         print(*done[-1].values(), flush=True)
-        if given.json:
-            facts = {"command": "python evals/online.py --data DIR", "rows": done}
-            given.json.write_text(json.dumps(facts, indent=1) + "\n")
+        facts = {"command": "python evals/online.py --data DIR", "rows": done}
+        store(given.json, facts)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,11 @@ split, with the standard error of their mean. ``random`` is the control: its AUR
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
+from harness import arguments, store
 from pools import Clips, load_pool
 
 import vlar
@@ -30,25 +27,17 @@ from vlar.metrics.openset import aupr, auroc, fpr_at, open_f1
 FIGURES = ("auroc", "aupr", "fpr95", "open_f1")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, nargs="+", required=True, help="with manifest.csv")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--pools", nargs="*", default=("jhmdb", "ucf101"))
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--shots", type=int, default=6)
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos+", "model", "cache", "json", pools=["jhmdb", "ucf101"], splits=10, shots=6
+    )
     model = vlar.load(options.model)
     results = {}
     for pool in options.pools:
         clips = load_pool(pool, options.videos, model, options.cache)
         found = [_split(clips, model, options.shots, seed) for seed in range(options.splits)]
         results[pool] = _table(pool, found)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    return 0
+    store(options.json, results)
 
 
 def _split(clips: Clips, model: vlar.Model, shots: int, seed: int) -> dict[str, dict[str, float]]:
@@ -133,4 +122,4 @@ def _mean(found: list[dict[str, dict[str, float]]], name: str, figure: str) -> f
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -12,13 +12,12 @@ of verbs was written, the other half is reported.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, store
 from PIL import Image
 
 import vlar
@@ -168,11 +167,10 @@ def _as_clip(frames: np.ndarray, times_s: np.ndarray) -> Clip:
     return Clip(Path("composite"), Window(0.0, float(times_s[-1])), "video", frames, times_s)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with the clips")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+def main() -> None:
+    options = arguments(
+        __doc__, "json", videos={"type": Path, "required": True, "help": "folder with the clips"}
+    )
     encoder = vlar.load("lite").encoder
     assert isinstance(encoder, LiteEncoder)
     if len(encoder.blocks) < 2:
@@ -184,10 +182,8 @@ def main() -> int:
     found = list(_figures(encoder, rows))
     for row in found:
         print(row)
-    if options.json:
-        data = {"fingerprint": encoder.fingerprint, "figures": found}
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return 0
+    data = {"fingerprint": encoder.fingerprint, "figures": found}
+    store(options.json, data)
 
 
 def _figures(
@@ -219,4 +215,4 @@ def _figures(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

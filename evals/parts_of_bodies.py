@@ -10,13 +10,12 @@ labels exchanged among labels, and among the parts of the body; the labels of th
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, store
 from pools import Clips, load_pool
 from unseen_labels import confused
 
@@ -126,13 +125,7 @@ def episode(data: Clips, model: vlar.Model, seed: int) -> dict[str, float]:
 
 def main() -> None:
     """Print means with standard errors, and write the episodes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--videos", type=Path, nargs="+", required=True)
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--pools", nargs="*", default=list(POOLS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(__doc__, "videos+", "cache", "json", pools=list(POOLS), seeds=5)
     model, result = vlar.load("lite"), {}
     for name in given.pools:
         data = load_pool(name, given.videos, model, given.cache, least=SHOTS + 1)
@@ -144,8 +137,7 @@ def main() -> None:
             gain = values - np.array([row["auto"] for row in rows])
             error = gain.std(ddof=1) / len(rows) ** 0.5 if len(rows) > 1 else float("nan")
             print(f"  {key:28} {values.mean():5.1f}  over auto {gain.mean():+.1f} +- {error:.1f}")
-        if given.json:
-            given.json.write_text(json.dumps(result, indent=1) + "\n")
+        store(given.json, result)
 
 
 if __name__ == "__main__":

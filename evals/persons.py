@@ -22,9 +22,6 @@ Intervals are of composites drawn with replacement (right) and of labels (differ
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from collections.abc import Sequence
 from fractions import Fraction
@@ -33,6 +30,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from harness import arguments, echo, store
 from people_composites import Composite, rows_of_people, sources
 
 import vlar
@@ -45,8 +43,11 @@ from vlar.types import Hit
 WAYS = {"whole": "no", "people": "only", "both": "both"}
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "model", "half", "json", detector="pose", count=(60, "composites"),
+        seed=0, work=(Path("persons-work"), "for the files"),
+    )  # fmt: skip
     options.work.mkdir(parents=True, exist_ok=True)
     pool = sources(options.videos, options.half)
     drawn = rows_of_people(pool, 2 * options.count, options.seed)
@@ -65,25 +66,9 @@ def main() -> int:
             **_right(library, files, made),
             **_ranked(library, files, made, options.seed),
         }
-    print(json.dumps(figures), flush=True)
-    if options.json:
-        data = {"half": options.half, "seed": options.seed, "detector": options.detector}
-        text = json.dumps({**data, "model": options.model, "figures": figures}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--detector", default="pose")
-    parser.add_argument("--half", default="report", choices=("choose", "report"))
-    parser.add_argument("--count", type=int, default=60, help="composites")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, default=Path("persons-work"), help="for the files")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+    echo(figures)
+    data = {"half": options.half, "seed": options.seed, "detector": options.detector}
+    store(options.json, {**data, "model": options.model, "figures": figures})
 
 
 def _written(made: Composite, file: Path) -> Path:
@@ -189,4 +174,4 @@ def _percent(values: Sequence[float | bool]) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

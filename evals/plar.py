@@ -13,11 +13,7 @@ there; and the closed forms of ``vlar adapt`` on the same blocks.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import hashlib
-import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from cached import features_of
 from composites import pictures
+from harness import Namespace, arguments, manifest, store
 
 import vlar
 from vlar.heads.model_selection import choose
@@ -66,8 +63,10 @@ class Pool:
     people: np.ndarray
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "cache!", "json", pools=["weizmann", "utd-mhad"], seeds=[0, 1, 2, 3, 4]
+    )
     model, results = vlar.load(), list[dict]()
     for name in options.pools:
         pool = _load(name, model, options)
@@ -79,20 +78,8 @@ def main() -> int:
         for method, values in found.items():
             results.append(_row(name, method, values, found))
             print(results[-1], flush=True)
-    if options.json:
-        settings = {"command": "python evals/plar.py --videos DIR --cache DIR", "shots": SHOTS}
-        options.json.write_text(json.dumps({**settings, "results": results}, indent=1) + "\n")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for frame features")
-    parser.add_argument("--pools", nargs="*", default=["weizmann", "utd-mhad"])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+    settings = {"command": "python evals/plar.py --videos DIR --cache DIR", "shots": SHOTS}
+    store(options.json, {**settings, "results": results})
 
 
 def _row(pool: str, method: str, values: list[float], found: dict[str, list[float]]) -> dict:
@@ -104,9 +91,8 @@ def _row(pool: str, method: str, values: list[float], found: dict[str, list[floa
             "seeds": values}  # fmt: skip
 
 
-def _load(name: str, model: vlar.Model, options: argparse.Namespace) -> Pool:
-    with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] == name]
+def _load(name: str, model: vlar.Model, options: Namespace) -> Pool:
+    rows = manifest(options.videos, name)
     plain = [features_of(options.videos, row["path"], model, options.cache) for row in rows]
     labels = np.array([row["readable_label"] for row in rows])
     features = np.stack(plain)
@@ -121,7 +107,7 @@ def _load(name: str, model: vlar.Model, options: argparse.Namespace) -> Pool:
 _towers: list[vlar.Model] = []
 
 
-def _drawn(options: argparse.Namespace, model: vlar.Model, path: str) -> np.ndarray:
+def _drawn(options: Namespace, model: vlar.Model, path: str) -> np.ndarray:
     """(T, 3560) float32 of a clip whose frames have their flow drawn in."""
     key = hashlib.sha256(f"{path} flow of {path}".encode()).hexdigest()[:24]
     file = options.cache / f"{key}.npy"
@@ -193,4 +179,4 @@ def _closed(model, pool: Pool, train, asked, names: list[str]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,16 +14,13 @@ completeness: its signatures hold flow and cosine transforms over time, so it ma
 
 from __future__ import annotations
 
-import argparse
-import csv
 import hashlib
-import json
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from harness import Namespace, arguments, manifest, store
 
 import vlar
 from vlar.heads.model_selection import choose
@@ -38,8 +35,11 @@ LABELS = ("forward", "reversed")
 STILL = ("objects", "appearance")
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "cache!", "json", pool="gmdcsa24",
+        labels=(["fall_down"], "none: all of the pool"), seeds=5,
+    )  # fmt: skip
     model = vlar.load()
     features, groups, paths = _load(options, model)
     print(f"{options.pool}: {len(features)} clips, each forward and reversed", flush=True)
@@ -68,37 +68,21 @@ def main() -> int:
     ]
     for row in rows:
         print(f"{row['method']:52s}{row['right']:5.1f} +- {row['std']:.1f}")
-    if options.json:
-        settings = {
-            "command": "python evals/playback.py --videos DIR",
-            "model": "lite with lite-motion" if model.n_frames > 16 else "lite",
-            "pool": options.pool,
-            "labels": options.labels,
-            "clips": len(features),
-            "asked": int(len(test) * 2),
-            "cpu_s_per_seed": round(float(np.mean(seconds)), 1),
-        }
-        options.json.write_text(json.dumps({**settings, "results": rows}, indent=1) + "\n")
-    return 0
+    settings = {
+        "command": "python evals/playback.py --videos DIR",
+        "model": "lite with lite-motion" if model.n_frames > 16 else "lite",
+        "pool": options.pool,
+        "labels": options.labels,
+        "clips": len(features),
+        "asked": int(len(test) * 2),
+        "cpu_s_per_seed": round(float(np.mean(seconds)), 1),
+    }
+    store(options.json, {**settings, "results": rows})
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--pool", default="gmdcsa24")
-    parser.add_argument("--labels", nargs="*", default=["fall_down"], help="none: all of the pool")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cache", type=Path, required=True, help="folder for frame features")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
-
-
-def _load(
-    options: argparse.Namespace, model: vlar.Model
-) -> tuple[np.ndarray, np.ndarray, list[Path]]:
+def _load(options: Namespace, model: vlar.Model) -> tuple[np.ndarray, np.ndarray, list[Path]]:
     """(n, 2, T, F) features of clips forward and reversed, their groups and paths."""
-    with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] == options.pool]
+    rows = manifest(options.videos, options.pool)
     rows = [row for row in rows if not options.labels or row["label"] in options.labels]
     options.cache.mkdir(parents=True, exist_ok=True)
     paths = [options.videos / row["path"] for row in rows]
@@ -164,4 +148,4 @@ def _shuffled(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,7 +6,6 @@ data set begins like its name, so that ``jhmdb`` also takes "J-HMDB (fresh sourc
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from cached import features_of
+from harness import manifest
 
 import vlar
 from vlar.encoders.base import FrameBlock
@@ -68,8 +68,7 @@ def load_pool(
     """The clips of a pool whose label has ``least`` clips."""
     found: list[tuple[Path, dict[str, str]]] = []
     for folder in folders:
-        with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
-            found += [(folder, row) for row in csv.DictReader(file) if _belongs(row, name)]
+        found += [(folder, row) for row in manifest(folder) if _belongs(row, name)]
     labels = [_label(row) for _, row in found]
     found = [pair for pair in found if labels.count(_label(pair[1])) >= least]
     if not found:

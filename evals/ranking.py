@@ -13,13 +13,12 @@ weak       of the labels whose best probability lies below 0.3, the share with a
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, manifest, store
 from ranked import average_precision
 
 import vlar
@@ -86,15 +85,9 @@ def measure(model: vlar.Model, vectors: Float32, truth: list[str]) -> dict[str, 
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite", help="encoder spec")
-    parser.add_argument("--cache", type=Path, help="keep vectors here")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    options = parser.parse_args()
+    options = arguments(__doc__, "videos", "model", "cache", "json")
     try:
-        with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = manifest(options.videos)
         model = vlar.load(options.model)
         paths = [row["path"] for row in rows]
         vectors = vectors_of(model, options.videos, paths, options.cache)
@@ -104,8 +97,7 @@ def main() -> int:
         return 2
     figures = {"model": options.model, "fingerprint": model.fingerprint, **figures}
     print(json.dumps(figures, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    store(options.json, figures)
     return 0
 
 

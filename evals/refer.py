@@ -19,13 +19,11 @@ composites, and the boxes in the cache, are those of ``who.py``.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from harness import Namespace, arguments, echo, store
 from people_composites import HALVES, rows_of_people, sources
 from people_kept import KeptDetector, KeptVectors
 from who import names_of
@@ -42,8 +40,13 @@ from vlar.people.subject_selection import choose
 from vlar.types import Encoded
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "model", "json", train=(150, "composites of each kind"),
+        test=(150, "composites of each kind"), seeds=5,
+        encode=(False, "read the vectors of the cuts too"),
+        cache=(Path, "folder that keeps what each composite gave"),
+    )  # fmt: skip
     core = ModelCore(vlar.load(options.model).encoder)
     rows = {half: _rows(core, options, half) for half in HALVES}
     labels = sorted({row.item.label for half in HALVES for row in rows[half]})
@@ -70,26 +73,11 @@ def main() -> int:
             right.append(float((held_places(adapter, core, tested, labels) == truth).mean()))
         figures[name] = _percent(right)
         figures[f"{name}_spread"] = round(100 * float(np.std(right)), 1)
-    print(json.dumps(figures))
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return 0
+    echo(figures)
+    store(options.json, figures)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--train", type=int, default=150, help="composites of each kind")
-    parser.add_argument("--test", type=int, default=150, help="composites of each kind")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--encode", action="store_true", help="read the vectors of the cuts too")
-    parser.add_argument("--cache", type=Path, help="folder that keeps what each composite gave")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
-
-
-def _rows(core: ModelCore, options: argparse.Namespace, half: str) -> list[PointingRow]:
+def _rows(core: ModelCore, options: Namespace, half: str) -> list[PointingRow]:
     pool = sources(options.videos, half)
     count = options.train if half == "choose" else options.test
     detectors = [KeptDetector(load_detector(name), options.cache) for name in ("pose", "motion")]
@@ -134,4 +122,4 @@ def _percent(values: object) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -19,13 +19,12 @@ gain              mean over divisions of the difference in accuracy (in points) 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 from discovery import read
+from harness import arguments, store
 
 from vlar.apps.review import review_order, uncertainty
 from vlar.numeric import softmax, unit
@@ -87,11 +86,10 @@ def run(
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--library", type=Path, required=True, help="library of its clips")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos", "json",
+        library={"type": Path, "required": True, "help": "library of its clips"},
+    )  # fmt: skip
     rows = read(options.videos, options.library)
     clips, where = np.unique(rows.table.video_ids, return_inverse=True)
     sums = np.zeros((len(clips), rows.vectors.shape[1]), np.float32)
@@ -108,8 +106,7 @@ def main() -> int:
         groups = np.array([facts[at]["group"] for at in own])
         curves = {how: runs(vectors, labels, groups, how, name) for how in ORDERS}
         table += compared(name, curves)
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=1) + "\n")
+    store(options.json, table)
     return 0
 
 

@@ -11,7 +11,6 @@ without a caption, and noise; every line that is read there is printed. Nothing 
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 
 import av
 import numpy as np
+from harness import arguments, store
 from PIL import Image, ImageDraw, ImageFont
 
 from vlar.encoders.captions import load_captioner
@@ -76,11 +76,7 @@ def lines_of(captions: tuple[str, ...]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--clips", type=int, default=20)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = arguments(__doc__, "data", "json", clips=20)
     captioner, draw = load_captioner("screen-text"), random.Random(0)
     recordings = sorted({path.parent: path for path in options.data.rglob("*.mp4")}.values())
     chosen = recordings[:: max(1, len(recordings) // options.clips)][: options.clips]
@@ -129,8 +125,7 @@ def main() -> None:
         "read_in_noise": of_noise, "cpu_s_a_frame": round(seconds / frames, 2),
     }  # fmt: skip
     print(json.dumps(result, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
+    store(options.json, result)
 
 
 if __name__ == "__main__":

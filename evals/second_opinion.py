@@ -19,9 +19,6 @@ Controls: ``random`` draws its probabilities; ``always-a`` writes "A", asked in 
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -31,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from cached import features_of
+from harness import arguments, manifest, store
 
 import vlar
 from vlar.evaluation.protocols.mcq import make_questions, report
@@ -69,14 +67,10 @@ class Pool:
     scores: dict[str, np.ndarray]  # probabilities (N, C) by each zero-shot part
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--pools", nargs="*", default=("jhmdb", "ucf101", "all"))
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "cache", "json", pools=["jhmdb", "ucf101", "all"], seeds=10
+    )
     models = {name: vlar.load(name) for name in ("lite", "lite-objects", "motion")}
     results: dict[str, Any] = {}
     for name in options.pools:
@@ -91,14 +85,11 @@ def main() -> int:
             for proposer, answerer in PAIRS
         ]
         results[name] = {"clips": clips, "choice": choice, "rerank": [r for r in reranked if r]}
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    return 0
+    store(options.json, results)
 
 
 def _pool(videos: Path, name: str, models: dict[str, vlar.Model], cache: Path | None) -> Pool:
-    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if name in ("all", row["dataset"])]
+    rows = [row for row in manifest(videos) if name in ("all", row["dataset"])]
     if not rows:
         sys.exit(f"{videos / 'manifest.csv'} has no clips of {name!r}")
     lite = models["lite"]
@@ -364,4 +355,4 @@ def _summary(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

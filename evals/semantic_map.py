@@ -20,10 +20,8 @@ Top-1 in percent, mean over splits; "centred" subtracts the mean of the clips as
 
 from __future__ import annotations
 
-import argparse
 import csv
 import itertools
-import json
 import sys
 import time
 from collections.abc import Collection
@@ -33,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from cached import features_of
+from harness import arguments, echo, store
 
 import vlar
 from vlar.encoders.sentence_tower import sentence_vectors
@@ -234,15 +233,13 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with videos/ and clips/")
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--targets", nargs="*", default=list(TARGETS))
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "cache", "json",
+        data={"type": Path, "required": True, "help": "folder with videos/ and clips/"}, splits=10,
+        targets=list(TARGETS),
+    )  # fmt: skip
     model = vlar.load("lite")
     clips = load(options.data, model, options.cache)
     every = sorted(set(clips.labels))
@@ -262,12 +259,10 @@ def main() -> int:
         results.append({"target": name, "text": text, "splits": len(runs), **table})
         print(f"{name}, label vectors: {text}, {len(runs)} splits", flush=True)
         for variant, row in table.items():
-            print(f"  {variant:10}", json.dumps(row), flush=True)
-    if options.json:
-        content = {"fingerprint": model.fingerprint, "results": results}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return 0
+            echo(f"  {variant:10}", row)
+    content = {"fingerprint": model.fingerprint, "results": results}
+    store(options.json, content)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

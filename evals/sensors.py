@@ -15,7 +15,6 @@ once and kept in ``--cache``.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import json
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, store
 
 import vlar
 from vlar.encoders.base import Encoder, load_encoder
@@ -116,13 +116,10 @@ class Set:
 
 def main() -> None:
     """Print the tables, and write them as JSON."""
-    parser = argparse.ArgumentParser(description="Words and examples of other sensors")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--sets", nargs="*", default=list(FILES))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "vlar-sensors")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data", "json", sets=list(FILES), seeds=5,
+        cache=Path(tempfile.gettempdir()) / "vlar-sensors",
+    )  # fmt: skip
     found: dict[str, Any] = {"vlar": vlar.__version__, "seeds": given.seeds}
     sets: dict[str, Set] = {}
     for name in given.sets:
@@ -137,8 +134,7 @@ def main() -> None:
         found["transfer to NW-UCLA"] = transfer(sets["utd"], sets["ucla"], SHARED_WITH_UCLA)
     if "imu" in sets:
         found["imu"]["coarse words"] = coarse_words(sets["imu"])
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    store(given.json, found)
 
 
 def measure(data: Set, seeds: int) -> dict[str, Any]:

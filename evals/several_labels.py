@@ -21,14 +21,12 @@ error.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 import words_features as wf
+from harness import Namespace, arguments, store
 
 import vlar
 from vlar.heads.targets import Targets
@@ -46,8 +44,8 @@ EXTRA = 200  # further composites in time to train on
 FORMS = ("side", "time")
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(__doc__, "shared", "cache!", "json", seeds=list(range(5)), epochs=20)
     model = vlar.load("lite")
     wf.remember_texts(model.encoder)
     world = World(model, options)
@@ -59,21 +57,17 @@ def main() -> int:
     table = {name: wf.gains("map", rows, found["zero-shot"]) for name, rows in found.items()}
     for name, row in table.items():
         print(f"{name:16s}", row)
-    if options.json:
-        settings = {
-            "fingerprint": model.fingerprint, "seeds": options.seeds, "epochs": options.epochs,
-            "composites": 2 * wf.PAIRS,
-        }  # fmt: skip
-        options.json.write_text(
-            json.dumps({**settings, "results": table, "seeds_alone": found}, indent=1) + "\n"
-        )
-    return 0
+    settings = {
+        "fingerprint": model.fingerprint, "seeds": options.seeds, "epochs": options.epochs,
+        "composites": 2 * wf.PAIRS,
+    }  # fmt: skip
+    store(options.json, {**settings, "results": table, "seeds_alone": found})
 
 
 class World:
     """The clips and composites of both halves, with what they show."""
 
-    def __init__(self, model: vlar.Model, options: argparse.Namespace) -> None:
+    def __init__(self, model: vlar.Model, options: Namespace) -> None:
         self.model, self.options = model, options
         clips = wf.rows(options.shared, wf.JHMDB)
         self.labels = sorted({clip.label for clip in clips})
@@ -176,15 +170,5 @@ def answers(adapter: Msq, words: np.ndarray, vectors: np.ndarray, tokens: np.nda
     return vectors @ words.T + added.numpy() / adapter.logit_scale
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--shared", type=Path, required=True, help="folder with videos and clips")
-    parser.add_argument("--cache", type=Path, required=True, help="keep frame features here")
-    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)))
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

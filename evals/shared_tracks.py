@@ -13,12 +13,11 @@ clips by the mean of their windows. ``nobody`` is the control: the motion blocks
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from harness import Namespace, arguments, store
 from zero_shot import read_rows
 
 import vlar
@@ -33,14 +32,11 @@ SETS = ("weizmann", "utd-mhad", "gmdcsa24", "hmdb51", "ucf101", "kinetics")
 WAYS = ("alone", "session", "other clips")
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--window", type=float, default=4.0, help="seconds of a window")
-    parser.add_argument("--half", nargs="*", default=["choose", "report"])
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos", "json", window=(4.0, "seconds of a window"), half=["choose", "report"]
+    )
     encoder = vlar.load("lite").encoder
     assert isinstance(encoder, LiteEncoder)
     if encoder.body is None:
@@ -57,15 +53,13 @@ def main() -> int:
         print(row)
     spread = np.percentile(cosines, [0, 1, 10, 50]).round(4).tolist()
     print(f"cosine of the two vectors of a window: least, 1 %, 10 %, median {spread}")
-    if options.json:
-        data = {"fingerprint": encoder.fingerprint, "window_s": options.window, "cosines": spread}
-        options.json.write_text(json.dumps({**data, "figures": found}, indent=1) + "\n", "utf-8")
-    return 0
+    data = {"fingerprint": encoder.fingerprint, "window_s": options.window, "cosines": spread}
+    store(options.json, {**data, "figures": found})
 
 
 def _add(
     encoder: LiteEncoder,
-    options: argparse.Namespace,
+    options: Namespace,
     name: str,
     counts: dict[tuple[str, str], list[float]],
     cosines: list[float],
@@ -136,4 +130,4 @@ def _share_right(scores: np.ndarray, truth: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

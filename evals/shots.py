@@ -18,10 +18,6 @@ accuracy  films of two clips of one label, joined hard: zero-shot top-1 of ``lit
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -30,6 +26,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from harness import Namespace, arguments, echo, manifest, store
 from PIL import Image
 
 import vlar
@@ -48,8 +45,13 @@ NEAR_S = 0.2
 MOST_FRAMES, CLIPS = 50, 4  # of a clip; of a film
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "json",
+        work={"type": Path, "required": True, "help": "folder for the films"},
+        part=["cuts", "accuracy"], joins=[*KINDS, NONE], films=(10, "films of each kind of join"),
+        sets=list(ACCURACY_SETS), pairs=(1000, "most films of two clips of a set"),
+    )  # fmt: skip
     options.work.mkdir(parents=True, exist_ok=True)
     found: dict[str, object] = {}
     if "cuts" in options.part:
@@ -58,27 +60,11 @@ def main() -> int:
         found["accuracy"] = [
             _accuracy(options.videos, options.work, name, options.pairs) for name in options.sets
         ]
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the films")
-    parser.add_argument("--part", nargs="*", default=["cuts", "accuracy"])
-    parser.add_argument("--joins", nargs="*", default=[*KINDS, NONE])
-    parser.add_argument("--films", type=int, default=10, help="films of each kind of join")
-    parser.add_argument("--sets", nargs="*", default=list(ACCURACY_SETS))
-    parser.add_argument("--pairs", type=int, default=1000, help="most films of two clips of a set")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+    store(options.json, found)
 
 
 def _rows(videos: Path, sets: Sequence[str]) -> list[dict[str, str]]:
-    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-        return [row for row in csv.DictReader(stream) if row["dataset"] in sets]
+    return manifest(videos, *sets)
 
 
 def _frames(path: Path, most: int = MOST_FRAMES) -> np.ndarray:
@@ -127,7 +113,7 @@ def _write(path: Path, frames: np.ndarray) -> Path:
     return path
 
 
-def _cuts(options: argparse.Namespace) -> list[dict[str, object]]:
+def _cuts(options: Namespace) -> list[dict[str, object]]:
     videos, work, n_films = options.videos, options.work, options.films
     rows = _rows(videos, CUT_SETS)
     detector, found = ShotDetector(), []
@@ -155,7 +141,7 @@ def _cuts(options: argparse.Namespace) -> list[dict[str, object]]:
             "CPU ms a frame": round(1000 * spent / frames, 1),
             "of it decoding": round(1000 * decoding / frames, 1),
         }
-        print(json.dumps(row), flush=True)
+        echo(row)
         found.append(row)
     return found
 
@@ -203,7 +189,7 @@ def _alarms(
         if len(shots) > 1:
             names.append(f"{row['path']} {[round(shot.end_s, 2) for shot in shots[:-1]]}")
     found = {"join": "none", "boundaries": boundaries, "seconds": round(length_s, 1), "in": names}
-    print(json.dumps(found), flush=True)
+    echo(found)
     return found
 
 
@@ -248,9 +234,9 @@ def _accuracy(videos: Path, work: Path, name: str, most: int) -> dict[str, objec
         found[how] = f"{100 * np.mean(each):.1f}{ends}"
     gained = np.array(right["by shots"], int) - np.array(right["whole"], int)
     found["gained, lost"] = [int((gained > 0).sum()), int((gained < 0).sum())]
-    print(json.dumps(found), flush=True)
+    echo(found)
     return found
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,13 +10,11 @@ and cut to two frames; printed is the length of the motion block, 0 (silent) to 
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
+from harness import arguments, store
 from zero_shot import read_rows
 
 import vlar
@@ -31,12 +29,9 @@ SEEN_WELL = 0.6  # length of the motion block
 LEAST = 16  # pixels of a half
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
+    options = arguments(__doc__, "videos", "json")
     model = vlar.load("lite")
     encoder = model.encoder
     assert isinstance(encoder, LiteEncoder)
@@ -51,10 +46,7 @@ def main() -> int:
     found = {how: _summary(values) for how, values in lengths.items()}
     for how, figures in found.items():
         print(f"{how:12}", *(f"{key} {value}" for key, value in figures.items()))
-    if options.json:
-        text = json.dumps({"fingerprint": encoder.fingerprint, "length": found}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 0
+    store(options.json, {"fingerprint": encoder.fingerprint, "length": found})
 
 
 def _lengths(encoder: LiteEncoder, clip: Clip) -> Iterator[tuple[str, float]]:
@@ -92,4 +84,4 @@ def _summary(values: list[float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -17,8 +17,6 @@ the teaching clips shuffled. A result is kept in ``--json`` and is not measured 
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import Namespace, arguments, some, store, stored
 from sensors import listed
 
 from vlar import registry
@@ -56,7 +55,7 @@ ROWS = ("words", "prototypes", "alone", *TERMS, "together", "labels shuffled")
 class Lab:
     """The clips, and a training task for each seed."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: Namespace) -> None:
         self.given, self.encoder = given, load_encoder("skeleton")
         clips, y, who = listed("utd", given.data, self.encoder)
         part, settings = registry.get("adapter", given.method), TOWERS[given.method]
@@ -159,21 +158,13 @@ class Lab:
 
 def main() -> None:
     """Measure what is missing, and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--method", default="skeleton-tower", choices=TOWERS)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--local", type=int, default=3)
-    parser.add_argument("--clients", nargs="+", default=["by:subject", "dirichlet:0.1"])
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-sites"))
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data", "json", method={"default": "skeleton-tower", "choices": TOWERS}, seeds=3,
+        rounds=8, local=3, clients=some(["by:subject", "dirichlet:0.1"]),
+        rows=some(list(ROWS), choices=ROWS), cache=Path("/tmp/vlar-sites"),
+    )  # fmt: skip
     torch.set_num_threads(1)
-    results: dict[str, Any] = {}
-    if given.json and given.json.exists():
-        results = json.loads(given.json.read_text())
+    results: dict[str, Any] = stored(given.json, {})
     lab = Lab(given)
     for seed in range(given.seeds):
         for clients in given.clients:
@@ -184,8 +175,7 @@ def main() -> None:
                 rows[str(seed)] = found = lab.measure(row, clients, seed)
                 shown = {k: v for k, v in found.items() if k not in ("clients", "own_each")}
                 print(f"{clients}, {row}, seed {seed}: {shown}", flush=True)
-                if given.json:
-                    given.json.write_text(json.dumps(results, indent=1) + "\n")
+                store(given.json, results)
     for clients in given.clients:
         for row in given.rows:
             found = list(results[f"{given.method}, {clients}"][row].values())

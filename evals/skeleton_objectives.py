@@ -17,15 +17,13 @@ A result is kept in ``--json`` for each method and seed and is not measured agai
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import Namespace, arguments, manifest, store
 from objectives import table
 
 from vlar.encoders.base import load_encoder
@@ -43,15 +41,11 @@ LAYOUT, FRAMES, MOST, IMBALANCE, SHOTS = "kinect20_utd", 16, 12, 10.0, 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("questions", nargs="*", default=["rare", "subject"])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--method", default="skeleton-tower")
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data", "cache", "json",
+        questions={"positional": True, "nargs": "*", "default": ["rare", "subject"]}, seeds=3,
+        epochs=25, method="skeleton-tower",
+    )  # fmt: skip
     lab = Lab(given)
     for seed in range(given.seeds):
         for question in given.questions:
@@ -63,10 +57,9 @@ def main() -> None:
 class Lab:
     """Clips with the joints that the tower reads, trainings, and what was measured before."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: Namespace) -> None:
         self.given, self.encoder = given, load_encoder("skeleton")
-        with (given.data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["path"].startswith(PREFIX)]
+        rows = [row for row in manifest(given.data) if row["path"].startswith(PREFIX)]
         self.paths = [given.data / row["path"] for row in rows]
         self.y, self.who = (np.array([row[key] for row in rows]) for key in ("label", "group"))
         self.teach = np.array([int(name.lstrip("s")) % 2 == 1 for name in self.who])
@@ -101,9 +94,8 @@ class Lab:
     def keep(self, question: str, method: str, seed: int, **row: Any) -> None:
         self.rows.append({"question": question, "method": method, "seed": seed, **row})
         command = "python evals/skeleton_objectives.py --data DIR"
-        if self.given.json:
-            facts = {"command": command, "tower": self.given.method, "epochs": self.given.epochs}
-            self.given.json.write_text(json.dumps({**facts, "rows": self.rows}, indent=1) + "\n")
+        facts = {"command": command, "tower": self.given.method, "epochs": self.given.epochs}
+        store(self.given.json, {**facts, "rows": self.rows})
 
     def logits(
         self, rows: np.ndarray, y: np.ndarray, seed: int, objectives: dict[str, Any],

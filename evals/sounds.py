@@ -14,15 +14,14 @@ means and deviations of the statistics over these folds, which need no labels.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import Namespace, arguments, manifest, store
 
 from vlar.encoders.audio import STATISTICS_NAMES, log_mel, statistics
 from vlar.encoders.base import load_encoder
@@ -65,12 +64,7 @@ class Sounds:
 
 def main() -> None:
     """Print the tables, and write them as JSON."""
-    parser = argparse.ArgumentParser(description="Descriptions of sounds, cross-validated")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--scales", type=Path)
-    given = parser.parse_args()
+    given = arguments(__doc__, "data", "json", draws=20, scales=Path)
     clips, entries = read(given.data)
     if given.scales:
         write_scales(clips, given.scales)
@@ -97,12 +91,11 @@ def main() -> None:
             "before": row(f"{name}, bands and attributes", data, BEFORE, 2, given, tested=heard),
             "statistics": row(f"{name}, statistics", data, DESCRIBED, 2, given, tested=heard),
         }
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    store(given.json, found)
 
 
 def row(
-    title: str, data: Sounds, kinds: tuple[str, ...], shots: int, given: argparse.Namespace,
+    title: str, data: Sounds, kinds: tuple[str, ...], shots: int, given: Namespace,
     *, shuffle: bool = False, permute: bool = False, tested: Sounds | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Print and give the accuracy over draws, and of one fold by the other."""
@@ -168,11 +161,10 @@ def times(data: Sounds, begins: tuple[str, ...], factor: float) -> Sounds:
 def read(folder: Path) -> tuple[list[Clip], Sequence[Mapping[str, str]]]:
     """The clips of the two folds, and their rows of the manifest."""
     source, sampling = reader("audio"), load_encoder("audio").sampling
-    with (folder / "manifest.csv").open(encoding="utf-8") as table:
-        entries = [
-            entry for entry in csv.DictReader(table)
-            if entry["path"].startswith("esc10/") and entry["group"] in FOLDS
-        ]  # fmt: skip
+    entries = [
+        entry for entry in manifest(folder)
+        if entry["path"].startswith("esc10/") and entry["group"] in FOLDS
+    ]  # fmt: skip
     return [source.read_clip(folder / e["path"], None, sampling) for e in entries], entries
 
 

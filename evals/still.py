@@ -16,15 +16,13 @@ still skipped   share of still windows that would be left out
 
 from __future__ import annotations
 
-import argparse
-import csv
 import hashlib
-import json
 import tempfile
 from pathlib import Path
 
 import av
 import numpy as np
+from harness import arguments, manifest, store
 
 from vlar.library.ingest.reader import uncovered_s
 from vlar.media.video.decode import read_clip, read_windows
@@ -68,14 +66,11 @@ def still_video(picture: UInt8, noise: float, crf: int, path: Path, seed: int) -
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--long", type=Path, help="folder of long recordings")
-    parser.add_argument("--stills", type=int, default=40, help="clips to make still footage of")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    options = parser.parse_args()
-    with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-        paths = [row["path"] for row in csv.DictReader(stream)]
+    options = arguments(
+        __doc__, "videos", "json", long=(Path, "folder of long recordings"),
+        stills=(40, "clips to make still footage of"),
+    )  # fmt: skip
+    paths = [row["path"] for row in manifest(options.videos)]
     moving = {path: movements(options.videos / path) for path in paths}
     still: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -106,8 +101,7 @@ def main() -> int:
     print("clips that move least:", [(round(value, 2), path) for value, path in least])
     if options.long:
         data["long"] = [long_row(path) for path in sorted(options.long.rglob("*.mp4"))]
-    if options.json:
-        options.json.write_text(json.dumps(data, indent=1) + "\n")
+    store(options.json, data)
     return 0
 
 

@@ -10,13 +10,11 @@ temporal`` does, ``temporal alone`` the same training without the closed form.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 from few_shot import METHODS, Pool, _episodes, _load
+from harness import Namespace, arguments, store
 
 import vlar
 from vlar.heads.model_selection import choose
@@ -26,8 +24,10 @@ from vlar.training.fit import fit_features
 from vlar.training.task import TrainingTask
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "cache!", "json", pools=["weizmann", "utd-mhad"], shots=5, seeds=5
+    )
     model = vlar.load()
     settings = {
         "command": "python evals/temporal.py --videos DIR --cache DIR",
@@ -39,23 +39,10 @@ def main() -> int:
     for name in options.pools:
         pool = _load(name, options.videos, model, options.cache)
         rows += _evaluate(pool, model, options)
-        if options.json:
-            options.json.write_text(json.dumps({**settings, "results": rows}, indent=1) + "\n")
-    return 0
+        store(options.json, {**settings, "results": rows})
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for frame features")
-    parser.add_argument("--pools", nargs="*", default=["weizmann", "utd-mhad"])
-    parser.add_argument("--shots", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
-
-
-def _evaluate(pool: Pool, model: vlar.Model, options: argparse.Namespace) -> list[dict]:
+def _evaluate(pool: Pool, model: vlar.Model, options: Namespace) -> list[dict]:
     right: dict[str, list[float]] = {}
     seconds: list[float] = []
     for seed in range(options.seeds):
@@ -116,4 +103,4 @@ def _temporal(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,11 +9,11 @@ random. Nothing is learned. Weights are random unless ``--model`` names some.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
+from harness import arguments
 
 import vlar
 from vlar.encoders.torch_encoder import TorchEncoder
@@ -62,10 +62,7 @@ def frames_of(file: Path, count: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="openclip:ViT-B-16-quickgelu?random_init=true")
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--clips", type=int, default=2)
-    parser.add_argument("--frames", type=int, default=16)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data+", model="openclip:ViT-B-16-quickgelu?random_init=true", clips=2, frames=16
+    )
     main(given.model, given.data, given.clips, given.frames)

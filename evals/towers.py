@@ -17,8 +17,6 @@ the order of another layout, by every trained tower; with ``--shuffled`` the lab
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import time
 from collections.abc import Sequence
@@ -28,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, some, store, stored
 from sensors import halves_of, listed, setting
 
 import vlar
@@ -215,22 +214,16 @@ def measure(
 
 def main() -> None:
     """Measure what is missing, and print a line for each result."""
-    parser = argparse.ArgumentParser(description="Skeleton towers, alone and with auto")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--sets", nargs="+", default=["utd"], choices=list(LAYOUTS))
-    parser.add_argument("--methods", nargs="+", default=None)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--set", nargs="+", type=setting, default=[], dest="settings")
-    parser.add_argument("--shuffled", action="store_true", help="labels of the examples shuffled")
-    parser.add_argument("--choose", action="store_true")
-    parser.add_argument("--fold", action="store_true", help="factors from held-out people")
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-towers"))
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data", "json", sets=some(["utd"], choices=list(LAYOUTS)), methods={"nargs": "+"},
+        seeds=some([0]), set={"nargs": "+", "type": setting, "default": [], "dest": "settings"},
+        shuffled=(False, "labels of the examples shuffled"), choose=False,
+        fold=(False, "factors from held-out people"), cache=Path("/tmp/vlar-towers"),
+    )  # fmt: skip
     torch.set_num_threads(1)
-    results: dict[str, Any] = {"vlar": vlar.__version__, "machine": platform.machine()}
-    if given.json and given.json.exists():
-        results = json.loads(given.json.read_text())
+    results: dict[str, Any] = stored(
+        given.json, {"vlar": vlar.__version__, "machine": platform.machine()}
+    )
     for name in given.sets:
         data = course(name, given.data, given.shuffled, given.choose)
         for method in given.methods or presets():
@@ -249,9 +242,7 @@ def main() -> None:
                 rows[key] = measure(data, method, settings, seed, file, given.fold)
                 shown = {k: v for k, v in rows[key].items() if k != "settings"}
                 print(f"{name}, {kind}, {method}, seed {seed}: {shown}", flush=True)
-                if given.json:
-                    given.json.parent.mkdir(parents=True, exist_ok=True)
-                    given.json.write_text(json.dumps(results, indent=1) + "\n")
+                store(given.json, results)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,6 @@ behind the order of their motion. ``--control`` shuffles the labels that teach; 
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
 import re
 import time
 from dataclasses import replace
@@ -24,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, manifest, some, store, stored
 from sensors import setting
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
@@ -50,8 +48,7 @@ JOINTS, PLACES = 15, 8
 def listed(data: Path) -> tuple[list[Clip], np.ndarray, np.ndarray, np.ndarray]:
     """Clips, labels, pairs of people and folds of the manifest."""
     encoder = load_encoder("skeleton")
-    with (data / "manifest.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["path"].startswith("sbu/")]
+    rows = [row for row in manifest(data) if row["path"].startswith("sbu/")]
     paths = [data / row["path"] for row in rows]
     clips = [reader("skeleton").read_clip(path, None, encoder.sampling) for path in paths]
     official = [re.search(r"official fold (\d)", row["note"]) for row in rows]
@@ -155,19 +152,13 @@ def measure(
 
 def main() -> None:
     """Measure what is missing, and print the sums over the folds."""
-    parser = argparse.ArgumentParser(description="Towers of two people on SBU")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", default=["ista-net", "chase"])
-    parser.add_argument("--folds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--set", nargs="+", type=setting, default=[], dest="settings")
-    parser.add_argument("--control", action="store_true", help="shuffle the labels that teach")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, "data", "json", methods=some(["ista-net", "chase"]), folds=some([1, 2, 3]),
+        set={"nargs": "+", "type": setting, "default": [], "dest": "settings"},
+        control=(False, "shuffle the labels that teach"), seed=0,
+    )  # fmt: skip
     torch.set_num_threads(1)
-    results: dict[str, Any] = {}
-    if given.json and given.json.exists():
-        results = json.loads(given.json.read_text())
+    results: dict[str, Any] = stored(given.json, {})
     clips, y, who, folds = listed(given.data)
     results["lines"] = results.get("lines") or lines(clips, y, who, folds)
     print(f"{len(y)} clips, chance {100 / len(set(y)):.1f}, lines: {results['lines']}", flush=True)
@@ -183,8 +174,7 @@ def main() -> None:
                 )
             shown = {k: v for k, v in rows[str(fold)].items() if k != "settings"}
             print(f"{name}, fold {fold}: {shown}", flush=True)
-            if given.json:
-                given.json.write_text(json.dumps(results, indent=1) + "\n")
+            store(given.json, results)
         count = sum(row["clips"] for row in rows.values())
         for asked in ("recorded", "file swapped", "places swapped"):
             share = sum(row["right"][asked] for row in rows.values()) / count

@@ -17,16 +17,14 @@ neither ``random`` nor ``letters`` costs more than 2 points in any pool, ``certa
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from harness import Namespace, arguments, store
 from second_opinion import K, Pool, _among, _answerer, _divisions, _pool
 
 import vlar
@@ -79,14 +77,11 @@ Cell = tuple[str, str, str]  # pool, proposer, answerer
 Cells = dict[Cell, list[Asked]]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--clips", type=Path, help="folder of newer clips with manifest.csv")
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "cache", "json", clips=(Path, "folder of newer clips with manifest.csv"),
+        seeds=10,
+    )  # fmt: skip
     models = {name: vlar.load(name) for name in ("lite", "lite-objects", "motion")}
     cells: Cells = {}
     halves: dict[str, bool] = {}
@@ -100,14 +95,12 @@ def main() -> int:
         print(f"{name}: {len(pool.truth)} clips, {len(pool.labels)} labels", flush=True)
     tried = _choose({cell: draws for cell, draws in cells.items() if cell[0] != "all"})
     rows = _report(cells)
-    if options.json:
-        command = "python evals/unfitted_opinion.py --videos DIR --clips DIR"
-        data = {"command": command, "chosen": CHOSEN, "choosing half": tried, "reported half": rows}
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return 0
+    command = "python evals/unfitted_opinion.py --videos DIR --clips DIR"
+    data = {"command": command, "chosen": CHOSEN, "choosing half": tried, "reported half": rows}
+    store(options.json, data)
 
 
-def _pools(options: argparse.Namespace) -> Iterator[tuple[Path, str]]:
+def _pools(options: Namespace) -> Iterator[tuple[Path, str]]:
     yield from ((options.videos, name) for name in POOLS)
     if options.clips:
         yield options.clips, "all"
@@ -260,4 +253,4 @@ def _error(draws: list[Asked]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

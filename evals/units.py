@@ -17,13 +17,9 @@ Figures are top-1 in percent over the episodes with the standard error; the gain
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
-
 import numpy as np
 import words_features as wf
+from harness import Namespace, arguments, store
 
 import vlar
 from vlar.language.clean import clean_label
@@ -48,8 +44,10 @@ FOREIGN = ("playing cello", "kayaking", "typing", "skydiving", "milking a cow", 
            "riding a camel")  # fmt: skip
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "shared", "cache!", "json", shots=[2, 8], seeds=list(range(5)), epochs=40
+    )
     model = vlar.load("lite")
     wf.remember_texts(model.encoder)
     clips = wf.rows(options.shared, wf.JHMDB)
@@ -67,14 +65,10 @@ def main() -> int:
     }
     for name, row in table.items():
         print(f"{name:28s}", row)
-    if options.json:
-        settings = {
-            "fingerprint": model.fingerprint, "seeds": options.seeds, "epochs": options.epochs
-        }  # fmt: skip
-        options.json.write_text(
-            json.dumps({**settings, "results": table, "seeds_alone": found}, indent=1) + "\n"
-        )
-    return 0
+    settings = {
+        "fingerprint": model.fingerprint, "seeds": options.seeds, "epochs": options.epochs
+    }  # fmt: skip
+    store(options.json, {**settings, "results": table, "seeds_alone": found})
 
 
 def episode(
@@ -100,7 +94,7 @@ def results(
     features: np.ndarray,
     support: list[int],
     query: list[int],
-    options: argparse.Namespace,
+    options: Namespace,
     seed: int,
 ) -> dict[str, dict[str, float]]:
     """Top-1 of each way in one episode."""
@@ -164,16 +158,5 @@ def share(scores: np.ndarray, labels: list[str], truth: list[str]) -> dict[str, 
     return {name: 100 * float(right[part].mean()) for name, part in parts.items()}
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--shared", type=Path, required=True, help="folder with videos and clips")
-    parser.add_argument("--cache", type=Path, required=True, help="keep frame features here")
-    parser.add_argument("--shots", type=int, nargs="*", default=[2, 8])
-    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)))
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

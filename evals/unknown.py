@@ -9,8 +9,6 @@ folder under the encoder's fingerprint, so a second run takes seconds.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import hashlib
 import json
 import sys
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, manifest
 from ranked import average_precision
 
 from vlar.encoders.base import load_encoder
@@ -48,8 +47,7 @@ class Clips:
 
 def load_rows(model: Model, data: Path) -> tuple[list[dict[str, str]], np.ndarray, np.ndarray]:
     """LibraryManifest rows, their vectors, and the vectors of their first frame held still."""
-    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] in SETS]
+    rows = manifest(data, *SETS)
     kept = resources.cache_dir() / "evals" / f"unknown-{model.fingerprint[:16]}-{len(rows)}.npz"
     if kept.is_file():
         stored = np.load(kept)
@@ -278,11 +276,7 @@ def mean_precision(scores: np.ndarray, right: np.ndarray) -> float:
 
 def main() -> None:
     """Print the report; write it as JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/videos"))
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = arguments(__doc__, "model", data=Path("../shared/videos"), out=Path)
     if not (options.data / "manifest.csv").is_file():
         sys.exit(f"no manifest.csv in {options.data}; name the folder of clips with --data")
     model = Model(load_encoder(options.model))

@@ -14,7 +14,6 @@ The student's weights are random unless ``--model`` names some.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cached import features_of
+from harness import Namespace, arguments, store
 
 import vlar
 from vlar.encoders.base import Encoder
@@ -97,7 +97,7 @@ def accuracy(
                                 for i, row in zip(found, held, strict=True)]))  # fmt: skip
 
 
-def main(given: argparse.Namespace) -> None:
+def main(given: Namespace) -> None:
     torch.set_num_threads(1)
     clips = Clips(given.videos, given.cache, given.model, given.teacher)
     done: dict[str, float] = {}
@@ -127,20 +127,13 @@ def main(given: argparse.Namespace) -> None:
     _write(given, done)
 
 
-def _write(given: argparse.Namespace, done: dict[str, float]) -> None:
-    if given.json:
-        command = f"python evals/unlabelled_align.py --model {given.model} --seeds {given.seeds}"
-        text = json.dumps({"command": command, "results": done}, indent=1)
-        given.json.write_text(text + "\n", encoding="utf-8")
+def _write(given: Namespace, done: dict[str, float]) -> None:
+    command = f"python evals/unlabelled_align.py --model {given.model} --seeds {given.seeds}"
+    store(given.json, {"command": command, "results": done})
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--videos", type=Path, required=True, help="with manifest.csv")
-    parser.add_argument("--cache", type=Path, help="folder for features")
-    parser.add_argument("--model", default=STUDENT)
-    parser.add_argument("--teacher", default="lite")
-    parser.add_argument("--clips", type=int, nargs="*", default=[15, 30, 60])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="file for the results")
-    main(parser.parse_args())
+    main(arguments(
+        __doc__, "videos", "cache", "json", model=STUDENT, teacher="lite", clips=[15, 30, 60],
+        seeds=5,
+    ))  # fmt: skip

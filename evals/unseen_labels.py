@@ -14,7 +14,6 @@ was better on training labels that are held out (``chosen``), also with shuffled
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import re
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, some, store
 from measures import seen_unseen_area
 
 import vlar
@@ -258,14 +258,11 @@ def gate_table(name: str, rows: Sequence[dict[str, dict]]) -> None:
 
 def main() -> None:
     """Print a table, and write all figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--data", nargs="+", default=["utd_mhad", "msr_action3d"])
-    parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-unseen"))
-    parser.add_argument("--gates", action="store_true", help="compare stacking with the gate")
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, root={"positional": True, "type": Path}, data=some(["utd_mhad", "msr_action3d"]),
+        methods=some(METHODS), cache=Path("/tmp/vlar-unseen"),
+        gates=(False, "compare stacking with the gate"), out=Path,
+    )  # fmt: skip
     result: dict[str, list] = {}
     for name in given.data:
         data = Examples(given.root, name, given.cache)
@@ -276,8 +273,7 @@ def main() -> None:
             rows.append(measure(data, np.sort(unseen), given.methods))
             print(name, json.dumps(rows[-1]), file=sys.stderr, flush=True)
             result[name] = rows
-            if given.out:
-                given.out.write_text(json.dumps(result, indent=1) + "\n")
+            store(given.out, result)
         (gate_table if given.gates else table)(name, rows)
 
 

@@ -23,15 +23,13 @@ kept in the cache go on the next time, and the figures are those of the composit
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from harness import Namespace, arguments, echo, store
 from people_composites import Composite, rows_of_people, sources
 from people_kept import KeptDetector, KeptVectors
 
@@ -71,8 +69,13 @@ class Seen:
     find_s: float
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "model", "half", "json", detector="pose",
+        count=(300, "composites of each kind"), seed=0, task=["places", "colours"],
+        margin=[CONTEXT], whole=[0.0], limit_s=(float, "seconds for each task"),
+        cache=(Path, "folder that keeps what each composite gave"),
+    )  # fmt: skip
     model = vlar.load(options.model)
     detectors = [
         KeptDetector(load_detector(n), options.cache) for n in (options.detector, "motion")
@@ -91,31 +94,11 @@ def main() -> int:
         for row in _figures(model, task, labels, seen, options):
             row["encode_s"] = round(float(np.mean(vectors.seconds or [0])), 2)
             figures.append(row)
-            print(json.dumps(row), flush=True)
+            echo(row)
         begin = time.monotonic()
-    if options.json:
-        data = {"model": model.name, "fingerprint": model.fingerprint, "half": options.half}
-        data |= {"count": options.count, "seed": options.seed, "detector": options.detector}
-        text = json.dumps({**data, "figures": figures}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--detector", default="pose")
-    parser.add_argument("--half", default="report", choices=("choose", "report"))
-    parser.add_argument("--count", type=int, default=300, help="composites of each kind")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--task", nargs="*", default=["places", "colours"])
-    parser.add_argument("--margin", type=float, nargs="*", default=[CONTEXT])
-    parser.add_argument("--whole", type=float, nargs="*", default=[0.0])
-    parser.add_argument("--limit-s", type=float, help="seconds for each task")
-    parser.add_argument("--cache", type=Path, help="folder that keeps what each composite gave")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+    data = {"model": model.name, "fingerprint": model.fingerprint, "half": options.half}
+    data |= {"count": options.count, "seed": options.seed, "detector": options.detector}
+    store(options.json, {**data, "figures": figures})
 
 
 def _seen(
@@ -158,7 +141,7 @@ def names_of(made: Composite, task: str) -> list[str]:
 
 
 def _figures(
-    model: vlar.Model, task: str, labels: list[str], seen: list[Seen], options: argparse.Namespace
+    model: vlar.Model, task: str, labels: list[str], seen: list[Seen], options: Namespace
 ) -> list[dict[str, object]]:
     classifier = model.classifier(labels)
 
@@ -221,4 +204,4 @@ def _row(labels, seen, cuts, tiles, wholes) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

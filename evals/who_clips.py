@@ -13,14 +13,11 @@ frame of each clip with both boxes.
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from harness import Namespace, arguments, echo, manifest, store
 from people_kept import KeptDetector, KeptVectors
 
 import vlar
@@ -32,34 +29,25 @@ from vlar.types import Encoded, Window
 PEOPLE = "the person on the left", "the person on the right"
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "model", "json",
+        clips={"type": Path, "required": True, "help": "folder with manifest.csv"},
+        cache=(Path, "folder that keeps boxes and vectors"),
+        pictures=(Path, "folder for pictures with boxes"),
+    )  # fmt: skip
     model = vlar.load(options.model)
-    with (options.clips / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"].startswith("UT-Inter")]
+    rows = [row for row in manifest(options.clips) if row["dataset"].startswith("UT-Inter")]
     labels = sorted({row["readable_label"] for row in rows})
     vectors, found = KeptVectors(model, options.cache), []
     for row in rows:
         found.append(_judged(model, vectors, options, options.clips / row["path"], labels))
         found[-1] = {"label": row["readable_label"], **found[-1]}
-        print(json.dumps(found[-1]), flush=True)
+        echo(found[-1])
     summary = _summary(found)
-    print(json.dumps(summary))
-    if options.json:
-        data = {"command": "python evals/who_clips.py --clips DIR", "model": model.name}
-        text = json.dumps({**data, "summary": summary, "clips": found}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--clips", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--cache", type=Path, help="folder that keeps boxes and vectors")
-    parser.add_argument("--pictures", type=Path, help="folder for pictures with boxes")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+    echo(summary)
+    data = {"command": "python evals/who_clips.py --clips DIR", "model": model.name}
+    store(options.json, {**data, "summary": summary, "clips": found})
 
 
 def _judged(model, vectors: KeptVectors, options, path: Path, labels: list[str]) -> dict:
@@ -94,7 +82,7 @@ def _judged(model, vectors: KeptVectors, options, path: Path, labels: list[str])
     return row
 
 
-def _found(options: argparse.Namespace, who: str, clip, source) -> Found:
+def _found(options: Namespace, who: str, clip, source) -> Found:
     """Person that ``--who`` finds, with boxes that are kept."""
     focus = make_focus(who=who)
     assert focus is not None
@@ -135,4 +123,4 @@ def _summary(rows: list[dict]) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

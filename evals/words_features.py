@@ -5,7 +5,6 @@ Shared by ``maxi.py``, ``units.py`` and ``several_labels.py``.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from cached import features_of
 from composites import side_by_side
+from harness import manifest
 
 import vlar
 from vlar.encoders.protocols import WithRegions
@@ -40,12 +40,11 @@ def rows(shared: Path, pools: tuple[str, ...]) -> list[Row]:
     """The clips of some data sets, in the order of the pools."""
     found: list[Row] = []
     for folder in (shared / "videos", shared / "clips"):
-        with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
-            found += [
-                Row(folder, row["path"], row["readable_label"], row["dataset"], row["group"])
-                for row in csv.DictReader(file)
-                if row["dataset"] in pools
-            ]
+        found += [
+            Row(folder, row["path"], row["readable_label"], row["dataset"], row["group"])
+            for row in manifest(folder)
+            if row["dataset"] in pools
+        ]
     return sorted(found, key=lambda row: pools.index(row.pool))
 
 

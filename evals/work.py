@@ -14,7 +14,6 @@ second recording of a gesture teaches, the others follow each other.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import re
@@ -23,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, echo, store
 
 import vlar
 from vlar.apps.timeline.decoding import Segment
@@ -119,12 +119,10 @@ def _paired(found: Process, truth: Process, name: str) -> list[tuple[float, floa
 
 def main() -> None:
     """Print a line a set and rule, and write all figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--sets", type=int, default=len(SETS))
-    parser.add_argument("--hands", action="store_true", help="gestures of SFINGE 3D")
-    given = parser.parse_args()
+    given = arguments(
+        __doc__, root={"positional": True, "type": Path}, out=Path, sets=len(SETS),
+        hands=(False, "gestures of SFINGE 3D"),
+    )  # fmt: skip
     rows, model, result = rows_of(given.root, given.hands), vlar.load("skeleton"), []
     orders = GESTURES if given.hands else SETS
     for number, order in enumerate(orders[: given.sets]):
@@ -153,10 +151,9 @@ def main() -> None:
         ):
             segments = SegmentStream(labels, rules).all_of(steps)
             found[name] = figures(segments, truth, order)
-            print(number, name, json.dumps(found[name]), flush=True)
+            echo(number, name, found[name])
         result.append(found)
-        if given.out:
-            given.out.write_text(json.dumps(result, indent=1) + "\n")
+        store(given.out, result)
 
 
 if __name__ == "__main__":

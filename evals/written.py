@@ -11,13 +11,11 @@ percent by cosine, with the standard error over clips.
 
 from __future__ import annotations
 
-import argparse
-import csv
-import sys
 from pathlib import Path
 
 import numpy as np
 from cached import features_of
+from harness import arguments, manifest
 
 import vlar
 from vlar.language.bank import Entry, load_bank
@@ -25,17 +23,14 @@ from vlar.language.descriptions import descriptions_of
 from vlar.model.core import described_vectors
 
 
-def main() -> int:
+def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("banks", nargs="*", type=Path)
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--set", default="jhmdb")
-    parser.add_argument("--cache", type=Path, help="folder for frame features")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos", "cache", banks={"positional": True, "nargs": "*", "type": Path},
+        set="jhmdb",
+    )  # fmt: skip
     model = vlar.load("lite")
-    with (options.videos / "manifest.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] == options.set]
+    rows = manifest(options.videos, options.set)
     labels = sorted({row["readable_label"] for row in rows})
     truth = np.array([labels.index(row["readable_label"]) for row in rows])
     features = [features_of(options.videos, row["path"], model, options.cache) for row in rows]
@@ -61,8 +56,7 @@ def main() -> int:
     show("packaged", ())
     for path in options.banks:
         show(path.name, load_bank(path).entries)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

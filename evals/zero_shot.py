@@ -18,10 +18,7 @@ bootstrap intervals over clips (1000 draws, 200 of mAP).
 
 from __future__ import annotations
 
-import argparse
-import csv
 import itertools
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, manifest, store
 from ranked import mean_average_precision
 
 import vlar
@@ -75,8 +73,7 @@ class Clips:
 
 def read_rows(videos: Path, dataset: str) -> list[dict[str, str]]:
     """The manifest rows of one data set."""
-    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-        return [row for row in csv.DictReader(stream) if row["dataset"] == dataset]
+    return manifest(videos, dataset)
 
 
 def encode(model: vlar.Model, videos: Path, dataset: str, n_frames: int) -> Clips:
@@ -167,14 +164,12 @@ def show(found: Sequence[Figures]) -> None:
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite", help="encoder spec")
-    parser.add_argument("--half", choices=("choose", "report", "all"), help="default: all three")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="DATASET")
-    parser.add_argument("--frames", type=int, help="frames a clip (the model's own)")
-    parser.add_argument("--json", type=Path, help="write the figures and the settings here")
-    options = parser.parse_args()
+    options = arguments(
+        __doc__, "videos", "model", "json",
+        half={"choices": ("choose", "report", "all"), "help": "default: all three"},
+        sets={"nargs": "+", "default": list(SETS), "metavar": "DATASET"},
+        frames=(int, "frames a clip (the model's own)"),
+    )  # fmt: skip
     halves = [options.half] if options.half else ["choose", "report", "all"]
     try:
         model = vlar.load(options.model)
@@ -189,12 +184,10 @@ def main() -> int:
         return 2
     show(found)
     print(f"\n{n_clips} clips, {cpu_ms:.0f} ms CPU each (decoding and encoding)")
-    if options.json:
-        settings = {"model": options.model, "fingerprint": encoder.fingerprint}
-        settings |= {"frames": frames, "cpu_ms_per_clip": round(cpu_ms)}
-        content = {"settings": settings, "figures": [asdict(f) for f in found]}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    settings = {"model": options.model, "fingerprint": encoder.fingerprint}
+    settings |= {"frames": frames, "cpu_ms_per_clip": round(cpu_ms)}
+    content = {"settings": settings, "figures": [asdict(f) for f in found]}
+    store(options.json, content)
     return 0
 
 

@@ -24,15 +24,13 @@ what is done.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from harness import Namespace, arguments, echo, store
 from people_composites import Composite, pasted, read_tile, sources
 from people_kept import KeptDetector, KeptVectors
 
@@ -71,8 +69,14 @@ class Seen:
     seconds: float = 0.0
 
 
-def main() -> int:
-    options = _options()
+def main() -> None:
+    options = arguments(
+        __doc__, "videos", "model", "half", "json", count=300,
+        untouched=(1000, "untouched clips at most"), seed=0, margin=[BODY_MARGIN],
+        movement=[MOVEMENT_MARGIN], whole=[WHOLE_WEIGHT], small=[SMALL],
+        limit_s=(float, "seconds for composites, and for clips"),
+        cache=(Path, "folder that keeps boxes and vectors"),
+    )  # fmt: skip
     model = vlar.load(options.model)
     pool = sources(options.videos, options.half)
     labels = sorted({source.label for source in pool})
@@ -106,34 +110,13 @@ def main() -> int:
             rows = [row for row in rows if share is None or abs(row.share - share) < 1e-6]
             if rows:
                 figures.append(_figures(classifier, rows, margin, whole, least))
-                print(json.dumps({"share": share or "all small", **figures[-1]}), flush=True)
+                echo({"share": share or "all small", **figures[-1]})
                 figures[-1]["share"] = round(share, 3) if share else "all small"
-    if options.json:
-        data = {"model": model.name, "fingerprint": model.fingerprint, "half": options.half}
-        text = json.dumps({**data, "figures": figures}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 0
+    data = {"model": model.name, "fingerprint": model.fingerprint, "half": options.half}
+    store(options.json, {**data, "figures": figures})
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--half", default="report", choices=("choose", "report"))
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--untouched", type=int, default=1000, help="untouched clips at most")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--margin", type=float, nargs="*", default=[BODY_MARGIN])
-    parser.add_argument("--movement", type=float, nargs="*", default=[MOVEMENT_MARGIN])
-    parser.add_argument("--whole", type=float, nargs="*", default=[WHOLE_WEIGHT])
-    parser.add_argument("--small", type=float, nargs="*", default=[SMALL])
-    parser.add_argument("--limit-s", type=float, help="seconds for composites, and for clips")
-    parser.add_argument("--cache", type=Path, help="folder that keeps boxes and vectors")
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
-
-
-def _composites(options: argparse.Namespace, pool: list):
+def _composites(options: Namespace, pool: list):
     """Truth, share and composite, in turn."""
     scenes = sources(options.videos, options.half, ("jhmdb",))
     random = np.random.default_rng(options.seed)
@@ -234,4 +217,4 @@ def _figures(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

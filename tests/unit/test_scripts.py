@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def test_scripts_show_their_help(folder: str):
         path
         for path in SCRIPTS
         if path.parent.name == folder
-        and "parse_args" in path.read_text("utf-8")
+        and re.search(r"parse_args|= arguments\(|\(arguments\(", path.read_text("utf-8"))
         and "__main__" in path.read_text("utf-8")
     ]
     assert len(asked) > 15
