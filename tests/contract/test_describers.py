@@ -18,11 +18,11 @@ from tests.unit.generators.descriptions.tiny_model import save_tiny_model
 from vlar import registry
 from vlar.errors import UsageError
 from vlar.files import resources
+from vlar.generators.chat import NoAnswerError
 from vlar.generators.descriptions.base import (
     Describer,
     LabelDescriptions,
     LabelRequest,
-    NoAnswerError,
     load_describer,
 )
 from vlar.generators.descriptions.run import describe

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from vlar.errors import VlarError
+from vlar.encoders.spec import missing_library
+from vlar.errors import ModelError, UsageError, VlarError
 from vlar.files import resources
 from vlar.files.reading import folder_stamp
 from vlar.types import JsonDict
@@ -26,56 +28,100 @@ class LocalModel:
 
     Args:
         folder: As ``save_pretrained`` wrote it, with its tokeniser or processor.
-        classes: Imports the classes of both: of the tokeniser or processor, and of the model.
-        failed: Makes the error from the reason why the folder cannot be loaded.
+        classes: Names of both classes: of the tokeniser or processor, and of the model.
+        what: Names the model in messages, such as "speech model".
+        advice: What to give in place of a folder that cannot be loaded.
+        error: Of a folder that cannot be loaded.
         device: Where it computes, such as ``cuda``; None for the CPU.
         chats: Whether a folder without a chat template is refused.
         options: Further arguments of ``from_pretrained`` of the model.
 
     Attributes:
         digest: Hash of the folder's files.
-        lock: Held while the model is used: one question at a time.
     """
 
     def __init__(
         self,
         folder: Path,
-        classes: Callable[[], tuple[Any, Any]],
-        failed: Callable[[str], VlarError],
+        classes: tuple[str, str],
+        what: str,
+        advice: str,
         *,
+        error: type[VlarError] = ModelError,
         device: str | None = None,
         chats: bool = False,
         **options: Any,
     ) -> None:
-        self.folder, self.digest, self.lock = folder, folder_stamp(folder), threading.Lock()
-        self._classes, self._failed, self._device = classes, failed, device or "cpu"
-        self._chats, self._options = chats, options
+        self.folder, self.digest, self._lock = folder, folder_stamp(folder), threading.Lock()
+        self._classes, self._device, self._chats = classes, device or "cpu", chats
+        self._what, self._advice, self._error, self._options = what, advice, error, options
         self._loaded: tuple[Any, Any] | None = None
 
-    def load(self) -> tuple[Any, Any]:
-        """The tokeniser or processor, and the model.
+    @contextlib.contextmanager
+    def use(self, failed: Callable[[str, str], VlarError]) -> Generator[tuple[Any, Any]]:
+        """The tokeniser or processor, and the model, for one question at a time, without gradients.
+
+        Args:
+            failed: Makes the error from the name of the model and the reason why it fails.
 
         Raises:
-            VlarError: that of ``failed``.
+            VlarError: the folder cannot be loaded, or that of ``failed``.
         """
-        if self._loaded is None:
-            reader_class, model_class = self._classes()
-            place = str(self.folder)
-            # A folder of weights is data: its Python files never run, and nothing asks on stdin.
-            options: JsonDict = {"local_files_only": True, "trust_remote_code": False}
+        with self._lock:
+            loaded = self._loaded = self._loaded or self._load()
+            import torch
+
             try:
-                reader: Any = reader_class.from_pretrained(place, **options)
-                model: Any = model_class.from_pretrained(place, **self._options, **options)
-                if self._chats and not getattr(reader, "chat_template", None):
-                    raise ValueError("it has no chat template, so it is not a model for questions")  # noqa: TRY301
-                model = model.to(self._device).eval()
-            except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-                why = one_line(error)
-                if "trust_remote_code" in why:
-                    why = "it wants to run code that comes with the weights; vlar never does"
-                raise self._failed(why) from error
-            self._loaded = reader, model
-        return self._loaded
+                with torch.inference_mode():
+                    yield loaded
+            except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+                name = f"the {self._what} in {str(self.folder)!r}"
+                raise failed(name, one_line(error)[:200]) from error
+
+    def _load(self) -> tuple[Any, Any]:
+        place = str(self.folder)
+        # A folder of weights is data: its Python files never run, and nothing asks on stdin.
+        options: JsonDict = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            transformers = importlib.import_module("transformers")
+            reader_class, model_class = (getattr(transformers, name) for name in self._classes)
+            reader: Any = reader_class.from_pretrained(place, **options)
+            model: Any = model_class.from_pretrained(place, **self._options, **options)
+            if self._chats and not getattr(reader, "chat_template", None):
+                raise ValueError("it has no chat template, so it is not a model for questions")  # noqa: TRY301
+            return reader, model.to(self._device).eval()
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            why = one_line(error)
+            if isinstance(error, ImportError) and (missing := missing_library("it", error)):
+                why = missing.message
+            if "trust_remote_code" in why:
+                why = "it wants to run code that comes with the weights; vlar never does"
+            raise self._error(
+                f"the {self._what} in {place!r} cannot be loaded ({why[:300]}); {self._advice}"
+            ) from error
+
+
+def chat_inputs(reader: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+    """Inputs of a model for a conversation, by the chat template of its tokeniser or processor."""
+    return reader.apply_chat_template(
+        list(messages), add_generation_prompt=True, tokenize=True, return_dict=True,
+        return_tensors="pt", **options,
+    )  # fmt: skip
+
+
+def model_folder(spec: str, place: str, what: str = "a model", reader: str = "processor") -> Path:
+    """The folder of a spec.
+
+    Raises:
+        UsageError: it is not a folder with a model.
+    """
+    folder = Path(place).expanduser()
+    if not place or not (folder / "config.json").is_file():
+        raise UsageError(
+            f"{spec}{place} is not a folder with {what} (config.json, weights, {reader}); give a "
+            "folder that transformers saved"
+        )
+    return folder
 
 
 def one_line(error: Exception) -> str:
@@ -114,16 +160,19 @@ def in_threads(
     """Each item with the result of a function, in the order in which the results come.
 
     Daemon threads and not a pool: a pool would keep an interrupted program alive until its last
-    question is answered.
+    question is answered. What the function raises is raised here.
 
     Args:
-        work: Called in the threads; it must not raise.
+        work: Called in the threads.
         items: In the order in which they are begun.
-        workers: Threads.
+        workers: Threads; one item or one worker needs none.
         name: Of the threads.
     """
+    if min(workers, len(items)) <= 1:
+        yield from ((item, work(item)) for item in items)
+        return
     waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
-    results: queue.SimpleQueue[tuple[Item, Result]] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[Item, Result] | BaseException] = queue.SimpleQueue()
     stopped = threading.Event()
     for item in items:
         waiting.put(item)
@@ -134,12 +183,18 @@ def in_threads(
                 item = waiting.get_nowait()
             except queue.Empty:
                 return
-            results.put((item, work(item)))
+            try:
+                results.put((item, work(item)))
+            except BaseException as error:  # noqa: BLE001 - the caller's thread raises it again
+                results.put(error)
 
-    for number in range(workers):
+    for number in range(min(workers, len(items))):
         threading.Thread(target=run, name=f"{name}-{number}", daemon=True).start()
     try:
         for _ in items:
-            yield results.get()
+            found = results.get()
+            if isinstance(found, BaseException):
+                raise found
+            yield found
     finally:
         stopped.set()

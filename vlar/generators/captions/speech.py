@@ -24,7 +24,7 @@ from vlar.encoders.spec import split_options
 from vlar.errors import DecodeError, ModelError, UsageError
 from vlar.files.workers import single
 from vlar.files.workers.process import FileLimits
-from vlar.generators.backends import LocalModel, one_line
+from vlar.generators.backends import LocalModel
 from vlar.media.readers.audio import RATE_HZ, decode_span
 from vlar.registry import register
 from vlar.types import Clip, Float32, Sampling
@@ -45,13 +45,13 @@ class SpeechCaptioner(Captioner):
     licence = "as the model's folder states"
 
     def __init__(self, folder: Path, name: str) -> None:
-        def failed(why: str) -> ModelError:
-            return ModelError(
-                f"the speech model in {str(folder)!r} cannot be loaded ({why[:300]}); give the "
-                "folder of a Whisper model with its processor and safetensors"
-            )
-
-        self._model = LocalModel(folder, _classes, failed, use_safetensors=True)
+        self._model = LocalModel(
+            folder,
+            ("WhisperProcessor", "WhisperForConditionalGeneration"),
+            "speech model",
+            "give the folder of a Whisper model with its processor and safetensors",
+            use_safetensors=True,
+        )
         self._kept: OrderedDict[tuple[Any, ...], list[Segment]] = OrderedDict()
         self.name = name
         facts = f"{self._model.digest} {_CHUNK_S} {_LEAST_RMS} 1"
@@ -112,18 +112,9 @@ class SpeechCaptioner(Captioner):
         return self._kept[key]
 
     def _words(self, sound: Float32, start_s: float) -> list[Segment]:
-        import torch
-
-        with self._model.lock, torch.inference_mode():
-            processor, model = self._model.load()
-            try:
-                ids, language = _generated(processor, model, sound)
-                found = _timed(processor.tokenizer, ids)
-            except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
-                raise ModelError(
-                    f"the speech model in {str(self._model.folder)!r} failed "
-                    f"({one_line(error)[:200]}); is it a Whisper model?"
-                ) from error
+        with self._model.use(_failed) as (processor, model):
+            ids, language = _generated(processor, model, sound)
+            found = _timed(processor.tokenizer, ids)
         length_s = len(sound) / RATE_HZ
         return [
             (start_s + begin_s, start_s + min(end_s, length_s), text, language)
@@ -169,7 +160,5 @@ def _timed(tokenizer: Any, ids: Sequence[int]) -> list[tuple[float, float, str]]
     return found
 
 
-def _classes() -> tuple[Any, Any]:
-    from transformers import WhisperForConditionalGeneration, WhisperProcessor
-
-    return WhisperProcessor, WhisperForConditionalGeneration
+def _failed(name: str, why: str) -> ModelError:
+    return ModelError(f"{name} failed ({why}); is it a Whisper model?")

@@ -8,35 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar import registry
-from vlar.errors import LabelError, UsageError, VlarError
+from vlar.errors import LabelError, UsageError
 from vlar.language.bank import Description, write_bank
 from vlar.language.bank_validation import TokenLimit
 from vlar.language.descriptions import descriptions_of
 from vlar.language.labels import LabelList, parse_labels
 from vlar.language.motion.clauses import verb_of
 from vlar.language.semantic_units import Unit, extract_units, unit_bank
-
-
-class NoAnswerError(VlarError):
-    """A batch of labels got no usable answer; other batches may get one."""
-
-    kind = "no_answer"
-
-
-class AnswerTimeoutError(NoAnswerError):
-    """An answer did not come in time."""
-
-    kind = "timeout"
-
-
-class BadRequestError(NoAnswerError):
-    """The server refuses a field of the request, or does not give a reason; others may pass."""
-
-
-class RefusedError(VlarError):
-    """No batch can get an answer: the key, the address or the model is wrong."""
-
-    kind = "refused"
 
 
 @dataclass(frozen=True)

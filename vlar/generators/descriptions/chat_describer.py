@@ -20,13 +20,8 @@ from typing import Any, cast
 from vlar.errors import ModelError
 from vlar.files import resources
 from vlar.generators.backends import keep, kept_place, read_kept
-from vlar.generators.descriptions.base import (
-    Describer,
-    LabelDescriptions,
-    LabelRequest,
-    NoAnswerError,
-    RefusedError,
-)
+from vlar.generators.chat import NoAnswerError, RefusedError
+from vlar.generators.descriptions.base import Describer, LabelDescriptions, LabelRequest
 from vlar.language.bank import Description
 from vlar.language.bank_validation import TokenLimit, n_tokens, same, text_fault
 from vlar.types import JsonDict
@@ -336,10 +331,16 @@ _ANSWER_TOKENS = 80  # of one description with its share of the JSON around it
 
 
 class ChatDescriber(Describer):
-    """A language model that answers chat messages."""
+    """A language model that answers chat messages.
 
-    def __init__(self, limit: TokenLimit) -> None:
-        self._limit = limit
+    Args:
+        limit: The encoder that will read the texts.
+        source: Names the model in the provenance of a bank.
+        author: Whose terms the licence of a bank points to.
+    """
+
+    def __init__(self, limit: TokenLimit, source: str, author: str) -> None:
+        self._limit, self._source, self._author = limit, source, author
         self._instructions = Instructions.packaged()
 
     @property
@@ -361,10 +362,15 @@ class ChatDescriber(Describer):
             RefusedError: no messages get an answer.
         """
 
-    @property
-    def instruction_digest(self) -> str:
-        """Hash of the instructions."""
-        return self._instructions.digest
+    def provenance(self) -> dict[str, str]:
+        return {
+            "source": self._source,
+            "made": "written by the language model for these labels; not reviewed by a person",
+            "instructions": self._instructions.digest,
+        }
+
+    def licence(self) -> str:
+        return f"not stated (generated text: see the terms of {self._author})"
 
     def describe(self, requests: Sequence[LabelRequest]) -> list[LabelDescriptions]:
         """Describe labels; a second question asks for faulty texts, then they are left out."""
@@ -400,13 +406,10 @@ class ChatDescriber(Describer):
         requests: Sequence[LabelRequest],
     ) -> str:
         path = kept_place("descriptions", [self.identity, list(messages), budget])
-        kept = (read_kept(path) or {}).get("content")
-        fresh = not isinstance(kept, str)
-        content = (
-            kept
-            if isinstance(kept, str)
-            else self.complete(messages, budget, answer_form(requests))
-        )
+        content = (read_kept(path) or {}).get("content")
+        fresh = not isinstance(content, str)
+        if not isinstance(content, str):
+            content = self.complete(messages, budget, answer_form(requests))
         before = len(parsed.texts) + len(parsed.long)
         parsed.add(content, requests, self._limit)
         if fresh and len(parsed.texts) + len(parsed.long) > before:

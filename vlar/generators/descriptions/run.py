@@ -6,16 +6,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 
 from vlar.errors import UsageError, VlarError
 from vlar.generators.backends import in_threads
+from vlar.generators.chat import NoAnswerError
 from vlar.generators.descriptions.base import (
     Describer,
     LabelDescriptions,
     LabelRequest,
-    NoAnswerError,
     load_describer,
 )
 from vlar.language.bank import KINDS, PART_KINDS, Bank, Description, Entry, load_bank, write_bank
@@ -148,7 +147,7 @@ def _joined(one: str | None, other: str | None) -> str | None:
 
 
 _STOP_AFTER = 3  # batches in a row without an answer: the server is gone
-Result = list[LabelDescriptions] | BaseException
+Result = list[LabelDescriptions] | VlarError
 BatchResult = tuple[list[LabelRequest], Result]
 
 
@@ -288,8 +287,6 @@ def _add_to(
 ) -> list[LabelOutcome]:
     if isinstance(result, VlarError):
         return [LabelOutcome(LabelDescriptions(row.label, ()), result.message) for row in requests]
-    if isinstance(result, BaseException):
-        raise result
     rows: list[LabelOutcome] = []
     for found in map(draft.add, result):
         why = f"no usable description ({'; '.join(found.notes) or 'the answer was empty'})"
@@ -304,33 +301,22 @@ def _results(
 
     After a refusal, or after several batches in a row without an answer, the rest is not asked.
     """
-    workers = min(max(concurrency, 1), len(batches)) if describer.concurrent else 1
+
+    def attempt(batch: list[LabelRequest]) -> Result:
+        try:
+            return describer.describe(batch)
+        except VlarError as error:
+            return error
+
+    workers = concurrency if describer.concurrent else 1
     unanswered = 0
     waiting = {id(batch): batch for batch in batches}
-    for batch, result in _described(describer, batches, workers):
+    for batch, result in in_threads(attempt, batches, workers, "vlar-describe"):
         del waiting[id(batch)]
         yield batch, result
         unanswered = unanswered + 1 if isinstance(result, NoAnswerError) else 0
         refused = isinstance(result, VlarError) and not isinstance(result, NoAnswerError)
         if refused or unanswered >= _STOP_AFTER:
             describer.close()
-            for rest in waiting.values():
-                yield rest, result
+            yield from ((rest, result) for rest in waiting.values())
             return
-
-
-def _described(
-    describer: Describer, batches: Sequence[list[LabelRequest]], workers: int
-) -> Iterator[BatchResult]:
-    if workers <= 1:
-        for batch in batches:
-            yield batch, _try(describer, batch)
-        return
-    yield from in_threads(partial(_try, describer), batches, workers, "vlar-describe")
-
-
-def _try(describer: Describer, batch: list[LabelRequest]) -> Result:
-    try:
-        return describer.describe(batch)
-    except Exception as error:  # noqa: BLE001 - the caller's thread raises it again
-        return error

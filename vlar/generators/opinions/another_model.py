@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlar.errors import UsageError
-from vlar.generators.descriptions.base import NoAnswerError
+from vlar.generators.chat import NoAnswerError
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem, checked_probability
 from vlar.generators.opinions.question import Question, is_none, normalised
 from vlar.language.clean import clean_label

@@ -19,7 +19,7 @@ import numpy as np
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
 from vlar.generators.backends import in_threads, keep, kept_place, read_kept
-from vlar.generators.descriptions.base import RefusedError
+from vlar.generators.chat import RefusedError
 from vlar.generators.opinions.base import Answer, Answerer, Function, FunctionAnswerer, MediaItem
 from vlar.generators.opinions.question import Embed, Question, parse_answer
 from vlar.types import Clip, Float64, JsonDict, Window
@@ -219,19 +219,8 @@ def _answers(
             stopped.set()
         return given
 
-    if not judge.concurrent or len(questions) < 2:
-        return [one(place) for place in range(len(questions))]
-
-    def attempt(place: int) -> _OrderResult | BaseException:
-        try:
-            return one(place)
-        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it again
-            return error
-
-    places = range(len(questions))
-    for place, given in in_threads(attempt, places, min(AT_ONCE, len(questions)), "vlar-ask"):
-        if isinstance(given, BaseException):
-            raise given
+    workers = AT_ONCE if judge.concurrent else 1
+    for place, given in in_threads(one, range(len(questions)), workers, "vlar-ask"):
         found[place] = given
     return found
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vlar import registry
 from vlar.errors import UsageError, VlarError
-from vlar.generators.descriptions.base import NoAnswerError
+from vlar.generators.chat import NoAnswerError
 from vlar.generators.opinions.question import Question
 from vlar.media.video.files import content_hash
 from vlar.types import Clip, Float64, Window

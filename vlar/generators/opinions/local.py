@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from vlar.encoders.spec import split_options, yes
-from vlar.errors import UsageError
-from vlar.generators.backends import LocalModel, one_line
-from vlar.generators.descriptions.base import NoAnswerError, RefusedError
+from vlar.generators.backends import LocalModel, chat_inputs, model_folder
+from vlar.generators.chat import NoAnswerError, RefusedError
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem, checked_probability
 from vlar.generators.opinions.question import LETTERS, Question, picture_count, pictures
 from vlar.registry import register
@@ -36,27 +35,23 @@ class LocalAnswerer(Answerer):
     def __init__(
         self, folder: Path, n_pictures: int, *, as_video: bool = False, device: str | None = None
     ) -> None:
-        def failed(why: str) -> RefusedError:
-            return RefusedError(
-                f"the model in {str(folder)!r} cannot be loaded ({why[:300]}); give a folder of an "
-                "image-text-to-text model as transformers saves it"
-            )
-
         self._n, self._as_video = n_pictures, as_video
         self._model = LocalModel(
-            folder, _classes, failed, device=device, chats=True, use_safetensors=True
+            folder,
+            ("AutoProcessor", "AutoModelForImageTextToText"),
+            "model",
+            "give a folder of an image-text-to-text model as transformers saves it",
+            error=RefusedError,
+            device=device,
+            chats=True,
+            use_safetensors=True,
         )
 
     @classmethod
     def from_spec(cls, argument: str) -> LocalAnswerer:
         """The model in a folder: ``FOLDER`` or ``FOLDER?frames=8&video=true&device=cuda``."""
         place, options = split_options(argument, ("frames", "video", "device"))
-        folder = Path(place).expanduser()
-        if not place or not (folder / "config.json").is_file():
-            raise UsageError(
-                f"local:{place} is not a folder with a model (config.json, weights, processor); "
-                "give a folder that transformers saved"
-            )
+        folder = model_folder("local:", place)
         n, device = picture_count(options.get("frames")), options.get("device")
         return cls(folder, n, as_video=yes(options, "video"), device=device)
 
@@ -66,23 +61,12 @@ class LocalAnswerer(Answerer):
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Probabilities of the letters as the next token."""
-        import torch
-
-        with self._model.lock:
-            processor, model = self._model.load()
-            try:
-                inputs = self._inputs(processor, shown.clip, question).to(model.device)
-                with torch.inference_mode():
-                    logits = model(**inputs).logits[0, -1].float()
-            except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                raise NoAnswerError(
-                    f"the model in {str(self._model.folder)!r} cannot answer "
-                    f"({one_line(error)[:300]}); fewer pictures "
-                    "(?frames=4) make a question shorter"
-                ) from error
+        with self._model.use(_failed) as (processor, model):
+            inputs = self._inputs(processor, shown.clip, question).to(model.device)
+            logits = model(**inputs).logits[0, -1].float().cpu().numpy()
+            chosen = _letters(processor.tokenizer, logits, len(question))
             n_tokens = int(inputs["input_ids"].shape[1])
-            chosen = _letters(processor.tokenizer, logits.cpu().numpy(), len(question))
-            return Answer(checked_probability(chosen, len(question)), tokens_in=n_tokens)
+        return Answer(checked_probability(chosen, len(question)), tokens_in=n_tokens)
 
     def _inputs(self, processor: Any, clip: Clip, question: Question) -> Any:
         shots = pictures(clip, self._n)
@@ -98,20 +82,13 @@ class LocalAnswerer(Answerer):
                 "video_metadata": [_facts(frames, length_s)],
             }
         content.append({"type": "text", "text": text})
-        return processor.apply_chat_template(
-            [{"role": "user", "content": content}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            **options,
-        )
+        return chat_inputs(processor, [{"role": "user", "content": content}], **options)
 
 
-def _classes() -> tuple[Any, Any]:
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    return AutoProcessor, AutoModelForImageTextToText
+def _failed(name: str, why: str) -> NoAnswerError:
+    return NoAnswerError(
+        f"{name} cannot answer ({why}); fewer pictures (?frames=4) make a question shorter"
+    )
 
 
 def _facts(frames: UInt8, length_s: float) -> dict[str, Any]:

@@ -13,8 +13,7 @@ import numpy as np
 
 from vlar.encoders.spec import split_options
 from vlar.errors import UsageError
-from vlar.generators.descriptions.base import NoAnswerError, RefusedError
-from vlar.generators.descriptions.chat_client import ChatClient, connect
+from vlar.generators.chat import ChatClient, RefusedError, connect
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem
 from vlar.generators.opinions.question import LETTERS, Question, data_url, picture_count, pictures
 from vlar.registry import register
@@ -39,7 +38,6 @@ class OpenAIAnswerer(Answerer):
 
     def __init__(self, model: str, client: ChatClient | str, n_pictures: int) -> None:
         self._model, self._client, self._n = model, client, n_pictures
-        self._scored = True  # until the server refuses to give probabilities
 
     @classmethod
     def from_spec(cls, argument: str) -> OpenAIAnswerer:
@@ -66,51 +64,32 @@ class OpenAIAnswerer(Answerer):
     def answer(self, shown: MediaItem, question: Question) -> Answer:
         if isinstance(self._client, str):
             raise RefusedError(self._client)
-        body = self._body(shown, question)
-        try:
-            given = self._client.post(body | _SCORES if self._scored else body)
-        except NoAnswerError as error:
-            if not self._scored or "HTTP 4" not in error.message:
-                raise
-            given = self._client.post(body)  # some servers refuse what they do not support
-            self._scored = False
-        return self._read(given, len(question))
-
-    def close(self) -> None:
-        if not isinstance(self._client, str):
-            self._client.close()
-
-    def _body(self, shown: MediaItem, question: Question) -> JsonDict:
         shots = pictures(shown.clip, self._n)
         text = question.text(n_pictures=len(shots), duration_s=shown.clip.window.duration_s)
         content: list[JsonDict] = [
             {"type": "image_url", "image_url": {"url": data_url(shot)}} for shot in shots
         ]
         content.append({"type": "text", "text": text})
-        return {"model": self._model, "messages": [{"role": "user", "content": content}]}
-
-    def _read(self, given: JsonDict, k: int) -> Answer:
-        try:
-            choice = given["choices"][0]
-            message = choice["message"]
-            text, refusal = message.get("content"), message.get("refusal")
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            address = "" if isinstance(self._client, str) else self._client.address
-            raise NoAnswerError(
-                f"{address} answered without a message (choices[0].message.content); is it a chat "
-                "server?"
-            ) from error
+        body = {"model": self._model, "messages": [{"role": "user", "content": content}]}
+        given = self._client.ask(body, _WAYS)
+        choice = given["choices"][0]
+        text, refusal = choice["message"].get("content"), choice["message"].get("refusal")
         blocked = isinstance(refusal, str) or choice.get("finish_reason") == "content_filter"
         return Answer(
-            None if blocked else _letters(choice.get("logprobs"), k),
+            None if blocked else _letters(choice.get("logprobs"), len(question)),
             text if isinstance(text, str) else "",
             refused=blocked,
             tokens_in=_count(given, "prompt_tokens"),
             tokens_out=_count(given, "completion_tokens"),
         )
 
+    def close(self) -> None:
+        if not isinstance(self._client, str):
+            self._client.close()
 
-_SCORES: JsonDict = {"temperature": 0, "logprobs": True, "top_logprobs": _TOP}
+
+#: Some servers refuse what they do not support.
+_WAYS: tuple[JsonDict, ...] = ({"temperature": 0, "logprobs": True, "top_logprobs": _TOP}, {})
 
 
 def _letters(logprobs: Any, k: int) -> Float64 | None:

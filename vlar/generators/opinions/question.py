@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import UsageError
-from vlar.generators.descriptions.base import NoAnswerError
+from vlar.generators.chat import NoAnswerError
 from vlar.media.video.frames import jpeg, narrowed
 from vlar.types import Clip
 

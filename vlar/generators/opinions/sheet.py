@@ -20,7 +20,7 @@ import numpy as np
 
 from vlar.errors import UsageError
 from vlar.files.reading import read_file
-from vlar.generators.descriptions.base import NoAnswerError
+from vlar.generators.chat import NoAnswerError
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem, WaitingError
 from vlar.generators.opinions.question import Question, data_url, parse_answer, pictures
 from vlar.registry import register

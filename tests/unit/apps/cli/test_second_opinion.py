@@ -24,7 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setattr(resources, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr("vlar.apps.cli.inputs.load_model", lambda *_: colours.model())
     monkeypatch.setattr("vlar.model.model.load", lambda _: colours.model())
-    monkeypatch.setattr("vlar.generators.descriptions.chat_client._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("vlar.generators.chat._FIRST_PAUSE_S", 0.01)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     clip = colours.make_clip(tmp_path / "a.mp4", "red left")

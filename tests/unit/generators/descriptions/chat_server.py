@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
+    slow_s: float = 0.0  # between two bytes
 
     @property
     def data(self) -> bytes:
@@ -90,7 +92,12 @@ def chat_server(plan: Plan = obedient) -> Iterator[ChatStub]:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(reply.data)))
                 self.end_headers()
-                self.wfile.write(reply.data)
+                if not reply.slow_s:
+                    self.wfile.write(reply.data)
+                    return
+                for place in range(len(reply.data)):
+                    self.wfile.write(reply.data[place : place + 1])
+                    time.sleep(reply.slow_s)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             del format, args

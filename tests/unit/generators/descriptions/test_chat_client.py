@@ -8,8 +8,13 @@ import pytest
 
 from tests.refusals import refused
 from vlar.errors import UsageError
-from vlar.generators.descriptions.base import BadRequestError, NoAnswerError, RefusedError
-from vlar.generators.descriptions.chat_client import ChatClient
+from vlar.generators.chat import (
+    AnswerTimeoutError,
+    BadRequestError,
+    ChatClient,
+    NoAnswerError,
+    RefusedError,
+)
 
 from .chat_server import Reply, chat_server, message
 
@@ -112,6 +117,28 @@ def test_silence_is_a_timeout():
         assert len(stub.questions) == 5
 
 
+def test_an_answer_byte_by_byte_is_a_timeout():
+    with chat_server(failing(99, Reply(b" " * 400, slow_s=0.01))) as stub:
+        client = ChatClient(stub.url, None, timeout_s=0.2, attempts=1)
+        refused(AnswerTimeoutError, "within 0.2 s, once", client.post, {})
+
+
+def test_an_endless_answer_is_not_read_whole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("vlar.generators.chat._LARGEST_ANSWER", 1000)
+    with chat_server(failing(99, Reply({"x": "a" * 300_000}))) as stub:
+        refused(NoAnswerError, "not JSON", client_for(stub).post, {})
+
+
+def test_the_token_of_the_hub_goes_nowhere_and_its_offline_mode_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with chat_server(failing(0, FINE)) as stub:
+        assert client_for(stub).ask({}) == FINE.body
+    assert stub.keys == [None]
+
+
 def test_nobody_there():
     with chat_server() as stub:
         pass
@@ -140,6 +167,7 @@ def test_secrets_in_an_address_are_not_shown():
         ({"error": {"message": "Unsupported parameter: 'max_tokens'"}}, True),
         ({"detail": [{"loc": ["body", "response_format"], "msg": "extra fields"}]}, True),
         ("", True),
+        (b"[" * 20_000, True),
         ({"error": {"message": "the context is full"}}, False),
     ],
 )

@@ -22,7 +22,7 @@ KICKED_OUT = Reply({"error": "no"}, 401)
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    monkeypatch.setattr("vlar.generators.descriptions.chat_client._FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("vlar.generators.chat._FIRST_PAUSE_S", 0.001)
 
 
 def run(stub, out: Path | None, labels=LABELS, **more: Any):

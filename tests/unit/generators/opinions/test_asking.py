@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.refusals import refused
 from vlar.errors import UnknownNameError, UsageError
-from vlar.generators.descriptions.base import AnswerTimeoutError, NoAnswerError, RefusedError
+from vlar.generators.chat import AnswerTimeoutError, NoAnswerError, RefusedError
 from vlar.generators.opinions.asking import UsageCounter, ask, cached_answer
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem, load_answerer
 from vlar.generators.opinions.question import LETTERS, Question

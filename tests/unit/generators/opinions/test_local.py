@@ -12,7 +12,7 @@ from tests.refusals import refused
 from tests.unit.generators.opinions.test_asking import QUESTION, clip
 from tests.unit.generators.opinions.tiny_vlm import save_tiny_vlm
 from vlar.errors import UnknownNameError, UsageError
-from vlar.generators.descriptions.base import NoAnswerError
+from vlar.generators.chat import NoAnswerError
 from vlar.generators.opinions.asking import ask
 from vlar.generators.opinions.base import MediaItem, load_answerer
 from vlar.generators.opinions.question import Question

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ Serve = Callable[[Callable[[int, dict[str, Any]], Reply]], ChatStub]
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     import contextlib
 
-    monkeypatch.setattr("vlar.generators.descriptions.chat_client._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("vlar.generators.chat._FIRST_PAUSE_S", 0.01)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with contextlib.ExitStack() as stack:
 
@@ -104,6 +105,19 @@ def test_a_server_that_refuses_to_score_is_asked_without(serve: Serve):
     assert len(stub.questions) == 3  # and from then on
 
 
+def test_two_refusals_at_once_cost_no_opinion(serve: Serve):
+    both = threading.Barrier(4)
+
+    def plain(number: int, body: dict[str, Any]) -> Reply:
+        if "logprobs" in body:
+            both.wait(20)
+            return Reply({"error": {"message": "logprobs are not supported"}}, 400)
+        return knowing(number, body)
+
+    serve(plain)
+    assert ask(load_answerer("openai:m"), clip(), QUESTION).error is None
+
+
 @pytest.mark.parametrize(
     ("reply", "kind", "words"),
     [
@@ -161,7 +175,7 @@ def test_a_missing_key_or_server_is_named_when_it_is_needed(monkeypatch: pytest.
     assert found.error is not None
     assert "OPENAI_API_KEY is not set" in found.error[1]
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setattr("vlar.generators.descriptions.chat_client._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("vlar.generators.chat._FIRST_PAUSE_S", 0.01)
     found = ask(load_answerer("openai:m"), clip(), QUESTION)
     assert found.final
     refused(UsageError, "names no model", load_answerer, "openai:")

@@ -13,7 +13,7 @@ from tests.refusals import refused
 from tests.unit.evaluation import colours
 from tests.unit.generators.opinions.test_asking import Scripted, clip
 from vlar.errors import UsageError
-from vlar.generators.descriptions.base import AnswerTimeoutError, RefusedError
+from vlar.generators.chat import AnswerTimeoutError, RefusedError
 from vlar.generators.opinions.another_model import ModelAnswerer
 from vlar.generators.opinions.asking import ask
 from vlar.generators.opinions.base import Answer, FunctionAnswerer, MediaItem, load_answerer

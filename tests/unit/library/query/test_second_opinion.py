@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.library.fakes import FakeModel, tiny_video
 from vlar.errors import UnknownNameError, UsageError
-from vlar.generators.descriptions.base import RefusedError
+from vlar.generators.chat import RefusedError
 from vlar.generators.opinions.base import Answer, Answerer, FunctionAnswerer, MediaItem
 from vlar.generators.opinions.mixing import PROPOSER, OpinionWeights
 from vlar.generators.opinions.question import Question
