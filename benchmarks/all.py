@@ -1,10 +1,14 @@
 """README's two tables of speed, printed by one command: every row with its base.
 
     python benchmarks/all.py [--part towers start decoding library] [--rounds 3]
+    python benchmarks/all.py --check
 
 Process CPU time on one thread; medians of interleaved rounds, so that a busy machine slows both
 sides of a ratio alike. The parts take about five minutes together on a quiet machine. What takes
 longer is named at the end with its command. A ratio below 1 is cheaper than its base.
+
+``--check`` measures small forms of the rows in about a minute, and exits with 1 where a ratio is
+more than twice the one in ``STATED``. Wall time plays no part.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,9 +54,9 @@ class Row(NamedTuple):
     command: str
 
 
-def of_towers(rounds: int) -> list[Row]:
+def of_towers(rounds: int, arch: str = "ViT-B-16-quickgelu") -> list[Row]:
     with torch.inference_mode():
-        arms, _ = towers.towers("ViT-B-16-quickgelu", 8)
+        arms, _ = towers.towers(arch, 8)
         found = interleaved(arms, rounds)
     return [
         Row(name, cpu, base, cpu / found[base][0], "benchmarks/towers.py")
@@ -66,11 +70,20 @@ def of_start(rounds: int) -> list[Row]:
     """Whole processes, against a bare interpreter."""
     with tempfile.TemporaryDirectory() as folder:
         clip, kind = start.clip(Path(folder))
-        commands = start.commands(clip)
-        times = start.medians(commands, rounds)
-    base = start.BASE
+        return _of_processes(start.commands(clip), f" ({kind})", rounds)
+
+
+def of_light_starts(rounds: int) -> list[Row]:
+    """Those of no clip, against a bare interpreter."""
+    commands = start.commands(Path("no.mp4"))
+    light = {name: each for name, each in commands.items() if "no.mp4" not in each}
+    return _of_processes(light, "", rounds)
+
+
+def _of_processes(commands: dict[str, list[str]], kind: str, rounds: int) -> list[Row]:
+    times, base = start.medians(commands, rounds), start.BASE
     return [
-        Row(f"{name} ({kind})", 1e3 * cpu, base, cpu / times[base][1], "benchmarks/start.py")
+        Row(f"{name}{kind}", 1e3 * cpu, base, cpu / times[base][1], "benchmarks/start.py")
         for name, (_, cpu) in times.items()
         if name != base
     ]
@@ -95,8 +108,21 @@ def of_decoding(rounds: int) -> list[Row]:
     ]
 
 
-def of_library(rounds: int) -> list[Row]:
-    """The nearest rows of 100,000, against FAISS's flat index over the same vectors."""
+def of_made_videos(rounds: int, titles: Iterable[str]) -> list[Row]:
+    """8 frames of made videos, against sequential PyAV."""
+    readers = {"vlar": decode.vlar, decode.PLAIN: decode.sequential}
+    found: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for title, path in decode.made(Path(folder), titles).items():
+            spent, strange = decode.measured([path], readers, rounds)
+            assert not strange, f"{title}: other frames than sequential PyAV"
+            ours, theirs = (statistics.median(spent[name]) for name in readers)
+            found.append(Row(title, ours, decode.PLAIN, ours / theirs, "benchmarks/decode.py"))
+    return found
+
+
+def of_library(rounds: int, count: int = 100_000) -> list[Row]:
+    """The nearest rows of a library, against FAISS's flat index over the same vectors."""
     import faiss
 
     from vlar.library.library import Library
@@ -108,7 +134,7 @@ def of_library(rounds: int) -> list[Row]:
         modality = "video"
 
     world = World(0)
-    matrix = world.rows(100_000, seed=100)
+    matrix = world.rows(count, seed=100)
     windows = [Window(2.0 * place, 2.0 * place + 4) for place in range(WINDOWS)]
     videos = (
         VectorVideo(f"/made/{at}.mp4", windows, matrix[at : at + WINDOWS])
@@ -133,19 +159,80 @@ def of_library(rounds: int) -> list[Row]:
                 call(query)
                 taken.append(1e3 * (time.process_time() - begin))
     ours, theirs = (statistics.median(taken) for taken in times)
-    command = "benchmarks/library_scale.py --rows 100000"
-    return [Row("nearest of 100,000 windows", ours, "FAISS, flat", ours / theirs, command)]
+    command = f"benchmarks/library_scale.py --rows {count}"
+    return [Row(f"nearest of {count:,} windows", ours, "FAISS, flat", ours / theirs, command)]
 
 
+MADE = (
+    "320x240 h264 GOP 250, 10 s",
+    "340x256 h264 GOP 12, 10 s",
+    "320x240 mpeg4 avi, 10 s",
+)
 PARTS = {"towers": of_towers, "start": of_start, "decoding": of_decoding, "library": of_library}
 
 
-def main() -> None:
+# A line a measurement: what gives ratios by name, and the stated ratio of each name. A ratio is a
+# cost over that of its base, both CPU time of one process. A measurement takes at most some 15 s of
+# CPU, because the check as a whole has 90 s. Small forms have ratios of their own.
+Stated = tuple[Callable[[], Mapping[str, float]], Mapping[str, float]]
+STATED: tuple[Stated, ...] = (
+    (
+        lambda: ratios(of_towers(1, "ViT-B-32-quickgelu")),
+        {
+            "vlar openclip, float32 / open_clip, eager": 0.76,
+            "TC-CLIP / open_clip, eager": 0.95,
+            "EZ-CLIP / open_clip, eager": 0.82,
+            "FROSTER / open_clip, eager": 0.93,
+            "LoRA, merged / vlar openclip, float32": 1.00,
+        },
+    ),
+    (
+        lambda: ratios(of_light_starts(3)),
+        {"import vlar / python -c pass": 2.4, "vlar --help / python -c pass": 15.6},
+    ),
+    (
+        lambda: ratios(of_made_videos(3, MADE)),
+        dict(zip((f"{title} / {decode.PLAIN}" for title in MADE), (0.63, 0.24, 0.33), strict=True)),
+    ),
+    (
+        lambda: ratios(of_library(2, 20_000)),
+        {"nearest of 20,000 windows / FAISS, flat": 1.9},
+    ),
+)
+MARGIN = 2.0
+
+
+def ratios(rows: Iterable[Row]) -> dict[str, float]:
+    """Ratios by `what / base`."""
+    return {f"{row.what} / {row.base}": row.ratio for row in rows}
+
+
+def check(measurements: Iterable[Stated] = STATED) -> int:
+    """Print each stated ratio next to the measured one; 1 where one is past its margin."""
+    fell = 0
+    print("| ratio | stated | at most | measured | |\n|---|---|---|---|---|", flush=True)
+    for measure, stated in measurements:
+        found = measure()
+        for name, ratio in stated.items():
+            is_over = not found[name] <= MARGIN * ratio
+            fell += is_over
+            print(
+                f"| {name} | {ratio:.2f} | {MARGIN * ratio:.2f} | {found[name]:.2f} | "
+                f"{'FELL' if is_over else ''} |",
+                flush=True,
+            )
+    return min(fell, 1)
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="whether the stated ratios hold")
     parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.check:
+        return check()
     print("| what | CPU ms | base | against it | command |\n|---|---|---|---|---|", flush=True)
     for name in options.part:
         for row in PARTS[name](options.rounds):
@@ -158,7 +245,8 @@ def main() -> None:
     print(f"\n{options.rounds} rounds, {cores}. Not run here, because it takes longer:")
     for what, command in LONGER:
         print(f"- {what}: python {command}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,7 +16,7 @@ import importlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -50,17 +50,20 @@ def scene(size: tuple[int, int]) -> Callable[[int], np.ndarray]:
     return draw
 
 
-def made(folder: Path) -> dict[str, Path]:
-    plans = {
-        "320x240 h264 GOP 250, 10 s": ("a.mp4", (320, 240), "libx264", 250, 250),
-        "340x256 h264 GOP 12, 10 s": ("b.mp4", (340, 256), "libx264", 250, 12),
-        "320x240 mpeg4 avi, 10 s": ("c.avi", (320, 240), "mpeg4", 250, 12),
-        "720p h264 GOP 12, 10 s": ("d.mp4", (1280, 720), "libx264", 250, 12),
-        "720p h264 GOP 250, 10 s": ("e.mp4", (1280, 720), "libx264", 250, 250),
-        "360p VP9, 5 s": ("f.webm", (640, 360), "libvpx-vp9", 125, 128),
-    }
+PLANS = {
+    "320x240 h264 GOP 250, 10 s": ("a.mp4", (320, 240), "libx264", 250, 250),
+    "340x256 h264 GOP 12, 10 s": ("b.mp4", (340, 256), "libx264", 250, 12),
+    "320x240 mpeg4 avi, 10 s": ("c.avi", (320, 240), "mpeg4", 250, 12),
+    "720p h264 GOP 12, 10 s": ("d.mp4", (1280, 720), "libx264", 250, 12),
+    "720p h264 GOP 250, 10 s": ("e.mp4", (1280, 720), "libx264", 250, 250),
+    "360p VP9, 5 s": ("f.webm", (640, 360), "libvpx-vp9", 125, 128),
+}
+
+
+def made(folder: Path, titles: Iterable[str] = PLANS) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for title, (name, size, codec, n_frames, gop) in plans.items():
+    for title in titles:
+        name, size, codec, n_frames, gop = PLANS[title]
         preset = {"preset": "medium", "crf": "26"} if codec == "libx264" else {}
         files[title] = folder / name
         if files[title].exists():

@@ -353,3 +353,27 @@ def test_few_shot_figures_are_the_measured_ones(page: str):
         ]
         few_shot = [row for row in cells if any("±" in cell for cell in row)]
         assert few_shot == [[measured(file, pool) for file in FILES]], name
+
+
+def test_a_ratio_that_doubled_fails_the_check(capsys: pytest.CaptureFixture[str]):
+    folder = str(ROOT / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        spec = importlib.util.spec_from_file_location("benchmarks_all", ROOT / "benchmarks/all.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["benchmarks_all"] = module
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(folder)
+    names = [name for _, stated in module.STATED for name in stated]
+    assert len(names) == len(set(names)) > 8
+    assert all(ratio > 0 for _, stated in module.STATED for ratio in stated.values())
+    held = (lambda: {"a / b": 1.9, "unstated": 9.0}, {"a / b": 1.0})
+    fell = (lambda: {"c / d": 2.1, "e / f": float("nan")}, {"c / d": 1.0, "e / f": 1.0})
+    assert module.check((held,)) == 0
+    assert "FELL" not in capsys.readouterr().out
+    assert module.check((held, fell)) == 1
+    rows = [line for line in capsys.readouterr().out.splitlines() if "FELL" in line]
+    assert [row.split(" | ")[0] for row in rows] == ["| c / d", "| e / f"]
