@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import typer
 
 from vlar.apps.cli import (
     adapt,
-    bundle,
     calibrate,
-    check,
     classify,
     demo,
     describe,
     doctor,
     eval,  # noqa: A004 - the verb is called so
     evaluate,
-    events,
     export,
     index_maintenance,
     index_views,
-    mcp,
     models,
     output,
-    pose,
     query,
+    recordings,
     report,
     review,
     serve,
-    shots,
-    skill,
     timeline,
     train,
-    watch,
 )
-from vlar.apps.cli.verb import Quiet, Verbose, verb
+from vlar.apps.cli.verb import verb
 from vlar.version import __version__
 
 app = typer.Typer(
@@ -58,36 +53,25 @@ def options(
     version: bool = typer.Option(
         False, "--version", help="Print the version.", is_eager=True, callback=_print_version
     ),
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print answers and errors only."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Print what is being done."),
 ) -> None:
     """Options that stand before the verb."""
     output.send_log_to_stderr()
     output.set_volume(quiet=quiet, verbose=verbose)
 
 
-_MODULES = (
-    *(classify, timeline, adapt, calibrate, evaluate, train, eval, report),
-    *(
-        query,
-        review,
-        watch,
-        serve,
-        mcp,
-        skill,
-        describe,
-        bundle,
-        check,
-        shots,
-        pose,
-        events,
-        export,
-        doctor,
-        demo,
-    ),
+_OLD = (classify, timeline, adapt, calibrate, evaluate, train, eval, report, query, review)
+_VERBS = (
+    *(serve.watch, serve.serve, serve.mcp, serve.skill, describe, recordings.bundle),
+    *(recordings.check, recordings.shots, recordings.pose, recordings.events, export),
+    *(doctor.doctor, demo.demo),
 )
-for module in _MODULES:
-    verb(app, module.__name__.rpartition(".")[2])(module.command)
+for each in (*_OLD, *_VERBS):
+    if isinstance(each, ModuleType):
+        verb(app, each.__name__.rpartition(".")[2])(each.command)
+    else:
+        verb(app)(each)
 # Both add their verbs to the application of ``vlar index``.
 assert index_maintenance.app is index_views.app
 app.add_typer(index_views.app, name="index")

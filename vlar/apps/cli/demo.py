@@ -8,9 +8,6 @@ import tempfile
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from vlar.apps.cli import output
 from vlar.apps.cli.progress import progress
@@ -36,25 +33,14 @@ LABELS = (
 QUERIES = ("bicycles in street traffic", "a cartoon animal")
 
 
-def command(
-    library: Annotated[
-        str | None,
-        typer.Option(
-            "--library",
-            metavar="FOLDER",
-            help="Keep the demo's library here; by default it is deleted.",
-        ),
-    ] = None,
-    keep: Annotated[
-        Path | None,
-        typer.Option(
-            "--keep", metavar="DIR", help="Copy the three clips here, to try commands on them."
-        ),
-    ] = None,
-) -> int:
+def demo(*, library: str | None = None, keep: Path | None = None) -> int:
     """Classify, index and query three real clips.
 
     It works offline.
+
+    Options:
+        library (FOLDER): Keep the demo's library here; by default it is deleted.
+        keep (DIR): Copy the three clips here, to try commands on them.
 
     Examples:
         vlar demo

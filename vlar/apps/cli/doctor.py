@@ -8,11 +8,8 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from importlib import metadata
-from typing import Annotated
 
-import typer
-
-from vlar.apps.cli import options, output
+from vlar.apps.cli import output
 from vlar.apps.cli.verb import install_advice
 from vlar.errors import VlarError
 from vlar.files import resources
@@ -25,39 +22,27 @@ CODECS = {
 LIBRARIES = ("numpy", "av", "onnxruntime", "faiss-cpu", "torch", "timm", "transformers")
 
 
-Audit = Annotated[
-    str | None,
-    typer.Option(
-        "--audit",
-        metavar="PATH",
-        help="Instead: find what is wrong with a model folder, library, weights or bank of others.",
-    ),
-]
-
-
-def command(
-    audit: Audit = None,
-    as_json: options.AsJson = False,
-) -> int:
+def doctor(*, audit: str | None = None) -> int:
     """Check the installation, or a file that another person sent.
 
     Each fault comes with a remedy. An audit runs and writes nothing. Its exit code is 1 where it
     finds danger or damage.
+
+    Options:
+        audit (PATH): Instead: find what is wrong with a model folder, library, weights or bank of
+            others.
 
     Examples:
         vlar doctor
         vlar doctor --audit downloads/model
     """
     if audit is not None:
-        return _audit(audit, as_json)
+        return _audit(audit)
     from vlar.encoders.catalogue import entries
 
     rows = [(name, row) for name, row in entries().items() if row.is_encoder]
     checks: list[tuple[str, Callable[[], str]]] = [
-        (
-            "vlar",
-            lambda: f"{__version__}, Python {platform.python_version()}, {platform.platform()}",
-        ),
+        ("vlar", _version),
         ("libraries", _libraries),
         ("data folders", _data_folders),
         ("cache", _cache),
@@ -70,31 +55,29 @@ def command(
     for name, check in checks:
         try:
             fine, text = True, check()
-        except ModuleNotFoundError as error:
-            fine, text = False, install_advice(error) or str(error)
-            broken += 1
         except (VlarError, ImportError, OSError, RuntimeError) as error:
-            fine, text = False, " ".join(str(error).split())
+            advice = install_advice(error) if isinstance(error, ModuleNotFoundError) else None
+            fine, text = False, advice or " ".join(str(error).split())
             broken += 1
-        if as_json:
-            output.json_line({"check": name, "ok": fine, "detail": text})
-        else:
-            output.line(f"{'ok    ' if fine else 'BROKEN'}  {name:<13} {text}", flush=True)
+        state = "ok    " if fine else "BROKEN"
+        facts = {"check": name, "ok": fine, "detail": text}
+        output.row(facts, f"{state}  {name:<13} {text}")
     return 1 if broken else 0
 
 
-def _audit(path: str, as_json: bool) -> int:
+def _audit(path: str) -> int:
     from vlar.apps.audit import audit
 
     found = audit(path)
     for finding in found.findings:
-        if as_json:
-            output.json_line(finding)
-        else:
-            output.line(finding.line, flush=True)
+        output.row(finding, finding.line)
     state = "nothing wrong" if found.is_sound else "not sound"
     output.note(f"{found.path}: {found.kind}, {state}, {counted(len(found.findings), 'findings')}")
     return 0 if found.is_sound else 1
+
+
+def _version() -> str:
+    return f"{__version__}, Python {platform.python_version()}, {platform.platform()}"
 
 
 def _libraries() -> str:

@@ -1,10 +1,26 @@
-"""Options that several verbs share."""
+"""Options of the verbs, made from their signatures and from docstrings.
+
+A verb is a function. What stands before ``/`` in its signature are arguments, the others are
+options; the annotation has the type and the choices. All else is a line of its section
+``Options:``, or of that section of its module::
+
+    name (-s --other METAVAR 1..9): Help.
+
+What such a line lacks comes from the method of the API that the verb carries out, whose docstring
+is read as text, so that nothing is imported; or else from ``SHARED``.
+"""
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from functools import cache
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 import typer
 
@@ -13,26 +29,61 @@ from vlar import registry
 if TYPE_CHECKING:
     from vlar.types import JsonDict
 
+# Lines for parameters of these names, or of these names with a default of None.
+SHARED = """
+paths (PATH): Files, or folders that are searched for recordings.
+library (LIBRARY): Made by 'vlar index add'.
+labels (-l LABELS): As for 'vlar classify'.
+model (-m NAME): A name from 'vlar models', or the folder of a model.
+model=None (-m NAME): Default: the library's own; 'lite' for a new library.
+device (NAME): Where the model computes: cpu, cuda, cuda:1. Default: by the model.
+dtype (NAME): Precision that the model computes in; bf16 and int8 are faster for CLIP models on a
+    CPU. Default: by the model.
+descriptions (KINDS): Use descriptions of labels: auto, none, or kinds such as scene,motion.
+mode (MODE): 'one': a single label fits. 'multi': any number of labels fit.
+force: Replace an existing model.
+tag (KEY=VALUE): Attach key=value to these recordings.
+rerank_k: Options of a question, 2 to 26.
+rerank_weights (A,B): How much both count, or the file of a run of 'vlar eval mcq'. Default: 1,0.1,
+    where the answerer is sure.
+as_json (--json): Print one JSON object a line.
+quiet (-q): Print answers and errors only.
+verbose (-v): Print what is being done.
+debug: Show the traceback of an error.
+"""
+# The method whose docstring describes options of a verb.
+API = {
+    "add": "library/library.py:add",
+    "adapt": "model/model.py:adapt",
+    "classify": "model/model.py:classify",
+}
+_ROW = re.compile(r"(\S+?)(?: \((.*?)\))?:(?: (.*))?")
+_ARGS = "\nArgs:\n"
+_METAVARS = {int: "N", Path: "FILE"}
+
 
 @dataclass(frozen=True)
 class Choices:
     """The names that an option takes; they are looked up when they are needed, not before.
 
-    Used as metadata of an option: ``Annotated[str, typer.Option("--method"), METHODS]``.
+    Used as metadata of a parameter: ``Annotated[str, METHODS]``; a ``Literal`` does the same.
 
     Attributes:
         what: What a message calls one of them: ``method``.
         known: Gives the names.
+        checked: False where other values are right too; the names only complete what is typed.
     """
 
     what: str
     known: Callable[[], Iterable[str]]
+    checked: bool = True
 
     @staticmethod
-    def of_kinds(what: str, *kinds: str, also: Iterable[str] = ()) -> Choices:
+    def of_kinds(what: str, *kinds: str, also: Iterable[str] = (), checked: bool = True) -> Choices:
         """The names of all parts of some kinds, and ``also`` others, which come first."""
         first = tuple(also)
-        return Choices(what, lambda: [*first, *(n for k in kinds for n in registry.names(k))])
+        names = lambda: [*first, *(n for k in kinds for n in registry.names(k))]  # noqa: E731
+        return Choices(what, names, checked)
 
     def names(self) -> list[str]:
         """All names, each once."""
@@ -59,10 +110,133 @@ class Choices:
         return [name for name in self.names() if name.startswith(incomplete)]
 
 
-_DTYPES = Choices(
+DTYPES = Choices(
     "number type",
     lambda: ("auto", "float32", "bf16", "int8", "bfloat16", "float16", "fp32", "fp16"),
 )
+
+
+def rows(section: str) -> dict[str, tuple[str, str]]:
+    r"""Name, what stands in parentheses, and help of each row of a section.
+
+    >>> rows("k (1..): Answers\n    to show.")
+    {'k': ('1..', 'Answers to show.')}
+    """
+    found: dict[str, tuple[str, str]] = {}
+    name = ""
+    for line in section.splitlines():
+        if match := _ROW.fullmatch(line):
+            name = match[1]
+            found[name] = match[2] or "", match[3] or ""
+        elif name:
+            found[name] = found[name][0], f"{found[name][1]} {line.strip()}".strip()
+    return found
+
+
+def described(docstring: str) -> tuple[str, dict[str, tuple[str, str]]]:
+    """A docstring without its section ``Args:``, and the rows of that section."""
+    head, _, rest = inspect.cleandoc(docstring).replace("\nOptions:\n", _ARGS).partition(_ARGS)
+    section = re.match(r"(?: .*\n?|\n)*", rest)
+    assert section is not None
+    return f"{head}\n{rest[section.end() :]}", rows(dedent(section[0]))
+
+
+@cache
+def _of_module(name: str) -> dict[str, tuple[str, str]]:
+    """The rows of the section ``Options:`` of a module."""
+    return described(sys.modules[name].__doc__ or "")[1]
+
+
+@cache
+def _of_api(verb: str) -> dict[str, tuple[str, str]]:
+    """The rows of the method of the API that a verb carries out."""
+    if verb not in API:
+        return {}
+    file, _, name = API[verb].partition(":")
+    text = (Path(registry.__file__).parent / file).read_text("utf-8")
+    found = re.search(rf'def {name}\((?:(?!def ).)*?"""(.*?)"""', text, re.DOTALL)
+    return described(found[1])[1] if found else {}
+
+
+_SHARED = rows(SHARED)
+
+
+def parameters(function: Callable[..., Any], added: Iterable[str]) -> tuple[
+    str, dict[str, Choices], list[inspect.Parameter]
+]:  # fmt: skip
+    """Help, choices and parameters of a verb, as typer reads them.
+
+    Args:
+        function: The verb.
+        added: Names of flags that it has besides its own parameters.
+    """
+    text, own = described(function.__doc__ or "")
+    own = {**_of_module(function.__module__), **own}
+    choices: dict[str, Choices] = {}
+    only = inspect.Parameter.KEYWORD_ONLY
+    plain = list(inspect.signature(function, eval_str=True).parameters.values())
+    plain += [inspect.Parameter(name, only, default=False, annotation=bool) for name in added]
+    for number, parameter in enumerate(plain):
+        name = parameter.name
+        shared = _SHARED.get(name, ("", ""))
+        if parameter.default is None:
+            shared = _SHARED.get(f"{name}=None", shared)
+        declared, said = own.get(name, ("", ""))
+        said = said or _of_api(function.__name__).get(name, ("", ""))[1].replace("``", "'")
+        value, *notes = _plain(name, parameter.annotation)
+        if notes and not isinstance(notes[0], Choices):  # TRANSITION
+            for note in notes:
+                if isinstance(note, Choices):
+                    choices[name] = note
+            notes = [note for note in notes if not isinstance(note, Choices)]
+            plain[number] = parameter.replace(annotation=Annotated[value, notes[0]])
+            continue
+        if notes and notes[0].checked:
+            choices[name] = notes[0]
+        facts = _facts(parameter, value, declared or shared[0], said or shared[1])
+        if notes:
+            facts["autocompletion"] = notes[0].complete
+        option = typer.Argument if parameter.kind is parameter.POSITIONAL_ONLY else typer.Option
+        made = option(*facts.pop("names"), **facts)
+        plain[number] = parameter.replace(kind=only, annotation=Annotated[value, made])
+    return text, choices, plain
+
+
+def _plain(name: str, annotation: Any) -> tuple[Any, ...]:
+    """The type that typer reads, and the choices where there are some."""
+    if get_origin(annotation) is Annotated:
+        return get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return str, Choices(name.replace("_", " "), lambda: get_args(annotation))
+    return (annotation,)
+
+
+def _number(text: str) -> float | None:
+    return (float(text) if "." in text else int(text)) if text else None
+
+
+def _facts(parameter: inspect.Parameter, value: Any, declared: str, said: str) -> dict[str, Any]:
+    """Names, metavar, help and limits of an option or argument."""
+    tokens = declared.split()
+    names = [token for token in tokens if token.startswith("-")]
+    limits = next((token for token in tokens if ".." in token and token[0].isdigit()), None)
+    least, most = (limits or "..").split("..")
+    words = [token for token in tokens if token not in (*names, limits)]
+    kinds = set(get_args(value) or [value])
+    usual = next((metavar for kind, metavar in _METAVARS.items() if kind in kinds), None)
+    if parameter.kind is not parameter.POSITIONAL_ONLY and "--" not in declared:
+        name = parameter.name.replace("_", "-")
+        both = bool in kinds and parameter.default is not False
+        long = f"--{name}/--no-{name}" if both else f"--{name}"
+        names.insert(0, long if len(name) > 1 else f"-{name}")
+    return {
+        "names": names,
+        "metavar": " ".join(words) or usual,
+        "help": said,
+        "min": _number(least),
+        "max": _number(most),
+    }
+
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace an existing model.")]
@@ -94,11 +268,11 @@ Dtype: TypeAlias = Annotated[
     typer.Option(
         "--dtype",
         metavar="NAME",
-        autocompletion=_DTYPES.complete,
+        autocompletion=DTYPES.complete,
         help="Precision that the model computes in; bf16 and int8 are faster for CLIP models on "
         "a CPU. Default: by the model.",
     ),
-    _DTYPES,
+    DTYPES,
 ]
 Support: TypeAlias = Annotated[
     str,

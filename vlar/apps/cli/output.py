@@ -36,6 +36,15 @@ class HasDict(Protocol):
     def to_dict(self) -> JsonDict: ...
 
 
+class HasSpan(Protocol):
+    """A row with times in seconds."""
+
+    @property
+    def start_s(self) -> float: ...
+    @property
+    def end_s(self) -> float: ...
+
+
 def line(text: str, *, flush: bool = False, strong: int = 0) -> None:
     """One line of stdout.
 
@@ -101,9 +110,50 @@ def error_lines(text: str) -> None:
         _cli_log().error("%s", each)
 
 
-def failure(row: Failure, as_json: bool) -> None:
+_json = False
+
+
+def set_json(wanted: bool) -> None:
+    """Choose JSON for rows, as ``--json`` does, or lines of text."""
+    global _json
+    _json = wanted
+
+
+def is_json() -> bool:
+    """Return whether rows are printed as JSON."""
+    return _json
+
+
+def row(data: HasDict | JsonDict, *lines: str, strong: int = 0) -> None:
+    """One row: a JSON object where that is wanted, else lines of text, shown at once.
+
+    Args:
+        data: Content of the object.
+        lines: The same in words; none prints nothing without ``--json``.
+        strong: How many characters at the end of each line a terminal shows in bold.
+    """
+    if _json:
+        json_line(data)
+        return
+    for each in lines:
+        line(each, flush=each is lines[-1], strong=strong)
+
+
+def text(*lines: str) -> None:
+    """Lines of text, where rows are not JSON."""
+    if not _json:
+        for each in lines:
+            line(each, flush=each is lines[-1])
+
+
+def span(row: HasSpan) -> str:
+    """Start and end of a row."""
+    return f"{clock(row.start_s)} to {clock(row.end_s)}"
+
+
+def failure(row: Failure, as_json: bool | None = None) -> None:
     """Name a failed input on stderr, and in JSON on stdout too."""
-    if as_json:
+    if _json if as_json is None else as_json:
         json_line(row)
     error(row.message)
 

@@ -8,7 +8,7 @@ import typer
 
 from vlar.apps.cli import options, output
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import Debug, Quiet, Verbose, exit_code
+from vlar.apps.cli.verb import exit_code
 
 if TYPE_CHECKING:
     from vlar.training.distributed import Processes
@@ -33,9 +33,9 @@ def command(
             help="Train in N processes of this machine, one a GPU where there are GPUs.",
         ),
     ] = 1,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    debug: bool = False,
 ) -> int:
     """Train an adapter by a configuration file.
 

@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
-from vlar.apps.cli import output
+from vlar.apps.cli import options, output
 from vlar.apps.cli.options import Choices
 from vlar.errors import VlarError, one_line
 from vlar.version import pip_install
@@ -76,10 +76,8 @@ def _same(name: str) -> str:
 EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _EXAMPLES = "Examples:"
 _SHORT_HELP = 100  # characters of a verb's line in a list of verbs
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print answers and errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print what is being done.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-_ADDED = {"quiet": Quiet, "verbose": Verbose, "debug": Debug}
+_FLAGS = ("as_json", "quiet", "verbose", "debug")
+_NO_JSON = ("demo", "get", "mcp", "serve", "skill", "trust")
 
 Verb = Callable[..., int]
 
@@ -91,9 +89,9 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[[Verb], Verb]:
     """
 
     def add(function: Verb) -> Verb:
-        choices, run = _runner(function)
+        text, choices, run = _runner(function)
         command = type("Command", (_Command,), {"choices": choices})
-        app.command(name or function.__name__, cls=command)(run)
+        app.command(name or function.__name__.rstrip("_"), cls=command, help=text)(run)
         return function
 
     return add
@@ -148,26 +146,16 @@ def _message(problem: Exception, debug: bool) -> str:
     return f"unexpected {type(problem).__name__}: {text or 'no message'} ({where}){hint}"
 
 
-def _runner(function: Verb) -> tuple[dict[str, Choices], Callable[..., None]]:
-    """The choices among the parameters of a verb, and the verb as the command line calls it."""
-    signature = inspect.signature(function, eval_str=True)
-    choices: dict[str, Choices] = {}
-    plain: list[inspect.Parameter] = []
-    for parameter in signature.parameters.values():
-        annotation = parameter.annotation
-        if get_origin(annotation) is Annotated:
-            value, *notes = get_args(annotation)
-            for note in notes:
-                if isinstance(note, Choices):
-                    choices[parameter.name] = note
-            option = next(note for note in notes if not isinstance(note, Choices))
-            annotation = Annotated[value, option]
-        plain.append(parameter.replace(annotation=annotation))
-    added = [name for name in _ADDED if name not in signature.parameters]
+def _runner(function: Verb) -> tuple[str, dict[str, Choices], Callable[..., None]]:
+    """Help and choices of a verb, and the verb as the command line calls it."""
+    own = inspect.signature(function).parameters
+    hidden = ("as_json",) if function.__name__ in _NO_JSON else ()
+    added = [name for name in _FLAGS if name not in own and name not in hidden]
+    text, choices, parameters = options.parameters(function, added)
 
-    @functools.wraps(function)
     def runner(**values: Any) -> None:
         output.set_volume(quiet=values["quiet"], verbose=values["verbose"])
+        output.set_json(values.get("as_json", False))
         debug = values["debug"]
         output.set_origins(shown=debug)
         for name in added:
@@ -176,18 +164,16 @@ def _runner(function: Verb) -> tuple[dict[str, Choices], Callable[..., None]]:
         def checked() -> int:
             for name, known in choices.items():
                 known.check(values[name])
-            return function(**values)
+            first = [values.pop(p.name) for p in own.values() if p.kind is p.POSITIONAL_ONLY]
+            return function(*first, **values)
 
-        raise typer.Exit(run(checked, debug=debug))
+        code = run(checked, debug=debug)
+        output.set_json(False)
+        raise typer.Exit(code)
 
-    # Typer reads the parameters here.
-    only = inspect.Parameter.KEYWORD_ONLY
-    flags = [inspect.Parameter(n, only, default=False, annotation=_ADDED[n]) for n in added]
-    parameters = [*plain, *flags]
-    del runner.__wrapped__
-    runner.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    runner.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     runner.__annotations__ = {p.name: p.annotation for p in parameters}
-    return choices, runner
+    return text, choices, runner
 
 
 class _Command(TyperCommand):

@@ -20,7 +20,7 @@ from tests.command_line import invoke
 from tests.docs import pages, verbs
 from tests.refusals import refused
 from tests.unit.evaluation import colours
-from vlar.apps.cli import check, explain, inputs, output, query
+from vlar.apps.cli import explain, inputs, output, query, recordings
 from vlar.apps.cli.index import Place, devices_of
 from vlar.apps.cli.verb import exit_code, install_advice
 from vlar.encoders.base import Block
@@ -84,12 +84,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_json_lines(folder: Path, capsys: pytest.CaptureFixture[str]):
-    assert check.command([str(folder)], as_json=True) == 1
-    rows = {
-        Path(row["path"]).name: row
-        for row in map(json.loads, capsys.readouterr().out.split("\n")[:-1])
-    }
+def test_json_lines(folder: Path):
+    done = invoke(["check", str(folder), "--json"])
+    assert done.exit_code == 1
+    rows = {Path(row["path"]).name: row for row in map(json.loads, done.stdout.split("\n")[:-1])}
     assert rows["good.mp4"]["ok"]
     assert rows["good.mp4"]["readable"] == 1
     assert rows["bad.ts"]["kind"] == "damaged"
@@ -103,7 +101,7 @@ def test_table(folder: Path, capsys: pytest.CaptureFixture[str]):
     table = folder / "bad.csv"
     (folder / "empty").mkdir()
     paths = [str(folder), str(folder / "missing"), str(folder / "empty")]
-    assert check.command(paths, csv_out=str(table)) == 1
+    assert recordings.check(paths, csv=table) == 1
     with table.open(encoding="utf-8", newline="") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
     assert set(rows) == {"bad.ts", "text.mp4", "missing", "empty"}

@@ -1,0 +1,131 @@
+"""Options that are made from the signatures and docstrings of verbs, and of the API."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import typer
+import typer.main
+from typer.testing import CliRunner
+
+from tests.docs import verbs
+from vlar.apps.cli import options
+from vlar.apps.cli.options import Choices, described, rows
+from vlar.apps.cli.verb import verb
+from vlar.errors import UnknownNameError
+
+COLOURS = Choices("colour", lambda: ("red", "green"))
+
+
+def _made() -> tuple[typer.Typer, dict[str, object]]:
+    app, given = typer.Typer(rich_markup_mode=None), {}
+
+    @verb(app)
+    def paint(
+        place: str,
+        more: list[Path] | None = None,
+        /,
+        *,
+        out: str,
+        coats: int = 2,
+        share: float = 0.5,
+        colour: Annotated[str, COLOURS] = "red",
+        size: Literal["big", "small"] = "big",
+        pair: tuple[str, str] | None = None,
+        n: int = 1,
+        dry: bool = False,
+        wash: bool = True,
+        device: str | None = None,
+    ) -> int:
+        """Paint a place.
+
+        More text.
+
+        Options:
+            place (PLACE): A place
+                of two lines.
+            out (-o FOLDER): Where it goes; see: here.
+            coats (1..3): How many.
+            share (SHARE 0.0..1.0): How much.
+            colour (--paint NAME): Which one
+            n: A letter.
+
+        Examples:
+            vlar paint wall
+        """
+        given.update(locals())
+        return 0
+
+    return app, given
+
+
+def test_a_verb_gets_its_options():
+    app, given = _made()
+    run = CliRunner().invoke
+    done = run(app, ["--help"])
+    text = " ".join(done.output.split())
+    for said in (
+        "PLACE A place of two lines. [required]",
+        "-o, --out FOLDER Where it goes; see: here. [required]",
+        "--coats N How many. [default: 2; 1<=x<=3]",
+        "--share SHARE How much. [default: 0.5; 0.0<=x<=1.0]",
+        "--paint NAME Which one. One of: red, green. [default: red]",
+        "One of: big, small. [default: big]",
+        "-n N A letter. [default: 1]",
+        "--wash / --no-wash",
+        "--device NAME Where the model computes",
+        "Examples: vlar paint wall",
+    ):
+        assert said in text
+    assert "--no-dry" not in text
+    assert "Options: place" not in text
+    assert (
+        run(app, ["wall", "x", "y", "--out", "o", "--no-wash", "--pair", "a", "b"]).exit_code == 0
+    )
+    assert given["place"] == "wall"
+    assert given["more"] == [Path("x"), Path("y")]
+    assert (given["pair"], given["wash"], given["size"]) == (("a", "b"), False, "big")
+    assert run(app, ["wall"]).exit_code == 2
+    assert run(app, ["wall", "-o", "o", "--coats", "4"]).exit_code == 2
+    assert run(app, ["wall", "-o", "o", "--paint", "gren"]).exit_code == 2
+    assert run(app, ["wall", "-o", "o", "--size", "bigger"]).exit_code == 2
+
+
+def test_rows_of_a_docstring():
+    head, found = described(
+        "A.\n\nOptions:\n    k (-k N): Many: a\n        b.\n\nExamples:\n    x\n"
+    )
+    assert found == {"k": ("-k N", "Many: a b.")}
+    assert "Examples:\n    x" in head
+    assert "Many" not in head
+    assert rows("") == {}
+    with pytest.raises(UnknownNameError):
+        COLOURS.check("gren")
+
+
+@pytest.mark.parametrize("words", [v for v in verbs.verbs() if not verbs.is_group(v)])
+def test_every_option_has_a_help_text(words: str):
+    bare = [p.name for p in verbs.commands()[words].params if not getattr(p, "help", None)]
+    assert not bare
+
+
+@pytest.mark.parametrize(("words", "place"), options.API.items())
+def test_defaults_are_those_of_the_api(words: str, place: str):
+    """An option of the name of an argument of the API has its default too."""
+    import vlar
+
+    file, _, name = place.partition(":")
+    part = {"library/library.py": vlar.Library, "model/model.py": vlar.Model}[file]
+    api = inspect.signature(getattr(part, name)).parameters
+    command = verbs.commands().get(words) or verbs.commands()[f"index {words}"]
+    shared = [p for p in command.params if p.name in api and p.param_type_name == "option"]
+    assert len(shared) > 3
+    unequal = {
+        p.name: (p.default, api[p.name].default)
+        for p in shared
+        if (p.default or None) != (api[p.name].default or None)
+    }
+    assert unequal.keys() <= {"zoom"}, unequal  # "off" on the command line

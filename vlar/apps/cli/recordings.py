@@ -1,0 +1,344 @@
+"""Verbs about recordings: ``vlar check``, ``shots``, ``pose``, ``events``, ``bundle``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlar.apps.cli import inputs, output
+from vlar.apps.cli.progress import track
+from vlar.apps.cli.verb import exit_code
+from vlar.errors import UsageError, VlarError
+from vlar.formatting import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from vlar.media.skeleton.export import TrackedBodies
+    from vlar.pose.attributes.base import Attribute, HandAttribute, HandMeasurements, Measurements
+    from vlar.types import Clip, Failure, JsonDict, UInt8, Window
+
+_BROKEN_COLUMNS = (
+    *("path", "kind", "reason", "readable", "lost", "first_bad_s", "reencode_loses_s"),
+    *("duration_s", "n_frames", "message"),
+)
+_SHOT_COLUMNS = ("path", "shot", "start_s", "end_s")
+_FPS = 10
+_FRAMES = 32
+_CLEAR = 0.4  # of -1 .. 1, from which an attribute is shown
+_SHORTER_SIDE = 720
+
+
+def check(paths: list[str], /, *, csv: Path | None = None) -> int:
+    """Decode every frame and name the broken files.
+
+    Recordings of other sensors (skeletons, IMU, audio, depth) are read as a whole. Each broken
+    file comes with the reason, the share that can be read, the second of the first
+    damage, and what a re-encoded copy would lose.
+
+    Options:
+        csv: Write a table of the broken files here.
+
+    Examples:
+        vlar check videos/ --csv broken.csv
+        vlar check clip.mp4 other.mp4 --json
+    """
+    from vlar.media.integrity.check import check_recordings
+
+    found, failures = inputs.recordings(paths, None)
+    for row in failures:
+        output.failure(row)
+    bad: list[JsonDict] = [
+        {"path": str(row.path), "kind": row.kind, "reason": row.message, "message": row.message}
+        for row in failures
+    ]
+    fine = 0
+    unsure: set[str] = set()
+    n_unsure = 0
+    for report in track(check_recordings(found), "checking", len(found)):
+        fine += report.ok
+        if report.cannot_verify:
+            n_unsure += 1
+            unsure.add(report.cannot_verify)
+        if not report.ok:
+            bad.append(report.to_dict())
+        output.row(report, *(() if report.ok else [f"BROKEN  {report.message}"]))
+    if csv:
+        output.write_csv(csv, _BROKEN_COLUMNS, bad)
+    total = fine + len(bad)
+    output.text(f"{fine} of {total} recordings are fine")
+    if unsure:
+        output.note(
+            f"the pictures of {n_unsure} of {total} recordings cannot be verified "
+            f"({', '.join(sorted(unsure))}): nothing in such a file shows that one is wrong, and "
+            "damage may hide"
+        )
+    return exit_code(fine, len(bad))
+
+
+def shots(paths: list[str], /, *, csv: Path | None = None) -> int:
+    """Show where the shots of videos begin and end.
+
+    It needs one more network, once: vlar models get shots.
+
+    Options:
+        csv: Write a table of the shots here.
+
+    Examples:
+        vlar shots film.mp4
+        vlar shots films/ --csv shots.csv
+    """
+    from vlar.media.lookup import reader
+    from vlar.media.shots import require_shots
+    from vlar.types import Failure
+
+    require_shots(reader("video"))
+    if csv is not None:
+        _require_folder("--csv", csv)
+    found, failures = inputs.recordings(paths, "video")
+    rows: list[dict[str, Any]] = []
+    for each in failures:
+        output.failure(each)
+    for path, shots in track(_shots(found), "finding shots", len(found)):
+        if isinstance(shots, Failure):
+            failures.append(shots)
+            output.failure(shots)
+            continue
+        for number, shot in enumerate(shots, 1):
+            span = round(shot.start_s, 3), round(shot.end_s, 3)
+            rows.append(dict(zip(_SHOT_COLUMNS, (str(path), number, *span), strict=True)))
+            output.row(rows[-1], f"{path}  {shot.start_s:.3f} to {shot.end_s:.3f} s")
+    if csv is not None:
+        output.write_csv(csv, _SHOT_COLUMNS, rows)
+    return exit_code(len({row["path"] for row in rows}), len(failures))
+
+
+def _shots(paths: Iterable[Path]) -> Iterator[tuple[Path, list[Window] | Failure]]:
+    from vlar.media.lookup import isolated, reader
+    from vlar.media.shots import shots_of
+    from vlar.types import Failure
+
+    with isolated(reader("video"), paths, Path) as (source, every):
+        for path in every:
+            try:
+                yield path, shots_of(source, path)
+            except VlarError as error:
+                yield path, Failure(path, error.kind, error.message)
+
+
+def _require_folder(option: str, file: Path) -> None:
+    if not file.absolute().parent.is_dir():
+        raise UsageError(
+            f"{option} {str(file)!r}: the folder {str(file.parent)!r} does not exist; make it"
+        )
+
+
+def events(video: Path, /, *, out: Path, side: int = 240, step: float = 0.2) -> int:
+    """Make synthetic events of an event camera from a video.
+
+    To try what reads such cameras. They are marked, and so is every answer about them: they prove
+    no accuracy.
+
+    Options:
+        video (VIDEO): A video file.
+        out (-o): The .npz to write.
+        side (PIXELS 8..): Shorter side of the sensor, at most.
+        step (LOG): Change of log brightness that gives an event.
+
+    Examples:
+        vlar events clip.mp4 --out clip.npz
+        vlar events clip.mp4 --out small.npz --side 64 --step 0.3
+    """
+    from vlar.media.events.synthetic import write_events
+
+    _require_folder("--out", out)
+    count = write_events(video, out, side=side, step=step)
+    facts = {"path": str(out), "events": count, "synthetic": True}
+    output.row(facts, f"{count:,} synthetic events are in {out}")
+    return 0
+
+
+def bundle(rows: Path, /, *, out: Path, by_share: bool = False) -> int:
+    """Make one recording of what several sensors took of one moment.
+
+    A column 'path.SENSOR' has the files of a sensor, the one whose clock counts first; an empty
+    cell is a sensor that was not recorded. 'offset.SENSOR' has the seconds at which a file begins
+    on that clock. Other columns are kept. DIR/rows.csv is a support set of the bundles.
+
+    Options:
+        rows (ROWS): CSV: path.SENSOR, offset.SENSOR, label, ...
+        out (-o DIR): New bundles go here.
+        by_share: Line sensors up by their share of the take: rates are nominal.
+
+    Examples:
+        vlar bundle rows.csv --out pairs/
+        vlar bundle takes.csv --out pairs/ --by-share
+    """
+    from vlar.media.bundle_table import write_bundles
+
+    made = write_bundles(rows, out, by_share=by_share)
+    for row in made.failed:
+        output.failure(row)
+    counts = ", ".join(f"{count} with {sensor}" for sensor, count in made.parts.items())
+    output.row(
+        {"rows": str(made.table), "bundles": made.bundles, "parts": made.parts},
+        f"{made.bundles} bundles ({counts}); their table is {made.table}",
+    )
+    return exit_code(made.bundles, len(made.failed))
+
+
+def pose(video: Path, /, *, out: Path | None = None, skeletons: Path | None = None) -> int:
+    """Show the bodies and hands in a video and how they move.
+
+    Options:
+        video (VIDEO): A video file.
+        out: Write the video with both drawn on it.
+        skeletons (FILE.npz): Write the bodies as a skeleton file, for --model skeleton. Of a
+            skeleton file with many recordings: a folder for a file each.
+
+    Examples:
+        vlar pose clip.mp4 --out overlay.mp4
+        vlar pose clip.mp4 --skeletons bodies.npz
+    """
+    from vlar.media.lookup import reader
+    from vlar.media.skeleton.export import ROWS, TrackedBodies, unpack
+
+    if skeletons and reader("skeleton").claims(video):
+        count = unpack(video, skeletons)
+        output.note(f"wrote {counted(count, 'recordings')} and {ROWS} into {skeletons}")
+        return 0
+    writer = _Writer(out) if out else None
+    if skeletons and skeletons.suffix.lower() != ".npz":
+        raise UsageError(f"--skeletons is {str(skeletons)!r}; its name must end in .npz")
+    bodies = TrackedBodies() if skeletons else None
+    try:
+        answered, failed = _follow(video, writer, bodies)
+    finally:
+        if writer:
+            writer.close()
+    if writer and answered:
+        output.note(f"wrote {out}")
+    if bodies is not None and skeletons and answered:
+        wrote = bodies.write(skeletons)
+        output.note(f"wrote {skeletons}" if wrote else f"nobody is seen; {skeletons} not written")
+    return exit_code(answered, failed)
+
+
+def _follow(video: Path, writer: _Writer | None, bodies: TrackedBodies | None) -> tuple[int, int]:
+    """Show what each window of a video holds; how many could be read, and how many not."""
+    from vlar.media.video.decode import read_windows
+    from vlar.media.video.sample import windows
+    from vlar.media.video.source import probe
+    from vlar.pose import networks
+    from vlar.pose.draw import draw_hands, draw_tracks
+    from vlar.pose.features import PoseExtractor, measure_features, tracks_from_features
+    from vlar.pose.hand_features import HandReader, held_tracks, measure_hand_features
+    from vlar.types import Failure
+
+    reader = PoseExtractor(max_people=3)
+    hands = HandReader() if networks.has_hands() else None
+    spans = windows(probe(video).duration_s, _FRAMES / _FPS, _FRAMES / _FPS)
+    clips = read_windows(video, spans, _FRAMES, shorter_side=_SHORTER_SIDE)
+    answered = failed = 0
+    for clip in track(clips, "reading bodies", None, "windows"):
+        if isinstance(clip, Failure):
+            output.failure(clip)
+            failed += 1
+            continue
+        features = reader.features(clip.data, clip.times_s)
+        tracks = tracks_from_features(features)
+        if bodies is not None:
+            bodies.add(tracks, clip)
+        drawn = draw_tracks(clip.data, tracks) if writer else clip.data
+        seen = None
+        if hands is not None:
+            rows = hands.features(clip.data, clip.times_s, features)
+            seen, held = measure_hand_features(rows), held_tracks(rows)
+            drawn = draw_hands(drawn, held) if writer else drawn
+        _show(clip, len(tracks.score), measure_features(features), seen)
+        if writer:
+            writer.write(drawn)
+        answered += 1
+    return answered, failed
+
+
+def _show(clip: Clip, people: int, bodies: Measurements, hands: HandMeasurements | None) -> None:
+    from vlar.pose.attributes.base import attributes, hand_attributes
+
+    seen = hands is not None and hands.visible > 0
+    data: JsonDict = {
+        "path": str(clip.path),
+        "start_s": round(clip.window.start_s, 3),
+        "end_s": round(clip.window.end_s, 3),
+        "people": people,
+        "visible_body": round(bodies.visible_body, 3),
+        "attributes": _as_dict(attributes(), bodies),
+    }
+    shown = f"{clip.path}  {output.span(clip.window)}  people {people}, "
+    shown += f"visible body {bodies.visible_body:.0%}"
+    lines = _clearest(attributes(), bodies)
+    if hands is not None:
+        data["visible_hands"] = round(hands.visible, 3)
+        data["hand_attributes"] = _as_dict(hand_attributes(), hands) if seen else {}
+        shown += f", visible hands {hands.visible:.0%}" if seen else ""
+        lines += _clearest(hand_attributes(), hands) if seen else []
+    output.row(data, shown, *lines)
+
+
+def _as_dict(
+    rows: Sequence[Attribute | HandAttribute], measured: Measurements | HandMeasurements
+) -> JsonDict:
+    found = zip(rows, measured.values, measured.trust, strict=True)
+    return {
+        row.name: {"value": round(float(x), 3), "unit": row.unit, "trust": round(float(trust), 3)}
+        for row, x, trust in found
+    }
+
+
+def _clearest(
+    rows: Sequence[Attribute | HandAttribute], measured: Measurements | HandMeasurements
+) -> list[str]:
+    """Lines of the ten clearest attributes."""
+    found = zip(rows, measured.values, measured.scaled(), strict=True)
+    clear = sorted((r for r in found if abs(r[2]) >= _CLEAR), key=lambda r: -abs(float(r[2])))
+    return [
+        f"  {float(scaled):+.2f}  {row.name:<15} {value:.2f} {row.unit}   {row.meaning}"
+        for row, value, scaled in clear[:10]
+    ]
+
+
+class _Writer:
+    """An MP4 that opens with its first frames, whose size it takes."""
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix.lower() != ".mp4":
+            raise UsageError(f"--out is {str(path)!r}; its name must end in .mp4")
+        _require_folder("--out", path)
+        self._path = path
+        self._container: Any = None
+        self._stream: Any = None
+
+    def write(self, frames: UInt8) -> None:
+        """Append frames (T, H, W, 3); odd sizes lose their last row or column."""
+        import av
+
+        height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
+        try:
+            if self._container is None:
+                self._container = av.open(str(self._path), "w")
+                codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+                self._stream = self._container.add_stream(codec, rate=_FPS)
+                self._stream.width, self._stream.height = width, height
+                self._stream.pix_fmt = "yuv420p"
+            for frame in frames:
+                picture = av.VideoFrame.from_ndarray(frame[:height, :width].copy(), format="rgb24")
+                self._container.mux(self._stream.encode(picture))
+        except (OSError, ValueError) as error:
+            raise VlarError(f"cannot write {str(self._path)!r} ({error})") from error
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._container is not None:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+            self._container = None
