@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlar.people.people import People
-from vlar.people.tracks import Track, overlap
+from vlar.people.tracks import Track, best_pairs, overlap
 from vlar.types import Float32, Float64
 
 _LEAST_OVERLAP = 0.3  # mean intersection over union of one person in two windows
@@ -58,8 +58,6 @@ class PersonNumbers:
         return numbers
 
     def _assigned(self, tracks: list[Track], near: list[_NumberedPerson]) -> list[int]:
-        from scipy.optimize import linear_sum_assignment
-
         known = sorted({seen.number for seen in near})
         alike = np.zeros((len(tracks), len(known)))
         for row, track in enumerate(tracks):
@@ -67,9 +65,8 @@ class PersonNumbers:
                 column = known.index(seen.number)
                 alike[row, column] = max(alike[row, column], _shared(track, seen.track))
         numbers = [0] * len(tracks)
-        for row, column in zip(*linear_sum_assignment(-alike), strict=True):
-            if alike[row, column] > _LEAST_OVERLAP:
-                numbers[row] = known[column]
+        for row, column in best_pairs(alike, _LEAST_OVERLAP):
+            numbers[row] = known[column]
         for row, number in enumerate(numbers):
             if not number:
                 self._made += 1

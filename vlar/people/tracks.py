@@ -141,9 +141,7 @@ def _assigned(boxes: Boxes) -> npt.NDArray[np.int64]:
 
 
 def _pairs(live: Sequence[_Follower], measured: Float64, time_s: float) -> list[tuple[int, int]]:
-    """Pairs of follower and box: the assignment with the greatest total likeness."""
-    from scipy.optimize import linear_sum_assignment
-
+    """Pairs of follower and box."""
     if not live or not len(measured):
         return []
     ahead = np.stack([each.ahead(time_s) for each in live])
@@ -151,10 +149,20 @@ def _pairs(live: Sequence[_Follower], measured: Float64, time_s: float) -> list[
     apart = np.linalg.norm(ahead[:, None, :2] - measured[None, :, :2], axis=2)
     size = np.maximum(ahead[:, None, 2:].max(axis=2), measured[None, :, 2:].max(axis=2))
     near = np.clip(1 - apart / np.maximum(_REACH * size, 1e-6), 0, 1)
-    likeness = shared + 0.5 * near
+    return best_pairs(shared + 0.5 * near, _LEAST_OVERLAP)
+
+
+def best_pairs(likeness: Float64, least: float) -> list[tuple[int, int]]:
+    """Pairs (row, column) of an (n, m) likeness with the greatest total; each is above ``least``.
+
+    >>> best_pairs(np.array([[0.9, 0.8], [0.7, 0.1]]), 0.2)
+    [(0, 1), (1, 0)]
+    """
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(-likeness)
-    taken = zip(rows.tolist(), columns.tolist(), strict=True)
-    return [(row, column) for row, column in taken if likeness[row, column] > _LEAST_OVERLAP]
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return [pair for pair in pairs if likeness[pair] > least]
 
 
 def _middles(corners: Float64) -> Float64:
