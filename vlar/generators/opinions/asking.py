@@ -147,31 +147,31 @@ def _opinion(
 ) -> Opinion:
     k = len(question)
     total, letters = np.zeros(k), list[int | None]()
-    error = next((given.error for given in answers if given.error is not None), None)
+    failed = next((given.error for given in answers if given.error is not None), None)
     for shift, given in zip(shifts, answers, strict=True):
         if given.answer is None:
             continue
         shares, letter = _shares(given.answer, question.rotated(shift), embed)
         total += np.roll(shares, shift)
         letters.append(letter)
-    good = [given.answer for given in answers if given.answer is not None and not given.reused]
-    known = any(letter is not None for letter in letters)
-    if error is None and not known:
-        refused = sum(answer.refused for answer in good)
+    fresh = [given.answer for given in answers if given.answer is not None and not given.reused]
+    error = None if failed is None else (failed.kind, failed.message)
+    refused = sum(answer.refused for answer in fresh)
+    if error is None and all(letter is None for letter in letters):
         what = "refused to answer" if refused else "wrote nothing that names an option"
-        sample = " ".join(next((a.text for a in good if a.text.strip()), "").split())
+        sample = " ".join(next((a.text for a in fresh if a.text.strip()), "").split())
         quoted = f" ({sample[:80]!r})" if sample else ""
-        error = _AskError("refusal" if refused else "unread", f"{what}{quoted}")
+        error = "refusal" if refused else "unread", f"{what}{quoted}"
     return Opinion(
         probability=total / len(shifts) if error is None else None,
         letters=tuple(letters) if len(letters) == len(shifts) else (),
-        error=None if error is None else (error.kind, error.message),
-        asked=sum(not given.reused and given.asked for given in answers),
+        error=error,
+        asked=len(fresh) + sum(given.error is not None for given in answers),
         reused=sum(given.reused for given in answers),
-        refused=sum(answer.refused for answer in good),
-        tokens_in=sum(answer.tokens_in for answer in good),
-        tokens_out=sum(answer.tokens_out for answer in good),
-        final=error is not None and error.final,
+        refused=refused,
+        tokens_in=sum(answer.tokens_in for answer in fresh),
+        tokens_out=sum(answer.tokens_out for answer in fresh),
+        final=isinstance(failed, RefusedError),
     )
 
 
@@ -188,20 +188,12 @@ def _shares(answer: Answer, shown: Question, embed: Embed | None) -> tuple[Float
 
 
 @dataclass(frozen=True)
-class _AskError:
-    kind: str
-    message: str
-    final: bool = False
-
-
-@dataclass(frozen=True)
 class _OrderResult:
     """Result of one order: an answer or an error, or neither where it was not asked."""
 
     answer: Answer | None = None
-    error: _AskError | None = None
+    error: VlarError | None = None
     reused: bool = False
-    asked: bool = False
 
 
 def _answers(
@@ -232,11 +224,10 @@ def _one(judge: Answerer, shown: MediaItem, question: Question) -> _OrderResult:
             return _OrderResult(kept, reused=True)
         answer = judge.answer(shown, question)
     except VlarError as error:
-        final = isinstance(error, RefusedError)
-        return _OrderResult(error=_AskError(error.kind, error.message, final), asked=True)
+        return _OrderResult(error=error)
     if answer.probability is not None or parse_answer(answer.text, question.options) is not None:
         keep_answer(judge, shown, question, answer)
-    return _OrderResult(answer, asked=True)
+    return _OrderResult(answer)
 
 
 def _shown(clip: Any) -> MediaItem:
