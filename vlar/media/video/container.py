@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
@@ -54,10 +55,13 @@ _DECODER_OPTIONS = {"max_pixels": str(MOST_PIXELS), "err_detect": "crccheck"}
 _ERROR_CHECKS = {"h264": "crccheck+aggressive"}
 # libvpx notices where the arithmetic decoder reads past its data; FFmpeg's own VP9 decoder, as
 # fast and with the same frames, notices nothing. This build of libvpx supports 8 bits alone.
-_CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p"}))}
+_CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p", "Profile 0"}))}
 # They look at what is left over after each picture. A checksum of seconds is weaker.
 _NOTICE_DAMAGE = frozenset({"libvpx-vp9", "libdav1d"})
 _WEBP_HEAD, _WEBP_ANIMATION = 21, 0x02
+# The name of a track's codec in the head of a Matroska file: element, length, text.
+_HEAD_BYTES = 4096
+_CODEC_NAME = re.compile(rb"\x86[\x80-\xff]([A-Z]_[A-Z0-9/_]+)")
 _TOO_LARGE = re.compile(r"size (\d+)x(\d+) exceeds specified max pixel count")
 _TS_PACKET_BYTES = (188, 204)
 _TS_SYNC = 0x47
@@ -242,10 +246,12 @@ def opened(path: Path, timeout_s: float) -> Generator[OpenVideo]:
         DecodeTimeout: opening took longer than ``timeout_s``.
     """
     require_readable(path)
-    _require_still(path)
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    _require_still(path, head[:_WEBP_HEAD])
     require_few_attachments(path)
     with log_enabled():
-        container, refused = _container(path, timeout_s)
+        container, refused = _container(path, timeout_s, head)
         with container:
             stream = _picture_stream(container, path)
             for other in container.streams:
@@ -263,16 +269,27 @@ def opened(path: Path, timeout_s: float) -> Generator[OpenVideo]:
             yield video
 
 
-def _container(path: Path, timeout_s: float) -> tuple[InputContainer, list[tuple[int, int]]]:
+def _container(
+    path: Path, timeout_s: float, head: bytes
+) -> tuple[InputContainer, list[tuple[int, int]]]:
     """The open file, and width and height of pictures that were too large to decode.
 
     Such a picture may be the cover of a video, which nobody reads.
     """
+    codec = _CODEC_NAME.search(head)
+    # Matroska and the parser of VP9 give all that decoding the first key frame would add.
+    unprobed: list[Any] = []  # PyAV's stubs have texts here
+    if codec and codec[1] == b"V_VP9":
+        unprobed.append({"codec_whitelist": "none"})
     try:
         # Opening decodes a few frames of every stream: what it reports need not be damage.
         with Capture() as logs:
             container = av.open(
-                str(path.absolute()), "r", options=dict(OPTIONS), timeout=max(timeout_s, 1e-3)
+                str(path.absolute()),
+                "r",
+                options=dict(OPTIONS),
+                stream_options=unprobed,
+                timeout=max(timeout_s, 1e-3),
             )
     except ExitError as error:
         raise DecodeTimeout(f"{path}: could not be opened within {timeout_s:g} s") from error
@@ -285,14 +302,12 @@ def _container(path: Path, timeout_s: float) -> tuple[InputContainer, list[tuple
     return container, [(int(size[1]), int(size[2])) for size in found if size]
 
 
-def _require_still(path: Path) -> None:
+def _require_still(path: Path, head: bytes) -> None:
     """Refuse a WebP file with several pictures, of which FFmpeg would say that it is damaged.
 
     Raises:
         DecodeError: it is one.
     """
-    with path.open("rb") as file:
-        head = file.read(_WEBP_HEAD)
     is_extended = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == _WEBP_HEAD
     if is_extended and head[-1] & _WEBP_ANIMATION:
         raise DecodeError(
@@ -304,7 +319,7 @@ def _decoder(stream: VideoStream) -> VideoCodecContext:
     """The stream's decoder, or one that gives the same frames and notices more damage."""
     decoder = stream.codec_context
     name, formats = _CHECKING_DECODERS.get(decoder.name, ("", frozenset()))
-    if decoder.pix_fmt in formats:
+    if (decoder.pix_fmt or decoder.profile) in formats:
         try:
             checking = av.CodecContext.create(name, "r")
         except UnknownCodecError:

@@ -59,10 +59,13 @@ class Converter:
     """
 
     def __init__(self, shorter_side: int | None) -> None:
+        import av
         from av.video.reformatter import VideoReformatter
 
         self._shorter_side = shorter_side
         self._reformatter = VideoReformatter()
+        # Since PyAV 17 a picture is shared among threads, which cost more than they gain here.
+        self._threads = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
 
     def __call__(self, frame: VideoFrame) -> UInt8:
         """(H, W, 3) uint8 of one picture."""
@@ -74,6 +77,7 @@ class Converter:
             height=height,
             format="rgb24",
             interpolation="BILINEAR" if same_size else "AREA",
+            **self._threads,
         )
         turns, mirrored = orientation(frame)
         pixels: UInt8 = np.rot90(small.to_ndarray().astype(np.uint8, copy=False), turns)

@@ -23,6 +23,7 @@ from tests import videos
 from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.media.integrity.check import check_video
+from vlar.media.video.container import opened
 from vlar.media.video.decode import ClipRequest, read_clip, read_clips, read_windows
 from vlar.media.video.pixels import Converter, shrunk
 from vlar.media.video.sample import frame_times, windows
@@ -493,3 +494,14 @@ def test_open_groups_are_entered_by_a_seek_without_decoding_all(
         numbers = [videos.read_barcode(frame) for frame in clip.data]
         assert numbers == [int(25 * (start_s + (i + 0.5) / 5) + 1e-6) for i in range(5)]
         assert clip.lost == 0
+
+
+def test_vp9_is_read_by_the_decoder_that_notices_damage(tmp_path: Path):
+    """Opening decodes no picture of it, so that its pixel format comes from the parser."""
+    path = videos.make_video(tmp_path / "a.webm", 12, size=(96, 64), codec="libvpx-vp9")
+    with opened(path, 60) as video:
+        assert video.decoder.name == "libvpx-vp9"
+        assert video.stream.codec_context.pix_fmt is None
+    found = probe(path)
+    assert (found.width, found.height, found.n_frames, found.codec) == (96, 64, 12, "vp9")
+    assert_right(path, read_clip(path, None, 4))
