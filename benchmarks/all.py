@@ -74,7 +74,7 @@ def of_start(rounds: int) -> list[Row]:
 
 
 def of_light_starts(rounds: int) -> list[Row]:
-    """Those of no clip, against a bare interpreter."""
+    """Start without a clip, against a bare interpreter."""
     commands = start.commands(Path("no.mp4"))
     light = {name: each for name, each in commands.items() if "no.mp4" not in each}
     return _of_processes(light, "", rounds)
