@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import videos
+from tests.unit.library.hostile import cache_of
 from tests.unit.people.made import scene
 
 from .conftest import cache_but
@@ -166,9 +167,9 @@ def test_a_broken_video_does_not_stop_the_others(vlar_command, tmp_path: Path):
 
 def test_the_search_cache_can_be_deleted(vlar_command, library: Path):
     before = vlar_command("query", library, "bicycles", "--json").out
-    (library / "ann.faiss").unlink(missing_ok=True)
+    cache_of(library).unlink()
     assert vlar_command("query", library, "bicycles", "--json").out == before
-    (library / "ann.faiss").write_bytes(b"garbage")
+    cache_of(library).write_bytes(b"garbage")
     assert vlar_command("query", library, "bicycles", "--json").out == before
 
 

@@ -93,8 +93,7 @@ def test_no_generated_call_breaks_it(place: tuple[Path, Application], tmp_path: 
     asyncio.run(run())
     assert min(seen["refused"], seen["answered"]) > 10, seen
     written = set(folder.rglob("*")) - set(before)
-    own = {"state", "ann.faiss"}  # jobs and pictures; the cache of the first search
-    assert all(own & set(each.parts) for each in written), written
+    assert all("state" in each.parts for each in written), written  # jobs and pictures
     assert len(list((folder / "clips").iterdir())) == 1
     for each in (tmp_path / "cuts").glob("**/*"):
         assert each.suffix == ".mp4"

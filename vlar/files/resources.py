@@ -206,7 +206,7 @@ def _keep(path: Path, content: bytes, level: int, what: str) -> bool:
             error.strerror,
         )
         return False
-    _trim(path, cache_limit())
+    trim(cache_dir() / _ENTRIES, path, cache_limit())
     return True
 
 
@@ -266,10 +266,10 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def _trim(kept: Path, limit: int) -> None:
-    """Remove the entries used least recently until the others fit; ``kept`` stays."""
+def trim(folder: Path, kept: Path, limit: int) -> None:
+    """Remove the files of a folder used least recently until the others fit; ``kept`` stays."""
     sizes: dict[Path, tuple[float, int]] = {}
-    for file in (cache_dir() / _ENTRIES).rglob("*"):
+    for file in folder.rglob("*"):
         with contextlib.suppress(OSError):
             if file.is_file():
                 status = file.stat()

@@ -1,7 +1,7 @@
 """The place of a library: whether one is there, who may write, how it is searched and kept sound.
 
-In a folder, ``library.sqlite`` is the source of truth and ``ann.faiss`` a cache
-(``FolderBackend``). Milvus has both (``vlar.plugins.milvus.backend``).
+In a folder, ``library.sqlite`` is the source of truth (``FolderBackend``); the search cache lies in
+the user's cache folder. Milvus has both (``vlar.plugins.milvus.backend``).
 """
 
 from __future__ import annotations
@@ -123,7 +123,6 @@ def _manifest(writer: SqliteWriter, _: LibraryFault) -> str:
         "ELSE (SELECT coalesce(max(id), 0) FROM videos WHERE id < ?) END",
         (MOST_ID, MOST_ID),
     )
-    _delete(writer.file.parent / cache.FILE_NAME)
     return ""
 
 
@@ -322,7 +321,7 @@ class FolderBackend(Backend[SqliteStore, SqliteWriter]):
 
     def repaired(self, writer: SqliteWriter, fault: LibraryFault) -> LibraryFault:
         if fault.kind == "cache":
-            _delete(writer.file.parent / cache.FILE_NAME)
+            _delete(cache.file_of(writer))
             return replace(fault, repaired=True)
         if fault.kind == "lock":
             return replace(fault, repaired=True)  # ``repair_lock``: else nothing is written

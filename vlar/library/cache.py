@@ -1,6 +1,7 @@
 """The search cache of a library: an engine over the rows of the store, kept in a file.
 
 The store is the source of truth; the cache is built from it, checked against it and never needed.
+Its file is the user's own, in the user's cache folder: a library of somebody else brings none.
 The number of rows chooses the engine. Rows that were added or deleted since it was built wait in
 the engine until they exceed ``MERGED_SHARE`` of the rows. Then they are merged, and the engine is
 built again where it must be (the engine decides).
@@ -8,12 +9,13 @@ built again where it must be (the engine decides).
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import logging
 import os
 import struct
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
@@ -24,79 +26,91 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from vlar import registry
+from vlar.files import resources
 from vlar.library.engines.base import CacheDamage, Engine, Probes
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import RowTable, read_all
-from vlar.library.store.row_check import MOST_ID, NO_RECORDING
+from vlar.library.store import trust
+from vlar.library.store.row_check import NO_RECORDING
 from vlar.library.store.sqlite import SqliteStore, StoreRows
-from vlar.library.store.trust import not_plain
 from vlar.library.store.values import counter
 
-FILE_NAME = "ann.faiss"
-_MAGIC = b"vlar-ann-cache-2"
-_END = struct.Struct("<QQQ16s")  # bytes of the columns, of the JSON line, its CRC-32, mark
-_CHECKED_BYTES = 64 << 20
-_MOST_FACT_BYTES = 64 << 20
+FOLDER = "search"  # of the user's cache folder
+OLD_NAME = "ann.faiss"  # in the folder of a library, where earlier versions kept it
+_MAGIC = b"vlar-ann-cache-3"
+_END = struct.Struct("<QQ16s")  # bytes of the JSON line, its CRC-32, mark
+_CHECKED_BYTES = 32 << 20  # when it is opened; FAISS parses no later ones, which hold vectors
 _COPY_BYTES = 8 << 20
-_LEFT_BEHIND_S = 3600.0
+_LIMIT = 10  # times the limit of other cache entries: 10 GB by default
 
 
-def read_header(path: Path) -> tuple[Mapping[str, Any], RowTable]:
+def file_of(store: SqliteStore) -> Path:
+    """The cache file of a library, in the user's cache folder.
+
+    The library's id names it, with the inode and the time of the last change of its lock, which
+    nothing writes to: a copy of the folder has others, a renamed one has the same.
+    """
+    place, own = store.file.with_name(trust.FILE_NAME), ""
+    with suppress(OSError):
+        stamp = (place if place.exists() else store.file).lstat()
+        own = f"{stamp.st_ino} {stamp.st_ctime_ns}"
+    name = hashlib.sha256(f"{store.meta().get('library_id')} {own}".encode()).hexdigest()
+    return resources.cache_dir() / FOLDER / f"{name[:32]}.faiss"
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a folder that somebody else may write to: nothing in its files is checked.
+
+    Raises:
+        OSError: it is absent, or not the user's own.
+    """
+    found = folder.stat()
+    if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+        raise PermissionError(errno.EPERM, "other users may write to it")
+
+
+def _opened(path: Path) -> tuple[Mapping[str, Any], RowTable]:
     """The facts and columns of a cache file, mapped into memory.
 
     Raises:
-        ValueError: not a file of its own, cut, changed, or of another version. Also OSError,
-            KeyError, struct.error.
+        ValueError: cut, changed, or of another version. Also OSError, struct.error.
     """
-    if reason := not_plain(path):
-        raise ValueError(reason)
-    size = path.stat().st_size
+    _require_own(path.parent)
     with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
         file.seek(max(size - _END.size, 0))
-        column_bytes, fact_bytes, crc32, magic = _END.unpack(file.read())
+        fact_bytes, crc32, magic = _END.unpack(file.read())
         facts_at = size - _END.size - fact_bytes
-        columns_at = facts_at - column_bytes
-        if magic != _MAGIC or columns_at < 0 or fact_bytes > _MOST_FACT_BYTES:
+        if magic != _MAGIC or facts_at < 0:
             raise ValueError("no end mark")
         file.seek(facts_at)
         line = file.read(fact_bytes)
     if zlib.crc32(line) != crc32:
         raise ValueError("its description is changed")
-    facts: Any = json.loads(line)
-    if not isinstance(facts, dict) or not _are_usable(facts):
-        raise ValueError("its description is not one")
-    if columns_at != facts["bytes"] or column_bytes != 32 * facts["rows"]:
-        raise ValueError("its size is changed")
-    if facts_at <= _CHECKED_BYTES and checksum(path, facts_at) != facts["crc32"]:
+    facts: dict[str, Any] = json.loads(line)
+    if (
+        facts_at != facts["bytes"] + 32 * facts["rows"]
+        or _checksum(path, facts_at) != facts["head"]
+    ):
         raise ValueError("its content is changed")
-    table = _mapped(path, columns_at, facts["rows"])
-    ids = table.ids
-    if len(ids) and not (ids[0] > 0 and ids[-1] < MOST_ID and (ids[1:] > ids[:-1]).all()):
-        raise ValueError("its rows are not in order")
-    return facts, table
+    with suppress(OSError):  # the time of the last use decides what is removed
+        os.utime(path)
+    return facts, _mapped(path, facts["bytes"], facts["rows"])
 
 
-def _are_usable(facts: dict[str, Any]) -> bool:
-    """Return whether the description has the values that every cache has."""
-    counts = [facts.get(key) for key in ("generation", "dim", "rows", "bytes", "crc32")]
-    damaged = facts.get("damaged", [])
-    return (
-        all(type(count) is int and 0 <= count < MOST_ID for count in counts)
-        and all(isinstance(facts.get(key), str) for key in ("library_id", "type"))
-        and isinstance(facts.get("index"), dict)
-        and isinstance(damaged, list)
-        and all(isinstance(row_id, int) for row_id in cast("list[object]", damaged))
-    )
+def is_whole(path: Path) -> bool:
+    """Return whether all of a cache file, however large, is what was written."""
+    try:
+        facts, table = _opened(path)
+    except (OSError, ValueError, struct.error):
+        return False
+    size = facts["bytes"] + 32 * len(table)
+    return _checksum(path, size, size) == facts["crc32"]
 
 
-def is_whole(path: Path, facts: Mapping[str, Any]) -> bool:
-    """Return whether the content, however large, is what was written."""
-    return checksum(path, facts["bytes"] + 32 * facts["rows"]) == facts["crc32"]
-
-
-def checksum(path: Path, size: int) -> int:
+def _checksum(path: Path, size: int, most: int = _CHECKED_BYTES) -> int:
     """CRC-32 of the first bytes of a file."""
-    value = 0
+    value, size = 0, min(size, most)
     with path.open("rb") as file:
         while size > 0 and (piece := file.read(min(size, _COPY_BYTES))):
             value = zlib.crc32(piece, value)
@@ -104,15 +118,17 @@ def checksum(path: Path, size: int) -> int:
     return value
 
 
-def write(
+def _write(
     path: Path, table: RowTable, facts: Mapping[str, Any], write_index: Callable[[Path], bool]
 ) -> bool:
     """Replace a cache file as a whole; False where the index cannot be written.
 
     Raises:
-        OSError: a read-only or full disk.
+        OSError: a read-only or full disk, or a folder of somebody else.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".ann-", suffix=".tmp")
+    path.parent.mkdir(0o700, parents=True, exist_ok=True)
+    _require_own(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -123,32 +139,29 @@ def write(
         with temporary.open("ab") as file:
             for column in table.columns:
                 file.write(np.ascontiguousarray(column).data)
-        crc32 = checksum(temporary, size + 32 * len(table))
-        described = {**facts, "rows": len(table), "bytes": size, "crc32": crc32}
-        line = json.dumps(described).encode()
+        every = size + 32 * len(table)
+        sums = {"head": _checksum(temporary, every), "crc32": _checksum(temporary, every, every)}
+        line = json.dumps({**facts, "rows": len(table), "bytes": size, **sums}).encode()
         with temporary.open("ab") as file:
-            file.write(line + _END.pack(32 * len(table), len(line), zlib.crc32(line), _MAGIC))
+            file.write(line + _END.pack(len(line), zlib.crc32(line), _MAGIC))
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+    resources.trim(path.parent, path, _LIMIT * resources.cache_limit())
     return True
 
 
-def clear_left_behind(folder: Path) -> int:
-    """Delete half-written files of killed processes, an hour old or older; returns how many."""
-    cleared = 0
-    for temporary in folder.glob(".ann-*.tmp"):
+def _remove_old(folder: Path) -> None:
+    """Remove what earlier versions kept in the folder of a library, and say so."""
+    for file in (folder / OLD_NAME, *folder.glob(".ann-*.tmp")):
         with suppress(OSError):
-            if time.time() - temporary.stat().st_mtime > _LEFT_BEHIND_S:
-                temporary.unlink()
-                cleared += 1
-    return cleared
+            file.unlink()
+            if file.name == OLD_NAME:
+                place = resources.cache_dir() / FOLDER
+                _log.info("%s was removed: the search index lies in %s now", file, place)
 
 
 def _mapped(path: Path, start: int, rows: int) -> RowTable:
@@ -166,9 +179,9 @@ def _mapped(path: Path, start: int, rows: int) -> RowTable:
 T = TypeVar("T")
 
 MERGED_SHARE = 0.03
-MERGED_ROWS = 4096  # a small file is written again for less
+MERGED_ROWS = 4096  # least number, but for a small file
 REQUESTED_KEY = "ann_type"  # of the manifest
-_ALWAYS_MERGED_BELOW = 20_000  # rows
+_SMALL = 20_000  # rows
 _STAYS = 1.25  # times its bounds, before a library that shrinks or grows gets another engine
 _KEPT = 8
 _SAID_FROM = 10_000  # rows
@@ -247,17 +260,20 @@ def refresh(
 
     Call it first inside ``store.snapshot()``: where another process has just written a newer
     cache, the snapshot is renewed. ``current`` is brought up to date in place and must not be used
-    afterwards. The file is replaced as a whole, and only where the folder allows it: a read-only
-    library is searched from memory.
+    afterwards. The file is replaced as a whole; where the user's cache folder cannot be written to,
+    the library is searched from memory.
     """
     origin = Origin.of(store)
     if current is not None and current.origin == origin:
         return current
-    found = read(store.file.with_name(FILE_NAME))
+    cache = None if current is None else _followed(store, current, origin)
+    if cache is not None and not merge_is_due(cache.engine):
+        return cache
+    found = read(file_of(store))
     if found is not None and _same_library(found, origin) and found.made_at > origin.generation:
         store.renew_snapshot()
         origin = Origin.of(store)
-    candidates = [each for each in (found, current) if each is not None]
+    candidates = [each for each in (found, cache) if each is not None]
     for old in sorted(candidates, key=lambda each: -each.made_at):
         cache = _followed(store, old, origin)
         if cache is not None:
@@ -274,7 +290,7 @@ def merge(
         return rebuild(store, probes), True
     if not cache.engine.added + cache.engine.deleted:
         return cache, False
-    _say("bringing the search index up to date", cache.engine.count())
+    _say("bringing the search index up to date", cache.engine.count(), cache.engine.row_us / 2)
     try:
         engine = cache.engine.merged(StoreRows(store, cache.origin.dim), probes)
     except CacheDamage:
@@ -288,7 +304,7 @@ def merge(
 def rebuild(store: SqliteStore, probes: Probes | None = None) -> SearchCache:
     """A new engine from the present state of the store. Call it inside ``store.snapshot()``."""
     origin, name = Origin.of(store), chosen(store)[0]
-    _say(f"building the search index ({name})", store.row_count())
+    _say(f"building the search index ({name})", store.row_count(), _engine(name).row_us)
     source = StoreRows(store, origin.dim)
     if name != _EXACT and next(source.chunks(), None) is None:
         name = _EXACT  # nothing to train on
@@ -316,9 +332,7 @@ def note_damage(store: SqliteStore, cache: SearchCache) -> None:
 def merge_is_due(engine: Engine) -> bool:
     """Return whether enough changes wait to be worth a merge."""
     changes, rows = engine.added + engine.deleted, engine.count() + engine.deleted - engine.added
-    if rows <= _ALWAYS_MERGED_BELOW:
-        return changes > 0
-    return changes > max(MERGED_ROWS, MERGED_SHARE * rows)
+    return changes > max(MERGED_ROWS if rows > _SMALL else 0, MERGED_SHARE * rows)
 
 
 def state(store: SqliteStore) -> tuple[str, SearchCache | None]:
@@ -326,7 +340,7 @@ def state(store: SqliteStore) -> tuple[str, SearchCache | None]:
 
     A cache with a few waiting changes is fresh too. The next query updates a stale one.
     """
-    path = store.file.with_name(FILE_NAME)
+    path = file_of(store)
     if not path.exists():
         return "absent", None
     found = read(path)
@@ -343,19 +357,17 @@ def read(path: Path) -> SearchCache | None:
     try:
         while True:
             before = path.stat()
-            facts, table = read_header(path)
+            facts, table = _opened(path)
             origin = Origin(facts["library_id"], facts["generation"], facts["dim"])
-            if facts["type"] not in registry.names("engine"):
-                return None
             engine = _engine(facts["type"]).read(path, facts["index"], table)
             if path.stat().st_ino == before.st_ino:
                 break  # else it was replaced between the two calls
-    except Exception as error:  # noqa: BLE001 - whatever stands in it, it can be built again
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it can be built again
         _log.debug("search cache %s is not usable: %s", path, error)
         return None
     if engine is None or getattr(engine, "dim", origin.dim) != origin.dim:
         return None
-    return SearchCache(engine, origin, origin.generation, tuple(facts.get("damaged", ())))
+    return SearchCache(engine, origin, origin.generation, tuple(facts["damaged"]))
 
 
 def is_complete(store: SqliteStore, cache: SearchCache) -> bool:
@@ -416,7 +428,7 @@ def _suits(kind: type[Engine], rows: int, margin: float) -> bool:
 
 def _written(store: SqliteStore, fresh: SearchCache) -> SearchCache:
     """Write a cache, and use the file, which is mapped and not held in memory, from now on."""
-    path, engine = store.file.with_name(FILE_NAME), fresh.engine
+    path, engine = file_of(store), fresh.engine
     facts = {
         "library_id": fresh.origin.library_id,
         "generation": fresh.made_at,
@@ -426,21 +438,31 @@ def _written(store: SqliteStore, fresh: SearchCache) -> SearchCache:
         "index": json.loads(json.dumps(dict(engine.facts))),
     }
     try:
-        if not write(path, engine.table(), facts, engine.write):
+        if not _write(path, engine.table(), facts, engine.write):
             return fresh
     except OSError as error:
-        _log.debug("search cache %s was not written: %s", path, error)
+        many = engine.count() >= _SAID_FROM
+        _log.log(
+            logging.WARNING if many else logging.DEBUG,
+            "cannot keep the search index in %s (%s): it will be built again at every start; "
+            "set VLAR_CACHE to a folder of your own that can be written",
+            path.parent,
+            error.strerror,
+        )
         return fresh
+    _remove_old(store.file.parent)
     if engine.name == _EXACT:
         return fresh
     mapped = read(path)
     return mapped if mapped is not None and mapped.origin == fresh.origin else fresh
 
 
-def _say(what: str, rows: int) -> None:
+def _say(what: str, rows: int, row_us: float) -> None:
     """A line for the person who waits, where it takes longer than a moment."""
     if rows >= _SAID_FROM:
-        _log.info("%s of %s rows; the next query finds it ready", what, f"{rows:,}")
+        seconds = max(rows * row_us / 1e6, 1)
+        form = "%s of %s rows, about %.0f s; the next query finds it ready"
+        _log.info(form, what, f"{rows:,}", seconds)
 
 
 def _engine(name: str) -> type[Engine]:

@@ -31,7 +31,7 @@ def describe(folder: Path, store: SqliteStore | None) -> LibraryInfo:
     return facts_of(
         str(folder),
         store,
-        bytes_on_disk=bytes_on_disk(folder),
+        bytes_on_disk=bytes_on_disk(folder) if store is None else _with_cache(store),
         engine=name,
         engine_why=why,
         cache_state=state,
@@ -78,6 +78,14 @@ def bytes_on_disk(folder: Path) -> int:
     return total
 
 
+def _with_cache(store: SqliteStore) -> int:
+    """Bytes of all files of a library, and of its search cache."""
+    total = bytes_on_disk(store.file.parent)
+    with suppress(OSError):
+        total += cache.file_of(store).stat().st_size
+    return total
+
+
 @dataclass(frozen=True)
 class CompactReport:
     """Report of a ``compact``. ``trained``: whether the search engine was built again."""
@@ -104,7 +112,6 @@ def settle(
     store = SqliteStore.open_to_read(folder)
     if store is None:
         return None
-    cache.clear_left_behind(folder)
     with closing(store), store.snapshot():
         if "dim" not in store.meta() or cache.chosen(store)[0] == "flat":
             return None
@@ -123,13 +130,12 @@ def compact(
     matters, so that a killed ``compact`` leaves a valid cache: a cache made now needs no older
     tombstone, and one made before is refused.
     """
-    folder = writer.file.parent
-    before = bytes_on_disk(folder)
+    before = _with_cache(writer)
     if engine is not None:
         _request(writer, engine)
     with writer.snapshot():
         rows, filled, name = writer.row_count(), "dim" in writer.meta(), cache.chosen(writer)[0]
-        found = cache.read(folder / cache.FILE_NAME) if filled and not retrain else None
+        found = cache.read(cache.file_of(writer)) if filled and not retrain else None
         merged, trained = cache.merge(writer, found, probes) if filled else (None, False)
     with writer.transaction():
         dropped = len(writer.dead_ids())
@@ -139,8 +145,7 @@ def compact(
     with schema.guard(writer.file, "compact"):
         writer.connection.execute("VACUUM")
         writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    cache.clear_left_behind(folder)
-    return CompactReport(rows, dropped, before, bytes_on_disk(folder), name, trained)
+    return CompactReport(rows, dropped, before, _with_cache(writer), name, trained)
 
 
 def _request(writer: SqliteWriter, engine: str) -> None:

@@ -8,7 +8,7 @@ from vlar.errors import LibraryError
 from vlar.library import cache
 from vlar.library.store import schema, trust
 
-_OWN_FILES = {schema.FILE_NAME, cache.FILE_NAME, trust.FILE_NAME}
+_OWN_FILES = {schema.FILE_NAME, cache.OLD_NAME, trust.FILE_NAME}
 
 
 def check_place(folder: Path, create: bool) -> None:

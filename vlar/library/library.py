@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 class Library:
     """Indexed recordings in a folder ``NAME.vlar``, or in Milvus.
 
-    In a folder, ``library.sqlite`` is the source of truth and ``ann.faiss`` a cache. In Milvus, its
-    collections are (docs/milvus.md). Every method answers alike in both, but ``upgrade``, which
-    takes a folder.
+    In a folder, ``library.sqlite`` is the source of truth; the search cache lies in the user's
+    cache folder. In Milvus, its collections are the source (docs/milvus.md). Every method answers
+    alike in both, but ``upgrade``, which takes a folder.
 
     A recording is there with all its rows or not at all. An interrupted ``add`` keeps every
     finished recording, and the next ``add`` resumes it. One process writes at a time; any number

@@ -230,7 +230,7 @@ class LibraryInfo:
         tag_keys: Keys of all tags.
         context_rows: Rows that have context tokens, which queries re-rank with.
         context_bytes: Bytes of all context tokens.
-        bytes_on_disk: Of all files of the library.
+        bytes_on_disk: Of all files of the library, and of its search cache.
         engine: Name of the search engine.
         engine_why: The reason for it.
         engine_facts: What the engine reports: for inverted lists their number, how many a query

@@ -25,7 +25,6 @@ from vlar.library.store.row_check import (
     context_is_whole,
 )
 from vlar.library.store.sqlite import NO_FILE, SqliteStore, StoreRows
-from vlar.library.store.trust import not_plain
 from vlar.library.store.values import KnownVideo
 from vlar.media.video.files import content_hash
 from vlar.types import JsonDict
@@ -264,16 +263,16 @@ def changed_files(folder: str, known: Iterable[KnownVideo]) -> Iterator[LibraryF
 
 
 def _cache(store: SqliteStore) -> Iterator[LibraryFault]:
-    file = store.file.with_name(cache.FILE_NAME)
-    if (not file.exists() and not not_plain(file)) or "dim" not in store.meta():
+    file = cache.file_of(store)
+    if not file.exists() or "dim" not in store.meta():
         return
     advice = "--repair builds it again, and so does the next query after it is deleted"
     found = cache.read(file)
-    if found is None or not cache.is_whole(file, cache.read_header(file)[0]):
-        message = f"{file.name} is cut, changed or not usable; {advice}"
+    if found is None or not cache.is_whole(file):
+        message = f"{file} is cut, changed or not usable; {advice}"
         yield LibraryFault("cache", str(file), message)
     elif not _holds_the_rows(store, found):
-        message = f"{file.name} holds other rows than the database; {advice}"
+        message = f"{file} holds other rows than the database; {advice}"
         yield LibraryFault("cache", str(file), message)
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import sqlite3
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +21,7 @@ from vlar.library import cache
 from vlar.library.library import Library
 from vlar.library.shard_reading import VectorVideo
 from vlar.library.store import schema
+from vlar.library.store.sqlite import SqliteStore
 from vlar.types import Window
 
 VIDEOS, WINDOWS = 4, 3
@@ -41,6 +41,22 @@ def made(folder: Path, model: FakeModel | None = None, seed: int = 0) -> Path:
     with Library(folder, model or FakeModel()) as library:
         library.add_vectors(videos)
         library.query("a cat", min_probability=0)
+    return folder
+
+
+def cache_of(folder: Path) -> Path:
+    """The search cache of a library; of one without a database, no file."""
+    store = SqliteStore.open_to_read(folder) if (folder / schema.FILE_NAME).exists() else None
+    if store is None:
+        return folder / "absent"
+    with closing(store):
+        return cache.file_of(store)
+
+
+def copied(original: Path, folder: Path) -> Path:
+    """A copy of a library, and of its search cache, which a plain copy does not bring."""
+    shutil.copytree(original, folder)
+    shutil.copy(cache_of(original), cache_of(folder))
     return folder
 
 
@@ -138,7 +154,7 @@ def without_cache(attack: Attack) -> Attack:
 
     def attacked(folder: Path) -> None:
         attack(folder)
-        (folder / cache.FILE_NAME).unlink()
+        cache_of(folder).unlink()
 
     return attacked
 
@@ -200,97 +216,6 @@ def upgrade_stage_linked(folder: Path) -> None:
     victim.mkdir()
     (victim / "letter.txt").write_text("kept")
     (folder / ".upgrade").symlink_to(victim)
-
-
-# The search cache ---------------------------------------------------------------------------------
-
-
-def forged_cache(
-    change_facts: Callable[[dict[str, Any]], Any] = lambda facts: facts,
-    change_columns: Callable[[list[Any]], Any] = lambda columns: columns,
-    change_index: Callable[[bytes], bytes] = lambda index: index,
-) -> Attack:
-    """A cache file that its writer signed correctly, with other content."""
-
-    def attack(folder: Path) -> None:
-        file = folder / cache.FILE_NAME
-        own, table = cache.read_header(file)
-        index = change_index(file.read_bytes()[: own["bytes"]])
-        index += bytes(-len(index) % 8)
-        columns = change_columns([np.array(column) for column in table.columns])
-        body = index + b"".join(np.ascontiguousarray(column).tobytes() for column in columns)
-        facts = {**own, "bytes": len(index), "rows": len(columns[0])}
-        described = change_facts({**facts, "crc32": zlib.crc32(body)})
-        line = described if isinstance(described, bytes) else json.dumps(described).encode()
-        size = 8 * sum(len(column) for column in columns)
-        end = cache._END.pack(size, len(line), zlib.crc32(line), cache._MAGIC)
-        file.write_bytes(body + line + end)
-
-    return attack
-
-
-def fact(**changed: Any) -> Attack:
-    return forged_cache(lambda facts: {**facts, **changed})
-
-
-def column(place: int, change: Callable[[Any], Any]) -> Attack:
-    def changed(columns: list[Any]) -> list[Any]:
-        return [change(each) if at == place else each for at, each in enumerate(columns)]
-
-    return forged_cache(change_columns=changed)
-
-
-def set_at(place: int, value: Any) -> Callable[[Any], Any]:
-    def change(values: Any) -> Any:
-        values[place] = value
-        return values
-
-    return change
-
-
-def other_index(kind: str) -> Attack:
-    """Another FAISS index in place of the library's own."""
-
-    def index(_: bytes) -> bytes:
-        import faiss
-
-        rows = np.random.default_rng(1).normal(size=(64, 8 if kind == "narrow" else DIM))
-        rows = rows.astype(np.float32)
-        made: Any = faiss.IndexFlatIP(rows.shape[1])
-        if kind == "hnsw":
-            made = faiss.IndexHNSWFlat(DIM, 4)
-        if kind == "distances":
-            made = faiss.IndexFlatL2(DIM)
-        if kind == "pretransform":
-            made = faiss.IndexPreTransform(faiss.RandomRotationMatrix(DIM, DIM), made)
-        if kind == "pretransform":
-            made.train(rows)
-        made.add(rows if kind == "long" else rows[: VIDEOS * WINDOWS])
-        return faiss.serialize_index(made).tobytes()
-
-    return forged_cache(change_index=index)
-
-
-def huge_index(index: bytes) -> bytes:
-    """Its header promises 2**40 numbers."""
-    fixed = bytearray(index)
-    size = struct.pack("<Q", VIDEOS * WINDOWS * DIM)
-    for width in (1, 4):  # FAISS counts floats or bytes, depending on its version
-        count = struct.pack("<Q", width * VIDEOS * WINDOWS * DIM)
-        at = fixed.find(count)
-        if at >= 0:
-            fixed[at : at + 8] = struct.pack("<Q", 1 << 40)
-    assert bytes(fixed) != index, size
-    return bytes(fixed)
-
-
-def not_numbers(index: bytes) -> bytes:
-    """The last vector of a flat index: NaN, and 1e30."""
-    numbers = np.full(DIM, math.nan, np.float32)
-    numbers[1::2] = 1e30
-    raw, found = numbers.tobytes(), len(index.rstrip(b"\0"))
-    at = found - found % 4 + 4 - len(raw)
-    return index[:at] + raw + index[at + len(raw) :]
 
 
 # What a user may do ---------------------------------------------------------------------------

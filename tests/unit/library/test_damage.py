@@ -77,12 +77,12 @@ def test_not_a_database(folder: Path, model: FakeModel, clips: list[Path], conte
 
 
 def test_damaged_pages(folder: Path, model: FakeModel, clips: list[Path]):
+    h.cache_of(folder).unlink(missing_ok=True)
     file = folder / "library.sqlite"
     content = bytearray(file.read_bytes())
     for at in range(16384, len(content), 4096):
         content[at : at + 64] = b"\xa5" * 64
     file.write_bytes(content)
-    (folder / "ann.faiss").unlink(missing_ok=True)
     new = tiny_video(clips[0].with_name("new.mp4"), 60)
     for use in (
         lambda: Library(folder).info(),
@@ -215,7 +215,7 @@ def read_only(folder: Path, model: FakeModel, request: pytest.FixtureRequest) ->
     with Library(folder, model) as library:
         library.query("a cat", min_probability=0)
     if request.param == "no cache":
-        (folder / "ann.faiss").unlink()
+        h.cache_of(folder).unlink()
     for path in [*folder.iterdir(), folder]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     request.getfixturevalue("ordinary_user")
@@ -323,15 +323,15 @@ def changed(file: Path, damage: list[tuple[float, int]], skipped: int = 0) -> No
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(damage=DAMAGE, name=st.sampled_from([schema.FILE_NAME, "ann.faiss"]))
+@given(damage=DAMAGE, name=st.sampled_from([schema.FILE_NAME, "cache"]))
 @example(damage=[(0.5, 0x40)], name=schema.FILE_NAME)
 def test_a_changed_library_gives_results_or_one_line(
     original: Path, damage: list[tuple[float, int]], name: str
 ):
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "l.vlar"
-        shutil.copytree(original, folder)
-        changed(folder / name, damage, skipped=100 if name == schema.FILE_NAME else 0)
+        folder = h.copied(original, Path(place) / "l.vlar")
+        file = h.cache_of(folder) if name == "cache" else folder / name
+        changed(file, damage, skipped=100 if name == schema.FILE_NAME else 0)
         for verb in ASKED:
             h.used(folder, verb)
 

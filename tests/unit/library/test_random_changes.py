@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.unit.library import hostile as h
 from tests.unit.library.fakes import DIM, FakeModel, store_of, tiny_video
 from vlar import registry
 from vlar.library import cache
@@ -90,7 +91,7 @@ class ScaleMachine(RuleBasedStateMachine):
 
     @rule()
     def lose_the_cache(self) -> None:
-        (self.root / "l.vlar" / "ann.faiss").unlink(missing_ok=True)
+        h.cache_of(self.root / "l.vlar").unlink(missing_ok=True)
 
     @precondition(lambda self: self.rows)
     @rule(
@@ -169,9 +170,9 @@ def test_type_and_recall_are_stated(large: Library):
 
 
 def test_changes_stay_beside_a_large_index(large: Library, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cache, "_ALWAYS_MERGED_BELOW", 0)
-    file = large.path / "ann.faiss"
-    before = file.stat().st_mtime_ns
+    monkeypatch.setattr(cache, "_SMALL", 0)
+    file = h.cache_of(large.path)
+    before = file.stat().st_ino
     new = video(500, 4242)
     large.add_vectors([new])
     large.remove("/v/0/*")
@@ -181,7 +182,7 @@ def test_changes_stay_beside_a_large_index(large: Library, monkeypatch: pytest.M
     info = large.info()
     assert (info.cache_state, info.waiting_added) == ("fresh", len(new.windows))
     assert info.waiting_deleted > 0
-    assert file.stat().st_mtime_ns == before
+    assert file.stat().st_ino == before
     report = large.compact()
     assert (report.trained, large.info().waiting_added, large.info().waiting_deleted) == (
         False,
@@ -202,6 +203,7 @@ def test_an_index_that_was_outgrown_is_trained_anew(large: Library):
 
 def test_a_drifted_index_is_trained_anew(large: Library, monkeypatch: pytest.MonkeyPatch):
     assert not large.compact().trained
+    monkeypatch.setattr(cache, "MERGED_SHARE", 0)
     large.add_vectors([video(500, 4242)])  # folded in: the library is small
     assert large.info().engine_facts["trained_rows"] < large.info().rows
     monkeypatch.setattr(ivf, "_DRIFTED", 0.0)
@@ -210,12 +212,12 @@ def test_a_drifted_index_is_trained_anew(large: Library, monkeypatch: pytest.Mon
 
 
 def test_a_cache_from_before_a_compact_is_refused(large: Library, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cache, "_ALWAYS_MERGED_BELOW", 0)
-    old = (large.path / "ann.faiss").read_bytes()
+    monkeypatch.setattr(cache, "_SMALL", 0)
+    old = h.cache_of(large.path).read_bytes()
     large.remove("/v/1/1.mp4")
     large.compact()
     large._connection.disconnect()
-    (large.path / "ann.faiss").write_bytes(old)
+    h.cache_of(large.path).write_bytes(old)
     assert large.info().cache_state == "stale"
     query = video(1, 1).vectors[0]
     assert all(not hit.path.endswith("/1.mp4") for hit in large.nearest(query, 5000))
@@ -329,7 +331,7 @@ class LibraryMachine(RuleBasedStateMachine):
 
     @rule()
     def lose_the_cache(self) -> None:
-        (self.root / "l.vlar" / "ann.faiss").unlink(missing_ok=True)
+        h.cache_of(self.root / "l.vlar").unlink(missing_ok=True)
 
     @invariant()
     def holds_what_it_must(self) -> None:

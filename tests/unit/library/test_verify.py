@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.library import hostile as h
 from tests.unit.library.fakes import ConditionedFake, FakeModel, store_of, tiny_video
 from vlar.library import cache
 from vlar.library.library import Library
@@ -98,7 +99,7 @@ def test_a_cache_with_a_flipped_bit_is_made_again(
 ):
     monkeypatch.setattr(cache, "_CHECKED_BYTES", 0)  # as a large file: not read when opened
     hits = library.query("a cat", 100, min_probability=0)
-    file = library.path / "ann.faiss"
+    file = h.cache_of(library.path)
     content = bytearray(file.read_bytes())
     content[150] ^= 1
     file.write_bytes(content)

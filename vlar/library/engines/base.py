@@ -39,6 +39,7 @@ class Engine(ABC):
         rows: Least and greatest number of rows (None: no limit) it is chosen for. None for an
             engine that is used only on request (``vlar index compact --type NAME``).
         why: Reason for it at these sizes, for ``vlar index info``.
+        row_us: Microseconds of a processor that it takes to build, a row of 512 numbers.
         facts: JSON values for ``read`` and for ``vlar index info``.
         is_near: Whether rows are read as fast as from memory, so that those of a narrow filter may
             all be read and compared.
@@ -48,6 +49,7 @@ class Engine(ABC):
     exact: bool
     rows: tuple[int, int | None] | None
     why: str
+    row_us: float = 20.0
     facts: Mapping[str, Any]
     is_near: bool = True
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlar.library.engines.base import Probes
-from vlar.library.faiss_cache import BufferedEngine, faiss_module, read_header, selector
+from vlar.library.faiss_cache import BufferedEngine, faiss_module, selector
 from vlar.library.rows import Float16, Int64, RowSource, RowTable, Selection, read_all
 from vlar.registry import register
 from vlar.types import Float32
@@ -93,8 +93,7 @@ class FlatEngine(BufferedEngine):
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> FlatEngine | None:
-        faiss, header = _faiss(), read_header(path)
-        if faiss is None or header.lists or header.rows != len(table):
+        if (faiss := _faiss()) is None:
             return None
         index = faiss.read_index(str(path))
         return cls(table, _stored(faiss, index), index)

@@ -16,9 +16,8 @@ import numpy as np
 from typing_extensions import Self
 
 from vlar.library.engines.base import CacheDamage, Probes
-from vlar.library.faiss_cache import BufferedEngine, faiss_module, has_faiss, read_header, selector
+from vlar.library.faiss_cache import BufferedEngine, faiss_module, has_faiss, selector
 from vlar.library.rows import Float16, Int64, RowSource, RowTable, Selection
-from vlar.library.store.row_check import MOST_ID
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Float32, Float64
@@ -151,6 +150,7 @@ class IvfEngine(BufferedEngine):
     exact = False
     rows = (100_001, 4_000_000)
     why = "inverted lists of float16 vectors: exact search would take more than 10 ms"
+    row_us = 150.0
     quantizer = "QT_fp16"
 
     def __init__(
@@ -233,15 +233,10 @@ class IvfEngine(BufferedEngine):
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> Self | None:
-        header = read_header(path)
-        if not has_faiss() or (header.rows, header.lists) != (len(table), facts["lists"]):
-            return None
-        if not header.lists or not _are_usable(facts):
+        if not has_faiss():
             return None
         faiss = faiss_module()
         index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
-        if index.sq.qtype != getattr(faiss.ScalarQuantizer, cls.quantizer):
-            return None
         # FAISS's threads that read lists ahead cost more than the search.
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
         return cls(table, index, facts, np.memmap(path, np.uint8, "r"))
@@ -313,14 +308,6 @@ class IvfEngine(BufferedEngine):
             addresses[places] = start + width * np.arange(len(places))
         count = len(self._file) - width + 1 if self._file is not None else 0
         return addresses, np.ndarray((count,), f"V{width}", self._file, strides=(1,))
-
-
-def _are_usable(facts: Mapping[str, Any]) -> bool:
-    """Return whether the numbers of a file's description can be searched with."""
-    numbers = [facts.get(name) for name in ("nprobe", "nprobe_trained", "trained_rows")]
-    if not all(isinstance(number, int) and 0 < number < MOST_ID for number in numbers):
-        return False
-    return max(numbers[:2]) <= facts["lists"]  # type: ignore[type-var]
 
 
 def list_count(rows: int) -> int:

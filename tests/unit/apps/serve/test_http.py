@@ -16,6 +16,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests import videos
+from tests.unit.library.hostile import cache_of
 from vlar.apps.serve.access import Access
 from vlar.apps.serve.errors import ServeError, answer_of
 from vlar.apps.serve.http import BoundedExecutor, HttpInterface
@@ -299,7 +300,7 @@ def test_a_library_that_is_rebuilt_meanwhile_answers_the_same(served: Served):
     before = post(served, "query", **asked).json()
     with Library(served.library) as other:
         other.compact(retrain=True)
-    (served.library / "ann.faiss").unlink()
+    cache_of(served.library).unlink()
     assert post(served, "query", **asked).json() == before
 
 
