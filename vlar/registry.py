@@ -27,7 +27,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vlar.errors import UnknownNameError, UsageError
+from vlar.errors import PackageError, UnknownNameError, UsageError
+from vlar.version import package_fault
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -256,6 +257,7 @@ def get(kind: str, name: str) -> Any:
     Raises:
         UnknownNameError: no such kind or part; the message lists the known names and the nearest.
         UsageError: it is a preset that its part does not take.
+        PackageError: a library it needs is not installed, or is broken.
     """
     _known_kind(kind)
     if name not in _parts.get(kind, {}):
@@ -263,9 +265,10 @@ def get(kind: str, name: str) -> Any:
         if isinstance(place, Preset):
             _parts.setdefault(kind, {})[name] = _made(place)
         elif place is not None:
-            importlib.import_module(place)
+            _imported(f"{kind} {name!r}", lambda: importlib.import_module(place))
         elif name in _entry_points(kind):
-            _parts.setdefault(kind, {})[name] = _entry_points(kind)[name].load()
+            load = _entry_points(kind)[name].load
+            _parts.setdefault(kind, {})[name] = _imported(f"{kind} {name!r}", load)
         else:
             raise unknown_name(kind, name, names(kind))
     return _parts[kind][name]
@@ -295,6 +298,20 @@ def _known_kind(kind: str) -> Kind:
     if kind not in KINDS:
         raise unknown_name("kind of part", kind, KINDS)
     return KINDS[kind]
+
+
+def _imported(what: str, load: Callable[[], T]) -> T:
+    """The part that ``load`` imports.
+
+    Raises:
+        PackageError: a library is not installed, or is broken.
+    """
+    try:
+        return load()
+    except Exception as error:
+        if (fault := package_fault(error)) is None:
+            raise
+        raise PackageError(f"{what}: {fault}") from error
 
 
 def _identity(part: Any) -> str:

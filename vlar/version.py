@@ -1,11 +1,30 @@
-"""Version of the package, and the command that installs more of it."""
+"""Version of the package, and the commands that install more of it."""
 
 from __future__ import annotations
 
+import re
+import sys
+import traceback
+from importlib.util import find_spec
 from pathlib import Path
 
 __version__ = "0.1.0"
 _ROOT = Path(__file__).resolve().parents[1]
+# Modules whose package has another name.
+_PACKAGES = {
+    "cv2": "opencv-python",
+    "faiss": "faiss-cpu",
+    "google": "protobuf",
+    "open_clip": "open-clip-torch",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "skvideo": "scikit-video",
+    "tensorflow": "tensorflow-cpu",
+    "yaml": "pyyaml",
+}
+_EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
+_NOT_ADVISED = ("all", "dev", "docs", "test")  # extras with more than what is missing
 
 
 def pip_install(extra: str = "", root: Path = _ROOT) -> str:
@@ -16,8 +35,92 @@ def pip_install(extra: str = "", root: Path = _ROOT) -> str:
         root: Folder that holds the package.
     """
     wanted = f"[{extra}]" if extra else ""
-    file = root / "pyproject.toml"
-    if not (file.is_file() and 'name = "vlar"' in file.read_text("utf-8", errors="replace")):
+    if not _project(root):
         return f"pip install 'vlar{wanted}'" if extra else "pip install vlar"
     place = "." if root == Path.cwd() else str(root)
     return f"pip install -e '{place}{wanted}'"
+
+
+def package_fault(error: BaseException) -> str | None:
+    """One line with the package that an import needs, and the command of pip that brings it.
+
+    Args:
+        error: What the import raised: the package is not installed, or is there and broken.
+
+    Returns:
+        None where a part of vlar itself is missing, or where no import failed.
+    """
+    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else _broken_import(error)
+    module, _, inside = name.partition(".")
+    if module in ("", "vlar"):
+        return None
+    package = _PACKAGES.get(module, module.replace("_", "-"))
+    if isinstance(error, ModuleNotFoundError) and not (inside and is_installed(module)):
+        return f"the library {module!r} is not installed; run: {package_command(package)}"
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return (
+        f"the library {module!r} is installed but cannot be imported ({reason}); run: "
+        f"pip install --force-reinstall {package}"
+    )
+
+
+def package_command(package: str) -> str:
+    """The command of pip for a package: vlar with the smallest extra that has it, or itself."""
+    for line in _requirements():
+        extra = _EXTRA.search(line)
+        same = _plain(re.split(r"[^\w.-]", line, maxsplit=1)[0]) == _plain(package)
+        if same and extra and extra[1] not in _NOT_ADVISED:
+            return pip_install(extra[1])
+    return f"pip install {package}"
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module can be found; nothing is imported but the package around it."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a test or a broken installation has put None in its place
+        return False
+
+
+def _broken_import(error: BaseException) -> str:
+    """The library whose import, begun by vlar, raised an error; empty where none did."""
+    found, caller = "", ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__", ""))
+        top = name.partition(".")[0]
+        if top == "importlib" or "importlib._bootstrap" in frame.f_code.co_filename:
+            continue
+        if frame.f_code.co_name == "<module>" and top not in ("vlar", *sys.stdlib_module_names):
+            found = top if found or caller == "vlar" else ""
+        elif top == "vlar":
+            found = ""
+        caller = top
+    return found
+
+
+def _requirements() -> list[str]:
+    """Packages with their extras, a line each: of a checkout as it is now, else of the metadata."""
+    from importlib import metadata  # takes a while, and only errors need it
+
+    if text := _project(_ROOT):
+        if sys.version_info >= (3, 11):
+            import tomllib
+        else:
+            import tomli as tomllib  # pyright: ignore[reportMissingImports]
+        extras = tomllib.loads(text)["project"]["optional-dependencies"]
+        return [f"{row}; extra == '{extra}'" for extra, rows in extras.items() for row in rows]
+    try:
+        return metadata.requires("vlar") or []
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return []
+
+
+def _project(root: Path) -> str:
+    """The ``pyproject.toml`` of a checkout of vlar; empty for another place."""
+    file = root / "pyproject.toml"
+    text = file.read_text("utf-8", errors="replace") if file.is_file() else ""
+    return text if 'name = "vlar"' in text else ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -60,7 +60,9 @@ def test_a_missing_library_is_one_line_with_the_pip_command(vlar_command, clips,
 def test_an_unexpected_error_is_one_line_and_a_traceback_on_request(
     vlar_command, clips, tmp_path: Path
 ):
-    prefix = stub(tmp_path, "onnxruntime", "raise RuntimeError('the wheel is broken')")
+    prefix = stub(
+        tmp_path, "onnxruntime", "def __getattr__(_): raise RuntimeError('the wheel is broken')"
+    )
     done = vlar_command("classify", clips[0], "-l", LABELS, prefix=prefix)
     assert done.code == 2
     assert "RuntimeError: the wheel is broken" in done.advice

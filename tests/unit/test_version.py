@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vlar.version import pip_install
+from vlar.version import package_command, package_fault, pip_install
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,3 +35,72 @@ def test_messages_take_the_command_from_one_function():
             asked += 1
         assert source.name == "version.py" or "'vlar[" not in text, source
     assert asked > 10
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("av", "pip install av"),
+        ("faiss", "pip install faiss-cpu"),
+        ("skvideo", pip_install("demo")),
+        ("matplotlib", pip_install("eval")),
+        ("scipy.stats", pip_install("eval")),
+        ("torch", pip_install("clip")),
+        ("open_clip", pip_install("clip")),
+        ("peft", pip_install("clip")),
+        ("sentence_transformers", pip_install("st")),
+        ("some_reader", "pip install some-reader"),
+    ],
+)
+def test_a_missing_library_is_a_line_with_the_command(
+    module: str, command: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("vlar.version.is_installed", lambda _: False)
+    line = package_fault(ModuleNotFoundError("no module", name=module))
+    top = module.partition(".")[0]
+    assert line == f"the library {top!r} is not installed; run: {command}"
+
+
+def test_a_wheel_reads_its_metadata(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    listed = ["numpy>=1", 'torch>=2.6; extra == "all"', 'torch>=2.6; extra == "clip"']
+    monkeypatch.setattr("vlar.version._ROOT", tmp_path)
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: listed)
+    assert package_command("numpy") == "pip install numpy"
+    assert package_command("torch") == pip_install("clip")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "raise OSError('libtorch_cpu.so: cannot open shared object file')",
+        "raise ImportError('DLL load failed')",
+        "import halves._C",
+        "import ctypes; ctypes.CDLL('/no/such/library.so')",
+        "raise AttributeError('partially initialized module')",
+    ],
+)
+def test_a_broken_library_is_a_line_with_the_command(
+    fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    package = tmp_path / "halves"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"{fault}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    caller = compile("import halves", "part.py", "exec")
+    with pytest.raises((OSError, ImportError, AttributeError)) as caught:
+        exec(caller, {"__name__": "vlar.part"})
+    line = package_fault(caught.value)
+    assert line is not None
+    assert line.startswith("the library 'halves' is installed but cannot be imported (")
+    assert line.endswith("run: pip install --force-reinstall halves")
+    assert "\n" not in line
+
+
+def test_other_errors_are_not_about_a_library():
+    assert package_fault(ModuleNotFoundError("no module", name="vlar.nowhere")) is None
+    with pytest.raises(OSError, match="nowhere") as caught:
+        exec(compile("open('/nowhere')", "part.py", "exec"), {"__name__": "vlar.part"})
+    assert package_fault(caught.value) is None
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        exec("import json; json.loads('{')", {"__name__": "vlar.part"})
+    assert package_fault(caught.value) is None

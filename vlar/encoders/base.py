@@ -16,7 +16,7 @@ from vlar import registry
 from vlar.encoders.catalogue import resolve
 from vlar.encoders.session import Session
 from vlar.encoders.spec import missing_library, plain_precision
-from vlar.errors import UsageError
+from vlar.errors import UsageError, VlarError
 from vlar.files.resources import cached
 from vlar.numeric import sigmoid
 from vlar.types import Clip, Encoded, Float32, Float64, Role, Sampling
@@ -364,7 +364,7 @@ def load_encoder(spec: str, device: str | None = None, dtype: str | None = None)
     Raises:
         UnknownNameError: no encoder has this name.
         UsageError: the spec is empty, or the encoder cannot run there.
-        ModelError: a library it needs is not installed; the message has the command to get it.
+        PackageError: a library it needs is not installed; the message has the command to get it.
     """
     if not spec.strip():
         raise UsageError("the encoder name is empty; use 'lite' or see 'vlar models'")
@@ -373,8 +373,8 @@ def load_encoder(spec: str, device: str | None = None, dtype: str | None = None)
     try:
         make = registry.get("encoder", name).from_spec
         return make(argument, **placement(make, what, device=device, dtype=dtype))
-    except ImportError as error:
-        if (missing := missing_library(what, error)) is not None:
+    except (ImportError, OSError) as error:
+        if not isinstance(error, VlarError) and (missing := missing_library(what, error)):
             raise missing from error
         raise
 

@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from importlib.util import find_spec
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from vlar.errors import ModelError, UsageError
+from vlar.errors import PackageError, UsageError
 from vlar.registry import unknown_name
+from vlar.version import is_installed, package_command, package_fault
 
-_PACKAGES = {"PIL": "pillow", "google": "protobuf", "open_clip": "open-clip-torch"}
 _ADVICE = re.compile(r"pip3? install (?:-\S+ )*[`'\"]*([A-Za-z][\w.-]*)")
 _NAMED = re.compile(r"\b(sentencepiece|tiktoken|protobuf|timm|torchvision)\b", re.IGNORECASE)
 
 
-def missing_library(what: str, error: BaseException) -> ModelError | None:
-    """The error for a library that is not installed; None where ``error`` is not about one.
+def missing_library(what: str, error: BaseException) -> PackageError | None:
+    """The error for a library that is absent or broken; None where ``error`` is not about one.
 
     Args:
         what: Names the model in the message.
-        error: What loading raised: an ImportError, or another library's advice to install one.
+        error: What loading raised: of an import, or another library's advice to install one.
     """
-    name = getattr(error, "name", None) if isinstance(error, ImportError) else None
-    if not name:
-        text = " ".join(str(error).split())
-        found = _ADVICE.search(text) or _NAMED.search(text)
-        name = found[1].rstrip(".").lower() if found else None
-    module = (name or "").partition(".")[0]
-    if not module or _installed(module):
+    if (fault := package_fault(error)) is not None:
+        return PackageError(f"{what}: {fault}")
+    text = " ".join(str(error).split())
+    found = _ADVICE.search(text) or _NAMED.search(text)
+    module = found[1].rstrip(".").lower() if found else ""
+    if not module or is_installed("google.protobuf" if module == "protobuf" else module):
         return None
-    package = _PACKAGES.get(module, module)
-    return ModelError(
-        f"{what} needs the library {package}, which is not installed; run: pip install {package}"
+    return PackageError(
+        f"{what} needs the library {module}, which is not installed; run: {package_command(module)}"
     )
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec("google.protobuf" if module == "protobuf" else module) is not None
-    except (ImportError, ValueError):  # a test or a broken installation has put None in its place
-        return False
 
 
 #: The end of a class of transformers, and what such a model is. The first match counts.

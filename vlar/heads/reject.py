@@ -14,7 +14,7 @@ from vlar import registry
 from vlar.errors import ModelError, SupportError, UsageError
 from vlar.files.reading import number
 from vlar.heads.logistic import fit_logistic, logistic
-from vlar.numeric import softmax, unit
+from vlar.numeric import logsumexp, softmax, unit
 from vlar.registry import register
 from vlar.types import Float32, Float64, JsonDict
 
@@ -486,6 +486,4 @@ class Energy(LogitRejector):
     name = "energy"
 
     def of_logits(self, logits: Float64) -> Float64:
-        from scipy.special import logsumexp
-
-        return -np.asarray(logsumexp(logits, axis=1), np.float64)
+        return -logsumexp(logits)

@@ -192,17 +192,18 @@ def _best_matches(
 
 def _joined(links: list[tuple[int, int]]) -> list[list[int]]:
     """Groups of recordings that are linked, directly or by others; ids in rising order."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     if not links:
         return []
     ids, places = np.unique(np.array(links), return_inverse=True)
-    pairs = places.reshape(-1, 2).T
-    graph = coo_array((np.ones(len(links)), tuple(pairs)), shape=(len(ids), len(ids)))
-    numbers = connected_components(graph, directed=False)[1]
-    order = np.argsort(numbers, kind="stable")
-    borders = np.flatnonzero(np.diff(numbers[order])) + 1
+    left, right = places.reshape(-1, 2).T
+    first, known = np.arange(len(ids)), np.array([-1])  # the first recording of each one's group
+    while not np.array_equal(first, known):
+        known = first.copy()
+        np.minimum.at(first, known[left], known[right])
+        np.minimum.at(first, known[right], known[left])
+        first = first[first]
+    order = np.argsort(first, kind="stable")
+    borders = np.flatnonzero(np.diff(first[order])) + 1
     return [group.tolist() for group in np.split(ids[order], borders)]
 
 

@@ -138,14 +138,24 @@ def exact_interval(successes: int, trials: int, *, level: float = LEVEL) -> Inte
     Raises:
         MetricError: no trial, or more successes than trials.
     """
-    from scipy.stats import beta
-
     if trials < 1 or not 0 <= successes <= trials:
         raise MetricError(f"{successes} of {trials} is not a share; give at least one trial")
     tail, failures = (1.0 - level) / 2.0, trials - successes
-    low = float(beta.ppf(tail, successes, failures + 1)) if successes else 0.0
-    high = float(beta.ppf(1.0 - tail, successes + 1, failures)) if failures else 1.0
+    low = _share_of_tail(successes, trials, tail) if successes else 0.0
+    high = 1.0 - _share_of_tail(failures, trials, tail) if failures else 1.0
     return Interval(successes / trials, low, high, trials, level)
+
+
+def _share_of_tail(successes: int, trials: int, tail: float) -> float:
+    """Share under which ``successes`` or more have the probability ``tail``, by bisection."""
+    counts = np.arange(1, trials + 1)
+    ways = np.cumsum(np.log((trials + 1 - counts) / counts))[successes - 1 :]  # logarithms
+    counts = counts[successes - 1 :]
+    low, high = 0.0, 1.0
+    while low < (share := (low + high) / 2) < high:
+        logs = ways + counts * np.log(share) + (trials - counts) * np.log1p(-share)
+        low, high = (share, high) if np.exp(logs).sum() < tail else (low, share)
+    return share
 
 
 def paired(

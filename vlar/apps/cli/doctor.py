@@ -5,21 +5,25 @@ from __future__ import annotations
 import io
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 
 from vlar.apps.cli import output
-from vlar.apps.cli.verb import install_advice
 from vlar.errors import VlarError
 from vlar.files import resources
 from vlar.formatting import counted
-from vlar.version import __version__, pip_install
+from vlar.version import __version__, is_installed, package_fault, pip_install
 
 CODECS = {
     "H.264": "h264", "HEVC": "hevc", "VP9": "libvpx-vp9", "AV1": "libdav1d", "MPEG-4": "mpeg4",
 }  # fmt: skip
-LIBRARIES = ("numpy", "av", "onnxruntime", "faiss-cpu", "torch", "timm", "transformers")
+LIBRARIES = ("numpy", "av", "onnx", "onnxruntime", "tokenizers")
+EXTRA_LIBRARIES = ("scipy", "scikit-learn", "torch", "timm", "transformers")
+FAISS = ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu")  # of one module
+
+_FAULTS = (VlarError, ImportError, OSError, RuntimeError)
 
 
 def doctor(*, audit: str | None = None) -> int:
@@ -47,6 +51,7 @@ def doctor(*, audit: str | None = None) -> int:
         ("data folders", _data_folders),
         ("cache", _cache),
         ("decoder", _decoder),
+        *([("torch", _torch)] if is_installed("torch") else []),
         ("encoder lite", _encoder),
         *((f"model {name}", partial(_vectors, name)) for name, row in rows if row.is_here()),
         ("index", _index),
@@ -55,9 +60,10 @@ def doctor(*, audit: str | None = None) -> int:
     for name, check in checks:
         try:
             fine, text = True, check()
-        except (VlarError, ImportError, OSError, RuntimeError) as error:
-            advice = install_advice(error) if isinstance(error, ModuleNotFoundError) else None
-            fine, text = False, advice or " ".join(str(error).split())
+        except Exception as error:
+            if not (fault := package_fault(error)) and not isinstance(error, _FAULTS):
+                raise
+            fine, text = False, fault or " ".join(str(error).split())
             broken += 1
         state = "ok    " if fine else "BROKEN"
         facts = {"check": name, "ok": fine, "detail": text}
@@ -81,13 +87,25 @@ def _version() -> str:
 
 
 def _libraries() -> str:
-    found: list[str] = []
-    for name in LIBRARIES:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError as error:
-            raise VlarError(f"{name} is not installed; run: {pip_install()}") from error
-    return ", ".join(found)
+    found = _versions(LIBRARIES)
+    if missing := next((name for name in LIBRARIES if name not in found), None):
+        raise VlarError(f"{missing} is not installed; run: {pip_install()}")
+    return ", ".join([*found.values(), *_versions(EXTRA_LIBRARIES).values()])
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Those packages that are installed, each with its version."""
+    found: dict[str, str] = {}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = f"{name} {metadata.version(name)}"
+    return found
+
+
+def _torch() -> str:
+    import torch
+
+    return f"torch {torch.__version__}, {'with' if torch.cuda.is_available() else 'without'} a GPU"
 
 
 def _data_folders() -> str:
@@ -152,6 +170,12 @@ def _vectors(alias: str) -> str:
 
 
 def _index() -> str:
+    packages = _versions(FAISS)
+    if len(packages) > 1:
+        raise VlarError(
+            f"{' and '.join(packages.values())} overwrite each other's files; run: pip uninstall "
+            f"{' '.join(packages)}, then pip install one of them, faiss-gpu-cu12 for a card"
+        )
     import faiss
     import numpy as np
 
@@ -159,7 +183,9 @@ def _index() -> str:
     index.add(np.eye(4, dtype=np.float32))
     _, found = index.search(np.eye(4, dtype=np.float32)[:1], 1)
     if int(found[0, 0]) != 0:
+        package = next(iter(packages), FAISS[0])
         raise VlarError(
-            "FAISS answers wrongly; reinstall it: pip install --force-reinstall faiss-cpu"
+            f"FAISS answers wrongly; reinstall it: pip install --force-reinstall {package}"
         )
-    return f"FAISS {faiss.__version__}"
+    place = "GPU and CPU" if hasattr(faiss, "StandardGpuResources") else "CPU only"
+    return f"{next(iter(packages.values()), f'FAISS {faiss.__version__}')}, {place}"

@@ -6,11 +6,9 @@ import errno
 import functools
 import inspect
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,58 +18,7 @@ from typer.core import TyperCommand
 from vlar.apps.cli import options, output
 from vlar.apps.cli.options import Choices
 from vlar.errors import VlarError, one_line
-from vlar.version import pip_install
-
-# Modules whose package has another name.
-_PACKAGES = {
-    "cv2": "opencv-python",
-    "faiss": "faiss-cpu",
-    "google.protobuf": "protobuf",
-    "open_clip": "open-clip-torch",
-    "PIL": "pillow",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "skvideo": "scikit-video",
-    "tensorflow": "tensorflow-cpu",
-    "yaml": "pyyaml",
-}
-_EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
-_NOT_FOR_USERS = ("test", "dev")
-
-
-def install_advice(error: ModuleNotFoundError) -> str | None:
-    """One line with the pip command; None where a part of vlar itself is missing."""
-    module = (error.name or "").partition(".")[0]
-    if module in ("", "vlar"):
-        return None
-    package = _PACKAGES.get(module, module.replace("_", "-"))
-    return f"the library {module!r} is not installed; run: {_command(package)}"
-
-
-def _command(package: str) -> str:
-    """Command of pip: vlar with the extra that holds the package, or the package."""
-    for line in _requirements():
-        name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
-        if _same(name) != _same(package):
-            continue
-        extra = _EXTRA.search(line)
-        if extra is None:
-            break
-        if extra[1] not in _NOT_FOR_USERS:
-            return pip_install(extra[1])
-    return f"pip install {package}"
-
-
-def _requirements() -> list[str]:
-    try:
-        return metadata.requires("vlar") or []
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return []
-
-
-def _same(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
+from vlar.version import package_fault
 
 EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _EXAMPLES = "Examples:"
@@ -132,8 +79,8 @@ def run(function: Callable[[], int], *, debug: bool = False) -> int:
 def _message(problem: Exception, debug: bool) -> str:
     if isinstance(problem, VlarError):
         return problem.message
-    if isinstance(problem, ModuleNotFoundError) and (advice := install_advice(problem)):
-        return advice
+    if (fault := package_fault(problem)) is not None:
+        return one_line(fault)
     if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
         given = str(problem.filename)
         return one_line(

@@ -7,16 +7,18 @@ import os
 import socket
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import torch
 from huggingface_hub import try_to_load_from_cache
-from torch import nn
 
 from vlar.encoders.spec import INT8, joined, plain_precision, split_options
 from vlar.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 def cached(repository: str, names: tuple[str, ...], revision: str | None = None) -> Path | None:
@@ -64,12 +66,6 @@ def offline(what: str, repository: str, why: str) -> ModelError:
     )
 
 
-_TYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    INT8: torch.float32,  # what int8 is made from
-}
 _log = logging.getLogger("vlar")
 
 
@@ -79,6 +75,8 @@ def pick_device(name: str | None) -> torch.device:
     Raises:
         UsageError: torch has no such device.
     """
+    import torch
+
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -96,7 +94,10 @@ def pick_dtype(name: str) -> torch.dtype:
     Raises:
         UnknownNameError: the precision does not exist.
     """
-    return _TYPES[plain_precision(name) or "float32"]
+    import torch
+
+    plain = plain_precision(name) or "float32"
+    return getattr(torch, "float32" if plain == INT8 else plain)  # what int8 is made from
 
 
 def read_spec(
@@ -160,6 +161,8 @@ def cpu_has_bfloat16() -> bool:
     """Return whether the CPU multiplies bfloat16 matrices itself (AVX512-BF16, AMX, or those of
     Arm).
     """
+    import torch
+
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is not None:
         return any("bf16" in str(name) and bool(on) for name, on in capabilities().items())

@@ -22,7 +22,7 @@ from tests.refusals import refused
 from tests.unit.evaluation import colours
 from vlar.apps.cli import explain, inputs, output, query, recordings
 from vlar.apps.cli.index import Place, devices_of
-from vlar.apps.cli.verb import exit_code, install_advice
+from vlar.apps.cli.verb import exit_code
 from vlar.encoders.base import Block
 from vlar.errors import UsageError
 from vlar.files import resources
@@ -32,7 +32,6 @@ from vlar.library.query.plan import MIN_PROBABILITY
 from vlar.model import folder as model_folder
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
-from vlar.version import pip_install
 
 
 @pytest.fixture(autouse=True)
@@ -154,26 +153,6 @@ def test_clock(seconds: float, text: str):
 @pytest.mark.parametrize(("done", "failed", "code"), [(3, 0, 0), (2, 1, 1), (0, 2, 2), (0, 0, 0)])
 def test_exit_code(done: int, failed: int, code: int):
     assert exit_code(done, failed) == code
-
-
-@pytest.mark.parametrize(
-    ("module", "command"),
-    [
-        ("av.container", "pip install av"),
-        ("faiss", "pip install faiss-cpu"),
-        ("skvideo", pip_install("demo")),
-        ("matplotlib", pip_install("eval")),
-        ("some_reader", "pip install some-reader"),
-    ],
-)
-def test_the_advice_is_a_command(module: str, command: str):
-    advice = install_advice(ModuleNotFoundError("no module", name=module))
-    assert advice is not None
-    assert advice.endswith(f"run: {command}")
-
-
-def test_a_missing_part_of_vlar_is_not_the_users_to_install():
-    assert install_advice(ModuleNotFoundError("no module", name="vlar.nowhere")) is None
 
 
 def test_devices_choose_processes_and_nothing_this_one():
