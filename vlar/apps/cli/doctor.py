@@ -94,7 +94,7 @@ def _libraries() -> str:
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
-    """Those packages that are installed, each with its version."""
+    """Versions of the packages that are installed, each after its name."""
     found: dict[str, str] = {}
     for name in packages:
         with suppress(metadata.PackageNotFoundError):
