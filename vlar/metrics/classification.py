@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from vlar.errors import MetricError
 from vlar.metrics.checks import Record, finite, flags_of, truth_of
 from vlar.types import Float64
 
+Counts = npt.NDArray[np.integer[Any]]
 _OFTEN = 0.3  # of a label's clips
 
 
@@ -129,7 +131,7 @@ def macro_accuracy(right: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 
 
 def average_precision(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> float:
-    """Average precision of one ranking (``sklearn.metrics.average_precision_score``).
+    """Average precision of one ranking; tests compare it with that of scikit-learn.
 
     The sum over ranks of the steps of recall times the precision there, not interpolated. Rows of
     equal score share a rank.
@@ -141,13 +143,26 @@ def average_precision(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> float:
     Raises:
         MetricError: nothing is relevant, NaN, or sizes that differ.
     """
-    from sklearn.metrics import average_precision_score
-
     values = finite(scores, "the scores", 1)
     flags = flags_of(relevant, values.shape, "the relevant rows")
     if not flags.any():
         raise MetricError("no row is relevant, so average precision is not defined; leave it out")
-    return float(average_precision_score(flags, values))
+    false, true = counts_above(values, flags)
+    steps = np.diff(true / true[-1], prepend=0.0)
+    return float((steps * true / (true + false))[::-1].sum())
+
+
+def counts_above(scores: Float64, flags: npt.NDArray[np.bool_]) -> tuple[Counts, Counts]:
+    """Rows at or above each distinct score, from the highest: those without the flag, and with it.
+
+    Args:
+        scores: (N,).
+        flags: (N,).
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    true = np.cumsum(flags[order], dtype=np.int64)[last]
+    return last + 1 - true, true
 
 
 def confusions(truth: Sequence[str], answers: Sequence[str]) -> list[Confusion]:

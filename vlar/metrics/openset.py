@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vlar.errors import MetricError
 from vlar.metrics.checks import finite, flags_of
+from vlar.metrics.classification import average_precision, counts_above
 from vlar.types import Float64
 
 Bools = npt.NDArray[np.bool_]
@@ -23,8 +24,8 @@ DRAWS = 10  # subsets of unknown classes for each number of them
 def auroc(scores: npt.ArrayLike, unknown: npt.ArrayLike) -> float:
     """Chance that an unknown clip scores above a known one; ties count half.
 
-    ``sklearn.metrics.roc_auc_score`` takes its arguments the other way round. Either order works
-    here: the flags are recognised by their type.
+    Scikit-learn takes its arguments the other way round. Either order works here: the flags are
+    recognised by their type.
 
     Args:
         scores: (N,) float, higher is unknown.
@@ -33,18 +34,14 @@ def auroc(scores: npt.ArrayLike, unknown: npt.ArrayLike) -> float:
     Raises:
         MetricError: only one kind of clip, NaN, or sizes that differ.
     """
-    from sklearn.metrics import roc_auc_score
-
-    values, flags = _both_kinds(scores, unknown)
-    return float(roc_auc_score(flags, values))
+    false, true = (np.append(0, side) for side in counts_above(*_both_kinds(scores, unknown)))
+    area = (np.diff(false) * (true[1:] + true[:-1]) / 2).sum()
+    return float(area / (false[-1] * true[-1]))
 
 
 def aupr(scores: npt.ArrayLike, unknown: npt.ArrayLike) -> float:
     """Average precision with the unknown clips as what is looked for; arguments as ``auroc``."""
-    from sklearn.metrics import average_precision_score
-
-    values, flags = _both_kinds(scores, unknown)
-    return float(average_precision_score(flags, values))
+    return average_precision(*_both_kinds(scores, unknown))
 
 
 def fpr_at(scores: npt.ArrayLike, unknown: npt.ArrayLike, tpr: float = 0.95) -> float:
@@ -58,13 +55,10 @@ def fpr_at(scores: npt.ArrayLike, unknown: npt.ArrayLike, tpr: float = 0.95) -> 
     Raises:
         MetricError: only one kind of clip, NaN, sizes that differ, or a share outside 0..1.
     """
-    from sklearn.metrics import roc_curve
-
     if not 0 < tpr <= 1:
         raise MetricError(f"{tpr:g} is not a share of clips; give one above 0, up to 1")
-    values, flags = _both_kinds(scores, unknown)
-    false, true, _ = roc_curve(flags, values, drop_intermediate=False)
-    return float(false[true >= tpr - 1e-12].min())
+    false, true = counts_above(*_both_kinds(scores, unknown))
+    return float(false[true / true[-1] >= tpr - 1e-12].min() / false[-1])
 
 
 def oscr(scores: npt.ArrayLike, unknown: npt.ArrayLike, right: npt.ArrayLike) -> float:

@@ -25,10 +25,12 @@ def problem(seed: int):
 @settings(max_examples=60, deadline=None)
 def test_areas_equal_scikit_learn(seed: int):
     scores, unknown = problem(seed)
-    assert auroc(scores, unknown) == pytest.approx(sklearn.roc_auc_score(unknown, scores), abs=1e-9)
+    assert auroc(scores, unknown) == pytest.approx(
+        sklearn.roc_auc_score(unknown, scores), abs=1e-12
+    )
     assert auroc(unknown.astype(int), scores) == auroc(scores, unknown)
     theirs = sklearn.average_precision_score(unknown, scores)
-    assert aupr(scores, unknown) == pytest.approx(theirs, abs=1e-9)
+    assert aupr(scores, unknown) == pytest.approx(theirs, abs=1e-12)
     above = scores[unknown][:, None] - scores[~unknown][None]
     assert auroc(scores, unknown) == pytest.approx(((above > 0) + 0.5 * (above == 0)).mean())
 

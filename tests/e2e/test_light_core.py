@@ -1,0 +1,113 @@
+"""The light core: the default model answers, adapts, searches and serves without torch and scipy."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import skeletons, videos
+from tests.command_line import invoke
+from vlar.version import pip_install
+
+from .serving import serving
+
+GUARD = Path(__file__).resolve().parents[1] / "light_core"
+PATHS = os.pathsep.join([str(GUARD), str(GUARD.parents[1]), os.environ.get("PYTHONPATH", "")])
+VERBS = [
+    "classify clips/a/0.mp4 --labels waving,sitting --explain",
+    "adapt clips --out mine",
+    "classify clips/a/0.mp4 --model mine",
+    "index add made.vlar clips",
+    "query made.vlar waving --min-probability 0",
+    "index info made.vlar",
+    "evaluate mine clips",
+    "classify walker.json --labels wave,sit --model skeleton",
+    "timeline clips/b/0.mp4 --labels waving,sitting",
+    "check clips",
+    "models",
+]
+ALL = """
+import json, sys
+from tests.command_line import invoke
+for words in json.load(sys.stdin):
+    done = invoke([*words.split(), "--json"])
+    print(json.dumps([words, done.exit_code, done.stdout]), flush=True)
+"""
+ONE_LINE = [
+    ("classify clips/a/0.mp4 -l a,b --model openclip:ViT-B-32", "clip"),
+    ("classify clips/a/0.mp4 -l a,b --model hf:siglip", "clip"),
+    ("adapt clips --out other --method temporal", "clip"),
+    ("adapt clips --out other --method lora", "clip"),
+    ("train run.toml", "clip"),
+    ("classify clips/a/0.mp4 -l a,b --who 1", "eval"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("light")
+    for name, shift in (("a", 3), ("b", 40)):
+        (folder / "clips" / name).mkdir(parents=True)
+        for number in range(2):
+            path = folder / "clips" / name / f"{number}.mp4"
+            videos.make_video(path, 12, picture=lambda t, s=shift: videos.noise(s + t % 2))
+    skeletons.write_ucla(folder / "walker.json")
+    (folder / "run.toml").write_text('[data]\ntrain = "clips"\n[model]\nmethod = "temporal"\n')
+    return folder
+
+
+def guarded(place: Path, *words: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=place, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": PATHS}, **more,
+    )  # fmt: skip
+
+
+def test_answers_are_those_of_a_whole_installation(
+    lite_model, place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(place)
+    expected = []
+    for words in VERBS:
+        done = invoke([*words.split(), "--json"])
+        expected.append([words, done.exit_code, done.stdout])
+    assert {code for _, code, _ in expected} == {0}
+    for made in ("mine", "made.vlar"):
+        (place / made).rename(place / f"{made}.whole")
+    done = guarded(place, "-c", ALL, input=json.dumps(VERBS))
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine == theirs
+    with serving(place / "made.vlar", place / "state", PYTHONPATH=PATHS) as server:
+        status, answer = server.ask("api/query", {"text": "waving", "min_probability": 0})
+    asked = VERBS.index("query made.vlar waving --min-probability 0")
+    rows = [json.loads(line) for line in expected[asked][2].splitlines()]
+    assert status == 200
+    assert [hit["score"] for hit in answer["hits"]] == [row["score"] for row in rows]
+
+
+REFUSED = """
+import json, sys
+from tests.command_line import invoke
+for words in json.load(sys.stdin):
+    done = invoke(words.split())
+    print(json.dumps([done.exit_code, done.stdout, done.stderr]), flush=True)
+"""
+
+
+def test_an_extra_that_is_missing_is_one_line_with_its_command(lite_model, place: Path):
+    done = guarded(place, "-c", REFUSED, input=json.dumps([words for words, _ in ONE_LINE]))
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    for (words, extra), (code, out, err) in zip(ONE_LINE, rows, strict=True):
+        (line,) = (line for line in err.splitlines() if line.startswith("vlar: "))
+        assert (code, out) == (2, ""), words
+        assert "is not installed" in line, words
+        assert line.endswith(
+            f"run: {pip_install(extra)}".replace("'.[", f"'{GUARD.parents[1]}[")
+        ), words
+        assert "Traceback" not in err
