@@ -1,4 +1,4 @@
-"""The light core: the default model answers, adapts, searches and serves without torch and scipy."""
+"""The light core: the default model answers, searches and serves without torch and scipy."""
 
 from __future__ import annotations
 

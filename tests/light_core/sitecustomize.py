@@ -3,8 +3,8 @@
 import sys
 
 ABSENT = {
-    "torch", "torchvision", "transformers", "peft", "accelerate", "open_clip", "sentence_transformers",
-    "scipy", "sklearn",
+    "torch", "torchvision", "transformers", "peft", "accelerate", "open_clip",
+    "sentence_transformers", "scipy", "sklearn",
 }  # fmt: skip
 
 
