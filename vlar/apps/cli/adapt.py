@@ -1,13 +1,33 @@
-"""``vlar adapt``: learn labels from a few examples."""
+"""Verbs that make models: ``vlar adapt``, ``train``, ``calibrate``.
+
+Options:
+    support ([SUPPORT]): A folder with one folder of recordings per label, or a CSV file with the
+        columns path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.
+    out (-o FOLDER): Folder for the adapted model.
+    method (NAME): How to learn; 'auto' chooses in seconds, without training.
+    unknown (NAME): How recordings that show none of the labels are recognised.
+    balance (NAME):
+    tree (FILE): JSON of label to parent, bank:NAME or text (made from the labels). Answers of the
+        model then name what kind of action it is.
+    objectives (--objective NAME): Add an objective to a trained method (auto: temporal); may be
+        given several times.
+    unlabelled (FOLDER): Recordings without labels, for objectives and for --suggest; or a CSV
+        path[,domain].
+    dictionary (LABELS): Actions that clips without labels may show, for --objective maxi: 'a, b',
+        a file, or bank:NAME.
+    settings (--set NAME=VALUE): A setting of a trained method or of its training, such as
+        epochs=40 or people=2; may be given several times.
+    learner (NAME): How a trained method finds its parameters, if not in its own way.
+    suggest (1..): Name the N recordings of --unlabelled that teach most if you label them.
+    shots (1..): Use at most this many examples a label.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from vlar import registry
 from vlar.apps.cli import inputs, options, output
@@ -20,6 +40,8 @@ if TYPE_CHECKING:
     from vlar.apps.cli.progress import Progress
     from vlar.apps.review import ReviewItem
     from vlar.model.model import Model
+    from vlar.training.distributed import Processes
+    from vlar.training.progress import Epoch
     from vlar.types import JsonDict
 
 
@@ -29,169 +51,47 @@ def _methods() -> list[str]:
     return [AUTO, *methods(), *registry.names("adapter")]
 
 
-_METHODS = Choices("method", _methods)
-
-
 def _rejectors() -> list[str]:
     from vlar.model.requests import SYNONYMS
 
     return ["auto", *registry.names("rejector"), *SYNONYMS]
 
 
+_METHODS = Choices("method", _methods)
 _REJECTORS = Choices("rejector", _rejectors)
-Method = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        metavar="NAME",
-        autocompletion=_METHODS.complete,
-        help="How to learn; 'auto' chooses in seconds, without training.",
-    ),
-    _METHODS,
-]
-Unknown = Annotated[
-    str,
-    typer.Option(
-        "--unknown",
-        metavar="NAME",
-        autocompletion=_REJECTORS.complete,
-        help="How recordings that show none of the labels are recognised.",
-    ),
-    _REJECTORS,
-]
 _OBJECTIVES = Choices.of_kinds("objective", "objective")
-Objectives = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--objective",
-        metavar="NAME",
-        autocompletion=_OBJECTIVES.complete,
-        help="Add an objective to a trained method (auto: temporal); may be given several times.",
-    ),
-    _OBJECTIVES,
-]
-
-
-def _balances() -> tuple[str, ...]:
-    from vlar.model.requests import BALANCES
-
-    return BALANCES
-
-
-_BALANCES = Choices("balance", _balances)
-Balance = Annotated[
-    str,
-    typer.Option(
-        "--balance",
-        metavar="NAME",
-        autocompletion=_BALANCES.complete,
-        help="'adjust': labels with more examples are not preferred.",
-    ),
-    _BALANCES,
-]
-TreeFile = Annotated[
-    str | None,
-    typer.Option(
-        "--tree",
-        metavar="FILE",
-        help="JSON of label to parent, bank:NAME or text (made from the labels). Answers of the "
-        "model then name what kind of action it is.",
-    ),
-]
-Unlabelled = Annotated[
-    str | None,
-    typer.Option(
-        "--unlabelled",
-        metavar="FOLDER",
-        help="Recordings without labels, for objectives and for --suggest; or a CSV path[,domain].",
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="A setting of a trained method or of its training, such as epochs=40 or people=2; "
-        "may be given several times.",
-    ),
-]
 _LEARNERS = Choices.of_kinds("learner", "learner")
-Learner = Annotated[
-    str | None,
-    typer.Option(
-        "--learner",
-        metavar="NAME",
-        autocompletion=_LEARNERS.complete,
-        help="How a trained method finds its parameters, if not in its own way.",
-    ),
-    _LEARNERS,
-]
-Dictionary = Annotated[
-    str | None,
-    typer.Option(
-        "--dictionary",
-        metavar="LABELS",
-        help="Actions that clips without labels may show, for --objective maxi: 'a, b', a file, "
-        "or bank:NAME.",
-    ),
-]
-Examples = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[SUPPORT]",
-        show_default=False,
-        help="A folder with one folder of recordings per label, or a CSV file with the columns "
-        "path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.",
-    ),
-]
-Suggest = Annotated[
-    int | None,
-    typer.Option(
-        "--suggest",
-        metavar="N",
-        min=1,
-        help="Name the N recordings of --unlabelled that teach most if you label them.",
-    ),
-]
-Shots = Annotated[
-    int | None,
-    typer.Option("--shots", metavar="N", min=1, help="Use at most this many examples a label."),
-]
-Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", help="Decides which examples --shots draws.")
-]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show every candidate and its score.")
-]
 
 
-def command(
-    out: Annotated[
-        str, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the adapted model.")
-    ],
-    support: Examples = None,
-    model: options.Model = "lite",
-    method: Method = "auto",
-    unknown: Unknown = "familiarity",
-    balance: Balance = "none",
-    tree: TreeFile = None,
-    objectives: Objectives = None,
-    unlabelled: Unlabelled = None,
-    dictionary: Dictionary = None,
-    settings: Settings = None,
-    learner: Learner = None,
-    suggest: Suggest = None,
-    shots: Shots = None,
-    seed: Seed = 0,
-    force: options.Force = False,
-    verbose: Verbose = False,
-    device: options.Device = None,
+def adapt(
+    support: str | None = None,
+    /,
+    *,
+    out: str,
+    model: str = "lite",
+    method: Annotated[str, _METHODS] = "auto",
+    unknown: Annotated[str, _REJECTORS] = "familiarity",
+    balance: Literal["none", "adjust"] = "none",
+    tree: str | None = None,
+    objectives: Annotated[list[str] | None, _OBJECTIVES] = None,
+    unlabelled: str | None = None,
+    dictionary: str | None = None,
+    settings: list[str] | None = None,
+    learner: Annotated[str | None, _LEARNERS] = None,
+    suggest: int | None = None,
+    shots: int | None = None,
+    seed: int = 0,
+    force: bool = False,
+    verbose: bool = False,
+    device: str | None = None,
     dtype: options.Dtype = None,
-    as_json: options.AsJson = False,
 ) -> int:
     """Learn labels from a few examples each.
 
     It takes seconds, or longer where --method names a method that is trained.
+
+    Options:
+        verbose (-v): Show every candidate and its score.
 
     Examples:
         vlar adapt support/ --out mine
@@ -204,8 +104,10 @@ def command(
     for given in (support, unlabelled, tree):
         if given is not None:
             Path(given).exists()  # raises where no file can have the name, before a model is loaded
-    if suggest is not None:
-        _check_suggest(support, unlabelled)
+    if suggest is not None and unlabelled is None:
+        raise UsageError("--suggest chooses among clips without labels; give --unlabelled FOLDER")
+    if suggest is not None and support is None:
+        raise UsageError("--suggest compares with examples; give a support set")
     request = AdaptRequest(
         source=support, method=method, shots=shots, seed=seed, unknown=unknown, balance=balance,
         tree=tree, objectives=_with_dictionary(objectives or (), dictionary),
@@ -219,17 +121,30 @@ def command(
         adapted = base.learn(replace(request, progress=shown))
         _save(adapted, out, force)
         next_clips = _suggested(adapted, unlabelled, suggest, shown)
-    report = adapted.report
+    named = {} if suggest is None else {"suggest": [item.to_dict() for item in next_clips]}
+    code = _report(adapted, out, named, brief=not verbose)
+    for number, item in enumerate(() if output.is_json() else next_clips, 1):
+        label, probability = item.guesses[0]
+        now = f"now {label}, {output.percent(probability)}"
+        output.line(f"label next, {number}: {item.path} ({now})")
+    return code
+
+
+def _report(model: Model, out: str, named: JsonDict, *, brief: bool = False) -> int:
+    """Print what a model has learned, and where it is; returns the exit code."""
+    report = model.report
     for row in report.failed:
         output.error(row.message)
-    if as_json:
-        named = {} if suggest is None else {"suggest": [item.to_dict() for item in next_clips]}
-        output.json_line({"model": out, **report.to_dict(), **named})
-    else:
-        output.block(report.summary() if verbose else report.sentence())
-        output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
-        _print(next_clips)
+    output.row(
+        {"model": out, **report.to_dict(), **named},
+        *(report.sentence() if brief else report.summary()).split("\n"),
+        _saved(out),
+    )
     return exit_code(report.recordings or len(report.examples), len(report.failed))
+
+
+def _saved(out: str) -> str:
+    return f"saved to {out}; use it: vlar classify VIDEO --model {out}"
 
 
 def _save(model: Model, out: str, force: bool) -> None:
@@ -277,14 +192,6 @@ def read_settings(given: Sequence[str]) -> JsonDict:
     return found
 
 
-def _check_suggest(support: str | None, unlabelled: str | None) -> None:
-    """Refuse --suggest without what it compares, or without what it compares that with."""
-    if unlabelled is None:
-        raise UsageError("--suggest chooses among clips without labels; give --unlabelled FOLDER")
-    if support is None:
-        raise UsageError("--suggest compares with examples; give a support set")
-
-
 def _with_dictionary(
     objectives: Sequence[str], dictionary: str | None
 ) -> Sequence[str] | Mapping[str, JsonDict]:
@@ -307,14 +214,6 @@ def _with_dictionary(
     return {name: {"dictionary": dictionary} if name in reading else {} for name in objectives}
 
 
-def _print(next_clips: list[ReviewItem]) -> None:
-    """Print clips to label next, with their current predictions."""
-    for number, item in enumerate(next_clips, 1):
-        label, probability = item.guesses[0]
-        now = f"now {label}, {output.percent(probability)}"
-        output.line(f"label next, {number}: {item.path} ({now})")
-
-
 def _suggested(
     model: Model, folder: str | None, count: int | None, shown: Progress
 ) -> list[ReviewItem]:
@@ -328,5 +227,121 @@ def _suggested(
     paths = [item.path for item in find_unlabelled(folder, model.modality)]
     found = of_recordings(model, paths)
     for failure in found.failed:
-        output.failure(failure, as_json=False)
+        output.error(failure.message)
     return found.first(count)
+
+
+def train(
+    config: str,
+    /,
+    *,
+    force: bool = False,
+    as_json: bool = False,
+    processes: int = 1,
+    quiet: bool = False,
+    verbose: bool = False,
+    debug: bool = False,
+) -> int:
+    """Train an adapter by a configuration file.
+
+    Run the same command again to resume a stopped training.
+
+    Options:
+        config (CONFIG.toml): What to train; see docs/training.md.
+        as_json (--json): Print one JSON object an epoch, and one at the end.
+        processes (1..1024): Train in N processes of this machine, one a GPU where there are GPUs.
+
+    Examples:
+        vlar train mine.toml
+        vlar train mine.toml --force --json
+    """
+    from vlar.training.distributed import launch, started
+
+    if processes > 1:
+        given = {"--force": force, "--json": as_json, "-q": quiet, "-v": verbose, "--debug": debug}
+        return launch([config, *(name for name, on in given.items() if on)], processes)
+    with started() as these:
+        if not these.first:
+            output.set_volume(quiet=True, verbose=False)
+        output.set_json(as_json and these.first)
+        return _train(config, these, force)
+
+
+def _train(config: str, processes: Processes, force: bool) -> int:
+    """Train in this process, which may be one of several; the first one prints."""
+    from vlar.training.config import read_config
+    from vlar.training.run import RunCallbacks, run
+
+    read = read_config(config)
+    with progress(f"loading {read.model}") as shown:
+        first = True
+
+        def watch(epoch: Epoch, total: int) -> None:
+            nonlocal first
+            if first:
+                shown.stage("training", total=total, unit="epochs")
+                shown(epoch.number - 1)
+                first = False
+            shown(1)
+            output.row({"epoch": epoch.number, "epochs": total, **epoch.to_dict()})
+
+        def reading(count: int = 0, total: int | None = None) -> None:
+            if total is not None:
+                shown.stage("reading examples", total=total)
+            shown(count)
+
+        watched = RunCallbacks(reading, watch)
+        model = run(read, replace=force, progress=watched, processes=processes)
+    if processes.first:
+        return _report(model, str(read.out), {})
+    report = model.report
+    return exit_code(report.recordings or len(report.examples), len(report.failed))
+
+
+def calibrate(
+    examples: str,
+    /,
+    *,
+    out: Path,
+    model: str = "lite",
+    unknown_share: float = 0.35,
+    force: bool = False,
+    device: str | None = None,
+    dtype: options.Dtype = None,
+) -> int:
+    """Fit the probabilities of a model on labelled recordings.
+
+    Use recordings that the model has not learned from.
+
+    Options:
+        examples (SUPPORT): A folder with one folder of recordings per label, or a CSV file with the
+            columns path,label[,start_s,end_s].
+        out (-o FOLDER): Folder for the calibrated model.
+        unknown_share (SHARE): Expected share of recordings that show none of the labels, between 0
+            and 1.
+
+    Examples:
+        vlar calibrate checked/ --out calibrated
+        vlar calibrate checked.csv --model mine --out mine-calibrated
+    """
+    from vlar.model.calibrate import calibrate as calibrated
+    from vlar.model.folder import check_target
+
+    check_target(out, replace=force)
+    with progress(f"loading {model}") as shown:
+        base = inputs.load_model(model, device, dtype)
+        shown.stage("reading examples")
+        found = calibrated(base.core, base.adapted, examples, unknown_share, shown)
+    base.calibrated(found).save(out, replace=force)
+    for row in found.failed:
+        output.error(row.message)
+    settings, encoder = found.calibration.to_dict(), {"encoder": found.encoder.name}
+    failed = [row.to_dict() for row in found.failed]
+    if output.is_json():
+        facts = {"model": str(out), **encoder, "calibration": settings, "failed": failed}
+        output.json_line(facts)
+    else:
+        weights = {} if found.encoder is base.encoder else encoder
+        output.facts(weights | {name: f"{value:.3f}" for name, value in settings.items()})
+        output.line(_saved(str(out)), flush=True)
+    return exit_code(1, len(found.failed))

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import typer
 
 from vlar.apps.cli import (
     adapt,
-    calibrate,
     classify,
     demo,
     describe,
     doctor,
-    eval,  # noqa: A004 - the verb is called so
     evaluate,
-    export,
-    index_maintenance,
-    index_views,
+    index,
     models,
     output,
     query,
     recordings,
-    report,
     review,
     serve,
     timeline,
-    train,
 )
 from vlar.apps.cli.verb import verb
 from vlar.version import __version__
@@ -61,18 +53,14 @@ def options(
     output.set_volume(quiet=quiet, verbose=verbose)
 
 
-_OLD = (classify, timeline, adapt, calibrate, evaluate, train, eval, report, query, review)
 _VERBS = (
-    *(serve.watch, serve.serve, serve.mcp, serve.skill, describe, recordings.bundle),
-    *(recordings.check, recordings.shots, recordings.pose, recordings.events, export),
+    *(classify.classify, timeline.timeline, adapt.adapt, adapt.calibrate, evaluate.evaluate),
+    *(adapt.train, evaluate.eval_, evaluate.report, query.query, review.review, serve.watch),
+    *(serve.serve, serve.mcp, serve.skill, describe.describe, recordings.bundle),
+    *(recordings.check, recordings.shots, recordings.pose, recordings.events, models.export),
     *(doctor.doctor, demo.demo),
 )
-for each in (*_OLD, *_VERBS):
-    if isinstance(each, ModuleType):
-        verb(app, each.__name__.rpartition(".")[2])(each.command)
-    else:
-        verb(app)(each)
-# Both add their verbs to the application of ``vlar index``.
-assert index_maintenance.app is index_views.app
-app.add_typer(index_views.app, name="index")
+for each in _VERBS:
+    verb(app)(each)
+app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

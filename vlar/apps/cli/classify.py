@@ -1,4 +1,34 @@
-"""``vlar classify``: which of these labels fits the recording?"""
+"""``vlar classify``: find which labels fit each recording.
+
+Options:
+    labels (-l LABELS): 'a, b, c', a file (.txt, .csv, .json), or bank:NAME. A model made by 'vlar
+        adapt' has its own.
+    pairs (VERBS OBJECTS): Labels are every verb with every object; each a list or a file, as
+        --labels.
+    top (1..):
+    every (SPAN): Answer for each span of this length: 4s.
+    at (SPAN): Answer for an interval: 2s-4s.
+    sensors (--with SENSOR=FILE): Another sensor's recording of the same moment: imu=b.mat; --model
+        bundle:A+B.
+    timeline_file (--timeline FILE): Write segments: .json, .csv, .srt, .vtt or .png.
+    csv: Write the answers as a table.
+    parquet: The same for pandas, Arrow, DuckDB.
+    tree (FILE): JSON of label to parent, bank:NAME or text (made from the labels). Answers then
+        name what kind of action it is.
+    shots: Judge a film with cuts shot by shot (once before: vlar models get shots).
+    who (TEXT): Judge one person: 'the person on the left', 'the man in red', 'person 2'.
+    zoom (WHEN): Zoom in on the person who moves: 'person' always, 'auto' where small in the
+        picture.
+    detector (NAME): What finds people and things for --who and --zoom: pose, motion, hf:FOLDER,
+        rfdetr:FILE.
+    rerank (ANSWERER): Ask another answerer about the best labels: self:MODEL, local:FOLDER,
+        openai:MODEL, sheet:FILE.csv.
+    rerank_margin (M 0.0..1.0): Ask only where the best two labels differ by less than this.
+    or_none (--rerank-none): Offer "none of these", which stands for unknown.
+    explain: Show how labels were read and what decided.
+    online: Adapt to the recordings, in their order, while answering.
+    online_form (FORM): What adapts: norms, all (parameters) or features.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +37,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
-from vlar.apps.cli import explain as explanation
 from vlar.apps.cli import inputs, options, output, second_opinion
-from vlar.apps.cli import options as people
-from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import Progress, progress
+from vlar.apps.cli.timeline import write_timeline
 from vlar.apps.cli.verb import exit_code
+from vlar.errors import UsageError
 from vlar.formatting import counted
 
 if TYPE_CHECKING:
@@ -24,18 +51,91 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.model.requests import ClassifyRequest
     from vlar.results import TableFile
-    from vlar.types import Classification, Failure, JsonDict
+    from vlar.types import Classification, Failure, Float32, JsonDict
 
+    Answer = Classification | Failure
 
 _PROBED = 50  # recordings whose windows are counted before the first is answered
 _TRIED = 8  # windows, one batch, from which the cost of the others is estimated
 _COSTLY_S = 20.0  # processor time that is announced
+_STRONGEST = 5  # attributes that explain an answer
 
 
-def _live(row: Classification, address: str) -> JsonDict:
-    from vlar.apps.live import live_dict
+def classify(
+    paths: list[str],
+    /,
+    *,
+    labels: str | None = None,
+    pairs: tuple[str, str] | None = None,
+    model: str = "lite",
+    top: int = 5,
+    every: str | None = None,
+    at: str | None = None,
+    sensors: list[str] | None = None,
+    timeline_file: str | None = None,
+    csv: Path | None = None,
+    parquet: Path | None = None,
+    mode: Literal["one", "multi"] = "one",
+    descriptions: str = "auto",
+    tree: str | None = None,
+    shots: bool = False,
+    who: str | None = None,
+    zoom: Literal["off", "auto", "person"] = "off",
+    detector: str | None = None,
+    rerank: Annotated[str | None, second_opinion.ANSWERERS] = None,
+    rerank_k: int = 5,
+    rerank_weights: str | None = None,
+    rerank_margin: float | None = None,
+    or_none: bool = False,
+    explain: bool = False,
+    online: bool = False,
+    online_form: str = "norms",
+    device: str | None = None,
+    dtype: options.Dtype = None,
+) -> int:
+    """Find which labels fit each recording.
 
-    return live_dict(row, address)
+    Any list of labels works; a model made by 'vlar adapt' has its own. A single PATH may be the
+    address of a stream or the number of a camera: rtsp://host/1, http://host/live.ts, 0.
+
+    Examples:
+        vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
+        vlar classify videos/ --labels labels.txt --every 4s --json
+    """
+    from vlar.language.labels import LabelSet
+    from vlar.model.requests import ClassifyRequest, interval
+
+    every_s = inputs.seconds(every, "--every") if every else None
+    segments_file = _timeline_file(timeline_file, every_s)
+    asked = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree)
+    live = _address(paths, segments_file)
+    person = _person(live, who=who, zoom=zoom, detector=detector)
+    window = interval(inputs.span(at, "--at"), every_s)
+    request = ClassifyRequest(asked, top, every_s, shots=shots, at=window, **person)
+    second_opinion.check(rerank, live, mode)
+    if online and (live or rerank or shots or sensors or window or every_s or person):
+        raise UsageError(
+            "--online answers whole recordings of a model's own sensor; leave out --every, --at, "
+            "--shots, --who, --zoom, --with and --rerank, and give files"
+        )
+    review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
+    with ExitStack() as stack:
+        answers = Answers(mode, tables(stack, csv, parquet))
+        shown = stack.enter_context(progress(f"loading {model}"))
+        recogniser = inputs.load_model(model, device, dtype)
+        request = replace(request, source=inputs.beside(paths, sensors or (), recogniser.modality))
+        answers.n_labels = len(asked.listed.labels if asked.listed else recogniser.default_labels)
+        if live is not None:
+            return _watch(live, recogniser, request, answers, shown)
+        if explain:
+            answers.explain(recogniser, asked.listed)
+        form = online_form if online else None
+        _classify(paths, recogniser, request, answers, shown, review, form)
+    if segments_file is not None:
+        from vlar.apps.timeline.decoding import segments
+
+        write_timeline(segments_file, segments(answers.good), "nothing was classified")
+    return exit_code(len(answers.good), answers.failed + review.failed)
 
 
 class Answers:
@@ -49,21 +149,21 @@ class Answers:
         n_labels: Length of the label list.
     """
 
-    def __init__(self, as_json: bool, mode: str, tables: Sequence[TableFile]) -> None:
+    def __init__(self, mode: str, tables: Sequence[TableFile]) -> None:
         self.address: str | None = None
         self.good: list[Classification] = []
         self.n_good = self.failed = self.n_labels = 0
-        self._as_json, self._mode, self._tables = as_json, mode, tables
+        self._mode, self._tables = mode, tables
         self._explained: tuple[Model, dict[str, str]] | None = None
         self._named: list[Failure] = []  # parts of bundles, each said once
 
     def explain(self, model: Model, labels: LabelList | None) -> None:
         """Show how labels were read, and with each answer what decided."""
         texts = dict(zip(labels.labels, labels.texts, strict=True)) if labels else {}
-        explanation.labels(model, list(texts.values()) or list(model.default_labels))
+        explain_labels(model, list(texts.values()) or list(model.default_labels))
         self._explained = model, texts
 
-    def take(self, row: Classification | Failure) -> None:
+    def take(self, row: Answer) -> None:
         """Print an answer or a failure, count it and write it."""
         from vlar.types import Failure
 
@@ -71,27 +171,30 @@ class Answers:
             table.write(row)
         if isinstance(row, Failure):
             self.failed += 1
-            output.failure(row, self._as_json)
+            output.failure(row)
             return
         self.n_good += 1
         new = [part for part in row.failed if part not in self._named]
         self._named += new
         self.failed += bool(new)
         for part in new:
-            output.failure(part, self._as_json)
+            output.failure(part)
         if self.address is None:
             self.good.append(row)
-        if self._as_json:
-            output.json_line(row if self.address is None else _live(row, self.address))
-        else:
+        if not output.is_json():
             output.classification(row, several=self._mode == "multi")
+        elif self.address is None:
+            output.json_line(row)
+        else:
+            from vlar.apps.live import live_dict
+
+            output.json_line(live_dict(row, self.address))
         if self._explained is not None:
-            explanation.answer(self._explained[0], row, self._explained[1])
+            explain_answer(self._explained[0], row, self._explained[1])
 
 
 def tables(stack: ExitStack, csv: Path | None, parquet: Path | None) -> list[TableFile]:
     """The files of ``--csv`` and ``--parquet``, open until the stack ends."""
-    from vlar.errors import UsageError
     from vlar.results import TableFile
 
     files: list[TableFile] = []
@@ -104,175 +207,16 @@ def tables(stack: ExitStack, csv: Path | None, parquet: Path | None) -> list[Tab
     return files
 
 
-def _modes() -> Iterable[str]:
-    from vlar.heads.concept_heads import MODES
+def _person(live: str | None, **given: str | None) -> JsonDict:
+    """Values of --who, --zoom and --detector, checked before a model is loaded."""
+    if given == {"who": None, "zoom": "off", "detector": None}:
+        return {}
+    if live is not None:
+        raise UsageError("--who and --zoom belong to recordings; a stream is judged as a whole")
+    from vlar.people.focus import make_focus
 
-    return MODES
-
-
-_MODES = Choices("mode", _modes)
-
-
-Labels = Annotated[
-    str | None,
-    typer.Option(
-        *("--labels", "-l"),
-        metavar="LABELS",
-        help="'a, b, c', a file (.txt, .csv, .json), or bank:NAME. "
-        "A model made by 'vlar adapt' has its own.",
-    ),
-]
-Pairs = Annotated[
-    tuple[str, str] | None,
-    typer.Option(
-        "--pairs",
-        metavar="VERBS OBJECTS",
-        help="Labels are every verb with every object; each a list or a file, as --labels.",
-    ),
-]
-Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="Labels to show.")]
-Every = Annotated[
-    str | None,
-    typer.Option("--every", metavar="SPAN", help="Answer for each span of this length: 4s."),
-]
-At = Annotated[
-    str | None, typer.Option("--at", metavar="SPAN", help="Answer for an interval: 2s-4s.")
-]
-With = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--with",
-        metavar="SENSOR=FILE",
-        help="Another sensor's recording of the same moment: imu=b.mat; --model bundle:A+B.",
-    ),
-]
-Timeline = Annotated[
-    str | None,
-    typer.Option(
-        "--timeline", metavar="FILE", help="Write segments: .json, .csv, .srt, .vtt or .png."
-    ),
-]
-Csv = Annotated[
-    Path | None, typer.Option("--csv", metavar="FILE", help="Write the answers as a table.")
-]
-Parquet = Annotated[
-    Path | None,
-    typer.Option("--parquet", metavar="FILE", help="The same for pandas, Arrow, DuckDB."),
-]
-Mode = Annotated[
-    str,
-    typer.Option(
-        "--mode",
-        metavar="MODE",
-        autocompletion=_MODES.complete,
-        help="'one': a single label fits. 'multi': any number of labels fit.",
-    ),
-    _MODES,
-]
-Descriptions = Annotated[
-    str,
-    typer.Option(
-        "--descriptions",
-        metavar="KINDS",
-        help="Use descriptions of labels: auto, none, or kinds such as scene,motion.",
-    ),
-]
-TreeFile = Annotated[
-    str | None,
-    typer.Option(
-        "--tree",
-        metavar="FILE",
-        help="JSON of label to parent, bank:NAME or text (made from the labels). Answers then "
-        "name what kind of action it is.",
-    ),
-]
-Explain = Annotated[
-    bool, typer.Option("--explain", help="Show how labels were read and what decided.")
-]
-Online = Annotated[
-    bool, typer.Option("--online", help="Adapt to the recordings, in their order, while answering.")
-]
-OnlineForm = Annotated[
-    str,
-    typer.Option(
-        "--online-form", metavar="FORM", help="What adapts: norms, all (parameters) or features."
-    ),
-]
-
-
-def command(
-    paths: options.Recordings,
-    labels: Labels = None,
-    pairs: Pairs = None,
-    model: options.Model = "lite",
-    top: Top = 5,
-    every: Every = None,
-    at: At = None,
-    beside: With = None,
-    timeline_file: Timeline = None,
-    csv: Csv = None,
-    parquet: Parquet = None,
-    mode: Mode = "one",
-    descriptions: Descriptions = "auto",
-    tree: TreeFile = None,
-    shots: options.Shots = False,
-    who: people.Who = None,
-    zoom: people.Zoom = "off",
-    detector: people.Detector = None,
-    rerank: second_opinion.Rerank = None,
-    rerank_k: second_opinion.RerankK = 5,
-    rerank_weights: second_opinion.RerankWeights = None,
-    rerank_margin: second_opinion.RerankMargin = None,
-    or_none: second_opinion.RerankNone = False,
-    explain: Explain = False,
-    online: Online = False,
-    online_form: OnlineForm = "norms",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    as_json: options.AsJson = False,
-) -> int:
-    """Find which labels fit each recording.
-
-    Any list of labels works; a model made by 'vlar adapt' has its own. A single PATH may be the
-    address of a stream or the number of a camera: rtsp://host/1, http://host/live.ts, 0.
-
-    Examples:
-        vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
-        vlar classify videos/ --labels labels.txt --every 4s --json
-    """
-    from vlar.errors import UsageError
-    from vlar.language.labels import LabelSet
-    from vlar.model.requests import ClassifyRequest, interval
-
-    every_s = inputs.seconds(every, "--every") if every else None
-    segments_file = _timeline_file(timeline_file, every_s)
-    asked = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree)
-    live = _address(paths, segments_file)
-    person = people.asked(live, who=who, zoom=zoom, detector=detector)
-    window = interval(inputs.span(at, "--at"), every_s)
-    request = ClassifyRequest(asked, top, every_s, shots=shots, at=window, **person)
-    second_opinion.check(rerank, live, mode)
-    if online and (live or rerank or shots or beside or window or every_s or person):
-        raise UsageError(
-            "--online answers whole recordings of a model's own sensor; leave out --every, --at, "
-            "--shots, --who, --zoom, --with and --rerank, and give files"
-        )
-    review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
-    with ExitStack() as stack:
-        answers = Answers(as_json, mode, tables(stack, csv, parquet))
-        shown = stack.enter_context(progress(f"loading {model}"))
-        recogniser = inputs.load_model(model, device, dtype)
-        request = replace(request, source=inputs.beside(paths, beside or (), recogniser.modality))
-        answers.n_labels = len(asked.listed.labels if asked.listed else recogniser.default_labels)
-        if live is not None:
-            return _watch(live, recogniser, request, answers, shown)
-        if explain:
-            answers.explain(recogniser, asked.listed)
-        form = online_form if online else None
-        _classify(paths, recogniser, request, answers, shown, review, form)
-    if segments_file is not None:
-        _write_timeline(segments_file, answers.good)
-    return exit_code(len(answers.good), answers.failed + review.failed)
+    make_focus(**given)
+    return {**given}
 
 
 def _classify(
@@ -311,7 +255,6 @@ def _classify(
 
 def _timeline_file(given: str | None, every_s: float | None) -> Path | None:
     from vlar.apps.timeline.files import checked_file
-    from vlar.errors import UsageError
 
     if given is None:
         return None
@@ -320,21 +263,8 @@ def _timeline_file(given: str | None, every_s: float | None) -> Path | None:
     return checked_file(given, "--timeline")
 
 
-def _write_timeline(file: Path, rows: Sequence[Classification]) -> None:
-    from vlar.apps.timeline.decoding import segments
-    from vlar.apps.timeline.files import write
-
-    found = segments(rows)
-    if not found:
-        output.note("vlar: nothing was classified, no timeline is written")
-        return
-    write(file, found)
-    output.note(f"vlar: timeline written to {file}")
-
-
 def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList | None:
     """The labels of ``--labels`` or ``--pairs``; None where neither is given."""
-    from vlar.errors import UsageError
     from vlar.language.labels import parse_labels
     from vlar.language.pairs import parse_pairs
 
@@ -343,13 +273,13 @@ def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList 
     listed = None if labels is None else parse_labels(labels)
     if pairs is not None:
         listed = parse_pairs(*pairs)
-    _note(listed)
+    for remark in listed.notes if listed else ():
+        output.note(f"vlar: {remark}")
     return listed
 
 
 def _address(paths: list[str], segments_file: Path | None) -> str | None:
     """The stream or camera that is the one PATH; None for recordings."""
-    from vlar.errors import UsageError
     from vlar.media.video.live import is_live
 
     if len(paths) != 1 or not is_live(paths[0]):
@@ -376,11 +306,6 @@ def _watch(
     return exit_code(answers.n_good, answers.failed)
 
 
-def _note(labels: LabelList | None) -> None:
-    for remark in labels.notes if labels else ():
-        output.note(f"vlar: {remark}")
-
-
 def _windows(path: Path, model: Model, every_s: float) -> int:
     """Windows of a recording; one where it cannot be read, which is one failure."""
     from vlar.errors import VlarError
@@ -392,9 +317,7 @@ def _windows(path: Path, model: Model, every_s: float) -> int:
         return 1
 
 
-def _timed(
-    rows: Iterable[Classification | Failure], shown: Progress, total: int
-) -> Iterator[Classification | Failure]:
+def _timed(rows: Iterable[Answer], shown: Progress, total: int) -> Iterator[Answer]:
     """Pass answers through and count each; one line states a cost above 20 s before it is paid."""
     begin_s = time.process_time()
     for done, row in enumerate(rows, start=1):
@@ -407,12 +330,56 @@ def _timed(
         yield row
 
 
-def _counted(
-    rows: Iterable[Classification | Failure], shown: Progress
-) -> Iterator[Classification | Failure]:
+def _counted(rows: Iterable[Answer], shown: Progress) -> Iterator[Answer]:
     """Pass answers through; a file counts when the first answer of the next one comes."""
     last = None
     for row in rows:
         shown(1 if last is not None and row.path != last else 0)
         last = row.path
         yield row
+
+
+def explain_labels(model: Model, texts: Sequence[str]) -> None:
+    """One note a label: the entries of the verb table that stand for it, or that none does."""
+    explain = getattr(model.encoder, "explain", None)
+    for text in texts:
+        meaning = explain(text) if explain else None
+        if meaning is None:
+            output.note("vlar: no motion is read from labels here (vlar models get lite-motion)")
+            return
+        how = {"table": "is", "nearest": "is like", "unknown": "says nothing of motion"}
+        phrases = ", ".join(repr(phrase) for phrase in meaning.phrases)
+        output.note(f"vlar: {text!r} {how[meaning.how]} {phrases}".rstrip())
+
+
+def explain_answer(model: Model, row: Classification, texts: dict[str, str]) -> None:
+    """Print one note an answer: the attributes for and against its best label."""
+    names = [block.name for block in model.encoder.blocks]
+    if "motion" not in names:
+        return
+    from vlar.pose.attributes.base import attribute_names, hand_attribute_names
+    from vlar.types import Window
+
+    seen = model.encode_views(model.view_sampler.sample(row.path, Window(row.start_s, row.end_s)))
+    begin = sum(block.width for block in model.encoder.blocks[: names.index("motion")])
+    best = row.predictions[0].label
+    product = seen.vector * model.encode_labels([texts.get(best, best)])[0]
+    motion = product[begin : begin + len(attribute_names())]
+    parts = _strongest(attribute_names(), motion)
+    said = (
+        f"objects {product[:begin].sum():+.3f}, "
+        f"motion {motion.sum():+.3f} ({parts or 'no body seen'})"
+    )
+    if "hands" in names:
+        begin = sum(block.width for block in model.encoder.blocks[: names.index("hands")])
+        hands = product[begin : begin + len(hand_attribute_names())]
+        parts = _strongest(hand_attribute_names(), hands)
+        said += f", hands {hands.sum():+.3f} ({parts or 'no hand looked for or seen'})"
+    output.note(f"vlar: {row.path}: {best!r}: {said}")
+
+
+def _strongest(names: Sequence[str], product: Float32) -> str:
+    import numpy as np
+
+    order = np.argsort(-np.abs(product), kind="stable")[:_STRONGEST]
+    return ", ".join(f"{names[i]} {product[i]:+.3f}" for i in order if product[i])

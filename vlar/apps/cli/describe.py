@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from vlar.apps.cli import options, output
+from vlar.apps.cli import output
 from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
@@ -15,93 +15,44 @@ from vlar.errors import UsageError
 from vlar.formatting import counted
 
 if TYPE_CHECKING:
-    from vlar.generators.descriptions.run import LabelOutcome
+    from vlar.generators.descriptions.run import DescribeReport, LabelOutcome
 
 _WRITERS = Choices.of_kinds("describer", "describer")
 _NAMED = 5  # labels that one line spells out
 
 
-Labels = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="LABELS",
-        help="A file of labels or 'a, b, c'; with --show also bank:NAME; with --check bank files "
-        "or names.",
-    ),
-]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        "--out", "-o", metavar="FILE", help="The bank to write; an unfinished one is continued."
-    ),
-]
-Units = Annotated[
-    bool,
-    typer.Option(
-        "--units",
-        help="Write the body parts, objects, scenes and motions that the banks' descriptions of "
-        "the labels name, for --method asu.",
-    ),
-]
-Check = Annotated[
-    bool, typer.Option("--check", help="List the faults of banks, and write nothing.")
-]
-Show = Annotated[
-    bool,
-    typer.Option(
-        "--show", help="Print label lists as a model reads them, with their source and hash."
-    ),
-]
-Writer = Annotated[
-    str,
-    typer.Option(
-        "--llm",
-        metavar="NAME",
-        autocompletion=_WRITERS.complete,
-        help="openai:MODEL (server by OPENAI_BASE_URL, OPENAI_API_KEY), local:FOLDER "
-        "(a transformers language model), or offline (from the tables of vlar).",
-    ),
-    _WRITERS,
-]
-Kinds = Annotated[
-    str | None,
-    typer.Option("--kinds", metavar="KINDS", help="Comma-separated; default: all kinds."),
-]
-Reader = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", metavar="NAME", help="The model that will read them; limits their length."
-    ),
-]
-Batch = Annotated[
-    int | None,
-    typer.Option("--batch", metavar="N", min=1, max=100, help="Labels in one request."),
-]
-Concurrency = Annotated[
-    int,
-    typer.Option("--concurrency", metavar="N", min=1, max=64, help="Requests to a server at once."),
-]
-Licence = Annotated[
-    str | None,
-    typer.Option("--licence", metavar="NAME", help="Licence of the texts, such as CC0-1.0."),
-]
-
-
-def command(
-    labels: Labels,
-    out: Out = None,
-    check: Check = False,
-    show: Show = False,
-    units: Units = False,
-    llm: Writer = "offline",
-    kinds: Kinds = None,
-    model: Reader = "lite",
-    batch: Batch = None,
-    concurrency: Concurrency = 4,
-    licence: Licence = None,
-    as_json: options.AsJson = False,
+def describe(
+    labels: list[str],
+    /,
+    *,
+    out: str | None = None,
+    check: bool = False,
+    show: bool = False,
+    units: bool = False,
+    llm: Annotated[str, _WRITERS] = "offline",
+    kinds: str | None = None,
+    model: str = "lite",
+    batch: int | None = None,
+    concurrency: int = 4,
+    licence: str | None = None,
 ) -> int:
     """Write descriptions for labels into a bank, or check banks.
+
+    Options:
+        labels (LABELS): A file of labels or 'a, b, c'; with --show also bank:NAME; with --check
+            bank files or names.
+        out (-o FILE): The bank to write; an unfinished one is continued.
+        check: List the faults of banks, and write nothing.
+        show: Print label lists as a model reads them, with their source and hash.
+        units: Write the body parts, objects, scenes and motions that the banks' descriptions of
+            the labels name, for --method asu.
+        llm (NAME): openai:MODEL (server by OPENAI_BASE_URL, OPENAI_API_KEY), local:FOLDER (a
+            transformers language model), or offline (from the tables of vlar).
+        kinds (KINDS): Comma-separated; default: all kinds.
+        model (-m NAME): The model that will read them; limits their length.
+        batch (1..100): Labels in one request.
+        concurrency (1..64): Requests to a server at once.
+        licence (NAME): Licence of the texts, such as CC0-1.0.
 
     Examples:
         vlar describe labels.txt --out bank.json
@@ -110,7 +61,7 @@ def command(
     if check or show:
         if out is not None:
             raise UsageError(f"{'--check' if check else '--show'} writes nothing; leave out --out")
-        return _check(labels, model, as_json) if check else _show(labels, as_json)
+        return _check(labels, model) if check else _show(labels)
     if len(labels) != 1:
         raise UsageError(f"got {len(labels)} label lists; give one file, or 'a, b, c' in quotes")
     if out is None:
@@ -118,11 +69,19 @@ def command(
     if not out.lower().endswith(".json"):
         raise UsageError(f"--out is {out!r}; a bank's name ends in .json")
     if units:
-        return _units(labels[0], out, as_json)
-    return _describe(labels[0], out, llm, kinds, model, batch, concurrency, licence, as_json)
+        return _units(labels[0], out)
+    from vlar.generators.descriptions import run
+    from vlar.language.bank import KINDS
+
+    with progress("describing", unit="labels") as advance:
+        report = run.describe(
+            labels[0], out, llm=llm, kinds=KINDS if kinds is None else kinds.split(","),
+            model=model, batch=batch, concurrency=concurrency, licence=licence, progress=advance,
+        )  # fmt: skip
+    return _report(report, out)
 
 
-def _check(banks: Sequence[str], model: str, as_json: bool) -> int:
+def _check(banks: Sequence[str], model: str) -> int:
     from vlar.language.bank_validation import check_bank
     from vlar.model.model import load
 
@@ -134,92 +93,57 @@ def _check(banks: Sequence[str], model: str, as_json: bool) -> int:
         severe = sum(row.severe for row in found)
         bad += severe > 0
         for row in found:
-            if as_json:
-                output.json_line(row)
-            else:
-                output.line(f"{'ERROR ' if row.severe else 'remark'}  {row.message}")
+            output.row(row, f"{'ERROR ' if row.severe else 'remark'}  {row.message}")
         state = f"{severe} errors" if severe else "fine"
         remarks = f", {len(found) - severe} remarks" if len(found) > severe else ""
         output.note(f"{name}: {state}{remarks}")
     return exit_code(len(banks) - bad, bad)
 
 
-def _show(lists: Sequence[str], as_json: bool) -> int:
+def _show(lists: Sequence[str]) -> int:
     """Print the labels of each list, the text that a model reads for each, and the source."""
     from vlar.language.labels import parse_labels
 
     for spec in lists:
         found = parse_labels(spec)
-        rows = [
-            {"label": label, "text": text, "key": key}
-            for label, text, key in zip(found.labels, found.texts, found.keys, strict=True)
+        texts = list(zip(found.labels, found.texts, found.keys, strict=True))
+        lines = [
+            f"{found.source}: {counted(len(found), 'labels')}, texts with SHA-256 {found.sha256}"
         ]
-        if as_json:
-            output.json_line({"source": found.source, "sha256": found.sha256, "labels": rows})
-            continue
-        count = counted(len(found), "labels")
-        output.line(f"{found.source}: {count}, texts with SHA-256 {found.sha256}")
-        for row in rows:
-            key = f"  ({row['key']})" if row["key"] != row["label"] else ""
-            reads = f"  read as {row['text']!r}" if row["text"] != row["label"] else ""
-            output.line(f"  {row['label']}{key}{reads}")
+        for label, text, key in texts:
+            other = f"  ({key})" if key != label else ""
+            reads = f"  read as {text!r}" if text != label else ""
+            lines.append(f"  {label}{other}{reads}")
+        rows = [{"label": label, "text": text, "key": key} for label, text, key in texts]
+        output.row({"source": found.source, "sha256": found.sha256, "labels": rows}, *lines)
     return exit_code(len(lists), 0)
 
 
-def _units(labels: str, out: str, as_json: bool) -> int:
+def _units(labels: str, out: str) -> int:
     """Write the units of a label list, and count them by group."""
-    from collections import Counter
-    from pathlib import Path
-
     from vlar.generators.descriptions.base import write_units
 
     units = write_units(labels, Path(out))
     counts = Counter(unit.group for unit in units)
-    if as_json:
-        output.json_line({"units": len(units), **counts})
-    else:
-        named = ", ".join(f"{count} {group}" for group, count in counts.items())
-        output.line(f"{len(units)} units ({named})")
-        output.line(f"saved to {out}; use it: unit_bank = {out!r} in [adapter]", flush=True)
+    named = ", ".join(f"{count} {group}" for group, count in counts.items())
+    output.row(
+        {"units": len(units), **counts},
+        f"{len(units)} units ({named})",
+        f"saved to {out}; use it: unit_bank = {out!r} in [adapter]",
+    )
     return exit_code(1, 0)
 
 
-def _describe(
-    labels: str,
-    out: str,
-    llm: str,
-    kinds: str | None,
-    model: str,
-    batch: int | None,
-    concurrency: int,
-    licence: str | None,
-    as_json: bool,
-) -> int:
-    from vlar.generators.descriptions.run import describe
-    from vlar.language.bank import KINDS
-
-    with progress("describing", unit="labels") as advance:
-        report = describe(
-            labels,
-            out,
-            llm=llm,
-            kinds=KINDS if kinds is None else kinds.split(","),
-            model=model,
-            batch=batch,
-            concurrency=concurrency,
-            licence=licence,
-            progress=advance,
-        )
+def _report(report: DescribeReport, out: str) -> int:
     for remark in report.remarks:
         output.note(f"vlar: {remark}")
     for row in report.rows:
-        if as_json:
-            output.json_line(row)
+        output.row(row)
         for note in () if row.problem else row.found.notes:
             output.note(f"{row.found.label}: {note}")
     _problems(report.failed)
     described = len(report.rows) - len(report.failed)
-    if not as_json:
+    if not output.is_json():
         kept = f", {report.n_before} were there before" if report.n_before else ""
         output.line(f"{described} of {len(report.rows)} labels described{kept}")
         output.line(report.bank.provenance["source"])

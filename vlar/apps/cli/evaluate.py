@@ -1,81 +1,72 @@
-"""``vlar evaluate``: how well does a model do on labelled recordings?"""
+"""Verbs that measure: ``vlar evaluate``, ``eval`` by protocols or tasks of mteb, and ``report``."""
 
 from __future__ import annotations
 
 import importlib
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
-from vlar.apps.cli import classify, inputs, options, output
+from vlar import registry
+from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import exit_code
-from vlar.errors import UsageError
+from vlar.apps.cli.verb import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED, exit_code
+from vlar.errors import ProtocolError, UsageError, VlarError
+from vlar.formatting import worded
 
-Model = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="A name from 'vlar models', or the folder of a model."),
-]
-Labelled = Annotated[
-    str,
-    typer.Argument(
-        metavar="LABELLED",
-        help="A folder with one folder of recordings per label, or a CSV file with the columns "
-        "path,label[,start_s,end_s][,group].",
-    ),
-]
-Labels = Annotated[
-    str | None,
-    typer.Option(
-        *("--labels", "-l"),
-        metavar="LABELS",
-        help="Labels to choose from, as for 'vlar classify'. Default: those of an adapted model, "
-        "else those of LABELLED.",
-    ),
-]
-Table = Annotated[
-    Path | None, typer.Option("--csv", metavar="FILE", help="Write a row for each recording.")
-]
-Page = Annotated[
-    Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a page with confusions and worst answers."),
-]
-Plots = Annotated[
-    Path | None, typer.Option("--plots", metavar="FOLDER", help="Write the plots as PNG files.")
-]
-By = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMNS", help="Columns of the CSV file, such as light,scene: accuracy by value."
-    ),
-]
+if TYPE_CHECKING:
+    from vlar.evaluation.cards import LoadedCard
+    from vlar.evaluation.suite import Suite
+    from vlar.model.model import Model
+    from vlar.plugins.mteb.run import TaskRun
+    from vlar.types import JsonDict
+
+    Load = tuple[str | None, str | None, str | None]
+
+_DEFAULT = "lite"
+_PROTOCOLS = Choices.of_kinds("protocol", "protocol", checked=False)
+_MTEB, _ALL, _BOTH = "mteb", "all", "both"
 
 
-def command(
-    model: Model,
-    labelled: Labelled,
-    labels: Labels = None,
-    mode: classify.Mode = "one",
-    descriptions: classify.Descriptions = "auto",
-    by: By = None,
-    csv: Table = None,
-    html: Page = None,
-    plots: Plots = None,
-    device: options.Device = None,
+def evaluate(
+    model: str,
+    labelled: str,
+    /,
+    *,
+    labels: str | None = None,
+    mode: Literal["one", "multi"] = "one",
+    descriptions: str = "auto",
+    by: str | None = None,
+    csv: Path | None = None,
+    html: Path | None = None,
+    plots: Path | None = None,
+    device: str | None = None,
     dtype: options.Dtype = None,
-    as_json: options.AsJson = False,
 ) -> int:
     """Measure how well a model recognises labelled recordings.
 
     Use recordings that the model has not learned from.
+
+    Options:
+        model (MODEL): A name from 'vlar models', or the folder of a model.
+        labelled (LABELLED): A folder with one folder of recordings per label, or a CSV file with
+            the columns path,label[,start_s,end_s][,group].
+        labels (-l LABELS): Labels to choose from, as for 'vlar classify'. Default: those of an
+            adapted model, else those of LABELLED.
+        by (COLUMNS): Columns of the CSV file, such as light,scene: accuracy by value.
+        csv: Write a row for each recording.
+        html: Write a page with confusions and worst answers.
+        plots (FOLDER): Write the plots as PNG files.
 
     Examples:
         vlar evaluate mine checked.csv --html report.html --json
         vlar evaluate lite lit.csv --by light
     """
     from vlar.language.labels import LabelSet
-    from vlar.model.evaluate import evaluate
+    from vlar.model.evaluate import evaluate as evaluated
     from vlar.model.requests import EvaluateRequest
 
     _check_targets(csv, html, plots)
@@ -84,24 +75,20 @@ def command(
         loaded = inputs.load_model(model, device, dtype)
         shown.stage("evaluating")
         columns = tuple(name.strip().lower() for name in by.split(",")) if by else ()
-        result = evaluate(loaded.recogniser, EvaluateRequest(labelled, asked, shown, columns))
+        result = evaluated(loaded.recogniser, EvaluateRequest(labelled, asked, shown, columns))
     for row in result.failed:
         output.error(row.message)
     # The figures come first: a full disk does not take them along.
-    if as_json:
-        output.json_line(result)
-    else:
-        output.block(result.summary())
+    output.row(result, *result.summary().split("\n"))
     if csv is not None:
         result.write_csv(csv)
-    if html is not None:
-        from vlar.evaluation.page import write_page
+    if html is not None or plots is not None:
+        from vlar.evaluation.page import write_page, write_plots
 
-        write_page(result, html)
-    if plots is not None:
-        from vlar.evaluation.page import write_plots
-
-        write_plots(result, plots)
+        if html is not None:
+            write_page(result, html)
+        if plots is not None:
+            write_plots(result, plots)
     return exit_code(result.n, len(result.failed))
 
 
@@ -114,3 +101,374 @@ def _check_targets(csv: Path | None, html: Path | None, plots: Path | None) -> N
         if plots.exists() and not plots.is_dir():
             raise UsageError(f"{plots}: is a file; give a folder for the plots")
         importlib.import_module("matplotlib.figure")
+
+
+def eval_(
+    targets: Annotated[list[str], _PROTOCOLS],
+    /,
+    *,
+    data: Path | None = None,
+    model: str | None = None,
+    settings: list[str] | None = None,
+    controls: bool = True,
+    dry_run: bool = False,
+    out: Path | None = None,
+    write: Path | None = None,
+    device: str | None = None,
+    dtype: options.Dtype = None,
+) -> int:
+    """Score a model by a protocol of the field.
+
+    Zero-shot, few-shot, retrieval, open set, corruption and others, on a data set of yours.
+
+    Options:
+        targets (PROTOCOL|FILE.toml): Protocols by name, or protocol files (docs/protocols.md); or
+            mteb TASK.
+        data (DIR): The folder (or CSV) with the data set.
+        model (-m NAME): A name from 'vlar models', or a model's folder.
+        settings (--set KEY=VALUE): Replace a setting, as in shots=[1,2].
+        controls: Take every figure under one frame, shuffled and reversed frames too.
+        dry_run: Check files, counts and splits; compute nothing.
+        out (-o RUN.json): Write the runs here.
+        write (PAGE.md): Put a suite's table into this page.
+
+    Examples:
+        vlar eval zero-shot retrieval --data checked --no-controls --out run.json
+        vlar eval zero-shot --data checked --dry-run
+    """
+    load = (model, device, dtype)
+    if targets[0] == _MTEB:
+        return _mteb(targets[1:], data, load, settings or [], out)
+    if data is None and not dry_run:
+        raise UsageError("no data: give the data set's folder with --data DIR")
+    place = data or Path()
+    suites = _suites(targets, settings or [])
+    if dry_run:
+        return _dry_runs([card for suite in suites for card in suite.cards], place)
+    _check_page(suites, write)
+    runs: list[JsonDict] = []
+    skipped: list[JsonDict] = []
+    models: dict[str, Model] = {}
+    for suite in suites:
+        own: list[JsonDict] = []
+        for card, wanted in zip(suite.cards, suite.controls, strict=True):
+            error = _run_card(own, card, place, load, models, controls and wanted)
+            skipped += [error] if error else []
+        runs += own
+        _table(suite, own, next(iter(models), _DEFAULT), write)
+    if out is not None and runs:
+        from vlar.evaluation.runner import write_runs
+
+        write_runs(out, runs, skipped)
+        output.note(f"written to {out}; compare: vlar report {out} OTHER.json")
+    if not runs:
+        return EXIT_NOTHING_USABLE
+    short = any(run["failed"] or run["n_missing"] for run in runs)
+    return EXIT_SOME_FAILED if skipped or short else EXIT_FINE
+
+
+def _suites(targets: list[str], settings: list[str]) -> list[Suite]:
+    """A suite for each file, and one for all protocols that are given by name."""
+    from vlar.evaluation.cards import LoadedCard, make_card, toml_value
+    from vlar.evaluation.suite import Suite, read_suite
+
+    names = [target for target in targets if not target.endswith(".toml")]
+    _PROTOCOLS.check(names)
+    suites = [read_suite(target) for target in targets if target.endswith(".toml")]
+    if names:
+        named = LoadedCard(make_card({"name": "+".join(names), "protocol": names}, "names"))
+        suites.insert(0, Suite(named.card.name, (named,), (True,)))
+    replaced = {key: toml_value(text) for key, text in inputs.pairs(settings, "--set").items()}
+    for suite in suites:
+        for card in suite.cards:
+            card.card.settings.update(replaced)
+    return suites
+
+
+def _check_page(suites: list[Suite], write: Path | None) -> None:
+    """A page that cannot take a table is named before anything is computed."""
+    from vlar.evaluation.suite import read_page
+
+    if write is None:
+        return
+    if not any(suite.rows for suite in suites):
+        raise UsageError(f"no table for {write}: a table needs a suite, such as evals/mini.toml")
+    for suite in suites:
+        if suite.rows:
+            read_page(write, suite.name)
+
+
+def _table(suite: Suite, runs: list[JsonDict], model: str, write: Path | None) -> None:
+    """Print a suite's table, and put it into a page."""
+    from vlar.evaluation.suite import table_rows, write_table
+
+    if not suite.rows or not runs:
+        return
+    rows = table_rows(suite, runs)
+    output.text(f"{suite.name}, {model}", *(f"  {name:<66} {cell}" for name, cell in rows))
+    if write is not None:
+        write_table(write, suite.name, model, rows)
+        output.note(f"the table is in {write}")
+
+
+def _dry_runs(cards: list[LoadedCard], data: Path) -> int:
+    from vlar.evaluation.runner import MissingSetError, describe, make_plan
+
+    failed = 0
+    for card in cards:
+        for protocol in card.card.protocols:
+            row: JsonDict = {"card": card.card.name, "protocol": protocol}
+            name = f"{card.card.name}, {protocol}"
+            try:
+                row = describe(make_plan(card, protocol, data)[1], protocol)
+                output.row(row, *_plan(row))
+            except MissingSetError as error:
+                output.row(
+                    {**row, "missing_set": error.message}, name, f"  missing: {error.message}"
+                )
+            except VlarError as error:
+                failed += 1
+                output.row({**row, "error": _facts(error)})
+                output.error(f"{name}: {error.message}")
+    if failed == sum(len(card.card.protocols) for card in cards):
+        return EXIT_NOTHING_USABLE
+    return EXIT_SOME_FAILED if failed else EXIT_FINE
+
+
+def _plan(row: JsonDict) -> list[str]:
+    """A plan in words."""
+    lines = [f"{row['card']}, {row['protocol']}"]
+    for split in row["splits"]:
+        sizes = ", ".join(
+            f"{name} {size['there']} of {size['listed']}" for name, size in split["subsets"].items()
+        )
+        which = f"split {split['split']}: " if split["split"] else ""
+        lines.append(f"  {which}{split['layout']}, {split['labels']} labels, clips there: {sizes}")
+    lines += [f"  {name}: {worded(value)}" for name, value in row["counts"].items()]
+    return lines + [f"  note: {note}" for note in row["notes"]]
+
+
+def _run_card(
+    made: list[JsonDict], card: LoadedCard, data: Path, load: Load, models: dict[str, Model],
+    controls: bool,
+) -> JsonDict | None:  # fmt: skip
+    """Append the runs of a card to ``made``; returns the error that ended them."""
+    from vlar.evaluation.runner import make_plan, run_card
+
+    first = len(made)
+    try:
+        for protocol in card.card.protocols:  # a wrong card is named before a model is loaded
+            make_plan(card, protocol, data)
+        model, device, dtype = load
+        if card.card.needs_model and model is None:
+            raise ProtocolError(
+                f"this row stands for other weights: --model {card.card.needs_model}"
+            )
+        spec = model or card.card.model or _DEFAULT
+        with progress(f"loading {spec}") as shown:
+            if spec not in models:  # the next card is likely of the same model; one at a time
+                models.clear()
+                models[spec] = inputs.load_model(spec, device, dtype)
+            shown.stage(f"{card.card.name}", unit="protocols", total=len(card.card.protocols))
+            for run in run_card(card, data, models[spec], controls=controls):
+                made.append(run)
+                shown(1)
+    except VlarError as error:
+        output.error(f"{card.card.name}: {error.message}")
+        row: JsonDict = {"card": card.card.name, "error": _facts(error)}
+        output.row(row)
+        return row
+    for run in made[first:]:
+        _show_run(run)
+    return None
+
+
+def _facts(error: VlarError) -> JsonDict:
+    return {"kind": error.kind, "message": error.message}
+
+
+def _show_run(run: JsonDict) -> None:
+    from vlar.evaluation.report import heading
+    from vlar.evaluation.scores import Figure
+
+    for row in run["failed"]:
+        output.error(row["error"]["message"])
+    for note in run["moves"]["data"]["notes"]:
+        output.note(f"note: {note}")
+    if run["n_missing"]:
+        output.error(f"{run['n_missing']} listed clips are missing; the run's file names them")
+    cost, facts = run["cost"], run["moves"]["model"]
+    figures = [Figure.restore(row) for row in run["figures"]]
+    lines = registry.get("protocol", run["protocol"])().lines(figures, run["tables"])
+    each = f", {1000 * cost['latency_s']:.0f} ms a clip" if cost["latency_s"] else ""
+    output.row(
+        run,
+        f"{heading(run)}, {facts['encoder']}",
+        *(f"  {line}" for line in lines),
+        f"  {cost['seconds']:.1f} s; {cost['clips_encoded']} clips encoded{each}, "
+        f"{cost['clips_reused']} reused; {cost['peak_bytes'] / 1e6:.0f} MB at most",
+    )
+
+
+def _mteb(
+    tasks: Sequence[str], data: Path | None, load: Load, settings: Sequence[str], out: Path | None
+) -> int:
+    """Run tasks of mteb, or of its kinds over the user's data; its figures next to vlar's."""
+    from vlar.plugins.mteb.encoder import VlarEncoder
+    from vlar.plugins.mteb.run import run_named, run_tasks
+    from vlar.plugins.mteb.tasks import KINDS, read_own
+
+    if find_spec("mteb") is None:
+        raise ModuleNotFoundError("No module named 'mteb'", name="mteb")
+    own, named = _tasks(tasks, KINDS)
+    samplers = _samplers(settings)
+    if own and data is None:
+        raise UsageError(
+            f"task {own[0]!r} needs labelled clips: give a folder with one folder per label, or a "
+            "CSV path,label[,group], with --data"
+        )
+    rows: list[TaskRun] = []
+    failed: set[str] = set()
+    spec = load[0] or _DEFAULT
+    with progress(f"loading {spec}") as shown:
+        model = inputs.load_model(spec, *load[1:])
+        for sampler in samplers:
+            encoder = VlarEncoder(model, sampler=sampler)
+            shown.stage(f"mteb, frames by {sampler}", total=len(own) + len(named), unit="tasks")
+            made = list(run_tasks(encoder, read_own(str(data), encoder), own)) if own else []
+            made += [run_named(encoder, name) for name in named]
+            shown(len(made))
+            rows += made
+            for failure in encoder.failures:
+                if str(failure.path) not in failed:
+                    output.failure(failure)
+                failed.add(str(failure.path))
+    for row in rows:
+        _show_task(row)
+    if out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            content = {"tasks": [row.to_dict() for row in rows]}
+            out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{out}: cannot be written ({error.strerror})") from error
+    return exit_code(len(rows), len(failed))
+
+
+def _tasks(tasks: Sequence[str], kinds: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Kinds of own-data tasks, and names of mteb's tasks."""
+    if not tasks:
+        raise UsageError(
+            f"no task: write 'vlar eval mteb TASK' with {_ALL}, {', '.join(kinds)}, or the name of "
+            "a task of mteb"
+        )
+    own = [name for name in kinds if name in tasks or _ALL in tasks]
+    return own, [name for name in tasks if name not in (*kinds, _ALL)]
+
+
+def _samplers(settings: Sequence[str]) -> list[str]:
+    from vlar.plugins.mteb.encoder import SAMPLERS
+
+    given = inputs.pairs(settings, "--set")
+    strange = [key for key in given if key != "sampler"]
+    if strange:
+        raise UsageError(f"setting {strange[0]!r} does not exist; mteb has 'sampler'")
+    wanted = given.get("sampler", SAMPLERS[0])
+    if wanted not in (*SAMPLERS, _BOTH):
+        raise UsageError(
+            f"sampler {wanted!r} does not exist; use one of {', '.join((*SAMPLERS, _BOTH))}"
+        )
+    return list(SAMPLERS) if wanted == _BOTH else [wanted]
+
+
+def _show_task(row: TaskRun) -> None:
+    seen = "" if row.seen is None else f"; the frames span {100 * row.seen:.0f} % of a clip"
+    lines = [f"{row.task}, {row.n} clips, frames by {row.sampler}{seen}"]
+    for name, value in row.mteb.items():
+        own = f"   vlar {row.vlar[name]:.4f}" if name in row.vlar else ""
+        lines.append(f"  {name:<10} mteb {value:.4f}{own}")
+    output.row(row, *lines)
+
+
+def report(runs: list[str], /, *, html: Path | None = None, plot: Path | None = None) -> int:
+    """Compare runs of 'vlar eval'.
+
+    What differs comes first, then the figures next to the published ones.
+
+    Options:
+        runs (RUN.json): Files of runs, or folders of them.
+        html: Write one page of all runs.
+        plot (FILE.png): Draw the figures of the runs.
+
+    Examples:
+        vlar report run.json other.json
+        vlar report run.json other.json --html runs.html
+    """
+    from vlar.evaluation.report import write_page, write_plot
+    from vlar.evaluation.runner import read_runs
+
+    files: list[Path] = []
+    for path in map(Path, runs):
+        files += sorted(path.glob("*.json")) if path.is_dir() else [path]
+    read: list[tuple[Path, list[dict[str, Any]]]] = []
+    for file in files:
+        try:
+            read.append((file, read_runs(file)))
+        except VlarError as error:
+            output.error(error.message)
+            output.row({"path": str(file), "error": _facts(error)})
+    if not read:
+        return EXIT_NOTHING_USABLE
+    if html is not None:
+        write_page(html, read)
+        output.note(f"written to {html}")
+    if plot is not None:
+        write_plot(plot, read)
+        output.note(f"written to {plot}")
+    _compare([content for _, content in read])
+    output.text("runs: " + ", ".join(f"{n} {file}" for n, (file, _) in enumerate(read, start=1)))
+    for file, content in read:
+        _show_domains(file, content)
+    return EXIT_SOME_FAILED if len(read) < len(files) else EXIT_FINE
+
+
+def _show_domains(file: Path, content: list[dict[str, Any]]) -> None:
+    """Means over the domains of a file of several cards, and the cards that gave no run."""
+    from vlar.evaluation.report import domain_means, sentence
+    from vlar.evaluation.runner import read_skipped
+
+    skipped, means = read_skipped(file), domain_means(content)
+    if not (skipped or means):
+        return
+    output.row(
+        {"path": str(file), "domains": [row.to_dict() for row in means], "skipped": skipped},
+        *([f"means over the cards of {file}"] if means else []),
+        *(f"  {sentence(row)}" for row in means),
+        *(
+            f"  missing from the means: {row['card']} ({row['error']['message']})"
+            for row in skipped
+        ),
+    )
+
+
+def _compare(contents: list[list[dict[str, Any]]]) -> None:
+    from vlar.evaluation.report import differences, heading, pairs_of, rows, sentence
+
+    for group in pairs_of(contents):
+        first = group[0]
+        found = [differences(first, other) for other in group[1:]]
+        table = rows(group)
+        lines = [heading(first)]
+        for number, each in enumerate(found, start=2):
+            lines.append(f"  run 1 and run {number} differ in {len(each)} settings")
+            lines += [f"    {row.key}: {row.first} | {row.second}" for row in each]
+        output.row(
+            {
+                "card": first["card"],
+                "protocol": first["protocol"],
+                "differences": [[row.to_dict() for row in each] for each in found],
+                "figures": [row.to_dict() for row in table],
+            },
+            *lines,
+            *(f"  {sentence(row)}" for row in table),
+        )

@@ -1,27 +1,60 @@
-"""``vlar index``: make and keep a library of videos."""
+"""``vlar index``: make and keep a library of recordings, and look at what it holds.
+
+Options:
+    library (LIBRARY): A folder, such as gym.vlar, or milvus://HOST:PORT/NAME.
+    k (1..): Windows to show.
+    tag (KEY=VALUE): Attach key=value to these recordings.
+    window (SPAN): Length of a window; 4s in a new library.
+    stride (SPAN): From one window to the next; 2s in a new library.
+    long_windows (TIMES): Also windows this many times as long; 1 for none.
+    shots: Let no window cross a cut (once before: vlar models get shots). Default: the library's
+        own; off in a new library.
+    no_context: Store nothing to re-rank with: less disk space.
+    captions (NAME): Keep what each window is said to show: concepts, file:FILE.json, hf:FOLDER.
+    persons: Next to each window, a row for each person in it. Default: the library's own; off in
+        a new library.
+    detector (NAME): What finds people for --persons: pose, motion, hf:FOLDER, rfdetr:FILE.
+    runner (NAME): Where recordings are read and encoded. Default: in this process.
+    devices (LIST): An encoder on each, in a process of its own: cpu:2 (two), cuda:0,cuda:1.
+    workers (1..): How many encode at a time.
+    address (HOST:PORT): Of a Ray cluster. Default: start Ray.
+    gpus_per_worker (SHARE): Of a GPU, for each: 1 or 0.5.
+    shards (FOLDER): Write the rows there, as Parquet for 'index import'.
+"""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlar import registry
 from vlar.apps.cli import inputs, options, output
-from vlar.apps.cli import options as people
 from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import Progress, progress
 from vlar.apps.cli.verb import exit_code, verb
-from vlar.errors import UsageError
+from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
 
 if TYPE_CHECKING:
+    from vlar.library.discovery import Standout
     from vlar.library.ingest.runners.base import Runner
+    from vlar.library.library import Library
     from vlar.library.rows import AddEvent, AddReport, LibraryInfo
     from vlar.types import JsonDict
 
+app = typer.Typer(
+    help="Make and keep a library of recordings.",
+    epilog="\b\nExamples:\n  vlar index add holiday.vlar videos/\n  vlar index info holiday.vlar",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+_CAPTIONERS = Choices.of_kinds("captioner", "captioner")
+_ENGINES = Choices.of_kinds("index type", "engine", also=("auto", "hnsw", "diskann"))  # of Milvus
 _RUNNERS = Choices.of_kinds("runner", "runner")
 _MOST_PROCESSES = 256
 _NAMED = 3  # copies that have a line each
@@ -31,36 +64,11 @@ _NAMES = {
     "waiting_added": "added since the search cache", "waiting_deleted": "removed since it",
 }  # fmt: skip
 
-RunnerName = Annotated[
-    str | None,
-    typer.Option(
-        "--runner",
-        metavar="NAME",
-        autocompletion=_RUNNERS.complete,
-        help="Where recordings are read and encoded. Default: in this process.",
-    ),
-    _RUNNERS,
-]
-Address = Annotated[
-    str | None,
-    typer.Option("--address", metavar="HOST:PORT", help="Of a Ray cluster. Default: start Ray."),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", metavar="N", min=1, help="How many encode at a time."),
-]
-Gpus = Annotated[
-    float | None,
-    typer.Option("--gpus-per-worker", metavar="SHARE", help="Of a GPU, for each: 1 or 0.5."),
-]
-Devices = Annotated[
-    str | None,
-    typer.Option(
-        "--devices",
-        metavar="LIST",
-        help="An encoder on each, in a process of its own: cpu:2 (two), cuda:0,cuda:1.",
-    ),
-]
+
+def _opened(path: str, model: str | None = None, *, create: bool = False) -> Library:
+    from vlar.library.library import Library
+
+    return Library(path, model, create=create)
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,7 @@ class Place:
             UsageError: an option is not usable, or not for this runner.
         """
         devices = devices_of(self.devices) if self.devices is not None else ()
-        name = self.runner
-        if name is None and devices:
-            name = "processes"
+        name = self.runner or ("processes" if devices else None)
         if name is None:
             for option in ("address", "workers", "gpus"):
                 if getattr(self, option) is not None:
@@ -119,113 +125,40 @@ def devices_of(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-app = typer.Typer(
-    help="Make and keep a library of recordings.",
-    epilog="\b\nExamples:\n  vlar index add holiday.vlar videos/\n  vlar index info holiday.vlar",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-LibraryPath = Annotated[
-    str,
-    typer.Argument(
-        metavar="LIBRARY", help="A folder, such as gym.vlar, or milvus://HOST:PORT/NAME."
-    ),
-]
-
-Tags = Annotated[
-    list[str] | None,
-    typer.Option("--tag", metavar="KEY=VALUE", help="Attach key=value to these recordings."),
-]
-WindowLength = Annotated[
-    str | None,
-    typer.Option("--window", metavar="SPAN", help="Length of a window; 4s in a new library."),
-]
-Stride = Annotated[
-    str | None,
-    typer.Option(
-        "--stride", metavar="SPAN", help="From one window to the next; 2s in a new library."
-    ),
-]
-LongWindows = Annotated[
-    float | None,
-    typer.Option(
-        "--long-windows", metavar="TIMES", help="Also windows this many times as long; 1 for none."
-    ),
-]
-Shots = Annotated[
-    bool | None,
-    typer.Option(
-        "--shots/--no-shots",
-        help="Let no window cross a cut (once before: vlar models get shots). Default: the "
-        "library's own; off in a new library.",
-    ),
-]
-NoContext = Annotated[
-    bool, typer.Option("--no-context", help="Store nothing to re-rank with: less disk space.")
-]
-_CAPTIONERS = Choices.of_kinds("captioner", "captioner")
-Captions = Annotated[
-    str | None,
-    typer.Option(
-        "--captions",
-        metavar="NAME",
-        autocompletion=_CAPTIONERS.complete,
-        help="Keep what each window is said to show: concepts, file:FILE.json, hf:FOLDER.",
-    ),
-    _CAPTIONERS,
-]
-SkipStill = Annotated[
-    bool, typer.Option("--skip-still", help="Leave windows out in which nothing moves.")
-]
-
-Shards = Annotated[
-    str | None,
-    typer.Option(
-        "--shards", metavar="FOLDER", help="Write the rows there, as Parquet for 'index import'."
-    ),
-]
-
-
-Sources = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="PATH",
-        help="Files, or folders that are searched for recordings; also addresses (s3://...), "
-        "lists (CSV or Parquet with a column path) and .tar archives.",
-    ),
-]
-
-
 @verb(app)
 def add(
-    library: LibraryPath,
-    paths: Sources,
-    tag: Tags = None,
-    window: WindowLength = None,
-    stride: Stride = None,
-    long_windows: LongWindows = None,
-    shots: Shots = None,
-    model: options.LibraryModel = None,
-    no_context: NoContext = False,
-    retry: options.Retry = False,
-    skip_still: SkipStill = False,
-    captions: Captions = None,
-    persons: people.Persons = None,
-    detector: people.RowDetector = None,
-    device: options.Device = None,
+    library: str,
+    paths: list[str],
+    /,
+    *,
+    tag: list[str] | None = None,
+    window: str | None = None,
+    stride: str | None = None,
+    long_windows: float | None = None,
+    shots: bool | None = None,
+    model: str | None = None,
+    no_context: bool = False,
+    retry: bool = False,
+    skip_still: bool = False,
+    captions: Annotated[str | None, _CAPTIONERS] = None,
+    persons: bool | None = None,
+    detector: str | None = None,
+    device: str | None = None,
     dtype: options.Dtype = None,
-    runner: RunnerName = None,
-    devices: Devices = None,
-    workers: Workers = None,
-    address: Address = None,
-    gpus_per_worker: Gpus = None,
-    shards: Shards = None,
-    as_json: options.AsJson = False,
+    runner: Annotated[str | None, _RUNNERS] = None,
+    devices: str | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    gpus_per_worker: float | None = None,
+    shards: str | None = None,
 ) -> int:
     """Add recordings to a library.
 
     Known files are skipped, changed ones updated, an interrupted run resumes.
+
+    Options:
+        paths (PATH): Files, or folders that are searched for recordings; also addresses
+            (s3://...), lists (CSV or Parquet with a column path) and .tar archives.
 
     Examples:
         vlar index add holiday.vlar videos/ --tag year=2024
@@ -236,39 +169,38 @@ def add(
 
     found, failures = inputs.recordings(paths, None)
     for row in failures:
-        output.failure(row, as_json)
+        output.failure(row)
     if not found:
         return exit_code(0, len(failures))
-    spans = _seconds(window, "--window"), _seconds(stride, "--stride")
+    window_s = inputs.seconds(window, "--window") if window else None
+    stride_s = inputs.seconds(stride, "--stride") if stride else None
     tags = inputs.pairs(tag or [], "--tag")
     where = Place(runner, address, workers, gpus_per_worker, devices).chosen(device)
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
-        show = AddProgress(shown, as_json)
+        show = _AddProgress(shown)
         loaded = inputs.load_model(name, device, dtype) if device or dtype else model
         with Library(library, loaded) as opened:
             request = AddRequest(
-                found, tags=tags, runner=where, shards=shards, progress=show,
-                window_s=spans[0], stride_s=spans[1], long_times=long_windows, shots=shots,
-                keep_context=not no_context, retry=retry, skip_still=skip_still,
-                captions=captions, persons=persons, detector=detector,
+                found, tags, window_s, stride_s, long_windows, shots, not no_context, retry,
+                skip_still, captions, persons, detector, where, shards, show,
             )  # fmt: skip
             report = opened.ingest(request)
-    code = finished(report, len(failures), show.total)
+    code = _finished(report, len(failures), show.total)
     if skip_still:
         output.note(f"vlar: {report.still_s:.1f} s of still footage left out")
     return code
 
 
-def finished(report: AddReport, missing: int, total: int) -> int:
+def _finished(report: AddReport, missing: int, total: int) -> int:
     """Print the result of an ``add``; returns the exit code."""
     failed = missing + len(report.failed)
     kinds = {"moved": report.moved - report.copies, "copied": report.copies}
-    kinds = ", ".join(f"{count} {what}" for what, count in kinds.items() if count)
+    known = ", ".join(f"{count} {what}" for what, count in kinds.items() if count)
     counts = {
         "added": report.added,
         "updated": report.updated,
-        f"recognised by content ({kinds})": report.moved,
+        f"recognised by content ({known})": report.moved,
         "unchanged": report.unchanged,
         "failed": failed,
     }
@@ -279,22 +211,18 @@ def finished(report: AddReport, missing: int, total: int) -> int:
     return exit_code(total - len(report.failed), failed)
 
 
-def _seconds(text: str | None, option: str) -> float | None:
-    return inputs.seconds(text, option) if text else None
-
-
-class AddProgress:
+class _AddProgress:
     """Shows an ``add`` as it proceeds, in recordings, clips and seconds."""
 
-    def __init__(self, shown: Progress, as_json: bool) -> None:
-        self._shown, self._as_json = shown, as_json
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
         self._clips, self._seconds, self._copies = 0, 0.0, 0
         self.total = 0  # recordings that the arguments name
 
     def __call__(self, event: AddEvent) -> None:
         """Show one step."""
         self.total = event.total
-        if event.status == "copied" and not self._as_json:
+        if event.status == "copied" and not output.is_json():
             self._copies += 1
             if self._copies <= _NAMED:
                 output.note(f"vlar: {event.path}: copy of {event.other}, whose windows it takes")
@@ -303,9 +231,9 @@ class AddProgress:
         if event.path is None:
             self._shown.stage("indexing", total=event.total)
         elif event.failure is not None:
-            output.failure(event.failure, self._as_json)
-        elif self._as_json:
-            output.json_line(event)
+            output.failure(event.failure)
+        else:
+            output.row(event)
         self._clips += event.rows
         self._seconds += event.seconds
         if self._clips:
@@ -314,73 +242,58 @@ class AddProgress:
 
 
 @verb(app)
-def remove(
-    library: LibraryPath,
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Files, folders, or patterns in quotes.")
-    ],
-    as_json: options.AsJson = False,
-) -> int:
+def remove(library: str, paths: list[str], /) -> int:
     """Remove recordings from a library; the files themselves stay.
+
+    Options:
+        paths (PATH): Files, folders, or patterns in quotes.
 
     Examples:
         vlar index remove holiday.vlar clip.mp4
         vlar index remove holiday.vlar "*/2023/*"
     """
-    from vlar.library.library import Library
-
-    with Library(library, create=False) as opened:
+    with _opened(library) as opened:
         removed = opened.remove(paths)
     if not removed:
         raise UsageError(
             f"no recording of {library} matches {', '.join(paths)!r}; 'vlar index list {library}' "
             "lists them"
         )
-    if as_json:
-        output.json_line({"library": library, "removed": removed})
-    output.note(f"vlar: {removed} {'recording' if removed == 1 else 'recordings'} removed")
+    output.row({"library": library, "removed": removed})
+    output.note(f"vlar: {counted(removed, 'recordings')} removed")
     return 0
 
 
 @verb(app, "list")
-def list_recordings(library: LibraryPath, as_json: options.AsJson = False) -> int:
+def list_recordings(library: str, /) -> int:
     """List the recordings of a library.
 
     Examples:
         vlar index list holiday.vlar
         vlar index list holiday.vlar --json
     """
-    from vlar.library.library import Library
-
-    with Library(library, create=False) as opened:
+    with _opened(library) as opened:
         for row in opened.videos():
-            if as_json:
-                output.json_line(row)
-                continue
             tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
-            output.line(
-                f"{output.clock(row.duration_s):>10}  {row.windows:5} windows  {row.path}{tags}"
-            )
+            length = output.clock(row.duration_s)
+            output.row(row, f"{length:>10}  {row.windows:5} windows  {row.path}{tags}")
     return 0
 
 
 @verb(app)
-def info(
-    library: LibraryPath,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every fact.")] = False,
-    as_json: options.AsJson = False,
-) -> int:
+def info(library: str, /, *, verbose: bool = False) -> int:
     """Show what a library holds and which model made it.
+
+    Options:
+        verbose (-v): Show every fact.
 
     Examples:
         vlar index info holiday.vlar
         vlar index info holiday.vlar --json
     """
-    from vlar.library.library import Library
-
-    with Library(library, create=False) as opened:
+    with _opened(library) as opened:
         facts = opened.info()
-    if as_json:
+    if output.is_json():
         output.json_line(facts)
     else:
         output.facts(_all_facts(facts) if verbose else _main_facts(facts))
@@ -412,3 +325,266 @@ def _main_facts(facts: LibraryInfo) -> dict[str, str]:
         "search": f"{facts.engine}, {facts.engine_why}",
         "on disk": size if facts.bytes_on_disk else "unknown: the server keeps it",
     }
+
+
+@verb(app)
+def upgrade(library: str, /, *, model: str | None = None) -> int:
+    """Bring a library up to date with its model, or add parts to it.
+
+    Only parts that changed are computed. After 'vlar models get lite-motion' it adds bodies to a
+    library that was made without them. An interrupted run resumes. Queries use the old rows until
+    all new ones are ready.
+
+    Options:
+        model (--model NAME): A model that has all parts of the library's.
+
+    Examples:
+        vlar index upgrade holiday.vlar
+        vlar index upgrade holiday.vlar --model openclip:ViT-B-16/openai+motion
+    """
+    with progress("upgrading") as shown, _opened(library, model) as opened:
+        report = opened.upgrade(progress=lambda _, total: shown(1, total))
+    for row in report.failed:
+        output.failure(row)
+    output.row(report)
+    if not report.computed and not report.rows:
+        output.note(f"vlar: {library} is up to date")
+        return 0
+    kept, computed = (", ".join(names) or "nothing" for names in (report.kept, report.computed))
+    output.note(
+        f"vlar: {counted(report.videos, 'recordings')}, {counted(report.rows, 'windows')} up to "
+        f"date: {kept} kept, {computed} computed"
+    )
+    if report.failed:
+        output.note(
+            f"vlar: {len(report.failed)} recordings could not be read in full; their rows stay "
+            f"without the new parts; read them again with: vlar index add {library} PATH"
+        )
+    return exit_code(report.videos, len(report.failed))
+
+
+@verb(app)
+def copy(library: str, to: str, /) -> int:
+    """Copy a library to another place, into Milvus or out of it.
+
+    An interrupted copy resumes. At the end both are read, and their digests must be equal.
+
+    Options:
+        to (TO): A new library, or a part of this one.
+
+    Examples:
+        vlar index copy holiday.vlar copy.vlar
+        vlar index copy holiday.vlar copy.vlar --json
+    """
+    done = 0
+
+    def count(rows: int, total: int) -> None:
+        nonlocal done
+        shown(rows - done, total)
+        done = rows
+
+    with (
+        progress("copying", unit="windows") as shown,
+        _opened(library) as opened,
+        _opened(to, create=True) as target,
+    ):
+        report = opened.copy_to(target, progress=count)
+    output.row(report)
+    output.note(
+        f"vlar: {counted(report.recordings, 'recordings')}, {counted(report.rows, 'windows')} in "
+        f"both, {counted(report.copied, 'recordings')} copied now; digest {report.digest}"
+    )
+    return 0
+
+
+@verb(app)
+def verify(library: str, /, *, repair: bool = False, no_files: bool = False) -> int:
+    """Check rows, search cache and recordings.
+
+    The exit code is 1 if something is wrong.
+
+    Options:
+        repair: Rebuild the cache; mark damaged recordings for 'add'.
+        no_files: Check the library only, not the recordings.
+
+    Examples:
+        vlar index verify holiday.vlar
+        vlar index verify holiday.vlar --repair
+    """
+    rows = 0
+    with progress("checking"), _opened(library) as opened:
+        found = opened.verify(repair=repair, files=not no_files)
+        with suppress(VlarError):  # of what cannot be counted, the faults are named
+            rows = opened.info().rows
+    for fault in found:
+        if output.is_json():
+            output.json_line(fault)
+        else:
+            output.error(f"{'repaired' if fault.repaired else fault.kind}: {fault.message}")
+    left = sum(not fault.repaired for fault in found)
+    output.note(
+        f"vlar: {counted(rows, 'rows')} checked; {counted(len(found), 'faults')}, {left} left"
+    )
+    return 1 if left else 0
+
+
+@verb(app)
+def compact(
+    library: str,
+    /,
+    *,
+    retrain: bool = False,
+    kind: Annotated[str | None, _ENGINES] = None,
+) -> int:
+    """Drop deleted rows, rebuild the search cache, shrink the files.
+
+    Options:
+        retrain: Rebuild the search index even where it need not be.
+        kind (--type NAME): How to search from now on; 'auto' chooses by size. hnsw and diskann: in
+            Milvus.
+
+    Examples:
+        vlar index compact holiday.vlar
+        vlar index compact holiday.vlar --type ivf
+    """
+    with progress("compacting"), _opened(library) as opened:
+        report = opened.compact(retrain=retrain, kind=kind)
+    output.row(report)
+    before, now = (output.file_size(n) for n in (report.bytes_before, report.bytes_after))
+    output.note(f"vlar: {report.rows} rows, {before} before, {now} now; search: {report.engine}")
+    return 0
+
+
+@verb(app)
+def export(library: str, out: Path, /) -> int:
+    """Write all windows with vectors and tags as a Parquet file.
+
+    Options:
+        out (FILE): A file that ends in .parquet.
+
+    Examples:
+        vlar index export holiday.vlar holiday.parquet
+        vlar index export holiday.vlar holiday.parquet --json
+    """
+    with progress("exporting", unit="windows") as shown, _opened(library) as opened:
+        written = opened.export(out, progress=shown)
+    output.row({"library": library, "written": str(out), "rows": written})
+    output.note(f"vlar: {counted(written, 'windows')} written to {out}")
+    return 0
+
+
+@verb(app, "import")
+def import_rows(library: str, files: list[str], /, *, model: str | None = None) -> int:
+    """Add rows that are embedded already, from Parquet files.
+
+    Options:
+        files (FILE): Parquet files, or folders of shards.
+
+    Examples:
+        vlar index import holiday.vlar shards
+        vlar index import copy.vlar holiday.parquet
+    """
+    with progress("importing") as shown, _opened(library, model, create=True) as opened:
+        show = _AddProgress(shown)
+        report = opened.import_shards(files, progress=show)
+        unread = [failure for failure in report.failed if failure.kind == "shard"]
+        for failure in unread:
+            output.failure(failure)
+    return _finished(report, 0, show.total + len(unread))
+
+
+@verb(app)
+def unusual(library: str, /, *, k: int = 10, against: str | None = None) -> int:
+    """Show the windows that resemble no other recording.
+
+    The score is the mean cosine distance to the five nearest windows of other recordings.
+
+    Options:
+        against (LIBRARY): Compare with this library instead.
+
+    Examples:
+        vlar index unusual holiday.vlar
+        vlar index unusual today.vlar --against holiday.vlar -k 3
+    """
+    with progress("comparing"), _opened(library) as opened:
+        if against is None:
+            return _show(opened.unusual(k))
+        with _opened(against) as other:
+            return _show(opened.unusual(k, against=other))
+
+
+@verb(app)
+def highlights(library: str, /, *, k: int = 10, each: int = 1) -> int:
+    """Show the windows that stand out in their own recording.
+
+    The score is the distance from the rest of the recording, in standard deviations.
+
+    Options:
+        each (1..): Windows of one recording at most.
+
+    Examples:
+        vlar index highlights holiday.vlar
+        vlar index highlights holiday.vlar --each 3
+    """
+    with progress("comparing"), _opened(library) as opened:
+        found = opened.highlights(k, per_recording=each)
+    if not found:
+        output.note("vlar: no recording has four windows or more that differ; nothing stands out")
+    return _show(found)
+
+
+@verb(app)
+def duplicates(library: str, /, *, similarity: float | None = None) -> int:
+    """Show recordings that show the same, in groups.
+
+    Copies are found, and most that were cut or hardly changed. Copies that were made much smaller,
+    cropped or brightened look different to most models.
+
+    Options:
+        similarity (COSINE): How alike two windows are at least.
+
+    Examples:
+        vlar index duplicates holiday.vlar
+        vlar index duplicates holiday.vlar --similarity 0.995
+    """
+    with progress("comparing"), _opened(library) as opened:
+        found = opened.duplicates(**({} if similarity is None else {"similarity": similarity}))
+    for number, group in enumerate(found, 1):
+        output.row(
+            group,
+            f"group {number}: {counted(len(group.members), 'recordings')}",
+            *(f"  {m.similarity:.3f}  {m.path}  {output.span(m)}" for m in group.members),
+        )
+    if not found:
+        output.note("vlar: no two recordings show the same")
+    return 0
+
+
+@verb(app)
+def diverse(library: str, /, *, k: int = 10, whole: bool = False) -> int:
+    """Show the windows that cover all others best: what to label next.
+
+    Each is the one that those before it cover least; the score is its distance to them.
+
+    Options:
+        whole: Keep sequences whole: choose recordings.
+
+    Examples:
+        vlar index diverse holiday.vlar -k 100
+        vlar index diverse holiday.vlar --whole --json
+    """
+    with progress("comparing"), _opened(library) as opened:
+        found = opened.diverse(k, whole=whole)
+    _show(found)
+    if len(found) < k:
+        output.note("vlar: the other windows repeat what is shown")
+    return 0
+
+
+def _show(rows: list[Standout]) -> int:
+    for row in rows:
+        near = ""
+        if row.nearest is not None and row.nearest_s is not None:
+            near = f"  (nearest: {row.nearest} {output.clock(row.nearest_s)})"
+        output.row(row, f"{row.rank:3}. {row.score:6.3f}  {row.path}  {output.span(row)}{near}")
+    return 0

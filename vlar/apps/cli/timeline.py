@@ -1,18 +1,34 @@
-"""``vlar timeline``: what does a recording show when, and how does the work go?"""
+"""``vlar timeline``: find what recordings show when, and how the work goes.
+
+Options:
+    labels (-l LABELS): 'a, b, c', a file (.txt, .csv, .json), or bank:NAME. A model made by 'vlar
+        adapt' has its own.
+    every (SPAN): Step: segments begin and end at one.
+    window (SPAN): What the answer of a step reads around it.
+    shortest (SPAN): Least length of a segment; 0 for none.
+    smooth (SPAN): Average scores over this first; 0: not.
+    switch (COST 0..): Cost of a change; higher: fewer.
+    no_unknown: Every moment shows one of the labels.
+    online: Print a segment when no later window can change it.
+    delay (SPAN): With --online: wait no longer than this.
+    kpi: Print a table: counts, durations, waiting, violations.
+    order (LABELS): Steps of a cycle in order: 'pick, place'.
+    idle (LABELS): Labels that are waiting, as unknown is.
+    out (FILE): Write segments: .json, .csv, .srt, .vtt, .otio, .png, or a folder .lerobot.
+    resume: Keep what is finished; skip it later.
+    kpi_out (FILE): Write the table: .json, .csv or .png.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from vlar.apps.cli import inputs, options, output
-from vlar.apps.cli.classify import Labels
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
+from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.apps.timeline.decoding import Segment
@@ -22,82 +38,29 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.types import Failure
 
-Every = Annotated[
-    str, typer.Option("--every", metavar="SPAN", help="Step: segments begin and end at one.")
-]
-Around = Annotated[
-    str, typer.Option("--window", metavar="SPAN", help="What the answer of a step reads around it.")
-]
-Shortest = Annotated[
-    str, typer.Option("--shortest", metavar="SPAN", help="Least length of a segment; 0 for none.")
-]
-Smooth = Annotated[
-    str, typer.Option("--smooth", metavar="SPAN", help="Average scores over this first; 0: not.")
-]
-Switch = Annotated[
-    float,
-    typer.Option("--switch", metavar="COST", min=0, help="Cost of a change; higher: fewer."),
-]
-NoUnknown = Annotated[
-    bool, typer.Option("--no-unknown", help="Every moment shows one of the labels.")
-]
-Online = Annotated[
-    bool, typer.Option("--online", help="Print a segment when no later window can change it.")
-]
-Delay = Annotated[
-    str | None,
-    typer.Option("--delay", metavar="SPAN", help="With --online: wait no longer than this."),
-]
-Kpi = Annotated[
-    bool, typer.Option("--kpi", help="Print a table: counts, durations, waiting, violations.")
-]
-Order = Annotated[
-    str | None,
-    typer.Option("--order", metavar="LABELS", help="Steps of a cycle in order: 'pick, place'."),
-]
-Idle = Annotated[
-    str | None,
-    typer.Option("--idle", metavar="LABELS", help="Labels that are waiting, as unknown is."),
-]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        help="Write segments: .json, .csv, .srt, .vtt, .otio, .png, or a folder .lerobot.",
-    ),
-]
-Resume = Annotated[
-    Path | None,
-    typer.Option("--resume", metavar="FILE", help="Keep what is finished; skip it later."),
-]
-KpiOut = Annotated[
-    str | None,
-    typer.Option("--kpi-out", metavar="FILE", help="Write the table: .json, .csv or .png."),
-]
 
-
-def command(
-    paths: options.Recordings,
-    labels: Labels = None,
-    model: options.Model = "lite",
-    every: Every = "500ms",
-    window: Around = "2s",
-    shortest: Shortest = "1s",
-    smooth: Smooth = "0",
-    switch: Switch = 0.3,
-    no_unknown: NoUnknown = False,
-    online: Online = False,
-    delay: Delay = None,
-    kpi: Kpi = False,
-    order: Order = None,
-    idle: Idle = None,
-    out: Out = None,
-    kpi_out: KpiOut = None,
-    resume: Resume = None,
-    device: options.Device = None,
+def timeline(
+    paths: list[str],
+    /,
+    *,
+    labels: str | None = None,
+    model: str = "lite",
+    every: str = "500ms",
+    window: str = "2s",
+    shortest: str = "1s",
+    smooth: str = "0",
+    switch: float = 0.3,
+    no_unknown: bool = False,
+    online: bool = False,
+    delay: str | None = None,
+    kpi: bool = False,
+    order: str | None = None,
+    idle: str | None = None,
+    out: str | None = None,
+    kpi_out: str | None = None,
+    resume: Path | None = None,
+    device: str | None = None,
     dtype: options.Dtype = None,
-    as_json: options.AsJson = False,
 ) -> int:
     """Find what recordings show when, as segments.
 
@@ -109,20 +72,32 @@ def command(
         vlar timeline work.mp4 --labels "picking, placing" --order "picking, placing" --kpi
     """
     from vlar.apps.timeline.files import FIGURE_ENDINGS, checked_file
+    from vlar.apps.timeline.recordings import TimelineRules
     from vlar.language.labels import parse_labels
     from vlar.media.video.live import is_live
 
-    _need(delay, online, "--delay belongs to --online")
-    _need(order or idle, kpi or kpi_out, "--order and --idle belong to --kpi and --kpi-out")
+    if delay and not online:
+        raise UsageError("--delay belongs to --online; add one, or leave it out")
+    if (order or idle) and not (kpi or kpi_out):
+        raise UsageError(
+            "--order and --idle belong to --kpi and --kpi-out; add one, or leave it out"
+        )
     live = len(paths) == 1 and is_live(paths[0])
-    rules = _rules(every, None if live else window, shortest, smooth, switch, delay)
-    rules = replace(rules, unknown=not no_unknown)
+    every_s = inputs.seconds(every, "--every")
+    rules = TimelineRules(
+        every_s=every_s,
+        window_s=None if live or not window else max(inputs.seconds(window, "--window"), every_s),
+        shortest_s=_span(shortest, "--shortest"),
+        smooth_s=_span(smooth, "--smooth"),
+        switch=switch,
+        delay_s=_span(delay, "--delay") if delay else None,
+        unknown=not no_unknown,
+    )
     file = checked_file(out, "--out") if out else None
     table = checked_file(kpi_out, "--kpi-out", FIGURE_ENDINGS) if kpi_out else None
     label_list = parse_labels(labels) if labels is not None else None
     for remark in label_list.notes if label_list else ():
         output.note(f"vlar: {remark}")
-    good: list[Segment] = []
     with progress(f"loading {model}") as shown:
         recogniser = inputs.load_model(model, device, dtype)
         shown.stage("reading labels")
@@ -132,36 +107,23 @@ def command(
             rows = _of_stream(recogniser, paths[0], label_list, rules)
         else:
             rows = _of_files(recogniser, paths, label_list, rules, online, resume)
-        failed = _print(rows, good, as_json)
+        good, failed = _print(rows)
     if good and (kpi or table):
-        _figures(good, steps, rest, as_json, table, show=kpi)
+        _figures(good, steps, rest, table, show=kpi)
     if file:
-        _write(file, good)
+        write_timeline(file, good, "nothing was found")
     return exit_code(len(good), failed)
 
 
-def _need(given: object, needed: object, why: str) -> None:
-    """Refuse an option without the one that it belongs to."""
-    from vlar.errors import UsageError
+def write_timeline(file: Path, rows: list[Segment], nothing: str) -> None:
+    """Write segments into a file; a note states that it was written, or why not."""
+    from vlar.apps.timeline.files import write
 
-    if given and not needed:
-        raise UsageError(f"{why}; add one, or leave it out")
-
-
-def _rules(
-    every: str, window: str | None, shortest: str, smooth: str, switch: float, delay: str | None
-) -> TimelineRules:
-    from vlar.apps.timeline.recordings import TimelineRules
-
-    every_s = inputs.seconds(every, "--every")
-    return TimelineRules(
-        every_s=every_s,
-        window_s=max(inputs.seconds(window, "--window"), every_s) if window else None,
-        shortest_s=_span(shortest, "--shortest"),
-        smooth_s=_span(smooth, "--smooth"),
-        switch=switch,
-        delay_s=_span(delay, "--delay") if delay else None,
-    )
+    if not rows:
+        output.note(f"vlar: {nothing}, no timeline is written")
+        return
+    write(file, rows)
+    output.note(f"vlar: timeline written to {file}")
 
 
 def _span(text: str, option: str) -> float:
@@ -185,13 +147,9 @@ def _labels(text: str | None, model: Model, listed: LabelList | None) -> tuple[s
 
 
 def _of_files(
-    model: Model,
-    paths: list[str],
-    labels: LabelList | None,
-    rules: TimelineRules,
-    online: bool,
-    resume: Path | None,
-) -> Iterator[Segment | Failure]:
+    model: Model, paths: list[str], labels: LabelList | None, rules: TimelineRules,
+    online: bool, resume: Path | None,
+) -> Iterator[Segment | Failure]:  # fmt: skip
     from vlar.apps.timeline.recordings import find_segments
     from vlar.apps.timeline.resume import FinishedRecordings
     from vlar.library.ingest.reader import stamp_of
@@ -240,80 +198,58 @@ def _of_stream(
     yield from stream.finish()
 
 
-def _print(rows: Iterable[Segment | Failure], good: list[Segment], as_json: bool) -> int:
-    """Print segments and failures as they come; the number of failures."""
+def _print(rows: Iterable[Segment | Failure]) -> tuple[list[Segment], int]:
+    """Print segments and failures as they come; the segments, and the number of failures."""
     from vlar.apps.timeline.decoding import UNKNOWN
     from vlar.types import Failure
 
+    good: list[Segment] = []
     failed = 0
     for row in rows:
         if isinstance(row, Failure):
             failed += 1
-            output.failure(row, as_json)
+            output.failure(row)
             continue
         good.append(row)
-        if as_json:
-            output.json_line(row)
-            continue
-        span = f"{output.clock(row.start_s)} to {output.clock(row.end_s)}"
         answer = f"{row.label or UNKNOWN}, {output.percent(row.probability)}"
-        output.line(f"{row.path}  {span}  {answer}", flush=True, strong=len(answer))
-    return failed
+        output.row(row, f"{row.path}  {output.span(row)}  {answer}", strong=len(answer))
+    return good, failed
 
 
 def _figures(
-    rows: list[Segment],
-    order: tuple[str, ...],
-    idle: tuple[str, ...],
-    as_json: bool,
-    file: Path | None,
-    *,
-    show: bool,
-) -> None:
+    rows: list[Segment], order: tuple[str, ...], idle: tuple[str, ...], file: Path | None,
+    *, show: bool,
+) -> None:  # fmt: skip
     from vlar.apps.timeline.files import write_process
     from vlar.apps.timeline.work_cycles import measure
 
     process = measure(rows, order, idle)
-    if show and as_json:
-        output.json_line({"kpi": process.to_dict()})
-    elif show:
-        _table(process)
+    if show:
+        output.row({"kpi": process.to_dict()}, *_table(process))
     if file:
         write_process(file, process, rows)
         output.note(f"vlar: figures written to {file}")
 
 
-def _table(process: Process) -> None:
+def _table(process: Process) -> Iterator[str]:
     """The figures of the work as a table of lines."""
     facts = process.to_dict()
     width = max([len("step"), *(len(step.label) for step in process.steps)])
-    output.line("")
-    output.line(f"{'step':<{width}}  count  share  mean s  spread s  waiting s")
+    yield ""
+    yield f"{'step':<{width}}  count  share  mean s  spread s  waiting s"
     for step in process.steps:
         numbers = (step.mean_s, step.spread_s, step.waiting_s)
         mean, spread, waiting = ("-" if n is None else f"{n:.2f}" for n in numbers)
-        output.line(
+        yield (
             f"{step.label:<{width}}  {step.count:5d}  {step.share:5.0%}  {mean:>6}  {spread:>8}  "
             f"{waiting:>9}"
         )
     mean, spread = facts["cycle_mean_s"], facts["cycle_spread_s"]
     length = "" if mean is None else f", {mean:.2f} s each (spread {spread or 0:.2f} s)"
-    output.line(f"cycles: {facts['complete_cycles']} complete of {facts['cycles']}{length}")
-    output.line(f"waiting: {process.waiting_s:.2f} s of {process.duration_s:.2f} s")
+    yield f"cycles: {facts['complete_cycles']} complete of {facts['cycles']}{length}"
+    yield f"waiting: {process.waiting_s:.2f} s of {process.duration_s:.2f} s"
     if process.order:
-        output.line(f"order violations: {len(process.violations)}")
+        yield f"order violations: {len(process.violations)}"
         for each in process.violations:
-            output.line(
-                f"  {each.path}  {output.clock(each.start_s)}  {each.label} where {each.expected} "
-                f"was due ({each.kind})"
-            )
-
-
-def _write(file: Path, rows: list[Segment]) -> None:
-    from vlar.apps.timeline.files import write
-
-    if not rows:
-        output.note("vlar: nothing was found, no timeline is written")
-        return
-    write(file, rows)
-    output.note(f"vlar: timeline written to {file}")
+            where = f"{each.path}  {output.clock(each.start_s)}"
+            yield f"  {where}  {each.label} where {each.expected} was due ({each.kind})"

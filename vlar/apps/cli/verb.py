@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any
 
 import typer
@@ -29,16 +30,28 @@ _NO_JSON = ("demo", "get", "mcp", "serve", "skill", "trust")
 Verb = Callable[..., int]
 
 
-def verb(app: typer.Typer, name: str | None = None) -> Callable[[Verb], Verb]:
+def verb(
+    app: typer.Typer, name: str | None = None, *, main: bool = False
+) -> Callable[[Verb], Verb]:
     """Add a function to an application as a verb. It returns its exit code.
 
     The part of its docstring after ``Examples:`` stands in the help as it is written.
+
+    Args:
+        app: The application, or a group of verbs.
+        name: Name of the verb; None for that of the function.
+        main: Whether the function is what a group does where no verb follows.
     """
 
     def add(function: Verb) -> Verb:
-        text, choices, run = _runner(function)
+        text, choices, run = _runner(function, main)
         command = type("Command", (_Command,), {"choices": choices})
-        app.command(name or function.__name__.rstrip("_"), cls=command, help=text)(run)
+        if main:
+            text, _, examples = text.partition(_EXAMPLES)
+            shown = indent(dedent(examples.strip("\n")), "  ")
+            app.callback(help=text, epilog=f"\b\n{_EXAMPLES}\n{shown}")(run)
+        else:
+            app.command(name or function.__name__.rstrip("_"), cls=command, help=text)(run)
         return function
 
     return add
@@ -93,16 +106,21 @@ def _message(problem: Exception, debug: bool) -> str:
     return f"unexpected {type(problem).__name__}: {text or 'no message'} ({where}){hint}"
 
 
-def _runner(function: Verb) -> tuple[str, dict[str, Choices], Callable[..., None]]:
+def _runner(function: Verb, main: bool) -> tuple[str, dict[str, Choices], Callable[..., None]]:
     """Help and choices of a verb, and the verb as the command line calls it."""
     own = inspect.signature(function).parameters
     hidden = ("as_json",) if function.__name__ in _NO_JSON else ()
     added = [name for name in _FLAGS if name not in own and name not in hidden]
     text, choices, parameters = options.parameters(function, added)
+    if main:
+        only = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter("context", only, annotation=typer.Context))
 
     def runner(**values: Any) -> None:
         output.set_volume(quiet=values["quiet"], verbose=values["verbose"])
         output.set_json(values.get("as_json", False))
+        if main and values.pop("context").invoked_subcommand:
+            return
         debug = values["debug"]
         output.set_origins(shown=debug)
         for name in added:

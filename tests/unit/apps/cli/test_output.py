@@ -180,7 +180,9 @@ def test_results_and_failures(capsys: pytest.CaptureFixture[str]):
     output.classification(
         Classification(Path(EVIL), 0, 1, EVIL, (Prediction(EVIL, 0.9, 0.1),), False, 0.1)
     )
-    output.failure(Failure(Path(EVIL), "decode", f"{EVIL}: unreadable"), as_json=True)
+    output.set_json(True)
+    output.failure(Failure(Path(EVIL), "decode", f"{EVIL}: unreadable"))
+    output.set_json(False)
     output.facts({"name": EVIL})
     output.block(f"one\ntwo {EVIL[:10]}")
     shown = capsys.readouterr()

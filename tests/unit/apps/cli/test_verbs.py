@@ -20,7 +20,7 @@ from tests.command_line import invoke
 from tests.docs import pages, verbs
 from tests.refusals import refused
 from tests.unit.evaluation import colours
-from vlar.apps.cli import explain, inputs, output, query, recordings
+from vlar.apps.cli import classify, inputs, output, query, recordings
 from vlar.apps.cli.index import Place, devices_of
 from vlar.apps.cli.verb import exit_code
 from vlar.encoders.base import Block
@@ -202,14 +202,14 @@ def model(how: str = "table") -> SimpleNamespace:
 
 
 def test_a_label_in_the_table_says_which_phrase(capsys: pytest.CaptureFixture[str]):
-    explain.labels(model(), ["she hops"])  # type: ignore[arg-type]
+    classify.explain_labels(model(), ["she hops"])  # type: ignore[arg-type]
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "vlar: 'she hops' is 'hop'\n"
 
 
 def test_the_nearest_verb_and_the_unknown_are_named(capsys: pytest.CaptureFixture[str]):
-    explain.labels(model("nearest"), ["ambles", "quartz"])  # type: ignore[arg-type]
+    classify.explain_labels(model("nearest"), ["ambles", "quartz"])  # type: ignore[arg-type]
     near, unknown = capsys.readouterr().err.splitlines()
     assert near == "vlar: 'ambles' is like 'strolls'"
     assert unknown == "vlar: 'quartz' says nothing of motion"
@@ -219,7 +219,7 @@ def test_the_nearest_verb_and_the_unknown_are_named(capsys: pytest.CaptureFixtur
 def test_without_bodies_it_is_said_once(
     encoder: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ):
-    explain.labels(SimpleNamespace(encoder=encoder), ["hop", "sit"])  # type: ignore[arg-type]
+    classify.explain_labels(SimpleNamespace(encoder=encoder), ["hop", "sit"])  # type: ignore[arg-type]
     assert capsys.readouterr().err.count("lite-motion") == 1
 
 
@@ -250,7 +250,7 @@ def row() -> Classification:
 def test_the_strongest_attributes_come_first(capsys: pytest.CaptureFixture[str]):
     many = {name: 0.01 * (i + 1) for i, name in enumerate(NAMES[:7])}
     fake = answered({**many, "airborne": 0.4, "travel": -0.3})
-    explain.answer(fake, row(), {"hop": "hopping about"})  # type: ignore[arg-type]
+    classify.explain_answer(fake, row(), {"hop": "hopping about"})  # type: ignore[arg-type]
     said = capsys.readouterr().err
     assert fake.asked == ["hopping about"]
     assert "objects +0.500" in said
@@ -259,13 +259,13 @@ def test_the_strongest_attributes_come_first(capsys: pytest.CaptureFixture[str])
 
 
 def test_nobody_seen_is_said(capsys: pytest.CaptureFixture[str]):
-    explain.answer(answered({}), row(), {})  # type: ignore[arg-type]
+    classify.explain_answer(answered({}), row(), {})  # type: ignore[arg-type]
     assert "motion +0.000 (no body seen)" in capsys.readouterr().err
 
 
 def test_models_without_a_motion_block_say_nothing(capsys: pytest.CaptureFixture[str]):
     encoder = SimpleNamespace(blocks=(Block("joint", 4, 1.0, True),))
-    explain.answer(SimpleNamespace(encoder=encoder), row(), {})  # type: ignore[arg-type]
+    classify.explain_answer(SimpleNamespace(encoder=encoder), row(), {})  # type: ignore[arg-type]
     assert capsys.readouterr().err == ""
 
 
