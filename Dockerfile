@@ -23,8 +23,8 @@ ARG VLAR_EXTRAS="demo"
 RUN pip install "/src[${VLAR_EXTRAS}]" && rm -rf /src
 
 USER vlar
-# The networks are written to the cache now, so that the first start is as quick as the others.
-RUN python -c "import vlar; vlar.load()"
+# Fetched and written to the cache now, so that the first start is as quick as the others.
+RUN vlar models get lite demo && python -c "import vlar; vlar.load()"
 
 WORKDIR /videos
 ENTRYPOINT ["vlar"]

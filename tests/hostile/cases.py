@@ -863,7 +863,7 @@ def members(
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for member in extra("shots").files:
                 archive.writestr(name or member.member, content)
-            archive.writestr(extra("shots").licence_member or "LICENSE", "MIT")
+            archive.writestr(*extra("shots").licence_members, "MIT")
         if change is not None:
             data = bytearray(path.read_bytes())
             change(data)

@@ -42,7 +42,6 @@ def test_messages_take_the_command_from_one_function():
     [
         ("av", "pip install av"),
         ("faiss", "pip install faiss-cpu"),
-        ("skvideo", pip_install("demo")),
         ("matplotlib", pip_install("eval")),
         ("scipy.stats", pip_install("eval")),
         ("torch", pip_install("clip")),

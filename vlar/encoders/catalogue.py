@@ -39,7 +39,7 @@ class CatalogueEntry:
         spec: Spec that loads it, without the revision.
         licence: Of the weights.
         parameters_m: Millions of parameters.
-        download_mb: About, in MB; 0 where nothing is fetched.
+        download_mb: About, in MB.
         repository: On the hub, where the spec does not name it.
         revision: Commit; None where it is not known.
         non_commercial: Whether the licence forbids commercial use.
@@ -78,7 +78,7 @@ class CatalogueEntry:
 
     @property
     def hub_name(self) -> str:
-        """The repository on the hub; empty where there is none."""
+        """The repository on the hub; empty where it comes out of packages."""
         return self.repository or self.spec.partition(":")[2]
 
     @property
@@ -93,8 +93,10 @@ class CatalogueEntry:
 
     def is_here(self) -> bool:
         """Return whether its weights are on this disk."""
-        if not self.download_mb:
-            return True
+        if not self.hub_name:
+            from vlar.files.fetched_weights.packages import extra
+
+            return extra(self.alias).is_installed()
         from vlar.encoders.clip import options as hub
 
         return hub.cached(self.hub_name, _LOOKED_FOR, self.revision) is not None

@@ -17,7 +17,6 @@ import numpy as np
 from vlar.encoders.base import Encoder, Preprocess, require_plain
 from vlar.encoders.lite import body as lite_body
 from vlar.encoders.lite import towers
-from vlar.encoders.lite import towers as lite_weights
 from vlar.encoders.sentence_tower import text_tower
 from vlar.encoders.session import Session
 from vlar.errors import ModelError
@@ -65,7 +64,7 @@ class MotionEncoder(Encoder):
         self._text = text_tower()
         self.licence = networks.lite_motion().licence
         if body is None:
-            text_hash = lite_weights.MINILM.sha256 + lite_weights.TOKENIZER.sha256
+            text_hash = towers.MINILM.sha256 + towers.TOKENIZER.sha256
             body = lite_body.BodyBlock(self._text, text_hash, towers.CACHE_FOLDER)
         self.body = body
         blocks = body.blocks(0)[1:]

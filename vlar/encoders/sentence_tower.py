@@ -35,8 +35,8 @@ def load_text_tower(spec: str | None = None, device: str | None = None) -> Embed
     """A text model alone, for encoders of other sensors and for captions.
 
     Args:
-        spec: Any encoder, or a text model such as ``st:all-MiniLM-L6-v2``; None for the packaged
-            text encoder.
+        spec: Any encoder, or a text model such as ``st:all-MiniLM-L6-v2``; None for the text
+            encoder of ``lite``.
         device: As for ``load_encoder``.
 
     Returns:

@@ -1,8 +1,9 @@
-"""Pickles of others as plain data: nothing in them is run, and four names are admitted.
+"""Pickles of others as plain data, and states that torch saved; nothing in them is run.
 
 A pickle is a program. Data sets are nevertheless shared as pickles of dictionaries, lists, texts
 and NumPy arrays. These need four globals (and one new spelling), each of which stands for a small
-class or function of this file. Every other name is refused before anything is called.
+class or function of this file. Every other name is refused before anything is called. A state of
+torch needs two functions and the names of types.
 
 Its instructions are walked once before they run. Keys are texts, bytes and numbers: the hash of
 nested tuples can take for ever. Numbers of the memo follow each other, since they are a size.
@@ -14,9 +15,11 @@ import io
 import math
 import pickle
 import pickletools
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +43,7 @@ _TAKES = {
     "APPEND": (1, False), "APPENDS": (-1, False), "LIST": (-1, True), "TUPLE": (-1, True),
     "TUPLE1": (1, True), "TUPLE2": (2, True), "TUPLE3": (3, True), "DICT": (-1, True),
     "SETITEM": (2, False), "SETITEMS": (-1, False), "POP": (1, False), "POP_MARK": (-1, False),
-    "REDUCE": (2, True), "BUILD": (1, False), "STACK_GLOBAL": (2, True),
+    "REDUCE": (2, True), "BUILD": (1, False), "STACK_GLOBAL": (2, True), "BINPERSID": (1, True),
 }  # fmt: skip
 _FILLS = ("DICT", "SETITEM", "SETITEMS")
 _KEY, _OTHER, _MARK = "key", "other", "mark"
@@ -58,10 +61,14 @@ def read_pickle(path: Path, most: int = MOST) -> Any:
         ValueError: it needs any other class or function, holds arrays of objects or unusual keys,
             takes more memory than a file may, or is malformed.
     """
-    data = read_file(path, most)
+    stream = io.BytesIO(read_file(path, most))
+    return _guarded(lambda: _arrays_of(_next(stream, _Unpickler)))
+
+
+def _guarded(read: Callable[[], Any]) -> Any:
+    """The result of a function; each of its errors is a ``ValueError`` of one line."""
     try:
-        _check(data)
-        return _arrays_of(_Unpickler(data).load())
+        return read()
     except ValueError:
         raise
     except Exception as error:  # noqa: BLE001 - damage leads to any kind of error
@@ -69,7 +76,16 @@ def read_pickle(path: Path, most: int = MOST) -> Any:
         raise ValueError(f"it is not a readable pickle ({text[:120]})") from None
 
 
-def _check(data: bytes) -> None:
+def _next(stream: BinaryIO, unpickler: Callable[[bytes], pickle.Unpickler]) -> Any:
+    """The value of the next pickle of a stream."""
+    start = stream.tell()
+    _check(stream)
+    end = stream.tell()
+    stream.seek(start)
+    return unpickler(stream.read(end - start)).load()
+
+
+def _check(stream: BinaryIO) -> None:
     """Walk the instructions of a pickle without running one.
 
     Raises:
@@ -77,7 +93,7 @@ def _check(data: bytes) -> None:
     """
     stack: list[str] = []
     memo: dict[int, str] = {}
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data), 1):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream), 1):
         name = opcode.name
         if name in _KEYS:
             stack.append(_KEY)
@@ -221,9 +237,11 @@ def _admitted(budget: _Budget) -> dict[tuple[str, str], _Admitted]:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes) -> None:
+    def __init__(
+        self, data: bytes, admitted: Mapping[tuple[str, str], _Admitted] | None = None
+    ) -> None:
         super().__init__(io.BytesIO(data))
-        self._admitted = _admitted(_Budget())
+        self._admitted = _admitted(_Budget()) if admitted is None else admitted
 
     def find_class(self, module: str, name: str) -> Any:
         """One of the admitted names.
@@ -268,3 +286,121 @@ def _arrays_of(value: Any) -> Any:
         return done[id(inner)]
 
     return visit(value)
+
+
+_MAGIC = 0x1950A86A20F9469CFC6C  # begins a file of torch before its version 1.6
+_LENGTH_BYTES = 8
+_STORAGES = {
+    "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "LongStorage": "i8",
+    "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
+    "BoolStorage": "?",
+}  # fmt: skip
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def read_state(data: bytes) -> Arrays:
+    """Arrays by name of a file in which torch saved a flat dict of tensors, without torch.
+
+    Args:
+        data: Content of the file, in the format of either of torch's versions: an archive, or
+            pickles with the data behind them.
+
+    Raises:
+        ValueError: it needs any name but those of plain tensors, a tensor is not within its data,
+            it takes more memory than a file may, or it is malformed.
+    """
+    return _guarded(lambda: _read_state(data))
+
+
+def _read_state(data: bytes) -> Arrays:
+    stream, storages = io.BytesIO(data), dict[str, _Storage]()
+    unpickler = partial(_StateUnpickler, storages=storages)
+    if data.startswith(b"PK"):
+        with zipfile.ZipFile(stream) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("its archive is compressed, which torch never does")
+            (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            root = name.removesuffix("data.pkl")
+            state = _next(io.BytesIO(archive.read(name)), unpickler)
+            stored = {key: archive.read(f"{root}data/{key}") for key in storages}
+    else:
+        if _next(stream, unpickler) != _MAGIC:
+            raise ValueError("torch did not write it")
+        _, _, state = (_next(stream, unpickler) for _ in range(3))  # version, machine, state
+        stored: dict[str, bytes] = {}
+        for key in _next(stream, unpickler):
+            length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+            stored[key] = stream.read(length * storages[key].dtype.itemsize)
+    arrays = {key: storage.array(stored[key]) for key, storage in storages.items()}
+    if not isinstance(state, dict) or any(type(each) is not _Tensor for each in state.values()):
+        raise ValueError("it is not a flat dict of tensors")
+    budget = _Budget()
+    return {str(name): tensor.array(arrays, budget) for name, tensor in state.items()}
+
+
+class _State(dict[Any, Any]):
+    """An ordered dict; the attributes that torch gives it are dropped."""
+
+    @classmethod
+    def empty(cls) -> _State:
+        return cls()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Storage(NamedTuple):
+    """A run of numbers that tensors share."""
+
+    key: str
+    dtype: np.dtype[Any]
+    length: int
+
+    def array(self, data: bytes) -> npt.NDArray[Any]:
+        """Numbers (length,) of the bytes that a file holds."""
+        if len(data) != self.length * self.dtype.itemsize:
+            raise ValueError(f"its data {self.key[:40]!r} are not of the size that it states")
+        return np.frombuffer(data, self.dtype)
+
+
+class _Tensor(NamedTuple):
+    """A view of a storage."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self, arrays: Arrays, budget: _Budget) -> npt.NDArray[Any]:
+        """Numbers of the view, a copy."""
+        source, offset, shape, strides = arrays[self.storage.key], *self[1:]
+        last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and last >= len(source)):
+            raise ValueError(f"a tensor of shape {shape} in it is not within its data")
+        budget.take(math.prod(shape) * source.itemsize)
+        steps = [step * source.itemsize for step in strides]
+        return np.lib.stride_tricks.as_strided(source[offset:], shape, steps).copy()
+
+
+class _StateUnpickler(_Unpickler):
+    """Makes tensors without their numbers, and collects the storages that they lie in."""
+
+    def __init__(self, data: bytes, storages: dict[str, _Storage]) -> None:
+        self._storages = storages
+        self._dtypes = {_Admitted(_refuse): np.dtype(kind) for kind in _STORAGES.values()}
+        names = {("torch", name): kind for name, kind in zip(_STORAGES, self._dtypes, strict=True)}
+        names["collections", "OrderedDict"] = _Admitted(_State.empty)
+        names["torch._utils", "_rebuild_tensor_v2"] = _Admitted(lambda *of: _Tensor(*of[:4]))
+        super().__init__(data, names)
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        """The storage that a tensor lies in.
+
+        Raises:
+            ValueError: it is anything else, or two storages of one name differ.
+        """
+        kind, dtype, key, _, count, *view = pid
+        made = _Storage(key, self._dtypes[dtype], count)
+        if kind != "storage" or any(view) or self._storages.setdefault(key, made) != made:
+            raise ValueError(f"it refers to an outside object {str(pid)[:40]!r}")
+        return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -13,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import DecodeError, ModelError, UsageError
-from vlar.files.checkpoints import check_tensors
 from vlar.files.fetched_weights.packages import Extra, extra
+from vlar.files.pickles import read_state
 from vlar.files.resources import cached
 from vlar.media.base import Reader
 from vlar.media.lookup import reader
@@ -194,7 +193,7 @@ class ShotDetector:
             )
 
         def make() -> bytes:
-            return build(_weights(source))
+            return build(read_state(source.read("weights")))
 
         name = f"transnet-{digest()}.network"
         self._network = CachedNetwork(NAME, name, make, "the network of 'shots'", NAME)
@@ -277,15 +276,6 @@ def shots_between(
     if start_s < duration_s:
         shots.append(Window(start_s, duration_s))
     return shots
-
-
-def _weights(source: Extra) -> Weights:
-    import torch
-
-    data = source.read("weights")
-    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    check_tensors(state, len(data))
-    return {name: tensor.numpy() for name, tensor in state.items()}
 
 
 Shots = Callable[[Path], list[Window]]

