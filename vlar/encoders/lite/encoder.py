@@ -196,9 +196,9 @@ class LiteEncoder(Encoder, PatchTokens):
     dim = _N_CLASSES
 
     def __init__(self) -> None:
+        self._text = towers.TextTower()  # first: it misses the weights before any is prepared
         self._networks = _NETWORKS
         self._images = [towers.ImageTower(network) for network in self._networks]
-        self._text = towers.TextTower()
         text_hash = towers.MINILM.sha256 + towers.TOKENIZER.sha256
         anchors = load_anchors(self._text, text_hash, towers.CACHE_FOLDER)
         self._space = space.ObjectSpace(self._text, anchors)
