@@ -267,7 +267,7 @@ def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
                 sizes = [archive.getinfo(member).file_size for member in own]
                 require_memory(sum(sizes) + sum(map(len, found.values())))
                 found |= {member: archive.read(member) for member in own}
-        for member in (*members, *extra.licence_members):
+        for member in members:
             for place in (source / member, source / Path(member).name):
                 if member not in found and place.is_file():
                     found[member] = read_file(place, MOST_MEMORY)
@@ -276,8 +276,8 @@ def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
         lacking = [str(error) or type(error).__name__]
     if lacking:
         raise UsageError(
-            f"{str(source)!r} is neither {extra.wheels} nor a folder with that or with the files "
-            f"of {extra.name} ({', '.join(lacking)[:200]}); give one of them with --from"
+            f"{str(source)!r} is neither {extra.wheels} nor a folder of wheels or files of "
+            f"{extra.name} ({', '.join(lacking)[:200]}); give one of them with --from"
         )
     return found
 
