@@ -32,7 +32,7 @@ def run(model: str, data: str, pairs: Pairs, cache: str) -> dict[str, float]:
     from vlar.evaluation.features import FeatureStore
     from vlar.evaluation.learning import ContentIds
     from vlar.evaluation.runner import peak_bytes, run_card
-    from vlar.evaluation.suite import read_suite
+    from vlar.evaluation.cards import read_suite
 
     loaded, store = vlar.load(model), FeatureStore(ContentIds().of)
     suite = read_suite(SUITE)
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--model", default="lite")
     parser.add_argument("--cards", nargs="*", help="cards of evals/mini.toml (all)")
     options = parser.parse_args()
-    from vlar.evaluation.suite import read_suite
+    from vlar.evaluation.cards import read_suite
 
     cards = [card.card for card in read_suite(SUITE).cards]
     chosen = [card for card in cards if not options.cards or card.name in options.cards]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness import arguments
 
-from vlar.evaluation.datasets.dailydvs import descriptions
+from vlar.evaluation.datasets.lists import descriptions
 
 if __name__ == "__main__":
     given = arguments(

@@ -32,7 +32,7 @@ import vlar
 from vlar.heads.targets import Targets
 from vlar.language.clean import clean_label
 from vlar.methods.msq.adapter import Msq
-from vlar.metrics.ranking import multilabel_map
+from vlar.metrics.classification import multilabel_map
 from vlar.training.batches import Dataset
 from vlar.training.fit import FitOptions, train
 from vlar.training.hyperparameters import load_recipe

@@ -14,9 +14,9 @@ from vlar import registry
 from vlar.errors import UnknownNameError
 from vlar.evaluation.cards import LoadedCard, make_card
 from vlar.evaluation.runner import describe, make_plan, read_runs, run_card, write_runs
-from vlar.evaluation.scores import Figure
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem
 from vlar.generators.opinions.question import Question
+from vlar.metrics.figures import Figure
 
 NAMES = registry.names("protocol")
 LABELS = ("red left", "red right", "blue left", "blue right", "green left", "yellow right")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from vlar.errors import ModelError, ProtocolError
-from vlar.evaluation.scores import Figure
 from vlar.metrics.checks import Record
+from vlar.metrics.figures import Figure
 from vlar.types import JsonDict
 from vlar.version import pip_install
 

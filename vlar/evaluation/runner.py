@@ -20,10 +20,10 @@ from vlar.evaluation.datasets.base import TRAIN, DatasetSplit, read_dataset, tex
 from vlar.evaluation.features import FeatureStore, check_overlap, scored_subset, spelled_as
 from vlar.evaluation.learning import ContentIds
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
-from vlar.evaluation.scores import Figure
 from vlar.files import resources
 from vlar.files.reading import MB, read_file
 from vlar.language.labels import parse_labels
+from vlar.metrics.figures import Figure
 from vlar.model.core import BACKGROUND_BANK, ModelCore
 from vlar.model.model import Model
 from vlar.types import JsonDict

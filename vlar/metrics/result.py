@@ -24,12 +24,12 @@ from vlar.metrics.classification import (
     Confusion,
     average_precision,
     confusions,
+    multilabel_map,
     ranks,
     worth_knowing,
 )
+from vlar.metrics.figures import Slice, slices
 from vlar.metrics.intervals import Interval, bootstrap, mean_interval
-from vlar.metrics.ranking import multilabel_map
-from vlar.metrics.slices import Slice, slices
 from vlar.types import Failure, Float64, JsonDict, Window
 
 _FEWEST = 20  # clips that a threshold is stated from, and shares without their counts

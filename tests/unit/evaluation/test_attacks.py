@@ -14,14 +14,15 @@ from tests.command_line import invoke
 from tests.refusals import refused
 from vlar.encoders.base import load_encoder
 from vlar.errors import ProtocolError, UnknownNameError, UsageError
-from vlar.evaluation.attacks.base import Surrogate, attack
-from vlar.evaluation.attacks.gradient import fit_ar, motion_gradient
-from vlar.evaluation.attacks.measures import (
+from vlar.evaluation.attacks.base import (
+    Surrogate,
     acceleration,
+    attack,
     bone_drift,
     fooling_rate,
     right_to_wrong,
 )
+from vlar.evaluation.attacks.gradient import fit_ar, motion_gradient
 from vlar.evaluation.attacks.posterior import applied, learned_moments
 from vlar.evaluation.cards import LoadedCard, make_card, read_card
 from vlar.evaluation.runner import make_plan, run_card

@@ -17,12 +17,18 @@ from tests.refusals import refused
 from tests.unit.encoders.clip.models import openclip_config, save_openclip
 from tests.unit.evaluation import colours
 from vlar.errors import DatasetError, ProtocolError
-from vlar.evaluation.cards import LoadedCard, make_card, read_card
+from vlar.evaluation.cards import (
+    LoadedCard,
+    make_card,
+    read_card,
+    read_suite,
+    table_rows,
+    write_table,
+)
 from vlar.evaluation.datasets.base import lines_of
 from vlar.evaluation.features import spelled_as
 from vlar.evaluation.report import rows, sentence
 from vlar.evaluation.runner import MissingSetError, make_plan, run_card
-from vlar.evaluation.suite import read_suite, table_rows, write_table
 
 if sys.version_info >= (3, 11):
     import tomllib

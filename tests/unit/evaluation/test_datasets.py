@@ -16,7 +16,7 @@ from tests.conftest import CHECKOUT
 from tests.refusals import refused
 from vlar.errors import DatasetError
 from vlar.evaluation.datasets.base import DatasetSplit, Subset, read_dataset
-from vlar.evaluation.datasets.dailydvs import descriptions
+from vlar.evaluation.datasets.lists import descriptions
 from vlar.evaluation.datasets.tables import arranged
 from vlar.heads.support import SupportItem
 from vlar.language.bank import load_bank

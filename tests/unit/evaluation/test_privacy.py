@@ -13,9 +13,9 @@ from tests.refusals import refused
 from tests.unit.evaluation import colours
 from vlar.errors import ModelError, ProtocolError
 from vlar.evaluation.cards import LoadedCard, make_card
-from vlar.evaluation.privacy import ATTACKERS, attack
+from vlar.evaluation.protocols.attributes import ATTACKERS, attack
 from vlar.evaluation.runner import make_plan, run_card
-from vlar.evaluation.scores import Figure
+from vlar.metrics.figures import Figure
 from vlar.types import Encoded
 
 LABELS = ("red left", "red right", "blue left", "blue right", "green left", "yellow right")

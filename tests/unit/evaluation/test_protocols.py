@@ -16,7 +16,7 @@ from vlar.errors import ProtocolError
 from vlar.evaluation.cards import LoadedCard, make_card
 from vlar.evaluation.protocols.compositional import held_out
 from vlar.evaluation.runner import run_card
-from vlar.evaluation.scores import Figure
+from vlar.metrics.figures import Figure
 
 LABELS = ("red left", "red right", "blue left", "blue right")
 

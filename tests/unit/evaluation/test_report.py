@@ -17,7 +17,7 @@ from vlar.evaluation.report import (
     sentence,
 )
 from vlar.evaluation.runner import read_runs, read_skipped, write_runs
-from vlar.evaluation.scores import Figure, spread
+from vlar.metrics.figures import Figure, spread
 
 
 def run(

@@ -13,13 +13,12 @@ from tests import skeletons
 from tests.refusals import refused
 from vlar.errors import ProtocolError
 from vlar.evaluation.cards import LoadedCard, make_card
-from vlar.evaluation.protocols.subsets import Subsets
+from vlar.evaluation.protocols.subsets import Subsets, recorded_by, subsets
 from vlar.evaluation.runner import make_plan, run_card
-from vlar.evaluation.scores import Figure
-from vlar.evaluation.subsets import recorded_by, subsets
 from vlar.heads.support import SupportItem
 from vlar.media.bundle import bundle_parts
 from vlar.media.lookup import reader, sensors_of
+from vlar.metrics.figures import Figure
 from vlar.types import Window
 
 

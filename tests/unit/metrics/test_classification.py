@@ -12,7 +12,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 from tests.refusals import refused
 from vlar.errors import MetricError, UsageError
 from vlar.metrics import classification
-from vlar.metrics.ranking import multilabel_map, retrieval, retrieval_both_ways
+from vlar.metrics.classification import multilabel_map, retrieval, retrieval_both_ways
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vlar.metrics.figures import slices
 from vlar.metrics.intervals import exact_interval
-from vlar.metrics.slices import slices
 
 
 def test_a_slice_counts_its_own_clips():

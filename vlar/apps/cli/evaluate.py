@@ -19,7 +19,7 @@ from vlar.formatting import worded
 
 if TYPE_CHECKING:
     from vlar.evaluation.cards import LoadedCard
-    from vlar.evaluation.suite import Suite
+    from vlar.evaluation.cards import Suite
     from vlar.model.model import Model
     from vlar.plugins.mteb.run import TaskRun
     from vlar.types import JsonDict
@@ -170,7 +170,7 @@ def eval_(
 def _suites(targets: list[str], settings: list[str]) -> list[Suite]:
     """A suite for each file, and one for all protocols that are given by name."""
     from vlar.evaluation.cards import LoadedCard, make_card, toml_value
-    from vlar.evaluation.suite import Suite, read_suite
+    from vlar.evaluation.cards import Suite, read_suite
 
     names = [target for target in targets if not target.endswith(".toml")]
     _PROTOCOLS.check(names)
@@ -187,7 +187,7 @@ def _suites(targets: list[str], settings: list[str]) -> list[Suite]:
 
 def _check_page(suites: list[Suite], write: Path | None) -> None:
     """A page that cannot take a table is named before anything is computed."""
-    from vlar.evaluation.suite import read_page
+    from vlar.evaluation.cards import read_page
 
     if write is None:
         return
@@ -200,7 +200,7 @@ def _check_page(suites: list[Suite], write: Path | None) -> None:
 
 def _table(suite: Suite, runs: list[JsonDict], model: str, write: Path | None) -> None:
     """Print a suite's table, and put it into a page."""
-    from vlar.evaluation.suite import table_rows, write_table
+    from vlar.evaluation.cards import table_rows, write_table
 
     if not suite.rows or not runs:
         return
@@ -289,7 +289,7 @@ def _facts(error: VlarError) -> JsonDict:
 
 def _show_run(run: JsonDict) -> None:
     from vlar.evaluation.report import heading
-    from vlar.evaluation.scores import Figure
+    from vlar.metrics.figures import Figure
 
     for row in run["failed"]:
         output.error(row["error"]["message"])

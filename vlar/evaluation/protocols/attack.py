@@ -16,12 +16,11 @@ from vlar import registry
 from vlar.adapters.frame_inputs import JointInputs, joint_inputs
 from vlar.adapters.towers import ResidualTower
 from vlar.errors import ProtocolError
-from vlar.evaluation.attacks.base import Surrogate, attack
-from vlar.evaluation.attacks.measures import acceleration, bone_drift
+from vlar.evaluation.attacks.base import Surrogate, acceleration, attack, bone_drift
 from vlar.evaluation.features import check_no_empty_class
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, chance
-from vlar.evaluation.scores import Figure, mean_figure
 from vlar.heads.support import SupportItem
+from vlar.metrics.figures import Figure, mean_figure
 from vlar.model.core import ModelCore
 from vlar.model.requests import AdaptRequest
 from vlar.registry import register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
@@ -14,15 +15,14 @@ from vlar import registry
 from vlar.encoders.base import Encoder
 from vlar.errors import ProtocolError
 from vlar.evaluation.learning import encoded
-from vlar.evaluation.privacy import ATTACKERS, attack
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
 from vlar.evaluation.report import lines
-from vlar.evaluation.scores import Figure, any_figure
 from vlar.heads.support import SupportItem, cell
+from vlar.metrics.figures import Figure, any_figure
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
 from vlar.registry import register
-from vlar.types import Encoded, Float64, JsonDict
+from vlar.types import Encoded, Float32, Float64, JsonDict
 
 Ints = npt.NDArray[np.int64]
 _FOLDS, _PERMUTED, _STRONGEST = 5, "labels permuted", "strongest"
@@ -172,3 +172,58 @@ def _figures(
         for attacker, value in zip(ATTACKERS, values, strict=True):
             found.append(Figure(name, value, n=n).of(form=form, attacker=attacker))
     return found
+
+
+ATTACKERS = ("linear", "mlp", "nearest", "over time")
+_SPANS, _COMPONENTS = 4, 128
+
+
+def attack(
+    known: Sequence[Encoded], values: npt.NDArray[Any], asked: Sequence[Encoded], seed: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Answers (m,) of each of ``ATTACKERS`` about m clips, each trained from scratch.
+
+    All read standardised principal components: of the vector and the mean frame, and ``over time``
+    also the means of four spans and the deviation.
+
+    Args:
+        known: n clips.
+        values: (n,) the attribute of each.
+        asked: m other clips.
+        seed: Of the random weights.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    kinds: list[Any] = [
+        LogisticRegression(max_iter=1000),
+        MLPClassifier((64,), solver="lbfgs", max_iter=200, random_state=seed),
+        KNeighborsClassifier(1),
+        LogisticRegression(max_iter=1000),
+    ]
+    found: dict[str, npt.NDArray[Any]] = {}
+    for name, kind in zip(ATTACKERS, kinds, strict=True):
+        learned, others = (
+            np.stack([_read(row, over_time=name == "over time") for row in rows])
+            for rows in (known, asked)
+        )
+        few = PCA(min(len(learned) - 1, learned.shape[1], _COMPONENTS), svd_solver="full")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fitted: Any = make_pipeline(StandardScaler(), few, kind).fit(learned, values)
+        found[name] = fitted.predict(others)
+    return found
+
+
+def _read(row: Encoded, *, over_time: bool) -> Float32:
+    """All that an attacker reads of a clip, as one row."""
+    parts = [row.vector, row.features.mean(axis=0)]
+    if over_time:
+        spans = np.array_split(row.features, min(_SPANS, len(row.features)))
+        parts += [row.features.std(axis=0), *(span.mean(axis=0) for span in spans)]
+    return np.concatenate(parts)

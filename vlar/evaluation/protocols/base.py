@@ -14,13 +14,13 @@ from vlar.evaluation.datasets.base import TRAIN, DatasetSplit, Subset
 from vlar.evaluation.features import ONE_FRAME, Change, FeatureStore
 from vlar.evaluation.learning import NONE, FitSet, Fitted, Guard, LearningMethod, fit
 from vlar.evaluation.report import lines
-from vlar.evaluation.scores import Figure, class_figures, with_means
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.base import Scores
 from vlar.heads.support import SupportItem
 from vlar.language.labels import LabelSet, parse_labels
 from vlar.metrics.calibration import expected_calibration_error
 from vlar.metrics.classification import ranks
+from vlar.metrics.figures import Figure, class_figures, with_means
 from vlar.model.core import ModelCore
 from vlar.model.label_heads import LabelClassifier, make_classifier
 from vlar.types import Failure, Float64, JsonDict

@@ -15,7 +15,7 @@ from vlar.evaluation.features import Change
 from vlar.evaluation.learning import NONE
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance
 from vlar.evaluation.report import percent
-from vlar.evaluation.scores import Figure
+from vlar.metrics.figures import Figure
 from vlar.registry import register
 from vlar.types import JsonDict
 

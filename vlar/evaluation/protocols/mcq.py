@@ -13,7 +13,6 @@ from vlar import registry
 from vlar.errors import ProtocolError, UsageError
 from vlar.evaluation.datasets.base import TRAIN
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
-from vlar.evaluation.scores import Figure, mean_figure, spread
 from vlar.generators.opinions.asking import Opinion, UsageCounter, ask
 from vlar.generators.opinions.base import Answerer, MediaItem, load_answerer
 from vlar.generators.opinions.mixing import Mixing, fit_margin, fit_mixing, mix
@@ -21,6 +20,7 @@ from vlar.generators.opinions.question import PERSPECTIVES, Question, check_coun
 from vlar.generators.opinions.rerank import StopRule, shown_of
 from vlar.heads.support import SupportItem
 from vlar.language.labels import parse_labels
+from vlar.metrics.figures import Figure, mean_figure, spread
 from vlar.metrics.intervals import PairedDifference, paired
 from vlar.model.core import ModelCore
 from vlar.model.model import Model, load

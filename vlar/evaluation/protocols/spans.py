@@ -9,10 +9,10 @@ import numpy as np
 
 from vlar.errors import ProtocolError, VlarError
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
-from vlar.evaluation.scores import Figure
 from vlar.heads.support import SupportItem
 from vlar.media.lookup import reader
 from vlar.media.video.sample import windows
+from vlar.metrics.figures import Figure
 from vlar.metrics.spans import detection_map, moment_metrics
 from vlar.registry import register
 from vlar.types import Failure, Float64, JsonDict

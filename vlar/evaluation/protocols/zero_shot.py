@@ -1,19 +1,26 @@
-"""``zero-shot``: labels as text, no example. ``generalised-zero-shot``: seen labels compete too."""
+"""Protocols without an example of a label: words alone, retrieval, unknown clips, slices."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ProtocolError
 from vlar.evaluation.features import check_overlap, spelled_as
+from vlar.evaluation.learning import NONE
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance, closed
-from vlar.evaluation.scores import Figure, any_figure, mean_figure
-from vlar.metrics.classification import generalised_zero_shot, ranks
-from vlar.metrics.ranking import multilabel_map, retrieval_both_ways
+from vlar.heads.base import Scores
+from vlar.metrics.classification import (
+    generalised_zero_shot,
+    multilabel_map,
+    ranks,
+    retrieval_both_ways,
+)
+from vlar.metrics.figures import FEWEST, Figure, any_figure, mean_figure, slices
+from vlar.metrics.openset import aupr, fpr_at, open_f1, openness, oscr
 from vlar.registry import register
 from vlar.types import Float64, JsonDict
 
@@ -182,3 +189,144 @@ class GeneralisedZeroShot(Protocol):
 
     def _seen(self, plan: Plan) -> tuple[str, ...]:
         return spelled_as(plan.card.labels(plan.settings["seen"]) or (), plan.parts[0].data.labels)
+
+
+@register("protocol", "slices")
+class Slices(Protocol):
+    """Top-1 of the clips of each value of some columns, next to that of all clips.
+
+    Settings: ``by`` (names of columns; a layout gives the cells of its clips as facts).
+    """
+
+    name = "slices"
+    defaults: ClassVar[JsonDict] = {"by": []}
+
+    def check(self, plan: Plan) -> None:
+        by: list[str] = plan.settings["by"]
+        if not by:
+            raise ProtocolError("slices needs the setting 'by': names of columns")
+        for part in plan.parts:
+            known = {name for item in part.test.items for name in item.facts}
+            strange = [name for name in by if name not in known]
+            if strange:
+                raise ProtocolError(
+                    f"the clips have no column {strange[0]!r}; there are "
+                    f"{', '.join(sorted(known)) or 'none'}"
+                )
+            for name in by:
+                cells = [item.facts.get(name, "") for item in part.test.items]
+                few = [value for value in dict.fromkeys(cells) if cells.count(value) < FEWEST]
+                if few:
+                    plan.notes.append(f"{name}: fewer than {FEWEST} clips of {', '.join(few)}")
+
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        where = {"split": part.name or None}
+        scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
+        found = accuracies(scored, 0, part.labels, **where)
+        by, truth = run.settings["by"], scored.truth(part.labels)
+        cells = [{name: item.facts.get(name, "") for name in by} for item in scored.items]
+        for (_, change), scores in scored.by.items():
+            under: Any = change.key if change else None
+            right = np.asarray(ranks(closed(scores), truth) < 1)
+            for row in slices(right, cells, scored.groups):
+                ends = (row.interval.low, row.interval.high) if row.interval else (None, None)
+                figure = Figure("top1", row.accuracy, *ends, row.n)
+                found.append(figure.of(**where, under=under, by=row.column, value=row.value or "-"))
+        return found
+
+
+@register("protocol", "open-set")
+class OpenSet(Protocol):
+    """AUROC, AUPR, FPR95, OSCR, open F1 and openness; unknown clips are the positives.
+
+    Labels are drawn by seed: ``known`` of them are given. Settings: ``known`` (share, or a list or
+    file of labels), ``seeds``, ``method`` (``none`` goes by texts; a closed form learns from the
+    training clips of the known labels), ``unknown`` (the rejector), ``recipe``. The control gives
+    the scores to clips at random.
+    """
+
+    name = "open-set"
+    defaults: ClassVar[JsonDict] = {
+        "known": 0.5, "seeds": [0, 1, 2], "method": NONE, "unknown": "familiarity", "recipe": None,
+    }  # fmt: skip
+
+    def check(self, plan: Plan) -> None:
+        plan.learner.check()
+        for part in plan.parts:
+            for seed in plan.settings["seeds"]:
+                known = _known(plan, part, seed)
+                there = {item.label for item in part.test.items}
+                if not there - set(known) or not there & set(known):
+                    raise ProtocolError(
+                        "open-set needs clips of known and of unknown labels; seed "
+                        f"{seed} leaves one side empty"
+                    )
+                if plan.learner.method != NONE:
+                    part.data.subset("train")
+                plan.counts["known labels"] = len(known)
+
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        return [row for s in run.settings["seeds"] for row in self._seed(run, part, s)]
+
+    def _seed(self, run: Run, part: RunSplit, seed: int) -> list[Figure]:
+        known = _known(run.plan, part, seed)
+        core, head = run.core, None
+        if run.plan.learner.method != NONE:
+            fit_set = run.guard(part.test).fit_set(part.data.subset("train").of(known).items)
+            fitted = run.fit(fit_set, seed)
+            core, head = fitted.core, fitted.head
+        classifier = run.classifier(known, core=core, head=head)
+        one_view = head is not None
+        scored = run.scores({0: classifier}, part.test.items, run.changes, core, one_view)
+        truth = [item.label for item in scored.items]
+        where = {"split": part.name or None, "seed": seed}
+        found: list[Figure] = []
+        for (_, change), scores in scored.by.items():
+            rows = _figures(scores, truth, known, scored.groups)
+            found += [row.of(**where, under=change.key if change else None) for row in rows]
+        order = np.random.default_rng(seed).permutation(len(truth))
+        clean = scored.by[0, None]
+        mixed = Scores(clean.similarity[order], clean.probability[order], clean.unknown[order])
+        blind = _figures(mixed, truth, known, scored.groups)
+        return found + [row.of(**where, under="scores permuted") for row in blind]
+
+
+def _known(plan: Plan, part: RunSplit, seed: int) -> tuple[str, ...]:
+    known = plan.settings["known"]
+    if isinstance(known, (list, str)):
+        listed = set(spelled_as(plan.card.labels(known) or (), part.labels))
+        return tuple(label for label in part.labels if label in listed)
+    if not 0 < float(known) < 1:
+        raise ProtocolError(f"known = {known} is not a share between 0 and 1")
+    n = max(2, round(float(known) * len(part.labels)))
+    chosen = np.random.default_rng(seed).permutation(len(part.labels))[:n]
+    return tuple(part.labels[i] for i in sorted(chosen))
+
+
+def _figures(
+    scores: Scores, truth: list[str], known: tuple[str, ...], groups: list[str]
+) -> list[Figure]:
+    from scipy.stats import rankdata
+
+    column = {label: number for number, label in enumerate(known)}
+    is_unknown = np.array([label not in column for label in truth])
+    best = closed(scores).argmax(axis=1)
+    right = np.array([column.get(t, -1) == b for t, b in zip(truth, best, strict=True)])
+    answers = [None if no else known[b] for no, b in zip(scores.is_unknown, best, strict=True)]
+
+    def area(rows: npt.NDArray[np.int64]) -> float:
+        """AUROC by ranks: what ``auroc`` gives, for the many draws of an interval."""
+        no, values = is_unknown[rows], rankdata(scores.unknown[rows])
+        n, m = int(no.sum()), int((~no).sum())
+        return float((values[no].sum() - n * (n + 1) / 2) / (n * m)) if n and m else 0.5
+
+    n, n_unknown = len(truth), len({t for t in truth if t not in column})
+    values = {
+        "aupr": aupr(scores.unknown, is_unknown),
+        "fpr95": fpr_at(scores.unknown, is_unknown),
+        "oscr": oscr(scores.unknown, is_unknown, right),
+        "open f1": open_f1(truth, answers, known=list(known)),
+        "openness": openness(len(known), n_unknown),
+    }
+    rows = [Figure(name, value, n=n) for name, value in values.items()]
+    return [any_figure("auroc", area, groups), *rows]

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import UsageError
-from vlar.metrics.classification import macro_accuracy, top_k
-from vlar.metrics.ranking import KS, retrieval
+from vlar.metrics.classification import KS, macro_accuracy, retrieval, top_k
 from vlar.plugins.mteb.encoder import VlarEncoder
 from vlar.plugins.mteb.tasks import KINDS, OwnClips, own_tasks, train_and_test
 from vlar.types import Float32, JsonDict
