@@ -1,25 +1,38 @@
-"""One self-contained HTML page of an evaluation: figures, confusions, reliability, worst clips.
+"""Pages and plots of one evaluation, and of runs next to each other.
 
-Pictures are inside the page, nothing is loaded from elsewhere, and no script runs.
+A page is one file: pictures are inside it, nothing is loaded from elsewhere, and no script runs.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vlar.errors import UsageError, VlarError
+from vlar.errors import ModelError, UsageError, VlarError
+from vlar.evaluation.report import (
+    ReportRow,
+    averaged,
+    cell,
+    differences,
+    pairs_of,
+    rows,
+    title,
+)
+from vlar.metrics.figures import Figure
 from vlar.metrics.result import EvaluatedClip, Evaluation, confusion_matrix, most_confused, percent
-from vlar.types import Window
+from vlar.types import JsonDict, Window
+from vlar.version import pip_install
 
+Runs = Sequence[tuple[Path, list[JsonDict]]]
 _WORST, _PICTURES, _WIDTH = 12, 3, 150  # clips, frames of each, pixels
 _MOST_ROWS = 40  # labels of the matrix
+_BAR = 140  # pixels of the value 1
 _STYLE = """
 :root{--ground:#fff;--ink:#1c2330;--soft:#5c6675;--line:#d9dee6;--fill:#f3f5f8;--mark:37,99,235;
 --good:#15803d;--bad:#b91c1c}
@@ -43,8 +56,34 @@ background:rgb(var(--mark))}
 .card{background:var(--fill);border-radius:.5rem;padding:.6rem;overflow-wrap:anywhere}
 .card div{display:flex;gap:.2rem}.card img{width:33%;border-radius:.2rem}.bad{color:var(--bad)}
 .good{color:var(--good)}svg text{fill:var(--soft);font-size:11px}svg .line{stroke:var(--line)}
-svg .mark{fill:rgb(var(--mark))}.facts td{padding:.1rem 1rem .1rem 0;vertical-align:top}
+svg .mark{fill:rgb(var(--mark))}svg .range{stroke:var(--ink)}
+.facts td{padding:.1rem 1rem .1rem 0;vertical-align:top}
+.bars td+td+td+td{color:var(--soft)}.runs{margin:.5rem 0 1.5rem}.runs td,.runs th{
+border-bottom:1px solid var(--line);padding:.2rem .7rem;text-align:left;
+vertical-align:top;font-variant-numeric:tabular-nums}
 """
+
+
+def _save(path: str | Path, name: str, parts: Iterable[str]) -> None:
+    """Write the parts that have a body as one page."""
+    text = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(name)}</title><style>{_STYLE}</style></head><body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body></html>\n"
+    )
+    try:
+        Path(path).write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); check it") from error
+
+
+def _table(kind: str, lines: Iterable[Iterable[str]], head: Sequence[str] = ()) -> str:
+    """A table of HTML cells."""
+    top = f"<thead><tr>{''.join(f'<th>{each}</th>' for each in head)}</tr></thead>" if head else ""
+    body = "".join(f"<tr>{''.join(f'<td>{each}</td>' for each in line)}</tr>" for line in lines)
+    return f'<table class="{kind}">{top}<tbody>{body}</tbody></table>'
 
 
 def write_page(result: Evaluation, path: str | Path) -> None:
@@ -57,31 +96,17 @@ def write_page(result: Evaluation, path: str | Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    parts = [
-        _head(result),
-        _section("Answers by label", _matrix(result)),
-        _section("Do probabilities come true", _reliability(result)),
-        _section("Labels", _bars(result)),
-        _section("Worst answers", _cards(result.worst(_WORST))),
-        _section("Not counted", _failed(result)),
-        _section("Settings", _facts(result)),
-    ]
-    title = escape(f"{result.model} on {result.source.name}")
-    text = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body></html>\n"
-    )
-    try:
-        Path(path).write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); check it") from error
-
-
-def _section(title: str, body: str) -> str:
-    return f"<h2>{title}</h2>\n{body}" if body else ""
+    facts = {"mode": result.mode, **result.settings}.items()
+    sections = {
+        "Answers by label": _matrix(result),
+        "Do probabilities come true": _reliability(result),
+        "Labels": _bars(result),
+        "Worst answers": _cards(result.worst(_WORST)),
+        "Not counted": "".join(f"<p>{escape(row.message)}</p>" for row in result.failed),
+        "Settings": _table("facts", (map(escape, map(str, row)) for row in facts)),
+    }
+    parts = [f"<h2>{name}</h2>\n{body}" for name, body in sections.items() if body]
+    _save(path, f"{result.model} on {result.source.name}", [_head(result), *parts])
 
 
 def _head(result: Evaluation) -> str:
@@ -135,10 +160,10 @@ def _matrix(result: Evaluation) -> str:
 
 def _cell(count: int, total: int, truth: str, answer: str, *, own: bool) -> str:
     share = count / total if total else 0.0
-    title = escape(f"{truth} answered as {answer}: {count} of {total}", quote=True)
+    hint = escape(f"{truth} answered as {answer}: {count} of {total}", quote=True)
     kind = ' class="own"' if own else ""
     colour = f' style="background:rgba(var(--mark),{0.75 * share:.2f})"' if count else ""
-    return f'<td{kind}{colour} title="{title}">{count or ""}</td>'
+    return f'<td{kind}{colour} title="{hint}">{count or ""}</td>'
 
 
 def _reliability(result: Evaluation) -> str:
@@ -170,15 +195,17 @@ def _reliability(result: Evaluation) -> str:
 
 
 def _bars(result: Evaluation) -> str:
-    rows = [row for row in result.per_label if row.accuracy is not None]
-    rows.sort(key=lambda row: (row.accuracy or 0.0, row.label))
-    cells = "".join(
-        f'<tr><td>{escape(row.label)}</td><td><div class="bar"><i style="width:'
-        f'{100 * (row.accuracy or 0):.0f}%"></i></div></td><td>{percent(row.accuracy or 0)}</td>'
-        f'<td class="soft">of {row.n}, average precision {row.average_precision or 0:.2f}</td></tr>'
-        for row in rows
-    )
-    return f'<table class="bars">{cells}</table>'
+    kept = [row for row in result.per_label if row.accuracy is not None]
+    kept.sort(key=lambda row: (row.accuracy or 0.0, row.label))
+    return _table("bars", (
+        (
+            escape(row.label),
+            f'<div class="bar"><i style="width:{100 * (row.accuracy or 0):.0f}%"></i></div>',
+            percent(row.accuracy or 0),
+            f"of {row.n}, average precision {row.average_precision or 0:.2f}",
+        )
+        for row in kept
+    ))  # fmt: skip
 
 
 def _cards(worst: Iterable[EvaluatedClip]) -> str:
@@ -219,45 +246,106 @@ def _pictures(clip: EvaluatedClip) -> str:
     return "".join(found)
 
 
-def _failed(result: Evaluation) -> str:
-    return "".join(f"<p>{escape(row.message)}</p>" for row in result.failed)
+def write_runs_page(file: Path, runs: Runs) -> None:
+    """Write one page: the runs, and for each card and protocol what differs and the figures.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    names = [escape(path.stem) for path, _ in runs]
+    numbered = {id(run): n for n, (_, listed) in enumerate(runs) for run in listed}
+    listed = (
+        (names[number], escape(run["card"]), escape(run["protocol"]),
+         escape(str(run["moves"]["model"]["encoder"])),
+         f'<span class="soft">{escape(run["moves"]["model"]["fingerprint"][:12])}</span>',
+         escape(run["made"]), f"{run['cost']['seconds']:.1f} s")
+        for number, (_, own) in enumerate(runs)
+        for run in own
+    )  # fmt: skip
+    head = ("run", "card", "protocol", "encoder", "fingerprint", "made", "time")
+    parts = ["<h1>Runs</h1>", _table("runs", listed, head)]
+    for group in pairs_of([listed for _, listed in runs]):
+        own = [names[numbered[id(run)]] for run in group]
+        parts.append(f"<h2>{escape(group[0]['card'])}, {escape(group[0]['protocol'])}</h2>")
+        for name, other in zip(own[1:], group[1:], strict=True):
+            parts.append(_differences(own[0], name, group[0], other))
+        lines = (
+            (escape(title(row.name, row.where)), *(f"{cell(v)} {_bar(v)}" for v in row.values),
+             "; ".join(
+                 f'{escape(method)} {100 * value:.1f} <span class="soft">({escape(source)})</span>'
+                 for method, value, _, source in row.published
+             ))
+            for row in rows(group)
+        )  # fmt: skip
+        parts += [_table("runs", lines, ("figure", *own, "published")), _missing(own, group)]
+    _save(file, "Runs", parts)
 
 
-def _facts(result: Evaluation) -> str:
-    facts = {"mode": result.mode, **result.settings}
-    rows = "".join(
-        f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>"
-        for name, value in facts.items()
-    )
-    return f'<table class="facts">{rows}</table>'
+def _differences(first: str, second: str, a: JsonDict, b: JsonDict) -> str:
+    found = [[escape(text) for text in row.to_dict().values()] for row in differences(a, b)]
+    if not found:
+        return f"<p>{first} and {second} share every setting.</p>"
+    return _table("runs", found, ("what differs", first, second))
+
+
+def _bar(figure: Figure | None) -> str:
+    if figure is None or not 0 <= figure.value <= 1:
+        return ""
+    line = ""
+    if figure.low is not None and figure.high is not None:
+        ends = f'x1="{_BAR * figure.low:.0f}" x2="{_BAR * figure.high:.0f}"'
+        line = f'<line class="range" {ends} y1="6" y2="6"/>'
+    bar = f'<rect class="mark" width="{_BAR * figure.value:.0f}" height="12"/>'
+    return f'<br><svg width="{_BAR}" height="12">{bar}{line}</svg>'
+
+
+def _missing(names: Sequence[str], group: Sequence[JsonDict]) -> str:
+    parts: list[str] = []
+    for name, run in zip(names, group, strict=True):
+        notes = "; ".join(run["moves"]["data"]["notes"])
+        if run["n_missing"] or run["failed"] or notes:
+            parts.append(
+                f'<p class="bad">{name}: {run["n_missing"]} clips missing, '
+                f"{len(run['failed'])} not readable. {escape(notes)}</p>"
+            )
+    return "".join(parts)
+
+
+def _canvas(**settings: Any) -> Any:
+    """An empty picture of matplotlib (extra ``eval``)."""
+    try:
+        from matplotlib.figure import Figure as Canvas
+    except ImportError as error:
+        raise ModelError(f"plots need matplotlib: {pip_install('eval')}") from error
+    return Canvas(**settings)
+
+
+def _draw_to(canvas: Any, file: Path, dpi: int) -> Path:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        canvas.savefig(file, dpi=dpi)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: cannot be written ({error}); check it") from error
+    return file
 
 
 def write_plots(result: Evaluation, folder: str | Path) -> list[Path]:
     """Write ``confusion.png``, ``reliability.png`` and ``labels.png`` into a folder.
 
-    Needs matplotlib (extra ``eval``).
-
     Raises:
+        ModelError: matplotlib is not installed.
         UsageError: the folder or a file cannot be written.
     """
-    from matplotlib.figure import Figure
-
-    plots = {"confusion": _confusion, "reliability": _plots_reliability, "labels": _labels}
-    place = Path(folder)
+    plots = {"confusion": _draw_confusion, "reliability": _draw_reliability, "labels": _draw_labels}
     written: list[Path] = []
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        for name, draw in plots.items():
-            figure: Any = Figure(layout="constrained")
-            draw(result, figure)
-            figure.savefig(place / f"{name}.png", dpi=120)
-            written.append(place / f"{name}.png")
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written ({error.strerror}); check it") from error
+    for name, draw in plots.items():
+        canvas = _canvas(layout="constrained")
+        draw(result, canvas)
+        written.append(_draw_to(canvas, Path(folder) / f"{name}.png", 120))
     return written
 
 
-def _confusion(result: Evaluation, figure: Any) -> None:
+def _draw_confusion(result: Evaluation, figure: Any) -> None:
     names, table = confusion_matrix(result)
     kept = most_confused(names, table, _MOST_ROWS)
     counts = np.array(table)
@@ -278,7 +366,7 @@ def _confusion(result: Evaluation, figure: Any) -> None:
     axes.set_ylabel("label")
 
 
-def _plots_reliability(result: Evaluation, figure: Any) -> None:
+def _draw_reliability(result: Evaluation, figure: Any) -> None:
     rows = result.reliability
     figure.set_size_inches(4.5, 4.5)
     axes = figure.subplots()
@@ -290,7 +378,7 @@ def _plots_reliability(result: Evaluation, figure: Any) -> None:
     axes.set_title(f"calibration error {result.ece:.3f}", fontsize=10)
 
 
-def _labels(result: Evaluation, figure: Any) -> None:
+def _draw_labels(result: Evaluation, figure: Any) -> None:
     rows = [row for row in result.per_label if row.accuracy is not None]
     rows.sort(key=lambda row: (-(row.accuracy or 0.0), row.label))
     figure.set_size_inches(6, max(2.5, 0.22 * len(rows) + 1))
@@ -304,3 +392,50 @@ def _labels(result: Evaluation, figure: Any) -> None:
 def _plain(label: str) -> str:
     """A label that matplotlib does not read as a formula."""
     return label.replace("$", r"\$")
+
+
+def write_runs_plot(file: Path, runs: Runs) -> None:
+    """Draw the figures of all runs as points with their intervals (PNG, SVG or PDF by ending).
+
+    Raises:
+        ModelError: matplotlib is not installed.
+        UsageError: the file cannot be written.
+    """
+    groups = list(pairs_of([listed for _, listed in runs]))
+    tables = [_drawn(rows(group)) for group in groups]
+    names = {id(run): path.stem for path, listed in runs for run in listed}
+    ratios = [1.2 + 0.25 * len(table) for table in tables]
+    canvas = _canvas(figsize=(9, max(sum(ratios), 2)), layout="tight")
+    axes = canvas.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": ratios})
+    for (axis,), group, table in zip(axes, groups, tables, strict=True):
+        _draw(axis, group, table, [names[id(run)] for run in group])
+    _draw_to(canvas, file, 110)
+
+
+def _drawn(table: Sequence[ReportRow]) -> list[ReportRow]:
+    """The rows of a plot: shares, without deviations and without seeds that have a mean."""
+    extra = averaged((row.name, row.where) for row in table)
+    kept = [row for row, left_out in zip(table, extra, strict=True) if not left_out]
+    shares = [row for row in kept if all(v is None or 0 <= v.value <= 1 for v in row.values)]
+    return [row for row in shares if not row.name.endswith(" std")]
+
+
+def _draw(
+    axis: Any, group: Sequence[JsonDict], table: Sequence[ReportRow], names: list[str]
+) -> None:
+    for number, name in enumerate(names):
+        points = [(y, row.values[number]) for y, row in enumerate(table)]
+        there = [(y, figure) for y, figure in points if figure is not None]
+        low = [f.value - f.low if f.low is not None else 0.0 for _, f in there]
+        high = [f.high - f.value if f.high is not None else 0.0 for _, f in there]
+        axis.errorbar(
+            [f.value for _, f in there], [y + 0.15 * number for y, _ in there],
+            xerr=[[max(x, 0.0) for x in low], [max(x, 0.0) for x in high]],
+            fmt="o", ms=4, label=name,
+        )  # fmt: skip
+    axis.set_yticks(range(len(table)), [title(row.name, row.where) for row in table], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlim(-0.02, 1.02)
+    axis.margins(y=0.02)
+    axis.set_title(f"{group[0]['card']}, {group[0]['protocol']}", fontsize=10)
+    axis.legend(fontsize=8)

@@ -192,13 +192,14 @@ def spread(figures: Sequence[Figure], over: str) -> list[Figure]:
     together: dict[tuple[str, frozenset[tuple[str, str]]], list[Figure]] = {}
     for figure in figures:
         if over in figure.where:
-            rest = frozenset((k, v) for k, v in figure.where.items() if k != over)
-            together.setdefault((figure.name, rest), []).append(figure)
+            rest = {k: v for k, v in figure.where.items() if k != over}
+            kept = replace(figure, where=rest)
+            together.setdefault((figure.name, frozenset(rest.items())), []).append(kept)
     found: list[Figure] = []
-    for (name, rest), rows in together.items():
+    for (name, _), rows in together.items():
         if len(rows) < 2:
             continue
-        values, where = [row.value for row in rows], dict(rest)
+        values, where = [row.value for row in rows], rows[0].where
         n = sum(row.n for row in rows)
         found.append(Figure(name, float(np.mean(values)), None, None, n, where))
         found.append(Figure(f"{name} std", float(np.std(values)), None, None, n, where))

@@ -18,8 +18,7 @@ from vlar.errors import ProtocolError, UsageError, VlarError
 from vlar.formatting import worded
 
 if TYPE_CHECKING:
-    from vlar.evaluation.cards import LoadedCard
-    from vlar.evaluation.cards import Suite
+    from vlar.evaluation.cards import LoadedCard, Suite
     from vlar.model.model import Model
     from vlar.plugins.mteb.run import TaskRun
     from vlar.types import JsonDict
@@ -169,8 +168,7 @@ def eval_(
 
 def _suites(targets: list[str], settings: list[str]) -> list[Suite]:
     """A suite for each file, and one for all protocols that are given by name."""
-    from vlar.evaluation.cards import LoadedCard, make_card, toml_value
-    from vlar.evaluation.cards import Suite, read_suite
+    from vlar.evaluation.cards import LoadedCard, Suite, make_card, read_suite, toml_value
 
     names = [target for target in targets if not target.endswith(".toml")]
     _PROTOCOLS.check(names)
@@ -404,7 +402,7 @@ def report(runs: list[str], /, *, html: Path | None = None, plot: Path | None = 
         vlar report run.json other.json
         vlar report run.json other.json --html runs.html
     """
-    from vlar.evaluation.report import write_page, write_plot
+    from vlar.evaluation.page import write_runs_page, write_runs_plot
     from vlar.evaluation.runner import read_runs
 
     files: list[Path] = []
@@ -420,10 +418,10 @@ def report(runs: list[str], /, *, html: Path | None = None, plot: Path | None = 
     if not read:
         return EXIT_NOTHING_USABLE
     if html is not None:
-        write_page(html, read)
+        write_runs_page(html, read)
         output.note(f"written to {html}")
     if plot is not None:
-        write_plot(plot, read)
+        write_runs_plot(plot, read)
         output.note(f"written to {plot}")
     _compare([content for _, content in read])
     output.text("runs: " + ", ".join(f"{n} {file}" for n, (file, _) in enumerate(read, start=1)))
