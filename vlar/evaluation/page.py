@@ -325,7 +325,8 @@ def _draw_to(canvas: Any, file: Path, dpi: int) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         canvas.savefig(file, dpi=dpi)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: cannot be written ({error}); check it") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{file}: cannot be written ({reason}); check it") from error
     return file
 
 

@@ -30,7 +30,7 @@ from vlar.metrics.classification import (
 )
 from vlar.metrics.figures import Slice, slices
 from vlar.metrics.intervals import Interval, bootstrap, mean_interval
-from vlar.types import Failure, Float64, JsonDict, Window
+from vlar.types import Failure, Float64, JsonDict
 
 _FEWEST = 20  # clips that a threshold is stated from, and shares without their counts
 _NAMED = 3  # labels that a sentence names
@@ -52,6 +52,10 @@ class EvaluatedClip:
         truth_probability: Of that label.
         unknown: Whether the answer was that no label fits.
         unknown_probability: 0..1.
+        columns: Columns of ``truth`` in the list of labels.
+        scores: (C,) float64, probability of each label.
+        parts: Value of each part of what it shows, such as its verb.
+        cells: Cells of the columns that slices are asked for.
     """
 
     path: Path
@@ -65,6 +69,45 @@ class EvaluatedClip:
     truth_probability: float
     unknown: bool
     unknown_probability: float
+    columns: tuple[int, ...]
+    scores: Float64 = field(repr=False, compare=False)
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    cells: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @staticmethod
+    def of(
+        labels: Sequence[str],
+        columns: Sequence[int],
+        scores: Float64,
+        unknown: tuple[float, bool],
+        **facts: Any,
+    ) -> EvaluatedClip:
+        """A clip with its answer.
+
+        Args:
+            labels: C labels.
+            columns: Columns of the labels that the clip shows.
+            scores: (C,) float64, probability of each label.
+            unknown: Probability that no label fits, and whether that is the answer.
+            facts: ``path``, ``start_s``, ``end_s``, ``group``, ``parts`` and ``cells``.
+
+        Raises:
+            MetricError: the scores hold NaN.
+        """
+        shown, best = list(columns), int(scores.argmax())
+        own = shown[int(scores[shown].argmax())]
+        return EvaluatedClip(
+            truth=tuple(labels[column] for column in shown),
+            answer=labels[best],
+            probability=float(scores[best]),
+            rank=1 + int(ranks(scores[None], [own])[0]),
+            truth_probability=float(scores[own]),
+            unknown=unknown[1],
+            unknown_probability=unknown[0],
+            columns=tuple(shown),
+            scores=scores,
+            **facts,
+        )
 
     @property
     def right(self) -> bool:
@@ -343,120 +386,70 @@ _FITS = 0.5  # probability from which one of several labels counts as answered
 _FIVE = 5
 
 
-@dataclass(frozen=True)
-class ScoredClip:
-    """A labelled clip with its scores.
-
-    Attributes:
-        path: The recording.
-        window: The span.
-        group: Its group.
-        columns: Columns of the labels that it shows.
-        probability: (C,) float64.
-        unknown: Probability that no label fits.
-        is_unknown: Whether that is the answer.
-        parts: Value of each part of what it shows, such as its verb.
-        cells: Cells of the columns that slices are asked for.
-    """
-
-    path: Path
-    window: Window
-    group: str
-    columns: tuple[int, ...]
-    probability: Float64
-    unknown: float
-    is_unknown: bool
-    parts: Mapping[str, str] = field(default_factory=dict[str, str])
-    cells: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(frozen=True)
-class About:
-    """Subject of an evaluation: see the attributes of ``Evaluation``."""
-
-    model: str
-    source: Path
-    mode: str
-    settings: Mapping[str, Any]
-
-
 def evaluation_of(
-    about: About,
     labels: Sequence[str],
-    scored: Sequence[ScoredClip],
+    clips: Sequence[EvaluatedClip],
     failed: Sequence[Failure] = (),
     label_parts: Sequence[Mapping[str, str]] = (),
+    *,
+    model: str,
+    source: Path,
+    settings: Mapping[str, Any],
+    mode: str = "one",
 ) -> Evaluation:
-    """Every figure of N scored clips.
+    """Every figure of N clips.
 
     Args:
-        about: What is evaluated.
         labels: C labels in the order of the columns.
-        scored: N clips.
+        clips: N clips.
         failed: Clips that could not be read.
         label_parts: C parts of the labels; empty where they have none.
+        model: See the attributes of ``Evaluation``, also for the others.
+        source: The folder or table.
+        settings: What else moves the figures.
+        mode: ``one`` or ``multi``.
 
     Raises:
         MetricError: no clip, or NaN.
     """
-    if not scored:
+    if not clips:
         raise MetricError(
             "no clip was scored, so no figure is defined; give clips that can be read"
         )
-    probability = finite([clip.probability for clip in scored], "the probabilities", 2)
+    probability = finite([clip.scores for clip in clips], "the probabilities", 2)
     member = np.zeros(probability.shape, np.bool_)
-    for row, clip in enumerate(scored):
+    for row, clip in enumerate(clips):
         member[row, list(clip.columns)] = True
-    groups = [clip.group for clip in scored]
-    rank = 1 + ranks(probability, np.where(member, probability, -1.0).argmax(axis=1))
-    clips = tuple(_clip(labels, *pair) for pair in zip(scored, rank.tolist(), strict=True))
-    right = rank == 1
-    several = about.mode == "multi"
+    groups, rank = [clip.group for clip in clips], np.array([clip.rank for clip in clips])
+    right, several = rank == 1, mode == "multi"
     stated = probability.ravel() if several else probability.max(axis=1)
     correct = member.ravel() if several else right
     hits = probability >= _FITS if several else np.repeat(right[:, None], len(labels), axis=1)
     each = _per_label(labels, probability, member, hits)
     precision = [row.average_precision for row in each if row.average_precision is not None]
     return Evaluation(
-        model=about.model,
-        source=about.source,
-        mode=about.mode,
-        settings=about.settings,
+        model=model,
+        source=source,
+        mode=mode,
+        settings=settings,
         labels=tuple(labels),
-        clips=clips,
+        clips=tuple(clips),
         failed=tuple(failed),
         probability=probability,
         top1=float(right.mean()),
         top5=float((rank <= _FIVE).mean()),
         macro=_macro(member, hits),
         map=float(np.mean(precision)),
-        unknown_rate=float(np.mean([clip.is_unknown for clip in scored])),
+        unknown_rate=float(np.mean([clip.unknown for clip in clips])),
         ece=expected_calibration_error(stated, correct),
         threshold=keeping_threshold(stated, correct),
         per_label=each,
         confusions=tuple(_confusions(clips)),
         reliability=tuple(reliability(stated, correct)),
         intervals=_intervals(rank, member, hits, groups),
-        parts=_part_accuracy(scored, probability.argmax(axis=1), label_parts),
+        parts=_part_accuracy(clips, label_parts),
         micro_map=multilabel_map(probability, member).micro if several else None,
-        slices=slices(right, [clip.cells for clip in scored], groups),
-    )
-
-
-def _clip(labels: Sequence[str], clip: ScoredClip, rank: int) -> EvaluatedClip:
-    best = int(clip.probability.argmax())
-    return EvaluatedClip(
-        path=clip.path,
-        start_s=clip.window.start_s,
-        end_s=clip.window.end_s,
-        group=clip.group,
-        truth=tuple(labels[column] for column in clip.columns),
-        answer=labels[best],
-        probability=float(clip.probability[best]),
-        rank=rank,
-        truth_probability=float(clip.probability[list(clip.columns)].max()),
-        unknown=clip.is_unknown,
-        unknown_probability=clip.unknown,
+        slices=slices(right, [clip.cells for clip in clips], groups),
     )
 
 
@@ -499,20 +492,11 @@ def _intervals(
 
 
 def _part_accuracy(
-    scored: Sequence[ScoredClip],
-    answers: npt.NDArray[np.int64],
-    label_parts: Sequence[Mapping[str, str]],
+    clips: Sequence[EvaluatedClip], label_parts: Sequence[Mapping[str, str]]
 ) -> dict[str, float]:
     """Share of clips whose answer has the right verb, the right object."""
-    names = list(dict.fromkeys(name for parts in label_parts for name in parts))
+    given = [label_parts[int(clip.scores.argmax())] for clip in clips] if label_parts else []
     return {
-        name: float(
-            np.mean(
-                [
-                    label_parts[answer].get(name) == clip.parts.get(name)
-                    for clip, answer in zip(scored, answers, strict=True)
-                ]
-            )
-        )
-        for name in names
+        name: float(np.mean([g.get(name) == c.parts.get(name) for g, c in zip(given, clips)]))  # noqa: B905
+        for name in dict.fromkeys(name for parts in label_parts for name in parts)
     }

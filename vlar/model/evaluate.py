@@ -13,7 +13,7 @@ from vlar.errors import LabelError, SupportError
 from vlar.heads.support import Support, SupportItem, cell, further_columns, read_support
 from vlar.language.clean import label_key
 from vlar.language.labels import Descriptions, LabelList, LabelSet, parse_labels
-from vlar.metrics.result import About, Evaluation, ScoredClip, evaluation_of
+from vlar.metrics.result import EvaluatedClip, Evaluation, evaluation_of
 from vlar.model.label_heads import LabelClassifier
 from vlar.model.people import about
 from vlar.model.recogniser import Recogniser
@@ -48,9 +48,11 @@ def evaluate(model: Recogniser, request: EvaluateRequest) -> Evaluation:
         )
     settings = _settings(model, classifier, asked.descriptions)
     settings |= {"synthetic": synthetic} if synthetic else {}
-    about = About(model.core.name, support.source, asked.mode, settings)
     parts = _label_parts(asked.listed, support, columns, len(classifier.labels))
-    return evaluation_of(about, classifier.labels, scored, failed, parts)
+    return evaluation_of(
+        classifier.labels, scored, failed, parts, model=model.core.name, source=support.source,
+        mode=asked.mode, settings=settings,
+    )  # fmt: skip
 
 
 def _asked(model: Recogniser, support: Support, asked: LabelSet) -> LabelSet:
@@ -133,12 +135,12 @@ def _score(
     items: Sequence[SupportItem],
     columns: Mapping[str, int],
     request: EvaluateRequest,
-) -> tuple[list[ScoredClip], list[Failure], int]:
+) -> tuple[list[EvaluatedClip], list[Failure], int]:
     """Scores of each clip, one after the other: features are not kept."""
     progress = request.progress
     if progress is not None:
         progress(0, total=len(items))
-    scored: list[ScoredClip] = []
+    scored: list[EvaluatedClip] = []
     failed: list[Failure] = []
     synthetic = 0
     sampler = model.view_sampler
@@ -150,20 +152,13 @@ def _score(
         else:
             synthetic += span.synthetic
             found = classifier.scores([span.encoded])
-            shown = tuple(sorted({columns[label] for label in item.labels}))
-            scored.append(
-                ScoredClip(
-                    item.path,
-                    span.window,
-                    item.group,
-                    shown,
-                    found.probability[0],
-                    float(found.unknown[0]),
-                    bool(found.is_unknown[0]),
-                    item.parts,
-                    {name: cell(item, name) or "" for name in request.by},
-                )
-            )
+            unknown = float(found.unknown[0]), bool(found.is_unknown[0])
+            scored.append(EvaluatedClip.of(
+                classifier.labels, sorted({columns[label] for label in item.labels}),
+                found.probability[0], unknown, path=item.path, start_s=span.window.start_s,
+                end_s=span.window.end_s, group=item.group, parts=item.parts,
+                cells={name: cell(item, name) or "" for name in request.by},
+            ))  # fmt: skip
         if progress is not None:
             progress(1)
     return scored, failed, synthetic

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +15,13 @@ from sklearn import metrics as sklearn
 from tests.refusals import refused
 from vlar.errors import MetricError, UsageError
 from vlar.metrics.result import (
-    About,
+    EvaluatedClip,
     Evaluation,
-    ScoredClip,
     confusion_matrix,
     evaluation_of,
     most_confused,
 )
-from vlar.types import Failure, Window
+from vlar.types import Failure
 
 LABELS = ("clap", "pour", "wave")
 KEYS = [
@@ -37,8 +38,13 @@ KEYS = [
 ]
 
 
-def about(mode: str = "one") -> About:
-    return About("lite", Path("clips"), mode, {"fingerprint": "0"})
+def about(mode: str = "one") -> dict[str, Any]:
+    return {
+        "model": "lite",
+        "source": Path("clips"),
+        "mode": mode,
+        "settings": {"fingerprint": "0"},
+    }
 
 
 def clip(
@@ -47,18 +53,13 @@ def clip(
     probability: list[float],
     unknown: float = 0.1,
     group: str = "",
+    labels: Sequence[str] = LABELS,
     **parts: str,
-) -> ScoredClip:
-    return ScoredClip(
-        Path(f"{number}.mp4"),
-        Window(0, 2),
-        group or str(number),
-        columns,
-        np.array(probability),
-        unknown,
-        unknown > 0.5,
-        parts,
-    )
+) -> EvaluatedClip:
+    return EvaluatedClip.of(
+        labels, columns, np.array(probability), (unknown, unknown > 0.5), start_s=0, end_s=2,
+        path=Path(f"{number}.mp4"), group=group or str(number), parts=parts,
+    )  # fmt: skip
 
 
 def example(failed: tuple[Failure, ...] = ()) -> Evaluation:
@@ -66,7 +67,7 @@ def example(failed: tuple[Failure, ...] = ()) -> Evaluation:
     rows = [clip(i, (1,), [0.6, 0.3, 0.0]) for i in range(4)]
     rows += [clip(4, (1,), [0.1, 0.8, 0.0]), clip(5, (0,), [0.7, 0.1, 0.1])]
     rows += [clip(6, (0,), [0.3, 0.05, 0.05], unknown=0.6)]
-    return evaluation_of(about(), LABELS, rows, failed)
+    return evaluation_of(LABELS, rows, failed, **about())
 
 
 def test_the_figures_of_an_example():
@@ -103,7 +104,7 @@ def test_the_summary_is_short_and_clear():
 def test_many_clips_have_a_threshold_and_a_few_have_none():
     rows = [clip(i, (1,), [0.6, 0.3, 0.0]) for i in range(4)]
     rows += [clip(4 + i, (0,), [0.7, 0.1, 0.1]) for i in range(16)]
-    many = evaluation_of(about(), LABELS, rows)
+    many = evaluation_of(LABELS, rows, **about())
     assert "a threshold of 0.70 on the probability keeps" in many.summary()
     assert many.to_dict()["threshold"] == pytest.approx(0.7)
     assert "of 20, " not in many.summary()
@@ -126,8 +127,10 @@ def test_figures_equal_scikit_learn(seed: int):
     n, c = int(random.integers(1, 25)), int(random.integers(2, 6))
     probability = random.dirichlet(np.ones(c), n)
     truth = random.integers(c, size=n)
-    rows = [clip(i, (int(t),), list(p)) for i, (t, p) in enumerate(zip(truth, probability))]  # noqa: B905
-    found = evaluation_of(about(), [f"label {i}" for i in range(c)], rows)
+    names = [f"label {i}" for i in range(c)]
+    pairs = zip(truth, probability, strict=True)
+    rows = [clip(i, (int(t),), list(p), labels=names) for i, (t, p) in enumerate(pairs)]
+    found = evaluation_of(names, rows, **about())
     best = probability.argmax(axis=1)
     there = np.unique(truth)
     assert found.top1 == pytest.approx(sklearn.accuracy_score(truth, best))
@@ -144,7 +147,7 @@ def test_figures_equal_scikit_learn(seed: int):
 
 def test_several_labels_a_clip():
     rows = [clip(0, (0, 2), [0.9, 0.2, 0.7]), clip(1, (1,), [0.6, 0.4, 0.1])]
-    found = evaluation_of(about("multi"), LABELS, rows)
+    found = evaluation_of(LABELS, rows, **about("multi"))
     assert (found.top1, found.top5) == (0.5, 1.0)
     assert found.macro == pytest.approx((1 + 0 + 1) / 3)
     assert found.map == pytest.approx(np.mean([1, 1, 1]))
@@ -163,21 +166,21 @@ def test_parts_of_labels():
         clip(0, (0,), [0.2, 0.8], verb="open", object="door"),
         clip(1, (1,), [0.2, 0.8], verb="close", object="door"),
     ]
-    found = evaluation_of(about(), ("open door", "close door"), rows, label_parts=parts)
+    found = evaluation_of(("open door", "close door"), rows, label_parts=parts, **about())
     assert found.parts == {"verb": 0.5, "object": 1.0}
     assert found.to_dict()["parts"] == {"verb": 0.5, "object": 1.0}
 
 
 def test_one_group_has_no_interval_and_says_so():
     rows = [clip(i, (i % 2,), [0.6, 0.3], group="one") for i in range(4)]
-    found = evaluation_of(about(), LABELS[:2], rows)
+    found = evaluation_of(LABELS[:2], rows, **about())
     assert set(found.intervals.values()) == {None}
     assert "all clips are of one group" in found.summary()
     assert "(" not in found.summary().splitlines()[0]
 
 
 def test_one_clip():
-    found = evaluation_of(about(), LABELS, [clip(0, (1,), [0.6, 0.3, 0.0])])
+    found = evaluation_of(LABELS, [clip(0, (1,), [0.6, 0.3, 0.0])], **about())
     assert found.summary().splitlines()[0].startswith("1 clip of 1 label: top-1 0 of 1, 0.0 %,")
     assert found.threshold is None
     assert "no answer is right" in found.summary()
@@ -185,9 +188,9 @@ def test_one_clip():
 
 
 def test_nothing_and_nan_are_refused():
-    refused(MetricError, "no clip was scored", evaluation_of, about(), LABELS, [])
+    refused(MetricError, "no clip was scored", evaluation_of, LABELS, [], **about())
     with pytest.raises(MetricError, match="nan"):
-        evaluation_of(about(), LABELS, [clip(0, (0,), [0.5, float("nan"), 0.1])])
+        evaluation_of(LABELS, [clip(0, (0,), [0.5, float("nan"), 0.1])], **about())
 
 
 def test_the_table_names_what_could_not_be_read(tmp_path: Path):
