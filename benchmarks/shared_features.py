@@ -29,10 +29,10 @@ def run(model: str, data: str, pairs: Pairs, cache: str) -> dict[str, float]:
     """Run some protocols in this process; features are kept in ``cache``."""
     os.environ["VLAR_CACHE"] = cache
     import vlar
+    from vlar.evaluation.cards import read_suite
     from vlar.evaluation.features import FeatureStore
     from vlar.evaluation.learning import ContentIds
     from vlar.evaluation.runner import peak_bytes, run_card
-    from vlar.evaluation.cards import read_suite
 
     loaded, store = vlar.load(model), FeatureStore(ContentIds().of)
     suite = read_suite(SUITE)
