@@ -45,7 +45,7 @@ PARTS = (
     (NETWORKS, "onnxruntime", "InferenceSession.run"),
     ("resizing: objects", "vlar.encoders.lite.towers", "_pixels"),
     ("resizing: bodies", "vlar.pose.networks", "sample"),
-    ("resizing: camera", "vlar.pose.features", "small_grey"),
+    ("resizing: camera", "vlar.pose.features", "small_picture"),
     ("camera: flow", "vlar.pose.features", "optical_flow"),
     ("camera: fit", "vlar.pose.features", "steps_of_flow"),
     ("bodies: tracks", "vlar.pose.track", "PoseTracker.extend"),

@@ -7,20 +7,21 @@ camera's step to the next frame, the time in seconds and the aspect ratio of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from vlar.pose import networks
 from vlar.pose.attributes.base import Measurements, measure
 from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, BodyMotion, prepare_people
-from vlar.pose.networks import N_POINTS, Landmarks, PersonDetector
+from vlar.pose.networks import N_POINTS, Landmarks, PersonDetector, to_image
 from vlar.pose.optical_flow import (
     CAMERA_WIDTH,
     optical_flow,
     people_share,
-    small_grey,
+    small_picture,
     steps_of_flow,
 )
 from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
@@ -71,7 +72,7 @@ class _KeptFrame:
         pixels: (H, W, 3) uint8.
         time_s: Its time.
         is_new: Whether it differs from the frame before.
-        grey: (h, w) float32 small frame.
+        grey: (h, w) float32 small frame; empty until people were looked for in the frame.
         flow: (2, h, w) float32 to the next frame; None until that is there.
         step: Where people are in the small frame, and the camera's step with these.
     """
@@ -79,7 +80,7 @@ class _KeptFrame:
     pixels: UInt8
     time_s: float
     is_new: bool
-    grey: Float32
+    grey: Float32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     flow: Float32 | None = None
     step: tuple[bytes, Float32] | None = None
 
@@ -114,7 +115,7 @@ class PoseStream:
         self._take(frames, times)
         if 1 + sum(seen.is_new for seen in self._seen[1:]) < LEAST_FRAMES:
             return rows  # a photo, or a video of two pictures
-        self._tracker.extend(frames, self._first)
+        self._tracker.extend(frames, self._first, self._picture)
         tracks = self._tracker.window(self._first, len(frames), frames.shape[1])
         rows = features_from_tracks(tracks, times, frames.shape[2] / frames.shape[1])
         rows[:-1, _CAMERA:_TIME] = self._camera_steps(tracks)
@@ -132,8 +133,13 @@ class PoseStream:
         known = len(self._seen)
         for now in range(known, len(frames)):
             is_new = now == 0 or not np.array_equal(frames[now], frames[now - 1])
-            grey = small_grey(frames[now : now + 1])[0] if is_new else self._seen[-1].grey
-            self._seen.append(_KeptFrame(frames[now], float(times[now]), is_new, grey))
+            self._seen.append(_KeptFrame(frames[now], float(times[now]), is_new))
+
+    def _picture(self, at: int) -> Any:
+        """The PIL image of a kept frame, from which its small frame is made too."""
+        image = to_image(self._seen[at].pixels)
+        self._seen[at].grey = small_picture(image)
+        return image
 
     def _overlap(self, frames: UInt8, times: Float64) -> int | None:
         """Index of the kept frame that is the window's first, if all later ones are the window's

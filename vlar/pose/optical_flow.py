@@ -6,6 +6,7 @@ fit of the flow (iteratively reweighted least squares, Geman-McClure) gives the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from vlar.types import Float32, UInt8
 Floats = npt.NDArray[np.floating[Any]]
 
 _PIXELS = 60 * 80  # of the small frame; its sides keep the aspect ratio
+_CACHED_BYTES = 1 << 20  # of frames that are added up together: fewer calls, within the cache
 _LEVELS = 4
 _STEPS = 2
 _RADIUS = 2  # pixels; half side of the Lucas-Kanade window
@@ -28,61 +30,74 @@ def small_grey(frames: UInt8) -> Floats:
     """(T, H, W, 3) uint8 to small grey frames (T, h, w) float32, 0 to 255."""
     from PIL import Image
 
-    height, width = frames.shape[1:3]
+    return np.stack([small_picture(Image.fromarray(frame)) for frame in frames])
+
+
+def small_picture(image: Any) -> Floats:
+    """A PIL image as a small grey frame (h, w) float32, 0 to 255."""
+    from PIL import Image
+
+    width, height = image.size
     aspect = np.clip(width / height, 0.25, 4.0)
     size = (round(np.sqrt(_PIXELS * aspect)), round(np.sqrt(_PIXELS / aspect)))
-    small = [
-        np.asarray(Image.fromarray(frame).convert("L").resize(size, Image.Resampling.BOX))
-        for frame in frames
-    ]
-    return np.stack(small).astype(np.float32)
+    small = image.convert("L").resize(size, Image.Resampling.BOX)
+    return np.asarray(small).astype(np.float32)
 
 
 def box_mean(image: Floats, radius: int) -> Floats:
     """Mean over a square of 2 radius + 1 pixels; (N, h, w), edges repeated."""
-    for axis in (1, 2):
-        image = _row_mean(image, radius, axis)
+    return _one_by_one(_box_mean(_side_by_side(image), radius))
+
+
+def _side_by_side(image: Floats) -> Floats:
+    """(N, h, w) as (h, w, N): what is added to a pixel lies next to what its neighbours get."""
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def _one_by_one(image: Floats) -> Floats:
+    """(h, w, N) as (N, h, w)."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def _box_mean(image: Floats, radius: int) -> Floats:
+    """``box_mean`` of (..., h, w, N), by running sums along columns and rows."""
+    if image.ndim > 3 and image.nbytes > _CACHED_BYTES:
+        return np.stack([_box_mean(plane, radius) for plane in image])
+    size = 2 * radius + 1
+    for axis in (-3, -2):
+        shape, last = list(image.shape), image.shape[axis] - 1
+        shape[axis] += size
+        sums, mean = np.empty(shape, np.float32), np.empty(image.shape, np.float32)
+        rows, pixels, means = (array.swapaxes(0, axis) for array in (sums, image, mean))
+        rows[0] = pixels[0]
+        for at in range(1, len(rows)):
+            np.add(rows[at - 1], pixels[min(max(at - radius - 1, 0), last)], out=rows[at])
+        np.subtract(rows[size:], rows[:-size], out=means)
+        mean /= np.float32(size)
+        image = mean
     return image
-
-
-def _row_mean(image: Floats, radius: int, axis: int) -> Floats:
-    """Mean of 2 radius + 1 pixels along one axis, by running sums."""
-    size, count = 2 * radius + 1, image.shape[axis]
-    shape = list(image.shape)
-    shape[axis] += size
-    sums = np.empty(shape, np.float32)
-    rows = np.moveaxis(sums, axis, 0)
-    pixels = np.moveaxis(image, axis, 0)
-    rows[: radius + 1], rows[radius + 1 + count :] = pixels[0], pixels[-1]
-    rows[radius + 1 : radius + 1 + count] = pixels
-    np.cumsum(sums, axis=axis, out=sums)
-    mean = np.empty(image.shape, np.float32)
-    np.subtract(rows[size:], rows[:-size], out=np.moveaxis(mean, axis, 0))
-    mean /= np.float32(size)
-    return mean
 
 
 def optical_flow(first: Floats, second: Floats) -> tuple[Floats, Floats]:
     """Flow in pixels, all pairs (N, h, w) at once: ``second(x + u, y + v) = first(x, y)``."""
-    pyramid = [(first, second)]
+    pyramid = [np.stack([_side_by_side(first), _side_by_side(second)])]
     for _ in range(_LEVELS - 1):
-        a, b = pyramid[-1]
-        pyramid.append((box_mean(a, 1)[:, ::2, ::2], box_mean(b, 1)[:, ::2, ::2]))
-    u = v = np.zeros_like(pyramid[-1][0])
+        pyramid.append(_box_mean(pyramid[-1], 1)[:, ::2, ::2])
+    flow = np.zeros_like(pyramid[-1])
     for a, b in reversed(pyramid):
-        if u.shape != a.shape:
-            u, v = _enlarge(u, a.shape), _enlarge(v, a.shape)
+        if flow.shape[1:] != a.shape:
+            flow = _enlarge(flow, a.shape)
         dx, dy = _gradients(a)
-        xx, yy = box_mean(dx * dx, _RADIUS) + _DAMPING, box_mean(dy * dy, _RADIUS) + _DAMPING
-        xy = box_mean(dx * dy, _RADIUS)
+        xx, yy, xy = _box_mean(np.stack([dx * dx, dy * dy, dx * dy]), _RADIUS)
+        xx, yy = xx + _DAMPING, yy + _DAMPING
         determinant = xx * yy - xy * xy
         for _ in range(_STEPS):
-            error = _warp(b, u, v) - a
-            ex, ey = box_mean(dx * error, _RADIUS), box_mean(dy * error, _RADIUS)
-            u = u - np.clip((yy * ex - xy * ey) / determinant, -2, 2)
-            v = v - np.clip((xx * ey - xy * ex) / determinant, -2, 2)
-        u, v = box_mean(u, 1), box_mean(v, 1)
-    return u, v
+            error = _warp(b, *flow) - a
+            ex, ey = _box_mean(np.stack([dx * error, dy * error]), _RADIUS)
+            flow[0] -= np.clip((yy * ex - xy * ey) / determinant, -2, 2)
+            flow[1] -= np.clip((xx * ey - xy * ex) / determinant, -2, 2)
+        flow = _box_mean(flow, 1)
+    return _one_by_one(flow[0]), _one_by_one(flow[1])
 
 
 def camera_flow(first: Floats, u: Floats, v: Floats, share: Floats | None = None) -> Floats:
@@ -101,8 +116,8 @@ def camera_flow(first: Floats, u: Floats, v: Floats, share: Floats | None = None
         (N, 3, 2) float64 coefficients of 1, x / w - 0.5 and y / h - 0.5 for (u, v), in pixels.
     """
     count = len(u)
-    dx, dy = _gradients(first)
-    texture = (box_mean(dx * dx + dy * dy, 2) + 1).reshape(count, -1)
+    dx, dy = _gradients(_side_by_side(first))
+    texture = _one_by_one(_box_mean(dx * dx + dy * dy, 2) + 1).reshape(count, -1)
     texture = texture / (texture + 50)
     if share is not None:
         texture = texture * share.reshape(count, -1)
@@ -124,7 +139,7 @@ def _affine_fit(flow: Floats, texture: Floats, design: Floats) -> Floats:
     for _ in range(4):
         apart = flow - camera
         square = apart[0] * apart[0] + apart[1] * apart[1]
-        scale = max(1.5 * _median(np.sqrt(square)), 0.1)
+        scale = max(1.5 * _median(square, np.sqrt), 0.1)
         weight = texture / (1 + square / (scale * scale)) ** 2
         normal = np.zeros((3, 3))
         for (i, j), value in zip(_UPPER, products @ weight, strict=True):
@@ -134,10 +149,11 @@ def _affine_fit(flow: Floats, texture: Floats, design: Floats) -> Floats:
     return solved
 
 
-def _median(values: Floats) -> float:
-    """The median; sorting is faster than numpy's partial sorting."""
+def _median(values: Floats, of: Callable[[Floats], Floats] = np.asarray) -> float:
+    """The median of a rising function of values; sorting is faster than numpy's partial sorting."""
     ordered, middle = np.sort(values), len(values) // 2
-    return float(ordered[middle] + ordered[(len(values) - 1) // 2]) / 2
+    low, high = of(ordered[[(len(values) - 1) // 2, middle]])
+    return float(low + high) / 2
 
 
 def camera_design(shape: tuple[int, ...]) -> Floats:
@@ -148,36 +164,36 @@ def camera_design(shape: tuple[int, ...]) -> Floats:
 
 
 def _warp(image: Floats, u: Floats, v: Floats) -> Floats:
-    """Sample ``image`` at (x + u, y + v), bilinear, clamped at the edges; all (N, h, w)."""
-    count, height, width = image.shape
-    x = np.clip(np.arange(width, dtype=np.float32) + u, 0, width - 1)
-    y = np.clip(np.arange(height, dtype=np.float32)[:, None] + v, 0, height - 1)
+    """Sample ``image`` at (x + u, y + v), bilinear, clamped at the edges; all (h, w, N)."""
+    height, width, count = image.shape
+    x = np.clip(np.arange(width, dtype=np.float32)[:, None] + u, 0, width - 1)
+    y = np.clip(np.arange(height, dtype=np.float32)[:, None, None] + v, 0, height - 1)
     left = np.minimum(x.astype(np.int32), max(width - 2, 0))
     top = np.minimum(y.astype(np.int32), max(height - 2, 0))
     x -= left
     y -= top
-    corner = (
-        top * width + left + (np.arange(count, dtype=np.int32) * (height * width))[:, None, None]
-    )
-    right, below = min(1, width - 1), min(1, height - 1) * width
-    pixels = image.ravel()
-    upper = pixels.take(corner) * (1 - x) + pixels.take(corner + right) * x
-    lower = pixels.take(corner + below) * (1 - x) + pixels.take(corner + (below + right)) * x
+    corner = ((top * width + left) * count + np.arange(count, dtype=np.int32)).astype(np.intp)
+    right, below = min(1, width - 1) * count, min(1, height - 1) * width * count
+    pixels = np.ascontiguousarray(image).ravel()
+    upper = pixels.take(corner) * (1 - x) + pixels[right:].take(corner) * x
+    pixels = pixels[below:]
+    lower = pixels.take(corner) * (1 - x) + pixels[right:].take(corner) * x
     return upper * (1 - y) + lower * y
 
 
 def _enlarge(flow: Floats, shape: tuple[int, ...]) -> Floats:
-    rows = np.minimum(np.arange(shape[1]) // 2, flow.shape[1] - 1)
-    columns = np.minimum(np.arange(shape[2]) // 2, flow.shape[2] - 1)
-    return 2 * box_mean(flow[:, rows][:, :, columns], 1)
+    """A flow (2, h, w, N) at twice the size."""
+    rows = np.minimum(np.arange(shape[0]) // 2, flow.shape[1] - 1)
+    columns = np.minimum(np.arange(shape[1]) // 2, flow.shape[2] - 1)
+    return 2 * _box_mean(flow[:, rows][:, :, columns], 1)
 
 
 def _gradients(image: Floats) -> tuple[Floats, Floats]:
-    """Horizontal and vertical derivative, central differences."""
-    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    """Horizontal and vertical derivative of (h, w, N), central differences."""
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
     return (
-        (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2,
-        (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2,
+        (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2,
+        (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2,
     )
 
 

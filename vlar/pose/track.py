@@ -130,18 +130,22 @@ class PoseTracker:
         """The same with no one tracked, for another recording."""
         return PoseTracker(self._detector, self._landmarks, self._max_people, self._search)
 
-    def extend(self, frames: UInt8, first: int) -> None:
+    def extend(
+        self, frames: UInt8, first: int, picture: Callable[[int], Any] | None = None
+    ) -> None:
         """Track through the frames that are new.
 
         Args:
             frames: (N, H, W, 3) uint8, one after the other. Those from earlier calls may come
                 first; the tracks of people who are found now are carried back through them.
             first: Number of the first frame in the recording, from 0. Earlier ones are forgotten.
+            picture: PIL image of a frame by its place in ``frames``, where it is made already.
         """
         self._forget(first)
         found: list[Followed[BodyLandmarks]] = []
         for now in range(self._next, first + len(frames)):
-            found += self._forward(to_image(frames[now - first]), now)
+            image = picture(now - first) if picture else to_image(frames[now - first])
+            found += self._forward(image, now)
         self._next = first + len(frames)
         for track in found:
             self._backward(frames, first, track)

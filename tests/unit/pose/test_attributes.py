@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.ndimage import uniform_filter
 from scipy.signal import find_peaks
 
 from tests.refusals import refused
@@ -25,6 +26,7 @@ from vlar.language.motion.verb_table import VerbTable
 from vlar.pose import features
 from vlar.pose.attributes.base import attribute_names, attributes, find, in_columns, measure
 from vlar.pose.body import prepare_people
+from vlar.pose.optical_flow import box_mean, optical_flow
 from vlar.pose.signals import maxima, turning_points
 from vlar.pose.skeletons import SKELETONS, Skeleton
 from vlar.pose.track import Tracks
@@ -518,6 +520,25 @@ LEVELS = st.integers(-4, 4).map(float)  # few levels: many plateaus and equal he
 @given(arrays(np.float64, st.integers(0, 40), elements=LEVELS), st.floats(0.0, 6.0))
 def test_maxima_are_scipys_peaks(x: np.ndarray, prominence: float):
     assert maxima(x, prominence) == find_peaks(x, prominence=prominence)[0].tolist()
+
+
+@pytest.mark.parametrize("shape", [(3, 60, 80), (1, 1, 5), (40, 100, 90)])
+def test_means_of_squares_are_scipys(shape: tuple[int, int, int]):
+    image = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    theirs = uniform_filter(image.astype(np.float64), (0, 5, 5), mode="nearest")
+    assert np.abs(box_mean(image, 2) - theirs).max() < 0.02
+
+
+def test_flow_of_a_pair_is_the_same_alone_and_in_company():
+    frames = uniform_filter(np.random.default_rng(0).uniform(0, 255, (30, 60, 80)), (0, 9, 9))
+    frames = 4 * frames.astype(np.float32)
+    moved = np.roll(frames, 2, axis=2)
+    u, v = optical_flow(frames, moved)
+    inner = (slice(None), slice(9, -9), slice(9, -9))
+    assert abs(np.median(u[inner]) - 2) < 0.2
+    assert abs(np.median(v[inner])) < 0.2
+    for one, all_of_them in zip(optical_flow(frames[7:8], moved[7:8]), (u, v), strict=True):
+        assert np.array_equal(one[0], all_of_them[7])
 
 
 def test_a_wave_turns_twice_a_period():
