@@ -4,11 +4,11 @@
 
 An environment in a temporary folder gets vlar from this checkout: once with the newest packages
 that ``pyproject.toml`` allows, once with the oldest of them that have a wheel for that Python. Then
-``vlar`` answers for made clips without a network. Each environment is a row: the versions that were
-installed, and ``passed`` or the first error: ``failed`` where a command of the new environment
-fails, ``not installed`` where pip does, ``not finished`` where time runs out. Torch comes from
-wheels that ``pip`` finds on this disk (``find-links``), never from an index, which may answer with
-gigabytes for GPUs. Where none fits, what needs no torch is tried, and the row names it.
+``vlar`` fetches the weights of ``lite`` and answers for made clips. Each environment is a row: the
+versions that were installed, and ``passed`` or the first error: ``failed`` where a command of the
+new environment fails, ``not installed`` where pip does, ``not finished`` where time runs out. Torch
+comes from wheels that ``pip`` finds on this disk (``find-links``), never from an index, which may
+answer with gigabytes for GPUs. Where none fits, what needs no torch is tried, and the row names it.
 
 ``--out`` merges rows into a file and writes the table of ``docs/support.md``. The exit code is 1
 where the row ``newest`` of the Python that runs this script is ``failed``.

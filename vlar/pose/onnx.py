@@ -53,10 +53,12 @@ class Graph:
         return names
 
     def model(self, inputs: list[Any], outputs: list[Any]) -> bytes:
-        """The serialised model."""
-        graph = self._helper.make_graph(self._nodes, self._name, inputs, outputs, self._constants)
+        """The serialised model; the graph is empty then, since copies of all weights add up."""
+        graph = self._helper.make_graph(self._nodes, self._name, inputs, outputs)
         opset = self._helper.make_opsetid("", _OPSET)
         model = self._helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
+        model.graph.initializer.extend(self._constants)
+        self._constants.clear()
         return model.SerializeToString()
 
 
