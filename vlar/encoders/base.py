@@ -227,6 +227,9 @@ class Encoder(ABC):
         """``encode_text`` in a role; an encoder without ``two_roles`` does not receive the role."""
         return self.encode_text(texts, role) if self.two_roles else self.encode_text(texts)
 
+    def release_texts(self) -> None:  # noqa: B027 - most have nothing to free
+        """Free what only new texts need, until one comes; here nothing."""
+
     @abstractmethod
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, special tokens included, before any cut."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import hashlib
 import logging
 import os
@@ -92,6 +93,12 @@ def size_in_bytes(variable: str, default: str) -> int:
     if match is None:
         raise UsageError(f"{variable} {text!r} is not a size; write for example 500MB or 2GB")
     return int(float(match[1]) * _UNITS[match[2].removesuffix("B")])
+
+
+def release_memory() -> None:
+    """Return memory that is free to the system, where the C library can (glibc)."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def require_space(place: Path, n_bytes: int, what: str) -> None:

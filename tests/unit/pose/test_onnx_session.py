@@ -96,6 +96,13 @@ def test_an_entry_is_made_at_once_and_loaded_when_it_first_runs(
     for _ in range(2):
         network.run(["y"], {"x": np.ones((1, 40), np.float32)})
     assert len(opened) == 1
+    before = network.run(["y"], {"x": np.ones((1, 40), np.float32)})[0]
+    network.close()
+    assert len(opened) == 1
+    np.testing.assert_array_equal(
+        network.run(["y"], {"x": np.ones((1, 40), np.float32)})[0], before
+    )
+    assert len(opened) == 2
 
 
 def test_a_damaged_entry_is_made_again(

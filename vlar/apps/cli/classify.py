@@ -237,6 +237,7 @@ def _classify(
     shown.stage("reading labels")
     listing = replace(request, top=review.top(request.top, answers.n_labels))
     rows = model.recogniser.classify_each(iter(found), listing)
+    model.encoder.release_texts()  # all labels were read
     if online:
         from vlar.training.test_time import Online as Adapting
 

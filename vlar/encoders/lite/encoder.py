@@ -39,6 +39,7 @@ from vlar.encoders.lite.space import load_anchors
 from vlar.encoders.protocols import PatchTokens, Sizes, check_size
 from vlar.encoders.session import FrameMemory, Session
 from vlar.errors import ModelError
+from vlar.files import resources
 from vlar.language.motion.verb_table import TextMotion
 from vlar.pose import networks
 from vlar.pose.optical_flow import camera_design, camera_flow, optical_flow, small_grey
@@ -201,6 +202,7 @@ class LiteEncoder(Encoder, PatchTokens):
         self._images = [towers.ImageTower(network) for network in self._networks]
         text_hash = towers.MINILM.sha256 + towers.TOKENIZER.sha256
         anchors = load_anchors(self._text, text_hash, towers.CACHE_FOLDER)
+        resources.release_memory()  # tables of texts were read
         self._space = space.ObjectSpace(self._text, anchors)
         #: The motion block; None without ``lite-motion``.
         wanted = (self._text, text_hash, towers.CACHE_FOLDER)
@@ -217,6 +219,9 @@ class LiteEncoder(Encoder, PatchTokens):
             self.two_roles, self.asked = True, _ASKED
         texts = [_text_fingerprint(anchors.digest), self.body and self.body.fingerprint]
         self.fingerprint = _hash([*self.block_fingerprints().values(), *texts, VERSION])
+
+    def release_texts(self) -> None:
+        self._text.release()
 
     def load_hands(self) -> HandBlock | None:
         """The hands block; ``lite`` has none."""

@@ -142,10 +142,12 @@ def _pack(embed: EmbedTexts) -> bytes:
 
 
 def _unpack(packed: dict[str, Any], digest: str) -> Anchors:
-    raw = {kind: packed[kind].astype(np.float32) * np.float32(_STEP) for kind in KINDS}
-    mean = raw["activity"].mean(axis=0)
+    def raw(kind: str) -> Float32:  # one kind at a time: all of them take 16 MB
+        return packed[kind].astype(np.float32) * np.float32(_STEP)
+
+    mean = raw("activity").mean(axis=0)
     return Anchors(
-        vectors={kind: unit(raw[kind] - mean) for kind in KINDS},
+        vectors={kind: unit(raw(kind) - mean) for kind in KINDS},
         objects={kind: packed[f"{kind}_objects"].astype(np.int64) for kind in KINDS},
         mean=mean,
         digest=digest,

@@ -342,6 +342,10 @@ class TextTower:
         """Number of word pieces of a text with the two special tokens, before truncation."""
         return len(self._tokenizer.encode(text).ids)
 
+    def release(self) -> None:
+        """Free the network, about 60 MB; the next new text opens it again in 0.05 s."""
+        self._network.close()
+
     def __call__(self, texts: Sequence[str]) -> Float32:
         """(C, 384) float32 unit vectors; texts are truncated to ``MAX_TOKENS`` tokens.
 
