@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -31,8 +32,11 @@ def test_the_wheel_answers_in_an_empty_environment(tmp_path: Path):
     venv.create(tmp_path / "env", with_pip=True)
     commands = tmp_path / "env" / "bin"
     call(commands / "pip", "install", "-q", wheel)
-    where = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}}
-    call(commands / "vlar", "models", "get", "lite", "demo", **where)
+    own = {"HOME": str(tmp_path), "VLAR_CACHE": str(tmp_path / "cache")}
+    where = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", **own}}
+    settings = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+    get = {"cwd": tmp_path, "env": {**where["env"], **settings}}
+    call(commands / "vlar", "models", "get", "lite", "demo", **get)
     rows = call(commands / "vlar", "doctor", "--json", **where).splitlines()
     assert all(json.loads(row)["ok"] for row in rows)
     assert "vlar query" in call(commands / "vlar", "demo", "--keep", "clips", **where)

@@ -39,7 +39,7 @@ class CaptionedEncoder(Encoder):
     Args:
         captioner: Writes the captions.
         embed: Maps texts to unit vectors.
-        text: What ``embed`` is, for the name; empty for the packaged text encoder.
+        text: What ``embed`` is, for the name; empty for the text encoder of ``lite``.
         words: Least words of a description.
         keep: Most descriptions of a label.
     """

@@ -1,4 +1,4 @@
-"""Sentence vectors for comparing texts with texts: those of the packaged text encoder.
+"""Sentence vectors for comparing texts with texts: those of the text encoder of ``lite``.
 
 They are not in the space of videos. Code that asks which texts mean nearly the same uses these
 functions and does not depend on the encoder that provides them.

@@ -205,7 +205,7 @@ def weights_hash(model: nn.Module, settings: str = "") -> str:
 
 
 class WordPieces:
-    """The tokeniser of the packaged text encoder, for models without a text tower."""
+    """The tokeniser of the text encoder of ``lite``, for models without a text tower."""
 
     max_tokens = MAX_TOKENS
 
