@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cached import array_of
 from compute import halved, head, prepared
 from harness import arguments, some, store, stored
 
@@ -43,15 +44,14 @@ NETWORK = "torchvision:r3d_18?random_init=true&frames=8"
 
 def features_of(network: Any, given: dict[str, Any]) -> np.ndarray:
     """(n, rows, F) of the clips, from a file where they were computed before."""
+
+    def one(clip: Any) -> np.ndarray:
+        at = np.linspace(0, len(clip.data) - 1, network.n_frames).round().astype(int)
+        part = replace(clip, data=clip.data[at], times_s=clip.times_s[at])
+        return network.encode([part])[0].features
+
     file = given["cache"] / f"{given['name']}-r3d.npy"
-    if not file.exists():
-        found = []
-        for clip in given["clips"]:
-            at = np.linspace(0, len(clip.data) - 1, network.n_frames).round().astype(int)
-            part = replace(clip, data=clip.data[at], times_s=clip.times_s[at])
-            found.append(network.encode([part])[0].features)
-        np.save(file, np.stack(found))
-    return np.load(file)
+    return array_of(file, lambda: np.stack([one(clip) for clip in given["clips"]]))
 
 
 def trained(

@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 from harness import arguments, echo, store
-from many_descriptions import remember_texts, told
+from many_descriptions import told
 from ranked import mean_average_precision
 from semantic_map import load
+from words_features import remember_texts
 
 import vlar
 from vlar.encoders.caption_space import CaptionedEncoder
@@ -151,7 +152,7 @@ def main() -> None:
         data={"type": Path, "required": True, "help": "folder with videos/ and clips/"},
     )  # fmt: skip
     model = vlar.load("lite")
-    remember_texts(model)
+    remember_texts(model.encoder)
     clips = load(options.data, model, options.cache)
     captioner = load_captioner("concepts")
     vectors = model.encoder.pool(clips.features)

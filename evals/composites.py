@@ -7,11 +7,11 @@ is made here is kept but frame features.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from cached import array_of, file_of
 from harness import manifest
 from PIL import Image
 
@@ -94,16 +94,15 @@ def _encoded(
     path: Path, model: vlar.Model, cache: Path, verbs: tuple[str, ...], every: int
 ) -> np.ndarray:
     what = f"{path} {model.fingerprint} {verbs}" + (f" {every}" if every > 1 else "")
-    key = hashlib.sha256(what.encode()).hexdigest()[:24]
-    file = cache / f"{key}.npy"
-    if file.exists():
-        return np.load(file)
-    clip = read_clip(path, None, model.sampling, shorter_side=model.shorter_side)
-    clip = replace(clip, data=clip.data[::every], times_s=clip.times_s[::every])
-    made = [replace(clip, data=moved(clip.data, verb, key)) for verb in verbs]
-    found = np.stack([model.encode([one])[0].features for one in made])
-    np.save(file, found)
-    return found
+    file = file_of(cache, what)
+
+    def make() -> np.ndarray:
+        clip = read_clip(path, None, model.sampling, shorter_side=model.shorter_side)
+        clip = replace(clip, data=clip.data[::every], times_s=clip.times_s[::every])
+        made = [replace(clip, data=moved(clip.data, verb, file.stem)) for verb in verbs]
+        return np.stack([model.encode([one])[0].features for one in made])
+
+    return array_of(file, make)
 
 
 def moved(frames: np.ndarray, verb: str, key: str = "") -> np.ndarray:

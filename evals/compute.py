@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cached import array_of
 from harness import arguments, some, store, stored
 from motion_towers import FRAMES, SIDE, InMemory, clip_of, features_of
 from zero_shot import read_rows
@@ -96,10 +97,8 @@ def ar_net(given: dict[str, Any], budget: float, seed: int) -> dict[str, Any]:
         for layer in (*adapter.network.look, adapter.network.cell, adapter.network.choose):
             getattr(layer, "reset_parameters", lambda: None)()
     file = given["cache"] / f"{given['name']}-{FRAMES}-sizes.npy"
-    if not file.exists():
-        rows = [adapter.clip_inputs(clip, None).numpy() for clip in given["clips"]]  # type: ignore[arg-type]
-        np.save(file, np.stack(rows))
-    inputs, teach, ask = np.load(file), given["teach"], given["ask"]
+    rows = (adapter.clip_inputs(clip, None).numpy() for clip in given["clips"])  # type: ignore[arg-type]
+    inputs, teach, ask = array_of(file, lambda: np.stack([*rows])), given["teach"], given["ask"]
     numbers = load_recipe("ar-net/adapt")
     Training(adapter, FeatureLoader(inputs[teach], given["data"].paths), given["data"], numbers,
              seed=seed).run()  # fmt: skip

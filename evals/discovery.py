@@ -37,6 +37,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from cached import write_film
 from harness import Namespace, arguments, manifest, store
 
 import vlar
@@ -148,15 +149,7 @@ def highlights(rows: Rows, base: str, same_label: bool) -> dict[str, object]:
 
 def write(path: Path, frames: list[UInt8], fps: float, crf: int) -> None:
     """Write frames as H.264."""
-    height, width = (side // 2 * 2 for side in frames[0].shape[:2])
-    with av.open(str(path), "w") as container:
-        options = {"crf": str(crf), "preset": "veryfast"}
-        stream = container.add_stream("libx264", rate=round(fps), options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for frame in frames:
-            pixels = np.ascontiguousarray(frame[:height, :width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
-        container.mux(stream.encode(None))
+    write_film(path, frames, round(fps), crf=str(crf), preset="veryfast")
 
 
 def smaller(frames: list[UInt8], fps: float, path: Path) -> None:

@@ -24,7 +24,6 @@ over people drawn with replacement, each clip with its mean over the seeds.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from cached import features_of
-from harness import Namespace, arguments, some, store
+from harness import Namespace, arguments, some, store, stored
 from objectives import probe
 from sensors import SHARED, SHARED_WITH_UCLA, Set, read_set, setting
 
@@ -107,9 +106,8 @@ class Lab:
 
     def __init__(self, given: Namespace) -> None:
         self.given = given
-        self.found: dict[str, Any] = {"vlar": vlar.__version__, "epochs": given.epochs}
-        if given.json and given.json.exists():
-            self.found = json.loads(given.json.read_text())
+        fresh = {"vlar": vlar.__version__, "epochs": given.epochs}
+        self.found: dict[str, Any] = stored(given.json, fresh)
         self.sets: dict[str, Set] = {}
 
     def joints(self, source: str, target: str) -> Clips:

@@ -16,7 +16,6 @@ Runs that a result file holds are not made again; ``--minutes`` ends a call befo
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import arguments, manifest, store
+from harness import arguments, manifest, store, stored
 
 import vlar
 from vlar.heads.model_selection import AUTO
@@ -276,8 +275,7 @@ def main() -> None:
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * given.minutes
     model, data = vlar.load("events"), Recordings(given.data)
-    known = given.json and given.json.exists()
-    result: dict[str, Any] = json.loads(given.json.read_text()) if known else {}
+    result: dict[str, Any] = stored(given.json, {})
     for run in runs(given.sets, given.seeds):
         if run.name in result or time.monotonic() > end:
             continue

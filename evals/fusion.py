@@ -17,7 +17,6 @@ pairs are of other takes; the teacher's rows are shuffled.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Namespace, arguments, manifest, store
+from harness import Namespace, arguments, manifest, store, stored
 
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.heads.model_selection import choose
@@ -66,8 +65,7 @@ class Lab:
         self.labels = sorted(set(self.y.tolist()))
         self.features = self._features([pair[:2] for pair in both])
         self.vectors = self.encoder.pool(self.features)
-        kept = given.json and given.json.is_file()
-        self.rows: list[dict[str, Any]] = json.loads(given.json.read_text())["rows"] if kept else []
+        self.rows: list[dict[str, Any]] = stored(given.json, {"rows": []})["rows"]
 
     @staticmethod
     def _imu(root: Path, name: str) -> Path:

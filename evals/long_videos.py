@@ -18,12 +18,11 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
+from cached import write_film
 from harness import arguments, store
 from zero_shot import read_rows
 
@@ -121,20 +120,8 @@ def _to_and_fro(clip: Path, file: Path, seconds: int) -> None:
     duration_s = probe(clip).duration_s
     frames = read_clip(clip, None, max(2, round(duration_s * FPS))).data
     order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
-    _write(file, [frames[order[i % len(order)]] for i in range(seconds * FPS)])
-
-
-def _write(file: Path, pictures: Sequence[np.ndarray]) -> None:
-    height, width = (side // 2 * 2 for side in pictures[0].shape[:2])
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "16"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for picture in pictures:
-            frame = av.VideoFrame.from_ndarray(
-                np.ascontiguousarray(picture[:height, :width]), format="rgb24"
-            )
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    shown = (frames[order[i % len(order)]] for i in range(seconds * FPS))
+    write_film(file, shown, FPS, crf="16")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
+from cached import write_film
 from harness import manifest
 from PIL import Image
 
@@ -121,19 +122,13 @@ def _clips(videos: Path, labels: Sequence[str], half: int) -> list[dict[str, str
 
 
 def _write(videos: Path, scenes: Sequence[_Scene], file: Path) -> None:
-    partial = file.with_name(f"part-{file.name}")
-    with av.open(str(partial), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "20"})
-        stream.width = stream.height = SIDE
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
+    def pictures() -> Iterator[np.ndarray]:
         for scene in scenes:
             shown = [_pictures(videos / clip["path"], len(scene.clips)) for clip in scene.clips]
             for number in range(scene.n_frames):
-                picture = np.concatenate([clip[number % len(clip)] for clip in shown])
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    partial.rename(file)
+                yield np.concatenate([clip[number % len(clip)] for clip in shown])
+
+    write_film(file, pictures(), FPS, threads=1, crf="20")
 
 
 def _pictures(clip: Path, n_shown: int) -> list[np.ndarray]:

@@ -30,7 +30,8 @@ from typing import Any
 
 import numpy as np
 from harness import arguments, echo, store
-from semantic_map import Clips, load
+from semantic_map import Clips, load, split
+from words_features import remember_texts
 
 import vlar
 from vlar.language.descriptions import descriptions_of
@@ -50,30 +51,6 @@ TRAINED = {
     "only": {"cycle": 0.0, "names": 0.0},
     "permuted": {"cycle": 0.0},
 }
-
-
-def remember_texts(model: vlar.Model) -> None:
-    """Encode each text once: all recipes and splits read the same descriptions."""
-    encode, known = model.encoder.encode_text, dict[str, np.ndarray]()
-
-    def encode_text(texts, role="label"):
-        new = [text for text in dict.fromkeys(texts) if text not in known]
-        known.update(zip(new, encode(new), strict=True))
-        rows = [known[text] for text in texts]
-        return np.stack(rows) if rows else encode([])
-
-    model.encoder.encode_text = encode_text
-
-
-def halves(clips: Clips, sets: tuple[str, ...], seed: int):
-    """Rows to learn from, rows to ask about, and the labels asked about."""
-    here = np.isin(clips.sets, sets)
-    labels = sorted(set(clips.labels[here]))
-    drawn = np.random.default_rng(seed).permutation(len(labels))[: len(labels) // 2]
-    asked = sorted(labels[place] for place in drawn)
-    test = here & np.isin(clips.labels, asked)
-    learn = here & ~test & ~np.isin(clips.groups, clips.groups[test])
-    return np.flatnonzero(learn), np.flatnonzero(test), asked
 
 
 def told(labels: list[str]) -> dict[str, list[str]]:
@@ -110,7 +87,7 @@ def run(
     model: vlar.Model, clips: Clips, sets: tuple[str, ...], seed: int, settings: dict[str, Any]
 ):
     """Rightness of each clip (n,), by recipe, on one split."""
-    learn, test, asked = halves(clips, sets, seed)
+    learn, test, asked = split(clips, sets, seed)
     truth = np.array([asked.index(label) for label in clips.labels[test]])
     learned = sorted(set(clips.labels[learn]))
     described = told([*asked, *learned])
@@ -161,7 +138,7 @@ def main() -> None:
     )  # fmt: skip
     settings = {key: json.loads(value) for key, value in (one.split("=", 1) for one in options.set)}
     model = vlar.load("lite")
-    remember_texts(model)
+    remember_texts(model.encoder)
     sets = {name for pool in options.pools for name in POOLS[pool]}
     clips = load(options.data, model, options.cache, sets)
     seeds = range(options.splits)

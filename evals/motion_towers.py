@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cached import array_of
 from harness import arguments, some, store, stored
 from zero_shot import read_rows
 
@@ -80,9 +81,7 @@ def clip_of(frames: np.ndarray, name: str) -> Clip:
 
 def features_of(encoder: Encoder, clips: Sequence[Clip], file: Path) -> np.ndarray:
     """(n, T, F) of the clips forward, from a file where they were computed before."""
-    if not file.exists():
-        np.save(file, np.stack([encoder.encode([clip])[0].features for clip in clips]))
-    return np.load(file)
+    return array_of(file, lambda: np.stack([encoder.encode([c])[0].features for c in clips]))
 
 
 def trained(

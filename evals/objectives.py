@@ -20,7 +20,6 @@ persons) than its examples. All methods of a seed use the same clips, so differe
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Namespace, arguments, store
+from harness import Namespace, arguments, store, stored
 from measures import mcnemar, scene_bias, scene_distance
 from pools import Clips, load_pool
 
@@ -91,8 +90,7 @@ class Lab:
 
     def kept(self) -> Rows:
         """Rows of a run before, which was stopped."""
-        there = self.file is not None and self.file.exists()
-        return json.loads(self.file.read_text("utf-8"))["results"] if there else []
+        return stored(self.file, {"results": []})["results"]
 
     def keep(self, rows: Rows) -> None:
         store(self.file, {"command": self.command, "results": rows})

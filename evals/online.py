@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Namespace, arguments, some, store
+from harness import Namespace, arguments, some, store, stored
 from zero_shot import read_rows
 
 from vlar.adapters.statistics import Statistics
@@ -167,8 +166,7 @@ def main() -> None:
         labels=(int, "the first N labels of a set alone"), rate=float, momentum=MOMENTUM,
     )  # fmt: skip
     torch.set_num_threads(1)
-    kept = given.json and given.json.is_file()
-    done: list[dict[str, Any]] = json.loads(given.json.read_text())["rows"] if kept else []
+    done: list[dict[str, Any]] = stored(given.json, {"rows": []})["rows"]
     for name in given.sets:
         rows = rows_of(name, given.data)
         few = sorted({row["label"] for row in rows})[: given.labels]

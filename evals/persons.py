@@ -28,8 +28,8 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-import av
 import numpy as np
+from cached import write_film
 from harness import arguments, echo, store
 from people_composites import Composite, rows_of_people, sources
 
@@ -75,18 +75,8 @@ def _written(made: Composite, file: Path) -> Path:
     """A composite as a file; one that is there is kept, so that an interrupted run resumes."""
     if file.exists():
         return file
-    partial = file.with_name(f"part-{file.name}")
-    height, width = (side - side % 2 for side in made.frames.shape[1:3])
     rate = Fraction(made.fps).limit_denominator(100)
-    with av.open(str(partial), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.thread_count = 1
-        for picture in made.frames[:, :height, :width]:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return partial.rename(file)
+    return write_film(file, made.frames, rate, threads=1, crf="18")
 
 
 def _right(library: Library, files: Sequence[Path], made: Sequence[Composite]) -> dict[str, object]:

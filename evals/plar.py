@@ -13,13 +13,13 @@ there; and the closed forms of ``vlar adapt`` on the same blocks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from cached import features_of
+from cached import array_of, features_of, file_of
 from composites import pictures
 from harness import Namespace, arguments, manifest, store
 
@@ -104,23 +104,20 @@ def _load(name: str, model: vlar.Model, options: Namespace) -> Pool:
     return Pool(features, own, features[..., :PICTURES] + change, labels, people)
 
 
-_towers: list[vlar.Model] = []
+_towers = cache(pictures)
 
 
 def _drawn(options: Namespace, model: vlar.Model, path: str) -> np.ndarray:
     """(T, 3560) float32 of a clip whose frames have their flow drawn in."""
-    key = hashlib.sha256(f"{path} flow of {path}".encode()).hexdigest()[:24]
-    file = options.cache / f"{key}.npy"
-    if not file.exists():
-        clip = read_clip(
-            options.videos / path, None, model.sampling, shorter_side=model.shorter_side
-        )
+
+    def make() -> np.ndarray:
+        place, side = options.videos / path, model.shorter_side
+        clip = read_clip(place, None, model.sampling, shorter_side=side)
         maps = flow_maps(clip.data, clip.times_s)
         shown = replace(clip, data=drawn(clip.data, maps, PlarConfig().strength))
-        if not _towers:
-            _towers.append(pictures())
-        np.save(file, _towers[0].encode([shown])[0].features[:, :PICTURES])
-    return np.load(file)
+        return _towers().encode([shown])[0].features[:, :PICTURES]
+
+    return array_of(file_of(options.cache, f"{path} flow of {path}"), make)
 
 
 def _answers(model: vlar.Model, pool: Pool, seed: int) -> Iterator[tuple[str, float]]:

@@ -14,12 +14,12 @@ completeness: its signatures hold flow and cosine transforms over time, so it ma
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cached import array_of, file_of
 from harness import Namespace, arguments, manifest, store
 
 import vlar
@@ -95,13 +95,14 @@ def _load(options: Namespace, model: vlar.Model) -> tuple[np.ndarray, np.ndarray
 
 def _features(path: Path, model: vlar.Model, cache: Path, *, reverse: bool) -> np.ndarray:
     key = f"{path} {model.fingerprint} {model.n_frames}" + (" reversed" if reverse else "")
-    file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
-    if not file.exists():
+
+    def make() -> np.ndarray:
         clip = read_clip(path, None, model.n_frames, shorter_side=model.shorter_side)
         if reverse:
             clip = replace(clip, data=np.ascontiguousarray(clip.data[::-1]))
-        np.save(file, model.encode([clip])[0].features)
-    return np.load(file)
+        return model.encode([clip])[0].features
+
+    return array_of(file_of(cache, key), make)
 
 
 def _split(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

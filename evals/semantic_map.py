@@ -24,7 +24,7 @@ import csv
 import itertools
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,14 @@ def load(
     return Clips(np.stack(features), np.array(columns[0]), np.array(sets), np.array(columns[1]))
 
 
-def split(clips: Clips, name: str, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def split(clips: Clips, sets: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Rows to learn from, rows to ask about, and the labels asked about."""
-    labels = sorted(set(clips.labels[clips.sets == name]))
+    here = np.isin(clips.sets, sets)
+    labels = sorted(set(clips.labels[here]))
     drawn = np.random.default_rng(seed).permutation(len(labels))[: len(labels) // 2]
     asked = sorted(labels[place] for place in drawn)
-    test = (clips.sets == name) & np.isin(clips.labels, asked)
-    learn = (clips.sets == name) & ~test & ~np.isin(clips.groups, clips.groups[test])
+    test = here & np.isin(clips.labels, asked)
+    learn = here & ~test & ~np.isin(clips.groups, clips.groups[test])
     return np.flatnonzero(learn), np.flatnonzero(test), asked
 
 
@@ -188,7 +189,7 @@ def mapped(space: Space, clips: Clips, rows, test, asked, kind: str, seed: int |
 
 def run(model: vlar.Model, clips: Clips, space: Space, name: str, seed: int, plain):
     """Figures of every variant on one split."""
-    learn, test, asked = split(clips, name, seed)
+    learn, test, asked = split(clips, [name], seed)
     if len({*clips.labels[learn]}) < 4 or len(asked) < 2:
         return None
     truth = np.array([asked.index(label) for label in clips.labels[test]])

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from cached import write_film
 from harness import Namespace, arguments, echo, manifest, store
 from PIL import Image
 
@@ -101,16 +102,7 @@ def _joined(clips: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, list[
 
 
 def _write(path: Path, frames: np.ndarray) -> Path:
-    if not path.is_file():
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=FPS)
-            stream.width, stream.height = SIZE
-            stream.pix_fmt = "yuv420p"
-            for picture in frames:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-    return path
+    return path if path.is_file() else write_film(path, frames, FPS)
 
 
 def _cuts(options: Namespace) -> list[dict[str, object]]:

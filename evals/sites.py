@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cached import array_of
 from harness import Namespace, arguments, some, store, stored
 from sensors import listed
 
@@ -61,10 +62,9 @@ class Lab:
         part, settings = registry.get("adapter", given.method), TOWERS[given.method]
         reading = part.reading(self.encoder, settings)
         file = given.cache / f"sites-{reading.fingerprint[:16]}.npy"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, np.stack([reading.encode([clip])[0].features for clip in clips]))
-        features = np.load(file)
+        features = array_of(
+            file, lambda: np.stack([reading.encode([clip])[0].features for clip in clips])
+        )
         rows = zip(clips, y, who, strict=True)
         items = [
             SupportItem(c.path, None, (label,), p, facts={"subject": p}) for c, label, p in rows

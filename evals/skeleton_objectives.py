@@ -17,13 +17,13 @@ A result is kept in ``--json`` for each method and seed and is not measured agai
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from harness import Namespace, arguments, manifest, store
+from cached import array_of
+from harness import Namespace, arguments, manifest, store, stored
 from objectives import table
 
 from vlar.encoders.base import load_encoder
@@ -66,17 +66,14 @@ class Lab:
         self.labels = sorted(set(self.y.tolist()))
         source = self.task(0, {}).attach().source
         file = given.cache and given.cache / f"joints_{source.fingerprint[:24]}.npy"
-        if file and file.is_file():
-            self.features = np.load(file)
-        else:
+
+        def make() -> np.ndarray:
             wanted = self.encoder.sampling
             clips = [reader("skeleton").read_clip(path, None, wanted) for path in self.paths]
-            self.features = np.stack([row.features for row in source.encode(clips)])
-        if file and not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, self.features)
-        kept = given.json and given.json.is_file()
-        self.rows: list[dict[str, Any]] = json.loads(given.json.read_text())["rows"] if kept else []
+            return np.stack([row.features for row in source.encode(clips)])
+
+        self.features = array_of(file, make)
+        self.rows: list[dict[str, Any]] = stored(given.json, {"rows": []})["rows"]
 
     def task(self, seed: int, objectives: dict[str, Any]) -> TrainingTask:
         task = TrainingTask.by_recipe(

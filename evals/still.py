@@ -20,8 +20,8 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-import av
 import numpy as np
+from cached import write_film
 from harness import arguments, manifest, store
 
 from vlar.library.ingest.reader import uncovered_s
@@ -52,16 +52,12 @@ def still_video(picture: UInt8, noise: float, crf: int, path: Path, seed: int) -
     """Write seconds of one picture as a camera that does not move records it."""
     random = np.random.default_rng(seed)
     height, width = (side // 2 * 2 for side in picture.shape[:2])
-    with av.open(str(path), "w") as container:
-        options = {"crf": str(crf), "preset": "veryfast"}
-        stream = container.add_stream("libx264", rate=FPS, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for _ in range(FPS * STILL_S):
-            seen = picture[:height, :width] + random.normal(0, noise, (height, width, 1))
-            frame = av.VideoFrame.from_ndarray(seen.clip(0, 255).astype(np.uint8), "rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    seen = (
+        picture[:height, :width] + random.normal(0, noise, (height, width, 1))
+        for _ in range(FPS * STILL_S)
+    )
+    frames = (each.clip(0, 255).astype(np.uint8) for each in seen)
+    return write_film(path, frames, FPS, crf=str(crf), preset="veryfast")
 
 
 def main() -> int:

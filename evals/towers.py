@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cached import array_of
 from harness import arguments, some, store, stored
 from sensors import halves_of, listed, setting
 
@@ -120,12 +121,7 @@ def controls(given: Course) -> dict[str, list[Clip]]:
 
 def encoded(clips: Sequence[Clip], reading: Encoder, file: Path) -> Float32:
     """(n, T, F) features of clips, from ``file`` where they were computed before."""
-    if file.exists():
-        return np.load(file)
-    features = np.stack([reading.encode([clip])[0].features for clip in clips])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.save(file, features)
-    return features
+    return array_of(file, lambda: np.stack([reading.encode([c])[0].features for c in clips]))
 
 
 def closed_logits(

@@ -5,12 +5,11 @@ Shared by ``maxi.py``, ``units.py`` and ``several_labels.py``.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cached import features_of
+from cached import array_of, features_of, file_of
 from composites import side_by_side
 from harness import manifest
 
@@ -140,14 +139,7 @@ def _with_parts(own: np.ndarray, clip: Clip, model: vlar.Model) -> np.ndarray:
 
 
 def _kept(name: str, model: vlar.Model, cache: Path, make) -> np.ndarray:
-    key = hashlib.sha256(f"{name} {wide(model).fingerprint}".encode()).hexdigest()[:24]
-    file = cache / f"{key}.npy"
-    if file.exists():
-        return np.load(file)
-    found = make()
-    cache.mkdir(parents=True, exist_ok=True)
-    np.save(file, found)
-    return found
+    return array_of(file_of(cache, f"{name} {wide(model).fingerprint}"), make)
 
 
 def remember_texts(encoder) -> None:

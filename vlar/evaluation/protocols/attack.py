@@ -107,7 +107,7 @@ class AttackRobustness(Protocol):
                 moved = _attacked(surrogate, inputs, truth, name, eps, settings)
                 own = _measured(victim, surrogate, inputs, moved, before, truth, groups)
                 found += [row.of(attack=name, eps=eps) for row in own]
-        return [row.of(split=part.name or None) for row in found]
+        return found
 
 
 def _listed(value: Any) -> list[Any]:

@@ -64,7 +64,7 @@ class Attributes(Protocol):
         truths = _truths(clips.items, run.settings["attribute"])
         for name, truth in zip(_TASKS, truths, strict=True):
             found.append(Figure(f"{name} chance", 1 / len(set(truth)), None, None, len(truth)))
-        return [row.of(split=part.name or None) for row in found]
+        return found
 
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
         return lines([f for f in figures if f.where.get("attacker", _STRONGEST) == _STRONGEST])

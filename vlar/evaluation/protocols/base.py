@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -210,6 +210,12 @@ class Scored:
         """N groups."""
         return [item.group for item in self.items]
 
+    def under(self, key: Hashable = 0) -> Iterator[tuple[str | None, Scores]]:
+        """The scores of a classifier under each change, by its name; None for the clips as is."""
+        for (scorer, change), scores in self.by.items():
+            if scorer == key:
+                yield change.key if change else None, scores
+
     def truth(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
         """(N,) column of each clip's label."""
         column = {label: number for number, label in enumerate(labels)}
@@ -239,10 +245,15 @@ class Protocol:
 
     def run(self, run: Run) -> list[Figure]:
         """The figures of all splits, with their means over seeds and splits."""
-        return with_means([row for part in run.plan.parts for row in self.of_split(run, part)])
+        found = [
+            replace(row, where={"split": part.name, **row.where}) if part.name else row
+            for part in run.plan.parts
+            for row in self.of_split(run, part)
+        ]
+        return with_means(found)
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        """The figures of one split; written by a protocol that has no ``run`` of its own."""
+        """The figures of one split, which ``run`` names; unless a protocol has its own ``run``."""
         raise NotImplementedError
 
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
@@ -257,15 +268,13 @@ def accuracies(scored: Scored, key: Hashable, labels: Sequence[str], **where: An
     """
     truth = scored.truth(labels)
     found: list[Figure] = []
-    for (scorer, change), scores in scored.by.items():
-        if scorer == key:
-            under = change.key if change else None
-            rows = class_figures(closed(scores), truth, scored.groups)
-            if change is None:
-                right = ranks(closed(scores), truth) < 1
-                error = expected_calibration_error(scores.probability.max(axis=1), right)
-                rows.append(Figure("calibration error", error, n=len(truth)))
-            found += [row.of(**where, under=under) for row in rows]
+    for under, scores in scored.under(key):
+        rows = class_figures(closed(scores), truth, scored.groups)
+        if under is None:
+            right = ranks(closed(scores), truth) < 1
+            error = expected_calibration_error(scores.probability.max(axis=1), right)
+            rows.append(Figure("calibration error", error, n=len(truth)))
+        found += [row.of(**where, under=under) for row in rows]
     return found
 
 

@@ -53,19 +53,16 @@ class Compositional(Protocol):
         scored = run.scores({0: classifier}, part.test.items, run.changes)
         truth = [_pair(item) for item in scored.items]
         found: list[Figure] = []
-        for (_, change), scores in scored.by.items():
+        for under, scores in scored.under():
             rows = self._rows(scores.similarity, pairs, truth, train, target)
             rows += held_out(scores.similarity, pairs, truth, train)
-            under = change.key if change else None
-            found += [row.of(split=part.name or None, under=under) for row in rows]
+            found += [row.of(under=under) for row in rows]
         clean = scored.by[0, None].similarity
         mixed = self._rows(_other_verbs(clean, pairs), pairs, truth, train, target)
-        found += [row.of(split=part.name or None, under="verbs permuted") for row in mixed]
+        found += [row.of(under="verbs permuted") for row in mixed]
         faults = pair_faults(clean, pairs, truth, train_counts=train, target_pairs=target)
         n = len(truth)
-        return found + [
-            Figure(k, v, n=n).of(split=part.name or None) for k, v in faults.to_dict().items()
-        ]
+        return found + [Figure(k, v, n=n) for k, v in faults.to_dict().items()]
 
     def _rows(
         self, scores: np.ndarray, pairs: list[Pair], truth: list[Pair], train: Counter[Pair],

@@ -141,12 +141,12 @@ def answered(
         scored = run.scores(scorers, part.test.items, run.changes, core, one_view=True)
         for key in own:
             where = dict(zip(names, key, strict=True))
-            found += accuracies(scored, key, labels, split=part.name or None, **where)
+            found += accuracies(scored, key, labels, **where)
     plain: list[Change | None] = [None]
     scored = run.scores({0: run.classifier(labels)}, part.test.items, plain)
-    texts = accuracies(scored, 0, labels, split=part.name or None, shots=0)
+    texts = accuracies(scored, 0, labels, shots=0)
     blind = chance(scored.truth(labels), len(labels), len(scored.items))
-    return found + texts + [row.of(split=part.name or None) for row in blind]
+    return found + texts + blind
 
 
 _PLAIN: list[Change | None] = [None]
@@ -279,10 +279,9 @@ class CrossDataset(Protocol):
             test = part.test.of(labels).items
             one_view = head is not None
             scored = run.scores({0: classifier}, test, run.changes, fitted.core, one_view)
-            found += accuracies(scored, 0, labels, split=part.name or None, seed=seed)
+            found += accuracies(scored, 0, labels, seed=seed)
         plain = run.scores({0: run.classifier(part.labels)}, part.test.items, _PLAIN)
-        found += accuracies(plain, 0, part.labels, split=part.name or None, shots=0)
-        return found
+        return found + accuracies(plain, 0, part.labels, shots=0)
 
 
 def _shots(plan: Plan, part: RunSplit, base: tuple[str, ...], seed: int) -> list[SupportItem]:

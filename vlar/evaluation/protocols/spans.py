@@ -70,7 +70,7 @@ class Spans(Protocol):
                 for c, label in enumerate(labels):
                     answers[path, label] = find(own, scores[:, c])
             rows = self._rows(answers, truth, labels, run.settings["ious"])
-            found += [row.of(split=part.name or None, under=under) for row in rows]
+            found += [row.of(under=under) for row in rows]
         return found
 
     def _rows(

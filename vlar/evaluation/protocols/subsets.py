@@ -69,20 +69,19 @@ class Subsets(Protocol):
                 f"the clips have the sensor {strange[0]!r}, and model {run.core.name!r} reads "
                 f"{' and '.join(read)}; choose another model, or set 'sensors'"
             )
-        split, labels = part.name or None, part.labels
-        guard = run.guard(part.test)
+        labels, guard = part.labels, run.guard(part.test)
         truth = np.array([labels.index(item.label) for item in part.test.items], np.int64)
-        found = [row.of(split=split) for row in chance(truth, len(labels), len(truth))]
+        found = chance(truth, len(labels), len(truth))
         with tempfile.TemporaryDirectory() as folder:
             tested = {
                 columns: recorded_by(part.test.items, columns, _new(folder, "test", columns))
                 for columns in subsets(names)
             }
-            found += _cells(run, part, None, tested, {"split": split, "train": WORDS})
+            found += _cells(run, part, None, tested, {"train": WORDS})
             for shots, seed in product(run.settings["shots"], run.settings["seeds"]):
                 drawn = _drawn(part, shots, seed)
                 guard.fit_set(drawn)  # of the clips themselves, before a part is taken away
-                where = {"split": split, "shots": shots or None, "seed": seed}
+                where = {"shots": shots or None, "seed": seed}
                 cells: list[Figure] = []
                 for row in _rows(run.settings, names):
                     items = recorded_by(drawn, row, _new(folder, f"{shots}-{seed}", row))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,13 +44,12 @@ class MultiLabel(Protocol):
         truth = np.array(shown, np.bool_)
         order = np.random.default_rng(_SEED).permutation(len(truth))
         clean = scored.by[0, None].probability
-        for (_, change), scores in scored.by.items():
-            draws = 0 if change else _DRAWS
+        for under, scores in scored.under():
+            draws = 0 if under else _DRAWS
             rows = self._rows(scores.probability, truth, scored.groups, draws)
-            under = change.key if change else None
-            found += [row.of(split=part.name or None, under=under) for row in rows]
+            found += [row.of(under=under) for row in rows]
         blind = self._rows(clean, truth[order], scored.groups, 0)
-        found += [row.of(split=part.name or None, under="labels permuted") for row in blind]
+        found += [row.of(under="labels permuted") for row in blind]
         there = {label for item in scored.items for label in item.labels}
         empty = [label for label in part.labels if label not in there]
         run.tables["labels without a clip"] = empty
@@ -95,15 +94,14 @@ class Retrieval(Protocol):
         shown = [[label in item.labels for item in scored.items] for label in labels]
         relevant = np.array(shown, np.bool_)
         kept = relevant.any(axis=1)
-        for (_, change), scores in scored.by.items():
+        for under, scores in scored.under():
             similar = scores.similarity.T[kept]
             rows = self._rows(similar, relevant[kept], run.settings["ks"])
-            under = change.key if change else None
-            found += [row.of(split=part.name or None, under=under) for row in rows]
+            found += [row.of(under=under) for row in rows]
         order = np.random.default_rng(_SEED).permutation(len(scored.items))
         similar = scored.by[0, None].similarity.T[kept]
         blind = self._rows(similar, relevant[kept][:, order], run.settings["ks"])
-        found += [row.of(split=part.name or None, under="labels permuted") for row in blind]
+        found += [row.of(under="labels permuted") for row in blind]
         # One float32 vector a clip: what a flat index of this collection takes.
         run.tables["index_bytes"] = len(scored.items) * run.core.dim * 4
         return found
@@ -138,17 +136,17 @@ class ZeroShot(Protocol):
             plan.notes.append(f"{len(shared)} of {len(part.labels)} labels were trained on")
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        labels, where = part.labels, {"split": part.name or None}
+        labels = part.labels
         scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
         truth = scored.truth(labels)
-        found = accuracies(scored, 0, labels, **where)
         plain = ranks(scored.by[0, None].similarity, truth) < 1
-        found.append(mean_figure("top1 by similarity", plain, scored.groups).of(**where))
-        found += [row.of(**where) for row in chance(truth, len(labels), len(truth))]
+        found = accuracies(scored, 0, labels)
+        found.append(mean_figure("top1 by similarity", plain, scored.groups))
+        found += chance(truth, len(labels), len(truth))
         if part.test.missing:
             right = ranks(closed(scored.by[0, None]), truth) < 1
             share = float(right.sum()) / len(part.test)
-            found.append(Figure("top1, missing as wrong", share, n=len(part.test)).of(**where))
+            found.append(Figure("top1, missing as wrong", share, n=len(part.test)))
         return found
 
 
@@ -180,11 +178,10 @@ class GeneralisedZeroShot(Protocol):
         scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
         truth = scored.truth(part.labels)
         flags = np.array([label in seen for label in part.labels])
-        for (_, change), scores in scored.by.items():
+        for under, scores in scored.under():
             both = generalised_zero_shot(closed(scores), truth, flags)
-            where = {"split": part.name or None, "under": change.key if change else None}
             values = {"seen": both.seen, "unseen": both.unseen, "hm": both.harmonic_mean}
-            found += [Figure(k, v, n=len(truth)).of(**where) for k, v in values.items()]
+            found += [Figure(k, v, n=len(truth)).of(under=under) for k, v in values.items()]
         return found
 
     def _seen(self, plan: Plan) -> tuple[str, ...]:
@@ -220,18 +217,16 @@ class Slices(Protocol):
                     plan.notes.append(f"{name}: fewer than {FEWEST} clips of {', '.join(few)}")
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        where = {"split": part.name or None}
         scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
-        found = accuracies(scored, 0, part.labels, **where)
+        found = accuracies(scored, 0, part.labels)
         by, truth = run.settings["by"], scored.truth(part.labels)
         cells = [{name: item.facts.get(name, "") for name in by} for item in scored.items]
-        for (_, change), scores in scored.by.items():
-            under: Any = change.key if change else None
+        for under, scores in scored.under():
             right = np.asarray(ranks(closed(scores), truth) < 1)
             for row in slices(right, cells, scored.groups):
                 ends = (row.interval.low, row.interval.high) if row.interval else (None, None)
                 figure = Figure("top1", row.accuracy, *ends, row.n)
-                found.append(figure.of(**where, under=under, by=row.column, value=row.value or "-"))
+                found.append(figure.of(under=under, by=row.column, value=row.value or "-"))
         return found
 
 
@@ -279,16 +274,15 @@ class OpenSet(Protocol):
         one_view = head is not None
         scored = run.scores({0: classifier}, part.test.items, run.changes, core, one_view)
         truth = [item.label for item in scored.items]
-        where = {"split": part.name or None, "seed": seed}
         found: list[Figure] = []
-        for (_, change), scores in scored.by.items():
+        for under, scores in scored.under():
             rows = _figures(scores, truth, known, scored.groups)
-            found += [row.of(**where, under=change.key if change else None) for row in rows]
+            found += [row.of(seed=seed, under=under) for row in rows]
         order = np.random.default_rng(seed).permutation(len(truth))
         clean = scored.by[0, None]
         mixed = Scores(clean.similarity[order], clean.probability[order], clean.unknown[order])
         blind = _figures(mixed, truth, known, scored.groups)
-        return found + [row.of(**where, under="scores permuted") for row in blind]
+        return found + [row.of(seed=seed, under="scores permuted") for row in blind]
 
 
 def _known(plan: Plan, part: RunSplit, seed: int) -> tuple[str, ...]:
