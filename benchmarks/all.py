@@ -137,9 +137,12 @@ def of_library(rounds: int, count: int = 100_000) -> list[Row]:
     matrix = world.rows(count, seed=100)
     windows = [Window(2.0 * place, 2.0 * place + 4) for place in range(WINDOWS)]
     videos = (
-        VectorVideo(f"/made/{at}.mp4", windows, matrix[at : at + WINDOWS])
+        VectorVideo(
+            f"/made/{at}.mp4", windows, matrix[at : at + WINDOWS], tags={"only": f"{at == 0}"}
+        )
         for at in range(0, len(matrix), WINDOWS)
     )
+    places = np.arange(WINDOWS)
     bare = faiss.IndexFlatIP(DIM)
     bare.add(matrix)
     queries = world.texts(40 * rounds, seed=31)
@@ -151,16 +154,32 @@ def of_library(rounds: int, count: int = 100_000) -> list[Row]:
         calls: list[Callable[[np.ndarray], object]] = [
             lambda query: library.nearest(query, 10),
             lambda query: bare.search(query[None], 10),
+            lambda query: library.nearest(query, 10, where=["only=True"]),
+            lambda query: top(matrix[places] @ query),
         ]
-        times: list[list[float]] = [[], []]
+        times: list[list[float]] = [[] for _ in calls]
         for query in queries:
             for taken, call in zip(times, calls, strict=True):
+                if (
+                    taken is times[2] or taken is times[3]
+                ):  # of microseconds: memory is filled again
+                    call(query)
                 begin = time.process_time()
                 call(query)
                 taken.append(1e3 * (time.process_time() - begin))
-    ours, theirs = (statistics.median(taken) for taken in times)
+    ours, theirs, narrow, product = (statistics.median(taken) for taken in times)
     command = f"benchmarks/library_scale.py --rows {count}"
-    return [Row(f"nearest of {count:,} windows", ours, "FAISS, flat", ours / theirs, command)]
+    few = f"{len(places)} of {count:,} windows by a tag"
+    return [
+        Row(f"nearest of {count:,} windows", ours, "FAISS, flat", ours / theirs, command),
+        Row(f"nearest of {few}", narrow, "product with these rows", narrow / product, command),
+    ]
+
+
+def top(scores: np.ndarray) -> np.ndarray:
+    """Places of the ten best."""
+    best = np.argpartition(-scores, 9)[:10]
+    return best[np.argsort(-scores[best])]
 
 
 MADE = (
@@ -196,7 +215,10 @@ STATED: tuple[Stated, ...] = (
     ),
     (
         lambda: ratios(of_library(2, 20_000)),
-        {"nearest of 20,000 windows / FAISS, flat": 1.9},
+        {
+            "nearest of 20,000 windows / FAISS, flat": 1.9,
+            "nearest of 10 of 20,000 windows by a tag / product with these rows": 2.3,
+        },
     ),
 )
 MARGIN = 2.0

@@ -1,13 +1,14 @@
 """Queries of 1, 8 and 32 callers over loopback while recordings are added; memory and errors.
 
-Usage: ``python -m benchmarks.serve_load [--seconds 8] [--windows 20000]``
+Usage: ``python benchmarks/serve_load.py [--seconds 8] [--windows 20000] [--servers 1]``
 
 A library of synthetic rows is served by the real command in a process of its own. An ``add`` of
 made recordings runs as a job all the time. Each caller keeps one connection and asks for phrases of
 the bank of everyday actions, one after the other. Memory is the resident set of the server, without
 that of the job's process. Processor time of a query is that of the server, all threads together.
-The base is ``Library.query`` in this process, one phrase after another. On a machine with other
-work, trust processor times and their ratio; waiting times contain the other work.
+The base is ``Library.query`` in this process, one phrase after another, asked before the add and
+after it: the ratio of a waiting time to its p50 holds on a machine with other work, whose load is
+printed. Several servers share the library, and callers choose one in turn.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each number of callers")
     parser.add_argument("--windows", type=int, default=20_000, help="rows of the library")
+    parser.add_argument("--servers", type=int, default=1, help="processes that answer")
     parser.add_argument("--clips", type=int, default=150, help="recordings of the running add")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as place:
@@ -58,43 +60,73 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
     clips = folder / "clips"
     clips.mkdir()
     _make_clips(clips, options.clips)
-    base_ms = _made_library(folder / "load.vlar", options.windows)
+    library = _made_library(folder / "load.vlar", options.windows)
     command = [sys.executable, "-c", "from vlar.apps.cli import main; main()", "serve"]
-    given = [str(folder / "load.vlar"), "--port", "0", "--state", str(folder / "state")]
-    server = subprocess.Popen(
-        [*command, *given, "--root", str(clips)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    given = [str(library.path), "--port", "0", "--root", str(clips), "--state"]
+    servers = [
+        subprocess.Popen(
+            [*command, *given, str(folder / f"state{number}")],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )
+        for number in range(options.servers)
+    ]  # fmt: skip
     try:
-        address = server.stdout.readline().decode().strip() if server.stdout else ""
-        port = int(address.rstrip("/").rpartition(":")[2])
-        while not _ask(port, "GET", "/api/health")["ready"]:
-            time.sleep(0.1)
-        job = _ask(port, "POST", "/api/jobs", {"paths": [str(clips)]})["id"]
-        _print_table(port, job, base_ms, options.seconds)
+        ports = [_port(server) for server in servers]
+        before = _base_ms(library)
+        job = _ask(ports[0], "POST", "/api/jobs", {"paths": [str(clips)]})["id"]
+        _load(ports, max(CALLERS), _WARM_S)
+        rows = [_row(ports, callers, options.seconds, job) for callers in CALLERS]
+        _ask(ports[0], "POST", f"/api/jobs/{job}/cancel")
+        after = _base_ms(library)
     finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
-
-
-def _print_table(port: int, job: str, base_ms: float, seconds: float) -> None:
-    _load(port, max(CALLERS), _WARM_S)
-    print(f"Library.query without a server or an add: {base_ms:.0f} ms of processor time\n")
-    print("| callers | queries | p50 ms | p95 ms | CPU ms | errors | memory MB | add |")
-    print("|---|---|---|---|---|---|---|---|")
-    for callers in CALLERS:
-        before_mb, before_s = _figures(port)
-        times_ms, errors = _load(port, callers, seconds)
+        for server in servers:
+            server.send_signal(signal.SIGINT)
+            server.wait(30)
+    plain = [float(np.median(before[0] + after[0])), (before[1] + after[1]) / 2]
+    print(
+        f"Library.query alone: p50 {plain[0]:.0f} ms (before the add {np.median(before[0]):.0f}, "
+        f"after it {np.median(after[0]):.0f}), {plain[1]:.0f} ms of processor time; "
+        f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores, {options.servers} servers\n"
+    )
+    print("| callers | queries | p50 ms | p95 ms | p95 / plain p50 | CPU ms | errors | MB | add |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for callers, times_ms, *others in rows:
         p50, p95 = np.percentile(times_ms, (50, 95))
-        state = _ask(port, "GET", f"/api/jobs/{job}")
-        after_mb, after_s = _figures(port)
-        cpu_ms = 1000 * (after_s - before_s) / len(times_ms)
-        row = [callers, len(times_ms), f"{p50:.0f}", f"{p95:.0f}", f"{cpu_ms:.0f}", errors]
-        memory = f"{before_mb:.0f} to {after_mb:.0f}"
-        add = f"{state['state']}, {state['done']} of {state['total']}"
-        print("| " + " | ".join(map(str, [*row, memory, add])) + " |", flush=True)
+        row = [callers, len(times_ms), f"{p50:.0f}", f"{p95:.0f}", f"{p95 / plain[0]:.1f}", *others]
+        print("| " + " | ".join(map(str, row)) + " |", flush=True)
 
 
-def _load(port: int, callers: int, seconds: float) -> tuple[list[float], int]:
+def _port(server: subprocess.Popen[bytes]) -> int:
+    """The port of a server that answers."""
+    address = server.stdout.readline().decode().strip() if server.stdout else ""
+    port = int(address.rstrip("/").rpartition(":")[2])
+    while not _ask(port, "GET", "/api/health")["ready"]:
+        time.sleep(0.1)
+    return port
+
+
+def _row(ports: list[int], callers: int, seconds: float, job: str) -> list[Any]:
+    """Callers, waiting times, processor ms a query, errors, memory, and how far the add is."""
+    before_s = sum(_figures(port)[1] for port in ports)
+    times_ms, errors = _load(ports, callers, seconds)
+    state = _ask(ports[0], "GET", f"/api/jobs/{job}")
+    figures = [_figures(port) for port in ports]
+    cpu_ms = 1000 * (sum(cpu_s for _, cpu_s in figures) - before_s) / len(times_ms)
+    memory, add = f"{figures[0][0]:.0f}", f"{state['state']}, {state['done']} of {state['total']}"
+    return [callers, times_ms, f"{cpu_ms:.0f}", errors, memory, add]
+
+
+def _base_ms(library: Library) -> tuple[list[float], float]:
+    """Waiting times of plain queries, and processor ms of one."""
+    times_ms, begin_s = list[float](), time.process_time()
+    for text in load_bank("everyday_actions").texts[1 : 1 + _BASE_QUERIES]:
+        asked_s = time.monotonic()
+        library.query(text)
+        times_ms.append(1000 * (time.monotonic() - asked_s))
+    return times_ms, 1000 * (time.process_time() - begin_s) / _BASE_QUERIES
+
+
+def _load(ports: list[int], callers: int, seconds: float) -> tuple[list[float], int]:
     """Milliseconds of each query that was answered, and how many were not."""
     phrases = load_bank("everyday_actions").texts
     times_ms: list[float] = []
@@ -102,6 +134,7 @@ def _load(port: int, callers: int, seconds: float) -> tuple[list[float], int]:
     end_s = time.monotonic() + seconds
 
     def call(number: int) -> None:
+        port = ports[number % len(ports)]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         at = number * 17
         while time.monotonic() < end_s:
@@ -149,8 +182,8 @@ def _figures(port: int) -> tuple[float, float]:
     return memory / 1e6, cpu_s
 
 
-def _made_library(path: Path, windows: int) -> float:
-    """A library of random rows near the concepts of everyday actions; processor ms of a query."""
+def _made_library(path: Path, windows: int) -> Library:
+    """A library of random rows near the concepts of everyday actions."""
     model = load("lite")
     texts = load_bank("everyday_actions").texts
     concepts = model.encode_queries(texts)
@@ -162,13 +195,10 @@ def _made_library(path: Path, windows: int) -> float:
         noise = random.standard_normal(near.shape).astype(np.float32) / np.sqrt(near.shape[1])
         return VectorVideo(f"/made/{number}.mp4", spans, unit(near + noise))
 
-    with Library(path, model) as library:
-        library.add_vectors(made(number) for number in range(windows // _ROWS_A_VIDEO))
-        library.query(texts[0])
-        begin_s = time.process_time()
-        for text in texts[1 : 1 + _BASE_QUERIES]:
-            library.query(text)
-    return 1000 * (time.process_time() - begin_s) / _BASE_QUERIES
+    library = Library(path, model)
+    library.add_vectors(made(number) for number in range(windows // _ROWS_A_VIDEO))
+    library.query(texts[0])
+    return library
 
 
 def _make_clips(folder: Path, count: int) -> None:

@@ -43,9 +43,8 @@ if TYPE_CHECKING:
 class Library:
     """Indexed recordings in a folder ``NAME.vlar``, or in Milvus.
 
-    In a folder, ``library.sqlite`` is the source of truth; the search cache lies in the user's
-    cache folder. In Milvus, its collections are the source (docs/milvus.md). Every method answers
-    alike in both, but ``upgrade``, which takes a folder.
+    In a folder, ``library.sqlite`` is the source of truth; in Milvus its collections are
+    (docs/milvus.md). Every method answers alike in both, but ``upgrade``, which takes a folder.
 
     A recording is there with all its rows or not at all. An interrupted ``add`` keeps every
     finished recording, and the next ``add`` resumes it. One process writes at a time; any number
@@ -347,15 +346,18 @@ class Library:
             store, manifest = connection.nonempty()
             check_keys(plan.where, store.tag_keys())
             model = connection.models.loaded(manifest)
-            reranker = _reranker(request.rerank, model)
-            queries = encode_leaves(leaves(plan.tree), model)
+        queries = encode_leaves(leaves(plan.tree), model)  # another thread may search meanwhile
+        with connection.mutex:
+            store, manifest = connection.nonempty()
+            reranker = _reranker(request.rerank, connection.models.loaded(manifest))
 
             def ask(cache: SearchCache | None) -> list[Hit]:
                 snapshot = Snapshot(store, manifest, model, cache)
                 return search(plan, snapshot, queries, reranker, request.report)
 
-            own = reranker is not None and reranker is not request.rerank
-            with closing(reranker) if reranker and own else nullcontext():
+            with (
+                closing(reranker) if reranker and reranker is not request.rerank else nullcontext()
+            ):
                 answer = connection.searched if plan.plain else connection.scanned
                 return Results(answer(store, ask))
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.unit.library.fakes import FakeModel
 from vlar.library import cache
 from vlar.library.library import Library
 from vlar.library.store.sqlite import SqliteStore
-from vlar.types import Hit
+from vlar.types import Float32, Hit
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +167,39 @@ def test_the_oldest_go(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("VLAR_CACHE_LIMIT", "0B")
     last = h.made(tmp_path / "more.vlar", seed=10)
     assert [file.name for file in (place / cache.FOLDER).iterdir()] == [h.cache_of(last).name]
+
+
+def test_a_small_library_is_written_again_for_more_than_three_percent(tmp_path: Path):
+    folder = tmp_path / "l.vlar"
+    with Library(folder, FakeModel()) as library:
+        library.add_vectors(h._vector_video(number) for number in range(100))
+        library.query("a cat", min_probability=0)
+        seen: list[tuple[int, int]] = []
+        for number in range(100, 105):
+            library.add_vectors([h._vector_video(number)])
+            found = library.nearest(h.one_row(number)[0], 1)
+            assert found[0].path == f"/new/{number}.mp4"
+            seen.append((library.info().waiting_added, h.cache_of(folder).stat().st_ino))
+    waiting, files = zip(*seen, strict=True)
+    assert waiting == (1, 2, 3, 0, 1)
+    assert files[0] == files[2] != files[3] == files[4]
+
+
+def test_a_text_is_encoded_while_others_read(folder: Path):
+    class Slow(FakeModel):
+        def encode_queries(self, texts: Sequence[str]) -> Float32:
+            begun.set()
+            assert read.wait(20)
+            return super().encode_queries(texts)
+
+    begun, read, hits = threading.Event(), threading.Event(), list[Hit]()
+    with Library(folder, Slow()) as library:
+        asking = threading.Thread(
+            target=lambda: hits.extend(library.query("a cat", min_probability=0))
+        )
+        asking.start()
+        assert begun.wait(20)
+        assert len(library.videos()) == h.VIDEOS
+        read.set()
+        asking.join(20)
+    assert hits

@@ -20,7 +20,7 @@ from vlar.errors import UsageError, VlarError, one_line
 from vlar.library.rows import AddEvent
 from vlar.types import JsonDict, Window
 
-_NICE = 5  # answers come before jobs
+_NICE = 15  # answers come before jobs
 _GRACE_S = 4.0
 Emit = Callable[[JsonDict], None]
 

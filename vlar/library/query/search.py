@@ -168,8 +168,10 @@ class IndexCandidates:
         found = store.neighbours(
             span.video_id, span.start_s, span.end_s, dim, later=later, track=span.track
         )
-        for batch in found:
-            for row in self._scored(batch):
+        # Most spans end at the first neighbour: the others are scored where they are asked for.
+        parts = (batch.part(at) for batch in found for at in (slice(1), slice(1, None)))
+        for part in parts:
+            for row in self._scored(part):
                 if same_scale(row, span) and allowed.allows(row.row_id, row.start_s, row.end_s):
                     yield row
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -338,21 +338,19 @@ def _answer(held: _Held, query: Float32, squared: float, k: int) -> list[RowHit]
     similarities = scores[best].tolist()
     if similarities and squared <= _UNIT and (similarities[0] > 1 or similarities[-1] < -1):
         similarities = [cosine(value) for value in similarities]
-    places = held.places
-    found = [RowHit(*places[at], value) for at, value in zip(best, similarities, strict=True)]
-    if not held.people:
-        return found
-    people = ((row, held.people.get(at)) for row, at in zip(found, best, strict=True))
-    return [
-        row if person is None else replace(row, track=person.track, box=person.box)
-        for row, person in people
-    ]
+    at, places = best.tolist(), held.places
+    rows = zip(map(places.__getitem__, at), similarities, strict=True)
+    found = [RowHit(path, start_s, end_s, value) for (path, start_s, end_s), value in rows]
+    for row, place in enumerate(at) if held.people else ():
+        if (person := held.people.get(place)) is not None:
+            found[row] = found[row]._replace(track=person.track, box=person.box)
+    return found
 
 
-def _best(scores: Float32, k: int) -> list[int]:
+def _best(scores: Float32, k: int) -> Int64:
     """Places of the best ``k``; equal ones by id."""
     if len(scores) <= max(k, _SORTED):
-        return np.argsort(-scores, kind="stable")[:k].tolist()
+        return (-scores).argsort(kind="stable")[:k]
     least = np.partition(scores, len(scores) - k)[len(scores) - k]
     places = np.flatnonzero(scores >= least)
-    return places[np.argsort(-scores[places], kind="stable")[:k]].tolist()
+    return places[(-scores[places]).argsort(kind="stable")[:k]]
