@@ -343,14 +343,14 @@ class AnswerFiles:
     """Outputs of the answers to a query; None writes nothing of its kind.
 
     Attributes:
-        cut: A folder for the found spans as files; it is made.
-        exact: Whether spans are encoded again instead of copied from a key frame on.
-        sheet: A picture of all pictures: ``.png``, ``.jpg`` or ``.webp``.
-        html: A page.
-        table: A table: ``.csv`` or ``.parquet``.
-        edl: A CMX 3600 edit list.
+        cut: Write each found span as a file of its own.
+        exact: Cut files begin as found; without it, with a key frame.
+        sheet: A picture of all answers: .png, .jpg, .webp.
+        html: A page with pictures inside.
+        table: A table: .csv or .parquet.
+        edl: An edit list (CMX 3600).
+        m3u: A play list of the spans.
         otio: A timeline of OpenTimelineIO.
-        m3u: A play list.
     """
 
     cut: Path | None = None

@@ -34,21 +34,22 @@ class AdaptRequest:
     Attributes:
         support: Where the examples come from, with all labels; None where no clip has a label.
         items: The examples to use.
-        method: Registered name of the method.
-        seed: Seed of every draw.
-        unknown: Registered name of the rejector that decides ``unknown``.
+        method: How to learn; ``auto`` chooses in seconds, without training.
+        seed: Seed of the examples that ``shots`` draws, and of all that a training draws.
+        unknown: How recordings that show none of the labels are recognised.
         settings: Settings of the adapter, of the recipe (its hyperparameters) and of the learner;
             those that are not given come from the recipe.
         recipe: Name of the recipe; None means the default of the method.
         objectives: Names of objectives, or names with settings; empty for plain training.
         unlabelled: Clips without labels, for objectives that use them.
-        balance: ``adjust`` for a head that does not prefer labels with more examples.
+        balance: ``adjust``: labels with more examples are not preferred.
         progress: Called as clips are read and go through training steps; None for none.
         source: The support set as the user gives it: a path, or one that is read; None for none.
         free: Folder or CSV of the unlabelled clips; None for none.
-        shots: Most examples of each label; None for all.
-        tree: A label tree, its file, ``bank:NAME`` or ``text``; None for none.
-        learner: Registered name of the learner; None means that of the adapter.
+        shots: Use at most this many examples a label.
+        tree: JSON of label to parent, ``bank:NAME`` or ``text`` (made from the labels). Answers of
+            the model then name what kind of action it is.
+        learner: How a trained method finds its parameters, if not in its own way.
         learned: Content hashes of the recordings that the model to adapt has learned from.
     """
 
@@ -100,7 +101,23 @@ DEFAULT_FPS = 25.0
 
 
 class ClassifyOptions(TypedDict, total=False):
-    """Options of ``Model.classify`` that every form of it takes."""
+    """Options of ``Model.classify`` that every form of it takes.
+
+    Attributes:
+        top: Labels to show.
+        mode: ``one``: a single label fits. ``multi``: any number of labels fit.
+        descriptions: Use descriptions of labels: auto, none, or kinds such as scene,motion.
+        tree: JSON of label to parent, bank:NAME or text (made from the labels). Answers then name
+            what kind of action it is.
+        fps: Frames a second of an array.
+        shots: Judge a film with cuts shot by shot (once before: vlar models get shots).
+        who: Judge one person: ``the person on the left``, ``the man in red``, ``person 2``.
+        zoom: Zoom in on the person who moves: ``person`` always, ``auto`` where small in the
+            picture.
+        detector: What finds people and things for ``who`` and ``zoom``: pose, motion, hf:FOLDER,
+            rfdetr:FILE.
+        at: Start and end in seconds of the interval to judge; None judges all of it.
+    """
 
     top: int
     mode: Mode

@@ -4,11 +4,6 @@ Options:
     support ([SUPPORT]): A folder with one folder of recordings per label, or a CSV file with the
         columns path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.
     out (-o FOLDER): Folder for the adapted model.
-    method (NAME): How to learn; 'auto' chooses in seconds, without training.
-    unknown (NAME): How recordings that show none of the labels are recognised.
-    balance (NAME):
-    tree (FILE): JSON of label to parent, bank:NAME or text (made from the labels). Answers of the
-        model then name what kind of action it is.
     objectives (--objective NAME): Add an objective to a trained method (auto: temporal); may be
         given several times.
     unlabelled (FOLDER): Recordings without labels, for objectives and for --suggest; or a CSV
@@ -17,9 +12,8 @@ Options:
         a file, or bank:NAME.
     settings (--set NAME=VALUE): A setting of a trained method or of its training, such as
         epochs=40 or people=2; may be given several times.
-    learner (NAME): How a trained method finds its parameters, if not in its own way.
     suggest (1..): Name the N recordings of --unlabelled that teach most if you label them.
-    shots (1..): Use at most this many examples a label.
+    shots (1..):
 """
 
 from __future__ import annotations

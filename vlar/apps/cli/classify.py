@@ -13,14 +13,6 @@ Options:
     timeline_file (--timeline FILE): Write segments: .json, .csv, .srt, .vtt or .png.
     csv: Write the answers as a table.
     parquet: The same for pandas, Arrow, DuckDB.
-    tree (FILE): JSON of label to parent, bank:NAME or text (made from the labels). Answers then
-        name what kind of action it is.
-    shots: Judge a film with cuts shot by shot (once before: vlar models get shots).
-    who (TEXT): Judge one person: 'the person on the left', 'the man in red', 'person 2'.
-    zoom (WHEN): Zoom in on the person who moves: 'person' always, 'auto' where small in the
-        picture.
-    detector (NAME): What finds people and things for --who and --zoom: pose, motion, hf:FOLDER,
-        rfdetr:FILE.
     rerank (ANSWERER): Ask another answerer about the best labels: self:MODEL, local:FOLDER,
         openai:MODEL, sheet:FILE.csv.
     rerank_margin (M 0.0..1.0): Ask only where the best two labels differ by less than this.

@@ -6,8 +6,9 @@ options; the annotation has the type and the choices. All else is a line of its 
 
     name (-s --other METAVAR 1..9): Help.
 
-What such a line lacks comes from ``SHARED``, or else from the method of the API that the verb
-carries out, whose docstring is read as text, so that nothing is imported.
+What such a line lacks comes from ``SHARED``, or else from the request that the verb makes, or from
+the method of the API that it carries out: their docstrings are read as text, and nothing is
+imported.
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ model=None (-m NAME): Default: the library's own; 'lite' for a new library.
 device (NAME): Where the model computes: cpu, cuda, cuda:1. Default: by the model.
 dtype (NAME): Precision that the model computes in; bf16 and int8 are faster for CLIP models on a
     CPU. Default: by the model.
-descriptions (KINDS): Use descriptions of labels: auto, none, or kinds such as scene,motion.
-mode (MODE): 'one': a single label fits. 'multi': any number of labels fit.
 force: Replace an existing model.
 tag (KEY=VALUE): Attach key=value to these recordings.
 rerank_k: Options of a question, 2 to 26.
@@ -48,15 +47,22 @@ quiet (-q): Print answers and errors only.
 verbose (-v): Print what is being done.
 debug: Show the traceback of an error.
 """
-# The method whose docstring describes options of a verb.
+# The request or method whose docstring describes options of a verb.
 API = {
     "add": "library/library.py:add",
-    "adapt": "model/model.py:adapt",
-    "classify": "model/model.py:classify",
+    "adapt": "model/requests.py:AdaptRequest",
+    "classify": "model/requests.py:ClassifyOptions",
+    "evaluate": "model/requests.py:ClassifyOptions",
+    "query": "apps/answers.py:AnswerFiles",
 }
 _ROW = re.compile(r"(\S+?)(?: \((.*?)\))?:(?: (.*))?")
-_ARGS = "\nArgs:\n"
-_METAVARS = {int: "N", Path: "FILE"}
+_SECTION = re.compile(r"\n(?:Args|Attributes|Options):\n((?: .*\n?|\n)*)")
+# Of parameters without another one.
+_METAVARS: dict[type | str, str] = {
+    int: "N", Path: "FILE", "balance": "NAME", "cut": "FOLDER", "descriptions": "KINDS",
+    "detector": "NAME", "learner": "NAME", "method": "NAME", "mode": "MODE", "tree": "FILE",
+    "unknown": "NAME", "who": "TEXT", "zoom": "WHEN",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -134,11 +140,12 @@ def rows(section: str) -> dict[str, tuple[str, str]]:
 
 
 def described(docstring: str) -> tuple[str, dict[str, tuple[str, str]]]:
-    """A docstring without its section ``Args:``, and the rows of that section."""
-    head, _, rest = inspect.cleandoc(docstring).replace("\nOptions:\n", _ARGS).partition(_ARGS)
-    section = re.match(r"(?: .*\n?|\n)*", rest)
-    assert section is not None
-    return f"{head}\n{rest[section.end() :]}", rows(dedent(section[0]))
+    """A docstring without the section of its arguments, and the rows of that section."""
+    text = inspect.cleandoc(docstring)
+    section = _SECTION.search(text)
+    if section is None:
+        return text, {}
+    return f"{text[: section.start()]}\n{text[section.end() :]}", rows(dedent(section[1]))
 
 
 @cache
@@ -149,12 +156,14 @@ def _of_module(name: str) -> dict[str, tuple[str, str]]:
 
 @cache
 def _of_api(verb: str) -> dict[str, tuple[str, str]]:
-    """The rows of the method of the API that a verb carries out."""
+    """The rows of the docstring that describes options of a verb."""
     if verb not in API:
         return {}
     file, _, name = API[verb].partition(":")
     text = (Path(registry.__file__).parent / file).read_text("utf-8")
-    found = re.search(rf'def {name}\((?:(?!def ).)*?"""(.*?)"""', text, re.DOTALL)
+    found = re.search(
+        rf'(?:def|class) {name}\b(?:(?!(?:def|class) ).)*?"""(.*?)"""', text, re.DOTALL
+    )
     return described(found[1])[1] if found else {}
 
 
@@ -223,7 +232,7 @@ def _facts(parameter: inspect.Parameter, value: Any, declared: str, said: str) -
     least, most = (limits or "..").split("..")
     words = [token for token in tokens if token not in (*names, limits)]
     kinds = set(get_args(value) or [value])
-    usual = next((metavar for kind, metavar in _METAVARS.items() if kind in kinds), None)
+    usual = _METAVARS.get(parameter.name) or next(filter(None, map(_METAVARS.get, kinds)), None)
     if parameter.kind is not parameter.POSITIONAL_ONLY and "--" not in declared:
         name = parameter.name.replace("_", "-")
         both = bool in kinds and parameter.default is not False

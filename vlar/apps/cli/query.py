@@ -12,14 +12,7 @@ Options:
     rerank (NAME): How the best candidates are ordered again; 'auto' goes by the model. self:MODEL,
         local:FOLDER, openai:MODEL and sheet:FILE.csv ask for a second opinion.
     search_device (NAME): Where to search: cpu, or cuda with faiss-gpu.
-    cut (FOLDER): Write each found span as a file of its own.
-    exact: Cut files begin as found; without it, with a key frame.
-    sheet: A picture of all answers: .png, .jpg, .webp.
-    html: A page with pictures inside.
     csv: A table: .csv or .parquet.
-    edl: An edit list (CMX 3600).
-    m3u: A play list of the spans.
-    otio: A timeline of OpenTimelineIO.
     pictures (--inline/--no-inline): Pictures in the terminal. Default: where it is known to show
         them.
     explain: Show how the query was read and answered.
