@@ -1,4 +1,4 @@
-"""The command line: one module a verb, parsing and printing only."""
+"""The command line: verbs as functions, which parse and print only."""
 
 from __future__ import annotations
 

@@ -312,12 +312,12 @@ def _mteb(
     tasks: Sequence[str], data: Path | None, load: Load, settings: Sequence[str], out: Path | None
 ) -> int:
     """Run tasks of mteb, or of its kinds over the user's data; its figures next to vlar's."""
+    if find_spec("mteb") is None:
+        raise ModuleNotFoundError("No module named 'mteb'", name="mteb")
     from vlar.plugins.mteb.encoder import VlarEncoder
     from vlar.plugins.mteb.run import run_named, run_tasks
     from vlar.plugins.mteb.tasks import KINDS, read_own
 
-    if find_spec("mteb") is None:
-        raise ModuleNotFoundError("No module named 'mteb'", name="mteb")
     own, named = _tasks(tasks, KINDS)
     samplers = _samplers(settings)
     if own and data is None:

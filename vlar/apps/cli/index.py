@@ -182,8 +182,10 @@ def add(
         loaded = inputs.load_model(name, device, dtype) if device or dtype else model
         with Library(library, loaded) as opened:
             request = AddRequest(
-                found, tags, window_s, stride_s, long_windows, shots, not no_context, retry,
-                skip_still, captions, persons, detector, where, shards, show,
+                found, tags=tags, window_s=window_s, stride_s=stride_s, long_times=long_windows,
+                shots=shots, keep_context=not no_context, retry=retry, skip_still=skip_still,
+                captions=captions, persons=persons, detector=detector, runner=where,
+                shards=shards, progress=show,
             )  # fmt: skip
             report = opened.ingest(request)
     code = _finished(report, len(failures), show.total)
@@ -508,9 +510,11 @@ def unusual(library: str, /, *, k: int = 10, against: str | None = None) -> int:
     """
     with progress("comparing"), _opened(library) as opened:
         if against is None:
-            return _show(opened.unusual(k))
-        with _opened(against) as other:
-            return _show(opened.unusual(k, against=other))
+            found = opened.unusual(k)
+        else:
+            with _opened(against) as other:
+                found = opened.unusual(k, against=other)
+    return _show(found)
 
 
 @verb(app)

@@ -136,20 +136,19 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
     found: dict[Path, None] = {}
     failures: list[Failure] = []
     for text in paths:
-        inside = find([text], modality)
+        inside, wrong = find([text], modality), ""
         if modality in _NEVER_VIDEOS and Path(text).suffix.lower() in VIDEO_ENDINGS:
-            message = (
-                f"{text}: a video, and the model reads recordings of the sensor {modality!r}; "
-                "choose a model of videos, such as --model lite"
+            wrong = (
+                f"a video, and the model reads recordings of the sensor {modality!r}; choose a "
+                "model of videos, such as --model lite"
             )
-            failures.append(Failure(Path(text), "sensor", message))
-            continue
-        if modality not in (None, "bundle") and text.lower().endswith(ENDING):
-            message = (
-                f"{text}: a bundle, and the model reads the sensor {modality!r}; use for example "
-                f"--model bundle:{modality}"
+        elif modality not in (None, "bundle") and text.lower().endswith(ENDING):
+            wrong = (
+                f"a bundle, and the model reads the sensor {modality!r}; use for example --model "
+                f"bundle:{modality}"
             )
-            failures.append(Failure(Path(text), "sensor", message))
+        if wrong:
+            failures.append(Failure(Path(text), "sensor", f"{text}: {wrong}"))
             continue
         found.update(dict.fromkeys(inside))
         if not inside:

@@ -299,7 +299,7 @@ def _first_line(text: str | None) -> str:
     return (text or "").strip().partition("\n")[0]
 
 
-def export(model: str, out: Path, /, *, force: bool = False) -> int:
+def export(model: str, out: str, /, *, force: bool = False) -> int:
     """Write the towers of a model as ONNX graphs; onnx:OUT runs them.
 
     Image tower, text tower and pooling stand apart. The graphs are compared with the model. The
@@ -320,10 +320,10 @@ def export(model: str, out: Path, /, *, force: bool = False) -> int:
     with progress(f"loading {model}") as shown:
         encoder = load_encoder(model, device="cpu")
         shown.stage(f"exporting {model}")
-        written = exported(encoder, out, force=force)
+        written = exported(encoder, Path(out), force=force)
     cosines = ", ".join(f"{name} {cosine:.5f}" for name, cosine in written.check.items())
     output.row(
-        {"folder": str(out), **written.to_dict()},
+        {"folder": out, **written.to_dict()},
         f"{out}: use it as --model onnx:{out}; least cosines to {model}: {cosines}",
     )
     return 0

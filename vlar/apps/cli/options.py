@@ -155,21 +155,18 @@ def _of_module(name: str) -> dict[str, tuple[str, str]]:
 
 
 @cache
-def _of_api(verb: str) -> dict[str, tuple[str, str]]:
-    """The rows of the docstring that describes options of a verb."""
-    if verb not in API:
-        return {}
-    file, _, name = API[verb].partition(":")
+def of_api(place: str) -> dict[str, tuple[str, str]]:
+    """The rows of the docstring of a class or function: ``model/requests.py:AdaptRequest``."""
+    file, _, name = place.partition(":")
     text = (Path(registry.__file__).parent / file).read_text("utf-8")
-    found = re.search(
-        rf'(?:def|class) {name}\b(?:(?!(?:def|class) ).)*?"""(.*?)"""', text, re.DOTALL
-    )
+    head = rf"(?:def|class) {name}\b(?:(?!(?:def|class) ).)*?"
+    found = re.search(rf'{head}"""(.*?)"""', text, re.DOTALL)
     return described(found[1])[1] if found else {}
 
 
 def _from_api(verb: str, name: str, options: Collection[str]) -> str:
     """The help of an option in the words of the API."""
-    said = _of_api(verb).get(name, ("", ""))[1]
+    said = of_api(API[verb]).get(name, ("", ""))[1] if verb in API else ""
     return re.sub(r"``(.+?)``", lambda m: f"--{m[1]}" if m[1] in options else f"'{m[1]}'", said)
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vlar.types import Classification, Failure
 
 ANSWERERS = Choices.of_kinds("answerer", "answerer")
-_STANDS = "the answers stand without a second opinion"
 
 
 def check(spec: str | None, live: str | None, mode: str) -> None:
@@ -60,14 +59,9 @@ class Review:
     """
 
     def __init__(
-        self,
-        spec: str | None,
-        k: int,
-        weights: str | None,
-        margin: float | None,
-        none: bool = False,
-        model: str = "",
-    ) -> None:
+        self, spec: str | None, k: int, weights: str | None, margin: float | None, none: bool,
+        model: str,
+    ) -> None:  # fmt: skip
         self.failed = 0
         self._spec, self._problem = spec, ""
         self._second: SecondOpinion | None = None
@@ -75,15 +69,11 @@ class Review:
             return
         from vlar.generators.opinions.base import load_answerer
         from vlar.generators.opinions.mixing import OpinionWeights
-        from vlar.generators.opinions.question import check_count
         from vlar.generators.opinions.rerank import SecondOpinion
 
         given = None if weights is None else weights_of(weights, margin)
-        try:
-            check_count(k + none)
-        except UsageError as error:
-            self._problem = f"{error.message}; {_STANDS}"
-            output.error(self._problem)
+        self._problem = _wrong_count(k + none)
+        if self._problem:
             return
         answerer = load_answerer(spec)
         counts = given or weights_of(None, margin, OpinionWeights.beside(model, answerer.identity))
@@ -104,37 +94,47 @@ class Review:
             request: Its ``top`` are the labels that an answer keeps; without a tree of its own,
                 that of an adapted model counts.
         """
-        if self._second is not None:
+        second = self._second
+        if second is not None:
             from vlar.model.label_heads import label_tree
 
             asked, tree = request.labels, model.adapted.tree if model.adapted else None
             if asked.tree is not None:
                 names = asked.listed.labels if asked.listed else model.default_labels
                 tree = label_tree(model.core, asked.tree, names)
-            rows = self._second.reviewed(rows, model, top=request.top, tree=tree)
+            rows = second.reviewed(rows, model, top=request.top, tree=tree)
         for row in rows:
             if self._problem and hasattr(row, "predictions"):
                 facts = {"answerer": self._spec, "error": self._problem}
                 row = replace(row, second_opinion=facts)
-            second = getattr(row, "second_opinion", None)
-            self.failed += bool(second and second.get("error"))
+            said = getattr(row, "second_opinion", None)
+            self.failed += bool(said and said.get("error"))
             yield row
-        self._finish()
-
-    def _finish(self) -> None:
-        if self._second is None:
+        if second is None:
             return
-        self._second.close()
-        weights, tally = self._second.weights, self._second.tally
-        output.note(f"vlar: {self._spec}: {tally.sentence()}")
+        second.close()
+        output.note(f"vlar: {self._spec}: {second.tally.sentence()}")
         if self.failed:
             output.error(f"{self._spec}: {self.failed} answers stand without a second opinion")
-        if not weights.fitted and tally.opinions:
+        if not second.weights.fitted and second.tally.opinions:
             output.note(
                 "vlar: the second opinion counts little, as its quality is unknown; fit that "
                 f"on labelled clips: vlar eval mcq --data DIR --set answerer={self._spec} --out "
                 "run.json, then --rerank-weights run.json"
             )
+
+
+def _wrong_count(count: int) -> str:
+    """Print and return what is wrong with a number of options; nothing where it is right."""
+    from vlar.generators.opinions.question import check_count
+
+    try:
+        check_count(count)
+    except UsageError as error:
+        problem = f"{error.message}; the answers stand without a second opinion"
+        output.error(problem)
+        return problem
+    return ""
 
 
 def reranker(name: str, k: int, weights: str | None) -> str | Reranker | None:
@@ -146,13 +146,9 @@ def reranker(name: str, k: int, weights: str | None) -> str | Reranker | None:
     if name.partition(":")[0] not in ANSWERERS.names():
         return None if name == "none" else name
     from vlar.generators.opinions.base import load_answerer
-    from vlar.generators.opinions.question import check_count
     from vlar.library.query.second_opinion import AnswererReranker
 
     counts = weights_of(weights, None)
-    try:
-        check_count(k)
-    except UsageError as error:
-        output.error(f"{error.message}; {_STANDS}")
+    if _wrong_count(k):
         return None
     return AnswererReranker(load_answerer(name), name, k=k, weights=counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ import typer
 import typer.main
 from typer.testing import CliRunner
 
+import vlar
 from tests.docs import verbs
 from vlar.apps.cli import options
 from vlar.apps.cli.options import Choices, described, rows
@@ -112,20 +114,27 @@ def test_every_option_has_a_help_text(words: str):
     assert not bare
 
 
-@pytest.mark.parametrize(("words", "place"), options.API.items())
-def test_defaults_are_those_of_the_api(words: str, place: str):
-    """An option of the name of an argument of the API has its default too."""
-    import vlar
+@pytest.mark.parametrize("place", set(options.API.values()))
+def test_requests_and_methods_describe_options(place: str):
+    found = options.of_api(place)
+    assert len(found) > 5
+    assert all(said for _, said in found.values())
 
-    file, _, name = place.partition(":")
-    part = {"library/library.py": vlar.Library, "model/model.py": vlar.Model}[file]
-    api = inspect.signature(getattr(part, name)).parameters
-    command = verbs.commands().get(words) or verbs.commands()[f"index {words}"]
-    shared = [p for p in command.params if p.name in api and p.param_type_name == "option"]
+
+@pytest.mark.parametrize(
+    ("words", "method"),
+    [
+        ("adapt", vlar.Model.adapt),
+        ("classify", vlar.Model.classify),
+        ("index add", vlar.Library.add),
+        ("query", vlar.Library.query),
+    ],
+)
+def test_defaults_are_those_of_the_api(words: str, method: Callable[..., object]):
+    """An option of the name of an argument of the API has its default too."""
+    api = inspect.signature(method).parameters
+    options = [p for p in verbs.commands()[words].params if p.param_type_name == "option"]
+    shared = [p for p in options if p.name in api]
     assert len(shared) > 3
-    unequal = {
-        p.name: (p.default, api[p.name].default)
-        for p in shared
-        if (p.default or None) != (api[p.name].default or None)
-    }
-    assert unequal.keys() <= {"zoom"}, unequal  # "off" on the command line
+    unequal = {p.name for p in shared if (p.default or None) != (api[p.name].default or None)}
+    assert unequal <= {"zoom", "where"}  # "off" on the command line; may be given several times
