@@ -24,15 +24,12 @@ Options:
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar import registry
 from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import Progress, progress
@@ -42,7 +39,6 @@ from vlar.formatting import counted
 
 if TYPE_CHECKING:
     from vlar.library.discovery import Standout
-    from vlar.library.ingest.runners.base import Runner
     from vlar.library.library import Library
     from vlar.library.rows import AddEvent, AddReport, LibraryInfo
     from vlar.types import JsonDict
@@ -56,7 +52,6 @@ app = typer.Typer(
 _CAPTIONERS = Choices.of_kinds("captioner", "captioner")
 _ENGINES = Choices.of_kinds("index type", "engine", also=("auto", "hnsw", "diskann"))  # of Milvus
 _RUNNERS = Choices.of_kinds("runner", "runner")
-_MOST_PROCESSES = 256
 _NAMED = 3  # copies that have a line each
 _NAMES = {
     "videos": "recordings", "rows": "windows and people", "dim": "numbers a vector",
@@ -69,60 +64,6 @@ def _opened(path: str, model: str | None = None, *, create: bool = False) -> Lib
     from vlar.library.library import Library
 
     return Library(path, model, create=create)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Options of the user on the place of computation."""
-
-    runner: str | None = None
-    address: str | None = None
-    workers: int | None = None
-    gpus: float | None = None
-    devices: str | None = None
-
-    def chosen(self, device: str | None = None) -> Runner | None:
-        """The runner; None for this process.
-
-        Raises:
-            UsageError: an option is not usable, or not for this runner.
-        """
-        devices = devices_of(self.devices) if self.devices is not None else ()
-        name = self.runner or ("processes" if devices else None)
-        if name is None:
-            for option in ("address", "workers", "gpus"):
-                if getattr(self, option) is not None:
-                    shown = "gpus-per-worker" if option == "gpus" else option
-                    raise UsageError(f"--{shown} needs --runner ray or --runner processes")
-            return None
-        from vlar.library.ingest.runners.base import RunnerOptions
-
-        given = self.address, self.workers, self.gpus, devices, device
-        return registry.get("runner", name).from_options(RunnerOptions(*given))
-
-
-def devices_of(text: str) -> tuple[str, ...]:
-    """A list of devices, one for each encoder.
-
-    >>> devices_of("cpu:2"), devices_of("cuda:0,cuda:1")
-    (('cpu', 'cpu'), ('cuda:0', 'cuda:1'))
-
-    Raises:
-        UsageError: it is not such a list.
-    """
-    found: list[str] = []
-    for name in (each.strip() for each in text.split(",")):
-        match = re.fullmatch(r"(cpu)(?::(\d+))?|(?:cuda|mps)(?::\d+)?", name)
-        if match is None:
-            raise UsageError(
-                f"--devices {text!r}: {name!r} is not a device; write cpu:2 or cuda:0,cuda:1"
-            )
-        found += ["cpu"] * int(match[2] or 1) if match[1] else [name]
-    if not 1 <= len(found) <= _MOST_PROCESSES:
-        raise UsageError(
-            f"--devices {text!r}: {len(found)} encoders; 1 to {_MOST_PROCESSES} can run"
-        )
-    return tuple(found)
 
 
 @verb(app)
@@ -175,7 +116,7 @@ def add(
     window_s = inputs.seconds(window, "--window") if window else None
     stride_s = inputs.seconds(stride, "--stride") if stride else None
     tags = inputs.pairs(tag or [], "--tag")
-    where = Place(runner, address, workers, gpus_per_worker, devices).chosen(device)
+    where = inputs.Place(runner, address, workers, gpus_per_worker, devices).chosen(device)
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
         show = _AddProgress(shown)

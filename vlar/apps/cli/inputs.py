@@ -1,19 +1,24 @@
-"""Parsed input of the user: paths, spans of time, ``key=value`` pairs, models."""
+"""Parsed input of the user: paths, spans of time, ``key=value`` pairs, devices, models."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlar import registry
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
+    from vlar.library.ingest.runners.base import Runner
     from vlar.media.base import Reader
     from vlar.media.bundle import BundlePart
     from vlar.model.model import Model
     from vlar.types import Failure
 
+_MOST_PROCESSES = 256
 _NEVER_VIDEOS = ("skeleton", "imu", "depth", "events")  # sensors whose recordings no video holds
 
 
@@ -99,6 +104,60 @@ def _placed(text: str) -> BundlePart:
     if offset_s is None:
         return BundlePart(Path(text))
     return BundlePart(Path(path), -offset_s if place.startswith("-") else offset_s)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Options of the user on the place of computation."""
+
+    runner: str | None = None
+    address: str | None = None
+    workers: int | None = None
+    gpus: float | None = None
+    devices: str | None = None
+
+    def chosen(self, device: str | None = None) -> Runner | None:
+        """The runner; None for this process.
+
+        Raises:
+            UsageError: an option is not usable, or not for this runner.
+        """
+        devices = devices_of(self.devices) if self.devices is not None else ()
+        name = self.runner or ("processes" if devices else None)
+        if name is None:
+            for option in ("address", "workers", "gpus"):
+                if getattr(self, option) is not None:
+                    shown = "gpus-per-worker" if option == "gpus" else option
+                    raise UsageError(f"--{shown} needs --runner ray or --runner processes")
+            return None
+        from vlar.library.ingest.runners.base import RunnerOptions
+
+        given = self.address, self.workers, self.gpus, devices, device
+        return registry.get("runner", name).from_options(RunnerOptions(*given))
+
+
+def devices_of(text: str) -> tuple[str, ...]:
+    """A list of devices, one for each encoder.
+
+    >>> devices_of("cpu:2"), devices_of("cuda:0,cuda:1")
+    (('cpu', 'cpu'), ('cuda:0', 'cuda:1'))
+
+    Raises:
+        UsageError: it is not such a list.
+    """
+    found: list[str] = []
+    for name in (each.strip() for each in text.split(",")):
+        match = re.fullmatch(r"(cpu)(?::(\d+))?|(?:cuda|mps)(?::\d+)?", name)
+        if match is None:
+            raise UsageError(
+                f"--devices {text!r}: {name!r} is not a device; write cpu:2 or cuda:0,cuda:1"
+            )
+        found += ["cpu"] * int(match[2] or 1) if match[1] else [name]
+    if not 1 <= len(found) <= _MOST_PROCESSES:
+        raise UsageError(
+            f"--devices {text!r}: {len(found)} encoders; 1 to {_MOST_PROCESSES} can run"
+        )
+    return tuple(found)
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
