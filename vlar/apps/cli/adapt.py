@@ -53,8 +53,6 @@ def _rejectors() -> list[str]:
 
 _METHODS = Choices("method", _methods)
 _REJECTORS = Choices("rejector", _rejectors)
-_OBJECTIVES = Choices.of_kinds("objective", "objective")
-_LEARNERS = Choices.of_kinds("learner", "learner")
 
 
 def adapt(
@@ -67,11 +65,11 @@ def adapt(
     unknown: Annotated[str, _REJECTORS] = "familiarity",
     balance: Literal["none", "adjust"] = "none",
     tree: str | None = None,
-    objectives: Annotated[list[str] | None, _OBJECTIVES] = None,
+    objectives: Annotated[list[str] | None, "objective"] = None,
     unlabelled: str | None = None,
     dictionary: str | None = None,
     settings: list[str] | None = None,
-    learner: Annotated[str | None, _LEARNERS] = None,
+    learner: Annotated[str | None, "learner"] = None,
     suggest: int | None = None,
     shots: int | None = None,
     seed: int = 0,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import output
-from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
@@ -17,7 +16,6 @@ from vlar.formatting import counted
 if TYPE_CHECKING:
     from vlar.generators.descriptions.run import DescribeReport, LabelOutcome
 
-_WRITERS = Choices.of_kinds("describer", "describer")
 _NAMED = 5  # labels that one line spells out
 
 
@@ -29,7 +27,7 @@ def describe(
     check: bool = False,
     show: bool = False,
     units: bool = False,
-    llm: Annotated[str, _WRITERS] = "offline",
+    llm: Annotated[str, "describer"] = "offline",
     kinds: str | None = None,
     model: str = "lite",
     batch: int | None = None,

@@ -49,9 +49,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-_CAPTIONERS = Choices.of_kinds("captioner", "captioner")
 _ENGINES = Choices.of_kinds("index type", "engine", also=("auto", "hnsw", "diskann"))  # of Milvus
-_RUNNERS = Choices.of_kinds("runner", "runner")
 _NAMED = 3  # copies that have a line each
 _NAMES = {
     "videos": "recordings", "rows": "windows and people", "dim": "numbers a vector",
@@ -81,12 +79,12 @@ def add(
     no_context: bool = False,
     retry: bool = False,
     skip_still: bool = False,
-    captions: Annotated[str | None, _CAPTIONERS] = None,
+    captions: Annotated[str | None, "captioner"] = None,
     persons: bool | None = None,
     detector: str | None = None,
     device: str | None = None,
     dtype: options.Dtype = None,
-    runner: Annotated[str | None, _RUNNERS] = None,
+    runner: Annotated[str | None, "runner"] = None,
     devices: str | None = None,
     workers: int | None = None,
     address: str | None = None,

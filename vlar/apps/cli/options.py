@@ -69,7 +69,8 @@ _METAVARS: dict[type | str, str] = {
 class Choices:
     """The names that an option takes; they are looked up when they are needed, not before.
 
-    Used as metadata of a parameter: ``Annotated[str, METHODS]``; a ``Literal`` does the same.
+    Used as metadata of a parameter: ``Annotated[str, METHODS]``. A ``Literal`` does the same, and
+    the name of a kind of parts stands for all of them: ``Annotated[str, "runner"]``.
 
     Attributes:
         what: What a message calls one of them: ``method``.
@@ -211,7 +212,8 @@ def parameters(function: Callable[..., Any], added: Iterable[str]) -> tuple[
 def _plain(name: str, annotation: Any) -> tuple[Any, ...]:
     """The type that typer reads, and the choices where there are some."""
     if get_origin(annotation) is Annotated:
-        return get_args(annotation)
+        value, known = get_args(annotation)
+        return value, Choices.of_kinds(known, known) if isinstance(known, str) else known
     if get_origin(annotation) is Literal:
         return str, Choices(name.replace("_", " "), lambda: get_args(annotation))
     return (annotation,)
