@@ -16,7 +16,6 @@ from vlar.library import discovery, tables
 from vlar.library.address import LibraryPlace, change_tags
 from vlar.library.compact import CompactReport
 from vlar.library.connection import LibraryConnection
-from vlar.library.discovery import SAME
 from vlar.library.manifest import LibraryManifest
 from vlar.library.protocol import LibraryModel
 from vlar.library.query.plan import MIN_PROBABILITY, QueryRequest
@@ -355,9 +354,8 @@ class Library:
                 snapshot = Snapshot(store, manifest, model, cache)
                 return search(plan, snapshot, queries, reranker, request.report)
 
-            with (
-                closing(reranker) if reranker and reranker is not request.rerank else nullcontext()
-            ):
+            own = None if reranker is request.rerank else reranker
+            with nullcontext() if own is None else closing(own):
                 answer = connection.searched if plan.plain else connection.scanned
                 return Results(answer(store, ask))
 
@@ -428,7 +426,7 @@ class Library:
         rows = discovery.all_rows(self._connection, discovery.MOST_CANDIDATES)
         return discovery.diverse(rows, k, whole=whole)
 
-    def duplicates(self, *, similarity: float = SAME) -> list[discovery.DuplicateGroup]:
+    def duplicates(self, *, similarity: float = discovery.SAME) -> list[discovery.DuplicateGroup]:
         """Groups of recordings that show the same (``vlar.library.discovery``), largest first.
 
         Args:
