@@ -258,7 +258,7 @@ def write_runs_page(file: Path, runs: Runs) -> None:
         (names[number], escape(run["card"]), escape(run["protocol"]),
          escape(str(run["moves"]["model"]["encoder"])),
          f'<span class="soft">{escape(run["moves"]["model"]["fingerprint"][:12])}</span>',
-         escape(run["made"]), f"{run['cost']['seconds']:.1f} s")
+         escape(run["made"]), f"{run['cost']['seconds']:.1f} s" if "cost" in run else "")
         for number, (_, own) in enumerate(runs)
         for run in own
     )  # fmt: skip

@@ -287,7 +287,7 @@ def read_skipped(file: Path) -> list[JsonDict]:
 
 
 def read_runs(file: Path) -> list[JsonDict]:
-    """The runs of a file.
+    """The runs of a file, also of a result that ``vlar evaluate --json`` printed.
 
     Raises:
         ProtocolError: it cannot be read, or was written by another version.
@@ -300,6 +300,11 @@ def read_runs(file: Path) -> list[JsonDict]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"{file}: not valid JSON ({error})") from error
+    if isinstance(content, dict) and "per_label" in content:
+        try:
+            return [_of_evaluation(content)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ProtocolError(f"{file}: not a result of 'vlar evaluate' ({error!r})") from error
     version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT or not isinstance(content.get("runs"), list):
         raise ProtocolError(
@@ -311,6 +316,38 @@ def read_runs(file: Path) -> list[JsonDict]:
         if not isinstance(run, dict) or needed - run.keys():
             raise ProtocolError(f"{file}: a run without {', '.join(sorted(needed))}; run it again")
     return content["runs"]
+
+
+_NAMES = {
+    "top1": "top1", "top5": "top5", "macro": "macro", "map": "mAP", "micro_map": "micro mAP",
+    "ece": "calibration error", "unknown_rate": "called unknown",
+}  # fmt: skip
+
+
+def _of_evaluation(found: JsonDict) -> JsonDict:
+    """The run of a result of ``vlar evaluate``, with the same figures."""
+    n, source, settings = int(found["n"]), Path(found["source"]), dict(found["settings"])
+    ends = {name: dict(zip(("low", "high"), each or (), strict=False))
+            for name, each in found["intervals"].items()}  # fmt: skip
+    figures = [
+        Figure(name, float(found[key]), n=n, **ends.get(key, {}))
+        for key, name in _NAMES.items()
+        if key in found
+    ]
+    figures += [Figure("top1", v, n=n).of(part=k) for k, v in found.get("parts", {}).items()]
+    for row in found.get("slices", []):
+        low, high = ((row["interval"] or {}).get(end) for end in ("low", "high"))
+        one = Figure("top1", row["accuracy"], low, high, row["n"])
+        figures.append(one.of(by=row["column"], value=row["value"] or "-"))
+    facts = {name: settings.pop(name) for name in ("encoder", "fingerprint")}
+    labels = {"folders": [str(source)], "splits": [{"labels": len(found["labels"])}], "notes": []}
+    return {
+        "card": source.name, "protocol": "evaluate", "made": "",
+        "figures": [figure.to_dict() for figure in figures],
+        "failed": found["failed"], "n_missing": 0,
+        "moves": {"model": {"spec": found["model"], **facts}, "data": labels,
+                  "settings": {"mode": found["mode"], **settings}},
+    }  # fmt: skip
 
 
 def _processor() -> str:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.refusals import refused
 from vlar.errors import ProtocolError
+from vlar.evaluation.page import write_runs_page
 from vlar.evaluation.report import (
     differences,
     domain_means,
@@ -18,6 +21,7 @@ from vlar.evaluation.report import (
 )
 from vlar.evaluation.runner import read_runs, read_skipped, write_runs
 from vlar.metrics.figures import Figure, spread
+from vlar.metrics.result import EvaluatedClip, evaluation_of
 
 
 def run(
@@ -106,12 +110,44 @@ def test_domains_are_averaged_and_skipped_cards_are_kept(tmp_path: Path):
         ("{", "not valid JSON"),
         ("[]", "format None"),
         ('{"format": 1, "runs": [{}]}', "without card"),
+        ('{"per_label": [], "n": 3}', "not a result of 'vlar evaluate'"),
     ],
 )
 def test_files_that_are_no_runs_are_refused(tmp_path: Path, text: str, says: str):
     file = tmp_path / "run.json"
     file.write_text(text)
     refused(ProtocolError, says, read_runs, file)
+
+
+def test_a_result_of_evaluate_is_a_run_with_the_same_figures(tmp_path: Path):
+    settings = {"encoder": "lite", "fingerprint": "0f", "frames": 32}
+    found = evaluation_of(
+        ["pour", "wave"],
+        [
+            EvaluatedClip.of(
+                ["pour", "wave"], [n % 2], np.array([0.6, 0.3]), (0.1, False), start_s=0, end_s=1,
+                path=Path(f"{n}.mp4"), group=str(n), cells={"light": "day"},
+            )
+            for n in range(6)
+        ],
+        model="mine", source=Path("/x/clips"), settings=settings,
+    )  # fmt: skip
+    for name, changed in (("a", {}), ("b", {"frames": 8})):
+        made = {**found.to_dict(), "settings": {**settings, **changed}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(made))
+    (first,), (second,) = (read_runs(tmp_path / f"{name}.json") for name in "ab")
+    assert heading(first) == "clips, evaluate, 2 labels"
+    assert [(d.key, d.first, d.second) for d in differences(first, second)] == [
+        ("settings.frames", "32", "8")
+    ]
+    shown = {(row.name, row.where.get("value")): row.values for row in rows([first, second])}
+    assert shown["top1", None][1] == Figure("top1", 0.5, *found.to_dict()["intervals"]["top1"], 6)
+    assert shown["top1", "day"][0].value == found.slices[0].accuracy
+    assert shown["mAP", None][0].value == found.map
+    page = tmp_path / "runs.html"
+    write_runs_page(page, [(Path("a.json"), [first]), (Path("b.json"), [second])])
+    assert "settings.frames" in page.read_text("utf-8")
+    assert read_skipped(tmp_path / "a.json") == []
 
 
 def test_spread_is_over_one_key_and_needs_two_values():

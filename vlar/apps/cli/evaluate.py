@@ -389,12 +389,12 @@ def _show_task(row: TaskRun) -> None:
 
 
 def report(runs: list[str], /, *, html: Path | None = None, plot: Path | None = None) -> int:
-    """Compare runs of 'vlar eval'.
+    """Compare runs of 'vlar eval' and results of 'vlar evaluate'.
 
     What differs comes first, then the figures next to the published ones.
 
     Options:
-        runs (RUN.json): Files of runs, or folders of them.
+        runs (RUN.json): Files of runs or of results (vlar evaluate --json), or folders of them.
         html: Write one page of all runs.
         plot (FILE.png): Draw the figures of the runs.
 
