@@ -8,7 +8,8 @@ import sys
 
 ABSENT = {
     "torch", "torchvision", "transformers", "peft", "accelerate", "open_clip",
-    "sentence_transformers", "scipy", "sklearn", *os.environ.get("VLAR_TEST_ABSENT", "").split(),
+    "sentence_transformers", "tokenizers", "huggingface_hub", "scipy", "sklearn",
+    *os.environ.get("VLAR_TEST_ABSENT", "").split(),
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from vlar.version import __version__, is_installed, package_fault, pip_install
 CODECS = {
     "H.264": "h264", "HEVC": "hevc", "VP9": "libvpx-vp9", "AV1": "libdav1d", "MPEG-4": "mpeg4",
 }  # fmt: skip
-LIBRARIES = ("numpy", "av", "onnx", "onnxruntime", "tokenizers")
+LIBRARIES = ("numpy", "av", "onnx", "onnxruntime")
 EXTRA_LIBRARIES = ("scipy", "scikit-learn", "torch", "timm", "transformers")
 FAISS = ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu")  # of one module
 

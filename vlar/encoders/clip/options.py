@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from huggingface_hub import try_to_load_from_cache
-
 from vlar.encoders.spec import INT8, joined, plain_precision, split_options
 from vlar.errors import ModelError, UsageError
+from vlar.version import is_installed
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
 
 def cached(repository: str, names: tuple[str, ...], revision: str | None = None) -> Path | None:
     """The first of the named files of a repository that is in the local cache."""
+    if not is_installed("huggingface_hub"):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
     for name in names:
         found = try_to_load_from_cache(repository, name, revision=revision)
         if isinstance(found, str):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlar.encoders.lite.word_pieces import WordPieces
 from vlar.files.fetched_weights.packages import ExtraFile, extra
 from vlar.files.pickles import read_state
 from vlar.numeric import unit
@@ -323,16 +324,12 @@ class TextTower:
     """all-MiniLM-L6-v2: maps texts to unit vectors of width 384."""
 
     def __init__(self) -> None:
-        from tokenizers import Tokenizer
-
         def make() -> bytes:
             from safetensors.numpy import load_file
 
             return text_tower(load_file(LITE.verified_path(MINILM.name)))
 
-        self._tokenizer = Tokenizer.from_file(str(LITE.verified_path(TOKENIZER.name)))
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self._word_pieces = WordPieces(LITE.verified_path(TOKENIZER.name))
         name = f"texts-{MINILM.sha256[:16]}.network"
         what = "the text tower of 'lite'"
         self._network = CachedNetwork(CACHE_FOLDER, name, make, what, "lite")
@@ -340,7 +337,7 @@ class TextTower:
 
     def count_tokens(self, text: str) -> int:
         """Number of word pieces of a text with the two special tokens, before truncation."""
-        return len(self._tokenizer.encode(text).ids)
+        return len(self._word_pieces(text))
 
     def release(self) -> None:
         """Free the network, about 60 MB; the next new text opens it again in 0.05 s."""
@@ -379,7 +376,7 @@ class TextTower:
         return vectors
 
     def _ids(self, text: str) -> Any:
-        ids = np.array(self._tokenizer.encode(text).ids, dtype=np.int64)
+        ids = np.array(self._word_pieces(text), dtype=np.int64)
         if len(ids) > MAX_TOKENS:  # like the original: the end token stays last
             ids = np.concatenate([ids[: MAX_TOKENS - 1], ids[-1:]])
         return ids
