@@ -149,20 +149,25 @@ def described(docstring: str) -> tuple[str, dict[str, tuple[str, str]]]:
     return f"{text[: section.start()]}\n{text[section.end() :]}", rows(dedent(section[1]))
 
 
+def _docstring(file: str, name: str = "") -> str:
+    """The docstring of a class, function or file in the text of the file, which may be relative."""
+    text = (Path(registry.__file__).parent / file).read_text("utf-8")
+    head = rf"(?:def|class) {name}\b(?:(?!(?:def|class) ).)*?" if name else ""
+    found = re.search(rf'{head}"""(.*?)"""', text, re.DOTALL)
+    return found[1] if found else ""
+
+
 @cache
 def _of_module(name: str) -> dict[str, tuple[str, str]]:
     """The rows of the section ``Options:`` of a module."""
-    return described(sys.modules[name].__doc__ or "")[1]
+    module = sys.modules[name]  # without a docstring where Python runs with -OO
+    return described(module.__doc__ or _docstring(str(module.__file__)))[1]
 
 
 @cache
 def of_api(place: str) -> dict[str, tuple[str, str]]:
     """The rows of the docstring of a class or function: ``model/requests.py:AdaptRequest``."""
-    file, _, name = place.partition(":")
-    text = (Path(registry.__file__).parent / file).read_text("utf-8")
-    head = rf"(?:def|class) {name}\b(?:(?!(?:def|class) ).)*?"
-    found = re.search(rf'{head}"""(.*?)"""', text, re.DOTALL)
-    return described(found[1])[1] if found else {}
+    return described(_docstring(*place.split(":")))[1]
 
 
 def _from_api(verb: str, name: str, options: Collection[str]) -> str:
@@ -183,7 +188,8 @@ def parameters(function: Callable[..., Any], added: Iterable[str]) -> tuple[
         function: The verb.
         added: Names of flags that it has besides its own parameters.
     """
-    text, own = described(function.__doc__ or "")
+    file = function.__code__.co_filename
+    text, own = described(function.__doc__ or _docstring(file, function.__name__))
     own = {**_of_module(function.__module__), **own}
     choices: dict[str, Choices] = {}
     only = inspect.Parameter.KEYWORD_ONLY

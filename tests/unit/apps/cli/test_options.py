@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -106,6 +108,20 @@ def test_rows_of_a_docstring():
     assert rows("") == {}
     with pytest.raises(UnknownNameError):
         COLOURS.check("gren")
+
+
+def test_the_help_needs_no_docstrings_of_python():
+    """With -OO Python drops docstrings; options keep their names and help."""
+    main = "import sys; from vlar.apps.cli import main; main()"
+    told = [
+        subprocess.run(
+            [sys.executable, *flags, "-c", main, "index", "add", "--help"],
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for flags in ([], ["-OO"])
+    ]  # fmt: skip
+    assert told[0] == told[1]
+    assert "--retry" in told[0]
 
 
 @pytest.mark.parametrize("words", [v for v in verbs.verbs() if not verbs.is_group(v)])
