@@ -207,7 +207,6 @@ def five(model: vlar.Model, clips: Clips, half: int, wordings: Wordings) -> dict
 
 
 def main() -> int:
-    """Run from the command line."""
     options = arguments(
         __doc__, "model", "cache", "json",
         data={"type": Path, "nargs": "+", "required": True, "help": "folders of clips"},

@@ -31,9 +31,8 @@ from pathlib import Path
 
 import numpy as np
 from cached import features_of
-from harness import arguments, echo, store
+from harness import arguments, echo, manifest, store
 from unknown import confidences
-from zero_shot import read_rows
 
 import vlar
 from vlar.heads.calibration import Calibration, fit_calibration
@@ -67,7 +66,7 @@ Answers = list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # stated, right, clip
 
 def load(model: vlar.Model, videos: Path, name: str, cache: Path | None, how: str) -> Pool:
     """The clips of a set."""
-    rows = read_rows(videos, name)
+    rows = manifest(videos, name)
     labels = sorted({row["readable_label"] for row in rows})
     features = np.stack([features_of(videos, row["path"], model, cache) for row in rows])
     return Pool(
@@ -237,7 +236,6 @@ def plot(curves: dict[str, Answers], path: Path, bins: int = 10) -> None:
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(
         __doc__, "videos", "cache", "json", set="jhmdb", shots=3, episodes=20,
         plot=(Path, "picture of the reliability diagram"),

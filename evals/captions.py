@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import arguments, echo, store
+from harness import arguments, echo, half_of, store
 from many_descriptions import told
 from ranked import mean_average_precision
 from semantic_map import load
@@ -146,7 +146,6 @@ def search(model, vectors, texts: list[str], spoken, labels) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(
         __doc__, "cache", "json",
         data={"type": Path, "required": True, "help": "folder with videos/ and clips/"},
@@ -171,15 +170,13 @@ def main() -> None:
         found = classify(model, encoder, vectors[here], spoken[here], clips.labels[here].tolist())
         results[name] = found
         echo(name, found)
-    groups = sorted(set(clips.groups))
-    half = np.array([groups.index(group) % 2 for group in clips.groups])
+    half = half_of(clips.groups)
     for part, which in (("choose", half == 0), ("report", half == 1)):
         words = [text for text, there in zip(texts, which, strict=True) if there]
         labels = clips.labels[which].tolist()
         results[f"search, {part}"] = search(model, vectors[which], words, spoken[which], labels)
         echo(part, results[f"search, {part}"])
-    content = {"fingerprint": model.fingerprint, **results}
-    store(options.json, content)
+    store(options.json, {"fingerprint": model.fingerprint, **results})
 
 
 if __name__ == "__main__":

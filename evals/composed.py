@@ -234,7 +234,6 @@ def _unmerged(rows: Iterator[object], neighbours: object, k: int) -> list[object
 
 
 def main() -> int:
-    """Run from the command line."""
     options = arguments(
         __doc__, "videos", "model", "json", seed=(0, "draws the order of moments"),
         cache=(Path, "keep made videos and vectors here"),

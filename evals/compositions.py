@@ -390,8 +390,7 @@ def _pan(options: Namespace, model, pool: Pool) -> int:
         means = {"right": round(float(np.mean(each)), 1), "s.e.": round(float(error), 1)}
         results.append({"method": name, **means, "seeds": each})
         print(results[-1], flush=True)
-    data = {"command": "python evals/compositions.py --pan", "results": results}
-    store(options.json, data)
+    store(options.json, {"command": "python evals/compositions.py --pan", "results": results})
     return 0
 
 

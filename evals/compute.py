@@ -32,9 +32,8 @@ from typing import Any
 import numpy as np
 import torch
 from cached import array_of
-from harness import arguments, some, store, stored
+from harness import arguments, manifest, some, store, stored
 from motion_towers import FRAMES, SIDE, InMemory, clip_of, features_of
-from zero_shot import read_rows
 
 from vlar import registry
 from vlar.adapters.tower_network import draw
@@ -62,8 +61,8 @@ STAGES = (1, 2, 3, 4, 6, 8, 12)  # frames after which a clip may be left
 def rows_of(name: str, folder: Path) -> list[dict[str, str]]:
     """The manifest rows of a set; ``utd`` is named by its labels, and has two takes of each."""
     if name != "utd":
-        return read_rows(folder, name)
-    found = [row for row in read_rows(folder, "UTD-MHAD RGB") if "t1_" in row["path"]
+        return manifest(folder, name)
+    found = [row for row in manifest(folder, "UTD-MHAD RGB") if "t1_" in row["path"]
              or "t2_" in row["path"]]  # fmt: skip
     return [{**row, "readable_label": row["label"]} for row in found]
 

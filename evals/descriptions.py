@@ -32,9 +32,8 @@ from pathlib import Path
 
 import numpy as np
 from cached import features_of
-from harness import arguments, half_of
+from harness import arguments, half_of, manifest
 from ranked import mean_average_precision
-from zero_shot import read_rows
 
 import vlar
 from vlar.encoders.base import BlockMix
@@ -88,7 +87,7 @@ def concepts(model: vlar.Model, labels: Sequence[str], how: tuple[BlockMix, ...]
 
 def load(model: vlar.Model, videos: Path, name: str, cache: Path | None):
     """Vectors (N, D), readable labels and halves of the clips of a set."""
-    rows = read_rows(videos, name)
+    rows = manifest(videos, name)
     features = (features_of(videos, row["path"], model, cache) for row in rows)
     vectors = np.concatenate([model.encoder.pool(row[None]) for row in features])
     half = half_of(row["group"] for row in rows)
@@ -123,7 +122,6 @@ def figures_of(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(
         __doc__, "videos", "cache", "json", half=["choose", "report", "all"],
         recipes={"nargs": "*", "help": "only these"},

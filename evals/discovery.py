@@ -313,7 +313,6 @@ class Vectors:
 
 
 def main() -> int:
-    """Run from the command line."""
     options = arguments(
         __doc__, "json", videos=(Path, "folder with manifest.csv"),
         library=(Path, "library of its clips"),

@@ -59,8 +59,7 @@ def main() -> None:
     if options.cost:
         found.append(_cost(encoder, options.videos, options.sets[0]))
         echo(found[-1])
-    data = {"fingerprint": encoder.fingerprint, "figures": found}
-    store(options.json, data)
+    store(options.json, {"fingerprint": encoder.fingerprint, "figures": found})
 
 
 def _rows(videos: Path, name: str) -> list[dict[str, str]]:

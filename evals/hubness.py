@@ -56,7 +56,6 @@ def skew(scores: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(__doc__, "videos", "cache", "json")
     model = vlar.load("lite")
     found: list[dict[str, object]] = []

@@ -184,8 +184,7 @@ def main() -> None:
             rows.append({"method": name, "seed": seed, **shares})
             print(*rows[-1].values(), flush=True)
     command = "python evals/intervals.py --data DIR --json FILE"
-    facts = {"command": command, "queries": given.recordings * TAKES * 2, "rows": rows}
-    store(given.json, facts)
+    store(given.json, {"command": command, "queries": given.recordings * TAKES * 2, "rows": rows})
 
 
 if __name__ == "__main__":

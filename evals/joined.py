@@ -21,8 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from cached import features_of
-from harness import arguments, echo, half_of, store
-from zero_shot import read_rows
+from harness import arguments, echo, half_of, manifest, store
 
 import vlar
 from vlar.encoders.fused import JointEncoder
@@ -56,7 +55,7 @@ def main() -> None:
 
 
 def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> dict[str, np.ndarray]:
-    rows = read_rows(videos, name)
+    rows = manifest(videos, name)
     features = [features_of(videos, row["path"], model, cache) for row in rows]
     return {
         "label": np.array([row["readable_label"] for row in rows]),

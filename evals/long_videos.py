@@ -23,8 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from cached import write_film
-from harness import arguments, store
-from zero_shot import read_rows
+from harness import arguments, manifest, store
 
 import vlar
 from vlar.media.video.decode import read_clip
@@ -38,7 +37,6 @@ FPS = 20
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(__doc__, "videos", "json")
     model = vlar.load("lite")
     if len(model.encoder.blocks) < 2:
@@ -46,13 +44,12 @@ def main() -> None:
     found = [*_repeated(model, options.videos), *_real(model, options.videos)]
     for row in found:
         print(row)
-    data = {"fingerprint": model.fingerprint, "figures": found}
-    store(options.json, data)
+    store(options.json, {"fingerprint": model.fingerprint, "figures": found})
 
 
 def _repeated(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
     rows = _half(videos, "weizmann")[::3]
-    labels = sorted({row["readable_label"] for row in read_rows(videos, "weizmann")})
+    labels = sorted({row["readable_label"] for row in manifest(videos, "weizmann")})
     text = model.encode_queries(labels)
     right: dict[str, list[bool]] = {}
     spent: list[float] = []
@@ -80,7 +77,7 @@ def _real(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
     ranks: dict[str, list[int]] = {"one look": [], "several": []}
     sampler = _several(model)
     for name in REAL:
-        labels = sorted({row["readable_label"] for row in read_rows(videos, name)})
+        labels = sorted({row["readable_label"] for row in manifest(videos, name)})
         text = model.encode_queries(labels)
         for row in _half(videos, name):
             path = videos / row["path"]
@@ -106,7 +103,7 @@ def _several(model: vlar.Model) -> ViewSampler:
 
 
 def _half(videos: Path, name: str) -> list[dict[str, str]]:
-    rows = read_rows(videos, name)
+    rows = manifest(videos, name)
     groups = sorted({row["group"] for row in rows})
     return [row for row in rows if groups.index(row["group"]) % 2 == 0]
 

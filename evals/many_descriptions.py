@@ -129,7 +129,6 @@ def run(
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(
         __doc__, "cache", "json",
         data={"type": Path, "required": True, "help": "folder with videos/ and clips/"}, splits=6,

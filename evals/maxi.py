@@ -24,7 +24,7 @@ from typing import ClassVar
 
 import numpy as np
 import words_features as wf
-from harness import Namespace, arguments, store
+from harness import Namespace, arguments
 
 import vlar
 from vlar.heads.targets import Targets
@@ -77,17 +77,9 @@ def main() -> None:
         for name, row in world.results(options).items():
             found.setdefault(name, []).append(row)
             print(seed, name, {key: round(value, 1) for key, value in row.items()}, flush=True)
-    table = {name: wf.gains("top1", rows, found["base"]) for name, rows in found.items()}
-    for name, row in table.items():
-        print(f"{name:18s}", row)
-    settings = {
-        "fingerprint": model.fingerprint,
-        "seeds": options.seeds,
-        "epochs": options.epochs,
-        "fit": len(fit_half),
-        "held": len(held_half),
-    }
-    store(options.json, {**settings, "results": table, "seeds_alone": found})
+    settings = {"fingerprint": model.fingerprint, "seeds": options.seeds, "epochs": options.epochs}
+    settings |= {"fit": len(fit_half), "held": len(held_half)}
+    wf.report("top1", found, lambda _: "base", options.json, settings)
 
 
 class World:

@@ -27,8 +27,8 @@ from pathlib import Path
 
 import numpy as np
 from cached import features_of
-from harness import arguments, store
-from zero_shot import measure, read_rows
+from harness import arguments, half_of, manifest, store
+from zero_shot import measure
 
 import vlar
 from vlar.encoders.lite.encoder import LiteEncoder
@@ -69,8 +69,7 @@ def main() -> None:
 
 
 def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> dict[str, np.ndarray]:
-    rows = read_rows(videos, name)
-    groups = sorted({row["group"] for row in rows})
+    rows = manifest(videos, name)
     features = np.stack([features_of(videos, row["path"], model, cache) for row in rows])
     still = features.copy()
     still[..., -6:-2] = 0  # the camera's steps
@@ -78,7 +77,7 @@ def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> dic
     return {
         "label": np.array([row["readable_label"] for row in rows]),
         "film": np.array([row["label"] for row in rows]),
-        "half": np.array([groups.index(row["group"]) % 2 for row in rows]),
+        "half": half_of(row["group"] for row in rows),
         "vector": np.concatenate([pool(row[None]) for row in features]),
         "camera left in": np.concatenate([pool(row[None]) for row in still]),
     }
@@ -144,7 +143,7 @@ def _cost(encoder: LiteEncoder, videos: Path, n_clips: int = 6) -> dict[str, flo
     body = encoder.body
     assert body is not None
     spent, whole = [], []
-    for row in read_rows(videos, "jhmdb")[: 7 * n_clips : 7]:
+    for row in manifest(videos, "jhmdb")[: 7 * n_clips : 7]:
         clip = read_clip(videos / row["path"], None, encoder.n_frames)
         start = time.process_time()
         features = body.features(clip.data, clip.times_s)

@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from cached import array_of
-from harness import arguments, some, store, stored
-from zero_shot import read_rows
+from harness import arguments, manifest, some, store, stored
 
 import vlar
 from vlar import registry
@@ -60,7 +59,7 @@ class InMemory(RecordingLoader):
 
 def read_set(name: str, videos: Path, cache: Path) -> tuple[np.ndarray, list[str], list[str]]:
     """Frames (n, T, H, W, 3) of a set, their labels and their groups."""
-    rows, file = read_rows(videos, name), cache / f"{name}-{FRAMES}.npy"
+    rows, file = manifest(videos, name), cache / f"{name}-{FRAMES}.npy"
     if not file.exists():
         side, found = SIDE * 4 // 3, []
         for row in rows:

@@ -21,7 +21,6 @@ A result is kept in ``--json`` for each set, method, stream, form and seed, and 
 
 from __future__ import annotations
 
-import csv
 import itertools
 import time
 from collections.abc import Sequence
@@ -31,8 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Namespace, arguments, some, store, stored
-from zero_shot import read_rows
+from harness import Namespace, arguments, manifest, some, store, stored
 
 from vlar.adapters.statistics import Statistics
 from vlar.encoders.base import Encoder, load_encoder
@@ -80,11 +78,11 @@ class Memo(Wrapper):
 def rows_of(name: str, data: Path) -> list[dict[str, str]]:
     """Path, label, group and fold of the clips of a set."""
     if name == "utd":
-        with (data / "modalities/manifest.csv").open(newline="", encoding="utf-8") as file:
-            every = [r for r in csv.DictReader(file) if r["path"].startswith("utd_mhad/skeleton/")]
+        every = manifest(data / "modalities")
+        every = [row for row in every if row["path"].startswith("utd_mhad/skeleton/")]
         every = [{**row, "path": str(data / "modalities" / row["path"])} for row in every]
     else:
-        every = read_rows(data / "videos", name)
+        every = manifest(data / "videos", name)
         every = [{**row, "path": str(data / "videos" / row["path"])} for row in every]
     fold: dict[str, int] = {}
     for label in sorted({row["label"] for row in every}):
@@ -202,8 +200,7 @@ def run(
         found = measure(model, form, views[stream], y, seed, given, other.statistics)
         done.append({**at, "clips": len(y), **found})
         print(*done[-1].values(), flush=True)
-        facts = {"command": "python evals/online.py --data DIR", "rows": done}
-        store(given.json, facts)
+        store(given.json, {"command": "python evals/online.py --data DIR", "rows": done})
 
 
 if __name__ == "__main__":

@@ -182,8 +182,7 @@ def main() -> None:
     found = list(_figures(encoder, rows))
     for row in found:
         print(row)
-    data = {"fingerprint": encoder.fingerprint, "figures": found}
-    store(options.json, data)
+    store(options.json, {"fingerprint": encoder.fingerprint, "figures": found})
 
 
 def _figures(

@@ -84,7 +84,6 @@ def measure(model: vlar.Model, vectors: Float32, truth: list[str]) -> dict[str, 
 
 
 def main() -> int:
-    """Run from the command line."""
     options = arguments(__doc__, "videos", "model", "cache", "json")
     try:
         rows = manifest(options.videos)

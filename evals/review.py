@@ -85,7 +85,6 @@ def run(
 
 
 def main() -> int:
-    """Run from the command line."""
     options = arguments(
         __doc__, "videos", "json",
         library={"type": Path, "required": True, "help": "library of its clips"},

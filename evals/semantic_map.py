@@ -235,7 +235,6 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(
         __doc__, "cache", "json",
         data={"type": Path, "required": True, "help": "folder with videos/ and clips/"}, splits=10,
@@ -261,8 +260,7 @@ def main() -> None:
         print(f"{name}, label vectors: {text}, {len(runs)} splits", flush=True)
         for variant, row in table.items():
             echo(f"  {variant:10}", row)
-    content = {"fingerprint": model.fingerprint, "results": results}
-    store(options.json, content)
+    store(options.json, {"fingerprint": model.fingerprint, "results": results})
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import words_features as wf
-from harness import Namespace, arguments, store
+from harness import Namespace, arguments
 
 import vlar
 from vlar.heads.targets import Targets
@@ -54,14 +54,9 @@ def main() -> None:
         for name, row in world.results(seed).items():
             found.setdefault(name, []).append(row)
             print(seed, name, {key: round(value, 1) for key, value in row.items()}, flush=True)
-    table = {name: wf.gains("map", rows, found["zero-shot"]) for name, rows in found.items()}
-    for name, row in table.items():
-        print(f"{name:16s}", row)
-    settings = {
-        "fingerprint": model.fingerprint, "seeds": options.seeds, "epochs": options.epochs,
-        "composites": 2 * wf.PAIRS,
-    }  # fmt: skip
-    store(options.json, {**settings, "results": table, "seeds_alone": found})
+    settings = {"fingerprint": model.fingerprint, "seeds": options.seeds, "epochs": options.epochs}
+    settings |= {"composites": 2 * wf.PAIRS}
+    wf.report("map", found, lambda _: "zero-shot", options.json, settings)
 
 
 class World:

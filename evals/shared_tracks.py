@@ -17,8 +17,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from harness import Namespace, arguments, store
-from zero_shot import read_rows
+from harness import Namespace, arguments, manifest, store
 
 import vlar
 from vlar.encoders.lite.encoder import LiteEncoder
@@ -33,7 +32,6 @@ WAYS = ("alone", "session", "other clips")
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(
         __doc__, "videos", "json", window=(4.0, "seconds of a window"), half=["choose", "report"]
     )
@@ -65,7 +63,7 @@ def _add(
     cosines: list[float],
 ) -> None:
     """Count the windows and clips of one data set."""
-    rows = read_rows(options.videos, name)
+    rows = manifest(options.videos, name)
     groups = sorted({row["group"] for row in rows})
     labels = sorted({row["readable_label"] for row in rows})
     texts = encoder.encode_text(labels)

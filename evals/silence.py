@@ -14,8 +14,7 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from harness import arguments, store
-from zero_shot import read_rows
+from harness import arguments, manifest, store
 
 import vlar
 from vlar.encoders.lite.encoder import LiteEncoder
@@ -30,7 +29,6 @@ LEAST = 16  # pixels of a half
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(__doc__, "videos", "json")
     model = vlar.load("lite")
     encoder = model.encoder
@@ -39,7 +37,7 @@ def main() -> None:
         sys.exit("lite-motion is not there; run: vlar models get lite-motion")
     lengths: dict[str, list[float]] = {}
     for name, every in EVERY.items():
-        for row in read_rows(options.videos, name)[::every]:
+        for row in manifest(options.videos, name)[::every]:
             clip = read_clip(options.videos / row["path"], None, model.n_frames)
             for how, length in _lengths(encoder, clip):
                 lengths.setdefault(how, []).append(length)

@@ -61,7 +61,6 @@ def still_video(picture: UInt8, noise: float, crf: int, path: Path, seed: int) -
 
 
 def main() -> int:
-    """Run from the command line."""
     options = arguments(
         __doc__, "videos", "json", long=(Path, "folder of long recordings"),
         stills=(40, "clips to make still footage of"),

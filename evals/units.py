@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 import words_features as wf
-from harness import Namespace, arguments, store
+from harness import Namespace, arguments
 
 import vlar
 from vlar.language.clean import clean_label
@@ -59,16 +59,8 @@ def main() -> None:
             for name, row in results(model, clips, features, support, query, options, seed).items():
                 found.setdefault(f"K={shots} {name}", []).append(row)
                 print(shots, seed, name, {k: round(v, 1) for k, v in row.items()}, flush=True)
-    table = {
-        name: wf.gains("top1", rows, found[f"{name.split()[0]} text"])
-        for name, rows in found.items()
-    }
-    for name, row in table.items():
-        print(f"{name:28s}", row)
-    settings = {
-        "fingerprint": model.fingerprint, "seeds": options.seeds, "epochs": options.epochs
-    }  # fmt: skip
-    store(options.json, {**settings, "results": table, "seeds_alone": found})
+    settings = {"fingerprint": model.fingerprint, "seeds": options.seeds, "epochs": options.epochs}
+    wf.report("top1", found, lambda name: f"{name.split()[0]} text", options.json, settings)
 
 
 def episode(

@@ -5,13 +5,15 @@ Shared by ``maxi.py``, ``units.py`` and ``several_labels.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cached import array_of, features_of, file_of
 from composites import side_by_side
-from harness import manifest
+from harness import manifest, store
 
 import vlar
 from vlar.encoders.protocols import WithRegions
@@ -127,6 +129,20 @@ def gains(
             "se": round(float(gain.std(ddof=1) / len(gain) ** 0.5), 1) if len(gain) > 1 else 0.0,
         }
     return table
+
+
+def report(
+    score: str,
+    found: dict[str, list[dict[str, float]]],
+    base: Callable[[str], str],
+    file: Path | None,
+    settings: dict[str, Any],
+) -> None:
+    """Print the gains of all methods over their base, and write them with those of each seed."""
+    table = {name: gains(score, rows, found[base(name)]) for name, rows in found.items()}
+    for name, row in table.items():
+        print(f"{name:28s}", row)
+    store(file, {**settings, "results": table, "seeds_alone": found})
 
 
 def _read(row: Row, model: vlar.Model) -> Clip:

@@ -24,7 +24,6 @@ from vlar.model.core import described_vectors
 
 
 def main() -> None:
-    """Run from the command line."""
     options = arguments(
         __doc__, "videos", "cache", banks={"positional": True, "nargs": "*", "type": Path},
         set="jhmdb",

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from harness import arguments, manifest, store
+from harness import arguments, half_of, manifest, store
 from ranked import mean_average_precision
 
 import vlar
@@ -71,15 +71,9 @@ class Clips:
     half: np.ndarray
 
 
-def read_rows(videos: Path, dataset: str) -> list[dict[str, str]]:
-    """The manifest rows of one data set."""
-    return manifest(videos, dataset)
-
-
 def encode(model: vlar.Model, videos: Path, dataset: str, n_frames: int) -> Clips:
     """Read and encode every clip of a data set."""
-    rows = read_rows(videos, dataset)
-    groups = sorted({row["group"] for row in rows})
+    rows = manifest(videos, dataset)
     vectors = [
         model.encode([read_clip(videos / row["path"], n_frames=n_frames)])[0].vector for row in rows
     ]
@@ -87,7 +81,7 @@ def encode(model: vlar.Model, videos: Path, dataset: str, n_frames: int) -> Clip
         dataset,
         [row["readable_label"] for row in rows],
         np.stack(vectors),
-        np.array([groups.index(row["group"]) % 2 for row in rows]),
+        half_of(row["group"] for row in rows),
     )
 
 
@@ -163,7 +157,6 @@ def show(found: Sequence[Figures]) -> None:
 
 
 def main() -> int:
-    """Run from the command line."""
     options = arguments(
         __doc__, "videos", "model", "json",
         half={"choices": ("choose", "report", "all"), "help": "default: all three"},
@@ -186,8 +179,7 @@ def main() -> int:
     print(f"\n{n_clips} clips, {cpu_ms:.0f} ms CPU each (decoding and encoding)")
     settings = {"model": options.model, "fingerprint": encoder.fingerprint}
     settings |= {"frames": frames, "cpu_ms_per_clip": round(cpu_ms)}
-    content = {"settings": settings, "figures": [asdict(f) for f in found]}
-    store(options.json, content)
+    store(options.json, {"settings": settings, "figures": [asdict(f) for f in found]})
     return 0
 
 
