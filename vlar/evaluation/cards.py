@@ -42,7 +42,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -59,6 +59,7 @@ else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 _STRICT = ConfigDict(extra="forbid")
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class DataCard(BaseModel):
@@ -153,10 +154,8 @@ class Card(BaseModel):
             ProtocolError: a split replaces a key that does not exist.
         """
         plain = self.data.model_dump()
-        try:
-            return [DataCard.model_validate({**plain, **split}) for split in self.splits or [{}]]
-        except ValidationError as error:
-            raise ProtocolError(f"card {self.name!r}, splits: {first_fault(error)}") from error
+        where = f"card {self.name!r}, splits"
+        return [_valid(DataCard, {**plain, **split}, where) for split in self.splits or [{}]]
 
 
 @dataclass(frozen=True)
@@ -229,15 +228,19 @@ def make_card(values: Mapping[str, Any], where: str) -> Card:
         ProtocolError: a key or a value is wrong.
         UnknownNameError: a protocol does not exist.
     """
-    try:
-        card = Card.model_validate(dict(values))
-    except ValidationError as error:
-        raise ProtocolError(f"{where}: {first_fault(error)}") from error
+    card = _valid(Card, values, where)
     known = registry.names("protocol")
     for name in card.protocols:
         if name not in known:
             raise registry.unknown_name("protocol", name, known)
     return card
+
+
+def _valid(model: type[_Model], values: Mapping[str, Any], where: str) -> _Model:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise ProtocolError(f"{where}: {first_fault(error)}") from error
 
 
 def first_fault(error: ValidationError) -> str:
@@ -274,7 +277,7 @@ _NAMED = 5
 class SuiteRow(BaseModel):
     """One row of a suite's table; see the module."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _STRICT
     name: str
     card: str
     protocol: str
@@ -321,17 +324,12 @@ def read_suite(path: str | Path) -> Suite:
         controls.append(bool(row.pop("controls", True)))
         card = make_card(row, f"{file}, card {number}")
         cards.append(LoadedCard(card, file.absolute()))
-    rows = [_row(row, f"{file}, row {n}") for n, row in enumerate(values.get("rows", []), 1)]
+    rows = [
+        _valid(SuiteRow, row, f"{file}, row {n}") for n, row in enumerate(values.get("rows", []), 1)
+    ]
     suite = Suite(str(values.get("name", file.stem)), tuple(cards), tuple(controls), tuple(rows))
     _check(suite, file)
     return suite
-
-
-def _row(values: Mapping[str, Any], where: str) -> SuiteRow:
-    try:
-        return SuiteRow.model_validate(dict(values))
-    except ValidationError as error:
-        raise ProtocolError(f"{where}: {first_fault(error)}") from error
 
 
 def _check(suite: Suite, file: Path) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from vlar.errors import ProtocolError
 from vlar.evaluation.datasets.lists import Lists
 from vlar.evaluation.features import (
-    Change,
     check_exact,
     check_no_empty_class,
     check_overlap,
@@ -72,11 +71,7 @@ class FewShot(Protocol):
         return answered(run, part, fitted, ("shots", "seed"))
 
     def _drawn(self, plan: Plan, part: RunSplit, shots: int, seed: int) -> list[SupportItem]:
-        pattern = plan.settings["lists"]
-        if pattern is None:
-            return draw_shots(part.train.items, part.labels, shots, seed)
-        items = listed_shots(part, str(pattern), shots, seed, part.data.labels)
-        return [item for item in items if item.label in set(part.labels)]
+        return _shots(plan, part, part.labels, part.data.labels, shots, seed)
 
 
 @register("protocol", "supervised")
@@ -142,14 +137,10 @@ def answered(
         for key in own:
             where = dict(zip(names, key, strict=True))
             found += accuracies(scored, key, labels, **where)
-    plain: list[Change | None] = [None]
-    scored = run.scores({0: run.classifier(labels)}, part.test.items, plain)
+    scored = run.scores({0: run.classifier(labels)}, part.test.items)
     texts = accuracies(scored, 0, labels, shots=0)
     blind = chance(scored.truth(labels), len(labels), len(scored.items))
     return found + texts + blind
-
-
-_PLAIN: list[Change | None] = [None]
 
 
 @register("protocol", "base-to-novel")
@@ -181,7 +172,7 @@ class BaseToNovel(Protocol):
             for names in (base, novel):
                 check_no_empty_class(part.test, names, "test")
             for seed in plan.settings["seeds"]:
-                check_exact(_shots(plan, part, base, seed), base, plan.settings["shots"])
+                check_exact(self._drawn(plan, part, base, seed), base, plan.settings["shots"])
         plan.counts |= {"base labels": len(base), "novel labels": len(novel)}
         plan.counts["clips to learn from"] = plan.settings["shots"] * len(base)
 
@@ -191,12 +182,15 @@ class BaseToNovel(Protocol):
         for part in run.plan.parts:
             guard = run.guard(part.test)
             for seed in run.settings["seeds"]:
-                items = _shots(run.plan, part, base, seed)
+                items = self._drawn(run.plan, part, base, seed)
                 fitted = run.fit(guard.fit_set(items), seed)
                 found += self._scored(run, part, fitted, seed)
             found += self._texts(run, part, base, novel)
         averages = spread(found, "seed")
         return found + averages + self._mean_hm(averages)
+
+    def _drawn(self, plan: Plan, part: RunSplit, base: Sequence[str], seed: int):
+        return _shots(plan, part, base, base, plan.settings["shots"], seed)
 
     def _scored(self, run: Run, part: RunSplit, fitted: Fitted, seed: int) -> list[Figure]:
         base, novel = _lists(run.plan)
@@ -213,7 +207,7 @@ class BaseToNovel(Protocol):
         sides: list[list[Figure]] = []
         for labels in (base, novel):
             items = part.test.of(labels).items
-            scored = run.scores({0: run.classifier(labels)}, items, _PLAIN)
+            scored = run.scores({0: run.classifier(labels)}, items)
             sides.append(accuracies(scored, 0, labels, split=part.name or None, shots=0))
         return _sides(*sides)
 
@@ -280,15 +274,19 @@ class CrossDataset(Protocol):
             one_view = head is not None
             scored = run.scores({0: classifier}, test, run.changes, fitted.core, one_view)
             found += accuracies(scored, 0, labels, seed=seed)
-        plain = run.scores({0: run.classifier(part.labels)}, part.test.items, _PLAIN)
+        plain = run.scores({0: run.classifier(part.labels)}, part.test.items)
         return found + accuracies(plain, 0, part.labels, shots=0)
 
 
-def _shots(plan: Plan, part: RunSplit, base: tuple[str, ...], seed: int) -> list[SupportItem]:
-    shots, pattern = plan.settings["shots"], plan.settings["lists"]
+def _shots(
+    plan: Plan, part: RunSplit, labels: Sequence[str], counted: Sequence[str], shots: int, seed: int
+) -> list[SupportItem]:
+    """K clips a label, drawn or listed; the numbers in a list count ``counted``."""
+    pattern = plan.settings["lists"]
     if pattern is None:
-        return draw_shots(part.data.subset("train").items, base, shots, seed)
-    return listed_shots(part, str(pattern), shots, seed, base)
+        return draw_shots(part.data.subset("train").items, labels, shots, seed)
+    items = listed_shots(part, str(pattern), shots, seed, counted)
+    return [item for item in items if item.label in set(labels)]
 
 
 def _lists(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
