@@ -3,6 +3,7 @@
 #   docker run --rm -v "$PWD:/videos" vlar classify clip.mp4 --labels "riding a bike, cooking"
 # The wheels of torch with CUDA are large; where torch's own index of CPU wheels can be reached:
 #   docker build -t vlar --build-arg PIP_EXTRA_INDEX_URL=ADDRESS .
+# Search indexes outlive a container: -v vlar-search:/home/vlar/cache/search
 # A server: --build-arg VLAR_EXTRAS=serve,milvus (deploy/compose.yaml)
 FROM python:3.12-slim-bookworm
 
@@ -24,7 +25,8 @@ RUN pip install "/src[${VLAR_EXTRAS}]" && rm -rf /src
 
 USER vlar
 # Fetched and written to the cache now, so that the first start is as quick as the others.
-RUN vlar models get lite demo && python -c "import vlar; vlar.load()"
+RUN vlar models get lite demo && python -c "import vlar; vlar.load()" \
+    && mkdir -m 700 /home/vlar/cache/search
 
 WORKDIR /videos
 ENTRYPOINT ["vlar"]
