@@ -153,8 +153,56 @@ def test_a_pasted_clip_is_whole_and_stays_in_place(share: float, seed: int):
 
 
 sys.path.insert(0, str(ROOT / "evals"))
-measures = importlib.import_module("measures")
+measures, harness, cached = map(importlib.import_module, ("measures", "harness", "cached"))
 sys.path.pop(0)
+
+
+def test_options_are_made_from_their_defaults(monkeypatch: pytest.MonkeyPatch):
+    def asked(*given: str) -> Any:
+        monkeypatch.setattr(sys, "argv", ["script", *given])
+        return harness.arguments(
+            "Text", "videos", "model", "cache!", "json", shots=3, share=0.5, sets=["a"], draw=False,
+            seeds=harness.some([0, 1]), limit_s=(float, "seconds"),
+            question={"positional": True, "choices": ["x", "y"]},
+        )  # fmt: skip
+
+    found = asked("x", "--videos", "v", "--cache", "c")
+    assert (found.videos, found.model, found.cache, found.json) == (
+        Path("v"),
+        "lite",
+        Path("c"),
+        None,
+    )
+    assert (found.shots, found.sets, found.draw, found.seeds) == (3, ["a"], False, [0, 1])
+    more = ("--shots", "4", "--sets", "--draw", "--seeds", "7", "--limit-s", "2", "--json", "j")
+    found = asked("y", "--videos", "v", "--cache", "c", *more)
+    assert (found.shots, found.sets, found.draw, found.seeds) == (4, [], True, [7])
+    assert (found.question, found.limit_s, found.json) == ("y", 2.0, Path("j"))
+    for wrong in (["x"], ["z", "--videos", "v", "--cache", "c"], ["x", "--videos", "v"]):
+        with pytest.raises(SystemExit):
+            asked(*wrong)
+
+
+def test_results_and_arrays_stay_in_their_files(tmp_path: Path):
+    file = tmp_path / "deep" / "found.json"
+    assert harness.stored(file, {"new": 1}) == {"new": 1}
+    harness.store(file, {"top1": 0.5})
+    harness.store(None, {"top1": 0.5})
+    assert harness.stored(file, {}) == {"top1": 0.5}
+    place = cached.file_of(tmp_path / "kept", "a clip")
+    first = cached.array_of(place, lambda: np.arange(3))
+    assert cached.array_of(place, lambda: np.zeros(3)).tolist() == first.tolist() == [0, 1, 2]
+    assert harness.half_of(["b", "a", "c", "b"]).tolist() == [1, 0, 0, 1]
+
+
+def test_a_film_has_its_pictures_and_even_sides(tmp_path: Path):
+    pictures = [np.full((33, 41, 3), 20 * n, np.uint8) for n in range(5)]
+    file = cached.write_film(tmp_path / "film.mp4", iter(pictures), 25, crf="18")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    with cached.av.open(str(file)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [frame.shape for frame in shown] == [(32, 40, 3)] * 5
+    assert [round(float(frame.mean()), -1) for frame in shown] == [0, 20, 40, 60, 80]
 
 
 def test_mcnemar_is_the_exact_binomial():
