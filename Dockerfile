@@ -1,8 +1,8 @@
 # vlar on a CPU:
 #   docker build -t vlar .
 #   docker run --rm -v "$PWD:/videos" vlar classify clip.mp4 --labels "riding a bike, cooking"
-# The wheels of torch with CUDA are large; where torch's own index of CPU wheels can be reached:
-#   docker build -t vlar --build-arg PIP_EXTRA_INDEX_URL=ADDRESS .
+# It has the light core. With models of torch, whose wheels with CUDA are large; ADDRESS is torch's own index of CPU wheels:
+#   docker build -t vlar --build-arg VLAR_EXTRAS=clip --build-arg PIP_EXTRA_INDEX_URL=ADDRESS .
 # Search indexes outlive a container: -v vlar-search:/home/vlar/cache/search
 # A server: --build-arg VLAR_EXTRAS=serve,milvus (deploy/compose.yaml)
 FROM python:3.12-slim-bookworm

@@ -83,8 +83,14 @@ def of_light_starts(rounds: int) -> list[Row]:
 def _of_processes(commands: dict[str, list[str]], kind: str, rounds: int) -> list[Row]:
     times, base = start.medians(commands, rounds), start.BASE
     return [
-        Row(f"{name}{kind}", 1e3 * cpu, base, cpu / times[base][1], "benchmarks/start.py")
-        for name, (_, cpu) in times.items()
+        Row(
+            f"{name}{kind}",
+            1e3 * cost.cpu_s,
+            base,
+            cost.cpu_s / times[base].cpu_s,
+            "benchmarks/start.py",
+        )
+        for name, cost in times.items()
         if name != base
     ]
 

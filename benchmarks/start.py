@@ -1,8 +1,9 @@
-"""Start time of vlar: import, help, and a cold classify of a 10 s clip.
+"""Start of vlar: import, help, and a cold classify of a 10 s clip.
 
-Prints the median wall and CPU time of whole processes, and the ratio to a bare interpreter
-measured in the same run, turn by turn. The clip is one of the demo's; without the extra ``demo`` it
-is a made one of the same length, in which nobody moves, so that bodies cost less.
+Prints the median wall and CPU time of whole processes and the most memory that a turn took, and
+the ratio of CPU time to a bare interpreter measured in the same run, turn by turn. The clip is one
+of the demo's; where it was not fetched it is a made one of the same length, in which nobody moves,
+so that bodies cost less.
 
     python benchmarks/start.py [--runs 7]
 """
@@ -10,19 +11,20 @@ is a made one of the same length, in which nobody moves, so that bodies cost les
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vlar.apps.cli.demo import demo_clips
+from vlar.encoders.lite.towers import LITE
 from vlar.errors import UsageError
 from vlar.pose import networks
 
@@ -54,41 +56,58 @@ def commands(path: Path) -> dict[str, list[str]]:
     }
 
 
-def measure(command: list[str], **env: str) -> tuple[float, float]:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    subprocess.run(
-        command,
+# A small process starts the command, since memory of before its start counts as its own.
+_RUN = """
+import json, os, sys, time
+start = time.perf_counter()
+quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, used = os.wait4(process, 0)
+if status:
+    sys.exit(f"{sys.argv[1:]} ended with {os.waitstatus_to_exitcode(status)}")
+cpu_s = used.ru_utime + used.ru_stime
+print(json.dumps([time.perf_counter() - start, cpu_s, used.ru_maxrss / 1024]))
+"""
+
+
+class Cost(NamedTuple):
+    """Seconds of a process, and the most memory it took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def measure(command: list[str], **env: str) -> Cost:
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _RUN, *command],
         check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         env={**os.environ, **env},
     )
-    wall_s = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall_s, cpu_s
+    return Cost(*json.loads(done.stdout))
 
 
-def medians(which: dict[str, list[str]], runs: int) -> dict[str, tuple[float, float]]:
-    """Median wall and CPU seconds of each command, turn by turn after one untimed turn."""
+def medians(which: dict[str, list[str]], runs: int) -> dict[str, Cost]:
+    """Median seconds and most memory of each command, turn by turn after one untimed turn."""
     for command in which.values():
         measure(command)  # caches of files and of the encoder
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in which}
+    times: dict[str, list[Cost]] = {name: [] for name in which}
     for _ in range(runs):
         for name, command in which.items():
             times[name].append(measure(command))
     return {
-        name: (statistics.median(w for w, _ in pairs), statistics.median(c for _, c in pairs))
-        for name, pairs in times.items()
+        name: Cost(statistics.median(wall), statistics.median(cpu), max(peak))
+        for name, costs in times.items()
+        for wall, cpu, peak in [zip(*costs, strict=True)]
     }
 
 
-def first(command: list[str], folder: Path) -> tuple[float, float]:
-    """Wall and CPU seconds where the cache holds nothing but the networks of ``lite-motion``."""
-    fetched = networks.lite_motion().folder
-    if fetched.is_dir():
-        shutil.copytree(fetched, folder / fetched.name)
+def first(command: list[str], folder: Path) -> Cost:
+    """The cost where the cache holds nothing but what was fetched."""
+    for fetched in (LITE.folder, networks.lite_motion().folder):
+        if fetched.is_dir():
+            shutil.copytree(fetched, folder / fetched.name)
     return measure(command, VLAR_CACHE=str(folder))
 
 
@@ -102,9 +121,10 @@ def main() -> None:
         name = "vlar classify, 10 s clip, cold"
         times["the same, first start"] = first(commands(path)[name], Path(folder) / "cache")
     print(f"{kind}, {runs} turns, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"{'':32} wall s   CPU s   CPU / bare interpreter")
-    for name, (wall_s, cpu_s) in times.items():
-        print(f"{name:32} {wall_s:6.2f}  {cpu_s:6.2f}   {cpu_s / times[BASE][1]:6.1f}")
+    print(f"{'':32} wall s   CPU s   peak MB   CPU / bare interpreter")
+    for name, (wall_s, cpu_s, peak_mb) in times.items():
+        ratio = cpu_s / times[BASE].cpu_s
+        print(f"{name:32} {wall_s:6.2f}  {cpu_s:6.2f}   {peak_mb:7.0f}   {ratio:6.1f}")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
     python benchmarks/support.py [--minors 3.10 3.11] [--out evals/results/support.json]
 
 An environment in a temporary folder gets vlar from this checkout: once with the newest packages
-that ``pyproject.toml`` allows, once with the oldest of them that have a wheel for that Python. Then
-``vlar`` fetches the weights of ``lite`` and answers for made clips. Each environment is a row: the
-versions that were installed, and ``passed`` or the first error: ``failed`` where a command of the
-new environment fails, ``not installed`` where pip does, ``not finished`` where time runs out. Torch
+that ``pyproject.toml`` allows, once with the oldest of them that have a wheel for that Python. It
+gets the light core first. Then ``vlar`` fetches the weights of ``lite`` and answers for made clips,
+while no library of the extras is there; with the extras ``serve`` and ``clip`` it serves, and
+answers with models of torch. Each environment is a row: the size of the light core, the versions
+that were installed, and ``passed`` or the first error: ``failed`` where a command of the new
+environment fails, ``not installed`` where pip does, ``not finished`` where time runs out. Torch
 comes from wheels that ``pip`` finds on this disk (``find-links``), never from an index, which may
 answer with gigabytes for GPUs. Where none fits, what needs no torch is tried, and the row names it.
 
@@ -52,8 +54,13 @@ LATE, PIP = "out of time", "pip: "
 NO_TORCH = "torch not tried: no CPU wheel here"
 BEGIN, END = "<!-- table -->\n", "<!-- end of the table -->\n"
 CLIPS = """
-import av, numpy
+import av, json, numpy
 from pathlib import Path
+time_s = numpy.arange(45) / 30
+points = numpy.random.default_rng(0).normal(size=(1, 20, 3)) + numpy.zeros((45, 1, 1))
+points[:, 11, 0] += numpy.sin(9 * time_s)
+person = {"file_name": "a01_s01_e00_v01", "skeletons": points.tolist(), "label": 1}
+Path("person.json").write_text(json.dumps(person))
 for label, step in (("left", -3), ("right", 3)):
     Path("clips", label).mkdir(parents=True)
     for n in range(2):
@@ -75,6 +82,26 @@ spec.loader.exec_module(models)
 pathlib.Path("siglip").mkdir()
 models.save_siglip(pathlib.Path("siglip"))
 """
+# No library of the extras came with the light core.
+LIGHT = """
+from importlib.util import find_spec
+heavy = ("torch", "torchvision", "transformers", "peft", "accelerate", "open_clip", "scipy",
+         "sentence_transformers", "sklearn", "tokenizers", "huggingface_hub")
+assert not any(map(find_spec, heavy)), [name for name in heavy if find_spec(name)]
+"""
+SERVED = """
+import json, subprocess, sys, urllib.request
+from pathlib import Path
+command = [Path(sys.executable).with_name("vlar"), "serve", "made.vlar", "--port", "0"]
+with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    asked = json.dumps({"text": "left", "min_probability": 0}).encode()
+    address = server.stdout.readline().strip() + "api/query"
+    request = urllib.request.Request(address, asked, {"content-type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        hits = json.load(answer)["hits"]
+    server.terminate()
+assert hits, "no hit"
+"""
 MODELS = ROOT / "tests" / "unit" / "encoders" / "clip" / "models.py"
 WITHOUT_TORCH = (
     "--help",
@@ -85,9 +112,10 @@ WITHOUT_TORCH = (
     "adapt clips --out mine",
     "index add made.vlar clips",
     "query made.vlar left",
+    "classify person.json --labels waving,sitting --model skeleton",
+    "evaluate mine clips",
 )
-STEPS = (
-    *WITHOUT_TORCH,
+WITH_TORCH = (
     "classify clips/left/0.mp4 --labels left,right --model openclip:ViT-S-32-alt?random_init=true",
     "classify clips/left/0.mp4 --labels left,right --model hf:siglip",
 )
@@ -201,18 +229,32 @@ def chosen(env: Environment, end: str) -> dict[str, str]:
     return versions
 
 
-def tried(env: Environment, versions: dict[str, str]) -> None:
-    """An installation and its commands; raises at the first that fails."""
+def tried(env: Environment, versions: dict[str, str], row: dict[str, Any]) -> None:
+    """An installation and its commands; raises at the first that fails.
+
+    Args:
+        env: With nothing but pip.
+        versions: Of packages, to be installed.
+        row: Gets the size of the light core, ``light_mb``.
+    """
     pins = env.folder / "constraints.txt"
-    pins.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
-    extras, steps = f"[{','.join(EXTRAS)}]", STEPS
-    if "torch" not in versions:
-        extras, steps = "", WITHOUT_TORCH
-        pins.write_text(pins.read_text() + "torch<0\n")
-    env.pip("install", "--no-compile", "-c", str(pins), f"{ROOT}{extras}")
+    pinned = {"torch": "<0"} | {name: f"=={version}" for name, version in versions.items()}
+    pins.write_text("".join(f"{name}{version}\n" for name, version in pinned.items()))
+    env.pip("install", "-c", str(pins), str(ROOT))
+    used = (path.lstat().st_blocks * 512 for path in env.folder.rglob("*"))
+    row["light_mb"] = round(sum(used) / 2**20)
     env.run("-c", CLIPS)
+    _answer(env, WITHOUT_TORCH)
+    env.run("-c", LIGHT)
+    env.pip("install", "--no-compile", "-c", str(pins), f"{ROOT}[serve]")
+    env.run("-c", SERVED)
     if "torch" in versions:
+        env.pip("install", "--no-compile", "-c", str(pins), f"{ROOT}[{','.join(EXTRAS)}]")
         env.run("-c", TOWER, str(MODELS))
+        _answer(env, WITH_TORCH)
+
+
+def _answer(env: Environment, steps: tuple[str, ...]) -> None:
     for step in steps:
         try:
             env.run(*step.split(), name="vlar")
@@ -235,13 +277,14 @@ def row_of(minor: str, program: str, end: str, until: float) -> dict[str, Any]:
     """A new environment of one Python at one end of the ranges, tried and removed."""
     with tempfile.TemporaryDirectory(prefix="vlar-support-") as name:
         env = Environment(Path(name) / "env", until)
+        row: dict[str, Any] = {"python": minor, "end": end}
         versions: dict[str, str] = {}
         installed: dict[str, str] = {}
         subprocess.run([program, "-m", "venv", env.folder], check=False, capture_output=True)
         try:
             env.pip("install", "--upgrade", "pip")
             versions = chosen(env, end)
-            tried(env, versions)
+            tried(env, versions, row)
             outcome = "passed"
         except CommandError as error:
             outcome = outcome_of(error).replace(name, "")
@@ -252,18 +295,19 @@ def row_of(minor: str, program: str, end: str, until: float) -> dict[str, Any]:
     if "torch" not in versions:
         outcome = f"{NO_TORCH}; the rest {outcome}"
     found = {package: installed[package] for package in PACKAGES if package in installed}
-    return {"python": minor, "end": end, "versions": found, "outcome": outcome}
+    return {**row, "versions": found, "outcome": outcome}
 
 
 def table(report: dict[str, Any]) -> str:
     """The rows as a table of the page."""
     lines = [
-        f"| Python | packages | {' | '.join(PACKAGES)} | outcome |",
-        f"|{'---|' * (len(PACKAGES) + 3)}",
-        f"| | range | {' | '.join(report['ranges'][name] for name in PACKAGES)} | |",
+        f"| Python | packages | light core, MB | {' | '.join(PACKAGES)} | outcome |",
+        f"|{'---|' * (len(PACKAGES) + 4)}",
+        f"| | range | | {' | '.join(report['ranges'][name] for name in PACKAGES)} | |",
     ]
     for row in report["rows"]:
-        cells = [row["versions"].get(name, "-") for name in PACKAGES]
+        found = (row["versions"].get(name, "-") for name in PACKAGES)
+        cells = [str(row.get("light_mb", "-")), *found]
         lines.append(f"| {row['python']} | {row['end']} | {' | '.join(cells)} | {row['outcome']} |")
     return "\n".join(lines) + "\n"
 
