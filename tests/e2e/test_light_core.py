@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,9 +31,7 @@ VERBS = [
     "index info made.vlar",
     "evaluate mine clips",
     "classify walker.json --labels wave,sit --model skeleton",
-    "timeline clips/b/0.mp4 --labels waving,sitting",
-    "check clips",
-    "models",
+    "models --for query",
 ]
 ALL = """
 import json, sys
@@ -43,9 +42,7 @@ for words in json.load(sys.stdin):
 """
 ONE_LINE = [
     ("classify clips/a/0.mp4 -l a,b --model openclip:ViT-B-32", "clip"),
-    ("classify clips/a/0.mp4 -l a,b --model hf:siglip", "clip"),
     ("adapt clips --out other --method temporal", "clip"),
-    ("adapt clips --out other --method lora", "clip"),
     ("train run.toml", "clip"),
     ("classify clips/a/0.mp4 -l a,b --who 1", "eval"),
 ]
@@ -58,17 +55,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "clips" / name).mkdir(parents=True)
         for number in range(2):
             path = folder / "clips" / name / f"{number}.mp4"
-            videos.make_video(path, 12, picture=lambda t, s=shift: videos.noise(s + t % 2))
+            videos.make_video(path, 4, picture=lambda t, s=shift: videos.noise(s + t % 2))
     skeletons.write_ucla(folder / "walker.json")
     (folder / "run.toml").write_text('[data]\ntrain = "clips"\n[model]\nmethod = "temporal"\n')
     return folder
 
 
-def guarded(place: Path, *words: str, **more) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *words], cwd=place, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": PATHS}, **more,
+def guarded(place: Path, code: str, given: list[str], paths: str = PATHS) -> list[list[Any]]:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": paths}, input=json.dumps(given),
     )  # fmt: skip
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_answers_are_those_of_a_whole_installation(
@@ -82,9 +80,7 @@ def test_answers_are_those_of_a_whole_installation(
     assert {code for _, code, _ in expected} == {0}
     for made in ("mine", "made.vlar"):
         (place / made).rename(place / f"{made}.whole")
-    done = guarded(place, "-c", ALL, input=json.dumps(VERBS))
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    for mine, theirs in zip(found, expected, strict=True):
+    for mine, theirs in zip(guarded(place, ALL, VERBS), expected, strict=True):
         assert mine == theirs
     with serving(place / "made.vlar", place / "state", PYTHONPATH=PATHS) as server:
         status, answer = server.ask("api/query", {"text": "waving", "min_probability": 0})
@@ -104,8 +100,7 @@ for words in json.load(sys.stdin):
 
 
 def test_an_extra_that_is_missing_is_one_line_with_its_command(lite_model, place: Path):
-    done = guarded(place, "-c", REFUSED, input=json.dumps([words for words, _ in ONE_LINE]))
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = guarded(place, REFUSED, [words for words, _ in ONE_LINE])
     for (words, extra), (code, out, err) in zip(ONE_LINE, rows, strict=True):
         (line,) = (line for line in err.splitlines() if line.startswith("vlar: "))
         assert (code, out) == (2, ""), words
@@ -114,6 +109,28 @@ def test_an_extra_that_is_missing_is_one_line_with_its_command(lite_model, place
             f"run: {pip_install(extra)}".replace("'.[", f"'{GUARD.parents[1]}[")
         ), words
         assert "Traceback" not in err
+
+
+def test_a_torch_that_is_broken_is_one_line_where_it_is_needed(
+    lite_model, place: Path, tmp_path: Path
+):
+    (tmp_path / "torch").mkdir()
+    fault = "libtorch_cpu.so: cannot open shared object file"
+    (tmp_path / "torch" / "__init__.py").write_text(f"raise OSError({fault!r})")
+    given = ["classify clips/a/0.mp4 -l a,b --model openclip:ViT-B-32", "doctor", "models"]
+    hub, doctor, models = guarded(
+        place, REFUSED, given, os.pathsep.join([str(tmp_path), str(GUARD.parents[1])])
+    )
+    line = (
+        f"the library 'torch' is installed but cannot be imported ({fault}); run: pip install "
+        "--force-reinstall torch"
+    )
+    assert (hub[0], hub[2].splitlines()[-1]) == (2, f"vlar: encoder 'openclip': {line}")
+    assert doctor[0] == 1
+    assert [row for row in doctor[1].splitlines() if row.startswith("BROKEN")] == [
+        f"BROKEN  torch         {line}"
+    ]
+    assert models[0] == 0
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code, verb
 from vlar.errors import UsageError, VlarError
 from vlar.registry import unknown_name
+from vlar.version import is_installed
 
 if TYPE_CHECKING:
     from vlar.encoders.catalogue import CatalogueEntry
@@ -93,7 +94,7 @@ def _recommend(use: str, device: str | None) -> int:
     if device is None:
         from vlar.encoders.clip.options import pick_device
 
-        device = pick_device(None).type
+        device = pick_device(None).type if is_installed("torch") else "cpu"
     for number, row in enumerate(recommend(use, device), start=1):
         reason = row.advice[f"{use}.{device}"]
         facts = [f"{row.licence}{', not for commercial use' if row.non_commercial else ''}"]
