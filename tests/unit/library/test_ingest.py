@@ -20,7 +20,8 @@ from tests.unit.library.fakes import DIM, FakeModel, stored, tiny_video
 from vlar.encoders.session import Session
 from vlar.library.ingest import encode, ingest
 from vlar.library.ingest.encode import EncodedWindow, encode_clips
-from vlar.library.ingest.reader import CHANGED, FileRecord, read_files, uncovered_s
+from vlar.library.ingest.reader import CHANGED, FileRecord, clips_of, uncovered_s
+from vlar.library.ingest.runners import base
 from vlar.library.ingest.writer import by_file, write_windows
 from vlar.library.library import Library
 from vlar.library.manifest import LibraryManifest
@@ -28,6 +29,7 @@ from vlar.library.rows import AddEvent
 from vlar.library.store.trust import writer_lock
 from vlar.library.store.values import Stamp
 from vlar.library.store.writer import SqliteWriter
+from vlar.media.lookup import reader
 from vlar.media.video.decode import read_windows
 from vlar.media.video.frames import is_still, movement
 from vlar.numeric import unit
@@ -62,10 +64,18 @@ def test_batches_cross_files_and_give_the_same_rows(
     assert [len(batch) for batch in alone.batches] == [1] * 15
 
 
+def read(files: list[Path], manifest: LibraryManifest) -> Iterator[FileRecord | Clip | Failure]:
+    """Records of new files, each followed by its clips."""
+    source = reader("video")
+    for file in files:
+        yield FileRecord(file, CHANGED, str(file))
+        yield from clips_of(source, file, source.probe(file).duration_s, manifest)
+
+
 def test_a_batch_ends_at_a_number_of_bytes(clips: list[Path], monkeypatch: pytest.MonkeyPatch):
     model = Counting()
     manifest = LibraryManifest.new(model, "fake", 4.0, 2.0)
-    items = list(read_files(clips, {}, manifest))
+    items = list(read(clips, manifest))
     size = max(item.data.nbytes for item in items if isinstance(item, Clip))
     monkeypatch.setattr(Session, "batch_bytes", 2 * size)
     found = list(encode_clips(items, lambda: model, True))
@@ -95,7 +105,7 @@ def test_no_model_for_what_needs_none_and_nothing_waits(clips: list[Path]):
 def test_many_records_do_not_wait_for_a_batch_to_fill(clips: list[Path]):
     model = Counting()
     manifest = LibraryManifest.new(model, "fake", 4.0, 2.0)
-    few = list(read_files(clips[:1], {}, manifest))  # three clips: less than a batch
+    few = list(read(clips[:1], manifest))  # three clips: less than a batch
     drawn: list[int] = []
 
     def items() -> Iterator[FileRecord | Clip | Failure]:
@@ -349,7 +359,8 @@ posix = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX syst
 def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLAR_FILE_TIMEOUT_S", "2")
     monkeypatch.setenv("VLAR_FILE_MEMORY", "400MB")
-    monkeypatch.setattr(ingest, "reader", lambda _modality: FaultyReader())
+    for module in (ingest, base):
+        monkeypatch.setattr(module, "reader", lambda _modality: FaultyReader())
 
 
 def made(folder: Path, *names: str) -> list[Path]:

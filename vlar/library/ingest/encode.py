@@ -9,8 +9,7 @@ judges it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -29,7 +28,6 @@ from vlar.library.manifest import LibraryManifest
 from vlar.library.protocol import LibraryModel, keeps_context, session_of
 from vlar.library.rows import Box, Float16, RowPerson
 from vlar.media.base import Reader
-from vlar.media.lookup import isolated, reader
 from vlar.types import Clip, Encoded, Failure, Float32, Sampling, Window
 
 if TYPE_CHECKING:
@@ -114,19 +112,6 @@ class PersonClips:
         from vlar.people.people import find_people
 
         return find_people(clip, self._detector, source=self._source)
-
-
-@contextmanager
-def clips_with_people(
-    stream: Iterable[FileRecord | Clip | Failure], manifest: LibraryManifest, files: Sequence[Path]
-) -> Generator[Iterable[FileRecord | Clip | Failure], None, None]:
-    """The stream with the clips of people, where the library has rows of them."""
-    if not manifest.persons:
-        yield stream
-        return
-    # A reader of its own: the other one waits until its clips are used.
-    with isolated(reader(manifest.modality), files, Path) as (again, _):
-        yield PersonClips(manifest.persons, again).behind(stream)
 
 
 def person_of_clip(clip: Clip) -> RowPerson | None:
@@ -257,7 +242,7 @@ def encode_clips(
     keep_context: bool,
     captioner: Captioner | None = None,
 ) -> Iterator[FileRecord | EncodedWindow | Failure]:
-    """The stream of ``read_files`` with each clip replaced by its encoded window.
+    """The same stream with each clip replaced by its encoded window.
 
     Args:
         stream: Records, each followed by its clips.

@@ -8,12 +8,14 @@ that was ended.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import Path
 
 from vlar import notebook
@@ -23,8 +25,6 @@ from vlar.formatting import is_url
 from vlar.library.address import check_span, checked_tags, place
 from vlar.library.ingest.encode import (
     EncodedWindow,
-    clips_with_people,
-    encode_clips,
     require_people,
     with_people,
 )
@@ -33,12 +33,9 @@ from vlar.library.ingest.reader import (
     FAILED,
     UNCHANGED,
     FileRecord,
-    StillFootage,
     by_content,
     by_stamp,
     failure_of,
-    prefetch,
-    read_files,
     require_unicode,
     stamp_of,
 )
@@ -54,10 +51,10 @@ from vlar.library.shard_writing import ShardFolder, write_shards
 from vlar.library.store.annotations import Caption, FailedFiles
 from vlar.library.store.base import LibraryWriter, failed_by_path
 from vlar.library.store.values import KnownVideo, RecordingFacts, Stamp
-from vlar.media.lookup import IsolatedReader, isolated, reader
+from vlar.media.lookup import reader
 from vlar.media.shots import require_shots
 from vlar.media.video.files import content_hash
-from vlar.types import Clip, Failure
+from vlar.types import Failure
 
 _ROUND = 50_000  # recordings whose parts may be under way together
 _TRIES = 2
@@ -72,6 +69,7 @@ class _Task:
     Attributes:
         recording: Where it is, and its tags.
         stamp: Its size and time.
+        number: Its place in the call.
         digest: Hash of its content, once it is known.
         asks: Only its hash is asked for: another file has the same size.
         forced: It is read although the library has its content.
@@ -83,6 +81,7 @@ class _Task:
 
     recording: Recording
     stamp: Stamp
+    number: int
     digest: str = ""
     asks: bool = False
     forced: bool = False
@@ -91,11 +90,12 @@ class _Task:
     parts: dict[int, EncodedPart] = field(default_factory=dict[int, EncodedPart])
     count: int = 0
 
-    def job(self, number: int) -> ReadJob:
-        """Job for a worker."""
+    def job(self, number: int, is_here: bool = False) -> ReadJob:
+        """Job for a worker; in this process files are called as the user called them."""
         where = self.recording
+        path = str(where.file) if is_here and not is_url(where.path) else where.path
         version = f"{self.stamp.size} {self.stamp.mtime_ns}"
-        return ReadJob(number, where.path, self.asks, self.digest, version, where.span)
+        return ReadJob(number, path, self.asks, self.digest, version, where.span)
 
 
 class Driver:
@@ -130,18 +130,22 @@ class Driver:
         self._copies = copies
         self._contents = Counter(video.content_hash for video in known.values())
         self._sizes = Counter(video.stamp.size for video in known.values())
+        self._sizes.update(each.stamp.size for each in failed.by_path.values())
+        self._decided: deque[tuple[int, FileRecord]] = deque()
         self.still_windows, self.still_s = 0, 0.0
 
     def stream(self) -> Stream:
         """Each recording's record and, where it was read, its windows, for ``write_windows``."""
         tasks: list[_Task] = []
-        for recording in self._recordings:
-            looked_at = self._look(recording)
+        for number, recording in enumerate(self._recordings):
+            looked_at = self._look(number, recording)
             if isinstance(looked_at, _Task):
                 tasks.append(looked_at)
                 self._sizes[looked_at.stamp.size] += 1
             else:
-                yield self._counted(looked_at, recording)
+                self._decided.append((number, self._counted(looked_at, recording)))
+        if not self._runner.in_process:
+            yield from self._until(len(self._recordings))
         if self._copies:
             yield from self._hashed(tasks)
         if tasks:
@@ -151,6 +155,12 @@ class Driver:
             later: list[_Task] = []
             yield from self._round(now, later)
             tasks = later + tasks
+        yield from self._until(len(self._recordings))
+
+    def _until(self, number: int) -> Stream:
+        """Records of the recordings before one that need not be opened."""
+        while self._decided and self._decided[0][0] < number:
+            yield self._decided.popleft()[1]
 
     def _hashed(self, tasks: list[_Task]) -> Stream:
         """Find out the content of files that have the size of another one.
@@ -169,7 +179,7 @@ class Driver:
                     tasks.remove(task)
                     yield from self._unreadable(task, facts)
 
-    def _look(self, recording: Recording) -> FileRecord | _Task:
+    def _look(self, number: int, recording: Recording) -> FileRecord | _Task:
         """Record of a file by its size and time, or the task to open it."""
         file, path = recording.file, recording.path
         known = self._known.get(path)
@@ -182,9 +192,9 @@ class Driver:
             return FileRecord(file, FAILED, path, failure=failure_of(file, error))
         record = by_stamp(file, path, stamp, known, self._failed)
         if record is None:
-            return _Task(recording, stamp)
+            return _Task(recording, stamp, number)
         if record.state == UNCHANGED and path in self._again:
-            return _Task(recording, stamp, record.content_hash, forced=True)
+            return _Task(recording, stamp, number, record.content_hash, forced=True)
         return record
 
     def _counted(self, record: FileRecord, recording: Recording) -> FileRecord:
@@ -232,9 +242,16 @@ class Driver:
         return record
 
     def _run(self, tasks: Sequence[_Task], later: list[_Task], alone: bool) -> Stream:
-        jobs = [task.job(number) for number, task in enumerate(tasks)]
+        is_here = self._runner.in_process
+        jobs = [task.job(number, is_here) for number, task in enumerate(tasks)]
         waiting = dict(enumerate(tasks))
-        for found in self._runner.run(jobs, alone=alone):
+        results = self._runner.run(jobs, alone=alone)
+        if is_here:
+            parts = (part for part in results if not isinstance(part, LostJobs))
+            for number, of_job in groupby(parts, attrgetter("job")):
+                yield from self._until(waiting[number].number)
+                yield from self._done(waiting.pop(number), of_job, later)
+        for found in results:
             if isinstance(found, LostJobs):
                 for number in found.jobs:
                     if number in waiting and (len(found.jobs) == 1 or not waiting[number].why):
@@ -247,14 +264,15 @@ class Driver:
             task.count = found.index + 1 if found.is_last else task.count
             if 0 < task.count == len(task.parts):
                 del waiting[found.job]
-                yield from self._done(task, later)
+                parts = [task.parts[index] for index in range(task.count)]
+                task.parts, task.count = {}, 0
+                yield from self._done(task, iter(parts), later)
         for task in waiting.values():
             yield from self._lost(task, later)
 
-    def _done(self, task: _Task, later: list[_Task]) -> Stream:
-        parts = [task.parts[index] for index in range(task.count)]
-        facts = parts[0].facts
-        task.parts, task.count = {}, 0
+    def _done(self, task: _Task, parts: Iterator[EncodedPart], later: list[_Task]) -> Stream:
+        first = next(parts)
+        facts = first.facts
         if facts.failure is not None:
             yield from self._unreadable(task, facts)
             return
@@ -267,9 +285,9 @@ class Driver:
         own = {**facts.tags, **task.recording.tags}
         yield self._counted(record, replace(task.recording, tags=own))
         if record.state == CHANGED:
-            self.still_windows += parts[-1].still_windows
-            self.still_s += parts[-1].still_s
-            for part in parts:
+            for part in chain([first], parts):
+                self.still_windows += part.still_windows
+                self.still_s += part.still_s
                 yield from part.items
 
     def _unreadable(self, task: _Task, facts: Facts) -> Stream:
@@ -329,9 +347,6 @@ def _given_up(file: Path, path: str, why: LostJobs | None) -> Failure:
     return Failure(file, LostJobs(()).kind if why is None else why.kind, message)
 
 
-_WAITING_BYTES = 8 << 20  # of clips that wait for the encoder
-
-
 @dataclass(frozen=True)
 class AddRequest:
     """One ``add``: the recordings and how they are indexed; ``Library.add`` has every field."""
@@ -381,7 +396,7 @@ class AddRequest:
 
 
 def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> AddReport:
-    """Index what a request names: without a runner, files of this machine.
+    """Index what a request names, by its runner or in this process.
 
     Raises:
         LibraryError: the library cannot be written to; the message states how much was kept.
@@ -392,56 +407,18 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
     manifest = request.manifest(LibraryManifest.of(writer), models)
     source, paths = reader(manifest.modality), request.paths
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    if request.runner is None and request.shards is None and not any(map(is_source, given)):
-        files = list({place(file): file for file in source.find(given)}.values())
-        return _add_files(writer, files, manifest, models, request)
-    return _add_recordings(writer, recordings(given, source), manifest, models, request)
+    if any(map(is_source, given)):
+        found = recordings(given, source)
+    else:
+        files = {place(file): file for file in source.find(given)}
+        found = [Recording(file, path) for path, file in files.items()]
+    return _add_recordings(writer, found, manifest, models, request)
 
 
 def _bar() -> IngestProgress | None:
     """A bar in a notebook; None in any other process."""
     bar = notebook.bar("adding")
     return None if bar is None else lambda event: bar(event.advance, event.total)
-
-
-def _add_files(
-    writer: LibraryWriter,
-    files: Sequence[Path],
-    manifest: LibraryManifest,
-    models: LazyModel,
-    request: AddRequest,
-) -> AddReport:
-    """Index files in their order; memory is bounded by the look-ahead and one batch."""
-    if manifest.spec.shots:
-        require_shots(reader(manifest.modality))
-    captioner = as_captioner(request.captions)
-    known = {video.path: video for video in writer.recordings()}
-    failed = FailedFiles(failed_by_path(writer), request.retry)
-    with ExitStack() as stack:
-        batch = isolated(reader(manifest.modality), files, Path)
-        source, all_files = stack.enter_context(batch)
-        still = StillFootage() if request.skip_still and manifest.modality == "video" else None
-        without = set[str]() if captioner is None else _uncaptioned(writer, known)
-        records = read_files(all_files, known, manifest, source, failed, still, without)
-        clips = stack.enter_context(closing(prefetch(records, _clip_bytes, _WAITING_BYTES)))
-        windows = stack.enter_context(clips_with_people(clips, manifest, files))
-        if isinstance(source, IsolatedReader):
-            # First of all: the thread that reads ahead may wait for a file that hangs.
-            stack.callback(source.close)
-        model = partial(models.loaded, manifest)
-        report = write_windows(
-            writer,
-            encode_clips(windows, model, request.keep_context, captioner),
-            manifest,
-            captioner="" if captioner is None else captioner.name,
-            total=len(files),
-            before=sum(place(file) in known for file in files),
-            tags=request.tags,
-            progress=request.progress,
-        )
-        if still is None:
-            return report
-        return replace(report, still_windows=still.windows, still_s=still.seconds)
 
 
 def _add_recordings(
@@ -451,7 +428,7 @@ def _add_recordings(
     models: LazyModel,
     request: AddRequest,
 ) -> AddReport:
-    """Index recordings by a runner, which is ended here; rows are those of ``_add_files``."""
+    """Index recordings by a runner, which is ended here."""
     runner = request.runner or LocalRunner()
     if manifest.spec.shots:
         require_shots(reader(manifest.modality))
@@ -466,7 +443,8 @@ def _add_recordings(
         known, broken = known | written, broken | lost
         without -= written.keys()
     with closing(runner):
-        setup = _setup(runner, manifest, models, request)
+        first = tuple(each.file for each in found[:2])
+        setup = _setup(runner, manifest, models, request, captioner, first)
         failed = FailedFiles(broken, request.retry)
         driver = Driver(runner, setup, found, known, failed, without, folder is None)
         to_library = partial(write_windows, writer)
@@ -480,11 +458,10 @@ def _add_recordings(
             tags=request.tags,
             progress=request.progress,
         )
-    return replace(report, still_windows=driver.still_windows, still_s=driver.still_s)
-
-
-def _clip_bytes(item: FileRecord | Clip | Failure) -> int:
-    return item.data.nbytes if isinstance(item, Clip) else 0
+    order = {recording.file: number for number, recording in enumerate(found)}
+    failed = sorted(report.failed, key=lambda each: order.get(each.path, 0))
+    still = {"still_windows": driver.still_windows, "still_s": driver.still_s}
+    return replace(report, failed=tuple(failed), **still)
 
 
 def _uncaptioned(writer: LibraryWriter, known: Mapping[str, RecordingFacts]) -> set[str]:
@@ -494,13 +471,20 @@ def _uncaptioned(writer: LibraryWriter, known: Mapping[str, RecordingFacts]) -> 
 
 
 def _setup(
-    runner: Runner, manifest: LibraryManifest, models: LazyModel, request: AddRequest
+    runner: Runner,
+    manifest: LibraryManifest,
+    models: LazyModel,
+    request: AddRequest,
+    captioner: Captioner | None,
+    first: tuple[Path, ...],
 ) -> Setup:
     """The facts that the workers of a runner need."""
-    captioner, remote = request.captions, RemoteFiles.from_environment()
+    writes: str | Captioner | None = request.captions
     if runner.in_process:
         load: LoadModel = lambda _: models.loaded(manifest)  # noqa: E731 - it crosses no process
+        writes = captioner
     else:
         load = runner.load or models.loader(manifest)
-        captioner = captioner.name if isinstance(captioner, Captioner) else captioner
-    return Setup(manifest, load, request.keep_context, captioner, request.skip_still, remote)
+        writes = writes.name if isinstance(writes, Captioner) else writes
+    remote = RemoteFiles.from_environment()
+    return Setup(manifest, load, request.keep_context, writes, request.skip_still, remote, first)

@@ -1,7 +1,6 @@
-"""Step 1 of an ``add``: files to clips. Runs ahead of the encoder in one thread.
+"""Step 1 of an ``add``: records of files, clips of their windows, a thread that looks ahead.
 
-The stream has one ``FileRecord`` a file, in order, each followed by the clips of its windows. A
-file whose content the library holds already has no clips. Errors are values in the stream.
+A file whose content the library holds already has no clips. Errors are values.
 """
 
 from __future__ import annotations
@@ -9,22 +8,20 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from vlar.errors import DecodeError, VlarError
-from vlar.library.address import place
 from vlar.library.manifest import LibraryManifest
 from vlar.library.store.annotations import FailedFile, FailedFiles
 from vlar.library.store.sqlite import NO_FILE
 from vlar.library.store.values import KnownVideo, Stamp
 from vlar.media.base import Reader, RecordingInfo
 from vlar.media.bundle import bundle_files, failed_parts
-from vlar.media.lookup import reader
 from vlar.media.shots import shots_of
-from vlar.media.video.files import content_hash, require_readable
+from vlar.media.video.files import require_readable
 from vlar.media.video.frames import is_still
 from vlar.types import Clip, Failure, Window
 
@@ -115,46 +112,6 @@ class FileRecord:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def read_files(
-    files: Iterable[Path],
-    known: Mapping[str, KnownVideo],
-    manifest: LibraryManifest,
-    source: Reader | None = None,
-    failed: FailedFiles | None = None,
-    still: StillFootage | None = None,
-    again: Collection[str] = (),
-) -> Iterator[FileRecord | Clip | Failure]:
-    """Each file's record and, where its content is new, the clips of its windows.
-
-    Args:
-        files: The recordings.
-        known: The library's recordings by path.
-        manifest: The sensor, the windows and the samples.
-        source: Reads the files; None is the sensor's reader.
-        failed: Files that earlier runs could not read.
-        still: Leaves windows out in which nothing moves; None keeps all.
-        again: Paths of recordings to encode even where their content is known.
-    """
-    source = source or reader(manifest.modality)
-    failed = failed or FailedFiles()
-    contents = Counter(video.content_hash for video in known.values())
-    for file in files:
-        old = known.get(place(file))
-        record = _record(source, file, old, contents, failed)
-        if record.path in again and record.state == UNCHANGED:
-            record = _read_again(source, record)
-        yield record
-        if record.failure is not None:
-            continue
-        if record.state == CHANGED:
-            clips = clips_of(source, file, record.duration_s, manifest)
-            yield from clips if still is None else still.without(clips)
-        # From here on this path holds its new content; no other path may hold the old one.
-        contents[record.content_hash] += 1
-        if old is not None:
-            contents[old.content_hash] -= 1
-
-
 def stamp_of(path: Path) -> Stamp:
     """Size and time of a file; of a folder or a bundle, total size and latest time of its files.
 
@@ -190,40 +147,9 @@ def clips_of(
         yield Failure(file, "decode", f"{file}: reading stopped ({error}); check its disk")
 
 
-def _record(
-    source: Reader,
-    file: Path,
-    known: KnownVideo | None,
-    contents: Counter[str],
-    failed: FailedFiles,
-) -> FileRecord:
-    path = place(file)
-    record = FileRecord(file, FAILED, path)
-    try:
-        require_unicode(file, path)
-        stamp = stamp_of(file)
-        record = by_stamp(file, path, stamp, known, failed) or by_content(
-            file, path, stamp, content_hash(file), known, contents, failed
-        )
-        if record.state == CHANGED:
-            info = source.probe(file)
-            record = replace(record, duration_s=info.duration_s, tags=own_tags(info))
-    except (VlarError, OSError) as error:
-        return replace(record, state=FAILED, failure=failure_of(file, error))
-    return record
-
-
 def own_tags(info: RecordingInfo) -> dict[str, str]:
     """Tags that a recording gives itself: samples made from another sensor's are marked."""
     return {"synthetic": "true"} if getattr(info, "meta", {}).get("synthetic") else {}
-
-
-def _read_again(source: Reader, record: FileRecord) -> FileRecord:
-    """An unchanged recording as one that changed; as it is where it cannot be opened any more."""
-    try:
-        return replace(record, state=CHANGED, duration_s=source.probe(record.file).duration_s)
-    except (VlarError, OSError):
-        return record
 
 
 def failure_of(file: Path, error: VlarError | OSError) -> Failure:

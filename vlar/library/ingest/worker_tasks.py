@@ -7,10 +7,11 @@ long recording has many, so several workers share it and none holds it whole.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from vlar.encoders.captions import Captioner, as_captioner
 from vlar.errors import EncoderMismatchError, VlarError
@@ -108,6 +109,7 @@ class Setup:
         captioner: Captioner of each window, or its spec; None for no captions.
         skip_still: Leave windows of video out in which nothing moves.
         remote: Storage of copies of remote files.
+        first: First (at most two) recordings of the call: several are read in worker processes.
     """
 
     manifest: LibraryManifest
@@ -116,22 +118,27 @@ class Setup:
     captioner: str | Captioner | None = None
     skip_still: bool = False
     remote: RemoteFiles = field(default_factory=RemoteFiles)
+    first: tuple[Path, ...] = ()
 
 
-def decode(job: ReadJob, setup: Setup, source: Reader | None = None) -> Iterator[DecodedPart]:
+def decode(
+    job: ReadJob, setup: Setup, source: Reader | None = None, part_bytes: int = _PART_BYTES
+) -> Iterator[DecodedPart]:
     """The parts of a recording; one without items where it cannot be read."""
     source = source or reader(setup.manifest.modality)
     url = shown(job.path)
     try:
         with setup.remote.fetched(url, job.version, job.span) as file:
-            for part in _decoded(job, file, setup, source):
+            for part in _decoded(job, file, setup, source, part_bytes):
                 yield part if str(file) == url else _renamed(part, str(file), url)
     except VlarError as error:  # it could not be fetched
         failure = Failure(Path(url), error.kind, error.message)
         yield RecordingPart(job.number, 0, Facts(failure=failure), is_last=True)
 
 
-def _decoded(job: ReadJob, file: Path, setup: Setup, source: Reader) -> Iterator[DecodedPart]:
+def _decoded(
+    job: ReadJob, file: Path, setup: Setup, source: Reader, part_bytes: int
+) -> Iterator[DecodedPart]:
     facts = _facts(job, file, source)
     if job.only_hash or facts.failure is not None:
         yield RecordingPart(job.number, 0, facts, is_last=True)
@@ -142,7 +149,7 @@ def _decoded(job: ReadJob, file: Path, setup: Setup, source: Reader) -> Iterator
         clips = still.without(clips)
     if setup.manifest.persons:
         clips = with_persons(clips, setup.manifest.persons, source)
-    for index, (group, is_last) in enumerate(_groups(clips)):
+    for index, (group, is_last) in enumerate(_groups(clips, part_bytes)):
         part = RecordingPart(job.number, index, facts, group, is_last)
         yield replace(part, still_windows=still.windows, still_s=still.seconds) if is_last else part
 
@@ -171,17 +178,22 @@ def _facts(job: ReadJob, file: Path, source: Reader) -> Facts:
         return Facts(digest, failure=failure_of(file, error))
 
 
-def _groups(clips: Iterator[Clip | Failure]) -> Iterator[tuple[list[Clip | Failure], bool]]:
-    """Clips in groups of bounded size, and whether a group is the last one; at least one group."""
+def _groups(
+    clips: Iterator[Clip | Failure], most_bytes: int
+) -> Iterator[tuple[list[Clip | Failure], bool]]:
+    """Clips in groups that end with the clip that fills them, and whether a group is the last.
+
+    The last one may be empty: none waits for the clip that follows.
+    """
     group: list[Clip | Failure] = []
     size = 0
     for item in clips:
-        nbytes = item.data.nbytes if isinstance(item, Clip) else 0
-        if group and (len(group) == _PART_CLIPS or size + nbytes > _PART_BYTES):
+        group.append(item)
+        size += item.data.nbytes if isinstance(item, Clip) else 0
+        del item
+        if len(group) == _PART_CLIPS or size >= most_bytes:
             yield group, False
             group, size = [], 0
-        group.append(item)
-        size += nbytes
     yield group, True
 
 
@@ -200,6 +212,19 @@ def _renamed(part: DecodedPart, local: str, url: str) -> DecodedPart:
     return replace(part, facts=facts, items=items)
 
 
+def _with_heads(
+    parts: Iterable[DecodedPart], drawn: deque[EncodedPart]
+) -> Iterator[FileRecord | Clip | Failure]:
+    """Items of parts for the encoder, a record before each; the bare parts go into a queue."""
+    head = FileRecord(Path(), "changed", "")
+    for part in parts:
+        drawn.append(cast("EncodedPart", replace(part, items=())))
+        items = part.items
+        del part
+        yield head
+        yield from items
+
+
 class PartEncoder:
     """Encodes parts with a model that is loaded for the first clip."""
 
@@ -208,27 +233,29 @@ class PartEncoder:
         self._loaded: LibraryModel | None = None
         self._writes: Captioner | None = None
 
-    def encode(self, parts: Sequence[DecodedPart]) -> Iterator[EncodedPart]:
+    def encode(self, parts: Iterable[DecodedPart]) -> Iterator[EncodedPart]:
         """The same parts with each clip replaced by its encoded window; batches cross parts.
+
+        A part is given once the next one is drawn.
 
         Raises:
             EncoderMismatchError: the model that is loaded here is not that of the library.
             VlarError: the model cannot be loaded or cannot encode.
         """
-        head = FileRecord(Path(), "changed", "")  # of each part in the stream to the encoder
-        stream = (item for part in parts for item in (head, *part.items))
-        if self._setup.captioner is not None and any(part.items for part in parts):
-            self._writes = self._writes or as_captioner(self._setup.captioner)
+        self._writes = self._writes or as_captioner(self._setup.captioner)
+        drawn: deque[EncodedPart] = deque()
+        stream = _with_heads(parts, drawn)
         encoded = encode_clips(stream, self._model, self._setup.keep_context, self._writes)
+        items: list[EncodedWindow | Failure] = []
         next(encoded, None)  # the head of the first part
-        for part in parts:
-            items: list[EncodedWindow | Failure] = []
-            for item in encoded:
-                if isinstance(item, FileRecord):
-                    break
+        for item in encoded:
+            if not isinstance(item, FileRecord):
                 items.append(item)
-            facts = part.job, part.index, part.facts, items
-            yield RecordingPart(*facts, part.is_last, part.still_windows, part.still_s)
+                continue
+            yield replace(drawn.popleft(), items=items)
+            items = []
+        if drawn:
+            yield replace(drawn.popleft(), items=items)
 
     def _model(self) -> LibraryModel:
         if self._loaded is None:

@@ -70,8 +70,8 @@ class Runner(ABC):
 
     Attributes:
         name: As registered.
-        in_process: It uses the model and the captioner of the library itself; others load their
-            own by name.
+        in_process: It uses the model and the captioner of the library itself, and gives the parts
+            of a job in order, one job after the other; others load their own by name.
         load: Loads the model on a device in a worker; None loads it by the library's name.
     """
 
@@ -129,7 +129,7 @@ def refuse(runner: str, **given: object) -> None:
             raise UsageError(f"--{option.replace('_', '-')} {value} is not for runner {runner!r}")
 
 
-_WAITING_BYTES = 16 << 20
+_WAITING_BYTES = 8 << 20  # of clips that wait for the encoder
 
 
 @register("runner", "local")
@@ -142,6 +142,7 @@ class LocalRunner(Runner):
     def __init__(self, device: str | None = None) -> None:
         self._device = device
         self._encoder: PartEncoder | None = None
+        self._running = ExitStack()
 
     @classmethod
     def from_options(cls, options: RunnerOptions) -> LocalRunner:
@@ -153,17 +154,24 @@ class LocalRunner(Runner):
     def run(
         self, jobs: Sequence[ReadJob], *, alone: bool = False
     ) -> Iterator[EncodedPart | LostJobs]:
-        """Run the jobs in order; a decoder that crashes ends its own recording alone."""
+        """Run the jobs in order, a clip a part; a decoder that crashes ends its recording alone.
+
+        Batches cross recordings, and memory is bounded by the look-ahead and one batch.
+        """
         del alone
         self._encoder = self._encoder or PartEncoder(self._setup, self._device)
-        with ExitStack() as stack:
+        with self._running as stack:
             source = reader(self._setup.manifest.modality)
-            paths = [Path(job.path) for job in jobs]
-            source, _ = stack.enter_context(isolated(source, paths, Path))
-            decoded = (part for job in jobs for part in decode(job, self._setup, source))
+            first = self._setup.first or [Path(job.path) for job in jobs]
+            source, _ = stack.enter_context(isolated(source, first, Path))
+            decoded = (part for job in jobs for part in decode(job, self._setup, source, 1))
             parts = prefetch(decoded, lambda part: part.nbytes, _WAITING_BYTES)
             stack.enter_context(closing(parts))
             if isinstance(source, IsolatedReader):
+                # First of all: the thread that reads ahead may wait for a file that hangs.
                 stack.callback(source.close)
-            for part in parts:
-                yield from self._encoder.encode([part])
+            yield from self._encoder.encode(parts)
+
+    def close(self) -> None:
+        """End the decoders, also those of a run that was left."""
+        self._running.close()
