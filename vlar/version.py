@@ -49,7 +49,7 @@ def package_fault(error: BaseException) -> str | None:
     Returns:
         None where a part of vlar itself is missing, or where no import failed.
     """
-    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else _broken_import(error)
+    name = (error.name if isinstance(error, ImportError) else None) or _broken_import(error)
     module, _, inside = name.partition(".")
     if module in ("", "vlar"):
         return None

@@ -74,6 +74,7 @@ def test_a_wheel_reads_its_metadata(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         "raise OSError('libtorch_cpu.so: cannot open shared object file')",
         "raise ImportError('DLL load failed')",
         "import halves._C",
+        "raise ImportError('cannot import name', name='halves')",
         "import ctypes; ctypes.CDLL('/no/such/library.so')",
         "raise AttributeError('partially initialized module')",
     ],

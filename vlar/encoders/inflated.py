@@ -14,7 +14,6 @@ from vlar.encoders.torch_encoder import WordlessEncoder
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register, unknown_name
 from vlar.types import Clip, Float32, UInt8
-from vlar.version import pip_install
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -264,12 +263,7 @@ def _named(target: str) -> tuple[Any, Any]:
 
 def _timm(target: str) -> tuple[Any, Any]:
     """Maker and transform of a network of timm."""
-    try:
-        import timm
-    except ImportError as error:
-        raise ModelError(
-            f"inflated:{target} needs timm, which is not installed; {pip_install('timm')}"
-        ) from error
+    import timm
     from torchvision.transforms._presets import ImageClassification
 
     name = target.removeprefix("timm/")

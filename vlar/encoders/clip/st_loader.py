@@ -23,7 +23,6 @@ from vlar.encoders.clip.towers import quiet_libraries, weights_hash
 from vlar.encoders.spec import INT8, missing_library, other_kind
 from vlar.errors import ModelError, UnknownNameError
 from vlar.types import Float32, Float64, UInt8
-from vlar.version import pip_install
 
 MODULES, CONFIG = "modules.json", "config.json"
 _CLASS = re.compile(
@@ -326,10 +325,6 @@ def _clear_errors(name: str, target: str) -> Generator[None]:
 
 def _explained(name: str, target: str, error: Exception) -> Exception:
     text = " ".join(str(error).split())
-    if isinstance(error, ImportError) and (error.name or "").startswith("sentence_transformers"):
-        return ModelError(
-            f"{name} needs the library sentence-transformers 6; run: {pip_install('st')}"
-        )
     if (missing := missing_library(name, error)) is not None:
         return missing
     if trust.asks_for_code(text):
