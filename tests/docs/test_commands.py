@@ -26,7 +26,19 @@ def known_options() -> set[str]:
         found |= verbs.options(words)
     for folder in ("evals", "benchmarks"):
         for script in (pages.ROOT / folder).rglob("*.py"):
-            found |= set(re.findall(r'"(--[a-z][\w-]*)"', script.read_text("utf-8")))
+            text = script.read_text("utf-8")
+            found |= set(re.findall(r'"(--[a-z][\w-]*)"', text)) | given_options(text)
+    return found
+
+
+def given_options(text: str) -> set[str]:
+    """The options that a script gives to ``arguments`` of the harness."""
+    found: set[str] = set()
+    for call in ast.walk(ast.parse(text)):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "arguments":
+            shared = [a.value for a in call.args if isinstance(a, ast.Constant)]
+            own = [keyword.arg for keyword in call.keywords if keyword.arg]
+            found |= {f"--{name.rstrip('!+').replace('_', '-')}" for name in (*shared, *own)}
     return found
 
 
