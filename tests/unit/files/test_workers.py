@@ -52,6 +52,18 @@ def test_a_fault_is_the_error_of_its_file(
     assert pool.call(CLIP, 0.0, faults.add, 2, 3) == 5
 
 
+def test_relative_paths_start_where_the_program_is_now(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("one", "two", "gone"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        if name == "gone":
+            (tmp_path / name).rmdir()
+        found = pool.call(CLIP, 0.0, os.getcwd)
+        assert found == str(tmp_path / ("two" if name == "gone" else name))
+
+
 def test_a_worker_that_ends_while_it_waits_is_no_fault_of_the_next_file():
     with WorkerPool(FileLimits(timeout_s=5.0), module="tests.faults") as own:
         assert own.call(CLIP, 0.0, faults.add, 1, 1) == 2

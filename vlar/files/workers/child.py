@@ -59,7 +59,9 @@ def _run(content: bytes, channel: Channel, blocks: list[SharedBlock]) -> None:
     """Run one job and send what it gives."""
     not_taken = 0
     try:
-        function, arguments, limit_s = pickle.loads(content)
+        function, arguments, limit_s, folder = pickle.loads(content)
+        if folder is not None:  # the program may have changed its own since the last job
+            os.chdir(folder)
         # Should native code hang and hold the interpreter, and the program be gone, no thread
         # of Python can end this process any more. This timer of the interpreter's own C code can.
         faulthandler.dump_traceback_later(limit_s + _EXTRA_S, file=sys.stderr, exit=True)

@@ -172,7 +172,7 @@ class WorkerProcess:
             VlarError: the function itself raised it.
         """
         each_s, whole_s = _SLACK * each_s, _SLACK * whole_s
-        message = pickle.dumps((*job, whole_s))
+        message = pickle.dumps((*job, whole_s, _working_folder()))
         self._wait_until_ready()
         try:
             yield from self._results(path, message, each_s, whole_s)
@@ -269,6 +269,14 @@ class WorkerProcess:
             self._lifeline = -1
         for block in self._blocks:
             block.close()
+
+
+def _working_folder() -> str | None:
+    """The folder that relative paths of a job start from; None where it was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text, as it is sent
+    except OSError:
+        return None
 
 
 def _too_slow(path: Path, limit_s: float) -> DecodeTimeout:
