@@ -2,8 +2,8 @@
 
     python benchmarks/frame_table.py [--shared ../shared] [--json OUT]
 
-Right are the frames of a file that PyAV decodes one after the other. A reader is asked for frames 0, 21 (or
-the middle one), a quarter, half, three quarters and the last: vlar for the picture on screen in the
+Right are the frames of a file that PyAV decodes one after the other. A reader is asked for frames
+0, 21 (or the middle one), a quarter, half, three quarters and the last: vlar for the picture on screen in the
 middle of the frame's time, torchcodec by ``get_frame_at``, decord2 by ``get_batch``, OpenCV by
 ``CAP_PROP_POS_FRAMES``. What it gives is the frame of the file that looks most like it, in grey and
 with the mean difference taken off, because libraries round colours in other ways. Where the asked
