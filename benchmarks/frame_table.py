@@ -3,12 +3,13 @@
     python benchmarks/frame_table.py [--shared ../shared] [--json OUT]
 
 Right are the frames of a file that PyAV decodes one after the other. A reader is asked for frames
-0, 21 (or the middle one), a quarter, half, three quarters and the last: vlar for the picture on screen in the
-middle of the frame's time, torchcodec by ``get_frame_at``, decord2 by ``get_batch``, OpenCV by
-``CAP_PROP_POS_FRAMES``. What it gives is the frame of the file that looks most like it, in grey and
-with the mean difference taken off, because libraries round colours in other ways. Where the asked
-frame looks as much like it as the best one does (within 0.2 grey levels), it counts as right. The
-control hands over the frame after each asked one; it must be wrong wherever pictures move.
+0, 21 (or the middle one), a quarter, half, three quarters and the last: vlar for the picture on
+screen in the middle of the frame's time, torchcodec by ``get_frame_at``, decord2 by ``get_batch``,
+OpenCV by ``CAP_PROP_POS_FRAMES``. What it gives is the frame of the file that looks most like it,
+in grey and with the mean difference taken off, because libraries round colours in other ways. Where
+the asked frame looks as much like it as the best one does (within 0.2 grey levels), it counts as
+right. The control hands over the frame after each asked one; it must be wrong wherever pictures
+move.
 
 Libraries that do not import are left out. torchcodec needs the shared libraries of an FFmpeg.
 """
