@@ -95,7 +95,7 @@ def test_a_model_without_gradients_is_refused_and_no_box_offered(name: str):
         refused(UsageError, "no-box", attack, name, loss, clips(), eps=0.1, steps=2)
 
 
-@pytest.mark.parametrize("name", set(NAMES) - set(FOLLOW))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(FOLLOW)))
 def test_an_attack_without_a_model_asks_none(name: str):
     def loss(x: Tensor) -> Tensor:
         raise AssertionError("the model was asked")

@@ -119,7 +119,7 @@ def _cache() -> str:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder):
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return f"{folder}, {output.file_size(size)} (safe to delete)"
+    return f"{folder}, {output.file_size(size)} (safe to delete; what was fetched is fetched again)"
 
 
 def _decoder() -> str:

@@ -130,7 +130,7 @@ def test_every_option_has_a_help_text(words: str):
     assert not bare
 
 
-@pytest.mark.parametrize("place", set(options.API.values()))
+@pytest.mark.parametrize("place", sorted(set(options.API.values())))
 def test_requests_and_methods_describe_options(place: str):
     found = options.of_api(place)
     assert len(found) > 5
