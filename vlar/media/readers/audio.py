@@ -106,10 +106,12 @@ def _opened(path: Path, timeout_s: float) -> Generator[Any]:
         if kind is not None:
             raise DecodeError(f"{path}: it is {kind}, not a file; give a sound file or a video")
         # Files only, and no play lists: a text file must not make the decoder open other files.
-        from vlar.media.video.container import OPTIONS
+        from vlar.media.video.container import OPTIONS, PYAV
 
+        # Since PyAV 19 titles in another encoding are no error.
+        more: dict[str, Any] = {"metadata_errors": "ignore"} if PYAV < 19 else {}
         with av.open(
-            str(path.absolute()), metadata_errors="ignore", options=dict(OPTIONS), timeout=timeout_s
+            str(path.absolute()), options=dict(OPTIONS), timeout=timeout_s, **more
         ) as container:
             if not container.streams.audio:
                 raise DecodeError(f"{path}: it has no sound track; give a recording with sound")

@@ -60,6 +60,7 @@ _CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p", "Profile 0"}))
 _NOTICE_DAMAGE = frozenset({"libvpx-vp9", "libdav1d"})
 _WEBP_HEAD, _WEBP_ANIMATION = 21, 0x02
 # The name of a track's codec in the head of a Matroska file: element, length, text.
+PYAV = int(av.__version__.partition(".")[0])
 _HEAD_BYTES = 4096
 _CODEC_NAME = re.compile(rb"\x86[\x80-\xff]([A-Z]_[A-Z0-9/_]+)")
 _TOO_LARGE = re.compile(r"size (\d+)x(\d+) exceeds specified max pixel count")
@@ -277,10 +278,10 @@ def _container(
     Such a picture may be the cover of a video, which nobody reads.
     """
     codec = _CODEC_NAME.search(head)
-    # Matroska and the parser of VP9 give all that decoding the first key frame would add.
-    unprobed: list[Any] = []  # PyAV's stubs have texts here
-    if codec and codec[1] == b"V_VP9":
-        unprobed.append({"codec_whitelist": "none"})
+    unprobed: dict[str, Any] = {}
+    if codec and codec[1] == b"V_VP9" and PYAV < 19:
+        # Matroska and the parser of VP9 give all that decoding the first key frame would add.
+        unprobed["stream_options"] = [{"codec_whitelist": "none"}]
     try:
         # Opening decodes a few frames of every stream: what it reports need not be damage.
         with Capture() as logs:
@@ -288,8 +289,8 @@ def _container(
                 str(path.absolute()),
                 "r",
                 options=dict(OPTIONS),
-                stream_options=unprobed,
                 timeout=max(timeout_s, 1e-3),
+                **unprobed,
             )
     except ExitError as error:
         raise DecodeTimeout(f"{path}: could not be opened within {timeout_s:g} s") from error

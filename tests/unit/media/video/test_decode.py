@@ -23,7 +23,7 @@ from tests import videos
 from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.media.integrity.check import check_video
-from vlar.media.video.container import opened
+from vlar.media.video.container import PYAV, opened
 from vlar.media.video.decode import ClipRequest, read_clip, read_clips, read_windows
 from vlar.media.video.pixels import Converter, shrunk
 from vlar.media.video.sample import frame_times, windows
@@ -501,7 +501,8 @@ def test_vp9_is_read_by_the_decoder_that_notices_damage(tmp_path: Path):
     path = videos.make_video(tmp_path / "a.webm", 12, size=(96, 64), codec="libvpx-vp9")
     with opened(path, 60) as video:
         assert video.decoder.name == "libvpx-vp9"
-        assert video.stream.codec_context.pix_fmt is None
+        if PYAV < 19:
+            assert video.stream.codec_context.pix_fmt is None
     found = probe(path)
     assert (found.width, found.height, found.n_frames, found.codec) == (96, 64, 12, "vp9")
     assert_right(path, read_clip(path, None, 4))
