@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +102,10 @@ class LateRay(SimpleNamespace):
         assert Path(options["_temp_dir"]).is_dir()
         self.folders.append(options["_temp_dir"])
         if len(self.folders) <= self.late:
+            wait = "import time; print(flush=True); time.sleep(60)"
+            command = [sys.executable, "-c", wait, options["_temp_dir"]]
+            self.left.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+            self.left[-1].stdout.readline()  # it runs
             raise Exception("The current node timed out during startup")
 
     def shutdown(self) -> None:
@@ -107,7 +114,7 @@ class LateRay(SimpleNamespace):
 
 @pytest.mark.parametrize("late", [0, 2, 3])
 def test_a_late_start_is_tried_again(late: int, monkeypatch: pytest.MonkeyPatch):
-    ray = LateRay(late=late, folders=[], ended=0, is_initialized=lambda: False)
+    ray = LateRay(late=late, folders=[], ended=0, left=[], is_initialized=lambda: False)
     monkeypatch.setattr(runner, "imported", lambda is_private=False: ray)
     monkeypatch.setattr(runner, "require_vlar", print)
     begun = runner.RayRunner()
@@ -116,5 +123,7 @@ def test_a_late_start_is_tried_again(late: int, monkeypatch: pytest.MonkeyPatch)
     else:
         begun.start(None)  # pyright: ignore[reportArgumentType] - nothing is run
         begun.close()
+    if sys.platform == "linux":
+        assert [process.wait(5) for process in ray.left] == [-signal.SIGKILL] * late
     assert ray.ended == len(ray.folders) == min(late + 1, 3)
     assert not any(Path(folder).exists() for folder in ray.folders)

@@ -14,6 +14,7 @@ import os
 import pickle
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -249,6 +250,14 @@ def line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[-300:]}" if text else type(error).__name__
 
 
+def _end_processes(folder: Path) -> None:
+    """End what a start that failed has left; its command lines name the folder. Linux only."""
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if os.fsencode(folder) in command.read_bytes():
+                os.kill(int(command.parent.name), signal.SIGKILL)
+
+
 _BLOCK_FILES = 4
 _BLOCK_BYTES = 16 << 20  # of clips that pass from stage to stage together
 _STORE = "300MB"
@@ -329,6 +338,7 @@ class RayRunner(Runner):
                     )
             # Ray raises Exception itself where its processes are late.
             except Exception as error:
+                _end_processes(self._folder)
                 self.close()
                 if not left:
                     raise UsageError(
