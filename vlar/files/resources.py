@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import hashlib
 import logging
 import os
@@ -97,7 +96,9 @@ def size_in_bytes(variable: str, default: str) -> int:
 
 def release_memory() -> None:
     """Return memory that is free to the system, where the C library can (glibc)."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
+    with contextlib.suppress(ImportError, OSError, AttributeError, TypeError):
+        import ctypes  # not needed by help
+
         ctypes.CDLL(None).malloc_trim(0)
 
 

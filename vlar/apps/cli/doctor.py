@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from importlib import metadata
 
 from vlar.apps.cli import output
 from vlar.errors import VlarError
@@ -96,6 +95,8 @@ def _libraries() -> str:
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
     """Versions of the packages that are installed, each after its name."""
+    from importlib import metadata  # takes a while, and help of other verbs does not need it
+
     found: dict[str, str] = {}
     for name in packages:
         with suppress(metadata.PackageNotFoundError):
