@@ -108,7 +108,7 @@ def _opened(path: Path, timeout_s: float) -> Generator[Any]:
         # Files only, and no play lists: a text file must not make the decoder open other files.
         from vlar.media.video.container import OPTIONS, PYAV
 
-        # Since PyAV 19 titles in another encoding are no error.
+        # PyAV 19 and later read titles in any encoding.
         more: dict[str, Any] = {"metadata_errors": "ignore"} if PYAV < 19 else {}
         with av.open(
             str(path.absolute()), options=dict(OPTIONS), timeout=timeout_s, **more
