@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import faults
 from tests.refusals import refused
 from vlar.errors import DecodeCrash, DecodeError, DecodeOutOfMemory, DecodeTimeout, UsageError
+from vlar.files.workers import process, transfer
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
 
@@ -78,6 +80,19 @@ def test_a_worker_that_ends_while_it_waits_is_no_fault_of_the_next_file():
 def test_results_before_a_crash_are_kept(pool: WorkerPool):
     stream = pool.stream(CLIP, 0.0, faults.counted_then, 5, faults.abort)
     assert list(islice(stream, 5)) == [0, 1, 2, 3, 4]
+    refused(DecodeCrash, "", next, stream)
+
+
+def test_a_result_is_kept_whose_worker_crashes_while_it_is_copied(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+):
+    def copied_late(*given: Any) -> Any:
+        time.sleep(0.5)
+        return transfer.unpacked(*given)
+
+    monkeypatch.setattr(process, "unpacked", copied_late)
+    stream = pool.stream(CLIP, 0.0, faults.counted_then, 2, faults.abort)
+    assert list(islice(stream, 2)) == [0, 1]
     refused(DecodeCrash, "", next, stream)
 
 

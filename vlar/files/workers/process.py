@@ -191,7 +191,8 @@ class WorkerProcess:
             left_s -= waited_s
             if kind == transfer.ITEM:
                 item = unpacked(content, self._blocks[number % N_BLOCKS])
-                self._channel.send(transfer.TAKEN)
+                with suppress(OSError):  # it may have crashed since; what it gave before is kept
+                    self._channel.send(transfer.TAKEN)
                 number += 1
                 yield item
             elif kind == transfer.ERROR:
