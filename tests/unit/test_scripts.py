@@ -290,17 +290,18 @@ def test_scenes_of_other_widths_and_empty_ones_are_refused():
     refused(MetricError, "zero", measures.scene_distance, [[0.0, 0.0]], [[1.0, 0.0]])
 
 
-def loaded() -> Any:
-    spec = importlib.util.spec_from_file_location("scale_model", ROOT / "benchmarks/scale_model.py")
+def loaded(script: str) -> Any:
+    name = f"benchmarks_{script}"
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{script}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["scale_model"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-MODEL = loaded()
+MODEL = loaded("scale_model")
 
 SMALL = MODEL.Plan(files=40, workers=3, mean_s=10, restart_s=2, seed=5)
 
@@ -407,12 +408,7 @@ def test_a_ratio_that_doubled_fails_the_check(capsys: pytest.CaptureFixture[str]
     folder = str(ROOT / "benchmarks")
     sys.path.insert(0, folder)
     try:
-        spec = importlib.util.spec_from_file_location("benchmarks_all", ROOT / "benchmarks/all.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["benchmarks_all"] = module
-        spec.loader.exec_module(module)
+        module = loaded("all")
     finally:
         sys.path.remove(folder)
     names = [name for _, stated in module.STATED for name in stated]

@@ -115,6 +115,15 @@ def test_sound_of_a_file_and_of_a_video(tmp_path: Path):
     assert find([tmp_path], "audio") == [video, path]
 
 
+def test_a_title_that_is_not_utf_8_is_no_fault_of_the_sound(tmp_path: Path):
+    path = reader("audio").example(tmp_path)
+    title = "café ".encode("latin-1")
+    info = b"INFOINAM" + len(title).to_bytes(4, "little") + title + b"\0" * (len(title) % 2)
+    content = path.read_bytes() + b"LIST" + len(info).to_bytes(4, "little") + info
+    path.write_bytes(content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:])
+    assert vlar.read_clip(path).data.any()
+
+
 def test_sound_that_is_not_there(tmp_path: Path):
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
