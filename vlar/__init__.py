@@ -78,8 +78,8 @@ def __getattr__(name: str) -> Any:
     # Public names load on first use, so that `import vlar` and `vlar --help` stay fast.
     import importlib
 
-    if name == "registry":
-        return importlib.import_module("vlar.registry")
+    if name in ("registry", "segments"):
+        return importlib.import_module(f"vlar.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'vlar' has no attribute {name!r}")
     return getattr(importlib.import_module(_WHERE[name]), name)

@@ -99,6 +99,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         _kind("reader", "media.readers", "media.base:Reader", "sensors"),
+        _kind("annotation", "segments.formats", "segments.base:AnnotationFormat", "exchange"),
         _kind("encoder", "encoders", "encoders.base:Encoder", "encoders"),
         _kind("adapter", "adapters", "adapters.base:Adapter", "adapters"),
         _kind("fewshot", "heads.fewshot", "heads.fewshot.base:FewShotHead", "fewshot"),

@@ -20,6 +20,7 @@ PACKAGE = Path(vlar.__file__).parent
 ORDER = [
     ["version", "numeric", "formatting", "errors", "notebook", "types", "registry"],
     ["files"],
+    ["segments"],
     ["metrics", "pose", "results"],
     ["media", "language"],
     ["people"],

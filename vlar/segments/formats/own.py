@@ -1,0 +1,103 @@
+"""The table of vlar itself, which holds every field of a segment."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+from vlar.files.reading import require_few_words
+from vlar.registry import register
+from vlar.segments.base import OPTIONAL, AnnotationFormat, Options, Source, Table
+from vlar.segments.segment import Segment
+from vlar.segments.tables import delimiter, seconds_in, short, text_of
+
+COLUMNS = ("recording", "start_s", "end_s", "label", "subject", "tier", "rater")
+_DETAILS = ("modifiers", "probability")
+_NEEDED = {"start_s", "end_s", "label"}
+
+
+@register("annotation", "csv")
+class OwnTable(AnnotationFormat):
+    """vlar's own CSV: recording, start_s, end_s, label, and the optional columns that are used."""
+
+    name = "csv"
+    endings = frozenset({".csv", ".tsv"})
+    default_for = frozenset({".csv", ".tsv"})
+    holds = frozenset(OPTIONAL)
+    several = True
+    loses: ClassVar[str] = "nothing"
+
+    def claims(self, source: Source) -> bool:
+        """Return whether the first line has the columns ``start_s``, ``end_s`` and ``label``."""
+        first = source.head.partition("\n")[0].strip()
+        names = {cell.strip().strip('"') for cell in first.split(delimiter(first))}
+        return names >= _NEEDED
+
+    def read(self, source: Source, options: Options) -> Table:
+        """The rows; ``path`` may name the recording, and without one the file does."""
+        require_few_words(source.text)
+        mark = delimiter(source.head.partition("\n")[0])
+        try:
+            rows = list(csv.reader(io.StringIO(source.text, newline=""), delimiter=mark))
+        except csv.Error as error:
+            raise ValueError(f"it is not a table ({error})") from None
+        header = [name.strip() for name in rows[0]]
+        segments: list[Segment] = []
+        for number, row in enumerate(rows[1:], 2):
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) > len(header):
+                raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}")
+            segments.append(_segment(dict(zip(header, row, strict=False)), number, source.stem))
+        return Table(segments)
+
+    def write(
+        self, segments: Sequence[Segment], existing: Source | None, options: Options
+    ) -> tuple[bytes, list[str]]:
+        """The table; columns of optional fields that no segment uses are left out."""
+        columns = list(COLUMNS[:4])
+        columns += [
+            name for name in (*COLUMNS[4:], *_DETAILS)
+            if any(getattr(s, name) not in ("", (), None) for s in segments)
+        ]  # fmt: skip
+        rows = [[_cell(segment, name) for name in columns] for segment in segments]
+        mark = "\t" if options.target.lower().endswith(".tsv") else ","
+        return text_of([columns, *rows], mark).encode(), []
+
+
+def _segment(row: dict[str, str], number: int, stem: str) -> Segment:
+    chance = row.get("probability", "").strip()
+    return Segment(
+        row.get("recording") or row.get("path") or stem,
+        seconds_in(row.get("start_s"), number),
+        seconds_in(row.get("end_s"), number),
+        row.get("label", ""),
+        row.get("subject", ""),
+        row.get("tier", ""),
+        row.get("rater", ""),
+        modifiers_of(row.get("modifiers", "")),
+        seconds_in(chance, number) if chance else None,
+    )
+
+
+def _cell(segment: Segment, name: str) -> str:
+    value = getattr(segment, name)
+    if name == "modifiers":
+        return "|".join(re.sub(r"([\\|])", r"\\\1", text) for text in value)
+    if isinstance(value, float | int):
+        return short(value)
+    return value or ""
+
+
+def modifiers_of(cell: str) -> tuple[str, ...]:
+    r"""Modifiers of a cell, which are separated by ``|``; ``\|`` is the sign itself."""
+    parts = [""]
+    for token in re.findall(r"\\.|[\s\S]", cell):
+        if token == "|":
+            parts.append("")
+        else:
+            parts[-1] += token[-1]
+    return tuple(parts) if cell else ()
