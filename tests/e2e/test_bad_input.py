@@ -358,7 +358,7 @@ def test_sound_dangerous_and_not_usable(vlar_command, tmp_path: Path) -> None:
     folder.mkdir()
     (tmp_path / "secret").write_text(SECRET)
     (folder / "vlar.json").symlink_to(tmp_path / "secret")
-    (folder / "run.sh").write_text("touch /tmp/never")
+    (folder / "run.sh").write_text("touch never")
     done = vlar_command("doctor", "--audit", folder, "--json")
     assert done.code == 1
     assert all(set(row) == {"severity", "file", "problem", "advice"} for row in done.rows)

@@ -12,6 +12,7 @@ import json
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ INSTEAD = {
     r"\b(un)?wholly\b": "completely, or nothing",
     r"\bere\b|\bwhilst\b|\bthus\b|\bhence\b|\bhereby\b": "plain words",
 }
+ANY = re.compile("|".join(INSTEAD), re.IGNORECASE)
 # A docstring begins with a noun or a verb; an attribute (a property) may begin with Whether.
 WORDS = (
     "What Whether How Where Who Whom Whose Which Why When Of As See Its Itself None For From In On "
@@ -68,18 +70,26 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/RE
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 
 
-def words_of_source(path: Path) -> Iterator[tuple[int, str]]:
-    """Comments and strings of a source file, with their lines; tables of data are not prose."""
-    for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
-        if token.type in PROSE:
-            yield token.start[0], token.string
+@cache
+def words_of_source(text: str) -> list[tokenize.TokenInfo]:
+    """Comments and strings of a source text; tables of data are not prose."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return [token for token in tokens if token.type in PROSE]
 
 
-def beginning(node: ast.AST) -> str | None:
+@cache
+def documented(text: str) -> list[tuple[ast.AST, str]]:
+    """What has a docstring in a source text, with the docstring; bodies are left out."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, DOCUMENTED)]
+    rows = [(node, ast.get_docstring(node) or "") for node in nodes]
+    for node in nodes:
+        node.body = []  # a tree of every file would fill the memory
+    return rows
+
+
+def beginning(node: ast.AST, docstring: str) -> str | None:
     """First word of a docstring that begins with neither a noun nor a verb."""
-    if not isinstance(node, DOCUMENTED):
-        return None
-    word = re.match(r"[A-Za-z]+\b(?![-'])", ast.get_docstring(node) or "")
+    word = re.match(r"[A-Za-z]+\b(?![-'])", docstring)
     if word is None or word[0] not in BEGINNINGS:
         return None
     names = {ast.unparse(each).rsplit(".")[-1] for each in getattr(node, "decorator_list", [])}
@@ -87,18 +97,16 @@ def beginning(node: ast.AST) -> str | None:
 
 
 def beginnings(text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
-        if (word := beginning(node)) is not None:
+    for node, docstring in documented(text):
+        if (word := beginning(node, docstring)) is not None:
             name = getattr(node, "name", "the module")
             yield f"the docstring of {name} begins with {word!r}: begin with a noun or a verb"
 
 
 def humans(text: str) -> Iterator[str]:
     """Docstrings and comments in which code says, tells, knows or sees; messages are not read."""
-    nodes = ast.walk(ast.parse(text))
-    prose = [ast.get_docstring(node) or "" for node in nodes if isinstance(node, DOCUMENTED)]
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    prose += [token.string for token in tokens if token.type == tokenize.COMMENT]
+    prose = [docstring for _, docstring in documented(text)]
+    prose += [t.string for t in words_of_source(text) if t.type == tokenize.COMMENT]
     for each in prose:
         joined = re.sub(r"``[^`]*``", "", " ".join(each.split()))
         for found in HUMAN.finditer(joined):
@@ -108,6 +116,8 @@ def humans(text: str) -> Iterator[str]:
 
 def faults(line: int, text: str) -> Iterator[str]:
     joined = re.sub(r"\s+", " ", text)
+    if not ANY.search(joined):
+        return
     for pattern, instead in INSTEAD.items():
         for found in re.finditer(pattern, joined, re.IGNORECASE):
             around = joined[max(0, found.start() - 30) : found.end() + 30]
@@ -115,8 +125,12 @@ def faults(line: int, text: str) -> Iterator[str]:
 
 
 def faults_of_source(path: Path) -> list[str]:
-    words = words_of_source(path)
-    return [f"{path.relative_to(ROOT)}: {f}" for line, text in words for f in faults(line, text)]
+    words = words_of_source(path.read_text("utf-8"))
+    return [
+        f"{path.relative_to(ROOT)}: {fault}"
+        for token in words
+        for fault in faults(token.start[0], token.string)
+    ]
 
 
 def test_sources_are_in_plain_english():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ ANSWERS = json.loads((FIXTURES / "library.json").read_text("utf-8"))
 
 
 def assert_equal(now: Any, before: Any, where: str = "") -> None:
-    """Names and counts are the same; numbers to 1e-6."""
+    """Names and counts are the same; numbers to 1e-5."""
     if isinstance(before, dict):
         assert now.keys() - {"weak"} == before.keys(), where  # a row states it since
         for key, value in before.items():
@@ -34,7 +35,8 @@ def assert_equal(now: Any, before: Any, where: str = "") -> None:
         for number, value in enumerate(before):
             assert_equal(now[number], value, f"{where}/{number}")
     elif isinstance(before, float):
-        assert now == pytest.approx(before, abs=1e-6), where
+        # Sums of float32 differ between processors, and a scale of 100 before a softmax shows it.
+        assert now == pytest.approx(before, abs=1e-5), where
     else:
         assert now == before, where
 
@@ -102,6 +104,12 @@ def test_every_method_that_can_be_asked_for_is_among_them():
 def library(tmp_path: Path) -> Iterator[vlar.Library]:
     with zipfile.ZipFile(FIXTURES / "library.zip") as archive:
         archive.extractall(tmp_path)
+    # Its recordings lie next to it, in a folder that no machine has before this test.
+    connection = sqlite3.connect(tmp_path / "old.vlar" / "library.sqlite")
+    with connection:
+        moved = "UPDATE videos SET path = replace(path, '/example', ?)"
+        assert connection.execute(moved, (str(tmp_path),)).rowcount == 6
+    connection.close()
     with vlar.Library(tmp_path / "old.vlar", ConditionedFake(), create=False) as opened:
         yield opened
 
@@ -132,6 +140,10 @@ def test_a_library_with_people_captions_lost_frames_and_contexts_answers_as_befo
 
 def test_it_verifies_compacts_and_forgets(library: vlar.Library):
     assert library.verify() == []
+    gone = Path(library.videos()[-1].path)
+    gone.rename(gone.with_suffix(".away"))
+    assert [(fault.kind, fault.path) for fault in library.verify()] == [("missing", str(gone))]
+    gone.with_suffix(".away").rename(gone)
     library.compact()
     check_library(library)
     removed = library.remove(library.videos()[0].path)

@@ -73,11 +73,13 @@ class LazyModel:
         return LibraryManifest.new(model, lasting_name(spec), window_s, stride_s, long_times, shots)
 
     def require(self, manifest: LibraryManifest) -> None:
-        """Refuse a loaded model that is not the manifest's.
+        """Refuse a model that is not the manifest's; one of the manifest's name is not loaded.
 
         Raises:
             EncoderMismatchError: it is another one.
         """
+        if self._spec is not None and lasting_name(str(self._spec)) != manifest.model:
+            self.given()  # another name may be the same model
         if self._model is not None:
             manifest.require_model(self._model, self.folder)
 

@@ -137,6 +137,17 @@ def test_offline_is_one_line(monkeypatch: pytest.MonkeyPatch):
     assert options.why_offline() == "no connection to 127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("what", "family"),
+    [
+        ("speech:openai/whisper-tiny", "speech"), ("st:a/b", "st"), ("openclip:ViT-B-32/x", "openclip"),
+        ("the text tower of openclip:ViT-B-32/x", "openclip"), ("ViT-B-32", "openclip"),
+    ],
+)  # fmt: skip
+def test_offline_names_the_spelling_of_a_folder(what: str, family: str):
+    assert options.offline(what, "a/b", "no network").message.endswith(f" use {family}:FOLDER")
+
+
 @pytest.mark.parametrize("changes", [{"non_commercial": True}, {"gated": True}])
 def test_terms_must_be_accepted(hub: Hub, changes: dict[str, bool]):
     entry = replace(CLIP, **changes)

@@ -297,6 +297,23 @@ def test_another_model_is_refused(library: Library, clips: list[Path]):
     assert len(library.videos()) == 5
 
 
+def test_another_model_is_refused_although_nothing_is_to_be_encoded(
+    library: Library, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    import vlar.model.model
+
+    models = {"fake": FakeModel(), "other": FakeModel("other", seed=1), "alias": FakeModel()}
+    loaded: list[str] = []
+    load = lambda spec, **_: loaded.append(spec) or models[spec]  # noqa: E731
+    monkeypatch.setattr(vlar.model.model, "load", load)
+    with Library(library.path, "other") as opened:
+        refused(EncoderMismatchError, "--model fake", opened.add, clips)
+    for name in ("fake", "alias"):
+        with Library(library.path, name) as opened:
+            assert opened.add(clips).unchanged == 5
+    assert loaded == ["other", "alias"]  # the library's own name needs no model
+
+
 def test_listing_and_removing_load_no_model(
     library: Library, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ):

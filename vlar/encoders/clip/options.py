@@ -61,7 +61,8 @@ def why_offline() -> str | None:
 
 def offline(what: str, repository: str, why: str) -> ModelError:
     """The error for weights that are neither here nor to be had."""
-    family = what.partition(":")[0] if what.startswith(("hf:", "st:")) else "openclip"
+    family, colon, _ = what.rpartition(" ")[2].partition(":")
+    family = family if colon else "openclip"
     return ModelError(
         f"{what} is not in the local cache and cannot be fetched: {why}. With a network, unset "
         f"HF_HUB_OFFLINE and run again. Without one, run 'hf download {repository} "

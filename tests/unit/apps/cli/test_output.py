@@ -359,7 +359,7 @@ def picture() -> Image.Image:
     [
         ({"TERM": "xterm-kitty"}, KITTY), ({"TERM_PROGRAM": "iTerm.app"}, ITERM),
         ({"TERM_PROGRAM": "WezTerm", "TERM": "xterm-256color"}, ITERM), ({"TERM": "foot"}, SIXEL),
-        ({"TERM": "xterm-256color"}, None), ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux"}, None),
+        ({"TERM": "xterm-256color"}, None), ({"TERM": "xterm-kitty", "TMUX": "/run/tmux"}, None),
         ({"TERM": "screen-256color", "TERM_PROGRAM": "iTerm.app"}, None), ({}, None),
     ],
 )  # fmt: skip
