@@ -22,8 +22,14 @@ MODELS = json.loads((FIXTURES / "models.json").read_text("utf-8"))
 ANSWERS = json.loads((FIXTURES / "library.json").read_text("utf-8"))
 
 
+# Sums of float32 differ by processor and version of a library, and the scale before a softmax shows
+# it: 2e-6 were seen, and 1e-5 where texts are vectors of a network that onnxruntime runs.
+ROUNDED = {"aligned": 1e-4, "sa-dvae": 1e-4}
+
+
 def assert_equal(now: Any, before: Any, where: str = "") -> None:
-    """Names and counts are the same; numbers to 1e-5."""
+    """Names and counts are the same; numbers to 1e-5, but for ``ROUNDED``."""
+    margin = ROUNDED.get(where.partition("/")[0], 1e-5)
     if isinstance(before, dict):
         assert now.keys() - {"weak"} == before.keys(), where  # a row states it since
         for key, value in before.items():
@@ -35,8 +41,7 @@ def assert_equal(now: Any, before: Any, where: str = "") -> None:
         for number, value in enumerate(before):
             assert_equal(now[number], value, f"{where}/{number}")
     elif isinstance(before, float):
-        # Sums of float32 differ between processors, and a scale of 100 before a softmax shows it.
-        assert now == pytest.approx(before, abs=1e-5), where
+        assert now == pytest.approx(before, abs=margin), where
     else:
         assert now == before, where
 
