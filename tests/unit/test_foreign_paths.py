@@ -95,7 +95,9 @@ def files() -> list[Path]:
 
 
 def test_no_file_names_a_place_of_one_machine():
-    rows = {path.relative_to(CHECKOUT).as_posix(): foreign_paths(path.read_bytes()) for path in files()}
+    rows = {
+        path.relative_to(CHECKOUT).as_posix(): foreign_paths(path.read_bytes()) for path in files()
+    }
     assert len(rows) > 300
     assert {name: sorted(paths) for name, paths in rows.items() if paths} == {}
 
@@ -128,7 +130,8 @@ def test_a_planted_path_is_found_wherever_it_lies(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "text", ["/home/me/cooking", "docs/tmp/a", "https://a.org/home/x/y", "/videos/0.mp4", "/dev/null"]
+    "text",
+    ["/home/me/cooking", "docs/tmp/a", "https://a.org/home/x/y", "/videos/0.mp4", "/dev/null"],
 )
 def test_an_example_is_none(text: str):
     assert foreign_paths(text.encode()) == set()

@@ -140,7 +140,8 @@ def test_offline_is_one_line(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("what", "family"),
     [
-        ("speech:openai/whisper-tiny", "speech"), ("st:a/b", "st"), ("openclip:ViT-B-32/x", "openclip"),
+        ("speech:openai/whisper-tiny", "speech"), ("st:a/b", "st"),
+        ("openclip:ViT-B-32/x", "openclip"),
         ("the text tower of openclip:ViT-B-32/x", "openclip"), ("ViT-B-32", "openclip"),
     ],
 )  # fmt: skip
