@@ -5,7 +5,7 @@
 
 Nothing is measured here. Measured figures stand in ``MEASURED`` with their sources, figures of
 data sheets and of other projects' documentation in ``ASSUMED``; the rest is arithmetic, and a
-simulation of workers that die (``simulate``), which ``benchmarks/scale_check.py`` compares with
+simulation of workers that die (``simulate``), which the script of ``benchmarks/results/scale_check.json`` compares with
 real processes that are killed.
 """
 

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cached import vectors_of
 from harness import arguments, echo, manifest, store
-from ranking import vectors_of
 
 import vlar
 from vlar.errors import VlarError

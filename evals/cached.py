@@ -24,6 +24,22 @@ def features_of(videos: Path, path: str, model: vlar.Model, cache: Path | None) 
     return array_of(cache and file_of(cache, f"{path} {model.fingerprint}"), make)
 
 
+def vectors_of(model: vlar.Model, videos: Path, paths: list[str], cache: Path | None) -> np.ndarray:
+    """(N, D) vectors of clips as a library stores them; kept in a file of ``cache``."""
+    file = cache / f"ranking-{model.fingerprint[:16]}.npz" if cache else None
+    vectors = dict(np.load(file)) if file and file.exists() else {}
+    for path in paths:
+        if path not in vectors:
+            clip = read_clip(
+                videos / path, None, model.n_frames, shorter_side=model.shorter_side or None
+            )
+            vectors[path] = model.encode([clip])[0].vector
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, **vectors)
+    return np.stack([vectors[path] for path in paths]).astype(np.float16).astype(np.float32)
+
+
 def file_of(cache: Path, what: str) -> Path:
     """The file of an array in a folder, by all that moves it."""
     return cache / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.npy"

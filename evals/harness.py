@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+MADE_BY = ("command", "commit")
 HALVES = ("choose", "report")
 _FOLDER = {"type": Path, "required": True}
 _SHARED: Mapping[str, Any] = {
@@ -96,14 +99,30 @@ def half_of(groups: Iterable[str]) -> np.ndarray:
 
 def stored(file: Path | None, default: Any) -> Any:
     """The results of a run before, which was stopped; else the default."""
-    return json.loads(file.read_text("utf-8")) if file and file.is_file() else default
+    if not file or not file.is_file():
+        return default
+    content = json.loads(file.read_text("utf-8"))
+    results = {name: value for name, value in content.items() if name not in MADE_BY}
+    return results["rows"] if list(results) == ["rows"] else results
 
 
 def store(file: Path | None, content: Any) -> None:
-    """Write results as JSON; without a file nothing."""
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """Write results as JSON, with the command and the commit that made them, to a file if given."""
+    if not file:
+        return
+    results = content if isinstance(content, dict) else {"rows": content}
+    made_by = {"command": " ".join(["python", *sys.argv]), "commit": _commit()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(made_by | results, indent=1) + "\n", encoding="utf-8")
+
+
+def _commit() -> str:
+    """The commit of this checkout; empty outside of one."""
+    call = ["git", "rev-parse", "--short=12", "HEAD"]
+    done = subprocess.run(
+        call, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
 
 
 def echo(*parts: Any) -> None:

@@ -1,4 +1,4 @@
-"""Measures that only the scripts read: scene bias, McNemar's test, the seen-unseen area.
+"""Measures that only the scripts read: scene bias and McNemar's test.
 
 Scene bias: does a model reject a clip by its scene in place of its action? Zhai et al., "SOAR:
 scene-debiasing open-set action recognition", 2023, section 3. Test clips are sorted by how far
@@ -57,41 +57,6 @@ def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> McNemar:
     changed = only_first + only_second
     p = float(binomtest(only_first, changed).pvalue) if changed else 1.0
     return McNemar(only_first, only_second, p)
-
-
-def seen_unseen_area(
-    margin: npt.ArrayLike,
-    seen_right: npt.ArrayLike,
-    unseen_right: npt.ArrayLike,
-    of_seen: npt.ArrayLike,
-) -> float:
-    """AUSUC, the area under the curve of unseen and seen accuracy, 0 to 1 (Chao et al., "An
-    empirical study and analysis of generalized zero-shot learning", 2016, section 4).
-
-    Each threshold on the margin is a point of the curve: clips above it get their best seen label,
-    the others their best unseen one. So it does not depend on the threshold that was chosen.
-
-    Args:
-        margin: (N,) float, how much more a clip seems to be of a seen label than of an unseen one.
-        seen_right: (N,) bool, whether the best seen label is the right one.
-        unseen_right: (N,) bool, whether the best unseen label is.
-        of_seen: (N,) bool, whether the right label is seen.
-
-    Raises:
-        MetricError: one side has no clip, or the shapes do not agree.
-    """
-    values = finite(margin, "the margins", 1)
-    names = ("best seen labels", "best unseen labels", "sides")
-    given = zip((seen_right, unseen_right, of_seen), names, strict=True)
-    first, second, known = (flags_of(row, values.shape, f"the {name}") for row, name in given)
-    if known.all() or not known.any():
-        side = "unseen" if known.all() else "seen"
-        raise MetricError(f"no clip shows {side} labels; the area needs clips of both")
-    at = np.concatenate([np.unique(values), [np.inf]])
-    above = values >= at[:, None]
-    seen = (above & first)[:, known].mean(axis=1)
-    unseen = (~above & second)[:, ~known].mean(axis=1)
-    return float(((unseen[1:] - unseen[:-1]) * (seen[1:] + seen[:-1]) / 2).sum())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Composites of real clips with a known truth: people side by side, and people pasted small.
+"""Composites of real clips with a known truth: people side by side.
 
 Shared by scripts of this folder and by tests; not a script itself. No composite is stored, only the
 recipe: clips are drawn by seed, and groups (source videos, persons) are split into halves before.
@@ -141,35 +141,6 @@ def rows_of_people(
         yield side_by_side(chosen)
 
 
-def pasted(source: Source, scene: Source, share: float, random: np.random.Generator) -> Composite:
-    """A clip pasted small into a scene over which the camera drifts.
-
-    The scene is one picture of another clip, enlarged, so that what moves in it is the pasted clip
-    and the camera. The pasted clip moves along a line.
-
-    Args:
-        source: The clip.
-        scene: Where it is pasted.
-        share: Height of the pasted clip over that of the frame.
-        random: Draws the paths.
-    """
-    tile, length_s = read_tile(source.path, max(16, round(share * HEIGHT)))
-    picture = read_tile(scene.path, round(1.3 * HEIGHT))[0][N_FRAMES // 2]
-    height, width = HEIGHT, min(picture.shape[1] * 10 // 13, HEIGHT * 4 // 3)
-    (high, wide) = tile.shape[1:3]
-    camera = _line(random, (picture.shape[1] - width, picture.shape[0] - height))
-    place = _line(random, (max(width - wide, 1), max(height - high, 1)))
-    frames = np.empty((N_FRAMES, height, width, 3), np.uint8)
-    boxes = np.empty((1, N_FRAMES, 4), np.float32)
-    for now, ((left, top), (x, y)) in enumerate(zip(camera, place, strict=True)):
-        frames[now] = picture[top : top + height, left : left + width]
-        right, bottom = min(x + wide, width), min(y + high, height)
-        frames[now, y:bottom, x:right] = tile[now, : bottom - y, : right - x]
-        boxes[0, now] = x, y, right, bottom
-    times_s = np.linspace(0.0, length_s, N_FRAMES)
-    return Composite(frames, times_s, (source,), boxes)
-
-
 @lru_cache(maxsize=512)
 def read_tile(path: Path, height: int) -> tuple[Frames, float]:
     """32 frames of a clip at some height (T, height, W, 3), and its length in seconds."""
@@ -180,14 +151,6 @@ def read_tile(path: Path, height: int) -> tuple[Frames, float]:
         for frame in clip.data
     ]
     return np.stack(resized), max(float(clip.times_s[-1] - clip.times_s[0]), 0.2)
-
-
-def _line(random: np.random.Generator, reach: tuple[int, int]) -> list[tuple[int, int]]:
-    """Places along a line inside ``reach``, at an even pace."""
-    begin, end = random.random(2), random.random(2)
-    end = begin + 0.35 * (end - begin)  # as far as people get in a few seconds
-    along = np.linspace(begin, end, N_FRAMES) * np.maximum(np.array(reach), 0)
-    return [(int(x), int(y)) for x, y in np.rint(along)]
 
 
 def _table(file: Path) -> list[dict[str, str]]:

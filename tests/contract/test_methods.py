@@ -56,7 +56,9 @@ def test_a_readme_names_files_that_exist(folder: Path):
     text = (folder / "README.md").read_text("utf-8")
     named = re.findall(r"`((?:tests|docs|evals|benchmarks|vlar|text_banks)/[\w./-]+)", text)
     assert not [name for name in named if not (ROOT / name).exists()]
-    assert re.search(r"`(evals|benchmarks)/\w+\.py|docs/adapters.md", text), "no script of figures"
+    assert re.search(r"`(evals|benchmarks)/(\w+\.py|results/\w+\.json)|docs/adapters.md", text), (
+        "no script of figures"
+    )
 
 
 def test_a_readme_with_another_status_or_without_figures_is_found(tmp_path: Path):

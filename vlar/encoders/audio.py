@@ -5,7 +5,7 @@ spectrum (Peeters, "A large set of audio features", 2004), the level over time, 
 spectrum. All but the level and the modulation are taken where something sounds; how loud the
 recording is does not matter. Each value is scaled to about -1 to 1 by the mean and the deviation
 over two folds of ESC-10, without their labels (``audio_statistics.csv``, made by
-``evals/sounds.py``).
+``evals/results/sounds.json``).
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ _STATISTICS_ACTIVE_DB = 25.0  # under the loudest moment
 _SLOPE_REACH = 4  # windows on either side
 _ROLLOFF = 0.85  # share of the power
 _MOST = 2.0  # deviations that count
-_MODULATION = 1.4  # how much more than the others these values count (evals/sounds.py)
+_MODULATION = 1.4  # how much more than the others these values count (evals/results/sounds.json)
 _SHAPES = ("centroid", "bandwidth", "rolloff", "flatness", "flux")
 _MFCC = tuple(f"mfcc {number}" for number in range(1, COEFFICIENTS + 1))
 _SHARES = (5, 25, 50, 75, 90)

@@ -428,7 +428,7 @@ def _cosine_transform(x: Floats) -> Floats:
 # out. A kind with a requirement counts only where that block is there; of the others, the terms
 # that the features cannot fill are cut.
 _KINDS: tuple[tuple[str, str | None], ...] = (
-    # Chosen on the half of ESC-10 that teaches (evals/sounds.py).
+    # Chosen on the half of ESC-10 that teaches (evals/results/sounds.json).
     ("statistics", "statistics"),
     # Chosen on skeletons, IMU and sound with results of both halves in view (docs/sensors.md).
     ("course+spread+speed+attributes", "signal"),

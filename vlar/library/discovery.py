@@ -110,7 +110,7 @@ def apart(table: RowTable, order: Int64, k: int) -> list[int]:
 
 
 # Cosine of two windows that show the same. Below it, different clips of one place are joined in
-# hundreds (evals/discovery.py).
+# hundreds (evals/results/discovery.json).
 SAME = 0.99
 _MATCHED = 0.5  # of the windows of the shorter recording
 

@@ -32,7 +32,7 @@ from vlar.types import Encoded, Failure, Float32, Float64, ProgressCallback
 # On the factor that a part has; rounded, since the factor stands in the model's name.
 _STEPS = [float(f"{2.0**half:.3g}") for half in np.arange(-4, 4.5, 0.5)]
 _ROUNDS = 2
-_ERRORS = 2.0  # standard errors that a gain must exceed; evals/joined.py shuffles labels
+_ERRORS = 2.0  # standard errors that a gain must exceed; see evals/results/joined.json
 
 
 def fit_factors(

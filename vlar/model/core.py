@@ -9,9 +9,9 @@ section 3.1.4, prompt ensembling). Large label lists are encoded once per encode
 
 With descriptions, a block of the vector (``Encoder.blocks``) is the weighted mean of unit vectors:
 the name's, and for each kind of description the mean of its texts. Their errors differ, so their
-mean is nearer to matching videos than any of them (evals/descriptions.py). Which blocks take
-descriptions, which kinds, and their weights is the encoder's (``Encoder.descriptions``), measured.
-An encoder without any uses names alone.
+mean is nearer to matching videos than any of them (evals/results/descriptions_lite.json). Which
+blocks take descriptions, which kinds, and their weights is the encoder's
+(``Encoder.descriptions``), measured. An encoder without any uses names alone.
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ def _union(tracks: Sequence[Track]) -> Track | None:
     return Track(boxes, sure)
 
 
-CONTEXT = 1.8  # side of a cut over the person's; the scene around shows the action (evals/who.py)
+CONTEXT = 1.8  # side of a cut over the person's; around is the scene (evals/results/who.json)
 _LEAST_SHARE = 0.3  # of the frames in which somebody must be found
 _LEAST_PRESENCE = 0.2  # of the largest's; less is a false alarm or somebody far behind
 _SAME = 0.5  # mean intersection over union of two tracks of one person

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("vlar")
 
 LOGIT_SCALE = 20.0  # fitted on half of the clips, all labels in one list
-# Longer than the real clips for which one view was better than several; see evals/long_videos.py.
+# Longer than the real clips for which one view was better than several
+# (evals/results/long_videos.json).
 LONGEST_S = 20.0
 POSE_BLOCK = FrameBlock("pose", POSE_WIDTH, "pose")
 # Equal weights: chosen on half of the clips, between 0.6 and 0.8; see evals/motion.py.

@@ -176,9 +176,9 @@ class LiteEncoder(Encoder, PatchTokens):
     logit_scale = 10.0
     max_tokens = towers.MAX_TOKENS
     templates = "plain"
-    # Chosen on half of the clips by evals/descriptions.py. Aliases add nothing, and contrasts
-    # (which name what a label is not) cost accuracy. Motion comes from the name alone, and the
-    # movement of limbs contains little about objects.
+    # Chosen on half of the clips (evals/results/descriptions_lite.json). Aliases add nothing, and
+    # contrasts (which name what a label is not) cost accuracy. Motion comes from the name alone,
+    # and the movement of limbs contains little about objects.
     descriptions = (
         BlockMix("objects", {"name": 1, "sentence": 1, "scene": 1, "motion": 0.5, "phases": 1}),
     )

@@ -29,7 +29,7 @@ class HandBlock:
     Attributes:
         frame_block: Their part of the frame features.
         text_weight: Length of the hands in a text over that of the rest; chosen on half of the
-            clips (``evals/hands.py``).
+            clips (``evals/results/hands.json``).
     """
 
     frame_block = FrameBlock("hands", HANDS_WIDTH, "hands")

@@ -65,7 +65,7 @@ class Mixing:
 PROPOSER = Mixing()
 #: Without labelled clips to fit them on the answerer counts little, and only where it is sure: its
 #: best option leads the next by more than ``LEAD``. Chosen on one half of the clips
-#: (``evals/unfitted_opinion.py``) such that random answers cost 2 points at most there.
+#: (``evals/results/unfitted_opinion.json``) such that random answers cost 2 points at most there.
 UNFITTED = Mixing(1.0, 0.1)
 LEAD = 0.2
 

@@ -48,7 +48,7 @@ def blank_clips(n_frames: int, height: int, width: int) -> UInt8:
 
 
 STILL = 6.0
-"""Grey levels (of 255): a clip below moves less than noise does; evals/still.py chose it."""
+"""Grey levels (of 255): a clip below moves less than noise does (evals/results/still.json)."""
 _ROWS = 24  # regions from top to bottom; as many columns as make them square
 _STRONGEST = 3  # regions whose mean deviation is the movement of a picture
 
