@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +27,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import Self
 
 from vlar.errors import PackageError, UnknownNameError, UsageError
 from vlar.version import package_fault
@@ -72,6 +75,31 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class PartSpec:
+    """Name and argument of a part, as a user writes them: ``hf:FOLDER``.
+
+    >>> PartSpec.parse("hf:a:b"), str(PartSpec("lite"))
+    (PartSpec(name='hf', argument='a:b'), 'lite')
+
+    Attributes:
+        name: What comes before the first colon.
+        argument: What follows it; empty for none.
+    """
+
+    name: str
+    argument: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The name and the argument of a text."""
+        name, _, argument = text.partition(":")
+        return cls(name, argument)
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of part.
 
@@ -81,6 +109,8 @@ class Kind:
         contract: ``module:Class`` or ``module:function`` that every part keeps.
         test: The contract test that runs on every part.
         docs: The page with one row a part.
+        spelling: How a part is named where a user names one, for the message about no name.
+        loader: ``module:function`` that loads a name of several parts; empty where a name is one.
     """
 
     name: str
@@ -88,11 +118,16 @@ class Kind:
     contract: str
     test: str
     docs: str
+    spelling: str = ""
+    loader: str = ""
 
 
-def _kind(name: str, package: str, contract: str, docs: str) -> Kind:
+def _kind(
+    name: str, package: str, contract: str, docs: str, spelling: str = "", loader: str = ""
+) -> Kind:
     test = f"tests/contract/test_{name}s.py"
-    return Kind(name, f"vlar.{package}", f"vlar.{contract}", test, f"docs/{docs}.md")
+    page = f"docs/{docs}.md"
+    return Kind(name, f"vlar.{package}", f"vlar.{contract}", test, page, spelling, loader)
 
 
 KINDS: dict[str, Kind] = {
@@ -100,20 +135,53 @@ KINDS: dict[str, Kind] = {
     for kind in (
         _kind("reader", "media.readers", "media.base:Reader", "sensors"),
         _kind("annotation", "segments.formats", "segments.base:AnnotationFormat", "exchange"),
-        _kind("encoder", "encoders", "encoders.base:Encoder", "encoders"),
-        _kind("adapter", "adapters", "adapters.base:Adapter", "adapters"),
+        _kind(
+            "encoder",
+            "encoders",
+            "encoders.base:Encoder",
+            "encoders",
+            loader="vlar.encoders.loading:load",
+        ),
+        _kind(
+            "adapter",
+            "adapters",
+            "adapters.base:Adapter",
+            "adapters",
+            loader="vlar.encoders.loading:load",
+        ),
         _kind("fewshot", "heads.fewshot", "heads.fewshot.base:FewShotHead", "fewshot"),
         _kind("rejector", "heads", "heads.reject:Rejector", "fewshot"),
         _kind("objective", "training", "training.objectives:Objective", "training"),
         _kind("learner", "training", "training.learners:Learner", "training"),
         _kind("recipe", "training", "training.hyperparameters:Hyperparameters", "training"),
         _kind(
-            "describer", "generators.descriptions", "generators.descriptions.base:Describer", "text"
+            "describer",
+            "generators.descriptions",
+            "generators.descriptions.base:Describer",
+            "text",
+            "openai:MODEL, local:FOLDER or offline",
         ),
-        _kind("detector", "people.detectors", "people.base:Detector", "who"),
-        _kind("captioner", "generators.captions", "encoders.captions:Captioner", "text"),
         _kind(
-            "answerer", "generators.opinions", "generators.opinions.base:Answerer", "second_opinion"
+            "detector",
+            "people.detectors",
+            "people.base:Detector",
+            "who",
+            "pose, motion or hf:FOLDER",
+        ),
+        _kind(
+            "captioner",
+            "generators.captions",
+            "encoders.captions:Captioner",
+            "text",
+            "concepts, file:FILE.json or hf:FOLDER",
+            "vlar.encoders.captions:load",
+        ),
+        _kind(
+            "answerer",
+            "generators.opinions",
+            "generators.opinions.base:Answerer",
+            "second_opinion",
+            "self:MODEL, local:FOLDER, openai:MODEL or sheet:FILE.csv",
         ),
         _kind("backend", "library", "library.backends:Backend", "library"),
         _kind("engine", "library.engines", "library.engines.base:Engine", "library"),
@@ -273,6 +341,51 @@ def get(kind: str, name: str) -> Any:
         else:
             raise unknown_name(kind, name, names(kind))
     return _parts[kind][name]
+
+
+def load(kind: str, spec: Any, *given: Any, **options: Any) -> Any:
+    """The part that a name stands for: an encoder, adapter, captioner, answerer, describer ...
+
+    >>> load("encoder", "lite").name
+    'lite'
+
+    Args:
+        kind: One of ``KINDS``.
+        spec: ``NAME``, ``NAME:ARGUMENT``, several joined by ``+`` where the kind has a loader of
+            such names, or what one of them was parsed into.
+        given: What ``from_spec`` of the part takes next to the argument.
+        options: The same by name; those of None are left to the part.
+
+    Raises:
+        UnknownNameError: no such kind or part.
+        UsageError: the name is empty, or the part does not take its argument or an option.
+        PackageError: a library it needs is not installed, or is broken.
+    """
+    module, _, function = _known_kind(kind).loader.partition(":")
+    if not module:
+        return made(kind, spec, *given, **options)
+    return getattr(importlib.import_module(module), function)(kind, spec, *given, **options)
+
+
+def made(kind: str, spec: str | PartSpec, *given: Any, **options: Any) -> Any:
+    """The one part of ``NAME`` or ``NAME:ARGUMENT``; ``load`` describes the arguments.
+
+    Raises:
+        UnknownNameError: no such kind or part.
+        UsageError: the name is empty, or the part does not take its argument or an option.
+        PackageError: a library it needs is not installed, or is broken.
+    """
+    part = spec if isinstance(spec, PartSpec) else PartSpec.parse(spec.strip())
+    if not part.name:
+        spelling = _known_kind(kind).spelling or "one of " + ", ".join(names(kind))
+        raise UsageError(f"the {kind} is empty; use {spelling}")
+    make = get(kind, part.name).from_spec
+    options = {name: value for name, value in options.items() if value is not None}
+    taken = inspect.signature(make).parameters if options else {}
+    for name, value in options.items():
+        if name not in taken:
+            raise UsageError(f"{kind} {part.name!r} takes no {name}, got {value!r}; leave it out")
+    return make(part.argument, *given, **options)
 
 
 def parts(kind: str | None = None) -> dict[str, Any]:

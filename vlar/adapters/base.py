@@ -14,10 +14,8 @@ from typing_extensions import Self
 
 from vlar import registry
 from vlar.adapters.settings import Settings
-from vlar.encoders.base import Encoder, load_encoder, placement
+from vlar.encoders.base import Encoder
 from vlar.encoders.beside import Wrapper, copy_attributes
-from vlar.encoders.catalogue import entries, resolve
-from vlar.encoders.fused import BUNDLE, joined, load_parts, split_parts, split_weight
 from vlar.encoders.protocols import ConditionedText, PatchTokens, Sizes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
@@ -363,61 +361,6 @@ def conditions_text(encoder: Encoder) -> ConditionedText | None:
     return encoder if isinstance(encoder, ConditionedText) else None
 
 
-def load_any(spec: str, device: str | None = None, dtype: str | None = None) -> Encoder:
-    """The encoder or the adapter with its encoder that a spec names, or several joined by ``+``.
-
-    Args:
-        spec: For example ``lite``, ``tc-clip:FILE.pth``, an alias of ``vlar models``, or
-            ``clip+motion``.
-        device: As for ``load_encoder``.
-        dtype: As for ``load_encoder``.
-
-    Raises:
-        UnknownNameError: neither an encoder nor an adapter has this name.
-        UsageError: it cannot run on the device or with the type, or the parts cannot be joined.
-    """
-    bundle, _, listed = spec.partition(":")
-    several = listed if bundle == BUNDLE else spec
-    parts = split_parts(several, _names()) if "+" in spec else [several]
-    if len(parts) == 1 and several == spec:
-        return _load_one(spec, device, dtype)
-    for part in parts:
-        _known_name(resolve(split_weight(part)[0]))  # of all parts, before one is loaded
-    found = load_parts(several, _names(), _load_one, device, dtype)
-    return registry.get("encoder", BUNDLE)(*found) if several != spec else joined(*found)
-
-
-def _load_one(spec: str, device: str | None, dtype: str | None) -> Encoder:
-    spec = resolve(spec)
-    if _known_name(spec) in registry.names("adapter"):
-        return load_adapter(spec, device, dtype)
-    return load_encoder(spec, device, dtype)
-
-
-def _known_name(spec: str) -> str:
-    """The name that a spec begins with.
-
-    Raises:
-        UnknownNameError: neither an encoder nor an adapter has it.
-    """
-    name = spec.partition(":")[0]
-    if name not in registry.names("adapter") and name not in registry.names("encoder"):
-        # An adapter begins a name only together with the file of its checkpoint.
-        known = _names() if ":" in spec else {*registry.names("encoder"), *entries()}
-        raise registry.unknown_name("encoder, adapter or model folder", name, known)
-    return name
-
-
-def is_known(name: str) -> bool:
-    """Return whether an encoder, an adapter or an entry of ``vlar models`` has this name."""
-    return name in _names()
-
-
-def _names() -> set[str]:
-    """Names that begin a spec, or a part of one."""
-    return {*registry.names("encoder"), *registry.names("adapter"), *entries()}
-
-
 def load_adapter(spec: str, device: str | None = None, dtype: str | None = None) -> Adapter:
     """The adapter a spec names together with its encoder: ``tc-clip:FILE.pth``.
 
@@ -425,9 +368,4 @@ def load_adapter(spec: str, device: str | None = None, dtype: str | None = None)
         UnknownNameError: no adapter has this name.
         UsageError: the spec names no file.
     """
-    name, _, argument = spec.partition(":")
-    part = registry.get("adapter", name)
-    if not argument:
-        raise UsageError(f"{name!r} needs a checkpoint; write {name}:FILE")
-    given = placement(part.from_spec, f"adapter {name!r}", device=device, dtype=dtype)
-    return part.from_spec(argument, **given)
+    return registry.load("adapter", spec, device=device, dtype=dtype)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from vlar import registry
-from vlar.encoders.catalogue import resolve
 from vlar.encoders.session import Session
-from vlar.encoders.spec import missing_library, plain_precision
-from vlar.errors import UsageError, VlarError
+from vlar.errors import UsageError
 from vlar.files.resources import cached
 from vlar.numeric import sigmoid
 from vlar.types import Clip, Encoded, Float32, Float64, Role, Sampling
@@ -354,32 +351,24 @@ def _counted(encoder: Encoder, shape: tuple[int, ...]) -> int | None:
     return int(found) or None  # networks that torch does not run count as 0
 
 
-def load_encoder(spec: str, device: str | None = None, dtype: str | None = None) -> Encoder:
-    """The encoder a spec names: ``NAME`` or ``NAME:ARGUMENT``.
+def load_encoder(spec: object, device: str | None = None, dtype: str | None = None) -> Encoder:
+    """The encoder that a name stands for: ``registry.load("encoder", spec)``.
 
     Args:
-        spec: For example ``lite``, ``openclip:ViT-B-32/openai``, or an alias of ``vlar models``.
+        spec: For example ``lite``, ``openclip:ViT-B-32/openai``, ``clip+motion``, an adapter with
+            its checkpoint (``tc-clip:FILE.pth``), or an alias of ``vlar models``.
         device: Where it runs: ``cpu``, ``cuda``, ``cuda:1``. None is the device of the spec, else
             an accelerator where there is one.
         dtype: ``float32``, ``bfloat16`` (or ``bf16``), ``float16`` or ``int8``. None and ``auto``
             are the dtype of the spec, else ``float32``.
 
     Raises:
-        UnknownNameError: no encoder has this name.
-        UsageError: the spec is empty, or the encoder cannot run there.
+        UnknownNameError: no encoder or adapter has this name.
+        UsageError: the spec is empty, the encoder cannot run there, or its parts do not go
+            together.
         PackageError: a library it needs is not installed; the message has the command to get it.
     """
-    if not spec.strip():
-        raise UsageError("the encoder name is empty; use 'lite' or see 'vlar models'")
-    name, _, argument = resolve(spec).partition(":")
-    what = f"encoder {name!r}"
-    try:
-        make = registry.get("encoder", name).from_spec
-        return make(argument, **placement(make, what, device=device, dtype=dtype))
-    except (ImportError, OSError) as error:
-        if not isinstance(error, VlarError) and (missing := missing_library(what, error)):
-            raise missing from error
-        raise
+    return registry.load("encoder", spec, device=device, dtype=dtype)
 
 
 def require_plain(name: str, argument: str, device: str | None, dtype: str | None) -> None:
@@ -412,23 +401,6 @@ def refused_place(device: str | None, dtype: str | None) -> str:
     words = {"device": device, "dtype": dtype}
     named = [f"{word} {value!r}" for word, value in words.items() if value is not None]
     return f"{' and '.join(named)}; leave {'it' if len(named) == 1 else 'them'} out"
-
-
-def placement(make: Any, what: str, **wanted: str | None) -> dict[str, str]:
-    """Select those of ``device`` and ``dtype`` that were given, for a part's ``from_spec``.
-
-    Raises:
-        UsageError: the part takes no such option.
-        UnknownNameError: the dtype does not exist.
-    """
-    if (dtype := wanted.get("dtype")) is not None:
-        wanted = {**wanted, "dtype": plain_precision(dtype)}
-    given = {name: value for name, value in wanted.items() if value is not None}
-    taken = inspect.signature(make).parameters
-    for name, value in given.items():
-        if name not in taken:
-            raise UsageError(f"{what} takes no {name}, got {value!r}; leave it out")
-    return given
 
 
 def cached_vectors(

@@ -20,9 +20,10 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from vlar import registry
-from vlar.encoders.base import Encoder, FrameBlock, load_encoder
-from vlar.encoders.fused import BUNDLE, JointEncoder, evenly, load_parts, repeated
+from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.fused import JointEncoder, evenly, repeated
 from vlar.encoders.protocols import ConditionedText
+from vlar.encoders.spec import BUNDLE
 from vlar.errors import UsageError
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role, Sampling
@@ -79,9 +80,7 @@ class BundleEncoder(JointEncoder):
         Raises:
             UsageError: the argument is empty, or the parts do not go together.
         """
-        known = registry.names("encoder")
-        parts, factors = load_parts(argument, known, load_encoder, device, dtype)
-        return cls(parts, factors)
+        return registry.load("encoder", f"{BUNDLE}:{argument}", device=device, dtype=dtype)
 
     @property
     def sampling(self) -> Sampling:

@@ -17,7 +17,7 @@ import numpy as np
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess, require_plain
 from vlar.encoders.captions import Captioner, Captions, load_captioner, one_text
 from vlar.encoders.sentence_tower import EmbedTexts, count_word_pieces, load_text_tower, tower_hash
-from vlar.encoders.spec import split_options
+from vlar.encoders.spec import split_options, take
 from vlar.errors import UsageError
 from vlar.numeric import unit
 from vlar.registry import register
@@ -151,14 +151,10 @@ class CaptionedEncoder(Encoder):
 
 def _split(argument: str) -> tuple[str, dict[str, str]]:
     """The captioner's spec, which keeps options of its own, and the options of the encoder."""
-    main, _, query = argument.partition("?")
-    own = [pair for pair in query.split("&") if pair.partition("=")[0] in _OPTIONS]
-    others = [pair for pair in query.split("&") if pair and pair not in own]
-    spec = f"{main}?{'&'.join(others)}" if others else main
-    _, options = split_options(f"x?{'&'.join(own)}" if own else "x", _OPTIONS)
-    name, _, path = spec.partition(":")
-    if name != "hf" and others:
-        split_options(f"{path}?{'&'.join(others)}", _OPTIONS)  # names the option that is not known
+    spec, taken = take(argument, _OPTIONS)
+    _, options = split_options(f"x?{'&'.join(taken)}" if taken else "x", _OPTIONS)
+    if not spec.startswith("hf:"):
+        split_options(spec, _OPTIONS)  # names the option that is not known
     return spec, options
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from vlar import registry
+from vlar.encoders.spec import split_parts
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import without
 from vlar.media.lookup import reader
@@ -84,13 +84,14 @@ def load_captioner(spec: str) -> Captioner:
         UsageError: the spec is empty, or its argument is not usable.
         ModelError: a file that it needs is missing or damaged.
     """
-    names = "|".join(map(re.escape, registry.names("captioner")))
-    if len(parts := re.split(rf"\+(?=(?:{names})(?:[:+]|$))", spec.strip())) > 1:
-        return JoinedCaptioner([load_captioner(part) for part in parts])
-    name, _, argument = spec.strip().partition(":")
-    if not name:
-        raise UsageError("the captioner is empty; use concepts, file:FILE.json or hf:FOLDER")
-    return registry.get("captioner", name).from_spec(argument)
+    return registry.load("captioner", spec)
+
+
+def load(kind: str, spec: str) -> Captioner:
+    """The captioner of a name, or several joined by ``+``; ``registry.load`` calls it."""
+    parts = split_parts(spec.strip(), registry.names(kind))
+    found: list[Captioner] = [registry.made(kind, part) for part in parts]
+    return found[0] if len(found) == 1 else JoinedCaptioner(found)
 
 
 class JoinedCaptioner(Captioner):

@@ -18,22 +18,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar import registry
-from vlar.encoders import spec as options
 from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock
-from vlar.encoders.catalogue import resolve
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
+from vlar.encoders.spec import BUNDLE, with_weight
 from vlar.errors import UsageError
 from vlar.media.video.sample import n_joined, sample_times
 from vlar.numeric import unit
@@ -81,110 +78,6 @@ def times_only(wanted: Sampling) -> Sampling:
             "an encoder that reads all samples of a window cannot be joined with '+'; use it alone"
         )
     return Sampling(wanted.n_frames, fps=wanted.fps, max_frames=wanted.max_frames)
-
-
-WEIGHT = "weight"
-BUNDLE = "bundle"
-
-
-def split_parts(spec: str, known: Collection[str]) -> list[str]:
-    """The parts of a name; one part where nothing is joined.
-
-    A ``+`` in a path stays, unless what follows it begins with a known name.
-
-    >>> split_parts("hf:/a+b/c+motion", ["hf", "motion"])
-    ['hf:/a+b/c', 'motion']
-    >>> split_parts("lite+mot", ["lite", "motion"])
-    ['lite', 'mot']
-
-    Raises:
-        UsageError: a part is empty, or one comes twice.
-    """
-    parts: list[str] = []
-    for piece in spec.split("+"):
-        if parts and _name(piece.strip()) not in known and _is_path(f"{parts[-1]}+{piece}"):
-            parts[-1] += f"+{piece}"
-        else:
-            parts.append(piece.strip())
-    if len(parts) > 1 and not all(parts):
-        raise UsageError(f"the model {spec!r} has an empty part; write A+B, such as lite+motion")
-    twice = next((part for part in parts if parts.count(part) > 1), None)
-    if twice is not None:
-        raise UsageError(f"the model {spec!r} holds {twice!r} twice; join encoders that differ")
-    return parts
-
-
-def split_weight(spec: str) -> tuple[str, float]:
-    """A part without its option ``weight``, and the factor that the option gives; 1 without one.
-
-    >>> split_weight("openclip:a?precision=int8&weight=2")
-    ('openclip:a?precision=int8', 2.0)
-
-    Raises:
-        UsageError: the weight is not a number above 0.
-    """
-    main, _, query = spec.partition("?")
-    given = [option for option in query.split("&") if option]
-    own = [option for option in given if option.partition("=")[0] == WEIGHT]
-    if not own:
-        return spec, 1.0
-    factor = options.number(WEIGHT, own[-1].partition("=")[2], float)
-    if not 0 < factor < math.inf:
-        raise UsageError(f"model option {own[-1]} must be a number above 0; 1 is the default")
-    rest = "&".join(option for option in given if option not in own)
-    return f"{main}?{rest}" if rest else main, factor
-
-
-def with_weight(name: str, factor: float) -> str:
-    """The part that ``split_weight`` splits into these two.
-
-    >>> with_weight("motion", 1.0), with_weight("a?b=c", 0.5)
-    ('motion', 'a?b=c&weight=0.5')
-    """
-    if factor == 1.0:
-        return name
-    number = repr(factor).removesuffix(".0")  # all digits: they are part of the fingerprint
-    return f"{name}{'&' if '?' in name else '?'}{WEIGHT}={number}"
-
-
-def load_parts(
-    spec: str,
-    known: Collection[str],
-    load: Callable[[str, str | None, str | None], Encoder],
-    device: str | None,
-    dtype: str | None,
-) -> tuple[list[Encoder], list[float]]:
-    """The encoders of ``A+B``, and their factors.
-
-    Args:
-        spec: One part, or several joined by ``+``.
-        known: Names that begin a part.
-        load: Loads a part, by its spec, the device and the dtype.
-        device: As for ``load_encoder``; a part that only runs on the CPU stays there.
-        dtype: As for ``load_encoder``.
-
-    Raises:
-        UnknownNameError: a part does not exist.
-        UsageError: a part is empty, comes twice, or cannot run there.
-    """
-    pairs = [split_weight(part) for part in split_parts(spec, known)]
-    found: list[Encoder] = []
-    for part, _ in pairs:
-        name = _name(resolve(part))
-        plain = registry.get("encoder", name) if name in registry.names("encoder") else None
-        here = getattr(plain, "cpu_only", False)
-        found.append(load(part, *(None, None) if here else (device, dtype)))
-    return found, [factor for _, factor in pairs]
-
-
-def _name(piece: str) -> str:
-    return piece.partition(":")[0].partition("?")[0]
-
-
-def _is_path(part: str) -> bool:
-    """Return whether the argument of a part is a path by its form, or one that exists."""
-    argument = part.partition(":")[2].partition("?")[0]
-    return argument.startswith(("/", ".", "~")) or (bool(argument) and Path(argument).exists())
 
 
 _VERSION = 1  # of the rules that make a joint vector of the parts' vectors

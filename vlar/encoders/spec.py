@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -66,6 +68,8 @@ def other_kind(architectures: Sequence[str]) -> str | None:
 
 N = TypeVar("N", int, float)
 INT8 = "int8"
+WEIGHT = "weight"
+BUNDLE = "bundle"
 AUTO = "auto"
 _MOST_FRAMES = 1024
 #: Names of precisions, and the short names that people know them by.
@@ -171,3 +175,85 @@ def yes(options: Mapping[str, str], name: str) -> bool:
     if value not in ("true", "false", "1", "0"):
         raise UsageError(f"model option {name}={value!r} must be true or false")
     return value in ("true", "1")
+
+
+def take(text: str, names: Collection[str]) -> tuple[str, list[str]]:
+    """A name without some of its options, and those options as they are written.
+
+    >>> take("openclip:a?precision=int8&weight=2", ["weight"])
+    ('openclip:a?precision=int8', ['weight=2'])
+    """
+    main, _, query = text.partition("?")
+    options = [option for option in query.split("&") if option]
+    taken = [option for option in options if option.partition("=")[0] in names]
+    if not taken:
+        return text, []
+    rest = "&".join(option for option in options if option not in taken)
+    return f"{main}?{rest}" if rest else main, taken
+
+
+def split_parts(spec: str, known: Collection[str]) -> list[str]:
+    """The parts of a name; one part where nothing is joined.
+
+    A ``+`` in a path stays, unless what follows it begins with a known name.
+
+    >>> split_parts("hf:/a+b/c+motion", ["hf", "motion"])
+    ['hf:/a+b/c', 'motion']
+    >>> split_parts("lite+mot", ["lite", "motion"])
+    ['lite', 'mot']
+
+    Raises:
+        UsageError: a part is empty, or one comes twice.
+    """
+    parts: list[str] = []
+    for piece in spec.split("+"):
+        if parts and _name(piece.strip()) not in known and _is_path(f"{parts[-1]}+{piece}"):
+            parts[-1] += f"+{piece}"
+        else:
+            parts.append(piece.strip())
+    if len(parts) > 1 and not all(parts):
+        raise UsageError(f"the model {spec!r} has an empty part; write A+B, such as lite+motion")
+    twice = next((part for part in parts if parts.count(part) > 1), None)
+    if twice is not None:
+        raise UsageError(f"the model {spec!r} holds {twice!r} twice; join encoders that differ")
+    return parts
+
+
+def split_weight(spec: str) -> tuple[str, float]:
+    """A part without its option ``weight``, and the factor that the option gives; 1 without one.
+
+    >>> split_weight("openclip:a?precision=int8&weight=2")
+    ('openclip:a?precision=int8', 2.0)
+
+    Raises:
+        UsageError: the weight is not a number above 0.
+    """
+    rest, options = take(spec, [WEIGHT])
+    if not options:
+        return spec, 1.0
+    factor = number(WEIGHT, options[-1].partition("=")[2], float)
+    if not 0 < factor < math.inf:
+        raise UsageError(f"model option {options[-1]} must be a number above 0; 1 is the default")
+    return rest, factor
+
+
+def with_weight(name: str, factor: float) -> str:
+    """The part that ``split_weight`` splits into these two.
+
+    >>> with_weight("motion", 1.0), with_weight("a?b=c", 0.5)
+    ('motion', 'a?b=c&weight=0.5')
+    """
+    if factor == 1.0:
+        return name
+    number = repr(factor).removesuffix(".0")  # all digits: they are part of the fingerprint
+    return f"{name}{'&' if '?' in name else '?'}{WEIGHT}={number}"
+
+
+def _name(piece: str) -> str:
+    return piece.partition(":")[0].partition("?")[0]
+
+
+def _is_path(part: str) -> bool:
+    """Return whether the argument of a part is a path by its form, or one that exists."""
+    argument = part.partition(":")[2].partition("?")[0]
+    return argument.startswith(("/", ".", "~")) or (bool(argument) and Path(argument).exists())

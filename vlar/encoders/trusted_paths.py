@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from vlar.encoders.model_spec import ModelSpec, path_like
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files.reading import MB, opened, parse_json, read_file
 from vlar.files.resources import cache_dir
@@ -33,7 +33,6 @@ _MOST = 16 * MB
 _SMALL = MB
 _MOST_FILES = 10_000
 _KEPT = 1_000
-_PREFIX = re.compile(r"^[\w-]+:")
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx")
 _in_this_process: dict[str, dict[str, str]] = {}
 
@@ -45,24 +44,13 @@ def local_paths(spec: str) -> list[Path]:
     ([], [], [PosixPath('/a/b')])
     """
     found: dict[Path, None] = {}
-    for piece in _pieces(unquote(spec)):
+    for piece in path_like(unquote(spec)):
         if piece.startswith(("/", ".", "~")) or piece.endswith(_WEIGHTS) or _exists(piece):
             found[Path(os.path.abspath(os.path.expanduser(piece)))] = None  # noqa: PTH100, PTH111
     return list(found)
 
 
-def _pieces(spec: str) -> Iterator[str]:
-    """Yield the parts of a spec that may be paths: joined names (A+B) and values of options."""
-    main, _, options = spec.partition("?")
-    for part in {main, *main.split("+")}:
-        yield _PREFIX.sub("", part)
-    for option in options.split("&"):
-        value = option.partition("=")[2]
-        if value:
-            yield from _pieces(value)
-
-
-def remember(spec: str | Path, fingerprint: str) -> None:
+def remember(spec: str | Path | ModelSpec, fingerprint: str) -> None:
     """Keep that the user named a model; a name without a path needs none of it."""
     paths = local_paths(str(spec))
     if not paths:

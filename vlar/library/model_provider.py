@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from vlar.encoders import trusted_paths
+from vlar.encoders.model_spec import ModelSpec
 from vlar.library.address import place
 from vlar.library.engines.base import Probes
 from vlar.library.manifest import LibraryManifest
@@ -24,7 +25,7 @@ class LazyModel:
     """A model, its name, or None: the library's own, or ``lite`` for a new library."""
 
     def __init__(self, model: LibraryModel | str | Path | None, folder: object) -> None:
-        self._spec = model if isinstance(model, str | Path) else None
+        self._spec = ModelSpec.parse(model) if isinstance(model, str | Path) else None
         self._model = None if isinstance(model, str | Path) else model
         self.folder = folder
 
@@ -69,7 +70,7 @@ class LazyModel:
     ) -> LibraryManifest:
         """The manifest of a library without rows."""
         model = self.loaded(None)
-        spec = model.name if self._spec is None else str(self._spec)
+        spec = self._spec or model.name
         return LibraryManifest.new(model, lasting_name(spec), window_s, stride_s, long_times, shots)
 
     def require(self, manifest: LibraryManifest) -> None:
@@ -88,9 +89,10 @@ class LazyModel:
         return None if self._model is None else partial(_probes, self._model)
 
 
-def lasting_name(spec: str) -> str:
+def lasting_name(spec: str | ModelSpec) -> str:
     """A model's name by which it is found again from wherever its library is opened."""
-    return place(spec) if Path(spec).is_dir() else spec
+    spec = ModelSpec.parse(spec)
+    return place(spec.text) if spec.folder is not None else spec.text
 
 
 def require_named(folder: object, spec: str, fingerprint: str | None) -> None:
@@ -104,7 +106,7 @@ def require_named(folder: object, spec: str, fingerprint: str | None) -> None:
     trusted_paths.require(spec, fingerprint, f"library {folder}", how)
 
 
-def load_on(spec: str | Path, device: str | None = None) -> LibraryModel:
+def load_on(spec: str | ModelSpec, device: str | None = None) -> LibraryModel:
     """The model of a name, on a device; None is its default."""
     from vlar.model.model import load
 

@@ -29,11 +29,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vlar import registry
-from vlar.adapters.base import Adapter, attached_name, is_known, load_any
+from vlar.adapters.base import Adapter, attached_name
 from vlar.adapters.statistics import MOST_BYTES, Statistics
 from vlar.encoders import trusted_paths
-from vlar.encoders.base import Encoder
-from vlar.errors import EncoderMismatchError, ModelError, UsageError
+from vlar.encoders.base import Encoder, load_encoder
+from vlar.encoders.model_spec import MODEL_MANIFEST
+from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files import resources
 from vlar.files.arrays import Header, not_finite, read_header, sha256
 from vlar.files.reading import MB, parse_json, read_file, walk
@@ -104,13 +105,12 @@ def _array_name(name: str) -> str:
     return "familiarity.examples" if name == "examples" else name
 
 
-MANIFEST = "vlar.json"
+MANIFEST = MODEL_MANIFEST
 ARRAYS = "adaptation.safetensors"
 ADAPTER = "adapter.safetensors"
 STATISTICS = "statistics.safetensors"  # earlier folders have none
 FORMAT = 3
 _MOST = 64 * MB
-_LONGEST_NAME = 255  # bytes of a name in a folder
 _LEAST_FREE = 4 * MB  # so that a full disk is found before the work, not after it
 _FREE = "report"  # how it was adapted: left out where it cannot be read
 _WIDEST, _MOST_FRAMES, _MOST_INNER = 1 << 20, 1 << 16, 16
@@ -295,30 +295,6 @@ class SavedModel:
     report: AdaptReport | None = None
 
 
-def is_model_folder(spec: str | Path) -> bool:
-    """Return whether a name is the path of a model folder rather than the name of an encoder.
-
-    A folder that is called as an encoder or adapter is one only where it holds a model.
-
-    Raises:
-        UsageError: no file system holds so long a name.
-    """
-    if isinstance(spec, Path):
-        return True
-    longest = max((len(part.encode()) for part in Path(spec).parts), default=0)
-    if longest > _LONGEST_NAME:
-        raise UsageError(
-            f"the model's name {spec[:60]!r} has {longest} characters; see 'vlar models' for names"
-        )
-    prefix, colon, _ = spec.partition(":")  # openclip:/a/file is not a folder, ./a/model is
-    if os.sep in (prefix if colon else spec):
-        return True
-    folder = os.path.expanduser(spec)  # noqa: PTH111 - a name may be no path at all
-    if not os.path.isdir(folder):  # noqa: PTH112
-        return False
-    return (Path(folder) / MANIFEST).is_file() or not is_known(spec)
-
-
 def check_target(path: str | Path, *, replace: bool) -> None:
     """Refuse a place where a model cannot or must not be saved, before any work is done.
 
@@ -462,7 +438,7 @@ def read_model(
     for _, saved in manifest.adapters:
         registry.get("adapter", saved.name).check_settings(saved.settings)
     trusted_paths.require(entry.spec, entry.fingerprint, str(folder / MANIFEST))
-    encoder = load_any(entry.spec, device, dtype)
+    encoder = load_encoder(entry.spec, device, dtype)
     if encoder.fingerprint != entry.fingerprint:
         if dtype is not None:
             raise EncoderMismatchError(

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from typing_extensions import Unpack
 
 from vlar import notebook
-from vlar.adapters.base import load_any
 from vlar.encoders import trusted_paths
-from vlar.encoders.base import Asked, Encoder
+from vlar.encoders.base import Asked, Encoder, load_encoder
+from vlar.encoders.model_spec import ModelSpec
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead
@@ -31,7 +31,7 @@ from vlar.model.adapt_report import AdaptReport
 from vlar.model.calibrate import Calibrated, calibrate
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.model.evaluate import evaluate
-from vlar.model.folder import SavedModel, is_model_folder, read_model, write_model
+from vlar.model.folder import SavedModel, read_model, write_model
 from vlar.model.given_examples import Examples, readable
 from vlar.model.inputs import Answer, Recording, is_one, vectors_of
 from vlar.model.label_heads import LabelClassifier
@@ -65,7 +65,7 @@ _log = logging.getLogger("vlar")
 
 
 def load(
-    spec: str | Path = "lite", *, device: str | None = None, dtype: str | None = None
+    spec: str | Path | ModelSpec = "lite", *, device: str | None = None, dtype: str | None = None
 ) -> Model:
     """Load the model that a name stands for; see ``vlar.encoders.trusted_paths`` on paths.
 
@@ -82,12 +82,13 @@ def load(
         UsageError: the encoder cannot run on the device or with the number type.
     """
     begin_s = time.monotonic()
-    if not is_model_folder(spec):
-        model = Model(load_any(str(spec), device, dtype))
+    spec = ModelSpec.parse(spec)
+    if spec.folder is None:
+        model = Model(load_encoder(spec, device, dtype))
         if dtype is not None:  # it joins the name that libraries and saved models state
             trusted_paths.remember(model.encoder.name, model.fingerprint)
     else:
-        saved = read_model(spec, device=device, dtype=dtype)
+        saved = read_model(spec.folder, device=device, dtype=dtype)
         model = Model(
             saved.encoder,
             adapted=saved.adapted,

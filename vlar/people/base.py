@@ -112,5 +112,4 @@ def load_detector(spec: str) -> Detector:
         UsageError: its argument cannot be used.
         ModelError: its weights or its library are missing.
     """
-    name, _, argument = spec.partition(":")
-    return registry.get("detector", name).from_spec(argument)
+    return registry.load("detector", spec)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
-from vlar.adapters.base import load_any
-from vlar.encoders.base import Encoder
+from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.bundle import PRESENCE, BundleEncoder, parts_of, without
 from vlar.encoders.fused import joined
 from vlar.errors import LibraryError, UsageError
@@ -25,7 +24,7 @@ SENSORS = ("skeleton", "imu")
 
 @pytest.fixture(scope="module")
 def both() -> BundleEncoder:
-    found = load_any("skeleton+imu?weight=2")
+    found = load_encoder("skeleton+imu?weight=2")
     assert isinstance(found, BundleEncoder)
     return found
 
@@ -46,9 +45,9 @@ def alone(both: BundleEncoder) -> dict[str, Encoder]:
 
 def test_names_are_the_same_encoder(both: BundleEncoder):
     assert both.name == "bundle:skeleton+imu?weight=2"
-    spelled = load_any("bundle:skeleton+imu?weight=2")
+    spelled = load_encoder("bundle:skeleton+imu?weight=2")
     assert spelled.fingerprint == both.fingerprint == joined(both.parts, [1.0, 2.0]).fingerprint
-    assert load_any("bundle:skeleton").name == "bundle:skeleton"
+    assert load_encoder("bundle:skeleton").name == "bundle:skeleton"
     assert both.modality == "bundle"
     assert both.sampling.sensors == tuple((p.modality, p.sampling) for p in both.parts)
 
@@ -124,7 +123,7 @@ def test_a_clip_gives_the_same_in_any_company(both: BundleEncoder, clip: Clip):
 
 
 def test_a_bundle_of_one_part_is_the_part(path: Path):
-    one, plain = load_any("bundle:imu"), load_any("imu")
+    one, plain = load_encoder("bundle:imu"), load_encoder("imu")
     whole = reader("bundle").read_clip(path, None, one.sampling)
     (row,), (own,) = one.encode([whole]), plain.encode([whole.parts["imu"]])
     np.testing.assert_array_equal(row.vector, own.vector)
@@ -144,12 +143,12 @@ def test_other_sensors_are_refused(both: BundleEncoder, clip: Clip):
     refused(UsageError, "no sensor is left", without, clip, SENSORS)
     twice = [both.parts[1], both.parts[0], both.parts[1]]
     refused(UsageError, "one encoder of each sensor", joined, twice)
-    refused(UsageError, "twice", load_any, "bundle:imu+imu")
+    refused(UsageError, "twice", load_encoder, "bundle:imu+imu")
     assert parts_of(clip.parts["imu"]) == {"imu": clip.parts["imu"]}
 
 
 def test_a_library_keeps_how_each_sensor_is_sampled():
-    three = load_any("bundle:skeleton+imu+lite-objects")
+    three = load_encoder("bundle:skeleton+imu+lite-objects")
     manifest = LibraryManifest.new(Model(three), three.name, None, None)
     meta = manifest.to_meta()
     again = LibraryManifest.from_meta(meta, "lib")

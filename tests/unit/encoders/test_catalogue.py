@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
-from vlar.adapters.base import load_any
 from vlar.encoders import catalogue, download
 from vlar.encoders.base import load_encoder
 from vlar.encoders.spec import missing_library, other_kind
@@ -68,7 +67,7 @@ def test_an_alias_loads_wherever_a_model_is_named(monkeypatch: pytest.MonkeyPatc
         catalogue.CatalogueEntry, "full_spec", "openclip:ViT-S-32-alt?random_init=true"
     )
     assert load_encoder("clip").name == "openclip:ViT-S-32-alt?random_init=true"
-    assert load_any("clip").name == "openclip:ViT-S-32-alt?random_init=true"
+    assert load_encoder("clip").name == "openclip:ViT-S-32-alt?random_init=true"
 
 
 def test_terms_are_asked_for_before_a_loader_fetches():
@@ -77,7 +76,7 @@ def test_terms_are_asked_for_before_a_loader_fetches():
 
 
 def test_an_unknown_alias_names_the_nearest():
-    for look_up in (catalogue.entry, load_any):
+    for look_up in (catalogue.entry, load_encoder):
         refused(UnknownNameError, "did you mean 'siglip2'", look_up, "siglp2")
 
 

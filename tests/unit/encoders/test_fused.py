@@ -16,12 +16,12 @@ from tests.known_parts import known
 from tests.refusals import refused
 from tests.unit.pose.figure import Figure, walker
 from tests.unit.pose.test_features import rows as figure_rows
-from vlar.adapters.base import load_any
-from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
-from vlar.encoders.fused import JointEncoder, joined, split_parts, split_weight, with_weight
+from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess, load_encoder
+from vlar.encoders.fused import JointEncoder, joined
 from vlar.encoders.lite import body
 from vlar.encoders.motion import MotionEncoder
 from vlar.encoders.protocols import ConditionedText
+from vlar.encoders.spec import split_parts, split_weight, with_weight
 from vlar.errors import LibraryError, ModelError, UnknownNameError, UsageError
 from vlar.heads.signatures import available_terms
 from vlar.heads.support import Support, SupportItem
@@ -161,7 +161,7 @@ def test_a_name_that_cannot_be_joined_costs_one_line():
         ("planted-scene+planted-move?weight=0", UsageError, "above 0"),
         ("planted-scene+planted-move?weight=much", UsageError, "must be a number"),
     ]:
-        caught = refused(error, message, load_any, spec)
+        caught = refused(error, message, load_encoder, spec)
         assert "\n" not in str(caught.value)
 
 
@@ -173,21 +173,21 @@ def test_encoders_of_two_sensors_make_a_bundle():
 
 def test_motion_alone_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(networks, "is_installed", lambda: False)
-    refused(ModelError, "vlar models get lite-motion", load_any, "planted-scene+motion")
+    refused(ModelError, "vlar models get lite-motion", load_encoder, "planted-scene+motion")
 
 
 # Vectors
 
 
 def test_either_part_decides_where_the_other_cannot():
-    model = Model(load_any("planted-scene+planted-move"))
+    model = Model(load_encoder("planted-scene+planted-move"))
     clips = clips_of(np.stack([colour("red", "rising"), colour("green", "rising")]))
     labels = ["red rising", "green rising", "red falling"]
     assert best(model.classify(clips, labels)) == ["red rising", "green rising"]
     clips = clips_of(np.stack([colour("red", "rising"), colour("red", "falling")]))
     assert best(model.classify(clips, labels)) == ["red rising", "red falling"]
     for part in ("planted-scene", "planted-move"):  # alone, each takes two labels for one
-        scores = load_any(part).encode_text(labels) @ load_any(part).encode(clips)[0].vector
+        scores = load_encoder(part).encode_text(labels) @ load_encoder(part).encode(clips)[0].vector
         assert len(set(scores.round(4))) < 3
 
 
@@ -210,7 +210,7 @@ def test_the_logits_of_the_parts_are_added():
 
 
 def test_pool_and_blocks_give_the_vectors():
-    both = load_any("planted-scene+planted-move")
+    both = load_encoder("planted-scene+planted-move")
     assert isinstance(both, JointEncoder)
     for t in (1, 3, 6, both.n_frames):
         clips = clips_of(np.stack([colour("red", "rising", t), colour("blue", "falling", t)]))
@@ -279,14 +279,14 @@ def test_each_part_is_given_the_frames_that_it_would_get_alone(tmp_path: Path):
 def test_a_session_gives_the_vectors_of_encode(tmp_path: Path):
     path = tmp_path / "clip.mp4"
     videos.make_video(path, n_frames=50)
-    both = load_any("openclip:ViT-S-32-alt?random_init=true+planted-move")
+    both = load_encoder("openclip:ViT-S-32-alt?random_init=true+planted-move")
     spans = [Window(0.0, 1.0), Window(0.5, 1.5)]
     clips = list(reader("video").read_windows(path, spans, both.sampling))
     session = both.session(features=True)
     for row, alone in zip(session.encode(clips), both.encode(clips), strict=True):
         np.testing.assert_allclose(row.vector, alone.vector, atol=1e-5)
         np.testing.assert_allclose(row.features, alone.features, atol=1e-4)
-    clip_only = load_any("openclip:ViT-S-32-alt?random_init=true")
+    clip_only = load_encoder("openclip:ViT-S-32-alt?random_init=true")
     own = clip_only.encode([reader("video").read_clip(path, spans[0], clip_only.sampling)])[0]
     block = both.encode(clips[:1])[0].vector[: clip_only.dim]
     np.testing.assert_allclose(unit(block[None])[0], own.vector, atol=1e-6)
@@ -319,7 +319,7 @@ def bodies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bodies")
 def test_lite_is_its_two_parts_joined():
-    whole, both = load_any("lite"), load_any("lite-objects+motion")
+    whole, both = load_encoder("lite"), load_encoder("lite-objects+motion")
     assert [b.name for b in both.blocks] == [b.name for b in whole.blocks]
     assert both.logit_scale == whole.logit_scale
     assert both.sampling == whole.sampling

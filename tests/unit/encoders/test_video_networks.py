@@ -16,7 +16,6 @@ from tests import tiny_models
 from tests.clips import clips_of
 from tests.refusals import refused
 from tests.videos import make_video
-from vlar.adapters.base import load_any
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.inflated import gate_shift, inflate, inflated
 from vlar.encoders.torchvision import midplanes
@@ -101,7 +100,7 @@ def test_cost_is_what_torch_counts(small: Encoder):
     with torch.inference_mode(), counter:
         get_model("mc3_18", weights=None).eval()(torch.zeros(1, 3, 2, 48, 48))
     assert abs(small.cost(shape) / (counter.get_total_flops() / 2) - 1) < 1e-3
-    two = load_any(f"{SMALL}+inflated:resnet18?random_init=true&frames=2&size=48")
+    two = load_encoder(f"{SMALL}+inflated:resnet18?random_init=true&frames=2&size=48")
     assert two.cost(shape) == sum(part.cost(shape) for part in two.parts)  # type: ignore[attr-defined]
     refused(UsageError, "not counted", load_encoder("imu").cost, shape)
 

@@ -17,7 +17,7 @@ from benchmarks import tc_clip_plain as plain
 from tests.clips import clips_of, contexts_of, features_of, vectors_of
 from tests.unit.methods import golden
 from vlar import registry
-from vlar.adapters.base import conditions_text, load_adapter, load_any, require_blocks
+from vlar.adapters.base import conditions_text, load_adapter, require_blocks
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.clip import openclip_loader
 from vlar.encoders.clip.towers import weights_hash
@@ -376,11 +376,11 @@ def test_prompts() -> None:
 
 
 def test_one_door_for_encoders_and_adapters(base: Path) -> None:
-    assert load_any(f"openclip:{base}").name == f"openclip:{base}"
+    assert load_encoder(f"openclip:{base}").name == f"openclip:{base}"
     with pytest.raises(ModelError, match="no checkpoint at"):
-        load_any("tc-clip:none.pth")
+        load_encoder("tc-clip:none.pth")
     with pytest.raises(UnknownNameError, match=r"did you mean 'openclip'.*tc-clip"):
-        load_any("openclap:x")
+        load_encoder("openclap:x")
 
 
 def test_an_adapter_spec_needs_a_file() -> None:

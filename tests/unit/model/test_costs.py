@@ -13,7 +13,6 @@ import torch
 from tests.clips import clips_of
 from tests.unit.encoders.clip import models
 from tests.videos import make_video
-from vlar.adapters.base import load_any
 from vlar.encoders.base import load_encoder
 from vlar.encoders.protocols import WithRegions
 from vlar.methods.ar_net.adapter import ArNet
@@ -44,7 +43,7 @@ def test_an_answer_states_what_its_clip_took(tower: Any, tmp_path: Path):
     assert answer.to_dict()["cost"] == tower.cost((8, 32, 32, 3))
     (each,) = Model(tower).classify([video], LABELS)
     assert each.to_dict()["cost"] == answer.cost  # type: ignore[union-attr]
-    two = load_any(f"{CLIPS}+inflated:resnet18?random_init=true&frames=2&size=32")
+    two = load_encoder(f"{CLIPS}+inflated:resnet18?random_init=true&frames=2&size=32")
     assert two.operations(clip(2)) == sum(part.cost((2, 32, 32, 3)) for part in two.parts)  # type: ignore[attr-defined]
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import vlar
 from tests.fixtures.models_1 import tiny
+from vlar.encoders.model_spec import is_model_folder
 from vlar.errors import ModelError, UsageError
-from vlar.model.folder import is_model_folder
 
 FOLDER = Path(tiny.__file__).parent
 NAMES = sorted(path.parent.name for path in FOLDER.glob("*/vlar.json"))

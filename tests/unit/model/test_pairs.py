@@ -87,7 +87,7 @@ def test_it_is_the_same_alone_in_company_and_after_saving(
         answer.predictions for answer in together
     ]
     saved = model.save(tmp_path / "m")
-    monkeypatch.setattr(folder, "load_any", lambda *_: FakeEncoder())
+    monkeypatch.setattr(folder, "load_encoder", lambda *_: FakeEncoder())
     again = load(saved)
     assert again.classify(clips[0]).predictions == together[0].predictions
     classifier = model.classifier()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar import registry
-from vlar.errors import LabelError, UsageError
+from vlar.errors import LabelError
 from vlar.language.bank import Description, write_bank
 from vlar.language.bank_validation import TokenLimit
 from vlar.language.descriptions import descriptions_of
@@ -116,10 +116,7 @@ def load_describer(spec: str, limit: TokenLimit) -> Describer:
         UnknownNameError: no describer has this name.
         UsageError: the spec is empty, or its argument is not usable.
     """
-    name, _, argument = spec.strip().partition(":")
-    if not name:
-        raise UsageError("--llm is empty; use openai:MODEL, local:FOLDER or offline")
-    return registry.get("describer", name).from_spec(argument, limit)
+    return registry.load("describer", spec, limit)
 
 
 def write_units(labels: str | Path | LabelList, out: Path) -> list[Unit]:

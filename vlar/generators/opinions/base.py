@@ -214,9 +214,4 @@ def load_answerer(spec: str) -> Answerer:
         UnknownNameError: no answerer has this name.
         UsageError: the spec is empty, or its argument is not usable.
     """
-    name, _, argument = spec.strip().partition(":")
-    if not name:
-        raise UsageError(
-            "the answerer is empty; use self:MODEL, local:FOLDER, openai:MODEL or sheet:FILE.csv"
-        )
-    return registry.get("answerer", name).from_spec(argument)
+    return registry.load("answerer", spec)

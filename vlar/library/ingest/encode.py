@@ -28,6 +28,7 @@ from vlar.library.manifest import LibraryManifest
 from vlar.library.protocol import LibraryModel, keeps_context, session_of
 from vlar.library.rows import Box, Float16, RowPerson
 from vlar.media.base import Reader
+from vlar.registry import PartSpec
 from vlar.types import Clip, Encoded, Failure, Float32, Sampling, Window
 
 if TYPE_CHECKING:
@@ -207,8 +208,10 @@ def require_people(
 
 def _lasting(spec: str) -> str:
     """A spec by which a detector is found again from wherever its library is opened."""
-    name, _, argument = spec.partition(":")
-    return f"{name}:{place(argument)}" if argument and Path(argument).exists() else spec
+    part = PartSpec.parse(spec)
+    if not part.argument or not Path(part.argument).exists():
+        return spec
+    return str(replace(part, argument=place(part.argument)))
 
 
 _BATCH_CLIPS = 8

@@ -142,7 +142,7 @@ def test_rows_without_a_new_score_keep_their_places(drawn: list[tuple[int, int |
 
 
 def test_a_real_tc_clip(tmp_path: Path):
-    from vlar.adapters.base import load_any
+    from vlar.encoders.base import load_encoder
     from vlar.media.video.decode import read_clip
     from vlar.model.model import Model
     from vlar.types import Window
@@ -155,7 +155,7 @@ def test_a_real_tc_clip(tmp_path: Path):
     text = golden.facts("a")["config"]["classnames"][0]
     for number in range(2):
         tiny_video(tmp_path / "videos" / f"{number}.mp4", number, seconds=6)
-    model = Model(load_any(spec))
+    model = Model(load_encoder(spec))
     with Library(tmp_path / "l.vlar", model) as library:
         assert library.add(tmp_path / "videos").rows == 4
         assert library.info().context_rows == 4
