@@ -346,8 +346,8 @@ def get(kind: str, name: str) -> Any:
 def load(kind: str, spec: Any, *given: Any, **options: Any) -> Any:
     """The part that a name stands for: an encoder, adapter, captioner, answerer, describer ...
 
-    >>> load("encoder", "lite").name
-    'lite'
+    >>> load("detector", "motion").name
+    'motion'
 
     Args:
         kind: One of ``KINDS``.

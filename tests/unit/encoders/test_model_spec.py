@@ -14,7 +14,7 @@ from vlar.errors import UnknownNameError, UsageError
 
 
 @pytest.mark.parametrize(
-    "text, parts, is_bundle",
+    ("text", "parts", "is_bundle"),
     [
         ("lite", [("lite", "", 1.0)], False),
         ("tc-clip:a.pth?base=openclip:b", [("tc-clip", "a.pth?base=openclip:b", 1.0)], False),
