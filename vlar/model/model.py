@@ -98,8 +98,7 @@ def load(
             report=saved.report,
         )
     trusted_paths.remember(spec, model.fingerprint)
-    seconds = time.monotonic() - begin_s
-    _log.debug("loaded %s in %.1f s, fingerprint %s", spec, seconds, model.fingerprint[:12])
+    _log.debug("loaded %s in %.1f s", spec, time.monotonic() - begin_s)
     return model
 
 
