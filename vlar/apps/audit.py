@@ -18,7 +18,8 @@ from vlar import registry
 from vlar.encoders import trusted_paths
 from vlar.errors import LibraryError, ModelError, UsageError, VlarError, one_line
 from vlar.files.checkpoints import check_archive
-from vlar.files.reading import MB, parse_json, read_file, special_kind, walk
+from vlar.files.opening import special_kind
+from vlar.files.reading import MB, parse_json, read_file, walk
 from vlar.language.bank import load_bank
 from vlar.language.labels import parse_labels
 from vlar.library.store import schema

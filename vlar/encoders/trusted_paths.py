@@ -25,7 +25,8 @@ from urllib.parse import unquote
 
 from vlar.encoders.model_spec import ModelSpec, path_like
 from vlar.errors import EncoderMismatchError, ModelError
-from vlar.files.reading import MB, opened, parse_json, read_file
+from vlar.files.opening import open_input
+from vlar.files.reading import MB, parse_json, read_file
 from vlar.files.resources import cache_dir
 
 _FILE = "named-models.json"
@@ -119,7 +120,7 @@ def _digest(paths: list[Path]) -> str:
                 f"{file.relative_to(path.parent)} {status.st_size} ".encode(errors="replace")
             )
             if stat.S_ISREG(status.st_mode) and status.st_size <= _SMALL:
-                with contextlib.suppress(OSError), opened(file, _SMALL) as stream:
+                with contextlib.suppress(OSError), open_input(file, _SMALL) as stream:
                     digest.update(stream.read())
     return digest.hexdigest()
 

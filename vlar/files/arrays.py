@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.files.reading import MB, check_file, opened, parse_json, read_file
+from vlar.files.opening import open_input
+from vlar.files.reading import MB, check_file, parse_json, read_file
 
 _HEADER = 16 * MB
 _BYTES = {
@@ -53,7 +54,7 @@ def read_header(file: Path, most: int, *, links: bool = True) -> Header:
         OSError: see ``check_file``.
         ValueError: the header is malformed, or is not that of a file of this size.
     """
-    with opened(file, most, links=links) as stream:
+    with open_input(file, most, links=links) as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
         length = int.from_bytes(stream.read(8), "little")
@@ -90,7 +91,7 @@ def _entry(name: str, entry: Any) -> tuple[tuple[int, ...], int]:
 def sha256(file: Path, most: int, *, links: bool = True) -> str:
     """SHA-256 of a regular file; arguments and errors as in ``check_file``."""
     digest = hashlib.sha256()
-    with opened(file, most, links=links) as stream:
+    with open_input(file, most, links=links) as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -32,7 +32,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vlar.errors import SupportError, UsageError
-from vlar.files.reading import MB, read_file, special_kind
+from vlar.files.opening import special_kind
+from vlar.files.reading import MB, read_file
 from vlar.formatting import fault
 from vlar.language.clean import MOST_CHARACTERS
 from vlar.language.labels import PARTS

@@ -30,7 +30,8 @@ from typing import Any, TypeAlias, cast
 
 from vlar.errors import LabelError
 from vlar.files import resources
-from vlar.files.reading import MB, parse_json, read_file, special_kind
+from vlar.files.opening import special_kind
+from vlar.files.reading import MB, parse_json, read_file
 from vlar.formatting import without
 from vlar.language.bank import Entry
 from vlar.language.clean import base_forms, check_sizes, clean_label

@@ -45,9 +45,8 @@ class Library:
     In a folder, ``library.sqlite`` is the source of truth; in Milvus its collections are
     (docs/milvus.md). Every method answers alike in both, but ``upgrade``, which takes a folder.
 
-    A recording is there with all its rows or not at all. An interrupted ``add`` keeps every
-    finished recording, and the next ``add`` resumes it. One process writes at a time; any number
-    reads, each query from one consistent state.
+    A recording is there with all its rows or not at all; the next ``add`` resumes one that ended.
+    One process writes at a time; any number reads, each query from one consistent state.
 
         >>> with Library("gym.vlar") as library:             # doctest: +SKIP
         ...     library.add("videos/", tags={"place": "gym"})
@@ -121,6 +120,7 @@ class Library:
         detector: str | None = None,
         runner: Runner | None = None,
         shards: str | Path | None = None,
+        remote: bool = False,
         progress: IngestProgress | None = None,
     ) -> AddReport:
         """Index recordings, or bring them up to date.
@@ -143,6 +143,7 @@ class Library:
             detector: Detector of people; None is the library's own, for a new one as for ``who``.
             runner: Runner that reads and encodes, besides this process (docs/ingest.md).
             shards: A folder: write there instead, as Parquet files (``import_shards``).
+            remote: Fetch the addresses too that lists name, besides those of ``paths``.
             progress: Called after the commit of each recording.
 
         Returns:
@@ -158,7 +159,7 @@ class Library:
         return self.ingest(
             AddRequest(
                 paths, tags, window_s, stride_s, long_times, shots, keep_context, retry,
-                skip_still, captions, persons, detector, runner, shards, progress,
+                skip_still, captions, persons, detector, runner, shards, remote, progress=progress,
             )
         )  # fmt: skip
 
@@ -166,11 +167,10 @@ class Library:
         """Index the recordings of a request, as ``add`` does with the same fields."""
         from vlar.library.ingest.ingest import add_paths
 
-        request = request.checked()
         with self._connection.writing() as writer:
-            report = add_paths(writer, self._connection.models, request)
+            report = add_paths(writer, self._connection.models, request.checked())
             self._connection.settle()
-            return report
+        return report
 
     def add_vectors(self, videos: Iterable[shard_reading.VectorVideo]) -> AddReport:
         """Index recordings by their vectors; earlier rows of the same paths are replaced.

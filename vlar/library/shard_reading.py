@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError, VlarError
-from vlar.files.reading import MOST_MEMORY, special_kind
+from vlar.files.opening import special_kind
+from vlar.files.reading import MOST_MEMORY
 from vlar.library.address import checked_tags, is_unicode, place
 from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.ingest.reader import CHANGED, FAILED, UNCHANGED, FileRecord

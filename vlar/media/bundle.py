@@ -59,7 +59,7 @@ def bundle_parts(path: Path) -> dict[str, BundlePart]:
             by a link.
     """
     try:
-        rows = parse_json(read_file(path, MB))
+        rows = parse_json(read_file(path, MB, recording=True))
         if not isinstance(rows, dict) or not 1 <= len(rows) <= _MOST_PARTS:
             raise ValueError(f"it is not an object of 1 to {_MOST_PARTS} sensors")  # noqa: TRY301
         found = {sensor: _part(path.parent, sensor, row) for sensor, row in rows.items()}

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.files.reading import MB, number, parse_json, read_file, require_memory, special_kind
+from vlar.files.opening import open_input
+from vlar.files.reading import MB, number, parse_json, read_file, require_memory
 from vlar.media.video.files import is_folder
 
 _MOST_BYTES = 64 * MB  # of a picture
@@ -65,7 +66,7 @@ def facts(folder: Path) -> tuple[float, float]:
     path = folder / _FACTS
     if not path.exists():
         return 1.0, _RATE_HZ
-    stored: Any = parse_json(read_file(path, MB))
+    stored: Any = parse_json(read_file(path, MB, recording=True))
     if not isinstance(stored, dict):
         raise ValueError(f"its {_FACTS} is not an object")  # noqa: TRY004 - of the file's content
     given = {"unit_m": 0.001, "rate_hz": _RATE_HZ, **stored}
@@ -88,7 +89,7 @@ def read_picture(path: Path, millimetres: float) -> Millimetres:
     """
     from PIL import Image
 
-    data = read_file(path, _MOST_BYTES)
+    data = read_file(path, _MOST_BYTES, recording=True)
     if not data.startswith(_HEADER) or len(data) < 26:
         raise ValueError(f"{path.name} is not a PNG picture")
     width, height = struct.unpack(">II", data[16:24])
@@ -112,9 +113,7 @@ def read_picture(path: Path, millimetres: float) -> Millimetres:
 def _head(path: Path) -> bytes:
     """The first 26 bytes of a regular file; fewer where it has fewer, or cannot be read."""
     try:
-        if special_kind(path) is not None:
-            return b""
-        with path.open("rb") as stream:
+        with open_input(path, recording=True) as stream:
             return stream.read(26)
     except (OSError, ValueError):
         return b""

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import DecodeError, DecodeOutOfMemory, VlarError
-from vlar.files.reading import require_memory, special_kind
+from vlar.files.opening import open_input
+from vlar.files.reading import require_memory
 from vlar.files.workers import single
 from vlar.media.base import Reader
 from vlar.media.video.sample import sample_times
@@ -115,9 +116,7 @@ class FileHead:
 def head_of(path: Path) -> FileHead | None:
     """The beginning of a regular file; None where there is none to be read."""
     try:
-        if special_kind(path) is not None:
-            return None
-        with path.open("rb") as stream:
+        with open_input(path, recording=True) as stream:
             return FileHead(path, stream.read(_HEAD_BYTES))
     except (OSError, ValueError):
         return None

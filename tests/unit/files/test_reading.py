@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 
 from tests.hostile import kit
 from tests.refusals import refused
+from vlar.files.opening import open_input, special_kind
 from vlar.files.reading import (
     DEEPEST,
     check_file,
-    opened,
     parse_json,
     read_file,
-    special_kind,
     walk,
 )
 
@@ -73,7 +72,7 @@ def test_a_file_that_becomes_a_link_is_not_followed(
         return real(path, flags)
 
     monkeypatch.setattr(os, "open", swap)
-    with pytest.raises(OSError), opened(tmp_path / "a", 9, links=False):
+    with pytest.raises(OSError), open_input(tmp_path / "a", 9, links=False):
         pass
 
 

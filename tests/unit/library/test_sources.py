@@ -65,9 +65,9 @@ def expected(tmp_path: Path, clips: list[Path]) -> list[tuple[object, ...]]:
 
 def added(tmp_path: Path, *given: str | Path) -> Library:
     library = Library(tmp_path / "l.vlar", FakeModel())
-    report = library.add(list(given))
+    report = library.add(list(given), remote=True)
     assert (report.added, report.failed) == (5, ())
-    again = library.add(list(given))
+    again = library.add(list(given), remote=True)
     assert (again.unchanged, again.failed) == (5, ())
     return library
 

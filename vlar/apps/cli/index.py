@@ -90,6 +90,7 @@ def add(
     address: str | None = None,
     gpus_per_worker: float | None = None,
     shards: str | None = None,
+    remote: bool = False,
 ) -> int:
     """Add recordings to a library.
 
@@ -124,7 +125,7 @@ def add(
                 found, tags=tags, window_s=window_s, stride_s=stride_s, long_times=long_windows,
                 shots=shots, keep_context=not no_context, retry=retry, skip_still=skip_still,
                 captions=captions, persons=persons, detector=detector, runner=where,
-                shards=shards, progress=show,
+                shards=shards, remote=remote, progress=show,
             )  # fmt: skip
             report = opened.ingest(request)
     code = _finished(report, len(failures), show.total)

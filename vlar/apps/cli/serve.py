@@ -56,6 +56,7 @@ def serve(
     from vlar.apps.serve.application import Application
     from vlar.apps.serve.errors import ServeLimits
     from vlar.apps.serve.server import ServerFolder, address, bound_socket, run
+    from vlar.files.opening import restrict
 
     token = token_for(host, token_file)
     model = model or inputs.own_model(library)
@@ -64,6 +65,7 @@ def serve(
     application = Application(
         library, model, own.path, roots=root or (), limits=limits, device=device, dtype=dtype
     )
+    restrict(application.readable)
     server = bound_socket(host, port)
     output.line(address(server), flush=True)
     reach = "only this machine" if is_loopback(host) else "other machines, without encryption"
@@ -105,12 +107,14 @@ def mcp(
     """
     from vlar.apps.serve.agent import serve_agent
     from vlar.apps.serve.application import Application
+    from vlar.files.opening import restrict
 
     with tempfile.TemporaryDirectory(prefix="vlar-mcp-") as state:
         model = model or inputs.own_model(library)
         application = Application(
             library, model, Path(state), roots=root or (), device=device, dtype=dtype
         )
+        restrict(application.readable)
         try:
             serve_agent(application, (cuts or Path("vlar-cuts")).absolute() if write else None)
         finally:

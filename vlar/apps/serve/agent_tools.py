@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import time
@@ -22,6 +23,7 @@ from pydantic import Field
 from vlar.apps.serve.application import Application
 from vlar.apps.serve.library import RequestedRecording
 from vlar.errors import LibraryError, VlarError
+from vlar.files.opening import open_input
 from vlar.formatting import clock
 from vlar.library.query.plan import QueryRequest
 from vlar.types import JsonDict, Mode
@@ -234,6 +236,19 @@ class Reading:
         return Image(data=data.getvalue(), format="jpeg")
 
 
+def _copied(made: Path, target: Path) -> None:
+    """Copy a file to a new name; what lies there is never written through, a link neither.
+
+    Raises:
+        OSError: something else than a file lies there, or it cannot be written.
+    """
+    if target.is_file() and not target.is_symlink():
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with open_input(made) as source, open(os.open(target, flags, 0o644), "wb") as new:  # noqa: PTH123
+        shutil.copyfileobj(source, new)
+
+
 class Writing:
     """Tools that add to the library and write files.
 
@@ -285,8 +300,7 @@ class Writing:
         target = self._cuts / f"{stem}-{video[:6]}_{start_s:.2f}-{end_s:.2f}.mp4"
         try:
             self._cuts.mkdir(parents=True, exist_ok=True)
-            if not target.exists():
-                shutil.copyfile(made, target)
+            _copied(made, target)
         except OSError as error:
             raise LibraryError(
                 f"{target}: cannot be written ({error.strerror}); start with another --cuts"

@@ -222,6 +222,9 @@ class Application:
         device: As for ``vlar.load``.
         dtype: As for ``vlar.load``.
 
+    Attributes:
+        readable: Folders whose files are read: the roots and those of its own.
+
     Raises:
         LibraryError: it does not exist or cannot be read.
     """
@@ -242,12 +245,13 @@ class Application:
         # Reads that need no model have a connection of their own: they never wait for a query.
         self._reads = ServedLibrary(self.path, create=False)
         self._searches: ServedLibrary | None = None
-        chosen = AllowedFolders(roots) if roots else AllowedFolders.around(self._reads.paths())
+        chosen = AllowedFolders(roots) if roots else AllowedFolders.around(self._reads.root_paths())
         received = state / "recordings"  # uploads that joined the library
         received.mkdir(parents=True, exist_ok=True, mode=0o700)
         chosen = AllowedFolders([*chosen.folders, received])
         self.uploads = Uploads(state / "uploads", self.limits)
-        self.media = Media(state / "spans", self.limits)
+        self.readable = [*chosen.folders, state / "uploads", state / "examples"]
+        self.media = Media(state / "spans", self.limits, self.readable)
         self.models = Models(model, state / "models", device, dtype)
         self.sources = Sources(self._reads, chosen, self.uploads)
         self._classifying = Classifying(self.models, self.media, self.sources, self.limits)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import stat
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from starlette.responses import Response, StreamingResponse
 
 from vlar.apps.serve.errors import ServeError
 from vlar.errors import one_line
+from vlar.files.opening import open_input
+from vlar.formatting import is_url
 from vlar.media.bundle import bundle_files
 
 _LONGEST = 4096
@@ -52,6 +54,7 @@ class AllowedFolders:
         """
         if not path or "\0" in path or len(path) > _LONGEST:
             raise ServeError(400, f"{path[:80]!r} is not a path", "write one on one line", "path")
+        require_here(path)
         try:
             real = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111 - one call
         except (OSError, ValueError) as error:
@@ -82,22 +85,36 @@ class AllowedFolders:
             raise ServeError(410, f"{one_line(path)} has moved", fix, "moved") from problem
 
 
-def open_inside(path: Path) -> int:
-    """A descriptor of a regular file, opened without waiting and without following a last link.
+def require_here(path: str) -> None:
+    """Refuse an address and an archive: a server reads files and folders of its roots alone.
 
     Raises:
-        ServeError: it is gone or not a regular file.
+        ServeError: 415.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    if is_url(path) or path.lower().endswith(".tar"):
+        error = f"{one_line(path)[:200]} is an address or an archive"
+        fix = "copy or unpack it into a folder of the server, and add that"
+        raise ServeError(415, error, fix, "type")
+
+
+def open_inside(path: Path) -> int:
+    """A descriptor of a regular file without links, opened without waiting.
+
+    What the system calls the open file is compared with the path: a folder above it that became a
+    link meanwhile leads nowhere.
+
+    Raises:
+        ServeError: it is gone, or not a regular file.
+    """
     try:
-        descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+        with open_input(path, links=False, root=path) as stream:
+            return os.dup(stream.fileno())
     except OSError as error:
+        if error.errno in (errno.EISDIR, errno.EINVAL):
+            fix = "ask for its span instead"
+            raise ServeError(415, f"{path.name} is not a file", fix, "type") from error
         fix = "index it at its new place: vlar index add LIBRARY FOLDER"
         raise ServeError(410, f"{path}: {error.strerror}", fix, "moved") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ServeError(415, f"{path} is not a file", "ask for its span instead", "type")
-    return descriptor
 
 
 HEAD_BYTES = 512

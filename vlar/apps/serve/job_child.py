@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import UsageError, VlarError, one_line
+from vlar.files.opening import restrict
 from vlar.library.rows import AddEvent
 from vlar.types import JsonDict, Window
 
@@ -40,6 +41,7 @@ def main() -> None:
     threading.Thread(target=_watch, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(_NICE)
+    restrict(job["roots"])
     try:
         report = _JOBS[job["kind"]](job, emit)
         emit({"event": "done", "report": report})
@@ -61,6 +63,7 @@ def _watch() -> None:
 
 
 def _add(job: JsonDict, emit: Emit) -> JsonDict:
+    from vlar.library.ingest.ingest import AddRequest
     from vlar.library.library import Library
 
     def progress(event: AddEvent) -> None:
@@ -68,7 +71,11 @@ def _add(job: JsonDict, emit: Emit) -> JsonDict:
         emit({"event": "progress", **event.to_dict(), "failure": failure})
 
     with Library(job["library"], job["model"]) as library:
-        report = library.add(job["paths"], tags=job["tags"], retry=job["retry"], progress=progress)
+        report = library.ingest(
+            AddRequest(
+                job["paths"], job["tags"], retry=job["retry"], progress=progress, served=True
+            )
+        )
     facts = report.to_dict()
     return {**facts, "failed": [row.message for row in report.failed]}
 

@@ -105,6 +105,7 @@ class Jobs:
         most: Jobs that may wait.
         allowed: Called with a job before its process starts; raises where it may not run.
         ended: Called with a job after its end.
+        roots: Folders whose recordings a job may read.
     """
 
     def __init__(
@@ -113,7 +114,9 @@ class Jobs:
         most: int,
         allowed: Callable[[Job], None],
         ended: Callable[[Job], None],
+        roots: Sequence[str | Path] = (),
     ) -> None:
+        self._roots = [str(root) for root in roots]
         self._folder, self._most, self._allowed, self._ended = folder, most, allowed, ended
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.RLock()
@@ -236,7 +239,9 @@ class Jobs:
             )
             self._process = process
         with suppress(OSError):
-            _pipe(process.stdin).write(json.dumps({"kind": job.kind, **job.spec}) + "\n")
+            _pipe(process.stdin).write(
+                json.dumps({"kind": job.kind, **job.spec, "roots": self._roots}) + "\n"
+            )
             _pipe(process.stdin).flush()
         saved_s = time.monotonic()
         for line in _pipe(process.stdout):
@@ -366,7 +371,8 @@ class Tasks:
         self._library, self._sources, self._models = library, sources, models
         self._limits = limits
         self._examples, self._received = state / "examples", state / "recordings"
-        self.jobs = Jobs(state / "jobs", limits.jobs, self._allowed, self._ended)
+        roots = [*sources.roots.folders, self._examples, self._received]
+        self.jobs = Jobs(state / "jobs", limits.jobs, self._allowed, self._ended, roots)
 
     def close(self) -> None:
         """Stop the running job; the next server resumes it."""

@@ -21,6 +21,7 @@ from vlar.library.library import Library
 from vlar.library.query.filters import Condition, conditions, matching_videos
 from vlar.library.query.grammar import Like, leaves, parse, show
 from vlar.library.query.similarity import compare, encode_leaves
+from vlar.library.roots import roots_of
 from vlar.library.rows import RowFilter, VideoRow
 from vlar.library.store.base import LibraryStore
 from vlar.model.model import Model, load
@@ -69,6 +70,10 @@ class ServedLibrary(Library):
     def paths(self) -> list[str]:
         """Path of every recording."""
         return self._read(lambda store: sorted(store.paths().values()), [])
+
+    def root_paths(self) -> list[str]:
+        """A path in each folder that may be read where no root is given."""
+        return self._read(roots_of, [])
 
     def matching(self, where: Sequence[str] = ()) -> list[VideoRow]:
         """Recordings that pass all filters on recordings, by path; those on rows do not count.

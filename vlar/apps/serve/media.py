@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,15 @@ class Media:
     Args:
         folder: For cut spans; it is emptied when the server starts.
         limits: Of the server.
+        roots: Folders whose recordings may be read; None for any.
     """
 
-    def __init__(self, folder: Path, limits: ServeLimits) -> None:
+    def __init__(
+        self, folder: Path, limits: ServeLimits, roots: Sequence[Path] | None = None
+    ) -> None:
         self._folder, self._limits = folder, limits
-        file_limits = FileLimits(min(_FILE_S, limits.request_s), _FILE_BYTES, _PROCESSES)
+        real = None if roots is None else tuple(os.path.realpath(root) for root in roots)
+        file_limits = FileLimits(min(_FILE_S, limits.request_s), _FILE_BYTES, _PROCESSES, real)
         self._pool = WorkerPool(file_limits, module=media_jobs.__name__)
         self._lock = threading.Lock()
         self._pictures: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()

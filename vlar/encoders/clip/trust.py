@@ -16,7 +16,8 @@ from vlar.encoders.clip import options as hub
 from vlar.errors import ModelError
 from vlar.files.arrays import read_header
 from vlar.files.checkpoints import MOST, check_archive
-from vlar.files.reading import MB, check_file, parse_json, read_file, special_kind
+from vlar.files.opening import special_kind
+from vlar.files.reading import MB, check_file, parse_json, read_file
 
 #: Options of a tokeniser that a folder may set; none of them names a file or a class.
 _TOKENIZER = {

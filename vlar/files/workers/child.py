@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import json
 import os
 import pickle
 import select
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import VlarError
+from vlar.files.opening import restrict
 from vlar.files.workers import transfer
 from vlar.files.workers.transfer import N_BLOCKS, Channel, SharedBlock, packed
 
@@ -31,9 +33,10 @@ def main(arguments: list[str]) -> None:
 
     Args:
         arguments: Descriptors of the socket, of the pipe to watch and of the shared blocks; bytes
-            of memory to allow; a module to import before the first job.
+            of memory to allow; folders to read from as JSON; a module to import first.
     """
-    control, lifeline, *blocks, memory = map(int, arguments[:-1])
+    control, lifeline, *blocks, memory = map(int, arguments[:-2])
+    restrict(json.loads(arguments[-2]), everything=True)
     os.environ["VLAR_DECODE_WORKERS"] = "0"  # what runs here is isolated
     # Ctrl-C reaches the whole group of processes; the program decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

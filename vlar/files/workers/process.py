@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import DecodeCrash, DecodeError, DecodeOutOfMemory, DecodeTimeout, UsageError
+from vlar.files.opening import allowed_roots
 from vlar.files.resources import size_in_bytes
 from vlar.files.workers import transfer
 from vlar.files.workers.transfer import N_BLOCKS, Channel, SharedBlock, unpacked
@@ -38,11 +39,13 @@ class FileLimits:
             length, where a worker reads it.
         memory_bytes: What a worker may allocate beyond what it starts with.
         workers: Worker processes; 0 reads files in this process, without protection.
+        roots: Folders that a worker may open files of; None for any.
     """
 
     timeout_s: float = _TIMEOUT_S
     memory_bytes: int = 4 * 10**9
     workers: int = 1
+    roots: tuple[str, ...] | None = None
 
     @classmethod
     def from_environment(cls) -> FileLimits:
@@ -57,6 +60,7 @@ class FileLimits:
             _number("VLAR_FILE_TIMEOUT_S", _TIMEOUT_S, above=0.0),
             size_in_bytes("VLAR_FILE_MEMORY", _MEMORY),
             int(_number("VLAR_DECODE_WORKERS", float(_default_workers()), above=-1.0)),
+            allowed_roots(),
         )
 
     def whole_s(self, duration_s: float) -> float:
@@ -125,7 +129,8 @@ class WorkerProcess:
         self._channel = Channel(ours)
         descriptors = [theirs.fileno(), watched, *(block.descriptor for block in self._blocks)]
         numbers = [*map(str, descriptors), str(limits.memory_bytes)]
-        command = [sys.executable, "-c", _START, json.dumps(sys.path), *numbers, module]
+        more = [*numbers, json.dumps(limits.roots), module]
+        command = [sys.executable, "-c", _START, json.dumps(sys.path), *more]
         try:
             self._process = subprocess.Popen(
                 command,

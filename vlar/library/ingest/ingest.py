@@ -41,11 +41,12 @@ from vlar.library.ingest.reader import (
 )
 from vlar.library.ingest.remote import Recording, RemoteFiles
 from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
-from vlar.library.ingest.sources import is_source, recordings
+from vlar.library.ingest.sources import inside, is_source, recordings
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, ReadJob, Setup
 from vlar.library.ingest.writer import IngestProgress, write_windows
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel
+from vlar.library.roots import extended, frozen
 from vlar.library.rows import AddReport
 from vlar.library.shard_writing import ShardFolder, write_shards
 from vlar.library.store.annotations import Caption, FailedFiles
@@ -365,6 +366,8 @@ class AddRequest:
     detector: str | None = None
     runner: Runner | None = None
     shards: str | Path | None = None
+    remote: bool = False
+    served: bool = False
     progress: IngestProgress | None = None
 
     def checked(self) -> AddRequest:
@@ -408,10 +411,11 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
     source, paths = reader(manifest.modality), request.paths
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     if any(map(is_source, given)):
-        found = recordings(given, source)
+        found = recordings(given, source, remote=request.remote)
     else:
         files = {place(file): file for file in source.find(given)}
         found = [Recording(file, path) for path, file in files.items()]
+    found = [inside(each) for each in found]
     return _add_recordings(writer, found, manifest, models, request)
 
 
@@ -447,7 +451,8 @@ def _add_recordings(
         setup = _setup(runner, manifest, models, request, captioner, first)
         failed = FailedFiles(broken, request.retry)
         driver = Driver(runner, setup, found, known, failed, without, folder is None)
-        to_library = partial(write_windows, writer)
+        folders = frozen(writer) if request.served else extended(found, writer.meta())
+        to_library = partial(write_windows, writer, folders=folders)
         write = to_library if folder is None else partial(write_shards, folder, known)
         report = write(
             driver.stream(),

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from vlar.errors import DecodeError, UsageError, VlarError
+from vlar.files.opening import open_input
 from vlar.files.resources import size_in_bytes
 from vlar.formatting import as_url
 from vlar.library.store.values import Stamp
@@ -216,12 +217,16 @@ def _copy(url: str, span: tuple[int, int] | None, part: Path) -> None:
             left -= len(block)
 
 
-def opened(path: str) -> Any:
+@contextlib.contextmanager
+def opened(path: str) -> Generator[Any]:
     """A file of this machine or of another, opened to read bytes."""
     if as_url(path) is None:
-        return Path(path).open("rb")
+        with open_input(path, recording=True) as file:
+            yield file
+        return
     system, inside = file_system(path)
-    return system.open(inside, "rb")
+    with system.open(inside, "rb") as file:
+        yield file
 
 
 def _busy(error: BaseException) -> BaseException | None:

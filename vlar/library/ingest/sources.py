@@ -11,13 +11,17 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from vlar.errors import UsageError, VlarError
+from vlar.files.archives import Member, members
+from vlar.files.opening import allowed_roots, open_input, require_inside
+from vlar.files.reading import MOST_MEMORY, require_memory
 from vlar.formatting import as_url
 from vlar.library.address import checked_tags, place
 from vlar.library.ingest.remote import (
@@ -30,15 +34,15 @@ from vlar.library.ingest.remote import (
 )
 from vlar.library.store.values import Stamp, is_path
 from vlar.media.base import Reader
+from vlar.media.bundle import bundle_files
 from vlar.media.video.files import is_folder
 from vlar.results import arrow
 from vlar.types import Failure
 
-if TYPE_CHECKING:
-    from tarfile import TarInfo
-
 _TEXTS = (".cls", ".txt")  # next to a recording: each is a tag of its ending
 _MOST_TEXT = 1 << 16
+_MOST_LIST = 1 << 28  # bytes of a list at an address
+_ROW_BYTES = 1000  # of a recording that is held, without its texts
 
 
 def archived(path: str, source: Reader) -> Iterator[Recording]:
@@ -47,47 +51,46 @@ def archived(path: str, source: Reader) -> Iterator[Recording]:
     Raises:
         UsageError: it is not a whole uncompressed tar, or holds none.
     """
-    import tarfile
-
     version = _version(path)
-    members: dict[str, Recording] = {}
+    found: dict[str, Recording] = {}
     texts: dict[str, dict[str, str]] = {}
+    held = 0
     try:
-        with opened(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
+        with opened(path) as file:
+            for member in members(file):
                 key, ending = _split(member.name)
-                if not member.isfile():
-                    continue
                 if source.claims(Path(PurePosixPath(member.name))):
-                    members[key] = _member(path, member, version)
+                    found[key] = _member(path, member, version)
                 elif ending in (*_TEXTS, ".json") and member.size <= _MOST_TEXT:
-                    content = tar.extractfile(member)
-                    told = _told(ending, content.read() if content else b"")
-                    texts.setdefault(key, {}).update(told)
-    except tarfile.TarError as error:
+                    file.seek(member.start)
+                    texts.setdefault(key, {}).update(_told(ending, file.read(member.size)))
+                    held += member.size
+                held += _ROW_BYTES + len(member.name)
+                require_memory(held)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; check the path") from None
+    except ValueError as error:
         raise UsageError(
             f"{path}: is not a whole uncompressed tar ({error}); unpack it, or write it again"
         ) from error
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file; check the path") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error})") from error
-    if not members:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not found:
         raise UsageError(f"{path}: no {source.modality} in this archive; check its endings")
-    for key, recording in members.items():
+    for key, recording in found.items():
         yield replace(recording, tags=texts.get(key, {}))
 
 
-def _member(path: str, member: TarInfo, version: str) -> Recording:
+def _member(path: str, member: Member, version: str) -> Recording:
     address = f"tar://{member.name}::{path}"
-    digits = hashlib.sha256(f"{version} {member.offset_data}".encode()).hexdigest()[:12]
-    stamp = Stamp(member.size, int(member.mtime) * 10**9 + int(digits, 16) % 10**9)
-    span = member.offset_data, member.size
+    digits = hashlib.sha256(f"{version} {member.start}".encode()).hexdigest()[:12]
+    stamp = Stamp(member.size, int(member.mtime_s) * 10**9 + int(digits, 16) % 10**9)
+    span = member.start, member.size
     if not is_path(address):
         failure = Failure(
             Path(path), "usage", f"{path}: the name {member.name!r:.80} is not a path"
         )
-        return Recording(Path(path), f"{path}#{member.offset_data}", failure=failure)
+        return Recording(Path(path), f"{path}#{member.start}", failure=failure)
     return Recording(Path(address), address, stamp=stamp, span=span)
 
 
@@ -136,6 +139,8 @@ def _told(ending: str, content: bytes) -> dict[str, str]:
 _COLUMN = "path"
 _LISTS = frozenset({".parquet", ".csv"})
 _ARCHIVE = ".tar"
+_BATCH = 1024  # rows
+_LONGEST_LINE = 1 << 20
 _ASKING = 16  # addresses whose size and time are asked for at a time
 _FILE = "file://"
 
@@ -153,12 +158,27 @@ def is_source(path: str | Path) -> bool:
     return ending == ".csv" and _is_list(str(path))
 
 
-def recordings(given: Sequence[str | Path], source: Reader) -> list[Recording]:
-    """The recordings that arguments name, each place once; the first mention counts."""
+def recordings(
+    given: Sequence[str | Path], source: Reader, *, remote: bool = False
+) -> list[Recording]:
+    """The recordings that arguments name, each place once; the first mention counts.
+
+    Args:
+        given: As the user typed them.
+        source: The reader of their sensor.
+        remote: Lists may name addresses, besides the arguments themselves.
+    """
     found: dict[str, Recording] = {}
+    held = 0
     for path in given:
-        for recording in _named(str(path), source):
+        for recording in _named(str(path), source, remote):
             found.setdefault(recording.path, recording)
+            held += _ROW_BYTES + 2 * len(recording.path) + sum(map(len, recording.tags.values()))
+            if held > MOST_MEMORY:
+                raise UsageError(
+                    f"{path}: names over {len(found):,} recordings, which take "
+                    f"{MOST_MEMORY / 1e9:g} GB of memory; split it"
+                )
     unknown = (each for each in found.values() if each.stamp is None and each.failure is None)
     asked = [each for each in unknown if as_url(each.path) is not None]
     with ThreadPoolExecutor(_ASKING) as threads:
@@ -167,24 +187,66 @@ def recordings(given: Sequence[str | Path], source: Reader) -> list[Recording]:
     return list(found.values())
 
 
-def _named(path: str, source: Reader) -> Iterator[Recording]:
+def inside(recording: Recording) -> Recording:
+    """A recording, or why a server may not read it: it lies outside, or is not a file.
+
+    Every recording that a job finds passes here, and is compared again when it is opened.
+    """
+    if recording.failure is not None or allowed_roots() is None:
+        return recording
+    try:
+        _require_here(recording.path)
+        for path in (recording.file, *bundle_files(recording.file)):
+            require_inside(path)
+    except (OSError, UsageError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        message = (
+            f"{recording.file}: cannot be read ({reason}); start the server with --root FOLDER"
+        )
+        return replace(recording, failure=Failure(recording.file, "outside", message))
+    return recording
+
+
+def _require_here(path: str) -> None:
+    """Refuse an address or an archive where folders are named that may be read.
+
+    Raises:
+        UsageError: it is one.
+    """
+    ending = PurePosixPath(path.partition("?")[0]).suffix.lower()
+    is_far = as_url(path) is not None or ending == _ARCHIVE
+    if is_far and allowed_roots() is not None:
+        raise UsageError(
+            f"{path[:200]}: a server reads files and folders, no addresses or archives"
+        )
+
+
+def _named(path: str, source: Reader, remote: bool) -> Iterator[Recording]:
     """Recordings that one argument names; a failure where it cannot be looked into."""
     url = as_url(path)
     if url is not None and url.startswith(_FILE):
         path, url = url.removeprefix(_FILE), None
     name = PurePosixPath((url or path).partition("?")[0])
     try:
-        if name.suffix.lower() == _ARCHIVE and not is_folder(Path(path)):
-            yield from archived(url or place(path), source)
-        elif name.suffix.lower() in _LISTS and (url or name.suffix != ".csv" or _is_list(path)):
-            yield from _list(url or place(path), source)
-        elif url is not None:
-            yield from _remote(url, name, source)
+        _require_here(url or path)
+        if name.suffix.lower() in _LISTS and (url or name.suffix != ".csv" or _is_list(path)):
+            yield from _list(url or place(path), source, remote)
         else:
-            yield from (Recording(file, place(file)) for file in source.find([path]))
+            yield from _of_place(path, url, source)
     except VlarError as error:
         file = Path(path)
         yield Recording(file, url or path, failure=Failure(file, error.kind, error.message))
+
+
+def _of_place(path: str, url: str | None, source: Reader) -> Iterator[Recording]:
+    """Recordings of an archive, an address, a folder or a file."""
+    name = PurePosixPath((url or path).partition("?")[0])
+    if name.suffix.lower() == _ARCHIVE and not is_folder(Path(path)):
+        yield from archived(url or place(path), source)
+    elif url is not None:
+        yield from _remote(url, name, source)
+    else:
+        yield from (Recording(file, place(file)) for file in source.find([path]))
 
 
 def _remote(url: str, name: PurePosixPath, source: Reader) -> Iterator[Recording]:
@@ -220,13 +282,14 @@ def _remote(url: str, name: PurePosixPath, source: Reader) -> Iterator[Recording
 def _is_list(path: str) -> bool:
     """Return whether the header of a CSV file has a column ``path``."""
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            return _COLUMN in next(csv.reader([file.readline(_MOST_TEXT)]), [])
+        with open_input(path, recording=True) as file:
+            line = file.readline(_MOST_TEXT).decode("utf-8-sig")
+        return _COLUMN in next(csv.reader([line]), [])
     except (OSError, ValueError, csv.Error):
         return False
 
 
-def _list(path: str, source: Reader) -> Iterator[Recording]:
+def _list(path: str, source: Reader, remote: bool) -> Iterator[Recording]:
     """The recordings of a list; relative paths count from its folder."""
     folder = path.rpartition("/")[0]
     for number, row in enumerate(_rows(path), 1):
@@ -239,52 +302,123 @@ def _list(path: str, source: Reader) -> Iterator[Recording]:
                 raise UsageError(
                     f"{path}: row {number} has {text!r:.80}, which is not a path; repair it"
                 )
+            url = as_url(where)
+            _require_of_list(path, number, text, where, remote)
             tags = checked_tags({key: value for key, value in row.items() if value != ""})
-            for recording in _named(where, source):
+            for recording in _of_place(url or where, url, source):
                 yield replace(recording, tags={**recording.tags, **tags})
         except VlarError as error:
             file = Path(where if text and is_path(where) else f"{path}:{number}")
             yield Recording(file, str(file), failure=Failure(file, error.kind, error.message))
 
 
+def _require_of_list(path: str, number: int, text: str, where: str, remote: bool) -> None:
+    """Refuse a row that names another list, or an address that the user did not ask for.
+
+    Raises:
+        UsageError: it is one.
+    """
+    _require_here(text)
+    url = as_url(text)
+    is_address = url is not None and not url.startswith(_FILE)
+    if is_address and not remote:
+        raise UsageError(
+            f"{path}: row {number} names the address {text!r:.200}; give it yourself, or say "
+            "--remote for all addresses of lists"
+        )
+    ending = PurePosixPath(where.partition("?")[0]).suffix.lower()
+    if ending == ".parquet" or (ending == ".csv" and is_source(where)):
+        raise UsageError(f"{path}: row {number} names the list {text!r:.200}; give it yourself")
+
+
 def _rows(path: str) -> Iterator[dict[str, str]]:
     """The rows of a list as texts; columns that hold more than one value are left out."""
-    if path.partition("?")[0].lower().endswith(".csv"):
-        content = _content(path)
-        try:
-            table = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-            names = table.fieldnames or []
-            if _COLUMN not in names:
-                raise _no_column(path, names)
-            for row in table:
-                yield {key: value or "" for key, value in row.items() if isinstance(key, str)}
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: is not a CSV file in UTF-8 ({error})") from error
-        return
+    try:
+        with _content(path) as file:
+            is_table = path.partition("?")[0].lower().endswith(".csv")
+            yield from _table_rows(path, file) if is_table else _parquet_rows(path, file)
+    except (csv.Error, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"{path}: is not a CSV file in UTF-8 ({error!s:.200})") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"{path}: cannot be read ({reason:.200}); check the path") from error
+
+
+def _table_rows(path: str, file: BinaryIO) -> Iterator[dict[str, str]]:
+    """Rows of a CSV file, which is read line by line."""
+    table = csv.DictReader(_lines(file))
+    names = table.fieldnames or []
+    if _COLUMN not in names:
+        raise _no_column(path, names)
+    for row in table:
+        yield {key: value or "" for key, value in row.items() if isinstance(key, str)}
+
+
+def _lines(file: BinaryIO) -> Iterator[str]:
+    """Lines of a text; one without an end is refused."""
+    encoding = "utf-8-sig"
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+            raise ValueError(f"a line has over {_LONGEST_LINE:,} bytes")
+        yield line.decode(encoding)
+        encoding = "utf-8"
+
+
+def _parquet_rows(path: str, file: BinaryIO) -> Iterator[dict[str, str]]:
+    """Rows of a Parquet file; each text is held once, however many rows state it."""
     pa = arrow()
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(io.BytesIO(_content(path)) if as_url(path) else path) as file:
-            schema = file.schema_arrow
-            plain = [each.name for each in schema if not pa.types.is_nested(each.type)]
-            plain = [each for each in plain if not pa.types.is_binary(schema.field(each).type)]
-            if _COLUMN not in plain:
-                raise _no_column(path, schema.names)
-            for batch in file.iter_batches(columns=plain):
+        with parquet.ParquetFile(file) as table:
+            names = _plain_columns(path, table)
+        file.seek(0)
+        with parquet.ParquetFile(file, read_dictionary=names) as table:
+            for batch in table.iter_batches(_BATCH, columns=names):
+                for column in batch.columns:
+                    texts = getattr(column, "dictionary", column).to_pylist()
+                    if any(isinstance(text, str) and len(text) > _MOST_TEXT for text in texts):
+                        raise UsageError(f"{path}: a text has over {_MOST_TEXT:,} characters")
                 for row in batch.to_pylist():
                     yield {k: "" if v is None else str(v) for k, v in row.items()}
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{path}: is not a Parquet file ({error!s:.200})") from error
 
 
+def _plain_columns(path: str, table: Any) -> list[str]:
+    """Columns of one value a row, which a list has."""
+    pa = arrow()
+    schema, facts = table.schema_arrow, table.metadata
+    plain = [each.name for each in schema if not pa.types.is_nested(each.type)]
+    plain = [each for each in plain if not pa.types.is_binary(schema.field(each).type)]
+    if _COLUMN not in plain:
+        raise _no_column(path, schema.names)
+    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+    largest = max((group.total_byte_size for group in groups), default=0)
+    if largest > MOST_MEMORY:
+        raise UsageError(
+            f"{path}: a group of its rows has {largest / 1e9:.1f} GB; write smaller ones"
+        )
+    return plain
+
+
 def _no_column(path: str, names: Iterable[str]) -> UsageError:
     return UsageError(f"{path}: has no column 'path', only {', '.join(names)!r:.200}; rename one")
 
 
-def _content(path: str) -> bytes:
+@contextmanager
+def _content(path: str) -> Generator[BinaryIO]:
+    """Bytes of a list: a file of this machine, or what an address holds, within a limit."""
+    if as_url(path) is None:
+        with open_input(path, recording=True) as file:
+            yield file
+        return
+
     def read() -> bytes:
         with opened(path) as file:
-            return file.read()
+            return file.read(_MOST_LIST + 1)
 
-    return patiently(path, read)
+    content = patiently(path, read)
+    if len(content) > _MOST_LIST:
+        raise UsageError(f"{path}: has over {_MOST_LIST >> 20} MB; split it")
+    yield io.BytesIO(content)

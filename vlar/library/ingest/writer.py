@@ -50,6 +50,7 @@ def write_windows(
     tags: Mapping[str, str] | None = None,
     progress: IngestProgress | None = None,
     captioner: str = "",
+    folders: Mapping[str, str] | None = None,
 ) -> AddReport:
     """Write recordings in the order of the stream; each is there with all its rows or not at all.
 
@@ -63,11 +64,15 @@ def write_windows(
         tags: Set on every recording of the stream; tags of a record itself come after them.
         progress: Called after the commit of each recording.
         captioner: Name of what wrote the captions of the windows; empty for none.
+        folders: Facts of the library that are written with the first recording of the stream
+            (``vlar.library.roots``).
 
     Raises:
         LibraryError: the library cannot be written to; the message states how much was kept.
     """
-    run = _Run(writer, manifest, dict(tags or {}), total, progress, captioner)
+    run = _Run(
+        writer, manifest, dict(tags or {}), total, progress, captioner, folders=dict(folders or {})
+    )
     if before:
         _log.info("%d of %d videos are already indexed", before, total)
     if progress is not None:
@@ -119,6 +124,7 @@ class _Run:
     person_rows: int = 0
     done: int = 0
     failed: list[Failure] = field(default_factory=list[Failure])
+    folders: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def kept(self) -> int:
@@ -146,11 +152,19 @@ class _Run:
             return
         tags = self.writer.tags([known.id]).get(known.id, {})
         wanted = {**self.tags, **record.tags}
-        if known.stamp != record.stamp or not wanted.items() <= tags.items():
+        is_same = known.stamp == record.stamp and wanted.items() <= tags.items()
+        if not is_same or self.folders:
             with self.writer.transaction():
                 self.writer.update(known.id, stamp=record.stamp, tags=wanted)
+                self._note_folders()
         self.unchanged += 1
         self._report("unchanged", record.file)
+
+    def _note_folders(self) -> None:
+        """Write the folders once, with a recording."""
+        if self.folders:
+            self.writer.set_meta(self.folders)
+            self.folders = {}
 
     def _known_content(self, record: FileRecord) -> None:
         """Rename the recording of this content if its file is gone, else copy its rows."""
@@ -174,6 +188,7 @@ class _Run:
                 rows = copy_within(self.writer, source.id, video_id, self.manifest.dim)
                 self.writer.update(video_id, unreadable=source.unreadable)
             self.writer.update(video_id, tags={**self.tags, **record.tags})
+            self._note_folders()
         self.moved += 1
         self.copies += not gone
         status, other = ("moved", gone[0]) if gone else ("copied", others[0])
@@ -222,6 +237,7 @@ class _Run:
         """Rows of one recording; returns its id, and the numbers of rows and of windows."""
         if "fingerprint" not in self.writer.meta():
             self.writer.set_meta(self.manifest.to_meta())
+        self._note_folders()
         facts = record.path, record.content_hash, record.stamp, record.duration_s
         video_id = self.writer.put_video(*facts)
         rows = kept = 0

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.files.arrays import is_plain, names_in, read_npz
-from vlar.files.reading import opened
+from vlar.files.opening import open_input
 from vlar.media.events.representations import EVENT, Events, Size
 from vlar.media.signals import FileHead
 from vlar.version import pip_install
@@ -136,7 +136,7 @@ def _whole(data: bytes, width: int, end: bool) -> tuple[int, int]:
 def _text_header(path: Path, head: bytes, mark: bytes) -> tuple[list[str], int]:
     """Lines in lower case that begin with a mark, and the byte after them."""
     if not head.translate(None, _TEXT):  # longer than what was read of it
-        with opened(path, MOST_BYTES) as stream:
+        with open_input(path, MOST_BYTES) as stream:
             head = stream.read(_LONGEST_HEADER)
     lines: list[str] = []
     start = 0
@@ -350,7 +350,7 @@ def _aedat4(path: Path) -> Header:
 
 def _check_aedat4(path: Path) -> None:
     """Refuse sizes that the decoder would take memory for, and a text that ends its process."""
-    with opened(path, MOST_BYTES) as stream:
+    with open_input(path, MOST_BYTES) as stream:
         end = stream.seek(0, io.SEEK_END)
         stream.seek(14)
         name, size = 0, int.from_bytes(stream.read(4), "little")

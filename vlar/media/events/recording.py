@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import DecodeError
-from vlar.files.reading import opened, require_memory
+from vlar.files.opening import open_input
+from vlar.files.reading import require_memory
 from vlar.media.events.formats import LARGEST_PIECE, MOST_BYTES, Decode, Decoded, Header, State
 from vlar.media.events.representations import EVENT, Events, Size
 from vlar.types import Float64, Window
@@ -167,7 +168,7 @@ class Recording:
     def _scan_bytes(self, decode: Decode) -> Iterator[tuple[_Piece, Decoded]]:
         state: State = ()
         start, number, rest, ended = self.header.start, 0, b"", False
-        with opened(self.path, MOST_BYTES) as stream:
+        with open_input(self.path, MOST_BYTES) as stream:
             stream.seek(start)
             while not ended:
                 more = stream.read(max(PIECE_BYTES, len(rest)))
@@ -190,7 +191,7 @@ class Recording:
                 if piece.number in numbers:
                     yield piece, found.events
         else:
-            with opened(self.path, MOST_BYTES) as stream:
+            with open_input(self.path, MOST_BYTES) as stream:
                 for piece in wanted:
                     events = self._held.get(piece.number)
                     if events is None:

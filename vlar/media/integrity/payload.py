@@ -22,6 +22,7 @@ from av import logging as av_logging
 from av.packet import Packet
 
 from vlar.errors import DecodeError
+from vlar.files.opening import open_input
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
@@ -178,7 +179,7 @@ class ClusterSums:
         self._path = path
         self._starts: list[int] = []
         self._damaged: list[bool] = []
-        with path.open("rb") as file:
+        with open_input(path, recording=True) as file:
             self._next = _first_element(file)
 
     def is_damaged(self, place: int | None) -> bool:
@@ -186,7 +187,7 @@ class ClusterSums:
         if place is None:
             return False
         if self._next is not None and place >= self._next:
-            with self._path.open("rb") as file:
+            with open_input(self._path, recording=True) as file:
                 while self._next is not None and place >= self._next:
                     self._next = self._add(file, self._next)
         at = bisect_right(self._starts, place) - 1
@@ -224,7 +225,7 @@ def require_few_attachments(path: Path) -> None:
     if path.stat().st_size <= _MOST_ATTACHED_BYTES:
         return
     attached = 0
-    with path.open("rb") as file:
+    with open_input(path, recording=True) as file:
         at = _first_element(file)
         while at is not None and (element := _element(file, at)) is not None:
             name, begin, end = element

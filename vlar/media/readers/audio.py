@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import DecodeError, DecodeTimeout
-from vlar.files.reading import require_memory, special_kind
+from vlar.files.opening import open_native
+from vlar.files.reading import require_memory
 from vlar.files.workers.process import FileLimits
 from vlar.media.signals import Recorded, SignalReader, head_of
 from vlar.media.video.files import VIDEO_ENDINGS
@@ -102,17 +103,15 @@ def _opened(path: Path, timeout_s: float) -> Generator[Any]:
     from av.error import FFmpegError
 
     try:
-        kind = special_kind(path)
-        if kind is not None:
-            raise DecodeError(f"{path}: it is {kind}, not a file; give a sound file or a video")
         # Files only, and no play lists: a text file must not make the decoder open other files.
         from vlar.media.video.container import OPTIONS, PYAV
 
         # PyAV 19 and later read titles in any encoding.
         more: dict[str, Any] = {"metadata_errors": "ignore"} if PYAV < 19 else {}
-        with av.open(
-            str(path.absolute()), options=dict(OPTIONS), timeout=timeout_s, **more
-        ) as container:
+        with (
+            open_native(path) as name,
+            av.open(name, options=dict(OPTIONS), timeout=timeout_s, **more) as container,
+        ):
             if not container.streams.audio:
                 raise DecodeError(f"{path}: it has no sound track; give a recording with sound")
             yield container

@@ -23,6 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vlar.errors import DecodeError, DecodeOutOfMemory, DecodeTimeout, VlarError
+from vlar.files.opening import open_input, open_native
 from vlar.media.integrity.payload import (
     ClusterSums,
     ErrorLog,
@@ -166,7 +167,7 @@ class OpenVideo:
         if self.container.format.name != "mpegts":
             return False
         size = self.path.stat().st_size
-        with self.path.open("rb") as file:
+        with open_input(self.path, recording=True) as file:
             for length in _TS_PACKET_BYTES:
                 file.seek(max(size - length, 0))
                 if file.read(1) == bytes([_TS_SYNC]):
@@ -247,12 +248,12 @@ def opened(path: Path, timeout_s: float) -> Generator[OpenVideo]:
         DecodeTimeout: opening took longer than ``timeout_s``.
     """
     require_readable(path)
-    with path.open("rb") as file:
+    with open_input(path, recording=True) as file:
         head = file.read(_HEAD_BYTES)
     _require_still(path, head[:_WEBP_HEAD])
     require_few_attachments(path)
-    with log_enabled():
-        container, refused = _container(path, timeout_s, head)
+    with log_enabled(), open_native(path) as name:
+        container, refused = _container(path, name, timeout_s, head)
         with container:
             stream = _picture_stream(container, path)
             for other in container.streams:
@@ -271,7 +272,7 @@ def opened(path: Path, timeout_s: float) -> Generator[OpenVideo]:
 
 
 def _container(
-    path: Path, timeout_s: float, head: bytes
+    path: Path, name: str, timeout_s: float, head: bytes
 ) -> tuple[InputContainer, list[tuple[int, int]]]:
     """The open file, and width and height of pictures that were too large to decode.
 
@@ -286,7 +287,7 @@ def _container(
         # Opening decodes a few frames of every stream: what it reports need not be damage.
         with Capture() as logs:
             container = av.open(
-                str(path.absolute()),
+                name,
                 "r",
                 options=dict(OPTIONS),
                 timeout=max(timeout_s, 1e-3),

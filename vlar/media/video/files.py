@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlar.errors import DecodeError
+from vlar.files.opening import open_input
 from vlar.media.bundle import bundle_files
 
 VIDEO_ENDINGS = frozenset(
@@ -198,6 +199,6 @@ def _hash_of_part(path: Path) -> str:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_input(path, recording=True) as file:
         while block := file.read(_BLOCK_BYTES):
             yield block

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from vlar.errors import DecodeError, UsageError
+from vlar.files.opening import open_input
 from vlar.media.video.container import Deadline
 from vlar.media.video.files import frame_files, require_pixels, require_readable
 from vlar.media.video.pixels import shrunk
@@ -135,16 +137,13 @@ def read_picture(path: Path, shorter_side: int | None = None) -> UInt8:
     return np.asarray(upright, dtype=np.uint8)
 
 
-def _image(path: Path) -> Image.Image:
+@contextmanager
+def _image(path: Path) -> Generator[Image.Image]:
     """An opened picture, not yet decoded; a pipe is refused, since opening it waits."""
     require_readable(path)
-    image = Image.open(path, formats=_FORMATS)
-    try:
+    with open_input(path, recording=True) as file, Image.open(file, formats=_FORMATS) as image:
         require_pixels(path, *image.size)
-    except DecodeError:
-        image.close()
-        raise
-    return image
+        yield image
 
 
 def _size(path: Path) -> tuple[int, int]:

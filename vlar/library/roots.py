@@ -1,0 +1,70 @@
+"""Folders that a person added recordings of: what a server of the library may read by default.
+
+Recordings that a server added never widen them. They are kept without links, so that a folder that
+becomes a link later is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlar.files.reading import parse_json
+from vlar.formatting import is_url
+
+if TYPE_CHECKING:
+    from vlar.library.ingest.remote import Recording
+    from vlar.library.store.base import LibraryStore
+
+KEY = "folders"
+_MOST_LETTERS = 1 << 24
+
+
+def extended(recordings: Iterable[Recording], meta: Mapping[str, str]) -> dict[str, str]:
+    """Facts of a library with the folders of some more recordings; none where nothing is new.
+
+    Args:
+        recordings: That a person adds.
+        meta: Facts of the library. While no server has added anything, all recordings count.
+    """
+    if KEY not in meta:
+        return {}
+    found = {
+        os.path.dirname(each.path)  # noqa: PTH120 - many paths
+        for each in recordings
+        if each.failure is None and not is_url(each.path)
+    }
+    real = {os.path.realpath(folder) for folder in found}
+    known = stated(meta)
+    return {} if real <= known else {KEY: json.dumps(sorted(real | known))}
+
+
+def frozen(store: LibraryStore) -> dict[str, str]:
+    """Facts that keep the folders of a library as they are, before a server adds to it."""
+    if KEY in store.meta():
+        return {}
+    paths = [path for path in store.paths().values() if not is_url(path)]
+    real = {os.path.realpath(os.path.dirname(path)) for path in paths}  # noqa: PTH120
+    return {KEY: json.dumps(sorted(real))}
+
+
+def roots_of(store: LibraryStore | None) -> list[str]:
+    """A path in each folder that a server may read by default."""
+    if store is None:
+        return []
+    if KEY not in store.meta():
+        return [path for path in store.paths().values() if not is_url(path)]
+    kept = [folder for folder in stated(store.meta()) if os.path.realpath(folder) == folder]
+    return sorted(str(Path(folder) / "*") for folder in kept)
+
+
+def stated(meta: Mapping[str, str]) -> set[str]:
+    """Folders that the facts of a library state; none where they are damaged."""
+    try:
+        stored = parse_json(meta.get(KEY, "[]")[:_MOST_LETTERS])
+    except ValueError:
+        return set()
+    return {each for each in stored if isinstance(each, str)} if isinstance(stored, list) else set()
