@@ -44,7 +44,7 @@ from vlar.methods.c2c.learner import learn_pairs
 from vlar.metrics.compositional import evaluate_pairs
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask, Method
 from vlar.training.batches import Dataset
 from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource
@@ -305,7 +305,8 @@ def _adapted(
     examples = EncodedExamples(items, [Encoded(rows, none) for rows in train.features], ())
     labels = sorted({item.label for item in items})
     core = ModelCore(encoder, templates=encoder.templates)
-    found = learn_pairs(core, AdaptRequest(None, items, "c2c", seed=seed), examples, labels)
+    task = AdaptTask(Method.of("c2c"), None, items, seed=seed)
+    found = learn_pairs(core, task, examples, labels)
     assert isinstance(found.adapter, C2C)
     head, every = found.head, _every(asked)
     similarity = found.adapter.pair_similarity(found.adapter.context(asked.features), every)

@@ -13,8 +13,8 @@ from vlar import registry
 from vlar.heads.support import read_support
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
+from vlar.model.method import AdaptTask, Method
 from vlar.model.model import Model
-from vlar.model.requests import AdaptRequest
 from vlar.training.learners import Learner
 
 LEARNERS = registry.names("learner")
@@ -53,16 +53,11 @@ def test_it_gives_a_core_and_a_head_and_leaves_the_given_core(name: str, support
     def progress(count: int = 0, total: int | None = None) -> None:
         calls.append((count, total))
 
-    request = AdaptRequest(
-        found,
-        list(found.items),
-        "temporal",
-        seed=1,
-        settings={"width": 16, "heads": 2, "components": 4, "blocks": ["look"]},
-        progress=progress,
-    )
+    settings = {"width": 16, "heads": 2, "components": 4, "blocks": ["look"]}
+    method = Method.of("temporal", settings=settings)
+    task = AdaptTask(method, found, list(found.items), seed=1, progress=progress)
     learner = registry.get("learner", name)()
-    adapted, again = (learner.fit(core, request) for _ in range(2))
+    adapted, again = (learner.fit(core, task) for _ in range(2))
     assert isinstance(adapted, Adapted)
     assert adapted.head.labels == ("green bar", "red bar")
     assert adapted.report.training is not None

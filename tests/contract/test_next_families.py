@@ -32,7 +32,7 @@ from vlar.model.adapt import Adapted
 from vlar.model.adapt_report import AdaptReport, TrainingReport
 from vlar.model.core import ModelCore
 from vlar.model.examples import read_complete
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask
 from vlar.numeric import unit
 from vlar.training.batches import Dataset
 from vlar.training.fit import answers
@@ -287,11 +287,11 @@ class Federated(Learner):
     steps: int = setting(2, at_least=1)
     facts: ClassVar[tuple[str, ...]] = ("device",)
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        assert request.support is not None
-        task = TrainingTask.of_request(core.encoder, request)
-        examples = read_complete(task.reading(core), request.support, request.items)
-        dataset = Dataset.of(request.support.labels, examples.items)
+    def fit(self, core: ModelCore, asked: AdaptTask) -> Adapted:
+        assert asked.support is not None
+        task = TrainingTask.of(core.encoder, asked)
+        examples = read_complete(task.reading(core), asked.support, asked.items)
+        dataset = Dataset.of(asked.support.labels, examples.items)
         source = FeatureSource(examples.features)
         clients = [item.facts["client"] for item in examples.items]
         copies: list[Training] = []
@@ -313,7 +313,7 @@ class Federated(Learner):
             for copy in copies:
                 copy.put(mean)
         copies[0].finish()
-        return answers(task, copies[0], request.support, examples)
+        return answers(task, copies[0], asked.support, examples)
 
 
 @dataclass(frozen=True)
@@ -323,15 +323,15 @@ class MeanOfModels(Learner):
     without_examples: ClassVar[bool] = True
     other: str = setting("")
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        assert request.support is None
+    def fit(self, core: ModelCore, asked: AdaptTask) -> Adapted:
+        assert asked.support is None
         one, two = core.encoder, vlar.load(self.other).encoder
         assert isinstance(one, Adapter)
         assert isinstance(two, Adapter)
-        made = registry.get("adapter", request.method).attach(one.encoder, one.settings)
+        made = asked.adapter.attach(one.encoder, one.settings)
         states = one.state_dict(), two.state_dict()
         made.load_state_dict({name: (states[0][name] + states[1][name]) / 2 for name in states[0]})
-        done = TrainingReport(request.method, "the mean of two models", 0, 0, 0.0, 0.0)
+        done = TrainingReport(asked.method.name, "the mean of two models", 0, 0, 0.0, 0.0)
         return Adapted(ModelCore(made), None, AdaptReport({}, (), None, done))
 
 

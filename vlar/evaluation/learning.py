@@ -16,7 +16,7 @@ from vlar.media.video.files import content_hash
 from vlar.model.adapt import Adapted, fit_examples, learn
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask, Method
 from vlar.training.hyperparameters import load_recipe
 from vlar.types import Encoded, Failure, Window
 
@@ -179,10 +179,11 @@ def fit(
 
 def _trained(core: ModelCore, learner: LearningMethod, fit_set: FitSet, seed: int) -> Fitted:
     support = Support(fit_set.labels, fit_set.items, Path("the clips to learn from"))
-    request = AdaptRequest(
-        support, fit_set.items, learner.method, seed, learner.unknown, recipe=learner.recipe
-    )
-    made = learn(core, request)
+    task = AdaptTask(
+        Method.of(learner.method, recipe=learner.recipe), support, fit_set.items, seed=seed,
+        unknown=learner.unknown,
+    )  # fmt: skip
+    made = learn(core, task)
     return _fitted(made, learner.method, made.report.failed)
 
 

@@ -23,7 +23,6 @@ from vlar.heads.model_selection import (
     fit_rejector,
     held_out_confusions,
     held_out_logits,
-    methods,
 )
 from vlar.heads.reject import Familiarity, Rejector
 from vlar.heads.signatures import plain_kind, signature
@@ -36,6 +35,7 @@ from vlar.model.adapt_report import AdaptReport, TrainingReport
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, check_memory, draw, read_complete, recording_hashes
 from vlar.model.label_heads import label_tree
+from vlar.model.method import AdaptTask, Method
 from vlar.model.requests import (
     ADJUST,
     BALANCES,
@@ -74,39 +74,82 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
         core: Its encoder learns, or is asked.
         request: With what the user gives; what is read from it is filled in here.
     """
-    source = request.source
-    if source is None:
-        return remembering(_without_labels(core, request), core, (), request.learned)
-    method = TRAINED if request.method == AUTO and request.objectives else request.method
+    method = _method(core, request)
     unknown = SYNONYMS.get(request.unknown, request.unknown)
-    trained = _is_trained(method)
     for kind, name, known in (
         ("rejector", unknown, choices()),
         ("balance", request.balance, BALANCES),
     ):
         if name not in known:
             raise registry.unknown_name(kind, name, known)
-    request = replace(request, method=method, unknown=unknown)
+    task = AdaptTask(
+        method, None, (), _unlabelled(core, method, request), request.seed, unknown,
+        request.balance, request.progress,
+    )  # fmt: skip
+    source = request.source
+    if source is None:
+        return remembering(learn(core, task), core, (), request.learned)
     support = (
         source
         if isinstance(source, Support)
-        else read_support(source, core.modality, facts=facts_of(request))
+        else read_support(source, core.modality, facts=method.facts)
     )
     items = support.items if request.shots is None else draw(support, request.shots, request.seed)
     above = label_tree(core, request.tree, support.labels)
     check_memory(core, items, f"{support.source}: ")
-    free = with_unlabelled(core, request).unlabelled if trained else ()
-    _require_sensors(core, [item.path for item in (*items, *free)], support)
-    if trained:
-        objectives = under(above, request.objectives)
-        request = replace(request, support=support, items=list(items), objectives=objectives)
-        made = learn(core, with_unlabelled(core, request))
+    _require_sensors(core, [item.path for item in (*items, *task.unlabelled)], support)
+    if method.is_trained:
+        method = replace(method, objectives=under(above, method.objectives))
+        made = learn(core, replace(task, method=method, support=support, items=list(items)))
     else:
-        _check_closed_form(request)
-        check_single(support.labels, items, f"method {method!r}")
+        check_single(support.labels, items, f"method {method.name!r}")
         found = read_complete(core, support, items, request.progress)
-        made = fit_examples(core, support.labels, found, method, unknown, request.balance)
+        made = fit_examples(core, support.labels, found, method.name, unknown, request.balance)
     return remembering(with_tree(made, above), core, items, request.learned)
+
+
+def _method(core: ModelCore, request: AdaptRequest) -> Method:
+    """The method of a request, which the encoder chooses where no clip has a label.
+
+    Raises:
+        UsageError: there is nothing that the method could learn from, or it has no use for a part
+            of the request.
+        UnknownNameError: it does not exist.
+    """
+    name, labelled = request.method, request.source is not None
+    if not labelled and name in (AUTO, *registry.names("fewshot")):
+        if request.free is None and request.learner is None:
+            raise _nothing_to_learn_from()
+        if name != AUTO:
+            raise UsageError(
+                f"method {name!r} is a closed form, which needs labelled examples; name an adapter "
+                "to train, for example temporal, or give a support set"
+            )
+        name = "lora" if VIEWS["vit_blocks"].offered(core.encoder) else TRAINED
+    elif name == AUTO and request.objectives:
+        name = TRAINED
+    method = Method.of(
+        name, settings=request.settings, learner=request.learner, recipe=request.recipe,
+        objectives=request.objectives,
+    )  # fmt: skip
+    if not labelled and request.free is None and not method.starts_alone:
+        raise _nothing_to_learn_from()
+    method.require_labels_alone(unlabelled=bool(request.free))
+    return method
+
+
+def _nothing_to_learn_from() -> UsageError:
+    return UsageError(
+        "nothing to learn from: give a support set, or unlabelled clips with an objective that "
+        "needs no labels (--unlabelled FOLDER --objective maxi --dictionary bank:kinetics400)"
+    )
+
+
+def _unlabelled(core: ModelCore, method: Method, request: AdaptRequest) -> Sequence[SupportItem]:
+    """The clips without labels that a request names."""
+    if not request.free:
+        return ()
+    return find_unlabelled(request.free, core.modality, facts=method.facts)
 
 
 def _require_sensors(core: ModelCore, paths: Sequence[Path], support: Support) -> None:
@@ -128,56 +171,18 @@ def _require_sensors(core: ModelCore, paths: Sequence[Path], support: Support) -
     )
 
 
-def learn(core: ModelCore, request: AdaptRequest) -> Adapted:
-    """Let the learner of a request carry it out.
+def learn(core: ModelCore, task: AdaptTask) -> Adapted:
+    """Let the learner of a method carry out a task.
 
     Args:
         core: Its encoder is wrapped.
-        request: With the examples and the unlabelled clips.
+        task: With the examples and the unlabelled clips.
 
     Raises:
-        UnknownNameError: the method or the learner does not exist.
-        UsageError: the learner has no use for a part of the request.
+        UsageError: the learner has no use for a part of the task.
     """
-    learner, rest = registry.get("learner", learner_name(request)).of(request)
+    learner, rest = registry.get("learner", task.method.learner).of(task)
     return learner.fit(core, rest)
-
-
-def learner_name(request: AdaptRequest) -> str:
-    """Name of the learner: as the user asks, else as the adapter states."""
-    return request.learner or registry.get("adapter", request.method).learner
-
-
-def facts_of(request: AdaptRequest) -> tuple[str, ...]:
-    """Columns of examples that the parts of a request declare to read, next to ``FACTS``."""
-    parts = [registry.get("objective", name) for name in request.objectives]
-    if request.method in registry.names("adapter"):
-        named = registry.get("adapter", request.method)
-        parts += [named, registry.get("learner", learner_name(request))]
-    return tuple(dict.fromkeys(name for part in parts for name in getattr(part, "facts", ())))
-
-
-def with_unlabelled(core: ModelCore, request: AdaptRequest) -> AdaptRequest:
-    """The same with the unlabelled clips that ``free`` names."""
-    if not request.free:
-        return request
-    found = find_unlabelled(request.free, core.modality, facts=facts_of(request))
-    return replace(request, unlabelled=found)
-
-
-def _check_closed_form(request: AdaptRequest) -> None:
-    """Refuse what only a training reads."""
-    if request.objectives or request.free:
-        raise UsageError(
-            f"method {request.method!r} is a closed form, which has no objectives and uses no "
-            "unlabelled clips; name an adapter to train, for example temporal"
-        )
-    if request.settings or request.learner:
-        given = request.learner or next(iter(request.settings))
-        raise UsageError(
-            f"method {request.method!r} is a closed form, which has no settings and no learner "
-            f"({given!r} is given); name an adapter to train, for example temporal"
-        )
 
 
 def remembering(
@@ -202,36 +207,6 @@ def remembering(
     kept = tuple(sorted(before.union(hashes if trained else ())))
     report = replace(adapted.report, learned=kept)
     return replace(adapted, report=report.without_held_out(seen) if seen else report)
-
-
-def _without_labels(core: ModelCore, request: AdaptRequest) -> Adapted:
-    """Learn without a labelled clip: from unlabelled clips, or as the learner can.
-
-    Raises:
-        UsageError: no unlabelled clips are given and the learner needs some, or the method is a
-            closed form.
-    """
-    method = request.method
-    if request.free is None and not _starts_alone(request):
-        raise UsageError(
-            "nothing to learn from: give a support set, or unlabelled clips with an objective that "
-            "needs no labels (--unlabelled FOLDER --objective maxi --dictionary bank:kinetics400)"
-        )
-    if method == AUTO:
-        method = "lora" if VIEWS["vit_blocks"].offered(core.encoder) else "temporal"
-    if not _is_trained(method):
-        raise UsageError(
-            f"method {method!r} is a closed form, which needs labelled examples; name an adapter "
-            "to train, for example temporal, or give a support set"
-        )
-    return learn(core, with_unlabelled(core, replace(request, method=method)))
-
-
-def _starts_alone(request: AdaptRequest) -> bool:
-    """Return whether the learner starts from a model, without any clip."""
-    if request.learner is None and request.method not in registry.names("adapter"):
-        return False
-    return registry.get("learner", learner_name(request)).without_examples
 
 
 def under(tree: Tree | None, objectives: Objectives) -> Objectives:
@@ -271,20 +246,6 @@ def with_tree(adapted: Adapted, tree: Tree | None) -> Adapted:
             "labels; leave --tree out, and give it to 'vlar classify'"
         )
     return replace(adapted, head=replace(adapted.head, tree=tree))
-
-
-def _is_trained(method: str) -> bool:
-    """Return whether a method is trained rather than a closed form.
-
-    Raises:
-        UnknownNameError: it is neither.
-    """
-    closed, trained = registry.names("fewshot"), registry.names("adapter")
-    if method in (AUTO, *closed):
-        return False
-    if method not in trained:
-        raise registry.unknown_name("method", method, (AUTO, *methods(), *trained))
-    return True
 
 
 def fit_examples(

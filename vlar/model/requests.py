@@ -26,14 +26,10 @@ Objectives = Sequence[str] | Mapping[str, JsonDict]
 
 @dataclass(frozen=True)
 class AdaptRequest:
-    """One adaptation, made where a user asks and passed whole to the learner.
-
-    ``source``, ``free``, ``shots`` and ``tree`` are what the user gives; ``vlar.model.adapt`` reads
-    them, and fills ``support``, ``items`` and ``unlabelled`` for the learner.
+    """One adaptation as a user asks for it; a learner gets a ``vlar.model.method.AdaptTask``.
 
     Attributes:
-        support: Where the examples come from, with all labels; None where no clip has a label.
-        items: The examples to use.
+        source: The support set as the user gives it: a path, or one that is read; None for none.
         method: How to learn; ``auto`` chooses in seconds, without training.
         seed: Seed of the examples that ``shots`` draws, and of all that a training draws.
         unknown: How recordings that show none of the labels are recognised.
@@ -41,10 +37,8 @@ class AdaptRequest:
             those that are not given come from the recipe.
         recipe: Name of the recipe; None means the default of the method.
         objectives: Names of objectives, or names with settings; empty for plain training.
-        unlabelled: Clips without labels, for objectives that use them.
         balance: ``adjust``: labels with more examples are not preferred.
         progress: Called as clips are read and go through training steps; None for none.
-        source: The support set as the user gives it: a path, or one that is read; None for none.
         free: Folder or CSV of the unlabelled clips; None for none.
         shots: Use at most this many examples a label.
         tree: JSON of label to parent, ``bank:NAME`` or ``text`` (made from the labels). Answers of
@@ -53,18 +47,15 @@ class AdaptRequest:
         learned: Content hashes of the recordings that the model to adapt has learned from.
     """
 
-    support: Support | None = None
-    items: Sequence[SupportItem] = ()
+    source: str | Path | Support | None = None
     method: str = "auto"
     seed: int = 0
     unknown: str = "familiarity"
     settings: JsonDict = field(default_factory=dict)
     recipe: str | None = None
     objectives: Objectives = ()
-    unlabelled: Sequence[SupportItem] = ()
     balance: str = NO_BALANCE
     progress: ProgressCallback | None = None
-    source: str | Path | Support | None = None
     free: str | Path | None = None
     shots: int | None = None
     tree: Tree | str | Path | None = None

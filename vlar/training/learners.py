@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from vlar import registry
 from vlar.adapters.base import Adapter
 from vlar.adapters.settings import check_settings, read_settings
 from vlar.errors import SupportError, UsageError
@@ -22,7 +21,7 @@ from vlar.model.adapt import Adapted, balanced, fit_examples, guarded
 from vlar.model.adapt_report import TrainingReport
 from vlar.model.core import ModelCore
 from vlar.model.examples import read_complete, read_examples
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask
 from vlar.registry import register
 from vlar.training.batches import Dataset
 from vlar.training.fit import FitOptions, fit, fit_without_labels
@@ -37,11 +36,11 @@ class Learner(ABC):
     """A way of learning: by training, by a closed solution, without the source's data, ...
 
     An adapter names its learner (``Adapter.learner``), and a user may name another one
-    (``AdaptRequest.learner``). The fields of a learner that is a dataclass are settings of its own,
+    (``vlar adapt --learner``). The fields of a learner that is a dataclass are settings of its own,
     such as the rounds of a federated training; it is made for each adaptation.
 
     Attributes:
-        without_examples: Whether it starts from the given model alone: ``AdaptRequest.support`` is
+        without_examples: Whether it starts from the given model alone: ``AdaptTask.support`` is
             None, and there may be no unlabelled clips either.
         facts: Columns of a support set that it reads next to ``vlar.heads.support.FACTS``.
     """
@@ -50,36 +49,36 @@ class Learner(ABC):
     facts: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def of(cls, request: AdaptRequest) -> tuple[Learner, AdaptRequest]:
-        """The learner with those of the request's settings that are its own, and the rest.
+    def of(cls, task: AdaptTask) -> tuple[Learner, AdaptTask]:
+        """The learner with those of the task's settings that are its own, and the rest.
 
         Raises:
             ModelError: a setting has another type or is out of range.
         """
         if not is_dataclass(cls):
-            return cls(), request
+            return cls(), task
         part: Any = cls
         names = [row.name for row in fields(part) if row.init]
-        own = {name: value for name, value in request.settings.items() if name in names}
-        rest = {name: value for name, value in request.settings.items() if name not in own}
+        own = {name: value for name, value in task.settings.items() if name in names}
+        rest = {name: value for name, value in task.settings.items() if name not in own}
         learner = read_settings(part, own, "learner setting")
         check_settings(learner, "learner setting")
-        return learner, replace(request, settings=rest)
+        return learner, task.with_settings(rest)
 
     @abstractmethod
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Learn a method from examples.
 
         Args:
             core: Its encoder is wrapped; it is not changed.
-            request: The method, the examples and what else the user asks for.
+            task: The method, the examples and what else the user asks for.
 
         Returns:
             A core and a head that answers with the labels of the support set.
 
         Raises:
             SupportError: a label is left without any clip that can be read.
-            UsageError: the learner has no use for a part of the request.
+            UsageError: the learner has no use for a part of the task.
         """
 
 
@@ -107,30 +106,30 @@ class Solvable(Protocol):
 class SolvedLearner(Learner):
     """Let an adapter find its parameters by itself, in closed form or by a training of its own."""
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Solve the map of an adapter from examples.
 
         Raises:
             UsageError: objectives are given, or no labels.
         """
-        if request.objectives or request.support is None:
+        if task.objectives or task.support is None:
             raise UsageError(
-                f"method {request.method!r} is solved at once, from labelled clips; it has "
+                f"method {task.method.name!r} is solved at once, from labelled clips; it has "
                 "no objectives: give a support set alone, or use a method that is trained, such as "
                 "'temporal'"
             )
-        self._attach(core, request)  # a wrong setting is found before clips are read
-        examples = read_complete(core, request.support, request.items, request.progress)
-        free = self._free(core, request)
-        dataset = Dataset.of(request.support.labels, examples.items)
-        dataset.targets.require_single(f"method {request.method!r}")
+        self._attach(core, task)  # a wrong setting is found before clips are read
+        examples = read_complete(core, task.support, task.items, task.progress)
+        free = self._free(core, task)
+        dataset = Dataset.of(task.support.labels, examples.items)
+        dataset.targets.require_single(f"method {task.method.name!r}")
         begin = time.process_time()
         features = examples.features
-        cost = TrainingCost(f"{request.method} by a closed solution", 1, None)
-        adapter, last = self._solved(core, request, dataset, features, free)
+        cost = TrainingCost(f"{task.method} by a closed solution", 1, None)
+        adapter, last = self._solved(core, task, dataset, features, free)
         folds = halves(partition(dataset)) if cost.is_long() else partition(dataset)
         # What was chosen by held-out labels is not chosen again for each fold of clips.
-        settled = replace(request, settings=adapter.settings)
+        settled = task.with_settings(adapter.settings)
         weights = self._weights(core, settled, dataset, features, free, folds)
         blocks = core.encoder.frame_blocks
         closed, choice = choose(
@@ -138,7 +137,7 @@ class SolvedLearner(Learner):
         )
         head = StackingHead.of(closed, weights.closed, weights.trained * adapter.logit_scale)
         report = TrainingReport(
-            method=request.method,
+            method=task.method.name,
             recipe="a closed solution",
             steps=len(last.objective) - 1,
             parameters=sum(array.size for array in adapter.state_dict().values()),
@@ -150,18 +149,18 @@ class SolvedLearner(Learner):
         )
         own = ModelCore(adapter, templates=adapter.templates)
         concepts = own.encode_labels(dataset.texts)
-        balanced_head = balanced(head, dataset.y, request.balance)
+        balanced_head = balanced(head, dataset.y, task.balance)
         return guarded(
-            own, balanced_head, examples, features, concepts, request.unknown, choice, report
+            own, balanced_head, examples, features, concepts, task.unknown, choice, report
         )
 
-    def _attach(self, core: ModelCore, request: AdaptRequest) -> Adapter:
-        return registry.get("adapter", request.method).attach(core.encoder, request.settings)
+    def _attach(self, core: ModelCore, task: AdaptTask) -> Adapter:
+        return task.adapter.attach(core.encoder, task.settings)
 
-    def _free(self, core: ModelCore, request: AdaptRequest) -> Float32 | None:
-        if not request.unlabelled:
+    def _free(self, core: ModelCore, task: AdaptTask) -> Float32 | None:
+        if not task.unlabelled:
             return None
-        found = read_examples(core, request.unlabelled, request.progress)
+        found = read_examples(core, task.unlabelled, task.progress)
         if not found.encoded:
             raise SupportError(f"no unlabelled clip can be read ({found.failed[0].message})")
         return found.features
@@ -169,21 +168,21 @@ class SolvedLearner(Learner):
     def _solved(
         self,
         core: ModelCore,
-        request: AdaptRequest,
+        task: AdaptTask,
         dataset: Dataset,
         features: Float32,
         free: Float32 | None,
     ) -> tuple[Adapter, Any]:
-        adapter = self._attach(core, request)
+        adapter = self._attach(core, task)
         columns = np.array(dataset.columns, np.int64)
         part, labels = cast("Solvable", adapter), list(dataset.labels)
-        made = part.solve(features, columns, labels, free, seed=request.seed, groups=dataset.groups)
+        made = part.solve(features, columns, labels, free, seed=task.seed, groups=dataset.groups)
         return adapter, made
 
     def _weights(
         self,
         core: ModelCore,
-        request: AdaptRequest,
+        task: AdaptTask,
         dataset: Dataset,
         features: Float32,
         free: Float32 | None,
@@ -192,7 +191,7 @@ class SolvedLearner(Learner):
         """Factors on the closed form and on the solution, from the folds held out in turn."""
 
         def learned(kept: Rows, held: Rows, part: Dataset) -> Scored:
-            adapter, _ = self._solved(core, request, part, features[kept], free)
+            adapter, _ = self._solved(core, task, part, features[kept], free)
             cosines = _cosines(adapter, features[held], dataset.texts)
             return features, core.encoder.frame_blocks, cosines
 
@@ -209,40 +208,38 @@ def _cosines(adapter: Adapter, features: Float32, texts: list[str]) -> Float64:
 class AttachedLearner(Learner):
     """Attach an adapter without parameters, and fit a closed form to what it makes of the clips."""
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Fit the closed form that held-out examples choose.
 
         Raises:
             UsageError: objectives or unlabelled clips are given, or no labels.
         """
-        support = request.support
-        if support is None or request.objectives or request.unlabelled:
+        support = task.support
+        if support is None or task.objectives or task.unlabelled:
             raise UsageError(
-                f"method {request.method!r} has nothing to train; give labelled clips alone, "
+                f"method {task.method.name!r} has nothing to train; give labelled clips alone, "
                 "without objectives and unlabelled clips, or use a method such as 'temporal'"
             )
-        adapter = registry.get("adapter", request.method).attach(core.encoder, request.settings)
+        adapter = task.adapter.attach(core.encoder, task.settings)
         own = ModelCore(adapter, templates=adapter.templates)
-        check_single(support.labels, request.items, f"method {request.method!r}")
-        found = read_complete(own, support, request.items, request.progress)
-        return fit_examples(
-            own, support.labels, found, unknown=request.unknown, balance=request.balance
-        )
+        check_single(support.labels, task.items, f"method {task.method.name!r}")
+        found = read_complete(own, support, task.items, task.progress)
+        return fit_examples(own, support.labels, found, unknown=task.unknown, balance=task.balance)
 
 
 @register("learner", "trained")
 class TrainedLearner(Learner):
     """Train the method's adapter; see ``vlar.training.fit``."""
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        task = TrainingTask.of_request(core.encoder, request)
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
+        plan = TrainingTask.of(core.encoder, task)
         options = FitOptions(
-            unknown=request.unknown,
-            balance=request.balance,
-            reading=request.progress,
-            clips=request.progress,
+            unknown=task.unknown,
+            balance=task.balance,
+            reading=task.progress,
+            clips=task.progress,
         )
-        if request.support is None:
-            task = replace(task, unlabelled=())
-            return fit_without_labels(task, core, request.unlabelled, options)
-        return fit(task, core, request.support, request.items, options)
+        if task.support is None:
+            plan = replace(plan, unlabelled=())
+            return fit_without_labels(plan, core, task.unlabelled, options)
+        return fit(plan, core, task.support, task.items, options)

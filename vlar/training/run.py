@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from vlar import registry
 from vlar.errors import TrainingError, UsageError
 from vlar.heads.support import Support, SupportItem, read_support
 from vlar.language.tree import Tree
-from vlar.model.adapt import Adapted, facts_of, learn, remembering, under, with_tree
+from vlar.model.adapt import Adapted, learn, remembering, under, with_tree
 from vlar.model.core import ModelCore
 from vlar.model.folder import check_target
 from vlar.model.label_heads import label_tree
+from vlar.model.method import AdaptTask, Method
 from vlar.model.model import Model, load
-from vlar.model.requests import SYNONYMS, AdaptRequest, find_unlabelled
+from vlar.model.requests import SYNONYMS, find_unlabelled
 from vlar.training import checkpoint
 from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.config import TrainConfig
@@ -132,17 +133,20 @@ def run(
     """
     check_target(config.out, replace=replace)
     progress = progress or RunCallbacks()
-    learner = config.learner or registry.get("adapter", config.method).learner
-    if learner != "trained" and not processes.alone:
+    method = Method.of(
+        config.method, settings=config.learner_settings, learner=config.learner,
+        recipe=config.recipe if config.learner else None, objectives=config.objective_settings,
+    )  # fmt: skip
+    if method.learner != "trained" and not processes.alone:
         raise UsageError(
-            f"method {config.method!r} learns by {learner!r}, which runs in one process, and "
+            f"method {method.name!r} learns by {method.learner!r}, which runs in one process, and "
             f"{processes.count} were started; start one (vlar train CONFIG.toml)"
         )
     loaded = load(config.model)
     base = loaded.core
-    given = _read(config, base)
-    if learner != "trained":
-        made = _learned(learner, config, base, given, progress)
+    given = _read(config, base, method.facts)
+    if method.learner != "trained":
+        made = _learned(method, config, base, given, progress)
         model = Model.of(remembering(made, base, given.items, loaded.learned))
         model.save(config.out, replace=replace)
         return model
@@ -171,10 +175,7 @@ class _RunInputs:
     above: Tree | None
 
 
-def _read(config: TrainConfig, base: ModelCore) -> _RunInputs:
-    facts = facts_of(
-        AdaptRequest(method=config.method, objectives=config.objectives, learner=config.learner)
-    )
+def _read(config: TrainConfig, base: ModelCore, facts: Sequence[str]) -> _RunInputs:
     train, free = config.train, config.unlabelled
     support = read_support(train, base.modality, facts=facts) if train else None
     unlabelled = find_unlabelled(free, base.modality, facts=facts) if free else []
@@ -183,17 +184,15 @@ def _read(config: TrainConfig, base: ModelCore) -> _RunInputs:
 
 
 def _learned(
-    learner: str, config: TrainConfig, base: ModelCore, given: _RunInputs, progress: RunCallbacks
+    method: Method, config: TrainConfig, base: ModelCore, given: _RunInputs, progress: RunCallbacks
 ) -> Adapted:
     """Result of another learner for the same configuration."""
-    request = AdaptRequest(
-        given.support, given.items, config.method, config.seed,
-        SYNONYMS.get(config.unknown, config.unknown), config.learner_settings,
-        config.recipe if config.learner else None,
-        under(given.above, config.objective_settings), given.unlabelled, config.balance,
-        progress.reading, learner=learner,
+    task = AdaptTask(
+        dataclasses.replace(method, objectives=under(given.above, method.objectives)),
+        given.support, given.items, given.unlabelled, config.seed,
+        SYNONYMS.get(config.unknown, config.unknown), config.balance, progress.reading,
     )  # fmt: skip
-    return with_tree(learn(base, request), given.above)
+    return with_tree(learn(base, task), given.above)
 
 
 def _task(config: TrainConfig, base: ModelCore, given: _RunInputs) -> TrainingTask:

@@ -13,7 +13,8 @@ from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import UsageError
 from vlar.heads.support import SupportItem
 from vlar.model.core import ModelCore
-from vlar.model.requests import AdaptRequest, Objectives
+from vlar.model.method import AdaptTask
+from vlar.model.requests import Objectives
 from vlar.training.hyperparameters import (
     Hyperparameters,
     adapter_settings,
@@ -72,25 +73,25 @@ class TrainingTask:
         )
 
     @staticmethod
-    def of_request(encoder: Encoder, request: AdaptRequest) -> TrainingTask:
+    def of(encoder: Encoder, task: AdaptTask) -> TrainingTask:
         """The task that an adaptation asks for; see ``by_recipe``.
 
         Raises:
             UsageError: a setting of the training is out of range.
         """
-        settings, training = divided(request.settings)
-        task = TrainingTask.by_recipe(
+        settings, training = divided(task.settings)
+        plan = TrainingTask.by_recipe(
             encoder,
-            request.method,
-            recipe=request.recipe,
+            task.method.name,
+            recipe=task.method.recipe,
             settings=settings,
-            seed=request.seed,
-            objectives=request.objectives,
-            unlabelled=request.unlabelled,
+            seed=task.seed,
+            objectives=task.objectives,
+            unlabelled=task.unlabelled,
         )
-        labelled = request.support is not None or request.items
-        numbers = task.numbers if labelled else for_no_labels(task.numbers)
-        return replace(task, numbers=changed(numbers, training) if training else numbers)
+        labelled = task.support is not None or task.items
+        numbers = plan.numbers if labelled else for_no_labels(plan.numbers)
+        return replace(plan, numbers=changed(numbers, training) if training else numbers)
 
     def attach(self) -> Adapter:
         """The method's adapter at its start, which depends on the seed alone.

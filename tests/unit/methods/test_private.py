@@ -23,8 +23,8 @@ from vlar.library.library import Library
 from vlar.methods.stprivacy.adapter import Private, PrivateLearner, directions, erase, keep_tokens
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
+from vlar.model.method import AdaptTask, Method
 from vlar.model.model import Model
-from vlar.model.requests import AdaptRequest
 from vlar.numeric import unit
 from vlar.types import Encoded
 
@@ -181,7 +181,7 @@ def test_bad_input_is_refused():
         (UsageError, "share of tokens is 1.5", keep_tokens, np.zeros((2, 4)), 1.5),
         (ModelError, "share is 0", Private.attach, Tokens(), {"share": 0.0}),
         (ModelError, "shows none", Private.attach, FakeEncoder(), {"grid": 2}),
-        (UsageError, "labelled clips alone", PrivateLearner().fit, None, AdaptRequest()),
+        (UsageError, "labelled clips alone", PrivateLearner().fit, None, AdaptTask(Method())),
     ]
     for error, says, call, *arguments in rows:
         refused(error, says, call, *arguments)

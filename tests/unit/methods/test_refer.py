@@ -15,7 +15,7 @@ from vlar.language.referring import parse
 from vlar.methods.refer.adapter import Refer, describe
 from vlar.methods.refer.learner import PointingLearner, PointingRow, train
 from vlar.model.core import ModelCore
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask, Method
 from vlar.numeric import unit
 from vlar.people.people import find_people
 from vlar.people.subject_selection import choose
@@ -81,11 +81,11 @@ def test_where_measures_are_right_the_network_adds_nothing():
     assert float(adapter.network.gain) == 0.0
 
 
-def request(tmp_path: Path, header: str, row: str) -> AdaptRequest:
+def request(tmp_path: Path, header: str, row: str) -> AdaptTask:
     file = tmp_path / "people.csv"
     file.write_text(f"{header}\n{row.format('walk')}\n{row.format('run')}\n")
     found = read_support(file)
-    return AdaptRequest(found, list(found.items), "refer", seed=0)
+    return AdaptTask(Method.of("refer"), found, list(found.items))
 
 
 def test_examples_must_say_who_is_meant(tmp_path: Path):
@@ -98,8 +98,9 @@ def test_objectives_are_refused(tmp_path: Path):
     from dataclasses import replace
 
     asked = request(tmp_path, "path,label,who", "a.mp4,{},person 1")
+    asked = replace(asked, method=replace(asked.method, objectives=("tree",)))
     with pytest.raises(UsageError, match="no objectives"):
-        PointingLearner().fit(ModelCore(FakeEncoder()), replace(asked, objectives=("tree",)))
+        PointingLearner().fit(ModelCore(FakeEncoder()), asked)
 
 
 @pytest.mark.parametrize(

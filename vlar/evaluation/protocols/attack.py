@@ -22,7 +22,7 @@ from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, chance
 from vlar.heads.support import SupportItem
 from vlar.metrics.figures import Figure, mean_figure
 from vlar.model.core import ModelCore
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask, Method
 from vlar.registry import register
 from vlar.training.batches import Dataset
 from vlar.training.fusion_weights import train_on
@@ -141,11 +141,10 @@ class _Trained:
     def of(
         run: Run, part: RunSplit, items: Sequence[SupportItem], method: str, given: str, seed: int
     ) -> _Trained:
-        asked = AdaptRequest(
-            method=run.settings[method], settings=run.settings[given], seed=seed,
-            recipe=run.settings["recipe"],
-        )  # fmt: skip
-        task = TrainingTask.of_request(run.core.encoder, asked)
+        how = Method.of(
+            run.settings[method], settings=run.settings[given], recipe=run.settings["recipe"]
+        )
+        task = TrainingTask.of(run.core.encoder, AdaptTask(how, seed=seed))
         features, kept = _features(run, task.attach(), items)
         dataset = Dataset.of(part.labels, kept)
         training = train_on(task, dataset, FeatureSource(features))[0]

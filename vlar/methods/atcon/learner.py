@@ -13,7 +13,7 @@ from vlar.methods.atcon.adapter import LocalTemporal
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask
 from vlar.registry import register
 from vlar.training.batches import Dataset
 from vlar.training.fit import FitOptions, answers, train
@@ -27,8 +27,8 @@ from vlar.types import Encoded
 class SourceFree(Learner):
     """Training of a copy of the model's tower on unlabelled clips alone; its classifier stays."""
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        """Adapt a model to unlabelled clips, by ``atcon`` unless the request names objectives.
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
+        """Adapt a model to unlabelled clips, by ``atcon`` unless the task names objectives.
 
         What is ``unknown`` goes by these clips, with the labels that the adapted model gives them.
 
@@ -42,15 +42,15 @@ class SourceFree(Learner):
                 f"model {core.name!r} has no trained local-temporal tower for 'source-free'; make "
                 "one (vlar adapt SOURCE --method local-temporal --out mine), and give --model mine"
             )
-        task = TrainingTask.of_request(given.encoder, request)
-        if request.support is not None or task.settings:
-            what = min(task.settings, default="labelled clips")
+        plan = TrainingTask.of(given.encoder, task)
+        if task.support is not None or plan.settings:
+            what = min(plan.settings, default="labelled clips")
             raise UsageError(f"'source-free' adapts a tower as it is, from --unlabelled clips "
                              f"alone, and got {what!r}; leave it out")  # fmt: skip
-        numbers = task.numbers.replaced(ensemble=1.0)  # the end is not mixed with the source
-        task = replace(task, numbers=numbers, objectives=task.objectives or ("atcon",))
+        numbers = plan.numbers.replaced(ensemble=1.0)  # the end is not mixed with the source
+        plan = replace(plan, numbers=numbers, objectives=plan.objectives or ("atcon",))
         base = ModelCore(given.encoder, templates=core.template_set)
-        free = read_on_disk(base, request.unlabelled, request.progress)
+        free = read_on_disk(base, task.unlabelled, task.progress)
         if free.features is None or len(free.paths) < 2:
             raise SupportError(f"{len(free.paths)} unlabelled clips can be read; give two or more")
         made = type(given).attach(given.encoder, given.settings)
@@ -59,8 +59,8 @@ class SourceFree(Learner):
         labels, paths = given.config.labels, list(free.paths)
         targets = Targets(labels, np.zeros((len(paths), len(labels)), np.float32))
         dataset = Dataset(targets, [str(path) for path in paths], paths, free.facts)
-        options = FitOptions(unknown=request.unknown, stack=False, clips=request.progress)
-        training, _ = train(replace(task, unlabelled=()), made, dataset,
+        options = FitOptions(unknown=task.unknown, stack=False, clips=task.progress)
+        training, _ = train(replace(plan, unlabelled=()), made, dataset,
                             FeatureSource(free.features), options)  # fmt: skip
         vectors = made.pool(free.features)
         columns = (vectors @ made.network.now().detach().numpy().T).argmax(axis=1)
@@ -69,6 +69,6 @@ class SourceFree(Learner):
         rows = [Encoded(row, vector) for row, vector in zip(free.features, vectors, strict=True)]
         examples = EncodedExamples(items, rows, tuple(free.failed))
         support = Support(labels, tuple(items), paths[0].parent)
-        adapted = answers(task, training, support, examples, options)
+        adapted = answers(plan, training, support, examples, options)
         report = replace(adapted.report, examples={}, recordings=len(paths))
         return replace(adapted, report=report)

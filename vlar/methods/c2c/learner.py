@@ -20,7 +20,8 @@ from vlar.model.adapt import Adapted, guarded
 from vlar.model.adapt_report import TrainingReport
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, read_complete
-from vlar.model.requests import NO_BALANCE, AdaptRequest
+from vlar.model.method import AdaptTask
+from vlar.model.requests import NO_BALANCE
 from vlar.registry import register
 from vlar.training.batches import Dataset
 from vlar.training.fusion_weights import train_on
@@ -40,18 +41,18 @@ CLOSED, TRAINED = 0.25, 0.5
 class CompositionalLearner(Learner):
     """Train an adapter that scores pairs; join it with closed forms of verbs and objects."""
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Learn verbs and objects from examples.
 
         Raises:
             UsageError: a label has no verb or no object, or examples are to be balanced.
         """
-        support = _checked(request)
-        examples = read_complete(core, support, request.items, request.progress)
+        support = _checked(task)
+        examples = read_complete(core, support, task.items, task.progress)
         begin = time.process_time()
-        found = learn_pairs(core, request, examples, support.labels)
+        found = learn_pairs(core, task, examples, support.labels)
         report = TrainingReport(
-            method=request.method,
+            method=task.method.name,
             recipe=found.recipe,
             steps=found.trained.steps,
             parameters=found.parameters,
@@ -64,7 +65,7 @@ class CompositionalLearner(Learner):
         concepts = made.encode_labels([clean_label(label) for label in found.head.labels])
         examples = replace(examples, failed=(*examples.failed, *found.failed))
         return guarded(
-            made, found.head, examples, examples.features, concepts, request.unknown, None, report
+            made, found.head, examples, examples.features, concepts, task.unknown, None, report
         )
 
 
@@ -90,25 +91,25 @@ class LearnedPairs:
 
 
 def learn_pairs(
-    core: ModelCore, request: AdaptRequest, examples: EncodedExamples, labels: Sequence[str]
+    core: ModelCore, task: AdaptTask, examples: EncodedExamples, labels: Sequence[str]
 ) -> LearnedPairs:
     """Learn from encoded examples; nothing is read but recordings without labels.
 
     Args:
         core: The encoder that encoded them.
-        request: What is asked of the adaptation.
+        task: The method, and what is asked of the adaptation.
         examples: n examples with a verb and an object each.
         labels: C labels.
     """
     dataset = Dataset.of(labels, examples.items)
-    dataset.targets.require_single(f"method {request.method!r}")
-    task = TrainingTask.of_request(core.encoder, request)
-    free = read_on_disk(core, request.unlabelled, request.progress)
+    dataset.targets.require_single(f"method {task.method.name!r}")
+    plan = TrainingTask.of(core.encoder, task)
+    free = read_on_disk(core, task.unlabelled, task.progress)
     source = FeatureSource(examples.features, free.features, free.paths)
-    passes = task.numbers.passes(len(dataset))
-    cost = TrainingCost(f"{request.method} by {task.recipe}", passes, request.progress)
+    passes = plan.numbers.passes(len(dataset))
+    cost = TrainingCost(f"{task.method} by {plan.recipe}", passes, task.progress)
     cost.start()
-    training, trained = train_on(task, dataset, source, on_step=cost)
+    training, trained = train_on(plan, dataset, source, on_step=cost)
     adapter = training.adapter
     assert isinstance(adapter, ComposedLabels)
     head = _head(core, examples, dataset, adapter.pair_scale)
@@ -117,7 +118,7 @@ def learn_pairs(
         head=head,
         trained=trained,
         parameters=sum(p.numel() for _, p in training.named),
-        recipe=task.recipe,
+        recipe=plan.recipe,
         failed=free.failed,
     )
 
@@ -142,20 +143,20 @@ def _head(
     )  # fmt: skip
 
 
-def _checked(request: AdaptRequest) -> Support:
-    if request.support is None:
-        raise UsageError(f"method {request.method!r} learns from labelled clips; give some")
-    if request.balance != NO_BALANCE:
+def _checked(task: AdaptTask) -> Support:
+    if task.support is None:
+        raise UsageError(f"method {task.method.name!r} learns from labelled clips; give some")
+    if task.balance != NO_BALANCE:
         raise UsageError(
-            f"method {request.method!r} does not balance labels (balance {request.balance!r}); "
+            f"method {task.method.name!r} does not balance labels (balance {task.balance!r}); "
             "leave the balance out"
         )
-    for item in request.items:
+    for item in task.items:
         missing = [part for part in PARTS if part not in item.parts]
         if missing:
             raise UsageError(
-                f"{request.support.source}: method {request.method!r} learns verbs and objects "
+                f"{task.support.source}: method {task.method.name!r} learns verbs and objects "
                 f"apart, and the examples have no {missing[0]!r}; give a CSV with the columns "
                 "path,verb,object"
             )
-    return request.support
+    return task.support

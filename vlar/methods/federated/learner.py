@@ -31,7 +31,7 @@ from vlar.methods.federated.private import LowRank, add_private, keyed, plain_st
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
 from vlar.model.examples import read_complete
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask
 from vlar.registry import register
 from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader, random_for
@@ -80,7 +80,7 @@ class Federated(Learner):
     strategy: str = "average"
     keep: str = ""
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Train over the clients of a support set.
 
         Raises:
@@ -88,22 +88,22 @@ class Federated(Learner):
             UsageError: clients cannot be told apart, one sends what is not weights of the method,
                 there are unlabelled clips, or the method reads pixels.
         """
-        support = request.support
-        if support is None or request.unlabelled:
+        support = task.support
+        if support is None or task.unlabelled:
             raise UsageError("clients of a federation learn from labelled clips; give a support "
                              "set, and no unlabelled clips")  # fmt: skip
-        task = TrainingTask.of_request(core.encoder, request)
-        given = self.groups(request.items, request.seed)  # before clips are read
-        examples = read_complete(task.reading(core), support, request.items, request.progress)
-        found = self.groups(examples.items, request.seed)
+        plan = TrainingTask.of(core.encoder, task)
+        given = self.groups(task.items, task.seed)  # before clips are read
+        examples = read_complete(plan.reading(core), support, task.items, task.progress)
+        found = self.groups(examples.items, task.seed)
         for name, rows in given.items():
             if not found.get(name):
                 why = f"none of its {len(rows)} clips can be read" if rows else "it has no example"
                 _log.warning("client %r is left out: %s", name, why)
         dataset = Dataset.of(support.labels, examples.items)
-        training = Federation(self, task, dataset, examples.features, found).run()
-        options = FitOptions(unknown=request.unknown, balance=request.balance)
-        return answers(task, training, support, examples, options)
+        training = Federation(self, plan, dataset, examples.features, found).run()
+        options = FitOptions(unknown=task.unknown, balance=task.balance)
+        return answers(plan, training, support, examples, options)
 
     def groups(self, items: Sequence[SupportItem], seed: int) -> dict[str, list[int]]:
         """Numbers of the examples of each client, by name; a drawn client may have none.

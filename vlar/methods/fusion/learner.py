@@ -16,7 +16,7 @@ from vlar.methods.fusion.devices import Devices
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
 from vlar.model.examples import read_examples
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask
 from vlar.registry import register
 from vlar.training.batches import Dataset
 from vlar.training.fit import FitOptions, fit
@@ -66,31 +66,31 @@ class Pretrained(Learner):
 
     pretrain_epochs: int = setting(40, at_least=0, at_most=100_000)
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Train twice.
 
         Raises:
             UsageError: the method hides nothing, no clip has a label, or objectives are given.
         """
-        task = TrainingTask.of_request(core.encoder, request)
-        adapter = task.attach()
+        plan = TrainingTask.of(core.encoder, task)
+        adapter = plan.attach()
         if not isinstance(adapter, Fusion) or not isinstance(adapter.network.block, Devices):
             raise UsageError(
-                f"learner 'pretrained' has nothing to hide in method {request.method!r}; use "
+                f"learner 'pretrained' has nothing to hide in method {task.method.name!r}; use "
                 "'masked-imu'"
             )
-        if request.support is None or request.objectives:
+        if task.support is None or task.objectives:
             raise UsageError("learner 'pretrained' takes labelled clips, and no objectives")
-        cache, progress = _Features(), request.progress
-        everything = [*request.items, *request.unlabelled]
-        found = read_examples(task.reading(core), everything, progress, cache)
-        state = self.pretrain(task, adapter, found.features)
+        cache, progress = _Features(), task.progress
+        everything = [*task.items, *task.unlabelled]
+        found = read_examples(plan.reading(core), everything, progress, cache)
+        state = self.pretrain(plan, adapter, found.features)
         fine = PretrainedTask(
-            task.encoder, task.method, task.numbers, task.recipe, task.settings, task.seed,
+            plan.encoder, plan.method, plan.numbers, plan.recipe, plan.settings, plan.seed,
             state=state,
         )  # fmt: skip
-        options = FitOptions(request.unknown, request.balance, reading=progress, cache=cache)
-        adapted = fit(fine, core, request.support, request.items, options)
+        options = FitOptions(task.unknown, task.balance, reading=progress, cache=cache)
+        adapted = fit(fine, core, task.support, task.items, options)
         own = {failure.path for failure in adapted.report.failed}
         more = [failure for failure in found.failed if failure.path not in own]
         return replace(

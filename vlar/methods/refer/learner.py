@@ -27,7 +27,7 @@ from vlar.model.adapt import Adapted, fit_examples
 from vlar.model.adapt_report import TrainingReport
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, check_complete
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask
 from vlar.numeric import softmax
 from vlar.people.focus import make_focus
 from vlar.people.people import People, find_people
@@ -67,28 +67,28 @@ class PointingRow:
 class PointingLearner(Learner):
     """Train ``refer`` to point; the labels are then learned from the people it points at."""
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Train the pointing network of ``refer`` from examples.
 
         Raises:
             SupportError: an example does not name the person, or no example of a label can be read.
             UsageError: objectives or unlabelled clips are given.
         """
-        support = request.support
-        if request.objectives or request.unlabelled or support is None:
+        support = task.support
+        if task.objectives or task.unlabelled or support is None:
             raise UsageError(
                 "method 'refer' has no objectives and uses no unlabelled clips; leave them out"
             )
-        for item in request.items:
+        for item in task.items:
             if not item.who:
                 raise SupportError(
                     f"{support.source}: {item.path} does not say who is meant; add a "
                     "column 'who', such as 'the person on the left'"
                 )
         begin = time.process_time()
-        adapter = Refer.attach(core.encoder, request.settings)
-        rows, failed = read_rows(core, request)
-        held_out, loss, steps = train(adapter, core, rows, support.labels, request.seed)
+        adapter = Refer.attach(core.encoder, task.settings)
+        rows, failed = read_rows(core, task)
+        held_out, loss, steps = train(adapter, core, rows, support.labels, task.seed)
         after = ModelCore(adapter, templates=core.template_set)
         chosen = [_place(adapter, row) for row in rows]
         examples = EncodedExamples(
@@ -97,11 +97,9 @@ class PointingLearner(Learner):
             tuple(failed),
         )
         check_complete(support, examples)
-        adapted = fit_examples(
-            after, support.labels, examples, "auto", request.unknown, request.balance
-        )
+        adapted = fit_examples(after, support.labels, examples, "auto", task.unknown, task.balance)
         report = TrainingReport(
-            method=request.method,
+            method=task.method.name,
             recipe="pointing",
             steps=steps,
             parameters=sum(p.numel() for p in adapter.network.parameters()),
@@ -112,18 +110,18 @@ class PointingLearner(Learner):
         return Adapted(after, adapted.head, replace(adapted.report, training=report))
 
 
-def read_rows(core: ModelCore, request: AdaptRequest) -> tuple[list[PointingRow], list[Failure]]:
+def read_rows(core: ModelCore, task: AdaptTask) -> tuple[list[PointingRow], list[Failure]]:
     """The examples with their people; a recording that comes again is searched once."""
-    progress = request.progress
+    progress = task.progress
     if progress is not None:
-        progress(0, total=len(request.items))
+        progress(0, total=len(task.items))
     sampler = core.view_sampler.one_view
     focus = make_focus("person 1")
     assert focus is not None
     known: dict[object, tuple[People, list[Encoded]]] = {}
     rows: list[PointingRow] = []
     failed: list[Failure] = []
-    for item in request.items:
+    for item in task.items:
         try:
             key = item.path, item.window
             if key not in known:

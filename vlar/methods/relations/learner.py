@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar import registry
 from vlar.errors import UsageError
 from vlar.heads.fewshot.base import FewShotHead
 from vlar.heads.fewshot.mixture import MixtureHead
@@ -29,7 +28,7 @@ from vlar.model.adapt import Adapted, balanced, guarded
 from vlar.model.adapt_report import TrainingReport
 from vlar.model.core import ModelCore
 from vlar.model.examples import read_complete
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask
 from vlar.registry import register
 from vlar.training.batches import Dataset
 from vlar.training.data import Random, random_for
@@ -201,35 +200,33 @@ def _moved(frames: Tensor, random: Random) -> Tensor:
 class EpisodicLearner(Learner):
     """Train a relation network by episodes; weigh it against closed forms on held-out examples."""
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Train a relation network; the core stays unchanged, the head holds the network.
 
         Raises:
             UsageError: objectives or unlabelled clips are given.
         """
-        if request.objectives or request.unlabelled or request.support is None:
+        if task.objectives or task.unlabelled or task.support is None:
             raise UsageError(
-                f"method {request.method!r} is trained by episodes, which have no objectives and "
+                f"method {task.method.name!r} is trained by episodes, which have no objectives and "
                 "use no unlabelled clips; leave them out, or use method 'temporal'"
             )
-        attach_relation(core, request)  # a wrong setting is found before clips are read
-        examples = read_complete(core, request.support, request.items, request.progress)
-        dataset = Dataset.of(request.support.labels, examples.items)
-        dataset.targets.require_single(f"method {request.method!r}")
+        attach_relation(core, task)  # a wrong setting is found before clips are read
+        examples = read_complete(core, task.support, task.items, task.progress)
+        dataset = Dataset.of(task.support.labels, examples.items)
+        dataset.targets.require_single(f"method {task.method.name!r}")
         begin, numbers = time.process_time(), EpisodeNumbers()
         folds = partition(dataset)
         once = numbers.episodes
-        cost = TrainingCost(
-            f"{request.method} by episodes", once, request.progress, len(folds) * once
-        )
+        cost = TrainingCost(f"{task.method} by episodes", once, task.progress, len(folds) * once)
         cost.start()
-        trainer = _Trainer(core, request, examples.features, dataset, numbers, cost)
+        trainer = _Trainer(core, task, examples.features, dataset, numbers, cost)
         relation, loss = trainer.trained(np.arange(len(dataset)))
         weights = trainer.weights(halves(folds) if cost.is_long() else folds)
         closed, choice = trainer.closed(np.arange(len(dataset)))
         head = trainer.joined(closed, relation, weights)
         report = TrainingReport(
-            method=request.method,
+            method=task.method.name,
             recipe="episodes",
             steps=numbers.episodes,
             parameters=sum(p.numel() for p in relation.network.parameters()),
@@ -240,22 +237,22 @@ class EpisodicLearner(Learner):
             held_out=None if np.isnan(weights.accuracy) else weights.accuracy,
         )
         concepts = core.encode_labels(dataset.texts)
-        head = balanced(head, dataset.y, request.balance)
+        head = balanced(head, dataset.y, task.balance)
         return guarded(
-            core, head, examples, examples.features, concepts, request.unknown, choice, report
+            core, head, examples, examples.features, concepts, task.unknown, choice, report
         )
 
 
-def attach_relation(core: ModelCore, request: AdaptRequest) -> RelationAdapter:
-    """The adapter of a request at its start.
+def attach_relation(core: ModelCore, task: AdaptTask) -> RelationAdapter:
+    """The adapter of a task at its start.
 
     Raises:
         UsageError: the method is not a relation network.
     """
-    part = registry.get("adapter", request.method)
+    part = task.adapter
     if not issubclass(part, RelationAdapter):
-        raise UsageError(f"method {request.method!r} is not trained by episodes; use trx")
-    return part.attach(core.encoder, request.settings, seed=request.seed)
+        raise UsageError(f"method {task.method.name!r} is not trained by episodes; use trx")
+    return part.attach(core.encoder, task.settings, seed=task.seed)
 
 
 class _Trainer:
@@ -264,19 +261,19 @@ class _Trainer:
     def __init__(
         self,
         core: ModelCore,
-        request: AdaptRequest,
+        task: AdaptTask,
         features: Float32,
         dataset: Dataset,
         numbers: EpisodeNumbers,
         cost: TrainingCost,
     ) -> None:
-        self.core, self.request, self.features = core, request, features
+        self.core, self.task, self.features = core, task, features
         self.dataset, self.numbers, self.cost = dataset, numbers, cost
         self.blocks = core.encoder.frame_blocks
 
     def trained(self, rows: np.ndarray) -> tuple[RelationHead, float]:
         """A head with a network trained on these examples, and its last loss."""
-        adapter, part = attach_relation(self.core, self.request), self.dataset.part(rows.tolist())
+        adapter, part = attach_relation(self.core, self.task), self.dataset.part(rows.tolist())
         head: RelationHead = adapter.head()
         signatures = signature(self.features[rows], self.blocks, head.kind)
         head.fit(signatures, part.y, labels=self.dataset.labels)
@@ -286,7 +283,7 @@ class _Trainer:
             part.columns,
             part.groups,
             self.numbers,
-            seed=self.request.seed,
+            seed=self.task.seed,
             on_episode=lambda clips: self.cost(1),
         )
         return head, loss

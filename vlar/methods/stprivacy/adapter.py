@@ -27,7 +27,7 @@ from vlar.language.clean import clean_label
 from vlar.model.adapt import Adapted, fit_examples
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, read_complete
-from vlar.model.requests import AdaptRequest
+from vlar.model.method import AdaptTask
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.training.domain_losses import ramp, reverse
@@ -241,15 +241,15 @@ def _columns(names: Sequence[str]) -> torch.Tensor:
 class PrivateLearner(Learner):
     """Learn what ``private`` holds back, and a closed form on what it lets through."""
 
-    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        support = request.support
-        if support is None or request.objectives or request.unlabelled:
+    def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
+        support = task.support
+        if support is None or task.objectives or task.unlabelled:
             raise UsageError("'private' learns from labelled clips alone; leave the rest out")
-        adapter = Private.attach(core.encoder, request.settings)
+        adapter = Private.attach(core.encoder, task.settings)
         source = ModelCore(adapter.source, templates=core.template_set, name=core.name)
-        found = read_complete(source, support, request.items, request.progress)
-        adapter.learn(found, request.seed)
+        found = read_complete(source, support, task.items, task.progress)
+        adapter.learn(found, task.seed)
         own = ModelCore(adapter, templates=adapter.templates)
         found = dataclasses.replace(found, encoded=adapter.rows(found.encoded))
-        labels, unknown, balance = support.labels, request.unknown, request.balance
+        labels, unknown, balance = support.labels, task.unknown, task.balance
         return fit_examples(own, labels, found, unknown=unknown, balance=balance)
