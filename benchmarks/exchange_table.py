@@ -22,7 +22,7 @@ def row(part: AnnotationFormat) -> str:
     out = ("adds" if part.adds else "yes") if part.writes else "-"
     lost = [name for name in OPTIONAL if name not in part.holds]
     loses = "; ".join(([", ".join(lost)] if lost else []) + ([part.loses] if part.loses else []))
-    summary = (type(part).__doc__ or "").splitlines()[0].rstrip(".")
+    summary = (type(part).__doc__ or "").splitlines()[0].rstrip(".").replace("``", "`")
     endings = " ".join(f"`{ending}`" for ending in sorted(part.endings))
     rate = "needs fps" if part.needs_fps else ""
     return f"| `{part.name}` | {summary} | {endings} | yes | {out} | {rate} | {loses} |"

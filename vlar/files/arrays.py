@@ -363,3 +363,64 @@ def _numpy_files_array(data: bytes, fields: bool = False) -> npt.NDArray[Any]:
         raise ValueError(f"its header states {stated:,} bytes of numbers, and it holds {held:,}")
     flat = np.frombuffer(data, dtype, offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+_STRUCT, _CHAR = 2, 4
+_DEEPEST_STRUCT = 8
+
+
+def read_structs(data: bytes, most: int = MOST) -> dict[str, Any]:
+    """Variables of a MATLAB 5 file: structs as dictionaries, arrays of numbers, texts.
+
+    Args:
+        data: Content of the file.
+        most: Largest size in bytes of what a variable unpacks to.
+
+    Returns:
+        By name; arrays (rows, columns) as in MATLAB. Cells, objects and arrays of structs are left
+        out.
+
+    Raises:
+        ValueError: it is malformed, unpacks to more, or is nested too deep.
+    """
+    if not is_matlab(data) or len(data) < _MATLAB_FILES_HEADER:
+        raise ValueError("it is not a MATLAB file")
+    order = "<" if data[126:128] == b"IM" else ">"
+    values: dict[str, Any] = {}
+    for variable in _variables(memoryview(data), order):
+        stored = variable.stored
+        if variable.is_compressed:
+            stored = memoryview(_unpacked(stored, most, whole=True))
+        value = _value(stored, order, _DEEPEST_STRUCT)
+        if value is not None:
+            values[variable.name] = value
+    return values
+
+
+def _value(data: memoryview, order: str, depth: int) -> Any:
+    """Value of the matrix that begins at the first byte; None for a class that is left out."""
+    if depth == 0:
+        raise ValueError(f"it is nested more than {_DEEPEST_STRUCT} levels deep")
+    variable = _variable(data, data, order, is_compressed=False)
+    (word,) = struct.unpack_from(f"{order}I", data, 16)
+    size = math.prod(variable.shape)
+    if variable.is_array:
+        return _array(variable, order, MOST)
+    kind, start, n_bytes, after = _part(data, variable.start, order)
+    if word & 0xFF == _CHAR:
+        width = {1: 1, 2: 1, 3: 2, 4: 2, 16: 1, 17: 2}.get(kind, 1)
+        coding = "utf-8" if width == 1 else "utf-16-le" if order == "<" else "utf-16-be"
+        return bytes(data[start : start + n_bytes]).decode(coding, "replace")
+    if word & 0xFF != _STRUCT or size != 1:
+        return None
+    (width,) = struct.unpack_from(f"{order}i", data, start)
+    _, start, n_bytes, at = _part(data, after, order)
+    if not 1 <= width <= 64 or n_bytes > len(data):
+        raise ValueError("it is damaged (a struct has no usable names)")
+    fields: dict[str, Any] = {}
+    for begin in range(start, start + n_bytes, width):
+        name = bytes(data[begin : begin + width]).partition(b"\0")[0].decode("latin-1")
+        _, _, length, after = _part(data, at, order)
+        fields[name] = _value(data[at:after], order, depth - 1) if length else None
+        at = after
+    return fields

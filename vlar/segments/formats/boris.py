@@ -1,0 +1,292 @@
+"""Projects of BORIS (``.boris``): observations with events."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import PurePath
+from typing import Any
+
+from vlar.files.reading import parse_json
+from vlar.registry import register
+from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.segment import Segment
+from vlar.segments.spans import without_overlap
+from vlar.segments.tables import seconds
+
+_KEYS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_NAN = re.compile(rb"(?<=[\[,:\s])NaN(?=\s*[\],}])")
+_Event = tuple[float, str, str, tuple[str, ...]]
+_State = tuple[str, str, tuple[str, ...]]
+
+
+@register("annotation", "boris")
+class BorisProject(AnnotationFormat):
+    """Projects of BORIS: events of every observation; recording = observation, tier = category.
+
+    The 1st, 3rd, ... event of a state of one subject with the same modifiers starts it, the next
+    one stops it. A state that does not stop is left out, and a note names it.
+    """
+
+    name = "boris"
+    endings = frozenset({".boris"})
+    default_for = frozenset({".boris"})
+    holds = frozenset({"recording", "subject", "tier", "modifiers"})
+    several = True
+    adds = True
+    loses = "overlapping states of one subject, behaviour and modifiers; times below 1 ms"
+
+    def claims(self, source: Source) -> bool:
+        """Return whether it is a JSON object with behaviours and observations."""
+        text = source.text
+        return text.lstrip()[:1] == "{" and '"behaviors_conf"' in text and '"observations"' in text
+
+    def read(self, source: Source, options: Options) -> Table:
+        """All observations; media, durations and independent variables with them."""
+        project = _project(source)
+        segments: list[Segment] = []
+        notes: list[str] = []
+        media: dict[str, tuple[str, ...]] = {}
+        lengths: dict[str, float] = {}
+        conditions: dict[str, dict[str, str]] = {}
+        for name, observation in project["observations"].items():
+            rows, faults = _segments(name, observation, _behaviours(project))
+            segments += rows
+            notes += [f"observation {name!r}: {fault}" for fault in faults]
+            media[name] = _media(observation)
+            if length := _length(observation):
+                lengths[name] = length
+            variables = observation.get("independent_variables") or {}
+            conditions[name] = {str(k): str(v) for k, v in variables.items()}
+        return Table(segments, tuple(notes), media, lengths, conditions)
+
+    def write(
+        self, segments: Sequence[Segment], existing: Source | None, options: Options
+    ) -> tuple[bytes, list[str]]:
+        """The project with the events of segments that it does not have yet."""
+        project = _project(existing) if existing else _empty()
+        notes: list[str] = []
+        by_recording = sorted(segments, key=lambda s: s.recording)
+        for recording, rows in groupby(by_recording, key=lambda s: s.recording):
+            name = _observation_of(project, recording)
+            observation = project["observations"].setdefault(name, _observation(recording))
+            faults = _add(project, name, observation, list(rows))
+            notes += [f"observation {name!r}: {fault}" for fault in faults]
+        return (json.dumps(project, ensure_ascii=False, indent=1) + "\n").encode(), notes
+
+
+def _project(source: Source) -> dict[str, Any]:
+    """The JSON object; times that are not a number (pictures) are null.
+
+    Raises:
+        ValueError: it is not JSON, or not a project.
+    """
+    project = parse_json(_NAN.sub(b"null", source.data))
+    tables = ("subjects_conf", "behaviors_conf", "observations")
+    if not isinstance(project, dict) or not isinstance(project.get("observations"), dict):
+        raise ValueError("it is not a project with observations")  # noqa: TRY004 - of the content
+    for table in tables:
+        project[table] = project.get(table) or {}
+    return project
+
+
+def _behaviours(project: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {str(row.get("code")): row for row in project["behaviors_conf"].values()}
+
+
+def _is_state(behaviour: dict[str, Any]) -> bool:
+    return str(behaviour.get("type", "")).lower().startswith("state")
+
+
+def _events(observation: dict[str, Any]) -> tuple[list[_Event], int]:
+    """Events with a time, in order, and the number of those without one."""
+    events: list[_Event] = []
+    rows = observation.get("events") or []
+    for row in rows:
+        time = seconds(row[0])
+        if time is not None:
+            events.append((time, str(row[1] or ""), str(row[2]), modifiers_of(row[3:4])))
+    return sorted(events, key=lambda event: event[0]), len(rows) - len(events)
+
+
+def modifiers_of(cells: Iterable[Any]) -> tuple[str, ...]:
+    """Modifiers of cells such as ``m1|None``; empty where none is set."""
+    parts = tuple(part for cell in cells if cell for part in str(cell).split("|"))
+    return () if all(part in ("", "None") for part in parts) else parts
+
+
+def _segments(
+    name: str, observation: dict[str, Any], behaviours: dict[str, dict[str, Any]]
+) -> tuple[list[Segment], list[str]]:
+    """Segments of an observation, and what is wrong in it."""
+    segments: list[Segment] = []
+    events, timeless = _events(observation)
+    notes = [f"{timeless} events have no time and are left out"] if timeless else []
+    started: dict[_State, float] = {}
+    unknown: Counter[str] = Counter()
+    for time, subject, code, modifiers in events:
+        behaviour = behaviours.get(code, {})
+        unknown.update([] if behaviour else [code])
+        category = str(behaviour.get("category") or "")
+        start = time
+        if _is_state(behaviour):
+            key = (subject, code, modifiers)
+            if key not in started:
+                started[key] = time
+                continue
+            start = started.pop(key)
+        segments.append(Segment(name, start, time, code, subject, category, "", modifiers))
+    notes += [unpaired(key, time) for key, time in started.items()]
+    notes += [f"{code!r} is not in the ethogram: {n} point events" for code, n in unknown.items()]
+    if offset := seconds(observation.get("time offset") or 0):
+        notes.append(f"its time offset of {offset:g} s is not added to the times")
+    return segments, notes
+
+
+def unpaired(key: _State, time: float) -> str:
+    """The note on a state that starts and does not stop."""
+    subject, code, modifiers = key
+    who = subject or "no focal subject"
+    detail = f" ({'|'.join(modifiers)})" if modifiers else ""
+    return f"unpaired state {code!r}{detail} of {who} at {time:.3f} s is left out; stop it in BORIS"
+
+
+def _media(observation: dict[str, Any]) -> tuple[str, ...]:
+    files = observation.get("file") or {}
+    players = files.values() if isinstance(files, dict) else [files]
+    return tuple(str(path) for paths in players for path in paths or [])
+
+
+def _length(observation: dict[str, Any]) -> float | None:
+    """Seconds of the files of player 1, which follow each other."""
+    files = observation.get("file") or {}
+    first = files.get("1") or [] if isinstance(files, dict) else []
+    lengths = (observation.get("media_info") or {}).get("length") or {}
+    seconds_of = [seconds(lengths.get(path)) for path in first]
+    return sum(filter(None, seconds_of)) if seconds_of and None not in seconds_of else None
+
+
+def _observation_of(project: dict[str, Any], recording: str) -> str:
+    """The id of the observation of a recording: its own, or that of the media file alone."""
+    observations = project["observations"]
+    stem = PurePath(recording.replace("\\", "/")).stem
+    names = [
+        name
+        for name, observation in observations.items()
+        if stem in [PurePath(path.replace("\\", "/")).stem for path in _media(observation)]
+    ]
+    return recording if recording in observations or len(names) != 1 else names[0]
+
+
+def _add(
+    project: dict[str, Any], name: str, observation: dict[str, Any], rows: list[Segment]
+) -> list[str]:
+    """Append the events of segments to an observation; what cannot be held, in notes."""
+    notes = _define(project, rows)
+    behaviours = _behaviours(project)
+    present, _ = _segments(name, observation, behaviours)
+    held = {_rounded(row) for row in present}
+    fresh = [row for row in rows if _rounded(row) not in held]
+    fresh, joined = without_overlap(fresh, lambda s: (_state(s), s.is_point))
+    counts = Counter(event[1:] for event in _events(observation)[0])
+    spans: dict[_State, list[Segment]] = defaultdict(list)
+    for row in present:
+        spans[_state(row)].append(row)
+    lost: Counter[str] = Counter()
+    events = observation.get("events") or []
+    width = max([5, *map(len, events)])
+    for row in fresh:
+        key = _state(row)
+        state = _is_state(behaviours[row.label])
+        if state and counts[key] % 2:
+            lost[f"{row.label!r} has an unpaired state, so nothing is added to it"] += 1
+            continue
+        if state and any(o.start_s < row.end_s and row.start_s < o.end_s for o in spans[key]):
+            lost[f"{row.label!r} overlaps a state of the project and is left out"] += 1
+            continue
+        lost[f"{row.label!r} is a point event there and loses its end"] += (
+            not state and not row.is_point
+        )
+        spans[key].append(row)
+        for time in (row.start_s, row.end_s) if state else (row.start_s,):
+            text = "|".join(part.replace("|", "/") or "None" for part in row.modifiers)
+            event = [round(time, 3), row.subject, row.label, text, ""]
+            events.append(event + ["NA"] * (width - len(event)))
+    # Stable: the stop of a state stays before the start of the next at the same time.
+    times = [seconds(event[0]) or 0.0 for event in events]
+    observation["events"] = [events[i] for i in sorted(range(len(events)), key=times.__getitem__)]
+    return [*notes, *joined, *(f"{text} ({n} segments)" for text, n in lost.items() if n)]
+
+
+def _state(row: Segment) -> _State:
+    return row.subject, row.label, row.modifiers
+
+
+def _rounded(row: Segment) -> tuple[Any, ...]:
+    return round(row.start_s, 3), round(row.end_s, 3), row.label, row.subject, row.modifiers
+
+
+def _define(project: dict[str, Any], rows: list[Segment]) -> list[str]:
+    """Add the subjects and behaviours that a project lacks; notes on other categories."""
+    subjects, behaviours = project["subjects_conf"], project["behaviors_conf"]
+    names = {str(row.get("name")) for row in subjects.values()}
+    for name in sorted({row.subject for row in rows} - {"", *names}):
+        subjects[_next(subjects)] = {"key": "", "name": name, "description": ""}
+    notes: list[str] = []
+    codes = _behaviours(project)
+    for label in sorted({row.label for row in rows}):
+        own = [row for row in rows if row.label == label]
+        tiers = sorted({row.tier for row in own} - {""})
+        if label in codes:
+            tiers = [tier for tier in tiers if tier != codes[label].get("category")]
+            notes += [f"the category of {label!r} stays, not {tiers}"] if tiers else []
+            continue
+        notes += [f"{label!r} has one category, not {tiers}"] if len(tiers) > 1 else []
+        taken = {row.get("key") for row in behaviours.values()}
+        kind = "Point event" if all(row.is_point for row in own) else "State event"
+        behaviours[_next(behaviours)] = {
+            "type": kind, "key": next((k for k in _KEYS if k not in taken), ""), "code": label,
+            "description": "", "category": tiers[0] if tiers else "", "excluded": "",
+            "coding map": "", "modifiers": _modifier_sets(own),
+        }  # fmt: skip
+        categories = project.setdefault("behavioral_categories", [])
+        categories += [tier for tier in tiers[:1] if tier not in categories]
+    return notes
+
+
+def _modifier_sets(rows: list[Segment]) -> dict[str, Any]:
+    sets: dict[str, Any] = {}
+    for number in range(max(len(row.modifiers) for row in rows)):
+        values = {row.modifiers[number] for row in rows if len(row.modifiers) > number}
+        row = {"name": f"modifier {number + 1}", "type": 0, "values": sorted(values - {"None", ""})}
+        sets[str(number)] = row
+    return sets
+
+
+def _next(table: dict[str, Any]) -> str:
+    return str(max((int(key) for key in table if key.isdigit()), default=-1) + 1)
+
+
+def _empty() -> dict[str, Any]:
+    return {
+        "time_format": "hh:mm:ss", "project_date": "", "project_name": "vlar",
+        "project_description": "", "project_format_version": "7.0", "subjects_conf": {},
+        "behaviors_conf": {}, "observations": {}, "behavioral_categories": [],
+        "independent_variables": {}, "coding_map": {}, "converters": {},
+    }  # fmt: skip
+
+
+def _observation(recording: str) -> dict[str, Any]:
+    is_media = bool(PurePath(recording).suffix)
+    files = {str(player): [recording] if is_media and player == 1 else [] for player in range(1, 9)}
+    return {
+        "file": files, "type": "MEDIA" if is_media else "LIVE", "date": "2000-01-01T00:00:00",
+        "description": "", "time offset": 0.0, "events": [],
+        "observation time interval": [0, 0], "independent_variables": {},
+        "visualize_spectrogram": False, "visualize_waveform": False,
+        "close_behaviors_between_videos": False,
+        "media_info": {name: {} for name in ("length", "fps", "hasVideo", "hasAudio", "offset")},
+    }  # fmt: skip

@@ -1,0 +1,165 @@
+"""CVAT for video 1.1 (``.xml``): tracks of boxes with attributes, and tags of frames."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+
+from vlar.registry import register
+from vlar.segments.base import AnnotationFormat, Options, Source, Table, require_fps
+from vlar.segments.segment import Segment
+from vlar.segments.spans import frames_notes, frames_of, runs
+from vlar.segments.xml import parse, text_of
+
+_SOURCE = "vlar"
+_VISIBLE = "track"
+_Run = tuple[int, int, str, str]  # first frame, frame after the last one, attribute, value
+
+
+@register("annotation", "cvat")
+class Cvat(AnnotationFormat):
+    """CVAT for video: subject = track, tier = attribute, label = value; a tag is a label.
+
+    A track without attributes has its own label while it is visible. Segments are
+    written as tags, those of a subject as tracks.
+    """
+
+    name = "cvat"
+    endings = frozenset({".xml"})
+    default_for = frozenset({".xml"})
+    holds = frozenset({"recording", "subject", "tier"})
+    needs_fps = True
+    loses = "times below a frame; boxes of a new file are one pixel"
+
+    def claims(self, source: Source) -> bool:
+        """Return whether it has annotations with tracks or images."""
+        head = source.head
+        return "<annotations" in head and any(
+            f"<{tag}" in head for tag in ("track", "image", "meta")
+        )
+
+    def read(self, source: Source, options: Options) -> Table:
+        """Runs of each attribute of each track, and of each tag."""
+        fps = require_fps(options)
+        root = parse(source.data)
+        name = root.findtext("meta/task/name") or root.findtext("meta/source") or source.stem
+        segments: list[Segment] = []
+        for track in root.iter("track"):
+            subject = _subject(track)
+            for first, end, attribute, label in _track(track):
+                tier = attribute or _VISIBLE
+                segments.append(Segment(name, first / fps, end / fps, label, subject, tier))
+        tagged: dict[tuple[str, str], set[int]] = {}
+        for image in root.iter("image"):
+            for tag in image.iter("tag"):
+                values = [(row.get("name", ""), row.text or "") for row in tag.iter("attribute")]
+                for tier, label in values or [("", tag.get("label", ""))]:
+                    tagged.setdefault((tier, label), set()).add(int(image.get("id", 0)))
+        for (tier, label), frames in tagged.items():
+            for first, end in _spans(frames):
+                segments.append(Segment(name, first / fps, end / fps, label, tier=tier))
+        length = root.findtext("meta/task/size")
+        return Table(segments, (), {}, {name: int(length) / fps} if length else {})
+
+    def write(
+        self, segments: Sequence[Segment], existing: Source | None, options: Options
+    ) -> tuple[bytes, list[str]]:
+        """A tag for each frame of each segment; other content of a file that exists stays."""
+        fps = require_fps(options)
+        root = parse(existing.data) if existing else ET.Element("annotations")
+        if existing is None:
+            ET.SubElement(root, "version").text = "1.1"
+            task = ET.SubElement(ET.SubElement(root, "meta"), "task")
+            ET.SubElement(task, "name").text = segments[0].recording if segments else ""
+        images = {int(image.get("id", 0)): image for image in root.iter("image")}
+        for image in images.values():
+            for tag in image.findall("tag"):
+                image.remove(tag)
+        held = _held(root)
+        fresh = [row for row in segments if _key(row, fps) not in held]
+        if sum(frames_of(row, fps)[1] - frames_of(row, fps)[0] for row in fresh) > 2_000_000:
+            raise ValueError("it would have more than two million tags; write .csv")
+        for number, row in enumerate(fresh, len(root.findall("track"))):
+            if row.subject:
+                root.append(_track_of(row, number, fps))
+                continue
+            for frame in range(*frames_of(row, fps)):
+                if frame not in images:
+                    facts = {"id": str(frame), "name": f"frame_{frame:06d}"}
+                    images[frame] = ET.SubElement(root, "image", facts)
+                facts = {"label": row.tier or row.label, "source": _SOURCE}
+                tag = ET.SubElement(images[frame], "tag", facts)
+                if row.tier:
+                    ET.SubElement(tag, "attribute", {"name": row.tier}).text = row.label
+        return text_of(root), frames_notes(fresh, fps, self.name)
+
+
+def _subject(track: ET.Element) -> str:
+    """Label and number of a track; of vlar's own tracks the label alone."""
+    label = track.get("label", "")
+    return label if track.get("source") == _SOURCE else f"{label} {track.get('id', '')}".strip()
+
+
+def _track_of(row: Segment, number: int, fps: float) -> ET.Element:
+    """A track that shows one segment by a box of one pixel."""
+    first, end = frames_of(row, fps)
+    facts = {"id": str(number), "label": row.subject, "source": _SOURCE}
+    if row.tier == _VISIBLE and row.subject == f"{row.label} {row.subject.rpartition(' ')[2]}":
+        facts = {"id": row.subject.rpartition(" ")[2], "label": row.label, "source": "manual"}
+    track = ET.Element("track", facts)
+    for frame, outside in ((first, "0"), (end, "1")):
+        corners = {"xtl": "0", "ytl": "0", "xbr": "1", "ybr": "1", "occluded": "0", "keyframe": "1"}
+        box = ET.SubElement(track, "box", {"frame": str(frame), "outside": outside, **corners})
+        if facts["source"] == _SOURCE:
+            ET.SubElement(box, "attribute", {"name": row.tier or "label"}).text = row.label
+    return track
+
+
+def _key(row: Segment, fps: float) -> tuple[object, ...]:
+    return *frames_of(row, fps), row.subject, row.tier, row.label
+
+
+def _held(root: ET.Element) -> set[tuple[object, ...]]:
+    """Segments of the tracks, which stay as they are."""
+    return {
+        (first, end, _subject(track), name or _VISIBLE, label)
+        for track in root.iter("track")
+        for first, end, name, label in _track(track)
+    }
+
+
+def _track(track: ET.Element) -> Iterator[_Run]:
+    """Runs of the attributes of a track while it is visible, or of its label without any.
+
+    An attribute holds until the next box that states it; ``outside`` ends the run.
+    """
+    boxes = sorted(
+        (box for box in track if box.get("frame") is not None), key=lambda b: int(b.get("frame", 0))
+    )
+    frames = [int(box.get("frame", 0)) for box in boxes]
+    values: dict[str, str] = {}
+    names = {row.get("name", "") for box in boxes for row in box.iter("attribute")}
+    states: list[dict[str, str] | None] = []
+    for box in boxes:
+        values = {
+            **values,
+            **{row.get("name", ""): row.text or "" for row in box.iter("attribute")},
+        }
+        states.append(None if box.get("outside") == "1" else values)
+    for name in sorted(names) or [""]:
+        labels = [
+            s if s is None else s.get(name) if name else track.get("label", "") for s in states
+        ]
+        for first, end, label in runs(labels):
+            if isinstance(label, str) and label:
+                last = frames[end] if end < len(frames) else frames[end - 1] + 1
+                yield frames[first], last, name, label
+
+
+def _spans(frames: set[int]) -> Iterator[tuple[int, int]]:
+    ordered = sorted(frames)
+    start = 0
+    for place in range(1, len(ordered) + 1):
+        if place == len(ordered) or ordered[place] != ordered[place - 1] + 1:
+            yield ordered[start], ordered[place - 1] + 1
+            start = place

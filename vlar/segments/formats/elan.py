@@ -1,0 +1,357 @@
+"""Annotations of ELAN: ``.eaf`` of FORMAT 2.7 to 3.0."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from pathlib import PurePath
+
+from vlar.registry import register
+from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.segment import Segment
+from vlar.segments.xml import parse, text_of
+
+_Span = tuple[float, float]
+_RECORDING = "vlar recording"  # of the header: a recording whose name is not that of the media
+NAMELESS = "default"
+"""Identifier of the tier of segments that have none."""
+_XSI = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
+_CONSTRAINTS = {
+    "Time_Subdivision": "Time subdivision of parent annotation's time interval, no time gaps "
+    "allowed within this interval",
+    "Symbolic_Subdivision": "Symbolic subdivision of a parent annotation. Annotations refering to "
+    "the same parent are ordered",
+    "Symbolic_Association": "1-1 association with a parent annotation",
+    "Included_In": "Time alignable annotations within the parent annotation's time interval, gaps "
+    "are allowed",
+}
+
+
+@register("annotation", "elan")
+class Elan(AnnotationFormat):
+    """ELAN: tiers with participant and annotator; dependent tiers take the times of their parents.
+
+    Slots without a time lie between their neighbours at equal distances. An annotation without a
+    value has the name of its tier as label.
+    """
+
+    name = "elan"
+    endings = frozenset({".eaf"})
+    default_for = frozenset({".eaf"})
+    holds = frozenset({"recording", "subject", "tier", "rater"})
+    adds = True
+    loses = "times below 1 ms; overlaps within a tier move to a tier of their own"
+
+    def claims(self, source: Source) -> bool:
+        """Return whether it is a document of annotations."""
+        return "<ANNOTATION_DOCUMENT" in source.head
+
+    def read(self, source: Source, options: Options) -> Table:
+        """All tiers; the recording is the first media file, else the file itself."""
+        document = _Document(parse(source.data))
+        recording = document.recording or source.stem
+        segments: list[Segment] = []
+        for tier in document.root.iter("TIER"):
+            name = tier.get("TIER_ID", "")
+            for annotation in tier.iter():
+                span = document.spans.get(annotation.get("ANNOTATION_ID", ""))
+                if span is None or not annotation.tag.endswith("_ANNOTATION"):
+                    continue
+                start, end = span
+                value = document.value(annotation)
+                label, details = value or name, ()
+                if options.label_from == "tier":
+                    label, details = name, (value,) if value else ()
+                person, rater = tier.get("PARTICIPANT", ""), tier.get("ANNOTATOR", "")
+                segments.append(
+                    Segment(
+                        recording, start, end, label, person, "" if name == NAMELESS else name,
+                        rater, details,
+                    )
+                )  # fmt: skip
+        return Table(segments, tuple(document.notes), {recording: document.media})
+
+    def write(
+        self, segments: Sequence[Segment], existing: Source | None, options: Options
+    ) -> tuple[bytes, list[str]]:
+        """The document with annotations for segments that it does not have yet."""
+        if existing is None:
+            recording = segments[0].recording if segments else ""
+            document, present = _Document(_empty(recording)), set[tuple[object, ...]]()
+        else:
+            document = _Document(parse(existing.data))
+            present = {_key(row) for row in self.read(existing, options).segments}
+        fresh = [row for row in segments if _key(row) not in present]
+        for tier, rows in groupby(sorted(fresh, key=_tier), key=_tier):
+            document.add(tier, list(rows))
+        document.sort_slots()
+        others = {row.recording for row in fresh} - {document.recording or ""}
+        if existing is not None and others:
+            document.notes.append(f"recording {min(others)!r} is added to {document.recording!r}")
+        return text_of(document.root), document.notes
+
+
+def _tier(row: Segment) -> tuple[str, str, str]:
+    return row.tier or NAMELESS, row.subject, row.rater
+
+
+def _key(row: Segment) -> tuple[object, ...]:
+    return (*_tier(row), row.label, round(row.start_s, 3), round(row.end_s, 3))
+
+
+class _Document:
+    """A document with the times of its annotations.
+
+    Attributes:
+        root: The element ANNOTATION_DOCUMENT.
+        spans: Start and end in seconds by the id of the annotation.
+        notes: What was assumed or left out.
+    """
+
+    def __init__(self, root: ET.Element) -> None:
+        if root.tag != "ANNOTATION_DOCUMENT":
+            raise ValueError("it is not an ANNOTATION_DOCUMENT")
+        self.root = root
+        self.notes: list[str] = []
+        header = root.find("HEADER")
+        if header is not None and header.get("TIME_UNITS", "milliseconds") != "milliseconds":
+            raise ValueError(f"its times are in {header.get('TIME_UNITS')}, not in milliseconds")
+        files = list(root.iter("MEDIA_DESCRIPTOR"))
+        paths = [file.get("RELATIVE_MEDIA_URL") or file.get("MEDIA_URL") or "" for file in files]
+        self.media = tuple(paths)
+        self.recording = PurePath(paths[0].replace("\\", "/")).name if paths else ""
+        for row in root.iter("PROPERTY"):
+            self.recording = row.text or "" if row.get("NAME") == _RECORDING else self.recording
+        origin = files[0].get("TIME_ORIGIN") if files else None
+        if origin and float(origin):
+            self.notes.append(f"its media begin {float(origin) / 1000:g} s late (TIME_ORIGIN); "
+                              "times are those of the annotations")  # fmt: skip
+        self._words = {
+            entry.get("CVE_ID", ""): "".join(entry.itertext()).strip()
+            for entry in (*root.iter("CV_ENTRY_ML"), *root.iter("CV_ENTRY"))
+        }
+        self.spans = self._aligned()
+        self._dependent()
+
+    def value(self, annotation: ET.Element) -> str:
+        """Value of an annotation, else the word of the vocabulary that it refers to."""
+        text = (annotation.findtext("ANNOTATION_VALUE") or "").strip()
+        return text or self._words.get(annotation.get("CVE_REF", ""), "")
+
+    def _aligned(self) -> dict[str, _Span]:
+        """Spans of annotations with slots; slots without a time are interpolated in their tier."""
+        slots: dict[str, float | None] = {}
+        for slot in self.root.iter("TIME_SLOT"):
+            time = slot.get("TIME_VALUE")
+            slots[slot.get("TIME_SLOT_ID", "")] = None if time is None else float(time) / 1000
+        order = {name: place for place, name in enumerate(slots)}
+        spans: dict[str, _Span] = {}
+        for tier in self.root.iter("TIER"):
+            keys = ("ANNOTATION_ID", "TIME_SLOT_REF1", "TIME_SLOT_REF2")
+            rows = [
+                tuple(row.get(key, "") for key in keys) for row in tier.iter("ALIGNABLE_ANNOTATION")
+            ]
+            used = sorted({name for row in rows for name in row[1:]}, key=lambda n: order[n])
+            times = _interpolated([slots[name] for name in used])
+            by_name = dict(zip(used, times, strict=True))
+            for identifier, first, last in rows:
+                begin, end = by_name[first], by_name[last]
+                if begin is None or end is None or end < begin:
+                    self.notes.append(
+                        f"annotation {identifier} has no usable times and is left out"
+                    )
+                    continue
+                spans[identifier] = (begin, end)
+        return spans
+
+    def _dependent(self) -> None:
+        """Spans of annotations that refer to a parent, parents first."""
+        kinds = {
+            kind.get("LINGUISTIC_TYPE_ID"): kind.get("CONSTRAINTS")
+            for kind in self.root.iter("LINGUISTIC_TYPE")
+        }
+        waiting: list[tuple[str, list[str], bool]] = []
+        for tier in self.root.iter("TIER"):
+            shares = kinds.get(tier.get("LINGUISTIC_TYPE_REF")) == "Symbolic_Subdivision"
+            by_parent: dict[str, list[ET.Element]] = defaultdict(list)
+            for row in tier.iter("REF_ANNOTATION"):
+                by_parent[row.get("ANNOTATION_REF", "")].append(row)
+            waiting += [(parent, _chain(rows), shares) for parent, rows in by_parent.items()]
+        while waiting:
+            ready = [row for row in waiting if row[0] in self.spans]
+            if not ready:
+                lost = sum(len(names) for _, names, _ in waiting)
+                self.notes.append(f"{lost} annotations refer to none that has times: left out")
+                return
+            for parent, names, shares in ready:
+                start, end = self.spans[parent]
+                step = (end - start) / len(names) if shares else 0.0
+                for place, name in enumerate(names):
+                    begin = start + place * step
+                    last = place == len(names) - 1
+                    self.spans[name] = (begin, end if last or not shares else begin + step)
+            waiting = [row for row in waiting if row[0] not in {parent for parent, _, _ in ready}]
+
+    def add(self, tier: tuple[str, str, str], rows: Sequence[Segment]) -> None:
+        """Add annotations to the tier of a name, participant and annotator."""
+        name, subject, rater = tier
+        suffix = 1
+        while rows:
+            element = self._tier(name if suffix == 1 else f"{name}-{suffix}", subject, rater)
+            suffix += 1
+            if element is None:
+                continue
+            if suffix > 2:
+                self.notes.append(
+                    f"{len(rows)} segments of tier {name!r} go to tier {element.get('TIER_ID')!r}"
+                )
+            spans = [
+                self.spans[row.get("ANNOTATION_ID", "")]
+                for row in element.iter("ALIGNABLE_ANNOTATION")
+                if row.get("ANNOTATION_ID") in self.spans
+            ]
+            rest: list[Segment] = []
+            for row in sorted(rows, key=lambda s: (s.start_s, s.end_s)):
+                begin, end = row.start_s, row.end_s
+                if (begin, end) in spans or any(
+                    a < end - 5e-4 and begin < b - 5e-4 for a, b in spans
+                ):
+                    rest.append(row)
+                    continue
+                spans.append((begin, end))
+                self._annotate(element, row)
+            rows = rest
+
+    def _tier(self, name: str, subject: str, rater: str) -> ET.Element | None:
+        """The tier of a name, made where it is absent; None where it cannot take annotations."""
+        tiers = {tier.get("TIER_ID"): tier for tier in self.root.iter("TIER")}
+        element = tiers.get(name)
+        if element is not None:
+            same = element.get("PARTICIPANT", ""), element.get("ANNOTATOR", "")
+            is_free = element.get("PARENT_REF") is None and same == (subject, rater)
+            return element if is_free else None
+        kind = "default-lt"
+        types = {row.get("LINGUISTIC_TYPE_ID"): row for row in self.root.iter("LINGUISTIC_TYPE")}
+        if kind not in types:
+            facts = {
+                "GRAPHIC_REFERENCES": "false",
+                "LINGUISTIC_TYPE_ID": kind,
+                "TIME_ALIGNABLE": "true",
+            }
+            self._insert(ET.Element("LINGUISTIC_TYPE", facts), after=("LINGUISTIC_TYPE", "TIER"))
+        people = {"PARTICIPANT": subject, "ANNOTATOR": rater}
+        facts = {"LINGUISTIC_TYPE_REF": kind, "TIER_ID": name}
+        element = ET.Element("TIER", facts | {key: text for key, text in people.items() if text})
+        self._insert(element, after=("TIER", "TIME_ORDER"))
+        return element
+
+    def _insert(self, element: ET.Element, after: tuple[str, str]) -> None:
+        tags = [child.tag for child in self.root]
+        last = max((place for place, tag in enumerate(tags) if tag in after), default=len(tags) - 1)
+        self.root.insert(last + 1, element)
+
+    def _annotate(self, tier: ET.Element, row: Segment) -> None:
+        names = [self._slot(time) for time in (row.start_s, row.end_s)]
+        facts = {
+            "ANNOTATION_ID": f"a{self._number()}", "TIME_SLOT_REF1": names[0],
+            "TIME_SLOT_REF2": names[1],
+        }  # fmt: skip
+        annotation = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", facts)
+        ET.SubElement(annotation, "ANNOTATION_VALUE").text = row.label
+
+    def _slot(self, time_s: float) -> str:
+        """A new slot, in the order of time."""
+        order = self.root.find("TIME_ORDER")
+        if order is None:
+            order = ET.Element("TIME_ORDER")
+            self._insert(order, after=("HEADER", "LICENSE"))
+        if not hasattr(self, "_slots"):
+            names = {slot.get("TIME_SLOT_ID", "") for slot in order}
+            self._slots = max(
+                [0, *(int(n[2:]) for n in names if n[:2] == "ts" and n[2:].isdigit())]
+            )
+        self._slots += 1
+        facts = {"TIME_SLOT_ID": f"ts{self._slots}", "TIME_VALUE": str(round(time_s * 1000))}
+        order.append(ET.Element("TIME_SLOT", facts))
+        return facts["TIME_SLOT_ID"]
+
+    def sort_slots(self) -> None:
+        """Put the slots in the order of time; slots without one stay after those before them."""
+        order = self.root.find("TIME_ORDER")
+        if order is None:
+            return
+        latest, keys = 0.0, dict[str, float]()
+        for slot in order:
+            latest = float(slot.get("TIME_VALUE") or latest)
+            keys[slot.get("TIME_SLOT_ID", "")] = latest
+        order[:] = sorted(order, key=lambda slot: keys[slot.get("TIME_SLOT_ID", "")])
+
+    def _number(self) -> int:
+        """A new number of an annotation, which the header states as the last one used."""
+        header = self.root.find("HEADER")
+        if header is None:
+            header = ET.Element("HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+            self.root.insert(0, header)
+        rows = [row for row in header.iter("PROPERTY") if row.get("NAME") == "lastUsedAnnotationId"]
+        last = (
+            rows[0] if rows else ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"})
+        )
+        if not hasattr(self, "_last"):
+            names = [
+                row.get("ANNOTATION_ID", "") for row in self.root.iter() if row.get("ANNOTATION_ID")
+            ]
+            numbers = [int(name[1:]) for name in names if name[1:].isdigit()]
+            self._last = max([0, int(last.text or 0), *numbers])
+        self._last += 1
+        last.text = str(self._last)
+        return self._last
+
+
+def _chain(rows: Sequence[ET.Element]) -> list[str]:
+    """Names of annotations of one parent in the order of PREVIOUS_ANNOTATION."""
+    follows = {row.get("PREVIOUS_ANNOTATION"): row.get("ANNOTATION_ID", "") for row in rows}
+    names = [row.get("ANNOTATION_ID", "") for row in rows]
+    name = next(
+        (row.get("ANNOTATION_ID", "") for row in rows if not row.get("PREVIOUS_ANNOTATION")), None
+    )
+    chain: list[str] = []
+    while name is not None and name not in chain:
+        chain.append(name)
+        name = follows.get(name)
+    return chain if len(chain) == len(names) else names
+
+
+def _interpolated(times: Sequence[float | None]) -> list[float | None]:
+    """Times with those that are missing at equal distances between their neighbours."""
+    result = list(times)
+    timed = [(place, time) for place, time in enumerate(times) if time is not None]
+    for (before, first), (after, last) in pairwise(timed):
+        for place in range(before + 1, after):
+            share = (place - before) / (after - before)
+            result[place] = first + share * (last - first)
+    return result
+
+
+def _empty(recording: str) -> ET.Element:
+    facts = {"AUTHOR": "", "DATE": "2000-01-01T00:00:00+00:00", "FORMAT": "3.0", "VERSION": "3.0"}
+    root = ET.Element("ANNOTATION_DOCUMENT", facts)
+    root.set(_XSI, "http://www.mpi.nl/tools/elan/EAFv3.0.xsd")
+    header = ET.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+    if recording != PurePath(recording.replace("\\", "/")).name:
+        ET.SubElement(header, "PROPERTY", {"NAME": _RECORDING}).text = recording
+    if recording:
+        path = {"MEDIA_URL": recording, "RELATIVE_MEDIA_URL": recording, "MIME_TYPE": "unknown"}
+        ET.SubElement(header, "MEDIA_DESCRIPTOR", path)
+    ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"}).text = "0"
+    ET.SubElement(root, "TIME_ORDER")
+    kind = {
+        "GRAPHIC_REFERENCES": "false",
+        "LINGUISTIC_TYPE_ID": "default-lt",
+        "TIME_ALIGNABLE": "true",
+    }
+    ET.SubElement(root, "LINGUISTIC_TYPE", kind)
+    for stereotype, text in _CONSTRAINTS.items():
+        ET.SubElement(root, "CONSTRAINT", {"DESCRIPTION": text, "STEREOTYPE": stereotype})
+    return root

@@ -1,0 +1,263 @@
+"""Tables with a row a frame or time step: DeepEthogram, SimBA, Solomon Coder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from vlar.registry import register
+from vlar.segments.base import AnnotationFormat, Options, Source, Table, require_fps
+from vlar.segments.segment import Segment
+from vlar.segments.spans import exact_rate, frames_notes, frames_of, one_at_a_time, runs
+from vlar.segments.tables import Row, delimiter, rows_of, seconds, short, text_of
+
+BACKGROUND = "background"
+_MOST_FRAMES = 20_000_000
+_POINT = re.compile(r"_(x|y|p)$")
+
+
+def _first_line(source: Source) -> Row:
+    line = source.head.partition("\n")[0].strip("\r")
+    return [cell.strip().strip('"') for cell in line.split(delimiter(line))]
+
+
+def _frames(rows: Sequence[Row]) -> list[int]:
+    """Numbers of frames of the first column, or of the rows where it has none."""
+    try:
+        frames = [int(float(row[0])) for row in rows]
+    except ValueError:
+        return list(range(len(rows)))
+    if any(b - a != 1 for a, b in pairwise(frames)):
+        raise ValueError("its frames do not follow each other; sort the rows")
+    return frames
+
+
+def _spans(values: Sequence[str], first: int, fps: float) -> list[tuple[float, float]]:
+    """Spans in seconds of the frames of a column that are 1."""
+    return [
+        ((first + start) / fps, (first + end) / fps)
+        for start, end, value in runs(_number(value) for value in values)
+        if value == 1
+    ]
+
+
+def _number(cell: str) -> float | None:
+    return 1.0 if cell == "1" else 0.0 if cell == "0" else seconds(cell)
+
+
+def _marks(rows: Sequence[Segment], n_frames: int, fps: float) -> list[int]:
+    """1 for each frame that a segment covers."""
+    marks = [0] * n_frames
+    for row in rows:
+        first, end = frames_of(row, fps)
+        marks[first:end] = [1] * (min(end, n_frames) - min(first, n_frames))
+    return marks
+
+
+def _length(segments: Sequence[Segment], fps: float) -> int:
+    length = max((frames_of(row, fps)[1] for row in segments), default=0)
+    if length > _MOST_FRAMES:
+        raise ValueError(f"it would have {length:,} rows; write .csv")
+    return length
+
+
+@register("annotation", "deepethogram")
+class DeepEthogram(AnnotationFormat):
+    """DeepEthogram labels: a 0/1 column a behaviour, ``background`` where none is on.
+
+    Frames with -1 are not labelled: no segment covers them, also none of background.
+    """
+
+    name = "deepethogram"
+    endings = frozenset({".csv"})
+    default_for = frozenset({"_labels.csv"})
+    needs_fps = True
+    loses = "times below a frame; points become one frame"
+
+    def claims(self, source: Source) -> bool:
+        """Return whether the first column has no name and one is called background."""
+        header = _first_line(source)
+        return len(header) > 1 and header[0] == "" and BACKGROUND in header
+
+    def read(self, source: Source, options: Options) -> Table:
+        """Runs of 1 in each column."""
+        fps = require_fps(options)
+        header, *rows = rows_of(source.text)
+        frames = _frames(rows)
+        segments = [
+            Segment(recording_of(source), start, end, label)
+            for place, label in enumerate(header)
+            if place
+            for start, end in _spans([row[place] for row in rows], frames[0], fps)
+        ]
+        return Table(segments)
+
+    def write(
+        self, segments: Sequence[Segment], existing: Source | None, options: Options
+    ) -> tuple[bytes, list[str]]:
+        """The table; where no segment covers a frame it is background, or -1 with background."""
+        fps = require_fps(options)
+        n_frames = _length(segments, fps)
+        labels = sorted({row.label for row in segments} - {BACKGROUND})
+        columns = [
+            _marks([r for r in segments if r.label == label], n_frames, fps) for label in labels
+        ]
+        stated = [row for row in segments if row.label == BACKGROUND]
+        background = _marks(stated, n_frames, fps)
+        notes = frames_notes(segments, fps, self.name)
+        if not stated:
+            background = [int(not any(values)) for values in zip(*columns, strict=True)]
+            notes += ["frames that no segment covers are background"] if any(background) else []
+        lines: list[list[object]] = []
+        for frame, values in enumerate(zip(background, *columns, strict=True)):
+            lines.append([frame, *(values if any(values) else [-1] * len(values))])
+        return text_of([["", BACKGROUND, *labels], *lines]).encode(), notes
+
+
+def recording_of(source: Source) -> str:
+    """Name of the recording of a file of labels: without ``_labels``, ``_annot`` and the like."""
+    return re.sub(r"_(labels|annot|targets|annotations|via)$", "", source.stem)
+
+
+@register("annotation", "simba")
+class SimBA(AnnotationFormat):
+    """SimBA targets: points and features, then a 0/1 column a behaviour at the end."""
+
+    name = "simba"
+    endings = frozenset({".csv"})
+    default_for = frozenset({"_targets.csv"})
+    needs_fps = True
+    adds = True
+    loses = "times below a frame; points become one frame"
+
+    def claims(self, source: Source) -> bool:
+        """Return whether the columns after the first are x, y and p of points."""
+        header = _first_line(source)
+        return header[0] in ("", "scorer") and bool(
+            (header[1:4] and all(map(_POINT.search, header[1:4]))) or header[1:2] == ["vlar frame"]
+        )
+
+    def read(self, source: Source, options: Options) -> Table:
+        """Runs of 1 in the trailing 0/1 columns, or in those that ``labels`` names."""
+        fps = require_fps(options)
+        header, rows, labels = _targets(source, options.labels)
+        first = _frames(rows)[0] if rows else 0
+        segments = [
+            Segment(recording_of(source), start, end, label)
+            for label in labels
+            for start, end in _spans([row[header.index(label)] for row in rows], first, fps)
+        ]
+        notes = () if options.labels else (f"behaviours are the trailing 0/1 columns {labels}",)
+        return Table(segments, notes)
+
+    def write(
+        self, segments: Sequence[Segment], existing: Source | None, options: Options
+    ) -> tuple[bytes, list[str]]:
+        """The table with the columns of behaviours; points and features of a file stay."""
+        fps = require_fps(options)
+        notes = frames_notes(segments, fps, self.name)
+        header, rows, labels = ["", "vlar frame"], list[Row](), list[str]()
+        if existing:
+            header, rows, labels = _targets(existing, ())
+            n_frames, first = len(rows), _frames(rows)[0] if rows else 0
+        else:
+            n_frames, first = _length(segments, fps), 0
+            rows = [[str(frame), str(frame)] for frame in range(n_frames)]
+        shifted = [frames_of(row, fps)[1] - first for row in segments]
+        if max(shifted, default=0) > n_frames:
+            notes.append(f"segments after the last frame, {first + n_frames - 1}, are cut")
+        columns: dict[str, list[int]] = {}
+        for label in sorted({row.label for row in segments} | set(labels)):
+            marks = _marks([r for r in segments if r.label == label], first + n_frames, fps)
+            columns[label] = marks[first:]
+        keep = [place for place, name in enumerate(header) if name not in columns]
+        order = [*labels, *sorted(columns.keys() - set(labels))]
+        lines = [[header[place] for place in keep] + order]
+        for number, row in enumerate(rows):
+            lines.append([row[place] for place in keep] + [str(columns[n][number]) for n in order])
+        return text_of(lines).encode(), notes
+
+
+def _targets(source: Source, labels: Sequence[str]) -> tuple[Row, list[Row], list[str]]:
+    """Header, rows and columns of behaviours.
+
+    Raises:
+        ValueError: a named column is missing, or rows have another number of cells.
+    """
+    header, *rows = rows_of(source.text)
+    if any(len(row) != len(header) for row in rows):
+        raise ValueError(f"a row has another number of cells than the header's {len(header)}")
+    missing = [label for label in labels if label not in header]
+    if missing:
+        raise ValueError(f"it has no column {missing[0]!r}")
+    if labels:
+        return header, rows, list(labels)
+    trailing = len(header)
+    while trailing > 1 and _is_target(header[trailing - 1], [row[trailing - 1] for row in rows]):
+        trailing -= 1
+    return header, rows, header[trailing:]
+
+
+def _is_target(name: str, values: Sequence[str]) -> bool:
+    is_feature = name == "vlar frame" or bool(_POINT.search(name))
+    return not is_feature and {_number(value) for value in values} <= {0.0, 1.0}
+
+
+@register("annotation", "solomon")
+class Solomon(AnnotationFormat):
+    """Solomon Coder: a row a time step, a column a category with the behaviour or nothing."""
+
+    name = "solomon"
+    endings = frozenset({".csv", ".txt"})
+    default_for = frozenset({"_solomon.csv"})
+    holds = frozenset({"tier"})
+    loses = "overlaps within a tier, bouts of one label that touch; times below 1 ms"
+
+    def claims(self, source: Source) -> bool:
+        """Return whether the first column is Time and the rows follow each other at one step."""
+        header = _first_line(source)
+        if len(header) < 2 or header[0].lower() not in ("time", "time (s)"):
+            return False
+        lines = source.head.splitlines()[1:4]
+        cells = [line.split(delimiter(source.head.partition("\n")[0]))[0] for line in lines]
+        events = {"Behavior", "Status", "Event"} & set(header)
+        return not events and len(cells) > 1 and None not in [seconds(c.strip('"')) for c in cells]
+
+    def read(self, source: Source, options: Options) -> Table:
+        """Runs of one text in a column; a run ends a step after its last row."""
+        header, *rows = rows_of(source.text, delimiter(source.head.partition("\n")[0]))
+        times = [seconds(row[0]) for row in rows]
+        if len(rows) < 2 or any(time is None for time in times):
+            raise ValueError("its first column does not hold times alone")
+        clock = [time or 0.0 for time in times]
+        step = (clock[-1] - clock[0]) / (len(clock) - 1)
+        if step <= 0 or any(b <= a for a, b in pairwise(clock)):
+            raise ValueError("its times do not rise")
+        ends = [*clock[1:], clock[-1] + step]
+        segments = [
+            Segment(
+                recording_of(source), clock[start], round(ends[end - 1], 6), str(label), tier=tier
+            )
+            for place, tier in enumerate(header)
+            if place
+            for start, end, label in runs(row[place] if place < len(row) else "" for row in rows)
+            if label
+        ]
+        return Table(segments)
+
+    def write(
+        self, segments: Sequence[Segment], existing: Source | None, options: Options
+    ) -> tuple[bytes, list[str]]:
+        """The table at the longest step that holds all times."""
+        fps = exact_rate(segments)
+        rows, notes = one_at_a_time(segments, lambda s: s.tier)
+        notes += frames_notes(rows, fps, self.name)
+        tiers = list(dict.fromkeys(row.tier or "Behaviour" for row in rows))
+        n_steps = _length(rows, fps) + 1
+        columns: Mapping[str, list[str]] = {tier: [""] * n_steps for tier in tiers}
+        for row in rows:
+            first, end = frames_of(row, fps)
+            columns[row.tier or "Behaviour"][first:end] = [row.label] * (end - first)
+        lines = [[short(step / fps), *(columns[t][step] for t in tiers)] for step in range(n_steps)]
+        return text_of([["Time", *tiers], *lines]).encode(), notes
