@@ -26,7 +26,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             ``state_dict`` or ``model``; a leading ``module.`` is dropped. Nothing is executed.
 
     Returns:
-        Tensors by name, and ``config`` of ``<path>.json``; empty where there is no such file.
+        Tensors by name, and ``config`` of ``<path>.json``; empty without that file.
 
     Raises:
         ModelError: no such file, a damaged one, or one that holds more than data.
@@ -55,11 +55,11 @@ def _sidecar(path: Path) -> dict[str, Any]:
         content = parse_json(read_file(path, _MOST_CONFIG))
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise UsageError(
-            f"{path} is not a configuration ({error}); remove it or mend it"
+            f"{path} is not a configuration ({error}); remove or repair it"
         ) from error
     config = content.get("config", content) if isinstance(content, dict) else None
     if not isinstance(config, dict):
-        raise UsageError(f"{path} holds no object of settings; remove it or mend it")
+        raise UsageError(f"{path} holds no object of settings; remove or repair it")
     return config
 
 

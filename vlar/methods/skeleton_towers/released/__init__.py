@@ -78,7 +78,7 @@ def build(name: str, config: dict[str, Any] | None = None) -> nn.Module:
         config: Its settings; those of the full network by default.
 
     Raises:
-        UsageError: there is no such network, or a setting is missing.
+        UsageError: no such network, or a setting is missing.
     """
     from vlar.methods.skeleton_towers.released.ctr_gcn import Chase, CtrGcn
     from vlar.methods.skeleton_towers.released.hd_gcn import HdGcn

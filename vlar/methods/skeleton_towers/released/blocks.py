@@ -100,7 +100,7 @@ class Block(nn.Module):
         inputs: Channels.
         outputs: Channels.
         stride: In time.
-        first: There is no residual.
+        first: Without a residual.
     """
 
     def __init__(
