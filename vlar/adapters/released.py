@@ -54,9 +54,7 @@ def _sidecar(path: Path) -> dict[str, Any]:
     try:
         content = parse_json(read_file(path, _MOST_CONFIG))
     except (OSError, ValueError, json.JSONDecodeError) as error:
-        raise UsageError(
-            f"{path} is not a configuration ({error}); remove or repair it"
-        ) from error
+        raise UsageError(f"{path} is not a configuration ({error}); remove or repair it") from error
     config = content.get("config", content) if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise UsageError(f"{path} holds no object of settings; remove or repair it")
