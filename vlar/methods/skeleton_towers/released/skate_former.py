@@ -33,7 +33,7 @@ class PartAttention(nn.Module):
         self.register_buffer("relative_position_index", index)
 
     def bias(self) -> Tensor:
-        """What is added to the scores, (heads, P, P), P = frames x columns of a part.
+        """Terms that are added to the scores, (heads, P, P), P = frames x columns of a part.
 
         For runs of columns the released weights were trained with the number of a token modulo the
         frames in place of its frame.
