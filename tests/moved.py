@@ -1,4 +1,4 @@
-"""Dotted names of earlier versions: where each is today, or why it is gone."""
+"""Dotted names that the specification mentions: where each is today."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 MOVED: dict[str, str] = json.loads((FOLDER / "moved.json").read_text("utf-8"))
-REMOVED: dict[str, str] = json.loads((FOLDER / "removed.json").read_text("utf-8"))
 
 
 def find(name: str) -> Any:
