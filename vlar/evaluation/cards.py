@@ -401,7 +401,8 @@ def _cost(runs: Sequence[JsonDict]) -> Iterator[tuple[str, str]]:
     n = sum(cost["clips_encoded"] for cost in encoded)
     spent = sum(cost["latency_cpu_s"] * cost["clips_encoded"] for cost in encoded)
     yield "CPU time of a clip, ms", f"{1000 * spent / n:.0f}" if n else "cached"
-    yield "memory at most, MB", f"{max(cost['peak_bytes'] for cost in costs) / 1e6:.0f}"
+    if peaks := [cost["peak_bytes"] for cost in costs if cost["peak_bytes"]]:
+        yield "memory at most, MB", f"{max(peaks) / 1e6:.0f}"
 
 
 def write_table(file: Path, suite: str, model: str, rows: Sequence[tuple[str, str]]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -256,12 +254,6 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
 def write_runs(file: Path, runs: Sequence[JsonDict], skipped: Sequence[JsonDict] = ()) -> None:
     """Write runs as one JSON file.
 
@@ -428,7 +420,7 @@ def _one(
         "clips_reused": cost.reused - before[1],
         "latency_s": (cost.seconds - before[2]) / encoded if encoded else None,
         "latency_cpu_s": (cost.cpu_s - before[3]) / encoded if encoded else None,
-        "peak_bytes": peak_bytes(),
+        "peak_bytes": resources.peak_bytes(),
     }
     return _content(protocol, plan, run, figures, spent)
 

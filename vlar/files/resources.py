@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from vlar.errors import ModelError, UsageError
 from vlar.registry import unknown_name
+from vlar.version import is_installed
 
 _log = logging.getLogger("vlar")
 DIGEST_BYTES = 32  # at the start of a cache file
@@ -132,13 +134,14 @@ def work_folder(parent: Path) -> Generator[Path]:
     begin = f".vlar-{re.sub(r'[^A-Za-z0-9]+', '_', platform.node())}-"
     for left in parent.glob(f"{begin}*"):
         number = left.name.removeprefix(begin).partition("-")[0]
-        if number.isdecimal() and not _is_running(int(number)) and not (left / "old").exists():
+        if number.isdecimal() and not is_running(int(number)) and not (left / "old").exists():
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=f"{begin}{os.getpid()}-") as place:
         yield Path(place)
 
 
-def _is_running(process_id: int) -> bool:
+def is_running(process_id: int) -> bool:
+    """Return whether a process exists; True on systems that cannot be asked without ending it."""
     if os.name != "posix":
         return True  # asking would end it
     try:
@@ -148,6 +151,16 @@ def _is_running(process_id: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held; None where the system does not count it."""
+    if not is_installed("resource"):
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def cached(folder: str, name: str, make: Callable[[], bytes], what: str | None = None) -> bytes:

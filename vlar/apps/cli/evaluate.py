@@ -298,13 +298,14 @@ def _show_run(run: JsonDict) -> None:
     cost, facts = run["cost"], run["moves"]["model"]
     figures = [Figure.restore(row) for row in run["figures"]]
     lines = registry.get("protocol", run["protocol"])().lines(figures, run["tables"])
+    peak = f"; {cost['peak_bytes'] / 1e6:.0f} MB at most" if cost["peak_bytes"] else ""
     each = f", {1000 * cost['latency_s']:.0f} ms a clip" if cost["latency_s"] else ""
     output.row(
         run,
         f"{heading(run)}, {facts['encoder']}",
         *(f"  {line}" for line in lines),
         f"  {cost['seconds']:.1f} s; {cost['clips_encoded']} clips encoded{each}, "
-        f"{cost['clips_reused']} reused; {cost['peak_bytes'] / 1e6:.0f} MB at most",
+        f"{cost['clips_reused']} reused{peak}",
     )
 
 

@@ -15,10 +15,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
-
-from mcp.server.mcpserver import MCPServer
-from mcp.types import jsonrpc_message_adapter
+from typing import TYPE_CHECKING, BinaryIO
 
 from vlar.apps.serve.agent_tools import (
     INSTRUCTIONS,
@@ -32,6 +29,9 @@ from vlar.apps.serve.agent_tools import (
 from vlar.apps.serve.application import Application
 from vlar.files.reading import parse_json
 from vlar.version import __version__
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import MCPServer
 
 MOST_BYTES = 8 << 20
 _PARSE_ERROR, _INVALID = -32700, -32600
@@ -47,13 +47,19 @@ def agent_server(application: Application, cuts: Path | None = None) -> MCPServe
         application: The library.
         cuts: Folder for cut spans; None for tools that only read.
     """
+    from mcp.server.mcpserver import MCPServer
+    from mcp.types import ToolAnnotations
+
+    reads, writes = (
+        ToolAnnotations.model_validate(hints, by_name=True) for hints in (READS, WRITES)
+    )
     words = INSTRUCTIONS if cuts is None else f"{INSTRUCTIONS} {WRITING}"
     server = MCPServer(name="vlar", version=__version__, instructions=words)
     reading = Reading(application)
     for tool in reading.tools:
-        server.add_tool(named(tool), annotations=READS, structured_output=False)
+        server.add_tool(named(tool), annotations=reads, structured_output=False)
     for tool in () if cuts is None else Writing(application, cuts).tools:
-        server.add_tool(named(tool), annotations=WRITES, structured_output=False)
+        server.add_tool(named(tool), annotations=writes, structured_output=False)
     return server
 
 
@@ -142,6 +148,8 @@ def pass_on(lines: BinaryIO, passed: BinaryIO, wire: LineOutput) -> None:
 
 def _is_message(line: bytes, wire: LineOutput) -> bool:
     """Return True for a line that the protocol can read; answer another one."""
+    from mcp.types import jsonrpc_message_adapter
+
     try:
         value = parse_json(line)
     except ValueError as error:

@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
-from mcp.server.mcpserver import Image
-from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from vlar.apps.serve.application import Application
@@ -29,10 +26,9 @@ from vlar.library.query.plan import QueryRequest
 from vlar.types import JsonDict, Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
-READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-WRITES = ToolAnnotations(
-    read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
-)
+#: Hints of the protocol about tools that read, and about those that write.
+READS = {"read_only_hint": True, "open_world_hint": False}
+WRITES = {**READS, "read_only_hint": False, "destructive_hint": False, "idempotent_hint": True}
 INSTRUCTIONS = (
     "Searches one library of videos in plain words and answers with moments: a path, start and end "
     "seconds, and a calibrated probability. Call describe_library first, and tags for what can be "
@@ -90,7 +86,9 @@ def compact(value: Any) -> Any:
 
 
 def named(tool: F) -> F:
-    """A tool that answers with one line of JSON, and whose errors an agent can act on."""
+    """A tool that answers with one line of JSON or a JPEG, and whose errors an agent can act on."""
+    from mcp.server.mcpserver import Image
+    from mcp.server.mcpserver.exceptions import ToolError
 
     @wraps(tool)
     def call(*arguments: Any, **given: Any) -> Any:
@@ -101,8 +99,8 @@ def named(tool: F) -> F:
             for words, own in _WORDS.items():
                 message = message.replace(words, own)
             raise ToolError(message) from problem
-        if isinstance(found, Image):
-            return found
+        if isinstance(found, bytes):
+            return Image(data=found, format="jpeg")
         return json.dumps(compact(found), ensure_ascii=False, separators=(",", ":"))
 
     return call  # pyright: ignore[reportReturnType]
@@ -206,9 +204,9 @@ class Reading:
         video: Video,
         at_s: Annotated[Seconds, Field(description="Seconds.")] = 0.0,
         width: Annotated[int, Field(ge=16, le=640, description="Pixels.")] = 320,
-    ) -> Image:
+    ) -> bytes:
         """Show the picture of one moment of a recording."""
-        return Image(data=self._do.thumbnail(video, at_s, width), format="jpeg")
+        return self._do.thumbnail(video, at_s, width)
 
     def sheet(
         self,
@@ -216,16 +214,15 @@ class Reading:
         start_s: Seconds,
         end_s: Seconds,
         pictures: Annotated[int, Field(ge=2, le=12, description="How many.")] = 6,
-    ) -> Image:
+    ) -> bytes:
         """Show a span as pictures in the order of time, three in a row, with their seconds."""
-        from PIL import Image as Pictures
-        from PIL import ImageDraw
+        from PIL import Image, ImageDraw
 
         _ = RequestedRecording(video=video, start_s=start_s, end_s=end_s).window  # or it is refused
         times = start_s + (end_s - start_s) * (np.arange(pictures) + 0.5) / pictures
-        found = [Pictures.open(io.BytesIO(self._do.thumbnail(video, t, 320))) for t in times]
+        found = [Image.open(io.BytesIO(self._do.thumbnail(video, t, 320))) for t in times]
         width, height = found[0].size
-        whole = Pictures.new("RGB", (3 * width, -(-pictures // 3) * height))
+        whole = Image.new("RGB", (3 * width, -(-pictures // 3) * height))
         draw = ImageDraw.Draw(whole)
         for number, (shown, at_s) in enumerate(zip(found, times, strict=True)):
             left, top = number % 3 * width, number // 3 * height
@@ -233,7 +230,7 @@ class Reading:
             draw.text((left + 4, top + 2), clock(at_s), "white", stroke_width=2, stroke_fill=0)
         data = io.BytesIO()
         whole.save(data, "JPEG", quality=80)
-        return Image(data=data.getvalue(), format="jpeg")
+        return data.getvalue()
 
 
 def _copied(made: Path, target: Path) -> None:

@@ -190,8 +190,14 @@ def file_response(path: Path, ranges: str | None) -> Response:
         raise
 
 
+def _read_at(descriptor: int, n_bytes: int, start: int) -> bytes:
+    """Bytes of a file from a position on; its descriptor belongs to one response."""
+    os.lseek(descriptor, start, os.SEEK_SET)
+    return os.read(descriptor, n_bytes)
+
+
 def _playable(descriptor: int, path: Path) -> str:
-    container = container_of(os.pread(descriptor, HEAD_BYTES, 0))
+    container = container_of(_read_at(descriptor, HEAD_BYTES, 0))
     if container in PLAYABLE:
         return PLAYABLE[container]
     error = f"{path.name}: browsers do not play this kind of file"
@@ -242,7 +248,7 @@ def _response(descriptor: int, kind: str, ranges: str | None) -> Response:
 
 async def _pieces(descriptor: int, at: int, end: int) -> AsyncIterator[bytes]:
     while at < end:
-        piece = await to_thread.run_sync(os.pread, descriptor, min(_PIECE, end - at), at)
+        piece = await to_thread.run_sync(_read_at, descriptor, min(_PIECE, end - at), at)
         if not piece:
             return  # the file became shorter: the connection ends before the stated length
         at += len(piece)

@@ -20,6 +20,7 @@ from typing import Any
 
 from vlar.errors import VlarError
 from vlar.files.opening import restrict
+from vlar.files.resources import peak_bytes
 from vlar.files.workers import transfer
 from vlar.files.workers.transfer import N_BLOCKS, Channel, SharedBlock, packed
 
@@ -117,17 +118,9 @@ def _limit_memory(extra_bytes: int) -> None:
 def _watch(lifeline: int, extra_bytes: int) -> None:
     """End this process where the program is gone or, without a limit of the system's, memory."""
     look_s = None if sys.platform == "linux" else _LOOK_S
-    most = _peak_bytes() + extra_bytes
+    most = (peak_bytes() or 0) + extra_bytes
     while True:
         if select.select([lifeline], [], [], look_s)[0]:
             os._exit(transfer.EXIT_ALONE)
-        if _peak_bytes() > most:
+        if (peak_bytes() or 0) > most:
             os._exit(transfer.EXIT_MEMORY)
-
-
-def _peak_bytes() -> int:
-    """The most memory this process has had."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from vlar.files.workers.process import FileLimits, WorkerProcess, WorkerStartError
+from vlar.version import is_installed
 
+_log = logging.getLogger("vlar")
 _SMALL_BYTES = 64 << 20
 
 
@@ -19,7 +24,20 @@ def can_isolate(function: Callable[..., Any] | type) -> bool:
 
     It cannot on Windows, nor for definitions of the user's own script.
     """
-    return os.name == "posix" and bool(sys.executable) and function.__module__ != "__main__"
+    return function.__module__ != "__main__" and bool(sys.executable) and _has_workers()
+
+
+@cache
+def _has_workers() -> bool:
+    """True where the system has what worker processes need; where it lacks it, one line says so."""
+    if os.name == "posix" and is_installed("resource"):
+        return True
+    _log.warning(
+        "files are read in this process: %s cannot isolate them, so a file that crashes a decoder "
+        "ends the program",
+        platform.system() or "this system",
+    )
+    return False
 
 
 def is_batch(first: Sequence[Path]) -> bool:

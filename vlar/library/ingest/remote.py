@@ -21,8 +21,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from vlar.errors import DecodeError, UsageError, VlarError
+<<<<<<< HEAD
 from vlar.files.opening import open_input
 from vlar.files.resources import size_in_bytes
+=======
+from vlar.files.resources import is_running, size_in_bytes
+>>>>>>> c69062a0 (systems: every module imports without what only Linux has)
 from vlar.formatting import as_url
 from vlar.library.store.values import Stamp
 from vlar.types import Failure
@@ -268,17 +272,6 @@ def _make_room(folder: Path, most_bytes: int) -> None:
             return
         path.unlink(missing_ok=True)
         total -= size
-
-
-def is_running(process: int) -> bool:
-    """Return whether a process is still there."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import UsageError, VlarError
-from vlar.files.resources import size_in_bytes
+from vlar.files.resources import is_running, size_in_bytes
 from vlar.files.workers.pool import WorkerPool, can_isolate
 from vlar.files.workers.process import FileLimits
-from vlar.library.ingest.remote import is_running
 from vlar.library.ingest.runners.base import CRASH, MEMORY, LostJobs, Runner, RunnerOptions, refuse
 from vlar.library.ingest.worker_tasks import (
     EncodedPart,
