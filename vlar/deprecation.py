@@ -67,7 +67,7 @@ def deprecated(successor: str, *, since: str, name: str = "") -> Callable[[_Part
         name: Public name; empty for module and qualified name.
 
     Returns:
-        A decorator. Calls warn and work as before; the docstring and ``__deprecated__`` say so.
+        A decorator. Calls warn and work as before; the docstring and ``__deprecated__`` state it.
     """
 
     def marked(part: _Part) -> _Part:

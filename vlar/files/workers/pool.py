@@ -29,7 +29,7 @@ def can_isolate(function: Callable[..., Any] | type) -> bool:
 
 @cache
 def _has_workers() -> bool:
-    """True where the system has what worker processes need; where it lacks it, one line says so."""
+    """True where the system has what worker processes need; one line states where it lacks it."""
     if os.name == "posix" and is_installed("resource"):
         return True
     _log.warning(
