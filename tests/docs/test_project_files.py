@@ -1,0 +1,44 @@
+"""Files around the code: the changelog and what a host of code reads, held to their forms."""
+
+from __future__ import annotations
+
+import re
+
+import vlar
+from tests.docs.pages import ROOT
+
+#: Headings of Keep a Changelog 1.1.0.
+HEADINGS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+MOST_LINES = 80
+
+
+def changelog_faults(text: str) -> list[str]:
+    """Departures of a changelog from its form."""
+    faults = [] if text.startswith("# Changelog\n") else ["it does not begin with its title"]
+    _, *sections = re.split(r"^## ", text, flags=re.M)
+    if not sections or not sections[0].startswith("[Unreleased]"):
+        faults.append("the first section is not [Unreleased]")
+    for section in sections:
+        title, *lines = section.rstrip().splitlines()
+        if not re.fullmatch(r"\[(Unreleased|\d+\.\d+\.\d+)\]( - .+)?", title):
+            faults.append(f"a section is called {title!r}")
+        if len(lines) + 1 > MOST_LINES:
+            faults.append(f"{title} has {len(lines) + 1} lines, above {MOST_LINES}")
+        titles = {line[4:] for line in lines if line.startswith("### ")}
+        faults += [f"{title}: {name!r} is not a heading" for name in sorted(titles - HEADINGS)]
+    return faults
+
+
+def test_the_changelog_has_its_form_and_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert changelog_faults(text) == []
+    assert f"## [{vlar.__version__}]" in text
+
+
+def test_faults_of_a_changelog_are_named():
+    long = "# Changelog\n## [Unreleased]\n## [1.0.0]\n### Moved\n" + "- a\n" * 80
+    assert changelog_faults(long) == [
+        "[1.0.0] has 82 lines, above 80",
+        "[1.0.0]: 'Moved' is not a heading",
+    ]
+    assert len(changelog_faults("# History\n## 1.0\n")) == 3
