@@ -21,12 +21,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from vlar.errors import DecodeError, UsageError, VlarError
-<<<<<<< HEAD
 from vlar.files.opening import open_input
-from vlar.files.resources import size_in_bytes
-=======
 from vlar.files.resources import is_running, size_in_bytes
->>>>>>> c69062a0 (systems: every module imports without what only Linux has)
 from vlar.formatting import as_url
 from vlar.library.store.values import Stamp
 from vlar.types import Failure
