@@ -97,6 +97,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "takes.csv": _moments,
     "answers.csv": _text("path,label\nclip.mp4,left\n"),
     "table.csv": _table("labelled", ("biking", "diving", "archery")),  # labels of bank:ucf101
+    "ann.csv": _text("recording,start_s,end_s,label\na,0,4,run\na,6,8,sit\n"),
+    "bo.csv": _text("recording,start_s,end_s,label\na,0,3.5,run\na,6,8,sit\n"),
     "sets/checked": _labelled(100),
     "UCF101/train": _labelled(0),
     "UCF101/test": _labelled(100),

@@ -6,6 +6,7 @@ import typer
 
 from vlar.apps.cli import (
     adapt,
+    agreement,
     classify,
     demo,
     describe,
@@ -56,6 +57,7 @@ def options(
 _VERBS = (
     *(classify.classify, timeline.timeline, adapt.adapt, adapt.calibrate, evaluate.evaluate),
     *(adapt.train, evaluate.eval_, evaluate.report, query.query, review.review, serve.watch),
+    agreement.agreement,
     *(serve.serve, serve.mcp, serve.skill, describe.describe, recordings.bundle),
     *(recordings.check, recordings.shots, recordings.pose, recordings.events, models.export),
     *(doctor.doctor, demo.demo),
