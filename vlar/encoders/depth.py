@@ -164,7 +164,8 @@ class DepthEncoder(AttributeWords):
         tall = float(np.percentile(top - bottom, 90))
         if not person[0, -2] or not duration_s > 0 or tall < _LEAST_M:
             return attribute_vector({}, 0.0)
-        fps = (len(person) - 1) / duration_s
+        fps = signals.frame_rate(len(person), duration_s)
+        duration_s = (len(person) - 1) / fps
         grid = features[:, :WIDTH].astype(np.float64)
         speed = np.abs(signals.rate(grid, fps)).mean(axis=1)
         across = np.abs(signals.rate(signals.low_pass(x, fps), fps)).mean() / tall

@@ -116,7 +116,8 @@ def _channels(signal: Float64) -> Float64:
 
 def _measured(own: Float64, duration_s: float, on_arm: float) -> dict[str, tuple[float, float]]:
     """Value and trust of what a limb's device shows, by attribute."""
-    fps = (len(own) - 1) / duration_s
+    fps = signals.frame_rate(len(own), duration_s)
+    duration_s = (len(own) - 1) / fps
     acc, gyro = own[:, :3] * _GRAVITY, own[:, 3:6] * _RADIANS
     speed = _speed(acc, gyro, fps)
     turns = _turns(acc, gyro, fps)

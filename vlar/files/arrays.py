@@ -8,16 +8,17 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.files.opening import open_input
-from vlar.files.reading import MB, check_file, parse_json, read_file
+from vlar.files.reading import MB, parse_json, read_file
 
 _HEADER = 16 * MB
 _BYTES = {
@@ -261,10 +262,12 @@ def _unpacked(data: memoryview, most: int, *, whole: bool) -> bytes:
     return found
 
 
-NUMPY_FILES_MOST = 1024 * MB
+NUMPY_FILES_MOST = 700 * MB
 MOST_UNPACKED = 750 * MB
 _MOST_ENTRIES = 10_000
 _MOST_HEADER = 10_000
+_HEAD_BYTES = 12_000
+_LONGEST_END = (1 << 16) + 22 + 20  # bytes of the end of an archive with its comment
 _PLAIN = "biufUS"  # kinds of types that are numbers or texts
 
 
@@ -279,45 +282,89 @@ def read_npy(path: Path, most: int = NUMPY_FILES_MOST) -> npt.NDArray[Any]:
 
 
 def read_npz(
-    path: Path, most: int = MOST_UNPACKED, *, fields: bool = False
+    path: Path, most: int = MOST_UNPACKED, *, fields: bool = False, names: Collection[str] = ()
 ) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an ``.npz`` file by name.
+    """Arrays of an ``.npz`` file by name.
 
     Args:
         path: The file.
         most: Largest size in bytes, of the file and of all its arrays together.
         fields: Whether arrays may be structured: plain numbers by name.
+        names: Of the arrays that are read; empty for all.
 
     Raises:
-        OSError: see ``check_file``.
+        OSError: see ``open_input``.
         ValueError: as for ``read_npy``, or it unpacks to more than ``most`` bytes.
     """
-    check_file(path, most)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = _entries(archive, most)
-            found: dict[str, npt.NDArray[Any]] = {}
-            for entry in entries:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    with _archive(path, most) as (archive, entries):
+        for entry in entries:
+            name = entry.filename.removesuffix(".npy")
+            if names and name not in names:
+                continue
+            with archive.open(entry) as stream:
+                data = stream.read(entry.file_size + 1)
+            arrays[name] = _numpy_files_array(data, fields)
+    return arrays
+
+
+def shapes_of(
+    path: Path, names: Collection[str], most: int = MOST_UNPACKED
+) -> dict[str, tuple[int, ...]]:
+    """Shape of some arrays of an ``.npz`` file by their headers; errors as in ``read_npz``."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    with _archive(path, most) as (archive, entries):
+        for entry in entries:
+            name = entry.filename.removesuffix(".npy")
+            if name in names:
                 with archive.open(entry) as stream:
-                    data = stream.read(entry.file_size + 1)
-                found[entry.filename.removesuffix(".npy")] = _numpy_files_array(data, fields)
-            return found
-    except ValueError:
-        raise
-    except Exception as error:  # noqa: BLE001 - damage leads to any kind of error
-        raise _damaged(error) from None
+                    shapes[name] = _numpy_files_header(io.BytesIO(stream.read(_HEAD_BYTES)))[0]
+    return shapes
 
 
 def names_in(path: Path, most: int = MOST_UNPACKED) -> Collection[str]:
     """The names of the arrays of an ``.npz`` file; errors as in ``read_npz``."""
-    check_file(path, most)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [entry.filename.removesuffix(".npy") for entry in _entries(archive, most)]
-    except ValueError:
-        raise
-    except Exception as error:  # noqa: BLE001 - as above
-        raise _damaged(error) from None
+    with _archive(path, most) as (_, entries):
+        return [entry.filename.removesuffix(".npy") for entry in entries]
+
+
+@contextmanager
+def _archive(path: Path, most: int) -> Generator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """An open archive and its entries, after its sizes are checked."""
+    with open_input(path, most) as file:
+        try:
+            require_small_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                yield archive, _entries(archive, most)
+        except ValueError:
+            raise
+        except Exception as error:  # noqa: BLE001 - damage leads to any kind of error
+            raise _damaged(error) from None
+
+
+def require_small_directory(file: BinaryIO, most: int = 4 * MB) -> None:
+    """Refuse a zip archive whose list of entries alone takes much memory, before it is read.
+
+    Args:
+        file: The archive, open for reading; it is left at its start.
+        most: Bytes of the list of entries.
+
+    Raises:
+        ValueError: its list is longer; the message is a sentence.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - _LONGEST_END))
+    tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    stated = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
+    if end >= 20 and tail[end - 20 : end - 16] == b"PK\6\7":  # of archives beyond 4 GB
+        file.seek(min(int.from_bytes(tail[end - 12 : end - 4], "little"), size))
+        record = file.read(56)
+        wide = int.from_bytes(record[40:48], "little")
+        stated = wide if record.startswith(b"PK\6\6") else _LONGEST_END * most
+    file.seek(0)
+    if stated > most:
+        raise ValueError(f"its archive has a list of entries of {stated / MB:,.0f} MB")
 
 
 def _damaged(error: Exception) -> ValueError:
@@ -344,9 +391,12 @@ def is_plain(dtype: np.dtype[Any], *, fields: bool = False) -> bool:
     return dtype.kind in _PLAIN and not dtype.hasobject and dtype.itemsize > 0
 
 
-def _numpy_files_array(data: bytes, fields: bool = False) -> npt.NDArray[Any]:
-    """The array that a file holds, read-only: its numbers are not copied."""
-    stream = io.BytesIO(data)
+def _numpy_files_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type that the header of an array states.
+
+    Raises:
+        ValueError: it is not one, or a length in it cannot be.
+    """
     try:
         version = np.lib.format.read_magic(stream)
         if version == (1, 0):
@@ -355,7 +405,15 @@ def _numpy_files_array(data: bytes, fields: bool = False) -> npt.NDArray[Any]:
             header = np.lib.format.read_array_header_2_0(stream, max_header_size=_MOST_HEADER)
     except Exception as error:  # noqa: BLE001 - its header is a text in Python
         raise ValueError(f"it is not an array of NumPy ({str(error)[:80]})") from None
-    shape, fortran, dtype = header
+    if any(length < 0 for length in header[0]):
+        raise ValueError(f"its header states the shape {header[0]}")
+    return header
+
+
+def _numpy_files_array(data: bytes, fields: bool = False) -> npt.NDArray[Any]:
+    """The array that a file holds, read-only: its numbers are not copied."""
+    stream = io.BytesIO(data)
+    shape, fortran, dtype = _numpy_files_header(stream)
     if not is_plain(dtype, fields=fields):
         raise ValueError(f"it holds {dtype.name}, not plain numbers")
     stated, held = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from vlar.media.video.sequential import FrameChunk
 
 _FRAMES = 8
+_log = logging.getLogger("vlar")
 Request = tuple[Path, Window | None]
 """A recording and the span to read; None is the whole recording."""
 
@@ -118,6 +121,14 @@ class Reader(ABC):
         del path, height, width
         raise UsageError(f"recordings of the sensor {self.modality!r} have no frames, and no shots")
 
+    def gaps(self, path: Path) -> Sequence[Window]:
+        """Long stretches of a recording in which nothing was recorded, in the order of time.
+
+        Windows inside them are skipped (``recorded``).
+        """
+        del path
+        return ()
+
     def person(self, path: Path) -> str | None:
         """Recorded person, by the file names of this sensor's data sets; None where unknown.
 
@@ -162,6 +173,23 @@ class Reader(ABC):
             return self.read_clip(path, window, sampling)
         except VlarError as error:
             return Failure(path, error.kind, error.message)
+
+
+def recorded(source: Reader, path: Path, windows: Sequence[Window]) -> list[Window]:
+    """The windows of a recording that are not empty as a whole; a line states what is skipped."""
+    gaps = source.gaps(path) if len(windows) > 1 else ()
+    if not gaps:
+        return list(windows)
+    starts, ends = ([getattr(gap, end) for gap in gaps] for end in ("start_s", "end_s"))
+    kept: list[Window] = []
+    for window in windows:
+        number = bisect_right(starts, window.start_s) - 1
+        if number < 0 or ends[number] < window.end_s:
+            kept.append(window)
+    if len(kept) < len(windows):
+        empty_s = sum(gap.duration_s for gap in gaps)
+        _log.info("%s: nothing was recorded in %.0f s of it, which are skipped", path, empty_s)
+    return kept
 
 
 def find_claimed(paths: Sequence[str | Path], claims: Callable[[Path], bool]) -> list[Path]:

@@ -26,6 +26,7 @@ _HEADER = b"\x89PNG\r\n\x1a\n"
 _GREY, _DEPTH_BITS = 0, 16
 _FACTS = "depth.json"
 _RATE_HZ = 30.0
+_LEAST_HZ = 0.01
 Millimetres = npt.NDArray[np.uint16]
 
 
@@ -71,7 +72,7 @@ def facts(folder: Path) -> tuple[float, float]:
         raise ValueError(f"its {_FACTS} is not an object")  # noqa: TRY004 - of the file's content
     given = {"unit_m": 0.001, "rate_hz": _RATE_HZ, **stored}
     unit = number(given, "unit_m", above=0, at_most=1.0)
-    return 1000 * unit, number(given, "rate_hz", above=0, at_most=1000)
+    return 1000 * unit, number(given, "rate_hz", above=_LEAST_HZ, at_most=1000)
 
 
 def bytes_of(path: Path) -> int:

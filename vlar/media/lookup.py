@@ -49,7 +49,8 @@ def isolated(
     limits = FileLimits.from_environment()
     is_protected = limits.workers > 0 and source.isolate and can_isolate(type(source))
     if is_protected and is_batch([path_of(item) for item in first]):
-        with WorkerPool(limits, module=type(source).__module__) as pool:
+        own = limits.for_sensor(source.modality)
+        with WorkerPool(own, module=type(source).__module__) as pool:
             yield IsolatedReader(source, pool), items
     else:
         yield source, items
@@ -88,6 +89,10 @@ class IsolatedReader(Reader):
     def every_sample(self, path: Path, window: Window | None) -> Sampling:
         (wanted,) = self._from_worker(path, 0.0, Reader.every_sample, path, window)
         return wanted
+
+    def gaps(self, path: Path) -> Sequence[Window]:
+        (found,) = self._from_worker(path, 0.0, Reader.gaps, path)
+        return found
 
     def probe(self, path: Path) -> RecordingInfo:
         """Facts of a recording, from a worker."""

@@ -31,7 +31,10 @@ from vlar.types import Clip, Failure, Float64, Sampling, Window
 _log = logging.getLogger("vlar.failures")  # shown with --debug
 Values = npt.NDArray[np.floating[Any]]
 _HEAD_BYTES = 65_536
-_LEAST_HZ, _MOST_HZ = 1e-4, 1e6
+_LEAST_HZ, _MOST_HZ = 1 / 60, 1e6
+LONGEST_S = 3e6
+"""Seconds of the longest recording but of videos: five weeks."""
+_ANY_S = 600.0  # that a recording may last, however little it holds
 _BYTES_BETWEEN = 40  # of a number that lies between two others, with what it is made of
 _BLOCK = 4_000_000  # numbers that are summed at a time
 _ROUNDING = 1e-6  # of a sample
@@ -260,7 +263,30 @@ def _checked(path: Path, found: Recorded) -> Recorded:
             f"{path}: it has {found.rate_hz:g} samples a second; {_LEAST_HZ:g} to {_MOST_HZ:g} are "
             "read: check its times or its rate"
         )
+    try:
+        require_length(found.duration_s, len(found.data), 1 / _LEAST_HZ)
+    except ValueError as error:
+        raise DecodeError(f"{path}: {error}") from None
     return found
+
+
+def require_length(duration_s: float, n_samples: int, apart_s: float) -> None:
+    """Refuse a recording that lasts longer than what it holds can fill.
+
+    Two samples that lie a year apart are a small file, and 10 million windows.
+
+    Args:
+        duration_s: Seconds from its first sample to its last.
+        n_samples: That it holds.
+        apart_s: Seconds that its samples lie apart at most, on average.
+
+    Raises:
+        ValueError: it lasts longer; the message is a sentence.
+    """
+    if duration_s > min(max(_ANY_S, apart_s * n_samples), LONGEST_S):
+        raise ValueError(
+            f"it lasts {duration_s:,.0f} s with {n_samples:,} samples; check its clock, or cut it"
+        )
 
 
 class _Kept:

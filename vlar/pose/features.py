@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vlar.pose import networks
+from vlar.pose import networks, signals
 from vlar.pose.attributes.base import Measurements, measure
 from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, BodyMotion, prepare_people
 from vlar.pose.networks import N_POINTS, Landmarks, PersonDetector, to_image
@@ -211,7 +211,7 @@ def people_from_features(features: Float32) -> list[BodyMotion]:
     span_s = float(features[-1, _TIME] - features[0, _TIME])
     if not span_s > 0:
         return []
-    fps = (len(features) - 1) / span_s
+    fps = signals.frame_rate(len(features), span_s)
     aspect = float(features[0, _ASPECT])
     return prepare_people(tracks_from_features(features), fps, aspect, features[:, _CAMERA:_TIME])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy.typing as npt
 
 Signal = npt.NDArray[np.floating[Any]]
 
+MOST_FPS = 1000.0
+"""Samples a second of the fastest recording of a body."""
+_WIDE, _WIDE_SAMPLES = 8, 4096  # beyond it a width is far wider than the signal
 _FEW_FPS = 12.0
 _EDGE_SHARE = 0.15  # share of a signal that is its start, and its end
 _SLOW_S, _FAST_S = 0.45, 0.12  # widths of the high pass and the low pass, seconds
@@ -23,6 +27,8 @@ def smooth(x: Signal, width: float) -> Signal:
     if not len(x):
         return x
     width = max(width, 1e-3)
+    if 4.0 * width > _WIDE * len(x) + _WIDE_SAMPLES:
+        return _smooth_widely(x, width)
     reach = int(4.0 * width + 0.5)
     weights = np.exp(-0.5 / (width * width) * np.arange(-reach, reach + 1) ** 2)
     weights /= weights.sum()
@@ -32,6 +38,37 @@ def smooth(x: Signal, width: float) -> Signal:
         before, after = reach - off, reach + off
         total += (longer[before : before + len(x)] + longer[after : after + len(x)]) * weight
     return total.astype(x.dtype)
+
+
+def _smooth_widely(x: Signal, width: float) -> Signal:
+    """``smooth`` with a width far beyond the signal: the repeated edges are summed at once."""
+    n_samples = len(x)
+    weights = np.exp(-0.5 * (np.arange(1, n_samples + 1) / width) ** 2)
+    # The rest of a Gaussian that is cut at four widths, on either side of the signal.
+    scale = width * math.sqrt(2.0)
+    tail = (
+        scale * math.sqrt(math.pi) / 2 * (math.erf(4 / math.sqrt(2)) - math.erf(n_samples / scale))
+    )
+    wide = x.astype(np.float64)
+    total = wide + tail * (wide[0] + wide[-1])
+    padding = ((n_samples, n_samples), *((0, 0),) * (x.ndim - 1))
+    longer = np.pad(wide, padding, "edge")
+    for off, weight in enumerate(weights, 1):
+        before, after = n_samples - off, n_samples + off
+        total += (longer[before : before + len(x)] + longer[after : after + len(x)]) * weight
+    return (total / (1 + 2 * weights.sum() + 2 * tail)).astype(x.dtype)
+
+
+def frame_rate(n_samples: int, span_s: float) -> float:
+    """Samples a second of a window, at most ``MOST_FPS``.
+
+    Samples that stand closer repeat those of their recording.
+
+    Args:
+        n_samples: Two or more.
+        span_s: Seconds from the first to the last, above 0.
+    """
+    return min((n_samples - 1) / span_s, MOST_FPS)
 
 
 def remove_spikes(x: Signal, least: float = 0.0) -> Signal:

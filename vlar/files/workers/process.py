@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from vlar.files.workers.transfer import N_BLOCKS, Channel, SharedBlock, unpacked
 _log = logging.getLogger("vlar.failures")  # shown with --debug
 _TIMEOUT_S = 60.0
 _MEMORY = "4GB"
+_SENSOR_BYTES = 1_600_000_000
+_WITH_PICTURES = ("video", "bundle")
 _MOST_WORKERS = 4
 _TIMES_LENGTH = 2.0  # 4K HEVC of 60 frames a second on a slow core decodes at half its speed
 
@@ -62,6 +64,15 @@ class FileLimits:
             int(_number("VLAR_DECODE_WORKERS", float(_default_workers()), above=-1.0)),
             allowed_roots(),
         )
+
+    def for_sensor(self, modality: str) -> FileLimits:
+        """Limits of a sensor: those of pictures for videos and bundles, 1.6 GB for others.
+
+        A variable of the user's, ``VLAR_FILE_MEMORY``, counts for all.
+        """
+        if modality in _WITH_PICTURES or os.environ.get("VLAR_FILE_MEMORY"):
+            return self
+        return replace(self, memory_bytes=min(self.memory_bytes, _SENSOR_BYTES))
 
     def whole_s(self, duration_s: float) -> float:
         """Seconds that all results of a file of this length may take."""

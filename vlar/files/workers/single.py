@@ -19,7 +19,9 @@ class _Workers:
 
     def __init__(self, limits: FileLimits) -> None:
         # A worker of vlar's own readers serves all sensors.
-        self.pool = WorkerPool(limits, module="vlar.media.signals")
+        own = limits.for_sensor("any")
+        self.limits = limits
+        self.pool = WorkerPool(own, module="vlar.media.signals")
         self.turns = threading.BoundedSemaphore(limits.workers)
         self.is_off = False
 
@@ -72,7 +74,7 @@ def _workers_for(function: Callable[..., Any], *arguments: Any) -> _Workers | No
         return None
     global _now
     with _lock:
-        if _now is None or _now.pool.limits != limits:
+        if _now is None or _now.limits != limits:
             _close()
             _now = _Workers(limits)
         return _now

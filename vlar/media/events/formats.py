@@ -19,8 +19,9 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from vlar.files.arrays import is_plain, names_in, read_npz
+from vlar.files.arrays import is_plain, names_in, read_npz, shapes_of
 from vlar.files.opening import open_input
+from vlar.files.reading import require_memory
 from vlar.media.events.representations import EVENT, Events, Size
 from vlar.media.signals import FileHead
 from vlar.version import pip_install
@@ -28,6 +29,7 @@ from vlar.version import pip_install
 MOST_BYTES, LARGEST_PIECE = 1 << 40, 1 << 26
 _LONGEST_HEADER = 1 << 22
 _LARGEST_US = 1 << 60
+_BYTES_HELD = 64  # of an event of an archive while its columns are joined
 _TEXT = bytes([*range(32, 127), 9, 10, 13])
 _NAMES = {"x": ("x",), "y": ("y",), "t": ("t", "ts", "timestamp"), "p": ("p", "on", "polarity")}
 State = tuple[int, ...]
@@ -198,7 +200,11 @@ def has_arrays(path: Path) -> bool:
 def _npz(path: Path, head: bytes) -> Header | None:
     if not head.startswith(b"PK\x03\x04") or not has_arrays(path):
         return None
-    arrays = read_npz(path, fields=True)
+    wanted = ("events", "size", "synthetic", *_NAMES)
+    shapes = shapes_of(path, wanted)
+    count = max((shape[0] for shape in shapes.values() if len(shape) == 1), default=0)
+    require_memory(_BYTES_HELD * float(count))
+    arrays = read_npz(path, fields=True, names=wanted)
     rows: Any = arrays.get("events", arrays)
     columns = {name: name for name in _NAMES} if rows is arrays else _columns(rows.dtype)
     if columns is None:
@@ -262,6 +268,9 @@ _CHIPS = {
 _PACKET = struct.Struct("<HHIIIIII")
 _POLARITY = 1  # kind of a packet of AEDAT 3.1
 _MOST_STREAMS = 1000  # of AEDAT 4
+_LONGEST_DESCRIPTION, _DEEPEST_DESCRIPTION = 1 << 20, 64
+_TAG = re.compile(rb"<(/)?[^<>?!/][^<>]*?(/)?>")
+_ZSTD, _LZ4, _FRAME_HEAD = b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", 18
 
 
 def _aedat(path: Path, head: bytes) -> Header | None:
@@ -300,7 +309,9 @@ def _decode_aedat2(size: Size, data: bytes, state: State, end: bool) -> Decoded:
 
 def _decode_aedat3(data: bytes, state: State, end: bool) -> Decoded:
     """Packets of events, each after a header of 28 bytes."""
-    parts, at, missing = [np.empty(0, EVENT)], 0, 0
+    bodies: list[bytes] = []
+    turns: list[int] = []
+    at = missing = 0
     while at + _PACKET.size <= len(data):
         kind, _, width, _, wraps, most, count, _ = _PACKET.unpack_from(data, at)
         if not 0 < width * count <= LARGEST_PIECE or count > most or wraps > 1 << 16:
@@ -310,13 +321,18 @@ def _decode_aedat3(data: bytes, state: State, end: bool) -> Decoded:
             break
         held = min(count, (len(data) - body) // width)
         if kind == _POLARITY and width == 8:
-            word, t = np.frombuffer(data, "<u4", 2 * held, body).reshape(-1, 2).astype(np.int64).T
-            found = events_of(word >> 17, word >> 2 & 0x7FFF, (wraps << 31) + t, word >> 1 & 1)
-            parts.append(found[word & 1 == 1])
+            bodies.append(data[body : body + 8 * held])
+            turns.append(wraps)
             missing += count - held
         at = min(stop, len(data))
     missing += end and at < len(data)
-    return Decoded(np.concatenate(parts), state, len(data) if end else at, missing)
+    # All packets at once: a file may hold one event in each.
+    word, t = np.frombuffer(b"".join(bodies), "<u4").reshape(-1, 2).astype(np.int64).T
+    wrapped = np.repeat(np.array(turns, np.int64), [len(each) // 8 for each in bodies]) << 31
+    valid = word & 1 == 1
+    word, t = word[valid], (t + wrapped)[valid]
+    found = events_of(word >> 17, word >> 2 & 0x7FFF, t, word >> 1 & 1)
+    return Decoded(found, state, len(data) if end else at, missing)
 
 
 def _aedat4(path: Path) -> Header:
@@ -358,14 +374,47 @@ def _check_aedat4(path: Path) -> None:
         at = 18 + size
         while 0 <= name < _MOST_STREAMS and at + 8 <= end and 0 <= size <= LARGEST_PIECE:
             stream.seek(at)
-            name, size = struct.unpack("<ii", stream.read(8))
+            head = stream.read(8 + _FRAME_HEAD)
+            name, size = struct.unpack_from("<ii", head)
+            if (unpacked := _unpacked_bytes(head[8:])) > LARGEST_PIECE:
+                raise ValueError(f"a packet in it unpacks to {unpacked:,} bytes")
             at += 8 + size
-    try:
-        ElementTree.fromstring(facts[facts.index(b"<") : facts.rindex(b">") + 1].decode())
-    except (ValueError, ElementTree.ParseError):
-        raise ValueError("its header is damaged: it holds no description in XML") from None
+    _check_description(facts)
     if not 0 <= size <= LARGEST_PIECE and 0 <= name < _MOST_STREAMS:
         raise ValueError(f"its header is damaged, or a packet: one has {size:,} bytes")
+
+
+def _check_description(facts: bytes) -> None:
+    """Refuse a description that is not XML, too long or too deep for what recurses over it.
+
+    Raises:
+        ValueError: it is one.
+    """
+    begin, stop = facts.find(b"<"), facts.rfind(b">") + 1
+    if len(facts) > _LONGEST_DESCRIPTION or b"<!" in facts:
+        raise ValueError(f"its header is damaged: its description has {len(facts):,} bytes")
+    depth = 0
+    for tag in _TAG.finditer(facts, max(begin, 0), stop):
+        depth += -1 if tag[1] else 0 if tag[2] else 1
+        if depth > _DEEPEST_DESCRIPTION:
+            raise ValueError(f"its description is nested over {_DEEPEST_DESCRIPTION} levels deep")
+    try:
+        ElementTree.fromstring(facts[begin:stop].decode())
+    except (ValueError, ElementTree.ParseError):
+        raise ValueError("its header is damaged: it holds no description in XML") from None
+
+
+def _unpacked_bytes(data: bytes) -> int:
+    """Bytes that a compressed packet states of what it unpacks to; 0 where it states none."""
+    if data.startswith(_ZSTD) and len(data) > 5:
+        kind = data[4]
+        width = (1 if kind & 32 else 0, 2, 4, 8)[kind >> 6]
+        start = 5 + (0 if kind & 32 else 1) + (0, 1, 2, 4)[kind & 3]
+        size = int.from_bytes(data[start : start + width], "little")
+        return size + 256 if width == 2 else size
+    if data.startswith(_LZ4) and len(data) > 14 and data[4] & 8:
+        return int.from_bytes(data[6:14], "little")
+    return 0
 
 
 def _damage(error: BaseException) -> str:

@@ -16,11 +16,14 @@ from vlar.files.opening import open_input
 from vlar.files.reading import require_memory
 from vlar.media.events.formats import LARGEST_PIECE, MOST_BYTES, Decode, Decoded, Header, State
 from vlar.media.events.representations import EVENT, Events, Size
+from vlar.media.signals import require_length
 from vlar.types import Float64, Window
 
 MOST_EVENTS = 20_000_000
 """Events of a window; more are thinned evenly."""
 PIECE_BYTES = 1 << 18  # a piece of EVT 3 of this size can hold 1.6 million events
+_APART_S = 0.1  # of events; the noise of a sensor alone is a thousand times as much
+_GAP_US, _MOST_GAPS = 60_000_000, 10_000
 _LARGEST_SIDE = 1 << 14
 _HELD_BYTES = 1 << 25  # of pieces, so that windows next to each other decode each once
 # (H, W) of sensors, smallest first: of a file that states none, the first that holds all its events
@@ -60,6 +63,7 @@ class Recording:
     def __init__(self, path: Path, header: Header, size: Size | None = None) -> None:
         self.path, self.header = path, header
         self.sorted, self.missing = True, 0
+        self._gaps: list[tuple[int, int]] = []
         self._held: dict[int, Events] = {}
         self._pieces: list[_Piece] = []
         top, least = np.zeros(2, np.int64), np.full(2, 1 << 16)
@@ -69,6 +73,7 @@ class Recording:
             if not len(events):
                 continue
             times, places = events["t"], (events["y"], events["x"])
+            self._note_gaps(times)
             first, last = int(times.min()), int(times.max())
             before = self._pieces[-1].last if self._pieces else first
             self.sorted &= first >= before and bool((np.diff(times) >= 0).all())
@@ -88,7 +93,22 @@ class Recording:
         self.first = min(piece.first for piece in self._pieces)
         last = max(piece.last for piece in self._pieces)
         self.duration_s = (last - self.first + 1) * 1e-6  # to the end of the last microsecond
+        require_length(self.duration_s, self.count, _APART_S)
         self.size, self.assumed = self._sized(size, (int(top[0]), int(top[1])))
+
+    @property
+    def gaps(self) -> list[Window]:
+        """Stretches without events of over a minute, in seconds after the first event."""
+        if not self.sorted:
+            return []
+        return [Window(*(1e-6 * (time - self.first) for time in gap)) for gap in self._gaps]
+
+    def _note_gaps(self, times: npt.NDArray[np.int64]) -> None:
+        """Keep the long steps of a piece, and of its beginning after the piece before."""
+        before = [self._pieces[-1].last] if self._pieces else []
+        joined = np.concatenate([np.array(before, np.int64), times])
+        for place in np.flatnonzero(np.diff(joined) > _GAP_US)[: _MOST_GAPS - len(self._gaps)]:
+            self._gaps.append((int(joined[place]) + 1, int(joined[place + 1])))
 
     def window(self, window: Window) -> tuple[Events, Float64, int]:
         """The events of a span of seconds after the first event.

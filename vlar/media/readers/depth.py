@@ -23,7 +23,7 @@ from vlar.types import Clip, Sampling, Window
 
 _UTD = "d_depth"  # UTD-MHAD and MSR: (H, W, T) uint16 millimetres
 _RATE_HZ = 30.0
-_MOST_NPY, _MOST_MAT = 1024 * MB, 400 * MB
+_MOST_NPY, _MOST_MAT = 700 * MB, 400 * MB
 T = TypeVar("T")
 
 

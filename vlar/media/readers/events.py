@@ -11,6 +11,7 @@ import numpy as np
 
 from vlar.errors import DecodeError, VlarError
 from vlar.files.reading import MB, parse_json, read_file
+from vlar.files.workers import single
 from vlar.media.base import Reader
 from vlar.media.events.formats import has_arrays, header_of
 from vlar.media.events.recording import Recording, cached
@@ -65,39 +66,23 @@ class EventReader(Reader):
 
     def probe(self, path: Path) -> SignalInfo:
         """Facts of a recording, with its number of events; it is read once for them."""
-        found = self._recording(path)
-        rate_hz = found.count / found.duration_s
-        return SignalInfo(path, found.duration_s, rate_hz, found.count, _meta(found))
+        return single.call(path, _probe, path, self._size)
 
     def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
         """The events of the window."""
         del sampling
-        found = self._recording(path)
-        with errors_of(path):
-            span = Window(0.0, found.duration_s) if window is None else window
-            if not found.duration_s > span.start_s >= 0:
-                raise DecodeError(
-                    f"{path}: the window starts at {span.start_s:g} s, and the recording has "
-                    f"{found.duration_s:g} s; give an earlier start"
-                )
-            events, times_s, total = found.window(span)
-            # What a cut file lacks would have come after its last event.
-            missing = found.missing if span.end_s >= found.duration_s else 0
-            lost = 1 - len(events) / (total + missing) if total + missing else 0.0
-            meta = _meta(found)
-            if len(events) < total:
-                meta["kept"] = len(events) / total
-            return Clip(path, span, self.modality, events, times_s, lost, meta)
+        return single.call(path, _clip, path, self._size, window)
 
     def read_windows(
         self, path: Path, windows: Sequence[Window], sampling: Sampling
     ) -> Iterator[Clip | Failure]:
         """Windows one after the other: those next to each other share what is decoded."""
-        for window in windows:
-            try:
-                yield self.read_clip(path, window, sampling)
-            except VlarError as error:
-                yield Failure(path, error.kind, error.message)
+        del sampling
+        return single.items(path, _clips, path, self._size, list(windows))
+
+    def gaps(self, path: Path) -> Sequence[Window]:
+        """Stretches of over a minute without an event."""
+        return single.call(path, _gaps, path, self._size)
 
     def person(self, path: Path) -> str | None:
         """The subject in names such as ``user03_led.aedat`` and ``C12P3M0S1_20231111.aedat4``."""
@@ -117,14 +102,56 @@ class EventReader(Reader):
         path.write_bytes(rows.tobytes())
         return path
 
-    def _recording(self, path: Path) -> Recording:
+
+def _probe(path: Path, size: Size | None) -> SignalInfo:
+    """Facts of a recording; the task of a worker."""
+    found = _recording(path, size)
+    rate_hz = found.count / found.duration_s
+    return SignalInfo(path, found.duration_s, rate_hz, found.count, _meta(found))
+
+
+def _gaps(path: Path, size: Size | None) -> Sequence[Window]:
+    """Stretches without events; the task of a worker."""
+    return _recording(path, size).gaps
+
+
+def _clip(path: Path, size: Size | None, window: Window | None) -> Clip:
+    """The events of a window, None for all of them; the task of a worker."""
+    found = _recording(path, size)
+    with errors_of(path):
+        span = Window(0.0, found.duration_s) if window is None else window
+        if not found.duration_s > span.start_s >= 0:
+            raise DecodeError(
+                f"{path}: the window starts at {span.start_s:g} s, and the recording has "
+                f"{found.duration_s:g} s; give an earlier start"
+            )
+        events, times_s, total = found.window(span)
+        # What a cut file lacks would have come after its last event.
+        missing = found.missing if span.end_s >= found.duration_s else 0
+        lost = 1 - len(events) / (total + missing) if total + missing else 0.0
+        meta = _meta(found)
+        if len(events) < total:
+            meta["kept"] = len(events) / total
+        return Clip(path, span, EventReader.modality, events, times_s, lost, meta)
+
+
+def _clips(path: Path, size: Size | None, windows: Sequence[Window]) -> Iterator[Clip | Failure]:
+    """The clips of windows; the task of a worker."""
+    for window in windows:
         try:
-            status = path.stat()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "not a path"
-            raise DecodeError(f"{path}: cannot be read ({reason}); check the path") from error
-        with errors_of(path):
-            return cached(_open, path, self._size, status.st_mtime_ns, status.st_size)
+            yield _clip(path, size, window)
+        except VlarError as error:
+            yield Failure(path, error.kind, error.message)
+
+
+def _recording(path: Path, size: Size | None) -> Recording:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise DecodeError(f"{path}: cannot be read ({reason}); check the path") from error
+    with errors_of(path):
+        return cached(_open, path, size, status.st_mtime_ns, status.st_size)
 
 
 def _open(path: Path, size: Size | None) -> Recording:

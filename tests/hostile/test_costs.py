@@ -1,0 +1,253 @@
+"""Small files that once took gigabytes or no end: each is one sentence, in time and in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import resource
+import struct
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import event_files
+from tests.hostile.test_any_bytes import peak_bytes
+from vlar.errors import DecodeError
+from vlar.media.base import recorded
+from vlar.media.events import EVENT
+from vlar.media.lookup import read_clip, reader
+from vlar.pose import signals
+from vlar.types import Window
+
+LONGEST_S = 10.0  # of processor time
+MOST_BYTES = 1_500_000_000
+
+
+@pytest.fixture(autouse=True)
+def limited(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Files are read in this process, whose time and memory count; more than 3 GB fails."""
+    monkeypatch.setenv("VLAR_DECODE_WORKERS", "0")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = pages * resource.getpagesize() + 2 * MOST_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def outcome(sensor: str, path: Path) -> str:
+    """What reading a file leads to: a sentence, or nothing where it is read."""
+    begin_s, before, message = time.process_time(), peak_bytes(), ""
+    source = reader(sensor)
+    source.claims(path)
+    try:
+        source.probe(path)
+        source.read_clip(path, None, source.every_sample(path, None))
+    except DecodeError as error:
+        message = error.message
+    assert time.process_time() - begin_s < LONGEST_S, message
+    assert peak_bytes() - before < MOST_BYTES, message
+    assert "\n" not in message
+    assert not message or str(path) in message
+    return message
+
+
+# Spans of microseconds
+
+
+@pytest.mark.parametrize("span_s", [2e-5, 4e-7])
+@pytest.mark.parametrize("sensor", ["imu", "skeleton", "depth"])
+def test_a_span_of_microseconds_is_answered_at_once(
+    tmp_path: Path, sensor: str, span_s: float
+) -> None:
+    from vlar.model.model import load
+
+    path = reader(sensor).example(tmp_path)
+    model = load(sensor)
+    model.classify(path, ["wave", "sit"])  # its words are encoded once
+    begin_s = time.process_time()
+    model.classify(path, ["wave", "sit"], at=(1.0, 1.0 + span_s))
+    assert time.process_time() - begin_s < LONGEST_S
+
+
+def test_a_video_span_of_microseconds_is_answered_at_once(tmp_path: Path, lite_model: Any) -> None:
+    path = reader("video").example(tmp_path)
+    lite_model.classify(path, ["wave", "sit"])
+    begin_s = time.process_time()
+    lite_model.classify(path, ["wave", "sit"], at=(1.0, 1.0000004))
+    assert time.process_time() - begin_s < 3 * LONGEST_S
+
+
+def test_a_width_far_beyond_a_signal_is_its_mean_of_ends() -> None:
+    """The closed sum equals the long one, and a width of 1e12 costs nothing."""
+    signal = np.random.default_rng(0).normal(size=(9, 2)).cumsum(axis=0)
+    width = 1500.0
+    weights = np.exp(-0.5 * (np.arange(-6000, 6001) / width) ** 2)
+    longer = np.pad(signal, ((6000, 6000), (0, 0)), "edge")
+    slow = np.stack([(longer[i : i + 12001] * weights[:, None]).sum(0) for i in range(9)])
+    assert np.allclose(signals.smooth(signal, width), slow / weights.sum(), atol=1e-6)
+    begin_s = time.process_time()
+    far = signals.smooth(signal, 1e12)
+    assert np.allclose(far, (signal[0] + signal[-1]) / 2, atol=1e-6)
+    assert time.process_time() - begin_s < 1
+
+
+def test_the_rate_of_a_window_is_no_more_than_a_recording_can_have() -> None:
+    assert signals.frame_rate(32, 1e-5) == signals.MOST_FPS
+    assert signals.frame_rate(31, 1.0) == 30.0
+
+
+# Events
+
+
+def far_apart(path: Path) -> None:
+    events = np.zeros(2, EVENT)
+    events["t"], events["x"] = (0, 10**13), (1, 5)
+    np.save(path, events)
+
+
+def wrapping(path: Path) -> None:
+    """A clock of 23 bits that wraps 10,000 times."""
+    events = event_files.made(20_000)
+    events["t"] = np.tile([10, (1 << 23) - 10], 10_000)
+    path.write_bytes(event_files.nmnist(events))
+
+
+def wrapping_evt3(path: Path) -> None:
+    """Upper parts of the time that wrap a million times between two events."""
+    turns = np.tile(np.array([8 << 12, 8 << 12 | 4095], "<u2"), 100_000)
+    event = np.array([8 << 12, 6 << 12, 3, 2 << 12 | 5], "<u2")
+    other = np.array([9, 2 << 12 | 9], "<u2")
+    path.write_bytes(
+        b"% evt 3.0\n" + event.tobytes() + turns.tobytes() + other.tobytes() + event.tobytes()
+    )
+
+
+def nested_xml(path: Path) -> None:
+    made = event_files.aedat4(event_files.made(50))
+    begin = made.index(b"<dv")
+    deep = b"<node>" * 60_000 + b"</node>" * 60_000
+    size = int.from_bytes(made[14:18], "little") + len(deep)
+    path.write_bytes(made[:14] + struct.pack("<I", size) + made[18:begin] + deep + made[begin:])
+
+
+def zstd_bomb(path: Path) -> None:
+    """A packet whose frame states 2 GB."""
+    made = event_files.aedat4(event_files.made(50))
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0xE0]) + (2 << 30).to_bytes(8, "little") + bytes(40)
+    path.write_bytes(made + struct.pack("<ii", 0, len(frame)) + frame)
+
+
+def thin_columns(path: Path) -> None:
+    """Columns of one byte: 720 kB that were 5.3 GB as events."""
+    count = 150_000_000
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (count,)}
+    )
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in "xytp":
+            with archive.open(f"{name}.npy", "w") as stream:
+                stream.write(header.getvalue())
+                for _ in range(15):
+                    stream.write(bytes(count // 15))
+
+
+def many_arrays(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in [*"xytp", *map(str, range(9_900))]:
+            stream = io.BytesIO()
+            np.save(stream, np.zeros(0, np.uint8))
+            archive.writestr(f"{name}.npy", stream.getvalue())
+
+
+def many_entries(path: Path) -> None:
+    """A list of a million entries, which zipfile reads whole."""
+    entry = b"PK\1\2" + bytes(42) + b""
+    entry = entry[:28] + struct.pack("<H", 1) + entry[30:] + b"x"
+    body = entry * 1_000_000
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, len(body), 4, 0)
+    path.write_bytes(b"PK\3\4" + body + end)
+
+
+EVENT_CASES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "far.npy": (far_apart, "lasts 10,000,000 s with 2 samples"),
+    "wraps.bin": (wrapping, "lasts|none that is read"),
+    "wraps.raw": (wrapping_evt3, "lasts"),
+    "deep.aedat4": (nested_xml, "nested over"),
+    "bomb.aedat4": (zstd_bomb, "unpacks to 2,147,483,648 bytes"),
+    "thin.npz": (thin_columns, "GB of memory"),
+    "arrays.npz": (many_arrays, "no event|list of entries"),
+    "entries.npz": (many_entries, "list of entries|of none that is read"),
+}
+
+
+@pytest.mark.parametrize("name", EVENT_CASES)
+def test_events_are_one_sentence(tmp_path: Path, name: str) -> None:
+    make, says = EVENT_CASES[name]
+    make(tmp_path / name)
+    message = outcome("events", tmp_path / name)
+    assert re.search(says, message), message
+
+
+def test_packets_of_single_events_are_read_together(tmp_path: Path) -> None:
+    events = event_files.made(100_000)
+    (tmp_path / "a.aedat").write_bytes(event_files.aedat3(events, packet=1))
+    assert outcome("events", tmp_path / "a.aedat") == ""
+    clip = read_clip(tmp_path / "a.aedat")
+    assert np.array_equal(clip.data["t"], events["t"])
+
+
+def test_empty_stretches_are_skipped_and_stated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = event_files.made(20_000)
+    events["t"][10_000:] += 900_000_000
+    np.save(tmp_path / "a.npy", events)
+    source = reader("events")
+    spans = [Window(2.0 * n, 2.0 * n + 4) for n in range(450)]
+    with caplog.at_level("INFO", "vlar"):
+        kept = recorded(source, tmp_path / "a.npy", spans)
+    assert 1 <= len(kept) < 5
+    assert "nothing was recorded in 900 s" in caplog.text
+
+
+# Signals
+
+
+def imu(*rows: str, head: str = "time_s,acc_x_g") -> Callable[[Path], None]:
+    return lambda path: path.write_text("\n".join([head, *rows])) and None
+
+
+def depth_folder(path: Path) -> None:
+    from PIL import Image
+
+    path.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((4, 4), 900, np.uint16)).save(path / f"{number}.png")
+    (path / "depth.json").write_text(json.dumps({"rate_hz": 1e-6}))
+
+
+SIGNAL_CASES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "apart.csv": (
+        "imu", imu(*(f"{9999 * n},{n % 3}" for n in range(20_000))), "9999 s apart|samples a second"
+    ),
+    "slow.csv": (
+        "imu", imu("1", "2", "3", head="# rate_hz=0.0001\nacc_x_g"), "samples a second|no rate"
+    ),
+    "pictures": ("depth", depth_folder, "rate_hz is"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIGNAL_CASES)
+def test_signals_are_one_sentence(tmp_path: Path, name: str) -> None:
+    sensor, make, says = SIGNAL_CASES[name]
+    make(tmp_path / name)
+    message = outcome(sensor, tmp_path / name)
+    assert re.search(says, message), message
