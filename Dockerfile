@@ -5,7 +5,10 @@
 #   docker build -t vlar --build-arg VLAR_EXTRAS=clip --build-arg PIP_EXTRA_INDEX_URL=ADDRESS .
 # Search indexes outlive a container: -v vlar-search:/home/vlar/cache/search
 # A server: --build-arg VLAR_EXTRAS=serve,milvus (deploy/compose.yaml)
-FROM python:3.12-slim-bookworm
+# A tag and not a digest: it was written without a registry to ask. Yours: docker buildx imagetools inspect python:3.12-slim-bookworm,
+# then docker build --build-arg BASE=python:3.12-slim-bookworm@sha256:... .
+ARG BASE=python:3.12-slim-bookworm
+FROM ${BASE}
 
 ARG PIP_EXTRA_INDEX_URL=""
 ENV PIP_NO_CACHE_DIR=1 \
@@ -29,5 +32,8 @@ RUN vlar models get lite demo && python -c "import vlar; vlar.load()" \
     && mkdir -m 700 /home/vlar/cache/search
 
 WORKDIR /videos
+# A server answers; another command is healthy as long as it runs.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=4 \
+    CMD ["python", "-c", "import urllib.request as u; b'\\0serve\\0' in open('/proc/1/cmdline', 'rb').read() and u.urlopen('http://127.0.0.1:8765/api/health', timeout=5)"]
 ENTRYPOINT ["vlar"]
 CMD ["--help"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 import shutil
 import subprocess
@@ -25,8 +26,10 @@ def faults(text: str) -> list[str]:
     """What a linter would name."""
     rows = instructions(text)
     names = [name for name, _ in rows]
-    found: list[str] = []
+    found = [] if "HEALTHCHECK" in names else ["nothing asks for its health"]
+    defaults = dict(rest.split("=", 1) for name, rest in rows if name == "ARG" and "=" in rest)
     for base in (rest for name, rest in rows if name == "FROM"):
+        base = re.sub(r"\$\{(\w+)\}", lambda match: defaults.get(match[1], ""), base)
         tag = base.split()[0].partition(":")[2]
         if not re.match(r"\d+\.\d+", tag):
             found.append(f"the base {base!r} has no pinned tag")
@@ -55,8 +58,23 @@ def test_the_dockerfile_has_no_faults():
 
 def test_faults_are_found():
     wrong = "FROM python\nADD https://example.org/x.tar /x\nRUN curl https://x.org | sh\nCMD vlar\n"
-    assert len(faults(wrong)) == 5
-    assert faults("FROM python:3.12-slim\nUSER root\n") == ["the image runs as root"]
+    assert len(faults(wrong)) == 6
+    healthy = 'HEALTHCHECK CMD ["true"]\n'
+    assert faults(f"FROM python:3.12-slim\n{healthy}USER root\n") == ["the image runs as root"]
+    assert faults(f"ARG BASE=python\nFROM ${{BASE}}\n{healthy}USER vlar\n") == [
+        "the base 'python' has no pinned tag"
+    ]
+
+
+def test_the_health_check_is_a_program_that_runs():
+    check = next(rest for name, rest in instructions(DOCKERFILE) if name == "HEALTHCHECK")
+    command = json.loads(check[check.index("[") :])
+    # Process 1 of this machine is not a server of vlar, so nothing is asked.
+    done = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    asking = [sys.executable, "-c", command[2].replace("/proc/1/cmdline", "/dev/stdin")]
+    done = subprocess.run(asking, input="vlar\0serve\0x", capture_output=True, text=True)
+    assert "URLError" in done.stderr or done.returncode == 0  # a server may run on this machine
 
 
 def copied() -> list[str]:

@@ -25,7 +25,9 @@ def test_page_and_figures_agree():
 
 
 def test_pythons_that_passed_are_named():
-    whole = {row["python"] for row in REPORT["rows"] if row["outcome"] == "passed"}
+    # Where no wheel of torch was at hand, the light core alone was tried.
+    fine = {"passed", f"{support.NO_TORCH}; the rest passed"}
+    whole = {row["python"] for row in REPORT["rows"] if row["outcome"] in fine}
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     for minor in support.MINORS:
         named = f'"Programming Language :: Python :: {minor}"' in project
