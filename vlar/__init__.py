@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vlar.library.library import Library
     from vlar.media.lookup import read_clip
     from vlar.media.shots import shots
+    from vlar.metrics.ethogram import ethogram
     from vlar.model.model import Model, load
     from vlar.registry import parts, register
     from vlar.results import Results
@@ -48,6 +49,7 @@ _WHERE = {
     "VlarError": "vlar.errors",
     "Window": "vlar.types",
     "describe": "vlar.generators.descriptions.run",
+    "ethogram": "vlar.metrics.ethogram",
     "load": "vlar.model.model",
     "parts": "vlar.registry",
     "read_clip": "vlar.media.lookup",
@@ -66,6 +68,7 @@ __all__ = [
     "VlarError",
     "Window",
     "describe",
+    "ethogram",
     "load",
     "parts",
     "read_clip",

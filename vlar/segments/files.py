@@ -137,6 +137,12 @@ def save(
     return (*_lost(part, rows, target.stem), *notes)
 
 
+def is_annotation(path: Path) -> bool:
+    """Return whether the ending and the content of a file are those of a format."""
+    source = _source(path)
+    return any(source.suffix in part.endings and part.claims(source) for part in every_format())
+
+
 def every_format() -> list[AnnotationFormat]:
     """Every format, by name."""
     return [_named(name) for name in registry.names("annotation")]

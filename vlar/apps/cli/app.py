@@ -11,6 +11,7 @@ from vlar.apps.cli import (
     demo,
     describe,
     doctor,
+    ethogram,
     evaluate,
     index,
     models,
@@ -57,7 +58,7 @@ def options(
 _VERBS = (
     *(classify.classify, timeline.timeline, adapt.adapt, adapt.calibrate, evaluate.evaluate),
     *(adapt.train, evaluate.eval_, evaluate.report, query.query, review.review, serve.watch),
-    agreement.agreement,
+    *(ethogram.ethogram, agreement.agreement),
     *(serve.serve, serve.mcp, serve.skill, describe.describe, recordings.bundle),
     *(recordings.check, recordings.shots, recordings.pose, recordings.events, models.export),
     *(doctor.doctor, demo.demo),
