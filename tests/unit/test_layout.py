@@ -18,7 +18,17 @@ PACKAGE = Path(vlar.__file__).parent
 # A package imports from itself and from the packages above it in this list. The first row are files
 # of the top level; two packages of one row do not import each other.
 ORDER = [
-    ["version", "deprecation", "numeric", "formatting", "errors", "notebook", "types", "registry"],
+    [
+        "version",
+        "deprecation",
+        "numeric",
+        "formatting",
+        "errors",
+        "notebook",
+        "types",
+        "registry",
+        "options",
+    ],
     ["files"],
     ["segments"],
     ["metrics", "pose", "results"],

@@ -457,6 +457,7 @@ class Model:
         unlabelled: str | Path | None = None,
         settings: Mapping[str, Any] | None = None,
         learner: str | None = None,
+        **options: Any,
     ) -> Model:
         """Learn labels from a few examples each: in closed form (seconds), or by training.
 
@@ -469,21 +470,19 @@ class Model:
                 support set; with objectives ``temporal``), or an adapter to train.
             shots: Use at most this many examples of each label; None for all.
             seed: Seed of the examples that ``shots`` draws, and of all that a training draws.
-            unknown: Registered name of the rejector that decides ``unknown``, or ``auto`` for the
-                one that suits the support set.
+            unknown: Registered name of the rejector; ``auto`` for what suits the support set.
             balance: ``adjust`` where labels have very different numbers of examples: answers then
                 do not prefer the frequent ones (logit adjustment). ``none`` leaves them.
-            tree: A label tree, its JSON file of label to parent, ``bank:NAME`` for the domains of a
-                bank, or ``text`` to make one from the labels. Answers of the model then have
-                ``coarse`` labels, and a training learns those too (objective ``tree``).
+            tree: A label tree, its JSON file, ``bank:NAME``, or ``text`` (made from the labels):
+                answers then have ``coarse`` labels, which a training learns (objective ``tree``).
             progress: Called with the total, then with the clips read or trained on since. One with
                 a method ``stage`` is also called with the name of each stage.
             objectives: Names of what is added to a training, or names with their settings.
-            unlabelled: A folder of clips without labels, or a CSV ``path[,domain]``, for what uses
-                them.
+            unlabelled: A folder of clips without labels, or a CSV ``path[,domain]``.
             settings: Settings of the adapter, hyperparameters that replace the recipe's, settings
                 of the learner. A closed form has none.
             learner: Registered name of what finds the parameters; None means the adapter's own.
+            options: Other fields of ``vlar.model.requests.AdaptRequest``.
 
         Returns:
             A model that answers with the support set's labels, or about any where there is none;
@@ -496,7 +495,7 @@ class Model:
         request = AdaptRequest(
             method=method, shots=shots, seed=seed, unknown=unknown, balance=balance, tree=tree,
             progress=progress or notebook.bar("adapting"), objectives=objectives, free=unlabelled,
-            settings=dict(settings or {}), learner=learner,
+            settings=dict(settings or {}), learner=learner, **options,
         )  # fmt: skip
         if support is None:
             return self.learn(request)

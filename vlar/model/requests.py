@@ -1,27 +1,43 @@
-"""Requests to a model: made at the edge (Python, command line, HTTP, MCP) and passed whole."""
+"""Requests to a model: made at the edge (Python, command line, HTTP, MCP) and passed whole.
 
-from __future__ import annotations
+A field with an ``Option`` is declared here and nowhere else: its type, its default, its help. This
+file imports nothing heavy, and its annotations are objects, since every help reads them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import TypedDict
 
+from vlar import registry
 from vlar.errors import UsageError
-from vlar.heads.support import Support, SupportItem, names_paths, read_unlabelled
-from vlar.language.labels import LabelSet
-from vlar.language.tree import Tree, TreeSource
-from vlar.media.base import Reader
-from vlar.media.lookup import find
-from vlar.types import JsonDict, Mode, ProgressCallback, Window
+from vlar.options import Choices, Option
+
+if TYPE_CHECKING:
+    from vlar.heads.support import Support, SupportItem
+    from vlar.language.labels import LabelSet
+    from vlar.language.tree import Tree, TreeSource
+    from vlar.media.base import Reader
+    from vlar.types import Mode, ProgressCallback, Window
 
 NO_BALANCE, ADJUST = "none", "adjust"
 BALANCES = (NO_BALANCE, ADJUST)
 #: What the literature also calls a rejector.
 SYNONYMS = {"edl": "evidential"}
 #: Names of objectives, or names with their settings.
-Objectives = Sequence[str] | Mapping[str, JsonDict]
+Objectives = Sequence[str] | Mapping[str, dict[str, Any]]
+
+
+def _methods() -> list[str]:
+    from vlar.heads.model_selection import AUTO, methods
+
+    return [AUTO, *methods(), *registry.names("adapter")]
+
+
+METHODS = Choices("method", _methods)
+REJECTORS = Choices("rejector", lambda: ("auto", *registry.names("rejector"), *SYNONYMS))
 
 
 @dataclass(frozen=True)
@@ -30,42 +46,86 @@ class AdaptRequest:
 
     Attributes:
         source: The support set as the user gives it: a path, or one that is read; None for none.
-        method: How to learn; ``auto`` chooses in seconds, without training.
-        seed: Seed of the examples that ``shots`` draws, and of all that a training draws.
-        unknown: How recordings that show none of the labels are recognised.
-        settings: Settings of the adapter, of the recipe (its hyperparameters) and of the learner;
-            those that are not given come from the recipe.
         recipe: Name of the recipe; None means the default of the method.
-        objectives: Names of objectives, or names with settings; empty for plain training.
-        balance: ``adjust``: labels with more examples are not preferred.
         progress: Called as clips are read and go through training steps; None for none.
         free: Folder or CSV of the unlabelled clips; None for none.
-        shots: Use at most this many examples a label.
-        tree: JSON of label to parent, ``bank:NAME`` or ``text`` (made from the labels). Answers of
-            the model then name what kind of action it is.
-        learner: How a trained method finds its parameters, if not in its own way.
         learned: Content hashes of the recordings that the model to adapt has learned from.
     """
 
-    source: str | Path | Support | None = None
-    method: str = "auto"
-    seed: int = 0
-    unknown: str = "familiarity"
-    settings: JsonDict = field(default_factory=dict)
+    source: "str | Path | Support | None" = None
+    method: Annotated[
+        str,
+        Option(
+            "How to learn; 'auto' chooses in seconds, without training.",
+            choices=METHODS,
+            remote=True,
+        ),
+    ] = "auto"
+    shots: Annotated[
+        int | None, Option("Use at most this many examples a label.", "1..", remote=True)
+    ] = None
+    seed: Annotated[
+        int,
+        Option(
+            "Seed of the examples that --shots draws, and of all that a training draws.", "rare"
+        ),
+    ] = 0
+    unknown: Annotated[
+        str,
+        Option("How recordings that show none of the labels are recognised.", choices=REJECTORS),
+    ] = "familiarity"
+    balance: Annotated[
+        str,
+        Option(
+            "'adjust': labels with more examples are not preferred.",
+            "rare",
+            choices=Choices("balance", lambda: BALANCES),
+        ),
+    ] = NO_BALANCE
+    tree: Annotated[
+        "Tree | str | Path | None",
+        Option(
+            "JSON of label to parent, bank:NAME or 'text' (made from the labels). Answers of the "
+            "model then name what kind of action it is.",
+            "FILE",
+            type=str | None,
+        ),
+    ] = None
+    objectives: Annotated[
+        Objectives,
+        Option(
+            "Add an objective to a trained method (auto: temporal); may be given several times.",
+            "--objective NAME",
+            choices=Choices.of_kinds("objective", "objective"),
+            type=list[str] | None,
+        ),
+    ] = ()
+    settings: Annotated[
+        dict[str, Any],
+        Option(
+            "A setting of a trained method or of its training, such as epochs=40 or people=2; may "
+            "be given several times.",
+            "--set NAME=VALUE",
+            type=list[str] | None,
+        ),
+    ] = field(default_factory=dict)
+    learner: Annotated[
+        str | None,
+        Option(
+            "How a trained method finds its parameters, if not in its own way.",
+            "rare",
+            choices=Choices.of_kinds("learner", "learner"),
+        ),
+    ] = None
     recipe: str | None = None
-    objectives: Objectives = ()
-    balance: str = NO_BALANCE
-    progress: ProgressCallback | None = None
+    progress: "ProgressCallback | None" = None
     free: str | Path | None = None
-    shots: int | None = None
-    tree: Tree | str | Path | None = None
-    learner: str | None = None
     learned: Sequence[str] = ()
 
 
 def find_unlabelled(
     source: str | Path, modality: str | None = None, *, facts: Sequence[str] = ()
-) -> list[SupportItem]:
+) -> "list[SupportItem]":
     """The recordings of a folder (at any depth) or of a CSV file, as examples without labels.
 
     Args:
@@ -76,6 +136,9 @@ def find_unlabelled(
     Raises:
         UsageError: the source does not exist, holds no recording, or is a CSV that cannot be read.
     """
+    from vlar.heads.support import SupportItem, names_paths, read_unlabelled
+    from vlar.media.lookup import find
+
     folder = Path(source).expanduser()
     if not folder.exists():
         raise UsageError(f"{folder}: no such folder of unlabelled clips; correct the path")
@@ -95,34 +158,52 @@ class ClassifyOptions(TypedDict, total=False):
     """Options of ``Model.classify`` that every form of it takes.
 
     Attributes:
-        top: Labels to show.
-        mode: ``one``: a single label fits. ``multi``: any number of labels fit.
-        descriptions: Use descriptions of labels: auto, none, or kinds such as scene,motion.
-        tree: JSON of label to parent, bank:NAME or text (made from the labels). Answers then name
-            what kind of action it is.
         fps: Frames a second of an array.
-        shots: Judge a film with cuts shot by shot (once before: vlar models get shots).
-        who: Judge one person: ``the person on the left``, ``the man in red``, ``person 2``.
-        zoom: Zoom in on the person who moves: ``person`` always, ``auto`` where small in the
-            picture.
-        detector: What finds people and things for ``who`` and ``zoom``: pose, motion, hf:FOLDER,
-            rfdetr:FILE.
-        at: Start and end in seconds of the interval to judge; None judges all of it.
     """
 
-    top: int
-    mode: Mode
-    descriptions: str | Sequence[str]
-    tree: TreeSource | None
+    top: Annotated[int, Option("Labels to show.", "1..")]
+    mode: Annotated[
+        "Mode", Option("'one': a single label fits. 'multi': any number of labels fit.")
+    ]
+    descriptions: Annotated[
+        str | Sequence[str],
+        Option("Use descriptions of labels: auto, none, or kinds such as scene,motion."),
+    ]
+    tree: Annotated[
+        "TreeSource | None",
+        Option(
+            "JSON of label to parent, bank:NAME or text (made from the labels). Answers then name "
+            "what kind of action it is."
+        ),
+    ]
     fps: float
-    shots: bool
-    who: str | None
-    zoom: str | None
-    detector: str | None
-    at: tuple[float, float] | None
+    shots: Annotated[
+        bool, Option("Judge a film with cuts shot by shot (once before: vlar models get shots).")
+    ]
+    who: Annotated[
+        str | None,
+        Option("Judge one person: 'the person on the left', 'the man in red', 'person 2'."),
+    ]
+    zoom: Annotated[
+        str | None,
+        Option(
+            "Zoom in on the person who moves: 'person' always, 'auto' where small in the picture."
+        ),
+    ]
+    detector: Annotated[
+        str | None,
+        Option(
+            "What finds people and things for --who and --zoom: pose, motion, hf:FOLDER, "
+            "rfdetr:FILE."
+        ),
+    ]
+    at: Annotated[
+        tuple[float, float] | None,
+        Option("Start and end in seconds of the interval to judge; None judges all of it."),
+    ]
 
 
-def interval(at: tuple[float, float] | None, every_s: float | None) -> Window | None:
+def interval(at: tuple[float, float] | None, every_s: float | None) -> "Window | None":
     """The interval of a request; None for whole recordings.
 
     Raises:
@@ -138,6 +219,8 @@ def interval(at: tuple[float, float] | None, every_s: float | None) -> Window | 
         raise UsageError(
             f"the interval {at[0]:g} to {at[1]:g} s is not a span; write for example 2s-4s"
         )
+    from vlar.types import Window
+
     return Window(float(at[0]), float(at[1]))
 
 
@@ -149,7 +232,7 @@ class ClassifyRequest:
         source: Reads the recordings; None for the reader of the model's sensor.
     """
 
-    labels: LabelSet
+    labels: "LabelSet"
     top: int = 5
     every_s: float | None = None
     fps: float = DEFAULT_FPS
@@ -157,15 +240,15 @@ class ClassifyRequest:
     who: str | None = None
     zoom: str | None = None
     detector: str | None = None
-    at: Window | None = None
-    source: Reader | None = None
+    at: "Window | None" = None
+    source: "Reader | None" = None
 
 
 @dataclass(frozen=True)
 class EvaluateRequest:
     """A request to score a model on labelled recordings, as ``Model.evaluate`` describes."""
 
-    labelled: str | Path | Support
-    labels: LabelSet
-    progress: ProgressCallback | None = None
+    labelled: "str | Path | Support"
+    labels: "LabelSet"
+    progress: "ProgressCallback | None" = None
     by: Sequence[str] = ()

@@ -14,7 +14,8 @@ from vlar import registry
 from vlar.errors import UsageError
 from vlar.files.reading import MB, read_file
 from vlar.language.tree import is_made
-from vlar.model.requests import BALANCES, NO_BALANCE, SYNONYMS
+from vlar.model.requests import BALANCES, SYNONYMS, AdaptRequest
+from vlar.options import body_field
 from vlar.training.hyperparameters import (
     NUMBERS,
     Hyperparameters,
@@ -66,15 +67,15 @@ class TrainConfig(BaseModel):
     out: Path
     model: str = "lite"
     recipe: str | None = None
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = body_field(AdaptRequest, "seed")
     save_every: NonNegativeInt = 0
     log: Literal["none", "tensorboard"] = "none"
     objectives: list[str] = []
     unlabelled: Path | None = None
-    unknown: str = "familiarity"
-    balance: str = NO_BALANCE
-    tree: str | None = None
-    learner: str | None = None
+    unknown: str = body_field(AdaptRequest, "unknown")
+    balance: str = body_field(AdaptRequest, "balance")
+    tree: str | None = body_field(AdaptRequest, "tree")
+    learner: str | None = body_field(AdaptRequest, "learner")
     adapter: dict[str, Any] = {}
     training: dict[str, Any] = {}
     objective: dict[str, dict[str, Any]] = {}

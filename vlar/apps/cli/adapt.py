@@ -4,16 +4,11 @@ Options:
     support ([SUPPORT]): A folder with one folder of recordings per label, or a CSV file with the
         columns path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.
     out (-o FOLDER): Folder for the adapted model.
-    objectives (--objective NAME): Add an objective to a trained method (auto: temporal); may be
-        given several times.
     unlabelled (FOLDER): Recordings without labels, for objectives and for --suggest; or a CSV
         path[,domain].
     dictionary (LABELS): Actions that clips without labels may show, for --objective maxi: 'a, b',
         a file, or bank:NAME.
-    settings (--set NAME=VALUE): A setting of a trained method or of its training, such as
-        epochs=40 or people=2; may be given several times.
     suggest (1..): Name the N recordings of --unlabelled that teach most if you label them.
-    shots (1..):
 """
 
 from __future__ import annotations
@@ -21,14 +16,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from vlar import registry
 from vlar.apps.cli import inputs, options, output
-from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
+from vlar.model.requests import AdaptRequest
+from vlar.options import Fields
 
 if TYPE_CHECKING:
     from vlar.apps.cli.progress import Progress
@@ -36,23 +32,9 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.training.distributed import Processes
     from vlar.training.progress import Epoch
-    from vlar.types import JsonDict
 
 
-def _methods() -> list[str]:
-    from vlar.heads.model_selection import AUTO, methods
-
-    return [AUTO, *methods(), *registry.names("adapter")]
-
-
-def _rejectors() -> list[str]:
-    from vlar.model.requests import SYNONYMS
-
-    return ["auto", *registry.names("rejector"), *SYNONYMS]
-
-
-_METHODS = Choices("method", _methods)
-_REJECTORS = Choices("rejector", _rejectors)
+JsonDict = dict[str, Any]
 
 
 def adapt(
@@ -61,18 +43,10 @@ def adapt(
     *,
     out: str,
     model: str = "lite",
-    method: Annotated[str, _METHODS] = "auto",
-    unknown: Annotated[str, _REJECTORS] = "familiarity",
-    balance: Literal["none", "adjust"] = "none",
-    tree: str | None = None,
-    objectives: Annotated[list[str] | None, "objective"] = None,
+    asked: Annotated[JsonDict, Fields(AdaptRequest)],
     unlabelled: str | None = None,
     dictionary: str | None = None,
-    settings: list[str] | None = None,
-    learner: Annotated[str | None, "learner"] = None,
     suggest: int | None = None,
-    shots: int | None = None,
-    seed: int = 0,
     force: bool = False,
     verbose: bool = False,
     device: str | None = None,
@@ -90,23 +64,20 @@ def adapt(
         vlar adapt support.csv --out trained --method temporal --shots 8
     """
     from vlar.model.folder import check_target
-    from vlar.model.requests import AdaptRequest
 
     check_target(out, replace=force)
-    for given in (support, unlabelled, tree):
+    for given in (support, unlabelled, asked["tree"]):
         if given is not None:
             Path(given).exists()  # raises where no file can have the name, before a model is loaded
     if suggest is not None and unlabelled is None:
         raise UsageError("--suggest chooses among clips without labels; give --unlabelled FOLDER")
     if suggest is not None and support is None:
         raise UsageError("--suggest compares with examples; give a support set")
-    request = AdaptRequest(
-        source=support, method=method, shots=shots, seed=seed, unknown=unknown, balance=balance,
-        tree=tree, objectives=_with_dictionary(objectives or (), dictionary),
-        settings=read_settings(settings or ()), learner=learner,
-        # Without an objective or a learner they are for --suggest alone.
-        free=unlabelled if objectives or learner or suggest is None else None,
-    )  # fmt: skip
+    asked["objectives"] = _with_dictionary(asked["objectives"] or (), dictionary)
+    asked["settings"] = read_settings(asked["settings"] or ())
+    # Without an objective or a learner they are for --suggest alone.
+    used = asked["objectives"] or asked["learner"] or suggest is None
+    request = AdaptRequest(source=support, free=unlabelled if used else None, **asked)
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from vlar.apps.cli import (
     adapt,
@@ -25,8 +28,38 @@ from vlar.apps.cli import (
 from vlar.apps.cli.verb import verb
 from vlar.version import __version__
 
+_WIDTH, _COLUMN = 100, 30  # characters of a verb's line, and of its name
+
+#: Verbs in the order of the help; one that no row names comes last.
+GROUPS = {
+    "First": "classify adapt query index evaluate serve",
+    "Ask": "timeline describe demo",
+    "Teach": "train calibrate review models",
+    "Library": "watch",
+    "Measure": "eval report doctor",
+    "Files": "check shots pose events bundle export",
+    "Serve": "mcp skill",
+}
+
+
+class _Verbs(TyperGroup):
+    """The application, whose help lists its verbs in groups."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """One section a group; the six verbs that most people need are the first."""
+        grouped = [name for names in GROUPS.values() for name in names.split()]
+        others = [name for name in self.list_commands(ctx) if name not in grouped]
+        for group, names in (*GROUPS.items(), ("More", " ".join(others))):
+            verbs = [(name, self.get_command(ctx, name)) for name in names.split()]
+            rows = [(name, verb.get_short_help_str(_WIDTH)) for name, verb in verbs if verb]
+            if rows:
+                with formatter.section(group):
+                    formatter.write_dl(rows, col_max=_COLUMN, col_spacing=2)
+
+
 app = typer.Typer(
     name="vlar",
+    cls=_Verbs,
     help="Recognise actions in videos with plain words: classify, adapt, query. Works offline.",
     no_args_is_help=True,
     # Plain help: in markup, what stands in [brackets] is taken for a style and vanishes.

@@ -15,11 +15,11 @@ Options:
     parquet: The same for pandas, Arrow, DuckDB.
     rerank (ANSWERER): Ask another answerer about the best labels: self:MODEL, local:FOLDER,
         openai:MODEL, sheet:FILE.csv.
-    rerank_margin (M 0.0..1.0): Ask only where the best two labels differ by less than this.
-    or_none (--rerank-none): Offer "none of these", which stands for unknown.
+    rerank_margin (rare M 0.0..1.0): Ask only where the best two labels differ by less than this.
+    or_none (rare --rerank-none): Offer "none of these", which stands for unknown.
     explain: Show how labels were read and what decided.
     online: Adapt to the recordings, in their order, while answering.
-    online_form (FORM): What adapts: norms, all (parameters) or features.
+    online_form (rare FORM): What adapts: norms, all (parameters) or features.
 """
 
 from __future__ import annotations

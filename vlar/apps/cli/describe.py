@@ -48,8 +48,8 @@ def describe(
             transformers language model), or offline (from the tables of vlar).
         kinds (KINDS): Comma-separated; default: all kinds.
         model (-m NAME): The model that will read them; limits their length.
-        batch (1..100): Labels in one request.
-        concurrency (1..64): Requests to a server at once.
+        batch (rare 1..100): Labels in one request.
+        concurrency (rare 1..64): Requests to a server at once.
         licence (NAME): Licence of the texts, such as CC0-1.0.
 
     Examples:

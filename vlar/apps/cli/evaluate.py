@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from vlar import registry
 from vlar.apps.cli import inputs, options, output
-from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED, exit_code
 from vlar.errors import ProtocolError, UsageError, VlarError
 from vlar.formatting import worded
+from vlar.options import Choices
 
 if TYPE_CHECKING:
     from vlar.evaluation.cards import LoadedCard, Suite

@@ -6,19 +6,22 @@ Options:
     tag (KEY=VALUE): Attach key=value to these recordings.
     window (SPAN): Length of a window; 4s in a new library.
     stride (SPAN): From one window to the next; 2s in a new library.
-    long_windows (TIMES): Also windows this many times as long; 1 for none.
+    long_windows (rare TIMES): Also windows this many times as long; 1 for none.
     shots: Let no window cross a cut (once before: vlar models get shots). Default: the library's
         own; off in a new library.
-    no_context: Store nothing to re-rank with: less disk space.
+    no_context (rare): Store nothing to re-rank with: less disk space.
+    retry: Read files again that failed before; otherwise they are skipped and named.
+    skip_still (rare): Leave windows of video out in which nothing moves (docs/library.md).
+    remote: Fetch the addresses too that lists name, besides those of PATH.
     captions (NAME): Keep what each window is said to show: concepts, file:FILE.json, hf:FOLDER.
     persons: Next to each window, a row for each person in it. Default: the library's own; off in
         a new library.
     detector (NAME): What finds people for --persons: pose, motion, hf:FOLDER, rfdetr:FILE.
     runner (NAME): Where recordings are read and encoded. Default: in this process.
     devices (LIST): An encoder on each, in a process of its own: cpu:2 (two), cuda:0,cuda:1.
-    workers (1..): How many encode at a time.
-    address (HOST:PORT): Of a Ray cluster. Default: start Ray.
-    gpus_per_worker (SHARE): Of a GPU, for each: 1 or 0.5.
+    workers (rare 1..): How many encode at a time.
+    address (rare HOST:PORT): Of a Ray cluster. Default: start Ray.
+    gpus_per_worker (rare SHARE): Of a GPU, for each: 1 or 0.5.
     shards (FOLDER): Write the rows there, as Parquet for 'index import'.
 """
 
@@ -31,11 +34,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlar.apps.cli import inputs, options, output
-from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import Progress, progress
 from vlar.apps.cli.verb import exit_code, verb
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
+from vlar.options import Choices
 
 if TYPE_CHECKING:
     from vlar.library.discovery import Standout

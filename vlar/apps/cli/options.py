@@ -1,23 +1,24 @@
-"""Options of the verbs, made from their signatures and from docstrings.
+"""Options of the verbs, made from the fields of requests and from signatures.
 
 A verb is a function. What stands before ``/`` in its signature are arguments, the others are
-options; the annotation has the type and the choices. All else is a line of its section
-``Options:``, or of that section of its module::
+options; the annotation has the type and the choices. A parameter with ``Fields(REQUEST)`` stands
+for all options of a request (``vlar.options``), which declare themselves. What belongs to the
+command line alone is a line of the section ``Options:`` of the verb, or of its module::
 
     name (-s --other METAVAR 1..9): Help.
 
-What such a line lacks comes from ``SHARED``, or else from the request that the verb makes, or from
-the method of the API that it carries out: their docstrings are read as text, and nothing is
-imported.
+What such a line lacks comes from ``SHARED``, or else from the field of that name of the request
+that the verb makes. An option that is ``rare`` is not in the help: it is given by ``--set``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
@@ -26,6 +27,19 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from vlar import registry
+from vlar.model.requests import AdaptRequest, ClassifyOptions
+from vlar.options import (
+    COMMON,
+    FILES,
+    MACHINE,
+    SECOND_OPINION,
+    TIME,
+    Choices,
+    Fields,
+    Option,
+    RequestField,
+    fields_of,
+)
 
 # Lines for parameters of these names, or of these names with a default of None.
 SHARED = """
@@ -39,22 +53,32 @@ dtype (NAME): Precision that the model computes in; bf16 and int8 are faster for
     CPU. Default: by the model.
 force: Replace an existing model.
 tag (KEY=VALUE): Attach key=value to these recordings.
-rerank_k: Options of a question, 2 to 26.
-rerank_weights (A,B): How much both count, or the file of a run of 'vlar eval mcq'. Default: 1,0.1,
-    where the answerer is sure.
+rerank_k (rare): Options of a question, 2 to 26.
+rerank_weights (rare A,B): How much both count, or the file of a run of 'vlar eval mcq'. Default:
+    1,0.1, where the answerer is sure.
 as_json (--json): Print one JSON object a line.
 quiet (-q): Print answers and errors only.
 verbose (-v): Print what is being done.
 debug: Show the traceback of an error.
 """
-# The request or method whose docstring describes options of a verb.
-API = {
-    "add": "library/library.py:add",
-    "adapt": "model/requests.py:AdaptRequest",
-    "classify": "model/requests.py:ClassifyOptions",
-    "evaluate": "model/requests.py:ClassifyOptions",
-    "query": "apps/answers.py:AnswerFiles",
+#: The request whose fields describe options of a verb.
+API: dict[str, Any] = {
+    "adapt": AdaptRequest,
+    "classify": ClassifyOptions,
+    "evaluate": ClassifyOptions,
 }
+#: Panels of the help, for options whose declaration does not name one.
+_GROUPS = {
+    TIME: "every at window stride long_windows shortest smooth switch delay",
+    FILES: "out csv parquet html sheet edl m3u otio cut exact pictures timeline_file kpi_out "
+    "resume plots shards force",
+    SECOND_OPINION: "rerank rerank_k rerank_weights rerank_margin or_none",
+    MACHINE: "device dtype search_device runner devices workers address gpus_per_worker seed "
+    "quiet verbose debug",
+}
+GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}
+RARE = "rare"
+SET = "rare_settings"
 _ROW = re.compile(r"(\S+?)(?: \((.*?)\))?:(?: (.*))?")
 _SECTION = re.compile(r"\n(?:Args|Attributes|Options):\n((?: .*\n?|\n)*)")
 # Of parameters without another one.
@@ -63,55 +87,6 @@ _METAVARS: dict[type | str, str] = {
     "detector": "NAME", "learner": "NAME", "method": "NAME", "mode": "MODE", "tree": "FILE",
     "unknown": "NAME", "who": "TEXT", "zoom": "WHEN",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The names that an option takes; they are looked up when they are needed, not before.
-
-    Used as metadata of a parameter: ``Annotated[str, METHODS]``. A ``Literal`` does the same, and
-    the name of a kind of parts stands for all of them: ``Annotated[str, "runner"]``.
-
-    Attributes:
-        what: What a message calls one of them: ``method``.
-        known: Gives the names.
-        checked: False where other values are right too; the names only complete what is typed.
-    """
-
-    what: str
-    known: Callable[[], Iterable[str]]
-    checked: bool = True
-
-    @staticmethod
-    def of_kinds(what: str, *kinds: str, also: Iterable[str] = (), checked: bool = True) -> Choices:
-        """The names of all parts of some kinds, and ``also`` others, which come first."""
-        first = tuple(also)
-        names = lambda: [*first, *(n for k in kinds for n in registry.names(k))]  # noqa: E731
-        return Choices(what, names, checked)
-
-    def names(self) -> list[str]:
-        """All names, each once."""
-        return list(dict.fromkeys(self.known()))
-
-    def listing(self) -> str:
-        """One sentence for the help."""
-        return f"One of: {', '.join(self.names())}."
-
-    def check(self, value: str | list[str] | None) -> None:
-        """Refuse values that are not names; ``NAME:ARGUMENT`` is checked by its name.
-
-        Raises:
-            UnknownNameError: a value is not a name; the message names the nearest.
-        """
-        names = self.names()
-        for one in [value] if isinstance(value, str) else value or ():
-            name = one.partition(":")[0]
-            if name not in names and name.partition("+")[0] not in names:
-                raise registry.unknown_name(self.what, name, names)
-
-    def complete(self, incomplete: str) -> list[str]:
-        """The names that begin as the text on the command line does."""
-        return [name for name in self.names() if name.startswith(incomplete)]
 
 
 DTYPES = Choices(
@@ -164,24 +139,37 @@ def _of_module(name: str) -> dict[str, tuple[str, str]]:
     return described(module.__doc__ or _docstring(str(module.__file__)))[1]
 
 
-@cache
-def of_api(place: str) -> dict[str, tuple[str, str]]:
-    """The rows of the docstring of a class or function: ``model/requests.py:AdaptRequest``."""
-    return described(_docstring(*place.split(":")))[1]
-
-
-def _from_api(verb: str, name: str, options: Collection[str]) -> str:
-    """The help of an option in the words of the API."""
-    said = of_api(API[verb]).get(name, ("", ""))[1] if verb in API else ""
-    return re.sub(r"``(.+?)``", lambda m: f"--{m[1]}" if m[1] in options else f"'{m[1]}'", said)
+def _from_request(verb: str, name: str) -> str:
+    """The help of an option in the words of the request that a verb makes."""
+    known = {row.name: row for row in fields_of(API[verb])} if verb in API else {}
+    return known[name].option.help if name in known else ""
 
 
 _SHARED = rows(SHARED)
 
 
-def parameters(function: Callable[..., Any], added: Iterable[str]) -> tuple[
-    str, dict[str, Choices], list[inspect.Parameter]
-]:  # fmt: skip
+@dataclass
+class VerbOptions:
+    """All that the command line reads from a verb.
+
+    Attributes:
+        text: Its help.
+        parameters: As typer reads them.
+        choices: The names that an option takes, by parameter.
+        groups: Panel of the help, by parameter.
+        rare: Options that ``--set`` gives, by parameter.
+        collected: Names of the options that a parameter with ``Fields`` collects.
+    """
+
+    text: str
+    parameters: list[inspect.Parameter] = field(default_factory=list[inspect.Parameter])
+    choices: dict[str, Choices] = field(default_factory=dict[str, Choices])
+    groups: dict[str, str] = field(default_factory=dict[str, str])
+    rare: dict[str, str] = field(default_factory=dict[str, str])
+    collected: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+
+def parameters(function: Callable[..., Any], added: Iterable[str]) -> VerbOptions:
     """Help, choices and parameters of a verb, as typer reads them.
 
     Args:
@@ -191,28 +179,98 @@ def parameters(function: Callable[..., Any], added: Iterable[str]) -> tuple[
     file = function.__code__.co_filename
     text, own = described(function.__doc__ or _docstring(file, function.__name__))
     own = {**_of_module(function.__module__), **own}
-    choices: dict[str, Choices] = {}
+    found = VerbOptions(text)
+    signature = inspect.signature(function, eval_str=True).parameters
+    for parameter in signature.values():
+        if (request := _collects(parameter.annotation)) is None:
+            _add(found, function.__name__, parameter, own)
+            continue
+        fields = [row for row in fields_of(request) if row.name not in signature]
+        found.collected[parameter.name] = [row.name for row in fields]
+        for row in fields:
+            _add(found, function.__name__, _parameter(row), own, row.option)
+    for name in added:
+        _add(found, function.__name__, _flag(name), own)
+    if found.rare:
+        _add_set(found)
+    return found
+
+
+def _add_set(found: VerbOptions) -> None:
+    """Let ``--set KEY=VALUE`` of a verb take what is rarely needed; most verbs get it by this."""
+    names = ", ".join(found.rare.values())
+    own = next((row for row in found.parameters if row.name == "settings"), None)
+    if own is not None:
+        option = get_args(own.annotation)[1]
+        option.help = f"{option.help} Rarely needed: {names}."
+        return
+    said = f"What is rarely needed: {names}; may be given several times."
+    option = typer.Option("--set", metavar="KEY=VALUE", help=said)
+    row = Annotated[list[str] | None, option]
     only = inspect.Parameter.KEYWORD_ONLY
-    plain = list(inspect.signature(function, eval_str=True).parameters.values())
-    plain += [inspect.Parameter(name, only, default=False, annotation=bool) for name in added]
-    names = {parameter.name for parameter in plain}
-    for number, parameter in enumerate(plain):
-        name = parameter.name
-        shared = _SHARED.get(name, ("", ""))
-        if parameter.default is None:
-            shared = _SHARED.get(f"{name}=None", shared)
-        declared, said = own.get(name, ("", ""))
-        said = said.replace("``", "") or shared[1] or _from_api(function.__name__, name, names)
-        value, *notes = _plain(name, parameter.annotation)
-        if notes and notes[0].checked:
-            choices[name] = notes[0]
-        facts = _facts(parameter, value, declared or shared[0], said)
-        if notes:
-            facts["autocompletion"] = notes[0].complete
-        option = typer.Argument if parameter.kind is parameter.POSITIONAL_ONLY else typer.Option
-        made = option(*facts.pop("names"), **facts)
-        plain[number] = parameter.replace(kind=only, annotation=Annotated[value, made])
-    return text, choices, plain
+    found.groups[SET] = COMMON
+    found.parameters.append(inspect.Parameter(SET, only, default=None, annotation=row))
+
+
+def _collects(annotation: Any) -> type | None:
+    """The request whose options a parameter collects; None for any other parameter."""
+    notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return next((note.request for note in notes if isinstance(note, Fields)), None)
+
+
+def _parameter(row: RequestField) -> inspect.Parameter:
+    """A field of a request as a parameter of a verb."""
+    value = row.type if row.option.type is None else row.option.type
+    annotation = value if row.option.choices is None else Annotated[value, row.option.choices]
+    default = inspect.Parameter.empty if row.default is dataclasses.MISSING else row.default
+    only = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(row.name, only, default=default or _empty(default, value),
+                             annotation=annotation)  # fmt: skip
+
+
+def _empty(default: Any, value: Any) -> Any:
+    """Default of an option that may be given several times: None for a field without values."""
+    return None if default in ((), {}) and list[str] in get_args(value) else default
+
+
+def _flag(name: str) -> inspect.Parameter:
+    only = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, only, default=False, annotation=bool)
+
+
+def _add(
+    found: VerbOptions,
+    verb: str,
+    parameter: inspect.Parameter,
+    own: dict[str, tuple[str, str]],
+    option: Option | None = None,
+) -> None:
+    """Add a parameter as an option or an argument."""
+    name = parameter.name
+    shared = _SHARED.get(name, ("", ""))
+    if parameter.default is None:
+        shared = _SHARED.get(f"{name}=None", shared)
+    declared, said = own.get(name, ("", ""))
+    if option is not None:
+        declared, said = option.spelling, option.help
+    said = said.replace("``", "") or shared[1] or _from_request(verb, name)
+    value, *notes = _plain(name, parameter.annotation)
+    if notes and notes[0].checked:
+        found.choices[name] = notes[0]
+    facts = _facts(parameter, value, declared or shared[0], said)
+    if notes:
+        facts["autocompletion"] = notes[0].complete
+    if facts.pop("rare"):
+        long = next(said for said in facts["names"] if said.startswith("--"))
+        found.rare[name] = long.partition("/")[0].removeprefix("--")
+        facts["hidden"] = True
+    group = option.group if option is not None else ""
+    required = parameter.default is inspect.Parameter.empty
+    found.groups[name] = group or COMMON if required else group or GROUP_OF.get(name, COMMON)
+    kind = typer.Argument if parameter.kind is parameter.POSITIONAL_ONLY else typer.Option
+    made = kind(*facts.pop("names"), **facts)
+    only = inspect.Parameter.KEYWORD_ONLY
+    found.parameters.append(parameter.replace(kind=only, annotation=Annotated[value, made]))
 
 
 def _plain(name: str, annotation: Any) -> tuple[Any, ...]:
@@ -235,7 +293,7 @@ def _facts(parameter: inspect.Parameter, value: Any, declared: str, said: str) -
     names = [token for token in tokens if token.startswith("-")]
     limits = next((token for token in tokens if ".." in token and token[0].isdigit()), None)
     least, most = (limits or "..").split("..")
-    words = [token for token in tokens if token not in (*names, limits)]
+    words = [token for token in tokens if token not in (*names, limits, RARE)]
     kinds = set(get_args(value) or [value])
     usual = _METAVARS.get(parameter.name) or next(filter(None, map(_METAVARS.get, kinds)), None)
     if parameter.kind is not parameter.POSITIONAL_ONLY and "--" not in declared:
@@ -249,4 +307,5 @@ def _facts(parameter: inspect.Parameter, value: Any, declared: str, said: str) -
         "help": said,
         "min": _number(least),
         "max": _number(most),
+        "rare": RARE in tokens,
     }

@@ -5,17 +5,21 @@ Options:
         10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple],
         ``says: words of a caption``, ``says "words in sound"``, ``shows "words on screen"``.
     where (FILTER): A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE', persons=only.
-    yes (NUMBER): A hit of the plain list that shows what was meant, by its number there (3), or
-        by its row (row:57, of --json). The answer learns from it, and leaves judged hits out.
-    no (NUMBER): A hit that does not show it.
     k (1..): Answers to show.
     min_probability (P 0.0..1.0): Hide answers below this probability; 0 shows all.
     who (TEXT): Only this person of each window: 'the person on the left', 'person 2' (libraries
         with --persons).
     rerank (NAME): How the best candidates are ordered again; 'auto' goes by the model. self:MODEL,
         local:FOLDER, openai:MODEL and sheet:FILE.csv ask for a second opinion.
-    search_device (NAME): Where to search: cpu, or cuda with faiss-gpu.
+    search_device (rare NAME): Where to search: cpu, or cuda with faiss-gpu.
+    cut (FOLDER): Write each found span as a file of its own.
+    exact: Cut files begin as found; without it, with a key frame.
+    sheet: A picture of all answers: .png, .jpg, .webp.
+    html: A page with pictures inside.
     csv: A table: .csv or .parquet.
+    edl: An edit list (CMX 3600).
+    m3u: A play list of the spans.
+    otio: A timeline of OpenTimelineIO.
     pictures (--inline/--no-inline): Pictures in the terminal. Default: where it is known to show
         them.
     explain: Show how the query was read and answered.
@@ -32,10 +36,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from vlar.apps.cli import inputs, judgements, options, output, second_opinion
-from vlar.apps.cli.options import Choices
+from vlar.apps.cli import inputs, options, output, second_opinion
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
+from vlar.options import Choices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -156,8 +160,6 @@ def query(
     /,
     *,
     where: list[str] | None = None,
-    yes: list[str] | None = None,
-    no: list[str] | None = None,
     k: int = 10,
     min_probability: float = MIN_PROBABILITY,
     who: str | None = None,
@@ -186,7 +188,6 @@ def query(
     Examples:
         vlar query holiday.vlar "riding a bike"
         vlar query holiday.vlar '"riding a bike" AND NOT "a street"' --cut found
-        vlar query holiday.vlar "riding a bike" --yes 2 --no 1
     """
     from vlar.library.library import Library
     from vlar.library.query.plan import QueryRequest
@@ -204,12 +205,10 @@ def query(
         loaded = inputs.load_model(name, device, dtype)
         shown.stage("searching")
         with Library(library, loaded, create=False, device=search_device) as opened:
-            request = judgements.judged(opened, request, yes or [], no or [])
             hits = opened.search(replace(request, rerank=reranker, report=reports.append))
     _explain(reports, explain)
     _print(hits, shows)
     _note(reports, hits, min_probability)
-    judgements.note(hits)
     failed = 0 if files is None else _write(files, text, hits)
     unranked = reranker is None and rerank != "none"  # it was asked for and cannot be
     return 1 if failed or unranked or any(r.damaged or r.rerank_failed for r in reports) else 0

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import inputs, output
-from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
 from vlar.formatting import counted
+from vlar.options import Choices
 
 if TYPE_CHECKING:
     from vlar.apps.review import ReviewCandidates, ReviewItem

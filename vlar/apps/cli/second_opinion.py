@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vlar.apps.cli import output
-from vlar.apps.cli.options import Choices
 from vlar.errors import UsageError
+from vlar.options import Choices
 
 if TYPE_CHECKING:
     from vlar.generators.opinions.mixing import OpinionWeights

@@ -41,12 +41,12 @@ def serve(
         port (0..65535): 0 takes a free one.
         token_file (FILE): Holds the token that callers must send; made where it is missing.
             VLAR_TOKEN does the same.
-        allow_host (NAME): A name by which the server may be called.
+        allow_host (rare NAME): A name by which the server may be called.
         root (FOLDER): A folder whose files may be read and added; by default those that hold the
             library's recordings. May be given several times.
         state (FOLDER): For jobs, adapted models and uploads.
-        upload_mb (1..): Size of the largest upload.
-        request_s (--request-time S 1..): Seconds of one request.
+        upload_mb (rare 1..): Size of the largest upload.
+        request_s (rare --request-time S 1..): Seconds of one request.
 
     Examples:
         vlar serve holiday.vlar

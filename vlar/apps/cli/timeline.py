@@ -5,15 +5,15 @@ Options:
         adapt' has its own.
     every (SPAN): Step: segments begin and end at one.
     window (SPAN): What the answer of a step reads around it.
-    shortest (SPAN): Least length of a segment; 0 for none.
-    smooth (SPAN): Average scores over this first; 0: not.
-    switch (COST 0..): Cost of a change; higher: fewer.
-    no_unknown: Every moment shows one of the labels.
+    shortest (rare SPAN): Least length of a segment; 0 for none.
+    smooth (rare SPAN): Average scores over this first; 0: not.
+    switch (rare COST 0..): Cost of a change; higher: fewer.
+    no_unknown (rare): Every moment shows one of the labels.
     online: Print a segment when no later window can change it.
-    delay (SPAN): With --online: wait no longer than this.
+    delay (rare SPAN): With --online: wait no longer than this.
     kpi: Print a table: counts, durations, waiting, violations.
     order (LABELS): Steps of a cycle in order: 'pick, place'.
-    idle (LABELS): Labels that are waiting, as unknown is.
+    idle (rare LABELS): Labels that are waiting, as unknown is.
     out (FILE): Write segments: .json, .csv, .srt, .vtt, .otio, .png, or a folder .lerobot.
     resume: Keep what is finished; skip it later.
     kpi_out (FILE): Write the table: .json, .csv or .png.

@@ -17,13 +17,16 @@ import typer
 from typer.core import TyperCommand
 
 from vlar.apps.cli import options, output
-from vlar.apps.cli.options import Choices
+from vlar.apps.cli.options import VerbOptions
 from vlar.errors import VlarError, one_line
+from vlar.options import COMMON, GROUPS, MACHINE, Choices
+from vlar.registry import unknown_name
 from vlar.version import package_fault
 
 EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _EXAMPLES = "Examples:"
 _SHORT_HELP = 100  # characters of a verb's line in a list of verbs
+_MANY = 12  # options that a help shows without panels
 _FLAGS = ("as_json", "quiet", "verbose", "debug")
 _NO_JSON = ("demo", "get", "mcp", "serve", "skill", "trust")
 
@@ -44,8 +47,10 @@ def verb(
     """
 
     def add(function: Verb) -> Verb:
-        text, choices, run = _runner(function, main)
-        command = type("Command", (_Command,), {"choices": choices})
+        made, run = _runner(function, main)
+        facts = {"choices": made.choices, "groups": made.groups, "rare": tuple(made.rare)}
+        command = type("Command", (_Command,), facts)
+        text = made.text
         if main:
             text, _, examples = text.partition(_EXAMPLES)
             shown = indent(dedent(examples.strip("\n")), "  ")
@@ -106,12 +111,13 @@ def _message(problem: Exception, debug: bool) -> str:
     return f"unexpected {type(problem).__name__}: {text or 'no message'} ({where}){hint}"
 
 
-def _runner(function: Verb, main: bool) -> tuple[str, dict[str, Choices], Callable[..., None]]:
-    """Help and choices of a verb, and the verb as the command line calls it."""
+def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None]]:
+    """The options of a verb, and the verb as the command line calls it."""
     own = inspect.signature(function).parameters
     hidden = ("as_json",) if function.__name__ in _NO_JSON else ()
     added = [name for name in _FLAGS if name not in own and name not in hidden]
-    text, choices, parameters = options.parameters(function, added)
+    made = options.parameters(function, added)
+    parameters = list(made.parameters)
     if main:
         only = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter("context", only, annotation=typer.Context))
@@ -125,10 +131,15 @@ def _runner(function: Verb, main: bool) -> tuple[str, dict[str, Choices], Callab
         output.set_origins(shown=debug)
         for name in added:
             del values[name]
+        settings = values.pop(options.SET, None)
 
         def checked() -> int:
-            for name, known in choices.items():
+            for setting in settings or ():  # ``_Command`` has read those that there are
+                raise unknown_name("setting", setting.partition("=")[0], made.rare.values())
+            for name, known in made.choices.items():
                 known.check(values[name])
+            for name, fields in made.collected.items():
+                values[name] = {field: values.pop(field) for field in fields}
             first = [values.pop(p.name) for p in own.values() if p.kind is p.POSITIONAL_ONLY]
             return function(*first, **values)
 
@@ -138,13 +149,15 @@ def _runner(function: Verb, main: bool) -> tuple[str, dict[str, Choices], Callab
 
     runner.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     runner.__annotations__ = {p.name: p.annotation for p in parameters}
-    return text, choices, runner
+    return made, runner
 
 
 class _Command(TyperCommand):
-    """A command whose help lists the choices of its options and shows examples as written."""
+    """A command whose help has panels, lists the choices of its options and shows examples."""
 
     choices: dict[str, Choices]
+    groups: dict[str, str]
+    rare: tuple[str, ...]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -163,6 +176,33 @@ class _Command(TyperCommand):
                 own.get_help_record = functools.partial(_without_type, own.get_help_record)
         return super().get_help(ctx)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read ``--set KEY=VALUE`` of what is rarely needed as the option of that name."""
+        return super().parse_args(ctx, _spelled_out(args, self._rare_options()))
+
+    def _rare_options(self) -> dict[str, Any]:
+        """The options that ``--set`` gives, by the names that they have there."""
+        rare = [parameter for parameter in self.params if parameter.name in self.rare]
+        return {name.lstrip("-"): option for option in rare for name in option.opts}
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options in panels where there are many, those that everybody needs first."""
+        rows: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        rows |= {"Options" if group == COMMON else group: [] for group in GROUPS}
+        shown = [p for p in self.get_params(ctx) if not getattr(p, "hidden", False)]
+        several = len(shown) > _MANY
+        for parameter in shown:
+            group = self.groups.get(parameter.name or "", MACHINE) if several else COMMON
+            panel = "Options" if group == COMMON else group
+            panel = "Arguments" if parameter.param_type_name == "argument" else panel
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                rows[panel].append(record)
+        for panel, records in rows.items():
+            if records:
+                with formatter.section(panel):
+                    formatter.write_dl(records)
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """``LIBRARY PATH...``, without the braces that some versions of typer put around them."""
         return [
@@ -180,6 +220,37 @@ class _Command(TyperCommand):
             with formatter.section("Examples"):
                 for line in self.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def _spelled_out(args: list[str], rare: dict[str, Any]) -> list[str]:
+    """Arguments with ``--set KEY=VALUE`` of a rare option as that option.
+
+    >>> _spelled_out(["a", "--set", "x=1"], {})
+    ['a', '--set', 'x=1']
+    """
+    spelled: list[str] = []
+    waiting = list(args)
+    while waiting:
+        word = waiting.pop(0)
+        setting = word.partition("=")[2] if word.startswith("--set=") else ""
+        if word == "--set" and waiting:
+            setting = waiting[0]
+        name, _, value = setting.partition("=")
+        option = rare.get(name.strip().replace("_", "-"))
+        if option is None:
+            spelled.append(word)
+            if word == "--":
+                return spelled + waiting
+            continue
+        if word == "--set":
+            waiting.pop(0)
+        if not option.is_flag:
+            spelled += [option.opts[0], value.strip()]
+        elif value.strip().lower() in ("true", "yes", "1"):
+            spelled.append(option.opts[0])
+        elif option.secondary_opts:
+            spelled.append(option.secondary_opts[0])
+    return spelled
 
 
 def _without_type(record: Callable[..., Any], ctx: Any) -> tuple[str, str] | None:

@@ -1,5 +1,7 @@
 """The HTTP interface: it translates requests into calls of the application, and errors back."""
 
+# A route is used by its decorator.
+# pyright: reportUnusedFunction=false
 from __future__ import annotations
 
 import asyncio
@@ -33,6 +35,8 @@ from vlar.apps.serve.media import WIDTHS
 from vlar.apps.serve.schemas import Problem
 from vlar.errors import VlarError
 from vlar.library.query.plan import QueryRequest
+from vlar.model.requests import AdaptRequest
+from vlar.options import remote_values
 from vlar.types import JsonDict
 from vlar.version import __version__
 
@@ -357,7 +361,8 @@ class HttpInterface:
         @api.post("/api/adapt", status_code=202, summary="Learn labels from examples, as a job")
         async def adapt(body: schemas.Adapt) -> JsonDict:
             examples = [AdaptExample(each.plain(), each.label) for each in body.examples]
-            return await self._run("reads", do.tasks.adapt, body.name, examples, body.method)
+            given = remote_values(AdaptRequest, body)
+            return await self._run("reads", do.tasks.adapt, body.name, examples, **given)
 
         @api.post("/api/jobs", status_code=202, summary="Index recordings, as a job")
         async def add(body: schemas.Add) -> JsonDict:

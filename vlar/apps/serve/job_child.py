@@ -90,7 +90,7 @@ def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
         raise UsageError("only one label has examples; collect examples of at least two labels")
     model = load(job["model"])
     support = Support(labels, tuple(items), Path(job["source"]))
-    adapted = model.adapt(support, method=job["method"], progress=_counted(emit))
+    adapted = model.adapt(support, **job["options"], progress=_counted(emit))
     adapted.save(job["out"], replace=True)
     report = adapted.report
     return {

@@ -431,8 +431,16 @@ class Tasks:
         spec |= {"labels": None if labels is None else list(labels), "source": str(self._library)}
         return self.jobs.start("evaluate", f"evaluate {model} by {tag}", spec).to_dict()
 
-    def adapt(self, name: str, examples: Sequence[AdaptExample], method: str = AUTO) -> JsonDict:
+    def adapt(
+        self, name: str, examples: Sequence[AdaptExample], method: str = AUTO, **options: Any
+    ) -> JsonDict:
         """Learn labels from examples, as a job; its model then answers to ``name``.
+
+        Args:
+            name: Of the model.
+            examples: Of two labels or more.
+            method: A few-shot method.
+            options: Others of ``vlar.model.requests.AdaptRequest``.
 
         Raises:
             ServeError: a name, a method or an example cannot be used.
@@ -452,7 +460,7 @@ class Tasks:
             "model": self._models.spec,
             "examples": [self._example(each) for each in examples],
             "source": str(self._library),
-            "method": method,
+            "options": {"method": method, **options},
             "out": str(out),
         }
         return self.jobs.start("adapt", f"adapt {name}", spec).to_dict()

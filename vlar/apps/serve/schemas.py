@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vlar.apps.serve import library
+from vlar.model.requests import AdaptRequest
+from vlar.options import body_field, with_options
 
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{20}$")]
@@ -84,12 +86,14 @@ class Example(Source):
     label: Label
 
 
+@with_options(AdaptRequest)
 class Adapt(Body):
-    """Examples to learn from."""
+    """Examples to learn from, and options of ``vlar adapt``."""
 
     name: ModelName = Field(description="Of the new model.")
     examples: list[Example] = Field(min_length=2, max_length=500)
-    method: Annotated[str, Field(max_length=64)] = Field("auto", description="A few-shot method.")
+    method: str = body_field(AdaptRequest, "method", max_length=64)
+    shots: int | None = body_field(AdaptRequest, "shots", ge=1)
 
 
 class Add(Body):

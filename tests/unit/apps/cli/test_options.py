@@ -1,4 +1,4 @@
-"""Options that are made from the signatures and docstrings of verbs, and of the API."""
+"""Options that are made from the signatures and docstrings of verbs, and of requests."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 import vlar
 from tests.docs import verbs
-from vlar.apps.cli import options
-from vlar.apps.cli.options import Choices, described, rows
+from vlar.apps.cli.options import described, rows
 from vlar.apps.cli.verb import verb
 from vlar.errors import UnknownNameError
+from vlar.options import Choices
 
 COLOURS = Choices("colour", lambda: ("red", "green"))
 
@@ -128,13 +128,6 @@ def test_the_help_needs_no_docstrings_of_python():
 def test_every_option_has_a_help_text(words: str):
     bare = [p.name for p in verbs.commands()[words].params if not getattr(p, "help", None)]
     assert not bare
-
-
-@pytest.mark.parametrize("place", sorted(set(options.API.values())))
-def test_requests_and_methods_describe_options(place: str):
-    found = options.of_api(place)
-    assert len(found) > 5
-    assert all(said for _, said in found.values())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,215 @@
+"""Fields of requests as options: declared once, read by Python, command line, HTTP, MCP and TOML.
+
+A request is a frozen dataclass. A field that a user may set has its help next to its type::
+
+    shots: Annotated[int | None, Option("Use at most this many examples a label.", "1..")] = None
+
+The command line makes ``--shots`` of it, with the type, the default and the group of the help;
+``body_field`` makes a field of a JSON body or of a configuration file. Nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, is_dataclass
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from vlar import registry
+
+T = TypeVar("T")
+COMMON, TIME, FILES, SECOND_OPINION, MACHINE = (
+    "Common",
+    "Time",
+    "Files",
+    "Second opinion",
+    "Machine",
+)
+#: Panels of a verb's help, in their order.
+GROUPS = (COMMON, TIME, FILES, SECOND_OPINION, MACHINE)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The names that an option takes; they are looked up when they are needed, not before.
+
+    Used as metadata of a parameter: ``Annotated[str, METHODS]``. A ``Literal`` does the same, and
+    the name of a kind of parts stands for all of them: ``Annotated[str, "runner"]``.
+
+    Attributes:
+        what: What a message calls one of them: ``method``.
+        known: Gives the names.
+        checked: False where other values are right too; the names only complete what is typed.
+    """
+
+    what: str
+    known: Callable[[], Iterable[str]]
+    checked: bool = True
+
+    @staticmethod
+    def of_kinds(what: str, *kinds: str, also: Iterable[str] = (), checked: bool = True) -> Choices:
+        """The names of all parts of some kinds, and ``also`` others, which come first."""
+        first = tuple(also)
+        names = lambda: [*first, *(n for k in kinds for n in registry.names(k))]  # noqa: E731
+        return Choices(what, names, checked)
+
+    def names(self) -> list[str]:
+        """All names, each once."""
+        return list(dict.fromkeys(self.known()))
+
+    def listing(self) -> str:
+        """One sentence for the help."""
+        return f"One of: {', '.join(self.names())}."
+
+    def check(self, value: str | list[str] | None) -> None:
+        """Refuse values that are not names; ``NAME:ARGUMENT`` is checked by its name.
+
+        Raises:
+            UnknownNameError: a value is not a name; the message names the nearest.
+        """
+        names = self.names()
+        for one in [value] if isinstance(value, str) else value or ():
+            name = registry.PartSpec.parse(one).name
+            if name not in names and name.partition("+")[0] not in names:
+                raise registry.unknown_name(self.what, name, names)
+
+    def complete(self, incomplete: str) -> list[str]:
+        """The names that begin as the text on the command line does."""
+        return [name for name in self.names() if name.startswith(incomplete)]
+
+
+@dataclass(frozen=True)
+class Option:
+    """Metadata that makes a field of a request an option.
+
+    Attributes:
+        help: One or two sentences, in the words of the command line: ``'auto' goes by the model``.
+        spelling: Names, metavar and limits where they do not follow from the field:
+            ``-k --other METAVAR 1..9``; ``rare`` leaves it to ``--set KEY=VALUE``.
+        group: Panel of the help, one of ``GROUPS``; empty for the one that its name belongs to.
+        choices: The names that it takes; None for those of the type.
+        type: What the command line reads, where the field has another type.
+        remote: Whether HTTP takes it too: it names no file and costs no more than others.
+    """
+
+    help: str
+    spelling: str = ""
+    group: str = ""
+    choices: Choices | None = None
+    type: Any = None
+    remote: bool = False
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Metadata of a verb's parameter that collects the options of a request, by name.
+
+    ``asked: Annotated[dict[str, Any], Fields(AdaptRequest)]`` gives the verb an option for each
+    field that has one and is not a parameter of the verb itself.
+
+    Attributes:
+        request: The dataclass.
+    """
+
+    request: type
+
+
+@dataclass(frozen=True)
+class RequestField:
+    """A field of a request that a user may set.
+
+    Attributes:
+        name: Of the field.
+        type: Of its values.
+        default: Its value where none is given; ``dataclasses.MISSING`` where one must be.
+        option: Its help, group and spelling.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    option: Option
+
+
+def fields_of(request: type) -> Iterator[RequestField]:
+    """Yield the fields of a request that are options, in their order.
+
+    Args:
+        request: A dataclass or a ``TypedDict``. The names in the annotations of its options exist
+            in the module that has it.
+    """
+    known = {row.name: row for row in dataclasses.fields(request)} if is_dataclass(request) else {}
+    types = {name: row.type for name, row in known.items()} or request.__annotations__
+    for name, annotation in types.items():
+        if isinstance(annotation, str) and annotation.startswith("Annotated["):
+            annotation = _evaluated(request, name, annotation)
+        notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+        option = next((note for note in notes if isinstance(note, Option)), None)
+        if option is not None:
+            default: Any = known[name].default if known else dataclasses.MISSING
+            factory: Any = known[name].default_factory if known else dataclasses.MISSING
+            if factory is not dataclasses.MISSING:
+                default = factory()
+            yield RequestField(name, get_args(annotation)[0], default, option)
+
+
+def _evaluated(request: type, name: str, annotation: str) -> Any:
+    """The annotation of a field from its text, where a module keeps annotations as texts."""
+    owner = next(c for c in request.__mro__ if name in c.__dict__.get("__annotations__", {}))
+    return eval(annotation, vars(sys.modules[owner.__module__]))  # source text, as Python runs it
+
+
+def field_of(request: type, name: str) -> RequestField:
+    """The field of a request with a name.
+
+    Raises:
+        UnknownNameError: it has no such option.
+    """
+    fields = {row.name: row for row in fields_of(request)}
+    if name not in fields:
+        raise registry.unknown_name("option", name, fields)
+    return fields[name]
+
+
+def body_field(request: type, name: str, **limits: Any) -> Any:
+    """The field of a JSON body or of a configuration that stands for a field of a request.
+
+    Args:
+        request: The dataclass.
+        name: Of its field, whose default and help it has.
+        limits: What else ``pydantic.Field`` takes, such as ``ge`` and ``max_length``.
+
+    Raises:
+        UnknownNameError: the request has no such option.
+    """
+    from pydantic import Field
+
+    row = field_of(request, name)
+    return Field(row.default, description=row.option.help, **limits)
+
+
+def with_options(request: type) -> Callable[[type[T]], type[T]]:
+    """Decorator of a model of pydantic: add the options of a request that may come from afar.
+
+    Args:
+        request: The dataclass; a field that the model declares itself stays as it is there.
+    """
+
+    def extended(base: Any) -> Any:
+        from pydantic import create_model
+
+        fields: dict[str, Any] = {
+            row.name: (row.type, body_field(request, row.name))
+            for row in fields_of(request)
+            if row.option.remote and row.name not in base.model_fields
+        }
+        facts = {"__doc__": base.__doc__, "__module__": base.__module__}
+        return create_model(base.__name__, __base__=base, **facts, **fields)
+
+    return extended
+
+
+def remote_values(request: type, body: Any) -> dict[str, Any]:
+    """The options of a request that a body holds, by name; see ``with_options``."""
+    return {row.name: getattr(body, row.name) for row in fields_of(request) if row.option.remote}
