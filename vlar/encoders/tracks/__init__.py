@@ -1,0 +1,1 @@
+"""The encoder ``tracks``: features of points over time that need no layout."""

@@ -1,0 +1,253 @@
+"""Random forest of several outputs, grown on histograms with numpy alone.
+
+A tree splits where the squared sums of the targets grow most (of one-hot targets: the Gini index;
+Breiman, "Random forests", 2001). A missing number goes to the left, as the least value.
+
+Letters: n rows, F features, K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.types import Float32, Float64
+
+Bytes = npt.NDArray[np.uint8]
+_BINS = 32
+_CHUNK = 8192  # rows that are answered at a time
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Edges that turn numbers into bins; bin 0 is a missing number.
+
+    Attributes:
+        edges: (F, 30) float32 rising; the same value twice makes an empty bin.
+    """
+
+    edges: Float32
+
+    @classmethod
+    def of(cls, rows: Float32) -> Bins:
+        """Edges at the quantiles of rows (n, F)."""
+        shares = np.linspace(0, 1, _BINS)[1:-1]
+        edges = np.zeros((rows.shape[1], len(shares)), np.float32)
+        for column in range(rows.shape[1]):
+            values = rows[:, column]
+            values = np.sort(values[np.isfinite(values)])
+            if len(values):
+                edges[column] = values[(shares * (len(values) - 1)).astype(np.intp)]
+        return cls(edges)
+
+    def apply(self, rows: Float32) -> Bytes:
+        """Bins (n, F) of rows (n, F)."""
+        binned = np.zeros(rows.shape, np.uint8)
+        for column in range(rows.shape[1]):
+            values = rows[:, column]
+            place = np.searchsorted(self.edges[column], values, side="left") + 1
+            binned[:, column] = np.where(np.isfinite(values), place, 0)
+        return binned
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Trees side by side in flat arrays.
+
+    Attributes:
+        roots: (trees,) int32 node of each root.
+        feature: (nodes,) int32; -1 at a leaf.
+        cut: (nodes,) uint8; a bin up to it goes to the left.
+        child: (nodes,) int32 left child; the right one follows it.
+        value: (nodes, K) float32 mean target.
+    """
+
+    roots: npt.NDArray[np.int32]
+    feature: npt.NDArray[np.int32]
+    cut: Bytes
+    child: npt.NDArray[np.int32]
+    value: Float32
+
+    def predict(self, binned: Bytes) -> Float32:
+        """Mean targets (n, K) of the leaves of binned rows (n, F)."""
+        result = np.zeros((len(binned), self.value.shape[1]), np.float32)
+        for first in range(0, len(binned), _CHUNK):
+            rows = binned[first : first + _CHUNK]
+            flat, width = rows.ravel(), rows.shape[1]
+            offset = np.arange(len(rows), dtype=np.int64) * width
+            for root in self.roots:
+                node = np.full(len(rows), root, np.int32)
+                active = np.arange(len(rows))
+                while len(active):
+                    here = node[active]
+                    feature = self.feature[here]
+                    inner = feature >= 0
+                    active, here, feature = active[inner], here[inner], feature[inner]
+                    right = flat[offset[active] + feature] > self.cut[here]
+                    node[active] = self.child[here] + right
+                result[first : first + _CHUNK] += self.value[node]
+        return np.asarray(result / max(1, len(self.roots)), np.float32)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays to save."""
+        names = ("roots", "feature", "cut", "child", "value")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Forest:
+        """The forest of saved arrays.
+
+        Raises:
+            ValueError: an array is missing, or a node names one that does not exist.
+        """
+        try:
+            forest = cls(
+                arrays["roots"].astype(np.int32), arrays["feature"].astype(np.int32),
+                arrays["cut"].astype(np.uint8), arrays["child"].astype(np.int32),
+                arrays["value"].astype(np.float32),
+            )  # fmt: skip
+        except KeyError as error:
+            raise ValueError(f"the array {error} of the forest is missing") from None
+        nodes, index = len(forest.feature), np.arange(len(forest.feature))
+        inner = forest.feature >= 0
+        fine = forest.value.ndim == 2 and len(forest.value) == len(forest.cut) == nodes > 0
+        fine = fine and forest.child.shape == (nodes,) and forest.roots.ndim == 1
+        fine = fine and bool(((forest.roots >= 0) & (forest.roots < nodes)).all())
+        # A child comes after its node, so that no walk is endless.
+        steps = forest.child[inner] if fine else np.zeros(0)
+        if not fine or not ((steps > index[inner]) & (steps + 1 < nodes)).all():
+            raise ValueError("the nodes of the forest do not fit together")
+        return forest
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Settings of a forest.
+
+    Attributes:
+        trees: Number of trees.
+        columns: Features that are tried at each level of a tree.
+        least: Least weight of a leaf, in rows.
+        depth: Largest depth.
+        share: Share of the rows that each tree learns from.
+    """
+
+    trees: int = 200
+    columns: int = 60
+    least: float = 5.0
+    depth: int = 14
+    share: float = 0.5
+
+
+def grow(
+    binned: Bytes, targets: Float32, weights: Float64, growth: Growth, *, seed: int = 0,
+    groups: npt.NDArray[np.int64] | None = None, progress: Callable[[int], None] | None = None,
+) -> Forest:  # fmt: skip
+    """A forest.
+
+    Args:
+        binned: (n, F) bins.
+        targets: (n, K), for example one-hot.
+        weights: (n,) of the rows.
+        growth: Its settings.
+        seed: Of all draws.
+        groups: (n,) groups that a tree takes or leaves whole; None draws rows.
+        progress: Called with 1 after each tree.
+    """
+    random = np.random.default_rng(seed)
+    trees: list[tuple[npt.NDArray[Any], ...]] = []
+    units = np.arange(len(binned)) if groups is None else groups
+    n_units = int(units.max()) + 1
+    roots: list[int] = []
+    total = 0
+    for _ in range(growth.trees):
+        drawn = random.random(n_units) < growth.share
+        rows = np.flatnonzero(drawn[units] & (weights > 0))
+        if not len(rows):
+            rows = np.flatnonzero(weights > 0)
+        tree = _tree(binned, targets, weights, rows, growth, random)
+        roots.append(total)
+        trees.append((tree[0], tree[1], tree[2] + total, tree[3]))
+        total += len(tree[0])
+        if progress:
+            progress(1)
+    feature, cut, child, value = (np.concatenate(part) for part in zip(*trees, strict=True))
+    return Forest(np.array(roots, np.int32), feature, cut, child, value)
+
+
+def _tree(
+    binned: Bytes, targets: Float32, weights: Float64, rows: npt.NDArray[np.intp], growth: Growth,
+    random: np.random.Generator,
+) -> tuple[npt.NDArray[Any], ...]:  # fmt: skip
+    """Feature, cut, child and value of the nodes of one tree, level by level."""
+    w = weights[rows]
+    weighted = np.concatenate([targets[rows] * w[:, None], w[:, None]], axis=1)
+    features: list[Any] = []
+    cuts: list[Any] = []
+    children: list[Any] = []
+    values: list[Any] = []
+    node = np.zeros(len(rows), np.intp)  # of the level
+    width, start = 1, 0
+    for depth in range(growth.depth + 1):
+        totals = [np.bincount(node, column, width) for column in weighted.T]
+        sums = np.asarray(np.stack(totals, axis=1), np.float64)
+        values.append(sums[:, :-1] / np.maximum(sums[:, -1:], 1e-12))
+        feature, cut = np.full(width, -1), np.zeros(width, np.intp)
+        child = np.zeros(width, np.intp)
+        pure = np.square(sums[:, :-1]).sum(axis=1) >= sums[:, -1] ** 2 * (1 - 1e-9)
+        if depth < growth.depth and not (pure | (sums[:, -1] < 2 * growth.least)).all():
+            tried = random.choice(binned.shape[1], min(growth.columns, binned.shape[1]), False)
+            feature, cut = _splits(binned, rows, tried, node, weighted, sums, growth.least)
+            feature[pure] = -1
+        split = np.flatnonzero(feature >= 0)
+        child[split] = start + width + 2 * np.arange(len(split))
+        features.append(feature)
+        cuts.append(cut)
+        children.append(child)
+        if not len(split):
+            break
+        position = np.full(width, -1)
+        position[split] = 2 * np.arange(len(split))
+        inside = position[node] >= 0
+        rows, weighted, node = rows[inside], weighted[inside], node[inside]
+        right = binned[rows, feature[node]] > cut[node]
+        node = position[node] + right
+        start, width = start + width, 2 * len(split)
+    return (
+        np.concatenate(features).astype(np.int32), np.concatenate(cuts).astype(np.uint8),
+        np.concatenate(children).astype(np.int32), np.concatenate(values).astype(np.float32),
+    )  # fmt: skip
+
+
+def _splits(
+    binned: Bytes, rows: npt.NDArray[np.intp], tried: npt.NDArray[np.intp],
+    node: npt.NDArray[np.intp], weighted: Float64, sums: Float64, least: float,
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:  # fmt: skip
+    """Best feature (-1 for none) and cut of each node of a level."""
+    width, columns = len(sums), len(tried)
+    # The wide table is read once; the keys number node, feature and bin.
+    keys = binned[rows[:, None], tried[None, :]].astype(np.intp)
+    keys += (node[:, None] * columns + np.arange(columns)[None, :]) * _BINS
+    flat = keys.ravel()
+    size = width * columns * _BINS
+    score = np.zeros((width, columns, _BINS))
+    rest = np.zeros((width, columns, _BINS))
+    counts = np.bincount(flat, np.repeat(weighted[:, -1], columns), size)
+    left = counts.reshape(width, columns, _BINS).cumsum(axis=2)
+    right = sums[:, -1][:, None, None] - left
+    for output in range(weighted.shape[1] - 1):
+        histogram = np.bincount(flat, np.repeat(weighted[:, output], columns), size)
+        below = histogram.reshape(width, columns, _BINS).cumsum(axis=2)
+        score += np.square(below)
+        rest += np.square(sums[:, output][:, None, None] - below)
+    gain = score / np.maximum(left, 1e-9) + rest / np.maximum(right, 1e-9)
+    gain[(left < least) | (right < least)] = -np.inf
+    best = gain.reshape(width, -1).argmax(axis=1)
+    top = gain.reshape(width, -1)[np.arange(width), best]
+    whole = np.square(sums[:, :-1]).sum(axis=1) / np.maximum(sums[:, -1], 1e-9)
+    feature = np.where(top > whole + 1e-9 * np.abs(whole), tried[best // _BINS], -1)
+    return feature, best % _BINS

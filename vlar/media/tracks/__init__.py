@@ -1,0 +1,1 @@
+"""Tracks of the points of anything: files of pose tools, layouts as data, identities."""

@@ -1,0 +1,467 @@
+"""Learning from annotated recordings: whole recordings with spans in, bouts of others out.
+
+What is held out is always a recording, never a window of one. Where there is a single recording,
+its four quarters stand in for recordings, and the report states so.
+
+Letters: S steps of time, n rows, F features, K labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.encoders.tracks.features import STEP_S, FeaturePlan
+from vlar.encoders.tracks.windows import steps_of
+from vlar.errors import DecodeError, UsageError
+from vlar.heads.forest import Bins, Bytes, Forest, Growth, grow
+from vlar.heads.timeline import LabelTrack, TimelineHead, best_path, context_rows, runs
+from vlar.media.tracks.recording import TrackRecording, read_tracks
+from vlar.model.annotated_truth import (
+    NOT_ANNOTATED,
+    TruthTrack,
+    durations_of,
+    fitting,
+    labelled_minutes,
+    tracks_of,
+    truth_of,
+)
+from vlar.segments import Segment
+from vlar.types import Failure, Float32, Float64, JsonDict, ProgressCallback
+
+Steps = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+_AROUND_S = 15.0  # of a recording around what is annotated, for the context
+_MOST_ROWS = 4000  # that a forest learns from
+_BALANCE = 0.3  # power of the weights of rare labels
+_FOLDS = 4
+_GROUP_S = 5.0  # rows that a tree takes or leaves together
+_FINAL = Growth(trees=120, columns=60, least=3.0, share=0.5)
+_FOLD = Growth(trees=60, columns=60, least=3.0, share=0.6)
+_CONTEXT = Growth(trees=60, columns=20, least=6.0, depth=8, share=0.5)
+_SWITCHES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_SHORTEST = 0.1  # quantile of the bouts that is the least duration
+_LONGEST_LEAST_S = 5.0
+_ROUND = 3  # digits of a figure
+
+
+@dataclass(frozen=True)
+class AnnotatedRequest:
+    """A request to learn from annotated recordings.
+
+    Attributes:
+        recordings: Paths.
+        truth: A file of annotations, a folder of them, or segments.
+        minutes: Minutes of annotated time to learn from; None for all.
+        ignore: Labels whose spans are not annotated.
+        tier: The tier to learn; None for all.
+        background: Whether time outside every span shows none of the labels.
+        fps: Frames a second of files that state none.
+        layout: A layout file; None for the one next to each recording.
+        seed: Of all draws.
+        progress: Called with the total, then with the work done since; None for none.
+    """
+
+    recordings: Sequence[Path]
+    truth: str | Path | Sequence[Segment]
+    minutes: float | None = None
+    ignore: Sequence[str] = ()
+    tier: str | None = None
+    background: bool = False
+    fps: float | None = None
+    layout: Path | None = None
+    seed: int = 0
+    progress: ProgressCallback | None = None
+
+
+@dataclass(frozen=True)
+class AnnotatedReport:
+    """Facts of a learning from annotated recordings.
+
+    Attributes:
+        recordings: Number of recordings that were learned from.
+        minutes: Minutes of annotated time.
+        held_out: ``recording``, or ``quarter`` of a single recording.
+        tracks: For each track its labels with seconds, kappa and bout F1 held out, least durations.
+        failed: Recordings that could not be read.
+        notes: What was left out or assumed, a sentence each.
+    """
+
+    recordings: int
+    minutes: float
+    held_out: str
+    tracks: tuple[JsonDict, ...]
+    failed: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "recordings": self.recordings, "minutes": round(self.minutes, 2),
+            "held_out": self.held_out, "tracks": list(self.tracks), "notes": list(self.notes),
+            "failed": [row.to_dict() for row in self.failed],
+        }  # fmt: skip
+
+
+@dataclass
+class _Learned:
+    """Recordings that are read: features of their steps, and labels."""
+
+    plan: FeaturePlan
+    recordings: list[TrackRecording]
+    masks: list[Mask]
+    tracks: list[TruthTrack]
+    pieces: list[tuple[int, slice, Float32]] = field(default_factory=list[Any])
+
+
+def learn_annotated(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedReport]:
+    """The head of a timeline, and the report of its learning.
+
+    Raises:
+        UsageError: the annotations cannot be used, or no recording can be read.
+    """
+    if request.minutes is not None and not request.minutes > 0:
+        raise UsageError(f"{request.minutes:g} minutes are none; give a number above 0")
+    spans = truth_of(list(request.recordings), request.truth, fps=request.fps)
+    recordings, rows, failed, notes = _read(request, spans)
+    times_s = [steps_of(row.duration_s, STEP_S) for row in recordings]
+    inside = [
+        fitting(part, row.duration_s, row.start_s)
+        for row, part in zip(recordings, rows, strict=True)
+    ]
+    tracks = tracks_of(
+        inside, times_s, background=request.background, ignore=request.ignore, tier=request.tier
+    )
+    masks = labelled_minutes(tracks, request.minutes, STEP_S)
+    learned = _Learned(FeaturePlan.of(recordings, request.fps), recordings, masks, tracks)
+    tick = request.progress or _no_progress
+    work = len(recordings) * 10 + len(tracks) * (_FINAL.trees + _FOLD.trees * (_FOLDS + 1))
+    tick(0, work)
+    _featurise(learned, tick)
+    bins, binned, plain = _binned(learned)
+    folds = _folds(learned)
+    made, facts = [], []
+    for number, track in enumerate(tracks):
+        head, fact = _fit(learned, track, bins, binned, plain, folds, request.seed + number, tick)
+        made.append(head)
+        facts.append(fact)
+    source = {**learned.plan.to_dict(), "plain": plain}
+    head = TimelineHead(STEP_S, bins, tuple(made), source)
+    minutes = sum(int(mask.sum()) for mask in masks) * STEP_S / 60
+    one = len({number for number, _, _ in learned.pieces}) < 2
+    report = AnnotatedReport(
+        len(recordings), minutes, "quarter" if one else "recording", tuple(facts), tuple(failed),
+        tuple(notes),
+    )  # fmt: skip
+    return head, report
+
+
+def _no_progress(count: int = 0, total: int | None = None) -> None:
+    del count, total
+
+
+def _read(
+    request: AnnotatedRequest, spans: Sequence[Sequence[Segment]]
+) -> tuple[list[TrackRecording], list[Sequence[Segment]], list[Failure], list[str]]:
+    """The recordings that have spans and can be read."""
+    recordings: list[TrackRecording] = []
+    rows: list[Sequence[Segment]] = []
+    failed: list[Failure] = []
+    notes: list[str] = []
+    for path, part in zip(request.recordings, spans, strict=True):
+        if not part:
+            notes.append(f"{path.name}: no annotation belongs to it; it is left out")
+            continue
+        try:
+            recording = read_tracks(path, fps=request.fps, layout=request.layout)
+        except DecodeError as error:
+            failed.append(Failure(path, error.kind, error.message))
+            continue
+        recordings.append(recording)
+        rows.append(part)
+        if recording.repaired:
+            notes.append(
+                f"{path.name}: two animals exchanged their names at {recording.repaired} frames; "
+                "distance put them right"
+            )
+        assumed = recording.tracks.meta.get("assumed")
+        if assumed:
+            notes.append(f"{path.name}: {assumed}")
+    if not recordings:
+        first = failed[0].message if failed else "no annotation belongs to a recording"
+        raise UsageError(f"nothing can be learned: {first}")
+    return recordings, rows, failed, notes
+
+
+def _featurise(learned: _Learned, tick: Callable[..., None]) -> None:
+    """Features of what is annotated and of what lies around it, piece by piece."""
+    around = round(_AROUND_S / STEP_S)
+    for number, (recording, mask) in enumerate(zip(learned.recordings, learned.masks, strict=True)):
+        wide = np.convolve(mask, np.ones(2 * around + 1), "same") > 0
+        begins = [(first, last) for first, last in runs(wide) if wide[first]]
+        if len(learned.recordings) == 1:
+            begins = _quarters(begins, len(mask))
+        offset = 0
+        parts: list[list[Float32]] = [[] for _ in begins]
+        for rows in learned.plan.features(recording, STEP_S):
+            for place, (first, last) in enumerate(begins):
+                low, high = max(first - offset, 0), min(last - offset, len(rows))
+                if low < high:
+                    parts[place].append(rows[low:high].astype(np.float16).astype(np.float32))
+            offset += len(rows)
+        for (first, last), part in zip(begins, parts, strict=True):
+            learned.pieces.append((number, slice(first, last), np.concatenate(part)))
+        tick(10)
+
+
+def _quarters(parts: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """Parts (first, last) cut at the quarters of a recording of ``count`` steps."""
+    edges = [count * n // _FOLDS for n in range(_FOLDS + 1)]
+    return [
+        (max(first, low), min(last, high))
+        for first, last in parts
+        for low, high in pairwise(edges)
+        if max(first, low) < min(last, high)
+    ]
+
+
+def _binned(learned: _Learned) -> tuple[Bins, list[Bytes], int]:
+    """Edges of the features, the binned pieces, and how many features name no point."""
+    rows = np.concatenate([features[::3] for _, _, features in learned.pieces])
+    bins = Bins.of(rows[:: max(1, len(rows) // 6000)])
+    del rows
+    binned: list[Bytes] = []
+    for place, (number, part, features) in enumerate(learned.pieces):
+        binned.append(bins.apply(features))
+        learned.pieces[place] = (number, part, features[:, :0])
+    return bins, binned, learned.plan.plain_features(learned.recordings[0])
+
+
+def _folds(learned: _Learned) -> list[int]:
+    """Fold of each piece: whole recordings together; quarters of a single one."""
+    numbers = [number for number, _, _ in learned.pieces]
+    present = sorted(set(numbers))
+    if len(present) > 1:
+        return [present.index(number) % min(_FOLDS, len(present)) for number in numbers]
+    return [place * _FOLDS // len(numbers) for place in range(len(numbers))]
+
+
+def _fit(
+    learned: _Learned, track: TruthTrack, bins: Bins, binned: list[Bytes], plain: int,
+    folds: list[int], seed: int, tick: Callable[..., None],
+) -> tuple[LabelTrack, JsonDict]:  # fmt: skip
+    """The forests, the context and the path of one track, with its figures held out."""
+    truth = [_truth(learned, track, place) for place in range(len(binned))]
+    count = len(track.labels)
+
+    def forest(places: list[int], growth: Growth, columns: int | None = None) -> Forest:
+        rows, targets, weights, groups = _examples([truth[p] for p in places], count)
+        stacked = np.concatenate([binned[p][:, :columns] for p in places])
+        return grow(stacked[rows], targets, weights, growth, seed=seed, groups=groups,
+                    progress=tick)  # fmt: skip
+
+    everything = list(range(len(binned)))
+    held = _held_out(folds, everything, truth, lambda places: forest(places, _FOLD), binned)
+    context_of = [context_rows(rows, STEP_S) for rows in held]
+    stacked = np.concatenate(context_of)
+    edges = Bins.of(stacked[:: max(1, len(stacked) // 6000)])
+    around = [edges.apply(rows) for rows in context_of]
+
+    def context(places: list[int]) -> Forest:
+        rows, targets, weights, groups = _examples([truth[p] for p in places], count)
+        return grow(np.concatenate([around[p] for p in places])[rows], targets, weights, _CONTEXT,
+                    seed=seed, groups=groups)  # fmt: skip
+
+    second = _held_out(folds, everything, truth, context, around)
+    mixed = [(a + b) / 2 for a, b in zip(held, second, strict=True)]
+    least = _least(learned, track, count)
+    switch, kappa, f1 = _best_switch(mixed, truth, least, track)
+    head = LabelTrack(
+        track.labels, track.tier, track.subject, track.points, least, switch,
+        forest(everything, _FINAL), forest(everything, _FOLD, plain), (edges, context(everything)),
+    )  # fmt: skip
+    return head, _facts(track, truth, head, kappa, f1)
+
+
+def _truth(learned: _Learned, track: TruthTrack, place: int) -> Steps:
+    """Labels of the steps of a piece that are learned from; others are not annotated."""
+    number, part, _ = learned.pieces[place]
+    return np.where(learned.masks[number][part], track.steps[number][part], NOT_ANNOTATED)
+
+
+def _examples(
+    truth: list[Steps], count: int
+) -> tuple[npt.NDArray[np.intp], Float32, Float64, Steps]:
+    """Rows, one-hot targets, weights and groups of what a forest learns from.
+
+    Frequent labels give evenly spaced rows; all rows of rare ones are taken and weigh more.
+    """
+    labels = np.concatenate(truth)
+    lengths = np.cumsum([0, *(len(part) for part in truth)])
+    rows: list[npt.NDArray[np.intp]] = []
+    weights: list[Float64] = []
+    annotated = int((labels != NOT_ANNOTATED).sum())
+    share = min(1.0, _MOST_ROWS / max(1, annotated))
+    for label in range(count):
+        places = np.flatnonzero(labels == label)
+        if not len(places):
+            continue
+        wanted = min(len(places), max(round(len(places) * share), _MOST_ROWS // (4 * count)))
+        chosen = places[(np.arange(wanted) * len(places) / wanted).astype(np.intp)]
+        rows.append(chosen)
+        balance = (annotated / (count * len(places))) ** _BALANCE
+        weights.append(np.full(wanted, balance * len(places) / wanted))
+    if not rows:
+        return np.zeros(0, np.intp), np.zeros((0, count), np.float32), np.zeros(0), np.zeros(
+            0, np.int64)  # fmt: skip
+    stacked, weight = np.concatenate(rows), np.concatenate(weights)
+    weight = weight / weight.mean()
+    piece = np.searchsorted(lengths, stacked, side="right")
+    group = piece * 1_000_000 + (stacked - lengths[piece - 1]) // round(_GROUP_S / STEP_S)
+    groups = np.unique(group, return_inverse=True)[1].astype(np.int64)
+    targets = np.zeros((len(stacked), count), np.float32)
+    targets[np.arange(len(stacked)), labels[stacked]] = 1
+    return stacked, targets, weight, groups
+
+
+def _held_out(
+    folds: list[int], everything: list[int], truth: list[Steps],
+    fit: Callable[[list[int]], Forest], rows: list[Bytes],
+) -> list[Float32]:  # fmt: skip
+    """(S, K) answers about each piece by a forest that did not learn from its recording."""
+    answers: dict[int, Float32] = {}
+    for fold in sorted(set(folds)):
+        inside = [place for place in everything if folds[place] != fold]
+        if not any((truth[place] != NOT_ANNOTATED).any() for place in inside):
+            inside = everything  # nothing else is annotated
+        forest = fit(inside)
+        for place in everything:
+            if folds[place] == fold:
+                answers[place] = forest.predict(rows[place])
+    return [answers[place] for place in everything]
+
+
+def _least(learned: _Learned, track: TruthTrack, count: int) -> tuple[int, ...]:
+    """Least steps of a bout of each label: a low quantile of the complete bouts."""
+    parts = {
+        number: np.where(mask, steps, NOT_ANNOTATED)
+        for number, (mask, steps) in enumerate(zip(learned.masks, track.steps, strict=True))
+    }
+    least: list[int] = []
+    for label in range(count):
+        lengths = durations_of(parts, label)
+        steps = int(np.quantile(lengths, _SHORTEST)) if lengths else 1
+        least.append(max(1, min(steps, round(_LONGEST_LEAST_S / STEP_S))))
+    return tuple(least)
+
+
+def _best_switch(
+    answers: list[Float32], truth: list[Steps], least: tuple[int, ...], track: TruthTrack
+) -> tuple[float, float, list[float]]:
+    """The cost of a change whose path fits best held out, with its kappa and bout F1 by label."""
+    best = (-np.inf, _SWITCHES[0], 0.0, [0.0])
+    for switch in _SWITCHES:
+        paths = [best_path(rows, least, switch) for rows in answers]
+        kappa, f1 = agreement(truth, paths, len(track.labels))
+        score = kappa + float(np.mean(f1))
+        if score > best[0] + 1e-9:
+            best = score, switch, kappa, f1
+    return best[1], best[2], best[3]
+
+
+def agreement(
+    truth: Sequence[npt.NDArray[Any]], paths: Sequence[npt.NDArray[Any]], count: int
+) -> tuple[float, list[float]]:
+    """Cohen's kappa by step, and bout F1 at IoU .5 by label, where a person annotated.
+
+    Args:
+        truth: (S,) labels of each piece; ``NOT_ANNOTATED`` steps do not count.
+        paths: (S,) answers of each piece.
+        count: K labels.
+    """
+    table = np.zeros((count, count))
+    matched, total = np.zeros(count), np.zeros(count)
+    for labels, path in zip(truth, paths, strict=True):
+        inside = labels != NOT_ANNOTATED
+        np.add.at(table, (labels[inside], path[inside]), 1)
+        answered = np.where(inside, path, NOT_ANNOTATED)
+        a = [(int(labels[f]), f, e) for f, e in runs(labels) if labels[f] != NOT_ANNOTATED]
+        b = [(int(answered[f]), f, e) for f, e in runs(answered) if answered[f] != NOT_ANNOTATED]
+        for label in range(count):
+            rows = [bout for bout in a if bout[0] == label]
+            found = [bout for bout in b if bout[0] == label]
+            matched[label] += _matches(rows, found)
+            total[label] += len(rows) + len(found)
+    share = table / max(1.0, float(table.sum()))
+    chance = float((share.sum(axis=0) * share.sum(axis=1)).sum())
+    kappa = 1.0 if chance >= 1 else (float(np.trace(share)) - chance) / (1 - chance)
+    return kappa, (2 * matched / np.maximum(total, 1)).tolist()
+
+
+def _matches(a: list[tuple[int, int, int]], b: list[tuple[int, int, int]]) -> int:
+    """Pairs of bouts with IoU of at least .5; such a pair is the only one of either."""
+    count = 0
+    for _, begin, end in a:
+        for _, other_begin, other_end in b:
+            common = min(end, other_end) - max(begin, other_begin)
+            union = max(end, other_end) - min(begin, other_begin)
+            if 2 * common > union or (2 * common == union and common > 0):
+                count += 1
+                break
+    return count
+
+
+def _facts(
+    track: TruthTrack, truth: list[Steps], head: LabelTrack, kappa: float, f1: list[float]
+) -> JsonDict:
+    seconds = [sum(int((part == n).sum()) for part in truth) * STEP_S for n in range(len(f1))]
+    rows = {
+        label or "background": {
+            "seconds": round(seconds[n], 1), "bout_f1": round(f1[n], _ROUND),
+            "least_s": round(head.least[n] * STEP_S, 2),
+        }
+        for n, label in enumerate(track.labels)
+    }  # fmt: skip
+    return {"tier": track.tier, "subject": track.subject, "kappa": round(kappa, _ROUND),
+            "switch": head.switch, "labels": rows}  # fmt: skip
+
+
+def answer(
+    head: TimelineHead, path: Path, *, fps: float | None = None, layout: Path | None = None
+) -> list[Segment]:
+    """Bouts of a recording, in the clock of its file.
+
+    Args:
+        head: Of a model that learned from annotated recordings.
+        path: The recording.
+        fps: Frames a second of a file that states none; None takes that of the learning.
+        layout: A layout file; None for the one next to the recording.
+
+    Raises:
+        DecodeError: it cannot be read.
+        ModelError: the model is malformed.
+    """
+    plan = FeaturePlan.restore(head.source)
+    recording = read_tracks(path, fps=fps or plan.fps, layout=layout)
+    binned = np.concatenate(
+        [head.bins.apply(rows) for rows in plan.features(recording, head.step_s)]
+    )
+    segments: list[Segment] = []
+    for number, track in enumerate(head.tracks):
+        probability = track.probabilities(binned, head.step_s)
+        for bout in track.bouts(probability, number):
+            begin, end = bout.first * head.step_s, min(bout.last * head.step_s,
+                                                       recording.duration_s)  # fmt: skip
+            if bout.label in track.points:
+                begin = end = (begin + end) / 2
+            segments.append(Segment(
+                str(path), round(begin + recording.start_s, 3), round(end + recording.start_s, 3),
+                bout.label, track.subject, track.tier, probability=round(bout.probability, 4),
+            ))  # fmt: skip
+    return sorted(segments, key=lambda row: (row.start_s, row.label))
