@@ -271,7 +271,7 @@ def test_any_bouts_in_a_row_come_back(
         return
     at, rows = 0, []
     for gap, length, label in spans:
-        if form == "behaviordepot":  # names of fields of MATLAB
+        if form in ("behaviordepot", "charades", "edl"):  # they do not hold blanks or bars
             label = "rear_up" if "r" in label else "walk"
         at += gap + 1
         rows.append(S("day1", at / FPS, (at + length) / FPS, label, subject))
