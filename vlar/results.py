@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +26,7 @@ T = TypeVar("T", bound=Row)
 
 HIT_COLUMNS = (
     *("rank", "path", "start_s", "end_s", "score", "probability", "similarity", "lost"),
-    *("tags", "parts", "also", "caption", "track", "box", "box_s"),
+    *("tags", "parts", "also", "caption", "track", "box", "box_s", "row", "standing"),
 )
 ANSWER_COLUMNS = (
     *("path", "start_s", "end_s", "model", "label", "probability", "similarity", "unknown"),
@@ -66,6 +66,27 @@ class Results(list[T]):
     def to_pandas(self) -> pd.DataFrame:
         """A data frame of pandas, one row a result; tags are dicts."""
         return self.to_arrow().to_pandas(maps_as_pydicts="strict")
+
+
+class Hits(Results[Hit]):
+    """Answers of a library to one query, best first.
+
+    Args:
+        hits: The answers.
+        decides: How much each block of the vectors (objects, motion, ...) decides the order, 0 to
+            1, where judgements were given; else empty.
+    """
+
+    def __init__(
+        self, hits: Iterable[Hit] = (), *, decides: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__(hits)
+        self.decides = dict(decides or {})
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, also of an empty answer."""
+        return HIT_COLUMNS
 
 
 class TableFile:
@@ -203,7 +224,8 @@ def arrow_schema(columns: Sequence[str]) -> Any:
     labels = pa.list_(pa.struct([("label", text), ("key", text), *fit]))
     types = {
         **dict.fromkeys(("path", "model", "label", "error_kind", "error", "caption"), text),
-        **dict.fromkeys(("rank", "track"), pa.int64()),
+        **dict.fromkeys(("rank", "track", "row"), pa.int64()),
+        "standing": text,
         "box": pa.list_(number),
         "unknown": pa.bool_(),
         "tags": pa.map_(text, text),

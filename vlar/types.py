@@ -89,6 +89,10 @@ class Hit:
         box_s: Middle of the best window in seconds, where the box was found; None without a track.
         best_s: Middle of the best window in seconds, which a picture of the hit shows; None for a
             sequence of windows.
+        row: Id of the row of the best window, which ``Library.refine`` takes as a judgement; of a
+            sequence that of its first window.
+        standing: How the hit stands among the recordings of the library: ``clear`` (ahead of all
+            others), ``close`` (among several that are nearly as good), ``none``.
     """
 
     rank: int
@@ -107,6 +111,8 @@ class Hit:
     box: tuple[float, float, float, float] | None = None
     box_s: float | None = None
     best_s: float | None = None
+    row: int = 0
+    standing: str = "none"
 
     @property
     def weak(self) -> bool:
@@ -158,6 +164,8 @@ class Hit:
             "similarity": round(self.similarity, 6),
             "tags": dict(self.tags),
             "lost": round(self.lost, 4),
+            "row": self.row,
+            "standing": self.standing,
         }
         if self.track is not None and self.box is not None and self.box_s is not None:
             box = [round(side, 4) for side in self.box]

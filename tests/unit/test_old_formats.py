@@ -31,7 +31,8 @@ def assert_equal(now: Any, before: Any, where: str = "") -> None:
     """Names and counts are the same; numbers to 1e-5, but for ``ROUNDED``."""
     margin = ROUNDED.get(where.partition("/")[0], 1e-5)
     if isinstance(before, dict):
-        assert now.keys() - {"weak"} == before.keys(), where  # a row states it since
+        stated = {"weak", "row", "standing"}  # by a row of answers since
+        assert now.keys() - stated == before.keys() - stated, where
         for key, value in before.items():
             assert_equal(now[key], value, f"{where}/{key}")
     elif isinstance(before, list):

@@ -88,6 +88,8 @@ class Asked:
         crowd_slope: At least 0; below ``1 / log(most)``, so that the order stays.
         crowd_offset: At least 0.
         most: Recordings from which on a larger library changes nothing.
+        reference: Recordings of the library for which the probability of a moment is stated, so
+            that it is the same in any.
     """
 
     discount: float
@@ -96,6 +98,11 @@ class Asked:
     crowd_slope: float
     crowd_offset: float
     most: int
+    reference: int = 45
+
+    def moment(self, probability: Float64) -> Float64:
+        """Probabilities (N,) that moments show a text, independent of the library."""
+        return self.among(probability, self.reference)
 
     def among(self, probability: Float64, recordings: int) -> Float64:
         """Probabilities (N,) of hits of a library from those of its windows alone.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
-from vlar import registry
 from vlar.encoders.captions import Captioner
 from vlar.errors import QueryError
 from vlar.library import discovery, tables
@@ -19,18 +18,17 @@ from vlar.library.connection import LibraryConnection
 from vlar.library.manifest import LibraryManifest
 from vlar.library.protocol import LibraryModel
 from vlar.library.query.plan import MIN_PROBABILITY, QueryRequest
-from vlar.library.query.rerankers import Reranker, choose_reranker
+from vlar.library.query.rerankers import Reranker
 from vlar.library.rows import AddReport, LibraryInfo, RowHit, UpgradeReport, VideoRow
 from vlar.library.tables import LibraryDataset
 from vlar.library.verify import LibraryFault
-from vlar.results import Results
+from vlar.results import Hits
 from vlar.types import Float32, Hit
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from vlar.library import shard_reading
-    from vlar.library.cache import SearchCache
     from vlar.library.ingest.ingest import AddRequest
     from vlar.library.ingest.runners.base import Runner
     from vlar.library.ingest.writer import IngestProgress
@@ -299,7 +297,7 @@ class Library:
         min_probability: float = MIN_PROBABILITY,
         rerank: str | Reranker | None = "auto",
         report: Callable[[QueryReport], None] | None = None,
-    ) -> Results[Hit]:
+    ) -> Hits:
         """The spans of the library that answer a query best, best first.
 
         A query is a plain phrase, or an expression (docs/query.md). ``score`` ranks: for a plain
@@ -331,33 +329,42 @@ class Library:
         """
         return self.search(QueryRequest(text, k, where, min_probability, rerank, report))
 
-    def search(self, request: QueryRequest) -> Results[Hit]:
+    def refine(
+        self,
+        text: str,
+        *,
+        yes: Sequence[Hit | int] = (),
+        no: Sequence[Hit | int] = (),
+        k: int = 10,
+        where: Where | None = None,
+    ) -> Hits:
+        """The answers to a phrase after judgements of some of its hits.
+
+        A small head a block of the vectors (objects, motion, ...) learns from them; its prior are
+        the words, so one judgement moves little and ten move much. Judged moments are left out.
+
+        Args:
+            text: A plain phrase.
+            yes: Hits, or ids of rows (``Hit.row``), that show what was meant.
+            no: Those that do not.
+            k: Greatest number of spans to return.
+            where: As in ``query``.
+
+        Returns:
+            The spans, best first; ``decides`` has the share of each block. Without judgements the
+            answer of ``query``.
+
+        Raises:
+            QueryError: an expression, an unknown row, or a row that is judged both ways.
+            LibraryError: the library is empty or damaged.
+        """
+        return self.search(QueryRequest(text, k, where, yes=tuple(yes), no=tuple(no)))
+
+    def search(self, request: QueryRequest) -> Hits:
         """The spans that answer a request best, as ``query`` with the same fields."""
-        from vlar.library.query.candidates import Snapshot
-        from vlar.library.query.filters import check_keys
-        from vlar.library.query.grammar import leaves
-        from vlar.library.query.plan import make_plan
-        from vlar.library.query.search import search
-        from vlar.library.query.similarity import encode_leaves
+        from vlar.library.query.answer import answer
 
-        plan, connection = make_plan(request), self._connection
-        with connection.mutex:
-            store, manifest = connection.nonempty()
-            check_keys(plan.where, store.tag_keys())
-            model = connection.models.loaded(manifest)
-        queries = encode_leaves(leaves(plan.tree), model)  # another thread may search meanwhile
-        with connection.mutex:
-            store, manifest = connection.nonempty()
-            reranker = _reranker(request.rerank, connection.models.loaded(manifest))
-
-            def ask(cache: SearchCache | None) -> list[Hit]:
-                snapshot = Snapshot(store, manifest, model, cache)
-                return search(plan, snapshot, queries, reranker, request.report)
-
-            own = None if reranker is request.rerank else reranker
-            with nullcontext() if own is None else closing(own):
-                answer = connection.searched if plan.plain else connection.scanned
-                return Results(answer(store, ask))
+        return answer(self._connection, request)
 
     def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
         """The rows most similar to a vector (D,) of unit length, best first; no model is loaded.
@@ -588,13 +595,3 @@ class Library:
             with store.snapshot():
                 found = list(connection.backend.verify(store, files))
             return connection.repair(found) if repair and found else found
-
-
-def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:
-    if not isinstance(rerank, str | None):
-        return rerank
-    if rerank is not None and rerank.partition(":")[0] in registry.names("answerer"):
-        from vlar.library.query.second_opinion import AnswererReranker
-
-        return AnswererReranker.of(rerank)
-    return choose_reranker(rerank, model)

@@ -133,6 +133,17 @@ def among(model: object, probability: Float64, recordings: int) -> Float64:
     return probability if asked is None else asked.among(probability, recordings)
 
 
+def moment(model: object, probability: Float64) -> Float64:
+    """Stated probabilities (N,) that moments show a text, whatever else the library holds.
+
+    Args:
+        model: Of the library; without constants of its own nothing changes.
+        probability: (N,) by ``match_probability``.
+    """
+    asked = model.asked if isinstance(model, AskedModel) else None
+    return probability if asked is None else asked.moment(probability)
+
+
 def sampling_of(model: LibraryModel) -> Sampling:
     """Samples of a window that a reader gives: T or a rate, and the size of pictures."""
     if isinstance(model, SampledModel):

@@ -5,6 +5,9 @@ Options:
         10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple],
         ``says: words of a caption``, ``says "words in sound"``, ``shows "words on screen"``.
     where (FILTER): A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE', persons=only.
+    yes (NUMBER): A hit of the plain list that shows what was meant, by its number there (3), or
+        by its row (row:57, of --json). The answer learns from it, and leaves judged hits out.
+    no (NUMBER): A hit that does not show it.
     k (1..): Answers to show.
     min_probability (P 0.0..1.0): Hide answers below this probability; 0 shows all.
     who (TEXT): Only this person of each window: 'the person on the left', 'person 2' (libraries
@@ -36,7 +39,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from vlar.apps.cli import inputs, options, output, second_opinion
+from vlar.apps.cli import inputs, judgements, options, output, second_opinion
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
 from vlar.options import Choices
@@ -160,6 +163,8 @@ def query(
     /,
     *,
     where: list[str] | None = None,
+    yes: list[str] | None = None,
+    no: list[str] | None = None,
     k: int = 10,
     min_probability: float = MIN_PROBABILITY,
     who: str | None = None,
@@ -188,6 +193,7 @@ def query(
     Examples:
         vlar query holiday.vlar "riding a bike"
         vlar query holiday.vlar '"riding a bike" AND NOT "a street"' --cut found
+        vlar query holiday.vlar "riding a bike" --yes 2 --no 1
     """
     from vlar.library.library import Library
     from vlar.library.query.plan import QueryRequest
@@ -205,10 +211,12 @@ def query(
         loaded = inputs.load_model(name, device, dtype)
         shown.stage("searching")
         with Library(library, loaded, create=False, device=search_device) as opened:
+            request = judgements.judged(opened, request, yes or [], no or [])
             hits = opened.search(replace(request, rerank=reranker, report=reports.append))
     _explain(reports, explain)
     _print(hits, shows)
     _note(reports, hits, min_probability)
+    judgements.note(hits)
     failed = 0 if files is None else _write(files, text, hits)
     unranked = reranker is None and rerank != "none"  # it was asked for and cannot be
     return 1 if failed or unranked or any(r.damaged or r.rerank_failed for r in reports) else 0

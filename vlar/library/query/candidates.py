@@ -16,7 +16,7 @@ import numpy as np
 
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel, among
+from vlar.library.protocol import LibraryModel, among, moment
 from vlar.library.query.plan import PhraseReport
 from vlar.library.query.rerankers import Reranker
 from vlar.library.rows import Float16, Int64, RowPerson
@@ -52,6 +52,12 @@ class ScoredSpan:
     similarity: float = 0.0
     track: int = 0
     reach: float | None = None
+    alone: float | None = None
+
+    @property
+    def stated(self) -> float:
+        """The probability that is stated."""
+        return self.score if self.alone is None else self.alone
 
     @property
     def growth(self) -> float:
@@ -64,10 +70,17 @@ class ScoredSpan:
 Neighbours = Callable[[ScoredSpan, bool], Iterator[ScoredSpan]]
 
 
-def merge(rows: Iterable[ScoredSpan], neighbours: Neighbours, k: int) -> list[ScoredSpan]:
-    """The first ``k`` spans of rows that come best first."""
+def merge(
+    rows: Iterable[ScoredSpan],
+    neighbours: Neighbours,
+    k: int,
+    judged: Iterable[ScoredSpan] = (),
+) -> list[ScoredSpan]:
+    """The first ``k`` spans of rows that come best first, without those that were judged."""
     spans: list[ScoredSpan] = []
     by_video: dict[int, list[ScoredSpan]] = {}
+    for span in judged:
+        by_video.setdefault(span.video_id, []).append(span)
     for row in rows:
         earlier = by_video.setdefault(row.video_id, [])
         if _covered(row, earlier):
@@ -160,34 +173,41 @@ class Snapshot:
         manifest: Their common properties.
         model: The library's model.
         cache: The engine over the rows; None where a query compares every window.
+        judged: Moments that were judged; they are not answers.
     """
 
     store: LibraryStore
     manifest: LibraryManifest
     model: LibraryModel
     cache: SearchCache | None = None
+    judged: tuple[ScoredSpan, ...] = ()
 
     @cached_property
     def recordings(self) -> int:
         """Number of recordings of the library."""
         return self.store.counts()[0]
 
-    def match_probability(self, vectors: Float32, query: Float32) -> tuple[Float64, Float64]:
-        """(N,) probability that each row (N, D) is a right hit for a query (D,), and its reach.
+    def rated(self, vectors: Float32, query: Float32) -> tuple[Float64, Float64, Float64]:
+        """(N,) three figures of how rows (N, D) answer a query (D,), each 0 to 1.
 
-        A hit is less sure in a larger library, but an event is as long in any: how far spans reach
-        goes by the window alone, at the prior of a rare event.
+        The probability that a row shows it, which ignores all other rows; the score, which also
+        weighs the size of the library; and the reach: an event is as long in any library, so how
+        far spans reach goes by the window alone, at the prior of a rare event.
         """
         alone = np.asarray(self.model.match_probability(vectors, query), np.float64)
         hits = self.among(alone)
         if hits is alone:
-            return alone, alone
+            return alone, alone, alone
         rare = _RARE * alone
-        return hits, rare / (rare + (1 - _RARE) * (1 - alone))
+        return self.stated(alone), hits, rare / (rare + (1 - _RARE) * (1 - alone))
 
     def among(self, probability: Float32 | Float64) -> Float64:
         """(N,) probabilities of hits of this library from those of windows alone."""
         return among(self.model, np.asarray(probability, np.float64), self.recordings)
+
+    def stated(self, probability: Float32 | Float64) -> Float64:
+        """(N,) stated probabilities of moments, independent of the library."""
+        return moment(self.model, np.asarray(probability, np.float64))
 
     # What a re-ranker reads (``vlar.library.query.rerankers.RowReader``)
 
@@ -275,6 +295,10 @@ class Candidates(Protocol):
 
     def path(self, span: ScoredSpan) -> str:
         """The recording."""
+        ...
+
+    def leading(self) -> Mapping[int, float]:
+        """The stated probability of each recording among the first candidates, by its id."""
         ...
 
     def report(self, answers: Sequence[ScoredSpan]) -> CandidateReport:

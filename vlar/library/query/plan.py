@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from vlar.errors import QueryError
 from vlar.formatting import counted
@@ -29,8 +29,10 @@ from vlar.library.query.grammar import (
 )
 from vlar.library.query.rerankers import Reranker
 from vlar.types import WEAK_MATCH as WEAK_MATCH
+from vlar.types import Hit
 
 BEST_SHOWN = 3  # windows of a phrase
+MOST_JUDGED = 200  # rows
 _NAMES = {"And": "AND", "Or": "OR", "Not": "NOT", "Then": "THEN", "During": "DURING", "In": "IN"}
 
 
@@ -73,6 +75,7 @@ class QueryReport:
         rerank_notes: Notes of the re-ranker, one sentence each.
         rerank_failed: Windows that it was to score and could not.
         notes: Further remarks on the answers, one sentence each.
+        decides: How much each block of the vectors decides the order after judgements, 0 to 1.
     """
 
     tree: Node
@@ -90,6 +93,7 @@ class QueryReport:
     rerank_notes: tuple[str, ...] = ()
     rerank_failed: int = 0
     notes: tuple[str, ...] = ()
+    decides: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def weak(self) -> bool:
@@ -108,6 +112,9 @@ class QueryReport:
         yield f"answers  from {self.min_probability:.1%} on"
         if self.reranked:
             yield f"rerank   {counted(self.reranked, 'windows')} by {self.reranker}"
+        if self.decides:
+            shares = sorted(self.decides.items(), key=lambda each: -each[1])
+            yield f"decides  {', '.join(f'{name} {share:.0%}' for name, share in shares)}"
         if self.damaged:
             yield f"damaged  {self.damaged} rows are not used"
         for phrase in self.phrases:
@@ -149,7 +156,7 @@ MIN_PROBABILITY = 0.05
 
 @dataclass(frozen=True)
 class QueryRequest:
-    """One query and how it is answered; ``Library.query`` has every field."""
+    """One query and how it is answered; ``Library.query`` and ``refine`` have every field."""
 
     text: str
     k: int = 10
@@ -157,6 +164,8 @@ class QueryRequest:
     min_probability: float = MIN_PROBABILITY
     rerank: str | Reranker | None = "auto"
     report: ReportCallback | None = None
+    yes: Sequence[Hit | int] = ()
+    no: Sequence[Hit | int] = ()
 
 
 @dataclass(frozen=True)
@@ -168,12 +177,14 @@ class QueryPlan:
         k: Number of spans wanted.
         where: Conditions that all hold (``vlar.library.query.filters``).
         min_probability: Spans below it are not answers.
+        judged: Whether each judged row shows what was meant, by row id.
     """
 
     tree: Node
     k: int
     where: tuple[Condition, ...] = ()
     min_probability: float = MIN_PROBABILITY
+    judged: Mapping[int, bool] = field(default_factory=dict[int, bool])
 
     @property
     def plain(self) -> bool:
@@ -218,7 +229,32 @@ def make_plan(request: QueryRequest) -> QueryPlan:
         raise QueryError(f"k is {k}; ask for at least 1 answer")
     if not 0.0 <= least <= 1.0:
         raise QueryError(f"min_probability is {least}; it lies between 0 and 1")
-    return QueryPlan(tree, k, conditions(request.where), least)
+    judged = _judged(request.yes, request.no)
+    if judged and not isinstance(tree, Phrase):
+        raise QueryError(
+            f"hits of an expression cannot be judged: {show(tree)}; judge hits of one phrase, save "
+            "them as a concept (vlar concept save) and use its name in the expression"
+        )
+    return QueryPlan(tree, k, conditions(request.where), least, judged)
+
+
+def _judged(yes: Sequence[Hit | int], no: Sequence[Hit | int]) -> dict[int, bool]:
+    """Judgements by row id.
+
+    Raises:
+        QueryError: a row that is judged both ways, or something else than a hit or a row id.
+    """
+    judged: dict[int, bool] = {}
+    for hits, truth in ((yes, True), (no, False)):
+        for hit in hits:
+            row = hit.row if isinstance(hit, Hit) else hit
+            if not isinstance(row, int) or isinstance(row, bool) or row < 1:
+                raise QueryError(f"{row!r:.40} is not a hit or the id of a row (Hit.row)")
+            if judged.setdefault(row, truth) != truth:
+                raise QueryError(f"row {row} is judged both yes and no; give one judgement")
+    if len(judged) > MOST_JUDGED:
+        raise QueryError(f"{len(judged)} judgements; at most {MOST_JUDGED} are learned from")
+    return judged
 
 
 def _require_answerable(node: Node) -> None:

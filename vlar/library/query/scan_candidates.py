@@ -33,6 +33,7 @@ from vlar.library.store.base import LibraryStore
 from vlar.numeric import cosine
 from vlar.types import Float32, HitPart
 
+_LEADING = 256  # candidates whose recordings are compared with the first
 _LEAST = 1e-9  # less is not an answer at all: outside of IN, or no such sequence
 
 
@@ -90,8 +91,8 @@ class ScanCandidates:
             if not isinstance(leaf, Phrase):
                 continue
             found = reranker.rescore(leaf.text, list(place), self._snapshot, self._snapshot.model)
-            probable = self._snapshot.among(np.array([new.probability for new in found.values()]))
-            for (row_id, new), p in zip(found.items(), probable.tolist(), strict=True):
+            stated = self._snapshot.stated(np.array([new.probability for new in found.values()]))
+            for (row_id, new), p in zip(found.items(), stated.tolist(), strict=True):
                 self._new_windows[leaf, place[row_id]] = replace(new, probability=p)
                 probability[leaf][place[row_id]] = p
         scored = [at for _, at in self._new_windows]
@@ -159,6 +160,14 @@ class ScanCandidates:
     def path(self, span: ScoredSpan) -> str:
         """The recording."""
         return self._compared.paths[span.video_id]
+
+    def leading(self) -> Mapping[int, float]:
+        """The stated probability of each recording among the first candidates, by its id."""
+        first = (self._span(at) for at in range(min(len(self._spans), _LEADING)))
+        best: dict[int, float] = {}
+        for span in first:
+            best.setdefault(span.video_id, self.score(span).probability)
+        return best
 
     def report(self, answers: Sequence[ScoredSpan]) -> CandidateReport:
         """Numbers for ``vlar query --explain``."""

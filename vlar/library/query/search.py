@@ -23,6 +23,7 @@ from vlar.library.query.candidates import (
     merge,
     same_scale,
 )
+from vlar.library.query.feedback import log_odds, taught
 from vlar.library.query.filters import kept_row_filter
 from vlar.library.query.grammar import Leaf, has_order
 from vlar.library.query.plan import (
@@ -40,6 +41,7 @@ from vlar.library.store.annotations import LostFrames
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import NO_RECORDING
 from vlar.numeric import cosine
+from vlar.results import Hits
 from vlar.types import Copy, Float32, Hit, HitPart
 
 SAME = 0.9995
@@ -140,16 +142,17 @@ class IndexCandidates:
         # Rounded for the order only: equal rows of two files are in the order of their paths.
         rows.sort(key=lambda row: (*_order(row), self._paths[row.video_id], row.start_s, row.track))
         self._rows = rows
-        return rows, whole or not rows or rows[-1].score < self._plan.min_probability
+        return rows, whole or not rows or rows[-1].stated < self._plan.min_probability
 
     def rerank(self, reranker: Reranker, head: Sequence[ScoredSpan]) -> None:
         """Score some of the best rows again."""
         ids = [row.row_id for row in head]
         found = reranker.rescore(self._plan.phrase, ids, self._snapshot, self._snapshot.model)
-        probable = self._snapshot.among(np.array([new.probability for new in found.values()]))
+        alone = np.array([new.probability for new in found.values()])
+        figures = self._snapshot.among(alone).tolist(), self._snapshot.stated(alone).tolist()
         self._new = {
-            row_id: SpanScore(p if new.score is None else new.score, new.similarity, p)
-            for (row_id, new), p in zip(found.items(), probable.tolist(), strict=True)
+            row_id: SpanScore(score if new.score is None else new.score, new.similarity, stated)
+            for (row_id, new), score, stated in zip(found.items(), *figures, strict=True)
         }
 
     def new_score(self, span: ScoredSpan) -> SpanScore | None:
@@ -158,7 +161,7 @@ class IndexCandidates:
 
     def score(self, span: ScoredSpan) -> SpanScore:
         """The scores of a row or span."""
-        own = SpanScore(span.score, span.similarity, span.score)
+        own = SpanScore(span.score, span.similarity, span.stated)
         return self._new.get(span.row_id, own)
 
     def neighbours(self, span: ScoredSpan, later: bool) -> Iterator[ScoredSpan]:
@@ -192,6 +195,14 @@ class IndexCandidates:
         """The recording."""
         return self._paths[span.video_id]
 
+    def leading(self) -> Mapping[int, float]:
+        """The stated probability of each recording among the first candidates, by its id."""
+        best: dict[int, float] = {}
+        for row in self._rows:
+            stated = self.score(row).probability
+            best[row.video_id] = max(stated, best.get(row.video_id, 0.0))
+        return best
+
     def report(self, answers: Sequence[ScoredSpan]) -> CandidateReport:
         """Numbers for ``vlar query --explain``."""
         allowed = self._allowed
@@ -218,13 +229,16 @@ class IndexCandidates:
         if not len(batch.ids):
             return []
         similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
-        rated = self._snapshot.match_probability(batch.vectors, self._query)
+        rated = self._snapshot.rated(batch.vectors, self._query)
         found = [
-            ScoredSpan(int(row), int(video), start_s, end_s, float(p), float(s), reach=float(r))
-            for row, video, (start_s, end_s), s, p, r in zip(
+            ScoredSpan(
+                int(row), int(video), start_s, end_s, float(score), float(similar),
+                reach=float(reach), alone=float(alone),
+            )
+            for row, video, (start_s, end_s), similar, alone, score, reach in zip(
                 batch.ids, batch.video_ids, batch.spans, similarity, *rated, strict=True
             )
-        ]
+        ]  # fmt: skip
         if not batch.people:
             return found
         people = (batch.people.get(row.row_id) for row in found)
@@ -238,6 +252,8 @@ def _order(row: ScoredSpan) -> tuple[float, float]:
     return -round(row.score, 6), -round(row.similarity, 9)
 
 
+_AHEAD = 0.6  # log odds of stated probabilities; by evals/believe.py
+_MOST_CLOSE = 6  # recordings; where more are as good, none stands out
 _SHORT_S = 2.0  # windows from which on two quick steps may lie in one
 _FETCHED_ROWS = 256  # at first; then four times as many, until there are enough answers
 
@@ -248,7 +264,7 @@ def search(
     queries: Mapping[Leaf, Float32],
     reranker: Reranker | None,
     report: ReportCallback | None = None,
-) -> list[Hit]:
+) -> Hits:
     """The best spans of a library, best first; ``plan.k`` of them whenever as many exist.
 
     Use inside ``store.snapshot()``.
@@ -265,6 +281,9 @@ def search(
     """
     begin = time.process_time()
     candidates: Candidates
+    decides: Mapping[str, float] = {}
+    if plan.judged:
+        snapshot, queries, decides = taught(snapshot, queries, plan.judged)
     if plan.plain and snapshot.cache is not None:
         (query,) = queries.values()
         candidates = IndexCandidates(plan, snapshot, snapshot.cache, query)
@@ -276,8 +295,8 @@ def search(
     if report is not None:
         cost = {"compare": compared - begin, "rank": time.process_time() - compared}
         found = _report(plan, candidates, answers, reranker, cost, snapshot.manifest.spec.window_s)
-        report(replace(found, damaged=len(snapshot.store.damaged)))
-    return hits
+        report(replace(found, damaged=len(snapshot.store.damaged), decides=decides))
+    return Hits(hits, decides=decides)
 
 
 def _answers(
@@ -329,7 +348,7 @@ def _distinct(
     """More than ``plan.k`` distinct spans, or all: those before the last hold all their copies."""
     wanted = plan.k + 1
     while True:
-        merged = merge(rows, candidates.neighbours, wanted)
+        merged = merge(rows, candidates.neighbours, wanted, snapshot.judged)
         found = deduplicate(snapshot.store, merged, snapshot.manifest.dim, candidates.row_ids)
         if len(found) > plan.k or len(merged) < wanted:
             return found
@@ -345,6 +364,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     people = _people(snapshot, candidates, answers)
     windows = snapshot.windows(rows)
     lost = _lost(snapshot.store, refined)
+    standing = _standing(candidates, answers)
     for place, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
         best = windows.get(rows[place]) if len(set(candidates.row_ids(answer.span))) == 1 else None
@@ -367,10 +387,33 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 lost=lost[place],
                 caption=captions.get(rows[place], ""),
                 best_s=None if best is None else (best[1].start_s + best[1].end_s) / 2,
+                row=rows[place],
+                standing=standing[place],
                 **people.get(rows[place], {}),
             )
         )
     return hits
+
+
+def _standing(candidates: Candidates, answers: Sequence[DistinctSpan]) -> list[str]:
+    """Standing of each answer among the recordings of the library (``Hit.standing``).
+
+    Recordings whose log odds lie within ``_AHEAD`` of the best are the group that leads; copies of
+    an answer count with it.
+    """
+    best = candidates.leading()
+    for answer in answers:
+        for copy in answer.copies:
+            best = {i: p for i, p in best.items() if i != copy.video_id}
+    odds = {i: float(log_odds(np.array([p]))[0]) for i, p in best.items()}
+    first = max(odds.values(), default=0.0)
+    group = {i for i, value in odds.items() if value >= first - _AHEAD}
+    standing = list[str]()
+    for answer in answers:
+        p = np.array([candidates.score(answer.span).probability])
+        leads = float(log_odds(p)[0]) >= first - _AHEAD and len(group) <= _MOST_CLOSE
+        standing.append(("clear" if len(group) == 1 else "close") if leads else "none")
+    return standing
 
 
 def _lost(store: LibraryStore, spans: Sequence[ScoredSpan]) -> list[float]:

@@ -24,7 +24,7 @@ import numpy as np
 from vlar.errors import QueryError
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel, among, composing, sampling_of
+from vlar.library.protocol import LibraryModel, among, composing, moment, sampling_of
 from vlar.library.query.caption_search import quoted_in, said
 from vlar.library.query.expression_scoring import Windows
 from vlar.library.query.filters import Where, conditions, kept_row_filter, path_matches
@@ -53,7 +53,7 @@ class Comparison:
         windows: N windows.
         paths: Path of each video, by id.
         similarity: (N,) cosines by leaf.
-        probability: (N,) by leaf, against everyday actions; for a clip the normalized value.
+        probability: (N,) by leaf, of each window alone; for a clip the normalized value.
         normalized: (N,) by leaf, how far a window stands out.
     """
 
@@ -103,8 +103,7 @@ def compare(
         probable = np.zeros_like(similar)
         for at, (leaf, query) in enumerate(queries.items()):
             if not isinstance(leaf, Like):
-                alone = model.match_probability(batch.wide, query)
-                probable[at] = among(model, np.asarray(alone, np.float64), len(paths))
+                probable[at] = model.match_probability(batch.wide, query)
         for leaf, found in pair_scores(store, model, batch.ids, queries).items():
             at = list(queries).index(leaf)
             similar[at], probable[at] = found
@@ -119,7 +118,9 @@ def compare(
         for at, leaf in enumerate(queries)
         if not isinstance(leaf, Like)
     }
-    relative = {leaf: normalized(cosines[leaf], absolute.get(leaf)) for leaf in queries}
+    hits = {leaf: among(model, alone, len(paths)) for leaf, alone in absolute.items()}
+    absolute = {leaf: moment(model, alone) for leaf, alone in absolute.items()}
+    relative = {leaf: normalized(cosines[leaf], hits.get(leaf)) for leaf in queries}
     spoken = {leaf: _said(store, leaf, windows.ids) for leaf in says}
     named, both = {i: path for i, path in paths.items() if i in chosen}, {**relative, **absolute}
     return Comparison(windows, named, cosines | spoken, both | spoken, relative | spoken)

@@ -1,4 +1,4 @@
-"""The figures of hits: they know the size of the library, and weak is one rule."""
+"""The figures of hits: only the score knows the size of the library, and weak is one rule."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.library.fakes import FakeModel
-from tests.unit.library.query.test_newcomer_errors import library_of
+from tests.unit.library.fakes import DIM, FakeModel
+from tests.unit.library.query.test_newcomer_errors import WINDOWS, library_of
 from vlar.encoders.base import Asked
+from vlar.library.library import Library
 from vlar.library.query.plan import QueryReport
+from vlar.library.shard_reading import VectorVideo
 from vlar.types import WEAK_MATCH, Hit
 
 
@@ -43,7 +45,7 @@ def test_spans_are_as_long_in_a_library_of_any_size(tmp_path: Path):
     spans = [[(h.path, h.start_s, h.end_s) for h in hits] for hits in found]
     assert spans[0] == spans[1]
     assert len({end_s - start_s for _, start_s, end_s in spans[0]}) > 1
-    assert all(c.probability < a.probability for a, c in zip(alone, crowded, strict=True))
+    assert all(c.score < a.score for a, c in zip(alone, crowded, strict=True))
 
 
 def test_order_and_figure_come_from_one_number(tmp_path: Path):
@@ -54,10 +56,11 @@ def test_order_and_figure_come_from_one_number(tmp_path: Path):
             found.append(list(library.query("a cat", 50, min_probability=0)))
     before, after = found
     assert [(h.path, h.start_s) for h in before[:5]] == [(h.path, h.start_s) for h in after[:5]]
-    assert all(b.probability < a.probability for a, b in zip(before[:5], after[:5], strict=True))
+    assert all(b.score < a.score for a, b in zip(before[:5], after[:5], strict=True))
     assert [h.score for h in after] == sorted((h.score for h in after), reverse=True)
-    for hit in after:
+    for hit in before:
         assert hit.score == hit.probability
+    for hit in after:
         assert hit.weak == (hit.probability < WEAK_MATCH)
         assert hit.to_dict().get("weak", False) == hit.weak
 
@@ -84,3 +87,38 @@ def test_weak_is_told_of_the_answers(tmp_path: Path):
         hits = library.query(query, 1, min_probability=0, report=reports.append)
     assert reports[0].best_probability == pytest.approx(hits[0].probability)
     assert reports[0].weak == hits[0].weak
+
+
+def test_a_probability_does_not_sink_with_the_size_of_the_library(tmp_path: Path):
+    found: dict[int, dict[str, float]] = {}
+    for count in (6, 60):
+        with library_of(tmp_path / str(count), AskedFake(), count) as library:
+            hits = library.query("a cat", 500, min_probability=0)
+        found[count] = {f"{h.path} {h.start_s}": h.probability for h in hits if h.standing}
+    small, large = found[6], found[60]
+    shared = small.keys() & large.keys()
+    assert len(shared) > 5
+    assert all(small[key] == pytest.approx(large[key], abs=0.02) for key in shared)
+
+
+def test_standing_says_whether_a_hit_is_apart_from_other_recordings(tmp_path: Path):
+    model = FakeModel()
+    query = model.encode_queries(["a cat"])[0].astype(np.float64)
+    others = np.linalg.qr(np.stack([query, *np.eye(DIM)]).T)[0].T  # of which the first is the query
+
+    def at(number: int, cosine: float) -> np.ndarray:
+        across = others[number + 1]
+        return (cosine * query + np.sqrt(1 - cosine**2) * across)[None].astype(np.float32)
+
+    def standing(*cosines: float) -> list[str]:
+        with Library(tmp_path / f"{len(list(tmp_path.iterdir()))}.vlar", model) as library:
+            library.add_vectors(
+                VectorVideo(f"/v/{n}.mp4", WINDOWS[:1], at(n, value))
+                for n, value in enumerate(cosines)
+            )
+            return [hit.standing for hit in library.query("a cat", 20, min_probability=0)]
+
+    assert standing(0.9, 0.5, 0.1) == ["clear", "none", "none"]
+    assert standing(0.9, 0.86, 0.1) == ["close", "close", "none"]
+    many = np.linspace(0.86, 0.9, 12).tolist()
+    assert set(standing(*many)) == {"none"}

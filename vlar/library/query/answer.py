@@ -1,0 +1,51 @@
+"""The answer to one request: its texts encoded, its judgements learned, its rows searched."""
+
+from __future__ import annotations
+
+from contextlib import closing, nullcontext
+
+from vlar import registry
+from vlar.library.cache import SearchCache
+from vlar.library.connection import LibraryConnection
+from vlar.library.protocol import LibraryModel
+from vlar.library.query.candidates import Snapshot
+from vlar.library.query.filters import check_keys
+from vlar.library.query.grammar import leaves
+from vlar.library.query.plan import QueryRequest, make_plan
+from vlar.library.query.rerankers import Reranker, choose_reranker
+from vlar.library.query.search import search
+from vlar.library.query.similarity import encode_leaves
+from vlar.results import Hits
+
+
+def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
+    """The spans that answer a request best (``vlar.library.library.Library.query``)."""
+    plan = make_plan(request)
+    with connection.mutex:
+        store, manifest = connection.nonempty()
+        check_keys(plan.where, store.tag_keys())
+        model = connection.models.loaded(manifest)
+    queries = encode_leaves(leaves(plan.tree), model)  # another thread may search meanwhile
+    with connection.mutex:
+        store, manifest = connection.nonempty()
+        wanted = None if plan.judged else request.rerank
+        reranker = _reranker(wanted, connection.models.loaded(manifest))
+
+        def ask(cache: SearchCache | None) -> Hits:
+            snapshot = Snapshot(store, manifest, model, cache)
+            return search(plan, snapshot, queries, reranker, request.report)
+
+        opened = None if reranker is wanted else reranker
+        with nullcontext() if opened is None else closing(opened):
+            asked = connection.searched if plan.plain else connection.scanned
+            return asked(store, ask)
+
+
+def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:
+    if not isinstance(rerank, str | None):
+        return rerank
+    if rerank is not None and rerank.partition(":")[0] in registry.names("answerer"):
+        from vlar.library.query.second_opinion import AnswererReranker
+
+        return AnswererReranker.of(rerank)
+    return choose_reranker(rerank, model)
