@@ -28,7 +28,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from vlar.errors import VlarError
-    from vlar.generators.descriptions.run import describe
     from vlar.library.library import Library
     from vlar.media.lookup import read_clip
     from vlar.media.shots import shots
@@ -67,7 +66,7 @@ __all__ = [
     "Results",
     "VlarError",
     "Window",
-    "describe",
+    "describe",  # pyright: ignore[reportUnsupportedDunderAll]  (of a shelf, loaded when used)
     "ethogram",
     "load",
     "parts",

@@ -47,8 +47,8 @@ ORDER = [
     ["apps"],
 ]
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
-# Entry points of ``python -m``: nobody imports them.
-STARTS = {"vlar", "vlar.training.__main__"}
+# Its names are loaded when they are used.
+STARTS = {"vlar"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

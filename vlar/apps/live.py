@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from vlar.errors import LibraryLockedError, UsageError
@@ -16,11 +15,6 @@ from vlar.library.library import Library
 from vlar.library.rows import AddReport
 from vlar.library.store.values import Stamp
 from vlar.media.lookup import reader
-from vlar.media.video.live import LiveStream, Reconnect
-from vlar.model.core import EncodedSpan
-from vlar.model.model import Model
-from vlar.model.requests import ClassifyRequest
-from vlar.types import Classification, Failure, JsonDict
 
 POLL_S = 1.0
 SETTLE_S = 3.0
@@ -126,47 +120,3 @@ def _ready(
         if not old.is_done and stamp.size > 0 and now_s - old.since_s >= settle_s:
             ready.append(path)
     return ready
-
-
-EVERY_S = 2.0
-
-
-def classify_live(
-    model: Model, address: str, request: ClassifyRequest, reconnect: Reconnect | None = None
-) -> Iterator[Classification | Failure]:
-    """Classify a stream, one answer for each span of it.
-
-    A model that is slower than the stream misses spans; its answers are always about the latest
-    one. ``start_s`` and ``end_s`` count from the first picture.
-
-    Args:
-        model: Of the sensor ``video``.
-        address: As for ``vlar.media.video.live.LiveStream``.
-        request: Its ``labels``, ``top`` and ``every_s`` count; spans are 2 s without ``every_s``.
-        reconnect: What happens when the stream is lost.
-
-    Yields:
-        Answers, and a Failure whenever the stream is lost. It ends when the stream is given up.
-
-    Raises:
-        DecodeError: the stream cannot be opened.
-        UsageError: the model reads another sensor, or the address is none.
-        LabelError: the label list cannot be used.
-    """
-    if model.modality != "video":
-        raise UsageError(f"model {model.name!r} reads {model.modality}, and a stream is video")
-    classifier = model.recogniser.classifier(request.labels)
-    every_s = EVERY_S if request.every_s is None else request.every_s
-    with LiveStream(address, every_s, model.encoder.sampling, reconnect) as stream:
-        for item in stream:
-            if isinstance(item, Failure):
-                yield item
-                continue
-            span = EncodedSpan(item.path, item.window, model.encode_views([item]), item.lost)
-            yield classifier.answer(span, top=request.top, model=model.name)
-
-
-def live_dict(row: Classification, address: str) -> JsonDict:
-    """The JSON object of an answer, with the address as the path, and the time (ISO 8601, UTC)."""
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    return {"at": now, **row.to_dict(), "path": address}

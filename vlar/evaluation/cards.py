@@ -254,23 +254,6 @@ def first_fault(error: ValidationError) -> str:
     return f"key {key!r} is {fault['input']!r}: {fault['msg'].lower()}; correct it"
 
 
-def toml_value(text: str) -> Any:
-    """A value as TOML writes it; anything else is a text.
-
-    >>> toml_value("[1, 2]"), toml_value("ridge")
-    ([1, 2], 'ridge')
-    """
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
-
 _NAMED = 5
 
 

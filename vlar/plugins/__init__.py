@@ -1,1 +1,1 @@
-"""Optional parts that other libraries carry: Milvus, Ray, mteb."""
+"""Optional parts: what other libraries carry (Milvus, Ray, mteb), and second opinions on hits."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-
-from vlar.apps.cli import main
+from importlib.metadata import entry_points
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["train"]
-    main()
+    next(iter(entry_points(group="console_scripts", name="vlar"))).load()()

@@ -19,13 +19,14 @@ import pytest
 from tests import videos
 from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, tiny_video
-from vlar.apps.live import classify_live, live_dict, watch_folder
+from vlar.apps.live import watch_folder
 from vlar.errors import DecodeError, UsageError
 from vlar.language.labels import LabelSet
 from vlar.library.library import Library
 from vlar.library.rows import AddReport
 from vlar.media.video.live import LiveStream, Reconnect, is_live, shown_address
 from vlar.model.core import EncodedSpan
+from vlar.model.live import classify_live, live_dict
 from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
 from vlar.types import Classification, Clip, Encoded, Failure, Prediction, Sampling

@@ -32,7 +32,6 @@ from vlar.generators.opinions.base import FunctionAnswerer, MediaItem
 from vlar.generators.opinions.question import Question
 from vlar.library.ingest.runners.processes import ProcessRunner
 from vlar.library.library import Library
-from vlar.library.query.second_opinion import AnswererReranker
 from vlar.library.rows import RowFilter, RowPerson
 from vlar.library.shard_reading import VectorVideo
 from vlar.library.store import schema
@@ -41,6 +40,7 @@ from vlar.library.store.sqlite import NO_FILE
 from vlar.library.store.writer import SqliteWriter
 from vlar.people import base
 from vlar.people.base import PERSON, Boxes, Detector
+from vlar.plugins.second_opinion.reranker import AnswererReranker
 from vlar.pose import networks
 from vlar.types import Clip, Float64, UInt8, Window
 

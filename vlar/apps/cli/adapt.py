@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from vlar import registry
-from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
@@ -28,7 +28,6 @@ from vlar.options import Fields
 
 if TYPE_CHECKING:
     from vlar.apps.cli.progress import Progress
-    from vlar.apps.review import ReviewItem
     from vlar.model.model import Model
     from vlar.training.distributed import Processes
     from vlar.training.progress import Epoch
@@ -142,7 +141,7 @@ def read_settings(given: Sequence[str]) -> JsonDict:
     Raises:
         UsageError: one has no name or no ``=``, or comes twice.
     """
-    from vlar.evaluation.cards import toml_value
+    from vlar.files.toml_values import toml_value
 
     found: JsonDict = {}
     for each in given:
@@ -177,18 +176,16 @@ def _with_dictionary(
     return {name: {"dictionary": dictionary} if name in reading else {} for name in objectives}
 
 
-def _suggested(
-    model: Model, folder: str | None, count: int | None, shown: Progress
-) -> list[ReviewItem]:
+def _suggested(model: Model, folder: str | None, count: int | None, shown: Progress) -> list[Any]:
     """The recordings of a folder that teach most; none where they are not asked for."""
     if count is None or folder is None:
         return []
-    from vlar.apps.review import of_recordings
     from vlar.model.requests import find_unlabelled
 
+    review = shelves.load("apps.review", "--suggest")
     shown.stage("comparing recordings without labels")
     paths = [item.path for item in find_unlabelled(folder, model.modality)]
-    found = of_recordings(model, paths)
+    found = review.of_recordings(model, paths)
     for failure in found.failed:
         output.error(failure.message)
     return found.first(count)

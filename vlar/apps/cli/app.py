@@ -12,18 +12,13 @@ from vlar.apps.cli import (
     agreement,
     classify,
     demo,
-    describe,
     doctor,
-    ethogram,
-    evaluate,
     index,
     models,
     output,
     query,
     recordings,
-    review,
-    serve,
-    timeline,
+    shelves,
 )
 from vlar.apps.cli.verb import verb
 from vlar.version import __version__
@@ -89,14 +84,18 @@ def options(
 
 
 _VERBS = (
-    *(classify.classify, timeline.timeline, adapt.adapt, adapt.calibrate, evaluate.evaluate),
-    *(adapt.train, evaluate.eval_, evaluate.report, query.query, review.review, serve.watch),
-    *(ethogram.ethogram, agreement.agreement),
-    *(serve.serve, serve.mcp, serve.skill, describe.describe, recordings.bundle),
-    *(recordings.check, recordings.shots, recordings.pose, recordings.events, models.export),
-    *(doctor.doctor, demo.demo),
+    *(classify.classify, adapt.adapt, adapt.calibrate, adapt.train, query.query),
+    agreement.agreement,
+    *(recordings.bundle, recordings.check, recordings.shots, recordings.pose, recordings.events),
+    *(models.export, doctor.doctor, demo.demo, *shelves.verbs()),
 )
-for each in _VERBS:
-    verb(app)(each)
+#: In the help; others come after them.
+_ORDER = (
+    *("classify", "timeline", "adapt", "calibrate", "evaluate", "train", "eval_", "report"),
+    *("query", "review", "watch", "ethogram", "agreement", "serve", "mcp", "skill", "describe"),
+    *("bundle", "check", "shots", "pose", "events", "export", "doctor", "demo"),
+)
+for function in sorted(_VERBS, key=lambda f: [*_ORDER, f.__name__].index(f.__name__)):
+    verb(app)(function)
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

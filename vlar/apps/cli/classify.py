@@ -29,14 +29,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from vlar.apps.cli import inputs, options, output, second_opinion
+from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.progress import Progress, progress
-from vlar.apps.cli.timeline import write_timeline
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
 from vlar.formatting import counted
+from vlar.options import Choices
 
 if TYPE_CHECKING:
     from vlar.language.labels import LabelList
@@ -51,6 +51,7 @@ _PROBED = 50  # recordings whose windows are counted before the first is answere
 _TRIED = 8  # windows, one batch, from which the cost of the others is estimated
 _COSTLY_S = 20.0  # processor time that is announced
 _STRONGEST = 5  # attributes that explain an answer
+ANSWERERS = Choices.of_kinds("answerer", "answerer")
 
 
 def classify(
@@ -74,7 +75,7 @@ def classify(
     who: str | None = None,
     zoom: Literal["off", "auto", "person"] = "off",
     detector: str | None = None,
-    rerank: Annotated[str | None, second_opinion.ANSWERERS] = None,
+    rerank: Annotated[str | None, ANSWERERS] = None,
     rerank_k: int = 5,
     rerank_weights: str | None = None,
     rerank_margin: float | None = None,
@@ -98,19 +99,23 @@ def classify(
     from vlar.model.requests import ClassifyRequest, interval
 
     every_s = inputs.seconds(every, "--every") if every else None
-    segments_file = _timeline_file(timeline_file, every_s)
+    timeline = None if timeline_file is None else shelves.load("apps.verbs.timeline", "--timeline")
+    segments_file = None if timeline is None else timeline.file_of(timeline_file, every_s)
     asked = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree)
     live = _address(paths, segments_file)
     person = _person(live, who=who, zoom=zoom, detector=detector)
     window = interval(inputs.span(at, "--at"), every_s)
     request = ClassifyRequest(asked, top, every_s, shots=shots, at=window, **person)
-    second_opinion.check(rerank, live, mode)
+    _check_second_opinion(rerank, live, mode)
     if online and (live or rerank or shots or sensors or window or every_s or person):
         raise UsageError(
             "--online answers whole recordings of a model's own sensor; leave out --every, --at, "
             "--shots, --who, --zoom, --with and --rerank, and give files"
         )
-    review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
+    review = None
+    if rerank is not None:
+        opinions = shelves.load("apps.verbs.second_opinion", "--rerank")
+        review = opinions.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
     with ExitStack() as stack:
         answers = Answers(mode, tables(stack, csv, parquet))
         shown = stack.enter_context(progress(f"loading {model}"))
@@ -123,11 +128,9 @@ def classify(
             answers.explain(recogniser, asked.listed)
         form = online_form if online else None
         _classify(paths, recogniser, request, answers, shown, review, form)
-    if segments_file is not None:
-        from vlar.apps.timeline.decoding import segments
-
-        write_timeline(segments_file, segments(answers.good), "nothing was classified")
-    return exit_code(len(answers.good), answers.failed + review.failed)
+    if timeline is not None:
+        timeline.write_answers(segments_file, answers.good)
+    return exit_code(len(answers.good), answers.failed + (review.failed if review else 0))
 
 
 class Answers:
@@ -178,7 +181,7 @@ class Answers:
         elif self.address is None:
             output.json_line(row)
         else:
-            from vlar.apps.live import live_dict
+            from vlar.model.live import live_dict
 
             output.json_line(live_dict(row, self.address))
         if self._explained is not None:
@@ -217,7 +220,7 @@ def _classify(
     request: ClassifyRequest,
     answers: Answers,
     shown: Progress,
-    review: second_opinion.Review,
+    review: Any,
     online: str | None = None,
 ) -> None:
     """Answer for each recording, with a second opinion or adapting where that is asked for."""
@@ -227,14 +230,15 @@ def _classify(
     if not found:  # labels take seconds to read
         return
     shown.stage("reading labels")
-    listing = replace(request, top=review.top(request.top, answers.n_labels))
+    top = review.top(request.top, answers.n_labels) if review else request.top
+    listing = replace(request, top=top)
     rows = model.recogniser.classify_each(iter(found), listing)
     model.encoder.release_texts()  # all labels were read
     if online:
         from vlar.training.test_time import Online as Adapting
 
         rows = Adapting(model, form=online, request=request).classify_each(found)
-    reviewed = review.reviewed(rows, model, request)
+    reviewed = review.reviewed(rows, model, request) if review else rows
     if request.every_s is None or len(found) > _PROBED:
         shown.stage("classifying", total=len(found))
         reviewed = _counted(reviewed, shown)
@@ -246,14 +250,20 @@ def _classify(
         answers.take(row)
 
 
-def _timeline_file(given: str | None, every_s: float | None) -> Path | None:
-    from vlar.apps.timeline.files import checked_file
+def _check_second_opinion(answerer: str | None, live: str | None, mode: str) -> None:
+    """Refuse a second opinion where it cannot be.
 
-    if given is None:
-        return None
-    if every_s is None:
-        raise UsageError("--timeline needs --every, such as --every 2s: one answer has no timeline")
-    return checked_file(given, "--timeline")
+    Raises:
+        UsageError: on a stream, or where labels do not exclude each other.
+    """
+    if answerer is None:
+        return
+    if live is not None:
+        raise UsageError("--rerank belongs to recordings, which can be read twice; a stream cannot")
+    if mode != "one":
+        raise UsageError(
+            "--rerank chooses one of several labels; with --mode multi each label stands for itself"
+        )
 
 
 def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList | None:
@@ -286,8 +296,8 @@ def _watch(
     address: str, model: Model, request: ClassifyRequest, answers: Answers, shown: Progress
 ) -> int:
     """Answer for each span of a stream until it is given up."""
-    from vlar.apps.live import classify_live
     from vlar.media.video.live import shown_address
+    from vlar.model.live import classify_live
 
     answers.address = shown_address(address)
     shown.stage("reading labels")

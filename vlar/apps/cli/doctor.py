@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from vlar.apps.cli import output
+from vlar.apps.cli import output, shelves
 from vlar.errors import VlarError
 from vlar.files import resources
 from vlar.formatting import counted
@@ -72,9 +72,7 @@ def doctor(*, audit: str | None = None) -> int:
 
 
 def _audit(path: str) -> int:
-    from vlar.apps.audit import audit
-
-    found = audit(path)
+    found = shelves.load("apps.audit", "--audit").audit(path)
     for finding in found.findings:
         output.row(finding, finding.line)
     state = "nothing wrong" if found.is_sound else "not sound"

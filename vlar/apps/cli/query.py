@@ -39,7 +39,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from vlar.apps.cli import inputs, judgements, options, output, second_opinion
+from vlar import registry
+from vlar.apps.cli import inputs, judgements, options, output, shelves
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
 from vlar.options import Choices
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     from vlar.apps.answers import AnswerFiles
     from vlar.library.query.plan import QueryReport, QueryRequest
+    from vlar.library.query.rerankers import Reranker
     from vlar.types import Hit
 
 MIN_PROBABILITY = 0.05  # vlar.library.query.plan.MIN_PROBABILITY, without its imports
@@ -204,7 +206,10 @@ def query(
     files = _files(cut, exact, sheet, html, csv, edl, m3u, otio)
     shows = None if output.is_json() else wanted(pictures)
     Library(library, create=False).close()
-    reranker = second_opinion.reranker(rerank, rerank_k, rerank_weights)
+    reranker: str | Reranker | None = None if rerank == "none" else rerank
+    if rerank.partition(":")[0] in registry.names("answerer"):
+        opinions = shelves.load("apps.verbs.second_opinion", "--rerank")
+        reranker = opinions.reranker(rerank, rerank_k, rerank_weights)
     reports: list[QueryReport] = []
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:

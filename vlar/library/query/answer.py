@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing, nullcontext
 
-from vlar import registry
 from vlar.library.cache import SearchCache
 from vlar.library.connection import LibraryConnection
 from vlar.library.protocol import LibraryModel
@@ -44,8 +43,4 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
 def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:
     if not isinstance(rerank, str | None):
         return rerank
-    if rerank is not None and rerank.partition(":")[0] in registry.names("answerer"):
-        from vlar.library.query.second_opinion import AnswererReranker
-
-        return AnswererReranker.of(rerank)
     return choose_reranker(rerank, model)

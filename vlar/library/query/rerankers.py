@@ -30,6 +30,8 @@ from vlar.types import Float32, Window
 _FEWEST_ROWS = 50
 _ROWS_PER_ANSWER = 5
 AUTO = "auto"
+#: The re-ranker that asks an answerer, whose spec (``self:motion``) is a name of it.
+OPINION = "opinion"
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,16 @@ class Reranker(ABC):
     def applies(cls, model: LibraryModel) -> bool:
         """Return whether it is the automatic choice for a model (``rerank="auto"``)."""
 
+    @classmethod
+    def of(cls, spec: str = "") -> Reranker:
+        """The re-ranker of a spec; most have no settings.
+
+        Args:
+            spec: What it is made of, for one that needs something.
+        """
+        del spec
+        return cls()
+
     def head(self, k: int) -> int:
         """Number of candidates to score again for ``k`` answers."""
         return max(_FEWEST_ROWS, _ROWS_PER_ANSWER * k)
@@ -130,11 +142,13 @@ def choose_reranker(name: str | None, model: LibraryModel) -> Reranker | None:
     """
     if name is None:
         return None
+    if name.partition(":")[0] in registry.names("answerer"):
+        return registry.get("reranker", OPINION).of(name)
     if name != AUTO:
-        return registry.get("reranker", name)()
-    for part in registry.parts("reranker").values():
-        if part.applies(model):
-            return part()
+        return registry.get("reranker", name).of()
+    for other in registry.names("reranker"):
+        if other != OPINION and registry.get("reranker", other).applies(model):
+            return registry.get("reranker", other).of()
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -144,3 +145,11 @@ def test_scripts_import_only_each_other_and_all_are_served():
         assert content == path.read_bytes()
         assert kind
     assert sum(path.stat().st_size for path in PAGE.iterdir()) < 150_000
+
+
+def test_scripts_of_the_page_import_one_way():
+    imports = {
+        name: set(re.findall(r'from "\./([\w-]+\.js)"', text)) for name, text in SCRIPTS.items()
+    }
+    assert imports["app.js"]
+    graphlib.TopologicalSorter(imports).prepare()  # raises where they form a circle

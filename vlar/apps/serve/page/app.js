@@ -6,7 +6,7 @@ import * as classify from "./classify.js";
 import * as evaluate from "./evaluate.js";
 import * as examples from "./examples.js";
 import * as library from "./library.js";
-import { close } from "./player.js";
+import { close, play } from "./player.js";
 import * as search from "./search.js";
 import * as selection from "./selection.js";
 
@@ -109,7 +109,7 @@ search.setUp();
 selection.setUp(changed);
 classify.setUp();
 evaluate.setUp();
-examples.setUp({ refresh });
+examples.setUp({ refresh, play });
 library.setUp(changed);
 const given = address.read();
 const isSearch = given.view === "search"; // its pictures come before the rest

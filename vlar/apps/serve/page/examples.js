@@ -2,15 +2,14 @@
 
 import { $, busy, el, post, showProblem, thumbnail } from "./api.js";
 import { follow } from "./jobs.js";
-import { play } from "./player.js";
 
 const ENOUGH = 3; // examples of a label, with which few-shot heads begin to be reliable
 let examples = []; // { video | upload, name, start_s, end_s, label }
-let adapted = () => {};
+let hooks = {};
 
-// hooks: { refresh(name) }
-export function setUp(hooks) {
-  adapted = hooks;
+// given: { refresh(name), play(moment, { from }) }
+export function setUp(given) {
+  hooks = given;
   $("adapt-form").addEventListener("submit", (event) => {
     event.preventDefault();
     busy($("adapt-form").querySelector("button.main"), adapt);
@@ -56,7 +55,7 @@ function counts() {
 }
 
 function row(each, at) {
-  const open = () => play({ ...each, start_s: each.start_s ?? 0, end_s: each.end_s ?? 10 }, { from: made });
+  const open = () => hooks.play({ ...each, start_s: each.start_s ?? 0, end_s: each.end_s ?? 10 }, { from: made });
   const image = each.video ? el("img", { src: thumbnail(each.video, ((each.start_s ?? 0) + (each.end_s ?? 0)) / 2, 160), alt: "" }) : null;
   const picture = each.video
     ? el("button", { type: "button", class: "picture", "aria-label": `Play the example ${at + 1}`, onclick: open }, image)
@@ -99,7 +98,7 @@ async function adapt() {
   try {
     const last = await follow(await post("/api/adapt", { name, examples: sent }), $("adapt-job"));
     if (last.state !== "done") return;
-    await adapted.refresh(name);
+    await hooks.refresh(name);
     $("adapt-job").append(el("p", { class: "actions" },
       el("a", { class: "button main", href: `#classify?model=${encodeURIComponent(name)}` }, `Try ${name} on a video`),
       el("a", { class: "button", href: `#evaluate?model=${encodeURIComponent(name)}` }, `Evaluate ${name}`)));

@@ -1,4 +1,4 @@
-"""Options of a second opinion, which ``classify`` and ``query`` share, and notes on it."""
+"""The second opinion of ``vlar classify`` and ``vlar query`` (``--rerank``), and notes on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from vlar.apps.cli import output
 from vlar.errors import UsageError
-from vlar.options import Choices
 
 if TYPE_CHECKING:
     from vlar.generators.opinions.mixing import OpinionWeights
@@ -17,24 +16,6 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.model.requests import ClassifyRequest
     from vlar.types import Classification, Failure
-
-ANSWERERS = Choices.of_kinds("answerer", "answerer")
-
-
-def check(spec: str | None, live: str | None, mode: str) -> None:
-    """Refuse a second opinion where it cannot be.
-
-    Raises:
-        UsageError: on a stream, or where labels do not exclude each other.
-    """
-    if spec is None:
-        return
-    if live is not None:
-        raise UsageError("--rerank belongs to recordings, which can be read twice; a stream cannot")
-    if mode != "one":
-        raise UsageError(
-            "--rerank chooses one of several labels; with --mode multi each label stands for itself"
-        )
 
 
 def weights_of(
@@ -52,21 +33,19 @@ def weights_of(
 
 
 class Review:
-    """The second opinion of a run of ``vlar classify``; without ``--rerank`` rows pass through.
+    """The second opinion of a run of ``vlar classify``.
 
     Raises:
         UsageError: the answerer or the weights cannot be used.
     """
 
     def __init__(
-        self, spec: str | None, k: int, weights: str | None, margin: float | None, none: bool,
+        self, spec: str, k: int, weights: str | None, margin: float | None, none: bool,
         model: str,
     ) -> None:  # fmt: skip
         self.failed = 0
         self._spec, self._problem = spec, ""
         self._second: SecondOpinion | None = None
-        if spec is None:
-            return
         from vlar.generators.opinions.base import load_answerer
         from vlar.generators.opinions.mixing import OpinionWeights
         from vlar.generators.opinions.rerank import SecondOpinion
@@ -137,18 +116,16 @@ def _wrong_count(count: int) -> str:
     return ""
 
 
-def reranker(name: str, k: int, weights: str | None) -> str | Reranker | None:
-    """The re-ranker of ``vlar query --rerank``; None for ``none``, or where it cannot be.
+def reranker(spec: str, k: int, weights: str | None) -> Reranker | None:
+    """The re-ranker of ``vlar query --rerank`` by an answerer; None where it cannot be.
 
     Raises:
         UsageError: the answerer or the weights cannot be used.
     """
-    if name.partition(":")[0] not in ANSWERERS.names():
-        return None if name == "none" else name
     from vlar.generators.opinions.base import load_answerer
-    from vlar.library.query.second_opinion import AnswererReranker
+    from vlar.plugins.second_opinion.reranker import AnswererReranker
 
     counts = weights_of(weights, None)
     if _wrong_count(k):
         return None
-    return AnswererReranker(load_answerer(name), name, k=k, weights=counts)
+    return AnswererReranker(load_answerer(spec), spec, k=k, weights=counts)

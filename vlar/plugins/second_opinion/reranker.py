@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlar.errors import UsageError
 from vlar.generators.opinions.asking import Opinion, UsageCounter, ask
 from vlar.generators.opinions.base import Answerer, MediaItem, load_answerer
 from vlar.generators.opinions.mixing import OpinionWeights, sure
@@ -31,6 +32,7 @@ from vlar.library.rows import RowPerson
 from vlar.media.lookup import reader
 from vlar.people.crop import cut
 from vlar.people.people import CONTEXT
+from vlar.registry import register
 from vlar.types import Clip, Float32, Float64, Window
 
 BANK = "everyday_actions"
@@ -40,6 +42,7 @@ _SAME = 0.8  # cosine of two sentences that may mean the same action
 _DOUBT = 0.02
 
 
+@register("reranker", "opinion")
 class AnswererReranker(Reranker):
     """Scores windows by the opinion of another answerer.
 
@@ -65,8 +68,14 @@ class AnswererReranker(Reranker):
         self._options: dict[str, tuple[list[str], Float32]] = {}
 
     @classmethod
-    def of(cls, spec: str) -> AnswererReranker:
-        """Load a re-ranker by the spec of an answerer, such as ``self:motion``."""
+    def of(cls, spec: str = "") -> AnswererReranker:
+        """Load a re-ranker by the spec of an answerer, such as ``self:motion``.
+
+        Raises:
+            UsageError: no answerer is named.
+        """
+        if not spec:
+            raise UsageError("re-ranker 'opinion' asks an answerer; name it, such as self:motion")
         return cls(load_answerer(spec), spec)
 
     @classmethod

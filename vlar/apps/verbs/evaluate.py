@@ -168,7 +168,8 @@ def eval_(
 
 def _suites(targets: list[str], settings: list[str]) -> list[Suite]:
     """A suite for each file, and one for all protocols that are given by name."""
-    from vlar.evaluation.cards import LoadedCard, Suite, make_card, read_suite, toml_value
+    from vlar.evaluation.cards import LoadedCard, Suite, make_card, read_suite
+    from vlar.files.toml_values import toml_value
 
     names = [target for target in targets if not target.endswith(".toml")]
     _PROTOCOLS.check(names)
@@ -471,3 +472,7 @@ def _compare(contents: list[list[dict[str, Any]]]) -> None:
             *lines,
             *(f"  {sentence(row)}" for row in table),
         )
+
+
+NEEDS = "vlar.evaluation"
+VERBS = (evaluate, eval_, report)

@@ -158,3 +158,7 @@ def _problems(failed: Sequence[LabelOutcome]) -> None:
     for reason, labels in reasons.items():
         more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
         output.error(f"{', '.join(labels[:_NAMED])}{more}: {reason}")
+
+
+NEEDS = "vlar.generators"
+VERBS = (describe,)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vlar.apps.timeline.work_cycles import Process
     from vlar.language.labels import LabelList
     from vlar.model.model import Model
-    from vlar.types import Failure
+    from vlar.types import Classification, Failure
 
 
 def timeline(
@@ -126,6 +126,26 @@ def write_timeline(file: Path, rows: list[Segment], nothing: str) -> None:
     output.note(f"vlar: timeline written to {file}")
 
 
+def file_of(name: str, every_s: float | None) -> Path:
+    """The checked file of ``vlar classify --timeline``.
+
+    Raises:
+        UsageError: it has another ending, or the answers have no steps.
+    """
+    from vlar.apps.timeline.files import checked_file
+
+    if every_s is None:
+        raise UsageError("--timeline needs --every, such as --every 2s: one answer has no timeline")
+    return checked_file(name, "--timeline")
+
+
+def write_answers(file: Path, answers: list[Classification]) -> None:
+    """Write the answers of ``vlar classify`` as segments."""
+    from vlar.apps.timeline.decoding import segments
+
+    write_timeline(file, segments(answers), "nothing was classified")
+
+
 def _span(text: str, option: str) -> float:
     """A span in seconds, or 0."""
     return 0.0 if text.strip() in ("0", "0s") else inputs.seconds(text, option)
@@ -180,9 +200,9 @@ def _of_files(
 def _of_stream(
     model: Model, address: str, labels: LabelList | None, rules: TimelineRules
 ) -> Iterator[Segment | Failure]:
-    from vlar.apps.live import classify_live
     from vlar.apps.timeline.recordings import SegmentStream, TimeStep
     from vlar.language.labels import LabelSet
+    from vlar.model.live import classify_live
     from vlar.model.requests import ClassifyRequest
     from vlar.types import Failure
 
@@ -253,3 +273,7 @@ def _table(process: Process) -> Iterator[str]:
         for each in process.violations:
             where = f"{each.path}  {output.clock(each.start_s)}"
             yield f"  {where}  {each.label} where {each.expected} was due ({each.kind})"
+
+
+NEEDS = "vlar.apps.timeline"
+VERBS = (timeline,)

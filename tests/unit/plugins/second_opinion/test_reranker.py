@@ -15,7 +15,7 @@ from vlar.generators.opinions.mixing import PROPOSER, OpinionWeights
 from vlar.generators.opinions.question import Question
 from vlar.library.library import Library
 from vlar.library.query.plan import QueryReport
-from vlar.library.query.second_opinion import AnswererReranker
+from vlar.plugins.second_opinion.reranker import AnswererReranker
 
 
 @pytest.fixture(scope="module")

@@ -149,3 +149,7 @@ def _accept(
     output.note(f"vlar: {adapted.report.sentence()}")
     output.note(f"vlar: saved in {folder}; try: vlar classify clip.mp4 --model {folder}")
     return 0
+
+
+NEEDS = "vlar.apps.review"
+VERBS = (review,)

@@ -1,0 +1,168 @@
+"""The core runs without the shelves: it names none of them, and does not load one.
+
+The core is all but methods, generators, evaluation, plugins and the applications other than the
+command line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.library.fakes import tiny_video
+from tests.unit.test_layout import MODULES, source
+from vlar.apps.cli import shelves
+from vlar.errors import PackageError
+
+SHELVES = ("methods", "generators", "evaluation", "plugins")
+# Files that a query writes belong to the command line.
+COMMAND_LINE = ("vlar.apps", "vlar.apps.answers", "vlar.apps.otio")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def is_core(module: str) -> bool:
+    """Whether a module stays where the shelves are deleted."""
+    if module.split(".")[1:2] == ["apps"]:
+        return module in COMMAND_LINE or module.startswith("vlar.apps.cli")
+    return module.split(".")[1:2] != [] and module.split(".")[1] not in SHELVES
+
+
+def test_the_core_imports_no_shelf():
+    named = {
+        f"{name} imports {other}"
+        for name, path in MODULES.items()
+        if name == "vlar" or is_core(name)
+        for other in source(name, path).imports
+        if not is_core(other)
+    }
+    assert not named
+
+
+def test_a_shelf_is_told_from_the_core():
+    assert [is_core(name) for name in ("vlar.model.model", "vlar.apps.cli.app")] == [True, True]
+    shelf = ("vlar.methods.som", "vlar.apps.serve.http", "vlar.apps.verbs.review")
+    assert not any(is_core(name) for name in shelf)
+
+
+@pytest.mark.parametrize("code", ["import vlar", "import vlar; vlar.load().classify(CLIP, 'a, b')"])
+def test_import_and_classify_load_no_shelf_and_no_application(tmp_path: Path, code: str):
+    clip = tiny_video(tmp_path / "a.mp4", 1)
+    shown = (
+        "import sys\n"
+        "print(sorted(m for m in sys.modules if m.startswith(('vlar.methods', 'vlar.apps', "
+        "'vlar.plugins', 'vlar.evaluation'))))"
+    )
+    call = [sys.executable, "-c", f"CLIP = {str(clip)!r}\n{code}\n{shown}"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
+
+
+def test_a_missing_shelf_is_one_line_that_names_the_option():
+    with pytest.raises(PackageError, match=r"--audit needs vlar\.apps\.gone, .*pip install"):
+        shelves.load("apps.gone", "--audit")
+
+
+def test_verbs_of_a_missing_shelf_are_not_listed(monkeypatch: pytest.MonkeyPatch):
+    listed = {verb.__name__ for verb in shelves.verbs()}
+    assert {"timeline", "eval_", "serve", "describe", "review"} <= listed
+    found = shelves.find_spec
+    monkeypatch.setattr(
+        shelves, "find_spec", lambda name: None if name == "vlar.evaluation" else found(name)
+    )
+    assert listed - {verb.__name__ for verb in shelves.verbs()} == {"evaluate", "eval_", "report"}
+    monkeypatch.setattr(shelves, "find_spec", lambda name: None)
+    assert not list(shelves.verbs())
+
+
+def needs_a_shelf(path: Path, tests: dict[str, Path]) -> bool:
+    """Whether a file of tests imports a shelf, itself or through other files of tests."""
+    queue, read = [path], set[Path]()
+    while queue:
+        file = queue.pop()
+        read.add(file)
+        for name in re.findall(r"^\s*(?:from|import) ([\w.]+)", file.read_text("utf-8"), re.M):
+            if name.startswith("vlar.") and not is_core(name):
+                return True
+            queue += [tests[n] for n in (name, f"{name}.__init__") if n in tests]
+        queue = [file for file in queue if file not in read]
+    return False
+
+
+CORE_TESTS = (
+    *("files", "segments", "metrics", "pose", "media", "language", "people", "encoders"),
+    *("heads", "model", "library", "training"),
+)
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package without the shelves."""
+    root = tmp_path_factory.mktemp("core")
+    for name in ("vlar", "tests", "prompts", "text_banks", "docs"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, root / name)
+    for name in SHELVES:
+        shutil.rmtree(root / "vlar" / name)
+    for path in (root / "vlar" / "apps").iterdir():
+        if path.is_dir() and path.name not in ("cli", "__pycache__"):
+            shutil.rmtree(path)
+        elif path.suffix == ".py" and path.stem not in ("__init__", "answers", "otio"):
+            path.unlink()
+    return root
+
+
+def run(core: Path, *arguments: object, fine: tuple[int, ...] = (0,)) -> str:
+    call = [sys.executable, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(core)}
+    done = subprocess.run(
+        call, capture_output=True, text=True, check=False, cwd=core, env=environment
+    )
+    assert done.returncode in fine, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_line_of_the_core_runs_without_the_shelves(core: Path):
+    def vlar(*words: object, fine: tuple[int, ...] = (0,)) -> str:
+        code = (
+            f"import sys; sys.argv[0] = 'vlar'; import vlar; assert {str(core)!r} in vlar.__file__"
+        )
+        return run(core, "-c", f"{code}; from vlar.apps.cli import main; main()", *words, fine=fine)
+
+    clips = [
+        tiny_video(core / "clips" / label / f"{n}.mp4", 10 * seed + n)
+        for seed, label in enumerate(("red", "blue"))
+        for n in range(3)
+    ]
+    listed = vlar("--help")
+    assert "classify" in listed
+    assert "serve" not in listed
+    assert "walking" in vlar("classify", clips[0], "--labels", "walking, sitting")
+    vlar("adapt", core / "clips", "--out", core / "mine")
+    assert "red" in vlar("classify", clips[0], "--model", core / "mine")
+    vlar("index", "add", core / "l.vlar", core / "clips", fine=(0, 1))
+    assert ".mp4" in vlar("query", core / "l.vlar", "a street", "--min-probability", "0")
+    missing = vlar("doctor", "--audit", core / "mine", fine=(2,))
+    assert "--audit needs vlar.apps.audit" in missing
+
+
+@pytest.mark.slow
+def test_the_unit_tests_of_the_core_pass_without_the_shelves(core: Path):
+    tests = {
+        ".".join(path.relative_to(core).with_suffix("").parts): path
+        for path in (core / "tests").rglob("*.py")
+    }
+    files = [
+        file for name in CORE_TESTS for file in (core / "tests/unit" / name).rglob("test_*.py")
+    ]
+    chosen = [file for file in files if not needs_a_shelf(file, tests)]
+    assert len(chosen) > 0.8 * len(files)
+    run(core, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *chosen)

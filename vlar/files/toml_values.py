@@ -1,0 +1,29 @@
+"""Single values written as in TOML."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
+
+def toml_value(text: str) -> Any:
+    """A value as TOML writes it; anything else is a text.
+
+    >>> toml_value("[1, 2]"), toml_value("ridge")
+    ([1, 2], 'ridge')
+
+    Args:
+        text: What stands after the ``=``.
+
+    Returns:
+        A number, text, list, table, date or bool.
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,1 @@
+"""Re-rank the hits of a query by the opinion of an answerer."""
