@@ -133,9 +133,10 @@ def run(core: Path, *arguments: object, fine: tuple[int, ...] = (0,)) -> str:
 def test_the_command_line_of_the_core_runs_without_the_shelves(core: Path):
     def vlar(*words: object, fine: tuple[int, ...] = (0,)) -> str:
         code = (
-            f"import sys; sys.argv[0] = 'vlar'; import vlar; assert {str(core)!r} in vlar.__file__"
+            f"import vlar; assert {str(core)!r} in vlar.__file__\n"
+            "from vlar.apps.cli import main; main()"
         )
-        return run(core, "-c", f"{code}; from vlar.apps.cli import main; main()", *words, fine=fine)
+        return run(core, "-c", code, *words, fine=fine)
 
     clips = [
         tiny_video(core / "clips" / label / f"{n}.mp4", 10 * seed + n)

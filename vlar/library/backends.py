@@ -1,7 +1,7 @@
 """The place of a library: whether one is there, who may write, how it is searched and kept sound.
 
 In a folder, ``library.sqlite`` is the source of truth (``FolderBackend``); the search cache lies in
-the user's cache folder. Milvus has both (``vlar.plugins.milvus.backend``).
+the user's cache folder. A database of a plugin has both.
 """
 
 from __future__ import annotations
@@ -154,7 +154,10 @@ W = TypeVar("W", bound=LibraryWriter)
 
 
 class Backend(Protocol[S, W]):
-    """The place of a library."""
+    """The place of a library.
+
+    A backend other than ``folder`` reads its addresses: ``address(text)`` gives a ``StoreAddress``.
+    """
 
     @property
     def is_shared(self) -> bool:
@@ -346,5 +349,5 @@ def backend_of(address: str | LibraryPlace) -> Backend[Any, Any]:
         UsageError: it is not a usable address.
     """
     place = place_of(address)
-    name = "folder" if isinstance(place, Path) else "milvus"
+    name = "folder" if isinstance(place, Path) else place.backend
     return registry.get("backend", name)(place)

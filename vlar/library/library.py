@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 
 class Library:
-    """Indexed recordings in a folder ``NAME.vlar``, or in Milvus.
+    """Indexed recordings in a folder ``NAME.vlar``, or in a database of a plugin.
 
-    In a folder, ``library.sqlite`` is the source of truth; in Milvus its collections are
-    (docs/milvus.md). Every method answers alike in both, but ``upgrade``, which takes a folder.
+    In a folder, ``library.sqlite`` is the source of truth; elsewhere the database is
+    (docs/library.md). Every method answers alike in both, but ``upgrade``, which takes a folder.
 
     A recording is there with all its rows or not at all; the next ``add`` resumes one that ended.
     One process writes at a time; any number reads, each query from one consistent state.
@@ -51,8 +51,7 @@ class Library:
         ...     library.query("lifting a weight", k=3)
 
     Args:
-        path: The folder, or ``milvus://HOST:PORT/NAME``, or ``milvus:FOLDER.db/NAME``. The first
-            ``add`` creates it.
+        path: The folder, or an address (``vlar.library.address``). The first ``add`` creates it.
         model: A model, or the name of one (``vlar.load``). None is the library's own, or ``lite``
             for a new library. It is loaded when something must first be encoded.
         create: Whether the library may be a new one.
@@ -74,7 +73,7 @@ class Library:
 
     @property
     def path(self) -> LibraryPlace:
-        """The folder, or the address in Milvus."""
+        """The folder, or the address."""
         return self._connection.path
 
     def __enter__(self) -> Self:
@@ -560,7 +559,7 @@ class Library:
     ) -> CopyReport:
         """Copy all recordings, rows, contexts, captions and tags into another library.
 
-        Either may be a folder or in Milvus. An interrupted copy resumes. At the end both libraries
+        Either may be a folder or a database. An interrupted copy resumes. At the end both libraries
         are read, and their digests must be equal (``vlar.library.library_copy``).
 
         Args:

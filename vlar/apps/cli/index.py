@@ -52,7 +52,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-_ENGINES = Choices.of_kinds("index type", "engine", also=("auto", "hnsw", "diskann"))  # of Milvus
+_ENGINES = Choices.of_kinds("index type", "engine", also=("auto", "hnsw", "diskann"))
 _NAMED = 3  # copies that have a line each
 _NAMES = {
     "videos": "recordings", "rows": "windows and people", "dim": "numbers a vector",

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from vlar.apps.serve.access import Access
 from vlar.apps.serve.application import Application
 from vlar.errors import UsageError
-from vlar.library.address import is_milvus
+from vlar.library.address import is_address
 
 _BACKLOG = 128
 _KEEP_ALIVE_S = 15
@@ -122,7 +122,7 @@ def default_folder(library: str | Path) -> Path:
     """The default folder of a library's first server, in the user's own data folder."""
     from platformdirs import user_data_path
 
-    real = str(library) if is_milvus(str(library)) else os.path.realpath(library)
+    real = str(library) if is_address(str(library)) else os.path.realpath(library)
     name = hashlib.sha256(real.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return user_data_path("vlar") / "serve" / f"{Path(real).stem[:40]}-{name}"
 

@@ -97,11 +97,11 @@ def _candidates(
     target: str, paths: list[str], labels: str | None, model: str | None, device: str | None
 ) -> ReviewCandidates:
     from vlar.apps import review
-    from vlar.library.address import is_milvus
+    from vlar.library.address import is_address
     from vlar.library.library import Library
     from vlar.library.store.schema import FILE_NAME
 
-    if is_milvus(target) or (Path(target) / FILE_NAME).exists():
+    if is_address(target) or (Path(target) / FILE_NAME).exists():
         if paths:
             raise UsageError(f"{target} is a library, which has its own recordings; give no PATH")
         name = model or inputs.own_model(target)

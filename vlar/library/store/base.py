@@ -1,4 +1,4 @@
-"""Protocols of the stores of a library: a folder with SQLite, or Milvus.
+"""Protocols of the stores of a library: a folder with SQLite, or a database of a plugin.
 
 A ``LibraryStore`` reads one state of a library. A ``LibraryWriter`` changes it. A ``Backend``
 (``vlar.library.backends``) is the place: it opens both, searches and keeps the library sound. Ids

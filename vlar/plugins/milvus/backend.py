@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import LibraryError, UsageError
-from vlar.library.address import MilvusAddress
 from vlar.library.backends import Backend
 from vlar.library.cache import Origin, SearchCache
 from vlar.library.compact import CompactReport, bytes_on_disk, facts_of
@@ -33,6 +32,7 @@ from vlar.library.store.schema import READ_AGAIN
 from vlar.library.upgrade import UpgradeProgress
 from vlar.library.verify import LibraryFault, again, changed_files, row_fault
 from vlar.plugins.milvus import layout
+from vlar.plugins.milvus.address import MilvusAddress, address_of
 from vlar.plugins.milvus.client import MOST_HITS, MilvusConnection, listed
 from vlar.plugins.milvus.layout import FORMAT, created, opened, search_params, width_of
 from vlar.plugins.milvus.lease import leased
@@ -110,6 +110,8 @@ class MilvusEngine(Engine):
 @register("backend", "milvus")
 class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
     """A library in Milvus."""
+
+    address = staticmethod(address_of)
 
     def __init__(self, place: MilvusAddress) -> None:
         self._place = place

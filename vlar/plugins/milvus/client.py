@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import LibraryError, LibraryLockedError, UsageError
-from vlar.library.address import MilvusAddress
+from vlar.plugins.milvus.address import MilvusAddress
 from vlar.types import Float32
 from vlar.version import pip_install
 

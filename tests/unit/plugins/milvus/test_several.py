@@ -21,7 +21,7 @@ from tests.unit.library.fakes import DIM, FakeModel, store_of
 from tests.unit.plugins.milvus.conftest import LiteServer
 from tests.unit.plugins.milvus.test_errors import write
 from vlar.errors import LibraryLockedError, UnknownNameError
-from vlar.library.address import MilvusAddress, place_of
+from vlar.library.address import place_of
 from vlar.library.library import Library
 from vlar.library.library_copy import copy_within, digest_of
 from vlar.library.manifest import LibraryManifest
@@ -29,6 +29,7 @@ from vlar.library.rows import RowFilter
 from vlar.library.store.base import SnapshotMovedError
 from vlar.library.store.values import Stamp
 from vlar.plugins.milvus import client, layout, lease
+from vlar.plugins.milvus.address import MilvusAddress
 from vlar.plugins.milvus.client import MilvusConnection
 from vlar.plugins.milvus.layout import created
 from vlar.plugins.milvus.lease import Lease, leased

@@ -6,13 +6,14 @@ import pytest
 
 from tests.refusals import refused
 from vlar.errors import UsageError
-from vlar.library.address import MilvusAddress, is_milvus, place_of
+from vlar.library.address import is_address, place_of
+from vlar.plugins.milvus.address import MilvusAddress
 
 
 def test_a_folder_is_a_path():
     assert place_of("gym.vlar") == Path("gym.vlar")
     assert place_of(Path("/a/milvus.db")) == Path("/a/milvus.db")
-    assert not is_milvus("gym.vlar")
+    assert not is_address("gym.vlar")
 
 
 @pytest.mark.parametrize(
