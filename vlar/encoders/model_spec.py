@@ -45,7 +45,7 @@ class ModelPart(PartSpec):
         Raises:
             UnknownNameError: neither has its name.
         """
-        for kind in ("adapter", "encoder"):
+        for kind in ("encoder", "adapter"):
             if self.name in registry.names(kind):
                 return kind
         # An adapter begins a name only together with the file of its checkpoint.

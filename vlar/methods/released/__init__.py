@@ -1,0 +1,214 @@
+"""Published networks of videos and several sensors: released files answer as the originals do.
+
+``load("i3d", "rgb_imagenet.pt")`` gives a plain ``torch.nn.Module`` whose ``forward`` takes the
+inputs by keyword and returns logits.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_GSF = {"segments": 16, "ratio": 100, "classes": 174}
+_POSE = {"segments": 32, "ratio": 100, "classes": 2}
+_ADA = {"segments": 8, "classes": 174, "tau": 0.67, "noise": 1}
+_AR = {"segments": 16, "classes": 200, "tau": 1e-6, "noise": 1, "hidden": 512}
+_HYRSM = {
+    "backbone": "resnet50", "frames": 8, "heads": 8, "way": 5, "train_classes": 64,
+    "position_a": 2048, "position_b": 0.01,
+}  # fmt: skip
+_VIT = {"img_size": 224, "patch_size": 16, "tubelet_size": 2, "all_frames": 16, "norm_eps": 1e-6}
+#: The module and class of each network, and the settings of its released size.
+FULL: dict[str, tuple[str, dict[str, Any]]] = {
+    "videomae_v2": (
+        "video_mae.VideoMaeV2",
+        {
+            **_VIT, "embed_dim": 768, "depth": 12, "num_heads": 12, "mlp_ratio": 4.0,
+            "num_classes": 710,
+        },
+    ),
+    "videomae_v2_pretrain": (
+        "video_mae.VideoMaeV2Pretraining",
+        {
+            **_VIT, "encoder_embed_dim": 768, "encoder_depth": 12, "encoder_num_heads": 12,
+            "decoder_num_classes": 1536, "decoder_embed_dim": 384, "decoder_depth": 4,
+            "decoder_num_heads": 6, "mlp_ratio": 4.0,
+        },
+    ),
+    "videomae_v1_transformers": (
+        "video_mae.VideoMaeV1",
+        {
+            "image_size": 224, "patch_size": 16, "num_frames": 16, "tubelet_size": 2,
+            "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+            "intermediate_size": 3072, "num_labels": 400,
+        },
+    ),
+    "i3d": ("inception_3d.I3d", {"layout": "piergiaj", "classes": 400, "in_channels": 3}),
+    "i3d_hassony2": ("inception_3d.I3d", {"layout": "hassony2", "classes": 400, "in_channels": 3}),
+    "adafuse_last": ("ada_fuse.AdaFuse", {**_ADA, "shift": True, "gated_stages": [4]}),
+    "adafuse_shared": ("ada_fuse.AdaFuse", {**_ADA, "shift": False, "gated_stages": [1, 2, 3, 4]}),
+    "ar_net": ("adaptive_resolution.ArNet", _AR),
+    "ar_net_skip": ("adaptive_resolution.ArNet", _AR),
+    "gsf_bninception": ("gate_shift_fuse.GsfNetwork", {**_GSF, "backbone": "BNInception"}),
+    "gsf_inceptionv3": ("gate_shift_fuse.GsfNetwork", {**_GSF, "backbone": "InceptionV3"}),
+    "gsf_resnet50": ("gate_shift_fuse.GsfNetwork", {**_GSF, "backbone": "ResNet-50"}),
+    "gate_shift_pose_early": (
+        "gate_shift_fuse.GsfNetwork", {**_POSE, "backbone": "resnet50", "channels": 4},
+    ),
+    "gate_shift_pose_late": (
+        "gate_shift_fuse.GateShiftPoseLate", {**_POSE, "backbone": "resnet18", "heads": 4},
+    ),
+    "trx": (
+        "few_shot.Trx",
+        {"backbone": "resnet50", "out": 1152, "frames": 8, "sets": [2, 3], "way": 5},
+    ),
+    "hyrsm_1shot": ("few_shot.Hyrsm", {**_HYRSM, "form": "CNN_HyRSM_1shot"}),
+    "hyrsm_5shot": ("few_shot.Hyrsm", {**_HYRSM, "form": "CNN_HyRSM_5shot"}),
+    "actionmae": (
+        "action_mae.ActionMae",
+        {
+            "modalities": ["rgb", "depth"], "classes": 60, "spatial_encoder": "resnet34",
+            "dim": 512, "heads": 8, "depth": 2, "mlp": 2048, "memory_tokens": 4, "fusion": "sum",
+        },
+    ),
+    "epam_net": ("shift_3d.EpamNet", {"classes": 120}),
+    "dear": ("evidential.DearHeads", {"channels": 2048, "classes": 101}),
+    "stprivacy": (
+        "st_privacy.StPrivacy",
+        {
+            "size": 112, "patch": 16, "tubelet": 2, "frames": 16, "dim": 768, "depth": 12,
+            "heads": 12, "places": [3, 6, 9], "ratios": [0.7, 0.49, 0.343], "classes": 101,
+            "attributes": 5,
+        },
+    ),
+}  # fmt: skip
+#: Where the number of classes is read from, and under which setting it goes.
+_CLASSES = {
+    "head.weight": "num_classes", "classifier.weight": "num_labels", "new_fc.weight": "classes",
+    "logits.conv3d.weight": "classes", "conv3d_0c_1x1.conv3d.weight": "classes",
+    "lite_fc.weight": "classes", "rgb_cls_head.fc_cls.weight": "classes",
+    "cls_head.fc_cls.weight": "classes", "action.head_new.weight": "classes",
+    "classification_layer.weight": "train_classes", "fusion_module.fc.rgb.weight": "classes",
+}  # fmt: skip
+
+
+def build(name: str, config: dict[str, Any] | None = None) -> nn.Module:
+    """A published network with random weights.
+
+    Args:
+        name: One of ``FULL``.
+        config: Its settings; those of the released size by default.
+
+    Raises:
+        UsageError: no such network, or a setting is missing.
+    """
+    from importlib import import_module
+
+    module, _, cls = _row(name)[0].partition(".")
+    try:
+        return getattr(import_module(f"{__name__}.{module}"), cls)(config or FULL[name][1])
+    except KeyError as error:
+        raise UsageError(f"the settings of {name} lack {error.args[0]!r}") from error
+
+
+def load(name: str, path: str | Path) -> nn.Module:
+    """A published network with the weights of a file, in evaluation mode.
+
+    Args:
+        name: One of ``FULL``, such as ``videomae_v2``, ``i3d``, ``trx``, ``gsf_resnet50``.
+        path: ``.pt``, ``.pth`` or ``.safetensors``; settings of another size in ``<path>.json``.
+
+    Returns:
+        A module; ``forward`` takes the inputs by keyword and returns logits.
+
+    Raises:
+        UsageError: no such network, or names or shapes do not fit; the message counts them.
+        ModelError: the file is missing or damaged, or holds more than data.
+    """
+    from vlar.adapters import released
+
+    _, settings = _row(name)
+    state, config = released.read(path)
+    state = _renamed(name, state)
+    network = build(name, {**settings, **_of_file(name, state), **config})
+    optional = ("pe.pe",)  # tables that the network computes itself
+    return released.fill(network, state, path, optional=optional)
+
+
+def _row(name: str) -> tuple[str, dict[str, Any]]:
+    if name not in FULL:
+        raise UsageError(f"no released network {name!r}; there are {', '.join(FULL)}")
+    return FULL[name]
+
+
+def _renamed(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without what a wrapper puts in front, and old names as they are now."""
+    if name == "videomae_v2":
+        for front in ("_orig_mod.", "model.", "backbone.", "encoder."):
+            state = {key.removeprefix(front): value for key, value in state.items()}
+    elif name == "videomae_v1_transformers":
+        old = re.compile(r"attention\.attention\.(q|v)_bias$")
+        new = {"q": "query", "v": "value"}
+        state = {
+            old.sub(lambda m: f"attention.attention.{new[m[1]]}.bias", key): value
+            for key, value in state.items()
+        }
+    elif name == "dear":  # the body is a network of its own; these are the heads
+        state = {key: value for key, value in state.items() if not key.startswith("backbone.")}
+    return state
+
+
+def _of_file(name: str, state: dict[str, Tensor]) -> dict[str, Any]:
+    """Settings that the shapes of a file give."""
+    settings: dict[str, Any] = {}
+    for key, setting in _CLASSES.items():
+        if key in state and setting in FULL[name][1]:
+            settings[setting] = len(state[key])
+    first = {"i3d": "Conv3d_1a_7x7", "i3d_hassony2": "conv3d_1a_7x7"}.get(name)
+    if first and f"{first}.conv3d.weight" in state:
+        settings["in_channels"] = state[f"{first}.conv3d.weight"].shape[1]
+    if name == "dear" and "cls_head.fc_cls.weight" in state:
+        settings["channels"] = state["cls_head.fc_cls.weight"].shape[1]
+    if name == "videomae_v2" and "patch_embed.proj.weight" in state:
+        settings |= _tower(state, "", "")
+    if name == "videomae_v2_pretrain" and "encoder.patch_embed.proj.weight" in state:
+        settings |= _tower(state, "encoder.", "encoder_")
+        settings |= _decoder(state)
+    return settings
+
+
+def _depth(state: dict[str, Tensor], front: str) -> int:
+    found = re.compile(re.escape(front) + r"blocks\.(\d+)\.")
+    return 1 + max((int(m[1]) for key in state if (m := found.match(key))), default=0)
+
+
+def _tower(state: dict[str, Tensor], front: str, prefix: str) -> dict[str, Any]:
+    from vlar.methods.released.video_mae import HEADS
+
+    patches = state[f"{front}patch_embed.proj.weight"]
+    width, hidden = patches.shape[0], state.get(f"{front}blocks.0.mlp.fc1.weight")
+    settings = {
+        f"{prefix}embed_dim": width, f"{prefix}depth": _depth(state, front),
+        f"{prefix}num_heads": HEADS.get(width, 12), "patch_size": patches.shape[-1],
+        "tubelet_size": patches.shape[2],
+    }  # fmt: skip
+    return settings | ({} if hidden is None else {"mlp_ratio": len(hidden) / width})
+
+
+def _decoder(state: dict[str, Tensor]) -> dict[str, Any]:
+    from vlar.methods.released.video_mae import DECODER_HEADS
+
+    head = state.get("decoder.head.weight")
+    if head is None:
+        return {}
+    return {
+        "decoder_embed_dim": head.shape[1], "decoder_depth": _depth(state, "decoder."),
+        "decoder_num_heads": DECODER_HEADS.get(head.shape[1], 6),
+        "decoder_num_classes": head.shape[0],
+    }  # fmt: skip
