@@ -110,7 +110,7 @@ class _Decoder(nn.Module):
 
 
 class VideoMaeV2Pretraining(nn.Module):
-    """Masked pre-training with dual masking: what is asked is told from what is visible.
+    """Masked pre-training with dual masking: asked patches are predicted from visible ones.
 
     Args:
         config: ``img_size``, ``patch_size``, ``all_frames``, ``encoder_*`` and ``decoder_*``
