@@ -29,7 +29,7 @@ _BLUE_FIRST = (104.0, 117.0, 128.0)
 
 @dataclass(frozen=True)
 class _Network:
-    """How a network is recognised and read.
+    """A network: the key that recognises its file, and the form of its input.
 
     Attributes:
         name: Of ``released.load``.

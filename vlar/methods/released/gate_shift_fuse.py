@@ -57,7 +57,7 @@ class GateShiftFuse(nn.Module):
 
 
 def gated_channels(channels: int, ratio: float) -> int:
-    """How many of the channels are gated, an even number."""
+    """Number of the gated channels, an even one."""
     count = int(channels * ratio / 100)
     return count + count % 2
 
