@@ -25,7 +25,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 _FLOOR = 0.01  # least probability of a label at a step
 _CONTEXT_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _MEANS_S = (1.0, 3.0, 10.0, 30.0)
-_DOUBTFUL = 0.6  # mean probability below which a bout is doubtful
+DOUBTFUL = 0.6
+"""Mean probability below which a bout is doubtful."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Bout:
     @property
     def is_doubtful(self) -> bool:
         """Whether the mean probability is low."""
-        return self.probability < _DOUBTFUL
+        return self.probability < DOUBTFUL
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlar.encoders.base import Encoder
 from vlar.encoders.tracks.features import STEP_S, FeaturePlan
 from vlar.encoders.tracks.windows import steps_of
 from vlar.errors import DecodeError, UsageError
 from vlar.heads.forest import Bins, Bytes, Forest, Growth, grow
 from vlar.heads.timeline import LabelTrack, TimelineHead, best_path, context_rows, runs
+from vlar.media.lookup import reader
 from vlar.media.tracks.recording import TrackRecording, read_tracks
+from vlar.model.annotated_request import AnnotatedRequest
 from vlar.model.annotated_truth import (
     NOT_ANNOTATED,
     TruthTrack,
@@ -33,7 +36,7 @@ from vlar.model.annotated_truth import (
     truth_of,
 )
 from vlar.segments import Segment
-from vlar.types import Failure, Float32, Float64, JsonDict, ProgressCallback
+from vlar.types import Failure, Float32, Float64, JsonDict
 
 Steps = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -49,35 +52,6 @@ _SWITCHES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _SHORTEST = 0.1  # quantile of the bouts that is the least duration
 _LONGEST_LEAST_S = 5.0
 _ROUND = 3  # digits of a figure
-
-
-@dataclass(frozen=True)
-class AnnotatedRequest:
-    """A request to learn from annotated recordings.
-
-    Attributes:
-        recordings: Paths.
-        truth: A file of annotations, a folder of them, or segments.
-        minutes: Minutes of annotated time to learn from; None for all.
-        ignore: Labels whose spans are not annotated.
-        tier: The tier to learn; None for all.
-        background: Whether time outside every span shows none of the labels.
-        fps: Frames a second of files that state none.
-        layout: A layout file; None for the one next to each recording.
-        seed: Of all draws.
-        progress: Called with the total, then with the work done since; None for none.
-    """
-
-    recordings: Sequence[Path]
-    truth: str | Path | Sequence[Segment]
-    minutes: float | None = None
-    ignore: Sequence[str] = ()
-    tier: str | None = None
-    background: bool = False
-    fps: float | None = None
-    layout: Path | None = None
-    seed: int = 0
-    progress: ProgressCallback | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +74,22 @@ class AnnotatedReport:
     failed: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def summary(self) -> list[str]:
+        """The report in lines of text."""
+        lines = [
+            f"learned {self.minutes:.1f} annotated minutes of {self.recordings} recordings; held "
+            f"out by {self.held_out}:"
+        ]
+        for track in self.tracks:
+            name = " ".join(filter(None, (track["tier"], track["subject"]))) or "labels"
+            lines.append(f"{name}: kappa {track['kappa']:.2f}")
+            lines += [
+                f"  {label}: {row['seconds']:.0f} s, bout F1 {row['bout_f1']:.2f}, at least "
+                f"{row['least_s']:.1f} s"
+                for label, row in track["labels"].items()
+            ]
+        return lines
+
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
         return {
@@ -120,12 +110,35 @@ class _Learned:
     pieces: list[tuple[int, slice, Float32]] = field(default_factory=list[Any])
 
 
-def learn_annotated(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedReport]:
+def learn_annotated(
+    encoder: Encoder, recordings: Any, truth: str | Path | Sequence[Segment], **options: Any
+) -> tuple[TimelineHead, AnnotatedReport]:
     """The head of a timeline, and the report of its learning.
 
+    Args:
+        encoder: That of tracks.
+        recordings: A path, or several; folders are searched.
+        truth: A file of annotations, a folder of them, or segments.
+        options: Other fields of ``AnnotatedRequest``.
+
     Raises:
-        UsageError: the annotations cannot be used, or no recording can be read.
+        UsageError: the encoder is of another sensor, the annotations cannot be used, or no
+            recording can be read.
     """
+    if encoder.modality != "tracks":
+        raise UsageError(
+            f"annotations are learned from tracks, and this model reads {encoder.modality!r}; use "
+            "--model tracks"
+        )
+    paths = [recordings] if isinstance(recordings, str | Path) else list(recordings or ())
+    places = reader("tracks").find(paths)
+    if not places:
+        raise UsageError("no recording of tracks is given; name files or folders of them")
+    return learn_request(AnnotatedRequest(places, truth, **options))
+
+
+def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedReport]:
+    """The head of a timeline, and the report of its learning; see ``learn_annotated``."""
     if request.minutes is not None and not request.minutes > 0:
         raise UsageError(f"{request.minutes:g} minutes are none; give a number above 0")
     spans = truth_of(list(request.recordings), request.truth, fps=request.fps)
@@ -433,20 +446,27 @@ def _facts(
 
 
 def answer(
-    head: TimelineHead, path: Path, *, fps: float | None = None, layout: Path | None = None
-) -> list[Segment]:
+    head: TimelineHead | None, path: Path, *, fps: float | None = None,
+    layout: str | Path | None = None,
+) -> list[Segment]:  # fmt: skip
     """Bouts of a recording, in the clock of its file.
 
     Args:
-        head: Of a model that learned from annotated recordings.
+        head: Of a model that learned from annotated recordings; None for another model.
         path: The recording.
         fps: Frames a second of a file that states none; None takes that of the learning.
         layout: A layout file; None for the one next to the recording.
 
     Raises:
+        UsageError: the model did not learn from annotated recordings.
         DecodeError: it cannot be read.
         ModelError: the model is malformed.
     """
+    if head is None:
+        raise UsageError(
+            "the model did not learn from annotated recordings; make one with 'vlar adapt "
+            "RECORDINGS --model tracks --truth FILE'"
+        )
     plan = FeaturePlan.restore(head.source)
     recording = read_tracks(path, fps=fps or plan.fps, layout=layout)
     binned = np.concatenate(

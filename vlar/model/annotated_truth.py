@@ -94,7 +94,7 @@ def _of_folder(recordings: Sequence[Path], folder: Path, fps: float | None) -> l
         spans: list[Segment] = []
         ranked = sorted(files, key=lambda file: (-_likeness(recording, file), file.name))
         for file in ranked:
-            if _likeness(recording, file) < 1:
+            if not _likeness(recording, file):
                 break
             try:
                 spans = read(file, fps=fps)
@@ -142,7 +142,7 @@ def _by_name(
     for name, spans in by_name.items():
         scores = [_named(path, name) for path in recordings]
         best = max(scores, default=0.0)
-        if best >= 1 and scores.count(best) == 1:
+        if best > 0 and scores.count(best) == 1:
             result[scores.index(best)] += spans
     return result
 
@@ -212,7 +212,7 @@ def tracks_of(
             [s for s in rows if (s.tier, s.subject if several else "") == key] for rows in chosen
         ]
     if not _overlap(chosen, times_s):
-        groups = {(tier or "", ""): chosen}
+        groups = {("", ""): chosen}
     tracks: list[TruthTrack] = []
     for (name, subject), rows in groups.items():
         labels = sorted({span.label for part in rows for span in part} - set(ignore))

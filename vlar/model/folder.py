@@ -33,7 +33,7 @@ from vlar.adapters.base import Adapter, attached_name
 from vlar.adapters.statistics import MOST_BYTES, Statistics
 from vlar.encoders import trusted_paths
 from vlar.encoders.base import Encoder, load_encoder
-from vlar.encoders.model_spec import MODEL_MANIFEST
+from vlar.encoders.model_spec import MODEL_MANIFEST, is_model_folder
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files import resources
 from vlar.files.arrays import Header, not_finite, read_header, sha256
@@ -42,6 +42,7 @@ from vlar.formatting import fault
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
 from vlar.heads.signatures import BlockLike
+from vlar.heads.timeline import TimelineHead
 from vlar.language.clean import MOST_CHARACTERS, MOST_LABELS
 from vlar.model.adapt_report import AdaptReport
 from vlar.types import JsonDict
@@ -109,6 +110,7 @@ MANIFEST = MODEL_MANIFEST
 ARRAYS = "adaptation.safetensors"
 ADAPTER = "adapter.safetensors"
 STATISTICS = "statistics.safetensors"  # earlier folders have none
+TIMELINE = "timeline.safetensors"
 FORMAT = 3
 _MOST = 64 * MB
 _LEAST_FREE = 4 * MB  # so that a full disk is found before the work, not after it
@@ -160,6 +162,8 @@ class Manifest(_Part):
     tree: dict[str, str] | None = None
     report: dict[str, Any] | None = None
     calibration: dict[str, float] | None = None
+    #: Labels of an annotated timeline, and what its features are made from.
+    timeline: dict[str, Any] | None = None
     #: SHA-256 of each file of arrays; None in a folder of an earlier format.
     files_sha256: dict[str, str] | None = None
 
@@ -168,6 +172,7 @@ class Manifest(_Part):
         """Names of the files of arrays that belong to the folder."""
         known = STATISTICS in (self.files_sha256 or {})
         arrays = [] if self.head is None else [ARRAYS, STATISTICS][: 1 + known]
+        arrays += [] if self.timeline is None else [TIMELINE]
         return arrays + [name for name, _ in self.adapters]
 
     @property
@@ -286,6 +291,7 @@ class SavedModel:
         templates: Name of the prompt set.
         calibration: Curves over the probabilities; None for none.
         report: How it was adapted; None where the folder has no report that can be read.
+        timeline: Head of annotated recordings; None for none.
     """
 
     encoder: Encoder
@@ -293,6 +299,14 @@ class SavedModel:
     templates: str
     calibration: Calibration | None = None
     report: AdaptReport | None = None
+    timeline: TimelineHead | None = None
+
+
+def holds_timeline(spec: str | Path) -> bool:
+    """Return whether a name is the folder of a model that learned from annotated recordings."""
+    if not is_model_folder(spec) or not (Path(spec).expanduser() / MANIFEST).is_file():
+        return False
+    return _read(Path(spec).expanduser()).get("timeline") is not None
 
 
 def check_target(path: str | Path, *, replace: bool) -> None:
@@ -365,6 +379,8 @@ def _write_files(model: SavedModel, folder: Path) -> None:
     arrays = {} if model.adapted is None else {ARRAYS: _contiguous(model.adapted.state())}
     if model.adapted is not None and model.adapted.statistics is not None:
         arrays[STATISTICS] = _contiguous(model.adapted.statistics.arrays())
+    if model.timeline is not None:
+        arrays[TIMELINE] = _contiguous(model.timeline.state())
     for (name, _), adapter in zip(manifest.adapters, around, strict=True):
         arrays[name] = _contiguous(adapter.state_dict())
     n_bytes = sum(array.nbytes for file in arrays.values() for array in file.values())
@@ -374,8 +390,9 @@ def _write_files(model: SavedModel, folder: Path) -> None:
     if arrays:
         sums = {name: sha256(folder / name, _MOST_ADAPTER) for name in arrays}
         manifest = manifest.model_copy(update={"files_sha256": sums})
-    # An earlier vlar reads folders without adapters in between.
-    text = manifest.model_dump_json(indent=1, exclude=None if manifest.inner else {"inner"})
+    # An earlier vlar reads folders without adapters in between, and without a timeline.
+    without = {name for name in ("inner", "timeline") if not getattr(manifest, name)}
+    text = manifest.model_dump_json(indent=1, exclude=without)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -413,6 +430,7 @@ def _describe(model: SavedModel, encoder: Encoder, around: Sequence[Adapter]) ->
         labels_sha256=adapted.labels_sha256 if adapted else None,
         report=model.report.stored() if model.report else None,
         calibration=model.calibration.to_dict() if model.calibration else None,
+        timeline=model.timeline.config() if model.timeline else None,
         **(adapted.config() if adapted else {}),
     )
 
@@ -463,7 +481,12 @@ def read_model(
             adapted = dataclasses.replace(adapted, statistics=found)
     calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
     report = AdaptReport.restored(manifest.report) if manifest.report else None
-    return SavedModel(encoder, adapted, manifest.templates, calibration, report)
+    timeline = None
+    if manifest.timeline is not None:
+        timeline = TimelineHead.restore(
+            manifest.timeline, _read_arrays(folder / TIMELINE, manifest)
+        )
+    return SavedModel(encoder, adapted, manifest.templates, calibration, report, timeline)
 
 
 def check_contents(folder: Path, manifest: Manifest, written: int) -> None:

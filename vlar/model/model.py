@@ -21,6 +21,7 @@ from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
+from vlar.heads.timeline import TimelineHead
 from vlar.heads.zero_shot import LabelScorer
 from vlar.language.labels import Descriptions, Labels, LabelSet
 from vlar.language.tree import TreeSource
@@ -28,6 +29,7 @@ from vlar.media.views import Views, ViewSampler
 from vlar.metrics.result import Evaluation
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.adapt_report import AdaptReport
+from vlar.model.annotated import answer, learn_annotated
 from vlar.model.calibrate import Calibrated, calibrate
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.model.evaluate import evaluate
@@ -47,6 +49,7 @@ from vlar.model.requests import (
     interval,
 )
 from vlar.results import Results
+from vlar.segments import Segment
 from vlar.types import (
     Classification,
     Clip,
@@ -96,6 +99,7 @@ def load(
             calibration=saved.calibration,
             name=str(spec),
             report=saved.report,
+            timeline_head=saved.timeline,
         )
     trusted_paths.remember(spec, model.fingerprint)
     _log.debug("loaded %s in %.1f s", spec, time.monotonic() - begin_s)
@@ -118,6 +122,7 @@ class Model:
         calibration: The curves that ``calibrate`` fitted; None for probabilities by the rule.
         name: What answers call this model; None for the encoder's name.
         report: How it was adapted.
+        timeline_head: Head of annotated recordings, which ``adapt`` with ``truth`` made.
 
     Attributes:
         core: Clips and words in one space, without labels.
@@ -132,21 +137,16 @@ class Model:
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        adapted: AdaptedHead | None = None,
-        templates: str | None = None,
-        calibration: Calibration | None = None,
-        name: str | None = None,
-        report: AdaptReport | None = None,
-    ) -> None:
+        self, encoder: Encoder, *, adapted: AdaptedHead | None = None, templates: str | None = None,
+        calibration: Calibration | None = None, name: str | None = None,
+        report: AdaptReport | None = None, timeline_head: TimelineHead | None = None,
+    ) -> None:  # fmt: skip
         self.core = core = ModelCore(encoder, templates=templates, name=name)
         self.recogniser = Recogniser(core, adapted, calibration)
         self.encoder, self.name, self.modality = encoder, core.name, core.modality
         self.template_set, self.prompts = core.template_set, core.prompts
         self.adapted, self.calibration = adapted, calibration
-        self._report = report
+        self._report, self.timeline_head = report, timeline_head
 
     def __repr__(self) -> str:
         """Name, sensor, width of the vectors, and how many labels it has learned."""
@@ -338,43 +338,27 @@ class Model:
 
     @overload
     def classify(
-        self,
-        recordings: Recording,
-        labels: Labels | None = None,
-        *,
-        every_s: None = None,
+        self, recordings: Recording, labels: Labels | None = None, *, every_s: None = None,
         **options: Unpack[ClassifyOptions],
-    ) -> Classification: ...
+    ) -> Classification: ...  # fmt: skip
 
     @overload
     def classify(
-        self,
-        recordings: Recording,
-        labels: Labels | None = None,
-        *,
-        every_s: float,
+        self, recordings: Recording, labels: Labels | None = None, *, every_s: float,
         **options: Unpack[ClassifyOptions],
-    ) -> Results[Answer]: ...
+    ) -> Results[Answer]: ...  # fmt: skip
 
     @overload
     def classify(
-        self,
-        recordings: list[Any] | tuple[Any, ...],
-        labels: Labels | None = None,
-        *,
-        every_s: float | None = None,
-        **options: Unpack[ClassifyOptions],
-    ) -> Results[Answer]: ...
+        self, recordings: list[Any] | tuple[Any, ...], labels: Labels | None = None, *,
+        every_s: float | None = None, **options: Unpack[ClassifyOptions],
+    ) -> Results[Answer]: ...  # fmt: skip
 
     @overload
     def classify(
-        self,
-        recordings: Iterator[Recording],
-        labels: Labels | None = None,
-        *,
-        every_s: float | None = None,
-        **options: Unpack[ClassifyOptions],
-    ) -> Iterator[Answer]: ...
+        self, recordings: Iterator[Recording], labels: Labels | None = None, *,
+        every_s: float | None = None, **options: Unpack[ClassifyOptions],
+    ) -> Iterator[Answer]: ...  # fmt: skip
 
     def classify(
         self,
@@ -443,22 +427,13 @@ class Model:
     # Adaptation
 
     def adapt(
-        self,
-        support: Examples | None,
-        *,
-        method: Method = "auto",
-        shots: int | None = None,
-        seed: int = 0,
-        unknown: str = FAMILIARITY,
-        balance: str = "none",
-        tree: TreeSource | None = None,
-        progress: ProgressCallback | None = None,
-        objectives: Objectives = (),
-        unlabelled: str | Path | None = None,
-        settings: Mapping[str, Any] | None = None,
-        learner: str | None = None,
-        **options: Any,
-    ) -> Model:
+        self, support: Examples | None, *, method: Method = "auto", shots: int | None = None,
+        seed: int = 0, unknown: str = FAMILIARITY, balance: str = "none",
+        tree: TreeSource | None = None, progress: ProgressCallback | None = None,
+        objectives: Objectives = (), unlabelled: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None, learner: str | None = None,
+        truth: str | Path | Sequence[Segment] | None = None, **options: Any,
+    ) -> Model:  # fmt: skip
         """Learn labels from a few examples each: in closed form (seconds), or by training.
 
         Args:
@@ -482,7 +457,10 @@ class Model:
             settings: Settings of the adapter, hyperparameters that replace the recipe's, settings
                 of the learner. A closed form has none.
             learner: Registered name of what finds the parameters; None means the adapter's own.
-            options: Other fields of ``vlar.model.requests.AdaptRequest``.
+            truth: Annotations of whole recordings of tracks, which ``support`` names: a file, a
+                folder or segments. The model then answers ``timeline``.
+            options: Other fields of ``vlar.model.requests.AdaptRequest``, or with ``truth`` of
+                ``vlar.model.annotated_request.AnnotatedRequest``.
 
         Returns:
             A model that answers with the support set's labels, or about any where there is none;
@@ -492,6 +470,10 @@ class Model:
             SupportError: the support set cannot be used.
             UnknownNameError: no method or rejector has this name.
         """
+        if truth is not None:
+            bar = progress or notebook.bar("adapting")
+            head, _ = learn_annotated(self.encoder, support, truth, progress=bar, **options)
+            return Model(self.encoder, templates=self.template_set, timeline_head=head)
         request = AdaptRequest(
             method=method, shots=shots, seed=seed, unknown=unknown, balance=balance, tree=tree,
             progress=progress or notebook.bar("adapting"), objectives=objectives, free=unlabelled,
@@ -501,6 +483,22 @@ class Model:
             return self.learn(request)
         with readable(support, self.modality) as source:
             return self.learn(replace(request, source=source))
+
+    def timeline(
+        self, recording: str | Path, *, fps: float | None = None, layout: str | Path | None = None
+    ) -> list[Segment]:
+        """Bouts of a recording, of a model that learned from annotated recordings.
+
+        Args:
+            recording: A recording of the kind that the model learned from.
+            fps: Frames a second of a file that states none; None takes that of the learning.
+            layout: A layout file; None for the one next to the recording.
+
+        Raises:
+            UsageError: the model did not learn from annotated recordings.
+            DecodeError: the recording cannot be read.
+        """
+        return answer(self.timeline_head, Path(recording), fps=fps, layout=layout)
 
     def learn(self, request: AdaptRequest) -> Model:
         """Carry out a request; ``adapt`` with all that it takes in one object."""
@@ -594,6 +592,7 @@ class Model:
             ModelError: the folder exists and ``replace`` is False, or cannot be written.
         """
         saved = SavedModel(
-            self.encoder, self.adapted, self.template_set, self.calibration, self._report
-        )
+            self.encoder, self.adapted, self.template_set, self.calibration, self._report,
+            self.timeline_head,
+        )  # fmt: skip
         return write_model(saved, Path(path), replace=replace)

@@ -3,6 +3,9 @@
 Options:
     support ([SUPPORT]): A folder with one folder of recordings per label, or a CSV file with the
         columns path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.
+        With --truth: the recordings.
+    truth (FILE): Annotations of whole recordings of tracks: a file of any format of 'vlar
+        segments', or a folder of them. The model then answers 'vlar timeline'.
     out (-o FOLDER): Folder for the adapted model.
     unlabelled (FOLDER): Recordings without labels, for objectives and for --suggest; or a CSV
         path[,domain].
@@ -23,6 +26,7 @@ from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
+from vlar.model.annotated_request import AnnotatedRequest
 from vlar.model.requests import AdaptRequest
 from vlar.options import Fields
 
@@ -37,12 +41,14 @@ JsonDict = dict[str, Any]
 
 
 def adapt(
-    support: str | None = None,
+    support: list[str] | None = None,
     /,
     *,
     out: str,
     model: str = "lite",
     asked: Annotated[JsonDict, Fields(AdaptRequest)],
+    truth: str | None = None,
+    annotated: Annotated[JsonDict, Fields(AnnotatedRequest)],
     unlabelled: str | None = None,
     dictionary: str | None = None,
     suggest: int | None = None,
@@ -61,11 +67,18 @@ def adapt(
     Examples:
         vlar adapt support/ --out mine
         vlar adapt support.csv --out trained --method temporal --shots 8
+        vlar adapt tracks/ --model tracks --truth project.boris --minutes 10 --out mine
     """
     from vlar.model.folder import check_target
 
     check_target(out, replace=force)
-    for given in (support, unlabelled, asked["tree"]):
+    if truth is not None:
+        annotated["ignore"] = annotated["ignore"] or ()
+        return _adapt_annotated(support or [], out, model, truth, annotated, force=force)
+    if unused := next((name for name, value in annotated.items() if value), None):
+        raise UsageError(f"--{unused} belongs to --truth; add it, or leave it out")
+    source = _only(support)
+    for given in (source, unlabelled, asked["tree"]):
         if given is not None:
             Path(given).exists()  # raises where no file can have the name, before a model is loaded
     if suggest is not None and unlabelled is None:
@@ -76,7 +89,7 @@ def adapt(
     asked["settings"] = read_settings(asked["settings"] or ())
     # Without an objective or a learner they are for --suggest alone.
     used = asked["objectives"] or asked["learner"] or suggest is None
-    request = AdaptRequest(source=support, free=unlabelled if used else None, **asked)
+    request = AdaptRequest(source=source, free=unlabelled if used else None, **asked)
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
@@ -90,6 +103,44 @@ def adapt(
         now = f"now {label}, {output.percent(probability)}"
         output.line(f"label next, {number}: {item.path} ({now})")
     return code
+
+
+def _only(support: Sequence[str] | None) -> str | None:
+    """The one support set; None without any.
+
+    Raises:
+        UsageError: there are several.
+    """
+    if support and len(support) > 1:
+        raise UsageError(
+            f"{len(support)} support sets are given; give one folder or CSV, or --truth FILE with "
+            "the annotations of these recordings"
+        )
+    return support[0] if support else None
+
+
+def _adapt_annotated(
+    recordings: Sequence[str], out: str, model: str, truth: str, options: JsonDict, *, force: bool
+) -> int:
+    """Learn from annotated recordings; returns the exit code."""
+    from vlar.model.annotated import learn_annotated
+    from vlar.model.model import Model
+
+    with progress(f"loading {model}") as shown:
+        base = inputs.load_model(model, None, None)
+        shown.stage("learning", unit="steps")
+        head, report = learn_annotated(base.encoder, recordings, truth, progress=shown, **options)
+        made = Model(base.encoder, templates=base.template_set, timeline_head=head)
+        _save(made, out, force)
+    for failure in report.failed:
+        output.error(failure.message)
+    for note in report.notes:
+        output.note(f"vlar: {note}")
+    output.row(
+        {"model": out, **report.to_dict()}, *report.summary(),
+        f"saved to {out}; use it: vlar timeline RECORDING --model {out} --out bouts.csv",
+    )  # fmt: skip
+    return exit_code(report.recordings, len(report.failed))
 
 
 def _report(model: Model, out: str, named: JsonDict, *, brief: bool = False) -> int:

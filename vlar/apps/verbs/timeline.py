@@ -14,7 +14,10 @@ Options:
     kpi: Print a table: counts, durations, waiting, violations.
     order (LABELS): Steps of a cycle in order: 'pick, place'.
     idle (rare LABELS): Labels that are waiting, as unknown is.
-    out (FILE): Write segments: .json, .csv, .srt, .vtt, .otio, .png, or a folder .lerobot.
+    out (FILE): Write segments: .json, .csv, .srt, .vtt, .otio, .png, or a folder .lerobot. Bouts
+        of a model that learned from annotated recordings: any format of annotations.
+    fps: Frames a second of tracks that state none; default: as learned.
+    layout (FILE): Layout of tracks; default: layout.toml next to them.
     resume: Keep what is finished; skip it later.
     kpi_out (FILE): Write the table: .json, .csv or .png.
 """
@@ -59,6 +62,8 @@ def timeline(
     out: str | None = None,
     kpi_out: str | None = None,
     resume: Path | None = None,
+    fps: float | None = None,
+    layout: Path | None = None,
     device: str | None = None,
     dtype: options.Dtype = None,
 ) -> int:
@@ -75,6 +80,7 @@ def timeline(
     from vlar.apps.timeline.recordings import TimelineRules
     from vlar.language.labels import parse_labels
     from vlar.media.video.live import is_live
+    from vlar.model.folder import holds_timeline
 
     if delay and not online:
         raise UsageError("--delay belongs to --online; add one, or leave it out")
@@ -93,6 +99,8 @@ def timeline(
         delay_s=_span(delay, "--delay") if delay else None,
         unknown=not no_unknown,
     )
+    if holds_timeline(model):
+        return annotated_timeline(paths, model, out, fps, layout)
     file = checked_file(out, "--out") if out else None
     table = checked_file(kpi_out, "--kpi-out", FIGURE_ENDINGS) if kpi_out else None
     label_list = parse_labels(labels) if labels is not None else None
@@ -113,6 +121,48 @@ def timeline(
     if file:
         write_timeline(file, good, "nothing was found")
     return exit_code(len(good), failed)
+
+
+def annotated_timeline(
+    paths: list[str], model: str, out: str | None, fps: float | None, layout: Path | None
+) -> int:
+    """Print and write the bouts of a model that learned from annotated recordings."""
+    from vlar import segments
+    from vlar.errors import VlarError
+    from vlar.heads.timeline import DOUBTFUL
+
+    if out is not None and not Path(out).absolute().parent.is_dir():
+        raise UsageError(f"--out {out!r}: the folder {str(Path(out).parent)!r} does not exist")
+    good: list[segments.Segment] = []
+    answered = failed = 0
+    with progress(f"loading {model}") as shown:
+        recogniser = inputs.load_model(model, None, None)
+        found, failures = inputs.recordings(paths, recogniser.encoder.modality)
+        for failure in failures:
+            output.failure(failure)
+        failed = len(failures)
+        shown.stage("reading recordings", total=len(found))
+        for path in found:
+            try:
+                rows = recogniser.timeline(path, fps=fps, layout=layout)
+            except VlarError as error:
+                output.error(error.message)
+                failed += 1
+                continue
+            shown(1)
+            answered += 1
+            good += rows
+            for row in rows:
+                doubt = (row.probability or 0) < DOUBTFUL
+                text = f"{row.label}, {output.percent(row.probability or 0)}"
+                text += ", doubtful" if doubt else ""
+                facts = {**row.to_dict(), "doubtful": doubt}
+                output.row(facts, f"{row.recording}  {output.span(row)}  {text}", strong=len(text))
+    if out is not None and answered:
+        for note in segments.save(out, good, fps=fps):
+            output.note(f"vlar: {note}")
+        output.note(f"vlar: timeline written to {out}")
+    return exit_code(answered, failed)
 
 
 def write_timeline(file: Path, rows: list[Segment], nothing: str) -> None:

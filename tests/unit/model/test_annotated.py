@@ -1,0 +1,164 @@
+"""Annotated recordings: which span belongs where, and a model of bouts from end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.command_line import invoke
+from tests.refusals import refused
+from vlar.errors import UsageError
+from vlar.heads.forest import Growth
+from vlar.model.annotated import agreement, answer, learn_request
+from vlar.model.annotated_request import AnnotatedRequest
+from vlar.model.annotated_truth import (
+    NOT_ANNOTATED,
+    fitting,
+    labelled_minutes,
+    tracks_of,
+    truth_of,
+)
+from vlar.segments import Segment, read, write
+
+TIMES = [(np.arange(200) + 0.5) * 0.1]
+
+
+def recording(path: Path, seed: int) -> list[Segment]:
+    """Write 90 s of two animals that rest far apart, or run around each other; its bouts."""
+    random = np.random.default_rng(seed)
+    spans: list[Segment] = []
+    time_s, label = 0.0, "rest"
+    while time_s < 90:
+        end_s = min(90.0, time_s + float(random.uniform(4, 9)))
+        spans.append(Segment(path.name, time_s, end_s, label))
+        time_s, label = end_s, "run" if label == "rest" else "rest"
+    clock = np.arange(1800) / 20
+    fast = np.zeros(len(clock))
+    for span in spans:
+        fast[(clock >= span.start_s) & (clock < span.end_s)] = span.label == "run"
+    phase = np.cumsum(fast) * 0.15
+    lines = ["time_s," + ",".join(f"{a}.{p}_{c}" for a in "ab" for p in ("nose", "tail")
+                                  for c in "xy")]  # fmt: skip
+    for now, turn in zip(clock, phase, strict=True):
+        x, y = 300 + 80 * np.cos(turn), 300 + 80 * np.sin(turn)
+        noise = random.normal(size=8)
+        values = np.array([x, y, x + 40, y, 700 - x, 700 - y, 740 - x, 700 - y]) + noise
+        lines.append(f"{now:.2f}," + ",".join(f"{v:.2f}" for v in values))
+    path.write_text("\n".join(lines))
+    return spans
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few trees are enough for two labels that a speed tells apart."""
+    few = Growth(trees=12, columns=60, least=3.0)
+    for name in ("_FINAL", "_FOLD", "_CONTEXT"):
+        monkeypatch.setattr(f"vlar.model.annotated.{name}", few)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("annotated")
+    spans: list[Segment] = []
+    for seed in range(3):
+        spans += recording(place / f"cage{seed}_dlc.csv", seed)
+    write(place / "bouts.csv", [s for s in spans if s.recording != "cage2_dlc.csv"])
+    write(place / "held.csv", [s for s in spans if s.recording == "cage2_dlc.csv"])
+    return place
+
+
+def test_a_model_of_bouts_from_end_to_end(folder: Path, tmp_path: Path):
+    paths = [str(folder / f"cage{n}_dlc.csv") for n in (0, 1)]
+    model, out = str(tmp_path / "model"), str(tmp_path / "x.csv")
+    learning = [*paths, "--model", "tracks", "--truth", str(folder / "bouts.csv")]
+    assert invoke(["adapt", *learning, "--out", model]).exit_code == 0
+    held = str(folder / "cage2_dlc.csv")
+    assert invoke(["timeline", held, "--model", model, "--out", out]).exit_code == 0
+    header = Path(out).read_text().partition("\n")[0]
+    assert header == "recording,start_s,end_s,label,probability"
+    bouts = read(out)
+    assert {bout.label for bout in bouts} == {"rest", "run"}
+    times = (np.arange(900) + 0.5) * 0.1
+    answers, labels = (np.array(["rest"] * 900) for _ in range(2))
+    for spans, steps in ((bouts, answers), (read(folder / "held.csv"), labels)):
+        for span in spans:
+            steps[(times >= span.start_s) & (times < span.end_s)] = span.label
+    assert (answers == labels).mean() > 0.9
+
+
+def test_permuted_labels_teach_nothing(folder: Path):
+    """The control: the same recordings with the labels of their bouts exchanged at random."""
+    random = np.random.default_rng(3)
+    spans = read(folder / "bouts.csv")
+    names = random.permutation([span.label for span in spans])
+    wrong = [Segment(s.recording, s.start_s, s.end_s, str(n)) for s, n in zip(spans, names,
+                                                                         strict=True)]  # fmt: skip
+    paths = [folder / f"cage{n}_dlc.csv" for n in (0, 1)]
+    head, report = learn_request(AnnotatedRequest(paths, wrong))
+    assert report.held_out == "recording"
+    assert report.tracks[0]["kappa"] < 0.5
+    assert answer(head, folder / "cage2_dlc.csv")
+
+
+def test_spans_belong_by_name_or_by_the_longest_common_stem(tmp_path: Path):
+    paths = [tmp_path / name for name in ("1_dlc.csv.xz", "12_dlc.csv.xz", "demo1_dlc.csv")]
+    for name, label in (("1_annot", "a"), ("12_annot", "b"), ("demo1_hB", "c"), ("2_annot", "d")):
+        write(tmp_path / f"{name}.csv", [Segment("x", 0.0, 1.0, label)])
+    found = truth_of(paths, tmp_path)
+    assert [[span.label for span in spans] for spans in found] == [["a"], ["b"], ["c"]]
+    named = [Segment(str(paths[1]), 0, 1, "b"), Segment("1_dlc", 0, 1, "a")]
+    found = truth_of(paths, named)
+    assert [[span.label for span in spans] for spans in found] == [["a"], ["b"], []]
+    refused(UsageError, "no span belongs", truth_of, paths, [Segment("other", 0, 1, "a")])
+
+
+def test_background_and_what_is_not_annotated_are_two_things():
+    spans = [[Segment("r", 2, 4, "run"), Segment("r", 6, 8, "rest"), Segment("r", 8, 9, "base")]]
+    (track,) = tracks_of(spans, TIMES, background=False, ignore=("base",))
+    assert track.labels == ("rest", "run")
+    assert (track.steps[0] == NOT_ANNOTATED).sum() == 160
+    (track,) = tracks_of(spans, TIMES, background=True, ignore=("base",))
+    assert track.labels == ("rest", "run", "")
+    assert (track.steps[0] == NOT_ANNOTATED).sum() == 10
+    refused(UsageError, "--background", tracks_of, [[Segment("r", 2, 4, "run")]], TIMES,
+            background=False)  # fmt: skip
+    refused(UsageError, "'bse'", tracks_of, spans, TIMES, background=True, ignore=("bse",))
+    refused(UsageError, "no tier", tracks_of, spans, TIMES, background=True, tier="S1")
+
+
+def test_labels_that_go_on_at_once_are_tracks_of_their_own():
+    spans = [
+        [Segment("r", 0, 10, "groom"), Segment("r", 5, 15, "rear"), Segment("r", 18, 18, "jump")]
+    ]
+    tracks = tracks_of(spans, TIMES, background=True)
+    assert [track.labels for track in tracks] == [("groom", ""), ("jump", ""), ("rear", "")]
+    assert [track.points for track in tracks] == [(), ("jump",), ()]
+    assert (tracks[1].steps[0] == 0).sum() == 5
+
+
+def test_minutes_are_drawn_evenly():
+    spans = [[Segment("r", 0, 10, "a"), Segment("r", 10, 20, "b")]]
+    tracks = tracks_of(spans, TIMES, background=False)
+    (mask,) = labelled_minutes(tracks, 5 / 60, 0.1, block_s=1.0)
+    assert mask.sum() == pytest.approx(50, abs=5)
+    assert mask[:100].sum() == pytest.approx(25, abs=6)
+    (mask,) = labelled_minutes(tracks, None, 0.1)
+    assert mask.all()
+
+
+def test_spans_are_cut_and_moved_to_the_clock_of_the_recording():
+    spans = [Segment("r", 4, 7, "a"), Segment("r", 9, 30, "b")]
+    assert [(s.start_s, s.end_s) for s in fitting(spans, 10.0, 0.0)] == [(4, 7), (9, 10)]
+    assert [(s.start_s, s.end_s) for s in fitting(spans, 10.0, 5.0)] == [(0, 2), (4, 10)]
+
+
+def test_agreement_by_hand():
+    truth = [np.array([0, 0, 0, 0, 1, 1, 1, 1])]
+    kappa, f1 = agreement(truth, [np.array([0, 0, 0, 1, 1, 1, 1, 1])], 2)
+    assert kappa == pytest.approx(0.75)
+    assert f1 == [1, 1]
+    kappa, f1 = agreement(truth, [np.zeros(8, int)], 2)
+    assert kappa == 0
+    assert f1 == [1, 0]

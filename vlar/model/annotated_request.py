@@ -1,0 +1,48 @@
+"""Request to learn from annotated recordings; it imports nothing heavy, as every help reads it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from vlar.options import Option
+
+if TYPE_CHECKING:
+    from vlar.segments import Segment
+    from vlar.types import ProgressCallback
+
+
+@dataclass(frozen=True)
+class AnnotatedRequest:
+    """A request to learn from annotated recordings.
+
+    Attributes:
+        recordings: Paths.
+        truth: A file of annotations, a folder of them, or segments.
+        seed: Of all draws.
+        progress: Called with the total, then with the work done since; None for none.
+    """
+
+    recordings: "Sequence[Path]" = ()
+    truth: "str | Path | Sequence[Segment]" = ()
+    minutes: Annotated[
+        float | None, Option("With --truth: minutes of annotated time to learn from, evenly drawn.")
+    ] = None
+    ignore: Annotated[
+        Sequence[str],
+        Option(
+            "With --truth: spans with this label are not annotated; may be given several times.",
+            "--ignore LABEL",
+            type=list[str] | None,
+        ),
+    ] = ()
+    tier: Annotated[str | None, Option("With --truth: the tier or stream to learn.", "NAME")] = None
+    background: Annotated[
+        bool, Option("With --truth: time outside every span shows none of the labels.")
+    ] = False
+    fps: Annotated[float | None, Option("Frames a second of tracks that state none.")] = None
+    layout: Annotated[
+        Path | None, Option("Layout of tracks; default: layout.toml next to them.", "FILE")
+    ] = None
+    seed: int = 0
+    progress: "ProgressCallback | None" = None
