@@ -984,9 +984,65 @@ IMPORTS = [
     *(imported(name, r"rows\.parquet|no shard|holds no", make) for name, make in SPECIAL.items()),
     imported("not-parquet", "whole Parquet file", written(b"PAR1" + b"x" * 1000 + b"PAR1")),
 ]
+
+
+def annotated(name: str, says: str, file: str, content: bytes) -> Case:
+    """A file of annotations that others made."""
+    build = lambda kit: ["ethogram", str(kit.file(file, content)), "--fps", "25"]  # noqa: E731
+    return Case("annotations", name, build, says)
+
+
+def packed(content: bytes) -> bytes:
+    """A zip whose member ``db`` unpacks to this."""
+    import io
+
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("db", content)
+    return stream.getvalue()
+
+
+def unpacking(n_bytes: int) -> bytes:
+    import lzma
+
+    return lzma.compress(b"0" * n_bytes, preset=1)
+
+
+_EAF = b"<ANNOTATION_DOCUMENT>%s</ANNOTATION_DOCUMENT>"
+_MAT = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
+ANNOTATIONS = [
+    annotated(
+        "entities",
+        "document type or entities",
+        "a.eaf",
+        b"<!DOCTYPE x [<!ENTITY a 'b'>]>" + _EAF % b"&a;",
+    ),
+    annotated(
+        "deep-xml", "more than 40 levels", "a.eaf", _EAF % (b"<a>" * 100_000 + b"</a>" * 100_000)
+    ),
+    annotated("many-elements", "of XML", "a.eaf", _EAF % (b"<a/>" * 6_000_000)),
+    annotated(
+        "deep-json", "nested|annotations", "a.boris", b'{"behaviors_conf": ' + b"[" * 100_000
+    ),
+    annotated("xz-of-300-MB", "unpacks to more than 200 MB", "a.csv.xz", unpacking(300_000_000)),
+    annotated(
+        "zip-of-200-MB", "unpacks to more than 50 MB", "a.opf", packed(b"#4\n" + b"0" * 200_000_000)
+    ),
+    annotated(
+        "endless-time",
+        "not finite|for a time",
+        "a.csv",
+        b"recording,start_s,end_s,label\na,1,inf,x\n",
+    ),
+    annotated("many-years", "for a time", "a.csv", b"recording,start_s,end_s,label\na,1,1e300,x\n"),
+    annotated(
+        "struct-of-2-GB", "cut off|damaged", "a.mat", _MAT + b"\x0e\0\0\0\0\0\0\x7f" + b"\0" * 64
+    ),
+    annotated("nothing", "not of a format", "a.csv", b"hello"),
+]
 FRAMES = [frames(name, make) for name, make in SPECIAL.items() if name != "absent"]
 CASES = [
-    *REPORTS, *WHEELS, *FRAMES, *NAMES, *LONG_PATHS, *IMPORTS,
+    *REPORTS, *WHEELS, *FRAMES, *ANNOTATIONS, *NAMES, *LONG_PATHS, *IMPORTS,
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
     *ANSWERS, *SHEETS, *MIXINGS, *EXPORTS,
 ]  # fmt: skip

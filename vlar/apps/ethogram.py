@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -173,6 +174,9 @@ def _short(text: str) -> str:
 def raster(content: Ethogram) -> Drawing:
     """Bouts along time: a line for each label of each subject of each recording, 400 at most."""
     colours = _colours(content)
+    bouts: dict[tuple[str, str, str], list[Segment]] = defaultdict(list)
+    for segment in content.segments:
+        bouts[segment.recording, segment.subject, segment.label].append(segment)
     longest = max(content.durations.values(), default=1.0)
     drawing = Drawing(_LEFT + _WIDTH + 40, 0)
     scale, y, block = _WIDTH / longest, 10.0, ("", "")
@@ -184,10 +188,8 @@ def raster(content: Ethogram) -> Drawing:
             drawing.shapes.append(Shape("text", 8, y + 11, text=title, colour="#000000"))
             y += _ROW
         drawing.shapes.append(Shape("text", _LEFT - 8, y + 11, text=_short(row.label), right=True))
-        own = (row.recording, row.subject, row.label)
-        for segment in content.segments:
-            if (segment.recording, segment.subject, segment.label) == own:
-                drawing.shapes.append(_bar(segment, scale, y, colours[segment.label]))
+        own = bouts[row.recording, row.subject, row.label]
+        drawing.shapes += [_bar(segment, scale, y, colours[row.label]) for segment in own]
         y += _ROW
     drawing.axis(_LEFT, y + 4, _WIDTH, longest)
     drawing.height = int(y + 30)

@@ -7,6 +7,7 @@ agreement between two methods of clinical measurement", 1986.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ STEP_S = 1 / 25
 """Seconds of a step of the grid on which labels are compared."""
 TOLERANCE_S = 1.0
 _MOST_STEPS = 50_000_000
+_MOST_PAIRS = 10_000_000
 Codes = npt.NDArray[np.int64]
 
 
@@ -112,13 +114,15 @@ def event_f1(
     Returns:
         0 to 1 for each label of either.
     """
-    rows = [
-        (abs(a[i].start_s - b[j].start_s), i, j)
-        for first, second in _together(a, b)
-        for i in first
-        for j in second
-        if abs(a[i].start_s - b[j].start_s) <= tolerance_s + 1e-9
-    ]
+    rows: list[tuple[float, int, int]] = []
+    for first, second in _together(a, b):
+        order = sorted(second, key=lambda j: b[j].start_s)
+        starts = [b[j].start_s for j in order]
+        for i in first:
+            at = a[i].start_s
+            low = bisect_left(starts, at - tolerance_s - 1e-9)
+            high = bisect_right(starts, at + tolerance_s + 1e-9)
+            rows += [(abs(at - b[j].start_s), i, j) for j in order[low:high]]
     hits = Counter(a[i].label for _, i, _ in _greedy(sorted(rows)))
     return {label: 2 * hits[label] / n for label, n in _counts(a, b).items()}
 
@@ -134,6 +138,10 @@ def matches(
         spans = [
             np.array([(r[i].start_s, r[i].end_s) for i in n]) for r, n in ((a, first), (b, second))
         ]
+        if len(first) * len(second) > _MOST_PAIRS:
+            raise MetricError(
+                f"{a[first[0]].label!r} has {len(first):,} bouts; split the recording"
+            )
         values = overlap(*spans)
         values[(spans[0][:, None] == spans[1][None]).all(2)] = 1.0  # also of point events
         for x, y in np.argwhere(values >= iou - 1e-12).tolist():

@@ -41,17 +41,17 @@ def one_at_a_time(
         The segments, and a note with the number that were cut or left out.
     """
     result: list[Segment] = []
+    last: dict[Hashable, int] = {}
     changed = 0
     for segment in sorted(segments, key=lambda s: (s.start_s, -s.end_s)):
-        before = next(
-            (i for i in range(len(result) - 1, -1, -1) if key(result[i]) == key(segment)), None
-        )
+        before = last.get(key(segment))
         if before is not None and segment.start_s < result[before].end_s - 1e-9:
             changed += 1
             if segment.start_s > result[before].start_s:
                 result[before] = replace(result[before], end_s=segment.start_s)
             else:
                 continue
+        last[key(segment)] = len(result)
         result.append(segment)
     note = f"{changed} segments overlap others and are cut: one at a time is held"
     return result, [note] if changed else []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 DEEPEST = 40
-_MOST = 60_000_000  # bytes; a tree takes about ten times that
+_MOST = 20_000_000  # bytes; a tree may take thirty times that
 _PIECE = 1 << 16
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 

@@ -13,7 +13,7 @@ from vlar.segments.base import AnnotationFormat, Options, Source, Table
 from vlar.segments.segment import Segment
 from vlar.segments.tables import named, rows_of, text_of
 
-_MOST, _MOST_ENTRIES = 50 * MB, 1000
+_MOST, _MOST_ENTRIES, _LONGEST = 50 * MB, 1000, 20_000
 _COLUMN = re.compile(r"^(?P<name>.*?) \((?P<kind>\w+),\w+,(?P<rest>.*?)\)-(?P<codes>.*)$")
 _CELL = re.compile(r"^(\d+):(\d+):(\d+):(\d+),(\d+):(\d+):(\d+):(\d+),\((.*)\)$")
 NAMELESS, CODE = "label", "code"
@@ -135,6 +135,8 @@ def _database(text: str) -> tuple[dict[str, list[str]], dict[str, list[_Cell]], 
     notes: list[str] = []
     column = ""
     for line in text.splitlines():
+        if len(line) > _LONGEST:
+            raise ValueError(f"a line of its database has more than {_LONGEST:,} characters")
         if match := _CELL.match(line):
             numbers = [int(part) for part in match.groups()[:8]]
             start, end = _seconds(numbers[:4]), _seconds(numbers[4:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby, pairwise
@@ -207,20 +208,22 @@ class _Document:
                 self.notes.append(
                     f"{len(rows)} segments of tier {name!r} go to tier {element.get('TIER_ID')!r}"
                 )
-            spans = [
+            spans = sorted(
                 self.spans[row.get("ANNOTATION_ID", "")]
                 for row in element.iter("ALIGNABLE_ANNOTATION")
                 if row.get("ANNOTATION_ID") in self.spans
-            ]
+            )
             rest: list[Segment] = []
             for row in sorted(rows, key=lambda s: (s.start_s, s.end_s)):
                 begin, end = row.start_s, row.end_s
-                if (begin, end) in spans or any(
-                    a < end - 5e-4 and begin < b - 5e-4 for a, b in spans
+                at = bisect_left(spans, (begin, end))
+                near = spans[max(at - 1, 0) : at + 1]
+                if (begin, end) in near or any(
+                    a < end - 5e-4 and begin < b - 5e-4 for a, b in near
                 ):
                     rest.append(row)
                     continue
-                spans.append((begin, end))
+                spans.insert(at, (begin, end))
                 self._annotate(element, row)
             rows = rest
 
@@ -316,11 +319,11 @@ def _chain(rows: Sequence[ET.Element]) -> list[str]:
     name = next(
         (row.get("ANNOTATION_ID", "") for row in rows if not row.get("PREVIOUS_ANNOTATION")), None
     )
-    chain: list[str] = []
+    chain: dict[str, None] = {}
     while name is not None and name not in chain:
-        chain.append(name)
+        chain[name] = None
         name = follows.get(name)
-    return chain if len(chain) == len(names) else names
+    return list(chain) if len(chain) == len(names) else names
 
 
 def _interpolated(times: Sequence[float | None]) -> list[float | None]:
