@@ -42,7 +42,7 @@ def read(path: str | Path, *, fps: float | None = None) -> list[Segment]:
     """
     table = load(path, fps=fps)
     for note in table.notes:
-        _log.info("%s: %s", path, note)
+        _log.warning("%s: %s", path, note)
     return table.segments
 
 
@@ -60,7 +60,7 @@ def write(path: str | Path, segments: Sequence[Segment], *, fps: float | None = 
         UsageError: the format cannot hold them, or the file cannot be written; nothing is changed.
     """
     for note in save(path, segments, fps=fps):
-        _log.info("%s: %s", path, note)
+        _log.warning("%s: %s", path, note)
 
 
 def load(

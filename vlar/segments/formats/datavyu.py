@@ -14,8 +14,8 @@ from vlar.segments.segment import Segment
 from vlar.segments.tables import named, rows_of, text_of
 
 _MOST, _MOST_ENTRIES, _LONGEST = 50 * MB, 1000, 20_000
-_COLUMN = re.compile(r"^(?P<name>.*?) \((?P<kind>\w+),\w+,(?P<rest>.*?)\)-(?P<codes>.*)$")
-_CELL = re.compile(r"^(\d+):(\d+):(\d+):(\d+),(\d+):(\d+):(\d+):(\d+),\((.*)\)$")
+_COLUMN = re.compile(r"^(?P<name>.+?) \([A-Z]+,\w+,[^()]*\)(?:-(?P<codes>.*))?$")
+_CELL = re.compile(r"^(\d+):(\d+):(\d+):(\d+),(\d+):(\d+):(\d+):(\d+),(?:\((.*)\)|(.*))$")
 NAMELESS, CODE = "label", "code"
 """Column of segments without a tier, and the code of columns that have one alone."""
 _Cell = tuple[float, float, list[str]]
@@ -143,10 +143,11 @@ def _database(text: str) -> tuple[dict[str, list[str]], dict[str, list[_Cell]], 
             if end < start:
                 notes.append(f"a cell of {column!r} at {start:g} s ends before it starts: left out")
                 continue
-            cells[column].append((start, end, _values(match[9])))
+            text = match[10] or "" if match[9] is None else match[9]
+            cells[column].append((start, end, _values(text)))
         elif match := _COLUMN.match(line):
             column = match["name"]
-            parts = re.split(r"(?<!\\),", match["codes"]) if match["codes"] else []
+            parts = re.split(r"(?<!\\),", match["codes"] or CODE)
             columns[column] = [part.rpartition("|")[0] or part for part in parts]
             cells[column] = []
     return columns, cells, notes

@@ -134,7 +134,7 @@ class SimBA(AnnotationFormat):
     def claims(self, source: Source) -> bool:
         """Return whether the columns after the first are x, y and p of points."""
         header = _first_line(source)
-        return header[0] in ("", "scorer") and bool(
+        return header[0].lower() in ("", "scorer", "unnamed: 0", "frame") and bool(
             (header[1:4] and all(map(_POINT.search, header[1:4]))) or header[1:2] == ["vlar frame"]
         )
 

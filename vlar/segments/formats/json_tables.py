@@ -34,7 +34,9 @@ class ActivityNet(AnnotationFormat):
         """Return whether an annotation with a segment is in it."""
         text = source.text
         return text.lstrip()[:1] in ("{", "[") and (
-            ('"annotations"' in text and '"segment"' in text) or '"database"' in text
+            ('"annotations"' in text and '"segment"' in text)
+            or '"database"' in text
+            or ('"results"' in text and '"segment"' in text)
         )
 
     def read(self, source: Source, options: Options) -> Table:
@@ -48,7 +50,7 @@ class ActivityNet(AnnotationFormat):
             media |= {name: (str(video["url"]),)} if video.get("url") else {}
             for row in video.get("annotations") or []:
                 start, end = (float(time) for time in row["segment"])
-                chance = row.get("probability")
+                chance = row.get("probability", row.get("score"))
                 details = {key: str(row[key]) for key in _MORE[:3] if key in row}
                 segments.append(
                     Segment(
@@ -99,9 +101,10 @@ def _videos(content: Any) -> Iterable[tuple[str, dict[str, Any]]]:
         ValueError: it is neither a database nor its inner object nor a list.
     """
     if isinstance(content, Mapping):
-        inner = content.get("database", content)
-        if isinstance(inner, Mapping):
-            return [(str(k), v) for k, v in inner.items() if isinstance(v, dict)]
+        inner = content.get("database", content.get("results", content))
+        if isinstance(inner, Mapping):  # in results the rows of a video are a list
+            rows = {k: {"annotations": v} if isinstance(v, list) else v for k, v in inner.items()}
+            return [(str(k), v) for k, v in rows.items() if isinstance(v, dict)]
         content = inner
     if isinstance(content, list):
         names = ("id", "video_id", "video_name", "video", "name")

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,25 @@ def test_datavyu(tmp_path: Path):
     content = table(tmp_path, "x.csv", rows)
     assert content.segments == [S("x", 1.5, 2.0, "left", tier="hands.hand")]
     assert content.notes == ("row 3 ends before it starts: left out",)
+
+
+def test_older_columns_of_datavyu(tmp_path: Path):
+    text = "#4\nlook (NOMINAL,true,)\n00:00:01:000,00:00:02:000,left\n00:00:03:000,00:00:04:000,\n"
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("db", text)
+    assert table(tmp_path, "x.opf", stream.getvalue()).segments == [
+        S("x", 1, 2, "left", tier="look"), S("x", 3, 4, "look", tier="look")
+    ]  # fmt: skip
+
+
+def test_predictions_in_the_form_of_activitynet(tmp_path: Path):
+    content = {
+        "version": "1",
+        "results": {"v": [{"segment": [1, 2], "label": "run", "score": 0.5}]},
+    }
+    rows = table(tmp_path, "r.json", samples.as_json(content)).segments
+    assert rows == [S("v", 1, 2, "run", probability=0.5)]
 
 
 def test_keys_of_jwatcher(tmp_path: Path):
