@@ -172,6 +172,15 @@ def field_of(request: type, name: str) -> RequestField:
     return fields[name]
 
 
+def help_of(request: type, name: str) -> str:
+    """The help of a field of a request, for a tool that describes an argument of its own.
+
+    Raises:
+        UnknownNameError: the request has no such option.
+    """
+    return field_of(request, name).option.help
+
+
 def body_field(request: type, name: str, **limits: Any) -> Any:
     """The field of a JSON body or of a configuration that stands for a field of a request.
 

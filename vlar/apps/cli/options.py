@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from vlar import registry
+from vlar.library.query.request import QueryRequest
 from vlar.model.requests import AdaptRequest, ClassifyOptions
 from vlar.options import (
     COMMON,
@@ -66,6 +67,7 @@ API: dict[str, Any] = {
     "adapt": AdaptRequest,
     "classify": ClassifyOptions,
     "evaluate": ClassifyOptions,
+    "query": QueryRequest,
 }
 #: Panels of the help, for options whose declaration does not name one.
 _GROUPS = {

@@ -4,12 +4,9 @@ Options:
     text (QUERY): What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN
         10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple],
         ``says: words of a caption``, ``says "words in sound"``, ``shows "words on screen"``.
-    where (FILTER): A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE', persons=only.
     yes (NUMBER): A hit of the plain list that shows what was meant, by its number there (3), or
         by its row (row:57, of --json). The answer learns from it, and leaves judged hits out.
     no (NUMBER): A hit that does not show it.
-    k (1..): Answers to show.
-    min_probability (P 0.0..1.0): Hide answers below this probability; 0 shows all.
     who (TEXT): Only this person of each window: 'the person on the left', 'person 2' (libraries
         with --persons).
     rerank (NAME): How the best candidates are ordered again; 'auto' goes by the model. self:MODEL,
@@ -37,23 +34,23 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from vlar import registry
 from vlar.apps.cli import inputs, judgements, options, output, shelves
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
-from vlar.options import Choices
+from vlar.library.query.request import QueryRequest
+from vlar.options import Choices, Fields
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vlar.apps.answers import AnswerFiles
-    from vlar.library.query.plan import QueryReport, QueryRequest
+    from vlar.library.query.plan import QueryReport
     from vlar.library.query.rerankers import Reranker
     from vlar.types import Hit
 
-MIN_PROBABILITY = 0.05  # vlar.library.query.plan.MIN_PROBABILITY, without its imports
 _RERANKERS = Choices.of_kinds("re-ranker", "reranker", "answerer", also=("auto", "none"))
 KITTY, ITERM, SIXEL = "kitty", "iterm2", "sixel"
 WIDTH = 200  # pixels
@@ -164,11 +161,9 @@ def query(
     text: str,
     /,
     *,
-    where: list[str] | None = None,
+    asked: Annotated[dict[str, Any], Fields(QueryRequest)],
     yes: list[str] | None = None,
     no: list[str] | None = None,
-    k: int = 10,
-    min_probability: float = MIN_PROBABILITY,
     who: str | None = None,
     rerank: Annotated[str, _RERANKERS] = "auto",
     rerank_k: int = 5,
@@ -198,10 +193,9 @@ def query(
         vlar query holiday.vlar "riding a bike" --yes 2 --no 1
     """
     from vlar.library.library import Library
-    from vlar.library.query.plan import QueryRequest
 
-    filters = [*(where or []), *([] if who is None else [f"who={who}"])]
-    request = QueryRequest(text, k, filters, min_probability)
+    asked["where"] = [*(asked["where"] or []), *([] if who is None else [f"who={who}"])]
+    request = QueryRequest(text, **asked)
     _check(request)  # a mistake shows before anything is loaded
     files = _files(cut, exact, sheet, html, csv, edl, m3u, otio)
     shows = None if output.is_json() else wanted(pictures)
@@ -220,7 +214,7 @@ def query(
             hits = opened.search(replace(request, rerank=reranker, report=reports.append))
     _explain(reports, explain)
     _print(hits, shows)
-    _note(reports, hits, min_probability)
+    _note(reports, hits, request.min_probability)
     judgements.note(hits)
     failed = 0 if files is None else _write(files, text, hits)
     unranked = reranker is None and rerank != "none"  # it was asked for and cannot be

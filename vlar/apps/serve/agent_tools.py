@@ -22,7 +22,8 @@ from vlar.apps.serve.library import RequestedRecording
 from vlar.errors import LibraryError, VlarError
 from vlar.files.opening import open_input
 from vlar.formatting import clock
-from vlar.library.query.plan import QueryRequest
+from vlar.library.query.request import MIN_PROBABILITY, QueryRequest
+from vlar.options import help_of
 from vlar.types import JsonDict, Mode
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -131,14 +132,14 @@ class Reading:
     def search(
         self,
         query: Text,
-        k: Annotated[int, Field(ge=1, le=50, description="Most answers.")] = 5,
+        k: Annotated[int, Field(ge=1, le=50, description=help_of(QueryRequest, "k"))] = 5,
         where: Annotated[
             list[str] | None,
             Field(description="Filters that all hold, such as place=gym, start_s>=10, path=*.mp4."),
         ] = None,
         min_probability: Annotated[
-            float, Field(ge=0, le=1, description="Hide less probable answers; 0 shows all.")
-        ] = 0.05,
+            float, Field(ge=0, le=1, description=help_of(QueryRequest, "min_probability"))
+        ] = MIN_PROBABILITY,
     ) -> JsonDict:
         """Find moments of the library's videos that show something, best first."""
         return self._do.search(QueryRequest(query, k, where, min_probability))

@@ -34,7 +34,7 @@ from vlar.apps.serve.jobs import AdaptExample
 from vlar.apps.serve.media import WIDTHS
 from vlar.apps.serve.schemas import Problem
 from vlar.errors import VlarError
-from vlar.library.query.plan import QueryRequest
+from vlar.library.query.request import QueryRequest
 from vlar.model.requests import AdaptRequest
 from vlar.options import remote_values
 from vlar.types import JsonDict

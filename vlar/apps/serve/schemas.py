@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vlar.apps.serve import library
+from vlar.library.query.request import QueryRequest
 from vlar.model.requests import AdaptRequest
 from vlar.options import body_field, with_options
 
@@ -39,9 +40,11 @@ class Query(Body):
     """A search."""
 
     text: Text = Field(description="Plain words, or an expression (docs/query.md).")
-    k: int = Field(10, ge=1, le=100, description="Most answers.")
+    k: int = body_field(QueryRequest, "k", ge=1, le=100)
     where: list[Filter] = Field([], max_length=20, description="Filters, such as place=gym.")
-    min_probability: float = Field(0.05, ge=0, le=1, allow_inf_nan=False)
+    min_probability: float = body_field(
+        QueryRequest, "min_probability", ge=0, le=1, allow_inf_nan=False
+    )
 
 
 class Timeline(Body):

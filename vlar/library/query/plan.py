@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from vlar.errors import QueryError
 from vlar.formatting import counted
 from vlar.language.negation import affirmed
-from vlar.library.query.filters import Condition, Where, conditions
+from vlar.library.query.filters import Condition, conditions
 from vlar.library.query.grammar import (
     And,
     During,
@@ -27,7 +27,8 @@ from vlar.library.query.grammar import (
     parts_of,
     show,
 )
-from vlar.library.query.rerankers import Reranker
+from vlar.library.query.request import MIN_PROBABILITY as MIN_PROBABILITY
+from vlar.library.query.request import QueryRequest as QueryRequest
 from vlar.types import WEAK_MATCH as WEAK_MATCH
 from vlar.types import Hit
 
@@ -147,25 +148,6 @@ def tree_lines(node: Node, depth: int = 0) -> Iterator[str]:
     yield f"{indent}{_NAMES[type(node).__name__]}{scope}{limit}{tail}"
     for part in parts_of(node):
         yield from tree_lines(part, depth + 1)
-
-
-# The prior of a match (``vlar.heads.zero_shot.MATCH_PRIOR``): a less probable row fits worse than
-# everyday actions at large.
-MIN_PROBABILITY = 0.05
-
-
-@dataclass(frozen=True)
-class QueryRequest:
-    """One query and how it is answered; ``Library.query`` and ``refine`` have every field."""
-
-    text: str
-    k: int = 10
-    where: Where | None = None
-    min_probability: float = MIN_PROBABILITY
-    rerank: str | Reranker | None = "auto"
-    report: ReportCallback | None = None
-    yes: Sequence[Hit | int] = ()
-    no: Sequence[Hit | int] = ()
 
 
 @dataclass(frozen=True)
