@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vlar.library import shard_reading
-    from vlar.library.ingest.ingest import AddRequest
+    from vlar.library.ingest.request import AddRequest
     from vlar.library.ingest.runners.base import Runner
     from vlar.library.ingest.writer import IngestProgress
     from vlar.library.library_copy import CopyReport
@@ -151,7 +151,7 @@ class Library:
             LibraryError: not writable (the message has what was kept), or other windows or people.
             EncoderMismatchError: another model made it.
         """
-        from vlar.library.ingest.ingest import AddRequest
+        from vlar.library.ingest.request import AddRequest
 
         return self.ingest(
             AddRequest(
@@ -165,7 +165,7 @@ class Library:
         from vlar.library.ingest.ingest import add_paths
 
         with self._connection.writing() as writer:
-            report = add_paths(writer, self._connection.models, request.checked())
+            report = add_paths(writer, self._connection.models, request)
             self._connection.settle()
         return report
 

@@ -158,10 +158,12 @@ class ClassifyOptions(TypedDict, total=False):
     """Options of ``Model.classify`` that every form of it takes.
 
     Attributes:
+        top: As in ``ClassifyRequest``.
         fps: Frames a second of an array.
+        shots: As in ``ClassifyRequest``.
     """
 
-    top: Annotated[int, Option("Labels to show.", "1..")]
+    top: int
     mode: Annotated[
         "Mode", Option("'one': a single label fits. 'multi': any number of labels fit.")
     ]
@@ -177,9 +179,7 @@ class ClassifyOptions(TypedDict, total=False):
         ),
     ]
     fps: float
-    shots: Annotated[
-        bool, Option("Judge a film with cuts shot by shot (once before: vlar models get shots).")
-    ]
+    shots: bool
     who: Annotated[
         str | None,
         Option("Judge one person: 'the person on the left', 'the man in red', 'person 2'."),
@@ -233,10 +233,12 @@ class ClassifyRequest:
     """
 
     labels: "LabelSet"
-    top: int = 5
+    top: Annotated[int, Option("Labels to show.", "1..")] = 5
     every_s: float | None = None
     fps: float = DEFAULT_FPS
-    shots: bool = False
+    shots: Annotated[
+        bool, Option("Judge a film with cuts shot by shot (once before: vlar models get shots).")
+    ] = False
     who: str | None = None
     zoom: str | None = None
     detector: str | None = None

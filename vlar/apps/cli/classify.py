@@ -5,7 +5,6 @@ Options:
         adapt' has its own.
     pairs (VERBS OBJECTS): Labels are every verb with every object; each a list or a file, as
         --labels.
-    top (1..):
     every (SPAN): Answer for each span of this length: 4s.
     at (SPAN): Answer for an interval: 2s-4s.
     sensors (--with SENSOR=FILE): Another sensor's recording of the same moment: imu=b.mat; --model
@@ -36,14 +35,14 @@ from vlar.apps.cli.progress import Progress, progress
 from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
 from vlar.formatting import counted
-from vlar.options import Choices
+from vlar.model.requests import ClassifyRequest
+from vlar.options import Choices, Fields
 
 if TYPE_CHECKING:
     from vlar.language.labels import LabelList
     from vlar.model.model import Model
-    from vlar.model.requests import ClassifyRequest
     from vlar.results import TableFile
-    from vlar.types import Classification, Failure, Float32, JsonDict
+    from vlar.types import Classification, Failure, Float32
 
     Answer = Classification | Failure
 
@@ -54,6 +53,9 @@ _STRONGEST = 5  # attributes that explain an answer
 ANSWERERS = Choices.of_kinds("answerer", "answerer")
 
 
+JsonDict = dict[str, Any]
+
+
 def classify(
     paths: list[str],
     /,
@@ -61,7 +63,7 @@ def classify(
     labels: str | None = None,
     pairs: tuple[str, str] | None = None,
     model: str = "lite",
-    top: int = 5,
+    asked: Annotated[JsonDict, Fields(ClassifyRequest)],
     every: str | None = None,
     at: str | None = None,
     sensors: list[str] | None = None,
@@ -71,7 +73,6 @@ def classify(
     mode: Literal["one", "multi"] = "one",
     descriptions: str = "auto",
     tree: str | None = None,
-    shots: bool = False,
     who: str | None = None,
     zoom: Literal["off", "auto", "person"] = "off",
     detector: str | None = None,
@@ -96,18 +97,18 @@ def classify(
         vlar classify videos/ --labels labels.txt --every 4s --json
     """
     from vlar.language.labels import LabelSet
-    from vlar.model.requests import ClassifyRequest, interval
+    from vlar.model.requests import interval
 
     every_s = inputs.seconds(every, "--every") if every else None
     timeline = None if timeline_file is None else shelves.load("apps.verbs.timeline", "--timeline")
     segments_file = None if timeline is None else timeline.file_of(timeline_file, every_s)
-    asked = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree)
+    label_set = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree)
     live = _address(paths, segments_file)
     person = _person(live, who=who, zoom=zoom, detector=detector)
     window = interval(inputs.span(at, "--at"), every_s)
-    request = ClassifyRequest(asked, top, every_s, shots=shots, at=window, **person)
+    request = ClassifyRequest(label_set, every_s=every_s, at=window, **asked, **person)
     _check_second_opinion(rerank, live, mode)
-    if online and (live or rerank or shots or sensors or window or every_s or person):
+    if online and (live or rerank or request.shots or sensors or window or every_s or person):
         raise UsageError(
             "--online answers whole recordings of a model's own sensor; leave out --every, --at, "
             "--shots, --who, --zoom, --with and --rerank, and give files"
@@ -121,11 +122,12 @@ def classify(
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
         request = replace(request, source=inputs.beside(paths, sensors or (), recogniser.modality))
-        answers.n_labels = len(asked.listed.labels if asked.listed else recogniser.default_labels)
+        listed = label_set.listed
+        answers.n_labels = len(listed.labels if listed else recogniser.default_labels)
         if live is not None:
             return _watch(live, recogniser, request, answers, shown)
         if explain:
-            answers.explain(recogniser, asked.listed)
+            answers.explain(recogniser, listed)
         form = online_form if online else None
         _classify(paths, recogniser, request, answers, shown, review, form)
     if timeline is not None:

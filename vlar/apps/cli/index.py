@@ -7,29 +7,19 @@ Options:
     window (SPAN): Length of a window; 4s in a new library.
     stride (SPAN): From one window to the next; 2s in a new library.
     long_windows (rare TIMES): Also windows this many times as long; 1 for none.
-    shots: Let no window cross a cut (once before: vlar models get shots). Default: the library's
-        own; off in a new library.
     no_context (rare): Store nothing to re-rank with: less disk space.
-    retry: Read files again that failed before; otherwise they are skipped and named.
-    skip_still (rare): Leave windows of video out in which nothing moves (docs/library.md).
-    remote: Fetch the addresses too that lists name, besides those of PATH.
-    captions (NAME): Keep what each window is said to show: concepts, file:FILE.json, hf:FOLDER.
-    persons: Next to each window, a row for each person in it. Default: the library's own; off in
-        a new library.
-    detector (NAME): What finds people for --persons: pose, motion, hf:FOLDER, rfdetr:FILE.
     runner (NAME): Where recordings are read and encoded. Default: in this process.
     devices (LIST): An encoder on each, in a process of its own: cpu:2 (two), cuda:0,cuda:1.
     workers (rare 1..): How many encode at a time.
     address (rare HOST:PORT): Of a Ray cluster. Default: start Ray.
     gpus_per_worker (rare SHARE): Of a GPU, for each: 1 or 0.5.
-    shards (FOLDER): Write the rows there, as Parquet for 'index import'.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +28,8 @@ from vlar.apps.cli.progress import Progress, progress
 from vlar.apps.cli.verb import exit_code, verb
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
-from vlar.options import Choices
+from vlar.library.ingest.request import AddRequest
+from vlar.options import Choices, Fields
 
 if TYPE_CHECKING:
     from vlar.library.discovery import Standout
@@ -77,14 +68,9 @@ def add(
     window: str | None = None,
     stride: str | None = None,
     long_windows: float | None = None,
-    shots: bool | None = None,
+    asked: Annotated[dict[str, Any], Fields(AddRequest)],
     model: str | None = None,
     no_context: bool = False,
-    retry: bool = False,
-    skip_still: bool = False,
-    captions: Annotated[str | None, "captioner"] = None,
-    persons: bool | None = None,
-    detector: str | None = None,
     device: str | None = None,
     dtype: options.Dtype = None,
     runner: Annotated[str | None, "runner"] = None,
@@ -92,8 +78,6 @@ def add(
     workers: int | None = None,
     address: str | None = None,
     gpus_per_worker: float | None = None,
-    shards: str | None = None,
-    remote: bool = False,
 ) -> int:
     """Add recordings to a library.
 
@@ -107,7 +91,6 @@ def add(
         vlar index add holiday.vlar videos/ --tag year=2024
         vlar index add holiday.vlar clip.mp4 --window 2s --stride 1s
     """
-    from vlar.library.ingest.ingest import AddRequest
     from vlar.library.library import Library
 
     found, failures = inputs.recordings(paths, None)
@@ -126,13 +109,11 @@ def add(
         with Library(library, loaded) as opened:
             request = AddRequest(
                 found, tags=tags, window_s=window_s, stride_s=stride_s, long_times=long_windows,
-                shots=shots, keep_context=not no_context, retry=retry, skip_still=skip_still,
-                captions=captions, persons=persons, detector=detector, runner=where,
-                shards=shards, remote=remote, progress=show,
+                keep_context=not no_context, runner=where, progress=show, **asked,
             )  # fmt: skip
             report = opened.ingest(request)
     code = _finished(report, len(failures), show.total)
-    if skip_still:
+    if request.skip_still:
         output.note(f"vlar: {report.still_s:.1f} s of still footage left out")
     return code
 

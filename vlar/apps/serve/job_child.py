@@ -63,7 +63,7 @@ def _watch() -> None:
 
 
 def _add(job: JsonDict, emit: Emit) -> JsonDict:
-    from vlar.library.ingest.ingest import AddRequest
+    from vlar.library.ingest.request import AddRequest
     from vlar.library.library import Library
 
     def progress(event: AddEvent) -> None:

@@ -40,6 +40,7 @@ from vlar.library.ingest.reader import (
     stamp_of,
 )
 from vlar.library.ingest.remote import Recording, RemoteFiles
+from vlar.library.ingest.request import AddRequest as AddRequest
 from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
 from vlar.library.ingest.sources import inside, is_source, recordings
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, ReadJob, Setup
@@ -348,54 +349,24 @@ def _given_up(file: Path, path: str, why: LostJobs | None) -> Failure:
     return Failure(file, LostJobs(()).kind if why is None else why.kind, message)
 
 
-@dataclass(frozen=True)
-class AddRequest:
-    """One ``add``: the recordings and how they are indexed; ``Library.add`` has every field."""
+def _manifest(
+    request: AddRequest, own: LibraryManifest | None, models: LazyModel
+) -> LibraryManifest:
+    """The library's manifest, which allows the request, or that of a new library.
 
-    paths: str | Path | Sequence[str | Path]
-    tags: Mapping[str, str] | None = None
-    window_s: float | None = None
-    stride_s: float | None = None
-    long_times: float | None = None
-    shots: bool | None = None
-    keep_context: bool = True
-    retry: bool = False
-    skip_still: bool = False
-    captions: str | Captioner | None = None
-    persons: bool | None = None
-    detector: str | None = None
-    runner: Runner | None = None
-    shards: str | Path | None = None
-    remote: bool = False
-    served: bool = False
-    progress: IngestProgress | None = None
-
-    def checked(self) -> AddRequest:
-        """The request with its tags as text.
-
-        Raises:
-            UsageError: a tag or a span of time is not usable.
-        """
-        tags = checked_tags(self.tags or {})
-        check_span(self.window_s, self.stride_s, self.long_times)
-        return replace(self, tags=tags)
-
-    def manifest(self, own: LibraryManifest | None, models: LazyModel) -> LibraryManifest:
-        """The library's manifest, which allows the request, or that of a new library.
-
-        Raises:
-            LibraryError: the library has other windows or other rows of people.
-            EncoderMismatchError: another model made it.
-        """
-        spans = self.window_s, self.stride_s
-        if own is None:
-            new = models.new_manifest(*spans, self.long_times, bool(self.shots))
-            own = with_people(new, self.persons, self.detector)
-        else:
-            own.require_windows(*spans, models.folder, self.long_times, self.shots)
-            require_people(own, self.persons, self.detector, models.folder)
-        models.require(own)
-        return own
+    Raises:
+        LibraryError: the library has other windows or other rows of people.
+        EncoderMismatchError: another model made it.
+    """
+    spans = request.window_s, request.stride_s
+    if own is None:
+        new = models.new_manifest(*spans, request.long_times, bool(request.shots))
+        own = with_people(new, request.persons, request.detector)
+    else:
+        own.require_windows(*spans, models.folder, request.long_times, request.shots)
+        require_people(own, request.persons, request.detector, models.folder)
+    models.require(own)
+    return own
 
 
 def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> AddReport:
@@ -403,11 +374,13 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
 
     Raises:
         LibraryError: the library cannot be written to; the message states how much was kept.
-        UsageError: the runner cannot run here.
+        UsageError: the runner cannot run here; a tag or a span of time is not usable.
         ModelError: the library is cut at shots, and the network that finds them is not installed.
     """
-    request = replace(request, progress=request.progress or _bar())
-    manifest = request.manifest(LibraryManifest.of(writer), models)
+    check_span(request.window_s, request.stride_s, request.long_times)
+    tags = checked_tags(request.tags or {})
+    request = replace(request, tags=tags, progress=request.progress or _bar())
+    manifest = _manifest(request, LibraryManifest.of(writer), models)
     source, paths = reader(manifest.modality), request.paths
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     if any(map(is_source, given)):
