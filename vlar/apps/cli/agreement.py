@@ -30,7 +30,7 @@ def agreement(
     whole: bool = False,
     out: Path | None = None,
 ) -> int:
-    """Measure how far two or more annotations of the same recordings agree.
+    """Measure how far annotations of the same recordings agree.
 
     Each FILE is a rater, in any format of annotations; one file may hold several raters. Kappa is
     of steps, F1 of bouts. Intervals come from draws of recordings.

@@ -31,7 +31,7 @@ GROUPS = {
     "Ask": "timeline describe demo",
     "Teach": "train calibrate review models",
     "Library": "watch",
-    "Measure": "eval report doctor",
+    "Measure": "eval ethogram agreement report doctor",
     "Files": "check shots pose events bundle export",
     "Serve": "mcp skill",
 }

@@ -25,7 +25,7 @@ def ethogram(
     model: str = "",
     out: Path | None = None,
 ) -> int:
-    """Make a table of behaviour: bouts, total, share, mean and latency of each label.
+    """Make a table of behaviour: bouts, shares and latencies of labels.
 
     Each FILE has annotations in any format, or segments of 'vlar timeline'. With --out, a folder
     gets all tables (bins of time, transitions, conditions, bouts), drawings, a page, and a
