@@ -188,7 +188,6 @@ def query(
     Answers carry start and end times.
 
     Examples:
-        vlar query holiday.vlar "riding a bike"
         vlar query holiday.vlar '"riding a bike" AND NOT "a street"' --cut found
         vlar query holiday.vlar "riding a bike" --yes 2 --no 1
     """
