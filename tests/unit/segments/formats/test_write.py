@@ -290,3 +290,14 @@ def test_any_bouts_in_a_row_come_back(
         assert any("holds no subject" in note for note in notes)
     save(file, back, fps=FPS)
     assert load(file, fps=FPS).segments == back
+
+
+@pytest.mark.skipif(not FILES, reason="files of people are not on this machine")
+def test_exports_of_boris_equal_its_project():
+    folder = SHARED / "behaviour" / "formats" / "boris"
+    rows = load(folder / "test.boris").segments
+    first, second = ([r for r in rows if r.recording == f"observation #{n}"] for n in (1, 2))
+    assert load(folder / "test_export_events_tabular.tsv").segments == first
+    names = [f"test_export_aggregated_events_test_full_{n}.tsv" for n in (1, 3)]
+    states = [r for r in second if r.label == "s"]
+    assert [load(folder / name).segments for name in names] == [second, states]
