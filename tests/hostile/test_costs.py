@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import re
 import resource
 import struct
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from vlar.errors import DecodeError
 from vlar.media.base import recorded
 from vlar.media.events import EVENT
 from vlar.media.lookup import read_clip, reader
+from vlar.media.video.files import content_hash
 from vlar.pose import signals
 from vlar.types import Window
 
@@ -176,6 +179,29 @@ def many_entries(path: Path) -> None:
     path.write_bytes(b"PK\3\4" + body + end)
 
 
+def negative_shape(path: Path) -> None:
+    kinds = [("x", "<u2"), ("y", "<u2"), ("t", "<i8"), ("p", "?")]
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": kinds, "fortran_order": False, "shape": (7_000_005,)}
+    )
+    text = header.getvalue().replace(b"(7000005,)", b"(-5,)     ")
+    path.write_bytes(text + np.zeros(3, kinds).tobytes())
+
+
+def late_seconds(path: Path) -> None:
+    """Seconds that fit, and are no microseconds that do."""
+    rows = np.zeros(3, [("x", "<u2"), ("y", "<u2"), ("t", "<f8"), ("p", "?")])
+    rows["t"], rows["x"] = (0.0, 1.0, 9e17), (1, 2, 3)
+    np.save(path, rows)
+
+
+def mostly_missing(path: Path) -> None:
+    events = event_files.made(1000)
+    np.save(path, events)
+    path.write_bytes(path.read_bytes()[: -990 * EVENT.itemsize])
+
+
 EVENT_CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "far.npy": (far_apart, "lasts 10,000,000 s with 2 samples"),
     "wraps.bin": (wrapping, "lasts|none that is read"),
@@ -184,6 +210,9 @@ EVENT_CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "bomb.aedat4": (zstd_bomb, "unpacks to 2,147,483,648 bytes"),
     "thin.npz": (thin_columns, "GB of memory"),
     "arrays.npz": (many_arrays, "no event|list of entries"),
+    "shape.npy": (negative_shape, "states the shape"),
+    "seconds.npy": (late_seconds, "times are not all"),
+    "lost.npy": (mostly_missing, "events are missing"),
     "entries.npz": (many_entries, "list of entries|of none that is read"),
 }
 
@@ -234,6 +263,69 @@ def depth_folder(path: Path) -> None:
     (path / "depth.json").write_text(json.dumps({"rate_hz": 1e-6}))
 
 
+def lines_of(line: str, count: int, head: str = "") -> Callable[[Path], None]:
+    """A table of one line many times."""
+    return lambda path: path.write_bytes(head.encode() + line.encode() * count) and None
+
+
+def many_devices(path: Path) -> None:
+    names = [f"d{number}_acc_x_g" for number in range(100_000)]
+    row = ",".join(["1"] * len(names))
+    path.write_text("\n".join(["time_s," + ",".join(names), "0," + row, "1," + row]))
+
+
+def many_names(path: Path) -> None:
+    with path.open("w") as file:
+        file.write('{"skeletons": {')
+        for number in range(3_000):
+            file.write(",".join(f'"{1000 * number + n:08}":1' for n in range(1000)) + ",")
+        file.write('"x": 1}}')
+
+
+def matlab(*variables: bytes) -> bytes:
+    return b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + b"".join(variables)
+
+
+def variable(name: bytes, shape: tuple[int, int], kind: int, content: bytes) -> bytes:
+    """A variable of MATLAB, not compressed."""
+    name = name.ljust(-(-len(name) // 8) * 8, b"\0")
+    inner = struct.pack("<IIII", 6, 8, 9, 0) + struct.pack("<IIii", 5, 8, *shape)
+    inner += struct.pack("<II", 1, len(name.rstrip(b"\0"))) + name
+    inner += struct.pack("<II", kind, len(content)) + content
+    return struct.pack("<II", 14, len(inner)) + inner
+
+
+def wide_bytes(path: Path) -> None:
+    """(60M, 6) bytes that become floats: 360 kB packed."""
+    inner = variable(b"d_iner", (60_000_000, 6), 2, bytes(360_000_000))
+    packed = zlib.compress(inner, 1)
+    path.write_bytes(matlab(struct.pack("<II", 15, len(packed)) + packed))
+
+
+def many_variables(path: Path) -> None:
+    path.write_bytes(matlab(variable(b"x", (0, 0), 2, b"") * 100_000))
+
+
+def long_pickle(path: Path) -> None:
+    path.write_bytes(b"\x80\x02](" + b"K\x01" * 15_000_000 + b"e.")
+
+
+def shared_bytes(path: Path) -> None:
+    """900 arrays that state one run of 3 MB."""
+    array = np.zeros(3_000_000, np.uint8)
+    start = pickle.dumps(array, protocol=3)
+    # The state of the array is a tuple of which the memo keeps the bytes.
+    path.write_bytes(pickle.dumps({"annotations": [{"keypoint": array}] * 900}, protocol=4))
+    assert len(start) > 3_000_000
+
+
+def empty_gigabyte(path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(b"\x80\x04\x8e" + (1000 << 20).to_bytes(8, "little"))
+        file.seek(1000 << 20, 1)
+        file.write(b".")
+
+
 SIGNAL_CASES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "apart.csv": (
         "imu", imu(*(f"{9999 * n},{n % 3}" for n in range(20_000))), "9999 s apart|samples a second"
@@ -242,12 +334,39 @@ SIGNAL_CASES: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "imu", imu("1", "2", "3", head="# rate_hz=0.0001\nacc_x_g"), "samples a second|no rate"
     ),
     "pictures": ("depth", depth_folder, "rate_hz is"),
+    "column.csv": ("imu", lines_of("1\n", 23_000_000, "acc_x_g\n"), "GB of memory"),
+    "devices.csv": ("imu", many_devices, "100,000 devices"),
+    "wide.mat": ("imu", wide_bytes, "GB of memory"),
+    "variables.mat": ("imu", many_variables, "variables|absent"),
+    "names.json": ("skeleton", many_names, ""),
+    "long.pkl": ("skeleton", long_pickle, "GB of memory"),
+    "shared.pkl": ("skeleton", shared_bytes, ""),
+    "empty.pkl": ("skeleton", empty_gigabyte, ""),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SIGNAL_CASES)
+SLOW = ("long.pkl", "names.json", "empty.pkl", "wide.mat")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SIGNAL_CASES],
+)
 def test_signals_are_one_sentence(tmp_path: Path, name: str) -> None:
     sensor, make, says = SIGNAL_CASES[name]
     make(tmp_path / name)
     message = outcome(sensor, tmp_path / name)
     assert re.search(says, message), message
+
+
+def test_a_part_of_a_bundle_is_hashed_only_where_it_lies_on_the_disk(tmp_path: Path) -> None:
+    """1 TB that takes no room, and a file of the system that never ends."""
+    with (tmp_path / "empty.mp4").open("wb") as file:
+        file.truncate(1 << 40)
+    for part in ("empty.mp4", "/proc/kmsg"):
+        (tmp_path / "x.bundle.json").write_text(json.dumps({"video": part}))
+        begin_s = time.process_time()
+        content_hash(tmp_path / "x.bundle.json")
+        assert time.process_time() - begin_s < 1
+        with pytest.raises(DecodeError):
+            content_hash(tmp_path / part)

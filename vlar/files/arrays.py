@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.files.opening import open_input
-from vlar.files.reading import MB, parse_json, read_file
+from vlar.files.reading import MB, parse_json, read_file, require_memory
 
 _HEADER = 16 * MB
 _BYTES = {
@@ -113,6 +113,7 @@ _MATLAB_FILES_HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
 _HEAD = 4096  # bytes in which class, shape and name of a variable lie
 _MOST_DIMS = 32
+_MOST_VARIABLES = 10_000
 _COMPLEX = 0x0800
 _ARRAYS = range(6, 16)  # classes of numbers; below are cells, structs, objects, texts, sparse ones
 _STORED = {
@@ -151,12 +152,15 @@ def shapes_in(path: Path, most: int = MOST) -> dict[str, tuple[int, ...]]:
     return {variable.name: variable.shape for variable in _variables(*_content(path, most))}
 
 
-def read_matlab(path: Path, names: list[str], most: int = MOST) -> dict[str, npt.NDArray[Any]]:
+def read_matlab(
+    path: Path, names: list[str], most: int = MOST, *, bytes_each: float = 16.0
+) -> dict[str, npt.NDArray[Any]]:
     """Some variables of a file, those that it has.
 
     Args:
         path: The file.
         names: Of the variables.
+        bytes_each: Bytes that a number takes with all copies that its reader makes of it.
         most: Largest size in bytes, of the file and of what is unpacked of it.
 
     Raises:
@@ -169,6 +173,7 @@ def read_matlab(path: Path, names: list[str], most: int = MOST) -> dict[str, npt
     for variable in _variables(data, order):
         if variable.name in names and variable.name not in arrays:
             left = most - sum(array.nbytes for array in arrays.values())
+            require_memory(len(data) + bytes_each * float(math.prod(variable.shape)))
             arrays[variable.name] = _array(variable, order, left)
     return {name: arrays[name] for name in names if name in arrays}
 
@@ -184,8 +189,11 @@ def _content(path: Path, most: int) -> tuple[memoryview, str]:
 
 
 def _variables(data: memoryview, order: str) -> Iterator[_Variable]:
-    at = _MATLAB_FILES_HEADER
+    at, count = _MATLAB_FILES_HEADER, 0
     while at + 8 <= len(data):
+        count += 1
+        if count > _MOST_VARIABLES:
+            raise ValueError(f"it has over {_MOST_VARIABLES:,} variables")
         kind, size = struct.unpack_from(f"{order}II", data, at)
         element = data[at : at + 8 + size]
         if len(element) < 8 + size:

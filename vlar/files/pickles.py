@@ -24,11 +24,12 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vlar.files.reading import MB, read_file, require_memory
+from vlar.files.opening import open_input
+from vlar.files.reading import MB, require_memory
 
 MOST = 1024 * MB
 _KINDS = "biufUS"
-_BYTES_EACH = 100  # of an instruction: an object and its place
+_BYTES_EACH = 240  # of an instruction: an object, its places, and the walk before it
 # Long integers are values alone: those that share a hash make a dictionary slow.
 _KEYS = frozenset({
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "STRING",
@@ -61,8 +62,8 @@ def read_pickle(path: Path, most: int = MOST) -> Any:
         ValueError: it needs any other class or function, holds arrays of objects or unusual keys,
             takes more memory than a file may, or is malformed.
     """
-    stream = io.BytesIO(read_file(path, most))
-    return _guarded(lambda: _arrays_of(_next(stream, _Unpickler)))
+    with open_input(path, most) as stream:
+        return _guarded(lambda: _arrays_of(_next(stream, _Unpickler)))
 
 
 def _guarded(read: Callable[[], Any]) -> Any:
@@ -76,13 +77,15 @@ def _guarded(read: Callable[[], Any]) -> Any:
         raise ValueError(f"it is not a readable pickle ({text[:120]})") from None
 
 
-def _next(stream: BinaryIO, unpickler: Callable[[bytes], pickle.Unpickler]) -> Any:
-    """The value of the next pickle of a stream."""
+def _next(stream: BinaryIO, unpickler: Callable[[BinaryIO], pickle.Unpickler]) -> Any:
+    """The value of the next pickle of a stream, which is never held besides it."""
     start = stream.tell()
     _check(stream)
     end = stream.tell()
     stream.seek(start)
-    return unpickler(stream.read(end - start)).load()
+    value = unpickler(stream).load()
+    stream.seek(end)
+    return value
 
 
 def _check(stream: BinaryIO) -> None:
@@ -191,9 +194,10 @@ class _Array:
             raise ValueError("an array in it is malformed, or holds objects") from None
         if not fits:
             raise ValueError("an array in it is not of the size that it states, or holds objects")
-        self._budget.take(len(raw))
+        self._budget.take(len(raw) if isinstance(data, str) else 0)
         order = "F" if fortran else "C"
-        self.array = np.frombuffer(raw, dtype).reshape(shape, order=order).copy()
+        # Read-only and without a copy: many arrays of a small file may state one run of bytes.
+        self.array = np.frombuffer(raw, dtype).reshape(shape, order=order)
 
 
 class _Admitted:
@@ -238,9 +242,9 @@ def _admitted(budget: _Budget) -> dict[tuple[str, str], _Admitted]:
 
 class _Unpickler(pickle.Unpickler):
     def __init__(
-        self, data: bytes, admitted: Mapping[tuple[str, str], _Admitted] | None = None
+        self, stream: BinaryIO, admitted: Mapping[tuple[str, str], _Admitted] | None = None
     ) -> None:
-        super().__init__(io.BytesIO(data))
+        super().__init__(stream)
         self._admitted = _admitted(_Budget()) if admitted is None else admitted
 
     def find_class(self, module: str, name: str) -> Any:
@@ -385,13 +389,13 @@ class _Tensor(NamedTuple):
 class _StateUnpickler(_Unpickler):
     """Makes tensors without their numbers, and collects the storages that they lie in."""
 
-    def __init__(self, data: bytes, storages: dict[str, _Storage]) -> None:
+    def __init__(self, stream: BinaryIO, storages: dict[str, _Storage]) -> None:
         self._storages = storages
         self._dtypes = {_Admitted(_refuse): np.dtype(kind) for kind in _STORAGES.values()}
         names = {("torch", name): kind for name, kind in zip(_STORAGES, self._dtypes, strict=True)}
         names["collections", "OrderedDict"] = _Admitted(_State.empty)
         names["torch._utils", "_rebuild_tensor_v2"] = _Admitted(lambda *of: _Tensor(*of[:4]))
-        super().__init__(data, names)
+        super().__init__(stream, names)
 
     def persistent_load(self, pid: Any) -> _Storage:
         """The storage that a tensor lies in.

@@ -82,6 +82,7 @@ def folder_stamp(folder: Path) -> str:
 
 
 _BETWEEN = " ,;\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # what words, cells and lines end with
+_BYTES_A_ROW = 180  # of a row as two lists of cells
 _BYTES_EACH = 60  # of a word, a cell or a line as a text of its own
 
 
@@ -91,7 +92,12 @@ def require_few_words(text: str) -> None:
     Raises:
         ValueError: they would; the message has the figure.
     """
-    require_memory(len(text) + _BYTES_EACH * sum(map(text.count, _BETWEEN)))
+    require_memory(_memory_of_words(text))
+
+
+def _memory_of_words(text: str) -> float:
+    """Bytes of a text and of its words, cells and lines as texts of their own."""
+    return len(text) + _BYTES_EACH * sum(map(text.count, _BETWEEN))
 
 
 def parse_csv(text: str) -> list[list[str]]:
@@ -100,7 +106,7 @@ def parse_csv(text: str) -> list[list[str]]:
     Raises:
         ValueError: a cell is too long, or the text is not a table.
     """
-    require_few_words(text)
+    require_memory(_memory_of_words(text) + _BYTES_A_ROW * (text.count("\n") + text.count("\r")))
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
     except csv.Error as error:
@@ -151,8 +157,8 @@ def number(
 
 DEEPEST = 40
 _LARGEST = 10**300  # of an integer; below the largest float
-# Bytes that the interpreter takes: for a number and its place, an empty list, an object.
-_ITEM, _LIST, _OBJECT = 40, 64, 250
+# Bytes that the interpreter takes: for a number and its place, a name, an empty list, an object.
+_ITEM, _NAME, _LIST, _OBJECT = 40, 200, 64, 250
 _DEEP = f"it is nested more than {DEEPEST} levels deep"
 
 
@@ -167,6 +173,7 @@ def parse_json(data: bytes | str) -> Any:
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
         parts = _ITEM * text.count(",") + _LIST * text.count("[") + _OBJECT * text.count("{")
+        parts += _NAME * text.count(":")  # a name, its place, and the pair before
         require_memory(parts + 2 * len(text))
         value = json.loads(text, parse_constant=_refused, object_pairs_hook=_once)
     except RecursionError:

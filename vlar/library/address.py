@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from vlar import registry
 from vlar.errors import LibraryError, TagConflictError, UsageError
-from vlar.formatting import as_url
+from vlar.formatting import as_url, fault
 from vlar.library.manifest import DEFAULT_STRIDE_S, DEFAULT_WINDOW_S
 from vlar.library.store.base import LibraryWriter
 from vlar.library.store.row_check import MOST_SECONDS
@@ -151,6 +151,8 @@ def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
             raise UsageError(f"the tag key {key!r} is reserved for --where; choose another")
         if set(key) & set("<>!="):
             raise UsageError(f"the tag key {key!r} holds one of < > ! =; choose another")
+        if (what := fault(key)) is not None:
+            raise UsageError(f"the tag key {key[:80]!a} holds {what}; choose another")
     held = {key: str(value) for key, value in tags.items()}
     for text in (*held.keys(), *held.values()):
         if len(text) > MOST_LETTERS:

@@ -27,6 +27,7 @@ import numpy as np
 
 from vlar import registry
 from vlar.files import resources
+from vlar.files.opening import open_input
 from vlar.library.engines.base import CacheDamage, Engine, Probes
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import RowTable, read_all
@@ -76,7 +77,9 @@ def _opened(path: Path) -> tuple[Mapping[str, Any], RowTable]:
         ValueError: cut, changed, or of another version. Also OSError, struct.error.
     """
     _require_own(path.parent)
-    with path.open("rb") as file:
+    with open_input(path, links=False) as file:
+        if os.name == "posix" and os.fstat(file.fileno()).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it is of another user")
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - _END.size, 0))
         fact_bytes, crc32, magic = _END.unpack(file.read())
@@ -111,7 +114,7 @@ def is_whole(path: Path) -> bool:
 def _checksum(path: Path, size: int, most: int = _CHECKED_BYTES) -> int:
     """CRC-32 of the first bytes of a file."""
     value, size = 0, min(size, most)
-    with path.open("rb") as file:
+    with open_input(path, links=False) as file:
         while size > 0 and (piece := file.read(min(size, _COPY_BYTES))):
             value = zlib.crc32(piece, value)
             size -= len(piece)

@@ -15,7 +15,9 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pydantic import ValidationError
 
 from vlar.apps.serve.agent_tools import (
     INSTRUCTIONS,
@@ -34,7 +36,46 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
 MOST_BYTES = 8 << 20
+# What is wrong with an argument, by the kind that the checks of types give it.
+_WRONG = {
+    "missing": "is missing", "string_type": "is not a text", "string_too_long": "is too long",
+    "too_short": "has too few values", "too_long": "has too many values",
+    "list_type": "is not a list", "dict_type": "is not an object of texts",
+    "greater_than_equal": "is below {ge}", "less_than_equal": "is above {le}",
+    "finite_number": "is not finite",
+}  # fmt: skip
+_NOT_A_NUMBER = "is not a number"
 _PARSE_ERROR, _INVALID = -32700, -32600
+
+
+def _server_class() -> type[MCPServer]:
+    """A server that names wrong arguments in words of its own, without those of its library."""
+    from mcp.server.mcpserver import MCPServer
+    from mcp.server.mcpserver.exceptions import ToolError
+
+    class AgentServer(MCPServer):
+        async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+            try:
+                return await super().call_tool(name, arguments, context)
+            except ToolError as problem:
+                cause = problem.__cause__
+                if not isinstance(cause, ValidationError):
+                    raise
+                raise ToolError(wrong_arguments(name, cause)) from None
+
+    return AgentServer
+
+
+def wrong_arguments(tool: str, problem: ValidationError) -> str:
+    """One line about the arguments that a tool cannot take."""
+    texts: list[str] = []
+    for fault in problem.errors(include_url=False, include_input=False)[:3]:
+        name = ".".join(str(part) for part in fault["loc"])[:80] or "the arguments"
+        kind = str(fault["type"])
+        words = _WRONG.get(kind, _NOT_A_NUMBER if kind[:3] in ("int", "flo") else "cannot be used")
+        bounds = {"ge": "", "le": "", **fault.get("ctx", {})}
+        texts.append(f"{name!a} {words.format_map(bounds)}")
+    return f"{tool}: {'; '.join(texts)}; list the tools for what each of them takes"
 
 
 def agent_server(application: Application, cuts: Path | None = None) -> MCPServer:
@@ -47,14 +88,13 @@ def agent_server(application: Application, cuts: Path | None = None) -> MCPServe
         application: The library.
         cuts: Folder for cut spans; None for tools that only read.
     """
-    from mcp.server.mcpserver import MCPServer
     from mcp.types import ToolAnnotations
 
     reads, writes = (
         ToolAnnotations.model_validate(hints, by_name=True) for hints in (READS, WRITES)
     )
     words = INSTRUCTIONS if cuts is None else f"{INSTRUCTIONS} {WRITING}"
-    server = MCPServer(name="vlar", version=__version__, instructions=words)
+    server = _server_class()(name="vlar", version=__version__, instructions=words)
     reading = Reading(application)
     for tool in reading.tools:
         server.add_tool(named(tool), annotations=reads, structured_output=False)

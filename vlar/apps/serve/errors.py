@@ -46,6 +46,12 @@ class ServeError(VlarError):
         self.kind = kind
 
 
+class DiskFullError(VlarError):
+    """The disk of the server is full; the message has no path of it."""
+
+    kind = "full"
+
+
 def busy(what: str) -> ServeError:
     """More callers wait than the server holds."""
     return ServeError(503, f"too many requests wait for {what}", "send it again later", "busy", 1)
@@ -76,7 +82,7 @@ def answer_of(problem: Exception) -> tuple[int, JsonDict, dict[str, str]]:
     >>> answer_of(QueryError("k is 0; ask for at least 1 answer"))[:2]
     (400, {'error': 'k is 0', 'fix': 'ask for at least 1 answer', 'kind': 'query'})
     """
-    if _is_full_disk(problem):
+    if is_full_disk(problem):
         fix = "make room in the server's folder, or start it with another --state"
         problem = ServeError(507, "the server's disk is full", fix, "full")
     if isinstance(problem, ServeError):
@@ -95,14 +101,16 @@ def answer_of(problem: Exception) -> tuple[int, JsonDict, dict[str, str]]:
     return status, body, _retry(RETRY_S if status in (423, 503) else None)
 
 
-def _is_full_disk(problem: BaseException | None) -> bool:
+def is_full_disk(problem: BaseException | None) -> bool:
     """Return whether an error, or what led to it, is that a disk is full."""
     while problem is not None:
+        if isinstance(problem, DiskFullError):
+            return True
         if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         if isinstance(problem, sqlite3.OperationalError) and "disk is full" in str(problem):
             return True
-        problem = problem.__cause__
+        problem = problem.__cause__ or problem.__context__
     return False
 
 

@@ -84,6 +84,7 @@ class Job:
 
 _ENDED = (DONE, FAILED, CANCELLED)
 _ID = re.compile(r"[0-9a-f]{16}")
+_LONGEST_STEM = 200  # bytes; file systems allow 255 for a name
 _MOST_NAMED = 50  # failures that a job names
 _MOST_KEPT = 100  # jobs that are listed
 _MOST_EVALUATED = 2000  # recordings
@@ -334,6 +335,15 @@ class Jobs:
             (self._folder / f"{job.id}.json").unlink(missing_ok=True)
 
 
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text that has at most some bytes in UTF-8.
+
+    >>> shortened("\u4e16\u754c", 4)
+    '\u4e16'
+    """
+    return text.encode("utf-8", "ignore")[:most].decode("utf-8", "ignore")
+
+
 def _linked(file: Path, place: Path) -> None:
     """A file under another name, which may be there already."""
     if not place.exists():
@@ -487,7 +497,10 @@ class Tasks:
             error = f"uploads that joined the library take {held / MB:,.0f} MB"
             raise ServeError(507, error, "make room in the server's folder of recordings", "full")
         ending = Path(name).suffix.lower()
-        known = name if ending in VIDEO_ENDINGS else f"{name.strip('.')[:180] or 'video'}.mp4"
+        if ending not in VIDEO_ENDINGS:
+            name, ending = name.strip("."), ".mp4"
+        stem = name[: -len(ending)] if name.lower().endswith(ending) else name
+        known = (shortened(stem, _LONGEST_STEM) or "video") + ending
         place = self._received / upload.name / known
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _linked(upload, place)

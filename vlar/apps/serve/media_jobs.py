@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlar.apps.serve.errors import DiskFullError, is_full_disk
 from vlar.media.video.container import errors_of
 from vlar.media.video.folder import read_picture
 from vlar.media.video.frames import thumbnail_jpeg
@@ -37,4 +38,9 @@ def span(path: Path, start_s: float, end_s: float, target: Path) -> int:
     """A span as an H.264 mp4 file that browsers play; the size of the file in bytes."""
     from vlar.media.video.cut import cut
 
-    return cut(path, start_s, end_s, target, exact=True).path.stat().st_size
+    try:
+        return cut(path, start_s, end_s, target, exact=True).path.stat().st_size
+    except Exception as error:
+        if is_full_disk(error):  # its message would name a folder of the server
+            raise DiskFullError("the server's disk is full; make room") from None
+        raise

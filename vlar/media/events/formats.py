@@ -104,7 +104,8 @@ def events_of(x: Any, y: Any, t: Any, p: Any, unit_us: float = 1.0) -> Events:
         found[name] = values
         if values.dtype.kind == "f" and (found[name] != values).any():
             raise ValueError(f"its coordinates {name} are not all whole numbers")
-    if len(t) and not (abs(float(t.min())) < _LARGEST_US and abs(float(t.max())) < _LARGEST_US):
+    largest = max(abs(float(t.min())), abs(float(t.max()))) * unit_us if len(t) else 0.0
+    if not largest < _LARGEST_US:
         raise ValueError("its times are not all numbers of microseconds")
     found["t"] = t if unit_us == 1 and t.dtype.kind in "iu" else np.rint(t * unit_us)
     found["p"] = p > 0
@@ -177,6 +178,8 @@ def _npy(path: Path, head: bytes) -> Header | None:
     columns = _columns(dtype)
     if columns is None:
         return None
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its header states the shape {shape}")
     if len(shape) != 1 or not is_plain(dtype, fields=True):
         raise ValueError(f"it is an array {shape} of {dtype}; one-dimensional events are read")
 

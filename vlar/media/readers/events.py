@@ -20,6 +20,7 @@ from vlar.media.signals import SignalInfo, errors_of, head_of
 from vlar.registry import register
 from vlar.types import Clip, Failure, Sampling, Window
 
+_MOST_LOST = 0.95  # of the events of a window; a still picture of the rest is not an answer
 _FACTS = "events.json"
 _LARGEST = 1 << 16
 _PERSON = re.compile(r"(?:^|[_-])(?:s|sub|subject|user)(\d{1,4})(?=[_.-])|^C\d+P(\d+)M", re.I)
@@ -128,6 +129,11 @@ def _clip(path: Path, size: Size | None, window: Window | None) -> Clip:
         events, times_s, total = found.window(span)
         # What a cut file lacks would have come after its last event.
         missing = found.missing if span.end_s >= found.duration_s else 0
+        if missing > _MOST_LOST * (total + missing):
+            raise DecodeError(
+                f"{path}: {missing:,} of {total + missing:,} events are missing from "
+                f"{span.start_s:g} s on; copy the file again"
+            )
         lost = 1 - len(events) / (total + missing) if total + missing else 0.0
         meta = _meta(found)
         if len(events) < total:

@@ -22,6 +22,7 @@ from vlar.registry import register
 from vlar.types import Float32
 
 _MOST = 256 * MB
+_MOST_DEVICES = 256
 _GRAVITY = 9.80665
 UNITS = {
     "acc": {"g": _GRAVITY, "mg": _GRAVITY / 1000, "ms2": 1.0, "m_s2": 1.0, "mps2": 1.0},
@@ -118,6 +119,8 @@ def _columns(header: list[str]) -> tuple[dict[int, tuple[int, float]], tuple[str
     """Target and factor to SI units of each column, and the devices."""
     matched = {at: match for at, name in enumerate(header) if (match := _COLUMN.match(name))}
     devices = tuple(dict.fromkeys(match["place"] or "" for match in matched.values()))
+    if len(devices) > _MOST_DEVICES:
+        raise ValueError(f"it has {len(devices):,} devices; at most {_MOST_DEVICES} are read")
     found: dict[int, tuple[int, float]] = {}
     for at, match in matched.items():
         sensor = "acc" if match["sensor"].startswith("acc") else "gyro"
@@ -214,4 +217,6 @@ def _utd(path: Path) -> ImuTable:
     if array is None or array.ndim != 2 or array.shape[1] != 6:
         shape = "absent" if array is None else array.shape
         raise ValueError(f"its variable {_UTD!r} is {shape}, not (T, 6)")
-    return ImuTable(array.astype(np.float32) * _TO_SI, ("",), _UTD_HZ)
+    values = array.astype(np.float32)
+    values *= _TO_SI
+    return ImuTable(values, ("",), _UTD_HZ)
