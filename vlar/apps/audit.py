@@ -18,7 +18,7 @@ from vlar import registry
 from vlar.encoders import trusted_paths
 from vlar.errors import LibraryError, ModelError, UsageError, VlarError, one_line
 from vlar.files.checkpoints import check_archive
-from vlar.files.opening import special_kind
+from vlar.files.opening import open_input, special_kind
 from vlar.files.reading import MB, parse_json, read_file, walk
 from vlar.language.bank import load_bank
 from vlar.language.labels import parse_labels
@@ -130,7 +130,7 @@ def pickle_findings(file: Path) -> Iterator[Finding]:
 
 
 def _names_in_archive(file: Path) -> Iterator[str]:
-    with zipfile.ZipFile(file) as archive:
+    with open_input(file) as stream, zipfile.ZipFile(stream) as archive:
         for entry in archive.infolist():
             if entry.filename.endswith(".pkl"):
                 yield from _names(archive.read(entry))

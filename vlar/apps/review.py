@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, SupportError, UsageError
+from vlar.files.opening import open_input
 from vlar.files.reading import parse_json, read_file
 from vlar.formatting import fault
 from vlar.heads.support import read_support
@@ -445,7 +446,10 @@ def join_support(support: str | Path, answers: Sequence[GivenLabel]) -> int:
 def _rows(file: Path) -> dict[tuple[str, ...], tuple[str, str]]:
     """Path as written and label, by place and times."""
     read_support(file, least_labels=1)  # refuses what is not one, with file, line and column
-    with file.open(newline="", encoding="utf-8-sig") as stream:
+    with (
+        open_input(file) as opened,
+        io.TextIOWrapper(opened, encoding="utf-8-sig", newline="") as stream,
+    ):
         found = csv.DictReader(stream)
         others = set(found.fieldnames or ()) - set(_COLUMNS)
         if others:

@@ -50,6 +50,7 @@ from vlar import registry
 from vlar.errors import ProtocolError
 from vlar.evaluation.datasets.base import text_hash
 from vlar.evaluation.datasets.lists import label_names
+from vlar.files.reading import MB, read_file
 from vlar.metrics.figures import Figure
 from vlar.types import JsonDict
 
@@ -58,6 +59,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
+_MOST_TEXT = 16 * MB  # of a protocol file or a page
 _STRICT = ConfigDict(extra="forbid")
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -211,7 +213,7 @@ def read_card(path: str | Path) -> LoadedCard:
     """
     file = Path(path).expanduser()
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_file(file, _MOST_TEXT).decode("utf-8"))
     except OSError as error:
         raise ProtocolError(
             f"{file}: cannot be read ({error.strerror}); give a TOML file"
@@ -295,7 +297,7 @@ def read_suite(path: str | Path) -> Suite:
     """
     file = Path(path).expanduser()
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_file(file, _MOST_TEXT).decode("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         values = {}  # ``read_card`` names what is wrong
     if "cards" not in values:
@@ -417,7 +419,7 @@ def read_page(file: Path, suite: str) -> tuple[str, str, str]:
     """
     begin, end = _markers(suite)
     try:
-        page = file.read_text(encoding="utf-8")
+        page = read_file(file, _MOST_TEXT).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{file}: cannot be read ({error}); give a text page") from error
     before, first, rest = page.partition(begin)

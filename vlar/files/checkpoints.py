@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlar.files.arrays import require_small_directory
+from vlar.files.opening import open_input
 from vlar.files.reading import MB, check_file
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST = 256 * 1024 * MB
 _MOST_PICKLE = 256 * MB
+_MOST_DIRECTORY = 64 * MB
 _MOST_ENTRIES = 200_000
 _SUFFIX = ".pkl"
 _SHARED = 4  # tensors may share their data, as tied weights do; not without end
@@ -33,12 +36,14 @@ def check_archive(path: Path) -> bool:
     """
     size = check_file(path, MOST)
     try:
-        if not zipfile.is_zipfile(path):
-            if size > _MOST_PICKLE and _starts_empty(path):
-                raise ValueError("it starts with zeros, so it holds no tensors")
-            return False
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+        with open_input(path, MOST) as stream:
+            if not zipfile.is_zipfile(stream):
+                if size > _MOST_PICKLE and _starts_empty(path):
+                    raise ValueError("it starts with zeros, so it holds no tensors")
+                return False
+            require_small_directory(stream, _MOST_DIRECTORY)
+            with zipfile.ZipFile(stream) as archive:
+                entries = archive.infolist()
     except zipfile.BadZipFile as error:
         raise ValueError(f"its archive is damaged ({error})") from None
     if len(entries) > _MOST_ENTRIES:
@@ -105,5 +110,5 @@ def tensors_in(stored: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _starts_empty(path: Path) -> bool:
-    with path.open("rb") as stream:
+    with open_input(path, MOST) as stream:
         return not any(stream.read(4096))

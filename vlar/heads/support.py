@@ -32,7 +32,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vlar.errors import SupportError, UsageError
-from vlar.files.opening import special_kind
+from vlar.files.opening import open_input, special_kind
 from vlar.files.reading import MB, read_file
 from vlar.formatting import fault
 from vlar.language.clean import MOST_CHARACTERS
@@ -283,7 +283,7 @@ def names_paths(file: Path) -> bool:
 def _header(file: Path) -> list[str]:
     if not file.is_file():
         return []
-    with file.open("rb") as stream:
+    with open_input(file) as stream:
         header = stream.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace")
     return [name.strip().strip('"').lower() for name in header.split(",")]
 

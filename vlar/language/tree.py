@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import LabelError, UsageError
+from vlar.files.reading import read_file
 from vlar.language.bank import Bank, load_bank
 from vlar.language.clean import clean_label
 
@@ -97,8 +98,10 @@ class Tree:
         if file.stat().st_size > _LARGEST_BYTES:
             raise LabelError(f"label tree {str(file)!r} is larger than {_LARGEST_BYTES} bytes")
         try:
-            data = json.loads(file.read_text("utf-8"), object_pairs_hook=_unique)
-        except (ValueError, RecursionError) as error:
+            data = json.loads(
+                read_file(file, _LARGEST_BYTES).decode("utf-8"), object_pairs_hook=_unique
+            )
+        except (OSError, ValueError, RecursionError) as error:
             raise LabelError(f"label tree {str(file)!r} is not valid JSON: {error}") from error
         if not isinstance(data, dict):
             raise LabelError(

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError, VlarError
-from vlar.files.opening import special_kind
+from vlar.files.opening import open_input, special_kind
 from vlar.files.reading import MOST_MEMORY
 from vlar.library.address import checked_tags, is_unicode, place
 from vlar.library.ingest.encode import EncodedWindow
@@ -264,11 +264,16 @@ def _recordings(path: Path, facts: Any) -> int:
     return count
 
 
-def _opened(path: Path, **options: Any) -> Any:
+@contextmanager
+def _opened(path: Path, **options: Any) -> Generator[Any]:
     arrow()
     from pyarrow import parquet
 
-    return parquet.ParquetFile(path, page_checksum_verification=True, **options)
+    with (
+        open_input(path) as stream,
+        parquet.ParquetFile(stream, page_checksum_verification=True, **options) as file,
+    ):
+        yield file
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import json
 import math
 import pickle
 from collections.abc import Callable, Generator
@@ -27,6 +26,7 @@ from vlar.encoders.clip.precision import int8_towers
 from vlar.encoders.clip.towers import ClipTokens, OpenClipHfTokens, Tokens, Towers, without_root_log
 from vlar.encoders.spec import INT8, missing_library
 from vlar.errors import ModelError, UnknownNameError
+from vlar.files.reading import MB, parse_json, read_file
 
 
 def vision_view(model: nn.Module) -> VisionView:
@@ -432,7 +432,7 @@ def _check_arch(arch: str) -> None:
 def _tokens(source: str, model: Any) -> Tokens:
     length = int(getattr(model, "context_length", 77))
     if source.startswith("local-dir:"):
-        config = json.loads((Path(source.partition(":")[2]) / _CONFIG).read_text("utf-8"))
+        config = parse_json(read_file(Path(source.partition(":")[2]) / _CONFIG, MB))
         has_tokenizer = bool(config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"))
     else:
         config = open_clip.get_model_config(source) or {}

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from vlar import registry
 from vlar.errors import DatasetError, ProtocolError
+from vlar.files.reading import MB, read_file
 from vlar.heads.support import SupportItem
 from vlar.media.lookup import reader
 from vlar.registry import register
@@ -199,6 +200,9 @@ def clip(
     return SupportItem(Path(), window, tuple(dict.fromkeys(labels)), group, dict(parts or {}))
 
 
+MOST_LIST = 512 * MB  # of a list of a data set
+
+
 def lines_of(file: Path) -> list[str]:
     """The lines of a text file, without trailing blanks, empty lines left in.
 
@@ -206,7 +210,9 @@ def lines_of(file: Path) -> list[str]:
         DatasetError: it cannot be read.
     """
     try:
-        return [line.rstrip() for line in file.read_bytes().decode("utf-8-sig").splitlines()]
+        return [
+            line.rstrip() for line in read_file(file, MOST_LIST).decode("utf-8-sig").splitlines()
+        ]
     except UnicodeDecodeError as error:
         raise DatasetError(f"{file}: not UTF-8 text (byte {error.start})") from error
     except OSError as error:

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from vlar.errors import DatasetError, ProtocolError
 from vlar.evaluation.datasets.base import (
+    MOST_LIST,
     TEST,
     TRAIN,
     VALIDATION,
@@ -30,6 +31,7 @@ from vlar.evaluation.datasets.base import (
     require_label,
     text_hash,
 )
+from vlar.files.reading import read_file
 from vlar.heads.support import SupportItem
 from vlar.language.labels import parse_labels
 from vlar.language.pairs import pair_label
@@ -405,10 +407,16 @@ def _json_rows(file: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[
 
 def _text(file: Path) -> bytes:
     try:
-        content = file.read_bytes()
-        return gzip.decompress(content) if file.suffix == ".gz" else content
+        content = read_file(file, MOST_LIST)
+        if file.suffix != ".gz":
+            return content
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+            content = packed.read(MOST_LIST + 1)
     except (OSError, EOFError) as error:
         raise DatasetError(f"{file}: cannot be read ({error})") from error
+    if len(content) > MOST_LIST:
+        raise DatasetError(f"{file}: unpacks to over {MOST_LIST >> 20} MB")
+    return content
 
 
 def _json(file: Path, kind: type) -> Any:

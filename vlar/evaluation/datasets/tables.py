@@ -23,6 +23,7 @@ from vlar.evaluation.datasets.base import (
     number_of,
     text_hash,
 )
+from vlar.files.opening import open_input
 from vlar.heads.support import SEPARATOR, SupportItem
 from vlar.language.labels import PARTS
 from vlar.registry import register
@@ -117,6 +118,7 @@ def _enough(label: str, subsets: Mapping[str, Subset], least: int) -> bool:
     return learned >= least and bool(TEST in subsets and subsets[TEST].of([label]).items)
 
 
+_LONGEST_LINE = 1 << 16
 _NAMES = ("clips.csv", "labels.csv", "manifest.csv")
 _SUBSETS = ("split", "subset")
 _USED = {"path", "label", "labels", "start_s", "end_s", *PARTS, *_SUBSETS}
@@ -201,8 +203,13 @@ def rows_of(file: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, 
 
 
 def _header(file: Path) -> list[str]:
-    with file.open(encoding="utf-8-sig", errors="replace") as stream:
-        return [name.strip().lower() for name in stream.readline().split(",")]
+    line = _first_line(file)
+    return [name.strip().lower() for name in line.split(",")]
+
+
+def _first_line(file: Path) -> str:
+    with open_input(file) as stream:
+        return stream.readline(_LONGEST_LINE).decode("utf-8-sig", "replace")
 
 
 def _item(file: Path, line: int, row: dict[str, str], column: str) -> SupportItem:
@@ -375,7 +382,7 @@ class Kinetics(DatasetLayout):
     def claims(self, root: Path) -> bool:
         files = (self.annotation(root, *names) for names in _FILES.values())
         first = next((file for file in files if file is not None), None)
-        return first is not None and "youtube_id" in first.open(encoding="utf-8").readline()
+        return first is not None and "youtube_id" in _first_line(first)
 
     def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         self.needed(root, *(name for names in _FILES.values() for name in names))

@@ -21,6 +21,7 @@ from vlar.evaluation.features import (
 )
 from vlar.evaluation.learning import Fitted
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance, closed
+from vlar.files.reading import MB, parse_json, read_file
 from vlar.heads.support import SupportItem
 from vlar.metrics.classification import harmonic_mean
 from vlar.metrics.figures import Figure, mean_figure, spread
@@ -431,7 +432,7 @@ def _drawn_episodes(part: RunSplit, settings: JsonDict) -> list[Any]:
 
 def _read_episodes(file: Path, part: RunSplit) -> list[Any]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = parse_json(read_file(file, 64 * MB))
         listed = _named(data["episodes"], data["ids"]) if isinstance(data, dict) else data
         rows = [{k: dict(episode[k]) for k in ("support", "query")} for episode in listed]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
