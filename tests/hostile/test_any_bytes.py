@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ import pytest
 
 from tests import event_files
 from tests.hostile.sensor_cases import SENSOR_CASES
+from tests.unit.library.fakes import tiny_video
 from vlar.errors import VlarError
+from vlar.library.ingest.sources import recordings
 from vlar.media.base import Reader
 from vlar.media.lookup import reader
 from vlar.media.skeleton import export
 from vlar.media.skeleton.formats.base import Bodies
 
-SENSORS = ("skeleton", "imu", "audio", "depth", "events", "video")
+SENSORS = ("skeleton", "imu", "audio", "depth", "events", "video", "bundle")
 CASES, SLOW_CASES = 100, 10_000
 LONGEST_S = 10.0
 MOST_BYTES = 1_500_000_000
@@ -57,6 +60,9 @@ def seeds(sensor: str, place: Path) -> list[tuple[str, bytes]]:
         if case.sensor == sensor and "." in case.name and "GB" not in case.says:
             case.make(folder / case.name)
             files.append(folder / case.name)
+    if sensor == "bundle":  # damaged copies lie a folder higher than their parts
+        text = files[0].read_text().replace(".parts/", f"{sensor}/.parts/")
+        return [(".bundle.json", text.encode())]
     small = [file for file in files if file.is_file() and file.stat().st_size < SMALL]
     return [(file.suffix, file.read_bytes()) for file in small]
 
@@ -140,6 +146,53 @@ def run(sensor: str, place: Path, count: int) -> None:
         unexpected = KNOWN.get(sensor, UNEXPECTED)
         assert not any(words in message for words in unexpected), f"{kept}: {message}"
         assert peak_bytes() - before < MOST_BYTES, kept
+
+
+def list_seeds(place: Path) -> list[tuple[str, bytes]]:
+    """A CSV list, a Parquet list and an archive of two videos."""
+    import tarfile
+
+    videos = [tiny_video(place / f"{number}.mp4", number, 1) for number in range(2)]
+    table = "path,actor\n" + "".join(f"{video.name},ann\n" for video in videos)
+    seeds = [(".csv", table.encode())]
+    with tarfile.open(place / "a.tar", "w") as tar:
+        for video in videos:
+            tar.add(video, f"{'long/' * 30}{video.name}")
+    seeds.append((".tar", (place / "a.tar").read_bytes()))
+    with suppress(ImportError):
+        import pyarrow
+        from pyarrow import parquet
+
+        columns = {"path": [video.name for video in videos], "take": [1, 2]}
+        parquet.write_table(pyarrow.table(columns), place / "a.parquet")
+        seeds.append((".parquet", (place / "a.parquet").read_bytes()))
+    return seeds
+
+
+def run_lists(place: Path, count: int) -> None:
+    """Damaged lists and archives name recordings or say one sentence; nothing else is raised."""
+    chance, source, before = random.Random(f"lists {count}"), reader("video"), peak_bytes()
+    seeds = list_seeds(place)
+    for number in range(count):
+        ending, data = chance.choice(seeds)
+        if number % 10 == 0:
+            data = chance.randbytes(chance.choice((0, 1, 512, 4096)))
+        path = place / f"list{ending}"
+        path.write_bytes(damaged(chance, data))
+        begin = time.process_time()
+        for recording in recordings([path], source):
+            assert recording.failure is None or "\n" not in recording.failure.message
+        assert time.process_time() - begin < LONGEST_S, path
+        assert peak_bytes() - before < MOST_BYTES, path
+
+
+def test_a_few_hundred_lists(tmp_path: Path) -> None:
+    run_lists(tmp_path, 3 * CASES)
+
+
+@pytest.mark.slow
+def test_ten_thousand_lists(tmp_path: Path) -> None:
+    run_lists(tmp_path, SLOW_CASES)
 
 
 @pytest.mark.parametrize("sensor", SENSORS)

@@ -173,8 +173,7 @@ def read_matlab(
     for variable in _variables(data, order):
         if variable.name in names and variable.name not in arrays:
             left = most - sum(array.nbytes for array in arrays.values())
-            require_memory(len(data) + bytes_each * float(math.prod(variable.shape)))
-            arrays[variable.name] = _array(variable, order, left)
+            arrays[variable.name] = _array(variable, order, left, bytes_each)
     return {name: arrays[name] for name in names if name in arrays}
 
 
@@ -236,7 +235,7 @@ def _part(data: memoryview, at: int, order: str) -> tuple[int, int, int, int]:
     return kind, at + 8, size, at + 8 + -(-size // 8) * 8
 
 
-def _array(variable: _Variable, order: str, most: int) -> npt.NDArray[Any]:
+def _array(variable: _Variable, order: str, most: int, bytes_each: float) -> npt.NDArray[Any]:
     if not variable.is_array:
         raise ValueError(f"its variable {variable.name[:80]!r} is not an array of numbers")
     data = variable.stored
@@ -251,6 +250,7 @@ def _array(variable: _Variable, order: str, most: int) -> npt.NDArray[Any]:
         )
     if start + size > len(data):
         raise ValueError("it is cut off")
+    require_memory(len(data) + bytes_each * float(math.prod(variable.shape)))
     flat = np.frombuffer(data[start : start + size], stored)
     return flat.astype(stored.newbyteorder("=")).reshape(variable.shape, order="F")
 

@@ -194,9 +194,9 @@ class _Array:
             raise ValueError("an array in it is malformed, or holds objects") from None
         if not fits:
             raise ValueError("an array in it is not of the size that it states, or holds objects")
-        self._budget.take(len(raw) if isinstance(data, str) else 0)
+        self._budget.take(len(raw))
         order = "F" if fortran else "C"
-        # Read-only and without a copy: many arrays of a small file may state one run of bytes.
+        # Read-only and without a copy: the bytes lie in the pickle already.
         self.array = np.frombuffer(raw, dtype).reshape(shape, order=order)
 
 
