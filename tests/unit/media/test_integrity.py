@@ -200,6 +200,8 @@ def test_a_codec_that_cannot_be_verified_is_named(
     assert report.ok
     assert report.cannot_verify == named
     assert report.to_dict()["cannot_verify"] == named
+    assert ("cannot be verified" in report.message) == bool(named)
+    assert named in report.message
 
 
 def test_words_of_the_decoder_come_after_their_meaning(tmp_path: Path):

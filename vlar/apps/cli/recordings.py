@@ -62,7 +62,10 @@ def check(paths: list[str], /, *, csv: Path | None = None) -> int:
             unsure.add(report.cannot_verify)
         if not report.ok:
             bad.append(report.to_dict())
-        output.row(report, *(() if report.ok else [f"BROKEN  {report.message}"]))
+        if report.ok:
+            output.row(report, *([f"unsure  {report.message}"] if report.cannot_verify else []))
+        else:
+            output.row(report, f"BROKEN  {report.message}")
     if csv:
         output.write_csv(csv, _BROKEN_COLUMNS, bad)
     total = fine + len(bad)

@@ -88,7 +88,7 @@ class LossCount:
 
 
 # Decoders that look at what is left over of a picture, or compare a checksum.
-_SHOW_DAMAGE = frozenset({"h264", "libvpx-vp9", "libdav1d", "ffv1", "png", "apng"})
+_SHOW_DAMAGE = frozenset({"h264", "libvpx-vp9", "ffv1", "png", "apng"})
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class CheckReport:
         path: The video.
         ok: All of it can be decoded.
         kind: ``ok``, ``damaged`` (part of it can be decoded), or the kind of error.
-        message: One line for a person; empty where all is well.
+        message: One line for a person; empty where all is well and can be verified.
         duration_s: Seconds that can be decoded.
         n_frames: Frames decoded.
         lost: Share (0 to 1) of the video that cannot be decoded, or only with errors.
@@ -177,9 +177,12 @@ def _report(video: OpenVideo, reader: SequentialReader, loss: LossCount) -> Chec
         return unreadable(path, DecodeError.kind, message, reason)
     missing_s = reader.missing_s()
     if not missing_s and not reader.damage and not loss.lost_s:
+        unsure = cannot_verify(video)
+        message = f"{path}: every frame decodes, but pictures of {unsure} cannot be verified"
         return CheckReport(
-            path, True, "ok", "", read_s, n_frames, 0.0, cannot_verify=cannot_verify(video)
-        )
+            path, True, "ok", message if unsure else "", read_s, n_frames, 0.0,
+            cannot_verify=unsure,
+        )  # fmt: skip
     total_s = read_s + missing_s
     # Where no frame stands for the damage, a damaged packet counts as one frame. Elsewhere a packet
     # and its frame may both be reported, and the time of the frames is the figure of ``classify``.

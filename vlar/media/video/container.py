@@ -57,6 +57,12 @@ _ERROR_CHECKS = {"h264": "crccheck+aggressive"}
 # libvpx notices where the arithmetic decoder reads past its data; FFmpeg's own VP9 decoder, as
 # fast and with the same frames, notices nothing. This build of libvpx supports 8 bits alone.
 _CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p", "Profile 0"}))}
+# Parsers and filters of a codec write into the log under names of their own.
+_LOGS_OF = {
+    "libdav1d": frozenset({"av1", "av1_frame_merge", "av1_frame_split", "libdav1d"}),
+    "av1": frozenset({"av1_frame_merge", "av1_frame_split"}),
+    "hevc": frozenset({"hevc_mp4toannexb", "hevc_metadata"}),
+}
 # They look at what is left over after each picture. A checksum of seconds is weaker.
 _NOTICE_DAMAGE = frozenset({"libvpx-vp9", "libdav1d"})
 _WEBP_HEAD, _WEBP_ANIMATION = 21, 0x02
@@ -267,7 +273,9 @@ def opened(path: Path, timeout_s: float) -> Generator[OpenVideo]:
             has_sums = "matroska" in container.format.name and decoder.name not in _NOTICE_DAMAGE
             sums = ClusterSums(path) if has_sums else None
             video = OpenVideo(path, container, stream, decoder, sums=sums)
-            video.errors.only_from(frozenset({container.format.name, context.name, decoder.name}))
+            names = {container.format.name, context.name, decoder.name}
+            names |= _LOGS_OF.get(decoder.name, frozenset())
+            video.errors.only_from(frozenset(names))
             yield video
 
 
