@@ -1,4 +1,4 @@
-"""What a file of some bytes can cost: time and memory of each reader on the hostile inputs.
+"""Cost of a file of some bytes: time and memory of each reader on the hostile inputs.
 
     python benchmarks/costs.py [--sensor events] [--all]
 
@@ -27,7 +27,7 @@ MOST_ADDRESSES = 6_000_000_000
 
 
 class Cost(NamedTuple):
-    """What reading one file took.
+    """Figures of reading one file.
 
     Attributes:
         name: Of the file.
