@@ -66,7 +66,7 @@ def split(arguments: list[str]) -> tuple[str, list[str]]:
         rest.pop(0)  # flags may stand before a verb
     while rest and f"{words} {rest[0]}".strip() in commands():
         words = f"{words} {rest.pop(0)}".strip()
-    if is_group(words) and rest and not rest[0].startswith("-"):
+    if is_group(words) and rest and not rest[0].startswith("-") and "--card" not in rest:
         raise ValueError(f"vlar {words} has no verb {rest[0]!r}")
     return words, rest
 

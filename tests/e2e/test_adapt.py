@@ -77,12 +77,16 @@ def adapted_from_few(
 def test_an_adapted_model_is_a_folder_without_the_encoder(adapted: Path):
     assert sorted(path.name for path in adapted.iterdir()) == [
         "adaptation.safetensors",
+        "card.md",
         "statistics.safetensors",
         "vlar.json",
     ]
     manifest = json.loads((adapted / "vlar.json").read_text())
     assert manifest["format"] == 3
     assert manifest["labels"] == ["phone call", "street"]
+    card = (adapted / "card.md").read_text()
+    assert card.startswith(f"# {adapted.name}\n")
+    assert "| phone call | 3 |" in card
     assert manifest["encoder"]["spec"] == "lite"
     assert (adapted / "adaptation.safetensors").stat().st_size < 1_000_000
 

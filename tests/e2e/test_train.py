@@ -84,6 +84,7 @@ def test_what_was_trained_classifies(vlar_command, folder: Path):
     assert sorted(path.name for path in (folder / "m").iterdir()) == [
         "adaptation.safetensors",
         "adapter.safetensors",
+        "card.md",
         "statistics.safetensors",
         "vlar.json",
     ]

@@ -25,6 +25,7 @@ from vlar.language.labels import parse_labels
 from vlar.library.store import schema
 from vlar.library.store.sqlite import SqliteStore
 from vlar.library.verify import verify
+from vlar.model.card import FILE as CARD
 from vlar.model.folder import MANIFEST, Manifest, check_contents, read_manifest
 from vlar.types import JsonDict
 
@@ -176,7 +177,7 @@ def audit_model(folder: Path) -> Iterator[Finding]:
             yield from look(file)
         yield Finding.of(error, folder / MANIFEST)
         return
-    expected = {MANIFEST, *manifest.files}
+    expected = {MANIFEST, CARD, *manifest.files}
     for file in files_in(folder):
         found = list(look(file))
         yield from found

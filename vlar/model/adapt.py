@@ -105,6 +105,8 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
         check_single(support.labels, items, f"method {method.name!r}")
         found = read_complete(core, support, items, request.progress)
         made = fit_examples(core, support.labels, found, method.name, unknown, request.balance)
+    groups = len({item.group for item in items})
+    made = replace(made, report=replace(made.report, source=support.source.name, groups=groups))
     return remembering(with_tree(made, above), core, items, request.learned)
 
 

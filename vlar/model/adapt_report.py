@@ -86,6 +86,8 @@ class AdaptReport:
         seen: Examples whose recordings an earlier adaptation learned from. None of them can be held
             out, so no held-out accuracy is stated.
         synthetic: Examples that were made from recordings of another sensor.
+        source: Name of the folder or file that listed the examples.
+        groups: Recordings, people or other groups whose examples are held out together.
     """
 
     examples: Mapping[str, int]
@@ -97,6 +99,8 @@ class AdaptReport:
     learned: tuple[str, ...] = ()
     seen: int = 0
     synthetic: int = 0
+    source: str = ""
+    groups: int = 0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -113,7 +117,8 @@ class AdaptReport:
 
     def stored(self) -> JsonDict:
         """The JSON object of a model folder."""
-        return {**self.to_dict(), **({"learned": list(self.learned)} if self.learned else {})}
+        kept = {"learned": list(self.learned), "source": self.source, "groups": self.groups}
+        return {**self.to_dict(), **{name: value for name, value in kept.items() if value}}
 
     @staticmethod
     def restored(stored: Mapping[str, Any]) -> AdaptReport | None:
@@ -133,6 +138,8 @@ class AdaptReport:
             "learned",
             "seen",
             "synthetic",
+            "source",
+            "groups",
         )
         try:
             failed = [
@@ -163,7 +170,7 @@ class AdaptReport:
             )
         total = sum(self.examples.values())
         learned = f"learned {len(self.examples)} labels from {total} examples with {self._method}"
-        held_out = self._held_out
+        held_out = self.held_out
         if self.seen:
             return (
                 f"{learned}; the model had learned from {self.seen} of them before, so no accuracy "
@@ -185,7 +192,7 @@ class AdaptReport:
         return " and ".join(heads)
 
     @property
-    def _held_out(self) -> float | None:
+    def held_out(self) -> float | None:
         """Share of held-out examples that were recognised, 0..1."""
         if self.training is not None:
             return self.training.held_out

@@ -38,12 +38,13 @@ from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files import resources
 from vlar.files.arrays import Header, not_finite, read_header, sha256
 from vlar.files.reading import MB, parse_json, read_file, walk
-from vlar.formatting import fault
+from vlar.formatting import escaped, fault
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
 from vlar.heads.signatures import BlockLike
 from vlar.heads.timeline import TimelineHead
 from vlar.language.clean import MOST_CHARACTERS, MOST_LABELS
+from vlar.model import card
 from vlar.model.adapt_report import AdaptReport
 from vlar.types import JsonDict
 from vlar.version import __version__
@@ -217,6 +218,23 @@ def read_manifest(folder: Path) -> tuple[Manifest, int]:
     return manifest, written
 
 
+def read_card(path: str | Path) -> str:
+    """Card of a model folder, as Markdown: its ``card.md``, else made from its manifest.
+
+    Raises:
+        ModelError: the folder holds no model, or a file of it cannot be read.
+    """
+    folder = Path(path).expanduser().absolute()
+    manifest, _ = read_manifest(folder)
+    try:
+        text = read_file(folder / card.FILE, card.MOST_BYTES, links=False).decode("utf-8")
+    except FileNotFoundError:  # saved by an earlier version
+        return card.model_card(manifest.model_dump(), folder.name)
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder / card.FILE, error) from error
+    return "\n".join(map(escaped, text.splitlines())) + "\n"
+
+
 def malformed(file: Path, what: str) -> ModelError:
     """The error for a file of a model folder whose content is not what vlar writes."""
     return ModelError(f"{file} is malformed at {what}; adapt again, or ask its sender for a copy")
@@ -345,7 +363,7 @@ def write_model(model: SavedModel, path: Path, *, replace: bool) -> Path:
         with resources.work_folder(target.parent) as place:
             fresh = place / "model"
             fresh.mkdir()
-            _write_files(model, fresh)
+            _write_files(model, fresh, target.name)
             if target.exists():
                 shutil.move(target, place / "old")
             fresh.replace(target)
@@ -371,7 +389,7 @@ def _chain(encoder: Encoder) -> tuple[Encoder, list[Adapter]]:
     return encoder, around
 
 
-def _write_files(model: SavedModel, folder: Path) -> None:
+def _write_files(model: SavedModel, folder: Path, title: str) -> None:
     from safetensors.numpy import save_file
 
     base, around = _chain(model.encoder)
@@ -394,6 +412,8 @@ def _write_files(model: SavedModel, folder: Path) -> None:
     without = {name for name in ("inner", "timeline") if not getattr(manifest, name)}
     text = manifest.model_dump_json(indent=1, exclude=without)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    words = card.model_card(manifest.model_dump(), title)
+    (folder / card.FILE).write_text(words, encoding="utf-8", newline="\n")
 
 
 def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
 from vlar.apps.cli import inputs, output
 from vlar.apps.cli.progress import progress
@@ -17,7 +18,19 @@ from vlar.version import is_installed
 if TYPE_CHECKING:
     from vlar.encoders.catalogue import CatalogueEntry
 
+
+class _Models(TyperGroup):
+    """Group in which ``NAME --card`` stands for ``--card NAME``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Arguments of the group, and of the verb that follows."""
+        if "--card" in args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["--card", args[0], *(word for word in args[1:] if word != "--card")]
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Models,
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -43,6 +56,7 @@ def models(
     methods: bool = False,
     cost: bool = False,
     named: list[str] | None = None,
+    card: str | None = None,
 ) -> int:
     """List the models, recommend one; fetch one with 'get'.
 
@@ -52,11 +66,16 @@ def models(
         methods: List the methods and parts of this installation.
         cost: Print the multiply-adds of a clip, where torch counts them.
         named (--model NAME): With --cost: this model or folder. Default: all here.
+        card (--card NAME): Print the card of a model or a model folder: its data, figures, limits
+            and licences. NAME --card is the same.
 
     Examples:
         vlar models
         vlar models --for query --device cpu
+        vlar models mine --card
     """
+    if card is not None:
+        return _card(card)
     if methods:
         return _methods()
     if use is not None:
@@ -86,6 +105,18 @@ def _facts(row: CatalogueEntry) -> str:
     clip_s = f"{row.cpu['clip_s']:.2f}" if "clip_s" in row.cpu else "-"
     here = "yes" if row.is_here() else "no"
     return f"{size:>8}  {row.dim or '-':>5}  {clip_s:>10}  {here:<4}"
+
+
+def _card(name: str) -> int:
+    """Prints the card of a model folder, or of a model of the catalogue."""
+    from vlar.encoders.catalogue import entry
+    from vlar.encoders.model_spec import is_model_folder
+    from vlar.model.card import catalogue_card
+    from vlar.model.folder import read_card
+
+    words = read_card(name) if is_model_folder(name) else catalogue_card(entry(name).to_dict())
+    output.row({"model": name, "card": words}, *words.splitlines())
+    return 0
 
 
 def _recommend(use: str, device: str | None) -> int:
