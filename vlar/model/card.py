@@ -7,8 +7,11 @@ version has one too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from vlar.errors import ModelError
+from vlar.files.reading import read_file
 from vlar.formatting import counted, escaped, percent, worded
 from vlar.metrics.intervals import exact_interval
 from vlar.model.adapt_report import AdaptReport
@@ -47,6 +50,27 @@ def model_card(manifest: Mapping[str, Any], name: str) -> str:
     subject = f"{counted(len(labels), 'labels')} and `unknown`" if labels else "any label list"
     opening = f"It answers about {subject}. Use it with `--model FOLDER`."
     return _page(name, opening, sections)
+
+
+def folder_card(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Card of a model folder, as Markdown: its ``card.md``, or one made of its manifest.
+
+    Args:
+        folder: The model folder.
+        manifest: Content of its ``vlar.json``, checked.
+
+    Raises:
+        ModelError: its ``card.md`` cannot be read.
+    """
+    file = folder / FILE
+    try:
+        text = read_file(file, MOST_BYTES, links=False).decode("utf-8")
+    except FileNotFoundError:  # saved by an earlier version
+        return model_card(manifest, folder.absolute().name)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"{file} cannot be read ({why}); delete it for a card of today") from error
+    return "\n".join(map(escaped, text.splitlines())) + "\n"
 
 
 def catalogue_card(entry: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files import resources
 from vlar.files.arrays import Header, not_finite, read_header, sha256
 from vlar.files.reading import MB, parse_json, read_file, walk
-from vlar.formatting import escaped, fault
+from vlar.formatting import fault
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
 from vlar.heads.signatures import BlockLike
@@ -216,23 +216,6 @@ def read_manifest(folder: Path) -> tuple[Manifest, int]:
     if missing or (written == FORMAT and manifest.files and not manifest.files_sha256):
         raise malformed(file, "files_sha256: it does not name the files of the folder")
     return manifest, written
-
-
-def read_card(path: str | Path) -> str:
-    """Card of a model folder, as Markdown: its ``card.md``, else made from its manifest.
-
-    Raises:
-        ModelError: the folder holds no model, or a file of it cannot be read.
-    """
-    folder = Path(path).expanduser().absolute()
-    manifest, _ = read_manifest(folder)
-    try:
-        text = read_file(folder / card.FILE, card.MOST_BYTES, links=False).decode("utf-8")
-    except FileNotFoundError:  # saved by an earlier version
-        return card.model_card(manifest.model_dump(), folder.name)
-    except (OSError, ValueError) as error:
-        raise _unreadable(folder / card.FILE, error) from error
-    return "\n".join(map(escaped, text.splitlines())) + "\n"
 
 
 def malformed(file: Path, what: str) -> ModelError:

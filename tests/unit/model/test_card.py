@@ -11,8 +11,8 @@ import pytest
 
 from tests.command_line import invoke
 from vlar.errors import ModelError
-from vlar.model.card import FILE, catalogue_card, model_card
-from vlar.model.folder import MANIFEST, read_card
+from vlar.model.card import FILE, catalogue_card, folder_card, model_card
+from vlar.model.folder import MANIFEST, read_manifest
 
 FORMAT_3 = Path(__file__).parents[2] / "fixtures" / "format_3"
 CHOSEN = {
@@ -44,6 +44,10 @@ MANIFEST_NOW: dict[str, Any] = {
         "groups": 5,
     },
 }  # fmt: skip
+
+
+def read_card(folder: Path) -> str:
+    return folder_card(folder, read_manifest(folder)[0].model_dump())
 
 
 def test_it_states_data_figures_with_interval_and_control_limits_licences_and_versions():
@@ -120,8 +124,15 @@ def test_aliases_have_a_card_and_unknown_names_are_refused(tmp_path: Path):
     done = invoke(["models", "lite-moton", "--card"])
     assert done.exit_code == 2
     assert "lite-moton" in done.stderr
-    with pytest.raises(ModelError, match="holds no model"):
-        read_card(tmp_path)
+    done = invoke(["models", f"{tmp_path}/", "--card"])
+    assert done.exit_code == 2
+    assert "holds no model" in done.stderr
+
+
+def test_a_card_that_is_a_link_or_too_long_is_refused(tmp_path: Path):
+    (tmp_path / FILE).symlink_to("/etc/hostname")
+    with pytest.raises(ModelError, match=r"card\.md cannot be read"):
+        folder_card(tmp_path, MANIFEST_NOW)
 
 
 def test_published_figures_stand_with_their_protocol():

@@ -111,10 +111,14 @@ def _card(name: str) -> int:
     """Prints the card of a model folder, or of a model of the catalogue."""
     from vlar.encoders.catalogue import entry
     from vlar.encoders.model_spec import is_model_folder
-    from vlar.model.card import catalogue_card
-    from vlar.model.folder import read_card
+    from vlar.model.card import catalogue_card, folder_card
+    from vlar.model.folder import read_manifest
 
-    words = read_card(name) if is_model_folder(name) else catalogue_card(entry(name).to_dict())
+    if is_model_folder(name):
+        folder = Path(name).expanduser()
+        words = folder_card(folder, read_manifest(folder)[0].model_dump())
+    else:
+        words = catalogue_card(entry(name).to_dict())
     output.row({"model": name, "card": words}, *words.splitlines())
     return 0
 
