@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,6 +69,46 @@ class Results(list[T]):
         return self.to_arrow().to_pandas(maps_as_pydicts="strict")
 
 
+@dataclass(frozen=True)
+class Guarantee:
+    """Promise of a list that was asked for with a chance of a miss.
+
+    Attributes:
+        alpha: Chance of a miss, above 0 and below 1.
+        calibration: Labelled queries that the promise stands on.
+        size: Number of these queries.
+        recordings: Recordings of the libraries that they were asked of.
+        least: Least score of a moment of the list, in log odds; -inf where every moment belongs to
+            it, since ``size`` is too small for ``alpha``.
+    """
+
+    alpha: float
+    calibration: str
+    size: int
+    recordings: int
+    least: float
+
+    def sentence(self, hits: int) -> str:
+        """The promise for people.
+
+        >>> Guarantee(0.1, "c", 9, 45, 0.0).sentence(0)
+        'not in here, with 90% (for queries like the 9 of c, asked of about 45 recordings)'
+        """
+        what = f"in this list of {hits}" if hits else "not in here"
+        like = f"for queries like the {self.size} of {self.calibration}"
+        sure = f"{1 - self.alpha:.0%}"
+        return f"{what}, with {sure} ({like}, asked of about {self.recordings} recordings)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON object."""
+        return {
+            "alpha": self.alpha,
+            "calibration": self.calibration,
+            "size": self.size,
+            "recordings": self.recordings,
+        }
+
+
 class Hits(Results[Hit]):
     """Answers of a library to one query, best first.
 
@@ -75,13 +116,19 @@ class Hits(Results[Hit]):
         hits: The answers.
         decides: How much each block of the vectors (objects, motion, ...) decides the order, 0 to
             1, where judgements were given; else empty.
+        guarantee: Promise of a list that was asked for with a chance of a miss; else None.
     """
 
     def __init__(
-        self, hits: Iterable[Hit] = (), *, decides: Mapping[str, float] | None = None
+        self,
+        hits: Iterable[Hit] = (),
+        *,
+        decides: Mapping[str, float] | None = None,
+        guarantee: Guarantee | None = None,
     ) -> None:
         super().__init__(hits)
         self.decides = dict(decides or {})
+        self.guarantee = guarantee
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -88,8 +88,10 @@ class Asked:
         crowd_slope: At least 0; below ``1 / log(most)``, so that the order stays.
         crowd_offset: At least 0.
         most: Recordings from which on a larger library changes nothing.
-        reference: Recordings of the library for which the probability of a moment is stated, so
-            that it is the same in any.
+        moment_slope: Above 0. The log odds of a moment that are stated are ``moment_slope * l +
+            moment_offset`` in a library of any size, so that half or more is mostly right in one
+            of some hundred recordings.
+        moment_offset: Stated log odds where the evidence leaves it open.
     """
 
     discount: float
@@ -98,11 +100,14 @@ class Asked:
     crowd_slope: float
     crowd_offset: float
     most: int
-    reference: int = 45
+    moment_slope: float = 0.35
+    moment_offset: float = -1.9
 
     def moment(self, probability: Float64) -> Float64:
         """Probabilities (N,) that moments show a text, independent of the library."""
-        return self.among(probability, self.reference)
+        inside = np.clip(probability, 1e-9, 1 - 1e-9)
+        alone = np.log(inside) - np.log1p(-inside)
+        return sigmoid(self.moment_slope * alone + self.moment_offset)
 
     def among(self, probability: Float64, recordings: int) -> Float64:
         """Probabilities (N,) of hits of a library from those of its windows alone.

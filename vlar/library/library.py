@@ -296,6 +296,7 @@ class Library:
         min_probability: float = MIN_PROBABILITY,
         rerank: str | Reranker | None = "auto",
         report: Callable[[QueryReport], None] | None = None,
+        miss: float | None = None,
     ) -> Hits:
         """The spans of the library that answer a query best, best first.
 
@@ -316,8 +317,11 @@ class Library:
                 ``auto`` for the one that suits the model, None for none; an answerer such as
                 ``self:motion`` (docs/second_opinion.md); or a re-ranker.
             report: Called with how the query was answered.
+            miss: Chance, above 0 and below 1: all spans that are needed for the moment to be among
+                them with ``1 - miss``, or none; ``k`` and ``min_probability`` do not count.
 
         Raises:
+            UsageError: ``miss``, and the library has no calibration for its model.
             QueryError: no word in the text, an expression that cannot be parsed
                 (``vlar.library.query.grammar.QuerySyntaxError``), ``k`` below 1, or an invalid
                 filter.
@@ -326,7 +330,7 @@ class Library:
             LibraryError: the library is empty or damaged.
             EncoderMismatchError: the library was made by another model.
         """
-        return self.search(QueryRequest(text, k, where, min_probability, rerank, report))
+        return self.search(QueryRequest(text, k, where, min_probability, rerank, report, miss=miss))
 
     def refine(
         self,
@@ -388,8 +392,6 @@ class Library:
                 if held is not None:
                     return held
             return connection.searched(store, lambda cache: nearest(store, cache, vector, k, where))
-
-    # What stands out ----------------------------------------------------------------------------
 
     def unusual(self, k: int = 10, *, against: Library | None = None) -> list[discovery.Standout]:
         """The windows that resemble nothing else: far from all windows of other recordings.
@@ -455,8 +457,6 @@ class Library:
             LibraryError: the library is empty or damaged.
         """
         return discovery.all_rows(self._connection)
-
-    # Tables -------------------------------------------------------------------------------------
 
     def export(self, path: str | Path, *, progress: tables.Counted | None = None) -> int:
         """Write all rows, with vectors and tags, as a Parquet file.

@@ -311,22 +311,24 @@ def _train(config: str, processes: Processes, force: bool) -> int:
 
 def calibrate(
     examples: str,
+    labelled: str | None = None,
     /,
     *,
-    out: Path,
+    out: Path | None = None,
     model: str = "lite",
     unknown_share: float = 0.35,
     force: bool = False,
     device: str | None = None,
     dtype: options.Dtype = None,
 ) -> int:
-    """Fit the probabilities of a model on labelled recordings.
+    """Fit the probabilities of a model, or the --miss of a library, on labelled recordings.
 
     Use recordings that the model has not learned from.
 
     Options:
         examples (SUPPORT): A folder with one folder of recordings per label, or a CSV file with the
-            columns path,label[,start_s,end_s].
+            columns path,label[,start_s,end_s]; or a library, before its LABELLED clips.
+        labelled: As SUPPORT, for a library: 'vlar query --miss' is fitted on these clips.
         out (-o FOLDER): Folder for the calibrated model.
         unknown_share (SHARE): Expected share of recordings that show none of the labels, between 0
             and 1.
@@ -334,7 +336,12 @@ def calibrate(
     Examples:
         vlar calibrate checked/ --out calibrated
         vlar calibrate checked.csv --model mine --out mine-calibrated
+        vlar calibrate holiday.vlar checked/
     """
+    if labelled is not None:
+        return _calibrate_library(examples, labelled, device, dtype)
+    if out is None:
+        raise UsageError("--out is missing: name the folder of the calibrated model")
     from vlar.model.calibrate import calibrate as calibrated
     from vlar.model.folder import check_target
 
@@ -356,3 +363,35 @@ def calibrate(
         output.facts(weights | {name: f"{value:.3f}" for name, value in settings.items()})
         output.line(_saved(str(out)), flush=True)
     return exit_code(1, len(found.failed))
+
+
+def _calibrate_library(library: str, labelled: str, device: str | None, dtype: str | None) -> int:
+    """Fit the lists of ``vlar query --miss`` of a library on labelled clips."""
+    from vlar.heads.support import read_support
+    from vlar.library.connection import LibraryConnection
+    from vlar.library.query.calibrate import calibrate as fitted
+    from vlar.model.examples import read_examples
+
+    name = inputs.own_model(library)
+    with progress(f"loading {name}") as shown:
+        model = inputs.load_model(name, device, dtype)
+        support = read_support(labelled, model.modality, least_labels=1)
+        shown.stage("reading examples")
+        examples = read_examples(model.core, support.items, shown)
+    for row in examples.failed:
+        output.failure(row)
+    if not examples.items:
+        return exit_code(0, len(examples.failed))
+    connection = LibraryConnection(library, model, False, "cpu")
+    try:
+        shows = [(label, at) for at, item in enumerate(examples.items) for label in item.labels]
+        labels, vectors = [label for label, _ in shows], examples.vectors[[at for _, at in shows]]
+        made = fitted(connection, labels, vectors, f"{len(labels)} labelled clips of {labelled}")
+    finally:
+        connection.close()
+    sizes = {str(size): len(scores) for size, scores in made.scores.items()}
+    if output.is_json():
+        output.json_line({"library": library, "name": made.name, "scores": sizes})
+    else:
+        output.line(f"{library} is calibrated by {made.name}: vlar query {library} ... --miss 10%")
+    return exit_code(1, len(examples.failed))

@@ -11,6 +11,7 @@ from vlar.apps.cli import (
     adapt,
     agreement,
     classify,
+    concept,
     demo,
     doctor,
     index,
@@ -30,7 +31,7 @@ GROUPS = {
     "First": "classify adapt query index evaluate serve",
     "Ask": "timeline describe demo",
     "Teach": "train calibrate review models",
-    "Library": "watch",
+    "Library": "watch concept",
     "Measure": "eval ethogram agreement report doctor",
     "Files": "check shots pose events bundle export",
     "Serve": "mcp skill",
@@ -98,4 +99,5 @@ _ORDER = (
 for function in sorted(_VERBS, key=lambda f: [*_ORDER, f.__name__].index(f.__name__)):
     verb(app)(function)
 app.add_typer(index.app, name="index")
+app.add_typer(concept.app, name="concept")
 app.add_typer(models.app, name="models")

@@ -1,4 +1,4 @@
-"""Judgements of hits on the command line: ``--yes 3 --no 1``."""
+"""Judgements of hits on the command line, ``--yes 3 --no 1``, and what a list promises."""
 
 from __future__ import annotations
 
@@ -48,10 +48,27 @@ def judged(
 
 
 def note(hits: Hits) -> None:
-    """Print which block of the vectors decides after judgements."""
+    """Print which block of the vectors decides after judgements, or what the list promises."""
+    if hits.guarantee is not None:
+        output.note(f"vlar: {hits.guarantee.sentence(len(hits))}")
     if hits.decides:
         name, share = max(hits.decides.items(), key=lambda each: each[1])
         output.note(f"vlar: {name} decides now ({share:.0%} of the order)")
+
+
+def share(text: str) -> float:
+    """A share that is written as ``10%`` or ``0.1``.
+
+    Raises:
+        UsageError: something else, or not above 0 and below 1.
+    """
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1.0:
+        raise UsageError(f"--miss {text!r:.40}: give a share above 0 and below 1, such as 10%")
+    return value
 
 
 def _row(text: str, option: str, rows: dict[int, int]) -> int:

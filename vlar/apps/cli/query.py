@@ -7,6 +7,8 @@ Options:
     yes (NUMBER): A hit of the plain list that shows what was meant, by its number there (3), or
         by its row (row:57, of --json). The answer learns from it, and leaves judged hits out.
     no (NUMBER): A hit that does not show it.
+    miss (SHARE): Show all that is needed for the moment to be among it with 90% (10%), or nothing:
+        it is not in here. Needs a calibration, which 'lite' has (vlar calibrate makes one).
     who (TEXT): Only this person of each window: 'the person on the left', 'person 2' (libraries
         with --persons).
     rerank (NAME): How the best candidates are ordered again; 'auto' goes by the model. self:MODEL,
@@ -164,6 +166,7 @@ def query(
     asked: Annotated[dict[str, Any], Fields(QueryRequest)],
     yes: list[str] | None = None,
     no: list[str] | None = None,
+    miss: str | None = None,
     who: str | None = None,
     rerank: Annotated[str, _RERANKERS] = "auto",
     rerank_k: int = 5,
@@ -194,7 +197,8 @@ def query(
     from vlar.library.library import Library
 
     asked["where"] = [*(asked["where"] or []), *([] if who is None else [f"who={who}"])]
-    request = QueryRequest(text, **asked)
+    chance = None if miss is None else judgements.share(miss)
+    request = QueryRequest(text, miss=chance, **asked)
     _check(request)  # a mistake shows before anything is loaded
     files = _files(cut, exact, sheet, html, csv, edl, m3u, otio)
     shows = None if output.is_json() else wanted(pictures)
@@ -213,7 +217,8 @@ def query(
             hits = opened.search(replace(request, rerank=reranker, report=reports.append))
     _explain(reports, explain)
     _print(hits, shows)
-    _note(reports, hits, request.min_probability)
+    if hits.guarantee is None:
+        _note(reports, hits, request.min_probability)
     judgements.note(hits)
     failed = 0 if files is None else _write(files, text, hits)
     unranked = reranker is None and rerank != "none"  # it was asked for and cannot be

@@ -8,8 +8,10 @@ from vlar.library.cache import SearchCache
 from vlar.library.connection import LibraryConnection
 from vlar.library.protocol import LibraryModel
 from vlar.library.query.candidates import Snapshot
+from vlar.library.query.concepts import concepts, with_concepts
 from vlar.library.query.filters import check_keys
 from vlar.library.query.grammar import leaves
+from vlar.library.query.guarantee import guaranteed
 from vlar.library.query.plan import QueryRequest, make_plan
 from vlar.library.query.rerankers import Reranker, choose_reranker
 from vlar.library.query.search import search
@@ -24,17 +26,23 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
         store, manifest = connection.nonempty()
         check_keys(plan.where, store.tag_keys())
         model = connection.models.loaded(manifest)
-    queries = encode_leaves(leaves(plan.tree), model)  # another thread may search meanwhile
+        kept = concepts(store)
+    # Without the mutex: another thread may search meanwhile.
+    wanted = leaves(plan.tree)
+    named, rated = with_concepts(wanted, kept, model)
+    queries = named | encode_leaves([leaf for leaf in wanted if leaf not in named], model)
     with connection.mutex:
         store, manifest = connection.nonempty()
-        wanted = None if plan.judged else request.rerank
-        reranker = _reranker(wanted, connection.models.loaded(manifest))
+        rerank = None if plan.judged or plan.miss or named else request.rerank
+        reranker = _reranker(rerank, connection.models.loaded(manifest))
 
         def ask(cache: SearchCache | None) -> Hits:
-            snapshot = Snapshot(store, manifest, model, cache)
+            snapshot = Snapshot(store, manifest, rated, cache)
+            if plan.miss is not None:
+                return guaranteed(plan, plan.miss, snapshot, queries, request.report)
             return search(plan, snapshot, queries, reranker, request.report)
 
-        opened = None if reranker is wanted else reranker
+        opened = None if reranker is rerank else reranker
         with nullcontext() if opened is None else closing(opened):
             asked = connection.searched if plan.plain else connection.scanned
             return asked(store, ask)

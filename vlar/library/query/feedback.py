@@ -42,6 +42,7 @@ class Head:
         offset: Log odds that are added to every row.
         query: (D,) unit vector that proposes rows: words and shift in one.
         shares: How much each block decides the order, 0 to 1; they sum to 1.
+        gain: Log odds that a cosine with the words is worth.
     """
 
     words: Float32
@@ -49,6 +50,7 @@ class Head:
     offset: float
     query: Float32
     shares: Mapping[str, float]
+    gain: float = 1.0
 
     def probability(self, vectors: Float32, by_words: npt.NDArray[np.floating]) -> Float64:
         """(N,) probabilities of rows (N, D) from those by the words alone (N,)."""
@@ -94,6 +96,24 @@ def taught(
         QueryError: a row is not in the library, or damaged.
     """
     ((leaf, words),) = queries.items()
+    head, spans = taught_head(snapshot, words, judged)
+    model = TaughtModel(snapshot.model, [head])
+    return replace(snapshot, model=model, judged=spans), {leaf: head.query}, head.shares
+
+
+def taught_head(
+    snapshot: Snapshot, words: Float32, judged: Mapping[int, bool]
+) -> tuple[Head, tuple[ScoredSpan, ...]]:
+    """The head of judgements of rows of a library, and the moments that were judged.
+
+    Args:
+        snapshot: The library.
+        words: (D,) vector of the phrase.
+        judged: Whether each judged row shows what was meant, by row id.
+
+    Raises:
+        QueryError: a row is not in the library, or damaged.
+    """
     store, manifest = snapshot.store, snapshot.manifest
     batch = store.rows(sorted(judged), manifest.dim)
     if absent := sorted(judged.keys() - set(batch.ids.tolist())):
@@ -112,8 +132,7 @@ def taught(
             batch.ids, batch.video_ids, batch.spans, strict=True
         )
     )
-    model = TaughtModel(snapshot.model, [head])
-    return replace(snapshot, model=model, judged=spans), {leaf: head.query}, head.shares
+    return head, spans
 
 
 def sample_of(snapshot: Snapshot) -> Float32:
@@ -180,6 +199,7 @@ def learn(
         -float(shift @ centre),
         unit(joined),
         {name: value / total for name, value in spread.items()},
+        gain,
     )
 
 

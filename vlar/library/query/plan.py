@@ -160,6 +160,7 @@ class QueryPlan:
         where: Conditions that all hold (``vlar.library.query.filters``).
         min_probability: Spans below it are not answers.
         judged: Whether each judged row shows what was meant, by row id.
+        miss: Chance that the list misses the moment; None for the best ``k``.
     """
 
     tree: Node
@@ -167,6 +168,7 @@ class QueryPlan:
     where: tuple[Condition, ...] = ()
     min_probability: float = MIN_PROBABILITY
     judged: Mapping[int, bool] = field(default_factory=dict[int, bool])
+    miss: float | None = None
 
     @property
     def plain(self) -> bool:
@@ -217,7 +219,20 @@ def make_plan(request: QueryRequest) -> QueryPlan:
             f"hits of an expression cannot be judged: {show(tree)}; judge hits of one phrase, save "
             "them as a concept (vlar concept save) and use its name in the expression"
         )
-    return QueryPlan(tree, k, conditions(request.where), least, judged)
+    _check_miss(request.miss, tree, judged)
+    return QueryPlan(tree, k, conditions(request.where), least, judged, request.miss)
+
+
+def _check_miss(miss: float | None, tree: Node, judged: Mapping[int, bool]) -> None:
+    if miss is None:
+        return
+    if isinstance(miss, bool) or not 0.0 < miss < 1.0:
+        raise QueryError(f"miss is {miss!r:.40}; it is a chance above 0 and below 1, such as 0.1")
+    if judged or not isinstance(tree, Phrase):
+        raise QueryError(
+            f"miss is promised for one phrase without judgements, not for {show(tree)}; ask for "
+            "its phrases one by one"
+        )
 
 
 def _judged(yes: Sequence[Hit | int], no: Sequence[Hit | int]) -> dict[int, bool]:

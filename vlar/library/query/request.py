@@ -27,6 +27,7 @@ class QueryRequest:
         rerank: How the best candidates are ordered again.
         yes: Hits that show what was meant, or ids of their rows.
         no: Hits that do not show it.
+        miss: Chance that the list misses the moment, above 0 and below 1; None: the best ``k``.
         report: Called with a ``vlar.library.query.plan.QueryReport``; None for none.
     """
 
@@ -47,3 +48,4 @@ class QueryRequest:
     report: Callable[[Any], None] | None = None
     yes: "Sequence[Hit | int]" = ()
     no: "Sequence[Hit | int]" = ()
+    miss: float | None = None

@@ -252,7 +252,7 @@ def _order(row: ScoredSpan) -> tuple[float, float]:
     return -round(row.score, 6), -round(row.similarity, 9)
 
 
-_AHEAD = 0.6  # log odds of stated probabilities; by evals/believe.py
+_AHEAD = 0.5  # log odds of stated probabilities; by evals/search.py
 _MOST_CLOSE = 6  # recordings; where more are as good, none stands out
 _SHORT_S = 2.0  # windows from which on two quick steps may lie in one
 _FETCHED_ROWS = 256  # at first; then four times as many, until there are enough answers

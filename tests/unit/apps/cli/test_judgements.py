@@ -35,6 +35,17 @@ def test_what_is_not_a_hit_is_refused(tmp_path: Path, text: str):
             judgements.judged(library, QueryRequest("a cat"), [], ["999"])
 
 
+@pytest.mark.parametrize(("text", "value"), [("10%", 0.1), ("0.1", 0.1), ("5 %", 0.05)])
+def test_a_share_of_misses_is_read(text: str, value: float):
+    assert judgements.share(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["0", "100%", "x", "nan", "-5%", ""])
+def test_another_share_is_refused(text: str):
+    with pytest.raises(UsageError, match="--miss"):
+        judgements.share(text)
+
+
 def test_what_decides_is_printed(capsys: pytest.CaptureFixture):
     judgements.note(Hits())
     judgements.note(Hits(decides={"objects": 0.3, "motion": 0.7}))

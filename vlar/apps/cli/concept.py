@@ -1,0 +1,118 @@
+"""``vlar concept``: names for what judgements of hits taught, used like phrases.
+
+Options:
+    library (LIBRARY): Made by 'vlar index add'.
+    name: How queries write it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from vlar.apps.cli import inputs, judgements, options, output
+from vlar.apps.cli.progress import progress
+from vlar.apps.cli.verb import verb
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.library.connection import LibraryConnection
+    from vlar.library.protocol import LibraryModel
+
+_EXAMPLE = 'vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1'
+app = typer.Typer(
+    help="Keep what judgements of hits taught under a name that queries use like a phrase.",
+    epilog=f"\b\nExamples:\n  {_EXAMPLE}",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@contextmanager
+def _opened(
+    library: str, model: LibraryModel | None = None
+) -> Generator[LibraryConnection, None, None]:
+    from vlar.library.connection import LibraryConnection
+
+    connection = LibraryConnection(library, model, False, "cpu")
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@verb(app)
+def save(
+    library: str,
+    name: str,
+    text: str,
+    /,
+    *,
+    yes: list[str] | None = None,
+    no: list[str] | None = None,
+    model: str | None = None,
+    device: str | None = None,
+    dtype: options.Dtype = None,
+) -> int:
+    """Keep what judgements of the hits of a phrase teach.
+
+    Options:
+        text (PHRASE): The phrase whose hits are judged.
+        yes (NUMBER): A hit of the plain list that shows what is meant (3), or its row (row:57).
+        no (NUMBER): A hit that does not show it.
+
+    Examples:
+        vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1
+        vlar query holiday.vlar '"our street" AND NOT "a car"'
+    """
+    from vlar.library.library import Library
+    from vlar.library.query import concepts
+    from vlar.library.query.plan import QueryRequest
+
+    if not (yes or no):
+        raise UsageError("a concept is learned from judgements: give --yes and --no")
+    wanted = model or inputs.own_model(library)
+    with progress(f"loading {wanted}") as shown:
+        loaded = inputs.load_model(wanted, device, dtype)
+        shown.stage("searching")
+        with Library(library, loaded, create=False) as opened:
+            plain = QueryRequest(text, min_probability=0.0)
+            judged = judgements.judged(opened, plain, yes or [], no or [])
+        with _opened(library, loaded) as connection:
+            made = concepts.save(connection, name, text, judged.yes, judged.no)
+    output.row(made.to_dict(), f"{made.name}  ({made.text}; {made.yes} yes, {made.no} no)")
+    return 0
+
+
+@verb(app, "list")
+def list_(library: str, /) -> int:
+    """List the concepts of a library.
+
+    Examples:
+        vlar concept list holiday.vlar
+    """
+    from vlar.library.query.concepts import concepts
+
+    with _opened(library) as connection, connection.mutex:
+        store, _ = connection.nonempty()
+        for made in concepts(store).values():
+            output.row(made.to_dict(), f"{made.name}  ({made.text}; {made.yes} yes, {made.no} no)")
+    return 0
+
+
+@verb(app)
+def remove(library: str, name: str, /) -> int:
+    """Forget a concept.
+
+    Examples:
+        vlar concept remove holiday.vlar "our street"
+    """
+    from vlar.library.query import concepts
+
+    with _opened(library) as connection:
+        concepts.remove(connection, name)
+    output.note(f"vlar: {name} is forgotten")
+    return 0
