@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vlar.media.lookup import read_clip
     from vlar.media.shots import shots
     from vlar.metrics.ethogram import ethogram
+    from vlar.model.annotated_model import adapt
     from vlar.model.model import Model, load
     from vlar.registry import parts, register
     from vlar.results import Results
@@ -47,6 +48,7 @@ _WHERE = {
     "Results": "vlar.results",
     "VlarError": "vlar.errors",
     "Window": "vlar.types",
+    "adapt": "vlar.model.annotated_model",
     "describe": "vlar.generators.descriptions.run",
     "ethogram": "vlar.metrics.ethogram",
     "load": "vlar.model.model",
@@ -66,6 +68,7 @@ __all__ = [
     "Results",
     "VlarError",
     "Window",
+    "adapt",
     "describe",  # pyright: ignore[reportUnsupportedDunderAll]  (of a shelf, loaded when used)
     "ethogram",
     "load",

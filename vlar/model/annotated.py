@@ -49,6 +49,7 @@ _FINAL = Growth(trees=120, columns=60, least=3.0, share=0.5)
 _FOLD = Growth(trees=60, columns=60, least=3.0, share=0.6)
 _CONTEXT = Growth(trees=60, columns=20, least=6.0, depth=8, share=0.5)
 _SWITCHES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_USUAL_SWITCH = 2.0
 _SHORTEST = 0.1  # quantile of the bouts that is the least duration
 _LONGEST_LEAST_S = 5.0
 _ROUND = 3  # digits of a figure
@@ -291,15 +292,31 @@ def _fit(
         return grow(np.concatenate([around[p] for p in places])[rows], targets, weights, _CONTEXT,
                     seed=seed, groups=groups)  # fmt: skip
 
-    second = _held_out(folds, everything, truth, context, around)
-    mixed = [(a + b) / 2 for a, b in zip(held, second, strict=True)]
     least = _least(learned, track, count)
-    switch, kappa, f1 = _best_switch(mixed, truth, least, track)
+    # A forest that never met a label answers wrongly about it, and its answers teach nothing.
+    complete = _is_complete(folds, truth, count)
+    mixed = held
+    if complete:
+        second = _held_out(folds, everything, truth, context, around)
+        mixed = [(a + b) / 2 for a, b in zip(held, second, strict=True)]
+    costs = _SWITCHES if complete else (_USUAL_SWITCH,)
+    switch, kappa, f1 = _best_switch(mixed, truth, least, costs)
     head = LabelTrack(
         track.labels, track.tier, track.subject, track.points, least, switch,
-        forest(everything, _FINAL), forest(everything, _FOLD, plain), (edges, context(everything)),
+        forest(everything, _FINAL), forest(everything, _FOLD, plain),
+        (edges, context(everything)) if complete else None,
     )  # fmt: skip
     return head, _facts(track, truth, head, kappa, f1)
+
+
+def _is_complete(folds: list[int], truth: list[Steps], count: int) -> bool:
+    """Return whether every label is annotated outside each fold."""
+    for fold in set(folds):
+        outside = [part for place, part in zip(folds, truth, strict=True) if place != fold]
+        present = np.unique(np.concatenate(outside)) if outside else np.zeros(0, np.int64)
+        if int((present != NOT_ANNOTATED).sum()) < count:
+            return False
+    return True
 
 
 def _truth(learned: _Learned, track: TruthTrack, place: int) -> Steps:
@@ -375,13 +392,13 @@ def _least(learned: _Learned, track: TruthTrack, count: int) -> tuple[int, ...]:
 
 
 def _best_switch(
-    answers: list[Float32], truth: list[Steps], least: tuple[int, ...], track: TruthTrack
+    answers: list[Float32], truth: list[Steps], least: tuple[int, ...], costs: Sequence[float]
 ) -> tuple[float, float, list[float]]:
     """The cost of a change whose path fits best held out, with its kappa and bout F1 by label."""
-    best = (-np.inf, _SWITCHES[0], 0.0, [0.0])
-    for switch in _SWITCHES:
+    best = (-np.inf, costs[0], 0.0, [0.0])
+    for switch in costs:
         paths = [best_path(rows, least, switch) for rows in answers]
-        kappa, f1 = agreement(truth, paths, len(track.labels))
+        kappa, f1 = agreement(truth, paths, answers[0].shape[1])
         score = kappa + float(np.mean(f1))
         if score > best[0] + 1e-9:
             best = score, switch, kappa, f1

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import vlar
 from tests.command_line import invoke
 from tests.refusals import refused
 from vlar.errors import UsageError
@@ -162,3 +163,12 @@ def test_agreement_by_hand():
     kappa, f1 = agreement(truth, [np.zeros(8, int)], 2)
     assert kappa == 0
     assert f1 == [1, 0]
+
+
+def test_one_call_makes_a_model_that_can_be_saved(folder: Path, tmp_path: Path):
+    paths = [folder / f"cage{n}_dlc.csv" for n in (0, 1)]
+    model = vlar.adapt(paths, truth=read(folder / "bouts.csv"), minutes=1)
+    bouts = model.timeline(folder / "cage2_dlc.csv")
+    model.save(tmp_path / "mine")
+    assert vlar.load(tmp_path / "mine").timeline(folder / "cage2_dlc.csv") == bouts
+    refused(UsageError, "--truth", vlar.load("tracks").timeline, folder / "cage2_dlc.csv")
