@@ -69,10 +69,10 @@ class Fault:
     @property
     def message(self) -> str:
         """One line: file, label, kind, value, what is wrong, what to do."""
-        place = [self.file]
-        place += [f"label {self.label!r}"] if self.label is not None else []
-        place += [self.kind] if self.kind else []
-        return f"{', '.join(place)}: {_short(self.value)!r} {self.what}; {self.advice}"
+        parts = [self.file]
+        parts += [f"label {self.label!r}"] if self.label is not None else []
+        parts += [self.kind] if self.kind else []
+        return f"{', '.join(parts)}: {_short(self.value)!r} {self.what}; {self.advice}"
 
     def to_dict(self) -> JsonDict:
         """JSON object."""
@@ -100,11 +100,11 @@ def check_bank(name_or_path: str | Path, limit: TokenLimit | None = None) -> tup
     except UsageError as error:
         what = f"is not a usable bank ({error})"
         return (Fault(file, None, None, file, what, "repair the file"),)
-    found = [*_provenance(file, bank), *_labels(file, bank), *_aliases(file, bank)]
-    found += _doubles(file, bank)
+    faults = [*_provenance(file, bank), *_labels(file, bank), *_aliases(file, bank)]
+    faults += _doubles(file, bank)
     for entry in bank.entries:
-        found += _entry(file, entry, limit)
-    return tuple(found)
+        faults += _entry(file, entry, limit)
+    return tuple(faults)
 
 
 def text_fault(
@@ -164,13 +164,13 @@ def _is_date(text: str) -> bool:
 
 
 def _labels(file: str, bank: Bank) -> Iterator[Fault]:
-    seen: dict[str, str] = {}
+    first: dict[str, str] = {}
     for entry in bank.entries:
         key = same(entry.text)
-        if key in seen:
-            what = f"reads the same as the label {seen[key]!r}"
+        if key in first:
+            what = f"reads the same as the label {first[key]!r}"
             yield Fault(file, entry.label, None, entry.text, what, "keep one of the two")
-        seen.setdefault(key, entry.label)
+        first.setdefault(key, entry.label)
 
 
 def _aliases(file: str, bank: Bank) -> Iterator[Fault]:
@@ -197,18 +197,18 @@ def _aliases(file: str, bank: Bank) -> Iterator[Fault]:
 
 def _doubles(file: str, bank: Bank) -> Iterator[Fault]:
     # Only sentences must be unique: several objects may share a phrase such as "a lawn".
-    seen: dict[str, str] = {}
+    first: dict[str, str] = {}
     for entry in bank.entries:
         for row in entry.descriptions:
             if not row.text.endswith(_SENTENCE_END):
                 continue
             key = same(row.text)
-            if key in seen:
-                whose = seen[key]
+            if key in first:
+                whose = first[key]
                 other = "comes twice" if whose == entry.label else f"also describes {whose!r}"
                 advice = "write what is true of this label only"
                 yield Fault(file, entry.label, row.kind, row.text, other, advice)
-            seen.setdefault(key, entry.label)
+            first.setdefault(key, entry.label)
 
 
 def _entry(file: str, entry: Entry, limit: TokenLimit | None) -> Iterator[Fault]:
@@ -231,9 +231,9 @@ def _entry(file: str, entry: Entry, limit: TokenLimit | None) -> Iterator[Fault]
 
 
 def _repeats(text: str, label: str) -> bool:
-    said, known = _stems(text), _stems(label)
+    text_stems, label_stems = _stems(text), _stems(label)
     # A lone word of the label may be its place ("leaf" of a leaf beetle); a sentence should not.
-    return said == known or (said <= known and text.endswith(_SENTENCE_END))
+    return text_stems == label_stems or (text_stems <= label_stems and text.endswith(_SENTENCE_END))
 
 
 def _misspelt(kind: str, known: Sequence[str]) -> str | None:

@@ -74,9 +74,9 @@ def _lower_first(text: str) -> str:
     first = text.split(" ", 1)[0]
     if first == "A" and len(text) > 1:
         return "a" + text[1:]
-    rest = first[1:]
+    tail = first[1:]
     # "T-shirt", "TV" and "McDonald" do not start a sentence; "Bending" does.
-    if first[:1].isupper() and rest[:1].isalpha() and rest.islower():
+    if first[:1].isupper() and tail[:1].isalpha() and tail.islower():
         return text[0].lower() + text[1:]
     return text
 

@@ -58,11 +58,11 @@ def described_share(described: Sequence[Described]) -> float:
 def _entries(text: str, banks: Sequence[Mapping[str, Mapping[_Key, list[Entry]]]]) -> list[Entry]:
     for by in ("name", "alias"):
         keys: tuple[tuple[str, _Key], ...] = ((by, _plain(text)), (f"{by} forms", _forms(text)))
-        found = [
+        entries = [
             entry for bank in banks for table, key in keys for entry in bank[table].get(key, ())
         ]
-        if found:
-            return found
+        if entries:
+            return entries
     return []
 
 
@@ -107,8 +107,8 @@ def _forms(text: str) -> frozenset[str]:
     True
     """
     words = re.findall(r"[^\W\d_]+", text.lower())
-    kept = [word for word in words if word not in _LITTLE] or words
-    return frozenset(min(base_forms(word), key=lambda form: (len(form), form)) for word in kept)
+    content = [word for word in words if word not in _LITTLE] or words
+    return frozenset(min(base_forms(word), key=lambda form: (len(form), form)) for word in content)
 
 
 KIND = "sentence"
@@ -157,7 +157,7 @@ def is_description_set(value: Any) -> bool:
 
 
 def _bank(path: Path, data: bytes, rows: Iterable[tuple[str, str, str]]) -> Bank:
-    found: dict[str, dict[str, None]] = {}
+    texts_of: dict[str, dict[str, None]] = {}
     for where, label, text in rows:
         if not label.strip():
             raise LabelError(f"{path}, {where}: a description without a label; name its action")
@@ -168,12 +168,12 @@ def _bank(path: Path, data: bytes, rows: Iterable[tuple[str, str, str]]) -> Bank
                 f"{path}, {where}: a description of {len(text):,} characters; at most "
                 f"{_MOST_CHARACTERS:,} are read"
             )
-        found.setdefault(label.strip(), {})[" ".join(text.split())] = None
-    if not found:
+        texts_of.setdefault(label.strip(), {})[" ".join(text.split())] = None
+    if not texts_of:
         raise LabelError(f"{path}: holds no description; give a label and a text a row")
     entries = tuple(
         Entry(label, clean_label(label), tuple(Description(KIND, text) for text in texts))
-        for label, texts in found.items()
+        for label, texts in texts_of.items()
     )
     digest = hashlib.sha256(data).hexdigest()
     provenance = {"source": path.name, "made": "read as a set of descriptions", "sha256": digest}
@@ -210,9 +210,9 @@ def _of_lines(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
         if not isinstance(row, dict) or "label" not in row:
             raise LabelError(f"{path}, {where}: no object with 'label' and 'description'")
         fields = cast("dict[str, Any]", row)
-        given = next((fields[name] for name in _TEXTS if name in fields), "")
+        value = next((fields[name] for name in _TEXTS if name in fields), "")
         label = _text(path, where, fields["label"])
-        several = cast("list[Any]", given) if isinstance(given, list) else [given]
+        several = cast("list[Any]", value) if isinstance(value, list) else [value]
         for one in several or [""]:
             yield where, label, _text(path, where, one)
 
@@ -224,9 +224,9 @@ def _of_table(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
         columns = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
         column = next((columns[name] for name in _TEXTS if name in columns), None)
         if "label" not in columns or column is None:
-            found = ", ".join(repr(name) for name in columns) or "none"
+            names = ", ".join(repr(name) for name in columns) or "none"
             raise LabelError(
-                f"{path}: no columns 'label' and 'description' (columns found: {found}); name them "
+                f"{path}: no columns 'label' and 'description' (columns found: {names}); name them "
                 "in the first line"
             )
         for row in reader:

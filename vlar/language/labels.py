@@ -88,7 +88,7 @@ def foreign_labels(texts: Sequence[str]) -> list[int]:
     flagged = {"foreign"}
     if len(texts) > 2 and 2 * (unknown + verdicts.count("foreign")) >= len(texts):
         flagged.add("unknown")
-    return [place for place, verdict in enumerate(verdicts) if verdict in flagged]
+    return [index for index, verdict in enumerate(verdicts) if verdict in flagged]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -101,11 +101,11 @@ def _verdict(text: str) -> str:
     if any(word in _ENGLISH or _is_gerund(word) for word in words):
         return "english"
     foreign = sum(_is_foreign(word) for word in words)
-    rest = [word for word in words if len(word) >= _SHORTEST and not _is_foreign(word)]
-    if not foreign and not rest:  # a number or an abbreviation
+    native = [word for word in words if len(word) >= _SHORTEST and not _is_foreign(word)]
+    if not foreign and not native:  # a number or an abbreviation
         return "english"
-    english = sum(_is_known(word) for word in rest)
-    if foreign and foreign + len(rest) - english > english:
+    english = sum(_is_known(word) for word in native)
+    if foreign and foreign + len(native) - english > english:
         return "foreign"
     return "english" if english else "unknown"
 
@@ -300,7 +300,7 @@ def _parsed(spec: str | Path | Sequence[str]) -> LabelList:
 @lru_cache(maxsize=64)
 def _warn_of_other_languages(texts: tuple[str, ...]) -> None:
     """Warn once per list."""
-    foreign = [texts[place] for place in foreign_labels(texts)]
+    foreign = [texts[index] for index in foreign_labels(texts)]
     if foreign:
         named = ", ".join(repr(text) for text in foreign[:_NAMED])
         more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
@@ -340,10 +340,10 @@ def _check_negations(texts: tuple[str, ...]) -> None:
     Raises:
         LabelError: the only label is a negation.
     """
-    found = {text: positive for text in texts if (positive := affirmed(text))}
-    if not found:
+    affirmations = {text: positive for text in texts if (positive := affirmed(text))}
+    if not affirmations:
         return
-    text, positive = next(iter(found.items()))
+    text, positive = next(iter(affirmations.items()))
     if len(texts) == 1:
         raise LabelError(
             f"the label {text!r} is a negation, which text encoders do not read; ask for "
@@ -370,10 +370,10 @@ def _split(spec: str) -> list[str]:
 
 def _split_sentence(labels: Sequence[str]) -> tuple[str, ...]:
     """A remark where a later label looks like the rest of a sentence; else none."""
-    rest = next((label for label in labels[1:] if _CONTINUES.match(label.strip())), None)
-    if rest is None:
+    tail = next((label for label in labels[1:] if _CONTINUES.match(label.strip())), None)
+    if tail is None:
         return ()
-    what = f"these are {len(labels)} labels, and {rest.strip()!r} looks like a part of a sentence"
+    what = f"these are {len(labels)} labels, and {tail.strip()!r} looks like a part of a sentence"
     return (f"{what}; write \\, for a comma inside a label",)
 
 
@@ -424,9 +424,9 @@ def _from_csv(content: str, path: Path) -> LabelList:
         columns = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
         named = [name for name in PARTS if name in columns]
         if "label" not in columns and "verb" not in columns:
-            found = ", ".join(repr(name) for name in columns) or "none"
+            listed = ", ".join(repr(name) for name in columns) or "none"
             raise LabelError(
-                f"{str(path)!r} has no column 'label' (columns found: {found}); name the column "
+                f"{str(path)!r} has no column 'label' (columns found: {listed}); name the column "
                 "'label' in the first line, or use a .txt file with one label per line"
             )
         rows = list(reader)
@@ -468,13 +468,13 @@ def _strings(items: Iterable[Any], where: str) -> list[str]:
 def _without_numbers(lines: list[str]) -> tuple[list[str], list[str]]:
     # "1 ApplyEyeMakeup", "2 ...": only a complete count from 0 or 1 is a numbering.
     matches = [_NUMBERED.match(line) for line in lines]
-    found = [m for m in matches if m is not None]
-    if len(found) < max(len(lines), 2):
+    numbered = [m for m in matches if m is not None]
+    if len(numbered) < max(len(lines), 2):
         return lines, []
-    numbers = [int(m[1]) for m in found]
+    numbers = [int(m[1]) for m in numbered]
     if numbers[0] not in (0, 1) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         return lines, []
-    return [m[2] for m in found], ["the numbers at the line starts were read as a numbering"]
+    return [m[2] for m in numbered], ["the numbers at the line starts were read as a numbering"]
 
 
 def _unquoted(label: str) -> str:
@@ -490,23 +490,23 @@ def _finish(
     texts: Sequence[str] | None = None,
     parts: Sequence[Mapping[str, str]] = (),
 ) -> LabelList:
-    kept: dict[str, tuple[str, str, Mapping[str, str]]] = {}
+    rows: dict[str, tuple[str, str, Mapping[str, str]]] = {}
     dropped: list[str] = []
     check_sizes(labels, source)
-    for position, given in enumerate(labels):
+    for position, entry in enumerate(labels):
         # Labels are printed: none of their characters may act on a terminal.
-        label = without(given).strip()
+        label = without(entry).strip()
         text = texts[position] if texts is not None else clean_label(label)
         if not text:
             continue
         key = " ".join(text.casefold().split())
-        if key in kept:
+        if key in rows:
             dropped.append(label)
         else:
-            kept[key] = (label, text, parts[position] if parts else {})
-    if not kept:
+            rows[key] = (label, text, parts[position] if parts else {})
+    if not rows:
         raise LabelError(f"{source}: the list holds no label; give at least one, as in 'run, jump'")
-    names, cleaned, in_parts = zip(*kept.values(), strict=True)
+    names, cleaned, in_parts = zip(*rows.values(), strict=True)
     return LabelList(
         labels=names,
         texts=cleaned,

@@ -31,7 +31,7 @@ def affirmed(text: str, *, nouns: bool = True) -> str | None:
     """
     rules = [(_NOBODY, "somebody"), (_NOT, ""), (_VERB, r"\1 "), (_DO, "")]
     for pattern, instead in [*rules, (_NO, "")] if nouns else rules:
-        found, count = pattern.subn(instead, text, count=1)
+        positive, count = pattern.subn(instead, text, count=1)
         if count:
-            return found
+            return positive
     return None

@@ -61,10 +61,10 @@ def check_template_set(name: str, what: str) -> str:
     Raises:
         ModelError: no set has this name.
     """
-    known = resources.names("prompts", ".txt")
-    if name not in known:
+    names = resources.names("prompts", ".txt")
+    if name not in names:
         raise ModelError(
-            f"{what} is {name[:80]!r}, not a template set of prompts/; known: {', '.join(known)}"
+            f"{what} is {name[:80]!r}, not a template set of prompts/; known: {', '.join(names)}"
         )
     return name
 
@@ -94,13 +94,13 @@ def fill(templates: Sequence[str], texts: Sequence[str]) -> list[list[str]]:
 
 def check_template(template: str, where: str) -> None:
     """Raise UsageError unless the template has exactly one ``{}`` and no other brace."""
-    rest = template.replace(PLACE, "", 1)
+    remainder = template.replace(PLACE, "", 1)
     if len(template) > _LONGEST or fault(template) is not None:
         raise UsageError(
             f"{where}: a template is one line of up to {_LONGEST} characters without control "
             "characters; correct it"
         )
-    if PLACE not in template or "{" in rest or "}" in rest:
+    if PLACE not in template or "{" in remainder or "}" in remainder:
         raise UsageError(
             f"{where}: the template {template!r} must hold exactly one {{}} for the label and no "
             "other brace"

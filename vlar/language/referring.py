@@ -15,8 +15,18 @@ from typing import Final, TypeVar
 from vlar.errors import UsageError
 
 COLOURS: Final = (
-    "black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown",
-)  # fmt: skip
+    "black",
+    "white",
+    "grey",
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "pink",
+    "brown",
+)
 POSITIONS: Final = ("left", "middle", "right", "front", "back", "top", "bottom")
 SIZES: Final = ("largest", "smallest")
 #: Nouns of people. A body does not show which of them it is.
@@ -29,33 +39,95 @@ _LAST = -1
 
 _COLOUR_WORDS = {
     **{colour: colour for colour in COLOURS},
-    "gray": "grey", "silver": "grey", "scarlet": "red", "crimson": "red",
-    "maroon": "red", "beige": "brown", "tan": "brown", "khaki": "brown", "navy": "blue",
-    "violet": "purple", "lilac": "purple", "magenta": "pink", "gold": "yellow", "golden": "yellow",
-    "turquoise": "blue", "cyan": "blue", "teal": "green", "olive": "green", "lime": "green",
-}  # fmt: skip
+    "gray": "grey",
+    "silver": "grey",
+    "scarlet": "red",
+    "crimson": "red",
+    "maroon": "red",
+    "beige": "brown",
+    "tan": "brown",
+    "khaki": "brown",
+    "navy": "blue",
+    "violet": "purple",
+    "lilac": "purple",
+    "magenta": "pink",
+    "gold": "yellow",
+    "golden": "yellow",
+    "turquoise": "blue",
+    "cyan": "blue",
+    "teal": "green",
+    "olive": "green",
+    "lime": "green",
+}
 _POSITION_WORDS = {
-    "left": "left", "leftmost": "left", "right": "right", "rightmost": "right",
-    "middle": "middle", "center": "middle", "centre": "middle", "central": "middle",
-    "front": "front", "foreground": "front", "nearest": "front", "closest": "front",
-    "back": "back", "rear": "back", "background": "back", "farthest": "back", "furthest": "back",
-    "behind": "back", "top": "top", "upper": "top", "topmost": "top", "bottom": "bottom",
-    "lower": "bottom", "bottommost": "bottom",
-}  # fmt: skip
+    "left": "left",
+    "leftmost": "left",
+    "right": "right",
+    "rightmost": "right",
+    "middle": "middle",
+    "center": "middle",
+    "centre": "middle",
+    "central": "middle",
+    "front": "front",
+    "foreground": "front",
+    "nearest": "front",
+    "closest": "front",
+    "back": "back",
+    "rear": "back",
+    "background": "back",
+    "farthest": "back",
+    "furthest": "back",
+    "behind": "back",
+    "top": "top",
+    "upper": "top",
+    "topmost": "top",
+    "bottom": "bottom",
+    "lower": "bottom",
+    "bottommost": "bottom",
+}
 _SIZE_WORDS = {
-    "largest": "largest", "biggest": "largest", "tallest": "largest", "taller": "largest",
-    "bigger": "largest", "larger": "largest", "big": "largest", "tall": "largest",
-    "large": "largest", "smallest": "smallest", "shortest": "smallest", "smaller": "smallest",
-    "shorter": "smallest", "small": "smallest", "short": "smallest", "little": "smallest",
-}  # fmt: skip
+    "largest": "largest",
+    "biggest": "largest",
+    "tallest": "largest",
+    "taller": "largest",
+    "bigger": "largest",
+    "larger": "largest",
+    "big": "largest",
+    "tall": "largest",
+    "large": "largest",
+    "smallest": "smallest",
+    "shortest": "smallest",
+    "smaller": "smallest",
+    "shorter": "smallest",
+    "small": "smallest",
+    "short": "smallest",
+    "little": "smallest",
+}
 _ORDINALS = {
-    "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7,
-    "eighth": 8, "ninth": 9, "tenth": 10, "last": _LAST,
-}  # fmt: skip
+    "first": 1,
+    "second": 2,
+    "third": 3,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "seventh": 7,
+    "eighth": 8,
+    "ninth": 9,
+    "tenth": 10,
+    "last": _LAST,
+}
 _SPELLED = {
-    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
-    "nine": 9, "ten": 10,
-}  # fmt: skip
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+}
 # Of clothes: they place a colour, which is on the clothes anyway.
 _CLOTHES_TEXT = (
     "shirt t-shirt tshirt jacket coat sweater jumper hoodie dress blouse vest suit jersey clothes "
@@ -162,14 +234,14 @@ def _read(text: str, words: list[str]) -> Reference:
     number: list[int] = []
     size: list[str] = []
     nouns: list[str] = []
-    rest: list[str] = []
-    for at, word in enumerate(words):
-        counted = _number(word, words[at - 1] if at else "", bool(nouns))
+    words_left: list[str] = []
+    for index, word in enumerate(words):
+        counted = _number(word, words[index - 1] if index else "", bool(nouns))
         if counted is not None:
             number.append(counted)
         elif word in _POSITION_WORDS:
             position.append(_POSITION_WORDS[word])
-        elif word in _COLOUR_WORDS and _is_of_clothes(words[at + 1 :], bool(nouns)):
+        elif word in _COLOUR_WORDS and _is_of_clothes(words[index + 1 :], bool(nouns)):
             colour.append(_COLOUR_WORDS[word])
         elif word in _SIZE_WORDS:
             size.append(_SIZE_WORDS[word])
@@ -178,13 +250,13 @@ def _read(text: str, words: list[str]) -> Reference:
         elif word == "dark":
             colour += [] if set(words) & set(_COLOUR_WORDS) else ["black"]
         elif word not in _LINKS and not (word in _CLOTHES and colour):
-            rest.append(word)
-    if not nouns and rest:  # the first unknown word is what is meant: the dog, the drone
-        nouns.append(rest.pop(0))
+            words_left.append(word)
+    if not nouns and words_left:  # the first unknown word is what is meant: the dog, the drone
+        nouns.append(words_left.pop(0))
     return Reference(
         position=_one(text, "positions", position),
         noun=nouns[0] if nouns else "person",
-        rest=" ".join(rest),
+        rest=" ".join(words_left),
         colour=next(iter(colour), None),
         number=_one(text, "numbers", number),
         size=_one(text, "sizes", size),
@@ -194,8 +266,8 @@ def _read(text: str, words: list[str]) -> Reference:
 def _is_of_clothes(after: list[str], has_noun: bool) -> bool:
     """Return whether a colour is of the clothes or the person, not of a thing named next."""
     thing = next((word for word in after if word not in _LINKS), "")
-    known = _CLOTHES, _POSITION_WORDS, _COLOUR_WORDS, _SIZE_WORDS, _ORDINALS
-    return not has_noun or not thing or any(thing in words for words in known)
+    vocabularies = _CLOTHES, _POSITION_WORDS, _COLOUR_WORDS, _SIZE_WORDS, _ORDINALS
+    return not has_noun or not thing or any(thing in words for words in vocabularies)
 
 
 def _number(word: str, before: str, has_noun: bool) -> int | None:

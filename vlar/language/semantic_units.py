@@ -111,10 +111,12 @@ def extract_units(described: Sequence[Described], verb_of: VerbOf) -> list[Unit]
     """
     counts = Counter(unit for row in described for unit in units_named(row, verb_of))
     most = len(described) / 2 if len(described) >= 4 else len(described)
-    kept = {unit: count for unit, count in counts.items() if count <= most}
-    if len(kept) > _MOST:
-        kept = {unit: count for unit, count in kept.items() if count > 1}
-    order = sorted(kept, key=lambda unit: (GROUPS.index(unit.group), -kept[unit], unit.word))
+    frequent = {unit: count for unit, count in counts.items() if count <= most}
+    if len(frequent) > _MOST:
+        frequent = {unit: count for unit, count in frequent.items() if count > 1}
+    order = sorted(
+        frequent, key=lambda unit: (GROUPS.index(unit.group), -frequent[unit], unit.word)
+    )
     return order[:_MOST]
 
 
@@ -125,17 +127,17 @@ def texts_of(described: Described) -> list[str]:
 
 def units_named(described: Described, verb_of: VerbOf) -> set[Unit]:
     """The units that the descriptions of one label name."""
-    found: set[Unit] = set()
+    units: set[Unit] = set()
     for text in texts_of(described):
         for clause in re.split(r"[.,;:()]", text.casefold()):
-            found |= set(_in_clause(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", clause), verb_of))
-    return found
+            units |= set(_in_clause(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", clause), verb_of))
+    return units
 
 
 def _in_clause(words: Sequence[str], verb_of: VerbOf) -> Iterator[Unit]:
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         part = next((form for form in sorted(base_forms(word)) if form in BODY_PARTS), None)
-        behind_article = place > 0 and words[place - 1] in _ARTICLES
+        behind_article = index > 0 and words[index - 1] in _ARTICLES
         verb = verb_of(word)
         if part is not None:
             yield Unit("body", part)
@@ -143,7 +145,7 @@ def _in_clause(words: Sequence[str], verb_of: VerbOf) -> Iterator[Unit]:
             yield Unit("scene", word)
         elif verb not in (None, word) and not behind_article and verb not in _COMMON:
             yield Unit("motion", gerund(str(verb)))
-        if word in _ARTICLES and (noun := _noun(words[place + 1 :], verb_of)):
+        if word in _ARTICLES and (noun := _noun(words[index + 1 :], verb_of)):
             yield Unit("object", noun)
 
 
@@ -172,12 +174,13 @@ def unit_bank(units: Sequence[Unit], source: str) -> Bank:
         source: Where the descriptions come from.
     """
     entries = tuple(
-        Entry(str(unit), unit.word, (Description("sentence", f"{unit.texts[1]}."),),
-              domain=unit.group)
+        Entry(
+            str(unit), unit.word, (Description("sentence", f"{unit.texts[1]}."),), domain=unit.group
+        )
         for unit in units
-    )  # fmt: skip
-    made = "units read from descriptions by 'vlar describe --units'; not reviewed by a person"
-    return Bank("units", "Apache-2.0", {"source": source, "made": made}, entries)
+    )
+    provenance = "units read from descriptions by 'vlar describe --units'; not reviewed by a person"
+    return Bank("units", "Apache-2.0", {"source": source, "made": provenance}, entries)
 
 
 def units_of_bank(bank: Bank) -> list[Unit]:

@@ -54,8 +54,8 @@ class Tree:
     @property
     def parent_columns(self) -> tuple[int, ...]:
         """(C,) column in ``coarse`` of each label of ``fine``."""
-        place = {label: column for column, label in enumerate(self.coarse)}
-        return tuple(place[self._top_of[label]] for label in self.fine)
+        columns = {label: column for column, label in enumerate(self.coarse)}
+        return tuple(columns[self._top_of[label]] for label in self.fine)
 
     def top(self, label: str) -> str:
         """The coarse label of a fine one; how it is written does not matter.
@@ -63,18 +63,18 @@ class Tree:
         Raises:
             UsageError: the tree does not have the label.
         """
-        found = self._top_of.get(label)
-        if found is None:
-            found = next(
-                (top for own, top in self._top_of.items() if _same(own, label)),
+        top_label = self._top_of.get(label)
+        if top_label is None:
+            top_label = next(
+                (top for label_of, top in self._top_of.items() if _same(label_of, label)),
                 None,
             )
-        if found is None:
+        if top_label is None:
             raise UsageError(
                 f"the label tree has no label {label!r}; add it with its parent (the tree has "
                 f"{', '.join(self.fine[:5])}{', ...' if len(self.fine) > 5 else ''})"
             )
-        return found
+        return top_label
 
     def restricted(self, labels: Sequence[str]) -> Tree:
         """The two-level tree of these fine labels, in their order.
@@ -162,19 +162,19 @@ class Tree:
         count = max(2, round(len(labels) ** 0.5))
         groups = fcluster(linkage(rows, "average", metric="cosine"), count, criterion="maxclust")
         members = {
-            g: [x for x, own in zip(labels, groups, strict=True) if own == g] for g in groups
+            g: [x for x, group in zip(labels, groups, strict=True) if group == g] for g in groups
         }
         return Tree({x: _group_name(members[g]) for x, g in zip(labels, groups, strict=True)})
 
     def _top(self, label: str) -> str:
-        seen = [label]
-        while (parent := self.parents.get(seen[-1])) is not None:
-            if parent in seen:
+        path = [label]
+        while (parent := self.parents.get(path[-1])) is not None:
+            if parent in path:
                 raise UsageError(
-                    f"the label tree has a cycle: {' > '.join([*seen, parent])}; remove one link"
+                    f"the label tree has a cycle: {' > '.join([*path, parent])}; remove one link"
                 )
-            seen.append(parent)
-        return seen[-1]
+            path.append(parent)
+        return path[-1]
 
 
 def is_made(tree: TreeSource) -> bool:
@@ -232,9 +232,11 @@ def _group_name(labels: Sequence[str]) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    pairs_by_key: dict[str, Any] = {}
     for label, parent in pairs:
-        if label in found and found[label] != parent:
-            raise UsageError(f"label {label!r} has the parents {[found[label], parent]}; give one")
-        found[label] = parent
-    return found
+        if label in pairs_by_key and pairs_by_key[label] != parent:
+            raise UsageError(
+                f"label {label!r} has the parents {[pairs_by_key[label], parent]}; give one"
+            )
+        pairs_by_key[label] = parent
+    return pairs_by_key

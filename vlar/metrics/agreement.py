@@ -322,8 +322,8 @@ class _Grid:
         self.recordings = sorted({r for recordings in self.pairs.values() for r in recordings})
         self.steps: dict[tuple[str, str], npt.NDArray[np.bool_]] = {}
         for recording in self.recordings:
-            own = [segment for rater in raters[recording] for segment in rows[recording, rater]]
-            length = max([durations.get(recording, 0.0), *(segment.end_s for segment in own)])
+            rated = [segment for rater in raters[recording] for segment in rows[recording, rater]]
+            length = max([durations.get(recording, 0.0), *(segment.end_s for segment in rated)])
             n_steps = max(int(np.ceil(length / step_s - 1e-9)), 1)
             if n_steps * len(labels) > _MOST_STEPS:
                 raise MetricError(f"{recording!r} has {n_steps:,} steps; give a longer step")
@@ -419,24 +419,37 @@ def agreement(
         (bout_f1(a, b, iou=iou), event_f1(a, b, tolerance_s=tolerance_s)) for a, b in sides.values()
     ]
     figures: dict[str, LabelAgreement] = {}
-    for place, label in enumerate(labels):
-        counts = grid.tables(place)
+    for index, label in enumerate(labels):
+        counts = grid.tables(index)
         mean, interval = _kappa(counts, grid, draws)
-        own = {name: [s for s in segments if s.label == label] for name, segments in rows.items()}
+        by_label = {
+            name: [s for s in segments if s.label == label] for name, segments in rows.items()
+        }
         spans, starts = (_mean(s[i][label] for s in scores if label in s[i]) for i in (0, 1))
         figures[label] = LabelAgreement(
-            mean, interval, grid.fleiss(place, list(tables)),
-            _mean(map(_frame_f1, counts.values())), spans, starts,
-            [len(segments) for segments in own.values()],
-            [round(sum(s.duration_s for s in segments), 6) for segments in own.values()],
+            mean,
+            interval,
+            grid.fleiss(index, list(tables)),
+            _mean(map(_frame_f1, counts.values())),
+            spans,
+            starts,
+            [len(segments) for segments in by_label.values()],
+            [round(sum(s.duration_s for s in segments), 6) for segments in by_label.values()],
             _budget(counts),
-        )  # fmt: skip
+        )
     mean, interval = _kappa(grid.tables(None), grid, draws)
     joint = grid.fleiss(None, list(tables))
     return Agreement(
-        tuple(tables), tuple(grid.recordings), step_s, mean, interval, joint, figures,
-        _confusion(grid, labels, step_s), _differences(sides, iou),
-    )  # fmt: skip
+        tuple(tables),
+        tuple(grid.recordings),
+        step_s,
+        mean,
+        interval,
+        joint,
+        figures,
+        _confusion(grid, labels, step_s),
+        _differences(sides, iou),
+    )
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -459,9 +472,9 @@ def _kappa(
         weights = np.bincount(chosen, minlength=len(grid.recordings))
         values: list[float] = []
         for pair, tables in counts.items():
-            own = weights[[grid.recordings.index(r) for r in grid.pairs[pair]]]
-            if own.any():
-                values.append(kappa_of(np.tensordot(own, tables, 1)))
+            pair_weights = weights[[grid.recordings.index(r) for r in grid.pairs[pair]]]
+            if pair_weights.any():
+                values.append(kappa_of(np.tensordot(pair_weights, tables, 1)))
         return _mean(values)
 
     everything = np.arange(len(grid.recordings))
@@ -515,8 +528,14 @@ def _differences(
                 lacking = max(row.duration_s - joint, 0.0)
                 result.append(
                     Difference(
-                        row.recording, row.start_s, row.end_s, row.label, rater, other,
-                        round(float(best), 6), round(lacking, 6),
+                        row.recording,
+                        row.start_s,
+                        row.end_s,
+                        row.label,
+                        rater,
+                        other,
+                        round(float(best), 6),
+                        round(lacking, 6),
                     )
-                )  # fmt: skip
+                )
     return sorted(result, key=lambda d: (-d.seconds, d.recording, d.start_s))

@@ -34,9 +34,9 @@ def finite(values: npt.ArrayLike, what: str, ndim: int) -> Float64:
         )
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
-        place = tuple(map(int, bad[0]))
+        index = tuple(map(int, bad[0]))
         raise MetricError(
-            f"{what} hold {array[place]} at {place if ndim > 1 else place[0]}; leave such clips "
+            f"{what} hold {array[index]} at {index if ndim > 1 else index[0]}; leave such clips "
             "out and name them"
         )
     return array

@@ -75,9 +75,9 @@ def ranks(scores: npt.ArrayLike, truth: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """
     values = finite(scores, "the scores", 2)
     column = truth_of(truth, values)
-    own = values[np.arange(len(values)), column][:, None]
+    truth_scores = values[np.arange(len(values)), column][:, None]
     before = np.arange(values.shape[1])[None] < column[:, None]
-    return ((values > own) | ((values == own) & before)).sum(axis=1)
+    return ((values > truth_scores) | ((values == truth_scores) & before)).sum(axis=1)
 
 
 def top_k(scores: npt.ArrayLike, truth: npt.ArrayLike, k: int = 1) -> float:
@@ -213,13 +213,13 @@ def generalised_zero_shot(
     """
     values = finite(scores, "the scores", 2)
     column = truth_of(truth, values)
-    known = flags_of(seen, (values.shape[1],), "the seen labels")[column]
-    if known.all() or not known.any():
-        side = "unseen" if known.all() else "seen"
+    is_seen = flags_of(seen, (values.shape[1],), "the seen labels")[column]
+    if is_seen.all() or not is_seen.any():
+        side = "unseen" if is_seen.all() else "seen"
         raise MetricError(f"no clip shows {side} labels; the harmonic mean needs clips of both")
     right = ranks(values, column) == 0
-    first = macro_accuracy(right[known], column[known])
-    second = macro_accuracy(right[~known], column[~known])
+    first = macro_accuracy(right[is_seen], column[is_seen])
+    second = macro_accuracy(right[~is_seen], column[~is_seen])
     return GeneralisedScores(first, second, harmonic_mean(first, second))
 
 
@@ -258,12 +258,14 @@ def multilabel_map(scores: npt.ArrayLike, truth: npt.ArrayLike) -> MultiLabelSco
     flags = flags_of(truth, values.shape, "the right labels")
     if not flags.any():
         raise MetricError("no clip shows any of the labels; average precision is not defined")
-    each = [
+    precisions = [
         average_precision(values[:, c], flags[:, c]) if flags[:, c].any() else None
         for c in range(values.shape[1])
     ]
-    macro = float(np.mean([value for value in each if value is not None]))
-    return MultiLabelScores(macro, average_precision(values.ravel(), flags.ravel()), tuple(each))
+    macro = float(np.mean([value for value in precisions if value is not None]))
+    return MultiLabelScores(
+        macro, average_precision(values.ravel(), flags.ravel()), tuple(precisions)
+    )
 
 
 KS = (1, 5, 10)
@@ -296,7 +298,9 @@ def retrieval(
         raise MetricError(f"query {empty[0]} has no relevant row; leave it out and name it")
     best = np.where(flags, values, -np.inf).max(axis=1)
     rank = 1 + (~flags & (values >= best[:, None])).sum(axis=1)
-    precision = [average_precision(row, own) for row, own in zip(values, flags, strict=True)]
+    precision = [
+        average_precision(row, is_relevant) for row, is_relevant in zip(values, flags, strict=True)
+    ]
     return {
         **{f"R@{k}": float((rank <= k).mean()) for k in ks},
         "mAP": float(np.mean(precision)),

@@ -88,8 +88,8 @@ class _PairProblem:
 
     def accuracy(self, bias: float = 0.0) -> tuple[float, float]:
         """Share of seen and of unseen clips whose pair is right."""
-        right, known = self.answers(bias) == self.truth, self.seen_clips
-        return float(right[known].mean()), float(right[~known].mean())
+        right, of_seen = self.answers(bias) == self.truth, self.seen_clips
+        return float(right[of_seen].mean()), float(right[~of_seen].mean())
 
 
 def evaluate_pairs(
@@ -114,24 +114,24 @@ def evaluate_pairs(
             one kind.
     """
     problem = _problem(scores, pairs, truth, train_pairs, target_pairs)
-    answers, known = problem.answers(), problem.seen_clips
+    answers, of_seen = problem.answers(), problem.seen_clips
     verb = [pairs[a][0] == t[0] for a, t in zip(answers, truth, strict=True)]
     noun = [pairs[a][1] == t[1] for a, t in zip(answers, truth, strict=True)]
     right = answers == problem.truth
     points = [problem.accuracy(bias) for bias in [*_biases(problem), _ALL_UNSEEN]]
-    seen, unseen = (np.array(side) for side in zip(*points, strict=True))
-    total = seen + unseen
-    mean = np.divide(2 * seen * unseen, total, out=np.zeros_like(total), where=total > 0)
+    seen_accuracy, unseen = (np.array(side) for side in zip(*points, strict=True))
+    total = seen_accuracy + unseen
+    mean = np.divide(2 * seen_accuracy * unseen, total, out=np.zeros_like(total), where=total > 0)
     return PairScores(
         verb_accuracy=float(np.mean(verb)),
         object_accuracy=float(np.mean(noun)),
-        seen=float(right[known].mean()),
-        unseen=float(right[~known].mean()),
+        seen=float(right[of_seen].mean()),
+        unseen=float(right[~of_seen].mean()),
         all=float(right.mean()),
-        best_seen=float(seen.max()),
+        best_seen=float(seen_accuracy.max()),
         best_unseen=float(unseen.max()),
         best_hm=float(mean.max()),
-        auc=float(np.sum(np.diff(unseen) * (seen[1:] + seen[:-1]) / 2)),
+        auc=float(np.sum(np.diff(unseen) * (seen_accuracy[1:] + seen_accuracy[:-1]) / 2)),
     )
 
 
@@ -164,9 +164,9 @@ def pair_faults(
     counts = np.array([train_counts.get(pair, 0) for pair in pairs], np.float64)
     share = counts / counts.sum()
     frequent = share > share[problem.seen].mean() + share[problem.seen].std()
-    given = [pairs[a] for a in answers]
-    verb = np.mean([a[0] == t[0] for a, t in zip(given, truth, strict=True)])
-    noun = np.mean([a[1] == t[1] for a, t in zip(given, truth, strict=True)])
+    answered = [pairs[a] for a in answers]
+    verb = np.mean([a[0] == t[0] for a, t in zip(answered, truth, strict=True)])
+    noun = np.mean([a[1] == t[1] for a, t in zip(answered, truth, strict=True)])
     return PairFaults(
         float(problem.seen[wrong].mean()) if len(wrong) else 0.0,
         float(frequent[wrong].mean()) if len(wrong) else 0.0,
@@ -197,20 +197,20 @@ def _problem(
         raise MetricError(
             f"a clip shows {' '.join(strange[0])!r}, which is not among the train and target pairs"
         )
-    seen = np.array([pair in seen_pairs for pair in column])
+    is_seen = np.array([pair in seen_pairs for pair in column])
     allowed = np.array([pair in candidates for pair in column])
     right = np.array([column[tuple(pair)] for pair in truth], np.int64)
-    known = seen[right]
-    if known.all() or not known.any():
-        side = "unseen" if known.all() else "seen"
+    of_seen = is_seen[right]
+    if of_seen.all() or not of_seen.any():
+        side = "unseen" if of_seen.all() else "seen"
         raise MetricError(f"no clip shows {side} pairs; the curve needs clips of both")
-    return _PairProblem(np.where(allowed[None], values, _EXCLUDED), right, seen)
+    return _PairProblem(np.where(allowed[None], values, _EXCLUDED), right, is_seen)
 
 
 def _biases(problem: _PairProblem) -> Float64:
     """The biases at which an unseen clip changes to right, thinned out to about twenty."""
     rows = ~problem.seen_clips & (problem.answers(_ALL_UNSEEN) == problem.truth)
-    own = problem.scores[rows, problem.truth[rows]]
+    truth_scores = problem.scores[rows, problem.truth[rows]]
     best_seen = problem.scores[rows][:, problem.seen].max(axis=1)
-    needed = np.sort(best_seen - own - _MARGIN)
+    needed = np.sort(best_seen - truth_scores - _MARGIN)
     return needed[:: max(len(needed) // _STEPS, 1)]

@@ -170,21 +170,27 @@ class Ethogram(Sequence[Budget]):
                 f"bins of {length_s:g} s are not usable for {longest:g} s; choose others"
             )
         result: list[TimeBin] = []
-        for (recording, subject, label), own in _grouped(self.segments).items():
+        for (recording, subject, label), spans in _grouped(self.segments).items():
             end = self.durations[recording]
             edges = [*np.arange(0.0, end - 1e-9, length_s).tolist(), end]
             for start, stop in pairwise(edges):
                 is_last = stop == end
                 starts = sum(
-                    start <= s.start_s < stop or (is_last and s.start_s == stop) for s in own
+                    start <= s.start_s < stop or (is_last and s.start_s == stop) for s in spans
                 )
-                total = _covered(own, start, stop)
+                total = _covered(spans, start, stop)
                 result.append(
                     TimeBin(
-                        recording, subject, label, round(start, 6), round(stop, 6), starts,
-                        round(total, 6), round(total / (stop - start), 6),
+                        recording,
+                        subject,
+                        label,
+                        round(start, 6),
+                        round(stop, 6),
+                        starts,
+                        round(total, 6),
+                        round(total / (stop - start), 6),
                     )
-                )  # fmt: skip
+                )
         return result
 
     def transitions(self) -> list[Transition]:
@@ -227,10 +233,14 @@ class Ethogram(Sequence[Budget]):
                 latencies = [row.latency_s for row in rows if row]
                 result.append(
                     Condition(
-                        value, label, len(rows), *_spread(shares), *_spread(bouts),
+                        value,
+                        label,
+                        len(rows),
+                        *_spread(shares),
+                        *_spread(bouts),
                         round(float(np.mean(latencies)), 6) if latencies else None,
                     )
-                )  # fmt: skip
+                )
         return result
 
 
@@ -265,18 +275,23 @@ def ethogram(
             )
         durations[recording] = length
     rows: list[Budget] = []
-    for (recording, subject, label), own in _grouped(segments).items():
+    for (recording, subject, label), spans in _grouped(segments).items():
         length = durations[recording]
-        states = [s.duration_s for s in own if not s.is_point]
+        states = [s.duration_s for s in spans if not s.is_point]
         total = float(sum(states))
         rows.append(
             Budget(
-                recording, subject, label, len(own), round(total, 6),
-                round(_covered(own, float("-inf"), float("inf")) / length, 6),
+                recording,
+                subject,
+                label,
+                len(spans),
+                round(total, 6),
+                round(_covered(spans, float("-inf"), float("inf")) / length, 6),
                 round(total / len(states), 6) if states else None,
-                round(min(s.start_s for s in own), 6), round(60 * len(own) / length, 6),
+                round(min(s.start_s for s in spans), 6),
+                round(60 * len(spans) / length, 6),
             )
-        )  # fmt: skip
+        )
     return Ethogram(tuple(segments), durations, tuple(rows))
 
 

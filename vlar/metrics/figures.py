@@ -57,14 +57,14 @@ def slices(
         groups: N groups, which stand and fall together.
     """
     hits = np.asarray(right, np.bool_)
-    found: list[Slice] = []
+    sliced: list[Slice] = []
     for column in dict.fromkeys(name for row in cells for name in row):
         values = np.array([row[column] for row in cells], object)
         for value in sorted(set(values)):
             rows = np.flatnonzero(values == value)
             interval = mean_interval(hits[rows], [groups[int(row)] for row in rows])
-            found.append(Slice(column, value, len(rows), float(hits[rows].mean()), interval))
-    return tuple(found)
+            sliced.append(Slice(column, value, len(rows), float(hits[rows].mean()), interval))
+    return tuple(sliced)
 
 
 CLEAN = "clean"
@@ -147,8 +147,8 @@ def any_figure(
 ) -> Figure:
     """Any figure of some rows, with its interval over groups; no draws give no interval."""
     value = float(figure(np.arange(len(groups))))
-    found = bootstrap(figure, groups, draws=draws) if draws else None
-    return with_interval(name, found, value, len(groups))
+    interval = bootstrap(figure, groups, draws=draws) if draws else None
+    return with_interval(name, interval, value, len(groups))
 
 
 def class_figures(
@@ -162,14 +162,14 @@ def class_figures(
         groups: N groups; clips of one group stand and fall together.
     """
     rank = ranks(scores, truth)
-    found = [mean_figure("top1", rank < 1, groups)]
+    figures = [mean_figure("top1", rank < 1, groups)]
     if scores.shape[1] > _TOP:
-        found.append(mean_figure("top5", rank < _TOP, groups))
+        figures.append(mean_figure("top5", rank < _TOP, groups))
 
     def macro(rows: npt.NDArray[np.int64]) -> float:
         return macro_accuracy(rank[rows] < 1, truth[rows])
 
-    return [*found, any_figure("macro", macro, groups)]
+    return [*figures, any_figure("macro", macro, groups)]
 
 
 def with_means(figures: list[Figure]) -> list[Figure]:
@@ -192,15 +192,15 @@ def spread(figures: Sequence[Figure], over: str) -> list[Figure]:
     together: dict[tuple[str, frozenset[tuple[str, str]]], list[Figure]] = {}
     for figure in figures:
         if over in figure.where:
-            rest = {k: v for k, v in figure.where.items() if k != over}
-            kept = replace(figure, where=rest)
-            together.setdefault((figure.name, frozenset(rest.items())), []).append(kept)
-    found: list[Figure] = []
+            other_keys = {k: v for k, v in figure.where.items() if k != over}
+            reduced = replace(figure, where=other_keys)
+            together.setdefault((figure.name, frozenset(other_keys.items())), []).append(reduced)
+    spreads: list[Figure] = []
     for (name, _), rows in together.items():
         if len(rows) < 2:
             continue
         values, where = [row.value for row in rows], rows[0].where
         n = sum(row.n for row in rows)
-        found.append(Figure(name, float(np.mean(values)), None, None, n, where))
-        found.append(Figure(f"{name} std", float(np.std(values)), None, None, n, where))
-    return found
+        spreads.append(Figure(name, float(np.mean(values)), None, None, n, where))
+        spreads.append(Figure(f"{name} std", float(np.std(values)), None, None, n, where))
+    return spreads

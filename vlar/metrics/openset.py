@@ -81,9 +81,9 @@ def oscr(scores: npt.ArrayLike, unknown: npt.ArrayLike, right: npt.ArrayLike) ->
     values, flags = _both_kinds(scores, unknown)
     named = flags_of(right, values.shape, "the right answers") & ~flags
     thresholds = np.unique(values)
-    kept = values[None] <= thresholds[:, None]
-    recognised = np.r_[0.0, (kept & named).sum(axis=1) / (~flags).sum()]
-    through = np.r_[0.0, (kept & flags).sum(axis=1) / flags.sum()]
+    accepted = values[None] <= thresholds[:, None]
+    recognised = np.r_[0.0, (accepted & named).sum(axis=1) / (~flags).sum()]
+    through = np.r_[0.0, (accepted & flags).sum(axis=1) / flags.sum()]
     return float(np.sum(np.diff(through) * (recognised[1:] + recognised[:-1]) / 2))
 
 
@@ -136,21 +136,21 @@ def open_f1(
     if not labels:
         raise MetricError("no label is known, so nothing can be recognised; give the known labels")
     number = {label: column for column, label in enumerate(labels)}
-    shown = np.array([number.get(each, len(labels)) for each in truth])
-    given = np.array([number.get(each, len(labels)) for each in answers])
-    others = sorted({each for each in truth if each not in number}, key=str)
+    shown = np.array([number.get(name, len(labels)) for name in truth])
+    predicted = np.array([number.get(name, len(labels)) for name in answers])
+    others = sorted({name for name in truth if name not in number}, key=str)
     if not others:
-        return _macro_f1(shown, given, range(len(labels)))
-    which = np.array([others.index(each) if each not in number else -1 for each in truth])
+        return _macro_f1(shown, predicted, range(len(labels)))
+    which = np.array([others.index(name) if name not in number else -1 for name in truth])
     random = np.random.default_rng(seed)
     weights, means = [], []
     for n in range(1, len(others) + 1):
-        found = [
-            _macro_f1(shown[rows], given[rows], range(len(labels) + 1))
+        scores = [
+            _macro_f1(shown[rows], predicted[rows], range(len(labels) + 1))
             for rows in _with_some(which, len(others), n, draws, random)
         ]
         weights.append(openness(len(labels), n))
-        means.append(float(np.mean(found)))
+        means.append(float(np.mean(scores)))
     return float(np.average(means, weights=weights))
 
 
@@ -181,6 +181,6 @@ def _both_kinds(scores: npt.ArrayLike, unknown: npt.ArrayLike) -> tuple[Float64,
     values = finite(first, "the scores", 1)
     flags = flags_of(second, values.shape, "the unknown clips")
     if flags.all() or not flags.any():
-        there = "unknown" if flags.all() else "known"
-        raise MetricError(f"all {len(flags)} clips are {there}; open-set figures need both kinds")
+        kind = "unknown" if flags.all() else "known"
+        raise MetricError(f"all {len(flags)} clips are {kind}; open-set figures need both kinds")
     return values, flags

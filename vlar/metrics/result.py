@@ -95,13 +95,13 @@ class EvaluatedClip:
             MetricError: the scores hold NaN.
         """
         shown, best = list(columns), int(scores.argmax())
-        own = shown[int(scores[shown].argmax())]
+        best_shown = shown[int(scores[shown].argmax())]
         return EvaluatedClip(
             truth=tuple(labels[column] for column in shown),
             answer=labels[best],
             probability=float(scores[best]),
-            rank=1 + int(ranks(scores[None], [own])[0]),
-            truth_probability=float(scores[own]),
+            rank=1 + int(ranks(scores[None], [best_shown])[0]),
+            truth_probability=float(scores[best_shown]),
             unknown=unknown[1],
             unknown_probability=unknown[0],
             columns=tuple(shown),
@@ -226,7 +226,7 @@ class Evaluation:
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
         intervals = {name: row and [row.low, row.high] for name, row in self.intervals.items()}
-        kept = self.threshold if self.n >= _FEWEST else None
+        threshold = self.threshold if self.n >= _FEWEST else None
         return {
             "model": self.model,
             "source": str(self.source),
@@ -243,9 +243,9 @@ class Evaluation:
             "unknown_rate": self.unknown_rate,
             "right_but_unknown": self.right_but_unknown,
             "ece": self.ece,
-            "threshold": kept.value if kept else None,
-            "threshold_keeps": kept.keeps if kept else None,
-            "threshold_drops": kept.drops if kept else None,
+            "threshold": threshold.value if threshold else None,
+            "threshold_keeps": threshold.keeps if threshold else None,
+            "threshold_drops": threshold.drops if threshold else None,
             "intervals": intervals,
             "labels": list(self.labels),
             "per_label": [row.to_dict() for row in self.per_label],
@@ -296,10 +296,10 @@ class Evaluation:
         if self.n < _FEWEST:
             clips = "1 clip is" if self.n == 1 else f"{self.n} clips are"
             return f"{clips} too few for a threshold; give at least {_FEWEST}"
-        kept = self.threshold
-        drops = "" if kept.drops is None else f" and drops {percent(kept.drops)} of the wrong ones"
+        cut = self.threshold
+        drops = "" if cut.drops is None else f" and drops {percent(cut.drops)} of the wrong ones"
         return (
-            f"a threshold of {kept.value:.2f} on the probability keeps {percent(kept.keeps)} of "
+            f"a threshold of {cut.value:.2f} on the probability keeps {percent(cut.keeps)} of "
             f"the right answers{drops}"
         )
 
@@ -356,12 +356,12 @@ class Evaluation:
 def confusion_matrix(result: Evaluation) -> tuple[list[str], list[list[int]]]:
     """Clips of each label (rows) by answer (columns), over the labels shown or answered."""
     pairs = [(label, clip.answer) for clip in result.clips for label in clip.truth]
-    there = {name for pair in pairs for name in pair}
-    names = [label for label in result.labels if label in there]
-    place = {label: number for number, label in enumerate(names)}
+    used = {name for pair in pairs for name in pair}
+    names = [label for label in result.labels if label in used]
+    column = {label: number for number, label in enumerate(names)}
     table = np.zeros((len(names), len(names)), np.int64)
     for label, answer in pairs:
-        table[place[label], place[answer]] += 1
+        table[column[label], column[answer]] += 1
     return names, table.tolist()
 
 
@@ -425,8 +425,8 @@ def evaluation_of(
     stated = probability.ravel() if several else probability.max(axis=1)
     correct = member.ravel() if several else right
     hits = probability >= _FITS if several else np.repeat(right[:, None], len(labels), axis=1)
-    each = _per_label(labels, probability, member, hits)
-    precision = [row.average_precision for row in each if row.average_precision is not None]
+    label_rows = _per_label(labels, probability, member, hits)
+    precision = [row.average_precision for row in label_rows if row.average_precision is not None]
     return Evaluation(
         model=model,
         source=source,
@@ -443,7 +443,7 @@ def evaluation_of(
         unknown_rate=float(np.mean([clip.unknown for clip in clips])),
         ece=expected_calibration_error(stated, correct),
         threshold=keeping_threshold(stated, correct),
-        per_label=each,
+        per_label=label_rows,
         confusions=tuple(_confusions(clips)),
         reliability=tuple(reliability(stated, correct)),
         intervals=_intervals(rank, member, hits, groups),
@@ -470,8 +470,8 @@ def _per_label(
 def _macro(member: Bools, hits: Bools) -> float:
     """Mean over the labels with clips of the share of them that are hits."""
     count = member.sum(axis=0)
-    there = count > 0
-    return float(((member & hits).sum(axis=0)[there] / count[there]).mean())
+    present = count > 0
+    return float(((member & hits).sum(axis=0)[present] / count[present]).mean())
 
 
 def _confusions(clips: Sequence[EvaluatedClip]) -> list[Confusion]:
@@ -495,8 +495,8 @@ def _part_accuracy(
     clips: Sequence[EvaluatedClip], label_parts: Sequence[Mapping[str, str]]
 ) -> dict[str, float]:
     """Share of clips whose answer has the right verb, the right object."""
-    given = [label_parts[int(clip.scores.argmax())] for clip in clips] if label_parts else []
+    named = [label_parts[int(clip.scores.argmax())] for clip in clips] if label_parts else []
     return {
-        name: float(np.mean([g.get(name) == c.parts.get(name) for g, c in zip(given, clips)]))  # noqa: B905
+        name: float(np.mean([g.get(name) == c.parts.get(name) for g, c in zip(named, clips)]))  # noqa: B905
         for name in dict.fromkeys(name for parts in label_parts for name in parts)
     }

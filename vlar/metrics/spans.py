@@ -66,10 +66,10 @@ def moment_metrics(
     """
     _check_ids(predictions, truth)
     true = {key: _spans(key, spans, 2) for key, spans in truth.items()}
-    given = {key: _spans(key, predictions.get(key, ())[:MOST], 3) for key in true}
-    full = np.array([_precisions(given[key], true[key], OVERLAPS) for key in true])
+    answers = {key: _spans(key, predictions.get(key, ())[:MOST], 3) for key in true}
+    full = np.array([_precisions(answers[key], true[key], OVERLAPS) for key in true])
     by_overlap = 100 * full.mean(axis=0)
-    found = {
+    figures = {
         "mAP": float(by_overlap.mean()),
         "mAP@0.5": float(by_overlap[OVERLAPS.index(0.5)]),
         "mAP@0.75": float(by_overlap[OVERLAPS.index(0.75)]),
@@ -78,12 +78,12 @@ def moment_metrics(
         rows: list[Float64] = []
         for key, spans in true.items():
             length = spans[:, 1] - spans[:, 0]
-            kept = spans[(length > low) & (length <= high)]
-            rows += [_precisions(given[key], kept, OVERLAPS)] if len(kept) else []
-        found[f"mAP/{name}"] = 100 * float(np.mean(rows)) if rows else float("nan")
-    first = np.array([_first_overlap(given[key], true[key]) for key in true])
-    found |= {f"R1@{least}": 100 * float((first >= least).mean()) for least in (0.5, 0.7)}
-    return found
+            moments = spans[(length > low) & (length <= high)]
+            rows += [_precisions(answers[key], moments, OVERLAPS)] if len(moments) else []
+        figures[f"mAP/{name}"] = 100 * float(np.mean(rows)) if rows else float("nan")
+    first = np.array([_first_overlap(answers[key], true[key]) for key in true])
+    figures |= {f"R1@{least}": 100 * float((first >= least).mean()) for least in (0.5, 0.7)}
+    return figures
 
 
 def highlight_metrics(
@@ -109,11 +109,11 @@ def highlight_metrics(
     _check_ids(saliency, grades)
     precision: list[float] = []
     hits: list[bool] = []
-    for key, given in grades.items():
+    for key, clip_grades in grades.items():
         if key not in saliency or not len(saliency[key]):
             raise MetricError(f"query {key!r} has no saliency; give a value for each clip")
         values = finite(saliency[key], f"the saliency values of query {key!r}", 1)
-        positive = finite(given, f"the grades of query {key!r}", 2) >= least
+        positive = finite(clip_grades, f"the grades of query {key!r}", 2) >= least
         best = int(values.argmax())
         hits.append(best < len(positive) and bool(positive[best].any()))
         fitted = np.zeros(len(positive))
@@ -147,11 +147,11 @@ def detection_map(
     _check_ids(predictions, truth)
     rows: list[Float64] = []
     for label, spans in truth.items():
-        given = sorted(predictions.get(label, ()), key=lambda row: -row[3])
-        values = _spans(label, [row[1:] for row in given], 3)
+        detections = sorted(predictions.get(label, ()), key=lambda row: -row[3])
+        values = _spans(label, [row[1:] for row in detections], 3)
         true = _spans(label, [row[1:] for row in spans], 2)
-        same = np.array([[row[0] == own[0] for own in spans] for row in given], np.bool_)
-        ious = np.where(same, overlap(values, true), -1.0) if len(given) else np.zeros((0, 0))
+        same = np.array([[row[0] == span[0] for span in spans] for row in detections], np.bool_)
+        ious = np.where(same, overlap(values, true), -1.0) if len(detections) else np.zeros((0, 0))
         rows.append(np.array([_precision(ious, len(true), least) for least in overlaps]))
     mean = np.mean(rows, axis=0)
     named = {f"mAP@{o:g}": float(value) for o, value in zip(overlaps, mean, strict=True)}
@@ -171,8 +171,8 @@ def _spans(key: Hashable, spans: Sequence[Any], width: int) -> Float64:
         return np.zeros((0, 3))
     array = finite(spans, f"the spans of {key!r}", 2)
     if array.shape[1] != width or (array[:, 1] < array[:, 0]).any():
-        wanted = "(start_s, end_s, score)" if width == 3 else "(start_s, end_s)"
-        raise MetricError(f"the spans of {key!r} must be {wanted} with start_s <= end_s")
+        form = "(start_s, end_s, score)" if width == 3 else "(start_s, end_s)"
+        raise MetricError(f"the spans of {key!r} must be {form} with start_s <= end_s")
     return array
 
 

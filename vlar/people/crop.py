@@ -102,8 +102,8 @@ def key_frames(boxes: Float32, joints: Float32 | None, n: int) -> np.ndarray:
         moved = moved + np.linalg.norm(np.diff(joints[..., :2], axis=0), axis=-1).mean(axis=1)
     even = max(float(moved.mean()), 1e-6) * 0.5  # so that no part of the clip is left out
     passed = np.concatenate([[0.0], np.cumsum(moved + even)])
-    wanted = np.linspace(0.0, passed[-1], n)
-    nearest = np.abs(passed[None] - wanted[:, None]).argmin(axis=1)
+    targets = np.linspace(0.0, passed[-1], n)
+    nearest = np.abs(passed[None] - targets[:, None]).argmin(axis=1)
     return _distinct(nearest, len(boxes))
 
 

@@ -40,15 +40,15 @@ def who_moves(bodies: Sequence[Track], movement: Boxes, n_frames: int) -> Track 
     """
     sizes = [_moving_size(body, movement) for body in bodies]
     moved = [(body, size) for body, size in zip(bodies, sizes, strict=True) if size is not None]
-    lasting = [each for each in link(movement) if len(each.boxes) >= _LASTS * n_frames]
-    for found in (
+    lasting = [mover for mover in link(movement) if len(mover.boxes) >= _LASTS * n_frames]
+    for boxes in (
         [body for body, size in moved if size >= _WHOLE],
         [body for body, _ in moved if _stirs(body)],
         lasting,
         bodies,
     ):
-        if found:
-            return max(found, key=lambda track: track.presence)
+        if boxes:
+            return max(boxes, key=lambda track: track.presence)
     return None
 
 
@@ -192,12 +192,12 @@ class Focus:
         chosen = who_moves(people.tracks, movement, len(frames))
         if chosen is None:
             return None
-        is_body = any(each is chosen for each in people.tracks)
+        is_body = any(track is chosen for track in people.tracks)
         if not is_body:
             people = People(people.clip, from_left([*people.tracks, chosen]))
-        place = next(at for at, each in enumerate(people.tracks) if each is chosen)
+        row = next(index for index, track in enumerate(people.tracks) if track is chosen)
         moves_only = not is_body or self.detector.finds == "movement"
-        return Target(people, place, MOVEMENT_MARGIN if moves_only else BODY_MARGIN)
+        return Target(people, row, MOVEMENT_MARGIN if moves_only else BODY_MARGIN)
 
     def _zoomed(self, clip: Clip, source: Reader | None, notes: tuple[str, ...]) -> Found:
         target = self.zoom_in(clip, source)
@@ -270,9 +270,9 @@ def make_focus(
             f"--who {who!r} and --zoom {zoom!r}: --who cuts its person out already; give one"
         )
     reference = parse(who) if who is not None else None
-    found, note = _detector(reference, detector)
+    finder, note = _detector(reference, detector)
     moving = load_detector("motion") if detector is None and not note else None
-    return Focus(reference, zoom == "auto", found, note, moving)
+    return Focus(reference, zoom == "auto", finder, note, moving)
 
 
 def _detector(reference: Reference | None, spec: str | None) -> tuple[Detector, str]:

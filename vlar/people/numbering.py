@@ -50,7 +50,7 @@ class PersonNumbers:
             return []
         times_s = people.clip.times_s
         blocks = _blocks(float(times_s[0]) - _LONGEST_GAP_S, float(times_s[-1]) + _LONGEST_GAP_S)
-        near = {id(seen): seen for block in blocks for seen in self._seen.get(block, ())}
+        near = {id(person): person for block in blocks for person in self._seen.get(block, ())}
         numbers = self._assigned(tracks, list(near.values()))
         for number, track in zip(numbers, tracks, strict=True):
             for block in _blocks(float(track.boxes[0, 0]), float(track.boxes[-1, 0])):
@@ -58,15 +58,15 @@ class PersonNumbers:
         return numbers
 
     def _assigned(self, tracks: list[Track], near: list[_NumberedPerson]) -> list[int]:
-        known = sorted({seen.number for seen in near})
-        alike = np.zeros((len(tracks), len(known)))
+        known_numbers = sorted({person.number for person in near})
+        alike = np.zeros((len(tracks), len(known_numbers)))
         for row, track in enumerate(tracks):
-            for seen in near:
-                column = known.index(seen.number)
-                alike[row, column] = max(alike[row, column], _shared(track, seen.track))
+            for person in near:
+                column = known_numbers.index(person.number)
+                alike[row, column] = max(alike[row, column], _shared(track, person.track))
         numbers = [0] * len(tracks)
         for row, column in best_pairs(alike, _LEAST_OVERLAP):
-            numbers[row] = known[column]
+            numbers[row] = known_numbers[column]
         for row, number in enumerate(numbers):
             if not number:
                 self._made += 1
@@ -81,8 +81,8 @@ def _blocks(start_s: float, end_s: float) -> Iterator[int]:
 def _in_shares(track: Track, size: tuple[int, int]) -> Track:
     """A track in shares of the frame, a few boxes long: windows may be read at different sizes."""
     height, width = size
-    own = track.boxes[:, 0].astype(np.float64)
-    few = np.linspace(own[0], own[-1], min(len(own), 4 * _COMPARED))
+    track_times = track.boxes[:, 0].astype(np.float64)
+    few = np.linspace(track_times[0], track_times[-1], min(len(track_times), 4 * _COMPARED))
     scale = np.array([1, width, height, width, height], np.float32)
     return Track(track.at(few) / scale, np.ones(len(few), np.float32))
 

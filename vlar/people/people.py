@@ -52,13 +52,13 @@ def shares(frames: UInt8, times_s: Float64, track: Track) -> Float32:
         (11,) float32 in the order of ``COLOURS``; they add up to 1.
     """
     chosen = np.linspace(0, len(track.boxes) - 1, min(_MOST_FRAMES, len(track.boxes)))
-    found = np.zeros(len(COLOURS))
+    totals = np.zeros(len(COLOURS))
     for row in np.unique(np.rint(chosen).astype(int)):
         frame = frames[int(np.abs(times_s - track.boxes[row, 0]).argmin())]
         joints = None if track.joints is None else track.joints[row]
         for places, weight in _regions(track.boxes[row], joints):
-            found += weight * named(_pixels(frame, places)).mean(axis=0)
-    return (found / max(found.sum(), 1e-9)).astype(np.float32)
+            totals += weight * named(_pixels(frame, places)).mean(axis=0)
+    return (totals / max(totals.sum(), 1e-9)).astype(np.float32)
 
 
 def named(pixels: UInt8) -> Float64:
@@ -102,13 +102,13 @@ def _regions(box: Float32, joints: Float32 | None) -> list[tuple[Float64, float]
         top, bottom = y1 + 0.22 * (y2 - y1), y1 + 0.52 * (y2 - y1)
         corners = np.array([[middle - quarter, top], [middle + quarter, top]])
         return [(_grid(corners, corners + [[0, bottom - top]] * 2), 1.0)]
-    found: list[tuple[Float64, float]] = []
+    regions: list[tuple[Float64, float]] = []
     for upper, lower, weight in ((SHOULDERS, HIPS, 1.0), (HIPS, KNEES, _LEGS)):
         if joints[[*upper, *lower], 2].min() >= _VISIBLE or weight == 1.0:
             top = joints[list(upper), :2].astype(np.float64)
             bottom = joints[list(lower), :2].astype(np.float64)
-            found.append((_grid(*_wide(top, bottom)), weight))
-    return found
+            regions.append((_grid(*_wide(top, bottom)), weight))
+    return regions
 
 
 def _wide(top: Float64, bottom: Float64) -> tuple[Float64, Float64]:
@@ -180,23 +180,23 @@ def followed(
 ) -> list[Track]:
     """One track for each glimpsed body around which something moves in most frames."""
     usual = float(np.median([track.extent for track in people or movement])) if movement else 0.0
-    found: list[Track] = []
+    tracks: list[Track] = []
     for body in brief:
-        if any(_on(body, other) for other in found):
+        if any(_on(body, other) for other in tracks):
             continue
         near = [
             track
             for track in movement
             if _between(track, body) < max(usual, track.extent)
-            and not any(_on(track, other) for other in [*people, *found])
+            and not any(_on(track, other) for other in [*people, *tracks])
         ]
         track = _union(near)
         if track is None or len(track.boxes) < _MOSTLY * n_frames:
             continue
         size = track.extent / max(usual, 1e-6)
         if float(track.scores.mean()) >= _LEAST_SURE and _SIZES[0] <= size <= _SIZES[1]:
-            found.append(track)
-    return found
+            tracks.append(track)
+    return tracks
 
 
 def _on(track: Track, person: Track) -> bool:
@@ -227,11 +227,11 @@ def _union(tracks: Sequence[Track]) -> Track | None:
     times = np.unique(rows[:, 0])
     boxes = np.empty((len(times), 5), np.float32)
     sure = np.empty(len(times), np.float32)
-    for place, time_s in enumerate(times):
-        here = rows[:, 0] == time_s
-        low, high = rows[here, 1:3].min(axis=0), rows[here, 3:5].max(axis=0)
-        boxes[place] = time_s, *low, *high
-        sure[place] = scores[here].max()
+    for index, time_s in enumerate(times):
+        mask = rows[:, 0] == time_s
+        low, high = rows[mask, 1:3].min(axis=0), rows[mask, 3:5].max(axis=0)
+        boxes[index] = time_s, *low, *high
+        sure[index] = scores[mask].max()
     return Track(boxes, sure)
 
 
@@ -267,7 +267,7 @@ class People:
 
     def colours(self) -> list[Float32]:
         """(11,) shares of the colours of each one's clothes."""
-        return [shares(self.clip.data, self.clip.times_s, each) for each in self.tracks]
+        return [shares(self.clip.data, self.clip.times_s, track) for track in self.tracks]
 
     def person(self, place: int, score: float = 1.0) -> Person:
         """The facts of one of them for an answer."""
@@ -340,9 +340,9 @@ def find_people(
             return detector.confirms(frames, times_s, track.boxes)
 
         movement = link(moving.detect(frames, times_s, prompt))
-        seen = glimpsed(linked, tracks)
-        seen += overlooked(movement, tracks, is_body, len(frames))
-        tracks += followed(seen, movement, tracks, len(frames))
+        glimpses = glimpsed(linked, tracks)
+        glimpses += overlooked(movement, tracks, is_body, len(frames))
+        tracks += followed(glimpses, movement, tracks, len(frames))
     return People(searched, from_left(tracks))
 
 
@@ -355,8 +355,8 @@ def searchable(clip: Clip, detector: Detector, source: Reader) -> Clip:
         return clip
     try:
         info = source.probe(clip.path)
-        own = min(getattr(info, "width", shorter), getattr(info, "height", shorter))
-        side = max(shorter, min(own, _READ_SIDE))
+        shortest = min(getattr(info, "width", shorter), getattr(info, "height", shorter))
+        side = max(shorter, min(shortest, _READ_SIDE))
         if rate >= _LEAST_RATE * detector.rate_hz and side < _LARGER * shorter:
             return clip
         count = min(_PEOPLE_MOST_FRAMES, max(len(clip.data), round(detector.rate_hz * span_s)))
@@ -371,11 +371,11 @@ def _distinct(tracks: Sequence[Track], n_frames: int) -> list[Track]:
     for track in tracks:  # the largest and longest first
         if any(_is_part(track, other) for other in joined):
             continue
-        at = next((at for at, other in enumerate(joined) if _follows(track, other)), None)
-        if at is None:
+        index = next((index for index, other in enumerate(joined) if _follows(track, other)), None)
+        if index is None:
             joined.append(track)
         else:
-            joined[at] = _together(joined[at], track)
+            joined[index] = _together(joined[index], track)
     if not joined:
         return []
     most = max(track.presence for track in joined)
@@ -402,7 +402,9 @@ def _shared(a: Track, b: Track) -> float:
     one = a.boxes[np.isin(a.boxes[:, 0], times), 1:]
     other = b.boxes[np.isin(b.boxes[:, 0], times), 1:]
     n = min(len(one), len(other))
-    return float(np.mean([overlap(one[at : at + 1], other[at : at + 1])[0, 0] for at in range(n)]))
+    return float(
+        np.mean([overlap(one[row : row + 1], other[row : row + 1])[0, 0] for row in range(n)])
+    )
 
 
 def _follows(a: Track, b: Track) -> bool:

@@ -75,22 +75,22 @@ def choose(
     if likeness is not None:
         total += likeness
     weights = softmax(total[None])[0]
-    place = int(weights.argmax())
+    best = int(weights.argmax())
     if count == 1 and not reference.is_plain:
         notes.append("one is found, which is taken")
     elif reference.is_plain and count > 1:
         notes.append(f"{count} are found, and {str(reference)!r} tells none apart: the first")
-    elif weights[place] < _UNSURE:
-        notes.append(f"it may be another of the {count} ({weights[place]:.0%} sure)")
-    return PersonChoice(place, weights, "; ".join(notes))
+    elif weights[best] < _UNSURE:
+        notes.append(f"it may be another of the {count} ({weights[best]:.0%} sure)")
+    return PersonChoice(best, weights, "; ".join(notes))
 
 
 def _check_number(reference: Reference, count: int) -> None:
     if reference.number is not None and reference.number > count:
-        found = "one person is" if count == 1 else f"{count} people are"
+        people = "one person is" if count == 1 else f"{count} people are"
         raise PersonError(
-            f"{str(reference)!r} counts to {reference.number}, and {found} found; count to at most "
-            f"{count}, or use a place or a colour"
+            f"{str(reference)!r} counts to {reference.number}, and {people} found; count to at "
+            f"most {count}, or use a place or a colour"
         )
 
 
@@ -100,8 +100,8 @@ def _ranks(tracks: Sequence[Track], reference: Reference) -> Float64:
     away = np.zeros(count)
     along = _rank(_places(tracks, reference.position or "left"))
     if reference.number is not None:
-        wanted = count if reference.number < 0 else reference.number
-        away += np.abs(along - (wanted - 1))
+        rank = count if reference.number < 0 else reference.number
+        away += np.abs(along - (rank - 1))
     elif reference.position == "middle":
         away += _from_middle(tracks, along)
     elif reference.position is not None:

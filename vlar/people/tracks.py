@@ -55,8 +55,8 @@ class Track:
 
     def at(self, times_s: Float64) -> Float32:
         """Boxes (T, 5) at some times: interpolated between detections, held before and after."""
-        own = self.boxes[:, 0].astype(np.float64)
-        columns = [np.interp(times_s, own, self.boxes[:, at]) for at in range(1, 5)]
+        track_times = self.boxes[:, 0].astype(np.float64)
+        columns = [np.interp(times_s, track_times, self.boxes[:, at]) for at in range(1, 5)]
         return np.stack([times_s, *columns], axis=1).astype(np.float32)
 
 
@@ -65,12 +65,12 @@ def link(boxes: Boxes, least_boxes: int = LEAST_BOXES) -> list[Track]:
     numbers = _assigned(boxes) if boxes.tracks is None else boxes.tracks
     tracks: list[Track] = []
     for number in np.unique(numbers):
-        own = np.flatnonzero(numbers == number)
-        if len(own) < least_boxes:
+        rows = np.flatnonzero(numbers == number)
+        if len(rows) < least_boxes:
             continue
-        own = own[np.argsort(boxes.rows[own, 0], kind="stable")]
-        joints = None if boxes.joints is None else boxes.joints[own]
-        tracks.append(Track(boxes.rows[own], boxes.scores[own], joints))
+        rows = rows[np.argsort(boxes.rows[rows, 0], kind="stable")]
+        joints = None if boxes.joints is None else boxes.joints[rows]
+        tracks.append(Track(boxes.rows[rows], boxes.scores[rows], joints))
     return sorted(tracks, key=lambda track: -track.presence)
 
 
@@ -122,21 +122,21 @@ def _assigned(boxes: Boxes) -> npt.NDArray[np.int64]:
     """(n,) the number of the track of each box."""
     numbers = np.zeros(len(boxes), np.int64)
     live: list[_Follower] = []
-    made = 0
+    count = 0
     for time_s in np.unique(boxes.rows[:, 0]).tolist():
-        here = np.flatnonzero(boxes.rows[:, 0] == np.float32(time_s))
-        live = [each for each in live if time_s - each.time_s <= _LONGEST_GAP_S]
-        measured = _middles(boxes.rows[here, 1:].astype(np.float64))
-        free = set(range(len(here)))
-        for follower, at in _pairs(live, measured, time_s):
-            live[follower].update(measured[at], time_s)
-            numbers[here[at]] = live[follower].number
-            free.discard(at)
-        for at in sorted(free):
-            made += 1
-            state = np.stack([measured[at], np.zeros(4)])
-            live.append(_Follower(made, state, time_s))
-            numbers[here[at]] = made
+        rows_now = np.flatnonzero(boxes.rows[:, 0] == np.float32(time_s))
+        live = [track for track in live if time_s - track.time_s <= _LONGEST_GAP_S]
+        measured = _middles(boxes.rows[rows_now, 1:].astype(np.float64))
+        free = set(range(len(rows_now)))
+        for follower, row in _pairs(live, measured, time_s):
+            live[follower].update(measured[row], time_s)
+            numbers[rows_now[row]] = live[follower].number
+            free.discard(row)
+        for row in sorted(free):
+            count += 1
+            state = np.stack([measured[row], np.zeros(4)])
+            live.append(_Follower(count, state, time_s))
+            numbers[rows_now[row]] = count
     return numbers
 
 
@@ -144,7 +144,7 @@ def _pairs(live: Sequence[_Follower], measured: Float64, time_s: float) -> list[
     """Pairs of follower and box."""
     if not live or not len(measured):
         return []
-    ahead = np.stack([each.ahead(time_s) for each in live])
+    ahead = np.stack([track.ahead(time_s) for track in live])
     shared = overlap(_corners(ahead).astype(np.float32), _corners(measured).astype(np.float32))
     apart = np.linalg.norm(ahead[:, None, :2] - measured[None, :, :2], axis=2)
     size = np.maximum(ahead[:, None, 2:].max(axis=2), measured[None, :, 2:].max(axis=2))

@@ -171,13 +171,13 @@ def prepare_body(
         camera: (T, 4) float32 from ``camera_steps``.
         least_share: Share of the frames (0 to 1) in which the person must be detected.
     """
-    known = score > _LEAST_SCORE
-    if known.sum() < LEAST_FRAMES or known.mean() < least_share or fps <= 0:
+    visible = score > _LEAST_SCORE
+    if visible.sum() < LEAST_FRAMES or visible.mean() < least_share or fps <= 0:
         return None
-    at = np.flatnonzero(known)
-    span = slice(int(at[0]), int(at[-1]) + 1)
-    known, steps = known[span], camera[span]
-    filled = signals.fill_gaps(points[span].astype(np.float64), known)
+    frames = np.flatnonzero(visible)
+    span = slice(int(frames[0]), int(frames[-1]) + 1)
+    visible, steps = visible[span], camera[span]
+    filled = signals.fill_gaps(points[span].astype(np.float64), visible)
     width = max(_LEAST_SMOOTHING, _SMOOTHING_S * fps)
     # At a few frames per second a hand may really be elsewhere in each frame.
     least = _FASTEST * _body_height(filled[..., :2]) / fps
@@ -195,7 +195,7 @@ def prepare_body(
         seen=len(picture) / len(score),
         camera_scale=scale,
         first=span.start,
-        known=known,
+        known=visible,
         aspect=aspect,
     )
 
@@ -210,8 +210,8 @@ def prepare_people(tracks: Tracks, fps: float, aspect: float, camera: Float32) -
     share = (tracks.score > _LEAST_SCORE).mean(axis=1)
     least = _LEAST_OF_PARTNER if (share >= _LEAST_SHARE).any() else _LEAST_SHARE
     rows = zip(tracks.points, tracks.score, strict=True)
-    found = [prepare_body(points, score, fps, aspect, camera, least) for points, score in rows]
-    people = sorted((body for body in found if body is not None), key=_weight, reverse=True)
+    bodies = [prepare_body(points, score, fps, aspect, camera, least) for points, score in rows]
+    people = sorted((body for body in bodies if body is not None), key=_weight, reverse=True)
     if len(people) > 1 and _alike(people[0], people[1]):
         people[:2] = sorted(people[:2], key=_quickest_limb, reverse=True)
     return people
@@ -235,8 +235,8 @@ def _weight(body: BodyMotion) -> float:
 def _alike(a: BodyMotion, b: BodyMotion) -> bool:
     """Return whether two people are about equally large and long visible: either may act."""
     sizes = sorted((a.body_height, b.body_height))
-    seen = sorted((a.seen, b.seen))
-    return sizes[0] > _ONE_SIZE * sizes[1] and seen[0] > _ONE_SIZE * seen[1]
+    visible = sorted((a.seen, b.seen))
+    return sizes[0] > _ONE_SIZE * sizes[1] and visible[0] > _ONE_SIZE * visible[1]
 
 
 def _quickest_limb(body: BodyMotion) -> float:

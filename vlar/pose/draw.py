@@ -31,9 +31,13 @@ def draw_hands(frames: UInt8, tracks: HandTracks) -> UInt8:
 
 
 def _drawn(
-    frames: UInt8, tracks: Tracks | HandTracks, layout: Skeleton, colours: Colours, width: int,
+    frames: UInt8,
+    tracks: Tracks | HandTracks,
+    layout: Skeleton,
+    colours: Colours,
+    width: int,
     least: float,
-) -> UInt8:  # fmt: skip
+) -> UInt8:
     """The frames with the bones whose third coordinates are at least ``least``."""
     from PIL import Image, ImageDraw
 

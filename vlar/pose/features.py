@@ -113,7 +113,7 @@ class PoseStream:
             return rows
         times = np.arange(len(rows)) / DEFAULT_FPS if times_s is None else times_s
         self._take(frames, times)
-        if 1 + sum(seen.is_new for seen in self._seen[1:]) < LEAST_FRAMES:
+        if 1 + sum(frame.is_new for frame in self._seen[1:]) < LEAST_FRAMES:
             return rows  # a photo, or a video of two pictures
         self._tracker.extend(frames, self._first, self._picture)
         tracks = self._tracker.window(self._first, len(frames), frames.shape[1])
@@ -128,10 +128,10 @@ class PoseStream:
             self._first, self._seen, self._tracker = 0, [], self._empty.restarted()
         else:
             self._first, self._seen = self._first + begin, self._seen[begin:]
-        for seen, pixels in zip(self._seen, frames, strict=False):
-            seen.pixels = pixels  # the arrays of earlier windows can go
-        known = len(self._seen)
-        for now in range(known, len(frames)):
+        for frame, pixels in zip(self._seen, frames, strict=False):
+            frame.pixels = pixels  # the arrays of earlier windows can go
+        count = len(self._seen)
+        for now in range(count, len(frames)):
             is_new = now == 0 or not np.array_equal(frames[now], frames[now - 1])
             self._seen.append(_KeptFrame(frames[now], float(times[now]), is_new))
 
@@ -145,10 +145,10 @@ class PoseStream:
         """Index of the kept frame that is the window's first, if all later ones are the window's
         too.
         """
-        for begin, seen in enumerate(self._seen):
-            kept = self._seen[begin:]
-            if seen.time_s == times[0] and _LEAST_SHARED <= len(kept) <= len(frames):
-                pairs = zip(kept, frames, times.tolist(), strict=False)
+        for begin, frame in enumerate(self._seen):
+            tail = self._seen[begin:]
+            if frame.time_s == times[0] and _LEAST_SHARED <= len(tail) <= len(frames):
+                pairs = zip(tail, frames, times.tolist(), strict=False)
                 if all(s.time_s == t and np.array_equal(s.pixels, f) for s, f, t in pairs):
                     return begin
         return None
@@ -156,23 +156,31 @@ class PoseStream:
     def _camera_steps(self, tracks: Tracks) -> Float32:
         """(T - 1, 4) the camera's step from each frame to the next (``camera_motion``)."""
         now, after = self._seen[:-1], self._seen[1:]
-        missing = [at for at, seen in enumerate(now) if seen.flow is None]
+        missing = [index for index, frame in enumerate(now) if frame.flow is None]
         if missing:
-            first = np.stack([now[at].grey for at in missing])
-            flow = np.stack(optical_flow(first, np.stack([after[at].grey for at in missing])), 1)
-            for at, field in zip(missing, flow, strict=True):
-                now[at].flow = field
-        keys = [tracks.points[tracks.score[:, at] > 0, at].tobytes() for at in range(len(now))]
-        fresh = [at for at, seen in enumerate(now) if seen.step is None or seen.step[0] != keys[at]]
+            first = np.stack([now[index].grey for index in missing])
+            flow = np.stack(
+                optical_flow(first, np.stack([after[index].grey for index in missing])), 1
+            )
+            for index, field in zip(missing, flow, strict=True):
+                now[index].flow = field
+        keys = [
+            tracks.points[tracks.score[:, index] > 0, index].tobytes() for index in range(len(now))
+        ]
+        fresh = [
+            index
+            for index, frame in enumerate(now)
+            if frame.step is None or frame.step[0] != keys[index]
+        ]
         if fresh:
-            first = np.stack([now[at].grey for at in fresh])
-            flow = np.stack([field for at in fresh if (field := now[at].flow) is not None], 1)
+            first = np.stack([now[index].grey for index in fresh])
+            flow = np.stack([field for index in fresh if (field := now[index].flow) is not None], 1)
             people = Tracks(tracks.points[:, fresh], tracks.score[:, fresh])
             share = people_share(people, first.shape[1], first.shape[2])
             steps = steps_of_flow(first, flow[0], flow[1], share)
-            for at, step in zip(fresh, steps, strict=True):
-                now[at].step = keys[at], step
-        return np.stack([seen.step[1] for seen in now if seen.step is not None])
+            for index, step in zip(fresh, steps, strict=True):
+                now[index].step = keys[index], step
+        return np.stack([frame.step[1] for frame in now if frame.step is not None])
 
 
 def features_from_tracks(tracks: Tracks, times_s: Float64, aspect: float) -> Float32:

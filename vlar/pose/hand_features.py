@@ -45,8 +45,9 @@ SEEN_BODY = 0.75  # visible share of a body from which hands are not looked for
 _LEAST_BODY = 0.1  # visible body from which its wrists and face are used
 _VISIBLE = 0.5  # least probability of a body and of its joints
 _EYES = (SKELETON.index("left_eye"), SKELETON.index("right_eye"))
-_KNUCKLES = [(SKELETON.index(f"{side}_index"), SKELETON.index(f"{side}_pinky"))
-             for side in ("left", "right")]  # fmt: skip
+_KNUCKLES = [
+    (SKELETON.index(f"{side}_index"), SKELETON.index(f"{side}_pinky")) for side in ("left", "right")
+]
 
 
 class HandReader:
@@ -81,7 +82,7 @@ class HandReader:
         # The networks place bodies on hands too, whose wrists and faces are elsewhere.
         bodies = bodies[looked] * (visible_body >= _LEAST_BODY)
         wrists = [_wrists(row, height) for row in bodies]
-        tracks = self._tracker([frames[at] for at in looked], wrists)
+        tracks = self._tracker([frames[index] for index in looked], wrists)
         if not tracks.score.any():
             return rows
         for hand in range(len(tracks.score)):
@@ -91,7 +92,7 @@ class HandReader:
             rows[looked, begin + _HAND - 1] = tracks.right[hand]
         rows[looked, 0] = 1
         rows[looked, _FACE:_SCENE] = [_face(row) for row in bodies]
-        rows[looked, _SCENE:_TIME] = [_cells(frames[at]) for at in looked]
+        rows[looked, _SCENE:_TIME] = [_cells(frames[index]) for index in looked]
         rows[:, _TIME] = times_s - times_s[0]
         rows[:, _TIME + 1] = width / height
         return rows
@@ -99,7 +100,11 @@ class HandReader:
 
 def frames_to_look_at(frames: UInt8) -> list[int]:
     """Indices of up to 12 frames that differ from the one before, evenly spread."""
-    new = [at for at in range(len(frames)) if not at or (frames[at] != frames[at - 1]).any()]
+    new = [
+        index
+        for index in range(len(frames))
+        if not index or (frames[index] != frames[index - 1]).any()
+    ]
     return new[:: max(1, -(-len(new) // MOST_FRAMES))]
 
 
@@ -110,8 +115,10 @@ def hands_from_features(features: Float32) -> HandsMotion | None:
         return None
     tracks = hand_tracks(rows)
     scene = rows[:, _SCENE:_TIME].reshape(len(rows), _CELLS, _CELLS, 3)
-    known = rows[:, _FACE] > 0
-    face = np.where(known[:, None], rows[:, _FACE + 1 : _SCENE], np.nan) if known.any() else None
+    visible = rows[:, _FACE] > 0
+    face = (
+        np.where(visible[:, None], rows[:, _FACE + 1 : _SCENE], np.nan) if visible.any() else None
+    )
     return prepare_hands(
         tracks,
         aspect=float(rows[0, _TIME + 1]),
@@ -162,12 +169,12 @@ def _wrists(row: Float32, height: int) -> list[Region]:
     points = row[: _PERSON - 1].reshape(BODY_POINTS, 3)
     if row[_PERSON - 1] < _VISIBLE:
         return []
-    found: list[Region] = []
+    regions: list[Region] = []
     for wrist, knuckles in zip(WRISTS, _KNUCKLES, strict=True):
         if points[wrist, 2] >= _VISIBLE:
             middle = points[list(knuckles), :2].mean(axis=0)
-            found.append(wrist_region(points[wrist, :2] * height, middle * height))
-    return found
+            regions.append(wrist_region(points[wrist, :2] * height, middle * height))
+    return regions
 
 
 def _face(row: Float32) -> Float32:

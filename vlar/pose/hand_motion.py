@@ -188,16 +188,16 @@ def prepare_hands(
         scene: (S, G, G, 3) colours, 0 to 1.
         face: (S, 4, 2) places of the face, NaN where it is not seen; None without a face.
     """
-    found: list[HandMotion] = []
+    motions: list[HandMotion] = []
     for points, score, right in zip(tracks.points, tracks.score, tracks.right, strict=True):
-        known = score > 0
-        if known.sum() >= _LEAST_FRAMES:
-            filled = signals.fill_gaps(points.astype(np.float64), known)
-            found.append(HandMotion(filled, known, float(np.median(right[known]))))
-    if not found:
+        visible = score > 0
+        if visible.sum() >= _LEAST_FRAMES:
+            filled = signals.fill_gaps(points.astype(np.float64), visible)
+            motions.append(HandMotion(filled, visible, float(np.median(right[visible]))))
+    if not motions:
         return None
     n_frames = tracks.score.shape[1]
-    return HandsMotion(tuple(found), n_frames, aspect, scene, face)
+    return HandsMotion(tuple(motions), n_frames, aspect, scene, face)
 
 
 def strongest(values: Sequence[tuple[float, float]]) -> tuple[float, float]:

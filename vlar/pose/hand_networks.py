@@ -182,11 +182,11 @@ class HandTracker:
                     track.found[now] = hand
                     going.append(track)
             if len(going) < MAX_HANDS and now in looks:
-                found = self._found(image, going, now, wrists[now] if wrists else ())
-                for track in found:
-                    self._backward(images, track, now, [*tracks, *found])
-                tracks += found
-                going += found
+                hands = self._found(image, going, now, wrists[now] if wrists else ())
+                for track in hands:
+                    self._backward(images, track, now, [*tracks, *hands])
+                tracks += hands
+                going += hands
         joined = sorted(join(tracks, _GAP, _REACH), key=Followed.presence, reverse=True)
         height = images[0].size[1] if images else 1
         return _to_arrays(joined[:MAX_HANDS], len(images), height)
@@ -194,18 +194,18 @@ class HandTracker:
     def _found(
         self, image: Any, going: Sequence[Followed[Hand]], now: int, wrists: Sequence[Region]
     ) -> list[Followed[Hand]]:
-        found: list[Followed[Hand]] = []
+        hands: list[Followed[Hand]] = []
         for look in (lambda: wrists, lambda: self._palms(image, _PALM)):
-            if len(going) + len(found) >= MAX_HANDS:
+            if len(going) + len(hands) >= MAX_HANDS:
                 break
             for region in look():
-                known = [*going, *found]
-                if len(known) >= MAX_HANDS or _taken(region, known, now):
+                followed = [*going, *hands]
+                if len(followed) >= MAX_HANDS or _taken(region, followed, now):
                     continue
                 hand = self._read(image, region)
-                if hand and not _taken(hand.next_region, known, now):
-                    found.append(Followed({now: hand}))
-        return found
+                if hand and not _taken(hand.next_region, followed, now):
+                    hands.append(Followed({now: hand}))
+        return hands
 
     def _backward(
         self,

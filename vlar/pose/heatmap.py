@@ -22,18 +22,18 @@ def heatmaps(points: Float64 | Float32, size: tuple[int, int], sigma: float) -> 
     Raises:
         UsageError: the shape, the size or the deviation is unusable.
     """
-    place = np.asarray(points, np.float64)
-    if place.ndim != 3 or place.shape[2] != 2:
-        raise UsageError(f"points have the shape {place.shape}; give (T, V, 2)")
+    positions = np.asarray(points, np.float64)
+    if positions.ndim != 3 or positions.shape[2] != 2:
+        raise UsageError(f"points have the shape {positions.shape}; give (T, V, 2)")
     if min(size) < 1 or not 0 < sigma < np.inf:
         raise UsageError(f"the size {size} and sigma {sigma:g} must be above 0")
     limits = np.array([size[1], size[0]])
-    seen = np.asarray(np.isfinite(place).all(axis=2), np.bool_)
+    visible = np.asarray(np.isfinite(positions).all(axis=2), np.bool_)
     # A Gaussian of two coordinates is the product of one of each, so the exponentials are few.
-    pixel = np.floor(np.where(seen[..., None], place, 0.0) * limits).clip(0, limits - 1)
+    pixel = np.floor(np.where(visible[..., None], positions, 0.0) * limits).clip(0, limits - 1)
     rows, columns = (
         np.exp(-0.5 * np.square((np.arange(length) - pixel[..., axis, None]) / sigma))
         for axis, length in ((1, size[0]), (0, size[1]))
     )
-    rows = rows * seen[..., None]
+    rows = rows * visible[..., None]
     return (rows[..., :, None] * columns[..., None, :]).astype(np.float32)

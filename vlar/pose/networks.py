@@ -90,7 +90,9 @@ class Region:
     def inside(self, size: tuple[int, int], outside: float) -> bool:
         """Return whether the middle is in a frame (width, height), or a share of it outside."""
         places = zip((self.x, self.y), size, strict=True)
-        return all(-outside * side < place < (1 + outside) * side for place, side in places)
+        return all(
+            -outside * side < coordinate < (1 + outside) * side for coordinate, side in places
+        )
 
 
 @dataclass(frozen=True)
@@ -151,11 +153,11 @@ class BoxDetector:
         pixels -= np.float32(self.middle / self.spread)
         rows, logits = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
         scores = sigmoid(logits[0, :, 0])
-        found = np.flatnonzero(scores >= threshold)
-        places = rows[0, found] / np.float32(self.size)
+        chosen = np.flatnonzero(scores >= threshold)
+        places = rows[0, chosen] / np.float32(self.size)
         for column in self.offsets:
-            places[:, column : column + 2] += self._anchors[found]
-        return merge_boxes(places, scores[found]), side, (left, top)
+            places[:, column : column + 2] += self._anchors[chosen]
+        return merge_boxes(places, scores[chosen]), side, (left, top)
 
 
 class PersonDetector(BoxDetector):

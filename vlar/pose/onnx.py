@@ -134,9 +134,9 @@ def packed(model: bytes, name: str) -> bytes:
         if len(tensor.raw_data) < _SMALLEST:
             continue
         weights += bytes(-len(weights) % _ALIGNED)
-        at = DIGEST_BYTES + _BEGIN + len(weights)
+        offset = DIGEST_BYTES + _BEGIN + len(weights)
         weights += tensor.raw_data
-        set_external_data(tensor, name, offset=at, length=len(tensor.raw_data))
+        set_external_data(tensor, name, offset=offset, length=len(tensor.raw_data))
         tensor.ClearField("raw_data")
     length = len(weights).to_bytes(_LENGTH_BYTES, "little")
     begin = length + bytes(_BEGIN - _LENGTH_BYTES)

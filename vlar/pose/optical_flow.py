@@ -70,8 +70,8 @@ def _box_mean(image: Floats, radius: int) -> Floats:
         sums, mean = np.empty(shape, np.float32), np.empty(image.shape, np.float32)
         rows, pixels, means = (array.swapaxes(0, axis) for array in (sums, image, mean))
         rows[0] = pixels[0]
-        for at in range(1, len(rows)):
-            np.add(rows[at - 1], pixels[min(max(at - radius - 1, 0), last)], out=rows[at])
+        for row in range(1, len(rows)):
+            np.add(rows[row - 1], pixels[min(max(row - radius - 1, 0), last)], out=rows[row])
         np.subtract(rows[size:], rows[:-size], out=means)
         mean /= np.float32(size)
         image = mean
@@ -226,9 +226,9 @@ def steps_of_flow(
     (shift_x, shift_y) = (fit[:, 0, 0] / height, fit[:, 0, 1] / height)
     grow = (fit[:, 1, 0] / width + fit[:, 2, 1] / height) / 2
     turn = (fit[:, 1, 1] / width - fit[:, 2, 0] / height) / 2
-    found = np.stack([shift_x, shift_y, np.log1p(np.clip(grow, -0.3, 0.3)), turn], axis=1)
-    found[np.hypot(shift_x, shift_y) > _CUT] = 0
-    return found.astype(np.float32)
+    steps = np.stack([shift_x, shift_y, np.log1p(np.clip(grow, -0.3, 0.3)), turn], axis=1)
+    steps[np.hypot(shift_x, shift_y) > _CUT] = 0
+    return steps.astype(np.float32)
 
 
 def people_share(tracks: Tracks, height: int, width: int) -> npt.NDArray[np.float32]:
@@ -257,8 +257,8 @@ def stabilise(
     middle = np.array([aspect / 2, 0.5])
     matrix, shift = np.eye(2), np.zeros(2)
     still = np.empty(points.shape, np.float64)
-    for now, place in enumerate(points):
-        still[now] = (place - middle - shift) @ np.linalg.inv(matrix).T + middle
+    for now, frame_points in enumerate(points):
+        still[now] = (frame_points - middle - shift) @ np.linalg.inv(matrix).T + middle
         right, down, log_scale, turn = (float(value) for value in steps[now])
         scale, cosine, sine = np.exp(log_scale), np.cos(turn), np.sin(turn)
         step = scale * np.array([[cosine, -sine], [sine, cosine]])

@@ -61,8 +61,8 @@ def share_together(people: Sequence[BodyMotion]) -> float:
 def _pair(a: BodyMotion, b: BodyMotion) -> ActorPair:
     begin = max(a.first, b.first)
     stop = min(a.first + len(a.picture), b.first + len(b.picture))
-    at = np.arange(begin, max(stop, begin))
-    both = at[a.known[at - a.first] & b.known[at - b.first]]
+    frames = np.arange(begin, max(stop, begin))
+    both = frames[a.known[frames - a.first] & b.known[frames - b.first]]
     rows_a, rows_b = both - a.first, both - b.first
     height = (a.body_height + b.body_height) / 2
     gap = (

@@ -153,19 +153,19 @@ def maxima(x: Signal, prominence: float) -> list[int]:
     begins = np.concatenate([[0], np.flatnonzero(np.diff(x)) + 1])
     ends = np.append(begins[1:], len(x))
     values = x[begins] if len(x) else x  # one for each plateau
-    found: list[int] = []
-    for at in range(1, len(values) - 1):
-        top = values[at]
-        if not values[at - 1] < top > values[at + 1]:
+    indices: list[int] = []
+    for index in range(1, len(values) - 1):
+        top = values[index]
+        if not values[index - 1] < top > values[index + 1]:
             continue
         higher = np.flatnonzero(values > top)
-        after = int(np.searchsorted(higher, at))
+        after = int(np.searchsorted(higher, index))
         begin = higher[after - 1] + 1 if after else 0
         end = higher[after] if after < len(higher) else len(values)
-        base = max(values[begin : at + 1].min(), values[at:end].min())
+        base = max(values[begin : index + 1].min(), values[index:end].min())
         if top - base >= prominence:
-            found.append(int(begins[at] + ends[at] - 1) // 2)
-    return found
+            indices.append(int(begins[index] + ends[index] - 1) // 2)
+    return indices
 
 
 def dominant_frequency(x: Signal, fps: float, lowest_hz: float = 0.5) -> tuple[float, float]:
@@ -213,7 +213,7 @@ def periodicity(x: Signal, fps: float) -> tuple[float, float]:
 
 def fill_gaps(x: Signal, known: npt.NDArray[np.bool_]) -> Signal:
     """Interpolate unknown samples linearly; the ends are repeated."""
-    time, at = np.arange(len(x)), np.flatnonzero(known)
+    time, frames = np.arange(len(x)), np.flatnonzero(known)
     flat = x.reshape(len(x), -1)
-    filled = np.stack([np.interp(time, at, column[at]) for column in flat.T], axis=1)
+    filled = np.stack([np.interp(time, frames, column[frames]) for column in flat.T], axis=1)
     return filled.reshape(x.shape)

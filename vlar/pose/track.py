@@ -66,7 +66,7 @@ class Followed(Generic[Seen]):
 
     def presence(self) -> float:
         """Frames times the usual size of the region: the large ones that stay come first."""
-        sizes = [each.next_region.size for each in self.found.values()]
+        sizes = [body.next_region.size for body in self.found.values()]
         return len(sizes) * float(np.median(sizes))
 
 
@@ -142,12 +142,12 @@ class PoseTracker:
             picture: PIL image of a frame by its place in ``frames``, where it is made already.
         """
         self._forget(first)
-        found: list[Followed[BodyLandmarks]] = []
+        bodies: list[Followed[BodyLandmarks]] = []
         for now in range(self._next, first + len(frames)):
             image = picture(now - first) if picture else to_image(frames[now - first])
-            found += self._forward(image, now)
+            bodies += self._forward(image, now)
         self._next = first + len(frames)
-        for track in found:
+        for track in bodies:
             self._backward(frames, first, track)
 
     def window(self, first: int, n_frames: int, height: int) -> Tracks:
@@ -180,28 +180,28 @@ class PoseTracker:
                 track.found[now] = body
                 going.append(track)
         self._live = going
-        found: list[Followed[BodyLandmarks]] = []
+        bodies: list[Followed[BodyLandmarks]] = []
         for region in self._candidates(image, now, len(going)):
             if len(going) >= self._max_people or self._taken(region, going, now):
                 continue
             body = self._read(image, region)
             if body and not self._taken(body.next_region, going, now):
-                found.append(Followed({now: body}, now))
-                going.append(found[-1])
-        self._tracks += found
-        return found
+                bodies.append(Followed({now: body}, now))
+                going.append(bodies[-1])
+        self._tracks += bodies
+        return bodies
 
     def _candidates(self, image: Any, now: int, n_live: int) -> list[Region]:
         search = not n_live and now % _SEARCH_EVERY == 0
         if not search and (n_live >= self._max_people or now % _DETECT_EVERY):
             return []
-        found = self._detector(image, _THRESHOLD)
+        regions = self._detector(image, _THRESHOLD)
         width, height = image.size
         every = _SQUARES_EVERY if self._search is None else _DETECT_EVERY
         if now % every == 0 and self._max_people > 1:
             for square in (self._search or _ends_of_wide)(width, height):
-                found += self._detector(image, _THRESHOLD, square)
-        return found
+                regions += self._detector(image, _THRESHOLD, square)
+        return regions
 
     def _backward(self, frames: UInt8, first: int, track: Followed[BodyLandmarks]) -> None:
         others = [other for other in self._tracks if other is not track]
@@ -221,21 +221,21 @@ class PoseTracker:
         Where squares are searched for many people, somebody small stands in front of, or next to,
         somebody large: such regions are not of one person, however near they are.
         """
-        there = (track.found[now].next_region for track in tracks if now in track.found)
+        regions = (track.found[now].next_region for track in tracks if now in track.found)
         if self._search is None:
-            return any(region.near(other) for other in there)
+            return any(region.near(other) for other in regions)
         return any(
             region.near(other)
             and max(region.size, other.size) < _ONE_SIZE * min(region.size, other.size)
-            for other in there
+            for other in regions
         )
 
     def _read(self, image: Any, region: Region) -> BodyLandmarks | None:
         body = self._landmarks(image, region)
         ahead = body.next_region
         inside = ahead.inside(image.size, _OUTSIDE)
-        seen = body.score >= _THRESHOLD and inside and ahead.size >= _SMALLEST
-        return body if seen else None
+        visible = body.score >= _THRESHOLD and inside and ahead.size >= _SMALLEST
+        return body if visible else None
 
 
 def _ends_of_wide(width: int, height: int) -> list[Square]:

@@ -131,9 +131,9 @@ class BodyBlock:
             row[-1] = MOTION_WEIGHT * np.sqrt(max(0.0, 1 - float(motion @ motion)))
         if self.hands is None:
             return rows
-        seen = self.hands.rows(features[..., POSE_WIDTH:])
-        hands = rows[:, -1:] * seen
-        rows[:, -1] *= np.sqrt(np.maximum(0, 1 - np.square(seen).sum(axis=1)))
+        hand_rows = self.hands.rows(features[..., POSE_WIDTH:])
+        hands = rows[:, -1:] * hand_rows
+        rows[:, -1] *= np.sqrt(np.maximum(0, 1 - np.square(hand_rows).sum(axis=1)))
         return np.concatenate([rows, hands], axis=1)
 
     def text(self, objects: Float32, texts: Sequence[str]) -> Float32:
@@ -167,9 +167,9 @@ class BodyBlock:
     def _without_hands(self, objects: Float32, texts: Sequence[str]) -> Float32:
         rows = np.zeros((len(objects), objects.shape[1] + self.width + 1), np.float32)
         rows[:, : objects.shape[1]] = OBJECTS_WEIGHT * objects
-        found = {text: self.table.lookup(text).weights for text in dict.fromkeys(texts)}
+        weights = {text: self.table.lookup(text).weights for text in dict.fromkeys(texts)}
         for row, text in zip(rows, texts, strict=True):
-            row[objects.shape[1] : -1] = MOTION_WEIGHT * unit(found[text][None])[0]
+            row[objects.shape[1] : -1] = MOTION_WEIGHT * unit(weights[text][None])[0]
         return unit(rows)
 
     def explain(self, text: str) -> TextMotion:

@@ -108,10 +108,10 @@ def _without_camera(first: Floats, u: Floats, v: Floats) -> tuple[Floats, Floats
     camera = camera_design(u.shape) @ camera_flow(first, u, v)
     # New content at the border has no match in the first frame: its motion is set to 0.
     y, x = np.mgrid[:height, :width].astype(np.float64)
-    seen = np.stack([x.ravel(), y.ravel()], -1) + 2 * camera
-    inside = ((seen >= 0) & (seen <= (width - 1, height - 1))).all(axis=2, keepdims=True)
-    rest = np.where(inside, flow - camera, 0).reshape(count, height, width, 2)
-    return rest[..., 0].astype(np.float32), rest[..., 1].astype(np.float32)
+    positions = np.stack([x.ravel(), y.ravel()], -1) + 2 * camera
+    inside = ((positions >= 0) & (positions <= (width - 1, height - 1))).all(axis=2, keepdims=True)
+    motion = np.where(inside, flow - camera, 0).reshape(count, height, width, 2)
+    return motion[..., 0].astype(np.float32), motion[..., 1].astype(np.float32)
 
 
 def _histograms(u: Floats, v: Floats) -> Floats:
@@ -142,9 +142,9 @@ def _smooth(values: Floats, weights: Floats) -> Floats:
 
 def _cell_weights(positions: Floats, centre: Floats, half: float) -> Floats:
     """(N, cells, pixels): bilinear weight of each pixel in each cell of the region."""
-    place = ((positions[None] - centre[:, None]) / (2 * half) + 0.5) * _GRID
+    coordinates = ((positions[None] - centre[:, None]) / (2 * half) + 0.5) * _GRID
     cell = np.arange(_GRID) + 0.5
-    return np.maximum(0, 1 - np.abs(place[:, None] - cell[None, :, None]))
+    return np.maximum(0, 1 - np.abs(coordinates[:, None] - cell[None, :, None]))
 
 
 _N_CLASSES = towers.N_CLASSES
@@ -206,8 +206,8 @@ class LiteEncoder(Encoder, PatchTokens):
         resources.release_memory()  # tables of texts were read
         self._space = space.ObjectSpace(self._text, anchors)
         #: The motion block; None without ``lite-motion``.
-        wanted = (self._text, text_hash, towers.CACHE_FOLDER)
-        self.body = load_body(*wanted, self.load_hands()) if self.bodies else None
+        sources = (self._text, text_hash, towers.CACHE_FOLDER)
+        self.body = load_body(*sources, self.load_hands()) if self.bodies else None
         self.asked = _ASKED_OBJECTS
         if self.body is not None:
             self.logit_scale = self.body.logit_scale
@@ -272,13 +272,13 @@ class LiteEncoder(Encoder, PatchTokens):
 
         The other blocks are zero. Like in ``encode``, neighbouring frames share one pass.
         """
-        found = np.zeros((len(frames), rows * columns, self.dim), np.float32)
+        vectors = np.zeros((len(frames), rows * columns, self.dim), np.float32)
         every = _every(len(frames))
         for part, frame in enumerate(_sampled_frames(len(frames))):
             scores = [tower(frames[frame], rows, columns) for tower in self._regions]
             objects = self._space.video(np.mean(scores, axis=0)[:, None])
-            found[part * every : (part + 1) * every, :, :_N_CLASSES] = objects
-        return found
+            vectors[part * every : (part + 1) * every, :, :_N_CLASSES] = objects
+        return vectors
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to window vectors (N, D) of unit length."""
@@ -357,10 +357,10 @@ class LiteSession(Session):
         encoder, n_frames = self._encoder, len(clip.data)
         features = np.zeros((n_frames, encoder.frame_dim), np.float32)
         every = _every(n_frames)
-        for part, seen in enumerate(self._frames.look_up(clip, _sampled_frames(n_frames))):
-            seen.result = seen.result or encoder.image(seen.pixels)
+        for part, frame in enumerate(self._frames.look_up(clip, _sampled_frames(n_frames))):
+            frame.result = frame.result or encoder.image(frame.pixels)
             rows = slice(part * every, (part + 1) * every)
-            features[rows, :_N_CLASSES], features[rows, _N_CLASSES:_MOTION] = seen.result
+            features[rows, :_N_CLASSES], features[rows, _N_CLASSES:_MOTION] = frame.result
         if n_frames and self._wants_features:
             features[:, _MOTION:_BODIES] = motion_features(clip.data, every)
         if n_frames and encoder.body is not None:
@@ -468,20 +468,25 @@ class LiteObjectsEncoder(LiteEncoder, Sizes):
 
     def resized(self, height: int, width: int) -> LiteObjectsEncoder:
         check_size(self.name, self.size_step, height, width)
-        own = self.preprocess
-        assert own is not None
-        if (height, width) == (own.height, own.width):
+        preprocess = self.preprocess
+        assert preprocess is not None
+        if (height, width) == (preprocess.height, preprocess.width):
             return self
-        made = copy.copy(self)
-        made._networks = tuple(
-            replace(each, size=(each.size[0] * height // own.height,
-                                each.size[1] * width // own.width))
-            for each in self._networks
-        )  # fmt: skip
-        made._images = [towers.ImageTower(network) for network in made._networks]
-        made.preprocess = replace(own, height=height, width=width)
-        made.fingerprint = _hash([self.fingerprint, height, width])
-        return made
+        encoder = copy.copy(self)
+        encoder._networks = tuple(
+            replace(
+                tower,
+                size=(
+                    tower.size[0] * height // preprocess.height,
+                    tower.size[1] * width // preprocess.width,
+                ),
+            )
+            for tower in self._networks
+        )
+        encoder._images = [towers.ImageTower(network) for network in encoder._networks]
+        encoder.preprocess = replace(preprocess, height=height, width=width)
+        encoder.fingerprint = _hash([self.fingerprint, height, width])
+        return encoder
 
     def cost(self, shape: Sequence[int]) -> int:
         """Multiply-adds of the image networks in a clip of the shape (T, H, W, 3)."""

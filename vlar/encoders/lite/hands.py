@@ -46,11 +46,11 @@ class HandBlock:
 
     def rows(self, features: Float32) -> Float32:
         """Frame features (N, T, HANDS_WIDTH) to (N, width); the norm is how well hands are seen."""
-        found = np.zeros((len(features), self.width), np.float32)
-        for row, clip in zip(found, features, strict=True):
+        vectors = np.zeros((len(features), self.width), np.float32)
+        for row, clip in zip(vectors, features, strict=True):
             if clip[:, 0].any():
                 row[:-1] = hand_vector(clip)
-        return found
+        return vectors
 
     def text(self, texts: Sequence[str]) -> Float32:
         """C texts to (C, width) of unit length."""

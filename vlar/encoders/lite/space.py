@@ -183,15 +183,15 @@ class ObjectSpace:
         """C texts to (C, 1000) unit vectors; equal texts are computed once."""
         distinct = list(dict.fromkeys(texts))
         embedded = self._embed(distinct)
-        found: dict[str, Float32] = {}
-        for at in range(0, len(distinct), _TEXTS):
-            part = embedded[at : at + _TEXTS]
+        encoded: dict[str, Float32] = {}
+        for begin in range(0, len(distinct), _TEXTS):
+            part = embedded[begin : begin + _TEXTS]
             # Products round by their shape: a text alone is compared as one of a full group.
             filled = np.concatenate([part, np.repeat(part[-1:], _TEXTS - len(part), axis=0)])
-            found |= zip(distinct[at : at + _TEXTS], self._affinities(filled), strict=False)
+            encoded |= zip(distinct[begin : begin + _TEXTS], self._affinities(filled), strict=False)
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         for row, text in enumerate(texts):
-            vectors[row] = found[text]
+            vectors[row] = encoded[text]
         return vectors
 
     def _affinities(self, embedded: Float32) -> Float32:

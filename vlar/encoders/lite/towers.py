@@ -275,15 +275,15 @@ class RegionTower:
     """EfficientNet-Lite up to its last feature map, and its classifier on parts of that map."""
 
     def __init__(self, network: ImageNetwork) -> None:
-        own = network.state()
+        state = network.state()
 
         def make() -> bytes:
-            return image_tower(own, network.size, network.strided, maps=True)
+            return image_tower(state, network.size, network.strided, maps=True)
 
         name = f"maps-{network.weights.sha256[:16]}.network"
         what = "the feature maps of an image tower of 'lite'"
         self._network = CachedNetwork(CACHE_FOLDER, name, make, what, "lite")
-        self._matrix, self._bias = own["_fc.weight"].T.copy(), own["_fc.bias"].copy()
+        self._matrix, self._bias = state["_fc.weight"].T.copy(), state["_fc.bias"].copy()
         self._size = network.size
 
     def __call__(self, frame: UInt8, rows: int, columns: int) -> Float32:
@@ -291,9 +291,13 @@ class RegionTower:
 
         The mean of the map over a part takes the place of its mean over the whole frame.
         """
-        seen = self._network.run(["map"], {"pixels": _pixels(frame, self._size)})[0][0]
+        maps = self._network.run(["map"], {"pixels": _pixels(frame, self._size)})[0][0]
         parts = [
-            seen[:, part_of(seen.shape[1], rows, row), part_of(seen.shape[2], columns, column)]
+            maps[
+                :,
+                part_of(maps.shape[1], rows, row),
+                part_of(maps.shape[2], columns, column),
+            ]
             for row in range(rows)
             for column in range(columns)
         ]
@@ -348,16 +352,16 @@ class TextTower:
 
         Texts of one length run together. A text has the same vector alone and in company.
         """
-        kept = self._kept  # replaced as a whole, never changed while another thread reads it
-        new = [text for text in dict.fromkeys(texts) if text not in kept]
+        stored = self._kept  # replaced as a whole, never changed while another thread reads it
+        new = [text for text in dict.fromkeys(texts) if text not in stored]
         if new:
-            made = dict(zip(new, self._encode(new), strict=True))
-            kept = {**kept, **made}
-            forgotten = max(0, len(kept) - max(_CACHED_TEXTS, len(made)))
-            self._kept = dict(islice(kept.items(), forgotten, None))
+            encoded = dict(zip(new, self._encode(new), strict=True))
+            stored = {**stored, **encoded}
+            forgotten = max(0, len(stored) - max(_CACHED_TEXTS, len(encoded)))
+            self._kept = dict(islice(stored.items(), forgotten, None))
         vectors = np.zeros((len(texts), TEXT_WIDTH), dtype=np.float32)
         for row, text in enumerate(texts):
-            vectors[row] = kept[text]
+            vectors[row] = stored[text]
         return vectors
 
     def _encode(self, texts: Sequence[str]) -> Float32:
@@ -390,7 +394,7 @@ def _of_one_length(lengths: Sequence[int]) -> list[list[int]]:
     batches: list[list[int]] = []
     for length, rows in by_length.items():
         most = max(1, _BATCH_TOKENS // length)
-        batches += [rows[at : at + most] for at in range(0, len(rows), most)]
+        batches += [rows[begin : begin + most] for begin in range(0, len(rows), most)]
     return batches
 
 

@@ -17,9 +17,15 @@ from pathlib import Path
 _LONGEST = 100  # characters of a word; a longer one is unknown
 _WORDS = 20_000  # whose pieces are kept
 _IDEOGRAPHS = (
-    (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
-    (0x2B740, 0x2B81F), (0x2B920, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
-)  # fmt: skip
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B920, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
 
 
 class WordPieces:
@@ -32,20 +38,20 @@ class WordPieces:
     def __init__(self, file: Path) -> None:
         content = json.loads(file.read_text("utf-8"))
         self._numbers: dict[str, int] = content["model"]["vocab"]
-        self._special = {each["content"]: int(each["id"]) for each in content["added_tokens"]}
+        self._special = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
         self._split = re.compile("(" + "|".join(map(re.escape, self._special)) + ")")
         self._pieces = lru_cache(_WORDS)(self._cut)
 
     def __call__(self, text: str) -> list[int]:
         """Numbers of a text, with the special tokens that it names itself."""
-        found = [self._special["[CLS]"]]
+        ids = [self._special["[CLS]"]]
         for part in self._split.split(text):
             if part in self._special:
-                found.append(self._special[part])
+                ids.append(self._special[part])
                 continue
             for word in _words(part):
-                found += self._pieces(word)
-        return [*found, self._special["[SEP]"]]
+                ids += self._pieces(word)
+        return [*ids, self._special["[SEP]"]]
 
     def _cut(self, word: str) -> list[int]:
         pieces: list[int] = []

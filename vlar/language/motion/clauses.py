@@ -70,16 +70,64 @@ CLAUSES: dict[str, tuple[str, str]] = {
 _PART_OF: dict[str, str] = {
     **dict.fromkeys(("face_up", "head_nod", "head_shake"), "head"),
     **dict.fromkeys(
-        ("hand_head", "both_arms_up", "one_arm_up", "arms_wide", "arm_circle", "reach_low",
-         "hands_rise", "hands_front", "hands_mid", "clap_rate", "hands_meet", "hands_joined",
-         "wrist_peak", "wrist_rep", "wrist_horiz", "arm_straight", "arm_energy"), "hand"),
+        (
+            "hand_head",
+            "both_arms_up",
+            "one_arm_up",
+            "arms_wide",
+            "arm_circle",
+            "reach_low",
+            "hands_rise",
+            "hands_front",
+            "hands_mid",
+            "clap_rate",
+            "hands_meet",
+            "hands_joined",
+            "wrist_peak",
+            "wrist_rep",
+            "wrist_horiz",
+            "arm_straight",
+            "arm_energy",
+        ),
+        "hand",
+    ),
     **dict.fromkeys(
-        ("lying", "upside", "turn", "hip_down", "hip_dip", "bounce", "hip_sway", "low_body",
-         "pitch_max", "pitch_end", "torso_twist"), "hip"),
+        (
+            "lying",
+            "upside",
+            "turn",
+            "hip_down",
+            "hip_dip",
+            "bounce",
+            "hip_sway",
+            "low_body",
+            "pitch_max",
+            "pitch_end",
+            "torso_twist",
+        ),
+        "hip",
+    ),
     **dict.fromkeys(
-        ("travel", "fast", "approach", "kneeling", "knee_bent", "leg_swing", "leg_alt", "leg_open",
-         "airborne", "hop", "kick", "one_leg_stand", "knee_osc", "knee_end", "leg_energy"), "foot"),
-}  # fmt: skip
+        (
+            "travel",
+            "fast",
+            "approach",
+            "kneeling",
+            "knee_bent",
+            "leg_swing",
+            "leg_alt",
+            "leg_open",
+            "airborne",
+            "hop",
+            "kick",
+            "one_leg_stand",
+            "knee_osc",
+            "knee_end",
+            "leg_energy",
+        ),
+        "foot",
+    ),
+}
 _STILL = {
     "head": "the head does not move",
     "hand": "the arms and hands do not move",
@@ -102,7 +150,7 @@ def part_clauses(motion: TextMotion) -> dict[str, str]:
     if not np.any(motion.weights):
         return {}
     weights = {name: float(w) for name, w in zip(motion.names, motion.weights, strict=True)}
-    found: dict[str, str] = {}
+    clauses: dict[str, str] = {}
     for part in PARTS:
         told = [
             poles[0] if weights.get(name, 0.0) > 0 else poles[1]
@@ -110,8 +158,8 @@ def part_clauses(motion: TextMotion) -> dict[str, str]:
             if _PART_OF.get(name) == part and abs(weights.get(name, 0.0)) >= _CLEAR
         ]
         told = [clause for clause in told if clause]
-        found[part] = ", ".join(told) if told else _STILL[part]
-    return found
+        clauses[part] = ", ".join(told) if told else _STILL[part]
+    return clauses
 
 
 # Words of the table's phrases that are nouns, or empty, in most sentences.
@@ -125,12 +173,12 @@ def verbs_in_text(text: str) -> tuple[str, ...]:
     >>> verbs_in_text("Two men are clapping and a child runs.")
     ('clap', 'clapping', 'run', 'running')
     """
-    found: dict[str, None] = {}
+    verbs: dict[str, None] = {}
     for word in re.findall(r"[^\W\d_]+", text.casefold()):
         verb = verb_of(word)
         if verb is not None:
-            found |= dict.fromkeys((verb, gerund(verb)))
-    return tuple(found)
+            verbs |= dict.fromkeys((verb, gerund(verb)))
+    return tuple(verbs)
 
 
 def verb_of(word: str) -> str | None:

@@ -162,16 +162,16 @@ def _applying(
     """Settings of the rules whose words are in the text and not in the phrase."""
     padded = f" {' '.join(''.join(c if c.isalnum() else ' ' for c in text).split())} "
     for alternatives, sets in rules:
-        found = [words for words in alternatives if f" {words} " in padded]
-        if found and not set(found[0].split()) & set(phrase_words):
+        phrases = [words for words in alternatives if f" {words} " in padded]
+        if phrases and not set(phrases[0].split()) & set(phrase_words):
             yield sets
 
 
 def _set(weights: Float32, sets: dict[str, float], names: tuple[str, ...]) -> None:
     for name, weight in sets.items():
-        at = names.index(name)
-        if weights[at] * weight < weight * weight:  # a stronger weight of the same sign stays
-            weights[at] = weight
+        column = names.index(name)
+        if weights[column] * weight < weight * weight:  # a stronger weight of the same sign stays
+            weights[column] = weight
 
 
 def _to_both_arms(weights: Float32, names: tuple[str, ...]) -> None:
@@ -219,22 +219,22 @@ def mark_second_person(words: Sequence[str]) -> list[str]:
     >>> mark_second_person("someone kicking a ball".split())
     ['person', 'kicking', 'a', 'ball']
     """
-    kept: list[str] = []
+    marked: list[str] = []
     acted = False  # whether a word other than the actor occurred
-    for at, word in enumerate(words):
+    for index, word in enumerate(words):
         person = word in _PEOPLE or word in _ROLES
-        if acted and word in _OTHER and kept[-1] in ("each", "one"):
-            kept[-1:] = [MUTUAL, SOMEONE]
-        elif word in _OTHER and (not acted or _is_person(words, at)):
-            kept += [SOMEONE] if acted and at == len(words) - 1 else []
+        if acted and word in _OTHER and marked[-1] in ("each", "one"):
+            marked[-1:] = [MUTUAL, SOMEONE]
+        elif word in _OTHER and (not acted or _is_person(words, index)):
+            marked += [SOMEONE] if acted and index == len(words) - 1 else []
         elif acted and person:
-            kept += [word, SOMEONE] if word in _ROLES else [SOMEONE]
+            marked += [word, SOMEONE] if word in _ROLES else [SOMEONE]
         else:
-            if person and kept and kept[-1] in _NUMBERS:
-                kept.pop()
-            kept.append("person" if word == SOMEONE else word)  # the actor
+            if person and marked and marked[-1] in _NUMBERS:
+                marked.pop()
+            marked.append("person" if word == SOMEONE else word)  # the actor
             acted = acted or not (person or word in _BEFORE)
-    return kept
+    return marked
 
 
 def _is_person(words: Sequence[str], at: int) -> bool:

@@ -113,13 +113,13 @@ def split_clauses(text: str, fixed: Collection[tuple[str, ...]] = ()) -> list[st
 
 
 def _keep(text: str, fixed: Iterable[tuple[str, ...]]) -> str:
-    found = list(re.finditer(r"[^\W\d_]+", text))
-    forms = [base_forms(match[0]) for match in found]
+    words = list(re.finditer(r"[^\W\d_]+", text))
+    forms = [base_forms(match[0]) for match in words]
     spans: list[tuple[int, int]] = []
     for phrase in fixed:
-        for begin in range(len(found) - len(phrase) + 1):
+        for begin in range(len(words) - len(phrase) + 1):
             if all(word in forms[begin + k] for k, word in enumerate(phrase)):
-                broken = (found[begin + k] for k, word in enumerate(phrase) if word in _BREAK_WORDS)
+                broken = (words[begin + k] for k, word in enumerate(phrase) if word in _BREAK_WORDS)
                 spans += [match.span() for match in broken]
     for _, end in sorted(set(spans), reverse=True):
         text = f"{text[:end]}_{text[end:]}"  # no longer a word of its own to _BREAKS
@@ -136,14 +136,14 @@ def content_words(text: str) -> list[str]:
     """The words of a clause or a phrase, without articles, pronouns and auxiliaries."""
     joined = _PAIRS.sub(r"\1 _ \2", text.lower().replace("'s", ""))
     words = modifiers.mark_second_person(re.findall(r"[^\W\d_]+", joined))
-    kept = [word for word in words if word == modifiers.SOMEONE or word not in _IGNORED]
-    return kept or words
+    content = [word for word in words if word == modifiers.SOMEONE or word not in _IGNORED]
+    return content or words
 
 
 def split_compound(word: str, pairs: Collection[frozenset[str]]) -> list[str]:
     """Split a closed compound if the table has its two words: haircut, handwaving."""
-    for at in range(3, len(word) - 2):
-        first, second = word[:at], word[at:]
+    for cut in range(3, len(word) - 2):
+        first, second = word[:cut], word[cut:]
         for one in base_forms(first):
             if any(frozenset((one, two)) in pairs for two in base_forms(second)):
                 return [first, second]
@@ -152,30 +152,30 @@ def split_compound(word: str, pairs: Collection[frozenset[str]]) -> list[str]:
 
 def join_compounds(words: Sequence[str], known: Container[str]) -> list[str]:
     """Join two words if the table has only the compound: "sky diving", "back flip"."""
-    found = list(words[:1])
+    joined = list(words[:1])
     for word in words[1:]:
-        one = found[-1] + word
+        one = joined[-1] + word
         if len(word) > 2 and any(base in known for base in base_forms(one)):
-            found[-1] = one
+            joined[-1] = one
         else:
-            found.append(word)
-    return found
+            joined.append(word)
+    return joined
 
 
 def word_forms(words: Sequence[str]) -> list[frozenset[str]]:
     """The base forms that each word may have; "left leg" is one leg, "two hands" are both."""
-    found: list[frozenset[str]] = []
-    for at, word in enumerate(words):
+    all_forms: list[frozenset[str]] = []
+    for index, word in enumerate(words):
         forms = base_forms(word)
-        before_limb = at + 1 < len(words) and words[at + 1] in _LIMBS
+        before_limb = index + 1 < len(words) and words[index + 1] in _LIMBS
         if before_limb and word in _AS_ONE:
             forms = frozenset((word, "one"))
         elif before_limb and word in _AS_BOTH:
             forms = frozenset((word, "both"))
-        elif at and word in _LIMBS and words[at - 1] in _AS_BOTH:
+        elif index and word in _LIMBS and words[index - 1] in _AS_BOTH:
             forms = forms | {word + "s"}
-        found.append(forms)
-    return found
+        all_forms.append(forms)
+    return all_forms
 
 
 def may_replace(phrase: Iterable[str], forms: Sequence[frozenset[str]]) -> bool:
@@ -215,12 +215,12 @@ def verb_score(
     verb: str, clause: str, words: Sequence[str], forms: Sequence[frozenset[str]]
 ) -> float:
     """Score of a one-word phrase as the verb of a clause: 0 if it does not match."""
-    opener = next((at for at, word in enumerate(words) if _gerund(word)), None)
+    opener = next((index for index, word in enumerate(words) if _gerund(word)), None)
     light = bool(_LIGHT & forms[0 if opener is None else opener])
     best = 0.0
-    for at, word in enumerate(words):
-        if verb in forms[at]:
-            best = max(best, _score_at(verb, word, at, clause, words, opener, light))
+    for index, word in enumerate(words):
+        if verb in forms[index]:
+            best = max(best, _score_at(verb, word, index, clause, words, opener, light))
     return best
 
 
@@ -289,10 +289,10 @@ def _find(
     for begin in range(len(words) - len(phrase) + 1):
         if phrase[0] not in words[begin]:
             continue
-        at = begin
+        index = begin
         for word in phrase[1:]:
-            at = _next(word, words, at, pairs)
-            if at < 0:
+            index = _next(word, words, index, pairs)
+            if index < 0:
                 break
         else:
             return begin
@@ -306,9 +306,9 @@ def _next(
 
     "Sit down on" is not "sit on", and the "up" of "hand pick up" belongs to "pick", not "hand".
     """
-    for place in range(at + 1, min(at + 2 + _WIDEST_GAP, len(words))):
-        if word in words[place]:
-            return place
-        if "down" in words[place] or any((form, word) in pairs for form in words[place]):
+    for index in range(at + 1, min(at + 2 + _WIDEST_GAP, len(words))):
+        if word in words[index]:
+            return index
+        if "down" in words[index] or any((form, word) in pairs for form in words[index]):
             return -1
     return -1

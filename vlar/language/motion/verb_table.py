@@ -166,8 +166,8 @@ class VerbTable:
             for phrase in entry.phrases
         ]
         self._begin: dict[str, list[int]] = {}
-        for place, (phrase, *_) in enumerate(self._places):
-            self._begin.setdefault(phrase[0], []).append(place)
+        for row, (phrase, *_) in enumerate(self._places):
+            self._begin.setdefault(phrase[0], []).append(row)
         self._first_words = [frozenset(content_words(name)) for name in self.first_phrases]
         self._known = frozenset(word for phrase, *_ in self._places for word in phrase)
         self._two_words = frozenset(phrase for phrase, *_ in self._places if len(phrase) == 2)
@@ -195,12 +195,12 @@ class VerbTable:
         phrases: list[str] = []
         clauses = [(clause, self._best_phrase(clause, without)) for clause in self._clauses(text)]
         # "Walking, slowly": parts without a verb are about the second_person.
-        rest = " ".join(clause for clause, found in clauses if found is None)
-        for clause, found in clauses:
-            if found is not None:
-                number, phrase = found
+        remainder = " ".join(clause for clause, match in clauses if match is None)
+        for clause, match in clauses:
+            if match is not None:
+                number, phrase = match
                 weights = self.entries[number].weights
-                total += self.about.modify(weights, f"{clause} {rest}", content_words(phrase))
+                total += self.about.modify(weights, f"{clause} {remainder}", content_words(phrase))
                 phrases.append(phrase)
         if phrases:
             weights = self.about.complete(np.clip(total, -1, 1), text, content_words(text))
@@ -209,8 +209,8 @@ class VerbTable:
 
     def matches(self, text: str) -> list[int]:
         """Numbers of the entries that a text is matched to, one per clause with a known phrase."""
-        found = [self._best_phrase(clause, ()) for clause in self._clauses(text)]
-        return [pair[0] for pair in found if pair is not None]
+        phrases = [self._best_phrase(clause, ()) for clause in self._clauses(text)]
+        return [pair[0] for pair in phrases if pair is not None]
 
     def _clauses(self, text: str) -> list[str]:
         return split_clauses(text, self._fixed)
@@ -218,8 +218,10 @@ class VerbTable:
     def _words(self, clause: str) -> list[str]:
         words: list[str] = []
         for word in content_words(clause):
-            known = len(word) < _SHORTEST_COMPOUND or not self._known.isdisjoint(base_forms(word))
-            words += [word] if known else split_compound(word, self._compounds)
+            is_whole = len(word) < _SHORTEST_COMPOUND or not self._known.isdisjoint(
+                base_forms(word)
+            )
+            words += [word] if is_whole else split_compound(word, self._compounds)
         return join_compounds(words, self._begin)
 
     def _best_phrase(self, clause: str, without: Collection[int]) -> tuple[int, str] | None:
@@ -227,8 +229,8 @@ class VerbTable:
         forms = word_forms(words)
         best: tuple[float, int, tuple[str, ...], str] | None = None
         # A phrase needs its first word in the clause; of equal scores the first in the table wins.
-        held = {place for some in forms for form in some for place in self._begin.get(form, ())}
-        for phrase, number, spelled in (self._places[place] for place in sorted(held)):
+        held = {row for some in forms for form in some for row in self._begin.get(form, ())}
+        for phrase, number, spelled in (self._places[row] for row in sorted(held)):
             if number in without:
                 continue
             if len(phrase) == 1:
@@ -321,7 +323,7 @@ class VerbTable:
 
 def _parse(text: str, known: Sequence[str]) -> tuple[VerbEntry, ...]:
     entries: list[VerbEntry] = []
-    seen: dict[str, int] = {}
+    lines_of: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         content = line.strip()
         if not content or content.startswith("#"):
@@ -333,11 +335,11 @@ def _parse(text: str, known: Sequence[str]) -> tuple[VerbEntry, ...]:
                 f"verb table line {number}: {content[:60]!r} is not 'phrase, phrase: attribute+'"
             )
         for phrase in phrases:
-            if phrase in seen:
+            if phrase in lines_of:
                 raise UsageError(
-                    f"verb table line {number}: {phrase!r} is already in line {seen[phrase]}"
+                    f"verb table line {number}: {phrase!r} is already in line {lines_of[phrase]}"
                 )
-            seen[phrase] = number
+            lines_of[phrase] = number
         entries.append(VerbEntry(phrases, weight_vector(_signs(signs, number), known)))
     if not entries:
         raise UsageError("the verb table has no entry; write a line 'phrase: attribute+'")

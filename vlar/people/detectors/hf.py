@@ -70,9 +70,9 @@ class HubDetector(Detector):
         scores: list[np.ndarray] = []
         words = _SYNONYMS.get(prompt, (prompt,))
         for now in searched_frames(times_s):
-            found, sure = self._found(frames[now], words)
-            times = np.full((len(found), 1), times_s[now])
-            rows.append(np.concatenate([times, found], axis=1))
+            detections, sure = self._found(frames[now], words)
+            times = np.full((len(detections), 1), times_s[now])
+            rows.append(np.concatenate([times, detections], axis=1))
             scores.append(sure)
         if not rows or not sum(map(len, rows)):
             return Boxes.none()
@@ -86,21 +86,21 @@ class HubDetector(Detector):
         inputs = self._processor(images=frame, text=[list(words)], return_tensors="pt")
         with torch.inference_mode():
             outputs = self._model(**inputs)
-        found = self._read(outputs, inputs, frame.shape[:2])
-        boxes = found["boxes"].float().numpy().reshape(-1, 4)
-        scores = found["scores"].float().numpy().reshape(-1)
+        detections = self._read(outputs, inputs, frame.shape[:2])
+        boxes = detections["boxes"].float().numpy().reshape(-1, 4)
+        scores = detections["scores"].float().numpy().reshape(-1)
         height, width = frame.shape[:2]
         boxes = boxes.clip(0, [width, height, width, height])
-        kept = not_doubled(boxes, scores)
-        return boxes[kept], scores[kept]
+        rows = not_doubled(boxes, scores)
+        return boxes[rows], scores[rows]
 
     def _read(self, outputs: Any, inputs: Any, size: tuple[int, ...]) -> Any:
         """The boxes of one picture; processors differ in what they ask for."""
         read = self._processor.post_process_grounded_object_detection
-        given = {"threshold": self.least_score, "target_sizes": [size]}
+        settings = {"threshold": self.least_score, "target_sizes": [size]}
         if "input_ids" in inputs and "GroundingDino" in type(self._processor).__name__:
-            return read(outputs, inputs["input_ids"], **given)[0]
-        return read(outputs, **given)[0]
+            return read(outputs, inputs["input_ids"], **settings)[0]
+        return read(outputs, **settings)[0]
 
 
 def searched_frames(times_s: Float64, rate_hz: float = _RATE_HZ) -> list[int]:
@@ -115,20 +115,20 @@ def searched_frames(times_s: Float64, rate_hz: float = _RATE_HZ) -> list[int]:
         return []
     span_s = float(times_s[-1] - times_s[0])
     count = min(len(times_s), max(3, round(span_s * rate_hz) + 1))
-    wanted = np.linspace(times_s[0], times_s[-1], count)
-    return np.unique(np.abs(times_s[None] - wanted[:, None]).argmin(axis=1)).tolist()
+    targets_s = np.linspace(times_s[0], times_s[-1], count)
+    return np.unique(np.abs(times_s[None] - targets_s[:, None]).argmin(axis=1)).tolist()
 
 
 def not_doubled(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
     """Places of the boxes that stay: the best of those that overlap by half (greedy)."""
     from vlar.people.tracks import overlap
 
-    kept: list[int] = []
-    for at in np.argsort(-scores, kind="stable").tolist():
-        others = boxes[kept]
-        if not kept or overlap(boxes[at : at + 1], others).max() <= _SAME:
-            kept.append(at)
-    return kept
+    rows: list[int] = []
+    for row in np.argsort(-scores, kind="stable").tolist():
+        others = boxes[rows]
+        if not rows or overlap(boxes[row : row + 1], others).max() <= _SAME:
+            rows.append(row)
+    return rows
 
 
 _RFDETR_LEAST_SCORE = 0.4
@@ -178,9 +178,9 @@ class RfDetrDetector(Detector):
         rows: list[tuple[float, ...]] = []
         scores: list[float] = []
         for now in searched_frames(times_s, _RFDETR_RATE_HZ):
-            found = self._model.predict(frames[now], threshold=_RFDETR_LEAST_SCORE)
-            names = found.data["class_name"]
-            for box, score, name in zip(found.xyxy, found.confidence, names, strict=True):
+            detections = self._model.predict(frames[now], threshold=_RFDETR_LEAST_SCORE)
+            names = detections.data["class_name"]
+            for box, score, name in zip(detections.xyxy, detections.confidence, names, strict=True):
                 if name == prompt:
                     rows.append((float(times_s[now]), *(float(side) for side in box)))
                     scores.append(float(score))

@@ -88,17 +88,17 @@ def _camera(frames: UInt8, shape: tuple[int, ...]) -> Floats:
 def _moving(grey: Floats, camera: Floats) -> npt.NDArray[np.bool_]:
     """(T, h, w) True where a frame differs from its background."""
     count = len(grey)
-    found = np.zeros(grey.shape, bool)
+    mask = np.zeros(grey.shape, bool)
     for now in range(count):
         others = [now + step for step in _AROUND if 0 <= now + step < count]
-        laid = np.stack([_laid(grey[at], _between(camera, now, at)) for at in others])
+        laid = np.stack([_laid(grey[frame], _between(camera, now, frame)) for frame in others])
         laid = np.where(laid == _NOT_SHOWN, grey[now], laid)
-        difference = _difference(grey[now], laid, [at - now for at in others])
+        difference = _difference(grey[now], laid, [frame - now for frame in others])
         noise = _NOISE_TIMES * 1.48 * float(np.median(difference))
-        found[now] = difference > max(_LEAST_DIFFERENCE, noise)
-        if found[now].mean() > _LARGEST_SHARE:
-            found[now] = False
-    return found
+        mask[now] = difference > max(_LEAST_DIFFERENCE, noise)
+        if mask[now].mean() > _LARGEST_SHARE:
+            mask[now] = False
+    return mask
 
 
 def _difference(frame: Floats, laid: Floats, steps: list[int]) -> Floats:
@@ -109,7 +109,7 @@ def _difference(frame: Floats, laid: Floats, steps: list[int]) -> Floats:
     background = np.median(laid, axis=0)
     far = np.abs(frame - background)
     # The nearest on each side: where something was or will be, one of them equals the frame.
-    near = [np.abs(frame - laid[at]) for at in _nearest(steps)]
+    near = [np.abs(frame - laid[other]) for other in _nearest(steps)]
     close = np.minimum.reduce(near) if near else far
     dx = np.abs(np.gradient(background, axis=1)) + np.abs(np.gradient(background, axis=0))
     loud = np.maximum(far, close) - _EDGE * np.minimum(dx, 40.0)
@@ -118,8 +118,8 @@ def _difference(frame: Floats, laid: Floats, steps: list[int]) -> Floats:
 
 def _nearest(steps: list[int]) -> list[int]:
     """Places of the steps nearest to 0 on each side."""
-    before = [(abs(step), at) for at, step in enumerate(steps) if step < 0]
-    after = [(step, at) for at, step in enumerate(steps) if step > 0]
+    before = [(abs(step), frame) for frame, step in enumerate(steps) if step < 0]
+    after = [(step, frame) for frame, step in enumerate(steps) if step > 0]
     return [min(side)[1] for side in (before, after) if side]
 
 
@@ -158,7 +158,7 @@ def _regions(differs: npt.NDArray[np.bool_]) -> list[tuple[tuple[float, ...], fl
     areas = np.bincount(numbers.ravel(), weights=differs.ravel(), minlength=count + 1)[1:]
     least = max(_LEAST_AREA * height * width, _SHARE_OF_LARGEST * float(areas.max()), 6)
     slices = find_objects(numbers)
-    found: list[tuple[tuple[float, ...], float]] = []
+    regions: list[tuple[tuple[float, ...], float]] = []
     for number in np.argsort(-areas, kind="stable")[:_MOST_REGIONS]:
         if areas[number] < least:
             break
@@ -166,14 +166,16 @@ def _regions(differs: npt.NDArray[np.bool_]) -> list[tuple[tuple[float, ...], fl
         box = (columns.start + reach, rows.start + reach, columns.stop - reach, rows.stop - reach)
         wide, high = max(box[2] - box[0], 1), max(box[3] - box[1], 1)
         share = float(areas[number]) / (wide * high)
-        found.append((_with_margin(box, width, height), min(1.0, 2 * share)))
-    return found
+        regions.append((_with_margin(box, width, height), min(1.0, 2 * share)))
+    return regions
 
 
 def _with_margin(box: tuple[float, ...], width: int, height: int) -> tuple[float, ...]:
     x1, y1, x2, y2 = box
     across, down = _MARGIN * max(x2 - x1, 1), _MARGIN * max(y2 - y1, 1)
     return (
-        max(0.0, x1 - across), max(0.0, y1 - down),
-        min(float(width), x2 + across), min(float(height), y2 + down),
-    )  # fmt: skip
+        max(0.0, x1 - across),
+        max(0.0, y1 - down),
+        min(float(width), x2 + across),
+        min(float(height), y2 + down),
+    )

@@ -55,15 +55,15 @@ class PoseDetector(Detector):
         return boxes_of(tracker.window(0, len(frames), height), times_s, (height, width))
 
     def confirms(self, frames: UInt8, times_s: Float64, boxes: Float32) -> bool:
-        asked = np.unique(np.linspace(0, len(boxes) - 1, _LOOKS).round().astype(int))
-        seen = 0
-        for time_s, x1, y1, x2, y2 in boxes[asked].tolist():
+        looks = np.unique(np.linspace(0, len(boxes) - 1, _LOOKS).round().astype(int))
+        count = 0
+        for time_s, x1, y1, x2, y2 in boxes[looks].tolist():
             now = int(np.abs(times_s - time_s).argmin())
             side = _REGION * max(x2 - x1, y2 - y1)
             region = networks.Region((x1 + x2) / 2, (y1 + y2) / 2, side, 0.0)
             body = self._networks[1](networks.to_image(frames[now]), region)
-            seen += body.score >= _SURE
-        return seen >= _CONFIRMED * len(asked)
+            count += body.score >= _SURE
+        return count >= _CONFIRMED * len(looks)
 
 
 def squares(width: int, height: int) -> list[Square]:
@@ -73,11 +73,11 @@ def squares(width: int, height: int) -> list[Square]:
     [0.0, 73.33333333333333, 146.66666666666666, 220.0]
     """
     short = float(min(width, height))
-    found = _grid(width, height, short)
+    windows = _grid(width, height, short)
     fine = _FINE * short
     if fine >= _LEAST_FINE:
-        found += _grid(width, height, fine)
-    return found if len(found) > 1 else []
+        windows += _grid(width, height, fine)
+    return windows if len(windows) > 1 else []
 
 
 def _grid(width: int, height: int, side: float) -> list[Square]:
@@ -123,10 +123,10 @@ def boxes_of(tracks: Tracks, times_s: Float64, size: tuple[int, int]) -> Boxes:
 
 def _box(body: Float32, width: int, height: int) -> tuple[float, float, float, float] | None:
     """Corners x1, y1, x2, y2 around a body (33, 3) in pixels; None where little of it shows."""
-    seen = body[body[:, 2] >= _VISIBLE, :2]
-    if len(seen) < _LEAST_JOINTS:
+    visible = body[body[:, 2] >= _VISIBLE, :2]
+    if len(visible) < _LEAST_JOINTS:
         return None
-    (x1, y1), (x2, y2) = seen.min(axis=0), seen.max(axis=0)
+    (x1, y1), (x2, y2) = visible.min(axis=0), visible.max(axis=0)
     tall = float(max(y2 - y1, x2 - x1))
     around = _MARGIN * tall
     corners = (x1 - around, y1 - around - _HEAD * tall, x2 + around, y2 + around)

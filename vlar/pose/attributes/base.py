@@ -118,9 +118,15 @@ class AttributeDecorator(Generic[Function, Row]):
                 raise ValueError(f"the {self._what} {name!r} is defined twice")
             meaning = (function.__doc__ or "").strip().partition("\n")[0]
             self._rows[name] = self._make(
-                function, name=name, unit=unit, centre=centre, width=width, mean=mean,
-                column=column, meaning=meaning,
-            )  # fmt: skip
+                function,
+                name=name,
+                unit=unit,
+                centre=centre,
+                width=width,
+                mean=mean,
+                column=column,
+                meaning=meaning,
+            )
             return function
 
         return add

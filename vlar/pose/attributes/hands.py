@@ -16,12 +16,12 @@ _STRETCHED, _FOLDED = 1.55, 1.35  # extension of a finger
 
 def _change(hands: HandsMotion, signal: str) -> Measured:
     """End less start of a signal, of the hand in which it changes most."""
-    found = [
+    values = [
         (float(signals.end(part) - signals.start(part)), _enough(hand))
         for hand in hands.hands
         for part in [getattr(hand, signal)[hand.span]]
     ]
-    return strongest(found)
+    return strongest(values)
 
 
 def _enough(hand: HandMotion) -> float:
@@ -121,8 +121,8 @@ def hands_part(hands: HandsMotion) -> Measured:
 
 def _held(hands: HandsMotion, hand: HandMotion, frame: int) -> np.ndarray:
     """(3,) mean colour of the grasp in a frame."""
-    found = hands.cells(hand.grasp[frame], frame, _HALF * hand.length)
-    return found.mean(axis=0) if len(found) else np.full(3, np.nan)
+    cells = hands.cells(hand.grasp[frame], frame, _HALF * hand.length)
+    return cells.mean(axis=0) if len(cells) else np.full(3, np.nan)
 
 
 @hand_attribute("grasp_changes", "colour", centre=0.10, width=0.06, mean=-0.24, column=21)
@@ -143,9 +143,9 @@ def place_changes(hands: HandsMotion) -> Measured:
     near = np.zeros_like(away, dtype=bool)
     for hand in hands.hands:
         for frame in np.flatnonzero(hand.known):
-            place, half = hand.grasp[frame], 1.2 * hand.length
-            near |= (np.abs(rows - place[1]) <= half)[:, None] & (
-                np.abs(columns - place[0]) <= half
+            grasp, half = hand.grasp[frame], 1.2 * hand.length
+            near |= (np.abs(rows - grasp[1]) <= half)[:, None] & (
+                np.abs(columns - grasp[0]) <= half
             )
     if not near.any() or near.all():
         return 0.0, 0.0
@@ -163,19 +163,21 @@ def _near_face(hands: HandsMotion) -> list[npt.NDArray[np.bool_]]:
 
     The body networks place a face on a hand that fills the picture. Then its tips are everywhere.
     """
-    found: list[npt.NDArray[np.bool_]] = []
+    masks: list[npt.NDArray[np.bool_]] = []
     if hands.face is None:
-        return found
+        return masks
     for hand in hands.hands:
-        seen = hand.known & np.isfinite(hands.face).all(axis=(1, 2))
-        if seen.sum() < _LEAST_WITH_FACE:
+        visible = hand.known & np.isfinite(hands.face).all(axis=(1, 2))
+        if visible.sum() < _LEAST_WITH_FACE:
             continue
-        tips = hand.points[seen][:, [THUMB_TIP, *TIPS], :2]
-        away = np.linalg.norm(tips[:, :, None] - hands.face[seen][:, None, :3], axis=-1).min(axis=1)
+        tips = hand.points[visible][:, [THUMB_TIP, *TIPS], :2]
+        away = np.linalg.norm(tips[:, :, None] - hands.face[visible][:, None, :3], axis=-1).min(
+            axis=1
+        )
         near = away < _AT_FACE * hand.length
         if near.all(axis=1).mean() < _EVERYWHERE:
-            found.append(near)
-    return found
+            masks.append(near)
+    return masks
 
 
 @hand_attribute("hand_mouth", "share", centre=0.30, width=0.20, mean=0.0, column=23)
@@ -202,13 +204,13 @@ def hand_face(hands: HandsMotion) -> Measured:
     if hands.face is None or not _near_face(hands):
         return 0.0, 0.0
     nose = hands.face[:, 3]
-    seen = [hand.known & np.isfinite(nose).all(axis=1) for hand in hands.hands]
-    found = [
-        -float(np.median(np.linalg.norm(hand.palm[at] - nose[at], axis=-1))) / hand.length
-        for hand, at in zip(hands.hands, seen, strict=True)
-        if at.any()
+    visible = [hand.known & np.isfinite(nose).all(axis=1) for hand in hands.hands]
+    faces = [
+        -float(np.median(np.linalg.norm(hand.palm[mask] - nose[mask], axis=-1))) / hand.length
+        for hand, mask in zip(hands.hands, visible, strict=True)
+        if mask.any()
     ]
-    return max(found), 1.0
+    return max(faces), 1.0
 
 
 _BORDER = (2.0, 1.5)  # palm lengths from the border: half, and nearly no, trust
@@ -295,11 +297,11 @@ def hand_leaves(hands: HandsMotion) -> Measured:
 
 def _at_border(hands: HandsMotion, frame: int) -> float:
     """Trust that a hand comes or goes: far from the border it was only not found."""
-    there = [hand for hand in hands.hands if hand.known[frame]]
+    visible = [hand for hand in hands.hands if hand.known[frame]]
     room = [
         float(np.concatenate([hand.palm[frame], (hands.aspect, 1.0) - hand.palm[frame]]).min())
         / hand.length
-        for hand in there
+        for hand in visible
     ]
     return float(1 - signals.step(min(room), *_BORDER))
 

@@ -203,8 +203,8 @@ def driven_back(pair: ActorPair) -> Measured:
 
 
 def _away(body: Points, side: Any) -> float:
-    place = side * _shoulders(body)[:, 0]
-    return float(signals.end(place) - place.min())
+    offset = side * _shoulders(body)[:, 0]
+    return float(signals.end(offset) - offset.min())
 
 
 _TOUCH = 0.10  # body heights
