@@ -382,8 +382,9 @@ def made(kind: str, spec: str | PartSpec, *given: Any, **options: Any) -> Any:
     make = get(kind, part.name).from_spec
     options = {name: value for name, value in options.items() if value is not None}
     taken = inspect.signature(make).parameters if options else {}
+    takes_all = any(row.kind is row.VAR_KEYWORD for row in taken.values())
     for name, value in options.items():
-        if name not in taken:
+        if name not in taken and not takes_all:
             raise UsageError(f"{kind} {part.name!r} takes no {name}, got {value!r}; leave it out")
     return make(part.argument, *given, **options)
 

@@ -144,6 +144,8 @@ class Adapter(Wrapper):
         open_vocabulary: Whether it is made to answer about labels without examples. A model adapted
             with it answers a list that has one from its texts alone.
         names_norms: Whether a model keeps statistics of its norms (``vlar.adapters.statistics``).
+        contract_base: What ``vlar.testing`` attaches it to: ``clip`` for a tiny CLIP with random
+            weights, the spec of an encoder that loads offline, or None for nothing.
         changes: Attributes of the encoder that the method answers for itself, in addition to
             ``name`` and ``fingerprint``; all others are copied.
     """
@@ -155,6 +157,7 @@ class Adapter(Wrapper):
     facts: ClassVar[tuple[str, ...]] = ()
     open_vocabulary: ClassVar[bool] = False
     names_norms: ClassVar[bool] = False
+    contract_base: ClassVar[str | None] = "clip"
     changes: ClassVar[frozenset[str]] = frozenset()
     config_type: ClassVar[type[Settings]] = Settings
     method: ClassVar[str]

@@ -180,9 +180,12 @@ class Encoder(ABC):
         licence: Licence of the weights, for the manifest of a saved model.
         fingerprint: Hash of the weights and of every setting that changes a vector.
         cpu_only: Whether it runs on the CPU only; joined with others it stays there (``joint``).
+        contract_argument: Text after the colon of its spec with which ``vlar.testing`` loads it;
+            None for an encoder that cannot be loaded offline.
     """
 
     cpu_only: ClassVar[bool] = False
+    contract_argument: ClassVar[str | None] = ""
     name: str
     modality: str = "video"
     dim: int
@@ -207,6 +210,26 @@ class Encoder(ABC):
     trained_labels: tuple[str, ...] = ()
     licence: str = "unknown"
     fingerprint: str
+
+    @classmethod
+    def from_spec(cls, *arguments: Any, **placement: Any) -> Any:
+        """Load the encoder that a spec ``NAME:ARGUMENT`` names: ``from_spec(argument)``.
+
+        The default is that of an encoder without settings, which runs on the CPU in float32. One
+        with settings writes ``from_spec(cls, argument, device=None, dtype=None)``, and leaves out
+        ``device`` or ``dtype`` where it has no choice: ``load_encoder`` then refuses them.
+
+        Args:
+            *arguments: The text after the colon; empty if nothing follows the name.
+            **placement: ``device`` and ``dtype`` as for ``load_encoder``, where they are given.
+
+        Raises:
+            UsageError: it takes no argument, or does not run there.
+            ModelError: its weights are missing or changed.
+        """
+        name = str(getattr(cls, "name", cls.__name__))
+        require_plain(name, *arguments, placement.get("device"), placement.get("dtype"))
+        return cls()
 
     @abstractmethod
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:

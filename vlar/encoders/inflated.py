@@ -165,7 +165,7 @@ class InflatedEncoder(WordlessEncoder):
     ``inflated:NAME?weights=A+inflated:NAME?weights=B&stream=flow``, which averages their logits.
     """
 
-    contract_argument: ClassVar[str] = "resnet18?random_init=true&frames=2&size=32"
+    contract_argument: ClassVar[str | None] = "resnet18?random_init=true&frames=2&size=32"
     named: ClassVar[bool] = True
     transform: Any
     flow: bool = False

@@ -16,7 +16,7 @@ _OPTIONS = ("arch", "compile", "device", "precision", "random_init")
 class OpenClipEncoder(TorchEncoder, Sizes):
     """CLIP, SigLIP, PE-Core and the other families of open_clip, frame by frame."""
 
-    contract_argument: ClassVar[str] = "ViT-S-32-alt?random_init=true"
+    contract_argument: ClassVar[str | None] = "ViT-S-32-alt?random_init=true"
 
     @classmethod
     def from_spec(

@@ -43,7 +43,7 @@ class TorchvisionEncoder(WordlessEncoder):
         transform: torchvision's transform.
     """
 
-    contract_argument: ClassVar[str] = "mc3_18?random_init=true&frames=2&size=32"
+    contract_argument: ClassVar[str | None] = "mc3_18?random_init=true&frames=2&size=32"
     named: ClassVar[bool] = True
     transform: Any
 

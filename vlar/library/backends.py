@@ -159,6 +159,11 @@ class Backend(Protocol[S, W]):
     A backend other than ``folder`` reads its addresses: ``address(text)`` gives a ``StoreAddress``.
     """
 
+    @classmethod
+    def example(cls, folder: Path) -> str:
+        """Address of a new library in an empty folder, which ``vlar.testing`` fills."""
+        return str(folder / "l.vlar")
+
     @property
     def is_shared(self) -> bool:
         """Return whether other processes may open it while this one has it open."""

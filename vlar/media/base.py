@@ -51,6 +51,7 @@ class Reader(ABC):
         endings: File endings (lower case, with the dot) by which folders are searched.
         gives_all: Whether it gives all samples of a window to an encoder that asks for them
             (``Sampling.all_samples``): recordings of events, of points, of signals at their rate.
+        has_gaps: Whether NaN marks what was not measured, such as joints out of the picture.
         isolate: Reading runs native decoders, which a damaged file can crash: batches are read in
             worker processes (``vlar.media.lookup``). They make the reader without arguments.
     """
@@ -58,6 +59,7 @@ class Reader(ABC):
     modality: ClassVar[str]
     endings: ClassVar[frozenset[str]] = frozenset()
     gives_all: ClassVar[bool] = False
+    has_gaps: ClassVar[bool] = False
     isolate: ClassVar[bool] = False
 
     @abstractmethod
@@ -160,10 +162,16 @@ class Reader(ABC):
         return []
 
     def example(self, folder: Path) -> Path:
-        """Write a short synthetic recording into a folder; the contract tests read it.
+        """Write a short synthetic recording of a second or more, which ``vlar.testing`` reads.
+
+        Without it the checks of the reader and of its encoders need a recording
+        (``check_reader(part, recording=PATH)``).
+
+        Args:
+            folder: An empty folder.
 
         Returns:
-            Its path.
+            Path of the recording, a file that ``claims`` accepts.
         """
         raise NotImplementedError(f"reader {self.modality!r} offers no example recording")
 

@@ -42,10 +42,13 @@ class Learner(ABC):
     Attributes:
         without_examples: Whether it starts from the given model alone: ``AdaptTask.support`` is
             None, and there may be no unlabelled clips either.
+        from_labels: Whether labelled clips are all that it needs; False for one that learns from
+            clients, or from a model that has learned.
         facts: Columns of a support set that it reads next to ``vlar.heads.support.FACTS``.
     """
 
     without_examples: ClassVar[bool] = False
+    from_labels: ClassVar[bool] = True
     facts: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

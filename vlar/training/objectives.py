@@ -10,6 +10,7 @@ Letters: N clips of a batch, n clips of the training set, C labels.
 
 from __future__ import annotations
 
+import json
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -211,6 +212,22 @@ class Objective(ABC):
             ModelError: a value has another type or is out of range.
         """
         return read_settings(cls, settings or {}, f"setting of objective {cls.name!r}")
+
+    @classmethod
+    def example(cls, folder: Path, paths: Sequence[Path], labels: Sequence[str]) -> JsonDict:
+        """Settings with which ``vlar.testing`` trains; by default none, or a tree of the labels.
+
+        Args:
+            folder: An empty folder for files that the settings name.
+            paths: All recordings of the training.
+            labels: C labels.
+        """
+        del paths
+        if not cls.reads_tree:
+            return {}
+        file = folder / "tree.json"
+        file.write_text(json.dumps(dict.fromkeys(labels, "moving")))
+        return {"file": str(file)}
 
     # What it asks for
 

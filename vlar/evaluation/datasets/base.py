@@ -111,6 +111,14 @@ class DatasetLayout(ABC):
                 line. A missing recording raises nothing.
         """
 
+    def example(self, root: Path) -> None:
+        """Write a small data set in this layout into a new folder, which ``vlar.testing`` reads.
+
+        Two labels or more, and a short recording of its own for each listed clip. Without it the
+        check needs a folder (``check_dataset(part, folder=PATH)``).
+        """
+        raise NotImplementedError(f"{type(self).__name__} writes no example of its layout")
+
     def annotation(self, root: Path, *names: str) -> Path | None:
         """The first file of these names below ``annotations``; None if there is none."""
         for folder in self.annotations:

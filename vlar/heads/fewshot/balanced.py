@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vlar import registry
 from vlar.errors import UsageError
 from vlar.files.reading import number
 from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead
@@ -81,6 +82,17 @@ class BalancedHead(FewShotHead):
     def trained(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the adjusted head is trained."""
         return self.head.trained
+
+    @classmethod
+    def example(
+        cls,
+        signatures: Callable[[str], Float32],
+        y: Sequence[str],
+        zero_shot: Float32 | None = None,
+    ) -> FewShotHead:
+        """A fitted ``ridge``, adjusted."""
+        ridge = registry.get("fewshot", "ridge").example(signatures, y, zero_shot)
+        return cls.of(ridge, y)
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) adjusted logits, see ``FewShotHead``."""

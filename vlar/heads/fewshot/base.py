@@ -10,7 +10,7 @@ fit: Tip-Adapter's search on test features is the known trap.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -211,6 +211,7 @@ def fit_weights(default_slope: float, held: Float64, problem: CrossValidationDat
 
 Array = npt.NDArray[Any]
 _LONGEST_KIND = 1000
+_PLAIN_KIND = "mean"  # of an example: the mean of the frame features
 
 
 class FewShotHead(ABC):
@@ -239,6 +240,27 @@ class FewShotHead(ABC):
     kinds: ClassVar[tuple[str, ...]] = ()
     labels: tuple[str, ...]
     kind: str = ""
+
+    @classmethod
+    def example(
+        cls,
+        signatures: Callable[[str], Float32],
+        y: Sequence[str],
+        zero_shot: Float32 | None = None,
+    ) -> FewShotHead:
+        """A fitted head of this class, which ``vlar.testing.check_fewshot`` tries.
+
+        The default makes it without arguments and calls ``fit(signatures, y, zero_shot)`` for the
+        first of ``kinds``. A head that is made of other heads, or of a trained network, makes one.
+
+        Args:
+            signatures: Gives the signatures (n, S) float32 of n clips for a signature kind.
+            y: n labels.
+            zero_shot: (n, C) similarities of the clips to the labels' texts, or None.
+        """
+        head: Any = cls()
+        head.kind = cls.kinds[0] if cls.kinds else _PLAIN_KIND
+        return head.fit(signatures(head.kind), y, zero_shot)
 
     @abstractmethod
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:

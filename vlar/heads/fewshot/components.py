@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from vlar import registry
 from vlar.files.reading import number
 from vlar.heads.fewshot.base import Array, FewShotHead
 from vlar.heads.fewshot.mixture import mixed_kind, unjoined
@@ -82,6 +83,20 @@ class ComponentsHead(FewShotHead):
         head.kind, head.widths = kind, ()
         head.closed_weight, head.trained_weight = 0.0, trained_weight
         return head
+
+    @classmethod
+    def example(
+        cls,
+        signatures: Callable[[str], Float32],
+        y: Sequence[str],
+        zero_shot: Float32 | None = None,
+    ) -> FewShotHead:
+        """Labels as verbs of one object, and a fitted ``ridge`` of the verbs."""
+        ridge = registry.get("fewshot", "ridge").example(signatures, y, zero_shot)
+        pairs = [(label, "thing") for label in ridge.labels]
+        widths = {ridge.kind: signatures(ridge.kind).shape[1]}
+        verbs = {"verb": ridge}
+        return cls.of(ridge.labels, pairs, verbs, widths, closed_weight=1.0, trained_weight=0.25)
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``."""

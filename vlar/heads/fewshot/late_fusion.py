@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from vlar import registry
 from vlar.files.reading import number
 from vlar.heads.fewshot.base import (
     Array,
@@ -14,6 +15,7 @@ from vlar.heads.fewshot.base import (
     CrossValidationData,
     FewShotHead,
     default_prior,
+    make_problem,
 )
 from vlar.heads.fewshot.mixture import MixtureHead, unjoined
 from vlar.heads.signatures import join
@@ -57,6 +59,18 @@ class LateFusionHead(MixtureHead):
         if problem.prior is not None:
             head._prior_weight = _WORDS * default_prior(problem.shots)
         return head
+
+    @classmethod
+    def example(
+        cls,
+        signatures: Callable[[str], Float32],
+        y: Sequence[str],
+        zero_shot: Float32 | None = None,
+    ) -> FewShotHead:
+        """A fitted ``ridge`` as the head of the only sensor, and words."""
+        ridge = registry.get("fewshot", "ridge").example(signatures, y)
+        widths = {ridge.kind: signatures(ridge.kind).shape[1]}
+        return cls.with_words([ridge], widths, make_problem(y, zero_shot))
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``; of the prior alone where no sensor is there."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from typing_extensions import Self
 
+from vlar import registry
 from vlar.files.reading import number
 from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead
 from vlar.heads.signatures import join, parse_kind
@@ -55,6 +56,17 @@ class MixtureHead(FewShotHead):
         mixture.kind = mixed_kind([(share, head.kind) for share, head in shares])
         mixture.widths = tuple(term_widths[name] for name in parse_kind(mixture.kind))
         return mixture
+
+    @classmethod
+    def example(
+        cls,
+        signatures: Callable[[str], Float32],
+        y: Sequence[str],
+        zero_shot: Float32 | None = None,
+    ) -> FewShotHead:
+        """A fitted ``ridge``, alone in a mixture."""
+        ridge = registry.get("fewshot", "ridge").example(signatures, y, zero_shot)
+        return cls.of([(1.0, ridge)], {ridge.kind: signatures(ridge.kind).shape[1]})
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``."""

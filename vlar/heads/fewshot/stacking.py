@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from vlar import registry
 from vlar.files.reading import number
 from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead
 from vlar.numeric import softmax
@@ -56,6 +57,17 @@ class StackingHead(FewShotHead):
         head.closed, head.labels, head.kind = None, labels, kind
         head.closed_weight, head.trained_weight = 0.0, trained_weight
         return head
+
+    @classmethod
+    def example(
+        cls,
+        signatures: Callable[[str], Float32],
+        y: Sequence[str],
+        zero_shot: Float32 | None = None,
+    ) -> FewShotHead:
+        """A fitted ``ridge``, and cosines."""
+        ridge = registry.get("fewshot", "ridge").example(signatures, y, zero_shot)
+        return cls.of(ridge, 1.0, 0.25)
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``."""

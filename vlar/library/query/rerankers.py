@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -79,9 +79,12 @@ class Reranker(ABC):
 
     Attributes:
         name: The registered name, for ``Library.query(rerank=NAME)``.
+        by_row: Whether a row scores the same alone and among others; False for a re-ranker that
+            learns from the candidates, such as relevance feedback.
     """
 
     name: str
+    by_row: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod

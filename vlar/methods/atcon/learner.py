@@ -27,6 +27,8 @@ from vlar.types import Encoded
 class SourceFree(Learner):
     """Training of a copy of the model's tower on unlabelled clips alone; its classifier stays."""
 
+    from_labels = False
+
     def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Adapt a model to unlabelled clips, by ``atcon`` unless the task names objectives.
 

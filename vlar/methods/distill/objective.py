@@ -28,7 +28,7 @@ from vlar.numeric import log_softmax
 from vlar.registry import register
 from vlar.training.data import ClipView, Random
 from vlar.training.objectives import Objective, Step, TrainingContext
-from vlar.types import Float32, Float64
+from vlar.types import Float32, Float64, JsonDict
 
 _MOST_BYTES = 256 * MB
 _log = logging.getLogger("vlar")
@@ -157,6 +157,14 @@ class Distill(Objective):
     _shown: Tensor | None = field(default=None, init=False, repr=False)
     _known: Tensor | None = field(default=None, init=False, repr=False)
     _free: Tensor | None = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def example(cls, folder: Path, paths: Sequence[Path], labels: Sequence[str]) -> JsonDict:
+        """One teacher with random answers."""
+        file = folder / "teacher.csv"
+        logits = np.random.default_rng(0).normal(size=(len(paths), len(labels)))
+        write_teacher(file, paths, labels, logits)
+        return {"teachers": [str(file)]}
 
     @property
     def unlabelled_per_clip(self) -> float:

@@ -70,6 +70,7 @@ class Federated(Learner):
         keep: The client whose private part the model has; empty for the shared weights alone.
     """
 
+    from_labels: ClassVar[bool] = False
     clients: str = "by:site"
     rounds: int = setting(10, at_least=1)
     local_epochs: int = setting(2, at_least=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +74,28 @@ class RelationHead(FewShotHead):
         frames = self._split(self._examples)
         self._centre = frames.reshape(-1, frames.shape[2]).mean(axis=0)
         return self
+
+    @classmethod
+    def example(
+        cls,
+        signatures: Callable[[str], Float32],
+        y: Sequence[str],
+        zero_shot: Float32 | None = None,
+    ) -> FewShotHead:
+        """The untrained network of ``trx`` at its default settings."""
+        del zero_shot
+        import torch
+
+        part, head = registry.get("adapter", "trx"), cls()
+        config = part.read_config({})
+        head.method, head.settings = part.method, config.to_dict()
+        head.kind = f"frames:{config.n_frames}"
+        rows = signatures(head.kind)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            width = rows.shape[1] // config.n_frames
+            head.network = part.checked_network(width, head.settings)
+        return head.fit(rows, y)
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``; texts do not count."""

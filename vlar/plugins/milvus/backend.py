@@ -113,6 +113,11 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
 
     address = staticmethod(address_of)
 
+    @classmethod
+    def example(cls, folder: Path) -> str:
+        """A library of Milvus Lite, whose file is in the folder."""
+        return f"milvus:{folder / 'm.db'}/l"
+
     def __init__(self, place: MilvusAddress) -> None:
         self._place = place
         self._checked: MilvusConnection | None = None
