@@ -11,29 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.refusals import refused
 from tests.unit.generators.descriptions.chat_server import chat_server
 from tests.unit.generators.descriptions.conftest import WordLimit
 from tests.unit.generators.descriptions.tiny_model import save_tiny_model
 from vlar import registry
-from vlar.errors import UsageError
 from vlar.files import resources
-from vlar.generators.chat import NoAnswerError
-from vlar.generators.descriptions.base import (
-    Describer,
-    LabelDescriptions,
-    LabelRequest,
-    load_describer,
-)
 from vlar.generators.descriptions.run import describe
 from vlar.language.bank import KINDS, load_bank
-from vlar.language.bank_validation import text_fault
+from vlar.testing import check_describer
+from vlar.testing.describers import REQUESTS
 
 LIMIT = WordLimit()
-REQUESTS = [
-    LabelRequest("ApplyEyeMakeup", "apply eye makeup", ("scene", "motion")),
-    LabelRequest("wave_hand", "wave hand", ("scene", "motion")),
-]
 
 
 @pytest.fixture(params=registry.names("describer"))
@@ -65,57 +53,9 @@ class _NothingSimilar:
         return []
 
 
-@pytest.fixture
-def describer(spec: str) -> Iterator[Describer]:
-    found = load_describer(spec, LIMIT)
-    yield found
-    found.close()
-
-
-def answers(describer: Describer) -> list[LabelDescriptions]:
-    try:
-        return describer.describe(REQUESTS)
-    except NoAnswerError:  # a model with random weights may write nothing usable
-        return [LabelDescriptions(row.label, ()) for row in REQUESTS]
-
-
-def test_it_is_a_describer_that_names_its_origin(describer: Describer):
-    assert describer.batch_size >= 1
-    provenance = describer.provenance()
-    assert provenance["source"]
-    assert provenance["made"]
-    assert "date" not in provenance  # a bank is continued on another day
-    assert describer.licence()
-
-
-def test_one_row_per_request_with_usable_texts_of_the_asked_kinds(describer: Describer):
-    rows = answers(describer)
-    assert [row.label for row in rows] == [row.label for row in REQUESTS]
-    for request, row in zip(REQUESTS, rows, strict=True):
-        kinds = [text.kind for text in row.descriptions]
-        assert kinds == [kind for kind in request.kinds if kind in kinds]
-        assert row.descriptions or row.notes or isinstance(describer, registry.get(*_LOCAL))
-        for text in row.descriptions:
-            assert text_fault(text.text, request.text, LIMIT) is None
-
-
-_LOCAL = ("describer", "local")
-
-
-def test_equal_requests_get_equal_answers(describer: Describer):
-    assert answers(describer) == answers(describer)
-
-
-def test_two_makes_of_one_spec_continue_each_others_bank(spec: str):
-    one, other = load_describer(spec, LIMIT), load_describer(spec, LIMIT)
-    assert one.provenance() == other.provenance()
-    one.close()
-    other.close()
-
-
-def test_closing_twice_is_fine(describer: Describer):
-    describer.close()
-    describer.close()
+def test_it_keeps_the_contract(spec: str):
+    name, _, argument = spec.partition(":")
+    check_describer(name, argument=argument, limit=LIMIT)
 
 
 def test_a_run_writes_a_bank_with_every_label(
@@ -130,9 +70,3 @@ def test_a_run_writes_a_bank_with_every_label(
     assert bank == report.bank
     assert [entry.label for entry in bank.entries] == [row.label for row in REQUESTS]
     assert {text.kind for entry in bank.entries for text in entry.descriptions} <= set(KINDS)
-
-
-@pytest.mark.parametrize("name", registry.names("describer"))
-def test_a_useless_argument_is_named(name: str):
-    argument = "surplus" if name == "offline" else ""
-    refused(UsageError, name, load_describer, f"{name}:{argument}", LIMIT)

@@ -18,7 +18,6 @@ import pytest
 
 import vlar
 from tests import skeletons
-from tests.contract import test_readers as readers
 from vlar import registry
 from vlar.adapters.base import Adapter
 from vlar.adapters.settings import check_settings, read_settings, setting
@@ -34,6 +33,7 @@ from vlar.model.core import ModelCore
 from vlar.model.examples import read_complete
 from vlar.model.method import AdaptTask
 from vlar.numeric import unit
+from vlar.testing import check_encoder, check_reader
 from vlar.training.batches import Dataset
 from vlar.training.fit import answers
 from vlar.training.hyperparameters import Hyperparameters
@@ -384,17 +384,9 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return table
 
 
-def test_the_reader_of_events_keeps_the_contract(tmp_path: Path):
-    part, sampling = EventReader(), Sampling(4, all_samples=True)
-    recording = part.example(tmp_path)
-    readers.test_a_clip_holds_what_was_asked_for(part, recording, sampling)
-    readers.test_a_reader_of_all_samples_gives_each_once(part, recording)
-    readers.test_many_windows_are_read_as_each_alone(part, recording, sampling)
-    (tmp_path / "b").mkdir()
-    readers.test_what_cannot_be_read_is_a_value_in_its_place(
-        part, recording, sampling, tmp_path / "b"
-    )
-    readers.test_blank_clips_are_the_same_every_time(part, sampling)
+def test_the_reader_and_the_encoder_of_events_keep_the_contract():
+    check_reader(EventReader)
+    check_encoder(EventEncoder)
 
 
 def test_an_event_camera_classifies_adapts_and_is_searched(events: Path, tmp_path: Path):

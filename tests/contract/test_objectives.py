@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -14,23 +12,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.unit.training.fakes import FakeEncoder, ordered_clips
+from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.adapters.settings import setting
 from vlar.adapters.trainable import TrainingBatch
 from vlar.errors import ModelError, UnknownNameError, UsageError
-from vlar.methods.distill.objective import write_teacher
 from vlar.methods.temporal.adapter import Temporal
-from vlar.training.batches import Unlabelled
-from vlar.training.checkpoint import CheckpointConfig
-from vlar.training.data import ClipView, FeatureLoader
-from vlar.training.distributed import ALONE, Processes
-from vlar.training.hyperparameters import load_recipe
-from vlar.training.loop import Training
+from vlar.testing import check_objective
+from vlar.testing.objectives import SMALL, training, weights
+from vlar.training.data import ClipView
 from vlar.training.objectives import Objective, ObjectiveSet, Step, TrainingContext
 
-SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
-NUMBERS = replace(load_recipe("temporal/adapt"), epochs=3, batch=8, micro_batch=4, warmup_epochs=1)
 SHIPPED = registry.names("objective")
 
 
@@ -107,114 +99,9 @@ class EveryHook(Objective):
         self.memory = state["memory"]
 
 
-def training(
-    named: Any,
-    *,
-    free: bool = True,
-    keep: CheckpointConfig | None = None,
-    processes: Processes = ALONE,
-) -> Training:
-    features, dataset = ordered_clips(24)
-    others, _ = ordered_clips(10, seed=5)
-    only = [part.trains for part in ObjectiveSet(named) if part.trains]
-    own = [registry.get("adapter", name).attach(FakeEncoder()) for name in only]
-    adapter: Any = own[0] if own else Temporal.attach(FakeEncoder(), SMALL)
-    adapter.fit_inputs(features)
-    loader = FeatureLoader(adapter.training_inputs(features), dataset.paths, adapter.input_widths)
-    extra = FeatureLoader(adapter.training_inputs(others), (), adapter.input_widths)
-    return Training(
-        adapter,
-        loader,
-        dataset,
-        NUMBERS,
-        seed=2,
-        checkpoints=keep,
-        objectives=ObjectiveSet(named),
-        unlabelled=Unlabelled(extra, 10) if free else None,
-        processes=processes,
-    )
-
-
-def settings(name: str, folder: Path) -> dict[str, dict[str, Any]]:
-    """An objective by name, with a label tree or the answers of a teacher where it reads them."""
-    own = {row.name for row in fields(registry.get("objective", name))}
-    if "teachers" in own:
-        _, dataset = ordered_clips(24)
-        paths = [*dataset.paths, *(Path(f"clip {row}") for row in range(10))]
-        logits = np.random.default_rng(0).normal(size=(len(paths), 2))
-        file = folder / "teacher.csv"
-        write_teacher(file, paths, dataset.labels, logits)
-        return {name: {"teachers": [str(file)]}}
-    if "file" not in own:
-        return {name: {}}
-    _, dataset = ordered_clips(2)
-    file = folder / "tree.json"
-    file.write_text(json.dumps(dict.fromkeys(dataset.texts, "moving")))
-    return {name: {"file": str(file)}}
-
-
-def weights(done: Training) -> dict[str, np.ndarray]:
-    return done.adapter.state_dict()
-
-
-def uses_unlabelled(name: str) -> bool:
-    return registry.get("objective", name)().unlabelled_per_clip > 0
-
-
 @pytest.mark.parametrize("name", [*SHIPPED, "every-hook"])
-def test_it_trains_names_its_terms_and_is_the_same_again(name: str, tmp_path: Path):
-    named = settings(name, tmp_path)
-    runs = [training(named, free=uses_unlabelled(name)) for _ in range(2)]
-    first, last = (run.run().epochs[-1] for run in runs)
-    assert first == last
-    assert set(last.losses) >= {"base", "total"}
-    assert any(loss.startswith(f"{name}.") for loss in last.losses)
-    assert all(np.isfinite(value) for value in last.losses.values())
-    assert 0 <= last.accuracy <= 1
-    for parameter, array in weights(runs[0]).items():
-        np.testing.assert_array_equal(weights(runs[1])[parameter], array, err_msg=parameter)
-
-
-class Stopped(Exception):
-    pass
-
-
-@pytest.mark.parametrize("name", [*SHIPPED, "every-hook"])
-def test_it_is_resumed_bit_for_bit(name: str, tmp_path: Path):
-    free = uses_unlabelled(name)
-    named = settings(name, tmp_path)
-    whole = training(named, free=free)
-    whole.run()
-    for stop in (2, 5):
-        keep = CheckpointConfig(tmp_path / f"{stop}", "key", every=1)
-        cut = training(named, free=free, keep=keep)
-        plain = cut._step
-
-        def step(rows: list[int], cut: Training = cut, plain: Any = plain, stop: int = stop) -> Any:
-            if cut.step == stop:
-                raise Stopped
-            return plain(rows)
-
-        cut._step = step  # type: ignore[method-assign]
-        with pytest.raises(Stopped):
-            cut.run()
-        torch.manual_seed(99)
-        rest = training(named, free=free, keep=keep)
-        assert rest.run().resumed_at == stop
-        for parameter, array in weights(whole).items():
-            np.testing.assert_array_equal(weights(rest)[parameter], array, err_msg=parameter)
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_its_settings_are_checked(name: str):
-    part = registry.get("objective", name)
-    assert part.name == name
-    assert part.__doc__
-    with pytest.raises(UnknownNameError, match="no_such_setting"):
-        part.from_settings({"no_such_setting": 1})
-    for own in (row.name for row in fields(part) if row.init):
-        with pytest.raises((ModelError, UnknownNameError), match=own):
-            part.from_settings({own: {"oddity": 1}})
+def test_it_keeps_the_contract(name: str):
+    check_objective(name)
 
 
 def test_every_hook_is_called_in_order():

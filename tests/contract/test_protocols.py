@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,16 @@ import pytest
 
 from tests.unit.evaluation import colours
 from vlar import registry
-from vlar.errors import UnknownNameError
 from vlar.evaluation.cards import LoadedCard, make_card
-from vlar.evaluation.runner import describe, make_plan, read_runs, run_card, write_runs
+from vlar.evaluation.runner import make_plan
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem
 from vlar.generators.opinions.question import Question
-from vlar.metrics.figures import Figure
+from vlar.testing import check_protocol
 
 NAMES = registry.names("protocol")
 LABELS = ("red left", "red right", "blue left", "blue right", "green left", "yellow right")
 DATA: dict[str, str] = {"spans": "long", "compositional": "pairs", "slices": "sliced",
                         "attributes": "people"}  # fmt: skip
-LEARNED = ("episodes", "cross-dataset", "supervised", "few-shot", "attributes")
 CARDS: dict[str, dict[str, Any]] = {
     "zero-shot": {},
     "retrieval": {},
@@ -85,87 +82,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def card(name: str) -> LoadedCard:
-    return LoadedCard(make_card({"name": name, "protocol": name, **CARDS[name]}, name))
-
-
-def data_of(place: Path, name: str) -> Path:
-    return place / DATA.get(name, "data")
-
-
-@pytest.fixture(scope="module", params=NAMES)
-def made(request: pytest.FixtureRequest, place: Path) -> tuple[str, dict[str, Any]]:
-    """A protocol's name and its run; a protocol without a card in ``CARDS`` fails here."""
-    name = request.param
-    (run,) = run_card(card(name), data_of(place, name), colours.model())
-    return name, run
-
-
-def test_the_name_is_the_registered_one_and_settings_are_json(made: tuple[str, Any]):
-    part = registry.get("protocol", made[0])
-    assert part.name == made[0]
-    assert json.loads(json.dumps(part.defaults)) == part.defaults
-    assert (part.__doc__ or "").strip()
-
-
-def test_figures_are_shares_with_their_intervals(made: tuple[str, Any]):
-    figures = [Figure.restore(row) for row in made[1]["figures"]]
-    assert figures
-    keys = [(f.name, tuple(sorted(f.where.items()))) for f in figures]
-    assert len(set(keys)) == len(keys), "two figures of one name and place"
-    for figure in figures:
-        if math.isnan(figure.value):
-            continue
-        assert figure.n > 0, figure
-        assert 0 <= figure.value <= 1 or not figure.is_share or figure.name == "gap", figure
-        if figure.low is not None and figure.high is not None:
-            assert figure.low - 1e-9 <= figure.high
-
-
-def test_the_run_survives_its_file_and_names_what_moves_it(made: tuple[str, Any], tmp_path: Path):
-    name, run = made
-    file = tmp_path / "run.json"
-    write_runs(file, [run])
-    (read,) = read_runs(file)
-    assert read == json.loads(json.dumps(run))
-    moves = read["moves"]
-    assert moves["model"]["fingerprint"] == "colours-1"
-    assert moves["model"]["sampling"]["frames"] == colours.T
-    assert moves["model"]["templates"]["texts"]
-    assert moves["environment"]["decoder"]["libavcodec"]
-    assert set(moves["settings"]) == set(registry.get("protocol", name).defaults)
-    assert moves["labels"] or name in LEARNED
-    assert read["cost"]["seconds"] > 0
-
-
-def test_it_prints_lines(made: tuple[str, Any]):
-    name, run = made
-    figures = [Figure.restore(row) for row in run["figures"]]
-    lines = registry.get("protocol", name)().lines(figures, run["tables"])
-    assert len(lines) >= 2
-    assert all(isinstance(line, str) for line in lines)
-
-
-def test_another_run_gives_the_same_figures(made: tuple[str, Any], place: Path):
-    name, run = made
-    (again,) = run_card(card(name), data_of(place, name), colours.model())
-    assert json.dumps(again["figures"]) == json.dumps(run["figures"])
-    assert again["cost"]["clips_encoded"] == 0, "features are computed once"
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_the_plan_is_described_without_a_model(name: str, place: Path):
-    row = describe(make_plan(card(name), name, data_of(place, name))[1], name)
-    assert json.dumps(row)
-    assert row["splits"][0]["labels"] >= 2
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_unknown_setting_is_refused(name: str, place: Path):
-    content = {"name": name, "protocol": name, **CARDS[name]}
-    content["settings"] = {**content.get("settings", {}), "shotz": 1}
-    with pytest.raises(UnknownNameError, match="shotz"):
-        make_plan(LoadedCard(make_card(content, name)), name, data_of(place, name))
+def test_it_keeps_the_contract(name: str, place: Path):
+    """A protocol without a card in ``CARDS`` fails here."""
+    data = place / DATA.get(name, "data")
+    check_protocol(name, card=CARDS[name], data=data, model=colours.model())
 
 
 def test_stored_episodes_of_kind_episodic_are_those_of_the_plain_list(place: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Every registered re-ranker, and one made here that only this file knows."""
+"""Every registered re-ranker keeps the contract; one made here is known to this file alone."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from vlar.library.query.rerankers import (
     RowReader,
     choose_reranker,
 )
+from vlar.testing import check_reranker
 
 # The one that asks an answerer needs its spec: tests/unit/plugins/second_opinion.
 SHIPPED = [name for name in registry.names("reranker") if name != OPINION]
@@ -49,11 +50,6 @@ class ByName(Reranker):
         return found
 
 
-@pytest.fixture(params=[*SHIPPED, "test-by-name"])
-def reranker(request: pytest.FixtureRequest) -> Reranker:
-    return registry.get("reranker", request.param)()
-
-
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     """Six videos of one window; rows are spans."""
@@ -64,25 +60,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     return opened
 
 
+@pytest.mark.parametrize("name", [*SHIPPED, "test-by-name"])
+def test_it_keeps_the_contract(name: str):
+    check_reranker(name)
+
+
 def names(library: Library, text: str, rerank: str | None) -> list[str]:
     hits = library.query(text, 10, rerank=rerank, min_probability=0)
     return [Path(hit.path).stem for hit in hits]
-
-
-def test_new_scores_are_probabilities_of_rows_it_was_given(reranker: Reranker, library: Library):
-    store, manifest = library._connection.nonempty()
-    model = ConditionedFake()
-    with store.snapshot():
-        rows = Snapshot(store, manifest, model)
-        ids = store.row_ids(store.paths()).tolist()
-        found = reranker.rescore("a cat", ids[::-1], rows, model)
-        assert set(found) <= set(ids)
-        assert found
-        assert all(0 <= new.probability <= 1 for new in found.values())
-        assert all(np.isfinite(new.similarity) for new in found.values())
-        alone = reranker.rescore("a cat", ids[:1], rows, model)
-        assert alone[ids[0]].probability == pytest.approx(found[ids[0]].probability, abs=1e-6)
-        assert reranker.rescore("a cat", [], rows, model) == {}
 
 
 def test_vectors_come_in_the_order_of_the_rows_asked_for(library: Library):
@@ -92,10 +77,6 @@ def test_vectors_come_in_the_order_of_the_rows_asked_for(library: Library):
         ids = store.row_ids(store.paths()).tolist()
         assert not np.array_equal(rows.vectors(ids), rows.vectors(ids[::-1]))
         np.testing.assert_array_equal(rows.vectors(ids)[::-1], rows.vectors(ids[::-1]))
-
-
-def test_the_head_covers_the_answers(reranker: Reranker):
-    assert all(reranker.head(k) >= k for k in (1, 10, 1000))
 
 
 @pytest.mark.parametrize("text", ["a cat", '"a cat" IN "*"'])

@@ -12,14 +12,21 @@ import pytest
 import torch
 
 from tests.contract import test_objectives as objectives
-from tests.contract.test_trainable import LABELS, PARTS, TARGETS, TRAINABLE
 from tests.unit.encoders.clip import models
 from tests.unit.training.several import in_processes
 from vlar import registry
 from vlar.adapters.trainable import Trainable, TrainingBatch
 from vlar.encoders.base import Encoder, load_encoder
+from vlar.testing.objectives import settings_of, training, uses_unlabelled, weights
+from vlar.testing.trainables import LABELS, PARTS, TARGETS
 from vlar.training.distributed import ALONE, Processes
 
+TRAINABLE = [
+    name
+    for name in registry.names("adapter")
+    if issubclass(registry.get("adapter", name), Trainable)
+    and registry.get("adapter", name).contract_base == "clip"
+]
 #: Of the largest entry of a gradient: sums are taken in another order.
 TOLERANCE = 2e-5
 #: Of a loss, relative. AdamW divides a gradient near 0 by its own size, so weights come apart more.
@@ -107,13 +114,13 @@ ONE_PROCESS = ("atcon",)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*objectives.SHIPPED, "every-hook"])
 def test_every_objective_trains_as_in_one_process(name: str, tmp_path: Path):
-    free = objectives.uses_unlabelled(name)
-    named = objectives.settings(name, tmp_path)
+    part = registry.get("objective", name)
+    free, named = uses_unlabelled(part), {name: settings_of(part, tmp_path)}
 
     def trained(processes: Processes) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
-        made = objectives.training(named, free=free, processes=processes)
+        made = training(named, free=free, processes=processes)
         epochs = made.run().epochs
-        return [dict(epoch.losses) for epoch in epochs], objectives.weights(made)
+        return [dict(epoch.losses) for epoch in epochs], weights(made)
 
     alone, _ = trained(ALONE)
     if name in ONE_PROCESS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +17,12 @@ from vlar.errors import ModelError, UnknownNameError
 from vlar.media.lookup import reader
 from vlar.testing import encoders
 from vlar.testing.contract import lengths_are_one, refused, registered, run, skip
-from vlar.testing.material import save_tiny_clip
+from vlar.testing.material import AdapterMaterial, frozen_hash, save_tiny_clip
 from vlar.testing.readers import example_of
-from vlar.types import Clip, Float32
+from vlar.types import Clip
 
 TEXTS = ("riding a bike", "cooking", "opening the door")
 _CLIP = "clip"
-
-
-@dataclass
-class AdapterMaterial:
-    """An adapter, and clips of the sensor of its encoder.
-
-    Attributes:
-        name: Registered name.
-        cls: Its class.
-        encoder: What it is attached to.
-        adapter: The adapter at its start.
-        clips: Three clips that differ.
-        folder: A folder for files.
-    """
-
-    name: str
-    cls: type[Adapter]
-    encoder: Encoder
-    adapter: Adapter
-    clips: list[Clip]
-    folder: Path
-
-    def vectors(self, clips: list[Clip], adapter: Adapter | None = None) -> Float32:
-        """(n, D) vectors of clips."""
-        return np.stack([row.vector for row in (adapter or self.adapter).encode(clips)])
 
 
 def check_adapter(
@@ -87,15 +61,6 @@ def check_adapter(
             from vlar.testing import trainables  # it imports torch
 
             run("adapter", name, trainables.STEPS, material)
-
-
-def frozen_hash(encoder: Encoder) -> str:
-    """Hash of the weights of an encoder's towers; its fingerprint where it has none of torch."""
-    if isinstance(encoder, TorchEncoder):
-        from vlar.encoders.clip.towers import weights_hash
-
-        return weights_hash(encoder.towers.model)
-    return encoder.fingerprint
 
 
 def _clips(encoder: Encoder, folder: Path, recording: str | Path | None) -> list[Clip]:

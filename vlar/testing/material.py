@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vlar.adapters.base import Adapter
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.encoders.captions import Captioner, Captions
+from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.library.rows import Float16, Int64, RowTable
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Float32, Role, Sampling, UInt8
@@ -209,6 +211,40 @@ def load_picture_model(device: str | None = None) -> PictureModel:
     """Model that worker processes load."""
     del device
     return PictureModel()
+
+
+@dataclass
+class AdapterMaterial:
+    """An adapter, and clips of the sensor of its encoder.
+
+    Attributes:
+        name: Registered name.
+        cls: Its class.
+        encoder: What it is attached to.
+        adapter: The adapter at its start.
+        clips: Three clips that differ.
+        folder: A folder for files.
+    """
+
+    name: str
+    cls: type[Adapter]
+    encoder: Encoder
+    adapter: Adapter
+    clips: list[Clip]
+    folder: Path
+
+    def vectors(self, clips: list[Clip], adapter: Adapter | None = None) -> Float32:
+        """(n, D) vectors of clips."""
+        return np.stack([row.vector for row in (adapter or self.adapter).encode(clips)])
+
+
+def frozen_hash(encoder: Encoder) -> str:
+    """Hash of the weights of an encoder's towers; its fingerprint where it has none of torch."""
+    if isinstance(encoder, TorchEncoder):
+        from vlar.encoders.clip.towers import weights_hash
+
+        return weights_hash(encoder.towers.model)
+    return encoder.fingerprint
 
 
 class MemoryRows:

@@ -14,9 +14,8 @@ from vlar.adapters.trainable import Trainable, TrainingBatch
 from vlar.errors import VlarError
 from vlar.media.lookup import reader
 from vlar.model.model import Model, load
-from vlar.testing.adapters import AdapterMaterial, frozen_hash
 from vlar.testing.contract import refused
-from vlar.testing.material import write_video
+from vlar.testing.material import AdapterMaterial, frozen_hash, write_video
 from vlar.training.task import attach
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
