@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.contract.test_methods import faults
 from tests.e2e.conftest import COMMAND
+from tests.unit.test_layout import MODULES, against_the_order, imported_modules
 from vlar import registry
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+# Where a part stands in vlar itself.
+PLACES = {
+    "wrist_reader.py": "media/readers/wrist_reader.py",
+    "wrist_encoder.py": "encoders/wrist_encoder.py",
+    "warping.py": "heads/fewshot/warping.py",
+    "swings.py": "methods/swings/adapter.py",
+    "rocchio.py": "library/query/rocchio.py",
+}
 BLOCKS = re.findall(
     r'^```(\w+)(?: title="([\w.]+)")?\n(.*?)^```', PAGE.read_text("utf-8"), re.M | re.S
 )
 FILES = {name: source for language, name, source in BLOCKS if language == "python" and name}
+PARTS = re.compile(
+    r'^@register\("(\w+)", "([\w-]+)"(?:, status="[\w ]+")?\)\n(?:class|def) (\w+)', re.M
+)
+MOST_LINES = 40
 COMMANDS = [
     line for language, _, text in BLOCKS if language == "bash" for line in text.splitlines() if line
 ]
+(METHOD_README,) = [text for _, name, text in BLOCKS if name == "README.md"]
 MOVES = {"rest": (0.0, 0.05), "walk": (1.8, 2.5), "shake": (6.0, 9.0)}  # Hz, m/s²
 
 
@@ -35,14 +53,7 @@ def recordings(folder: Path) -> None:
             swing = strength * np.sin(2 * np.pi * hertz * time_s + draw.uniform(0, 6))
             axes = np.stack([swing, 0.4 * swing, 9.8 + 0.2 * swing], axis=1)
             table = np.column_stack([time_s, axes + draw.normal(0, 0.03, axes.shape)])
-            np.savetxt(
-                folder / label / f"{number}.csv",
-                table,
-                delimiter=",",
-                header="time_s,x,y,z",
-                comments="",
-                fmt="%.4f",
-            )
+            np.savetxt(folder / label / f"{number}.wrist", table, fmt="%.4f")
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +64,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries: dict[str, list[str]] = {}
     for file, source in FILES.items():
         (folder / file).write_text(source, "utf-8")
-        parts = re.findall(r'^@register\("(\w+)", "([\w-]+)"\)\n(?:class|def) (\w+)', source, re.M)
-        for kind, name, part in parts:
+        for kind, name, part in PARTS.findall(source):
             entries.setdefault(kind, []).append(f"{name} = {file.removesuffix('.py')}:{part}")
     facts = folder / "wrist_parts-1.0.dist-info"
     facts.mkdir()
@@ -99,12 +109,12 @@ def best(row: dict) -> str:
 
 
 def test_words_answer_another_sensor(answers: list[list[dict]]):
-    (row,) = answer(answers, "vlar classify recordings/shake/1.csv")
+    (row,) = answer(answers, "vlar classify recordings/shake/1.wrist")
     assert best(row) == "shaking a bottle"
 
 
 def test_examples_of_another_sensor_are_learned(answers: list[list[dict]]):
-    (row,) = answer(answers, "vlar classify recordings/walk/2.csv")
+    (row,) = answer(answers, "vlar classify recordings/walk/2.wrist")
     assert best(row) == "walk"
 
 
@@ -114,14 +124,14 @@ def test_a_library_of_another_sensor_answers_in_words(answers: list[list[dict]])
 
 
 def test_a_head_that_compares_sequences_answers(answers: list[list[dict]]):
-    (row,) = answer(answers, "vlar classify recordings/shake/2.csv")
+    (row,) = answer(answers, "vlar classify recordings/shake/2.wrist")
     assert best(row) == "shake"
 
 
 def test_a_tower_learns_from_features_next_to_the_encoders(
     workplace: Path, answers: list[list[dict]]
 ):
-    (row,) = answer(answers, "vlar classify recordings/walk/1.csv")
+    (row,) = answer(answers, "vlar classify recordings/walk/1.wrist")
     assert best(row) == "walk"
     saved = json.loads((workplace / "swung" / "vlar.json").read_text("utf-8"))
     assert '"swings"' in json.dumps(saved)
@@ -135,8 +145,67 @@ def test_a_reranker_changes_the_scores_and_keeps_the_right_rows(answers: list[li
     assert [hit["similarity"] for hit in again] != [hit["similarity"] for hit in plain]
 
 
-def test_each_part_is_one_file_that_the_package_does_not_mention():
-    assert set(FILES) == {"wrist.py", "warping.py", "swings.py", "rocchio.py"}
-    names = re.compile(r"WristEncoder|[Ww]arping|[Rr]occhio|Swings|HeldHand")
+def test_each_part_is_one_short_file_that_the_package_does_not_mention():
+    assert set(FILES) == set(PLACES)
+    assert all(len(source.splitlines()) <= MOST_LINES for source in FILES.values())
+    names = re.compile(r"WristEncoder|[Ww]arping|[Rr]occhio|Swings")
     for source in Path(registry.__file__).parent.rglob("*.py"):
         assert not names.search(source.read_text("utf-8")), source
+
+
+CHECK = """
+import sys
+import vlar.testing
+from vlar import registry
+
+print(registry.__file__)
+for kind, name in [pair.split("/") for pair in sys.argv[1:]]:
+    vlar.testing.check(kind, name)
+    print(kind, name, registry.source_file(kind, name))
+"""
+NAMED = [f"{kind}/{name}" for source in FILES.values() for kind, name, _ in PARTS.findall(source)]
+
+
+def checked(folder: Path) -> list[str]:
+    """The lines of the checks of all parts of the page, with a folder first on the path."""
+    places = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    command = [sys.executable, "-c", CHECK, *NAMED]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_parts_of_another_package_keep_the_contract(workplace: Path):
+    assert len(NAMED) == 5
+    assert [line.split()[-1] for line in checked(workplace)[1:]] == ["None"] * len(NAMED)
+
+
+@pytest.mark.slow
+def test_the_parts_keep_the_contract_in_the_package_itself(tmp_path: Path):
+    """Each file stands verbatim where ``CONTRIBUTING.md`` says, in a copy of the package."""
+    package = Path(registry.__file__).parent
+    copy = Path(shutil.copytree(package, tmp_path / "vlar"))
+    for file, place in PLACES.items():
+        (copy / place).parent.mkdir(exist_ok=True)
+        (copy / place).write_text(FILES[file], "utf-8")
+    (copy / "methods" / "swings" / "__init__.py").write_text(f'"""{METHOD_README[2:9]}."""\n')
+    (copy / "methods" / "swings" / "README.md").write_text(METHOD_README, "utf-8")
+    lines = checked(tmp_path)
+    assert lines[0] == str(copy / "registry.py")
+    assert {line.split()[-1] for line in lines[1:]} == {str(copy / p) for p in PLACES.values()}
+    readme = copy / "methods" / "swings" / "README.md"
+    assert not faults(readme, {("adapter", "swings"): "in the spirit"})
+
+
+def test_the_places_are_those_of_the_table_of_kinds():
+    """Sources name the folder of their kind; the layout of imports holds there."""
+    for file, place in PLACES.items():
+        ((kind, _, _),) = PARTS.findall(FILES[file])
+        folder = registry.KINDS[kind].package.removeprefix("vlar.").replace(".", "/")
+        assert place.startswith(f"{folder}/") or place.startswith("methods/swings/")
+        module = "vlar." + place.removesuffix(".py").replace("/", ".")
+        imports = [name for name in imported_modules(ast.parse(FILES[file])) if name in MODULES]
+        assert imports
+        assert against_the_order(module, imports) == []
+        assert f"vlar/{place}" in PAGE.read_text("utf-8") or kind == "adapter"

@@ -7,10 +7,11 @@ import os
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from vlar.errors import UsageError, VlarError
+from vlar.errors import DecodeError, UsageError, VlarError
 from vlar.files.workers.ahead import in_order
 from vlar.media.video.files import is_folder
 from vlar.types import Clip, Failure, Sampling, Window
@@ -36,6 +37,14 @@ class RecordingInfo(Protocol):
     def duration_s(self) -> float:
         """Length in seconds, from the first sample to the end of the last."""
         ...
+
+
+@dataclass(frozen=True)
+class Recording:
+    """``RecordingInfo`` without further facts: path, and length in seconds."""
+
+    path: Path
+    duration_s: float
 
 
 class Reader(ABC):
@@ -87,6 +96,21 @@ class Reader(ABC):
         Raises:
             DecodeError: it cannot be read, or the window lies past its end.
         """
+
+    def span(self, path: Path, window: Window | None, duration_s: float) -> Window:
+        """The window to read; the whole recording where none is asked for.
+
+        Args:
+            path: The recording, for the message.
+            window: As for ``read_clip``.
+            duration_s: Length of the recording in seconds.
+
+        Raises:
+            DecodeError: it lies past the end.
+        """
+        if window is not None and window.start_s >= duration_s:
+            raise DecodeError(f"{path}: the window lies past the end ({duration_s:g} s)")
+        return window or Window(0.0, duration_s)
 
     def claims(self, path: Path) -> bool:
         """Return whether a path looks like a recording of this sensor. It need not exist."""
