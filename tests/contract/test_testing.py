@@ -15,7 +15,7 @@ import pytest
 
 import vlar
 import vlar.testing
-from tests.contract.test_second_sensor import SineEncoder, SineReader
+from tests.contract.test_second_sensor import RATE, SineEncoder, SineReader
 from tests.known_parts import known
 from vlar import registry
 from vlar.errors import UnknownNameError
@@ -32,10 +32,10 @@ def _sine():
         yield
 
 
-def broken(kind: str, part: Any, says: str) -> None:
+def broken(kind: str, part: Any, says: str, **example: Any) -> None:
     """The check of a kind refuses a part in one sentence."""
     with pytest.raises(AssertionError, match=says) as caught:
-        vlar.testing.check(kind, part)
+        vlar.testing.check(kind, part, **example)
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith(f"{kind} '")
@@ -43,9 +43,10 @@ def broken(kind: str, part: Any, says: str) -> None:
 
 
 class Whole(SineEncoder):
-    """The encoder of a sine, with a text for each text alone."""
+    """The encoder of a sine, each text alone and cut."""
 
     def encode_text(self, texts, role="label"):
+        texts = [" ".join(text.split()[: self.max_tokens - 2]) for text in texts]
         rows = [super(Whole, self).encode_text([text]) for text in texts]
         return np.concatenate([np.zeros((0, self.dim), np.float32), *rows])
 
@@ -72,13 +73,17 @@ def vlar_row(row, vector):
 
 
 @pytest.mark.usefixtures("_sine")
-def test_an_encoder_without_a_fault_passes_and_others_are_refused():
-    vlar.testing.check_encoder(Whole)
-    vlar.testing.check_encoder(Whole())
-    broken("encoder", TooLong, r"length 1.*\(lengths from 2 to 2\)")
-    broken("encoder", NotANumber, r"length 1.*NaN")
-    broken("encoder", ByBatch, "same alone and in a batch")
-    broken("encoder", type("Unlicensed", (Whole,), {"licence": "unknown"}), "licence")
+def test_an_encoder_without_a_fault_passes_and_others_are_refused(tmp_path: Path):
+    time_s = np.arange(4 * RATE) / RATE
+    rising = {"recording": tmp_path / "rising.npy"}
+    np.save(rising["recording"], np.sin(6 * time_s**2).astype(np.float32))
+    vlar.testing.check_encoder(Whole, **rising)
+    vlar.testing.check_encoder(Whole(), **rising)
+    broken("encoder", TooLong, r"length 1.*\(lengths from 2 to 2\)", **rising)
+    broken("encoder", NotANumber, r"length 1.*NaN", **rising)
+    broken("encoder", ByBatch, "same alone and in a batch", **rising)
+    broken("encoder", type("Unlicensed", (Whole,), {"licence": "unknown"}), "licence", **rising)
+    broken("encoder", Whole, "Different clips")  # of a recording that is the same all along
 
 
 class NoNumbers(RidgeHead):

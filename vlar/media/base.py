@@ -188,6 +188,7 @@ class Reader(ABC):
     def example(self, folder: Path) -> Path:
         """Write a short synthetic recording of a second or more, which ``vlar.testing`` reads.
 
+        What it shows changes with time: an encoder must tell its parts from each other.
         Without it the checks of the reader and of its encoders need a recording
         (``check_reader(part, recording=PATH)``).
 

@@ -23,6 +23,7 @@ from vlar import registry
 
 if TYPE_CHECKING:
     from vlar.testing.adapters import check_adapter as check_adapter
+    from vlar.testing.annotations import check_annotation as check_annotation
     from vlar.testing.answerers import check_answerer as check_answerer
     from vlar.testing.attacks import check_attack as check_attack
     from vlar.testing.backends import check_backend as check_backend
@@ -48,6 +49,7 @@ _PREFIX = "check_"
 __all__ = [
     "check",
     "check_adapter",
+    "check_annotation",
     "check_answerer",
     "check_attack",
     "check_backend",

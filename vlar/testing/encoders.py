@@ -105,8 +105,8 @@ def clips_of(encoder: Encoder, recording: Path) -> list[Clip]:
 
 def few(encoder: Encoder, n_frames: int = 3) -> Sampling:
     """Sampling of an encoder, with few frames where it takes any number of pictures."""
-    n_frames = encoder.n_frames if encoder.frames_fixed or encoder.fixed_rows else n_frames
-    return replace(encoder.sampling, n_frames=n_frames)
+    is_fixed = encoder.frames_fixed or encoder.fixed_rows or encoder.modality != "video"
+    return replace(encoder.sampling, n_frames=encoder.n_frames if is_fixed else n_frames)
 
 
 def rows_of(encoder: Encoder, n_frames: int) -> int:
@@ -352,10 +352,11 @@ def _blank(m: EncoderMaterial) -> None:
 def _any_number(m: EncoderMaterial) -> None:
     """Any number of frames is taken, unless frames_fixed is stated."""
     for n_frames in () if m.encoder.frames_fixed else (1, 2, 5):
-        sampling = few(m.encoder, n_frames)
+        number = m.encoder.n_frames if m.encoder.fixed_rows else n_frames
+        sampling = replace(m.encoder.sampling, n_frames=number)
         clip = reader(m.encoder.modality).read_clip(m.recording, None, sampling)
         (row,) = m.encoder.encode([clip])
-        assert row.features.shape == (rows_of(m.encoder, n_frames), m.encoder.frame_dim)
+        assert row.features.shape == (rows_of(m.encoder, number), m.encoder.frame_dim)
         assert np.isfinite(row.features).all()
         assert np.isfinite(row.vector).all()
 

@@ -12,8 +12,8 @@ from vlar import registry
 from vlar.heads.support import read_support
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
+from vlar.model.method import AdaptTask, Method
 from vlar.model.model import Model
-from vlar.model.requests import AdaptRequest
 from vlar.testing.contract import name_of, registered, run
 from vlar.testing.material import SmallEncoder
 from vlar.training.learners import Learner
@@ -75,7 +75,8 @@ def _class(m: LearnerMaterial) -> None:
     """A learner is a Learner with a docstring that is made without arguments."""
     assert issubclass(m.cls, Learner)
     assert m.cls.__doc__
-    assert isinstance(m.cls.of(AdaptRequest())[0], m.cls)
+    task = AdaptTask(Method.of(m.method or registry.get("adapter", "temporal").method))
+    assert isinstance(m.cls.of(task)[0], m.cls)
 
 
 def _fit(m: LearnerMaterial) -> None:
@@ -87,12 +88,11 @@ def _fit(m: LearnerMaterial) -> None:
     def progress(count: int = 0, total: int | None = None) -> None:
         calls.append((count, total))
 
-    request = AdaptRequest(
-        support, list(support.items), m.method, seed=1, settings=m.settings, progress=progress
-    )
+    method = Method.of(m.method, settings=m.settings, learner=m.name)
+    task = AdaptTask(method, support, list(support.items), seed=1, progress=progress)
     fits: list[Adapted] = []
     for _ in range(2):
-        learner, rest = m.cls.of(request)
+        learner, rest = m.cls.of(task)
         fits.append(learner.fit(core, rest))
     adapted, again = fits
     assert isinstance(adapted, Adapted)
