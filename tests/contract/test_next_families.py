@@ -94,11 +94,6 @@ class EventEncoder(Encoder):
     blocks = (Block("joint", 12, 1.0, True),)
     fingerprint = "toy-events-1"
 
-    @classmethod
-    def from_spec(cls, argument: str = "") -> EventEncoder:
-        del argument
-        return cls()
-
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         rows = [self._counts(clip) for clip in clips]
         return [Encoded(row, self.pool(row[None])[0]) for row in rows]

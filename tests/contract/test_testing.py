@@ -18,6 +18,7 @@ import vlar.testing
 from tests.contract.test_second_sensor import RATE, SineEncoder, SineReader
 from tests.known_parts import known
 from vlar import registry
+from vlar.encoders.base import Encoder
 from vlar.errors import UnknownNameError
 from vlar.evaluation.corruptions.base import Corruption
 from vlar.heads.fewshot.closed_forms import RidgeHead
@@ -43,7 +44,9 @@ def broken(kind: str, part: Any, says: str, **example: Any) -> None:
 
 
 class Whole(SineEncoder):
-    """The encoder of a sine, each text alone and cut."""
+    """The encoder of a sine, each text alone and cut; it is loaded as any without settings."""
+
+    from_spec = classmethod(Encoder.from_spec.__func__)
 
     def encode_text(self, texts, role="label"):
         texts = [" ".join(text.split()[: self.max_tokens - 2]) for text in texts]
