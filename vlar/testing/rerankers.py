@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from vlar import registry
+from vlar.errors import VlarError
 from vlar.library.library import Library
 from vlar.library.protocol import LibraryModel
 from vlar.library.query.candidates import Snapshot
 from vlar.library.query.rerankers import Reranker
-from vlar.testing.contract import name_of, registered, run
+from vlar.testing.contract import name_of, registered, run, skip
 from vlar.testing.material import ConditionedModel, NumberCaptioner, tiny_video
 
 
@@ -35,19 +36,27 @@ class RerankerMaterial:
     model: LibraryModel
 
 
-def check_reranker(part: Any) -> None:
+def check_reranker(part: Any, *, argument: str | None = None) -> None:
     """Try a re-ranker on the rows of a small library with contexts and captions.
 
     Args:
-        part: The re-ranker: a class that is made without arguments, or a registered name.
+        part: The re-ranker: a class, or a registered name.
+        argument: What ``Reranker.of`` takes; default none.
 
     Raises:
         AssertionError: it breaks the contract of ``vlar.library.query.rerankers.Reranker``.
+        unittest.SkipTest: it needs an argument.
     """
     part = registry.get("reranker", part) if isinstance(part, str) else part
     cls: type[Reranker] = part if isinstance(part, type) else type(part)
     name = name_of("reranker", cls)
     model = ConditionedModel()
+    try:
+        reranker = cls.of(argument or "")
+    except VlarError as error:
+        if argument is None:
+            raise skip(f"{error} (give the check an argument)") from error
+        raise
     with tempfile.TemporaryDirectory() as folder, registered("reranker", name, cls):
         root = Path(folder)
         videos = [tiny_video(root / "videos" / f"{i}.mp4", i, seconds=4) for i in range(6)]
@@ -58,7 +67,7 @@ def check_reranker(part: Any) -> None:
             with store.snapshot():
                 ids = store.row_ids(store.paths()).tolist()
                 rows = Snapshot(store, manifest, model)
-                run("reranker", name, STEPS, RerankerMaterial(cls(), rows, ids, model))
+                run("reranker", name, STEPS, RerankerMaterial(reranker, rows, ids, model))
 
 
 def _name(m: RerankerMaterial) -> None:
