@@ -114,7 +114,11 @@ def _seed(m: Material) -> None:
 def _single(m: Material) -> None:
     """One clip of frames and numbers (T, K) is taken too."""
     x = clips()[0].flatten(1)
-    assert attack(m[0], lambda x: x.sum(), x, eps=0.1, steps=2, seed=0).shape == x.shape
+
+    def total(x: Tensor) -> Tensor:
+        return x.sum()
+
+    assert attack(m[0], total, x, eps=0.1, steps=2, seed=0).shape == x.shape
 
 
 def _model(m: Material) -> None:
@@ -122,7 +126,11 @@ def _model(m: Material) -> None:
     if not m[1].needs_loss:
         assert not torch.equal(attack(m[0], None, clips(), eps=0.1, steps=2), clips())
         return
-    for loss in (lambda x: torch.tensor(float(x.detach().sum())), None):
+
+    def blind(x: Tensor) -> Tensor:
+        return torch.tensor(float(x.detach().sum()))
+
+    for loss in (blind, None):
         refused(UsageError, "no-box", attack, m[0], loss, clips(), eps=0.1, steps=2)
 
 

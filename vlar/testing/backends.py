@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +53,7 @@ def check_backend(part: Any, *, address: Address | None = None) -> None:
 
 
 @contextmanager
-def _places(address: Address) -> Iterator[tuple[str, Path]]:
+def _places(address: Address) -> Generator[tuple[str, Path]]:
     """Address of a new library, and the folder that it is in."""
     with tempfile.TemporaryDirectory() as folder:
         yield address(Path(folder)), Path(folder)

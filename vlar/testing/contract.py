@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import traceback
 import unittest
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ def run(kind: str, name: str, steps: Sequence[Callable[[M], None]], material: M)
 
 
 @contextmanager
-def expecting(sentence: str) -> Iterator[None]:
+def expecting(sentence: str) -> Generator[None]:
     """Context in which any error is an ``AssertionError`` that begins with a sentence."""
     try:
         yield
@@ -86,7 +86,7 @@ def refused(
 
 
 @contextmanager
-def registered(kind: str, name: str, part: Any) -> Iterator[None]:
+def registered(kind: str, name: str, part: Any) -> Generator[None]:
     """Context in which a part is known by a name, whatever else has that name outside of it."""
     parts = registry._parts.setdefault(kind, {})  # pyright: ignore[reportPrivateUsage]
     before = parts.get(name, _MISSING)

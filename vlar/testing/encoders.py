@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +70,7 @@ def check_encoder(
 
 
 @contextmanager
-def loaded(part: Any, argument: str | None = None) -> Iterator[Encoder]:
+def loaded(part: Any, argument: str | None = None) -> Generator[Encoder]:
     """The encoder of a part, known by its name as long as the context lasts.
 
     Raises:
@@ -160,8 +160,9 @@ def _pictures(m: EncoderMaterial) -> None:
     assert encoder.preprocess.fit in {"crop", "squash"}
     assert min(encoder.preprocess.height, encoder.preprocess.width) > 0
     assert len(encoder.preprocess.mean) == len(encoder.preprocess.std) == 3
-    assert encoder.sampling.size == (encoder.preprocess.height, encoder.preprocess.width)
-    assert encoder.sampling.shorter_side == 2 * max(encoder.sampling.size)
+    size = encoder.preprocess.height, encoder.preprocess.width
+    assert encoder.sampling.size == size
+    assert encoder.sampling.shorter_side == 2 * max(size)
     kinds = {block.kind for block in encoder.frame_blocks}
     if encoder.per_clip:
         assert kinds <= {"clip", "logits"}, f"kinds {sorted(kinds)}"

@@ -33,7 +33,7 @@ class SmallEncoder(Encoder):
     name = "fake"
     dim, frame_dim, n_frames = 12, 12, N_FRAMES
     logit_scale, max_tokens = 10.0, 77
-    preprocess = Preprocess(8, 8, (0.5,) * 3, (0.5,) * 3)
+    preprocess = Preprocess(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     frame_blocks = (FrameBlock("look", 8, "appearance"), FrameBlock("flow", 4, "motion"))
     blocks = (Block("joint", 12, 1.0, True),)
     fingerprint = "fake-1"
@@ -259,7 +259,8 @@ class MemoryRows:
     @property
     def table(self) -> RowTable:
         """Ids, videos and times of the rows."""
-        return RowTable(self.ids, self.ids, self.ids * 1.0, self.ids * 1.0)
+        times_s = self.ids.astype(np.float64)
+        return RowTable(self.ids, self.ids, times_s, times_s)
 
     def chunks(self) -> Iterator[tuple[RowTable, Float16]]:
         """All rows at once."""

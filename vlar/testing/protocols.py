@@ -52,8 +52,8 @@ class ProtocolMaterial:
 
     def loaded(self, **settings: Any) -> LoadedCard:
         """The card, with further settings."""
-        content = {"name": self.name, "protocol": self.name, **self.card}
-        content["settings"] = {**content.get("settings", {}), **settings}
+        content: JsonDict = {"name": self.name, "protocol": self.name, **self.card}
+        content["settings"] = {**self.card.get("settings", {}), **settings}
         if not content["settings"]:
             del content["settings"]
         return LoadedCard(make_card(content, self.name))

@@ -63,7 +63,8 @@ def check_reranker(part: Any, *, argument: str | None = None) -> None:
         with Library(root / "l.vlar", model) as library:
             library.add(videos, captions=NumberCaptioner())
             connection = library._connection  # pyright: ignore[reportPrivateUsage]
-            store, manifest = connection.nonempty()
+            parts: Any = connection.nonempty()
+            store, manifest = parts
             with store.snapshot():
                 ids = store.row_ids(store.paths()).tolist()
                 rows = Snapshot(store, manifest, model)
