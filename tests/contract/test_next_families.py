@@ -33,7 +33,7 @@ from vlar.model.core import ModelCore
 from vlar.model.examples import read_complete
 from vlar.model.method import AdaptTask
 from vlar.numeric import unit
-from vlar.testing import check_encoder, check_reader
+from vlar.testing import check_reader
 from vlar.training.batches import Dataset
 from vlar.training.fit import answers
 from vlar.training.hyperparameters import Hyperparameters
@@ -379,9 +379,8 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return table
 
 
-def test_the_reader_and_the_encoder_of_events_keep_the_contract():
+def test_the_reader_of_events_keeps_the_contract():
     check_reader(EventReader)
-    check_encoder(EventEncoder)
 
 
 def test_an_event_camera_classifies_adapts_and_is_searched(events: Path, tmp_path: Path):
