@@ -84,7 +84,7 @@ def _segments(m: FormatMaterial) -> None:
 
 
 def _damage(m: FormatMaterial) -> None:
-    """Damage is refused in one line, and a file that is no annotation is not written over."""
+    """Damage is refused in one line, and a file of something else is not written over."""
     for content in DAMAGE:
         m.file.write_bytes(content)
         assert not m.form.claims(Source(m.file, content)), f"{content!r} is claimed"

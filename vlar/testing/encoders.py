@@ -110,7 +110,7 @@ def few(encoder: Encoder, n_frames: int = 3) -> Sampling:
 
 
 def rows_of(encoder: Encoder, n_frames: int) -> int:
-    """Rows of the features of a clip of so many frames."""
+    """Rows of the features of a clip of T frames."""
     return 1 if encoder.per_clip else encoder.fixed_rows or n_frames
 
 

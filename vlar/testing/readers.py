@@ -173,7 +173,7 @@ def _failures(m: Recording) -> None:
 
 
 def _blank(m: Recording) -> None:
-    """Blank clips are the same every time and none or at least 3, to be told from chance."""
+    """Blank clips are the same every time; there are none or at least 3, since 2 prove nothing."""
     first, second = m.reader.blank(m.sampling), m.reader.blank(m.sampling)
     for one, other in zip(first, second, strict=True):
         assert one.modality == m.reader.modality
