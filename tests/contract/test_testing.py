@@ -86,7 +86,6 @@ def test_an_encoder_without_a_fault_passes_and_others_are_refused(tmp_path: Path
     broken("encoder", NotANumber, r"length 1.*NaN", **rising)
     broken("encoder", ByBatch, "same alone and in a batch", **rising)
     broken("encoder", type("Unlicensed", (Whole,), {"licence": "unknown"}), "licence", **rising)
-    broken("encoder", Whole, "Different clips")  # of a recording that is the same all along
 
 
 class NoNumbers(RidgeHead):
