@@ -119,7 +119,7 @@ def _frozen(m: AdapterMaterial) -> None:
 
 
 def _again(m: AdapterMaterial) -> None:
-    """It is built again from its settings and its state, as a saved model is."""
+    """Adapters are built again from their settings and their state, as a saved model is."""
     again = m.cls.attach(m.encoder, m.adapter.settings)
     again.load_state_dict(m.adapter.state_dict())
     assert again.fingerprint == m.adapter.fingerprint
@@ -130,7 +130,7 @@ def _again(m: AdapterMaterial) -> None:
 
 
 def _state(m: AdapterMaterial) -> None:
-    """Its state is its own: none where nothing is learned, and no copy of the frozen towers."""
+    """The state is its own: none where nothing is learned, and no copy of the frozen towers."""
     if m.adapter.learner == "attached":
         assert not m.adapter.state_dict()
         return
@@ -143,7 +143,7 @@ def _state(m: AdapterMaterial) -> None:
 
 
 def tunes_towers(settings: dict[str, Any]) -> bool:
-    """Whether settings ask for trained copies of the towers."""
+    """Return whether settings ask for trained copies of the towers."""
     inner = [value for value in settings.values() if isinstance(value, dict)]
     return bool(settings.get("tune_towers")) or any(map(tunes_towers, inner))
 

@@ -113,7 +113,7 @@ def _order(m: AnswererMaterial) -> None:
 
 
 def _identity(m: AnswererMaterial) -> None:
-    """Its identity is a stable text, by which answers are kept."""
+    """The identity is a stable text, by which answers are kept."""
     assert m.answerer.identity.strip()
     assert m.answerer.identity == m.answerer.identity
 

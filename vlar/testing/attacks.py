@@ -65,7 +65,7 @@ def linear(x: Tensor) -> Tensor:
 
 
 def _documented(m: Material) -> None:
-    """Its docstring names its source."""
+    """The docstring of an attack names its source."""
     assert (m[1].__doc__ or "").strip()
 
 

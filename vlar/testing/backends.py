@@ -72,7 +72,7 @@ def video(path: str, n: int, seed: int = 0, **more: Any) -> VectorVideo:
 
 
 def whole(path: str, n: int) -> Iterator[FileRecord | EncodedWindow]:
-    """What an ``add`` writes of a recording of n windows."""
+    """Rows that an ``add`` writes of a recording of n windows."""
     yield FileRecord(Path(path), CHANGED, path, Stamp(1, 1), f"hash {path}", 2.0 * n + 2)
     for number, vector in enumerate(vectors(n, len(path))):
         yield EncodedWindow(Window(2.0 * number, 2.0 * number + 4.0), vector)

@@ -162,7 +162,7 @@ class PictureModel:
 
 
 class ConditionedModel(PictureModel):
-    """Its context is the window's vector; conditioned text is mirrored in it.
+    """A model whose context is the window's vector; conditioned text is mirrored in it.
 
     So the conditioned similarity is the negative of the unconditioned one: the order of any two
     windows is reversed.

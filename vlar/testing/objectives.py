@@ -76,7 +76,7 @@ def settings_of(cls: type[Objective], folder: Path) -> dict[str, Any]:
 
 
 def uses_unlabelled(cls: type[Objective]) -> bool:
-    """Whether an objective reads clips without labels at its default settings."""
+    """Return whether an objective reads clips without labels at its default settings."""
     return cls().unlabelled_per_clip > 0
 
 
