@@ -211,7 +211,7 @@ def _rows(m: EncoderMaterial) -> None:
 
 
 def _differ(m: EncoderMaterial) -> None:
-    """Different clips have different vectors; an encoder that ignores its clips knows nothing."""
+    """Different clips have different vectors; an encoder that ignores its clips is useless."""
     first, second, _ = (row.vector for row in m.rows)
     assert first @ second < 1 - 1e-6
 

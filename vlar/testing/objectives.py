@@ -87,7 +87,7 @@ def training(
     checkpoints: CheckpointConfig | None = None,
     processes: Processes = ALONE,
 ) -> Training:
-    """A training of three epochs on 24 clips whose order tells the label.
+    """A training of three epochs on 24 clips whose order gives the label.
 
     Args:
         named: Objectives by name, or with settings.
