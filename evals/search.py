@@ -152,7 +152,7 @@ Listed = list[tuple[float, float, Float64]]
 def moments(asked: Asked, half: int, size: int, *, permuted: bool = False) -> tuple[Listed, Listed]:
     """Right, best and all stated probabilities of queries whose label is there, and of others."""
     present, absent = Listed(), Listed()
-    for seed in range(DRAWS):
+    for seed in range(DRAWS * max(1, 64 // size)):
         library = drawn(asked.clips, size, seed)
         labels = asked.clips.labels[library]
         if permuted:

@@ -93,6 +93,7 @@ class Hit:
             sequence that of its first window.
         standing: How the hit stands among the recordings of the library: ``clear`` (ahead of all
             others), ``close`` (among several that are nearly as good), ``none``.
+        written: Content words of the phrase that stand in the name, the tags or the caption.
     """
 
     rank: int
@@ -113,6 +114,14 @@ class Hit:
     best_s: float | None = None
     row: int = 0
     standing: str = "none"
+    written: tuple[str, ...] = ()
+
+    @property
+    def found_by(self) -> str:
+        """The leg that found the hit: ``seen``, ``written`` (its picture is weak) or ``both``."""
+        if not self.written:
+            return "seen"
+        return "written" if self.weak else "both"
 
     @property
     def weak(self) -> bool:
@@ -139,7 +148,8 @@ class Hit:
         copies = (f"{c.path} {clock(c.start_s)} to {clock(c.end_s)}" for c in self.also)
         also = f"  (the same in {', '.join(copies)})" if self.also else ""
         alone = "" if self.parts else f" {self.stated:>6}"
-        first = f"{self.rank:3}.{alone}  {self.path}  {span}{tags}{also}{_lost(self.lost)}"
+        words = f"  (written: {' '.join(self.written)})" if self.written else ""
+        first = f"{self.rank:3}.{alone}  {self.path}  {span}{tags}{words}{also}{_lost(self.lost)}"
         return [first, *([f"      {self.caption}"] if self.caption else [])]
 
     def __str__(self) -> str:
@@ -171,6 +181,7 @@ class Hit:
             box = [round(side, 4) for side in self.box]
             facts |= {"track": self.track, "box": box, "box_s": round(self.box_s, 3)}
         facts |= {"weak": True} if self.weak else {}
+        facts |= {"written": list(self.written), "found_by": self.found_by} if self.written else {}
         facts |= {"caption": self.caption} if self.caption else {}
         facts |= {"also": [copy.to_dict() for copy in self.also]} if self.also else {}
         facts |= {"parts": [part.to_dict() for part in self.parts]} if self.parts else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -297,6 +298,7 @@ class Library:
         rerank: str | Reranker | None = "auto",
         report: Callable[[QueryReport], None] | None = None,
         miss: float | None = None,
+        only: str | None = "seen",
     ) -> Hits:
         """The spans of the library that answer a query best, best first.
 
@@ -319,6 +321,7 @@ class Library:
             report: Called with how the query was answered.
             miss: Chance, above 0 and below 1: all spans that are needed for the moment to be among
                 them with ``1 - miss``, or none; ``k`` and ``min_probability`` do not count.
+            only: ``seen`` searches pictures, ``written`` names, tags, captions; None both.
 
         Raises:
             UsageError: ``miss``, and the library has no calibration for its model.
@@ -330,7 +333,8 @@ class Library:
             LibraryError: the library is empty or damaged.
             EncoderMismatchError: the library was made by another model.
         """
-        return self.search(QueryRequest(text, k, where, min_probability, rerank, report, miss=miss))
+        request = QueryRequest(text, k, where, min_probability, rerank, report, miss=miss)
+        return self.search(replace(request, only=only))
 
     def refine(
         self,

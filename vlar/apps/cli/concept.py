@@ -108,6 +108,7 @@ def remove(library: str, name: str, /) -> int:
     """Forget a concept.
 
     Examples:
+        vlar concept save holiday.vlar "our street" "riding a bike" --yes 1
         vlar concept remove holiday.vlar "our street"
     """
     from vlar.library.query import concepts

@@ -38,7 +38,8 @@ def judged(
                for text in texts if not text.startswith(_ROW)]  # fmt: skip
     rows: dict[int, int] = {}
     if numbers:
-        plain = library.search(replace(request, k=max(*numbers, request.k), report=None))
+        most = max(*numbers, request.k)
+        plain = library.search(replace(request, k=most, min_probability=0.0, report=None))
         rows = {hit.rank: hit.row for hit in plain}
     return replace(
         request,
@@ -77,8 +78,8 @@ def _row(text: str, option: str, rows: dict[int, int]) -> int:
     number = _number(text, option)
     if number not in rows:
         raise UsageError(
-            f"{option} {number}: the plain list has {len(rows)} hits; judge one of them, or show "
-            "more with --min-probability 0"
+            f"{option} {number}: the plain list has {len(rows)} hits; judge one of them "
+            "(--min-probability 0 shows all)"
         )
     return rows[number]
 

@@ -9,6 +9,8 @@ Options:
     no (NUMBER): A hit that does not show it.
     miss (SHARE): Show all that is needed for the moment to be among it with 90% (10%), or nothing:
         it is not in here. Needs a calibration, which 'lite' has (vlar calibrate makes one).
+    written: Search the words of names, folders, tags and captions too; all words of a phrase win.
+    only_written: Search these words alone.
     who (TEXT): Only this person of each window: 'the person on the left', 'person 2' (libraries
         with --persons).
     rerank (NAME): How the best candidates are ordered again; 'auto' goes by the model. self:MODEL,
@@ -167,6 +169,8 @@ def query(
     yes: list[str] | None = None,
     no: list[str] | None = None,
     miss: str | None = None,
+    written: bool = False,
+    only_written: bool = False,
     who: str | None = None,
     rerank: Annotated[str, _RERANKERS] = "auto",
     rerank_k: int = 5,
@@ -198,7 +202,8 @@ def query(
 
     asked["where"] = [*(asked["where"] or []), *([] if who is None else [f"who={who}"])]
     chance = None if miss is None else judgements.share(miss)
-    request = QueryRequest(text, miss=chance, **asked)
+    only = "written" if only_written else None if written else "seen"
+    request = QueryRequest(text, miss=chance, only=only, **asked)
     _check(request)  # a mistake shows before anything is loaded
     files = _files(cut, exact, sheet, html, csv, edl, m3u, otio)
     shows = None if output.is_json() else wanted(pictures)

@@ -42,6 +42,10 @@ class ScoredSpan:
         similarity: Cosine of its best window; 0 where a query has several parts.
         reach: 0 to 1; decides how far a span grows. None for the score.
         track: Whom its best window shows: a person of the video, or 0 for the whole frame.
+        alone: Probability that it shows the phrase, whatever else the library holds; None for the
+            score.
+        written: Content words of the phrase that stand in its names, tags or caption.
+        exact: Whether these are all of them.
     """
 
     row_id: int
@@ -53,6 +57,8 @@ class ScoredSpan:
     track: int = 0
     reach: float | None = None
     alone: float | None = None
+    written: tuple[str, ...] = ()
+    exact: bool = False
 
     @property
     def stated(self) -> float:

@@ -161,6 +161,7 @@ class QueryPlan:
         min_probability: Spans below it are not answers.
         judged: Whether each judged row shows what was meant, by row id.
         miss: Chance that the list misses the moment; None for the best ``k``.
+        only: ``written`` or ``seen``: the leg that may answer; None for both.
     """
 
     tree: Node
@@ -169,6 +170,7 @@ class QueryPlan:
     min_probability: float = MIN_PROBABILITY
     judged: Mapping[int, bool] = field(default_factory=dict[int, bool])
     miss: float | None = None
+    only: str | None = "seen"
 
     @property
     def plain(self) -> bool:
@@ -220,7 +222,20 @@ def make_plan(request: QueryRequest) -> QueryPlan:
             "them as a concept (vlar concept save) and use its name in the expression"
         )
     _check_miss(request.miss, tree, judged)
-    return QueryPlan(tree, k, conditions(request.where), least, judged, request.miss)
+    _check_only(request, tree)
+    return QueryPlan(tree, k, conditions(request.where), least, judged, request.miss, request.only)
+
+
+def _check_only(request: QueryRequest, tree: Node) -> None:
+    if request.only not in (None, "written", "seen"):
+        raise QueryError(f"only is {request.only!r:.40}; it is 'written', 'seen' or None")
+    if request.only == "written" and not isinstance(tree, Phrase):
+        raise QueryError(
+            f"only what is written is searched by one phrase, not by {show(tree)}; an expression "
+            'has says "..." and shows "..." for it'
+        )
+    if request.only == "written" and (request.yes or request.no or request.miss):
+        raise QueryError("judgements and miss are about pictures; leave only 'written' out")
 
 
 def _check_miss(miss: float | None, tree: Node, judged: Mapping[int, bool]) -> None:

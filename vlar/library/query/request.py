@@ -28,6 +28,7 @@ class QueryRequest:
         yes: Hits that show what was meant, or ids of their rows.
         no: Hits that do not show it.
         miss: Chance that the list misses the moment, above 0 and below 1; None: the best ``k``.
+        only: ``written`` or ``seen``: the leg that may answer; None for both.
         report: Called with a ``vlar.library.query.plan.QueryReport``; None for none.
     """
 
@@ -49,3 +50,4 @@ class QueryRequest:
     yes: "Sequence[Hit | int]" = ()
     no: "Sequence[Hit | int]" = ()
     miss: float | None = None
+    only: str | None = "seen"

@@ -36,6 +36,7 @@ from vlar.library.query.plan import (
 )
 from vlar.library.query.rerankers import Reranker
 from vlar.library.query.scan_candidates import ScanCandidates
+from vlar.library.query.written import content_words, lifted_by, written_index
 from vlar.library.rows import RowBatch, RowFilter
 from vlar.library.store.annotations import LostFrames
 from vlar.library.store.base import LibraryStore
@@ -120,6 +121,10 @@ class IndexCandidates:
         self._allowed = kept_row_filter(snapshot.store, cache, plan.where)
         self._paths: dict[int, str] = {}
         self._new: dict[int, SpanScore] = {}
+        self._words = content_words(plan.phrase)
+        only = plan.only == "written"
+        seen = plan.only == "seen" or plan.judged or plan.miss is not None or not self._words
+        self._written = None if seen else written_index(snapshot, required=only)
         self._rows: list[ScoredSpan] = []
 
     def best(self, n: int) -> tuple[list[ScoredSpan], bool]:
@@ -140,9 +145,41 @@ class IndexCandidates:
             store.damaged.update({row.row_id: NO_RECORDING for row in orphans})
             rows = [row for row in rows if row.video_id in self._paths]
         # Rounded for the order only: equal rows of two files are in the order of their paths.
+        rows = self._with_written(rows)
         rows.sort(key=lambda row: (*_order(row), self._paths[row.video_id], row.start_s, row.track))
         self._rows = rows
         return rows, whole or not rows or rows[-1].stated < self._plan.min_probability
+
+    def _with_written(self, rows: list[ScoredSpan]) -> list[ScoredSpan]:
+        """Rows with the words that are written of them, and those of which all words are."""
+        index, only = self._written, self._plan.only == "written"
+        if index is None:
+            return rows
+        matching = index.having_any(self._words) if only else index.having_all(self._words)
+        absent = sorted(self._written_ids(*matching) - {row.row_id for row in rows})
+        if absent:
+            more = self._scored(self._snapshot.store.rows(absent, self._snapshot.manifest.dim))
+            new_videos = {row.video_id for row in more} - self._paths.keys()
+            self._paths |= self._snapshot.store.paths(sorted(new_videos))
+            rows = [*rows, *(row for row in more if row.video_id in self._paths)]
+        words = index.words_of(self._words, [(row.video_id, row.row_id) for row in rows])
+        lifted = [
+            lifted_by(row, words.get((row.video_id, row.row_id), ()), len(self._words))
+            for row in rows
+        ]
+        return [row for row in lifted if row.written] if only else lifted
+
+    def _written_ids(self, videos: set[int], rows: set[int]) -> set[int]:
+        """Ids of the best rows of recordings whose texts match, and of rows whose captions do."""
+        engine, allowed = self._cache.engine, self._allowed or RowFilter()
+        chosen = videos if allowed.videos is None else videos & allowed.videos
+        ids = set[int]()
+        if chosen:
+            best = replace(allowed, videos=frozenset(chosen))
+            ids = set(engine.search(self._query, _WRITTEN_ROWS, best)[0].tolist())
+        if rows:
+            ids |= rows & set(engine.ids(self._allowed).tolist())
+        return ids
 
     def rerank(self, reranker: Reranker, head: Sequence[ScoredSpan]) -> None:
         """Score some of the best rows again."""
@@ -248,12 +285,13 @@ class IndexCandidates:
         ]
 
 
-def _order(row: ScoredSpan) -> tuple[float, float]:
-    return -round(row.score, 6), -round(row.similarity, 9)
+def _order(row: ScoredSpan) -> tuple[bool, float, float]:
+    return not row.exact, -round(row.score, 6), -round(row.similarity, 9)
 
 
 _AHEAD = 0.5  # log odds of stated probabilities; by evals/search.py
 _MOST_CLOSE = 6  # recordings; where more are as good, none stands out
+_WRITTEN_ROWS = 256  # of the recordings whose texts match
 _SHORT_S = 2.0  # windows from which on two quick steps may lie in one
 _FETCHED_ROWS = 256  # at first; then four times as many, until there are enough answers
 
@@ -318,7 +356,9 @@ def _answers(
             probable = [
                 span
                 for span in ordered
-                if candidates.score(span).probability >= plan.min_probability
+                if span.exact
+                or (span.written and plan.only == "written")
+                or candidates.score(span).probability >= plan.min_probability
             ]
             found = _distinct(plan, snapshot, candidates, probable)
             if whole or len(found) > plan.k:
@@ -389,6 +429,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 best_s=None if best is None else (best[1].start_s + best[1].end_s) / 2,
                 row=rows[place],
                 standing=standing[place],
+                written=answer.span.written,
                 **people.get(rows[place], {}),
             )
         )

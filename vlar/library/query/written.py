@@ -1,0 +1,163 @@
+"""Words that are written: names of files and folders, tags, and captions, as a leg of a query.
+
+They are looked up by SQLite's FTS5, with accents and English endings removed. The table is made in
+memory for a state of the library, as for captions (``vlar.library.query.caption_search``): no
+foreign file is executed. A text that has all content words of a phrase wins; one that has some
+lifts a moment within a band; without any the order by the picture stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from vlar.errors import QueryError
+from vlar.library.query.candidates import ScoredSpan, Snapshot
+from vlar.library.query.caption_search import search_words
+from vlar.library.query.feedback import log_odds
+from vlar.numeric import sigmoid
+
+BAND = 0.7  # log odds that a text with nearly all words lifts a moment
+_CERTAIN = 1e-3  # share of the scores that is left to moments of which all words are written
+_MOST = 5_000  # texts with all words
+_MARK = "contentmark"  # next to a content word, little ones are left out
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)|[^\w]|_")
+
+
+class WrittenIndex:
+    """The texts of a library: one a recording, and one a window with a caption."""
+
+    def __init__(
+        self,
+        paths: Mapping[int, str],
+        tags: Mapping[int, Mapping[str, str]],
+        captions: Mapping[int, str],
+    ) -> None:
+        self._table = sqlite3.connect(":memory:", check_same_thread=False)
+        self._table.execute(
+            "CREATE VIRTUAL TABLE texts USING fts5(text, tokenize="
+            "'porter unicode61 remove_diacritics 2')"
+        )
+        folder = _common_folder(list(paths.values()))
+        recordings = (
+            (2 * i, f"{spaced(path[len(folder) :])} {_tag_text(tags.get(i, {}))}")
+            for i, path in paths.items()
+        )
+        self._table.executemany("INSERT INTO texts (rowid, text) VALUES (?, ?)", recordings)
+        windows = ((2 * row_id + 1, text) for row_id, text in captions.items())
+        self._table.executemany("INSERT INTO texts (rowid, text) VALUES (?, ?)", windows)
+
+    def having_all(self, words: Sequence[str]) -> tuple[set[int], set[int]]:
+        """Ids of recordings, and of rows, whose text has all of some words."""
+        return self._matching(" AND ".join(map(_quoted, words)))
+
+    def having_any(self, words: Sequence[str]) -> tuple[set[int], set[int]]:
+        """Ids of recordings, and of rows, whose text has one of some words."""
+        return self._matching(" OR ".join(map(_quoted, words)))
+
+    def words_of(
+        self, words: Sequence[str], rows: Iterable[tuple[int, int]]
+    ) -> dict[tuple[int, int], tuple[str, ...]]:
+        """The words that the texts of rows (recording, row) have; a row without any is left out."""
+        pairs = list(rows)
+        texts = sorted({2 * video for video, _ in pairs} | {2 * row + 1 for _, row in pairs})
+        marks = ",".join("?" * len(texts))
+        query = f"SELECT rowid FROM texts WHERE texts MATCH ? AND rowid IN ({marks})"
+        having = {
+            word: {rowid for (rowid,) in self._table.execute(query, (_quoted(word), *texts))}
+            for word in words
+        }
+        shown = {
+            (video, row): tuple(word for word in words if having[word] & {2 * video, 2 * row + 1})
+            for video, row in pairs
+        }
+        return {pair: matched for pair, matched in shown.items() if matched}
+
+    def _matching(self, expression: str) -> tuple[set[int], set[int]]:
+        query = "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?"
+        rowids = [rowid for (rowid,) in self._table.execute(query, (expression, _MOST))]
+        return {r // 2 for r in rowids if not r % 2}, {r // 2 for r in rowids if r % 2}
+
+
+def written_index(snapshot: Snapshot, *, required: bool) -> WrittenIndex | None:
+    """The texts of a library, kept with its cache; None where they are not searched.
+
+    Args:
+        snapshot: The library.
+        required: Whether nothing else is asked for.
+
+    Raises:
+        QueryError: required, and this library or this Python cannot do it.
+    """
+    cache, store = snapshot.cache, snapshot.store
+    if cache is None or not cache.engine.is_near:
+        if required:
+            raise QueryError(
+                f"library {store.address} searches no written words; only a library that is a "
+                "folder does (--only-seen searches the pictures)"
+            )
+        return None
+
+    def make() -> WrittenIndex:
+        return WrittenIndex(store.paths(), store.tags(), store.captions())
+
+    try:
+        return cache.keep("written", make)
+    except sqlite3.OperationalError as error:
+        if required:
+            raise QueryError(f"this Python's SQLite has no full-text search ({error})") from error
+        return None
+
+
+def lifted_by(row: ScoredSpan, words: tuple[str, ...], wanted: int) -> ScoredSpan:
+    """A row with the words that are written of it; all of them win, some lift its score.
+
+    Args:
+        row: By its picture.
+        words: Content words of the phrase that its texts have.
+        wanted: Number of content words of the phrase.
+    """
+    if not words:
+        return row
+    if len(words) == wanted:
+        return replace(row, written=words, exact=True, score=1 - _CERTAIN * (1 - row.score))
+    lifted = sigmoid(log_odds(np.array([row.score])) + BAND * len(words) / wanted)
+    return replace(row, written=words, score=float(lifted[0]))
+
+
+def content_words(phrase: str) -> list[str]:
+    """The content words of a phrase; none where all are little.
+
+    >>> content_words("a person rides the bike"), content_words("of the")
+    (['rides', 'bike'], [])
+    """
+    return [word for word in search_words(f"{phrase} {_MARK}") if word != _MARK]
+
+
+def spaced(path: str) -> str:
+    """The words of a path.
+
+    >>> spaced("gym/ridingBike_03.mp4")
+    'gym riding Bike 03'
+    """
+    return " ".join(_HUMP.sub(" ", os.path.splitext(path)[0]).split())  # noqa: PTH122
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    """The folder, with its last slash, in which all paths lie; its words tell nothing apart."""
+    prefix = os.path.commonprefix([path.replace("\\", "/") for path in paths])
+    return prefix[: prefix.rfind("/") + 1]
+
+
+def _tag_text(tags: Mapping[str, str]) -> str:
+    return " ".join(f"{key} {value}" for key, value in tags.items())
+
+
+def _quoted(word: Any) -> str:
+    return '"' + str(word).replace('"', '""') + '"'
