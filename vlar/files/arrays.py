@@ -235,7 +235,9 @@ def _part(data: memoryview, at: int, order: str) -> tuple[int, int, int, int]:
     return kind, at + 8, size, at + 8 + -(-size // 8) * 8
 
 
-def _array(variable: _Variable, order: str, most: int, bytes_each: float) -> npt.NDArray[Any]:
+def _array(
+    variable: _Variable, order: str, most: int, bytes_each: float = 16.0
+) -> npt.NDArray[Any]:
     if not variable.is_array:
         raise ValueError(f"its variable {variable.name[:80]!r} is not an array of numbers")
     data = variable.stored

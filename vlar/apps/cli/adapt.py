@@ -321,7 +321,7 @@ def calibrate(
     device: str | None = None,
     dtype: options.Dtype = None,
 ) -> int:
-    """Fit the probabilities of a model, or the --miss of a library, on labelled recordings.
+    """Fit the probabilities of a model, or --miss, on labelled clips.
 
     Use recordings that the model has not learned from.
 

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from vlar.library.connection import LibraryConnection
     from vlar.library.protocol import LibraryModel
 
-_EXAMPLE = 'vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1'
+_EXAMPLES = (
+    'vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1',
+    "vlar concept list holiday.vlar",
+)
 app = typer.Typer(
-    help="Keep what judgements of hits taught under a name that queries use like a phrase.",
-    epilog=f"\b\nExamples:\n  {_EXAMPLE}",
+    help="Keep what judgements of hits taught, under a name for queries.",
+    epilog="\b\nExamples:\n  " + "\n  ".join(_EXAMPLES),
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -66,7 +69,7 @@ def save(
 
     Examples:
         vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1
-        vlar query holiday.vlar '"our street" AND NOT "a car"'
+        vlar concept save holiday.vlar forklift "a forklift" --yes 1 --yes row:57
     """
     from vlar.library.library import Library
     from vlar.library.query import concepts
@@ -93,6 +96,7 @@ def list_(library: str, /) -> int:
 
     Examples:
         vlar concept list holiday.vlar
+        vlar concept list holiday.vlar --json
     """
     from vlar.library.query.concepts import concepts
 
@@ -108,8 +112,8 @@ def remove(library: str, name: str, /) -> int:
     """Forget a concept.
 
     Examples:
-        vlar concept save holiday.vlar "our street" "riding a bike" --yes 1
         vlar concept remove holiday.vlar "our street"
+        vlar concept remove holiday.vlar forklift --quiet
     """
     from vlar.library.query import concepts
 
