@@ -20,7 +20,8 @@ from tests.unit.test_layout import MODULES, source
 from vlar.apps.cli import shelves
 from vlar.errors import PackageError
 
-SHELVES = ("methods", "generators", "evaluation", "plugins")
+# The contract of parts (testing) reads every kind, so it goes with them.
+SHELVES = ("methods", "generators", "evaluation", "plugins", "testing")
 # Files that a query writes belong to the command line.
 COMMAND_LINE = ("vlar.apps", "vlar.apps.answers", "vlar.apps.otio")
 ROOT = Path(__file__).resolve().parents[2]
