@@ -304,7 +304,7 @@ def test_another_model_is_refused_although_nothing_is_to_be_encoded(
 
     models = {"fake": FakeModel(), "other": FakeModel("other", seed=1), "alias": FakeModel()}
     loaded: list[str] = []
-    load = lambda spec, **_: loaded.append(spec) or models[spec]  # noqa: E731
+    load = lambda spec, **_: loaded.append(str(spec)) or models[str(spec)]  # noqa: E731
     monkeypatch.setattr(vlar.model.model, "load", load)
     with Library(library.path, "other") as opened:
         refused(EncoderMismatchError, "--model fake", opened.add, clips)

@@ -20,7 +20,7 @@ from tests.command_line import invoke
 from tests.docs import pages, verbs
 from tests.refusals import refused
 from tests.unit.evaluation import colours
-from vlar.apps.cli import classify, inputs, output, query, recordings
+from vlar.apps.cli import classify, inputs, output, recordings
 from vlar.apps.cli.inputs import Place, devices_of
 from vlar.apps.cli.verb import exit_code
 from vlar.encoders.base import Block
@@ -28,7 +28,6 @@ from vlar.errors import UsageError
 from vlar.files import resources
 from vlar.language.motion.verb_table import TextMotion, VerbTable
 from vlar.library.ingest.runners.processes import ProcessRunner
-from vlar.library.query.plan import MIN_PROBABILITY
 from vlar.model import folder as model_folder
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
@@ -59,10 +58,10 @@ def test_what_was_learned_outlasts_a_full_disk(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(inputs, "load_model", lambda *_: colours.model())
     write = model_folder._write_files
 
-    def written(model: object, folder: Path) -> None:
+    def written(model: object, folder: Path, name: str) -> None:
         if cache not in folder.parents:
             raise OSError(28, "No space left on device")
-        write(model, folder)
+        write(model, folder, name)
 
     monkeypatch.setattr(model_folder, "_write_files", written)
     colours.folder(tmp_path / "clips", ("red left", "blue left"), 2)
@@ -176,10 +175,6 @@ def test_options_that_do_not_fit_are_refused():
     ]:
         raised = refused(UsageError, "", place.chosen)
         assert says in raised.value.message
-
-
-def test_the_command_hides_what_python_hides():
-    assert query.MIN_PROBABILITY == MIN_PROBABILITY
 
 
 NAMES = attribute_names()

@@ -273,9 +273,10 @@ def test_a_silent_library_has_no_answer_and_one_without_captions_refuses(tmp_pat
 
 
 def test_captioners_are_joined_by_their_names(tmp_path: Path):
-    (tmp_path / "a+b.json").write_text('[{"path": "1.mp4", "sentence": "A man."}]')
-    made: Captioner = load_captioner(f"file:{tmp_path}/a+b.json+file:{tmp_path}/a+b.json")
-    assert made.name == f"file:{tmp_path}/a+b.json+file:{tmp_path}/a+b.json"
+    for name in ("a+b.json", "c.json"):
+        (tmp_path / name).write_text('[{"path": "1.mp4", "sentence": "A man."}]')
+    made: Captioner = load_captioner(f"file:{tmp_path}/a+b.json+file:{tmp_path}/c.json")
+    assert made.name == f"file:{tmp_path}/a+b.json+file:{tmp_path}/c.json"
     clip = Clip(Path("1.mp4"), Window(0, 1), "video", np.zeros((1, 2, 2, 3), np.uint8), np.zeros(1))
     assert made.caption([clip]) == [("A man.", "A man.")]
     assert load_captioner(made.name).fingerprint == made.fingerprint

@@ -126,7 +126,7 @@ def test_copies_keep_their_times(tmp_path: Path, capsys: pytest.CaptureFixture):
 
 def test_one_default_of_the_least_probability():
     assert make_plan(QueryRequest("a cat", 1)).min_probability == MIN_PROBABILITY
-    assert command.MIN_PROBABILITY == MIN_PROBABILITY == MATCH_PRIOR
+    assert MIN_PROBABILITY == MATCH_PRIOR
     default = Library.query.__kwdefaults__
     assert default is not None
     assert default["min_probability"] == MIN_PROBABILITY

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -319,9 +320,12 @@ def test_a_picture_that_breaks_pillow(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: object, **__: object) -> None:
         raise IndexError("index out of range")
 
+    def is_second(file: Any) -> bool:
+        return Path(str(getattr(file, "name", file))).name == "2.jpg"
+
     first = Image.open
     monkeypatch.setattr(
-        Image, "open", lambda path, **k: fail() if path.name == "2.jpg" else first(path, **k)
+        Image, "open", lambda file, **k: fail() if is_second(file) else first(file, **k)
     )
     assert read_clip(folder, None, 4).lost == 1 / 4
     report = check_video(folder)
