@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from vlar.media.lookup import reader
 from vlar.model.model import Model, load
 from vlar.testing.contract import refused
 from vlar.testing.material import AdapterMaterial, frozen_hash, write_video
+from vlar.training import hyperparameters
 from vlar.training.task import attach
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
@@ -25,7 +28,7 @@ PARTS = [
     {"verb": "opening", "object": "the door"},
 ]
 TARGETS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.2, 0, 0.8], [1, 0, 0]])
-_SHORT = {"epochs": 1, "warmup_epochs": 0, "average_from": 1}
+_ADAPT = ("/adapt", "/adapt-cpu")
 
 
 def batch_of(adapter: Any) -> TrainingBatch:
@@ -125,7 +128,13 @@ def _adapted(m: AdapterMaterial) -> None:
     else:
         folder = support_of_recordings(m.folder / "support", m.encoder.modality)
         examples = folder / "clips.csv"
-    adapted = Model(m.encoder).adapt(examples, method=m.name, settings=_SHORT)
+    short = {
+        name: replace(numbers, epochs=1, warmup_epochs=0, average_from=1)
+        for name, numbers in hyperparameters.recipes().items()
+        if name.endswith(_ADAPT)
+    }
+    with mock.patch.object(hyperparameters, "recipes", lambda: short):
+        adapted = Model(m.encoder).adapt(examples, method=m.name)
     assert frozen_hash(m.encoder) == before
     report = adapted.report
     assert [row.path.name for row in report.failed] == (["broken.mp4"] if video else [])
