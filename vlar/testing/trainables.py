@@ -133,7 +133,7 @@ def _adapted(m: AdapterMaterial) -> None:
         for name, numbers in hyperparameters.recipes().items()
         if name.endswith(_ADAPT)
     }
-    with mock.patch.object(hyperparameters, "recipes", lambda: short):
+    with mock.patch.object(hyperparameters, "recipes", return_value=short):
         adapted = Model(m.encoder).adapt(examples, method=m.name)
     assert frozen_hash(m.encoder) == before
     report = adapted.report
