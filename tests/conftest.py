@@ -6,6 +6,7 @@ And the whole suite on several processes at once, where ``pytest-xdist`` is inst
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,17 @@ WORKER = "PYTEST_XDIST_WORKER" in os.environ
 # Thousands of tests and the libraries they import stay until the end. To look through them for
 # garbage every 700 new objects took a fifth of the collection.
 gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture(autouse=True)
+def _volume_of_the_command_line() -> Iterator[None]:
+    """A test that was quiet or verbose leaves the loggers as they were."""
+    loggers = [logging.getLogger(name) for name in ("vlar", "vlar.apps.cli", "vlar.failures")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        if logger.level != level:
+            logger.setLevel(level or logging.INFO)  # the first use sets it
 
 
 def pytest_collection_finish() -> None:

@@ -48,7 +48,7 @@ def close_to(hits: list[Hit], others: list[Hit]) -> None:
     def rounded(hit: Hit) -> Hit:
         return replace(
             hit,
-            score=0.0, probability=0.0, similarity=0.0,
+            score=0.0, probability=0.0, similarity=0.0, row=0,
             parts=tuple(replace(p, probability=0.0, similarity=0.0) for p in hit.parts),
         )  # fmt: skip
 

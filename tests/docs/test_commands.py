@@ -44,7 +44,7 @@ def given_options(text: str) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=pages.name_of)
 def test_commands_of_a_page_are_read_by_the_program(page: Path):
-    added = re.findall(r'^@register\("\w+", "([\w-]+)"\)', page.read_text("utf-8"), re.M)
+    added = re.findall(r'^@(?:vlar\.)?register\("\w+", "([\w-]+)"', page.read_text("utf-8"), re.M)
     for block in pages.blocks(page):
         if block.language != "bash":
             continue

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,16 @@ def test_hit_line_has_the_documented_keys():
     row = Hit(1, "a.mp4", 0.0, 4.0, 0.5, 0.7, 0.5, {"place": "gym"}).to_dict()
     assert list(row) == [
         "rank", "path", "start_s", "end_s", "score", "probability", "similarity", "tags",
-        "lost",
+        "lost", "row", "standing",
     ]  # fmt: skip
+
+
+def test_a_hit_that_is_ahead_of_all_others_is_not_weak():
+    hit = Hit(1, "a.mp4", 0.0, 4.0, 0.5, 0.1, 0.5)
+    assert hit.weak
+    assert replace(hit, standing="close").weak
+    assert not replace(hit, standing="clear").weak
+    assert not replace(hit, probability=0.3).weak
 
 
 def test_rows_are_frozen():

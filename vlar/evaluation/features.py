@@ -30,6 +30,7 @@ from vlar.errors import ProtocolError
 from vlar.evaluation.corruptions.base import corrupt
 from vlar.evaluation.datasets.base import TEST, VALIDATION, DatasetSplit, Subset
 from vlar.files import resources
+from vlar.files.opening import open_input
 from vlar.heads.support import SupportItem
 from vlar.language.clean import clean_label
 from vlar.media.views import Views, ViewSampler
@@ -332,7 +333,7 @@ class FeatureStore:
     def _read(self, key: str) -> Encoded | None:
         path = self._path(key)
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with open_input(path) as file, np.load(file, allow_pickle=False) as stored:
                 row = Encoded(stored["features"], stored["vector"], stored.get("context"))
             os.utime(path)
         except (OSError, KeyError, ValueError, BadZipFile):

@@ -163,7 +163,7 @@ def test_shuffled_key_frames_lose():
     own.run(40)
     other.run(40)
     other.objective.shuffled = False  # both are asked for their own key frames
-    assert float(own.terms()["match"]) < 0.7 * float(other.terms()["match"])
+    assert own.terms()["match"].item() < 0.7 * other.terms()["match"].item()
 
 
 def test_later_poses_are_predicted_against_a_critic():

@@ -180,8 +180,7 @@ def test_several_labels_a_clip_make_a_model_of_any_labels(
     red = {p.label: p.probability for p in asked.predictions}["red"]
     alone = model.classify(clip, ["red"], mode="multi").predictions[0].probability
     assert alone == pytest.approx(red, abs=1e-6)
-    monkeypatch.setattr("vlar.adapters.base.load_encoder", lambda *a, **k: FakeEncoder())
-    monkeypatch.setattr("vlar.adapters.base._known_name", lambda spec: spec)
+    monkeypatch.setattr("vlar.model.folder.load_encoder", lambda *a, **k: FakeEncoder())
     again = load(model.save(tmp_path / "mine"))
     assert again.fingerprint == model.fingerprint
     assert again.classify(clip, mode="multi").predictions == own.predictions

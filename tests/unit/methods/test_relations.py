@@ -99,7 +99,7 @@ def test_trx_is_its_formula():
             for one in own:
                 scores = norm(key(of_label)) @ norm(key(one)) / math.sqrt(4)
                 prototype = scores.softmax(0) @ value(of_label)
-                total += float((value(one) - prototype).square().sum())
+                total += (value(one) - prototype).square().sum().item()
             wanted[label] -= total / len(places) / 2
     torch.testing.assert_close(network(query, supports, member)[0], wanted, atol=1e-5, rtol=1e-5)
 

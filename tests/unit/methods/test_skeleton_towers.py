@@ -480,7 +480,7 @@ def test_likeness_of_virtual_joints_is_their_mean_positive_cosine():
         space.virtual.zero_()
         space.virtual[0, 0] = space.virtual[1, 0] = 2.0
         space.virtual[2, 0] = -1.0
-    assert float(space.likeness()) == pytest.approx(2 / 6)
+    assert space.likeness().item() == pytest.approx(2 / 6)
 
 
 # HD-GCN

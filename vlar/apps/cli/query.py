@@ -299,7 +299,7 @@ def _note(reports: list[QueryReport], hits: list[Hit], min_probability: float) -
     """Print that nothing was found, or that no answer is sure."""
     if not hits:
         output.note(f"vlar: {_nothing(reports, min_probability)}")
-    elif any(report.weak for report in reports):
+    elif any(report.weak for report in reports) and all(hit.weak for hit in hits):
         least = f"{max(hit.probability for hit in hits):.1%}"
         which = f"its least sure phrase has {least}" if hits[0].parts else least
         output.note(f"vlar: the best match is weak ({which}); the library may not show this")

@@ -351,7 +351,7 @@ class Application:
             _as_asked(hit.get("parts", ()), names)
         return {
             "hits": listed,
-            "weak": bool(hits) and report.weak,
+            "weak": bool(hits) and report.weak and all(hit.weak for hit in hits),
             "best_probability": report.best_probability,
             "note": _note(hits, report, request.min_probability),
             "windows": report.windows,
@@ -455,7 +455,7 @@ def _note(hits: Sequence[Hit], report: QueryReport, min_probability: float) -> s
     """Note for an empty list of answers, or for one without a sure answer."""
     best = report.best_probability
     notes = [f"{note[:1].upper()}{note[1:]}." for note in report.notes]
-    if hits and report.weak and best is not None:
+    if hits and report.weak and all(hit.weak for hit in hits) and best is not None:
         weak = f"The best match is weak ({_percent(best)}): the library may not show this."
         return " ".join([weak, *notes])
     if hits:

@@ -252,6 +252,9 @@ class Jobs:
                 self._save(job)
                 saved_s = time.monotonic()
         process.wait()
+        for stream in (process.stdin, process.stdout):
+            with suppress(OSError):
+                _pipe(stream).close()
         with self._lock:
             self._process = None
             if job.state == RUNNING and self._is_closed:

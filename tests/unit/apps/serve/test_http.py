@@ -96,7 +96,7 @@ def test_a_timeline_has_every_window_of_each_phrase(served: Served):
         assert all(0 <= p <= 1 for p in curve["probability"])
     hit = post(served, "query", text="a square", k=9, min_probability=0).json()["hits"]
     of_video = next(each for each in hit if each["video"] == video)
-    assert max(body["curves"][0]["probability"]) == pytest.approx(of_video["score"], abs=1e-6)
+    assert max(body["curves"][0]["probability"]) == pytest.approx(of_video["probability"], abs=1e-6)
 
 
 def test_a_thumbnail_is_the_picture_of_its_moment(served: Served):

@@ -321,7 +321,9 @@ def test_a_picture_that_breaks_pillow(tmp_path: Path, monkeypatch: pytest.Monkey
         raise IndexError("index out of range")
 
     def is_second(file: Any) -> bool:
-        return Path(str(getattr(file, "name", file))).name == "2.jpg"
+        data = file.read()
+        file.seek(0)
+        return data == (folder / "2.jpg").read_bytes()
 
     first = Image.open
     monkeypatch.setattr(
