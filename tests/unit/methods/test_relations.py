@@ -139,7 +139,7 @@ def test_the_graph_of_gghm_knows_labels_apart_and_the_query_open():
     loss = network.further_losses(
         torch.randn(2, 4, 5), torch.randn(3, 4, 5), member, torch.tensor([0, 2])
     )
-    assert 0 < float(loss) < 10
+    assert 0 < loss.item() < 10
 
 
 def test_episodes_keep_recordings_apart_and_are_the_same_again():
