@@ -228,7 +228,8 @@ class Encoder(ABC):
             ModelError: its weights are missing or changed.
         """
         name = str(getattr(cls, "name", cls.__name__))
-        require_plain(name, *arguments, placement.get("device"), placement.get("dtype"))
+        argument = arguments[0] if arguments else ""
+        require_plain(name, argument, placement.get("device"), placement.get("dtype"))
         return cls()
 
     @abstractmethod

@@ -49,7 +49,7 @@ class MotionEncoder(Encoder):
 
     name = "motion"
     cpu_only = True
-    contract_argument = _MotionArgument()
+    contract_argument = _MotionArgument()  # pyright: ignore[reportAssignmentType]
     n_frames = 32
     longest_s = lite_body.LONGEST_S
     # Half of that of ``lite`` with bodies, whose two blocks weigh the same (evals/motion.py).

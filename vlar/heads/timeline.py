@@ -91,7 +91,8 @@ class LabelTrack:
         if self.context is None:
             return first
         bins, forest = self.context
-        return (first + forest.predict(bins.apply(context_rows(first, step_s)))) / 2
+        second = forest.predict(bins.apply(context_rows(first, step_s)))
+        return np.asarray((first + second) / 2, np.float32)
 
     def bouts(self, probability: Float32, number: int = 0) -> Iterator[Bout]:
         """Bouts of the best path through probabilities (S, K), without the background."""

@@ -295,10 +295,11 @@ def _fit(
     least = _least(learned, track, count)
     # A forest that never met a label answers wrongly about it, and its answers teach nothing.
     complete = _is_complete(folds, truth, count)
-    mixed = held
+    mixed: list[Float32] = held
     if complete:
         second = _held_out(folds, everything, truth, context, around)
-        mixed = [(a + b) / 2 for a, b in zip(held, second, strict=True)]
+        pairs = zip(held, second, strict=True)
+        mixed = [np.asarray((a + b) / 2, np.float32) for a, b in pairs]
     costs = _SWITCHES if complete else (_USUAL_SWITCH,)
     switch, kappa, f1 = _best_switch(mixed, truth, least, costs)
     head = LabelTrack(

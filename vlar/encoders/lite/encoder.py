@@ -439,7 +439,7 @@ class LiteHandsEncoder(LiteEncoder):
     """
 
     name = "lite-hands"
-    contract_argument = _HandsArgument()
+    contract_argument = _HandsArgument()  # pyright: ignore[reportAssignmentType]
 
     def load_hands(self) -> HandBlock:
         """The hands block.

@@ -188,7 +188,7 @@ def channels_of(points: Float32, rate_hz: float, body: Body) -> tuple[list[str],
     """
     if body.angles:
         return _of_angles(points, rate_hz)
-    present = np.isfinite(points).all(axis=-1)
+    present = np.asarray(np.isfinite(points).all(axis=-1))
     scaled = (filled(points, rate_hz) / body.length).astype(np.float64)
     animals = range(points.shape[1])
     own = [_of_animal(scaled[:, m], rate_hz, body) for m in animals]

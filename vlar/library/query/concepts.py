@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -78,12 +79,14 @@ class Concept:
             shift = np.frombuffer(base64.b64decode(facts["shift"], validate=True), "<f4")
             numbers = float(facts["gain"]), float(facts["offset"])
             counts = int(facts["yes"]), int(facts["no"])
-            words = [str(facts[key])[:2000] for key in ("name", "text", "fingerprint")]
+            name, text, made_by = (
+                str(facts[key])[:2000] for key in ("name", "text", "fingerprint")
+            )
         except (ValueError, TypeError, KeyError, binascii.Error):
             return None
         if not (np.isfinite(shift).all() and all(map(math.isfinite, numbers))):
             return None
-        return cls(*words, *counts, *numbers, shift.astype(np.float32))
+        return cls(name, text, made_by, *counts, *numbers, shift.astype(np.float32))
 
 
 def concepts(store: LibraryStore) -> dict[str, Concept]:
@@ -120,7 +123,7 @@ def with_concepts(
     heads = {
         leaf: concept.head(row) for (leaf, concept), row in zip(named.items(), words, strict=True)
     }
-    taught = TaughtModel(model, list(heads.values()))
+    taught = cast("LibraryModel", TaughtModel(model, list(heads.values())))
     return {leaf: head.query for leaf, head in heads.items()}, taught
 
 
