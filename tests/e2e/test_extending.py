@@ -186,6 +186,8 @@ def test_the_parts_keep_the_contract_in_the_package_itself(tmp_path: Path):
     """Each file stands verbatim where ``CONTRIBUTING.md`` says, in a copy of the package."""
     package = Path(registry.__file__).parent
     copy = Path(shutil.copytree(package, tmp_path / "vlar"))
+    for data in ("prompts", "text_banks"):
+        shutil.copytree(PAGE.parents[1] / data, tmp_path / data)
     for file, place in PLACES.items():
         (copy / place).parent.mkdir(exist_ok=True)
         (copy / place).write_text(FILES[file], "utf-8")
