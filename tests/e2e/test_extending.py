@@ -212,3 +212,12 @@ def test_the_places_are_those_of_the_table_of_kinds():
         assert against_the_order(module, imports) == []
         stated = "methods" if kind == "adapter" else folder
         assert f"`vlar/{stated}/`" in PAGE.read_text("utf-8")
+
+
+def test_the_other_blocks_of_python_run():
+    names: dict[str, object] = {}
+    sources = [text for language, title, text in BLOCKS if language == "python" and not title]
+    assert len(sources) == 2
+    for source in sources:
+        exec(source, names)
+    names["test_ridge_keeps_the_contract"]()  # type: ignore[operator]
