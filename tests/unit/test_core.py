@@ -7,7 +7,6 @@ command line.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -81,24 +80,6 @@ def test_verbs_of_a_missing_shelf_are_not_listed(monkeypatch: pytest.MonkeyPatch
     assert not list(shelves.verbs())
 
 
-def needs_a_shelf(path: Path, tests: dict[str, Path]) -> bool:
-    """Whether a file of tests imports a shelf, itself or through other files of tests."""
-    queue, read = [path], set[Path]()
-    while queue:
-        file = queue.pop()
-        read.add(file)
-        for name in re.findall(r"^\s*(?:from|import) ([\w.]+)", file.read_text("utf-8"), re.M):
-            if name.startswith("vlar.") and not is_core(name):
-                return True
-            queue += [tests[n] for n in (name, f"{name}.__init__") if n in tests]
-        queue = [file for file in queue if file not in read]
-    return False
-
-
-#: Packages whose unit tests are quick; the others take too long for a copy.
-CORE_TESTS = ("segments", "metrics", "language")
-
-
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package without the shelves."""
@@ -152,26 +133,3 @@ def test_the_command_line_of_the_core_runs_without_the_shelves(core: Path):
     assert ".mp4" in vlar("query", core / "l.vlar", "a street", "--min-probability", "0")
     missing = vlar("doctor", "--audit", core / "mine", fine=(2,))
     assert "--audit needs vlar.apps.audit" in missing
-
-
-@pytest.mark.slow
-def test_the_unit_tests_of_the_core_pass_without_the_shelves(core: Path):
-    tests = {
-        ".".join(path.relative_to(core).with_suffix("").parts): path
-        for path in (core / "tests").rglob("*.py")
-    }
-    files = [
-        file for name in CORE_TESTS for file in (core / "tests/unit" / name).rglob("test_*.py")
-    ]
-    unit = core / "tests" / "unit"
-    chosen = [
-        file
-        for file in files
-        if not any(
-            needs_a_shelf(each, tests)
-            for each in (file, *(folder / "conftest.py" for folder in file.parents))
-            if each.is_relative_to(unit) and each.is_file()
-        )
-    ]
-    assert len(chosen) > len(files) / 2
-    run(core, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *chosen)
