@@ -22,7 +22,7 @@ def library_of(folder: Path, names: tuple[str, ...] = NAMES, count: int = 30) ->
     draw, library = np.random.default_rng(0), Library(folder / "l.vlar", FakeModel())
     every = [*names, *(f"clip{n}" for n in range(count))]
     library.add_vectors(
-        VectorVideo(f"/home/films/{name}.mp4", WINDOWS, unit(draw.normal(size=(10, DIM))),
+        VectorVideo(f"/example/films/{name}.mp4", WINDOWS, unit(draw.normal(size=(10, DIM))),
                     tags={"place": "gym hall"} if name == "x" else {})
         for name in every
     )  # fmt: skip
