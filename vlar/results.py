@@ -131,6 +131,11 @@ class Hits(Results[Hit]):
         self.guarantee = guarantee
 
     @property
+    def weak(self) -> bool:
+        """True where all answers are likely wrong, and none has words that are written of it."""
+        return bool(self) and all(hit.weak and not hit.written for hit in self)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns, also of an empty answer."""
         return HIT_COLUMNS

@@ -18,8 +18,7 @@ import numpy.typing as npt
 from vlar import notebook
 from vlar.formatting import clock, percent, plain, shown
 
-# A hit below it is weak, unless it is ahead of all others: among four recordings 58 % of first hits
-# below it are right, among 200 13 %; of those ahead 96 and 49 % (evals/results/search.json).
+# A hit below it is weak, unless it is ahead of all others (evals/results/search.json).
 WEAK_MATCH = 0.2
 _FITS = 0.5  # probability from which a label of several is part of the verdict
 _BODY = 0.1  # visible share of a body below which it is not seen
@@ -36,15 +35,21 @@ class HitPart:
     probability: float
     similarity: float
 
+    @property
+    def weak(self) -> bool:
+        """True where the phrase is likely not shown."""
+        return self.probability < WEAK_MATCH
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the command line."""
-        return {
+        facts: dict[str, Any] = {
             "phrase": self.phrase,
             "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3),
             "probability": round(self.probability, 6),
             "similarity": round(self.similarity, 6),
         }
+        return facts | ({"weak": True} if self.weak else {})
 
 
 @dataclass(frozen=True)

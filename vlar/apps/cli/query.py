@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from vlar.apps.answers import AnswerFiles
     from vlar.library.query.plan import QueryReport
     from vlar.library.query.rerankers import Reranker
+    from vlar.results import Hits
     from vlar.types import Hit
 
 _RERANKERS = Choices.of_kinds("re-ranker", "reranker", "answerer", also=("auto", "none"))
@@ -295,11 +296,11 @@ def _write(files: AnswerFiles, query: str, hits: list[Hit]) -> int:
     return failed
 
 
-def _note(reports: list[QueryReport], hits: list[Hit], min_probability: float) -> None:
+def _note(reports: list[QueryReport], hits: Hits, min_probability: float) -> None:
     """Print that nothing was found, or that no answer is sure."""
     if not hits:
         output.note(f"vlar: {_nothing(reports, min_probability)}")
-    elif any(report.weak for report in reports) and all(hit.weak for hit in hits):
+    elif hits.weak:
         least = f"{max(hit.probability for hit in hits):.1%}"
         which = f"its least sure phrase has {least}" if hits[0].parts else least
         output.note(f"vlar: the best match is weak ({which}); the library may not show this")

@@ -34,6 +34,7 @@ from vlar.media.bundle import PART
 from vlar.media.views import Views
 from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
+from vlar.results import Hits
 from vlar.types import Failure, Float32, Hit, JsonDict, Window
 from vlar.version import __version__
 
@@ -351,7 +352,7 @@ class Application:
             _as_asked(hit.get("parts", ()), names)
         return {
             "hits": listed,
-            "weak": bool(hits) and report.weak and all(hit.weak for hit in hits),
+            "weak": hits.weak,
             "best_probability": report.best_probability,
             "note": _note(hits, report, request.min_probability),
             "windows": report.windows,
@@ -451,11 +452,11 @@ class Application:
         return {"video": self.sources.id_of(path), "name": Path(path).name}
 
 
-def _note(hits: Sequence[Hit], report: QueryReport, min_probability: float) -> str | None:
+def _note(hits: Hits, report: QueryReport, min_probability: float) -> str | None:
     """Note for an empty list of answers, or for one without a sure answer."""
     best = report.best_probability
     notes = [f"{note[:1].upper()}{note[1:]}." for note in report.notes]
-    if hits and report.weak and all(hit.weak for hit in hits) and best is not None:
+    if hits.weak and best is not None:
         weak = f"The best match is weak ({_percent(best)}): the library may not show this."
         return " ".join([weak, *notes])
     if hits:

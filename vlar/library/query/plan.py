@@ -29,7 +29,6 @@ from vlar.library.query.grammar import (
 )
 from vlar.library.query.request import MIN_PROBABILITY as MIN_PROBABILITY
 from vlar.library.query.request import QueryRequest as QueryRequest
-from vlar.types import WEAK_MATCH as WEAK_MATCH
 from vlar.types import Hit
 
 BEST_SHOWN = 3  # windows of a phrase
@@ -95,11 +94,6 @@ class QueryReport:
     rerank_failed: int = 0
     notes: tuple[str, ...] = ()
     decides: Mapping[str, float] = field(default_factory=dict[str, float])
-
-    @property
-    def weak(self) -> bool:
-        """Return whether even the best match is so improbable that it is likely wrong."""
-        return self.best_probability is not None and self.best_probability < WEAK_MATCH
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the report for a person."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import vlar
 from tests.unit.library.fakes import DIM, FakeModel
 from tests.unit.library.query.test_newcomer_errors import WINDOWS, library_of
 from vlar.encoders.base import Asked
 from vlar.library.library import Library
 from vlar.library.query.plan import QueryReport
 from vlar.library.shard_reading import VectorVideo
+from vlar.results import Hits
 from vlar.types import WEAK_MATCH, Hit
 
 
@@ -86,7 +89,11 @@ def test_weak_is_told_of_the_answers(tmp_path: Path):
         query = '"two dogs" AND "a cat" AND "a tree" AND "a car"'
         hits = library.query(query, 1, min_probability=0, report=reports.append)
     assert reports[0].best_probability == pytest.approx(hits[0].probability)
-    assert reports[0].weak == hits[0].weak
+    assert hits.weak == hits[0].weak == (hits[0].probability < WEAK_MATCH)
+    written = Hits(replace(hit, written=("cat",)) for hit in hits)
+    assert not written.weak
+    curve = (Path(vlar.__file__).parent / "apps/serve/page/curve.js").read_text("utf-8")
+    assert f"const LEAST = {WEAK_MATCH};" in curve
 
 
 def test_a_probability_does_not_sink_with_the_size_of_the_library(tmp_path: Path):

@@ -16,14 +16,14 @@ from vlar.heads.zero_shot import MATCH_PRIOR
 from vlar.library.library import Library
 from vlar.library.query.plan import (
     MIN_PROBABILITY,
-    WEAK_MATCH,
     QueryReport,
     QueryRequest,
     make_plan,
 )
 from vlar.library.shard_reading import VectorVideo
 from vlar.numeric import unit
-from vlar.types import Copy, Float32, Hit, Window
+from vlar.results import Hits
+from vlar.types import WEAK_MATCH, Copy, Float32, Window
 
 WINDOWS = [Window(2.0 * place, 2.0 * place + 4) for place in range(10)]
 
@@ -138,18 +138,18 @@ def test_a_weak_best_match_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
             return 0.2 * super().match_probability(vectors, query)
 
     reports: list[QueryReport] = []
-    hits: list[Hit] = []
+    answers: list[Hits] = []
     for model in (FakeModel(), Unsure()):
         with library_of(tmp_path / type(model).__name__, model, 4) as library:
             for text in ("a cat", "a cat AND two dogs"):
-                hits = library.query(text, 3, min_probability=0, report=reports.append)
-    assert [report.weak for report in reports] == [False, False, True, True]
+                answers.append(library.query(text, 3, min_probability=0, report=reports.append))
+    assert [hits.weak for hits in answers] == [False, False, True, True]
     assert all(report.best_probability for report in reports)
     logging.getLogger(output.__name__).setLevel(logging.INFO)  # another test may have been quiet
     logging.getLogger("vlar.apps.cli").setLevel(logging.INFO)
-    command._note(reports[2:], hits, 0.0)
+    command._note(reports[2:], answers[3], 0.0)
     assert "the best match is weak" in capsys.readouterr().err
-    command._note(reports[:2], hits, 0.0)
+    command._note(reports[:2], answers[1], 0.0)
     assert capsys.readouterr().err == ""
     assert 0.05 < WEAK_MATCH < 0.5
 

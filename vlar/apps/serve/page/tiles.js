@@ -98,6 +98,6 @@ function lines(hit, span) {
   const near = hit.nearest ? `nearest: ${hit.nearest.split("/").pop()}` : "";
   const whole = hit.whole ? `${hit.windows} ${hit.windows === 1 ? "window" : "windows"}` : span;
   const said = [whole, hit.track ? `person ${hit.track}` : "", hit.note ?? ""].filter(Boolean).join(" · ");
-  const texts = [said, tags, near, also, hit.caption, ...(hit.parts ?? []).map((part) => `${phraseOf(part)}: ${part.probability < 0.2 ? "weak" : percent(part.probability)} at ${clock(part.start_s)}`)];
+  const texts = [said, tags, near, also, hit.caption, ...(hit.parts ?? []).map((part) => `${phraseOf(part)}: ${part.weak ? "weak" : percent(part.probability)} at ${clock(part.start_s)}`)];
   return texts.filter(Boolean).map((text) => el("p", { class: "hit-line" }, text));
 }
