@@ -25,6 +25,8 @@ import numpy as np
 from vlar.encoders.base import Encoder
 from vlar.encoders.catalogue import CatalogueEntry
 from vlar.encoders.clip import options as hub
+from vlar.encoders.hub_folder import COMMIT, PREFIX
+from vlar.encoders.model_spec import MODEL_MANIFEST
 from vlar.errors import ModelError, UsageError
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.files.resources import cache_dir, require_space
@@ -47,11 +49,14 @@ def fetch(
     accept_licence: bool = False,
     begin: Count | None = None,
     count: Count | None = None,
+    root: Path | None = None,
 ) -> Path:
     """Fetch a model that is not on this disk, or what is missing of it.
 
     Args:
         entry: What to fetch.
+        root: Folder in which a model folder gets one of its own, named by the commit; None for the
+            hub's cache.
         accept_licence: Whether the user has accepted its terms.
         begin: Called once with the bytes that will be fetched.
         count: Called with the bytes of each piece.
@@ -74,7 +79,8 @@ def fetch(
         raise hub.offline(entry.spec, entry.hub_name, why)
     with _clear_errors(entry):
         commit, files = _listed(entry)
-        return _fetched(entry, commit, files, begin or _ignored, count or _ignored)
+        folder = root and root / commit
+        return _fetched(entry, commit, files, begin or _ignored, count or _ignored, folder)
 
 
 def _ignored(_: int) -> None:
@@ -87,9 +93,12 @@ def _listed(entry: CatalogueEntry) -> tuple[str, list[Any]]:
 
     facts = HfApi().model_info(entry.hub_name, revision=entry.revision, files_metadata=True)
     found = wanted([row.rfilename for row in facts.siblings or ()], entry)
+    if entry.revision and COMMIT.fullmatch(entry.revision) and facts.sha != entry.revision:
+        raise ModelError(f"the hub gives commit {facts.sha} of {entry.hub_name} for the one asked")
     if not found:
+        kind = "model folder (vlar.json)" if _is_folder(entry) else "weights (safetensors)"
         raise ModelError(
-            f"{entry.hub_name} holds no weights that vlar reads (safetensors) at "
+            f"{entry.hub_name} holds no {kind} that vlar reads at "
             f"{entry.revision or 'its newest revision'}; {entry.note or 'see its card'}"
         )
     rows = {row.rfilename: row for row in facts.siblings or ()}
@@ -102,6 +111,9 @@ def wanted(names: Sequence[str], entry: CatalogueEntry) -> list[str]:
     Returns:
         Their names; empty where the repository has no weights.
     """
+    if _is_folder(entry):  # its card and its arrays, and what it is known by last
+        files = sorted(n for n in names if n.endswith((".safetensors", ".md")) and "/" not in n)
+        return [*files, MODEL_MANIFEST] if MODEL_MANIFEST in names else []
     family = "openclip" if entry.spec.startswith("openclip:") else "other"
     kinds = ([n for n in names if _any(n, patterns)] for patterns in _WEIGHTS[family])
     weights = next(filter(None, kinds), [])
@@ -113,25 +125,36 @@ def wanted(names: Sequence[str], entry: CatalogueEntry) -> list[str]:
     return sorted(weights) + sorted(settings, key=lambda n: (n == "config.json", n))
 
 
+def _is_folder(entry: CatalogueEntry) -> bool:
+    return entry.spec.startswith(PREFIX)
+
+
 def _any(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _fetched(
-    entry: CatalogueEntry, commit: str, files: list[Any], begin: Count, count: Count
-) -> Path:
+    entry: CatalogueEntry, commit: str, files: list[Any], begin: Count, count: Count,
+    folder: Path | None,
+) -> Path:  # fmt: skip
     from huggingface_hub import constants, hf_hub_download
 
-    place = Path(constants.HF_HUB_CACHE)
-    missing = [row for row in files if hub.cached(entry.hub_name, (row.rfilename,), commit) is None]
-    n_bytes = sum(int(row.size or 0) for row in missing)
-    require_space(place, n_bytes, entry.alias)
+    def is_here(name: str) -> bool:
+        if folder is not None:
+            return (folder / name).is_file()
+        return hub.cached(entry.hub_name, (name,), commit) is not None
+
+    n_bytes = sum(int(row.size or 0) for row in files if not is_here(row.rfilename))
+    require_space(folder or Path(constants.HF_HUB_CACHE), n_bytes, entry.alias)
     begin(n_bytes)
     bar = _counting(count)
     found: list[Path] = []
+    # None keeps the hub's own name of the newest commit.
+    revision = commit if folder is not None or entry.revision else None
     for row in files:
-        revision = entry.revision and commit  # None keeps the hub's own name of the newest commit
-        path = hf_hub_download(entry.hub_name, row.rfilename, revision=revision, tqdm_class=bar)
+        path = hf_hub_download(
+            entry.hub_name, row.rfilename, revision=revision, tqdm_class=bar, local_dir=folder
+        )
         found.append(Path(path))
         if not _is_right(Path(path), row):
             _remove(found)

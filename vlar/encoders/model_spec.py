@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vlar import registry
 from vlar.encoders.catalogue import entries, resolve
+from vlar.encoders.hub_folder import PREFIX, HubFolder
 from vlar.encoders.spec import BUNDLE, split_parts, split_weight, with_weight
 from vlar.errors import UsageError
 from vlar.registry import PartSpec
@@ -91,8 +92,8 @@ class ModelSpec:
         """
         if isinstance(text, ModelSpec):
             return text
-        if folders and is_model_folder(text):
-            return cls(str(text), folder=Path(text).expanduser())
+        if folders and (folder := model_folder(text)) is not None:
+            return cls(str(text), folder=folder)
         text = str(text)
         if not text.strip():
             raise UsageError("the encoder name is empty; use 'lite' or see 'vlar models'")
@@ -109,6 +110,18 @@ class ModelSpec:
 def model_names() -> set[str]:
     """Names that begin a model's name, or a part of one."""
     return {*registry.names("encoder"), *registry.names("adapter"), *entries()}
+
+
+def model_folder(spec: str | Path) -> Path | None:
+    """The model folder that a path or ``hf-hub:ORG/NAME`` stands for; None for another name.
+
+    Raises:
+        ModelError: it is of the hub and was not fetched.
+        UsageError: the name is malformed.
+    """
+    if isinstance(spec, str) and spec.startswith(PREFIX):
+        return HubFolder.parse(spec).require()
+    return Path(spec).expanduser() if is_model_folder(spec) else None
 
 
 def is_model_folder(spec: str | Path) -> bool:

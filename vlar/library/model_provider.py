@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from vlar.encoders import trusted_paths
+from vlar.encoders.hub_folder import PREFIX
 from vlar.encoders.model_spec import ModelSpec
 from vlar.library.address import place
 from vlar.library.engines.base import Probes
@@ -92,7 +93,8 @@ class LazyModel:
 def lasting_name(spec: str | ModelSpec) -> str:
     """A model's name by which it is found again from wherever its library is opened."""
     spec = ModelSpec.parse(spec)
-    return place(spec.text) if spec.folder is not None else spec.text
+    is_path = spec.folder is not None and not spec.text.startswith(PREFIX)
+    return place(spec.text) if is_path else spec.text
 
 
 def require_named(folder: object, spec: str, fingerprint: str | None) -> None:

@@ -33,7 +33,7 @@ from vlar.adapters.base import Adapter, attached_name
 from vlar.adapters.statistics import MOST_BYTES, Statistics
 from vlar.encoders import trusted_paths
 from vlar.encoders.base import Encoder, load_encoder
-from vlar.encoders.model_spec import MODEL_MANIFEST, is_model_folder
+from vlar.encoders.model_spec import MODEL_MANIFEST, model_folder
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files import resources
 from vlar.files.arrays import Header, not_finite, read_header, sha256
@@ -305,9 +305,10 @@ class SavedModel:
 
 def holds_timeline(spec: str | Path) -> bool:
     """Return whether a name is the folder of a model that learned from annotated recordings."""
-    if not is_model_folder(spec) or not (Path(spec).expanduser() / MANIFEST).is_file():
+    folder = model_folder(spec)
+    if folder is None or not (folder / MANIFEST).is_file():
         return False
-    return _read(Path(spec).expanduser()).get("timeline") is not None
+    return _read(folder).get("timeline") is not None
 
 
 def check_target(path: str | Path, *, replace: bool) -> None:

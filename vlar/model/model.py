@@ -27,6 +27,7 @@ from vlar.language.labels import Descriptions, Labels, LabelSet
 from vlar.language.tree import TreeSource
 from vlar.media.views import Views, ViewSampler
 from vlar.metrics.result import Evaluation
+from vlar.model import hub
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.adapt_report import AdaptReport
 from vlar.model.annotated import answer, learn_annotated
@@ -74,7 +75,7 @@ def load(
 
     Args:
         spec: An encoder (``lite``, ``openclip:ARCH/TAG``, ``hf:ORG/NAME``), an adapter with its
-            checkpoint (``tc-clip:FILE.pth``), or a model folder.
+            checkpoint (``tc-clip:FILE.pth``), a model folder, or ``hf-hub:ORG/NAME@REVISION``.
         device: ``cpu``, ``cuda``, ``cuda:1``; None for the encoder's default.
         dtype: ``float32``, ``bf16``, ``float16`` or ``int8``; None or ``auto`` for the encoder's
             default, which is ``float32``.
@@ -85,6 +86,7 @@ def load(
         UsageError: the encoder cannot run on the device or with the number type.
     """
     begin_s = time.monotonic()
+    hub.fetch_missing(spec)
     spec = ModelSpec.parse(spec)
     if spec.folder is None:
         model = Model(load_encoder(spec, device, dtype))
@@ -127,13 +129,10 @@ class Model:
     Attributes:
         core: Clips and words in one space, without labels.
         recogniser: The core with the head and the calibration, which answers about labels.
-        encoder: Frozen towers, or an adapter around them.
-        name: What answers call this model.
+        encoder, name, adapted, calibration: As given.
         modality: Name of the sensor whose clips it takes.
         template_set: Name of the prompt set.
         prompts: P templates that a label or phrase is put into.
-        adapted: The head that ``adapt`` made; None for a zero-shot model.
-        calibration: The curves that ``calibrate`` fitted; None for probabilities by the rule.
     """
 
     def __init__(
@@ -424,8 +423,6 @@ class Model:
             answers = (bar(1) or answer for answer in answers)
         return Results(answers)
 
-    # Adaptation
-
     def adapt(
         self, support: Examples | None, *, method: Method = "auto", shots: int | None = None,
         seed: int = 0, unknown: str = FAMILIARITY, balance: str = "none",
@@ -513,19 +510,14 @@ class Model:
     def of(adapted: Adapted) -> Model:
         """The model of what adapting gave."""
         return Model(
-            adapted.core.encoder,
-            adapted=adapted.head,
-            templates=adapted.core.template_set,
+            adapted.core.encoder, adapted=adapted.head, templates=adapted.core.template_set,
             report=adapted.report,
-        )
+        )  # fmt: skip
 
     def calibrate(
-        self,
-        examples: Examples,
-        *,
-        unknown_share: float = 0.35,
+        self, examples: Examples, *, unknown_share: float = 0.35,
         progress: ProgressCallback | None = None,
-    ) -> Model:
+    ) -> Model:  # fmt: skip
         """Calibrate probabilities on labelled clips (``vlar.model.calibrate``).
 
         Of joined encoders (``A+B``) it first fits how much each part counts.
@@ -577,13 +569,9 @@ class Model:
     def with_calibration(self, calibration: Calibration | None) -> Model:
         """The same model with other curves over its probabilities."""
         return Model(
-            self.encoder,
-            adapted=self.adapted,
-            templates=self.template_set,
-            calibration=calibration,
-            name=self.name,
-            report=self._report,
-        )
+            self.encoder, adapted=self.adapted, templates=self.template_set,
+            calibration=calibration, name=self.name, report=self._report,
+        )  # fmt: skip
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Save as a folder: a manifest and the adapted arrays; the encoder itself is not copied.
@@ -596,3 +584,16 @@ class Model:
             self.timeline_head,
         )  # fmt: skip
         return write_model(saved, Path(path), replace=replace)
+
+    save_pretrained, push_to_hub = hub.save_pretrained, hub.push_to_hub
+
+    @staticmethod
+    def from_pretrained(name: str, *, revision: str | None = None, **options: Any) -> Model:
+        """The model of a folder or of a repository of the hub.
+
+        Args:
+            name: A folder, ``ORG/NAME``, or any name that ``load`` takes.
+            revision: Branch, tag or commit of a repository; None for the newest.
+            options: ``device`` and ``dtype``, as ``load`` takes them.
+        """
+        return load(hub.hub_name(name, revision), **options)

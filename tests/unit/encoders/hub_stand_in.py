@@ -1,10 +1,11 @@
 """A tiny server on the loopback that answers as the hub does: facts of a repository, and its files.
 
-It can break off, lie about a hash, and refuse.
+It takes uploads as commits, and it can break off, lie about a hash, and refuse.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 COMMIT = "1" * 40
 
@@ -26,6 +29,7 @@ class Hub:
         breaks_at: Bytes of a large file after which the connection ends, or None.
         status: Of every answer that would be 200.
         asked: Path and ``Range`` of each request for a file.
+        posted: Path of each request that uploads.
         others: Paths of the requests that it has no answer for.
     """
 
@@ -36,6 +40,7 @@ class Hub:
         self.breaks_at: int | None = None
         self.status = 200
         self.asked: list[tuple[str, str | None]] = []
+        self.posted: list[str] = []
         self.others: list[str] = []
         self.url = ""
 
@@ -68,6 +73,32 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self._file(body=False)
+
+    def do_POST(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        self.hub.posted.append(self.path)
+        answer: dict[str, Any] = {"url": f"{self.hub.url}/any/model", "id": "any/model"}
+        if self.hub.status != 200:
+            self._refuse()
+            return
+        if "/preupload/" in self.path:
+            rows = [{"path": row["path"], "uploadMode": "regular", "shouldIgnore": False}
+                    for row in json.loads(data)["files"]]  # fmt: skip
+            answer = {"files": rows}
+        elif "/commit/" in self.path:
+            for line in map(json.loads, data.splitlines()):
+                if line["key"] == "file":
+                    row = line["value"]
+                    (self.hub.folder / row["path"]).write_bytes(base64.b64decode(row["content"]))
+            answer = {"commitUrl": f"{self.hub.url}/any/model/commit/{self.hub.commit}",
+                      "commitOid": self.hub.commit}  # fmt: skip
+        elif self.path.endswith("/validate-yaml"):
+            answer = {"errors": [], "warnings": []}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_GET(self) -> None:
         if self.path.startswith("/api/models/"):
@@ -120,6 +151,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         self.wfile.write(rest)
+
+
+@contextmanager
+def used(folder: Path, cache: Path, commit: str = COMMIT) -> Generator[Hub]:
+    """The server as the hub of this process, with a cache of its own, while the block runs."""
+    from huggingface_hub import constants
+
+    with serving(folder, commit) as hub, pytest.MonkeyPatch.context() as patch:
+        # The client reads its environment once, when it is imported.
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.delenv("HF_HUB_OFFLINE", raising=False)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        yield hub
 
 
 @contextmanager

