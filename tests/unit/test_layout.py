@@ -21,6 +21,7 @@ ORDER = [
     [
         "version",
         "deprecation",
+        "cancellation",
         "numeric",
         "formatting",
         "errors",

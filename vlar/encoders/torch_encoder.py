@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from typing_extensions import Self
 
+from vlar.cancellation import check
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess, load_encoder
 from vlar.encoders.protocols import PatchTokens
 from vlar.encoders.sentence_tower import SENTENCE_WIDTH, sentence_vectors, tower_hash
@@ -134,6 +135,7 @@ class TorchEncoder(Encoder, PatchTokens):
             ids = self.token_ids(list(texts))
             with torch.inference_mode():
                 for rows in self._text_batches(ids):
+                    check()
                     vectors[rows] = self.towers.text(ids[rows]).float().cpu().numpy()
         return unit(vectors)
 
@@ -296,6 +298,7 @@ def encode_batches(
     rows: list[Encoded] = []
     with torch.inference_mode():
         for pixels in batches:
+            check()
             frames, context = frames_of(pixels)
             features = frames.float().cpu().numpy()
             contexts = [None] * len(features)

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlar.cancellation import cancellable, check
 from vlar.encoders.base import BlockMix, Encoder, cached_vectors, content_free_vectors
 from vlar.encoders.protocols import ConditionedText, IntervalAnswers
 from vlar.encoders.session import Session
@@ -208,6 +209,7 @@ class ModelCore:
     def _encode_batch(
         self, spans: Sequence[Views | Failure], costs: bool
     ) -> Iterator[EncodedSpan | Failure]:
+        check()
         views = [span for span in spans if not isinstance(span, Failure)]
         rows = iter(self.encode([clip for clips in views for clip in clips]))
         for span in spans:
@@ -256,9 +258,9 @@ class ModelCore:
     @cached_property
     def background(self) -> Float32:
         """(B, D) concepts of everyday actions: what else might be going on."""
-        return concept_vectors(
-            self.encoder.reference, load_bank(BACKGROUND_BANK).texts, self.prompts
-        )
+        texts = load_bank(BACKGROUND_BANK).texts
+        with cancellable(None):  # every request needs it
+            return concept_vectors(self.encoder.reference, texts, self.prompts)
 
     @cached_property
     def query_background(self) -> Float32:
@@ -266,12 +268,14 @@ class ModelCore:
         if not self.encoder.two_roles:
             return self.background
         texts = load_bank(BACKGROUND_BANK).texts
-        return concept_vectors(self.encoder.reference, texts, self.prompts, "query")
+        with cancellable(None):
+            return concept_vectors(self.encoder.reference, texts, self.prompts, "query")
 
     @cached_property
     def content_free(self) -> Float32:
         """(M, D) vectors of clips that show nothing."""
-        return content_free_vectors(self.encoder)
+        with cancellable(None):
+            return content_free_vectors(self.encoder)
 
     def scorer(self, concepts: Float32, background: Float32, mode: str = "one") -> LabelScorer:
         """The rule that scores vectors of this model against concepts (C, D).

@@ -13,6 +13,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -292,7 +293,10 @@ class RequestGuard:
             headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
             self._check(scope, headers)
             received = await self._body(scope, headers, receive)
-            await self._app(scope, received, answer)
+            if scope["path"] == UPLOADS:
+                await self._app(scope, received, answer)
+            else:
+                await self._while_asked(scope, received, answer)
         except Exception as problem:  # noqa: BLE001 - answered already, or answered here
             if not answer.is_begun:
                 await answer.problem(problem)
@@ -301,6 +305,23 @@ class RequestGuard:
         self._metrics.count(route, _known(scope["method"]), answer.status, seconds)
         # Without the query string, and never a header: neither token nor words are logged.
         _log.debug("%s %s %d %.3f s", scope["method"], route, answer.status, seconds)
+
+    async def _while_asked(self, scope: Scope, received: Receive, send: Send) -> None:
+        """Answer a request; its work is ended where the caller leaves."""
+        body = [await received()]
+        gone = asyncio.ensure_future(received())  # after its body only the end of a request comes
+
+        async def rest() -> Message:
+            return body.pop() if body else await asyncio.shield(gone)
+
+        work = asyncio.ensure_future(self._app(scope, rest, send))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
 
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
         path, reads = scope["path"], scope["method"] in ("GET", "HEAD")

@@ -33,6 +33,7 @@ from vlar.apps.serve.files import file_response
 from vlar.apps.serve.jobs import AdaptExample
 from vlar.apps.serve.media import WIDTHS
 from vlar.apps.serve.schemas import Problem
+from vlar.cancellation import cancellable
 from vlar.errors import VlarError
 from vlar.library.query.request import QueryRequest
 from vlar.model.requests import AdaptRequest
@@ -67,19 +68,29 @@ class BoundedExecutor:
     async def run(self, limit_s: float, function: Callable[..., T], *args: Any, **named: Any) -> T:
         """Run a function on one of the threads.
 
+        A caller that is gone and a time that is over end the work too (``vlar.cancellation``).
+
         Raises:
             ServeError: 503 where too many wait, 504 after ``limit_s`` seconds.
         """
+        over = threading.Event()
+
+        def work_of_caller() -> T:
+            with cancellable(over.is_set):
+                return function(*args, **named)
+
         with self._lock:
             if self._pending >= self._most:
                 raise busy(self.name)
             self._pending += 1
-        work = self._threads.submit(partial(function, *args, **named))
+        work = self._threads.submit(work_of_caller)
         work.add_done_callback(self._done)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(work), limit_s)
         except (asyncio.TimeoutError, TimeoutError):
             raise too_slow(limit_s) from None
+        finally:
+            over.set()
 
     def close(self) -> None:
         """Start nothing more."""
@@ -409,6 +420,7 @@ class HttpInterface:
                 yield json.dumps({"problem": answer_of(problem)[1]}).encode() + b"\n"
         finally:
             gone.set()
+            work.cancel()
 
     def _add_bench(self, api: FastAPI) -> None:
         bench = self._do.bench

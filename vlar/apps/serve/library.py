@@ -15,6 +15,7 @@ from typing import TypeVar
 from vlar.apps.serve.errors import ServeError
 from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.uploads import Uploads
+from vlar.cancellation import cancellable
 from vlar.errors import one_line
 from vlar.library.address import place
 from vlar.library.library import Library
@@ -220,7 +221,7 @@ class Models:
         """
         with self._lock:
             if self._own is None:
-                self._own = load(self.spec, device=self._device, dtype=self._dtype)
+                self._own = self._loaded(self.spec)
             return self._own
 
     def get(self, name: str) -> Model:
@@ -236,12 +237,16 @@ class Models:
         with self._lock:
             kept = self._adapted.get(name)
             if kept is None or kept[0] != stamp:
-                kept = stamp, load(folder, device=self._device, dtype=self._dtype)
+                kept = stamp, self._loaded(folder)
                 self._adapted[name] = kept
             self._adapted.move_to_end(name)
             while len(self._adapted) > _MOST_LOADED:
                 self._adapted.popitem(last=False)
             return kept[1]
+
+    def _loaded(self, spec: str | Path) -> Model:
+        with cancellable(None):  # others wait for it too
+            return load(spec, device=self._device, dtype=self._dtype)
 
     def spec_of(self, name: str) -> str:
         """A model as ``vlar.load`` takes it.

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from vlar.cancellation import check
 from vlar.encoders.base import (
     Asked,
     Block,
@@ -358,6 +359,7 @@ class LiteSession(Session):
         features = np.zeros((n_frames, encoder.frame_dim), np.float32)
         every = _every(n_frames)
         for part, frame in enumerate(self._frames.look_up(clip, _sampled_frames(n_frames))):
+            check()
             frame.result = frame.result or encoder.image(frame.pixels)
             rows = slice(part * every, (part + 1) * every)
             features[rows, :_N_CLASSES], features[rows, _N_CLASSES:_MOTION] = frame.result

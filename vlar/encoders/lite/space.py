@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlar.cancellation import check
 from vlar.files import resources
 from vlar.files.resources import cached
 from vlar.numeric import unit
@@ -185,6 +186,7 @@ class ObjectSpace:
         embedded = self._embed(distinct)
         encoded: dict[str, Float32] = {}
         for begin in range(0, len(distinct), _TEXTS):
+            check()
             part = embedded[begin : begin + _TEXTS]
             # Products round by their shape: a text alone is compared as one of a full group.
             filled = np.concatenate([part, np.repeat(part[-1:], _TEXTS - len(part), axis=0)])

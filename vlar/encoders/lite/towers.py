@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlar.cancellation import carried
 from vlar.encoders.lite.word_pieces import WordPieces
 from vlar.files.fetched_weights.packages import ExtraFile, extra
 from vlar.files.pickles import read_state
@@ -376,7 +377,7 @@ class TextTower:
             run(batches[0])
         else:  # the runtime releases the lock
             with ThreadPoolExecutor() as pool:
-                list(pool.map(run, batches))
+                list(pool.map(carried(run), batches))
         return vectors
 
     def _ids(self, text: str) -> Any:

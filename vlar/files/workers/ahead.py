@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+from vlar.cancellation import carried, check
 from vlar.errors import UsageError
 
 R = TypeVar("R")
@@ -49,8 +50,10 @@ def _in_order(
 ) -> Iterator[V]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="vlar-decode")
     ahead: deque[Future[V]] = deque()
+    read = carried(read)
     try:
         while True:
+            check()
             for request in islice(requests, look_ahead - len(ahead)):
                 ahead.append(pool.submit(read, request))
             if not ahead:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vlar.cancellation import check
 from vlar.errors import DecodeCrash, DecodeError, DecodeOutOfMemory, DecodeTimeout, UsageError
 from vlar.files.opening import allowed_roots
 from vlar.files.resources import size_in_bytes
@@ -104,7 +105,7 @@ _START = (
     "import json; sys.path[:] = json.loads(sys.argv[1]); "
     "from vlar.files.workers.child import main; main(sys.argv[2:])"
 )
-_STEP_S = 1.0
+_STEP_S = 0.25
 _START_S = 60.0
 _SLACK = 1.1  # a reader that keeps its own time limit gives up first, with a better error
 
@@ -230,9 +231,11 @@ class WorkerProcess:
 
         Raises:
             WorkerTimeout: the limit is over.
+            Cancelled: nobody waits for the result.
         """
         waited_s = 0.0
         while True:
+            check()
             step_s = min(_STEP_S, limit_s - waited_s)
             if step_s <= 0:
                 raise WorkerTimeout
@@ -255,7 +258,7 @@ class WorkerProcess:
     def _why_it_ended(self, path: Path) -> DecodeError:
         """The error of a file whose worker is gone."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STEP_S)
+            self._process.wait(1.0)
         self.kill()
         code = self._process.returncode
         if code == transfer.EXIT_MEMORY:

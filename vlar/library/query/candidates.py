@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vlar.cancellation import check
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
 from vlar.library.protocol import LibraryModel, among, moment
@@ -88,6 +89,7 @@ def merge(
     for span in judged:
         by_video.setdefault(span.video_id, []).append(span)
     for row in rows:
+        check()
         earlier = by_video.setdefault(row.video_id, [])
         if _covered(row, earlier):
             continue

@@ -20,6 +20,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from vlar import registry
+from vlar.cancellation import check
 from vlar.errors import QueryError
 from vlar.library.protocol import LibraryModel, conditioning
 from vlar.library.query.caption_search import reciprocal_rank_fusion, said
@@ -238,6 +239,7 @@ class ConditionedTextReranker(Reranker):
             )
         found: dict[int, Rescored] = {}
         for start in range(0, len(row_ids), _BATCH_ROWS):
+            check()
             ids, contexts = rows.contexts(row_ids[start : start + _BATCH_ROWS])
             if not len(ids):
                 continue

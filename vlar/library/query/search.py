@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vlar.cancellation import check
 from vlar.library.cache import SearchCache
 from vlar.library.query.candidates import (
     CandidateReport,
@@ -347,6 +348,7 @@ def _answers(
         n *= 4
     waiting = reranker
     while True:
+        check()
         spans, whole = candidates.best(n)
         if waiting is not None and (whole or len(spans) >= head):
             candidates.rerank(waiting, spans[:head])
@@ -388,6 +390,7 @@ def _distinct(
     """More than ``plan.k`` distinct spans, or all: those before the last hold all their copies."""
     wanted = plan.k + 1
     while True:
+        check()
         merged = merge(rows, candidates.neighbours, wanted, snapshot.judged)
         found = deduplicate(snapshot.store, merged, snapshot.manifest.dim, candidates.row_ids)
         if len(found) > plan.k or len(merged) < wanted:

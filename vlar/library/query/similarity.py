@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlar.cancellation import check
 from vlar.errors import QueryError
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
@@ -97,6 +98,7 @@ def compare(
     people: dict[int, RowPerson] = {}
     scored: list[tuple[Float32, Float32]] = [_no_scores(len(queries))]
     for batch in store.scan(manifest.dim, rows):
+        check()
         tables.append(RowTable(batch.ids, batch.video_ids, *batch.times_s.T))
         people.update(batch.people)
         similar = (stacked @ batch.wide.T.astype(np.float64)).astype(np.float32)

@@ -22,6 +22,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vlar.cancellation import check
 from vlar.errors import DecodeError, DecodeOutOfMemory, DecodeTimeout, VlarError
 from vlar.files.opening import open_input, open_native
 from vlar.media.integrity.payload import (
@@ -95,6 +96,7 @@ class Deadline:
         Raises:
             DecodeTimeout: the time is over.
         """
+        check()
         if time.monotonic() > self._end:
             raise DecodeTimeout(
                 f"{self.path}: no result within {self.timeout_s:g} s; the file is damaged or very "

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import json
+import socket
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -20,6 +24,8 @@ from tests.unit.library.hostile import cache_of
 from vlar.apps.serve.access import Access
 from vlar.apps.serve.errors import ServeError, answer_of
 from vlar.apps.serve.http import BoundedExecutor, HttpInterface
+from vlar.apps.serve.server import bound_socket
+from vlar.cancellation import check
 from vlar.errors import LibraryError
 from vlar.library.library import Library
 from vlar.library.store.trust import writer_lock
@@ -398,6 +404,7 @@ def test_callers_beyond_the_bound_are_refused_at_once_and_others_are_served():
 
 
 def test_a_caller_is_answered_in_time_and_the_work_keeps_its_place():
+    """Work that never looks whether it is over: the thread is busy, and nobody gets another one."""
     lane, gate = BoundedExecutor("queries", 1, 0), threading.Event()
 
     async def ask() -> None:
@@ -406,7 +413,7 @@ def test_a_caller_is_answered_in_time_and_the_work_keeps_its_place():
             await lane.run(0.05, gate.wait, 5)
         assert problem.value.status == 504
         assert time.monotonic() - begin_s < 2
-        assert lane.pending == 1  # the thread still works: nobody else gets another one
+        assert lane.pending == 1
         with pytest.raises(ServeError) as problem:
             await lane.run(1, int, "7")
         assert problem.value.status == 503
@@ -414,6 +421,75 @@ def test_a_caller_is_answered_in_time_and_the_work_keeps_its_place():
     asyncio.run(ask())
     gate.set()
     lane.close()
+
+
+def endless() -> None:
+    while True:
+        check()
+        time.sleep(0.005)
+
+
+def free_within_s(lane: BoundedExecutor, most_s: float = 2.0) -> bool:
+    end_s = time.monotonic() + most_s
+    while lane.pending and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return not lane.pending
+
+
+def test_a_request_that_is_over_gives_its_thread_back():
+    lane = BoundedExecutor("queries", 1, 1)
+
+    async def ask() -> None:
+        with pytest.raises(ServeError) as problem:
+            await lane.run(0.05, endless)
+        assert problem.value.status == 504
+        assert await lane.run(2, int, "7") == 7
+        caller = asyncio.create_task(lane.run(60, endless))
+        await asyncio.sleep(0.05)
+        caller.cancel()  # as where a caller leaves
+        assert await lane.run(2, int, "8") == 8
+
+    asyncio.run(ask())
+    assert free_within_s(lane)
+
+
+@pytest.fixture
+def listening(served: Served) -> Iterator[tuple[str, int, BoundedExecutor]]:
+    """The served application at a real port, and its threads that classify."""
+    interface = HttpInterface(served.application, Access(None))
+    listener = bound_socket("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(interface.app(), log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    yield *listener.getsockname()[:2], interface._lanes["classifying"]
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.mark.parametrize("route", ["classify", "classify/parts"])
+def test_a_caller_that_leaves_ends_the_work(
+    listening: tuple[str, int, BoundedExecutor],
+    served: Served,
+    route: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    host, port, lane = listening
+    begun = threading.Event()
+
+    def slow(*_: object, **__: object) -> None:
+        begun.set()
+        endless()
+
+    monkeypatch.setattr(served.application, "_classifying", slow)
+    body = json.dumps({"source": {"video": served.id_of("moving")}, "labels": ["a", "b"]})
+    head = f"POST /api/{route} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json"
+    for _ in range(3):
+        begun.clear()
+        with socket.create_connection((host, port)) as client:
+            client.sendall(f"{head}\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode())
+            assert begun.wait(10)
+            assert lane.pending == 1
+        assert free_within_s(lane)
 
 
 def test_an_error_of_the_work_is_raised():
