@@ -12,6 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 
 from tests import event_files
 from tests.hostile.test_any_bytes import peak_bytes
+from vlar.encoders.base import Encoder, load_encoder
 from vlar.errors import DecodeError
 from vlar.media.base import recorded
 from vlar.media.events import EVENT
@@ -104,6 +106,36 @@ def test_a_width_far_beyond_a_signal_is_its_mean_of_ends() -> None:
 def test_the_rate_of_a_window_is_no_more_than_a_recording_can_have() -> None:
     assert signals.frame_rate(32, 1e-5) == signals.MOST_FPS
     assert signals.frame_rate(31, 1.0) == 30.0
+
+
+def features(encoder: Encoder, path: Path, at: Window, **meta: Any) -> Any:
+    """Features of a window, with other facts of its recording."""
+    clip = reader(encoder.modality).read_clip(path, at, encoder.sampling)
+    return encoder.encode([replace(clip, meta={**clip.meta, **meta})])[0].features
+
+
+@pytest.mark.parametrize("sensor", ["imu", "skeleton", "depth"])
+def test_a_window_has_the_rate_of_its_recording(tmp_path: Path, sensor: str) -> None:
+    """An ordinary window is as it was; one of microseconds is a moment, not a million samples."""
+    path = reader(sensor).example(tmp_path)
+    encoder = load_encoder(sensor)
+    usual, short = Window(0.0, 1.5), Window(1.0, 1.00002)
+    assert np.array_equal(
+        features(encoder, path, usual), features(encoder, path, usual, rate_hz=None)
+    )
+    slow = features(encoder, path, short, rate_hz=10.0)
+    quick = features(encoder, path, short, rate_hz=1000.0)
+    assert np.abs(slow).max() > 0
+    assert not np.array_equal(slow, quick)
+
+
+def test_samples_stand_no_closer_than_their_recording_can_tell() -> None:
+    times_s = np.linspace(1.0, 1.00002, 32)
+    assert signals.clock(times_s, None) is times_s
+    moved = signals.clock(times_s, 30.0)
+    assert signals.frame_rate(32, moved[-1] - moved[0]) == pytest.approx(8 * 30.0)
+    usual = np.linspace(1.0, 2.0, 32)
+    assert signals.clock(usual, 30.0) is usual
 
 
 # Events

@@ -154,7 +154,7 @@ class DepthEncoder(AttributeWords):
         for column in range(values.shape[1]):
             rows[:, column] = np.interp(wanted, times_s[at], values[:, column])
         rows[:, -2] = float(len(at) >= _LEAST)
-        rows[:, -1] = wanted - wanted[0]
+        rows[:, -1] = signals.clock(wanted - wanted[0], clip.meta.get("rate_hz"))
         return rows
 
     def motion(self, features: Float32) -> Float32:

@@ -67,7 +67,7 @@ class ImuEncoder(AttributeWords):
         span = slice(int(seen[0]), int(seen[-1]) + 1)
         data, times_s = _filled(data[span]), times_s[span]
         wanted = np.linspace(times_s[0], times_s[-1], self.feature_rows)
-        rows[:, -1] = wanted - wanted[0]
+        rows[:, -1] = signals.clock(wanted - wanted[0], clip.meta.get("rate_hz"))
         for number, device in enumerate(devices):
             start = _CHANNELS * _place(str(device))
             own = _channels(data[:, 6 * number : 6 * number + 6])

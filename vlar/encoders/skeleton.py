@@ -18,6 +18,7 @@ from vlar.encoders.base import FrameBlock
 from vlar.encoders.lite import body
 from vlar.errors import UsageError
 from vlar.media.skeleton.layouts import joint_map, layout, levels, parents, remap
+from vlar.pose import signals
 from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, SHOULDERS
 from vlar.pose.features import POSE_WIDTH, features_from_tracks, motion_vector
 from vlar.pose.track import Tracks
@@ -84,6 +85,7 @@ def people_of(
     points, confidence = points[span][:, persons], confidence[span][:, persons]
     times_s = np.asarray(clip.times_s, np.float64)[span]
     points, confidence, times_s = _even(points, confidence, times_s, rows)
+    times_s = signals.clock(times_s, clip.meta.get("rate_hz"))
     kind = layout(name).body
     target = into or (BODY if kind == "body" else HAND)
     mapped = joint_map(name, target)

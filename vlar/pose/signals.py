@@ -13,6 +13,7 @@ Signal = npt.NDArray[np.floating[Any]]
 MOST_FPS = 1000.0
 """Samples a second of the fastest recording of a body."""
 _WIDE, _WIDE_SAMPLES = 8, 4096  # beyond it a width is far wider than the signal
+_DENSE = 8  # interpolated samples for one of the recording
 _FEW_FPS = 12.0
 _EDGE_SHARE = 0.15  # share of a signal that is its start, and its end
 _SLOW_S, _FAST_S = 0.45, 0.12  # widths of the high pass and the low pass, seconds
@@ -59,10 +60,32 @@ def _smooth_widely(x: Signal, width: float) -> Signal:
     return (total / (1 + 2 * weights.sum() + 2 * tail)).astype(x.dtype)
 
 
+def clock(times_s: Signal, recorded_hz: float | None) -> Signal:
+    """Times of samples of a window, no closer than its recording can tell apart.
+
+    A window of microseconds lies between two samples of its recording. What was interpolated there
+    is not a movement of a million samples a second: it is a moment at the recording's rate.
+
+    >>> clock(np.array([1.0, 1.00001, 1.00002]), 30.0).round(4).tolist()
+    [1.0, 1.0042, 1.0083]
+
+    Args:
+        times_s: (T,) rising and even seconds.
+        recorded_hz: Samples a second of the recording; None where that is unknown.
+    """
+    if not recorded_hz or len(times_s) < 2:
+        return times_s
+    least_s = (len(times_s) - 1) / (_DENSE * recorded_hz)
+    if times_s[-1] - times_s[0] >= least_s:
+        return times_s
+    return np.linspace(times_s[0], times_s[0] + least_s, len(times_s))
+
+
 def frame_rate(n_samples: int, span_s: float) -> float:
     """Samples a second of a window, at most ``MOST_FPS``.
 
-    Samples that stand closer repeat those of their recording.
+    Signals state the rate of their recording (``clock``), and times of pictures are those of
+    theirs; this bounds what states neither.
 
     Args:
         n_samples: Two or more.
