@@ -1,11 +1,14 @@
 """Any bytes are a clip or one sentence: damaged recordings, random JSON and noise, for each reader.
 
-A few hundred cases run by default; ``-m slow`` runs 10,000 for each reader.
+A few hundred cases run by default; ``-m slow`` runs 10,000 for each reader, or as many as
+``VLAR_HOSTILE_CASES`` states. Another ``VLAR_HOSTILE_SEED`` draws others. ``-s`` shows the peak and
+the slowest.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import sys
@@ -28,7 +31,8 @@ from vlar.media.skeleton import export
 from vlar.media.skeleton.formats.base import Bodies
 
 SENSORS = ("skeleton", "imu", "audio", "depth", "events", "video", "bundle")
-CASES, SLOW_CASES = 100, 10_000
+CASES, SLOW_CASES = 100, int(os.environ.get("VLAR_HOSTILE_CASES", "10000"))
+SEED = os.environ.get("VLAR_HOSTILE_SEED", "")
 LONGEST_S = 10.0
 MOST_BYTES = 1_500_000_000
 UNEXPECTED = ("reading it failed", "not enough memory")
@@ -100,7 +104,7 @@ def damaged(chance: random.Random, data: bytes) -> bytes:
 
 
 def cases(sensor: str, place: Path, count: int) -> Iterator[tuple[str, bytes]]:
-    chance = random.Random(f"{sensor} {count}")
+    chance = random.Random(f"{sensor} {count}{SEED}")
     known = seeds(sensor, place)
     endings = sorted({ending for ending, _ in known})
     for number in range(count):
@@ -133,19 +137,25 @@ def peak_bytes() -> int:
 
 def run(sensor: str, place: Path, count: int) -> None:
     source = reader(sensor)
-    before = peak_bytes()
+    before, slowest_s = peak_bytes(), 0.0
     for number, (ending, data) in enumerate(cases(sensor, place, count)):
         path = place / f"{number}{ending}"
         path.write_bytes(data)
         begin = time.process_time()
         message = outcome(source, path)
         took_s = time.process_time() - begin
+        slowest_s = max(slowest_s, took_s)
         kept = place / f"kept{ending}"
         path.rename(kept)
         assert took_s < LONGEST_S, f"{kept}: {took_s:.1f} s"
         unexpected = KNOWN.get(sensor, UNEXPECTED)
         assert not any(words in message for words in unexpected), f"{kept}: {message}"
         assert peak_bytes() - before < MOST_BYTES, kept
+    _show(sensor, count, slowest_s, peak_bytes() - before)
+
+
+def _show(what: str, count: int, slowest_s: float, peak: int) -> None:
+    print(f"\n{what}: {count} cases{SEED}, slowest {slowest_s:.2f} s, {peak / 1e6:.0f} MB")
 
 
 def list_seeds(place: Path) -> list[tuple[str, bytes]]:
@@ -171,8 +181,8 @@ def list_seeds(place: Path) -> list[tuple[str, bytes]]:
 
 def run_lists(place: Path, count: int) -> None:
     """Damaged lists and archives name recordings or say one sentence; nothing else is raised."""
-    chance, source, before = random.Random(f"lists {count}"), reader("video"), peak_bytes()
-    seeds = list_seeds(place)
+    chance, source = random.Random(f"lists {count}{SEED}"), reader("video")
+    seeds, before, slowest_s = list_seeds(place), peak_bytes(), 0.0
     for number in range(count):
         ending, data = chance.choice(seeds)
         if number % 10 == 0:
@@ -182,8 +192,11 @@ def run_lists(place: Path, count: int) -> None:
         begin = time.process_time()
         for recording in recordings([path], source):
             assert recording.failure is None or "\n" not in recording.failure.message
-        assert time.process_time() - begin < LONGEST_S, path
+        took_s = time.process_time() - begin
+        slowest_s = max(slowest_s, took_s)
+        assert took_s < LONGEST_S, path
         assert peak_bytes() - before < MOST_BYTES, path
+    _show("lists", count, slowest_s, peak_bytes() - before)
 
 
 def test_a_few_hundred_lists(tmp_path: Path) -> None:

@@ -23,12 +23,13 @@ from tests import event_files
 from tests.hostile.test_any_bytes import peak_bytes
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.errors import DecodeError
-from vlar.media.base import recorded
+from vlar.media.base import read_recorded, recorded
 from vlar.media.events import EVENT
 from vlar.media.lookup import read_clip, reader
 from vlar.media.video.files import content_hash
+from vlar.media.video.sample import windows
 from vlar.pose import signals
-from vlar.types import Window
+from vlar.types import Clip, Sampling, Window
 
 LONGEST_S = 10.0  # of processor time
 MOST_BYTES = 1_500_000_000
@@ -129,7 +130,7 @@ def test_a_window_has_the_rate_of_its_recording(tmp_path: Path, sensor: str) -> 
     assert not np.array_equal(slow, quick)
 
 
-def test_samples_stand_no_closer_than_their_recording_can_tell() -> None:
+def test_samples_stand_at_most_eight_times_as_close_as_in_the_recording() -> None:
     times_s = np.linspace(1.0, 1.00002, 32)
     assert signals.clock(times_s, None) is times_s
     moved = signals.clock(times_s, 30.0)
@@ -274,9 +275,32 @@ def test_empty_stretches_are_skipped_and_stated(
     source = reader("events")
     spans = [Window(2.0 * n, 2.0 * n + 4) for n in range(450)]
     with caplog.at_level("INFO", "vlar"):
-        kept = recorded(source, tmp_path / "a.npy", spans)
+        kept = list(recorded(source, tmp_path / "a.npy", spans))
     assert 1 <= len(kept) < 5
     assert "nothing was recorded in 900 s" in caplog.text
+
+
+def test_windows_of_weeks_are_made_one_by_one(tmp_path: Path) -> None:
+    """Five weeks in windows of 0.3 s: 10 million, of which the first are read at once."""
+    spans = windows(2_999_999.0, 0.3, 0.3)
+    assert len(spans) == 9_999_997
+    before = peak_bytes()
+    assert spans[-1].end_s == pytest.approx(2_999_999.0)
+    source = reader("events")
+    np.save(tmp_path / "a.npy", event_files.made(100))
+    clips = read_recorded(source, tmp_path / "a.npy", iter(spans), Sampling(8, all_samples=True))
+    first = next(clips)
+    assert isinstance(first, Clip)
+    assert len(first.data)
+    assert peak_bytes() - before < 50e6
+
+
+def test_windows_are_a_sequence() -> None:
+    spans = windows(9.0, 4.0, 4.0)
+    assert spans == [Window(0.0, 4.0), Window(4.0, 8.0), Window(5.0, 9.0)]
+    assert spans[-1] == Window(5.0, 9.0)
+    assert spans[:2] == list(spans)[:2]
+    assert windows(3.0, 4.0, 4.0) == [Window(0.0, 3.0)]
 
 
 # Signals

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -150,7 +150,7 @@ class WindowSpec:
             sensors=self.sensors,
         )
 
-    def spans(self, duration_s: float, shots: Sequence[Window] = ()) -> list[Window]:
+    def spans(self, duration_s: float, shots: Sequence[Window] = ()) -> Iterator[Window]:
         """The windows of a recording, those of the first scale first; none twice.
 
         Args:
@@ -158,22 +158,20 @@ class WindowSpec:
             shots: Its shots by time, each of which has windows of its own; empty for one.
         """
         whole = shots or [Window(0.0, duration_s)]
-        spans = _windows_of(whole, self.window_s, self.stride_s)
+        yield from _windows_of(whole, self.window_s, self.stride_s)
         if self.long_times > 1.0:
             times = self.long_times
             longer = [shot for shot in whole if shot.duration_s > self.window_s]
-            spans += _windows_of(longer, times * self.window_s, times * self.stride_s)
-        return spans
+            yield from _windows_of(longer, times * self.window_s, times * self.stride_s)
 
 
-def _windows_of(shots: Sequence[Window], window_s: float, stride_s: float) -> list[Window]:
+def _windows_of(shots: Sequence[Window], window_s: float, stride_s: float) -> Iterator[Window]:
     from vlar.media.video.sample import windows
 
-    return [
-        Window(shot.start_s + window.start_s, min(shot.start_s + window.end_s, shot.end_s))
-        for shot in shots
-        for window in windows(shot.duration_s, window_s, stride_s)
-    ]
+    for shot in shots:
+        for window in windows(shot.duration_s, window_s, stride_s):
+            end_s = min(shot.start_s + window.end_s, shot.end_s)
+            yield Window(shot.start_s + window.start_s, end_s)
 
 
 DEFAULT_WINDOW_S = 4.0

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vlar.media.video.sequential import FrameChunk
 
 _FRAMES = 8
+_PIECE = 50_000  # windows that a reader is asked for at a time: a day of them
 _log = logging.getLogger("vlar")
 Request = tuple[Path, Window | None]
 """A recording and the span to read; None is the whole recording."""
@@ -208,21 +210,34 @@ class Reader(ABC):
             return Failure(path, error.kind, error.message)
 
 
-def recorded(source: Reader, path: Path, windows: Sequence[Window]) -> list[Window]:
+def recorded(source: Reader, path: Path, windows: Iterable[Window]) -> Iterator[Window]:
     """The windows of a recording that are not empty as a whole; a line states what is skipped."""
-    gaps = source.gaps(path) if len(windows) > 1 else ()
-    if not gaps:
-        return list(windows)
+    windows = iter(windows)
+    first = list(islice(windows, 2))
+    gaps = source.gaps(path) if len(first) > 1 else ()
     starts, ends = ([getattr(gap, end) for gap in gaps] for end in ("start_s", "end_s"))
-    kept: list[Window] = []
-    for window in windows:
+    skipped = 0
+    for window in chain(first, windows):
         number = bisect_right(starts, window.start_s) - 1
         if number < 0 or ends[number] < window.end_s:
-            kept.append(window)
-    if len(kept) < len(windows):
-        empty_s = sum(gap.duration_s for gap in gaps)
-        _log.info("%s: nothing was recorded in %.0f s of it, which are skipped", path, empty_s)
-    return kept
+            yield window
+            continue
+        if not skipped:
+            empty_s = sum(gap.duration_s for gap in gaps)
+            _log.info("%s: nothing was recorded in %.0f s of it, which are skipped", path, empty_s)
+        skipped += 1
+
+
+def read_recorded(
+    source: Reader, path: Path, windows: Iterable[Window], sampling: Sampling
+) -> Iterator[Clip | Failure]:
+    """Clips of the windows of a recording that are not empty (``recorded``).
+
+    Windows are drawn some ten thousand at a time: those of weeks are never a list.
+    """
+    spans = recorded(source, path, windows)
+    while piece := list(islice(spans, _PIECE)):
+        yield from source.read_windows(path, piece, sampling)
 
 
 def find_claimed(paths: Sequence[str | Path], claims: Callable[[Path], bool]) -> list[Path]:

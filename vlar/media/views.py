@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import DecodeError, VlarError
-from vlar.media.base import Reader, Request, recorded
+from vlar.media.base import Reader, Request, read_recorded
 from vlar.media.lookup import isolated
 from vlar.media.shots import require_shots, shots_or_none, within
 from vlar.media.video.sample import windows
@@ -156,8 +156,7 @@ class ViewSampler:
                 yield from self._each((recording, span) for span in spans)
                 continue
             # One pass over the file, where each would seek.
-            spans = recorded(self.reader, recording, spans)
-            clips = self.reader.read_windows(recording, spans, self.sampling)
+            clips = read_recorded(self.reader, recording, spans, self.sampling)
             yield from (clip if isinstance(clip, Failure) else [clip] for clip in clips)
 
     def whole(self, path: Path) -> Window:

@@ -61,7 +61,7 @@ def _smooth_widely(x: Signal, width: float) -> Signal:
 
 
 def clock(times_s: Signal, recorded_hz: float | None) -> Signal:
-    """Times of samples of a window, no closer than its recording can tell apart.
+    """Times of samples of a window, at most eight for one sample of its recording.
 
     A window of microseconds lies between two samples of its recording. What was interpolated there
     is not a movement of a million samples a second: it is a moment at the recording's rate.

@@ -18,7 +18,7 @@ from vlar.library.manifest import LibraryManifest
 from vlar.library.store.annotations import FailedFile, FailedFiles
 from vlar.library.store.sqlite import NO_FILE
 from vlar.library.store.values import KnownVideo, Stamp
-from vlar.media.base import Reader, RecordingInfo, recorded
+from vlar.media.base import Reader, RecordingInfo, read_recorded
 from vlar.media.bundle import bundle_files, failed_parts
 from vlar.media.shots import shots_of
 from vlar.media.video.files import require_readable
@@ -135,9 +135,9 @@ def clips_of(
     """The clips of a recording's windows, then why some of it, or a part, cannot be read."""
     try:
         found = shots_of(source, file) if manifest.spec.shots else ()
-        windows = recorded(source, file, manifest.spec.spans(duration_s, found))
+        spans, sampling = manifest.spec.spans(duration_s, found), manifest.spec.sampling
         seen: dict[Failure, None] = {}
-        for clip in source.read_windows(file, windows, manifest.spec.sampling):
+        for clip in read_recorded(source, file, spans, sampling):
             seen |= dict.fromkeys(failed_parts([clip]) if isinstance(clip, Clip) else ())
             yield clip
         yield from seen

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import overload
 
 import numpy as np
 
@@ -72,7 +74,52 @@ def n_joined(parts: Iterable[Sampling]) -> int:
     return len(shares)
 
 
-def windows(duration_s: float, window_s: float, stride_s: float) -> list[Window]:
+@dataclass(frozen=True, eq=False)
+class Windows(Sequence[Window]):
+    """Windows of one length at even steps, each made when it is asked for.
+
+    Ten million of them in a list take 1.5 GB.
+
+    Attributes:
+        duration_s: Length of the recording in seconds.
+        window_s: Length of each window.
+        stride_s: From one start to the next.
+        n_steps: Windows at even steps.
+        has_tail: Whether one more ends with the recording.
+    """
+
+    duration_s: float
+    window_s: float
+    stride_s: float
+    n_steps: int
+    has_tail: bool
+
+    def __len__(self) -> int:
+        return self.n_steps + self.has_tail
+
+    @overload
+    def __getitem__(self, index: int) -> Window: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Window]: ...
+
+    def __getitem__(self, index: int | slice) -> Window | list[Window]:
+        places = range(len(self))[index]
+        return self._at(places) if isinstance(places, int) else list(map(self._at, places))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType] - as of a list
+
+    def _at(self, place: int) -> Window:
+        if place == self.n_steps:
+            return Window(self.duration_s - self.window_s, self.duration_s)
+        start_s = place * self.stride_s
+        return Window(start_s, min(start_s + self.window_s, self.duration_s))
+
+
+def windows(duration_s: float, window_s: float, stride_s: float) -> Windows:
     """Windows of ``window_s`` every ``stride_s`` that cover a video of ``duration_s``.
 
     All windows have the same length. Where the last regular window ends before the video does, one
@@ -96,18 +143,15 @@ def windows(duration_s: float, window_s: float, stride_s: float) -> list[Window]
         if not (math.isfinite(value) and value >= least):
             raise UsageError(f"{name} is {value}; give a finite number of seconds above 0")
     if duration_s <= window_s:
-        return [Window(0.0, duration_s)]
+        return Windows(duration_s, duration_s, stride_s, 1, False)
     steps = (duration_s - window_s) / stride_s
     if steps > _MOST_WINDOWS:
         raise UsageError(
             f"stride_s {stride_s:g} cuts {duration_s:g} s too fine; give a longer stride"
         )
     # The sum in float may fall short of a whole number of strides by rounding.
-    starts = [index * stride_s for index in range(math.floor(steps + 1e-9) + 1)]
-    spans = [Window(start, min(start + window_s, duration_s)) for start in starts]
-    if duration_s - spans[-1].end_s > 0.01 * window_s:
-        spans.append(Window(duration_s - window_s, duration_s))
-    return spans
+    regular = Windows(duration_s, window_s, stride_s, math.floor(steps + 1e-9) + 1, False)
+    return replace(regular, has_tail=duration_s - regular[-1].end_s > 0.01 * window_s)
 
 
 def require_span(window: Window) -> None:
