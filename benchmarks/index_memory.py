@@ -200,10 +200,10 @@ def precision(folder: str) -> int:
         spans = windows(row.duration_s, cut.window_s, cut.stride_s)
         for clip in read_windows(row.path, spans, cut.n_frames, shorter_side=cut.shorter_side):
             if isinstance(clip, Clip):
-                full.append(model.encode([clip])[0].vector)
+                full.append(model.words.encode([clip])[0].vector)
     exact = np.stack(full)
     stored = exact.astype(np.float16).astype(np.float32)
-    queries = model.encode_queries(load_bank("everyday_actions").texts)
+    queries = model.words.encode_queries(load_bank("everyday_actions").texts)
     one, other = exact @ queries.T, stored @ queries.T
     top_one, top_other = np.argsort(-one, 0), np.argsort(-other, 0)
     pairs = zip(top_one[:10].T, top_other[:10].T, strict=True)

@@ -36,7 +36,6 @@ from harness import arguments, echo, manifest, store
 import vlar
 from vlar.errors import VlarError
 from vlar.heads.base import verdict
-from vlar.library.protocol import among
 from vlar.types import Encoded, Float32
 
 DRAWS = 5
@@ -121,10 +120,10 @@ def first_hits(
     """Figures of plain queries over a mixed library."""
     listed = sorted(set(clips.labels[clips.half == half].tolist()))
     texts = dict.fromkeys(text for text, _ in wordings.asked(listed))
-    known = dict(zip(texts, model.encode_queries(list(texts)), strict=True))
+    known = dict(zip(texts, model.words.encode_queries(list(texts)), strict=True))
     size = len(listed)
     of = {
-        text: among(model, model.match_probability(clips.vectors, query), size)
+        text: model.words.among(model.words.match_probability(clips.vectors, query), size)
         for text, query in known.items()
     }
     rows: list[tuple[float, float, float]] = []

@@ -18,8 +18,10 @@ def features_of(videos: Path, path: str, model: vlar.Model, cache: Path | None) 
     """(T, F) frame features of a clip, from the folder ``cache`` where they were made before."""
 
     def make() -> np.ndarray:
-        clip = read_clip(videos / path, None, model.sampling, shorter_side=model.shorter_side)
-        return model.encode([clip])[0].features
+        clip = read_clip(
+            videos / path, None, model.words.sampling, shorter_side=model.words.shorter_side
+        )
+        return model.words.encode([clip])[0].features
 
     return array_of(cache and file_of(cache, f"{path} {model.fingerprint}"), make)
 
@@ -31,9 +33,12 @@ def vectors_of(model: vlar.Model, videos: Path, paths: list[str], cache: Path | 
     for path in paths:
         if path not in vectors:
             clip = read_clip(
-                videos / path, None, model.n_frames, shorter_side=model.shorter_side or None
+                videos / path,
+                None,
+                model.words.n_frames,
+                shorter_side=model.words.shorter_side or None,
             )
-            vectors[path] = model.encode([clip])[0].vector
+            vectors[path] = model.words.encode([clip])[0].vector
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file, **vectors)

@@ -96,10 +96,10 @@ def _encoded(
     file = file_of(cache, what)
 
     def make() -> np.ndarray:
-        clip = read_clip(path, None, model.sampling, shorter_side=model.shorter_side)
+        clip = read_clip(path, None, model.words.sampling, shorter_side=model.words.shorter_side)
         clip = replace(clip, data=clip.data[::every], times_s=clip.times_s[::every])
         made = [replace(clip, data=moved(clip.data, verb, file.stem)) for verb in verbs]
-        return np.stack([model.encode([one])[0].features for one in made])
+        return np.stack([model.words.encode([one])[0].features for one in made])
 
     return array_of(file, make)
 

@@ -443,7 +443,7 @@ def _something(options: Namespace) -> int:
     vectors = model.encoder.pool(features)
     for at, part in ((1, "verb"), (2, "object")):
         words = sorted({row[at] for row in named})
-        scores = vectors @ model.encode_labels(words).T
+        scores = vectors @ model.words.encode_labels(words).T
         truth = np.array([words.index(row[at]) for row in named])
         order = (-scores).argsort(axis=1)
         top1, top3 = (float((order[:, :k] == truth[:, None]).any(axis=1).mean()) for k in (1, 3))

@@ -78,7 +78,7 @@ def main() -> None:
     settings = {
         "model": options.model,
         "fingerprint": model.fingerprint,
-        "frames": model.n_frames,
+        "frames": model.words.n_frames,
         "shots": options.shots,
         "episodes": options.episodes,
         "protocol": options.protocol,
@@ -104,7 +104,7 @@ def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> Poo
     stacked = np.stack(features)
     texts = {row["label"]: row["readable_label"] for row in rows}
     labels = tuple(sorted(texts))
-    concepts = model.encode_queries([texts[label] for label in labels])
+    concepts = model.words.encode_queries([texts[label] for label in labels])
     vectors = np.concatenate([model.encoder.pool(row[None]) for row in stacked])
     return Pool(
         name,

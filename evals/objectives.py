@@ -268,7 +268,7 @@ def tail(lab: Lab) -> Rows:
         many = [label for label in order if counts[label] >= 4]
         y, groups = pool.label[train].tolist(), pool.group[train].tolist()
         n = [counts[label] for label in pool.labels]
-        texts = lab.model.encode_queries(pool.labels)
+        texts = lab.model.words.encode_queries(pool.labels)
         prior = lab.model.encoder.pool(pool.features) @ texts.T
         answers: dict[str, np.ndarray] = {}
         plain = lab.logits(lab.train(pool, train, {}, seed), pool.features[test])
@@ -423,7 +423,7 @@ def csvr(lab: Lab) -> Rows:
         "key frames alone": ({"csvr": only}, twice),
         "shuffled key frames": ({"csvr": {**only, "shuffled": True}}, twice),
     }
-    texts = lab.model.encode_queries(pool.labels)
+    texts = lab.model.words.encode_queries(pool.labels)
     for shots in lab.shots:
         for seed in range(lab.seeds):
             if any(row["shots"] == shots and row["seed"] == seed for row in rows):

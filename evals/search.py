@@ -36,7 +36,6 @@ from harness import arguments, echo, manifest, store
 import vlar
 from vlar.errors import VlarError
 from vlar.library.manifest import declared
-from vlar.library.protocol import among, moment
 from vlar.library.query.feedback import learn, log_odds
 from vlar.library.query.guarantee import MissCalibration, scores_of
 from vlar.types import Float64
@@ -55,8 +54,8 @@ class Asked:
         asked = wordings.asked(sorted(set(clips.labels.tolist())))
         self.texts = [text for text, _ in asked]
         self.labels = np.array([label for _, label in asked])
-        self.words = model.encode_queries(self.texts)
-        self.alone = np.stack([model.match_probability(clips.vectors, q) for q in self.words])
+        self.words = model.words.encode_queries(self.texts)
+        self.alone = np.stack([model.words.match_probability(clips.vectors, q) for q in self.words])
         self.half = np.array([zlib.crc32(label.encode()) % 2 for label in self.labels.tolist()])
 
 
@@ -87,7 +86,7 @@ def feedback(
             head = learn(
                 asked.words[query], clips.vectors[list(judged)], list(judged.values()),
                 clips.vectors[:: max(len(clips.labels) // 256, 1)], model, blocks,
-                lambda alone: among(model, alone, len(clips.labels)),
+                lambda alone: model.words.among(alone, len(clips.labels)),
             )  # fmt: skip
             scores = log_odds(head.probability(clips.vectors, asked.alone[query]))
             results.append(tuple(
@@ -127,7 +126,7 @@ def sizes(asked: Asked, half: int) -> dict[str, Any]:
             library = drawn(asked.clips, size, seed)
             labels = asked.clips.labels[library]
             for query in np.flatnonzero((asked.half == half) & np.isin(asked.labels, labels)):
-                odds = log_odds(moment(asked.model, asked.alone[query][library]))
+                odds = log_odds(asked.model.words.moment(asked.alone[query][library]))
                 order = np.argsort(-odds)
                 right = bool(labels[order[0]] == asked.labels[query])
                 rows.append((odds[order[0]], right, odds[order[0]] - odds[order[1]] >= AHEAD))
@@ -158,7 +157,7 @@ def moments(asked: Asked, half: int, size: int, *, permuted: bool = False) -> tu
         if permuted:
             labels = np.random.default_rng(seed).permutation(labels)
         for query in np.flatnonzero(asked.half == half):
-            values = moment(asked.model, asked.alone[query][library])
+            values = asked.model.words.moment(asked.alone[query][library])
             shown = labels == asked.labels[query]
             right = float(values[shown].max()) if shown.any() else 0.0
             (present if shown.any() else absent).append((right, float(values.max()), values))

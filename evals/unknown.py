@@ -53,14 +53,14 @@ def load_rows(model: Model, data: Path) -> tuple[list[dict[str, str]], np.ndarra
         stored = np.load(kept)
         return rows, stored["moving"], stored["still"]
     moving, still = [], []
-    requests = [ClipRequest(data / row["path"], None, model.n_frames) for row in rows]
-    for number, clip in enumerate(read_clips(requests, shorter_side=model.shorter_side)):
+    requests = [ClipRequest(data / row["path"], None, model.words.n_frames) for row in rows]
+    for number, clip in enumerate(read_clips(requests, shorter_side=model.words.shorter_side)):
         if isinstance(clip, Failure):
             sys.exit(clip.message)
-        moving.append(model.encode([clip])[0].vector)
+        moving.append(model.words.encode([clip])[0].vector)
         middle = clip.data[len(clip.data) // 2]
         frozen = replace(clip, data=np.stack([middle, middle]), times_s=clip.times_s[:2])
-        still.append(model.encode([frozen])[0].vector)
+        still.append(model.words.encode([frozen])[0].vector)
         print(f"\r{number + 1}/{len(rows)} clips", end="", file=sys.stderr)
     print(file=sys.stderr)
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -84,14 +84,14 @@ def fpr95(scores: np.ndarray, known: np.ndarray) -> float:
 
 def kept_known(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]:
     """All labels are given: what should be kept is kept, and how honest the probabilities are."""
-    concepts = model.encode_labels(clips.labels)
+    concepts = model.words.encode_labels(clips.labels)
     vectors, answers = clips.vectors[half], clips.answers[half]
     scores = score(
         vectors,
         concepts,
-        model.background,
+        model.words.background,
         logit_scale=model.encoder.logit_scale,
-        content_free=model.content_free,
+        content_free=model.words.content_free,
     )
     right = scores.probability.argmax(axis=1) == answers
     return {
@@ -115,10 +115,10 @@ def pooled_calibration(model: Model, parts: list[tuple[Clips, np.ndarray]]) -> d
     for clips, half in parts:
         scores = score(
             clips.vectors[half],
-            model.encode_labels(clips.labels),
-            model.background,
+            model.words.encode_labels(clips.labels),
+            model.words.background,
             logit_scale=model.encoder.logit_scale,
-            content_free=model.content_free,
+            content_free=model.words.content_free,
         )
         stated.append(scores.probability.max(axis=1))
         right.append(scores.probability.argmax(axis=1) == clips.answers[half])
@@ -135,7 +135,7 @@ def strangers(model: Model, clips: Clips, half: np.ndarray) -> dict[str, dict[st
     """Rejection of the clips of a half of the labels, drawn ten times, when the other half is
     given.
     """
-    concepts = model.encode_labels(clips.labels)
+    concepts = model.words.encode_labels(clips.labels)
     vectors, answers = clips.vectors[half], clips.answers[half]
     random = np.random.default_rng(0)
     found: dict[str, list[tuple[float, float]]] = {}
@@ -171,9 +171,9 @@ def confidences(
     ours = score(
         vectors,
         concepts,
-        model.background if background is None else background,
+        model.words.background if background is None else background,
         logit_scale=scale,
-        content_free=model.content_free,
+        content_free=model.words.content_free,
     )
     logits = scale * ours.similarity.astype(np.float64)
     energy = log_mean_exp(logits)
@@ -222,7 +222,7 @@ def content_free_kinds(size: tuple[int, int]) -> dict[str, np.ndarray]:
 def nothing_shown(model: Model, real: np.ndarray, still: np.ndarray) -> dict[str, Any]:
     """Unknown probability of clips that show nothing, against the labels of ucf101's kind."""
     labels = ["riding a bike", "cooking", "talking", "a dog running", "swimming", "playing guitar"]
-    concepts = model.encode_queries(labels)
+    concepts = model.words.encode_queries(labels)
     size = (model.encoder.preprocess.height, model.encoder.preprocess.width)
     kinds = content_free_kinds((size[0] + 16, size[1] + 96))
     shown = (clip.astype(np.uint8) for clip in kinds.values())
@@ -230,15 +230,15 @@ def nothing_shown(model: Model, real: np.ndarray, still: np.ndarray) -> dict[str
         Clip(Path("blank"), Window(0.0, 1.0), "video", frames, np.arange(len(frames)) / len(frames))
         for frames in shown
     ]
-    rows = np.stack([each.vector for each in model.encode(clips)])
+    rows = np.stack([each.vector for each in model.words.encode(clips)])
     scores = score(
         rows,
         concepts,
-        model.background,
+        model.words.background,
         logit_scale=model.encoder.logit_scale,
-        content_free=model.content_free,
+        content_free=model.words.content_free,
     )
-    test = ContentFree(model.content_free)
+    test = ContentFree(model.words.content_free)
     return {
         "unknown_probability": dict(zip(kinds, scores.unknown.round(3).tolist(), strict=True)),
         "rejected": float(scores.is_unknown.mean()),
@@ -249,11 +249,11 @@ def nothing_shown(model: Model, real: np.ndarray, still: np.ndarray) -> dict[str
 
 def queries(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]:
     """Every label as a query over the clips: are match probabilities honest and comparable?"""
-    concepts = model.encode_labels(clips.labels)
+    concepts = model.words.encode_labels(clips.labels)
     vectors, answers = clips.vectors[half], clips.answers[half]
     scale = model.encoder.logit_scale
     stated = np.stack(
-        [match_probability(vectors, c, model.background, logit_scale=scale) for c in concepts]
+        [match_probability(vectors, c, model.words.background, logit_scale=scale) for c in concepts]
     )
     right = np.arange(len(concepts))[:, None] == answers[None]
     asked = right.any(axis=1)

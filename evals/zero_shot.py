@@ -75,7 +75,8 @@ def encode(model: vlar.Model, videos: Path, dataset: str, n_frames: int) -> Clip
     """Read and encode every clip of a data set."""
     rows = manifest(videos, dataset)
     vectors = [
-        model.encode([read_clip(videos / row["path"], n_frames=n_frames)])[0].vector for row in rows
+        model.words.encode([read_clip(videos / row["path"], n_frames=n_frames)])[0].vector
+        for row in rows
     ]
     return Clips(
         dataset,
@@ -125,10 +126,10 @@ def evaluate(model: vlar.Model, parts: Sequence[Clips], halves: Sequence[str]) -
         labels = union if part is joint else sorted(set(part.labels))
         truth = np.array([labels.index(label) for label in part.labels])
         answer = ZeroShotScorer(
-            model.encode_queries(labels),
-            model.background,
+            model.words.encode_queries(labels),
+            model.words.background,
             logit_scale=model.encoder.logit_scale,
-            content_free=model.content_free,
+            content_free=model.words.content_free,
         ).score(part.vectors)
         wanted = {"choose": part.half == 0, "report": part.half == 1, "all": part.half >= 0}
         for by, half in itertools.product(("similarity", "probability"), halves):
@@ -166,7 +167,7 @@ def main() -> int:
     halves = [options.half] if options.half else ["choose", "report", "all"]
     try:
         model = vlar.load(options.model)
-        encoder, frames = model.encoder, options.frames or model.n_frames
+        encoder, frames = model.encoder, options.frames or model.words.n_frames
         start_s = time.process_time()
         parts = [encode(model, options.videos, name, frames) for name in options.sets]
         n_clips = sum(len(part.labels) for part in parts)

@@ -12,7 +12,6 @@ from tests.unit.library.fakes import ConditionedFake, FakeCaptioner, FakeModel, 
 from vlar import registry
 from vlar.errors import QueryError, UnknownNameError
 from vlar.library.library import Library
-from vlar.library.protocol import LibraryModel
 from vlar.library.query.candidates import Snapshot
 from vlar.library.query.plan import QueryReport
 from vlar.library.query.rerankers import (
@@ -22,6 +21,7 @@ from vlar.library.query.rerankers import (
     RowReader,
     choose_reranker,
 )
+from vlar.model.library_model import LibraryModel
 from vlar.testing import check_reranker
 
 # The one that asks an answerer needs its spec: tests/unit/plugins/second_opinion.

@@ -103,7 +103,9 @@ def test_a_library_of_bundles(pairs: Path, tmp_path: Path):
         span = vlar.Window(float(str(hit["start_s"])), float(str(hit["end_s"])))
         clip = reader("bundle").read_clip(Path(str(hit["path"])), None, model.encoder.sampling)
         assert clip.window.end_s == pytest.approx(span.end_s, abs=1e-3)
-        own = model.core.encode([clip])[0].vector @ model.core.encode_queries(["a person waves"])[0]
+        own = (
+            model.words.encode([clip])[0].vector @ model.words.encode_queries(["a person waves"])[0]
+        )
         assert hit["similarity"] == pytest.approx(float(own), abs=1e-4)
 
 

@@ -268,7 +268,7 @@ def model(request) -> vlar.Model:
 def test_a_picture_and_three_texts(model: vlar.Model):
     picture = np.asarray(Image.open(GOLDEN / "CLIP.png").convert("RGB"))
     clip = Clip(GOLDEN / "CLIP.png", Window(0, 1), "video", picture[None], np.zeros(1))
-    (encoded,) = model.encode([clip])
+    (encoded,) = model.words.encode([clip])
     texts = model.encoder.encode_text(TEXTS)
     their_texts = unit(np.load(GOLDEN / "text_features.npy"))
     (their_picture,) = unit(np.load(GOLDEN / "image_features.npy"))

@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlar.model.library_model import LibraryModel
+
 Rows = dict[str, list[tuple[float, float, bytes]]]
 
 
-class FakeModel:
+class FakeModel(LibraryModel):
     """Cheap, deterministic vectors, at the pace of a small encoder."""
 
     name, fingerprint, dim, n_frames, shorter_side = "fake", "fake-1", 64, 4, 64
@@ -40,6 +42,12 @@ class FakeModel:
         coarse = [np.resize(c.data.mean(axis=(1, 3)), self.dim) + 1 for c in clips]
         rows = [(v / np.linalg.norm(v)).astype(np.float32) for v in coarse]
         return [Encoded(row[None], row) for row in rows]
+
+    def encode_queries(self, texts: Any) -> Any:
+        raise NotImplementedError
+
+    def match_probability(self, vectors: Any, query: Any) -> Any:
+        raise NotImplementedError
 
 
 def child(library: str, folder: str) -> None:

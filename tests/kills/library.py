@@ -26,18 +26,26 @@ from typing import Any
 
 import numpy as np
 
+from vlar.model.library_model import LibraryModel
+
 DIM, VIDEOS, MOST_ROWS = 32, 60, 24
 State = dict[str, str]  # path: hash of its rows
 
 
-class FakeModel:
+class FakeModel(LibraryModel):
     """Only its texts are asked for."""
 
     name, fingerprint, dim, n_frames, shorter_side = "fake", "fake-1", DIM, 4, 64
     modality = "video"
 
+    def encode(self, clips: Any) -> Any:
+        raise NotImplementedError
+
     def encode_queries(self, texts: Any) -> Any:
         return vectors(len(texts), len(texts))
+
+    def match_probability(self, vectors: Any, query: Any) -> Any:
+        raise NotImplementedError
 
 
 def vectors(count: int, seed: int) -> Any:

@@ -174,7 +174,7 @@ def of_recordings(
         LabelError: the model has no labels of its own, and none are given.
     """
     spans = model.view_sampler.sample_each((path, None) for path in map(Path.absolute, paths))
-    return _candidates(model, model.encode_spans(spans), labels, whole=True)
+    return _candidates(model, model.words.encode_spans(spans), labels, whole=True)
 
 
 def of_library(model: Model, library: Library, labels: Labels | None = None) -> ReviewCandidates:
@@ -189,7 +189,7 @@ def of_library(model: Model, library: Library, labels: Labels | None = None) -> 
         EncoderMismatchError: it was made by another model.
         UsageError: the text of the model depends on the video.
     """
-    if model.conditions_text:
+    if model.words.conditions_text:
         raise UsageError(
             f"in model {model.name!r} a text has another vector for each video; give recordings "
             "instead of a library"
@@ -198,8 +198,8 @@ def of_library(model: Model, library: Library, labels: Labels | None = None) -> 
     times = zip(rows.table.starts_s.tolist(), rows.table.ends_s.tolist(), strict=True)
     paths = [Path(rows.paths[i]) for i in rows.table.video_ids.tolist()]
     places = list(zip(paths, (Window(*each) for each in times), strict=True))
-    if model.adapted is not None:
-        spans = model.encode_spans(model.view_sampler.sample_each(places))
+    if model.head is not None:
+        spans = model.words.encode_spans(model.view_sampler.sample_each(places))
         return _candidates(model, spans, labels, whole=False)
     if rows.fingerprint != model.fingerprint:
         raise EncoderMismatchError(
@@ -236,7 +236,7 @@ def _candidates(
     return ReviewCandidates(
         classifier.labels,
         places,
-        np.stack(vectors) if vectors else np.zeros((0, model.dim), np.float32),
+        np.stack(vectors) if vectors else np.zeros((0, model.words.dim), np.float32),
         np.stack(probability) if probability else np.zeros((0, width)),
         tuple(failed),
     )

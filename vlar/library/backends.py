@@ -23,7 +23,6 @@ from vlar.library.cache import SearchCache
 from vlar.library.compact import CompactReport, compact, describe, settle
 from vlar.library.engines.base import Probes
 from vlar.library.folder import check_place, make_folder
-from vlar.library.protocol import LibraryModel
 from vlar.library.rows import LibraryInfo, UpgradeReport
 from vlar.library.store import schema, trust, values
 from vlar.library.store.base import LibraryStore, LibraryWriter, line_of
@@ -33,6 +32,7 @@ from vlar.library.store.trust import not_plain, writer_lock
 from vlar.library.store.writer import SqliteWriter
 from vlar.library.upgrade import UpgradeProgress, upgrade
 from vlar.library.verify import LibraryFault, verify
+from vlar.model.library_model import LibraryModel
 
 _FINE = (("generation", "0"), ("library_id", "0"))
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vlar.errors import LibraryError
 from vlar.library.address import LibraryPlace, place_of
@@ -17,9 +17,12 @@ from vlar.library.engines.base import CacheDamage
 from vlar.library.faiss_cache import accelerate, check_device
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel
-from vlar.library.protocol import LibraryModel
 from vlar.library.store.base import LibraryStore, LibraryWriter, SnapshotMovedError
 from vlar.library.verify import LibraryFault
+
+if TYPE_CHECKING:
+    from vlar.model.library_model import LibraryModel
+    from vlar.model.model import Model
 
 T = TypeVar("T")
 _SNAPSHOTS = 3  # that are tried for one query, where the store cannot keep one
@@ -39,7 +42,7 @@ class LibraryConnection:
     def __init__(
         self,
         path: str | LibraryPlace,
-        model: LibraryModel | str | Path | None,
+        model: Model | LibraryModel | str | Path | None,
         create: bool,
         device: str,
     ) -> None:

@@ -17,7 +17,6 @@ from vlar.library.address import LibraryPlace, change_tags
 from vlar.library.compact import CompactReport
 from vlar.library.connection import LibraryConnection
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel
 from vlar.library.query.plan import MIN_PROBABILITY, QueryRequest
 from vlar.library.query.rerankers import Reranker
 from vlar.library.rows import AddReport, LibraryInfo, RowHit, UpgradeReport, VideoRow
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from vlar.library.library_copy import CopyReport
     from vlar.library.query.filters import Where
     from vlar.library.query.plan import QueryReport
+    from vlar.model.library_model import LibraryModel
+    from vlar.model.model import Model
 
 
 class Library:
@@ -66,7 +67,7 @@ class Library:
     def __init__(
         self,
         path: str | LibraryPlace,
-        model: LibraryModel | str | Path | None = None,
+        model: Model | LibraryModel | str | Path | None = None,
         create: bool = True,
         device: str = "cpu",
     ) -> None:
@@ -555,8 +556,7 @@ class Library:
         """
         with self._connection.mutex:
             self._connection.forget_cache()
-            model = self._connection.models.given()
-            return self._connection.backend.upgrade(model, progress)
+            return self._connection.backend.upgrade(self._connection.models.given(), progress)
 
     def copy_to(
         self, other: Library, *, progress: Callable[[int, int], None] | None = None

@@ -8,17 +8,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from vlar.encoders.base import Encoder
 from vlar.errors import EncoderMismatchError, LibraryError
-from vlar.library.protocol import LibraryModel, sampling_of
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import MOST_SECONDS
 from vlar.library.store.sqlite import VECTOR_TYPE
 from vlar.library.store.values import is_number
+from vlar.model.library_model import LibraryModel
 from vlar.numeric import unit
 from vlar.types import Float32, Sampling, Window
 
@@ -39,24 +38,15 @@ class BlockSlice:
         return slice(self.start, self.start + self.width)
 
 
-@runtime_checkable
-class HasEncoder(Protocol):
-    """A model with a public encoder, as ``vlar.model.model.Model`` is."""
-
-    @property
-    def encoder(self) -> Encoder:
-        """Towers of the model."""
-        ...
-
-
 def declared(model: object) -> tuple[BlockSlice, ...]:
     """The parts of a model's vectors; none where it has no public encoder."""
-    if not isinstance(model, HasEncoder):
+    encoder: Encoder | None = getattr(model, "encoder", None)
+    if encoder is None:
         return ()
-    prints = model.encoder.block_fingerprints()
+    prints = encoder.block_fingerprints()
     parts: list[BlockSlice] = []
     start = 0
-    for block in model.encoder.blocks:
+    for block in encoder.blocks:
         parts.append(BlockSlice(block.name, start, block.width, block.weight, prints[block.name]))
         start += block.width
     return tuple(parts)
@@ -276,7 +266,7 @@ class LibraryManifest:
         shots: bool = False,
     ) -> LibraryManifest:
         """Manifest of an empty library; ``spec`` loads the model again."""
-        wanted = sampling_of(model)
+        wanted = model.sampling
         windows = WindowSpec(
             window_s or DEFAULT_WINDOW_S,
             stride_s or DEFAULT_STRIDE_S,

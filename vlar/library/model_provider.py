@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from vlar.encoders.model_spec import ModelSpec
 from vlar.library.address import place
 from vlar.library.engines.base import Probes
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel
+from vlar.model.library_model import LibraryModel
 from vlar.types import Float32
+
+if TYPE_CHECKING:
+    from vlar.model.model import Model
 
 DEFAULT_MODEL = "lite"
 _PROBE_BANK = "everyday_actions"
@@ -25,9 +28,11 @@ _PROBE_BANK = "everyday_actions"
 class LazyModel:
     """A model, its name, or None: the library's own, or ``lite`` for a new library."""
 
-    def __init__(self, model: LibraryModel | str | Path | None, folder: object) -> None:
+    def __init__(self, model: Model | LibraryModel | str | Path | None, folder: object) -> None:
         self._spec = ModelSpec.parse(model) if isinstance(model, str | Path) else None
-        self._model = None if isinstance(model, str | Path) else model
+        self._model: LibraryModel | None = (
+            None if isinstance(model, str | Path) else getattr(model, "words", model)
+        )
         self.folder = folder
 
     def loaded(self, manifest: LibraryManifest | None) -> LibraryModel:
@@ -112,7 +117,7 @@ def load_on(spec: str | ModelSpec, device: str | None = None) -> LibraryModel:
     """The model of a name, on a device; None is its default."""
     from vlar.model.model import load
 
-    return cast("LibraryModel", load(spec, device=device))
+    return load(spec, device=device).words
 
 
 def _probes(model: LibraryModel) -> Float32:

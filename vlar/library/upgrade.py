@@ -26,13 +26,13 @@ from vlar.library.folder import check_place, make_folder
 from vlar.library.ingest.encode import PersonClips, person_of_clip
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import lasting_name, load_on, require_named
-from vlar.library.protocol import LibraryModel
 from vlar.library.rows import RowBatch, RowPerson, UpgradeReport
 from vlar.library.store.trust import writer_lock
 from vlar.library.store.values import KnownVideo
 from vlar.library.store.writer import SqliteWriter
 from vlar.media.lookup import reader
 from vlar.media.video.files import content_hash
+from vlar.model.library_model import LibraryModel
 from vlar.types import Clip, Failure, Float32, Window
 
 _BATCH_CLIPS = 8
@@ -72,7 +72,8 @@ def _upgrade(
         return UpgradeReport(tuple(p.name for p in blocks.declared(model)), (), 0, 0, ())
     old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
     same = model.name == manifest.model
-    if not (isinstance(model, blocks.HasEncoder) and blocks.can_upgrade(old, new, same)):
+    encoder: Encoder | None = getattr(model, "encoder", None)
+    if encoder is None or not blocks.can_upgrade(old, new, same):
         have = ", ".join(part.name for part in old) or "of unknown parts"
         raise UsageError(
             f"library {folder} ({have}) cannot be brought up to date with model {model.name!r}: "
@@ -96,7 +97,7 @@ def _upgrade(
     target = replace(target, persons=manifest.persons)
     with closing(_open_stage(folder, target)) as stage:
         parts = (old, new)
-        work = _Upgrade(library, stage, manifest.dim, target, model.encoder, parts, progress)
+        work = _Upgrade(library, stage, manifest.dim, target, encoder, parts, progress)
         report = work.run()
     _leave_no_stage(folder)
     return report

@@ -46,6 +46,7 @@ from vlar.language.prompts import fill, load_templates
 from vlar.media.bundle import failed_parts
 from vlar.media.lookup import reader
 from vlar.media.views import Views, ViewSampler
+from vlar.model.library_model import LibraryModel
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Failure, Float32, Float64, Role, Sampling, Window
 
@@ -80,7 +81,7 @@ class EncodedSpan:
     cost: int | None = None
 
 
-class ModelCore:
+class ModelCore(LibraryModel):
     """Maps clips and words into one space.
 
     Args:
@@ -95,23 +96,14 @@ class ModelCore:
         self.encoder = encoder
         self.template_set = templates or encoder.templates
         self.name = name or encoder.name
-        #: Name of the sensor whose clips it takes.
-        self.modality = encoder.modality
+        self.modality, self.dim, self.n_frames = encoder.modality, encoder.dim, encoder.n_frames
+        self.shorter_side = encoder.sampling.shorter_side or 0
+        self.asked, self.conditions_text = encoder.asked, isinstance(encoder, ConditionedText)
         #: P templates that a label or phrase is put into.
         self.prompts = load_templates(self.template_set)
 
     @property
-    def dim(self) -> int:
-        """D, width of the shared space."""
-        return self.encoder.dim
-
-    @property
-    def n_frames(self) -> int:
-        """T, frames sampled from a window."""
-        return self.encoder.n_frames
-
-    @property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Hash of what makes a vector; two models with the same one share libraries."""
         return self.encoder.fingerprint
 
@@ -119,11 +111,6 @@ class ModelCore:
     def sampling(self) -> Sampling:
         """The samples that a reader must give for a clip."""
         return self.encoder.sampling
-
-    @property
-    def shorter_side(self) -> int:
-        """Pixels; larger pictures are shrunk to it while decoding. 0 without pictures."""
-        return self.encoder.sampling.shorter_side or 0
 
     # Clips
 
@@ -229,26 +216,10 @@ class ModelCore:
         """Q phrases of a search to concept vectors (Q, D) float32 of unit length."""
         return concept_vectors(self.encoder, texts, self.prompts, "query")
 
-    @property
-    def conditions_text(self) -> bool:
-        """True where a text has another vector for each clip (``conditioned_queries``)."""
-        return isinstance(self.encoder, ConditionedText)
-
     def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
-        """Labels or phrases, conditioned on each of N windows.
-
-        Args:
-            texts: Q labels or phrases.
-            context: (N, k, E) float16 or float32, the context tokens of ``encode``.
-
-        Returns:
-            (N, Q, D) float32 of unit length.
-
-        Raises:
-            UsageError: text does not depend on the video in this model.
-        """
+        """Labels or phrases, conditioned on each of N windows, see ``LibraryModel``."""
         if not isinstance(self.encoder, ConditionedText):
-            raise UsageError(f"text does not depend on the video in model {self.name!r}")
+            return super().conditioned_queries(texts, context)
         filled = [prompt for prompts in fill(self.prompts, texts) for prompt in prompts]
         words = self.encoder.conditioned_text(filled, context)
         return unit(words.reshape(len(context), len(texts), len(self.prompts), -1).mean(axis=2))

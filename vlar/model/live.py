@@ -46,7 +46,7 @@ def classify_live(
             if isinstance(item, Failure):
                 yield item
                 continue
-            span = EncodedSpan(item.path, item.window, model.encode_views([item]), item.lost)
+            span = EncodedSpan(item.path, item.window, model.words.encode_views([item]), item.lost)
             yield classifier.answer(span, top=request.top, model=model.name)
 
 

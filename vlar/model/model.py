@@ -1,4 +1,4 @@
-"""The face of a model: a core, and the recogniser with the head it was adapted to."""
+"""The face of a model: an encoder, words, and the head it was adapted to."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import Unpack
 
 from vlar import notebook
+from vlar.deprecation import Deprecation
 from vlar.encoders import trusted_paths
-from vlar.encoders.base import Asked, Encoder, load_encoder
+from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.model_spec import ModelSpec
-from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
 from vlar.heads.timeline import TimelineHead
-from vlar.heads.zero_shot import LabelScorer
 from vlar.language.labels import Descriptions, Labels, LabelSet
 from vlar.language.tree import TreeSource
-from vlar.media.views import Views, ViewSampler
+from vlar.media.views import ViewSampler
 from vlar.metrics.result import Evaluation
 from vlar.model import hub
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.adapt_report import AdaptReport
 from vlar.model.annotated import answer, learn_annotated
 from vlar.model.calibrate import Calibrated, calibrate
-from vlar.model.core import EncodedSpan, ModelCore
+from vlar.model.core import ModelCore
 from vlar.model.evaluate import evaluate
 from vlar.model.folder import SavedModel, read_model, write_model
 from vlar.model.given_examples import Examples, readable
@@ -53,19 +52,26 @@ from vlar.results import Results
 from vlar.segments import Segment
 from vlar.types import (
     Classification,
-    Clip,
-    Encoded,
-    Failure,
     Float32,
-    Float64,
     Method,
     Mode,
     ProgressCallback,
     Role,
-    Sampling,
 )
 
 _log = logging.getLogger("vlar")
+# Names that go, by what has them now.
+_OF_WORDS = (
+    *("dim", "n_frames", "sampling", "shorter_side", "encode", "session", "encode_views"),
+    *("encode_spans", "encode_labels", "encode_queries", "conditions_text", "conditioned_queries"),
+    *("background", "content_free", "scorer", "asked", "match_probability", "pair_scores"),
+    *("template_set", "prompts"),
+)
+_WENT = {name: f"words.{name}" for name in _OF_WORDS} | {
+    "core": "words",
+    "adapted": "head",
+    "composes": "words.pair_scores",
+}
 
 
 def load(
@@ -127,12 +133,13 @@ class Model:
         timeline_head: Head of annotated recordings, which ``adapt`` with ``truth`` made.
 
     Attributes:
-        core: Clips and words in one space, without labels.
-        recogniser: The core with the head and the calibration, which answers about labels.
-        encoder, name, adapted, calibration: As given.
+        encoder: Frozen towers, or an adapter around them.
+        words: The encoder with the words that everything is compared with; a library takes it.
+        head: The head that ``adapt`` made; None for a zero-shot model.
+        recogniser: Words, head and calibration, which answer about labels.
+        name: What answers call this model.
         modality: Name of the sensor whose clips it takes.
-        template_set: Name of the prompt set.
-        prompts: P templates that a label or phrase is put into.
+        calibration: The curves that ``calibrate`` fitted; None for probabilities by the rule.
     """
 
     def __init__(
@@ -140,47 +147,41 @@ class Model:
         calibration: Calibration | None = None, name: str | None = None,
         report: AdaptReport | None = None, timeline_head: TimelineHead | None = None,
     ) -> None:  # fmt: skip
-        self.core = core = ModelCore(encoder, templates=templates, name=name)
-        self.recogniser = Recogniser(core, adapted, calibration)
-        self.encoder, self.name, self.modality = encoder, core.name, core.modality
-        self.template_set, self.prompts = core.template_set, core.prompts
-        self.adapted, self.calibration = adapted, calibration
+        self.encoder, self.head, self.calibration = encoder, adapted, calibration
+        self.words = words = ModelCore(encoder, templates=templates, name=name)
+        self.recogniser = Recogniser(words, adapted, calibration)
+        self.name, self.modality = words.name, words.modality
+        if (pairs := Composition.of(words, adapted)) is not None:
+            words.pair_scores = pairs.pair_scores
         self._report, self.timeline_head = report, timeline_head
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Attribute by a name that goes: it is a part of ``words``, or a part of the model.
+
+            Raises:
+                AttributeError: no model has it.
+            """
+            if name not in _WENT:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            Deprecation(f"Model.{name}", f"Model.{_WENT[name]}", "0.1").warn()
+            return attrgetter(_WENT[name])(self)
 
     def __repr__(self) -> str:
         """Name, sensor, width of the vectors, and how many labels it has learned."""
         learned = f", {len(self.labels)} labels" if self.labels else ""
-        return f"<vlar.Model {self.name!r}: {self.modality}, {self.dim} numbers{learned}>"
-
-    @property
-    def dim(self) -> int:
-        """D, width of the shared space."""
-        return self.core.dim
-
-    @property
-    def n_frames(self) -> int:
-        """T, frames sampled from a window."""
-        return self.core.n_frames
+        return f"<vlar.Model {self.name!r}: {self.modality}, {self.encoder.dim} numbers{learned}>"
 
     @property
     def fingerprint(self) -> str:
         """Hash of what makes a vector; two models with the same one share libraries."""
-        return self.core.fingerprint
-
-    @property
-    def sampling(self) -> Sampling:
-        """The frames that a reader must give for a clip."""
-        return self.core.sampling
-
-    @property
-    def shorter_side(self) -> int:
-        """Pixels; larger pictures are shrunk to it while decoding. 0 without pictures."""
-        return self.core.shorter_side
+        return self.words.fingerprint
 
     @property
     def labels(self) -> tuple[str, ...] | None:
         """The labels it was adapted to; None for a zero-shot model."""
-        return self.adapted.labels if self.adapted else None
+        return self.head.labels if self.head else None
 
     @property
     def default_labels(self) -> tuple[str, ...]:
@@ -198,28 +199,10 @@ class Model:
             raise UsageError(f"model {self.name!r} has no report of an adaptation")
         return self._report
 
-    # Clips and words
-
     @property
     def view_sampler(self) -> ViewSampler:
         """Reads the views that a span is judged by; an adapted model learned from one each."""
         return self.recogniser.view_sampler
-
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """N clips to N rows; a clip gives the same row alone and in company."""
-        return self.core.encode(clips)
-
-    def session(self) -> Session:
-        """Session for vectors of a recording's windows in the order of time; without features."""
-        return self.core.session()
-
-    def encode_views(self, views: Views) -> Encoded:
-        """The clips of one span as one row: mean of their vectors, features of the first."""
-        return self.core.encode_views(views)
-
-    def encode_spans(self, spans: Iterable[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
-        """One row a span, in order, encoded in batches; a Failure stays in its place."""
-        return self.core.encode_spans(spans)
 
     def encode_text(self, texts: str | Sequence[str], *, role: Role = "label") -> Float32:
         """Vectors (N, D) of N texts, float32 of unit length; (D,) of a single text.
@@ -228,7 +211,7 @@ class Model:
             texts: Labels or phrases.
             role: ``query`` for phrases of a search, which some models encode in another way.
         """
-        encode = self.encode_queries if role == "query" else self.encode_labels
+        encode = self.words.encode_queries if role == "query" else self.words.encode_labels
         return encode([texts])[0] if isinstance(texts, str) else encode(list(texts))
 
     def encode_video(self, recordings: Recording | Iterable[Recording]) -> Float32:
@@ -240,7 +223,7 @@ class Model:
         Raises:
             DecodeError: a recording cannot be read.
         """
-        return vectors_of(self.core, self.view_sampler, recordings)
+        return vectors_of(self.words, self.view_sampler, recordings)
 
     def similarity(
         self, recordings: Recording | Iterable[Recording], texts: str | Sequence[str] | Float32
@@ -249,80 +232,7 @@ class Model:
         words = texts if isinstance(texts, np.ndarray) else self.encode_text(texts)
         return np.atleast_2d(self.encode_video(recordings)) @ np.atleast_2d(words).T
 
-    def encode_labels(self, texts: Sequence[str]) -> Float32:
-        """C labels to concept vectors (C, D) float32 of unit length."""
-        return self.core.encode_labels(texts)
-
-    def encode_queries(self, texts: Sequence[str]) -> Float32:
-        """Q phrases of a search to concept vectors (Q, D) float32 of unit length."""
-        return self.core.encode_queries(texts)
-
-    @property
-    def conditions_text(self) -> bool:
-        """True where a text has another vector for each clip (``conditioned_queries``)."""
-        return self.core.conditions_text
-
-    def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
-        """(N, Q, D) float32 unit vectors of Q texts, given contexts (N, k, E) of N windows.
-
-        Raises:
-            UsageError: text does not depend on the video in this model.
-        """
-        return self.core.conditioned_queries(texts, context)
-
-    @property
-    def background(self) -> Float32:
-        """(B, D) concepts of everyday actions: what else might be going on."""
-        return self.core.background
-
-    @property
-    def content_free(self) -> Float32:
-        """(M, D) vectors of clips that show nothing."""
-        return self.core.content_free
-
-    def scorer(self, concepts: Float32, background: Float32, mode: str = "one") -> LabelScorer:
-        """The rule that scores vectors against concepts (C, D) and a background (B, D)."""
-        return self.core.scorer(concepts, background, mode)
-
-    @property
-    def asked(self) -> Asked | None:
-        """Constants of texts that are asked one by one; None where none were fitted."""
-        return self.core.encoder.asked
-
-    def match_probability(self, vectors: Float32, query: Float32) -> Float64:
-        """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""
-        return self.core.match_probability(vectors, query)
-
     # Answers
-
-    @property
-    def composes(self) -> bool:
-        """True where it learned verbs and objects apart (``pair_scores``)."""
-        return Composition.of(self.core, self.adapted) is not None
-
-    def pair_scores(
-        self, context: npt.NDArray[Any], pair: tuple[str, str]
-    ) -> tuple[Float32, Float64]:
-        """Fit of a verb with an object to each of N windows.
-
-        Args:
-            context: (N, k, E) float16 or float32, the context tokens of ``encode``.
-            pair: The verb and the object, with or without examples.
-
-        Returns:
-            Similarity (N,) float32, -1 to 1, and the pair's probability (N,) among every verb with
-            every object that the model learned.
-
-        Raises:
-            UsageError: the model did not learn verbs and objects.
-        """
-        model = Composition.of(self.core, self.adapted)
-        if model is None:
-            raise UsageError(
-                f"model {self.name!r} did not learn verbs and objects apart; adapt it with the "
-                "method c2c"
-            )
-        return model.pair_scores(context, pair)
 
     def classifier(
         self,
@@ -470,7 +380,7 @@ class Model:
         if truth is not None:
             bar = progress or notebook.bar("adapting")
             head, _ = learn_annotated(self.encoder, support, truth, progress=bar, **options)
-            return Model(self.encoder, templates=self.template_set, timeline_head=head)
+            return Model(self.encoder, templates=self.words.template_set, timeline_head=head)
         request = AdaptRequest(
             method=method, shots=shots, seed=seed, unknown=unknown, balance=balance, tree=tree,
             progress=progress or notebook.bar("adapting"), objectives=objectives, free=unlabelled,
@@ -499,7 +409,7 @@ class Model:
 
     def learn(self, request: AdaptRequest) -> Model:
         """Carry out a request; ``adapt`` with all that it takes in one object."""
-        return Model.of(adapt(self.core, replace(request, learned=self.learned)))
+        return Model.of(adapt(self.words, replace(request, learned=self.learned)))
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -528,14 +438,16 @@ class Model:
             progress: Called as examples are read.
         """
         with readable(examples, self.modality) as source:
-            found = calibrate(self.core, self.adapted, source, unknown_share, progress)
+            found = calibrate(self.words, self.head, source, unknown_share, progress)
         return self.calibrated(found)
 
     def calibrated(self, found: Calibrated) -> Model:
         """The model of what calibrating gave."""
         if found.encoder is self.encoder:
             return self.with_calibration(found.calibration)
-        return Model(found.encoder, templates=self.template_set, calibration=found.calibration)
+        return Model(
+            found.encoder, templates=self.words.template_set, calibration=found.calibration
+        )
 
     def evaluate(
         self,
@@ -569,9 +481,13 @@ class Model:
     def with_calibration(self, calibration: Calibration | None) -> Model:
         """The same model with other curves over its probabilities."""
         return Model(
-            self.encoder, adapted=self.adapted, templates=self.template_set,
-            calibration=calibration, name=self.name, report=self._report,
-        )  # fmt: skip
+            self.encoder,
+            adapted=self.head,
+            templates=self.words.template_set,
+            calibration=calibration,
+            name=self.name,
+            report=self._report,
+        )
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Save as a folder: a manifest and the adapted arrays; the encoder itself is not copied.
@@ -580,7 +496,7 @@ class Model:
             ModelError: the folder exists and ``replace`` is False, or cannot be written.
         """
         saved = SavedModel(
-            self.encoder, self.adapted, self.template_set, self.calibration, self._report,
+            self.encoder, self.head, self.words.template_set, self.calibration, self._report,
             self.timeline_head,
         )  # fmt: skip
         return write_model(saved, Path(path), replace=replace)

@@ -16,6 +16,7 @@ from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.encoders.captions import Captioner, Captions
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.library.rows import Float16, Int64, RowTable
+from vlar.model.library_model import LibraryModel
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Float32, Role, Sampling, UInt8
 
@@ -124,7 +125,7 @@ def tiny_video(path: Path, content: int, seconds: int = 8) -> Path:
     return write_video(path, pictures.astype(np.uint8), 1)
 
 
-class PictureModel:
+class PictureModel(LibraryModel):
     """A model of a library: vectors are a fixed random projection of a coarse picture."""
 
     dim = WIDTH

@@ -12,9 +12,9 @@ import numpy as np
 from vlar import registry
 from vlar.errors import VlarError
 from vlar.library.library import Library
-from vlar.library.protocol import LibraryModel
 from vlar.library.query.candidates import Snapshot
 from vlar.library.query.rerankers import Reranker
+from vlar.model.library_model import LibraryModel
 from vlar.testing.contract import name_of, registered, run, skip
 from vlar.testing.material import ConditionedModel, NumberCaptioner, tiny_video
 

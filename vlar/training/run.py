@@ -143,7 +143,7 @@ def run(
             f"{processes.count} were started; start one (vlar train CONFIG.toml)"
         )
     loaded = load(config.model)
-    base = loaded.core
+    base = loaded.words
     given = _read(config, base, method.facts)
     if method.learner != "trained":
         made = _learned(method, config, base, given, progress)

@@ -91,21 +91,21 @@ class Online:
             raise registry.unknown_name("form of online adaptation", form, FORMS)
         if not 0 < momentum <= 1:
             raise UsageError(f"momentum is {momentum}; use a share above 0, up to 1")
-        if model.adapted is None or (statistics or model.adapted.statistics) is None:
+        if model.head is None or (statistics or model.head.statistics) is None:
             raise UsageError(
                 f"model {model.name!r} has no statistics.safetensors to return to; make one with "
                 "'vlar adapt', or adapt again where an earlier vlar did"
             )
         self.request = request or ClassifyRequest(LabelSet.read(None))
-        self.source: Any = statistics or model.adapted.statistics
+        self.source: Any = statistics or model.head.statistics
         self.trains, self.momentum, self.limits = form != "features", momentum, reset
         self.resets, self.rate = 0, rate or FORMS[form]
         self.encoder: Any = _copy(model) if self.trains else model.encoder
         own = Model(
-            self.encoder, adapted=model.adapted, templates=model.template_set,
+            self.encoder, adapted=model.head, templates=model.words.template_set,
             calibration=model.calibration, name=model.name,
         )  # fmt: skip
-        self.core, self.sampler = own.core, own.view_sampler
+        self.core, self.sampler = own.words, own.view_sampler
         self.classifier = own.recogniser.classifier(self.request.labels)
         named = [n for n in getattr(self.encoder, "norm_layers", ()) if n in self.source.layers]
         self.layers = list(layers or named[3 * len(named) // 4 :])
@@ -116,7 +116,7 @@ class Online:
             parts = [network] if form == "all" else map(network.get_submodule, self.layers)
             self.trained = [p.requires_grad_(True) for part in parts for p in part.parameters()]
             self._start = {name: t.clone() for name, t in network.state_dict().items()}
-            self._concepts = torch.from_numpy(model.adapted.concepts)
+            self._concepts = torch.from_numpy(model.head.concepts)
         self.reset()
 
     def _fits(self) -> bool:
@@ -237,7 +237,7 @@ class Online:
 def _copy(model: Model) -> Any:
     """The model's adapter around the same encoder, with parameters of its own."""
     adapter: Any = model.encoder
-    trained = model.adapted is not None and model.adapted.head.trained
+    trained = model.head is not None and model.head.head.trained
     if not trained or not getattr(adapter, "norm_layers", ()):
         raise UsageError(
             f"model {model.name!r} has no norms to train; use --online-form features, or adapt "

@@ -246,6 +246,10 @@ class Fake:
     def recogniser(self) -> Fake:
         return self
 
+    @property
+    def words(self) -> Fake:
+        return self
+
     def classifier(self, labels: LabelSet) -> SimpleNamespace:
         def answer(span: EncodedSpan, *, top: int, model: str) -> Classification:
             best = (Prediction(labels.listed.labels[0], 1.0, 1.0),) * top

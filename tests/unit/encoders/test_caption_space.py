@@ -84,11 +84,11 @@ def test_a_model_reads_descriptions_by_it(encoder: CaptionedEncoder, monkeypatch
     monkeypatch.setattr("vlar.model.label_heads.descriptions_of",
                         lambda *_: [{"sentence": ("a dog in snow",)}, {}])  # fmt: skip
     model = Model(encoder)
-    vectors, background = label_vectors(model.core, parse_labels(["barbell", "snow"]))
+    vectors, background = label_vectors(model.words, parse_labels(["barbell", "snow"]))
     np.testing.assert_allclose(vectors[0], embed(["a dog in snow barbell"])[0], atol=1e-6)
     np.testing.assert_allclose(vectors[1], embed(["snow"])[0], atol=1e-6)
     assert background.shape[1] == 3
-    names, _ = label_vectors(model.core, parse_labels(["barbell", "snow"]), "none")
+    names, _ = label_vectors(model.words, parse_labels(["barbell", "snow"]), "none")
     np.testing.assert_allclose(names[0], embed(["barbell"])[0], atol=1e-6)
 
 

@@ -42,7 +42,7 @@ def rows(model, items, changes=(None,), store=None):
 
 def test_rows_equal_plain_encoding_bit_for_bit_before_and_after_the_disk(cache: Path, items):
     model = colours.model()
-    plain = [model.encode_views(model.view_sampler.sample(item.path)) for item in items]
+    plain = [model.words.encode_views(model.view_sampler.sample(item.path)) for item in items]
     for _ in range(2):
         found, store = rows(model, items)
         for one, other in zip(found, plain, strict=True):

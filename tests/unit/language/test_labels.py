@@ -418,7 +418,7 @@ def test_a_model_with_templates_of_a_file_works_and_is_not_saved(tmp_path: Path)
 
     (tmp_path / "mine.txt").write_text("my {}\n")
     model = vlar.Model(load_encoder("tiny-for-fixtures"), templates=str(tmp_path / "mine.txt"))
-    assert model.prompts == ("my {}",)
+    assert model.words.prompts == ("my {}",)
     refused(ModelError, "cannot name", model.save, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 

@@ -14,7 +14,6 @@ from tests.refusals import refused
 from tests.unit.library.fakes import DIM, ConditionedFake, FakeModel, store_of, tiny_video
 from vlar.errors import LibraryError
 from vlar.library.library import Library
-from vlar.library.protocol import conditioning
 from vlar.library.store.schema import FILE_NAME
 from vlar.library.store.writer import SqliteWriter
 from vlar.types import Clip, Encoded, Float32
@@ -52,9 +51,9 @@ def test_which_models_condition_text():
     class Off(ConditionedFake):
         conditions_text = False
 
-    assert conditioning(ConditionedFake()) is not None
-    assert conditioning(Off()) is None
-    assert conditioning(FakeModel()) is None
+    assert ConditionedFake().keeps_context
+    assert not Off().keeps_context
+    assert not FakeModel().keeps_context
 
 
 def test_kept_for_every_row_in_one_pass(library: Library, conditioned: ConditionedFake):

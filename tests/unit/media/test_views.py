@@ -111,26 +111,26 @@ def model(monkeypatch: pytest.MonkeyPatch) -> vlar.Model:
 
 def test_the_mean_of_the_views_answers(video: Path, model: vlar.Model):
     views = model.view_sampler.sample(video)
-    vectors = [one.vector for one in model.encode(views)]
-    seen = model.encode_views(views)
+    vectors = [one.vector for one in model.words.encode(views)]
+    seen = model.words.encode_views(views)
     np.testing.assert_allclose(seen.vector, unit(np.mean(vectors, axis=0)), atol=1e-6)
-    assert len(seen.features) == model.n_frames
+    assert len(seen.features) == model.encoder.n_frames
     labels = ["running", "cooking"]
     answer = model.classify(video, labels)
     assert [answer] == model.classify([video], labels)
     assert (answer.start_s, answer.end_s) == (0, pytest.approx(8))
     best = next(p for p in answer.predictions if p.label == "running")
-    text = model.encode_queries(["running"])[0]
+    text = model.words.encode_queries(["running"])[0]
     assert best.similarity == pytest.approx(float(seen.vector @ text), abs=1e-5)
 
 
 def test_examples_are_seen_in_one_clip_unless_a_sampler_is_given(video: Path, model: vlar.Model):
     items = [SupportItem(video, None, ("moving",), "moving")]
-    (once,) = read_examples(model, items).encoded
-    (several,) = read_examples(model, items, sampler=model.view_sampler).encoded
+    (once,) = read_examples(model.words, items).encoded
+    (several,) = read_examples(model.words, items, sampler=model.view_sampler).encoded
     views = model.view_sampler.sample(video)
-    np.testing.assert_array_equal(once.vector, model.encode(views[:1])[0].vector)
-    np.testing.assert_array_equal(several.vector, model.encode_views(views).vector)
+    np.testing.assert_array_equal(once.vector, model.words.encode(views[:1])[0].vector)
+    np.testing.assert_array_equal(several.vector, model.words.encode_views(views).vector)
     assert not np.array_equal(once.vector, several.vector)
 
 

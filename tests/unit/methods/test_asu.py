@@ -149,7 +149,7 @@ def test_on_lite_it_reads_parts_of_frames(lite_model: Model):
     frames = np.random.default_rng(0).integers(0, 256, (1, 2, 40, 48, 3), dtype=np.uint8)
     (ours,), (theirs,) = (one.encode(clips_of(frames)) for one in (adapter, lite_model.encoder))
     np.testing.assert_array_equal(ours.vector, theirs.vector)
-    assert adapter.tokens(ours.features[None]).shape == (1, 2, 5, lite_model.dim)
+    assert adapter.tokens(ours.features[None]).shape == (1, 2, 5, lite_model.words.dim)
 
 
 def test_what_does_not_fit_is_named():

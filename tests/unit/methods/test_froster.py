@@ -267,7 +267,7 @@ def test_the_reference_reads_one_string_a_class(encoder: TorchEncoder) -> None:
     assert plain.student.reference is plain.student
     model = Model(adapter)
     bank = load_bank(BACKGROUND_BANK).texts
-    np.testing.assert_array_equal(model.background[:3], plain.encode_text(bank[:3]))
+    np.testing.assert_array_equal(model.words.background[:3], plain.encode_text(bank[:3]))
 
 
 # Distillation

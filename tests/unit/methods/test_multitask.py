@@ -306,7 +306,7 @@ def test_a_configuration_file_reaches_it(support: Path, tmp_path: Path):
     model = run(config)
     loaded = load(tmp_path / "map")
     assert loaded.fingerprint == model.fingerprint
-    assert loaded.dim == 384
+    assert loaded.words.dim == 384
     clip = support / "red bar" / "0.mp4"
     answers = [m.classify(clip, labels="waving a flag, red bar") for m in (model, loaded)]
     assert answers[0].predictions == answers[1].predictions

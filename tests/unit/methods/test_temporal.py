@@ -142,7 +142,7 @@ def test_texts_in_training_are_the_texts_in_use(templates: str, monkeypatch: pyt
     adapter, training = trained(features, task)
     ours = adapter.network.concepts(training.classes).detach().numpy()
     model = Model(adapter, templates=adapter.templates)
-    np.testing.assert_allclose(model.encode_queries(task.texts), ours, atol=1e-6)
+    np.testing.assert_allclose(model.words.encode_queries(task.texts), ours, atol=1e-6)
 
 
 # The measures of "Optimizing ViViT training"

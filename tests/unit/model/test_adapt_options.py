@@ -51,7 +51,7 @@ def test_balance_divides_probabilities_by_the_share_of_examples(
     found = {p.label: p.probability for p in after.predictions}
     assert found == pytest.approx(wanted, abs=1e-6)
     again = vlar.load(model.save(tmp_path / "m"))
-    assert isinstance(again.adapted.head, BalancedHead)
+    assert isinstance(again.head.head, BalancedHead)
     assert again.classify(clip, top=9).predictions == after.predictions
 
 
@@ -160,7 +160,7 @@ def test_a_trained_method_gives_the_logits_of_held_out_examples_to_a_rejector(
 ):
     base = vlar.load("tiny-for-fixtures")
     model = base.adapt(support, objectives=["dear"], unknown="edl")
-    assert model.adapted.rejector.name == "evidential"
+    assert model.head.rejector.name == "evidential"
     answer = model.classify(clip)
     assert 0 <= answer.unknown_probability <= 1
     again = vlar.load(model.save(tmp_path / "m")).classify(clip)

@@ -118,20 +118,20 @@ def test_the_order_of_labels_does_not_matter(order):
 
 def test_the_default_joins_descriptions_where_most_labels_have_them(lite_model: Model):
     listed = parse_labels(["archery", "push-ups", "glorping a frumble"])
-    names = lite_model.encode_queries(listed.texts)
-    auto = label_vectors(lite_model.core, listed)[0]
+    names = lite_model.words.encode_queries(listed.texts)
+    auto = label_vectors(lite_model.words, listed)[0]
     assert (auto[:2] != names[:2]).any(axis=1).all()
-    np.testing.assert_array_equal(label_vectors(lite_model.core, listed, "none")[0], names)
-    scene = label_vectors(lite_model.core, listed, ["scene"])[0]
-    np.testing.assert_array_equal(label_vectors(lite_model.core, listed, " scene ")[0], scene)
+    np.testing.assert_array_equal(label_vectors(lite_model.words, listed, "none")[0], names)
+    scene = label_vectors(lite_model.words, listed, ["scene"])[0]
+    np.testing.assert_array_equal(label_vectors(lite_model.words, listed, " scene ")[0], scene)
     assert (scene[:2] != auto[:2]).any(axis=1).all()
     few = parse_labels(["archery", "glorping a frumble", "blipping"])
-    plain = lite_model.encode_queries(few.texts)
-    np.testing.assert_array_equal(label_vectors(lite_model.core, few)[0], plain)
+    plain = lite_model.words.encode_queries(few.texts)
+    np.testing.assert_array_equal(label_vectors(lite_model.words, few)[0], plain)
 
 
 def test_kinds_that_no_label_has_are_refused(lite_model: Model):
     with pytest.raises(UsageError, match="no label has a description of the kind smell"):
-        label_vectors(lite_model.core, parse_labels(["archery"]), "smell")
+        label_vectors(lite_model.words, parse_labels(["archery"]), "smell")
     with pytest.raises(UsageError, match="no kind of description was given"):
-        label_vectors(lite_model.core, parse_labels(["archery"]), " , ")
+        label_vectors(lite_model.words, parse_labels(["archery"]), " , ")

@@ -38,7 +38,7 @@ def test_an_array_a_clip_and_a_path_of_the_same_frames_answer_alike(model, clips
     path = next(clip for clip in clips if clip.parts[-2:] == ("fall", "5"))
     by_path = model.classify(path, LABELS)
     by_array = model.classify(frames("fall"), LABELS)
-    by_clip = model.classify(read_clip(path, n_frames=model.n_frames), LABELS)
+    by_clip = model.classify(read_clip(path, n_frames=model.words.n_frames), LABELS)
     assert by_path.predictions == by_array.predictions == by_clip.predictions
     assert (by_array.start_s, by_array.end_s) == (0.0, pytest.approx(8 / 25))
     assert model.classify(frames("fall"), LABELS, fps=4).end_s == 2.0
@@ -73,11 +73,11 @@ def test_pil_frames_tensors_and_floats_are_the_clip_of_their_frames(model):
 
 def test_vectors_and_similarities(model, clips):
     words = model.encode_text(LABELS)
-    assert words.shape == (3, model.dim)
+    assert words.shape == (3, model.words.dim)
     assert np.allclose(np.linalg.norm(words, axis=1), 1, atol=1e-6)
     assert (model.encode_text(LABELS[1]) == model.encode_text([LABELS[1]])[0]).all()
     seen = model.encode_video(clips[:2])
-    assert seen.shape == (2, model.dim)
+    assert seen.shape == (2, model.words.dim)
     assert np.allclose(model.encode_video(clips[1]), seen[1], atol=1e-6)
     assert np.allclose(model.encode_video(frames("rise")), model.encode_video(frames("rise") / 255))
     found = model.similarity(clips[:2], LABELS)
@@ -87,7 +87,7 @@ def test_vectors_and_similarities(model, clips):
     answer = model.classify(clips[0], LABELS)
     stated = {each.label: each.similarity for each in answer.predictions}
     assert [stated[label] for label in LABELS] == pytest.approx(found[0].tolist(), abs=1e-5)
-    assert model.encode_video([]).shape == (0, model.dim)
+    assert model.encode_video([]).shape == (0, model.words.dim)
     with pytest.raises(DecodeError, match="nowhere"):
         model.encode_video([clips[0], "nowhere.mp4"])
 
@@ -181,18 +181,18 @@ def test_a_classifier_can_be_inspected_saved_and_restored(model, clips):
     from vlar.model.label_heads import LabelClassifier
 
     classifier = model.classifier(LABELS)
-    encoded = model.encode([read_clip(clip, n_frames=8) for clip in clips])
+    encoded = model.words.encode([read_clip(clip, n_frames=8) for clip in clips])
     scores = classifier.scores(encoded)
     assert classifier.labels == tuple(LABELS)
     assert scores.probability.shape == scores.similarity.shape == (len(clips), 3)
     np.testing.assert_allclose(scores.probability.sum(axis=1) + scores.unknown, 1, atol=1e-9)
     config, state = classifier.config(), classifier.state()
-    again = LabelClassifier.restore(model.core, config, state)
+    again = LabelClassifier.restore(model.words, config, state)
     np.testing.assert_array_equal(again.scores(encoded).probability, scores.probability)
     with pytest.raises(EncoderMismatchError, match="another encoder"):
-        LabelClassifier.restore(model.core, {**config, "fingerprint": "other"}, state)
+        LabelClassifier.restore(model.words, {**config, "fingerprint": "other"}, state)
     with pytest.raises(ModelError):
-        LabelClassifier.restore(model.core, config, {})
+        LabelClassifier.restore(model.words, config, {})
 
 
 @pytest.mark.parametrize("given", [b"clip.mp4", {"path": "clip.mp4"}, 3, None, bytearray(b"x")])

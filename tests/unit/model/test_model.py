@@ -10,6 +10,7 @@ import pytest
 import vlar
 from tests import videos
 from tests.unit.methods import golden
+from vlar.deprecation import VlarDeprecationWarning
 from vlar.errors import DecodeError, ModelError, UsageError
 from vlar.media.video.decode import read_clip
 from vlar.model.model import Model
@@ -58,9 +59,11 @@ def test_answers_sum_to_one_and_are_the_same_alone(name, request, clips):
 
 
 def test_conditioned_text_answers_for_its_own_video(tc_clip: Model, clips):
-    assert tc_clip.conditions_text
-    seen = tc_clip.encode([read_clip(clip, n_frames=tc_clip.n_frames) for clip in clips])
-    words = [tc_clip.conditioned_queries(LABELS, one.context[None]) for one in seen]
+    assert tc_clip.words.conditions_text
+    seen = tc_clip.words.encode(
+        [read_clip(clip, n_frames=tc_clip.encoder.n_frames) for clip in clips]
+    )
+    words = [tc_clip.words.conditioned_queries(LABELS, one.context[None]) for one in seen]
     assert not np.allclose(words[0], words[1], atol=1e-4)
     answer = tc_clip.classify(clips[0], LABELS)
     similarity = {p.label: p.similarity for p in answer.predictions}
@@ -69,9 +72,9 @@ def test_conditioned_text_answers_for_its_own_video(tc_clip: Model, clips):
 
 
 def test_lite_conditions_no_text(lite: Model, clips):
-    assert not lite.conditions_text
+    assert not lite.words.conditions_text
     with pytest.raises(UsageError, match="does not depend on the video"):
-        lite.conditioned_queries(LABELS, np.zeros((1, 1, 4), np.float32))
+        lite.words.conditioned_queries(LABELS, np.zeros((1, 1, 4), np.float32))
 
 
 def test_bad_videos_are_values_in_a_batch_and_errors_alone(lite: Model, clips, tmp_path: Path):
@@ -112,22 +115,31 @@ def test_a_saved_tc_clip_is_found_again(tc_clip: Model, clips, tmp_path: Path):
 
 
 def test_no_clip_gives_no_row(lite: Model):
-    assert lite.encode([]) == []
+    assert lite.words.encode([]) == []
 
 
 def test_a_query_scores_batch_after_batch_as_in_one(lite_model):
     from vlar.heads.zero_shot import AskedScorer, EvidenceCurve
     from vlar.numeric import unit
 
-    rows = unit(np.random.default_rng(0).normal(size=(20, lite_model.dim)).astype(np.float32))
-    for query in lite_model.encode_queries(["running", "cooking", "running"]):
-        whole = lite_model.match_probability(rows, query)
-        parts = [lite_model.match_probability(rows[i : i + 7], query) for i in (0, 7, 14)]
+    rows = unit(np.random.default_rng(0).normal(size=(20, lite_model.words.dim)).astype(np.float32))
+    for query in lite_model.words.encode_queries(["running", "cooking", "running"]):
+        whole = lite_model.words.match_probability(rows, query)
+        parts = [lite_model.words.match_probability(rows[i : i + 7], query) for i in (0, 7, 14)]
         np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
-        asked, encoder = lite_model.asked, lite_model.encoder
+        asked, encoder = lite_model.words.asked, lite_model.encoder
         fresh = AskedScorer(
-            query[None], lite_model.background, logit_scale=encoder.logit_scale,
+            query[None], lite_model.words.background, logit_scale=encoder.logit_scale,
             curve=EvidenceCurve(asked.discount, asked.slope, asked.offset),
-            content_free=lite_model.content_free,
+            content_free=lite_model.words.content_free,
         ).score(rows).probability[:, 0]  # fmt: skip
         np.testing.assert_array_equal(whole, fresh)
+
+
+def test_a_name_that_went_warns_and_works(lite_model: Model):
+    with pytest.warns(VlarDeprecationWarning, match=r"use Model\.words\.dim"):
+        assert lite_model.dim == lite_model.encoder.dim  # type: ignore[attr-defined]
+    with pytest.warns(VlarDeprecationWarning, match=r"use Model\.head"):
+        assert lite_model.adapted is None  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no attribute 'dims'"):
+        lite_model.dims  # type: ignore[attr-defined] # noqa: B018

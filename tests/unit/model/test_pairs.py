@@ -92,9 +92,9 @@ def test_it_is_the_same_alone_in_company_and_after_saving(
     assert again.classify(clips[0]).predictions == together[0].predictions
     classifier = model.classifier()
     restored = LabelClassifier.restore(
-        model.core, classifier.config(), classifier.state(), model.adapted
+        model.words, classifier.config(), classifier.state(), model.head
     )
-    rows = model.encode([])
+    rows = model.words.encode([])
     assert restored.scores(rows).probability.shape == (0, 4)
     assert restored.labels == classifier.labels
 
@@ -149,8 +149,8 @@ def test_a_library_answers_a_verb_with_an_object_by_both(model, place, tmp_path)
     assert max(seen, key=seen.__getitem__).startswith("rise_cup")
     assert np.mean(right) > np.mean(wrong)
     clip = place / "clips" / "rise_cup_0.mp4"
-    context = model.encode([read_clip(clip, None, model.sampling)])[0].context
-    similarity, probability = model.pair_scores(context[None].astype(np.float16), UNSEEN)
+    context = model.words.encode([read_clip(clip, None, model.words.sampling)])[0].context
+    similarity, probability = model.words.pair_scores(context[None].astype(np.float16), UNSEEN)
     assert probability[0] == pytest.approx(seen["rise_cup_0"], abs=0.05)
     assert -1 <= similarity[0] <= 1
     assert library.query("[verb=rise object=plate]", k=2, min_probability=0)
@@ -158,8 +158,7 @@ def test_a_library_answers_a_verb_with_an_object_by_both(model, place, tmp_path)
     plain.add(place / "clips", keep_context=False)
     assert plain.info().context_rows == 0
     assert plain.query("[verb=rise object=cup]", k=1, min_probability=0)  # by its phrase
-    with pytest.raises(UsageError, match="did not learn verbs and objects"):
-        Model(FakeEncoder()).pair_scores(context[None], UNSEEN)
+    assert Model(FakeEncoder()).words.pair_scores is None
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_matcher_is_adapted_saved_loaded_and_classifies(base, support, clips, 
 
 def test_the_maths_of_holding_out_uses_the_heads_own_similarity(base, support):
     model = base.adapt(support, method="best-cosines-in-test")
-    head = model.adapted.head
+    head = model.head.head
     rows = np.random.default_rng(0).normal(size=(5, 8 * 12)).astype(np.float32)
     frames = rows.reshape(5, 8, 12) * np.sqrt(8)
     np.testing.assert_allclose(head.compare(rows, rows), head.similarity(frames, frames), atol=1e-5)

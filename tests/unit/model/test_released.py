@@ -28,7 +28,7 @@ def no_collector() -> Iterator[None]:
 def test_a_model_folder_is_freed(lite_model: Model, tmp_path: Path):
     lite_model.save(tmp_path / "model")
     model = vlar.load(tmp_path / "model")
-    model.encode_queries(["riding a bike"])
+    model.words.encode_queries(["riding a bike"])
     parts = {"model": model, "encoder": model.encoder, **vars(model.encoder)}
     del parts["asked"]  # a constant of the package
     alive = {name: weakref.ref(part) for name, part in parts.items() if hasattr(part, "__dict__")}
@@ -41,7 +41,7 @@ def test_a_model_folder_is_freed(lite_model: Model, tmp_path: Path):
 def test_a_clip_model_is_freed(tmp_path: Path):
     save_openclip(tmp_path, openclip_config())
     model = vlar.load(f"openclip:{tmp_path}")
-    model.encode_queries(["riding a bike"])
+    model.words.encode_queries(["riding a bike"])
     alive = [weakref.ref(model), weakref.ref(model.encoder.towers.model)]  # type: ignore[attr-defined]
     del model
     assert [part() for part in alive] == [None, None]

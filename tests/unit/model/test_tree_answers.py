@@ -42,7 +42,7 @@ def test_without_a_tree_the_answer_is_as_before(model):
 
 def test_a_classifier_with_a_tree_is_saved(model):
     made = model.classifier(LABELS, tree=TREE)
-    again = LabelClassifier.restore(model.core, made.config(), made.state())
+    again = LabelClassifier.restore(model.words, made.config(), made.state())
     assert again.tree is not None
     assert again.tree.parents == TREE.parents
 

@@ -49,7 +49,7 @@ def encoder(sampler: str = "vlar") -> VlarEncoder:
 def test_videos_are_encoded_as_vlar_encodes_them(labelled: Path):
     model = Model(FakeEncoder())
     paths = [labelled.parent / f"red{n}.mp4" for n in range(3)]
-    expected = [model.encode_views(model.view_sampler.sample(path)).vector for path in paths]
+    expected = [model.words.encode_views(model.view_sampler.sample(path)).vector for path in paths]
     found = VlarEncoder(model).encode_videos(paths)
     np.testing.assert_array_equal(found, expected)
 

@@ -93,14 +93,14 @@ def test_moments_are_those_of_each_channel(layer: nn.Module, shape: Any, rest: A
 
 
 def test_statistics_are_those_of_the_training_clips(model: Model, data: Path):
-    kept = model.adapted.statistics  # type: ignore[union-attr]
+    kept = model.head.statistics  # type: ignore[union-attr]
     clips = [model.view_sampler.sample(path)[0] for path in paths(data)]
     again = Statistics.collect(model, clips)
     assert set(kept.layers) == set(again.layers) == set(model.encoder.norm_layers)  # type: ignore
     for name, pair in again.layers.items():
         np.testing.assert_allclose(kept.layers[name], pair, rtol=1e-4, atol=1e-5)
     assert float(moment_loss(list(kept.layers.values()), list(again.layers.values()))) < 1e-4
-    features = np.stack([row.features for row in model.encode(clips)])
+    features = np.stack([row.features for row in model.words.encode(clips)])
     np.testing.assert_allclose(kept.features[0], features.mean((0, 1)), atol=1e-5)
     np.testing.assert_allclose(kept.features[1], features.var((0, 1)), atol=1e-4)
     first = next(iter(again.layers))
@@ -118,7 +118,7 @@ def test_statistics_fit_into_a_file():
 
 def test_the_running_moments_start_at_the_source_and_reset_returns_to_it(model: Model, data: Path):
     online = Online(model, rate=0.05, reset=None)
-    kept = model.adapted.statistics  # type: ignore[union-attr]
+    kept = model.head.statistics  # type: ignore[union-attr]
     names = model.encoder.norm_layers  # type: ignore[attr-defined]
     assert online.layers == list(names[3 * len(names) // 4 :])
     source = [part for name in online.layers for part in kept.layers[name]]
@@ -149,7 +149,7 @@ def test_only_norms_are_trained_unless_all_are_asked_for(model: Model, data: Pat
 
 
 def test_steps_bring_the_moments_to_the_source(model: Model, data: Path):
-    kept = model.adapted.statistics  # type: ignore[union-attr]
+    kept = model.head.statistics  # type: ignore[union-attr]
     aim = Statistics({name: (mean + 0.5, v) for name, (mean, v) in kept.layers.items()})
     loss: dict[float, float] = {}
     for rate in (1e-12, 0.02):
@@ -197,7 +197,7 @@ def test_features_are_whitened_and_coloured_as_the_source(model: Model, data: Pa
     waves = np.sin(np.arange(len(clip.data)))[:, None, None, None]
     odd = replace(clip, data=(1.2 * clip.data + 0.3 * waves).astype(np.float32))
     online = Online(model, form="features", momentum=1.0)
-    moved, own = online._recoloured(odd).features, model.encode([odd])[0].features
+    moved, own = online._recoloured(odd).features, model.words.encode([odd])[0].features
     mean, variance = online.source.features  # type: ignore[misc]
     path = model.encoder.frame_blocks[0].width  # bodies and joints hold masks, and stay
     there = np.flatnonzero((variance[:path] > 1e-3) & (own[:, :path].var(axis=0) > 1e-3))
@@ -229,7 +229,7 @@ def test_bad_recordings_are_failures_in_their_place(model: Model, data: Path, tm
 
 def test_what_cannot_adapt_is_refused(model: Model, data: Path):
     closed = vlar.load("skeleton").adapt(data, method="ridge")
-    old = Model(model.encoder, adapted=replace(model.adapted, statistics=None))  # type: ignore
+    old = Model(model.encoder, adapted=replace(model.head, statistics=None))  # type: ignore
     other = Statistics({name: (np.ones(3, np.float32),) * 2 for name in ("a", "b")})
     for error, says, call in (
         (UsageError, "has no statistics.safetensors", lambda: Online(vlar.load("skeleton"))),

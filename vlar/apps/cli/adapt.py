@@ -130,7 +130,7 @@ def _adapt_annotated(
         base = inputs.load_model(model, None, None)
         shown.stage("learning", unit="steps")
         head, report = learn_annotated(base.encoder, recordings, truth, progress=shown, **options)
-        made = Model(base.encoder, templates=base.template_set, timeline_head=head)
+        made = Model(base.encoder, templates=base.words.template_set, timeline_head=head)
         _save(made, out, force)
     for failure in report.failed:
         output.error(failure.message)
@@ -349,7 +349,7 @@ def calibrate(
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
-        found = calibrated(base.core, base.adapted, examples, unknown_share, shown)
+        found = calibrated(base.words, base.head, examples, unknown_share, shown)
     base.calibrated(found).save(out, replace=force)
     for row in found.failed:
         output.error(row.message)
@@ -377,7 +377,7 @@ def _calibrate_library(library: str, labelled: str, device: str | None, dtype: s
         model = inputs.load_model(name, device, dtype)
         support = read_support(labelled, model.modality, least_labels=1)
         shown.stage("reading examples")
-        examples = read_examples(model.core, support.items, shown)
+        examples = read_examples(model.words, support.items, shown)
     for row in examples.failed:
         output.failure(row)
     if not examples.items:

@@ -365,10 +365,12 @@ def explain_answer(model: Model, row: Classification, texts: dict[str, str]) -> 
     from vlar.pose.attributes.base import attribute_names, hand_attribute_names
     from vlar.types import Window
 
-    seen = model.encode_views(model.view_sampler.sample(row.path, Window(row.start_s, row.end_s)))
+    seen = model.words.encode_views(
+        model.view_sampler.sample(row.path, Window(row.start_s, row.end_s))
+    )
     begin = sum(block.width for block in model.encoder.blocks[: names.index("motion")])
     best = row.predictions[0].label
-    product = seen.vector * model.encode_labels([texts.get(best, best)])[0]
+    product = seen.vector * model.words.encode_labels([texts.get(best, best)])[0]
     motion = product[begin : begin + len(attribute_names())]
     parts = _strongest(attribute_names(), motion)
     said = (

@@ -20,7 +20,7 @@ from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.library.connection import LibraryConnection
-    from vlar.library.protocol import LibraryModel
+    from vlar.model.library_model import LibraryModel
 
 _EXAMPLES = (
     'vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1',

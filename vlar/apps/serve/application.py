@@ -82,7 +82,7 @@ class Classifying:
         deadline_s = time.monotonic() + limit_s
         going = on_part is None or on_part({"total": total})
         answers: list[JsonDict] = []
-        for span in loaded.encode_spans(self._views(loaded, path, window, request)):
+        for span in loaded.words.encode_spans(self._views(loaded, path, window, request)):
             if isinstance(span, Failure):
                 failure = Failure(Path(name), span.kind, span.message.replace(str(path), name))
                 if request.every_s is None:  # nothing else remains to answer with
@@ -440,7 +440,10 @@ class Application:
     def _phrases(self, vectors: Float32) -> list[str]:
         """Names of at most three everyday actions that vectors (N, D) show and a query finds."""
         model, texts = self.models.own(), load_bank("everyday_actions").texts
-        fits = [model.match_probability(vectors, query) for query in model.encode_queries(texts)]
+        fits = [
+            model.words.match_probability(vectors, query)
+            for query in model.words.encode_queries(texts)
+        ]
         found: dict[str, float] = {}
         for text in dict.fromkeys(texts[best] for best in np.stack(fits).argmax(axis=0)):
             answer = self.search(QueryRequest(text, 1))

@@ -89,8 +89,8 @@ def embed(application: Application, body: Embeddings) -> JsonDict:
     """
     models = application.models
     model = models.get(OWN if body.model == models.spec else body.model)
-    if body.dimensions not in (None, model.dim):
-        error = f"dimensions is {body.dimensions}, and the model has {model.dim}"
+    if body.dimensions not in (None, model.words.dim):
+        error = f"dimensions is {body.dimensions}, and the model has {model.words.dim}"
         raise ServeError(400, error, "leave it out", "dimensions")
     listed = [body.input] if isinstance(body.input, str) else body.input
     texts = [each if isinstance(each, str) else getattr(each, "text", None) for each in listed]
@@ -119,7 +119,7 @@ def _encoded(
     with tempfile.TemporaryDirectory(prefix="vlar-embed-") as folder:
         found = [_place(application, p, FilePath(folder, str(n))) for n, p in enumerate(parts)]
         vectors: list[Float32] = []
-        for span in model.encode_spans(sampler.sample_each(found)):
+        for span in model.words.encode_spans(sampler.sample_each(found)):
             if isinstance(span, Failure):
                 name = f"picture or clip {len(vectors)}"
                 message = span.message.replace(str(span.path), name)

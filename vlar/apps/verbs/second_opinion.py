@@ -77,10 +77,10 @@ class Review:
         if second is not None:
             from vlar.model.label_heads import label_tree
 
-            asked, tree = request.labels, model.adapted.tree if model.adapted else None
+            asked, tree = request.labels, model.head.tree if model.head else None
             if asked.tree is not None:
                 names = asked.listed.labels if asked.listed else model.default_labels
-                tree = label_tree(model.core, asked.tree, names)
+                tree = label_tree(model.words, asked.tree, names)
             rows = second.reviewed(rows, model, top=request.top, tree=tree)
         for row in rows:
             if self._problem and hasattr(row, "predictions"):

@@ -375,9 +375,7 @@ def _part(run: Run, part: RunSplit, judge: _Judge, other: Model | None) -> Itera
         (kind, kind, clips.scores) for kind in run.settings["kinds"]
     ]
     if other is not None:
-        theirs = _clips(
-            run, part, list(clips.items), other.core, one_view=other.adapted is not None
-        )
+        theirs = _clips(run, part, list(clips.items), other.words, one_view=other.head is not None)
         if len(theirs.items) < len(clips.items):
             raise ProtocolError(
                 f"{other.name} cannot read {len(clips.items) - len(theirs.items)} clips that "

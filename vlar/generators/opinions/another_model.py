@@ -76,9 +76,9 @@ class ModelAnswerer(Answerer):
             return self._encoded[shown.key]
         model = self._model
         if shown.is_file:  # it samples for itself: more frames, or other ones
-            encoded = model.encode_views(model.view_sampler.sample(shown.path, shown.window))
+            encoded = model.words.encode_views(model.view_sampler.sample(shown.path, shown.window))
         else:
-            (encoded,) = model.encode([shown.clip])
+            (encoded,) = model.words.encode([shown.clip])
         self._encoded[shown.key] = encoded
         if len(self._encoded) > _KEPT:
             self._encoded.popitem(last=False)

@@ -25,9 +25,9 @@ from vlar.errors import LibraryError, UsageError
 from vlar.library.address import place
 from vlar.library.ingest.reader import FileRecord
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel, keeps_context, session_of
 from vlar.library.rows import Box, Float16, RowPerson
 from vlar.media.base import Reader
+from vlar.model.library_model import LibraryModel
 from vlar.registry import PartSpec
 from vlar.types import Clip, Encoded, Failure, Float32, Sampling, Window
 
@@ -262,7 +262,7 @@ def encode_clips(
         if isinstance(item, Clip):
             if session is None:
                 session, shared = _session(model(), captioner), _shares(model(), captioner)
-                keep_context = keep_context and keeps_context(model())
+                keep_context = keep_context and model().keeps_context
             clips, size = clips + 1, size + item.data.nbytes
         full = session and (clips == _BATCH_CLIPS or size >= session.batch_bytes)
         if full or not clips or len(waiting) - clips >= _MOST_WAITING:
@@ -274,7 +274,7 @@ def encode_clips(
 def _session(model: LibraryModel, captioner: Captioner | None) -> Session:
     """A session of the model; with features where a captioner reads those of the same encoder."""
     encoder = getattr(model, "encoder", None)
-    return encoder.session() if encoder and _shares(model, captioner) else session_of(model)
+    return encoder.session() if encoder and _shares(model, captioner) else model.session()
 
 
 def _shares(model: LibraryModel, captioner: Captioner | None) -> bool:

@@ -20,10 +20,10 @@ from vlar.library.ingest.encode import EncodedWindow, PersonClips, encode_clips
 from vlar.library.ingest.reader import FileRecord, StillFootage, clips_of, failure_of, own_tags
 from vlar.library.ingest.remote import RemoteFiles
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel
 from vlar.media.base import Reader
 from vlar.media.lookup import reader
 from vlar.media.video.files import content_hash
+from vlar.model.library_model import LibraryModel
 from vlar.types import Clip, Failure
 
 _PART_CLIPS = 32

@@ -6,7 +6,6 @@ from contextlib import closing, nullcontext
 
 from vlar.library.cache import SearchCache
 from vlar.library.connection import LibraryConnection
-from vlar.library.protocol import LibraryModel
 from vlar.library.query.candidates import Snapshot
 from vlar.library.query.concepts import concepts, with_concepts
 from vlar.library.query.filters import check_keys
@@ -16,6 +15,7 @@ from vlar.library.query.plan import QueryRequest, make_plan
 from vlar.library.query.rerankers import Reranker, choose_reranker
 from vlar.library.query.search import search
 from vlar.library.query.similarity import encode_leaves
+from vlar.model.library_model import LibraryModel
 from vlar.results import Hits
 
 

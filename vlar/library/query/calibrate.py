@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlar.library.connection import LibraryConnection
-from vlar.library.protocol import moment
 from vlar.library.query.answer import answer
 from vlar.library.query.guarantee import KEY, MissCalibration, scores_of
 from vlar.library.query.plan import QueryRequest
@@ -39,7 +38,7 @@ def calibrate(
         rows = [row for row, other in enumerate(labels) if other == label]
         words = model.encode_queries([label])[0]
         alone = np.asarray(model.match_probability(vectors[rows], words), np.float64)
-        right[rows] = moment(model, alone)
+        right[rows] = model.moment(alone)
         hits = answer(connection, QueryRequest(label, 1, min_probability=0.0, rerank=None))
         best[rows] = hits[0].probability if hits else 0.0
     scores = tuple(sorted(scores_of(right, best).tolist()))

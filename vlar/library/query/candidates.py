@@ -17,11 +17,11 @@ import numpy as np
 from vlar.cancellation import check
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel, among, moment
 from vlar.library.query.plan import PhraseReport
 from vlar.library.query.rerankers import Reranker
 from vlar.library.rows import Float16, Int64, RowPerson
 from vlar.library.store.base import LibraryStore
+from vlar.model.library_model import LibraryModel
 from vlar.types import Float32, Float64, HitPart, Window
 
 SHARE_OF_BEST = 0.5  # of the best window's score: below it a window answers less than more
@@ -211,11 +211,11 @@ class Snapshot:
 
     def among(self, probability: Float32 | Float64) -> Float64:
         """(N,) probabilities of hits of this library from those of windows alone."""
-        return among(self.model, np.asarray(probability, np.float64), self.recordings)
+        return self.model.among(np.asarray(probability, np.float64), self.recordings)
 
     def stated(self, probability: Float32 | Float64) -> Float64:
         """(N,) stated probabilities of moments, independent of the library."""
-        return moment(self.model, np.asarray(probability, np.float64))
+        return self.model.moment(np.asarray(probability, np.float64))
 
     # What a re-ranker reads (``vlar.library.query.rerankers.RowReader``)
 

@@ -18,12 +18,12 @@ import numpy as np
 
 from vlar.errors import UsageError
 from vlar.library.connection import LibraryConnection
-from vlar.library.protocol import LibraryModel
 from vlar.library.query.candidates import Snapshot
 from vlar.library.query.feedback import Head, TaughtModel, taught_head
 from vlar.library.query.grammar import Leaf, Phrase, leaves
 from vlar.library.query.plan import QueryRequest, make_plan
 from vlar.library.store.base import LibraryStore
+from vlar.model.library_model import LibraryModel
 from vlar.numeric import unit
 from vlar.types import Float32, Hit, JsonDict
 

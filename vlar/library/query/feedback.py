@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.encoders.base import Asked
 from vlar.errors import QueryError
 from vlar.library.manifest import BlockSlice, from_text
-from vlar.library.protocol import AskedModel, LibraryModel, RowMatcher
 from vlar.library.query.candidates import ScoredSpan, Snapshot
 from vlar.library.query.grammar import Leaf
+from vlar.model.library_model import LibraryModel
 from vlar.numeric import sigmoid, unit
 from vlar.types import Float32, Float64
 
@@ -68,11 +67,6 @@ class TaughtModel:
     def __getattr__(self, name: str) -> Any:
         """Attribute of the model."""
         return getattr(self._model, name)
-
-    @property
-    def asked(self) -> Asked | None:
-        """Constants of texts that are asked one by one; None where the model has none."""
-        return self._model.asked if isinstance(self._model, AskedModel) else None
 
     def match_probability(self, vectors: Float32, query: Float32) -> Float32 | Float64:
         """Probability (N,) that rows (N, D) answer a query (D,), which may be that of a head."""
@@ -159,7 +153,7 @@ def learn(
     vectors: Float32,
     truth: Sequence[bool],
     sample: Float32,
-    model: RowMatcher,
+    model: LibraryModel,
     blocks: Sequence[BlockSlice],
     among: Callable[[Float64], Float64] = lambda alone: alone,
 ) -> Head:

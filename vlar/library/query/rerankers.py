@@ -22,9 +22,9 @@ import numpy as np
 from vlar import registry
 from vlar.cancellation import check
 from vlar.errors import QueryError
-from vlar.library.protocol import LibraryModel, conditioning
 from vlar.library.query.caption_search import reciprocal_rank_fusion, said
 from vlar.library.rows import Float16, Int64, RowPerson
+from vlar.model.library_model import LibraryModel
 from vlar.registry import register
 from vlar.types import Float32, Window
 
@@ -221,7 +221,7 @@ class ConditionedTextReranker(Reranker):
     @classmethod
     def applies(cls, model: LibraryModel) -> bool:
         """Return whether the model's text depends on the video."""
-        return conditioning(model) is not None
+        return model.conditions_text
 
     def rescore(
         self, phrase: str, row_ids: Sequence[int], rows: RowReader, model: LibraryModel
@@ -231,8 +231,7 @@ class ConditionedTextReranker(Reranker):
         Raises:
             QueryError: the model's text does not depend on the video.
         """
-        conditioned = conditioning(model)
-        if conditioned is None:
+        if not model.conditions_text:
             raise QueryError(
                 f"re-ranker {self.name!r} needs a model whose text depends on the video; "
                 f"{model.name!r} is not one: leave rerank out"
@@ -243,7 +242,7 @@ class ConditionedTextReranker(Reranker):
             ids, contexts = rows.contexts(row_ids[start : start + _BATCH_ROWS])
             if not len(ids):
                 continue
-            queries = conditioned.conditioned_queries([phrase], contexts)[:, 0]
+            queries = model.conditioned_queries([phrase], contexts)[:, 0]
             vectors = rows.vectors(ids.tolist())
             similarity = (vectors.astype(np.float64) * queries.astype(np.float64)).sum(axis=1)
             for place, row_id in enumerate(ids.tolist()):

@@ -25,7 +25,6 @@ from vlar.cancellation import check
 from vlar.errors import QueryError
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel, among, composing, moment, sampling_of
 from vlar.library.query.caption_search import quoted_in, said
 from vlar.library.query.expression_scoring import Windows
 from vlar.library.query.filters import Where, conditions, kept_row_filter, path_matches
@@ -38,6 +37,7 @@ from vlar.media.lookup import reader
 from vlar.media.video.container import errors_of
 from vlar.media.video.folder import read_picture
 from vlar.media.video.sample import sample_times
+from vlar.model.library_model import LibraryModel
 from vlar.numeric import cosine, sigmoid
 from vlar.types import Clip, Float32, Float64, Window
 
@@ -120,8 +120,8 @@ def compare(
         for at, leaf in enumerate(queries)
         if not isinstance(leaf, Like)
     }
-    hits = {leaf: among(model, alone, len(paths)) for leaf, alone in absolute.items()}
-    absolute = {leaf: moment(model, alone) for leaf, alone in absolute.items()}
+    hits = {leaf: model.among(alone, len(paths)) for leaf, alone in absolute.items()}
+    absolute = {leaf: model.moment(alone) for leaf, alone in absolute.items()}
     relative = {leaf: normalized(cosines[leaf], hits.get(leaf)) for leaf in queries}
     spoken = {leaf: _said(store, leaf, windows.ids) for leaf in says}
     named, both = {i: path for i, path in paths.items() if i in chosen}, {**relative, **absolute}
@@ -144,14 +144,14 @@ def pair_scores(
         ids: (N,) row ids; where a row has no context, the pairs go by their phrases.
         wanted: The leaves, of which the pairs are scored.
     """
-    pairs, composed = [leaf for leaf in wanted if isinstance(leaf, Pair)], composing(model)
-    if not pairs or composed is None:
+    pairs, score = [leaf for leaf in wanted if isinstance(leaf, Pair)], model.pair_scores
+    if not pairs or score is None:
         return {}
     there, contexts = store.contexts(ids.tolist())
     if len(there) < len(ids):
         return {}
     order = np.argsort(there)[np.searchsorted(np.sort(there), ids)]
-    return {leaf: composed.pair_scores(contexts[order], (leaf.verb, leaf.object)) for leaf in pairs}
+    return {leaf: score(contexts[order], (leaf.verb, leaf.object)) for leaf in pairs}
 
 
 def _sorted(
@@ -222,7 +222,7 @@ def encode_leaves(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Flo
 
 def _example(leaf: Like, model: LibraryModel) -> Clip:
     """The clip of a LIKE; a picture is a clip in which nothing moves."""
-    path, sampling = Path(leaf.path), sampling_of(model)
+    path, sampling = Path(leaf.path), model.sampling
     if not leaf.is_picture:
         return reader(model.modality).read_clip(path, leaf.window, sampling)
     if model.modality != "video":

@@ -18,7 +18,6 @@ from vlar.library.cache import Origin, SearchCache
 from vlar.library.compact import CompactReport, bytes_on_disk, facts_of
 from vlar.library.engines.base import Engine, Probes
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel
 from vlar.library.rows import (
     Float16,
     Int64,
@@ -31,6 +30,7 @@ from vlar.library.rows import (
 from vlar.library.store.schema import READ_AGAIN
 from vlar.library.upgrade import UpgradeProgress
 from vlar.library.verify import LibraryFault, again, changed_files, row_fault
+from vlar.model.library_model import LibraryModel
 from vlar.plugins.milvus import layout
 from vlar.plugins.milvus.address import MilvusAddress, address_of
 from vlar.plugins.milvus.client import MOST_HITS, MilvusConnection, listed

@@ -162,7 +162,7 @@ class VlarEncoder:
             raise UsageError(
                 f"model {self.model.name!r} reads {self.model.modality!r}; mteb's tasks give video"
             )
-        if self.model.conditions_text:
+        if self.model.words.conditions_text:
             raise UsageError(
                 f"text depends on the video in model {self.model.name!r}, so it has no vector of "
                 "its own for mteb; use 'vlar eval' for such a model"
@@ -192,7 +192,7 @@ class VlarEncoder:
             n_parameters=None,
             memory_usage_mb=None,
             max_tokens=self.model.encoder.max_tokens,
-            embed_dim=self.model.dim,
+            embed_dim=self.model.words.dim,
             license=None,
             open_weights=None,
             public_training_code=None,
@@ -240,7 +240,7 @@ class VlarEncoder:
                 parts.append(self._encode_texts(list(batch["text"]), own, is_query))
             else:
                 raise UsageError(f"a batch of {', '.join(batch)} is not video and not text")
-        return np.concatenate(parts) if parts else np.zeros((0, self.model.dim), np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, self.model.words.dim), np.float32)
 
     def encode_videos(self, videos: Sequence[Video]) -> Float32:
         """Recordings to unit vectors (N, D) float32; a zero row for one that cannot be read.
@@ -254,11 +254,11 @@ class VlarEncoder:
         with tempfile.TemporaryDirectory() as folder:
             paths = [_path_of(video, Path(folder)) for video in missing.values()]
             spans = [(path, _span_of(key)) for path, key in zip(paths, missing, strict=True)]
-            rows = self.model.encode_spans(self._views(spans))
+            rows = self.model.words.encode_spans(self._views(spans))
             for key, row in zip(missing, rows, strict=True):
                 if isinstance(row, Failure):
                     self.failures.append(row)
-                    self._vectors[key] = np.zeros(self.model.dim, np.float32)
+                    self._vectors[key] = np.zeros(self.model.words.dim, np.float32)
                 else:
                     self._vectors[key] = row.encoded.vector
         return np.stack([self._vectors[key] for key in keys])
@@ -277,7 +277,9 @@ class VlarEncoder:
 
     def _encode_texts(self, texts: list[str], own: bool, is_query: bool) -> Float32:
         if own:
-            return (self.model.encode_queries if is_query else self.model.encode_labels)(texts)
+            return (
+                self.model.words.encode_queries if is_query else self.model.words.encode_labels
+            )(texts)
         return self.model.encoder.encode_in_role(texts, "query" if is_query else "label")
 
     def _views(self, spans: list[tuple[Path, Window | None]]) -> Iterator[Views | Failure]:

@@ -26,10 +26,10 @@ from vlar.generators.opinions.mixing import OpinionWeights, sure
 from vlar.generators.opinions.question import Question, check_count, distinct, normalised
 from vlar.generators.opinions.rerank import K, StopRule
 from vlar.language.bank import load_bank
-from vlar.library.protocol import LibraryModel, sampling_of
 from vlar.library.query.rerankers import Reranker, Rescored, RowReader
 from vlar.library.rows import RowPerson
 from vlar.media.lookup import reader
+from vlar.model.library_model import LibraryModel
 from vlar.people.crop import cut
 from vlar.people.people import CONTEXT
 from vlar.registry import register
@@ -181,7 +181,7 @@ def _shown(model: LibraryModel, path: Path, window: Window, person: RowPerson | 
     """The clip of a row, read when it is asked for."""
 
     def read() -> Clip:
-        clip = reader(model.modality).read_clip(path, window, sampling_of(model))
+        clip = reader(model.modality).read_clip(path, window, model.sampling)
         return clip if person is None else _around(person, clip)
 
     return MediaItem(path, window, read, "" if person is None else repr(person.box))

@@ -231,8 +231,9 @@ def answered(motion: dict[str, float]) -> SimpleNamespace:
     return SimpleNamespace(
         encoder=SimpleNamespace(blocks=blocks),
         view_sampler=SimpleNamespace(sample=lambda path, window: [path]),
-        encode_views=lambda looks: SimpleNamespace(vector=clip[0]),
-        encode_labels=queries,
+        words=SimpleNamespace(
+            encode_views=lambda looks: SimpleNamespace(vector=clip[0]), encode_labels=queries
+        ),
         asked=asked,
     )
 

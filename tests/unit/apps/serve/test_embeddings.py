@@ -40,7 +40,9 @@ def test_texts_are_those_of_encode_text(served: Served, lite_model: vlar.Model):
     found = rows(ask(served, input=TEXTS, model="lite"))
     assert np.abs(found - wanted).max() < 1e-6
     assert np.abs(rows(ask(served, input=TEXTS[0]))[0] - wanted[0]).max() < 1e-6
-    status, body = ask(served, input=TEXTS, encoding_format="base64", dimensions=lite_model.dim)
+    status, body = ask(
+        served, input=TEXTS, encoding_format="base64", dimensions=lite_model.encoder.dim
+    )
     assert status == 200
     packed = [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in body["data"]]
     assert np.abs(np.stack(packed) - wanted).max() < 1e-6
