@@ -260,7 +260,10 @@ def source_file(kind: str, name: str) -> Path | None:
     place = _place(kind, name)
     if isinstance(place, Preset):
         return place.file
-    return dict(_modules(_known_kind(kind).package))[place] if place else None
+    if place is None:
+        return None
+    module = _ROOT.joinpath(*place.split(".")[1:])
+    return module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
 
 
 def preset(kind: str, name: str) -> Preset | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -21,14 +22,20 @@ PAGES["objective"] = "training"
 KINDS = [kind for kind in registry.KINDS if kind != "recipe"]
 
 
-def parts_of(folder: Path) -> dict[tuple[str, str], str | None]:
-    """Status of each part in a folder, by kind and name."""
+@functools.cache
+def places() -> dict[tuple[str, str], Path]:
+    """Folder of each part that has a file, by kind and name."""
     return {
-        (kind, name): registry.status(kind, name)
+        (kind, name): file.parent
         for kind in KINDS
         for name in registry.names(kind)
-        if (file := registry.source_file(kind, name)) and file.parent == folder
+        if (file := registry.source_file(kind, name))
     }
+
+
+def parts_of(folder: Path) -> dict[tuple[str, str], str | None]:
+    """Status of each part in a folder, by kind and name."""
+    return {key: registry.status(*key) for key, parent in places().items() if parent == folder}
 
 
 def faults(readme: Path, parts: dict[tuple[str, str], str | None]) -> list[str]:
