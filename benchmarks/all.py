@@ -1,4 +1,4 @@
-"""README's two tables of speed, printed by one command: every row with its base.
+"""Two tables of speed (docs/figures.md, docs/adapters.md), printed by one command, with bases.
 
     python benchmarks/all.py [--part towers start decoding library] [--rounds 3]
     python benchmarks/all.py --check
