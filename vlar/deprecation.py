@@ -106,7 +106,7 @@ def deprecated_names(module: str, moved: Mapping[str, str], *, since: str) -> Ca
         if name not in moved:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         Deprecation(f"{module}.{name}", moved[name], since).warn()
-        place, _, last = moved[name].rpartition(".")
-        return getattr(import_module(place), last)
+        module_name, _, last = moved[name].rpartition(".")
+        return getattr(import_module(module_name), last)
 
     return get

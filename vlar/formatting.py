@@ -21,9 +21,9 @@ def clock(seconds: float) -> str:
     ('1:02:05.2', '0:04.0')
     """
     tenths = int(seconds * 10 + 1e-6)
-    minutes, rest = divmod(tenths, 600)
+    minutes, remainder = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
-    tail = f"{rest // 10:02d}.{rest % 10}"
+    tail = f"{remainder // 10:02d}.{remainder % 10}"
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
 
 
@@ -55,9 +55,12 @@ def worded(value: object) -> str:
         return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
     if isinstance(value, Mapping):
         rows = cast("Mapping[object, object]", value)
-        return ", ".join(f"{name} {worded(own)}" for name, own in rows.items()) or "none"
+        return (
+            ", ".join(f"{name} {worded(value_inside)}" for name, value_inside in rows.items())
+            or "none"
+        )
     if isinstance(value, (list, tuple)):
-        return ", ".join(worded(own) for own in cast("Sequence[object]", value)) or "none"
+        return ", ".join(worded(item) for item in cast("Sequence[object]", value)) or "none"
     return "none" if value is None else str(value)
 
 
@@ -68,9 +71,9 @@ def timecode(seconds: float, fps: int) -> str:
     '00:01:01:12'
     """
     whole, frames = divmod(round(seconds * fps), fps)
-    minutes, rest = divmod(whole, 60)
+    minutes, remainder = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{rest:02d}:{frames:02d}"
+    return f"{hours:02d}:{minutes:02d}:{remainder:02d}:{frames:02d}"
 
 
 _CATEGORIES = ("Cc", "Cs")
@@ -176,10 +179,10 @@ def as_url(path: str | Path) -> str | None:
     match = _URL.fullmatch(text)
     if match is None or match[1] not in SCHEMES:
         return None
-    here, chain, rest = match[2].partition(_CHAIN)
+    inner, chain, outer = match[2].partition(_CHAIN)
     if match[1] != "tar":
         return f"{match[1]}://{_absolute(match[1], match[2])}"
-    return f"tar://{here}{chain}{as_url(rest) or rest}"
+    return f"tar://{inner}{chain}{as_url(outer) or outer}"
 
 
 def is_url(path: str | Path) -> bool:
@@ -198,5 +201,5 @@ def _absolute(scheme: str, rest: str) -> str:
 
 def file_address(path: str) -> str:
     """The ``file:`` address of a path; one that is not absolute stays a relative address."""
-    place = Path(path)
-    return place.as_uri() if place.is_absolute() else quote(path, errors="surrogatepass")
+    file = Path(path)
+    return file.as_uri() if file.is_absolute() else quote(path, errors="surrogatepass")

@@ -40,22 +40,22 @@ def card(
     path: str | Path | None, at_s: float, lines: Sequence[str], bars: Mapping[str, float]
 ) -> str:
     """A picture, the first line in bold, the other lines, and a bar for each label."""
-    first, *rest = (escape(plain(line.strip())) for line in lines)
-    shown = "".join(f"<div>{line}</div>" for line in rest)
+    first, *further = (escape(plain(line.strip())) for line in lines)
+    shown = "".join(f"<div>{line}</div>" for line in further)
     drawn = "".join(
         f'<div><meter min="0" max="1" value="{value:.4f}"></meter> {value:6.1%} '
         f"{escape(plain(label))}</div>"
         for label, value in bars.items()
     )
-    seen = "" if path is None else picture(path, at_s)
-    return f'<div style="{_CARD}">{seen}<div><div><b>{first}</b></div>{shown}{drawn}</div></div>'
+    image = "" if path is None else picture(path, at_s)
+    return f'<div style="{_CARD}">{image}<div><div><b>{first}</b></div>{shown}{drawn}</div></div>'
 
 
 def cards(rows: Sequence[Any]) -> str:
     """Rows below each other: cards of the first, a table of the others, at most 100 in all."""
     parts = [row._repr_html_() for row in rows[:MOST_PICTURES]]
-    rest = rows[MOST_PICTURES:MOST_ROWS]
-    parts += [f"<div>{escape(str(row).splitlines()[0])}</div>" for row in rest]
+    further = rows[MOST_PICTURES:MOST_ROWS]
+    parts += [f"<div>{escape(str(row).splitlines()[0])}</div>" for row in further]
     if len(rows) > MOST_ROWS:
         parts.append(f"<div>and {len(rows) - MOST_ROWS} more</div>")
     return f"<div>{''.join(parts) or '(no results)'}</div>"

@@ -69,5 +69,5 @@ def logsumexp(scores: npt.NDArray[Any]) -> Float64:
     top = scores.max(axis=-1, keepdims=True)
     is_top = scores == top
     count = is_top.sum(axis=-1).astype(np.float64)
-    rest = np.exp(np.where(is_top, -np.inf, scores) - top).sum(axis=-1)
-    return np.log1p(rest / count) + np.log(count) + top[..., 0]
+    others = np.exp(np.where(is_top, -np.inf, scores) - top).sum(axis=-1)
+    return np.log1p(others / count) + np.log(count) + top[..., 0]

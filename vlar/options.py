@@ -139,16 +139,20 @@ def fields_of(request: type) -> Iterator[RequestField]:
         request: A dataclass or a ``TypedDict``. The names in the annotations of its options exist
             in the module that has it.
     """
-    known = {row.name: row for row in dataclasses.fields(request)} if is_dataclass(request) else {}
-    types = {name: row.type for name, row in known.items()} or request.__annotations__
+    rows_by_name = (
+        {row.name: row for row in dataclasses.fields(request)} if is_dataclass(request) else {}
+    )
+    types = {name: row.type for name, row in rows_by_name.items()} or request.__annotations__
     for name, annotation in types.items():
         if isinstance(annotation, str) and annotation.startswith("Annotated["):
             annotation = _evaluated(request, name, annotation)
         notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
         option = next((note for note in notes if isinstance(note, Option)), None)
         if option is not None:
-            default: Any = known[name].default if known else dataclasses.MISSING
-            factory: Any = known[name].default_factory if known else dataclasses.MISSING
+            default: Any = rows_by_name[name].default if rows_by_name else dataclasses.MISSING
+            factory: Any = (
+                rows_by_name[name].default_factory if rows_by_name else dataclasses.MISSING
+            )
             if factory is not dataclasses.MISSING:
                 default = factory()
             yield RequestField(name, get_args(annotation)[0], default, option)

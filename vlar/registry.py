@@ -223,11 +223,11 @@ def register(kind: str, name: str, *, status: str | None = None) -> Callable[[T]
         raise ValueError(f"part name {name!r} must be lower case and not empty")
 
     def add(part: T) -> T:
-        known = _parts.setdefault(kind, {})
-        other = known.get(name)
+        parts_by_name = _parts.setdefault(kind, {})
+        other = parts_by_name.get(name)
         if other is not None and _identity(other) != _identity(part):
             raise ValueError(f"{kind} {name!r} is already registered by {_identity(other)}")
-        known[name] = part
+        parts_by_name[name] = part
         if status is not None:
             _statuses[kind, name] = status
         return part
@@ -243,9 +243,9 @@ def status(kind: str, name: str) -> str | None:
     """
     if name not in names(kind):
         raise unknown_name(kind, name, names(kind))
-    place = _place(kind, name)
-    if isinstance(place, Preset):
-        return place.values.get("status") or status(kind, place.of)
+    part = _place(kind, name)
+    if isinstance(part, Preset):
+        return part.values.get("status") or status(kind, part.of)
     return _statuses.get((kind, name)) or _found_statuses(_known_kind(kind).package, kind).get(name)
 
 
@@ -257,12 +257,12 @@ def source_file(kind: str, name: str) -> Path | None:
     """
     if name not in names(kind):
         raise unknown_name(kind, name, names(kind))
-    place = _place(kind, name)
-    if isinstance(place, Preset):
-        return place.file
-    if place is None:
+    part = _place(kind, name)
+    if isinstance(part, Preset):
+        return part.file
+    if part is None:
         return None
-    module = _ROOT.joinpath(*place.split(".")[1:])
+    module = _ROOT.joinpath(*part.split(".")[1:])
     return module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
 
 
@@ -274,8 +274,8 @@ def preset(kind: str, name: str) -> Preset | None:
     """
     if name not in names(kind):
         raise unknown_name(kind, name, names(kind))
-    place = _place(kind, name)
-    return place if isinstance(place, Preset) else None
+    part = _place(kind, name)
+    return part if isinstance(part, Preset) else None
 
 
 def reference(kind: str, name: str) -> str | None:
@@ -318,9 +318,9 @@ def names(kind: str) -> list[str]:
     Raises:
         UnknownNameError: the kind does not exist.
     """
-    found = _found(_known_kind(kind).package, kind)
+    parts_by_name = _found(_known_kind(kind).package, kind)
     added = (name for other, name in _added if other == kind)
-    return sorted({*found, *added, *_parts.get(kind, {}), *_entry_points(kind)})
+    return sorted({*parts_by_name, *added, *_parts.get(kind, {}), *_entry_points(kind)})
 
 
 def get(kind: str, name: str) -> Any:
@@ -333,11 +333,11 @@ def get(kind: str, name: str) -> Any:
     """
     _known_kind(kind)
     if name not in _parts.get(kind, {}):
-        place = _place(kind, name)
-        if isinstance(place, Preset):
-            _parts.setdefault(kind, {})[name] = _made(place)
-        elif place is not None:
-            _imported(f"{kind} {name!r}", lambda: importlib.import_module(place))
+        part = _place(kind, name)
+        if isinstance(part, Preset):
+            _parts.setdefault(kind, {})[name] = _made(part)
+        elif part is not None:
+            _imported(f"{kind} {name!r}", lambda: importlib.import_module(part))
         elif name in _entry_points(kind):
             load = _entry_points(kind)[name].load
             _parts.setdefault(kind, {})[name] = _imported(f"{kind} {name!r}", load)
@@ -384,10 +384,10 @@ def made(kind: str, spec: str | PartSpec, *given: Any, **options: Any) -> Any:
         raise UsageError(f"the {kind} is empty; use {spelling}")
     make = get(kind, part.name).from_spec
     options = {name: value for name, value in options.items() if value is not None}
-    taken = inspect.signature(make).parameters if options else {}
-    takes_all = any(row.kind is row.VAR_KEYWORD for row in taken.values())
+    parameters = inspect.signature(make).parameters if options else {}
+    takes_all = any(row.kind is row.VAR_KEYWORD for row in parameters.values())
     for name, value in options.items():
-        if name not in taken and not takes_all:
+        if name not in parameters and not takes_all:
             raise UsageError(f"{kind} {part.name!r} takes no {name}, got {value!r}; leave it out")
     return make(part.argument, *given, **options)
 
@@ -399,7 +399,7 @@ def parts(kind: str | None = None) -> dict[str, Any]:
         UnknownNameError: the kind does not exist.
     """
     if kind is None:
-        return {each: names(each) for each in KINDS}
+        return {kind: names(kind) for kind in KINDS}
     return {name: get(kind, name) for name in names(kind)}
 
 
@@ -442,11 +442,11 @@ def _made(preset: Preset) -> Any:
     Raises:
         UsageError: its part takes no presets, or is made of the preset itself.
     """
-    seen, of = {preset.name}, preset.of
+    presets, of = {preset.name}, preset.of
     while isinstance(under := _place(preset.kind, of), Preset):
-        if of in seen:
+        if of in presets:
             raise UsageError(f"{preset.file}: preset {preset.name!r} is made of itself; correct it")
-        seen.add(of)
+        presets.add(of)
         of = under.of
     part = get(preset.kind, preset.of)
     if not hasattr(part, "preset"):
@@ -463,12 +463,14 @@ def _place(kind: str, name: str) -> str | Preset | None:
 @cache
 def _found(package: str, kind: str) -> dict[str, str | Preset]:
     """Names of the parts in a package, read from the source text: the module, or the preset."""
-    found: dict[str, str | Preset] = {}
+    parts_by_name: dict[str, str | Preset] = {}
     for module, file in _modules(package):
-        found.update({name: module for other, name, _ in _registered(file) if other == kind})
+        parts_by_name.update(
+            {name: module for other, name, _ in _registered(file) if other == kind}
+        )
     for file in _files(package, _PRESETS):
-        found.update({row.name: row for row in _read_presets(file) if row.kind == kind})
-    return found
+        parts_by_name.update({row.name: row for row in _read_presets(file) if row.kind == kind})
+    return parts_by_name
 
 
 @cache

@@ -463,8 +463,8 @@ class Classification:
     @property
     def probabilities(self) -> dict[str, float]:
         """Probability of each listed label, best first, and that of ``unknown``, which is last."""
-        found = {each.label: each.probability for each in self.predictions}
-        return found | {"unknown": self.unknown_probability}
+        probabilities = {p.label: p.probability for p in self.predictions}
+        return probabilities | {"unknown": self.unknown_probability}
 
     def sentence(self, *, several: bool = False) -> str:
         """The verdict in words.
@@ -498,25 +498,25 @@ class Classification:
         Args:
             several: Whether any number of labels may fit.
         """
-        found = self._head(several)
+        texts = self._head(several)
         if self.verdict is not None:
-            return found
-        found += [f"  {p.probability:6.1%}  {p.label}" for p in self.predictions]
-        found += [f"  {p.probability:6.1%}  {p.label} (all kinds)" for p in self.coarse]
-        found += [f"  {_opinion(self.second_opinion)}"] if self.second_opinion else []
-        return [*found, f"  {self.unknown_probability:6.1%}  (unknown)"]
+            return texts
+        texts += [f"  {p.probability:6.1%}  {p.label}" for p in self.predictions]
+        texts += [f"  {p.probability:6.1%}  {p.label} (all kinds)" for p in self.coarse]
+        texts += [f"  {_opinion(self.second_opinion)}"] if self.second_opinion else []
+        return [*texts, f"  {self.unknown_probability:6.1%}  (unknown)"]
 
     def _head(self, several: bool) -> list[str]:
         """The lines before those of the labels."""
-        said = self.sentence(several=several)
+        text = self.sentence(several=several)
         span = f"{clock(self.start_s)} to {clock(self.end_s)}"
-        first = f"{self.path}  {span}  {said}{_lost(self.lost)}"
-        return [first, *(f"  {fact}" for fact in (*_about(self), *_advice(self, said, several)))]
+        first = f"{self.path}  {span}  {text}{_lost(self.lost)}"
+        return [first, *(f"  {fact}" for fact in (*_about(self), *_advice(self, text, several)))]
 
     @property
     def _several(self) -> bool:
         """True where labels do not exclude each other: they sum with unknown to more than 1."""
-        total = sum(each.probability for each in self.predictions) + self.unknown_probability
+        total = sum(p.probability for p in self.predictions) + self.unknown_probability
         return self.verdict is None and total > 1 + 1e-4
 
     def __str__(self) -> str:
@@ -545,7 +545,7 @@ class Classification:
             **({"second_opinion": dict(self.second_opinion)} if self.second_opinion else {}),
             **({"person": self.person.to_dict()} if self.person else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
-            **({"failed": [each.message for each in self.failed]} if self.failed else {}),
+            **({"failed": [failure.message for failure in self.failed]} if self.failed else {}),
             **({} if self.cost is None else {"cost": self.cost}),
         }
 
@@ -580,8 +580,8 @@ def _about(row: Classification) -> list[str]:
     facts = [f"note: {remark}" for remark in row.notes]
     if row.person is None:
         return facts
-    left, top, right, bottom = (f"{side:.0%}" for side in row.person.box)
-    where = f"{left} to {right} across, {top} to {bottom} down"
+    x0, y0, x1, y1 = (f"{side:.0%}" for side in row.person.box)
+    where = f"{x0} to {x1} across, {y0} to {y1} down"
     return [f"person {row.person.number} of {row.person.of} from the left: {where}", *facts]
 
 

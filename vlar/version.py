@@ -33,11 +33,11 @@ def pip_install(extra: str = "", root: Path = _ROOT) -> str:
         extra: Name of an optional dependency of ``pyproject.toml``; empty for vlar alone.
         root: Folder that holds the package.
     """
-    wanted = f"[{extra}]" if extra else ""
+    extras = f"[{extra}]" if extra else ""
     if not _project(root):
-        return f"pip install 'vlar{wanted}'" if extra else "pip install vlar"
-    place = "." if root == Path.cwd() else str(root)
-    return f"pip install -e '{place}{wanted}'"
+        return f"pip install 'vlar{extras}'" if extra else "pip install vlar"
+    target = "." if root == Path.cwd() else str(root)
+    return f"pip install -e '{target}{extras}'"
 
 
 def package_fault(error: BaseException) -> str | None:
@@ -83,18 +83,18 @@ def is_installed(module: str) -> bool:
 
 def _broken_import(error: BaseException) -> str:
     """The library whose import, begun by vlar, raised an error; empty where none did."""
-    found, caller = "", ""
+    name_found, caller = "", ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         name = str(frame.f_globals.get("__name__", ""))
         top = name.partition(".")[0]
         if top == "importlib" or "importlib._bootstrap" in frame.f_code.co_filename:
             continue
         if frame.f_code.co_name == "<module>" and top not in ("vlar", *sys.stdlib_module_names):
-            found = top if found or caller == "vlar" else ""
+            name_found = top if name_found or caller == "vlar" else ""
         elif top == "vlar":
-            found = ""
+            name_found = ""
         caller = top
-    return found
+    return name_found
 
 
 def _requirements() -> list[str]:

@@ -245,8 +245,8 @@ class Adapter(Wrapper):
         Raises:
             UsageError: the table holds something else.
         """
-        known = {"settings", "recipe", "learner", "status", "summary"}
-        strange = sorted(made.values.keys() - known)
+        keys = {"settings", "recipe", "learner", "status", "summary"}
+        strange = sorted(made.values.keys() - keys)
         if strange:
             raise UsageError(
                 f"{made.file}: preset {made.name!r} has the key {strange[0]!r}; a preset of an "
@@ -255,12 +255,12 @@ class Adapter(Wrapper):
         given: JsonDict = {**cls.preset_settings, **made.values.get("settings", {})}
 
         def attach(part: Any, encoder: Any, settings: JsonDict | None = None, **how: Any) -> Any:
-            adapter = _above(own, part).attach(encoder, {**given, **(settings or {})}, **how)
+            adapter = _above(variant, part).attach(encoder, {**given, **(settings or {})}, **how)
             adapter.name = made.name
             return adapter
 
         def check_settings(part: Any, settings: JsonDict) -> None:
-            _above(own, part).check_settings({**given, **settings})
+            _above(variant, part).check_settings({**given, **settings})
 
         facts = {
             "attach": classmethod(attach),
@@ -271,8 +271,8 @@ class Adapter(Wrapper):
             "__module__": cls.__module__,
             "__doc__": made.values.get("summary") or cls.__doc__,
         }
-        own = type(f"{cls.__name__} {made.name}", (cls,), facts)
-        return own
+        variant = type(f"{cls.__name__} {made.name}", (cls,), facts)
+        return variant
 
     @property
     def settings(self) -> JsonDict:
@@ -304,17 +304,17 @@ class Adapter(Wrapper):
         Raises:
             ModelError: names or shapes differ; the message names the first.
         """
-        own = self.module.state_dict()
-        for name in sorted(own.keys() ^ shapes.keys()):
-            known = "lacks" if name in own else "has no place for"
+        expected = self.module.state_dict()
+        for name in sorted(expected.keys() ^ shapes.keys()):
+            verb = "lacks" if name in expected else "has no place for"
             raise ModelError(
-                f"the saved adapter {known} {name[:80]!r}; it was made with other settings"
+                f"the saved adapter {verb} {name[:80]!r}; it was made with other settings"
             )
         for name, shape in shapes.items():
-            if shape != tuple(own[name].shape):
+            if shape != tuple(expected[name].shape):
                 raise ModelError(
                     f"the saved adapter's {name!r} is {shape}, this one's "
-                    f"{tuple(own[name].shape)}; it was made with other settings"
+                    f"{tuple(expected[name].shape)}; it was made with other settings"
                 )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -94,8 +94,10 @@ def _shells(path: Path) -> list[Any]:
 
 def _damaged(path: Path, error: Exception) -> ModelError:
     why = error.strerror if isinstance(error, OSError) else None
-    own = str(error) if isinstance(error, ValueError) else type(error).__name__
-    return ModelError(f"{path} is not a readable checkpoint ({why or own}); check where it is from")
+    message = str(error) if isinstance(error, ValueError) else type(error).__name__
+    return ModelError(
+        f"{path} is not a readable checkpoint ({why or message}); check where it is from"
+    )
 
 
 def _refused(path: Path, why: str) -> ModelError:

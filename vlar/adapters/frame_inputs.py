@@ -55,8 +55,8 @@ def joint_inputs(adapter: Any) -> JointInputs | None:
     blocks = getattr(source, "frame_blocks", ())
     if not blocks or blocks[-1].kind != "joints" or not hasattr(source, "people"):
         return None
-    found = JointInputs(str(getattr(source, "layout", "")), int(getattr(source, "people", 0)))
-    return found if math.prod(found.shape) == blocks[-1].width else None
+    inputs = JointInputs(str(getattr(source, "layout", "")), int(getattr(source, "people", 0)))
+    return inputs if math.prod(inputs.shape) == blocks[-1].width else None
 
 
 def block_width(block: FrameBlock) -> int:
@@ -94,13 +94,13 @@ def directions(
     values, vectors = np.linalg.eigh(away @ away.T if tall else away.T @ away)
     order = np.argsort(values)[::-1][:count]
     values, vectors = values[order], vectors[:, order]
-    kept = values > 1e-8 * max(float(values[0]), 1e-12)
-    found = np.zeros((rows.shape[1], count))
-    if kept.any():
-        axes = away.T @ vectors[:, kept] / np.sqrt(values[kept]) if tall else vectors[:, kept]
+    strong = values > 1e-8 * max(float(values[0]), 1e-12)
+    basis = np.zeros((rows.shape[1], count))
+    if strong.any():
+        axes = away.T @ vectors[:, strong] / np.sqrt(values[strong]) if tall else vectors[:, strong]
         deviation = np.sqrt(values[0] / len(rows))
-        found[:, : axes.shape[1]] = axes / deviation
-    return mean, found
+        basis[:, : axes.shape[1]] = axes / deviation
+    return mean, basis
 
 
 def read_blocks(features: Float32, blocks: Sequence[tuple[int, FrameBlock]]) -> list[Float32]:
@@ -164,8 +164,8 @@ def _joints(clip: Float32) -> Float32:
     if len(tracks.score):
         points = tracks.points[0][..., :2]
         away = points - points[:, _HIPS].mean(axis=1, keepdims=True)
-        seen = tracks.score[0] > _SEEN
-        if seen.any():
-            height = float(np.ptp(away[seen][..., 1], axis=1).mean())
-            found[seen] = away[seen] / max(height, 1e-3)
+        detected = tracks.score[0] > _SEEN
+        if detected.any():
+            height = float(np.ptp(away[detected][..., 1], axis=1).mean())
+            found[detected] = away[detected] / max(height, 1e-3)
     return found.reshape(len(clip), -1)

@@ -133,8 +133,8 @@ class LabelTask(ABC):
         self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]
     ) -> dict[str, float]:
         """Sums over the clips of what a training reports; ``accuracy`` is always among them."""
-        found = logits.argmax(dim=1) == targets.labels.argmax(dim=1)
-        return {"accuracy": float(found.sum())}
+        right = logits.argmax(dim=1) == targets.labels.argmax(dim=1)
+        return {"accuracy": float(right.sum())}
 
 
 @dataclass(frozen=True)
@@ -207,12 +207,12 @@ class LabelParts(LabelTask):
         self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]
     ) -> dict[str, float]:
         best, right = logits.argmax(dim=1), targets.labels.argmax(dim=1)
-        found = {"accuracy": float((best == right).sum())}
+        values = {"accuracy": float((best == right).sum())}
         for part, columns in self.columns.items():
             column = columns.to(best.device)
             answer = parts[part].argmax(dim=1) if part in parts else column[best]
-            found[part] = float((answer == column[right]).sum())
-        return found
+            values[part] = float((answer == column[right]).sum())
+        return values
 
     def _of_part(self, part: str, labels: Tensor) -> Tensor:
         """(N, C) shares of labels to (N, K) shares of the values of a part."""

@@ -79,17 +79,19 @@ class MomentAdapter(ResidualTower):
 
     def tokens(self, features: Float32) -> Float32:
         """(N, T, F) to (N, K, 1 + R, D): the vector of each moment, then those of its parts."""
-        own, regions = features, None
+        frame_rows, regions = features, None
         if isinstance(self.source, WithRegions):
-            own, regions = self.source.split(features)
+            frame_rows, regions = self.source.split(features)
         count = min(self.config.moments, features.shape[1])
         places = np.array_split(np.arange(features.shape[1]), count)
         # One clip at a time: products round by the number of their rows.
-        rows = [[self.encoder.pool(clip[None, place])[0] for place in places] for clip in own]
-        moments = np.array(rows, np.float32).reshape(len(own), count, 1, self.dim)
+        rows = [
+            [self.encoder.pool(clip[None, layer])[0] for layer in places] for clip in frame_rows
+        ]
+        moments = np.array(rows, np.float32).reshape(len(frame_rows), count, 1, self.dim)
         if regions is None:
             return moments
-        parts = np.stack([unit(regions[:, place].mean(axis=1)) for place in places], axis=1)
+        parts = np.stack([unit(regions[:, layer].mean(axis=1)) for layer in places], axis=1)
         return np.concatenate([moments, parts], axis=2)
 
     def label_vectors(self, labels: Sequence[str]) -> Float32:

@@ -42,8 +42,8 @@ def setting(
 ) -> T:
     """A field with a default and the values it may take; ``X | None`` always takes None."""
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    given = {name: limit for name, limit in limits.items() if limit is not None}
-    return field(default=default, metadata={"limits": given, "choices": tuple(choices)})
+    bounds = {name: limit for name, limit in limits.items() if limit is not None}
+    return field(default=default, metadata={"limits": bounds, "choices": tuple(choices)})
 
 
 _HOLDS: dict[str, Callable[[Any, float], bool]] = {
@@ -152,11 +152,11 @@ def read_settings(config: type[T], values: Mapping[str, Any], what: str) -> T:
         ModelError: a value has another type or is out of range.
     """
     rows = fields(config)  # pyright: ignore[reportArgumentType]
-    known = sorted(row.name for row in rows if row.init)
+    names = sorted(row.name for row in rows if row.init)
     read: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in known:
-            raise unknown_name(what, name, known)
+        if name not in names:
+            raise unknown_name(what, name, names)
         listed = isinstance(value, list) and get_origin(_hint(config, name)) is tuple
         read[name] = tuple(value) if listed else value
     return config(**read)

@@ -48,9 +48,9 @@ class Statistics:
         """
         if not clips:
             raise UsageError("statistics need a clip, and none is given; give at least one")
-        with gathering(model.encoder, layers) as found:
+        with gathering(model.encoder, layers) as gathered:
             rows = model.encoder.encode(clips)
-        return found().with_features(np.stack([row.features for row in rows]))
+        return gathered().with_features(np.stack([row.features for row in rows]))
 
     def with_features(self, features: Float32) -> Statistics:
         """The same with those of features (n, T, F), and the last layers that fit into a file."""
@@ -59,8 +59,10 @@ class Statistics:
         pairs = list(self.layers.items())
         while sum(2 * pair[0].nbytes + 256 for _, pair in pairs) > MOST_BYTES // 2:
             del pairs[0]
-        own = mean.astype(np.float32), away.astype(np.float32)
-        return Statistics(dict(pairs), own if 2 * own[0].nbytes < MOST_BYTES // 2 - 512 else None)
+        entry = mean.astype(np.float32), away.astype(np.float32)
+        return Statistics(
+            dict(pairs), entry if 2 * entry[0].nbytes < MOST_BYTES // 2 - 512 else None
+        )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays to save; ``of_arrays`` reads them."""
@@ -98,10 +100,10 @@ def watching(
     def hook(name: str) -> Callable[..., None]:
         def watch(layer: nn.Module, _: Any, output: Tensor) -> None:
             channel = output.ndim - 1 if isinstance(layer, nn.LayerNorm) else 1
-            rest = [axis for axis in range(output.ndim) if axis != channel]
-            mean = output.mean(rest)
+            axes = [axis for axis in range(output.ndim) if axis != channel]
+            mean = output.mean(axes)
             # Half the time of ``var_mean``; norms keep the mean near 0.
-            take(name, (mean, ((output * output).mean(rest) - mean * mean).clamp(min=0)))
+            take(name, (mean, ((output * output).mean(axes) - mean * mean).clamp(min=0)))
 
         return watch
 
@@ -109,8 +111,8 @@ def watching(
     try:
         yield
     finally:
-        for each in hooks:
-            each.remove()
+        for handle in hooks:
+            handle.remove()
 
 
 @contextmanager
@@ -121,20 +123,22 @@ def gathering(
 
     It yields what gives their statistics; an encoder that names no norms has none.
     """
-    known = encoder.norm_layers if hasattr(encoder, "norm_layers") else ()
-    asked, found = known if layers is None else layers, dict[str, list[Any]]()
-    if wrong := set(asked) - set(known):
-        raise UsageError(f"{min(wrong)!r} is not a norm of {encoder.name!r}; it names {known}")
+    default_layers = encoder.norm_layers if hasattr(encoder, "norm_layers") else ()
+    chosen, sums = default_layers if layers is None else layers, dict[str, list[Any]]()
+    if wrong := set(chosen) - set(default_layers):
+        raise UsageError(
+            f"{min(wrong)!r} is not a norm of {encoder.name!r}; it names {default_layers}"
+        )
 
     def take(name: str, pair: tuple[Tensor, Tensor]) -> None:
-        found.setdefault(name, []).append([each.detach().float().cpu().numpy() for each in pair])
+        sums.setdefault(name, []).append([value.detach().float().cpu().numpy() for value in pair])
 
     def mean() -> Statistics:
-        means = {name: np.mean(found[name], axis=0) for name in asked if name in found}
+        means = {name: np.mean(sums[name], axis=0) for name in chosen if name in sums}
         return Statistics({name: (rows[0], rows[1]) for name, rows in means.items()})
 
-    if not asked:
+    if not chosen:
         yield mean
         return
-    with watching(encoder.module, asked, take):
+    with watching(encoder.module, chosen, take):
         yield mean

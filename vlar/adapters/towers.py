@@ -126,8 +126,8 @@ class ResidualTower(Adapter, Trainable):
 
     def relabel(self, labels: Sequence[str]) -> None:
         """Build the network for other labels; all but ``of_labels`` stays as it is."""
-        kept = self.network.state_dict().items()
-        state = {k: v for k, v in kept if k.rpartition(".")[2] not in self.of_labels}
+        entries = self.network.state_dict().items()
+        state = {k: v for k, v in entries if k.rpartition(".")[2] not in self.of_labels}
         self.rebuild(dataclasses.replace(self.config, labels=tuple(labels)))
         self.network.load_state_dict(state, strict=False)
         self.refresh()

@@ -142,9 +142,9 @@ class TrainingBatch:
     def unlabelled(self, inputs: Tensor) -> TrainingBatch:
         """Other clips with the same labels to choose from, but without targets."""
         targets = self.targets.new_zeros(len(inputs), self.targets.shape[1])
-        known = targets.new_zeros(len(inputs)).bool()
+        is_known = targets.new_zeros(len(inputs)).bool()
         return replace(
-            self, inputs=inputs, targets=targets, known=known, parts={}, views={}, rows=(),
+            self, inputs=inputs, targets=targets, known=is_known, parts={}, views={}, rows=(),
             facts=(), free_rows=(),
         )  # fmt: skip
 
@@ -236,8 +236,8 @@ class Trainable(ABC):
     @property
     def wrapped(self) -> Encoder:
         """The encoder that the adapter wraps."""
-        own: Any = self  # every Trainable is an adapter
-        return own.encoder
+        wrapper: Any = self  # every Trainable is an adapter
+        return wrapper.encoder
 
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
         """Texts as the method reads them in training, for objectives that compare clips with texts.

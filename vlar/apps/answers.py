@@ -109,7 +109,7 @@ def file_name(hit: Hit, exact: bool = False) -> str:
     Letters of all alphabets, digits, dots, ``_`` and ``-`` stay; all other characters become ``_``.
     """
     stem = unicodedata.normalize("NFC", Path(hit.path).stem)[:_LONGEST_NAME]
-    safe = "".join(each if each.isalnum() or each in "._-" else "_" for each in stem)
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in stem)
     span = f"{_clock(hit.start_s)}-{_clock(hit.end_s)}"
     return f"{hit.rank:02d}_{safe}_{span}{ending_for(hit.path, exact)}"
 
@@ -134,8 +134,8 @@ def _one(
 
 def _clock(seconds: float) -> str:
     tenths = int(seconds * 10 + 1e-6)
-    minutes, rest = divmod(tenths, 600)
-    return f"{minutes}m{rest // 10:02d}.{rest % 10}s"
+    minutes, remainder = divmod(tenths, 600)
+    return f"{minutes}m{remainder // 10:02d}.{remainder % 10}s"
 
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -159,7 +159,7 @@ def answers_page(query: str, hits: Sequence[Hit], shown: Sequence[Image | Failur
     """The page of a query."""
     title = escape(without(query))
     count = "no match" if not hits else "1 match" if len(hits) == 1 else f"{len(hits)} matches"
-    cards = "\n".join(_card(*each) for each in zip(hits, shown, strict=True))
+    cards = "\n".join(_card(*pair) for pair in zip(hits, shown, strict=True))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -298,21 +298,21 @@ def contact_sheet(hits: Sequence[Hit], shown: Sequence[Image | Failure]) -> Imag
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(16), ImageFont.load_default(13)
     for number, (hit, picture) in enumerate(zip(hits, shown, strict=True)):
-        left = _GAP + number % columns * cell_width
+        x = _GAP + number % columns * cell_width
         top = _GAP + number // columns * cell_height
-        draw.rectangle((left, top, left + _WIDTH - 1, top + _HEIGHT - 1), fill=_EMPTY)
+        draw.rectangle((x, top, x + _WIDTH - 1, top + _HEIGHT - 1), fill=_EMPTY)
         if isinstance(picture, Failure):
-            draw.text((left + 10, top + 10), "no picture", fill=_SOFT, font=small)
+            draw.text((x + 10, top + 10), "no picture", fill=_SOFT, font=small)
         else:
             fitting = picture.copy()
             fitting.thumbnail((_WIDTH, _HEIGHT))
-            place = (left + (_WIDTH - fitting.width) // 2, top + (_HEIGHT - fitting.height) // 2)
-            sheet.paste(fitting, place)
+            corner = (x + (_WIDTH - fitting.width) // 2, top + (_HEIGHT - fitting.height) // 2)
+            sheet.paste(fitting, corner)
         times = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
         times += "" if hit.track is None else f", person {hit.track}"
         below = top + _HEIGHT + 4
-        draw.text((left, below), f"{hit.rank}.{_alone(hit)}  {times}", fill=_INK, font=large)
-        draw.text((left, below + 21), _fitting(hit.path, small), fill=_SOFT, font=small)
+        draw.text((x, below), f"{hit.rank}.{_alone(hit)}  {times}", fill=_INK, font=large)
+        draw.text((x, below + 21), _fitting(hit.path, small), fill=_SOFT, font=small)
     return sheet
 
 

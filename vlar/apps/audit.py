@@ -118,8 +118,8 @@ def pickle_findings(file: Path) -> Iterator[Finding]:
     advice = "use weights as safetensors, or load it with vlar alone, which reads tensors only"
     try:
         archive = check_archive(file)
-        found = _names_in_archive(file) if archive else _names(read_file(file, _MOST_PICKLE))
-        names = sorted(set(found))
+        names_found = _names_in_archive(file) if archive else _names(read_file(file, _MOST_PICKLE))
+        names = sorted(set(names_found))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         yield Finding(DAMAGE, str(file), why, advice)
@@ -179,9 +179,9 @@ def audit_model(folder: Path) -> Iterator[Finding]:
         return
     expected = {MANIFEST, CARD, *manifest.files}
     for file in files_in(folder):
-        found = list(look(file))
-        yield from found
-        if not found and file.relative_to(folder).as_posix() not in expected:
+        findings = list(look(file))
+        yield from findings
+        if not findings and file.relative_to(folder).as_posix() not in expected:
             problem = "it is not a part of the model, and is not read"
             yield Finding(REMARK, str(file), problem, "delete it if you do not know it")
     yield from _entries(folder, manifest)
@@ -217,9 +217,9 @@ def audit_weights(folder: Path) -> Iterator[Finding]:
     from vlar.encoders.clip import trust
 
     for file in files_in(folder):
-        found = list(look(file))
-        yield from found
-        if found or file.parent != folder:
+        findings = list(look(file))
+        yield from findings
+        if findings or file.parent != folder:
             continue
         try:
             trust.check_weights(file, str(folder))
@@ -237,10 +237,10 @@ def audit_weights(folder: Path) -> Iterator[Finding]:
 
 def checked_file(file: Path, check: Callable[[Path], object]) -> Iterator[Finding]:
     """Faults of a single file, or else what a check refuses."""
-    found = list(look(file))
-    yield from found
+    findings = list(look(file))
+    yield from findings
     try:
-        if not found:
+        if not findings:
             check(file)
     except VlarError as error:
         yield Finding.of(error, file)
@@ -260,10 +260,10 @@ def _code_named_in(file: Path) -> Iterator[Finding]:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         yield Finding(DAMAGE, str(file), f"it cannot be read ({why})", _ADVICE)
         return
-    for _, place, value in walk(data):
-        if place[-1:] == ("auto_map",) or (place[-1:] == ("trust_remote_code",) and value):
+    for _, where, value in walk(data):
+        if where[-1:] == ("auto_map",) or (where[-1:] == ("trust_remote_code",) and value):
             what = json.dumps(value)[:120]
-            problem = f"{'.'.join(map(str, place))} names code of the folder ({what})"
+            problem = f"{'.'.join(map(str, where))} names code of the folder ({what})"
             yield Finding(DANGER, str(file), problem, _ADVICE)
 
 
@@ -358,30 +358,30 @@ def audit(path: str | Path) -> Audit:
     Raises:
         UsageError: nothing lies there, or nothing that vlar reads.
     """
-    place = Path(path).expanduser()
-    if not place.exists() and not place.is_symlink():
-        raise UsageError(f"{place} does not exist; give a folder or a file to audit")
-    kind, check = _kind(place)
+    target = Path(path).expanduser()
+    if not target.exists() and not target.is_symlink():
+        raise UsageError(f"{target} does not exist; give a folder or a file to audit")
+    kind, check = _kind(target)
     order = {"danger": 0, "damage": 1, "remark": 2}
-    findings = sorted(dict.fromkeys(check(place)), key=lambda finding: order[finding.severity])
-    return Audit(place, kind, tuple(findings))
+    findings = sorted(dict.fromkeys(check(target)), key=lambda finding: order[finding.severity])
+    return Audit(target, kind, tuple(findings))
 
 
 def _kind(place: Path) -> tuple[str, Callable[[Path], Iterator[Finding]]]:
     if place.is_dir():
-        known = {
+        kinds = {
             MANIFEST: ("model", audit_model), schema.FILE_NAME: ("library", audit_library),
             OPENCLIP: ("weights", audit_weights), HF: ("weights", audit_weights),
         }  # fmt: skip
         names = {file.name for file in place.iterdir()}
-        for name, found in known.items():
+        for name, kind in kinds.items():
             if name in names:
-                return found
+                return kind
         if any(file.suffix in (*PICKLES, ".safetensors") for file in files_in(place)):
             return "weights", audit_weights
         raise UsageError(
             f"{place} is not a model folder, a library or a folder of weights (no "
-            f"{', '.join(known)} in it); audit these folders one by one"
+            f"{', '.join(kinds)} in it); audit these folders one by one"
         )
     suffix = place.suffix.lower()
     if suffix in (*PICKLES, ".safetensors"):

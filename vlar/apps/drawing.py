@@ -59,9 +59,9 @@ class Drawing:
         """Add an axis of seconds from 0 with a few marks."""
         self.shapes.append(Shape("line", x, y, width, 0))
         for second in marks(length_s):
-            place = x + width * second / max(length_s, 1e-9)
-            self.shapes.append(Shape("line", place, y, 0, 4))
-            self.shapes.append(Shape("text", place, y + 16, text=f"{second:g} s"))
+            x_now = x + width * second / max(length_s, 1e-9)
+            self.shapes.append(Shape("line", x_now, y, 0, 4))
+            self.shapes.append(Shape("text", x_now, y + 16, text=f"{second:g} s"))
 
     def svg(self) -> str:
         """The drawing as an SVG document."""
@@ -100,17 +100,17 @@ class Drawing:
 
 
 def _element(shape: Shape) -> str:
-    place = f'x="{shape.x:.2f}" y="{shape.y:.2f}"'
+    box = f'x="{shape.x:.2f}" y="{shape.y:.2f}"'
     if shape.kind == "rect":
         size = f'width="{max(shape.width, 0.5):.2f}" height="{shape.height:.2f}"'
         second = "" if shape.second is None else f' data-s="{shape.second:.3f}"'
         title = f"<title>{escape(shape.text)}</title>" if shape.text else ""
-        return f'<rect {place} {size} fill="{shape.colour}"{second}>{title}</rect>'
+        return f'<rect {box} {size} fill="{shape.colour}"{second}>{title}</rect>'
     if shape.kind == "line":
         ends = f'x2="{shape.x + shape.width:.2f}" y2="{shape.y + shape.height:.2f}"'
         return f'<line x1="{shape.x:.2f}" y1="{shape.y:.2f}" {ends} stroke="{shape.colour}"/>'
     anchor = ' text-anchor="end"' if shape.right else ""
-    return f'<text {place} fill="{shape.colour}"{anchor}>{escape(shape.text)}</text>'
+    return f'<text {box} fill="{shape.colour}"{anchor}>{escape(shape.text)}</text>'
 
 
 def marks(length_s: float) -> Sequence[float]:

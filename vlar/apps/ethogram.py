@@ -188,8 +188,8 @@ def raster(content: Ethogram) -> Drawing:
             drawing.shapes.append(Shape("text", 8, y + 11, text=title, colour="#000000"))
             y += _ROW
         drawing.shapes.append(Shape("text", _LEFT - 8, y + 11, text=_short(row.label), right=True))
-        own = bouts[row.recording, row.subject, row.label]
-        drawing.shapes += [_bar(segment, scale, y, colours[row.label]) for segment in own]
+        rows = bouts[row.recording, row.subject, row.label]
+        drawing.shapes += [_bar(segment, scale, y, colours[row.label]) for segment in rows]
         y += _ROW
     drawing.axis(_LEFT, y + 4, _WIDTH, longest)
     drawing.height = int(y + 30)
@@ -216,8 +216,8 @@ def actogram(content: Ethogram, row_s: float) -> Drawing:
     rows = rows[:_MOST_ROWS]
     drawing = Drawing(_LEFT + _WIDTH + 40, len(rows) * 26 + 40)
     step, height = row_s / _COLUMNS, 20.0
-    for place, (recording, number) in enumerate(rows):
-        y = 8.0 + 26 * place
+    for index, (recording, number) in enumerate(rows):
+        y = 8.0 + 26 * index
         begin = number * row_s
         name = f"{_short(PurePath(recording).name)} {begin:g} s"
         drawing.shapes.append(Shape("text", _LEFT - 8, y + 15, text=name, right=True))
@@ -244,13 +244,13 @@ def _activity(
     segments: Sequence[Segment], recording: str, begin: float, step: float
 ) -> list[float]:
     """Share of each column of a row that a bout of any subject covers, at ten points of it."""
-    own = [
+    rows = [
         s for s in segments
         if s.recording == recording and s.label.lower() not in ("background", "other", "base")
         and s.end_s >= begin and s.start_s < begin + _COLUMNS * step
     ]  # fmt: skip
     points = [False] * (10 * _COLUMNS)
-    for segment in own:
+    for segment in rows:
         first = int((segment.start_s - begin) / step * 10)
         last = max(int((segment.end_s - begin) / step * 10 + 1e-9), first + 1)
         for point in range(max(first, 0), min(last, len(points))):

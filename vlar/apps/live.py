@@ -35,10 +35,10 @@ def require_folder(folder: str | Path) -> Path:
     Raises:
         UsageError: it does not.
     """
-    place = Path(folder)
-    if not place.is_dir():
+    path = Path(folder)
+    if not path.is_dir():
         raise UsageError(f"{folder} is not a folder; give one that exists")
-    return place
+    return path
 
 
 def watch_folder(
@@ -79,24 +79,24 @@ def watch_folder(
         UsageError: not a folder, or a number of seconds below 0.
         LibraryError: the library cannot be written to.
     """
-    place = require_folder(folder)
+    root = require_folder(folder)
     if settle_s < 0 or poll_s <= 0:
         raise UsageError(f"settle_s {settle_s} and poll_s {poll_s} must not be below 0")
     stop = stop or threading.Event()
-    seen: dict[Path, _FileState] = {}
+    states: dict[Path, _FileState] = {}
     while not stop.is_set():
-        ready = _ready(place, modality, seen, settle_s)
+        ready = _ready(root, modality, states, settle_s)
         if ready:
             try:
                 yield library.add(ready, tags=tags, progress=progress)
                 for path in ready:
-                    seen[path].is_done = True
+                    states[path].is_done = True
             except LibraryLockedError as error:
                 note(f"{error.message}; it is tried again")
-        if once and all(each.is_done or not each.stamp.size for each in seen.values()):
+        if once and all(state.is_done or not state.stamp.size for state in states.values()):
             return
-        if not place.is_dir():
-            note(f"{place}: the folder is not there; waiting for it")
+        if not root.is_dir():
+            note(f"{root}: the folder is not there; waiting for it")
         stop.wait(poll_s)
 
 
@@ -106,10 +106,10 @@ def _ready(
     """The recordings that have not changed for a while and were not added as they are."""
     now_s = time.monotonic()
     ready: list[Path] = []
-    found = reader(modality).find([folder])
-    for gone in seen.keys() - set(found):
+    files = reader(modality).find([folder])
+    for gone in seen.keys() - set(files):
         del seen[gone]
-    for path in found:
+    for path in files:
         try:
             stamp = stamp_of(path)
         except OSError:  # it left the folder just now

@@ -57,25 +57,25 @@ def otio(title: str, tracks: Mapping[str, Sequence[Take]], fps: float, *, in_pla
     """
     module = otio_module()
     schema, time = module.schema, module.opentime
-    made = schema.Timeline(without(title))
+    timeline = schema.Timeline(without(title))
 
     def span(start: int, frames: int) -> Any:
         return time.TimeRange(time.RationalTime(start, fps), time.RationalTime(frames, fps))
 
     for name, takes in tracks.items():
-        track, at = schema.Track(without(name), kind=schema.TrackKind.Video), 0
+        track, end_last = schema.Track(without(name), kind=schema.TrackKind.Video), 0
         for take in takes:
             begin = round(take.start_s * fps)
             end = max(round(take.end_s * fps), begin + 1)
-            if in_place and begin > at:
-                track.append(schema.Gap(source_range=span(0, begin - at)))
-            at = end
+            if in_place and begin > end_last:
+                track.append(schema.Gap(source_range=span(0, begin - end_last)))
+            end_last = end
             media = schema.ExternalReference(file_address(take.path))
             clip = schema.Clip(without(take.name), media, span(begin, end - begin))
             clip.metadata["vlar"] = dict(take.facts)
             track.append(clip)
-        made.tracks.append(track)
-    return made.to_json_string() + "\n"
+        timeline.tracks.append(track)
+    return timeline.to_json_string() + "\n"
 
 
 def otio_of_hits(title: str, hits: Sequence[Hit], fps: float) -> str:

@@ -153,10 +153,10 @@ class ReviewCandidates:
                 left out, and clips like them come later.
         """
         unsure = uncertainty(self.probability, measure)
-        known = np.array([place in labelled for place in self.places], np.bool_)
-        waiting = np.flatnonzero(~known)
-        order = review_order(unsure[waiting], self.vectors[waiting], k, self.vectors[known])
-        return [self._item(int(waiting[place]), unsure) for place in order]
+        labelled_mask = np.array([key in labelled for key in self.places], np.bool_)
+        waiting = np.flatnonzero(~labelled_mask)
+        order = review_order(unsure[waiting], self.vectors[waiting], k, self.vectors[labelled_mask])
+        return [self._item(int(waiting[index]), unsure) for index in order]
 
     def _item(self, place: int, unsure: Float64) -> ReviewItem:
         row = self.probability[place]
@@ -197,7 +197,7 @@ def of_library(model: Model, library: Library, labels: Labels | None = None) -> 
     rows = library.all_rows()
     times = zip(rows.table.starts_s.tolist(), rows.table.ends_s.tolist(), strict=True)
     paths = [Path(rows.paths[i]) for i in rows.table.video_ids.tolist()]
-    places = list(zip(paths, (Window(*each) for each in times), strict=True))
+    places = list(zip(paths, (Window(*span) for span in times), strict=True))
     if model.head is not None:
         spans = model.words.encode_spans(model.view_sampler.sample_each(places))
         return _candidates(model, spans, labels, whole=False)
@@ -325,22 +325,24 @@ def read_answers(file: str | Path) -> list[GivenLabel]:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
     if path.suffix.lower() == ".csv":
-        found = list(_from_csv(path, text))
+        answers = list(_from_csv(path, text))
     else:
         try:
             data = parse_json(text)
         except ValueError as error:
             raise UsageError(f"{path}: not JSON of a labelling tool ({error})") from error
         if isinstance(data, list):
-            found = [a for at, task in enumerate(data) for a in _from_task(path, at, task)]
+            answers = [a for index, task in enumerate(data) for a in _from_task(path, index, task)]
         elif isinstance(data, dict) and isinstance(data.get("samples"), list):
-            found = [a for at, row in enumerate(data["samples"]) for a in _from_row(path, at, row)]
+            answers = [
+                a for index, row in enumerate(data["samples"]) for a in _from_row(path, index, row)
+            ]
         else:
             raise UsageError(
                 f"{path}: neither a list of Label Studio tasks nor FiftyOne's samples.json; export "
                 "as JSON"
             )
-    return list({(answer.path, answer.window): answer for answer in found}.values())
+    return list({(answer.path, answer.window): answer for answer in answers}.values())
 
 
 def _from_task(file: Path, at: int, task: Any) -> Iterator[GivenLabel]:
@@ -450,15 +452,15 @@ def _rows(file: Path) -> dict[tuple[str, ...], tuple[str, str]]:
         open_input(file) as opened,
         io.TextIOWrapper(opened, encoding="utf-8-sig", newline="") as stream,
     ):
-        found = csv.DictReader(stream)
-        others = set(found.fieldnames or ()) - set(_COLUMNS)
+        reader_rows = csv.DictReader(stream)
+        others = set(reader_rows.fieldnames or ()) - set(_COLUMNS)
         if others:
             raise SupportError(
                 f"{file}: answers cannot join a table with the column {sorted(others)[0]!r}; keep "
                 f"{', '.join(_COLUMNS)}"
             )
         rows: dict[tuple[str, ...], tuple[str, str]] = {}
-        for row in found:
+        for row in reader_rows:
             times = tuple(repr(float(row[n])) if row.get(n) else "" for n in ("start_s", "end_s"))
             rows[(_place(file, row["path"]), *times)] = (row["path"], row["label"])
         return rows

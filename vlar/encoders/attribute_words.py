@@ -60,9 +60,9 @@ class AttributeWords(Encoder):
         made_by = text or tower_hash()
         self.table = VerbTable.packaged(embed, self.vocabulary())
         self._load_phrases(embed, made_by)
-        attributes, rest = self.block_names
+        attributes, others = self.block_names
         width = len(self.table.about.names)
-        self.blocks = (Block(attributes, width, 1.0, True), Block(rest, 1, 1.0, False))
+        self.blocks = (Block(attributes, width, 1.0, True), Block(others, 1, 1.0, False))
         self.dim = width + 1
         self.frame_dim = sum(block.width for block in self.frame_blocks)
         if text:
@@ -143,9 +143,9 @@ class AttributeWords(Encoder):
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         del role
         rows = np.zeros((len(texts), self.dim), np.float32)
-        found = {text: self.table.lookup(text).weights for text in dict.fromkeys(texts)}
+        weights = {text: self.table.lookup(text).weights for text in dict.fromkeys(texts)}
         for row, text in zip(rows, texts, strict=True):
-            row[:-1] = unit(found[text][None])[0]
+            row[:-1] = unit(weights[text][None])[0]
             row[-1] = not row[:-1].any()
         return rows
 

@@ -44,8 +44,9 @@ def log_mel(sound: Float32) -> Float64:
     windows = np.lib.stride_tricks.sliding_window_view(sound, length)[::hop]
     shape = np.hanning(length)
     rows = [
-        np.square(np.abs(np.fft.rfft(windows[at : at + _BLOCK] * shape, _SIZE))) @ _filters().T
-        for at in range(0, len(windows), _BLOCK)
+        np.square(np.abs(np.fft.rfft(windows[start : start + _BLOCK] * shape, _SIZE)))
+        @ _filters().T
+        for start in range(0, len(windows), _BLOCK)
     ]
     return 10 * np.log10(np.concatenate(rows) + _FLOOR)
 
@@ -160,18 +161,18 @@ def sound_vector(values: Float64) -> Float32:
 def _onsets(level: Float64) -> tuple[int, float]:
     """Number of sounds that begin, and the share of them that last under 0.1 s."""
     rise = np.maximum(level[3:] - level[:-3], 0) if len(level) > 3 else np.zeros(1)
-    begins = [at for at in signals.maxima(rise, _ONSET_DB / 2) if rise[at] > _ONSET_DB]
-    kept: list[int] = []
-    for at in begins:
-        if not kept or (at - kept[-1]) * HOP_S > _FASTEST_S:
-            kept.append(at)
+    begins = [peak for peak in signals.maxima(rise, _ONSET_DB / 2) if rise[peak] > _ONSET_DB]
+    beginnings: list[int] = []
+    for begin in begins:
+        if not beginnings or (begin - beginnings[-1]) * HOP_S > _FASTEST_S:
+            beginnings.append(begin)
     short = 0
-    for at in kept:
-        after = level[at : at + round(0.2 / HOP_S)]
+    for begin in beginnings:
+        after = level[begin : begin + round(0.2 / HOP_S)]
         top = int(after.argmax())
         fallen = np.flatnonzero(after[top:] < after[top] - _ONSET_DB)
         short += bool(len(fallen) and fallen[0] * HOP_S < 0.1)
-    return len(kept), short / len(kept) if kept else 0.0
+    return len(beginnings), short / len(beginnings) if beginnings else 0.0
 
 
 def _deviation(pitch: Float64) -> float:
@@ -270,17 +271,17 @@ def scales() -> tuple[Float64, Float64]:
     """The usual mean (119,) and the usual deviation (119,) of each value."""
     text = (files("vlar.encoders") / "audio_statistics.csv").read_text("utf-8")
     rows = {row["name"]: row for row in csv.DictReader(text.splitlines())}
-    found = np.array(
+    scales = np.array(
         [[float(rows[name][key]) for name in STATISTICS_NAMES] for key in ("centre", "width")]
     )
-    return found[0], found[1]
+    return scales[0], scales[1]
 
 
 @cache
 def _cosines() -> Float64:
     """(17, 64) the discrete cosine transform of bands, of unit length."""
-    place = (np.arange(BANDS) + 0.5) / BANDS
-    rows = np.cos(np.pi * np.arange(COEFFICIENTS + 1)[:, None] * place)
+    centres = (np.arange(BANDS) + 0.5) / BANDS
+    rows = np.cos(np.pi * np.arange(COEFFICIENTS + 1)[:, None] * centres)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -395,8 +396,8 @@ def _at_rate(clip: Clip) -> Float32:
     if not step_s > 0 or abs(step_s * RATE_HZ - 1) < 1e-3:
         return sound
     count = min(round(len(sound) * step_s * RATE_HZ), round(_MOST_S * RATE_HZ))
-    place = np.linspace(0, len(sound) - 1, max(count, 1))
-    return np.interp(place, np.arange(len(sound)), sound).astype(np.float32)
+    positions = np.linspace(0, len(sound) - 1, max(count, 1))
+    return np.interp(positions, np.arange(len(sound)), sound).astype(np.float32)
 
 
 def _moments(rows: Float64, count: int) -> Float64:

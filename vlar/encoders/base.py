@@ -302,7 +302,7 @@ class Encoder(ABC):
             names: The blocks that count.
         """
         del names
-        rows = [each.vector for each in self.encode(clips)]
+        rows = [row.vector for row in self.encode(clips)]
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def session(self, *, features: bool = True) -> Session:
@@ -381,10 +381,10 @@ def _counted(encoder: Encoder, shape: tuple[int, ...]) -> int | None:
     """``cost`` of an encoder, from the cache where it was counted before; None without one."""
     name = hashlib.sha256(f"{encoder.fingerprint} {shape}".encode()).hexdigest()
     try:
-        found = cached("costs-1", name, lambda: str(encoder.cost(shape)).encode())
+        count = cached("costs-1", name, lambda: str(encoder.cost(shape)).encode())
     except UsageError:
         return None
-    return int(found) or None  # networks that torch does not run count as 0
+    return int(count) or None  # networks that torch does not run count as 0
 
 
 def load_encoder(spec: object, device: str | None = None, dtype: str | None = None) -> Encoder:
@@ -451,15 +451,15 @@ def cached_vectors(
         make: Called at most once.
     """
     digest = hashlib.sha256(f"{shape} {key}".encode("utf-8", "surrogatepass")).hexdigest()
-    made: list[Float32] = []
+    fresh: list[Float32] = []
 
     def content() -> bytes:
-        made.append(make())
-        return np.ascontiguousarray(made[0], np.float32).tobytes()
+        fresh.append(make())
+        return np.ascontiguousarray(fresh[0], np.float32).tobytes()
 
     data = cached(f"vectors-{encoder.fingerprint[:16]}", f"{digest[:32]}.bin", content)
-    if made:
-        return made[0]
+    if fresh:
+        return fresh[0]
     vectors = np.frombuffer(data, np.float32)
     return vectors.reshape(shape).copy()
 
@@ -477,6 +477,6 @@ def content_free_vectors(encoder: Encoder) -> Float32:
     key = f"content-free {digest.hexdigest()}"
 
     def make() -> Float32:
-        return np.stack([each.vector for each in encoder.encode(clips)])
+        return np.stack([row.vector for row in encoder.encode(clips)])
 
     return cached_vectors(encoder, key, (len(clips), encoder.dim), make)

@@ -69,8 +69,8 @@ class Wrapper(Encoder):
         return self.encoder.cost(shape)
 
     def operations(self, clip: Clip) -> int | None:
-        own = type(self).cost is Wrapper.cost
-        return self.encoder.operations(clip) if own else super().operations(clip)
+        counted = type(self).cost is Wrapper.cost
+        return self.encoder.operations(clip) if counted else super().operations(clip)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         return self.encoder.encode_in_role(texts, role)
@@ -137,16 +137,16 @@ class Beside(Wrapper):
     def _widened(self, clips: Sequence[Clip], rows: Sequence[Encoded]) -> list[Encoded]:
         if not self._adds:
             return list(rows)
-        found: list[Encoded] = []
+        widened: list[Encoded] = []
         for clip, row in zip(clips, rows, strict=True):
             more = self.rows(clip, row.features)
-            found.append(replace(row, features=np.concatenate([row.features, more], axis=1)))
-        return found
+            widened.append(replace(row, features=np.concatenate([row.features, more], axis=1)))
+        return widened
 
     def split(self, features: Float32) -> tuple[Float32, Float32]:
         """Features (N, T, F + W) to those of the wrapped encoder and to what is added."""
-        own, more = np.split(features, [self.encoder.frame_dim], axis=2)
-        return own, more
+        own_features, more = np.split(features, [self.encoder.frame_dim], axis=2)
+        return own_features, more
 
     def pool(self, features: Float32) -> Float32:
         return self.encoder.pool(features[..., : self.encoder.frame_dim])

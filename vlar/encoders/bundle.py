@@ -96,13 +96,15 @@ class BundleEncoder(JointEncoder):
         self, clips: Sequence[Clip], encoders: Sequence[Callable[[Sequence[Clip]], list[Encoded]]]
     ) -> list[Encoded]:
         rows: list[dict[str, Encoded]] = [{} for _ in clips]
-        there = self._present(clips)
-        for part, encode, has in zip(self.parts, encoders, there.T, strict=True):
-            own: list[int] = np.flatnonzero(has).tolist()
-            given = [parts_of(clips[at]).get(part.modality, clips[at]) for at in own]
-            found = encode(given) if given else []
-            for at, row in zip(own, found, strict=True):
-                rows[at][part.modality] = row
+        present = self._present(clips)
+        for part, encode, has in zip(self.parts, encoders, present.T, strict=True):
+            numbers: list[int] = np.flatnonzero(has).tolist()
+            subset = [
+                parts_of(clips[number]).get(part.modality, clips[number]) for number in numbers
+            ]
+            encoded = encode(subset) if subset else []
+            for number, row in zip(numbers, encoded, strict=True):
+                rows[number][part.modality] = row
         return [self._put_together(row) for row in rows]
 
     def blocks_by(
@@ -116,26 +118,26 @@ class BundleEncoder(JointEncoder):
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def pool(self, features: Float32) -> Float32:
-        there = features[..., -len(self.parts) :].max(axis=1) > 0
+        present = features[..., -len(self.parts) :].max(axis=1) > 0
         start, rows = 0, np.zeros((len(features), self.dim), np.float32)
-        for part, place, has in zip(self.parts, self.places, there.T, strict=True):
-            own = features[..., start : start + part.frame_dim]
+        for part, columns, has in zip(self.parts, self.places, present.T, strict=True):
+            part_features = features[..., start : start + part.frame_dim]
             start += part.frame_dim
             if has.any():
-                own = own[has][:, evenly(features.shape[1], part.feature_rows)]
-                rows[has, place] = part.pool(own)
-        several = there.sum(axis=1) > 1  # the vector of a part alone stays as it is
+                part_features = part_features[has][:, evenly(features.shape[1], part.feature_rows)]
+                rows[has, columns] = part.pool(part_features)
+        several = present.sum(axis=1) > 1  # the vector of a part alone stays as it is
         rows[several] = self._fused(rows[several])
         return rows
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         rows = super().encode_text(texts, role)
         # No part may have a word for a text; its vector is then what the parts say of such texts.
-        at: list[int] = np.flatnonzero(~rows.any(axis=1)).tolist()
-        if at:
-            unknown = [texts[i] for i in at]
-            own = [part.encode_in_role(unknown, role) for part in self.parts]
-            rows[at] = self._joined_vectors(own)
+        unknown_rows: list[int] = np.flatnonzero(~rows.any(axis=1)).tolist()
+        if unknown_rows:
+            unknown = [texts[i] for i in unknown_rows]
+            part_vectors = [part.encode_in_role(unknown, role) for part in self.parts]
+            rows[unknown_rows] = self._joined_vectors(part_vectors)
         return rows
 
     def _present(self, clips: Sequence[Clip]) -> Bools:
@@ -145,15 +147,15 @@ class BundleEncoder(JointEncoder):
             UsageError: a clip has none.
         """
         sensors = [part.modality for part in self.parts]
-        there = np.array([[name in parts_of(clip) for name in sensors] for clip in clips], bool)
-        there = there.reshape(len(clips), len(sensors))
-        if not there.any(axis=1).all():
-            clip = clips[int(there.any(axis=1).argmin())]
+        present = np.array([[name in parts_of(clip) for name in sensors] for clip in clips], bool)
+        present = present.reshape(len(clips), len(sensors))
+        if not present.any(axis=1).all():
+            clip = clips[int(present.any(axis=1).argmin())]
             raise UsageError(
                 f"{clip.path}: it holds {' and '.join(parts_of(clip))}, and the model reads "
                 f"{' and '.join(sensors)}; choose a model of its sensors"
             )
-        return there
+        return present
 
     def _put_together(self, found: Mapping[str, Encoded]) -> Encoded:
         """Row of one clip from those of the parts that it has."""
@@ -163,20 +165,22 @@ class BundleEncoder(JointEncoder):
         features = np.zeros((n_rows, self.frame_dim), np.float32)
         vectors = np.zeros((1, self.dim), np.float32)
         start = 0
-        for number, (part, place) in enumerate(zip(self.parts, self.places, strict=True)):
+        for number, (part, columns) in enumerate(zip(self.parts, self.places, strict=True)):
             row = found.get(part.modality)
             if row is not None:
                 same = len(row.features) == n_rows
-                own = row.features if same else row.features[repeated(len(row.features), n_rows)]
-                features[:, start : start + part.frame_dim] = own
+                part_features = (
+                    row.features if same else row.features[repeated(len(row.features), n_rows)]
+                )
+                features[:, start : start + part.frame_dim] = part_features
                 features[:, number - len(self.parts)] = 1
-                vectors[0, place] = row.vector
+                vectors[0, columns] = row.vector
             start += part.frame_dim
         return Encoded(features, vectors[0] if len(found) == 1 else self._fused(vectors)[0])
 
     def _fused(self, vectors: Float32) -> Float32:
         """Vectors (N, D) of the parts, side by side, as one of unit length."""
-        return self._joined_vectors([vectors[:, place] for place in self.places])
+        return self._joined_vectors([vectors[:, columns] for columns in self.places])
 
 
 def parts_of(clip: Clip) -> Mapping[str, Clip]:

@@ -120,8 +120,8 @@ class CaptionedEncoder(Encoder):
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         distinct = list(dict.fromkeys(texts))
-        found = dict(zip(distinct, self._embed(distinct), strict=True))
-        return np.stack([found[text] for text in texts])
+        vectors = dict(zip(distinct, self._embed(distinct), strict=True))
+        return np.stack([vectors[text] for text in texts])
 
     def encode_described(self, texts: Sequence[str], described: Sequence[Sequence[str]]) -> Float32:
         """Labels (C, D) by the mean of their best sentences, and by their names without any."""
@@ -139,7 +139,7 @@ class CaptionedEncoder(Encoder):
             return []
         nearest = self._embed(longest) @ self._embed([text])[0]
         order = np.argsort(-nearest, kind="stable")[: self._keep].tolist()
-        return [f"{longest[place].lower()} {text}" for place in order]
+        return [f"{longest[index].lower()} {text}" for index in order]
 
     def _described(self, text: str, name: Float32, described: Sequence[str]) -> Float32:
         sentences = self.sentences(text, described)
@@ -151,8 +151,8 @@ class CaptionedEncoder(Encoder):
 
 def _split(argument: str) -> tuple[str, dict[str, str]]:
     """The captioner's spec, which keeps options of its own, and the options of the encoder."""
-    spec, taken = take(argument, _OPTIONS)
-    _, options = split_options(f"x?{'&'.join(taken)}" if taken else "x", _OPTIONS)
+    spec, chosen = take(argument, _OPTIONS)
+    _, options = split_options(f"x?{'&'.join(chosen)}" if chosen else "x", _OPTIONS)
     if not spec.startswith("hf:"):
         split_options(spec, _OPTIONS)  # names the option that is not known
     return spec, options

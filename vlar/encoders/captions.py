@@ -90,8 +90,8 @@ def load_captioner(spec: str) -> Captioner:
 def load(kind: str, spec: str) -> Captioner:
     """The captioner of a name, or several joined by ``+``; ``registry.load`` calls it."""
     parts = split_parts(spec.strip(), registry.names(kind))
-    found: list[Captioner] = [registry.made(kind, part) for part in parts]
-    return found[0] if len(found) == 1 else JoinedCaptioner(found)
+    captioners: list[Captioner] = [registry.made(kind, part) for part in parts]
+    return captioners[0] if len(captioners) == 1 else JoinedCaptioner(captioners)
 
 
 class JoinedCaptioner(Captioner):
@@ -102,8 +102,8 @@ class JoinedCaptioner(Captioner):
         self.name = "+".join(part.name for part in parts)
         self.modality = parts[0].modality
         self.licence = "; ".join(dict.fromkeys(part.licence for part in parts))
-        each = " ".join(part.fingerprint for part in parts)
-        self.fingerprint = hashlib.sha256(each.encode()).hexdigest()
+        fingerprints = " ".join(part.fingerprint for part in parts)
+        self.fingerprint = hashlib.sha256(fingerprints.encode()).hexdigest()
 
     @classmethod
     def from_spec(cls, argument: str) -> Captioner:
@@ -114,8 +114,8 @@ class JoinedCaptioner(Captioner):
         return self._parts[0].sampling
 
     def caption(self, clips: Sequence[Clip]) -> list[Captions]:
-        found = [part.caption(clips) for part in self._parts]
-        return [tuple(chain.from_iterable(each)) for each in zip(*found, strict=True)]
+        captions = [part.caption(clips) for part in self._parts]
+        return [tuple(chain.from_iterable(texts)) for texts in zip(*captions, strict=True)]
 
 
 def quote(kind: str, start_s: float, end_s: float, text: str, language: str = "") -> str:

@@ -153,17 +153,17 @@ def resolve(spec: str) -> str:
     name, mark, options = spec.partition("?")
     if ":" in name or name in registry.names("encoder") or name not in entries():
         return spec
-    found = entries()[name]
-    if not found.is_encoder:
+    entry = entries()[name]
+    if not entry.is_encoder:
         raise ModelError(f"{name} is a model of speech, for captions; use --captions speech:{name}")
-    if found.asks_for_licence and not found.is_here():
+    if entry.asks_for_licence and not entry.is_here():
         raise ModelError(
-            f"the licence of {name} is {found.licence}, which you must accept first; run: vlar "
+            f"the licence of {name} is {entry.licence}, which you must accept first; run: vlar "
             f"models get {name} --accept-licence"
         )
     if not mark:
-        return found.full_spec
-    return f"{found.full_spec}{'&' if found.revision else '?'}{options}"
+        return entry.full_spec
+    return f"{entry.full_spec}{'&' if entry.revision else '?'}{options}"
 
 
 def recommend(use: str, device: str) -> list[CatalogueEntry]:
@@ -176,7 +176,7 @@ def recommend(use: str, device: str) -> list[CatalogueEntry]:
     Raises:
         UnknownNameError: neither is known.
     """
-    for what, name, known in (("use", use, USES), ("device", device, DEVICES)):
-        if name not in known:
-            raise registry.unknown_name(what, name, known)
+    for what, name, names in (("use", use, USES), ("device", device, DEVICES)):
+        if name not in names:
+            raise registry.unknown_name(what, name, names)
     return [row for row in entries().values() if f"{use}.{device}" in row.advice]

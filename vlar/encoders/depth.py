@@ -49,17 +49,17 @@ class Silhouette:
 def silhouette(frames: npt.NDArray[np.uint16]) -> Silhouette:
     """The person in frames (T, H, W) of millimetres."""
     masks = _foreground(frames)
-    seen = masks.mean(axis=(1, 2)) > _LEAST_SHARE
+    visible = masks.mean(axis=(1, 2)) > _LEAST_SHARE
     facts = np.zeros((len(frames), FACTS))
     grid = np.zeros((len(frames), WIDTH), np.float32)
-    if not seen.any():
-        return Silhouette(grid, facts, seen)
-    for at in np.flatnonzero(seen):
-        masks[at], facts[at] = _body(frames[at], masks[at])
-    box = _box(masks[seen])
-    for at in np.flatnonzero(seen):
-        grid[at] = _cells(frames[at][box], masks[at][box], facts[at, 3])
-    return Silhouette(grid, facts, seen)
+    if not visible.any():
+        return Silhouette(grid, facts, visible)
+    for frame in np.flatnonzero(visible):
+        masks[frame], facts[frame] = _body(frames[frame], masks[frame])
+    box = _box(masks[visible])
+    for frame in np.flatnonzero(visible):
+        grid[frame] = _cells(frames[frame][box], masks[frame][box], facts[frame, 3])
+    return Silhouette(grid, facts, visible)
 
 
 def _foreground(frames: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
@@ -144,17 +144,17 @@ class DepthEncoder(AttributeWords):
                 f"{clip.meta.get('unit')!r}; give uint16 in 'mm'"
             )
         rows = np.zeros((self.feature_rows, self.frame_dim), np.float32)
-        found = silhouette(clip.data)
-        at = np.flatnonzero(found.seen)
-        if not len(at):
+        shape = silhouette(clip.data)
+        frames = np.flatnonzero(shape.seen)
+        if not len(frames):
             return rows
         times_s = np.asarray(clip.times_s, np.float64)
-        wanted = np.linspace(times_s[at[0]], times_s[at[-1]], self.feature_rows)
-        values = np.concatenate([found.grid, found.facts], axis=1)[at]
+        times = np.linspace(times_s[frames[0]], times_s[frames[-1]], self.feature_rows)
+        values = np.concatenate([shape.grid, shape.facts], axis=1)[frames]
         for column in range(values.shape[1]):
-            rows[:, column] = np.interp(wanted, times_s[at], values[:, column])
-        rows[:, -2] = float(len(at) >= _LEAST)
-        rows[:, -1] = signals.clock(wanted - wanted[0], clip.meta.get("rate_hz"))
+            rows[:, column] = np.interp(times, times_s[frames], values[:, column])
+        rows[:, -2] = float(len(frames) >= _LEAST)
+        rows[:, -1] = signals.clock(times - times[0], clip.meta.get("rate_hz"))
         return rows
 
     def motion(self, features: Float32) -> Float32:

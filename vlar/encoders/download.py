@@ -92,17 +92,17 @@ def _listed(entry: CatalogueEntry) -> tuple[str, list[Any]]:
     from huggingface_hub import HfApi
 
     facts = HfApi().model_info(entry.hub_name, revision=entry.revision, files_metadata=True)
-    found = wanted([row.rfilename for row in facts.siblings or ()], entry)
+    files = wanted([row.rfilename for row in facts.siblings or ()], entry)
     if entry.revision and COMMIT.fullmatch(entry.revision) and facts.sha != entry.revision:
         raise ModelError(f"the hub gives commit {facts.sha} of {entry.hub_name} for the one asked")
-    if not found:
+    if not files:
         kind = "model folder (vlar.json)" if _is_folder(entry) else "weights (safetensors)"
         raise ModelError(
             f"{entry.hub_name} holds no {kind} that vlar reads at "
             f"{entry.revision or 'its newest revision'}; {entry.note or 'see its card'}"
         )
     rows = {row.rfilename: row for row in facts.siblings or ()}
-    return str(facts.sha), [rows[name] for name in found]
+    return str(facts.sha), [rows[name] for name in files]
 
 
 def wanted(names: Sequence[str], entry: CatalogueEntry) -> list[str]:
@@ -148,21 +148,21 @@ def _fetched(
     require_space(folder or Path(constants.HF_HUB_CACHE), n_bytes, entry.alias)
     begin(n_bytes)
     bar = _counting(count)
-    found: list[Path] = []
+    paths: list[Path] = []
     # None keeps the hub's own name of the newest commit.
     revision = commit if folder is not None or entry.revision else None
     for row in files:
         path = hf_hub_download(
             entry.hub_name, row.rfilename, revision=revision, tqdm_class=bar, local_dir=folder
         )
-        found.append(Path(path))
+        paths.append(Path(path))
         if not _is_right(Path(path), row):
-            _remove(found)
+            _remove(paths)
             raise ModelError(
                 f"{row.rfilename} of {entry.hub_name} has another hash than the hub states; what "
                 "was fetched is removed: run it again, and do not trust the network if it repeats"
             )
-    return found[-1].parent
+    return paths[-1].parent
 
 
 def _is_right(path: Path, row: Any) -> bool:
@@ -277,8 +277,8 @@ def clip_frames(n_frames: int) -> UInt8:
     ramp = np.stack([rows * 2, columns * 3, (rows + columns) * 2], axis=-1).astype(np.uint8)
     frames = np.repeat(ramp[None], n_frames, axis=0)
     for number, frame in enumerate(frames):
-        left = number * (_SIDE - _SQUARE) // max(1, n_frames - 1)
-        frame[_SQUARE : 2 * _SQUARE, left : left + _SQUARE] = (250, 220, 60)
+        x = number * (_SIDE - _SQUARE) // max(1, n_frames - 1)
+        frame[_SQUARE : 2 * _SQUARE, x : x + _SQUARE] = (250, 220, 60)
     return frames
 
 
@@ -287,17 +287,17 @@ def embedded(encoder: Encoder) -> dict[str, Float32]:
     times_s = np.arange(encoder.n_frames) / 8
     window = Window(0.0, float(times_s[-1]) + 0.125)
     clip = Clip(Path("square"), window, "video", clip_frames(encoder.n_frames), times_s)
-    (seen,) = encoder.encode([clip])
-    return {"clip": seen.vector, "sentence": encoder.encode_text([SENTENCE])[0]}
+    (row,) = encoder.encode([clip])
+    return {"clip": row.vector, "sentence": encoder.encode_text([SENTENCE])[0]}
 
 
 def stored(encoder: Encoder) -> dict[str, Float32] | None:
     """The vectors that were stored for a model and its blocks; None for a model never stored."""
-    found = _packaged().get(_key(encoder)) or _kept().get(_key(encoder))
-    if found is None:
+    entry = _packaged().get(_key(encoder)) or _kept().get(_key(encoder))
+    if entry is None:
         return None
     try:
-        return {name: _decoded(found[name]) for name in ("clip", "sentence")}
+        return {name: _decoded(entry[name]) for name in ("clip", "sentence")}
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -314,12 +314,12 @@ def keep(encoder: Encoder) -> None:
         ModelError: the cache cannot be written.
     """
     key, vectors = row(encoder)
-    place = cache_dir()
+    folder = cache_dir()
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / _FILE).write_text(json.dumps({**_kept(), key: vectors}), "utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _FILE).write_text(json.dumps({**_kept(), key: vectors}), "utf-8")
     except OSError as error:
-        raise ModelError(f"cannot write to {str(place)!r} ({error.strerror})") from error
+        raise ModelError(f"cannot write to {str(folder)!r} ({error.strerror})") from error
 
 
 def compare(encoder: Encoder) -> float | None:
@@ -357,10 +357,10 @@ def _packaged() -> dict[str, Any]:
 
 def _kept() -> dict[str, Any]:
     try:
-        found = parse_json(read_file(cache_dir() / _FILE, 16 * MB))
+        entries = parse_json(read_file(cache_dir() / _FILE, 16 * MB))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _encoded(vector: Float32) -> str:

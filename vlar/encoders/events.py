@@ -53,13 +53,13 @@ _WORDS = (
 def _modified(weights: Float32, clause: str, words: Collection[str]) -> Float32:
     """Weights of an entry with those of the adverbs and directions in its clause."""
     del words
-    found = weights.copy()
+    weights_mod = weights.copy()
     for name, value, words_of in _WORDS:
         if re.search(rf"\b(?:{words_of})\b", clause.lower()):
-            found[_NAMES.index(name)] = value
+            weights_mod[_NAMES.index(name)] = value
             if name == "quick":
-                found[0] = np.clip(found[0] + value / 2, -1, 1)
-    return found
+                weights_mod[0] = np.clip(weights_mod[0] + value / 2, -1, 1)
+    return weights_mod
 
 
 @register("encoder", "events")
@@ -114,17 +114,17 @@ class EventEncoder(AttributeWords):
         pixels = size[0] * size[1] / CELLS**2
         rows[:, :_GRID] = np.log1p(cells / (_PARTS * part_s * pixels)).reshape(MOMENTS, -1)
         where = _filled(_place(counts.sum(1)))
-        place = where.reshape(MOMENTS, _PARTS, 4).mean(1)
-        rows[:, _GRID : _GRID + 4] = place
-        rows[1:, _GRID + 4 : _GRID + _PLACE] = np.diff(place, axis=0)
+        centres = where.reshape(MOMENTS, _PARTS, 4).mean(1)
+        rows[:, _GRID : _GRID + 4] = centres
+        rows[1:, _GRID + 4 : _GRID + _PLACE] = np.diff(centres, axis=0)
         per_pixel = counts.sum((1, 2, 3)) / (part_s * size[0] * size[1])
         rows[:, -len(_NAMES) :] = _attributes(per_pixel, where, part_s)
         return rows
 
     def motion(self, features: Float32) -> Float32:
         # Not of unit length: how still it is must not depend on how far something travels.
-        found = features[0, -len(_NAMES) :]
-        return found / max(_CLEAR, float(np.linalg.norm(found)))
+        values = features[0, -len(_NAMES) :]
+        return values / max(_CLEAR, float(np.linalg.norm(values)))
 
     def pool(self, features: Float32) -> Float32:
         motion = np.array([self.motion(clip) for clip in features]).reshape(-1, len(_NAMES))
@@ -136,9 +136,9 @@ class EventEncoder(AttributeWords):
         del role
         rows = np.zeros((len(texts), self.dim), np.float32)
         for row, text in zip(rows, texts, strict=True):
-            found = self.table.lookup(text)
-            if found.how == "table":
-                row[: len(_NAMES)] = unit(found.weights[None])[0]
+            entry = self.table.lookup(text)
+            if entry.how == "table":
+                row[: len(_NAMES)] = unit(entry.weights[None])[0]
             if not row.any():
                 row[-2:] = _NO_WORD
         return rows
@@ -170,10 +170,12 @@ def _place(counts: Float64) -> Float64:
 
 def _filled(place: Float64) -> Float64:
     """Places without NaN: between those that are known, and those of the nearest at the ends."""
-    known = np.flatnonzero(np.isfinite(place[:, 0]))
-    if not len(known):
+    filled_rows = np.flatnonzero(np.isfinite(place[:, 0]))
+    if not len(filled_rows):
         return np.zeros_like(place)
-    columns = [np.interp(np.arange(len(place)), known, column[known]) for column in place.T]
+    columns = [
+        np.interp(np.arange(len(place)), filled_rows, column[filled_rows]) for column in place.T
+    ]
     return np.stack(columns, axis=1)
 
 

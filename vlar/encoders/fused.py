@@ -47,10 +47,10 @@ def rows_of(clip: Clip, part: Sampling, union: Sampling) -> Rows:
         part: What the part wants.
         union: What all parts want together.
     """
-    own, all_times = sample_times(clip.window, part), sample_times(clip.window, union)
+    part_times, all_times = sample_times(clip.window, part), sample_times(clip.window, union)
     if len(all_times) == len(clip.data):
-        return np.searchsorted(all_times, own)
-    return evenly(len(clip.data), len(own))
+        return np.searchsorted(all_times, part_times)
+    return evenly(len(clip.data), len(part_times))
 
 
 def with_frames(clip: Clip, rows: Rows) -> Clip:
@@ -145,7 +145,9 @@ class JointEncoder(Encoder):
         """Vectors (N, D) of this encoder as those of ``other``, which has the same parts."""
         ratios = other._lengths / self._lengths
         pairs = zip(ratios, self.places, strict=True)
-        return unit(np.concatenate([ratio * vectors[:, place] for ratio, place in pairs], axis=1))
+        return unit(
+            np.concatenate([ratio * vectors[:, columns] for ratio, columns in pairs], axis=1)
+        )
 
     @property
     def places(self) -> list[slice]:
@@ -156,10 +158,10 @@ class JointEncoder(Encoder):
     @property
     def sampling(self) -> Sampling:
         """The union of the parts' samples, in the largest of their sizes."""
-        wanted = tuple(dict.fromkeys(times_only(part.sampling) for part in self.parts))
-        if len(wanted) == 1:
-            return replace(super().sampling, fps=wanted[0].fps, max_frames=wanted[0].max_frames)
-        return replace(super().sampling, parts=wanted)
+        requests = tuple(dict.fromkeys(times_only(part.sampling) for part in self.parts))
+        if len(requests) == 1:
+            return replace(super().sampling, fps=requests[0].fps, max_frames=requests[0].max_frames)
+        return replace(super().sampling, parts=requests)
 
     @property
     def feature_rows(self) -> int:
@@ -171,8 +173,8 @@ class JointEncoder(Encoder):
     def operations(self, clip: Clip) -> int | None:
         if clip.parts:  # not every sensor is counted
             return None
-        each = [part.operations(self._given(part, [clip])[0]) for part in self.parts]
-        return None if None in each else sum(filter(None, each))
+        counts = [part.operations(self._given(part, [clip])[0]) for part in self.parts]
+        return None if None in counts else sum(filter(None, counts))
 
     # Clips
 
@@ -184,8 +186,8 @@ class JointEncoder(Encoder):
     ) -> list[Encoded]:
         """Encode clips, with the encoding function of each part."""
         pairs = zip(self.parts, encoders, strict=True)
-        found = [encode(self._given(part, clips)) for part, encode in pairs]
-        return [self._assembled(row) for row in zip(*found, strict=True)]
+        encoded = [encode(self._given(part, clips)) for part, encode in pairs]
+        return [self._assembled(row) for row in zip(*encoded, strict=True)]
 
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
         return self.blocks_by(clips, names, [part.encode_blocks for part in self.parts])
@@ -198,24 +200,26 @@ class JointEncoder(Encoder):
     ) -> Float32:
         """Encode blocks, with the block function of each part."""
         rows = np.zeros((len(clips), self.dim), np.float32)
-        for index, (part, place) in enumerate(zip(self.parts, self.places, strict=True)):
-            own = zip((block.name for block in part.blocks), self._names[index], strict=True)
-            wanted = [old for old, new in own if new in names]
-            if wanted and len(clips):
-                found = encoders[index](self._given(part, clips), wanted)
-                rows[:, place] = self._lengths[index] * found
+        for index, (part, columns) in enumerate(zip(self.parts, self.places, strict=True)):
+            block_names = zip(
+                (block.name for block in part.blocks), self._names[index], strict=True
+            )
+            part_blocks = [old for old, new in block_names if new in names]
+            if part_blocks and len(clips):
+                vectors = encoders[index](self._given(part, clips), part_blocks)
+                rows[:, columns] = self._lengths[index] * vectors
         return rows
 
     def session(self, *, features: bool = True) -> Session:
         return JointSession(self, features)
 
     def pool(self, features: Float32) -> Float32:
-        start, found = 0, []
+        start, pooled = 0, []
         for part in self.parts:
-            own = features[..., start : start + part.frame_dim]
+            part_features = features[..., start : start + part.frame_dim]
             start += part.frame_dim
-            found.append(part.pool(own[:, evenly(features.shape[1], part.feature_rows)]))
-        return self._joined_vectors(found)
+            pooled.append(part.pool(part_features[:, evenly(features.shape[1], part.feature_rows)]))
+        return self._joined_vectors(pooled)
 
     def _given(self, part: Encoder, clips: Sequence[Clip]) -> list[Clip]:
         """The clips with the frames of a part; of a clip with another T they are evenly spaced."""
@@ -223,11 +227,11 @@ class JointEncoder(Encoder):
 
     def _assembled(self, encoded: Sequence[Encoded]) -> Encoded:
         """Row of one clip, assembled from those of the parts."""
-        found = [len(each.features) for each in encoded]
-        n_rows = max(found) if all(found) else 0  # a session may leave features out
-        features = [each.features[repeated(len(each.features), n_rows)] for each in encoded]
-        vector = self._joined_vectors([each.vector[None] for each in encoded])[0]
-        contexts = (each.context for each in encoded if each.context is not None)
+        lengths = [len(row.features) for row in encoded]
+        n_rows = max(lengths) if all(lengths) else 0  # a session may leave features out
+        features = [row.features[repeated(len(row.features), n_rows)] for row in encoded]
+        vector = self._joined_vectors([row.vector[None] for row in encoded])[0]
+        contexts = (row.context for row in encoded if row.context is not None)
         return Encoded(np.concatenate(features, axis=1), vector, next(contexts, None))
 
     def _joined_vectors(self, found: Sequence[Float32]) -> Float32:
@@ -256,8 +260,8 @@ class JointEncoder(Encoder):
     def explain(self, text: str) -> object | None:
         """Explanation of a text by the first part that has one."""
         explains = (getattr(part, "explain", None) for part in self.parts)
-        found = (explain(text) for explain in explains if explain is not None)
-        return next((each for each in found if each is not None), None)
+        explanations = (explain(text) for explain in explains if explain is not None)
+        return next((text for text in explanations if text is not None), None)
 
     def count_tokens(self, text: str) -> int:
         return self.parts[0].count_tokens(text)
@@ -283,8 +287,8 @@ class JointSession(Session):
         return self._encoder.encode_by(clips, [session.encode for session in self._sessions])
 
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
-        each = [session.encode_blocks for session in self._sessions]
-        return self._encoder.blocks_by(clips, names, each)
+        calls = [session.encode_blocks for session in self._sessions]
+        return self._encoder.blocks_by(clips, names, calls)
 
 
 def joined(parts: Sequence[Encoder], factors: Sequence[float] | None = None) -> JointEncoder:
@@ -311,12 +315,12 @@ def joined(parts: Sequence[Encoder], factors: Sequence[float] | None = None) -> 
 
 def _distinct(names: Sequence[Sequence[str]]) -> list[list[str]]:
     """Names of parts; one that an earlier part has gets the number of its part."""
-    found: list[list[str]] = []
-    known: set[str] = set()
+    groups: list[list[str]] = []
+    members: set[str] = set()
     for number, part in enumerate(names, 1):
-        found.append([f"{name}-{number}" if name in known else name for name in part])
-        known |= set(part)
-    return found
+        groups.append([f"{name}-{number}" if name in members else name for name in part])
+        members |= set(part)
+    return groups
 
 
 def _text_of(part: Encoder, texts: Sequence[str], role: Role = "label") -> Float32:

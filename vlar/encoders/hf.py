@@ -140,9 +140,9 @@ class XClipEncoder(TorchEncoder, ConditionedText):
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         model, shape = self._model, pixels.shape[:2]
-        seen = model.vision_model(pixel_values=pixels.flatten(0, 1))
-        features = model.visual_projection(seen.pooler_output).unflatten(0, shape)
-        patches = model.prompts_visual_layernorm(seen.last_hidden_state[:, 1:])
+        output = model.vision_model(pixel_values=pixels.flatten(0, 1))
+        features = model.visual_projection(output.pooler_output).unflatten(0, shape)
+        patches = model.prompts_visual_layernorm(output.last_hidden_state[:, 1:])
         patches = patches @ model.prompts_visual_projection
         return features, patches.unflatten(0, shape).mean(dim=1)
 
@@ -156,8 +156,8 @@ class XClipEncoder(TorchEncoder, ConditionedText):
             known = self._known(tuple(texts))[None]
             tokens = torch.from_numpy(np.asarray(context, np.float32))
             for window in tokens.to(self.towers.device, self.towers.dtype).split(1):
-                seen = known + self._model.prompts_generator(known, window)
-                rows.append(seen.float().cpu().numpy())
+                prompts = known + self._model.prompts_generator(known, window)
+                rows.append(prompts.float().cpu().numpy())
         return unit(np.concatenate(rows))
 
     def _known(self, texts: tuple[str, ...]) -> Tensor:

@@ -60,18 +60,18 @@ class ImuEncoder(AttributeWords):
             raise UsageError(f"{clip.path}: {data.shape[1]} channels; give 6 of each device")
         devices = tuple(clip.meta.get("devices") or [""] * (data.shape[1] // 6))
         times_s = np.asarray(clip.times_s, np.float64)
-        seen = np.flatnonzero(np.isfinite(data).any(axis=1))
+        frames = np.flatnonzero(np.isfinite(data).any(axis=1))
         rows = np.zeros((self.feature_rows, self.frame_dim), np.float32)
-        if not len(seen):
+        if not len(frames):
             return rows
-        span = slice(int(seen[0]), int(seen[-1]) + 1)
+        span = slice(int(frames[0]), int(frames[-1]) + 1)
         data, times_s = _filled(data[span]), times_s[span]
-        wanted = np.linspace(times_s[0], times_s[-1], self.feature_rows)
-        rows[:, -1] = signals.clock(wanted - wanted[0], clip.meta.get("rate_hz"))
+        times = np.linspace(times_s[0], times_s[-1], self.feature_rows)
+        rows[:, -1] = signals.clock(times - times[0], clip.meta.get("rate_hz"))
         for number, device in enumerate(devices):
             start = _CHANNELS * _place(str(device))
-            own = _channels(data[:, 6 * number : 6 * number + 6])
-            columns = [np.interp(wanted, times_s, column) for column in own.T]
+            channels = _channels(data[:, 6 * number : 6 * number + 6])
+            columns = [np.interp(times, times_s, column) for column in channels.T]
             rows[:, start : start + _CHANNELS] = np.stack(columns, axis=1)
         return rows
 
@@ -79,18 +79,18 @@ class ImuEncoder(AttributeWords):
         duration_s = float(features[-1, -1])
         devices = features[:, :-1].reshape(len(features), len(_PLACES), _CHANNELS)
         busy = int(devices.std(axis=0).sum(axis=1).argmax())
-        own = devices[:, busy].astype(np.float64)
-        if not duration_s > 0 or not own.any():
+        moving = devices[:, busy].astype(np.float64)
+        if not duration_s > 0 or not moving.any():
             return attribute_vector({}, 0.0)
         on_arm = float(list(_PLACES)[busy] in _OF_ARMS)
-        return attribute_vector(_measured(own, duration_s, on_arm), _VISIBLE)
+        return attribute_vector(_measured(moving, duration_s, on_arm), _VISIBLE)
 
 
 def _place(device: str) -> int:
     words = device.lower()
     fitting = [
-        (len(needed), at)
-        for at, needed in enumerate(_PLACES.values())
+        (len(needed), index)
+        for index, needed in enumerate(_PLACES.values())
         if needed and all(word in words for word in needed)
     ]
     return max(fitting, default=(0, 0))[1]
@@ -101,9 +101,9 @@ def _filled(data: Float64) -> Float64:
     time = np.arange(len(data))
     filled = np.zeros_like(data)
     for column in range(data.shape[1]):
-        at = np.flatnonzero(np.isfinite(data[:, column]))
-        if len(at):
-            filled[:, column] = np.interp(time, at, data[at, column])
+        frames = np.flatnonzero(np.isfinite(data[:, column]))
+        if len(frames):
+            filled[:, column] = np.interp(time, frames, data[frames, column])
     return filled
 
 

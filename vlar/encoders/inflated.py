@@ -37,16 +37,16 @@ def inflate(conv: nn.Conv2d, depth: int, *, stride: int = 1) -> nn.Module:
     import torch
     from torch import nn
 
-    found = nn.Conv3d(
+    kernel = nn.Conv3d(
         conv.in_channels, conv.out_channels, (depth, *_pair(conv.kernel_size)),
         (stride, *_pair(conv.stride)), (0, *_pair(conv.padding)), (1, *_pair(conv.dilation)),
         conv.groups, conv.bias is not None,
     )  # fmt: skip
     with torch.no_grad():
-        found.weight.copy_(conv.weight[:, :, None].expand_as(found.weight) / depth)
-        if conv.bias is not None and found.bias is not None:
-            found.bias.copy_(conv.bias)
-    return nn.Sequential(_ends(depth), found) if depth > 1 else found
+        kernel.weight.copy_(conv.weight[:, :, None].expand_as(kernel.weight) / depth)
+        if conv.bias is not None and kernel.bias is not None:
+            kernel.bias.copy_(conv.bias)
+    return nn.Sequential(_ends(depth), kernel) if depth > 1 else kernel
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -75,24 +75,24 @@ def inflated(network: nn.Module) -> nn.Module:
 
     pools = 0
     for name, layer in list(network.named_modules()):
-        made: nn.Module | None = None
+        layer_3d: nn.Module | None = None
         if isinstance(layer, nn.Conv2d):
             depth = layer.kernel_size[0] if layer.kernel_size[0] == layer.kernel_size[1] else 1
-            made = inflate(layer, depth, stride=layer.stride[0])
+            layer_3d = inflate(layer, depth, stride=layer.stride[0])
         elif isinstance(layer, nn.BatchNorm2d):
-            made = _norm(layer)
+            layer_3d = _norm(layer)
         elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
-            made, pools = _pool(layer, over_time=pools > 0), pools + 1
+            layer_3d, pools = _pool(layer, over_time=pools > 0), pools + 1
         elif isinstance(layer, nn.AdaptiveAvgPool2d):  # to one moment
-            made = nn.AdaptiveAvgPool3d((1, *_pair(layer.output_size)))
+            layer_3d = nn.AdaptiveAvgPool3d((1, *_pair(layer.output_size)))
         elif not list(layer.children()) and type(layer).__name__ not in _TIMELESS:
             raise ModelError(
                 f"the layer {name!r} ({type(layer).__name__}) has no form over time; inflate a "
                 "network of convolutions, such as resnet18"
             )
-        if made is not None:
+        if layer_3d is not None:
             parent, _, last = name.rpartition(".")
-            setattr(network.get_submodule(parent), last, made)
+            setattr(network.get_submodule(parent), last, layer_3d)
     return network
 
 
@@ -106,9 +106,9 @@ _TIMELESS = frozenset(
 def _norm(layer: nn.BatchNorm2d) -> nn.Module:
     from torch import nn
 
-    made = nn.BatchNorm3d(layer.num_features, layer.eps, layer.momentum, layer.affine)
-    made.load_state_dict(layer.state_dict())
-    return made.train(layer.training)
+    norm = nn.BatchNorm3d(layer.num_features, layer.eps, layer.momentum, layer.affine)
+    norm.load_state_dict(layer.state_dict())
+    return norm.train(layer.training)
 
 
 def _pool(layer: Any, *, over_time: bool) -> nn.Module:
@@ -119,10 +119,10 @@ def _pool(layer: Any, *, over_time: bool) -> nn.Module:
     kernel, stride = (depth, *size), (step[0] if over_time else 1, *step)
     padding = (0, *_pair(layer.padding))
     if isinstance(layer, nn.MaxPool2d):
-        made: nn.Module = nn.MaxPool3d(kernel, stride, padding, ceil_mode=layer.ceil_mode)
+        pool: nn.Module = nn.MaxPool3d(kernel, stride, padding, ceil_mode=layer.ceil_mode)
     else:
-        made = nn.AvgPool3d(kernel, stride, padding, layer.ceil_mode, layer.count_include_pad)
-    return nn.Sequential(_ends(depth), made) if depth > 1 else made
+        pool = nn.AvgPool3d(kernel, stride, padding, layer.ceil_mode, layer.count_include_pad)
+    return nn.Sequential(_ends(depth), pool) if depth > 1 else pool
 
 
 def gate_shift(maps: Tensor, gate: Tensor, *, mix: Tensor | None = None) -> Tensor:
@@ -143,17 +143,17 @@ def gate_shift(maps: Tensor, gate: Tensor, *, mix: Tensor | None = None) -> Tens
     import torch
 
     halves: list[Tensor] = []
-    for at, part in enumerate(maps.chunk(2, dim=1)):
-        moved = part * gate[:, at : at + 1]
-        rest = part - moved
+    for half, part in enumerate(maps.chunk(2, dim=1)):
+        moved = part * gate[:, half : half + 1]
+        unmoved = part - moved
         still = torch.zeros_like(moved[:, :, :1])
-        kept = [moved[:, :, 1:], still] if at == 0 else [still, moved[:, :, :-1]]
-        moved = torch.cat(kept, dim=2)
+        order = [moved[:, :, 1:], still] if half == 0 else [still, moved[:, :, :-1]]
+        moved = torch.cat(order, dim=2)
         if mix is None:
-            halves.append(moved + rest)
+            halves.append(moved + unmoved)
             continue
-        share = mix.chunk(2, dim=1)[at][..., None, None]
-        halves.append(share * moved + (1 - share) * rest)
+        share = mix.chunk(2, dim=1)[half][..., None, None]
+        halves.append(share * moved + (1 - share) * unmoved)
     return torch.cat(halves, dim=1)
 
 
@@ -224,9 +224,9 @@ class InflatedEncoder(WordlessEncoder):
             licence="that of the weights" if "weights" in options else "none: random weights",
             loading=loading,
         )
-        made = cls(towers, name, n_frames=n_frames)
-        made.transform, made.flow = transform, stream == "flow"
-        return made
+        encoder = cls(towers, name, n_frames=n_frames)
+        encoder.transform, encoder.flow = transform, stream == "flow"
+        return encoder
 
     def pixels_of(self, frames: UInt8) -> Tensor:
         """Frames (T, H, W, 3) to (T, 3, height, width), or to movement (T, 2, height, width)."""
@@ -253,9 +253,9 @@ def _named(target: str) -> tuple[Any, Any]:
     import torchvision
     from torchvision.models import get_model, get_model_weights, list_models
 
-    known = list_models(module=torchvision.models)
-    if target not in known:
-        raise unknown_name("network of pictures", target, known)
+    names = list_models(module=torchvision.models)
+    if target not in names:
+        raise unknown_name("network of pictures", target, names)
     weights: Any = get_model_weights(target)
     transform = weights.DEFAULT.transforms()
     return lambda: get_model(target, weights=None), transform

@@ -31,11 +31,11 @@ def load(
     if kind == "adapter" and spec.parts[0].name not in registry.names(kind):
         raise registry.unknown_name(kind, spec.parts[0].name, registry.names(kind))
     kinds = [part.kind for part in spec.parts]  # of all parts, before one is loaded
-    place = {"device": device, "dtype": None if dtype is None else plain_precision(dtype)}
+    placement = {"device": device, "dtype": None if dtype is None else plain_precision(dtype)}
     if len(kinds) == 1 and not spec.is_bundle:
-        return _made(kinds[0], spec.parts[0], place)
+        return _made(kinds[0], spec.parts[0], placement)
     encoders = [
-        _made(kind, part, {} if _on_cpu(kind, part) else place)
+        _made(kind, part, {} if _on_cpu(kind, part) else placement)
         for kind, part in zip(kinds, spec.parts, strict=True)
     ]
     factors = [part.weight for part in spec.parts]

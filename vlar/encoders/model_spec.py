@@ -50,8 +50,8 @@ class ModelPart(PartSpec):
             if self.name in registry.names(kind):
                 return kind
         # An adapter begins a name only together with the file of its checkpoint.
-        known = model_names() if self.argument else {*registry.names("encoder"), *entries()}
-        raise registry.unknown_name("encoder, adapter or model folder", self.name, known)
+        names = model_names() if self.argument else {*registry.names("encoder"), *entries()}
+        raise registry.unknown_name("encoder, adapter or model folder", self.name, names)
 
 
 @dataclass(frozen=True)

@@ -104,12 +104,12 @@ def read_description(folder: Path) -> ExportDescription:
             f"{what} has no readable {DESCRIPTION} ({why}); give a folder that 'vlar export' wrote"
         ) from error
     try:
-        found = _checked(data)
+        description = _checked(data)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(
             f"{what}: {DESCRIPTION} is malformed ({error}); export the model again"
         ) from error
-    return found
+    return description
 
 
 def _checked(data: Any) -> ExportDescription:
@@ -120,12 +120,12 @@ def _checked(data: Any) -> ExportDescription:
         wrong = isinstance(data[name], bool) and bool not in kinds
         if wrong or not isinstance(data[name], kinds):
             raise ValueError(f"{name} is {data[name]!r}")
-    found = ExportDescription(**data)
-    if found.version != VERSION:
-        raise ValueError(f"version {found.version} is not {VERSION}")
-    pixels, tokens = found.pixels, found.tokens
+    description = ExportDescription(**data)
+    if description.version != VERSION:
+        raise ValueError(f"version {description.version} is not {VERSION}")
+    pixels, tokens = description.pixels, description.tokens
     bounds = (
-        ("dim", found.dim, _MOST_DIM), ("n_frames", found.n_frames, _MOST_FRAMES),
+        ("dim", description.dim, _MOST_DIM), ("n_frames", description.n_frames, _MOST_FRAMES),
         ("height", pixels["height"], _MOST_SIDE), ("width", pixels["width"], _MOST_SIDE),
         ("max_tokens", tokens["max_tokens"], _MOST_TOKENS),
         ("shorter", pixels["shorter"] or 1, 2 * _MOST_SIDE),
@@ -137,13 +137,16 @@ def _checked(data: Any) -> ExportDescription:
         numbers = [float(number) for number in pixels[name]]
         if len(numbers) != 3 or not all(abs(number) < 1000 for number in numbers):
             raise ValueError(f"{name} is {pixels[name]!r}")
-    if min(pixels["std"]) <= 0 or not 0 < float(found.logit_scale) < math.inf:
+    if min(pixels["std"]) <= 0 or not 0 < float(description.logit_scale) < math.inf:
         raise ValueError("std and logit_scale must be above 0")
     if pixels["fit"] not in ("crop", "squash") or tokens["kind"] not in ("clip", "tokenizers"):
-        raise ValueError(f"fit is {pixels['fit']!r}, tokens are {found.tokens['kind']!r}")
-    if set(found.files) != {*GRAPHS, *([TOKENIZER] if tokens["kind"] == "tokenizers" else [])}:
-        raise ValueError(f"files are {', '.join(sorted(found.files))}")
-    return found
+        raise ValueError(f"fit is {pixels['fit']!r}, tokens are {description.tokens['kind']!r}")
+    if set(description.files) != {
+        *GRAPHS,
+        *([TOKENIZER] if tokens["kind"] == "tokenizers" else []),
+    }:
+        raise ValueError(f"files are {', '.join(sorted(description.files))}")
+    return description
 
 
 def read_part(folder: Path, name: str, description: ExportDescription) -> bytes:
@@ -251,8 +254,8 @@ class StoredTokens:
 
     def dropped(self, text: str, limit: int) -> str:
         """Text behind the last token that is kept."""
-        rest = self._encoded(text)[limit - 1 :]
-        return str(self.tokenizer.decode(rest, skip_special_tokens=True)).strip()
+        tail = self._encoded(text)[limit - 1 :]
+        return str(self.tokenizer.decode(tail, skip_special_tokens=True)).strip()
 
 
 def stored_tokens(settings: JsonDict, data: bytes | None, what: str) -> Tokens:

@@ -75,7 +75,7 @@ def export(encoder: Encoder, target: Path, *, force: bool = False) -> ExportDesc
     except OSError as error:
         raise ModelError(f"cannot write to {str(target.parent)!r} ({error.strerror})") from error
     try:
-        found = _written(torch_encoder, work)
+        report = _written(torch_encoder, work)
         if target.exists():
             shutil.rmtree(target)
         work.chmod(0o755)
@@ -84,7 +84,7 @@ def export(encoder: Encoder, target: Path, *, force: bool = False) -> ExportDesc
         raise ModelError(f"cannot write to {str(target)!r} ({error.strerror})") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return found
+    return report
 
 
 def _exportable(encoder: Encoder) -> TorchEncoder:
@@ -170,8 +170,8 @@ def _text(model: Any) -> Callable[[Tensor], Tensor]:
         return model.encode_text
 
     def features(ids: Tensor) -> Tensor:
-        found = model.get_text_features(input_ids=ids)
-        return found if isinstance(found, Tensor) else found.pooler_output
+        output = model.get_text_features(input_ids=ids)
+        return output if isinstance(output, Tensor) else output.pooler_output
 
     return features
 
@@ -250,18 +250,18 @@ def _checked(encoder: TorchEncoder, described: ExportDescription, work: Path) ->
     window = Window(0.0, float(times_s[-1]) + 0.125)
     clips = [Clip(Path("blank"), window, "video", data, times_s) for data in shown]
     mine, theirs = encoder.encode(clips), other.encode(clips)
-    found = {
+    cosines = {
         "image": _least([r.features for r in mine], [r.features for r in theirs]),
         "text": _least([encoder.encode_text(_TEXTS)], [other.encode_text(_TEXTS)]),
         "clip": _least([r.vector for r in mine], [r.vector for r in theirs]),
     }
-    name, least = min(found.items(), key=lambda pair: pair[1])
+    name, least = min(cosines.items(), key=lambda pair: pair[1])
     if not least >= LEAST_COSINE:
         raise ModelError(
             f"the {name} graph of {encoder.name} differs from the model: cosine {least:.4f} "
             f"({LEAST_COSINE} is needed); nothing was written"
         )
-    return found
+    return cosines
 
 
 def _least(mine: list[Float32], theirs: list[Float32]) -> float:

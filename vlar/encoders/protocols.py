@@ -214,5 +214,5 @@ class WithRegions(Beside):
         return regions.reshape(len(features), -1)
 
     def split(self, features: Float32) -> tuple[Float32, Float32]:
-        own, regions = super().split(features)
-        return own, regions.reshape(*regions.shape[:2], -1, self.dim)
+        frame_rows, regions = super().split(features)
+        return frame_rows, regions.reshape(*regions.shape[:2], -1, self.dim)

@@ -54,7 +54,7 @@ class Session:
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
         """Vectors (N, D) of N clips in which only the named blocks count."""
         if self._encode_blocks is None:
-            rows = [each.vector for each in self._encode(clips)]
+            rows = [row.vector for row in self._encode(clips)]
             return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
         return self._encode_blocks(clips, names)
 
@@ -93,17 +93,17 @@ class FrameMemory(Generic[V]):
             clip: A clip of pictures.
             wanted: Numbers of its frames, rising.
         """
-        known = self._frames if clip.path == self._path else {}
+        remembered = self._frames if clip.path == self._path else {}
         self._path, self._frames = clip.path, {}
-        found: list[SeenFrame[V]] = []
+        frames: list[SeenFrame[V]] = []
         for frame in wanted:
             time_s, pixels = float(clip.times_s[frame]), clip.data[frame]
-            entry = known.get(time_s)
-            if found and np.array_equal(found[-1].pixels, pixels):
-                entry = found[-1]
+            entry = remembered.get(time_s)
+            if frames and np.array_equal(frames[-1].pixels, pixels):
+                entry = frames[-1]
             elif entry is None or not np.array_equal(entry.pixels, pixels):
                 entry = SeenFrame[V](pixels)
             entry.pixels = pixels  # the array of an earlier clip can go
             self._frames[time_s] = entry
-            found.append(entry)
-        return found
+            frames.append(entry)
+        return frames

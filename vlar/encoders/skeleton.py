@@ -76,9 +76,9 @@ def people_of(
         UsageError: the clip is not of joints, or its layout or unit is unknown.
     """
     points, confidence, name, unit = _content(clip)
-    seen = _seen(points)  # (T, M, V)
-    frames = np.flatnonzero(seen.any(axis=(1, 2)))
-    persons = np.flatnonzero(seen.any(axis=(0, 2)))
+    observed = _seen(points)  # (T, M, V)
+    frames = np.flatnonzero(observed.any(axis=(1, 2)))
+    persons = np.flatnonzero(observed.any(axis=(0, 2)))
     if not len(frames):
         return None
     span = slice(int(frames[0]), int(frames[-1]) + 1)
@@ -93,8 +93,8 @@ def people_of(
     points = np.asarray(remap(points, name, target), np.float64)
     chosen = _busiest(points)[:most]
     rows_of = [_filled(points[:, m], sure[:, m], times_s, target) for m in chosen]
-    filled, visible, there = (np.stack(part) for part in zip(*rows_of, strict=True))
-    return SkeletonPeople(filled, visible, there, times_s, kind, unit == "m", len(frames))
+    filled, visible, present = (np.stack(part) for part in zip(*rows_of, strict=True))
+    return SkeletonPeople(filled, visible, present, times_s, kind, unit == "m", len(frames))
 
 
 def _content(clip: Clip) -> tuple[Float64, Float64, str, str]:
@@ -136,19 +136,19 @@ def _even(
     """Points and confidence at ``rows`` even times, the first and the last included."""
     if len(times_s) == rows and np.allclose(np.diff(times_s), np.ptp(times_s) / max(rows - 1, 1)):
         return points, confidence, times_s
-    wanted = np.linspace(times_s[0], times_s[-1], rows)
-    after = np.searchsorted(times_s, wanted).clip(min(1, len(times_s) - 1), len(times_s) - 1)
+    times = np.linspace(times_s[0], times_s[-1], rows)
+    after = np.searchsorted(times_s, times).clip(min(1, len(times_s) - 1), len(times_s) - 1)
     before = np.maximum(after - 1, 0)
     gap = np.maximum(times_s[after] - times_s[before], 1e-9)
-    share = ((wanted - times_s[before]) / gap).clip(0, 1)
+    share = ((times - times_s[before]) / gap).clip(0, 1)
     near = np.where(share < 0.5, before, after)
 
     def mixed(values: Float64) -> Float64:
         weight = share.reshape(-1, *(1,) * (values.ndim - 1))
-        found = values[before] * (1 - weight) + values[after] * weight
-        return np.where(np.isnan(found), values[near], found)
+        mixed_values = values[before] * (1 - weight) + values[after] * weight
+        return np.where(np.isnan(mixed_values), values[near], mixed_values)
 
-    return mixed(points), mixed(confidence), wanted
+    return mixed(points), mixed(confidence), times
 
 
 def _busiest(points: Float64) -> list[int]:
@@ -163,23 +163,25 @@ def _filled(
     points: Float64, sure: Float64, times_s: Float64, target: str
 ) -> tuple[Float64, Float64, Bools]:
     """One person (T, V, C) without gaps, the visibility (T, V), and when the person is there."""
-    seen = _seen(points)
-    filled, visible = points.copy(), sure * seen
-    for joint in np.flatnonzero(seen.any(axis=0) & ~seen.all(axis=0)):
-        at = np.flatnonzero(seen[:, joint])
+    observed = _seen(points)
+    filled, visible = points.copy(), sure * observed
+    for joint in np.flatnonzero(observed.any(axis=0) & ~observed.all(axis=0)):
+        frames = np.flatnonzero(observed[:, joint])
         for axis in range(points.shape[2]):
-            filled[:, joint, axis] = np.interp(times_s, times_s[at], points[at, joint, axis])
-        visible[_short_gaps(seen[:, joint], times_s), joint] = float(sure[at, joint].mean())
-    hidden = np.logical_not(seen.any(axis=0))
+            filled[:, joint, axis] = np.interp(
+                times_s, times_s[frames], points[frames, joint, axis]
+            )
+        visible[_short_gaps(observed[:, joint], times_s), joint] = float(sure[frames, joint].mean())
+    hidden = np.logical_not(observed.any(axis=0))
     middle = filled[:, ~hidden].mean(axis=1)
     for joint in np.argsort(levels(target), kind="stable"):
         if hidden[joint]:
             up = int(parents(target)[joint])
             filled[:, joint] = middle if up == joint or hidden[up] else filled[:, up]
             hidden[joint] = False
-    usual = float(np.median(seen.sum(axis=1)[seen.any(axis=1)])) if seen.any() else 0.0
-    there = np.greater_equal(seen.sum(axis=1), max(1.0, _LEAST_SHARE * usual))
-    return filled, visible, there
+    usual = float(np.median(observed.sum(axis=1)[observed.any(axis=1)])) if observed.any() else 0.0
+    present = np.greater_equal(observed.sum(axis=1), max(1.0, _LEAST_SHARE * usual))
+    return filled, visible, present
 
 
 def _seen(points: Float64) -> Bools:
@@ -189,12 +191,12 @@ def _seen(points: Float64) -> Bools:
 
 def _short_gaps(seen: Bools, times_s: Float64) -> Bools:
     """(T,) the frames of gaps of at most a quarter of a second between two that are seen."""
-    at = np.flatnonzero(seen)
-    found = np.zeros(len(seen), bool)
-    for before, after in itertools.pairwise(at.tolist()):
+    frames = np.flatnonzero(seen)
+    short = np.zeros(len(seen), bool)
+    for before, after in itertools.pairwise(frames.tolist()):
         if after - before > 1 and times_s[after] - times_s[before] <= _GAP_S:
-            found[before + 1 : after] = True
-    return found
+            short[before + 1 : after] = True
+    return short
 
 
 _FILL = 0.7  # share of the picture's height that the movement takes
@@ -244,8 +246,8 @@ _BODY_JOINTS = (
                                     "toe") for side in ("left", "right")),
 )  # fmt: skip
 _HAND_JOINTS = layout(HAND).joints
-_INDEX = {name: at for at, name in enumerate(layout(BODY).joints)}
-_HAND_INDEX = {name: at for at, name in enumerate(_HAND_JOINTS)}
+_INDEX = {name: index for index, name in enumerate(layout(BODY).joints)}
+_HAND_INDEX = {name: index for index, name in enumerate(_HAND_JOINTS)}
 BODY_WIDTH = 3 * (len(_BODY_JOINTS) + 1)
 HAND_WIDTH = 3 * (len(_HAND_JOINTS) + 1)
 PATH_WIDTH = BODY_WIDTH + HAND_WIDTH
@@ -258,16 +260,16 @@ def path_rows(people: SkeletonPeople | None, rows: int) -> Float32:
     A body fills the first columns and a hand the last ones. The third coordinate of joints in a
     picture is 0.
     """
-    found = np.zeros((rows, PATH_WIDTH), np.float32)
+    rows_out = np.zeros((rows, PATH_WIDTH), np.float32)
     if people is None:
-        return found
+        return rows_out
     points = facing(people)[0]
     points = np.concatenate([points, np.zeros((*points.shape[:2], 3 - points.shape[2]))], axis=2)
     if people.kind == "body":
-        found[:, :BODY_WIDTH] = _body(points)
+        rows_out[:, :BODY_WIDTH] = _body(points)
     else:
-        found[:, BODY_WIDTH:] = _hand(points)
-    return found
+        rows_out[:, BODY_WIDTH:] = _hand(points)
+    return rows_out
 
 
 def _body(points: Float64) -> Float64:

@@ -27,8 +27,8 @@ def missing_library(what: str, error: BaseException) -> PackageError | None:
     if (fault := package_fault(error)) is not None:
         return PackageError(f"{what}: {fault}")
     text = " ".join(str(error).split())
-    found = _ADVICE.search(text) or _NAMED.search(text)
-    module = found[1].rstrip(".").lower() if found else ""
+    match = _ADVICE.search(text) or _NAMED.search(text)
+    module = match[1].rstrip(".").lower() if match else ""
     if not module or is_installed("google.protobuf" if module == "protobuf" else module):
         return None
     return PackageError(
@@ -143,8 +143,8 @@ def number(name: str, text: str, kind: type[N]) -> N:
     try:
         return kind(text)
     except ValueError as error:
-        wanted = "a whole number" if kind is int else "a number"
-        raise UsageError(f"model option {name}={text!r} must be {wanted}") from error
+        kind_name = "a whole number" if kind is int else "a number"
+        raise UsageError(f"model option {name}={text!r} must be {kind_name}") from error
 
 
 def rate_of(options: Mapping[str, str]) -> tuple[float | None, int | None]:
@@ -185,11 +185,11 @@ def take(text: str, names: Collection[str]) -> tuple[str, list[str]]:
     """
     main, _, query = text.partition("?")
     options = [option for option in query.split("&") if option]
-    taken = [option for option in options if option.partition("=")[0] in names]
-    if not taken:
+    chosen = [option for option in options if option.partition("=")[0] in names]
+    if not chosen:
         return text, []
-    rest = "&".join(option for option in options if option not in taken)
-    return f"{main}?{rest}" if rest else main, taken
+    others = "&".join(option for option in options if option not in chosen)
+    return f"{main}?{others}" if others else main, chosen
 
 
 def split_parts(spec: str, known: Collection[str]) -> list[str]:
@@ -228,13 +228,13 @@ def split_weight(spec: str) -> tuple[str, float]:
     Raises:
         UsageError: the weight is not a number above 0.
     """
-    rest, options = take(spec, [WEIGHT])
+    others, options = take(spec, [WEIGHT])
     if not options:
         return spec, 1.0
     factor = number(WEIGHT, options[-1].partition("=")[2], float)
     if not 0 < factor < math.inf:
         raise UsageError(f"model option {options[-1]} must be a number above 0; 1 is the default")
-    return rest, factor
+    return others, factor
 
 
 def with_weight(name: str, factor: float) -> str:

@@ -167,8 +167,8 @@ class StEncoder(Encoder):
         """
         if self.loaded.on_accelerator:
             return [
-                list(range(at, min(at + _GPU_TEXTS, len(texts))))
-                for at in range(0, len(texts), _GPU_TEXTS)
+                list(range(start, min(start + _GPU_TEXTS, len(texts))))
+                for start in range(0, len(texts), _GPU_TEXTS)
             ]
         by_length: dict[int, list[int]] = {}
         for row, text in enumerate(texts):
@@ -176,8 +176,8 @@ class StEncoder(Encoder):
             by_length.setdefault(length, []).append(row)
         batches: list[list[int]] = []
         for rows in by_length.values():
-            for at in range(0, len(rows), _CPU_TEXTS):
-                part = rows[at : at + _CPU_TEXTS]
+            for start in range(0, len(rows), _CPU_TEXTS):
+                part = rows[start : start + _CPU_TEXTS]
                 batches.append(part + part[-1:] * (_CPU_TEXTS - len(part)))
         return batches
 

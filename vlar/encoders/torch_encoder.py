@@ -113,10 +113,10 @@ class TorchEncoder(Encoder, PatchTokens):
         from torch.nn.functional import adaptive_avg_pool2d
 
         with torch.inference_mode():
-            found = patches(self.pixels_of(frames)).permute(0, 3, 1, 2).float()
-            parts = adaptive_avg_pool2d(found, (rows, columns)).flatten(2).transpose(1, 2)
-        own = unit(parts.cpu().numpy())
-        return np.pad(own, ((0, 0), (0, 0), (0, self.dim - own.shape[2])))
+            maps = patches(self.pixels_of(frames)).permute(0, 3, 1, 2).float()
+            parts = adaptive_avg_pool2d(maps, (rows, columns)).flatten(2).transpose(1, 2)
+        pooled = unit(parts.cpu().numpy())
+        return np.pad(pooled, ((0, 0), (0, 0), (0, self.dim - pooled.shape[2])))
 
     def cost(self, shape: Sequence[int]) -> int:
         from vlar.encoders.clip.operations import multiply_adds
@@ -241,27 +241,28 @@ class _FrameSession(Session):
         self.batch_bytes = _GPU_BYTES if _in_batches(encoder.towers.device) else 1
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        found: list[list[SeenFrame[Float32]]] = []
+        clips_frames: list[list[SeenFrame[Float32]]] = []
         batch: list[tuple[Tensor, list[SeenFrame[Float32]]]] = []
         most = _GPU_FRAMES if _in_batches(self._encoder.towers.device) else 0
         waiting: dict[int, SeenFrame[Float32]] = {}
         for clip in clips:
             self._encoder.check_clip(clip)
-            found.append(self._memory.look_up(clip, range(len(clip.data))))
-            missing = {id(seen): seen for seen in found[-1] if seen.result is None}
-            fresh = [seen for key, seen in missing.items() if key not in waiting]
+            clips_frames.append(self._memory.look_up(clip, range(len(clip.data))))
+            missing = {id(frame): frame for frame in clips_frames[-1] if frame.result is None}
+            fresh = [frame for key, frame in missing.items() if key not in waiting]
             if not fresh:
                 continue
-            pixels = self._encoder.pixels_of(np.stack([seen.pixels for seen in fresh]))
+            pixels = self._encoder.pixels_of(np.stack([frame.pixels for frame in fresh]))
             full = len(waiting) + len(fresh) > most
             if batch and (full or pixels.shape[1:] != batch[0][0].shape[1:]):
                 self._run(batch)
                 waiting = {}
             batch.append((pixels, fresh))
-            waiting |= {id(seen): seen for seen in fresh}
+            waiting |= {id(frame): frame for frame in fresh}
         self._run(batch)
         rows = (
-            np.stack([seen.result for seen in each if seen.result is not None]) for each in found
+            np.stack([frame.result for frame in frames if frame.result is not None])
+            for frames in clips_frames
         )
         return [Encoded(row, self._encoder.pool(row[None])[0]) for row in rows]
 
@@ -272,9 +273,9 @@ class _FrameSession(Session):
             return
         with torch.inference_mode():
             features = self._encoder.towers.image(torch.cat([pixels for pixels, _ in batch]))
-        seen = [each for _, part in batch for each in part]
-        for each, row in zip(seen, features.float().cpu().numpy(), strict=True):
-            each.result = row
+        frames = [frame for _, part in batch for frame in part]
+        for frame, row in zip(frames, features.float().cpu().numpy(), strict=True):
+            frame.result = row
         batch.clear()
 
 
@@ -406,9 +407,9 @@ class WordlessEncoder(TorchEncoder):
 
     def twin(self) -> Self:
         """The same encoder on a copy of its network in float32, for methods that train it."""
-        made = copy.copy(self)
-        made.towers = self.towers.rebuild(copy.deepcopy(self.towers.model).float())
-        return made
+        copied = copy.copy(self)
+        copied.towers = self.towers.rebuild(copy.deepcopy(self.towers.model).float())
+        return copied
 
     def without_weights(self) -> Encoder:
         """The network with zeros for weights, which loads without a file; itself unless named."""
@@ -424,15 +425,15 @@ class WordlessEncoder(TorchEncoder):
 
     def pool(self, features: Float32) -> Float32:
         """(N, rows, F) to (N, D) float32 of unit length; the block of sentences is zero."""
-        own = super().pool(features)
-        return np.pad(own, ((0, 0), (0, SENTENCE_WIDTH)))
+        mean = super().pool(features)
+        return np.pad(mean, ((0, 0), (0, SENTENCE_WIDTH)))
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length; the block of clips is zero."""
-        found = np.zeros((len(texts), self.dim), np.float32)
+        vectors = np.zeros((len(texts), self.dim), np.float32)
         if texts:
-            found[:, -SENTENCE_WIDTH:] = sentence_vectors(texts)
-        return found
+            vectors[:, -SENTENCE_WIDTH:] = sentence_vectors(texts)
+        return vectors
 
     def session(self, *, features: bool = True) -> Session:
         """Windows share frames, and no work."""

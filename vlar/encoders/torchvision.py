@@ -76,8 +76,8 @@ class TorchvisionEncoder(WordlessEncoder):
         target, options, name, loading = read_spec(
             "torchvision", argument, wordless.OPTIONS, device, dtype
         )
-        if target not in (known := list_models(module=video)):
-            raise unknown_name("video network of torchvision", target, known)
+        if target not in (names := list_models(module=video)):
+            raise unknown_name("video network of torchvision", target, names)
         weights: Any = get_model_weights(target)
         what, stated = f"torchvision:{target}", weights.DEFAULT
         usual = next((n for begin, n in _FRAMES.items() if target.startswith(begin)), _USUAL_FRAMES)
@@ -98,9 +98,9 @@ class TorchvisionEncoder(WordlessEncoder):
             licence="that of the weights" if "weights" in options else "none: random weights",
             loading=loading,
         )
-        made = cls(towers, name, n_frames=n_frames, frames_fixed=target.startswith("mvit"))
-        made.transform = transform
-        return made
+        encoder = cls(towers, name, n_frames=n_frames, frames_fixed=target.startswith("mvit"))
+        encoder.transform = transform
+        return encoder
 
     def pixels_of(self, frames: UInt8) -> Tensor:
         """Frames (T, H, W, 3) to pixels (T, 3, height, width)."""

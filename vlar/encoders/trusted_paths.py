@@ -44,11 +44,11 @@ def local_paths(spec: str) -> list[Path]:
     >>> local_paths("lite"), local_paths("openclip:ViT-B-32/openai"), local_paths("hf:/a/b")
     ([], [], [PosixPath('/a/b')])
     """
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for piece in path_like(unquote(spec)):
         if piece.startswith(("/", ".", "~")) or piece.endswith(_WEIGHTS) or _exists(piece):
-            found[Path(os.path.abspath(os.path.expanduser(piece)))] = None  # noqa: PTH100, PTH111
-    return list(found)
+            paths[Path(os.path.abspath(os.path.expanduser(piece)))] = None  # noqa: PTH100, PTH111
+    return list(paths)
 
 
 def remember(spec: str | Path | ModelSpec, fingerprint: str) -> None:
@@ -129,8 +129,8 @@ def _files(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """A file, or the files of a folder and of those in it, in order; links to folders stay out."""
     listed = [path]
     if path.is_dir():
-        found = (Path(top) / name for top, _, names in os.walk(path) for name in names)
-        listed = sorted(file for _, file in zip(range(_MOST_FILES), found, strict=False))
+        files = (Path(top) / name for top, _, names in os.walk(path) for name in names)
+        listed = sorted(file for _, file in zip(range(_MOST_FILES), files, strict=False))
     for file in listed:
         with contextlib.suppress(OSError):
             yield file, file.stat()
@@ -138,19 +138,21 @@ def _files(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 def _read() -> dict[str, Any]:
     try:
-        found = parse_json(read_file(cache_dir() / _FILE, _MOST))
+        entries = parse_json(read_file(cache_dir() / _FILE, _MOST))
     except (OSError, ValueError):
         return {}
     return (
-        {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
+        {k: v for k, v in entries.items() if isinstance(v, dict)}
+        if isinstance(entries, dict)
+        else {}
     )
 
 
 def _write(entries: dict[str, Any]) -> None:
-    place = cache_dir()
-    place.mkdir(parents=True, exist_ok=True)
-    kept = dict(list(entries.items())[-_KEPT:])
-    handle, temporary = tempfile.mkstemp(dir=place, prefix=f".{_FILE}.")
+    folder = cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    latest = dict(list(entries.items())[-_KEPT:])
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{_FILE}.")
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(kept, stream, indent=1)
-    Path(temporary).replace(place / _FILE)
+        json.dump(latest, stream, indent=1)
+    Path(temporary).replace(folder / _FILE)

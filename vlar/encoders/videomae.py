@@ -93,8 +93,8 @@ class TubeletEncoder(WordlessEncoder):
         patches = (side // config.patch_size) ** 2
 
         def rows(own: Any, clips: Tensor) -> Tensor:
-            found = _tokens(own, clips)
-            return found.unflatten(1, (-1, patches)).mean(dim=2)
+            tokens = _tokens(own, clips)
+            return tokens.unflatten(1, (-1, patches)).mean(dim=2)
 
         towers = wordless.wordless_towers(
             model,

@@ -187,8 +187,8 @@ class LoadedCard:
 
     def path(self, name: str) -> Path:
         """A file that the card names, relative to the card."""
-        place = Path(name).expanduser()
-        return self.file.parent / place if self.file and not place.is_absolute() else place
+        file = Path(name).expanduser()
+        return self.file.parent / file if self.file and not file.is_absolute() else file
 
     def check_hash(self, name: str, sha256: str) -> None:
         """Refuse a file whose hash differs from that of the card.
@@ -196,11 +196,11 @@ class LoadedCard:
         Raises:
             ProtocolError: it has changed.
         """
-        wanted = self.card.hashes.get(name)
-        if wanted is not None and wanted != sha256:
+        expected = self.card.hashes.get(name)
+        if expected is not None and expected != sha256:
             raise ProtocolError(
                 f"{name} is not the list that card {self.card.name!r} stands for: its SHA-256 is "
-                f"{sha256[:12]}.., not {wanted[:12]}..; restore the official file"
+                f"{sha256[:12]}.., not {expected[:12]}..; restore the official file"
             )
 
 
@@ -231,10 +231,10 @@ def make_card(values: Mapping[str, Any], where: str) -> Card:
         UnknownNameError: a protocol does not exist.
     """
     card = _valid(Card, values, where)
-    known = registry.names("protocol")
+    protocols = registry.names("protocol")
     for name in card.protocols:
-        if name not in known:
-            raise registry.unknown_name("protocol", name, known)
+        if name not in protocols:
+            raise registry.unknown_name("protocol", name, protocols)
     return card
 
 
@@ -352,11 +352,11 @@ def _cell(row: SuiteRow, by: Mapping[tuple[str, str], JsonDict]) -> str:
     run = by.get((row.card, row.protocol))
     if run is None:
         return "not run"
-    figures = [Figure.restore(each) for each in run["figures"]]
-    own = _find(figures, row, row.figure, row.where)
-    text = _shown(own)
-    if own.low is not None and own.high is not None:
-        text += f" [{100 * own.low:.0f} to {100 * own.high:.0f}]"
+    figures = [Figure.restore(row) for row in run["figures"]]
+    figure = _find(figures, row, row.figure, row.where)
+    text = _shown(figure)
+    if figure.low is not None and figure.high is not None:
+        text += f" [{100 * figure.low:.0f} to {100 * figure.high:.0f}]"
     if row.control is None and row.control_where is None:
         return text
     where = row.where if row.control_where is None else row.control_where

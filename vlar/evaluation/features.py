@@ -55,10 +55,10 @@ def spelled_as(labels: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     >>> spelled_as(["Brush Hair", "YoYo"], ["brush_hair", "yo_yo"])
     ('brush_hair', 'yo_yo')
     """
-    there = set(known)
+    names = set(known)
     by_letters = {_letters(label): label for label in known}
     return tuple(
-        label if label in there else by_letters.get(_letters(label), label) for label in labels
+        label if label in names else by_letters.get(_letters(label), label) for label in labels
     )
 
 
@@ -74,8 +74,8 @@ def check_overlap(
     Raises:
         ProtocolError: they share some.
     """
-    known = {_plain(label) for label in first}
-    shared = [label for label in second if _plain(label) in known]
+    keys = {_plain(label) for label in first}
+    shared = [label for label in second if _plain(label) in keys]
     if shared and settings.get("overlap", "refuse") != "report":
         raise ProtocolError(
             f"{what} share {len(shared)} of {len(second)} labels "
@@ -101,8 +101,8 @@ def draw_shots(
     drawn: list[SupportItem] = []
     short: list[str] = []
     for label in labels:
-        own = [item for item in items if item.labels == (label,)]
-        order = [own[i] for i in random.permutation(len(own))]
+        of_label = [item for item in items if item.labels == (label,)]
+        order = [of_label[i] for i in random.permutation(len(of_label))]
         turn: list[int] = []  # the first clip of each group, then the second of each, ...
         of_group = Counter[str]()
         for item in order:
@@ -140,8 +140,8 @@ def check_no_empty_class(subset: Subset, labels: Sequence[str], what: str) -> No
     Raises:
         ProtocolError: the message names them.
     """
-    there = {label for item in subset.items for label in item.labels}
-    empty = [label for label in labels if label not in there]
+    shown = {label for item in subset.items for label in item.labels}
+    empty = [label for label in labels if label not in shown]
     if empty:
         raise ProtocolError(
             f"{len(empty)} of {len(labels)} labels have no {what} clip here: "
@@ -304,13 +304,14 @@ class FeatureStore:
         self, core: ModelCore, item: SupportItem, change: Change | None, sampler: ViewSampler
     ) -> str:
         window = item.window and (item.window.start_s, item.window.end_s)
-        wanted = sampler.sampling
+        sampling = sampler.sampling
         facts = [
-            _FORMAT, core.fingerprint, self.content(item.path), window, wanted.n_frames,
-            wanted.frames_fixed, self._longest(item, sampler), wanted.shorter_side, wanted.size,
+            _FORMAT, core.fingerprint, self.content(item.path), window, sampling.n_frames,
+            sampling.frames_fixed, self._longest(item, sampler), sampling.shorter_side,
+            sampling.size,
             change and (change.name, change.severity, change.seed),
-            *((wanted.fps, wanted.max_frames) if wanted.fps else ()),
-            *(("all",) if wanted.all_samples else ()),
+            *((sampling.fps, sampling.max_frames) if sampling.fps else ()),
+            *(("all",) if sampling.all_samples else ()),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -127,9 +127,9 @@ class LearningMethod:
         Raises:
             UnknownNameError: neither a closed form nor an adapter is called so, or no recipe.
         """
-        known = [NONE, AUTO, *registry.names("fewshot"), *registry.names("adapter")]
-        if self.method not in known:
-            raise registry.unknown_name("method", self.method, known)
+        methods = [NONE, AUTO, *registry.names("fewshot"), *registry.names("adapter")]
+        if self.method not in methods:
+            raise registry.unknown_name("method", self.method, methods)
         if self.recipe is not None:
             load_recipe(self.recipe)
 
@@ -164,17 +164,17 @@ def fit(
     if learner.is_trained:
         return _trained(core, learner, fit_set, seed)
     examples = encoded(core, store, fit_set.items)
-    there = {item.label for item in examples.items}
-    lost = [label for label in fit_set.labels if label not in there]
+    labels = {item.label for item in examples.items}
+    lost = [label for label in fit_set.labels if label not in labels]
     if lost:
         raise ProtocolError(
             f"no clip of {lost[0]!r} to learn from can be read ({examples.failed[0].message})"
         )
     try:
-        made = fit_examples(core, fit_set.labels, examples, learner.method, learner.unknown)
+        fitted = fit_examples(core, fit_set.labels, examples, learner.method, learner.unknown)
     except SupportError as error:
         raise ProtocolError(f"method {learner.method!r}: {error.message}") from error
-    return _fitted(made, learner.method, examples.failed)
+    return _fitted(fitted, learner.method, examples.failed)
 
 
 def _trained(core: ModelCore, learner: LearningMethod, fit_set: FitSet, seed: int) -> Fitted:
@@ -183,8 +183,8 @@ def _trained(core: ModelCore, learner: LearningMethod, fit_set: FitSet, seed: in
         Method.of(learner.method, recipe=learner.recipe), support, fit_set.items, seed=seed,
         unknown=learner.unknown,
     )  # fmt: skip
-    made = learn(core, task)
-    return _fitted(made, learner.method, made.report.failed)
+    adapted = learn(core, task)
+    return _fitted(adapted, learner.method, adapted.report.failed)
 
 
 def _fitted(made: Adapted, method: str, failed: tuple[Failure, ...]) -> Fitted:

@@ -81,8 +81,10 @@ def _save(path: str | Path, name: str, parts: Iterable[str]) -> None:
 
 def _table(kind: str, lines: Iterable[Iterable[str]], head: Sequence[str] = ()) -> str:
     """A table of HTML cells."""
-    top = f"<thead><tr>{''.join(f'<th>{each}</th>' for each in head)}</tr></thead>" if head else ""
-    body = "".join(f"<tr>{''.join(f'<td>{each}</td>' for each in line)}</tr>" for line in lines)
+    top = (
+        f"<thead><tr>{''.join(f'<th>{title}</th>' for title in head)}</tr></thead>" if head else ""
+    )
+    body = "".join(f"<tr>{''.join(f'<td>{value}</td>' for value in line)}</tr>" for line in lines)
     return f'<table class="{kind}">{top}<tbody>{body}</tbody></table>'
 
 
@@ -129,27 +131,27 @@ def _head(result: Evaluation) -> str:
         for name, value, note in tiles
     )
     lines = [result.threshold_sentence(), result.confusion_sentence(), *result.remarks()]
-    said = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    notes = "".join(f"<p>{escape(line)}</p>" for line in lines)
     return (
         f"<h1>{escape(result.model)} on {escape(str(result.source))}</h1>"
         f'<p class="soft">{result.n} clips, {len(result.labels)} labels, {result.groups} groups; '
-        f'95 % intervals over groups</p><div class="tiles">{cells}</div>{said}'
+        f'95 % intervals over groups</p><div class="tiles">{cells}</div>{notes}'
     )
 
 
 def _matrix(result: Evaluation) -> str:
     names, table = confusion_matrix(result)
-    kept = most_confused(names, table, _MOST_ROWS)
-    head = "".join(f"<th>{escape(names[column])}</th>" for column in kept)
+    confusions = most_confused(names, table, _MOST_ROWS)
+    head = "".join(f"<th>{escape(names[column])}</th>" for column in confusions)
     lines: list[str] = []
-    for row in kept:
+    for row in confusions:
         total = sum(table[row])
         cells = "".join(
             _cell(table[row][column], total, names[row], names[column], own=row == column)
-            for column in kept
+            for column in confusions
         )
         lines.append(f"<tr><th>{escape(names[row])}</th>{cells}</tr>")
-    left_out = len(names) - len(kept)
+    left_out = len(names) - len(confusions)
     note = f"; the {left_out} labels with the fewest wrong answers are left out" if left_out else ""
     return (
         f'<p class="soft">Rows: what clips show. Columns: what was answered{note}.</p>'
@@ -167,36 +169,36 @@ def _cell(count: int, total: int, truth: str, answer: str, *, own: bool) -> str:
 
 
 def _reliability(result: Evaluation) -> str:
-    size, left, top = 260, 40, 10
+    size, x, top = 260, 40, 10
     most = max(row.count for row in result.reliability)
     marks = "".join(
-        f'<circle class="mark" cx="{left + size * row.stated:.1f}" '
+        f'<circle class="mark" cx="{x + size * row.stated:.1f}" '
         f'cy="{top + size * (1 - row.right):.1f}" r="{3 + 9 * (row.count / most) ** 0.5:.1f}" '
         f'fill-opacity=".75"><title>{row.count} answers of {percent(row.stated)} on average, '
         f"{percent(row.right)} right</title></circle>"
         for row in result.reliability
     )
     ticks = "".join(
-        f'<text x="{left + size * tick / 4:.0f}" y="{top + size + 16}" text-anchor="middle">'
-        f'{25 * tick}</text><text x="{left - 6}" y="{top + size * (1 - tick / 4) + 4:.0f}" '
+        f'<text x="{x + size * tick / 4:.0f}" y="{top + size + 16}" text-anchor="middle">'
+        f'{25 * tick}</text><text x="{x - 6}" y="{top + size * (1 - tick / 4) + 4:.0f}" '
         f'text-anchor="end">{25 * tick}</text>'
         for tick in range(5)
     )
     return (
         '<p class="soft">Each mark is a bin of answers: stated probability across, share right '
         "upwards, in percent; its area is their number. On the line probabilities are honest.</p>"
-        f'<svg width="{left + size + 20}" height="{top + size + 40}" role="img" '
-        f'aria-label="reliability diagram"><rect class="line" x="{left}" y="{top}" width="{size}" '
-        f'height="{size}" fill="none"/><line class="line" x1="{left}" y1="{top + size}" '
-        f'x2="{left + size}" y2="{top}"/>{marks}{ticks}'
-        f'<text x="{left + size / 2}" y="{top + size + 33}" text-anchor="middle">'
+        f'<svg width="{x + size + 20}" height="{top + size + 40}" role="img" '
+        f'aria-label="reliability diagram"><rect class="line" x="{x}" y="{top}" width="{size}" '
+        f'height="{size}" fill="none"/><line class="line" x1="{x}" y1="{top + size}" '
+        f'x2="{x + size}" y2="{top}"/>{marks}{ticks}'
+        f'<text x="{x + size / 2}" y="{top + size + 33}" text-anchor="middle">'
         "stated probability</text></svg>"
     )
 
 
 def _bars(result: Evaluation) -> str:
-    kept = [row for row in result.per_label if row.accuracy is not None]
-    kept.sort(key=lambda row: (row.accuracy or 0.0, row.label))
+    rows = [row for row in result.per_label if row.accuracy is not None]
+    rows.sort(key=lambda row: (row.accuracy or 0.0, row.label))
     return _table("bars", (
         (
             escape(row.label),
@@ -204,7 +206,7 @@ def _bars(result: Evaluation) -> str:
             percent(row.accuracy or 0),
             f"of {row.n}, average precision {row.average_precision or 0:.2f}",
         )
-        for row in kept
+        for row in rows
     ))  # fmt: skip
 
 
@@ -235,15 +237,15 @@ def _pictures(clip: EvaluatedClip) -> str:
         return ""
     if read.modality != "video":
         return ""
-    found: list[str] = []
+    images: list[str] = []
     for frame in read.data:
         image = Image.fromarray(frame)
         image.thumbnail((_WIDTH, _WIDTH))
         stream = io.BytesIO()
         image.save(stream, "JPEG", quality=70)
         data = base64.b64encode(stream.getvalue()).decode("ascii")
-        found.append(f'<img alt="" src="data:image/jpeg;base64,{data}">')
-    return "".join(found)
+        images.append(f'<img alt="" src="data:image/jpeg;base64,{data}">')
+    return "".join(images)
 
 
 def write_runs_page(file: Path, runs: Runs) -> None:
@@ -265,10 +267,10 @@ def write_runs_page(file: Path, runs: Runs) -> None:
     head = ("run", "card", "protocol", "encoder", "fingerprint", "made", "time")
     parts = ["<h1>Runs</h1>", _table("runs", listed, head)]
     for group in pairs_of([listed for _, listed in runs]):
-        own = [names[numbered[id(run)]] for run in group]
+        names_of_group = [names[numbered[id(run)]] for run in group]
         parts.append(f"<h2>{escape(group[0]['card'])}, {escape(group[0]['protocol'])}</h2>")
-        for name, other in zip(own[1:], group[1:], strict=True):
-            parts.append(_differences(own[0], name, group[0], other))
+        for name, other in zip(names_of_group[1:], group[1:], strict=True):
+            parts.append(_differences(names_of_group[0], name, group[0], other))
         lines = (
             (escape(title(row.name, row.where)), *(f"{cell(v)} {_bar(v)}" for v in row.values),
              "; ".join(
@@ -277,15 +279,18 @@ def write_runs_page(file: Path, runs: Runs) -> None:
              ))
             for row in rows(group)
         )  # fmt: skip
-        parts += [_table("runs", lines, ("figure", *own, "published")), _missing(own, group)]
+        parts += [
+            _table("runs", lines, ("figure", *names_of_group, "published")),
+            _missing(names_of_group, group),
+        ]
     _save(file, "Runs", parts)
 
 
 def _differences(first: str, second: str, a: JsonDict, b: JsonDict) -> str:
-    found = [[escape(text) for text in row.to_dict().values()] for row in differences(a, b)]
-    if not found:
+    cells = [[escape(text) for text in row.to_dict().values()] for row in differences(a, b)]
+    if not cells:
         return f"<p>{first} and {second} share every setting.</p>"
-    return _table("runs", found, ("what differs", first, second))
+    return _table("runs", cells, ("what differs", first, second))
 
 
 def _bar(figure: Figure | None) -> str:
@@ -348,21 +353,23 @@ def write_plots(result: Evaluation, folder: str | Path) -> list[Path]:
 
 def _draw_confusion(result: Evaluation, figure: Any) -> None:
     names, table = confusion_matrix(result)
-    kept = most_confused(names, table, _MOST_ROWS)
+    confusions = most_confused(names, table, _MOST_ROWS)
     counts = np.array(table)
-    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(kept, kept)]
-    side = max(4.0, 0.32 * len(kept) + 2)
+    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[
+        np.ix_(confusions, confusions)
+    ]
+    side = max(4.0, 0.32 * len(confusions) + 2)
     figure.set_size_inches(side, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
         if share:
             colour = "white" if share > 0.6 else "black"
-            count = counts[kept[row], kept[column]]
+            count = counts[confusions[row], confusions[column]]
             axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=7)
-    labels = [_plain(names[index]) for index in kept]
-    axes.set_xticks(range(len(kept)), labels, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(kept)), labels, fontsize=8)
+    labels = [_plain(names[index]) for index in confusions]
+    axes.set_xticks(range(len(confusions)), labels, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(confusions)), labels, fontsize=8)
     axes.set_xlabel("answer")
     axes.set_ylabel("label")
 
@@ -416,8 +423,8 @@ def write_runs_plot(file: Path, runs: Runs) -> None:
 def _drawn(table: Sequence[ReportRow]) -> list[ReportRow]:
     """The rows of a plot: shares, without deviations and without seeds that have a mean."""
     extra = averaged((row.name, row.where) for row in table)
-    kept = [row for row, left_out in zip(table, extra, strict=True) if not left_out]
-    shares = [row for row in kept if all(v is None or 0 <= v.value <= 1 for v in row.values)]
+    points = [row for row, left_out in zip(table, extra, strict=True) if not left_out]
+    shares = [row for row in points if all(v is None or 0 <= v.value <= 1 for v in row.values)]
     return [row for row in shares if not row.name.endswith(" std")]
 
 
@@ -426,11 +433,11 @@ def _draw(
 ) -> None:
     for number, name in enumerate(names):
         points = [(y, row.values[number]) for y, row in enumerate(table)]
-        there = [(y, figure) for y, figure in points if figure is not None]
-        low = [f.value - f.low if f.low is not None else 0.0 for _, f in there]
-        high = [f.high - f.value if f.high is not None else 0.0 for _, f in there]
+        measured = [(y, figure) for y, figure in points if figure is not None]
+        low = [f.value - f.low if f.low is not None else 0.0 for _, f in measured]
+        high = [f.high - f.value if f.high is not None else 0.0 for _, f in measured]
         axis.errorbar(
-            [f.value for _, f in there], [y + 0.15 * number for y, _ in there],
+            [f.value for _, f in measured], [y + 0.15 * number for y, _ in measured],
             xerr=[[max(x, 0.0) for x in low], [max(x, 0.0) for x in high]],
             fmt="o", ms=4, label=name,
         )  # fmt: skip

@@ -55,15 +55,15 @@ class ReportRow:
 def differences(first: JsonDict, second: JsonDict) -> list[Difference]:
     """Everything that moves a figure and is not the same in two runs."""
     a, b = dict(_flat({"moves": first["moves"]})), dict(_flat({"moves": second["moves"]}))
-    found: list[Difference] = []
+    rows: list[Difference] = []
     for key in sorted(a.keys() | b.keys()):
         if a.get(key) != b.get(key) and not key.startswith(_QUIET):
-            both = [each.get(key, "(not there)") for each in (a, b)]
+            both = [run.get(key, "(not there)") for run in (a, b)]
             words = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in both]
             if words[0] == words[1]:  # they differ in a later digit
                 words = [str(value) for value in both]
-            found.append(Difference(key.removeprefix("moves."), *map(_short, words)))
-    return found
+            rows.append(Difference(key.removeprefix("moves."), *map(_short, words)))
+    return rows
 
 
 def rows(runs: Sequence[JsonDict]) -> list[ReportRow]:
@@ -73,12 +73,12 @@ def rows(runs: Sequence[JsonDict]) -> list[ReportRow]:
         for figure in map(Figure.restore, run["figures"]):
             key = (figure.name, frozenset(figure.where.items()))
             by.setdefault(key, [None] * len(runs))[number] = figure
-    found: list[ReportRow] = []
+    rows: list[ReportRow] = []
     for values in by.values():
         first = next(figure for figure in values if figure is not None)
         published = tuple(_published(runs, first.name, first.where))
-        found.append(ReportRow(first.name, first.where, tuple(values), published))
-    return found
+        rows.append(ReportRow(first.name, first.where, tuple(values), published))
+    return rows
 
 
 def domain_means(runs: Sequence[JsonDict]) -> list[ReportRow]:
@@ -98,14 +98,14 @@ def domain_means(runs: Sequence[JsonDict]) -> list[ReportRow]:
                 for name in (domain, "all"):
                     key = (run["protocol"], name, figure.where.get("shots", ""))
                     by.setdefault(key, []).append(figure)
-    found: list[ReportRow] = []
+    rows: list[ReportRow] = []
     for (protocol, domain, shots), figures in by.items():
         where = {"protocol": protocol, "domain": domain, "cards": str(len(figures))}
         where |= {"shots": shots} if shots else {}
         mean = sum(figure.value for figure in figures) / len(figures)
-        found.append(ReportRow("top1", where, (Figure("top1", mean, n=sum(f.n for f in figures)),)))
-    several = {row.where["protocol"] for row in found if int(row.where["cards"]) > 1}
-    return [row for row in found if row.where["protocol"] in several]
+        rows.append(ReportRow("top1", where, (Figure("top1", mean, n=sum(f.n for f in figures)),)))
+    several = {row.where["protocol"] for row in rows if int(row.where["cards"]) > 1}
+    return [row for row in rows if row.where["protocol"] in several]
 
 
 def pairs_of(files: Sequence[Sequence[JsonDict]]) -> Iterator[list[JsonDict]]:
@@ -113,11 +113,11 @@ def pairs_of(files: Sequence[Sequence[JsonDict]]) -> Iterator[list[JsonDict]]:
 
     Each group has at most one run a file, in the order of the files.
     """
-    left = [list(runs) for runs in files]
-    while any(left):
-        first = next(runs for runs in left if runs)[0]
+    remaining = [list(runs) for runs in files]
+    while any(remaining):
+        first = next(runs for runs in remaining if runs)[0]
         group: list[JsonDict] = []
-        for runs in left:
+        for runs in remaining:
             same = [r for r in runs if r["protocol"] == first["protocol"]]
             exact = [r for r in same if r["card"] == first["card"]]
             if chosen := (exact or same)[:1]:
@@ -141,10 +141,10 @@ def sentence(row: ReportRow) -> str:
 def averaged(keys: Iterable[tuple[str, Mapping[str, str]]]) -> list[bool]:
     """Mask of the figures that have a mean over seeds, so that a summary may leave them out."""
     listed = [(name, dict(where)) for name, where in keys]
-    there = {(name, frozenset(where.items())) for name, where in listed}
+    cells = {(name, frozenset(where.items())) for name, where in listed}
     return [
         "seed" in where
-        and (name, frozenset((k, v) for k, v in where.items() if k != "seed")) in there
+        and (name, frozenset((k, v) for k, v in where.items() if k != "seed")) in cells
         for name, where in listed
     ]
 
@@ -162,11 +162,11 @@ def lines(figures: Sequence[Figure]) -> list[str]:
         rest = {k: v for k, v in figure.where.items() if k != "under"}
         by.setdefault((figure.name, title("", rest)), {})[figure.under] = figure
     head = f"{'':<46} " + "  ".join(f"{name:>20}" for name in columns)
-    found = [head] if len(columns) > 1 else []
+    texts = [head] if len(columns) > 1 else []
     for (name, where), cells in by.items():
         values = "  ".join(f"{cell(cells[c]) if c in cells else '':>20}" for c in columns)
-        found.append(f"{f'{name} {where}'.strip():<46} {values}".rstrip())
-    return found
+        texts.append(f"{f'{name} {where}'.strip():<46} {values}".rstrip())
+    return texts
 
 
 def heading(run: JsonDict) -> str:
@@ -215,15 +215,15 @@ def percent(value: float) -> str:
 def _published(
     runs: Sequence[JsonDict], name: str, where: Mapping[str, str]
 ) -> Iterator[tuple[str, float, float | None, str]]:
-    seen: set[Any] = set()
+    keys: set[Any] = set()
     for run in runs:
         for row in run.get("published", []):
             key = (row["method"], row["value"], row["source"])
             other = row["protocol"] not in (None, run["protocol"])
             if other or row["figure"] != name or row["where"] != dict(where):
                 continue
-            if key not in seen:
-                seen.add(key)
+            if key not in keys:
+                keys.add(key)
                 yield row["method"], row["value"], row["spread"], row["source"]
 
 

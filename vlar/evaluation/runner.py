@@ -48,16 +48,18 @@ def make_plan(card: LoadedCard, protocol: str, data: Path) -> tuple[Protocol, Pl
     settings = _settings(card, part_class)
     cards = card.card.parts()
     names = [""] if len(cards) == 1 else [str(n) for n in range(1, len(cards) + 1)]
-    parts = [_part(card, name, each, data) for name, each in zip(names, cards, strict=True)]
+    parts = [
+        _part(card, name, card_file, data) for name, card_file in zip(names, cards, strict=True)
+    ]
     source = None if card.card.source is None else _part(card, "", card.card.source, data)
     plan = Plan(card, parts, source, settings)
     for part in parts:
         _check_part(card, part, plan)
         if TRAIN in part_class.needs and TRAIN not in part.data.subsets:
             raise _without_training(part, protocol)
-    made = part_class()
-    made.check(plan)
-    return made, plan
+    protocol_part = part_class()
+    protocol_part.check(plan)
+    return protocol_part, plan
 
 
 def _without_training(part: RunSplit, protocol: str) -> DatasetError:
@@ -108,12 +110,12 @@ def _settings(card: LoadedCard, protocol: type[Protocol]) -> JsonDict:
     tables = {k: v for k, v in card.card.settings.items() if isinstance(v, dict)}
     tables = {k: v for k, v in tables.items() if k in card.card.protocols}
     shared = {k: v for k, v in card.card.settings.items() if k not in tables}
-    given: Mapping[str, Any] = {**shared, **tables.get(protocol.name, {})}
-    strange = [key for key in given if key not in every]
+    settings: Mapping[str, Any] = {**shared, **tables.get(protocol.name, {})}
+    strange = [key for key in settings if key not in every]
     if strange:
         where = ", ".join(card.card.protocols)
         raise registry.unknown_name(f"setting of {where}", strange[0], every)
-    return {**protocol.defaults, **{k: v for k, v in given.items() if k in protocol.defaults}}
+    return {**protocol.defaults, **{k: v for k, v in settings.items() if k in protocol.defaults}}
 
 
 def _part(card: LoadedCard, name: str, wanted: DataCard, data: Path) -> RunSplit:
@@ -122,11 +124,11 @@ def _part(card: LoadedCard, name: str, wanted: DataCard, data: Path) -> RunSplit
         about = card.card.about.get("obtain")
         hint = f"; {about}" if about else ""
         raise MissingSetError(f"{card.card.name}: no folder {root}, so this set is missing{hint}")
-    found = read_dataset(root, wanted.layout, wanted.options)
-    for file, sha256 in found.files.items():
+    dataset = read_dataset(root, wanted.layout, wanted.options)
+    for file, sha256 in dataset.files.items():
         card.check_hash(file, sha256)
-    labels = spelled_as(card.labels(wanted.labels) or found.labels, found.labels)
-    strange = [label for label in labels if label not in set(found.labels)]
+    labels = spelled_as(card.labels(wanted.labels) or dataset.labels, dataset.labels)
+    strange = [label for label in labels if label not in set(dataset.labels)]
     if strange:
         raise ProtocolError(
             f"{card.card.name}: {len(strange)} labels are not in the list of {root}, the first is "
@@ -137,7 +139,7 @@ def _part(card: LoadedCard, name: str, wanted: DataCard, data: Path) -> RunSplit
         raise ProtocolError(f"{card.card.name}: {'; '.join(listed.notes)}; merge them")
     if len(labels) < 2:
         raise ProtocolError(f"{card.card.name}: only the label {', '.join(labels)}; give two")
-    return RunSplit(name, wanted, found, labels, scored_subset(found, wanted.subset))
+    return RunSplit(name, wanted, dataset, labels, scored_subset(dataset, wanted.subset))
 
 
 def _check_part(card: LoadedCard, part: RunSplit, plan: Plan) -> None:
@@ -157,8 +159,8 @@ def _check_part(card: LoadedCard, part: RunSplit, plan: Plan) -> None:
             f"{name}{len(test.missing)} of {len(test)} {part.subset} clips are missing "
             f"({first}, ..); figures are of the others"
         )
-    there = {label for item in test.items for label in item.labels}
-    empty = [label for label in part.labels if label not in there]
+    labels = {label for item in test.items for label in item.labels}
+    empty = [label for label in part.labels if label not in labels]
     if empty:
         plan.notes.append(
             f"{name}{len(empty)} of {len(part.labels)} labels are empty classes, without a "
@@ -169,10 +171,10 @@ def _check_part(card: LoadedCard, part: RunSplit, plan: Plan) -> None:
 def _check_counts(card: LoadedCard, part: RunSplit) -> None:
     counts = {name: len(subset) for name, subset in part.data.subsets.items()}
     counts |= {"labels": len(part.labels), "scored": len(part.test), "clips": sum(counts.values())}
-    for name, wanted in card.card.expected.items():
-        if name in counts and counts[name] != wanted:
+    for name, expected in card.card.expected.items():
+        if name in counts and counts[name] != expected:
             raise ProtocolError(
-                f"{card.card.name}: {counts[name]} {name} where the card says {wanted}; it is "
+                f"{card.card.name}: {counts[name]} {name} where the card says {expected}; it is "
                 "another version of the data set"
             )
 
@@ -183,13 +185,13 @@ def _check_disjoint(data: DatasetSplit) -> None:
     Raises:
         ProtocolError: the message names the first.
     """
-    seen: dict[Any, str] = {}
+    owners: dict[Any, str] = {}
     for name, subset in data.subsets.items():
         for item in (*subset.items, *subset.missing):
             key = (item.path, item.window)
-            if seen.setdefault(key, name) != name:
+            if owners.setdefault(key, name) != name:
                 raise ProtocolError(
-                    f"{item.path} is listed in {seen[key]!r} and in {name!r}; the splits must be "
+                    f"{item.path} is listed in {owners[key]!r} and in {name!r}; the splits must be "
                     "disjoint"
                 )
 
@@ -221,9 +223,9 @@ def environment() -> JsonDict:
 
 def model_facts(core: ModelCore, spec: str) -> JsonDict:
     """Settings that define a vector: weights, sampling, pixels, templates, the background."""
-    encoder, wanted = core.encoder, core.encoder.sampling
+    encoder, sampling = core.encoder, core.encoder.sampling
     pixels = encoder.preprocess
-    place = resources.find("text_banks", BACKGROUND_BANK, ".json")
+    bank_file = resources.find("text_banks", BACKGROUND_BANK, ".json")
     return {
         "spec": spec,
         "encoder": encoder.name,
@@ -234,18 +236,18 @@ def model_facts(core: ModelCore, spec: str) -> JsonDict:
         "logit_scale": encoder.logit_scale,
         "licence": encoder.licence,
         "sampling": {
-            "frames": wanted.n_frames,
+            "frames": sampling.n_frames,
             "rule": "midpoints of equal segments",
-            **({"fps": wanted.fps, "max_frames": wanted.max_frames} if wanted.fps else {}),
-            "longest_s": wanted.longest_s if wanted.longest_s < float("inf") else None,
-            "shorter_side": wanted.shorter_side,
+            **({"fps": sampling.fps, "max_frames": sampling.max_frames} if sampling.fps else {}),
+            "longest_s": sampling.longest_s if sampling.longest_s < float("inf") else None,
+            "shorter_side": sampling.shorter_side,
         },
         "pixels": pixels and {
             "height": pixels.height, "width": pixels.width, "crop": pixels.fit,
             "mean": list(pixels.mean), "std": list(pixels.std),
         },
         "templates": {"set": core.template_set, "texts": list(core.prompts)},
-        "background": {"bank": BACKGROUND_BANK, "sha256": text_hash(place)},
+        "background": {"bank": BACKGROUND_BANK, "sha256": text_hash(bank_file)},
     }  # fmt: skip
 
 
@@ -319,8 +321,8 @@ _NAMES = {
 def _of_evaluation(found: JsonDict) -> JsonDict:
     """The run of a result of ``vlar evaluate``, with the same figures."""
     n, source, settings = int(found["n"]), Path(found["source"]), dict(found["settings"])
-    ends = {name: dict(zip(("low", "high"), each or (), strict=False))
-            for name, each in found["intervals"].items()}  # fmt: skip
+    ends = {name: dict(zip(("low", "high"), interval or (), strict=False))
+            for name, interval in found["intervals"].items()}  # fmt: skip
     figures = [
         Figure(name, float(found[key]), n=n, **ends.get(key, {}))
         for key, name in _NAMES.items()
@@ -377,8 +379,8 @@ def run_card(
         DatasetError: the data cannot be read.
         ProtocolError: the card, the data and the model do not fit.
     """
-    place = Path(data)
-    plans = [make_plan(card, name, place) for name in card.card.protocols]
+    root = Path(data)
+    plans = [make_plan(card, name, root) for name in card.card.protocols]
     core = ModelCore(model.encoder, templates=card.card.templates, name=model.name)
     _check_model(card, model, plans)
     store = store or FeatureStore(ContentIds().of)
@@ -387,11 +389,12 @@ def run_card(
 
 
 def _check_model(card: LoadedCard, model: Model, plans: list[tuple[Protocol, Plan]]) -> None:
-    wanted = card.card.fingerprint
-    if wanted is not None and not model.fingerprint.startswith(wanted):
+    fingerprint = card.card.fingerprint
+    if fingerprint is not None and not model.fingerprint.startswith(fingerprint):
         raise ProtocolError(
-            f"card {card.card.name!r} stands for weights with the fingerprint {wanted[:12]}.., and "
-            f"model {model.name!r} has {model.fingerprint[:12]}..; load the right weights"
+            f"card {card.card.name!r} stands for weights with the fingerprint "
+            f"{fingerprint[:12]}.., and model {model.name!r} has {model.fingerprint[:12]}..; load "
+            "the right weights"
         )
     if model.labels is None:
         return

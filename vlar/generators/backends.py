@@ -79,14 +79,14 @@ class LocalModel:
                 raise failed(name, one_line(error)[:200]) from error
 
     def _load(self) -> tuple[Any, Any]:
-        place = str(self.folder)
+        folder = str(self.folder)
         # A folder of weights is data: its Python files never run, and nothing asks on stdin.
         options: JsonDict = {"local_files_only": True, "trust_remote_code": False}
         try:
             transformers = importlib.import_module("transformers")
             reader_class, model_class = (getattr(transformers, name) for name in self._classes)
-            reader: Any = reader_class.from_pretrained(place, **options)
-            model: Any = model_class.from_pretrained(place, **self._options, **options)
+            reader: Any = reader_class.from_pretrained(folder, **options)
+            model: Any = model_class.from_pretrained(folder, **self._options, **options)
             if self._chats and not getattr(reader, "chat_template", None):
                 raise ValueError("it has no chat template, so it is not a model for questions")  # noqa: TRY301
             return reader, model.to(self._device).eval()
@@ -97,7 +97,7 @@ class LocalModel:
             if "trust_remote_code" in why:
                 why = "it wants to run code that comes with the weights; vlar never does"
             raise self._error(
-                f"the {self._what} in {place!r} cannot be loaded ({why[:300]}); {self._advice}"
+                f"the {self._what} in {folder!r} cannot be loaded ({why[:300]}); {self._advice}"
             ) from error
 
 
@@ -192,9 +192,9 @@ def in_threads(
         threading.Thread(target=run, name=f"{name}-{number}", daemon=True).start()
     try:
         for _ in items:
-            found = results.get()
-            if isinstance(found, BaseException):
-                raise found
-            yield found
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
     finally:
         stopped.set()

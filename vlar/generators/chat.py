@@ -305,13 +305,13 @@ def connect(*, attempts: int = _ATTEMPTS, if_too_long: str = "use a smaller --ba
             "OPENAI_API_KEY is not set; set it, or set OPENAI_BASE_URL to a server that needs "
             "no key, such as http://localhost:8000/v1"
         )
-    given = os.environ.get("VLAR_LLM_TIMEOUT_S", "120")
+    timeout = os.environ.get("VLAR_LLM_TIMEOUT_S", "120")
     try:
-        timeout_s = float(given)
+        timeout_s = float(timeout)
     except ValueError:
         timeout_s = 0.0
     if not 0 < timeout_s < float("inf"):
-        raise UsageError(f"VLAR_LLM_TIMEOUT_S {given!r} is not a number of seconds above 0")
+        raise UsageError(f"VLAR_LLM_TIMEOUT_S {timeout!r} is not a number of seconds above 0")
     return ChatClient(
         base_url, key, timeout_s=timeout_s, attempts=attempts, if_too_long=if_too_long
     )

@@ -65,7 +65,7 @@ class AdaptedHead(Head):
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """Score clips; similarity is the cosine to the nearest example of each label."""
-        return Scores.join((self.score_clip(each) for each in encoded), len(self.labels))
+        return Scores.join((self.score_clip(row) for row in encoded), len(self.labels))
 
     def score_clip(
         self,
@@ -80,23 +80,23 @@ class AdaptedHead(Head):
             columns: The k labels; None for all. Their probabilities sum with unknown to 1.
             concepts: (C, D) float32 of all labels for this clip; None where no clip changes them.
         """
-        asked = list(range(len(self.labels)) if columns is None else columns)
+        columns_asked = list(range(len(self.labels)) if columns is None else columns)
         features, vector = encoded.features[None], encoded.vector[None]
         row = signature(features, self.blocks, self.head.kind)
-        own = self._compared(features, row)
+        compared = self._compared(features, row)
         zero_shot = vector @ (self.concepts if concepts is None else concepts).T
-        probability = self.head.probabilities(row, zero_shot)[0][asked]
-        unknown = self._unknown(row, own, zero_shot)
-        known = probability / max(float(probability.sum()), _NO_KNOWN) * (1.0 - unknown)
-        nearest = self._nearest(own)[asked]
-        return Scores(nearest[None], known[None], np.array([unknown]))
+        probability = self.head.probabilities(row, zero_shot)[0][columns_asked]
+        unknown = self._unknown(row, compared, zero_shot)
+        shares = probability / max(float(probability.sum()), _NO_KNOWN) * (1.0 - unknown)
+        nearest = self._nearest(compared)[columns_asked]
+        return Scores(nearest[None], shares[None], np.array([unknown]))
 
     def score_clip_each(self, encoded: Encoded, columns: Sequence[int]) -> Scores:
         """Scores (1, k) of one clip against k of the labels, each for itself."""
-        own = self._compared(encoded.features[None])
-        nearest = self._nearest(own)[list(columns)]
-        each = self.familiarity.known(nearest)
-        return Scores(nearest[None], each[None], np.array([1.0 - float(each.max())]))
+        compared = self._compared(encoded.features[None])
+        nearest = self._nearest(compared)[list(columns)]
+        per_label = self.familiarity.known(nearest)
+        return Scores(nearest[None], per_label[None], np.array([1.0 - float(per_label.max())]))
 
     def pair_scores(
         self, encoded: Encoded, similarity: Float32, pairs: Sequence[Pair]
@@ -111,15 +111,17 @@ class AdaptedHead(Head):
         assert isinstance(self.head, ComponentsHead)
         features = encoded.features[None]
         row = signature(features, self.blocks, self.head.kind)
-        own = self._compared(features, row)
-        asked, labels = similarity[None, : len(pairs)], similarity[None, len(pairs) :]
-        return self.head.pair_logits(row, asked, pairs)[0], self._unknown(row, own, labels)
+        compared = self._compared(features, row)
+        pair_similarity, labels = similarity[None, : len(pairs)], similarity[None, len(pairs) :]
+        return self.head.pair_logits(row, pair_similarity, pairs)[0], self._unknown(
+            row, compared, labels
+        )
 
     def _compared(self, features: Float32, row: Float32 | None = None) -> Float32:
         """The signature that is compared with examples; ``row`` is that of the head's kind."""
-        found = row if self.kind == self.head.kind else None
-        found = signature(features, self.blocks, self.kind) if found is None else found
-        return over_present(found, features, self.blocks, self.kind)
+        compared = row if self.kind == self.head.kind else None
+        compared = signature(features, self.blocks, self.kind) if compared is None else compared
+        return over_present(compared, features, self.blocks, self.kind)
 
     def _unknown(self, row: Float32, own: Float32, zero_shot: Float32) -> float:
         if self.rejector is self.familiarity and names_sensors(self.kind):
@@ -168,10 +170,10 @@ class AdaptedHead(Head):
         vector = np.full(dim, dim**-0.5, np.float32)
         try:
             with np.errstate(all="ignore"):
-                found = self.score_clip(Encoded(blank, vector))
+                scores = self.score_clip(Encoded(blank, vector))
         except (ValueError, IndexError, TypeError, MemoryError) as error:
             raise _malformed(f"arrays whose shapes do not fit: {error}") from error
-        if not (np.isfinite(found.probability).all() and np.isfinite(found.unknown).all()):
+        if not (np.isfinite(scores.probability).all() and np.isfinite(scores.unknown).all()):
             raise _malformed("arrays that give answers which are not finite")
 
     def config(self) -> JsonDict:

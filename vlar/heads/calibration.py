@@ -84,9 +84,9 @@ class Calibration:
             ModelError: a setting is missing, unknown or not a number.
         """
         try:
-            known = Calibration().to_dict().keys()
-            if unknown := sorted(settings.keys() - known):
-                raise ValueError(f"{unknown[0][:40]!r} is not one of {', '.join(known)}")  # noqa: TRY301
+            names = Calibration().to_dict().keys()
+            if unknown := sorted(settings.keys() - names):
+                raise ValueError(f"{unknown[0][:40]!r} is not one of {', '.join(names)}")  # noqa: TRY301
             return Calibration(**{name: number(settings, name) for name in settings})
         except (TypeError, ValueError, UsageError) as error:
             raise ModelError(
@@ -120,20 +120,20 @@ def fit_calibration(
     if not 0.0 < unknown_share < 1.0:
         raise UsageError(f"the share of unknown is {unknown_share}; it must lie between 0 and 1")
     shares = np.log(np.maximum(_powers(probability, 1.0), _SMALLEST))
-    found = {"slope": fit_temperature(shares, answers, lowest=0.05, highest=20.0)}
-    tempered = _powers(probability, found["slope"])
+    constants = {"slope": fit_temperature(shares, answers, lowest=0.05, highest=20.0)}
+    tempered = _powers(probability, constants["slope"])
     right = tempered.argmax(axis=1) == answers
     centre, slope = refit_logistic(logit(tempered.max(axis=1)), right, doubt=_DOUBT)
-    found |= {"best_centre": centre, "best_slope": slope}
+    constants |= {"best_centre": centre, "best_slope": slope}
     if unknown is not None and outside is not None and len(outside):
         centre, slope = fit_logistic(logit(outside), logit(unknown), share=unknown_share)
-        found |= {"unknown_centre": centre, "unknown_slope": slope}
+        constants |= {"unknown_centre": centre, "unknown_slope": slope}
     if each is not None and each.shape[1] > 1:
         right = np.arange(each.shape[1])[None] == answers[:, None]
         odds = logit(each)
         centre, slope = fit_logistic(odds[right], odds[~right], share=float(right.mean()))
-        found |= {"each_centre": centre, "each_slope": slope}
-    return Calibration(**found)
+        constants |= {"each_centre": centre, "each_slope": slope}
+    return Calibration(**constants)
 
 
 def _powers(probability: Float64, slope: float) -> Float64:

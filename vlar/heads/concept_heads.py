@@ -47,8 +47,8 @@ class MultiLabelScorer(LabelScorer):
         similarity, logits, background = self._logits(video)
         if len(self._background):
             top = background.max(axis=1, keepdims=True)
-            kept = np.exp(background - top) @ self._kept.T / self._kept.sum(axis=1)
-            logits = logits - top - np.log(kept)
+            evidence = np.exp(background - top) @ self._kept.T / self._kept.sum(axis=1)
+            logits = logits - top - np.log(evidence)
         else:
             logits = np.zeros_like(logits)
         nothing = self._nothing(video)[:, None]
@@ -152,7 +152,7 @@ class ConceptHead(Head):
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """Scores of N clips by their vectors."""
-        rows = (self._scorer.score(each.vector[None]) for each in encoded)
+        rows = (self._scorer.score(row.vector[None]) for row in encoded)
         return Scores.join(rows, len(self.labels))
 
     def config(self) -> JsonDict:
@@ -230,7 +230,7 @@ class ConditionedHead(Head):
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """Scores of N clips by their vectors and their context tokens."""
-        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+        return Scores.join((self._score(row) for row in encoded), len(self.labels))
 
     def _score(self, encoded: Encoded) -> Scores:
         assert encoded.context is not None  # an encoder that conditions text gives context
@@ -324,20 +324,20 @@ class GatedHead(Head):
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """Scores of N clips; a clip scores the same alone and in company."""
-        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+        return Scores.join((self._score(row) for row in encoded), len(self.labels))
 
     def _score(self, encoded: Encoded) -> Scores:
-        found = self.concepts.scores([encoded])
+        scores = self.concepts.scores([encoded])
         has = self.gate.has_examples
-        odds, seen = self.gate.answer(encoded.features[None], found.similarity)
-        total = found.probability.sum(axis=1, keepdims=True)
-        others = _shares(found.probability[:, ~has])
-        best = np.log(seen.max(axis=1)) - np.log(others.max(axis=1))
+        odds, in_domain = self.gate.answer(encoded.features[None], scores.similarity)
+        total = scores.probability.sum(axis=1, keepdims=True)
+        others = _shares(scores.probability[:, ~has])
+        best = np.log(in_domain.max(axis=1)) - np.log(others.max(axis=1))
         of_seen = sigmoid(odds - best)[:, None]
-        probability = np.zeros_like(found.probability)
-        probability[:, has] = total * of_seen * seen
+        probability = np.zeros_like(scores.probability)
+        probability[:, has] = total * of_seen * in_domain
         probability[:, ~has] = total * (1.0 - of_seen) * others
-        return replace(found, probability=probability)
+        return replace(scores, probability=probability)
 
     def config(self) -> JsonDict:
         """Settings of the labels as vectors, and the texts."""

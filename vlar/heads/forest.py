@@ -49,8 +49,8 @@ class Bins:
         binned = np.zeros(rows.shape, np.uint8)
         for column in range(rows.shape[1]):
             values = rows[:, column]
-            place = np.searchsorted(self.edges[column], values, side="left") + 1
-            binned[:, column] = np.where(np.isfinite(values), place, 0)
+            bins = np.searchsorted(self.edges[column], values, side="left") + 1
+            binned[:, column] = np.where(np.isfinite(values), bins, 0)
         return binned
 
 
@@ -83,12 +83,12 @@ class Forest:
                 node = np.full(len(rows), root, np.int32)
                 active = np.arange(len(rows))
                 while len(active):
-                    here = node[active]
-                    feature = self.feature[here]
+                    nodes = node[active]
+                    feature = self.feature[nodes]
                     inner = feature >= 0
-                    active, here, feature = active[inner], here[inner], feature[inner]
-                    right = flat[offset[active] + feature] > self.cut[here]
-                    node[active] = self.child[here] + right
+                    active, nodes, feature = active[inner], nodes[inner], feature[inner]
+                    right = flat[offset[active] + feature] > self.cut[nodes]
+                    node[active] = self.child[nodes] + right
                 result[first : first + _CHUNK] += self.value[node]
         return np.asarray(result / max(1, len(self.roots)), np.float32)
 
@@ -235,17 +235,17 @@ def _splits(
     flat = keys.ravel()
     size = width * columns * _BINS
     score = np.zeros((width, columns, _BINS))
-    rest = np.zeros((width, columns, _BINS))
+    error_right = np.zeros((width, columns, _BINS))
     counts = np.bincount(flat, np.repeat(weighted[:, -1], columns), size)
-    left = counts.reshape(width, columns, _BINS).cumsum(axis=2)
-    right = sums[:, -1][:, None, None] - left
+    count_left = counts.reshape(width, columns, _BINS).cumsum(axis=2)
+    right = sums[:, -1][:, None, None] - count_left
     for output in range(weighted.shape[1] - 1):
         histogram = np.bincount(flat, np.repeat(weighted[:, output], columns), size)
         below = histogram.reshape(width, columns, _BINS).cumsum(axis=2)
         score += np.square(below)
-        rest += np.square(sums[:, output][:, None, None] - below)
-    gain = score / np.maximum(left, 1e-9) + rest / np.maximum(right, 1e-9)
-    gain[(left < least) | (right < least)] = -np.inf
+        error_right += np.square(sums[:, output][:, None, None] - below)
+    gain = score / np.maximum(count_left, 1e-9) + error_right / np.maximum(right, 1e-9)
+    gain[(count_left < least) | (right < least)] = -np.inf
     best = gain.reshape(width, -1).argmax(axis=1)
     top = gain.reshape(width, -1)[np.arange(width), best]
     whole = np.square(sums[:, :-1]).sum(axis=1) / np.maximum(sums[:, -1], 1e-9)

@@ -125,15 +125,15 @@ def fit_temperature(
 
 def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:
     ratio = (math.sqrt(5.0) - 1.0) / 2.0
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = loss(left), loss(right)
+    lower, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = loss(lower), loss(right)
     while high - low > 1e-4:
         if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = loss(left)
+            high, right, at_right = right, lower, at_left
+            lower = high - ratio * (high - low)
+            at_left = loss(lower)
         else:
-            low, left, at_left = left, right, at_right
+            low, lower, at_left = lower, right, at_right
             right = low + ratio * (high - low)
             at_right = loss(right)
     return (low + high) / 2.0

@@ -191,14 +191,14 @@ def choose(
     names = tuple(dict.fromkeys(term for kind in every for term in parse_kind(kind)))
     vectors = terms(features, blocks, names)
     grams = _Grams(vectors)
-    found = [
+    best = [
         _best_parameter(head, kind, grams.of(head, kind), problem)
         for kind in every
         for head in heads
         if kind in tried[head.name]
     ]
-    shares, why = _shares(found, problem)
-    candidates = tuple(replace(c, share=share) for c, share in zip(found, shares, strict=True))
+    shares, why = _shares(best, problem)
+    candidates = tuple(replace(c, share=share) for c, share in zip(best, shares, strict=True))
     members = [
         (candidate.share, _fitted(candidate, vectors, y, zero_shot, labels, groups))
         for candidate in candidates
@@ -213,16 +213,16 @@ def _sensors(
     features: Float32, blocks: Sequence[BlockLike], y: Sequence[str]
 ) -> dict[str, list[int]]:
     """Sensors of a bundle that have examples of all labels, with the numbers of the examples."""
-    found: dict[str, list[int]] = {}
+    columns_of: dict[str, list[int]] = {}
     ends = np.cumsum([0, *(block.width for block in blocks)])
     for sensor in dict.fromkeys(block.part for block in blocks if block.part):
-        own = [slice(a, b) for a, b, block in zip(ends, ends[1:], blocks, strict=False)
+        columns = [slice(a, b) for a, b, block in zip(ends, ends[1:], blocks, strict=False)
                if block.part == sensor]  # fmt: skip
-        there = np.any([features[..., each].any(axis=(1, 2)) for each in own], axis=0)
-        rows: list[int] = np.flatnonzero(there).tolist()
+        present = np.any([features[..., column].any(axis=(1, 2)) for column in columns], axis=0)
+        rows: list[int] = np.flatnonzero(present).tolist()
         if {y[row] for row in rows} == set(y):
-            found[sensor] = rows
-    return found
+            columns_of[sensor] = rows
+    return columns_of
 
 
 def _by_sensor(
@@ -237,15 +237,15 @@ def _by_sensor(
     """The choice of each sensor, and the mean of what was chosen."""
     members: list[FewShotHead] = []
     candidates: list[Candidate] = []
-    for sensor, there in sensors.items():
-        own = [block for block in blocks if block.part == sensor]
+    for sensor, present in sensors.items():
+        blocks_of_sensor = [block for block in blocks if block.part == sensor]
         head, choice = choose(
-            features[there],
+            features[present],
             blocks,
-            [y[row] for row in there],
+            [y[row] for row in present],
             labels=labels,
-            groups=None if groups is None else [groups[row] for row in there],
-            kinds=[of_sensor(kind, sensor) for kind in kinds_for(own)],
+            groups=None if groups is None else [groups[row] for row in present],
+            kinds=[of_sensor(kind, sensor) for kind in kinds_for(blocks_of_sensor)],
         )
         members.append(head)
         candidates += [replace(c, share=c.share / len(sensors)) for c in choice.candidates]
@@ -283,9 +283,9 @@ def held_out_logits(
     for weight, member in head.closed_forms():
         rows = signature(features, blocks, member.kind)
         held = member.hold_out(member.compare(rows, rows), problem, member.parameter)
-        there = ~np.isnan(held)
-        counts = there.sum(axis=0)
-        sums = np.where(there, held, 0.0).sum(axis=0)
+        answered = ~np.isnan(held)
+        counts = answered.sum(axis=0)
+        sums = np.where(answered, held, 0.0).sum(axis=0)
         evidence = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         total += weight * member.weighed(evidence, zero_shot)
     return head.adjusted(total)
@@ -451,31 +451,31 @@ def fit_rejector(
         UnknownNameError: no rejector has this name.
     """
     parts: dict[str, type[Rejector]] = {
-        each: registry.get("rejector", each)
-        for each in (registry.names("rejector") if name == AUTO else (name,))
+        rejector_name: registry.get("rejector", rejector_name)
+        for rejector_name in (registry.names("rejector") if name == AUTO else (name,))
     }
     reads = any(part.reads == "logits" for part in parts.values())
-    found = logits() if reads else None
+    logits_read = logits() if reads else None
     if name == AUTO:
-        name = _best(parts, signatures, np.asarray(y), np.asarray(groups), found)
+        name = _best(parts, signatures, np.asarray(y), np.asarray(groups), logits_read)
     part = parts[name]
-    if part.reads == "logits" and found is None:
+    if part.reads == "logits" and logits_read is None:
         raise SupportError(
             f"rejector {name!r} reads the logits of held-out examples, which this method cannot "
             f"give; use {DEFAULT!r}"
         )
-    return part().fit(signatures, y, groups, found)
+    return part().fit(signatures, y, groups, logits_read)
 
 
 def separation(scores: HeldOut) -> tuple[float, float]:
     """AUROC of two sets of scores and its standard error (Hanley and McNeil, 1982, eq. 1)."""
-    known, unknown = scores
-    is_unknown = np.repeat([False, True], [len(known), len(unknown)])
-    area = auroc(np.concatenate([known, unknown]), is_unknown)
+    inside, unknown = scores
+    is_unknown = np.repeat([False, True], [len(inside), len(unknown)])
+    area = auroc(np.concatenate([inside, unknown]), is_unknown)
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     variance = area * (1 - area) + (len(unknown) - 1) * (q1 - area**2)
-    variance += (len(known) - 1) * (q2 - area**2)
-    return area, float(np.sqrt(variance / (len(known) * len(unknown))))
+    variance += (len(inside) - 1) * (q2 - area**2)
+    return area, float(np.sqrt(variance / (len(inside) * len(unknown))))
 
 
 def _best(
@@ -485,15 +485,15 @@ def _best(
     group: Any,
     logits: Float64 | None,
 ) -> str:
-    found: dict[str, tuple[float, float]] = {}
+    best: dict[str, tuple[float, float]] = {}
     for name, part in parts.items():
         if part.reads == "logits" and logits is None:
             continue
         scores = part().hold_out(signatures, label, group, logits)
         if len(scores.known) and len(scores.unknown):
-            found[name] = separation(scores)
-    if DEFAULT not in found:
+            best[name] = separation(scores)
+    if DEFAULT not in best:
         return DEFAULT
-    area, error = found[DEFAULT]
-    name = max(found, key=lambda each: found[each][0])
-    return name if found[name][0] > area + _LEAST_GAIN * error else DEFAULT
+    area, error = best[DEFAULT]
+    name = max(best, key=lambda each: best[each][0])
+    return name if best[name][0] > area + _LEAST_GAIN * error else DEFAULT

@@ -167,13 +167,13 @@ class CurveRejector(Rejector):
             SupportError: nothing can be held out, so that no score of a known example exists.
         """
         group = np.arange(len(y)) if groups is None else np.asarray(groups)
-        known, unknown = self.hold_out(signatures, np.asarray(y), group, logits)
-        if not len(known) or not len(unknown):
+        inside, unknown = self.hold_out(signatures, np.asarray(y), group, logits)
+        if not len(inside) or not len(unknown):
             raise SupportError(
                 f"rejector {self.name!r} needs two labels, and one of them in two recordings; give "
                 "more examples or use 'familiarity'"
             )
-        self.centre, self.slope = fit_logistic(unknown, known)
+        self.centre, self.slope = fit_logistic(unknown, inside)
         return self
 
     def probability(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
@@ -221,9 +221,9 @@ class LogitRejector(CurveRejector):
         del signatures, group
         if logits is None:
             raise UsageError(f"rejector {self.name!r} reads logits; give those of the examples")
-        there = np.isfinite(logits).all(axis=1)
-        rows = np.asarray(logits, np.float64)[there]
-        column = np.searchsorted(np.unique(label), label[there])
+        answered = np.isfinite(logits).all(axis=1)
+        rows = np.asarray(logits, np.float64)[answered]
+        column = np.searchsorted(np.unique(label), label[answered])
         others = np.arange(rows.shape[1])[None] != column[:, None]
         self.learn(rows, column)
         if not len(rows):
@@ -260,16 +260,16 @@ class NearestExamples(CurveRejector):
         other_group = group[:, None] != group[None]
         same_label = label[:, None] == label[None]
         shown = (same_label & other_group).any(axis=1)
-        known = np.where(other_group, distance, np.inf)[shown]
+        nearest = np.where(other_group, distance, np.inf)[shown]
         unknown = np.where(other_group & ~same_label, distance, np.inf)
-        return HeldOut(self._finite(known), self._finite(unknown))
+        return HeldOut(self._finite(nearest), self._finite(unknown))
 
     def _finite(self, distances: Float64) -> Float64:
         """(m,) the k-th smallest of each row, or the largest; rows without any are left out."""
-        there = np.isfinite(distances).sum(axis=1)
-        rows = np.sort(distances[there > 0], axis=1)
-        place = np.minimum(self.k, there[there > 0]) - 1
-        return rows[np.arange(len(rows)), place]
+        counts = np.isfinite(distances).sum(axis=1)
+        rows = np.sort(distances[counts > 0], axis=1)
+        rank = np.minimum(self.k, counts[counts > 0]) - 1
+        return rows[np.arange(len(rows)), rank]
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
         del logits
@@ -297,15 +297,17 @@ class NearestPrototype(CurveRejector):
         del logits
         rows, member = unit(signatures), label[:, None] == np.unique(label)[None]
         self._prototypes = unit(member.T.astype(np.float32) @ rows)
-        known: list[float] = []
+        inside: list[float] = []
         unknown: list[float] = []
         for index, row in enumerate(rows):
             stays = member * (group != group[index])[:, None]
             cosine = unit(stays.T.astype(np.float32) @ rows) @ row
-            shown, own = stays.any(axis=0), member[index]
-            known += [1.0 - float(cosine[shown].max())] if shown[own].any() else []
-            unknown += [1.0 - float(cosine[shown & ~own].max())] if (shown & ~own).any() else []
-        return HeldOut(np.array(known), np.array(unknown))
+            shown, is_label = stays.any(axis=0), member[index]
+            inside += [1.0 - float(cosine[shown].max())] if shown[is_label].any() else []
+            unknown += (
+                [1.0 - float(cosine[shown & ~is_label].max())] if (shown & ~is_label).any() else []
+            )
+        return HeldOut(np.array(inside), np.array(unknown))
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
         del logits
@@ -353,8 +355,8 @@ class Evidential(LogitRejector):
             fit = np.log(alpha.sum(axis=1)) - np.log(alpha[rows, column])
             return float(fit.mean() + _DOUBT * ((free - start) ** 2).sum() / len(rows))
 
-        found = minimize(loss, start, method="Nelder-Mead").x
-        self.factor, self.offset = float(np.exp(found[0])), float(found[1])
+        solution = minimize(loss, start, method="Nelder-Mead").x
+        self.factor, self.offset = float(np.exp(solution[0])), float(solution[1])
 
     def of_logits(self, logits: Float64) -> Float64:
         evidence = _evidence(self.factor * logits + self.offset)
@@ -404,12 +406,12 @@ class Familiarity(Rejector):
         group = np.arange(len(y)) if groups is None else np.asarray(groups)
         self.centre, self.slope = 0.0, 1.0
         scores = self.hold_out(signatures, np.asarray(y), group, logits)
-        known, unknown = -scores.known, -scores.unknown
+        inside, unknown = -scores.known, -scores.unknown
         if not len(unknown):
             return self
-        if not len(known):
-            known = (1.0 + unknown) / 2
-        self.centre, self.slope = fit_logistic(known, unknown)
+        if not len(inside):
+            inside = (1.0 + unknown) / 2
+        self.centre, self.slope = fit_logistic(inside, unknown)
         return self
 
     def hold_out(

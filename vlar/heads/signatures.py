@@ -81,9 +81,9 @@ def speed(x: Floats) -> Floats:
 def resampled(count: int, x: Floats) -> Floats:
     """(N, T, W) to (N, ``count``, W) by linear interpolation between the middles of frames."""
     length = x.shape[1]
-    place = ((np.arange(count) + 0.5) * length / count - 0.5).clip(0, length - 1)
-    before = np.floor(place).astype(np.intp)
-    after, share = np.minimum(before + 1, length - 1), (place - before)[None, :, None]
+    positions = ((np.arange(count) + 0.5) * length / count - 0.5).clip(0, length - 1)
+    before = np.floor(positions).astype(np.intp)
+    after, share = np.minimum(before + 1, length - 1), (positions - before)[None, :, None]
     return x[:, before] * (1 - share) + x[:, after] * share
 
 
@@ -228,12 +228,12 @@ def over_present(
     if not names_sensors(kind):
         return signatures
     weights = parse_kind(kind)
-    there = {
+    present = {
         sensor: np.any([x.any(axis=(1, 2)) for _, x in _parts(features, blocks, sensor)], axis=0)
         for sensor in {_sensor_and_term(name)[0] for name in weights}
     }
     total = sum(weight**2 for weight in weights.values())
-    share = sum(w**2 / total * there[_sensor_and_term(name)[0]] for name, w in weights.items())
+    share = sum(w**2 / total * present[_sensor_and_term(name)[0]] for name, w in weights.items())
     return signatures / np.where(share, share, 1.0).astype(np.float32)[:, None]
 
 
@@ -252,7 +252,7 @@ def terms(
     """Each named term of (N, T, F) frame features as (N, S_term) float32 unit vectors."""
     _check_width(features, blocks)
     read: dict[str, dict[str, Floats]] = {}
-    found: dict[str, Float32] = {}
+    terms: dict[str, Float32] = {}
     for name in names:
         sensor, term = _sensor_and_term(name)
         if sensor not in read:
@@ -265,12 +265,12 @@ def terms(
                 f"signature term {name!r} reads a {missing[0]!r} block, and this encoder's frame "
                 f"features have {sorted(parts)}; use {'+'.join(available_terms(blocks)[:2])!r}"
             )
-        found[name] = compute(*(parts[need] for need in needs)).astype(np.float32)
+        terms[name] = compute(*(parts[need] for need in needs)).astype(np.float32)
         if sensor:  # some terms of zeros are not zero
-            found[name] *= np.any([part.any(axis=(1, 2)) for part in parts.values()], axis=0)[
+            terms[name] *= np.any([part.any(axis=(1, 2)) for part in parts.values()], axis=0)[
                 :, None
             ]
-    return found
+    return terms
 
 
 def _term(name: str, there: Mapping[str, Floats]) -> tuple[tuple[str, ...], Callable[..., Floats]]:
@@ -314,13 +314,13 @@ def _parts(
 ) -> Iterator[tuple[str, Floats]]:
     """Features of each kind of block; those of one sensor where it is named."""
     starts = np.cumsum([0, *(block.width for block in blocks)])
-    own = [
+    block_features = [
         (block, features[..., start : start + block.width])
         for block, start in zip(blocks, starts, strict=False)
         if not sensor or block.part == sensor
     ]
-    for kind in dict.fromkeys(block.kind for block, _ in own):
-        yield kind, np.concatenate([x for block, x in own if block.kind == kind], axis=2)
+    for kind in dict.fromkeys(block.kind for block, _ in block_features):
+        yield kind, np.concatenate([x for block, x in block_features if block.kind == kind], axis=2)
 
 
 def _mean(x: Floats) -> Floats:
@@ -467,5 +467,5 @@ def kinds_for(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
 
 def plain_kind(blocks: Sequence[BlockLike]) -> str:
     """A kind for how alike clips are at large: what is there and what changes, if it is known."""
-    there = available_terms(blocks)
-    return "mean+absdiff" if "absdiff" in there else there[0]
+    available = available_terms(blocks)
+    return "mean+absdiff" if "absdiff" in available else available[0]

@@ -106,11 +106,11 @@ def window_of(file: Path, line: int, cells: dict[str, str]) -> Window | None:
     Raises:
         SupportError: a time is not a number of seconds, or the span ends before it begins.
     """
-    given = cells.get("start_s", ""), cells.get("end_s", "")
-    if not any(given):
+    texts = cells.get("start_s", ""), cells.get("end_s", "")
+    if not any(texts):
         return None
     times: list[float] = []
-    for name, cell in zip(("start_s", "end_s"), given, strict=True):
+    for name, cell in zip(("start_s", "end_s"), texts, strict=True):
         try:
             time = float(cell)
         except ValueError:
@@ -268,8 +268,8 @@ def further_columns(file: Path) -> list[str]:
 
 def cell(item: SupportItem, name: str) -> str | None:
     """The cell of an example in a column; None where its table has no such column."""
-    own = {"label": SEPARATOR.join(item.labels), "group": item.group, "who": item.who}
-    return item.facts.get(name, item.parts.get(name, own.get(name)))
+    values = {"label": SEPARATOR.join(item.labels), "group": item.group, "who": item.who}
+    return item.facts.get(name, item.parts.get(name, values.get(name)))
 
 
 def names_paths(file: Path) -> bool:

@@ -156,7 +156,7 @@ def _several(row: int, shown: Sequence[str], who: str) -> SupportError:
 
 def _parts(labels: tuple[str, ...], items: Sequence[SupportItem]) -> dict[str, Part]:
     names = list(dict.fromkeys(name for item in items for name in item.parts))
-    found: dict[str, Part] = {}
+    parts: dict[str, Part] = {}
     for name in names:
         value_of: dict[str, str] = {}
         for item in items:
@@ -172,5 +172,5 @@ def _parts(labels: tuple[str, ...], items: Sequence[SupportItem]) -> dict[str, P
                 )
         values = tuple(sorted(set(value_of.values())))
         of_label = [values.index(value_of[label]) if label in value_of else 0 for label in labels]
-        found[name] = Part(values, np.array(of_label, np.int64))
-    return found
+        parts[name] = Part(values, np.array(of_label, np.int64))
+    return parts

@@ -318,9 +318,9 @@ _last: list[_Among] = []
 
 def _among(background: Float32) -> _Among:
     """Cached for the last two backgrounds, names and descriptions: many scorers share them."""
-    for kept in _last:
-        if kept.background is background:
-            return kept
+    for entry in _last:
+        if entry.background is background:
+            return entry
     cosines = background @ background.T
     n = len(background)
     mean = (cosines.sum(axis=1, dtype=np.float64) - cosines.diagonal()) / (n - 1)

@@ -102,9 +102,9 @@ def matches(path: str, pattern: str | Path) -> bool:
     >>> matches(path, "/v/a"), matches(path, "/v/*.mp4"), matches(path, "b.mp4")
     (True, True, False)
     """
-    wanted = place(pattern)
-    inside = wanted.rstrip("/") + "/"
-    return path == wanted or path.startswith(inside) or fnmatchcase(path, wanted)
+    prefix = place(pattern)
+    inside = prefix.rstrip("/") + "/"
+    return path == prefix or path.startswith(inside) or fnmatchcase(path, prefix)
 
 
 def is_unicode(text: str) -> bool:
@@ -168,8 +168,8 @@ def change_tags(
     before: Mapping[str, Mapping[str, str | None]],
 ) -> None:
     """Change tags of recordings inside a transaction (``Library.tag``)."""
-    for path, own in tags.items():
-        checked_tags({key: value or "" for key, value in own.items()})
+    for path, tags_of_path in tags.items():
+        checked_tags({key: value or "" for key, value in tags_of_path.items()})
         recording = writer.at_path(path)
         if recording is None:
             raise LibraryError(f"{path!r:.200} is not in the library; list what is")
@@ -180,4 +180,4 @@ def change_tags(
                     f"the tag {key!r:.80} of {path!r:.200} is {held.get(key)!r:.80} by now, not "
                     f"{value!r:.80}; read it again before you change it"
                 )
-        writer.update(recording.id, tags=own)
+        writer.update(recording.id, tags=tags_of_path)

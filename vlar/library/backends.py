@@ -306,8 +306,8 @@ class FolderBackend(Backend[SqliteStore, SqliteWriter]):
         if not store.damaged:
             return None
         owner = store.fetch("SELECT video_id FROM rows WHERE id = ?", (min(store.damaged),))
-        known = bool(owner) and isinstance(owner[0][0], int)
-        path = store.paths([owner[0][0]]).get(owner[0][0]) if known else None
+        is_row = bool(owner) and isinstance(owner[0][0], int)
+        path = store.paths([owner[0][0]]).get(owner[0][0]) if is_row else None
         return line_of(store.address, store.damaged, f" of {path}" if path else "")
 
     def info(self, store: SqliteStore | None) -> LibraryInfo:
@@ -337,9 +337,9 @@ class FolderBackend(Backend[SqliteStore, SqliteWriter]):
         if way is None or (fault.kind == "manifest" and not fault.ids):
             return fault
         with writer.transaction():
-            left = way(writer, fault)
+            repairer = way(writer, fault)
         # A recording without rows has none before it is read again.
-        return replace(fault, repaired=fault.kind != "empty", message=left or fault.message)
+        return replace(fault, repaired=fault.kind != "empty", message=repairer or fault.message)
 
     def compact(
         self, writer: SqliteWriter, probes: Probes | None, retrain: bool, engine: str | None
@@ -353,6 +353,6 @@ def backend_of(address: str | LibraryPlace) -> Backend[Any, Any]:
     Raises:
         UsageError: it is not a usable address.
     """
-    place = place_of(address)
-    name = "folder" if isinstance(place, Path) else place.backend
-    return registry.get("backend", name)(place)
+    location = place_of(address)
+    name = "folder" if isinstance(location, Path) else location.backend
+    return registry.get("backend", name)(location)

@@ -51,11 +51,11 @@ def file_of(store: SqliteStore) -> Path:
     The library's id names it, with the inode and the time of the last change of its lock, which
     nothing writes to: a copy of the folder has others, a renamed one has the same.
     """
-    place, own = store.file.with_name(trust.FILE_NAME), ""
+    folder, suffix = store.file.with_name(trust.FILE_NAME), ""
     with suppress(OSError):
-        stamp = (place if place.exists() else store.file).lstat()
-        own = f"{stamp.st_ino} {stamp.st_ctime_ns}"
-    name = hashlib.sha256(f"{store.meta().get('library_id')} {own}".encode()).hexdigest()
+        stamp = (folder if folder.exists() else store.file).lstat()
+        suffix = f"{stamp.st_ino} {stamp.st_ctime_ns}"
+    name = hashlib.sha256(f"{store.meta().get('library_id')} {suffix}".encode()).hexdigest()
     return resources.cache_dir() / FOLDER / f"{name[:32]}.faiss"
 
 
@@ -65,8 +65,8 @@ def _require_own(folder: Path) -> None:
     Raises:
         OSError: it is absent, or not the user's own.
     """
-    found = folder.stat()
-    if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+    stat = folder.stat()
+    if os.name == "posix" and (stat.st_uid != os.geteuid() or stat.st_mode & 0o022):
         raise PermissionError(errno.EPERM, "other users may write to it")
 
 
@@ -175,7 +175,7 @@ def _mapped(path: Path, start: int, rows: int) -> RowTable:
         return np.asarray(np.memmap(path, kind, "r", start + 8 * rows * place, (rows,)))
 
     kinds = (np.int64, np.int64, np.float64, np.float64)
-    ids, video_ids, starts_s, ends_s = (column(*each) for each in enumerate(kinds))
+    ids, video_ids, starts_s, ends_s = (column(*kind) for kind in enumerate(kinds))
     return RowTable(ids, video_ids, starts_s, ends_s)
 
 
@@ -272,11 +272,11 @@ def refresh(
     cache = None if current is None else _followed(store, current, origin)
     if cache is not None and not merge_is_due(cache.engine):
         return cache
-    found = read(file_of(store))
-    if found is not None and _same_library(found, origin) and found.made_at > origin.generation:
+    stored = read(file_of(store))
+    if stored is not None and _same_library(stored, origin) and stored.made_at > origin.generation:
         store.renew_snapshot()
         origin = Origin.of(store)
-    candidates = [each for each in (found, cache) if each is not None]
+    candidates = [cache_part for cache_part in (stored, cache) if cache_part is not None]
     for old in sorted(candidates, key=lambda each: -each.made_at):
         cache = _followed(store, old, origin)
         if cache is not None:
@@ -346,10 +346,10 @@ def state(store: SqliteStore) -> tuple[str, SearchCache | None]:
     path = file_of(store)
     if not path.exists():
         return "absent", None
-    found = read(path)
-    if found is None:
+    stored = read(path)
+    if stored is None:
         return "unreadable", None
-    cache = _followed(store, found, Origin.of(store))
+    cache = _followed(store, stored, Origin.of(store))
     if cache is None or merge_is_due(cache.engine):
         return "stale", None
     return "fresh", cache

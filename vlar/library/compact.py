@@ -23,9 +23,9 @@ def describe(folder: Path, store: SqliteStore | None) -> LibraryInfo:
     """Facts about a library; ``store`` is None before the first write."""
     rows = 0 if store is None else store.counts()[1]
     name, why = cache.choose(rows) if store is None else cache.chosen(store)
-    state, found = "absent", None
+    state, stored = "absent", None
     if store is not None and LibraryManifest.of(store) is not None:
-        state, found = cache.state(store)
+        state, stored = cache.state(store)
     query = "SELECT count(*), total(length(tokens)) FROM contexts"
     contexts, size = (0, 0) if store is None else store.fetch(query)[0]
     return facts_of(
@@ -35,9 +35,9 @@ def describe(folder: Path, store: SqliteStore | None) -> LibraryInfo:
         engine=name,
         engine_why=why,
         cache_state=state,
-        engine_facts={} if found is None else dict(found.engine.facts),
-        waiting_added=0 if found is None else found.engine.added,
-        waiting_deleted=0 if found is None else found.engine.deleted,
+        engine_facts={} if stored is None else dict(stored.engine.facts),
+        waiting_added=0 if stored is None else stored.engine.added,
+        waiting_deleted=0 if stored is None else stored.engine.deleted,
         format=schema.SCHEMA_VERSION,
         context_rows=int(contexts),
         context_bytes=int(size),
@@ -135,8 +135,8 @@ def compact(
         _request(writer, engine)
     with writer.snapshot():
         rows, filled, name = writer.row_count(), "dim" in writer.meta(), cache.chosen(writer)[0]
-        found = cache.read(cache.file_of(writer)) if filled and not retrain else None
-        merged, trained = cache.merge(writer, found, probes) if filled else (None, False)
+        stored = cache.read(cache.file_of(writer)) if filled and not retrain else None
+        merged, trained = cache.merge(writer, stored, probes) if filled else (None, False)
     with writer.transaction():
         dropped = len(writer.dead_ids())
         if merged is not None:

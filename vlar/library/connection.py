@@ -141,15 +141,15 @@ class LibraryConnection:
 
     def _in_snapshot(self, store: LibraryStore, ask: Callable[[], T]) -> T:
         """Result of ``ask`` in one snapshot; it runs again where the store cannot keep one."""
-        for left in reversed(range(_SNAPSHOTS)):
+        for tries_left in reversed(range(_SNAPSHOTS)):
             store.damaged.clear()
             try:
                 with store.snapshot():
-                    found = ask()
+                    answer = ask()
                     self.name_damage(store)
-                    return found
+                    return answer
             except SnapshotMovedError:
-                if not left:
+                if not tries_left:
                     raise
         raise AssertionError  # the loop returns or raises
 
@@ -185,9 +185,11 @@ class LibraryConnection:
             self.backend.repair_lock()
         self.forget_cache()
         with self.writing() as writer:
-            return [self.backend.repaired(writer, each) for each in found]
+            return [self.backend.repaired(writer, fault) for fault in found]
 
     def _require_open(self) -> None:
         if self._is_closed:
-            place = str(self.path)
-            raise LibraryError(f"library {place} is closed; open it again: vlar.Library({place!r})")
+            address = str(self.path)
+            raise LibraryError(
+                f"library {address} is closed; open it again: vlar.Library({address!r})"
+            )

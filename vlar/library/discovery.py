@@ -84,26 +84,26 @@ def similar_pairs(
     for start in range(0, len(vectors), _BLOCK):
         for first in range(start, len(vectors), _BLOCK):
             found = vectors[start : start + _BLOCK] @ vectors[first : first + _BLOCK].T
-            left, right = np.nonzero(found >= least)
-            cosines = found[left, right]
-            left, right = left + start, right + first
-            kept = (left < right) & (owners[left] != owners[right])
-            if kept.any():
-                yield left[kept], right[kept], cosines[kept]
+            first_row, right = np.nonzero(found >= least)
+            cosines = found[first_row, right]
+            first_row, right = first_row + start, right + first
+            distinct = (first_row < right) & (owners[first_row] != owners[right])
+            if distinct.any():
+                yield first_row[distinct], right[distinct], cosines[distinct]
 
 
 def apart(table: RowTable, order: Int64, k: int) -> list[int]:
     """First ``k`` places of an order that share less than half of their time with earlier ones."""
     chosen: list[int] = []
     by_video: dict[int, list[tuple[float, float]]] = {}
-    for place in order.tolist():
-        start_s, end_s = float(table.starts_s[place]), float(table.ends_s[place])
-        earlier = by_video.setdefault(int(table.video_ids[place]), [])
+    for index in order.tolist():
+        start_s, end_s = float(table.starts_s[index]), float(table.ends_s[index])
+        earlier = by_video.setdefault(int(table.video_ids[index]), [])
         length_s = max(end_s - start_s, 1e-9)
         if any(min(end_s, e) - max(start_s, s) >= 0.5 * length_s for s, e in earlier):
             continue
         earlier.append((start_s, end_s))
-        chosen.append(place)
+        chosen.append(index)
         if len(chosen) == k:
             break
     return chosen
@@ -148,16 +148,16 @@ def duplicate_groups(table: RowTable, vectors: Float32, least: float = SAME) -> 
     """
     pairs: dict[tuple[int, int], _Pair] = defaultdict(_Pair)
     for row, other, cosine in _best_matches(table, vectors, least):
-        own = int(table.video_ids[row])
-        pair = pairs[min(own, other), max(own, other)]
-        (pair.left if own < other else pair.right)[row] = cosine
+        owner = int(table.video_ids[row])
+        pair = pairs[min(owner, other), max(owner, other)]
+        (pair.left if owner < other else pair.right)[row] = cosine
     ids, counts = np.unique(table.video_ids, return_counts=True)
     windows = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     links: list[tuple[int, int]] = []
     matched: dict[int, dict[int, float]] = defaultdict(dict)
     for (a, b), pair in pairs.items():
-        shorter, found = (a, pair.left) if windows[a] <= windows[b] else (b, pair.right)
-        if len(found) < _MATCHED * windows[shorter]:
+        shorter, nearest = (a, pair.left) if windows[a] <= windows[b] else (b, pair.right)
+        if len(nearest) < _MATCHED * windows[shorter]:
             continue
         links.append((a, b))
         for video_id, rows in ((a, pair.left), (b, pair.right)):
@@ -177,17 +177,17 @@ def _best_matches(
     ids = np.unique(table.video_ids)
     places = np.searchsorted(ids, table.video_ids)
     best: dict[int, float] = {}
-    for left, right, cosines in similar_pairs(vectors, table.video_ids, least):
-        for row, other in ((left, right), (right, left)):
+    for row_a, right, cosines in similar_pairs(vectors, table.video_ids, least):
+        for row, other in ((row_a, right), (right, row_a)):
             keys = row * len(ids) + places[other]
             order = np.argsort(keys, kind="stable")
-            found, starts = np.unique(keys[order], return_index=True)
+            pairs, starts = np.unique(keys[order], return_index=True)
             greatest = np.maximum.reduceat(cosines[order], starts)
-            for key, cosine in zip(found.tolist(), greatest.tolist(), strict=True):
+            for key, cosine in zip(pairs.tolist(), greatest.tolist(), strict=True):
                 best[key] = max(cosine, best.get(key, -1.0))
     for key, cosine in best.items():
-        row, place = divmod(key, len(ids))
-        yield row, int(ids[place]), cosine
+        row, column = divmod(key, len(ids))
+        yield row, int(ids[column]), cosine
 
 
 def _joined(links: list[tuple[int, int]]) -> list[list[int]]:
@@ -195,12 +195,12 @@ def _joined(links: list[tuple[int, int]]) -> list[list[int]]:
     if not links:
         return []
     ids, places = np.unique(np.array(links), return_inverse=True)
-    left, right = places.reshape(-1, 2).T
-    first, known = np.arange(len(ids)), np.array([-1])  # the first recording of each one's group
-    while not np.array_equal(first, known):
-        known = first.copy()
-        np.minimum.at(first, known[left], known[right])
-        np.minimum.at(first, known[right], known[left])
+    a, right = places.reshape(-1, 2).T
+    first, roots = np.arange(len(ids)), np.array([-1])  # the first recording of each one's group
+    while not np.array_equal(first, roots):
+        roots = first.copy()
+        np.minimum.at(first, roots[a], roots[right])
+        np.minimum.at(first, roots[right], roots[a])
         first = first[first]
     order = np.argsort(first, kind="stable")
     borders = np.flatnonzero(np.diff(first[order])) + 1
@@ -230,9 +230,9 @@ def distances(
     Rows of the same recording are not compared. The nearest row is -1 where there is none.
     """
     cosines, places = nearest_rows(vectors, owners, reference, reference_owners, k)
-    known = places >= 0
-    total = np.where(known, 1.0 - cosines, 0.0).sum(axis=1)
-    count = known.sum(axis=1)
+    has_neighbour = places >= 0
+    total = np.where(has_neighbour, 1.0 - cosines, 0.0).sum(axis=1)
+    count = has_neighbour.sum(axis=1)
     mean = np.divide(total, count, out=np.full(len(total), 2.0), where=count > 0)
     return mean, places[:, 0]
 
@@ -401,13 +401,13 @@ def unusual(own: LibraryRows, k: int, against: LibraryRows | None) -> list[Stand
     # Ids of recordings are those of one library only.
     owners = table.video_ids if against is None else np.full(len(table), -1)
     score, nearest = distances(own.vectors, own.table.video_ids, vectors, owners)
-    found: list[Standout] = []
-    for rank, place in enumerate(apart(own.table, np.argsort(-score, kind="stable"), k), 1):
-        near = int(nearest[place])
+    standouts: list[Standout] = []
+    for rank, index in enumerate(apart(own.table, np.argsort(-score, kind="stable"), k), 1):
+        near = int(nearest[index])
         path = None if near < 0 else other.paths[int(table.video_ids[near])]
         near_s = None if near < 0 else float(table.starts_s[near])
-        found.append(_standout(own, rank, place, float(score[place]), path, near_s))
-    return found
+        standouts.append(_standout(own, rank, index, float(score[index]), path, near_s))
+    return standouts
 
 
 def highlights(own: LibraryRows, k: int, per_recording: int) -> list[Standout]:
@@ -426,7 +426,7 @@ def highlights(own: LibraryRows, k: int, per_recording: int) -> list[Standout]:
         chosen += places[best].tolist()
     chosen.sort(key=lambda place: -score[place])
     return [
-        _standout(own, rank, place, float(score[place])) for rank, place in enumerate(chosen[:k], 1)
+        _standout(own, rank, index, float(score[index])) for rank, index in enumerate(chosen[:k], 1)
     ]
 
 
@@ -470,10 +470,14 @@ def farthest_first(vectors: Float32, owners: Int64, k: int) -> tuple[list[int], 
     while len(chosen) < k and (not chosen or score > _REPEATS):
         chosen.append(row)
         scores.append(max(score, 0.0))
-        own = np.flatnonzero(owners == owners[row])
-        nearest[own] = 1.0
-        own = own[np.linspace(0, len(own) - 1, min(len(own), _COVERING)).round().astype(np.int64)]
-        np.maximum(nearest, (vectors @ vectors[own].T).max(axis=1), out=nearest)
+        rows_of_owner = np.flatnonzero(owners == owners[row])
+        nearest[rows_of_owner] = 1.0
+        rows_of_owner = rows_of_owner[
+            np.linspace(0, len(rows_of_owner) - 1, min(len(rows_of_owner), _COVERING))
+            .round()
+            .astype(np.int64)
+        ]
+        np.maximum(nearest, (vectors @ vectors[rows_of_owner].T).max(axis=1), out=nearest)
         row = int(nearest.argmin())
         score = float(1.0 - nearest[row])
     return chosen, scores
@@ -484,15 +488,15 @@ def diverse(own: LibraryRows, k: int, *, whole: bool) -> list[Standout]:
     require_count(k)
     table = own.table
     owners = table.video_ids if whole else np.arange(len(table))
-    found: list[Standout] = []
-    for place, score in zip(*farthest_first(own.vectors, owners, k), strict=True):
-        row = _standout(own, len(found) + 1, place, score)
+    standouts: list[Standout] = []
+    for index, score in zip(*farthest_first(own.vectors, owners, k), strict=True):
+        row = _standout(own, len(standouts) + 1, index, score)
         if whole:
-            rows = table.where(table.video_ids == table.video_ids[place])
+            rows = table.where(table.video_ids == table.video_ids[index])
             span = float(rows.starts_s.min()), float(rows.ends_s.max())
             row = replace(row, start_s=span[0], end_s=span[1])
-        found.append(row)
-    return found
+        standouts.append(row)
+    return standouts
 
 
 def require_count(k: int) -> None:
@@ -515,5 +519,5 @@ def _standout(
 ) -> Standout:
     video_id = int(rows.table.video_ids[place])
     start_s, end_s = float(rows.table.starts_s[place]), float(rows.table.ends_s[place])
-    own = rows.tags.get(video_id, {})
-    return Standout(rank, rows.paths[video_id], start_s, end_s, score, nearest, nearest_s, own)
+    tags = rows.tags.get(video_id, {})
+    return Standout(rank, rows.paths[video_id], start_s, end_s, score, nearest, nearest_s, tags)

@@ -131,7 +131,7 @@ class BufferedEngine(Engine):
 
     def count(self, allowed: RowFilter | None = None) -> int:
         if allowed is not None:
-            return sum(each.count for each in self._filtered(allowed))
+            return sum(part.count for part in self._filtered(allowed))
         return len(self._table) - self.deleted + len(self._new)
 
     @property
@@ -165,21 +165,23 @@ class BufferedEngine(Engine):
             places = np.searchsorted(self._table.ids, table.ids)
             old = places < len(self._table)
             old[old] = self._table.ids[places[old]] == table.ids[old]
-            there = self._table.where(places[old])
-            if not _equal(there, table.where(old)) or not self.stored(places[old], vectors[old]):
+            table_rows = self._table.where(places[old])
+            if not _equal(table_rows, table.where(old)) or not self.stored(
+                places[old], vectors[old]
+            ):
                 return False
-            own = np.isin(self._new.ids, table.ids)
-            if not _equal(self._new.where(own), table.where(~old)):
+            is_new = np.isin(self._new.ids, table.ids)
+            if not _equal(self._new.where(is_new), table.where(~old)):
                 return False
         return True
 
     # Inside -------------------------------------------------------------------------------------
 
     def _find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
-        found = None
+        proposal = None
         if self.accelerator is not None and allowed is None:
-            found = self.accelerator.propose(query, k)
-        return self.find(query, k, allowed) if found is None else found
+            proposal = self.accelerator.propose(query, k)
+        return self.find(query, k, allowed) if proposal is None else proposal
 
     def _compare(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
         vectors = self._new_vectors if allowed is None else self._new_vectors[allowed.mask]

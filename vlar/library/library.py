@@ -217,9 +217,9 @@ class Library:
         """
         from vlar.library.shard_reading import import_shards
 
-        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        files = [paths] if isinstance(paths, str | Path) else list(paths)
         with self._connection.writing() as writer:
-            report = import_shards(writer, given, self._connection.models, progress)
+            report = import_shards(writer, files, self._connection.models, progress)
             self._connection.settle()
             return report
 
@@ -596,5 +596,5 @@ class Library:
             if store is None:
                 return []
             with store.snapshot():
-                found = list(connection.backend.verify(store, files))
-            return connection.repair(found) if repair and found else found
+                faults = list(connection.backend.verify(store, files))
+            return connection.repair(faults) if repair and faults else faults

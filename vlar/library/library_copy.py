@@ -135,25 +135,32 @@ def copy_library(
         manifest = LibraryManifest.of(source)
         if manifest is None:
             raise LibraryError(f"library {source.address} is empty; there is nothing to copy")
-        own = digest_of(source, manifest)
-        there = _accepted(source, target, manifest, own)
-        missing = [each for each in source.recordings() if each.path not in there]
-        done = own.rows - sum(_rows_of(source, missing).values())
+        source_digest = digest_of(source, manifest)
+        recordings_done = _accepted(source, target, manifest, source_digest)
+        missing = [
+            recording for recording in source.recordings() if recording.path not in recordings_done
+        ]
+        done = source_digest.rows - sum(_rows_of(source, missing).values())
         for group, rows in _groups(source, missing):
             _copy_group(source, target, manifest, group)
             done += rows
             if progress is not None:
-                progress(done, own.rows)
+                progress(done, source_digest.rows)
         _copy_rest(source, target, manifest)
-        found = digest_of(target, manifest)
-    if found.text != own.text:
-        differing = sorted(set(found.recordings.items()) ^ set(own.recordings.items()))
+        target_digest = digest_of(target, manifest)
+    if target_digest.text != source_digest.text:
+        differing = sorted(
+            set(target_digest.recordings.items()) ^ set(source_digest.recordings.items())
+        )
+        first = differing[0][0] if differing else "the manifest"
         raise LibraryError(
-            f"the copy {target.address} differs from {source.address} (digests {found.text[:16]} "
-            f"and {own.text[:16]}, first at {differing[0][0] if differing else 'the manifest'}); "
+            f"the copy {target.address} differs from {source.address} (digests "
+            f"{target_digest.text[:16]} and {source_digest.text[:16]}, first at {first}); "
             "remove it and copy again"
         )
-    return CopyReport(len(own.recordings), own.rows, len(missing), own.text)
+    return CopyReport(
+        len(source_digest.recordings), source_digest.rows, len(missing), source_digest.text
+    )
 
 
 def digest_of(store: LibraryStore, manifest: LibraryManifest) -> LibraryDigest:
@@ -162,40 +169,49 @@ def digest_of(store: LibraryStore, manifest: LibraryManifest) -> LibraryDigest:
     Raises:
         LibraryError: it has damaged rows.
     """
-    facts = {each.id: each for each in store.recordings()}
+    facts = {recording.id: recording for recording in store.recordings()}
     tags = store.tags()
-    found = {
-        each.path: _recording_digest(store, each, tags.get(each.id, {})) for each in facts.values()
+    digests = {
+        recording.path: _recording_digest(store, recording, tags.get(recording.id, {}))
+        for recording in facts.values()
     }
     store.damaged.clear()
     count = 0
     for rows in store.scan(manifest.dim, RowFilter()):
         count += len(rows.ids)
         for path, value in _row_digests(store, rows, facts):
-            found[path] = (found[path] + value) % _MODULUS
+            digests[path] = (digests[path] + value) % _MODULUS
     if store.damaged:
         first = min(store.damaged)
         raise LibraryError(
             f"library {store.address} has damaged rows (row {first}: {store.damaged[first]}); "
             f"repair it first: vlar index verify {store.address} --repair"
         )
-    rest = _hash("manifest", sorted(manifest.to_meta().items()))
-    for each in store.annotations(FailedFile):
-        stamp = each.stamp.size, each.stamp.mtime_ns
-        facts_of_file = each.path, each.content_hash, *stamp, each.kind, each.message
-        rest += _hash("failed", facts_of_file)
-    return LibraryDigest(found, rest % _MODULUS, count)
+    rest_digest = _hash("manifest", sorted(manifest.to_meta().items()))
+    for failed_file in store.annotations(FailedFile):
+        stamp = failed_file.stamp.size, failed_file.stamp.mtime_ns
+        facts_of_file = (
+            failed_file.path,
+            failed_file.content_hash,
+            *stamp,
+            failed_file.kind,
+            failed_file.message,
+        )
+        rest_digest += _hash("failed", facts_of_file)
+    return LibraryDigest(digests, rest_digest % _MODULUS, count)
 
 
 def _recording_digest(store: LibraryStore, facts: RecordingFacts, tags: Mapping[str, str]) -> int:
     path = facts.path
-    known = (
+    values = (
         path, facts.content_hash, facts.stamp.size, facts.stamp.mtime_ns, facts.duration_s,
         facts.unreadable, facts.added_at_s,
     )  # fmt: skip
-    parts = [_hash("recording", known), *(_hash("tag", (path, *tag)) for tag in tags.items())]
-    parts += [_hash("caption", (path, *each)) for each in store.annotations(Caption, [facts.id])]
-    parts += [_hash("lost", (path, *each)) for each in store.annotations(LostFrames, [facts.id])]
+    parts = [_hash("recording", values), *(_hash("tag", (path, *tag)) for tag in tags.items())]
+    parts += [
+        _hash("caption", (path, *caption)) for caption in store.annotations(Caption, [facts.id])
+    ]
+    parts += [_hash("lost", (path, *loss)) for loss in store.annotations(LostFrames, [facts.id])]
     return sum(parts) % _MODULUS
 
 
@@ -204,13 +220,13 @@ def _row_digests(
 ) -> Iterator[tuple[str, int]]:
     ids = rows.ids.tolist()
     keys: dict[int, tuple[Any, ...]] = {}
-    for at, (row_id, video_id, span) in enumerate(
+    for index, (row_id, video_id, span) in enumerate(
         zip(ids, rows.video_ids.tolist(), rows.times_s.tolist(), strict=True)
     ):
         person = rows.people.get(row_id)
         shown = () if person is None else (person.track, *person.box)
         keys[row_id] = (facts[video_id].path, *span, *shown)
-        yield facts[video_id].path, _hash("row", keys[row_id], rows.vectors[at].tobytes())
+        yield facts[video_id].path, _hash("row", keys[row_id], rows.vectors[index].tobytes())
     with_context, tokens = store.contexts(ids)
     for row_id, context in zip(with_context.tolist(), tokens, strict=True):
         yield keys[row_id][0], _hash("context", keys[row_id], context.tobytes())
@@ -233,20 +249,20 @@ def _accepted(
             f"library {target.address} has another model or other windows than {source.address}; "
             "copy to a new library"
         )
-    there = digest_of(target, manifest).recordings
-    for path, value in there.items():
+    digests = digest_of(target, manifest).recordings
+    for path, value in digests.items():
         if own.recordings.get(path) != value:
             raise LibraryError(
                 f"library {target.address} holds other contents than {source.address} (first "
                 f"{path}), which a copy does not overwrite; copy to a new library"
             )
-    return set(there)
+    return set(digests)
 
 
 def _rows_of(source: LibraryStore, chosen: Sequence[RecordingFacts]) -> dict[str, int]:
     """Number of rows of some recordings, by path."""
-    wanted = {each.path for each in chosen}
-    return {row.path: row.windows for row in source.videos() if row.path in wanted}
+    paths = {recording.path for recording in chosen}
+    return {row.path: row.windows for row in source.videos() if row.path in paths}
 
 
 def _groups(
@@ -255,9 +271,9 @@ def _groups(
     """Recordings in groups of about 4096 rows, with their rows."""
     counts = _rows_of(source, chosen)
     group, size = list[RecordingFacts](), 0
-    for each in chosen:
-        group.append(each)
-        size += counts[each.path]
+    for recording in chosen:
+        group.append(recording)
+        size += counts[recording.path]
         if size >= _ROWS_AT_ONCE:
             yield group, size
             group, size = [], 0
@@ -272,45 +288,63 @@ def _copy_group(
     group: Sequence[RecordingFacts],
 ) -> None:
     """Some recordings in one transaction."""
-    tags = source.tags([each.id for each in group])
+    tags = source.tags([recording.id for recording in group])
     with target.transaction():
         if "fingerprint" not in target.meta():
             target.set_meta(manifest.to_meta())
         ids = {
-            each.id: target.put_video(
-                each.path, each.content_hash, each.stamp, each.duration_s, each.added_at_s
+            recording.id: target.put_video(
+                recording.path,
+                recording.content_hash,
+                recording.stamp,
+                recording.duration_s,
+                recording.added_at_s,
             )
-            for each in group
+            for recording in group
         }
         for rows in source.scan(manifest.dim, RowFilter(frozenset(ids))):
             for source_id, part in _by_recording(rows):
                 copy_rows(source, part, target, ids[source_id])
-        for each in group:
-            copy_annotations(source, each.id, target, ids[each.id])
-            target.update(ids[each.id], unreadable=each.unreadable, tags=tags.get(each.id))
+        for recording in group:
+            copy_annotations(source, recording.id, target, ids[recording.id])
+            target.update(
+                ids[recording.id], unreadable=recording.unreadable, tags=tags.get(recording.id)
+            )
 
 
 def _by_recording(rows: CheckedRows) -> Iterator[tuple[int, CheckedRows]]:
     """The rows of each recording."""
     places: dict[int, list[int]] = defaultdict(list)
-    for at, video_id in enumerate(rows.video_ids.tolist()):
-        places[video_id].append(at)
-    for video_id, own in places.items():
-        at = np.array(own, np.int64)
-        yield video_id, CheckedRows(
-            rows.ids[at], rows.video_ids[at], rows.times_s[at], rows.vectors[at], rows.wide[at], {},
-            rows.people,
-        )  # fmt: skip
+    for index, video_id in enumerate(rows.video_ids.tolist()):
+        places[video_id].append(index)
+    for video_id, columns in places.items():
+        chosen = np.array(columns, np.int64)
+        yield (
+            video_id,
+            CheckedRows(
+                rows.ids[chosen],
+                rows.video_ids[chosen],
+                rows.times_s[chosen],
+                rows.vectors[chosen],
+                rows.wide[chosen],
+                {},
+                rows.people,
+            ),
+        )
 
 
 def _copy_rest(source: LibraryStore, target: LibraryWriter, manifest: LibraryManifest) -> None:
     """Copy what belongs to no recording."""
-    known = {each.path for each in target.annotations(FailedFile)}
-    missing = [each for each in source.annotations(FailedFile) if each.path not in known]
+    paths = {failed_file.path for failed_file in target.annotations(FailedFile)}
+    missing = [
+        failed_file
+        for failed_file in source.annotations(FailedFile)
+        if failed_file.path not in paths
+    ]
     if not missing and "fingerprint" in target.meta():
         return
     with target.transaction():
         if "fingerprint" not in target.meta():
             target.set_meta(manifest.to_meta())
-        for each in missing:
-            target.annotate(FailedFile, each.path, [each])
+        for failed_file in missing:
+            target.annotate(FailedFile, failed_file.path, [failed_file])

@@ -69,15 +69,19 @@ def shared(
     old: Sequence[BlockSlice], new: Sequence[BlockSlice]
 ) -> list[tuple[BlockSlice, BlockSlice]]:
     """Blocks that did not change: their parts of the old and of the new vectors."""
-    known = {(part.name, part.fingerprint, part.width): part for part in old}
+    parts_by_key = {(part.name, part.fingerprint, part.width): part for part in old}
     keys = [(part.name, part.fingerprint, part.width) for part in new]
-    return [(known[key], part) for key, part in zip(keys, new, strict=True) if key in known]
+    return [
+        (parts_by_key[key], part)
+        for key, part in zip(keys, new, strict=True)
+        if key in parts_by_key
+    ]
 
 
 def missing_blocks(old: Sequence[BlockSlice], new: Sequence[BlockSlice]) -> list[str]:
     """Names of the blocks that must be computed."""
-    kept = {part.name for _, part in shared(old, new)}
-    return [part.name for part in new if part.name not in kept]
+    names = {part.name for _, part in shared(old, new)}
+    return [part.name for part in new if part.name not in names]
 
 
 def can_upgrade(old: Sequence[BlockSlice], new: Sequence[BlockSlice], same_model: bool) -> bool:
@@ -90,10 +94,10 @@ def merged_vectors(
     vectors: Float32, into: Float32, pairs: Sequence[tuple[BlockSlice, BlockSlice]]
 ) -> Float32:
     """Put blocks of stored vectors (N, D) into new ones (N, E); the result has unit length."""
-    found = into.astype(np.float32, copy=True)
+    merged = into.astype(np.float32, copy=True)
     for old, new in pairs:
-        found[:, new.place] = vectors[:, old.place] * np.float32(new.weight / old.weight)
-    return unit(found)
+        merged[:, new.place] = vectors[:, old.place] * np.float32(new.weight / old.weight)
+    return unit(merged)
 
 
 @dataclass(frozen=True)
@@ -266,19 +270,19 @@ class LibraryManifest:
         shots: bool = False,
     ) -> LibraryManifest:
         """Manifest of an empty library; ``spec`` loads the model again."""
-        wanted = model.sampling
+        sampling = model.sampling
         windows = WindowSpec(
             window_s or DEFAULT_WINDOW_S,
             stride_s or DEFAULT_STRIDE_S,
-            wanted.n_frames,
-            wanted.shorter_side or 0,
+            sampling.n_frames,
+            sampling.shorter_side or 0,
             long_times or 1.0,
-            wanted.fps,
-            wanted.max_frames,
-            wanted.parts,
+            sampling.fps,
+            sampling.max_frames,
+            sampling.parts,
             shots,
-            wanted.all_samples,
-            wanted.sensors,
+            sampling.all_samples,
+            sampling.sensors,
         )
         blocks = to_text(declared(model))
         return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
@@ -288,8 +292,8 @@ class LibraryManifest:
         rate = {"fps": self.spec.fps, "max_frames": self.spec.max_frames}
         parts = [[part.n_frames, part.fps, part.max_frames] for part in self.spec.parts]
         sensors = [
-            [name, own.n_frames, own.fps, own.max_frames, own.shorter_side, own.all_samples]
-            for name, own in self.spec.sensors
+            [name, part.n_frames, part.fps, part.max_frames, part.shorter_side, part.all_samples]
+            for name, part in self.spec.sensors
         ]
         return {
             **{name: repr(value) for name, value in rate.items() if value is not None},
@@ -404,17 +408,17 @@ def _parts(text: str, folder: object) -> tuple[Sampling, ...]:
 
 def _sensors(text: str, folder: object) -> tuple[tuple[str, Sampling], ...]:
     """Samples that each encoder of a bundle wants, within the limits of a library."""
-    found: list[tuple[str, Sampling]] = []
+    sensors: list[tuple[str, Sampling]] = []
     try:
         for name, n_frames, fps, most, side, every in json.loads(text[:_MOST_TEXT]):
             part = _part(n_frames, fps, most)
             if part is None or not (side is None or is_number(side, 1, _MOST_PIXELS)):
                 raise ValueError(name)  # noqa: TRY301
-            own = replace(part, shorter_side=side, all_samples=bool(every))
-            found.append((str(name), own))
+            sampling = replace(part, shorter_side=side, all_samples=bool(every))
+            sensors.append((str(name), sampling))
     except (ValueError, TypeError):
         raise _damaged(folder, f"sensors is {text[:40]!r}") from None
-    return tuple(found)
+    return tuple(sensors)
 
 
 def _part(n_frames: float, fps: float | None, most: float | None) -> Sampling | None:

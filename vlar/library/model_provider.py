@@ -42,10 +42,10 @@ class LazyModel:
             EncoderMismatchError: it is another one.
         """
         if self.given() is None:
-            own = DEFAULT_MODEL if manifest is None else manifest.model
+            spec = DEFAULT_MODEL if manifest is None else manifest.model
             if manifest is not None:
-                require_named(self.folder, own, manifest.fingerprint)
-            self._model = load_on(own)
+                require_named(self.folder, spec, manifest.fingerprint)
+            self._model = load_on(spec)
         model = cast("LibraryModel", self._model)
         if manifest is not None:
             manifest.require_model(model, self.folder)

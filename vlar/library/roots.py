@@ -32,14 +32,14 @@ def extended(recordings: Iterable[Recording], meta: Mapping[str, str]) -> dict[s
     """
     if KEY not in meta:
         return {}
-    found = {
-        os.path.dirname(each.path)  # noqa: PTH120 - many paths
-        for each in recordings
-        if each.failure is None and not is_url(each.path)
+    folders = {
+        os.path.dirname(recording.path)  # noqa: PTH120 - many paths
+        for recording in recordings
+        if recording.failure is None and not is_url(recording.path)
     }
-    real = {os.path.realpath(folder) for folder in found}
-    known = stated(meta)
-    return {} if real <= known else {KEY: json.dumps(sorted(real | known))}
+    real = {os.path.realpath(folder) for folder in folders}
+    folders_stated = stated(meta)
+    return {} if real <= folders_stated else {KEY: json.dumps(sorted(real | folders_stated))}
 
 
 def frozen(store: LibraryStore) -> dict[str, str]:
@@ -57,8 +57,8 @@ def roots_of(store: LibraryStore | None) -> list[str]:
         return []
     if KEY not in store.meta():
         return [path for path in store.paths().values() if not is_url(path)]
-    kept = [folder for folder in stated(store.meta()) if os.path.realpath(folder) == folder]
-    return sorted(str(Path(folder) / "*") for folder in kept)
+    folders = [folder for folder in stated(store.meta()) if os.path.realpath(folder) == folder]
+    return sorted(str(Path(folder) / "*") for folder in folders)
 
 
 def stated(meta: Mapping[str, str]) -> set[str]:
@@ -67,4 +67,8 @@ def stated(meta: Mapping[str, str]) -> set[str]:
         stored = parse_json(meta.get(KEY, "[]")[:_MOST_LETTERS])
     except ValueError:
         return set()
-    return {each for each in stored if isinstance(each, str)} if isinstance(stored, list) else set()
+    return (
+        {folder for folder in stored if isinstance(folder, str)}
+        if isinstance(stored, list)
+        else set()
+    )

@@ -100,9 +100,9 @@ def add_vectors(writer: LibraryWriter, videos: Iterable[VectorVideo], dim: int) 
         nonlocal added, updated, rows
         with writer.transaction():
             for video in waiting:
-                known = writer.at_path(place(video.path)) is not None
+                is_replaced = writer.at_path(place(video.path)) is not None
                 _write(writer, video)
-                updated, added = updated + known, added + (not known)
+                updated, added = updated + is_replaced, added + (not is_replaced)
                 rows += len(video.windows)
         waiting.clear()
 
@@ -110,7 +110,7 @@ def add_vectors(writer: LibraryWriter, videos: Iterable[VectorVideo], dim: int) 
         for video in videos:
             video.check(dim)
             waiting.append(video)
-            if sum(len(each.windows) for each in waiting) >= _ROWS_A_COMMIT:
+            if sum(len(video.windows) for video in waiting) >= _ROWS_A_COMMIT:
                 commit()
     finally:
         commit()
@@ -191,17 +191,17 @@ class Shard:
         if kind is not None:
             raise UsageError(f"{path}: it is {kind}, not a file; give a Parquet file")
         with _named(path), _opened(path) as file:
-            own = file.schema_arrow
-            if missing := [name for name in REQUIRED if name not in own.names]:
+            file_schema = file.schema_arrow
+            if missing := [name for name in REQUIRED if name not in file_schema.names]:
                 raise UsageError(
                     f"{path}: has no column {missing[0]!r}; rows have {', '.join(REQUIRED)}"
                 )
-            stored = own.field("vector").type
+            stored = file_schema.field("vector").type
             is_list = pa.types.is_list(stored) or pa.types.is_fixed_size_list(stored)
             if not is_list or not pa.types.is_floating(stored.value_type):
                 raise UsageError(f"{path}: column 'vector' is {stored}; write lists of float32")
             dim = stored.list_size if pa.types.is_fixed_size_list(stored) else None
-            return cls(path, facts_of(own.metadata), _recordings(path, file.metadata), dim)
+            return cls(path, facts_of(file_schema.metadata), _recordings(path, file.metadata), dim)
 
     def stream(
         self, dim: int, known: Mapping[str, KnownVideo]
@@ -213,13 +213,13 @@ class Shard:
                 try:
                     if not isinstance(path, str):
                         raise UsageError("a row has no path; write one")
-                    found = _recording(path, group, dim, known)
+                    records = _recording(path, group, dim, known)
                 except (VlarError, ValueError, TypeError) as error:
                     text = error.message if isinstance(error, VlarError) else str(error)
                     message = text if str(path) in text else f"{path}: {text}"
                     failure = Failure(Path(str(path)), "shard", f"{message} (in {self.path})")
-                    found = [FileRecord(Path(str(path)), FAILED, str(path), failure=failure)]
-                yield from found
+                    records = [FileRecord(Path(str(path)), FAILED, str(path), failure=failure)]
+                yield from records
 
     def _rows(self, dim: int) -> Iterator[Row]:
         with _opened(self.path) as file:
@@ -227,15 +227,15 @@ class Shard:
             for batch in file.iter_batches(_BATCH, columns=["path", "vector", *names]):
                 vectors = _vectors(batch.column("vector"), dim)
                 columns = {name: batch.column(name).to_pylist() for name in ("path", *names)}
-                for at, vector in enumerate(vectors):
-                    row = {name: column[at] for name, column in columns.items()}
+                for index, vector in enumerate(vectors):
+                    row = {name: column[index] for name, column in columns.items()}
                     yield {**row, "vector": vector}
 
 
 def _recordings(path: Path, facts: Any) -> int:
     """Number of recordings of a file; its paths are never unpacked at once."""
     groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
-    columns = (group.column(at) for group in groups for at in range(group.num_columns))
+    columns = (group.column(column) for group in groups for column in range(group.num_columns))
     unpacked = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == "path")
     if facts.num_rows > _MOST_ROWS or unpacked > MOST_MEMORY:
         raise UsageError(
@@ -294,13 +294,13 @@ def _vectors(column: Any, dim: int) -> list[Float32 | None]:
     compute: Any = importlib.import_module("pyarrow.compute")
     lengths = compute.list_value_length(column).to_pylist()
     flat = column.flatten().cast(pa.float32()).to_numpy(zero_copy_only=False)
-    found: list[Float32 | None] = []
+    vectors: list[Float32 | None] = []
     start = 0
     for length in lengths:
         vector = flat[start : start + (length or 0)]
-        found.append(vector if length == dim else None)
+        vectors.append(vector if length == dim else None)
         start += length or 0
-    return found
+    return vectors
 
 
 def _recording(
@@ -329,20 +329,20 @@ def _recording(
     old = known.get(place(path))
     is_known = old is not None and (old.content_hash, old.stamp) == (digest, stamp)
     state = UNCHANGED if is_known else CHANGED
-    found: list[FileRecord | EncodedWindow | Failure] = [
+    items: list[FileRecord | EncodedWindow | Failure] = [
         FileRecord(file, state, place(path), stamp, digest, whole, None, tags)
     ]
     if is_known:
-        return found
+        return items
     for row, span, person in zip(windows, spans, people, strict=True):
         context, lost = _context(path, row), float(row.get("lost") or 0.0)
         if not 0 <= lost <= 1:
             raise UsageError(f"{path}: {lost} of a window are lost; write a share from 0 to 1")
         caption = row.get("caption")
-        found.append(EncodedWindow(span, row["vector"], context, lost, caption, person))
+        items.append(EncodedWindow(span, row["vector"], context, lost, caption, person))
     lost_rows = (row for row in rows if row.get("kind") == UNREADABLE)
-    found += [Failure(file, str(r.get("error_kind")), str(r.get("error"))) for r in lost_rows]
-    return found
+    items += [Failure(file, str(r.get("error_kind")), str(r.get("error"))) for r in lost_rows]
+    return items
 
 
 def _stamp(row: Row) -> Stamp:
@@ -373,8 +373,8 @@ def _context(path: str, row: Row) -> Float16 | None:
     content, tokens = row.get("context"), int(row.get("context_tokens") or 0)
     if content is None:
         return None
-    width, rest = divmod(len(content), STORED.itemsize * tokens) if tokens > 0 else (0, 1)
-    if rest or not width or tokens > _MOST_TOKENS:
+    width, remainder = divmod(len(content), STORED.itemsize * tokens) if tokens > 0 else (0, 1)
+    if remainder or not width or tokens > _MOST_TOKENS:
         raise UsageError(f"{path}: {len(content)} bytes of context are not {tokens} tokens")
     return np.frombuffer(content, STORED).reshape(tokens, width).astype(np.float16)
 
@@ -403,15 +403,15 @@ def import_shards(
     if not shards or manifest is None:
         why = failures[0].message if failures else "name files or folders"
         raise UsageError(f"no shard can be imported: {why}")
-    known = {video.path: video for video in writer.recordings()}
+    videos = {video.path: video for video in writer.recordings()}
 
     def stream() -> Iterator[FileRecord | EncodedWindow | Failure]:
         for shard in shards:
             try:
-                yield from shard.stream(manifest.dim, known)
+                yield from shard.stream(manifest.dim, videos)
             except VlarError as error:  # damage behind the header; what was whole is kept
                 failures.append(Failure(shard.path, "shard", error.message))
-            known.update({video.path: video for video in writer.recordings()})
+            videos.update({video.path: video for video in writer.recordings()})
 
     captioners = {shard.facts.get("captioner", "") for shard in shards} - {""}
     report = write_windows(
@@ -437,8 +437,8 @@ def _fitting(
     """
     own = _manifest_of(shard)
     if manifest is None or first:
-        given = models.given()
-        if own is None and given is None:
+        model = models.given()
+        if own is None and model is None:
             raise UsageError(
                 f"{shard.path}: nothing in it says which model made its vectors; import it with "
                 "--model NAME"
@@ -447,9 +447,9 @@ def _fitting(
         models.require(manifest)
     fingerprint = shard.facts.get("fingerprint", manifest.fingerprint)
     if fingerprint != manifest.fingerprint:
-        made = shard.facts.get("model", "another model")
+        maker = shard.facts.get("model", "another model")
         raise EncoderMismatchError(
-            f"{shard.path}: was made by {made[:80]!r} (fingerprint {fingerprint[:12]!r}), library "
+            f"{shard.path}: was made by {maker[:80]!r} (fingerprint {fingerprint[:12]!r}), library "
             f"{address} by {manifest.model!r} ({manifest.fingerprint[:12]}); embed it again with "
             "the library's model, or import it into a library of its own"
         )

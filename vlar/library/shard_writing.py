@@ -99,14 +99,14 @@ class ShardFolder:
         arrow()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for left in self.path.glob(f".shard-*{PART}"):
-                left.unlink()
+            for part_file in self.path.glob(f".shard-*{PART}"):
+                part_file.unlink()
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
     def shards(self) -> list[Path]:
         """Complete shards, in the order in which they were written."""
-        return sorted(each for each in self.path.iterdir() if each.suffix == ".parquet")
+        return sorted(file for file in self.path.iterdir() if file.suffix == ".parquet")
 
     def known(self) -> tuple[dict[str, KnownVideo], dict[str, FailedFile]]:
         """The recordings of its shards, and those that failed; the last shard counts.
@@ -116,7 +116,7 @@ class ShardFolder:
         """
         from pyarrow import ArrowException, parquet
 
-        known: dict[str, KnownVideo] = {}
+        videos: dict[str, KnownVideo] = {}
         failed: dict[str, FailedFile] = {}
         for shard in self.shards():
             try:
@@ -128,17 +128,17 @@ class ShardFolder:
                 ) from error
             for path, digest, size, mtime_ns, kind, error_kind, error in zip(*columns, strict=True):
                 stamp = Stamp(size, mtime_ns)
-                known.pop(path, None)
+                videos.pop(path, None)
                 failed.pop(path, None)
                 if kind == FAILED:
                     failed[path] = FailedFile(path, digest, stamp, error_kind, error)
                 else:
-                    known[path] = KnownVideo(0, path, digest, stamp)
-        return known, failed
+                    videos[path] = KnownVideo(0, path, digest, stamp)
+        return videos, failed
 
     def next_name(self) -> str:
         """A name that sorts behind all others."""
-        matches = (_NAME.fullmatch(each.name) for each in self.path.iterdir())
+        matches = (_NAME.fullmatch(file.name) for file in self.path.iterdir())
         last = max((int(match[1]) for match in matches if match), default=0)
         return f"shard-{last + 1:08}-{secrets.token_hex(4)}.parquet"
 
@@ -174,9 +174,9 @@ class ShardWriter:
 
         target = self.folder.path / self.folder.next_name()
         part = target.with_name(f".{target.name}{PART}")
-        own = schema(self.manifest, self.captioner)
+        columns = schema(self.manifest, self.captioner)
         try:
-            table = pa.Table.from_pylist(self._rows, schema=own)
+            table = pa.Table.from_pylist(self._rows, schema=columns)
             parquet.write_table(table, part, compression="zstd", write_page_checksum=True)
             part.replace(target)
         except OSError as error:
@@ -242,16 +242,16 @@ def _rows_of(
         return "unchanged", [], None
     if record.state == SKIPPED:
         return "failed", [], record.failure
-    own = _facts(record, {**tags, **record.tags})
+    facts = _facts(record, {**tags, **record.tags})
     encoded = [item for item in items if isinstance(item, EncodedWindow)]
     lost = [item for item in items if isinstance(item, Failure)]
     if record.state != CHANGED or not encoded:
         nothing = Failure(record.file, "decode", f"{record.path}: has no windows")
         failure = record.failure or (lost[0] if lost else nothing)
         told = {"error_kind": failure.kind, "error": failure.message}
-        kept = record.content_hash and is_kept(failure)
-        return "failed", [{**own, "kind": FAILED, **told}] if kept else [], failure
-    rows = [{**own, **row} for row in _windows(items)]
+        is_stored = record.content_hash and is_kept(failure)
+        return "failed", [{**facts, "kind": FAILED, **told}] if is_stored else [], failure
+    rows = [{**facts, **row} for row in _windows(items)]
     failure = None
     if lost:
         message = f"{record.path}: {len(lost)} of {len(items)} windows cannot be read"

@@ -77,17 +77,17 @@ class LibraryDataset:
         videos = sorted(set(rows.video_ids.tolist()))
         paths, tags = store.paths(videos), store.tags(videos)
         items: dict[int, dict[str, Any]] = {}
-        for place, row_id in enumerate(rows.ids.tolist()):
-            video_id = int(rows.video_ids[place])
-            start_s, end_s = rows.spans[place]
-            own = tags.get(video_id, {})
+        for index, row_id in enumerate(rows.ids.tolist()):
+            video_id = int(rows.video_ids[index])
+            start_s, end_s = rows.spans[index]
+            values = tags.get(video_id, {})
             items[row_id] = {
                 "row_id": row_id,
-                "vector": rows.vectors[place],
+                "vector": rows.vectors[index],
                 "path": paths[video_id],
                 "start_s": start_s,
                 "end_s": end_s,
-                "tags": {key: own.get(key, "") for key in self.tags},
+                "tags": {key: values.get(key, "") for key in self.tags},
             }
             if (person := rows.people.get(row_id)) is not None:
                 items[row_id] |= {"track": person.track, "box": person.box}
@@ -121,8 +121,8 @@ class LibraryDataset:
     @cached_property
     def _ids(self) -> Int64:
         _, store, manifest = self._connection()
-        found = (rows.ids for rows in store.scan(manifest.dim, RowFilter()))
-        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+        id_blocks = (rows.ids for rows in store.scan(manifest.dim, RowFilter()))
+        return np.sort(np.concatenate([np.empty(0, np.int64), *id_blocks]))
 
     def _clip(self, item: dict[str, Any], modality: str) -> tuple[UInt8, float]:
         from PIL import Image
@@ -213,8 +213,8 @@ def _people(store: LibraryStore, manifest: LibraryManifest, table: RowTable) -> 
     pa = arrow()
     people = store.rows(table.ids.tolist(), manifest.dim).people
     shown = [people.get(row_id) for row_id in table.ids.tolist()]
-    tracks = pa.array([None if each is None else each.track for each in shown], pa.int64())
-    boxes = [None if each is None else list(each.box) for each in shown]
+    tracks = pa.array([None if person is None else person.track for person in shown], pa.int64())
+    boxes = [None if person is None else list(person.box) for person in shown]
     return tracks, pa.array(boxes, pa.list_(pa.float64()))
 
 

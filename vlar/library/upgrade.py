@@ -165,9 +165,9 @@ class _Upgrade:
                 f"read ({self._failed[0].message}); it stays as it is"
             )
         rows = self._replace_rows(videos)
-        kept = tuple(part.name for _, part in self._pairs)
+        names = tuple(part.name for _, part in self._pairs)
         done = len(videos) - len(self._lost)
-        return UpgradeReport(kept, tuple(self._wanted), done, rows, tuple(self._failed))
+        return UpgradeReport(names, tuple(self._wanted), done, rows, tuple(self._failed))
 
     def _is_staged(self, video: KnownVideo) -> bool:
         staged = self._stage.at_path(video.path)
@@ -225,18 +225,18 @@ class _Upgrade:
         clips = enumerate(self._clips(file, stored))
         session = self._encoder.session(features=False)  # as ``add`` encodes them
         while batch := list(itertools.islice(clips, _BATCH_CLIPS)):
-            read = [(place, clip) for place, clip in batch if isinstance(clip, Clip)]
-            cuts = [(place, clip) for place, clip in read if person_of_clip(clip) is not None]
-            whole = [(place, clip) for place, clip in read if person_of_clip(clip) is None]
+            read = [(index, clip) for index, clip in batch if isinstance(clip, Clip)]
+            cuts = [(index, clip) for index, clip in read if person_of_clip(clip) is not None]
+            whole = [(index, clip) for index, clip in read if person_of_clip(clip) is None]
             for part, encode in ((whole, session), (cuts, self._encoder)):  # as ``add`` does
                 if part:
                     clips_of_part = [clip for _, clip in part]
                     vectors = encode.encode_blocks(clips_of_part, self._wanted)
-                    found[[place for place, _ in part]] = vectors
-            for place, clip in batch:
+                    found[[index for index, _ in part]] = vectors
+            for index, clip in batch:
                 if isinstance(clip, Failure):
                     lost.append(clip)
-                    found[place] = self._blank
+                    found[index] = self._blank
         if not np.isfinite(found).all():
             raise VlarError(f"{file}: the model gave a vector that is not a number")
         if lost and len(lost) == len(found):

@@ -78,9 +78,9 @@ def verify(store: SqliteStore, files: bool = True) -> Iterator[LibraryFault]:
     yield from manifest
     broken = list(_recordings(store))
     yield from broken
-    own = None if manifest else LibraryManifest.of(store)
-    if own is not None:
-        yield from _rows(store, own.dim)
+    manifest_read = None if manifest else LibraryManifest.of(store)
+    if manifest_read is not None:
+        yield from _rows(store, manifest_read.dim)
         yield from _contexts(store)
     yield from _tags(store)
     yield from _empty(store)
@@ -100,11 +100,11 @@ def again(folder: str, path: str) -> str:
 
 def _database(store: SqliteStore) -> Iterator[LibraryFault]:
     try:
-        found = store.fetch("PRAGMA integrity_check(20)")
+        messages = store.fetch("PRAGMA integrity_check(20)")
     except LibraryError as error:
         yield LibraryFault("database", str(store.file), error.message)
         return
-    for (result,) in found:
+    for (result,) in messages:
         if result != "ok":
             message = f"{store.file.name}: {' '.join(str(result).split())}; {_RESTORE}"
             yield LibraryFault("database", str(store.file), message)
@@ -164,8 +164,8 @@ def _rows(store: SqliteStore, dim: int) -> Iterator[LibraryFault]:
         for row_id, video_id, start_s, end_s, *_ in found if wrong else ():
             if row_id in wrong:
                 span = f"{_seconds(start_s)} to {_seconds(end_s)} s"
-                place = f"row {row_id} ({span}: {wrong[row_id]})"
-                bad.setdefault(video_id, []).append((row_id, place))
+                subject = f"row {row_id} ({span}: {wrong[row_id]})"
+                bad.setdefault(video_id, []).append((row_id, subject))
     yield from _damaged_rows(store, bad)
 
 
@@ -182,7 +182,7 @@ def row_fault(
 ) -> LibraryFault:
     """The fault of damaged rows of one recording: their ids, and what is wrong with each."""
     more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-    named = ", ".join(place for _, place in places[:_NAMED])
+    named = ", ".join(span for _, span in places[:_NAMED])
     how = "--repair deletes them" if path is None else again(address, path)
     name = path or f"recording {video_id!r:.40}"
     ids = tuple(row_id for row_id, _ in places)
@@ -201,8 +201,8 @@ def _contexts(store: SqliteStore) -> Iterator[LibraryFault]:
         "WHERE row_id > ? ORDER BY row_id LIMIT 64"
     )
     last = -(1 << 63)
-    while found := store.fetch(query, (last,)):
-        for row_id, blob, checksum, owner, path in found:
+    while rows := store.fetch(query, (last,)):
+        for row_id, blob, checksum, owner, path in rows:
             name = path if values.is_path(path) else str(store.file)
             if owner is None:
                 message = f"the context of row {row_id} has no row; --repair deletes it"
@@ -211,7 +211,7 @@ def _contexts(store: SqliteStore) -> Iterator[LibraryFault]:
                 how = again(store.address, name)
                 message = f"{name}: the context of row {row_id} has changed; {how}"
                 yield LibraryFault("context", name, message, ids=(row_id,))
-        last = found[-1][0]
+        last = rows[-1][0]
 
 
 def _tags(store: SqliteStore) -> Iterator[LibraryFault]:
@@ -267,11 +267,11 @@ def _cache(store: SqliteStore) -> Iterator[LibraryFault]:
     if not file.exists() or "dim" not in store.meta():
         return
     advice = "--repair builds it again, and so does the next query after it is deleted"
-    found = cache.read(file)
-    if found is None or not cache.is_whole(file):
+    stored = cache.read(file)
+    if stored is None or not cache.is_whole(file):
         message = f"{file} is cut, changed or not usable; {advice}"
         yield LibraryFault("cache", str(file), message)
-    elif not _holds_the_rows(store, found):
+    elif not _holds_the_rows(store, stored):
         message = f"{file} holds other rows than the database; {advice}"
         yield LibraryFault("cache", str(file), message)
 

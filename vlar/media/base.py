@@ -242,13 +242,13 @@ def read_recorded(
 
 def find_claimed(paths: Sequence[str | Path], claims: Callable[[Path], bool]) -> list[Path]:
     """``Reader.find`` with any rule for what a recording is."""
-    found: dict[Path, None] = {}
-    for given in paths:
-        path = Path(given)
+    files: dict[Path, None] = {}
+    for listed_path in paths:
+        path = Path(listed_path)
         whole = not is_folder(path) or claims(path)
         for recording in [path] if whole else _walk(path, claims):
-            found.setdefault(recording)
-    return list(found)
+            files.setdefault(recording)
+    return list(files)
 
 
 def _walk(folder: Path, claims: Callable[[Path], bool]) -> Iterator[Path]:

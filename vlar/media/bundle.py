@@ -62,24 +62,24 @@ def bundle_parts(path: Path) -> dict[str, BundlePart]:
         rows = parse_json(read_file(path, MB, recording=True))
         if not isinstance(rows, dict) or not 1 <= len(rows) <= _MOST_PARTS:
             raise ValueError(f"it is not an object of 1 to {_MOST_PARTS} sensors")  # noqa: TRY301
-        found = {sensor: _part(path.parent, sensor, row) for sensor, row in rows.items()}
+        parts = {sensor: _part(path.parent, sensor, row) for sensor, row in rows.items()}
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(
             f'{path}: not a readable bundle: {reason}; write {{"SENSOR": "FILE", ...}}, see '
             "docs/sensors.md"
         ) from error
-    first = next(iter(found.values())).offset_s
+    first = next(iter(parts.values())).offset_s
     return {
         sensor: BundlePart(part.path, part.offset_s - first, part.by_share)
-        for sensor, part in found.items()
+        for sensor, part in parts.items()
     }
 
 
 def failed_parts(clips: Iterable[Clip]) -> tuple[Failure, ...]:
     """The parts of clips of one bundle that could not be read, each once."""
-    found = [(clip.path, text) for clip in clips for text in clip.meta.get(FAILED, {}).values()]
-    return tuple(Failure(path, PART, text) for path, text in dict.fromkeys(found))
+    texts = [(clip.path, text) for clip in clips for text in clip.meta.get(FAILED, {}).values()]
+    return tuple(Failure(path, PART, text) for path, text in dict.fromkeys(texts))
 
 
 def bundle_files(path: Path) -> list[Path]:
@@ -102,10 +102,10 @@ def write_bundle(path: Path, parts: Mapping[str, BundlePart]) -> Path:
     """
     rows: dict[str, Any] = {}
     for sensor, part in parts.items():
-        place = os.path.relpath(part.path, path.parent)
+        part_path = os.path.relpath(part.path, path.parent)
         more = {"offset_s": part.offset_s} if part.offset_s else {}
         more |= {"clock": SHARE} if part.by_share else {}
-        rows[sensor] = {"path": place, **more} if more else place
+        rows[sensor] = {"path": part_path, **more} if more else part_path
     path.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     return path
 
@@ -119,13 +119,13 @@ def _part(folder: Path, sensor: str, row: object) -> BundlePart:
         raise ValueError(f"the path of {sensor!r} is {str(text)[:40]!r}")
     if row.get("clock", SHARE) != SHARE or ("clock" in row and "offset_s" in row):
         raise ValueError(f"the clock of {sensor!r} is not {SHARE!r}, or has an offset_s too")
-    given = {"offset_s": 0.0, **row}
-    offset_s = number(given, "offset_s", above=-LONGEST_S, at_most=LONGEST_S)
-    place = Path(os.path.normpath(folder / text))
-    if is_bundle(place):
+    facts = {"offset_s": 0.0, **row}
+    offset_s = number(facts, "offset_s", above=-LONGEST_S, at_most=LONGEST_S)
+    part_path = Path(os.path.normpath(folder / text))
+    if is_bundle(part_path):
         raise ValueError(f"it lists the bundle {text!r}: list its recordings themselves")
     # A path may lead elsewhere openly; one that only a link leads elsewhere is refused.
     home = Path(os.path.normpath(folder))
-    if place.is_relative_to(home) and not place.resolve().is_relative_to(home.resolve()):
+    if part_path.is_relative_to(home) and not part_path.resolve().is_relative_to(home.resolve()):
         raise ValueError(f"a link leads {text!r} out of its folder: name the recording itself")
-    return BundlePart(place, offset_s, "clock" in row)
+    return BundlePart(part_path, offset_s, "clock" in row)

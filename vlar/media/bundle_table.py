@@ -50,14 +50,14 @@ def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeB
     """
     header, rows = _read(table)
     sensors = [name.removeprefix(_PATH) for name in header if name.startswith(_PATH)]
-    own = [*(_PATH + name for name in sensors), *(_OFFSET + name for name in sensors)]
-    kept = [name for name in header if name not in own]
+    named = [*(_PATH + name for name in sensors), *(_OFFSET + name for name in sensors)]
+    columns_left = [name for name in header if name not in named]
     counts = dict.fromkeys(sensors, 0)
     absent = next((n for n in sensors if not any(row.get(_PATH + n) for row in rows)), None)
     if absent is not None:
         raise UsageError(f"{table}: the column path.{absent} is empty in every row; leave it out")
     failed: list[Failure] = []
-    made: list[list[str]] = []
+    rows_out: list[list[str]] = []
     names: set[str] = set()
     folder.mkdir(parents=True, exist_ok=True)
     for line, row in enumerate(rows, start=2):
@@ -73,13 +73,13 @@ def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeB
             name = f"{stem}-{number}"
         names.add(name)
         path = write_bundle(folder / f"{name}{ENDING}", parts)
-        made.append([path.name, *(row.get(column, "") for column in kept)])
+        rows_out.append([path.name, *(row.get(column, "") for column in columns_left)])
         for sensor in parts:
             counts[sensor] += 1
     target = folder / "rows.csv"
     with target.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([["path", *kept], *made])
-    return MadeBundles(target, len(made), counts, tuple(failed))
+        csv.writer(stream).writerows([["path", *columns_left], *rows_out])
+    return MadeBundles(target, len(rows_out), counts, tuple(failed))
 
 
 def _read(table: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -91,10 +91,10 @@ def _read(table: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise UsageError(f"{table}: cannot be read as a table: {reason}") from error
     header = [name.lower() for name in rows[0]] if rows else []
     sensors = [name.removeprefix(_PATH) for name in header if name.startswith(_PATH)]
-    known = [name for name in registry.names("reader") if name != "bundle"]
-    wrong = next((name for name in sensors if name not in known), None)
+    names = [name for name in registry.names("reader") if name != "bundle"]
+    wrong = next((name for name in sensors if name not in names), None)
     if wrong is not None:
-        raise unknown_name("sensor", wrong, known)
+        raise unknown_name("sensor", wrong, names)
     if not sensors or "path" in header or len(set(header)) < len(header):
         raise UsageError(
             f"{table}: its columns are {', '.join(header)[:80] or 'none'}; give each sensor one "

@@ -70,9 +70,9 @@ def facts(folder: Path) -> tuple[float, float]:
     stored: Any = parse_json(read_file(path, MB, recording=True))
     if not isinstance(stored, dict):
         raise ValueError(f"its {_FACTS} is not an object")  # noqa: TRY004 - of the file's content
-    given = {"unit_m": 0.001, "rate_hz": _RATE_HZ, **stored}
-    unit = number(given, "unit_m", above=0, at_most=1.0)
-    return 1000 * unit, number(given, "rate_hz", above=_LEAST_HZ, at_most=1000)
+    settings = {"unit_m": 0.001, "rate_hz": _RATE_HZ, **stored}
+    unit = number(settings, "unit_m", above=0, at_most=1.0)
+    return 1000 * unit, number(settings, "rate_hz", above=_LEAST_HZ, at_most=1000)
 
 
 def bytes_of(path: Path) -> int:

@@ -49,8 +49,8 @@ def isolated(
     limits = FileLimits.from_environment()
     is_protected = limits.workers > 0 and source.isolate and can_isolate(type(source))
     if is_protected and is_batch([path_of(item) for item in first]):
-        own = limits.for_sensor(source.modality)
-        with WorkerPool(own, module=type(source).__module__) as pool:
+        limits_of_sensor = limits.for_sensor(source.modality)
+        with WorkerPool(limits_of_sensor, module=type(source).__module__) as pool:
             yield IsolatedReader(source, pool), items
     else:
         yield source, items
@@ -87,8 +87,8 @@ class IsolatedReader(Reader):
         return self._source.person(path)
 
     def every_sample(self, path: Path, window: Window | None) -> Sampling:
-        (wanted,) = self._from_worker(path, 0.0, Reader.every_sample, path, window)
-        return wanted
+        (sampling,) = self._from_worker(path, 0.0, Reader.every_sample, path, window)
+        return sampling
 
     def gaps(self, path: Path) -> Sequence[Window]:
         if type(self._source).gaps is Reader.gaps:  # no gaps: a worker need not be asked
@@ -121,15 +121,15 @@ class IsolatedReader(Reader):
         self, path: Path, windows: Sequence[Window], sampling: Sampling
     ) -> Iterator[Clip | Failure]:
         """Windows in one pass; those that are lost with a worker are failures."""
-        given = 0
+        count_read = 0
         end_s = max((window.end_s for window in windows), default=0.0)
         try:
             arguments = path, list(windows), sampling
             for item in self._from_worker(path, end_s, Reader.read_windows, *arguments):
                 yield item
-                given += 1
+                count_read += 1
         except DecodeError as error:
-            yield from [Failure(path, error.kind, error.message)] * (len(windows) - given)
+            yield from [Failure(path, error.kind, error.message)] * (len(windows) - count_read)
 
     def read_frames(self, path: Path, height: int, width: int) -> Iterator[FrameChunk]:
         """Every frame, from a worker."""
@@ -185,8 +185,8 @@ def reader_for(path: str | Path) -> Reader:
     A path that no reader claims goes to the video reader, which recognises files by their content
     and whose error names the fault.
     """
-    place = Path(path)
-    return next((each for each in _readers() if each.claims(place)), reader(_DEFAULT))
+    file = Path(path)
+    return next((candidate for candidate in _readers() if candidate.claims(file)), reader(_DEFAULT))
 
 
 def sensors_of(path: Path) -> list[str]:
@@ -214,7 +214,7 @@ def find(paths: Sequence[str | Path], modality: str | None = None) -> list[Path]
     readers = list(_readers())
     if len(readers) == 1:
         return readers[0].find(paths)
-    return find_claimed(paths, lambda path: any(each.claims(path) for each in readers))
+    return find_claimed(paths, lambda path: any(candidate.claims(path) for candidate in readers))
 
 
 def read_clip(
@@ -247,10 +247,10 @@ def read_clip(
         raise UsageError(f"cannot read a {type(path).__name__} as a recording; give its path")
     chosen = reader_for(path) if modality is None else reader(modality)
     if n_frames is None:
-        wanted = replace(chosen.every_sample(Path(path), window), shorter_side=shorter_side)
+        sampling = replace(chosen.every_sample(Path(path), window), shorter_side=shorter_side)
     else:
-        wanted = Sampling(n_frames, shorter_side=shorter_side)
-    return chosen.read_clip(Path(path), window, wanted)
+        sampling = Sampling(n_frames, shorter_side=shorter_side)
+    return chosen.read_clip(Path(path), window, sampling)
 
 
 def _readers() -> Iterator[Reader]:

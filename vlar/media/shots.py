@@ -95,21 +95,21 @@ def _cell(graph: Graph, weights: Weights, key: str, x: str, size: tuple[int, int
     x = graph.node("Reshape", x, graph.constant(shape))
     scale = weights[f"{key}bn.weight"] / np.sqrt(weights[f"{key}bn.running_var"] + _EPSILON)
     bias = weights[f"{key}bn.bias"] - weights[f"{key}bn.running_mean"] * scale
-    found: list[str] = []
+    inputs: list[str] = []
     split = [len(space) // len(_DILATIONS)] * len(_DILATIONS)
     parts = graph.nodes("Split", len(split), x, graph.constant(np.array(split, np.int64)), axis=1)
     for part, dilation, layer in zip(parts, _DILATIONS, layers, strict=True):
         time = weights[f"{layer}1.weight"][..., 0]
-        own = slice(len(found) * len(time), (len(found) + 1) * len(time))
-        time = (time * scale[own, None, None, None]).astype(np.float32)
-        constants = graph.constant(time), graph.constant(bias[own].astype(np.float32))
-        found.append(
+        frames = slice(len(inputs) * len(time), (len(inputs) + 1) * len(time))
+        time = (time * scale[frames, None, None, None]).astype(np.float32)
+        constants = graph.constant(time), graph.constant(bias[frames].astype(np.float32))
+        inputs.append(
             graph.node(
                 "Conv", part, *constants,
                 kernel_shape=[3, 1], dilations=[dilation, 1], pads=[dilation, 0, dilation, 0],
             )
         )  # fmt: skip
-    x = graph.node("Relu", graph.node("Concat", *found, axis=1))
+    x = graph.node("Relu", graph.node("Concat", *inputs, axis=1))
     shape = np.array([-1, N_FRAMES, *size], np.int64)
     x = graph.node("Reshape", x, graph.constant(shape))
     return graph.node("Transpose", x, perm=[1, 0, 2, 3])
@@ -218,8 +218,8 @@ class ShotDetector:
                 times.append(chunk.times_s)
                 yield from chunk.pixels
 
-        found = list(self.probabilities(frames()))
-        is_cut = np.concatenate(found) > THRESHOLD if found else np.zeros(0, bool)
+        probabilities = list(self.probabilities(frames()))
+        is_cut = np.concatenate(probabilities) > THRESHOLD if probabilities else np.zeros(0, bool)
         return shots_between(np.concatenate(times) if times else np.zeros(0), is_cut, duration_s)
 
     def probabilities(self, frames: Iterable[UInt8]) -> Iterator[Float32]:
@@ -310,8 +310,8 @@ def shots_of(source: Reader, path: Path) -> list[Window]:
 
     def make() -> bytes:
         duration_s = source.probe(path).duration_s
-        found = detector.shots(source.read_frames(path, HEIGHT, WIDTH), duration_s)
-        return json.dumps([[shot.start_s, shot.end_s] for shot in found]).encode()
+        shots = detector.shots(source.read_frames(path, HEIGHT, WIDTH), duration_s)
+        return json.dumps([[shot.start_s, shot.end_s] for shot in shots]).encode()
 
     content = cached(f"{NAME}-{digest()}", f"{content_hash(path)}.json", make)
     return [Window(start_s, end_s) for start_s, end_s in json.loads(content)]

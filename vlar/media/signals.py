@@ -176,14 +176,16 @@ class SignalReader(Reader):
 
     def probe(self, path: Path) -> SignalInfo:
         """Facts of a recording; it is read for that."""
-        found = self._loaded(path)
-        return SignalInfo(path, found.duration_s, found.rate_hz, len(found.data), found.meta)
+        recording = self._loaded(path)
+        return SignalInfo(
+            path, recording.duration_s, recording.rate_hz, len(recording.data), recording.meta
+        )
 
     def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
         """The values at the midpoints of T equal parts of the window."""
-        found = self._loaded(path)
+        recording = self._loaded(path)
         with errors_of(path):
-            return self._clip(path, found, window, sampling)
+            return self._clip(path, recording, window, sampling)
 
     def read_windows(
         self, path: Path, windows: Sequence[Window], sampling: Sampling
@@ -202,14 +204,14 @@ class SignalReader(Reader):
         """
         if pair := _PAIR.search(path.name):
             return "subjects {} and {}".format(*sorted(map(int, pair.groups())))
-        found = _NTU.search(path.name) or _SUBJECT.search(path.name)
-        return None if found is None else f"subject {int(found[1])}"
+        match = _NTU.search(path.name) or _SUBJECT.search(path.name)
+        return None if match is None else f"subject {int(match[1])}"
 
     def every_sample(self, path: Path, window: Window | None) -> Sampling:
         """Sampling of every sample that the recording has in the window."""
-        found = self._loaded(path)
-        length_s = found.duration_s if window is None else window.duration_s
-        return Sampling(max(1, round(length_s * found.rate_hz)))
+        recording = self._loaded(path)
+        length_s = recording.duration_s if window is None else window.duration_s
+        return Sampling(max(1, round(length_s * recording.rate_hz)))
 
     def _loaded(self, path: Path) -> Recorded:
         try:
@@ -298,18 +300,18 @@ class _Kept:
 
     def get(self, key: Hashable, load: Callable[[], Recorded]) -> Recorded:
         with self._lock:
-            found = self._found.get(key)
-        if found is None:
-            found = load()
+            recording = self._found.get(key)
+        if recording is None:
+            recording = load()
         with self._lock:
             self._found.pop(key, None)
-            self._found[key] = found
+            self._found[key] = recording
             while len(self._found) > 1 and self._is_full():
                 del self._found[next(iter(self._found))]
-        return found
+        return recording
 
     def _is_full(self) -> bool:
-        n_bytes = sum(each.data.nbytes for each in self._found.values())
+        n_bytes = sum(recording.data.nbytes for recording in self._found.values())
         return len(self._found) > _KEPT or n_bytes > _KEPT_BYTES
 
 
@@ -337,13 +339,13 @@ def at_times(data: Values, rate_hz: float, times_s: Float64) -> Values:
     Returns:
         (T, ...) of the same type.
     """
-    place = (times_s * rate_hz - 0.5).clip(0, len(data) - 1)
+    positions = (times_s * rate_hz - 0.5).clip(0, len(data) - 1)
     near = np.floor(times_s * rate_hz + _ROUNDING).clip(0, len(data) - 1).astype(np.intp)
-    if not np.issubdtype(data.dtype, np.floating) or np.allclose(place, near, atol=1e-6):
+    if not np.issubdtype(data.dtype, np.floating) or np.allclose(positions, near, atol=1e-6):
         return data[near]
-    before = np.floor(place).astype(np.intp)
+    before = np.floor(positions).astype(np.intp)
     after = np.minimum(before + 1, len(data) - 1)
-    share = (place - before).reshape(-1, *(1,) * (data.ndim - 1)).astype(data.dtype)
+    share = (positions - before).reshape(-1, *(1,) * (data.ndim - 1)).astype(data.dtype)
     mixed = data[before] * (1 - share) + data[after] * share
     return np.where(np.isnan(mixed), data[near], mixed)
 
@@ -380,10 +382,10 @@ def _sums_before(
     before = total_before = count_before = 0
     while before < len(data):
         block = data[before : before + most]
-        known = np.isfinite(block)
-        sums = np.cumsum(np.where(known, block, 0), axis=0, dtype=np.float64)
+        finite = np.isfinite(block)
+        sums = np.cumsum(np.where(finite, block, 0), axis=0, dtype=np.float64)
         sums = np.concatenate([zero, sums]) + total_before
-        counts = np.concatenate([zero.astype(np.int64), np.cumsum(known, axis=0)]) + count_before
+        counts = np.concatenate([zero.astype(np.int64), np.cumsum(finite, axis=0)]) + count_before
         inside = (rows >= before) & (rows <= before + len(block))
         total[inside], count[inside] = sums[rows[inside] - before], counts[rows[inside] - before]
         before, total_before, count_before = before + len(block), sums[-1], counts[-1]
@@ -418,13 +420,13 @@ def evenly(times_s: Float64, data: Values) -> tuple[Values, float]:
     require_memory(_BYTES_BETWEEN * float(count) * data[0].size)
     if np.allclose(steps, 1 / rate, rtol=0.02):
         return data, rate
-    wanted = times_s[0] + np.arange(count) / rate
-    after = np.searchsorted(times_s, wanted).clip(1, len(times_s) - 1)
+    times = times_s[0] + np.arange(count) / rate
+    after = np.searchsorted(times_s, times).clip(1, len(times_s) - 1)
     before = after - 1
     gap = times_s[after] - times_s[before]
-    share = ((wanted - times_s[before]) / gap).clip(0, 1).reshape(-1, *(1,) * (data.ndim - 1))
+    share = ((times - times_s[before]) / gap).clip(0, 1).reshape(-1, *(1,) * (data.ndim - 1))
     mixed = data[before] * (1 - share) + data[after] * share
     nearest = np.where((share < 0.5), data[before], data[after])
     mixed = np.where(np.isnan(mixed), nearest, mixed)
-    mixed[(gap > max(_GAP_S, 1.5 / rate)) & (share.reshape(len(wanted)) % 1 != 0)] = np.nan
+    mixed[(gap > max(_GAP_S, 1.5 / rate)) & (share.reshape(len(times)) % 1 != 0)] = np.nan
     return mixed.astype(data.dtype), rate

@@ -131,8 +131,8 @@ class ViewSampler:
         """The shots of a span, the longest first; none where it has no cut."""
         if not self.by_shots:
             return []
-        found = shots_or_none(self.reader, path)
-        parts = found if window is None else within(window, found)
+        shots = shots_or_none(self.reader, path)
+        parts = shots if window is None else within(window, shots)
         if len(parts) < 2:
             return []
         return sorted(parts, key=lambda part: -part.duration_s)[: self.most_shots]

@@ -119,10 +119,10 @@ def event_f1(
         order = sorted(second, key=lambda j: b[j].start_s)
         starts = [b[j].start_s for j in order]
         for i in first:
-            at = a[i].start_s
-            low = bisect_left(starts, at - tolerance_s - 1e-9)
-            high = bisect_right(starts, at + tolerance_s + 1e-9)
-            rows += [(abs(at - b[j].start_s), i, j) for j in order[low:high]]
+            start_s = a[i].start_s
+            low = bisect_left(starts, start_s - tolerance_s - 1e-9)
+            high = bisect_right(starts, start_s + tolerance_s + 1e-9)
+            rows += [(abs(start_s - b[j].start_s), i, j) for j in order[low:high]]
     hits = Counter(a[i].label for _, i, _ in _greedy(sorted(rows)))
     return {label: 2 * hits[label] / n for label, n in _counts(a, b).items()}
 

@@ -76,12 +76,12 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
     """
     method = _method(core, request)
     unknown = SYNONYMS.get(request.unknown, request.unknown)
-    for kind, name, known in (
+    for kind, name, names in (
         ("rejector", unknown, choices()),
         ("balance", request.balance, BALANCES),
     ):
-        if name not in known:
-            raise registry.unknown_name(kind, name, known)
+        if name not in names:
+            raise registry.unknown_name(kind, name, names)
     task = AdaptTask(
         method, None, (), _unlabelled(core, method, request), request.seed, unknown,
         request.balance, request.progress,
@@ -100,14 +100,18 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
     _require_sensors(core, [item.path for item in (*items, *task.unlabelled)], support)
     if method.is_trained:
         method = replace(method, objectives=under(above, method.objectives))
-        made = learn(core, replace(task, method=method, support=support, items=list(items)))
+        adapted = learn(core, replace(task, method=method, support=support, items=list(items)))
     else:
         check_single(support.labels, items, f"method {method.name!r}")
-        found = read_complete(core, support, items, request.progress)
-        made = fit_examples(core, support.labels, found, method.name, unknown, request.balance)
+        examples = read_complete(core, support, items, request.progress)
+        adapted = fit_examples(
+            core, support.labels, examples, method.name, unknown, request.balance
+        )
     groups = len({item.group for item in items})
-    made = replace(made, report=replace(made.report, source=support.source.name, groups=groups))
-    return remembering(with_tree(made, above), core, items, request.learned)
+    adapted = replace(
+        adapted, report=replace(adapted.report, source=support.source.name, groups=groups)
+    )
+    return remembering(with_tree(adapted, above), core, items, request.learned)
 
 
 def _method(core: ModelCore, request: AdaptRequest) -> Method:
@@ -160,15 +164,15 @@ def _require_sensors(core: ModelCore, paths: Sequence[Path], support: Support) -
     Raises:
         UsageError: the message names the sensor.
     """
-    wanted = {name for name, _ in core.sampling.sensors}
-    if not wanted:
+    sensors = {name for name, _ in core.sampling.sensors}
+    if not sensors:
         return
     for path in paths:
-        wanted.difference_update(sensors_of(path))
-        if not wanted:
+        sensors.difference_update(sensors_of(path))
+        if not sensors:
             return
     raise UsageError(
-        f"{support.source}: no example has the sensor {min(wanted)!r}, which model {core.name!r} "
+        f"{support.source}: no example has the sensor {min(sensors)!r}, which model {core.name!r} "
         "reads; choose a model without it, or add its recordings"
     )
 
@@ -183,8 +187,8 @@ def learn(core: ModelCore, task: AdaptTask) -> Adapted:
     Raises:
         UsageError: the learner has no use for a part of the task.
     """
-    learner, rest = registry.get("learner", task.method.learner).of(task)
-    return learner.fit(core, rest)
+    learner, remaining = registry.get("learner", task.method.learner).of(task)
+    return learner.fit(core, remaining)
 
 
 def remembering(
@@ -205,18 +209,18 @@ def remembering(
     if not trained and not learned:
         return adapted
     hashes, before = recording_hashes(items), set(learned)
-    seen = sum(each in before for each in hashes)
-    kept = tuple(sorted(before.union(hashes if trained else ())))
-    report = replace(adapted.report, learned=kept)
-    return replace(adapted, report=report.without_held_out(seen) if seen else report)
+    repeated = sum(hashes_learned in before for hashes_learned in hashes)
+    hashes_learned = tuple(sorted(before.union(hashes if trained else ())))
+    report = replace(adapted.report, learned=hashes_learned)
+    return replace(adapted, report=report.without_held_out(repeated) if repeated else report)
 
 
 def under(tree: Tree | None, objectives: Objectives) -> Objectives:
     """The objectives with a label tree: those that read one get it, or ``tree`` is added."""
     if tree is None:
         return objectives
-    given: Mapping[str, JsonDict] = objectives if isinstance(objectives, Mapping) else {}
-    named = {name: dict(given.get(name, {})) for name in objectives}
+    settings_of: Mapping[str, JsonDict] = objectives if isinstance(objectives, Mapping) else {}
+    named = {name: dict(settings_of.get(name, {})) for name in objectives}
     reading = [name for name in named if registry.get("objective", name).reads_tree]
     for name in reading or ["tree"]:
         named.setdefault(name, {}).setdefault("parents", dict(tree.parents))
@@ -277,9 +281,9 @@ def fit_examples(
         features, blocks, y, zero_shot, labels=labels, groups=groups, method=method
     )
     head = balanced(head, y, balance)
-    found = guarded(core, head, examples, features, concepts, unknown, choice, None, zero_shot)
+    fitted = guarded(core, head, examples, features, concepts, unknown, choice, None, zero_shot)
     confused = held_out_confusions(head, features, blocks, y, zero_shot, groups)
-    return replace(found, report=replace(found.report, confusions=confused))
+    return replace(fitted, report=replace(fitted.report, confusions=confused))
 
 
 def guarded(
@@ -329,12 +333,12 @@ def guarded(
     if unknown != FAMILIARITY:
         found = fit_rejector(unknown, rows, y, groups, logits)
         rejector = familiarity if found.name == FAMILIARITY else found
-    place = {label: number for number, label in enumerate(head.labels)}
+    columns = {label: number for number, label in enumerate(head.labels)}
     adapted = AdaptedHead(
         head=head,
         rejector=rejector,
         familiarity=familiarity,
-        owners=np.array([place[label] for label in y], np.int64),
+        owners=np.array([columns[label] for label in y], np.int64),
         concepts=concepts,
         blocks=blocks,
         kind=kind,

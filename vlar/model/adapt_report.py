@@ -117,8 +117,8 @@ class AdaptReport:
 
     def stored(self) -> JsonDict:
         """The JSON object of a model folder."""
-        kept = {"learned": list(self.learned), "source": self.source, "groups": self.groups}
-        return {**self.to_dict(), **{name: value for name, value in kept.items() if value}}
+        facts = {"learned": list(self.learned), "source": self.source, "groups": self.groups}
+        return {**self.to_dict(), **{name: value for name, value in facts.items() if value}}
 
     @staticmethod
     def restored(stored: Mapping[str, Any]) -> AdaptReport | None:
@@ -145,14 +145,14 @@ class AdaptReport:
             failed = [
                 {"path": row["path"], **dict(row["error"])} for row in stored.get("failed", ())
             ]
-            given = {name: stored[name] for name in fields if name in stored}
+            facts = {name: stored[name] for name in fields if name in stored}
             choice = Choice.restored(stored) if "chosen" in stored else None
-            found = TypeAdapter(AdaptReport).validate_python(
-                {**given, "failed": failed, "choice": choice}
+            report = TypeAdapter(AdaptReport).validate_python(
+                {**facts, "failed": failed, "choice": choice}
             )
         except (KeyError, TypeError, ValueError):
             return None
-        return found if found.choice or found.training else None
+        return report if report.choice or report.training else None
 
     def without_held_out(self, seen: int) -> AdaptReport:
         """The same for ``seen`` examples that the base model had learned from before."""

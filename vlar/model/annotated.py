@@ -160,13 +160,13 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
     _featurise(learned, tick)
     bins, binned, plain = _binned(learned)
     folds = _folds(learned)
-    made, facts = [], []
+    arrays, facts = [], []
     for number, track in enumerate(tracks):
         head, fact = _fit(learned, track, bins, binned, plain, folds, request.seed + number, tick)
-        made.append(head)
+        arrays.append(head)
         facts.append(fact)
     source = {**learned.plan.to_dict(), "plain": plain}
-    head = TimelineHead(STEP_S, bins, tuple(made), source)
+    head = TimelineHead(STEP_S, bins, tuple(arrays), source)
     minutes = sum(int(mask.sum()) for mask in masks) * STEP_S / 60
     one = len({number for number, _, _ in learned.pieces}) < 2
     report = AnnotatedReport(
@@ -224,10 +224,10 @@ def _featurise(learned: _Learned, tick: Callable[..., None]) -> None:
         offset = 0
         parts: list[list[Float32]] = [[] for _ in begins]
         for rows in learned.plan.features(recording, STEP_S):
-            for place, (first, last) in enumerate(begins):
+            for index, (first, last) in enumerate(begins):
                 low, high = max(first - offset, 0), min(last - offset, len(rows))
                 if low < high:
-                    parts[place].append(rows[low:high].astype(np.float16).astype(np.float32))
+                    parts[index].append(rows[low:high].astype(np.float16).astype(np.float32))
             offset += len(rows)
         for (first, last), part in zip(begins, parts, strict=True):
             learned.pieces.append((number, slice(first, last), np.concatenate(part)))
@@ -251,9 +251,9 @@ def _binned(learned: _Learned) -> tuple[Bins, list[Bytes], int]:
     bins = Bins.of(rows[:: max(1, len(rows) // 6000)])
     del rows
     binned: list[Bytes] = []
-    for place, (number, part, features) in enumerate(learned.pieces):
+    for index, (number, part, features) in enumerate(learned.pieces):
         binned.append(bins.apply(features))
-        learned.pieces[place] = (number, part, features[:, :0])
+        learned.pieces[index] = (number, part, features[:, :0])
     return bins, binned, learned.plan.plain_features(learned.recordings[0])
 
 
@@ -263,7 +263,7 @@ def _folds(learned: _Learned) -> list[int]:
     present = sorted(set(numbers))
     if len(present) > 1:
         return [present.index(number) % min(_FOLDS, len(present)) for number in numbers]
-    return [place * _FOLDS // len(numbers) for place in range(len(numbers))]
+    return [index * _FOLDS // len(numbers) for index in range(len(numbers))]
 
 
 def _fit(
@@ -271,7 +271,7 @@ def _fit(
     folds: list[int], seed: int, tick: Callable[..., None],
 ) -> tuple[LabelTrack, JsonDict]:  # fmt: skip
     """The forests, the context and the path of one track, with its figures held out."""
-    truth = [_truth(learned, track, place) for place in range(len(binned))]
+    truth = [_truth(learned, track, index) for index in range(len(binned))]
     count = len(track.labels)
 
     def forest(places: list[int], growth: Growth, columns: int | None = None) -> Forest:
@@ -313,7 +313,9 @@ def _fit(
 def _is_complete(folds: list[int], truth: list[Steps], count: int) -> bool:
     """Return whether every label is annotated outside each fold."""
     for fold in set(folds):
-        outside = [part for place, part in zip(folds, truth, strict=True) if place != fold]
+        outside = [
+            part for fold_index, part in zip(folds, truth, strict=True) if fold_index != fold
+        ]
         present = np.unique(np.concatenate(outside)) if outside else np.zeros(0, np.int64)
         if int((present != NOT_ANNOTATED).sum()) < count:
             return False
@@ -343,11 +345,11 @@ def _examples(
         places = np.flatnonzero(labels == label)
         if not len(places):
             continue
-        wanted = min(len(places), max(round(len(places) * share), _MOST_ROWS // (4 * count)))
-        chosen = places[(np.arange(wanted) * len(places) / wanted).astype(np.intp)]
+        count_drawn = min(len(places), max(round(len(places) * share), _MOST_ROWS // (4 * count)))
+        chosen = places[(np.arange(count_drawn) * len(places) / count_drawn).astype(np.intp)]
         rows.append(chosen)
         balance = (annotated / (count * len(places))) ** _BALANCE
-        weights.append(np.full(wanted, balance * len(places) / wanted))
+        weights.append(np.full(count_drawn, balance * len(places) / count_drawn))
     if not rows:
         return np.zeros(0, np.intp), np.zeros((0, count), np.float32), np.zeros(0), np.zeros(
             0, np.int64)  # fmt: skip
@@ -368,14 +370,14 @@ def _held_out(
     """(S, K) answers about each piece by a forest that did not learn from its recording."""
     answers: dict[int, Float32] = {}
     for fold in sorted(set(folds)):
-        inside = [place for place in everything if folds[place] != fold]
-        if not any((truth[place] != NOT_ANNOTATED).any() for place in inside):
+        inside = [index for index in everything if folds[index] != fold]
+        if not any((truth[index] != NOT_ANNOTATED).any() for index in inside):
             inside = everything  # nothing else is annotated
         forest = fit(inside)
-        for place in everything:
-            if folds[place] == fold:
-                answers[place] = forest.predict(rows[place])
-    return [answers[place] for place in everything]
+        for index in everything:
+            if folds[index] == fold:
+                answers[index] = forest.predict(rows[index])
+    return [answers[index] for index in everything]
 
 
 def _least(learned: _Learned, track: TruthTrack, count: int) -> tuple[int, ...]:
@@ -426,9 +428,9 @@ def agreement(
         b = [(int(answered[f]), f, e) for f, e in runs(answered) if answered[f] != NOT_ANNOTATED]
         for label in range(count):
             rows = [bout for bout in a if bout[0] == label]
-            found = [bout for bout in b if bout[0] == label]
-            matched[label] += _matches(rows, found)
-            total[label] += len(rows) + len(found)
+            bouts = [bout for bout in b if bout[0] == label]
+            matched[label] += _matches(rows, bouts)
+            total[label] += len(rows) + len(bouts)
     share = table / max(1.0, float(table.sum()))
     chance = float((share.sum(axis=0) * share.sum(axis=1)).sum())
     kappa = 1.0 if chance >= 1 else (float(np.trace(share)) - chance) / (1 - chance)

@@ -82,11 +82,11 @@ def truth_of(
 
 
 def _of_folder(recordings: Sequence[Path], folder: Path, fps: float | None) -> list[list[Segment]]:
-    own = {path.resolve() for path in recordings}
+    resolved = {path.resolve() for path in recordings}
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.resolve() not in own and not path.name.startswith(".")
+        if path.is_file() and path.resolve() not in resolved and not path.name.startswith(".")
     ]
     result: list[list[Segment]] = []
     problem: UsageError | None = None
@@ -106,11 +106,11 @@ def _of_folder(recordings: Sequence[Path], folder: Path, fps: float | None) -> l
     if not any(result):
         for file in files:  # files of several recordings, of any name
             try:
-                found = _by_name(recordings, read(file, fps=fps))
+                by_recording = _by_name(recordings, read(file, fps=fps))
             except UsageError as error:
                 problem = problem or error
                 continue
-            result = [old + new for old, new in zip(result, found, strict=True)]
+            result = [old + new for old, new in zip(result, by_recording, strict=True)]
     if not any(result) and problem is not None:
         raise problem
     return result
@@ -195,15 +195,15 @@ def tracks_of(
     if tier is not None and tier not in tiers:
         raise UsageError(f"no tier is called {tier!r}; the annotation has {', '.join(tiers)[:120]}")
     chosen = [[s for s in rows if tier is None or s.tier == tier] for rows in spans]
-    known = {span.label for rows in chosen for span in rows}
-    strange = next((name for name in ignore if name not in known), None)
+    names = {span.label for rows in chosen for span in rows}
+    strange = next((name for name in ignore if name not in names), None)
     if strange is not None:
         raise UsageError(
             f"--ignore {strange!r} is not a label of the annotation; it has "
-            f"{', '.join(sorted(known))[:160]}"
+            f"{', '.join(sorted(names))[:160]}"
         )
-    if len(known) > _MOST_LABELS:
-        raise UsageError(f"the annotation has {len(known)} labels; at most {_MOST_LABELS} are read")
+    if len(names) > _MOST_LABELS:
+        raise UsageError(f"the annotation has {len(names)} labels; at most {_MOST_LABELS} are read")
     step_s = _step(times_s)
     several = any(len({s.subject for s in rows if s.subject}) > 1 for rows in chosen)
     groups: dict[tuple[str, str], list[list[Segment]]] = {}
@@ -256,8 +256,8 @@ def _steps(
 ) -> npt.NDArray[np.int64]:  # fmt: skip
     """(S,) labels of one recording; the background has the number after the labels."""
     # A recording without any span was not annotated.
-    rest = len(labels) if background and spans else NOT_ANNOTATED
-    steps = np.full(len(times_s), rest, np.int64)
+    background_step = len(labels) if background and spans else NOT_ANNOTATED
+    steps = np.full(len(times_s), background_step, np.int64)
     for span in spans:
         if span.label in labels or span.label in ignore or not one_of_many:
             continue
@@ -288,15 +288,17 @@ def _track(
             f"only {only!r} is annotated, and nothing differs from it; add --background where time "
             "outside the spans shows none of the labels"
         )
-    place = np.full(len(names) + 1, NOT_ANNOTATED, np.int64)
-    place[present] = np.arange(len(present))
-    kept = tuple(names[n] for n in present)
+    column_of = np.full(len(names) + 1, NOT_ANNOTATED, np.int64)
+    column_of[present] = np.arange(len(present))
+    names_present = tuple(names[n] for n in present)
     flat = [span for part in rows for span in part]
     points = tuple(
-        label for label in kept
+        label for label in names_present
         if label and all(span.is_point for span in flat if span.label == label)
     )  # fmt: skip
-    return TruthTrack(kept, tier, subject, points, tuple(place[part] for part in steps))
+    return TruthTrack(
+        names_present, tier, subject, points, tuple(column_of[part] for part in steps)
+    )
 
 
 def labelled_minutes(
@@ -315,10 +317,10 @@ def labelled_minutes(
         for n in range(len(tracks[0].steps))
     ]
     total = sum(int(mask.sum()) for mask in masks)
-    wanted = total if minutes is None else round(minutes * 60 / step_s)
-    if wanted >= total:
+    n_steps = total if minutes is None else round(minutes * 60 / step_s)
+    if n_steps >= total:
         return masks
-    share = wanted / max(1, total)
+    share = n_steps / max(1, total)
     result: list[npt.NDArray[np.bool_]] = []
     for mask in masks:
         annotated = np.flatnonzero(mask)

@@ -57,9 +57,9 @@ def fit_factors(
         for part in range(1, len(start)):
             for step in _STEPS:
                 changed = (*best[:part], start[part] * step, *best[part + 1 :])
-                found = _losses(encoder, changed, vectors, concepts, answers)
-                if found.mean() < loss.mean():
-                    best, loss = changed, found
+                losses = _losses(encoder, changed, vectors, concepts, answers)
+                if losses.mean() < loss.mean():
+                    best, loss = changed, losses
     gain = first - loss
     error = gain.std() / np.sqrt(len(gain))
     return best if gain.mean() > _ERRORS * error else start
@@ -139,7 +139,7 @@ def calibrate(
     outside = None
     if adapted is None and not core.conditions_text:
         outside = _unknown_without_own_label(core, labels, answers, examples.encoded)
-    found = fit_calibration(
+    calibration = fit_calibration(
         scores.probability,
         answers,
         unknown=scores.unknown,
@@ -147,7 +147,7 @@ def calibrate(
         each=multi.scores(examples.encoded).probability,
         unknown_share=unknown_share,
     )
-    return Calibrated(core.encoder, found, examples.failed)
+    return Calibrated(core.encoder, calibration, examples.failed)
 
 
 def _weighted(

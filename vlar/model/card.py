@@ -147,8 +147,8 @@ def _data(report: AdaptReport | None, labels: Sequence[str] | None) -> list[str]
 
 
 def _few(rows: Sequence[str]) -> list[str]:
-    rest = len(rows) - _MOST_ROWS
-    return [*rows[:_MOST_ROWS], *([f"| and {rest} more | |"] if rest > 0 else [])]
+    more = len(rows) - _MOST_ROWS
+    return [*rows[:_MOST_ROWS], *([f"| and {more} more | |"] if more > 0 else [])]
 
 
 def _figures(report: AdaptReport | None) -> list[str]:

@@ -160,8 +160,8 @@ class ModelCore(LibraryModel):
 
     def cost_of(self, views: Views) -> int | None:
         """Multiply-adds of the clips of a span; None where the encoder does not count them."""
-        each = [self.encoder.operations(clip) for clip in views]
-        return None if None in each else sum(filter(None, each))
+        counts = [self.encoder.operations(clip) for clip in views]
+        return None if None in counts else sum(filter(None, counts))
 
     def encode_spans(
         self, spans: Iterable[Views | Failure], *, costs: bool = False
@@ -203,8 +203,8 @@ class ModelCore(LibraryModel):
             if isinstance(span, Failure):
                 yield span
             else:
-                found = encoded_span(span, [next(rows) for _ in span])
-                yield replace(found, cost=self.cost_of(span)) if costs else found
+                encoded = encoded_span(span, [next(rows) for _ in span])
+                yield replace(encoded, cost=self.cost_of(span)) if costs else encoded
 
     # Words
 
@@ -274,14 +274,14 @@ class ModelCore(LibraryModel):
         return self._match_scorers[key].score(vectors).probability[:, 0]
 
     def _match_scorer(self, query: Float32) -> ZeroShotScorer | AskedScorer:
-        scale, asked = self.encoder.logit_scale, self.encoder.asked
-        if asked is None:
+        scale, constants = self.encoder.logit_scale, self.encoder.asked
+        if constants is None:
             return match_scorer(
                 query, self.query_background, logit_scale=scale, content_free=self.content_free
             )
         return AskedScorer(
             query[None], self.background, logit_scale=scale, content_free=self.content_free,
-            curve=EvidenceCurve(asked.discount, asked.slope, asked.offset),
+            curve=EvidenceCurve(constants.discount, constants.slope, constants.offset),
         )  # fmt: skip
 
     @cached_property
@@ -293,15 +293,17 @@ class ModelCore(LibraryModel):
 def _as_one(encoded: Sequence[Encoded]) -> Encoded:
     if len(encoded) == 1:
         return encoded[0]
-    mean = np.mean([each.vector for each in encoded], axis=0)
+    mean = np.mean([row.vector for row in encoded], axis=0)
     return replace(encoded[0], vector=unit(mean))
 
 
 def encoded_span(views: Views, rows: Sequence[Encoded]) -> EncodedSpan:
     """The span of views, with the mean of their rows."""
     first, lost = views[0], lost_share(views)
-    made = bool(first.meta.get("synthetic"))
-    return EncodedSpan(first.path, first.window, _as_one(rows), lost, failed_parts(views), made)
+    is_synthetic = bool(first.meta.get("synthetic"))
+    return EncodedSpan(
+        first.path, first.window, _as_one(rows), lost, failed_parts(views), is_synthetic
+    )
 
 
 def lost_share(views: Views) -> float:
@@ -392,7 +394,7 @@ def described_vectors(
     def make() -> Float32:
         return _mixed(encoder, names, used, mixes)
 
-    if sum(len(found) for row in used for found in row.values()) < _WORTH_KEEPING:
+    if sum(len(texts_of_kind) for row in used for texts_of_kind in row.values()) < _WORTH_KEEPING:
         return make()
     recipe = [[mix.block, dict(mix.kinds), mix.weight] for mix in mixes]
     key = json.dumps(["described", list(templates), list(texts), used, recipe])
@@ -403,18 +405,18 @@ def _mixed(
     encoder: Encoder, names: Float32, used: Sequence[Described], mixes: Sequence[BlockMix]
 ) -> Float32:
     vectors = names.copy()
-    place = {block.name: block for block in encoder.blocks}
-    starts = dict(zip(place, np.cumsum([0, *(b.width for b in place.values())]), strict=False))
+    blocks = {block.name: block for block in encoder.blocks}
+    starts = dict(zip(blocks, np.cumsum([0, *(b.width for b in blocks.values())]), strict=False))
     for mix in mixes:
-        if mix.block not in place:
+        if mix.block not in blocks:
             continue
-        part = slice(starts[mix.block], starts[mix.block] + place[mix.block].width)
+        part = slice(starts[mix.block], starts[mix.block] + blocks[mix.block].width)
         texts = dict.fromkeys(t for row in used for kind in mix.kinds for t in row.get(kind, ()))
         rows = encoder.encode_text_block(list(texts), mix.block)
-        found = dict(zip(texts, unit(rows), strict=True))
-        for row, own, name in zip(vectors, used, names, strict=True):
-            if own:
-                row[part] = _mean(name[part], own, found, mix)
+        vectors_by_text = dict(zip(texts, unit(rows), strict=True))
+        for row, texts_of_kinds, name in zip(vectors, used, names, strict=True):
+            if texts_of_kinds:
+                row[part] = _mean(name[part], texts_of_kinds, vectors_by_text, mix)
     return unit(vectors)
 
 

@@ -31,27 +31,27 @@ def evaluate(model: Recogniser, request: EvaluateRequest) -> Evaluation:
         facts = further_columns(Path(support)) if request.by else ()
         support = read_support(support, model.core.modality, least_labels=1, facts=facts)
     _check_columns(support, request.by)
-    asked = _asked(model, support, request.labels)
-    classifier = model.classifier(asked)
+    label_set = _asked(model, support, request.labels)
+    classifier = model.classifier(label_set)
     if len(classifier.labels) < 2:
         raise LabelError(
             f"only the label {', '.join(classifier.labels)!r} is in the list, so every answer is "
             "right; give the labels to choose from (on the command line with --labels)"
         )
     columns = _columns(classifier, support)
-    _check_items(support, columns, asked.mode)
+    _check_items(support, columns, label_set.mode)
     scored, failed, synthetic = _score(model, classifier, support.items, columns, request)
     if not scored:
         named = "; ".join(row.message for row in failed[:_NAMED])
         raise SupportError(
             f"{support.source}: none of the {len(failed)} clips can be read: {named}"
         )
-    settings = _settings(model, classifier, asked.descriptions)
+    settings = _settings(model, classifier, label_set.descriptions)
     settings |= {"synthetic": synthetic} if synthetic else {}
-    parts = _label_parts(asked.listed, support, columns, len(classifier.labels))
+    parts = _label_parts(label_set.listed, support, columns, len(classifier.labels))
     return evaluation_of(
         classifier.labels, scored, failed, parts, model=model.core.name, source=support.source,
-        mode=asked.mode, settings=settings,
+        mode=label_set.mode, settings=settings,
     )  # fmt: skip
 
 
@@ -72,11 +72,11 @@ def _asked(model: Recogniser, support: Support, asked: LabelSet) -> LabelSet:
 
 def _columns(classifier: LabelClassifier, support: Support) -> dict[str, int]:
     """The column of each label of the clips, however it is spelled."""
-    known: dict[str, int] = {}
+    columns: dict[str, int] = {}
     for names in (classifier.labels, classifier.keys):
         for column, name in enumerate(names):
-            known.setdefault(label_key(name), column)
-    missing = [label for label in support.labels if label_key(label) not in known]
+            columns.setdefault(label_key(name), column)
+    missing = [label for label in support.labels if label_key(label) not in columns]
     if missing:
         count = Counter(label for item in support.items for label in item.labels)
         named = ", ".join(f"{label!r} ({count[label]})" for label in missing[:_NAMED])
@@ -84,7 +84,7 @@ def _columns(classifier: LabelClassifier, support: Support) -> dict[str, int]:
             f"{support.source}: {len(missing)} of its labels are not in the list to choose from, "
             f"with clips: {named}; add them to the list or leave their clips out"
         )
-    return {label: known[label_key(label)] for label in support.labels}
+    return {label: columns[label_key(label)] for label in support.labels}
 
 
 def _check_columns(support: Support, by: Sequence[str]) -> None:
@@ -95,10 +95,10 @@ def _check_columns(support: Support, by: Sequence[str]) -> None:
     """
     for name in by:
         if all(cell(item, name) is None for item in support.items):
-            there = dict.fromkeys(name for item in support.items for name in item.facts)
+            names = dict.fromkeys(name for item in support.items for name in item.facts)
             raise SupportError(
                 f"{support.source}: no column {name!r} to slice by; there are "
-                f"{', '.join(['label', 'group', *there])}, in a CSV file"
+                f"{', '.join(['label', 'group', *names])}, in a CSV file"
             )
 
 
@@ -120,8 +120,8 @@ def _check_items(support: Support, columns: Mapping[str, int], mode: str) -> Non
             )
         if item.path not in real:
             real[item.path] = os.path.realpath(item.path)
-        place = real[item.path], item.window
-        same = shown.setdefault(place, item.label)
+        key = real[item.path], item.window
+        same = shown.setdefault(key, item.label)
         if columns[same] != columns[item.label]:
             raise SupportError(
                 f"{item.path} is a clip of {same!r} and of {item.label!r}: the classes overlap; "
@@ -151,11 +151,11 @@ def _score(
             failed.append(span)
         else:
             synthetic += span.synthetic
-            found = classifier.scores([span.encoded])
-            unknown = float(found.unknown[0]), bool(found.is_unknown[0])
+            scores = classifier.scores([span.encoded])
+            unknown = float(scores.unknown[0]), bool(scores.is_unknown[0])
             scored.append(EvaluatedClip.of(
                 classifier.labels, sorted({columns[label] for label in item.labels}),
-                found.probability[0], unknown, path=item.path, start_s=span.window.start_s,
+                scores.probability[0], unknown, path=item.path, start_s=span.window.start_s,
                 end_s=span.window.end_s, group=item.group, parts=item.parts,
                 cells={name: cell(item, name) or "" for name in request.by},
             ))  # fmt: skip
@@ -174,8 +174,8 @@ def _label_parts(
     for item in support.items:
         if item.parts:
             parts[columns[item.label]] = item.parts
-    there = all(parts) and all(item.parts for item in support.items)
-    return parts if there else []
+    has_parts = all(parts) and all(item.parts for item in support.items)
+    return parts if has_parts else []
 
 
 def _settings(

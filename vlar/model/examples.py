@@ -42,12 +42,12 @@ class EncodedExamples:
     @property
     def features(self) -> Float32:
         """(n, T, F) float32 frame features."""
-        return np.stack([each.features for each in self.encoded])
+        return np.stack([row.features for row in self.encoded])
 
     @property
     def vectors(self) -> Float32:
         """(n, D) float32 unit vectors."""
-        return np.stack([each.vector for each in self.encoded])
+        return np.stack([row.vector for row in self.encoded])
 
 
 class FeatureCache(Protocol):
@@ -75,18 +75,20 @@ def check_memory(core: ModelCore, items: Sequence[SupportItem], where: str = "")
     Raises:
         SupportError: the features of the examples that exist would take more than the machine has.
     """
-    each = 4 * core.encoder.feature_rows * core.encoder.frame_dim
+    bytes_each = 4 * core.encoder.feature_rows * core.encoder.frame_dim
     memory = _memory_bytes()
-    if memory is None or len(items) * each <= memory:
+    if memory is None or len(items) * bytes_each <= memory:
         return
     absent = absent_recordings(items)
     count = sum(item.path not in absent for item in items)
-    if count * each <= memory:
+    if count * bytes_each <= memory:
         return
-    shots = max(1, memory // (2 * each * len({label for item in items for label in item.labels})))
+    shots = max(
+        1, memory // (2 * bytes_each * len({label for item in items for label in item.labels}))
+    )
     raise SupportError(
-        f"{where}the features of {count:,} examples take {count * each / 1e9:,.0f} GB, and this "
-        f"machine has {memory / 1e9:,.0f} GB of memory; use fewer, for example "
+        f"{where}the features of {count:,} examples take {count * bytes_each / 1e9:,.0f} GB, and "
+        f"this machine has {memory / 1e9:,.0f} GB of memory; use fewer, for example "
         f"--shots {min(shots, 100)}"
     )
 
@@ -179,9 +181,9 @@ def read_complete(
     """
     if cache is None:
         absent = absent_recordings(items)
-        there = [item for item in items if item.path not in absent]
+        present = [item for item in items if item.path not in absent]
         gone = (_absent(item.path) for item in items if item.path in absent)
-        _check_labels(support, there, gone)
+        _check_labels(support, present, gone)
     examples = read_examples(core, items, progress, cache, sampler=sampler)
     check_complete(support, examples)
     return examples
@@ -195,8 +197,8 @@ def _cached(core: ModelCore, features: Float32 | None) -> Encoded | None:
 
 def recording_hashes(items: Sequence[SupportItem]) -> list[str]:
     """16 hex digits for each example, equal where the recordings hold the same bytes."""
-    found = {path: _content(path) for path in {item.path for item in items}}
-    return [found[item.path] for item in items]
+    hashes = {path: _content(path) for path in {item.path for item in items}}
+    return [hashes[item.path] for item in items]
 
 
 def _content(path: Path) -> str:
@@ -228,11 +230,11 @@ def draw(support: Support, shots: int, seed: int) -> list[SupportItem]:
     for label in support.labels:
         items = [item for item in of_label[label] if _key(item) not in keys]
         order = [items[i] for i in random.permutation(len(items))]
-        seen: dict[str, int] = {}
+        counts: dict[str, int] = {}
         ranked: list[tuple[int, SupportItem]] = []
         for item in order:
-            ranked.append((seen.setdefault(item.group, 0), item))
-            seen[item.group] += 1
+            ranked.append((counts.setdefault(item.group, 0), item))
+            counts[item.group] += 1
         ranked.sort(key=lambda pair: pair[0])
         drawn += [item for _, item in ranked[:shots]]
         keys.update(_key(item) for _, item in ranked[:shots])
@@ -256,8 +258,8 @@ def check_complete(support: Support, examples: EncodedExamples) -> None:
 def _check_labels(
     support: Support, items: Iterable[SupportItem], failed: Iterable[Failure]
 ) -> None:
-    there = {label for item in items for label in item.labels}
-    lost = sorted(set(support.labels) - there)
+    labels_shown = {label for item in items for label in item.labels}
+    lost = sorted(set(support.labels) - labels_shown)
     if lost:
         raise SupportError(
             f"{support.source}: no example of {lost[0]!r} can be read "

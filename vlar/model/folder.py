@@ -171,8 +171,8 @@ class Manifest(_Part):
     @property
     def files(self) -> list[str]:
         """Names of the files of arrays that belong to the folder."""
-        known = STATISTICS in (self.files_sha256 or {})
-        arrays = [] if self.head is None else [ARRAYS, STATISTICS][: 1 + known]
+        has_statistics = STATISTICS in (self.files_sha256 or {})
+        arrays = [] if self.head is None else [ARRAYS, STATISTICS][: 1 + has_statistics]
         arrays += [] if self.timeline is None else [TIMELINE]
         return arrays + [name for name, _ in self.adapters]
 
@@ -201,13 +201,13 @@ def read_manifest(folder: Path) -> tuple[Manifest, int]:
         manifest = Manifest.model_validate(migrate(data, file))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise malformed(file, f"{place[:200]}: {first['msg'][:200]}") from error
-    if manifest.templates not in (known := resources.names("prompts", ".txt")):
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise malformed(file, f"{field[:200]}: {first['msg'][:200]}") from error
+    if manifest.templates not in (names := resources.names("prompts", ".txt")):
         raise malformed(
             file,
             f"templates: {manifest.templates[:80]!r} is not a template set; known: "
-            f"{', '.join(known)}",
+            f"{', '.join(names)}",
         )
     _check_labels(file, manifest)
     if manifest.inner and manifest.adapter is None:
@@ -247,11 +247,11 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _check_texts(file: Path, data: dict[str, Any]) -> None:
     """Refuse texts that would act on a terminal; a report that holds one is left out."""
-    for _, place, value in walk({k: v for k, v in data.items() if k != _FREE}):
-        for text in (value, *(place[-1:] if isinstance(value, dict) else ())):
+    for _, field, value in walk({k: v for k, v in data.items() if k != _FREE}):
+        for text in (value, *(field[-1:] if isinstance(value, dict) else ())):
             wrong = fault(text) if isinstance(text, str) else None
             if wrong is not None:
-                raise malformed(file, f"{'.'.join(map(str, place))}: it holds {wrong}")
+                raise malformed(file, f"{'.'.join(map(str, field))}: it holds {wrong}")
 
 
 def _check_labels(file: Path, manifest: Manifest) -> None:
@@ -344,12 +344,12 @@ def write_model(model: SavedModel, path: Path, *, replace: bool) -> Path:
     check_target(target, replace=replace)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with resources.work_folder(target.parent) as place:
-            fresh = place / "model"
+        with resources.work_folder(target.parent) as work:
+            fresh = work / "model"
             fresh.mkdir()
             _write_files(model, fresh, target.name)
             if target.exists():
-                shutil.move(target, place / "old")
+                shutil.move(target, work / "old")
             fresh.replace(target)
     except (OSError, SafetensorError) as error:  # the second one for a full disk, too
         reason = getattr(error, "strerror", None) or str(error)
@@ -408,14 +408,14 @@ def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray
 
 def _describe(model: SavedModel, encoder: Encoder, around: Sequence[Adapter]) -> Manifest:
     adapted = model.adapted
-    if model.templates not in (known := resources.names("prompts", ".txt")):
+    if model.templates not in (names := resources.names("prompts", ".txt")):
         raise ModelError(
             f"the templates {model.templates!r} are a file of this machine, which a saved model "
-            f"cannot name; use a set of prompts/: {', '.join(known)}"
+            f"cannot name; use a set of prompts/: {', '.join(names)}"
         )
     entries = [
-        AdapterEntry(name=each.name, settings=each.settings, fingerprint=each.fingerprint)
-        for each in around
+        AdapterEntry(name=adapter.name, settings=adapter.settings, fingerprint=adapter.fingerprint)
+        for adapter in around
     ]
     return Manifest(
         vlar=__version__,
@@ -481,8 +481,8 @@ def read_model(
         adapted = _restored(folder, manifest, arrays, encoder.frame_blocks, encoder.dim)
         adapted.check_answer(encoder.dim, encoder.feature_rows)
         if STATISTICS in manifest.files:
-            found = Statistics.of_arrays(_read_arrays(folder / STATISTICS, manifest))
-            adapted = dataclasses.replace(adapted, statistics=found)
+            statistics = Statistics.of_arrays(_read_arrays(folder / STATISTICS, manifest))
+            adapted = dataclasses.replace(adapted, statistics=statistics)
     calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
     report = AdaptReport.restored(manifest.report) if manifest.report else None
     timeline = None
@@ -567,8 +567,8 @@ def _read_arrays(file: Path, manifest: Manifest) -> Arrays:
 
     try:
         # Folders of earlier formats have no checksum.
-        wanted = (manifest.files_sha256 or {}).get(file.name)
-        if wanted is not None and sha256(file, _MOST_ADAPTER, links=False) != wanted:
+        digest = (manifest.files_sha256 or {}).get(file.name)
+        if digest is not None and sha256(file, _MOST_ADAPTER, links=False) != digest:
             raise ModelError(
                 f"{file} is not what was saved there (its checksum differs); adapt again, or ask "
                 "its sender for a copy"

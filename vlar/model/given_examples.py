@@ -59,14 +59,18 @@ def readable(
 
 
 def _pairs(examples: object) -> list[tuple[Recording, str]]:
-    found: list[tuple[Recording, str]] = []
+    pairs: list[tuple[Recording, str]] = []
     if isinstance(examples, Mapping):
-        for label, given in cast("Mapping[object, object]", examples).items():
-            listed = [given] if is_one(given) else list(cast("Sequence[Recording]", given))
+        for label, recordings in cast("Mapping[object, object]", examples).items():
+            listed = (
+                [recordings]
+                if is_one(recordings)
+                else list(cast("Sequence[Recording]", recordings))
+            )
             if not listed:
                 raise SupportError(f"the label {label!r} has no example; give it one or remove it")
-            found += [(each, str(label)) for each in listed]
-        return found
+            pairs += [(recording, str(label)) for recording in listed]
+        return pairs
     listed = cast("Sequence[object]", examples if isinstance(examples, Sequence) else [examples])
     for pair in listed:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # pyright: ignore
@@ -75,8 +79,8 @@ def _pairs(examples: object) -> list[tuple[Recording, str]]:
                 "{label: [recordings]} or pairs (recording, label)"
             )
         recording, label = cast("tuple[Recording, object]", pair)
-        found.append((recording, str(label)))
-    return found
+        pairs.append((recording, str(label)))
+    return pairs
 
 
 def _path(recording: Recording, folder: Path) -> Path:

@@ -60,8 +60,8 @@ def is_one(recordings: object) -> TypeIs[Recording]:
     Raises:
         UsageError: it is neither.
     """
-    known = isinstance(recordings, (Iterable, Path, Picture, Clip, Tensor))
-    if not known or isinstance(recordings, (bytes, bytearray, Mapping)):
+    is_accepted = isinstance(recordings, (Iterable, Path, Picture, Clip, Tensor))
+    if not is_accepted or isinstance(recordings, (bytes, bytearray, Mapping)):
         raise UsageError(
             f"cannot read a {type(recordings).__name__} as a recording; give a path, an array "
             "(T, H, W, 3), a tensor (T, 3, H, W), PIL images, a Clip, or a list of these"
@@ -74,7 +74,7 @@ def _are_pictures(recording: object) -> TypeIs[Sequence[Picture]]:
     """Return whether it is a list of PIL images, which are the frames of one clip."""
     if not isinstance(recording, (list, tuple)) or not recording:
         return False
-    return all(isinstance(each, Picture) for each in cast("Sequence[object]", recording))
+    return all(isinstance(picture, Picture) for picture in cast("Sequence[object]", recording))
 
 
 def views_of(
@@ -206,14 +206,14 @@ def _views(
     if every_s is not None:
         spans = windows(duration_s, every_s, every_s)
     for span in spans:
-        yield [_clip(frames, fps, each, sampler) for each in (span, *sampler.parts(span))]
+        yield [_clip(frames, fps, part, sampler) for part in (span, *sampler.parts(span))]
 
 
 def _clip(frames: UInt8, fps: float, window: Window, sampler: ViewSampler) -> Clip:
     """The frames that are shown at the times a reader would sample."""
-    wanted = sample_times(window, sampler.sampling)
+    times = sample_times(window, sampler.sampling)
     # A frame is shown until the next one begins; the small share keeps rounding from moving it.
-    rows = np.floor(wanted * fps + 1e-6).astype(np.intp).clip(0, len(frames) - 1)
+    rows = np.floor(times * fps + 1e-6).astype(np.intp).clip(0, len(frames) - 1)
     return Clip(_ARRAY, window, "video", frames[rows], rows / fps)
 
 
@@ -226,8 +226,8 @@ def frames_of(recording: object) -> UInt8:
     if isinstance(recording, Picture):
         recording = np.asarray(recording.convert("RGB"))
     elif _are_pictures(recording):
-        pictures = [np.asarray(each.convert("RGB")) for each in recording]
-        if len(sizes := {each.shape for each in pictures}) > 1:
+        pictures = [np.asarray(picture.convert("RGB")) for picture in recording]
+        if len(sizes := {picture.shape for picture in pictures}) > 1:
             raise UsageError(f"the pictures of a clip have {len(sizes)} sizes; make them equal")
         recording = np.stack(pictures)
     first = isinstance(recording, Tensor)  # their networks take channels first
@@ -269,9 +269,9 @@ def vectors_of(core: ModelCore, sampler: ViewSampler, recordings: object) -> Flo
     if is_one(recordings):
         return encode_one(core, recordings, sampler, 25.0).encoded.vector
     listed = cast("Iterable[Recording]", recordings)
-    found: list[Float32] = []
+    vectors: list[Float32] = []
     for span in core.encode_spans(views_of(listed, sampler, None, 25.0)):
         if isinstance(span, Failure):
             raise DecodeError(span.message)
-        found.append(span.encoded.vector)
-    return np.stack(found) if found else np.zeros((0, core.dim), np.float32)
+        vectors.append(span.encoded.vector)
+    return np.stack(vectors) if vectors else np.zeros((0, core.dim), np.float32)

@@ -94,17 +94,17 @@ class LabelClassifier:
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """Calibrated scores of N clips; a clip scores the same alone and in company."""
-        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+        return Scores.join((self._score(row) for row in encoded), len(self.labels))
 
     def _score(self, encoded: Encoded) -> Scores:
-        found = self.head.scores([encoded])
+        scores = self.head.scores([encoded])
         if self.calibration is None:
-            return found
+            return scores
         if self.mode == "one":
-            probability, unknown = self.calibration.one(found.probability, found.unknown)
+            probability, unknown = self.calibration.one(scores.probability, scores.unknown)
         else:
-            probability, unknown = self.calibration.each(found.probability)
-        return replace(found, probability=probability, unknown=unknown)
+            probability, unknown = self.calibration.each(scores.probability)
+        return replace(scores, probability=probability, unknown=unknown)
 
     def answer(self, span: EncodedSpan, *, top: int, model: str) -> Classification:
         """The ``top`` best labels of one span, as the answer of ``model``."""
@@ -122,8 +122,8 @@ class LabelClassifier:
         """
         if len(parts) == 1:
             return self.answer(parts[0][1], top=top, model=model)
-        each = [self.scores([span.encoded]) for _, span in parts]
-        return self._answer(parts[0][1], Scores.mixed(each, [w for w, _ in parts]), top, model)
+        scores = [self.scores([span.encoded]) for _, span in parts]
+        return self._answer(parts[0][1], Scores.mixed(scores, [w for w, _ in parts]), top, model)
 
     def _answer(self, span: EncodedSpan, scores: Scores, top: int, model: str) -> Classification:
         similarity, probability = scores.similarity[0], scores.probability[0]
@@ -156,15 +156,15 @@ class LabelClassifier:
         )
 
     def _is_blank(self, span: EncodedSpan) -> bool:
-        found = self.content_free
-        return found is not None and found.probability(span.encoded.vector[None])[0] > 0.5
+        test = self.content_free
+        return test is not None and test.probability(span.encoded.vector[None])[0] > 0.5
 
     def _body(self, vector: Float32) -> float | None:
         """Visible share of a body, 0..1."""
         if self.no_body is None:
             return None
-        place, weight = self.no_body
-        return max(0.0, 1.0 - float(vector[place] / weight) ** 2)
+        block, weight = self.no_body
+        return max(0.0, 1.0 - float(vector[block] / weight) ** 2)
 
     def _coarse(self, similarity: Float32, probability: Float64) -> tuple[Prediction, ...]:
         """The labels above, best first."""
@@ -247,8 +247,8 @@ def _restored_head(
         return ConditionedHead.restore(config, state, core.conditioned_queries)
     labels = [str(label) for label in config["labels"]]
     if name == PairLabels.name and pairs is not None:
-        asked = [(str(verb), str(noun)) for verb, noun in config["pairs"]]
-        return PairLabels(pairs, labels, asked, mode)
+        pairs_listed = [(str(verb), str(noun)) for verb, noun in config["pairs"]]
+        return PairLabels(pairs, labels, pairs_listed, mode)
     if name == KnownLabels.name and adapted is not None:
         return KnownLabels(core, adapted, labels, mode)
     raise ModelError(f"the saved classifier has a head {name!r} that this model cannot restore")
@@ -308,13 +308,13 @@ def make_classifier(
 
 def _unseen_body(core: ModelCore) -> tuple[int, float] | None:
     """Place and weight of the block that takes what an unseen body leaves; None without one."""
-    place = 0
+    start = 0
     for block in core.encoder.blocks:
         if core.sampling.sensors:  # the length of a block depends on which sensors are there
             return None
         if block.name == "unseen_body" and block.width == 1:
-            return place, block.weight
-        place += block.width
+            return start, block.weight
+        start += block.width
     return None
 
 
@@ -361,37 +361,37 @@ class KnownLabels(Head):
     def __init__(
         self, core: ModelCore, adapted: AdaptedHead, labels: Sequence[str], mode: str
     ) -> None:
-        known = adapted.labels
-        missing = [label for label in labels if label not in known]
+        names = adapted.labels
+        missing = [label for label in labels if label not in names]
         if missing:
             raise UsageError(
-                f"model {core.name!r} was adapted to {', '.join(known)}; it has no examples of "
+                f"model {core.name!r} was adapted to {', '.join(names)}; it has no examples of "
                 f"{', '.join(missing)}: add some to the support set, or classify with the "
                 f"zero-shot model {core.encoder.name!r}"
             )
         self.labels, self.mode = tuple(labels), mode
         self._core, self._adapted = core, adapted
-        self._columns = [known.index(label) for label in labels]
+        self._columns = [names.index(label) for label in labels]
         self._content_free = ContentFree(core.content_free)
-        self._texts = [clean_label(label) for label in known]
+        self._texts = [clean_label(label) for label in names]
         self._conditioned = core.conditions_text and adapted.head.trained
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """Scores of N clips; a clip scores the same alone and in company."""
-        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+        return Scores.join((self._score(row) for row in encoded), len(self.labels))
 
     def _score(self, encoded: Encoded) -> Scores:
         blank = self._content_free.probability(encoded.vector[None])
         if self.mode == "multi":
-            found = self._adapted.score_clip_each(encoded, self._columns)
-            each = found.probability * (1.0 - blank[0])
-            return Scores(found.similarity, each, 1.0 - each.max(axis=1))
+            scores = self._adapted.score_clip_each(encoded, self._columns)
+            multi = scores.probability * (1.0 - blank[0])
+            return Scores(scores.similarity, multi, 1.0 - multi.max(axis=1))
         concepts = None
         if self._conditioned and encoded.context is not None:
             concepts = self._core.conditioned_queries(self._texts, encoded.context[None])[0]
-        found = self._adapted.score_clip(encoded, self._columns, concepts)
-        known = found.probability * (1.0 - blank[0])
-        return Scores(found.similarity, known, blank + (1.0 - blank) * found.unknown)
+        scores = self._adapted.score_clip(encoded, self._columns, concepts)
+        known = scores.probability * (1.0 - blank[0])
+        return Scores(scores.similarity, known, blank + (1.0 - blank) * scores.unknown)
 
     def config(self) -> JsonDict:
         """The labels and the mode; the adapted head is saved with the model."""
@@ -505,10 +505,10 @@ def label_vectors(
     if descriptions == "auto":
         mixes = mixes if described_share(described) >= _ENOUGH_DESCRIBED else ()
     elif mixes and not any(k in row for mix in mixes for k in mix.kinds for row in described):
-        there = sorted({kind for row in described for kind in row})
+        kinds = sorted({kind for row in described for kind in row})
         raise UsageError(
             f"no label has a description of the kind {_listed(descriptions)}; the banks have "
-            f"{_listed(there) or 'none'} for these"
+            f"{_listed(kinds) or 'none'} for these"
         )
     if not mixes:
         return core.encode_labels(labels.texts), core.background
@@ -522,12 +522,12 @@ def _pooled(
     core: ModelCore, encoder: DescribedText, labels: LabelList, descriptions: Descriptions
 ) -> tuple[Float32, Float32]:
     """Concepts of labels and of the background by an encoder that pools descriptions itself."""
-    given = descriptions.split(",") if isinstance(descriptions, str) else list(descriptions)
-    wanted = None if descriptions == "auto" else {kind.strip() for kind in given}
-    found = descriptions_of(labels.texts, labels.entries)
+    names = descriptions.split(",") if isinstance(descriptions, str) else list(descriptions)
+    kinds = None if descriptions == "auto" else {kind.strip() for kind in names}
+    described = descriptions_of(labels.texts, labels.entries)
     rows = [
-        [text for kind, texts in row.items() if _is_pooled(kind, wanted) for text in texts]
-        for row in found
+        [text for kind, texts in row.items() if _is_pooled(kind, kinds) for text in texts]
+        for row in described
     ]
     bank = load_bank(BACKGROUND_BANK)
     sentences = [list(entry.describe(_BACKGROUND_KIND)) for entry in bank.entries]
@@ -562,8 +562,8 @@ def _mixes(encoder: Encoder, descriptions: Descriptions) -> tuple[BlockMix, ...]
         return encoder.descriptions
     if descriptions == "none":
         return ()
-    given = descriptions.split(",") if isinstance(descriptions, str) else descriptions
-    kinds = [kind.strip() for kind in given if kind.strip()]
+    names = descriptions.split(",") if isinstance(descriptions, str) else descriptions
+    kinds = [kind.strip() for kind in names if kind.strip()]
     if not kinds:
         raise UsageError("no kind of description was given; write 'none', 'auto' or KIND,KIND")
     weights = {"name": 1.0, **dict.fromkeys(kinds, 1.0)}

@@ -319,9 +319,9 @@ class Model:
             PersonError: ``who`` counts beyond the people of the recording.
             LabelError, UsageError: the label list, an input or ``who`` cannot be used.
         """
-        asked = LabelSet.read(labels, mode, descriptions, tree)
+        label_set = LabelSet.read(labels, mode, descriptions, tree)
         window = interval(at, every_s)
-        request = ClassifyRequest(asked, top, every_s, fps, shots, who, zoom, detector, window)
+        request = ClassifyRequest(label_set, top, every_s, fps, shots, who, zoom, detector, window)
         if is_one(recordings) and every_s is None:
             return self.recogniser.classify_one(recordings, request)
         listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
@@ -438,8 +438,8 @@ class Model:
             progress: Called as examples are read.
         """
         with readable(examples, self.modality) as source:
-            found = calibrate(self.words, self.head, source, unknown_share, progress)
-        return self.calibrated(found)
+            calibrated = calibrate(self.words, self.head, source, unknown_share, progress)
+        return self.calibrated(calibrated)
 
     def calibrated(self, found: Calibrated) -> Model:
         """The model of what calibrating gave."""
@@ -474,9 +474,9 @@ class Model:
                 column of ``by`` is missing.
             LabelError: a label of ``labelled`` is not in the list, or two read the same.
         """
-        asked = LabelSet.read(labels, mode, descriptions)
+        label_set = LabelSet.read(labels, mode, descriptions)
         with readable(labelled, self.modality, least_labels=1) as source:
-            return evaluate(self.recogniser, EvaluateRequest(source, asked, progress, by))
+            return evaluate(self.recogniser, EvaluateRequest(source, label_set, progress, by))
 
     def with_calibration(self, calibration: Calibration | None) -> Model:
         """The same model with other curves over its probabilities."""

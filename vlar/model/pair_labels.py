@@ -99,8 +99,8 @@ class Composition:
         """
         if labels.parts and all(set(PARTS) <= parts.keys() for parts in labels.parts):
             return [(parts["verb"], parts["object"]) for parts in labels.parts]
-        known = {label_key(label): pair for label, pair in self.offered().items()}
-        missing = [label for label in labels.labels if label_key(label) not in known]
+        pairs = {label_key(label): pair for label, pair in self.offered().items()}
+        missing = [label for label in labels.labels if label_key(label) not in pairs]
         if missing:
             raise UsageError(
                 f"model {self.core.name!r} learned the verbs {_some(self.encoder.verbs)} and the "
@@ -108,7 +108,7 @@ class Composition:
                 "give other words apart, as --pairs VERBS OBJECTS or a CSV with the columns "
                 "verb,object"
             )
-        return [known[label_key(label)] for label in labels.labels]
+        return [pairs[label_key(label)] for label in labels.labels]
 
     def pair_scores(self, context: npt.NDArray[Any], pair: Pair) -> tuple[Float32, Float64]:
         """Similarity and probability (N,) of a pair, see ``Model.pair_scores``."""
@@ -146,15 +146,15 @@ class PairLabels(Head):
         self.labels, self.mode, self._asked = tuple(labels), mode, tuple(pairs)
         others = model.offered().values() if mode == "multi" else ()
         self._compared = tuple(dict.fromkeys((*pairs, *others)))
-        place = {pair: column for column, pair in enumerate(self._compared)}
-        self._place = [place[pair] for pair in pairs]
+        columns = {pair: column for column, pair in enumerate(self._compared)}
+        self._place = [columns[pair] for pair in pairs]
         self._known = model.head.pairs
         self._adapted, self._encoder = model.adapted, model.encoder
         self._content_free = ContentFree(model.core.content_free)
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """Scores of N clips; similarity is that of the pairs' trained scores."""
-        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+        return Scores.join((self._score(row) for row in encoded), len(self.labels))
 
     def _score(self, encoded: Encoded) -> Scores:
         context = encoded.context

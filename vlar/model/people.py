@@ -37,14 +37,14 @@ def about(
     if not any(item.who for item in items):
         yield from spans
         return
-    known: dict[str, Focus] = {}
+    focuses: dict[str, Focus] = {}
     for views, item in zip(spans, items, strict=True):
         if isinstance(views, Failure) or not item.who:
             yield views
             continue
-        focus = known.get(item.who) or make_focus(item.who)
+        focus = focuses.get(item.who) or make_focus(item.who)
         assert focus is not None  # a phrase always asks for a focus
-        known[item.who] = focus
+        focuses[item.who] = focus
         yield _cut(views, focus, item, source)
 
 
@@ -117,8 +117,8 @@ class PersonAnswers:
         """
         source = self.sampler.reader
         followed = views[1:] or views
-        found = [self._find(clip, source) for clip in followed]
-        cuts = [each.cut for each in found if each.cut is not None]
+        people = [self._find(clip, source) for clip in followed]
+        cuts = [person.cut for person in people if person.cut is not None]
         whole = [] if cuts and not self.focus.keeps_whole else list(views)
         encoded = self.core.encode([*cuts, *whole])
         parts: list[tuple[float, EncodedSpan]] = []
@@ -132,21 +132,21 @@ class PersonAnswers:
                 one = rows[0] if mean is None else replace(rows[0], vector=mean)
                 parts.append((weight, EncodedSpan(views[0].path, views[0].window, one, lost)))
         answer = self.classifier.answer_mixed(parts, top=top, model=self.core.name)
-        person = next((each.person for each in found if each.person), None)
-        notes = tuple(dict.fromkeys(note for each in found for note in each.notes))
+        person = next((person.person for person in people if person.person), None)
+        notes = tuple(dict.fromkeys(note for person in people for note in person.notes))
         return replace(answer, person=person, notes=notes)
 
     def _find(self, clip: Clip, source: Reader) -> Found:
         size = self.core.sampling.size
-        known = {**clip.meta, "encoder_side": min(size)} if size else clip.meta
-        return self.focus.find(replace(clip, meta=known), source, self._likeness)
+        meta = {**clip.meta, "encoder_side": min(size)} if size else clip.meta
+        return self.focus.find(replace(clip, meta=meta), source, self._likeness)
 
     def _likeness(self, people: People, clip: Clip, reference: Reference) -> Float64 | None:
         """(K,) logits of the people for the words of a reference; None where measures decide."""
         pointer = getattr(self.core.encoder, "point", None)
         if pointer is None and not needs_words(reference):
             return None
-        cuts = [people.cut_out(place, clip) for place in range(len(people.tracks))]
+        cuts = [people.cut_out(track, clip) for track in range(len(people.tracks))]
         rows = self.core.encode([*cuts, clip] if pointer else cuts)
         vectors = np.stack([row.vector for row in rows])
         if pointer is not None:

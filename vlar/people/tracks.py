@@ -56,7 +56,7 @@ class Track:
     def at(self, times_s: Float64) -> Float32:
         """Boxes (T, 5) at some times: interpolated between detections, held before and after."""
         track_times = self.boxes[:, 0].astype(np.float64)
-        columns = [np.interp(times_s, track_times, self.boxes[:, at]) for at in range(1, 5)]
+        columns = [np.interp(times_s, track_times, self.boxes[:, number]) for number in range(1, 5)]
         return np.stack([times_s, *columns], axis=1).astype(np.float32)
 
 

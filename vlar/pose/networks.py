@@ -146,9 +146,9 @@ class BoxDetector:
         """
         width, height = image.size
         side = max(width, height)
-        left, top, side = square or ((width - side) / 2, (height - side) / 2, side)
+        x, top, side = square or ((width - side) / 2, (height - side) / 2, side)
         scale = side / self.size
-        pixels = sample(image, self.size, (scale, 0, left, 0, scale, top))
+        pixels = sample(image, self.size, (scale, 0, x, 0, scale, top))
         pixels /= np.float32(self.spread)
         pixels -= np.float32(self.middle / self.spread)
         rows, logits = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
@@ -157,7 +157,7 @@ class BoxDetector:
         places = rows[0, chosen] / np.float32(self.size)
         for column in self.offsets:
             places[:, column : column + 2] += self._anchors[chosen]
-        return merge_boxes(places, scores[chosen]), side, (left, top)
+        return merge_boxes(places, scores[chosen]), side, (x, top)
 
 
 class PersonDetector(BoxDetector):

@@ -41,9 +41,9 @@ def check_adapter(
             ``vlar.adapters.trainable.Trainable``.
         unittest.SkipTest: its ``contract_base`` is None.
     """
-    known: dict[str, Any] = registry._parts.get("adapter", {})  # pyright: ignore[reportPrivateUsage]
+    adapters: dict[str, Any] = registry._parts.get("adapter", {})  # pyright: ignore[reportPrivateUsage]
     name = part if isinstance(part, str) else next(
-        (one for one, other in known.items() if other is part), getattr(part, "method", "")
+        (one for one, other in adapters.items() if other is part), getattr(part, "method", "")
     )  # fmt: skip
     cls: type[Adapter] = registry.get("adapter", part) if isinstance(part, str) else part
     if encoder is None and cls.contract_base is None:

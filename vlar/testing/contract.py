@@ -107,9 +107,9 @@ def name_of(kind: str, part: Any) -> str:
         return name.partition(":")[0]
     parts: dict[str, Any] = registry._parts.get(kind, {})  # pyright: ignore[reportPrivateUsage]
     cls = part if isinstance(part, type) else type(part)
-    for known, other in parts.items():
+    for part_name, other in parts.items():
         if other is part or other is cls:
-            return known
+            return part_name
     return str(getattr(part, "__name__", cls.__name__)).lower()
 
 

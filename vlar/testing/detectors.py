@@ -47,14 +47,14 @@ def check_detector(part: Any, *, argument: str | None = None) -> None:
     with registered("detector", name, cls):
         run("detector", name, (_described,), cls)
         try:
-            made = cls.from_spec(argument or "") if isinstance(part, type) else part
+            detector = cls.from_spec(argument or "") if isinstance(part, type) else part
         except (ModelError, PackageError) as error:
             raise skip(str(error)) from error
         except VlarError as error:
             if argument is None:  # it needs one
                 raise skip(f"{error} (give the check an argument)") from error
             raise
-        run("detector", name, STEPS, DetectorMaterial(name, made))
+        run("detector", name, STEPS, DetectorMaterial(name, detector))
 
 
 def scene(start: int = 20, step: int = 3) -> UInt8:
@@ -62,8 +62,8 @@ def scene(start: int = 20, step: int = 3) -> UInt8:
     ground = np.random.default_rng(0).integers(70, 80, (HEIGHT, WIDTH, 3), np.uint8)
     frames = np.repeat(ground[None], N_FRAMES, axis=0)
     for number, frame in enumerate(frames):
-        left = start + step * number
-        frame[40:80, left : left + 20] = (220, 200, 60)
+        x = start + step * number
+        frame[40:80, x : x + 20] = (220, 200, 60)
     return frames
 
 

@@ -116,16 +116,16 @@ def _changes(cls: EngineClass) -> None:
     rows |= _by_id(new)
     for row_id in gone.tolist():
         del rows[row_id]
-    left = MemoryRows(np.stack([rows[i] for i in sorted(rows)]))
-    left.ids = np.array(sorted(rows))
+    remaining = MemoryRows(np.stack([rows[i] for i in sorted(rows)]))
+    remaining.ids = np.array(sorted(rows))
     assert engine.last_id == new.ids[-1]
-    merged = engine.merged(left, None)
+    merged = engine.merged(remaining, None)
     assert merged is not None
     assert merged.added == merged.deleted == 0
     for one in (engine, merged):
         assert one.count() == len(rows)
         assert one.ids().tolist() == sorted(rows)
-        shares = [recall(one, rows, query, 10, None) for query in left.vectors[-60:]]
+        shares = [recall(one, rows, query, 10, None) for query in remaining.vectors[-60:]]
         assert np.mean(shares) >= (1 if cls.exact else 0.97), f"recall {np.mean(shares):.2f}"
         for row_id in new.ids[3:].tolist():
             assert one.search(rows[row_id], 1)[0][0] == row_id
@@ -159,18 +159,20 @@ def _library(cls: EngineClass) -> None:
         clips = [tiny_video(root / "videos" / f"{i}.mp4", i, seconds=12) for i in range(8)]
         with (
             Library(root / "exact.vlar", PictureModel()) as exact,
-            Library(root / "own.vlar", PictureModel()) as own,
+            Library(root / "own.vlar", PictureModel()) as other_library,
         ):
-            for library in (exact, own):
+            for library in (exact, other_library):
                 library.add(clips[:6])
-            own.compact(kind=cls.name)
-            assert own.info().engine == cls.name
-            _same_answers(exact, own, clips)
+            other_library.compact(kind=cls.name)
+            assert other_library.info().engine == cls.name
+            _same_answers(exact, other_library, clips)
             query = PictureModel().encode_queries(["a cat"])[0]
-            for mine, best in zip(own.nearest(query, 7), exact.nearest(query, 7), strict=True):
+            for mine, best in zip(
+                other_library.nearest(query, 7), exact.nearest(query, 7), strict=True
+            ):
                 assert (mine.path, mine.start_s) == (best.path, best.start_s)
                 assert abs(mine.similarity - best.similarity) <= 1e-6
-            assert own.verify() == []
+            assert other_library.verify() == []
 
 
 def _same_answers(exact: Library, own: Library, clips: list[Path]) -> None:

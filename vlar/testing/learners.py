@@ -92,8 +92,8 @@ def _fit(m: LearnerMaterial) -> None:
     task = AdaptTask(method, support, list(support.items), seed=1, progress=progress)
     fits: list[Adapted] = []
     for _ in range(2):
-        learner, rest = m.cls.of(task)
-        fits.append(learner.fit(core, rest))
+        learner, task_rest = m.cls.of(task)
+        fits.append(learner.fit(core, task_rest))
     adapted, again = fits
     assert isinstance(adapted, Adapted)
     assert adapted.head is not None

@@ -164,10 +164,10 @@ def _resumed(m: ObjectiveMaterial) -> None:
         cut._step = step
         refused(Stopped, "", cut.run)
         torch.manual_seed(99)
-        rest = m.training(checkpoints)
-        assert rest.run().resumed_at == stop
+        resumed = m.training(checkpoints)
+        assert resumed.run().resumed_at == stop
         for parameter, array in weights(whole).items():
-            np.testing.assert_array_equal(weights(rest)[parameter], array, err_msg=parameter)
+            np.testing.assert_array_equal(weights(resumed)[parameter], array, err_msg=parameter)
 
 
 STEPS = (_described, _trains, _resumed)

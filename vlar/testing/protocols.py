@@ -103,9 +103,9 @@ def _videos(root: Path) -> Path:
             for clip in range(2):
                 frames = np.full((8, 32, 48, 3), 100 + 10 * clip + 5 * number, np.uint8)
                 for time, frame in enumerate(frames):
-                    left = 4 * time if way == "right" else 32 - 4 * time
+                    x = 4 * time if way == "right" else 32 - 4 * time
                     square = (200, 30, 30) if colour == "red" else (40, 50, 210)
-                    frame[4 + 3 * clip : 18, left : left + 14] = square
+                    frame[4 + 3 * clip : 18, x : x + 14] = square
                 file = root / subset / label / f"{subset}{column}_{clip}.mp4"
                 write_video(file, frames, 8)
     return root

@@ -52,10 +52,10 @@ def check_reader(part: Any, *, recording: str | Path | None = None) -> None:
     part = registry.get("reader", part) if isinstance(part, str) else part
     cls: type[Reader] = part if isinstance(part, type) else type(part)
     with registered("reader", cls.modality, cls), tempfile.TemporaryDirectory() as folder:
-        made = reader(cls.modality)
-        path = Path(recording) if recording is not None else example_of(made, Path(folder) / "a")
+        source = reader(cls.modality)
+        path = Path(recording) if recording is not None else example_of(source, Path(folder) / "a")
         sampling = replace(SAMPLING, all_samples=cls.gives_all)
-        run("reader", cls.modality, STEPS, Recording(made, path, sampling, Path(folder)))
+        run("reader", cls.modality, STEPS, Recording(source, path, sampling, Path(folder)))
 
 
 def example_of(source: Reader, folder: Path) -> Path:

@@ -50,8 +50,8 @@ def _epochs(make: Callable[[], Protocols]) -> None:
             assert fewer.epochs == epochs, name
             assert fewer.warmup_epochs <= epochs, name
             assert fewer.average_from <= epochs, name
-            asked = numbers.replaced(epochs=epochs, warmup_epochs=0.5, average_from=1)
-            assert (asked.warmup_epochs, asked.average_from) == (0.5, 1), name
+            numbers_set = numbers.replaced(epochs=epochs, warmup_epochs=0.5, average_from=1)
+            assert (numbers_set.warmup_epochs, numbers_set.average_from) == (0.5, 1), name
 
 
 def _batches(make: Callable[[], Protocols]) -> None:

@@ -43,13 +43,13 @@ def check_rejector(part: Any) -> None:
     part = registry.get("rejector", part) if isinstance(part, str) else part
     cls: type[Rejector] = part if isinstance(part, type) else type(part)
     name = name_of("rejector", cls)
-    rows, logits, known, target = _clips(0)
-    y = [f"label {t}" for t in target[known]]
+    rows, logits, inside, target = _clips(0)
+    y = [f"label {t}" for t in target[inside]]
     material = RejectorMaterial(cls())
 
     def fit(m: RejectorMaterial) -> None:
         """Rejectors are fitted to signatures, labels and held-out logits, and give themselves."""
-        m.rejector = m.rejector.fit(rows[known], y, None, logits[known])
+        m.rejector = m.rejector.fit(rows[inside], y, None, logits[inside])
         assert isinstance(m.rejector, cls)
 
     with registered("rejector", name, cls):
@@ -77,13 +77,13 @@ def _names(m: RejectorMaterial) -> None:
 
 def _scores(m: RejectorMaterial) -> None:
     """Scores and probabilities are higher where no label fits, and rise together."""
-    rows, logits, known = m.clips
+    rows, logits, inside = m.clips
     score = m.rejector.score(rows, logits)
     probability = m.rejector.probability(rows, logits)
     assert score.shape == probability.shape == (len(rows),)
     assert score.dtype == probability.dtype == np.float64
     assert np.isfinite(score).all(), "scores are NaN or infinite"
-    pairs = score[~known][:, None] > score[known][None]
+    pairs = score[~inside][:, None] > score[inside][None]
     assert pairs.mean() > 0.9, f"{pairs.mean():.0%} of the pairs are in order"
     assert ((probability >= 0) & (probability <= 1)).all()
     order = np.argsort(score)
@@ -100,8 +100,8 @@ def _alone(m: RejectorMaterial) -> None:
 
 def _threshold(m: RejectorMaterial) -> None:
     """A threshold keeps the share of clips of the labels that is asked for."""
-    rows, logits, known = m.clips
-    score = m.rejector.score(rows, logits)[known]
+    rows, logits, inside = m.clips
+    score = m.rejector.score(rows, logits)[inside]
     for share in (0.5, 0.9, 0.95, 1.0):
         below = (score <= m.rejector.threshold(score, keep=share)).mean()
         assert abs(below - share) <= 1 / len(score) + 1e-12, f"{below:.2f} for {share}"
@@ -118,8 +118,8 @@ def _saved(m: RejectorMaterial) -> None:
     assert np.array_equal(again.score(rows, logits), m.rejector.score(rows, logits))
     assert np.array_equal(again.probability(rows, logits), m.rejector.probability(rows, logits))
     for key in config:
-        rest = {k: v for k, v in config.items() if k != key}
-        refused(ModelError, "adapt again", Rejector.from_state, rest, arrays)
+        config_part = {k: v for k, v in config.items() if k != key}
+        refused(ModelError, "adapt again", Rejector.from_state, config_part, arrays)
 
 
 STEPS = (_names, _scores, _alone, _threshold, _saved)

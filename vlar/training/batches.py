@@ -218,9 +218,9 @@ class BatchMaker:
         first, last = (per_step * end // wanted for end in (part, part + size))
         rows: list[int] = []
         for number in range(step * per_step + first, step * per_step + last):
-            turn, place = divmod(number, self.unlabelled.count)
+            turn, index = divmod(number, self.unlabelled.count)
             order = random_for(self.seed, _FREE, turn).permutation(self.unlabelled.count)
-            rows.append(int(order[place]))
+            rows.append(int(order[index]))
         # The draws of an unlabelled clip differ from those of a labelled one of the same number.
         seed, loader = self.seed + _FREE, self.unlabelled.loader
         how = self.numbers, seed, step, self.views
@@ -232,14 +232,14 @@ class BatchMaker:
     ) -> TrainingBatch:
         targets = batch_targets(self.task, self.shown[loaded.rows], self.numbers.label_smoothing)
         drawn = random_for(self.seed, _MIX, step, part)
-        inputs, views, known, free_rows = loaded.inputs, loaded.views, None, ()
+        inputs, views, is_known, free_rows = loaded.inputs, loaded.views, None, ()
         if not self.labelled:
-            known, free_rows = torch.zeros(len(inputs)).bool(), tuple(loaded.rows)
+            is_known, free_rows = torch.zeros(len(inputs)).bool(), tuple(loaded.rows)
         else:
             inputs, targets = mix(inputs, targets, self.numbers, drawn)
         if free is not None:
             free_rows = tuple(free.rows)
-            known = torch.arange(len(inputs) + len(free.rows)) < len(inputs)
+            is_known = torch.arange(len(inputs) + len(free.rows)) < len(inputs)
             inputs = torch.cat([inputs, free.inputs])
             views = {name: torch.cat([x, free.views[name]]) for name, x in views.items()}
             targets = targets.padded(len(free.rows))
@@ -249,7 +249,7 @@ class BatchMaker:
             targets.labels,
             self.task,
             targets.parts,
-            None if known is None else known.to(self.device),
+            None if is_known is None else is_known.to(self.device),
             {name: x.to(self.device) for name, x in views.items()},
             tuple(loaded.rows),
             [self.dataset.facts[row] for row in loaded.rows] if self.dataset.facts else (),

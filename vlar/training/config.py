@@ -154,15 +154,15 @@ def read_config(path: str | Path) -> TrainConfig:
             "one of clips without labels and an objective that needs none (maxi)"
         )
     _check_answers(config, file)
-    place = file.absolute().parent
-    given = [name for name in ("train", "out", "unlabelled") if getattr(config, name)]
-    update: dict[str, Any] = {name: place / getattr(config, name).expanduser() for name in given}
+    folder = file.absolute().parent
+    names = [name for name in ("train", "out", "unlabelled") if getattr(config, name)]
+    update: dict[str, Any] = {name: folder / getattr(config, name).expanduser() for name in names}
     update["objective"] = {
-        name: {key: _placed(value, place) for key, value in settings.items()}
+        name: {key: _placed(value, folder) for key, value in settings.items()}
         for name, settings in config.objective.items()
     }
     if config.tree is not None and not is_made(config.tree):
-        update["tree"] = str(place / Path(config.tree).expanduser())
+        update["tree"] = str(folder / Path(config.tree).expanduser())
     return config.model_copy(update=update)
 
 
@@ -171,8 +171,8 @@ def _named(values: dict[str, Any], learner: str) -> dict[str, Any]:
     table = values[learner]
     if not isinstance(table, dict):
         raise UsageError(f"key {learner!r} is a learner; write a table [{learner}] of its settings")
-    rest = {name: value for name, value in values.items() if name != learner}
-    return {**rest, "learner": learner, "adapter": {**rest.get("adapter", {}), **table}}
+    others = {name: value for name, value in values.items() if name != learner}
+    return {**others, "learner": learner, "adapter": {**others.get("adapter", {}), **table}}
 
 
 def _placed(value: Any, place: Path) -> Any:
@@ -213,8 +213,8 @@ def _check_keys(values: dict[str, Any], known: Iterable[str], where: str) -> Non
 def _explained(file: Path, prefix: str, error: ValidationError) -> UsageError:
     first = error.errors()[0]
     key = prefix + ".".join(str(part) for part in first["loc"])
-    given = f"{first['input']!r}"[:80]
+    value = f"{first['input']!r}"[:80]
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return UsageError(f"{file}: key {key!r} is missing; add it")
-    return UsageError(f"{file}: key {key!r} is {given}: {reason.lower()}; correct it")
+    return UsageError(f"{file}: key {key!r} is {value}: {reason.lower()}; correct it")

@@ -58,12 +58,12 @@ def clip_pixels(
         (T, 3, height, width) float32, normalised.
     """
     x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    wanted = [size.height, size.width]
+    size_px = [size.height, size.width]
     if random is None:
         x = x if size.fit == "squash" else _centre(x, size.height / size.width)
     else:
         x = _crop(x, numbers.crop, size.height / size.width, random)
-    x = V.resize(x, wanted, InterpolationMode.BICUBIC, antialias=True)
+    x = V.resize(x, size_px, InterpolationMode.BICUBIC, antialias=True)
     if random is not None:
         x = _recolour(x, numbers, random)
     return V.normalize(V.to_dtype(x, torch.float32, scale=True), list(size.mean), list(size.std))
@@ -71,7 +71,7 @@ def clip_pixels(
 
 def clips_of_pixels(pixels: Tensor, size: Preprocess) -> list[Clip]:
     """Normalised pixels (N, T, 3, height, width) as N clips of a second."""
-    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (size.mean, size.std))
+    mean, std = (torch.tensor(constants).view(3, 1, 1) for constants in (size.mean, size.std))
     frames = (pixels.detach() * std + mean).clamp(0, 1).mul(255).round().byte()
     times_s = np.linspace(0, 1, frames.shape[1])
     rows = frames.permute(0, 1, 3, 4, 2).numpy()
@@ -113,8 +113,8 @@ def moved_times(x: Tensor, numbers: Hyperparameters, random: Random) -> Tensor:
     count = len(x)
     begin, end = window_share(numbers, random)
     pace = float(np.exp(random.uniform(-numbers.time_jitter, numbers.time_jitter)))
-    place = begin + (end - begin) * np.linspace(0, 1, count) ** pace
-    return x[torch.from_numpy(np.rint(place * (count - 1)).astype(np.int64))]
+    positions = begin + (end - begin) * np.linspace(0, 1, count) ** pace
+    return x[torch.from_numpy(np.rint(positions * (count - 1)).astype(np.int64))]
 
 
 def mix(
@@ -234,7 +234,7 @@ class ClipLoader(ABC):
                 others[name].append(view.reorder(x, draw) if view.reorder else x)
         if not good:
             return LoadedClips(good, torch.zeros(0))
-        stacked = {name: torch.stack(each) for name, each in others.items()}
+        stacked = {name: torch.stack(view) for name, view in others.items()}
         return LoadedClips(good, torch.stack(inputs), stacked)
 
 
@@ -258,9 +258,11 @@ class RecordingLoader(ClipLoader):
             how = numbers if colours else replace(numbers, colour=0.0, grey=0.0)
             return clip_pixels(frames, size, how, copy.deepcopy(random))
 
-        own = self.encoder.clip_inputs(clip, draw) if isinstance(self.encoder, Trainable) else None
-        if own is not None:
-            return own
+        inputs = (
+            self.encoder.clip_inputs(clip, draw) if isinstance(self.encoder, Trainable) else None
+        )
+        if inputs is not None:
+            return inputs
         if self.encoder.preprocess is None:
             return torch.from_numpy(np.nan_to_num(clip.data.astype(np.float32)))
         return clip_pixels(clip.data, self.encoder.preprocess, numbers, random)

@@ -100,9 +100,9 @@ def _environment(rank: int, count: int, port: int, account: str) -> Mapping[str,
     cores = os.cpu_count() or 1
     numbers = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
     named = {name: str(number) for name, number in numbers.items()}
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), OURS: account}
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), OURS: account}
     threads = {"OMP_NUM_THREADS": str(max(1, cores // count))}
-    return {**threads, **os.environ, **named, **place}
+    return {**threads, **os.environ, **named, **variables}
 
 
 def _free_port() -> int:
@@ -135,8 +135,8 @@ class SharedDraws(TorchDispatchMode):
             return rows.copy_(self._part(self._whole(rows).bernoulli_(*args[1:], **kwargs), rows))
         if func is aten.native_dropout.default and args[2] and self._each(args[0].shape):
             rows = args[0]
-            scale, kept = func(torch.ones_like(self._whole(rows)), *args[1:])
-            return rows * self._part(scale, rows), self._part(kept, rows)
+            scale, mask = func(torch.ones_like(self._whole(rows)), *args[1:])
+            return rows * self._part(scale, rows), self._part(mask, rows)
         if func is aten.rand.default and self._each(args[0]) == 1:
             whole = func([self._count, *args[0][1:]], *args[1:], **kwargs)
             return whole[self._share].clone()
@@ -159,8 +159,8 @@ class SharedDraws(TorchDispatchMode):
         return laid_out.permute([order.index(axis) for axis in range(rows.ndim)])
 
     def _part(self, whole: Tensor, rows: Tensor) -> Tensor:
-        each = self._each(rows.shape)
-        return whole[each * self._share.start : each * self._share.stop]
+        counts = self._each(rows.shape)
+        return whole[counts * self._share.start : counts * self._share.stop]
 
 
 T = TypeVar("T")
@@ -209,13 +209,13 @@ class Processes:
         shares = self.shares(count)
         share = shares[self.rank]
         empty = share.start == share.stop  # one row is computed all the same, and left out
-        taken = slice(0, 1) if empty else share
-        with SharedDraws(count, taken):
-            found = function(*(each[taken] for each in inputs))
-        sizes = [each.stop - each.start for each in shares]
+        part = slice(0, 1) if empty else share
+        with SharedDraws(count, part):
+            results = function(*(value[part] for value in inputs))
+        sizes = [count.stop - count.start for count in shares]
         return tuple(
-            _Gather.apply(each[:0] if empty else each, self, sizes)  # pyright: ignore[reportReturnType]
-            for each in found
+            _Gather.apply(result[:0] if empty else result, self, sizes)  # pyright: ignore[reportReturnType]
+            for result in results
         )
 
     def gathered(self, rows: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -239,10 +239,10 @@ class Processes:
         """A value of each process, in their order. The values are pickled, so they are small."""
         if self.alone:
             return [value]
-        found: list[Any] = [None] * self.count
+        objects: list[Any] = [None] * self.count
         with _others():
-            torch.distributed.all_gather_object(found, value)
-        return found
+            torch.distributed.all_gather_object(objects, value)
+        return objects
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over the processes, in the place of a tensor of floats."""
@@ -358,14 +358,14 @@ def _check_launcher() -> None:
     Raises:
         UsageError: the launcher asks for one.
     """
-    asked = [
+    names = [
         name
         for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM")
         if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true"
     ]
-    if asked:
+    if names:
         raise UsageError(
-            f"the launcher asks for {asked[0]}, and a training here keeps the whole model in each "
+            f"the launcher asks for {names[0]}, and a training here keeps the whole model in each "
             "process; start without it, and set gradient_checkpointing = true in [training] where "
             "memory is short"
         )
@@ -394,9 +394,9 @@ def _is_first_to_tell() -> bool:
 
     Processes of ``launch`` are asked by a file: the store of torch goes with the first process.
     """
-    if place := os.environ.get(OURS):
+    if account := os.environ.get(OURS):
         try:
-            os.close(os.open(Path(place) / "told", os.O_CREAT | os.O_EXCL))
+            os.close(os.open(Path(account) / "told", os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return False
         except OSError:
@@ -404,9 +404,9 @@ def _is_first_to_tell() -> bool:
         return True
     from torch.distributed import distributed_c10d
 
-    asked = distributed_c10d._get_default_store  # pyright: ignore[reportPrivateUsage]
+    default_store = distributed_c10d._get_default_store  # pyright: ignore[reportPrivateUsage]
     try:
-        return asked().add(_TOLD, 1) == 1
+        return default_store().add(_TOLD, 1) == 1
     except Exception:  # noqa: BLE001 - the process that kept the account has gone
         return True
 
@@ -428,9 +428,9 @@ def load_shared(
     if processes.alone or isinstance(loader, FeatureLoader):
         return loader.load(rows, *how)
     before = set(loader.failed)
-    own = loader.load(processes.own(rows), *how)
+    inputs = loader.load(processes.own(rows), *how)
     new = {row: loader.failed[row] for row in loader.failed if row not in before}
-    told = processes.objects((own.rows, new, _shapes(own)))
+    told = processes.objects((inputs.rows, new, _shapes(inputs)))
     for _, failed, _ in told:
         loader.failed.update(failed)
     read = [row for part, _, _ in told for row in part]
@@ -439,7 +439,8 @@ def load_shared(
         return LoadedClips(read, torch.zeros(0))
     sizes = [len(part) for part, _, _ in told]
     tensors = {
-        name: processes.gathered(_rows(own, name, shape), sizes) for name, shape in shapes.items()
+        name: processes.gathered(_rows(inputs, name, shape), sizes)
+        for name, shape in shapes.items()
     }
     return LoadedClips(read, tensors.pop(""), tensors)
 
@@ -470,14 +471,14 @@ def fill_cache(
     """
     if processes.alone or cache is None:
         return
-    own = items[processes.rank :: processes.count]
+    part = items[processes.rank :: processes.count]
     if progress is not None:
-        progress(0, total=len(own))
+        progress(0, total=len(part))
 
     def counted(count: int = 0, total: int | None = None) -> None:
         if progress is not None and total is None:
             progress(count)
 
-    for start in range(0, len(own), _CHUNK):
-        read_examples(core, own[start : start + _CHUNK], counted, cache)
+    for start in range(0, len(part), _CHUNK):
+        read_examples(core, part[start : start + _CHUNK], counted, cache)
     processes.wait()

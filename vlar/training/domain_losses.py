@@ -19,9 +19,9 @@ def info_max(logits: Tensor) -> Tensor:
 
     Liang et al. 2020 (SHOT), section 3.2: each clip is sure, and all labels are shown.
     """
-    each = logits.log_softmax(dim=1)
-    together = each.logsumexp(dim=0) - math.log(len(each))
-    return (together.exp() * together).sum() - (each.exp() * each).sum(dim=1).mean()
+    log_shares = logits.log_softmax(dim=1)
+    together = log_shares.logsumexp(dim=0) - math.log(len(log_shares))
+    return (together.exp() * together).sum() - (log_shares.exp() * log_shares).sum(dim=1).mean()
 
 
 def barlow(a: Tensor, b: Tensor, *, weight: float = 3.9e-3) -> Tensor:
@@ -35,8 +35,8 @@ def barlow(a: Tensor, b: Tensor, *, weight: float = 3.9e-3) -> Tensor:
     )
     c = first.T @ second / len(a)
     diagonal = c.diagonal()
-    rest = c.square().sum() - diagonal.square().sum()
-    return 0.5 * ((diagonal - 1).square().sum() + weight * rest)
+    off_diagonal = c.square().sum() - diagonal.square().sum()
+    return 0.5 * ((diagonal - 1).square().sum() + weight * off_diagonal)
 
 
 def kl_gaussian(

@@ -374,7 +374,7 @@ def _unread(training: Training, trained: Trained) -> tuple[Failure, ...]:
 def _check_labels(dataset: Dataset, training: Training) -> None:
     readable = [row for row in range(len(dataset)) if row not in training.loader.failed]
     shown = dataset.targets.member[readable].max(axis=0, initial=0.0).tolist()
-    missing = [label for label, there in zip(dataset.labels, shown, strict=True) if not there]
+    missing = [label for label, is_shown in zip(dataset.labels, shown, strict=True) if not is_shown]
     if missing:
         first = next(iter(training.loader.failed.values()))
         raise SupportError(
@@ -397,7 +397,7 @@ def _fitted(task: TrainingTask, training: Training, trained: Trained) -> FittedA
     head: FewShotHead = StackingHead.alone(labels, kind, adapter.logit_scale)
     if isinstance(adapter, ComposedLabels):
         parts, _ = training.dataset.label_parts()
-        pairs = [(each["verb"], each["object"]) for each in parts]
+        pairs = [(part["verb"], part["object"]) for part in parts]
         head = ComponentsHead.alone(labels, pairs, kind, adapter.pair_scale)
     return FittedAdapter(adapter, head, None, report)
 
@@ -452,8 +452,8 @@ def fit_without_labels(
         reading = task.reading(base)
         options.fill(reading, items)
         free = read_on_disk(reading, items, options.reading, options.cache)
-        there, failed = set(free.paths), free.failed
-        items = [item for item in items if item.path in there]
+        paths, failed = set(free.paths), free.failed
+        items = [item for item in items if item.path in paths]
         if free.features is not None:
             source = FeatureSource(free.features)
     if len(items) < 2:

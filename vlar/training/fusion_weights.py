@@ -112,12 +112,14 @@ def held_out_stacking(
     n, n_labels = len(dataset), len(dataset.labels)
     closed, cosines = (np.full((n, n_labels), np.nan) for _ in range(2))
     for out in folds:
-        kept, held = np.flatnonzero(~out), np.flatnonzero(out)
-        part = dataset.part(kept.tolist())
+        inside, held = np.flatnonzero(~out), np.flatnonzero(out)
+        part = dataset.part(inside.tolist())
         if len(set(part.y)) < n_labels:
             continue  # a label would be left without an example
-        features, blocks, cosines[held] = learned(kept, held, part)
-        head, _ = choose(features[kept], blocks, part.y, labels=dataset.labels, groups=part.groups)
+        features, blocks, cosines[held] = learned(inside, held, part)
+        head, _ = choose(
+            features[inside], blocks, part.y, labels=dataset.labels, groups=part.groups
+        )
         closed[held] = head.logits(signature(features[held], blocks, head.kind))
     scored = ~np.isnan(closed[:, 0])
     target = np.array(dataset.columns)[scored]
@@ -127,5 +129,5 @@ def held_out_stacking(
 
 def stacking_passes(task: TrainingTask, dataset: Dataset, source: TrainingSource) -> int:
     """Clips that ``stacking_weights`` passes through training steps, over all epochs."""
-    kept = [int((~out).sum()) for out in source.folds(dataset)]
-    return sum(task.numbers.passes(count) for count in kept)
+    counts = [int((~out).sum()) for out in source.folds(dataset)]
+    return sum(task.numbers.passes(count) for count in counts)

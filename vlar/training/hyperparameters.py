@@ -34,10 +34,10 @@ def decay_matrices(named: Named, rate: float, decay: float) -> list[dict[str, An
     """One rate; vectors (biases, norms) without weight decay."""
     listed = list(named)
     vectors = [p for name, p in listed if p.ndim == 1 or name.endswith(".bias")]
-    taken = {id(p) for p in vectors}
-    rest = [p for _, p in listed if id(p) not in taken]
+    identities = {id(p) for p in vectors}
+    decayed = [p for _, p in listed if id(p) not in identities]
     groups = [
-        {"params": rest, "lr": rate, "weight_decay": decay},
+        {"params": decayed, "lr": rate, "weight_decay": decay},
         {"params": vectors, "lr": rate, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
@@ -218,26 +218,26 @@ def load_recipe(name: str) -> Hyperparameters:
     Raises:
         UnknownNameError: the recipe does not exist; the message names the nearest.
     """
-    found = recipes()
-    if name not in found:
-        raise registry.unknown_name("recipe", name, found)
-    return found[name]
+    table = recipes()
+    if name not in table:
+        raise registry.unknown_name("recipe", name, table)
+    return table[name]
 
 
 def recipes() -> dict[str, Hyperparameters]:
     """All recipes by name; those of a method lie next to its adapter."""
-    found: dict[str, Hyperparameters] = {}
+    table: dict[str, Hyperparameters] = {}
     for method in registry.names("recipe"):
         for protocol, numbers in registry.get("recipe", method)().items():
-            found[f"{method}/{protocol}"] = numbers
-    return found
+            table[f"{method}/{protocol}"] = numbers
+    return table
 
 
 def adapter_settings(recipe: str, method: str, given: JsonDict | None = None) -> JsonDict:
     """Settings an adapter is built with: those given, then a preset's, then its own recipe's."""
-    own = recipe.partition("/")[0] == family(method)
+    is_of_family = recipe.partition("/")[0] == family(method)
     preset = getattr(_adapter(method), "preset_settings", {})
-    return {**(load_recipe(recipe).settings if own else {}), **preset, **(given or {})}
+    return {**(load_recipe(recipe).settings if is_of_family else {}), **preset, **(given or {})}
 
 
 def family(method: str) -> str:
@@ -256,10 +256,10 @@ def default_recipe(method: str, *, cpu: bool = False) -> str:
         method: Registered name of the adapter.
         cpu: The training reads pixels on a CPU: prefer ``adapt-cpu``, which is shorter.
     """
-    known = recipes()
-    own = family(method)
-    name = own if f"{own}/adapt" in known else "general"
-    return f"{name}/adapt-cpu" if cpu and f"{name}/adapt-cpu" in known else f"{name}/adapt"
+    table = recipes()
+    family_name = family(method)
+    name = family_name if f"{family_name}/adapt" in table else "general"
+    return f"{name}/adapt-cpu" if cpu and f"{name}/adapt-cpu" in table else f"{name}/adapt"
 
 
 @register("recipe", "general")

@@ -62,11 +62,13 @@ class Learner(ABC):
             return cls(), task
         part: Any = cls
         names = [row.name for row in fields(part) if row.init]
-        own = {name: value for name, value in task.settings.items() if name in names}
-        rest = {name: value for name, value in task.settings.items() if name not in own}
-        learner = read_settings(part, own, "learner setting")
+        learner_settings = {name: value for name, value in task.settings.items() if name in names}
+        adapter_settings = {
+            name: value for name, value in task.settings.items() if name not in learner_settings
+        }
+        learner = read_settings(part, learner_settings, "learner setting")
         check_settings(learner, "learner setting")
-        return learner, task.with_settings(rest)
+        return learner, task.with_settings(adapter_settings)
 
     @abstractmethod
     def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
@@ -150,11 +152,11 @@ class SolvedLearner(Learner):
             trained_weight=weights.trained,
             held_out=None if np.isnan(weights.accuracy) else weights.accuracy,
         )
-        own = ModelCore(adapter, templates=adapter.templates)
-        concepts = own.encode_labels(dataset.texts)
+        wrapped = ModelCore(adapter, templates=adapter.templates)
+        concepts = wrapped.encode_labels(dataset.texts)
         balanced_head = balanced(head, dataset.y, task.balance)
         return guarded(
-            own, balanced_head, examples, features, concepts, task.unknown, choice, report
+            wrapped, balanced_head, examples, features, concepts, task.unknown, choice, report
         )
 
     def _attach(self, core: ModelCore, task: AdaptTask) -> Adapter:
@@ -163,10 +165,10 @@ class SolvedLearner(Learner):
     def _free(self, core: ModelCore, task: AdaptTask) -> Float32 | None:
         if not task.unlabelled:
             return None
-        found = read_examples(core, task.unlabelled, task.progress)
-        if not found.encoded:
-            raise SupportError(f"no unlabelled clip can be read ({found.failed[0].message})")
-        return found.features
+        examples = read_examples(core, task.unlabelled, task.progress)
+        if not examples.encoded:
+            raise SupportError(f"no unlabelled clip can be read ({examples.failed[0].message})")
+        return examples.features
 
     def _solved(
         self,
@@ -179,8 +181,10 @@ class SolvedLearner(Learner):
         adapter = self._attach(core, task)
         columns = np.array(dataset.columns, np.int64)
         part, labels = cast("Solvable", adapter), list(dataset.labels)
-        made = part.solve(features, columns, labels, free, seed=task.seed, groups=dataset.groups)
-        return adapter, made
+        solution = part.solve(
+            features, columns, labels, free, seed=task.seed, groups=dataset.groups
+        )
+        return adapter, solution
 
     def _weights(
         self,
@@ -224,10 +228,12 @@ class AttachedLearner(Learner):
                 "without objectives and unlabelled clips, or use a method such as 'temporal'"
             )
         adapter = task.adapter.attach(core.encoder, task.settings)
-        own = ModelCore(adapter, templates=adapter.templates)
+        wrapped = ModelCore(adapter, templates=adapter.templates)
         check_single(support.labels, task.items, f"method {task.method.name!r}")
-        found = read_complete(own, support, task.items, task.progress)
-        return fit_examples(own, support.labels, found, unknown=task.unknown, balance=task.balance)
+        examples = read_complete(wrapped, support, task.items, task.progress)
+        return fit_examples(
+            wrapped, support.labels, examples, unknown=task.unknown, balance=task.balance
+        )
 
 
 @register("learner", "trained")

@@ -89,7 +89,7 @@ def clip_vectors(
     """
     still, size = replace(numbers, augment=False), numbers.micro_batch or numbers.batch
     device = next(p for _, p in method.trainable()).device
-    found: list[Tensor] = []
+    batches: list[Tensor] = []
     read: list[int] = []
     for start in range(0, len(rows), size):
         loaded = loader.load(rows[start : start + size], still, 0, 0)
@@ -101,12 +101,12 @@ def clip_vectors(
             vectors = method.training_step(batch, classes).vectors
         if vectors is None:
             raise UsageError("the method has no vectors of clips; train another, such as temporal")
-        found.append(vectors.float().cpu())
+        batches.append(vectors.float().cpu())
         read += loaded.rows
     if not read:
         first = next(iter(loader.failed.values()))
         raise TrainingError(f"no unlabelled clip can be read ({first.message})")
-    return torch.cat(found).numpy(), read
+    return torch.cat(batches).numpy(), read
 
 
 #: Trained parameters and the buffers that go with them, by name.

@@ -363,12 +363,12 @@ class ObjectiveSet:
         """
         alone = [name for name, part in self.parts.items() if part.learns_alone]
         if len(alone) != 1:
-            known = [n for n in registry.names("objective")
+            names = [n for n in registry.names("objective")
                      if registry.get("objective", n).learns_alone]  # fmt: skip
             raise UsageError(
                 "no labelled clips are given, and a training without any needs one objective that "
                 f"learns from texts alone, got {', '.join(self.parts) or 'none'}; name "
-                f"{' or '.join(known)}, or give labelled examples"
+                f"{' or '.join(names)}, or give labelled examples"
             )
         return self.parts[alone[0]].labels()
 
@@ -383,15 +383,15 @@ class ObjectiveSet:
         Raises:
             UsageError: two objectives mean different views by one name.
         """
-        found: dict[str, ClipView] = {}
+        clip_views: dict[str, ClipView] = {}
         for name, part in self.parts.items():
             for view, how in part.views().items():
-                if found.setdefault(view, how) != how:
+                if clip_views.setdefault(view, how) != how:
                     raise UsageError(
                         f"objective {name!r} and another one mean different views by {view!r}; "
                         "train with one of them"
                     )
-        return found
+        return clip_views
 
     def begin(self, context: TrainingContext, seed: int) -> None:
         """Start all objectives; their own parameters are drawn from the seed.

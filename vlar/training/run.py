@@ -144,20 +144,22 @@ def run(
         )
     loaded = load(config.model)
     base = loaded.words
-    given = _read(config, base, method.facts)
+    examples = _read(config, base, method.facts)
     if method.learner != "trained":
-        made = _learned(method, config, base, given, progress)
-        model = Model.of(remembering(made, base, given.items, loaded.learned))
+        adapted = _learned(method, config, base, examples, progress)
+        model = Model.of(remembering(adapted, base, examples.items, loaded.learned))
         model.save(config.out, replace=replace)
         return model
     work = config.out.with_name(f"{config.out.name}.training")
-    task = _task(config, base, given)
-    options = _options(config, work, task.reading(base), given, base, progress, processes)
-    if given.support is None:
-        fitted = fit_without_labels(task, base, given.unlabelled, options)
+    task = _task(config, base, examples)
+    options = _options(config, work, task.reading(base), examples, base, progress, processes)
+    if examples.support is None:
+        fitted = fit_without_labels(task, base, examples.unlabelled, options)
     else:
-        fitted = with_tree(fit(task, base, given.support, given.items, options), given.above)
-    model = Model.of(remembering(fitted, base, given.items, loaded.learned))
+        fitted = with_tree(
+            fit(task, base, examples.support, examples.items, options), examples.above
+        )
+    model = Model.of(remembering(fitted, base, examples.items, loaded.learned))
     processes.wait()  # nobody reads the cache any more
     if processes.first:
         model.save(config.out, replace=replace)

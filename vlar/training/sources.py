@@ -186,11 +186,11 @@ def read_on_disk(
 
     def rows() -> Iterator[Float32]:
         for start in range(0, len(items), CHUNK):
-            found = read_examples(core, items[start : start + CHUNK], counted, cache)
-            failed.extend(found.failed)
-            paths.extend(item.path for item in found.items)
-            facts.extend(item.told for item in found.items)
-            yield from (each.features for each in found.encoded)
+            examples = read_examples(core, items[start : start + CHUNK], counted, cache)
+            failed.extend(examples.failed)
+            paths.extend(item.path for item in examples.items)
+            facts.extend(item.told for item in examples.items)
+            yield from (row.features for row in examples.encoded)
 
     features = on_disk(rows())
     if features is None:
@@ -252,11 +252,11 @@ def halves(folds: list[Rows]) -> list[Rows]:
 def partition(dataset: Dataset) -> list[Rows]:
     """(n,) bool masks that hold out each example once: the first folds of the closed forms."""
     folds = make_problem(dataset.y, None, dataset.labels, dataset.groups).folds
-    taken: list[Rows] = []
-    left = np.ones(len(dataset), bool)
+    parts: list[Rows] = []
+    unused = np.ones(len(dataset), bool)
     for out in folds:
-        if not left.any():
+        if not unused.any():
             break
-        taken.append(out)
-        left &= ~out
-    return taken
+        parts.append(out)
+        unused &= ~out
+    return parts

@@ -101,12 +101,12 @@ class Online:
         self.trains, self.momentum, self.limits = form != "features", momentum, reset
         self.resets, self.rate = 0, rate or FORMS[form]
         self.encoder: Any = _copy(model) if self.trains else model.encoder
-        own = Model(
+        adapted_model = Model(
             self.encoder, adapted=model.head, templates=model.words.template_set,
             calibration=model.calibration, name=model.name,
         )  # fmt: skip
-        self.core, self.sampler = own.words, own.view_sampler
-        self.classifier = own.recogniser.classifier(self.request.labels)
+        self.core, self.sampler = adapted_model.words, adapted_model.view_sampler
+        self.classifier = adapted_model.recogniser.classifier(self.request.labels)
         named = [n for n in getattr(self.encoder, "norm_layers", ()) if n in self.source.layers]
         self.layers = list(layers or named[3 * len(named) // 4 :])
         if not self._fits():
@@ -120,12 +120,18 @@ class Online:
         self.reset()
 
     def _fits(self) -> bool:
-        found, own = self.source.layers, self.source.features
+        layer_statistics, feature_statistics = self.source.layers, self.source.features
         if not self.trains:
-            return own is not None and len(own[0]) == self.encoder.frame_dim
+            return (
+                feature_statistics is not None
+                and len(feature_statistics[0]) == self.encoder.frame_dim
+            )
         state = self.encoder.module.state_dict()
         sizes = {name: len(state.get(f"{name}.bias", ())) for name in self.layers}
-        fits = (name in found and len(found[name][0]) == n for name, n in sizes.items())
+        fits = (
+            name in layer_statistics and len(layer_statistics[name][0]) == n
+            for name, n in sizes.items()
+        )
         return bool(self.layers) and all(fits)
 
     def reset(self) -> None:
@@ -146,8 +152,8 @@ class Online:
 
     def views(self, clip: Clip) -> Views:
         """A clip, and for a training the same recording up to one step of time later."""
-        at, sampling = clip.window, self.sampler.sampling
-        later = Window(at.start_s + at.duration_s / max(sampling.n_frames, 2), at.end_s)
+        window, sampling = clip.window, self.sampler.sampling
+        later = Window(window.start_s + window.duration_s / max(sampling.n_frames, 2), window.end_s)
         with suppress(VlarError):  # too short for two
             if self.trains:
                 return [clip, self.sampler.reader.read_clip(clip.path, later, sampling)]
@@ -157,9 +163,9 @@ class Online:
         """The answer about the first view of a clip, after one step on all of them."""
         row = self._adapted(views) if self.trains else self._recoloured(views[0])
         span = encoded_span(views[:1], [row])
-        found = self.classifier.answer(span, top=self.request.top, model=self.core.name)
-        notes, self._note = (*found.notes, *filter(None, [self._note])), ""
-        return replace(found, notes=notes)
+        answer = self.classifier.answer(span, top=self.request.top, model=self.core.name)
+        notes, self._note = (*answer.notes, *filter(None, [self._note])), ""
+        return replace(answer, notes=notes)
 
     def _adapted(self, views: Views) -> Encoded:
         inputs, row = self.encoder.in_use(views)
@@ -177,9 +183,9 @@ class Online:
         None for a clip that reaches no layer (without a body) or gives no finite numbers.
         """
         now: dict[str, Any] = {}
-        small, own = inputs.split((inputs.shape[-1] - self.core.dim, self.core.dim), dim=-1)
+        small, vector = inputs.split((inputs.shape[-1] - self.core.dim, self.core.dim), dim=-1)
         with watching(self.encoder.module, self.layers, now.__setitem__):
-            vectors = self.encoder.network.vectors(small, own[:, 0])
+            vectors = self.encoder.network.vectors(small, vector[:, 0])
         if len(now) < len(self.layers):
             return None
         moments = running(self.moments, _flat(now[name] for name in self.layers), self.momentum)
@@ -217,21 +223,21 @@ class Online:
     def _recoloured(self, clip: Clip) -> Encoded:
         """A clip with features whitened by the running moments, and coloured by the source's."""
         source = getattr(self.encoder, "source", self.encoder)
-        found, m, v = source.encode([clip])[0], *self.source.features
-        x, mean = found.features.copy(), self.moments[0]
+        encoded, m, v = source.encode([clip])[0], *self.source.features
+        x, mean = encoded.features.copy(), self.moments[0]
         mean = running(mean, x.mean(axis=0), self.momentum)
         # About the running mean, as that of the training clips is about the mean of all.
         variance = running(self.moments[1], np.square(x - mean).mean(axis=0), self.momentum)
         self.moments = mean, variance
         plain = [np.full(b.width, b.kind in _PLAIN) for b in self.encoder.frame_blocks]
-        at = np.concatenate(plain) & (v > 0)
-        scale = np.sqrt((v[at] + 1e-6) / (variance[at] + 1e-6))
-        x[:, at] = (x[:, at] - mean[at]) * scale + m[at]
+        columns = np.concatenate(plain) & (v > 0)
+        scale = np.sqrt((v[columns] + 1e-6) / (variance[columns] + 1e-6))
+        x[:, columns] = (x[:, columns] - mean[columns]) * scale + m[columns]
         if source is not self.encoder:
-            return self.encoder.row(replace(found, features=x))
+            return self.encoder.row(replace(encoded, features=x))
         with suppress(UsageError):  # vectors that do not follow from features stay
-            found = replace(found, vector=self.encoder.pool(x[None])[0])
-        return replace(found, features=x)
+            encoded = replace(encoded, vector=self.encoder.pool(x[None])[0])
+        return replace(encoded, features=x)
 
 
 def _copy(model: Model) -> Any:
@@ -243,6 +249,6 @@ def _copy(model: Model) -> Any:
             f"model {model.name!r} has no norms to train; use --online-form features, or adapt "
             "with a tower such as temporal, skeleton-tower or video-net"
         )
-    made = registry.get("adapter", adapter.name).attach(adapter.encoder, adapter.settings)
-    made.load_state_dict(adapter.state_dict())
-    return made
+    fresh = registry.get("adapter", adapter.name).attach(adapter.encoder, adapter.settings)
+    fresh.load_state_dict(adapter.state_dict())
+    return fresh

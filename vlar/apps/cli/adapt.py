@@ -78,9 +78,11 @@ def adapt(
     if unused := next((name for name, value in annotated.items() if value), None):
         raise UsageError(f"--{unused} belongs to --truth; add it, or leave it out")
     source = _only(support)
-    for given in (source, unlabelled, asked["tree"]):
-        if given is not None:
-            Path(given).exists()  # raises where no file can have the name, before a model is loaded
+    for input_path in (source, unlabelled, asked["tree"]):
+        if input_path is not None:
+            Path(
+                input_path
+            ).exists()  # raises where no file can have the name, before a model is loaded
     if suggest is not None and unlabelled is None:
         raise UsageError("--suggest chooses among clips without labels; give --unlabelled FOLDER")
     if suggest is not None and support is None:
@@ -130,8 +132,8 @@ def _adapt_annotated(
         base = inputs.load_model(model, None, None)
         shown.stage("learning", unit="steps")
         head, report = learn_annotated(base.encoder, recordings, truth, progress=shown, **options)
-        made = Model(base.encoder, templates=base.words.template_set, timeline_head=head)
-        _save(made, out, force)
+        learned = Model(base.encoder, templates=base.words.template_set, timeline_head=head)
+        _save(learned, out, force)
     for failure in report.failed:
         output.error(failure.message)
     for note in report.notes:
@@ -172,14 +174,14 @@ def _save(model: Model, out: str, force: bool) -> None:
     try:
         model.save(out, replace=force)
     except ModelError as error:
-        kept = cache_dir() / "unsaved" / (Path(out).name or "model")
+        fallback = cache_dir() / "unsaved" / (Path(out).name or "model")
         try:
-            model.save(kept, replace=True)
+            model.save(fallback, replace=True)
         except ModelError:
             raise error from None  # no room there either
         raise ModelError(
-            f"{error.message}; the model is kept in {kept}, and nothing has to be read again: use "
-            "it from there, or move the folder"
+            f"{error.message}; the model is kept in {fallback}, and nothing has to be read again: "
+            "use it from there, or move the folder"
         ) from error
 
 
@@ -194,15 +196,17 @@ def read_settings(given: Sequence[str]) -> JsonDict:
     """
     from vlar.files.toml_values import toml_value
 
-    found: JsonDict = {}
-    for each in given:
-        name, equals, text = (part.strip() for part in each.partition("="))
+    settings: JsonDict = {}
+    for setting in given:
+        name, equals, text = (part.strip() for part in setting.partition("="))
         if not (name and equals):
-            raise UsageError(f"--set {each!r} is not NAME=VALUE; write for example --set epochs=40")
-        if name in found:
+            raise UsageError(
+                f"--set {setting!r} is not NAME=VALUE; write for example --set epochs=40"
+            )
+        if name in settings:
             raise UsageError(f"--set gives {name!r} twice; give it once")
-        found[name] = toml_value(text)
-    return found
+        settings[name] = toml_value(text)
+    return settings
 
 
 def _with_dictionary(
@@ -236,10 +240,10 @@ def _suggested(model: Model, folder: str | None, count: int | None, shown: Progr
     review = shelves.load("apps.review", "--suggest")
     shown.stage("comparing recordings without labels")
     paths = [item.path for item in find_unlabelled(folder, model.modality)]
-    found = review.of_recordings(model, paths)
-    for failure in found.failed:
+    suggestions = review.of_recordings(model, paths)
+    for failure in suggestions.failed:
         output.error(failure.message)
-    return found.first(count)
+    return suggestions.first(count)
 
 
 def train(
@@ -269,8 +273,8 @@ def train(
     from vlar.training.distributed import launch, started
 
     if processes > 1:
-        given = {"--force": force, "--json": as_json, "-q": quiet, "-v": verbose, "--debug": debug}
-        return launch([config, *(name for name, on in given.items() if on)], processes)
+        flags = {"--force": force, "--json": as_json, "-q": quiet, "-v": verbose, "--debug": debug}
+        return launch([config, *(name for name, on in flags.items() if on)], processes)
     with started() as these:
         if not these.first:
             output.set_volume(quiet=True, verbose=False)
@@ -349,20 +353,23 @@ def calibrate(
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
-        found = calibrated(base.words, base.head, examples, unknown_share, shown)
-    base.calibrated(found).save(out, replace=force)
-    for row in found.failed:
+        calibrated_model = calibrated(base.words, base.head, examples, unknown_share, shown)
+    base.calibrated(calibrated_model).save(out, replace=force)
+    for row in calibrated_model.failed:
         output.error(row.message)
-    settings, encoder = found.calibration.to_dict(), {"encoder": found.encoder.name}
-    failed = [row.to_dict() for row in found.failed]
+    settings, encoder = (
+        calibrated_model.calibration.to_dict(),
+        {"encoder": calibrated_model.encoder.name},
+    )
+    failed = [row.to_dict() for row in calibrated_model.failed]
     if output.is_json():
         facts = {"model": str(out), **encoder, "calibration": settings, "failed": failed}
         output.json_line(facts)
     else:
-        weights = {} if found.encoder is base.encoder else encoder
+        weights = {} if calibrated_model.encoder is base.encoder else encoder
         output.facts(weights | {name: f"{value:.3f}" for name, value in settings.items()})
         output.line(_saved(str(out)), flush=True)
-    return exit_code(1, len(found.failed))
+    return exit_code(1, len(calibrated_model.failed))
 
 
 def _calibrate_library(library: str, labelled: str, device: str | None, dtype: str | None) -> int:
@@ -384,14 +391,23 @@ def _calibrate_library(library: str, labelled: str, device: str | None, dtype: s
         return exit_code(0, len(examples.failed))
     connection = LibraryConnection(library, model, False, "cpu")
     try:
-        shows = [(label, at) for at, item in enumerate(examples.items) for label in item.labels]
-        labels, vectors = [label for label, _ in shows], examples.vectors[[at for _, at in shows]]
-        made = fitted(connection, labels, vectors, f"{len(labels)} labelled clips of {labelled}")
+        shows = [
+            (label, index) for index, item in enumerate(examples.items) for label in item.labels
+        ]
+        labels, vectors = (
+            [label for label, _ in shows],
+            examples.vectors[[index for _, index in shows]],
+        )
+        calibration = fitted(
+            connection, labels, vectors, f"{len(labels)} labelled clips of {labelled}"
+        )
     finally:
         connection.close()
-    sizes = {str(size): len(scores) for size, scores in made.scores.items()}
+    sizes = {str(size): len(scores) for size, scores in calibration.scores.items()}
     if output.is_json():
-        output.json_line({"library": library, "name": made.name, "scores": sizes})
+        output.json_line({"library": library, "name": calibration.name, "scores": sizes})
     else:
-        output.line(f"{library} is calibrated by {made.name}: vlar query {library} ... --miss 10%")
+        output.line(
+            f"{library} is calibrated by {calibration.name}: vlar query {library} ... --miss 10%"
+        )
     return exit_code(1, len(examples.failed))

@@ -226,26 +226,26 @@ def _classify(
     online: str | None = None,
 ) -> None:
     """Answer for each recording, with a second opinion or adapting where that is asked for."""
-    found, failures = inputs.recordings(paths, model.modality)
+    recordings, failures = inputs.recordings(paths, model.modality)
     for row in failures:
         answers.take(row)
-    if not found:  # labels take seconds to read
+    if not recordings:  # labels take seconds to read
         return
     shown.stage("reading labels")
     top = review.top(request.top, answers.n_labels) if review else request.top
     listing = replace(request, top=top)
-    rows = model.recogniser.classify_each(iter(found), listing)
+    rows = model.recogniser.classify_each(iter(recordings), listing)
     model.encoder.release_texts()  # all labels were read
     if online:
         from vlar.training.test_time import Online as Adapting
 
-        rows = Adapting(model, form=online, request=request).classify_each(found)
+        rows = Adapting(model, form=online, request=request).classify_each(recordings)
     reviewed = review.reviewed(rows, model, request) if review else rows
-    if request.every_s is None or len(found) > _PROBED:
-        shown.stage("classifying", total=len(found))
+    if request.every_s is None or len(recordings) > _PROBED:
+        shown.stage("classifying", total=len(recordings))
         reviewed = _counted(reviewed, shown)
     else:
-        total = sum(_windows(path, model, request.every_s) for path in found)
+        total = sum(_windows(path, model, request.every_s) for path in recordings)
         shown.stage("classifying", total=total, unit="windows")
         reviewed = _timed(reviewed, shown, total)
     for row in reviewed:
@@ -365,15 +365,15 @@ def explain_answer(model: Model, row: Classification, texts: dict[str, str]) -> 
     from vlar.pose.attributes.base import attribute_names, hand_attribute_names
     from vlar.types import Window
 
-    seen = model.words.encode_views(
+    encoded = model.words.encode_views(
         model.view_sampler.sample(row.path, Window(row.start_s, row.end_s))
     )
     begin = sum(block.width for block in model.encoder.blocks[: names.index("motion")])
     best = row.predictions[0].label
-    product = seen.vector * model.words.encode_labels([texts.get(best, best)])[0]
+    product = encoded.vector * model.words.encode_labels([texts.get(best, best)])[0]
     motion = product[begin : begin + len(attribute_names())]
     parts = _strongest(attribute_names(), motion)
-    said = (
+    message = (
         f"objects {product[:begin].sum():+.3f}, "
         f"motion {motion.sum():+.3f} ({parts or 'no body seen'})"
     )
@@ -381,8 +381,8 @@ def explain_answer(model: Model, row: Classification, texts: dict[str, str]) -> 
         begin = sum(block.width for block in model.encoder.blocks[: names.index("hands")])
         hands = product[begin : begin + len(hand_attribute_names())]
         parts = _strongest(hand_attribute_names(), hands)
-        said += f", hands {hands.sum():+.3f} ({parts or 'no hand looked for or seen'})"
-    output.note(f"vlar: {row.path}: {best!r}: {said}")
+        message += f", hands {hands.sum():+.3f} ({parts or 'no hand looked for or seen'})"
+    output.note(f"vlar: {row.path}: {best!r}: {message}")
 
 
 def _strongest(names: Sequence[str], product: Float32) -> str:

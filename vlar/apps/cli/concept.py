@@ -77,16 +77,18 @@ def save(
 
     if not (yes or no):
         raise UsageError("a concept is learned from judgements: give --yes and --no")
-    wanted = model or inputs.own_model(library)
-    with progress(f"loading {wanted}") as shown:
-        loaded = inputs.load_model(wanted, device, dtype)
+    spec = model or inputs.own_model(library)
+    with progress(f"loading {spec}") as shown:
+        loaded = inputs.load_model(spec, device, dtype)
         shown.stage("searching")
         with Library(library, loaded, create=False) as opened:
             plain = QueryRequest(text, min_probability=0.0)
             judged = judgements.judged(opened, plain, yes or [], no or [])
         with _opened(library, loaded) as connection:
-            made = concepts.save(connection, name, text, judged.yes, judged.no)
-    output.row(made.to_dict(), f"{made.name}  ({made.text}; {made.yes} yes, {made.no} no)")
+            concept = concepts.save(connection, name, text, judged.yes, judged.no)
+    output.row(
+        concept.to_dict(), f"{concept.name}  ({concept.text}; {concept.yes} yes, {concept.no} no)"
+    )
     return 0
 
 
@@ -102,8 +104,11 @@ def list_(library: str, /) -> int:
 
     with _opened(library) as connection, connection.mutex:
         store, _ = connection.nonempty()
-        for made in concepts(store).values():
-            output.row(made.to_dict(), f"{made.name}  ({made.text}; {made.yes} yes, {made.no} no)")
+        for concept in concepts(store).values():
+            output.row(
+                concept.to_dict(),
+                f"{concept.name}  ({concept.text}; {concept.yes} yes, {concept.no} no)",
+            )
     return 0
 
 

@@ -72,12 +72,14 @@ def doctor(*, audit: str | None = None) -> int:
 
 
 def _audit(path: str) -> int:
-    found = shelves.load("apps.audit", "--audit").audit(path)
-    for finding in found.findings:
+    findings = shelves.load("apps.audit", "--audit").audit(path)
+    for finding in findings.findings:
         output.row(finding, finding.line)
-    state = "nothing wrong" if found.is_sound else "not sound"
-    output.note(f"{found.path}: {found.kind}, {state}, {counted(len(found.findings), 'findings')}")
-    return 0 if found.is_sound else 1
+    state = "nothing wrong" if findings.is_sound else "not sound"
+    output.note(
+        f"{findings.path}: {findings.kind}, {state}, {counted(len(findings.findings), 'findings')}"
+    )
+    return 0 if findings.is_sound else 1
 
 
 def _version() -> str:
@@ -85,21 +87,21 @@ def _version() -> str:
 
 
 def _libraries() -> str:
-    found = _versions(LIBRARIES)
-    if missing := next((name for name in LIBRARIES if name not in found), None):
+    versions = _versions(LIBRARIES)
+    if missing := next((name for name in LIBRARIES if name not in versions), None):
         raise VlarError(f"{missing} is not installed; run: {pip_install()}")
-    return ", ".join([*found.values(), *_versions(EXTRA_LIBRARIES).values()])
+    return ", ".join([*versions.values(), *_versions(EXTRA_LIBRARIES).values()])
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
     """Versions of the packages that are installed, each after its name."""
     from importlib import metadata  # takes a while, and help of other verbs does not need it
 
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in packages:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = f"{name} {metadata.version(name)}"
-    return found
+            versions[name] = f"{name} {metadata.version(name)}"
+    return versions
 
 
 def _torch() -> str:
@@ -126,12 +128,12 @@ def _decoder() -> str:
     import av
 
     file = io.BytesIO()
-    with av.open(file, "w", format="avi") as made:
-        stream = made.add_stream("mpeg4", rate=5)
+    with av.open(file, "w", format="avi") as video:
+        stream = video.add_stream("mpeg4", rate=5)
         stream.width = stream.height = 64
         for _ in range(3):
-            made.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
-        made.mux(stream.encode())
+            video.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        video.mux(stream.encode())
     file.seek(0)
     with av.open(file) as opened:
         count = sum(1 for _ in opened.decode(video=0))
@@ -190,11 +192,11 @@ def _index() -> str:
 
     index = faiss.IndexFlatIP(4)
     index.add(np.eye(4, dtype=np.float32))
-    _, found = index.search(np.eye(4, dtype=np.float32)[:1], 1)
-    if int(found[0, 0]) != 0:
+    _, numbers = index.search(np.eye(4, dtype=np.float32)[:1], 1)
+    if int(numbers[0, 0]) != 0:
         package = next(iter(packages), FAISS[0])
         raise VlarError(
             f"FAISS answers wrongly; reinstall it: pip install --force-reinstall {package}"
         )
-    place = "GPU and CPU" if hasattr(faiss, "StandardGpuResources") else "CPU only"
-    return f"{next(iter(packages.values()), f'FAISS {faiss.__version__}')}, {place}"
+    devices = "GPU and CPU" if hasattr(faiss, "StandardGpuResources") else "CPU only"
+    return f"{next(iter(packages.values()), f'FAISS {faiss.__version__}')}, {devices}"

@@ -93,10 +93,10 @@ def add(
     """
     from vlar.library.library import Library
 
-    found, failures = inputs.recordings(paths, None)
+    recordings, failures = inputs.recordings(paths, None)
     for row in failures:
         output.failure(row)
-    if not found:
+    if not recordings:
         return exit_code(0, len(failures))
     window_s = inputs.seconds(window, "--window") if window else None
     stride_s = inputs.seconds(stride, "--stride") if stride else None
@@ -108,9 +108,16 @@ def add(
         loaded = inputs.load_model(name, device, dtype) if device or dtype else model
         with Library(library, loaded) as opened:
             request = AddRequest(
-                found, tags=tags, window_s=window_s, stride_s=stride_s, long_times=long_windows,
-                keep_context=not no_context, runner=where, progress=show, **asked,
-            )  # fmt: skip
+                recordings,
+                tags=tags,
+                window_s=window_s,
+                stride_s=stride_s,
+                long_times=long_windows,
+                keep_context=not no_context,
+                runner=where,
+                progress=show,
+                **asked,
+            )
             report = opened.ingest(request)
     code = _finished(report, len(failures), show.total)
     if request.skip_still:
@@ -122,11 +129,11 @@ def _finished(report: AddReport, missing: int, total: int) -> int:
     """Print the result of an ``add``; returns the exit code."""
     failed = missing + len(report.failed)
     kinds = {"moved": report.moved - report.copies, "copied": report.copies}
-    known = ", ".join(f"{count} {what}" for what, count in kinds.items() if count)
+    known_counts = ", ".join(f"{count} {what}" for what, count in kinds.items() if count)
     counts = {
         "added": report.added,
         "updated": report.updated,
-        f"recognised by content ({known})": report.moved,
+        f"recognised by content ({known_counts})": report.moved,
         "unchanged": report.unchanged,
         "failed": failed,
     }
@@ -276,10 +283,12 @@ def upgrade(library: str, /, *, model: str | None = None) -> int:
     if not report.computed and not report.rows:
         output.note(f"vlar: {library} is up to date")
         return 0
-    kept, computed = (", ".join(names) or "nothing" for names in (report.kept, report.computed))
+    kept_names, computed = (
+        ", ".join(names) or "nothing" for names in (report.kept, report.computed)
+    )
     output.note(
         f"vlar: {counted(report.videos, 'recordings')}, {counted(report.rows, 'windows')} up to "
-        f"date: {kept} kept, {computed} computed"
+        f"date: {kept_names} kept, {computed} computed"
     )
     if report.failed:
         output.note(
@@ -339,19 +348,20 @@ def verify(library: str, /, *, repair: bool = False, no_files: bool = False) -> 
     """
     rows = 0
     with progress("checking"), _opened(library) as opened:
-        found = opened.verify(repair=repair, files=not no_files)
+        faults = opened.verify(repair=repair, files=not no_files)
         with suppress(VlarError):  # of what cannot be counted, the faults are named
             rows = opened.info().rows
-    for fault in found:
+    for fault in faults:
         if output.is_json():
             output.json_line(fault)
         else:
             output.error(f"{'repaired' if fault.repaired else fault.kind}: {fault.message}")
-    left = sum(not fault.repaired for fault in found)
+    unrepaired = sum(not fault.repaired for fault in faults)
     output.note(
-        f"vlar: {counted(rows, 'rows')} checked; {counted(len(found), 'faults')}, {left} left"
+        f"vlar: {counted(rows, 'rows')} checked; {counted(len(faults), 'faults')}, "
+        f"{unrepaired} left"
     )
-    return 1 if left else 0
+    return 1 if unrepaired else 0
 
 
 @verb(app)
@@ -434,11 +444,11 @@ def unusual(library: str, /, *, k: int = 10, against: str | None = None) -> int:
     """
     with progress("comparing"), _opened(library) as opened:
         if against is None:
-            found = opened.unusual(k)
+            standouts = opened.unusual(k)
         else:
             with _opened(against) as other:
-                found = opened.unusual(k, against=other)
-    return _show(found)
+                standouts = opened.unusual(k, against=other)
+    return _show(standouts)
 
 
 @verb(app)
@@ -455,10 +465,10 @@ def highlights(library: str, /, *, k: int = 10, each: int = 1) -> int:
         vlar index highlights holiday.vlar --each 3
     """
     with progress("comparing"), _opened(library) as opened:
-        found = opened.highlights(k, per_recording=each)
-    if not found:
+        standouts = opened.highlights(k, per_recording=each)
+    if not standouts:
         output.note("vlar: no recording has four windows or more that differ; nothing stands out")
-    return _show(found)
+    return _show(standouts)
 
 
 @verb(app)
@@ -476,14 +486,14 @@ def duplicates(library: str, /, *, similarity: float | None = None) -> int:
         vlar index duplicates holiday.vlar --similarity 0.995
     """
     with progress("comparing"), _opened(library) as opened:
-        found = opened.duplicates(**({} if similarity is None else {"similarity": similarity}))
-    for number, group in enumerate(found, 1):
+        groups = opened.duplicates(**({} if similarity is None else {"similarity": similarity}))
+    for number, group in enumerate(groups, 1):
         output.row(
             group,
             f"group {number}: {counted(len(group.members), 'recordings')}",
             *(f"  {m.similarity:.3f}  {m.path}  {output.span(m)}" for m in group.members),
         )
-    if not found:
+    if not groups:
         output.note("vlar: no two recordings show the same")
     return 0
 
@@ -502,9 +512,9 @@ def diverse(library: str, /, *, k: int = 10, whole: bool = False) -> int:
         vlar index diverse holiday.vlar --whole --json
     """
     with progress("comparing"), _opened(library) as opened:
-        found = opened.diverse(k, whole=whole)
-    _show(found)
-    if len(found) < k:
+        standouts = opened.diverse(k, whole=whole)
+    _show(standouts)
+    if len(standouts) < k:
         output.note("vlar: the other windows repeat what is shown")
     return 0
 

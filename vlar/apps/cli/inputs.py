@@ -97,13 +97,13 @@ def _placed(text: str) -> BundlePart:
     from vlar.language.clean import read_seconds
     from vlar.media.bundle import SHARE, BundlePart
 
-    path, at, place = text.rpartition("@")
-    if at and place == SHARE:
+    path, separator, location = text.rpartition("@")
+    if separator and location == SHARE:
         return BundlePart(Path(path), by_share=True)
-    offset_s = read_seconds(place.removeprefix("-")) if at else None
+    offset_s = read_seconds(location.removeprefix("-")) if separator else None
     if offset_s is None:
         return BundlePart(Path(text))
-    return BundlePart(Path(path), -offset_s if place.startswith("-") else offset_s)
+    return BundlePart(Path(path), -offset_s if location.startswith("-") else offset_s)
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class Place:
             return None
         from vlar.library.ingest.runners.base import RunnerOptions
 
-        given = self.address, self.workers, self.gpus, devices, device
-        return registry.get("runner", name).from_options(RunnerOptions(*given))
+        options_given = self.address, self.workers, self.gpus, devices, device
+        return registry.get("runner", name).from_options(RunnerOptions(*options_given))
 
 
 def devices_of(text: str) -> tuple[str, ...]:
@@ -145,19 +145,19 @@ def devices_of(text: str) -> tuple[str, ...]:
     Raises:
         UsageError: it is not such a list.
     """
-    found: list[str] = []
-    for name in (each.strip() for each in text.split(",")):
+    devices: list[str] = []
+    for name in (part.strip() for part in text.split(",")):
         match = re.fullmatch(r"(cpu)(?::(\d+))?|(?:cuda|mps)(?::\d+)?", name)
         if match is None:
             raise UsageError(
                 f"--devices {text!r}: {name!r} is not a device; write cpu:2 or cuda:0,cuda:1"
             )
-        found += ["cpu"] * int(match[2] or 1) if match[1] else [name]
-    if not 1 <= len(found) <= _MOST_PROCESSES:
+        devices += ["cpu"] * int(match[2] or 1) if match[1] else [name]
+    if not 1 <= len(devices) <= _MOST_PROCESSES:
         raise UsageError(
-            f"--devices {text!r}: {len(found)} encoders; 1 to {_MOST_PROCESSES} can run"
+            f"--devices {text!r}: {len(devices)} encoders; 1 to {_MOST_PROCESSES} can run"
         )
-    return tuple(found)
+    return tuple(devices)
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
@@ -192,7 +192,7 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
     from vlar.media.video.files import VIDEO_ENDINGS
     from vlar.types import Failure
 
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     failures: list[Failure] = []
     for text in paths:
         inside, wrong = find([text], modality), ""
@@ -209,12 +209,12 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
         if wrong:
             failures.append(Failure(Path(text), "sensor", f"{text}: {wrong}"))
             continue
-        found.update(dict.fromkeys(inside))
+        files.update(dict.fromkeys(inside))
         if not inside:
             kind = modality or "recording"
             message = f"{text}: no {kind} in this folder; give a folder that holds {kind} files"
             failures.append(Failure(Path(text), f"no_{kind}", message))
-    return list(found), failures
+    return list(files), failures
 
 
 def load_model(spec: str, device: str | None, dtype: str | None) -> Model:

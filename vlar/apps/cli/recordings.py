@@ -45,7 +45,7 @@ def check(paths: list[str], /, *, csv: Path | None = None) -> int:
     """
     from vlar.media.integrity.check import check_recordings
 
-    found, failures = inputs.recordings(paths, None)
+    recordings, failures = inputs.recordings(paths, None)
     for row in failures:
         output.failure(row)
     bad: list[JsonDict] = [
@@ -55,7 +55,7 @@ def check(paths: list[str], /, *, csv: Path | None = None) -> int:
     fine = 0
     unsure: set[str] = set()
     n_unsure = 0
-    for report in track(check_recordings(found), "checking", len(found)):
+    for report in track(check_recordings(recordings), "checking", len(recordings)):
         fine += report.ok
         if report.cannot_verify:
             n_unsure += 1
@@ -98,11 +98,11 @@ def shots(paths: list[str], /, *, csv: Path | None = None) -> int:
     require_shots(reader("video"))
     if csv is not None:
         _require_folder("--csv", csv)
-    found, failures = inputs.recordings(paths, "video")
+    recordings, failures = inputs.recordings(paths, "video")
     rows: list[dict[str, Any]] = []
-    for each in failures:
-        output.failure(each)
-    for path, shots in track(_shots(found), "finding shots", len(found)):
+    for failure in failures:
+        output.failure(failure)
+    for path, shots in track(_shots(recordings), "finding shots", len(recordings)):
         if isinstance(shots, Failure):
             failures.append(shots)
             output.failure(shots)
@@ -179,15 +179,15 @@ def bundle(rows: Path, /, *, out: Path, by_share: bool = False) -> int:
     """
     from vlar.media.bundle_table import write_bundles
 
-    made = write_bundles(rows, out, by_share=by_share)
-    for row in made.failed:
+    bundles = write_bundles(rows, out, by_share=by_share)
+    for row in bundles.failed:
         output.failure(row)
-    counts = ", ".join(f"{count} with {sensor}" for sensor, count in made.parts.items())
+    counts = ", ".join(f"{count} with {sensor}" for sensor, count in bundles.parts.items())
     output.row(
-        {"rows": str(made.table), "bundles": made.bundles, "parts": made.parts},
-        f"{made.bundles} bundles ({counts}); their table is {made.table}",
+        {"rows": str(bundles.table), "bundles": bundles.bundles, "parts": bundles.parts},
+        f"{bundles.bundles} bundles ({counts}); their table is {bundles.table}",
     )
-    return exit_code(made.bundles, len(made.failed))
+    return exit_code(bundles.bundles, len(bundles.failed))
 
 
 def pose(video: Path, /, *, out: Path | None = None, skeletons: Path | None = None) -> int:
@@ -253,12 +253,12 @@ def _follow(video: Path, writer: _Writer | None, bodies: TrackedBodies | None) -
         if bodies is not None:
             bodies.add(tracks, clip)
         drawn = draw_tracks(clip.data, tracks) if writer else clip.data
-        seen = None
+        hand_features = None
         if hands is not None:
             rows = hands.features(clip.data, clip.times_s, features)
-            seen, held = measure_hand_features(rows), held_tracks(rows)
+            hand_features, held = measure_hand_features(rows), held_tracks(rows)
             drawn = draw_hands(drawn, held) if writer else drawn
-        _show(clip, len(tracks.score), measure_features(features), seen)
+        _show(clip, len(tracks.score), measure_features(features), hand_features)
         if writer:
             writer.write(drawn)
         answered += 1
@@ -268,7 +268,7 @@ def _follow(video: Path, writer: _Writer | None, bodies: TrackedBodies | None) -
 def _show(clip: Clip, people: int, bodies: Measurements, hands: HandMeasurements | None) -> None:
     from vlar.pose.attributes.base import attributes, hand_attributes
 
-    seen = hands is not None and hands.visible > 0
+    shows_hands = hands is not None and hands.visible > 0
     data: JsonDict = {
         "path": str(clip.path),
         "start_s": round(clip.window.start_s, 3),
@@ -282,19 +282,19 @@ def _show(clip: Clip, people: int, bodies: Measurements, hands: HandMeasurements
     lines = _clearest(attributes(), bodies)
     if hands is not None:
         data["visible_hands"] = round(hands.visible, 3)
-        data["hand_attributes"] = _as_dict(hand_attributes(), hands) if seen else {}
-        shown += f", visible hands {hands.visible:.0%}" if seen else ""
-        lines += _clearest(hand_attributes(), hands) if seen else []
+        data["hand_attributes"] = _as_dict(hand_attributes(), hands) if shows_hands else {}
+        shown += f", visible hands {hands.visible:.0%}" if shows_hands else ""
+        lines += _clearest(hand_attributes(), hands) if shows_hands else []
     output.row(data, shown, *lines)
 
 
 def _as_dict(
     rows: Sequence[Attribute | HandAttribute], measured: Measurements | HandMeasurements
 ) -> JsonDict:
-    found = zip(rows, measured.values, measured.trust, strict=True)
+    measures = zip(rows, measured.values, measured.trust, strict=True)
     return {
         row.name: {"value": round(float(x), 3), "unit": row.unit, "trust": round(float(trust), 3)}
-        for row, x, trust in found
+        for row, x, trust in measures
     }
 
 
@@ -302,8 +302,8 @@ def _clearest(
     rows: Sequence[Attribute | HandAttribute], measured: Measurements | HandMeasurements
 ) -> list[str]:
     """Lines of the ten clearest attributes."""
-    found = zip(rows, measured.values, measured.scaled(), strict=True)
-    clear = sorted((r for r in found if abs(r[2]) >= _CLEAR), key=lambda r: -abs(float(r[2])))
+    measures = zip(rows, measured.values, measured.scaled(), strict=True)
+    clear = sorted((r for r in measures if abs(r[2]) >= _CLEAR), key=lambda r: -abs(float(r[2])))
     return [
         f"  {float(scaled):+.2f}  {row.name:<15} {value:.2f} {row.unit}   {row.meaning}"
         for row, value, scaled in clear[:10]

@@ -100,24 +100,24 @@ def _message(problem: Exception, debug: bool) -> str:
     if (fault := package_fault(problem)) is not None:
         return one_line(fault)
     if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
-        given = str(problem.filename)
+        file_name = str(problem.filename)
         return one_line(
-            f"{given[:60]!r} ... is longer than the name of a file can be; give another"
+            f"{file_name[:60]!r} ... is longer than the name of a file can be; give another"
         )
     text = one_line(str(problem))
-    place = traceback.extract_tb(problem.__traceback__)[-1]
-    where = f"{Path(place.filename).name}, line {place.lineno}"
+    frame = traceback.extract_tb(problem.__traceback__)[-1]
+    where = f"{Path(frame.filename).name}, line {frame.lineno}"
     hint = "" if debug else "; run with --debug for the traceback"
     return f"unexpected {type(problem).__name__}: {text or 'no message'} ({where}){hint}"
 
 
 def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None]]:
     """The options of a verb, and the verb as the command line calls it."""
-    own = inspect.signature(function).parameters
+    accepted = inspect.signature(function).parameters
     hidden = ("as_json",) if function.__name__ in _NO_JSON else ()
-    added = [name for name in _FLAGS if name not in own and name not in hidden]
-    made = options.parameters(function, added)
-    parameters = list(made.parameters)
+    added = [name for name in _FLAGS if name not in accepted and name not in hidden]
+    options_made = options.parameters(function, added)
+    parameters = list(options_made.parameters)
     if main:
         only = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter("context", only, annotation=typer.Context))
@@ -135,12 +135,12 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
 
         def checked() -> int:
             for setting in settings or ():  # ``_Command`` has read those that there are
-                raise unknown_name("setting", setting.partition("=")[0], made.rare.values())
-            for name, known in made.choices.items():
-                known.check(values[name])
-            for name, fields in made.collected.items():
+                raise unknown_name("setting", setting.partition("=")[0], options_made.rare.values())
+            for name, choices in options_made.choices.items():
+                choices.check(values[name])
+            for name, fields in options_made.collected.items():
                 values[name] = {field: values.pop(field) for field in fields}
-            first = [values.pop(p.name) for p in own.values() if p.kind is p.POSITIONAL_ONLY]
+            first = [values.pop(p.name) for p in accepted.values() if p.kind is p.POSITIONAL_ONLY]
             return function(*first, **values)
 
         code = run(checked, debug=debug)
@@ -149,7 +149,7 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
 
     runner.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     runner.__annotations__ = {p.name: p.annotation for p in parameters}
-    return made, runner
+    return options_made, runner
 
 
 class _Command(TyperCommand):
@@ -168,12 +168,12 @@ class _Command(TyperCommand):
     def get_help(self, ctx: Any) -> str:
         """The help text, with the choices after the help of each option that has some."""
         for parameter in self.params:
-            own: Any = parameter
-            known = self.choices.get(parameter.name or "")
-            if known is not None and "One of: " not in (own.help or ""):
-                own.help = f"{(own.help or '').rstrip('.')}. {known.listing()}".lstrip(". ")
+            option: Any = parameter
+            choices = self.choices.get(parameter.name or "")
+            if choices is not None and "One of: " not in (option.help or ""):
+                option.help = f"{(option.help or '').rstrip('.')}. {choices.listing()}".lstrip(". ")
             if parameter.param_type_name == "argument":
-                own.get_help_record = functools.partial(_without_type, own.get_help_record)
+                option.get_help_record = functools.partial(_without_type, option.get_help_record)
         return super().get_help(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -255,5 +255,5 @@ def _spelled_out(args: list[str], rare: dict[str, Any]) -> list[str]:
 
 def _without_type(record: Callable[..., Any], ctx: Any) -> tuple[str, str] | None:
     """The help of an argument by its name alone: ``<str>`` and ``<list[str]>`` mean Python."""
-    found = record(ctx)
-    return found and (found[0].partition(" <")[0], found[1])
+    raw = record(ctx)
+    return raw and (raw[0].partition(" <")[0], raw[1])

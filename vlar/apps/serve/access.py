@@ -97,8 +97,8 @@ class Access:
     def __init__(self, token: str | None, names: Sequence[str] = ()) -> None:
         self._token = None if token is None else _digest(token)
         self._key = partial(_session_key, token)
-        own = (*names, "localhost", socket.gethostname())
-        self._names = frozenset(name.lower().rstrip(".") for name in own)
+        hosts = (*names, "localhost", socket.gethostname())
+        self._names = frozenset(name.lower().rstrip(".") for name in hosts)
 
     @property
     def needs_token(self) -> bool:
@@ -133,8 +133,8 @@ class Access:
             ServeError: 403.
         """
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-        own = origin is None or origin.partition("://")[2] == headers.get("host")
-        if not own or (site in ("cross-site", "same-site") and not is_page):
+        same_origin = origin is None or origin.partition("://")[2] == headers.get("host")
+        if not same_origin or (site in ("cross-site", "same-site") and not is_page):
             error = "the request comes from a page of another site"
             raise ServeError(403, error, "open this server's own page", "origin")
 
@@ -162,10 +162,10 @@ class Access:
 
     def _has_session(self, cookies: str) -> bool:
         try:
-            found = SimpleCookie(cookies).get(COOKIE)
+            cookie = SimpleCookie(cookies).get(COOKIE)
         except CookieError:
             return False
-        until, _, signature = (found.value if found else "").partition(".")
+        until, _, signature = (cookie.value if cookie else "").partition(".")
         if not hmac.compare_digest(self._signature(until).encode(), signature.encode()):
             return False
         return until.isdecimal() and int(until) > time.time()
@@ -363,10 +363,14 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.is_begun, self.status = True, message["status"]
-            own = {name for name, _ in message["headers"]}
+            header_names = {name for name, _ in message["headers"]}
             message["headers"] = [
                 *message["headers"],
-                *((k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in own),
+                *(
+                    (k.encode(), v.encode())
+                    for k, v in HEADERS.items()
+                    if k.encode() not in header_names
+                ),
             ]
         await self._send(message)
 

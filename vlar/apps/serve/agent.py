@@ -122,10 +122,10 @@ class LineOutput(io.RawIOBase):
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # pyright: ignore
         """Write all of it before anybody else writes."""
-        left = memoryview(data)
+        unwritten = memoryview(data)
         with self._lock:
-            while left:
-                left = left[os.write(self._descriptor, left) :]
+            while unwritten:
+                unwritten = unwritten[os.write(self._descriptor, unwritten) :]
         return len(data)
 
     def refuse(self, code: int, message: str, line_id: object = None) -> None:
@@ -181,9 +181,9 @@ def pass_on(lines: BinaryIO, passed: BinaryIO, wire: LineOutput) -> None:
                     line = lines.readline(MOST_BYTES)
                 wire.refuse(_INVALID, f"the line is longer than {MOST_BYTES >> 20} MB; send less")
             elif line.strip() and _is_message(line, wire):
-                left = memoryview(line)
-                while left:
-                    left = left[passed.write(left) :]
+                unwritten = memoryview(line)
+                while unwritten:
+                    unwritten = unwritten[passed.write(unwritten) :]
 
 
 def _is_message(line: bytes, wire: LineOutput) -> bool:
@@ -198,8 +198,8 @@ def _is_message(line: bytes, wire: LineOutput) -> bool:
     try:
         jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValueError:
-        found = value.get("id") if isinstance(value, dict) else None
-        known = found if isinstance(found, str | int) else None
-        wire.refuse(_INVALID, "the line is not a message of JSON-RPC 2.0", known)
+        message_id = value.get("id") if isinstance(value, dict) else None
+        valid_id = message_id if isinstance(message_id, str | int) else None
+        wire.refuse(_INVALID, "the line is not a message of JSON-RPC 2.0", valid_id)
         return False
     return True

@@ -79,10 +79,16 @@ def compact(value: Any) -> Any:
         return round(value, 3)
     if isinstance(value, Mapping):
         rows = cast("Mapping[str, Any]", value)
-        kept = {key: compact(each) for key, each in rows.items() if key not in _UNWANTED}
-        return {key: each for key, each in kept.items() if each not in (None, "", [], {})}
+        rows_kept = {
+            key: compact(value_inside) for key, value_inside in rows.items() if key not in _UNWANTED
+        }
+        return {
+            key: value_inside
+            for key, value_inside in rows_kept.items()
+            if value_inside not in (None, "", [], {})
+        }
     if isinstance(value, list | tuple):
-        return [compact(each) for each in cast("list[Any]", value)]
+        return [compact(item) for item in cast("list[Any]", value)]
     return value
 
 
@@ -94,15 +100,15 @@ def named(tool: F) -> F:
     @wraps(tool)
     def call(*arguments: Any, **given: Any) -> Any:
         try:
-            found = tool(*arguments, **given)
+            result = tool(*arguments, **given)
         except VlarError as problem:
             message = problem.message
-            for words, own in _WORDS.items():
-                message = message.replace(words, own)
+            for words, verb in _WORDS.items():
+                message = message.replace(words, verb)
             raise ToolError(message) from problem
-        if isinstance(found, bytes):
-            return Image(data=found, format="jpeg")
-        return json.dumps(compact(found), ensure_ascii=False, separators=(",", ":"))
+        if isinstance(result, bytes):
+            return Image(data=result, format="jpeg")
+        return json.dumps(compact(result), ensure_ascii=False, separators=(",", ":"))
 
     return call  # pyright: ignore[reportReturnType]
 
@@ -127,7 +133,7 @@ class Reading:
         for row in self._do.videos(0, 10**9)["videos"]:
             for key, value in row["tags"].items():
                 counts[key][value] += 1
-        return {key: dict(found.most_common(_MOST_VALUES)) for key, found in counts.items()}
+        return {key: dict(count.most_common(_MOST_VALUES)) for key, count in counts.items()}
 
     def search(
         self,
@@ -172,10 +178,10 @@ class Reading:
 
     def list_windows(self, video: Video) -> JsonDict:
         """List the indexed windows of a recording, as start and end seconds."""
-        found = self._do.rows(video)
+        rows = self._do.rows(video)
         return {
-            "path": found["path"],
-            "windows": [[w["start_s"], w["end_s"]] for w in found["rows"]],
+            "path": rows["path"],
+            "windows": [[w["start_s"], w["end_s"]] for w in rows["rows"]],
         }
 
     def persons(self, video: Video) -> JsonDict:
@@ -184,9 +190,9 @@ class Reading:
         A search is about one of them with the filter 'who=person 2'. It needs a library with rows
         of people.
         """
-        found = self._do.rows(video)
+        people_rows = self._do.rows(video)
         tracks: dict[int, list[JsonDict]] = defaultdict(list)
-        for row in found["people"]:
+        for row in people_rows["people"]:
             tracks[row["track"]].append(row)
         if not tracks:
             raise LibraryError(
@@ -198,7 +204,7 @@ class Reading:
             end_s = max(row["end_s"] for row in rows)
             box = rows[len(rows) // 2]["box"]
             people.append({"person": track, "start_s": start_s, "end_s": end_s, "box": box})
-        return {"path": found["path"], "persons": people}
+        return {"path": people_rows["path"], "persons": people}
 
     def thumbnail(
         self,
@@ -226,9 +232,9 @@ class Reading:
         whole = Image.new("RGB", (3 * width, -(-pictures // 3) * height))
         draw = ImageDraw.Draw(whole)
         for number, (shown, at_s) in enumerate(zip(found, times, strict=True)):
-            left, top = number % 3 * width, number // 3 * height
-            whole.paste(shown, (left, top))
-            draw.text((left + 4, top + 2), clock(at_s), "white", stroke_width=2, stroke_fill=0)
+            x, top = number % 3 * width, number // 3 * height
+            whole.paste(shown, (x, top))
+            draw.text((x + 4, top + 2), clock(at_s), "white", stroke_width=2, stroke_fill=0)
         data = io.BytesIO()
         whole.save(data, "JPEG", quality=80)
         return data.getvalue()
@@ -281,7 +287,7 @@ class Writing:
         """State of a job: queued, running, done, failed or cancelled, and how far it is."""
         jobs = self._do.tasks.jobs
         if job is None:
-            return {"jobs": [each.to_dict() for each in jobs.all()]}
+            return {"jobs": [job.to_dict() for job in jobs.all()]}
         end_s = time.monotonic() + wait_s
         while jobs.get(job).state in ("queued", "running") and time.monotonic() < end_s:
             time.sleep(0.1)
@@ -293,12 +299,12 @@ class Writing:
 
     def cut(self, video: Video, start_s: Seconds, end_s: Seconds) -> JsonDict:
         """Write a span of at most a minute as an mp4 file, and return its path."""
-        made = self._do.span(video, start_s, end_s)
+        clip_file = self._do.span(video, start_s, end_s)
         stem = re.sub(r"[^\w.-]", "_", Path(self._do.sources.stored_path(video)).stem)[:60]
         target = self._cuts / f"{stem}-{video[:6]}_{start_s:.2f}-{end_s:.2f}.mp4"
         try:
             self._cuts.mkdir(parents=True, exist_ok=True)
-            _copied(made, target)
+            _copied(clip_file, target)
         except OSError as error:
             raise LibraryError(
                 f"{target}: cannot be written ({error.strerror}); start with another --cuts"

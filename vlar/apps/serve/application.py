@@ -69,8 +69,8 @@ class Classifying:
         on_part: OnPart | None = None,
     ) -> JsonDict:
         """The answer of ``Application.classify``."""
-        asked = LabelSet(self._labels(labels), mode)
-        request = ClassifyRequest(asked, top, every_s)
+        label_set = LabelSet(self._labels(labels), mode)
+        request = ClassifyRequest(label_set, top, every_s)
         window = source.window
         path, name = self._sources.find(source)
         loaded = self._models.get(model)
@@ -146,7 +146,7 @@ class Classifying:
 
 def _renamed(failed: Sequence[Failure], path: Path, name: str) -> tuple[Failure, ...]:
     """Failures of parts of a recording, without the folders of the server."""
-    texts = (each.message.replace(str(path), name) for each in failed)
+    texts = (failure.message.replace(str(path), name) for failure in failed)
     return tuple(Failure(Path(name), PART, text.replace(f"{path.parent}/", "")) for text in texts)
 
 
@@ -171,16 +171,16 @@ def with_files(text: str, sources: Sources, media: Media) -> tuple[str, dict[str
     likes = [leaf for leaf in leaves(tree) if isinstance(leaf, Like)]
     if not likes:
         return text, {}
-    found: dict[Like, Like] = {}
+    copies: dict[Like, Like] = {}
     for like in likes:
         path, _ = sources.find(_source(like.path))
         if replace(like, path=str(path)).is_picture:
             media.require_picture(path)
         else:
             media.facts(path)
-        found[like] = replace(like, path=str(path))
-    names = {show(real): show(like) for like, real in found.items()}
-    return show(_replaced(tree, found)), names
+        copies[like] = replace(like, path=str(path))
+    names = {show(real): show(like) for like, real in copies.items()}
+    return show(_replaced(tree, copies)), names
 
 
 def _as_asked(rows: Sequence[JsonDict], names: Mapping[str, str]) -> None:
@@ -202,12 +202,12 @@ def _replaced(node: Node, found: dict[Like, Like]) -> Any:
     if isinstance(node, Like):
         return found[node]
     changed: dict[str, Any] = {}
-    for each in fields(node):
-        value = getattr(node, each.name)
+    for field in fields(node):
+        value = getattr(node, field.name)
         if isinstance(value, Node):
-            changed[each.name] = _replaced(value, found)
+            changed[field.name] = _replaced(value, found)
         elif isinstance(value, tuple) and value and isinstance(value[0], Node):
-            changed[each.name] = tuple(_replaced(part, found) for part in value)
+            changed[field.name] = tuple(_replaced(part, found) for part in value)
     return replace(node, **changed) if changed else node
 
 
@@ -313,8 +313,8 @@ class Application:
             contains: Only those whose path contains this text, in any case.
             where: Filters that all hold.
         """
-        wanted = contains.casefold()
-        found = [row for row in self._reads.matching(where) if wanted in row.path.casefold()]
+        needle = contains.casefold()
+        found = [row for row in self._reads.matching(where) if needle in row.path.casefold()]
         rows = found[offset : offset + limit]
         listed = [{**row.to_dict(), **self._named(row.path)} for row in rows]
         return {"total": len(found), "offset": offset, "videos": listed}
@@ -444,12 +444,12 @@ class Application:
             model.words.match_probability(vectors, query)
             for query in model.words.encode_queries(texts)
         ]
-        found: dict[str, float] = {}
+        scores: dict[str, float] = {}
         for text in dict.fromkeys(texts[best] for best in np.stack(fits).argmax(axis=0)):
             answer = self.search(QueryRequest(text, 1))
             if answer["hits"] and not answer["weak"]:
-                found[text] = answer["hits"][0]["probability"]
-        return sorted(found, key=lambda text: -found[text])[:_SUGGESTED]
+                scores[text] = answer["hits"][0]["probability"]
+        return sorted(scores, key=lambda text: -scores[text])[:_SUGGESTED]
 
     def _named(self, path: str) -> JsonDict:
         return {"video": self.sources.id_of(path), "name": Path(path).name}

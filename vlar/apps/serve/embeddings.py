@@ -93,20 +93,20 @@ def embed(application: Application, body: Embeddings) -> JsonDict:
         error = f"dimensions is {body.dimensions}, and the model has {model.words.dim}"
         raise ServeError(400, error, "leave it out", "dimensions")
     listed = [body.input] if isinstance(body.input, str) else body.input
-    texts = [each if isinstance(each, str) else getattr(each, "text", None) for each in listed]
+    texts = [item if isinstance(item, str) else getattr(item, "text", None) for item in listed]
     written = [text for text in texts if text is not None]
     words = iter(model.encode_text(written))
-    media = [each for each in listed if isinstance(each, PicturePart | ClipPart)]
-    seen = iter(_encoded(application, model, media))
-    rows = [next(seen if text is None else words) for text in texts]
+    media = [item for item in listed if isinstance(item, PicturePart | ClipPart)]
+    vectors = iter(_encoded(application, model, media))
+    rows = [next(vectors if text is None else words) for text in texts]
     tokens = sum(map(model.encoder.count_tokens, written))
     data: list[JsonDict] = [
         {"object": "embedding", "index": index, "embedding": row.tolist()}
         for index, row in enumerate(rows)
     ]
     if body.encoding_format == "base64":
-        for each, row in zip(data, rows, strict=True):
-            each["embedding"] = base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")
+        for item, row in zip(data, rows, strict=True):
+            item["embedding"] = base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": body.model, "usage": usage}
 
@@ -117,9 +117,9 @@ def _encoded(
     """The vectors of pictures and clips, which are read in killable processes."""
     sampler = replace(model.view_sampler, reader=application.media.reader(model.modality))
     with tempfile.TemporaryDirectory(prefix="vlar-embed-") as folder:
-        found = [_place(application, p, FilePath(folder, str(n))) for n, p in enumerate(parts)]
+        recordings = [_place(application, p, FilePath(folder, str(n))) for n, p in enumerate(parts)]
         vectors: list[Float32] = []
-        for span in model.words.encode_spans(sampler.sample_each(found)):
+        for span in model.words.encode_spans(sampler.sample_each(recordings)):
             if isinstance(span, Failure):
                 name = f"picture or clip {len(vectors)}"
                 message = span.message.replace(str(span.path), name)
@@ -137,8 +137,8 @@ def _place(
     span = (None, None) if picture else (part.start_s, part.end_s)
     if url.startswith((_VIDEO, _UPLOAD)):
         kind, _, name = url.partition(":")
-        wanted = RequestedRecording(**{kind: name}, start_s=span[0], end_s=span[1])
-        return application.sources.find(wanted)[0], wanted.window
+        recording = RequestedRecording(**{kind: name}, start_s=span[0], end_s=span[1])
+        return application.sources.find(recording)[0], recording.window
     head, comma, body = url.partition(",")
     try:
         data = base64.b64decode(body, validate=True)

@@ -30,7 +30,7 @@ class AllowedFolders:
 
     def __init__(self, folders: Iterable[str | Path]) -> None:
         real = {Path(os.path.realpath(folder)) for folder in folders}
-        self.folders = tuple(sorted(each for each in real if each.is_dir()))
+        self.folders = tuple(sorted(folder for folder in real if folder.is_dir()))
 
     @classmethod
     def around(cls, recordings: Sequence[str]) -> AllowedFolders:
@@ -167,7 +167,7 @@ _MAGIC = (
 def _is_transport_stream(head: bytes) -> bool:
     for size, first in ((_TS_PACKET, 0), (_TS_PACKET + 4, 4)):  # m2ts has a time before each packet
         places = range(first, len(head), size)
-        if len(places) > 1 and all(head[at] == 0x47 for at in places):
+        if len(places) > 1 and all(head[offset] == 0x47 for offset in places):
             return True
     return False
 

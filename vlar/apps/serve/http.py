@@ -371,9 +371,9 @@ class HttpInterface:
 
         @api.post("/api/adapt", status_code=202, summary="Learn labels from examples, as a job")
         async def adapt(body: schemas.Adapt) -> JsonDict:
-            examples = [AdaptExample(each.plain(), each.label) for each in body.examples]
-            given = remote_values(AdaptRequest, body)
-            return await self._run("reads", do.tasks.adapt, body.name, examples, **given)
+            examples = [AdaptExample(example.plain(), example.label) for example in body.examples]
+            request_values = remote_values(AdaptRequest, body)
+            return await self._run("reads", do.tasks.adapt, body.name, examples, **request_values)
 
         @api.post("/api/jobs", status_code=202, summary="Index recordings, as a job")
         async def add(body: schemas.Add) -> JsonDict:
@@ -447,7 +447,7 @@ class HttpInterface:
 
         @api.post("/api/tags", summary="Change tags of recordings, of all or of none")
         async def tag(body: schemas.Tag) -> JsonDict:
-            changes = [(each.video, each.tags, each.before) for each in body.changes]
+            changes = [(change.video, change.tags, change.before) for change in body.changes]
             return await self._run("reads", bench.tag, changes)
 
         @api.post("/api/remove", summary="Remove recordings from the library; files stay")
@@ -461,7 +461,7 @@ class HttpInterface:
             responses={200: {"content": {"application/octet-stream": BINARY}}},
         )
         async def export(kind: ExportKind, body: schemas.Export) -> Response:
-            spans = [(each.video, each.start_s, each.end_s) for each in body.spans]
+            spans = [(span.video, span.start_s, span.end_s) for span in body.spans]
             lane, limit_s = self._lanes["views"], self._do.limits.stream_s
             content = await lane.run(limit_s, self._do.export, kind, body.title, spans)
             name = f'attachment; filename="vlar.{EXPORTS[kind][0]}"'
@@ -478,8 +478,8 @@ async def _answer(_: Request, problem: Exception) -> JSONResponse:
     """Every error as one JSON object of the same form."""
     if isinstance(problem, RequestValidationError):
         first = problem.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        error, fix = f"{place}: {first['msg']}", "send it as GET /openapi.json describes"
+        field = ".".join(str(part) for part in first["loc"])
+        error, fix = f"{field}: {first['msg']}", "send it as GET /openapi.json describes"
         problem = ServeError(422, error, fix, "invalid")
     elif isinstance(problem, HTTPException):
         fix = "GET /openapi.json lists what there is"

@@ -84,7 +84,7 @@ def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
     from vlar.heads.support import Support, SupportItem
     from vlar.model.model import load
 
-    items = [_example(each, SupportItem) for each in job["examples"]]
+    items = [_example(example, SupportItem) for example in job["examples"]]
     labels = tuple(sorted({item.label for item in items}))
     if len(labels) < 2:
         raise UsageError("only one label has examples; collect examples of at least two labels")
@@ -105,19 +105,19 @@ def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
     from vlar.heads.support import Support, SupportItem
     from vlar.model.model import load
 
-    videos = {each["path"]: each["video"] for each in job["examples"]}
+    videos = {example["path"]: example["video"] for example in job["examples"]}
     items = [_example({"start_s": None, "end_s": None, **e}, SupportItem) for e in job["examples"]]
     labels = tuple(sorted({item.labels[0] for item in items}))
     support = Support(labels, tuple(items), Path(job["source"]))
-    found = load(job["model"]).evaluate(support, job["labels"], progress=_counted(emit))
-    clips = [{**clip.to_dict(), "video": videos[str(clip.path)]} for clip in found.clips]
+    evaluation = load(job["model"]).evaluate(support, job["labels"], progress=_counted(emit))
+    clips = [{**clip.to_dict(), "video": videos[str(clip.path)]} for clip in evaluation.clips]
     return {
-        "n": found.n,
-        "top1": found.top1,
-        "labels": list(found.labels),
-        "sentence": found.summary(),
+        "n": evaluation.n,
+        "top1": evaluation.top1,
+        "labels": list(evaluation.labels),
+        "sentence": evaluation.summary(),
         "clips": clips,
-        "failed": [row.message for row in found.failed],
+        "failed": [row.message for row in evaluation.failed],
     }
 
 

@@ -411,8 +411,8 @@ class Tasks:
         if not paths and not uploads:
             raise ServeError(422, "nothing to add is given", "send paths or uploads", "source")
         real = [str(self._sources.roots.real(path)) for path in paths]
-        found = [self._sources.find(RequestedRecording(upload=each)) for each in uploads]
-        real += [str(self._joined(*each)) for each in found]
+        sources = [self._sources.find(RequestedRecording(upload=upload)) for upload in uploads]
+        real += [str(self._joined(*source)) for source in sources]
         spec: JsonDict = {
             "library": str(self._library),
             "model": self._models.spec,
@@ -459,9 +459,9 @@ class Tasks:
             ServeError: a name, a method or an example cannot be used.
         """
         if method not in (AUTO, *methods()):
-            known = ", ".join((AUTO, *methods()))
-            raise ServeError(400, f"no method {method[:80]!r}", f"there are: {known}", "method")
-        labels = {each.label for each in examples}
+            names = ", ".join((AUTO, *methods()))
+            raise ServeError(400, f"no method {method[:80]!r}", f"there are: {names}", "method")
+        labels = {example.label for example in examples}
         if len(labels) < 2:
             fix = "collect examples of at least two labels"
             raise ServeError(400, f"{len(labels)} label has examples", fix, "support")
@@ -471,7 +471,7 @@ class Tasks:
         out = self._models.place(name)
         spec: JsonDict = {
             "model": self._models.spec,
-            "examples": [self._example(each) for each in examples],
+            "examples": [self._example(example) for example in examples],
             "source": str(self._library),
             "options": {"method": method, **options},
             "out": str(out),
@@ -504,33 +504,33 @@ class Tasks:
             name, ending = name.strip("."), ".mp4"
         stem = name[: -len(ending)] if name.lower().endswith(ending) else name
         known = (shortened(stem, _LONGEST_STEM) or "video") + ending
-        place = self._received / upload.name / known
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _linked(upload, place)
-        return place
+        path = self._received / upload.name / known
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _linked(upload, path)
+        return path
 
     def _kept(self, upload: Path) -> Path:
         """An upload under a name that stays until its job has ended."""
         self._examples.mkdir(parents=True, exist_ok=True, mode=0o700)
-        kept = self._examples / upload.name
-        _linked(upload, kept)
-        return kept
+        path = self._examples / upload.name
+        _linked(upload, path)
+        return path
 
     def _allowed(self, job: Job) -> None:
         """Check the paths of a job again: it may come from an earlier server with other roots."""
         for path in job.spec.get("paths", ()):
             self._sources.roots.real(path)
-        for each in job.spec.get("examples", ()):
-            if not Path(each["path"]).is_relative_to(self._examples):
-                self._sources.roots.real(each["path"])
+        for example in job.spec.get("examples", ()):
+            if not Path(example["path"]).is_relative_to(self._examples):
+                self._sources.roots.real(example["path"])
 
     def _ended(self, job: Job) -> None:
         """Delete kept uploads that no job needs; failed and cancelled ones can be resumed."""
         needed = {
-            each["path"]
+            example["path"]
             for other in self.jobs.all()
             if other.state != "done"
-            for each in other.spec.get("examples", ())
+            for example in other.spec.get("examples", ())
         }
         if not self._examples.is_dir():
             return

@@ -82,8 +82,12 @@ class ServedLibrary(Library):
         Raises:
             QueryError: a filter cannot be used.
         """
-        wanted = conditions(where)
-        chosen = self._read(lambda store: _chosen(store, wanted), None) if wanted else None
+        conditions_read = conditions(where)
+        chosen = (
+            self._read(lambda store: _chosen(store, conditions_read), None)
+            if conditions_read
+            else None
+        )
         return [row for row in self.videos() if chosen is None or row.path in chosen]
 
     def version(self) -> int:
@@ -113,11 +117,11 @@ class ServedLibrary(Library):
             LibraryError: the library cannot be written to.
         """
         with self._connection.writing() as writer:
-            found = [facts.id for path in paths if (facts := writer.at_path(path)) is not None]
+            ids = [facts.id for path in paths if (facts := writer.at_path(path)) is not None]
             with writer.transaction():
-                writer.delete(found)
+                writer.delete(ids)
             self._connection.settle()
-        return len(found)
+        return len(ids)
 
     def people(self, path: str) -> list[JsonDict]:
         """Each person of each window of a recording: its times, number and box."""
@@ -128,8 +132,8 @@ class ServedLibrary(Library):
                 return []
             with store.snapshot():
                 some = frozenset(store.ids_of(people=True).tolist())
-                wanted = RowFilter(frozenset([recording.id]), rows=some)
-                batches = list(store.scan(manifest.dim, wanted))
+                row_filter = RowFilter(frozenset([recording.id]), rows=some)
+                batches = list(store.scan(manifest.dim, row_filter))
         return [
             {"start_s": start_s, "end_s": end_s, "track": who.track, "box": list(who.box)}
             for rows in batches
@@ -149,10 +153,10 @@ class ServedLibrary(Library):
         """The windows of one recording, by time; empty where it is not in the library."""
         with self._connection.mutex:
             store = self._connection.reader()
-            found = None if store is None else store.at_path(place(path))
-            if store is None or found is None:
+            recording = None if store is None else store.at_path(place(path))
+            if store is None or recording is None:
                 return []
-            return [Window(*times) for times in store.spans(found.id)]
+            return [Window(*times) for times in store.spans(recording.id)]
 
     def curves(self, text: str, path: str) -> list[Curve]:
         """Fit of each phrase of a query to each window of one recording.
@@ -161,35 +165,35 @@ class ServedLibrary(Library):
             QueryError: the text cannot be parsed.
             LibraryError: the library is empty or damaged.
         """
-        wanted = leaves(parse(text))
+        leaves_asked = leaves(parse(text))
         with self._connection.mutex:
             store, manifest = self._connection.nonempty()
             model = self._connection.models.loaded(manifest)
-            queries = encode_leaves(wanted, model)
+            queries = encode_leaves(leaves_asked, model)
             with store.snapshot():
                 recording = store.at_path(path)
                 if recording is None:
                     return []
                 whole = frozenset(store.ids_of(people=False).tolist()) if manifest.persons else None
                 rows = RowFilter(frozenset([recording.id]), rows=whole)
-                found = compare(store, manifest, model, queries, rows)
-        times = zip(found.windows.start_s.tolist(), found.windows.end_s.tolist(), strict=True)
-        windows = tuple(Window(*each) for each in times)
+                scores = compare(store, manifest, model, queries, rows)
+        times = zip(scores.windows.start_s.tolist(), scores.windows.end_s.tolist(), strict=True)
+        windows = tuple(Window(*time) for time in times)
         return [
             Curve(
                 show(leaf) if isinstance(leaf, Like) else leaf.text,
                 windows,
-                tuple(found.similarity[leaf].tolist()),
-                None if isinstance(leaf, Like) else tuple(found.probability[leaf].tolist()),
+                tuple(scores.similarity[leaf].tolist()),
+                None if isinstance(leaf, Like) else tuple(scores.probability[leaf].tolist()),
             )
-            for leaf in wanted
+            for leaf in leaves_asked
         ]
 
 
 def _chosen(store: LibraryStore, wanted: tuple[Condition, ...]) -> frozenset[str] | None:
     """Paths of the recordings that meet conditions; None for all."""
-    found = matching_videos(store, wanted)
-    return None if found is None else frozenset(store.paths(sorted(found)).values())
+    videos = matching_videos(store, wanted)
+    return None if videos is None else frozenset(store.paths(sorted(videos)).values())
 
 
 OWN = "library"
@@ -235,14 +239,14 @@ class Models:
         folder = Path(self.spec_of(name))
         stamp = folder.stat().st_mtime_ns
         with self._lock:
-            kept = self._adapted.get(name)
-            if kept is None or kept[0] != stamp:
-                kept = stamp, self._loaded(folder)
-                self._adapted[name] = kept
+            cached_model = self._adapted.get(name)
+            if cached_model is None or cached_model[0] != stamp:
+                cached_model = stamp, self._loaded(folder)
+                self._adapted[name] = cached_model
             self._adapted.move_to_end(name)
             while len(self._adapted) > _MOST_LOADED:
                 self._adapted.popitem(last=False)
-            return kept[1]
+            return cached_model[1]
 
     def _loaded(self, spec: str | Path) -> Model:
         with cancellable(None):  # others wait for it too
@@ -259,8 +263,8 @@ class Models:
         folder = self.place(name)
         if not _is_model(folder):
             error = f"no model {one_line(name)!r}"
-            known = ", ".join(each["name"] for each in self.listing())
-            raise ServeError(404, error, f"there are: {known}", "not_found")
+            names = ", ".join(entry["name"] for entry in self.listing())
+            raise ServeError(404, error, f"there are: {names}", "not_found")
         return str(folder)
 
     def place(self, name: str) -> Path:
@@ -277,10 +281,10 @@ class Models:
 
     def listing(self) -> list[JsonDict]:
         """Names of the models, the library's own first."""
-        own: JsonDict = {"name": OWN, "model": self.spec, "adapted": False}
-        folders = sorted(each for each in self._folder.iterdir() if _is_model(each))
+        entry: JsonDict = {"name": OWN, "model": self.spec, "adapted": False}
+        folders = sorted(folder for folder in self._folder.iterdir() if _is_model(folder))
         adapted = ({"name": f.name, "model": str(f), "adapted": True} for f in folders)
-        return [own, *adapted]
+        return [entry, *adapted]
 
 
 def _is_model(folder: Path) -> bool:
@@ -354,7 +358,7 @@ class Sources:
         """
         path = self._paths.get(name)
         if path is None:
-            path = next((each for each in self._library.paths() if video_id(each) == name), None)
+            path = next((path for path in self._library.paths() if video_id(path) == name), None)
         if path is None or not self._library.has(path):
             error = f"no recording {one_line(name)[:40]!r} in the library"
             raise ServeError(404, error, "list them: GET /api/videos", "not_found")
@@ -384,10 +388,12 @@ class Sources:
         Raises:
             ServeError: it is none, not there, or outside the roots.
         """
-        given = [each for each in (source.video, source.upload, source.path) if each is not None]
-        if len(given) != 1:
+        names_given = [
+            name for name in (source.video, source.upload, source.path) if name is not None
+        ]
+        if len(names_given) != 1:
             fix = "give exactly one of video, upload and path"
-            raise ServeError(400, f"{len(given)} recordings are given", fix, "source")
+            raise ServeError(400, f"{len(names_given)} recordings are given", fix, "source")
         if source.video is not None:
             return self.file(source.video), self.stored_path(source.video)
         if source.upload is not None:

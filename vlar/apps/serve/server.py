@@ -65,8 +65,8 @@ def patient_protocol(connections: int, header_s: float = _HEADER_S) -> type[asyn
     class PatientProtocol(AutoHTTPProtocol):
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            own: Any = self
-            if len(own.connections) > connections + _MOST_IDLE:
+            state: Any = self
+            if len(state.connections) > connections + _MOST_IDLE:
                 transport.close()
                 return
             self._look_later(transport, None)
@@ -144,13 +144,13 @@ class ServerFolder:
         Raises:
             UsageError: another server uses it, or it cannot be made.
         """
-        taken = cls._take(path)
-        if taken is None:
+        folder = cls._take(path)
+        if folder is None:
             raise UsageError(
                 f"--state {str(path)!r} is in use by another server; give each server a folder of "
                 "its own"
             )
-        return taken
+        return folder
 
     @classmethod
     def for_library(cls, library: str | Path) -> ServerFolder:
@@ -164,8 +164,8 @@ class ServerFolder:
         first = default_folder(library)
         for number in range(1, _MOST_SERVERS + 1):
             path = first if number == 1 else first.with_name(f"{first.name}-{number}")
-            if (taken := cls._take(path)) is not None:
-                return taken
+            if (folder := cls._take(path)) is not None:
+                return folder
         raise UsageError(
             f"{_MOST_SERVERS} servers of this library run here already; stop some, or give --state"
         )

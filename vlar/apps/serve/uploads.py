@@ -66,7 +66,7 @@ class Uploads:
     @property
     def stored_bytes(self) -> int:
         """Bytes of all uploads."""
-        return sum(each.size for each in self._known.values())
+        return sum(upload.size for upload in self._known.values())
 
     def get(self, upload_id: str) -> Upload:
         """An upload.

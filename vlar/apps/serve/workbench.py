@@ -79,45 +79,49 @@ class Workbench:
         for row in rows:
             for key, value in row.tags.items():
                 counts.setdefault(key, Counter())[value] += 1
-        found: list[JsonDict] = []
+        facets: list[JsonDict] = []
         for key, held in sorted(counts.items()):
             values = held.most_common(_MOST_VALUES)
-            found.append(_facet(key, [(value, n, [f"{key}={value}"]) for value, n in values]))
+            facets.append(_facet(key, [(value, n, [f"{key}={value}"]) for value, n in values]))
         lengths = [
             (text, sum(low <= row.duration_s < high for row in rows),
              [f"duration_s>={low}", f"duration_s<{high}"])
             for low, high, text in (*_LENGTHS_S, (600, 10**7, "over 10 min"))
         ]  # fmt: skip
-        found.append(_facet("length", [each for each in lengths if each[1]]))
+        facets.append(_facet("length", [length for length in lengths if length[1]]))
         if info.persons:
             whole = ("whole frames", info.rows - info.person_rows, ["persons=no"])
             people = [("one person", info.person_rows, ["persons=only"]), whole]
-            found.append(_facet("people, in windows", people))
+            facets.append(_facet("people, in windows", people))
         if info.modality:
-            found.append(_facet("modality", [(info.modality, len(rows), [])]))
-        return {"total": len(rows), "facets": found}
+            facets.append(_facet("modality", [(info.modality, len(rows), [])]))
+        return {"total": len(rows), "facets": facets}
 
     def map(self, where: Sequence[str] = ()) -> JsonDict:
         """Windows, at most 4000, as points (video, start, end, x, y); filters leave some out."""
-        found, passes = self._once("map", self._map), self._passes(where)
-        points = [each for each in found.get("points", ()) if passes(found["videos"][each[0]])]
-        return {**found, "points": points}
+        points_of_all, passes = self._once("map", self._map), self._passes(where)
+        points = [
+            point
+            for point in points_of_all.get("points", ())
+            if passes(points_of_all["videos"][point[0]])
+        ]
+        return {**points_of_all, "points": points}
 
     def view(self, kind: str, k: int, where: Sequence[str] = ()) -> JsonDict:
         """Windows that stand out, or groups of recordings that show the same."""
-        found = self._once(kind, lambda rows: self._view(rows, kind))
+        view_rows = self._once(kind, lambda rows: self._view(rows, kind))
         passes = self._passes(where)
         if kind == "duplicates":
-            groups = [group for group in found.get("groups", ()) if any(map(passes, group))]
+            groups = [group for group in view_rows.get("groups", ()) if any(map(passes, group))]
             return {"groups": groups[:k]}
-        return {"hits": [hit for hit in found.get("hits", ()) if passes(hit)][:k]}
+        return {"hits": [hit for hit in view_rows.get("hits", ()) if passes(hit)][:k]}
 
     def _passes(self, where: Sequence[str]) -> Callable[[JsonDict], bool]:
         """A test of what is named: whether its recording passes filters."""
         if not where:
             return lambda named: True
-        kept = {self._sources.id_of(row.path) for row in self._library.matching(where)}
-        return lambda named: named["video"] in kept
+        ids = {self._sources.id_of(row.path) for row in self._library.matching(where)}
+        return lambda named: named["video"] in ids
 
     def suggestions(self) -> JsonDict:
         """Queries, three or fewer, that name the most typical windows and find them."""
@@ -137,7 +141,7 @@ class Workbench:
         table, places = rows.table.where(chosen), plane(rows.vectors[chosen])
         ids, videos = np.unique(table.video_ids, return_inverse=True)
         facts = (table.starts_s.round(3), table.ends_s.round(3), *places.T.round(4))
-        points = zip(videos.tolist(), *(each.tolist() for each in facts), strict=True)
+        points = zip(videos.tolist(), *(video.tolist() for video in facts), strict=True)
         named = [{**self._named(rows.paths[i]), "tags": rows.tags.get(i, {})} for i in ids.tolist()]
         return {"windows": len(rows.table), "videos": named, "points": list(points)}
 
@@ -152,7 +156,7 @@ class Workbench:
             if is_unusual
             else discovery.highlights(rows, most, 1)
         )
-        return {"hits": [{**each.to_dict(), **self._named(each.path)} for each in of]}
+        return {"hits": [{**row.to_dict(), **self._named(row.path)} for row in of]}
 
     def _suggested(self, rows: LibraryRows) -> JsonDict:
         vectors = rows.vectors[discovery.drawn(len(rows.table), _COMPARED)]

@@ -90,11 +90,11 @@ class Decoder:
             stay = old[:, -1] >= fresh[:, -1]
             fresh[:, -1] = np.where(stay, old[:, -1], fresh[:, -1])
             change, source = self._changes(old[:, -1])
-            here = fresh[labels, self._entry]
+            entering = fresh[labels, self._entry]
             # A state that is the only one of its row is reached by a stay or a change.
-            change_wins = change > here
+            change_wins = change > entering
             stay &= ~(change_wins & (self._entry == depth - 1))
-            fresh[labels, self._entry] = np.where(change_wins, change, here)
+            fresh[labels, self._entry] = np.where(change_wins, change, entering)
         self._value = fresh + row[:, None]
         self._stays.append(stay)
         self._sources.append(source)
@@ -107,8 +107,8 @@ class Decoder:
         ends[:, -1] = self._value[:, -1]
         if not np.isfinite(ends).any():  # shorter than every stay
             ends = self._value
-        left = len(self._stays)
-        labels = self._labels_to(int(ends.argmax()), left - 1) if left else []
+        last = len(self._stays)
+        labels = self._labels_to(int(ends.argmax()), last - 1) if last else []
         self._value, self._stays, self._sources = None, [], []
         return labels
 
@@ -122,10 +122,10 @@ class Decoder:
 
     def _before(self, states: Integers, step: int) -> Integers:
         """The states one step earlier on the best paths to these states of ``step``."""
-        labels, place = np.divmod(states, self._depth)
+        labels, position = np.divmod(states, self._depth)
         last = self._depth - 1
-        stayed = (place == last) & self._stays[step][labels]
-        entered = (place == self._entry[labels]) & ~stayed
+        stayed = (position == last) & self._stays[step][labels]
+        entered = (position == self._entry[labels]) & ~stayed
         from_change = self._sources[step][labels] * self._depth + last
         return np.where(stayed, states, np.where(entered, from_change, states - 1))
 
@@ -165,11 +165,11 @@ class Decoder:
     def _labels_to(self, state: int, step: int) -> list[int]:
         """The labels on the best path that ends in a state of a step, oldest first."""
         states = np.array([state])
-        found = [state // self._depth]
-        for at in range(step, 0, -1):
-            states = self._before(states, at)
-            found.append(int(states[0]) // self._depth)
-        return found[::-1]
+        path = [state // self._depth]
+        for index in range(step, 0, -1):
+            states = self._before(states, index)
+            path.append(int(states[0]) // self._depth)
+        return path[::-1]
 
 
 UNKNOWN = "unknown"
@@ -214,21 +214,23 @@ def segments(rows: Sequence[Classification]) -> list[Segment]:
     Where windows overlap (the last one of a video ends with it), the later one begins where the
     earlier one ends.
     """
-    found: list[Segment] = []
+    segments: list[Segment] = []
     for row in sorted(rows, key=lambda r: (str(r.path), r.start_s)):
         label = row.label
         probability = row.unknown_probability if label is None else row.predictions[0].probability
-        found.append(Segment(str(row.path), row.start_s, row.end_s, label, probability, row.lost))
-    return joined(found)
+        segments.append(
+            Segment(str(row.path), row.start_s, row.end_s, label, probability, row.lost)
+        )
+    return joined(segments)
 
 
 def joined(pieces: Iterable[Segment]) -> list[Segment]:
     """Segments in the order of time, those of one label that touch joined."""
-    found: list[Segment] = []
+    segments: list[Segment] = []
     for new in pieces:
-        last = found[-1] if found else None
+        last = segments[-1] if segments else None
         if last is None or last.path != new.path or last.end_s < new.start_s - _TOUCH_S:
-            found.append(new)
+            segments.append(new)
             continue
         start_s = max(new.start_s, last.end_s)
         if new.end_s <= start_s:
@@ -237,7 +239,7 @@ def joined(pieces: Iterable[Segment]) -> list[Segment]:
             before_s, after_s = last.end_s - last.start_s, new.end_s - start_s
             total = before_s * last.probability + after_s * new.probability
             mean, lost = total / (before_s + after_s), max(last.lost, new.lost)
-            found[-1] = replace(last, end_s=new.end_s, probability=mean, lost=lost)
+            segments[-1] = replace(last, end_s=new.end_s, probability=mean, lost=lost)
         else:
-            found.append(replace(new, start_s=start_s))
-    return found
+            segments.append(replace(new, start_s=start_s))
+    return segments

@@ -159,14 +159,14 @@ def write_subtasks(folder: Path, rows: Sequence[Segment], fps: float) -> None:
     texts = sorted({row.label or UNKNOWN for row in rows})
     frames: list[pd.DataFrame] = []
     for episode, path in enumerate(dict.fromkeys(row.path for row in rows)):
-        own = [row for row in rows if row.path == path]
-        index = np.full(max(round(row.end_s * fps) for row in own), -1, np.int64)
-        for row in own:
+        rows_of_path = [row for row in rows if row.path == path]
+        index = np.full(max(round(row.end_s * fps) for row in rows_of_path), -1, np.int64)
+        for row in rows_of_path:
             index[round(row.start_s * fps) : round(row.end_s * fps)] = texts.index(
                 row.label or UNKNOWN
             )
-        at = np.arange(len(index))
-        columns = {"episode_index": episode, "frame_index": at, "timestamp": at / fps}
+        ticks = np.arange(len(index))
+        columns = {"episode_index": episode, "frame_index": ticks, "timestamp": ticks / fps}
         frames.append(pd.DataFrame({**columns, "subtask_index": index}))
     for name in ("meta", "data"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -183,9 +183,9 @@ def _line(row: Segment) -> str:
 
 def _stamp(seconds: float, point: str) -> str:
     milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
+    minutes, remainder = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
+    return f"{hours:02d}:{minutes:02d}:{remainder // 1000:02d}{point}{remainder % 1000:03d}"
 
 
 def _draw(file: Path, rows: Sequence[Segment], paths: Sequence[str]) -> None:
@@ -198,11 +198,11 @@ def _draw(file: Path, rows: Sequence[Segment], paths: Sequence[str]) -> None:
     )
     for path, axis in zip(paths, axes[:, 0], strict=False):
         for row in (row for row in rows if row.path == path):
-            place = labels.index(row.label or UNKNOWN)
-            colour = "0.6" if row.label is None else f"C{place % 10}"
+            row_index = labels.index(row.label or UNKNOWN)
+            colour = "0.6" if row.label is None else f"C{row_index % 10}"
             axis.broken_barh(
                 [(row.start_s, row.end_s - row.start_s)],
-                (place - 0.4, 0.8),
+                (row_index - 0.4, 0.8),
                 facecolors=colour,
                 alpha=0.3 + 0.7 * row.probability,
             )
@@ -221,9 +221,9 @@ def _draw_process(file: Path, process: Process, rows: Sequence[Segment]) -> None
     figure, (above, below) = pyplot.subplots(
         2, 1, figsize=(10, 2.2 + 0.5 * max(len(labels), 1)), layout="constrained"
     )
-    for place, label in enumerate(labels):
+    for index, label in enumerate(labels):
         lengths = [row.duration_s for row in rows if row.label == label]
-        above.plot(lengths, [place] * len(lengths), "o", color=f"C{place % 10}", alpha=0.5)
+        above.plot(lengths, [index] * len(lengths), "o", color=f"C{index % 10}", alpha=0.5)
     means = [step.mean_s or 0.0 for step in process.steps]
     above.barh(range(len(labels)), means, color="0.9", zorder=0)
     above.set_yticks(range(len(labels)), labels, parse_math=False)

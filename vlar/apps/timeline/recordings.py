@@ -50,14 +50,14 @@ class TimelineRules:
     delay_s: float | None = None
 
     def __post_init__(self) -> None:
-        given = (
+        limits = (
             ("every_s", self.every_s, self.every_s > 0),
             ("window_s", self.window_s, self.window_s is None or self.window_s >= self.every_s),
             ("smooth_s", self.smooth_s, self.smooth_s >= 0),
             ("switch", self.switch, self.switch >= 0),
             ("delay_s", self.delay_s, self.delay_s is None or self.delay_s >= 0),
         )
-        for name, value, fine in given:
+        for name, value, fine in limits:
             if not fine or (value is not None and not np.isfinite(value)):
                 raise UsageError(
                     f"{name} of a timeline is {value}; give a finite number, every_s above 0, "
@@ -116,8 +116,8 @@ class TimeStep:
     @classmethod
     def of(cls, row: Classification, labels: Sequence[str]) -> TimeStep:
         """The step of an answer that lists all labels."""
-        found = {p.label: p.probability for p in row.predictions}
-        values = [*(found.get(label, 0.0) for label in labels), row.unknown_probability]
+        probabilities = {p.label: p.probability for p in row.predictions}
+        values = [*(probabilities.get(label, 0.0) for label in labels), row.unknown_probability]
         return cls(str(row.path), row.start_s, row.end_s, np.array(values), row.lost)
 
 
@@ -161,10 +161,10 @@ class SegmentStream:
         """The segments that are left."""
         while self._smoothed < len(self._raw):
             self._decoder.advance(self._smooth())
-        found = self._closed(self._decoder.finish())
+        closed = self._closed(self._decoder.finish())
         last, self._open = self._open, None
         self._raw, self._smoothed = [], 0
-        return [*found, last] if last else found
+        return [*closed, last] if last else closed
 
     def all_of(self, steps: Iterable[TimeStep]) -> list[Segment]:
         """The segments of a whole recording, without asking after each step what is sure."""
@@ -174,27 +174,27 @@ class SegmentStream:
 
     def _take(self, step: TimeStep) -> None:
         count = len(self.labels) + 1
-        given = step.probability
-        even = np.full(count, 1.0 / count) if given is None else given
+        probabilities = step.probability
+        even = np.full(count, 1.0 / count) if probabilities is None else probabilities
         if not self.rules.unknown:
-            known = even[:-1] / max(float(even[:-1].sum()), _FLOOR)
-            even = np.append(known, 0.0)
+            shares = even[:-1] / max(float(even[:-1].sum()), _FLOOR)
+            even = np.append(shares, 0.0)
         self._steps.append(step)
         self._raw.append(self.rules.weight * np.log(np.maximum(even, _FLOOR)))
 
     def _smooth(self) -> Float64:
         """The next step's scores, averaged over the steps around it."""
-        at, half = self._smoothed, self._half
+        step, half = self._smoothed, self._half
         self._smoothed += 1
-        return np.mean(self._raw[max(0, at - half) : at + half + 1], axis=0)
+        return np.mean(self._raw[max(0, step - half) : step + half + 1], axis=0)
 
     def _closed(self, labels: Sequence[int]) -> list[Segment]:
         """Segments that end where the steps of these labels are added."""
         steps, self._steps = self._steps[: len(labels)], self._steps[len(labels) :]
-        known = [*self.labels, None]
+        labels_and_none = [*self.labels, None]
         pieces = [
             Segment(
-                step.path, step.start_s, step.end_s, known[label],
+                step.path, step.start_s, step.end_s, labels_and_none[label],
                 0.0 if step.probability is None else float(step.probability[label]), step.lost,
             )
             for step, label in zip(steps, labels, strict=True)
@@ -244,7 +244,7 @@ def _segments_of(
     model: Model, classifier: LabelClassifier, path: Path, stream: SegmentStream, online: bool
 ) -> Iterator[Segment | Failure]:
     read, failure = 0, None
-    kept: list[TimeStep] = []
+    steps: list[TimeStep] = []
     for step in steps_of(model, classifier, path, stream.rules):
         if isinstance(step, Failure):
             failure = step
@@ -253,11 +253,11 @@ def _segments_of(
         if online:
             yield from stream.push(step)
         else:
-            kept.append(step)
+            steps.append(step)
     if failure is not None or not read:
         yield failure or Failure(path, "decode", f"{path}: none of its windows can be read")
         return
-    yield from stream.all_of(kept) if kept else stream.finish()
+    yield from stream.all_of(steps) if steps else stream.finish()
 
 
 def steps_of(

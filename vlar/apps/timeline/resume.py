@@ -48,7 +48,7 @@ class FinishedRecordings:
 
     def put(self, path: Path, segments: Sequence[Segment]) -> None:
         """Keep the segments of a recording that is finished."""
-        row = {"key": self._key(path), "segments": [asdict(each) for each in segments]}
+        row = {"key": self._key(path), "segments": [asdict(segment) for segment in segments]}
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(f"\n{json.dumps(row)}\n")  # a line that was cut off ends here
 
@@ -62,6 +62,6 @@ class FinishedRecordings:
     def _read(self, line: str) -> None:
         try:
             row = parse_json(line)
-            self._known[tuple(row["key"])] = [Segment(**each) for each in row["segments"]]
+            self._known[tuple(row["key"])] = [Segment(**segment) for segment in row["segments"]]
         except (ValueError, TypeError, KeyError):
             return

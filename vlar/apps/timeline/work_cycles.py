@@ -131,7 +131,8 @@ class Process:
                 for step in self.steps
             ],
             "violations": [
-                {**asdict(each), "start_s": round(each.start_s, 3)} for each in self.violations
+                {**asdict(violation), "start_s": round(violation.start_s, 3)}
+                for violation in self.violations
             ],
         }
 
@@ -206,44 +207,44 @@ def _waits(rows: Sequence[Segment], idle: Sequence[str]) -> list[float]:
 
 def _passes(work: Sequence[Segment], order: Sequence[str]) -> tuple[list[Cycle], list[Violation]]:
     """The passes through an order, and the steps that were not the next one."""
-    place = {label: at for at, label in enumerate(order)}
+    step_of = {label: index for index, label in enumerate(order)}
     cycles: list[list[Segment]] = []
     broken: set[int] = set()
     violations: list[Violation] = []
     last: Segment | None = None
-    steps = [row for row in work if row.label in place]
+    steps = [row for row in work if row.label in step_of]
     ordered = {path for path, count in Counter(row.path for row in steps).items() if count > 1}
     for row in steps:
         label = row.label or ""
-        at, before = place[label], -1
+        step, before = step_of[label], -1
         if last is not None and last.path == row.path:
-            before = place[last.label or ""]
+            before = step_of[last.label or ""]
         expected = (before + 1) % len(order)
-        repeated = at == before and len(order) > 1
-        fresh = before < 0 or (at <= before and not repeated)
+        repeated = step == before and len(order) > 1
+        fresh = before < 0 or (step <= before and not repeated)
         if fresh:
             cycles.append([])
         cycles[-1].append(row)
-        if at != expected and row.path in ordered:
-            kind = REPEATED if repeated else BACK if 0 < at < before else SKIPPED
+        if step != expected and row.path in ordered:
+            kind = REPEATED if repeated else BACK if 0 < step < before else SKIPPED
             violations.append(Violation(row.path, row.start_s, label, order[expected], kind))
-            if at or not fresh:  # a new pass that begins as it should is not to blame
+            if step or not fresh:  # a new pass that begins as it should is not to blame
                 broken.add(len(cycles) - 1)
         last = row
     whole = {n for n, rows in enumerate(cycles) if n not in broken and len(rows) == len(order)}
-    found = [_cycle(rows, number in whole) for number, rows in enumerate(cycles)]
-    return found, violations
+    cycles_found = [_cycle(rows, number in whole) for number, rows in enumerate(cycles)]
+    return cycles_found, violations
 
 
 def _rounds(work: Sequence[Segment]) -> list[Cycle]:
     """Cycles from each segment of a recording's first label to the next one."""
-    found: list[Cycle] = []
+    cycles: list[Cycle] = []
     for path in dict.fromkeys(row.path for row in work):
         rows = [row for row in work if row.path == path]
-        starts = [at for at, row in enumerate(rows) if row.label == rows[0].label]
+        starts = [index for index, row in enumerate(rows) if row.label == rows[0].label]
         ends = [*starts[1:], len(rows)]
-        found += [_cycle(rows[a:b], True) for a, b in zip(starts, ends, strict=True)]
-    return found
+        cycles += [_cycle(rows[a:b], True) for a, b in zip(starts, ends, strict=True)]
+    return cycles
 
 
 def _cycle(rows: Sequence[Segment], complete: bool) -> Cycle:

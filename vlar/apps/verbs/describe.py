@@ -87,13 +87,13 @@ def _check(banks: Sequence[str], model: str) -> int:
         limit = load(model).encoder
     bad = 0
     for name in dict.fromkeys(banks):
-        found = check_bank(name.removeprefix("bank:"), limit)
-        severe = sum(row.severe for row in found)
+        faults = check_bank(name.removeprefix("bank:"), limit)
+        severe = sum(row.severe for row in faults)
         bad += severe > 0
-        for row in found:
+        for row in faults:
             output.row(row, f"{'ERROR ' if row.severe else 'remark'}  {row.message}")
         state = f"{severe} errors" if severe else "fine"
-        remarks = f", {len(found) - severe} remarks" if len(found) > severe else ""
+        remarks = f", {len(faults) - severe} remarks" if len(faults) > severe else ""
         output.note(f"{name}: {state}{remarks}")
     return exit_code(len(banks) - bad, bad)
 
@@ -103,17 +103,20 @@ def _show(lists: Sequence[str]) -> int:
     from vlar.language.labels import parse_labels
 
     for spec in lists:
-        found = parse_labels(spec)
-        texts = list(zip(found.labels, found.texts, found.keys, strict=True))
+        label_list = parse_labels(spec)
+        texts = list(zip(label_list.labels, label_list.texts, label_list.keys, strict=True))
         lines = [
-            f"{found.source}: {counted(len(found), 'labels')}, texts with SHA-256 {found.sha256}"
+            f"{label_list.source}: {counted(len(label_list), 'labels')}, texts with SHA-256 "
+            f"{label_list.sha256}"
         ]
         for label, text, key in texts:
             other = f"  ({key})" if key != label else ""
             reads = f"  read as {text!r}" if text != label else ""
             lines.append(f"  {label}{other}{reads}")
         rows = [{"label": label, "text": text, "key": key} for label, text, key in texts]
-        output.row({"source": found.source, "sha256": found.sha256, "labels": rows}, *lines)
+        output.row(
+            {"source": label_list.source, "sha256": label_list.sha256, "labels": rows}, *lines
+        )
     return exit_code(len(lists), 0)
 
 

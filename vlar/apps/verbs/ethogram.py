@@ -85,8 +85,8 @@ def ethogram(
         bin_s = inputs.seconds(every, "--bin") if every else None
         media = {name: paths for table in tables for name, paths in table.media.items()}
         report = Report(content, bin_s, condition or "", values, media, notes, model)
-        made = report.write(out)
-        output.note(f"vlar: {len(made)} files are in {out}")
+        file = report.write(out)
+        output.note(f"vlar: {len(file)} files are in {out}")
     return 0 if len(content) else 2
 
 

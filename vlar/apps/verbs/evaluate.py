@@ -69,12 +69,12 @@ def evaluate(
     from vlar.model.requests import EvaluateRequest
 
     _check_targets(csv, html, plots)
-    asked = LabelSet.read(labels, mode, descriptions)
+    label_set = LabelSet.read(labels, mode, descriptions)
     with progress(f"loading {model}") as shown:
         loaded = inputs.load_model(model, device, dtype)
         shown.stage("evaluating")
         columns = tuple(name.strip().lower() for name in by.split(",")) if by else ()
-        result = evaluated(loaded.recogniser, EvaluateRequest(labelled, asked, shown, columns))
+        result = evaluated(loaded.recogniser, EvaluateRequest(labelled, label_set, shown, columns))
     for row in result.failed:
         output.error(row.message)
     # The figures come first: a full disk does not take them along.
@@ -140,18 +140,18 @@ def eval_(
         return _mteb(targets[1:], data, load, settings or [], out)
     if data is None and not dry_run:
         raise UsageError("no data: give the data set's folder with --data DIR")
-    place = data or Path()
+    root = data or Path()
     suites = _suites(targets, settings or [])
     if dry_run:
-        return _dry_runs([card for suite in suites for card in suite.cards], place)
+        return _dry_runs([card for suite in suites for card in suite.cards], root)
     _check_page(suites, write)
     runs: list[JsonDict] = []
     skipped: list[JsonDict] = []
     models: dict[str, Model] = {}
     for suite in suites:
         own: list[JsonDict] = []
-        for card, wanted in zip(suite.cards, suite.controls, strict=True):
-            error = _run_card(own, card, place, load, models, controls and wanted)
+        for card, control in zip(suite.cards, suite.controls, strict=True):
+            error = _run_card(own, card, root, load, models, controls and control)
             skipped += [error] if error else []
         runs += own
         _table(suite, own, next(iter(models), _DEFAULT), write)
@@ -300,12 +300,12 @@ def _show_run(run: JsonDict) -> None:
     figures = [Figure.restore(row) for row in run["figures"]]
     lines = registry.get("protocol", run["protocol"])().lines(figures, run["tables"])
     peak = f"; {cost['peak_bytes'] / 1e6:.0f} MB at most" if cost["peak_bytes"] else ""
-    each = f", {1000 * cost['latency_s']:.0f} ms a clip" if cost["latency_s"] else ""
+    latency = f", {1000 * cost['latency_s']:.0f} ms a clip" if cost["latency_s"] else ""
     output.row(
         run,
         f"{heading(run)}, {facts['encoder']}",
         *(f"  {line}" for line in lines),
-        f"  {cost['seconds']:.1f} s; {cost['clips_encoded']} clips encoded{each}, "
+        f"  {cost['seconds']:.1f} s; {cost['clips_encoded']} clips encoded{latency}, "
         f"{cost['clips_reused']} reused{peak}",
     )
 
@@ -320,12 +320,12 @@ def _mteb(
     from vlar.plugins.mteb.run import run_named, run_tasks
     from vlar.plugins.mteb.tasks import KINDS, read_own
 
-    own, named = _tasks(tasks, KINDS)
+    own_tasks, named = _tasks(tasks, KINDS)
     samplers = _samplers(settings)
-    if own and data is None:
+    if own_tasks and data is None:
         raise UsageError(
-            f"task {own[0]!r} needs labelled clips: give a folder with one folder per label, or a "
-            "CSV path,label[,group], with --data"
+            f"task {own_tasks[0]!r} needs labelled clips: give a folder with one folder per label, "
+            "or a CSV path,label[,group], with --data"
         )
     rows: list[TaskRun] = []
     failed: set[str] = set()
@@ -334,11 +334,17 @@ def _mteb(
         model = inputs.load_model(spec, *load[1:])
         for sampler in samplers:
             encoder = VlarEncoder(model, sampler=sampler)
-            shown.stage(f"mteb, frames by {sampler}", total=len(own) + len(named), unit="tasks")
-            made = list(run_tasks(encoder, read_own(str(data), encoder), own)) if own else []
-            made += [run_named(encoder, name) for name in named]
-            shown(len(made))
-            rows += made
+            shown.stage(
+                f"mteb, frames by {sampler}", total=len(own_tasks) + len(named), unit="tasks"
+            )
+            results = (
+                list(run_tasks(encoder, read_own(str(data), encoder), own_tasks))
+                if own_tasks
+                else []
+            )
+            results += [run_named(encoder, name) for name in named]
+            shown(len(results))
+            rows += results
             for failure in encoder.failures:
                 if str(failure.path) not in failed:
                     output.failure(failure)
@@ -362,31 +368,31 @@ def _tasks(tasks: Sequence[str], kinds: Sequence[str]) -> tuple[list[str], list[
             f"no task: write 'vlar eval mteb TASK' with {_ALL}, {', '.join(kinds)}, or the name of "
             "a task of mteb"
         )
-    own = [name for name in kinds if name in tasks or _ALL in tasks]
-    return own, [name for name in tasks if name not in (*kinds, _ALL)]
+    names = [name for name in kinds if name in tasks or _ALL in tasks]
+    return names, [name for name in tasks if name not in (*kinds, _ALL)]
 
 
 def _samplers(settings: Sequence[str]) -> list[str]:
     from vlar.plugins.mteb.encoder import SAMPLERS
 
-    given = inputs.pairs(settings, "--set")
-    strange = [key for key in given if key != "sampler"]
+    pairs = inputs.pairs(settings, "--set")
+    strange = [key for key in pairs if key != "sampler"]
     if strange:
         raise UsageError(f"setting {strange[0]!r} does not exist; mteb has 'sampler'")
-    wanted = given.get("sampler", SAMPLERS[0])
-    if wanted not in (*SAMPLERS, _BOTH):
+    sampler = pairs.get("sampler", SAMPLERS[0])
+    if sampler not in (*SAMPLERS, _BOTH):
         raise UsageError(
-            f"sampler {wanted!r} does not exist; use one of {', '.join((*SAMPLERS, _BOTH))}"
+            f"sampler {sampler!r} does not exist; use one of {', '.join((*SAMPLERS, _BOTH))}"
         )
-    return list(SAMPLERS) if wanted == _BOTH else [wanted]
+    return list(SAMPLERS) if sampler == _BOTH else [sampler]
 
 
 def _show_task(row: TaskRun) -> None:
-    seen = "" if row.seen is None else f"; the frames span {100 * row.seen:.0f} % of a clip"
-    lines = [f"{row.task}, {row.n} clips, frames by {row.sampler}{seen}"]
+    share = "" if row.seen is None else f"; the frames span {100 * row.seen:.0f} % of a clip"
+    lines = [f"{row.task}, {row.n} clips, frames by {row.sampler}{share}"]
     for name, value in row.mteb.items():
-        own = f"   vlar {row.vlar[name]:.4f}" if name in row.vlar else ""
-        lines.append(f"  {name:<10} mteb {value:.4f}{own}")
+        vlar_figure = f"   vlar {row.vlar[name]:.4f}" if name in row.vlar else ""
+        lines.append(f"  {name:<10} mteb {value:.4f}{vlar_figure}")
     output.row(row, *lines)
 
 
@@ -456,17 +462,17 @@ def _compare(contents: list[list[dict[str, Any]]]) -> None:
 
     for group in pairs_of(contents):
         first = group[0]
-        found = [differences(first, other) for other in group[1:]]
+        tables = [differences(first, other) for other in group[1:]]
         table = rows(group)
         lines = [heading(first)]
-        for number, each in enumerate(found, start=2):
+        for number, each in enumerate(tables, start=2):
             lines.append(f"  run 1 and run {number} differ in {len(each)} settings")
             lines += [f"    {row.key}: {row.first} | {row.second}" for row in each]
         output.row(
             {
                 "card": first["card"],
                 "protocol": first["protocol"],
-                "differences": [[row.to_dict() for row in each] for each in found],
+                "differences": [[row.to_dict() for row in table] for table in tables],
                 "figures": [row.to_dict() for row in table],
             },
             *lines,

@@ -67,11 +67,11 @@ def review(
         return _accept(target, accept, support, adapt, device)
     if adapt is not None:
         raise UsageError("--adapt belongs to --accept FILE, the answers; give it too")
-    known: set[Place] = set() if support is None else _labelled(support)
-    found = _candidates(target, paths or [], labels, model, device)
-    for failure in found.failed:
+    places: set[Place] = set() if support is None else _labelled(support)
+    candidates = _candidates(target, paths or [], labels, model, device)
+    for failure in candidates.failed:
         output.failure(failure)
-    items = found.first(k, labelled=known)
+    items = candidates.first(k, labelled=places)
     if items and not output.is_json():
         output.note("     unsure  recording and its best labels")
     for number, item in enumerate(items, 1):
@@ -84,7 +84,7 @@ def review(
         except OSError as error:
             raise UsageError(f"--out {str(out)!r} cannot be written ({error.strerror})") from error
         output.note(f"vlar: {len(items)} tasks written to {out}")
-    return exit_code(len(items), len(found.failed))
+    return exit_code(len(items), len(candidates.failed))
 
 
 def _line(item: ReviewItem) -> str:
@@ -114,9 +114,9 @@ def _candidates(
         raise UsageError(f"{target} is not a library; give recordings to review with this model")
     with progress(f"loading {target}") as shown:
         loaded = inputs.load_model(target, device, None)
-        found, failures = inputs.recordings(paths, loaded.encoder.modality)
+        recordings, failures = inputs.recordings(paths, loaded.encoder.modality)
         shown.stage("classifying")
-        answered = review.of_recordings(loaded, found, labels)
+        answered = review.of_recordings(loaded, recordings, labels)
     return replace(answered, failed=(*failures, *answered.failed))
 
 
@@ -124,8 +124,8 @@ def _labelled(support: Path) -> set[Place]:
     """The clips of a support set, by absolute path and span."""
     from vlar.heads.support import read_support
 
-    found = read_support(support, least_labels=1)
-    return {(item.path.absolute(), item.window) for item in found.items}
+    labelled = read_support(support, least_labels=1)
+    return {(item.path.absolute(), item.window) for item in labelled.items}
 
 
 def _accept(
@@ -135,9 +135,9 @@ def _accept(
 
     if support is None:
         raise UsageError("--accept needs --support FILE.csv, the support set that answers join")
-    found = read_answers(answers)
-    changed = join_support(support, found)
-    answered, clips = counted(len(found), "answers"), counted(changed, "clips")
+    rows = read_answers(answers)
+    changed = join_support(support, rows)
+    answered, clips = counted(len(rows), "answers"), counted(changed, "clips")
     output.note(f"vlar: {answered} read, {clips} added to {support} or changed")
     if folder is None:
         return 0

@@ -28,8 +28,8 @@ def weights_of(
     """
     from vlar.generators.opinions.mixing import OpinionWeights
 
-    found = kept or OpinionWeights() if text is None else OpinionWeights.read(text)
-    return found if margin is None else replace(found, margin=margin)
+    weights = kept or OpinionWeights() if text is None else OpinionWeights.read(text)
+    return weights if margin is None else replace(weights, margin=margin)
 
 
 class Review:
@@ -50,12 +50,14 @@ class Review:
         from vlar.generators.opinions.mixing import OpinionWeights
         from vlar.generators.opinions.rerank import SecondOpinion
 
-        given = None if weights is None else weights_of(weights, margin)
+        opinion_weights = None if weights is None else weights_of(weights, margin)
         self._problem = _wrong_count(k + none)
         if self._problem:
             return
         answerer = load_answerer(spec)
-        counts = given or weights_of(None, margin, OpinionWeights.beside(model, answerer.identity))
+        counts = opinion_weights or weights_of(
+            None, margin, OpinionWeights.beside(model, answerer.identity)
+        )
         self._second = SecondOpinion(answerer, spec, k=k, weights=counts, none=none)
 
     def top(self, top: int, n_labels: int) -> int:
@@ -77,17 +79,17 @@ class Review:
         if second is not None:
             from vlar.model.label_heads import label_tree
 
-            asked, tree = request.labels, model.head.tree if model.head else None
-            if asked.tree is not None:
-                names = asked.listed.labels if asked.listed else model.default_labels
-                tree = label_tree(model.words, asked.tree, names)
+            label_set, tree = request.labels, model.head.tree if model.head else None
+            if label_set.tree is not None:
+                names = label_set.listed.labels if label_set.listed else model.default_labels
+                tree = label_tree(model.words, label_set.tree, names)
             rows = second.reviewed(rows, model, top=request.top, tree=tree)
         for row in rows:
             if self._problem and hasattr(row, "predictions"):
                 facts = {"answerer": self._spec, "error": self._problem}
                 row = replace(row, second_opinion=facts)
-            said = getattr(row, "second_opinion", None)
-            self.failed += bool(said and said.get("error"))
+            opinion = getattr(row, "second_opinion", None)
+            self.failed += bool(opinion and opinion.get("error"))
             yield row
         if second is None:
             return

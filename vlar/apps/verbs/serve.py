@@ -60,10 +60,10 @@ def serve(
 
     token = token_for(host, token_file)
     model = model or inputs.own_model(library)
-    own = ServerFolder.named(state) if state else ServerFolder.for_library(library)
+    folder = ServerFolder.named(state) if state else ServerFolder.for_library(library)
     limits = ServeLimits(upload_bytes=upload_mb * _MB, request_s=request_s)
     application = Application(
-        library, model, own.path, roots=root or (), limits=limits, device=device, dtype=dtype
+        library, model, folder.path, roots=root or (), limits=limits, device=device, dtype=dtype
     )
     restrict(application.readable)
     server = bound_socket(host, port)
@@ -74,7 +74,7 @@ def serve(
     folders = ", ".join(map(str, application.sources.roots.folders)) or "none (use --root FOLDER)"
     output.note(f"vlar: folders that it may read: {folders}")
     run(application, Access(token, allow_host or ()), server)
-    own.close()
+    folder.close()
     output.note("vlar: stopped; unfinished jobs resume with the next start")
     return 0
 

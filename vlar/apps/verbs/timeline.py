@@ -109,7 +109,7 @@ def timeline(
     with progress(f"loading {model}") as shown:
         recogniser = inputs.load_model(model, device, dtype)
         shown.stage("reading labels")
-        steps, rest = (_labels(text, recogniser, label_list) for text in (order, idle))
+        steps, idle_labels = (_labels(text, recogniser, label_list) for text in (order, idle))
         shown.stage("reading recordings")
         if live:
             rows = _of_stream(recogniser, paths[0], label_list, rules)
@@ -117,7 +117,7 @@ def timeline(
             rows = _of_files(recogniser, paths, label_list, rules, online, resume)
         good, failed = _print(rows)
     if good and (kpi or table):
-        _figures(good, steps, rest, table, show=kpi)
+        _figures(good, steps, idle_labels, table, show=kpi)
     if file:
         write_timeline(file, good, "nothing was found")
     return exit_code(len(good), failed)
@@ -137,12 +137,12 @@ def annotated_timeline(
     answered = failed = 0
     with progress(f"loading {model}") as shown:
         recogniser = inputs.load_model(model, None, None)
-        found, failures = inputs.recordings(paths, recogniser.encoder.modality)
+        recordings, failures = inputs.recordings(paths, recogniser.encoder.modality)
         for failure in failures:
             output.failure(failure)
         failed = len(failures)
-        shown.stage("reading recordings", total=len(found))
-        for path in found:
+        shown.stage("reading recordings", total=len(recordings))
+        for path in recordings:
             try:
                 rows = recogniser.timeline(path, fps=fps, layout=layout)
             except VlarError as error:
@@ -208,11 +208,11 @@ def _labels(text: str | None, model: Model, listed: LabelList | None) -> tuple[s
 
     if text is None:
         return ()
-    known = listed.labels if listed else model.labels or ()
-    names = parse_labels(text).spelled_as(known)
+    labels = listed.labels if listed else model.labels or ()
+    names = parse_labels(text).spelled_as(labels)
     for name in names:
-        if name not in known:
-            raise unknown_name("label of --order or --idle", name, known)
+        if name not in labels:
+            raise unknown_name("label of --order or --idle", name, labels)
     return tuple(names)
 
 
@@ -225,18 +225,18 @@ def _of_files(
     from vlar.library.ingest.reader import stamp_of
     from vlar.types import Failure
 
-    found, failures = inputs.recordings(paths, model.encoder.modality)
+    recordings, failures = inputs.recordings(paths, model.encoder.modality)
     yield from failures
     if resume is None:
-        yield from find_segments(model, found, labels, rules, online=online)
+        yield from find_segments(model, recordings, labels, rules, online=online)
         return
     names = labels.labels if labels else model.labels
     saved = stamp_of(Path(model.name)) if Path(model.name).is_dir() else None
     finished = FinishedRecordings(resume, [model.name, model.fingerprint, saved, names, rules])
-    for path in found:
-        kept = finished.get(Path(path))
-        if kept is not None:
-            yield from kept
+    for path in recordings:
+        segments = finished.get(Path(path))
+        if segments is not None:
+            yield from segments
             continue
         rows: list[Segment | Failure] = []
         for row in find_segments(model, path, labels, rules, online=online):
@@ -320,9 +320,10 @@ def _table(process: Process) -> Iterator[str]:
     yield f"waiting: {process.waiting_s:.2f} s of {process.duration_s:.2f} s"
     if process.order:
         yield f"order violations: {len(process.violations)}"
-        for each in process.violations:
-            where = f"{each.path}  {output.clock(each.start_s)}"
-            yield f"  {where}  {each.label} where {each.expected} was due ({each.kind})"
+        for violation in process.violations:
+            where = f"{violation.path}  {output.clock(violation.start_s)}"
+            due = f"where {violation.expected} was due ({violation.kind})"
+            yield f"  {where}  {violation.label} {due}"
 
 
 NEEDS = "vlar.apps.timeline"

@@ -154,8 +154,8 @@ def _pe_texts(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
     video = getattr(model, "video_model", model)
 
     def features(ids: Tensor, mask: Tensor | None) -> Tensor:
-        seen = video.text_model(input_ids=ids, attention_mask=mask)
-        return video.text_video_head(seen.last_hidden_state[:, 0])
+        output = video.text_model(input_ids=ids, attention_mask=mask)
+        return video.text_video_head(output.last_hidden_state[:, 0])
 
     return features
 
@@ -168,8 +168,8 @@ def _blip_images(model: Any) -> Callable[[Tensor], Tensor]:
 
 def _blip_texts(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
     def features(ids: Tensor, mask: Tensor | None) -> Tensor:
-        seen = model.text_encoder(input_ids=ids, attention_mask=mask, return_dict=True)
-        return model.text_proj(seen.last_hidden_state[:, 0])
+        output = model.text_encoder(input_ids=ids, attention_mask=mask, return_dict=True)
+        return model.text_proj(output.last_hidden_state[:, 0])
 
     return features
 
@@ -295,16 +295,16 @@ def read_source(target: str, revision: str | None = None) -> WeightSource:
         UnknownNameError: the hub has no such model; the message names what is near.
         ModelError: it cannot be read or fetched, or wants to run code.
     """
-    place, local = _source(target, revision)
+    location, local = _source(target, revision)
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
     if revision is not None:
         options["revision"] = revision
-    if Path(place).is_dir():
-        trust.check_files(Path(place), f"hf:{target}")
-        trust.check_hf_config(Path(place) / "config.json", f"hf:{target}")
+    if Path(location).is_dir():
+        trust.check_files(Path(location), f"hf:{target}")
+        trust.check_hf_config(Path(location) / "config.json", f"hf:{target}")
     with clear_errors(target):
-        config = AutoConfig.from_pretrained(place, **options)
-    return WeightSource(target, place, options, config)
+        config = AutoConfig.from_pretrained(location, **options)
+    return WeightSource(target, location, options, config)
 
 
 def load(
@@ -400,12 +400,12 @@ def licence(source: WeightSource, random_init: bool) -> str:
 def processor_of(source: WeightSource) -> dict[str, Any]:
     """The settings of the image processor; of the video processor where that is the only one."""
     try:
-        found = AutoImageProcessor.from_pretrained(source.place, **source.options)
+        processor = AutoImageProcessor.from_pretrained(source.place, **source.options)
     except (OSError, ValueError, KeyError):
         from transformers import AutoVideoProcessor  # older versions have none
 
-        found = AutoVideoProcessor.from_pretrained(source.place, **source.options)
-    return found.to_dict()
+        processor = AutoVideoProcessor.from_pretrained(source.place, **source.options)
+    return processor.to_dict()
 
 
 def _source(target: str, revision: str | None = None) -> tuple[str, bool]:

@@ -72,8 +72,8 @@ def at_size(towers: Towers, height: int, width: int) -> Towers:
     model = copy.deepcopy(towers.model)
     tower: Any = model.visual
     grid = height // tower.patch_size[0], width // tower.patch_size[1]
-    first, rest = tower.positional_embedding.detach().split((1, math.prod(tower.grid_size)))
-    maps = rest.T.unflatten(1, tuple(tower.grid_size))[None].float()
+    first, remaining = tower.positional_embedding.detach().split((1, math.prod(tower.grid_size)))
+    maps = remaining.T.unflatten(1, tuple(tower.grid_size))[None].float()
     maps = nn.functional.interpolate(maps, grid, mode="bicubic", antialias=True)
     table = torch.cat([first, maps[0].flatten(1).T.to(first.dtype)])
     tower.positional_embedding = nn.Parameter(table, requires_grad=False)
@@ -174,12 +174,12 @@ Shape = tuple[int, ...]
 def infer_architectures(path: Path) -> list[str]:
     """Names of the architectures with a plain ViT whose shapes are those of the file, sorted."""
     shapes = read_shapes(path)
-    found: list[str] = []
+    names: list[str] = []
     for name in open_clip.list_models():
         config: dict[str, Any] = open_clip.get_model_config(name) or {}
         if _expected(config) == {key: shapes.get(key) for key in _expected(config)}:
-            found.append(name)
-    return sorted(found)
+            names.append(name)
+    return sorted(names)
 
 
 def read_shapes(path: Path) -> dict[str, Shape]:
@@ -188,13 +188,13 @@ def read_shapes(path: Path) -> dict[str, Shape]:
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:
-            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     else:
         stored: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if isinstance(stored, dict) and "state_dict" in stored:
             stored = stored["state_dict"]
-        found = {k: tuple(v.shape) for k, v in stored.items() if isinstance(v, Tensor)}
-    return {key.removeprefix("module."): shape for key, shape in found.items()}
+        shapes = {k: tuple(v.shape) for k, v in stored.items() if isinstance(v, Tensor)}
+    return {key.removeprefix("module."): shape for key, shape in shapes.items()}
 
 
 def _expected(config: dict[str, Any]) -> dict[str, Shape | None]:
@@ -413,19 +413,19 @@ def _cached(what: str, settings: dict[str, Any]) -> str | None:
         return None  # a plain address: open_clip keeps its own cache of these
     repository = "/".join(parts[:2])
     names = (parts[2],) if len(parts) > 2 and parts[2] else _HUB_FILES
-    found = hub.cached(repository, names)
-    if found is None:
+    files = hub.cached(repository, names)
+    if files is None:
         hub.require_network(what, repository)
-    return None if found is None else str(found)
+    return None if files is None else str(files)
 
 
 def _check_arch(arch: str) -> None:
-    known = open_clip.list_models()
-    if arch not in known:
-        near = difflib.get_close_matches(arch, known, n=5, cutoff=0.4)
+    names = open_clip.list_models()
+    if arch not in names:
+        near = difflib.get_close_matches(arch, names, n=5, cutoff=0.4)
         raise UnknownNameError(
             f"open_clip has no architecture {arch!r}; near: {', '.join(near) or 'none'} "
-            f"({len(known)} in all: open_clip.list_models())"
+            f"({len(names)} in all: open_clip.list_models())"
         )
 
 
@@ -445,14 +445,14 @@ def _tokens(source: str, model: Any) -> Tokens:
 
 
 def _pixels(model: Any) -> Pixels:
-    wanted = open_clip.get_model_preprocess_cfg(model)
-    size = wanted["size"]
+    settings = open_clip.get_model_preprocess_cfg(model)
+    size = settings["size"]
     height, width = (size, size) if isinstance(size, int) else size
-    mode = wanted.get("resize_mode", "shortest")
+    mode = settings.get("resize_mode", "shortest")
     if mode not in ("shortest", "squash"):
         raise ModelError(f"the model wants frames resized by {mode!r}; vlar has crop and squash")
-    mean, std = (tuple(float(v) for v in wanted[name]) for name in ("mean", "std"))
-    interpolation = wanted.get("interpolation", "bicubic")
+    mean, std = (tuple(float(v) for v in settings[name]) for name in ("mean", "std"))
+    interpolation = settings.get("interpolation", "bicubic")
     if interpolation == "random":  # drawn for each frame in training; evaluation uses bicubic
         interpolation = "bicubic"
     fit = "crop" if mode == "shortest" else "squash"

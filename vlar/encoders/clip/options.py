@@ -27,9 +27,9 @@ def cached(repository: str, names: tuple[str, ...], revision: str | None = None)
     from huggingface_hub import try_to_load_from_cache
 
     for name in names:
-        found = try_to_load_from_cache(repository, name, revision=revision)
-        if isinstance(found, str):
-            return Path(found)
+        path = try_to_load_from_cache(repository, name, revision=revision)
+        if isinstance(path, str):
+            return Path(path)
     return None
 
 

@@ -45,22 +45,22 @@ def compiled(towers: Towers, name: str) -> Towers:
     Raises:
         ModelError: torch cannot compile here, or the compiled tower answers otherwise.
     """
-    place = _cache_folder()
-    _log.info("compiling %s (minutes once; kept in %s)", name, place)
+    folder = _cache_folder()
+    _log.info("compiling %s (minutes once; kept in %s)", name, folder)
     pixels = towers.pixels
     frames = blank_clips(1, pixels.height, pixels.width)[-4:, 0]
-    given = to_pixels(frames, pixels, towers.device, towers.dtype)
+    inputs = to_pixels(frames, pixels, towers.device, towers.dtype)
     try:
-        run, found = _tried(towers, given, place)
+        run, cosine = _tried(towers, inputs, folder)
         with torch.inference_mode():
-            exact = towers.image(given).float()
+            exact = towers.image(inputs).float()
     except Exception as error:  # the compiler's own kinds are not public
         text = " ".join(str(error).split())[:160]
         raise ModelError(
             f"{name} cannot be compiled here ({type(error).__name__}: {text}); leave compile=true "
             "out, or install a C++ compiler"
         ) from error
-    least = float(torch.cosine_similarity(found, exact, dim=-1).min())
+    least = float(torch.cosine_similarity(cosine, exact, dim=-1).min())
     if not least >= LEAST_COSINE[towers.dtype]:
         raise ModelError(
             f"{name} answers otherwise when compiled (cosine {least:.5f}); leave compile=true out"
@@ -211,7 +211,7 @@ def _least_cosine(towers: Towers, session: Any) -> float:
     """Least cosine over frames of empty clips: plain colours, noise of several grains, ramps."""
     pixels = towers.pixels
     frames = blank_clips(1, pixels.height, pixels.width)[:, 0]
-    given = to_pixels(frames, pixels, towers.device)
+    inputs = to_pixels(frames, pixels, towers.device)
     with torch.inference_mode():
-        exact = unit(towers.image(given).numpy())
-        return float((exact * unit(_run(session, given).numpy())).sum(axis=-1).min())
+        exact = unit(towers.image(inputs).numpy())
+        return float((exact * unit(_run(session, inputs).numpy())).sum(axis=-1).min())

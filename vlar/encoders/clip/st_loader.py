@@ -54,8 +54,9 @@ def check_folder(folder: Path, name: str) -> None:
             places.append(_inside(folder, str(row.get("path", "")), name))
     elif (folder / CONFIG).exists():
         classes = [
-            str(each)
-            for each in trust.read_settings(folder / CONFIG, name).get("architectures") or ()
+            str(architecture)
+            for architecture in trust.read_settings(folder / CONFIG, name).get("architectures")
+            or ()
         ]
         if (kind := other_kind(classes)) is not None:
             raise ModelError(
@@ -67,8 +68,8 @@ def check_folder(folder: Path, name: str) -> None:
             f"{name}: folder {folder} has neither {MODULES} nor {CONFIG}; save the model with "
             "SentenceTransformer.save"
         )
-    for place in dict.fromkeys(places):
-        _check_place(place, name)
+    for module in dict.fromkeys(places):
+        _check_place(module, name)
 
 
 def _check_place(place: Path, name: str) -> None:
@@ -191,8 +192,8 @@ class StModel:
     def texts(self, texts: Sequence[str], prompt: str, is_query: bool) -> Float32:
         """C texts to (C, D), not normalised."""
         limit = {"text": {"truncation": True, "max_length": self.max_tokens}}
-        given: list[Any] = [{"text": text} for text in texts]
-        return self._run(given, prompt, is_query, limit)
+        inputs: list[Any] = [{"text": text} for text in texts]
+        return self._run(inputs, prompt, is_query, limit)
 
     def images(self, frames: UInt8, prompt: str) -> Float32:
         """Frames (T, H, W, 3) to (T, D), not normalised."""
@@ -216,8 +217,8 @@ class StModel:
             "width": frames.shape[2],
         }
         pixels = torch.from_numpy(np.array(frames, order="C")).permute(0, 3, 1, 2)
-        given = [{"array": pixels, "video_metadata": metadata}]
-        return self._run(given, prompt, False, {"video": {"do_sample_frames": False}})
+        inputs = [{"array": pixels, "video_metadata": metadata}]
+        return self._run(inputs, prompt, False, {"video": {"do_sample_frames": False}})
 
     def _run(
         self,
@@ -245,8 +246,8 @@ def _without_far_ends(frames: UInt8) -> UInt8:
     """The centre of very long frames, which some processors refuse."""
     height, width = frames.shape[1:3]
     rows, columns = min(height, _LONGEST_FRAME * width), min(width, _LONGEST_FRAME * height)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return frames[:, top : top + rows, left : left + columns]
+    top, x = (height - rows) // 2, (width - columns) // 2
+    return frames[:, top : top + rows, x : x + columns]
 
 
 def load(
@@ -271,21 +272,25 @@ def load(
             model_kwargs={"dtype": pick_dtype(precision), "use_safetensors": True},
         )
     model.eval().requires_grad_(False)
-    sees = next((each for each in ("video", "image") if each in model.modalities), "text")
+    sees = next(
+        (modality for modality in ("video", "image") if modality in model.modalities), "text"
+    )
     licence = f"that of the weights {target!r}: see their model card"
     return StModel(model, sees, _prompts(model, name), licence)
 
 
 def _prompts(model: Any, name: str) -> dict[str, str]:
     """The model's instructions: its own names for queries and documents, else its default."""
-    known = {key: str(text or "") for key, text in (model.prompts or {}).items()}
-    if any(len(text) > _LONGEST_PROMPT for text in known.values()):
+    prompts = {key: str(text or "") for key, text in (model.prompts or {}).items()}
+    if any(len(text) > _LONGEST_PROMPT for text in prompts.values()):
         raise ModelError(
             f"{name}: a prompt of {_SETTINGS} has over {_LONGEST_PROMPT:,} characters; shorten it"
         )
-    usual = known.get(model.default_prompt_name or "", "")
-    clip = next((known[key] for key in ("document", "passage", "corpus") if known.get(key)), usual)
-    return {"query": known.get("query") or usual, "label": usual, "clip": clip}
+    usual = prompts.get(model.default_prompt_name or "", "")
+    clip = next(
+        (prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), usual
+    )
+    return {"query": prompts.get("query") or usual, "label": usual, "clip": clip}
 
 
 def _folder(target: str, revision: str | None) -> Path:

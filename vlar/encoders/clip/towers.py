@@ -84,8 +84,8 @@ class OpenClipHfTokens:
 
     def dropped(self, text: str, limit: int) -> str:
         """Text behind the last token that is kept."""
-        rest = self._encoded(text)[limit - 1 :]
-        return str(self.tokenizer.tokenizer.decode(rest, skip_special_tokens=True)).strip()
+        tail = self._encoded(text)[limit - 1 :]
+        return str(self.tokenizer.tokenizer.decode(tail, skip_special_tokens=True)).strip()
 
 
 class HfTokens:
@@ -135,8 +135,8 @@ class HfTokens:
 
     def dropped(self, text: str, limit: int) -> str:
         """Text behind the last token that is kept."""
-        rest = self._encoded(text)[limit - 1 :]
-        return str(self.tokenizer.decode(rest, skip_special_tokens=True)).strip()
+        tail = self._encoded(text)[limit - 1 :]
+        return str(self.tokenizer.decode(tail, skip_special_tokens=True)).strip()
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,9 @@ def check_openclip_config(file: Path, what: str) -> None:
     tower |= {"text_cfg": text, "multimodal_cfg": text | {"dim_head", "n_queries"}}
     tower["multimodal_cfg"].add("attn_pooler_heads")
     _known(model, _MODEL, what, "model_cfg")
-    for name, known in tower.items():
+    for name, keys in tower.items():
         part = _mapping(model, name, what)
-        _known(part, known, what, name)
+        _known(part, keys, what, name)
         _check_tokenizer(part.get("tokenizer_kwargs") or {}, what)
         _check_named_models(part, what)
 
@@ -141,17 +141,17 @@ def check_hf_config(file: Path, what: str) -> None:
 
 
 def _check_tokenizer(options: Any, what: str) -> None:
-    place = "tokenizer_kwargs of open_clip_config.json"
+    where = "tokenizer_kwargs of open_clip_config.json"
     if not isinstance(options, Mapping):
-        raise ModelError(f"{what}: {place} must be an object, got {options!r}")
+        raise ModelError(f"{what}: {where} must be an object, got {options!r}")
     for name, value in options.items():
         if name == "trust_remote_code":
             if value:
-                raise refusal(what, f"trust_remote_code in {place}")
+                raise refusal(what, f"trust_remote_code in {where}")
         elif not isinstance(value, _TOKENIZER.get(name, ())):
-            known = ", ".join(sorted(_TOKENIZER))
+            names = ", ".join(sorted(_TOKENIZER))
             raise ModelError(
-                f"{what}: {place} sets {name!r} to {value!r}; a folder may set only {known}"
+                f"{what}: {where} sets {name!r} to {value!r}; a folder may set only {names}"
             )
 
 

@@ -77,9 +77,9 @@ def fill(model: nn.Module, options: Mapping[str, str], what: str) -> None:
             "tensors only), or start it at random with random_init=true"
         )
     path = Path(options["weights"]).expanduser()
-    state, wanted = read_state(path), model.state_dict()
+    state, expected = read_state(path), model.state_dict()
     wrong = f"{path} is not the weights of {what}"
-    for name, tensor in wanted.items():
+    for name, tensor in expected.items():
         if name not in state:
             near = difflib.get_close_matches(name, state, 1)
             raise ModelError(f"{wrong}: it lacks {name!r}{f'; it has {near[0]!r}' if near else ''}")
@@ -90,7 +90,7 @@ def fill(model: nn.Module, options: Mapping[str, str], what: str) -> None:
             )
         if state[name].is_floating_point() and not bool(state[name].isfinite().all()):
             raise ModelError(f"{path}: {name!r} holds numbers that are not finite; fetch it again")
-    if more := sorted(state.keys() - wanted.keys()):
+    if more := sorted(state.keys() - expected.keys()):
         raise ModelError(f"{wrong}: the network has no {more[0]!r}")
     model.load_state_dict(state)
 
@@ -99,8 +99,8 @@ def empty_spec(name: str) -> str:
     """The spec of a network with zeros for its weights, which no file is needed for."""
     kind, _, argument = name.partition(":")
     target, options = split_options(argument, (*OPTIONS, "stream"))
-    kept = {k: v for k, v in options.items() if k not in ("weights", "random_init", "empty")}
-    return f"{kind}:{joined(target, {**kept, 'empty': 'true'})}"
+    settings = {k: v for k, v in options.items() if k not in ("weights", "random_init", "empty")}
+    return f"{kind}:{joined(target, {**settings, 'empty': 'true'})}"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (
         OSError, SafetensorError, ValueError, RuntimeError, EOFError, LookupError,
         pickle.UnpicklingError,
@@ -125,10 +125,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as weights ({why}); give a file of tensors only, such as "
             "safetensors"
         ) from error
-    found = found.get("state_dict", found) if isinstance(found, Mapping) else found
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+    stored = stored.get("state_dict", stored) if isinstance(stored, Mapping) else stored
+    if not isinstance(stored, Mapping) or not all(isinstance(v, Tensor) for v in stored.values()):
         raise ModelError(f"{path} holds more than tensors by name; save its state_dict alone")
-    return {str(name): tensor for name, tensor in found.items()}
+    return {str(name): tensor for name, tensor in stored.items()}
 
 
 def without_head(model: nn.Module) -> nn.Module:
@@ -146,13 +146,13 @@ def sized(transform: Any, options: Mapping[str, str], what: str) -> Any:
     """
     if "size" not in options:
         return transform
-    size, made = number("size", options["size"], int), copy.copy(transform)
+    size, transform_copy = number("size", options["size"], int), copy.copy(transform)
     if not _SIZES[0] <= size <= _SIZES[1]:
         raise UsageError(f"{what} takes pictures of {_SIZES[0]} to {_SIZES[1]} pixels, got {size}")
     share = size / transform.crop_size[0]
-    made.crop_size = [size] * len(transform.crop_size)
-    made.resize_size = [round(side * share) for side in transform.resize_size]
-    return made
+    transform_copy.crop_size = [size] * len(transform.crop_size)
+    transform_copy.resize_size = [round(side * share) for side in transform.resize_size]
+    return transform_copy
 
 
 def pixels_of(transform: Any) -> Pixels:

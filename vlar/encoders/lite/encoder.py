@@ -94,9 +94,9 @@ def motion_features(frames: UInt8, step: int = 1) -> Float32:
     flow = _without_camera(first, *optical_flow(first, second))
     cells = _histograms(*flow)
     mirrored = cells[:, :, ::-1][..., (_BINS // 2 - np.arange(_BINS)) % _BINS]
-    left = slice(0, _GRID // 2)
-    even = (cells + mirrored)[:, :, left].reshape(len(first), -1)
-    odd = (cells - mirrored)[:, :, left].reshape(len(first), -1)
+    first_half = slice(0, _GRID // 2)
+    even = (cells + mirrored)[:, :, first_half].reshape(len(first), -1)
+    odd = (cells - mirrored)[:, :, first_half].reshape(len(first), -1)
     rows = np.concatenate([even, odd], axis=1) / np.sqrt(2.0)
     rows = np.concatenate([rows, rows[-1:]]).astype(np.float32)
     return np.repeat(rows, step, axis=0)[:n_frames]

@@ -191,11 +191,11 @@ def channels_of(points: Float32, rate_hz: float, body: Body) -> tuple[list[str],
     present = np.asarray(np.isfinite(points).all(axis=-1))
     scaled = (filled(points, rate_hz) / body.length).astype(np.float64)
     animals = range(points.shape[1])
-    own = [_of_animal(scaled[:, m], rate_hz, body) for m in animals]
-    for m, row in enumerate(own):
+    channels = [_of_animal(scaled[:, m], rate_hz, body) for m in animals]
+    for m, row in enumerate(channels):
         row["present"] = present[:, m].mean(axis=1).astype(np.float64)
         row |= _occupancy(points[:, m], body.regions)
-    columns = _over(own)
+    columns = _over(channels)
     headings = [row[:, body.front] - row[:, body.back] for row in scaled.transpose(1, 0, 2, 3)]
     pairs = [
         _of_pair(scaled[:, a], scaled[:, b], headings[a], headings[b], rate_hz, body)

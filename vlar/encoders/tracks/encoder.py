@@ -54,8 +54,8 @@ class TracksEncoder(AttributeWords):
         with np.errstate(all="ignore"):
             body = Body.of(points, rate_hz, keys=())
             names, values = channels_of(points, rate_hz, body)
-        wanted = np.linspace(times_s[0], times_s[-1], self.feature_rows)
-        rows[:, -1] = wanted - wanted[0]
+        times = np.linspace(times_s[0], times_s[-1], self.feature_rows)
+        rows[:, -1] = times - times[0]
         for column, name in enumerate(_NAMES):
             channel = name.partition(",")[0]
             place = names.index(name) if name in names else (
@@ -65,7 +65,7 @@ class TracksEncoder(AttributeWords):
                 continue
             present = np.isfinite(values[:, place])
             if present.any():
-                curve = np.interp(wanted, times_s[present], values[present, place])
+                curve = np.interp(times, times_s[present], values[present, place])
                 rows[:, column] = curve.clip(-_MOST, _MOST)
         return rows
 

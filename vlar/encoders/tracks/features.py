@@ -144,8 +144,8 @@ class FeaturePlan:
         present = np.isfinite(points).all(axis=-1).mean(axis=(0, 2))
         order = sorted(np.argsort(-present, kind="stable")[: self.animals].tolist())
         result = np.full((len(points), self.animals, len(columns), self.dims), np.nan, np.float32)
-        for place, animal in enumerate(order):
-            result[:, place, :, : points.shape[3]] = points[:, animal, columns]
+        for index, animal in enumerate(order):
+            result[:, index, :, : points.shape[3]] = points[:, animal, columns]
         return result
 
     def features(self, recording: TrackRecording, step_s: float) -> Iterator[Float32]:

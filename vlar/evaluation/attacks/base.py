@@ -97,12 +97,12 @@ def slope(loss: Loss, now: Tensor) -> Tensor:
     with torch.enable_grad():
         free = now.detach().clone().requires_grad_(True)
         value = loss(free).sum()
-        found: Sequence[Tensor | None] = [None]
+        gradients: Sequence[Tensor | None] = [None]
         if value.requires_grad:
-            found = torch.autograd.grad(value, free, allow_unused=True)
-    if found[0] is None:
+            gradients = torch.autograd.grad(value, free, allow_unused=True)
+    if gradients[0] is None:
         raise UsageError(f"the model gives no gradients by its inputs; {_OFFER}")
-    return found[0].nan_to_num()
+    return gradients[0].nan_to_num()
 
 
 def attack(
@@ -135,17 +135,17 @@ def attack(
     if eps == 0:
         return x.clone()
     random = torch.Generator().manual_seed(seed)
-    made = part(Task(loss, x, motion, eps, steps, random))
-    found = _within(made.start(), x, eps)
+    attack_part = part(Task(loss, x, motion, eps, steps, random))
+    moved = _within(attack_part.start(), x, eps)
     for _ in range(1 if part.one_step else steps):
-        found = _within(found + made.step(found), x, eps)
-    return found if loss is None else _risen(loss, x, found)
+        moved = _within(moved + attack_part.step(moved), x, eps)
+    return moved if loss is None else _risen(loss, x, moved)
 
 
 def _check(x: Any, eps: float, steps: int) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 1 or not x.numel():
-        given = tuple(getattr(x, "shape", ())) or type(x).__name__
-        raise UsageError(f"samples to attack must be a float tensor (N, T, ...), got {given}")
+        shape = tuple(getattr(x, "shape", ())) or type(x).__name__
+        raise UsageError(f"samples to attack must be a float tensor (N, T, ...), got {shape}")
     if not (math.isfinite(eps) and eps >= 0):
         raise UsageError(f"eps is {eps}; give 0 or more, in the unit of the samples")
     if steps < 1:
@@ -191,14 +191,14 @@ def bone_drift(before: Points, after: Points, layout: str | Layout) -> float:
     Raises:
         UsageError: another number of joints, or two shapes.
     """
-    here, up = np.array(tree(layout)).T
-    if before.shape != after.shape or before.ndim < 2 or before.shape[-2] != len(here) + 1:
+    points, up = np.array(tree(layout)).T
+    if before.shape != after.shape or before.ndim < 2 or before.shape[-2] != len(points) + 1:
         raise UsageError(
             f"joints of shape {before.shape} and {after.shape}; give two of (T, M, V, C) with "
-            f"{len(here) + 1} joints"
+            f"{len(points) + 1} joints"
         )
     old, new = (
-        np.linalg.norm(p[..., here, :] - p[..., up, :], axis=-1).astype(np.float64)
+        np.linalg.norm(p[..., points, :] - p[..., up, :], axis=-1).astype(np.float64)
         for p in (before, after)
     )
     return float(np.nansum(np.abs(new - old)) / max(np.nansum(old + 0 * new), 1e-12))

@@ -119,10 +119,10 @@ def fit_ar(x: Float64, order: int) -> Float64:
     width = max(_BANDWIDTH * len(x), 1.0)
     kernel = np.exp(-0.5 * ((frames[:, None] - frames[None, order:]) / width) ** 2)  # (T, T - p)
     rows = np.stack([x[order - lag : len(x) - lag] for lag in range(order + 1)])
-    seen = np.isfinite(rows).all(axis=0)
+    measured = np.isfinite(rows).all(axis=0)
     centre = np.nan_to_num(rows).mean(axis=(0, 1))  # for the numbers' sake
-    rows = np.where(seen, rows - centre, 0.0)
-    total = np.maximum(kernel @ seen, 1e-30)
+    rows = np.where(measured, rows - centre, 0.0)
+    total = np.maximum(kernel @ measured, 1e-30)
     mean = kernel @ rows / total
     spread = np.empty((len(x), x.shape[1], order + 1, order + 1))
     for a in range(order + 1):
@@ -131,9 +131,9 @@ def fit_ar(x: Float64, order: int) -> Float64:
     within = spread[..., 1:, 1:]
     least = _LEAST * np.trace(within, axis1=-2, axis2=-1) + 1e-24
     solved = np.linalg.solve(within + least[..., None, None] * np.eye(order), spread[..., 1:, :1])
-    found = np.moveaxis(solved[..., 0], -1, 0)
-    constant = mean[0] + centre - (found * (mean[1:] + centre)).sum(axis=0)
-    return np.concatenate([found, constant[None]])
+    weights = np.moveaxis(solved[..., 0], -1, 0)
+    constant = mean[0] + centre - (weights * (mean[1:] + centre)).sum(axis=0)
+    return np.concatenate([weights, constant[None]])
 
 
 def motion_gradient(g: Float64, coefficients: Float64) -> Float64:

@@ -45,9 +45,9 @@ class NoBox(MotionMomentum):
     def _apart(self, x: Tensor) -> Tensor:
         """(N,) how far clips are from their own place, next to the centres of others."""
         moved = self._encoder(_rows(x))
-        own = (moved * self._own).sum(dim=1, keepdim=True)
+        projected = (moved * self._own).sum(dim=1, keepdim=True)
         others = (moved @ self._centres.T).scatter(1, self._left_out, -torch.inf)
-        return torch.cat([own, others], dim=1).logsumexp(dim=1) - own[:, 0]
+        return torch.cat([projected, others], dim=1).logsumexp(dim=1) - projected[:, 0]
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -115,9 +115,9 @@ def _view(rows: Tensor, random: torch.Generator) -> Tensor:
     count, _, frames = rows.shape
     share = 0.5 + 0.5 * torch.rand(count, 1, generator=random)
     begin = (1 - share) * torch.rand(count, 1, generator=random)
-    place = (begin + share * torch.linspace(0, 1, frames)) * (frames - 1)
-    low = place.floor().long().clamp(max=max(frames - 2, 0))
-    part = (place - low).to(rows)[:, None]
+    sample = (begin + share * torch.linspace(0, 1, frames)) * (frames - 1)
+    low = sample.floor().long().clamp(max=max(frames - 2, 0))
+    part = (sample - low).to(rows)[:, None]
     index = low[:, None].expand(rows.shape)
     after = (index + 1).clamp(max=frames - 1)
     cut = rows.gather(2, index) * (1 - part) + rows.gather(2, after) * part

@@ -74,8 +74,8 @@ class Corruption(ABC):
 
 def names_for(modality: str) -> list[str]:
     """Names of the corruptions of a sensor, sorted; of pictures those that reorder any samples."""
-    found: dict[str, type[Corruption]] = registry.parts("corruption")
-    return [name for name, part in found.items() if suits(part, modality)]
+    corruptions: dict[str, type[Corruption]] = registry.parts("corruption")
+    return [name for name, part in corruptions.items() if suits(part, modality)]
 
 
 def suits(part: type[Corruption], modality: str) -> bool:
@@ -118,6 +118,6 @@ def corrupt(
     if severity == 0:
         return frames.copy()
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    made = part()
-    made.meta = meta or {}
-    return np.ascontiguousarray(made.apply(frames, part.levels[severity - 1], random))
+    corruption = part()
+    corruption.meta = meta or {}
+    return np.ascontiguousarray(corruption.apply(frames, part.levels[severity - 1], random))

@@ -73,8 +73,10 @@ def warped(frames: UInt8, maps: list[Float32]) -> UInt8:
     to_pixels = np.diag([width / 2, height / 2]).astype(np.float32)
     grids: list[Tensor] = []
     for matrix in maps:
-        own = np.linalg.inv(to_pixels) @ matrix @ to_pixels
-        theta = torch.from_numpy(np.concatenate([own, np.zeros((2, 1))], axis=1).astype(np.float32))
+        matrix_px = np.linalg.inv(to_pixels) @ matrix @ to_pixels
+        theta = torch.from_numpy(
+            np.concatenate([matrix_px, np.zeros((2, 1))], axis=1).astype(np.float32)
+        )
         grids.append(affine_grid(theta[None], [1, 3, height, width], align_corners=False))
     result = np.empty_like(frames)
     for number, frame in enumerate(frames):
@@ -99,10 +101,10 @@ def _line(length: float, angle: float) -> Float32:
     kernel = np.zeros((2 * half + 3, 2 * half + 3))
     for t in np.linspace(-length / 2, length / 2, 8 * half + 1):
         x, y = half + 1 + t * np.cos(angle), half + 1 + t * np.sin(angle)
-        left, top = int(x), int(y)
+        x_px, top = int(x), int(y)
         for row, across in ((top, 1 - (y - top)), (top + 1, y - top)):
-            kernel[row, left] += across * (1 - (x - left))
-            kernel[row, left + 1] += across * (x - left)
+            kernel[row, x_px] += across * (1 - (x - x_px))
+            kernel[row, x_px + 1] += across * (x - x_px)
     return (kernel / kernel.sum()).astype(np.float32)
 
 

@@ -113,7 +113,7 @@ def _decoded(packets: list[bytes], header: bytes, like: UInt8) -> UInt8:
     decoder.flags |= Flags.output_corrupt
     result = np.full_like(like, _GREY)
     height, width = like.shape[1:3]
-    there = np.zeros(len(like), bool)
+    decoded = np.zeros(len(like), bool)
     for number, data in enumerate([*packets, b""]):
         packet = av.Packet(data) if data else None
         if packet is not None:
@@ -127,10 +127,10 @@ def _decoded(packets: list[bytes], header: bytes, like: UInt8) -> UInt8:
                 picture = frame.reformat(format="rgb24").to_ndarray()
                 rows, columns = min(height, picture.shape[0]), min(width, picture.shape[1])
                 result[frame.pts, :rows, :columns] = picture[:rows, :columns]
-                there[frame.pts] = True
-    if there.any():
-        shown = np.maximum.accumulate(np.where(there, np.arange(len(like)), -1))
-        result = result[np.where(shown < 0, int(np.argmax(there)), shown)]
+                decoded[frame.pts] = True
+    if decoded.any():
+        shown = np.maximum.accumulate(np.where(decoded, np.arange(len(like)), -1))
+        result = result[np.where(shown < 0, int(np.argmax(decoded)), shown)]
     return result
 
 

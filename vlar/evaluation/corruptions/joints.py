@@ -42,10 +42,10 @@ class Jitter(JointCorruption):
     levels = (0.02, 0.05, 0.1, 0.2, 0.4)
 
     def apply(self, frames: Float32, level: float, random: np.random.Generator) -> Float32:
-        seen = np.isfinite(frames).all(axis=-1, keepdims=True)
-        count = np.maximum(seen.sum(axis=2, keepdims=True), 1)
-        middle = np.where(seen, frames, 0).sum(axis=2, keepdims=True) / count
-        size = np.nanmedian(np.linalg.norm(frames - middle, axis=-1)) if seen.any() else 0.0
+        measured = np.isfinite(frames).all(axis=-1, keepdims=True)
+        count = np.maximum(measured.sum(axis=2, keepdims=True), 1)
+        middle = np.where(measured, frames, 0).sum(axis=2, keepdims=True) / count
+        size = np.nanmedian(np.linalg.norm(frames - middle, axis=-1)) if measured.any() else 0.0
         noise = random.standard_normal(frames.shape, dtype=np.float32)
         return (frames + level * size * noise).astype(frames.dtype)
 

@@ -78,8 +78,8 @@ class Fog(Corruption):
         cloud = _clouds(height, width + int(_DRIFT * width) + 1, random)
         result = np.empty_like(frames)
         for number, frame in enumerate(frames):
-            left = int(_DRIFT * width * number / max(n_frames - 1, 1))
-            hidden = level * (0.5 + 0.5 * cloud[:, left : left + width, None])
+            shift = int(_DRIFT * width * number / max(n_frames - 1, 1))
+            hidden = level * (0.5 + 0.5 * cloud[:, shift : shift + width, None])
             result[number] = np.rint(frame * (1 - hidden) + 255 * hidden)
         return result
 

@@ -40,10 +40,10 @@ class Subset:
 
     def of(self, labels: Iterable[str]) -> Subset:
         """The clips that show one of some labels."""
-        wanted = set(labels)
+        label_set = set(labels)
         return Subset(
-            tuple(item for item in self.items if wanted.intersection(item.labels)),
-            tuple(item for item in self.missing if wanted.intersection(item.labels)),
+            tuple(item for item in self.items if label_set.intersection(item.labels)),
+            tuple(item for item in self.missing if label_set.intersection(item.labels)),
         )
 
 
@@ -162,12 +162,12 @@ class Recordings:
         for base in self._bases:
             for name in names:
                 path = base / name
-                there = self._list(path.parent)
-                if path.name in there.values():
+                listing = self._list(path.parent)
+                if path.name in listing.values():
                     return path, True
                 stem = path.stem if path.suffix in _ENDINGS else path.name
-                if stem in there:
-                    return path.parent / there[stem], True
+                if stem in listing:
+                    return path.parent / listing[stem], True
         return self._bases[0] / names[0], False
 
     def subset(self, listed: Iterable[tuple[SupportItem, Sequence[str]]]) -> Subset:
@@ -175,26 +175,26 @@ class Recordings:
         items: list[SupportItem] = []
         missing: list[SupportItem] = []
         for item, names in listed:
-            path, there = self.find(*names)
-            found = replace(item, path=path)
-            (items if there else missing).append(found)
+            path, listing = self.find(*names)
+            located = replace(item, path=path)
+            (items if listing else missing).append(located)
         return Subset(tuple(items), tuple(missing))
 
     def _list(self, folder: Path) -> dict[str, str]:
         """Names in a folder by their stem; folders stand for their frames."""
         if folder not in self._listed:
-            found: dict[str, str] = {}
+            paths: dict[str, str] = {}
             try:
                 with os.scandir(folder) as entries:
                     for entry in sorted(entries, key=lambda entry: entry.name):
                         stem, ending = Path(entry.name).stem, Path(entry.name).suffix
                         if ending in _ENDINGS:
-                            found.setdefault(stem, entry.name)
+                            paths.setdefault(stem, entry.name)
                         else:
-                            found[entry.name] = entry.name
+                            paths[entry.name] = entry.name
             except OSError:  # a folder that is not there holds nothing
                 pass
-            self._listed[folder] = found
+            self._listed[folder] = paths
         return self._listed[folder]
 
 
@@ -291,7 +291,7 @@ class FolderPerLabel(DatasetLayout):
         modality = str(options.get("modality", "video"))
         divided = {f.name: f for f in _folders(root) if f.name.lower() in _SUBSETS}
         places = {_SUBSETS[name.lower()]: f for name, f in divided.items()} or {TEST: root}
-        subsets = {name: _subset(place, modality) for name, place in places.items()}
+        subsets = {name: _subset(folder_path, modality) for name, folder_path in places.items()}
         labels = sorted({item.label for subset in subsets.values() for item in subset.items})
         if not labels:
             raise DatasetError(
@@ -309,13 +309,13 @@ def _folders(root: Path) -> list[Path]:
 def _subset(place: Path, modality: str) -> Subset:
     items: list[SupportItem] = []
     for folder in _folders(place):
-        found = reader(modality).find([folder])
-        if not found or found == [folder]:
+        recordings = reader(modality).find([folder])
+        if not recordings or recordings == [folder]:
             raise DatasetError(
                 f"{folder}: label {folder.name!r} is an empty class; put recordings into it or "
                 "remove it"
             )
-        items += [SupportItem(path, None, (folder.name,), str(path)) for path in found]
+        items += [SupportItem(path, None, (folder.name,), str(path)) for path in recordings]
     return Subset(tuple(items))
 
 
@@ -338,19 +338,19 @@ def read_dataset(
         DatasetError: the folder does not exist, no layout fits, or an annotation is malformed.
         ProtocolError: the layout has no such option.
     """
-    place = Path(root)
-    if not place.exists():
-        raise DatasetError(f"{place}: no such folder or file; give the data set's folder")
-    name = layout or detect(place)
+    folder = Path(root)
+    if not folder.exists():
+        raise DatasetError(f"{folder}: no such folder or file; give the data set's folder")
+    name = layout or detect(folder)
     part: type[DatasetLayout] = registry.get("dataset", name)
-    given = dict(options or {})
-    strange = sorted(set(given) - set(part.options))
+    settings = dict(options or {})
+    strange = sorted(set(settings) - set(part.options))
     if strange:
         raise ProtocolError(
             f"layout {name!r} has no option {strange[0]!r}; it has "
             f"{', '.join(part.options) or 'none'}"
         )
-    return part().read(place, given)
+    return part().read(folder, settings)
 
 
 def detect(root: Path) -> str:

@@ -99,8 +99,8 @@ def label_names(file: Path) -> tuple[str, ...]:
     if file.suffix.lower() == ".csv" and lines:
         header = [cell.strip().lower() for cell in lines[0].split(",")]
         if "name" in header and "label" not in header:
-            at = header.index("name")
-            return tuple(line.split(",", at + 1)[at].strip() for line in lines[1:] if line)
+            column = header.index("name")
+            return tuple(line.split(",", column + 1)[column].strip() for line in lines[1:] if line)
     if file.suffix.lower() == ".txt":
         return tuple(line.strip() for line in lines if line.strip() and line[0] != "#")
     return parse_labels(file).keys
@@ -230,16 +230,16 @@ def _ucf101_labels(file: Path) -> Iterator[str]:
 
 
 def _ucf101_listed(file: Path, labels: list[str]) -> Iterator[_Row]:
-    known = {label: number for number, label in enumerate(labels, start=1)}
+    numbers = {label: number for number, label in enumerate(labels, start=1)}
     for number, line in enumerate(lines_of(file), start=1):
         if not line.strip():
             continue
         path, _, index = line.strip().partition(" ")
-        label = require_label(PurePosixPath(path).parent.name, known, file, number)
-        if index.strip() and index.strip() != str(known[label]):
+        label = require_label(PurePosixPath(path).parent.name, numbers, file, number)
+        if index.strip() and index.strip() != str(numbers[label]):
             raise DatasetError(
                 f"{file}, line {number}: class {index.strip()} is not {label!r}, which is "
-                f"{known[label]} in classInd.txt"
+                f"{numbers[label]} in classInd.txt"
             )
         group = PurePosixPath(path).stem.rpartition("_c")[0] or path
         yield clip([label], group), [path, PurePosixPath(path).name]
@@ -277,8 +277,8 @@ class DailyDvs200(DatasetLayout):
                 subsets[name] = Recordings(root, self.videos).subset(rows)
         notes = tuple(
             f"{', '.join(sorted(shared))}: in {one} and in {other}, so these are not other people"
-            for at, one in enumerate(people)
-            for other in list(people)[at + 1 :]
+            for number, one in enumerate(people)
+            for other in list(people)[number + 1 :]
             if (shared := people[one] & people[other])
         )
         return DatasetSplit("dailydvs200", root, labels, subsets, files, notes)
@@ -295,25 +295,25 @@ def descriptions(file: Path) -> list[tuple[str, str]]:
     numbered = len(cells) > 1 and cells[1][0].isdigit()
     if cells and (numbered and not cells[0][0].isdigit()):
         del cells[0]  # the names of the columns
-    found = [(row[numbered], row[-1]) for row in cells if len(row) > numbered]
-    names = [name for name, _ in found]
-    if len(found) < len(cells) or not names or not all(names) or len(set(names)) < len(names):
+    texts = [(row[numbered], row[-1]) for row in cells if len(row) > numbered]
+    names = [name for name, _ in texts]
+    if len(texts) < len(cells) or not names or not all(names) or len(set(names)) < len(names):
         raise DatasetError(f"{file}: a class has an empty name, or one that another class has")
-    return found
+    return texts
 
 
 def _dailydvs_listed(file: Path, labels: tuple[str, ...]) -> Iterator[_Row]:
     for number, line in enumerate(lines_of(file), start=1):
         path = re.split(r"[,\s]", line.strip(), maxsplit=1)[0]
-        found = _SUBJECT.search(PurePosixPath(path).name)
+        match = _SUBJECT.search(PurePosixPath(path).name)
         if not path:
             continue
-        if found is None or int(found[1]) >= len(labels):
+        if match is None or int(match[1]) >= len(labels):
             raise DatasetError(
                 f"{file}, line {number}: {path!r} does not name a class below {len(labels)} and a "
                 "subject, as C12P3M0S1_20231111.aedat4 does"
             )
-        item = clip([labels[int(found[1])]], f"subject {int(found[2])}")
+        item = clip([labels[int(match[1])]], f"subject {int(match[2])}")
         name = PurePosixPath(path.lstrip("/"))
         yield item, [str(name), name.name, f"{name.name}.aedat4", f"{name.stem}.aedat4"]
 

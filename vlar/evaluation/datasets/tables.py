@@ -51,23 +51,25 @@ def arranged(data: DatasetSplit, options: Mapping[str, Any]) -> DatasetSplit:
         return data
     parts, both = dict(options.get("parts", {})), bool(options.get("parts_are_labels"))
     subsets = {
-        name: Subset(_with_parts(each.items, parts, both), _with_parts(each.missing, parts, both))
-        for name, each in data.subsets.items()
+        name: Subset(
+            _with_parts(subset.items, parts, both), _with_parts(subset.missing, parts, both)
+        )
+        for name, subset in data.subsets.items()
     }
     if options.get("halves"):
         subsets = _halved(subsets)
     subsets = _without_unseen(subsets, set(options.get("unseen", ())))
     labels = sorted({x for s in subsets.values() for i in (*s.items, *s.missing) for x in i.labels})
     least = int(options.get("least", 0))
-    kept = [label for label in labels if not least or _enough(label, subsets, least)]
-    if not kept:
+    labels_left = [label for label in labels if not least or _enough(label, subsets, least)]
+    if not labels_left:
         raise DatasetError(f"{data.root}: no clip is left of {len(data.labels)} labels")
-    dropped = len(labels) - len(kept)
+    dropped = len(labels) - len(labels_left)
     note = f"{dropped} labels have fewer than {least} clips to learn from, or none to test"
     return replace(
         data,
-        labels=tuple(kept),
-        subsets={name: subset.of(kept) for name, subset in subsets.items()},
+        labels=tuple(labels_left),
+        subsets={name: subset.of(labels_left) for name, subset in subsets.items()},
         notes=(*data.notes, note) if dropped else data.notes,
     )
 
@@ -77,7 +79,7 @@ def _with_parts(
 ) -> tuple[SupportItem, ...]:
     if not parts:
         return tuple(items)
-    found: list[SupportItem] = []
+    with_parts: list[SupportItem] = []
     for item in items:
         pair = parts.get(item.labels[0])
         if pair is None:
@@ -87,30 +89,32 @@ def _with_parts(
                 f"label {item.labels[0]!r} has the parts {list(pair)}; give a verb and an object"
             )
         labels = tuple(dict.fromkeys(pair)) if as_labels else item.labels
-        found.append(replace(item, labels=labels, parts=dict(zip(PARTS, pair, strict=True))))
-    return tuple(found)
+        with_parts.append(replace(item, labels=labels, parts=dict(zip(PARTS, pair, strict=True))))
+    return tuple(with_parts)
 
 
 def _halved(subsets: Mapping[str, Subset]) -> dict[str, Subset]:
-    there = [item for subset in subsets.values() for item in subset.items]
+    pooled = [item for subset in subsets.values() for item in subset.items]
     lost = [item for subset in subsets.values() for item in subset.missing]
-    groups = sorted({item.group for item in (*there, *lost)})
+    groups = sorted({item.group for item in (*pooled, *lost)})
     half = {group: (TRAIN, TEST)[number % 2] for number, group in enumerate(groups)}
 
     def of(items: Items, name: str) -> tuple[SupportItem, ...]:
         return tuple(item for item in items if half[item.group] == name)
 
-    return {name: Subset(of(there, name), of(lost, name)) for name in (TRAIN, TEST)}
+    return {name: Subset(of(pooled, name), of(lost, name)) for name in (TRAIN, TEST)}
 
 
 def _without_unseen(subsets: Mapping[str, Subset], unseen: set[str]) -> dict[str, Subset]:
     def seen(items: Items) -> tuple[SupportItem, ...]:
         return tuple(item for item in items if not unseen.intersection(item.labels))
 
-    kept = dict(subsets)
-    if unseen and TRAIN in kept:
-        kept[TRAIN] = Subset(seen(kept[TRAIN].items), seen(kept[TRAIN].missing))
-    return kept
+    rest_subsets = dict(subsets)
+    if unseen and TRAIN in rest_subsets:
+        rest_subsets[TRAIN] = Subset(
+            seen(rest_subsets[TRAIN].items), seen(rest_subsets[TRAIN].missing)
+        )
+    return rest_subsets
 
 
 def _enough(label: str, subsets: Mapping[str, Subset], least: int) -> bool:
@@ -152,7 +156,7 @@ class Table(DatasetLayout):
         file = root if root.is_file() else self.needed(root, *names)
         column, where = str(options.get("label", "label")), dict(options.get("where", {}))
         without = dict(options.get("without", {}))
-        there: dict[str, list[SupportItem]] = {}
+        by_subset: dict[str, list[SupportItem]] = {}
         lost: dict[str, list[SupportItem]] = {}
         for number, row in rows_of(file, ("path", *where, *without)):
             if any(row[name] != str(value) for name, value in where.items()):
@@ -161,15 +165,16 @@ class Table(DatasetLayout):
                 continue
             subset = next((row[name] for name in _SUBSETS if row.get(name)), TEST)
             item = _item(file, number, row, column)
-            there.setdefault(subset, [])
-            (there if item.path.exists() else lost).setdefault(subset, []).append(item)
-        if not there:
+            by_subset.setdefault(subset, [])
+            (by_subset if item.path.exists() else lost).setdefault(subset, []).append(item)
+        if not by_subset:
             chosen = f" with {where}" if where else ""
             raise DatasetError(f"{file}: no row{chosen}; the table lists no clip")
-        every = [item for rows in (there, lost) for items in rows.values() for item in items]
+        every = [item for rows in (by_subset, lost) for items in rows.values() for item in items]
         labels = sorted({label for item in every for label in item.labels})
         subsets = {
-            name: Subset(tuple(items), tuple(lost.get(name, ()))) for name, items in there.items()
+            name: Subset(tuple(items), tuple(lost.get(name, ())))
+            for name, items in by_subset.items()
         }
         files = {file.name: text_hash(file)}
         return arranged(DatasetSplit("csv", file.parent, tuple(labels), subsets, files), options)
@@ -227,9 +232,9 @@ def _item(file: Path, line: int, row: dict[str, str], column: str) -> SupportIte
         if end <= start:
             raise DatasetError(f"{file}, line {line}: end_s {end:g} is not after start_s {start:g}")
         window = Window(start, end)
-    kept = tuple(dict.fromkeys(labels))
+    item_labels = tuple(dict.fromkeys(labels))
     facts = {name: cell for name, cell in row.items() if name not in _USED}
-    return SupportItem(path, window, kept, row.get("group") or str(path), parts, facts=facts)
+    return SupportItem(path, window, item_labels, row.get("group") or str(path), parts, facts=facts)
 
 
 _Row = tuple[SupportItem, list[str]]
@@ -346,7 +351,7 @@ def _listed(
             )
         verb, noun = verbs[row["verb_class"]], nouns[row["noun_class"]]
         label = {"verb": verb, "noun": noun, "action": f"{verb} {noun}"}[kind]
-        start, end = (_seconds(row[f"{at}_timestamp"], file, line) for at in ("start", "stop"))
+        start, end = (_seconds(row[f"{key}_timestamp"], file, line) for key in ("start", "stop"))
         person, name = row["participant_id"], f"{row['video_id']}.MP4"
         item = clip([label], person, Window(start, end), {"verb": verb, "object": noun})
         yield item, [f"{person}/videos/{name}", f"{person}/{name}", name]

@@ -81,15 +81,15 @@ class AttackRobustness(Protocol):
         run.label_texts[f"{len(part.labels)} labels"] = list(part.labels)
         learned = guard.fit_set(part.train.items).items
         drawn = np.random.default_rng(settings["seed"]).permutation(len(part.test.items))
-        asked = [part.test.items[n] for n in sorted(drawn[: settings["clips"]].tolist())]
+        attacked = [part.test.items[n] for n in sorted(drawn[: settings["clips"]].tolist())]
         victim = _Trained.of(run, part, learned, "method", "settings", settings["seed"])
-        features, items = _features(run, victim.adapter, asked)
+        features, items = _features(run, victim.adapter, attacked)
         inputs = _Inputs.of(victim.adapter, features)
         truth = np.array([part.labels.index(item.label) for item in items])
         groups = [item.group for item in items]
         before = victim.answers(inputs, inputs.x)
-        found = [mean_figure("top1", before == truth, groups)]
-        found += chance(truth, len(part.labels), len(truth))
+        figures = [mean_figure("top1", before == truth, groups)]
+        figures += chance(truth, len(part.labels), len(truth))
         surrogate = None
         if _needs_surrogate(settings):
             keys = "surrogate", "surrogate_settings"
@@ -101,13 +101,13 @@ class AttackRobustness(Protocol):
                     "give both the same layout, people and normalise"
                 )
             right = surrogate.answers(inputs, inputs.x) == truth
-            found.append(mean_figure("top1", right, groups).of(model="surrogate"))
+            figures.append(mean_figure("top1", right, groups).of(model="surrogate"))
         for name in _names(settings):
             for eps in _listed(settings["eps"]):
                 moved = _attacked(surrogate, inputs, truth, name, eps, settings)
-                own = _measured(victim, surrogate, inputs, moved, before, truth, groups)
-                found += [row.of(attack=name, eps=eps) for row in own]
-        return found
+                measured = _measured(victim, surrogate, inputs, moved, before, truth, groups)
+                figures += [row.of(attack=name, eps=eps) for row in measured]
+        return figures
 
 
 def _listed(value: Any) -> list[Any]:
@@ -123,8 +123,8 @@ def _needs_surrogate(settings: JsonDict) -> bool:
 
 
 def _check_tower(method: str, says: str) -> None:
-    known = registry.names("adapter")
-    if method not in known or not issubclass(registry.get("adapter", method), ResidualTower):
+    adapters = registry.names("adapter")
+    if method not in adapters or not issubclass(registry.get("adapter", method), ResidualTower):
         raise ProtocolError(f"method {method!r} is not a tower on frame features: {says}")
 
 
@@ -145,15 +145,15 @@ class _Trained:
             run.settings[method], settings=run.settings[given], recipe=run.settings["recipe"]
         )
         task = TrainingTask.of(run.core.encoder, AdaptTask(how, seed=seed))
-        features, kept = _features(run, task.attach(), items)
-        dataset = Dataset.of(part.labels, kept)
+        features, read_items = _features(run, task.attach(), items)
+        dataset = Dataset.of(part.labels, read_items)
         training = train_on(task, dataset, FeatureSource(features))[0]
         adapter: Any = training.method
         adapter.module.eval().requires_grad_(False)
         adapter.refresh()
         with torch.no_grad():
             words = adapter.network.concepts(training.classes)
-        y = torch.tensor([part.labels.index(item.label) for item in kept])
+        y = torch.tensor([part.labels.index(item.label) for item in read_items])
         return _Trained(adapter, words, _Inputs.of(adapter, features), y)
 
     def raised(self, inputs: _Inputs, x: Tensor, rows: slice) -> Tensor:
@@ -203,8 +203,8 @@ class _Inputs:
         """Changed inputs (n, T, K) of some clips."""
         if self.joints is None:
             return x
-        seen = self.small[rows].unflatten(-1, self.joints.shape)[..., 3:]
-        return torch.cat([x.nan_to_num(), seen], dim=-1).flatten(-3)
+        bones = self.small[rows].unflatten(-1, self.joints.shape)[..., 3:]
+        return torch.cat([x.nan_to_num(), bones], dim=-1).flatten(-3)
 
 
 def _chunks(count: int) -> list[slice]:
@@ -215,16 +215,16 @@ def _features(
     run: Run, adapter: Any, items: Sequence[SupportItem]
 ) -> tuple[Float32, list[SupportItem]]:
     """Frame features (N, T, F) that a tower reads, of the clips that can be read."""
-    core, rows, kept = ModelCore(adapter.source), list[Float32](), list[SupportItem]()
+    core, rows, read_items = ModelCore(adapter.source), list[Float32](), list[SupportItem]()
     for n, _, row in run.store.rows(core, items, sampler=core.view_sampler.one_view):
         if isinstance(row, Failure):
             run.failed[str(row.path)] = row
         else:
             rows.append(row.features)
-            kept.append(items[n])
+            read_items.append(items[n])
     if not rows:
         raise ProtocolError(f"none of the {len(items)} clips can be read; check them: vlar check")
-    return np.stack(rows), kept
+    return np.stack(rows), read_items
 
 
 def _attacked(
@@ -235,15 +235,15 @@ def _attacked(
     if surrogate is None or not registry.get("attack", name).needs_loss:
         return attack(name, None, inputs.x, **how)
     learned = surrogate.logits(surrogate.learned, surrogate.learned.x), surrogate.y
-    found: list[Tensor] = []
+    batches: list[Tensor] = []
     for rows in _chunks(len(inputs.x)):
 
         def logits(x: Tensor, rows: slice = rows, by: _Trained = surrogate) -> Tensor:
             return by.raised(inputs, x, rows)
 
         loss = Surrogate(logits, torch.from_numpy(truth[rows]), learned)
-        found.append(attack(name, loss, inputs.x[rows], **how))
-    return torch.cat(found)
+        batches.append(attack(name, loss, inputs.x[rows], **how))
+    return torch.cat(batches)
 
 
 def _measured(
@@ -256,21 +256,21 @@ def _measured(
     size = (away.norm(dim=1) / numbers.sqrt()).reshape(-1, *(1,) * (inputs.x.ndim - 1))
     signs = torch.randint(0, 2, inputs.x.shape, generator=torch.Generator().manual_seed(0))
     noisy = inputs.x + size * (2 * signs - 1)
-    found: list[Figure] = []
+    figures: list[Figure] = []
     right: list[int] = np.flatnonzero(before == truth).tolist()
     for under, x in ((None, moved), ("noise", noisy)):
         after = victim.answers(inputs, x)
         rows = [mean_figure("fooling", before != after, groups)]
         if len(right):
-            lost, own = after[right] != truth[right], [groups[row] for row in right]
-            rows.append(mean_figure("right to wrong", lost, own))
+            lost, groups_right = after[right] != truth[right], [groups[row] for row in right]
+            rows.append(mean_figure("right to wrong", lost, groups_right))
         if inputs.joints is not None:
             a, b = inputs.x.numpy(), x.numpy()
             rows.append(Figure("bone drift", bone_drift(a, b, inputs.joints.layout), n=len(a)))
             jerk = acceleration(a.swapaxes(0, 1), b.swapaxes(0, 1))
             rows.append(Figure("acceleration", jerk, n=len(a)))
-        found += [row.of(under=under) for row in rows]
+        figures += [row.of(under=under) for row in rows]
     if surrogate is not None:
         same = surrogate.answers(inputs, inputs.x) == surrogate.answers(inputs, moved)
-        found.append(mean_figure("fooling", ~same, groups).of(model="surrogate"))
-    return found
+        figures.append(mean_figure("fooling", ~same, groups).of(model="surrogate"))
+    return figures

@@ -57,14 +57,14 @@ class Attributes(Protocol):
         clips = encoded(source, run.store, part.test.items)
         run.failed.update((str(row.path), row) for row in clips.failed)
         _check(clips.items, run.settings)
-        found: list[Figure] = []
+        figures: list[Figure] = []
         for form, settings in _forms(run.settings).items():
             if base.config.grid or not settings or settings["share"] == 1:  # else: no tokens
-                found += _figures(form, settings, encoder, clips, run.settings)
+                figures += _figures(form, settings, encoder, clips, run.settings)
         truths = _truths(clips.items, run.settings["attribute"])
         for name, truth in zip(_TASKS, truths, strict=True):
-            found.append(Figure(f"{name} chance", 1 / len(set(truth)), None, None, len(truth)))
-        return found
+            figures.append(Figure(f"{name} chance", 1 / len(set(truth)), None, None, len(truth)))
+        return figures
 
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
         return lines([f for f in figures if f.where.get("attacker", _STRONGEST) == _STRONGEST])
@@ -72,15 +72,15 @@ class Attributes(Protocol):
 
 def _forms(settings: JsonDict) -> dict[str, JsonDict | None]:
     """Settings of ``private`` for each row of the table; None lets everything through."""
-    grid, found = settings["grid"], dict[str, JsonDict | None]()
+    grid, forms = settings["grid"], dict[str, JsonDict | None]()
     for share, tokens in product(settings["shares"], ("words", "random")):
         if tokens == "words" or share != 1:
             form = f"{share:.0%} of tokens by {tokens}"
-            found[form] = {"grid": grid, "share": share, "tokens": tokens}
+            forms[form] = {"grid": grid, "share": share, "tokens": tokens}
     for removal in ("erase", "reverse", "random"):
         how = {"removal": removal, "attribute": settings["attribute"]}
-        found[f"removal {removal}"] = {"grid": grid, "share": 1.0, **how}
-    return {"all features": None, _PERMUTED: None, **found}
+        forms[f"removal {removal}"] = {"grid": grid, "share": 1.0, **how}
+    return {"all features": None, _PERMUTED: None, **forms}
 
 
 def _check(items: Sequence[SupportItem], settings: JsonDict) -> None:
@@ -94,9 +94,9 @@ def _check(items: Sequence[SupportItem], settings: JsonDict) -> None:
             "least, filled for every clip"
         )
     for seed in settings["seeds"]:
-        for task, learn, known, _ in _splits(items, seed):
+        for task, learn, known_rows, _ in _splits(items, seed):
             truth = (actions, values)[task]
-            lost = sorted({*truth} - {*truth[known]} or {*values} - {*values[learn]})
+            lost = sorted({*truth} - {*truth[known_rows]} or {*values} - {*values[learn]})
             if lost:
                 raise ProtocolError(
                     f"{str(lost[0])!r} has too few clips to teach the adapter, to teach attackers "
@@ -120,9 +120,9 @@ def _splits(items: Sequence[SupportItem], seed: int) -> Iterator[tuple[int, Ints
         places.append(random.permutation(len(kinds))[column])
     half = sum(places) % 2
     for side, task, fold in product(range(2), range(len(_TASKS)), range(_FOLDS)):
-        own, held = half == side, places[task] % _FOLDS == fold
-        if (own & held).any():
-            rows = (half != side, own & ~held, own & held)
+        in_half, held = half == side, places[task] % _FOLDS == fold
+        if (in_half & held).any():
+            rows = (half != side, in_half & ~held, in_half & held)
             yield task, *(np.flatnonzero(row) for row in rows)  # pyright: ignore[reportReturnType]
 
 
@@ -148,30 +148,30 @@ def _figures(
     for number, seed in enumerate(seeds):
         order = np.random.default_rng(seed).permutation(n)
         taught, through = np.zeros(0, np.int64), list[Encoded]()
-        for task, learn, known, test in _splits(clips.items, seed):
+        for task, learn, known_rows, test in _splits(clips.items, seed):
             if not np.array_equal(learn, taught):  # the other half
                 items, rows = [clips.items[i] for i in learn], [clips.encoded[i] for i in learn]
-                own, taught = replace(clips, items=items, encoded=rows), learn
-                through = _through(settings, encoder, own, seed)(clips.encoded)
+                subset, taught = replace(clips, items=items, encoded=rows), learn
+                through = _through(settings, encoder, subset, seed)(clips.encoded)
             truth = truths[task][order] if form == _PERMUTED else truths[task]
             column = np.unique(truth, return_inverse=True)[1]
             weights[task, number] = 1 / np.bincount(column)[column]
-            shown, asked = ([through[i] for i in some] for some in (known, test))
-            said = attack(shown, truth[known], asked, seed)
-            for attacker, answers in enumerate(said.values()):
+            shown, test_rows = ([through[i] for i in some] for some in (known_rows, test))
+            predicted = attack(shown, truth[known_rows], test_rows, seed)
+            for attacker, answers in enumerate(predicted.values()):
                 right[task, attacker, number, test] = answers == truth[test]
-    found, groups = list[Figure](), [item.group for item in clips.items]
+    figures, groups = list[Figure](), [item.group for item in clips.items]
     for name, hits, weight in zip(_TASKS, right, weights, strict=True):
-        values = [float(np.average(each, weights=weight)) for each in hits]
+        values = [float(np.average(hit, weights=weight)) for hit in hits]
         best = hits[int(np.argmax(values))]
 
         def mean(rows: Any, best: Float64 = best, weight: Float64 = weight) -> float:
             return float(np.average(best[:, rows], weights=weight[:, rows]))
 
-        found.append(any_figure(name, mean, groups).of(form=form, attacker=_STRONGEST))
+        figures.append(any_figure(name, mean, groups).of(form=form, attacker=_STRONGEST))
         for attacker, value in zip(ATTACKERS, values, strict=True):
-            found.append(Figure(name, value, n=n).of(form=form, attacker=attacker))
-    return found
+            figures.append(Figure(name, value, n=n).of(form=form, attacker=attacker))
+    return figures
 
 
 ATTACKERS = ("linear", "mlp", "nearest", "over time")
@@ -206,7 +206,7 @@ def attack(
         KNeighborsClassifier(1),
         LogisticRegression(max_iter=1000),
     ]
-    found: dict[str, npt.NDArray[Any]] = {}
+    shares: dict[str, npt.NDArray[Any]] = {}
     for name, kind in zip(ATTACKERS, kinds, strict=True):
         learned, others = (
             np.stack([_read(row, over_time=name == "over time") for row in rows])
@@ -216,8 +216,8 @@ def attack(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             fitted: Any = make_pipeline(StandardScaler(), few, kind).fit(learned, values)
-        found[name] = fitted.predict(others)
-    return found
+        shares[name] = fitted.predict(others)
+    return shares
 
 
 def _read(row: Encoded, *, over_time: bool) -> Float32:

@@ -145,9 +145,9 @@ class Run:
 
     def fit(self, fit_set: FitSet, seed: int, learner: LearningMethod | None = None) -> Fitted:
         """Learn from clips that a guard has checked."""
-        made = fit(self.core, self.store, learner or self.plan.learner, fit_set, seed)
-        self.failed.update((str(row.path), row) for row in made.failed)
-        return made
+        fitted = fit(self.core, self.store, learner or self.plan.learner, fit_set, seed)
+        self.failed.update((str(row.path), row) for row in fitted.failed)
+        return fitted
 
     def guard(self, *subsets: Subset) -> Guard:
         """A guard of the clips of subsets."""
@@ -170,7 +170,7 @@ class Run:
         """
         core = core or self.core
         sampler = core.view_sampler.one_view if one_view else core.view_sampler
-        found: dict[tuple[Hashable, Change | None], list[Scores]] = {
+        scores: dict[tuple[Hashable, Change | None], list[Scores]] = {
             (key, change): [] for key in scorers for change in changes
         }
         good: dict[int, int] = {}
@@ -186,10 +186,10 @@ class Run:
                 good[n] = len(good)
                 for key, classifier in scorers.items():
                     for _, each, encoded in waiting:
-                        found[key, each].append(classifier.scores([encoded]))
+                        scores[key, each].append(classifier.scores([encoded]))
             waiting.clear()
         width = {key: len(classifier.labels) for key, classifier in scorers.items()}
-        joined = {(k, c): Scores.join(rows, width[k]) for (k, c), rows in found.items()}
+        joined = {(k, c): Scores.join(rows, width[k]) for (k, c), rows in scores.items()}
         return Scored([items[n] for n in good], joined)
 
 
@@ -245,12 +245,12 @@ class Protocol:
 
     def run(self, run: Run) -> list[Figure]:
         """The figures of all splits, with their means over seeds and splits."""
-        found = [
+        figures = [
             replace(row, where={"split": part.name, **row.where}) if part.name else row
             for part in run.plan.parts
             for row in self.of_split(run, part)
         ]
-        return with_means(found)
+        return with_means(figures)
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         """The figures of one split, which ``run`` names; unless a protocol has its own ``run``."""
@@ -267,15 +267,15 @@ def accuracies(scored: Scored, key: Hashable, labels: Sequence[str], **where: An
     Without a change also the calibration error of the probability of the answer.
     """
     truth = scored.truth(labels)
-    found: list[Figure] = []
+    figures: list[Figure] = []
     for under, scores in scored.under(key):
         rows = class_figures(closed(scores), truth, scored.groups)
         if under is None:
             right = ranks(closed(scores), truth) < 1
             error = expected_calibration_error(scores.probability.max(axis=1), right)
             rows.append(Figure("calibration error", error, n=len(truth)))
-        found += [row.of(**where, under=under) for row in rows]
-    return found
+        figures += [row.of(**where, under=under) for row in rows]
+    return figures
 
 
 def closed(scores: Scores) -> Float64:

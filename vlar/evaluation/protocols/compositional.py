@@ -52,17 +52,17 @@ class Compositional(Protocol):
         classifier = run.classifier([texts[pair] for pair in pairs])
         scored = run.scores({0: classifier}, part.test.items, run.changes)
         truth = [_pair(item) for item in scored.items]
-        found: list[Figure] = []
+        figures: list[Figure] = []
         for under, scores in scored.under():
             rows = self._rows(scores.similarity, pairs, truth, train, target)
             rows += held_out(scores.similarity, pairs, truth, train)
-            found += [row.of(under=under) for row in rows]
+            figures += [row.of(under=under) for row in rows]
         clean = scored.by[0, None].similarity
         mixed = self._rows(_other_verbs(clean, pairs), pairs, truth, train, target)
-        found += [row.of(under="verbs permuted") for row in mixed]
+        figures += [row.of(under="verbs permuted") for row in mixed]
         faults = pair_faults(clean, pairs, truth, train_counts=train, target_pairs=target)
         n = len(truth)
-        return found + [Figure(k, v, n=n) for k, v in faults.to_dict().items()]
+        return figures + [Figure(k, v, n=n) for k, v in faults.to_dict().items()]
 
     def _rows(
         self, scores: np.ndarray, pairs: list[Pair], truth: list[Pair], train: Counter[Pair],
@@ -79,21 +79,21 @@ def held_out(
     scores: np.ndarray, pairs: list[Pair], truth: list[Pair], train: Counter[Pair]
 ) -> list[Figure]:
     """Verb and object where training never showed the pair, and verb where not even the object."""
-    given = [pairs[best] for best in scores.argmax(axis=1)]
+    predicted = [pairs[best] for best in scores.argmax(axis=1)]
     objects = {noun for _, noun in train}
     new_pair = [pair not in train for pair in truth]
     new_object = [noun not in objects for _, noun in truth]
-    asked = {
+    questions = {
         "verb of unseen pairs": (0, new_pair),
         "object of unseen pairs": (1, new_pair),
         "verb of unseen objects": (0, new_object),
     }
-    found: list[Figure] = []
-    for name, (part, kept) in asked.items():
-        hits = [g[part] == t[part] for g, t, k in zip(given, truth, kept, strict=True) if k]
+    figures: list[Figure] = []
+    for name, (part, mask) in questions.items():
+        hits = [g[part] == t[part] for g, t, k in zip(predicted, truth, mask, strict=True) if k]
         if hits:
-            found.append(Figure(name, float(np.mean(hits)), n=len(hits)))
-    return found
+            figures.append(Figure(name, float(np.mean(hits)), n=len(hits)))
+    return figures
 
 
 def _pair(item: SupportItem) -> Pair:

@@ -50,30 +50,30 @@ class CorruptionRobustness(Protocol):
         plan.counts["conditions"] = 1 + len(_changes(plan.settings))
 
     def run(self, run: Run) -> list[Figure]:
-        found: list[Figure] = []
+        figures: list[Figure] = []
         for part in run.plan.parts:
             rows = self._part(run, part)
             run.tables["falls_first"] = falls_first(rows)
-            found += [row.of(split=part.name or None) for row in [*rows, *_means(rows)]]
-        return found
+            figures += [row.of(split=part.name or None) for row in [*rows, *_means(rows)]]
+        return figures
 
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
         clean, by = _clean(list(figures)), _by_name(list(figures))
-        severities = sorted({row.under.partition("/")[2] for own in by.values() for row in own})
-        found = [f"{'corruption':<18} {'clean':>7} " + " ".join(f"{s:>6}" for s in severities)]
-        found[0] += f" {'mean':>7}"
+        severities = sorted({row.under.partition("/")[2] for rows in by.values() for row in rows})
+        texts = [f"{'corruption':<18} {'clean':>7} " + " ".join(f"{s:>6}" for s in severities)]
+        texts[0] += f" {'mean':>7}"
         for name, own in by.items():
             values = {row.under.partition("/")[2]: percent(row.value) for row in own}
             mean = percent(float(np.mean([row.value for row in own])))
             cells = " ".join(f"{values.get(s, ''):>6}" for s in severities)
-            found.append(f"{name:<18} {percent(clean.value):>7} {cells} {mean:>7}")
-        rest = [row for row in figures if row.name != "top1" and "corruption" not in row.where]
-        found += super().lines([clean, *rest], tables)
+            texts.append(f"{name:<18} {percent(clean.value):>7} {cells} {mean:>7}")
+        others = [row for row in figures if row.name != "top1" and "corruption" not in row.where]
+        texts += super().lines([clean, *others], tables)
         first = [row for row in tables.get("falls_first", []) if row["severity"] is not None]
         if not first:
-            return [*found, "no corruption takes top-1 below the interval of the clean figure"]
+            return [*texts, "no corruption takes top-1 below the interval of the clean figure"]
         named = (f"{row['corruption']} at severity {row['severity']}" for row in first[:_FIRST])
-        return [*found, f"falls first: {', '.join(named)}"]
+        return [*texts, f"falls first: {', '.join(named)}"]
 
     def _part(self, run: Run, part: RunSplit) -> list[Figure]:
         core, head = run.core, None
@@ -94,12 +94,12 @@ def _names(settings: JsonDict, modality: str = "video") -> list[str]:
 
 
 def _changes(settings: JsonDict, modality: str = "video") -> list[Change]:
-    found: list[Change] = []
+    changes: list[Change] = []
     for name in _names(settings, modality):
         graded = registry.get("corruption", name).graded
         severities = settings["severities"] if graded else settings["severities"][-1:]
-        found += [Change(name, severity, settings["seed"]) for severity in severities]
-    return found
+        changes += [Change(name, severity, settings["seed"]) for severity in severities]
+    return changes
 
 
 def _by_name(rows: list[Figure]) -> dict[str, list[Figure]]:
@@ -118,17 +118,17 @@ def _clean(rows: list[Figure]) -> Figure:
 def _means(rows: list[Figure]) -> list[Figure]:
     clean, by = _clean(rows), _by_name(rows)
     families: dict[str, list[float]] = defaultdict(list)
-    found: list[Figure] = []
-    for name, own in by.items():
-        mean = float(np.mean([row.value for row in own]))
+    figures: list[Figure] = []
+    for name, group in by.items():
+        mean = float(np.mean([row.value for row in group]))
         families[registry.get("corruption", name).family].append(mean)
-        found.append(Figure("mean", mean, n=clean.n).of(corruption=name))
+        figures.append(Figure("mean", mean, n=clean.n).of(corruption=name))
     for family, means in families.items():
-        found.append(Figure("mean", float(np.mean(means)), n=clean.n).of(family=family))
+        figures.append(Figure("mean", float(np.mean(means)), n=clean.n).of(family=family))
     every = float(np.mean([mean for means in families.values() for mean in means]))
     share = 1 - (clean.value - every) / clean.value if clean.value else float("nan")
     return [
-        *found,
+        *figures,
         Figure("mean", every, n=clean.n).of(family="all"),
         Figure("robustness", share, n=clean.n),
     ]
@@ -146,9 +146,11 @@ def falls_first(rows: list[Figure]) -> list[dict[str, Any]]:
     """
     clean = _clean(rows)
     least = clean.low if clean.low is not None else clean.value
-    found: list[dict[str, Any]] = []
-    for name, own in _by_name(rows).items():
-        severe = [int(row.under.partition("/")[2]) for row in own if row.value < least]
-        lost = clean.value - min(row.value for row in own)
-        found.append({"corruption": name, "severity": min(severe, default=None), "lost": lost})
-    return sorted(found, key=lambda row: (row["severity"] or 99, -row["lost"], row["corruption"]))
+    rows_out: list[dict[str, Any]] = []
+    for name, group in _by_name(rows).items():
+        severe = [int(row.under.partition("/")[2]) for row in group if row.value < least]
+        lost = clean.value - min(row.value for row in group)
+        rows_out.append({"corruption": name, "severity": min(severe, default=None), "lost": lost})
+    return sorted(
+        rows_out, key=lambda row: (row["severity"] or 99, -row["lost"], row["corruption"])
+    )

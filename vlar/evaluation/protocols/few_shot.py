@@ -129,19 +129,19 @@ def answered(
     run: Run, part: RunSplit, fitted: dict[Any, Fitted], names: Sequence[str]
 ) -> list[Figure]:
     """Accuracies of what was learned, and of the texts alone; one pass where cores are the same."""
-    labels, found = part.labels, list[Figure]()
-    cores = {id(each.core): each.core for each in fitted.values()}
+    labels, figures = part.labels, list[Figure]()
+    cores = {id(fit.core): fit.core for fit in fitted.values()}
     for core in cores.values():
-        own = {key: each for key, each in fitted.items() if each.core is core}
-        scorers = {k: run.classifier(labels, core=core, head=f.head) for k, f in own.items()}
+        of_core = {key: fit for key, fit in fitted.items() if fit.core is core}
+        scorers = {k: run.classifier(labels, core=core, head=f.head) for k, f in of_core.items()}
         scored = run.scores(scorers, part.test.items, run.changes, core, one_view=True)
-        for key in own:
+        for key in of_core:
             where = dict(zip(names, key, strict=True))
-            found += accuracies(scored, key, labels, **where)
+            figures += accuracies(scored, key, labels, **where)
     scored = run.scores({0: run.classifier(labels)}, part.test.items)
     texts = accuracies(scored, 0, labels, shots=0)
     blind = chance(scored.truth(labels), len(labels), len(scored.items))
-    return found + texts + blind
+    return figures + texts + blind
 
 
 @register("protocol", "base-to-novel")
@@ -166,8 +166,8 @@ class BaseToNovel(Protocol):
         base, novel = _lists(plan)
         check_overlap(base, novel, "base and novel", {})
         for part in plan.parts:
-            known = set(part.data.labels)
-            strange = [label for label in (*base, *novel) if label not in known]
+            labels = set(part.data.labels)
+            strange = [label for label in (*base, *novel) if label not in labels]
             if strange:
                 raise ProtocolError(f"label {strange[0]!r} is not one of {part.data.layout}'s")
             for names in (base, novel):
@@ -179,16 +179,16 @@ class BaseToNovel(Protocol):
 
     def run(self, run: Run) -> list[Figure]:
         base, novel = _lists(run.plan)
-        found: list[Figure] = []
+        figures: list[Figure] = []
         for part in run.plan.parts:
             guard = run.guard(part.test)
             for seed in run.settings["seeds"]:
                 items = self._drawn(run.plan, part, base, seed)
                 fitted = run.fit(guard.fit_set(items), seed)
-                found += self._scored(run, part, fitted, seed)
-            found += self._texts(run, part, base, novel)
-        averages = spread(found, "seed")
-        return found + averages + self._mean_hm(averages)
+                figures += self._scored(run, part, fitted, seed)
+            figures += self._texts(run, part, base, novel)
+        averages = spread(figures, "seed")
+        return figures + averages + self._mean_hm(averages)
 
     def _drawn(self, plan: Plan, part: RunSplit, base: Sequence[str], seed: int):
         return _shots(plan, part, base, base, plan.settings["shots"], seed)
@@ -215,13 +215,13 @@ class BaseToNovel(Protocol):
     def _mean_hm(self, averages: list[Figure]) -> list[Figure]:
         """The harmonic mean of the averages over seeds, as TC-CLIP and FROSTER report it."""
         by = {(row.name, tuple(sorted(row.where.items()))): row for row in averages}
-        found: list[Figure] = []
+        figures: list[Figure] = []
         for (name, where), row in by.items():
             other = by.get(("novel", where))
             if name == "base" and other is not None:
                 value = harmonic_mean(row.value, other.value)
-                found.append(Figure("hm of means", value, n=row.n + other.n, where=row.where))
-        return found
+                figures.append(Figure("hm of means", value, n=row.n + other.n, where=row.where))
+        return figures
 
 
 @register("protocol", "cross-dataset")
@@ -259,7 +259,7 @@ class CrossDataset(Protocol):
                 raise ProtocolError(f"map: {strange[0]!r} is not a label that is asked")
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        source, found = _source(run.plan), list[Figure]()
+        source, figures = _source(run.plan), list[Figure]()
         mapping = run.settings["map"]
         guard = run.guard(part.test)
         for seed in run.settings["seeds"]:
@@ -274,9 +274,9 @@ class CrossDataset(Protocol):
             test = part.test.of(labels).items
             one_view = head is not None
             scored = run.scores({0: classifier}, test, run.changes, fitted.core, one_view)
-            found += accuracies(scored, 0, labels, seed=seed)
+            figures += accuracies(scored, 0, labels, seed=seed)
         plain = run.scores({0: run.classifier(part.labels)}, part.test.items)
-        return found + accuracies(plain, 0, part.labels, shots=0)
+        return figures + accuracies(plain, 0, part.labels, shots=0)
 
 
 def _shots(
@@ -291,9 +291,10 @@ def _shots(
 
 
 def _lists(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    known = plan.parts[0].data.labels
+    labels = plan.parts[0].data.labels
     base, novel = (
-        spelled_as(plan.card.labels(plan.settings[name]) or (), known) for name in ("base", "novel")
+        spelled_as(plan.card.labels(plan.settings[name]) or (), labels)
+        for name in ("base", "novel")
     )
     if not base or not novel:
         raise ProtocolError("base-to-novel needs the settings 'base' and 'novel': lists of labels")
@@ -315,22 +316,22 @@ def _mapped(source: RunSplit, mapping: dict[str, str] | None):
     items = list(source.train.items)
     if mapping is None:
         return items
-    there = [item for item in items if item.label in mapping]
-    return [replace(item, labels=(mapping[item.label],)) for item in there]
+    mapped = [item for item in items if item.label in mapping]
+    return [replace(item, labels=(mapping[item.label],)) for item in mapped]
 
 
 def _sides(base: list[Figure], novel: list[Figure]) -> list[Figure]:
     """``base``, ``novel`` and ``hm`` from the top-1 figures of both."""
-    found: list[Figure] = []
+    figures: list[Figure] = []
     for first, second in zip(base, novel, strict=True):
         if first.name == "top1" and second.name == "top1":
             hm = harmonic_mean(first.value, second.value)
-            found.append(Figure("base", first.value, first.low, first.high, first.n, first.where))
-            found.append(
+            figures.append(Figure("base", first.value, first.low, first.high, first.n, first.where))
+            figures.append(
                 Figure("novel", second.value, second.low, second.high, second.n, second.where)
             )
-            found.append(Figure("hm", hm, n=first.n + second.n, where=first.where))
-    return found
+            figures.append(Figure("hm", hm, n=first.n + second.n, where=first.where))
+    return figures
 
 
 Episode = dict[str, list[str]]
@@ -366,7 +367,7 @@ class Episodes(Protocol):
             plan.counts["list"] = _list_hash(listed)
 
     def run(self, run: Run) -> list[Figure]:
-        found: list[Figure] = []
+        figures: list[Figure] = []
         for part in run.plan.parts:
             by_id = _by_id(part)
             listed = _episodes(run.plan, part)
@@ -374,9 +375,9 @@ class Episodes(Protocol):
             figure = mean_figure("accuracy", shares, list(range(len(shares))))
             ways = float(np.mean([len(episode["support"]) for episode in listed]))
             where = {"split": part.name or None}
-            found += [figure.of(**where), Figure("chance", 1 / ways, n=len(shares)).of(**where)]
+            figures += [figure.of(**where), Figure("chance", 1 / ways, n=len(shares)).of(**where)]
             run.tables["episodes"] = {"sha256": _list_hash(listed), "list": listed}
-        return found
+        return figures
 
     def _episode(self, run: Run, episode: Any, by_id: dict[str, SupportItem]) -> float:
         chosen = {k: [by_id[i] for ids in episode[k].values() for i in ids] for k in episode}
@@ -400,7 +401,7 @@ def _episodes(plan: Plan, part: RunSplit) -> list[Any]:
     if name is None:
         return _drawn_episodes(part, plan.settings)
     places = (plan.card.path(str(name)), part.data.root / str(name))
-    file = next((place for place in places if place.is_file()), None)
+    file = next((row for row in places if row.is_file()), None)
     if file is None:
         raise ProtocolError(f"no list of episodes {name!r} next to the card or in {part.data.root}")
     return _read_episodes(file, part)
@@ -411,7 +412,7 @@ def _drawn_episodes(part: RunSplit, settings: JsonDict) -> list[Any]:
     ids: dict[str, list[str]] = {}
     for item in part.test.items:
         ids.setdefault(item.label, []).append(item.path.stem)
-    enough = sorted(label for label, own in ids.items() if len(own) >= shots + queries)
+    enough = sorted(label for label, rows in ids.items() if len(rows) >= shots + queries)
     if len(enough) < ways:
         raise ProtocolError(
             f"{len(enough)} labels have the {shots + queries} clips of an episode with {shots} "
@@ -451,7 +452,7 @@ def _named(listed: list[Any], ids: list[str]) -> list[Any]:
     """Episodes with the numbers of clips, with their names."""
     return [
         {
-            part: {label: [ids[number] for number in own] for label, own in episode[part].items()}
+            part: {label: [ids[number] for number in rows] for label, rows in episode[part].items()}
             for part in ("support", "query")
         }
         for episode in listed

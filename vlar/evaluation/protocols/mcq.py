@@ -70,15 +70,15 @@ def make_questions(
     questions: list[Question] = []
     for n, row in enumerate(rows):
         random = np.random.default_rng([seed, n])
-        own = None if right is None else int(right[n])
-        columns, injected = select_options(row, own, labels, kind, k, random)
+        column = None if right is None else int(right[n])
+        columns, injected = select_options(row, column, labels, kind, k, random)
         # Sorted first: equal options of one clip are in an equal order, and asked once.
         shown: list[int] = random.permutation(sorted(columns)).tolist()
         questions.append(
             Question(
                 tuple(labels[column] for column in shown),
                 tuple(shown),
-                shown.index(own) if own in shown else None,
+                shown.index(column) if column in shown else None,
                 injected,
                 perspective,
             )
@@ -110,7 +110,7 @@ def select_options(
     ranked = np.argsort(-row, kind="stable").tolist()
     if kind != "rerank" and own is not None:  # the right label stands for its text
         ranked = [own, *(c for c in ranked if c != own)]
-    differing = [ranked[place] for place in distinct(labels[c] for c in ranked)]
+    differing = [ranked[column] for column in distinct(labels[c] for c in ranked)]
     check_count(min(k, len(differing)))
     if kind == "rerank":
         return differing[:k], False
@@ -259,19 +259,19 @@ def _single_answers(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Share of each letter, and share of right answers by the place of the right option."""
     k = max(len(question) for question in questions)
-    chosen, asked, right = np.zeros(k), np.zeros(k), np.zeros(k)
+    chosen, counts, right = np.zeros(k), np.zeros(k), np.zeros(k)
     for question, opinion in zip(questions, opinions, strict=True):
         n = len(opinion.letters)
         for number, letter in enumerate(opinion.letters):
-            place = question.rotated(number * len(question) // n).truth
-            assert place is not None
-            asked[place] += 1
-            right[place] += letter == place
+            place_of_truth = question.rotated(number * len(question) // n).truth
+            assert place_of_truth is not None
+            counts[place_of_truth] += 1
+            right[place_of_truth] += letter == place_of_truth
             if letter is not None:
                 chosen[letter] += 1
     shares = chosen / max(chosen.sum(), 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return tuple(shares.tolist()), tuple((right / asked).tolist())
+        return tuple(shares.tolist()), tuple((right / counts).tolist())
 
 
 _STOPPED = "not_asked"
@@ -291,12 +291,12 @@ class _Judge:
 
     def _one(self, shown: MediaItem, question: Question) -> Opinion:
         if self.stop.reason is not None:
-            found = Opinion(None, error=(_STOPPED, self.stop.reason))
+            opinion = Opinion(None, error=(_STOPPED, self.stop.reason))
         else:
-            found = ask(self.answerer, shown, question, rotations=self.rotations)
-            self.stop.take(found)
-        self.tally.add(found)
-        return found
+            opinion = ask(self.answerer, shown, question, rotations=self.rotations)
+            self.stop.take(opinion)
+        self.tally.add(opinion)
+        return opinion
 
 
 @dataclass(frozen=True)
@@ -331,11 +331,11 @@ class MultipleChoice(Protocol):
     def check(self, plan: Plan) -> None:
         s = plan.settings
         name = str(s["answerer"] or "").partition(":")[0]
-        known = registry.names("answerer")
-        if name not in known:
+        answerers = registry.names("answerer")
+        if name not in answerers:
             raise ProtocolError(
-                f"mcq needs the setting 'answerer', one of {', '.join(known)} with its argument, "
-                f"such as self:motion; got {s['answerer']!r}"
+                f"mcq needs the setting 'answerer', one of {', '.join(answerers)} with its "
+                f"argument, such as self:motion; got {s['answerer']!r}"
             )
         strange = [kind for kind in s["kinds"] if kind not in ("random", "hard")]
         if strange or not s["kinds"]:
@@ -354,10 +354,12 @@ class MultipleChoice(Protocol):
         settings = run.settings
         judge = _Judge(load_answerer(settings["answerer"]), settings["rotations"])
         other = load(settings["other"]) if settings["other"] else None
-        found: list[Figure] = []
+        figures: list[Figure] = []
         try:
             for part in run.plan.parts:
-                found += [row.of(split=part.name or None) for row in _part(run, part, judge, other)]
+                figures += [
+                    row.of(split=part.name or None) for row in _part(run, part, judge, other)
+                ]
         finally:
             judge.answerer.close()
         run.tables["answerer"] = judge.answerer.identity
@@ -365,7 +367,7 @@ class MultipleChoice(Protocol):
         if judge.stop.reason is not None:
             run.plan.notes.append(f"the answerer was asked no more: {judge.stop.reason}")
         run.plan.notes.append(f"{settings['answerer']}: {judge.tally.sentence()}")
-        return found + spread(found, "split")
+        return figures + spread(figures, "split")
 
 
 def _part(run: Run, part: RunSplit, judge: _Judge, other: Model | None) -> Iterator[Figure]:
@@ -415,30 +417,30 @@ def _choice(
     scores: Float64,
 ) -> Iterator[Figure]:
     """The figures of one kind of wrong options."""
-    found: list[Figure] = []
+    figures: list[Figure] = []
     tables: JsonDict = run.tables.setdefault("choice", {})
     for seed in run.settings["seeds"]:
         questions = make_questions(
             scores, clips.truth, texts, kind=kind, k=run.settings["k"], seed=seed,
             perspective=run.settings["perspective"],
         )  # fmt: skip
-        made = report(
+        result = report(
             questions, judge.opinions(clips.shown, questions), scores, groups=clips.groups
         )
         where = {"options": options, "seed": seed if len(run.settings["seeds"]) > 1 else None}
         rows = [
-            mean_figure("accuracy", made.right, clips.groups),
-            mean_figure("accuracy of the proposer", made.proposer, clips.groups),
-            Figure("chance", made.chance, n=len(questions)),
-            Figure("right option put in", made.injected, n=len(questions)),
-            Figure("answers not read", made.unread, n=len(questions)),
-            Figure("clips without opinion", made.missing, n=len(questions)),
-            Figure("liking for a letter", made.bias, n=len(questions)),
+            mean_figure("accuracy", result.right, clips.groups),
+            mean_figure("accuracy of the proposer", result.proposer, clips.groups),
+            Figure("chance", result.chance, n=len(questions)),
+            Figure("right option put in", result.injected, n=len(questions)),
+            Figure("answers not read", result.unread, n=len(questions)),
+            Figure("clips without opinion", result.missing, n=len(questions)),
+            Figure("liking for a letter", result.bias, n=len(questions)),
         ]
-        found += [row.of(**where) for row in rows]
-        tables[f"{options}, seed {seed}"] = made.to_dict()
-    yield from found
-    yield from spread(found, "seed")
+        figures += [row.of(**where) for row in rows]
+        tables[f"{options}, seed {seed}"] = result.to_dict()
+    yield from figures
+    yield from spread(figures, "seed")
 
 
 def _reranked(
@@ -454,17 +456,17 @@ def _reranked(
     else:
         halves, weights = _crossed(clips, opinion, columns)
     mixed = clips.scores.copy()
-    for rows, each in zip(halves, weights, strict=True):
-        mixed[rows] = mix(clips.scores[rows], opinion[rows], columns[rows], a=each.a, b=each.b)
+    for rows, weight in zip(halves, weights, strict=True):
+        mixed[rows] = mix(clips.scores[rows], opinion[rows], columns[rows], a=weight.a, b=weight.b)
     final = weights[0] if train else _fit(clips, opinion, columns)
     margin = fit_margin(clips.scores, float(run.settings["budget"]))
     run.tables["weights"] = {**final.to_dict(), "margin": margin}
     truth = clips.truth
-    known = np.isfinite(opinion).all(axis=1)
+    answered = np.isfinite(opinion).all(axis=1)
     alone = columns[np.arange(len(truth)), np.nan_to_num(opinion).argmax(axis=1)]
     answers: dict[str, Any] = {
         "proposer": clips.scores.argmax(axis=1) == truth,
-        "answerer, of the best K": known & (alone == truth),
+        "answerer, of the best K": answered & (alone == truth),
         "both": mixed.argmax(axis=1) == truth,
         "bound: the best K hold it": (columns == truth[:, None]).any(axis=1),
     }
@@ -482,9 +484,9 @@ def _asked(
     )  # fmt: skip
     columns = np.array([question.columns for question in questions], np.int64)
     opinion = np.full(columns.shape, np.nan)
-    for row, found in enumerate(judge.opinions(clips.shown, questions)):
-        if found.probability is not None:
-            opinion[row] = found.probability
+    for row, opinion_row in enumerate(judge.opinions(clips.shown, questions)):
+        if opinion_row.probability is not None:
+            opinion[row] = opinion_row.probability
     return opinion, columns
 
 

@@ -55,32 +55,32 @@ class Spans(Protocol):
         cut = _windows(run, part)
         items = [item for listed in cut.values() for item in listed]
         scored = run.scores({0: run.classifier(labels)}, items, [None])
-        there = {(item.path, item.window): n for n, item in enumerate(scored.items)}
+        numbers = {(item.path, item.window): n for n, item in enumerate(scored.items)}
         random = np.random.default_rng(_SEED)
-        found: list[Figure] = []
+        figures: list[Figure] = []
         for under in (None, "windows permuted", "whole recording"):
             find = _whole if under == "whole recording" else _proposals
             answers: dict[tuple[str, str], list[Span]] = {}
             for path, listed in cut.items():
-                own = [i for i in listed if (i.path, i.window) in there]
-                rows = np.array([there[i.path, i.window] for i in own], np.int64)
+                own = [i for i in listed if (i.path, i.window) in numbers]
+                rows = np.array([numbers[i.path, i.window] for i in own], np.int64)
                 scores = scored.by[0, None].similarity[rows].astype(np.float64)
                 if under == "windows permuted":
                     scores = scores[random.permutation(len(scores))]
                 for c, label in enumerate(labels):
                     answers[path, label] = find(own, scores[:, c])
             rows = self._rows(answers, truth, labels, run.settings["ious"])
-            found += [row.of(under=under) for row in rows]
-        return found
+            figures += [row.of(under=under) for row in rows]
+        return figures
 
     def _rows(
         self, answers: dict[tuple[str, str], list[Span]], truth: dict[tuple[str, str], list[Any]],
         labels: Sequence[str], ious: Sequence[float],
     ) -> list[Figure]:  # fmt: skip
-        asked = {key: answers.get(key, []) for key in truth}
-        moments = moment_metrics({k: v[:10] for k, v in asked.items()}, truth)
-        found = [Figure(f"query {k}", v / 100, n=len(truth)) for k, v in moments.items()]
-        given = {
+        predictions = {key: answers.get(key, []) for key in truth}
+        moments = moment_metrics({k: v[:10] for k, v in predictions.items()}, truth)
+        figures = [Figure(f"query {k}", v / 100, n=len(truth)) for k, v in moments.items()]
+        spans_of = {
             label: [(p, *s) for (p, x), spans in answers.items() if x == label for s in spans]
             for label in labels
         }
@@ -88,8 +88,8 @@ class Spans(Protocol):
             label: [(p, *s) for (p, x), spans in truth.items() if x == label for s in spans]
             for label in labels
         }
-        detected = detection_map(given, right, ious)
-        return found + [Figure(k, v, n=len(labels)) for k, v in detected.items()]
+        detected = detection_map(spans_of, right, ious)
+        return figures + [Figure(k, v, n=len(labels)) for k, v in detected.items()]
 
 
 def _truth(items: Sequence[SupportItem]) -> dict[tuple[str, str], list[tuple[float, float]]]:
@@ -104,7 +104,7 @@ def _truth(items: Sequence[SupportItem]) -> dict[tuple[str, str], list[tuple[flo
 
 def _windows(run: Run, part: RunSplit) -> dict[str, list[SupportItem]]:
     """The windows of each recording, as items without a label."""
-    found: dict[str, list[SupportItem]] = {}
+    by_window: dict[str, list[SupportItem]] = {}
     size, step = float(run.settings["window_s"]), float(run.settings["every_s"])
     for path in dict.fromkeys(item.path for item in part.test.items):
         try:
@@ -113,8 +113,8 @@ def _windows(run: Run, part: RunSplit) -> dict[str, list[SupportItem]]:
             run.failed[str(path)] = Failure(path, error.kind, error.message)
             continue
         cut = windows(length, min(size, length), step)
-        found[str(path)] = [SupportItem(path, window, (), str(path)) for window in cut]
-    return found
+        by_window[str(path)] = [SupportItem(path, window, (), str(path)) for window in cut]
+    return by_window
 
 
 def _whole(items: Sequence[SupportItem], scores: Float64) -> list[Span]:
@@ -130,18 +130,18 @@ def _proposals(items: Sequence[SupportItem], scores: Float64) -> list[Span]:
     if not spans:
         return []
     low, high = float(scores.min()), float(scores.max())
-    found: list[Span] = []
+    proposals: list[Span] = []
     for level in _LEVELS:
         above = np.r_[False, scores >= low + level * (high - low), False].astype(np.int8)
         edges = np.flatnonzero(np.diff(above))
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             mean = float(scores[start:end].mean())
-            found.append((spans[start].start_s, spans[end - 1].end_s, mean))
-    kept: list[Span] = []
-    for span in sorted(found, key=lambda span: -span[2]):
-        if all(_overlap(span, other) < _SAME for other in kept):
-            kept.append(span)
-    return kept
+            proposals.append((spans[start].start_s, spans[end - 1].end_s, mean))
+    chosen: list[Span] = []
+    for span in sorted(proposals, key=lambda span: -span[2]):
+        if all(_overlap(span, other) < _SAME for other in chosen):
+            chosen.append(span)
+    return chosen
 
 
 def _overlap(a: Span, b: Span) -> float:

@@ -71,13 +71,13 @@ class Subsets(Protocol):
             )
         labels, guard = part.labels, run.guard(part.test)
         truth = np.array([labels.index(item.label) for item in part.test.items], np.int64)
-        found = chance(truth, len(labels), len(truth))
+        figures = chance(truth, len(labels), len(truth))
         with tempfile.TemporaryDirectory() as folder:
             tested = {
                 columns: recorded_by(part.test.items, columns, _new(folder, "test", columns))
                 for columns in subsets(names)
             }
-            found += _cells(run, part, None, tested, {"train": WORDS})
+            figures += _cells(run, part, None, tested, {"train": WORDS})
             for shots, seed in product(run.settings["shots"], run.settings["seeds"]):
                 drawn = _drawn(part, shots, seed)
                 guard.fit_set(drawn)  # of the clips themselves, before a part is taken away
@@ -88,8 +88,8 @@ class Subsets(Protocol):
                     _check_labels(items, labels, row)
                     fitted = run.fit(guard.fit_set(items), seed)
                     cells += _cells(run, part, fitted, tested, {**where, "train": _JOIN.join(row)})
-                found += [*cells, *_summary(cells, where)]
-        return found
+                figures += [*cells, *_summary(cells, where)]
+        return figures
 
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
         cells = [row for row in figures if row.name == "top1"]
@@ -97,25 +97,27 @@ class Subsets(Protocol):
         shown = [row for row in learned if "seed" not in row.where] or learned
         columns = list(dict.fromkeys(row.where["test"] for row in cells))
         width = max(map(len, [*columns, WORDS, "learned from"])) + 1
-        found: list[str] = []
+        texts: list[str] = []
         for shots in dict.fromkeys(row.where.get("shots") for row in shown):
-            found.append(f"{'learned from':<{width}}")
-            found[-1] += "".join(f"{name:>{width}}" for name in columns)
-            found[-1] += f"   {shots} clips a label" if shots is not None else ""
-            own = [row for row in shown if row.where.get("shots") == shots]
-            own = [row for row in cells if row.where["train"] == WORDS] + own
-            for name in dict.fromkeys(row.where["train"] for row in own):
-                by = {r.where["test"]: percent(r.value) for r in own if r.where["train"] == name}
+            texts.append(f"{'learned from':<{width}}")
+            texts[-1] += "".join(f"{name:>{width}}" for name in columns)
+            texts[-1] += f"   {shots} clips a label" if shots is not None else ""
+            cells_of = [row for row in shown if row.where.get("shots") == shots]
+            cells_of = [row for row in cells if row.where["train"] == WORDS] + cells_of
+            for name in dict.fromkeys(row.where["train"] for row in cells_of):
+                by = {
+                    r.where["test"]: percent(r.value) for r in cells_of if r.where["train"] == name
+                }
                 row = "".join(f"{by.get(column, '-'):>{width}}" for column in columns)
-                found.append(f"{name:<{width}}{row}")
-        rest = [row for row in figures if "train" not in row.where]
-        return [*found, *super().lines(rest, tables)]
+                texts.append(f"{name:<{width}}{row}")
+        others = [row for row in figures if "train" not in row.where]
+        return [*texts, *super().lines(others, tables)]
 
 
 def _new(folder: str, name: str, sensors: Sequence[str]) -> Path:
-    place = Path(folder, name, _JOIN.join(sensors))
-    place.mkdir(parents=True)
-    return place
+    path = Path(folder, name, _JOIN.join(sensors))
+    path.mkdir(parents=True)
+    return path
 
 
 def _check_labels(
@@ -132,18 +134,18 @@ def _check_labels(
 def _sensors(settings: JsonDict, part: RunSplit) -> list[str]:
     """The sensors by name, in the order in which the test clips list them."""
     listed = (name for item in part.test.items for name in sensors_of(item.path))
-    there = list(dict.fromkeys(listed))
-    given = settings["sensors"]
-    if given is None:
-        return there
-    if strange := [name for name in given if name not in there]:
-        raise ProtocolError(f"sensors: no test clip has {strange[0]!r}; they have {there}")
-    return list(given)
+    names = list(dict.fromkeys(listed))
+    sensors = settings["sensors"]
+    if sensors is None:
+        return names
+    if strange := [name for name in sensors if name not in names]:
+        raise ProtocolError(f"sensors: no test clip has {strange[0]!r}; they have {names}")
+    return list(sensors)
 
 
 def _rows(settings: JsonDict, names: Sequence[str]) -> list[tuple[str, ...]]:
-    given = settings["rows"]
-    return subsets(names) if given is None else [tuple(row) for row in given]
+    rows = settings["rows"]
+    return subsets(names) if rows is None else [tuple(row) for row in rows]
 
 
 def _drawn(part: RunSplit, shots: int, seed: int) -> list[SupportItem]:
@@ -162,13 +164,13 @@ def _cells(
     head = fitted.head if fitted else None
     core = fitted.core if fitted else run.core
     scorer: dict[Hashable, LabelClassifier] = {0: run.classifier(part.labels, core=core, head=head)}
-    found: list[Figure] = []
+    figures: list[Figure] = []
     for columns, items in tested.items():
         if items:
             scored = run.scores(scorer, items, core=core, one_view=head is not None)
             rows = accuracies(scored, 0, part.labels, **where, test=_JOIN.join(columns))
-            found += [figure for figure in rows if figure.name == "top1"]
-    return found
+            figures += [figure for figure in rows if figure.name == "top1"]
+    return figures
 
 
 def _summary(cells: Sequence[Figure], where: JsonDict) -> list[Figure]:
@@ -203,7 +205,7 @@ def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
         raise ProtocolError(
             f"{len(names)} sensors have {2 ** len(names) - 1} subsets; name at most {_MOST}"
         )
-    return [each for size in range(1, len(names) + 1) for each in combinations(names, size)]
+    return [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
 
 
 def recorded_by(
@@ -219,19 +221,19 @@ def recorded_by(
     Raises:
         ProtocolError: an item is a span: without its first part a bundle has another clock.
     """
-    found: list[SupportItem] = []
+    complete: list[SupportItem] = []
     home = Path(os.path.realpath(folder))
     for number, item in enumerate(items):
-        there = sensors_of(item.path)
-        kept = [name for name in there if name in sensors]
-        if kept == there:  # nothing is lost, or it cannot be read, which reading it will report
-            found.append(item)
+        recorded = sensors_of(item.path)
+        names = [name for name in recorded if name in sensors]
+        if names == recorded:  # nothing is lost, or it cannot be read, which reading it will report
+            complete.append(item)
             continue
         if item.window is not None:
             raise ProtocolError(f"{item.path}: a span of a bundle; cut it into a file of its own")
-        if kept:
+        if names:
             parts = bundle_parts(item.path)
-            own = {n: replace(parts[n], path=parts[n].path.absolute()) for n in kept}
-            path = write_bundle(home / f"{number}-{'+'.join(kept)}{ENDING}", own)
-            found.append(replace(item, path=path))
-    return found
+            chosen = {n: replace(parts[n], path=parts[n].path.absolute()) for n in names}
+            path = write_bundle(home / f"{number}-{'+'.join(names)}{ENDING}", chosen)
+            complete.append(replace(item, path=path))
+    return complete

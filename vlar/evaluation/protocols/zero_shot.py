@@ -37,7 +37,7 @@ class MultiLabel(Protocol):
     defaults: ClassVar[JsonDict] = {}
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        found: list[Figure] = []
+        figures: list[Figure] = []
         classifier = run.classifier(part.labels, mode="multi")
         scored = run.scores({0: classifier}, part.test.items, run.changes)
         shown = [[label in item.labels for label in part.labels] for item in scored.items]
@@ -47,13 +47,13 @@ class MultiLabel(Protocol):
         for under, scores in scored.under():
             draws = 0 if under else _DRAWS
             rows = self._rows(scores.probability, truth, scored.groups, draws)
-            found += [row.of(under=under) for row in rows]
+            figures += [row.of(under=under) for row in rows]
         blind = self._rows(clean, truth[order], scored.groups, 0)
-        found += [row.of(under="labels permuted") for row in blind]
+        figures += [row.of(under="labels permuted") for row in blind]
         there = {label for item in scored.items for label in item.labels}
         empty = [label for label in part.labels if label not in there]
         run.tables["labels without a clip"] = empty
-        return found
+        return figures
 
     def _rows(self, scores: Float64, truth: Bools, groups: list[str], draws: int) -> list[Figure]:
         exact = multilabel_map(scores, truth)
@@ -70,8 +70,8 @@ def _macro(scores: Float64, truth: Bools) -> float:
     hits = np.take_along_axis(truth, order, axis=0)
     precision = np.cumsum(hits, axis=0) / np.arange(1, len(hits) + 1)[:, None]
     count = hits.sum(axis=0)
-    each = (precision * hits).sum(axis=0)[count > 0] / count[count > 0]
-    return float(each.mean()) if len(each) else 0.0
+    average = (precision * hits).sum(axis=0)[count > 0] / count[count > 0]
+    return float(average.mean()) if len(average) else 0.0
 
 
 @register("protocol", "retrieval")
@@ -86,25 +86,25 @@ class Retrieval(Protocol):
     defaults: ClassVar[JsonDict] = {"ks": [1, 5, 10]}
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        found: list[Figure] = []
+        figures: list[Figure] = []
         there = {label for item in part.test.items for label in item.labels}
         labels = [label for label in part.labels if label in there]
         run.tables["labels without a clip"] = [x for x in part.labels if x not in there]
         scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
         shown = [[label in item.labels for item in scored.items] for label in labels]
         relevant = np.array(shown, np.bool_)
-        kept = relevant.any(axis=1)
+        answerable = relevant.any(axis=1)
         for under, scores in scored.under():
-            similar = scores.similarity.T[kept]
-            rows = self._rows(similar, relevant[kept], run.settings["ks"])
-            found += [row.of(under=under) for row in rows]
+            similar = scores.similarity.T[answerable]
+            rows = self._rows(similar, relevant[answerable], run.settings["ks"])
+            figures += [row.of(under=under) for row in rows]
         order = np.random.default_rng(_SEED).permutation(len(scored.items))
-        similar = scored.by[0, None].similarity.T[kept]
-        blind = self._rows(similar, relevant[kept][:, order], run.settings["ks"])
-        found += [row.of(under="labels permuted") for row in blind]
+        similar = scored.by[0, None].similarity.T[answerable]
+        blind = self._rows(similar, relevant[answerable][:, order], run.settings["ks"])
+        figures += [row.of(under="labels permuted") for row in blind]
         # One float32 vector a clip: what a flat index of this collection takes.
         run.tables["index_bytes"] = len(scored.items) * run.core.dim * 4
-        return found
+        return figures
 
     def _rows(self, scores: np.ndarray, relevant: np.ndarray, ks: list[int]) -> list[Figure]:
         both = retrieval_both_ways(scores, relevant, ks=ks)
@@ -140,14 +140,14 @@ class ZeroShot(Protocol):
         scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
         truth = scored.truth(labels)
         plain = ranks(scored.by[0, None].similarity, truth) < 1
-        found = accuracies(scored, 0, labels)
-        found.append(mean_figure("top1 by similarity", plain, scored.groups))
-        found += chance(truth, len(labels), len(truth))
+        figures = accuracies(scored, 0, labels)
+        figures.append(mean_figure("top1 by similarity", plain, scored.groups))
+        figures += chance(truth, len(labels), len(truth))
         if part.test.missing:
             right = ranks(closed(scored.by[0, None]), truth) < 1
             share = float(right.sum()) / len(part.test)
-            found.append(Figure("top1, missing as wrong", share, n=len(part.test)))
-        return found
+            figures.append(Figure("top1, missing as wrong", share, n=len(part.test)))
+        return figures
 
 
 @register("protocol", "generalised-zero-shot")
@@ -161,28 +161,29 @@ class GeneralisedZeroShot(Protocol):
     defaults: ClassVar[JsonDict] = {"seen": None}
 
     def check(self, plan: Plan) -> None:
-        seen = self._seen(plan)
-        if not seen:
+        train_labels = self._seen(plan)
+        if not train_labels:
             raise ProtocolError("generalised-zero-shot needs the setting 'seen': a list of labels")
         for part in plan.parts:
-            known = [label for label in part.labels if label in set(seen)]
-            if not known or len(known) == len(part.labels):
+            trained = [label for label in part.labels if label in set(train_labels)]
+            if not trained or len(trained) == len(part.labels):
                 raise ProtocolError(
-                    f"{len(known)} of {len(part.labels)} labels are seen; give some, and leave some"
+                    f"{len(trained)} of {len(part.labels)} labels are seen; give some, and leave "
+                    "some"
                 )
-            plan.counts["seen labels"] = len(known)
+            plan.counts["seen labels"] = len(trained)
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        seen = set(self._seen(run.plan))
-        found: list[Figure] = []
+        train_labels = set(self._seen(run.plan))
+        figures: list[Figure] = []
         scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
         truth = scored.truth(part.labels)
-        flags = np.array([label in seen for label in part.labels])
+        flags = np.array([label in train_labels for label in part.labels])
         for under, scores in scored.under():
             both = generalised_zero_shot(closed(scores), truth, flags)
             values = {"seen": both.seen, "unseen": both.unseen, "hm": both.harmonic_mean}
-            found += [Figure(k, v, n=len(truth)).of(under=under) for k, v in values.items()]
-        return found
+            figures += [Figure(k, v, n=len(truth)).of(under=under) for k, v in values.items()]
+        return figures
 
     def _seen(self, plan: Plan) -> tuple[str, ...]:
         return spelled_as(plan.card.labels(plan.settings["seen"]) or (), plan.parts[0].data.labels)
@@ -203,12 +204,12 @@ class Slices(Protocol):
         if not by:
             raise ProtocolError("slices needs the setting 'by': names of columns")
         for part in plan.parts:
-            known = {name for item in part.test.items for name in item.facts}
-            strange = [name for name in by if name not in known]
+            columns = {name for item in part.test.items for name in item.facts}
+            strange = [name for name in by if name not in columns]
             if strange:
                 raise ProtocolError(
                     f"the clips have no column {strange[0]!r}; there are "
-                    f"{', '.join(sorted(known)) or 'none'}"
+                    f"{', '.join(sorted(columns)) or 'none'}"
                 )
             for name in by:
                 cells = [item.facts.get(name, "") for item in part.test.items]
@@ -218,7 +219,7 @@ class Slices(Protocol):
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
-        found = accuracies(scored, 0, part.labels)
+        figures = accuracies(scored, 0, part.labels)
         by, truth = run.settings["by"], scored.truth(part.labels)
         cells = [{name: item.facts.get(name, "") for name in by} for item in scored.items]
         for under, scores in scored.under():
@@ -226,8 +227,8 @@ class Slices(Protocol):
             for row in slices(right, cells, scored.groups):
                 ends = (row.interval.low, row.interval.high) if row.interval else (None, None)
                 figure = Figure("top1", row.accuracy, *ends, row.n)
-                found.append(figure.of(under=under, by=row.column, value=row.value or "-"))
-        return found
+                figures.append(figure.of(under=under, by=row.column, value=row.value or "-"))
+        return figures
 
 
 @register("protocol", "open-set")
@@ -249,50 +250,50 @@ class OpenSet(Protocol):
         plan.learner.check()
         for part in plan.parts:
             for seed in plan.settings["seeds"]:
-                known = _known(plan, part, seed)
-                there = {item.label for item in part.test.items}
-                if not there - set(known) or not there & set(known):
+                known_labels = _known(plan, part, seed)
+                shown = {item.label for item in part.test.items}
+                if not shown - set(known_labels) or not shown & set(known_labels):
                     raise ProtocolError(
                         "open-set needs clips of known and of unknown labels; seed "
                         f"{seed} leaves one side empty"
                     )
                 if plan.learner.method != NONE:
                     part.data.subset("train")
-                plan.counts["known labels"] = len(known)
+                plan.counts["known labels"] = len(known_labels)
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         return [row for s in run.settings["seeds"] for row in self._seed(run, part, s)]
 
     def _seed(self, run: Run, part: RunSplit, seed: int) -> list[Figure]:
-        known = _known(run.plan, part, seed)
+        known_labels = _known(run.plan, part, seed)
         core, head = run.core, None
         if run.plan.learner.method != NONE:
-            fit_set = run.guard(part.test).fit_set(part.data.subset("train").of(known).items)
+            fit_set = run.guard(part.test).fit_set(part.data.subset("train").of(known_labels).items)
             fitted = run.fit(fit_set, seed)
             core, head = fitted.core, fitted.head
-        classifier = run.classifier(known, core=core, head=head)
+        classifier = run.classifier(known_labels, core=core, head=head)
         one_view = head is not None
         scored = run.scores({0: classifier}, part.test.items, run.changes, core, one_view)
         truth = [item.label for item in scored.items]
-        found: list[Figure] = []
+        figures: list[Figure] = []
         for under, scores in scored.under():
-            rows = _figures(scores, truth, known, scored.groups)
-            found += [row.of(seed=seed, under=under) for row in rows]
+            rows = _figures(scores, truth, known_labels, scored.groups)
+            figures += [row.of(seed=seed, under=under) for row in rows]
         order = np.random.default_rng(seed).permutation(len(truth))
         clean = scored.by[0, None]
         mixed = Scores(clean.similarity[order], clean.probability[order], clean.unknown[order])
-        blind = _figures(mixed, truth, known, scored.groups)
-        return found + [row.of(seed=seed, under="scores permuted") for row in blind]
+        blind = _figures(mixed, truth, known_labels, scored.groups)
+        return figures + [row.of(seed=seed, under="scores permuted") for row in blind]
 
 
 def _known(plan: Plan, part: RunSplit, seed: int) -> tuple[str, ...]:
-    known = plan.settings["known"]
-    if isinstance(known, (list, str)):
-        listed = set(spelled_as(plan.card.labels(known) or (), part.labels))
+    share = plan.settings["known"]
+    if isinstance(share, (list, str)):
+        listed = set(spelled_as(plan.card.labels(share) or (), part.labels))
         return tuple(label for label in part.labels if label in listed)
-    if not 0 < float(known) < 1:
-        raise ProtocolError(f"known = {known} is not a share between 0 and 1")
-    n = max(2, round(float(known) * len(part.labels)))
+    if not 0 < float(share) < 1:
+        raise ProtocolError(f"known = {share} is not a share between 0 and 1")
+    n = max(2, round(float(share) * len(part.labels)))
     chosen = np.random.default_rng(seed).permutation(len(part.labels))[:n]
     return tuple(part.labels[i] for i in sorted(chosen))
 

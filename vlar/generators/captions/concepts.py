@@ -81,14 +81,14 @@ def motion_phrases(measured: Measurements) -> list[str]:
     """Up to four phrases of the attributes farthest from ordinary clips, strongest first."""
     away = measured.centred() * measured.visible_body
     names: Sequence[str] = attribute_names()
-    found: list[str] = []
-    for place in np.argsort(-np.abs(away), kind="stable").tolist():
-        if abs(away[place]) < _LEAST or len(found) == _MOST:
+    phrases: list[str] = []
+    for column in np.argsort(-np.abs(away), kind="stable").tolist():
+        if abs(away[column]) < _LEAST or len(phrases) == _MOST:
             break
-        phrase = PHRASES.get((names[place], 1 if away[place] > 0 else -1))
+        phrase = PHRASES.get((names[column], 1 if away[column] > 0 else -1))
         if phrase is not None:
-            found.append(phrase)
-    return found
+            phrases.append(phrase)
+    return phrases
 
 
 _CONCEPTS_LEAST = 0.03  # probability of an object that is named
@@ -149,9 +149,9 @@ class ConceptCaptioner(Captioner):
         mean = (shares / shares.sum(axis=-1, keepdims=True)).mean(axis=0)
         order = np.argsort(-mean, kind="stable")[:_CONCEPTS_MOST].tolist()
         return [
-            self._names[place]
-            for at, place in enumerate(order)
-            if not at or mean[place] >= _CONCEPTS_LEAST
+            self._names[column]
+            for index, column in enumerate(order)
+            if not index or mean[column] >= _CONCEPTS_LEAST
         ]
 
 

@@ -56,12 +56,12 @@ class FileCaptioner(Captioner):
             raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
         except UnicodeDecodeError:
             raise UsageError(f"{path}: not UTF-8 text; save it as UTF-8") from None
-        found: dict[str, list[WrittenCaption]] = {}
+        captions: dict[str, list[WrittenCaption]] = {}
         for name, caption in _rows(path, text):
-            found.setdefault(_key(path.parent, name), []).append(caption)
-        if not found:
+            captions.setdefault(_key(path.parent, name), []).append(caption)
+        if not captions:
             raise UsageError(f"{path}: holds no caption; give rows of path and sentence")
-        return cls(f"file:{argument}", found, hashlib.sha256(data).hexdigest())
+        return cls(f"file:{argument}", captions, hashlib.sha256(data).hexdigest())
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -77,19 +77,19 @@ class FileCaptioner(Captioner):
 
     def _of(self, clip: Clip) -> Captions:
         path = Path(clip.path)
-        known = self._by_path.get(str(path.absolute())) or self._by_path.get(path.name) or []
+        captions = self._by_path.get(str(path.absolute())) or self._by_path.get(path.name) or []
         start_s, end_s = clip.window.start_s, clip.window.end_s
         return tuple(
             row.sentence
-            for row in known
+            for row in captions
             if row.start_s is None or row.end_s is None
             or (row.start_s < end_s and row.end_s > start_s)
         )  # fmt: skip
 
 
 def _key(folder: Path, name: str) -> str:
-    there = folder / Path(name).expanduser()
-    return str(there.absolute()) if there.exists() else Path(name).name
+    path = folder / Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else Path(name).name
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[str, WrittenCaption]]:

@@ -54,8 +54,8 @@ class HfCaptioner(Captioner):
     @classmethod
     def from_spec(cls, argument: str) -> HfCaptioner:
         """The model in a folder, with options: ``FOLDER?frames=4&tokens=60``."""
-        place, options = split_options(argument, _OPTIONS)
-        folder = model_folder("hf:", place)
+        target, options = split_options(argument, _OPTIONS)
+        folder = model_folder("hf:", target)
         return cls(folder, **{name: _count(name, value) for name, value in options.items()})
 
     @property
@@ -73,18 +73,18 @@ class HfCaptioner(Captioner):
         if not len(frames):
             return ()
         places = np.linspace(0, len(frames) - 1, min(self._frames, len(frames))).round().astype(int)
-        pictures = [Image.fromarray(frames[place]) for place in places.tolist()]
+        pictures = [Image.fromarray(frames[number]) for number in places.tolist()]
         chats = bool(getattr(processor, "chat_template", None))
-        asked = [pictures] if chats else [[picture] for picture in pictures]
-        found: dict[str, None] = {}
-        for group in asked:
+        requests = [pictures] if chats else [[picture] for picture in pictures]
+        captions: dict[str, None] = {}
+        for group in requests:
             inputs = _inputs(processor, group, chats).to(model.device)
             ids = model.generate(**inputs, max_new_tokens=self._tokens, do_sample=False)
             begin = inputs["input_ids"].shape[1] if chats else 0
             text = processor.batch_decode(ids[:, begin:], skip_special_tokens=True)[0]
             if text := " ".join(text.split()):
-                found[text] = None
-        return tuple(found)
+                captions[text] = None
+        return tuple(captions)
 
 
 def _inputs(processor: Any, pictures: Sequence[Any], chats: bool) -> Any:

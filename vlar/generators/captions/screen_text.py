@@ -75,19 +75,19 @@ class ScreenTextCaptioner(Captioner):
         spans: dict[str, tuple[float, float]] = {}
         before: UInt8 | None = None
         lines: list[str] = []
-        for place, frame in enumerate(clip.data):
+        for index, frame in enumerate(clip.data):
             if before is None or differs(before, frame):
                 before, lines = frame, self._lines(frame)
-            start_s = clip.window.start_s + place * step_s
+            start_s = clip.window.start_s + index * step_s
             for line in lines:
                 spans[line] = spans.get(line, (start_s, 0.0))[0], start_s + step_s
-        kept = list(spans.items())[:_MOST_TEXTS]
-        return tuple(quote("shows", *span, line) for line, span in kept)
+        longest = list(spans.items())[:_MOST_TEXTS]
+        return tuple(quote("shows", *span, line) for line, span in longest)
 
     def _lines(self, frame: UInt8) -> list[str]:
         with self._lock:
-            found = self._engine(np.ascontiguousarray(frame[..., ::-1]), use_cls=False)
-        scored = zip(found.txts or (), found.scores or (), strict=True)
+            lines = self._engine(np.ascontiguousarray(frame[..., ::-1]), use_cls=False)
+        scored = zip(lines.txts or (), lines.scores or (), strict=True)
         # A single sign is what noise is read as.
         return [
             text
@@ -108,8 +108,8 @@ def differs(before: UInt8, frame: UInt8) -> bool:
 
     if before.shape != frame.shape:
         return True
-    grey = [Image.fromarray(each).convert("L").reduce(_CELL) for each in (before, frame)]
-    cells = [np.asarray(each, np.int16) for each in grey]
+    grey = [Image.fromarray(picture).convert("L").reduce(_CELL) for picture in (before, frame)]
+    cells = [np.asarray(picture, np.int16) for picture in grey]
     return int(np.abs(cells[0] - cells[1]).max()) > _CHANGE
 
 

@@ -63,9 +63,9 @@ class SpeechCaptioner(Captioner):
         name = f"speech:{argument}"
         if argument and (Path(argument).expanduser() / "config.json").is_file():
             return cls(Path(argument).expanduser(), name)
-        place, options = split_options(argument, ("revision",))
+        target, options = split_options(argument, ("revision",))
         rows = {row.alias: row for row in entries().values() if row.spec.startswith("speech:")}
-        row = rows.get(place) or next((r for r in rows.values() if r.hub_name == place), None)
+        row = rows.get(target) or next((r for r in rows.values() if r.hub_name == target), None)
         if row is None:
             raise UsageError(
                 f"{name} is neither a folder with a Whisper model (config.json, weights, "
@@ -89,7 +89,7 @@ class SpeechCaptioner(Captioner):
         chunks = range(int(start_s // _CHUNK_S), math.ceil(end_s / _CHUNK_S))
         words = chain.from_iterable(self._segments(clip.path, number) for number in chunks)
         return tuple(
-            quote("says", *each) for each in words if each[0] < end_s and each[1] > start_s
+            quote("says", *word) for word in words if word[0] < end_s and word[1] > start_s
         )
 
     def _segments(self, path: Path, number: int) -> list[Segment]:
@@ -114,11 +114,11 @@ class SpeechCaptioner(Captioner):
     def _words(self, sound: Float32, start_s: float) -> list[Segment]:
         with self._model.use(_failed) as (processor, model):
             ids, language = _generated(processor, model, sound)
-            found = _timed(processor.tokenizer, ids)
+            timed_words = _timed(processor.tokenizer, ids)
         length_s = len(sound) / RATE_HZ
         return [
             (start_s + begin_s, start_s + min(end_s, length_s), text, language)
-            for begin_s, end_s, text in found
+            for begin_s, end_s, text in timed_words
             if begin_s < min(end_s, length_s) and any(map(str.isalnum, text))
         ]
 

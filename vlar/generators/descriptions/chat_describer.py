@@ -221,13 +221,13 @@ class ParsedDescriptions:
 
 def truncate(text: str, limit: TokenLimit) -> str:
     """The longest run of whole sentences from the start that the encoder reads; may be empty."""
-    kept = ""
+    text_cut = ""
     for match in _SENTENCE.finditer(text):
         longer = text[: match.end()]
         if n_tokens(longer, limit) > limit.max_tokens:
             break
-        kept = longer
-    return kept.strip()
+        text_cut = longer
+    return text_cut.strip()
 
 
 def labelled_objects(content: str) -> Iterator[Mapping[str, Any]]:
@@ -262,13 +262,13 @@ def _completed(text: str) -> Any:
     closing: list[str] = []
     opened = -1  # place of the quote of an open string
     escaped = False
-    for place, letter in enumerate(text):
+    for index, letter in enumerate(text):
         if opened >= 0:
             if not escaped and letter == '"':
                 opened = -1
             escaped = not escaped and letter == "\\"
         elif letter == '"':
-            opened = place
+            opened = index
         elif letter in "{[":
             closing.append("}" if letter == "{" else "]")
         elif letter in "}]" and (not closing or closing.pop() != letter):
@@ -304,22 +304,22 @@ def _labelled(value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
 def _by_label(content: str, requests: Sequence[LabelRequest]) -> dict[str, dict[str, Any]]:
     labels = {same(row.text): row.label for row in requests}
     labels |= {same(row.label): row.label for row in requests}
-    found: dict[str, dict[str, Any]] = {}
+    rows_by_label: dict[str, dict[str, Any]] = {}
     for row in labelled_objects(content):
         label = labels.get(same(row["label"]))
         if label is not None:
-            found.setdefault(label, {}).update(_kinds(row))
-    return found
+            rows_by_label.setdefault(label, {}).update(_kinds(row))
+    return rows_by_label
 
 
 def _kinds(row: Mapping[str, Any]) -> dict[str, Any]:
     # The question asks for an object of kind to text; a bank's list of kind and text is as clear.
-    given = row.get("descriptions", row)
-    if isinstance(given, dict):
-        return cast("dict[str, Any]", given)
-    if not isinstance(given, list):
+    kinds = row.get("descriptions", row)
+    if isinstance(kinds, dict):
+        return cast("dict[str, Any]", kinds)
+    if not isinstance(kinds, list):
         return {}
-    items = [item for item in cast("list[Any]", given) if isinstance(item, dict)]
+    items = [item for item in cast("list[Any]", kinds) if isinstance(item, dict)]
     pairs = [cast("dict[str, Any]", item) for item in items]
     return {str(pair.get("kind")): pair.get("text") for pair in pairs}
 

@@ -117,31 +117,35 @@ class OfflineDescriber(Describer):
         return [self._one(row) for row in requests]
 
     def _one(self, row: LabelRequest) -> LabelDescriptions:
-        known = self._exact.get(same(row.text)) or self._inflected.get(_key(row.text))
+        entries = self._exact.get(same(row.text)) or self._inflected.get(_key(row.text))
         close: list[tuple[float, BankEntry]] = []
-        if not known:
+        if not entries:
             close = self._similar.search(row.text)
-            known = [entry for cosine, entry in close if _surely_same(row.text, cosine, entry)][:1]
-        found = list(
-            _borrowed(known) if known else [*self._scene(row.text), *self._motion(row.text, close)]
+            entries = [entry for cosine, entry in close if _surely_same(row.text, cosine, entry)][
+                :1
+            ]
+        descriptions = list(
+            _borrowed(entries)
+            if entries
+            else [*self._scene(row.text), *self._motion(row.text, close)]
         )
-        if not any(part[0].kind in PART_KINDS for part in found):
-            found += self._parts(row.text)
-        found = [
+        if not any(part[0].kind in PART_KINDS for part in descriptions):
+            descriptions += self._parts(row.text)
+        descriptions = [
             part
-            for part in found
+            for part in descriptions
             if part[0].kind in row.kinds and text_fault(part[0].text, row.text, self._limit) is None
         ]
-        found.sort(key=lambda part: row.kinds.index(part[0].kind))
-        if not found:
+        descriptions.sort(key=lambda part: row.kinds.index(part[0].kind))
+        if not descriptions:
             hint = ", ".join(repr(entry.text) for _, (_, entry) in close[:3])
             note = "no bank, verb or object notes cover it"
             note += f" (nearest labels: {hint})" if hint else ""
             return LabelDescriptions(row.label, (), None, (note,))
-        origin = "; ".join(dict.fromkeys(source for _, source in found))
-        missing = [k for k in row.kinds if k not in {part.kind for part, _ in found}]
+        origin = "; ".join(dict.fromkeys(source for _, source in descriptions))
+        missing = [k for k in row.kinds if k not in {part.kind for part, _ in descriptions}]
         notes = (f"nothing is known about {', '.join(missing)}",) if missing else ()
-        texts = tuple(text for text, _ in found)
+        texts = tuple(text for text, _ in descriptions)
         return LabelDescriptions(row.label, texts, f"composed from {origin}", notes)
 
     def _parts(self, text: str) -> Iterable[SourcedText]:
@@ -175,13 +179,13 @@ class OfflineDescriber(Describer):
 
     @cached_property
     def _objects(self) -> dict[tuple[str, ...], Entry]:
-        found: dict[tuple[str, ...], Entry] = {}
+        entries: dict[tuple[str, ...], Entry] = {}
         for entry in load_bank(OBJECT_BANK).entries:
             name = re.sub(r"\(.*?\)", "", entry.label)
             for part in re.split(r"[/,]| or ", name):
                 if words := tuple(map(_base, _words(part))):
-                    found.setdefault(words, entry)
-        return found
+                    entries.setdefault(words, entry)
+        return entries
 
     def _motion(self, text: str, close: Sequence[tuple[float, BankEntry]]) -> Iterable[SourcedText]:
         for cosine, (bank, entry) in close:
@@ -217,24 +221,24 @@ def _banks() -> list[str]:
 
 def _borrowed(known: Sequence[BankEntry]) -> Iterable[SourcedText]:
     """The texts of the entry with most descriptions; missing kinds come from the next ones."""
-    seen: set[str] = set()
+    kinds: set[str] = set()
     for bank, entry in sorted(known, key=lambda pair: -len(pair[1].descriptions)):
         for row in entry.descriptions:
-            if row.kind not in seen:
+            if row.kind not in kinds:
                 yield row, f"bank {bank}, label {entry.label!r}"
-        seen |= {row.kind for row in entry.descriptions}
+        kinds |= {row.kind for row in entry.descriptions}
 
 
 def _index(known: Iterable[BankEntry], key: Callable[[str], Key]) -> dict[Key, list[BankEntry]]:
     """Entries by their text, label and aliases; text and label take precedence over aliases."""
-    found: dict[Key, list[BankEntry]] = {}
+    entries: dict[Key, list[BankEntry]] = {}
     aliased: dict[Key, list[BankEntry]] = {}
     for bank, entry in known:
         for name in dict.fromkeys((key(entry.text), key(clean_label(entry.label)))):
-            found.setdefault(name, []).append((bank, entry))
+            entries.setdefault(name, []).append((bank, entry))
         for name in dict.fromkeys(map(key, entry.aliases)):
             aliased.setdefault(name, []).append((bank, entry))
-    return aliased | found
+    return aliased | entries
 
 
 def _words(text: str) -> list[str]:

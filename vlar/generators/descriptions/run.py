@@ -49,12 +49,12 @@ class DraftBank:
         self._out = out
         provenance = describer.provenance()
         before = _existing(out, provenance)
-        known = {same(entry.text): entry for entry in before.entries} if before else {}
+        entries = {same(entry.text): entry for entry in before.entries} if before else {}
         self._entries = {
-            label: replace(known.pop(same(text), Entry(label, text)), label=label, text=text)
+            label: replace(entries.pop(same(text), Entry(label, text)), label=label, text=text)
             for label, text in zip(listed.keys, listed.texts, strict=True)
         }
-        self._others = tuple(known.values())  # earlier labels that this list leaves out
+        self._others = tuple(entries.values())  # earlier labels that this list leaves out
         today = datetime.now(timezone.utc).date().isoformat()
         self._bank = Bank(
             name=out.stem if out else "described",
@@ -93,22 +93,22 @@ class DraftBank:
         Returns:
             The row without sentences that another label already has; its notes name them.
         """
-        kept: list[Description] = []
+        descriptions: list[Description] = []
         notes = list(row.notes)
         for description in row.descriptions:
             owner = self._owners.setdefault(same(description.text), row.label)
             if owner == row.label:
-                kept.append(description)
+                descriptions.append(description)
             else:
                 kind = description.kind
                 notes.append(f"{kind} is the same sentence as that of {owner!r}, left out")
         entry = self._entries[row.label]
         self._entries[row.label] = replace(
             entry,
-            descriptions=(*entry.descriptions, *kept),
-            source=_joined(entry.source, row.source if kept else None),
+            descriptions=(*entry.descriptions, *descriptions),
+            source=_joined(entry.source, row.source if descriptions else None),
         )
-        return replace(row, descriptions=tuple(kept), notes=tuple(notes))
+        return replace(row, descriptions=tuple(descriptions), notes=tuple(notes))
 
     def write(self, *, now: bool = True) -> None:
         """Write the file.
@@ -263,13 +263,13 @@ def check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
         UnknownNameError: a kind does not exist.
         UsageError: the list is empty.
     """
-    asked = tuple(dict.fromkeys(kind.strip() for kind in kinds if kind.strip()))
-    for kind in asked:
+    names = tuple(dict.fromkeys(kind.strip() for kind in kinds if kind.strip()))
+    for kind in names:
         if kind not in (*KINDS, *PART_KINDS):
             raise unknown_name("kind of description", kind, (*KINDS, *PART_KINDS))
-    if not asked:
+    if not names:
         raise UsageError(f"the list of kinds is empty; choose from {', '.join(KINDS)}")
-    return asked
+    return names
 
 
 def _batches(missing: Sequence[LabelRequest], size: int) -> list[list[LabelRequest]]:
@@ -288,9 +288,9 @@ def _add_to(
     if isinstance(result, VlarError):
         return [LabelOutcome(LabelDescriptions(row.label, ()), result.message) for row in requests]
     rows: list[LabelOutcome] = []
-    for found in map(draft.add, result):
-        why = f"no usable description ({'; '.join(found.notes) or 'the answer was empty'})"
-        rows.append(LabelOutcome(found, None if draft.has_texts(found.label) else why))
+    for described in map(draft.add, result):
+        why = f"no usable description ({'; '.join(described.notes) or 'the answer was empty'})"
+        rows.append(LabelOutcome(described, None if draft.has_texts(described.label) else why))
     return rows
 
 
@@ -318,5 +318,5 @@ def _results(
         refused = isinstance(result, VlarError) and not isinstance(result, NoAnswerError)
         if refused or unanswered >= _STOP_AFTER:
             describer.close()
-            yield from ((rest, result) for rest in waiting.values())
+            yield from ((batch, result) for batch in waiting.values())
             return

@@ -66,9 +66,9 @@ class ModelAnswerer(Answerer):
 
     def _spelled(self, question: Question) -> list[str]:
         """The labels asked about, as an adapted model spells them: ``brush_hair``."""
-        known = {normalised(clean_label(label)): label for label in self._model.labels or ()}
+        labels = {normalised(clean_label(label)): label for label in self._model.labels or ()}
         options = [option for option in question.options if not is_none(option)]
-        return [known.get(normalised(option), option) for option in options]
+        return [labels.get(normalised(option), option) for option in options]
 
     def _encode(self, shown: MediaItem) -> Encoded:
         if shown.key in self._encoded:

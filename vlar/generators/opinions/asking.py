@@ -48,8 +48,10 @@ def cached_answer(answerer: Answerer, shown: MediaItem, question: Question) -> A
 def keep_answer(answerer: Answerer, shown: MediaItem, question: Question, answer: Answer) -> None:
     """Keep an answer for ``cached_answer``."""
     if answerer.cached:
-        given = answer.probability
-        data: JsonDict = {"text": answer.text} if given is None else {"probability": given.tolist()}
+        probability = answer.probability
+        data: JsonDict = (
+            {"text": answer.text} if probability is None else {"probability": probability.tolist()}
+        )
         keep(_path(answerer, shown, question), data)
 
 
@@ -130,8 +132,8 @@ def ask(
     begin = time.monotonic()
     shifts = _shifts(judge, len(question), rotations)
     answers = _answers(judge, shown, [question.rotated(shift) for shift in shifts])
-    found = _opinion(question, shifts, answers, embed)
-    return replace(found, seconds=time.monotonic() - begin)
+    opinion = _opinion(question, shifts, answers, embed)
+    return replace(opinion, seconds=time.monotonic() - begin)
 
 
 def _shifts(judge: Answerer, k: int, rotations: int | None) -> list[int]:
@@ -147,14 +149,14 @@ def _opinion(
 ) -> Opinion:
     k = len(question)
     total, letters = np.zeros(k), list[int | None]()
-    failed = next((given.error for given in answers if given.error is not None), None)
-    for shift, given in zip(shifts, answers, strict=True):
-        if given.answer is None:
+    failed = next((answer.error for answer in answers if answer.error is not None), None)
+    for shift, answer in zip(shifts, answers, strict=True):
+        if answer.answer is None:
             continue
-        shares, letter = _shares(given.answer, question.rotated(shift), embed)
+        shares, letter = _shares(answer.answer, question.rotated(shift), embed)
         total += np.roll(shares, shift)
         letters.append(letter)
-    fresh = [given.answer for given in answers if given.answer is not None and not given.reused]
+    fresh = [answer.answer for answer in answers if answer.answer is not None and not answer.reused]
     error = None if failed is None else (failed.kind, failed.message)
     refused = sum(answer.refused for answer in fresh)
     if error is None and all(letter is None for letter in letters):
@@ -166,8 +168,8 @@ def _opinion(
         probability=total / len(shifts) if error is None else None,
         letters=tuple(letters) if len(letters) == len(shifts) else (),
         error=error,
-        asked=len(fresh) + sum(given.error is not None for given in answers),
-        reused=sum(given.reused for given in answers),
+        asked=len(fresh) + sum(answer.error is not None for answer in answers),
+        reused=sum(answer.reused for answer in answers),
         refused=refused,
         tokens_in=sum(answer.tokens_in for answer in fresh),
         tokens_out=sum(answer.tokens_out for answer in fresh),
@@ -179,12 +181,12 @@ def _shares(answer: Answer, shown: Question, embed: Embed | None) -> tuple[Float
     """Shares of the options in the order shown, and the place of the letter that was chosen."""
     if answer.probability is not None:
         return answer.probability, int(answer.probability.argmax())
-    place = None if answer.refused else parse_answer(answer.text, shown.options, embed=embed)
+    choice = None if answer.refused else parse_answer(answer.text, shown.options, embed=embed)
     shares = np.full(len(shown), 1 / len(shown))
-    if place is not None:
+    if choice is not None:
         shares[:] = 0.0
-        shares[place] = 1.0
-    return shares, place
+        shares[choice] = 1.0
+    return shares, choice
 
 
 @dataclass(frozen=True)
@@ -200,28 +202,28 @@ def _answers(
     judge: Answerer, shown: MediaItem, questions: Sequence[Question]
 ) -> list[_OrderResult]:
     """The answers in the order of the questions; after an error the others are not asked."""
-    found = [_OrderResult()] * len(questions)
+    results = [_OrderResult()] * len(questions)
     stopped = threading.Event()
 
     def one(place: int) -> _OrderResult:
         if stopped.is_set():
             return _OrderResult()
-        given = _one(judge, shown, questions[place])
-        if given.error is not None:
+        result = _one(judge, shown, questions[place])
+        if result.error is not None:
             stopped.set()
-        return given
+        return result
 
     workers = AT_ONCE if judge.concurrent else 1
-    for place, given in in_threads(one, range(len(questions)), workers, "vlar-ask"):
-        found[place] = given
-    return found
+    for index, result in in_threads(one, range(len(questions)), workers, "vlar-ask"):
+        results[index] = result
+    return results
 
 
 def _one(judge: Answerer, shown: MediaItem, question: Question) -> _OrderResult:
     try:
-        kept = cached_answer(judge, shown, question)
-        if kept is not None:
-            return _OrderResult(kept, reused=True)
+        stored = cached_answer(judge, shown, question)
+        if stored is not None:
+            return _OrderResult(stored, reused=True)
         answer = judge.answer(shown, question)
     except VlarError as error:
         return _OrderResult(error=error)
@@ -234,11 +236,11 @@ def _shown(clip: Any) -> MediaItem:
     """Clip of any input: frames (T, H, W, 3) too, or an object that only a function reads."""
     if isinstance(clip, Clip):
         return MediaItem.of(clip)
-    place = Path("<array>")
+    path = Path("<array>")
     if isinstance(clip, np.ndarray):
         n = len(clip)
-        return MediaItem.of(Clip(place, Window(0.0, n / 25), "video", clip, np.arange(n) / 25))
-    return MediaItem(place, None, lambda: clip)
+        return MediaItem.of(Clip(path, Window(0.0, n / 25), "video", clip, np.arange(n) / 25))
+    return MediaItem(path, None, lambda: clip)
 
 
 @dataclass
@@ -287,8 +289,8 @@ class UsageCounter:
     def sentence(self) -> str:
         """Summary for a person, in one line."""
         parts = [f"{self.opinions} of {self.clips} clips have an opinion"]
-        asked = counted(self.questions, "questions")
-        parts.append(f"{asked} in {self.seconds:.1f} s, {self.reused} reused")
+        questions = counted(self.questions, "questions")
+        parts.append(f"{questions} in {self.seconds:.1f} s, {self.reused} reused")
         if self.tokens_in or self.tokens_out:
             cost = "" if self._cost is None else f", cost {self._cost:.4f}"
             parts.append(f"{self.tokens_in} tokens in, {self.tokens_out} out{cost}")
@@ -318,15 +320,15 @@ def token_price() -> tuple[float, float] | None:
     Raises:
         UsageError: it is not two numbers.
     """
-    given = os.environ.get("VLAR_LLM_PRICE", "").strip()
-    if not given:
+    price = os.environ.get("VLAR_LLM_PRICE", "").strip()
+    if not price:
         return None
     try:
-        first, second = (float(part) for part in given.split(","))
+        first, second = (float(part) for part in price.split(","))
     except ValueError:
         first = second = -1.0
     if not (0 <= first < float("inf") and 0 <= second < float("inf")):
         raise UsageError(
-            f"VLAR_LLM_PRICE {given!r} is not two prices of a million tokens: 0.15,0.6"
+            f"VLAR_LLM_PRICE {price!r} is not two prices of a million tokens: 0.15,0.6"
         )
     return first, second

@@ -181,10 +181,10 @@ class FunctionAnswerer(Answerer):
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
         try:
-            given = self._function(shown.clip, question)
-            if isinstance(given, str):
-                return Answer(text=given)
-            return Answer(checked_probability(np.asarray(given, np.float64), len(question)))
+            answer = self._function(shown.clip, question)
+            if isinstance(answer, str):
+                return Answer(text=answer)
+            return Answer(checked_probability(np.asarray(answer, np.float64), len(question)))
         except VlarError:
             raise
         except Exception as error:

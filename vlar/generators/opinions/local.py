@@ -50,8 +50,8 @@ class LocalAnswerer(Answerer):
     @classmethod
     def from_spec(cls, argument: str) -> LocalAnswerer:
         """The model in a folder: ``FOLDER`` or ``FOLDER?frames=8&video=true&device=cuda``."""
-        place, options = split_options(argument, ("frames", "video", "device"))
-        folder = model_folder("local:", place)
+        target, options = split_options(argument, ("frames", "video", "device"))
+        folder = model_folder("local:", target)
         n, device = picture_count(options.get("frames")), options.get("device")
         return cls(folder, n, as_video=yes(options, "video"), device=device)
 
@@ -106,8 +106,8 @@ def _facts(frames: UInt8, length_s: float) -> dict[str, Any]:
 
 def _letters(tokenizer: Any, logits: Any, k: int) -> Float64:
     """(K,) shares of the letters: each with and without a space before it."""
-    found = np.full(k, -np.inf)
-    for place, letter in enumerate(LETTERS[:k]):
+    scores = np.full(k, -np.inf)
+    for index, letter in enumerate(LETTERS[:k]):
         ids = {
             pieces[0] if text == letter else pieces[-1]
             for text in (letter, f" {letter}")
@@ -115,6 +115,6 @@ def _letters(tokenizer: Any, logits: Any, k: int) -> Float64:
         }
         values = [float(logits[n]) for n in ids if n < len(logits)]
         if values:
-            found[place] = np.logaddexp.reduce(values)
-    top = found.max()
-    return np.exp(found - top) if np.isfinite(top) else np.zeros(k)
+            scores[index] = np.logaddexp.reduce(values)
+    top = scores.max()
+    return np.exp(scores - top) if np.isfinite(top) else np.zeros(k)

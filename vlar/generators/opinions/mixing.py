@@ -93,16 +93,18 @@ def mix(
     weights = Mixing(a, b)
     proposer, opinion, options = _checked(proposer, opinion, options)
     mixed = proposer.copy()
-    there = np.isfinite(opinion).all(axis=1) & (np.take_along_axis(proposer, options, 1) > 0).any(1)
-    if weights.is_proposer or not there.any():
+    answered = np.isfinite(opinion).all(axis=1) & (
+        np.take_along_axis(proposer, options, 1) > 0
+    ).any(1)
+    if weights.is_proposer or not answered.any():
         return mixed
-    chosen, columns = proposer[there], options[there]
+    chosen, columns = proposer[answered], options[answered]
     own = np.take_along_axis(chosen, columns, axis=1)
-    logits = a * _log(own) + b * _log(_doubted(opinion[there]))
+    logits = a * _log(own) + b * _log(_doubted(opinion[answered]))
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares *= own.sum(axis=1, keepdims=True) / shares.sum(axis=1, keepdims=True)
     np.put_along_axis(chosen, columns, shares, axis=1)
-    mixed[there] = chosen
+    mixed[answered] = chosen
     return mixed
 
 
@@ -138,21 +140,21 @@ def fit_mixing(
         raise UsageError(f"{right.shape} right labels for {len(proposer)} clips; give one a clip")
     hit = options == right[:, None]
     used = hit.any(axis=1) & np.isfinite(opinion).all(axis=1)
-    own = np.take_along_axis(proposer, options, axis=1)
-    used &= own.sum(axis=1) > 0
+    shares = np.take_along_axis(proposer, options, axis=1)
+    used &= shares.sum(axis=1) > 0
     names = list(range(len(right))) if groups is None else list(groups)
     fold = _folds([names[n] for n in np.flatnonzero(used)])
     if fold is None:
         return PROPOSER
-    logs = np.stack([_log(own[used]), _log(_doubted(opinion[used]))], axis=-1)  # (n, K, 2)
+    logs = np.stack([_log(shares[used]), _log(_doubted(opinion[used]))], axis=-1)  # (n, K, 2)
     place = hit[used].argmax(axis=1)
     start = np.array([1.0, 0.0])
     held, alone = np.zeros(len(place)), np.zeros(len(place))
     for part in range(fold.max() + 1):
         out = fold == part
-        kept = logs[~out], place[~out]
-        held[out] = _loss(_solve(*kept), logs[out], place[out])
-        alone[out] = _loss(_solve(*kept, largest=0.0), logs[out], place[out])
+        examples = logs[~out], place[~out]
+        held[out] = _loss(_solve(*examples), logs[out], place[out])
+        alone[out] = _loss(_solve(*examples, largest=0.0), logs[out], place[out])
     found, before = _solve(logs, place), _loss(start, logs, place).mean()
     if held.mean() >= min(alone.mean() - _GAIN, before):
         return PROPOSER
@@ -200,8 +202,8 @@ def sure(opinion: Float64, lead: float = LEAD) -> Float64:
     """
     if lead <= 0:
         return opinion
-    known = np.nan_to_num(opinion)
-    return np.where((margins(known) > lead + _ROUNDING)[:, None], opinion, np.nan)
+    opinions = np.nan_to_num(opinion)
+    return np.where((margins(opinions) > lead + _ROUNDING)[:, None], opinion, np.nan)
 
 
 def _checked(proposer: Float64, opinion: Float64, options: Ints) -> tuple[Float64, Float64, Ints]:
@@ -323,8 +325,8 @@ class OpinionWeights:
         file = Path(model).expanduser() / KEPT
         if not file.is_file():
             return None
-        found, answerer = _of_run(str(file))
-        return found if answerer == identity else None
+        weights, answerer = _of_run(str(file))
+        return weights if answerer == identity else None
 
 
 def _of_run(place: str) -> tuple[OpinionWeights, object]:
@@ -332,9 +334,11 @@ def _of_run(place: str) -> tuple[OpinionWeights, object]:
     try:
         data = json.loads(read_file(Path(place).expanduser(), _MOST_BYTES))
         tables: JsonDict = next(r["tables"] for r in data["runs"] if r["tables"].get("weights"))
-        found = tables["weights"]
-        mixing = Mixing(float(found["a"]), float(found["b"]))
-        return OpinionWeights(mixing, number(found, "margin"), fitted=True), tables.get("answerer")
+        weights = tables["weights"]
+        mixing = Mixing(float(weights["a"]), float(weights["b"]))
+        return OpinionWeights(mixing, number(weights, "margin"), fitted=True), tables.get(
+            "answerer"
+        )
     except OSError as error:
         raise UsageError(f"{place}: cannot be read ({error.strerror or error})") from error
     except _UNUSABLE as error:

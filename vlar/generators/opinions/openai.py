@@ -71,16 +71,16 @@ class OpenAIAnswerer(Answerer):
         ]
         content.append({"type": "text", "text": text})
         body = {"model": self._model, "messages": [{"role": "user", "content": content}]}
-        given = self._client.ask(body, _WAYS)
-        choice = given["choices"][0]
+        reply = self._client.ask(body, _WAYS)
+        choice = reply["choices"][0]
         text, refusal = choice["message"].get("content"), choice["message"].get("refusal")
         blocked = isinstance(refusal, str) or choice.get("finish_reason") == "content_filter"
         return Answer(
             None if blocked else _letters(choice.get("logprobs"), len(question)),
             text if isinstance(text, str) else "",
             refused=blocked,
-            tokens_in=_count(given, "prompt_tokens"),
-            tokens_out=_count(given, "completion_tokens"),
+            tokens_in=_count(reply, "prompt_tokens"),
+            tokens_out=_count(reply, "completion_tokens"),
         )
 
     def close(self) -> None:
@@ -99,10 +99,10 @@ def _letters(logprobs: Any, k: int) -> Float64 | None:
         if str(first["token"]).strip() not in LETTERS[:k]:
             return None
         shares = np.zeros(k)
-        for each in [*first["top_logprobs"], *([] if first["top_logprobs"] else [first])]:
-            letter = str(each["token"]).strip()
+        for entry in [*first["top_logprobs"], *([] if first["top_logprobs"] else [first])]:
+            letter = str(entry["token"]).strip()
             if len(letter) == 1 and letter in LETTERS[:k]:
-                shares[LETTERS.index(letter)] += np.exp(min(float(each["logprob"]), 0.0))
+                shares[LETTERS.index(letter)] += np.exp(min(float(entry["logprob"]), 0.0))
     except (KeyError, IndexError, TypeError, ValueError):
         return None
     if not (np.isfinite(shares).all() and shares.sum() > 0):

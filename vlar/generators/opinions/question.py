@@ -148,14 +148,14 @@ def distinct(texts: Iterable[str]) -> list[int]:
     >>> distinct(["wave a hand", "Wave a hand!", "jump"])
     [0, 2]
     """
-    seen: set[str] = set()
-    kept: list[int] = []
-    for place, text in enumerate(texts):
+    texts_seen: set[str] = set()
+    numbers: list[int] = []
+    for index, text in enumerate(texts):
         plain = normalised(text)
-        if plain and plain not in seen:
-            seen.add(plain)
-            kept.append(place)
-    return kept
+        if plain and plain not in texts_seen:
+            texts_seen.add(plain)
+            numbers.append(index)
+    return numbers
 
 
 def is_none(option: str) -> bool:
@@ -204,19 +204,23 @@ def parse_answer(text: str, options: Sequence[str], *, embed: Embed | None = Non
         for m in _LETTERED.finditer(text)
         if LETTERS.index(m[1]) < len(options)
     ]
-    agreeing = [place for place, rest in lettered if f"{rest} ".startswith(f"{plain[place]} ")]
+    agreeing = [
+        letter
+        for letter, text_after in lettered
+        if f"{text_after} ".startswith(f"{plain[letter]} ")
+    ]
     if agreeing:
         return agreeing[-1]
-    found = _letter_alone(text, len(options))
-    if found is None:
-        found = _equal(text, plain)
-    if found is None and lettered:
-        found = lettered[-1][0]
-    if found is None:
-        found = _mentioned(normalised(text), plain)
-    if found is None and embed is not None:
-        found = _nearest(text, options, embed)
-    return found
+    option = _letter_alone(text, len(options))
+    if option is None:
+        option = _equal(text, plain)
+    if option is None and lettered:
+        option = lettered[-1][0]
+    if option is None:
+        option = _mentioned(normalised(text), plain)
+    if option is None and embed is not None:
+        option = _nearest(text, options, embed)
+    return option
 
 
 def _letter_alone(text: str, k: int) -> int | None:
@@ -234,13 +238,15 @@ def _equal(text: str, plain: Sequence[str]) -> int | None:
 def _mentioned(text: str, plain: Sequence[str]) -> int | None:
     """The one option that the text holds; part of a longer option that it holds does not count."""
     padded = f" {text} "
-    there = [place for place, option in enumerate(plain) if f" {option} " in padded]
-    there = [
-        place
-        for place in there
-        if not any(other != place and f" {plain[place]} " in f" {plain[other]} " for other in there)
+    numbers = [number for number, option in enumerate(plain) if f" {option} " in padded]
+    numbers = [
+        number
+        for number in numbers
+        if not any(
+            other != number and f" {plain[number]} " in f" {plain[other]} " for other in numbers
+        )
     ]
-    return there[0] if len(there) == 1 else None
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def _nearest(text: str, options: Sequence[str], embed: Embed) -> int | None:

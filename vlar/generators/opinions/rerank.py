@@ -100,8 +100,10 @@ class SecondOpinion:
             if isinstance(row, Failure):
                 yield row
                 continue
-            found = self.review(row, shown_of(model, row.path, row.start_s, row.end_s), tree)
-            yield replace(found, predictions=found.predictions[:top], coarse=found.coarse[:top])
+            opinion = self.review(row, shown_of(model, row.path, row.start_s, row.end_s), tree)
+            yield replace(
+                opinion, predictions=opinion.predictions[:top], coarse=opinion.coarse[:top]
+            )
 
     def review(
         self, row: Classification, shown: MediaItem, tree: Tree | None = None
@@ -144,8 +146,8 @@ class SecondOpinion:
     def _mixed(
         self, row: Classification, question: Question, opinion: Opinion, tree: Tree | None
     ) -> Classification:
-        each = [p.probability for p in row.predictions]
-        before = np.array([[*each, row.unknown_probability]])
+        probabilities = [p.probability for p in row.predictions]
+        before = np.array([[*probabilities, row.unknown_probability]])
         chosen, weights = np.array([question.columns]), self.weights.mixing
         assert opinion.probability is not None
         shares = opinion.probability
@@ -216,9 +218,12 @@ def _coarse(
         gained[top] = gained.get(top, 0.0) + float(new) - old.probability
     moved = [
         replace(
-            each, probability=min(max(each.probability + gained.get(each.label, 0.0), 0.0), 1.0)
+            prediction,
+            probability=min(
+                max(prediction.probability + gained.get(prediction.label, 0.0), 0.0), 1.0
+            ),
         )
-        for each in row.coarse
+        for prediction in row.coarse
     ]
     return tuple(sorted(moved, key=lambda each: -each.probability))
 

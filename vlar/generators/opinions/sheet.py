@@ -152,22 +152,22 @@ class SheetAnswerer(Answerer):
         key, order = _key(shown, question), _order(shown, question)
         asked = Question(tuple(question.options[n] for n in order))
         row = self._rows.get(key)
-        given = "" if row is None else row["answer"].strip()
-        if not given:
+        answer_text = "" if row is None else row["answer"].strip()
+        if not answer_text:
             if key not in self._new:
                 self._new[key] = self._entry(key, shown, asked)
             raise WaitingError(
                 f"nobody has answered this question yet; fill the column 'answer' of {self._file}, "
                 f"or open {self.page_file} and save the table from there"
             )
-        place = parse_answer(given, asked.options)
-        if place is None:
+        number = parse_answer(answer_text, asked.options)
+        if number is None:
             raise NoAnswerError(
-                f"{self._file}, question {key}: the answer {given[:80]!r} is not one of "
+                f"{self._file}, question {key}: the answer {answer_text[:80]!r} is not one of "
                 f"{asked.listing}; write its letter"
             )
         chosen = np.zeros(len(question))
-        chosen[order[place]] = 1.0
+        chosen[order[number]] = 1.0
         return Answer(chosen)
 
     def close(self) -> None:

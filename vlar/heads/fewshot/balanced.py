@@ -69,8 +69,8 @@ class BalancedHead(FewShotHead):
         """
         found = cls()
         found.head, found.labels, found.kind, found.tau = head, head.labels, head.kind, tau
-        there = Counter(y)
-        found.counts = np.array([float(there[label]) for label in head.labels])
+        counts = Counter(y)
+        found.counts = np.array([float(counts[label]) for label in head.labels])
         return found
 
     @property

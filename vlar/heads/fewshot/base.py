@@ -409,11 +409,11 @@ class ClosedForm(FewShotHead):
         if len(signatures) != len(y):
             raise SupportError(f"{len(y)} labels for {len(signatures)} signatures")
         gram = self.gram(signatures)
-        found: list[tuple[float, PriorWeights]] = []
+        errors: list[tuple[float, PriorWeights]] = []
         for value in self.grid if parameter is None else (parameter,):
             held = self.hold_out(gram, problem, value)
-            found.append((value, fit_weights(self.slope, held, problem)))
-        self.parameter, weights = min(found, key=lambda pair: round(pair[1].loss, 9))
+            errors.append((value, fit_weights(self.slope, held, problem)))
+        self.parameter, weights = min(errors, key=lambda pair: round(pair[1].loss, 9))
         self.labels = problem.labels
         self.evidence_weight, self.prior_weight = weights.evidence, weights.prior
         self._prior_mean, self._prior_scale = problem.prior_mean, problem.prior_scale
@@ -454,8 +454,8 @@ class ClosedForm(FewShotHead):
         """(folds, n, C) evidence of each example held out in a fold; NaN where it was not."""
         held = np.full((len(problem.folds), *problem.member.shape), np.nan)
         for row, out in zip(held, problem.folds, strict=True):
-            cross, kept = gram[np.ix_(out, ~out)], gram[np.ix_(~out, ~out)]
-            row[out] = self.evidence_from(cross, kept, problem.member[~out], parameter)
+            cross, inner = gram[np.ix_(out, ~out)], gram[np.ix_(~out, ~out)]
+            row[out] = self.evidence_from(cross, inner, problem.member[~out], parameter)
         return held
 
     @abstractmethod

@@ -122,14 +122,14 @@ class ComponentsHead(FewShotHead):
             return total
         terms = unjoined(signatures, self.kind, self.widths)
         for part, head in self.closed.items():
-            place = {word: column for column, word in enumerate(head.labels)}
-            columns = [place[pair[PARTS.index(part)]] for pair in pairs]
+            columns_of = {word: column for column, word in enumerate(head.labels)}
+            columns = [columns_of[pair[PARTS.index(part)]] for pair in pairs]
             logits = head.logits(join(terms, head.kind))
             total += self.closed_weight * log_softmax(logits)[:, columns]
         return total
 
     def _known(self, pairs: Sequence[Pair]) -> bool:
-        words = [{pair[at] for pair in self.pairs} for at in range(len(PARTS))]
+        words = [{pair[part] for pair in self.pairs} for part in range(len(PARTS))]
         return all(verb in words[0] and noun in words[1] for verb, noun in pairs)
 
     def state(self) -> dict[str, Array]:

@@ -78,15 +78,15 @@ class LateFusionHead(MixtureHead):
         total = np.zeros((len(signatures), len(self.labels)))
         counted = np.zeros((len(signatures), 1))
         for weight, head in self.members:
-            own = join(terms, head.kind)
-            there = own.any(axis=1)
-            total[there] += weight * head.logits(own[there])
-            counted[there] += weight
-        found = total / np.where(counted > 0, counted, 1.0)
+            part_logits = join(terms, head.kind)
+            present = part_logits.any(axis=1)
+            total[present] += weight * head.logits(part_logits[present])
+            counted[present] += weight
+        mean_logits = total / np.where(counted > 0, counted, 1.0)
         if zero_shot is None or not self._prior_weight:
-            return found
+            return mean_logits
         prior = (zero_shot.astype(np.float64) - self._prior_mean) / self._prior_scale
-        return found + self._prior_weight * prior
+        return mean_logits + self._prior_weight * prior
 
     def closed_forms(self) -> list[tuple[float, ClosedForm]]:
         total = sum(weight for weight, _ in self.members)

@@ -80,8 +80,8 @@ class Matcher(ClosedForm):
             return super().hold_out(gram, problem, parameter)
         held = np.full((len(problem.folds), *problem.member.shape), np.nan)
         for row, out in zip(held, problem.folds, strict=True):
-            kept, member = self._examples[~out], problem.member[~out]
-            row[out] = self._to_prototypes(self._examples[out], kept, member)
+            examples, member = self._examples[~out], problem.member[~out]
+            row[out] = self._to_prototypes(self._examples[out], examples, member)
         return held
 
     def _to_prototypes(self, signatures: Float32, examples: Float32, member: Float64) -> Float64:
@@ -89,8 +89,8 @@ class Matcher(ClosedForm):
         frames = self._frames(examples).astype(np.float64)
         count = member.sum(axis=0)
         mean = np.tensordot(member.T, frames, axes=1) / np.maximum(count, 1)[:, None, None]
-        found = self.similarity(self._frames(signatures), mean.astype(np.float32))
-        return _with_lowest(found, count > 0)
+        similarity = self.similarity(self._frames(signatures), mean.astype(np.float32))
+        return _with_lowest(similarity, count > 0)
 
     def _solve(self, signatures: Float32, gram: Float64, member: Float64) -> None:
         self._examples, self._gram, self._member = signatures, gram, member

@@ -195,7 +195,9 @@ def contrary_words(words: Collection[str]) -> frozenset[str]:
     """
     pairs = [pair for one, other in _OPPOSITES for pair in ((one, other), (other, one))]
     contrary = (
-        here for here, there in pairs if here.isdisjoint(words) and not there.isdisjoint(words)
+        word
+        for word, contrary in pairs
+        if word.isdisjoint(words) and not contrary.isdisjoint(words)
     )
     return frozenset[str]().union(*contrary)
 

@@ -55,8 +55,10 @@ class FlatEngine(BufferedEngine):
         source: RowSource,
         probes: Probes | None,
     ) -> FlatEngine | None:
-        kept = self._vectors if keep.count == len(self._vectors) else self._vectors[keep.mask]
-        return self.of(table, np.concatenate([kept, vectors.astype(np.float32)]))
+        vectors_kept = (
+            self._vectors if keep.count == len(self._vectors) else self._vectors[keep.mask]
+        )
+        return self.of(table, np.concatenate([vectors_kept, vectors.astype(np.float32)]))
 
     def find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
         total = len(self._vectors)
@@ -69,8 +71,8 @@ class FlatEngine(BufferedEngine):
         only = None
         if allowed is not None:
             only = faiss_module().SearchParameters(sel=selector(allowed))
-        scores, found = self.faiss_index.search(query[None], k, params=only)
-        return found[0], scores[0]
+        scores, ids = self.faiss_index.search(query[None], k, params=only)
+        return ids[0], scores[0]
 
     def _compare_all(
         self, query: Float32, k: int, allowed: Selection | None

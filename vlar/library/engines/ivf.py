@@ -106,16 +106,16 @@ def effort(
     results: dict[int, Effort] = {}
 
     def enough(nprobe: int) -> bool:
-        found = best.found(*search(nprobe), exact)
-        near, far = found[:NEAR], found[NEAR:]
+        share = best.found(*search(nprobe), exact)
+        near, far = share[:NEAR], share[NEAR:]
         results[nprobe] = Effort(nprobe, float(near.mean()), float(far.mean()))
         return min(_surely(near), _surely(far)) >= RECALL
 
     steps = [*(step for step in _STEPS if step < lists), lists]
-    place = bisect.bisect_left(steps, True, hi=len(steps) - 1, key=enough)
-    if steps[place] not in results:
-        enough(steps[place])
-    return results[steps[place]]
+    step = bisect.bisect_left(steps, True, hi=len(steps) - 1, key=enough)
+    if steps[step] not in results:
+        enough(steps[step])
+    return results[steps[step]]
 
 
 def _surely(found: Float64) -> float:
@@ -224,8 +224,8 @@ class IvfEngine(BufferedEngine):
         places, scores = self._probe(query[None], k, nprobe, allowed)
         if places[0, -1] < 0 and nprobe < lists:
             places, scores = self._probe(query[None], k, lists, allowed)
-        found = places[0] >= 0
-        return places[0][found], scores[0][found]
+        has_neighbour = places[0] >= 0
+        return places[0][has_neighbour], scores[0][has_neighbour]
 
     def write(self, path: Path) -> bool:
         faiss_module().write_index(self.faiss_index, str(path))
@@ -266,8 +266,8 @@ class IvfEngine(BufferedEngine):
         few: Any = faiss.IndexScalarQuantizer(self.faiss_index.d, kind, metric)
         _copy_ranges(self.faiss_index.sq, few)
         few.add_sa_codes(codes[addresses[places]].view(np.uint8).reshape(len(places), -1))
-        scores, found = few.search(query[None], k)
-        return places[found[0]], scores[0]
+        scores, ids = few.search(query[None], k)
+        return places[ids[0]], scores[0]
 
     def stored(self, places: Int64, vectors: Float16) -> bool:
         if self._file is None:
@@ -316,8 +316,8 @@ def list_count(rows: int) -> int:
     >>> list_count(1_000_000), list_count(100)
     (4096, 2)
     """
-    wanted = 2 ** round(np.log2(4 * np.sqrt(max(rows, 1))))
-    return int(max(min(wanted, rows // 39), 1))
+    count = 2 ** round(np.log2(4 * np.sqrt(max(rows, 1))))
+    return int(max(min(count, rows // 39), 1))
 
 
 def _samples(source: RowSource, size: int) -> tuple[Float32, Float32]:
@@ -371,11 +371,11 @@ def _copy(index: Any, keep: Selection, target: Any) -> None:
     width = index.code_size
     for number, places in _occupied(index):
         codes = faiss.rev_swig_ptr(source.get_codes(number), len(places) * width)
-        kept = keep.mask[places]
-        ids = np.ascontiguousarray(numbers[places[kept]])
-        left = np.ascontiguousarray(codes.reshape(-1, width)[kept])
+        mask = keep.mask[places]
+        ids = np.ascontiguousarray(numbers[places[mask]])
+        codes_kept = np.ascontiguousarray(codes.reshape(-1, width)[mask])
         if len(ids):
-            lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(left))
+            lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes_kept))
     target.ntotal = keep.count
 
 

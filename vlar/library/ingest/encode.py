@@ -63,8 +63,8 @@ class PersonClips:
             yield item
             if isinstance(item, Clip):
                 people = self._found(item)
-                for at, number in enumerate(numbers.of(people)):
-                    yield _cut(people, at, item, number)
+                for index, number in enumerate(numbers.of(people)):
+                    yield _cut(people, index, item, number)
 
     def of_rows(
         self, file: Path, rows: Sequence[tuple[Window, RowPerson | None]], sampling: Sampling
@@ -92,7 +92,7 @@ class PersonClips:
         if not wanted:
             return []
         people = self._found(clip)
-        boxes = [people.person(at).box for at in range(len(people.tracks))]
+        boxes = [people.person(number).box for number in range(len(people.tracks))]
         cuts: list[Clip | Failure] = []
         for person in wanted:
             alike = [_shared(box, person.box) for box in boxes]
@@ -117,8 +117,8 @@ class PersonClips:
 
 def person_of_clip(clip: Clip) -> RowPerson | None:
     """Person that a clip of this stream shows; None for the whole frame."""
-    found = clip.meta.get("person")
-    return found if isinstance(found, RowPerson) else None
+    person = clip.meta.get("person")
+    return person if isinstance(person, RowPerson) else None
 
 
 def _cut(people: People, at: int, clip: Clip, number: int) -> Clip:
@@ -195,10 +195,10 @@ def require_people(
         )  # fmt: skip
         raise LibraryError(f"library {folder} was made {how}, or make a new library")
     if detector is not None and _lasting(detector) != own:
-        made = f"with detector {own!r}; use it" if own else (
+        advice = f"with detector {own!r}; use it" if own else (
             "without rows of people; leave --detector out"
         )  # fmt: skip
-        raise LibraryError(f"library {folder} was made {made}, or make a new library")
+        raise LibraryError(f"library {folder} was made {advice}, or make a new library")
     if ":" in own and detector is None:
         raise UsageError(
             f"library {folder} finds people with {own!r:.200}, a path that only you can allow; "
@@ -313,11 +313,11 @@ def _encoded(
             yield item
             continue
         person = person_of_clip(item)
-        found = next(encoded if person is None else alone)
+        row = next(encoded if person is None else alone)
         tokens = None
-        if keep_context and found.context is not None:
+        if keep_context and row.context is not None:
             # What float16 cannot hold becomes infinite, and the writer refuses it.
             with np.errstate(over="ignore"):
-                tokens = found.context.astype(np.float16)
+                tokens = row.context.astype(np.float16)
         caption = next(captions) if person is None else None
-        yield EncodedWindow(item.window, found.vector, tokens, item.lost, caption, person)
+        yield EncodedWindow(item.window, row.vector, tokens, item.lost, caption, person)

@@ -132,7 +132,7 @@ class Driver:
         self._copies = copies
         self._contents = Counter(video.content_hash for video in known.values())
         self._sizes = Counter(video.stamp.size for video in known.values())
-        self._sizes.update(each.stamp.size for each in failed.by_path.values())
+        self._sizes.update(failed_file.stamp.size for failed_file in failed.by_path.values())
         self._decided: deque[tuple[int, FileRecord]] = deque()
         self.still_windows, self.still_s = 0, 0.0
 
@@ -173,9 +173,9 @@ class Driver:
         alike = [task for task in tasks if not task.digest and self._sizes[task.stamp.size] > 1]
         for task in alike:
             task.asks = is_url(task.recording.path)
-        here = [task for task in alike if not task.asks]
+        local = [task for task in alike if not task.asks]
         with ThreadPoolExecutor(_HASHING) as threads:
-            for task, facts in zip(here, threads.map(_content, here), strict=True):
+            for task, facts in zip(local, threads.map(_content, local), strict=True):
                 task.digest = facts.content_hash
                 if facts.failure is not None:
                     tasks.remove(task)
@@ -184,7 +184,7 @@ class Driver:
     def _look(self, number: int, recording: Recording) -> FileRecord | _Task:
         """Record of a file by its size and time, or the task to open it."""
         file, path = recording.file, recording.path
-        known = self._known.get(path)
+        video = self._known.get(path)
         if recording.failure is not None:
             return FileRecord(file, FAILED, path, failure=recording.failure)
         try:
@@ -192,7 +192,7 @@ class Driver:
             stamp = recording.stamp or stamp_of(file)
         except (VlarError, OSError) as error:
             return FileRecord(file, FAILED, path, failure=failure_of(file, error))
-        record = by_stamp(file, path, stamp, known, self._failed)
+        record = by_stamp(file, path, stamp, video, self._failed)
         if record is None:
             return _Task(recording, stamp, number)
         if record.state == UNCHANGED and path in self._again:
@@ -235,9 +235,9 @@ class Driver:
         facts = where.file, where.path, task.stamp
         if task.forced:
             return FileRecord(facts[0], CHANGED, facts[1], facts[2], task.digest)
-        known = self._known.get(where.path)
+        video = self._known.get(where.path)
         contents = self._contents if self._copies else Counter[str]()
-        record = by_content(*facts, task.digest, known, contents, self._failed)
+        record = by_content(*facts, task.digest, video, contents, self._failed)
         if record.state == UNCHANGED and where.path in self._again:
             task.forced = True
             return replace(record, state=CHANGED)
@@ -253,19 +253,19 @@ class Driver:
             for number, of_job in groupby(parts, attrgetter("job")):
                 yield from self._until(waiting[number].number)
                 yield from self._done(waiting.pop(number), of_job, later)
-        for found in results:
-            if isinstance(found, LostJobs):
-                for number in found.jobs:
-                    if number in waiting and (len(found.jobs) == 1 or not waiting[number].why):
-                        waiting[number].why = found
+        for result in results:
+            if isinstance(result, LostJobs):
+                for number in result.jobs:
+                    if number in waiting and (len(result.jobs) == 1 or not waiting[number].why):
+                        waiting[number].why = result
                 continue
-            task = waiting.get(found.job)
+            task = waiting.get(result.job)
             if task is None:
                 continue  # the same result for a second time
-            task.parts[found.index] = found
-            task.count = found.index + 1 if found.is_last else task.count
+            task.parts[result.index] = result
+            task.count = result.index + 1 if result.is_last else task.count
             if 0 < task.count == len(task.parts):
-                del waiting[found.job]
+                del waiting[result.job]
                 parts = [task.parts[index] for index in range(task.count)]
                 task.parts, task.count = {}, 0
                 yield from self._done(task, iter(parts), later)
@@ -284,8 +284,8 @@ class Driver:
             later.append(task)
             return
         record = replace(self._by_content(task), duration_s=facts.duration_s)
-        own = {**facts.tags, **task.recording.tags}
-        yield self._counted(record, replace(task.recording, tags=own))
+        tags = {**facts.tags, **task.recording.tags}
+        yield self._counted(record, replace(task.recording, tags=tags))
         if record.state == CHANGED:
             for part in chain([first], parts):
                 self.still_windows += part.still_windows
@@ -321,10 +321,10 @@ class Driver:
         if not is_url(task.recording.path):
             return _content(task).content_hash
         job = replace(task.job(0), only_hash=True)
-        found = [
+        parts = [
             part for part in self._runner.run([job], alone=True) if not isinstance(part, LostJobs)
         ]
-        return found[0].facts.content_hash if found else ""
+        return parts[0].facts.content_hash if parts else ""
 
 
 def _content(task: _Task) -> Facts:
@@ -382,14 +382,14 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
     request = replace(request, tags=tags, progress=request.progress or _bar())
     manifest = _manifest(request, LibraryManifest.of(writer), models)
     source, paths = reader(manifest.modality), request.paths
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    if any(map(is_source, given)):
-        found = recordings(given, source, remote=request.remote)
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    if any(map(is_source, named)):
+        recordings_found = recordings(named, source, remote=request.remote)
     else:
-        files = {place(file): file for file in source.find(given)}
-        found = [Recording(file, path) for path, file in files.items()]
-    found = [inside(each) for each in found]
-    return _add_recordings(writer, found, manifest, models, request)
+        files = {place(file): file for file in source.find(named)}
+        recordings_found = [Recording(file, path) for path, file in files.items()]
+    recordings_found = [inside(recording) for recording in recordings_found]
+    return _add_recordings(writer, recordings_found, manifest, models, request)
 
 
 def _bar() -> IngestProgress | None:
@@ -409,30 +409,30 @@ def _add_recordings(
     runner = request.runner or LocalRunner()
     if manifest.spec.shots:
         require_shots(reader(manifest.modality))
-    known = {video.path: video for video in writer.recordings()}
+    videos = {video.path: video for video in writer.recordings()}
     broken = failed_by_path(writer)
     captioner = as_captioner(request.captions)
-    without = set[str]() if captioner is None else _uncaptioned(writer, known)
+    without = set[str]() if captioner is None else _uncaptioned(writer, videos)
     folder = None
     if request.shards is not None:
         folder = ShardFolder(Path(request.shards))
         written, lost = folder.known()
-        known, broken = known | written, broken | lost
+        videos, broken = videos | written, broken | lost
         without -= written.keys()
     with closing(runner):
-        first = tuple(each.file for each in found[:2])
+        first = tuple(recording.file for recording in found[:2])
         setup = _setup(runner, manifest, models, request, captioner, first)
         failed = FailedFiles(broken, request.retry)
-        driver = Driver(runner, setup, found, known, failed, without, folder is None)
+        driver = Driver(runner, setup, found, videos, failed, without, folder is None)
         folders = frozen(writer) if request.served else extended(found, writer.meta())
         to_library = partial(write_windows, writer, folders=folders)
-        write = to_library if folder is None else partial(write_shards, folder, known)
+        write = to_library if folder is None else partial(write_shards, folder, videos)
         report = write(
             driver.stream(),
             manifest,
             captioner="" if captioner is None else captioner.name,
             total=len(found),
-            before=sum(each.path in known for each in found),
+            before=sum(recording.path in videos for recording in found),
             tags=request.tags,
             progress=request.progress,
         )

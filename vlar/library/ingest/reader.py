@@ -46,7 +46,7 @@ class StillFootage:
         """
         first: Clip | None = None
         still: list[Window] = []
-        kept: list[Window] = []
+        windows_left: list[Window] = []
         for item in clips:
             if not isinstance(item, Clip):
                 yield item
@@ -54,13 +54,13 @@ class StillFootage:
                 first = first or item
                 still.append(item.window)
             else:
-                kept.append(item.window)
+                windows_left.append(item.window)
                 yield item
-        if first is not None and not kept:
-            kept.append(still.pop(0))
+        if first is not None and not windows_left:
+            windows_left.append(still.pop(0))
             yield first
         self.windows += len(still)
-        self.seconds += uncovered_s(still, kept)
+        self.seconds += uncovered_s(still, windows_left)
 
 
 def uncovered_s(spans: list[Window], cover: list[Window]) -> float:
@@ -134,13 +134,13 @@ def clips_of(
 ) -> Iterator[Clip | Failure]:
     """The clips of a recording's windows, then why some of it, or a part, cannot be read."""
     try:
-        found = shots_of(source, file) if manifest.spec.shots else ()
-        spans, sampling = manifest.spec.spans(duration_s, found), manifest.spec.sampling
-        seen: dict[Failure, None] = {}
+        shots = shots_of(source, file) if manifest.spec.shots else ()
+        spans, sampling = manifest.spec.spans(duration_s, shots), manifest.spec.sampling
+        failures: dict[Failure, None] = {}
         for clip in read_recorded(source, file, spans, sampling):
-            seen |= dict.fromkeys(failed_parts([clip]) if isinstance(clip, Clip) else ())
+            failures |= dict.fromkeys(failed_parts([clip]) if isinstance(clip, Clip) else ())
             yield clip
-        yield from seen
+        yield from failures
     except VlarError as error:
         yield Failure(file, error.kind, error.message)
     except OSError as error:

@@ -206,15 +206,15 @@ def _copy(url: str, span: tuple[int, int] | None, part: Path) -> None:
         system, path = file_system(url)
         system.get_file(path, str(part))
         return
-    start, left = span
+    start, remaining = span
     with opened(url.partition("::")[2] or url) as source, part.open("wb") as target:
         source.seek(start)
-        while left:
-            block = source.read(min(_BLOCK, left))
+        while remaining:
+            block = source.read(min(_BLOCK, remaining))
             if not block:
                 raise OSError("the archive is shorter than it was")
             target.write(block)
-            left -= len(block)
+            remaining -= len(block)
 
 
 @contextlib.contextmanager
@@ -253,7 +253,7 @@ def _make_room(folder: Path, most_bytes: int) -> None:
 
     Files of others in the folder stay.
     """
-    found: list[tuple[float, int, Path]] = []
+    files: list[tuple[float, int, Path]] = []
     for entry in os.scandir(folder):
         with contextlib.suppress(OSError):
             if (of_process := _OF_PROCESS.fullmatch(entry.name)) is not None:
@@ -261,9 +261,9 @@ def _make_room(folder: Path, most_bytes: int) -> None:
                     Path(entry.path).unlink()
             elif _COPY.fullmatch(entry.name):
                 status = entry.stat()
-                found.append((status.st_mtime, status.st_size, Path(entry.path)))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+                files.append((status.st_mtime, status.st_size, Path(entry.path)))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
         if total <= most_bytes:
             return
         path.unlink(missing_ok=True)

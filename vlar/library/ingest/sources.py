@@ -52,7 +52,7 @@ def archived(path: str, source: Reader) -> Iterator[Recording]:
         UsageError: it is not a whole uncompressed tar, or holds none.
     """
     version = _version(path)
-    found: dict[str, Recording] = {}
+    recordings_by_path: dict[str, Recording] = {}
     texts: dict[str, dict[str, str]] = {}
     held = 0
     try:
@@ -60,7 +60,7 @@ def archived(path: str, source: Reader) -> Iterator[Recording]:
             for member in members(file):
                 key, ending = _split(member.name)
                 if source.claims(Path(PurePosixPath(member.name))):
-                    found[key] = _member(path, member, version)
+                    recordings_by_path[key] = _member(path, member, version)
                 elif ending in (*_TEXTS, ".json") and member.size <= _MOST_TEXT:
                     file.seek(member.start)
                     texts.setdefault(key, {}).update(_told(ending, file.read(member.size)))
@@ -75,9 +75,9 @@ def archived(path: str, source: Reader) -> Iterator[Recording]:
         ) from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not found:
+    if not recordings_by_path:
         raise UsageError(f"{path}: no {source.modality} in this archive; check its endings")
-    for key, recording in found.items():
+    for key, recording in recordings_by_path.items():
         yield replace(recording, tags=texts.get(key, {}))
 
 
@@ -102,10 +102,10 @@ def _version(path: str) -> str:
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from None
         return f"{status.st_size} {status.st_mtime_ns}"
-    asked = looked_up(Recording(Path(path), path))
-    if asked.failure is not None:
-        raise UsageError(asked.failure.message)
-    return str(asked.stamp)
+    recording = looked_up(Recording(Path(path), path))
+    if recording.failure is not None:
+        raise UsageError(recording.failure.message)
+    return str(recording.stamp)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -168,23 +168,27 @@ def recordings(
         source: The reader of their sensor.
         remote: Lists may name addresses, besides the arguments themselves.
     """
-    found: dict[str, Recording] = {}
+    recordings_by_path: dict[str, Recording] = {}
     held = 0
     for path in given:
         for recording in _named(str(path), source, remote):
-            found.setdefault(recording.path, recording)
+            recordings_by_path.setdefault(recording.path, recording)
             held += _ROW_BYTES + 2 * len(recording.path) + sum(map(len, recording.tags.values()))
             if held > MOST_MEMORY:
                 raise UsageError(
-                    f"{path}: names over {len(found):,} recordings, which take "
+                    f"{path}: names over {len(recordings_by_path):,} recordings, which take "
                     f"{MOST_MEMORY / 1e9:g} GB of memory; split it"
                 )
-    unknown = (each for each in found.values() if each.stamp is None and each.failure is None)
-    asked = [each for each in unknown if as_url(each.path) is not None]
+    unknown = (
+        recording
+        for recording in recordings_by_path.values()
+        if recording.stamp is None and recording.failure is None
+    )
+    asked = [recording for recording in unknown if as_url(recording.path) is not None]
     with ThreadPoolExecutor(_ASKING) as threads:
         for known in threads.map(looked_up, asked):
-            found[known.path] = known
-    return list(found.values())
+            recordings_by_path[known.path] = known
+    return list(recordings_by_path.values())
 
 
 def inside(recording: Recording) -> Recording:
@@ -389,8 +393,8 @@ def _plain_columns(path: str, table: Any) -> list[str]:
     """Columns of one value a row, which a list has."""
     pa = arrow()
     schema, facts = table.schema_arrow, table.metadata
-    plain = [each.name for each in schema if not pa.types.is_nested(each.type)]
-    plain = [each for each in plain if not pa.types.is_binary(schema.field(each).type)]
+    plain = [field.name for field in schema if not pa.types.is_nested(field.type)]
+    plain = [field for field in plain if not pa.types.is_binary(schema.field(field).type)]
     if _COLUMN not in plain:
         raise _no_column(path, schema.names)
     groups = [facts.row_group(number) for number in range(facts.num_row_groups)]

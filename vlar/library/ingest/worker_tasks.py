@@ -260,11 +260,11 @@ class PartEncoder:
     def _model(self) -> LibraryModel:
         if self._loaded is None:
             model = self._setup.load(self._device)
-            wanted = self._setup.manifest
-            if (model.fingerprint, model.dim) != (wanted.fingerprint, wanted.dim):
+            manifest = self._setup.manifest
+            if (model.fingerprint, model.dim) != (manifest.fingerprint, manifest.dim):
                 raise EncoderMismatchError(
                     f"a worker loaded model {model.name!r} with fingerprint "
-                    f"{model.fingerprint[:12]}, the library's has {wanted.fingerprint[:12]}; "
+                    f"{model.fingerprint[:12]}, the library's has {manifest.fingerprint[:12]}; "
                     "install the same vlar and the same weights on every machine"
                 )
             self._loaded = model

@@ -146,16 +146,16 @@ class _Run:
             self._new_content(record, windows)
 
     def _unchanged(self, record: FileRecord) -> None:
-        known = self.writer.at_path(record.path)
-        if known is None:
+        video = self.writer.at_path(record.path)
+        if video is None:
             self._known_content(record)
             return
-        tags = self.writer.tags([known.id]).get(known.id, {})
+        tags = self.writer.tags([video.id]).get(video.id, {})
         wanted = {**self.tags, **record.tags}
-        is_same = known.stamp == record.stamp and wanted.items() <= tags.items()
+        is_same = video.stamp == record.stamp and wanted.items() <= tags.items()
         if not is_same or self.folders:
             with self.writer.transaction():
-                self.writer.update(known.id, stamp=record.stamp, tags=wanted)
+                self.writer.update(video.id, stamp=record.stamp, tags=wanted)
                 self._note_folders()
         self.unchanged += 1
         self._report("unchanged", record.file)
@@ -173,8 +173,8 @@ class _Run:
             message = f"{record.file}: has the content of another file of this call that failed"
             self._fail(record, Failure(record.file, "decode", message))
             return
-        here = (other for other in others if as_url(other.path) is None)
-        gone = [other for other in here if not Path(other.path).exists()]
+        local = (other for other in others if as_url(other.path) is None)
+        gone = [other for other in local if not Path(other.path).exists()]
         rows = 0
         with self.writer.transaction():
             if gone:
@@ -202,12 +202,12 @@ class _Run:
         try:
             with self.writer.transaction():
                 noted = _noting(windows, damaged, captions, self.captioner)
-                video_id, rows, kept = self._write(record, noted, lost)
+                video_id, rows, whole = self._write(record, noted, lost)
                 self.writer.annotate(LostFrames, video_id, damaged)
                 self.writer.annotate(Caption, video_id, captions)
                 self._remember(record, lost)
                 tags = {**self.tags, **record.tags}
-                parts = [each for each in lost if each.kind == PART]
+                parts = [failure for failure in lost if failure.kind == PART]
                 gone = len(lost) - len(parts)
                 self.writer.update(video_id, unreadable=gone, tags=tags)
         except _RollbackError as error:
@@ -217,18 +217,18 @@ class _Run:
             self.updated += 1
         else:
             self.added += 1
-        self.person_rows += rows - kept
+        self.person_rows += rows - whole
         failure = None
         if lost:
             message = (
-                f"{record.file}: {gone} of {gone + kept} windows cannot be read, the "
+                f"{record.file}: {gone} of {gone + whole} windows cannot be read, the "
                 f"others are indexed ({lost[0].message})"
             )
             if not gone:
                 message = f"{parts[0].message}; the rest is indexed"
             failure = Failure(record.file, lost[0].kind, message)
             self.failed.append(failure)
-        share = (sum(each.share for each in damaged) + gone) / (kept + gone)
+        share = (sum(window.share for window in damaged) + gone) / (whole + gone)
         self._report(status, record.file, rows, failure, share, record.duration_s)
 
     def _write(
@@ -240,15 +240,15 @@ class _Run:
         self._note_folders()
         facts = record.path, record.content_hash, record.stamp, record.duration_s
         video_id = self.writer.put_video(*facts)
-        rows = kept = 0
+        rows = whole = 0
         for chunk in _chunks(windows, lost):
             _insert(self.writer, record.file, video_id, chunk)
             rows += len(chunk)
-            kept += sum(each.person is None for each in chunk)
+            whole += sum(row.person is None for row in chunk)
         if not rows:
             nothing = Failure(record.file, "decode", f"{record.file}: has no windows")
             raise _RollbackError(lost[0] if lost else nothing)
-        return video_id, rows, kept
+        return video_id, rows, whole
 
     def _fail(self, record: FileRecord, failure: Failure) -> None:
         if record.state != SKIPPED and record.content_hash and is_kept(failure):
@@ -260,8 +260,12 @@ class _Run:
     def _remember(self, record: FileRecord, lost: Sequence[Failure]) -> None:
         """Keep the first failure that the next run should not meet again, or forget the last."""
         facts = record.path, record.content_hash, record.stamp
-        kept = [FailedFile(*facts, each.kind, each.message) for each in lost if is_kept(each)]
-        self.writer.annotate(FailedFile, record.path, kept[:1])
+        files = [
+            FailedFile(*facts, failure.kind, failure.message)
+            for failure in lost
+            if is_kept(failure)
+        ]
+        self.writer.annotate(FailedFile, record.path, files[:1])
 
     def _report(
         self,
@@ -283,27 +287,27 @@ class _Run:
 def _insert(
     writer: LibraryWriter, file: Path, video_id: int, chunk: Sequence[EncodedWindow]
 ) -> None:
-    spans = [each.window for each in chunk]
-    vectors = np.stack([each.vector for each in chunk])
+    spans = [row.window for row in chunk]
+    vectors = np.stack([row.vector for row in chunk])
     if not np.isfinite(vectors).all():
         raise _not_numbers(file, "vector", "see 'vlar doctor'")
-    contexts = [each.context for each in chunk]
+    contexts = [row.context for row in chunk]
     if not all(np.isfinite(tokens).all() for tokens in contexts if tokens is not None):
         raise _not_numbers(file, "context", "index it without (--no-context)")
-    writer.insert_rows(video_id, spans, vectors, [each.person for each in chunk], contexts)
+    writer.insert_rows(video_id, spans, vectors, [row.person for row in chunk], contexts)
 
 
 def _noting(
     windows: WindowStream, damaged: list[LostFrames], captions: list[Caption], captioner: str
 ) -> WindowStream:
     """Yield the same windows; lists collect their lost shares and captions."""
-    for each in windows:
-        if isinstance(each, EncodedWindow) and each.lost and each.person is None:
-            damaged.append(LostFrames(each.window.start_s, each.window.end_s, each.lost))
-        if isinstance(each, EncodedWindow) and each.caption is not None:
-            span = each.window.start_s, each.window.end_s
-            captions.append(Caption(*span, each.caption, captioner))
-        yield each
+    for window in windows:
+        if isinstance(window, EncodedWindow) and window.lost and window.person is None:
+            damaged.append(LostFrames(window.window.start_s, window.window.end_s, window.lost))
+        if isinstance(window, EncodedWindow) and window.caption is not None:
+            span = window.window.start_s, window.window.end_s
+            captions.append(Caption(*span, window.caption, captioner))
+        yield window
 
 
 def _not_numbers(file: Path, what: str, advice: str) -> _RollbackError:
@@ -314,11 +318,11 @@ def _not_numbers(file: Path, what: str, advice: str) -> _RollbackError:
 def _chunks(windows: WindowStream, lost: list[Failure]) -> Iterator[list[EncodedWindow]]:
     """WindowStream in groups that bound memory; failures are put into ``lost``."""
     chunk: list[EncodedWindow] = []
-    for each in windows:
-        if isinstance(each, Failure):
-            lost.append(each)
+    for window in windows:
+        if isinstance(window, Failure):
+            lost.append(window)
             continue
-        chunk.append(each)
+        chunk.append(window)
         if len(chunk) == _CHUNK_ROWS:
             yield chunk
             chunk = []

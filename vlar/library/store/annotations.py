@@ -70,22 +70,27 @@ class FailedFiles:
 
     def to_skip(self, path: str, stamp: Stamp) -> FailedFile | None:
         """The failure of a file that has not changed since; None where it is to be read."""
-        found = None if self.retry else self.by_path.get(path)
-        return found if found is not None and found.stamp == stamp else None
+        failed_file = None if self.retry else self.by_path.get(path)
+        return failed_file if failed_file is not None and failed_file.stamp == stamp else None
 
     def with_content(self, content_hash: str) -> FailedFile | None:
         """The failure of a file with this content, wherever it lies."""
         if self.retry:
             return None
         failed = self.by_path.values()
-        return next((each for each in failed if each.content_hash == content_hash), None)
+        return next(
+            (failed_file for failed_file in failed if failed_file.content_hash == content_hash),
+            None,
+        )
 
     def is_retried(self, path: str, content_hash: str = "") -> bool:
         """Return whether a file is read again although the library has its content."""
         if not self.retry:
             return False
         failed = self.by_path.values()
-        return path in self.by_path or any(each.content_hash == content_hash for each in failed)
+        return path in self.by_path or any(
+            failed_file.content_hash == content_hash for failed_file in failed
+        )
 
 
 def is_kept(failure: Failure) -> bool:
@@ -164,12 +169,12 @@ def read(store: Tables, kind: type[A], owners: Sequence[int | str] | None) -> li
     table = _TABLES[kind]
     query, order = f"SELECT {table.columns} FROM {table.name}", f" ORDER BY {table.order}"
     if owners is None:
-        found = store.fetch(query + order)
+        rows = store.fetch(query + order)
     else:
-        own = f"{query} WHERE {table.owner} = ?{order}"
-        found = [row for owner in owners for row in store.fetch(own, (owner,))]
-    made = (_made(kind, row) for row in found)
-    return cast("list[A]", [each for each in made if each is not None])
+        query_of_owner = f"{query} WHERE {table.owner} = ?{order}"
+        rows = [row for owner in owners for row in store.fetch(query_of_owner, (owner,))]
+    annotations = (_made(kind, row) for row in rows)
+    return cast("list[A]", [annotation for annotation in annotations if annotation is not None])
 
 
 def owners(store: Tables, kind: type[Annotation]) -> set[int]:
@@ -182,7 +187,7 @@ def owners(store: Tables, kind: type[Annotation]) -> set[int]:
 
 def write(store: Tables, kind: type[A], owner: int | str, annotations: Iterable[A]) -> None:
     """Keep annotations in place of the owner's earlier ones, inside a transaction."""
-    rows = [row for each in annotations if (row := _row(owner, each)) is not None]
+    rows = [row for annotation in annotations if (row := _row(owner, annotation)) is not None]
     forget(store, kind, [owner])
     if rows:
         table = _TABLES[kind]
@@ -207,14 +212,14 @@ def captions_by_row(store: Tables, row_ids: Sequence[int] | None) -> dict[int, s
         "SELECT rows.id, captions.text FROM rows JOIN captions ON captions.video_id = "
         "rows.video_id AND captions.start_s = rows.start_s AND captions.end_s = rows.end_s"
     )
-    found = (
+    rows = (
         store.fetch(query)
         if row_ids is None
         else store.fetch_in(f"{query} WHERE rows.id IN", row_ids)
     )
     return {
         row_id: shown
-        for row_id, text in found
+        for row_id, text in rows
         if isinstance(row_id, int) and (shown := printable(text))
     }
 

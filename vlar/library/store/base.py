@@ -274,4 +274,4 @@ def line_of(address: str, damaged: Mapping[int, str], of: str = "") -> str | Non
 
 def failed_by_path(store: LibraryStore) -> dict[str, FailedFile]:
     """Files whose reading crashed or took too long, by path."""
-    return {each.path: each for each in store.annotations(FailedFile)}
+    return {failed_file.path: failed_file for failed_file in store.annotations(FailedFile)}

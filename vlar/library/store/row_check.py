@@ -156,14 +156,14 @@ def _all_good(found: Sequence[FoundRow], dim: int) -> CheckedRows | None:
     sums = list(map(crc32, blobs, map(crc32, times.view(_ROW_TIMES)[:, 0].tolist())))
     people: dict[int, RowPerson] = {}
     if tracks.count(0) < len(found) or boxes.count(None) < len(found):
-        for at, (track, box) in enumerate(zip(tracks, boxes, strict=True)):
+        for index, (track, box) in enumerate(zip(tracks, boxes, strict=True)):
             if track == 0 and box is None:
                 continue
             person = person_of(track, box)
             if person is None:
                 return None
-            people[ids[at]] = person
-            sums[at] = crc32(schema.person_bytes(track, box), sums[at])
+            people[ids[index]] = person
+            sums[index] = crc32(schema.person_bytes(track, box), sums[index])
     if sums != list(checksums):
         return None
     vectors = np.frombuffer(raw, STORED).reshape(len(ids), dim)

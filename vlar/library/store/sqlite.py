@@ -107,10 +107,10 @@ class SqliteStore(LibraryStore):
         Raises:
             LibraryError: a value is not one that vlar writes.
         """
-        found = self.fetch("SELECT key, value FROM meta")
-        if faults := values.manifest_faults(found):
+        rows = self.fetch("SELECT key, value FROM meta")
+        if faults := values.manifest_faults(rows):
             raise self.damage(f"its manifest: {', '.join(faults)}")
-        return dict(found)
+        return dict(rows)
 
     def counts(self) -> tuple[int, int, float]:
         videos, duration_s = self.fetch("SELECT count(*), total(duration_s) FROM videos")[0]
@@ -139,24 +139,24 @@ class SqliteStore(LibraryStore):
 
     def recordings(self, content_hash: str | None = None) -> list[RecordingFacts]:
         if content_hash is None:
-            found = self.fetch(f"{_RECORDINGS} ORDER BY id")
+            rows = self.fetch(f"{_RECORDINGS} ORDER BY id")
         else:
-            found = self.fetch(f"{_RECORDINGS} WHERE content_hash = ? ORDER BY id", (content_hash,))
-        return [self._recording(facts) for facts in found]
+            rows = self.fetch(f"{_RECORDINGS} WHERE content_hash = ? ORDER BY id", (content_hash,))
+        return [self._recording(facts) for facts in rows]
 
     def at_path(self, path: str) -> RecordingFacts | None:
-        found = self.fetch(f"{_RECORDINGS} WHERE path = ?", (path,))
-        return self._recording(found[0]) if found else None
+        rows = self.fetch(f"{_RECORDINGS} WHERE path = ?", (path,))
+        return self._recording(rows[0]) if rows else None
 
     def paths(self, video_ids: Sequence[int] | None = None) -> dict[int, str]:
         """Path by video id, of all videos or of some; one whose path is damaged is left out."""
         if video_ids is None:
-            found = dict(self.fetch("SELECT id, path FROM videos"))
+            paths = dict(self.fetch("SELECT id, path FROM videos"))
         else:
-            found = dict(self.fetch_in("SELECT id, path FROM videos WHERE id IN", video_ids))
-        if all(map(values.is_path, found.values())):
-            return found
-        return {video_id: path for video_id, path in found.items() if values.is_path(path)}
+            paths = dict(self.fetch_in("SELECT id, path FROM videos WHERE id IN", video_ids))
+        if all(map(values.is_path, paths.values())):
+            return paths
+        return {video_id: path for video_id, path in paths.items() if values.is_path(path)}
 
     def videos(self) -> list[VideoRow]:
         tags = self.tags()
@@ -174,28 +174,28 @@ class SqliteStore(LibraryStore):
         return rows
 
     def fact(self, name: str) -> dict[int, float]:
-        found = self.fetch(f"SELECT id, {_FACTS[name]} FROM videos")
-        numbers = ((video_id, value) for video_id, value in found if isinstance(value, float))
+        rows = self.fetch(f"SELECT id, {_FACTS[name]} FROM videos")
+        numbers = ((video_id, value) for video_id, value in rows if isinstance(value, float))
         lengths = name == "duration_s"
         return {i: value for i, value in numbers if not lengths or values.is_length(value)}
 
     def tags(self, video_ids: Sequence[int] | None = None) -> dict[int, dict[str, str]]:
         """Tags by video id, of all videos or of some; those that are not text are left out."""
         if video_ids is None:
-            found = self.fetch("SELECT video_id, key, value FROM tags ORDER BY video_id, key")
+            rows = self.fetch("SELECT video_id, key, value FROM tags ORDER BY video_id, key")
         else:
-            found = self.fetch_in(
+            rows = self.fetch_in(
                 "SELECT video_id, key, value FROM tags WHERE video_id IN", video_ids
             )
         tags: dict[int, dict[str, str]] = {}
-        for video_id, key, value in found:
+        for video_id, key, value in rows:
             if values.is_text(key) and values.is_text(value):
                 tags.setdefault(video_id, {})[key] = value
         return tags
 
     def tag_keys(self) -> list[str]:
-        found = self.fetch("SELECT DISTINCT key FROM tags ORDER BY key")
-        return [key for (key,) in found if values.is_text(key)]
+        rows = self.fetch("SELECT DISTINCT key FROM tags ORDER BY key")
+        return [key for (key,) in rows if values.is_text(key)]
 
     def tagged(self, key: str, value: str | None = None) -> dict[int, str]:
         query, parameters = "SELECT video_id, value FROM tags WHERE key = ?", [key]
@@ -206,12 +206,12 @@ class SqliteStore(LibraryStore):
 
     def row_ids(self, video_ids: Iterable[int]) -> Int64:
         """Sorted ids of the rows of some videos."""
-        found = self.fetch_in("SELECT id FROM rows WHERE video_id IN", list(video_ids))
-        return np.sort(np.array([r[0] for r in found], np.int64))
+        rows = self.fetch_in("SELECT id FROM rows WHERE video_id IN", list(video_ids))
+        return np.sort(np.array([r[0] for r in rows], np.int64))
 
     def ids_of(self, *, people: bool) -> Int64:
-        found = self.fetch(f"SELECT id FROM rows WHERE track {'>' if people else '='} 0")
-        return np.sort(np.array([r[0] for r in found], np.int64))
+        rows = self.fetch(f"SELECT id FROM rows WHERE track {'>' if people else '='} 0")
+        return np.sort(np.array([r[0] for r in rows], np.int64))
 
     def dead_ids(self, since: int = 0) -> Int64:
         """Sorted ids of rows deleted at or after a generation, but for those compacted away."""
@@ -224,9 +224,9 @@ class SqliteStore(LibraryStore):
     def _found(self, row_ids: Sequence[int]) -> list[FoundRow]:
         query = f"SELECT {ROW} FROM rows WHERE id"
         if len(row_ids) > _CHUNK and max(row_ids) - min(row_ids) < 1.25 * len(row_ids):
-            found = self.fetch(f"{query} BETWEEN ? AND ? ORDER BY id", (min(row_ids), max(row_ids)))
-            if len(found) == len(row_ids):  # else others lie between them
-                return found
+            rows = self.fetch(f"{query} BETWEEN ? AND ? ORDER BY id", (min(row_ids), max(row_ids)))
+            if len(rows) == len(row_ids):  # else others lie between them
+                return rows
         return sorted(self.fetch_in(f"{query} IN", row_ids), key=itemgetter(0))
 
     def spans(self, video_id: int) -> list[tuple[float, float]]:
@@ -234,8 +234,8 @@ class SqliteStore(LibraryStore):
             "SELECT start_s, end_s FROM rows WHERE video_id = ? AND track = 0 "
             "ORDER BY start_s, end_s"
         )
-        found = self.fetch(query, (video_id,))
-        return [(s, e) for s, e in found if isinstance(s, float) and isinstance(e, float)]
+        rows = self.fetch(query, (video_id,))
+        return [(s, e) for s, e in rows if isinstance(s, float) and isinstance(e, float)]
 
     def scan(self, dim: int, allowed: RowFilter) -> Iterator[CheckedRows]:
         ids = self._scanned_ids(allowed)
@@ -244,17 +244,17 @@ class SqliteStore(LibraryStore):
 
     def _scanned_ids(self, allowed: RowFilter) -> Int64:
         """Ids of the rows; those of no recording are noted as damaged."""
-        wanted = allowed.videos
-        paths = self.paths(None if wanted is None or len(wanted) > _CHUNK else sorted(wanted))
+        videos = allowed.videos
+        paths = self.paths(None if videos is None or len(videos) > _CHUNK else sorted(videos))
         if allowed.videos is not None or allowed.rows is not None:
-            known = paths.keys() if allowed.videos is None else allowed.videos & paths.keys()
-            found = self.row_ids(known)
-            return found if allowed.rows is None else found[np.isin(found, list(allowed.rows))]
-        found = self.row_ids(paths)
-        if len(found) < self.row_count():
+            chosen = paths.keys() if allowed.videos is None else allowed.videos & paths.keys()
+            ids = self.row_ids(chosen)
+            return ids if allowed.rows is None else ids[np.isin(ids, list(allowed.rows))]
+        ids = self.row_ids(paths)
+        if len(ids) < self.row_count():
             every = {row_id for (row_id,) in self.fetch("SELECT id FROM rows")}
-            self.damaged.update(dict.fromkeys(every.difference(found.tolist()), NO_RECORDING))
-        return found
+            self.damaged.update(dict.fromkeys(every.difference(ids.tolist()), NO_RECORDING))
+        return ids
 
     def source(self, dim: int) -> StoreRows:
         return StoreRows(self, dim)
@@ -268,10 +268,10 @@ class SqliteStore(LibraryStore):
             f"AND (start_s, end_s) {where} (?, ?) ORDER BY start_s {order}, end_s {order} LIMIT ?"
         )
         limit = 8
-        while found := self.fetch(query, (video_id, track, start_s, end_s, limit)):
-            yield self._batch(found, dim)
-            last = found[-1][2:4]
-            if len(found) < limit or not _is_beyond(last, (start_s, end_s), later):
+        while rows := self.fetch(query, (video_id, track, start_s, end_s, limit)):
+            yield self._batch(rows, dim)
+            last = rows[-1][2:4]
+            if len(rows) < limit or not _is_beyond(last, (start_s, end_s), later):
                 return  # the end, or times or an index that are damaged
             start_s, end_s = last
             limit = min(limit * 4, _CHUNK)
@@ -311,11 +311,11 @@ class SqliteStore(LibraryStore):
 
     def fetch_in(self, query: str, ids: Sequence[int]) -> list[tuple[Any, ...]]:
         """All rows of an SQL query that ends in ``IN``, for any number of values."""
-        found: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
         for start in range(0, len(ids), _CHUNK):
             chunk = ids[start : start + _CHUNK]
-            found += self.fetch(f"{query} ({','.join('?' * len(chunk))})", chunk)
-        return found
+            rows += self.fetch(f"{query} ({','.join('?' * len(chunk))})", chunk)
+        return rows
 
     def _batch(self, found: Sequence[FoundRow], dim: int) -> RowBatch:
         rows = self.checked(found, dim)
@@ -332,8 +332,8 @@ class SqliteStore(LibraryStore):
 
     def _recording(self, facts: Sequence[Any]) -> RecordingFacts:
         self._require_recording(facts)
-        video_id, path, content_hash, size, mtime_ns, *rest = facts
-        return RecordingFacts(video_id, path, content_hash, Stamp(size, mtime_ns), *rest)
+        video_id, path, content_hash, size, mtime_ns, *fields = facts
+        return RecordingFacts(video_id, path, content_hash, Stamp(size, mtime_ns), *fields)
 
 
 class StoreRows:

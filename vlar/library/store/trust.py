@@ -87,12 +87,12 @@ def require_schema(connection: sqlite3.Connection, file: Path, expected: Objects
     Raises:
         LibraryError: the message names what is not as it must be.
     """
-    found = objects(connection)
+    declared = objects(connection)
     for key, text in expected.items():
-        if key[0] in ("table", "trigger") and found.get(key) != text:
-            what = "is changed" if key in found else "is missing"
+        if key[0] in ("table", "trigger") and declared.get(key) != text:
+            what = "is changed" if key in declared else "is missing"
             raise _refused(file, f"its {key[0]} {key[1]} {what}")
-    for (kind, name), text in found.items():
+    for (kind, name), text in declared.items():
         if kind in ("view", "trigger") and (kind, name) not in expected:
             raise _refused(file, f"it has a {kind}, {name!r:.60}")
         if text.upper().startswith("CREATE VIRTUAL"):
@@ -101,8 +101,8 @@ def require_schema(connection: sqlite3.Connection, file: Path, expected: Objects
 
 def objects(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
     """The SQL of all tables, triggers, views and indexes by kind and name, in one spelling."""
-    found = connection.execute("SELECT type, name, sql FROM sqlite_master")
-    return {(str(kind), str(name)): _spelled(str(text or "")) for kind, name, text in found}
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master")
+    return {(str(kind), str(name)): _spelled(str(text or "")) for kind, name, text in rows}
 
 
 def _spelled(text: str) -> str:

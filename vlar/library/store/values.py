@@ -97,11 +97,11 @@ def recording_faults(row: Sequence[Any]) -> list[str]:
 def manifest_faults(meta: Sequence[tuple[Any, Any]]) -> list[str]:
     """The keys of the manifest that are not usable and that ``--repair`` can set again."""
     faults = [repr(key)[:80] for key, value in meta if not (is_text(key) and _is_value(value))]
-    known = {key: value for key, value in meta if is_text(key) and _is_value(value)}
-    if "context_shape" in known and context_shape(known) is None:
+    values = {key: value for key, value in meta if is_text(key) and _is_value(value)}
+    if "context_shape" in values and context_shape(values) is None:
         faults.append("context_shape")
-    faults += [key for key in COUNTERS if key in known and counter(known, key) is None]
-    return faults + [key for key in ("generation", "library_id") if key not in known]
+    faults += [key for key in COUNTERS if key in values and counter(values, key) is None]
+    return faults + [key for key in ("generation", "library_id") if key not in values]
 
 
 def counter(meta: Mapping[str, str], key: str) -> int | None:

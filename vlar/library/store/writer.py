@@ -46,15 +46,15 @@ class SqliteWriter(SqliteStore, LibraryWriter):
             yield
 
     def matching(self, pattern: str | Path) -> list[int]:
-        wanted = place(pattern)
-        if not is_unicode(wanted):
+        prefix = place(pattern)
+        if not is_unicode(prefix):
             return []  # no recording has such a path
-        inside = wanted.rstrip("/") + "/"
+        inside = prefix.rstrip("/") + "/"
         query = "SELECT id FROM videos WHERE path = ? OR (path >= ? AND path < ?)"
-        found = {r[0] for r in self.fetch(query, (wanted, inside, inside[:-1] + "0"))}
-        if set(wanted) & set("*?["):
-            found |= {i for i, path in self.paths().items() if matches(path, pattern)}
-        return sorted(found)
+        ids = {r[0] for r in self.fetch(query, (prefix, inside, inside[:-1] + "0"))}
+        if set(prefix) & set("*?["):
+            ids |= {i for i, path in self.paths().items() if matches(path, pattern)}
+        return sorted(ids)
 
     def set_meta(self, facts: Mapping[str, str]) -> None:
         self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
@@ -67,16 +67,16 @@ class SqliteWriter(SqliteStore, LibraryWriter):
         duration_s: float,
         added_at_s: float | None = None,
     ) -> int:
-        found = self.fetch("SELECT id FROM videos WHERE path = ?", (path,))
+        rows = self.fetch("SELECT id FROM videos WHERE path = ?", (path,))
         added_at_s = time.time() if added_at_s is None else added_at_s
         facts = (content_hash, stamp.size, stamp.mtime_ns, duration_s, added_at_s)
-        if not found:
+        if not rows:
             return self._insert(
                 "INSERT INTO videos (content_hash, size, mtime_ns, duration_s, added_at_s, path) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (*facts, path),
             )
-        video_id = int(found[0][0])
+        video_id = int(rows[0][0])
         self.connection.execute(
             "UPDATE videos SET content_hash = ?, size = ?, mtime_ns = ?, duration_s = ?, "
             "added_at_s = ?, unreadable_windows = 0 WHERE id = ?",

@@ -87,8 +87,8 @@ def header_of(path: Path, head: bytes) -> Header | None:
         OSError: the file cannot be opened.
         ValueError: it is of a version that is not read, or damaged; the message is one sentence.
     """
-    found = (each(path, head) for each in (_npy, _npz, _aedat, _prophesee, _csv, _nmnist))
-    return next((header for header in found if header is not None), None)
+    headers = (form(path, head) for form in (_npy, _npz, _aedat, _prophesee, _csv, _nmnist))
+    return next((header for header in headers if header is not None), None)
 
 
 def events_of(x: Any, y: Any, t: Any, p: Any, unit_us: float = 1.0) -> Events:
@@ -97,19 +97,19 @@ def events_of(x: Any, y: Any, t: Any, p: Any, unit_us: float = 1.0) -> Events:
     Raises:
         ValueError: a coordinate or a time is none that an event can have.
     """
-    found = np.empty(len(t), EVENT)
+    events = np.empty(len(t), EVENT)
     for name, values in (("x", x), ("y", y)):
         if len(values) and not (values.min() >= 0 and values.max() < 1 << 16):
             raise ValueError(f"its coordinates {name} are not all from 0 to 65535")
-        found[name] = values
-        if values.dtype.kind == "f" and (found[name] != values).any():
+        events[name] = values
+        if values.dtype.kind == "f" and (events[name] != values).any():
             raise ValueError(f"its coordinates {name} are not all whole numbers")
     largest = max(abs(float(t.min())), abs(float(t.max()))) * unit_us if len(t) else 0.0
     if not largest < _LARGEST_US:
         raise ValueError("its times are not all numbers of microseconds")
-    found["t"] = t if unit_us == 1 and t.dtype.kind in "iu" else np.rint(t * unit_us)
-    found["p"] = p > 0
-    return found
+    events["t"] = t if unit_us == 1 and t.dtype.kind in "iu" else np.rint(t * unit_us)
+    events["p"] = p > 0
+    return events
 
 
 def unwrapped(raw: Ints, bits: int, state: State) -> tuple[Ints, State]:
@@ -132,8 +132,8 @@ def unwrapped(raw: Ints, bits: int, state: State) -> tuple[Ints, State]:
 
 def _whole(data: bytes, width: int, end: bool) -> tuple[int, int]:
     """Bytes that are used of records of a width, and how many records the end of a file lacks."""
-    rest = len(data) % width
-    return (len(data), int(rest > 0)) if end else (len(data) - rest, 0)
+    remainder = len(data) % width
+    return (len(data), int(remainder > 0)) if end else (len(data) - remainder, 0)
 
 
 def _text_header(path: Path, head: bytes, mark: bytes) -> tuple[list[str], int]:
@@ -157,8 +157,8 @@ def _text_header(path: Path, head: bytes, mark: bytes) -> tuple[list[str], int]:
 
 def _size_in(text: str) -> Size | None:
     """The size that a text states by the words height and width."""
-    found = [re.search(rf"\b{name}[ =:]+(\d+)", text) for name in ("height", "width")]
-    return (int(found[0][1]), int(found[1][1])) if found[0] and found[1] else None
+    matches = [re.search(rf"\b{name}[ =:]+(\d+)", text) for name in ("height", "width")]
+    return (int(matches[0][1]), int(matches[1][1])) if matches[0] and matches[1] else None
 
 
 # NumPy
@@ -203,11 +203,11 @@ def has_arrays(path: Path) -> bool:
 def _npz(path: Path, head: bytes) -> Header | None:
     if not head.startswith(b"PK\x03\x04") or not has_arrays(path):
         return None
-    wanted = ("events", "size", "synthetic", *_NAMES)
-    shapes = shapes_of(path, wanted)
+    names_read = ("events", "size", "synthetic", *_NAMES)
+    shapes = shapes_of(path, names_read)
     count = max((shape[0] for shape in shapes.values() if len(shape) == 1), default=0)
     require_memory(_BYTES_HELD * float(count))
-    arrays = read_npz(path, fields=True, names=wanted)
+    arrays = read_npz(path, fields=True, names=names_read)
     rows: Any = arrays.get("events", arrays)
     columns = {name: name for name in _NAMES} if rows is arrays else _columns(rows.dtype)
     if columns is None:
@@ -226,9 +226,9 @@ def _npz(path: Path, head: bytes) -> Header | None:
 def _columns(dtype: np.dtype[Any]) -> dict[str, str] | None:
     """The field of a structured array for each column; None where one is missing."""
     names = {name.lower(): name for name in dtype.names or ()}
-    found = {c: names[word] for c, words in _NAMES.items() for word in words if word in names}
-    plain = all(dtype[name].kind in "biuf" and not dtype[name].shape for name in found.values())
-    return found if len(found) == len(_NAMES) and plain else None
+    columns = {c: names[word] for c, words in _NAMES.items() for word in words if word in names}
+    plain = all(dtype[name].kind in "biuf" and not dtype[name].shape for name in columns.values())
+    return columns if len(columns) == len(_NAMES) and plain else None
 
 
 def _structured(rows: Any, columns: Mapping[str, str]) -> Events:
@@ -258,8 +258,8 @@ def _decode_nmnist(data: bytes, state: State, end: bool) -> Decoded:
     wide = rows[:, 2:].astype(np.int64)
     raw = (wide[:, 0] & 127) << 16 | wide[:, 1] << 8 | wide[:, 2]
     t, state = unwrapped(raw, 23, state)
-    found = events_of(rows[:, 0], rows[:, 1], t, rows[:, 2] >> 7)
-    return Decoded(found, state, *_whole(data, 5, end))
+    events = events_of(rows[:, 0], rows[:, 1], t, rows[:, 2] >> 7)
+    return Decoded(events, state, *_whole(data, 5, end))
 
 
 # AEDAT 2, 3.1 and 4
@@ -302,24 +302,34 @@ def _decode_aedat2(size: Size, data: bytes, state: State, end: bool) -> Decoded:
     address = rows[:, 0]
     t, state = unwrapped(rows[:, 1], 32, state)
     if size == (128, 128):
-        x, y, p, own = address >> 1 & 127, address >> 8 & 127, ~address & 1, address < 1 << 15
+        x, y, p, is_polarity = (
+            address >> 1 & 127,
+            address >> 8 & 127,
+            ~address & 1,
+            address < 1 << 15,
+        )
     else:
         x, y, p = address >> 12 & 1023, address >> 22 & 511, address >> 11 & 1
-        own = (address < 1 << 31) & (address & 1 << 10 == 0)
-    found = events_of((size[1] - 1 - x)[own], (size[0] - 1 - y)[own], t[own], p[own])
-    return Decoded(found, state, *_whole(data, 8, end))
+        is_polarity = (address < 1 << 31) & (address & 1 << 10 == 0)
+    events = events_of(
+        (size[1] - 1 - x)[is_polarity],
+        (size[0] - 1 - y)[is_polarity],
+        t[is_polarity],
+        p[is_polarity],
+    )
+    return Decoded(events, state, *_whole(data, 8, end))
 
 
 def _decode_aedat3(data: bytes, state: State, end: bool) -> Decoded:
     """Packets of events, each after a header of 28 bytes."""
     bodies: list[bytes] = []
     turns: list[int] = []
-    at = missing = 0
-    while at + _PACKET.size <= len(data):
-        kind, _, width, _, wraps, most, count, _ = _PACKET.unpack_from(data, at)
+    offset = missing = 0
+    while offset + _PACKET.size <= len(data):
+        kind, _, width, _, wraps, most, count, _ = _PACKET.unpack_from(data, offset)
         if not 0 < width * count <= LARGEST_PIECE or count > most or wraps > 1 << 16:
-            raise ValueError(f"the packet at byte {at} of a piece of it is damaged")
-        body, stop = at + _PACKET.size, at + _PACKET.size + width * count
+            raise ValueError(f"the packet at byte {offset} of a piece of it is damaged")
+        body, stop = offset + _PACKET.size, offset + _PACKET.size + width * count
         if stop > len(data) and not end:
             break
         held = min(count, (len(data) - body) // width)
@@ -327,15 +337,15 @@ def _decode_aedat3(data: bytes, state: State, end: bool) -> Decoded:
             bodies.append(data[body : body + 8 * held])
             turns.append(wraps)
             missing += count - held
-        at = min(stop, len(data))
-    missing += end and at < len(data)
+        offset = min(stop, len(data))
+    missing += end and offset < len(data)
     # All packets at once: a file may hold one event in each.
     word, t = np.frombuffer(b"".join(bodies), "<u4").reshape(-1, 2).astype(np.int64).T
-    wrapped = np.repeat(np.array(turns, np.int64), [len(each) // 8 for each in bodies]) << 31
+    wrapped = np.repeat(np.array(turns, np.int64), [len(body) // 8 for body in bodies]) << 31
     valid = word & 1 == 1
     word, t = word[valid], (t + wrapped)[valid]
-    found = events_of(word >> 17, word >> 2 & 0x7FFF, t, word >> 1 & 1)
-    return Decoded(found, state, len(data) if end else at, missing)
+    events = events_of(word >> 17, word >> 2 & 0x7FFF, t, word >> 1 & 1)
+    return Decoded(events, state, len(data) if end else offset, missing)
 
 
 def _aedat4(path: Path) -> Header:
@@ -374,14 +384,14 @@ def _check_aedat4(path: Path) -> None:
         stream.seek(14)
         name, size = 0, int.from_bytes(stream.read(4), "little")
         facts = stream.read(min(size, LARGEST_PIECE))
-        at = 18 + size
-        while 0 <= name < _MOST_STREAMS and at + 8 <= end and 0 <= size <= LARGEST_PIECE:
-            stream.seek(at)
+        offset = 18 + size
+        while 0 <= name < _MOST_STREAMS and offset + 8 <= end and 0 <= size <= LARGEST_PIECE:
+            stream.seek(offset)
             head = stream.read(8 + _FRAME_HEAD)
             name, size = struct.unpack_from("<ii", head)
             if (unpacked := _unpacked_bytes(head[8:])) > LARGEST_PIECE:
                 raise ValueError(f"a packet in it unpacks to {unpacked:,} bytes")
-            at += 8 + size
+            offset += 8 + size
     _check_description(facts)
     if not 0 <= size <= LARGEST_PIECE and 0 <= name < _MOST_STREAMS:
         raise ValueError(f"its header is damaged, or a packet: one has {size:,} bytes")
@@ -422,10 +432,10 @@ def _unpacked_bytes(data: bytes) -> int:
 
 def _damage(error: BaseException) -> str:
     """The words of an error about a damaged file; a panic of Rust is not an ``Exception``."""
-    known = isinstance(error, (RuntimeError, ValueError)) or type(error).__name__.startswith(
+    is_fault = isinstance(error, (RuntimeError, ValueError)) or type(error).__name__.startswith(
         "Panic"
     )
-    if not known or isinstance(error, GeneratorExit):
+    if not is_fault or isinstance(error, GeneratorExit):
         raise error
     return str(error)[:80]
 
@@ -463,8 +473,8 @@ def _decode_dat(data: bytes, state: State, end: bool) -> Decoded:
     rows = np.frombuffer(data, "<u4", len(data) // 8 * 2).reshape(-1, 2)
     t, state = unwrapped(rows[:, 0].astype(np.int64), 32, state)
     word = rows[:, 1]
-    found = events_of(word & 0x3FFF, word >> 14 & 0x3FFF, t, word >> 28 & 1)
-    return Decoded(found, state, *_whole(data, 8, end))
+    events = events_of(word & 0x3FFF, word >> 14 & 0x3FFF, t, word >> 28 & 1)
+    return Decoded(events, state, *_whole(data, 8, end))
 
 
 def _decode_evt2(data: bytes, state: State, end: bool) -> Decoded:
@@ -474,10 +484,12 @@ def _decode_evt2(data: bytes, state: State, end: bool) -> Decoded:
     before, *clock = state or (-1,)
     high, clock = unwrapped(words[kind == 8] & 0xFFFFFFF, 28, tuple(clock))
     high = _filled(high, kind == 8, before)
-    own = (kind <= 1) & (high >= 0)
-    word = words[own]
-    found = events_of(word >> 11 & 2047, word & 2047, high[own] << 6 | word >> 22 & 63, kind[own])
-    return Decoded(found, (_last(high, before), *clock), *_whole(data, 4, end))
+    is_event = (kind <= 1) & (high >= 0)
+    word = words[is_event]
+    events = events_of(
+        word >> 11 & 2047, word & 2047, high[is_event] << 6 | word >> 22 & 63, kind[is_event]
+    )
+    return Decoded(events, (_last(high, before), *clock), *_whole(data, 4, end))
 
 
 def _decode_evt3(data: bytes, state: State, end: bool) -> Decoded:
@@ -495,24 +507,26 @@ def _decode_evt3(data: bytes, state: State, end: bool) -> Decoded:
     # Each vector of 12 or 8 pixels moves the place of the next one.
     steps = 12 * (kind == 4) + 8 * (kind == 5)
     moved = np.cumsum(steps) - steps
-    place = _filled(value - moved, kind == 3, base) + moved
+    columns = _filled(value - moved, kind == 3, base) + moved
     signs = _filled(words >> 11 & 1, kind == 3, sign)
-    own = np.isin(kind, (2, 4, 5)) & (high >= 0) & (rows >= 0)
-    single = kind[own] == 2
-    bits = np.where(single, 1, words[own] & np.where(kind[own] == 4, 4095, 255)).astype(np.uint16)
+    is_event = np.isin(kind, (2, 4, 5)) & (high >= 0) & (rows >= 0)
+    single = kind[is_event] == 2
+    bits = np.where(single, 1, words[is_event] & np.where(kind[is_event] == 4, 4095, 255)).astype(
+        np.uint16
+    )
     which, bit = np.nonzero(bits[:, None] >> np.arange(12, dtype=np.uint16) & 1)
-    x = np.where(single, value[own], place[own])[which] + bit
-    p = np.where(single, words[own] >> 11 & 1, signs[own])[which]
-    found = events_of(x, rows[own][which], (high << 12 | low)[own][which], p)
-    after = int(place[-1] + steps[-1]) if len(words) else base
+    x = np.where(single, value[is_event], columns[is_event])[which] + bit
+    p = np.where(single, words[is_event] >> 11 & 1, signs[is_event])[which]
+    events = events_of(x, rows[is_event][which], (high << 12 | low)[is_event][which], p)
+    after = int(columns[-1] + steps[-1]) if len(words) else base
     ends = (_last(rows, row), _last(high, before), _last(low, 0), after, _last(signs, sign))
-    return Decoded(found, (*ends, *clock), *_whole(data, 2, end))
+    return Decoded(events, (*ends, *clock), *_whole(data, 2, end))
 
 
 def _filled(values: Ints, at: npt.NDArray[np.bool_], before: int) -> Ints:
     """Values at some places (or of all, of which those count), each repeated up to the next."""
-    own = values[at] if len(values) == len(at) else values
-    return np.concatenate([[before], own]).astype(np.int64)[np.cumsum(at)]
+    chosen = values[at] if len(values) == len(at) else values
+    return np.concatenate([[before], chosen]).astype(np.int64)[np.cumsum(at)]
 
 
 def _last(values: Ints, before: int) -> int:
@@ -527,20 +541,27 @@ _TIME = re.compile(r"^(?:t|ts|time|timestamp)(?:[ _]*[\[(]?(s|ms|us|µs|ns)[\])]
 
 def _csv(path: Path, head: bytes) -> Header | None:
     text = FileHead(path, head).lines
-    at = next((at for at, line in enumerate(text) if line and not line.startswith("#")), None)
-    names = [] if at is None else [name.strip().strip('"').lower() for name in text[at].split(",")]
-    time = next((place for place, name in enumerate(names) if _TIME.match(name)), None)
+    first = next(
+        (index for index, line in enumerate(text) if line and not line.startswith("#")), None
+    )
+    names = (
+        []
+        if first is None
+        else [name.strip().strip('"').lower() for name in text[first].split(",")]
+    )
+    time = next((index for index, name in enumerate(names) if _TIME.match(name)), None)
     others = [next((names.index(n) for n in _NAMES[c] if n in names), None) for c in "xyp"]
-    if at is None or time is None or None in others:
+    if first is None or time is None or None in others:
         return None
-    found = _TIME.match(names[time])
-    if found is None or found[1] is None:
+    match = _TIME.match(names[time])
+    if match is None or match[1] is None:
         raise ValueError(
-            f"its header {text[at][:60]!r} states no unit of time; name the column t_us, t_ms, t_s"
+            f"its header {text[first][:60]!r} states no unit of time; name the column t_us, "
+            "t_ms, t_s"
         )
-    start = sum(len(line) for line in head.splitlines(keepends=True)[: at + 1])
-    decode = partial(_decode_csv, (time, *others), len(names), _UNITS_US[found[1]])
-    return Header("csv", start, decode, size=_size_in("\n".join(text[:at])), sorts=True)
+    start = sum(len(line) for line in head.splitlines(keepends=True)[: first + 1])
+    decode = partial(_decode_csv, (time, *others), len(names), _UNITS_US[match[1]])
+    return Header("csv", start, decode, size=_size_in("\n".join(text[:first])), sorts=True)
 
 
 def _decode_csv(
@@ -553,5 +574,5 @@ def _decode_csv(
     rows = np.empty((0, 4))
     if data[:used].strip():
         rows = np.loadtxt(io.BytesIO(data[:used]), delimiter=",", usecols=columns, ndmin=2)
-    found = events_of(rows[:, 1], rows[:, 2], rows[:, 0], rows[:, 3], unit_us)
-    return Decoded(found, state, len(data) if end else used, missing)
+    events = events_of(rows[:, 1], rows[:, 2], rows[:, 0], rows[:, 3], unit_us)
+    return Decoded(events, state, len(data) if end else used, missing)

@@ -107,8 +107,8 @@ class Recording:
         """Keep the long steps of a piece, and of its beginning after the piece before."""
         before = [self._pieces[-1].last] if self._pieces else []
         joined = np.concatenate([np.array(before, np.int64), times])
-        for place in np.flatnonzero(np.diff(joined) > _GAP_US)[: _MOST_GAPS - len(self._gaps)]:
-            self._gaps.append((int(joined[place]) + 1, int(joined[place + 1])))
+        for index in np.flatnonzero(np.diff(joined) > _GAP_US)[: _MOST_GAPS - len(self._gaps)]:
+            self._gaps.append((int(joined[index]) + 1, int(joined[index + 1])))
 
     def window(self, window: Window) -> tuple[Events, Float64, int]:
         """The events of a span of seconds after the first event.
@@ -129,76 +129,79 @@ class Recording:
             times_s = after_s(events["t"])
             return events[(times_s >= window.start_s) & (times_s < window.end_s)]
 
-        wanted = [
+        pieces = [
             piece
             for piece in self._pieces
             if after_s(piece.last) >= window.start_s and after_s(piece.first) < window.end_s
         ]
-        total = sum(piece.count for piece in wanted)
+        total = sum(piece.count for piece in pieces)
         if total > MOST_EVENTS:
-            total = sum(len(inside(events)) for _, events in self._read(wanted))
-        kept = min(total, MOST_EVENTS)
-        require_memory((EVENT.itemsize + 8) * kept)
-        found = np.empty(kept, EVENT)
+            total = sum(len(inside(events)) for _, events in self._read(pieces))
+        most = min(total, MOST_EVENTS)
+        require_memory((EVENT.itemsize + 8) * most)
+        events_drawn = np.empty(most, EVENT)
         rank = filled = 0
-        for _, events in self._read(wanted):
-            own = inside(events)
-            rank += len(own)
-            if kept < total:
-                ranks = np.arange(rank - len(own) - 1, rank) * kept // total
-                own = own[np.diff(ranks) > 0]
-            found[filled : filled + len(own)] = own
-            filled += len(own)
-        found = found[:filled]
-        found["t"] -= self.first
+        for _, events in self._read(pieces):
+            events_inside = inside(events)
+            rank += len(events_inside)
+            if most < total:
+                ranks = np.arange(rank - len(events_inside) - 1, rank) * most // total
+                events_inside = events_inside[np.diff(ranks) > 0]
+            events_drawn[filled : filled + len(events_inside)] = events_inside
+            filled += len(events_inside)
+        events_drawn = events_drawn[:filled]
+        events_drawn["t"] -= self.first
         if not self.sorted:
-            found = found[np.argsort(found["t"], kind="stable")]
-        return found, found["t"] * 1e-6, rank
+            events_drawn = events_drawn[np.argsort(events_drawn["t"], kind="stable")]
+        return events_drawn, events_drawn["t"] * 1e-6, rank
 
     def _sized(self, given: Size | None, top: Size) -> tuple[Size, tuple[str, ...]]:
         size, assumed = self.header.size or given, self.header.assumed
-        place = f"an event lies at x = {top[1]}, y = {top[0]}"
+        location = f"an event lies at x = {top[1]}, y = {top[0]}"
         if size is None:
-            fitting = [known for known in SENSORS if known[0] > top[0] and known[1] > top[1]]
+            fitting = [sensor for sensor in SENSORS if sensor[0] > top[0] and sensor[1] > top[1]]
             if not fitting:
                 raise ValueError(
-                    f"{place}, and the file does not state the size of the sensor: put events.json "
-                    "with size [H, W] next to it"
+                    f"{location}, and the file does not state the size of the sensor: put "
+                    "events.json with size [H, W] next to it"
                 )
             size, assumed = fitting[0], (*assumed, "size")
         if max(size) > _LARGEST_SIDE:
             raise ValueError(f"its size (H, W) is {size}; at most {_LARGEST_SIDE} pixels are read")
         if size[0] <= top[0] or size[1] <= top[1]:
-            raise ValueError(f"{place}, beyond the size (H, W) = {size}")
+            raise ValueError(f"{location}, beyond the size (H, W) = {size}")
         return size, assumed
 
     def _hold(self, number: int, events: Events) -> None:
         held = {**self._held, number: events}
-        while len(held) > 1 and sum(each.nbytes for each in held.values()) > _HELD_BYTES:
+        while (
+            len(held) > 1
+            and sum(pieces_of_chunk.nbytes for pieces_of_chunk in held.values()) > _HELD_BYTES
+        ):
             del held[next(iter(held))]
         self._held = held
 
     def _scan(self) -> Iterator[tuple[_Piece, Decoded]]:
         """All pieces as they are found."""
         if self.header.stream is not None:
-            yield from ((_Piece(n), each) for n, each in enumerate(self.header.stream(self.path)))
+            yield from ((_Piece(n), chunk) for n, chunk in enumerate(self.header.stream(self.path)))
         elif self.header.decode is not None:
             yield from self._scan_bytes(self.header.decode)
 
     def _scan_bytes(self, decode: Decode) -> Iterator[tuple[_Piece, Decoded]]:
         state: State = ()
-        start, number, rest, ended = self.header.start, 0, b"", False
+        start, number, remaining, ended = self.header.start, 0, b"", False
         with open_input(self.path, MOST_BYTES) as stream:
             stream.seek(start)
             while not ended:
-                more = stream.read(max(PIECE_BYTES, len(rest)))
-                data, ended = rest + more, not more
-                found = decode(data, state, ended)
-                if not found.used and len(data) > LARGEST_PIECE:
+                more = stream.read(max(PIECE_BYTES, len(remaining)))
+                data, ended = remaining + more, not more
+                decoded = decode(data, state, ended)
+                if not decoded.used and len(data) > LARGEST_PIECE:
                     raise ValueError(f"a packet in it has over {LARGEST_PIECE >> 20} MB")
-                yield _Piece(number, start, found.used, state), found
-                state, start, number = found.state, start + found.used, number + 1
-                rest = data[found.used :]
+                yield _Piece(number, start, decoded.used, state), decoded
+                state, start, number = decoded.state, start + decoded.used, number + 1
+                remaining = data[decoded.used :]
 
     def _read(self, wanted: list[_Piece]) -> Iterator[tuple[_Piece, Events]]:
         """Known pieces and their events."""

@@ -33,9 +33,9 @@ def voxel(events: Events, bins: int, *, size: Size | None = None) -> Float32:
     """
     pixel, (height, width) = _pixels(events, size)
     _at_least_one("bins", bins)
-    place = _share(events) * (bins - 1)
-    before = place.astype(np.intp)
-    part, sign = place - before, np.where(events["p"] > 0, 1.0, -1.0)
+    position = _share(events) * (bins - 1)
+    before = position.astype(np.intp)
+    part, sign = position - before, np.where(events["p"] > 0, 1.0, -1.0)
     area = height * width
     grid = np.bincount(before * area + pixel, sign * (1 - part), bins * area)
     after = np.minimum(before + 1, bins - 1)
@@ -64,8 +64,8 @@ def frames(events: Events, n: int, *, size: Size | None = None, by: str = "time"
     else:
         which = np.empty(len(events), np.intp)
         which[_order(events)] = np.arange(len(events)) * n // max(len(events), 1)
-    place = (2 * which + (events["p"] > 0)) * (height * width) + pixel
-    counts = np.bincount(place, minlength=n * 2 * height * width)
+    cell = (2 * which + (events["p"] > 0)) * (height * width) + pixel
+    counts = np.bincount(cell, minlength=n * 2 * height * width)
     return counts.reshape(n, 2, height, width).astype(np.float32)
 
 
@@ -82,9 +82,9 @@ def surface(events: Events, at_s: float, tau_s: float, *, size: Size | None = No
         raise UsageError(f"tau_s is {tau_s!r}; it must be above 0 seconds")
     times_s = _seconds(events)
     last = np.full(2 * height * width, -np.inf)
-    seen = times_s <= at_s
-    place = (events["p"] > 0) * (height * width) + pixel
-    np.maximum.at(last, place[seen], times_s[seen])
+    past = times_s <= at_s
+    cell = (events["p"] > 0) * (height * width) + pixel
+    np.maximum.at(last, cell[past], times_s[past])
     return np.exp((last - at_s) / tau_s).reshape(2, height, width).astype(np.float32)
 
 
@@ -113,9 +113,9 @@ def points(events: Events, n: int, seed: int, *, size: Size | None = None) -> Fl
     cube = cube[_order(events)]
     if len(cube) <= n:
         return cube[np.arange(n) * len(cube) // n].astype(np.float32)
-    wanted = min(len(cube), _CANDIDATES * n)
+    most = min(len(cube), _CANDIDATES * n)
     start = np.random.default_rng(seed).random()
-    cube = cube[((np.arange(wanted) + start) * len(cube) / wanted).astype(np.intp)]
+    cube = cube[((np.arange(most) + start) * len(cube) / most).astype(np.intp)]
     return cube[np.sort(farthest(cube[:, :3], n))].astype(np.float32)
 
 
@@ -138,13 +138,13 @@ def farthest(points: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
     order = np.lexsort(values.T[::-1])
     columns = np.ascontiguousarray(values[order].T)
     away = ((columns - columns.mean(axis=1, keepdims=True)) ** 2).sum(axis=0)
-    found = np.empty(k, np.intp)
+    chosen = np.empty(k, np.intp)
     for number in range(k):
-        at = found[number] = away.argmax()
-        distance = ((columns - columns[:, at, None]) ** 2).sum(axis=0)
+        farthest_index = chosen[number] = away.argmax()
+        distance = ((columns - columns[:, farthest_index, None]) ** 2).sum(axis=0)
         away = np.minimum(away, distance) if number else distance
-        away[at] = -1
-    return order[found].astype(np.int64)
+        away[farthest_index] = -1
+    return order[chosen].astype(np.int64)
 
 
 def hot_pixels(events: Events, *, factor: float = 20.0, size: Size | None = None) -> Events:
@@ -170,19 +170,19 @@ def refractory(events: Events, period_s: float, *, size: Size | None = None) -> 
     times = np.rint(1e6 * _seconds(events)).astype(np.int64)
     times -= times.min()
     order = np.lexsort((times, pixel))
-    rest = int(np.ceil(1e6 * max(period_s, 0.0) - 1e-6))
+    period_us = int(np.ceil(1e6 * max(period_s, 0.0) - 1e-6))
     # One clock for all pixels: so far apart that no rest reaches the next one.
-    clock = pixel[order] * (int(times.max()) + rest + 1) + times[order]
-    after = np.searchsorted(clock, clock + rest, side="left")
+    clock = pixel[order] * (int(times.max()) + period_us + 1) + times[order]
+    after = np.searchsorted(clock, clock + period_us, side="left")
     after = np.maximum(after, np.arange(len(clock)) + 1)
     begins = np.flatnonzero(np.diff(pixel[order], prepend=-1))
     ends = np.repeat(np.append(begins[1:], len(clock)), np.diff(np.append(begins, len(clock))))
-    kept = np.zeros(len(clock), bool)
+    kept_mask = np.zeros(len(clock), bool)
     while len(begins):
-        kept[begins] = True
+        kept_mask[begins] = True
         inside = after[begins] < ends[begins]
         begins = after[begins][inside]
-    return events[np.sort(order[kept])]
+    return events[np.sort(order[kept_mask])]
 
 
 def _pixels(events: Events, size: Size | None) -> tuple[npt.NDArray[np.intp], Size]:

@@ -52,17 +52,17 @@ def _crossings(
     change = now - level
     counts = (np.abs(change) / step).astype(np.intp)
     y, x = np.nonzero(counts)
-    each, sign = counts[y, x], np.sign(change[y, x])
-    which = np.repeat(np.arange(len(each)), each)
-    rank = np.arange(len(which)) - np.repeat(np.cumsum(each) - each, each) + 1
+    count, sign = counts[y, x], np.sign(change[y, x])
+    which = np.repeat(np.arange(len(count)), count)
+    rank = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + 1
     crossed = level[y, x][which] + sign[which] * rank * step
     start, end = before[y, x][which], now[y, x][which]
     share = np.clip((crossed - start) / (end - start), 0, 1)
-    found = np.empty(len(which), EVENT)
-    found["x"], found["y"], found["p"] = x[which], y[which], sign[which] > 0
-    found["t"] = np.rint(times_us[0] + share * (times_us[1] - times_us[0]))
-    level[y, x] += sign * each * step
-    return found[np.argsort(found["t"], kind="stable")]
+    events = np.empty(len(which), EVENT)
+    events["x"], events["y"], events["p"] = x[which], y[which], sign[which] > 0
+    events["t"] = np.rint(times_us[0] + share * (times_us[1] - times_us[0]))
+    level[y, x] += sign * count * step
+    return events[np.argsort(events["t"], kind="stable")]
 
 
 def write_events(video: str | Path, out: str | Path, *, side: int = 240, step: float = STEP) -> int:

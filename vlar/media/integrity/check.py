@@ -155,9 +155,11 @@ def check_video(path: str | Path, *, timeout_s: float = 3600.0) -> CheckReport:
             if is_folder(path):
                 return _check_folder(path, deadline)
             with opened(path, timeout_s) as video:
-                found = extent(video, whole=True)
+                extent_read = extent(video, whole=True)
             with opened(path, timeout_s) as video:
-                reader = SequentialReader(video, deadline, found.broken_clock, found.holes)
+                reader = SequentialReader(
+                    video, deadline, extent_read.broken_clock, extent_read.holes
+                )
                 return _report(video, reader, LossCount(reader))
     except DecodeError as error:
         return unreadable(path, error.kind, error.message, error.message)
@@ -295,14 +297,16 @@ def check_bundle(path: Path) -> CheckReport:
         info = reader_for(path).probe(path)
     except DecodeError as error:
         return unreadable(path, error.kind, error.message, error.message)
-    found: list[tuple[str, CheckReport]] = []
+    reports: list[tuple[str, CheckReport]] = []
     for name, part in parts.items():
-        own = reader(name)
-        check = check_video if own.modality == "video" else partial(check_signal, own)
-        found.append((name, check(part.path)))
-    lost = sum(report.lost for _, report in found) / len(found)
-    frames = found[0][1].n_frames
-    bad = next(((name, report) for name, report in found if not report.ok), None)
+        part_reader = reader(name)
+        check = (
+            check_video if part_reader.modality == "video" else partial(check_signal, part_reader)
+        )
+        reports.append((name, check(part.path)))
+    lost = sum(report.lost for _, report in reports) / len(reports)
+    frames = reports[0][1].n_frames
+    bad = next(((name, report) for name, report in reports if not report.ok), None)
     if bad is None:
         return CheckReport(path, True, "ok", "", info.duration_s, frames, lost)
     message = f"{path}: its part {bad[0]}: {bad[1].message}"

@@ -54,7 +54,7 @@ class DamageAccount:
                 self._forget(self.last_order - _MOST_REMEMBERED)
 
     def _forget(self, before: int) -> None:
-        self._orders = {stamp: at for stamp, at in self._orders.items() if at >= before}
+        self._orders = {stamp: index for stamp, index in self._orders.items() if index >= before}
         self._keys = {key for key in self._keys if key >= before}
 
     def add_hole(self) -> None:
@@ -80,26 +80,26 @@ class DamageAccount:
             if self._is_key(frame, order):
                 self._key_order = order
             return False
-        at = bisect_right(self._bad, order)
-        bad_itself = order in self._alone or (at > 0 and self._bad[at - 1] == order)
+        index = bisect_right(self._bad, order)
+        bad_itself = order in self._alone or (index > 0 and self._bad[index - 1] == order)
         if self._is_key(frame, order):
             if not bad_itself:
                 self._key_order = order
             return bad_itself
-        return bad_itself or (at > 0 and self._bad[at - 1] > self._key_order)
+        return bad_itself or (index > 0 and self._bad[index - 1] > self._key_order)
 
     def turned_bad(self, order: int) -> bool:
         """Return whether a packet shortly after ``order`` proved bad, with no key frame between."""
-        at = bisect_right(self._bad, order)
-        if at == len(self._bad) or self._bad[at] > order + LOOK_BACK:
+        index = bisect_right(self._bad, order)
+        if index == len(self._bad) or self._bad[index] > order + LOOK_BACK:
             return False
-        bad = self._bad[at]
+        bad = self._bad[index]
         return not any(order < key <= bad for key in self._keys)
 
     def has_bad(self, after: int, until: int) -> bool:
         """Return whether a packet or a hole between two packets is bad, these included."""
-        at = bisect_left(self._bad, after)
-        return at < len(self._bad) and self._bad[at] <= until
+        index = bisect_left(self._bad, after)
+        return index < len(self._bad) and self._bad[index] <= until
 
     def has_hole(self, after: int, until: int) -> bool:
         """Return whether a hole lies between two packets."""

@@ -275,8 +275,8 @@ class PacketReader:
             # Only a decoder decides whether pictures before the key frame show.
             raise UnorderedPackets
         numerator, denominator = self._video.seconds_a_tick
-        for wanted in self._wanted_s.tolist():
-            ticks = int((max(wanted, 0.0) + TIME_SLACK_S) * denominator / numerator)
+        for time_s in self._wanted_s.tolist():
+            ticks = int((max(time_s, 0.0) + TIME_SLACK_S) * denominator / numerator)
             self._limits.append(self._zero + ticks)
         return first
 
@@ -294,11 +294,11 @@ class PacketReader:
         self._waiting.append(packet)
         self._waiting_bytes += packet.size
         if not packet.is_discard:
-            at = bisect_left(self._times, pts)
-            if at < len(self._times) and self._times[at] == pts:
+            index = bisect_left(self._times, pts)
+            if index < len(self._times) and self._times[index] == pts:
                 raise UnorderedPackets
-            self._times.insert(at, pts)
-            if at == len(self._times) - 1:
+            self._times.insert(index, pts)
+            if index == len(self._times) - 1:
                 self._last_end = pts + (packet.duration or 0)
 
     def _resolve(self) -> None:
@@ -309,11 +309,11 @@ class PacketReader:
                 break
             if not self._times:
                 raise UnorderedPackets
-            at = max(bisect_right(self._times, limit) - 1, 0)
-            target = self._times[at]
-            if limit - target > self._gap and is_odd_gap(self._times, at):
+            index = max(bisect_right(self._times, limit) - 1, 0)
+            target = self._times[index]
+            if limit - target > self._gap and is_odd_gap(self._times, index):
                 raise UnorderedPackets  # frames may be missing: decoding what is around it shows it
-            if self._watch.finds_hole(self._times, at):
+            if self._watch.finds_hole(self._times, index):
                 raise UnorderedPackets
             self._targets.append(target)
             if target not in self._fed_to:
@@ -328,16 +328,16 @@ class PacketReader:
 
     def _jump(self, limit: int) -> None:
         """Start at the last waiting key frame at or before ``limit``, if that skips anything."""
-        at = len(self._waiting) - 1
-        while at > 0:
-            packet = self._waiting[at]
+        index = len(self._waiting) - 1
+        while index > 0:
+            packet = self._waiting[index]
             if packet.is_keyframe and not packet.is_discard and (packet.pts or 0) <= limit:
                 break
-            at -= 1
-        if at <= 0:
+            index -= 1
+        if index <= 0:
             return
         self._drain(self._targets[self._given : -1])
-        for _ in range(at):
+        for _ in range(index):
             self._waiting_bytes -= self._waiting.popleft().size
         self._decoder.start_at(self._waiting[0].pts)
 
@@ -358,10 +358,10 @@ class PacketReader:
             self._fed_to[pts] = None
 
     def _is_wanted(self, pts: int) -> bool:
-        at = bisect_left(self._limits, pts)
+        index = bisect_left(self._limits, pts)
         after = bisect_right(self._times, pts)
         until = self._times[after] if after < len(self._times) else None
-        return at < len(self._limits) and (until is None or self._limits[at] < until)
+        return index < len(self._limits) and (until is None or self._limits[index] < until)
 
     def _catch(self, frames: list[VideoFrame]) -> None:
         for frame in frames:

@@ -55,8 +55,8 @@ def in_words(message: str) -> str:
     'a part of a picture is damaged (error while decoding MB 3 4, bytestream -7)'
     """
     message = message.rstrip(".")
-    known = next((words for sign, words in _WORDS if sign.search(message)), None)
-    return f"{known} ({message})" if known else f"the decoder reports {message!r}"
+    words = next((words for sign, words in _WORDS if sign.search(message)), None)
+    return f"{words} ({message})" if words else f"the decoder reports {message!r}"
 
 
 class _Switch:
@@ -190,8 +190,8 @@ class ClusterSums:
             with open_input(self._path, recording=True) as file:
                 while self._next is not None and place >= self._next:
                     self._next = self._add(file, self._next)
-        at = bisect_right(self._starts, place) - 1
-        return at >= 0 and self._damaged[at]
+        index = bisect_right(self._starts, place) - 1
+        return index >= 0 and self._damaged[index]
 
     def _add(self, file: BinaryIO, start: int) -> int | None:
         """Look at the element at ``start``; where the next one begins, None for nowhere."""
@@ -226,11 +226,11 @@ def require_few_attachments(path: Path) -> None:
         return
     attached = 0
     with open_input(path, recording=True) as file:
-        at = _first_element(file)
-        while at is not None and (element := _element(file, at)) is not None:
+        offset = _first_element(file)
+        while offset is not None and (element := _element(file, offset)) is not None:
             name, begin, end = element
             attached += end - begin if name == _ATTACHMENTS else 0
-            at = end if name in (_CLUSTER, *_OTHERS) else _next_cluster(file, at)
+            offset = end if name in (_CLUSTER, *_OTHERS) else _next_cluster(file, offset)
     if attached > _MOST_ATTACHED_BYTES:
         raise DecodeError(
             f"{path}: {attached >> 20} MB of attachments (fonts, covers), more than the limit of "
@@ -250,16 +250,16 @@ def _first_element(file: BinaryIO) -> int | None:
 def _next_cluster(file: BinaryIO, after: int) -> int | None:
     """Byte offset of the next cluster after a place, found by its name; None if there is none."""
     name = _CLUSTER.to_bytes(4, "big")
-    at = after + 1
+    offset = after + 1
     while True:
-        file.seek(at)
+        file.seek(offset)
         chunk = file.read(_CHUNK_BYTES)
-        found = chunk.find(name)
-        if found >= 0:
-            return at + found
+        position = chunk.find(name)
+        if position >= 0:
+            return offset + position
         if len(chunk) < _CHUNK_BYTES:
             return None
-        at += len(chunk) - 3
+        offset += len(chunk) - 3
 
 
 def _element(file: BinaryIO, at: int) -> tuple[int, int, int] | None:

@@ -184,11 +184,13 @@ def lost_pictures(path: Path, after: Sequence[int], by_dts: bool) -> tuple[Missi
             raise
         # FFmpeg reports what is wrong with the rest when it is read.
     shown = sorted(decoded)
-    at = {picture.stamp: index for index, picture in enumerate(shown)}
+    index_of = {picture.stamp: index for index, picture in enumerate(shown)}
     return tuple(
-        MissingPictures(stamp, _is_referred(decoded, shown[at[stamp]], shown[at[stamp] + 1]))
+        MissingPictures(
+            stamp, _is_referred(decoded, shown[index_of[stamp]], shown[index_of[stamp] + 1])
+        )
         for stamp in after
-        if stamp in at and _is_lost(shown, at[stamp])
+        if stamp in index_of and _is_lost(shown, index_of[stamp])
     )
 
 
@@ -220,7 +222,7 @@ def _pictures(path: Path, by_dts: bool) -> Iterator[_Picture]:
         extra = video.stream.codec_context.extradata or b""
         sets = _length_prefixed(extra[6:], 2) if extra[:1] == _MP4 else _after_start_codes(extra)
         numbering = _numbering(next(iter(sets), b""))
-        period = place = 0
+        period = number = 0
         for packet in video.packets():
             stamp = packet.dts if by_dts else packet.pts
             if stamp is None:
@@ -232,8 +234,8 @@ def _pictures(path: Path, by_dts: bool) -> Iterator[_Picture]:
                 if kind not in (_SLICE, _IDR_SLICE) or numbering is None:
                     continue
                 period += kind == _IDR_SLICE
-                yield _picture(unit, numbering, stamp, period, place)
-                place += 1
+                yield _picture(unit, numbering, stamp, period, number)
+                number += 1
                 break
 
 
@@ -306,19 +308,19 @@ def _units(data: bytes, extra: bytes) -> Iterator[bytes]:
 
 
 def _length_prefixed(data: bytes, length_bytes: int) -> Iterator[bytes]:
-    at = 0
-    while at + length_bytes < len(data):
-        length = int.from_bytes(data[at : at + length_bytes], "big")
-        at += length_bytes
-        yield data[at : at + min(length, _HEADER_BYTES)]
-        at += length
+    offset = 0
+    while offset + length_bytes < len(data):
+        length = int.from_bytes(data[offset : offset + length_bytes], "big")
+        offset += length_bytes
+        yield data[offset : offset + min(length, _HEADER_BYTES)]
+        offset += length
 
 
 def _after_start_codes(data: bytes) -> Iterator[bytes]:
-    at = data.find(b"\0\0\1")
-    while 0 <= at < len(data) - 3:
-        yield data[at + 3 : at + 3 + _HEADER_BYTES]
-        at = data.find(b"\0\0\1", at + 3)
+    offset = data.find(b"\0\0\1")
+    while 0 <= offset < len(data) - 3:
+        yield data[offset + 3 : offset + 3 + _HEADER_BYTES]
+        offset = data.find(b"\0\0\1", offset + 3)
 
 
 # Up to this size a file is read through to learn its true length: milliseconds.
@@ -387,14 +389,14 @@ def extent(video: OpenVideo, *, keep: bool = False, whole: bool = False) -> File
         DecodeError: over an hour at less than a byte a second. A few bytes must not make hours of
             windows; the least that real videos have is some ten bytes a second.
     """
-    found = _extent(video, keep, whole)
+    extent_read = _extent(video, keep, whole)
     size = video.path.stat().st_size
-    if found.duration_s > max(_LONG_S, size):
+    if extent_read.duration_s > max(_LONG_S, size):
         raise DecodeError(
-            f"{video.path}: {size} bytes claim to last {found.duration_s / 3600:.1f} hours; its "
-            "times are damaged: re-encode the file"
+            f"{video.path}: {size} bytes claim to last {extent_read.duration_s / 3600:.1f} hours; "
+            "its times are damaged: re-encode the file"
         )
-    return found
+    return extent_read
 
 
 def _extent(video: OpenVideo, keep: bool, whole: bool) -> FileExtent:
@@ -483,20 +485,20 @@ class _Scan:
             damaged = not self.whole and short_s < 0
             if short_s > max(short_by_s(self._video), explained_s) or measured is None or damaged:
                 duration_s = declared
-        kept = tuple(self._kept) if self._kept is not None and self.whole else None
+        stamps = tuple(self._kept) if self._kept is not None and self.whole else None
         return FileExtent(
             duration_s or 1 / self._video.fps,
             self._shown or None,
             self._broken or not self.whole,
-            kept,
+            stamps,
             self._holes(),
         )
 
     def _holes(self) -> tuple[MissingPictures, ...]:
-        found = holes(self._stamps or (), even=not self._numbered)
-        if self._numbered and found:
-            return lost_pictures(self._video.path, found, self._by_dts)
-        return tuple(MissingPictures(stamp) for stamp in found)
+        gaps = holes(self._stamps or (), even=not self._numbered)
+        if self._numbered and gaps:
+            return lost_pictures(self._video.path, gaps, self._by_dts)
+        return tuple(MissingPictures(stamp) for stamp in gaps)
 
     def _measured_s(self) -> float | None:
         if not self._shown:

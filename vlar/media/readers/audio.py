@@ -67,7 +67,7 @@ def decode_span(path: Path, start_s: float, end_s: float, timeout_s: float) -> F
     """
     import av
 
-    last_s, found, begin_s = time.monotonic() + timeout_s, [np.zeros(0, np.float32)], None
+    last_s, blocks, begin_s = time.monotonic() + timeout_s, [np.zeros(0, np.float32)], None
     with _opened(path, timeout_s) as container:
         sound = container.streams.audio[0]
         clock = container.streams.video[0] if container.streams.video else sound
@@ -86,13 +86,13 @@ def decode_span(path: Path, start_s: float, end_s: float, timeout_s: float) -> F
                 continue
             require_memory(_RESAMPLING_BYTES * length_s * RATE_HZ)
             begin_s = at_s if begin_s is None else begin_s
-            found += [made.to_ndarray()[0] for made in resampler.resample(frame)]
+            blocks += [resampled.to_ndarray()[0] for resampled in resampler.resample(frame)]
         if begin_s is not None:
-            found += [made.to_ndarray()[0] for made in resampler.resample(None)]
+            blocks += [resampled.to_ndarray()[0] for resampled in resampler.resample(None)]
     ahead = 0 if begin_s is None else round((begin_s - start_s) * RATE_HZ)
     if ahead > 0:
-        found.insert(0, np.zeros(ahead, np.float32))
-    samples = np.concatenate(found)[max(-ahead, 0) :][: round((end_s - start_s) * RATE_HZ)]
+        blocks.insert(0, np.zeros(ahead, np.float32))
+    samples = np.concatenate(blocks)[max(-ahead, 0) :][: round((end_s - start_s) * RATE_HZ)]
     return np.nan_to_num(samples).clip(-1, 1).astype(np.float32)
 
 
@@ -138,12 +138,12 @@ def _samples(path: Path, container: Any, end_s: float) -> Float32:
             if needed > allowed:
                 require_memory(needed)
                 allowed = needed + _UNASKED
-            for made in resampler.resample(frame):
-                found += made.to_ndarray().astype(np.float32, copy=False).data
+            for resampled in resampler.resample(frame):
+                found += resampled.to_ndarray().astype(np.float32, copy=False).data
             if time.monotonic() > end_s:
                 raise DecodeTimeout(f"{path}: its sound takes too long to decode; cut it first")
-        for made in resampler.resample(None):
-            found += made.to_ndarray().astype(np.float32, copy=False).data
+        for resampled in resampler.resample(None):
+            found += resampled.to_ndarray().astype(np.float32, copy=False).data
     except FFmpegError:
         if not found:
             raise

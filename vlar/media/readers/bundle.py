@@ -68,10 +68,10 @@ class BundleReader(Reader):
         if not is_bundle(path):
             return {reader_for(path).modality: BundlePart(path)}
         parts = bundle_parts(path)
-        known = [name for name in registry.names("reader") if name != self.modality]
-        wrong = next((name for name in parts if name not in known), None)
+        names = [name for name in registry.names("reader") if name != self.modality]
+        wrong = next((name for name in parts if name not in names), None)
         if wrong is not None:
-            raise DecodeError(f"{path}: {wrong!r} is not a sensor; use {', '.join(known)}")
+            raise DecodeError(f"{path}: {wrong!r} is not a sensor; use {', '.join(names)}")
         return parts
 
     def claims(self, path: Path) -> bool:
@@ -80,8 +80,10 @@ class BundleReader(Reader):
 
     def find(self, paths: Sequence[str | Path]) -> list[Path]:
         """The bundles; where a path holds none, its recordings of any sensor."""
-        each = (super(BundleReader, self).find([path]) or find([path]) for path in paths)
-        return list(dict.fromkeys(found for several in each for found in several))
+        found_by_reader = (super(BundleReader, self).find([path]) or find([path]) for path in paths)
+        return list(
+            dict.fromkeys(recordings for several in found_by_reader for recordings in several)
+        )
 
     def probe(self, path: Path) -> BundleInfo:
         """Facts of a bundle; each part is probed.
@@ -125,9 +127,9 @@ class BundleReader(Reader):
 
     def blank(self, sampling: Sampling) -> list[Clip]:
         """Clips in which every sensor shows nothing; none where a sensor has no such clip."""
-        rows = [reader(sensor).blank(wanted) for sensor, wanted in sampling.sensors]
-        each = zip(*rows, strict=False)
-        return [_bundled(Path("blank"), {c.modality: c for c in clips}, {}) for clips in each]
+        rows = [reader(sensor).blank(part_sampling) for sensor, part_sampling in sampling.sensors]
+        parts = zip(*rows, strict=False)
+        return [_bundled(Path("blank"), {c.modality: c for c in clips}, {}) for clips in parts]
 
     def example(self, folder: Path) -> Path:
         """Joints, and the IMU of the other wrist; their files lie in a hidden folder."""
@@ -160,17 +162,17 @@ def _clips(
     windows: Sequence[Window | None],
     sampling: Sampling,
 ) -> Iterator[Clip | Failure]:
-    wanted = dict(sampling.sensors)
-    parts = {name: part for name, part in listed.items() if not wanted or name in wanted}
+    samplings = dict(sampling.sensors)
+    parts = {name: part for name, part in listed.items() if not samplings or name in samplings}
     if not parts:
         raise DecodeError(
             f"{path}: it holds {' and '.join(listed)}, and the model reads "
-            f"{' and '.join(wanted)}; choose a model of its sensors"
+            f"{' and '.join(samplings)}; choose a model of its sensors"
         )
     info = _info(path, listed, tuple(parts))
     spans = [_cut(info, window) for window in windows]
     streams = {
-        name: _stream(name, parts[name], info, spans, wanted.get(name, sampling))
+        name: _stream(name, parts[name], info, spans, samplings.get(name, sampling))
         for name in info.spans
     }
     for window, span in zip(windows, spans, strict=True):
@@ -235,34 +237,36 @@ def _inside(info: BundleInfo, window: Window) -> list[str]:
 
 def _cut(info: BundleInfo, window: Window | None) -> Window | None:
     """A window cut to the common span of the parts in it; None where there is none."""
-    asked = window or Window(info.start_s, info.duration_s)
-    names = _inside(info, asked)
+    span = window or Window(info.start_s, info.duration_s)
+    names = _inside(info, span)
     if len(info.spans) == 1:
-        return asked
+        return span
     if not names:
         return None
-    begin_s = max(asked.start_s, *(info.spans[name].start_s for name in names))
-    return Window(begin_s, min(asked.end_s, *(info.spans[name].end_s for name in names)))
+    begin_s = max(span.start_s, *(info.spans[name].start_s for name in names))
+    return Window(begin_s, min(span.end_s, *(info.spans[name].end_s for name in names)))
 
 
 def _stream(
     name: str, part: BundlePart, info: BundleInfo, spans: Sequence[Window | None], wanted: Sampling
 ) -> Iterator[Clip | Failure]:
     """The clips of a part in the windows that hold it, moved to the clock of the bundle."""
-    source, own = reader(name), info.spans[name]
+    source, part_span = reader(name), info.spans[name]
     wanted = replace(wanted, sensors=(), all_samples=wanted.all_samples and source.gives_all)
     windows = [
-        _on_own_clock(span, own, info.lengths[name] if part.by_share else None)
+        _on_own_clock(span, part_span, info.lengths[name] if part.by_share else None)
         for span in spans
         if span is not None and name in _inside(info, span)
     ]
     for clip in source.read_windows(part.path, windows, wanted):
         # Sensors lined up by share keep the times of their file: no clock of theirs is true.
-        if isinstance(clip, Failure) or part.by_share or not own.start_s:
+        if isinstance(clip, Failure) or part.by_share or not part_span.start_s:
             yield clip
         else:
-            span = Window(clip.window.start_s + own.start_s, clip.window.end_s + own.start_s)
-            yield replace(clip, window=span, times_s=clip.times_s + own.start_s)
+            span = Window(
+                clip.window.start_s + part_span.start_s, clip.window.end_s + part_span.start_s
+            )
+            yield replace(clip, window=span, times_s=clip.times_s + part_span.start_s)
 
 
 def _on_own_clock(span: Window, own: Window, length_s: float | None) -> Window:

@@ -92,9 +92,9 @@ class DepthReader(SignalReader):
             )
         times_s = sample_times(span, sampling)
         numbers = np.floor(times_s * folder.rate_hz + 1e-6).clip(0, len(folder.files) - 1)
-        wanted = [folder.files[int(number)] for number in numbers]
+        files = [folder.files[int(number)] for number in numbers]
 
-        pictures = single.call(path, _pictures, path, wanted, folder.millimetres)
+        pictures = single.call(path, _pictures, path, files, folder.millimetres)
         meta = {"unit": "mm", "rate_hz": folder.rate_hz}
         return Clip(path, span, self.modality, pictures, times_s, meta=meta)
 
@@ -128,8 +128,8 @@ def _pictures(path: Path, wanted: list[Path], millimetres: float) -> npt.NDArray
     def stacked(path: Path) -> npt.NDArray[np.uint16]:
         del path
         require_memory(2.0 * len(wanted) * max(bytes_of(file) for file in set(wanted)))
-        known = {file: read_picture(file, millimetres) for file in dict.fromkeys(wanted)}
-        return np.stack([known[file] for file in wanted])
+        pictures = {file: read_picture(file, millimetres) for file in dict.fromkeys(wanted)}
+        return np.stack([pictures[file] for file in wanted])
 
     return _read(path, stacked)
 
@@ -139,11 +139,11 @@ def _array(path: Path) -> npt.NDArray[Any]:
     if path.suffix.lower() == ".npy":
         values = read_npy(path, _MOST_NPY)
     else:
-        found = read_matlab(path, [_UTD], _MOST_MAT).get(_UTD)
-        if found is None or found.ndim != 3:
-            shape = "absent" if found is None else found.shape
+        array = read_matlab(path, [_UTD], _MOST_MAT).get(_UTD)
+        if array is None or array.ndim != 3:
+            shape = "absent" if array is None else array.shape
             raise ValueError(f"its variable {_UTD!r} is {shape}, not (H, W, T)")
-        values = found.transpose(2, 0, 1)
+        values = array.transpose(2, 0, 1)
     if values.ndim != 3 or values.dtype != np.uint16 or 0 in values.shape:
         raise ValueError(
             f"it holds {values.dtype.name} of shape {values.shape}; (T, H, W) uint16 is read"

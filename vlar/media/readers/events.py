@@ -87,8 +87,8 @@ class EventReader(Reader):
 
     def person(self, path: Path) -> str | None:
         """The subject in names such as ``user03_led.aedat`` and ``C12P3M0S1_20231111.aedat4``."""
-        found = _PERSON.search(path.name)
-        return None if found is None else f"subject {int(found[1] or found[2])}"
+        match = _PERSON.search(path.name)
+        return None if match is None else f"subject {int(match[1] or match[2])}"
 
     def example(self, folder: Path) -> Path:
         """Two seconds of a bar that moves to the right, 5 bytes an event."""
@@ -106,9 +106,9 @@ class EventReader(Reader):
 
 def _probe(path: Path, size: Size | None) -> SignalInfo:
     """Facts of a recording; the task of a worker."""
-    found = _recording(path, size)
-    rate_hz = found.count / found.duration_s
-    return SignalInfo(path, found.duration_s, rate_hz, found.count, _meta(found))
+    recording = _recording(path, size)
+    rate_hz = recording.count / recording.duration_s
+    return SignalInfo(path, recording.duration_s, rate_hz, recording.count, _meta(recording))
 
 
 def _gaps(path: Path, size: Size | None) -> Sequence[Window]:
@@ -118,24 +118,24 @@ def _gaps(path: Path, size: Size | None) -> Sequence[Window]:
 
 def _clip(path: Path, size: Size | None, window: Window | None) -> Clip:
     """The events of a window, None for all of them; the task of a worker."""
-    found = _recording(path, size)
+    recording = _recording(path, size)
     with errors_of(path):
-        span = Window(0.0, found.duration_s) if window is None else window
-        if not found.duration_s > span.start_s >= 0:
+        span = Window(0.0, recording.duration_s) if window is None else window
+        if not recording.duration_s > span.start_s >= 0:
             raise DecodeError(
                 f"{path}: the window starts at {span.start_s:g} s, and the recording has "
-                f"{found.duration_s:g} s; give an earlier start"
+                f"{recording.duration_s:g} s; give an earlier start"
             )
-        events, times_s, total = found.window(span)
+        events, times_s, total = recording.window(span)
         # What a cut file lacks would have come after its last event.
-        missing = found.missing if span.end_s >= found.duration_s else 0
+        missing = recording.missing if span.end_s >= recording.duration_s else 0
         if missing > _MOST_LOST * (total + missing):
             raise DecodeError(
                 f"{path}: {missing:,} of {total + missing:,} events are missing from "
                 f"{span.start_s:g} s on; copy the file again"
             )
         lost = 1 - len(events) / (total + missing) if total + missing else 0.0
-        meta = _meta(found)
+        meta = _meta(recording)
         if len(events) < total:
             meta["kept"] = len(events) / total
         return Clip(path, span, EventReader.modality, events, times_s, lost, meta)

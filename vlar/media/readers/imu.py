@@ -81,9 +81,9 @@ def read_table(path: Path) -> ImuTable:
     columns, devices = _columns(header)
     require_memory(24.0 * len(values) * 6 * len(devices))
     data = np.full((len(values), 6 * len(devices)), np.nan)
-    for at, (place, factor) in columns.items():
-        data[:, place] = values[:, at] * factor
-    clock = next((at for at, name in enumerate(header) if _TIME.match(name)), None)
+    for column, (target, factor) in columns.items():
+        data[:, target] = values[:, column] * factor
+    clock = next((index for index, name in enumerate(header) if _TIME.match(name)), None)
     if clock is None:
         if rate is None:
             raise ValueError(
@@ -92,9 +92,9 @@ def read_table(path: Path) -> ImuTable:
             )
         return ImuTable(data.astype(np.float32), devices, rate)
     times_s = values[:, clock] * _CLOCK[str(_TIME.match(header[clock])["unit"])]  # pyright: ignore
-    known = np.isfinite(times_s)
-    even, found = evenly(times_s[known], data[known].astype(np.float32))
-    return ImuTable(even.astype(np.float32), devices, rate or found)
+    finite = np.isfinite(times_s)
+    even, even_data = evenly(times_s[finite], data[finite].astype(np.float32))
+    return ImuTable(even.astype(np.float32), devices, rate or even_data)
 
 
 def _plain(name: str) -> str:
@@ -117,24 +117,25 @@ def _stated_rate(line: str) -> float:
 
 def _columns(header: list[str]) -> tuple[dict[int, tuple[int, float]], tuple[str, ...]]:
     """Target and factor to SI units of each column, and the devices."""
-    matched = {at: match for at, name in enumerate(header) if (match := _COLUMN.match(name))}
+    matched = {index: match for index, name in enumerate(header) if (match := _COLUMN.match(name))}
     devices = tuple(dict.fromkeys(match["place"] or "" for match in matched.values()))
     if len(devices) > _MOST_DEVICES:
         raise ValueError(f"it has {len(devices):,} devices; at most {_MOST_DEVICES} are read")
-    found: dict[int, tuple[int, float]] = {}
-    for at, match in matched.items():
+    targets: dict[int, tuple[int, float]] = {}
+    for column, match in matched.items():
         sensor = "acc" if match["sensor"].startswith("acc") else "gyro"
         unit = match["unit"]
         if unit not in UNITS[sensor]:
-            known = ", ".join(UNITS[sensor])
+            units = ", ".join(UNITS[sensor])
             raise ValueError(
-                f"the column {header[at]!r} has the unit {unit!r}; end its name in one of {known}"
+                f"the column {header[column]!r} has the unit {unit!r}; end its name in one of "
+                f"{units}"
             )
-        place = 6 * devices.index(match["place"] or "") + 3 * (sensor == "gyro")
-        found[at] = place + "xyz".index(match["axis"]), UNITS[sensor][unit]
-    if not found:
+        target = 6 * devices.index(match["place"] or "") + 3 * (sensor == "gyro")
+        targets[column] = target + "xyz".index(match["axis"]), UNITS[sensor][unit]
+    if not targets:
         raise ValueError("it has no column such as acc_x_g or gyro_x_dps")
-    return found, devices
+    return targets, devices
 
 
 _UTD = "d_iner"  # UTD-MHAD: acceleration in g, angular rate in degrees a second

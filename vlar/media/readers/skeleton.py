@@ -84,10 +84,10 @@ def recordings(path: Path, most: int | None = None) -> list[Bodies]:
     Raises:
         DecodeError: it cannot be read; the message is one line.
     """
-    found = list(islice(each_recording(path), most))
-    if not found:
+    recordings = list(islice(each_recording(path), most))
+    if not recordings:
         raise DecodeError(f"{path}: it holds no skeleton; record it again")
-    return found
+    return recordings
 
 
 def each_recording(path: Path) -> Iterator[Bodies]:
@@ -118,8 +118,8 @@ def _read(path: Path) -> Iterator[Bodies]:
         raise ValueError("it is not a file that can be opened")
     part = recognised(head)
     if part is None:
-        known = ", ".join(sorted(endings()))
-        raise ValueError(f"no known format begins so (endings: {known})")
+        names = ", ".join(sorted(endings()))
+        raise ValueError(f"no known format begins so (endings: {names})")
     yield from part.read(path)
 
 

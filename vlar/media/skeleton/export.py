@@ -67,9 +67,9 @@ class TrackedBodies:
         if not linked.shape[1] or len(self._times_s) < 2:
             return False
         linked, rate_hz = evenly(np.array(self._times_s), linked)
-        seen = np.asarray(np.isfinite(linked).all(axis=-1), np.float32)
-        confidence = np.asarray(np.where(seen > 0, linked[..., 2], 0).clip(0, 1), np.float32)
-        points = hide(linked[..., :2], seen)
+        visible = np.asarray(np.isfinite(linked).all(axis=-1), np.float32)
+        confidence = np.asarray(np.where(visible > 0, linked[..., 2], 0).clip(0, 1), np.float32)
+        points = hide(linked[..., :2], visible)
         meta = {"size": list(self._size)}
         _write(path, Bodies(points, "mediapipe33", "px", rate_hz, confidence, path.stem, meta=meta))
         return True

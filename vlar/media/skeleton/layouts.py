@@ -266,15 +266,15 @@ def parents(which: str | Layout) -> Integers:
     """(V,) the joint that each joint hangs on; the root hangs on itself."""
     rows = layout(which)
     top = root(rows)
-    found = np.full(len(rows.joints), top)
+    tops = np.full(len(rows.joints), top)
     for index, joint in enumerate(rows.joints):
         if index != top:
             options = _spelled(PARENTS, joint)
-            found[index] = next(
+            tops[index] = next(
                 (rows.joints.index(name) for name in options if name in rows.joints), top
             )
-    found.setflags(write=False)
-    return found
+    tops.setflags(write=False)
+    return tops
 
 
 def root(which: str | Layout) -> int:
@@ -297,18 +297,18 @@ def levels(which: str | Layout, centre: str | None = None) -> Integers:
         UsageError: the layout has no such joint.
     """
     rows = layout(which)
-    found = np.full(len(rows.joints), -1)
+    depths = np.full(len(rows.joints), -1)
     waiting = [root(rows) if centre is None else index(rows, centre)]
-    found[waiting] = 0
+    depths[waiting] = 0
     bones_ = tree(rows)
     while waiting:
         joint = waiting.pop(0)
         near = [b if a == joint else a for a, b in bones_ if joint in (a, b)]
         for other in near:
-            if found[other] < 0:
-                found[other] = found[joint] + 1
+            if depths[other] < 0:
+                depths[other] = depths[joint] + 1
                 waiting.append(other)
-    return found
+    return depths
 
 
 def index(which: str | Layout, joint: str) -> int:
@@ -346,9 +346,9 @@ def bones(points: Points, layout: str | Layout, hops: int = 1) -> Points:
     far = np.arange(len(up))
     for _ in range(hops):
         far = up[far]
-    found = points - points[..., far, :]
-    found[..., root(rows), :] = 0  # also where the root is not seen
-    return found
+    vectors = points - points[..., far, :]
+    vectors[..., root(rows), :] = 0  # also where the root is not seen
+    return vectors
 
 
 def motion(points: Points) -> Points:
@@ -379,7 +379,11 @@ def parts(which: str | Layout) -> dict[str, Integers]:
     names_of = PARTS if rows.body == "body" else HAND_PARTS
     return {
         part: np.array(
-            [at for at, joint in enumerate(rows.joints) if _general(joint, members) in members],
+            [
+                index
+                for index, joint in enumerate(rows.joints)
+                if _general(joint, members) in members
+            ],
             np.intp,
         )
         for part, members in names_of.items()
@@ -395,9 +399,9 @@ def symmetry(which: str | Layout) -> Integers:
         else joint.replace("right_", "left_", 1)
         for joint in joints
     ]  # fmt: skip
-    found = np.array([joints.index(name) for name in swapped], np.intp)
-    found.setflags(write=False)
-    return found
+    indices = np.array([joints.index(name) for name in swapped], np.intp)
+    indices.setflags(write=False)
+    return indices
 
 
 @cache
@@ -407,18 +411,18 @@ def joint_map(source: str | Layout, target: str | Layout) -> JointMap:
     Raises:
         UsageError: one is a body and the other a hand.
     """
-    here, there = layout(source), layout(target)
-    if here.body != there.body:
+    layout_from, layout_to = layout(source), layout(target)
+    if layout_from.body != layout_to.body:
         raise UsageError(
-            f"layout {here.name!r} is a {here.body} and {there.name!r} a {there.body}; "
-            "remap between layouts of one kind"
+            f"layout {layout_from.name!r} is a {layout_from.body} and {layout_to.name!r} a "
+            f"{layout_to.body}; remap between layouts of one kind"
         )
-    weights = np.zeros((len(there.joints), len(here.joints)), np.float32)
-    covered = np.zeros(len(there.joints), bool)
-    for row, joint in enumerate(there.joints):
-        shares, covered[row] = _shares(joint, here, there)
+    weights = np.zeros((len(layout_to.joints), len(layout_from.joints)), np.float32)
+    covered = np.zeros(len(layout_to.joints), bool)
+    for row, joint in enumerate(layout_to.joints):
+        shares, covered[row] = _shares(joint, layout_from, layout_to)
         for name, share in shares.items():
-            weights[row, here.joints.index(name)] = share
+            weights[row, layout_from.joints.index(name)] = share
     weights.setflags(write=False)
     covered.setflags(write=False)
     return JointMap(weights, covered)
@@ -444,12 +448,12 @@ def remap(points: Points, source: str | Layout, target: str | Layout) -> Points:
     mapped = joint_map(rows, layout(target))
     if layout(target).name == rows.name:
         return points.copy()
-    seen = np.isfinite(points)
-    total = np.einsum("wv,...vc->...wc", mapped.weights, np.where(seen, points, 0))
-    share = np.einsum("wv,...vc->...wc", mapped.weights, seen.astype(np.float32))
+    visible = np.isfinite(points)
+    total = np.einsum("wv,...vc->...wc", mapped.weights, np.where(visible, points, 0))
+    share = np.einsum("wv,...vc->...wc", mapped.weights, visible.astype(np.float32))
     enough = share > _MOSTLY + 1e-6
-    found = np.where(enough, total / np.where(enough, share, 1), np.nan)
-    return found.astype(points.dtype)
+    points_remapped = np.where(enough, total / np.where(enough, share, 1), np.nan)
+    return points_remapped.astype(points.dtype)
 
 
 def _shares(joint: str, here: Layout, there: Layout) -> tuple[dict[str, float], bool]:
@@ -465,11 +469,11 @@ def _shares(joint: str, here: Layout, there: Layout) -> tuple[dict[str, float], 
 
 
 def _ancestors(joint: str, rows: Layout) -> list[str]:
-    up, found, at = parents(rows), [], rows.joints.index(joint)
-    while up[at] != at:
-        at = int(up[at])
-        found.append(rows.joints[at])
-    return found
+    up, chain, joint_index = parents(rows), [], rows.joints.index(joint)
+    while up[joint_index] != joint_index:
+        joint_index = int(up[joint_index])
+        chain.append(rows.joints[joint_index])
+    return chain
 
 
 def _general(joint: str, known: Any) -> str:

@@ -184,10 +184,10 @@ class OpenVideo:
 
     def sound(self) -> AudioStream | None:
         """The first stream of sound, whose packets are read from now on; None without one."""
-        found = next(iter(self.container.streams.audio), None)
-        if found is not None and hasattr(found, "discard"):
-            found.discard = type(found.discard).default
-        return found
+        stream = next(iter(self.container.streams.audio), None)
+        if stream is not None and hasattr(stream, "discard"):
+            stream.discard = type(stream.discard).default
+        return stream
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """Packets in decoding order, without the end marker."""
@@ -310,8 +310,8 @@ def _container(
             f"{path}: not a readable video, 0.0 s of it can be read ({reason(error)}); "
             "the file is cut short, damaged or of another kind: copy or re-encode it"
         ) from error
-    found = (_TOO_LARGE.search(text) for _, _, text in logs)
-    return container, [(int(size[1]), int(size[2])) for size in found if size]
+    matches = (_TOO_LARGE.search(text) for _, _, text in logs)
+    return container, [(int(size[1]), int(size[2])) for size in matches if size]
 
 
 def _require_still(path: Path, head: bytes) -> None:

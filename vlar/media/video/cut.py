@@ -198,17 +198,19 @@ def _sound_of(
     for frame in video.container.decode(source):
         deadline.check()
         begin_s = (frame.time or 0.0) - zero_s - span.start_s
-        pieces = [each.to_ndarray().astype(np.float32) for each in resampler.resample(frame)]
+        pieces = [
+            resampled.to_ndarray().astype(np.float32) for resampled in resampler.resample(frame)
+        ]
         samples = np.concatenate(pieces, axis=1) if pieces else np.zeros((1, 0), np.float32)
-        at = round(begin_s * rate)
-        if at + samples.shape[1] <= done:
+        start = round(begin_s * rate)
+        if start + samples.shape[1] <= done:
             continue
-        if at >= total:
+        if start >= total:
             break
-        if at > done + _CHUNK:
-            yield from _silence(len(samples), at - done)
-            done = at
-        skipped = -at if at < 0 and not done else 0
+        if start > done + _CHUNK:
+            yield from _silence(len(samples), start - done)
+            done = start
+        skipped = -start if start < 0 and not done else 0
         samples = samples[:, skipped:][:, : total - done]
         done += samples.shape[1]
         yield samples
@@ -339,7 +341,7 @@ def _written(out: Path, write: Callable[[Path], Cut]) -> Cut:
     """Result of ``write`` for a file next to ``out``, which then replaces ``out``."""
     part = out.with_name(f".{out.stem[:80]}.{os.getpid()}.part{out.suffix}")
     try:
-        made = write(part)
+        file = write(part)
         part.replace(out)
     except OSError as error:
         if isinstance(error, FFmpegError) and error.errno not in _DISK_FAULTS:
@@ -348,7 +350,7 @@ def _written(out: Path, write: Callable[[Path], Cut]) -> Cut:
         raise UsageError(f"{out}: cannot be written ({why}); choose another place") from error
     finally:
         part.unlink(missing_ok=True)
-    return Cut(out, made.start_s, made.end_s, made.exact, made.audio)
+    return Cut(out, file.start_s, file.end_s, file.exact, file.audio)
 
 
 def _encode(path: Path, span: Window, part: Path, timeout_s: float) -> Cut:
@@ -397,11 +399,11 @@ class _Copy:
         return Cut(self._part, start_s, end_s, False, audio)
 
     def _streams(self, target: OutputContainer) -> dict[int, VideoStream | AudioStream]:
-        found: dict[int, VideoStream | AudioStream] = {}
+        streams: dict[int, VideoStream | AudioStream] = {}
         for stream in (self._video.stream, self._sound):
             if stream is not None:
-                found[stream.index] = target.add_stream_from_template(stream, opaque=True)
-        return found
+                streams[stream.index] = target.add_stream_from_template(stream, opaque=True)
+        return streams
 
     def _first_stamp(self) -> int:
         """The stamp of the first shown frame, from which times count."""
@@ -429,7 +431,9 @@ class _Copy:
                 if packet.is_keyframe and time_s <= self._span.start_s + _EARLY_S:
                     begun_s = time_s
                     held = [
-                        each for each in held if _is_sound(each) and self._time_s(each) >= time_s
+                        held_packet
+                        for held_packet in held
+                        if _is_sound(held_packet) and self._time_s(held_packet) >= time_s
                     ]
                 elif begun_s is None or time_s < begun_s:
                     continue  # it refers to pictures before the key frame
@@ -454,9 +458,9 @@ class _Copy:
             # Files are searched by decoding times, which lie before those of presentation.
             early_s = max(self._span.start_s - max(1.0, _REORDERED / self._video.fps), 0.0)
             container.seek(self._zero + int(early_s / self._tick_s), stream=stream)
-        wanted = [stream] if self._sound is None else [stream, self._sound]
+        streams = [stream] if self._sound is None else [stream, self._sound]
         try:
-            for packet in container.demux(wanted):
+            for packet in container.demux(streams):
                 self._deadline.check()
                 if packet.size and self._stamp(packet) is not None:
                     yield packet
@@ -492,8 +496,8 @@ def _is_sound(packet: AnyPacket) -> bool:
 
 def _video_first(packets: list[AnyPacket]) -> list[AnyPacket]:
     """The same packets, starting with a video packet: it defines where the file begins."""
-    at = next((i for i, packet in enumerate(packets) if not _is_sound(packet)), 0)
-    return [packets[at], *packets[:at], *packets[at + 1 :]]
+    first = next((i for i, packet in enumerate(packets) if not _is_sound(packet)), 0)
+    return [packets[first], *packets[:first], *packets[first + 1 :]]
 
 
 def _mux(

@@ -108,25 +108,25 @@ def _one_pass(
     options: tuple[float, int | None, float | None],
 ) -> Iterator[Clip | Failure]:
     """Windows with rising starts; times holds (T,) of each."""
-    given = 0
-    wanted = np.concatenate(times)
-    counts = [len(each) for each in times]
+    count_read = 0
+    all_times = np.concatenate(times)
+    counts = [len(view_times) for view_times in times]
     window_of = np.repeat(np.arange(len(times)), counts)
-    order = np.argsort(wanted, kind="stable")
+    order = np.argsort(all_times, kind="stable")
     parts: dict[int, list[SampledPicture]] = {}
     try:
         with errors_of(path):
             source = VideoSource(path, *options)
-            pictures = source.pictures(wanted[order])
+            pictures = source.pictures(all_times[order])
             for window, picture in zip(window_of[order].tolist(), pictures, strict=True):
                 parts.setdefault(window, []).append(picture)
-                while given in parts and len(parts[given]) == counts[given]:
-                    yield _clip_or_failure(source, spans[given], parts.pop(given))
-                    given += 1
+                while count_read in parts and len(parts[count_read]) == counts[count_read]:
+                    yield _clip_or_failure(source, spans[count_read], parts.pop(count_read))
+                    count_read += 1
                     source.deadline.restart()
     except DecodeError as error:
         failure = Failure(path, error.kind, error.message)
-        yield from [failure] * (len(spans) - given)
+        yield from [failure] * (len(spans) - count_read)
 
 
 def _clip_or_failure(

@@ -39,12 +39,12 @@ def find_videos(paths: Sequence[str | Path]) -> list[Path]:
     numbered JPEG or PNG pictures counts as one video. Hidden files and folders inside a folder are
     skipped, and links to folders are not followed. A folder without any video adds nothing.
     """
-    found: dict[Path, None] = {}
-    for given in paths:
-        path = Path(given)
+    files: dict[Path, None] = {}
+    for listed_path in paths:
+        path = Path(listed_path)
         for video in _walk(path) if is_folder(path) else [path]:
-            found.setdefault(video)
-    return list(found)
+            files.setdefault(video)
+    return list(files)
 
 
 def is_folder(path: Path) -> bool:

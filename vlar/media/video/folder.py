@@ -82,8 +82,8 @@ class FolderReader:
         Raises:
             DecodeError: no picture can be read.
         """
-        for wanted in wanted_s.tolist():
-            index = int(max(wanted, 0.0) * self._fps + 1e-6)
+        for time_s in wanted_s.tolist():
+            index = int(max(time_s, 0.0) * self._fps + 1e-6)
             index = min(index, len(self._files) - 1)
             for old in [i for i in self._cache if i < index - 1]:
                 del self._cache[old]

@@ -80,8 +80,8 @@ def _regions(frames: UInt8) -> Float32:
     height, width = frames.shape[1:3]
     side = max(1, height // _ROWS)
     rows, columns = max(height // side, 1), max(width // side, 1)
-    kept = frames[:, : rows * side, : columns * side]
-    grey = kept.mean(axis=3, dtype=np.float32)
+    whole_blocks = frames[:, : rows * side, : columns * side]
+    grey = whole_blocks.mean(axis=3, dtype=np.float32)
     return grey.reshape(len(frames), rows, side, columns, side).mean(axis=(2, 4))
 
 
@@ -109,8 +109,10 @@ def thumbnail(
         UsageError: a width or a time that cannot be.
     """
     _require_width(width)
-    at = Window(max(t_s, 0.0), max(t_s, 0.0))
-    return narrowed(read_clip(path, at, 1, timeout_s=timeout_s, shorter_side=width).data[0], width)
+    moment = Window(max(t_s, 0.0), max(t_s, 0.0))
+    return narrowed(
+        read_clip(path, moment, 1, timeout_s=timeout_s, shorter_side=width).data[0], width
+    )
 
 
 def thumbnail_jpeg(

@@ -420,9 +420,9 @@ def _of_file(
 
     reformatter = VideoReformatter()
     with opened(path, deadline.timeout_s) as video:
-        found = extent(video, whole=True)
+        extent_read = extent(video, whole=True)
     with opened(path, deadline.timeout_s) as video:
-        reader = SequentialReader(video, deadline, found.broken_clock, found.holes)
+        reader = SequentialReader(video, deadline, extent_read.broken_clock, extent_read.holes)
         for decoded in reader.frames():
             small = reformatter.reformat(
                 decoded.frame, width=width, height=height, format="rgb24", interpolation="BICUBIC"
@@ -438,6 +438,6 @@ def _of_folder(
     fps = frame_rate(None)
     folder = FolderReader(path, None, 4 * max(height, width), deadline)
     wanted_s = (np.arange(round(folder.duration_s * fps), dtype=np.float64) + 0.5) / fps
-    for wanted, (_, picture, _) in zip(wanted_s.tolist(), folder.shown(wanted_s), strict=True):
+    for time_s, (_, picture, _) in zip(wanted_s.tolist(), folder.shown(wanted_s), strict=True):
         small = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
-        yield wanted - 0.5 / fps, np.asarray(small, dtype=np.uint8)
+        yield time_s - 0.5 / fps, np.asarray(small, dtype=np.uint8)

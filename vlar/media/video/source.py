@@ -149,28 +149,28 @@ class ShownFrames:
 
         With the number of its packet, and whether the time lies in a gap after it.
         """
-        given = 0
+        count_read = 0
         last: Decoded | None = None
         for decoded in self._reader.frames():
-            while last is not None and given < len(wanted):
-                if wanted[given] + TIME_SLACK_S >= decoded.time_s:
+            while last is not None and count_read < len(wanted):
+                if wanted[count_read] + TIME_SLACK_S >= decoded.time_s:
                     break
                 broken = decoded.missing_before or decoded.suspect
                 in_gap = self._is_gap(last, decoded) and (
-                    wanted[given] > last.time_s + GAP_FRAMES * self._reader.frame_s
+                    wanted[count_read] > last.time_s + GAP_FRAMES * self._reader.frame_s
                 )
-                lost = (broken and in_gap) or self._reader.is_lost(last, wanted[given])
+                lost = (broken and in_gap) or self._reader.is_lost(last, wanted[count_read])
                 yield TimedFrame(last.frame, last.time_s, lost), last.order, in_gap
-                given += 1
+                count_read += 1
             last = decoded
-            if given == len(wanted):
+            if count_read == len(wanted):
                 return
         if last is None:
             raise DecodeError(
                 f"{self._reader.path}: no frame can be decoded (0.0 s readable, "
                 f"{self._reader.damage} damaged packets); copy or re-encode the file"
             )
-        for time in wanted[given:]:
+        for time in wanted[count_read:]:
             lost = self._reader.is_lost(last, time) or self._reader.is_missing(time)
             yield TimedFrame(last.frame, last.time_s, lost), last.order, False
 
@@ -233,9 +233,9 @@ class VideoSource:
         if self._folder is not None:
             return self._folder.duration_s
         video = self._open.enter_context(opened(self.path, self._timeout_s))
-        found = extent(video, keep=True)
-        self._scanned = (video, found)
-        self._total_s = found.duration_s
+        extent_read = extent(video, keep=True)
+        self._scanned = (video, extent_read)
+        self._total_s = extent_read.duration_s
         return self._total_s
 
     def cut_off(self) -> str:
@@ -276,20 +276,22 @@ class VideoSource:
             ) from error
 
     def _shown(self, wanted_s: Float64) -> Iterator[TimedFrame]:
-        given = 0
+        count_read = 0
         try:
             for shown in self._quick(wanted_s):
                 yield shown
-                given += 1
+                count_read += 1
         except UnorderedPackets:
             pass
-        if given == len(wanted_s):
+        if count_read == len(wanted_s):
             return
-        found = self._extent()
+        extent_read = self._extent()
         with opened(self.path, self._timeout_s) as video:
-            slow = SequentialReader(video, self.deadline, found.broken_clock, found.holes)
+            slow = SequentialReader(
+                video, self.deadline, extent_read.broken_clock, extent_read.holes
+            )
             self._total_s = self._total_s or video.declared_s
-            for shown in ShownFrames(slow).at(wanted_s[given:]):
+            for shown in ShownFrames(slow).at(wanted_s[count_read:]):
                 self.end_s, self.readable_s = slow.end_s, slow.readable_s
                 yield shown
             self.end_s, self.readable_s = slow.end_s, slow.readable_s
@@ -306,12 +308,12 @@ class VideoSource:
             else:
                 video = stack.enter_context(opened(self.path, self._timeout_s))
                 if self._scanned is None and is_silent(video):
-                    found = extent(video, keep=True)
-                    self._scanned = (video, replace(found, packets=None))
-                    if found.packets is None:
+                    extent_read = extent(video, keep=True)
+                    self._scanned = (video, replace(extent_read, packets=None))
+                    if extent_read.packets is None:
                         video = stack.enter_context(opened(self.path, self._timeout_s))
                     else:
-                        packets = iter(found.packets)
+                        packets = iter(extent_read.packets)
             if self._scanned is not None and self._scanned[1].holes:
                 return
             context = video.stream.codec_context

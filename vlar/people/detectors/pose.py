@@ -85,9 +85,9 @@ def _grid(width: int, height: int, side: float) -> list[Square]:
         math.ceil((length / side - 1) * _SHARED - 1e-9) + 1 for length in (width, height)
     )
     return [
-        (float(left), float(top), side)
+        (float(x), float(top), side)
         for top in np.linspace(0, height - side, down).tolist()
-        for left in np.linspace(0, width - side, across).tolist()
+        for x in np.linspace(0, width - side, across).tolist()
     ]
 
 

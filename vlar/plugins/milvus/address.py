@@ -35,14 +35,16 @@ def address_of(text: str) -> MilvusAddress:
     scheme = _SCHEME.match(text)
     if scheme is None:
         raise UsageError(f"{text!r:.120} is not an address of Milvus; {_HOW}")
-    rest, tls = text[scheme.end() :], scheme.group(1) is not None
-    if not rest.startswith("//") and (rest.rpartition("/")[0].endswith(".db") and not tls):
-        folder, _, name = rest.rpartition("/")
+    remaining, tls = text[scheme.end() :], scheme.group(1) is not None
+    if not remaining.startswith("//") and (
+        remaining.rpartition("/")[0].endswith(".db") and not tls
+    ):
+        folder, _, name = remaining.rpartition("/")
         return MilvusAddress(text, str(Path(folder).absolute()), _checked(name, text), True)
     # ``Path`` makes one slash of two; a folder would end in ".db".
-    host, _, name = rest.lstrip("/").partition("/")
+    host, _, name = remaining.lstrip("/").partition("/")
     server = _HOST.fullmatch(host)
-    if server is None or not rest.startswith("/") or int(server[2] or _PORT) > 65535:
+    if server is None or not remaining.startswith("/") or int(server[2] or _PORT) > 65535:
         raise UsageError(f"{text!r:.120} is not an address of Milvus; {_HOW}")
     text = f"{scheme.group()}//{host}/{name}"
     uri = f"{'https' if tls else 'http'}://{server[1]}:{server[2] or _PORT}"

@@ -76,13 +76,13 @@ class MilvusEngine(Engine):
     def search(
         self, query: Float32, k: int, allowed: RowFilter | None = None
     ) -> tuple[Int64, Float32]:
-        wanted = allowed or _ALL
+        row_filter = allowed or _ALL
         if k <= MOST_HITS:
             params = search_params(self._index, k)
-            ids, scores = self._read().search(query, k, wanted, params)
-            if len(ids) == k or len(ids) == self._read().count(wanted):
+            ids, scores = self._read().search(query, k, row_filter, params)
+            if len(ids) == k or len(ids) == self._read().count(row_filter):
                 return ids, scores
-        return self._compared(query, k, wanted)
+        return self._compared(query, k, row_filter)
 
     def _compared(self, query: Float32, k: int, allowed: RowFilter) -> tuple[Int64, Float32]:
         """The best of all rows that pass, compared a batch at a time."""
@@ -131,11 +131,11 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
         """Refuse an address where no Milvus answers, or no library is and none may be made."""
         connection = MilvusConnection(self._place)
         try:
-            there = bool(opened(connection))
+            is_open = bool(opened(connection))
         except BaseException:
             connection.close()
             raise
-        if there or create:
+        if is_open or create:
             self._checked = connection  # ``reader`` comes next
             return
         connection.close()
@@ -274,23 +274,27 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
         del probes
         connection, rows = writer.connection, writer.counts()[1]
         before = bytes_of(connection)
-        there = connection.rows in connection.collections()
-        wanted = index = index_of(connection) if there else "flat"
+        has_rows = connection.rows in connection.collections()
+        kind = index = index_of(connection) if has_rows else "flat"
         if engine == layout.AUTO:
-            wanted = layout.recommended(rows, connection.is_lite)
+            kind = layout.recommended(rows, connection.is_lite)
         elif engine is not None:
-            wanted = layout.checked(engine, connection.is_lite)
-        built = there and (retrain or wanted != index)
-        if there:
+            kind = layout.checked(engine, connection.is_lite)
+        built = has_rows and (retrain or kind != index)
+        if has_rows:
             connection.flush(connection.rows)
         if built:
             connection.drop_index(connection.rows, "vector")
-            params = layout.build_params(wanted, rows)
+            params = layout.build_params(kind, rows)
             connection.index(connection.rows, [{"field_name": "vector", **params}])
-        for name in (connection.records, connection.blobs, *([connection.rows] if there else [])):
+        for name in (
+            connection.records,
+            connection.blobs,
+            *([connection.rows] if has_rows else []),
+        ):
             connection.compact(name)
         after = bytes_of(connection)
-        return CompactReport(rows, 0, before, after, f"milvus {wanted}", built)
+        return CompactReport(rows, 0, before, after, f"milvus {kind}", built)
 
     def upgrade(
         self, model: LibraryModel | None, progress: UpgradeProgress | None
@@ -334,8 +338,8 @@ def _info(connection: MilvusConnection, store: MilvusStore | None) -> LibraryInf
         waiting_added=0,
         waiting_deleted=0,
         format=FORMAT,
-        context_rows=sum(each.contexts for each in every),
-        context_bytes=sum(each.context_bytes for each in every),
+        context_rows=sum(record.contexts for record in every),
+        context_bytes=sum(record.context_bytes for record in every),
     )
 
 
@@ -344,7 +348,7 @@ def bytes_of(connection: MilvusConnection) -> int:
     if not connection.address.embedded:
         return 0
     folder = Path(connection.address.uri)
-    return sum(bytes_on_disk(each) for each in (folder, *folder.rglob("*")) if each.is_dir())
+    return sum(bytes_on_disk(file) for file in (folder, *folder.rglob("*")) if file.is_dir())
 
 
 def _damaged_rows(store: MilvusStore) -> Iterator[LibraryFault]:
@@ -352,10 +356,10 @@ def _damaged_rows(store: MilvusStore) -> Iterator[LibraryFault]:
     damaged = dict(store.damaged)
     fields = ["id", "video_id", "start_s", "end_s"]
     by_video: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    for each in store.connection.get(store.connection.rows, sorted(damaged), fields):
-        span = f"{each['start_s']:g} to {each['end_s']:g} s"
-        place = f"row {each['id']} ({span}: {damaged[each['id']]})"
-        by_video[int(each["video_id"])].append((int(each["id"]), place))
+    for entity in store.connection.get(store.connection.rows, sorted(damaged), fields):
+        span = f"{entity['start_s']:g} to {entity['end_s']:g} s"
+        subject = f"row {entity['id']} ({span}: {damaged[entity['id']]})"
+        by_video[int(entity["video_id"])].append((int(entity["id"]), subject))
     for video_id, places in by_video.items():
         recording = store.catalog().get(video_id)
         path = None if recording is None else recording.path
@@ -365,13 +369,13 @@ def _damaged_rows(store: MilvusStore) -> Iterator[LibraryFault]:
 def _wrong_counts(store: MilvusStore, counted: Mapping[int, int]) -> Iterator[LibraryFault]:
     """Recordings with fewer or more rows than were committed, damaged ones left out."""
     for video_id, recording in store.catalog().all().items():
-        found = counted.get(video_id, 0)
-        found += sum(recording.owns(row_id) for row_id in store.damaged)
-        if found == recording.rows and recording.rows:
+        count = counted.get(video_id, 0)
+        count += sum(recording.owns(row_id) for row_id in store.damaged)
+        if count == recording.rows and recording.rows:
             continue
         how = again(store.address, recording.path)
-        message = f"{recording.path}: {found} rows of {recording.rows} are there; {how}"
-        kind = "empty" if not found else "incomplete"
+        message = f"{recording.path}: {count} rows of {recording.rows} are there; {how}"
+        kind = "empty" if not count else "incomplete"
         yield LibraryFault(kind, recording.path, message, ids=(video_id,))
 
 
@@ -381,13 +385,13 @@ def _contexts(store: MilvusStore) -> Iterator[LibraryFault]:
             continue
         store.damaged.clear()
         pages = list(recording.row_ids())
-        found = sum(
-            len(store.contexts(pages[at : at + _AT_ONCE])[0])
-            for at in range(0, len(pages), _AT_ONCE)
+        count = sum(
+            len(store.contexts(pages[start : start + _AT_ONCE])[0])
+            for start in range(0, len(pages), _AT_ONCE)
         )
         bad = sorted(store.damaged)
-        if bad or found < recording.contexts:
-            lost = recording.contexts - found
+        if bad or count < recording.contexts:
+            lost = recording.contexts - count
             message = (
                 f"{recording.path}: {lost} contexts of {recording.contexts} have changed or are "
                 f"gone; {again(store.address, recording.path)}"

@@ -32,24 +32,26 @@ class Catalog:
         if self._all is None:
             where = f'kind == "{KIND}"'
             pages = self._connection.pages(self._connection.records, where, _FIELDS, _DOC_BYTES)
-            found = (self._of(each) for page in pages for each in page)
-            self._all = {each.id: each for each in sorted(found, key=lambda each: each.id)}
+            records = (self._of(entity) for page in pages for entity in page)
+            self._all = {record.id: record for record in sorted(records, key=lambda each: each.id)}
         if not self._changed:
             return self._all
         return {
-            video_id: each
-            for video_id, each in sorted({**self._all, **self._changed}.items())
-            if each is not None
+            video_id: record
+            for video_id, record in sorted({**self._all, **self._changed}.items())
+            if record is not None
         }
 
     def load(self, video_ids: Collection[int]) -> None:
         """Read some recordings at once."""
         if self._all is not None:
             return
-        wanted = [i for i in video_ids if i not in self._known and i not in self._changed]
-        found = self._connection.get(self._connection.records, list(map(key_of, wanted)), _FIELDS)
-        self._known.update(dict.fromkeys(wanted))
-        self._known.update((each.id, each) for each in map(self._of, found))
+        missing = [i for i in video_ids if i not in self._known and i not in self._changed]
+        entities = self._connection.get(
+            self._connection.records, list(map(key_of, missing)), _FIELDS
+        )
+        self._known.update(dict.fromkeys(missing))
+        self._known.update((record.id, record) for record in map(self._of, entities))
 
     def get(self, video_id: int) -> RecordingRecord | None:
         """One recording; None where there is none."""
@@ -66,21 +68,21 @@ class Catalog:
         if video_ids is None:
             return self.all()
         self.load(video_ids)
-        found = ((video_id, self.get(video_id)) for video_id in video_ids)
-        return {video_id: each for video_id, each in found if each is not None}
+        records = ((video_id, self.get(video_id)) for video_id in video_ids)
+        return {video_id: record for video_id, record in records if record is not None}
 
     def at_path(self, path: str) -> RecordingRecord | None:
         """The recording of a path."""
         where = f'path_key == "{text_key(path)}"'
-        found = self._connection.first(self._connection.records, where, _FIELDS, 2)
-        return next((each for each in map(self._of, found) if each.path == path), None)
+        entity = self._connection.first(self._connection.records, where, _FIELDS, 2)
+        return next((record for record in map(self._of, entity) if record.path == path), None)
 
     def with_content(self, content_hash: str) -> list[RecordingRecord]:
         """The recordings of one content, oldest first."""
         where = f'content_key == "{text_key(content_hash)}"'
         pages = self._connection.pages(self._connection.records, where, _FIELDS, _DOC_BYTES)
-        found = [self._of(each) for page in pages for each in page]
-        same = [each for each in found if each.content_hash == content_hash]
+        records = [self._of(entity) for page in pages for entity in page]
+        same = [record for record in records if record.content_hash == content_hash]
         return sorted(same, key=lambda each: each.id)
 
     def _of(self, entity: Mapping[str, Any]) -> RecordingRecord:

@@ -206,9 +206,9 @@ class _Overheard(logging.Handler):
 def give_back(folder: str) -> None:
     """Close a folder where nothing of this process uses it any more."""
     with _mutex:
-        left = _open_folders.get(folder, 1) - 1
-        _open_folders[folder] = left
-        if left <= 0:
+        users = _open_folders.get(folder, 1) - 1
+        _open_folders[folder] = users
+        if users <= 0:
             del _open_folders[folder]
             from milvus_lite.server_manager import server_manager_instance
 
@@ -312,8 +312,8 @@ class MilvusConnection:
         """Make the indexes of a collection that has none, and load it."""
         with self._guard("index"):
             params = self._client.prepare_index_params()
-            for each in indexes:
-                params.add_index(**each)
+            for index_name in indexes:
+                params.add_index(**index_name)
             self._client.create_index(name, params, timeout=BULK_S, sync=False)
             self._client.load_collection(name, timeout=BULK_S)
 
@@ -333,8 +333,8 @@ class MilvusConnection:
         """Facts of the index of a field, as texts."""
         with self._guard("read"):
             for index in self._client.list_indexes(name, field_name=field):
-                found = self._client.describe_index(name, index, timeout=CALL_S) or {}
-                return {key: str(value) for key, value in found.items()}
+                facts = self._client.describe_index(name, index, timeout=CALL_S) or {}
+                return {key: str(value) for key, value in facts.items()}
         return {}
 
     def load(self, name: str) -> None:
@@ -345,8 +345,8 @@ class MilvusConnection:
     def fields(self, name: str) -> dict[str, Mapping[str, Any]]:
         """The parameters of each field of a collection."""
         with self._guard("open"):
-            found = self._client.describe_collection(name, timeout=CALL_S)
-        return {field["name"]: field.get("params", {}) for field in found["fields"]}
+            description = self._client.describe_collection(name, timeout=CALL_S)
+        return {field["name"]: field.get("params", {}) for field in description["fields"]}
 
     def flush(self, name: str) -> None:
         """Bring what was written into searchable segments."""
@@ -379,14 +379,14 @@ class MilvusConnection:
 
     def get(self, name: str, keys: Sequence[Any], fields: Sequence[str]) -> list[dict[str, Any]]:
         """Entities by key, in any order; absent ones are left out."""
-        found: list[dict[str, Any]] = []
+        entities: list[dict[str, Any]] = []
         for start in range(0, len(keys), _MOST_BATCH):
             chunk = list(keys[start : start + _MOST_BATCH])
             with self._guard("read"):
-                found += self._client.get(
+                entities += self._client.get(
                     name, ids=chunk, output_fields=list(fields), timeout=BULK_S, **_STRONG
                 )
-        return found
+        return entities
 
     def first(self, name: str, where: str, fields: Sequence[str], n: int) -> list[dict[str, Any]]:
         """Find up to ``n`` entities that a filter matches, any of them."""
@@ -401,10 +401,10 @@ class MilvusConnection:
     def count(self, name: str, where: str) -> int:
         """Number of entities that a filter matches."""
         with self._guard("read"):
-            found = self._client.query(
+            counts = self._client.query(
                 name, filter=where, output_fields=["count(*)"], timeout=BULK_S, **_STRONG
             )
-        return int(found[0]["count(*)"])
+        return int(counts[0]["count(*)"])
 
     def pages(
         self, name: str, where: str, fields: Sequence[str], entity_bytes: int = 256
@@ -432,12 +432,12 @@ class MilvusConnection:
     ) -> list[dict[str, Any]]:  # fmt: skip
         """The best ``k`` entities by inner product; each with ``distance`` and its fields."""
         with self._guard("search"):
-            found = self._client.search(
+            answers = self._client.search(
                 name, data=[query.tolist()], anns_field="vector", limit=k, filter=where,
                 search_params={"metric_type": "IP", "params": dict(params)},
                 output_fields=list(fields), timeout=BULK_S, **_STRONG,
             )  # fmt: skip
-        return [{**hit["entity"], "distance": hit["distance"]} for hit in found[0]]
+        return [{**hit["entity"], "distance": hit["distance"]} for hit in answers[0]]
 
 
 _STRONG = {"consistency_level": "Strong"}

@@ -52,9 +52,9 @@ def checked(kind: str, is_lite: bool) -> str:
     Raises:
         UnknownNameError: Milvus has no such index, or Milvus Lite does not.
     """
-    known = [name for name in _NAMES if not (is_lite and name == "diskann")]
-    if kind not in known:
-        raise registry.unknown_name("index type of Milvus", kind, [*known, AUTO])
+    names = [name for name in _NAMES if not (is_lite and name == "diskann")]
+    if kind not in names:
+        raise registry.unknown_name("index type of Milvus", kind, [*names, AUTO])
     return kind
 
 
@@ -100,24 +100,24 @@ def opened(connection: MilvusConnection) -> str:
     Raises:
         LibraryError: a collection of the name was made by something else, or by a newer vlar.
     """
-    there = connection.collections()
-    if connection.records not in there:
-        if connection.rows in there:
+    collections = connection.collections()
+    if connection.records not in collections:
+        if connection.rows in collections:
             raise _foreign(connection, connection.rows)
         return ""
     if set(connection.fields(connection.records)) != {*RECORD_FIELDS, "spare"}:
         raise _foreign(connection, connection.records)
     connection.load(connection.records)
-    found = connection.get(connection.records, [LIBRARY_KEY], ["doc"])
-    if not found:
+    entities = connection.get(connection.records, [LIBRARY_KEY], ["doc"])
+    if not entities:
         return ""  # its creation was interrupted
-    facts = _facts(connection, found[0]["doc"])
-    missing = {connection.blobs, connection.lease} - there
+    facts = _facts(connection, entities[0]["doc"])
+    missing = {connection.blobs, connection.lease} - collections
     if missing:
         return ""
     connection.load(connection.blobs)
     connection.load(connection.lease)
-    if connection.rows in there:
+    if connection.rows in collections:
         if not set(ROW_FIELDS) <= set(connection.fields(connection.rows)):
             raise _foreign(connection, connection.rows)
         connection.load(connection.rows)
@@ -129,18 +129,18 @@ def created(connection: MilvusConnection) -> str:
 
     An interrupted creation is continued.
     """
-    there = connection.collections()
+    collections = connection.collections()
     for name, schema, fields in (
         (connection.records, _records, _LOOKED_UP),
         (connection.blobs, _blobs, ("version", "row_id")),
         (connection.lease, _lease, ()),
     ):
-        if name not in there:
+        if name not in collections:
             connection.create(name, schema(), [_LAYOUT_SPARE, *map(_inverted, fields)])
     connection.load(connection.records)
-    found = connection.get(connection.records, [LIBRARY_KEY], ["doc"])
-    if found:
-        return str(_facts(connection, found[0]["doc"])["library_id"])
+    entities = connection.get(connection.records, [LIBRARY_KEY], ["doc"])
+    if entities:
+        return str(_facts(connection, entities[0]["doc"])["library_id"])
     library_id = secrets.token_hex(16)
     facts = {"vlar": FORMAT, "library_id": library_id}
     connection.upsert(connection.records, [record(LIBRARY_KEY, "library", facts)])

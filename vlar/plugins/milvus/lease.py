@@ -102,9 +102,9 @@ class WriterLease:
             LibraryLockedError: another writer has taken it.
         """
         with self._mutex:
-            found = read(self._connection)
-            if found is None or found.token != self._lease.token:
-                self._lost = _taken(self._connection, found)
+            lease = read(self._connection)
+            if lease is None or lease.token != self._lease.token:
+                self._lost = _taken(self._connection, lease)
             if self._lost is not None:
                 raise self._lost
 
@@ -114,16 +114,16 @@ class WriterLease:
         self._thread.join()
         _held_here.discard(self._lease.token)
         with suppress(LibraryError), self._mutex:  # it expires where it cannot be released
-            found = read(self._connection)
-            if found is not None and found.token == self._lease.token:
+            lease = read(self._connection)
+            if lease is not None and lease.token == self._lease.token:
                 write(self._connection, replace(self._lease, released=True))
 
     def _beat(self) -> None:
         while not self._end.wait(BEAT_S):
             with suppress(LibraryError), self._mutex:  # the next commit reports what is wrong
-                found = read(self._connection)
-                if found is None or found.token != self._lease.token:
-                    self._lost = _taken(self._connection, found)
+                lease = read(self._connection)
+                if lease is None or lease.token != self._lease.token:
+                    self._lost = _taken(self._connection, lease)
                     return
                 self._lease = replace(self._lease, beat=self._lease.beat + 1)
                 write(self._connection, self._lease)
@@ -136,17 +136,17 @@ def leased(connection: MilvusConnection) -> Generator[WriterLease, None, None]:
     Raises:
         LibraryLockedError: another process (or another part of this one) is writing.
     """
-    found = read(connection)
-    if found is not None and not found.released and _lives(connection, found):
-        raise _held(connection, found)
-    own = Lease.of_this_process()
-    write(connection, own)
+    lease = read(connection)
+    if lease is not None and not lease.released and _lives(connection, lease):
+        raise _held(connection, lease)
+    mine = Lease.of_this_process()
+    write(connection, mine)
     if not connection.address.embedded:  # else nobody else can have the folder open
         time.sleep(SETTLE_S)
-    found = read(connection)
-    if found is None or found.token != own.token:
-        raise _held(connection, found or own)
-    held = WriterLease(connection, own)
+    lease = read(connection)
+    if lease is None or lease.token != mine.token:
+        raise _held(connection, lease or mine)
+    held = WriterLease(connection, mine)
     try:
         yield held
     finally:
@@ -155,11 +155,11 @@ def leased(connection: MilvusConnection) -> Generator[WriterLease, None, None]:
 
 def read(connection: MilvusConnection) -> Lease | None:
     """The lease as it is; None where there was none, or it is not one that vlar writes."""
-    found = connection.get(connection.lease, [_KEY], ["doc"])
-    if not found:
+    entities = connection.get(connection.lease, [_KEY], ["doc"])
+    if not entities:
         return None
     try:
-        facts: dict[str, Any] = json.loads(found[0]["doc"])
+        facts: dict[str, Any] = json.loads(entities[0]["doc"])
         return Lease(**facts)
     except (ValueError, TypeError):
         return None

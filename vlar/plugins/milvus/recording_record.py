@@ -113,14 +113,14 @@ class RecordingRecord:
         """
         try:
             facts: dict[str, Any] = json.loads(entity["doc"])
-            found = cls(id=int(entity["video_id"]), **facts)
-            usable = is_path(found.path) and is_text(found.content_hash)
-            usable = usable and is_length(found.duration_s) and found.version == entity["version"]
+            record = cls(id=int(entity["video_id"]), **facts)
+            usable = is_path(record.path) and is_text(record.content_hash)
+            usable = usable and is_length(record.duration_s) and record.version == entity["version"]
         except (ValueError, TypeError, KeyError) as error:
             raise _damaged(entity, address) from error
         if not usable:
             raise _damaged(entity, address)
-        return found
+        return record
 
 
 def key_of(video_id: int) -> str:

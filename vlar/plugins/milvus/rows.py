@@ -60,14 +60,14 @@ class Rows:
         Raises:
             SnapshotMovedError: rows of the view were removed meanwhile.
         """
-        wanted = [row_id for row_id in dict.fromkeys(row_ids) if row_id not in self._kept]
-        entities = self._connection.get(self._connection.rows, wanted, ROW_FIELDS)
+        missing = [row_id for row_id in dict.fromkeys(row_ids) if row_id not in self._kept]
+        entities = self._connection.get(self._connection.rows, missing, ROW_FIELDS)
         fetched = self._keep(self._owned(entities))
-        if len(entities) < len(wanted):
+        if len(entities) < len(missing):
             self.require_unmoved()
-        found = {row[0]: row for row in fetched}
-        found |= {row_id: self._kept[row_id] for row_id in row_ids if row_id in self._kept}
-        return self.checked([found[row_id] for row_id in sorted(found)], dim)
+        rows_by_id = {row[0]: row for row in fetched}
+        rows_by_id |= {row_id: self._kept[row_id] for row_id in row_ids if row_id in self._kept}
+        return self.checked([rows_by_id[row_id] for row_id in sorted(rows_by_id)], dim)
 
     def checked(self, found: Sequence[FoundRow], dim: int) -> CheckedRows:
         """Rows without the damaged ones and those of no recording."""
@@ -98,19 +98,19 @@ class Rows:
     def ids_of(self, *, people: bool) -> Int64:
         """Sorted ids of the rows of people, or of the rows of whole frames."""
         if people not in self._by_kind:
-            found = (row for page in self.times(RowFilter()) for row in page)
+            rows = (row for page in self.times(RowFilter()) for row in page)
             self._by_kind[people] = frozenset(
-                row["id"] for row in found if bool(row["track"]) == people
+                row["id"] for row in rows if bool(row["track"]) == people
             )
         return np.sort(np.fromiter(self._by_kind[people], np.int64))
 
     def places(self, row_ids: Sequence[int]) -> Iterator[tuple[int, int, tuple[float, float]]]:
         """Recording, id and span of some rows."""
-        wanted = [row_id for row_id in dict.fromkeys(row_ids) if row_id not in self._kept]
+        missing = [row_id for row_id in dict.fromkeys(row_ids) if row_id not in self._kept]
         for row_id in row_ids:
             if (row := self._kept.get(row_id)) is not None:
                 yield row[1], row_id, (row[2], row[3])
-        for each in self._owned(self._connection.get(self._connection.rows, wanted, _TIMES)):
+        for each in self._owned(self._connection.get(self._connection.rows, missing, _TIMES)):
             yield each["video_id"], each["id"], (each["start_s"], each["end_s"])
 
     def search(
@@ -136,25 +136,25 @@ class Rows:
     def of_version(self, recording: RecordingRecord, where: str, dim: int) -> CheckedRows:
         """The rows of one recording that a filter matches, by time."""
         where = f"version == {recording.version} and {where}"
-        found: list[FoundRow] = []
+        rows: list[FoundRow] = []
         for page in self._connection.pages(self._connection.rows, where, ROW_FIELDS, 4 * dim + 128):
-            found += self._keep(self._owned(page))
-        return self.checked(sorted(found, key=lambda row: (row[2], row[3])), dim)
+            rows += self._keep(self._owned(page))
+        return self.checked(sorted(rows, key=lambda row: (row[2], row[3])), dim)
 
     def filters(self, allowed: RowFilter) -> list[str]:
         """Filters of Milvus that match each row of the view once, where a filter allows it."""
         common = self._view.filter
         if allowed.rows is not None:
-            rest = replace(allowed, rows=None)
+            further = replace(allowed, rows=None)
             for people, ids in self._by_kind.items():
                 if ids == allowed.rows:  # Milvus filters them without a list
                     kind = f"track {'>' if people else '=='} 0"
-                    return [f"{where} and {kind}" for where in self.filters(rest)]
+                    return [f"{where} and {kind}" for where in self.filters(further)]
             chunks = _chunks(sorted(allowed.rows))
             return [
                 f"{where} and id in {listed(chunk)}"
                 for chunk in chunks
-                for where in self.filters(rest)
+                for where in self.filters(further)
             ]
         for name, (low, high) in (("start_s", allowed.start_s), ("end_s", allowed.end_s)):
             if (low, high) != ANY_TIME:
@@ -162,11 +162,11 @@ class Rows:
         if allowed.videos is None:
             return [common]
         every = self._catalog.all()
-        wanted = {every[i].version for i in allowed.videos if i in every}
-        others = {each.version for each in every.values()} - wanted
-        if len(others) <= min(_LISTED, len(wanted)):
+        versions = {every[i].version for i in allowed.videos if i in every}
+        others = {record.version for record in every.values()} - versions
+        if len(others) <= min(_LISTED, len(versions)):
             return [common + (f" and version not in {listed(others)}" if others else "")]
-        return [f"{common} and version in {listed(chunk)}" for chunk in _chunks(sorted(wanted))]
+        return [f"{common} and version in {listed(chunk)}" for chunk in _chunks(sorted(versions))]
 
     def require_unmoved(self) -> None:
         """Refuse to answer from a state whose rows are gone.
@@ -182,33 +182,33 @@ class Rows:
 
     def _owned(self, page: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The entities of a page that belong to a recording as it is."""
-        known = self._catalog.some({int(each["video_id"]) for each in page})
-        versions = {video_id: each.version for video_id, each in known.items()}
-        owned = [each for each in page if versions.get(each["video_id"]) == each["version"]]
+        records = self._catalog.some({int(entity["video_id"]) for entity in page})
+        versions = {video_id: record.version for video_id, record in records.items()}
+        owned = [entity for entity in page if versions.get(entity["video_id"]) == entity["version"]]
         if len(owned) < len(page):
             self._note_orphans(page, versions)
         return owned
 
     def _note_orphans(self, page: Sequence[Mapping[str, Any]], versions: Mapping[int, int]) -> None:
         lost = [
-            int(each["id"])
-            for each in page
-            if versions.get(each["video_id"]) != each["version"]
-            and self._view.sees(int(each["version"]))
+            int(entity["id"])
+            for entity in page
+            if versions.get(entity["video_id"]) != entity["version"]
+            and self._view.sees(int(entity["version"]))
         ]
         if lost:
             self.require_unmoved()  # else the recording was only replaced meanwhile
             self._damaged.update(dict.fromkeys(lost, NO_RECORDING))
 
     def _keep(self, owned: Sequence[Mapping[str, Any]]) -> list[FoundRow]:
-        found = found_rows(owned)
-        if len(self._kept) + len(found) <= _KEPT_ROWS:
-            self._kept.update((row[0], row) for row in found)
-        return found
+        rows = found_rows(owned)
+        if len(self._kept) + len(rows) <= _KEPT_ROWS:
+            self._kept.update((row[0], row) for row in rows)
+        return rows
 
 
 def _chunks(values: Sequence[int]) -> list[Sequence[int]]:
-    return [values[at : at + _LISTED] for at in range(0, len(values), _LISTED)]
+    return [values[start : start + _LISTED] for start in range(0, len(values), _LISTED)]
 
 
 def _range(name: str, low: float, high: float) -> str:
@@ -250,14 +250,14 @@ def batch_of(rows: CheckedRows, *, backwards: bool = False) -> RowBatch:
 def beyond(batch: RowBatch, span: tuple[float, float], later: bool, track: int) -> RowBatch:
     """The rows of one track after a span, or before it, nearest first."""
     places = [
-        at
-        for at, (row_id, own) in enumerate(zip(batch.ids.tolist(), batch.spans, strict=True))
+        index
+        for index, (row_id, own) in enumerate(zip(batch.ids.tolist(), batch.spans, strict=True))
         if (own > span if later else own < span)
         and track == (batch.people[row_id].track if row_id in batch.people else 0)
     ]
     places.sort(key=lambda at: batch.spans[at], reverse=not later)
     order = np.array(places, np.int64)
-    spans = tuple(batch.spans[at] for at in places)
+    spans = tuple(batch.spans[index] for index in places)
     return RowBatch(
         batch.ids[order], batch.video_ids[order], spans, batch.vectors[order], batch.people
     )

@@ -38,7 +38,7 @@ def row_entities(
     wide = stored.astype(np.float32)
     return [
         {
-            "id": first + place + 1,
+            "id": first + index + 1,
             "video_id": video_id,
             "version": version,
             "start_s": float(window.start_s),
@@ -46,7 +46,7 @@ def row_entities(
             "vector": vector,
             **_seal(sealed(window, half.tobytes(), person)),
         }
-        for place, (window, half, vector, person) in enumerate(
+        for index, (window, half, vector, person) in enumerate(
             zip(windows, stored, wide, people or [None] * len(windows), strict=True)
         )
     ]
@@ -67,11 +67,17 @@ def found_rows(entities: Sequence[Mapping[str, Any]]) -> list[FoundRow]:
         halves = vectors.astype(STORED)
     return [
         (
-            int(each["id"]), int(each["video_id"]), float(each["start_s"]), float(each["end_s"]),
-            half.tobytes(), int(each["checksum"]), int(each["track"]), _box(each["box"]),
+            int(entity["id"]),
+            int(entity["video_id"]),
+            float(entity["start_s"]),
+            float(entity["end_s"]),
+            half.tobytes(),
+            int(entity["checksum"]),
+            int(entity["track"]),
+            _box(entity["box"]),
         )
-        for each, half in zip(entities, halves, strict=True)
-    ]  # fmt: skip
+        for entity, half in zip(entities, halves, strict=True)
+    ]
 
 
 def _box(text: object) -> bytes | None:
@@ -88,7 +94,7 @@ def context_entities(row_id: int, version: int, tokens: Float16) -> list[dict[st
     """The entities of the context tokens (k, E) of a row, with their checksum in front."""
     blob = np.ascontiguousarray(tokens.astype(STORED)).tobytes()
     text = f"{schema.row_checksum(0, 0, blob)}:{base64.b64encode(blob).decode('ascii')}"
-    parts = [text[at : at + _PART] for at in range(0, len(text), _PART)]
+    parts = [text[start : start + _PART] for start in range(0, len(text), _PART)]
     return [
         _blob(f"{row_id}/{number}", CONTEXT, version, row_id, number, part)
         for number, part in enumerate(parts)
@@ -98,7 +104,7 @@ def context_entities(row_id: int, version: int, tokens: Float16) -> list[dict[st
 def context_of(entities: Iterable[Mapping[str, Any]]) -> tuple[int, bytes]:
     """Checksum and bytes of the context of one row, from its entities; -1 where they are broken."""
     ordered = sorted(entities, key=lambda each: int(each["part"]))
-    checksum, _, text = "".join(str(each["data"]) for each in ordered).partition(":")
+    checksum, _, text = "".join(str(entity["data"]) for entity in ordered).partition(":")
     try:
         return int(checksum), base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
@@ -113,14 +119,14 @@ def caption_entities(version: int, captions: Iterable[Caption]) -> list[dict[str
 
 def lost_entities(version: int, lost: Iterable[LostFrames]) -> list[dict[str, Any]]:
     """The entities of the shares of lost frames of a version's windows."""
-    return _listed(LOST, version, [list(each) for each in lost if each.share > 0])
+    return _listed(LOST, version, [list(loss) for loss in lost if loss.share > 0])
 
 
 def entries_of(entities: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
     """The entries of captions or of lost frames; what is not a list of them is left out."""
-    for each in sorted(entities, key=lambda entity: int(entity["part"])):
+    for entity in sorted(entities, key=lambda entity: int(entity["part"])):
         try:
-            yield from json.loads(each["data"])
+            yield from json.loads(entity["data"])
         except (ValueError, TypeError):
             continue
 

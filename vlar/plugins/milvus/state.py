@@ -49,17 +49,17 @@ class State:
         Raises:
             LibraryError: the record is not one that vlar writes.
         """
-        found = connection.get(connection.records, [STATE_KEY], ["doc"])
-        if not found:
+        entities = connection.get(connection.records, [STATE_KEY], ["doc"])
+        if not entities:
             return cls()
         try:
-            facts: dict[str, Any] = json.loads(found[0]["doc"])
+            facts: dict[str, Any] = json.loads(entities[0]["doc"])
             begin = facts.pop("open")
             deleting = tuple((int(i), int(v)) for i, v in facts.pop("deleting"))
             return cls(**facts, open=None if begin is None else (*begin,), deleting=deleting)
         except (ValueError, TypeError, KeyError) as error:
             raise LibraryError(
-                f"library {connection.address} is damaged (its state {found[0]['doc']!r:.80}); "
+                f"library {connection.address} is damaged (its state {entities[0]['doc']!r:.80}); "
                 "copy it from its source again under another name"
             ) from error
 
@@ -104,10 +104,10 @@ class VisibleVersions:
             return cls(state.generation, state.next_version, removals=state.removals)
         first = state.next_version if state.open is None else state.open[0]
         committed = committed_since(connection, first)
-        hidden = {each.replaces for each in committed if each.replaces}
-        left = _versions(connection, [video_id for video_id, _ in state.deleting])
-        hidden |= {v for video_id, v in state.deleting if left.get(video_id) != v}
-        also = frozenset(each.version for each in committed)
+        hidden = {record.replaces for record in committed if record.replaces}
+        remaining = _versions(connection, [video_id for video_id, _ in state.deleting])
+        hidden |= {v for video_id, v in state.deleting if remaining.get(video_id) != v}
+        also = frozenset(record.version for record in committed)
         return cls(-next(_volatile), first, also, frozenset(hidden), state.removals)
 
     def sees(self, version: int) -> bool:
@@ -133,16 +133,18 @@ def committed_since(connection: MilvusConnection, first: int) -> list[RecordingR
     """The recordings whose version is a given one or later."""
     where = f'kind == "{KIND}" and version >= {first}'
     pages = connection.pages(connection.records, where, ["video_id", "version", "doc"], 1024)
-    return [RecordingRecord.of(each, str(connection.address)) for page in pages for each in page]
+    return [
+        RecordingRecord.of(record, str(connection.address)) for page in pages for record in page
+    ]
 
 
 def _versions(connection: MilvusConnection, video_ids: list[int]) -> dict[int, int]:
     if not video_ids:
         return {}
-    found = connection.get(
+    entities = connection.get(
         connection.records, [f"v{i}" for i in video_ids], ["video_id", "version"]
     )
-    return {int(each["video_id"]): int(each["version"]) for each in found}
+    return {int(entity["video_id"]): int(entity["version"]) for entity in entities}
 
 
 def settled(state: State, *, removed: bool) -> State:

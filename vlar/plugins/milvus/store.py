@@ -112,8 +112,8 @@ class MilvusStore(LibraryStore):
         return self.view().number
 
     def meta(self) -> dict[str, str]:
-        found = self.connection.get(self.connection.records, [META_KEY], ["doc"])
-        facts: dict[str, Any] = json.loads(found[0]["doc"]) if found else {}
+        entities = self.connection.get(self.connection.records, [META_KEY], ["doc"])
+        facts: dict[str, Any] = json.loads(entities[0]["doc"]) if entities else {}
         texts = {str(key): str(value) for key, value in facts.items()}
         return {**texts, "library_id": self.library_id}
 
@@ -121,39 +121,44 @@ class MilvusStore(LibraryStore):
 
     def recordings(self, content_hash: str | None = None) -> list[RecordingFacts]:
         if content_hash is not None:
-            return [each.facts for each in self.catalog().with_content(content_hash)]
-        return [each.facts for each in self.catalog().all().values()]
+            return [record.facts for record in self.catalog().with_content(content_hash)]
+        return [record.facts for record in self.catalog().all().values()]
 
     def at_path(self, path: str) -> RecordingFacts | None:
-        found = self.catalog().at_path(path)
-        return None if found is None else found.facts
+        record = self.catalog().at_path(path)
+        return None if record is None else record.facts
 
     def paths(self, video_ids: Sequence[int] | None = None) -> dict[int, str]:
-        return {i: each.path for i, each in self.catalog().some(video_ids).items()}
+        return {i: record.path for i, record in self.catalog().some(video_ids).items()}
 
     def videos(self) -> list[VideoRow]:
-        found = map(RecordingRecord.as_row, self.catalog().all().values())
-        return sorted(found, key=lambda row: row.path)
+        rows = map(RecordingRecord.as_row, self.catalog().all().values())
+        return sorted(rows, key=lambda row: row.path)
 
     def fact(self, name: str) -> dict[int, float]:
-        return {i: each.fact(name) for i, each in self.catalog().all().items()}
+        return {i: record.fact(name) for i, record in self.catalog().all().items()}
 
     def tags(self, video_ids: Sequence[int] | None = None) -> dict[int, dict[str, str]]:
-        found = self.catalog().some(video_ids).items()
-        return {i: dict(sorted(each.tags.items())) for i, each in found if each.tags}
+        records = self.catalog().some(video_ids).items()
+        return {i: dict(sorted(record.tags.items())) for i, record in records if record.tags}
 
     def tag_keys(self) -> list[str]:
-        return sorted({key for each in self.catalog().all().values() for key in each.tags})
+        return sorted({key for record in self.catalog().all().values() for key in record.tags})
 
     def tagged(self, key: str, value: str | None = None) -> dict[int, str]:
-        held = {i: each.tags[key] for i, each in self.catalog().all().items() if key in each.tags}
+        held = {
+            i: record.tags[key] for i, record in self.catalog().all().items() if key in record.tags
+        }
         return held if value is None else {i: has for i, has in held.items() if has == value}
 
     # Rows ---------------------------------------------------------------------------------------
 
     def counts(self) -> tuple[int, int, float]:
         every = self.catalog().all().values()
-        rows, duration_s = sum(each.rows for each in every), sum(each.duration_s for each in every)
+        rows, duration_s = (
+            sum(record.rows for record in every),
+            sum(record.duration_s for record in every),
+        )
         return len(every), rows, float(duration_s)
 
     def has_rows(self) -> bool:
@@ -172,10 +177,10 @@ class MilvusStore(LibraryStore):
 
     def spans(self, video_id: int) -> list[tuple[float, float]]:
         pages = self.rows_read().times(RowFilter(frozenset([video_id])))
-        found = (
+        spans_read = (
             (row["start_s"], row["end_s"]) for page in pages for row in page if not row["track"]
         )
-        return sorted(found)
+        return sorted(spans_read)
 
     def ids_of(self, *, people: bool) -> Int64:
         return self.rows_read().ids_of(people=people)
@@ -192,7 +197,7 @@ class MilvusStore(LibraryStore):
             return
         step = max(recording.last_start_s / max(recording.rows, 1), 1e-3) * _NEAR
         near, edge = start_s, recording.last_start_s if later else 0.0
-        own = f"(start_s == {start_s!r} and end_s {'>' if later else '<'} {end_s!r})"
+        beyond_span = f"(start_s == {start_s!r} and end_s {'>' if later else '<'} {end_s!r})"
         while True:
             far = near + step if later else near - step
             between = (
@@ -200,13 +205,13 @@ class MilvusStore(LibraryStore):
                 if later
                 else f"start_s < {near!r} and start_s >= {far!r}"
             )
-            where = f"(({between}) or {own})" if near == start_s else f"{between}"
+            where = f"(({between}) or {beyond_span})" if near == start_s else f"{between}"
             where += f" and track == {track}"
-            found = batch_of(
+            batch = batch_of(
                 self.rows_read().of_version(recording, where, dim), backwards=not later
             )
-            if len(found.ids):
-                yield found
+            if len(batch.ids):
+                yield batch
             near, step = far, 4 * step
             if (near >= edge) if later else (near < edge):
                 return
@@ -215,8 +220,8 @@ class MilvusStore(LibraryStore):
         shape = context_shape(self.meta()) or (0, 0)
         good: dict[int, bytes] = {}
         wanted = sorted(set(row_ids))
-        for at in range(0, len(wanted), _AT_ONCE):
-            where = f'kind == "{CONTEXT}" and row_id in {listed(wanted[at : at + _AT_ONCE])}'
+        for start in range(0, len(wanted), _AT_ONCE):
+            where = f'kind == "{CONTEXT}" and row_id in {listed(wanted[start : start + _AT_ONCE])}'
             for row_id, parts in self._by_row(where).items():
                 checksum, blob = context_of(parts)
                 if context_is_whole(blob, checksum, shape):
@@ -228,13 +233,13 @@ class MilvusStore(LibraryStore):
         return np.array(ids, np.int64), tokens.reshape(len(ids), *shape)
 
     def captions(self, row_ids: Sequence[int] | None = None) -> dict[int, str]:
-        found: dict[int, str] = {}
+        captions: dict[int, str] = {}
         for recording, spans in self._captioned(row_ids):
             texts = {(s, e): text for s, e, text, _ in self._captions(recording)}
             for row_id, span in spans.items():
                 if text := printable(texts.get(span)):
-                    found[row_id] = text
-        return found
+                    captions[row_id] = text
+        return captions
 
     def annotations(self, kind: type[A], owners: Sequence[int | str] | None = None) -> list[A]:
         if kind is FailedFile:
@@ -242,12 +247,16 @@ class MilvusStore(LibraryStore):
             return cast("list[A]", [f for f in failed if owners is None or f.path in owners])
         ids = None if owners is None else [owner for owner in owners if isinstance(owner, int)]
         read = self._captions if kind is Caption else self._lost
-        own = self.catalog().some(ids).values()
-        return cast("list[A]", [each for recording in own for each in read(recording)])
+        records = self.catalog().some(ids).values()
+        return cast(
+            "list[A]", [annotation for recording in records for annotation in read(recording)]
+        )
 
     def annotated(self, kind: type[Annotation]) -> set[int]:
         every = self.catalog().all().items()
-        return {i for i, each in every if (each.captioned if kind is Caption else each.has_lost)}
+        return {
+            i for i, record in every if (record.captioned if kind is Caption else record.has_lost)
+        }
 
     def _captions(self, recording: RecordingRecord) -> Iterator[Caption]:
         if recording.captioned:
@@ -262,15 +271,15 @@ class MilvusStore(LibraryStore):
     def _failed_files(self) -> Iterator[FailedFile]:
         where = f'kind == "{FAILED}"'
         for page in self.connection.pages(self.connection.records, where, ["doc"], 1024):
-            for each in page:
-                facts: dict[str, Any] = json.loads(each["doc"])
+            for entity in page:
+                facts: dict[str, Any] = json.loads(entity["doc"])
                 stamp = Stamp(int(facts.pop("size")), int(facts.pop("mtime_ns")))
                 yield FailedFile(stamp=stamp, **facts)
 
     def _entries(self, recording: RecordingRecord, kind: str) -> Iterator[list[Any]]:
         where = f'kind == "{kind}" and version == {recording.version}'
         pages = self.connection.pages(self.connection.blobs, where, ["part", "data"], _TOKEN_BYTES)
-        yield from entries_of([each for page in pages for each in page])
+        yield from entries_of([entity for page in pages for entity in page])
 
     def _captioned(
         self, row_ids: Sequence[int] | None
@@ -295,8 +304,8 @@ class MilvusStore(LibraryStore):
         parts: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
         fields = ["row_id", "part", "data"]
         for page in self.connection.pages(self.connection.blobs, where, fields, _TOKEN_BYTES):
-            for each in page:
-                parts[int(each["row_id"])].append(each)
+            for entity in page:
+                parts[int(entity["row_id"])].append(entity)
         return parts
 
 

@@ -90,7 +90,7 @@ class Transaction:
         """Add or change a recording; a version that it had before goes."""
         before = self.changed.get(recording.id)
         self.changed[recording.id] = recording
-        self._stale |= {each for each in (recording.replaces,) if each}
+        self._stale |= {version for version in (recording.replaces,) if version}
         if before is not None and before.version != recording.version:
             self._stale.add(before.version)
 
@@ -109,7 +109,7 @@ class Transaction:
     def write_blobs(self, entities: Sequence[Mapping[str, Any]]) -> None:
         """Add contexts, captions or lost frames."""
         self._blobs += map(dict, entities)
-        self._bytes += sum(len(each["data"]) for each in entities)
+        self._bytes += sum(len(entity["data"]) for entity in entities)
         self._write_if_full()
 
     def commit(self) -> State:
@@ -121,7 +121,7 @@ class Transaction:
         self.lease.require()
         deleted = [f"v{video_id}" for video_id in self._deleting]
         self.connection.delete(self.connection.records, deleted + self.dropped)
-        replaced = [each.to_record() for each in self.changed.values() if each is not None]
+        replaced = [record.to_record() for record in self.changed.values() if record is not None]
         self.connection.upsert(self.connection.records, replaced + list(self.records.values()))
         drop_versions(self.connection, sorted(self._stale))
         return self._settle(bool(self._stale))
@@ -132,9 +132,9 @@ class Transaction:
         Raises:
             LibraryError: a record is too long.
         """
-        for each in self.changed.values():
-            if each is not None:
-                each.to_record()
+        for record in self.changed.values():
+            if record is not None:
+                record.to_record()
 
     def roll_back(self) -> State:
         """Delete what was written and is not committed; returns the state.
@@ -195,15 +195,15 @@ def recover(connection: MilvusConnection) -> State:
             state.write(connection)
         return state
     view = VisibleVersions.of(state, connection)
-    there = connection.rows in connection.collections()
-    for name in (connection.rows, connection.blobs) if there else (connection.blobs,):
+    has_rows = connection.rows in connection.collections()
+    for name in (connection.rows, connection.blobs) if has_rows else (connection.blobs,):
         if state.open is not None:
             first, end = state.open
             where = f"version >= {first} and version < {end}"
             if view.also:
                 where += f" and version not in {listed(view.also)}"
             connection.delete_where(name, where)
-    drop_versions(connection, sorted(view.hidden), rows=there)
+    drop_versions(connection, sorted(view.hidden), rows=has_rows)
     if state.open is not None:
         moved = state.next_video + state.open[1] - state.open[0]
         state = replace(state, next_version=state.open[1], next_video=moved)
@@ -219,8 +219,8 @@ def drop_versions(
     rows: bool = True,
 ) -> None:
     """Delete the rows of versions, and what belongs to these rows."""
-    for at in range(0, len(versions), _VERSIONS_AT_ONCE):
-        where = f"version in {listed(versions[at : at + _VERSIONS_AT_ONCE])}"
+    for start in range(0, len(versions), _VERSIONS_AT_ONCE):
+        where = f"version in {listed(versions[start : start + _VERSIONS_AT_ONCE])}"
         if rows:
             connection.delete_where(connection.rows, where)
         connection.delete_where(connection.blobs, where)

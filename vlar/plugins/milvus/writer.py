@@ -44,9 +44,9 @@ class Lookup:
         self._keys: dict[int, tuple[int, int]] = {}
         where = f'kind == "{KIND}"'
         for page in connection.pages(connection.records, where, _FIELDS):
-            for each in page:
-                keys = _short(each["path_key"]), _short(each["content_key"])
-                self._add(int(each["video_id"]), keys)
+            for entity in page:
+                keys = _short(entity["path_key"]), _short(entity["content_key"])
+                self._add(int(entity["video_id"]), keys)
 
     def at_path(self, path: str) -> int | None:
         """The recording of a path; its path must be compared."""
@@ -150,10 +150,10 @@ class MilvusWriter(MilvusStore, LibraryWriter):
 
     def get(self, video_id: int) -> RecordingRecord:
         """A recording as the running transaction has it."""
-        found = self.catalog().get(video_id)
-        if found is None:
+        record = self.catalog().get(video_id)
+        if record is None:
             raise LibraryError(f"library {self.address} has no recording {video_id}")
-        return found
+        return record
 
     def change(self, recording: RecordingRecord) -> None:
         """Replace a recording; only a new version replaces another one."""
@@ -176,18 +176,18 @@ class MilvusWriter(MilvusStore, LibraryWriter):
 
     def _at_path(self, path: str) -> RecordingRecord | None:
         video_id = self._known().at_path(path)
-        found = None if video_id is None else self.catalog().get(video_id)
-        return found if found is not None and found.path == path else None
+        record = None if video_id is None else self.catalog().get(video_id)
+        return record if record is not None and record.path == path else None
 
     def at_path(self, path: str) -> RecordingFacts | None:
-        found = self._at_path(path)
-        return None if found is None else found.facts
+        record = self._at_path(path)
+        return None if record is None else record.facts
 
     def recordings(self, content_hash: str | None = None) -> list[RecordingFacts]:
         if content_hash is None:
             return super().recordings()
-        found = self.catalog().some(self._known().with_content(content_hash)).values()
-        return [each.facts for each in found if each.content_hash == content_hash]
+        records = self.catalog().some(self._known().with_content(content_hash)).values()
+        return [record.facts for record in records if record.content_hash == content_hash]
 
     # Manifest -----------------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ class MilvusWriter(MilvusStore, LibraryWriter):
         unreadable: int | None = None,
         tags: Mapping[str, str | None] | None = None,
     ) -> None:
-        own = changed = self.get(video_id)
+        record = changed = self.get(video_id)
         if path is not None:
             other = self._at_path(path)
             if other is not None and other.id != video_id:
@@ -250,11 +250,11 @@ class MilvusWriter(MilvusStore, LibraryWriter):
             changed = replace(changed, size=stamp.size, mtime_ns=stamp.mtime_ns)
         if unreadable is not None:
             changed = replace(changed, unreadable=unreadable)
-        both = {**own.tags, **(tags or {})}
+        both = {**record.tags, **(tags or {})}
         kept = {key: value for key, value in both.items() if value is not None}
-        if kept != own.tags:
+        if kept != record.tags:
             changed = replace(changed, tags=kept)
-        if changed != own:
+        if changed != record:
             self.change(changed)
 
     def delete(self, video_ids: Sequence[int]) -> None:
@@ -263,13 +263,13 @@ class MilvusWriter(MilvusStore, LibraryWriter):
 
     def read_again(self, video_id: int, content_hash: str) -> None:
         """Forget what a file's content was, so that the next ``add`` reads it."""
-        own = self.get(video_id)
-        self.change(replace(own, content_hash=content_hash, size=0, mtime_ns=0))
+        record = self.get(video_id)
+        self.change(replace(record, content_hash=content_hash, size=0, mtime_ns=0))
 
     def rows_deleted(self, video_id: int, count: int) -> None:
         """Remember that a recording has fewer rows."""
-        own = self.get(video_id)
-        self.change(replace(own, rows=max(own.rows - count, 0)))
+        record = self.get(video_id)
+        self.change(replace(record, rows=max(record.rows - count, 0)))
 
     # Rows ---------------------------------------------------------------------------------------
 
@@ -287,23 +287,29 @@ class MilvusWriter(MilvusStore, LibraryWriter):
             LibraryError: vectors of another width, a window twice, or more rows than fit.
         """
         self._require_width(int(vectors.shape[1]))
-        own, places = self.get(video_id), self.places[video_id]
-        if own.rows + len(windows) >= ROWS_A_VERSION:
+        record, places = self.get(video_id), self.places[video_id]
+        if record.rows + len(windows) >= ROWS_A_VERSION:
             raise LibraryError(
-                f"{own.path}: a recording in Milvus has fewer than {ROWS_A_VERSION} rows; cut it, "
-                "or use longer windows"
+                f"{record.path}: a recording in Milvus has fewer than {ROWS_A_VERSION} "
+                "rows; cut it, or use longer windows"
             )
-        first = first_id(own.version) + own.rows
+        first = first_id(record.version) + record.rows
         for number, key in enumerate(serialization.row_keys(windows, people)):
             if key in places:
-                raise LibraryError(f"{own.path}: the window from {key[1]} to {key[2]} s is twice")
+                raise LibraryError(
+                    f"{record.path}: the window from {key[1]} to {key[2]} s is twice"
+                )
             places[key] = first + number + 1
         entities = serialization.row_entities(
-            video_id, own.version, first, windows, vectors, people
+            video_id, record.version, first, windows, vectors, people
         )
         last_s = max((float(window.start_s) for window in windows), default=0.0)
         self.change(
-            replace(own, rows=own.rows + len(windows), last_start_s=max(own.last_start_s, last_s))
+            replace(
+                record,
+                rows=record.rows + len(windows),
+                last_start_s=max(record.last_start_s, last_s),
+            )
         )
         self.now.write_rows(entities, 4 * int(vectors.shape[1]) + 128)
         self._row_count += len(windows)
@@ -317,8 +323,12 @@ class MilvusWriter(MilvusStore, LibraryWriter):
         contexts: Sequence[Float16 | None],
     ) -> None:
         """Add context tokens (k, E) to rows of this transaction."""
-        kept = [(key, each) for key, each in zip(keys, contexts, strict=True) if each is not None]
-        tokens = np.stack([each for _, each in kept])
+        pairs = [
+            (key, context)
+            for key, context in zip(keys, contexts, strict=True)
+            if context is not None
+        ]
+        tokens = np.stack([context for _, context in pairs])
         shape = f"{tokens.shape[1]} {tokens.shape[2]}"
         others = self.meta().get("context_shape")
         if others is None:
@@ -328,30 +338,32 @@ class MilvusWriter(MilvusStore, LibraryWriter):
                 f"library {self.address} keeps contexts of shape {others}, the model gave {shape}; "
                 "index the videos into a new library, or without contexts (--no-context)"
             )
-        own, places = self.get(video_id), self.places[video_id]
-        for (key, _), each in zip(kept, tokens, strict=True):
-            self.now.write_blobs(serialization.context_entities(places[key], own.version, each))
-        size = own.context_bytes + tokens.astype(np.float16).nbytes
-        self.change(replace(own, contexts=own.contexts + len(kept), context_bytes=size))
+        record, places = self.get(video_id), self.places[video_id]
+        for (key, _), token in zip(pairs, tokens, strict=True):
+            self.now.write_blobs(serialization.context_entities(places[key], record.version, token))
+        size = record.context_bytes + tokens.astype(np.float16).nbytes
+        self.change(replace(record, contexts=record.contexts + len(pairs), context_bytes=size))
 
     # Annotations --------------------------------------------------------------------------------
 
     def annotate(self, kind: type[A], owner: int | str, annotations: Iterable[A]) -> None:
         if isinstance(owner, str):
-            failed = [each for each in annotations if isinstance(each, FailedFile)]
+            failed = [
+                annotation for annotation in annotations if isinstance(annotation, FailedFile)
+            ]
             self._annotate_path(owner, failed)
             return
-        own, found = self.get(owner), list(annotations)
+        record, rows = self.get(owner), list(annotations)
         if kind is Caption:
-            captions = [each for each in found if isinstance(each, Caption)]
-            entities = serialization.caption_entities(own.version, captions)
-            own = replace(own, captioned=bool(entities))
+            captions = [annotation for annotation in rows if isinstance(annotation, Caption)]
+            entities = serialization.caption_entities(record.version, captions)
+            record = replace(record, captioned=bool(entities))
         else:
-            lost = [each for each in found if isinstance(each, LostFrames)]
-            entities = serialization.lost_entities(own.version, lost)
-            own = replace(own, has_lost=bool(entities))
+            lost = [annotation for annotation in rows if isinstance(annotation, LostFrames)]
+            entities = serialization.lost_entities(record.version, lost)
+            record = replace(record, has_lost=bool(entities))
         self.now.write_blobs(entities)
-        self.change(own)
+        self.change(record)
 
     def _annotate_path(self, path: str, failed: Sequence[FailedFile]) -> None:
         """Keep the failure of a path, or drop it."""
@@ -364,7 +376,7 @@ class MilvusWriter(MilvusStore, LibraryWriter):
 
     def _failed_paths(self) -> set[str]:
         if self._broken is None:
-            self._broken = {each.path for each in self.annotations(FailedFile)}
+            self._broken = {annotation.path for annotation in self.annotations(FailedFile)}
         return self._broken
 
     def _require_width(self, dim: int) -> None:

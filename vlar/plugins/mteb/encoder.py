@@ -57,17 +57,17 @@ class FrameDecoder:
 
         self.picked = [int(index) for index in indices]
         ends = np.append(self.times_s[1:], self.end_s)
-        wanted = sorted(set(self.picked))
+        numbers = sorted(set(self.picked))
         # A window of one frame from its own time to the next one's: its middle shows that frame.
-        spans = [Window(float(self.times_s[i]), float(ends[i])) for i in wanted]
-        found: dict[int, Clip] = {}
+        spans = [Window(float(self.times_s[i]), float(ends[i])) for i in numbers]
+        clips: dict[int, Clip] = {}
         for index, clip in zip(
-            wanted, self._reader.read_windows(self.path, spans, self._sampling), strict=True
+            numbers, self._reader.read_windows(self.path, spans, self._sampling), strict=True
         ):
             if isinstance(clip, Failure):
                 raise DecodeError(clip.message)
-            found[index] = clip
-        frames = np.stack([found[index].data[0] for index in self.picked])
+            clips[index] = clip
+        frames = np.stack([clips[index].data[0] for index in self.picked])
         return SimpleNamespace(data=torch.from_numpy(frames).permute(0, 3, 1, 2))
 
 
@@ -90,8 +90,8 @@ def mteb_clip(path: Path, reader: Reader, sampling: Sampling) -> Clip:
     data = frames.permute(0, 2, 3, 1).contiguous().numpy()
     times = decoder.times_s[decoder.picked]
     span = max(float(decoder.times_s[-1] - decoder.times_s[0]), 1e-9)
-    seen = min(float(times.max() - times.min()) / span, 1.0) if len(decoder.times_s) > 1 else 1.0
-    return Clip(path, Window(0.0, decoder.end_s), "video", data, times, meta={"seen": seen})
+    share = min(float(times.max() - times.min()) / span, 1.0) if len(decoder.times_s) > 1 else 1.0
+    return Clip(path, Window(0.0, decoder.end_s), "video", data, times, meta={"seen": share})
 
 
 def _frame_times(path: Path) -> tuple[Float64, float]:
@@ -102,10 +102,10 @@ def _frame_times(path: Path) -> tuple[Float64, float]:
         numerator, denominator = video.seconds_a_tick
         stamps = [p.dts if p.pts is None else p.pts for p in video.packets()]
         frame_s = 1 / video.fps
-    known = sorted({stamp for stamp in stamps if stamp is not None})
-    if not known:
+    stamps_known = sorted({stamp for stamp in stamps if stamp is not None})
+    if not stamps_known:
         raise DecodeError(f"{path}: no frame has a time, so mteb's sampler cannot count frames")
-    times = (np.array(known, np.float64) - known[0]) * numerator / denominator
+    times = (np.array(stamps_known, np.float64) - stamps_known[0]) * numerator / denominator
     return times, float(times[-1] + frame_s)
 
 
@@ -156,8 +156,8 @@ class VlarEncoder:
             raise UsageError(
                 f"sampler {sampler!r} does not exist; use one of {', '.join(SAMPLERS)}"
             )
-        given = isinstance(model_name, Model)
-        self.model = model_name if given else load(model_name, device=device)
+        is_model = isinstance(model_name, Model)
+        self.model = model_name if is_model else load(model_name, device=device)
         if self.model.modality != "video":
             raise UsageError(
                 f"model {self.model.name!r} reads {self.model.modality!r}; mteb's tasks give video"
@@ -231,13 +231,13 @@ class VlarEncoder:
         """
         del hf_split, hf_subset, kwargs
         is_query = str(getattr(prompt_type, "value", prompt_type)) == "query"
-        own = task_metadata.dataset.get("revision") == OWN
+        is_ours = task_metadata.dataset.get("revision") == OWN
         parts: list[Float32] = []
         for batch in _undecoded(inputs):
             if "video" in batch:
                 parts.append(self.encode_videos(batch["video"]))
             elif "text" in batch:
-                parts.append(self._encode_texts(list(batch["text"]), own, is_query))
+                parts.append(self._encode_texts(list(batch["text"]), is_ours, is_query))
             else:
                 raise UsageError(f"a batch of {', '.join(batch)} is not video and not text")
         return np.concatenate(parts) if parts else np.zeros((0, self.model.words.dim), np.float32)

@@ -68,7 +68,7 @@ def run_tasks(
     """Run tasks one after the other; nothing is fetched and nothing is cached on disk."""
     for kind, task in zip(kinds, own_tasks(data, kinds), strict=True):
         scores = _scores(encoder, task)
-        seen = [encoder.seen[str(item.path)] for item in data.items if encoder.seen]
+        shares = [encoder.seen[str(item.path)] for item in data.items if encoder.seen]
         yield TaskRun(
             task.metadata.name,
             kind,
@@ -76,7 +76,7 @@ def run_tasks(
             len(train_and_test(data)[1]) if kind == "classification" else len(data.items),
             {ours: float(scores[theirs]) for ours, theirs in _names(kind, scores).items()},
             _own_figures(kind, encoder, data),
-            float(np.mean(seen)) if seen else None,
+            float(np.mean(shares)) if shares else None,
         )
 
 
@@ -98,10 +98,10 @@ def run_named(encoder: VlarEncoder, name: str) -> TaskRun:
         scores = _scores(encoder, task)
     except (ValueError, OSError) as error:
         raise UsageError(f"task {name!r} of mteb cannot be run: {error}") from error
-    found = {task.metadata.main_score: float(scores["main_score"])}
-    seen = list(encoder.seen.values())
-    mean = float(np.mean(seen)) if seen else None
-    return TaskRun(name, "mteb", encoder.sampler, encoder.n_encoded, found, {}, mean)
+    scores_by_name = {task.metadata.main_score: float(scores["main_score"])}
+    shares = list(encoder.seen.values())
+    mean = float(np.mean(shares)) if shares else None
+    return TaskRun(name, "mteb", encoder.sampler, encoder.n_encoded, scores_by_name, {}, mean)
 
 
 def _scores(encoder: VlarEncoder, task: Any) -> Mapping[str, Any]:
@@ -137,8 +137,8 @@ def _own_figures(kind: str, encoder: VlarEncoder, data: OwnClips) -> dict[str, f
         return {"top1": top_k(scores, truth), "macro": macro_accuracy(right, truth)}
     relevant = truth[:, None] == np.arange(len(data.labels))[None]
     to_text = kind == "video-to-text"
-    found = retrieval(scores if to_text else scores.T, relevant if to_text else relevant.T)
-    return {name: value for name, value in found.items() if name != "median_rank"}
+    figures = retrieval(scores if to_text else scores.T, relevant if to_text else relevant.T)
+    return {name: value for name, value in figures.items() if name != "median_rank"}
 
 
 def _classified(videos: Float32, data: OwnClips) -> dict[str, float]:

@@ -124,14 +124,14 @@ def imported(is_private: bool = False) -> Any:
         UsageError: it is not installed.
     """
     # Before the import, when Ray reads them. It reports nothing to anybody.
-    wanted = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     if is_private:
         # Seconds after which what is left of a run that was ended by force ends itself.
-        wanted["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"
+        variables["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"
     if is_private and "RAY_AUTH_MODE" not in os.environ:
         # A key for this run alone; Ray would write one into the home folder.
-        wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    for name, value in wanted.items():
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in variables.items():
         os.environ.setdefault(name, value)
     try:
         importlib.import_module("ray.data")
@@ -178,14 +178,14 @@ def away_from_stdout(rows: Iterable[Any]) -> Iterator[Any]:
 
 def temporary_folder() -> Path:
     """A folder for what Ray writes; those of runs that were ended by force are removed."""
-    place = Path(tempfile.gettempdir())
-    if len(str(place)) > _LONGEST_TEMPORARY and Path("/tmp").is_dir():
-        place = Path("/tmp")
-    for old in place.glob(f"{_TEMPORARY}*"):
+    folder = Path(tempfile.gettempdir())
+    if len(str(folder)) > _LONGEST_TEMPORARY and Path("/tmp").is_dir():
+        folder = Path("/tmp")
+    for old in folder.glob(f"{_TEMPORARY}*"):
         with suppress(OSError, ValueError, IndexError):
             if not is_running(int(old.name.removeprefix(_TEMPORARY).split("-")[0])):
                 shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=place))
+    return Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=folder))
 
 
 def require_answer(address: str) -> None:
@@ -224,15 +224,15 @@ def require_vlar(ray: Any, address: str | None) -> None:
 
     where = f"the Ray cluster at {address}" if address else "Ray"
     try:
-        there = ray.get(ray.remote(num_cpus=0.1)(_version).remote())
+        version = ray.get(ray.remote(num_cpus=0.1)(_version).remote())
     except Exception as error:  # whatever a machine without vlar raises
         raise UsageError(
             f"workers of {where} cannot import vlar ({line(error)}); install it there: "
             f"{pip_install('ray')}"
         ) from error
-    if there != vlar.__version__:
+    if version != vlar.__version__:
         raise UsageError(
-            f"workers of {where} have vlar {there}, this machine has {vlar.__version__}; install "
+            f"workers of {where} have vlar {version}, this machine has {vlar.__version__}; install "
             "the same version on both"
         )
 
@@ -325,7 +325,7 @@ class RayRunner(Runner):
                 raise cannot_connect(self._address, error) from error
             return
         quiet["object_store_memory"] = size_in_bytes("VLAR_RAY_STORE", _STORE)
-        for left in reversed(range(_STARTS)):
+        for tries_left in reversed(range(_STARTS)):
             self._is_ours, self._folder = True, temporary_folder()
             try:
                 with hushed():
@@ -339,7 +339,7 @@ class RayRunner(Runner):
             except Exception as error:
                 _end_processes(self._folder)
                 self.close()
-                if not left:
+                if not tries_left:
                     raise UsageError(
                         f"Ray cannot be started on this machine ({line(error)}); add without "
                         "--runner ray"
@@ -365,10 +365,10 @@ class RayRunner(Runner):
                 data.iter_batches(batch_size=None, batch_format="pyarrow")
             ):
                 for row in table.column("payload"):
-                    found = pickle.loads(row.as_buffer())
-                    if isinstance(found, Exception):
-                        raise found
-                    yield found
+                    result = pickle.loads(row.as_buffer())
+                    if isinstance(result, Exception):
+                        raise result
+                    yield result
                 self._errors.check()
             self._errors.check()
         if self._errors.last is not None:
@@ -433,9 +433,9 @@ class EncodeBlock:
 
     def __call__(self, table: Any) -> Iterator[dict[str, list[bytes]]]:
         """Encode what one block holds; what is not a part passes through."""
-        found = [pickle.loads(row.as_buffer()) for row in table.column("payload")]
-        parts = [each for each in found if isinstance(each, RecordingPart)]
-        for other in found:
+        results = [pickle.loads(row.as_buffer()) for row in table.column("payload")]
+        parts = [result for result in results if isinstance(result, RecordingPart)]
+        for other in results:
             if not isinstance(other, RecordingPart):
                 yield _row(other)
         try:

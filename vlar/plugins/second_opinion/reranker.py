@@ -109,19 +109,21 @@ class AnswererReranker(Reranker):
             return {}
         (query,) = model.encode_queries([phrase])
         vectors = rows.vectors(row_ids)
-        own = np.asarray(model.match_probability(vectors, query), np.float64)
+        probabilities = np.asarray(model.match_probability(vectors, query), np.float64)
         windows, people = rows.windows(row_ids), rows.people(row_ids)
-        found: dict[int, Rescored] = {}
-        for place, row_id in enumerate(row_ids):
+        rescored: dict[int, Rescored] = {}
+        for index, row_id in enumerate(row_ids):
             if self._stop.reason is not None:
                 break
             path, window = windows[row_id]
             shown = _shown(model, Path(path), window, people.get(row_id))
-            opinion = self._ask(phrase, vectors[place], shown, model)
+            opinion = self._ask(phrase, vectors[index], shown, model)
             if opinion.probability is not None and self._heard(opinion.probability):
-                new = self._mixed(float(own[place]), float(opinion.probability[0]), opinion)
-                found[row_id] = Rescored(float(vectors[place] @ query), new)
-        return found
+                new = self._mixed(
+                    float(probabilities[index]), float(opinion.probability[0]), opinion
+                )
+                rescored[row_id] = Rescored(float(vectors[index] @ query), new)
+        return rescored
 
     def close(self) -> None:
         """Stop waiting for answers, and write what is not written yet."""
@@ -144,10 +146,10 @@ class AnswererReranker(Reranker):
             texts, concepts, sentences = self._bank(model)
             near = sentences @ sentence_vectors([phrase])[0]
             plain = normalised(phrase)
-            kept = [
+            candidates = [
                 n for n, text in enumerate(texts) if near[n] < _SAME and normalised(text) != plain
             ]
-            self._options[phrase] = [texts[n] for n in kept], concepts[kept]
+            self._options[phrase] = [texts[n] for n in candidates], concepts[candidates]
         return self._options[phrase]
 
     def _bank(self, model: LibraryModel) -> tuple[list[str], Float32, Float32]:

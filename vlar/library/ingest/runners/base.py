@@ -147,8 +147,8 @@ class LocalRunner(Runner):
     @classmethod
     def from_options(cls, options: RunnerOptions) -> LocalRunner:
         """Takes ``device``."""
-        given = {"address": options.address, "workers": options.workers}
-        refuse(cls.name, **given, gpus_per_worker=options.gpus, devices=options.devices)
+        options_given = {"address": options.address, "workers": options.workers}
+        refuse(cls.name, **options_given, gpus_per_worker=options.gpus, devices=options.devices)
         return cls(options.device)
 
     def run(

@@ -171,8 +171,8 @@ class _Flow:
     def begin(self, work: Sequence[Callable[[], None]], decoders: int) -> None:
         """Start a thread for each piece of work; the first ones decode."""
         self._decoding = decoders
-        for number, each in enumerate(work):
-            arguments = each, number < decoders
+        for number, job in enumerate(work):
+            arguments = job, number < decoders
             self._threads.append(threading.Thread(target=self._work, args=arguments, daemon=True))
         for thread in self._threads:
             thread.start()
@@ -196,11 +196,11 @@ class _Flow:
         """
         running = len(self._threads)
         while running:
-            found = self._results.get()
-            if isinstance(found, list):
-                yield from found
-            elif found is not None:
-                raise found
+            result = self._results.get()
+            if isinstance(result, list):
+                yield from result
+            elif result is not None:
+                raise result
             else:
                 running -= 1
 
@@ -227,17 +227,17 @@ class _Flow:
         with self._changed:
             while not self._waiting and self._decoding and not self._stopped:
                 self._changed.wait()
-            taken: list[DecodedPart] = []
+            parts: list[DecodedPart] = []
             size = 0
-            while self._waiting and not self._stopped and (not taken or size < _CALL_BYTES):
-                taken.append(self._waiting.popleft())
-                size += taken[-1].nbytes
+            while self._waiting and not self._stopped and (not parts or size < _CALL_BYTES):
+                parts.append(self._waiting.popleft())
+                size += parts[-1].nbytes
                 if self._waiting and size + self._waiting[0].nbytes > _CALL_BYTES:
                     break
             self._nbytes -= size
-            self._in_hand += len(taken)
+            self._in_hand += len(parts)
             self._changed.notify_all()
-            return taken
+            return parts
 
     def found(self, results: list[EncodedPart | LostJobs], taken: int) -> None:
         """Give the results of some parts to the caller."""

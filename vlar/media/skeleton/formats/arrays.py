@@ -50,27 +50,27 @@ class VlarSkeletons(SkeletonFormat):
         if points is None or facts is None or points.dtype.kind != "f" or facts.ndim:
             raise ValueError("it has no arrays 'points' and 'facts'")
         require_memory(BYTES_EACH * points.size)
-        known: Any = parse_json(str(facts))
-        if not isinstance(known, dict) or known.get("unit") not in _UNITS:
+        facts_read: Any = parse_json(str(facts))
+        if not isinstance(facts_read, dict) or facts_read.get("unit") not in _UNITS:
             raise ValueError("its facts have no unit m, px or picture")
         confidence = arrays.get("confidence")
         if confidence is not None and (
             confidence.shape != points.shape[:3] or confidence.dtype.kind != "f"
         ):
             raise ValueError("its confidence is not of the shape of its points")
-        size = known.get("size")
+        size = facts_read.get("size")
         meta: dict[str, Any] = {}
         if isinstance(size, list) and len(size) == 2:
             sides: dict[str, Any] = dict(zip(("width", "height"), size, strict=True))
             meta["size"] = [number(sides, side, above=0, at_most=1e5) for side in sides]
         yield Bodies(
             points.astype(np.float32),
-            str(known.get("layout")),
-            known["unit"],
-            number(known, "rate_hz", above=0, at_most=10_000),
+            str(facts_read.get("layout")),
+            facts_read["unit"],
+            number(facts_read, "rate_hz", above=0, at_most=10_000),
             None if confidence is None else confidence.astype(np.float32),
-            caption(known.get("name", "")),
-            caption(known.get("label", "")),
+            caption(facts_read.get("name", "")),
+            caption(facts_read.get("label", "")),
             meta,
         )
 
@@ -97,9 +97,9 @@ class CtrGcn(SkeletonFormat):
                 raise ValueError(f"x_{subset} is of shape {rows.shape}, not (N, T, M * V * 3)")
             if labels is not None and (labels.dtype.kind not in "biuf" or not labels.size):
                 raise ValueError(f"y_{subset} holds no labels that are numbers")
-            for place, row in enumerate(rows):
-                label = "" if labels is None else _label(labels, place)
-                yield _bodies(row.astype(np.float32), f"{subset}{place:06}", label)
+            for index, row in enumerate(rows):
+                label = "" if labels is None else _label(labels, index)
+                yield _bodies(row.astype(np.float32), f"{subset}{index:06}", label)
 
 
 def _label(labels: np.ndarray, number: int) -> str:
@@ -110,8 +110,8 @@ def _label(labels: np.ndarray, number: int) -> str:
 
 
 def _bodies(row: Float32, name: str, label: str) -> Bodies:
-    joints, left = divmod(row.shape[1], _PEOPLE * 3)
-    if left or joints not in _LAYOUTS:
+    joints, remainder = divmod(row.shape[1], _PEOPLE * 3)
+    if remainder or joints not in _LAYOUTS:
         raise ValueError(
             f"a frame has {row.shape[1]} numbers; 2 people of 25 or 20 joints are read"
         )
@@ -148,8 +148,8 @@ class Pyskl(SkeletonFormat):
             raise ValueError("it has no list 'annotations'")
         if rows and not any("keypoint" in row for row in rows):
             raise ValueError("its annotations hold no 'keypoint'; they lie in other files")
-        for place, row in enumerate(rows):
-            yield _pyskl_bodies(row, place)
+        for index, row in enumerate(rows):
+            yield _pyskl_bodies(row, index)
 
 
 def _pyskl_bodies(row: dict[str, Any], place: int) -> Bodies:

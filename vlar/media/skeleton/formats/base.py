@@ -106,13 +106,13 @@ def formats() -> tuple[SkeletonFormat, ...]:
 
 def endings() -> frozenset[str]:
     """All file endings of skeletons."""
-    return frozenset().union(*(each.endings for each in formats()))
+    return frozenset().union(*(form.endings for form in formats()))
 
 
 def recognised(head: FileHead) -> SkeletonFormat | None:
     """The format of a file; None where it is none of a skeleton."""
-    fitting = (each for each in formats() if head.ending in each.endings)
-    return next((each for each in fitting if each.matches(head)), None)
+    fitting = (form for form in formats() if head.ending in form.endings)
+    return next((form for form in fitting if form.matches(head)), None)
 
 
 def text_of(path: Path) -> str:
@@ -231,8 +231,8 @@ def link(frames: list[Float32], *, is_file: bool = True) -> Float32:
             require_few_people(len(rows))
     joints = next((frame.shape[1] for frame in frames), 0)
     linked = unseen(len(frames), len(rows), joints, 3)
-    for row, seen in enumerate(rows):
-        for now, person in seen.items():
+    for row, boxes_of_frame in enumerate(rows):
+        for now, person in boxes_of_frame.items():
             linked[now, row] = person
     return linked
 
@@ -243,21 +243,21 @@ def _rows_of(boxes: list[Float64], open_rows: list[int], found: list[Float64]) -
         return {}
     overlap = _overlaps(np.stack([boxes[row] for row in open_rows]), np.stack(found))
     near = np.argwhere(overlap >= _LEAST_OVERLAP).tolist()
-    pairs = sorted(((overlap[at, person], open_rows[at], person) for at, person in near))
+    pairs = sorted(((overlap[index, person], open_rows[index], person) for index, person in near))
     row_of: dict[int, int] = {}
-    taken: set[int] = set()
+    tracks_used: set[int] = set()
     for _, row, person in reversed(pairs):
-        if person not in row_of and row not in taken:
+        if person not in row_of and row not in tracks_used:
             row_of[person] = row
-            taken.add(row)
+            tracks_used.add(row)
     return row_of
 
 
 def _box(person: Float32) -> Float64:
-    seen = person[person[:, 2] > 0, :2]
-    if not len(seen):
+    visible = person[person[:, 2] > 0, :2]
+    if not len(visible):
         return np.zeros(4)
-    return np.concatenate([seen.min(axis=0), seen.max(axis=0)]).astype(np.float64)
+    return np.concatenate([visible.min(axis=0), visible.max(axis=0)]).astype(np.float64)
 
 
 def _overlaps(a: Float64, b: Float64) -> Float64:
@@ -279,17 +279,17 @@ def stated(line: str) -> dict[str, Any]:
     Raises:
         ValueError: a value is not a number, or a name is unknown.
     """
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for word in line.lstrip("#").replace(",", " ").split():
         name, equals, value = word.partition("=")
         name = name.strip().lower()
         if not equals:
             continue
         if name not in (*_TEXTS, *_NUMBERS):
-            known = ", ".join((*_TEXTS, *_NUMBERS))
-            raise ValueError(f"its first line sets {name[:40]!r}; {known} are known")
+            names = ", ".join((*_TEXTS, *_NUMBERS))
+            raise ValueError(f"its first line sets {name[:40]!r}; {names} are known")
         try:
-            found[name] = value if name in _TEXTS else float(value)
+            facts[name] = value if name in _TEXTS else float(value)
         except ValueError:
             raise ValueError(f"its first line sets {name} to {value[:40]!r}, no number") from None
-    return found
+    return facts

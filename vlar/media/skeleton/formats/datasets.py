@@ -96,13 +96,13 @@ def _ut(array: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Iterator[Bodies]:
             f"its {_UT!r} is of shape {array.shape} and {_LENGTHS!r} of {lengths.shape}; "
             "(subjects, repetitions, actions, T, 20, 3) and the first three are read"
         )
-    for place in np.ndindex(*lengths.shape):
-        stated = float(lengths[place])
+    for index in np.ndindex(*lengths.shape):
+        stated = float(lengths[index])
         if not 1 <= stated <= array.shape[3]:  # also where it is not finite
             continue
         length = int(stated)
-        subject, repetition, action = place
-        points = _seen(array[place][:length].astype(np.float32))
+        subject, repetition, action = index
+        points = _seen(array[index][:length].astype(np.float32))
         label = _UT_LABELS[action] if action < len(_UT_LABELS) else str(action + 1)
         name = f"s{subject + 1:02}_e{repetition + 1:02}_a{action + 1:02}"
         yield Bodies(points[:, None], "kinect20", "m", _UT_HZ, None, name, label)
@@ -139,8 +139,8 @@ class MsrText(SkeletonFormat):
     def read(self, path: Path) -> Iterator[Bodies]:
         """The recording."""
         values = numbers(text_of(path))
-        frames, left = divmod(len(values), _JOINTS * 4)
-        if left:
+        frames, remainder = divmod(len(values), _JOINTS * 4)
+        if remainder:
             raise ValueError(
                 f"it has {len(values):,} numbers, which are not frames of {_JOINTS} joints of 4"
             )
@@ -227,15 +227,15 @@ class NtuText(SkeletonFormat):
             raise ValueError("no body is in any of its frames")
         require_few_people(len(people))
         points = unseen(len(frames), len(people), _NTU_JOINTS, 3)
-        for at, frame in enumerate(frames):
+        for index, frame in enumerate(frames):
             for person, joints in frame.items():
-                points[at, people[person]] = joints
+                points[index, people[person]] = joints
         yield Bodies(points, "ntu25", "m", KINECT_HZ)
 
 
 def _frame(lines: Iterator[str]) -> dict[str, np.ndarray]:
     """Joints (25, 3) of each person of a frame."""
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for _ in range(_count(lines, "bodies", MOST_PEOPLE)):
         facts = _line(lines).split()
         if len(facts) != _OF_BODY:
@@ -253,8 +253,8 @@ def _frame(lines: Iterator[str]) -> dict[str, np.ndarray]:
         except ValueError:
             raise ValueError("a joint holds something that is not a number") from None
         values[values[:, -1] == 0, :3] = np.nan
-        found[facts[0]] = values[:, :3].astype(np.float32)
-    return found
+        arrays[facts[0]] = values[:, :3].astype(np.float32)
+    return arrays
 
 
 def _count(lines: Iterator[str], what: str, most: int) -> int:

@@ -143,10 +143,10 @@ def _from_csv(path: Path) -> tuple[Float32, Mapping[str, Any]]:
     if columns not in _COLUMNS or any(len(row) != columns for row in rows):
         raise ValueError(f"a row has another number of cells than the header's {columns}")
     values = cell_numbers([row[-_MEDIAPIPE_JOINTS * 4 :] for row in rows], _MEDIAPIPE_JOINTS * 4)
-    found = values.reshape(len(rows), _MEDIAPIPE_JOINTS, 4).astype(np.float32)
+    points = values.reshape(len(rows), _MEDIAPIPE_JOINTS, 4).astype(np.float32)
     if columns == _MEDIAPIPE_JOINTS * 4:
-        return found, settings
-    return _by_frame(found, [row[0] for row in rows], settings)
+        return points, settings
+    return _by_frame(points, [row[0] for row in rows], settings)
 
 
 def _by_frame(
@@ -160,8 +160,8 @@ def _by_frame(
         raise ValueError("its first column does not hold the numbers of frames") from None
     if len(numbers) < 2:
         return values, settings
-    found, every = evenly(numbers / (rate or _RATE_HZ), values)
-    return found, {**settings, "rate_hz": every, "rate_is_assumed": rate is None}
+    even_values, every = evenly(numbers / (rate or _RATE_HZ), values)
+    return even_values, {**settings, "rate_hz": every, "rate_is_assumed": rate is None}
 
 
 def _from_json(path: Path) -> tuple[Float32, Mapping[str, Any]]:
@@ -228,10 +228,11 @@ def _bodies(values: Float32, settings: Mapping[str, Any]) -> Bodies:
             hide(points, confidence, _SEEN), "mediapipe33", "m", rate or _RATE_HZ, confidence,
             meta=meta,
         )  # fmt: skip
-    known = "width" in settings and "height" in settings
-    size = [number(settings, key, above=0, at_most=1e5) for key in ("width", "height")] if known \
-        else list(_SIZE)  # fmt: skip
-    if not known:
+    has_size = "width" in settings and "height" in settings
+    size = list(_SIZE)
+    if has_size:
+        size = [number(settings, key, above=0, at_most=1e5) for key in ("width", "height")]
+    else:
         meta = {"assumed": " ".join([*meta.values(), "size"])}
     points = hide(values[..., :2], confidence, _SEEN)
     meta = {**meta, "size": size}
@@ -266,14 +267,14 @@ class OpenPose(SkeletonFormat):
 def json_files(folder: Path) -> list[Path]:
     """The files of a folder that OpenPose wrote, by frame; none where it is another folder."""
     try:
-        found = [
+        files = [
             (int(match[1]), Path(entry.path))
             for entry in os.scandir(folder)
             if (match := _NAME.search(entry.name)) and not entry.name.startswith(".")
         ]
     except OSError:
         return []
-    return [path for _, path in sorted(found)]
+    return [path for _, path in sorted(files)]
 
 
 def read_folder(folder: Path) -> Bodies:

@@ -50,11 +50,11 @@ class NamedCsv(SkeletonFormat):
 
     def read(self, path: Path) -> Iterator[Bodies]:
         """The recording."""
-        first, _, rest = text_of(path).partition("\n")
+        first, _, body = text_of(path).partition("\n")
         settings = stated(first)
         if "layout" not in settings:
             raise ValueError(f"its first line {first[:60]!r} names no layout such as layout=ntu25")
-        rows = parse_csv(rest)
+        rows = parse_csv(body)
         if len(rows) < 2:
             raise ValueError("it has no row")
         yield _bodies(layout(settings["layout"]), settings, rows[0], rows[1:])
@@ -69,7 +69,7 @@ def _bodies(
             f"its first line gives the unit {str(unit)[:40]!r}; give m, cm, mm, px or picture"
         )
     values = cell_numbers(rows, len(header))
-    columns = {name: at for at, name in enumerate(header)}
+    columns = {name: index for index, name in enumerate(header)}
     people = values[:, columns["person"]] if "person" in columns else np.zeros(len(values))
     key = next((name for name in ("time_s", "frame", "frame_id") if name in columns), None)
     when = np.arange(len(values), dtype=float) if key is None else values[:, columns[key]]
@@ -78,16 +78,16 @@ def _bodies(
     ids, times = np.unique(people), np.unique(when)
     require_few_people(len(ids))
     dims = 3 if any(name.endswith("_z") for name in header) else 2
-    found = unseen(len(times), len(ids), len(rows_of.joints), dims + 1)
-    place = np.searchsorted(times, when), np.searchsorted(ids, people)
+    points = unseen(len(times), len(ids), len(rows_of.joints), dims + 1)
+    cell = np.searchsorted(times, when), np.searchsorted(ids, people)
     for joint, (name, at) in enumerate(_named(rows_of, header)):
         for axis, letter in enumerate((*_AXES[:dims], "score")):
             column = columns.get(f"{at}_{letter}", columns.get(f"{letter}_{at}"))
             if column is not None:
-                found[(*place, joint, axis)] = values[:, column]
+                points[(*cell, joint, axis)] = values[:, column]
             elif letter != "score":
                 raise ValueError(f"the joint {name!r} has no column {at}_{letter}")
-    return _in_time(rows_of, settings, found, times if key == "time_s" else None)
+    return _in_time(rows_of, settings, points, times if key == "time_s" else None)
 
 
 def _in_time(
@@ -120,8 +120,8 @@ def _named(rows_of: Layout, header: Sequence[str]) -> list[tuple[str, str]]:
     joints -= {"", *_NOT_JOINTS}
     if joints == set(rows_of.joints):
         return [(name, name) for name in rows_of.joints]
-    if joints == {str(at) for at in range(len(rows_of.joints))}:
-        return [(name, str(at)) for at, name in enumerate(rows_of.joints)]
+    if joints == {str(number) for number in range(len(rows_of.joints))}:
+        return [(name, str(index)) for index, name in enumerate(rows_of.joints)]
     like = [name for name in names() if len(layout(name).joints) == len(joints)]
     strange = sorted(joints - set(rows_of.joints))[:3]
     raise ValueError(
