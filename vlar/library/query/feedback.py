@@ -2,7 +2,9 @@
 
 The log odds of a row are those of the words plus a linear function of its vector, a Gaussian
 process of one linear kernel a block (objects, motion, ...) with the words as its mean. So a "yes"
-to what the words expect moves little, a surprising one moves much, and ten move more than one.
+to what the words expect moves little, a surprising one moves much, and ten move more than one. Half
+of that function is the mean of the rows with "yes" less a third of the mean of those with "no":
+alone each gains less (evals/search.py).
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from vlar.model.library_model import LibraryModel
 from vlar.numeric import sigmoid, unit
 from vlar.types import Float32, Float64
 
-SPREAD = 12.0  # of the kernel of a block, in log odds; chosen by evals/feedback.py
+SPREAD = 12.0  # of the kernel of a block, in log odds; chosen by evals/search.py
+_MEANS = 0.5  # weight of the means of judged rows, in spreads; chosen by evals/search.py
 _STEPS = 50
 _SAMPLE = 256  # rows whose mean weighs nothing
 _RATED = 64  # of them, by which the words are weighed
@@ -181,8 +184,9 @@ def learn(
     scaled = rows.copy()
     for _, part, weight in parts:
         scaled[:, part] *= SPREAD / weight**2
-    pull = _dual(scaled @ rows.T, prior, np.asarray(truth, np.float64))
-    shift = pull @ scaled
+    right = np.asarray(truth, np.float64)
+    means = right / max(right.sum(), 1) - (1 - right) / (3 * max((1 - right).sum(), 1))
+    shift = (_dual(scaled @ rows.T, prior, right) + _MEANS * means) / 2 @ scaled
     gain = _gain(rated.astype(np.float64) @ words.astype(np.float64), typical)
     joined = gain * words.astype(np.float64) + shift
     spread = {name: float((sample[:, part] @ joined[part]).std()) for name, part, _ in parts}
