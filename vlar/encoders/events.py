@@ -73,6 +73,7 @@ class EventEncoder(AttributeWords):
 
     name = "events"
     modality = "events"
+    few_words = True  # it has seven attributes, of a rate
     block_names = ("rate", "unseen")
     n_frames = fixed_rows = MOMENTS
     all_samples = True

@@ -48,7 +48,7 @@ class MotionEncoder(Encoder):
     """
 
     name = "motion"
-    cpu_only = True
+    cpu_only = english = True
     contract_argument = _MotionArgument()  # pyright: ignore[reportAssignmentType]
     n_frames = 32
     longest_s = lite_body.LONGEST_S

@@ -335,27 +335,17 @@ def _existing_file(spec: str) -> Path | None:
 
 @lru_cache(maxsize=64)
 def _check_negations(texts: tuple[str, ...]) -> None:
-    """Refuse a negation alone, and warn once per list that has some.
-
-    Raises:
-        LabelError: the only label is a negation.
-    """
+    """Warn once per list that has negations."""
     affirmations = {text: positive for text in texts if (positive := affirmed(text))}
     if not affirmations:
         return
     text, positive = next(iter(affirmations.items()))
-    if len(texts) == 1:
-        raise LabelError(
-            f"the label {text!r} is a negation, which text encoders do not read; ask for "
-            f"{positive!r} and take 'no' for your answer, or search a library for NOT "
-            f'"{positive}"'
-        )
-    _log.warning(
-        "the label %r is a negation and is read as %r; leave it out: the answer 'unknown' stands "
-        "for clips that show none of the labels",
-        text,
-        positive,
+    instead = (
+        f"ask for {positive!r} and take 'no' for your answer"
+        if len(texts) == 1
+        else "leave it out: the answer 'unknown' stands for clips that show none of the labels"
     )
+    _log.warning("the label %r is a negation, which is not read; %s", text, instead)
 
 
 def _split(spec: str) -> list[str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,14 @@ from vlar.language.clean import clean_label
 from vlar.language.descriptions import described_share, descriptions_of
 from vlar.language.labels import Descriptions, LabelList, LabelSet, parse_labels
 from vlar.language.tree import Tree, TreeSource, bank_of, read_tree_source
+from vlar.language.unread import unsure
 from vlar.model.core import BACKGROUND_BANK, EncodedSpan, ModelCore, described_vectors
 from vlar.model.pair_labels import Composition, PairLabels
 from vlar.types import Classification, Encoded, Float32, Float64, JsonDict, Prediction
 
 _CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs text for every clip
 _BACKGROUND_KIND = "sentence"
+_SHOWS_BODIES = ("video", "skeleton", "depth")  # sensors; others measure a movement at most
 _ENOUGH_DESCRIBED = 2 / 3  # of the labels; with fewer, names would be compared with descriptions
 
 
@@ -76,6 +78,8 @@ class LabelClassifier:
         no_body: Place of the block of an unseen body in a clip's vector, and its weight; None for
             an encoder that does not look for bodies.
         content_free: Recognises clips that show nothing; None leaves such answers without a note.
+        unsure: What is answered in place of a figure, by best label; the empty label stands for
+            all (``vlar.language.unread``).
     """
 
     head: Head
@@ -86,6 +90,7 @@ class LabelClassifier:
     tree: Tree | None = None
     no_body: tuple[int, float] | None = None
     content_free: ContentFree | None = None
+    unsure: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -134,6 +139,8 @@ class LabelClassifier:
             )
             for i, label, key in ((i, self.labels[i], self.keys[i]) for i in order)
         )
+        unsure = self.unsure.get("", self.unsure.get(best[0].label))
+        alone = verdict(best[0].probability) if len(self.labels) == 1 else None
         return Classification(
             path=span.path,
             start_s=span.window.start_s,
@@ -144,11 +151,12 @@ class LabelClassifier:
             unknown_probability=float(scores.unknown[0]),
             coarse=self._coarse(similarity, probability)[:top],
             lost=span.lost,
-            verdict=verdict(best[0].probability) if len(self.labels) == 1 else None,
+            verdict="unsure" if unsure else alone,
             body=self._body(span.encoded.vector),
             failed=span.failed,
             cost=span.cost,
             notes=(
+                *((unsure,) if unsure else ()),
                 *(() if similarity.any() or not span.encoded.vector.any() else (NO_WORDS,)),
                 *((SYNTHETIC,) if span.synthetic else ()),
                 *((BLANK,) if scores.is_unknown[0] and self._is_blank(span) else ()),
@@ -226,7 +234,7 @@ class LabelClassifier:
         calibration = Calibration.restore(settings) if settings else None
         return LabelClassifier(
             head, mode, core.fingerprint, keys, calibration, tree, _unseen_body(core),
-            ContentFree(core.content_free),
+            ContentFree(core.content_free), _unsure(core, head),
         )  # fmt: skip
 
 
@@ -302,13 +310,23 @@ def make_classifier(
     above = label_tree(core, tree, head.labels)
     return LabelClassifier(
         head, mode, core.fingerprint, labels.keys, calibration, above, _unseen_body(core),
-        ContentFree(core.content_free),
+        ContentFree(core.content_free), _unsure(core, head),
     )  # fmt: skip
+
+
+def _unsure(core: ModelCore, head: Head) -> dict[str, str]:
+    """Answers in place of figures, where labels are answered by texts alone."""
+    if not isinstance(head, ConceptHead | GatedHead | ConditionedHead):
+        return {}
+    encoder = core.encoder
+    return unsure(head.labels, english=encoder.english, few_words=encoder.few_words)
 
 
 def _unseen_body(core: ModelCore) -> tuple[int, float] | None:
     """Place and weight of the block that takes what an unseen body leaves; None without one."""
     start = 0
+    if core.encoder.modality not in _SHOWS_BODIES:
+        return None
     for block in core.encoder.blocks:
         if core.sampling.sensors:  # the length of a block depends on which sensors are there
             return None

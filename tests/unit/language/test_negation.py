@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from vlar.errors import LabelError, QueryError
+from vlar.errors import QueryError
 from vlar.language.labels import parse_labels
 from vlar.language.negation import affirmed
 from vlar.library.query.plan import QueryRequest, make_plan
@@ -33,9 +33,19 @@ def test_other_texts_negate_nothing(text: str):
     assert affirmed(text) is None
 
 
-def test_a_negation_alone_is_refused_with_the_way_to_ask():
-    with pytest.raises(LabelError, match=r"'somebody is fighting'.*NOT"):
-        parse_labels("nobody is fighting")
+def test_a_negation_alone_names_the_way_to_ask(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, "vlar"):
+        parse_labels("nobody fights alone")
+    assert "ask for 'somebody fights alone'" in caplog.text
+
+
+def test_a_reason_with_a_negation_is_a_label(caplog: pytest.LogCaptureFixture):
+    text = "Moving [something] away because it does not fit"
+    assert affirmed(text) is None
+    assert affirmed("she does not wave because it does not fit") is not None
+    with caplog.at_level(logging.WARNING, "vlar"):
+        assert len(parse_labels([text])) == 1
+    assert caplog.text == ""
 
 
 def test_a_query_points_to_its_operator():

@@ -172,7 +172,7 @@ class LiteEncoder(Encoder, PatchTokens):
     """
 
     name = "lite"
-    cpu_only = True
+    cpu_only = english = True
     bodies: ClassVar[bool] = True  # whether it uses the networks of lite-motion where they are
     n_frames = 32
     logit_scale = 10.0

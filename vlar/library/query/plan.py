@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vlar.errors import QueryError
 from vlar.formatting import counted
 from vlar.language.negation import affirmed
+from vlar.language.questions import caption_of
 from vlar.library.query.filters import Condition, conditions
 from vlar.library.query.grammar import (
     And,
@@ -33,6 +35,7 @@ from vlar.types import Hit
 
 BEST_SHOWN = 3  # windows of a phrase
 MOST_JUDGED = 200  # rows
+_WRITTEN = re.compile(r"(says|shows)\s+(.+)", re.IGNORECASE)
 _NAMES = {"And": "AND", "Or": "OR", "Not": "NOT", "Then": "THEN", "During": "DURING", "In": "IN"}
 
 
@@ -156,6 +159,7 @@ class QueryPlan:
         judged: Whether each judged row shows what was meant, by row id.
         miss: Chance that the list misses the moment; None for the best ``k``.
         only: ``written`` or ``seen``: the leg that may answer; None for both.
+        one_per_recording: Whether a recording has at most one answer.
     """
 
     tree: Node
@@ -165,6 +169,7 @@ class QueryPlan:
     judged: Mapping[int, bool] = field(default_factory=dict[int, bool])
     miss: float | None = None
     only: str | None = "seen"
+    one_per_recording: bool = False
 
     @property
     def plain(self) -> bool:
@@ -217,7 +222,23 @@ def make_plan(request: QueryRequest) -> QueryPlan:
         )
     _check_miss(request.miss, tree, judged)
     _check_only(request, tree)
-    return QueryPlan(tree, k, conditions(request.where), least, judged, request.miss, request.only)
+    return QueryPlan(
+        tree, k, conditions(request.where), least, judged, request.miss, request.only,
+        request.one_per_recording,
+    )  # fmt: skip
+
+
+def remarks(tree: Node) -> Iterator[str]:
+    """Yield what may have been meant by phrases of a query, one sentence each; it is not asked."""
+    for leaf in leaves(tree):
+        if not isinstance(leaf, Phrase):
+            continue
+        if (written := _WRITTEN.match(leaf.text)) is not None:
+            kind, words = written.group(1).lower(), written.group(2)
+            where = "on screen" if kind == "shows" else "in sound"
+            yield f'{leaf.text!r} is read as a phrase; {kind} "{words}" finds the words {where}'
+        elif (caption := caption_of(leaf.text)) is not None:
+            yield f"{leaf.text!r} is a question; a caption may find more: {caption!r}"
 
 
 def _check_only(request: QueryRequest, tree: Node) -> None:

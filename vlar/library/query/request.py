@@ -29,6 +29,7 @@ class QueryRequest:
         no: Hits that do not show it.
         miss: Chance that the list misses the moment, above 0 and below 1; None: the best ``k``.
         only: ``written`` or ``seen``: the leg that may answer; None for both.
+        one_per_recording: Whether a recording has at most one answer.
         report: Called with a ``vlar.library.query.plan.QueryReport``; None for none.
     """
 
@@ -51,3 +52,6 @@ class QueryRequest:
     no: "Sequence[Hit | int]" = ()
     miss: float | None = None
     only: str | None = "seen"
+    one_per_recording: Annotated[bool, Option("Show the best answer of each recording only.")] = (
+        False
+    )

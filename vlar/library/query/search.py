@@ -34,6 +34,7 @@ from vlar.library.query.plan import (
     QueryPlan,
     QueryReport,
     ReportCallback,
+    remarks,
 )
 from vlar.library.query.rerankers import Reranker
 from vlar.library.query.scan_candidates import ScanCandidates
@@ -393,6 +394,9 @@ def _distinct(
         check()
         merged = merge(rows, candidates.neighbours, wanted, snapshot.judged)
         found = deduplicate(snapshot.store, merged, snapshot.manifest.dim, candidates.row_ids)
+        if plan.one_per_recording:
+            videos = [answer.span.video_id for answer in found]
+            found = [answer for n, answer in enumerate(found) if videos.index(videos[n]) == n]
         if len(found) > plan.k or len(merged) < wanted:
             return found
         wanted *= 2
@@ -513,7 +517,7 @@ def _report(
         cpu_s=cpu_s,
         rerank_notes=() if reranker is None else tuple(reranker.notes),
         rerank_failed=0 if reranker is None else reranker.failed,
-        notes=_unordered(plan, window_s),
+        notes=(*remarks(plan.tree), *_unordered(plan, window_s)),
     )
 
 

@@ -13,7 +13,7 @@ from tests.unit.library.fakes import DIM, FakeModel
 from tests.unit.library.query.test_newcomer_errors import WINDOWS, library_of
 from vlar.encoders.base import Asked
 from vlar.library.library import Library
-from vlar.library.query.plan import QueryReport
+from vlar.library.query.plan import QueryReport, QueryRequest
 from vlar.library.shard_reading import VectorVideo
 from vlar.results import Hits
 from vlar.types import WEAK_MATCH, Hit
@@ -81,6 +81,31 @@ def test_parts_stand_in_the_order_of_the_query_and_short_steps_are_remarked_on(t
     assert "cannot be ordered" in reports[0].notes[0]
     assert reports[1].notes == ()
     assert plain[0].stated == f"{plain[0].probability:.1%}"
+
+
+def test_one_answer_of_each_recording_is_its_best(tmp_path: Path):
+    with library_of(tmp_path, FakeModel(), 6) as library:
+        everything = library.query("a cat", 100, min_probability=0)
+        request = QueryRequest("a cat", 100, min_probability=0.0, one_per_recording=True)
+        alone = library.search(request)
+        first = library.search(replace(request, k=2))
+    best: dict[str, Hit] = {}
+    for hit in everything:
+        best.setdefault(hit.path, hit)
+    assert len(alone) == len(best) < len(everything)
+    assert [(h.path, h.row) for h in alone] == [(h.path, h.row) for h in best.values()]
+    assert [h.row for h in first] == [h.row for h in alone[:2]]
+
+
+def test_what_may_have_been_meant_is_remarked_on_and_not_asked(tmp_path: Path):
+    reports: list[QueryReport] = []
+    with library_of(tmp_path, FakeModel(), 3) as library:
+        for text in ("where does he fall?", "shows exit", "a cat"):
+            library.query(text, report=reports.append)
+    question, written, plain = (report.notes for report in reports)
+    assert "'a man falls'" in question[0]
+    assert 'shows "exit" finds the words on screen' in written[0]
+    assert plain == ()
 
 
 def test_weak_is_told_of_the_answers(tmp_path: Path):

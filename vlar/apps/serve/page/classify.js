@@ -87,6 +87,8 @@ async function classify() {
 
 function verdict(answer) {
   const best = answer.predictions[0];
+  const words = answer.notes?.find((note) => note.startsWith("unsure: ")); // words say too little
+  if (words) return words[0].toUpperCase() + words.slice(1);
   if (answer.verdict === "yes") return `Yes: ${best.label}, ${percent(best.probability)}`;
   if (answer.verdict) return answer.verdict === "no" ? `No: not ${best.label}` : `Unsure: perhaps ${best.label}`;
   if (answer.unknown) return "Unknown: nothing in the list fits";
