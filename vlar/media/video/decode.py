@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import DecodeError, UsageError, VlarError
+from vlar.files.reading import require_memory
 from vlar.files.workers.ahead import in_order
 from vlar.media.video.container import errors_of
 from vlar.media.video.folder import frame_rate
@@ -18,6 +19,7 @@ from vlar.media.video.source import SampledPicture, VideoSource
 from vlar.types import Clip, Failure, Float64, Window
 
 _MOST_LOST = 0.5
+_IN_DECODER = 3  # pictures that a decoder and the conversion to RGB hold
 
 
 def read_clip(
@@ -56,7 +58,13 @@ def read_clip(
     sample_times(window or Window(0.0, 0.0), n_frames)  # a wrong argument fails before any reading
     with errors_of(Path(path)), VideoSource(Path(path), timeout_s, shorter_side, fps) as source:
         span = window or Window(0.0, source.duration_s())
-        return _clip(source, span, list(source.pictures(sample_times(span, n_frames))))
+        wanted_s = sample_times(span, n_frames)
+        pictures: list[SampledPicture] = []
+        for picture in source.pictures(wanted_s):
+            if not pictures:
+                _require_memory(source.path, len(wanted_s), picture)
+            pictures.append(picture)
+        return _clip(source, span, pictures)
 
 
 def read_windows(
@@ -119,6 +127,8 @@ def _one_pass(
             source = VideoSource(path, *options)
             pictures = source.pictures(all_times[order])
             for window, picture in zip(window_of[order].tolist(), pictures, strict=True):
+                if window not in parts:
+                    _require_memory(path, counts[window], picture)
                 parts.setdefault(window, []).append(picture)
                 while count_read in parts and len(parts[count_read]) == counts[count_read]:
                     yield _clip_or_failure(source, spans[count_read], parts.pop(count_read))
@@ -152,9 +162,22 @@ def _clip(source: VideoSource, span: Window, pictures: list[SampledPicture]) -> 
             f"{source.path}: the window {span.start_s:g} to {span.end_s:g} s lies past the end of "
             f"the video ({source.end_s:.2f} s); choose an earlier one"
         )
-    frames = stacked([picture.pixels for picture in pictures])
     shown_s = np.array([picture.time_s for picture in pictures], dtype=np.float64)
-    return Clip(source.path, span, "video", frames, shown_s, lost)
+    pixels = [picture.pixels for picture in pictures]
+    pictures.clear()
+    return Clip(source.path, span, "video", stacked(pixels), shown_s, lost)
+
+
+def _require_memory(path: Path, n_frames: int, first: SampledPicture) -> None:
+    """Refuse a clip that takes more memory than a file may, once its first picture is decoded."""
+    height, width = first.pixels.shape[:2]
+    try:
+        require_memory(float(n_frames + _IN_DECODER) * first.pixels.nbytes)
+    except ValueError as error:
+        raise DecodeError(
+            f"{path}: {n_frames} pictures of {width} x {height}: {error}; ask for fewer, or for a "
+            "shorter side"
+        ) from None
 
 
 def _require_options(timeout_s: float, shorter_side: int | None, fps: float | None) -> None:

@@ -85,12 +85,17 @@ class Converter:
 
 
 def stacked(pictures: list[UInt8]) -> UInt8:
-    """(T, H, W, 3) from pictures; those of another size than the first are scaled to it.
+    """(T, H, W, 3) from pictures, whose list is emptied: they are not held twice.
 
-    Sizes differ where a stream changes its resolution and in folders of mixed pictures.
+    Those of another size than the first are scaled to it. Sizes differ where a stream changes its
+    resolution and in folders of mixed pictures.
     """
     height, width = pictures[0].shape[:2]
-    return np.stack([_scaled(picture, width, height) for picture in pictures])
+    frames = np.empty((len(pictures), height, width, 3), np.uint8)
+    pictures.reverse()
+    for frame in frames:
+        frame[:] = _scaled(pictures.pop(), width, height)
+    return frames
 
 
 def _scaled(picture: UInt8, width: int, height: int) -> UInt8:

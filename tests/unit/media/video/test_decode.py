@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from tests import videos
 from tests.refusals import refused
-from vlar.errors import UsageError
+from vlar.errors import DecodeError, UsageError
+from vlar.files import reading
 from vlar.media.integrity.check import check_video
 from vlar.media.video.container import PYAV, opened
 from vlar.media.video.decode import ClipRequest, read_clip, read_clips, read_windows
@@ -105,6 +106,20 @@ def test_many_windows_in_one_pass(name: str, kind: Callable[[str], Path]):
     for clip in clips:
         assert isinstance(clip, Clip)
         assert_right(path, clip)
+
+
+def test_a_clip_that_takes_more_memory_than_a_file_may_is_refused(
+    kind: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+):
+    """The first picture gives the size; the others are not decoded."""
+    path = kind(next(iter(videos.KINDS)))
+    monkeypatch.setattr(reading, "MOST_MEMORY", 1e4)
+    refused(
+        DecodeError, r"40 pictures of .* GB of memory; .* ask for fewer", read_clip, path, None, 40
+    )
+    (failure,) = read_windows(path, [Window(0.0, 1.0)], 40)
+    assert isinstance(failure, Failure)
+    assert "ask for fewer" in failure.message
 
 
 def test_one_key_frame_in_a_whole_video(tmp_path: Path):
