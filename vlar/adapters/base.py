@@ -252,20 +252,22 @@ class Adapter(Wrapper):
                 f"{made.file}: preset {made.name!r} has the key {strange[0]!r}; a preset of an "
                 "adapter has of, settings, recipe, learner, status and summary"
             )
-        given: JsonDict = {**cls.preset_settings, **made.values.get("settings", {})}
+        settings_read: JsonDict = {**cls.preset_settings, **made.values.get("settings", {})}
 
         def attach(part: Any, encoder: Any, settings: JsonDict | None = None, **how: Any) -> Any:
-            adapter = _above(variant, part).attach(encoder, {**given, **(settings or {})}, **how)
+            adapter = _above(variant, part).attach(
+                encoder, {**settings_read, **(settings or {})}, **how
+            )
             adapter.name = made.name
             return adapter
 
         def check_settings(part: Any, settings: JsonDict) -> None:
-            _above(variant, part).check_settings({**given, **settings})
+            _above(variant, part).check_settings({**settings_read, **settings})
 
         facts = {
             "attach": classmethod(attach),
             "check_settings": classmethod(check_settings),
-            "preset_settings": given,
+            "preset_settings": settings_read,
             "recipe": made.values.get("recipe") or cls.recipe or made.of,
             "learner": made.values.get("learner") or cls.learner,
             "__module__": cls.__module__,

@@ -139,10 +139,10 @@ def placed(blocks: Sequence[FrameBlock]) -> list[tuple[int, FrameBlock]]:
 
 def check_names(encoder: Encoder, names: Sequence[str]) -> None:
     """Raise UnknownNameError for a name that no frame block of the encoder has."""
-    known = [block.name for block in encoder.frame_blocks]
+    block_names = [block.name for block in encoder.frame_blocks]
     for name in names:
-        if name not in known:
-            raise unknown_name(f"frame block of {encoder.name}", name, known)
+        if name not in block_names:
+            raise unknown_name(f"frame block of {encoder.name}", name, block_names)
 
 
 def chosen(blocks: Sequence[FrameBlock], names: Sequence[str]) -> list[tuple[int, FrameBlock]]:
@@ -159,7 +159,7 @@ def chosen(blocks: Sequence[FrameBlock], names: Sequence[str]) -> list[tuple[int
 
 def _joints(clip: Float32) -> Float32:
     """(T, 66): the joints of the actor as seen from the hips, in heights of the pose; else 0."""
-    found = np.zeros((len(clip), 33, 2), np.float32)
+    joints = np.zeros((len(clip), 33, 2), np.float32)
     tracks = tracks_from_features(clip)
     if len(tracks.score):
         points = tracks.points[0][..., :2]
@@ -167,5 +167,5 @@ def _joints(clip: Float32) -> Float32:
         detected = tracks.score[0] > _SEEN
         if detected.any():
             height = float(np.ptp(away[detected][..., 1], axis=1).mean())
-            found[detected] = away[detected] / max(height, 1e-3)
-    return found.reshape(len(clip), -1)
+            joints[detected] = away[detected] / max(height, 1e-3)
+    return joints.reshape(len(clip), -1)

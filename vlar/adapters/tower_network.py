@@ -87,8 +87,8 @@ def layers(width: int, heads: int, count: int, dropout: float) -> nn.ModuleList:
 def positions(x: Tensor) -> Tensor:
     """(T, 2 waves) of x (N, T, ...): where in the window a frame is, whatever T."""
     count = x.shape[1]
-    place = (torch.arange(count, device=x.device, dtype=x.dtype) + 0.5) / count
-    phase = math.pi * place[:, None] * torch.arange(1, WAVES + 1, device=x.device)
+    phase_now = (torch.arange(count, device=x.device, dtype=x.dtype) + 0.5) / count
+    phase = math.pi * phase_now[:, None] * torch.arange(1, WAVES + 1, device=x.device)
     return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 

@@ -241,8 +241,10 @@ class JointEncoder(Encoder):
     def block_fingerprints(self) -> dict[str, str]:
         prints: dict[str, str] = {}
         for part, names in zip(self.parts, self._names, strict=True):
-            own = part.block_fingerprints()
-            prints |= {n: own[block.name] for n, block in zip(names, part.blocks, strict=True)}
+            part_prints = part.block_fingerprints()
+            prints |= {
+                n: part_prints[block.name] for n, block in zip(names, part.blocks, strict=True)
+            }
         return prints
 
     # Words
@@ -253,8 +255,8 @@ class JointEncoder(Encoder):
     def encode_text_block(self, texts: Sequence[str], block: str) -> Float32:
         for part, names in zip(self.parts, self._names, strict=True):
             if block in names:
-                own = part.blocks[names.index(block)]
-                return part.encode_text_block(texts, own.name)
+                part_block = part.blocks[names.index(block)]
+                return part.encode_text_block(texts, part_block.name)
         return super().encode_text_block(texts, block)
 
     def explain(self, text: str) -> object | None:

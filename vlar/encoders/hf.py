@@ -153,10 +153,10 @@ class XClipEncoder(TorchEncoder, ConditionedText):
             return np.zeros((len(context), len(texts), self.dim), np.float32)
         rows: list[Float32] = []
         with torch.inference_mode():
-            known = self._known(tuple(texts))[None]
+            word_tokens = self._known(tuple(texts))[None]
             tokens = torch.from_numpy(np.asarray(context, np.float32))
             for window in tokens.to(self.towers.device, self.towers.dtype).split(1):
-                prompts = known + self._model.prompts_generator(known, window)
+                prompts = word_tokens + self._model.prompts_generator(word_tokens, window)
                 rows.append(prompts.float().cpu().numpy())
         return unit(np.concatenate(rows))
 

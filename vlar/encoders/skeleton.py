@@ -125,8 +125,10 @@ def _content(clip: Clip) -> tuple[Float64, Float64, str, str]:
     if unit == "picture":
         width, height = clip.meta.get("size", (16.0, 9.0))
         points = points * np.array([width / height, 1.0])
-    given = clip.meta.get("confidence")
-    confidence = np.ones(points.shape[:3]) if given is None else np.nan_to_num(given)
+    stated_confidence = clip.meta.get("confidence")
+    confidence = (
+        np.ones(points.shape[:3]) if stated_confidence is None else np.nan_to_num(stated_confidence)
+    )
     return points, np.asarray(confidence, np.float64), rows.name, unit
 
 

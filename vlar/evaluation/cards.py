@@ -422,8 +422,8 @@ def read_page(file: Path, suite: str) -> tuple[str, str, str]:
         page = read_file(file, _MOST_TEXT).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{file}: cannot be read ({error}); give a text page") from error
-    before, first, rest = page.partition(begin)
-    old, last, after = rest.partition(end)
+    before, first, page_end = page.partition(begin)
+    old, last, after = page_end.partition(end)
     if not first or not last:
         raise ProtocolError(f"{file}: no {begin} and {end}; put them where the table belongs")
     return before, old, after

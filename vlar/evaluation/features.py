@@ -262,13 +262,13 @@ class FeatureStore:
         computed = set(missing)
         for n, row in enumerate(keys):
             for change, key in zip(changes, row, strict=True):
-                kept = None if n in computed else self._read(key)
-                if kept is None and n not in computed:  # it went away or is damaged meanwhile
+                stored_row = None if n in computed else self._read(key)
+                if stored_row is None and n not in computed:  # it went away or is damaged meanwhile
                     alone = self._changed(sampler, [items[n]], [change])
-                    kept = self._next(core.encode_spans(alone), key)
-                if kept is not None:
+                    stored_row = self._next(core.encode_spans(alone), key)
+                if stored_row is not None:
                     self.cost.reused += 1
-                    yield n, change, kept
+                    yield n, change, stored_row
                 else:
                     yield n, change, self._next(spans, key)
 

@@ -261,8 +261,8 @@ def write_runs_page(file: Path, runs: Runs) -> None:
          escape(str(run["moves"]["model"]["encoder"])),
          f'<span class="soft">{escape(run["moves"]["model"]["fingerprint"][:12])}</span>',
          escape(run["made"]), f"{run['cost']['seconds']:.1f} s" if "cost" in run else "")
-        for number, (_, own) in enumerate(runs)
-        for run in own
+        for number, (_, run_of_page) in enumerate(runs)
+        for run in run_of_page
     )  # fmt: skip
     head = ("run", "card", "protocol", "encoder", "fingerprint", "made", "time")
     parts = ["<h1>Runs</h1>", _table("runs", listed, head)]

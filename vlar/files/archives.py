@@ -66,12 +66,12 @@ def members(stream: BinaryIO) -> Iterator[Member]:
             elif kind != _LONG_LINK:
                 (of_all if kind == _PAX_OF_ALL else more).update(_records(content))
         else:
-            said = {**of_all, **more}
-            if kind == _SPARSE or any(key.startswith("GNU.sparse") for key in said):
+            limits = {**of_all, **more}
+            if kind == _SPARSE or any(key.startswith("GNU.sparse") for key in limits):
                 raise ValueError("it holds sparse files; pack it without --sparse")
             if kind in _FILES:
-                name = said.get("path", name)
-                yield Member(name, start, size, _number(said.get("mtime"), mtime_s))
+                name = limits.get("path", name)
+                yield Member(name, start, size, _number(limits.get("mtime"), mtime_s))
             more = {}
         stream.seek(end)
         offset = end

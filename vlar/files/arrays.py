@@ -172,8 +172,8 @@ def read_matlab(
     arrays: dict[str, npt.NDArray[Any]] = {}
     for variable in _variables(data, order):
         if variable.name in names and variable.name not in arrays:
-            left = most - sum(array.nbytes for array in arrays.values())
-            arrays[variable.name] = _array(variable, order, left, bytes_each)
+            budget = most - sum(array.nbytes for array in arrays.values())
+            arrays[variable.name] = _array(variable, order, budget, bytes_each)
     return {name: arrays[name] for name in names if name in arrays}
 
 
@@ -188,13 +188,13 @@ def _content(path: Path, most: int) -> tuple[memoryview, str]:
 
 
 def _variables(data: memoryview, order: str) -> Iterator[_Variable]:
-    at, count = _MATLAB_FILES_HEADER, 0
-    while at + 8 <= len(data):
+    offset, count = _MATLAB_FILES_HEADER, 0
+    while offset + 8 <= len(data):
         count += 1
         if count > _MOST_VARIABLES:
             raise ValueError(f"it has over {_MOST_VARIABLES:,} variables")
-        kind, size = struct.unpack_from(f"{order}II", data, at)
-        element = data[at : at + 8 + size]
+        kind, size = struct.unpack_from(f"{order}II", data, offset)
+        element = data[offset : offset + 8 + size]
         if len(element) < 8 + size:
             raise ValueError("it is cut off")
         if kind == _COMPRESSED:
@@ -204,23 +204,23 @@ def _variables(data: memoryview, order: str) -> Iterator[_Variable]:
             yield _variable(memoryview(head), element[8:], order, is_compressed=True)
         elif kind == _MATRIX:
             yield _variable(element[:_HEAD], element, order, is_compressed=False)
-        at += 8 + size
+        offset += 8 + size
 
 
 def _variable(
     head: memoryview, stored: memoryview, order: str, *, is_compressed: bool
 ) -> _Variable:
     """A variable by the beginning of its element: flags, dimensions, name."""
-    _, flags, _, at = _part(head, 8, order)
-    _, dims, n_bytes, at = _part(head, at, order)
-    _, name, length, at = _part(head, at, order)
+    _, flags, _, offset = _part(head, 8, order)
+    _, dims, n_bytes, offset = _part(head, offset, order)
+    _, name, length, offset = _part(head, offset, order)
     if n_bytes > 4 * _MOST_DIMS or name + length > len(head) or flags + 4 > len(head):
         raise ValueError("it is damaged (a variable has no usable name or shape)")
     (word,) = struct.unpack_from(f"{order}I", head, flags)
     shape = struct.unpack_from(f"{order}{n_bytes // 4}i", head, dims)
     text = bytes(head[name : name + length]).decode("latin-1").rstrip("\0")
     is_array = (word & 0xFF) in _ARRAYS and not word & _COMPLEX and min(shape, default=-1) >= 0
-    return _Variable(text, shape, is_array, at, stored, is_compressed)
+    return _Variable(text, shape, is_array, offset, stored, is_compressed)
 
 
 def _part(data: memoryview, at: int, order: str) -> tuple[int, int, int, int]:
@@ -261,15 +261,15 @@ def _unpacked(data: memoryview, most: int, *, whole: bool) -> bytes:
     """The content of a compressed element, or its first ``most`` bytes."""
     unpacker = zlib.decompressobj()
     try:
-        found = unpacker.decompress(data, most)
-        rest = unpacker.decompress(unpacker.unconsumed_tail, 1) if whole else b""
+        unpacked = unpacker.decompress(data, most)
+        overflow = unpacker.decompress(unpacker.unconsumed_tail, 1) if whole else b""
     except zlib.error as error:
         raise ValueError(f"it is damaged ({error})") from None
-    if rest:
+    if overflow:
         raise ValueError(f"it unpacks to more than {most / MB:,.0f} MB")
     if whole and not unpacker.eof:
         raise ValueError("it is cut off")
-    return found
+    return unpacked
 
 
 NUMPY_FILES_MOST = 700 * MB
@@ -482,13 +482,13 @@ def _value(data: memoryview, order: str, depth: int) -> Any:
     if word & 0xFF != _STRUCT or size != 1:
         return None
     (width,) = struct.unpack_from(f"{order}i", data, start)
-    _, start, n_bytes, at = _part(data, after, order)
+    _, start, n_bytes, offset = _part(data, after, order)
     if not 1 <= width <= 64 or n_bytes > len(data):
         raise ValueError("it is damaged (a struct has no usable names)")
     fields: dict[str, Any] = {}
     for begin in range(start, start + n_bytes, width):
         name = bytes(data[begin : begin + width]).partition(b"\0")[0].decode("latin-1")
-        _, _, length, after = _part(data, at, order)
-        fields[name] = _value(data[at:after], order, depth - 1) if length else None
-        at = after
+        _, _, length, after = _part(data, offset, order)
+        fields[name] = _value(data[offset:after], order, depth - 1) if length else None
+        offset = after
     return fields

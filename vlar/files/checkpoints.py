@@ -74,14 +74,14 @@ def check_tensors(stored: Any, size: int) -> None:
         dense = str(tensor.layout) == "torch.strided" and tensor.device.type == "cpu"
         if not dense or tensor.is_quantized:
             raise ValueError(f"its tensor {name[:80]!r} is not a dense one")
-        own = tensor.untyped_storage().nbytes()
+        n_bytes = tensor.untyped_storage().nbytes()
         stated += tensor.numel() * tensor.element_size()
         if stated > _SHARED * size + MB:
             raise ValueError(f"its tensors state more than {_SHARED} times the bytes of the file")
-        if tensor.numel() * tensor.element_size() > own:
+        if tensor.numel() * tensor.element_size() > n_bytes:
             raise ValueError(
                 f"its tensor {name[:80]!r} of shape {tuple(tensor.shape)} is larger than the "
-                f"{own:,} bytes that it holds"
+                f"{n_bytes:,} bytes that it holds"
             )
 
 
@@ -94,7 +94,7 @@ def tensors_in(stored: Any) -> Iterator[tuple[str, Tensor]]:
     import torch
 
     waiting: list[tuple[str, Any]] = [("", stored)]
-    seen: set[int] = set()
+    storages: set[int] = set()
     count = 0
     while waiting:
         name, value = waiting.pop()
@@ -103,8 +103,8 @@ def tensors_in(stored: Any) -> Iterator[tuple[str, Tensor]]:
             raise ValueError(f"it has more than {_MOST_ENTRIES:,} entries")
         if isinstance(value, torch.Tensor):
             yield name, value
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
+        elif isinstance(value, dict | list | tuple) and id(value) not in storages:
+            storages.add(id(value))
             pairs = value.items() if isinstance(value, dict) else enumerate(value)
             waiting += [(f"{name}.{key}" if name else str(key), inner) for key, inner in pairs]
 

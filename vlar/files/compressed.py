@@ -75,10 +75,10 @@ def _unpacked(unpacker: Any, piece: bytes, room: int) -> bytes:
         content = bytes(unpacker.decompress(piece, room))
         # What a full step leaves packed is drawn until the room is full.
         while len(content) < room and not unpacker.eof:
-            rest = getattr(unpacker, "unconsumed_tail", b"")
-            if not rest and getattr(unpacker, "needs_input", True):
+            overflow = getattr(unpacker, "unconsumed_tail", b"")
+            if not overflow and getattr(unpacker, "needs_input", True):
                 break
-            content += unpacker.decompress(rest, room - len(content))
+            content += unpacker.decompress(overflow, room - len(content))
     except (lzma.LZMAError, zlib.error, EOFError) as error:
         raise ValueError(f"its compressed content is damaged ({error})") from None
     return content

@@ -103,9 +103,9 @@ def _check(stream: BinaryIO) -> None:
         elif name in _VALUES:
             stack.append(_OTHER)
         elif name in _TAKES:
-            wanted, leaves = _TAKES[name]
-            taken = _taken(stack, wanted)
-            if name in _FILLS and any(kind != _KEY for kind in taken[::2]):
+            kinds, leaves = _TAKES[name]
+            arguments = _taken(stack, kinds)
+            if name in _FILLS and any(kind != _KEY for kind in arguments[::2]):
                 raise ValueError("a key in it is not a text, bytes or a number")
             stack += [_OTHER] if leaves else []
         elif name == "MARK":
@@ -132,13 +132,13 @@ def _taken(stack: list[str], wanted: int) -> list[str]:
     """Take this number of values from the stack, or all after the last mark and the mark."""
     if wanted >= 0:
         start = len(stack) - wanted
-        taken = stack[start:]
+        arguments = stack[start:]
         del stack[start:]
-        return taken
-    taken = []
+        return arguments
+    arguments = []
     while (kind := stack.pop()) != _MARK:
-        taken.append(kind)
-    return taken[::-1]
+        arguments.append(kind)
+    return arguments[::-1]
 
 
 class _Budget:
@@ -336,7 +336,7 @@ def _read_state(data: bytes) -> Arrays:
             length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
             stored[key] = stream.read(length * storages[key].dtype.itemsize)
     arrays = {key: storage.array(stored[key]) for key, storage in storages.items()}
-    if not isinstance(state, dict) or any(type(each) is not _Tensor for each in state.values()):
+    if not isinstance(state, dict) or any(type(tensor) is not _Tensor for tensor in state.values()):
         raise ValueError("it is not a flat dict of tensors")
     budget = _Budget()
     return {str(name): tensor.array(arrays, budget) for name, tensor in state.items()}
@@ -404,7 +404,7 @@ class _StateUnpickler(_Unpickler):
             ValueError: it is anything else, or two storages of one name differ.
         """
         kind, dtype, key, _, count, *view = pid
-        made = _Storage(key, self._dtypes[dtype], count)
-        if kind != "storage" or any(view) or self._storages.setdefault(key, made) != made:
+        storage = _Storage(key, self._dtypes[dtype], count)
+        if kind != "storage" or any(view) or self._storages.setdefault(key, storage) != storage:
             raise ValueError(f"it refers to an outside object {str(pid)[:40]!r}")
-        return made
+        return storage

@@ -206,14 +206,14 @@ def walk(value: Any) -> Iterator[tuple[int, tuple[str | int, ...], Any]]:
     """Depth, place and value of everything in a JSON value, without recursion."""
     waiting: list[tuple[int, tuple[str | int, ...], Any]] = [(0, (), value)]
     while waiting:
-        depth, place, inner = waiting.pop()
-        yield depth, place, inner
+        depth, path, inner = waiting.pop()
+        yield depth, path, inner
         if depth > DEEPEST:
             continue
         if isinstance(inner, dict):
-            waiting += [(depth + 1, (*place, str(key)), one) for key, one in inner.items()]
+            waiting += [(depth + 1, (*path, str(key)), one) for key, one in inner.items()]
         elif isinstance(inner, list):
-            waiting += [(depth + 1, (*place, key), one) for key, one in enumerate(inner)]
+            waiting += [(depth + 1, (*path, key), one) for key, one in enumerate(inner)]
 
 
 def _refused(name: str) -> NoReturn:
@@ -221,9 +221,9 @@ def _refused(name: str) -> NoReturn:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names: set[str] = set()
+        twice = next(name for name, _ in pairs if name in names or names.add(name))
         raise ValueError(f"it has the name {twice[:80]!r} twice")
-    return found
+    return entries

@@ -36,9 +36,9 @@ def folder(name: str) -> Path:
         ModelError: neither a checkout nor the wheel holds it: the installation is incomplete.
     """
     package = Path(__file__).resolve().parents[1]
-    for place in (package / "_data" / name, package.parent / name):
-        if place.is_dir():
-            return place
+    for candidate in (package / "_data" / name, package.parent / name):
+        if candidate.is_dir():
+            return candidate
     raise ModelError(
         f"data folder {name!r} is missing next to {package}: the installation is incomplete; "
         "reinstall vlar"
@@ -56,9 +56,9 @@ def find(folder_name: str, name: str, suffix: str) -> Path:
     Raises:
         UnknownNameError: the file does not exist; the message lists what there is.
     """
-    known = names(folder_name, suffix)
-    if name not in known:
-        raise unknown_name(folder_name.replace("_", " ").rstrip("s"), name, known)
+    names_held = names(folder_name, suffix)
+    if name not in names_held:
+        raise unknown_name(folder_name.replace("_", " ").rstrip("s"), name, names_held)
     return folder(folder_name) / f"{name}{suffix}"
 
 
@@ -67,8 +67,8 @@ def cache_dir() -> Path:
 
     The environment variable ``VLAR_CACHE`` moves it.
     """
-    if place := os.environ.get("VLAR_CACHE"):
-        return Path(place).expanduser()
+    if root := os.environ.get("VLAR_CACHE"):
+        return Path(root).expanduser()
     from platformdirs import user_cache_path
 
     return user_cache_path("vlar")
@@ -115,8 +115,8 @@ def require_space(place: Path, n_bytes: int, what: str) -> None:
     Raises:
         ModelError: less is free; nothing was written.
     """
-    there = next((folder for folder in (place, *place.parents) if folder.is_dir()), Path("/"))
-    free = shutil.disk_usage(there).free
+    existing = next((folder for folder in (place, *place.parents) if folder.is_dir()), Path("/"))
+    free = shutil.disk_usage(existing).free
     if free < n_bytes:
         raise ModelError(
             f"{what} needs {n_bytes / 1e6:.0f} MB in {str(place)!r}, where {free / 1e6:.0f} MB are "
@@ -132,12 +132,12 @@ def work_folder(parent: Path) -> Generator[Path]:
     they hold something under the name ``old``, which was moved there to be replaced.
     """
     begin = f".vlar-{re.sub(r'[^A-Za-z0-9]+', '_', platform.node())}-"
-    for left in parent.glob(f"{begin}*"):
-        number = left.name.removeprefix(begin).partition("-")[0]
-        if number.isdecimal() and not is_running(int(number)) and not (left / "old").exists():
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{begin}{os.getpid()}-") as place:
-        yield Path(place)
+    for stale in parent.glob(f"{begin}*"):
+        number = stale.name.removeprefix(begin).partition("-")[0]
+        if number.isdecimal() and not is_running(int(number)) and not (stale / "old").exists():
+            shutil.rmtree(stale, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{begin}{os.getpid()}-") as temporary:
+        yield Path(temporary)
 
 
 def is_running(process_id: int) -> bool:

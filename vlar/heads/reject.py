@@ -424,8 +424,8 @@ class Familiarity(Rejector):
         same_label = label[:, None] == label[None, :]
         outside = _largest(cosine, ~same_label & other_group)
         inside = _largest(cosine, same_label & other_group)
-        known = np.maximum(inside, outside)[np.isfinite(inside)]
-        return HeldOut(-known, -outside[np.isfinite(outside)])
+        best_inside = np.maximum(inside, outside)[np.isfinite(inside)]
+        return HeldOut(-best_inside, -outside[np.isfinite(outside)])
 
     def familiarity(self, signatures: Float32) -> Float64:
         """(m,) largest cosine to an example."""

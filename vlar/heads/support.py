@@ -381,14 +381,14 @@ def _text(file: Path) -> str:
 
 
 def _check_header(file: Path, header: list[str], columns: Sequence[str]) -> None:
-    there = [name for name in ("label", "labels") if name in header]
-    if len(there) > 1:
+    label_columns = [name for name in ("label", "labels") if name in header]
+    if len(label_columns) > 1:
         raise SupportError(
             f"{file}, line 1: the columns 'label' and 'labels' exclude each other; keep 'label' "
             f"for one label a clip, or 'labels' for several separated by {SEPARATOR!r}"
         )
     labelled = "label" in columns
-    needed = ["path"] if there or "verb" in header or not labelled else ["path", "label"]
+    needed = ["path"] if label_columns or "verb" in header or not labelled else ["path", "label"]
     missing = [name for name in needed if name not in header]
     if missing:
         raise SupportError(

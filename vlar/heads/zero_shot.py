@@ -326,9 +326,9 @@ def _among(background: Float32) -> _Among:
     mean = (cosines.sum(axis=1, dtype=np.float64) - cosines.diagonal()) / (n - 1)
     np.fill_diagonal(cosines, -1.0)
     same_meaning = float(np.quantile(cosines.max(axis=1), _SAME_MEANING_QUANTILE))
-    made = _Among(background, background.mean(axis=0), mean, same_meaning)
-    _last[:] = [made, *_last[:1]]
-    return made
+    constants = _Among(background, background.mean(axis=0), mean, same_meaning)
+    _last[:] = [constants, *_last[:1]]
+    return constants
 
 
 def softmax_with_unknown(logits: Float64, unknown_logit: Float64) -> tuple[Float64, Float64]:
@@ -427,8 +427,8 @@ class AskedScorer:
         if len(self._background):
             everyday = self._scale * (video @ self._background.T).astype(np.float64)
             top = everyday.max(axis=1, keepdims=True)
-            kept = np.exp(everyday - top) @ self._kept.T / self._kept.sum(axis=1)
-            evidence = evidence - self._curve.discount * (top + np.log(kept))
+            odds = np.exp(everyday - top) @ self._kept.T / self._kept.sum(axis=1)
+            evidence = evidence - self._curve.discount * (top + np.log(odds))
         nothing = self._content_free.probability(video)[:, None]
         probability = sigmoid(self._curve.slope * evidence + self._curve.offset) * (1.0 - nothing)
         return Scores(similarity, probability, 1.0 - probability.max(axis=1))

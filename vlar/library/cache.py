@@ -163,8 +163,8 @@ def _remove_old(folder: Path) -> None:
         with suppress(OSError):
             file.unlink()
             if file.name == OLD_NAME:
-                place = resources.cache_dir() / FOLDER
-                _log.info("%s was removed: the search index lies in %s now", file, place)
+                cache_folder = resources.cache_dir() / FOLDER
+                _log.info("%s was removed: the search index lies in %s now", file, cache_folder)
 
 
 def _mapped(path: Path, start: int, rows: int) -> RowTable:

@@ -54,10 +54,12 @@ def nearest_rows(
         rows = slice(start, start + _BLOCK)
         for first in range(0, len(reference), _BLOCK):
             columns = slice(first, first + _BLOCK)
-            found = (vectors[rows] @ reference[columns].T).astype(np.float64)
-            found[owners[rows, None] == reference_owners[None, columns]] = -1.0
-            best = _largest(found, k)
-            both = np.concatenate([cosines[rows], np.take_along_axis(found, best, axis=1)], axis=1)
+            products = (vectors[rows] @ reference[columns].T).astype(np.float64)
+            products[owners[rows, None] == reference_owners[None, columns]] = -1.0
+            best = _largest(products, k)
+            both = np.concatenate(
+                [cosines[rows], np.take_along_axis(products, best, axis=1)], axis=1
+            )
             named = np.concatenate([places[rows], best + first], axis=1)
             order = np.argsort(-both, axis=1, kind="stable")[:, :k]
             cosines[rows] = np.take_along_axis(both, order, axis=1)
@@ -83,9 +85,9 @@ def similar_pairs(
     """
     for start in range(0, len(vectors), _BLOCK):
         for first in range(start, len(vectors), _BLOCK):
-            found = vectors[start : start + _BLOCK] @ vectors[first : first + _BLOCK].T
-            first_row, right = np.nonzero(found >= least)
-            cosines = found[first_row, right]
+            products = vectors[start : start + _BLOCK] @ vectors[first : first + _BLOCK].T
+            first_row, right = np.nonzero(products >= least)
+            cosines = products[first_row, right]
             first_row, right = first_row + start, right + first
             distinct = (first_row < right) & (owners[first_row] != owners[right])
             if distinct.any():

@@ -435,15 +435,15 @@ def _fitting(
         EncoderMismatchError: another one did.
         LibraryError: the windows are others.
     """
-    own = _manifest_of(shard)
+    shard_manifest = _manifest_of(shard)
     if manifest is None or first:
         model = models.given()
-        if own is None and model is None:
+        if shard_manifest is None and model is None:
             raise UsageError(
                 f"{shard.path}: nothing in it says which model made its vectors; import it with "
                 "--model NAME"
             )
-        manifest = own or models.new_manifest()
+        manifest = shard_manifest or models.new_manifest()
         models.require(manifest)
     fingerprint = shard.facts.get("fingerprint", manifest.fingerprint)
     if fingerprint != manifest.fingerprint:
@@ -457,7 +457,10 @@ def _fitting(
         raise UsageError(
             f"{shard.path}: vectors of {shard.dim} numbers, library {address} has {manifest.dim}"
         )
-    if own is not None and (own.spec, own.persons) != (manifest.spec, manifest.persons):
+    if shard_manifest is not None and (shard_manifest.spec, shard_manifest.persons) != (
+        manifest.spec,
+        manifest.persons,
+    ):
         raise LibraryError(
             f"{shard.path}: has other windows, or other rows of people, than library {address}; "
             "import it into a library of its own"

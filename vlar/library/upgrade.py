@@ -109,22 +109,22 @@ def _leave_no_stage(folder: Path) -> None:
 
 def _open_stage(folder: Path, target: LibraryManifest) -> SqliteWriter:
     """The store of the staged rows; one for another target or a damaged one is deleted."""
-    place = folder / STAGE
-    if place.is_symlink() or (place.exists() and not place.is_dir()):
+    stage_folder = folder / STAGE
+    if stage_folder.is_symlink() or (stage_folder.exists() and not stage_folder.is_dir()):
         raise LibraryError(
             f"library {folder} cannot be brought up to date ({STAGE} is not a folder of its own); "
-            f"delete {place}"
+            f"delete {stage_folder}"
         )
-    make_folder(place)
+    make_folder(stage_folder)
     try:
-        stage = SqliteWriter.open_to_write(place)
+        stage = SqliteWriter.open_to_write(stage_folder)
     except LibraryError:
         _leave_no_stage(folder)
-        make_folder(place)
-        stage = SqliteWriter.open_to_write(place)
+        make_folder(stage_folder)
+        stage = SqliteWriter.open_to_write(stage_folder)
     if stage.meta().get("fingerprint", target.fingerprint) != target.fingerprint:
         stage.close()
-        shutil.rmtree(place)
+        shutil.rmtree(stage_folder)
         return _open_stage(folder, target)
     with stage.transaction():
         stage.set_meta(target.to_meta())
@@ -214,10 +214,10 @@ class _Upgrade:
     def _fresh(self, video: KnownVideo, stored: RowBatch) -> tuple[Float32, list[Failure]]:
         """The missing blocks of each row (N, D), and which windows could not be read."""
         file = Path(video.path)
-        found = np.zeros((len(stored.spans), self._target.dim), np.float32)
+        vectors_made = np.zeros((len(stored.spans), self._target.dim), np.float32)
         lost: list[Failure] = []
         if not self._wanted:
-            return found, lost
+            return vectors_made, lost
         if not file.is_file() and not file.is_dir():  # a FIFO waits for ever
             raise FileNotFoundError(errno.ENOENT, "no such file", str(file))
         if content_hash(file) != video.content_hash:
@@ -232,16 +232,16 @@ class _Upgrade:
                 if part:
                     clips_of_part = [clip for _, clip in part]
                     vectors = encode.encode_blocks(clips_of_part, self._wanted)
-                    found[[index for index, _ in part]] = vectors
+                    vectors_made[[index for index, _ in part]] = vectors
             for index, clip in batch:
                 if isinstance(clip, Failure):
                     lost.append(clip)
-                    found[index] = self._blank
-        if not np.isfinite(found).all():
+                    vectors_made[index] = self._blank
+        if not np.isfinite(vectors_made).all():
             raise VlarError(f"{file}: the model gave a vector that is not a number")
-        if lost and len(lost) == len(found):
+        if lost and len(lost) == len(vectors_made):
             raise VlarError(lost[0].message)
-        return found, lost
+        return vectors_made, lost
 
     def _clips(self, file: Path, stored: RowBatch) -> Iterator[Clip | Failure]:
         source, sampling = reader(self._target.modality), self._target.spec.sampling

@@ -152,16 +152,16 @@ def _rows(store: SqliteStore, dim: int) -> Iterator[LibraryFault]:
     bad: dict[Any, list[tuple[int, str]]] = {}
     owners = {video_id for (video_id,) in store.fetch("SELECT id FROM videos")}
     last = -(1 << 63)
-    while found := store.fetch(query, (last, _CHUNK)):
-        if found[-1][0] <= last:
+    while row_block := store.fetch(query, (last, _CHUNK)):
+        if row_block[-1][0] <= last:
             message = f"{store.file.name}: its rows are not in order; {_RESTORE}"
             yield LibraryFault("database", str(store.file), message)
             return
-        last = found[-1][0]
-        rows = checked_rows(found, dim)
-        lost = {row[0]: NO_RECORDING for row in found if row[1] not in owners}
+        last = row_block[-1][0]
+        rows = checked_rows(row_block, dim)
+        lost = {row[0]: NO_RECORDING for row in row_block if row[1] not in owners}
         wrong = {**lost, **rows.damaged}
-        for row_id, video_id, start_s, end_s, *_ in found if wrong else ():
+        for row_id, video_id, start_s, end_s, *_ in row_block if wrong else ():
             if row_id in wrong:
                 span = f"{_seconds(start_s)} to {_seconds(end_s)} s"
                 subject = f"row {row_id} ({span}: {wrong[row_id]})"

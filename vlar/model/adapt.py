@@ -331,8 +331,8 @@ def guarded(
 
     rejector: Rejector = familiarity
     if unknown != FAMILIARITY:
-        found = fit_rejector(unknown, rows, y, groups, logits)
-        rejector = familiarity if found.name == FAMILIARITY else found
+        rejector_fitted = fit_rejector(unknown, rows, y, groups, logits)
+        rejector = familiarity if rejector_fitted.name == FAMILIARITY else rejector_fitted
     columns = {label: number for number, label in enumerate(head.labels)}
     adapted = AdaptedHead(
         head=head,
@@ -344,7 +344,7 @@ def guarded(
         kind=kind,
         statistics=examples.statistics.with_features(features),
     )
-    there = Counter(y)
-    counts = {label: there[label] for label in head.labels}
+    label_counts = Counter(y)
+    counts = {label: label_counts[label] for label in head.labels}
     report = AdaptReport(counts, examples.failed, choice, training, synthetic=examples.synthetic)
     return Adapted(core, adapted, report)

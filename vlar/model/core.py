@@ -154,9 +154,11 @@ class ModelCore(LibraryModel):
         shares = np.array([[at.start_s / end_s, min(at.end_s / end_s, 1.0)]], np.float32)
         features = np.stack([row.features for row in rows])
         vector = encoder.interval_vectors(features, shares)[0]
-        found = encoded_span(windows, rows)
+        encoded_interval = encoded_span(windows, rows)
         span = Window(at.start_s, min(at.end_s, end_s))
-        return replace(found, window=span, encoded=replace(found.encoded, vector=vector))
+        return replace(
+            encoded_interval, window=span, encoded=replace(encoded_interval.encoded, vector=vector)
+        )
 
     def cost_of(self, views: Views) -> int | None:
         """Multiply-adds of the clips of a span; None where the encoder does not count them."""

@@ -71,12 +71,12 @@ def cut(frames: UInt8, boxes: Float32, *, margin: float = MARGIN) -> UInt8:
     height, width = frames.shape[1:3]
     x, y, side = window(boxes, (height, width), margin=margin)
     pixels = max(1, min(round(side), height, width))
-    left = np.rint(x - pixels / 2).astype(int).clip(0, width - pixels)
+    x_low = np.rint(x - pixels / 2).astype(int).clip(0, width - pixels)
     top = np.rint(y - pixels / 2).astype(int).clip(0, height - pixels)
     return np.stack(
         [
             frame[row : row + pixels, column : column + pixels]
-            for frame, row, column in zip(frames, top, left, strict=True)
+            for frame, row, column in zip(frames, top, x_low, strict=True)
         ]
     )
 

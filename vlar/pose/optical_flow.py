@@ -168,11 +168,11 @@ def _warp(image: Floats, u: Floats, v: Floats) -> Floats:
     height, width, count = image.shape
     x = np.clip(np.arange(width, dtype=np.float32)[:, None] + u, 0, width - 1)
     y = np.clip(np.arange(height, dtype=np.float32)[:, None, None] + v, 0, height - 1)
-    left = np.minimum(x.astype(np.int32), max(width - 2, 0))
+    x_low = np.minimum(x.astype(np.int32), max(width - 2, 0))
     top = np.minimum(y.astype(np.int32), max(height - 2, 0))
-    x -= left
+    x -= x_low
     y -= top
-    corner = ((top * width + left) * count + np.arange(count, dtype=np.int32)).astype(np.intp)
+    corner = ((top * width + x_low) * count + np.arange(count, dtype=np.int32)).astype(np.intp)
     right, below = min(1, width - 1) * count, min(1, height - 1) * width * count
     pixels = np.ascontiguousarray(image).ravel()
     upper = pixels.take(corner) * (1 - x) + pixels[right:].take(corner) * x
@@ -238,9 +238,9 @@ def people_share(tracks: Tracks, height: int, width: int) -> npt.NDArray[np.floa
         for now in np.flatnonzero(scores > 0):
             low, high = points[now, :, :2].min(axis=0), points[now, :, :2].max(axis=0)
             margin = _BORDER * (high - low)
-            (left, top), (right, bottom) = (low - margin) * height, (high + margin) * height
+            (x_low, top), (right, bottom) = (low - margin) * height, (high + margin) * height
             rows = slice(max(int(top), 0), max(int(bottom) + 1, 0))
-            share[now, rows, max(int(left), 0) : max(int(right) + 1, 0)] = _ON_PEOPLE
+            share[now, rows, max(int(x_low), 0) : max(int(right) + 1, 0)] = _ON_PEOPLE
     return share
 
 

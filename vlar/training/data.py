@@ -91,8 +91,8 @@ def _crop(x: Tensor, least: float, shape: float, random: Random) -> Tensor:
     rows = min(height, max(1, round(float(np.sqrt(area * shape / stretch)))))
     columns = min(width, max(1, round(float(np.sqrt(area / shape * stretch)))))
     top = int(random.integers(0, height - rows + 1))
-    left = int(random.integers(0, width - columns + 1))
-    return V.crop(x, top, left, rows, columns)
+    x_low = int(random.integers(0, width - columns + 1))
+    return V.crop(x, top, x_low, rows, columns)
 
 
 def _recolour(x: Tensor, numbers: Hyperparameters, random: Random) -> Tensor:
@@ -145,10 +145,10 @@ def _pasted(inputs: Tensor, other: Tensor, share: float, random: Random) -> tupl
     side = np.sqrt(1 - share)
     y, x = random.integers(height), random.integers(width)
     top, bottom = (int(np.clip(y + sign * height * side / 2, 0, height)) for sign in (-1, 1))
-    left, right = (int(np.clip(x + sign * width * side / 2, 0, width)) for sign in (-1, 1))
+    x_low, right = (int(np.clip(x + sign * width * side / 2, 0, width)) for sign in (-1, 1))
     mixed = inputs.clone()
-    mixed[..., top:bottom, left:right] = inputs[other][..., top:bottom, left:right]
-    return mixed, 1 - (bottom - top) * (right - left) / (height * width)
+    mixed[..., top:bottom, x_low:right] = inputs[other][..., top:bottom, x_low:right]
+    return mixed, 1 - (bottom - top) * (right - x_low) / (height * width)
 
 
 @dataclass(frozen=True)

@@ -158,8 +158,8 @@ class Hyperparameters:
         if isinstance(batch, int) and self.micro_batch and 0 < self.micro_batch < batch:
             divisors = (size for size in range(self.micro_batch, 0, -1) if not batch % size)
             values.setdefault("micro_batch", next(divisors))
-        own = {row.name: getattr(self, row.name) for row in fields(self)}
-        return TypeAdapter(Hyperparameters).validate_python({**own, **values})
+        own_values = {row.name: getattr(self, row.name) for row in fields(self)}
+        return TypeAdapter(Hyperparameters).validate_python({**own_values, **values})
 
     def passes(self, count: int) -> int:
         """Clips that go through the steps of a training on ``count`` clips, over all epochs."""

@@ -46,8 +46,8 @@ def demo(*, library: str | None = None, keep: Path | None = None) -> int:
     """
     clips = demo_clips()
     if keep is not None:
-        kept = keep_clips(clips, keep)
-        output.note(f"vlar: {len(kept)} clips are in {keep}")
+        clips_folder = keep_clips(clips, keep)
+        output.note(f"vlar: {len(clips_folder)} clips are in {keep}")
     _say("vlar demo: three real clips, no network, no GPU")
     _classify(clips)
     if library:

@@ -273,9 +273,9 @@ def _add(
     required = parameter.default is inspect.Parameter.empty
     found.groups[name] = group or COMMON if required else group or GROUP_OF.get(name, COMMON)
     kind = typer.Argument if parameter.kind is parameter.POSITIONAL_ONLY else typer.Option
-    made = kind(*facts.pop("names"), **facts)
+    option_made = kind(*facts.pop("names"), **facts)
     only = inspect.Parameter.KEYWORD_ONLY
-    found.parameters.append(parameter.replace(kind=only, annotation=Annotated[value, made]))
+    found.parameters.append(parameter.replace(kind=only, annotation=Annotated[value, option_made]))
 
 
 def _plain(name: str, annotation: Any) -> tuple[Any, ...]:

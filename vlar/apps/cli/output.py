@@ -135,15 +135,15 @@ def row(data: HasDict | JsonDict, *lines: str, strong: int = 0) -> None:
     if _json:
         json_line(data)
         return
-    for each in lines:
-        line(each, flush=each is lines[-1], strong=strong)
+    for text_line in lines:
+        line(text_line, flush=text_line is lines[-1], strong=strong)
 
 
 def text(*lines: str) -> None:
     """Lines of text, where rows are not JSON."""
     if not _json:
-        for each in lines:
-            line(each, flush=each is lines[-1])
+        for text_line in lines:
+            line(text_line, flush=text_line is lines[-1])
 
 
 def span(row: HasSpan) -> str:
@@ -168,14 +168,14 @@ def classification(row: Classification, *, several: bool = False) -> None:
     first, *further = row.lines(several=several)
     start = first.rindex(row.sentence(several=several))
     line(first, flush=not further, strong=len(first) - start)
-    for each in further:
-        line(each, flush=each is further[-1])
+    for text_line in further:
+        line(text_line, flush=text_line is further[-1])
 
 
 def hit(row: Hit) -> None:
     """One line: rank, probability, file, span, tags, copies; with operators that of each phrase."""
-    for each in row.lines():
-        line(each, flush=True)
+    for text_line in row.lines():
+        line(text_line, flush=True)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[JsonDict]) -> None:

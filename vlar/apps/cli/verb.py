@@ -47,10 +47,14 @@ def verb(
     """
 
     def add(function: Verb) -> Verb:
-        made, run = _runner(function, main)
-        facts = {"choices": made.choices, "groups": made.groups, "rare": tuple(made.rare)}
+        command_made, run = _runner(function, main)
+        facts = {
+            "choices": command_made.choices,
+            "groups": command_made.groups,
+            "rare": tuple(command_made.rare),
+        }
         command = type("Command", (_Command,), facts)
-        text = made.text
+        text = command_made.text
         if main:
             text, _, examples = text.partition(_EXAMPLES)
             shown = indent(dedent(examples.strip("\n")), "  ")

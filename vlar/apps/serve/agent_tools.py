@@ -227,11 +227,11 @@ class Reading:
 
         _ = RequestedRecording(video=video, start_s=start_s, end_s=end_s).window  # or it is refused
         times = start_s + (end_s - start_s) * (np.arange(pictures) + 0.5) / pictures
-        found = [Image.open(io.BytesIO(self._do.thumbnail(video, t, 320))) for t in times]
-        width, height = found[0].size
+        pictures_read = [Image.open(io.BytesIO(self._do.thumbnail(video, t, 320))) for t in times]
+        width, height = pictures_read[0].size
         whole = Image.new("RGB", (3 * width, -(-pictures // 3) * height))
         draw = ImageDraw.Draw(whole)
-        for number, (shown, at_s) in enumerate(zip(found, times, strict=True)):
+        for number, (shown, at_s) in enumerate(zip(pictures_read, times, strict=True)):
             x, top = number % 3 * width, number // 3 * height
             whole.paste(shown, (x, top))
             draw.text((x + 4, top + 2), clock(at_s), "white", stroke_width=2, stroke_fill=0)

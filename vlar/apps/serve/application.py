@@ -314,10 +314,10 @@ class Application:
             where: Filters that all hold.
         """
         needle = contains.casefold()
-        found = [row for row in self._reads.matching(where) if needle in row.path.casefold()]
-        rows = found[offset : offset + limit]
+        matching = [row for row in self._reads.matching(where) if needle in row.path.casefold()]
+        rows = matching[offset : offset + limit]
         listed = [{**row.to_dict(), **self._named(row.path)} for row in rows]
-        return {"total": len(found), "offset": offset, "videos": listed}
+        return {"total": len(matching), "offset": offset, "videos": listed}
 
     def rows(self, video: str) -> JsonDict:
         """The windows of one recording, by time.

@@ -471,7 +471,7 @@ class HttpInterface:
 
 def _step(width: int) -> int:
     """The least width of thumbnails that is wide enough: few sizes are kept."""
-    return next((each for each in WIDTHS if each >= width), WIDTHS[-1])
+    return next((bucket for bucket in WIDTHS if bucket >= width), WIDTHS[-1])
 
 
 async def _answer(_: Request, problem: Exception) -> JSONResponse:
@@ -483,8 +483,8 @@ async def _answer(_: Request, problem: Exception) -> JSONResponse:
         problem = ServeError(422, error, fix, "invalid")
     elif isinstance(problem, HTTPException):
         fix = "GET /openapi.json lists what there is"
-        known = ServeError(problem.status_code, str(problem.detail), fix, "http")
-        status, body, headers = answer_of(known)
+        serve_error = ServeError(problem.status_code, str(problem.detail), fix, "http")
+        status, body, headers = answer_of(serve_error)
         return JSONResponse(body, status, {**headers, **(problem.headers or {})})
     status, body, headers = answer_of(problem)
     return JSONResponse(body, status, headers)

@@ -503,8 +503,8 @@ class Tasks:
         if ending not in VIDEO_ENDINGS:
             name, ending = name.strip("."), ".mp4"
         stem = name[: -len(ending)] if name.lower().endswith(ending) else name
-        known = (shortened(stem, _LONGEST_STEM) or "video") + ending
-        path = self._received / upload.name / known
+        file_name = (shortened(stem, _LONGEST_STEM) or "video") + ending
+        path = self._received / upload.name / file_name
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _linked(upload, path)
         return path

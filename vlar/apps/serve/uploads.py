@@ -125,12 +125,14 @@ class Uploads:
             self._known[upload.id] = upload
             oldest = sorted(self._known.values(), key=lambda each: each.at_s)
             room = self._limits.stored_bytes - self.stored_bytes
-            for each in oldest:
-                if each is upload or (room >= 0 and upload.at_s - each.at_s < _KEPT_S):
+            for oldest_upload in oldest:
+                if oldest_upload is upload or (
+                    room >= 0 and upload.at_s - oldest_upload.at_s < _KEPT_S
+                ):
                     continue
-                del self._known[each.id]
-                each.path.unlink(missing_ok=True)
-                room += each.size
+                del self._known[oldest_upload.id]
+                oldest_upload.path.unlink(missing_ok=True)
+                room += oldest_upload.size
 
 
 PICTURES = (".jpg", ".png", ".webp")

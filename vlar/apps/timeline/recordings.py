@@ -274,11 +274,11 @@ def steps_of(
     session = model.encoder.session(features=classifier.head.reads == "features")
     with isolated(sampler.reader, [path], Path) as (source, _):
         clips = source.read_windows(path, [window for _, window in places], sampler.sampling)
-        for (step, _), found in zip(places, _encoded(clips, session), strict=True):
-            if found is None:
+        for (step, _), probabilities_read in zip(places, _encoded(clips, session), strict=True):
+            if probabilities_read is None:
                 yield TimeStep(str(path), step.start_s, step.end_s, None, 1.0)
                 continue
-            clip, encoded = found
+            clip, encoded = probabilities_read
             scores = classifier.scores([encoded])
             values = np.concatenate([scores.probability[0], scores.unknown])
             yield TimeStep(str(path), step.start_s, step.end_s, values, clip.lost)

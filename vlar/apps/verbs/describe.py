@@ -145,8 +145,8 @@ def _report(report: DescribeReport, out: str) -> int:
     _problems(report.failed)
     described = len(report.rows) - len(report.failed)
     if not output.is_json():
-        kept = f", {report.n_before} were there before" if report.n_before else ""
-        output.line(f"{described} of {len(report.rows)} labels described{kept}")
+        note_before = f", {report.n_before} were there before" if report.n_before else ""
+        output.line(f"{described} of {len(report.rows)} labels described{note_before}")
         output.line(report.bank.provenance["source"])
         if described + report.n_before:
             output.line(f"saved to {out}; use it: vlar classify VIDEO --labels {out}", flush=True)

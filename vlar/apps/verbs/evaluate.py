@@ -149,12 +149,12 @@ def eval_(
     skipped: list[JsonDict] = []
     models: dict[str, Model] = {}
     for suite in suites:
-        own: list[JsonDict] = []
+        run_rows: list[JsonDict] = []
         for card, control in zip(suite.cards, suite.controls, strict=True):
-            error = _run_card(own, card, root, load, models, controls and control)
+            error = _run_card(run_rows, card, root, load, models, controls and control)
             skipped += [error] if error else []
-        runs += own
-        _table(suite, own, next(iter(models), _DEFAULT), write)
+        runs += run_rows
+        _table(suite, run_rows, next(iter(models), _DEFAULT), write)
     if out is not None and runs:
         from vlar.evaluation.runner import write_runs
 
@@ -465,9 +465,9 @@ def _compare(contents: list[list[dict[str, Any]]]) -> None:
         tables = [differences(first, other) for other in group[1:]]
         table = rows(group)
         lines = [heading(first)]
-        for number, each in enumerate(tables, start=2):
-            lines.append(f"  run 1 and run {number} differ in {len(each)} settings")
-            lines += [f"    {row.key}: {row.first} | {row.second}" for row in each]
+        for number, difference in enumerate(tables, start=2):
+            lines.append(f"  run 1 and run {number} differ in {len(difference)} settings")
+            lines += [f"    {row.key}: {row.first} | {row.second}" for row in difference]
         output.row(
             {
                 "card": first["card"],

@@ -145,9 +145,9 @@ def _usable_precision(wanted: str | None, device: str | None) -> str | None:
 def place_model(model: nn.Module, device: str | None, precision: str, name: str) -> None:
     """Freeze a model and move it to its device and number type."""
     model.eval().requires_grad_(False)
-    place = pick_device(device)
-    model.to(device=place, dtype=pick_dtype(precision))
-    warn_if_slow(precision, place, name)
+    chosen_device = pick_device(device)
+    model.to(device=chosen_device, dtype=pick_dtype(precision))
+    warn_if_slow(precision, chosen_device, name)
 
 
 def warn_if_slow(precision: str, device: torch.device, name: str) -> None:

@@ -262,11 +262,11 @@ def load(
         check_folder(folder, name)
         from sentence_transformers import SentenceTransformer
 
-        place = pick_device(device)
-        warn_if_slow(precision, place, name)
+        chosen_device = pick_device(device)
+        warn_if_slow(precision, chosen_device, name)
         model = SentenceTransformer(
             str(folder),
-            device=str(place),
+            device=str(chosen_device),
             trust_remote_code=False,
             local_files_only=True,
             model_kwargs={"dtype": pick_dtype(precision), "use_safetensors": True},

@@ -58,14 +58,14 @@ class TracksEncoder(AttributeWords):
         rows[:, -1] = times - times[0]
         for column, name in enumerate(_NAMES):
             channel = name.partition(",")[0]
-            place = names.index(name) if name in names else (
+            column_read = names.index(name) if name in names else (
                 names.index(channel) if channel in names else None
             )  # fmt: skip
-            if place is None:
+            if column_read is None:
                 continue
-            present = np.isfinite(values[:, place])
+            present = np.isfinite(values[:, column_read])
             if present.any():
-                curve = np.interp(times, times_s[present], values[present, place])
+                curve = np.interp(times, times_s[present], values[present, column_read])
                 rows[:, column] = curve.clip(-_MOST, _MOST)
         return rows
 

@@ -68,10 +68,10 @@ class Compositional(Protocol):
         self, scores: np.ndarray, pairs: list[Pair], truth: list[Pair], train: Counter[Pair],
         target: Counter[Pair],
     ) -> list[Figure]:  # fmt: skip
-        found = evaluate_pairs(
+        pair_figures = evaluate_pairs(
             scores, pairs, truth, train_pairs=set(train), target_pairs=set(target)
         )
-        values = found.to_dict()
+        values = pair_figures.to_dict()
         return [Figure(k.replace("_", " "), v, n=len(truth)) for k, v in values.items()]
 
 
@@ -122,7 +122,7 @@ def _other_verbs(scores: np.ndarray, pairs: list[Pair]) -> np.ndarray:
     random = np.random.default_rng(_SEED)
     columns = np.arange(len(pairs))
     for noun in {noun for _, noun in pairs}:
-        own = np.array([n for n, pair in enumerate(pairs) if pair[1] == noun])
-        order = random.permutation(own)
+        noun_columns = np.array([n for n, pair in enumerate(pairs) if pair[1] == noun])
+        order = random.permutation(noun_columns)
         columns[order] = np.roll(order, 1)  # every pair gets another verb, where there is one
     return scores[:, columns]

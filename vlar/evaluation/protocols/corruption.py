@@ -62,9 +62,9 @@ class CorruptionRobustness(Protocol):
         severities = sorted({row.under.partition("/")[2] for rows in by.values() for row in rows})
         texts = [f"{'corruption':<18} {'clean':>7} " + " ".join(f"{s:>6}" for s in severities)]
         texts[0] += f" {'mean':>7}"
-        for name, own in by.items():
-            values = {row.under.partition("/")[2]: percent(row.value) for row in own}
-            mean = percent(float(np.mean([row.value for row in own])))
+        for name, cells_of_name in by.items():
+            values = {row.under.partition("/")[2]: percent(row.value) for row in cells_of_name}
+            mean = percent(float(np.mean([row.value for row in cells_of_name])))
             cells = " ".join(f"{values.get(s, ''):>6}" for s in severities)
             texts.append(f"{name:<18} {percent(clean.value):>7} {cells} {mean:>7}")
         others = [row for row in figures if row.name != "top1" and "corruption" not in row.where]

@@ -438,12 +438,12 @@ def _read_episodes(file: Path, part: RunSplit) -> list[Any]:
         rows = [{k: dict(episode[k]) for k in ("support", "query")} for episode in listed]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ProtocolError(f"{file}: not a list of episodes ({error!r})") from error
-    there = _by_id(part)
+    rows_by_id = _by_id(part)
     for number, episode in enumerate(rows, start=1):
         if set(episode["query"]) - set(episode["support"]):
             raise ProtocolError(f"{file}, episode {number}: a query label has no support")
         for ids in [*episode["support"].values(), *episode["query"].values()]:
-            if lost := [i for i in ids if i not in there]:
+            if lost := [i for i in ids if i not in rows_by_id]:
                 raise ProtocolError(f"{file}, episode {number}: clip {lost[0]!r} is not there")
     return rows
 

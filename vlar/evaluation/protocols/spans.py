@@ -62,13 +62,13 @@ class Spans(Protocol):
             find = _whole if under == "whole recording" else _proposals
             answers: dict[tuple[str, str], list[Span]] = {}
             for path, listed in cut.items():
-                own = [i for i in listed if (i.path, i.window) in numbers]
-                rows = np.array([numbers[i.path, i.window] for i in own], np.int64)
+                items_shown = [i for i in listed if (i.path, i.window) in numbers]
+                rows = np.array([numbers[i.path, i.window] for i in items_shown], np.int64)
                 scores = scored.by[0, None].similarity[rows].astype(np.float64)
                 if under == "windows permuted":
                     scores = scores[random.permutation(len(scores))]
                 for c, label in enumerate(labels):
-                    answers[path, label] = find(own, scores[:, c])
+                    answers[path, label] = find(items_shown, scores[:, c])
             rows = self._rows(answers, truth, labels, run.settings["ious"])
             figures += [row.of(under=under) for row in rows]
         return figures

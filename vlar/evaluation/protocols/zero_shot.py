@@ -50,8 +50,8 @@ class MultiLabel(Protocol):
             figures += [row.of(under=under) for row in rows]
         blind = self._rows(clean, truth[order], scored.groups, 0)
         figures += [row.of(under="labels permuted") for row in blind]
-        there = {label for item in scored.items for label in item.labels}
-        empty = [label for label in part.labels if label not in there]
+        labels_shown = {label for item in scored.items for label in item.labels}
+        empty = [label for label in part.labels if label not in labels_shown]
         run.tables["labels without a clip"] = empty
         return figures
 
@@ -87,9 +87,9 @@ class Retrieval(Protocol):
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         figures: list[Figure] = []
-        there = {label for item in part.test.items for label in item.labels}
-        labels = [label for label in part.labels if label in there]
-        run.tables["labels without a clip"] = [x for x in part.labels if x not in there]
+        labels_shown = {label for item in part.test.items for label in item.labels}
+        labels = [label for label in part.labels if label in labels_shown]
+        run.tables["labels without a clip"] = [x for x in part.labels if x not in labels_shown]
         scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
         shown = [[label in item.labels for item in scored.items] for label in labels]
         relevant = np.array(shown, np.bool_)

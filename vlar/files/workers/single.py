@@ -19,9 +19,9 @@ class _Workers:
 
     def __init__(self, limits: FileLimits) -> None:
         # A worker of vlar's own readers serves all sensors.
-        own = limits.for_sensor("any")
+        sensor_limits = limits.for_sensor("any")
         self.limits = limits
-        self.pool = WorkerPool(own, module="vlar.media.signals")
+        self.pool = WorkerPool(sensor_limits, module="vlar.media.signals")
         self.turns = threading.BoundedSemaphore(limits.workers)
         self.is_off = False
 
@@ -69,7 +69,7 @@ def call(path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _workers_for(function: Callable[..., Any], *arguments: Any) -> _Workers | None:
     limits = FileLimits.from_environment()
-    classes = [each for each in arguments if isinstance(each, type)]
+    classes = [argument for argument in arguments if isinstance(argument, type)]
     if limits.workers < 1 or not all(map(can_isolate, [function, *classes])):
         return None
     global _now

@@ -146,7 +146,7 @@ def _generated(processor: Any, model: Any, sound: Float32) -> tuple[Any, str]:
 def _timed(tokenizer: Any, ids: Sequence[int]) -> list[tuple[float, float, str]]:
     """Begin, end and text between the marks of time of a chunk; without a last mark, to its end."""
     zero = int(tokenizer.convert_tokens_to_ids("<|0.00|>"))
-    found: list[tuple[float, float, str]] = []
+    timed_words: list[tuple[float, float, str]] = []
     words: list[int] = []
     begin_s = 0.0
     for token in [*ids, zero + round(_CHUNK_S / _STEP_S)]:
@@ -155,9 +155,9 @@ def _timed(tokenizer: Any, ids: Sequence[int]) -> list[tuple[float, float, str]]
             continue
         at_s = (token - zero) * _STEP_S
         if words:
-            found.append((begin_s, at_s, tokenizer.decode(words, skip_special_tokens=True)))
+            timed_words.append((begin_s, at_s, tokenizer.decode(words, skip_special_tokens=True)))
         words, begin_s = [], at_s
-    return found
+    return timed_words
 
 
 def _failed(name: str, why: str) -> ModelError:

@@ -99,10 +99,10 @@ def mix(
     if weights.is_proposer or not answered.any():
         return mixed
     chosen, columns = proposer[answered], options[answered]
-    own = np.take_along_axis(chosen, columns, axis=1)
-    logits = a * _log(own) + b * _log(_doubted(opinion[answered]))
+    shares_of_options = np.take_along_axis(chosen, columns, axis=1)
+    logits = a * _log(shares_of_options) + b * _log(_doubted(opinion[answered]))
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares *= own.sum(axis=1, keepdims=True) / shares.sum(axis=1, keepdims=True)
+    shares *= shares_of_options.sum(axis=1, keepdims=True) / shares.sum(axis=1, keepdims=True)
     np.put_along_axis(chosen, columns, shares, axis=1)
     mixed[answered] = chosen
     return mixed
@@ -147,20 +147,20 @@ def fit_mixing(
     if fold is None:
         return PROPOSER
     logs = np.stack([_log(shares[used]), _log(_doubted(opinion[used]))], axis=-1)  # (n, K, 2)
-    place = hit[used].argmax(axis=1)
+    truth_column = hit[used].argmax(axis=1)
     start = np.array([1.0, 0.0])
-    held, alone = np.zeros(len(place)), np.zeros(len(place))
+    held, alone = np.zeros(len(truth_column)), np.zeros(len(truth_column))
     for part in range(fold.max() + 1):
         out = fold == part
-        examples = logs[~out], place[~out]
-        held[out] = _loss(_solve(*examples), logs[out], place[out])
-        alone[out] = _loss(_solve(*examples, largest=0.0), logs[out], place[out])
-    found, before = _solve(logs, place), _loss(start, logs, place).mean()
+        examples = logs[~out], truth_column[~out]
+        held[out] = _loss(_solve(*examples), logs[out], truth_column[out])
+        alone[out] = _loss(_solve(*examples, largest=0.0), logs[out], truth_column[out])
+    solved, before = _solve(logs, truth_column), _loss(start, logs, truth_column).mean()
     if held.mean() >= min(alone.mean() - _GAIN, before):
         return PROPOSER
-    if _loss(found, logs, place).mean() > before:
+    if _loss(solved, logs, truth_column).mean() > before:
         return PROPOSER
-    weights = Mixing(float(found[0]), float(found[1]))
+    weights = Mixing(float(solved[0]), float(solved[1]))
     after = mix(proposer, opinion, options, a=weights.a, b=weights.b)
     if (after.argmax(1) == right).sum() < (proposer.argmax(1) == right).sum():
         return PROPOSER

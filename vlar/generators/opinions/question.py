@@ -86,7 +86,7 @@ class Question:
         (('walk', 'jump', 'run'), 2)
         """
         k = len(self.options)
-        order = [(place + shift) % k for place in range(k)]
+        order = [(number + shift) % k for number in range(k)]
         return replace(
             self,
             options=tuple(self.options[n] for n in order),

@@ -150,21 +150,21 @@ class SheetAnswerer(Answerer):
             NoAnswerError: the cell is not one of the options.
         """
         key, order = _key(shown, question), _order(shown, question)
-        asked = Question(tuple(question.options[n] for n in order))
+        shown_question = Question(tuple(question.options[n] for n in order))
         row = self._rows.get(key)
         answer_text = "" if row is None else row["answer"].strip()
         if not answer_text:
             if key not in self._new:
-                self._new[key] = self._entry(key, shown, asked)
+                self._new[key] = self._entry(key, shown, shown_question)
             raise WaitingError(
                 f"nobody has answered this question yet; fill the column 'answer' of {self._file}, "
                 f"or open {self.page_file} and save the table from there"
             )
-        number = parse_answer(answer_text, asked.options)
+        number = parse_answer(answer_text, shown_question.options)
         if number is None:
             raise NoAnswerError(
                 f"{self._file}, question {key}: the answer {answer_text[:80]!r} is not one of "
-                f"{asked.listing}; write its letter"
+                f"{shown_question.listing}; write its letter"
             )
         chosen = np.zeros(len(question))
         chosen[order[number]] = 1.0

@@ -67,11 +67,16 @@ class BalancedHead(FewShotHead):
             y: Labels of the examples that it learned from.
             tau: Strength.
         """
-        found = cls()
-        found.head, found.labels, found.kind, found.tau = head, head.labels, head.kind, tau
+        balanced = cls()
+        balanced.head, balanced.labels, balanced.kind, balanced.tau = (
+            head,
+            head.labels,
+            head.kind,
+            tau,
+        )
         counts = Counter(y)
-        found.counts = np.array([float(counts[label]) for label in head.labels])
-        return found
+        balanced.counts = np.array([float(counts[label]) for label in head.labels])
+        return balanced
 
     @property
     def reads(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]

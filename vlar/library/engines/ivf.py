@@ -83,13 +83,13 @@ class ExactBest:
 
         Where the scores are ``exact``, a row as good as the tenth best counts as one of them.
         """
-        wanted = min(NEIGHBOURS, self._seen)
+        least_rows = min(NEIGHBOURS, self._seen)
         if exact:
             least = self._best.min(axis=1, where=self._places >= 0, initial=2.0) - _TIE
             hits = (scores >= least[:, None]).sum(axis=1)
         else:
             hits = (self._places[:, :, None] == places[:, None]).any(axis=2).sum(axis=1)
-        return hits.clip(max=wanted) / wanted
+        return hits.clip(max=least_rows) / least_rows
 
 
 def effort(

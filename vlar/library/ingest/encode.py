@@ -188,21 +188,21 @@ def require_people(
         LibraryError: the choices differ.
         UsageError: the library's detector is a path, which must be named.
     """
-    own = manifest.persons
-    if persons not in (None, bool(own)):
-        how = "with rows of people; leave --no-persons out" if own else (
+    persons_kept = manifest.persons
+    if persons not in (None, bool(persons_kept)):
+        how = "with rows of people; leave --no-persons out" if persons_kept else (
             "without rows of people; leave --persons out"
         )  # fmt: skip
         raise LibraryError(f"library {folder} was made {how}, or make a new library")
-    if detector is not None and _lasting(detector) != own:
-        advice = f"with detector {own!r}; use it" if own else (
-            "without rows of people; leave --detector out"
-        )  # fmt: skip
+    if detector is not None and _lasting(detector) != persons_kept:
+        advice = "without rows of people; leave --detector out"
+        if persons_kept:
+            advice = f"with detector {persons_kept!r}; use it"
         raise LibraryError(f"library {folder} was made {advice}, or make a new library")
-    if ":" in own and detector is None:
+    if ":" in persons_kept and detector is None:
         raise UsageError(
-            f"library {folder} finds people with {own!r:.200}, a path that only you can allow; "
-            f"give --detector {own:.200}"
+            f"library {folder} finds people with {persons_kept!r:.200}, a path that only you can "
+            f"allow; give --detector {persons_kept:.200}"
         )
 
 

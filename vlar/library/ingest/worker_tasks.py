@@ -158,9 +158,11 @@ def with_persons(
     clips: Iterator[Clip | Failure], detector: str, source: Reader
 ) -> Iterator[Clip | Failure]:
     """The clips of one recording, each with those of the people in it behind it."""
-    found: dict[tuple[str, int], PersonClips] = _of_thread.__dict__.setdefault("people", {})
+    clips_by_person: dict[tuple[str, int], PersonClips] = _of_thread.__dict__.setdefault(
+        "people", {}
+    )
     # A detector holds a state, so each thread has its own; it stays loaded.
-    people = found.setdefault((detector, id(source)), PersonClips(detector, source))
+    people = clips_by_person.setdefault((detector, id(source)), PersonClips(detector, source))
     for item in people.behind(clips):
         if not isinstance(item, FileRecord):
             yield item

@@ -151,11 +151,11 @@ class _Run:
             self._known_content(record)
             return
         tags = self.writer.tags([video.id]).get(video.id, {})
-        wanted = {**self.tags, **record.tags}
-        is_same = video.stamp == record.stamp and wanted.items() <= tags.items()
+        tags_now = {**self.tags, **record.tags}
+        is_same = video.stamp == record.stamp and tags_now.items() <= tags.items()
         if not is_same or self.folders:
             with self.writer.transaction():
-                self.writer.update(video.id, stamp=record.stamp, tags=wanted)
+                self.writer.update(video.id, stamp=record.stamp, tags=tags_now)
                 self._note_folders()
         self.unchanged += 1
         self._report("unchanged", record.file)

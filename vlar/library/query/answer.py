@@ -26,11 +26,11 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
         store, manifest = connection.nonempty()
         check_keys(plan.where, store.tag_keys())
         model = connection.models.loaded(manifest)
-        kept = concepts(store)
+        concepts_kept = concepts(store)
     # Without the mutex: another thread may search meanwhile.
-    wanted = leaves(plan.tree)
-    named, rated = with_concepts(wanted, kept, model)
-    queries = named | encode_leaves([leaf for leaf in wanted if leaf not in named], model)
+    leaves_asked = leaves(plan.tree)
+    named, rated = with_concepts(leaves_asked, concepts_kept, model)
+    queries = named | encode_leaves([leaf for leaf in leaves_asked if leaf not in named], model)
     with connection.mutex:
         store, manifest = connection.nonempty()
         rerank = None if plan.judged or plan.miss or named else request.rerank
@@ -44,8 +44,8 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
 
         opened = None if reranker is rerank else reranker
         with nullcontext() if opened is None else closing(opened):
-            asked = connection.searched if plan.plain else connection.scanned
-            return asked(store, ask)
+            source = connection.searched if plan.plain else connection.scanned
+            return source(store, ask)
 
 
 def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:

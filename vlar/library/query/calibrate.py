@@ -42,7 +42,7 @@ def calibrate(
         hits = answer(connection, QueryRequest(label, 1, min_probability=0.0, rerank=None))
         best[rows] = hits[0].probability if hits else 0.0
     scores = tuple(sorted(scores_of(right, best).tolist()))
-    made = MissCalibration(name, manifest.fingerprint, {recordings: scores})
+    calibration = MissCalibration(name, manifest.fingerprint, {recordings: scores})
     with connection.writing() as writer, writer.transaction():
-        writer.set_meta({KEY: made.to_json()})
-    return made
+        writer.set_meta({KEY: calibration.to_json()})
+    return calibration

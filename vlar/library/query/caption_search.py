@@ -86,12 +86,12 @@ def quoted_in(kind: str, text: str, captions: Mapping[int, str]) -> dict[int, fl
     All quotes of ``kind`` (``says``, ``shows``) in a caption are one text, so a phrase may go on in
     the next line of a screen.
     """
-    wanted = f" {spelled(text)} "
+    phrase = f" {spelled(text)} "
     quotes = re.compile(rf'(?:^|(?<= )){kind} \([^()"]*\): "([^"]*)')
     return {
         row_id: 1.0
         for row_id, caption in captions.items()
-        if wanted.strip() and wanted in f" {spelled(' '.join(quotes.findall(caption)))} "
+        if phrase.strip() and phrase in f" {spelled(' '.join(quotes.findall(caption)))} "
     }
 
 
@@ -112,8 +112,8 @@ def reciprocal_rank_fusion(rankings: list[list[int]], constant: float = 60.0) ->
         rankings: Ids in order; an id may be missing from some.
         constant: How little the first ranks differ.
     """
-    found: dict[int, float] = {}
+    ranks: dict[int, float] = {}
     for ranking in rankings:
         for rank, row_id in enumerate(ranking, 1):
-            found[row_id] = found.get(row_id, 0.0) + 1.0 / (constant + rank)
-    return found
+            ranks[row_id] = ranks.get(row_id, 0.0) + 1.0 / (constant + rank)
+    return ranks

@@ -91,11 +91,11 @@ class Concept:
 
 def concepts(store: LibraryStore) -> dict[str, Concept]:
     """The concepts of a library by their names in small letters."""
-    kept: dict[str, Concept] = {}
+    concepts_kept: dict[str, Concept] = {}
     for key, text in store.meta().items():
         if key.startswith(_KEY) and text and (concept := Concept.from_json(text)) is not None:
-            kept[key.removeprefix(_KEY)] = concept
-    return kept
+            concepts_kept[key.removeprefix(_KEY)] = concept
+    return concepts_kept
 
 
 def with_concepts(

@@ -61,13 +61,13 @@ class RangeMax:
 
     def __init__(self, video_ids: Int64, time_s: Float64, value: Float64) -> None:
         self._order = np.lexsort((time_s, video_ids))
-        self._videos, place = np.unique(video_ids[self._order], return_inverse=True)
-        self._ends = np.searchsorted(place, np.arange(len(self._videos)), side="right")
+        self._videos, column_of = np.unique(video_ids[self._order], return_inverse=True)
+        self._ends = np.searchsorted(column_of, np.arange(len(self._videos)), side="right")
         # One axis for all videos: each begins after the end of the previous one.
         longest = np.zeros(len(self._videos))
-        np.maximum.at(longest, place, time_s[self._order])
+        np.maximum.at(longest, column_of, time_s[self._order])
         self._begin_s = np.concatenate([[0.0], np.cumsum(longest + 1.0)])[:-1]
-        self._axis = time_s[self._order] + self._begin_s[place]
+        self._axis = time_s[self._order] + self._begin_s[column_of]
         self._value = value[self._order]
         self._levels = [np.arange(len(value))]
 
@@ -78,19 +78,19 @@ class RangeMax:
         """
         if not len(self._videos) or not len(video_ids):
             return np.full(len(video_ids), -1)
-        place = np.searchsorted(self._videos, video_ids).clip(max=len(self._videos) - 1)
-        known = self._videos[place] == video_ids
-        begin = np.concatenate([[0], self._ends[:-1]])[place]
-        axis = self._begin_s[place]
+        columns = np.searchsorted(self._videos, video_ids).clip(max=len(self._videos) - 1)
+        is_held = self._videos[columns] == video_ids
+        begin = np.concatenate([[0], self._ends[:-1]])[columns]
+        axis = self._begin_s[columns]
         low = np.searchsorted(self._axis, axis + low_s - _TOUCH_S, side="left")
         high = np.searchsorted(self._axis, axis + high_s + _TOUCH_S, side="right")
-        low, high = np.maximum(low, begin), np.minimum(high, self._ends[place])
-        size = np.where(known, high - low, 0)
-        found = np.full(len(video_ids), -1)
+        low, high = np.maximum(low, begin), np.minimum(high, self._ends[columns])
+        size = np.where(is_held, high - low, 0)
+        rows_of_videos = np.full(len(video_ids), -1)
         some = np.flatnonzero(size > 0)
         best = self._best(low[some], size[some])
-        found[some] = self._order[best]
-        return found
+        rows_of_videos[some] = self._order[best]
+        return rows_of_videos
 
     def _best(self, low: Int64, size: Int64) -> Int64:
         # A range is covered by two blocks of the largest power of two that fits.
@@ -98,16 +98,20 @@ class RangeMax:
         best = low.copy()
         for step in range(int(level.max(initial=0)) + 1):
             table, chosen = self._level(step), level == step
-            left = table[low[chosen]]
+            chosen_left = table[low[chosen]]
             right = table[low[chosen] + size[chosen] - (1 << step)]
-            best[chosen] = np.where(self._value[right] > self._value[left], right, left)
+            best[chosen] = np.where(
+                self._value[right] > self._value[chosen_left], right, chosen_left
+            )
         return best
 
     def _level(self, step: int) -> Int64:
         while len(self._levels) <= step:
             below, half = self._levels[-1], 1 << (len(self._levels) - 1)
-            left, right = below[:-half], below[half:]
-            self._levels.append(np.where(self._value[right] > self._value[left], right, left))
+            half_left, right = below[:-half], below[half:]
+            self._levels.append(
+                np.where(self._value[right] > self._value[half_left], right, half_left)
+            )
         return self._levels[step]
 
 
@@ -280,25 +284,25 @@ class Evaluator:
         )
 
     def _pairs(self, node: Then) -> SpanScores:
-        left, right = self.spans(node.first), self.spans(node.second)
+        first_spans, right = self.spans(node.first), self.spans(node.second)
         within_s = DEFAULT_WITHIN_S if node.within_s is None else node.within_s
-        ends = RangeMax(left.video_ids, left.end_s, left.value)
+        ends = RangeMax(first_spans.video_ids, first_spans.end_s, first_spans.value)
         latest_s = right.start_s + _OVERLAP * self.windows.base_s
         partner = ends.find(right.video_ids, right.start_s - within_s, latest_s)
         rows = np.flatnonzero(partner >= 0)
         # A short window inside a long one is not before it.
-        rows = rows[left.start_s[partner[rows]] < right.start_s[rows]]
-        left, right = left.take(partner[rows]), right.take(rows)
+        rows = rows[first_spans.start_s[partner[rows]] < right.start_s[rows]]
+        first_spans, right = first_spans.take(partner[rows]), right.take(rows)
         return SpanScores(
             right.video_ids,
-            left.start_s,
-            np.maximum(left.end_s, right.end_s),
-            _every([left.value, right.value], _weights((node.first, node.second))),
-            left.first,
+            first_spans.start_s,
+            np.maximum(first_spans.end_s, right.end_s),
+            _every([first_spans.value, right.value], _weights((node.first, node.second))),
+            first_spans.first,
             right.last,
-            left.begin_curve,
+            first_spans.begin_curve,
             right.end_curve,
-            {**right.parts, **left.parts},
+            {**right.parts, **first_spans.parts},
         )
 
     def _meanwhile(self, node: During) -> SpanScores:
@@ -306,12 +310,12 @@ class Evaluator:
         values = [spans.value, self._value_on_spans(node.other, spans)]
         value = _every(values, _weights((node.part, node.other)))
         best = {leaf: self._best_window(leaf, spans) for leaf in leaves(node.other)}
-        found = replace(spans, value=value, parts={**best, **spans.parts})
+        meanwhile = replace(spans, value=value, parts={**best, **spans.parts})
         if has_sequence(node.part):
-            return found
+            return meanwhile
         self.curves.append(value)  # a span is a window here
         which = np.full(len(value), len(self.curves) - 1)
-        return replace(found, begin_curve=which, end_curve=which)
+        return replace(meanwhile, begin_curve=which, end_curve=which)
 
     def _best_window(self, leaf: Leaf, spans: SpanScores) -> Int64:
         if leaf not in self._best:

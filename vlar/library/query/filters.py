@@ -73,27 +73,27 @@ def rows_of(store: LibraryStore, key: str, value: str) -> frozenset[int] | None:
             f"{key}={value:.80}: the library has no rows of people; make one that has: "
             "vlar index add NEW.vlar PATHS --persons"
         )
-    found = frozenset(people.tolist())
-    return found if key == PERSONS_KEY else _meant(store, found, _reference(value))
+    row_ids = frozenset(people.tolist())
+    return row_ids if key == PERSONS_KEY else _meant(store, row_ids, _reference(value))
 
 
 def _reference(text: str) -> Reference:
     from vlar.language.referring import parse
 
     try:
-        found = parse(text)
+        reference = parse(text)
     except UsageError as error:
         raise QueryError(error.message) from None
-    if found.colour or found.rest or not found.is_person:
+    if reference.colour or reference.rest or not reference.is_person:
         raise QueryError(
             f"who={text:.80}: a library keeps the boxes of people, which show neither colours nor "
             "things; use places (left, middle, right, front, back), sizes and numbers"
         )
-    if found.is_plain:
+    if reference.is_plain:
         raise QueryError(
             f"who={text:.80} separates no two people; write for example 'the person on the left'"
         )
-    return found
+    return reference
 
 
 def _meant(store: LibraryStore, people: frozenset[int], reference: Reference) -> frozenset[int]:
@@ -183,15 +183,17 @@ def conditions(where: Where | None) -> tuple[Condition, ...]:
         raise QueryError(f"{len(where or ())} filters; give at most {_MOST_FILTERS}")
     if not isinstance(where, Mapping):
         return tuple(_condition(text) for text in where or ())
-    found: list[Condition] = []
+    conditions_read: list[Condition] = []
     for key, held in where.items():
         form = _parts(f"{key}=" if key[-1:] not in "<>=" else key)
         if form is None or form.value:
             raise QueryError(f"invalid filter key {key!r:.80}; use for example place or start_s>=")
         several = isinstance(held, list | tuple | set)
         values = cast("Iterable[object]", held) if several else (held,)
-        found += [_usable(Condition(form.key, form.compare, str(value))) for value in values]
-    return tuple(found)
+        conditions_read += [
+            _usable(Condition(form.key, form.compare, str(value))) for value in values
+        ]
+    return tuple(conditions_read)
 
 
 def _condition(text: str) -> Condition:
@@ -238,8 +240,8 @@ def matching_videos(store: LibraryStore, where: Iterable[Condition]) -> set[int]
     for condition in where:
         if condition.key in (*_OF_ROW, *KEYS):
             continue
-        found = _videos(store, condition)
-        chosen = found if chosen is None else chosen & found
+        video_ids = _videos(store, condition)
+        chosen = video_ids if chosen is None else chosen & video_ids
     return chosen
 
 
@@ -255,9 +257,9 @@ def row_filter(store: LibraryStore, where: Iterable[Condition]) -> RowFilter:
     rows: frozenset[int] | None = None
     for condition in where:
         if condition.key in KEYS:
-            found = rows_of(store, condition.key, condition.value)
-            if found is not None:
-                rows = found if rows is None else rows & found
+            row_ids = rows_of(store, condition.key, condition.value)
+            if row_ids is not None:
+                rows = row_ids if rows is None else rows & row_ids
         if condition.key in _OF_ROW:
             low, high = ranges[condition.key]
             least, most = _range(condition)
@@ -285,10 +287,10 @@ def check_keys(where: Iterable[Condition], tag_keys: Iterable[str]) -> None:
     Raises:
         QueryError: the message names the known keys and the nearest one.
     """
-    known = [*FILTER_KEYS, *sorted(set(tag_keys) - set(FILTER_KEYS))]
+    keys_known = [*FILTER_KEYS, *sorted(set(tag_keys) - set(FILTER_KEYS))]
     for condition in where:
-        if condition.key not in known:
-            raise _unknown(condition.key, known)
+        if condition.key not in keys_known:
+            raise _unknown(condition.key, keys_known)
         if condition.key == PATH_KEY and condition.compare not in ("=", "!="):
             raise QueryError(
                 f"path{condition.compare}{condition.value:.80} cannot be compared; write path=GLOB"
@@ -297,31 +299,31 @@ def check_keys(where: Iterable[Condition], tag_keys: Iterable[str]) -> None:
 
 def _unknown(key: str, known: Sequence[str]) -> QueryError:
     """The error for a key that no video has; a library may have any number of any length."""
-    short = [each for each in known if len(each) <= _COMPARED_LETTERS]
+    short = [key_known for key_known in known if len(key_known) <= _COMPARED_LETTERS]
     near = difflib.get_close_matches(key[:_COMPARED_LETTERS], short[:_MOST_FILTERS], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     more = f" and {len(known) - _SHOWN_KEYS} more" if len(known) > _SHOWN_KEYS else ""
-    listed = ", ".join(each[:_COMPARED_LETTERS] for each in known[:_SHOWN_KEYS])
+    listed = ", ".join(key_known[:_COMPARED_LETTERS] for key_known in known[:_SHOWN_KEYS])
     return QueryError(f"no video has a tag {key!r:.80}{hint} Known keys: {listed}{more}.")
 
 
 def _videos(store: LibraryStore, condition: Condition) -> set[int]:
     key, compare, value = condition.key, condition.compare, condition.value
     if key == PATH_KEY:
-        wanted = compare == "="
-        return {i for i, path in store.paths().items() if path_matches(path, value) == wanted}
+        is_equal = compare == "="
+        return {i for i, path in store.paths().items() if path_matches(path, value) == is_equal}
     if key in _OF_VIDEO:
         low, high = _range(condition) if key == "duration_s" else _span(condition)
-        found = {i for i, fact in store.fact(key).items() if low <= fact <= high}
-        return set(store.paths()) - found if compare == "!=" else found
+        video_ids = {i for i, fact in store.fact(key).items() if low <= fact <= high}
+        return set(store.paths()) - video_ids if compare == "!=" else video_ids
     if compare == "=":
         return set(store.tagged(key, value))
     test = _tag_test(compare, value)
     held = store.tagged(key)
-    found = {video_id for video_id, has in held.items() if test(has)}
+    video_ids = {video_id for video_id, has in held.items() if test(has)}
     if compare == "!=":
-        found |= set(store.paths()) - held.keys()
-    return found
+        video_ids |= set(store.paths()) - held.keys()
+    return video_ids
 
 
 def _tag_test(compare: str, value: str) -> Callable[[str], bool]:
@@ -392,8 +394,10 @@ def path_matches(path: str, pattern: str) -> bool:
     """
     pattern = pattern.rstrip("/") or "/"
     anchored = path if pattern.startswith("/") else f"/{path.lstrip('/')}"
-    wanted = pattern if pattern.startswith("/") else f"*/{pattern}"
-    if fnmatchcase(anchored, wanted) or fnmatchcase(anchored, f"{wanted.rstrip('/')}/*"):
+    whole_pattern = pattern if pattern.startswith("/") else f"*/{pattern}"
+    if fnmatchcase(anchored, whole_pattern) or fnmatchcase(
+        anchored, f"{whole_pattern.rstrip('/')}/*"
+    ):
         return True
     # A name with glob characters, such as "take [2].mp4", also matches itself.
     literal = pattern if pattern.startswith("/") else f"/{pattern}"

@@ -65,12 +65,12 @@ def syntax_error(query: str, position: int) -> QuerySyntaxError:
         return QuerySyntaxError(query, unclosed, reason)
     bracket = _unbalanced(query)
     if bracket is not None:
-        at, reason = bracket
-        return QuerySyntaxError(query, at, reason)
+        position_found, reason = bracket
+        return QuerySyntaxError(query, position_found, reason)
     tokens = [(match.start(), match.group()) for match in _TOKEN.finditer(query)]
-    before = next((text for at, text in reversed(tokens) if at < position), None)
-    here = next((text for at, text in tokens if at >= position), None)
-    return QuerySyntaxError(query, position, _reason(before, here))
+    before = next((text for position_of, text in reversed(tokens) if position_of < position), None)
+    text_after = next((text for position_of, text in tokens if position_of >= position), None)
+    return QuerySyntaxError(query, position, _reason(before, text_after))
 
 
 def blanked(query: str) -> str:
@@ -108,24 +108,27 @@ def _reason(before: str | None, here: str | None) -> str:
 
 
 def _unclosed_quote(query: str) -> int | None:
-    at = blanked(query).find('"')
-    return None if at < 0 else at
+    position = blanked(query).find('"')
+    return None if position < 0 else position
 
 
 def _unbalanced(query: str) -> tuple[int, str] | None:
     plain = blanked(query)
     waiting: list[tuple[int, str]] = []
-    for at, letter in enumerate(plain):
+    for position_found, letter in enumerate(plain):
         if letter in "([":
-            waiting.append((at, letter))
+            waiting.append((position_found, letter))
         elif letter in ")]":
             if not waiting or "([".index(waiting[-1][1]) != ")]".index(letter):
-                return at, f"{letter!r} closes no bracket; remove it"
+                return position_found, f"{letter!r} closes no bracket; remove it"
             waiting.pop()
     if not waiting:
         return None
-    at, letter = waiting[-1]
-    return at, f"the bracket that opens here is not closed; add {')' if letter == '(' else ']'!r}"
+    position_found, letter = waiting[-1]
+    return (
+        position_found,
+        f"the bracket that opens here is not closed; add {')' if letter == '(' else ']'!r}",
+    )
 
 
 def _columns(letter: str) -> int:
@@ -470,10 +473,10 @@ def _lark() -> Lark:
 def _require_few_operators(query: str) -> None:
     # Trees are walked by recursion; nobody writes as many by hand.
     plain = blanked(query)
-    found = [m.start() for m in re.finditer(r"\(|\b(AND|OR|NOT|THEN|DURING|IN)\b", plain)]
-    if len(found) > _MOST_OPERATORS:
+    positions = [m.start() for m in re.finditer(r"\(|\b(AND|OR|NOT|THEN|DURING|IN)\b", plain)]
+    if len(positions) > _MOST_OPERATORS:
         reason = f"over {_MOST_OPERATORS} operators and brackets; ask in several queries"
-        raise QuerySyntaxError(query, found[_MOST_OPERATORS], reason)
+        raise QuerySyntaxError(query, positions[_MOST_OPERATORS], reason)
 
 
 class _Maker:
@@ -523,13 +526,13 @@ class _Maker:
         return self.phrase(" ".join(map(_unquoted, tokens)), _place(tokens[0]))
 
     def _product(self, slots: list[Any]) -> Product:
-        found: list[tuple[str, tuple[str, ...]]] = []
+        terms: list[tuple[str, tuple[str, ...]]] = []
         for slot in slots:
             name, *values = slot.children
             texts = tuple(self._words(value.children).text for value in values)
-            found.append((str(name)[:-1].strip(), texts))
-        product = Product(tuple(found))
-        size = math.prod(len(values) for _, values in found)
+            terms.append((str(name)[:-1].strip(), texts))
+        product = Product(tuple(terms))
+        size = math.prod(len(values) for _, values in terms)
         if size > MOST_COMBINATIONS:
             reason = f"{size} combinations, at most {MOST_COMBINATIONS} are looked for"
             raise self._error(_place(slots[0].children[0]), f"{reason}; ask in several queries")
@@ -537,22 +540,22 @@ class _Maker:
 
     def _like(self, parts: list[Any]) -> Like:
         path, span = _unquoted(parts[0]), parts[1] if len(parts) > 1 else None
-        at = _place(parts[0])
+        location = _place(parts[0])
         if span is None and parts[0].type == "WORD" and _AT.fullmatch(path):
             path, span = path[: path.rindex("@")], path[path.rindex("@") :]
         if not path.strip():
-            raise self._error(at, "LIKE needs a video file or a picture: LIKE clip.mp4")
+            raise self._error(location, "LIKE needs a video file or a picture: LIKE clip.mp4")
         if span is None:
             return Like(path)
         if Like(path).is_picture:
             reason = f"a picture has no span; leave {span!r:.80} out, or give a video file"
-            raise self._error(at, reason)
+            raise self._error(location, reason)
         match = _AT.fullmatch(span)
         if match is None:
-            raise self._error(at, f"{span!r:.80} is not a span of a clip; write @3s-7s")
-        start_s, end_s = (self._seconds(match[name], at) for name in ("start", "end"))
+            raise self._error(location, f"{span!r:.80} is not a span of a clip; write @3s-7s")
+        start_s, end_s = (self._seconds(match[name], location) for name in ("start", "end"))
         if end_s <= start_s:
-            raise self._error(at, f"{span!r:.80} ends before it starts; write @3s-7s")
+            raise self._error(location, f"{span!r:.80} ends before it starts; write @3s-7s")
         return Like(path, Window(start_s, end_s))
 
     def _pattern(self, token: Token) -> str:

@@ -109,8 +109,8 @@ def guaranteed(
     least = least_probability(guarantee, best[0].probability) if best else 1.0
     k = _FIRST
     while True:
-        wanted = replace(plan, k=k, min_probability=min(least, 1.0))
-        hits = search(wanted, snapshot, queries, None, reports.append)
+        plan_asked = replace(plan, k=k, min_probability=min(least, 1.0))
+        hits = search(plan_asked, snapshot, queries, None, reports.append)
         if len(hits) < k:
             break
         k *= 4
@@ -139,9 +139,9 @@ def calibration_of(store: LibraryStore, fingerprint: str) -> MissCalibration:
     texts = [store.meta().get(KEY, "")]
     texts += [file.read_text("utf-8") for file in sorted(_FOLDER.glob("*.json"))]
     for text in texts:
-        found = MissCalibration.from_json(text) if text else None
-        if found is not None and found.fingerprint == fingerprint:
-            return found
+        calibration = MissCalibration.from_json(text) if text else None
+        if calibration is not None and calibration.fingerprint == fingerprint:
+            return calibration
     raise UsageError(
         f"--miss: library {store.address} has no calibration for its model; make one of labelled "
         f"clips: vlar calibrate {store.address} labelled/"

@@ -236,7 +236,7 @@ class ConditionedTextReranker(Reranker):
                 f"re-ranker {self.name!r} needs a model whose text depends on the video; "
                 f"{model.name!r} is not one: leave rerank out"
             )
-        found: dict[int, Rescored] = {}
+        rescored: dict[int, Rescored] = {}
         for start in range(0, len(row_ids), _BATCH_ROWS):
             check()
             ids, contexts = rows.contexts(row_ids[start : start + _BATCH_ROWS])
@@ -245,7 +245,7 @@ class ConditionedTextReranker(Reranker):
             queries = model.conditioned_queries([phrase], contexts)[:, 0]
             vectors = rows.vectors(ids.tolist())
             similarity = (vectors.astype(np.float64) * queries.astype(np.float64)).sum(axis=1)
-            for place, row_id in enumerate(ids.tolist()):
-                probability = model.match_probability(vectors[place : place + 1], queries[place])
-                found[row_id] = Rescored(float(similarity[place]), float(probability[0]))
-        return found
+            for index, row_id in enumerate(ids.tolist()):
+                probability = model.match_probability(vectors[index : index + 1], queries[index])
+                rescored[row_id] = Rescored(float(similarity[index]), float(probability[0]))
+        return rescored

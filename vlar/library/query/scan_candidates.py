@@ -72,7 +72,7 @@ class ScanCandidates:
     def best(self, n: int) -> tuple[list[ScoredSpan], bool]:
         """The best ``n``, best first, and whether these are all."""
         size = min(n, len(self._spans))
-        return [self._span(at) for at in range(size)], size == len(self._spans)
+        return [self._span(index) for index in range(size)], size == len(self._spans)
 
     def rerank(self, reranker: Reranker, head: Sequence[ScoredSpan]) -> None:
         """Evaluate the query again on spans whose windows were all scored again.
@@ -85,23 +85,25 @@ class ScanCandidates:
         spans = self._spans.take(np.array([span.row_id for span in head]))
         windows = np.unique(np.concatenate(list(spans.parts.values())))
         windows = windows[windows >= 0]
-        place = {int(compared.windows.ids[at]): at for at in windows.tolist()}
+        index_of = {int(compared.windows.ids[index]): index for index in windows.tolist()}
         probability = {leaf: values.copy() for leaf, values in compared.probability.items()}
         for leaf in compared.probability:
             if not isinstance(leaf, Phrase):
                 continue
-            found = reranker.rescore(leaf.text, list(place), self._snapshot, self._snapshot.model)
-            stated = self._snapshot.stated(np.array([new.probability for new in found.values()]))
-            for (row_id, new), p in zip(found.items(), stated.tolist(), strict=True):
-                self._new_windows[leaf, place[row_id]] = replace(new, probability=p)
-                probability[leaf][place[row_id]] = p
-        scored = [at for _, at in self._new_windows]
+            rescored = reranker.rescore(
+                leaf.text, list(index_of), self._snapshot, self._snapshot.model
+            )
+            stated = self._snapshot.stated(np.array([new.probability for new in rescored.values()]))
+            for (row_id, new), p in zip(rescored.items(), stated.tolist(), strict=True):
+                self._new_windows[leaf, index_of[row_id]] = replace(new, probability=p)
+                probability[leaf][index_of[row_id]] = p
+        scored = [index for _, index in self._new_windows]
         left_out = set(windows[~np.isin(windows, scored)].tolist())
         value = self._evaluator.at_parts(plan.tree, spans, probability, PRODUCT)
         weakest = self._evaluator.at_parts(plan.tree, spans, probability, WEAKEST)
-        for at, span in enumerate(head):
-            if left_out.isdisjoint(int(part[at]) for part in spans.parts.values()):
-                self._new[span.row_id] = SpanScore(float(value[at]), 0.0, float(weakest[at]))
+        for index, span in enumerate(head):
+            if left_out.isdisjoint(int(part[index]) for part in spans.parts.values()):
+                self._new[span.row_id] = SpanScore(float(value[index]), 0.0, float(weakest[index]))
 
     def new_score(self, span: ScoredSpan) -> SpanScore | None:
         """The scores by the re-ranker; None for a span that it left out."""
@@ -109,26 +111,26 @@ class ScanCandidates:
 
     def score(self, span: ScoredSpan) -> SpanScore:
         """The scores of an answer."""
-        own = SpanScore(span.score, 0.0, float(self._weakest[span.row_id]))
-        return self._new.get(span.row_id, own)
+        span_score = SpanScore(span.score, 0.0, float(self._weakest[span.row_id]))
+        return self._new.get(span.row_id, span_score)
 
     def neighbours(self, span: ScoredSpan, later: bool) -> Iterator[ScoredSpan]:
         """Each next window, with its value relative to the window at the end of the span."""
         edge = self._edge(span, later)
-        at = edge.row_id
+        row_id = edge.row_id
         which = (self._spans.end_curve if later else self._spans.begin_curve)[span.row_id]
         curve = self._evaluator.curves[which]
         step = 1 if later else -1
-        scale = span.score / max(float(curve[at]), _LEAST)
-        at += step
+        scale = span.score / max(float(curve[row_id]), _LEAST)
+        row_id += step
         windows, track = self._compared.windows, edge.track
-        while 0 <= at < len(curve) and windows.video_ids[at] == span.video_id:
-            if windows.track(at) != track:
+        while 0 <= row_id < len(curve) and windows.video_ids[row_id] == span.video_id:
+            if windows.track(row_id) != track:
                 return  # windows are sorted by track
-            row = self._window(at, span.video_id, float(curve[at]) * scale)
+            row = self._window(row_id, span.video_id, float(curve[row_id]) * scale)
             if same_scale(row, edge):
                 yield row
-            at += step
+            row_id += step
 
     def row_ids(self, span: ScoredSpan) -> tuple[int, int]:
         """The first and the last row of a span."""
@@ -137,7 +139,7 @@ class ScanCandidates:
 
     def refined(self, span: ScoredSpan) -> ScoredSpan:
         """The span with its ends at the crossings, but within the filter."""
-        found = refined(
+        span_refined = refined(
             span,
             self._edge(span, False),
             self._edge(span, True),
@@ -146,16 +148,16 @@ class ScanCandidates:
         )
         (_, latest_start_s), (earliest_end_s, _) = self._allowed.start_s, self._allowed.end_s
         return replace(
-            found,
-            start_s=max(min(found.start_s, latest_start_s), span.start_s),
-            end_s=min(max(found.end_s, earliest_end_s), span.end_s),
+            span_refined,
+            start_s=max(min(span_refined.start_s, latest_start_s), span.start_s),
+            end_s=min(max(span_refined.end_s, earliest_end_s), span.end_s),
         )
 
     def parts(self, span: ScoredSpan) -> tuple[HitPart, ...]:
         """The best window of each phrase."""
-        found = self._spans.parts
-        places = ((f, int(found[f][span.row_id])) for f in leaves(self._plan.tree) if f in found)
-        return tuple(self._part(leaf, at) for leaf, at in places if at >= 0)
+        values = self._spans.parts
+        places = ((f, int(values[f][span.row_id])) for f in leaves(self._plan.tree) if f in values)
+        return tuple(self._part(leaf, index) for leaf, index in places if index >= 0)
 
     def path(self, span: ScoredSpan) -> str:
         """The recording."""
@@ -163,7 +165,7 @@ class ScanCandidates:
 
     def leading(self) -> Mapping[int, float]:
         """The stated probability of each recording among the first candidates, by its id."""
-        first = (self._span(at) for at in range(min(len(self._spans), _LEADING)))
+        first = (self._span(index) for index in range(min(len(self._spans), _LEADING)))
         best: dict[int, float] = {}
         for span in first:
             best.setdefault(span.video_id, self.score(span).probability)
@@ -174,8 +176,8 @@ class ScanCandidates:
         del answers
         compared = self._compared
         probability = self._weakest.copy()
-        for place, new in self._new.items():
-            probability[place] = new.probability
+        for rank, new in self._new.items():
+            probability[rank] = new.probability
         return CandidateReport(
             searched="windows",
             videos=len(compared.paths),
@@ -190,31 +192,33 @@ class ScanCandidates:
         order = np.argsort(-probability, kind="stable")[:BEST_SHOWN].tolist()
         rows = tuple(
             BestWindow(
-                self._compared.paths[int(windows.video_ids[at])],
-                float(windows.start_s[at]),
-                float(windows.end_s[at]),
-                float(probability[at]),
+                self._compared.paths[int(windows.video_ids[index])],
+                float(windows.start_s[index]),
+                float(windows.end_s[index]),
+                float(probability[index]),
             )
-            for at in order
+            for index in order
         )
         return PhraseReport(_leaf_text(leaf), rows, int((probability >= 0.5).sum()))
 
     def _part(self, leaf: Leaf, at: int) -> HitPart:
         compared = self._compared
-        own = Rescored(float(compared.similarity[leaf][at]), float(compared.probability[leaf][at]))
-        found = self._new_windows.get((leaf, at), own)
+        row_score = Rescored(
+            float(compared.similarity[leaf][at]), float(compared.probability[leaf][at])
+        )
+        rescored = self._new_windows.get((leaf, at), row_score)
         start_s, end_s = compared.windows.start_s[at], compared.windows.end_s[at]
         return HitPart(
             _leaf_text(leaf),
             float(start_s),
             float(end_s),
-            found.probability,
-            cosine(found.similarity),
+            rescored.probability,
+            cosine(rescored.similarity),
         )
 
     def _edge(self, span: ScoredSpan, later: bool) -> ScoredSpan:
-        at = int((self._spans.last if later else self._spans.first)[span.row_id])
-        return self._window(at, span.video_id, span.score)
+        index = int((self._spans.last if later else self._spans.first)[span.row_id])
+        return self._window(index, span.video_id, span.score)
 
     def _window(self, at: int, video_id: int, value: float) -> ScoredSpan:
         windows = self._compared.windows
@@ -239,8 +243,8 @@ def _ranked(spans: SpanScores, compared: Comparison) -> SpanScores:
     """Best first; equal ones by path and time, in every run."""
     spans = spans.take(np.flatnonzero(spans.value > _LEAST))
     by_path = sorted(compared.paths, key=compared.paths.__getitem__)
-    place = {video_id: at for at, video_id in enumerate(by_path)}
-    places = np.array([place[video_id] for video_id in spans.video_ids.tolist()], np.int64)
+    rank_of = {video_id: index for index, video_id in enumerate(by_path)}
+    places = np.array([rank_of[video_id] for video_id in spans.video_ids.tolist()], np.int64)
     # Rounded for the order only, as for a plain phrase.
     return spans.take(np.lexsort((spans.start_s, places, -np.round(spans.value, 9))))
 

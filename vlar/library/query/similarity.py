@@ -103,21 +103,25 @@ def compare(
         people.update(batch.people)
         similar = (stacked @ batch.wide.T.astype(np.float64)).astype(np.float32)
         probable = np.zeros_like(similar)
-        for at, (leaf, query) in enumerate(queries.items()):
+        for column, (leaf, query) in enumerate(queries.items()):
             if not isinstance(leaf, Like):
-                probable[at] = model.match_probability(batch.wide, query)
-        for leaf, found in pair_scores(store, model, batch.ids, queries).items():
-            at = list(queries).index(leaf)
-            similar[at], probable[at] = found
+                probable[column] = model.match_probability(batch.wide, query)
+        for leaf, pair_values in pair_scores(store, model, batch.ids, queries).items():
+            column = list(queries).index(leaf)
+            similar[column], probable[column] = pair_values
         scored.append((similar, probable))
     table = RowTable.joined(tables)
-    similarity, probability = (np.concatenate(each, axis=1) for each in zip(*scored, strict=True))
+    similarity, probability = (
+        np.concatenate(column_values, axis=1) for column_values in zip(*scored, strict=True)
+    )
     meant = rows.mask(table) & np.isin(table.video_ids, np.fromiter(paths, np.int64))
     order, windows = _sorted(table, people, meant, manifest.spec.window_s)
-    cosines = {leaf: similarity[at][order].astype(np.float64) for at, leaf in enumerate(queries)}
+    cosines = {
+        leaf: similarity[column][order].astype(np.float64) for column, leaf in enumerate(queries)
+    }
     absolute: dict[Leaf, Float64] = {
-        leaf: probability[at][order].astype(np.float64)
-        for at, leaf in enumerate(queries)
+        leaf: probability[column][order].astype(np.float64)
+        for column, leaf in enumerate(queries)
         if not isinstance(leaf, Like)
     }
     hits = {leaf: model.among(alone, len(paths)) for leaf, alone in absolute.items()}
@@ -147,10 +151,10 @@ def pair_scores(
     pairs, score = [leaf for leaf in wanted if isinstance(leaf, Pair)], model.pair_scores
     if not pairs or score is None:
         return {}
-    there, contexts = store.contexts(ids.tolist())
-    if len(there) < len(ids):
+    ids_found, contexts = store.contexts(ids.tolist())
+    if len(ids_found) < len(ids):
         return {}
-    order = np.argsort(there)[np.searchsorted(np.sort(there), ids)]
+    order = np.argsort(ids_found)[np.searchsorted(np.sort(ids_found), ids)]
     return {leaf: score(contexts[order], (leaf.verb, leaf.object)) for leaf in pairs}
 
 
@@ -185,8 +189,8 @@ def _said(store: LibraryStore, leaf: Says, row_ids: Int64) -> Float64:
         )
     captions = store.captions()
     quoted = isinstance(leaf, Quote)
-    found = quoted_in(leaf.kind, leaf.text, captions) if quoted else said(leaf.text, captions)
-    return np.array([found.get(row_id, 0.0) for row_id in row_ids.tolist()])
+    shares = quoted_in(leaf.kind, leaf.text, captions) if quoted else said(leaf.text, captions)
+    return np.array([shares.get(row_id, 0.0) for row_id in row_ids.tolist()])
 
 
 def normalized(similarity: Float64, probability: Float64 | None) -> Float64:
@@ -274,13 +278,13 @@ def nearest(
         key = _held_key(store.data_version(), where)
         held = cache.keep(key, lambda: _read(store, engine.ids(allowed), cache.origin.dim))
         return _answer(held, query, squared, k)
-    wanted = k
+    count = k
     while True:
-        ids = engine.search(query, wanted, allowed)[0]
+        ids = engine.search(query, count, allowed)[0]
         held = _read(store, ids, cache.origin.dim)
-        if len(held.places) >= k or len(ids) < wanted:
+        if len(held.places) >= k or len(ids) < count:
             return _answer(held, query, squared, k)
-        wanted *= 4  # some of the rows were damaged
+        count *= 4  # some of the rows were damaged
 
 
 def nearest_held(
@@ -325,14 +329,14 @@ def _read(store: LibraryStore, ids: Int64, dim: int) -> _Held:
     rows = store.rows(ids.tolist(), dim)
     paths = store.paths(np.unique(rows.video_ids).tolist())
     owners = rows.video_ids.tolist()
-    owned = [place for place, video_id in enumerate(owners) if video_id in paths]
+    owned = [index for index, video_id in enumerate(owners) if video_id in paths]
     if len(owned) < len(owners):
         lost = set(rows.ids.tolist()).difference(rows.ids[owned].tolist())
         store.damaged.update(dict.fromkeys(lost, NO_RECORDING))
-    places = [(paths[owners[place]], *rows.spans[place]) for place in owned]
+    places = [(paths[owners[index]], *rows.spans[index]) for index in owned]
     vectors = rows.vectors if len(owned) == len(owners) else rows.vectors[owned]
     ids_held = rows.ids[owned].tolist() if rows.people else ()
-    people = {at: rows.people[i] for at, i in enumerate(ids_held) if i in rows.people}
+    people = {index: rows.people[i] for index, i in enumerate(ids_held) if i in rows.people}
     return _Held(vectors, places, people)
 
 
@@ -342,13 +346,13 @@ def _answer(held: _Held, query: Float32, squared: float, k: int) -> list[RowHit]
     similarities = scores[best].tolist()
     if similarities and squared <= _UNIT and (similarities[0] > 1 or similarities[-1] < -1):
         similarities = [cosine(value) for value in similarities]
-    at, places = best.tolist(), held.places
-    rows = zip(map(places.__getitem__, at), similarities, strict=True)
-    found = [RowHit(path, start_s, end_s, value) for (path, start_s, end_s), value in rows]
-    for row, place in enumerate(at) if held.people else ():
-        if (person := held.people.get(place)) is not None:
-            found[row] = found[row]._replace(track=person.track, box=person.box)
-    return found
+    best_rows, places = best.tolist(), held.places
+    rows = zip(map(places.__getitem__, best_rows), similarities, strict=True)
+    hits = [RowHit(path, start_s, end_s, value) for (path, start_s, end_s), value in rows]
+    for row, index in enumerate(best_rows) if held.people else ():
+        if (person := held.people.get(index)) is not None:
+            hits[row] = hits[row]._replace(track=person.track, box=person.box)
+    return hits
 
 
 def _best(scores: Float32, k: int) -> Int64:

@@ -160,17 +160,17 @@ class SqliteStore(LibraryStore):
 
     def videos(self) -> list[VideoRow]:
         tags = self.tags()
-        found = self.fetch(
+        video_rows = self.fetch(
             f"""SELECT {values.RECORDING},
                 (SELECT count(*) FROM rows WHERE video_id = videos.id AND track = 0)
                 FROM videos ORDER BY path"""
         )
         rows: list[VideoRow] = []
-        for *facts, windows in found:
+        for *facts, windows in video_rows:
             self._require_recording(facts)
             video_id, path, _, _, _, duration_s, unreadable, added_at_s = facts
-            own = tags.get(video_id, {})
-            rows.append(VideoRow(path, duration_s, windows, added_at_s, own, unreadable))
+            tags_of_video = tags.get(video_id, {})
+            rows.append(VideoRow(path, duration_s, windows, added_at_s, tags_of_video, unreadable))
         return rows
 
     def fact(self, name: str) -> dict[int, float]:
@@ -360,11 +360,11 @@ class StoreRows:
         """Tables of n rows, at least one, with their vectors (n, D) float16."""
         query = f"SELECT {ROW} FROM rows WHERE id > ? ORDER BY id LIMIT ?"
         last = self._after_id
-        while found := self._store.fetch(query, (last, _BATCH_ROWS)):
-            if found[-1][0] <= last:  # the pages of a damaged file may form a circle
+        while row_block := self._store.fetch(query, (last, _BATCH_ROWS)):
+            if row_block[-1][0] <= last:  # the pages of a damaged file may form a circle
                 raise self._store.damage("its rows are not in order")
-            last = found[-1][0]
-            rows = self._store.checked(found, self.dim)
+            last = row_block[-1][0]
+            rows = self._store.checked(row_block, self.dim)
             owned = self._owned(rows)
             self.damaged.update(rows.damaged)
             if not owned.any():

@@ -106,8 +106,8 @@ class SqliteWriter(SqliteStore, LibraryWriter):
         )
         self._rows_changed()
         spans = zip(windows, shown, contexts, strict=True) if contexts else ()
-        if kept := [(w, who, tokens) for w, who, tokens in spans if tokens is not None]:
-            self._insert_contexts(video_id, kept)
+        if with_contexts := [(w, who, tokens) for w, who, tokens in spans if tokens is not None]:
+            self._insert_contexts(video_id, with_contexts)
 
     def _insert_contexts(
         self, video_id: int, kept: Sequence[tuple[Window, RowPerson | None, Float16]]

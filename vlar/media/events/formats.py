@@ -359,21 +359,21 @@ def _aedat4(path: Path) -> Header:
         streams: dict[int, Any] = aedat.Decoder(str(path)).id_to_stream()
     except BaseException as error:  # noqa: BLE001 - ``_damage`` raises all but damage
         raise ValueError(f"its header is damaged ({_damage(error)})") from None
-    wanted = next((key for key, one in streams.items() if one.get("type") == "events"), None)
-    if wanted is None:
+    stream_id = next((key for key, one in streams.items() if one.get("type") == "events"), None)
+    if stream_id is None:
         raise ValueError("it has no stream of events")
 
     def stream(path: Path) -> Iterator[Decoded]:
         try:
             for packet in aedat.Decoder(str(path)):
-                if packet["stream_id"] == wanted and "events" in packet:
+                if packet["stream_id"] == stream_id and "events" in packet:
                     rows = packet["events"]
                     yield Decoded(events_of(rows["x"], rows["y"], rows["t"], rows["on"]))
         except BaseException as error:  # noqa: BLE001 - as above
             _damage(error)  # cut off, or damaged from here on
             yield Decoded(np.empty(0, EVENT), missing=1)
 
-    size = int(streams[wanted]["height"]), int(streams[wanted]["width"])
+    size = int(streams[stream_id]["height"]), int(streams[stream_id]["width"])
     return Header("aedat4", stream=stream, size=size, sorts=True)
 
 

@@ -67,9 +67,9 @@ class Recording:
         self._held: dict[int, Events] = {}
         self._pieces: list[_Piece] = []
         top, least = np.zeros(2, np.int64), np.full(2, 1 << 16)
-        for piece, found in self._scan():
-            self.missing += found.missing
-            events = found.events
+        for piece, piece_events in self._scan():
+            self.missing += piece_events.missing
+            events = piece_events.events
             if not len(events):
                 continue
             times, places = events["t"], (events["y"], events["x"])
@@ -210,9 +210,9 @@ class Recording:
             yield from [(piece, held[piece.number]) for piece in wanted]
         elif decode is None:
             numbers = {piece.number for piece in wanted}
-            for piece, found in islice(self._scan(), max(numbers) + 1):
+            for piece, piece_events in islice(self._scan(), max(numbers) + 1):
                 if piece.number in numbers:
-                    yield piece, found.events
+                    yield piece, piece_events.events
         else:
             with open_input(self.path, MOST_BYTES) as stream:
                 for piece in wanted:

@@ -299,7 +299,8 @@ def pictures_of(packet: Packet[VideoStream]) -> list[Packet[VideoStream]]:
     if n_pictures < 2 or len(index) != 2 + n_pictures * n_bytes or index[0] != marker:
         return [packet]
     lengths = [
-        int.from_bytes(index[1 + at * n_bytes :][:n_bytes], "little") for at in range(n_pictures)
+        int.from_bytes(index[1 + number * n_bytes :][:n_bytes], "little")
+        for number in range(n_pictures)
     ]
     if sum(lengths) != size - len(index) or not all(lengths):
         return [packet]

@@ -125,29 +125,29 @@ def _samples(path: Path, container: Any, end_s: float) -> Float32:
     from av.error import FFmpegError
 
     resampler = av.AudioResampler(format="flt", layout="mono", rate=round(RATE_HZ))
-    found = bytearray()  # it grows in place, where joining arrays takes the memory twice
+    data = bytearray()  # it grows in place, where joining arrays takes the memory twice
     allowed = 0.0
     try:
         for frame in container.decode(audio=0):
             length_s = frame.samples / max(frame.sample_rate, 1)
-            count = len(found) // _SAMPLE_BYTES
+            count = len(data) // _SAMPLE_BYTES
             if count / RATE_HZ + length_s > _MOST_S:
                 raise DecodeError(f"{path}: it lasts over {_MOST_S // 3600} hours; cut it first")
             # A damaged rate stretches a frame of 16 kB to 2 GB.
-            needed = len(found) + _RESAMPLING_BYTES * length_s * RATE_HZ
+            needed = len(data) + _RESAMPLING_BYTES * length_s * RATE_HZ
             if needed > allowed:
                 require_memory(needed)
                 allowed = needed + _UNASKED
             for resampled in resampler.resample(frame):
-                found += resampled.to_ndarray().astype(np.float32, copy=False).data
+                data += resampled.to_ndarray().astype(np.float32, copy=False).data
             if time.monotonic() > end_s:
                 raise DecodeTimeout(f"{path}: its sound takes too long to decode; cut it first")
         for resampled in resampler.resample(None):
-            found += resampled.to_ndarray().astype(np.float32, copy=False).data
+            data += resampled.to_ndarray().astype(np.float32, copy=False).data
     except FFmpegError:
-        if not found:
+        if not data:
             raise
-    samples = np.frombuffer(found, np.float32)
+    samples = np.frombuffer(data, np.float32)
     for start in range(0, len(samples), _BLOCK):  # the masks of all samples would take memory
         block = samples[start : start + _BLOCK]
         np.nan_to_num(block, copy=False).clip(-1, 1, out=block)

@@ -98,10 +98,10 @@ def unpack(path: Path, folder: Path) -> int:
             table.writerow(("path", "label"))
             for bodies in each_recording(path):
                 name = _UNUSUAL.sub("_", bodies.name).strip("._")[:80] or "recording"
-                place = folder / f"{written:06}_{name}.npz"
-                _write(place, bodies)
+                target = folder / f"{written:06}_{name}.npz"
+                _write(target, bodies)
                 if bodies.label:
-                    table.writerow((place.name, bodies.label))
+                    table.writerow((target.name, bodies.label))
                 written += 1
     except OSError as error:
         raise _unwritable(folder, error) from error

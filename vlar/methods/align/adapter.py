@@ -174,15 +174,15 @@ class Align(ResidualTower):
                 "batch has one; add it, or set by='labels'"
             )
         small, _ = self.split_inputs(batch.inputs)
-        found = self.network.sentences(small[rows])
-        captions = torch.stack([self._caption(texts[row]) for row in rows]).to(found.device)
-        told = caption_loss(found, captions, self.config.temperature)
+        sentences = self.network.sentences(small[rows])
+        captions = torch.stack([self._caption(texts[row]) for row in rows]).to(sentences.device)
+        told = caption_loss(sentences, captions, self.config.temperature)
         without = [row for row in range(len(texts)) if row not in rows]
         losses = {"captions": told, "total": told}
         if without:
             share = len(without) / len(texts)
-            own = batch.loss(output.logits)
-            losses = {"captions": told, "total": (1 - share) * told + share * own}
+            loss = batch.loss(output.logits)
+            losses = {"captions": told, "total": (1 - share) * told + share * loss}
         return TrainingOutput(output.logits, losses, classes=output.classes, vectors=output.vectors)
 
     def _caption(self, text: str) -> Tensor:

@@ -85,12 +85,12 @@ class Aligned(MappedAdapter):
             penalty, rank = _chosen(x, z, columns)
         weights = balanced_weights(columns, len(z))
         clips, texts = weights @ x, weights @ z[columns]
-        found = ridge_map(x - clips, (z - texts)[columns], weights, penalty)
-        for name, array in (("map", found), ("clips", clips), ("texts", texts)):
+        mapping = ridge_map(x - clips, (z - texts)[columns], weights, penalty)
+        for name, array in (("map", mapping), ("clips", clips), ("texts", texts)):
             self.parts.get_buffer(name).copy_(torch.from_numpy(array))
         self.config = dataclasses.replace(self.config, penalty=penalty)
         self._refreshed()
-        missed = np.square((x - clips) @ found.T - (z - texts)[columns]).sum(axis=1)
+        missed = np.square((x - clips) @ mapping.T - (z - texts)[columns]).sum(axis=1)
         return Solved((float(weights @ missed),), rank)
 
     def _clips(self, x: Float32) -> Float32:
@@ -113,15 +113,15 @@ def _ranks(x: Float64, z: Float64, columns: Integers, fold: int) -> Float64:
     """(penalties,) mean reciprocal rank of the clips of every fourth label among such labels."""
     names = np.flatnonzero(np.arange(len(z)) % _FOLDS == fold)
     out = np.isin(columns, names)
-    kept, place = np.unique(columns[~out], return_inverse=True)
-    weights = balanced_weights(place, len(kept))
+    kept, column_of = np.unique(columns[~out], return_inverse=True)
+    weights = balanced_weights(column_of, len(kept))
     clips, texts = weights @ x[~out], weights @ z[columns[~out]]
     words = unit(z[names] - texts)
     right = np.searchsorted(names, columns[out])
-    found: list[float] = []
+    ranks: list[float] = []
     for penalty in _PENALTIES:
         mapped = ridge_map(x[~out] - clips, z[columns[~out]] - texts, weights, penalty)
         scores = unit((x[out] - clips) @ mapped.T) @ words.T
-        own = scores[np.arange(len(right)), right]
-        found.append(float((1.0 / (1 + (scores > own[:, None]).sum(axis=1))).mean()))
-    return np.array(found)
+        truth_scores = scores[np.arange(len(right)), right]
+        ranks.append(float((1.0 / (1 + (scores > truth_scores[:, None]).sum(axis=1))).mean()))
+    return np.array(ranks)

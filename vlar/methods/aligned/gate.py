@@ -94,8 +94,8 @@ def seen_scores(x: Float64, columns: Integers, kept: Integers, asked: Integers) 
         kept: Clips to learn from; their labels in order are the S columns.
         asked: m clips to score.
     """
-    names, place = np.unique(columns[kept], return_inverse=True)
-    return SeenClassifier.fit(x[kept], place.astype(np.int64), len(names)).scores(x[asked])
+    names, column_of = np.unique(columns[kept], return_inverse=True)
+    return SeenClassifier.fit(x[kept], column_of.astype(np.int64), len(names)).scores(x[asked])
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ class Sides:
         """Build from scores (n, S), cosines (n, C), right labels (n,), and a mask (C,) of labels
         with examples.
         """
-        known, others = np.flatnonzero(has), np.flatnonzero(~has)
+        with_examples, others = np.flatnonzero(has), np.flatnonzero(~has)
         unseen = cosines[:, others]
-        best, other = known[seen.argmax(axis=1)], others[unseen.argmax(axis=1)]
+        best, other = with_examples[seen.argmax(axis=1)], others[unseen.argmax(axis=1)]
         return Sides(seen, unseen, has[truth], best == truth, other == truth)
 
     def harmonic(self, is_seen: Bools) -> float:
@@ -233,9 +233,9 @@ class ListGate:
             (n, A) of the A labels of the list that have examples, in its order, if it is one.
         """
         scores = self.classifier.scores(self.read(features).astype(np.float64))
-        asked = scores[:, self.columns[self.has_examples]]
+        candidates = scores[:, self.columns[self.has_examples]]
         odds = self.gate.log_odds(scores, cosines[:, ~self.has_examples].astype(np.float64))
-        return odds, softmax(asked / self.gate.temperature)
+        return odds, softmax(candidates / self.gate.temperature)
 
 
 def fit_gate(splits: Sequence[Sides], top: int = 1) -> Gate:
@@ -248,25 +248,25 @@ def fit_gate(splits: Sequence[Sides], top: int = 1) -> Gate:
         splits: At least one, with at least ``top`` labels on each side.
         top: k.
     """
-    best, found = -1.0, None
-    of_seen = np.concatenate([each.of_seen for each in splits])
+    best, best_gate = -1.0, None
+    of_seen = np.concatenate([split.of_seen for split in splits])
     for temperature in _TEMPERATURES:
-        inputs = [_inputs(each.seen, each.unseen, temperature, top) for each in splits]
+        inputs = [_inputs(split.seen, split.unseen, temperature, top) for split in splits]
         weights, bias = _curve(np.concatenate(inputs), of_seen)
         odds = [rows @ weights + bias for rows in inputs]
         threshold, mean = _threshold(splits, odds)
         if mean > best + 1e-9:
             best = mean
-            found = Gate(temperature, threshold, bias, tuple(weights.tolist()))
-    assert found is not None  # the harmonic mean is never below 0
-    return found
+            best_gate = Gate(temperature, threshold, bias, tuple(weights.tolist()))
+    assert best_gate is not None  # the harmonic mean is never below 0
+    return best_gate
 
 
 def _threshold(splits: Sequence[Sides], odds: Sequence[Float64]) -> tuple[float, float]:
     """The threshold with the greatest mean harmonic mean, the middle of equal ones; the mean."""
     means = np.array([
-        np.mean([each.harmonic(row >= at) for each, row in zip(splits, odds, strict=True)])
-        for at in _THRESHOLDS
+        np.mean([split.harmonic(row >= limit) for split, row in zip(splits, odds, strict=True)])
+        for limit in _THRESHOLDS
     ])  # fmt: skip
     equal = np.flatnonzero(means >= means.max() - 1e-9)
     return float(_THRESHOLDS[equal[len(equal) // 2]]), float(means.max())
@@ -276,11 +276,11 @@ def held_out_harmonic(splits: Sequence[Sides], top: int = 1) -> float:
     """Mean harmonic mean of each split with the gate of the others; 0 for fewer than two."""
     if len(splits) < 2:
         return 0.0
-    found: list[float] = []
-    for at, each in enumerate(splits):
-        gate = fit_gate([*splits[:at], *splits[at + 1 :]], top)
-        found.append(each.harmonic(gate.log_odds(each.seen, each.unseen) >= 0))
-    return float(np.mean(found))
+    harmonic_means: list[float] = []
+    for index, split in enumerate(splits):
+        gate = fit_gate([*splits[:index], *splits[index + 1 :]], top)
+        harmonic_means.append(split.harmonic(gate.log_odds(split.seen, split.unseen) >= 0))
+    return float(np.mean(harmonic_means))
 
 
 def _inputs(seen: Float64, unseen: Float64, temperature: float, top: int) -> Float64:

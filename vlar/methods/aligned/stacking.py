@@ -48,19 +48,19 @@ def pretended(columns: Integers, n_labels: int) -> list[Pretended]:
     """
     if n_labels < 2 * _FOLDS:
         return []
-    found: list[Pretended] = []
+    rounds: list[Pretended] = []
     number = np.zeros(len(columns), np.int64)  # of a clip among those of its label
     for label in range(n_labels):
         rows = np.flatnonzero(columns == label)
         number[rows] = np.arange(len(rows))
     for fold in range(_FOLDS):
-        seen = np.arange(n_labels) % _FOLDS != fold
-        away = ~seen[columns]
+        is_seen = np.arange(n_labels) % _FOLDS != fold
+        away = ~is_seen[columns]
         held = ~away & (number % _HELD == _HELD - 1)
         if held.any() and away.any():
-            asked = np.flatnonzero(away | held)
-            found.append(Pretended(np.flatnonzero(~away & ~held), asked, seen))
-    return found
+            candidates = np.flatnonzero(away | held)
+            rounds.append(Pretended(np.flatnonzero(~away & ~held), candidates, is_seen))
+    return rounds
 
 
 def pretended_apart(columns: Integers, n_labels: int, groups: Sequence[str]) -> list[Pretended]:
@@ -78,15 +78,15 @@ def pretended_apart(columns: Integers, n_labels: int, groups: Sequence[str]) -> 
     ways = min(_FOLDS, len(names))
     if n_labels < 2 * _FOLDS or ways < 2:
         return []
-    found: list[Pretended] = []
+    rounds: list[Pretended] = []
     for fold in range(_FOLDS):
-        seen = np.arange(n_labels) % _FOLDS != fold
-        asked = np.flatnonzero(group % ways == fold % ways)
-        kept = np.flatnonzero((group % ways != fold % ways) & seen[columns])
-        sides = seen[columns[asked]]
-        if len(np.unique(columns[kept])) == seen.sum() and sides.any() and not sides.all():
-            found.append(Pretended(kept, asked, seen))
-    return found
+        is_seen = np.arange(n_labels) % _FOLDS != fold
+        candidates = np.flatnonzero(group % ways == fold % ways)
+        fit_rows = np.flatnonzero((group % ways != fold % ways) & is_seen[columns])
+        sides = is_seen[columns[candidates]]
+        if len(np.unique(columns[fit_rows])) == is_seen.sum() and sides.any() and not sides.all():
+            rounds.append(Pretended(fit_rows, candidates, is_seen))
+    return rounds
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def best_share(rounds: Sequence[Round]) -> float:
     """
     if not rounds:
         return 0.5
-    ranks = [np.mean([_rank(each, share) for each in rounds]) for share in _SHARES]
+    ranks = [np.mean([_rank(part, share) for part in rounds]) for share in _SHARES]
     return float(_SHARES[int(np.argmax(np.round(ranks, 6)))])
 
 
@@ -134,7 +134,7 @@ def best_offset(rounds: Sequence[Round], share: float) -> float:
     """
     if not rounds:
         return 0.0
-    means = [np.mean([_harmonic(each, share, offset) for each in rounds]) for offset in _STEPS]
+    means = [np.mean([_harmonic(part, share, offset) for part in rounds]) for offset in _STEPS]
     return float(_STEPS[int(np.argmax(means))])
 
 
@@ -147,11 +147,11 @@ def held_out_offset(rounds: Sequence[Round], share: float) -> float:
     """
     if len(rounds) < 2:
         return 0.0
-    found: list[float] = []
-    for at, each in enumerate(rounds):
-        offset = best_offset([*rounds[:at], *rounds[at + 1 :]], share)
-        found.append(_harmonic(each, share, offset))
-    return float(np.mean(found))
+    offsets: list[float] = []
+    for index, part in enumerate(rounds):
+        offset = best_offset([*rounds[:index], *rounds[index + 1 :]], share)
+        offsets.append(_harmonic(part, share, offset))
+    return float(np.mean(offsets))
 
 
 def _rank(each: Round, share: float) -> float:
@@ -159,9 +159,9 @@ def _rank(each: Round, share: float) -> float:
     rows, names = ~each.seen[each.truth], np.flatnonzero(~each.seen)
     scores = each.cosines(share)[np.ix_(np.flatnonzero(rows), names)]
     right = np.searchsorted(names, each.truth[rows])
-    own = scores[np.arange(len(right)), right]
-    equal = (scores == own[:, None]).sum(axis=1) - 1  # half of them would come first
-    return float((1.0 / (1 + (scores > own[:, None]).sum(axis=1) + equal / 2)).mean())
+    truth_scores = scores[np.arange(len(right)), right]
+    equal = (scores == truth_scores[:, None]).sum(axis=1) - 1  # half of them would come first
+    return float((1.0 / (1 + (scores > truth_scores[:, None]).sum(axis=1) + equal / 2)).mean())
 
 
 def _harmonic(each: Round, share: float, offset: float) -> float:

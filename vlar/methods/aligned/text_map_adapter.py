@@ -127,18 +127,18 @@ def clip_vectors(features: Float32, blocks: Sequence[FrameBlock]) -> Float32:
     joints and other signals also that, the deviation over time, and eight moments less their mean,
     in which the order of a movement shows.
     """
-    found: list[Float32] = []
+    vectors: list[Float32] = []
     start = 0
     for block in blocks:
         part = read_block(features[..., start : start + block.width], block.kind)
         start += block.width
         if block.kind in _ORDERED:
-            found.append(signal_vectors(part))
+            vectors.append(signal_vectors(part))
             continue
-        found.append(unit(part.mean(axis=1)))
+        vectors.append(unit(part.mean(axis=1)))
         if block.kind == "appearance":
-            found.append(unit(_steps(part)))
-    return np.concatenate(found, axis=1)
+            vectors.append(unit(_steps(part)))
+    return np.concatenate(vectors, axis=1)
 
 
 def signal_width(width: int) -> int:
@@ -149,7 +149,7 @@ def signal_width(width: int) -> int:
 def signal_vectors(part: Float32) -> Float32:
     """(N, T, W) signals to their mean, mean step, deviation and course, each of unit length."""
     parts = (part.mean(axis=1), _steps(part), part.std(axis=1), _course(part))
-    return np.concatenate([unit(each) for each in parts], axis=1)
+    return np.concatenate([unit(part) for part in parts], axis=1)
 
 
 def _parts_of(kind: str) -> int:
@@ -167,9 +167,9 @@ def _steps(part: Float32) -> Float32:
 def _course(part: Float32) -> Float32:
     """(N, 8 W) moments of (N, T, W), less their mean."""
     length = part.shape[1]
-    place = ((np.arange(_MOMENTS) + 0.5) * length / _MOMENTS - 0.5).clip(0, length - 1)
-    before = np.floor(place).astype(np.intp)
-    after, share = np.minimum(before + 1, length - 1), (place - before)[None, :, None]
+    positions = ((np.arange(_MOMENTS) + 0.5) * length / _MOMENTS - 0.5).clip(0, length - 1)
+    before = np.floor(positions).astype(np.intp)
+    after, share = np.minimum(before + 1, length - 1), (positions - before)[None, :, None]
     moments = part[:, before] * (1 - share) + part[:, after] * share
     away = moments - moments.mean(axis=1, keepdims=True)
     return away.reshape(len(part), -1).astype(np.float32)
@@ -220,8 +220,8 @@ def decided(
     sides, weighed = [], None
     if considers_gate(config):
         sides = [
-            Sides.of(seen, each.cosines(share), each.truth, each.seen)
-            for seen, each in zip(scores, of_gate, strict=True)
+            Sides.of(own_scores, gate_scores.cosines(share), gate_scores.truth, gate_scores.seen)
+            for own_scores, gate_scores in zip(scores, of_gate, strict=True)
         ]
     if considers_gate(config) and _enough(sides, config.gate_top):
         reached = held_out_harmonic(sides, config.gate_top)
@@ -242,7 +242,7 @@ def decided(
 
 def _enough(sides: Sequence[Sides], top: int) -> bool:
     """Return whether there are enough splits to fit and weigh a gate; warn where there are not."""
-    fewest = min((min(each.seen.shape[1], each.unseen.shape[1]) for each in sides), default=0)
+    fewest = min((min(side.seen.shape[1], side.unseen.shape[1]) for side in sides), default=0)
     if len(sides) > 1 and fewest >= top:
         return True
     _log.warning(
@@ -274,9 +274,9 @@ class MixedLists(ABC):
 
     def label_offsets(self, texts: Sequence[str]) -> Float64:
         """(C,) what each label loses from its cosine in a list with labels without examples."""
-        known = set(self.config.labels)
+        trained = set(self.config.labels)
         lost = max(self.config.stacking, 0.0)
-        return np.array([lost if clean_label(text) in known else 0.0 for text in texts])
+        return np.array([lost if clean_label(text) in trained else 0.0 for text in texts])
 
     def label_gate(self, texts: Sequence[str]) -> ListGate | None:
         """Gate between clips of labels with examples and others, for a list of labels (C,).
@@ -286,8 +286,8 @@ class MixedLists(ABC):
         """
         if self._gate is None:
             return None
-        known = {label: at for at, label in enumerate(self.config.labels)}
-        columns = np.array([known.get(clean_label(text), -1) for text in texts], np.int64)
+        columns_of = {label: index for index, label in enumerate(self.config.labels)}
+        columns = np.array([columns_of.get(clean_label(text), -1) for text in texts], np.int64)
         bound = ListGate(*self._gate, columns, self.clip_vectors)
         return bound if bound.serves else None
 
@@ -358,8 +358,8 @@ class MappedAdapter(MixedLists, Adapter):
 
     def _hashed(self) -> JsonDict:
         """The settings; without a gate as they were before there were gates."""
-        kept = self.settings.items()
-        return {k: v for k, v in kept if self.config.gate_numbers or not k.startswith("gate")}
+        settings = self.settings.items()
+        return {k: v for k, v in settings if self.config.gate_numbers or not k.startswith("gate")}
 
     def _refreshed(self) -> None:
         """Update the values that a method keeps for speed; called by ``refresh``."""
@@ -432,15 +432,15 @@ class MappedAdapter(MixedLists, Adapter):
         config = self.config
         if config.own < 0 or config.stacking < 0 or (config.gate == ALWAYS and self._gate is None):
             config = self._chosen(x, z, columns, self._own_cosines(features, labels), groups)
-        found = self._fit(x, z, columns)
+        solution = self._fit(x, z, columns)
         cleaned = tuple(clean_label(label) for label in labels)
         held = {name: getattr(config, name) for name in _BY_HELD_OUT}
         self.config = dataclasses.replace(self.config, **held, labels=cleaned)
         if config.gate_numbers:
             self._keep_classifier(SeenClassifier.fit(x, columns, len(z)))
         self.refresh()
-        self.solved = found
-        return found
+        self.solved = solution
+        return solution
 
     def _start(self, seed: int) -> None:
         """Parameters as they are before the map is found, drawn from a seed."""
@@ -461,11 +461,11 @@ class MappedAdapter(MixedLists, Adapter):
         """
 
         def compared(splits: list[Pretended]) -> list[Round]:
-            found: list[Round] = []
+            rounds: list[Round] = []
             for split in splits:
                 mapped = self._cosines(x, z, columns, split.kept, split.asked)
-                found.append(Round(own[split.asked], mapped, columns[split.asked], split.seen))
-            return found
+                rounds.append(Round(own[split.asked], mapped, columns[split.asked], split.seen))
+            return rounds
 
         config, splits, apart = self.config, pretended(columns, len(z)), list[Pretended]()
         if groups is not None and considers_gate(config):
@@ -492,12 +492,12 @@ class MappedAdapter(MixedLists, Adapter):
         self, x: Float64, z: Float64, columns: Integers, kept: Integers, asked: Integers
     ) -> Float64:
         """(m, C) cosines of some clips with all labels, after learning from others."""
-        names, place = np.unique(columns[kept], return_inverse=True)
+        names, column_of = np.unique(columns[kept], return_inverse=True)
         settings = {**self.settings, "labels": [], "stacking": 0.0, "own": 0.0,
                     "gate": NEVER, "gate_numbers": []}  # fmt: skip
         other = type(self).attach(self.encoder, settings)
         other._start(self._seed)
-        other._fit(x[kept], z[names], place.astype(np.int64))
+        other._fit(x[kept], z[names], column_of.astype(np.int64))
         other._refreshed()
         clips = unit(other._clips(x[asked].astype(np.float32)))
         return (clips @ unit(other._words(z.astype(np.float32))).T).astype(np.float64)
@@ -527,23 +527,23 @@ class MappedAdapter(MixedLists, Adapter):
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to vectors (N, D) of unit length."""
-        own = self.encoder.pool(features)
+        pooled = self.encoder.pool(features)
         if not self._is_solved:
-            return np.pad(own, ((0, 0), (0, self.mapped_width)))
+            return np.pad(pooled, ((0, 0), (0, self.mapped_width)))
         # One by one, so that a window is bit for bit the same alone and in company.
         rows = [self._clips(self.clip_vectors(clip[None])) for clip in features]
-        return self._joined(own, np.concatenate(rows)) if rows else self._none()
+        return self._joined(pooled, np.concatenate(rows)) if rows else self._none()
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length."""
         if not texts:
             return self._none()
-        own = self.encoder.encode_in_role(texts, role)
+        vectors = self.encoder.encode_in_role(texts, role)
         if not self._is_solved:
-            return np.pad(own, ((0, 0), (0, self.mapped_width)))
+            return np.pad(vectors, ((0, 0), (0, self.mapped_width)))
         # One by one, so that a text is the same alone and in company.
         rows = [self._words(row[None]) for row in self.text_vectors(texts, role)]
-        return self._joined(own, np.concatenate(rows))
+        return self._joined(vectors, np.concatenate(rows))
 
     def _joined(self, own: Float32, mapped: Float32) -> Float32:
         """Own (n, D) and mapped vectors (n, W) by their shares."""

@@ -48,7 +48,8 @@ class Chosen(Beside):
         assert isinstance(encoder, Sizes)
         self.at = [encoder.resized(side, side) for side in config.sizes]
         counts = [
-            each.cost((1, side, side, 3)) for each, side in zip(self.at, config.sizes, strict=True)
+            indices.cost((1, side, side, 3))
+            for indices, side in zip(self.at, config.sizes, strict=True)
         ]
         self.table = [count / counts[0] for count in counts]
         self.whole = counts[0]
@@ -78,11 +79,11 @@ class Chosen(Beside):
         """A clip by given decisions (T, A): nothing is computed for a skipped frame."""
         features = np.zeros((len(clip.data), self.frame_dim), np.float32)
         for number, encoder in enumerate(self.at):
-            at = np.flatnonzero(decisions[:, number])
-            if len(at):
-                part = dataclasses.replace(clip, data=clip.data[at], times_s=clip.times_s[at])
-                features[at, :-1] = encoder.encode([part])[0].features
-                features[at, -1] = 1
+            rows = np.flatnonzero(decisions[:, number])
+            if len(rows):
+                part = dataclasses.replace(clip, data=clip.data[rows], times_s=clip.times_s[rows])
+                features[rows, :-1] = encoder.encode([part])[0].features
+                features[rows, -1] = 1
         last = np.maximum.accumulate(np.where(features[:, -1] > 0, np.arange(len(features)), 0))
         features[:, :-1] = features[last, :-1]
         return Encoded(features, self.pool(features[None])[0])
@@ -125,9 +126,9 @@ class ArNet(ResidualTower):
         """
         assert isinstance(encoder, Sizes)
         assert encoder.preprocess is not None
-        own, step = encoder.preprocess.height, encoder.size_step
-        usual = tuple(dict.fromkeys(round(own * share / step) * step for share in (0.75, 0.5)))
-        sizes = tuple(config.sizes) or (own, *(side for side in usual if 0 < side < own))
+        height, step = encoder.preprocess.height, encoder.size_step
+        usual = tuple(dict.fromkeys(round(height * share / step) * step for share in (0.75, 0.5)))
+        sizes = tuple(config.sizes) or (height, *(side for side in usual if 0 < side < height))
         if sorted(set(sizes), reverse=True) != list(sizes):
             raise bad_setting(config.what, "sizes", list(sizes), "sizes that fall")
         if min(config.skips, default=1) < 1:
@@ -188,8 +189,8 @@ class ArNet(ResidualTower):
 
     def operations(self, clip: Clip) -> int | None:
         """Multiply-adds of the frames that are encoded, at their sizes, and of the policy."""
-        own, most = self.encoder.operations(clip), super().operations(clip)
-        return most and round(most - (own or 0) * (1 - self.clip_cost(clip)))
+        operations, most = self.encoder.operations(clip), super().operations(clip)
+        return most and round(most - (operations or 0) * (1 - self.clip_cost(clip)))
 
     # Training
 
@@ -205,7 +206,9 @@ class ArNet(ResidualTower):
         return self._seen[key]
 
     def _inputs(self, clip: Clip) -> Tensor:
-        rows = [each.pool(each.encode([clip])[0].features[:, None]) for each in self.chosen.at]
+        rows = [
+            indices.pool(indices.encode([clip])[0].features[:, None]) for indices in self.chosen.at
+        ]
         parts = [*map(torch.from_numpy, rows), self.chosen.small(clip).flatten(1)]
         return torch.cat(parts, dim=1)
 

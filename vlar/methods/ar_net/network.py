@@ -68,11 +68,11 @@ def hold(skips: Sequence[int]) -> list[bool]:
     >>> hold([0, 2, 0, 4, 0])
     [False, False, True, False, True]
     """
-    found, left = list[bool](), 0
+    holds, remaining = list[bool](), 0
     for skip in skips:
-        found.append(left > 0)
-        left = left - 1 if left else max(skip - 1, 0)
-    return found
+        holds.append(remaining > 0)
+        remaining = remaining - 1 if remaining else max(skip - 1, 0)
+    return holds
 
 
 class ArNetwork(ResidualNetwork):
@@ -108,26 +108,29 @@ class ArNetwork(ResidualNetwork):
         The first frame is never skipped. With a seed choices are drawn, else the best are taken. A
         held frame has the decision of the skip that covers it, and the state of the cell stays.
         """
-        seen = self.look(small.flatten(0, 1)).unflatten(0, small.shape[:2])
-        state, left = seen.new_zeros(len(seen), _WIDTH), torch.zeros(len(seen), dtype=torch.long)
+        state_inputs = self.look(small.flatten(0, 1)).unflatten(0, small.shape[:2])
+        state, skips = (
+            state_inputs.new_zeros(len(state_inputs), _WIDTH),
+            torch.zeros(len(state_inputs), dtype=torch.long),
+        )
         lengths = torch.tensor([0] * self.sizes + [skip - 1 for skip in self.skips])
         temperature, sharp = _HOT * math.exp(-_FALL * self.faded), _SHARP**self.faded
-        found, held, last = list[Tensor](), list[Tensor](), torch.zeros(())
-        for at in range(seen.shape[1]):
-            covered = left > 0
-            state = torch.where(covered[:, None], state, self.cell(seen[:, at], state))
+        choices, held, last = list[Tensor](), list[Tensor](), torch.zeros(())
+        for step in range(state_inputs.shape[1]):
+            covered = skips > 0
+            state = torch.where(covered[:, None], state, self.cell(state_inputs[:, step], state))
             logits = self.choose(state)
-            if at == 0:
+            if step == 0:
                 barred = torch.arange(logits.shape[1]) >= self.sizes
                 logits = logits.masked_fill(barred, -1e4)
             now = draw(
-                sharp * logits, sharp * temperature, seed=None if seed is None else seed + at
+                sharp * logits, sharp * temperature, seed=None if seed is None else seed + step
             )
             last = torch.where(covered[:, None], last, now)
-            left = torch.where(covered, left - 1, lengths[now.argmax(dim=1)])
-            found.append(last)
+            skips = torch.where(covered, skips - 1, lengths[now.argmax(dim=1)])
+            choices.append(last)
             held.append(covered)
-        return torch.stack(found, dim=1), torch.stack(held, dim=1)
+        return torch.stack(choices, dim=1), torch.stack(held, dim=1)
 
     def share(self, decisions: Tensor) -> Tensor:
         """(N, T, A) to (N,) operations, of those of all frames at the largest size."""

@@ -49,11 +49,11 @@ def label_units(labels: Sequence[str], encoder: Encoder | None = None) -> list[U
     if encoder is None:
         return units
     vectors = unit_vectors(encoder, units)
-    kept: list[int] = []
+    chosen_units: list[int] = []
     for row in range(len(units)):
-        if not kept or float((vectors[kept] @ vectors[row]).max()) <= _SAME:
-            kept.append(row)
-    return [units[row] for row in kept]
+        if not chosen_units or float((vectors[chosen_units] @ vectors[row]).max()) <= _SAME:
+            chosen_units.append(row)
+    return [units[row] for row in chosen_units]
 
 
 def unit_vectors(encoder: Encoder, units: Sequence[Unit]) -> Float32:
@@ -127,10 +127,10 @@ class Asu(MomentAdapter):
     @property
     def module(self) -> nn.Module:
         """The choice of units and the decoder; the adapters of parts where there are any."""
-        found: dict[str, nn.Module] = {"network": self.network}
+        modules: dict[str, nn.Module] = {"network": self.network}
         if self.parts is not None:
-            found["parts"] = self.parts
-        return nn.ModuleDict(found)
+            modules["parts"] = self.parts
+        return nn.ModuleDict(modules)
 
     # The encoder contract
 
@@ -210,8 +210,8 @@ class Asu(MomentAdapter):
         Other labels than before start again.
         """
         if tuple(labels) != self.config.labels:
-            given = self.config.units and not self.config.labels
-            units = self.config.units if given else tuple(
+            stated_units = self.config.units and not self.config.labels
+            units = self.config.units if stated_units else tuple(
                 str(one) for one in label_units(labels, self.encoder)
             )  # fmt: skip
             config = dataclasses.replace(self.config, units=units, labels=tuple(labels))
@@ -228,9 +228,9 @@ class Asu(MomentAdapter):
 
         def encoded(inputs: Tensor) -> tuple[Tensor, ...]:
             if self.parts is not None:
-                seen = self._seen(inputs.to(self.network.units.device)).float()
-                tokens = self._moments(seen)
-                pooled = F.normalize(seen[:, :, 0].mean(dim=1), dim=-1)
+                previews = self._seen(inputs.to(self.network.units.device)).float()
+                tokens = self._moments(previews)
+                pooled = F.normalize(previews[:, :, 0].mean(dim=1), dim=-1)
             else:
                 tokens, pooled = self.split_inputs(inputs)
             vectors = F.normalize(pooled + self.network(tokens), dim=-1)
@@ -290,8 +290,8 @@ def _width(config: AsuConfig, dim: int, encoder: str) -> int:
     width = config.width or max(config.heads, min(_WIDTH, dim) // config.heads * config.heads)
     if width > dim:
         name = "width" if config.width else "heads"
-        wanted = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
-        raise bad_setting(config.what, name, config.width or config.heads, wanted)
+        advice = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
+        raise bad_setting(config.what, name, config.width or config.heads, advice)
     return width
 
 

@@ -98,10 +98,10 @@ class UnitLayer(nn.Module):
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Queries (N, 1 + k, W) and tokens (N, K G, W) to (N, 1 + k, W)."""
-        own, keys = self.norm_own(queries), self.norm_token(tokens)
-        queries = queries + self.own(own, own, own, need_weights=False)[0]
-        asked = self.norm_query(queries)
-        queries = queries + self.cross(asked, keys, keys, need_weights=False)[0]
+        attended, keys = self.norm_own(queries), self.norm_token(tokens)
+        queries = queries + self.own(attended, attended, attended, need_weights=False)[0]
+        normed = self.norm_query(queries)
+        queries = queries + self.cross(normed, keys, keys, need_weights=False)[0]
         return queries + self.feed(self.norm_feed(queries))
 
 
@@ -150,12 +150,12 @@ class AsuNetwork(nn.Module):
         if not self.layers:
             return tokens.new_zeros(len(tokens), tokens.shape[-1])
         weights, chosen = self.shown(tokens).mean(dim=1).topk(self.selected, dim=-1)
-        asked = self.unit(self.units[chosen]) * (weights * self.units.shape[0])[..., None]
+        unit_rows = self.unit(self.units[chosen]) * (weights * self.units.shape[0])[..., None]
         video = self.video.expand(len(tokens), 1, -1)
         memory = self.token(tokens) + self.part[: tokens.shape[2]]
         code = position_code(tokens.shape[1], memory.shape[-1]).to(memory)
         memory = (memory + self.place * code[:, None]).flatten(1, 2)
-        queries = torch.cat([video, asked], dim=1)
+        queries = torch.cat([video, unit_rows], dim=1)
         for layer in self.layers:
             queries = layer(queries, memory)
         return self.out(queries[:, 0])
@@ -212,23 +212,23 @@ class RegionAttention(nn.Module):
     def _attended(
         self, block: BlockView, x: Tensor, parts: Tensor, inside: Tensor, adapter: nn.Module
     ) -> Tensor:
-        own, patches = block.ln_1(parts), block.ln_1(x[:, 1:])
-        query = block.split_heads(block.project(own, 0, 1))
-        rows = block.project(torch.cat([own, patches], dim=1), 1, 3)
+        normed, patches = block.ln_1(parts), block.ln_1(x[:, 1:])
+        query = block.split_heads(block.project(normed, 0, 1))
+        rows = block.project(torch.cat([normed, patches], dim=1), 1, 3)
         key, value = (block.split_heads(half) for half in rows.chunk(2, dim=-1))
         count = parts.shape[1]
-        seen = torch.cat([torch.eye(count, dtype=torch.bool, device=x.device), inside], dim=1)
-        bias = torch.zeros(seen.shape, dtype=query.dtype, device=x.device)
-        found = block.mix(query, key, value, bias.masked_fill(~seen, float("-inf")))
-        parts = parts + found + adapter(found)
+        visible = torch.cat([torch.eye(count, dtype=torch.bool, device=x.device), inside], dim=1)
+        bias = torch.zeros(visible.shape, dtype=query.dtype, device=x.device)
+        mixed = block.mix(query, key, value, bias.masked_fill(~visible, float("-inf")))
+        parts = parts + mixed + adapter(mixed)
         return parts + block.mlp(block.ln_2(parts))
 
     def _inside(self, n_patches: int) -> Tensor:
         """(R, L) whether a patch lies in a part; a row that a border cuts is in both."""
         side = round(n_patches**0.5)
-        place = torch.arange(side)
+        steps = torch.arange(side)
         number = torch.arange(self.grid)[:, None]
         low, high = number * side // self.grid, -(-(number + 1) * side // self.grid)
-        along = (place >= low) & (place < high)  # (grid, side)
+        along = (steps >= low) & (steps < high)  # (grid, side)
         both = along[:, None, :, None] & along[None, :, None, :]
         return both.reshape(self.grid**2, side * side)

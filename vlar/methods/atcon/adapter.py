@@ -58,7 +58,7 @@ def subsets(segments: int, size: int) -> list[list[int]]:
     """Ordered subsets of some segments, at most nine, evenly spaced among all of that size."""
     every = list(itertools.combinations(range(segments), size))
     places = np.linspace(0, len(every) - 1, min(_SUBSETS, len(every))).round().astype(int)
-    return [list(every[place]) for place in places]
+    return [list(every[subset]) for subset in places]
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class LocalTemporalNetwork(ResidualNetwork):
         x = F.adaptive_avg_pool1d(inputs.transpose(1, 2), self.segments).transpose(1, 2)
         pairs = zip(self.relate, self.subsets, strict=True)
         rows = [torch.relu(relate(x[:, places].flatten(2))).sum(dim=1) for relate, places in pairs]
-        found = self.bottleneck(torch.cat(rows)).unflatten(0, (len(rows), len(x)))
-        return self.drop(found.transpose(0, 1))
+        pooled = self.bottleneck(torch.cat(rows)).unflatten(0, (len(rows), len(x)))
+        return self.drop(pooled.transpose(0, 1))
 
     def each(self, scales: Tensor) -> Tensor:
         """Features (N, R, W) to what each scale adds to a vector, (N, R, D)."""
@@ -176,9 +176,11 @@ class LocalTemporal(ResidualTower):
 
     def residual(self, features: Float32) -> Float32:
         network = self.network
-        each = network.each(network.scales(torch.from_numpy(self.small(features))))
-        logits = self.scale_logits(each, torch.from_numpy(self.pooled(features)), network.now())
-        return self.weighted(each, logits)[0].numpy()
+        per_scale = network.each(network.scales(torch.from_numpy(self.small(features))))
+        logits = self.scale_logits(
+            per_scale, torch.from_numpy(self.pooled(features)), network.now()
+        )
+        return self.weighted(per_scale, logits)[0].numpy()
 
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
         """Scaled cosines, and losses of the answer and of the mean answer of the scales.
@@ -186,10 +188,10 @@ class LocalTemporal(ResidualTower):
         ``frames`` of the output are the features (N, R, W) of the scales.
         """
         small, pooled = self.split_inputs(batch.inputs)
-        scales, own = self.network.scales(small), pooled[:, 0]
-        each, words = self.network.each(scales), self.network.concepts(classes)
-        of_scales = self.scale_logits(each, own, words)
-        vectors = F.normalize(own + self.weighted(each, of_scales), dim=1)
+        scales, pooled_frames = self.network.scales(small), pooled[:, 0]
+        per_scale, words = self.network.each(scales), self.network.concepts(classes)
+        of_scales = self.scale_logits(per_scale, pooled_frames, words)
+        vectors = F.normalize(pooled_frames + self.weighted(per_scale, of_scales), dim=1)
         logits = self.logit_scale * vectors @ words.T
         losses = {"task": batch.loss(logits), "scales": batch.loss(of_scales.mean(dim=1))}
         losses["total"] = losses["task"] + losses["scales"]

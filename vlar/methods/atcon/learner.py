@@ -38,34 +38,34 @@ class SourceFree(Learner):
             SupportError: fewer than two clips can be read.
             UsageError: the model has no such tower, or labelled clips or settings of it are given.
         """
-        given = core.encoder
-        if not isinstance(given, LocalTemporal) or not given.config.labels:
+        adapter = core.encoder
+        if not isinstance(adapter, LocalTemporal) or not adapter.config.labels:
             raise UsageError(
                 f"model {core.name!r} has no trained local-temporal tower for 'source-free'; make "
                 "one (vlar adapt SOURCE --method local-temporal --out mine), and give --model mine"
             )
-        plan = TrainingTask.of(given.encoder, task)
+        plan = TrainingTask.of(adapter.encoder, task)
         if task.support is not None or plan.settings:
             what = min(plan.settings, default="labelled clips")
             raise UsageError(f"'source-free' adapts a tower as it is, from --unlabelled clips "
                              f"alone, and got {what!r}; leave it out")  # fmt: skip
         numbers = plan.numbers.replaced(ensemble=1.0)  # the end is not mixed with the source
         plan = replace(plan, numbers=numbers, objectives=plan.objectives or ("atcon",))
-        base = ModelCore(given.encoder, templates=core.template_set)
+        base = ModelCore(adapter.encoder, templates=core.template_set)
         free = read_on_disk(base, task.unlabelled, task.progress)
         if free.features is None or len(free.paths) < 2:
             raise SupportError(f"{len(free.paths)} unlabelled clips can be read; give two or more")
-        made = type(given).attach(given.encoder, given.settings)
-        made.load_state_dict(given.state_dict())
-        made.frozen = True
-        labels, paths = given.config.labels, list(free.paths)
+        wrapped = type(adapter).attach(adapter.encoder, adapter.settings)
+        wrapped.load_state_dict(adapter.state_dict())
+        wrapped.frozen = True
+        labels, paths = adapter.config.labels, list(free.paths)
         targets = Targets(labels, np.zeros((len(paths), len(labels)), np.float32))
         dataset = Dataset(targets, [str(path) for path in paths], paths, free.facts)
         options = FitOptions(unknown=task.unknown, stack=False, clips=task.progress)
-        training, _ = train(replace(plan, unlabelled=()), made, dataset,
+        training, _ = train(replace(plan, unlabelled=()), wrapped, dataset,
                             FeatureSource(free.features), options)  # fmt: skip
-        vectors = made.pool(free.features)
-        columns = (vectors @ made.network.now().detach().numpy().T).argmax(axis=1)
+        vectors = wrapped.pool(free.features)
+        columns = (vectors @ wrapped.network.now().detach().numpy().T).argmax(axis=1)
         items = [SupportItem(path, None, (labels[column],), str(path))
                  for path, column in zip(paths, columns, strict=True)]  # fmt: skip
         rows = [Encoded(row, vector) for row, vector in zip(free.features, vectors, strict=True)]

@@ -28,9 +28,9 @@ def centroid_labels(vectors: Tensor, first: Tensor) -> Tensor:
 
     Centroids are refined once, to the mean of their clips; one without clips stays.
     """
-    found = (vectors @ F.normalize(first, dim=1).T).argmax(dim=1)
-    taken = F.one_hot(found, len(first)).to(vectors)
-    means = torch.where(taken.sum(dim=0)[:, None] > 0, taken.T @ vectors, first)
+    nearest = (vectors @ F.normalize(first, dim=1).T).argmax(dim=1)
+    memberships = F.one_hot(nearest, len(first)).to(vectors)
+    means = torch.where(memberships.sum(dim=0)[:, None] > 0, memberships.T @ vectors, first)
     return (vectors @ F.normalize(means, dim=1).T).argmax(dim=1)
 
 
@@ -78,9 +78,9 @@ class Atcon(Objective):
         if not self.centroids or clips is None or turn == self._turn:
             return
         method.module.eval()  # the statistics of norms stay
-        found, rows = clips.vectors()
+        pseudo_vectors, rows = clips.vectors()
         method.module.train()
-        vectors = torch.from_numpy(found)
+        vectors = torch.from_numpy(pseudo_vectors)
         with torch.no_grad():
             first = method.network.concepts(self._context.classes)
         if not self.texts:
@@ -94,28 +94,30 @@ class Atcon(Objective):
         output: Any = step.output
         if batch.known is None or batch.known.all():
             return {}
-        free, found = ~batch.known, dict[str, Tensor]()
+        free, losses = ~batch.known, dict[str, Tensor]()
         logits, scales = output.logits[free], output.frames[free]
-        own = method.split_inputs(batch.inputs[free])[1][:, 0]
-        each = method.scale_logits(method.network.each(scales), own, output.classes)
-        mean = each.softmax(dim=2).mean(dim=1)
+        pooled_frames = method.split_inputs(batch.inputs[free])[1][:, 0]
+        logits_per_scale = method.scale_logits(
+            method.network.each(scales), pooled_frames, output.classes
+        )
+        mean = logits_per_scale.softmax(dim=2).mean(dim=1)
         if self.information:
-            found["information"] = self.information * info_max(logits)
+            losses["information"] = self.information * info_max(logits)
         if self.centroids:
             labels = self._labels[list(batch.free_rows)]
-            found["centroids"] = self.centroids * F.cross_entropy(logits, labels)
+            losses["centroids"] = self.centroids * F.cross_entropy(logits, labels)
         if self.answers:
-            apart = mean.clamp(min=1e-12).log()[:, None] - each.log_softmax(dim=2)
-            sure = confidence(each.detach(), self.sharpness)
-            found["answers"] = self.answers * (sure * (mean[:, None] * apart).sum(dim=2)).mean()
+            apart = mean.clamp(min=1e-12).log()[:, None] - logits_per_scale.log_softmax(dim=2)
+            sure = confidence(logits_per_scale.detach(), self.sharpness)
+            losses["answers"] = self.answers * (sure * (mean[:, None] * apart).sum(dim=2)).mean()
         if self.video:
             away = (logits.softmax(dim=1) - mean).square().sum(dim=1)
-            found["video"] = self.video * away.mean()
+            losses["video"] = self.video * away.mean()
         if self.features:
             one, two = torch.triu_indices(scales.shape[1], scales.shape[1], 1)
             pairs = torch.vmap(barlow, in_dims=1)(scales[:, one], scales[:, two])
-            found["features"] = self.features * pairs.mean()
-        return found
+            losses["features"] = self.features * pairs.mean()
+        return losses
 
     def state(self) -> dict[str, Any]:
         return {"turn": self._turn, "labels": self._labels}

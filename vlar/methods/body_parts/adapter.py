@@ -87,8 +87,8 @@ class PartsConfig(MappedConfig):
 def part_joints(part: str) -> list[int]:
     """The joints of a part among the 33 points, by their names."""
     return [
-        at
-        for at, name in enumerate(BLAZEPOSE_33.joints)
+        index
+        for index, name in enumerate(BLAZEPOSE_33.joints)
         if name.rpartition("_")[2] in _JOINTS[part]
     ]
 
@@ -104,14 +104,14 @@ def part_vectors(features: Float32, blocks: Sequence[FrameBlock]) -> Float32:
     A part is the path of its joints, seen from the hips in heights of the body, over time.
     """
     starts = np.cumsum([0, *(block.width for block in blocks)])
-    pose = next(at for at, block in enumerate(blocks) if block.kind == "pose")
+    pose = next(index for index, block in enumerate(blocks) if block.kind == "pose")
     joints = read_block(features[..., starts[pose] : starts[pose + 1]], "pose")
     points = joints.reshape(*joints.shape[:2], -1, 2)
-    found = [clip_vectors(features, blocks)]
+    vectors = [clip_vectors(features, blocks)]
     for part in PARTS:
         chosen = points[:, :, part_joints(part)]
-        found.append(signal_vectors(chosen.reshape(*chosen.shape[:2], -1)))
-    return np.concatenate(found, axis=1)
+        vectors.append(signal_vectors(chosen.reshape(*chosen.shape[:2], -1)))
+    return np.concatenate(vectors, axis=1)
 
 
 def part_contrastive(
@@ -212,12 +212,12 @@ def train(
         y = columns[rows]
         vectors = network(clips[rows])
         scale = network.scale.exp().clamp(max=100) if config.scale == "exp" else network.scale
-        each = [
+        part_losses = [
             part_contrastive(vectors[p : p + 1], texts[p : p + 1, y], same[p, y], scale[p : p + 1])
             for p in range(len(vectors))
         ]
         loss = F.cross_entropy(classify(clips[rows, 0]), y)
-        loss = loss + config.factor * torch.cat(each).mean()
+        loss = loss + config.factor * torch.cat(part_losses).mean()
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -311,8 +311,8 @@ class Parts(MappedAdapter):
 
     def _clips(self, x: Float32) -> Float32:
         with torch.inference_mode():
-            found = self.network(torch.from_numpy(self._read(x))).numpy()
-        return self._weighed(found.transpose(1, 0, 2))
+            parts = self.network(torch.from_numpy(self._read(x))).numpy()
+        return self._weighed(parts.transpose(1, 0, 2))
 
     def _words(self, z: Float32) -> Float32:
         texts = z.reshape(len(z), _N, -1) - self.network.get_buffer("text_centre").numpy()
@@ -322,8 +322,8 @@ class Parts(MappedAdapter):
         """(n, P, K) unit vectors to (n, P K), so that cosines add up by their shares."""
         whole = self.config.whole
         shares = np.array([whole, *[(1 - whole) / len(PARTS)] * len(PARTS)])
-        found = parts * np.sqrt(shares)[:, None].astype(np.float32)
-        return found.reshape(len(parts), -1).astype(np.float32)
+        weighed = parts * np.sqrt(shares)[:, None].astype(np.float32)
+        return weighed.reshape(len(parts), -1).astype(np.float32)
 
     # Texts
 
@@ -348,13 +348,15 @@ class Parts(MappedAdapter):
     def _of_bank(self) -> dict[frozenset[str], dict[str, str]]:
         if not self.config.bank:
             return {}
-        found: dict[frozenset[str], dict[str, str]] = {}
+        texts_by_label: dict[frozenset[str], dict[str, str]] = {}
         for entry in load_bank(self.config.bank).entries:
             told = {row.kind.removeprefix("part:"): row.text for row in entry.descriptions[::-1]
                     if row.kind.startswith("part:")}  # fmt: skip
             if told:
-                found |= {_key(name): told for name in (entry.text, clean_label(entry.label))}
-        return found
+                texts_by_label |= {
+                    _key(name): told for name in (entry.text, clean_label(entry.label))
+                }
+        return texts_by_label
 
     @cached_property
     def _verbs(self) -> VerbTable:

@@ -37,12 +37,12 @@ _KEPT_LISTS = 64
 def part_widths(blocks: Blocks, config: C2CConfig) -> list[int]:
     """Entries of each part of a frame as ``read_parts`` gives it."""
     widths = [block_width(block) for _, block in blocks]
-    found = list(widths)
+    widths_all = list(widths)
     if config.verbs_from in ("deviations", "both"):
-        found += widths
+        widths_all += widths
     if config.verbs_from in ("similarities", "both"):
-        found += [config.frames] * len(widths)
-    return found
+        widths_all += [config.frames] * len(widths)
+    return widths_all
 
 
 def sampled(features: Float32, config: C2CConfig) -> Float32:
@@ -128,8 +128,8 @@ class C2C(ResidualTower, ComposedLabels):
         rows: list[Float32] = []
         with torch.inference_mode():
             for clip in features:  # one by one: the same alone and in company
-                found = self.network.components(torch.from_numpy(self.small(clip[None])))
-                rows.append(torch.stack(list(found), dim=1)[0].numpy())
+                components = self.network.components(torch.from_numpy(self.small(clip[None])))
+                rows.append(torch.stack(list(components), dim=1)[0].numpy())
         return np.stack(rows) if rows else np.zeros((0, _TOKENS, self.config.width), np.float32)
 
     def pool(self, features: Float32) -> Float32:
@@ -140,9 +140,9 @@ class C2C(ResidualTower, ComposedLabels):
 
     def pair_similarity(self, context: np.ndarray, pairs: Sequence[Pair]) -> Float32:
         """Score pairs: 0 to 2, less 1."""
-        found = np.zeros((len(context), len(pairs)), np.float32)
-        if not found.size:
-            return found
+        similarity = np.zeros((len(context), len(pairs)), np.float32)
+        if not similarity.size:
+            return similarity
         tokens = torch.from_numpy(np.asarray(context, np.float32))
         rows = max(1, _MOST_NUMBERS // (len(pairs) * self.config.width))
         with torch.inference_mode():
@@ -151,8 +151,8 @@ class C2C(ResidualTower, ComposedLabels):
             for start in range(0, len(tokens), rows):
                 clips = Components(*tokens[start : start + rows].unbind(dim=1))
                 scores = self.network.head.compose_listed(clips, verbs, objects)
-                found[start : start + rows] = scores.numpy() - 1
-        return found
+                similarity[start : start + rows] = scores.numpy() - 1
+        return similarity
 
     def _words(self, part: str, words: tuple[str, ...]) -> Tensor:
         """(n, D) texts of words as the head reads them; those of one list are kept."""
@@ -160,11 +160,11 @@ class C2C(ResidualTower, ComposedLabels):
             if len(self._texts) >= _KEPT_LISTS:
                 self._texts.clear()
             trained = self.verbs if part == "verb" else self.objects
-            place = {word: column for column, word in enumerate(trained)}
-            each = list(dict.fromkeys(words))
-            columns = [place.get(word, -1) for word in each]
-            moved = self.network.moved(part, self._encoded(each), columns)
-            row = {word: number for number, word in enumerate(each)}
+            columns_of = {word: column for column, word in enumerate(trained)}
+            distinct_words = list(dict.fromkeys(words))
+            columns = [columns_of.get(word, -1) for word in distinct_words]
+            moved = self.network.moved(part, self._encoded(distinct_words), columns)
+            row = {word: number for number, word in enumerate(distinct_words)}
             self._texts[part, words] = moved[[row[word] for word in words]]
         return self._texts[part, words]
 
@@ -205,9 +205,9 @@ class C2C(ResidualTower, ComposedLabels):
         of_label = [[row[part] for row in self._label_parts] for part in PARTS]
         verbs, objects = (tuple(sorted(set(words))) for words in of_label)
         if (verbs, objects) != (self.verbs, self.objects):
-            kept = {k: v for k, v in self.network.state_dict().items() if "residual" not in k}
+            state = {k: v for k, v in self.network.state_dict().items() if "residual" not in k}
             self.rebuild(dataclasses.replace(self.config, verbs=verbs, objects=objects))
-            self.network.load_state_dict(kept, strict=False)
+            self.network.load_state_dict(state, strict=False)
         texts = [self._encoded(words) for words in (verbs, objects)]
         for part, rows in zip(PARTS, texts, strict=True):
             # Of a single word nothing but its text is left.

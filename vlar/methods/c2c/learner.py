@@ -50,22 +50,29 @@ class CompositionalLearner(Learner):
         support = _checked(task)
         examples = read_complete(core, support, task.items, task.progress)
         begin = time.process_time()
-        found = learn_pairs(core, task, examples, support.labels)
+        learned = learn_pairs(core, task, examples, support.labels)
         report = TrainingReport(
             method=task.method.name,
-            recipe=found.recipe,
-            steps=found.trained.steps,
-            parameters=found.parameters,
-            loss=found.trained.epochs[-1].losses["total"] if found.trained.epochs else 0.0,
+            recipe=learned.recipe,
+            steps=learned.trained.steps,
+            parameters=learned.parameters,
+            loss=learned.trained.epochs[-1].losses["total"] if learned.trained.epochs else 0.0,
             seconds=round(time.process_time() - begin, 1),
             closed_weight=CLOSED,
             trained_weight=TRAINED,
         )
-        made = ModelCore(found.adapter, templates=found.adapter.templates)
-        concepts = made.encode_labels([clean_label(label) for label in found.head.labels])
-        examples = replace(examples, failed=(*examples.failed, *found.failed))
+        made_core = ModelCore(learned.adapter, templates=learned.adapter.templates)
+        concepts = made_core.encode_labels([clean_label(label) for label in learned.head.labels])
+        examples = replace(examples, failed=(*examples.failed, *learned.failed))
         return guarded(
-            made, found.head, examples, examples.features, concepts, task.unknown, None, report
+            made_core,
+            learned.head,
+            examples,
+            examples.features,
+            concepts,
+            task.unknown,
+            None,
+            report,
         )
 
 
@@ -134,8 +141,8 @@ def _head(
         if len(set(y)) > 1:  # a part of a single word needs none
             closed[part], _ = choose(features, blocks, y, groups=dataset.groups)
     names = dict.fromkeys(name for head in closed.values() for name in parse_kind(head.kind))
-    found = terms(features[:1], blocks, tuple(names))
-    widths = {name: vector.shape[1] for name, vector in found.items()}
+    term_names = terms(features[:1], blocks, tuple(names))
+    widths = {name: vector.shape[1] for name, vector in term_names.items()}
     pair = {item.label: (item.parts["verb"], item.parts["object"]) for item in examples.items}
     return ComponentsHead.of(
         dataset.labels, [pair[label] for label in dataset.labels], closed, widths,

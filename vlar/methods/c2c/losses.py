@@ -85,9 +85,9 @@ def prior_loss(output: C2COutput, counts: Tensor) -> Tensor:
 
 
 def _soft(logits: Tensor, counts: Tensor) -> Tensor:
-    there = counts.sum(dim=1) > 0
-    shares = counts[there] / counts[there].sum(dim=1, keepdim=True)
-    return F.cross_entropy(logits[there], shares)
+    has_pairs = counts.sum(dim=1) > 0
+    shares = counts[has_pairs] / counts[has_pairs].sum(dim=1, keepdim=True)
+    return F.cross_entropy(logits[has_pairs], shares)
 
 
 def listed(scores: Tensor, pairs: Tensor) -> Tensor:
@@ -174,28 +174,28 @@ def enhanced_losses(
         pair: (N,) int64, which of the P pairs each clip shows.
         classes: Texts, pairs and counts.
     """
-    config, found = network.config, dict[str, Tensor]()
+    config, losses = network.config, dict[str, Tensor]()
     if len(inputs) > 1 and float(torch.rand(())) < config.mixed:
-        inputs, output, found["pair"], found["imagined"] = _mixed(network, inputs, pair, classes)
+        inputs, output, losses["pair"], losses["imagined"] = _mixed(network, inputs, pair, classes)
     else:
         output = network(inputs, classes.verbs, classes.objects)
-        found["pair"] = _pair_loss(network, output, pair, classes)
-        found["prior"] = prior_loss(output, classes.counts)
+        losses["pair"] = _pair_loss(network, output, pair, classes)
+        losses["prior"] = prior_loss(output, classes.counts)
     if config.dependence and len(inputs) >= _LEAST_CLIPS:
         verb, noun = classes.pairs[pair].T
         w, u = output.verb_vector, output.object_vector
-        given = replace(output, verb_vector=u, object_vector=w) if config.crossed else output
+        features_out = replace(output, verb_vector=u, object_vector=w) if config.crossed else output
         shared = config.width // 2
-        seen = inputs.mean(dim=1)
-        found["dependence"] = dependence_loss(seen, given, verb, noun, shared=shared)
+        clip_means = inputs.mean(dim=1)
+        losses["dependence"] = dependence_loss(clip_means, features_out, verb, noun, shared=shared)
     weights = {
         "pair": 1.0,
         "imagined": config.imagined,
         "prior": config.prior,
         "dependence": config.dependence,
     }
-    total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
-    return {"total": total, **found}
+    total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+    return {"total": total, **losses}
 
 
 def _pair_loss(

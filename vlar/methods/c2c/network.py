@@ -68,8 +68,8 @@ class C2CConfig(Settings):
 
     def check(self) -> None:
         """Refuse values that do not go together."""
-        size, wanted = self.hidden * self.components, "fewer: hidden * components"
-        self.require_few("components", size, _MOST_WEIGHTS, wanted)
+        size, advice = self.hidden * self.components, "fewer: hidden * components"
+        self.require_few("components", size, _MOST_WEIGHTS, advice)
 
 
 @dataclass(frozen=True)

@@ -123,16 +123,16 @@ class CrossInstance(Objective):
         for label in range(int(self._y.max()) + 1):
             rows = random.permutation(np.flatnonzero(self._y == label))
             domains = self._ids["domain"][rows]
-            left = {name: rows[domains == name].tolist() for name in dict.fromkeys(domains)}
-            while any(left.values()):
-                first, *others = sorted(left, key=lambda name: -len(left[name]))
-                pair = [left[first].pop()]
-                if others and left[others[0]]:
-                    pair.append(left[others[0]].pop())
+            unused = {name: rows[domains == name].tolist() for name in dict.fromkeys(domains)}
+            while any(unused.values()):
+                first, *others = sorted(unused, key=lambda name: -len(unused[name]))
+                pair = [unused[first].pop()]
+                if others and unused[others[0]]:
+                    pair.append(unused[others[0]].pop())
                 elif others:  # all of the other domains have been taken: one of them comes twice
                     pair.append(int(random.choice(rows[domains != first])))
                 pairs.append(pair)
-        return [row for place in random.permutation(len(pairs)) for row in pairs[place]]
+        return [row for index in random.permutation(len(pairs)) for row in pairs[index]]
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """Classification and pairing of the reconstructions of the clips that have one."""
@@ -151,11 +151,11 @@ class CrossInstance(Objective):
         words = batch.labelled(classes)[used] if classes.ndim == 3 else classes
         logits = self._scale * (words @ rebuilt[..., None])[..., 0]
         targets = batch.labelled(batch.targets)[used]
-        found = {"action": self.action * shared_cross_entropy(logits, targets)}
+        losses = {"action": self.action * shared_cross_entropy(logits, targets)}
         if self.text:
             query, key = self._module.query(f), self._module.key(f)
             told = attention(query, key, forbidden, self.temperature)[used] @ f
             sentences = self._sentences[rows][used]
             warm = self._module.log_temperature.exp().clamp_min(0.01)
-            found["text"] = self.text * caption_loss(told, sentences, warm)
-        return found
+            losses["text"] = self.text * caption_loss(told, sentences, warm)
+        return losses

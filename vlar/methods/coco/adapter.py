@@ -61,12 +61,12 @@ class LabelReader:
         """Descriptions of C label texts from the bank of the settings, and their hash."""
         if self._config.bank:
             entries = load_descriptions(self._config.bank).entries
-            found = descriptions_of(texts, entries, only_own=True)
+            described = descriptions_of(texts, entries, only_own=True)
         else:
-            found = descriptions_of(texts)
+            described = descriptions_of(texts)
         rows = [
             [text for kind, several in row.items() if kind != _LEFT_OUT for text in several]
-            for row in found
+            for row in described
         ]
         return rows, hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
@@ -78,15 +78,15 @@ class LabelReader:
 
     def chosen(self, name: Float32, rows: Float32) -> Float32:
         """Descriptions (P, D) without near-duplicates: those nearest to the label's text (D,)."""
-        kept: list[int] = []
-        for place, row in enumerate(rows[: 4 * self._config.most]):
-            if not kept or float((rows[kept] @ row).max()) < _SAME:
-                kept.append(place)
-        if not kept:
+        chosen_rows: list[int] = []
+        for index, row in enumerate(rows[: 4 * self._config.most]):
+            if not chosen_rows or float((rows[chosen_rows] @ row).max()) < _SAME:
+                chosen_rows.append(index)
+        if not chosen_rows:
             return rows
-        count = min(self._config.most, max(1, round(self._config.keep * len(kept))))
-        nearest = np.argsort(-(rows[kept] @ name), kind="stable")[:count]
-        return rows[np.array(kept)[nearest]]
+        count = min(self._config.most, max(1, round(self._config.keep * len(chosen_rows))))
+        nearest = np.argsort(-(rows[chosen_rows] @ name), kind="stable")[:count]
+        return rows[np.array(chosen_rows)[nearest]]
 
     def _names(self, texts: Sequence[str]) -> Float32:
         """(C, D) of label texts: the mean over the templates."""
@@ -140,8 +140,8 @@ class Coco(ResidualTower):
         """Compute the vectors of the trained labels, and the fingerprint, from the parameters."""
         if self._seen is not None:
             with torch.no_grad():
-                found = self.network.labels(self._seen.names, self._seen.described)
-                self.network.get_buffer("concepts").copy_(found)
+                labels = self.network.labels(self._seen.names, self._seen.described)
+                self.network.get_buffer("concepts").copy_(labels)
         super().refresh()
         concepts = self.network.get_buffer("concepts").numpy()
         prompts = self.label_texts(self.config.labels)
@@ -210,22 +210,22 @@ class Coco(ResidualTower):
             UnknownNameError: no bank has their name.
         """
         texts = [clean_label(label) for label in labels]
-        found, digest = self._reader.look_up(texts)
+        described, digest = self._reader.look_up(texts)
         state = {k: v for k, v in self.network.state_dict().items() if k != "concepts"}
         self._seen = None
         self.rebuild(dataclasses.replace(self.config, labels=tuple(labels), bank_sha256=digest))
         self.network.load_state_dict(state, strict=False)
-        seen = self._reader.labels(texts, found)
-        every = [row.mean(dim=0) for row in seen.described if len(row)]
+        label_rows = self._reader.labels(texts, described)
+        every = [row.mean(dim=0) for row in label_rows.described if len(row)]
         if self.config.centre and len(every) > 1:
             self.network.get_buffer("common").copy_(torch.stack(every).mean(dim=0))
         if self.config.unseen:
             others = [clean_label(label) for label in self.config.unseen]
             told, _ = self._reader.look_up(others)
-            seen = dataclasses.replace(seen, unseen=self._reader.labels(others, told))
-        self._seen = seen
+            label_rows = dataclasses.replace(label_rows, unseen=self._reader.labels(others, told))
+        self._seen = label_rows
         self.refresh()
-        return seen
+        return label_rows
 
     def fit_inputs(self, features: Float32) -> None:
         """Find the directions in which the clips (N, T, F) of the training set differ."""
@@ -246,12 +246,12 @@ class Coco(ResidualTower):
         words = self.network.labels(classes.names, classes.described)
         losses = {"classes": batch.loss(vectors @ names.T / config.temperature)}
         if config.instances:
-            found = self._instances(batch, vectors, classes.described)
-            losses["instances"] = config.instances * found
+            loss = self._instances(batch, vectors, classes.described)
+            losses["instances"] = config.instances * loss
         if config.cycle and classes.unseen is not None:
             other = self.network.labels(classes.unseen.names, classes.unseen.described)
-            found = cycle_consistency(words, other, config.cycle_temperature)
-            losses["cycle"] = config.cycle * found
+            loss = cycle_consistency(words, other, config.cycle_temperature)
+            losses["cycle"] = config.cycle * loss
         total = torch.stack(list(losses.values())).sum()
         logits = self.logit_scale * vectors @ words.T
         return TrainingOutput(logits, {"total": total, **losses}, classes=words, vectors=vectors)
@@ -265,11 +265,11 @@ class Coco(ResidualTower):
         bags = torch.full((len(logits), len(described)), -torch.inf, dtype=logits.dtype)
         for label in owners.unique().tolist():
             bags[:, label] = logits[:, owners == label].logsumexp(dim=1)
-        there = ~torch.isinf(bags).all(dim=0)
-        targets = batch.labelled(batch.targets)[:, there]
+        present = ~torch.isinf(bags).all(dim=0)
+        targets = batch.labelled(batch.targets)[:, present]
         # A label without descriptions has no bag: its clips teach nothing here.
         mass = targets.sum(dim=1)
-        per_clip = -(targets * bags[:, there].log_softmax(dim=1)).sum(dim=1)
+        per_clip = -(targets * bags[:, present].log_softmax(dim=1)).sum(dim=1)
         return per_clip.sum() / mass.sum().clamp_min(1e-6)
 
     def _drawn(self, described: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -277,9 +277,9 @@ class Coco(ResidualTower):
         rows: list[Tensor] = []
         owners: list[int] = []
         for label, texts in enumerate(described):
-            kept = texts[torch.randperm(len(texts))[: self.config.drawn]]
-            rows.append(kept)
-            owners += [label] * len(kept)
+            drawn = texts[torch.randperm(len(texts))[: self.config.drawn]]
+            rows.append(drawn)
+            owners += [label] * len(drawn)
         return torch.cat(rows) if rows else torch.zeros(0, self.dim), torch.tensor(owners)
 
 

@@ -143,13 +143,13 @@ class CocoNetwork(nn.Module):
             names: (C, D) of the encoder.
             described: C times (P, D) of the encoder; a label without any goes by its text.
         """
-        own = F.normalize(self.names(names), dim=-1)
-        share, rows = self.config.names, list(own)
-        for place, texts in enumerate(described):
+        name_vectors = F.normalize(self.names(names), dim=-1)
+        share, rows = self.config.names, list(name_vectors)
+        for index, texts in enumerate(described):
             if len(texts):
-                found = F.normalize(self.texts(self.pooled(texts)), dim=-1)
-                rows[place] = share * own[place] + (1 - share) * found
-        return F.normalize(torch.stack(rows), dim=-1) if rows else own
+                text_vectors = F.normalize(self.texts(self.pooled(texts)), dim=-1)
+                rows[index] = share * name_vectors[index] + (1 - share) * text_vectors
+        return F.normalize(torch.stack(rows), dim=-1) if rows else name_vectors
 
 
 class Reconstruction(NamedTuple):
@@ -206,7 +206,7 @@ def cycle_consistency(seen: Tensor, unseen: Tensor, temperature: float) -> Tenso
 
 
 def _way(start: Tensor, other: Tensor, temperature: float) -> Tensor:
-    there = reconstruct(start, other, temperature).rebuilt
-    back = F.normalize(reconstruct(there, start, temperature).rebuilt, dim=-1)
+    rebuilt = reconstruct(start, other, temperature).rebuilt
+    back = F.normalize(reconstruct(rebuilt, start, temperature).rebuilt, dim=-1)
     logits = back @ start.detach().T / temperature
     return F.cross_entropy(logits, torch.arange(len(start), device=start.device))

@@ -60,8 +60,8 @@ def key_frames(frames: Tensor, count: int) -> Tensor:
         (N, count).
     """
     steps = (frames[:, 1:] - frames[:, :-1]).flatten(2).norm(dim=-1)
-    found = steps.topk(count - 1, dim=1).indices + 1
-    return F.pad(found, (1, 0)).sort(dim=1).values
+    steps_chosen = steps.topk(count - 1, dim=1).indices + 1
+    return F.pad(steps_chosen, (1, 0)).sort(dim=1).values
 
 
 def key_shares(path: Path) -> list[float]:
@@ -78,14 +78,14 @@ def key_shares(path: Path) -> list[float]:
         return [0.0] * len(stamps)
     first, span = stamps[0][0], stamps[-1][0] - stamps[0][0]
     length = span * len(stamps) / (len(stamps) - 1)  # the last frame is shown as long as others
-    return [(at - first) / length for at, is_key in stamps if is_key]
+    return [(stamp - first) / length for stamp, is_key in stamps if is_key]
 
 
 def rows_at(shares: Sequence[float], n_rows: int, count: int) -> list[int]:
     """Numbers of ``count`` of the rows that lie at some shares; none where there are fewer."""
     rows = sorted({min(int(share * n_rows), n_rows - 1) for share in shares})
     places = np.linspace(0, len(rows) - 1, count if count <= len(rows) else 0)
-    return [rows[round(at)] for at in places.tolist()]
+    return [rows[round(stamp)] for stamp in places.tolist()]
 
 
 def match_loss(clips: Tensor, keys: Tensor, temperature: float) -> Tensor:
@@ -97,8 +97,8 @@ def match_loss(clips: Tensor, keys: Tensor, temperature: float) -> Tensor:
         temperature: Above 0.
     """
     logits = clips @ keys.T / temperature
-    own = torch.arange(len(clips), device=clips.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    numbers = torch.arange(len(clips), device=clips.device)
+    return (F.cross_entropy(logits, numbers) + F.cross_entropy(logits.T, numbers)) / 2
 
 
 def spans(frames: Tensor) -> Tensor:
@@ -131,9 +131,9 @@ def _stored(paths: Sequence[Path], facts: Sequence[Mapping[str, str]]) -> list[l
 
 def vectors_of(step: Step, inputs: Tensor) -> Tensor:
     """(N, D) vectors of other inputs; the method has some, as its own step gave them."""
-    found = step.forward(inputs).vectors
-    assert found is not None
-    return found
+    vectors = step.forward(inputs).vectors
+    assert vectors is not None
+    return vectors
 
 
 def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -228,29 +228,31 @@ class Csvr(Objective):
         Raises:
             UsageError: the clips have a single frame.
         """
-        inputs, found, own = step.batch.inputs, dict[str, Tensor](), step.vectors
+        inputs, losses, own_vectors = step.batch.inputs, dict[str, Tensor](), step.vectors
         half = inputs.shape[1] // 2
         if not half:
             raise UsageError(
                 "objective 'csvr' predicts later frames, and clips have 1 frame; sample more"
             )
         if self.match and len(inputs) > 1:
-            found["match"] = self.match * match_loss(own, self._keys(step), self.temperature)
+            losses["match"] = self.match * match_loss(
+                own_vectors, self._keys(step), self.temperature
+            )
         if self.parts is None:
-            return found
+            return losses
         early = vectors_of(step, inputs[:, :half])
         if self.columns is not None:
-            found |= self._poses(early, inputs[:, half:, self.columns].detach())
+            losses |= self._poses(early, inputs[:, half:, self.columns].detach())
         if self.frames:
-            seen = step.frames.detach()
+            frames = step.frames.detach()
             now, later = (
                 F.layer_norm(spans(part), (_STEPS * part.shape[-1],))
-                for part in (seen[:, :half], seen[:, half:])
+                for part in (frames[:, :half], frames[:, half:])
             )
             decoded = self.parts["decoder"](early).chunk(2, dim=1)
-            found["rebuild"] = self.frames * F.mse_loss(decoded[0], now)
-            found["next"] = self.frames * F.mse_loss(decoded[1], later)
-        return found
+            losses["rebuild"] = self.frames * F.mse_loss(decoded[0], now)
+            losses["next"] = self.frames * F.mse_loss(decoded[1], later)
+        return losses
 
     def _keys(self, step: Step) -> Tensor:
         """(N, D) vectors of the key frames; in the control those of another clip.
@@ -261,12 +263,12 @@ class Csvr(Objective):
         rows = key_frames(frames, min(self.keys, frames.shape[1]))
         picked = inputs[torch.arange(len(inputs), device=rows.device)[:, None], rows]
         numbers = [*step.batch.rows, *(self.n_labelled + n for n in step.batch.free_rows)]
-        for at, number in enumerate(numbers if self.stored else ()):
-            own = rows_at(self.stored[number], inputs.shape[1], rows.shape[1])
-            if own:
-                picked[at] = step.batch.views[_STILL][at, own]
-        found = vectors_of(step, picked)
-        return found.roll(1, dims=0) if self.shuffled else found
+        for index, number in enumerate(numbers if self.stored else ()):
+            frame_rows = rows_at(self.stored[number], inputs.shape[1], rows.shape[1])
+            if frame_rows:
+                picked[index] = step.batch.views[_STILL][index, frame_rows]
+        key_vectors = vectors_of(step, picked)
+        return key_vectors.roll(1, dims=0) if self.shuffled else key_vectors
 
     def _poses(self, early: Tensor, later: Tensor) -> dict[str, Tensor]:
         """Terms of the generator and the critic, of vectors (N, D) and true poses (N, T, J)."""
@@ -274,9 +276,9 @@ class Csvr(Objective):
         true = spans(later)
         noise = torch.randn(len(early), _NOISE, device=early.device)
         drawn = self.parts["generator"](torch.cat([early, noise], dim=1))
-        given = early.detach()
-        real = self.parts["critic"](torch.cat([given, true], dim=1))
-        fake = self.parts["critic"](torch.cat([given, Reversed.apply(drawn)], dim=1))
+        guide = early.detach()
+        real = self.parts["critic"](torch.cat([guide, true], dim=1))
+        fake = self.parts["critic"](torch.cat([guide, Reversed.apply(drawn)], dim=1))
         critic = F.softplus(-real).mean() + F.softplus(fake).mean()
         return {
             "pose": self.poses * F.l1_loss(drawn, true),

@@ -95,8 +95,8 @@ def mmd(a: Tensor, b: Tensor, *, sigma: float | None = None) -> Tensor:
     """
     if a.shape[-1] != b.shape[-1] or not len(a) or not len(b):
         raise UsageError(f"sets of shape {tuple(a.shape)} and {tuple(b.shape)}; give rows alike")
-    own = _kernel(a, a, sigma).mean() + _kernel(b, b, sigma).mean()
-    return own - 2 * _kernel(a, b, sigma).mean()
+    within = _kernel(a, a, sigma).mean() + _kernel(b, b, sigma).mean()
+    return within - 2 * _kernel(a, b, sigma).mean()
 
 
 def _kernel(a: Tensor, b: Tensor, sigma: float | None) -> Tensor:

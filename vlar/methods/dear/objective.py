@@ -157,32 +157,32 @@ class Dear(Objective):
         targets = targets / targets.sum(dim=1, keepdim=True).clamp_min(1e-8)
         answer = targets.argmax(dim=1)
         evidence = module.get_submodule("evidence")(logits)
-        found = {"evidence": edl_loss(evidence, targets)}
+        losses = {"evidence": edl_loss(evidence, targets)}
         if self.calibration:
             weight = avu_weight(step.progress, 1.0)
-            found["calibration"] = self.calibration * avu_loss(evidence, answer, weight=weight)
+            losses["calibration"] = self.calibration * avu_loss(evidence, answer, weight=weight)
         if self.debias:
             frames, vectors = batch.labelled(step.frames), batch.labelled(step.vectors)
-            found |= self._debiased(step, frames.detach(), vectors, targets)
-        return found
+            losses |= self._debiased(step, frames.detach(), vectors, targets)
+        return losses
 
     def _debiased(
         self, step: Step, frames: Tensor, vectors: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
         order = torch.from_numpy(step.random.permutation(frames.shape[1]))
-        seen = {"shuffled": frames[:, order.to(frames.device)], "still": frames}
-        found: dict[str, Tensor] = {}
-        for branch, x in seen.items():
+        variants = {"shuffled": frames[:, order.to(frames.device)], "still": frames}
+        losses: dict[str, Tensor] = {}
+        for branch, x in variants.items():
             assert self._module is not None
             convolution = self._module.get_submodule(branch)
             biased = convolution(x.transpose(1, 2)).relu().mean(dim=2)
             logits = self._module.get_submodule(f"{branch}_head")(biased)
-            found[branch] = self.debias * edl_loss(logits, targets)
+            losses[branch] = self.debias * edl_loss(logits, targets)
             if len(biased) < 2:
                 continue
             if step.number % 2:
                 dependence = hsic_gaussian(vectors.float(), biased.detach().float())
             else:
                 dependence = -hsic_gaussian(vectors.detach().float(), biased.float())
-            found[f"{branch}_dependence"] = self.debias * dependence
-        return found
+            losses[f"{branch}_dependence"] = self.debias * dependence
+        return losses

@@ -50,9 +50,11 @@ def kd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
             f"logits {tuple(student.shape)} and {tuple(teacher.shape)} at temperature "
             f"{temperature}; give one row a clip of each, and a temperature above 0"
         )
-    wanted = (teacher.detach() / temperature).log_softmax(dim=-1)
-    given = (student / temperature).log_softmax(dim=-1)
-    return temperature**2 * F.kl_div(given, wanted, reduction="batchmean", log_target=True)
+    target_logs = (teacher.detach() / temperature).log_softmax(dim=-1)
+    student_logs = (student / temperature).log_softmax(dim=-1)
+    return temperature**2 * F.kl_div(
+        student_logs, target_logs, reduction="batchmean", log_target=True
+    )
 
 
 def teacher_weights(losses: Sequence[float], g: float) -> Float64:
@@ -99,31 +101,33 @@ def read_teacher(file: str | Path, labels: Sequence[str]) -> dict[Path, Float32]
     Raises:
         LabelError: it cannot be read, lacks a label, or a number is not finite.
     """
-    place = Path(file).expanduser()
+    features_path = Path(file).expanduser()
     try:
-        text = read_file(place, _MOST_BYTES).decode("utf-8-sig")
+        text = read_file(features_path, _MOST_BYTES).decode("utf-8-sig")
         header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except OSError as error:
-        raise LabelError(f"{place}: answers cannot be read ({error.strerror})") from error
+        raise LabelError(f"{features_path}: answers cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise LabelError(f"{place}: not a CSV file of answers ({error})") from error
+        raise LabelError(f"{features_path}: not a CSV file of answers ({error})") from error
     columns = {clean_label(name): number for number, name in enumerate(header)}
     missing = [label for label in labels if clean_label(label) not in columns]
     if header[:1] != ["path"] or missing:
         what = f"the label {missing[0]!r}" if missing else "the column 'path'"
-        raise LabelError(f"{place}: lacks {what}; write path and one column a label")
+        raise LabelError(f"{features_path}: lacks {what}; write path and one column a label")
     chosen = [columns[clean_label(label)] for label in labels]
-    found: dict[Path, Float32] = {}
+    features: dict[Path, Float32] = {}
     for number, line in enumerate(lines, 2):
         try:
             row = np.array([line[column] for column in chosen], np.float32)
-            path = (place.absolute().parent / line[0]).resolve()
+            path = (features_path.absolute().parent / line[0]).resolve()
         except (ValueError, IndexError, OSError, RuntimeError) as error:
-            raise LabelError(f"{place}: line {number} has no numbers ({error})") from error
+            raise LabelError(f"{features_path}: line {number} has no numbers ({error})") from error
         if not np.isfinite(row).all():
-            raise LabelError(f"{place}: line {number} has a number that is not finite; correct it")
-        found[path] = row
-    return found
+            raise LabelError(
+                f"{features_path}: line {number} has a number that is not finite; correct it"
+            )
+        features[path] = row
+    return features
 
 
 @register("objective", "distill", status="null here")
@@ -192,20 +196,18 @@ class Distill(Objective):
             self._shown = torch.from_numpy(context.shown).to(context.device)
         read = [read_teacher(file, context.texts) for file in self.teachers]
         labelled = [_rows(one, context.paths, len(context.texts)) for one in read]
-        known = [~np.isnan(rows[:, 0]) for rows in labelled]
-        for file, there in zip(self.teachers, known, strict=True):
-            if not there.any():
+        labelled_masks = [~np.isnan(rows[:, 0]) for rows in labelled]
+        for file, mask in zip(self.teachers, labelled_masks, strict=True):
+            if not mask.any():
                 raise UsageError(
                     f"{file}: no path in it is a labelled clip, so its temperature cannot be "
                     "fitted; write the paths of the student's recordings"
                 )
-        pairs = zip(labelled, known, strict=True)
-        scales = [
-            fit_temperature(r[there], y[there], lowest=0.01, highest=10.0) for r, there in pairs
-        ]
+        pairs = zip(labelled, labelled_masks, strict=True)
+        scales = [fit_temperature(r[mask], y[mask], lowest=0.01, highest=10.0) for r, mask in pairs]
         losses = [
-            -float(log_softmax(scale * rows[there])[np.arange(there.sum()), y[there]].mean())
-            for scale, rows, there in zip(scales, labelled, known, strict=True)
+            -float(log_softmax(scale * rows[mask])[np.arange(mask.sum()), y[mask]].mean())
+            for scale, rows, mask in zip(scales, labelled, labelled_masks, strict=True)
         ]
         self.weights = teacher_weights(losses, self.g).tolist()
         _log.info("distill: teachers at temperatures %s with weights %s",
@@ -239,10 +241,12 @@ class Distill(Objective):
         assert self._known is not None
         assert self._free is not None
         teacher = torch.cat([self._known[list(batch.rows)], self._free[list(batch.free_rows)]])
-        there = torch.isfinite(teacher).all(dim=1)
-        if not bool(there.any()):
+        is_finite = torch.isfinite(teacher).all(dim=1)
+        if not bool(is_finite.any()):
             return {"answers": logits.sum() * 0.0}
-        return {"answers": self.weight * kd(logits[there], teacher[there], self.temperature)}
+        return {
+            "answers": self.weight * kd(logits[is_finite], teacher[is_finite], self.temperature)
+        }
 
 
 def _rows(answers: Mapping[Path, Float32], paths: Sequence[Any], width: int) -> Float64:

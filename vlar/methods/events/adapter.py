@@ -109,12 +109,12 @@ class Events(ResidualTower):
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
         """Scaled cosines, the loss of the task, and the features of the frames."""
         small, pooled = self.split_inputs(batch.inputs)
-        moved, seen = self.network.read(small)
+        moved, hidden = self.network.read(small)
         vectors = torch.nn.functional.normalize(pooled[:, 0] + moved, dim=-1)
         words = self.network.concepts(classes)
         logits = self.logit_scale * vectors @ words.T
         losses = {"total": batch.loss(logits)}
-        return TrainingOutput(logits, losses, frames=seen, classes=words, vectors=vectors)
+        return TrainingOutput(logits, losses, frames=hidden, classes=words, vectors=vectors)
 
     def spikes(self, features: Float32) -> Tensor:
         """(N,) counted spikes of clips with features (N, T, F)."""

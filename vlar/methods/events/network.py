@@ -85,8 +85,8 @@ class EventsConfig(Settings):
         """Refuse values that do not go together."""
         self.require_multiple(self.width, self.heads)
         if (self.rep == "points") != (self.block == "residual"):
-            wanted = "'residual' for points" if self.rep == "points" else "another for frames"
-            raise bad_setting(self.what, "block", self.block, wanted)
+            advice = "'residual' for points" if self.rep == "points" else "another for frames"
+            raise bad_setting(self.what, "block", self.block, advice)
         if self.size % _STEM:
             raise bad_setting(self.what, "size", self.size, f"a multiple of {_STEM}")
         for name in ("groups", "neighbours"):
@@ -136,13 +136,13 @@ class Near(nn.Module):
         q, k, v = self.into(self.fire(x)).chunk(3, dim=-1)
         q, k = 1 + F.elu(self.fire_q(q)), 1 + F.elu(self.fire_k(k))
         parts = [t.split(self.window, dim=1) for t in (q, k, v)]
-        found = [self._window(*each) for each in zip(*parts, strict=True)]
-        return self.leave(torch.cat(found, dim=1))
+        windows = [self._window(*window) for window in zip(*parts, strict=True)]
+        return self.leave(torch.cat(windows, dim=1))
 
     def _window(self, *qkv: Tensor) -> Tensor:
         tokens = [t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in qkv]
-        found = linear_attention(*tokens).transpose(1, 2).flatten(2)
-        return found.view(qkv[0].shape)
+        attended = linear_attention(*tokens).transpose(1, 2).flatten(2)
+        return attended.view(qkv[0].shape)
 
 
 class Far(nn.Module):
@@ -164,11 +164,11 @@ class Far(nn.Module):
         width = x.shape[-1]
         tokens = self.into(self.fire(x)).flatten(1, 2)
         value, step, b, c = tokens.split((width, width, self.states, self.states), dim=-1)
-        given, decay = (value, F.softplus(step), b, c), -self.log_decay.exp()
-        there = selective_scan(given[0], given[1], decay, *given[2:])
-        turned = [tensor.flip(1) for tensor in given]
+        tensors, decay = (value, F.softplus(step), b, c), -self.log_decay.exp()
+        scanned = selective_scan(tensors[0], tensors[1], decay, *tensors[2:])
+        turned = [tensor.flip(1) for tensor in tensors]
         back = selective_scan(turned[0], turned[1], decay, *turned[2:]).flip(1)
-        return self.leave(self.fire_out((there + back + value).view(x.shape)))
+        return self.leave(self.fire_out((scanned + back + value).view(x.shape)))
 
 
 class Residual(nn.Module):
@@ -256,10 +256,10 @@ class FrameReader(nn.Module):
             x = self.fire(x).flatten(0, 1).movedim(-1, 1)
             x = F.adaptive_avg_pool2d(x, (height // 2, along // 2))
             x = self.flat(x.flatten(1)).unflatten(0, inputs.shape[:2])
-            seen, x = x, x + self.time(positions(x))
+            skip, x = x, x + self.time(positions(x))
             for block in self.blocks:
                 x = block(x)
-            return seen, F.adaptive_avg_pool1d(x.transpose(1, 2), parts).flatten(1)
+            return skip, F.adaptive_avg_pool1d(x.transpose(1, 2), parts).flatten(1)
         grid = x.shape[2:4]
         x = x.flatten(2, 3)
         for block in self.blocks:
@@ -301,10 +301,12 @@ class PointReader(nn.Module):
             x = block(x)
         rates = self.fire(x).mean(dim=1)
         count = torch.tensor(_CELLS, device=rates.device)
-        place = ((centre.clamp(-1, 0.999) + 1) / 2 * count).long()
-        cell = (place[..., 0] * _CELLS[1] + place[..., 1]) * _CELLS[2] + place[..., 2]
-        found = F.one_hot(cell, math.prod(_CELLS)).to(rates.dtype).transpose(1, 2) @ rates
-        return rates.mean(dim=1, keepdim=True), found.flatten(1)
+        cell_place = ((centre.clamp(-1, 0.999) + 1) / 2 * count).long()
+        cell = (cell_place[..., 0] * _CELLS[1] + cell_place[..., 1]) * _CELLS[2] + cell_place[
+            ..., 2
+        ]
+        pooled = F.one_hot(cell, math.prod(_CELLS)).to(rates.dtype).transpose(1, 2) @ rates
+        return rates.mean(dim=1, keepdim=True), pooled.flatten(1)
 
 
 class EventsNetwork(ResidualNetwork):
@@ -380,16 +382,16 @@ def thinned_frames(frames: Tensor, drop: str) -> Tensor:
     kind = _kind(drop)
     n, moments, _, size, _ = frames.shape
     if kind == "time":
-        place = (torch.arange(moments) / moments).expand(n, -1)
-        return frames * _outside(place, 0.25)[:, :, None, None, None]
+        share_s = (torch.arange(moments) / moments).expand(n, -1)
+        return frames * _outside(share_s, 0.25)[:, :, None, None, None]
     if kind == "area":
-        place = (torch.arange(size) / size).expand(n, -1)
-        kept = _outside(place, 0.4)[:, :, None] | _outside(place, 0.4)[:, None]
-        return frames * kept[:, None, None]
+        share_s = (torch.arange(size) / size).expand(n, -1)
+        kept_mask = _outside(share_s, 0.4)[:, :, None] | _outside(share_s, 0.4)[:, None]
+        return frames * kept_mask[:, None, None]
     if kind == "chance":
-        kept = (1 - 0.5 * torch.rand(n, 1, 1, 1, 1)).expand_as(frames)
+        kept_mask = (1 - 0.5 * torch.rand(n, 1, 1, 1, 1)).expand_as(frames)
         whole = frames.floor()  # mixed clips have parts of events too
-        return torch.binomial(whole, kept) + (frames - whole) * kept
+        return torch.binomial(whole, kept_mask) + (frames - whole) * kept_mask
     return frames
 
 
@@ -400,14 +402,14 @@ def thinned_groups(groups: Tensor, drop: str) -> Tensor:
         return groups
     x, y, moment = ((groups[..., -3:] + 1) / 2).unbind(-1)
     if kind == "time":
-        kept = _outside(moment, 0.25)
+        kept_mask = _outside(moment, 0.25)
     elif kind == "area":
-        kept = _outside(x, 0.4) | _outside(y, 0.4)
+        kept_mask = _outside(x, 0.4) | _outside(y, 0.4)
     else:
-        kept = torch.rand(moment.shape) >= 0.5 * torch.rand(len(groups), 1)
-    kept = kept | ~kept.any(dim=1, keepdim=True)
-    other = kept.float().multinomial(kept.shape[1], replacement=True)
-    rows = torch.where(kept, torch.arange(kept.shape[1]).expand_as(other), other)
+        kept_mask = torch.rand(moment.shape) >= 0.5 * torch.rand(len(groups), 1)
+    kept_mask = kept_mask | ~kept_mask.any(dim=1, keepdim=True)
+    other = kept_mask.float().multinomial(kept_mask.shape[1], replacement=True)
+    rows = torch.where(kept_mask, torch.arange(kept_mask.shape[1]).expand_as(other), other)
     return groups.gather(1, rows[..., None].expand_as(groups))
 
 

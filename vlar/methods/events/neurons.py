@@ -21,12 +21,12 @@ class _Spikes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, tau: Tensor, threshold: float, reset: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         potential, spikes = torch.empty_like(current), torch.empty_like(current)
-        rest = torch.full_like(current[0], reset)
+        rest_level = torch.full_like(current[0], reset)
         for moment, drive in enumerate(current):
-            level = rest + (drive - (rest - reset)) / tau
+            level = rest_level + (drive - (rest_level - reset)) / tau
             fired = level >= threshold
             potential[moment], spikes[moment] = level, fired
-            rest = level.masked_fill(fired, reset)
+            rest_level = level.masked_fill(fired, reset)
         ctx.save_for_backward(potential, spikes, tau)
         ctx.threshold, ctx.reset = threshold, reset
         return spikes
@@ -35,14 +35,14 @@ class _Spikes(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         potential, spikes, tau = ctx.saved_tensors
         near = torch.sigmoid(SLOPE * (potential - ctx.threshold))
-        own = grad * (SLOPE * near * (1 - near))
-        kept = 1 - spikes
-        total, later = torch.empty_like(own), torch.zeros_like(own[0])
-        for moment in range(len(own) - 1, -1, -1):
-            total[moment] = own[moment] + later * kept[moment]
+        grad_in = grad * (SLOPE * near * (1 - near))
+        keep = 1 - spikes
+        total, later = torch.empty_like(grad_in), torch.zeros_like(grad_in[0])
+        for moment in range(len(grad_in) - 1, -1, -1):
+            total[moment] = grad_in[moment] + later * keep[moment]
             later = total[moment] * (1 - 1 / tau)
         before = torch.full_like(potential, ctx.reset)
-        before[1:] = potential[:-1] * kept[:-1] + ctx.reset * spikes[:-1]
+        before[1:] = potential[:-1] * keep[:-1] + ctx.reset * spikes[:-1]
         of_tau = -(total * (potential - before)).sum() / tau
         return total / tau, of_tau.reshape(tau.shape), None, None
 
@@ -105,8 +105,8 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         (..., L, E).
     """
     mean = k.mean(dim=-2, keepdim=True)
-    found = q @ (k.transpose(-2, -1) @ v / k.shape[-2])
-    return found / (q * mean).sum(dim=-1, keepdim=True)
+    attended = q @ (k.transpose(-2, -1) @ v / k.shape[-2])
+    return attended / (q * mean).sum(dim=-1, keepdim=True)
 
 
 def _recurrence(decay: Tensor, inputs: Tensor, *, backwards: bool = False) -> Tensor:
@@ -118,16 +118,16 @@ def _recurrence(decay: Tensor, inputs: Tensor, *, backwards: bool = False) -> Te
     if backwards:
         places, pieces = places[::-1], pieces[::-1]
     state, whole = torch.zeros_like(inputs[0]), torch.ones_like(inputs[0])
-    for place in places:
-        state.mul_(decay[place]).add_(inputs[place])
-        whole.mul_(decay[place])
+    for level in places:
+        state.mul_(decay[level]).add_(inputs[level])
+        whole.mul_(decay[level])
     starts, start = torch.empty_like(state), torch.zeros_like(state[:, 0])
     for piece in pieces:
         starts[:, piece] = start
         start = torch.addcmul(state[:, piece], whole[:, piece], start)
     states, state = torch.empty_like(inputs), starts
-    for place in places:
-        state = torch.addcmul(inputs[place], decay[place], state, out=states[place])
+    for level in places:
+        state = torch.addcmul(inputs[level], decay[level], state, out=states[level])
     return states
 
 

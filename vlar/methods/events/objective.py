@@ -84,9 +84,9 @@ class FrameContrast(Objective):
         """(N, T, D) frames of a view, every ``stride``th."""
         clips = step.batch.views[_VIEW]
         if step.output.frames is not None:
-            found = step.forward(clips).frames
-            assert found is not None
-            return found[:, :: self.stride]
+            frames = step.forward(clips).frames
+            assert frames is not None
+            return frames[:, :: self.stride]
         alone = clips[:, :: self.stride]
         vectors = step.forward(alone.flatten(0, 1).unsqueeze(1)).vectors
         if vectors is None:

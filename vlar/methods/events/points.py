@@ -70,6 +70,6 @@ def grouped(points: Float32, groups: int, neighbours: int) -> Float32:
     near = np.square(away).sum(axis=2).argsort(axis=1, kind="stable")[:, :neighbours]
     inside = np.take_along_axis(away, near[..., None], axis=1)
     spread = np.maximum(inside.std(axis=(1, 2), keepdims=True), 1e-3)
-    own = np.clip(inside / (_WIDEST * spread), -1, 1)
-    found = np.concatenate([own, points[near, 3:]], axis=2).reshape(groups, -1)
-    return np.concatenate([found, centres], axis=1).astype(np.float32)
+    local = np.clip(inside / (_WIDEST * spread), -1, 1)
+    groups_out = np.concatenate([local, points[near, 3:]], axis=2).reshape(groups, -1)
+    return np.concatenate([groups_out, centres], axis=1).astype(np.float32)

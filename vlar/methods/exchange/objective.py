@@ -150,18 +150,18 @@ class Exchange(Objective):
 
     def order(self, epoch: int, random: Random) -> Sequence[int]:
         """Clips, each followed by a partner of either kind, so that batches hold both."""
-        found: list[int] = []
-        left = random.permutation(len(self._actions)).tolist()
+        order: list[int] = []
+        unused = random.permutation(len(self._actions)).tolist()
         partners = pairs(self._actions, self._subjects, random)
-        waiting = set(left)
-        for row in left:
+        waiting = set(unused)
+        for row in unused:
             if row not in waiting:
                 continue
             for one in (row, int(partners.same_action[row]), int(partners.same_subject[row])):
                 if one in waiting:
-                    found.append(one)
+                    order.append(one)
                     waiting.discard(one)
-        return found
+        return order
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The plain and the crossed classification of the labelled clips."""
@@ -177,16 +177,16 @@ class Exchange(Objective):
         classifier = module.get_submodule("classifier")
         found = {"plain": self.plain * F.cross_entropy(classifier(torch.cat([n, m], 1)), y)}
         actions, subjects = (
-            [kept[row] for row in rows] for kept in (self._actions, self._subjects)
+            [kinds[row] for row in rows] for kinds in (self._actions, self._subjects)
         )
         drawn = pairs(actions, subjects, step.random)
         for kind, partner in zip(drawn._fields, drawn, strict=True):
-            there = torch.from_numpy(np.flatnonzero(partner != NO_PARTNER)).to(y.device)
-            if not len(there):
+            rows_paired = torch.from_numpy(np.flatnonzero(partner != NO_PARTNER)).to(y.device)
+            if not len(rows_paired):
                 continue
             other = torch.from_numpy(partner).to(y.device).clamp_min(0)
-            own, others = cross(n, m, other)
-            losses = F.cross_entropy(classifier(own), y, reduction="none")
+            rebuilt, others = cross(n, m, other)
+            losses = F.cross_entropy(classifier(rebuilt), y, reduction="none")
             losses = losses + F.cross_entropy(classifier(others), y[other], reduction="none")
-            found[kind] = self.weight * losses[there].sum() / len(y)
+            found[kind] = self.weight * losses[rows_paired].sum() / len(y)
         return found

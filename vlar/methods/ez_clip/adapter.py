@@ -104,9 +104,9 @@ class EzClip(ClipAdapter):
             drawn = torch.randint(classes.shape[1], (len(classes),))
             ids = classes[torch.arange(len(classes)), drawn]
         videos = batch.inputs.to(towers.device, towers.dtype)
-        known = None if batch.known is None else batch.known.to(towers.device)
+        known_mask = None if batch.known is None else batch.known.to(towers.device)
         targets = batch.targets.to(towers.device)
-        return self.network.step(videos, targets, ids, known, batch.spread)
+        return self.network.step(videos, targets, ids, known_mask, batch.spread)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
         # A clip must not depend on its company, whatever the settings.

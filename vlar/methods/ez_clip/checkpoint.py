@@ -40,17 +40,17 @@ def load(
     """
     path = Path(file).expanduser()
     tensors = read(path)
-    towers, own = split(tensors)
+    towers, adapter_state = split(tensors)
     if base is None:
         base = f"openclip:{openai_architecture(path, tensors[_PATCHES])}?random_init=true"
     encoder = fill(open_base(base), towers, path, others="EZ-CLIP's parts")
     encoder.licence = f"that of the checkpoint {path.name!r}: see where it comes from"
-    config = EzClipConfig.from_dict({**found_settings(own, encoder), **settings})
+    config = EzClipConfig.from_dict({**found_settings(adapter_state, encoder), **settings})
     if config.prompts == "none":
-        own.pop("temporal_prompts", None)
-    elif config.prompts == "shallow" and "temporal_prompts" in own:
-        own["temporal_prompts"] = own["temporal_prompts"][:1]
-    return encoder, config, own
+        adapter_state.pop("temporal_prompts", None)
+    elif config.prompts == "shallow" and "temporal_prompts" in adapter_state:
+        adapter_state["temporal_prompts"] = adapter_state["temporal_prompts"][:1]
+    return encoder, config, adapter_state
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -63,9 +63,9 @@ def read(path: Path) -> dict[str, Tensor]:
         first = next((name for name in tensors if name.endswith(_PATCHES)), None)
         if first is not None:
             prefix = first.removesuffix(_PATCHES)
-            found = {n.removeprefix(prefix): t.float() for n, t in tensors.items()}
-            if _PROMPTS in found or any(_ADAPTER.fullmatch(name) for name in found):
-                return found
+            state = {n.removeprefix(prefix): t.float() for n, t in tensors.items()}
+            if _PROMPTS in state or any(_ADAPTER.fullmatch(name) for name in state):
+                return state
     raise ModelError(
         f"{path} is not an EZ-CLIP checkpoint: no part of it holds {_PATCHES!r} and {_PROMPTS!r} "
         "or adapters; a plain CLIP is loaded with openclip:FILE"
@@ -78,22 +78,22 @@ def split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, T
     The temporal embedding, which the original adds but never trains, is left out where it is 0.
     """
     towers: dict[str, Tensor] = {}
-    own: dict[str, Tensor] = {}
+    adapter_state: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        found = _ADAPTER.fullmatch(name)
-        if found:
-            kind = "text" if not found["tower"] else "visual"
-            kind = "time" if found["kind"] == "T_Adapter" else kind
-            layer = "down" if found["layer"] == "1" else "up"
-            own[f"{kind}_adapters.{found['block']}.{layer}.{found['what']}"] = tensor
+        match = _ADAPTER.fullmatch(name)
+        if match:
+            kind = "text" if not match["tower"] else "visual"
+            kind = "time" if match["kind"] == "T_Adapter" else kind
+            layer = "down" if match["layer"] == "1" else "up"
+            adapter_state[f"{kind}_adapters.{match['block']}.{layer}.{match['what']}"] = tensor
         elif name == _PROMPTS:
-            own["temporal_prompts"] = tensor
+            adapter_state["temporal_prompts"] = tensor
         elif name == _MOMENTS:
             if tensor.any():
-                own["temporal_embedding"] = tensor.reshape(tensor.shape[-2:])
+                adapter_state["temporal_embedding"] = tensor.reshape(tensor.shape[-2:])
         else:
             towers[name] = tensor
-    return towers, own
+    return towers, adapter_state
 
 
 def found_settings(own: Mapping[str, Tensor], encoder: TorchEncoder) -> JsonDict:

@@ -153,8 +153,8 @@ class EzClipParts(nn.Module):
 
 def pick(adapters: nn.ModuleDict, block: int) -> EzClipBottleneck | None:
     """The adapter of a block, if it has one."""
-    found = adapters[str(block)] if adapters else None
-    return found if isinstance(found, EzClipBottleneck) else None
+    adapter = adapters[str(block)] if adapters else None
+    return adapter if isinstance(adapter, EzClipBottleneck) else None
 
 
 def _adapters(depth: int, width: int, hidden: int) -> nn.ModuleDict:
@@ -187,8 +187,8 @@ class BlockDropout:
     def path(self, change: Tensor) -> Tensor:
         """(N, L, D), zero for some samples and larger for the others."""
         keep = 1 - self.rate
-        kept = (torch.rand(self.samples, device=change.device) < keep).to(change.dtype) / keep
-        return change * kept.repeat_interleave(len(change) // self.samples)[:, None, None]
+        mask = (torch.rand(self.samples, device=change.device) < keep).to(change.dtype) / keep
+        return change * mask.repeat_interleave(len(change) // self.samples)[:, None, None]
 
 
 def drops(most: float, depth: int, samples: int) -> list[BlockDropout | None]:
@@ -317,8 +317,8 @@ def encode_clips(
     for i, (block, drop) in enumerate(zip(view.blocks, dropped, strict=True)):
         time = pick(parts.time_adapters, i)
         if time is not None:
-            seen = _along_time(block, x, batch, drop, mixed=config.mix_videos)
-            x = add(x, time(seen.flatten(0, 1)))
+            mixed = _along_time(block, x, batch, drop, mixed=config.mix_videos)
+            x = add(x, time(mixed.flatten(0, 1)))
         if i < len(prompts):
             prompt = prompts[i]
             if training:
@@ -364,8 +364,8 @@ def _along_time(
     ``mixed`` gives (T, B, L, D) instead, which its caller reads as if it were video first.
     """
     places = x.unflatten(0, (batch, -1)).transpose(1, 2)  # (B, L, T, D)
-    seen = attention(block, places.flatten(0, 1), drop).view(places.shape)
-    return seen.permute(2, 0, 1, 3) if mixed else seen.transpose(1, 2)
+    attended = attention(block, places.flatten(0, 1), drop).view(places.shape)
+    return attended.permute(2, 0, 1, 3) if mixed else attended.transpose(1, 2)
 
 
 def _ignore(name: str, tensor: Tensor) -> None:

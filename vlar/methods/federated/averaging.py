@@ -57,10 +57,10 @@ def _fault(state: State, first: State) -> str | None:
     for name in sorted(state.keys() ^ first.keys()):
         return f"{'lacks' if name in first else 'has'} {name!r}, unlike the first"
     for name, value in state.items():
-        found, wanted = torch.as_tensor(value), tuple(torch.as_tensor(first[name]).shape)
-        if tuple(found.shape) != wanted:
-            return f"sends {name!r} of shape {tuple(found.shape)}, not {wanted}"
-        if not torch.isfinite(found).all():
+        value_now, shape = torch.as_tensor(value), tuple(torch.as_tensor(first[name]).shape)
+        if tuple(value_now.shape) != shape:
+            return f"sends {name!r} of shape {tuple(value_now.shape)}, not {shape}"
+        if not torch.isfinite(value_now).all():
             return f"sends {name!r} with numbers that are not finite"
     return None
 
@@ -75,7 +75,7 @@ def _as(given: Any, value: Tensor) -> Any:
 def proximal(state: State, received: State, mu: float) -> Tensor:
     """``mu / 2 |state - received|^2``, squared (FedProx, Li et al. 2020), with gradients."""
     away = (torch.as_tensor(w) - torch.as_tensor(received[name]) for name, w in state.items())
-    return mu / 2 * torch.stack([(each**2).sum() for each in away]).sum()
+    return mu / 2 * torch.stack([(difference**2).sum() for difference in away]).sum()
 
 
 def prototypes(clients: Sequence[tuple[Any, Any]]) -> Float64:
@@ -90,5 +90,5 @@ def prototypes(clients: Sequence[tuple[Any, Any]]) -> Float64:
     labels = np.unique(np.concatenate([np.asarray(y) for _, y in clients]))
     shown = [(labels[:, None] == np.asarray(y)).astype(np.float64) for _, y in clients]
     pairs = zip(shown, clients, strict=True)
-    sums = np.sum([each @ np.asarray(x, np.float64) for each, (x, _) in pairs], axis=0)
-    return sums / np.sum([each.sum(axis=1) for each in shown], axis=0)[:, None]
+    sums = np.sum([client @ np.asarray(x, np.float64) for client, (x, _) in pairs], axis=0)
+    return sums / np.sum([shown_labels.sum(axis=1) for shown_labels in shown], axis=0)[:, None]

@@ -25,14 +25,18 @@ def run(federation: Any, name: str) -> dict[str, Tensor]:
     except ImportError as error:
         raise UsageError(f"strategy {name!r} is one of Flower, which is not installed; install it "
                          f"({pip_install('fed')}), or use 'average'") from error  # fmt: skip
-    known = [each for each in server.strategy.__all__ if each[:3] == "Fed" and "Xgb" not in each]
-    if name not in known:
-        raise registry.unknown_name("strategy of a federation", name, ["average", *known])
+    strategies = [
+        strategy
+        for strategy in server.strategy.__all__
+        if strategy[:3] == "Fed" and "Xgb" not in strategy
+    ]
+    if name not in strategies:
+        raise registry.unknown_name("strategy of a federation", name, ["average", *strategies])
     names = list(federation.clients)
     least = dict.fromkeys(
         ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), len(names)
     )
-    made = getattr(server.strategy, name)(fraction_evaluate=0.0, **least)
+    strategy_made = getattr(server.strategy, name)(fraction_evaluate=0.0, **least)
 
     class Process(server.Grid):
         """A grid whose nodes are the clients; a message is answered where it is sent."""
@@ -62,4 +66,4 @@ def run(federation: Any, name: str) -> dict[str, Tensor]:
             return app.Message(content, reply_to=message)
 
     first, rounds = app.ArrayRecord(federation.first), federation.how.rounds
-    return made.start(Process(), first, num_rounds=rounds).arrays.to_torch_state_dict()
+    return strategy_made.start(Process(), first, num_rounds=rounds).arrays.to_torch_state_dict()

@@ -94,15 +94,15 @@ class Federated(Learner):
             raise UsageError("clients of a federation learn from labelled clips; give a support "
                              "set, and no unlabelled clips")  # fmt: skip
         plan = TrainingTask.of(core.encoder, task)
-        given = self.groups(task.items, task.seed)  # before clips are read
+        groups = self.groups(task.items, task.seed)  # before clips are read
         examples = read_complete(plan.reading(core), support, task.items, task.progress)
-        found = self.groups(examples.items, task.seed)
-        for name, rows in given.items():
-            if not found.get(name):
+        example_groups = self.groups(examples.items, task.seed)
+        for name, rows in groups.items():
+            if not example_groups.get(name):
                 why = f"none of its {len(rows)} clips can be read" if rows else "it has no example"
                 _log.warning("client %r is left out: %s", name, why)
         dataset = Dataset.of(support.labels, examples.items)
-        training = Federation(self, plan, dataset, examples.features, found).run()
+        training = Federation(self, plan, dataset, examples.features, example_groups).run()
         options = FitOptions(unknown=task.unknown, balance=task.balance)
         return answers(plan, training, support, examples, options)
 
@@ -118,27 +118,29 @@ class Federated(Learner):
         if form != "by" or not value:
             raise UsageError(f"clients is {self.clients!r}; write by:COLUMN, such as by:site, or "
                              "dirichlet:ALPHA, such as dirichlet:0.1")  # fmt: skip
-        found: dict[str, list[int]] = {}
+        groups: dict[str, list[int]] = {}
         for row, item in enumerate(items):
             name = cell(item, value)
             if not name:
                 lacks = "no column" if name is None else "an empty cell in column"
                 raise UsageError(f"{item.path}: its table has {lacks} {value!r}, which names the "
                                  "client of each clip; fill it in")  # fmt: skip
-            found.setdefault(name, []).append(row)
-        return dict(sorted(found.items()))
+            groups.setdefault(name, []).append(row)
+        return dict(sorted(groups.items()))
 
 
 def _drawn(y: Sequence[str], alpha: float, seed: int) -> dict[str, list[int]]:
     """Examples of each label divided by shares from a symmetric Dirichlet distribution."""
-    found: dict[str, list[int]] = {f"drawn {n + 1}": [] for n in range(_DRAWN)}
+    groups: dict[str, list[int]] = {f"drawn {n + 1}": [] for n in range(_DRAWN)}
     for number, label in enumerate(sorted(set(y))):
         random = random_for(seed, _CLIENTS, number)
         rows = random.permutation([row for row, each in enumerate(y) if each == label])
         ends = np.cumsum(random.dirichlet([alpha] * _DRAWN))[:-1] * len(rows)
-        for own, part in zip(found.values(), np.split(rows, ends.round().astype(int)), strict=True):
-            own += part.tolist()
-    return {name: sorted(rows) for name, rows in found.items()}
+        for rows_of_group, part in zip(
+            groups.values(), np.split(rows, ends.round().astype(int)), strict=True
+        ):
+            rows_of_group += part.tolist()
+    return {name: sorted(rows) for name, rows in groups.items()}
 
 
 class Federation:
@@ -181,11 +183,11 @@ class Federation:
             add_private(adapter.module, how.private, task.seed)
         tracked = [*adapter.trainable(), *buffers(adapter.module)]
         self.start = {name: tensor.detach().clone() for name, tensor in tracked}
-        self.first, kept = split_state({keyed(n): t for n, t in self.start.items()}, SHARED)
+        self.first, kept_state = split_state({keyed(n): t for n, t in self.start.items()}, SHARED)
         self._place = tempfile.TemporaryDirectory(prefix="vlar-")
         self._files = {name: Path(self._place.name, f"{n}") for n, name in enumerate(self.clients)}
         for file in self._files.values():
-            save_file(kept, file)
+            save_file(kept_state, file)
 
     def _start(self) -> Any:
         """The adapter with the labels of all clients."""
@@ -220,8 +222,8 @@ class Federation:
         if number == how.rounds - 1:
             training.finish()
         state = {keyed(name): tensor for name, tensor in training.parameters().items()}
-        sent, kept = split_state(state, SHARED)
-        save_file(kept, self._files[client])
+        sent, kept_state = split_state(state, SHARED)
+        save_file(kept_state, self._files[client])
         return sent
 
     def run(self) -> Training:
@@ -271,23 +273,23 @@ class Pull(Objective):
 
     def terms(self, step: Step) -> dict[str, Tensor]:
         """The weighted terms of the settings."""
-        how, found = self.how, dict[str, Tensor]()
+        how, losses = self.how, dict[str, Tensor]()
         if how.proximal:
-            found["proximal"] = proximal(self.shared, self.received, how.proximal)
+            losses["proximal"] = proximal(self.shared, self.received, how.proximal)
         if how.distil:
             inputs, ours = self.seen
             with torch.no_grad():
                 theirs = self.frozen(*inputs)
             one, two = (out[0] if isinstance(out, tuple) else out for out in (ours, theirs))
-            found["block"] = how.distil * F.mse_loss(one, two)
+            losses["block"] = how.distil * F.mse_loss(one, two)
         if how.words:
             assert isinstance(self.method, ResidualTower)
             texts = torch.from_numpy(self.method.label_vectors(self.texts))
             vectors = self.method.split_inputs(step.batch.inputs)[1][:, 0]
             frozen = (self.method.logit_scale * vectors @ texts.T).softmax(dim=1)
-            own = step.output.logits.log_softmax(dim=1)
-            found["words"] = how.words * F.kl_div(own, frozen, reduction="batchmean")
-        return found
+            log_shares = step.output.logits.log_softmax(dim=1)
+            losses["words"] = how.words * F.kl_div(log_shares, frozen, reduction="batchmean")
+        return losses
 
 
 def first_block(module: nn.Module) -> nn.Module:

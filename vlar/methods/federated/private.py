@@ -42,19 +42,19 @@ def add_private(module: nn.Module, rank: int, seed: int) -> None:
 
 def plain_state(module: nn.Module, *, used: bool) -> dict[str, Tensor]:
     """State without private parts: the weights that the client uses, else the shared ones."""
-    found: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
     for name, tensor in module.state_dict().items():
-        path, own, rest = name.partition(_OWN)
-        if rest.endswith(_ORIGINAL):
-            last = rest.removesuffix(_ORIGINAL)
+        path, mark, tail = name.partition(_OWN)
+        if tail.endswith(_ORIGINAL):
+            last = tail.removesuffix(_ORIGINAL)
             weight = getattr(module.get_submodule(path), last) if used else tensor
-            found[f"{path}.{last}"] = weight.detach()
-        elif not own:
-            found[name] = tensor
-    return found
+            state[f"{path}.{last}"] = weight.detach()
+        elif not mark:
+            state[name] = tensor
+    return state
 
 
 def keyed(name: str) -> str:
     """Name of a weight in messages: ``private.NAME`` for a private part, else ``shared.NAME``."""
-    own = _OWN in name and not name.endswith(_ORIGINAL)
-    return f"{'private' if own else 'shared'}.{name}"
+    is_adapted = _OWN in name and not name.endswith(_ORIGINAL)
+    return f"{'private' if is_adapted else 'shared'}.{name}"

@@ -58,19 +58,21 @@ def load(argument: str) -> tuple[TorchEncoder, JsonDict, dict[str, Tensor]]:
         raise ModelError(f"ensemble={share} must lie between 0 and 1; 1 is the fine-tuned model")
     path = Path(file).expanduser()
     tensors = read(path)
-    student, teacher, own = split(tensors)
+    student, teacher, adapter_state = split(tensors)
     encoder = _open_base(path, options.get("base"), student, teacher)
     base = dict(encoder.towers.model.named_parameters())
     check_fits(path, encoder, base, student, others=_BESIDE)
     with torch.no_grad():
         for name, tensor in student.items():
             new = tensor.to(base[name])
-            own[f"student.towers.{name}"] = new if share == 1 else base[name].lerp(new, share)
+            adapter_state[f"student.towers.{name}"] = (
+                new if share == 1 else base[name].lerp(new, share)
+            )
     settings = {"temporal": temporal(tensors), "radius": radius, "tune_towers": True}
     if "prompts" in options:
         settings["prompts"] = options["prompts"]
     more = {name: options[name] for name in ("distance",) if name in options}
-    return encoder, {"student": "tuned", "student_settings": settings, **more}, own
+    return encoder, {"student": "tuned", "student_settings": settings, **more}, adapter_state
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -109,10 +111,10 @@ def split(
     """Original names to student and teacher by open_clip's names, and to the adapter's own."""
     student: dict[str, Tensor] = {}
     teacher: dict[str, Tensor] = {}
-    own: dict[str, Tensor] = {}
+    adapter_state: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name in _PROJECTORS:
-            own[_PROJECTORS[name]] = tensor
+            adapter_state[_PROJECTORS[name]] = tensor
         elif name.startswith(_TEACHER):
             teacher[name.removeprefix(_TEACHER)] = tensor
         else:
@@ -123,17 +125,17 @@ def split(
             else:
                 # A convolution of one pixel is a linear layer.
                 linear = ours.endswith(("down.weight", "up.weight"))
-                own[ours] = tensor.flatten(1) if linear else tensor
-    return _weights(student), _weights(teacher), own
+                adapter_state[ours] = tensor.flatten(1) if linear else tensor
+    return _weights(student), _weights(teacher), adapter_state
 
 
 def _plug_in(name: str) -> str | None:
-    number, _, rest = name.removeprefix(_BLOCKS).partition(".")
+    number, _, tail = name.removeprefix(_BLOCKS).partition(".")
     if not name.startswith(_BLOCKS):
         return None
     for original, ours in _PLUG_INS.items():
-        if rest.startswith(f"{original}."):
-            return f"student.mixers.{number}.{ours}{rest.removeprefix(original)}"
+        if tail.startswith(f"{original}."):
+            return f"student.mixers.{number}.{ours}{tail.removeprefix(original)}"
     return None
 
 

@@ -84,10 +84,10 @@ class WindowAttention(Mixer):
         normed, width = block.ln_1(x), x.shape[-1]
         if first:
             x = x[:, :1]
-            query, own = block.project(normed[:, :1], 0, 1), block.project(normed, 1, 3)
+            query, keys = block.project(normed[:, :1], 0, 1), block.project(normed, 1, 3)
         else:
-            query, own = block.project(normed).split((width, 2 * width), dim=-1)
-        key, value = self._around(own, n_frames).chunk(2, dim=-1)
+            query, keys = block.project(normed).split((width, 2 * width), dim=-1)
+        key, value = self._around(keys, n_frames).chunk(2, dim=-1)
         heads = (block.split_heads(part) for part in (query, key, value))
         return block.feed(add(x, block.mix(*heads)))
 

@@ -77,15 +77,15 @@ class Fusion(ResidualTower):
 
     def build(self) -> FusionNetwork:
         """The network at its start."""
-        ends, found = np.cumsum([0, *(count for _, count in self._sizes)]).tolist(), []
+        ends, parts = np.cumsum([0, *(count for _, count in self._sizes)]).tolist(), []
         for number, part in enumerate(self._parts):
-            own = [n for n, of in enumerate(self._of_block) if of == number]
-            first = self._blocks[own[0]][1]
-            channels = first.channels if self._whole[own[0]] else 0
-            columns = slice(ends[own[0]], ends[own[-1] + 1])
+            own_blocks = [n for n, of in enumerate(self._of_block) if of == number]
+            first = self._blocks[own_blocks[0]][1]
+            channels = first.channels if self._whole[own_blocks[0]] else 0
+            columns = slice(ends[own_blocks[0]], ends[own_blocks[-1] + 1])
             places = first.width // channels if channels else 1
-            found.append(InputsOfPart(part.sensor, columns, part.place, channels, places))
-        return FusionNetwork(self.config, found, self.dim, self._sizes)
+            parts.append(InputsOfPart(part.sensor, columns, part.place, channels, places))
+        return FusionNetwork(self.config, parts, self.dim, self._sizes)
 
     @property
     def n_inputs(self) -> int:
@@ -116,11 +116,11 @@ class Fusion(ResidualTower):
 
     def _fit(self, features: Float32) -> None:
         """Directions of the parts that were not met before, and are now."""
-        there = self.there(features)
-        met = {number for number in self._unmet if there[:, number].any()}
+        presence = self.there(features)
+        met = {number for number in self._unmet if presence[:, number].any()}
         for number, (rows, of) in enumerate(zip(self.read(features), self._of_block, strict=True)):
             if of in met:
-                self._store(number, rows[there[:, of]].reshape(-1, rows.shape[-1]))
+                self._store(number, rows[presence[:, of]].reshape(-1, rows.shape[-1]))
         self._unmet -= met
         self.refresh()
 
@@ -137,10 +137,10 @@ class Fusion(ResidualTower):
     def small(self, features: Float32) -> Float32:
         """(N, T, F) to (N, T, K + M); what a part that is missing would give is 0."""
         small = along_directions(self.network, self.read(features))
-        there = self.there(features)
+        presence = self.there(features)
         for number, part in enumerate(self.network.parts):
-            small[~there[:, number], :, part.columns] = 0
-        rows = np.repeat(there[:, None], small.shape[1], axis=1)
+            small[~presence[:, number], :, part.columns] = 0
+        rows = np.repeat(presence[:, None], small.shape[1], axis=1)
         return np.concatenate([small, rows], axis=2, dtype=np.float32)
 
     # Training
@@ -176,19 +176,21 @@ class Fusion(ResidualTower):
             classes: From ``training_classes``.
         """
         small, pooled = self.split_inputs(batch.inputs)
-        kept = there = self.network.there(small)
+        chosen = presence = self.network.there(small)
         self.network.block.pretraining = self.pretraining and self.network.training
         if self.network.training and not self.pretraining:
             random = np.random.default_rng(int(torch.randint(2**31, ())))
-            kept = torch.from_numpy(draw(there.numpy(), random, self.config.drop))
-        fused, losses = self.network.fused(small, kept)
-        vectors = F.normalize(self.of_parts(pooled[:, 0], kept) + self.network.moved(fused), dim=-1)
+            chosen = torch.from_numpy(draw(presence.numpy(), random, self.config.drop))
+        fused, losses = self.network.fused(small, chosen)
+        vectors = F.normalize(
+            self.of_parts(pooled[:, 0], chosen) + self.network.moved(fused), dim=-1
+        )
         words = self.network.concepts(classes)
         logits = self.logit_scale * vectors @ words.T
         if self.network.training and (self.config.contrast or self.config.prototypes):
             losses = losses | self.network.between_sensors(small, _labels_of(batch))
-        own = logits.sum() * 0.0 if self.pretraining else batch.loss(logits)
-        losses["total"] = sum(losses.values(), own)
+        loss = logits.sum() * 0.0 if self.pretraining else batch.loss(logits)
+        losses["total"] = sum(losses.values(), loss)
         return TrainingOutput(logits, losses, classes=words, vectors=vectors)
 
     def of_parts(self, pooled: Tensor, kept: Tensor) -> Tensor:
@@ -220,18 +222,18 @@ class Fusion(ResidualTower):
             raise UsageError(
                 f"method {self.name!r} answers about whole clips; adapt with 'tim' for intervals"
             )
-        asked = np.asarray(intervals, np.float32)
-        if asked.ndim != 2 or asked.shape[1] != 2 or not (
-            (asked[:, 0] >= 0) & (asked[:, 0] < asked[:, 1]) & (asked[:, 1] <= 1)
+        spans = np.asarray(intervals, np.float32)
+        if spans.ndim != 2 or spans.shape[1] != 2 or not (
+            (spans[:, 0] >= 0) & (spans[:, 0] < spans[:, 1]) & (spans[:, 1] <= 1)
         ).all():  # fmt: skip
             raise UsageError("an interval is a start and a later end, as shares from 0 to 1")
         with torch.inference_mode():
-            fused = self.network.asked(torch.from_numpy(self.small(features)), torch.tensor(asked))
+            fused = self.network.asked(torch.from_numpy(self.small(features)), torch.tensor(spans))
             moved = self.network.moved(fused).numpy()
-        own = self.pooled(features)
+        pooled = self.pooled(features)
         ends = np.linspace(0, 1, len(features) + 1)
-        shared = np.minimum(asked[:, 1:], ends[1:]) - np.maximum(asked[:, :1], ends[:-1])
-        return unit(unit(np.maximum(shared, 0) @ own) + moved)
+        shared = np.minimum(spans[:, 1:], ends[1:]) - np.maximum(spans[:, :1], ends[:-1])
+        return unit(unit(np.maximum(shared, 0) @ pooled) + moved)
 
 
 def _labels_of(batch: TrainingBatch) -> Tensor:

@@ -32,9 +32,9 @@ def sample(grid: Tensor, points: Tensor) -> Tensor:
     last = torch.tensor(grid.shape[2:], device=grid.device) - 1
     scaled = points * (2.0 / last.clamp_min(1)) - (last > 0).to(points)
     scaled = torch.where(last > 0, scaled, 0.0 * points)
-    place = scaled.flip(-1)[:, :, None, None]
-    found = F.grid_sample(grid, place, padding_mode="border", align_corners=True)
-    return found[..., 0, 0].transpose(1, 2)
+    scaled_points = scaled.flip(-1)[:, :, None, None]
+    sampled = F.grid_sample(grid, scaled_points, padding_mode="border", align_corners=True)
+    return sampled[..., 0, 0].transpose(1, 2)
 
 
 class DeformableLayer(nn.Module):
@@ -74,13 +74,13 @@ class DeformableLayer(nn.Module):
         """Tokens (N, S, W), those of missing parts ``gone`` (N, S), and maps of the parts."""
         keys, hidden = [x], [gone]
         for number, grid in enumerate(maps):
-            found = sample(grid, self.points(number, grid))
-            keys.append(found)
-            hidden.append((~kept[:, number : number + 1]).expand(-1, found.shape[1]))
+            sampled = sample(grid, self.points(number, grid))
+            keys.append(sampled)
+            hidden.append((~kept[:, number : number + 1]).expand(-1, sampled.shape[1]))
         keys = self.first(torch.cat(keys, dim=1))
         mask = torch.cat(hidden, dim=1)
-        own = keys[:, : x.shape[1]]
-        x = x + self.attention(own, keys, keys, key_padding_mask=mask, need_weights=False)[0]
+        part_keys = keys[:, : x.shape[1]]
+        x = x + self.attention(part_keys, keys, keys, key_padding_mask=mask, need_weights=False)[0]
         return x + self.feed(self.second(x))
 
 
@@ -115,8 +115,8 @@ class Deformable(FusionBlock):
 
     def grid(self, number: int, inputs: Tensor) -> Tensor:
         """Map (N, W, T / fold, H, 1) of a part."""
-        found = self.parts[number].map(inputs)[..., None]
-        short = -found.shape[2] % self.config.fold
+        maps = self.parts[number].map(inputs)[..., None]
+        short = -maps.shape[2] % self.config.fold
         if short:
-            found = torch.cat([found, found[:, :, -1:].expand(-1, -1, short, -1, -1)], dim=2)
-        return self.maps[number](found) + self.places[number]
+            maps = torch.cat([maps, maps[:, :, -1:].expand(-1, -1, short, -1, -1)], dim=2)
+        return self.maps[number](maps) + self.places[number]

@@ -81,13 +81,13 @@ class MaskedPatches(nn.Module):
         count = min(round(self.share * patches.shape[1]), patches.shape[1] - 1) if hide else 0
         hidden = chance.argsort(dim=1).argsort(dim=1) < count
         time = self.time(positions(patches))
-        seen = masked(self.encoder, self.enter(self.norm(patches)) + time, hidden)
+        encoded = masked(self.encoder, self.enter(self.norm(patches)) + time, hidden)
         if not hide:
-            return seen, patches, hidden
-        x = torch.where(hidden[..., None], self.lost, seen) + time
+            return encoded, patches, hidden
+        x = torch.where(hidden[..., None], self.lost, encoded) + time
         for layer in self.decoder:
             x = layer(x)
-        return seen, self.leave(x), hidden
+        return encoded, self.leave(x), hidden
 
 
 class Devices(FusionBlock):
@@ -102,8 +102,8 @@ class Devices(FusionBlock):
         super().__init__(config, parts)
         sensors = [part.sensor for part in parts]
         self.number = sensors.index("imu") if "imu" in sensors else len(parts) - 1
-        own = parts[self.number]
-        patch = (own.channels or own.width) * (_WINDOW // 2 + 1)
+        part = parts[self.number]
+        patch = (part.channels or part.width) * (_WINDOW // 2 + 1)
         self.patches = nn.ModuleList(
             MaskedPatches(patch, _HIDDEN, config)
             if number == self.number
@@ -119,11 +119,12 @@ class Devices(FusionBlock):
         """Fuse the tokens; in pre-training the losses are those of what is hidden."""
         rows, losses = [], dict[str, Tensor]()
         for number, inputs in enumerate(seen.inputs):
-            own = number == self.number
-            found, loss = self.device_rows(inputs, seen.kept[:, number], losses) if own else (
-                self.other_rows(number, inputs, seen.kept[:, number])
-            )  # fmt: skip
-            rows.append(found + seen.rows[:, number])
+            is_inertial = number == self.number
+            if is_inertial:
+                rows_out, loss = self.device_rows(inputs, seen.kept[:, number], losses)
+            else:
+                rows_out, loss = self.other_rows(number, inputs, seen.kept[:, number])
+            rows.append(rows_out + seen.rows[:, number])
             if self.pretraining:
                 losses[f"hidden {number}"] = self.config.hidden * loss
         tokens = torch.stack(rows, dim=1)
@@ -146,18 +147,18 @@ class Devices(FusionBlock):
     ) -> tuple[Tensor, Tensor]:
         """The mean token of the devices that are there (N, R, W), and the error of patches."""
         signals = self.parts[self.number].map(inputs)
-        there = signals.abs().amax(dim=(1, 2)) > 0  # (N, D): what a device lacks is zero
-        there = there & kept[:, None]
+        present = signals.abs().amax(dim=(1, 2)) > 0  # (N, D): what a device lacks is zero
+        present = present & kept[:, None]
         wave = spectrogram(signals, self.config.fold)
         shape = wave.shape[:2]
         tokens, predicted, hidden = self.patches[self.number](wave.flatten(0, 1), self.pretraining)
-        error = masked_error(predicted, wave.flatten(0, 1), hidden & there.flatten()[:, None])
-        tokens = tokens.unflatten(0, shape) * there[..., None, None]
+        error = masked_error(predicted, wave.flatten(0, 1), hidden & present.flatten()[:, None])
+        tokens = tokens.unflatten(0, shape) * present[..., None, None]
         nodes = tokens.mean(dim=2)
-        tokens = (tokens + self.added(nodes)[:, :, None]) * there[..., None, None]
+        tokens = (tokens + self.added(nodes)[:, :, None]) * present[..., None, None]
         if self.pretraining:
-            losses["graph"] = self.config.graph * self.hidden_nodes(nodes, there)
-        return tokens.sum(dim=1) / there.sum(dim=1).clamp_min(1)[:, None, None], error
+            losses["graph"] = self.config.graph * self.hidden_nodes(nodes, present)
+        return tokens.sum(dim=1) / present.sum(dim=1).clamp_min(1)[:, None, None], error
 
     def added(self, nodes: Tensor) -> Tensor:
         """Addition of the other devices to each node (N, D, W); exactly 0 of one device."""
@@ -169,7 +170,7 @@ class Devices(FusionBlock):
         several = there & (there.sum(dim=1, keepdim=True) > 1)
         lost = several & (torch.rand(there.shape, device=nodes.device) < _HIDDEN_NODES)
         lost = lost & ~(lost.sum(1, keepdim=True) == there.sum(1, keepdim=True))
-        given = torch.where(lost[..., None], self.node, nodes)
-        away = 1 - F.cosine_similarity(self.graph(device_mix(given, self.epsilon)),
+        inputs_given = torch.where(lost[..., None], self.node, nodes)
+        away = 1 - F.cosine_similarity(self.graph(device_mix(inputs_given, self.epsilon)),
                                        nodes.detach(), dim=-1)  # fmt: skip
         return away[lost].pow(3).mean() if bool(lost.any()) else away.sum() * 0.0

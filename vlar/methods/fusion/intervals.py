@@ -26,9 +26,9 @@ def visible(tokens: int, queries: int) -> Tensor:
     >>> visible(1, 2).int().tolist()
     [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
     """
-    found = torch.eye(tokens + queries, dtype=torch.bool)
-    found[:, :tokens] = True
-    return found
+    mask = torch.eye(tokens + queries, dtype=torch.bool)
+    mask[:, :tokens] = True
+    return mask
 
 
 class Intervals(FusionBlock):
@@ -56,10 +56,10 @@ class Intervals(FusionBlock):
         laid = int(torch.randint(1, self.config.laid + 1, ())) if self.training else 1
         laid = min(laid, count)
         filled = torch.arange(-(-count // laid) * laid, device=seen.rows.device) % count
-        rows, kept = end_to_end(seen.rows[filled], seen.kept[filled], laid)
+        rows, masks = end_to_end(seen.rows[filled], seen.kept[filled], laid)
         ends = torch.linspace(0, 1, laid + 1, device=rows.device)
-        asked = torch.stack([ends[:-1], ends[1:]], dim=1)
-        return Fused(self.answers(rows, kept, asked).flatten(0, 1)[:count], {})
+        spans = torch.stack([ends[:-1], ends[1:]], dim=1)
+        return Fused(self.answers(rows, masks, spans).flatten(0, 1)[:count], {})
 
     def answers(self, rows: Tensor, kept: Tensor, asked: Tensor) -> Tensor:
         """Answers (N, Q, W) about intervals.
@@ -99,7 +99,7 @@ def end_to_end(rows: Tensor, kept: Tensor, laid: int) -> tuple[Tensor, Tensor]:
     Returns:
         (n, M, laid R, W), and which tokens are there (n, M, laid R).
     """
-    there = kept[..., None].expand(*rows.shape[:3])
+    present = kept[..., None].expand(*rows.shape[:3])
     return tuple(
-        each.unflatten(0, (-1, laid)).transpose(1, 2).flatten(2, 3) for each in (rows, there)
+        tensor.unflatten(0, (-1, laid)).transpose(1, 2).flatten(2, 3) for tensor in (rows, present)
     )  # pyright: ignore[reportReturnType]

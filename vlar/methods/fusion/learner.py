@@ -83,16 +83,16 @@ class Pretrained(Learner):
             raise UsageError("learner 'pretrained' takes labelled clips, and no objectives")
         cache, progress = _Features(), task.progress
         everything = [*task.items, *task.unlabelled]
-        found = read_examples(plan.reading(core), everything, progress, cache)
-        state = self.pretrain(plan, adapter, found.features)
+        examples = read_examples(plan.reading(core), everything, progress, cache)
+        state = self.pretrain(plan, adapter, examples.features)
         fine = PretrainedTask(
             plan.encoder, plan.method, plan.numbers, plan.recipe, plan.settings, plan.seed,
             state=state,
         )  # fmt: skip
         options = FitOptions(task.unknown, task.balance, reading=progress, cache=cache)
         adapted = fit(fine, core, task.support, task.items, options)
-        own = {failure.path for failure in adapted.report.failed}
-        more = [failure for failure in found.failed if failure.path not in own]
+        failed_paths = {failure.path for failure in adapted.report.failed}
+        more = [failure for failure in examples.failed if failure.path not in failed_paths]
         return replace(
             adapted, report=replace(adapted.report, failed=(*adapted.report.failed, *more))
         )

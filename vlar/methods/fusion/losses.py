@@ -32,8 +32,8 @@ def info_nce(a: Tensor, b: Tensor, temperature: float = 0.07) -> Tensor:
             "row a clip of each sensor, and a temperature above 0"
         )
     logits = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature
-    own = torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    numbers = torch.arange(len(a), device=a.device)
+    return (F.cross_entropy(logits, numbers) + F.cross_entropy(logits.T, numbers)) / 2
 
 
 def cross_prototypes(supports: Tensor, queries: Tensor, y: Tensor) -> Tensor:

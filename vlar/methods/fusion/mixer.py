@@ -32,11 +32,11 @@ class Mixer(FusionBlock):
 
     def forward(self, seen: Seen) -> Fused:
         """Mean of the last states of the kept parts."""
-        rows, kept = seen.rows, seen.kept
-        taken = [self.taken(rows, kept, number) for number in range(len(self.parts))]
-        inputs = self.own(rows) + torch.stack(taken, dim=1)
+        rows, masks = seen.rows, seen.kept
+        pooled = [self.taken(rows, masks, number) for number in range(len(self.parts))]
+        inputs = self.own(rows) + torch.stack(pooled, dim=1)
         last = self.unit(inputs.flatten(0, 1)).unflatten(0, rows.shape[:2])
-        weight = kept.to(rows)[..., None]
+        weight = masks.to(rows)[..., None]
         return Fused((last * weight).sum(dim=1) / weight.sum(dim=1), {})
 
     def taken(self, rows: Tensor, kept: Tensor, number: int) -> Tensor:
@@ -47,10 +47,10 @@ class Mixer(FusionBlock):
         # A row without others attends to anything; its answer is put to zero.
         gone = ~(other | ~some[:, None]).repeat_interleave(rows.shape[2], dim=1)
         keys = rows.flatten(1, 2)
-        asked = self.queries[number].expand(len(rows), -1, -1)
-        complement = self.gather(asked, keys, keys, key_padding_mask=gone, need_weights=False)[0]
-        found = self.take(rows[:, number], complement, complement, need_weights=False)[0]
-        return torch.where(some[:, None, None], found, torch.zeros_like(found))
+        queries = self.queries[number].expand(len(rows), -1, -1)
+        complement = self.gather(queries, keys, keys, key_padding_mask=gone, need_weights=False)[0]
+        read_rows = self.take(rows[:, number], complement, complement, need_weights=False)[0]
+        return torch.where(some[:, None, None], read_rows, torch.zeros_like(read_rows))
 
     def unit(self, inputs: Tensor) -> Tensor:
         """The last state (n, W) of the recurrent unit over (n, R, W)."""

@@ -77,20 +77,20 @@ class FusionNetwork(ResidualNetwork):
 
     def seen(self, inputs: Tensor, kept: Tensor) -> Seen:
         """The tokens of all parts; those of a part that is missing are the same for every clip."""
-        there = self.there(inputs)
+        presence = self.there(inputs)
         # A clip without any part still has an answer: that of zeros.
         kept = kept | ~kept.any(dim=1, keepdim=True)
-        own = [
-            torch.where(there[:, number, None, None], inputs[..., part.columns], 0.0)
+        inputs_of_parts = [
+            torch.where(presence[:, number, None, None], inputs[..., part.columns], 0.0)
             for number, part in enumerate(self.parts)
         ]
-        rows = [tokens(part) for tokens, part in zip(self.tokens, own, strict=True)]
-        return Seen(torch.stack(rows, dim=1), there, kept, own)
+        rows = [tokens(part) for tokens, part in zip(self.tokens, inputs_of_parts, strict=True)]
+        return Seen(torch.stack(rows, dim=1), presence, kept, inputs_of_parts)
 
     def fused(self, inputs: Tensor, kept: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Fused vectors (N, W) of the kept parts (N, M), and the losses of the block."""
-        found = self.block(self.seen(inputs, kept))
-        return self.norm(found.vectors), found.losses
+        fused_rows = self.block(self.seen(inputs, kept))
+        return self.norm(fused_rows.vectors), fused_rows.losses
 
     def between_sensors(self, inputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Contrast of each pair of sensors, and prototypes of one for queries of another.
@@ -99,15 +99,15 @@ class FusionNetwork(ResidualNetwork):
             inputs: (N, T, K + M).
             y: (N,) int64 label of each clip, -1 without one.
         """
-        there, config = self.there(inputs), self.config
+        presence, config = self.there(inputs), self.config
         alone = torch.eye(len(self.parts), dtype=torch.bool, device=inputs.device)
-        kept = there[None] & alone[:, None]
+        masks = presence[None] & alone[:, None]
         many = inputs.repeat(len(self.parts), 1, 1)
-        rows = self.fused(many, kept.flatten(0, 1))[0].unflatten(0, kept.shape[:2])
+        rows = self.fused(many, masks.flatten(0, 1))[0].unflatten(0, masks.shape[:2])
         count, losses = len(self.parts), dict[str, list[Tensor]](contrast=[], prototypes=[])
         for a in range(count):
             for b in range(count):
-                both = there[:, a] & there[:, b]
+                both = presence[:, a] & presence[:, b]
                 if a < b and config.contrast and int(both.sum()) > 1:
                     losses["contrast"].append(
                         config.contrast * info_nce(rows[a][both], rows[b][both], config.temperature)
@@ -115,32 +115,32 @@ class FusionNetwork(ResidualNetwork):
                 if config.prototypes:
                     losses["prototypes"] += [
                         config.prototypes * loss
-                        for loss in self._named(rows[a], rows[b], there[:, a], there[:, b], y)
+                        for loss in self._named(rows[a], rows[b], presence[:, a], presence[:, b], y)
                     ]
-        return {name: torch.stack(each).mean() for name, each in losses.items() if each}
+        return {name: torch.stack(loss).mean() for name, loss in losses.items() if loss}
 
     def _named(self, a: Tensor, b: Tensor, has_a: Tensor, has_b: Tensor, y: Tensor) -> list[Tensor]:
         """One example of each label by sensor ``a``, and its other clips by ``b``."""
         support, queries, named = [], [], []
         for label in y[y >= 0].unique().tolist():
             first = torch.nonzero((y == label) & has_a)[:1, 0]
-            rest = torch.nonzero((y == label) & has_b)[:, 0]
-            rest = rest[rest != first] if len(first) else rest[:0]
-            if len(rest):
-                named += [len(support)] * len(rest)
+            others = torch.nonzero((y == label) & has_b)[:, 0]
+            others = others[others != first] if len(first) else others[:0]
+            if len(others):
+                named += [len(support)] * len(others)
                 support.append(first)
-                queries.append(rest)
+                queries.append(others)
         if len(support) < 2:
             return []
         scale = self.config.temperature**-0.5
-        a, b = (scale * nn.functional.normalize(each, dim=1) for each in (a, b))
-        found = torch.tensor(named, device=y.device)
-        return [cross_prototypes(a[torch.stack(support)], b[torch.cat(queries)], found)]
+        a, b = (scale * nn.functional.normalize(has, dim=1) for has in (a, b))
+        columns = torch.tensor(named, device=y.device)
+        return [cross_prototypes(a[torch.stack(support)], b[torch.cat(queries)], columns)]
 
     def asked(self, inputs: Tensor, intervals: Tensor) -> Tensor:
         """Answers (Q, W) about intervals (Q, 2) of S successive windows (S, T, K + M)."""
         block = self.block
         assert isinstance(block, Intervals)
-        seen = self.seen(inputs, self.there(inputs))
-        rows, kept = end_to_end(seen.rows, seen.kept, len(inputs))
-        return self.norm(block.answers(rows, kept, intervals)[0])
+        seen_parts = self.seen(inputs, self.there(inputs))
+        rows, masks = end_to_end(seen_parts.rows, seen_parts.kept, len(inputs))
+        return self.norm(block.answers(rows, masks, intervals)[0])

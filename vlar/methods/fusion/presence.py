@@ -33,16 +33,16 @@ def draw(present: Bools, random: np.random.Generator, p: float) -> Bools:
         (N, M) bool; a clip without any part keeps none.
     """
     present = np.asarray(present, bool)
-    kept = present & (random.random(present.shape) >= p)
+    kept_parts = present & (random.random(present.shape) >= p)
     for _ in range(_ROUNDS):
-        empty = np.flatnonzero(present.any(axis=1) & ~kept.any(axis=1))
+        empty = np.flatnonzero(present.any(axis=1) & ~kept_parts.any(axis=1))
         if not len(empty):
-            return kept
-        kept[empty] = present[empty] & (random.random((len(empty), present.shape[1])) >= p)
-    rest = np.flatnonzero(present.any(axis=1) & ~kept.any(axis=1))
-    chance = np.where(present[rest], random.random((len(rest), present.shape[1])), -1.0)
-    kept[rest, chance.argmax(axis=1)] = True
-    return kept
+            return kept_parts
+        kept_parts[empty] = present[empty] & (random.random((len(empty), present.shape[1])) >= p)
+    emptied = np.flatnonzero(present.any(axis=1) & ~kept_parts.any(axis=1))
+    chance = np.where(present[emptied], random.random((len(emptied), present.shape[1])), -1.0)
+    kept_parts[emptied, chance.argmax(axis=1)] = True
+    return kept_parts
 
 
 @dataclass(frozen=True)

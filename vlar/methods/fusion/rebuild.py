@@ -67,13 +67,13 @@ class Rebuild(FusionBlock):
         none = torch.zeros_like(kept[:, :1]).expand(-1, len(self.memory))
         x = torch.cat([memory, vectors + self.place], dim=1)
         x = masked(self.encoder, x, torch.cat([none, ~kept], dim=1))
-        memory, own = x.split([len(self.memory), vectors.shape[1]], dim=1)
-        filled = torch.where(kept[..., None], own, self.lost + self.place)
+        memory, own_vectors = x.split([len(self.memory), vectors.shape[1]], dim=1)
+        filled = torch.where(kept[..., None], own_vectors, self.lost + self.place)
         x = torch.cat([memory, filled], dim=1)
         for layer in self.decoder:
             x = layer(x)
         decoded = self.leave(x[:, len(self.memory) :])
-        return torch.where(kept.all(dim=1)[:, None, None], own, decoded), decoded
+        return torch.where(kept.all(dim=1)[:, None, None], own_vectors, decoded), decoded
 
     def joined(self, vectors: Tensor) -> Tensor:
         """(N, M, W) to (N, W)."""

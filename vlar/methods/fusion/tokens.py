@@ -103,8 +103,8 @@ class InputsOfPart(NamedTuple):
         """Inputs (N, T, K) of the part as a map (N, C, T, H): places are H, without any H is 1."""
         if not self.channels:
             return inputs.transpose(1, 2)[..., None]
-        own = inputs[..., : self.channels * self.places]
-        return own.unflatten(-1, (self.places, self.channels)).permute(0, 3, 1, 2)
+        points = inputs[..., : self.channels * self.places]
+        return points.unflatten(-1, (self.places, self.channels)).permute(0, 3, 1, 2)
 
 
 class Seen(NamedTuple):

@@ -37,8 +37,8 @@ def tree_loss(fine: Tensor, coarse: Tensor, parent: Tensor, y: Tensor) -> Tensor
     scores, above = fine.sigmoid(), coarse.sigmoid()
     kinds = scores + above[:, parent] if coarse.shape[1] else scores
     states = torch.cat([kinds, above], dim=1)
-    own = kinds.gather(1, y[:, None])[:, 0]
-    return (states.logsumexp(dim=1) - own).mean()
+    parents = kinds.gather(1, y[:, None])[:, 0]
+    return (states.logsumexp(dim=1) - parents).mean()
 
 
 @register("objective", "tree", status="null here")
@@ -118,4 +118,4 @@ def coarse_logits(logits: Tensor, parent: Tensor) -> Tensor:
         parent: (C,) int64 column of each label's parent.
     """
     columns = [logits[:, parent == column] for column in range(int(parent.max()) + 1)]
-    return torch.stack([own.logsumexp(dim=1) for own in columns], dim=1)
+    return torch.stack([columns_of_kind.logsumexp(dim=1) for columns_of_kind in columns], dim=1)

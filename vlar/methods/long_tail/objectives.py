@@ -145,14 +145,14 @@ def body_mix(joints: Tensor, partner: Tensor, upper: Tensor) -> Tensor:
     Raises:
         UsageError: ``upper`` is of another number of joints.
     """
-    kept = torch.as_tensor(upper, dtype=torch.bool, device=joints.device)
-    if joints.ndim < 3 or kept.shape != joints.shape[-2:-1]:
+    upper_mask = torch.as_tensor(upper, dtype=torch.bool, device=joints.device)
+    if joints.ndim < 3 or upper_mask.shape != joints.shape[-2:-1]:
         raise UsageError(
-            f"upper is of shape {tuple(kept.shape)} and the joints of {tuple(joints.shape)}; give "
-            "joints (N, ..., V, C) and V flags"
+            f"upper is of shape {tuple(upper_mask.shape)} and the joints of {tuple(joints.shape)}; "
+            "give joints (N, ..., V, C) and V flags"
         )
     other = partner if partner.is_floating_point() else joints[partner]
-    return torch.where(kept[:, None], joints, other)
+    return torch.where(upper_mask[:, None], joints, other)
 
 
 def upper_body(name: str) -> npt.NDArray[np.bool_]:
@@ -161,7 +161,7 @@ def upper_body(name: str) -> npt.NDArray[np.bool_]:
     The root and the hips move with the legs.
     """
     lower = [*parts(name)["legs"], *parts(name)["feet"], root(name)]
-    lower += [at for at, joint in enumerate(layout(name).joints) if joint.endswith("_hip")]
+    lower += [index for index, joint in enumerate(layout(name).joints) if joint.endswith("_hip")]
     return ~np.isin(np.arange(len(layout(name).joints)), lower)
 
 
@@ -247,8 +247,12 @@ class BalancedRepresentation(Objective):
         """
         self._counts = context.clips_per_label(self.name)
         self._weights = [float(weight) for weight in effective_number(self._counts)]
-        found = joint_inputs(context.method) if self.bodies else None
-        self._joints = found if found and layout(found.layout).body == "body" else None
+        inputs_of_joints = joint_inputs(context.method) if self.bodies else None
+        self._joints = (
+            inputs_of_joints
+            if inputs_of_joints and layout(inputs_of_joints.layout).body == "body"
+            else None
+        )
 
     def base_weight(self, progress: float) -> float:
         """0: the terms take the place of the method's own loss."""
@@ -263,11 +267,11 @@ class BalancedRepresentation(Objective):
         weight = None
         if step.progress >= self.detached:
             weight = logits.new_tensor(self._weights)
-        found = {"cross_entropy": F.cross_entropy(logits, y, weight)}
+        losses = {"cross_entropy": F.cross_entropy(logits, y, weight)}
         chosen = np.flatnonzero(step.random.random(len(y)) < self.mixed)
         if len(chosen) and len(y) > 1:
-            found["mixed"] = self._mixed(step, y, chosen, weight)
-        return found
+            losses["mixed"] = self._mixed(step, y, chosen, weight)
+        return losses
 
     def _mixed(self, step: Step, y: Tensor, chosen: np.ndarray, weight: Tensor | None) -> Tensor:
         count = len(y)
@@ -276,12 +280,12 @@ class BalancedRepresentation(Objective):
         partner[chosen] = torch.from_numpy((chosen + away) % count)
         partner = partner.to(y.device)
         inputs = step.batch.labelled(step.batch.inputs)
-        mixed, own = self._joined(inputs, partner, y)
+        mixed, shares = self._joined(inputs, partner, y)
         rows = torch.from_numpy(chosen).to(y.device)
-        logits, own = step.forward(mixed[rows]).logits, own[rows].to(y.device)
+        logits, shares = step.forward(mixed[rows]).logits, shares[rows].to(y.device)
         first = F.cross_entropy(logits, y[rows], weight, reduction="none")
         second = F.cross_entropy(logits, y[partner[rows]], weight, reduction="none")
-        return (own * first + (1 - own) * second).sum() / count
+        return (shares * first + (1 - shares) * second).sum() / count
 
     def _joined(self, inputs: Tensor, partner: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The mixed inputs (N, T, K) and the weights of their own labels (N,)."""
@@ -291,6 +295,6 @@ class BalancedRepresentation(Objective):
         upper = upper_body(self._joints.layout)
         joints = inputs[..., : math.prod(self._joints.shape)].unflatten(-1, self._joints.shape)
         mixed = body_mix(joints, partner, torch.from_numpy(upper)).flatten(-3)
-        rest = inputs[..., mixed.shape[-1] :]
-        own = _shares(partner, y, self._counts, float(upper.mean()), self.ratio)
-        return torch.cat([mixed, rest], dim=-1), inputs.new_tensor(own)
+        others = inputs[..., mixed.shape[-1] :]
+        shares = _shares(partner, y, self._counts, float(upper.mean()), self.ratio)
+        return torch.cat([mixed, others], dim=-1), inputs.new_tensor(shares)

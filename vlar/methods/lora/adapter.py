@@ -119,5 +119,5 @@ class Lora(ClipAdapter):
     def _vectors(self, batch: TrainingBatch, classes: ClassStrings) -> Tensor:
         if classes.vectors is None:
             return shared_class_vectors(batch, self.changed.text, classes.drawn().chosen)
-        kept = classes.vectors
-        return mean_vector(kept if classes.rows is None else kept[list(classes.rows)])
+        vectors = classes.vectors
+        return mean_vector(vectors if classes.rows is None else vectors[list(classes.rows)])

@@ -168,12 +168,12 @@ class LoraTowers:
         return self._towers.rebuild(model)
 
     def _layers(self) -> dict[str, Any]:
-        found: dict[str, Any] = dict(self._copied)
+        layers: dict[str, Any] = dict(self._copied)
         for tower, blocks in self._viewed.items():
             for i, block in blocks.items():
                 for name, layer in cast(nn.ModuleDict, block).items():
-                    found[f"{tower}.{i}.{name}"] = layer
-        return found
+                    layers[f"{tower}.{i}.{name}"] = layer
+        return layers
 
 
 def _view_of(make: Callable[[], View]) -> View | None:

@@ -64,10 +64,10 @@ def distances(
     pairs = max(a.shape[1], part.shortest) ** 2 * max(b.shape[1], part.shortest) ** 2
     rows = max(1, int(_CHUNK_BYTES // (8 * max(len(b), 1) * pairs)))
     try:
-        found = [part.distance(a[i : i + rows], b, **options) for i in range(0, len(a), rows)]
+        distances = [part.distance(a[i : i + rows], b, **options) for i in range(0, len(a), rows)]
     except TypeError as error:
         raise UsageError(f"options {options} of matcher {name!r}: {error}") from error
-    return np.concatenate(found) if found else np.zeros((0, len(b)))
+    return np.concatenate(distances) if distances else np.zeros((0, len(b)))
 
 
 def frame_costs(queries: Float64, supports: Float64) -> Float64:
@@ -249,13 +249,13 @@ def _aligned(costs: Float64, lam: float) -> Float64:
     last = padded.shape[3] - 1
     above = np.cumsum(padded[:, :, 0], axis=2)
     for row in range(1, padded.shape[2]):
-        here = np.zeros_like(above)
+        row_now = np.zeros_like(above)
         for column in range(1, last + 1):
-            steps = [above[:, :, column - 1], here[:, :, column - 1]]
+            steps = [above[:, :, column - 1], row_now[:, :, column - 1]]
             if column in (1, last):
                 steps.append(above[:, :, column])
-            here[:, :, column] = padded[:, :, row, column] + _soft_minimum(steps, lam)
-        above = here
+            row_now[:, :, column] = padded[:, :, row, column] + _soft_minimum(steps, lam)
+        above = row_now
     return above[:, :, last]
 
 

@@ -64,15 +64,15 @@ def mil_nce(
         )
     if labels is not None and labels.shape != (count,):
         raise UsageError(f"labels {tuple(labels.shape)} for {count} clips; give one a clip")
-    own = torch.arange(count, device=logits.device)
-    named = own if labels is None else labels
+    numbers = torch.arange(count, device=logits.device)
+    named = numbers if labels is None else labels
     pairs = named[:, None] == named[None]
     bags = logits.unflatten(1, (count, bag_size))
     mass = logits.log_softmax(dim=1).unflatten(1, (count, bag_size)).logsumexp(dim=2)
     loss = -mass[pairs].mean()
     if both_ways:
-        best = bags[own, own].argmax(dim=1)
-        loss = loss - bags[:, own, best].log_softmax(dim=0)[pairs].mean()
+        best = bags[numbers, numbers].argmax(dim=1)
+        loss = loss - bags[:, numbers, best].log_softmax(dim=0)[pairs].mean()
     return loss
 
 
@@ -89,17 +89,17 @@ def expansions(dictionary: LabelList) -> list[tuple[str, ...]]:
     described = descriptions_of(dictionary.texts, dictionary.entries)
     rows: list[tuple[str, ...]] = []
     for text, kinds in zip(dictionary.texts, described, strict=True):
-        found = [*aliases.get(text, ())]
-        found += [t for kind, texts in kinds.items() if kind != _NOT_OF_THE_LABEL for t in texts]
-        rows.append(without_label(text, found))
+        texts = [*aliases.get(text, ())]
+        texts += [t for kind, texts in kinds.items() if kind != _NOT_OF_THE_LABEL for t in texts]
+        rows.append(without_label(text, texts))
     return rows
 
 
 def without_label(label: str, words: Sequence[str]) -> tuple[str, ...]:
     """The words in order, each once, without those that read as the label itself."""
-    own = clean_label(label).casefold()
-    kept = (word.strip() for word in words)
-    return tuple(dict.fromkeys(w for w in kept if w and clean_label(w).casefold() != own))
+    cleaned = clean_label(label).casefold()
+    words_left = (word.strip() for word in words)
+    return tuple(dict.fromkeys(w for w in words_left if w and clean_label(w).casefold() != cleaned))
 
 
 def draw_bag(words: Sequence[str], size: int, random: Random) -> list[str]:
@@ -114,9 +114,9 @@ def draw_bag(words: Sequence[str], size: int, random: Random) -> list[str]:
     """
     if not words:
         return [""] * size
-    whole, rest = divmod(size, len(words))
+    whole, remainder = divmod(size, len(words))
     drawn = list(words) * whole
-    drawn.extend(words[int(i)] for i in random.permutation(len(words))[:rest])
+    drawn.extend(words[int(i)] for i in random.permutation(len(words))[:remainder])
     return drawn
 
 
@@ -148,23 +148,24 @@ def read_captions(path: str | Path) -> dict[Path, list[str]]:
         raise LabelError(f"{file}: captions cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise LabelError(f"{file}: not a CSV file of captions ({error})") from error
-    found: dict[Path, list[str]] = {}
+    captions: dict[Path, list[str]] = {}
     for number, row in enumerate(rows, 2):
         if not row.get("path") or not row.get("caption"):
             raise LabelError(
                 f"{file}: line {number} lacks a path or a caption; write the columns path,caption"
             )
         try:
-            place = (file.absolute().parent / Path(row["path"]).expanduser()).resolve()
+            clip_path = (file.absolute().parent / Path(row["path"]).expanduser()).resolve()
         except (OSError, ValueError, RuntimeError) as error:
             raise LabelError(
                 f"{file}: line {number} has the path {row['path'][:40]!r}, which cannot be one; "
-                "write paths relative to the file"
+                "write paths "
+                "relative to the file"
             ) from error
-        found.setdefault(place, []).append(row["caption"])
-    if not found:
+        captions.setdefault(clip_path, []).append(row["caption"])
+    if not captions:
         raise LabelError(f"{file}: no caption in it; write the columns path,caption")
-    return found
+    return captions
 
 
 @register("objective", "maxi", status="in the spirit")
@@ -280,19 +281,23 @@ class Maxi(Objective):
             return [() for _ in paths]
         if self.captions.partition(":")[0] in registry.names("captioner"):
             return list(captions_of(paths, load_captioner(self.captions)))
-        found = read_captions(self.captions)
-        there = [path.resolve() for path in paths]
-        if not found.keys() & set(there):
+        captions_by_path = read_captions(self.captions)
+        resolved = [path.resolve() for path in paths]
+        if not captions_by_path.keys() & set(resolved):
             raise LabelError(
-                f"{self.captions}: none of its {len(found)} paths is an unlabelled clip (the first "
-                f"is {str(next(iter(found)))!r}); write paths relative to the file"
+                f"{self.captions}: none of its {len(captions_by_path)} paths is an unlabelled "
+                f"clip (the first is {str(next(iter(captions_by_path)))!r}); write paths "
+                "relative to the file"
             )
-        return [found.get(path, ()) for path in there]
+        return [captions_by_path.get(path, ()) for path in resolved]
 
     def _fill(self, labels: LabelList, captions: Sequence[Sequence[str]]) -> None:
         wide = expansions(labels)
-        for (row, guess), own in zip(self.guesses.items(), captions, strict=True):
-            words = [*wide[guess], *(verb for caption in own for verb in verbs_in_text(caption))]
+        for (row, guess), caption in zip(self.guesses.items(), captions, strict=True):
+            words = [
+                *wide[guess],
+                *(verb for caption in caption for verb in verbs_in_text(caption)),
+            ]
             self._bags[row] = without_label(labels.texts[guess], words)
 
     def _read_texts(self, context: TrainingContext) -> None:
@@ -311,10 +316,10 @@ class Maxi(Objective):
             return {}
         free = (~step.batch.known).nonzero()[:, 0].tolist()
         numbered = zip(free, step.batch.free_rows, strict=True)
-        kept = [(place, row) for place, row in numbered if row in self.guesses]
-        if not kept:
+        pairs = [(number, row) for number, row in numbered if row in self.guesses]
+        if not pairs:
             return {}
-        places, rows = zip(*kept, strict=True)
+        places, rows = zip(*pairs, strict=True)
         texts = [text for row in rows for text in self.drawn(row, step.random)]
         words = self._vectors([self._places[text] for text in texts])
         clips = step.vectors[list(places)]
@@ -346,11 +351,11 @@ def match(
     guess = logits.argmax(axis=1)
     best = logits.max(axis=1)
     sure = -np.log(np.exp(logits - best[:, None]).sum(axis=1))
-    kept: set[int] = set()
+    rows_matched: set[int] = set()
     groups = [np.flatnonzero(guess == c) for c in np.unique(guess)] if per_label else [
         np.arange(len(guess))
     ]  # fmt: skip
     for group in groups:
         order = group[np.argsort(-sure[group], kind="stable")]
-        kept |= set(order[: max(1, round(share * len(group)))].tolist())
-    return {int(rows[i]): int(guess[i]) for i in range(len(rows)) if i in kept}
+        rows_matched |= set(order[: max(1, round(share * len(group)))].tolist())
+    return {int(rows[i]): int(guess[i]) for i in range(len(rows)) if i in rows_matched}

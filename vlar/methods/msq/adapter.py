@@ -94,8 +94,8 @@ class Msq(MomentAdapter, ConditionedText):
         """
         rows = self.tokens(features).reshape(-1, self.dim)
         axes = self.network.text.weight.detach().clone()
-        found = np.linalg.svd(rows.astype(np.float64), full_matrices=False)[2][: len(axes)]
-        both = np.concatenate([found, axes.double().numpy()])
+        axes_right = np.linalg.svd(rows.astype(np.float64), full_matrices=False)[2][: len(axes)]
+        both = np.concatenate([axes_right, axes.double().numpy()])
         basis = np.linalg.qr(both.T)[0].T[: len(axes)]  # what is left of the random directions
         self.network.set_axes(torch.from_numpy(basis.astype(np.float32)))
         self.refresh()
@@ -108,18 +108,18 @@ class Msq(MomentAdapter, ConditionedText):
             classes: From ``training_classes``.
         """
         tokens, vectors = self.split_inputs(batch.inputs)
-        found = batch.spread(partial(self.network, classes), vectors, tokens)
-        logits = self.logit_scale * vectors @ classes.T + found
+        output = batch.spread(partial(self.network, classes), vectors, tokens)
+        logits = self.logit_scale * vectors @ classes.T + output
         logits = logits + self.network.offset
         losses = {"total": self._loss(batch, logits)}
         return TrainingOutput(logits, losses, classes=classes, vectors=vectors)
 
     def _loss(self, batch: TrainingBatch, logits: Tensor) -> Tensor:
-        known = batch.labelled(logits)
-        if batch.task is None or batch.task.form != "multi-hot" or not len(known):
+        is_labelled = batch.labelled(logits)
+        if batch.task is None or batch.task.form != "multi-hot" or not len(is_labelled):
             return batch.loss(logits)
         return asymmetric_loss(
-            known,
+            is_labelled,
             batch.labelled(batch.targets),
             focus_shown=self.config.focus_shown,
             focus_absent=self.config.focus_absent,
@@ -133,8 +133,8 @@ def turned(words: Float32, vector: Float32, added: Any) -> Float32:
     """
     cosine = words @ vector
     across = unit(words - cosine[:, None] * vector)
-    wanted = np.clip(cosine + added, -_MOST_COSINE, _MOST_COSINE)[:, None]
-    moved = unit(wanted * vector + np.sqrt(1 - wanted**2) * across)
+    target_cosine = np.clip(cosine + added, -_MOST_COSINE, _MOST_COSINE)[:, None]
+    moved = unit(target_cosine * vector + np.sqrt(1 - target_cosine**2) * across)
     return np.where(np.asarray(added)[:, None] == 0, words, moved).astype(np.float32)
 
 
@@ -152,8 +152,8 @@ def _width(config: MsqConfig, dim: int, encoder: str) -> int:
             )
         return least
     if config.width > dim:
-        wanted = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
-        raise bad_setting(config.what, "width", config.width, wanted)
+        advice = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
+        raise bad_setting(config.what, "width", config.width, advice)
     return config.width
 
 

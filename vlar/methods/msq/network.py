@@ -102,11 +102,11 @@ def position_code(length: int, width: int) -> Tensor:
 
     Vaswani et al. 2017, section 3.5.
     """
-    place = torch.arange(length)[:, None]
+    positions = torch.arange(length)[:, None]
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
     code = torch.zeros(length, width)
-    code[:, 0::2] = torch.sin(place * rate)
-    code[:, 1::2] = torch.cos(place * rate[: width // 2])
+    code[:, 0::2] = torch.sin(positions * rate)
+    code[:, 1::2] = torch.cos(positions * rate[: width // 2])
     return code
 
 
@@ -178,8 +178,8 @@ class DecoderLayer(nn.Module):
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Queries (N, C, W) and tokens (N, M, W) to (N, C, W)."""
         keys = self.norm_token(tokens)
-        found = self.attention(self.norm_query(queries), keys, keys, need_weights=False)[0]
-        queries = queries + found
+        attended = self.attention(self.norm_query(queries), keys, keys, need_weights=False)[0]
+        queries = queries + attended
         return queries + self.feed(self.norm_feed(queries))
 
 

@@ -124,9 +124,9 @@ def choose_numbers(
             for out in folds
             if out.any() and not out[columns].all()
         ]
-        found = float(np.mean(np.concatenate(ranks)))
-        if best.rank is None or found > best.rank + 1e-9:
-            best = MapNumbers(count, amount, found)
+        mean_rank = float(np.mean(np.concatenate(ranks)))
+        if best.rank is None or mean_rank > best.rank + 1e-9:
+            best = MapNumbers(count, amount, mean_rank)
     return best
 
 
@@ -145,9 +145,9 @@ def _ranks(
     """Reciprocal rank of the right label among those held out, for each of their clips."""
     held = out[columns]
     mean = x[~held].mean(axis=0)
-    kept = weights[~held]
-    kept = kept if kept.any() else np.ones_like(kept)
-    semantic.fit(x[~held] - mean, label_vectors[columns[~held]], kept)
+    weights_left = weights[~held]
+    weights_left = weights_left if weights_left.any() else np.ones_like(weights_left)
+    semantic.fit(x[~held] - mean, label_vectors[columns[~held]], weights_left)
     names = np.flatnonzero(out)
     scores = unit(semantic.transform(x[held] - mean)) @ unit(label_vectors[names]).T
     right = np.searchsorted(names, columns[held])
@@ -167,13 +167,13 @@ def overlapping(
         cosines: (C, targets) of their vectors.
         most: Greatest cosine of different actions.
     """
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for label, row in zip(labels, cosines, strict=True):
         nearest = int(row.argmax()) if len(row) else -1
         same = [target for target in targets if _head(target) == _head(label)]
         if same or (nearest >= 0 and row[nearest] > most):
-            found.append((label, same[0] if same else targets[nearest]))
-    return found
+            pairs.append((label, same[0] if same else targets[nearest]))
+    return pairs
 
 
 def _head(label: str) -> str:
@@ -322,16 +322,16 @@ class Multitask(Adapter):
             z @ targets.T,
         )
         gone = {label for label, _ in dropped}
-        kept = np.array([clean_label(label) not in gone for label in labels])
-        if kept.sum() < 2:
+        unpenalised = np.array([clean_label(label) not in gone for label in labels])
+        if unpenalised.sum() < 2:
             raise SupportError(
-                f"only {int(kept.sum())} of {len(labels)} labels differ from those that will be "
-                "asked about ('targets'); give examples of other actions"
+                f"only {int(unpenalised.sum())} of {len(labels)} labels differ from those that "
+                "will be asked about ('targets'); give examples of other actions"
             )
-        rows = np.flatnonzero(kept[columns])
-        x, place = x[rows], np.cumsum(kept)[columns[rows]] - 1
-        weights = self._weights(x, z[kept], place, targets, free)
-        self._fit(x, z[kept], place, weights)
+        rows = np.flatnonzero(unpenalised[columns])
+        x, columns_left = x[rows], np.cumsum(unpenalised)[columns[rows]] - 1
+        weights = self._weights(x, z[unpenalised], columns_left, targets, free)
+        self._fit(x, z[unpenalised], columns_left, weights)
         assert self.solved is not None
         self.solved = dataclasses.replace(self.solved, dropped=tuple(dropped))
         return self.solved
@@ -345,17 +345,20 @@ class Multitask(Adapter):
         numbers = choose_numbers(
             x - mean_x, z - mean_z, place, weights, q=config.q, penalty=config.penalty
         )
-        found = SemanticMap(numbers.q, numbers.penalty, numbers.penalty)
-        found.fit(x - mean_x, z[place] - mean_z, weights)
-        q = found.s.shape[1]
+        semantic_map = SemanticMap(numbers.q, numbers.penalty, numbers.penalty)
+        semantic_map.fit(x - mean_x, z[place] - mean_z, weights)
+        q = semantic_map.s.shape[1]
         self.config = dataclasses.replace(config, q=q, penalty=numbers.penalty)
         self._build(q)
-        state = {"s": found.s, "a": found.a, "mean_x": mean_x, "mean_z": mean_z}
+        state = {"s": semantic_map.s, "a": semantic_map.a, "mean_x": mean_x, "mean_z": mean_z}
         for name, array in state.items():
             self.parts.get_buffer(name).copy_(torch.from_numpy(array))
         self.refresh()
         self.solved = SolvedMap(
-            dataclasses.replace(numbers, q=q), tuple(found.objective), effective_size(weights), ()
+            dataclasses.replace(numbers, q=q),
+            tuple(semantic_map.objective),
+            effective_size(weights),
+            (),
         )
 
     def _weights(

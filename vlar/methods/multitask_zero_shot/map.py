@@ -123,8 +123,8 @@ def sylvester(
         right: (q, d).
         penalty: At least 0; without one the directions that neither side determines are 0.
     """
-    own, turn = np.linalg.eigh(s.T @ s)
-    scale = np.clip(own, 0, None)[:, None] * np.clip(values, 0, None) + penalty
+    values_of, turn = np.linalg.eigh(s.T @ s)
+    scale = np.clip(values_of, 0, None)[:, None] * np.clip(values, 0, None) + penalty
     turned = turn.T @ right @ vectors
     sure = scale > _NOTHING * max(float(scale.max()), np.finfo(float).tiny)
     return turn @ np.where(sure, turned / np.where(sure, scale, 1.0), 0.0) @ vectors.T
@@ -156,9 +156,9 @@ def _start(
     Both have the same length in each direction, which the penalties would take many rounds to find.
     """
     whole = sylvester(np.eye(len(cross)), values, vectors, cross, penalty)
-    left, sizes, right = np.linalg.svd(whole, full_matrices=False)
+    basis, sizes, right = np.linalg.svd(whole, full_matrices=False)
     root = np.sqrt(sizes[:q])
-    return left[:, :q] * root, root[:, None] * right[:q]
+    return basis[:, :q] * root, root[:, None] * right[:q]
 
 
 def _solve(gram: Float64, right: Float64, penalty: float) -> Float64:
@@ -173,8 +173,8 @@ def reduced(rows: Float64) -> tuple[Float64, Float64]:
     """Rows (n, d) in the directions they fill (n, r), and these (d, r); as given where n >= d."""
     if len(rows) >= rows.shape[1]:
         return rows, np.eye(rows.shape[1])
-    left, sizes, right = np.linalg.svd(rows, full_matrices=False)
-    return left * sizes, right.T
+    basis, sizes, right = np.linalg.svd(rows, full_matrices=False)
+    return basis * sizes, right.T
 
 
 def _checked(x: Array, z: Array, weights: Array | None) -> tuple[Float64, Float64, Float64]:

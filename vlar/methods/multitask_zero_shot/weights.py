@@ -50,10 +50,10 @@ def kliep(source: Array, target: Array) -> Float64:
         for _ in range(_STEPS):
             step = at_target.T @ (1 / np.maximum(at_target @ alpha, 1e-300)) / len(target)
             tried = _projected(alpha + rate * step, mean)
-            found = _gain(at_target, tried)
-            if found <= value + _SETTLED * abs(value):
+            gain = _gain(at_target, tried)
+            if gain <= value + _SETTLED * abs(value):
                 break
-            alpha, value = tried, found
+            alpha, value = tried, gain
     weights = at_source @ alpha
     return weights / weights.mean()
 
@@ -70,16 +70,16 @@ def bounded(weights: Array, share: float = 0.1) -> Float64:
         weights: (n,), at least 0.
         share: 0 to 1, of the items.
     """
-    found = np.asarray(weights, np.float64)
-    low, high = 0.0, float(found.max())
-    if effective_size(found) < share * len(found):
+    limited = np.asarray(weights, np.float64)
+    low, high = 0.0, float(limited.max())
+    if effective_size(limited) < share * len(limited):
         for _ in range(60):
             top = (low + high) / 2
-            enough = effective_size(np.minimum(found, top)) >= share * len(found)
+            enough = effective_size(np.minimum(limited, top)) >= share * len(limited)
             low, high = (top, high) if enough else (low, top)
         # Below the smallest weight above 0 all of these weigh alike: the most there is to reach.
-        found = np.minimum(found, max(low, float(found[found > 0].min())))
-    return found / found.mean()
+        limited = np.minimum(limited, max(low, float(limited[limited > 0].min())))
+    return limited / limited.mean()
 
 
 def _projected(alpha: Float64, mean: Float64) -> Float64:
@@ -96,8 +96,8 @@ def _gain(at_target: Float64, alpha: Float64) -> float:
 
 def _squared(a: Float64, b: Float64) -> Float64:
     """(n, m) squared distances."""
-    found = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
-    return np.maximum(found, 0)
+    squared = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
+    return np.maximum(squared, 0)
 
 
 def _check(source: Float64, target: Float64) -> None:

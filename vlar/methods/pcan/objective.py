@@ -48,8 +48,8 @@ class Confusions:
         wrong = answer != y
         kinds = (wrong & other_right, ~wrong & ~other_right, wrong & ~other_right)
         first, second, third = (shows & kind[:, None] for kind in kinds)
-        taken = F.one_hot(answer, n_labels).bool() & wrong[:, None]
-        return Confusions((first, second, third), taken)
+        wrong_rows = F.one_hot(answer, n_labels).bool() & wrong[:, None]
+        return Confusions((first, second, third), wrong_rows)
 
 
 def refined(
@@ -74,14 +74,14 @@ def refined(
     """
     unit = F.normalize(space, dim=1)
     near = unit @ F.normalize(memory, dim=1).T
-    own = F.one_hot(y, len(memory)).bool()
+    own_mask = F.one_hot(y, len(memory)).bool()
     doubt = _TEMPERATURE * (1 - probability.gather(1, y[:, None]))
     total = space.sum() * 0.0
     signs = ((mask, 1.0, sharp) for mask, sharp in zip(sets.negatives, _SHARPNESS, strict=True))
     for mask, sign, sharpness in (*signs, (sets.positives, -1.0, 1.0)):
         group = F.normalize(mask.to(space).T @ space, dim=1)
         pull = doubt * (sign * unit @ group.T - 1)
-        moved = torch.where(own & mask.any(dim=0), pull, torch.zeros_like(pull))
+        moved = torch.where(own_mask & mask.any(dim=0), pull, torch.zeros_like(pull))
         total = total + F.cross_entropy(sharpness * (near + moved) / _TEMPERATURE, y)
     return total
 
@@ -167,8 +167,8 @@ class PrototypicalCalibration(Objective):
         parent = torch.tensor(self._parents, device=y.device)
         truth = {"fine": y, "coarse": parent[y]}
         logits = {level: module.get_submodule(level)(vectors) for level in truth}
-        found = {level: F.cross_entropy(logits[level], truth[level]) for level in truth}
-        found["states"] = tree_loss(logits["fine"], logits["coarse"], parent, y)
+        losses = {level: F.cross_entropy(logits[level], truth[level]) for level in truth}
+        losses["states"] = tree_loss(logits["fine"], logits["coarse"], parent, y)
         answers = {level: logits[level].detach().argmax(dim=1) for level in truth}
         right = {level: answers[level] == truth[level] for level in truth}
         for level in truth:
@@ -178,9 +178,9 @@ class PrototypicalCalibration(Objective):
             self._remember(level, space.detach(), truth[level], right[level] & other)
             probability = logits[level].detach().softmax(dim=1)
             loss = refined(space, self._memories[level], truth[level], probability, sets)
-            found[f"{level}_refined"] = self.refine * loss
-            found[f"{level}_diversity"] = self.refine * diversity(space, truth[level])
-        return found
+            losses[f"{level}_refined"] = self.refine * loss
+            losses[f"{level}_diversity"] = self.refine * diversity(space, truth[level])
+        return losses
 
     def state(self) -> dict[str, Any]:
         """The prototypes."""
@@ -188,8 +188,8 @@ class PrototypicalCalibration(Objective):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The prototypes as they were."""
-        for level, kept in self._memories.items():
-            kept.copy_(state[level])
+        for level, memory in self._memories.items():
+            memory.copy_(state[level])
 
     def _remember(self, level: str, space: Tensor, y: Tensor, right: torch.Tensor) -> None:
         """Move the prototypes of the labels that have right clips; the first ones set them."""

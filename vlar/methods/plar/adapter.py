@@ -92,16 +92,16 @@ def drawn(frames: UInt8, maps: Float32, strength: float) -> UInt8:
     Returns:
         (T, H, W, 3) uint8; the same where a map is even.
     """
-    found = np.empty_like(frames)
+    drawn_frames = np.empty_like(frames)
     size = frames.shape[2], frames.shape[1]
-    for row, frame, one in zip(found, frames, maps, strict=True):
+    for row, frame, one in zip(drawn_frames, frames, maps, strict=True):
         if not one.any():
             row[:] = frame
             continue
         large = Image.fromarray(one - one.mean()).resize(size, Image.Resampling.BILINEAR)
         factor = 1 + strength * np.asarray(large, np.float32)[..., None]
         row[:] = np.clip(np.rint(frame * factor), 0, 255)
-    return found
+    return drawn_frames
 
 
 class PromptedFrames(Beside):
@@ -151,11 +151,11 @@ class PromptedFrames(Beside):
         parts: list[Float32] = []
         for name in self.config.pictures:
             maps = self._maps(name, clip, features)
-            seen = features
+            frames_read = features
             if maps.any():
                 shown = replace(clip, data=drawn(clip.data, maps, self.config.strength))
-                seen = self.encoder.encode([shown])[0].features
-            parts.append(seen[:, self.columns])
+                frames_read = self.encoder.encode([shown])[0].features
+            parts.append(frames_read[:, self.columns])
         return np.concatenate(parts, axis=1)
 
     def _maps(self, name: str, clip: Clip, features: Float32) -> Float32:
@@ -227,12 +227,12 @@ class Plar(ResidualTower):
         in them, and in every frame the encoder's vector and that of the text prompt.
         """
         count, length = features.shape[:2]
-        own = features[..., : self.encoder.frame_dim]
-        small, pooled = self.small(own), self.pooled(features)
+        own_features = features[..., : self.encoder.frame_dim]
+        small, pooled = self.small(own_features), self.pooled(features)
         parts, columns = [small], self.prompted.columns
         for number in range(len(self.config.pictures)):
             start = self.encoder.frame_dim + number * len(columns)
-            drawn = own.copy()
+            drawn = own_features.copy()
             drawn[..., columns] = features[..., start : start + len(columns)]
             parts.append(self.small(drawn) - small)
         vectors = [pooled, *([self._text_prompt(pooled)] if "text" in self.config.prompts else [])]
@@ -248,8 +248,8 @@ class Plar(ResidualTower):
             classes: From ``training_classes``.
         """
         frames, away, pooled, text = self._split(self.inputs_of(batch.inputs))
-        given = [frames, away, pooled, *([] if text is None else [text])]
-        vectors = batch.spread(self.network.vectors, *given)
+        tensors = [frames, away, pooled, *([] if text is None else [text])]
+        vectors = batch.spread(self.network.vectors, *tensors)
         logits = self.logit_scale * vectors @ classes.T
         task, balance = batch.loss(logits), balance_loss(self.network.route(frames))
         losses = {"total": task + self.config.balance * balance, "task": task, "balance": balance}

@@ -137,8 +137,8 @@ class PlarNetwork(nn.Module):
         mask = causal(prompts.shape[1], frames.shape[1]).to(x.device)
         for layer in self.layers:
             x = layer(x, src_mask=mask)
-        seen = x[:, prompts.shape[1] :]
-        read = torch.cat([seen[:, -1], seen.mean(dim=1)], dim=-1)
+        tokens = x[:, prompts.shape[1] :]
+        read = torch.cat([tokens[:, -1], tokens.mean(dim=1)], dim=-1)
         moved = self.leave(self.drop(self.norm(read)))
         return small_step(moved, self.leave.in_features)
 

@@ -48,10 +48,10 @@ def describe(people: People, cuts: Float32, colours: Sequence[Float32]) -> Float
     height, width = people.size
     count = len(people.tracks)
     rows = np.zeros((count, PLACE_WIDTH), np.float32)
-    for place, track in enumerate(people.tracks):
+    for index, track in enumerate(people.tracks):
         x1, y1, x2, y2 = np.median(track.boxes[:, 1:], axis=0) / (width, height, width, height)
-        rank = place / max(count - 1, 1)
-        rows[place] = x1, y1, x2, y2, x2 - x1, y2 - y1, rank, 1 - abs(2 * rank - 1)
+        rank = index / max(count - 1, 1)
+        rows[index] = x1, y1, x2, y2, x2 - x1, y2 - y1, rank, 1 - abs(2 * rank - 1)
     return np.concatenate([cuts, rows, np.stack(list(colours))], axis=1).astype(np.float32)
 
 
@@ -62,11 +62,11 @@ def padded(rows: Sequence[Float32], most: int) -> tuple[Float32, np.ndarray]:
     """
     width = rows[0].shape[1]
     stacked = np.zeros((len(rows), most, width), np.float32)
-    there = np.zeros((len(rows), most), bool)
-    for at, row in enumerate(rows):
-        kept = row[:most]
-        stacked[at, : len(kept)], there[at, : len(kept)] = kept, True
-    return stacked, there
+    mask = np.zeros((len(rows), most), bool)
+    for index, row in enumerate(rows):
+        cut_row = row[:most]
+        stacked[index, : len(cut_row)], mask[index, : len(cut_row)] = cut_row, True
+    return stacked, mask
 
 
 @register("adapter", "refer", status="in the spirit")
@@ -113,20 +113,22 @@ class Refer(Adapter):
         Returns:
             (K,) float64; people beyond the ``people`` of the settings get the least of the others.
         """
-        rows, there = padded([describe(people, cuts, people.colours())], self.config.people)
+        rows, mask = padded([describe(people, cuts, people.colours())], self.config.people)
         with torch.inference_mode():
             logits = (
                 self.network(
                     torch.from_numpy(rows),
                     torch.from_numpy(whole[None]),
                     torch.from_numpy(sentence_vectors([phrase])),
-                    torch.from_numpy(there),
+                    torch.from_numpy(mask),
                 )[0]
                 .double()
                 .numpy()
             )
-        found = logits[: len(people.tracks)]
-        return np.concatenate([found, np.full(len(people.tracks) - len(found), found.min())])
+        person_logits = logits[: len(people.tracks)]
+        return np.concatenate(
+            [person_logits, np.full(len(people.tracks) - len(person_logits), person_logits.min())]
+        )
 
     def session(self, *, features: bool = True) -> Session:
         """Start a session of the encoder."""

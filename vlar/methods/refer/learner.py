@@ -93,7 +93,7 @@ class PointingLearner(Learner):
         chosen = [_place(adapter, row) for row in rows]
         examples = EncodedExamples(
             [row.item for row in rows],
-            [row.cuts[place] for row, place in zip(rows, chosen, strict=True)],
+            [row.cuts[chosen_index] for row, chosen_index in zip(rows, chosen, strict=True)],
             tuple(failed),
         )
         check_complete(support, examples)
@@ -118,20 +118,22 @@ def read_rows(core: ModelCore, task: AdaptTask) -> tuple[list[PointingRow], list
     sampler = core.view_sampler.one_view
     focus = make_focus("person 1")
     assert focus is not None
-    known: dict[object, tuple[People, list[Encoded]]] = {}
+    read_people: dict[object, tuple[People, list[Encoded]]] = {}
     rows: list[PointingRow] = []
     failed: list[Failure] = []
     for item in task.items:
         try:
             key = item.path, item.window
-            if key not in known:
+            if key not in read_people:
                 (clip,) = sampler.sample(item.path, item.window)
                 people = find_people(
                     clip, focus.detector, source=sampler.reader, moving=focus.moving
                 )
-                cuts = [people.cut_out(place, clip) for place in range(len(people.tracks))]
-                known[key] = people, core.encode([*cuts, clip])
-            rows.append(_row(item, *known[key]))
+                cuts = [
+                    people.cut_out(person_index, clip) for person_index in range(len(people.tracks))
+                ]
+                read_people[key] = people, core.encode([*cuts, clip])
+            rows.append(_row(item, *read_people[key]))
         except (DecodeError, PersonError) as error:
             failed.append(Failure(item.path, error.kind, error.message))
         if progress is not None:
@@ -192,18 +194,18 @@ def train(
     data = _tensors(adapter, core, rows, labels, measures)
     groups = sorted({row.item.group for row in rows})
     out = np.array([groups.index(row.item.group) % _HELD_OUT == 0 for row in rows])
-    known = np.array([row.place is not None for row in rows])
-    checks = len(groups) >= _LEAST_GROUPS and bool((out & known).any()) and bool((~out).any())
+    known_mask = np.array([row.place is not None for row in rows])
+    checks = len(groups) >= _LEAST_GROUPS and bool((out & known_mask).any()) and bool((~out).any())
     start = {name: value.clone() for name, value in adapter.network.state_dict().items()}
     held_out = None
     if checks:
         _descend(adapter, data, np.flatnonzero(~out), seed, steps)
-        there = np.flatnonzero(out & known)
+        held_rows = np.flatnonzero(out & known_mask)
         with torch.inference_mode():
-            found = _logits(adapter, data).argmax(dim=1).numpy()[there]
-            before = data["measured"].argmax(dim=1).numpy()[there]
-        truth = data["place"].numpy()[there]
-        held_out, measured = float((found == truth).mean()), float((before == truth).mean())
+            guesses = _logits(adapter, data).argmax(dim=1).numpy()[held_rows]
+            before = data["measured"].argmax(dim=1).numpy()[held_rows]
+        truth = data["place"].numpy()[held_rows]
+        held_out, measured = float((guesses == truth).mean()), float((before == truth).mean())
         adapter.network.load_state_dict(start)
         if measures and held_out <= measured:
             adapter.refresh()
@@ -222,28 +224,28 @@ def _tensors(
 ) -> dict[str, Tensor]:
     """All examples as tensors of one size."""
     most = adapter.config.people
-    people, there = padded([row.people for row in rows], most)
+    people, mask = padded([row.people for row in rows], most)
     concepts = core.encode_labels([clean_label(label) for label in labels])
     says = np.full((len(rows), most, len(labels)), _FLOOR, np.float32)
     measured = np.full((len(rows), most), _FLOOR, np.float32)
-    place = np.full(len(rows), -1, np.int64)
-    for at, row in enumerate(rows):
+    target = np.full(len(rows), -1, np.int64)
+    for index, row in enumerate(rows):
         vectors = np.stack([cut.vector for cut in row.cuts])[:most]
         fit = core.encoder.logit_scale * vectors @ concepts.T
-        says[at, : len(vectors)] = softmax(fit)
-        measured[at, : len(vectors)] = row.measured[:most]
-        place[at] = -1 if row.place is None or row.place >= most else row.place
+        says[index, : len(vectors)] = softmax(fit)
+        measured[index, : len(vectors)] = row.measured[:most]
+        target[index] = -1 if row.place is None or row.place >= most else row.place
     if not measures:
-        measured = there / np.maximum(there.sum(axis=1, keepdims=True), 1)
+        measured = mask / np.maximum(mask.sum(axis=1, keepdims=True), 1)
     names = list(labels)
     arrays = {
         "people": people,
         "whole": np.stack([row.whole for row in rows]),
         "text": sentence_vectors([row.item.who for row in rows]),
-        "there": there,
+        "there": mask,
         "says": says,
         "measured": np.log(np.maximum(measured, _FLOOR)).astype(np.float32),
-        "place": place,
+        "place": target,
         "label": np.array([names.index(row.item.label) for row in rows], np.int64),
     }
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -260,14 +262,14 @@ def _logits(adapter: Refer, data: dict[str, Tensor], rows: Any = slice(None)) ->
 def _loss(adapter: Refer, data: dict[str, Tensor], rows: Any) -> Tensor:
     """Loss of the right person where known, and of the label of the person pointed at."""
     logits = _logits(adapter, data, rows)
-    place, label = data["place"][rows], data["label"][rows]
+    target, label = data["place"][rows], data["label"][rows]
     weights = logits.softmax(dim=1)
     mixed = (weights[..., None] * data["says"][rows]).sum(dim=1)
     of_label = -mixed.clamp_min(_FLOOR).log().gather(1, label[:, None]).mean()
-    known = place >= 0
-    if not known.any():
+    known_mask = target >= 0
+    if not known_mask.any():
         return of_label
-    return torch.nn.functional.cross_entropy(logits[known], place[known]) + of_label
+    return torch.nn.functional.cross_entropy(logits[known_mask], target[known_mask]) + of_label
 
 
 def _descend(

@@ -60,17 +60,17 @@ class AgentAttention(nn.Module):
         query, key, value = self.qkv(tokens).chunk(3, dim=-1)
         agents = self.pool(query).mean(dim=1).view(count, self.heads, self.agents, split)
         query, key, value = (
-            each.view(count, length, self.heads, split).transpose(1, 2)
-            for each in (query, key, value)
+            projection.view(count, length, self.heads, split).transpose(1, 2)
+            for projection in (query, key, value)
         )
         attention = (self.scale * agents @ key.transpose(-2, -1)).softmax(dim=-1)
-        own = Agents(agents, attention)
+        agents_own = Agents(agents, attention)
         if guides:
             attention = gated(attention, [guide.attention for guide in guides])
             agents = gated(agents, [guide.agents for guide in guides])
         back = (self.scale * query @ agents.transpose(-2, -1)).softmax(dim=-1)
         mixed = back @ (attention @ value)
-        return self.proj(mixed.transpose(1, 2).reshape(count, length, width)), own
+        return self.proj(mixed.transpose(1, 2).reshape(count, length, width)), agents_own
 
 
 def gated(own: Tensor, guides: Sequence[Tensor]) -> Tensor:
@@ -127,9 +127,9 @@ class AgentBlock(nn.Module):
             guides: Agents of other streams with as many tokens, heads and agents; none for a
                 stream of its own.
         """
-        moved, own = self.attn(self.norm1(x), guides)
+        moved, attended = self.attn(self.norm1(x), guides)
         x = x + moved
-        return x + self.mlp(self.norm2(x)), own
+        return x + self.mlp(self.norm2(x)), attended
 
 
 @dataclass(frozen=True)
@@ -201,17 +201,17 @@ class ReferNetwork(nn.Module):
         """
         shown = self.people_in(people) * there[..., None]
         cuts = people[..., : whole.shape[-1]]
-        seen = self.visual_in(torch.cat([whole[:, None], cuts], dim=1))
+        pictures_read = self.visual_in(torch.cat([whole[:, None], cuts], dim=1))
         words = self.text_in(text)[:, None]
         text_out, text_agents = self.text(_along_tokens(self.text_tokens, words))
         _, people_agents = self.location(_along_tokens(self.people_tokens, shown))
         visual_out, _ = self.visual(
-            _along_tokens(self.visual_tokens, seen), (text_agents, people_agents)
+            _along_tokens(self.visual_tokens, pictures_read), (text_agents, people_agents)
         )
         count = there.sum(dim=1, keepdim=True).clamp(min=1)
         fused = shown.sum(dim=1) / count + text_out.mean(dim=1) + visual_out.mean(dim=1)
-        wanted = self.ask(torch.tanh(fused) * torch.tanh(words[:, 0]) + words[:, 0])
-        logits = (self.offer(torch.tanh(shown)) @ wanted[..., None])[..., 0]
+        answer_query = self.ask(torch.tanh(fused) * torch.tanh(words[:, 0]) + words[:, 0])
+        logits = (self.offer(torch.tanh(shown)) @ answer_query[..., None])[..., 0]
         logits = torch.tanh(self.gain) * logits
         return logits.masked_fill(~there, HIDDEN)
 

@@ -174,8 +174,8 @@ class HyrsmConfig(RelationConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.width % self.heads:
-            wanted = f"a divisor of width ({self.width})"
-            raise bad_setting(self.what, "heads", self.heads, wanted)
+            advice = f"a divisor of width ({self.width})"
+            raise bad_setting(self.what, "heads", self.heads, advice)
 
 
 @register("adapter", "hyrsm", status="null here")
@@ -217,8 +217,8 @@ class TrxConfig(RelationConfig):
             or not self.cardinalities
             or len(set(self.cardinalities)) < len(self.cardinalities)
         ):
-            wanted = f"different numbers from 1 to {min(4, self.n_frames)}"
-            raise bad_setting(self.what, "cardinalities", list(self.cardinalities), wanted)
+            advice = f"different numbers from 1 to {min(4, self.n_frames)}"
+            raise bad_setting(self.what, "cardinalities", list(self.cardinalities), advice)
 
 
 @register("adapter", "trx", status="null here")

@@ -103,13 +103,13 @@ class RelationHead(FewShotHead):
         import torch
 
         supports = torch.from_numpy(self.frames(self._examples))
-        member, found = torch.from_numpy(self._member), [np.zeros((0, len(self.labels)))]
+        member, parts = torch.from_numpy(self._member), [np.zeros((0, len(self.labels)))]
         with torch.no_grad():
             for start in range(0, len(signatures), _CHUNK):
                 queries = torch.from_numpy(self.frames(signatures[start : start + _CHUNK]))
                 rows = [self.network(query[None], supports, member) for query in queries]
-                found.append(torch.cat(rows).double().numpy())
-        return np.concatenate(found)
+                parts.append(torch.cat(rows).double().numpy())
+        return np.concatenate(parts)
 
     def frames(self, signatures: Float32) -> Float32:
         """(m, T, F) frames as the network reads them."""
@@ -125,8 +125,8 @@ class RelationHead(FewShotHead):
             f"network.{name}": tensor.detach().float().cpu().numpy().copy()
             for name, tensor in self.network.state_dict().items()
         }
-        kept = {"examples": self._examples, "member": self._member, "centre": self._centre}
-        return {**kept, **parameters}
+        arrays = {"examples": self._examples, "member": self._member, "centre": self._centre}
+        return {**arrays, **parameters}
 
     def config(self) -> JsonDict:
         """The method and its settings."""
@@ -156,7 +156,7 @@ class RelationHead(FewShotHead):
         self.network = part.checked_network(width, self.settings)
         prefix = "network."
         saved = {k.removeprefix(prefix): a for k, a in state.items() if k.startswith(prefix)}
-        own = {name: tuple(t.shape) for name, t in self.network.state_dict().items()}
-        if own != {name: array.shape for name, array in saved.items()}:
+        shapes = {name: tuple(t.shape) for name, t in self.network.state_dict().items()}
+        if shapes != {name: array.shape for name, array in saved.items()}:
             raise ValueError("parameters of another network")
         self.network.load_state_dict({k: torch.from_numpy(a.copy()) for k, a in saved.items()})

@@ -102,10 +102,10 @@ def draw_episode(
             supports += rows
             queries.append(int(random.choice(rows)))
             continue
-        taken = set(random.permutation(names)[: int(random.integers(1, len(names)))].tolist())
-        supports += [row for row in rows if groups[row] in taken]
-        rest = [row for row in rows if groups[row] not in taken]
-        queries += random.permutation(rest)[: numbers.queries].tolist()
+        drawn = set(random.permutation(names)[: int(random.integers(1, len(names)))].tolist())
+        supports += [row for row in rows if groups[row] in drawn]
+        others = [row for row in rows if groups[row] not in drawn]
+        queries += random.permutation(others)[: numbers.queries].tolist()
     return Episode(tuple(ways), tuple(supports), tuple(queries))
 
 
@@ -167,11 +167,11 @@ def _step(
 ) -> float:
     supports = _moved(inputs[list(episode.supports)], random)
     queries = _moved(inputs[list(episode.queries)], random)
-    place = {column: number for number, column in enumerate(episode.columns)}
-    member = torch.zeros(len(supports), len(place))
+    columns_of = {column: number for number, column in enumerate(episode.columns)}
+    member = torch.zeros(len(supports), len(columns_of))
     for row, clip in enumerate(episode.supports):
-        member[row, place[columns[clip]]] = 1.0
-    y = torch.tensor([place[columns[clip]] for clip in episode.queries])
+        member[row, columns_of[columns[clip]]] = 1.0
+    y = torch.tensor([columns_of[columns[clip]] for clip in episode.queries])
     loss = F.cross_entropy(network(queries, supports, member), y)
     total = loss + network.further_losses(queries, supports, member, y)
     optimiser.zero_grad()
@@ -186,9 +186,9 @@ def _moved(frames: Tensor, random: Random) -> Tensor:
     count = frames.shape[1]
     cut = random.uniform(0, 0.2, (len(frames), 1))
     begin = cut * random.random((len(frames), 1))
-    place = (begin + (1 - cut) * np.linspace(0, 1, count)) * (count - 1)
-    before = torch.from_numpy(np.floor(place).astype(np.int64))
-    share = torch.from_numpy((place - np.floor(place)).astype(np.float32))[..., None]
+    positions = (begin + (1 - cut) * np.linspace(0, 1, count)) * (count - 1)
+    before = torch.from_numpy(np.floor(positions).astype(np.int64))
+    share = torch.from_numpy((positions - np.floor(positions)).astype(np.float32))[..., None]
     rows = torch.arange(len(frames))[:, None]
     after = (before + 1).clamp_max(count - 1)
     moved = frames[rows, before] * (1 - share) + frames[rows, after] * share
@@ -304,10 +304,13 @@ class _Trainer:
         shape = (len(self.dataset), len(self.dataset.labels))
         closed, trained = (np.full(shape, np.nan) for _ in range(2))
         for out in folds:
-            kept, held = np.flatnonzero(~out), np.flatnonzero(out)
-            if len({self.dataset.y[row] for row in kept}) < shape[1]:
+            fit_rows, held = np.flatnonzero(~out), np.flatnonzero(out)
+            if len({self.dataset.y[row] for row in fit_rows}) < shape[1]:
                 continue  # a label would be left without an example
-            for logits, head in ((closed, self.closed(kept)[0]), (trained, self.trained(kept)[0])):
+            for logits, head in (
+                (closed, self.closed(fit_rows)[0]),
+                (trained, self.trained(fit_rows)[0]),
+            ):
                 rows = signature(self.features[held], self.blocks, head.kind)
                 logits[held] = head.logits(rows)
         scored = ~np.isnan(closed[:, 0])

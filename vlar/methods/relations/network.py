@@ -84,28 +84,28 @@ class TrxNetwork(RelationNetwork):
 
     def _distances(self, queries: Tensor, supports: Tensor, member: Tensor, size: int) -> Tensor:
         (key, value), (keys, values) = (self._tuples(x, size) for x in (queries, supports))
-        found: list[Tensor] = []
+        distances: list[Tensor] = []
         for column in member.T:
-            own = column > 0
-            flat = keys[own].flatten(0, 1)
+            is_tuple = column > 0
+            flat = keys[is_tuple].flatten(0, 1)
             attention = (key @ flat.T / math.sqrt(flat.shape[1])).softmax(dim=-1)
-            prototype = attention @ values[own].flatten(0, 1)
-            found.append((value - prototype).square().sum(dim=-1).mean(dim=1))
-        return torch.stack(found, dim=1)
+            prototype = attention @ values[is_tuple].flatten(0, 1)
+            distances.append((value - prototype).square().sum(dim=-1).mean(dim=1))
+        return torch.stack(distances, dim=1)
 
     def _tuples(self, frames: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Keys and values (N, L, D) of all ordered tuples of clips (N, T, F)."""
         places = torch.tensor(list(itertools.combinations(range(frames.shape[1]), size)))
-        found: list[Tensor] = []
+        tuples: list[Tensor] = []
         for name in ("key", "value"):
             linear = self.get_submodule(f"{name}{size}")
             assert isinstance(linear, nn.Linear)
             # A linear map of joined frames is a sum of maps of frames, each computed once.
             total: Tensor = linear.bias
-            for place, weight in enumerate(linear.weight.chunk(size, dim=1)):
-                total = total + F.linear(frames, weight)[:, places[:, place]]
-            found.append(total)
-        return self.get_submodule(f"norm{size}")(found[0]), found[1]
+            for index, weight in enumerate(linear.weight.chunk(size, dim=1)):
+                total = total + F.linear(frames, weight)[:, places[:, index]]
+            tuples.append(total)
+        return self.get_submodule(f"norm{size}")(tuples[0]), tuples[1]
 
 
 class HyrsmNetwork(RelationNetwork):
@@ -145,13 +145,13 @@ class HyrsmNetwork(RelationNetwork):
         self.classes = None
 
     def forward(self, queries: Tensor, supports: Tensor, member: Tensor) -> Tensor:
-        own, others = self._within(queries), self._within(supports)
-        means = others.mean(dim=1).expand(len(own), -1, -1)
-        tokens = torch.cat([own.mean(dim=1, keepdim=True), means], dim=1)
+        query_rows, others = self._within(queries), self._within(supports)
+        means = others.mean(dim=1).expand(len(query_rows), -1, -1)
+        tokens = torch.cat([query_rows.mean(dim=1, keepdim=True), means], dim=1)
         attended, _ = self.across(tokens, tokens, tokens, need_weights=False)
         relations = self.across_norm(tokens + attended).relu()
-        fused = self._fused(own[:, None], relations[:, :1])
-        guided = self._fused(others.expand(len(own), -1, -1, -1), relations[:, 1:])
+        fused = self._fused(query_rows[:, None], relations[:, :1])
+        guided = self._fused(others.expand(len(query_rows), -1, -1, -1), relations[:, 1:])
         distance = set_distance(fused, guided)
         return -(distance @ member) / member.sum(dim=0)
 
@@ -164,8 +164,8 @@ class HyrsmNetwork(RelationNetwork):
         if self.classes is not None:
             labels = torch.cat([y, member.argmax(dim=1)])
             logits = self.classes(frames)
-            each = labels[:, None].expand(logits.shape[:2]).flatten()
-            total = total + self.frames_weight * F.cross_entropy(logits.flatten(0, 1), each)
+            targets = labels[:, None].expand(logits.shape[:2]).flatten()
+            total = total + self.frames_weight * F.cross_entropy(logits.flatten(0, 1), targets)
         if self.coherence:
             total = total + self.coherence * temporal_coherence(frames)
         return total
@@ -173,8 +173,8 @@ class HyrsmNetwork(RelationNetwork):
     def _within(self, frames: Tensor) -> Tensor:
         x = self.enter(frames)
         x = x + _POSITIONS * sinusoids(x)
-        seen = self.within_norm(x)
-        attended, _ = self.within(seen, seen, seen, need_weights=False)
+        normed = self.within_norm(x)
+        attended, _ = self.within(normed, normed, normed, need_weights=False)
         return (x + attended).relu()
 
     def _fused(self, frames: Tensor, relations: Tensor) -> Tensor:
@@ -218,15 +218,17 @@ class GghmNetwork(RelationNetwork):
         self.sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def forward(self, queries: Tensor, supports: Tensor, member: Tensor) -> Tensor:
-        own, prototypes = self._frames(queries), self._prototypes(supports, member)
-        frames = torch.cat([own[:, None], prototypes.expand(len(own), -1, -1, -1)], dim=1)
+        query_frames, prototypes = self._frames(queries), self._prototypes(supports, member)
+        frames = torch.cat(
+            [query_frames[:, None], prototypes.expand(len(query_frames), -1, -1, -1)], dim=1
+        )
         edges = self._graph(frames.mean(dim=2))[-1]
         shared = torch.einsum("bij,bjtd->bitd", _normalised(edges), self.message(frames))
         guided = self.join(torch.cat([frames, shared], dim=-1))
-        query, rest = guided[:, :1], guided[:, 1:]
+        query, tail = guided[:, :1], guided[:, 1:]
         share = self.alpha.sigmoid()
-        pairs = set_distance(_pairs(query), _pairs(rest))
-        distance = share * pairs + (1 - share) * set_distance(query, rest)
+        pairs = set_distance(_pairs(query), _pairs(tail))
+        distance = share * pairs + (1 - share) * set_distance(query, tail)
         return -self.sharpness.exp() * distance
 
     def further_losses(
@@ -235,11 +237,13 @@ class GghmNetwork(RelationNetwork):
         """The binary cross-entropy of the edges against "the same label", summed over layers."""
         if not self.edges_weight:
             return queries.new_zeros(())
-        own, prototypes = self._frames(queries), self._prototypes(supports, member)
-        nodes = torch.cat([own[:, None], prototypes.expand(len(own), -1, -1, -1)], dim=1)
+        query_frames, prototypes = self._frames(queries), self._prototypes(supports, member)
+        nodes = torch.cat(
+            [query_frames[:, None], prototypes.expand(len(query_frames), -1, -1, -1)], dim=1
+        )
         labels = torch.arange(member.shape[1], device=y.device).expand(len(y), -1)
         labels = torch.cat([y[:, None], labels], dim=1)
-        same = (labels[:, :, None] == labels[:, None]).to(own)
+        same = (labels[:, :, None] == labels[:, None]).to(query_frames)
         layers = self._graph(nodes.mean(dim=2))
         losses = [F.binary_cross_entropy(edges.clamp(0, 1), same) for edges in layers]
         return self.edges_weight * torch.stack(losses).sum()
@@ -262,23 +266,23 @@ class GghmNetwork(RelationNetwork):
         edges = torch.eye(count, device=nodes.device, dtype=nodes.dtype)
         edges[0, 1:] = edges[1:, 0] = 0.5
         edges = edges.expand(len(nodes), -1, -1)
-        found: list[Tensor] = []
+        graphs: list[Tensor] = []
         for node, edge in zip(self.node, self.edge, strict=True):
             heard = _normalised(edges) @ nodes
             nodes = node(torch.cat([heard, nodes], dim=-1)).relu()
             apart = (nodes[:, :, None] - nodes[:, None]).abs()
             edges = edge(apart)[..., 0].sigmoid() * edges
             # An edge that began at 0 would stay there; the diagonal is the clip itself.
-            found.append(edges)
-        return found
+            graphs.append(edges)
+        return graphs
 
 
 def sinusoids(frames: Tensor) -> Tensor:
     """(T, D) sinusoidal positions for frames (..., T, D)."""
     count, width = frames.shape[-2:]
-    place = torch.arange(count, device=frames.device, dtype=frames.dtype)[:, None]
+    positions = torch.arange(count, device=frames.device, dtype=frames.dtype)[:, None]
     rate = torch.arange(0, width, 2, device=frames.device, dtype=frames.dtype)
-    phase = place * torch.exp(-math.log(10_000.0) * rate / width)
+    phase = positions * torch.exp(-math.log(10_000.0) * rate / width)
     return torch.stack([phase.sin(), phase.cos()], dim=-1).flatten(1)[:, :width]
 
 
@@ -302,11 +306,11 @@ def temporal_coherence(frames: Tensor, window: int = 1, spread: float = 10.0) ->
     """
     unit = F.normalize(frames, dim=-1)
     cost = 1 - unit @ unit.transpose(1, 2)
-    place = torch.arange(frames.shape[1], device=frames.device)
-    steps = (place[:, None] - place).abs().to(cost)
+    positions = torch.arange(frames.shape[1], device=frames.device)
+    steps = (positions[:, None] - positions).abs().to(cost)
     near = cost / (steps.square() + 1)
-    wanted = 1 - torch.exp(-(steps - window).square() / spread)
-    return torch.where(steps <= window, near, (wanted - cost).clamp_min(0)).mean()
+    target = 1 - torch.exp(-(steps - window).square() / spread)
+    return torch.where(steps <= window, near, (target - cost).clamp_min(0)).mean()
 
 
 def _perceptron(entering: int, leaving: int) -> nn.Module:

@@ -184,8 +184,8 @@ def _of_file(name: str, state: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _depth(state: dict[str, Tensor], front: str) -> int:
-    found = re.compile(re.escape(front) + r"blocks\.(\d+)\.")
-    return 1 + max((int(m[1]) for key in state if (m := found.match(key))), default=0)
+    pattern = re.compile(re.escape(front) + r"blocks\.(\d+)\.")
+    return 1 + max((int(m[1]) for key in state if (m := pattern.match(key))), default=0)
 
 
 def _tower(state: dict[str, Tensor], front: str, prefix: str) -> dict[str, Any]:

@@ -105,8 +105,8 @@ class _Base(nn.Module):
             zip((3, 4, 6, 3), (64, 128, 256, 512), strict=True), 1
         ):
             blocks: list[nn.Module] = []
-            for place in range(depth):
-                stride = 2 if stage > 1 and place == 0 else 1
+            for index in range(depth):
+                stride = 2 if stage > 1 and index == 0 else 1
                 policy = None
                 if stage in gated:
                     policy = self._policy(inputs, width, shared)

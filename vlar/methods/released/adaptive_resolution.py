@@ -48,7 +48,7 @@ class ArNet(nn.Module):
         features = self.lite_backbone(pictures).unflatten(0, (-1, frames))
         batch = len(features)
         h = c = features.new_zeros(batch, self.rnn.hidden_size)
-        left = features.new_zeros(batch)
+        skips = features.new_zeros(batch)
         choices: list[Tensor] = []
         answers: list[Tensor] = []
         for t in range(frames):
@@ -58,13 +58,13 @@ class ArNet(nn.Module):
             answers.append(self.lite_fc(h))
             choice = one_hot(logits, self.tau, self.noise)
             if t:
-                skipping = (left > 0.5)[:, None]
+                skipping = (skips > 0.5)[:, None]
                 h = torch.where(skipping, before, h)  # the release does not restore c
                 choice = torch.where(skipping, choices[-1], choice)
             lengths = choice.new_tensor([0] * SIZES + list(SKIPS))
             chosen = (choice.detach() * lengths).sum(1)
-            left = torch.where((left < 0.5) & (chosen > 0.5), chosen, left)
-            left = (left - 1).clamp_min(0)
+            skips = torch.where((skips < 0.5) & (chosen > 0.5), chosen, skips)
+            skips = (skips - 1).clamp_min(0)
             choices.append(choice)
         return torch.stack(choices, 1), torch.stack(answers, 1)
 

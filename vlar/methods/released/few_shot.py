@@ -86,11 +86,11 @@ class Trx(nn.Module):
             query: Frames (m L, 3, H, W).
             support_labels: (n,) int64 in 0..way - 1, in any order.
         """
-        known, asked = (
+        supports, queries = (
             self.resnet(frames).flatten(1).unflatten(0, (-1, self.frames))
             for frames in (support, query)
         )
-        logits = [part(known, support_labels, asked, self.way) for part in self.transformers]
+        logits = [part(supports, support_labels, queries, self.way) for part in self.transformers]
         return torch.stack(logits).mean(0)
 
 
@@ -152,9 +152,9 @@ class Hyrsm(nn.Module):
         self.scales = config["position_a"], config["position_b"]
         self.backbone, width = _frames_network(config["backbone"])
         even = torch.arange(0, width, 2)
-        place = torch.arange(20)[:, None]
-        sines = torch.sin(place / 10_000 ** (2 * even / width))
-        cosines = torch.cos(place / 10_000 ** (2 * (even + 1) / width))
+        positions = torch.arange(20)[:, None]
+        sines = torch.sin(positions / 10_000 ** (2 * even / width))
+        cosines = torch.cos(positions / 10_000 ** (2 * (even + 1) / width))
         self.pe = _Positions(torch.stack([sines, cosines], -1).flatten(1))
         self.temporal_atte_before = _Within(width, config["heads"])
         self.temporal_atte = _Across(width, config["heads"])
@@ -181,16 +181,18 @@ class Hyrsm(nn.Module):
             query: Frames (m L, 3, H, W).
             support_labels: (n,) int64 in 0..way - 1, in any order.
         """
-        known, asked = self.clips(support), self.clips(query)
+        supports, queries = self.clips(support), self.clips(query)
         labels = support_labels
         if not self.one_shot:
-            known = torch.stack([known[labels == label].mean(0) for label in range(self.way)])
+            supports = torch.stack([supports[labels == label].mean(0) for label in range(self.way)])
             labels = torch.arange(self.way)
-        means = known.mean(1).expand(len(asked), -1, -1)
-        related = self.temporal_atte(torch.cat([means, asked.mean(1)[:, None]], 1))  # (m, n + 1, d)
-        fused = self._fused(known.expand(len(asked), -1, -1, -1), related[:, :-1])
-        own = self._fused(asked[:, None], related[:, -1:])
-        unit, units = functional.normalize(fused, dim=-1), functional.normalize(own, dim=-1)
+        means = supports.mean(1).expand(len(queries), -1, -1)
+        related = self.temporal_atte(
+            torch.cat([means, queries.mean(1)[:, None]], 1)
+        )  # (m, n + 1, d)
+        fused = self._fused(supports.expand(len(queries), -1, -1, -1), related[:, :-1])
+        query_rows = self._fused(queries[:, None], related[:, -1:])
+        unit, units = functional.normalize(fused, dim=-1), functional.normalize(query_rows, dim=-1)
         distance = 1 - unit @ units.transpose(-1, -2)  # (m, n, L, L)
         total = distance.amin(-1).sum(-1) + distance.amin(-2).sum(-1)
         return torch.stack([-total[:, labels == label].mean(1) for label in range(self.way)], 1)

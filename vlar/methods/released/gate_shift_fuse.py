@@ -32,7 +32,7 @@ class GateShiftFuse(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B T, C, h, w) of maps."""
-        gated, rest = x[:, : self.channels], x[:, self.channels :]
+        gated, others = x[:, : self.channels], x[:, self.channels :]
         clip = gated.unflatten(0, (-1, self.frames)).transpose(1, 2)  # (B, n, T, h, w)
         gates = torch.tanh(self.conv3D(functional.relu(self.bn(clip))))
         fuses = (self.channel_conv1, self.channel_conv2)
@@ -42,7 +42,7 @@ class GateShiftFuse(nn.Module):
             for i, (half, fuse) in enumerate(zip(halves, fuses, strict=True))
         ]
         moved = torch.cat(out, 1).transpose(1, 2).flatten(0, 1)
-        return torch.cat([moved, rest], 1)
+        return torch.cat([moved, others], 1)
 
     def _half(self, x: Tensor, gate: Tensor, fuse: nn.Module, back: bool) -> Tensor:
         moving = gate * x
@@ -186,9 +186,9 @@ class GateShiftPoseLate(nn.Module):
         """Logits (B, classes). The released attention is over a sequence of one: a linear map."""
         frames = video.shape[1] // 3
         set_frames(self.base_model, frames)
-        seen = self.base_model(video.reshape(-1, 3, *video.shape[2:]))
+        features_read = self.base_model(video.reshape(-1, 3, *video.shape[2:]))
         bodies = self.pose_model(pose.flatten(0, 1))
-        joined = [functional.normalize(seen, dim=-1), functional.normalize(bodies, dim=-1)]
+        joined = [functional.normalize(features_read, dim=-1), functional.normalize(bodies, dim=-1)]
         rows = torch.cat(joined, -1)[None]
         attended = self.attention_layer(rows, rows, rows, need_weights=False)[0][0]
         refined = self.feature_refinement_layer(attended)

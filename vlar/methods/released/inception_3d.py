@@ -26,8 +26,8 @@ def _padded(x: Tensor, kernel: Sizes, stride: Sizes, by_length: tuple[bool, bool
     """Zeros around the last three axes, so that ``length / stride`` places come out, rounded up."""
     pad: list[int] = []
     for length, k, s, exact in zip(x.shape[2:], kernel, stride, by_length, strict=True):
-        rest = length % s if exact else 0
-        lacking = max(k - (rest or s), 0)
+        remainder = length % s if exact else 0
+        lacking = max(k - (remainder or s), 0)
         pad = [lacking // 2, lacking - lacking // 2, *pad]
     return functional.pad(x, pad)
 

@@ -79,10 +79,10 @@ class ShiftNet(nn.Module):
         inputs, self.count = 24, len(stages)
         for number, (depth, outputs) in enumerate(stages, 1):
             blocks: list[nn.Module] = []
-            for place in range(depth):
-                first = place == 0
+            for index in range(depth):
+                first = index == 0
                 step = 2 if first else 1
-                blocks.append(ShiftBlock(inputs, outputs, step, fold, first, place % 2 == 0))
+                blocks.append(ShiftBlock(inputs, outputs, step, fold, first, index % 2 == 0))
                 inputs = outputs
             setattr(self, f"layer{number}", nn.Sequential(*blocks))
         self.conv5 = _ConvNorm(inputs, int(2.25 * inputs))
@@ -128,8 +128,8 @@ class EpamNet(nn.Module):
         bodies = self.pose_backbone(heatmap_imgs)
         pictures = self.rgb_backbone(imgs)
         pictures = pictures + pictures * self.attention_module(bodies[:, :, ::_EVERY])
-        seen = self.rgb_cls_head["fc_cls"](pictures.mean((2, 3, 4)))
-        return seen, self.pose_cls_head["fc_cls"](bodies.mean((2, 3, 4)))
+        rgb = self.rgb_cls_head["fc_cls"](pictures.mean((2, 3, 4)))
+        return rgb, self.pose_cls_head["fc_cls"](bodies.mean((2, 3, 4)))
 
     def forward(self, imgs: Tensor, heatmap_imgs: Tensor) -> Tensor:
         """Logits (B, classes) of the guided pictures."""

@@ -25,11 +25,11 @@ class _Predictor(nn.Module):
         """Scores (B, N, 2), first keep, of tokens (B, N, D) and decisions (B, N, 1)."""
         y = self.in_conv(x).unflatten(1, (steps, -1))
         third = x.shape[-1] // 3
-        own, step, clip = y[..., :third], y[..., third : 2 * third], y[..., 2 * third :]
+        score, step, clip = y[..., :third], y[..., third : 2 * third], y[..., 2 * third :]
         weight = decision.unflatten(1, (steps, -1))
         of_step = (step * weight).sum(2, keepdim=True) / weight.sum(2, keepdim=True)
         of_clip = (clip * weight).sum((1, 2), keepdim=True) / weight.sum((1, 2), keepdim=True)
-        joined = torch.cat([own, of_step.expand_as(step), of_clip.expand_as(clip)], -1)
+        joined = torch.cat([score, of_step.expand_as(step), of_clip.expand_as(clip)], -1)
         return self.out_conv(joined).flatten(1, 2)
 
 
@@ -63,14 +63,14 @@ class Sparsifier(_Tower):
         """Anonymised clips (B, 3, T, H, W), and what was kept, (B, N) of 0 and 1."""
         x = self.patch_embed(video) + self.pos_embed
         batch, tokens, width = x.shape
-        each = tokens // self.steps
+        per_step = tokens // self.steps
         index = torch.arange(tokens, device=x.device).expand(batch, -1)
         for number, block in enumerate(self.blocks):
             if number in self.places:
                 stage = self.places.index(number)
                 ones = torch.ones_like(x[..., :1])
                 scores = self.score_predictor[stage](x, self.steps, ones)[..., 0]
-                count = int(each * self.ratios[stage])
+                count = int(per_step * self.ratios[stage])
                 by_step = scores.unflatten(1, (self.steps, -1))
                 best = by_step.argsort(dim=-1, descending=True, stable=True)[..., :count]
                 start = torch.arange(self.steps, device=x.device)[:, None] * by_step.shape[-1]
@@ -81,8 +81,8 @@ class Sparsifier(_Tower):
         patches = self.head_recon(self.norm_recon(x))
         places = index[..., None].expand_as(patches)
         painted = patches.new_zeros(batch, tokens, patches.shape[-1]).scatter(1, places, patches)
-        kept = torch.zeros(batch, tokens, device=x.device).scatter(1, index, 1.0)
-        return self.picture(painted), kept
+        mask = torch.zeros(batch, tokens, device=x.device).scatter(1, index, 1.0)
+        return self.picture(painted), mask
 
     def training_form(self, video: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Painted clips, what was kept (B, N), and decisions (B, N) of each stage; none is removed.
@@ -162,5 +162,5 @@ class StPrivacy(nn.Module):
 
     def training_form(self, video: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits of actions, what was kept, and the decisions of each stage."""
-        painted, kept, stages = self.sparsifier.training_form(video)
-        return self.action.training_form(painted, kept), kept, stages
+        painted, mask, stages = self.sparsifier.training_form(video)
+        return self.action.training_form(painted, mask), mask, stages

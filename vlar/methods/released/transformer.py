@@ -93,8 +93,8 @@ class TubeEmbed(nn.Module):
 
 def sinusoids(count: int, width: int) -> Tensor:
     """Table of positions (1, count, width), made in float64."""
-    place = torch.arange(count, dtype=torch.float64)[:, None]
+    positions = torch.arange(count, dtype=torch.float64)[:, None]
     column = torch.arange(width, dtype=torch.float64)
-    angles = place / 10_000 ** (2 * torch.div(column, 2, rounding_mode="floor") / width)
+    angles = positions / 10_000 ** (2 * torch.div(column, 2, rounding_mode="floor") / width)
     table = torch.where(column % 2 == 0, angles.sin(), angles.cos())
     return table.float()[None]

@@ -144,9 +144,9 @@ class VideoMaeV2Pretraining(nn.Module):
         visible = self.encoder_to_decoder(self.encoder(video, encoder_mask))
         batch, _, width = visible.shape
         table = self.table.expand(batch, -1, -1)
-        seen = visible + table[~encoder_mask].view(batch, -1, width)
-        asked = self.mask_token + table[~decoder_mask].view(batch, -1, width)
-        return self.decoder(torch.cat([seen, asked], 1), asked.shape[1])
+        tokens = visible + table[~encoder_mask].view(batch, -1, width)
+        mask_tokens = self.mask_token + table[~decoder_mask].view(batch, -1, width)
+        return self.decoder(torch.cat([tokens, mask_tokens], 1), mask_tokens.shape[1])
 
     def targets(self, video: Tensor) -> Tensor:
         """Standardised pixels (B, N, 3 t p p) of normalised clips: pixel by pixel, colour last."""

@@ -118,8 +118,8 @@ class SaDvae(MappedAdapter):
         texts = torch.from_numpy(self.label_vectors(labels))
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            own = self.network.texts(texts.repeat_interleave(_SAMPLES, dim=0))
-            samples = own.draw() - self.network.get_buffer("text_centre")
+            own_texts = self.network.texts(texts.repeat_interleave(_SAMPLES, dim=0))
+            samples = own_texts.draw() - self.network.get_buffer("text_centre")
         target = torch.arange(len(labels)).repeat_interleave(_SAMPLES)
         linear = nn.Linear(self.config.latent, len(labels))
         nn.init.zeros_(linear.weight)

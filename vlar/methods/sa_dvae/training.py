@@ -215,13 +215,13 @@ def _loss(
     weights: Factors,
     config: SaDvaeConfig,
 ) -> Tensor:
-    described, rest = network.clips(s)
+    described, hidden = network.clips(s)
     text = network.texts(t)
     shared, other, words = (
-        part.draw(shared=config.shared_noise) for part in (described, rest, text)
+        part.draw(shared=config.shared_noise) for part in (described, hidden, text)
     )
     loss = _missed(s, network.clip_of(shared, other)) + _missed(t, network.text_of(words))
-    loss = loss + weights.clips * (described.divergence() + rest.divergence())
+    loss = loss + weights.clips * (described.divergence() + hidden.divergence())
     loss = loss + weights.texts * text.divergence()
     if weights.texts:
         loss = loss + weights.texts * judge(shared, other).mean()
@@ -240,8 +240,8 @@ def _train_judge(
     network: SaDvaeNetwork, judge: Judge, judging: torch.optim.Optimizer, s: Tensor, t: Tensor
 ) -> None:
     with torch.no_grad():
-        described, rest = network.clips(s)
-        shared, other, words = described.draw(), rest.draw(), network.texts(t).draw()
+        described, hidden = network.clips(s)
+        shared, other, words = described.draw(), hidden.draw(), network.texts(t).draw()
     loss = judge.loss(shared, other) + judge.loss(words, other)
     judging.zero_grad()
     loss.backward()

@@ -120,8 +120,8 @@ class Sefar(Objective):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The teacher as it was."""
-        for name, kept in self._teacher.items():
-            kept.copy_(state["teacher"][name])
+        for name, tensor in self._teacher.items():
+            tensor.copy_(state["teacher"][name])
 
     def _taught(self, step: Step, weak: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's probabilities (n, C) and the weights (n,) of its answers."""
@@ -153,22 +153,22 @@ class Sefar(Objective):
         x = x.clone()
         places = range(0, len(x) - 1, 2)
         if self.reverse and len(places):
-            for place in random.choice(places, min(2, len(places)), replace=False).tolist():
-                x[place : place + 2] = x[place : place + 2].flip(0)
-        kept = torch.from_numpy(random.random(x.shape[1]) >= _DROPPED).to(x)
-        return x * kept.reshape(1, -1, *[1] * (x.ndim - 2)) / (1 - _DROPPED)
+            for index in random.choice(places, min(2, len(places)), replace=False).tolist():
+                x[index : index + 2] = x[index : index + 2].flip(0)
+        keep_mask = torch.from_numpy(random.random(x.shape[1]) >= _DROPPED).to(x)
+        return x * keep_mask.reshape(1, -1, *[1] * (x.ndim - 2)) / (1 - _DROPPED)
 
     @contextmanager
     def _as_teacher(self) -> Generator[None]:
         """The method with the teacher's weights; gradients of the student stay right."""
-        own = {name: p.data for name, p in self._named}
+        student = {name: p.data for name, p in self._named}
         for name, parameter in self._named:
             parameter.data = self._teacher[name]
         try:
             yield
         finally:
             for name, parameter in self._named:
-                parameter.data = own[name]
+                parameter.data = student[name]
 
 
 def _patches(size: torch.Size) -> tuple[int, int]:

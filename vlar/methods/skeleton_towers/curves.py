@@ -46,10 +46,10 @@ def links(query: Tensor, key: Tensor, seen: Tensor | None = None) -> Tensor:
 
 def follow(steps: Tensor) -> Tensor:
     """Links (R, T - 1, V, V) to the joint (columns) of each curve (rows) in T frames, one-hot."""
-    found = [torch.eye(steps.shape[-1]).to(steps).expand_as(steps[:, 0])]
+    products = [torch.eye(steps.shape[-1]).to(steps).expand_as(steps[:, 0])]
     for step in steps.unbind(1):
-        found.append(found[-1] @ step)
-    return torch.stack(found, dim=1)
+        products.append(products[-1] @ step)
+    return torch.stack(products, dim=1)
 
 
 class Curves(nn.Module):

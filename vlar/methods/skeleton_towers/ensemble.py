@@ -58,17 +58,17 @@ class Subnet(Body):
 
     def forward(self, x: Tensor, seen: Tensor) -> Found:
         """Streams (N, M, C, T, V) and ``seen`` (N, M, T, V) to the mean over people."""
-        there = seen.amax(dim=(2, 3)) > 0
-        owners = there.nonzero()[:, 0]
+        present = seen.amax(dim=(2, 3)) > 0
+        owners = present.nonzero()[:, 0]
         if not len(owners):
             return Found(x.new_zeros(len(x), self.width))
-        sequences = self.sequences(x[there], seen[there])
-        found = [net(rows) for net, rows in zip(self.nets, sequences, strict=True)]
+        sequences = self.sequences(x[present], seen[present])
+        streams = [net(rows) for net, rows in zip(self.nets, sequences, strict=True)]
         if self.kind == "gated":
-            found = [y * self.channels(y.mean(dim=2))[..., None] for y in found]
-            found = [y * self.frames(y) for y in found]
-        each = self.join(torch.cat([y.mean(dim=2) for y in found], dim=1))
-        return Found(mean_of_people(each, owners, len(x)))
+            streams = [y * self.channels(y.mean(dim=2))[..., None] for y in streams]
+            streams = [y * self.frames(y) for y in streams]
+        joined = self.join(torch.cat([y.mean(dim=2) for y in streams], dim=1))
+        return Found(mean_of_people(joined, owners, len(x)))
 
 
 class Residual(nn.Module):

@@ -44,13 +44,13 @@ def hierarchy(layout: str | Layout, centre: str | None = None) -> Float32:
         UsageError: the layout has no such joint.
     """
     level = levels(layout, centre)
-    found = np.zeros((int(level.max()), 3, len(level), len(level)), np.float32)
-    for at, of in enumerate(found):
-        near, far = level == at, level == at + 1
+    edges = np.zeros((int(level.max()), 3, len(level), len(level)), np.float32)
+    for index, of in enumerate(edges):
+        near, far = level == index, level == index + 1
         of[0] = np.diag(near | far)
         of[1] = np.outer(near, far)
         of[2] = of[1].T
-    return found
+    return edges
 
 
 def hyper(incidence: Tensor, weight: Tensor) -> Tensor:
@@ -84,5 +84,5 @@ def dilated(layout: str | Layout, hops: int) -> Float32:
         or to 0 where a joint has no other at this distance.
     """
     distance = np.stack([levels(layout, joint) for joint in layouts.layout(layout).joints])
-    each = [(distance == hop).astype(np.float32) for hop in range(1, hops + 1)]
-    return normed(np.stack(each))
+    hop_edges = [(distance == hop).astype(np.float32) for hop in range(1, hops + 1)]
+    return normed(np.stack(hop_edges))

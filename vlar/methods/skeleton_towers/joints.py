@@ -48,14 +48,14 @@ class Joints(Beside):
 
     def rows(self, clip: Clip, features: Float32) -> Float32:
         """(T, M V 4), T rows as the features have."""
-        found = np.zeros((self.people, len(features), self.joints, PER_JOINT))
+        rows_out = np.zeros((self.people, len(features), self.joints, PER_JOINT))
         points, visible = self._people(clip, features)
         if len(points):
             points = normalised(points, self.layout, self.normalise)
-            seen = (visible > _SURE)[..., None]
-            places = np.where(seen, np.clip(points, -_MOST, _MOST), 0.0)
-            found[: len(points)] = np.concatenate([places, seen], axis=-1)
-        return found.swapaxes(0, 1).reshape(len(features), -1).astype(np.float32)
+            is_sure = (visible > _SURE)[..., None]
+            places = np.where(is_sure, np.clip(points, -_MOST, _MOST), 0.0)
+            rows_out[: len(points)] = np.concatenate([places, is_sure], axis=-1)
+        return rows_out.swapaxes(0, 1).reshape(len(features), -1).astype(np.float32)
 
     def _people(self, clip: Clip, features: Float32) -> tuple[Float64, Float64]:
         """Joints (m, T, V, 3), y up, of up to M people, and how sure they are (m, T, V)."""
@@ -64,44 +64,44 @@ class Joints(Beside):
             return self._tracked(features)
         if self._is_other(clip):
             return none
-        found = people_of(clip, len(features), into=self.layout, most=self.people)
-        if found is None:
+        bodies = people_of(clip, len(features), into=self.layout, most=self.people)
+        if bodies is None:
             return none
-        points = found.points
-        if not found.in_metres:
+        points = bodies.points
+        if not bodies.in_metres:
             points = np.pad(points[..., :2] * np.array([1, -1]), [(0, 0)] * 3 + [(0, 1)])
-        return points, found.visible * found.there[..., None]
+        return points, bodies.visible * bodies.there[..., None]
 
     def _is_other(self, clip: Clip) -> bool:
         """Report a clip of hands where the layout is of bodies, or the reverse, with a note.
 
         A recording of a batch then has the encoder's own answer, and the others go on.
         """
-        given = layout(str(clip.meta.get("layout", "")))
-        if given.body == layout(self.layout).body:
+        clip_layout = layout(str(clip.meta.get("layout", "")))
+        if clip_layout.body == layout(self.layout).body:
             return False
         _log.warning(
             "%s: its layout %r is a %s and the tower's, %r, a %s: none of its joints is read; use "
             "a tower of another layout, or convert with vlar.media.skeleton.layouts.remap",
-            clip.path, given.name, given.body, self.layout, layout(self.layout).body,
+            clip.path, clip_layout.name, clip_layout.body, self.layout, layout(self.layout).body,
         )  # fmt: skip
         return True
 
     def _tracked(self, features: Float32) -> tuple[Float64, Float64]:
         """The bodies that the encoder found in the frames of a video."""
         blocks = placed(self.encoder.frame_blocks)
-        start, width = next((at, row.width) for at, row in blocks if row.kind == "pose")
+        start, width = next((index, row.width) for index, row in blocks if row.kind == "pose")
         tracks = tracks_from_features(features[:, start : start + width])
         energy = np.square(np.diff(tracks.points[..., :2], axis=1)).sum(axis=(1, 2, 3))
         chosen = np.argsort(-energy, kind="stable")[: self.people]
         found = tracks.points[chosen].astype(np.float64)
         sure = found[..., 2] * (tracks.score[chosen] > 0)[..., None]
         points = np.where(sure[..., None] > _SURE, found[..., :2], np.nan) * np.array([1, -1])
-        there = np.asarray(remap(points, _BODIES, self.layout), np.float64)
+        remapped = np.asarray(remap(points, _BODIES, self.layout), np.float64)
         weights = joint_map(_BODIES, self.layout)
         visible = np.einsum("wv,mtv->mtw", weights.weights, sure) * weights.covered
-        visible = visible * np.isfinite(there).all(axis=-1)
-        flat = np.pad(np.nan_to_num(there), [(0, 0)] * 3 + [(0, 1)])
+        visible = visible * np.isfinite(remapped).all(axis=-1)
+        flat = np.pad(np.nan_to_num(remapped), [(0, 0)] * 3 + [(0, 1)])
         return flat, np.asarray(visible, np.float64)
 
 

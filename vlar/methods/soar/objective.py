@@ -101,22 +101,22 @@ class Soar(Objective):
             return {}
         logits, targets = batch.labelled(step.output.logits), batch.labelled(batch.targets)
         targets = targets / targets.sum(dim=1, keepdim=True).clamp_min(1e-8)
-        found = {"evidence": edl_loss(module.get_submodule("evidence")(logits), targets)}
+        losses = {"evidence": edl_loss(module.get_submodule("evidence")(logits), targets)}
         vectors = batch.labelled(step.vectors) * batch.labelled(step.vectors).shape[1] ** 0.5
         rise = ramp(step.progress)
         if self.scene:
             scenes = torch.from_numpy(self._scenes[list(batch.rows)]).to(vectors.device)
             told = module.get_submodule("scene")(reverse(vectors, rise))
-            found["scene"] = self.scene * F.cross_entropy(told, scenes)
+            losses["scene"] = self.scene * F.cross_entropy(told, scenes)
         if self.background:
             frames = batch.labelled(step.frames).detach()
             median = frames.median(dim=1).values
             moving = (frames - median[:, None]).abs().mean(dim=1)
             still = 1 / (1 + moving / moving.mean(dim=1, keepdim=True).clamp_min(1e-8))
-            made = module.get_submodule("decoder")(reverse(vectors, self.strength * rise))
+            decoded = module.get_submodule("decoder")(reverse(vectors, self.strength * rise))
             weight = still / still.mean(dim=1, keepdim=True)
-            found["background"] = self.background * (weight * (made - median).abs()).mean()
-        return found
+            losses["background"] = self.background * (weight * (decoded - median).abs()).mean()
+        return losses
 
 
 def _named(facts: Sequence[Mapping[str, str]], column: str) -> list[str]:

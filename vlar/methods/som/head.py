@@ -143,12 +143,16 @@ class Som:
                 f"vectors of shape {x.shape} for a map of (n, {units.shape[1]}); give those it was "
                 "fitted to, or others of the same features"
             )
-        own = np.square(units).sum(axis=1)
-        found = [
-            np.square(part).sum(axis=1)[:, None] - 2 * part @ units.T + own
+        norms = np.square(units).sum(axis=1)
+        distances_all = [
+            np.square(part).sum(axis=1)[:, None] - 2 * part @ units.T + norms
             for part in (x[i : i + _CHUNK] for i in range(0, len(x), _CHUNK))
         ]
-        return np.maximum(np.concatenate(found), 0) if found else np.zeros((0, len(units)))
+        return (
+            np.maximum(np.concatenate(distances_all), 0)
+            if distances_all
+            else np.zeros((0, len(units)))
+        )
 
     def winners(self, vectors: npt.ArrayLike) -> npt.NDArray[np.intp]:
         """(n,) the unit nearest to each vector (n, F)."""
@@ -156,9 +160,9 @@ class Som:
 
     def path(self, frames: npt.ArrayLike) -> Float64:
         """(k, 2) grid places that the frames (T, F) of a clip pass, each stay once: k is 1 to T."""
-        found = self.winners(frames)
-        stays = np.flatnonzero(np.diff(found, prepend=-1))
-        return self.positions[found[stays]]
+        winners = self.winners(frames)
+        stays = np.flatnonzero(np.diff(winners, prepend=-1))
+        return self.positions[winners[stays]]
 
     def keys(self, frames: npt.ArrayLike, count: int) -> Float64:
         """(count, 2) the path of a clip at even distances along it, in shares of the grid.
@@ -169,9 +173,9 @@ class Som:
         way = self.path(frames)
         steps = np.linalg.norm(np.diff(way, axis=0), axis=1)
         along = np.concatenate([[0.0], np.cumsum(steps)])
-        wanted = np.linspace(0, along[-1], count)
-        found = np.stack([np.interp(wanted, along, axis) for axis in way.T], axis=1)
-        return found / np.maximum(np.array(self.weights.shape[:2]) - 1, 1)
+        ticks = np.linspace(0, along[-1], count)
+        path_rows = np.stack([np.interp(ticks, along, axis) for axis in way.T], axis=1)
+        return path_rows / np.maximum(np.array(self.weights.shape[:2]) - 1, 1)
 
     def _grow(self, x: Float64, random: np.random.Generator, *, grow: bool) -> None:
         most = self.grid[0] * self.grid[1]
@@ -190,20 +194,20 @@ class Som:
         """A row or column between the unit that fits worst and its farthest neighbour."""
         rows, columns = self.weights.shape[:2]
         row, column = divmod(worst, columns)
-        own = self.weights[row, column]
+        weights_here = self.weights[row, column]
         near = [
-            (axis, min(at, at + step))
-            for axis, at, size in ((0, row, rows), (1, column, columns))
+            (axis, min(index, index + step))
+            for axis, index, size in ((0, row, rows), (1, column, columns))
             for step in (-1, 1)
-            if 0 <= at + step < size
+            if 0 <= index + step < size
         ]
 
         def length(place: tuple[int, int]) -> float:
             axis, before = place
             line = self.weights[:, column] if axis == 0 else self.weights[row]
-            at = row if axis == 0 else column
-            other = line[before + 1] if before == at else line[before]
-            return float(np.square(own - other).sum())
+            index = row if axis == 0 else column
+            other = line[before + 1] if before == index else line[before]
+            return float(np.square(weights_here - other).sum())
 
         axis, before = max(near, key=length)
         pair = np.take(self.weights, [before, before + 1], axis=axis)
@@ -227,12 +231,12 @@ def topographic_error(som: Som, vectors: npt.ArrayLike) -> float:
     Raises:
         UsageError: no vectors.
     """
-    found = som.distances(vectors)
-    if not len(found):
+    distances = som.distances(vectors)
+    if not len(distances):
         raise UsageError("the topographic error of no vectors; give at least one row")
-    if found.shape[1] < 2:
+    if distances.shape[1] < 2:
         return 0.0
-    nearest = np.argsort(found, axis=1, kind="stable")[:, :2]
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :2]
     places = som.positions
     apart = np.abs(places[nearest[:, 0]] - places[nearest[:, 1]]).max(axis=1)
     return float((apart > 1).mean())

@@ -169,10 +169,10 @@ class Private(Adapter):
 
     def rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
         """Features and vectors of clips, from what ``source`` gives."""
-        found = [self.kept(row) for row in rows]
+        rows_read = [self.kept(row) for row in rows]
         if self.config.removal != "none":
-            found = [each @ self._weight.T + self._bias for each in found]
-        return [Encoded(each, self.pool(each[None])[0]) for each in found]
+            rows_read = [row @ self._weight.T + self._bias for row in rows_read]
+        return [Encoded(row, self.pool(row[None])[0]) for row in rows_read]
 
     def kept(self, row: Encoded) -> Float32:
         """Mean (T, D) of the tokens that are kept, before the map; without any, the vector."""
@@ -247,9 +247,9 @@ class PrivateLearner(Learner):
             raise UsageError("'private' learns from labelled clips alone; leave the rest out")
         adapter = Private.attach(core.encoder, task.settings)
         source = ModelCore(adapter.source, templates=core.template_set, name=core.name)
-        found = read_complete(source, support, task.items, task.progress)
-        adapter.learn(found, task.seed)
-        own = ModelCore(adapter, templates=adapter.templates)
-        found = dataclasses.replace(found, encoded=adapter.rows(found.encoded))
+        examples = read_complete(source, support, task.items, task.progress)
+        adapter.learn(examples, task.seed)
+        wrapped = ModelCore(adapter, templates=adapter.templates)
+        examples = dataclasses.replace(examples, encoded=adapter.rows(examples.encoded))
         labels, unknown, balance = support.labels, task.unknown, task.balance
-        return fit_examples(own, labels, found, unknown=unknown, balance=balance)
+        return fit_examples(wrapped, labels, examples, unknown=unknown, balance=balance)

@@ -152,9 +152,9 @@ class TcClip(ClipAdapter, ConditionedText):
         """Logits of clips and the labels they condition, and the loss of the task."""
 
         def seen(videos: Tensor) -> tuple[Tensor, ...]:
-            seen = self.network.encode(videos)
-            words = self.network.conditioned(self.network.classes(classes), seen.context)
-            return seen.frames, words, self.network.scores(seen.frames, words)
+            encoded = self.network.encode(videos)
+            words = self.network.conditioned(self.network.classes(classes), encoded.context)
+            return encoded.frames, words, self.network.scores(encoded.frames, words)
 
         frames, words, logits = batch.spread_all(seen, batch.inputs)
         loss = batch.loss(logits)
@@ -162,8 +162,10 @@ class TcClip(ClipAdapter, ConditionedText):
         return TrainingOutput(logits, {"total": loss}, frames, words, vectors)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        seen = self.network.encode(pixels, context=True)
-        return seen.frames, torch.cat([seen.context[i] for i in sorted(seen.context)], dim=1)
+        encoded = self.network.encode(pixels, context=True)
+        return encoded.frames, torch.cat(
+            [encoded.context[i] for i in sorted(encoded.context)], dim=1
+        )
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts without a clip, for a library: the learned prompts as they are."""
@@ -186,8 +188,8 @@ class TcClip(ClipAdapter, ConditionedText):
             tokens = tokens.to(towers.device, towers.dtype)
             sets = self._classes(texts)
             for part in tokens.split(max(1, _PAIRS // len(texts))):
-                seen = dict(zip(levels, part.chunk(len(levels), dim=1), strict=True))
-                features = [self.network.conditioned(classes, seen) for classes in sets]
+                by_level = dict(zip(levels, part.chunk(len(levels), dim=1), strict=True))
+                features = [self.network.conditioned(classes, by_level) for classes in sets]
                 rows.append(torch.cat(features, dim=1).float().cpu().numpy())
         return unit(np.concatenate(rows))
 
@@ -252,7 +254,7 @@ def protocol(name: str) -> TcClipProtocol:
 @register("recipe", "tc-clip")
 def tc_clip() -> dict[str, Hyperparameters]:
     """The four protocols; four clips at a time, as on each device of the original."""
-    return {name: _numbers(found) for name, found in PROTOCOLS.items()}
+    return {name: _numbers(protocol) for name, protocol in PROTOCOLS.items()}
 
 
 def _numbers(found: TcClipProtocol) -> Hyperparameters:

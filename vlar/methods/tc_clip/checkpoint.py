@@ -48,13 +48,13 @@ def load_inert(path: Path) -> tuple[dict[str, Any], JsonDict]:
 
 def _settings(config: Any) -> JsonDict:
     """Known settings in a configuration tree, where they have the type they should have."""
-    found: JsonDict = {}
+    settings: JsonDict = {}
     for name, value in leaves(config):
         if name in _SETTINGS and value is not None:
             ours, kind = _SETTINGS[name]
             if isinstance(value, kind) or (kind is float and isinstance(value, int)):
-                found[ours] = value
-    return found
+                settings[ours] = value
+    return settings
 
 
 def load(
@@ -72,8 +72,8 @@ def load(
     if not 0 <= ensemble <= 1:
         raise ModelError(f"ensemble={ensemble} must lie between 0 and 1; the original uses 0.7")
     path = Path(file).expanduser()
-    tensors, found = read(path)
-    config = _config(path, tensors, {**found, **settings})
+    tensors, settings_read = read(path)
+    config = _config(path, tensors, {**settings_read, **settings})
     if base is None:
         arch = openai_architecture(path, tensors["image_encoder.conv1.weight"])
         base = f"openclip:{arch}/openai"
@@ -81,11 +81,11 @@ def load(
     levels = config.levels(
         len(encoder.towers.text_view().blocks), len(encoder.towers.vision_view().blocks)
     )
-    towers, own = split(tensors, levels)
+    towers, adapter_state = split(tensors, levels)
     encoder = fill(
         encoder, towers, path, kept=_KEPT, share=ensemble or 1.0, others="TC-CLIP's parts"
     )
-    return encoder, config, own
+    return encoder, config, adapter_state
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], JsonDict]:
@@ -94,7 +94,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], JsonDict]:
     Raises:
         ModelError: no such file, not a checkpoint, or one that holds more than data.
     """
-    stored, found = load_inert(path)
+    stored, settings = load_inert(path)
     model = stored.get("model", stored)
     if not isinstance(model, dict):
         raise ModelError(
@@ -111,7 +111,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], JsonDict]:
             f"{path} is not a TC-CLIP checkpoint: it has no 'prompt_learner.ctx'; a plain CLIP is "
             "loaded with openclip:FILE"
         )
-    return tensors, found
+    return tensors, settings
 
 
 def split(
@@ -124,30 +124,30 @@ def split(
         levels: Text blocks that are preceded by prompting, ascending.
     """
     towers: dict[str, Tensor] = {}
-    own: dict[str, Tensor] = {}
+    adapter_state: dict[str, Tensor] = {}
     packed: dict[str, dict[int, Tensor]] = {}
     for name, tensor in tensors.items():
         if name == "prompt_learner.ctx":
-            own["prompts"] = tensor
+            adapter_state["prompts"] = tensor
         elif name.endswith(_TABLE):
-            own[f"bias_tables.{name.removeprefix(_BLOCKS).removesuffix(_TABLE)}"] = tensor
+            adapter_state[f"bias_tables.{name.removeprefix(_BLOCKS).removesuffix(_TABLE)}"] = tensor
         elif name.startswith(_PROMPTING):
-            number, _, rest = name.removeprefix(_PROMPTING).partition(".")
-            own[f"prompting.{levels[int(number)]}.{rest}"] = tensor
+            number, _, tail = name.removeprefix(_PROMPTING).partition(".")
+            adapter_state[f"prompting.{levels[int(number)]}.{tail}"] = tensor
         elif name.startswith("image_encoder."):
             _image_name(name.removeprefix("image_encoder."), tensor, towers, packed)
         else:
             towers[name.removeprefix("text_encoder.")] = tensor
     for name, parts in packed.items():
         towers[name] = torch.cat([parts[i] for i in sorted(parts)])
-    return towers, own
+    return towers, adapter_state
 
 
 def _image_name(
     name: str, tensor: Tensor, towers: dict[str, Tensor], packed: dict[str, dict[int, Tensor]]
 ) -> None:
-    block, _, rest = name.rpartition(".attn.")
-    part, _, kind = rest.partition(".")
+    block, _, tail = name.rpartition(".attn.")
+    part, _, kind = tail.partition(".")
     if block and part in _PARTS:
         packed.setdefault(f"visual.{block}.attn.in_proj_{kind}", {})[_PARTS[part]] = tensor
     else:

@@ -74,8 +74,8 @@ class TcClipConfig(Settings):
         levels = sorted(set(self.prompt_levels)) or [text_blocks]
         highest = min(text_blocks, vision_blocks)
         if levels[-1] > highest:
-            wanted = f"levels up to {highest}, the depth of the towers"
-            raise bad_setting(self.what, "prompt_levels", tuple(levels), wanted)
+            advice = f"levels up to {highest}, the depth of the towers"
+            raise bad_setting(self.what, "prompt_levels", tuple(levels), advice)
         return tuple(level - 1 for level in levels)
 
 
@@ -160,19 +160,19 @@ def _group(values: Tensor, target: int, step: int) -> Tensor:
     sums = values
     for removed in merge_schedule(n, target, step):
         unit = F.normalize(sums, dim=-1)
-        left, right = sums[:, 0::2], sums[:, 1::2]
+        sums_even, right = sums[:, 0::2], sums[:, 1::2]
         # Cosines do not change when a mean is replaced by its sum, so nothing is divided here.
         score, partner = (unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)).max(dim=-1)
         order = score.argsort(dim=-1, descending=True, stable=True)
-        merged, kept = order[:, :removed], order[:, removed:]
+        merged, rest_order = order[:, :removed], order[:, removed:]
         target_of = partner.gather(1, merged)
 
         into = target_of[..., None].expand(-1, -1, width)
         from_ = merged[..., None].expand(-1, -1, width)
-        right = right.scatter_add(1, into, left.gather(1, from_))
-        left = left.gather(1, kept[..., None].expand(-1, -1, width))
-        sums = torch.cat([left, right], dim=1)
-        group = _moved(kept, merged, target_of, sums.shape[1], unit.shape[1]).gather(1, group)
+        right = right.scatter_add(1, into, sums_even.gather(1, from_))
+        sums_even = sums_even.gather(1, rest_order[..., None].expand(-1, -1, width))
+        sums = torch.cat([sums_even, right], dim=1)
+        group = _moved(rest_order, merged, target_of, sums.shape[1], unit.shape[1]).gather(1, group)
     return group
 
 
@@ -291,10 +291,10 @@ def start_prompts(embedding: nn.Embedding, phrase_ids: list[int], n: int) -> Ten
     """(n, W): the embeddings of the phrase, then normal noise of standard deviation 0.02."""
     start = torch.empty(n, embedding.embedding_dim)
     nn.init.normal_(start, std=0.02)
-    known = phrase_ids[:n]
-    if known:
-        ids = torch.tensor(known, device=embedding.weight.device)
-        start[: len(known)] = F.embedding(ids, embedding.weight).detach().float().cpu()
+    prefix = phrase_ids[:n]
+    if prefix:
+        ids = torch.tensor(prefix, device=embedding.weight.device)
+        start[: len(prefix)] = F.embedding(ids, embedding.weight).detach().float().cpu()
     return start
 
 
@@ -335,7 +335,7 @@ def encode(
     if torch.is_autocast_enabled(x.device.type):
         x = x.float()  # what seeds are picked and merged from keeps its precision
     context: Tensor | None = None
-    wanted: dict[int, Tensor] = {}
+    tokens_of_level: dict[int, Tensor] = {}
     last = len(view.blocks) - 1
     for i, block in enumerate(view.blocks):
         table = tables[i] if context is not None else None
@@ -345,8 +345,8 @@ def encode(
         else:
             x, context = block_view.recomputed_block(step.full, x)
         if i in levels and context is not None:
-            wanted[i] = view.joint(context)
-    return VisionOutput(view.joint(x[:, 0]).unflatten(0, (batch, n_frames)), wanted)
+            tokens_of_level[i] = view.joint(context)
+    return VisionOutput(view.joint(x[:, 0]).unflatten(0, (batch, n_frames)), tokens_of_level)
 
 
 @dataclass(frozen=True)
@@ -508,8 +508,8 @@ class TcClipNetwork:
 
     def logits(self, videos: Tensor, ids: Tensor) -> Tensor:
         """Videos (B, T, 3, height, width) and prompts (C, L) to logits (B, C)."""
-        seen = self.encode(videos)
-        return self.scores(seen.frames, self.conditioned(self.classes(ids), seen.context))
+        encoded = self.encode(videos)
+        return self.scores(encoded.frames, self.conditioned(self.classes(ids), encoded.context))
 
     def scores(self, frames: Tensor, words: Tensor) -> Tensor:
         """Frame features (B, T, E) and class features (B, C, E) to logits (B, C)."""

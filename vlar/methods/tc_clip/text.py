@@ -133,8 +133,8 @@ def _block(block: BlockView, prefix: Tensor, suffix: Tensor) -> tuple[Tensor, Te
     head, (key, value) = _prefix_keys(block, prefix)
     new_prefix = block.feed(prefix + block.out_proj(_causal(head, key, value)))
 
-    own = block.project(block.ln_1(suffix)).expand(batch, -1, -1, -1).flatten(0, 1)
-    query, own_key, own_value = (block.split_heads(part) for part in own.chunk(3, dim=-1))
+    suffix_rows = block.project(block.ln_1(suffix)).expand(batch, -1, -1, -1).flatten(0, 1)
+    query, own_key, own_value = (block.split_heads(part) for part in suffix_rows.chunk(3, dim=-1))
     key, value = (
         torch.cat([part.repeat_interleave(n_classes, dim=0), mine], dim=2)
         for part, mine in ((key, own_key), (value, own_value))
@@ -180,9 +180,9 @@ def _finish(block: BlockView, rows: LastRows, prefix: Tensor) -> Tensor:
     batch = len(prefix)
     query = rows.query.expand(batch, -1, -1, -1)
     logits = torch.einsum("bchd,bphd->bchp", query, key) * query.shape[-1] ** -0.5
-    own = rows.weight.expand(batch, -1, -1)[..., None]
+    weights = rows.weight.expand(batch, -1, -1)[..., None]
     # One softmax over both parts: the part over the class's own tokens enters as one term.
-    share = torch.cat([logits.float(), own], dim=-1).softmax(dim=-1).to(value.dtype)
+    share = torch.cat([logits.float(), weights], dim=-1).softmax(dim=-1).to(value.dtype)
     mixed = torch.einsum("bchp,bphd->bchd", share[..., :-1], value)
     mixed = mixed + share[..., -1:] * rows.value
     return rows.residual + block.out_proj(mixed.flatten(2))

@@ -223,10 +223,10 @@ class Temporal(ResidualTower):
 
     def small(self, features: Float32) -> Float32:
         """(N, T, K) inputs of a clip; with regions the parts of each frame follow them."""
-        found = super().small(features)
+        small_features = super().small(features)
         if not self.config.regions:
-            return found
-        return np.concatenate([found, features[..., self.encoder.frame_dim :]], axis=2)
+            return small_features
+        return np.concatenate([small_features, features[..., self.encoder.frame_dim :]], axis=2)
 
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
         """Encode texts for training; only the texts of labels are trained."""

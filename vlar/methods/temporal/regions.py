@@ -37,9 +37,9 @@ def pool(tokens: Tensor, query: Tensor, up: Tensor, down: Tensor | None = None) 
         (part * share.unsqueeze(-1)).sum(dim=2)
         for part, share in zip(parts, shares.unbind(-1), strict=True)
     ]
-    found = torch.cat(mixed, dim=-1)
-    hidden = F.linear(found, up.T if down is None else down)
-    return found + F.linear(F.gelu(hidden), up)
+    pooled = torch.cat(mixed, dim=-1)
+    hidden = F.linear(pooled, up.T if down is None else down)
+    return pooled + F.linear(F.gelu(hidden), up)
 
 
 class RegionPooling(nn.Module):

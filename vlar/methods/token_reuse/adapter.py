@@ -105,11 +105,11 @@ class TokenReuse(Adapter):
             return self.encoder.towers.image(pixels.flatten(0, 1)).unflatten(
                 0, pixels.shape[:2]
             ), None
-        found = reused_features(
+        features = reused_features(
             self._vision, pixels, self._layer, self.kept, self.config.every,
             threshold=self.config.threshold,
         )  # fmt: skip
-        return found, None
+        return features, None
 
     def cost(self, shape: Sequence[int]) -> int:
         """Multiply-adds of one clip: those of the tower, less the share that reuse saves.

@@ -90,10 +90,10 @@ def reused_features(
             rows.append(_some(later, now, old, stored, picked, None if not threshold else fresh))
         # Rows of a step are its groups, one clip after the other.
         groups = [vision.joint(row).unflatten(0, (-1, x.shape[1])) for row in rows]
-        found = groups[0].new_empty(n_frames, *groups[0].shape[1:])
+        features = groups[0].new_empty(n_frames, *groups[0].shape[1:])
         for step, part in enumerate(groups):
-            found[step::every] = part
-    return found.transpose(0, 1)
+            features[step::every] = part
+    return features.transpose(0, 1)
 
 
 def _whole(blocks: tuple[BlockView, ...], x: Tensor, stored: list[Tensor]) -> Tensor:

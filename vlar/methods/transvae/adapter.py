@@ -98,13 +98,13 @@ class TransVaeNetwork(ResidualNetwork):
 
     def relations(self, dynamic: Tensor) -> Tensor:
         """Ordered subsets of (N, G, Z) at each scale to (N, R, E)."""
-        found: list[Tensor] = []
+        relations: list[Tensor] = []
         for scale, layer in zip(self.scales, self.relate, strict=True):
             subsets = list(combinations(range(dynamic.shape[1]), scale))
             step = max(1, len(subsets) // _SUBSETS)
             rows = [dynamic[:, list(s)].flatten(1) for s in subsets[::step][:_SUBSETS]]
-            found.append(torch.relu(layer(self.drop(torch.stack(rows, dim=1)))).mean(dim=1))
-        return torch.stack(found, dim=1)
+            relations.append(torch.relu(layer(self.drop(torch.stack(rows, dim=1)))).mean(dim=1))
+        return torch.stack(relations, dim=1)
 
     def residual(self, inputs: Tensor) -> Tensor:
         """(N, T, K) to (N, D), by the dynamic latents alone."""

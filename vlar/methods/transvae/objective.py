@@ -33,8 +33,8 @@ def log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     precision = (-log_variance).exp()  # by products of matrices: 40 times as fast as differences
     apart = torch.einsum("i...f,j...f->ij...", x.square(), precision)
     apart = apart - 2 * torch.einsum("i...f,j...f->ij...", x, mean * precision)
-    own = mean.square() * precision + log_variance + math.log(2 * math.pi)
-    return -0.5 * (apart + own.sum(dim=-1))
+    energy = mean.square() * precision + log_variance + math.log(2 * math.pi)
+    return -0.5 * (apart + energy.sum(dim=-1))
 
 
 def mutual_information(found: Latents) -> Tensor:
@@ -109,29 +109,31 @@ class DomainsApart(Objective):
         """The six terms, over labelled and unlabelled clips."""
         batch, network = step.batch, self._method.network
         moments = network.moments(self._method.split_inputs(batch.inputs)[0])
-        found: Latents = network.latents(moments)
+        latents: Latents = network.latents(moments)
         both = zip(self._domains, (batch.rows, batch.free_rows), strict=True)
-        domain = torch.cat([own[list(rows)] for own, rows in both]).to(moments.device)
-        error = (network.decode(found.static, found.dynamic) - moments).square().sum((1, 2)).mean()
-        zero = torch.zeros_like(found.static)
-        static = kl_gaussian(found.static, found.static_variance, zero, zero)
-        dynamic = kl_gaussian(*found[2:]) * moments.shape[1]
+        domain = torch.cat([latent[list(rows)] for latent, rows in both]).to(moments.device)
+        error = (
+            (network.decode(latents.static, latents.dynamic) - moments).square().sum((1, 2)).mean()
+        )
+        zero = torch.zeros_like(latents.static)
+        static = kl_gaussian(latents.static, latents.static_variance, zero, zero)
+        dynamic = kl_gaussian(*latents[2:]) * moments.shape[1]
         losses = {
             "rebuild": self.rebuild * (error + static + dynamic),
-            "information": self.information * mutual_information(found),
+            "information": self.information * mutual_information(latents),
         }
-        relations = network.relations(found.dynamic)
-        strength, rows = ramp(step.progress), (found.dynamic, relations, relations.mean(dim=1))
+        relations = network.relations(latents.dynamic)
+        strength, rows = ramp(step.progress), (latents.dynamic, relations, relations.mean(dim=1))
         for x, (part, beta) in zip(rows, _REVERSED.items(), strict=True):
             told = self._module[part](reverse(x, beta * strength)).flatten(0, -2)
-            wanted = domain.repeat_interleave(len(told) // len(domain))
-            losses[part] = self.adversary * F.cross_entropy(told, wanted)
+            domains = domain.repeat_interleave(len(told) // len(domain))
+            losses[part] = self.adversary * F.cross_entropy(told, domains)
         order = torch.from_numpy(step.random.permutation(moments.shape[1]))
         other = [np.flatnonzero((domain != mine).cpu().numpy()) for mine in domain]
         if all(map(len, other)):
             picked = [int(step.random.choice(rows)) for rows in other]
             same = network.latents(moments[:, order.to(moments.device)]).static
-            near = F.triplet_margin_loss(found.static, same, found.static[picked], margin=1.0)
+            near = F.triplet_margin_loss(latents.static, same, latents.static[picked], margin=1.0)
             losses["triplet"] = self.triplet * near
         if step.progress >= _STARTS and batch.known is not None:
             free = step.output.logits[~batch.known]

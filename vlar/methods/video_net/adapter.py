@@ -65,8 +65,8 @@ class Watched(Beside):
         """(T, W)."""
         with torch.inference_mode():
             small = self.small(clip, self.joints(clip, features), as_in_use)
-            found = self.network.features(small[None])[0].numpy()
-        return np.tile(found, (len(features), 1))
+            rows_read = self.network.features(small[None])[0].numpy()
+        return np.tile(rows_read, (len(features), 1))
 
     def of_network(self, features: Float32) -> Float32:
         """(N, W) of the network, from rows (N, T, F + W)."""
@@ -155,8 +155,8 @@ class VideoNet(ResidualTower):
 
     @classmethod
     def resolved(cls, config: Any, encoder: Encoder) -> Any:
-        own = isinstance(encoder, WordlessEncoder) and not getattr(encoder, "flow", False)
-        if config.network == ENCODER and not own:
+        is_wordless = isinstance(encoder, WordlessEncoder) and not getattr(encoder, "flow", False)
+        if config.network == ENCODER and not is_wordless:
             raise ModelError(
                 f"network 'encoder' trains a network of clips, and encoder {encoder.name!r} has "
                 "none of its own; use torchvision:, inflated: (colour), videomae: or vjepa2:, "
@@ -182,12 +182,12 @@ class VideoNet(ResidualTower):
         Raises:
             ModelError: the encoder takes another number only.
         """
-        wanted = self.config.frames or self.encoder.n_frames
-        if self.encoder.frames_fixed and wanted != self.encoder.n_frames:
-            own = f"{self.encoder.n_frames}, which encoder {self.encoder.name!r} takes"
-            raise bad_setting(self.config.what, "frames", wanted, own)
+        n_frames = self.config.frames or self.encoder.n_frames
+        if self.encoder.frames_fixed and n_frames != self.encoder.n_frames:
+            what = f"{self.encoder.n_frames}, which encoder {self.encoder.name!r} takes"
+            raise bad_setting(self.config.what, "frames", n_frames, what)
         assert isinstance(self.source, Watched)
-        self.watched, self.n_frames = self.source, wanted
+        self.watched, self.n_frames = self.source, n_frames
         self.encoder = self.source.encoder
         self._seen: dict[Any, tuple[Float32, Float32 | None]] = {}
 
@@ -203,8 +203,8 @@ class VideoNet(ResidualTower):
 
     def residual(self, features: Float32) -> Float32:
         """(D,) that is added to the vector of one clip (1, T, F): the network's answer."""
-        own = torch.from_numpy(self.watched.of_network(features)).to(self.network.labels.device)
-        return self.network.answer(own)[0].cpu().numpy()
+        frames = torch.from_numpy(self.watched.of_network(features)).to(self.network.labels.device)
+        return self.network.answer(frames)[0].cpu().numpy()
 
     def cost(self, shape: Sequence[int]) -> int:
         """Multiply-adds of the encoder and of the network."""
@@ -280,14 +280,19 @@ class VideoNet(ResidualTower):
         # Norms take their statistics from the whole batch, so several processes compute all of it.
         spent = Spent()
         features = network.features(small, spent)
-        own = network.begun(features, pooled[:, 0])
-        words, answers = network.concepts(classes.to(own.device)), network.answers(features)
-        vectors = F.normalize(own + torch.stack(answers).sum(dim=0), dim=-1)
+        base_vectors = network.begun(features, pooled[:, 0])
+        words, answers = (
+            network.concepts(classes.to(base_vectors.device)),
+            network.answers(features),
+        )
+        vectors = F.normalize(base_vectors + torch.stack(answers).sum(dim=0), dim=-1)
         logits = self.logit_scale * vectors @ words.T
         losses = {"task": batch.loss(logits)}
         if len(answers) > 1:  # streams learn apart too
-            each = (self.logit_scale * F.normalize(own + x, dim=-1) @ words.T for x in answers)
-            losses["streams"] = torch.stack([batch.loss(one) for one in each]).mean()
+            logits_of_answers = (
+                self.logit_scale * F.normalize(base_vectors + x, dim=-1) @ words.T for x in answers
+            )
+            losses["streams"] = torch.stack([batch.loss(one) for one in logits_of_answers]).mean()
         if spares:
             of = spent.share().mean()
             aim = of if self.config.budget is None else (of - self.config.budget) ** 2

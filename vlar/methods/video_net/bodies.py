@@ -61,12 +61,18 @@ def joints_of(features: Float32) -> Float32:
     Args:
         features: (T, POSE_WIDTH) of bodies.
     """
-    tracks, found = tracks_from_features(features), np.full((len(features), JOINTS, 2), np.nan)
+    tracks, joints_found = (
+        tracks_from_features(features),
+        np.full((len(features), JOINTS, 2), np.nan),
+    )
     if len(tracks.score):
         person = int(tracks.score.sum(axis=1).argmax())
-        found = tracks.points[person][:, _READ, :2] / [max(float(features[0, -1]), 1e-6), 1.0]
-        found[tracks.score[person] <= 0] = np.nan
-    return found.astype(np.float32)
+        joints_found = tracks.points[person][:, _READ, :2] / [
+            max(float(features[0, -1]), 1e-6),
+            1.0,
+        ]
+        joints_found[tracks.score[person] <= 0] = np.nan
+    return joints_found.astype(np.float32)
 
 
 def skeleton_joints(clip: Clip, times_s: Float64) -> Float32:
@@ -74,10 +80,10 @@ def skeleton_joints(clip: Clip, times_s: Float64) -> Float32:
 
     Joints of a picture lie where they are. Others fill a box of their own: no camera is known.
     """
-    found = np.full((len(times_s), JOINTS, 2), np.nan, np.float32)
+    joints_found = np.full((len(times_s), JOINTS, 2), np.nan, np.float32)
     people = people_of(clip, _ROWS)
     if people is None or people.kind != "body":
-        return found
+        return joints_found
     rows = joints_of(pose_rows(people, _ROWS))
     if clip.meta.get("unit") == "picture":
         width, height = clip.meta.get("size", (16.0, 9.0))
@@ -85,8 +91,8 @@ def skeleton_joints(clip: Clip, times_s: Float64) -> Float32:
     rows[people.visible[0][:, _READ] == 0] = np.nan
     away = np.abs(people.times_s - np.asarray(times_s)[:, None])
     near = away.min(axis=1) <= np.ptp(people.times_s) / _ROWS + 1e-6
-    found[near] = rows[away.argmin(axis=1)[near]]
-    return found
+    joints_found[near] = rows[away.argmin(axis=1)[near]]
+    return joints_found
 
 
 def drawn_maps(joints: Float32, side: int, sigma: float, draw: DrawPixels) -> Tensor:
@@ -95,16 +101,16 @@ def drawn_maps(joints: Float32, side: int, sigma: float, draw: DrawPixels) -> Te
     size = Preprocess(side, side, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "squash")
     padded = np.pad(maps, ((0, 0), (0, -JOINTS % 3), (0, 0), (0, 0)))
     parts = [
-        draw(np.moveaxis(padded[:, at : at + 3], 1, 3), size, colours=False)
-        for at in range(0, JOINTS, 3)
+        draw(np.moveaxis(padded[:, start : start + 3], 1, 3), size, colours=False)
+        for start in range(0, JOINTS, 3)
     ]
     return torch.cat(parts, dim=1)[:, :JOINTS].clamp(0, 1).flatten(1)
 
 
 def one_map(joints: Tensor, side: int) -> Tensor:
     """(N, V, T, S, S) to the sum of the joints (N, 1, T, side, side), at most 1."""
-    found = joints.sum(dim=1).clamp(max=1)
-    return F.interpolate(found, (side, side), mode="bilinear", align_corners=False)[:, None]
+    joint_map = joints.sum(dim=1).clamp(max=1)
+    return F.interpolate(joint_map, (side, side), mode="bilinear", align_corners=False)[:, None]
 
 
 class Guide(nn.Module):
@@ -123,8 +129,8 @@ class Guide(nn.Module):
             bodies: (N, C', T, H', W').
             there: (N,) bool; False leaves a clip bit for bit.
         """
-        found = torch.cat([bodies.amax(1, keepdim=True), bodies.mean(1, keepdim=True)], dim=1)
-        space = torch.sigmoid(self.space(found))
+        pooled = torch.cat([bodies.amax(1, keepdim=True), bodies.mean(1, keepdim=True)], dim=1)
+        space = torch.sigmoid(self.space(pooled))
         time = torch.sigmoid(self.time(space.mean(dim=(3, 4)))) * there[:, None, None]
         space = F.interpolate(space[:, 0], pictures.shape[3:])[:, :, None]
         return guide(pictures.transpose(1, 2), space, time[:, 0]).transpose(1, 2)
@@ -149,15 +155,17 @@ class LateFusion(nn.Module):
         Joints are read off their maps, so they move with the pixels that a training changes. A
         frame without a body has no token of a body.
         """
-        place = torch.linspace(0, 1, joints.shape[-1], device=joints.device)
+        phase = torch.linspace(0, 1, joints.shape[-1], device=joints.device)
         total = joints.sum(dim=(3, 4))
         share = total.clamp_min(1e-6)
-        x, y = ((joints.sum(dim=axis) @ place) / share for axis in (3, 4))
+        x, y = ((joints.sum(dim=axis) @ phase) / share for axis in (3, 4))
         points = torch.cat([x, y, (total > 0).to(x.dtype)], dim=1).transpose(1, 2)  # (N, T, 3 V)
         tokens = torch.cat([frames.transpose(1, 2), self.points(points)], dim=1)
         tokens = F.normalize(tokens, dim=-1)
         absent = ~(total > 0).any(dim=1)
         mask = torch.cat([torch.zeros_like(absent[:, :1]).expand(-1, frames.shape[2]), absent], 1)
-        found = self.attention(tokens, tokens, tokens, key_padding_mask=mask, need_weights=False)[0]
-        weight = (~mask).to(found.dtype)[:, :, None]
-        return self.out((found * weight).sum(dim=1) / weight.sum(dim=1))
+        attended = self.attention(
+            tokens, tokens, tokens, key_padding_mask=mask, need_weights=False
+        )[0]
+        weight = (~mask).to(attended.dtype)[:, :, None]
+        return self.out((attended * weight).sum(dim=1) / weight.sum(dim=1))

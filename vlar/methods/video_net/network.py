@@ -84,8 +84,8 @@ class VideoNetConfig(Settings):
     @property
     def sizes(self) -> tuple[int, ...]:
         """Widths of the features of each stream; they add up to W."""
-        own = self.width * 2 ** (_STAGES - 1)
-        return (own, own // 2) if self.pose == "guide" else (own,)
+        width = self.width * 2 ** (_STAGES - 1)
+        return (width, width // 2) if self.pose == "guide" else (width,)
 
     @property
     def map_size(self) -> int:
@@ -166,14 +166,14 @@ class Body(nn.Module):
         norm = nn.BatchNorm2d if two else nn.BatchNorm3d
         first = width = width or config.width
         self.stem = nn.Sequential(conv(channels, width, 5, 2), norm(width), nn.ReLU())
-        found: list[nn.Module] = []
+        layers: list[nn.Module] = []
         for stage in range(_STAGES):
             for number in range(config.depth):
                 n_out = first * 2**stage
                 stride = 2 if stage and not number else 1
-                found.append(Block(width, n_out, stride, conv, norm, config.network))
+                layers.append(Block(width, n_out, stride, conv, norm, config.network))
                 width = n_out
-        self.stages = nn.ModuleList(found)
+        self.stages = nn.ModuleList(layers)
         self.pool = nn.AdaptiveAvgPool2d(1) if two else nn.AdaptiveAvgPool3d(1)
 
     def maps(self, x: Tensor, spent: Spent | None = None) -> Tensor:
@@ -205,9 +205,9 @@ class VideoNetwork(ResidualNetwork):
 
     def __init__(self, config: VideoNetConfig, dim: int) -> None:
         super().__init__()
-        self.config, pose, own = config, config.pose, config.sizes[0]
+        self.config, pose, width = config, config.pose, config.sizes[0]
         self.body = body_of(config, 4 if pose in ("early", "both") else 3)
-        self.late = LateFusion(own) if pose in ("late", "both") else None
+        self.late = LateFusion(width) if pose in ("late", "both") else None
         self.guide, self.bodies = None, None
         if pose == "guide":
             self.bodies, self.guide = Body(config, JOINTS, flat, width=config.width // 2), Guide()
@@ -224,20 +224,20 @@ class VideoNetwork(ResidualNetwork):
             spent: Gets the operations that were needed, where channels are spared.
         """
         side = self.config.size
-        pixels, rest = inputs.split((3 * side**2, inputs.shape[2] - 3 * side**2), dim=2)
+        pixels, joints_flat = inputs.split((3 * side**2, inputs.shape[2] - 3 * side**2), dim=2)
         x = pixels.unflatten(2, (3, side, side)).transpose(1, 2)
         if self.config.pose == "none":
             return self.even[0](self.body(x, spent))
-        joints = rest.unflatten(2, (JOINTS, self.config.map_size, -1)).transpose(1, 2)
+        joints = joints_flat.unflatten(2, (JOINTS, self.config.map_size, -1)).transpose(1, 2)
         if self.config.pose in ("early", "both"):
             x = torch.cat([x, one_map(joints, side)], dim=1)
         maps = self.body.maps(x, spent)
         if self.guide is not None and self.bodies is not None:
-            found = self.bodies.maps(joints)
-            there = joints.flatten(1).any(dim=1)
-            maps = self.guide(maps, found, there)
-            own = self.even[1](self.bodies.pool(found).flatten(1)) * there[:, None]
-            return torch.cat([self.even[0](self.body.pool(maps).flatten(1)), own], dim=1)
+            body_maps = self.bodies.maps(joints)
+            present = joints.flatten(1).any(dim=1)
+            maps = self.guide(maps, body_maps, present)
+            body_vectors = self.even[1](self.bodies.pool(body_maps).flatten(1)) * present[:, None]
+            return torch.cat([self.even[0](self.body.pool(maps).flatten(1)), body_vectors], dim=1)
         pooled = self.body.pool(maps).flatten(1)
         late = 0 if self.late is None else self.late(maps.mean(dim=(3, 4)), joints)
         return self.even[0](pooled + late)

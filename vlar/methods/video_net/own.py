@@ -19,12 +19,12 @@ from vlar.methods.video_net.network import VideoNetConfig, VideoNetwork
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
     """The parts of a network with weights, first to last; a list of blocks counts by its blocks."""
-    found: list[nn.Module] = []
+    blocks: list[nn.Module] = []
     for child in model.children():
         listed = type(child) in (nn.Sequential, nn.ModuleList)
         inside = any(type(inner) is nn.ModuleList for inner in child.children())
-        found += child.children() if listed else blocks_of(child) if inside else [child]
-    return [block for block in found if any(True for _ in block.parameters())]
+        blocks += child.children() if listed else blocks_of(child) if inside else [child]
+    return [block for block in blocks if any(True for _ in block.parameters())]
 
 
 class OwnNetwork(VideoNetwork):

@@ -24,14 +24,14 @@ class GateShift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) to the same; the halves of the channels are interleaved."""
         gate = torch.tanh(self.gate(self.norm(x).relu()))
-        own = x.mean(dim=(3, 4), keepdim=True)
+        averages = x.mean(dim=(3, 4), keepdim=True)
         gated = gate.repeat_interleave(x.shape[1] // 2, dim=1) * x
         gated = gated.mean(dim=(3, 4), keepdim=True)
         moved = gate_shift(gated, torch.ones_like(gated[:, :2]))
-        pooled = torch.stack([moved, own - gated], dim=1).flatten(3)  # (N, 2, C, T)
+        pooled = torch.stack([moved, averages - gated], dim=1).flatten(3)  # (N, 2, C, T)
         mix = torch.sigmoid(self.mix(pooled)[:, 0])
-        found = gate_shift(x, gate, mix=mix)
-        return found.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+        shifted = gate_shift(x, gate, mix=mix)
+        return shifted.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
 
 
 class Shift(nn.Module):

@@ -110,8 +110,8 @@ class Rows:
         for row_id in row_ids:
             if (row := self._kept.get(row_id)) is not None:
                 yield row[1], row_id, (row[2], row[3])
-        for each in self._owned(self._connection.get(self._connection.rows, missing, _TIMES)):
-            yield each["video_id"], each["id"], (each["start_s"], each["end_s"])
+        for row_found in self._owned(self._connection.get(self._connection.rows, missing, _TIMES)):
+            yield row_found["video_id"], row_found["id"], (row_found["start_s"], row_found["end_s"])
 
     def search(
         self, query: Float32, k: int, allowed: RowFilter, params: Mapping[str, Any]
@@ -251,8 +251,10 @@ def beyond(batch: RowBatch, span: tuple[float, float], later: bool, track: int) 
     """The rows of one track after a span, or before it, nearest first."""
     places = [
         index
-        for index, (row_id, own) in enumerate(zip(batch.ids.tolist(), batch.spans, strict=True))
-        if (own > span if later else own < span)
+        for index, (row_id, row_span) in enumerate(
+            zip(batch.ids.tolist(), batch.spans, strict=True)
+        )
+        if (row_span > span if later else row_span < span)
         and track == (batch.people[row_id].track if row_id in batch.people else 0)
     ]
     places.sort(key=lambda at: batch.spans[at], reverse=not later)

@@ -219,9 +219,11 @@ class MilvusStore(LibraryStore):
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
         shape = context_shape(self.meta()) or (0, 0)
         good: dict[int, bytes] = {}
-        wanted = sorted(set(row_ids))
-        for start in range(0, len(wanted), _AT_ONCE):
-            where = f'kind == "{CONTEXT}" and row_id in {listed(wanted[start : start + _AT_ONCE])}'
+        ids_asked = sorted(set(row_ids))
+        for start in range(0, len(ids_asked), _AT_ONCE):
+            where = (
+                f'kind == "{CONTEXT}" and row_id in {listed(ids_asked[start : start + _AT_ONCE])}'
+            )
             for row_id, parts in self._by_row(where).items():
                 checksum, blob = context_of(parts)
                 if context_is_whole(blob, checksum, shape):
@@ -289,8 +291,10 @@ class MilvusStore(LibraryStore):
             for recording in self.catalog().all().values():
                 if recording.captioned:
                     pages = self.rows_read().times(RowFilter(frozenset([recording.id])))
-                    found = {r["id"]: (r["start_s"], r["end_s"]) for page in pages for r in page}
-                    yield recording, found
+                    spans_of_rows = {
+                        r["id"]: (r["start_s"], r["end_s"]) for page in pages for r in page
+                    }
+                    yield recording, spans_of_rows
             return
         by_video: dict[int, dict[int, Span]] = defaultdict(dict)
         for video_id, row_id, span in self.rows_read().places(row_ids):

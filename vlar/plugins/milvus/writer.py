@@ -251,9 +251,9 @@ class MilvusWriter(MilvusStore, LibraryWriter):
         if unreadable is not None:
             changed = replace(changed, unreadable=unreadable)
         both = {**record.tags, **(tags or {})}
-        kept = {key: value for key, value in both.items() if value is not None}
-        if kept != record.tags:
-            changed = replace(changed, tags=kept)
+        tags_kept = {key: value for key, value in both.items() if value is not None}
+        if tags_kept != record.tags:
+            changed = replace(changed, tags=tags_kept)
         if changed != record:
             self.change(changed)
 

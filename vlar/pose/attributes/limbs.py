@@ -107,8 +107,10 @@ def leg_energy(body: BodyMotion) -> Measured:
 
 def knee_bend_deg(body: BodyMotion) -> Points:
     """(T, 2) how far each knee is bent; 0 is straight."""
-    left, right = ((HIPS[k], KNEES[k], ANKLES[k]) for k in (0, 1))
-    return 180 - np.stack([angle_deg(body.places, left), angle_deg(body.places, right)], axis=1)
+    legs_left, legs_right = ((HIPS[k], KNEES[k], ANKLES[k]) for k in (0, 1))
+    return 180 - np.stack(
+        [angle_deg(body.places, legs_left), angle_deg(body.places, legs_right)], axis=1
+    )
 
 
 def _knee_trust(body: BodyMotion) -> float:

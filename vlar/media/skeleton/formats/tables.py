@@ -80,13 +80,15 @@ def _bodies(
     dims = 3 if any(name.endswith("_z") for name in header) else 2
     points = unseen(len(times), len(ids), len(rows_of.joints), dims + 1)
     cell = np.searchsorted(times, when), np.searchsorted(ids, people)
-    for joint, (name, at) in enumerate(_named(rows_of, header)):
+    for joint, (name, columns_of_joint) in enumerate(_named(rows_of, header)):
         for axis, letter in enumerate((*_AXES[:dims], "score")):
-            column = columns.get(f"{at}_{letter}", columns.get(f"{letter}_{at}"))
+            column = columns.get(
+                f"{columns_of_joint}_{letter}", columns.get(f"{letter}_{columns_of_joint}")
+            )
             if column is not None:
                 points[(*cell, joint, axis)] = values[:, column]
             elif letter != "score":
-                raise ValueError(f"the joint {name!r} has no column {at}_{letter}")
+                raise ValueError(f"the joint {name!r} has no column {columns_of_joint}_{letter}")
     return _in_time(rows_of, settings, points, times if key == "time_s" else None)
 
 

@@ -122,12 +122,12 @@ class PartTransformer(nn.Module):
         x = x.permute(0, 2, 3, 1)
         share = self.width // 4
         mapped = self.mapping(self.norm_1(x))
-        graph, time, rest = mapped.split([share, share, 2 * self.width - 2 * share], dim=-1)
+        graph, time, others = mapped.split([share, share, 2 * self.width - 2 * share], dim=-1)
         heads = len(self.gconv)
         runs = graph.view(*graph.shape[:3], heads, -1)
         moved = torch.einsum("hvu,ntuhc->ntvhc", self.gconv, runs).flatten(-2)
         timed = self.tconv(time.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        pieces = rest.chunk(4, dim=-1)
+        pieces = others.chunk(4, dim=-1)
         attended = [kind(piece) for kind, piece in zip(self.attention, pieces, strict=True)]
         x = x + self.proj(torch.cat([moved, timed, *attended], -1))
         x = x + self.mlp(self.norm_2(x))
@@ -183,9 +183,9 @@ class SkateFormer(nn.Module):
             stage = nn.Module()
             stage.blocks = nn.ModuleList(
                 _Block(
-                    before if place == 0 else channels, channels, number > 0 and place == 0, config
+                    before if index == 0 else channels, channels, number > 0 and index == 0, config
                 )
-                for place in range(depth)
+                for index in range(depth)
             )
             self.stages.append(stage)
             before = channels
