@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vlar.media.shots import shots
     from vlar.metrics.ethogram import ethogram
     from vlar.model.annotated_model import adapt
+    from vlar.model.annotated_review import review
     from vlar.model.model import Model, load
     from vlar.registry import parts, register
     from vlar.results import Results
@@ -55,6 +56,7 @@ _WHERE = {
     "parts": "vlar.registry",
     "read_clip": "vlar.media.lookup",
     "register": "vlar.registry",
+    "review": "vlar.model.annotated_review",
     "shots": "vlar.media.shots",
 }
 
@@ -75,6 +77,7 @@ __all__ = [
     "parts",
     "read_clip",
     "register",
+    "review",
     "shots",
 ]
 

@@ -151,7 +151,7 @@ def grow(
 
     Args:
         binned: (n, F) bins.
-        targets: (n, K), for example one-hot.
+        targets: (n, K), one-hot.
         weights: (n,) of the rows.
         growth: Its settings.
         seed: Of all draws.
@@ -184,8 +184,8 @@ def _tree(
     random: np.random.Generator,
 ) -> tuple[npt.NDArray[Any], ...]:  # fmt: skip
     """Feature, cut, child and value of the nodes of one tree, level by level."""
-    w = weights[rows]
-    weighted = np.concatenate([targets[rows] * w[:, None], w[:, None]], axis=1)
+    outputs = targets.shape[1]
+    label, weight = targets[rows].argmax(axis=1), weights[rows]
     features: list[Any] = []
     cuts: list[Any] = []
     children: list[Any] = []
@@ -193,16 +193,21 @@ def _tree(
     node = np.zeros(len(rows), np.intp)  # of the level
     width, start = 1, 0
     for depth in range(growth.depth + 1):
-        totals = [np.bincount(node, column, width) for column in weighted.T]
-        sums = np.asarray(np.stack(totals, axis=1), np.float64)
-        values.append(sums[:, :-1] / np.maximum(sums[:, -1:], 1e-12))
+        sums = np.bincount(node * outputs + label, weight, width * outputs).reshape(width, outputs)
+        total = sums.sum(axis=1)
+        values.append(sums / np.maximum(total[:, None], 1e-12))
         feature, cut = np.full(width, -1), np.zeros(width, np.intp)
         child = np.zeros(width, np.intp)
-        pure = np.square(sums[:, :-1]).sum(axis=1) >= sums[:, -1] ** 2 * (1 - 1e-9)
-        if depth < growth.depth and not (pure | (sums[:, -1] < 2 * growth.least)).all():
+        # A node that is pure or too small is a leaf, and is not searched.
+        open_ = (np.square(sums).sum(axis=1) < total**2 * (1 - 1e-9)) & (total >= 2 * growth.least)
+        if depth < growth.depth and open_.any():
             tried = random.choice(binned.shape[1], min(growth.columns, binned.shape[1]), False)
-            feature, cut = _splits(binned, rows, tried, node, weighted, sums, growth.least)
-            feature[pure] = -1
+            place = np.cumsum(open_) - 1
+            inside = open_[node]
+            feature[open_], cut[open_] = _splits(
+                binned, rows[inside], tried, place[node[inside]], label[inside], weight[inside],
+                sums[open_], growth.least,
+            )  # fmt: skip
         split = np.flatnonzero(feature >= 0)
         child[split] = start + width + 2 * np.arange(len(split))
         features.append(feature)
@@ -213,7 +218,8 @@ def _tree(
         position = np.full(width, -1)
         position[split] = 2 * np.arange(len(split))
         inside = position[node] >= 0
-        rows, weighted, node = rows[inside], weighted[inside], node[inside]
+        rows, node = rows[inside], node[inside]
+        label, weight = label[inside], weight[inside]
         right = binned[rows, feature[node]] > cut[node]
         node = position[node] + right
         start, width = start + width, 2 * len(split)
@@ -225,29 +231,31 @@ def _tree(
 
 def _splits(
     binned: Bytes, rows: npt.NDArray[np.intp], tried: npt.NDArray[np.intp],
-    node: npt.NDArray[np.intp], weighted: Float64, sums: Float64, least: float,
+    node: npt.NDArray[np.intp], label: npt.NDArray[np.intp], weight: Float64, sums: Float64,
+    least: float,
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:  # fmt: skip
     """Best feature (-1 for none) and cut of each node of a level."""
     width, columns = len(sums), len(tried)
     # The wide table is read once; the keys number node, feature and bin.
     keys = binned[rows[:, None], tried[None, :]].astype(np.intp)
     keys += (node[:, None] * columns + np.arange(columns)[None, :]) * _BINS
-    flat = keys.ravel()
-    size = width * columns * _BINS
-    score = np.zeros((width, columns, _BINS))
-    error_right = np.zeros((width, columns, _BINS))
-    counts = np.bincount(flat, np.repeat(weighted[:, -1], columns), size)
-    count_left = counts.reshape(width, columns, _BINS).cumsum(axis=2)
-    right = sums[:, -1][:, None, None] - count_left
-    for output in range(weighted.shape[1] - 1):
-        histogram = np.bincount(flat, np.repeat(weighted[:, output], columns), size)
-        below = histogram.reshape(width, columns, _BINS).cumsum(axis=2)
-        score += np.square(below)
-        error_right += np.square(sums[:, output][:, None, None] - below)
-    gain = score / np.maximum(count_left, 1e-9) + error_right / np.maximum(right, 1e-9)
-    gain[(count_left < least) | (right < least)] = -np.inf
+    shape = (width, columns, _BINS)
+    left, score, rest = (np.zeros(shape, np.float32) for _ in range(3))
+    for output in range(sums.shape[1]):
+        inside = np.flatnonzero(label == output)
+        repeated = np.repeat(weight[inside], columns)
+        flat = np.bincount(keys[inside].ravel(), repeated, width * columns * _BINS)
+        below = flat.reshape(shape).cumsum(axis=2, dtype=np.float32)
+        left += below
+        score += below * below
+        below -= sums[:, output].astype(np.float32)[:, None, None]
+        rest += below * below
+    right = sums.sum(axis=1).astype(np.float32)[:, None, None] - left
+    small = (left < least) | (right < least)
+    gain = score / np.maximum(left, 1e-9) + rest / np.maximum(right, 1e-9)
+    gain[small] = -np.inf
     best = gain.reshape(width, -1).argmax(axis=1)
     top = gain.reshape(width, -1)[np.arange(width), best]
-    whole = np.square(sums[:, :-1]).sum(axis=1) / np.maximum(sums[:, -1], 1e-9)
-    feature = np.where(top > whole + 1e-9 * np.abs(whole), tried[best // _BINS], -1)
+    whole = np.square(sums).sum(axis=1) / np.maximum(sums.sum(axis=1), 1e-9)
+    feature = np.where(top > whole * (1 + 1e-6), tried[best // _BINS], -1)
     return feature, best % _BINS

@@ -67,6 +67,8 @@ class LabelTrack:
         forest: On windowed features.
         plain: On the first features, which name no point, for recordings that lack points.
         context: On the answers of ``forest`` around a step; None for none.
+        constant: Number of the label that is answered everywhere, where held-out recordings showed
+            nothing of what was learned; None else.
     """
 
     labels: tuple[str, ...]
@@ -78,6 +80,7 @@ class LabelTrack:
     forest: Forest
     plain: Forest
     context: tuple[Bins, Forest] | None = None
+    constant: int | None = None
 
     def probabilities(self, binned: Bytes, step_s: float) -> Float32:
         """(S, K) probabilities of the labels at every step.
@@ -86,6 +89,8 @@ class LabelTrack:
             binned: (S, F) bins of the features, or of those alone that name no point.
             step_s: Seconds of a step.
         """
+        if self.constant is not None:
+            return np.eye(len(self.labels), dtype=np.float32)[np.full(len(binned), self.constant)]
         whole = binned.shape[1] > int(self.forest.feature.max())
         first = (self.forest if whole else self.plain).predict(binned)
         if self.context is None:
@@ -143,7 +148,7 @@ class TimelineHead:
             {
                 "labels": list(track.labels), "tier": track.tier, "subject": track.subject,
                 "points": list(track.points), "least": list(track.least), "switch": track.switch,
-                "context": track.context is not None,
+                "context": track.context is not None, "constant": track.constant,
             }
             for track in self.tracks
         ]  # fmt: skip
@@ -192,11 +197,14 @@ def _track(
         bins = _bins(arrays[f"{number}.context.bins"])
         context = bins, _forest(arrays, f"{number}.context.", len(bins.edges), len(labels))
     switch = float(row["switch"])
+    constant = None if row.get("constant") is None else range(len(labels))[int(row["constant"])]
     if len(least) != len(labels) or min(least) < 1 or max(least) > 1e6 or not 0 <= switch < 1e6:
         raise ValueError("its least durations or its cost of a change do not fit")
     points = tuple(str(name) for name in row["points"])
     tier, subject = str(row["tier"]), str(row["subject"])
-    return LabelTrack(labels, tier, subject, points, least, switch, forest, plain, context)
+    return LabelTrack(
+        labels, tier, subject, points, least, switch, forest, plain, context, constant
+    )
 
 
 def _forest(

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import DecodeError, DecodeOutOfMemory, VlarError
-from vlar.files.opening import open_input
+from vlar.files.compressed import inner_suffix, read_plain
 from vlar.files.reading import require_memory
 from vlar.files.workers import single
 from vlar.media.base import Reader
@@ -95,7 +95,7 @@ class FileHead:
 
     Attributes:
         path: The file.
-        data: Its first bytes.
+        data: Its first bytes, unpacked.
     """
 
     path: Path
@@ -103,8 +103,8 @@ class FileHead:
 
     @property
     def ending(self) -> str:
-        """File ending in lower case, with the dot."""
-        return self.path.suffix.lower()
+        """Ending of the content in lower case, with the dot: ``.csv`` of ``a.csv.xz``."""
+        return inner_suffix(self.path)
 
     @property
     def lines(self) -> list[str]:
@@ -117,10 +117,9 @@ class FileHead:
 
 
 def head_of(path: Path) -> FileHead | None:
-    """The beginning of a regular file; None where there is none to be read."""
+    """The beginning of a regular file, unpacked; None where there is none to be read."""
     try:
-        with open_input(path, recording=True) as stream:
-            return FileHead(path, stream.read(_HEAD_BYTES))
+        return FileHead(path, read_plain(path, most=1 << 40, first=_HEAD_BYTES))
     except (OSError, ValueError):
         return None
 

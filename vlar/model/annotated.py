@@ -26,6 +26,15 @@ from vlar.heads.timeline import LabelTrack, TimelineHead, best_path, context_row
 from vlar.media.lookup import reader
 from vlar.media.tracks.recording import TrackRecording, read_tracks
 from vlar.model.annotated_request import AnnotatedRequest
+from vlar.model.annotated_support import (
+    SUPPORT,
+    Taught,
+    asked,
+    asked_of,
+    covered,
+    support_of,
+    together,
+)
 from vlar.model.annotated_truth import (
     NOT_ANNOTATED,
     TruthTrack,
@@ -35,6 +44,7 @@ from vlar.model.annotated_truth import (
     tracks_of,
     truth_of,
 )
+from vlar.model.folder import read_model
 from vlar.segments import Segment
 from vlar.types import Failure, Float32, Float64, JsonDict
 
@@ -52,6 +62,8 @@ _SWITCHES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _USUAL_SWITCH = 2.0
 _SHORTEST = 0.1  # quantile of the bouts that is the least duration
 _LONGEST_LEAST_S = 5.0
+_LEAST_EVIDENCE = 2.0  # deviations that labels must differ by held out, or they are not answered
+_FEW = 2.7  # square root of the bouts below which evidence is raised
 _ROUND = 3  # digits of a figure
 
 
@@ -132,42 +144,46 @@ def learn_annotated(
             "--model tracks"
         )
     paths = [recordings] if isinstance(recordings, str | Path) else list(recordings or ())
-    places = reader("tracks").find(paths)
-    if not places:
+    files = reader("tracks").find(paths)
+    if not files:
         raise UsageError("no recording of tracks is given; name files or folders of them")
-    return learn_request(AnnotatedRequest(places, truth, **options))
+    add = options.pop("add", None)
+    if add is not None:
+        base = read_model(add).timeline if isinstance(add, str | Path) else add.timeline_head
+        options |= asked_of(base, options) | {"support": support_of(base)}
+    return learn_request(AnnotatedRequest(files, truth, **options))
 
 
 def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedReport]:
     """The head of a timeline, and the report of its learning; see ``learn_annotated``."""
     if request.minutes is not None and not request.minutes > 0:
         raise UsageError(f"{request.minutes:g} minutes are none; give a number above 0")
-    spans = truth_of(list(request.recordings), request.truth, fps=request.fps)
-    recordings, rows, failed, notes = _read(request, spans)
-    times_s = [steps_of(row.duration_s, STEP_S) for row in recordings]
-    inside = [
-        fitting(part, row.duration_s, row.start_s)
-        for row, part in zip(recordings, rows, strict=True)
-    ]
-    tracks = tracks_of(
-        inside, times_s, background=request.background, ignore=request.ignore, tier=request.tier
-    )
-    masks = labelled_minutes(tracks, request.minutes, STEP_S)
-    learned = _Learned(FeaturePlan.of(recordings, request.fps), recordings, masks, tracks)
     tick = request.progress or _no_progress
-    work = len(recordings) * 10 + len(tracks) * (_FINAL.trees + _FOLD.trees * (_FOLDS + 1))
+    recordings, spans, learned, failed, notes = _read(request)
+    work = len(recordings) * 10 + len(learned.tracks) * (_FINAL.trees + _FOLD.trees * (_FOLDS + 1))
     tick(0, work)
     _featurise(learned, tick)
     bins, binned, plain = _binned(learned)
     folds = _folds(learned)
-    arrays, facts = [], []
-    for number, track in enumerate(tracks):
+    made, facts = [], []
+    for number, track in enumerate(learned.tracks):
         head, fact = _fit(learned, track, bins, binned, plain, folds, request.seed + number, tick)
         arrays.append(head)
         facts.append(fact)
-    source = {**learned.plan.to_dict(), "plain": plain}
-    head = TimelineHead(STEP_S, bins, tuple(arrays), source)
-    minutes = sum(int(mask.sum()) for mask in masks) * STEP_S / 60
+    taught = [
+        Taught.of(row.path, part, mask, STEP_S).to_dict()
+        for row, part, mask in zip(recordings, spans, learned.masks, strict=True)
+    ]
+    source = {**learned.plan.to_dict(), "plain": plain, SUPPORT: taught, **asked(request)}
+    head = TimelineHead(STEP_S, bins, tuple(made), source)
+    notes += [
+        f"{', '.join(filter(None, track.labels))[:120]}: recordings held out show nothing of what "
+        f"was learned; {track.labels[track.constant] or 'background'} is answered everywhere. "
+        "Annotate more, or check the annotation"
+        for track in made
+        if track.constant is not None
+    ]
+    minutes = sum(int(mask.sum()) for mask in learned.masks) * STEP_S / 60
     one = len({number for number, _, _ in learned.pieces}) < 2
     report = AnnotatedReport(
         len(recordings), minutes, "quarter" if one else "recording", tuple(facts), tuple(failed),
@@ -181,14 +197,22 @@ def _no_progress(count: int = 0, total: int | None = None) -> None:
 
 
 def _read(
-    request: AnnotatedRequest, spans: Sequence[Sequence[Segment]]
-) -> tuple[list[TrackRecording], list[Sequence[Segment]], list[Failure], list[str]]:
-    """The recordings that have spans and can be read."""
+    request: AnnotatedRequest,
+) -> tuple[list[TrackRecording], list[list[Segment]], _Learned, list[Failure], list[str]]:
+    """The recordings that have spans and can be read, with what is learned from them."""
+    files = [path.resolve() for path in request.recordings]
+    spans = truth_of(files, request.truth, fps=request.fps)
+    minutes: Sequence[Sequence[Segment]] = [() for _ in files]
+    if request.within is not None:
+        minutes = truth_of(files, request.within, fps=request.fps)
+    within = dict(zip(files, minutes, strict=True))
     recordings: list[TrackRecording] = []
-    rows: list[Sequence[Segment]] = []
+    rows: list[list[Segment]] = []
+    before: list[Taught | None] = []
+    open_: list[bool] = []
     failed: list[Failure] = []
     notes: list[str] = []
-    for path, part in zip(request.recordings, spans, strict=True):
+    for path, part, taught, is_new in zip(*together(request.support, files, spans), strict=True):
         if not part:
             notes.append(f"{path.name}: no annotation belongs to it; it is left out")
             continue
@@ -199,18 +223,44 @@ def _read(
             continue
         recordings.append(recording)
         rows.append(part)
-        if recording.repaired:
-            notes.append(
-                f"{path.name}: two animals exchanged their names at {recording.repaired} frames; "
-                "distance put them right"
-            )
-        assumed = recording.tracks.meta.get("assumed")
-        if assumed:
-            notes.append(f"{path.name}: {assumed}")
+        before.append(taught)
+        open_.append(is_new)
+        notes += [f"{path.name}: {text}" for text in _remarks(recording)]
     if not recordings:
         first = failed[0].message if failed else "no annotation belongs to a recording"
         raise UsageError(f"nothing can be learned: {first}")
-    return recordings, rows, failed, notes
+    times_s = [steps_of(row.duration_s, STEP_S) for row in recordings]
+    inside = [
+        fitting(part, row.duration_s, row.start_s)
+        for row, part in zip(recordings, rows, strict=True)
+    ]
+    tracks = tracks_of(
+        inside, times_s, background=request.background, ignore=request.ignore, tier=request.tier
+    )
+    always = [
+        np.zeros(len(times), np.bool_) if taught is None else taught.mask(times)
+        for taught, times in zip(before, times_s, strict=True)
+    ]
+    allowed = [np.full(len(times), is_new) for is_new, times in zip(open_, times_s, strict=True)]
+    for mask, row, times in zip(allowed, recordings, times_s, strict=True):
+        if request.within is not None:
+            parts = fitting(within.get(row.path, ()), row.duration_s, row.start_s)
+            mask &= covered([(s.start_s, s.end_s) for s in parts], times)
+    masks = labelled_minutes(tracks, request.minutes, STEP_S, allowed=allowed, always=always)
+    plan = FeaturePlan.of(recordings, request.fps)
+    return recordings, rows, _Learned(plan, recordings, masks, tracks), failed, notes
+
+
+def _remarks(recording: TrackRecording) -> list[str]:
+    """Sentences on a recording: facts that were put right or assumed."""
+    assumed = recording.tracks.meta.get("assumed")
+    remarks = [str(assumed)] if assumed else []
+    if recording.repaired:
+        remarks.append(
+            f"two animals exchanged their names at {recording.repaired} frames; distance put them "
+            "right"
+        )
+    return remarks
 
 
 def _featurise(learned: _Learned, tick: Callable[..., None]) -> None:
@@ -301,13 +351,43 @@ def _fit(
         pairs = zip(held, second, strict=True)
         mixed = [np.asarray((a + b) / 2, np.float32) for a, b in pairs]
     costs = _SWITCHES if complete else (_USUAL_SWITCH,)
+    constant = None
+    if evidence(mixed, truth, folds) < _LEAST_EVIDENCE:
+        labels = np.concatenate(truth)
+        constant = int(np.bincount(labels[labels != NOT_ANNOTATED], minlength=count).argmax())
+        mixed = [np.eye(count, dtype=np.float32)[np.full(len(rows), constant)] for rows in mixed]
     switch, kappa, f1 = _best_switch(mixed, truth, least, costs)
     head = LabelTrack(
         track.labels, track.tier, track.subject, track.points, least, switch,
         forest(everything, _FINAL), forest(everything, _FOLD, plain),
-        (edges, context(everything)) if complete else None,
+        (edges, context(everything)) if complete else None, constant,
     )  # fmt: skip
     return head, _facts(track, truth, head, kappa, f1)
+
+
+def evidence(answers: Sequence[Float32], truth: Sequence[Steps], folds: Sequence[int]) -> float:
+    """Certainty that answers held out go with the labels: deviations of their covariance from 0.
+
+    A bout counts as one observation, whatever its length: its steps repeat each other. Labels that
+    were shuffled give 0 +- 1. Of fewer than eight bouts, which reach no large number, it is raised.
+
+    Args:
+        answers: (S, K) of each piece, by a forest that did not learn from its fold.
+        truth: (S,) labels of each piece.
+        folds: Fold of each piece.
+    """
+    sums: list[float] = []
+    for fold in sorted(set(folds)):
+        places = [place for place, number in enumerate(folds) if number == fold]
+        labels = np.concatenate([truth[place] for place in places])
+        rows = np.concatenate([answers[place] for place in places]).astype(np.float64)
+        inside = np.flatnonzero(labels != NOT_ANNOTATED)
+        if len(inside):
+            labels, rows = labels[inside], rows[inside]
+            gain = (rows - rows.mean(axis=0))[np.arange(len(labels)), labels]
+            sums += [float(gain[first:last].sum()) for first, last in runs(labels)]
+    deviations = np.sum(sums) / max(np.sqrt(np.square(sums).sum()), 1e-9)
+    return float(deviations * max(1.0, _FEW / np.sqrt(max(1, len(sums)))))
 
 
 def _is_complete(folds: list[int], truth: list[Steps], count: int) -> bool:
@@ -462,7 +542,7 @@ def _facts(
         for n, label in enumerate(track.labels)
     }  # fmt: skip
     return {"tier": track.tier, "subject": track.subject, "kappa": round(kappa, _ROUND),
-            "switch": head.switch, "labels": rows}  # fmt: skip
+            "switch": head.switch, "learned": head.constant is None, "labels": rows}  # fmt: skip
 
 
 def answer(
@@ -482,22 +562,13 @@ def answer(
         DecodeError: it cannot be read.
         ModelError: the model is malformed.
     """
-    if head is None:
-        raise UsageError(
-            "the model did not learn from annotated recordings; make one with 'vlar adapt "
-            "RECORDINGS --model tracks --truth FILE'"
-        )
-    plan = FeaturePlan.restore(head.source)
-    recording = read_tracks(path, fps=fps or plan.fps, layout=layout)
-    binned = np.concatenate(
-        [head.bins.apply(rows) for rows in plan.features(recording, head.step_s)]
-    )
+    recording, tracks = answers_of(head, path, fps=fps, layout=layout)
+    step_s = head.step_s if head else STEP_S
     segments: list[Segment] = []
-    for number, track in enumerate(head.tracks):
-        probability = track.probabilities(binned, head.step_s)
+    for number, (track, probability) in enumerate(tracks):
         for bout in track.bouts(probability, number):
-            begin, end = bout.first * head.step_s, min(bout.last * head.step_s,
-                                                       recording.duration_s)  # fmt: skip
+            begin = bout.first * step_s
+            end = min(bout.last * step_s, recording.duration_s)
             if bout.label in track.points:
                 begin = end = (begin + end) / 2
             segments.append(Segment(
@@ -505,3 +576,19 @@ def answer(
                 bout.label, track.subject, track.tier, probability=round(bout.probability, 4),
             ))  # fmt: skip
     return sorted(segments, key=lambda row: (row.start_s, row.label))
+
+
+def answers_of(
+    head: TimelineHead | None, path: Path, *, fps: float | None, layout: str | Path | None
+) -> tuple[TrackRecording, list[tuple[LabelTrack, Float32]]]:
+    """A recording, and the probabilities (S, K) of each track; the arguments are of ``answer``."""
+    if head is None:
+        raise UsageError(
+            "the model did not learn from annotated recordings; make one with 'vlar adapt "
+            "RECORDINGS --model tracks --truth FILE'"
+        )
+    plan = FeaturePlan.restore(head.source)
+    recording = read_tracks(path, fps=fps or plan.fps, layout=layout)
+    parts = [head.bins.apply(rows) for rows in plan.features(recording, head.step_s)]
+    binned = np.concatenate(parts)
+    return recording, [(row, row.probabilities(binned, head.step_s)) for row in head.tracks]

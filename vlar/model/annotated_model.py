@@ -23,8 +23,9 @@ def adapt(
         recordings: A path, or several; folders are searched.
         truth: A file of annotations of any format, a folder of them, or segments.
         model: The model to adapt, or its name.
-        options: ``minutes``, ``ignore``, ``tier``, ``background``, ``fps``, ``layout`` and ``seed``
-            of ``vlar.model.annotated_request.AnnotatedRequest``.
+        options: ``minutes``, ``ignore``, ``tier``, ``background``, ``within``, ``fps``, ``layout``
+            and ``seed`` of ``vlar.model.annotated_request.AnnotatedRequest``; ``add``: a model to
+            go on from, or its folder, whose recordings are learned again with these.
 
     Returns:
         A model whose ``timeline`` answers recordings of this kind.

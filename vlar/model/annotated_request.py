@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from vlar.options import Option
 
 if TYPE_CHECKING:
+    from vlar.model.annotated_support import Taught
     from vlar.segments import Segment
     from vlar.types import ProgressCallback
 
@@ -21,6 +22,7 @@ class AnnotatedRequest:
         truth: A file of annotations, a folder of them, or segments.
         seed: Of all draws.
         progress: Called with the total, then with the work done since; None for none.
+        support: Recordings of the model to go on from.
     """
 
     recordings: "Sequence[Path]" = ()
@@ -44,5 +46,18 @@ class AnnotatedRequest:
     layout: Annotated[
         Path | None, Option("Layout of tracks; default: layout.toml next to them.", "FILE")
     ] = None
+    within: Annotated[
+        Path | None,
+        Option(
+            "With --truth: only what the spans of this file cover is annotated, such as the "
+            "minutes of 'vlar review'.",
+            "FILE",
+        ),
+    ] = None
+    add: Annotated[
+        Path | None,
+        Option("With --truth: a model; what it learned from is learned again with this.", "MODEL"),
+    ] = None
     seed: int = 0
     progress: "ProgressCallback | None" = None
+    support: "Sequence[Taught]" = ()

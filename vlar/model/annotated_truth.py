@@ -302,8 +302,10 @@ def _track(
 
 
 def labelled_minutes(
-    tracks: Sequence[TruthTrack], minutes: float | None, step_s: float, block_s: float = 20.0
-) -> list[npt.NDArray[np.bool_]]:
+    tracks: Sequence[TruthTrack], minutes: float | None, step_s: float, block_s: float = 20.0, *,
+    allowed: Sequence[npt.NDArray[np.bool_]] | None = None,
+    always: Sequence[npt.NDArray[np.bool_]] | None = None,
+) -> list[npt.NDArray[np.bool_]]:  # fmt: skip
     """Steps that are learned from: blocks evenly over the annotated time of all recordings.
 
     Args:
@@ -311,28 +313,36 @@ def labelled_minutes(
         minutes: How many minutes of annotated time; None for all of it.
         step_s: Seconds of a step.
         block_s: Seconds of a block.
+        allowed: (S,) steps of each recording that may be drawn; None for all.
+        always: (S,) steps of each recording that are learned from in any case; None for none.
     """
-    masks = [
+    annotated = [
         np.logical_or.reduce([track.steps[n] != NOT_ANNOTATED for track in tracks])
         for n in range(len(tracks[0].steps))
     ]
+    fixed = [np.zeros_like(mask) for mask in annotated] if always is None else list(always)
+    fixed = [mask & inside for mask, inside in zip(fixed, annotated, strict=True)]
+    masks = [mask & ~taken for mask, taken in zip(annotated, fixed, strict=True)]
+    if allowed is not None:
+        masks = [mask & inside for mask, inside in zip(masks, allowed, strict=True)]
     total = sum(int(mask.sum()) for mask in masks)
-    n_steps = total if minutes is None else round(minutes * 60 / step_s)
-    if n_steps >= total:
-        return masks
-    share = n_steps / max(1, total)
-    result: list[npt.NDArray[np.bool_]] = []
-    for mask in masks:
-        annotated = np.flatnonzero(mask)
-        blocks = max(1, round(len(annotated) * share * step_s / block_s))
-        size = round(len(annotated) * share / blocks)
-        chosen = np.zeros(len(mask), np.bool_)
-        if size:
-            middles = (np.arange(blocks) + 0.5) / blocks * len(annotated)
-            for begin in (middles - size / 2).astype(np.intp).clip(0):
-                chosen[annotated[begin : begin + size]] = True
-        result.append(chosen)
-    return result
+    wanted = total if minutes is None else round(minutes * 60 / step_s)
+    if wanted < total:
+        masks = [_blocks(mask, wanted / max(1, total), round(block_s / step_s)) for mask in masks]
+    return [mask | taken for mask, taken in zip(masks, fixed, strict=True)]
+
+
+def _blocks(mask: npt.NDArray[np.bool_], share: float, steps: int) -> npt.NDArray[np.bool_]:
+    """A share of the steps of a mask, in even blocks of about ``steps``."""
+    annotated = np.flatnonzero(mask)
+    count = max(1, round(len(annotated) * share / steps))
+    size = round(len(annotated) * share / count)
+    chosen = np.zeros(len(mask), np.bool_)
+    if size:
+        middles = (np.arange(count) + 0.5) / count * len(annotated)
+        for begin in (middles - size / 2).astype(np.intp).clip(0):
+            chosen[annotated[begin : begin + size]] = True
+    return chosen
 
 
 def durations_of(steps: Mapping[int, npt.NDArray[np.int64]], label: int) -> list[int]:

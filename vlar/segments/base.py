@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from vlar.segments.segment import Segment
+from vlar.segments.spans import frames_of
+from vlar.segments.tables import delimiter
 
 #: Fields of a segment that not every format holds.
 OPTIONAL = ("recording", "subject", "tier", "rater", "modifiers", "probability")
+
+Rows = Sequence[Segment]
+Written = tuple[bytes, list[str]]
+"""Bytes of a file, and notes on what it cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,17 @@ class Source:
         """The first 20,000 characters."""
         return self.text[:20_000]
 
+    @cached_property
+    def columns(self) -> list[str]:
+        """Cells of the first line, as of the header of a table."""
+        first = self.head.lstrip("\r\n").partition("\n")[0]
+        return [cell.strip().strip('"').strip() for cell in first.split(delimiter(first))]
+
+    def is_json(self, begin: str, *names: str) -> bool:
+        """Return whether the text begins as an object or a list, and has some names in quotes."""
+        text = self.text
+        return text.lstrip()[:1] in begin.split() and all(f'"{name}"' in text for name in names)
+
 
 PACKED = (".gz", ".xz")
 
@@ -143,9 +160,7 @@ class AnnotationFormat(ABC):
             ValueError: it is malformed, or counts frames and ``options.fps`` is None.
         """
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The bytes of a file with these segments, and notes on what it cannot hold.
 
         Args:
@@ -157,6 +172,27 @@ class AnnotationFormat(ABC):
             ValueError: the format cannot hold them at all, or needs ``fps``.
         """
         raise ValueError(f"{self.name} is read and not written; choose another format")
+
+    def new_in(
+        self, existing: Source | None, segments: Rows, options: Options, *names: str,
+        fps: float | None = None,
+    ) -> list[Segment]:  # fmt: skip
+        """Segments that a file does not have yet.
+
+        Args:
+            existing: The file; None for none.
+            segments: The segments.
+            options: As of ``read``.
+            names: Fields that count, next to label and times.
+            fps: Frames a second, where times count in frames; None for milliseconds.
+        """
+
+        def key(row: Segment) -> tuple[object, ...]:
+            times = frames_of(row, fps) if fps else (round(row.start_s, 3), round(row.end_s, 3))
+            return (*times, row.label, *(getattr(row, name) for name in names))
+
+        present = {key(row) for row in self.read(existing, options).segments} if existing else set()
+        return [row for row in segments if key(row) not in present]
 
 
 def require_fps(options: Options) -> float:

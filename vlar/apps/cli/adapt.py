@@ -68,12 +68,14 @@ def adapt(
         vlar adapt support/ --out mine
         vlar adapt support.csv --out trained --method temporal --shots 8
         vlar adapt tracks/ --model tracks --truth project.boris --minutes 10 --out mine
+        vlar adapt tracks/ --truth project.boris --within next.csv --add mine --out better
     """
     from vlar.model.folder import check_target
 
     check_target(out, replace=force)
     if truth is not None:
         annotated["ignore"] = annotated["ignore"] or ()
+        model = "tracks" if annotated["add"] and model == "lite" else model
         return _adapt_annotated(support or [], out, model, truth, annotated, force=force)
     if unused := next((name for name, value in annotated.items() if value), None):
         raise UsageError(f"--{unused} belongs to --truth; add it, or leave it out")

@@ -36,6 +36,8 @@ def review(
     *,
     labels: str | None = None,
     k: int = 20,
+    minutes: float | None = None,
+    fps: float | None = None,
     out: Path | None = None,
     task_format: Annotated[str, _FORMATS] = "label-studio",
     accept: Path | None = None,
@@ -52,8 +54,10 @@ def review(
     Options:
         target (TARGET): A library, or a model: a name or a folder.
         paths (PATH): With a model: recordings, or folders of them.
-        k (1..): Clips to look at.
-        out: Write them as tasks to label.
+        k (1..): Clips to look at; of tracks spans of 20 s.
+        minutes (MINUTES): Of tracks: how much to annotate, in place of -k.
+        fps (rare): Frames a second of tracks that state none; default: as learned.
+        out: Write them as tasks to label; of tracks any format of annotations.
         task_format (--format NAME): Of the tasks.
         accept: Answers of a labelling tool, or a filled CSV.
         support (CSV): What is labelled already; answers join it.
@@ -62,7 +66,12 @@ def review(
     Examples:
         vlar review holiday.vlar --labels "dancing, talking" --out tasks.json
         vlar review lite --accept answers.csv --support support.csv --adapt better
+        vlar review mine tracks/ --minutes 5 --out next.csv
     """
+    from vlar.model.folder import holds_timeline
+
+    if holds_timeline(target):
+        return _minutes(target, paths or [], minutes or k / 3, out, fps)
     if accept is not None:
         return _accept(target, accept, support, adapt, device)
     if adapt is not None:
@@ -85,6 +94,29 @@ def review(
             raise UsageError(f"--out {str(out)!r} cannot be written ({error.strerror})") from error
         output.note(f"vlar: {len(items)} tasks written to {out}")
     return exit_code(len(items), len(candidates.failed))
+
+
+def _minutes(
+    model: str, paths: list[str], minutes: float, out: Path | None, fps: float | None
+) -> int:
+    """Print and write the spans of tracks to annotate next."""
+    from vlar import segments
+    from vlar.model.annotated_review import review
+
+    if not paths:
+        raise UsageError(f"{model} learned from annotated recordings; name recordings to review")
+    with progress(f"loading {model}") as shown:
+        shown.stage("answering")
+        rows = review(model, paths, minutes=minutes, fps=fps)
+    for number, row in enumerate(rows, 1):
+        text = f"{row.label}, {output.percent(row.probability or 0)}"
+        output.row(row, f"{number:3}. {row.recording}  {output.span(row)}  {text}")
+    if out is not None:
+        for note in segments.save(out, rows, fps=fps):
+            output.note(f"vlar: {note}")
+        output.note(f"vlar: annotate these spans, and go on: vlar adapt RECORDINGS --truth FILE "
+                    f"--within {out} --add {model} --out FOLDER")  # fmt: skip
+    return exit_code(len(rows), 0)
 
 
 def _line(item: ReviewItem) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from vlar.errors import DecodeError, UsageError
 from vlar.files.workers import single
 from vlar.media.signals import Recorded, SignalReader, errors_of, head_of
-from vlar.media.skeleton.formats.base import Bodies, endings, recognised, require_few_people
+from vlar.media.skeleton.formats.base import FORMATS, Bodies, require_few_people
 from vlar.media.skeleton.formats.estimators import json_files
 from vlar.media.skeleton.layouts import layout, names
 from vlar.media.video.files import is_folder
@@ -34,7 +34,7 @@ class SkeletonReader(SignalReader):
     @property
     def endings(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The endings of all formats."""
-        return endings()
+        return FORMATS.endings()
 
     def claims(self, path: Path) -> bool:
         """A file by its content; a folder by the OpenPose files in it."""
@@ -43,7 +43,7 @@ class SkeletonReader(SignalReader):
         if path.suffix.lower() not in self.endings:
             return False
         head = head_of(path)
-        return head is not None and recognised(head) is not None
+        return head is not None and FORMATS.recognised(head) is not None
 
     def load(self, path: Path) -> Recorded:
         """The one recording of a file.
@@ -116,10 +116,10 @@ def _read(path: Path) -> Iterator[Bodies]:
     head = head_of(path)
     if head is None:
         raise ValueError("it is not a file that can be opened")
-    part = recognised(head)
+    part = FORMATS.recognised(head)
     if part is None:
-        names = ", ".join(sorted(endings()))
-        raise ValueError(f"no known format begins so (endings: {names})")
+        known = ", ".join(sorted(FORMATS.endings()))
+        raise ValueError(f"no known format begins so (endings: {known})")
     yield from part.read(path)
 
 

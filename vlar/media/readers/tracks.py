@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vlar.media.signals import Recorded, SignalReader
-from vlar.media.tracks.formats.base import formats, head_of, recognised
+from vlar.media.signals import Recorded, SignalReader, head_of
+from vlar.media.tracks.formats.base import FORMATS
 from vlar.media.tracks.recording import load_tracks
 from vlar.registry import register
 
@@ -27,15 +27,14 @@ class TracksReader(SignalReader):
     @property
     def endings(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The endings of all formats, plain and packed."""
-        inner = frozenset[str]().union(*(part.endings for part in formats()))
-        return inner | {".xz", ".gz"}
+        return FORMATS.endings() | {".xz", ".gz"}
 
     def claims(self, path: Path) -> bool:
         """A file by its content."""
         if path.suffix.lower() not in self.endings or not path.is_file():
             return False
         head = head_of(path)
-        return head is not None and recognised(head) is not None
+        return head is not None and FORMATS.recognised(head) is not None
 
     def load(self, path: Path) -> Recorded:
         """The one recording of a file, with the layout next to it.

@@ -10,8 +10,8 @@ import numpy as np
 
 from vlar.errors import DecodeError
 from vlar.files.workers import single
-from vlar.media.signals import errors_of, evenly
-from vlar.media.tracks.formats.base import PointTracks, head_of, recognised
+from vlar.media.signals import errors_of, evenly, head_of
+from vlar.media.tracks.formats.base import FORMATS, PointTracks
 from vlar.media.tracks.layouts import REGIONS, Region, TrackLayout, layout_of, read_regions
 from vlar.types import Float32, Float64
 
@@ -90,7 +90,7 @@ def _read(path: Path, fps: float | None, layout_file: Path | None) -> TrackRecor
     if head is None:
         path.stat()  # its error names what is wrong
         raise ValueError("it cannot be opened or unpacked")
-    part = recognised(head)
+    part = FORMATS.recognised(head)
     if part is None:
         raise ValueError("no known format begins so")
     layout = layout_of(path, layout_file)

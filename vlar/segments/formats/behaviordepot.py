@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vlar.files.arrays import is_matlab, read_structs
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table, require_fps
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
 from vlar.segments.segment import Segment
 from vlar.segments.spans import frames_notes, frames_of, stored_rate, without_overlap
 from vlar.version import pip_install
@@ -57,9 +57,7 @@ class BehaviorDepot(AnnotationFormat):
         total = _number(content.get("TotalFrames"))
         return Table(segments, (), {}, {str(recording): total / fps} if total else {})
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The struct in MATLAB 5, with Vector to the last frame."""
         content = _content(existing) if existing else {}
         if existing and not is_matlab(existing.data[:20]) | existing.data.startswith(b"MATLAB 5"):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
 from vlar.files.reading import parse_json
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
 from vlar.segments.spans import without_overlap
 from vlar.segments.tables import seconds
@@ -41,8 +41,7 @@ class BorisProject(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether it is a JSON object with behaviours and observations."""
-        text = source.text
-        return text.lstrip()[:1] == "{" and '"behaviors_conf"' in text and '"observations"' in text
+        return source.is_json("{", "behaviors_conf", "observations")
 
     def read(self, source: Source, options: Options) -> Table:
         """All observations; media, durations and independent variables with them."""
@@ -63,9 +62,7 @@ class BorisProject(AnnotationFormat):
             conditions[name] = {str(k): str(v) for k, v in variables.items()}
         return Table(segments, tuple(notes), media, lengths, conditions)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The project with the events of segments that it does not have yet."""
         project = _project(existing) if existing else _empty()
         notes: list[str] = []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.formats.boris import modifiers_of, unpaired
 from vlar.segments.segment import Segment
 from vlar.segments.tables import (
@@ -86,15 +86,10 @@ class _Content:
         columns = header[begin:ends] if begin else [n for n in header if "odifier" in n]
         subject = row.get("Subject", "")
         return Segment(
-            row.get("Observation id") or self.recording,
-            start_s,
-            end_s,
-            row["Behavior"],
+            row.get("Observation id") or self.recording, start_s, end_s, row["Behavior"],
             "" if subject.lower() == _NOBODY.lower() else subject,
-            row.get("Behavioral category", ""),
-            "",
-            modifiers_of(row[name] for name in columns),
-        )
+            row.get("Behavioral category", ""), "", modifiers_of(row[name] for name in columns),
+        )  # fmt: skip
 
 
 def _is_header(row: Row) -> bool:
@@ -123,34 +118,27 @@ class _Export(AnnotationFormat):
     adds = True
     columns = ""
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The export with rows of the segments that it does not have yet."""
         if existing is None:
             mark = "\t" if options.target.lower().endswith(".tsv") else ","
-            header, begin, present = self.columns.split(","), "", set[tuple[object, ...]]()
+            header = self.columns.split(",")
             begin = text_of([header], mark)
         else:
             content = _Content(existing, self.columns)
             mark, header = content.mark, content.header
             begin = existing.text.rstrip("\r\n") + "\n"
-            present = {_key(row) for row in self.read(existing, options).segments}
             names = {content.recording} if "Observation id" not in header else set[str]()
             if names and {row.recording for row in segments} - names:
                 raise ValueError(f"its rows belong to observation {content.recording!r} alone")
-        rows = [cells for row in segments if _key(row) not in present for cells in self.cells(row)]
+        fresh = self.new_in(existing, segments, options, "recording", "subject", "modifiers")
+        rows = [cells for row in fresh for cells in self.cells(row)]
         lines = [[row.get(name, "") for name in header] for row in rows]
         return (begin + text_of(lines, mark)).encode(), []
 
     def cells(self, segment: Segment) -> list[dict[str, str]]:
         """Rows of a segment by the names of columns."""
         raise NotImplementedError
-
-
-def _key(row: Segment) -> tuple[object, ...]:
-    times = round(row.start_s, 3), round(row.end_s, 3)
-    return (row.recording, *times, row.label, row.subject, row.modifiers)
 
 
 def _common(segment: Segment) -> dict[str, str]:
@@ -224,8 +212,7 @@ class BorisAggregated(_Export):
 
     def claims(self, source: Source) -> bool:
         """Return whether it has the columns of starts and stops, or rows of STATE and POINT."""
-        first = source.head.lstrip("\r\n").partition("\n")[0]
-        cells = [cell.strip().strip('"') for cell in first.split(delimiter(first))]
+        cells = source.columns
         if "Start (s)" in cells and "Behavior" in cells:
             return True
         kind = next((i for i, cell in enumerate(cells) if cell in ("STATE", "POINT")), 0)

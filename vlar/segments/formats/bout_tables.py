@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import groupby
 
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
-from vlar.segments.tables import delimiter, first_cell, named, rows_of, seconds, short, text_of
+from vlar.segments.tables import first_cell, named, rows_of, seconds, short, text_of
 
 _SESSION = re.compile(r"^start[/_ ]?end$", re.I)
 _SLIPS = ("", "NA", "_DEFAULT")
@@ -31,8 +30,7 @@ class RaterTable(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether the header has the columns from, to and type."""
-        first = source.head.partition("\n")[0].replace('"', "")
-        return {"from", "to", "type"} <= {c.strip() for c in first.split(delimiter(first))}
+        return {"from", "to", "type"} <= set(source.columns)
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment a row; rows without an end, slips and marks of the session are noted."""
@@ -58,20 +56,11 @@ class RaterTable(AnnotationFormat):
         notes = [f"{n} {what} are left out" for what, n in lost.items() if n]
         return Table(segments, tuple(notes), {}, lengths)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table, with semicolons."""
         rows = [
-            (
-                row.recording,
-                row.rater,
-                short(row.start_s),
-                short(row.end_s),
-                row.label,
-                row.recording,
-            )
-            for row in segments
+            (s.recording, s.rater, short(s.start_s), short(s.end_s), s.label, s.recording)
+            for s in segments
         ]
         header = ("file", "Experimenter", "from", "to", "type", "ID")
         return text_of([header, *rows], ";").encode(), []
@@ -128,28 +117,13 @@ class ElanTab(AnnotationFormat):
         notes = (f"columns with a text in every row are not tiers: {facts}",) if facts else ()
         return Table(segments, notes)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """A row an annotation."""
         rows: list[list[object]] = []
-        for recording, group in groupby(
-            sorted(segments, key=lambda s: s.recording), lambda s: s.recording
-        ):
-            for row in group:
-                begin, end = round(row.start_s * 1000), round(row.end_s * 1000)
-                rows.append(
-                    [
-                        row.tier,
-                        row.subject,
-                        row.rater,
-                        begin,
-                        end,
-                        end - begin,
-                        row.label,
-                        recording,
-                    ]
-                )
+        for row in sorted(segments, key=lambda s: s.recording):
+            begin, end = round(row.start_s * 1000), round(row.end_s * 1000)
+            rows.append([row.tier, row.subject, row.rater, begin, end, end - begin, row.label,
+                         row.recording])  # fmt: skip
         return text_of([self._HEADER, *rows], "\t").encode(), []
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from vlar.files.reading import parse_json
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
-from vlar.segments.tables import delimiter, named, rows_of, seconds, seconds_in, short, text_of
+from vlar.segments.tables import named, rows_of, seconds, seconds_in, short, text_of
 
 _VIDEO = ("video", "videoPath", "video_path", "path", "file", "filename")
 _LABEL = ("label", "annotation", "class")
@@ -63,9 +63,7 @@ class CreateMLTable(_CreateML):
 
     def claims(self, source: Source) -> bool:
         """Return whether the header has a video, a label, and a start or an end."""
-        first = source.head.partition("\n")[0].replace('"', "").strip()
-        header = [cell.strip() for cell in first.split(delimiter(first))]
-        columns = _columns(header)
+        columns = _columns(source.columns)
         return columns is not None and bool(columns["start"] or columns["end"])
 
     def read(self, source: Source, options: Options) -> Table:
@@ -73,9 +71,7 @@ class CreateMLTable(_CreateML):
         header, *rows = rows_of(source.text)
         return self.table([named(row, header) for row in rows])
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table."""
         rows = [(s.recording, s.label, short(s.start_s), short(s.end_s)) for s in segments]
         return text_of([("video", "label", "start", "end"), *rows]).encode(), []
@@ -92,15 +88,9 @@ class CreateMLList(_CreateML):
     def claims(self, source: Source) -> bool:
         """Return whether it is a list of objects with a label and a start or an end."""
         head = source.head
-        return (
-            head.lstrip()[:1] == "["
-            and '"annotations"' not in head
-            and (
-                any(f'"{name}"' in head for name in _VIDEO)
-                and any(f'"{name}"' in head for name in _LABEL)
-                and any(f'"{name}"' in head for name in (*_START, *_END))
-            )
-        )
+        return source.is_json("[") and '"annotations"' not in head and all(
+            any(f'"{name}"' in head for name in names) for names in (_VIDEO, _LABEL, _START + _END)
+        )  # fmt: skip
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment an object."""
@@ -109,19 +99,13 @@ class CreateMLList(_CreateML):
             raise ValueError("it is not a list of objects")
         return self.table(rows)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The list."""
         rows = [
-            {
-                "video": s.recording,
-                "label": s.label,
-                "start": round(s.start_s, 6),
-                "end": round(s.end_s, 6),
-            }
+            {"video": s.recording, "label": s.label, "start": round(s.start_s, 6),
+             "end": round(s.end_s, 6)}
             for s in segments
-        ]
+        ]  # fmt: skip
         return (json.dumps(rows, ensure_ascii=False, indent=1) + "\n").encode(), []
 
 
@@ -178,8 +162,7 @@ class Charades(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether the header has id, actions and length."""
-        first = source.head.partition("\n")[0].replace('"', "").strip()
-        return {"id", "actions", "length"} <= {cell.strip() for cell in first.split(",")}
+        return {"id", "actions", "length"} <= set(source.columns)
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment an action."""
@@ -197,9 +180,7 @@ class Charades(AnnotationFormat):
                 segments.append(Segment(row["id"], start, max(start, end), cells[0], person))
         return Table(segments, (), {}, {name: length for name, length in lengths.items() if length})
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """A row a video and person."""
         if any(not row.label or set(row.label) & set(" ;\t\n") for row in segments):
             raise ValueError("a label is empty or has blanks or semicolons; rename it")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table, require_fps
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
 from vlar.segments.segment import Segment
 from vlar.segments.spans import frames_notes, frames_of, runs
 from vlar.segments.xml import parse, text_of
@@ -61,9 +61,7 @@ class Cvat(AnnotationFormat):
         length = root.findtext("meta/task/size")
         return Table(segments, (), {}, {name: int(length) / fps} if length else {})
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """A tag for each frame of each segment; other content of a file that exists stays."""
         fps = require_fps(options)
         root = parse(existing.data) if existing else ET.Element("annotations")
@@ -141,10 +139,7 @@ def _track(track: ET.Element) -> Iterator[_Run]:
     names = {row.get("name", "") for box in boxes for row in box.iter("attribute")}
     states: list[dict[str, str] | None] = []
     for box in boxes:
-        values = {
-            **values,
-            **{row.get("name", ""): row.text or "" for row in box.iter("attribute")},
-        }
+        values = values | {row.get("name", ""): row.text or "" for row in box.iter("attribute")}
         states.append(None if box.get("outside") == "1" else values)
     for name in sorted(names) or [""]:
         labels = [

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from vlar.files.reading import MB
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
 from vlar.segments.tables import named, rows_of, text_of
 
@@ -86,9 +86,7 @@ class Datavyu(AnnotationFormat):
         ]
         return Table(segments, tuple(notes))
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The spreadsheet with cells for segments that it does not have yet."""
         entries = _entries(existing) if existing else {}
         text = entries.get("db", b"#4\n").decode("utf-8", "replace")
@@ -213,8 +211,7 @@ class DatavyuTable(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether the header has the columns of the export."""
-        first = source.head.partition("\n")[0].replace('"', "")
-        return {"column", "ordinal", "onset", "offset"} <= {c.strip() for c in first.split(",")}
+        return {"column", "ordinal", "onset", "offset"} <= set(source.columns)
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment for each code of each row; rows that end before they start are noted."""
@@ -232,9 +229,7 @@ class DatavyuTable(AnnotationFormat):
             segments += _segments(recording, row["column"], codes, cell)
         return Table(segments, tuple(notes))
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table; the codes of all its columns stand next to each other."""
         lines: list[list[str]] = []
         codes: dict[str, None] = {}

@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from pathlib import PurePath
 
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
 from vlar.segments.xml import parse, text_of
 
@@ -74,17 +74,14 @@ class Elan(AnnotationFormat):
                 )  # fmt: skip
         return Table(segments, tuple(document.notes), {recording: document.media})
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The document with annotations for segments that it does not have yet."""
         if existing is None:
             recording = segments[0].recording if segments else ""
-            document, present = _Document(_empty(recording)), set[tuple[object, ...]]()
+            document = _Document(_empty(recording))
         else:
             document = _Document(parse(existing.data))
-            present = {_key(row) for row in self.read(existing, options).segments}
-        fresh = [row for row in segments if _key(row) not in present]
+        fresh = self.new_in(existing, segments, options, "tier", "subject", "rater")
         for tier, rows in groupby(sorted(fresh, key=_tier), key=_tier):
             document.add(tier, list(rows))
         document.sort_slots()
@@ -96,10 +93,6 @@ class Elan(AnnotationFormat):
 
 def _tier(row: Segment) -> tuple[str, str, str]:
     return row.tier or NAMELESS, row.subject, row.rater
-
-
-def _key(row: Segment) -> tuple[object, ...]:
-    return (*_tier(row), row.label, round(row.start_s, 3), round(row.end_s, 3))
 
 
 class _Document:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table, require_fps
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
 from vlar.segments.segment import Segment
 from vlar.segments.spans import exact_rate, frames_notes, frames_of, one_at_a_time, runs
 from vlar.segments.tables import Row, delimiter, rows_of, seconds, short, text_of
@@ -15,11 +15,6 @@ from vlar.segments.tables import Row, delimiter, rows_of, seconds, short, text_o
 BACKGROUND = "background"
 _MOST_FRAMES = 20_000_000
 _POINT = re.compile(r"_(x|y|p)$")
-
-
-def _first_line(source: Source) -> Row:
-    line = source.head.partition("\n")[0].strip("\r")
-    return [cell.strip().strip('"') for cell in line.split(delimiter(line))]
 
 
 def _frames(rows: Sequence[Row]) -> list[int]:
@@ -77,7 +72,7 @@ class DeepEthogram(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether the first column has no name and one is called background."""
-        header = _first_line(source)
+        header = source.columns
         return len(header) > 1 and header[0] == "" and BACKGROUND in header
 
     def read(self, source: Source, options: Options) -> Table:
@@ -93,9 +88,7 @@ class DeepEthogram(AnnotationFormat):
         ]
         return Table(segments)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table; where no segment covers a frame it is background, or -1 with background."""
         fps = require_fps(options)
         n_frames = _length(segments, fps)
@@ -133,7 +126,7 @@ class SimBA(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether the columns after the first are x, y and p of points."""
-        header = _first_line(source)
+        header = source.columns
         return header[0].lower() in ("", "scorer", "unnamed: 0", "frame") and bool(
             (header[1:4] and all(map(_POINT.search, header[1:4]))) or header[1:2] == ["vlar frame"]
         )
@@ -151,9 +144,7 @@ class SimBA(AnnotationFormat):
         notes = () if options.labels else (f"behaviours are the trailing 0/1 columns {labels}",)
         return Table(segments, notes)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table with the columns of behaviours; points and features of a file stay."""
         fps = require_fps(options)
         notes = frames_notes(segments, fps, self.name)
@@ -216,7 +207,7 @@ class Solomon(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether the first column is Time and the rows follow each other at one step."""
-        header = _first_line(source)
+        header = source.columns
         if len(header) < 2 or header[0].lower() not in ("time", "time (s)"):
             return False
         lines = source.head.splitlines()[1:4]
@@ -246,9 +237,7 @@ class Solomon(AnnotationFormat):
         ]
         return Table(segments)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table at the longest step that holds all times."""
         fps = exact_rate(segments)
         rows, notes = one_at_a_time(segments, lambda s: s.tier)

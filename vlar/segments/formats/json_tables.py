@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vlar.files.reading import parse_json
 from vlar.registry import register
-from vlar.segments.base import OPTIONAL, AnnotationFormat, Options, Source, Table, require_fps
+from vlar.segments.base import (
+    OPTIONAL,
+    AnnotationFormat,
+    Options,
+    Rows,
+    Source,
+    Table,
+    Written,
+    require_fps,
+)
 from vlar.segments.segment import Segment
 from vlar.segments.spans import frames_notes, frames_of, without_overlap
 
@@ -32,12 +41,8 @@ class ActivityNet(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether an annotation with a segment is in it."""
-        text = source.text
-        return text.lstrip()[:1] in ("{", "[") and (
-            ('"annotations"' in text and '"segment"' in text)
-            or '"database"' in text
-            or ('"results"' in text and '"segment"' in text)
-        )
+        pairs = (("annotations", "segment"), ("database",), ("results", "segment"))
+        return any(source.is_json("{ [", *names) for names in pairs)
 
     def read(self, source: Source, options: Options) -> Table:
         """Annotations of every video, with durations."""
@@ -61,18 +66,12 @@ class ActivityNet(AnnotationFormat):
                 )  # fmt: skip
         return Table(segments, (), media, lengths)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The database with annotations for segments that it does not have yet."""
         start: Any = {"version": "vlar", "taxonomy": [], "database": {}}
         content = parse_json(existing.data) if existing else start
-        rows = self.read(existing, options).segments if existing else []
-        present = {_key(row) for row in rows}
         videos = dict(_videos(content))
-        for row in segments:
-            if _key(row) in present:
-                continue
+        for row in self.new_in(existing, segments, options, "recording", *_MORE[:4]):
             if row.recording not in videos:
                 video: dict[str, Any] = {"subset": "", "annotations": []}
                 videos[row.recording] = video
@@ -87,11 +86,6 @@ class ActivityNet(AnnotationFormat):
             video.setdefault("annotations", [])
             video["annotations"].append({"segment": times, "label": row.label, **more})
         return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode(), []
-
-
-def _key(row: Segment) -> tuple[object, ...]:
-    times = round(row.start_s, 3), round(row.end_s, 3)
-    return (row.recording, *times, row.label, *(getattr(row, name) for name in _MORE[:4]))
 
 
 def _videos(content: Any) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -133,8 +127,7 @@ class Jabs(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether it has labels and a number of frames."""
-        text = source.text
-        return text.lstrip()[:1] == "{" and '"num_frames"' in text and '"labels"' in text
+        return source.is_json("{", "num_frames", "labels")
 
     def read(self, source: Source, options: Options) -> Table:
         """Spans of every animal; subject = identity, tier = behaviour."""
@@ -153,9 +146,7 @@ class Jabs(AnnotationFormat):
         ]  # fmt: skip
         return Table(segments, (), {}, {name: content["num_frames"] / fps})
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The spans; other keys of a file that exists stay."""
         fps = require_fps(options)
         content: dict[str, Any] = parse_json(existing.data) if existing else {"version": 1}

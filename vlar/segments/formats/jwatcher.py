@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from itertools import pairwise
 
 from vlar.files.reading import MB, read_file
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
 from vlar.segments.spans import one_at_a_time
 
@@ -63,9 +62,7 @@ class JWatcher(AnnotationFormat):
             return {}
         return {key: label for key, label in _NAME.findall(text) if label}
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The data with a key at each start, and ``-`` where nothing holds."""
         rows, notes = one_at_a_time(segments, lambda s: s.recording)
         if any("\n" in row.label or row.label in (_NOTHING, "EOF") for row in rows):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from vlar.files.reading import parse_json
 from vlar.registry import register
-from vlar.segments.base import OPTIONAL, AnnotationFormat, Options, Source, Table, require_fps
+from vlar.segments.base import (
+    OPTIONAL,
+    AnnotationFormat,
+    Options,
+    Rows,
+    Source,
+    Table,
+    Written,
+    require_fps,
+)
 from vlar.segments.segment import Segment
 from vlar.segments.spans import frames_notes, frames_of, runs
 
@@ -37,8 +46,7 @@ class LabelStudio(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether it is a list of tasks with data and results."""
-        text = source.text
-        return text.lstrip()[:1] == "[" and all(f'"{name}"' in text for name in ("data", "result"))
+        return source.is_json("[", "data", "result")
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment for each range and label of annotations that were not cancelled."""
@@ -59,27 +67,19 @@ class LabelStudio(AnnotationFormat):
             segments, (f"{cancelled} cancelled annotations are left out",) if cancelled else ()
         )
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """Tasks with results for segments that they do not have yet."""
         fps = require_fps(options)
         tasks = _tasks(existing) if existing else []
-        present = (
-            {_key(row, fps) for row in self.read(existing, options).segments} if existing else set()
-        )
         by_media = {_media(task): task for task in tasks}
         groups: dict[tuple[str, str, bool], list[Segment]] = defaultdict(list)
-        for row in segments:
-            if _key(row, fps) not in present:
-                groups[row.recording, row.rater, row.probability is not None].append(row)
+        names = ("recording", "tier", "rater", "probability")
+        for row in self.new_in(existing, segments, options, *names, fps=fps):
+            groups[row.recording, row.rater, row.probability is not None].append(row)
         for (recording, rater, is_model), rows in groups.items():
             if recording not in by_media:
-                by_media[recording] = {
-                    "data": {"video": recording},
-                    "annotations": [],
-                    "predictions": [],
-                }
+                data = {"video": recording}
+                by_media[recording] = {"data": data, "annotations": [], "predictions": []}
                 tasks.append(by_media[recording])
             answer: dict[str, Any] = {"result": [self._result(row, fps) for row in rows]}
             if is_model:
@@ -145,10 +145,6 @@ def _results(
                 yield Segment(recording, start, end, str(label), "", tier, rater, (), chance)
 
 
-def _key(row: Segment, fps: float) -> tuple[object, ...]:
-    return row.recording, *frames_of(row, fps), row.label, row.tier, row.rater, row.probability
-
-
 @register("annotation", "fiftyone")
 class FiftyOne(AnnotationFormat):
     """FiftyOne temporal detections: ``labels.json`` with timestamps or frames, or ``samples.json``.
@@ -165,9 +161,11 @@ class FiftyOne(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether it has labels by video, or samples with temporal detections."""
-        text = source.text
-        spans = '"timestamps"' in text or '"support"' in text
-        return text.lstrip()[:1] == "{" and spans and ('"labels"' in text or '"samples"' in text)
+        return any(
+            source.is_json("{", spans, rows)
+            for spans in ("timestamps", "support")
+            for rows in ("labels", "samples")
+        )
 
     def read(self, source: Source, options: Options) -> Table:
         """Detections of every video."""
@@ -197,9 +195,7 @@ class FiftyOne(AnnotationFormat):
                 )
         return Table(segments)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The labels, in seconds."""
         classes = sorted({row.label for row in segments})
         videos: dict[str, list[dict[str, Any]]] = {}
@@ -235,9 +231,7 @@ class CocoVideo(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether it has videos, categories and annotations."""
-        text = source.text
-        names = ("videos", "categories", "annotations")
-        return text.lstrip()[:1] == "{" and all(f'"{name}"' in text for name in names)
+        return source.is_json("{", "videos", "categories", "annotations")
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment for each run of frames of an instance."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
 
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table, require_fps
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
 from vlar.segments.segment import Segment
 from vlar.segments.spans import frames_notes, frames_of
-from vlar.segments.tables import delimiter, first_cell, named, rows_of, seconds, short, text_of
+from vlar.segments.tables import first_cell, named, rows_of, seconds, short, text_of
 
 _CUE = re.compile(r"^\s*(?:(\d+):)?(\d+):(\d+[.,]\d+)\s*-->\s*(?:(\d+):)?(\d+):(\d+[.,]\d+)")
 _HOUR = 3600.0  # timelines of editors begin at 01:00:00:00
@@ -60,9 +59,7 @@ class WebVtt(AnnotationFormat):
             )  # fmt: skip
         return Table(segments)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The cues, texts escaped."""
         name = html.escape(segments[0].recording, quote=False) if segments else ""
         blocks = ["WEBVTT", f"NOTE recording: {name}"] if name else ["WEBVTT"]
@@ -105,9 +102,7 @@ class Audacity(AnnotationFormat):
                 segments.append(Segment(name, times[0], max(times[0], times[1]), label))
         return Table(segments)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The lines."""
         lines = [
             f"{short(row.start_s)}\t{short(row.end_s)}\t{' '.join(row.label.split())}"
@@ -161,9 +156,7 @@ class Edl(AnnotationFormat):
         segments = [Segment(source.stem, a - shift, a - shift + n, label) for a, n, label in starts]
         return Table(segments, ("times are those after 01:00:00:00",) if shift else ())
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The markers, from 01:00:00:00 on."""
         fps = require_fps(options)
         lines = ["TITLE: vlar", "FCM: NON-DROP FRAME", ""]
@@ -190,10 +183,7 @@ class Premiere(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether the header has Marker Name, In and Out."""
-        first = source.head.partition("\n")[0].replace('"', "").strip()
-        return {"Marker Name", "In", "Out"} <= {
-            cell.strip() for cell in first.split(delimiter(first))
-        }
+        return {"Marker Name", "In", "Out"} <= set(source.columns)
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment a marker; the name, or the description of one without a name, is the label."""
@@ -209,9 +199,7 @@ class Premiere(AnnotationFormat):
             segments.append(Segment(name, start, max(start, end), label))
         return Table(segments)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table."""
         fps = require_fps(options)
         rows = [

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
 from typing import ClassVar
 
 from vlar.files.reading import require_few_words
 from vlar.registry import register
-from vlar.segments.base import OPTIONAL, AnnotationFormat, Options, Source, Table
+from vlar.segments.base import OPTIONAL, AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
 from vlar.segments.tables import delimiter, seconds_in, short, text_of
 
@@ -54,9 +53,7 @@ class OwnTable(AnnotationFormat):
             segments.append(_segment(dict(zip(header, row, strict=False)), number, source.stem))
         return Table(segments)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table; columns of optional fields that no segment uses are left out."""
         columns = list(COLUMNS[:4])
         columns += [

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from itertools import groupby
 
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table, require_fps
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
 from vlar.segments.formats.frame_tables import recording_of
 from vlar.segments.segment import Segment
 from vlar.segments.spans import frames_notes, frames_of, one_at_a_time, stored_rate
@@ -50,9 +49,7 @@ class Bento(AnnotationFormat):
             lengths = {recording_of(source): (int(frames[1][1]) - int(frames[0][1]) + 1) / fps}
         return Table(segments, (), {}, lengths)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """Bouts in seconds; the head of a file that exists stays."""
         head = existing.text if existing else ""
         rate = re.search(r"^Annotation framerate:\s*([\d.]+)", head, re.M)
@@ -139,9 +136,7 @@ class Caltech(AnnotationFormat):
                 segments.append(Segment(recording_of(source), start, end, match[3], tier=stream))
         return Table(segments)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The streams, without gaps; the hot keys of a file that exists stay."""
         fps = require_fps(options)
         names = [

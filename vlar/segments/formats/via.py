@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from vlar.files.reading import parse_json
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Source, Table
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
 
 NAMELESS = "TEMPORAL-SEGMENTS"
@@ -30,10 +30,7 @@ class Via3(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether it has the tables of a project."""
-        text = source.text
-        return text.lstrip()[:1] == "{" and all(
-            f'"{name}"' in text for name in ("attribute", "metadata", "view", "file")
-        )
+        return source.is_json("{", "attribute", "metadata", "view", "file")
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment for each value of an attribute; regions and whole files are noted."""
@@ -64,16 +61,10 @@ class Via3(AnnotationFormat):
         }
         return Table(segments, tuple(notes), files)
 
-    def write(
-        self, segments: Sequence[Segment], existing: Source | None, options: Options
-    ) -> tuple[bytes, list[str]]:
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The project with metadata for segments that it does not have yet."""
         project = _project(existing) if existing else _empty()
-        rows = self.read(existing, options).segments if existing else []
-        present = {_key(row) for row in rows}
-        for segment in segments:
-            if _key(segment) in present:
-                continue
+        for segment in self.new_in(existing, segments, options, "recording", "tier"):
             attribute = _attribute(project, segment.tier or NAMELESS)
             value = _option(project["attribute"][attribute], segment.label)
             view = _view(project, segment.recording)
@@ -81,10 +72,6 @@ class Via3(AnnotationFormat):
             row = {"vid": view, "flg": 0, "z": times[: 1 if segment.is_point else 2], "xy": []}
             project["metadata"][_free(project, view)] = {**row, "av": {attribute: value}}
         return json.dumps(project, ensure_ascii=False).encode(), []
-
-
-def _key(row: Segment) -> tuple[object, ...]:
-    return row.recording, row.tier, row.label, round(row.start_s, 3), round(row.end_s, 3)
 
 
 def _project(source: Source) -> dict[str, Any]:

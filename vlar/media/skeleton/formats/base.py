@@ -1,21 +1,17 @@
-"""Interface of a skeleton file format, and the recognition of a file's format."""
+"""File formats of skeletons, and what they share."""
 
 from __future__ import annotations
 
-import importlib
 import math
-import pkgutil
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import numpy as np
 
 from vlar.files.reading import MB, read_file, require_few_words, require_memory
-from vlar.media.signals import FileHead
+from vlar.media.point_formats import PointFormat, PointFormats
 from vlar.types import Float32, Float64, JsonDict
 
 MOST = 256 * MB  # of a text file
@@ -23,7 +19,6 @@ MOST_PEOPLE = 50
 KINECT_HZ = 30.0
 BYTES_EACH = 12  # of a coordinate: it is checked and copied as it is read
 _CAPTIONS = (str, bytes, int, float, np.generic, type(None))
-F = TypeVar("F", bound="SkeletonFormat")
 
 
 @dataclass(frozen=True)
@@ -54,65 +49,12 @@ class Bodies:
     meta: JsonDict = field(default_factory=dict[str, Any])
 
 
-class SkeletonFormat(ABC):
-    """A file format. It raises ``ValueError`` with a sentence for what it cannot read.
-
-    Attributes:
-        name: As registered.
-        order: Formats with a lower number are asked first; general ones come last.
-        endings: File endings that it may have.
-    """
-
-    name: ClassVar[str]
-    order: ClassVar[int] = 50
-    endings: ClassVar[frozenset[str]]
-
-    @abstractmethod
-    def matches(self, head: FileHead) -> bool:
-        """Return whether a file is of this format, by its first bytes."""
-
-    @abstractmethod
-    def read(self, path: Path) -> Iterator[Bodies]:
-        """All recordings of a file.
-
-        Raises:
-            OSError: it cannot be opened.
-            ValueError: it is malformed; the message is a sentence.
-        """
+class SkeletonFormat(PointFormat[Iterator[Bodies]]):
+    """A file format of skeletons, whose ``read`` gives all recordings of a file."""
 
 
-_formats: dict[str, SkeletonFormat] = {}
-
-
-def skeleton_format(name: str) -> Callable[[type[F]], type[F]]:
-    """Class decorator that makes a format known."""
-
-    def add(part: type[F]) -> type[F]:
-        part.name = name
-        _formats[name] = part()
-        return part
-
-    return add
-
-
-@cache
-def formats() -> tuple[SkeletonFormat, ...]:
-    """All formats, in the order in which they are asked."""
-    package = __name__.rpartition(".")[0]
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{package}.{module.name}")
-    return tuple(sorted(_formats.values(), key=lambda each: (each.order, each.name)))
-
-
-def endings() -> frozenset[str]:
-    """All file endings of skeletons."""
-    return frozenset().union(*(form.endings for form in formats()))
-
-
-def recognised(head: FileHead) -> SkeletonFormat | None:
-    """The format of a file; None where it is none of a skeleton."""
-    fitting = (form for form in formats() if head.ending in form.endings)
-    return next((form for form in fitting if form.matches(head)), None)
+FORMATS = PointFormats[SkeletonFormat](__name__.rpartition(".")[0])
+skeleton_format = FORMATS.add
 
 
 def text_of(path: Path) -> str:

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from vlar.files.opening import open_input
 from vlar.files.reading import parse_json, require_memory
+from vlar.media.signals import FileHead
 from vlar.media.tracks.formats.base import (
     MOST_ANIMALS,
     MOST_POINTS,
     PointTracks,
     TrackFormat,
-    TrackHead,
     missing,
     track_format,
 )
@@ -49,7 +49,7 @@ class HdfTracks(TrackFormat):
     order = 5
     endings = _ENDINGS
 
-    def matches(self, head: TrackHead) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """The first bytes of HDF5, and a group or array of one of the tools."""
         if not head.data.startswith(_MAGIC):
             return False

@@ -15,11 +15,11 @@ import numpy as np
 
 from vlar.files.compressed import inner_stem
 from vlar.files.reading import parse_json, require_few_words, require_memory
+from vlar.media.signals import FileHead
 from vlar.media.tracks.formats.base import (
     MOST_POINTS,
     PointTracks,
     TrackFormat,
-    TrackHead,
     missing,
     text_of,
     track_format,
@@ -50,7 +50,7 @@ class Amc(TrackFormat):
     order = 10
     endings = frozenset({".amc"})
 
-    def matches(self, head: TrackHead) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """A line ``:DEGREES`` or ``:FULLY-SPECIFIED``."""
         return any(line.strip().upper() in (":DEGREES", ":FULLY-SPECIFIED", ":RADIANS")
                    for line in head.lines[:20])  # fmt: skip
@@ -229,7 +229,7 @@ class Bvh(TrackFormat):
     order = 10
     endings = frozenset({".bvh"})
 
-    def matches(self, head: TrackHead) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """A first word ``HIERARCHY``."""
         return bool(head.lines) and head.lines[0].strip().upper() == "HIERARCHY"
 
@@ -332,7 +332,7 @@ class Mars(TrackFormat):
     order = 10
     endings = frozenset({".json"})
 
-    def matches(self, head: TrackHead) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """The keys ``keypoints`` and ``scores`` of an object."""
         start = head.data[:4096].lstrip()
         return start.startswith(b"{") and b'"keypoints"' in head.data and (

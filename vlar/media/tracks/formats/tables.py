@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from vlar.files.reading import require_memory
+from vlar.media.signals import FileHead
 from vlar.media.tracks.formats.base import (
     PointTracks,
     TrackFormat,
-    TrackHead,
     missing,
     text_of,
     track_format,
@@ -46,7 +46,7 @@ class DeepLabCutCsv(TrackFormat):
     order = 10
     endings = frozenset({".csv"})
 
-    def matches(self, head: TrackHead) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Rows of the header by their first cell."""
         first = [line.split(",")[0].strip().lower() for line in head.lines[:4]]
         return "bodyparts" in first[:3] and "coords" in first
@@ -79,7 +79,7 @@ class PlainTable(TrackFormat):
     order = 60
     endings = frozenset({".csv", ".tsv", ".txt"})
 
-    def matches(self, head: TrackHead) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """A header with an x and a y of at least one point."""
         if not head.lines or head.lines[0].startswith("#"):
             return False
