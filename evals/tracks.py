@@ -190,7 +190,7 @@ def steps(bouts: Sequence[Segment], count: int) -> np.ndarray:
 
 
 def edits(truth: list[Segment], answers: list[Segment]) -> int:
-    """Changes that turn answers into the truth."""
+    """Number of changes that turn answers into the true bouts."""
     pairs = matches(truth, answers, iou=1e-6)
     moved = sum(
         abs(getattr(truth[i], end) - getattr(answers[j], end)) > 0.5

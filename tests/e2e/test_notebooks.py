@@ -31,8 +31,8 @@ def imported(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-def test_there_are_seven():
-    assert [name[:2] for name in ids] == ["01", "02", "03", "04", "05", "06", "07"]
+def test_there_are_eight():
+    assert [name[:2] for name in ids] == ["01", "02", "03", "04", "05", "06", "07", "08"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from tests.command_server import CommandServer
-from tests.hostile.sensor_cases import SENSOR_CASES, SensorCase
+from tests.hostile import sensor_cases
+from tests.hostile.sensor_cases import SensorCase
+from tests.hostile.track_cases import TRACK_CASES
 from vlar.library.library import Library
 from vlar.media.lookup import reader
 
+SENSOR_CASES = [*sensor_cases.SENSOR_CASES, *TRACK_CASES]
 SECONDS = 60  # of processor time, for all files of a sensor
 LONGEST = 500
 SENSORS = sorted({case.sensor for case in SENSOR_CASES})

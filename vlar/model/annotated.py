@@ -158,6 +158,8 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
     """The head of a timeline, and the report of its learning; see ``learn_annotated``."""
     if request.minutes is not None and not request.minutes > 0:
         raise UsageError(f"{request.minutes:g} minutes are none; give a number above 0")
+    if request.px_per_cm is not None and not 0 < request.px_per_cm < 1e6:
+        raise UsageError(f"{request.px_per_cm:g} pixels a centimetre are none; give a number above 0")
     tick = request.progress or _no_progress
     recordings, spans, learned, failed, notes = _read(request)
     work = len(recordings) * 10 + len(learned.tracks) * (_FINAL.trees + _FOLD.trees * (_FOLDS + 1))
@@ -217,7 +219,9 @@ def _read(
             notes.append(f"{path.name}: no annotation belongs to it; it is left out")
             continue
         try:
-            recording = read_tracks(path, fps=request.fps, layout=request.layout)
+            recording = read_tracks(
+                path, fps=request.fps, layout=request.layout, px_per_cm=request.px_per_cm
+            )
         except DecodeError as error:
             failed.append(Failure(path, error.kind, error.message))
             continue
@@ -588,7 +592,8 @@ def answers_of(
             "RECORDINGS --model tracks --truth FILE'"
         )
     plan = FeaturePlan.restore(head.source)
-    recording = read_tracks(path, fps=fps or plan.fps, layout=layout)
+    scale = asked_of(head, {})["px_per_cm"]
+    recording = read_tracks(path, fps=fps or plan.fps, layout=layout, px_per_cm=scale)
     parts = [head.bins.apply(rows) for rows in plan.features(recording, head.step_s)]
     binned = np.concatenate(parts)
     return recording, [(row, row.probabilities(binned, head.step_s)) for row in head.tracks]

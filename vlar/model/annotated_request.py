@@ -43,6 +43,9 @@ class AnnotatedRequest:
         bool, Option("With --truth: time outside every span shows none of the labels.")
     ] = False
     fps: Annotated[float | None, Option("Frames a second of tracks that state none.")] = None
+    px_per_cm: Annotated[
+        float | None, Option("Pixels a centimetre of tracks that state none, for regions in cm.")
+    ] = None
     layout: Annotated[
         Path | None, Option("Layout of tracks; default: layout.toml next to them.", "FILE")
     ] = None

@@ -94,7 +94,7 @@ def support_of(head: TimelineHead | None) -> list[Taught]:
 def asked(request: AnnotatedRequest) -> JsonDict:
     """JSON of the choices by which an annotation is understood."""
     return {"asked": {"background": request.background, "ignore": list(request.ignore),
-                      "tier": request.tier}}  # fmt: skip
+                      "tier": request.tier, "px_per_cm": request.px_per_cm}}  # fmt: skip
 
 
 def asked_of(head: TimelineHead | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +104,7 @@ def asked_of(head: TimelineHead | None, options: Mapping[str, Any]) -> dict[str,
     return {
         "background": bool(options.get("background") or before.get("background")),
         "ignore": tuple(map(str, ignore)), "tier": options.get("tier") or before.get("tier"),
+        "px_per_cm": options.get("px_per_cm") or before.get("px_per_cm"),
         "fps": options.get("fps") or (head.source if head else {}).get("fps"),
     }  # fmt: skip
 

@@ -158,14 +158,15 @@ def _named(recording: Path, name: str) -> float:
 def fitting(spans: Sequence[Segment], duration_s: float, start_s: float) -> list[Segment]:
     """Spans in seconds from the first frame, cut at the end of the recording.
 
-    Spans in the clock of the file (``time_s`` that does not begin at 0) are moved.
+    Spans in the clock of the file (``time_s`` that does not begin at 0) are moved, unless all of
+    them end before it begins: these count from the first frame already.
 
     Args:
         spans: Of one recording.
         duration_s: Its length.
         start_s: Time of its first frame in its own clock.
     """
-    shift_s = start_s if start_s else 0.0
+    shift_s = start_s if any(span.end_s > start_s for span in spans) else 0.0
     moved: list[Segment] = []
     for span in spans:
         begin, end = max(0.0, span.start_s - shift_s), min(duration_s, span.end_s - shift_s)

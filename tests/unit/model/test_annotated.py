@@ -92,7 +92,7 @@ def test_a_model_of_bouts_from_end_to_end(folder: Path, tmp_path: Path):
 
 
 def right(spans: list[Segment], truth: list[Segment]) -> float:
-    """Cohen's kappa of answers with the truth of 90 s, at the same steps."""
+    """Cohen's kappa of answers with true bouts of 90 s, at the same steps."""
     times = (np.arange(900) + 0.5) * 0.1
     rows = [np.zeros(900, np.int64) for _ in range(2)]
     for steps, part in zip(rows, (spans, truth), strict=True):

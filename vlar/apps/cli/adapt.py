@@ -68,7 +68,6 @@ def adapt(
         vlar adapt support/ --out mine
         vlar adapt support.csv --out trained --method temporal --shots 8
         vlar adapt tracks/ --model tracks --truth project.boris --minutes 10 --out mine
-        vlar adapt tracks/ --truth project.boris --within next.csv --add mine --out better
     """
     from vlar.model.folder import check_target
 

@@ -56,6 +56,7 @@ def read_tracks(
     *,
     fps: float | None = None,
     layout: str | Path | None = None,
+    px_per_cm: float | None = None,
 ) -> TrackRecording:
     """The tracks of a recording, read in a worker process.
 
@@ -63,20 +64,25 @@ def read_tracks(
         path: A file of any format of docs/tracks.md, also packed as ``.xz`` or ``.gz``.
         fps: Frames a second of a file that states none; None takes ``fps`` of its layout.
         layout: A layout file; None reads ``NAME.toml`` or ``layout.toml`` next to the recording.
+        px_per_cm: Pixels a centimetre of a file that states none, for regions in centimetres.
 
     Raises:
         DecodeError: it cannot be read, or its frame rate is unknown.
     """
     file = Path(path)
     with errors_of(file):
-        return single.call(file, load_tracks, file, fps, Path(layout) if layout else None)
+        return single.call(
+            file, load_tracks, file, fps, Path(layout) if layout else None, px_per_cm
+        )
 
 
-def load_tracks(path: Path, fps: float | None, layout: Path | None) -> TrackRecording:
+def load_tracks(
+    path: Path, fps: float | None, layout: Path | None, px_per_cm: float | None = None
+) -> TrackRecording:
     """The same in this process; the task of a worker."""
     with errors_of(path):
         try:
-            return _read(path, fps, layout)
+            return _read(path, fps, layout, px_per_cm)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise DecodeError(
@@ -85,7 +91,9 @@ def load_tracks(path: Path, fps: float | None, layout: Path | None) -> TrackReco
             ) from error
 
 
-def _read(path: Path, fps: float | None, layout_file: Path | None) -> TrackRecording:
+def _read(
+    path: Path, fps: float | None, layout_file: Path | None, px_per_cm: float | None
+) -> TrackRecording:
     head = head_of(path)
     if head is None:
         path.stat()  # its error names what is wrong
@@ -108,7 +116,7 @@ def _read(path: Path, fps: float | None, layout_file: Path | None) -> TrackRecor
     tracks = replace(tracks, points=points, unit=layout.unit or tracks.unit,
                      bones=layout.bones or tracks.bones)  # fmt: skip
     cm = tracks.meta.get("cm_per_px")
-    scale = layout.px_per_cm or (1 / float(cm) if cm else None)
+    scale = layout.px_per_cm or (1 / float(cm) if cm else px_per_cm)
     regions = path.with_name(REGIONS)
     areas = read_regions(regions, scale) if regions.is_file() else ()
     return TrackRecording(path, tracks, replace(layout, px_per_cm=scale), areas, start_s, repaired)
