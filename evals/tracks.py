@@ -93,7 +93,7 @@ def runs(times_s: Sequence[float], labels: Sequence[str], path: Path) -> list[Se
 
 
 def gestures(folder: Path) -> Data:
-    """Rest against gesture of one person who tells stories."""
+    """Rest against gesture of one person, who recounts stories."""
     bouts: dict[Path, list[Segment]] = {}
     for path in sorted((folder / "labelled/gesture_phases").glob("*_raw.csv.xz")):
         cells = [line.split(",") for line in read_plain(path).decode("utf-8-sig").splitlines()[1:]]

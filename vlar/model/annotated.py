@@ -25,11 +25,11 @@ from vlar.heads.forest import Bins, Bytes, Forest, Growth, grow
 from vlar.heads.timeline import LabelTrack, TimelineHead, best_path, context_rows, runs
 from vlar.media.lookup import reader
 from vlar.media.tracks.recording import TrackRecording, read_tracks
+from vlar.model.annotated_report import AnnotatedReport
 from vlar.model.annotated_request import AnnotatedRequest
 from vlar.model.annotated_support import (
     SUPPORT,
     Taught,
-    asked,
     asked_of,
     covered,
     support_of,
@@ -65,51 +65,6 @@ _LONGEST_LEAST_S = 5.0
 _LEAST_EVIDENCE = 2.0  # deviations that labels must differ by held out, or they are not answered
 _FEW = 2.7  # square root of the bouts below which evidence is raised
 _ROUND = 3  # digits of a figure
-
-
-@dataclass(frozen=True)
-class AnnotatedReport:
-    """Facts of a learning from annotated recordings.
-
-    Attributes:
-        recordings: Number of recordings that were learned from.
-        minutes: Minutes of annotated time.
-        held_out: ``recording``, or ``quarter`` of a single recording.
-        tracks: For each track its labels with seconds, kappa and bout F1 held out, least durations.
-        failed: Recordings that could not be read.
-        notes: What was left out or assumed, a sentence each.
-    """
-
-    recordings: int
-    minutes: float
-    held_out: str
-    tracks: tuple[JsonDict, ...]
-    failed: tuple[Failure, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def summary(self) -> list[str]:
-        """The report in lines of text."""
-        lines = [
-            f"learned {self.minutes:.1f} annotated minutes of {self.recordings} recordings; held "
-            f"out by {self.held_out}:"
-        ]
-        for track in self.tracks:
-            name = " ".join(filter(None, (track["tier"], track["subject"]))) or "labels"
-            lines.append(f"{name}: kappa {track['kappa']:.2f}")
-            lines += [
-                f"  {label}: {row['seconds']:.0f} s, bout F1 {row['bout_f1']:.2f}, at least "
-                f"{row['least_s']:.1f} s"
-                for label, row in track["labels"].items()
-            ]
-        return lines
-
-    def to_dict(self) -> JsonDict:
-        """The JSON object of the command line."""
-        return {
-            "recordings": self.recordings, "minutes": round(self.minutes, 2),
-            "held_out": self.held_out, "tracks": list(self.tracks), "notes": list(self.notes),
-            "failed": [row.to_dict() for row in self.failed],
-        }  # fmt: skip
 
 
 @dataclass
@@ -159,7 +114,9 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
     if request.minutes is not None and not request.minutes > 0:
         raise UsageError(f"{request.minutes:g} minutes are none; give a number above 0")
     if request.px_per_cm is not None and not 0 < request.px_per_cm < 1e6:
-        raise UsageError(f"{request.px_per_cm:g} pixels a centimetre are none; give a number above 0")
+        raise UsageError(
+            f"{request.px_per_cm:g} pixels a centimetre are none; give a number above 0"
+        )
     tick = request.progress or _no_progress
     recordings, spans, learned, failed, notes = _read(request)
     work = len(recordings) * 10 + len(learned.tracks) * (_FINAL.trees + _FOLD.trees * (_FOLDS + 1))
@@ -170,13 +127,17 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
     made, facts = [], []
     for number, track in enumerate(learned.tracks):
         head, fact = _fit(learned, track, bins, binned, plain, folds, request.seed + number, tick)
-        arrays.append(head)
+        made.append(head)
         facts.append(fact)
     taught = [
         Taught.of(row.path, part, mask, STEP_S).to_dict()
         for row, part, mask in zip(recordings, spans, learned.masks, strict=True)
     ]
-    source = {**learned.plan.to_dict(), "plain": plain, SUPPORT: taught, **asked(request)}
+    asked = {
+        "background": request.background, "ignore": list(request.ignore), "tier": request.tier,
+        "px_per_cm": request.px_per_cm,
+    }  # fmt: skip
+    source = {**learned.plan.to_dict(), "plain": plain, SUPPORT: taught, "asked": asked}
     head = TimelineHead(STEP_S, bins, tuple(made), source)
     notes += [
         f"{', '.join(filter(None, track.labels))[:120]}: recordings held out show nothing of what "

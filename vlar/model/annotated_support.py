@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from vlar.errors import ModelError, UsageError
 from vlar.heads.timeline import TimelineHead, runs
-from vlar.model.annotated_request import AnnotatedRequest
 from vlar.segments import Segment
 from vlar.types import JsonDict
 
@@ -89,12 +88,6 @@ def support_of(head: TimelineHead | None) -> list[Taught]:
         return [Taught.restore(row) for row in rows]
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise ModelError(f"the support set of the model is malformed ({error!r})") from error
-
-
-def asked(request: AnnotatedRequest) -> JsonDict:
-    """JSON of the choices by which an annotation is understood."""
-    return {"asked": {"background": request.background, "ignore": list(request.ignore),
-                      "tier": request.tier, "px_per_cm": request.px_per_cm}}  # fmt: skip
 
 
 def asked_of(head: TimelineHead | None, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def _read(path: Path) -> Iterator[Bodies]:
         raise ValueError("it is not a file that can be opened")
     part = FORMATS.recognised(head)
     if part is None:
-        known = ", ".join(sorted(FORMATS.endings()))
-        raise ValueError(f"no known format begins so (endings: {known})")
+        endings = ", ".join(sorted(FORMATS.endings()))
+        raise ValueError(f"no known format begins so (endings: {endings})")
     yield from part.read(path)
 
 

@@ -1,0 +1,52 @@
+"""Report of a learning from annotated recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vlar.types import Failure, JsonDict
+
+
+@dataclass(frozen=True)
+class AnnotatedReport:
+    """Facts of a learning from annotated recordings.
+
+    Attributes:
+        recordings: Number of recordings that were learned from.
+        minutes: Minutes of annotated time.
+        held_out: ``recording``, or ``quarter`` of a single recording.
+        tracks: For each track its labels with seconds, kappa and bout F1 held out, least durations.
+        failed: Recordings that could not be read.
+        notes: What was left out or assumed, a sentence each.
+    """
+
+    recordings: int
+    minutes: float
+    held_out: str
+    tracks: tuple[JsonDict, ...]
+    failed: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> list[str]:
+        """The report in lines of text."""
+        lines = [
+            f"learned {self.minutes:.1f} annotated minutes of {self.recordings} recordings; held "
+            f"out by {self.held_out}:"
+        ]
+        for track in self.tracks:
+            name = " ".join(filter(None, (track["tier"], track["subject"]))) or "labels"
+            lines.append(f"{name}: kappa {track['kappa']:.2f}")
+            lines += [
+                f"  {label}: {row['seconds']:.0f} s, bout F1 {row['bout_f1']:.2f}, at least "
+                f"{row['least_s']:.1f} s"
+                for label, row in track["labels"].items()
+            ]
+        return lines
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "recordings": self.recordings, "minutes": round(self.minutes, 2),
+            "held_out": self.held_out, "tracks": list(self.tracks), "notes": list(self.notes),
+            "failed": [row.to_dict() for row in self.failed],
+        }  # fmt: skip
