@@ -144,8 +144,8 @@ def exchanged(bouts: Sequence[Segment], seed: int) -> list[Segment]:
     else:
         names = sorted(set(labels))
         for name in names:
-            places = [n for n, bout in enumerate(bouts) if bout.label == name]
-            for n in random.permutation(places)[::2]:
+            numbers = [n for n, bout in enumerate(bouts) if bout.label == name]
+            for n in random.permutation(numbers)[::2]:
                 labels[n] = str(random.choice([other for other in names if other != name]))
     return [replace(bout, label=str(name)) for bout, name in zip(bouts, labels, strict=True)]
 
@@ -216,14 +216,14 @@ def figures(data: Data, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name, listed in row["answers"].items():
             part = parts[name][number] if len(parts[name]) > 1 else None
             true = cut(data.bouts[paths[name]], part, inside=True)
-            known = [replace(s, recording=f"{name} {part}") for s in true]
+            marked = [replace(s, recording=f"{name} {part}") for s in true]
             made = [Segment(f"{name} {part}", *span) for span in listed]
-            count = round(max(s.end_s for s in known) / STEP_S)
-            one, other = steps(known, count), steps(made, count)
+            count = round(max(s.end_s for s in marked) / STEP_S)
+            one, other = steps(marked, count), steps(made, count)
             inside = one != ""
             a += one[inside].tolist()
             b += other[inside].tolist()
-            truth += known
+            truth += marked
             answers += [s for s in made if _covered(s, inside)]
     frames = np.array(a), np.array(b)
     labels = sorted(set(a))
@@ -250,18 +250,18 @@ def hour(folder: Path) -> dict[str, float]:
     """CPU seconds and memory of ``vlar timeline`` about an hour of two animals."""
     data = SETS["rats"](folder)
     paths = list(data.bouts)
-    with tempfile.TemporaryDirectory() as place:
-        at = Path(place)
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
         texts = [read_plain(path).decode().splitlines() for path in paths]
         frames = [line.partition(",")[2] for text in texts for line in text[4:]]
         frames = (frames * (HOUR_FRAMES // len(frames) + 1))[:HOUR_FRAMES]
         lines = texts[0][:4] + [f"{n},{row}" for n, row in enumerate(frames)]
-        (at / "hour.csv").write_text("\n".join(lines) + "\n")
-        write(at / "truth.csv", data.bouts[paths[0]] + data.bouts[paths[1]])
-        vlar.adapt(paths[:2], truth=at / "truth.csv", fps=RAT_HZ).save(at / "model")
+        (scratch / "hour.csv").write_text("\n".join(lines) + "\n")
+        write(scratch / "truth.csv", data.bouts[paths[0]] + data.bouts[paths[1]])
+        vlar.adapt(paths[:2], truth=scratch / "truth.csv", fps=RAT_HZ).save(scratch / "model")
         code = "import sys; from vlar.apps.cli import main; sys.exit(main())"
-        command = [sys.executable, "-c", code, "timeline", str(at / "hour.csv"), "--model",
-                   str(at / "model"), "--out", str(at / "bouts.csv")]  # fmt: skip
+        command = [sys.executable, "-c", code, "timeline", str(scratch / "hour.csv"), "--model",
+                   str(scratch / "model"), "--out", str(scratch / "bouts.csv")]  # fmt: skip
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -202,10 +202,10 @@ def _tree(
         open_ = (np.square(sums).sum(axis=1) < total**2 * (1 - 1e-9)) & (total >= 2 * growth.least)
         if depth < growth.depth and open_.any():
             tried = random.choice(binned.shape[1], min(growth.columns, binned.shape[1]), False)
-            place = np.cumsum(open_) - 1
+            numbers = np.cumsum(open_) - 1
             inside = open_[node]
             feature[open_], cut[open_] = _splits(
-                binned, rows[inside], tried, place[node[inside]], label[inside], weight[inside],
+                binned, rows[inside], tried, numbers[node[inside]], label[inside], weight[inside],
                 sums[open_], growth.least,
             )  # fmt: skip
         split = np.flatnonzero(feature >= 0)
@@ -240,19 +240,19 @@ def _splits(
     keys = binned[rows[:, None], tried[None, :]].astype(np.intp)
     keys += (node[:, None] * columns + np.arange(columns)[None, :]) * _BINS
     shape = (width, columns, _BINS)
-    left, score, rest = (np.zeros(shape, np.float32) for _ in range(3))
+    count_left, score, error_right = (np.zeros(shape, np.float32) for _ in range(3))
     for output in range(sums.shape[1]):
         inside = np.flatnonzero(label == output)
         repeated = np.repeat(weight[inside], columns)
         flat = np.bincount(keys[inside].ravel(), repeated, width * columns * _BINS)
         below = flat.reshape(shape).cumsum(axis=2, dtype=np.float32)
-        left += below
+        count_left += below
         score += below * below
         below -= sums[:, output].astype(np.float32)[:, None, None]
-        rest += below * below
-    right = sums.sum(axis=1).astype(np.float32)[:, None, None] - left
-    small = (left < least) | (right < least)
-    gain = score / np.maximum(left, 1e-9) + rest / np.maximum(right, 1e-9)
+        error_right += below * below
+    right = sums.sum(axis=1).astype(np.float32)[:, None, None] - count_left
+    small = (count_left < least) | (right < least)
+    gain = score / np.maximum(count_left, 1e-9) + error_right / np.maximum(right, 1e-9)
     gain[small] = -np.inf
     best = gain.reshape(width, -1).argmax(axis=1)
     top = gain.reshape(width, -1)[np.arange(width), best]

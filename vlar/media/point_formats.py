@@ -57,12 +57,12 @@ class PointFormats(Generic[F]):
     def add(self, name: str) -> Callable[[type[F]], type[F]]:
         """Class decorator that makes a format known."""
 
-        def known(part: type[F]) -> type[F]:
+        def register(part: type[F]) -> type[F]:
             part.name = name
             self._parts[name] = part()
             return part
 
-        return known
+        return register
 
     def all(self) -> tuple[F, ...]:
         """All formats, in the order in which they are asked."""

@@ -124,26 +124,26 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
     _featurise(learned, tick)
     bins, binned, plain = _binned(learned)
     folds = _folds(learned)
-    made, facts = [], []
+    heads, facts = [], []
     for number, track in enumerate(learned.tracks):
         head, fact = _fit(learned, track, bins, binned, plain, folds, request.seed + number, tick)
-        made.append(head)
+        heads.append(head)
         facts.append(fact)
     taught = [
         Taught.of(row.path, part, mask, STEP_S).to_dict()
         for row, part, mask in zip(recordings, spans, learned.masks, strict=True)
     ]
-    asked = {
+    choices = {
         "background": request.background, "ignore": list(request.ignore), "tier": request.tier,
         "px_per_cm": request.px_per_cm,
     }  # fmt: skip
-    source = {**learned.plan.to_dict(), "plain": plain, SUPPORT: taught, "asked": asked}
-    head = TimelineHead(STEP_S, bins, tuple(made), source)
+    source = {**learned.plan.to_dict(), "plain": plain, SUPPORT: taught, "asked": choices}
+    head = TimelineHead(STEP_S, bins, tuple(heads), source)
     notes += [
         f"{', '.join(filter(None, track.labels))[:120]}: recordings held out show nothing of what "
         f"was learned; {track.labels[track.constant] or 'background'} is answered everywhere. "
         "Annotate more, or check the annotation"
-        for track in made
+        for track in heads
         if track.constant is not None
     ]
     minutes = sum(int(mask.sum()) for mask in learned.masks) * STEP_S / 60

@@ -63,15 +63,15 @@ def review(
     files = reader("tracks").find(paths)
     if not minutes > 0 or not span_s > 0:
         raise UsageError(f"{minutes:g} minutes in spans of {span_s:g} s; give numbers above 0")
-    spans, facts, unsure, known = _spans(head, files, span_s, fps, layout)
-    count = min(max(1, round(minutes * 60 / span_s)), int((~known).sum()))
+    spans, facts, unsure, learned_mask = _spans(head, files, span_s, fps, layout)
+    count = min(max(1, round(minutes * 60 / span_s)), int((~learned_mask).sum()))
     if not count:
         raise UsageError(
             "nothing is left to review: the model learned from all of these recordings"
         )
-    distance = _distance(facts, facts[known]) if known.any() else np.ones(len(spans))
+    distance = _distance(facts, facts[learned_mask]) if learned_mask.any() else np.ones(len(spans))
     chosen: list[Segment] = []
-    waiting = ~known
+    waiting = ~learned_mask
     for _ in range(count):
         value = np.where(waiting, unsure * np.maximum(distance, 1e-6), -1.0)
         best = int(value.argmax())
@@ -91,12 +91,12 @@ def _spans(
     head: TimelineHead | None, files: Sequence[Path], span_s: float, fps: float | None,
     layout: str | Path | None,
 ) -> tuple[list[Segment], Float64, Float64, np.ndarray[Any, Any]]:  # fmt: skip
-    """Spans, facts (N, F) of their answers, how unsure these are, and whether they are known."""
+    """Spans, facts (N, F) of their answers, how unsure these are, and and which were learned from."""
     taught: dict[Path, Taught] = {row.path.resolve(): row for row in support_of(head)}
     spans: list[Segment] = []
     facts: list[Float64] = []
     unsure: list[float] = []
-    known: list[bool] = []
+    learned_mask: list[bool] = []
     for path in files:
         recording, tracks = answers_of(head, path, fps=fps, layout=layout)
         step_s = head.step_s if head else 1.0
@@ -120,8 +120,8 @@ def _spans(
             ))  # fmt: skip
             facts.append(np.concatenate([*means, *(part.std(axis=0) for part in rows)]))
             unsure.append(float(np.mean([_unsure(part) for part in rows])) * (last - first) / size)
-            known.append(bool(learned[first:last].mean() > 0.5))
-    return spans, np.stack(facts), np.array(unsure), np.array(known, np.bool_)
+            learned_mask.append(bool(learned[first:last].mean() > 0.5))
+    return spans, np.stack(facts), np.array(unsure), np.array(learned_mask, np.bool_)
 
 
 def _unsure(probability: Float64) -> float:

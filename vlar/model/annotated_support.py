@@ -121,8 +121,8 @@ def together(
     rows: list[list[Segment]] = []
     for file in files:
         present = list(by_path[file].spans) if file in by_path else []
-        known = {_key(span) for span in present}
-        rows.append(present + [s for s in fresh.get(file, []) if _key(s) not in known])
+        keys = {_key(span) for span in present}
+        rows.append(present + [s for s in fresh.get(file, []) if _key(s) not in keys])
     return files, rows, [by_path.get(file) for file in files], [file in fresh for file in files]
 
 

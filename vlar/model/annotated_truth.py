@@ -323,14 +323,14 @@ def labelled_minutes(
     ]
     fixed = [np.zeros_like(mask) for mask in annotated] if always is None else list(always)
     fixed = [mask & inside for mask, inside in zip(fixed, annotated, strict=True)]
-    masks = [mask & ~taken for mask, taken in zip(annotated, fixed, strict=True)]
+    masks = [mask & ~steps for mask, steps in zip(annotated, fixed, strict=True)]
     if allowed is not None:
         masks = [mask & inside for mask, inside in zip(masks, allowed, strict=True)]
     total = sum(int(mask.sum()) for mask in masks)
     wanted = total if minutes is None else round(minutes * 60 / step_s)
     if wanted < total:
         masks = [_blocks(mask, wanted / max(1, total), round(block_s / step_s)) for mask in masks]
-    return [mask | taken for mask, taken in zip(masks, fixed, strict=True)]
+    return [mask | steps for mask, steps in zip(masks, fixed, strict=True)]
 
 
 def _blocks(mask: npt.NDArray[np.bool_], share: float, steps: int) -> npt.NDArray[np.bool_]:
