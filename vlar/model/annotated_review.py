@@ -91,7 +91,7 @@ def _spans(
     head: TimelineHead | None, files: Sequence[Path], span_s: float, fps: float | None,
     layout: str | Path | None,
 ) -> tuple[list[Segment], Float64, Float64, np.ndarray[Any, Any]]:  # fmt: skip
-    """Spans, facts (N, F) of their answers, how unsure these are, and and which were learned from."""
+    """Spans, facts (N, F) of their answers, how unsure these are, which were learned from."""
     taught: dict[Path, Taught] = {row.path.resolve(): row for row in support_of(head)}
     spans: list[Segment] = []
     facts: list[Float64] = []
