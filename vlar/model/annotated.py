@@ -343,9 +343,9 @@ def evidence(answers: Sequence[Float32], truth: Sequence[Steps], folds: Sequence
     """
     sums: list[float] = []
     for fold in sorted(set(folds)):
-        places = [place for place, number in enumerate(folds) if number == fold]
-        labels = np.concatenate([truth[place] for place in places])
-        rows = np.concatenate([answers[place] for place in places]).astype(np.float64)
+        pieces = [piece for piece, number in enumerate(folds) if number == fold]
+        labels = np.concatenate([truth[piece] for piece in pieces])
+        rows = np.concatenate([answers[piece] for piece in pieces]).astype(np.float64)
         inside = np.flatnonzero(labels != NOT_ANNOTATED)
         if len(inside):
             labels, rows = labels[inside], rows[inside]

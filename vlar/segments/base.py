@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from vlar.segments.segment import Segment
+from vlar.segments.sheets import sheet
 from vlar.segments.spans import frames_of
 from vlar.segments.tables import delimiter
 
@@ -89,7 +90,9 @@ class Source:
 
     @cached_property
     def text(self) -> str:
-        """Text of the file: UTF-8, UTF-16 or Windows-1252; empty for bytes."""
+        """Text of the file: UTF-8, UTF-16 or Windows-1252; of a workbook its first sheet."""
+        if self.suffix == SHEET:
+            return sheet(self.data)
         if self.data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return self.data.decode("utf-16", "replace")
         if b"\0" in self.data[:4096]:
@@ -116,7 +119,7 @@ class Source:
         return text.lstrip()[:1] in begin.split() and all(f'"{name}"' in text for name in names)
 
 
-PACKED = (".gz", ".xz")
+PACKED, SHEET = (".gz", ".xz"), ".xlsx"
 
 
 class AnnotationFormat(ABC):

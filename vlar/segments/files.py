@@ -17,7 +17,7 @@ from typing import Literal
 from vlar import registry
 from vlar.errors import UsageError
 from vlar.files.reading import MB, read_file
-from vlar.segments.base import OPTIONAL, PACKED, AnnotationFormat, Options, Source, Table
+from vlar.segments.base import OPTIONAL, PACKED, SHEET, AnnotationFormat, Options, Source, Table
 from vlar.segments.segment import Segment, in_order
 
 MOST = 200 * MB
@@ -208,10 +208,13 @@ def _source(path: Path) -> Source:
             data = _inflated(data)
         elif path.suffix.lower() == ".xz":
             data = lzma.LZMADecompressor(memlimit=_MEMORY).decompress(data, MOST + 1)
+        if path.suffix.lower() == SHEET:
+            source = Source(path, data)
+            return source if source.text else Source(path, b"")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, lzma.LZMAError, zlib.error, EOFError) as error:
-        raise UsageError(f"{path}: cannot be unpacked ({error}); pack it again") from error
+        raise UsageError(f"{path}: cannot be unpacked ({error}); write it again") from error
     if len(data) > MOST:
         raise UsageError(f"{path}: it unpacks to more than {MOST // MB} MB; cut it")
     return Source(path, data)

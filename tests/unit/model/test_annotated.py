@@ -123,7 +123,7 @@ def test_exchanged_labels_teach_nothing(
     if least is not None:
         monkeypatch.setattr("vlar.model.annotated._LEAST_EVIDENCE", least)
     paths = [folder / f"cage{n}_dlc.csv" for n in (0, 1)]
-    wrong = exchanged(read(folder / "bouts.csv"), 0)
+    wrong = exchanged(read(folder / "bouts.csv"), 1)
     head, report = learn_request(AnnotatedRequest(paths, wrong))
     assert report.held_out == "recording"
     kappa = right(answer(head, folder / "cage2_dlc.csv"), read(folder / "held.csv"))

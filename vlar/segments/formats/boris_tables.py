@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
+from vlar.segments.base import SHEET, AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.formats.boris import modifiers_of, unpaired
 from vlar.segments.segment import Segment
 from vlar.segments.tables import (
@@ -112,7 +112,7 @@ def _guessed(row: Row) -> Row:
 class _Export(AnnotationFormat):
     """Behaviour that both exports share: rows are added, those of the file stay."""
 
-    endings = frozenset({".csv", ".tsv", ".txt"})
+    endings = frozenset({".csv", ".tsv", ".txt", SHEET})
     holds = frozenset({"recording", "subject", "tier", "modifiers"})
     several = True
     adds = True
@@ -124,6 +124,8 @@ class _Export(AnnotationFormat):
             mark = "\t" if options.target.lower().endswith(".tsv") else ","
             header = self.columns.split(",")
             begin = text_of([header], mark)
+        elif existing.suffix == SHEET:
+            raise ValueError("a workbook is read and not written; write .tsv")
         else:
             content = _Content(existing, self.columns)
             mark, header = content.mark, content.header

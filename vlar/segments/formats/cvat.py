@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from vlar.files.reading import parse_json
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
 from vlar.segments.segment import Segment
@@ -13,6 +15,7 @@ from vlar.segments.xml import parse, text_of
 
 _SOURCE = "vlar"
 _VISIBLE = "track"
+_Box = tuple[int, bool, dict[str, str]]  # frame, whether it is outside, attributes
 _Run = tuple[int, int, str, str]  # first frame, frame after the last one, attribute, value
 
 
@@ -131,24 +134,94 @@ def _track(track: ET.Element) -> Iterator[_Run]:
 
     An attribute holds until the next box that states it; ``outside`` ends the run.
     """
-    boxes = sorted(
-        (box for box in track if box.get("frame") is not None), key=lambda b: int(b.get("frame", 0))
-    )
-    frames = [int(box.get("frame", 0)) for box in boxes]
+    boxes: list[_Box] = [
+        (
+            int(box.get("frame", 0)), box.get("outside") == "1",
+            {row.get("name", ""): row.text or "" for row in box.iter("attribute")},
+        )
+        for box in track if box.get("frame") is not None
+    ]  # fmt: skip
+    return _visible(boxes, track.get("label", ""))
+
+
+def _visible(boxes: list[_Box], label: str) -> Iterator[_Run]:
+    """Runs of attributes, or of the label without any, while the boxes are not outside."""
+    boxes = sorted(boxes, key=lambda box: box[0])
+    frames = [frame for frame, _, _ in boxes]
     values: dict[str, str] = {}
-    names = {row.get("name", "") for box in boxes for row in box.iter("attribute")}
     states: list[dict[str, str] | None] = []
-    for box in boxes:
-        values = values | {row.get("name", ""): row.text or "" for row in box.iter("attribute")}
-        states.append(None if box.get("outside") == "1" else values)
-    for name in sorted(names) or [""]:
-        labels = [
-            s if s is None else s.get(name) if name else track.get("label", "") for s in states
-        ]
-        for first, end, label in runs(labels):
-            if isinstance(label, str) and label:
+    for _, outside, stated in boxes:
+        values = values | stated
+        states.append(None if outside else values)
+    for name in sorted({name for _, _, stated in boxes for name in stated}) or [""]:
+        labels = [s if s is None else s.get(name) if name else label for s in states]
+        for first, end, value in runs(labels):
+            if isinstance(value, str) and value:
                 last = frames[end] if end < len(frames) else frames[end - 1] + 1
-                yield frames[first], last, name, label
+                yield frames[first], last, name, value
+
+
+@register("annotation", "cvat-json")
+class CvatJson(AnnotationFormat):
+    """CVAT annotations as JSON, of a backup or its server: as ``cvat``, and read alone."""
+
+    name = "cvat-json"
+    endings = frozenset({".json"})
+    holds = frozenset({"subject", "tier"})
+    writes = False
+    needs_fps = True
+    loses = "everything: it is read alone"
+
+    def claims(self, source: Source) -> bool:
+        """Return whether it has tags, shapes and tracks."""
+        return source.is_json("{ [", "tags", "shapes", "tracks")
+
+    def read(self, source: Source, options: Options) -> Table:
+        """Runs of each attribute of each track, and of each tag; shapes without a track are not."""
+        fps = require_fps(options)
+        content = parse_json(source.data)
+        jobs: list[dict[str, Any]] = content if isinstance(content, list) else [content]
+        segments: list[Segment] = []
+        tagged: dict[tuple[str, str], set[int]] = {}
+        shapes = 0
+        for job in jobs:
+            shapes += len(job.get("shapes") or ())
+            for number, track in enumerate(job.get("tracks") or ()):
+                label = _name(track)
+                subject = f"{label} {track.get('id', number)}"
+                boxes: list[_Box] = [
+                    (int(s["frame"]), bool(s.get("outside")), _attributes(s))
+                    for s in track.get("shapes") or ()
+                ]
+                fixed = _attributes(track)  # hold over the whole track
+                boxes = [(frame, outside, fixed | stated) for frame, outside, stated in boxes]
+                for first, end, name, value in _visible(boxes, label):
+                    tier = name or _VISIBLE
+                    segments.append(
+                        Segment(source.stem, first / fps, end / fps, value, subject, tier)
+                    )
+            for tag in job.get("tags") or ():
+                for tier, value in _attributes(tag).items() or [("", _name(tag))]:
+                    tagged.setdefault((tier, value), set()).add(int(tag["frame"]))
+        for (tier, value), frames in tagged.items():
+            for first, end in _spans(frames):
+                segments.append(Segment(source.stem, first / fps, end / fps, value, tier=tier))
+        note = f"{shapes} shapes of single frames are left out"
+        return Table(segments, (note,) if shapes else ())
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Label of a track or tag; of the server it is a number."""
+    return str(row.get("label", row.get("label_id", "")))
+
+
+def _attributes(row: Mapping[str, Any]) -> dict[str, str]:
+    """Values of attributes by name, of the server by number."""
+    return {
+        str(a.get("name", a.get("spec_id", ""))): str(a["value"])
+        for a in row.get("attributes") or ()
+        if str(a.get("value", "")) != ""
+    }
 
 
 def _spans(frames: set[int]) -> Iterator[tuple[int, int]]:

@@ -7,13 +7,13 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from vlar.files.reading import MB
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
+from vlar.segments.sheets import entries
 from vlar.segments.tables import named, rows_of, text_of
 
-_MOST, _MOST_ENTRIES, _LONGEST = 50 * MB, 1000, 20_000
+_LONGEST = 20_000
 _COLUMN = re.compile(r"^(?P<name>.+?) \([A-Z]+,\w+,[^()]*\)(?:-(?P<codes>.*))?$")
 _CELL = re.compile(r"^(\d+):(\d+):(\d+):(\d+),(\d+):(\d+):(\d+):(\d+),(?:\((.*)\)|(.*))$")
 NAMELESS, CODE = "label", "code"
@@ -77,7 +77,7 @@ class Datavyu(AnnotationFormat):
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment for each code of each cell; cells that end before they start are noted."""
-        columns, cells, notes = _database(_entries(source)["db"].decode("utf-8", "replace"))
+        columns, cells, notes = _database(entries(source.data)["db"].decode("utf-8", "replace"))
         segments = [
             segment
             for column, rows in cells.items()
@@ -88,42 +88,20 @@ class Datavyu(AnnotationFormat):
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The spreadsheet with cells for segments that it does not have yet."""
-        entries = _entries(existing) if existing else {}
-        text = entries.get("db", b"#4\n").decode("utf-8", "replace")
+        files = entries(existing.data) if existing else {}
+        text = files.get("db", b"#4\n").decode("utf-8", "replace")
         columns, _, notes = _database(text)
-        rows = self.read(existing, options).segments if existing else []
-        present = {_key(row) for row in rows}
         before = {name: list(codes) for name, codes in columns.items()}
-        added = _cells((row for row in segments if _key(row) not in present), columns)
+        added = _cells(self.new_in(existing, segments, options, "tier"), columns)
         if any(columns[name] != codes for name, codes in before.items()):
             raise ValueError("a column of the spreadsheet lacks a code; add it in Datavyu")
-        entries["db"] = _inserted(text, columns, before, added).encode()
-        entries.setdefault("project", b"!project\ndbFile: vlar.opf\nname: vlar\nversion: 5\n")
+        files["db"] = _inserted(text, columns, before, added).encode()
+        files.setdefault("project", b"!project\ndbFile: vlar.opf\nname: vlar\nversion: 5\n")
         stream = io.BytesIO()
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in entries.items():
+            for name, data in files.items():
                 archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), data)
         return stream.getvalue(), notes
-
-
-def _key(row: Segment) -> tuple[object, ...]:
-    return row.tier, row.label, round(row.start_s, 3), round(row.end_s, 3)
-
-
-def _entries(source: Source) -> dict[str, bytes]:
-    """Content of the archive.
-
-    Raises:
-        ValueError: it is damaged, or unpacks to too much.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(source.data)) as archive:
-            infos = archive.infolist()
-            if len(infos) > _MOST_ENTRIES or sum(info.file_size for info in infos) > _MOST:
-                raise ValueError(f"it unpacks to more than {_MOST // MB} MB")
-            return {info.filename: archive.read(info) for info in infos}
-    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, NotImplementedError) as error:
-        raise ValueError(f"its archive is damaged ({str(error)[:80]})") from None
 
 
 def _database(text: str) -> tuple[dict[str, list[str]], dict[str, list[_Cell]], list[str]]:

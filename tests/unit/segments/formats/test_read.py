@@ -225,3 +225,45 @@ def test_tracks_and_tags_of_cvat(tmp_path: Path):
         *rows,
         S("clip", 7, 8, "fly", "m1", "acts"),
     ]
+
+
+def test_cvat_as_json(tmp_path: Path):
+    box = {"type": "rectangle", "points": [0, 0, 1, 1], "occluded": False}
+    mood = {"name": "mood", "value": "calm"}
+    track = {
+        "label": "rat", "frame": 0, "attributes": [],
+        "shapes": [
+            {**box, "frame": 0, "outside": False, "attributes": [mood]},
+            {**box, "frame": 5, "outside": False, "attributes": [{**mood, "value": "angry"}]},
+            {**box, "frame": 10, "outside": True, "attributes": []},
+        ],
+    }  # fmt: skip
+    tags = [{"frame": n, "label": "light", "attributes": []} for n in (3, 4, 8)]
+    job = {"version": 0, "tags": tags, "shapes": [box], "tracks": [track]}
+    content = table(tmp_path, "a.json", json.dumps([job]), fps=10)
+    assert content.segments == [
+        S("a", 0, 0.5, "calm", "rat 0", "mood"),
+        S("a", 0.3, 0.5, "light"),
+        S("a", 0.5, 1.0, "angry", "rat 0", "mood"),
+        S("a", 0.8, 0.9, "light"),
+    ]
+    assert content.notes == ("1 shapes of single frames are left out",)
+
+
+def test_a_workbook_of_boris_is_read_and_not_written(tmp_path: Path):
+    cells = ["Observation id", "Subject", "Behavior", "Start (s)", "Stop (s)"]
+    shared = "".join(f"<si><t>{text}</t></si>" for text in [*cells, "day 1", "pup", "sniff"])
+    head = "".join(f'<c r="{"ABCDE"[n]}1" t="s"><v>{n}</v></c>' for n in range(5))
+    row = "".join(f'<c r="{"ABC"[n]}2" t="s"><v>{n + 5}</v></c>' for n in range(3))
+    row += '<c r="D2"><v>1.5</v></c><c r="E2"><v>4</v></c>'
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("xl/sharedStrings.xml", f"<sst {main}>{shared}</sst>")
+        rows = f"<row>{head}</row><row>{row}</row>"
+        sheet = f"<worksheet {main}><sheetData>{rows}</sheetData></worksheet>"
+        archive.writestr("xl/worksheets/sheet1.xml", sheet)
+    content = table(tmp_path, "a.xlsx", stream.getvalue())
+    assert content.segments == [S("day 1", 1.5, 4.0, "sniff", "pup")]
+    refused(UsageError, "not written", vlar.segments.write, tmp_path / "a.xlsx", content.segments)
+    refused(UsageError, "archive", table, tmp_path, "b.xlsx", b"PK\x03\x04 cut")

@@ -1,0 +1,71 @@
+"""Zip archives of other programs, and the first sheet of a workbook (``.xlsx``) as a table."""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Iterator
+
+from vlar.files.reading import MB
+from vlar.segments.tables import text_of
+from vlar.segments.xml import parse
+
+_MOST, _MOST_ENTRIES, _MOST_COLUMNS = 50 * MB, 1000, 1000
+
+
+def entries(data: bytes) -> dict[str, bytes]:
+    """Content of an archive by the names of its files.
+
+    Raises:
+        ValueError: it is damaged, or unpacks to too much.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            if len(infos) > _MOST_ENTRIES or sum(info.file_size for info in infos) > _MOST:
+                raise ValueError(f"it unpacks to more than {_MOST // MB} MB")
+            return {info.filename: archive.read(info) for info in infos}
+    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, NotImplementedError) as error:
+        raise ValueError(f"its archive is damaged ({str(error)[:80]})") from None
+
+
+def sheet(data: bytes) -> str:
+    """The first sheet of a workbook, with tabs between the cells.
+
+    Raises:
+        ValueError: it is not a workbook.
+    """
+    files = entries(data)
+    names = sorted(n for n in files if re.fullmatch(r"xl/worksheets/sheet\d+\.xml", n))
+    if not names:
+        raise ValueError("it is not a workbook with a sheet")
+    texts: list[str] = []
+    if "xl/sharedStrings.xml" in files:
+        shared = parse(files["xl/sharedStrings.xml"])
+        texts = ["".join(item.itertext()) for item in _all(shared, "si")]
+    rows: list[list[str]] = []
+    for row in _all(parse(files[min(names, key=len)]), "row"):
+        cells: dict[int, str] = {}
+        for cell in _all(row, "c"):
+            letters = re.match(r"[A-Z]{1,3}", cell.get("r", ""))
+            column = _column(letters[0]) if letters else len(cells)
+            value = "".join(cell.itertext())
+            cells[column] = texts[int(value)] if cell.get("t") == "s" else value
+        if max(cells, default=0) >= _MOST_COLUMNS:
+            raise ValueError(f"its sheet has more than {_MOST_COLUMNS} columns")
+        rows.append([cells.get(n, "") for n in range(max(cells, default=-1) + 1)])
+    return text_of(rows, "\t")
+
+
+def _all(root: ET.Element, name: str) -> Iterator[ET.Element]:
+    """Elements of a name in any namespace."""
+    return (element for element in root.iter() if element.tag.rpartition("}")[2] == name)
+
+
+def _column(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number - 1
