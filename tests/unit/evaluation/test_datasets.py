@@ -212,9 +212,10 @@ def test_subjects_of_two_lists_of_events_are_noted(tmp_path: Path):
     data = read_dataset(fake_datasets.dailydvs200(tmp_path / "a", people))
     assert data.labels == ("walk", "clap hands")
     assert data.notes == (
-        "subject 45: in train and in test, so these are not other people",
-        "subject 4: in val and in test, so these are not other people",
+        "2 recordings of val are in test too: left out of it",
+        "2 recordings of train are in test too: left out of it",
     )
+    assert len(data.subset("val").items) == 2
     (one, *_) = data.subset("test").items
     assert (one.label, one.group) == ("walk", "subject 4")
     assert read_dataset(fake_datasets.dailydvs200(tmp_path / "b")).notes == ()
@@ -236,8 +237,10 @@ def test_sentences_of_classes(tmp_path: Path, text: str, found: list[str]):
     file = tmp_path / "a.csv"
     file.write_text(text)
     assert [name for name, _ in descriptions(file)] == found
-    file.write_text(text + text.splitlines()[-1] + "\n")
-    refused(DatasetError, "empty name, or one that another", descriptions, file)
+    file.write_text(text + text.splitlines()[-1].replace("1,", "2,", 1) + "\n")
+    assert [name for name, _ in descriptions(file)] == [found[0], "run (1)", "run (2)"]
+    file.write_text("0,walk\n1,\n")
+    refused(DatasetError, "a class has an empty name", descriptions, file)
 
 
 def test_the_sentences_become_a_bank(tmp_path: Path):

@@ -254,7 +254,8 @@ class DailyDvs200(DatasetLayout):
     """``{train,val,test}.txt`` with a recording a line, ``action_description.csv``; AEDAT 4.
 
     The name of a recording has its class and its subject: ``C12P3M0S1_...aedat4``. A group is a
-    subject; subjects of more than one list are noted.
+    subject; subjects of more than one list are noted, and recordings of ``test`` are left out of
+    the other lists. Classes of one name are told apart by their numbers.
     """
 
     videos = ("aedat4", "videos", "")
@@ -268,14 +269,22 @@ class DailyDvs200(DatasetLayout):
         labels = tuple(label for label, _ in descriptions(described))
         self.needed(root, *(f"{name}.txt" for name in _DAILYDVS))
         subsets, files, people = {}, {described.name: text_hash(described)}, {}
-        for name in _DAILYDVS:
+        asked, doubles = set[str](), list[str]()
+        for name in reversed(_DAILYDVS):
             file = self.annotation(root, f"{name}.txt")
-            if file is not None:
-                rows = list(_dailydvs_listed(file, labels))
-                files[file.name] = text_hash(file)
-                people[name] = {item.group for item, _ in rows}
-                subsets[name] = Recordings(root, self.videos).subset(rows)
-        notes = tuple(
+            if file is None:
+                continue
+            rows = list(_dailydvs_listed(file, labels))
+            kept = [row for row in rows if row[1][-1] not in asked]
+            if len(kept) < len(rows):
+                doubles.append(f"{len(rows) - len(kept)} recordings of {name} are in test too")
+            if name == TEST:
+                asked = {names[-1] for _, names in rows}
+            files[file.name] = text_hash(file)
+            people[name] = {item.group for item, _ in kept}
+            subsets[name] = Recordings(root, self.videos).subset(kept)
+        subsets, people = ({n: of[n] for n in _DAILYDVS if n in of} for of in (subsets, people))
+        notes = tuple(f"{line}: left out of it" for line in doubles) + tuple(
             f"{', '.join(sorted(shared))}: in {one} and in {other}, so these are not other people"
             for number, one in enumerate(people)
             for other in list(people)[number + 1 :]
@@ -287,19 +296,25 @@ class DailyDvs200(DatasetLayout):
 def descriptions(file: Path) -> list[tuple[str, str]]:
     """Name and sentence of each class of a CSV ``[NUMBER,]NAME[,SENTENCE]``, in its order.
 
+    A name that several classes have is followed by the number of the class, from 0 without one.
+
     Raises:
-        DatasetError: it cannot be read, or a name is empty or comes twice.
+        DatasetError: it cannot be read, or a name is empty.
     """
     rows = list(csv.reader(io.StringIO("\n".join(lines_of(file)), newline="")))
     cells = [[cell.strip() for cell in row] for row in rows if any(map(str.strip, row))]
     numbered = len(cells) > 1 and cells[1][0].isdigit()
     if cells and (numbered and not cells[0][0].isdigit()):
         del cells[0]  # the names of the columns
-    texts = [(row[numbered], row[-1]) for row in cells if len(row) > numbered]
-    names = [name for name, _ in texts]
-    if len(texts) < len(cells) or not names or not all(names) or len(set(names)) < len(names):
-        raise DatasetError(f"{file}: a class has an empty name, or one that another class has")
-    return texts
+    rows = [row for row in cells if len(row) > numbered]
+    names = [row[numbered] for row in rows]
+    if len(rows) < len(cells) or not names or not all(names):
+        raise DatasetError(f"{file}: a class has an empty name")
+    numbers = [row[0] if numbered else str(number) for number, row in enumerate(rows)]
+    return [
+        (f"{name} ({number})" if names.count(name) > 1 else name, row[-1])
+        for name, number, row in zip(names, numbers, rows, strict=True)
+    ]
 
 
 def _dailydvs_listed(file: Path, labels: tuple[str, ...]) -> Iterator[_Row]:
