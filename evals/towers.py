@@ -1,14 +1,15 @@
 """Skeleton towers: every preset alone and weighed against ``auto``, with parameters and CPU time.
 
     python evals/towers.py --data DIR [--sets utd] [--methods NAME ...] [--seeds 0] [--set K=V ...]
-        [--shuffled] [--choose] [--fold] [--cache DIR] [--json FILE]
+        [--readouts texts classes] [--shuffled] [--choose] [--fold] [--cache DIR] [--json FILE]
 
 Odd subjects teach, even ones are asked; of NW-UCLA too. DIR holds ``manifest.csv``. Presets of
 ``skeleton-tower`` are found by the registry. A result is kept in ``--json`` for each set, preset,
-seed and control, and is not measured again, so that a run may be stopped and go on. Towers read the
-joints of the set's own layout, and are trained by the recipe of ``vlar adapt``. ``stacked`` has the
-factors that ``vlar adapt`` starts from; with ``--fold`` those that it finds, from one fold: half of
-the people who teach are held out, which takes a training more.
+seed and control, and is not measured again, so that a run may be stopped and go on. A method with
+a class head stands under its name and "classes", one that moves texts under its name. Towers read
+the joints of the set's own layout, and are trained by the recipe of ``vlar adapt``. ``stacked`` has
+the factors that ``vlar adapt`` starts from; with ``--fold`` those that it finds, from one fold:
+half of the people who teach are held out, which takes a training more.
 
 ``--choose`` asks the last of the people who teach and never the even ones: settings and epochs were
 chosen so. Controls that must fail: the frames of the asked clips shuffled, and their joints read in
@@ -21,6 +22,7 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +187,8 @@ def measure(
     weights = fit_stacking(held_closed[0] if fold else held, held, truth)
     stacked = weights.closed * closed + weights.trained * asked
     answers = {"alone": asked, "auto": closed, "stacked": stacked}
-    answers["without the encoder"] = residual_logits(training, features[given.ask])
+    if training.adapter.config.readout == "texts":
+        answers["without the encoder"] = residual_logits(training, features[given.ask])
     for number, (name, clips) in enumerate(controls(given).items()):
         changed = encoded(clips, reading, cache.with_name(f"{cache.name}-{number}.npy"))
         answers[name] = held_out_logits(training, changed)
@@ -212,7 +215,8 @@ def main() -> None:
     """Measure what is missing, and print a line for each result."""
     given = arguments(
         __doc__, "data", "json", sets=some(["utd"], choices=list(LAYOUTS)), methods={"nargs": "+"},
-        seeds=some([0]), set={"nargs": "+", "type": setting, "default": [], "dest": "settings"},
+        seeds=some([0]), readouts=some(["texts", "classes"]),
+        set={"nargs": "+", "type": setting, "default": [], "dest": "settings"},
         shuffled=(False, "labels of the examples shuffled"), choose=False,
         fold=(False, "factors from held-out people"), cache=Path("/tmp/vlar-towers"),
     )  # fmt: skip
@@ -222,12 +226,14 @@ def main() -> None:
     )
     for name in given.sets:
         data = course(name, given.data, given.shuffled, given.choose)
-        for method in given.methods or presets():
+        for method, readout in product(given.methods or presets(), given.readouts):
             for seed in given.seeds:
                 kind = "choose" if given.choose else "odd to even"
                 kind += ", labels shuffled" if given.shuffled else ""
-                rows = results.setdefault(name, {}).setdefault(kind, {}).setdefault(method, {})
-                settings = {"layout": LAYOUTS[name], "people": 1, **dict(given.settings)}
+                title = method if readout == "texts" else f"{method}, {readout}"
+                rows = results.setdefault(name, {}).setdefault(kind, {}).setdefault(title, {})
+                settings = {"layout": LAYOUTS[name], "people": 1, "readout": readout}
+                settings |= dict(given.settings)
                 key = str(seed)
                 if rows.get(key, {}).get("settings", {}) and not given.choose:
                     continue
@@ -237,7 +243,7 @@ def main() -> None:
                 )
                 rows[key] = measure(data, method, settings, seed, file, given.fold)
                 shown = {k: v for k, v in rows[key].items() if k != "settings"}
-                print(f"{name}, {kind}, {method}, seed {seed}: {shown}", flush=True)
+                print(f"{name}, {kind}, {title}, seed {seed}: {shown}", flush=True)
                 store(given.json, results)
 
 

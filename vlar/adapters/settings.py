@@ -19,7 +19,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from typing_extensions import Self
 
@@ -136,11 +136,12 @@ def bad_setting(what: str, name: str, value: object, wanted: str) -> ModelError:
         value: The value.
         wanted: What to use instead.
     """
-    return ModelError(f"{what} {name} is {value!r}; use {wanted}")
+    form = f" (several: --set {name}=A,B)" if isinstance(value, (tuple, list)) else ""
+    return ModelError(f"{what} {name} is {value!r}; use {wanted}{form}")
 
 
 def read_settings(config: type[T], values: Mapping[str, Any], what: str) -> T:
-    """A configuration from a manifest or a file; lists stand for tuples.
+    """A configuration from a manifest or a file; lists and ``A,B`` stand for tuples.
 
     Args:
         config: A dataclass that calls ``check_settings`` when it is made.
@@ -157,9 +158,25 @@ def read_settings(config: type[T], values: Mapping[str, Any], what: str) -> T:
     for name, value in values.items():
         if name not in names:
             raise unknown_name(what, name, names)
-        listed = isinstance(value, list) and get_origin(_hint(config, name)) is tuple
-        read[name] = tuple(value) if listed else value
+        hint = _hint(config, name)
+        read[name] = _several(value, hint) if get_origin(hint) is tuple else value
     return config(**read)
+
+
+def _several(value: Any, hint: Any) -> Any:
+    """A tuple from a list, from ``A,B`` as a command line has it, or from one value alone.
+
+    >>> _several("1,2", tuple[int, ...]), _several(3, tuple[int, ...])
+    ((1, 2), (3,))
+    """
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    kind = get_args(hint)[0] if get_args(hint) else str
+    parts = value.split(",") if isinstance(value, str) else [value]
+    try:
+        return tuple(kind(part.strip()) if isinstance(part, str) else part for part in parts)
+    except ValueError:
+        return value
 
 
 def _hint(config: type, name: str) -> Any:

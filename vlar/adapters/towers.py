@@ -209,7 +209,7 @@ class ResidualTower(Adapter, Trainable):
     def prompt_vectors(self, labels: Sequence[str]) -> Float32:
         """(C, P, D) of the prompts of C labels, as the encoder has them."""
         flat = self.encoder.encode_text([t for row in self.label_texts(labels) for t in row])
-        return flat.reshape(len(labels), -1, self.dim)
+        return flat.reshape(len(labels), -1, self.encoder.dim)
 
     def label_vectors(self, labels: Sequence[str]) -> Float32:
         """(C, D) of unit length: the mean of each label's prompts."""
@@ -272,8 +272,8 @@ class ResidualTower(Adapter, Trainable):
 
     def split_inputs(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs of a step to small ones (N, T, K) and the encoder's vectors (N, T, D)."""
-        inputs = self.inputs_of(inputs)
-        small, pooled = inputs.split((inputs.shape[-1] - self.dim, self.dim), dim=-1)
+        inputs, width = self.inputs_of(inputs), self.encoder.dim
+        small, pooled = inputs.split((inputs.shape[-1] - width, width), dim=-1)
         return small, pooled
 
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:

@@ -198,6 +198,11 @@ class Trainable(ABC):
         """The encoder whose frame features a training reads; the wrapped one by default."""
         return encoder
 
+    @classmethod
+    def variants(cls, settings: JsonDict) -> list[JsonDict]:
+        """Settings that held-out examples choose between; by default those that are given."""
+        return [settings]
+
     @abstractmethod
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """Switch gradients on and name what is trained.

@@ -161,6 +161,7 @@ def fit(
         TrainingError: a loss is not finite, or the checkpoints belong to another training.
     """
     options = options or FitOptions()
+    task, *others = task.variants()
     adapter = task.attach()
     assert isinstance(adapter, Trainable)
     objectives = ObjectiveSet(task.objectives)
@@ -181,7 +182,8 @@ def fit(
         dataset.targets.require_single(f"method {task.method!r}")
     elsewhere = any(part.other_domain for part in objectives)
     options = replace(options, stack=options.stack and not several and not elsewhere)
-    cost = _cost(task, dataset, source, options)
+    others = others if options.stack else []
+    cost = _cost(task, dataset, source, options, len(others))
     begin = time.process_time()
     training, trained = train(task, adapter, dataset, source, options, cost)
     long = cost.is_long()
@@ -195,9 +197,14 @@ def fit(
         examples = replace(examples, failed=(*_unread(training, trained), *examples.failed))
         dataset = Dataset.of(support.labels, examples.items)
         source = RecordingSource(examples.items, task.unlabelled)
-    fitted = _fitted(task, training, trained)
+    stacked = None
     if options.stack:
-        stacked = stacking_weights(task, dataset, source, cost, long=long)
+        best, stacked = _chosen([task, *others], dataset, source, cost, long)
+        if best is not task:
+            task = best
+            training, trained = train_on(task, dataset, source, on_step=cost)
+    fitted = _fitted(task, training, trained)
+    if stacked is not None:
         fitted = _stacked(fitted, dataset, examples.features, stacked)
     return _adapted(_timed(fitted, begin), dataset, examples, options)
 
@@ -211,7 +218,7 @@ def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> Fit
         features: (n, T, F) their frame features from the wrapped encoder.
     """
     begin = time.process_time()
-    source = FeatureSource(features)
+    source, (task, *_) = FeatureSource(features), task.variants()
     cost = _cost(task, dataset, source, FitOptions())
     fitted = _fitted(task, *train_on(task, dataset, source, on_step=cost))
     stacked = stacking_weights(task, dataset, source, long=cost.is_long())
@@ -330,11 +337,27 @@ def train(
     return training, training.run(options.on_epoch, on_step=cost)
 
 
+def _chosen(
+    tasks: Sequence[TrainingTask],
+    dataset: Dataset,
+    source: TrainingSource,
+    cost: TrainingCost,
+    long: bool,
+) -> tuple[TrainingTask, Stacked]:
+    """The variant of a method that answers best about examples that it did not learn from."""
+    results = [(task, stacking_weights(task, dataset, source, cost, long=long)) for task in tasks]
+    return min(results, key=lambda row: row[1].weights.loss)
+
+
 def _cost(
-    task: TrainingTask, dataset: Dataset, source: TrainingSource, options: FitOptions
+    task: TrainingTask,
+    dataset: Dataset,
+    source: TrainingSource,
+    options: FitOptions,
+    others: int = 0,
 ) -> TrainingCost:
     once = task.numbers.passes(len(dataset))
-    folds = stacking_passes(task, dataset, source) if options.stack else 0
+    folds = stacking_passes(task, dataset, source) * (1 + others) if options.stack else 0
     return TrainingCost(f"{task.method} by {task.recipe}", once, options.clips, folds)
 
 

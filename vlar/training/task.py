@@ -10,7 +10,7 @@ from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable
 from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import UsageError
+from vlar.errors import ModelError, UsageError
 from vlar.heads.support import SupportItem
 from vlar.model.core import ModelCore
 from vlar.model.method import AdaptTask
@@ -93,6 +93,12 @@ class TrainingTask:
         numbers = plan.numbers if labelled else for_no_labels(plan.numbers)
         return replace(plan, numbers=changed(numbers, training) if training else numbers)
 
+    def variants(self) -> list[TrainingTask]:
+        """The tasks that held-out examples choose between; one unless the method has several."""
+        make = getattr(registry.get("adapter", self.method), "variants", None)
+        every = [self.settings] if make is None else make(self.settings)
+        return [replace(self, settings=settings) for settings in every]
+
     def attach(self) -> Adapter:
         """The method's adapter at its start, which depends on the seed alone.
 
@@ -134,7 +140,12 @@ def attach(
     part = registry.get("adapter", method)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapter: Adapter = part.attach(encoder, settings)
+        try:
+            adapter: Adapter = part.attach(encoder, settings)
+        except ModelError as error:  # a preset is called as the user calls it
+            if method in error.message:
+                raise
+            raise ModelError(f"method {method!r}: {error.message}") from error
     if not isinstance(adapter, Trainable):
         raise UsageError(f"adapter {method!r} has no training; see docs/adapters.md")
     return adapter

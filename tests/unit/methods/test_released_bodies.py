@@ -181,7 +181,7 @@ def test_hd_gcn_without_the_second_names_and_with_absent_people(tmp_path: Path):
 @pytest.mark.parametrize("centre", LEVELS)
 def test_the_centre_of_a_file_is_told_by_its_strongest_edges(centre: int):
     draw = torch.Generator().manual_seed(centre)
-    graphs = hierarchy(centre)
+    graphs = hierarchy(LEVELS[centre])
     noise = 0.05 * torch.randn(graphs.shape, generator=draw)
     assert centre_of(graphs + noise) == centre
 

@@ -8,25 +8,25 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForVideoClassification
 
 from vlar.encoders.base import Block, FrameBlock
+from vlar.encoders.class_space import ClassSpace
 from vlar.encoders.clip.hf_loader import WeightSource, clear_errors, licence, processor_of, weights
 from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import read_pixels
 from vlar.encoders.clip.towers import Towers, towers_without_text
-from vlar.encoders.lite.space import KIND_WEIGHTS, KINDS, SOFTMAX_SCALE, Anchors, ObjectSpace
-from vlar.encoders.sentence_tower import count_word_pieces, sentence_vectors, tower_hash
+from vlar.encoders.lite.space import KIND_WEIGHTS, SOFTMAX_SCALE
+from vlar.encoders.sentence_tower import count_word_pieces, tower_hash
 from vlar.encoders.spec import INT8
 from vlar.encoders.torch_encoder import WholeClipEncoder
 from vlar.errors import LabelError, ModelError
 from vlar.language.clean import check_sizes, clean_label
-from vlar.numeric import unit
 from vlar.types import Float32, Role
 
+_RULE = 2  # of the texts: a class name is that class alone
 LOGIT_SCALE = 10.0  # that of the objects of ``lite``, whose rule this is
 
 
@@ -49,7 +49,7 @@ class ClassNamesEncoder(WholeClipEncoder):
             n_frames: T, fixed.
         """
         super().__init__(towers, name, n_frames=n_frames, frames_fixed=True)
-        self.names = tuple(names)
+        self.names = self.trained_labels = tuple(names)
         classes = len(self.names)
         self.dim, self.frame_dim = classes, towers.dim
         self.blocks = (Block("classes", classes, 1.0, has_text=True),)
@@ -57,8 +57,8 @@ class ClassNamesEncoder(WholeClipEncoder):
             FrameBlock("classes", classes, "logits"),
             FrameBlock("pooled", towers.dim - classes, "clip"),
         )
-        self._space = ObjectSpace(sentence_vectors, _anchors(self.names))
-        told = [self.fingerprint, self.names, tower_hash(), KIND_WEIGHTS, SOFTMAX_SCALE]
+        self._space = ClassSpace(self.names)
+        told = [self.fingerprint, self.names, tower_hash(), KIND_WEIGHTS, SOFTMAX_SCALE, _RULE]
         self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def pool(self, features: Float32) -> Float32:
@@ -71,15 +71,6 @@ class ClassNamesEncoder(WholeClipEncoder):
 
     def count_tokens(self, text: str) -> int:
         return count_word_pieces(text)
-
-
-def _anchors(names: Sequence[str]) -> Anchors:
-    """Each class by its name alone, in the place of the four kinds of sentences of an object."""
-    raw = sentence_vectors(names)
-    mean = raw.mean(axis=0)
-    vectors, numbers = unit(raw - mean), np.arange(len(names))
-    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
-    return Anchors(dict.fromkeys(KINDS, vectors), dict.fromkeys(KINDS, numbers), mean, digest)
 
 
 _CLASS = "ForVideoClassification"

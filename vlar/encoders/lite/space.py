@@ -178,7 +178,7 @@ class ObjectSpace:
         shifted = SOFTMAX_SCALE * (logits - logits.max(axis=-1, keepdims=True))
         probabilities = np.exp(shifted)
         probabilities /= probabilities.sum(axis=-1, keepdims=True)
-        return _centred(np.sqrt(probabilities.mean(axis=1)))
+        return centred(np.sqrt(probabilities.mean(axis=1)))
 
     def text(self, texts: Sequence[str]) -> Float32:
         """C texts to (C, 1000) unit vectors; equal texts are computed once."""
@@ -204,7 +204,7 @@ class ObjectSpace:
         for kind, weight in KIND_WEIGHTS.items():
             best = activity if kind == "activity" else self._best(kind, queries, activity)
             affinity += weight * best
-        return _centred(np.exp(affinity - affinity.max(axis=0)).T)
+        return centred(np.exp(affinity - affinity.max(axis=0)).T)
 
     def _best(self, kind: str, queries: Float32, without: Float32 | None = None) -> Float32:
         """The best cosine of each object's sentences (1000, 8); without any, that of another kind.
@@ -224,5 +224,6 @@ class ObjectSpace:
         return filled
 
 
-def _centred(vectors: Float32) -> Float32:
+def centred(vectors: Float32) -> Float32:
+    """Unit vectors (..., K) whose entries have the mean 0."""
     return unit(vectors - vectors.mean(axis=-1, keepdims=True))

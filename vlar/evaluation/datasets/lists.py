@@ -269,20 +269,20 @@ class DailyDvs200(DatasetLayout):
         labels = tuple(label for label, _ in descriptions(described))
         self.needed(root, *(f"{name}.txt" for name in _DAILYDVS))
         subsets, files, people = {}, {described.name: text_hash(described)}, {}
-        asked, doubles = set[str](), list[str]()
+        test_names, doubles = set[str](), list[str]()
         for name in reversed(_DAILYDVS):
             file = self.annotation(root, f"{name}.txt")
             if file is None:
                 continue
             rows = list(_dailydvs_listed(file, labels))
-            kept = [row for row in rows if row[1][-1] not in asked]
-            if len(kept) < len(rows):
-                doubles.append(f"{len(rows) - len(kept)} recordings of {name} are in test too")
+            fresh = [row for row in rows if row[1][-1] not in test_names]
+            if len(fresh) < len(rows):
+                doubles.append(f"{len(rows) - len(fresh)} recordings of {name} are in test too")
             if name == TEST:
-                asked = {names[-1] for _, names in rows}
+                test_names = {names[-1] for _, names in rows}
             files[file.name] = text_hash(file)
-            people[name] = {item.group for item, _ in kept}
-            subsets[name] = Recordings(root, self.videos).subset(kept)
+            people[name] = {item.group for item, _ in fresh}
+            subsets[name] = Recordings(root, self.videos).subset(fresh)
         subsets, people = ({n: of[n] for n in _DAILYDVS if n in of} for of in (subsets, people))
         notes = tuple(f"{line}: left out of it" for line in doubles) + tuple(
             f"{', '.join(sorted(shared))}: in {one} and in {other}, so these are not other people"

@@ -127,7 +127,7 @@ def _scores_and_features(network: Any, row: _Network) -> Callable[[Tensor], Tens
     return read
 
 
-def _class_names(options: Mapping[str, str], path: Path, what: str) -> tuple[str, ...]:
+def class_names(options: Mapping[str, str], path: Path, what: str) -> tuple[str, ...]:
     """The names of the classes, from the option ``labels`` or from ``<FILE>.labels.txt``."""
     file = Path(options.get("labels", f"{path}.labels.txt")).expanduser()
     if not file.is_file():
@@ -181,7 +181,7 @@ class ReleasedEncoder(Encoder):
             known = ", ".join(row.name for row in _FAMILIES[cls.kind])
             raise ModelError(f"{path} is none of the networks {known}; check the file")
         network: Any = released.load(row.name, path)
-        names = _class_names(options, path, what)
+        names = class_names(options, path, what)
         head: Any = getattr(network, row.head)
         layer = getattr(head, "conv3d", head)
         if len(names) != len(layer.weight):

@@ -15,6 +15,7 @@ from vlar.methods.skeleton_towers.network import Given, Space, Time, hidden, mea
 
 _REDUCTION, _LEAST = 8, 8
 _SUBSETS = 3
+_KERNEL, _DILATIONS = 5, (1, 2)
 
 
 class ChannelTopology(Space):
@@ -48,18 +49,16 @@ class Scales(Time):
     Each has the same share of the channels.
     """
 
-    kernel, dilations = 5, (1, 2)
-
     def __init__(self, inputs: int, outputs: int, stride: int, given: Given) -> None:
         super().__init__(inputs, outputs, stride, given)
-        count = len(self.dilations) + 1
+        count = len(_DILATIONS) + 1
         self.share = max(1, outputs // (count + 1))
         whole = count * self.share
         self.enter = nn.Sequential(nn.Conv2d(inputs, whole, 1), nn.BatchNorm2d(whole), nn.ReLU())
-        half, sizes = self.kernel // 2, (self.kernel, 1)
+        half, sizes = _KERNEL // 2, (_KERNEL, 1)
         self.kernels = nn.ModuleList(
             nn.Conv2d(self.share, self.share, sizes, (stride, 1), (half * wide, 0), (wide, 1))
-            for wide in self.dilations
+            for wide in _DILATIONS
         )
         self.plain = nn.Conv2d(inputs, outputs - whole, 1, stride=(stride, 1))
         self.norm = nn.BatchNorm2d(outputs)
@@ -70,9 +69,3 @@ class Scales(Time):
         rows = [kernel(part) for kernel, part in zip(self.kernels, parts, strict=True)]
         most = F.max_pool2d(most, (3, 1), (self.stride, 1), (1, 0))
         return self.norm(torch.cat([*rows, most, self.plain(x)], dim=1))
-
-
-class SixScales(Scales):
-    """The same with convolutions over three frames at four dilations (ProtoGCN)."""
-
-    kernel, dilations = 3, (1, 2, 3, 4)

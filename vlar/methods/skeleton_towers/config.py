@@ -18,21 +18,19 @@ from vlar.media.skeleton.layouts import layout, parts
 SPACES = {
     "channel": "channel:ChannelTopology",
     "dilated": "curves:Dilated",
-    "hierarchy": "levels:Hierarchy",
-    "hyper": "hyper:HyperEdges",
-    "random": "prototypes:RandomTopologies",
 }
 #: What mixes the frames of a block (``network.Time``).
 TIMES = {
     "scales": "channel:Scales",
     "curve": "curves:CurveScales",
-    "six-scales": "channel:SixScales",
 }
+#: Released networks of one stream, by their names in ``released``.
+PUBLISHED = ("ctrgcn", "hdgcn", "skateformer", "hypergcn", "protogcn", "chase", "psumnet")
 #: Whole networks from streams to a vector (``network.Body``).
 BODIES = {
     "graph": "network:GraphBody",
-    "partitions": "partitions:SkateFormer",
-    "tokens": "tokens:IstaNet",
+    **dict.fromkeys(PUBLISHED, "published:Published"),
+    "istanet": "published:PublishedTokens",
     "memory": "memory:MemoryAttentionNetwork",
     "two-streams": "ensemble:Subnet",
     "limbs": "ensemble:Subnet",
@@ -41,14 +39,15 @@ BODIES = {
 }
 #: Further losses of a training (``network.Aux``).
 AUX = {
-    "diversity": "hyper:Diversity",
-    "mmd": "apart:PeopleApart",
-    "prototypes": "prototypes:PrototypeHead",
+    "diversity": "published:Diversity",
+    "mmd": "published:PeopleApart",
+    "prototypes": "published:PrototypeHead",
 }
 STREAMS = ("joint", "bone", "motion", "bone_motion", "skip")
 FUSIONS = ("early", "late", "parts")
-NORMALISE = ("root", "turn", "scale", "hull")
+NORMALISE = ("root", "turn", "scale")
 HEADS = ("whole", "parts")
+READOUTS = ("texts", "classes", "folds")
 _MOST_WIDTH = 1024
 
 
@@ -64,29 +63,31 @@ class TowerConfig(Settings):
         fuse: ``early`` reads all streams at once; ``late`` trains a network for each of them, and
             adds up; ``parts`` trains one for the whole body, the hands and the legs each.
         normalise: ``root`` moves the first person's root to the origin, ``turn`` turns that person
-            to the camera, ``scale`` divides by the trunk, ``hull`` moves the origin into the hull
-            of all joints by learned weights (CHASE).
+            to the camera, ``scale`` divides by the trunk.
         body: Name in ``BODIES``.
         bodies: Names in ``BODIES`` in place of ``body``: members of ``late`` fusion.
         space: Name in ``SPACES``, for the body ``graph``.
         time: Name in ``TIMES``, for the body ``graph``.
         widths: Channels of each block, multiples of 8.
-        embed: Width that joints are embedded in, with a learned place of each; 0 for none.
+        embed: Width that joints are embedded in, for the body ``hypergcn``; 0 for none.
         halved: Blocks, counted from 1, that halve the frames.
         slim: Factor on all widths.
         heads: ``whole`` alone, or also ``parts``: five heads drawn to texts while it trains (GAP).
         aux: Names in ``AUX``.
         weights: Factor of each of ``aux``.
+        readout: ``texts`` adds what is found to the encoder's vector, so labels are answered by
+            their words; ``classes`` has a class head and adds up the shares of all members;
+            ``folds`` lets held-out people choose, which takes twice the time.
         centres: Joints that the levels of a hierarchy start from; more than one are members of
             ``late`` fusion, next to the streams.
-        virtual: Learned joints that the space ``hyper`` appends inside of a block.
-        neighbours: Joints of a hyper-edge, or of an edge convolution.
-        ratio: Width of the hidden layer of an attention block, in widths of the block.
-        pieces: Tokens of a joint over time, for the body ``tokens``.
+        virtual: Learned joints that ``hypergcn`` appends inside of a block.
+        neighbours: Joints of a hyper-edge of ``hypergcn``.
+        ratio: Width of the hidden layer of an attention block of ``skateformer``, in its width.
+        pieces: Tokens of a joint over time, for the body ``istanet``.
         together: Whether a token holds a joint of all people; else each has one of each person.
         dilation: Distance in bones that a kernel of the space ``dilated`` adds to the one before.
         rotate: Angle in radians up to which training turns the bodies about each axis.
-        shift: Length of the trunk up to which training moves the scene; for ``hull``.
+        shift: Length of the trunk up to which training moves the scene; for ``chase``.
         dropout: Share of the pooled features that training drops.
         labels: The labels it was trained for; their texts may have moved.
     """
@@ -106,6 +107,7 @@ class TowerConfig(Settings):
     embed: int = setting(0, at_least=0, at_most=_MOST_WIDTH)
     slim: float = setting(1.0, above=0, at_most=4)
     heads: tuple[str, ...] = ("whole",)
+    readout: str = setting("texts", choices=READOUTS)
     aux: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
     centres: tuple[str, ...] = ()

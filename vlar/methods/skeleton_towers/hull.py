@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-
-_FIRST, _SECOND = 64, 8
+from torch import Tensor
 
 
 def hull_shift(points: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,29 +27,3 @@ def hull_shift(points: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     known = torch.where(seen[..., None], points, 0.0).flatten(1, 3)
     origin = torch.einsum("np,npc->nc", weights, known)
     return points - origin[:, None, None, None], origin
-
-
-class HullShift(nn.Module):
-    """Scores of all joints of all people and frames from the whole scene; one shift for everybody.
-
-    The scene is read relative to the mean of its joints, so that moving it changes no score.
-    """
-
-    def __init__(self, frames: int, people: int, joints: int) -> None:
-        super().__init__()
-        self.sizes = frames, people, joints
-        self.enter = nn.Linear(3, _FIRST, bias=False)
-        self.inner = nn.Linear(_FIRST, _SECOND, bias=False)
-        self.leave = nn.Linear(_SECOND, frames * people * joints, bias=False)
-
-    def forward(self, points: Tensor, seen: Tensor) -> Tensor:
-        """Joints (N, T, M, V, 3) and ``seen`` (N, T, M, V) to moved ones, 0 where not seen."""
-        weight = seen.flatten(1)[..., None]
-        count = weight.sum(dim=1, keepdim=True).clamp(min=1)
-        flat = points.flatten(1, 3)
-        away = (flat - (flat * weight).sum(dim=1, keepdim=True) / count) * weight
-        # A linear layer alone would have the mean 0.
-        pooled = torch.relu(self.enter(away)).sum(dim=1) / count[:, 0]
-        scores = self.leave(torch.relu(self.inner(pooled))).view(-1, *self.sizes)
-        hidden = torch.where(seen[..., None] > 0, points, torch.nan)
-        return torch.nan_to_num(hull_shift(hidden, scores)[0])

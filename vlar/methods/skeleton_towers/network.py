@@ -25,6 +25,7 @@ A preset is a table of ``presets.toml`` with the settings that make the paper's 
 from __future__ import annotations
 
 import itertools
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,12 +46,11 @@ from vlar.methods.skeleton_towers.config import (
     loaded,
     part_joints,
 )
-from vlar.methods.skeleton_towers.hull import HullShift
 from vlar.methods.skeleton_towers.joints import PER_JOINT
 from vlar.methods.skeleton_towers.limbs import stream_joints
 
 #: Blocks, of ten, of the networks of both arms and both legs.
-_PART_BLOCKS = {"arm": (1, 2, 5, 6, 8, 9), "leg": (1, 5, 6, 8)}
+_PART_BLOCKS = {"arm": (1, 5, 6, 7, 8, 9), "leg": (1, 5, 6, 8)}
 PART_WIDTH = 512  # of the texts that GAP draws its heads to
 
 
@@ -85,14 +85,14 @@ class Found(NamedTuple):
         last: (R, W, T', V) of the people who are there, for heads of parts; None without one.
         seen: (R, T', V) of ``last``; None where all joints are seen.
         owners: (R,) the clip of each person; None without ``last``.
-        before: (R, C, T', V) and its mask, what the last block read; None without blocks.
+        extra: What a further loss of this body compares; None for none.
     """
 
     vectors: Tensor
     last: Tensor | None = None
     seen: Tensor | None = None
     owners: Tensor | None = None
-    before: tuple[Tensor, Tensor | None] | None = None
+    extra: Tensor | None = None
 
 
 class Space(nn.Module):
@@ -191,11 +191,7 @@ class GraphBody(Body):
     def __init__(self, given: Given) -> None:
         super().__init__(given)
         self.norm = nn.BatchNorm1d(given.channels * len(given.joints))
-        first, embed = given.channels, given.config.slimmed(given.config.embed)
-        self.embed = nn.Conv2d(first, embed, 1) if embed else None
-        if embed:
-            self.place = nn.Parameter(0.02 * torch.randn(embed, 1, len(given.joints)))
-        sizes = [embed or first, *given.widths]
+        sizes = [given.channels, *given.widths]
         self.blocks = nn.ModuleList(
             Block(inputs, outputs, 2 if number in given.halved else 1, given)
             for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), start=1)
@@ -210,14 +206,10 @@ class GraphBody(Body):
         x, mask = x[there], seen[there]
         mask = None if bool((mask > 0).all()) else mask
         x = hidden(self.standard(x), mask)
-        if self.embed is not None:
-            x = hidden(torch.tanh(self.embed(x) + self.place), mask)
-        before = x, mask
         for block in self.blocks:
-            before = x, mask
             x, mask = block(x, mask)
         each = mean_over(x, mask, (-2, -1))
-        return Found(mean_of_people(each, owners, len(seen)), x, mask, owners, before)
+        return Found(mean_of_people(each, owners, len(seen)), x, mask, owners)
 
     def standard(self, x: Tensor) -> Tensor:
         """(R, C, T, V) with each coordinate of each joint standardised over people and frames."""
@@ -300,13 +292,15 @@ class Reading(NamedTuple):
     """Answers of all members of a tower.
 
     Attributes:
-        residuals: (K, N, D) of K members.
+        residuals: (K, N, D) of K members; 0 with a class head.
+        scores: (K, N, C) of their class heads; None where texts are the readout.
         found: Of each member.
         points: (N, T, M, V, 3) after the normalisation.
         seen: (N, T, M, V).
     """
 
     residuals: Tensor
+    scores: Tensor | None
     found: list[Found]
     points: Tensor
     seen: Tensor
@@ -318,12 +312,12 @@ class Answers(NamedTuple):
     Attributes:
         rows: (n,) numbers of these among the N clips.
         y: (n,) their labels.
-        right: (n,) bool, whether the tower answers right.
+        logits: (n, C) of the tower.
     """
 
     rows: Tensor
     y: Tensor
-    right: Tensor
+    logits: Tensor
 
 
 class Aux(nn.Module):
@@ -342,6 +336,24 @@ class Aux(nn.Module):
         """The loss, a scalar, before its factor in ``weights``."""
 
 
+class ClassHead(nn.Module):
+    """A plain linear head: features (N, W) to scores (N, C).
+
+    Args:
+        width: W.
+        count: C.
+    """
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(count, width) / math.sqrt(width))
+        self.offsets = nn.Parameter(torch.zeros(count))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (N, C)."""
+        return F.linear(x, self.rows, self.offsets)
+
+
 class TowerNetwork(ResidualNetwork):
     """(N, T, M V 4) joints of ``Joints`` to what is added to N vectors, zero at the start.
 
@@ -352,18 +364,23 @@ class TowerNetwork(ResidualNetwork):
 
     def __init__(self, config: TowerConfig, dim: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.dim = config, dim
         made = members(config)
         self.streams = [streams for streams, _ in made]
         self.chosen = [list(given.joints) for _, given in made]
         bodies: list[Body] = [loaded(BODIES, given.body)(given) for _, given in made]
         self.bodies = nn.ModuleList(bodies)
-        self.leave = nn.ModuleList(zero_linear(body.width, dim) for body in bodies)
+        self.leave = nn.ModuleList(
+            zero_linear(body.width, dim) for body in bodies if config.readout != "classes"
+        )
+        self.classes = nn.ModuleList(
+            ClassHead(body.width, len(config.labels))
+            for body in bodies
+            if config.readout == "classes"
+        )
         self.drop = nn.Dropout(config.dropout)
         if "parts" in config.heads:
             self.parts = PartHeads(bodies[0].width, config.layout)
-        if "hull" in config.normalise:
-            self.hull = HullShift(config.frames, config.people, config.joints)
         self.aux = nn.ModuleDict({name: loaded(AUX, name)(config, bodies) for name in config.aux})
         self.register_labels(len(config.labels), dim)
 
@@ -375,18 +392,23 @@ class TowerNetwork(ResidualNetwork):
         """(N, T, K) to all that the losses need."""
         points, seen = self.joints(inputs)
         folded, there = points.permute(0, 2, 4, 1, 3), seen.permute(0, 2, 1, 3)
+        anybody = there.flatten(1).amax(dim=1)[:, None]
         found: list[Found] = []
-        residuals: list[Tensor] = []
-        parts = zip(self.bodies, self.leave, self.streams, self.chosen, strict=True)
-        for body, leave, streams, chosen in parts:
+        for body, streams, chosen in zip(self.bodies, self.streams, self.chosen, strict=True):
             x = streams_of(folded, there, streams, self.config.layout)
             whole = len(chosen) == self.config.joints
-            one = body(x, there) if whole else body(x[..., chosen], there[..., chosen])
-            anybody = there.flatten(1).amax(dim=1)[:, None]
-            found.append(one)
-            moved = leave(self.drop(one.vectors)) * anybody
-            residuals.append(small_step(moved, one.vectors.shape[1]))
-        return Reading(torch.stack(residuals), found, points, seen)
+            found.append(body(x, there) if whole else body(x[..., chosen], there[..., chosen]))
+        vectors = [self.drop(one.vectors) for one in found]
+        if len(self.classes):
+            heads = zip(self.classes, vectors, strict=True)
+            scores = torch.stack([head(rows) for head, rows in heads])
+            none = points.new_zeros(len(found), len(points), self.dim)
+            return Reading(none, scores, found, points, seen)
+        residuals = [
+            small_step(leave(rows) * anybody, rows.shape[1])
+            for leave, rows in zip(self.leave, vectors, strict=True)
+        ]
+        return Reading(torch.stack(residuals), None, found, points, seen)
 
     def joints(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (N, T, K) to joints (N, T', M, V, 3) and which are seen; moved in training."""
@@ -399,10 +421,7 @@ class TowerNetwork(ResidualNetwork):
         points, seen = rows[..., :3], (rows[..., 3] > 0.999).to(rows.dtype)
         if self.training:
             points = moved(points, config.rotate, config.shift)
-        points = points * seen[..., None]
-        if "hull" in config.normalise:
-            points = self.hull(points, seen)
-        return points, seen
+        return points * seen[..., None], seen
 
 
 def at_frames(rows: Tensor, frames: int) -> Tensor:

@@ -6,7 +6,9 @@ Its presets (``presets.toml``) are the towers of the papers.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -17,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.towers import ResidualTower
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
-from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.encoders.sentence_tower import sentence_vectors, text_tower
 from vlar.errors import UsageError
 from vlar.language.motion.clauses import PARTS, part_clauses
@@ -28,9 +30,10 @@ from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints
 from vlar.methods.skeleton_towers.network import PART_WIDTH, Answers, Reading, TowerNetwork
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters
-from vlar.types import Float32
+from vlar.types import Float32, JsonDict, Role
 
 _log = logging.getLogger("vlar")
+_RANGE = 16.0  # nats; a share below e^-16 counts as that
 _PART_SHARE = 0.8  # of the mean of the part losses (GAP)
 
 
@@ -49,7 +52,8 @@ class SkeletonTower(ResidualTower):
 
     method, config_type = "skeleton-tower", TowerConfig
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text", "bodies")
-    of_labels: ClassVar[tuple[str, ...]] = ("labels", "memory")
+    of_labels: ClassVar[tuple[str, ...]] = ("labels", "memory", "rows", "offsets")
+    changes: ClassVar[frozenset[str]] = ResidualTower.changes | {"dim", "blocks", "logit_scale"}
     contract_base: ClassVar[str | None] = None
     names_norms: ClassVar[bool] = True
     network: TowerNetwork
@@ -65,9 +69,86 @@ class SkeletonTower(ResidualTower):
         """Empty: joints are read as they are."""
         return []
 
+    @classmethod
+    def variants(cls, settings: JsonDict) -> list[JsonDict]:
+        """Both readouts, where held-out people choose."""
+        if settings.get("readout") != "folds":
+            return [settings]
+        return [{**settings, "readout": readout} for readout in ("classes", "texts")]
+
     def build(self) -> TowerNetwork:
         """The network at its start."""
-        return TowerNetwork(self.config, self.dim)
+        return TowerNetwork(self.config, self.encoder.dim)
+
+    def rebuild(self, config: Any) -> None:
+        super().rebuild(config)
+        encoder, count = self.encoder, len(config.labels) if config.readout == "classes" else 0
+        self.dim, self.blocks = encoder.dim, encoder.blocks
+        self.logit_scale, self._columns = encoder.logit_scale, dict[str, int]()
+        if not count:
+            return
+        # Logits are log shares plus _RANGE for trained labels, and the encoder's own for others.
+        wide = _RANGE * math.sqrt(count)
+        self.logit_scale = math.hypot(encoder.logit_scale, wide)
+        self.dim = encoder.dim + count + 1
+        own = [replace(b, weight=b.weight * self._share) for b in encoder.blocks]
+        head = Block("classes", count + 1, wide / self.logit_scale, has_text=True)
+        self.blocks = (*own, head)
+        for column, texts in enumerate(self.label_texts(config.labels)):
+            self._columns.update(dict.fromkeys(texts, column))
+
+    @property
+    def _share(self) -> float:
+        """Norm of the encoder's own vector next to the shares of the classes."""
+        return self.encoder.logit_scale / self.logit_scale
+
+    # The class head: shares of the trained labels are a block of the vector.
+
+    def joined(self, pooled: Tensor, scores: Tensor) -> Tensor:
+        """Vectors (N, D + C + 1) of unit length whose cosines are the shares of the labels.
+
+        Args:
+            pooled: (N, D) of the encoder.
+            scores: (K, N, C) of the class heads of K members, whose softmaxes are added.
+        """
+        count = scores.shape[2]
+        shares = scores.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(scores))
+        level = (shares / _RANGE + 1).clamp(min=0)
+        rest = (count - level.square().sum(dim=1, keepdim=True)).clamp(min=1e-6).sqrt()
+        block = torch.cat([level, rest], dim=1) / math.sqrt(count)
+        return torch.cat([pooled * self._share, block * math.sqrt(1 - self._share**2)], dim=1)
+
+    def pool(self, features: Float32) -> Float32:
+        if not self._columns:
+            return super().pool(features)
+        pooled = self.pooled(features)
+        rows: list[Float32] = []
+        with torch.inference_mode():
+            for own, clip in zip(torch.from_numpy(pooled), features, strict=True):
+                small = torch.from_numpy(self.small(clip[None]))
+                scores = self.network.read(small).scores
+                assert scores is not None
+                if not self.people_seen(small):  # nothing was read: the encoder answers alone
+                    rows.append(np.pad(own.numpy(), (0, scores.shape[2] + 1)))
+                    continue
+                rows.append(self.joined(own[None], scores)[0].numpy())
+        return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
+
+    def people_seen(self, small: Tensor) -> bool:
+        """Report a joint of anybody that is seen in (1, T, K)."""
+        return bool(small.view(-1, PER_JOINT)[:, -1].any())
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """Texts to (C, D); those of labels with a class head are a column of it."""
+        if not self._columns:
+            return super().encode_text(texts, role)
+        own = self.encoder.encode_in_role(texts, role)
+        vectors = np.pad(own, ((0, 0), (0, self.dim - own.shape[1])))
+        for row, text in enumerate(texts):
+            if text in self._columns:
+                vectors[row] = 0
+                vectors[row, self.encoder.dim + self._columns[text]] = 1
+        return vectors
 
     def fit_inputs(self, features: Float32) -> None:
         """Note where a tower that relates people is given one person a clip.
@@ -99,13 +180,18 @@ class SkeletonTower(ResidualTower):
         """
         small, pooled = self.split_inputs(batch.inputs)
         reading = self.network.read(small)
-        words = self.network.concepts(classes)
-        own = pooled[:, 0]
-        vectors = F.normalize(own + reading.residuals.mean(dim=0), dim=-1)
-        logits = self.logit_scale * vectors @ words.T
+        own, scale = pooled[:, 0], self.logit_scale
         # Members of a late fusion learn apart: each has the loss of the task.
-        each = F.normalize(own + reading.residuals, dim=-1) @ words.T
-        task = torch.stack([batch.loss(self.logit_scale * one) for one in each]).mean()
+        if reading.scores is None:
+            words = self.network.concepts(classes)
+            vectors = F.normalize(own + reading.residuals.mean(dim=0), dim=-1)
+            each = scale * F.normalize(own + reading.residuals, dim=-1) @ words.T
+        else:
+            count = reading.scores.shape[2]
+            words = F.pad(torch.eye(count).to(own), (self.encoder.dim, 1))
+            vectors, each = self.joined(own, reading.scores), reading.scores
+        logits = scale * vectors @ words.T
+        task = torch.stack([batch.loss(one) for one in each]).mean()
         losses = {"task": task, **self.further(reading, batch, logits)}
         losses["total"] = torch.stack(list(losses.values())).sum()
         return TrainingOutput(logits, losses, classes=words, vectors=vectors)
@@ -123,7 +209,7 @@ class SkeletonTower(ResidualTower):
         if not len(y):
             return found
         rows = batch.labelled(torch.arange(len(logits)))
-        answers = Answers(rows, y, logits[rows].argmax(dim=1) == y)
+        answers = Answers(rows, y, logits[rows])
         parts = zip(self.network.aux.items(), self.config.weights, strict=True)
         for (name, part), weight in parts:
             found[name] = weight * part(self.network, reading, answers)
@@ -174,7 +260,7 @@ def skeleton_tower() -> dict[str, Hyperparameters]:
         average="ema",
         ema_decay=0.97,
         time_jitter=0.2,
-        settings={"slim": 0.25, "frames": 32},
+        settings={"slim": 0.25, "frames": 32, "readout": "folds"},
     )
-    long = few.replaced(epochs=65, batch=64, warmup_epochs=5, settings={})
+    long = few.replaced(epochs=65, batch=64, warmup_epochs=5, settings={"readout": "folds"})
     return {"adapt": few, "published": long}

@@ -105,6 +105,27 @@ def build(name: str, config: dict[str, Any] | None = None) -> nn.Module:
         raise UsageError(f"the settings of {name} lack {error.args[0]!r}") from error
 
 
+#: The last layer of each network, whose inputs are the features of a clip.
+_HEADS = {"skateformer": "head", "protogcn": "cls_head.fc_cls", "chase": "backbone.fc"}
+
+
+def split_head(name: str, network: nn.Module) -> nn.Linear:
+    """Take the class head off a network, which then gives features (N, W)."""
+    from torch import nn
+
+    parent, _, last = _HEADS.get(name, "fc").rpartition(".")
+    owner = network.get_submodule(parent)
+    head = getattr(owner, last)
+    setattr(owner, last, nn.Identity())
+    return head
+
+
+def headless(name: str, config: dict[str, Any]) -> tuple[nn.Module, int]:
+    """A network with random weights without its class head, and the width of its features."""
+    network = build(name, config)
+    return network, split_head(name, network).in_features
+
+
 def load(name: str, path: str | Path) -> nn.Module:
     """A published network with the weights of a file, in evaluation mode.
 

@@ -33,9 +33,8 @@ LEVELS: dict[int, list[list[int]]] = {
 }  # fmt: skip
 
 
-def hierarchy(centre: int, joints: int = 25) -> Tensor:
+def hierarchy(levels: list[list[int]], joints: int = 25) -> Tensor:
     """Graphs (L, 3, V, V) of neighbouring levels, rows take: own joints, outwards, inwards."""
-    levels = LEVELS[centre]
     graphs = torch.zeros(len(levels) - 1, 3, joints, joints)
     for number, (near, far) in enumerate(pairwise(levels)):
         inner, outer = [joint - 1 for joint in near], [joint - 1 for joint in far]
@@ -53,7 +52,7 @@ def centre_of(graphs: Tensor) -> int:
     strength = graphs.abs()
 
     def contrast(centre: int) -> float:
-        edges = hierarchy(centre, graphs.shape[-1]) > 0
+        edges = hierarchy(LEVELS[centre], graphs.shape[-1]) > 0
         return float(strength[edges].mean() - strength[~edges].mean())
 
     return max(LEVELS, key=contrast)
@@ -81,10 +80,10 @@ class EdgeConv(nn.Module):
         """Values (R, C, V) of (R, C_in, V)."""
         squares = x.square().sum(1, keepdim=True)
         likeness = 2 * x.transpose(1, 2) @ x - squares - squares.transpose(1, 2)
-        index = likeness.topk(self.nearest, dim=-1)[1]  # (R, V, k)
+        index = likeness.topk(min(self.nearest, x.shape[-1]), dim=-1)[1]  # (R, V, k)
         rows, channels, joints = x.shape
         flat = index.reshape(rows, 1, -1).expand(rows, channels, -1)
-        near = x.gather(2, flat).view(rows, channels, joints, self.nearest)
+        near = x.gather(2, flat).view(rows, channels, joints, -1)
         centre = x[..., None].expand_as(near)
         return self.conv(torch.cat([near - centre, centre], 1)).max(-1)[0]
 
@@ -114,14 +113,13 @@ class LevelGraphs(nn.Module):
     """Graph convolutions on pairs of levels and a branch by features (``gcn1``)."""
 
     def __init__(
-        self, inputs: int, outputs: int, centre: int, joints: int, attention: bool
+        self, inputs: int, outputs: int, levels: list[list[int]], joints: int, attention: bool
     ) -> None:
         super().__init__()
-        levels = LEVELS[centre]
         pairs = list(pairwise(levels))
         self.pooled = [[joint - 1 for joint in near + far] for near, far in pairs]
         width = outputs // 4
-        self.PA = nn.Parameter(hierarchy(centre, joints))
+        self.PA = nn.Parameter(hierarchy(levels, joints))
         self.conv_down = nn.ModuleList(
             nn.Sequential(nn.Conv2d(inputs, width, 1), nn.BatchNorm2d(width), nn.ReLU())
             for _ in pairs
@@ -161,18 +159,19 @@ class HdGcn(nn.Module):
     """The network: (N, M, T, V, C) -> (N, classes).
 
     Args:
-        config: ``centre`` (21, 2 or 1), ``joints``, ``people``, ``num_classes``, ``in_channels``,
-            ``layers`` (``inputs``, ``outputs``, ``stride``).
+        config: ``centre`` (21, 2 or 1) or ``levels`` (their joints, from 1), ``joints``,
+            ``people``, ``num_classes``, ``in_channels``, ``layers`` (``inputs``, ``outputs``,
+            ``stride``).
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        joints, centre = config["joints"], config["centre"]
+        joints, levels = config["joints"], config.get("levels") or LEVELS[config["centre"]]
         self.data_bn = nn.BatchNorm1d(config["people"] * joints * config["in_channels"])
         self.count = len(config["layers"])
         for number, layer in enumerate(config["layers"]):
             inputs, outputs, stride = layer["inputs"], layer["outputs"], layer["stride"]
-            space = LevelGraphs(inputs, outputs, centre, joints, attention=number > 0)
+            space = LevelGraphs(inputs, outputs, levels, joints, attention=number > 0)
             time = ScaleBranches(outputs, stride, apart=True)
             block = Block(space, time, inputs, outputs, stride, first=number == 0)
             setattr(self, f"l{number + 1}", block)

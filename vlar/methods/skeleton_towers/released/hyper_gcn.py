@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,10 +20,10 @@ BONES = (
 )  # fmt: skip
 
 
-def joined(joints: int, virtual: int) -> Tensor:
+def joined(joints: int, virtual: int, bones: Sequence[tuple[int, int]] = BONES) -> Tensor:
     """Graph (V', V'): bones both ways, and each virtual joint with every real one."""
     graph = torch.eye(joints + virtual)
-    for child, parent in BONES:
+    for child, parent in bones:
         if max(child, parent) <= joints:
             graph[child - 1, parent - 1] = graph[parent - 1, child - 1] = 1
     graph[joints:, :joints] = graph[:joints, joints:] = 1
@@ -39,7 +40,7 @@ class HyperGraphs(nn.Module):
         hidden = inputs // heads // 4
         self.hyper_joint = nn.Parameter(torch.randn(1, inputs).repeat(virtual, 1))
         self.alpha = nn.Parameter(torch.ones(1))
-        graph = joined(joints, virtual).repeat(heads, 1, 1)
+        graph = joined(joints, virtual, config.get("bones", BONES)).repeat(heads, 1, 1)
         self.PA = nn.Parameter(graph, requires_grad=False)
         self.edge_importance = nn.Parameter(torch.ones_like(graph))
         self.to_V = nn.Conv1d(inputs, heads * hidden, 1, groups=heads)

@@ -10,7 +10,28 @@ from torch.nn import functional
 
 from vlar.methods.skeleton_towers.released.blocks import ConvNorm
 
-_GLOBAL = 25  # entries of ``add_coeff``, however many joints there are
+_GLOBAL = 25  # entries of ``add_coeff``, however few joints there are
+
+
+def remember(
+    memory: Tensor, vectors: Tensor, y: Tensor, right: Tensor, *, momentum: float = 0.9
+) -> Tensor:
+    """Class memories after a batch: each moves to the mean of the right answers of its class.
+
+    Args:
+        memory: (C, d); it is not changed.
+        vectors: (n, d).
+        y: (n,) integer classes.
+        right: (n,) bool, whether each was answered right; others are left out.
+        momentum: Share that is kept, 0 to 1.
+
+    Returns:
+        (C, d); classes without a right answer are as before.
+    """
+    member = functional.one_hot(y, len(memory)).to(memory.dtype) * right.to(memory.dtype)[:, None]
+    count = member.sum(dim=0)[:, None]
+    mean = (member.T @ vectors.to(memory.dtype)) / count.clamp(min=1)
+    return torch.where(count > 0, momentum * memory + (1 - momentum) * mean, memory)
 
 
 def _reduce(inputs: int, outputs: int) -> list[nn.Module]:
@@ -64,11 +85,11 @@ class _DilatedConv(nn.Module):
 class SixBranches(nn.Module):
     """Six branches over time, with the mean of all joints as a further joint (``tcn``)."""
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, channels: int, stride: int, joints: int) -> None:
         super().__init__()
         width = channels // 6
         first = channels - 5 * width
-        self.add_coeff = nn.Parameter(torch.zeros(_GLOBAL))
+        self.add_coeff = nn.Parameter(torch.zeros(max(_GLOBAL, joints)))
         self.branches = nn.ModuleList()
         for number in range(4):
             size = width if number else first
@@ -97,7 +118,7 @@ class _Block(nn.Module):
     ) -> None:
         super().__init__()
         self.gcn = MotionGraphs(inputs, outputs, config)
-        self.tcn = SixBranches(outputs, stride)
+        self.tcn = SixBranches(outputs, stride, config["joints"])
         self.is_first = first
         same = first or (inputs == outputs and stride == 1)
         self.residual = None if same else ConvNorm(inputs, outputs, stride)
@@ -193,11 +214,7 @@ class ProtoGcn(nn.Module):
             memory: (width, C), a column a class.
         """
         features = self.cls_head.csc_loss.cl_fc(graphs)  # pyright: ignore
-        after = memory.clone()
-        right = (logits.argmax(1) == labels) & (logits.softmax(1).amax(1) > 0)
-        for label in labels[right].unique():
-            mean = features[right & (labels == label)].mean(0)
-            after[:, label] = 0.9 * memory[:, label] + 0.1 * mean
+        after = remember(memory.T, features, labels, logits.argmax(1) == labels).T
         unit = features / (features.norm(dim=1, keepdim=True) + 1e-12)
         columns = after / (after.norm(dim=0, keepdim=True) + 1e-12)
         return functional.cross_entropy(unit @ columns / 0.125, labels), after
