@@ -74,9 +74,21 @@ class Finding:
 
 
 CODE = (
-    ".py", ".pyc", ".so", ".dll", ".dylib", ".pyd", ".sh", ".bat", ".cmd", ".ps1", ".exe", ".pth",
-    ".js", ".jar",
-)  # fmt: skip
+    ".py",
+    ".pyc",
+    ".so",
+    ".dll",
+    ".dylib",
+    ".pyd",
+    ".sh",
+    ".bat",
+    ".cmd",
+    ".ps1",
+    ".exe",
+    ".pth",
+    ".js",
+    ".jar",
+)
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 _MOST_FILES = 10_000
 _MOST_PICKLE = 256 * MB
@@ -370,9 +382,11 @@ def audit(path: str | Path) -> Audit:
 def _kind(place: Path) -> tuple[str, Callable[[Path], Iterator[Finding]]]:
     if place.is_dir():
         kinds = {
-            MANIFEST: ("model", audit_model), schema.FILE_NAME: ("library", audit_library),
-            OPENCLIP: ("weights", audit_weights), HF: ("weights", audit_weights),
-        }  # fmt: skip
+            MANIFEST: ("model", audit_model),
+            schema.FILE_NAME: ("library", audit_library),
+            OPENCLIP: ("weights", audit_weights),
+            HF: ("weights", audit_weights),
+        }
         names = {file.name for file in place.iterdir()}
         for name, kind in kinds.items():
             if name in names:

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-COLOURS = (
-    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#994f00", "#777777",
-)  # fmt: skip
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#994f00", "#777777")
 """Colours that people who confuse red and green tell apart (Paul Tol, bright)."""
 _SIZE = 11  # pixels of a letter's height
 

@@ -78,9 +78,10 @@ class Report:
         """Rows of each table by its name."""
         content = self.content
         tables: dict[str, Sequence[Record]] = {
-            "budget": content.rows, "bins": content.bins(self.length_s),
+            "budget": content.rows,
+            "bins": content.bins(self.length_s),
             "transitions": content.transitions(),
-        }  # fmt: skip
+        }
         if self.values:
             tables["conditions"] = content.conditions(self.values)
         rows = {name: [row.to_dict() for row in table] for name, table in tables.items()}
@@ -136,10 +137,14 @@ class Report:
         if "conditions" in tables:
             conditions = f"<h2>By {escape(self.variable)}</h2>{_html(tables['conditions'])}"
         return _PAGE.format(
-            video=video, budget=_html(tables["budget"]), raster=drawings["raster"].svg(),
-            actogram=drawings["actogram"].svg(), transitions=_html(tables["transitions"]),
-            conditions=conditions, methods=escape(methods(self)),
-        )  # fmt: skip
+            video=video,
+            budget=_html(tables["budget"]),
+            raster=drawings["raster"].svg(),
+            actogram=drawings["actogram"].svg(),
+            transitions=_html(tables["transitions"]),
+            conditions=conditions,
+            methods=escape(methods(self)),
+        )
 
 
 def _write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -245,10 +250,13 @@ def _activity(
 ) -> list[float]:
     """Share of each column of a row that a bout of any subject covers, at ten points of it."""
     rows = [
-        s for s in segments
-        if s.recording == recording and s.label.lower() not in ("background", "other", "base")
-        and s.end_s >= begin and s.start_s < begin + _COLUMNS * step
-    ]  # fmt: skip
+        s
+        for s in segments
+        if s.recording == recording
+        and s.label.lower() not in ("background", "other", "base")
+        and s.end_s >= begin
+        and s.start_s < begin + _COLUMNS * step
+    ]
     points = [False] * (10 * _COLUMNS)
     for segment in rows:
         first = int((segment.start_s - begin) / step * 10)

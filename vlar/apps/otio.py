@@ -82,9 +82,12 @@ def otio_of_hits(title: str, hits: Sequence[Hit], fps: float) -> str:
     """Hits one after another on a track, in the order of their rank."""
     takes = [
         Take(
-            hit.path, hit.start_s, hit.end_s, f"{hit.rank}. {title}",
+            hit.path,
+            hit.start_s,
+            hit.end_s,
+            f"{hit.rank}. {title}",
             {"rank": hit.rank, "probability": round(hit.probability, 6)},
         )
         for hit in hits
-    ]  # fmt: skip
+    ]
     return otio(title, {"hits": takes}, fps, in_place=False)

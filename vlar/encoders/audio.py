@@ -225,12 +225,19 @@ STATISTICS_NAMES = (
     *(f"{name}, mean" for name in _SHAPES),
     *(f"{name}, log deviation" for name in _SHAPES),
     *(f"level, percentile {share}" for share in _SHARES),
-    "level, deviation", "time that sounds",
-    "step of the level, log mean", "rise, log", "fall, log", "step of the level, log deviation",
+    "level, deviation",
+    "time that sounds",
+    "step of the level, log mean",
+    "rise, log",
+    "fall, log",
+    "step of the level, log deviation",
     "step of the level, skewness",
-    *(f"modulation {low:g} to {high:.0f} Hz, bands {8 * group + 1} to {8 * group + 8}"
-      for low, high in RATES_HZ for group in range(GROUPS)),
-)  # fmt: skip
+    *(
+        f"modulation {low:g} to {high:.0f} Hz, bands {8 * group + 1} to {8 * group + 8}"
+        for low, high in RATES_HZ
+        for group in range(GROUPS)
+    ),
+)
 
 
 def statistics(decibels: Float64) -> Float64:
@@ -311,8 +318,9 @@ def _steps(level: Float64) -> Float64:
     """Changes of the level from window to window."""
     step = np.diff(level) if len(level) > 1 else np.zeros(1)
     rise, fall = np.percentile(step, [99, 1])
-    size = np.array([np.abs(step).mean() + 0.1, max(rise, 0) + 0.3, max(-fall, 0) + 0.3,
-                     step.std() + 0.1])  # fmt: skip
+    size = np.array(
+        [np.abs(step).mean() + 0.1, max(rise, 0) + 0.3, max(-fall, 0) + 0.3, step.std() + 0.1]
+    )
     return np.array([*np.log(size), (step**3).mean() / (step.std() ** 3 + 1e-3)])
 
 
@@ -349,16 +357,21 @@ class AudioEncoder(AttributeWords):
     @classmethod
     def vocabulary(cls) -> Vocabulary:
         return Vocabulary(
-            "sound_verbs", NAMES, lambda weights, clause, words: weights,
-            lambda weights, text, words: weights, f"sounds {VERSION}",
-        )  # fmt: skip
+            "sound_verbs",
+            NAMES,
+            lambda weights, clause, words: weights,
+            lambda weights, text, words: weights,
+            f"sounds {VERSION}",
+        )
 
     @classmethod
     def scales(cls) -> list[object]:
         return [
-            VERSION, [(row.name, row.centre, row.width) for row in ATTRIBUTES],
-            STATISTICS_NAMES, [scale.tolist() for scale in scales()],
-        ]  # fmt: skip
+            VERSION,
+            [(row.name, row.centre, row.width) for row in ATTRIBUTES],
+            STATISTICS_NAMES,
+            [scale.tolist() for scale in scales()],
+        ]
 
     def features_of(self, clip: Clip) -> Float32:
         """(64, F): bands, 0 to 1 for 60 dB under the loudest moment up to it; then what is the

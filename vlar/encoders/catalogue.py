@@ -106,8 +106,14 @@ class CatalogueEntry:
         whole = {name: value for name, value in vars(self).items() if value not in ("", {}, [])}
         figures = {name: {**protocols()[name], **row} for name, row in self.figures.items()}
         pinned = self.revision or NOT_PINNED
-        return {"kind": "model", **whole, "spec": self.full_spec, "figures": figures,
-                "revision": pinned, "here": self.is_here()}  # fmt: skip
+        return {
+            "kind": "model",
+            **whole,
+            "spec": self.full_spec,
+            "figures": figures,
+            "revision": pinned,
+            "here": self.is_here(),
+        }
 
 
 @cache

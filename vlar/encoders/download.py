@@ -134,9 +134,13 @@ def _any(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _fetched(
-    entry: CatalogueEntry, commit: str, files: list[Any], begin: Count, count: Count,
+    entry: CatalogueEntry,
+    commit: str,
+    files: list[Any],
+    begin: Count,
+    count: Count,
     folder: Path | None,
-) -> Path:  # fmt: skip
+) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
     def is_here(name: str) -> bool:

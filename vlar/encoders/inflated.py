@@ -38,10 +38,15 @@ def inflate(conv: nn.Conv2d, depth: int, *, stride: int = 1) -> nn.Module:
     from torch import nn
 
     kernel = nn.Conv3d(
-        conv.in_channels, conv.out_channels, (depth, *_pair(conv.kernel_size)),
-        (stride, *_pair(conv.stride)), (0, *_pair(conv.padding)), (1, *_pair(conv.dilation)),
-        conv.groups, conv.bias is not None,
-    )  # fmt: skip
+        conv.in_channels,
+        conv.out_channels,
+        (depth, *_pair(conv.kernel_size)),
+        (stride, *_pair(conv.stride)),
+        (0, *_pair(conv.padding)),
+        (1, *_pair(conv.dilation)),
+        conv.groups,
+        conv.bias is not None,
+    )
     with torch.no_grad():
         kernel.weight.copy_(conv.weight[:, :, None].expand_as(kernel.weight) / depth)
         if conv.bias is not None and kernel.bias is not None:
@@ -98,9 +103,21 @@ def inflated(network: nn.Module) -> nn.Module:
 
 #: Layers that treat every position alone, or come behind the last pool.
 _TIMELESS = frozenset(
-    {"ReLU", "ReLU6", "SiLU", "GELU", "Hardswish", "Hardsigmoid", "Sigmoid", "Identity", "Dropout",
-     "Flatten", "Linear", "StochasticDepth"}
-)  # fmt: skip
+    {
+        "ReLU",
+        "ReLU6",
+        "SiLU",
+        "GELU",
+        "Hardswish",
+        "Hardsigmoid",
+        "Sigmoid",
+        "Identity",
+        "Dropout",
+        "Flatten",
+        "Linear",
+        "StochasticDepth",
+    }
+)
 
 
 def _norm(layer: nn.BatchNorm2d) -> nn.Module:
@@ -273,9 +290,11 @@ def _timm(target: str) -> tuple[Any, Any]:
     stated = library.data.resolve_data_config(library.get_pretrained_cfg(name).to_dict())
     side = stated["input_size"][-1]
     transform = ImageClassification(
-        crop_size=side, resize_size=round(side / stated["crop_pct"]), mean=stated["mean"],
+        crop_size=side,
+        resize_size=round(side / stated["crop_pct"]),
+        mean=stated["mean"],
         std=stated["std"],
-    )  # fmt: skip
+    )
     return lambda: timm.create_model(name, pretrained=False), transform
 
 

@@ -36,8 +36,18 @@ _MOST_DESCRIPTION = MB
 _MOST_GRAPH = 2_000 * MB  # of a serialised graph with its weights
 _MOST_SIDE, _MOST_FRAMES, _MOST_DIM, _MOST_TOKENS = 4096, 1024, 65_536, 65_536
 #: They run other graphs, some without end, or give other results each time.
-_REFUSED = {"Loop", "If", "Scan", "SequenceMap", "RandomNormal", "RandomUniform", "Bernoulli",
-            "RandomNormalLike", "RandomUniformLike", "Multinomial"}  # fmt: skip
+_REFUSED = {
+    "Loop",
+    "If",
+    "Scan",
+    "SequenceMap",
+    "RandomNormal",
+    "RandomUniform",
+    "Bernoulli",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Multinomial",
+}
 
 
 @dataclass(frozen=True)
@@ -82,11 +92,21 @@ class ExportDescription:
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "version": (int,), "source": (str,), "source_fingerprint": (str,), "licence": (str,),
-    "dim": (int,), "n_frames": (int,), "frames_fixed": (bool,), "templates": (str,),
-    "logit_scale": (int, float), "logit_bias": (int, float, type(None)), "pixels": (dict,),
-    "tokens": (dict,), "check": (dict,), "files": (dict,),
-}  # fmt: skip
+    "version": (int,),
+    "source": (str,),
+    "source_fingerprint": (str,),
+    "licence": (str,),
+    "dim": (int,),
+    "n_frames": (int,),
+    "frames_fixed": (bool,),
+    "templates": (str,),
+    "logit_scale": (int, float),
+    "logit_bias": (int, float, type(None)),
+    "pixels": (dict,),
+    "tokens": (dict,),
+    "check": (dict,),
+    "files": (dict,),
+}
 
 
 def read_description(folder: Path) -> ExportDescription:
@@ -125,11 +145,13 @@ def _checked(data: Any) -> ExportDescription:
         raise ValueError(f"version {description.version} is not {VERSION}")
     pixels, tokens = description.pixels, description.tokens
     bounds = (
-        ("dim", description.dim, _MOST_DIM), ("n_frames", description.n_frames, _MOST_FRAMES),
-        ("height", pixels["height"], _MOST_SIDE), ("width", pixels["width"], _MOST_SIDE),
+        ("dim", description.dim, _MOST_DIM),
+        ("n_frames", description.n_frames, _MOST_FRAMES),
+        ("height", pixels["height"], _MOST_SIDE),
+        ("width", pixels["width"], _MOST_SIDE),
         ("max_tokens", tokens["max_tokens"], _MOST_TOKENS),
         ("shorter", pixels["shorter"] or 1, 2 * _MOST_SIDE),
-    )  # fmt: skip
+    )
     for name, value, most in bounds:
         if type(value) is not int or not 0 < value <= most:
             raise ValueError(f"{name} is {value!r}, not a whole number from 1 to {most}")

@@ -244,9 +244,12 @@ def facing(people: SkeletonPeople) -> Float64:
 
 _BODY_JOINTS = (
     "nose",
-    *(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "index", "hip", "knee", "ankle",
-                                    "toe") for side in ("left", "right")),
-)  # fmt: skip
+    *(
+        f"{side}_{part}"
+        for part in ("shoulder", "elbow", "wrist", "index", "hip", "knee", "ankle", "toe")
+        for side in ("left", "right")
+    ),
+)
 _HAND_JOINTS = layout(HAND).joints
 _INDEX = {name: index for index, name in enumerate(layout(BODY).joints)}
 _HAND_INDEX = {name: index for index, name in enumerate(_HAND_JOINTS)}

@@ -41,13 +41,15 @@ _KINDS = (
     (r"ForObjectDetection$|ForZeroShotObjectDetection$", "a detector"),
     (r"Segmentation$|ForMaskGeneration$|ForImageMatting$", "a model that segments pictures"),
     (r"ForCausalLM$|LMHeadModel$|ForConditionalGeneration$|ForSeq2SeqLM$", "a chat or text model"),
-    (r"ForMaskedLM$|ForSequenceClassification$|ForTokenClassification$|ForQuestionAnswering$",
-     "a text model"),
+    (
+        r"ForMaskedLM$|ForSequenceClassification$|ForTokenClassification$|ForQuestionAnswering$",
+        "a text model",
+    ),
     (r"ForImageClassification$", "a classifier of pictures with fixed classes"),
     (r"ForDepthEstimation$|ForPoseEstimation$|ForKeypointDetection$", "a model of depth or pose"),
     (r"ForSpeechSeq2Seq$|ForCTC$|ForAudioClassification$|TextToWaveform$", "a speech model"),
     (r"Pipeline$|UNet\w*$|Transformer2DModel$", "a model that makes pictures"),
-)  # fmt: skip
+)
 
 
 def other_kind(architectures: Sequence[str]) -> str | None:
@@ -74,9 +76,14 @@ AUTO = "auto"
 _MOST_FRAMES = 1024
 #: Names of precisions, and the short names that people know them by.
 PRECISIONS = {
-    "float32": "float32", "bfloat16": "bfloat16", "float16": "float16", INT8: INT8,
-    "fp32": "float32", "bf16": "bfloat16", "fp16": "float16",
-}  # fmt: skip
+    "float32": "float32",
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+    INT8: INT8,
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+}
 
 
 def plain_precision(name: str) -> str | None:

@@ -25,9 +25,16 @@ if TYPE_CHECKING:
     from vlar.encoders.clip.st_loader import StModel
 
 _OPTIONS = (
-    "clip_prompt", "device", "dim", "fps", "frames", "label_prompt", "precision", "query_prompt",
+    "clip_prompt",
+    "device",
+    "dim",
+    "fps",
+    "frames",
+    "label_prompt",
+    "precision",
+    "query_prompt",
     "revision",
-)  # fmt: skip
+)
 _FRAMES = 32  # of a video model, at most where a rate is given
 _IMAGES = 8  # frames of an image model
 _CPU_TEXTS = 8  # texts at a time on a CPU, always filled up

@@ -171,8 +171,12 @@ class TorchEncoder(Encoder, PatchTokens):
                 dropped = self.towers.tokens.dropped(text, limit)
                 _log.warning(
                     "text cut: %r has %d tokens, %s reads %d; dropped: %r",
-                    _short(text), count, self.name, limit, _short(dropped),
-                )  # fmt: skip
+                    _short(text),
+                    count,
+                    self.name,
+                    limit,
+                    _short(dropped),
+                )
         return ids.to(self.towers.device)
 
     def pixel_batches(self, clips: Iterable[Clip]) -> Iterator[Tensor]:

@@ -306,13 +306,19 @@ class FeatureStore:
         window = item.window and (item.window.start_s, item.window.end_s)
         sampling = sampler.sampling
         facts = [
-            _FORMAT, core.fingerprint, self.content(item.path), window, sampling.n_frames,
-            sampling.frames_fixed, self._longest(item, sampler), sampling.shorter_side,
+            _FORMAT,
+            core.fingerprint,
+            self.content(item.path),
+            window,
+            sampling.n_frames,
+            sampling.frames_fixed,
+            self._longest(item, sampler),
+            sampling.shorter_side,
             sampling.size,
             change and (change.name, change.severity, change.seed),
             *((sampling.fps, sampling.max_frames) if sampling.fps else ()),
             *(("all",) if sampling.all_samples else ()),
-        ]  # fmt: skip
+        ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def _longest(self, item: SupportItem, sampler: ViewSampler) -> float | None:

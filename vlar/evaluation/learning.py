@@ -180,9 +180,12 @@ def fit(
 def _trained(core: ModelCore, learner: LearningMethod, fit_set: FitSet, seed: int) -> Fitted:
     support = Support(fit_set.labels, fit_set.items, Path("the clips to learn from"))
     task = AdaptTask(
-        Method.of(learner.method, recipe=learner.recipe), support, fit_set.items, seed=seed,
+        Method.of(learner.method, recipe=learner.recipe),
+        support,
+        fit_set.items,
+        seed=seed,
         unknown=learner.unknown,
-    )  # fmt: skip
+    )
     adapted = learn(core, task)
     return _fitted(adapted, learner.method, adapted.report.failed)
 

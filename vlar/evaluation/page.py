@@ -199,15 +199,18 @@ def _reliability(result: Evaluation) -> str:
 def _bars(result: Evaluation) -> str:
     rows = [row for row in result.per_label if row.accuracy is not None]
     rows.sort(key=lambda row: (row.accuracy or 0.0, row.label))
-    return _table("bars", (
+    return _table(
+        "bars",
         (
-            escape(row.label),
-            f'<div class="bar"><i style="width:{100 * (row.accuracy or 0):.0f}%"></i></div>',
-            percent(row.accuracy or 0),
-            f"of {row.n}, average precision {row.average_precision or 0:.2f}",
-        )
-        for row in rows
-    ))  # fmt: skip
+            (
+                escape(row.label),
+                f'<div class="bar"><i style="width:{100 * (row.accuracy or 0):.0f}%"></i></div>',
+                percent(row.accuracy or 0),
+                f"of {row.n}, average precision {row.average_precision or 0:.2f}",
+            )
+            for row in rows
+        ),
+    )
 
 
 def _cards(worst: Iterable[EvaluatedClip]) -> str:
@@ -257,13 +260,18 @@ def write_runs_page(file: Path, runs: Runs) -> None:
     names = [escape(path.stem) for path, _ in runs]
     numbered = {id(run): n for n, (_, listed) in enumerate(runs) for run in listed}
     listed = (
-        (names[number], escape(run["card"]), escape(run["protocol"]),
-         escape(str(run["moves"]["model"]["encoder"])),
-         f'<span class="soft">{escape(run["moves"]["model"]["fingerprint"][:12])}</span>',
-         escape(run["made"]), f"{run['cost']['seconds']:.1f} s" if "cost" in run else "")
+        (
+            names[number],
+            escape(run["card"]),
+            escape(run["protocol"]),
+            escape(str(run["moves"]["model"]["encoder"])),
+            f'<span class="soft">{escape(run["moves"]["model"]["fingerprint"][:12])}</span>',
+            escape(run["made"]),
+            f"{run['cost']['seconds']:.1f} s" if "cost" in run else "",
+        )
         for number, (_, run_of_page) in enumerate(runs)
         for run in run_of_page
-    )  # fmt: skip
+    )
     head = ("run", "card", "protocol", "encoder", "fingerprint", "made", "time")
     parts = ["<h1>Runs</h1>", _table("runs", listed, head)]
     for group in pairs_of([listed for _, listed in runs]):
@@ -272,13 +280,17 @@ def write_runs_page(file: Path, runs: Runs) -> None:
         for name, other in zip(names_of_group[1:], group[1:], strict=True):
             parts.append(_differences(names_of_group[0], name, group[0], other))
         lines = (
-            (escape(title(row.name, row.where)), *(f"{cell(v)} {_bar(v)}" for v in row.values),
-             "; ".join(
-                 f'{escape(method)} {100 * value:.1f} <span class="soft">({escape(source)})</span>'
-                 for method, value, _, source in row.published
-             ))
+            (
+                escape(title(row.name, row.where)),
+                *(f"{cell(v)} {_bar(v)}" for v in row.values),
+                "; ".join(
+                    f"{escape(method)} {100 * value:.1f} "
+                    f'<span class="soft">({escape(source)})</span>'
+                    for method, value, _, source in row.published
+                ),
+            )
             for row in rows(group)
-        )  # fmt: skip
+        )
         parts += [
             _table("runs", lines, ("figure", *names_of_group, "published")),
             _missing(names_of_group, group),
@@ -437,10 +449,13 @@ def _draw(
         low = [f.value - f.low if f.low is not None else 0.0 for _, f in measured]
         high = [f.high - f.value if f.high is not None else 0.0 for _, f in measured]
         axis.errorbar(
-            [f.value for _, f in measured], [y + 0.15 * number for y, _ in measured],
+            [f.value for _, f in measured],
+            [y + 0.15 * number for y, _ in measured],
             xerr=[[max(x, 0.0) for x in low], [max(x, 0.0) for x in high]],
-            fmt="o", ms=4, label=name,
-        )  # fmt: skip
+            fmt="o",
+            ms=4,
+            label=name,
+        )
     axis.set_yticks(range(len(table)), [title(row.name, row.where) for row in table], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(-0.02, 1.02)

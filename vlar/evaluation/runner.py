@@ -198,8 +198,17 @@ def _check_disjoint(data: DatasetSplit) -> None:
 
 FORMAT = 1
 _MOST = 256 * MB  # of a file of runs
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "onnxruntime", "open_clip_torch",
-              "transformers", "av", "pillow")  # fmt: skip
+_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "onnxruntime",
+    "open_clip_torch",
+    "transformers",
+    "av",
+    "pillow",
+)
 
 
 def environment() -> JsonDict:
@@ -242,13 +251,17 @@ def model_facts(core: ModelCore, spec: str) -> JsonDict:
             "longest_s": sampling.longest_s if sampling.longest_s < float("inf") else None,
             "shorter_side": sampling.shorter_side,
         },
-        "pixels": pixels and {
-            "height": pixels.height, "width": pixels.width, "crop": pixels.fit,
-            "mean": list(pixels.mean), "std": list(pixels.std),
+        "pixels": pixels
+        and {
+            "height": pixels.height,
+            "width": pixels.width,
+            "crop": pixels.fit,
+            "mean": list(pixels.mean),
+            "std": list(pixels.std),
         },
         "templates": {"set": core.template_set, "texts": list(core.prompts)},
         "background": {"bank": BACKGROUND_BANK, "sha256": text_hash(bank_file)},
-    }  # fmt: skip
+    }
 
 
 def now() -> str:
@@ -313,16 +326,23 @@ def read_runs(file: Path) -> list[JsonDict]:
 
 
 _NAMES = {
-    "top1": "top1", "top5": "top5", "macro": "macro", "map": "mAP", "micro_map": "micro mAP",
-    "ece": "calibration error", "unknown_rate": "called unknown",
-}  # fmt: skip
+    "top1": "top1",
+    "top5": "top5",
+    "macro": "macro",
+    "map": "mAP",
+    "micro_map": "micro mAP",
+    "ece": "calibration error",
+    "unknown_rate": "called unknown",
+}
 
 
 def _of_evaluation(found: JsonDict) -> JsonDict:
     """The run of a result of ``vlar evaluate``, with the same figures."""
     n, source, settings = int(found["n"]), Path(found["source"]), dict(found["settings"])
-    ends = {name: dict(zip(("low", "high"), interval or (), strict=False))
-            for name, interval in found["intervals"].items()}  # fmt: skip
+    ends = {
+        name: dict(zip(("low", "high"), interval or (), strict=False))
+        for name, interval in found["intervals"].items()
+    }
     figures = [
         Figure(name, float(found[key]), n=n, **ends.get(key, {}))
         for key, name in _NAMES.items()
@@ -336,12 +356,18 @@ def _of_evaluation(found: JsonDict) -> JsonDict:
     facts = {name: settings.pop(name) for name in ("encoder", "fingerprint")}
     labels = {"folders": [str(source)], "splits": [{"labels": len(found["labels"])}], "notes": []}
     return {
-        "card": source.name, "protocol": "evaluate", "made": "",
+        "card": source.name,
+        "protocol": "evaluate",
+        "made": "",
         "figures": [figure.to_dict() for figure in figures],
-        "failed": found["failed"], "n_missing": 0,
-        "moves": {"model": {"spec": found["model"], **facts}, "data": labels,
-                  "settings": {"mode": found["mode"], **settings}},
-    }  # fmt: skip
+        "failed": found["failed"],
+        "n_missing": 0,
+        "moves": {
+            "model": {"spec": found["model"], **facts},
+            "data": labels,
+            "settings": {"mode": found["mode"], **settings},
+        },
+    }
 
 
 def _processor() -> str:
@@ -401,9 +427,11 @@ def _check_model(card: LoadedCard, model: Model, plans: list[tuple[Protocol, Pla
     for _, plan in plans:
         for part in plan.parts:
             shared = check_overlap(
-                model.labels, part.labels, f"what {model.name!r} was adapted to and the test",
+                model.labels,
+                part.labels,
+                f"what {model.name!r} was adapted to and the test",
                 plan.settings,
-            )  # fmt: skip
+            )
             plan.notes.append(f"the model was adapted to {len(shared)} of the labels")
 
 

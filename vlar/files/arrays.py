@@ -22,9 +22,20 @@ from vlar.files.reading import MB, parse_json, read_file, require_memory
 
 _HEADER = 16 * MB
 _BYTES = {
-    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
-    "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
-}  # fmt: skip
+    "F64": 8,
+    "I64": 8,
+    "U64": 8,
+    "F32": 4,
+    "I32": 4,
+    "U32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I16": 2,
+    "U16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
 _CHUNK = 4 * MB
 
 Shapes = dict[str, tuple[int, ...]]
@@ -117,8 +128,17 @@ _MOST_VARIABLES = 10_000
 _COMPLEX = 0x0800
 _ARRAYS = range(6, 16)  # classes of numbers; below are cells, structs, objects, texts, sparse ones
 _STORED = {
-    1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8",
-}  # fmt: skip
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,13 @@ MB = 1 << 20
 MOST_BYTES = 1 << 40
 """Size of the largest file that is opened where a reader states no smaller one: 1 TB."""
 _KINDS = {
-    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link",
-}  # fmt: skip
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a link",
+}
 _BLOCK_BYTES = 512  # of ``st_blocks``
 _SPARSE_BYTES, _SPARSE_SHARE = 1 << 30, 0.05
 _OPEN_FILES = "/proc/self/fd"  # of Linux; elsewhere a path is resolved again

@@ -31,21 +31,50 @@ MOST = 1024 * MB
 _KINDS = "biufUS"
 _BYTES_EACH = 240  # of an instruction: an object, its places, and the walk before it
 # Long integers are values alone: those that share a hash make a dictionary slow.
-_KEYS = frozenset({
-    "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "STRING",
-    "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE",
-    "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
-})  # fmt: skip
-_VALUES = frozenset({
-    "INT", "LONG", "LONG1", "LONG4", "EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_DICT", "GLOBAL",
-})  # fmt: skip
+_KEYS = frozenset(
+    {
+        "NONE",
+        "NEWTRUE",
+        "NEWFALSE",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "UNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE",
+        "BINUNICODE8",
+    }
+)
+_VALUES = frozenset(
+    {"INT", "LONG", "LONG1", "LONG4", "EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_DICT", "GLOBAL"}
+)
 # How many values each takes from the stack, and whether it leaves one; -1: all after the mark.
 _TAKES = {
-    "APPEND": (1, False), "APPENDS": (-1, False), "LIST": (-1, True), "TUPLE": (-1, True),
-    "TUPLE1": (1, True), "TUPLE2": (2, True), "TUPLE3": (3, True), "DICT": (-1, True),
-    "SETITEM": (2, False), "SETITEMS": (-1, False), "POP": (1, False), "POP_MARK": (-1, False),
-    "REDUCE": (2, True), "BUILD": (1, False), "STACK_GLOBAL": (2, True), "BINPERSID": (1, True),
-}  # fmt: skip
+    "APPEND": (1, False),
+    "APPENDS": (-1, False),
+    "LIST": (-1, True),
+    "TUPLE": (-1, True),
+    "TUPLE1": (1, True),
+    "TUPLE2": (2, True),
+    "TUPLE3": (3, True),
+    "DICT": (-1, True),
+    "SETITEM": (2, False),
+    "SETITEMS": (-1, False),
+    "POP": (1, False),
+    "POP_MARK": (-1, False),
+    "REDUCE": (2, True),
+    "BUILD": (1, False),
+    "STACK_GLOBAL": (2, True),
+    "BINPERSID": (1, True),
+}
 _FILLS = ("DICT", "SETITEM", "SETITEMS")
 _KEY, _OTHER, _MARK = "key", "other", "mark"
 
@@ -295,10 +324,16 @@ def _arrays_of(value: Any) -> Any:
 _MAGIC = 0x1950A86A20F9469CFC6C  # begins a file of torch before its version 1.6
 _LENGTH_BYTES = 8
 _STORAGES = {
-    "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "LongStorage": "i8",
-    "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
     "BoolStorage": "?",
-}  # fmt: skip
+}
 Arrays = dict[str, npt.NDArray[Any]]
 
 

@@ -104,9 +104,13 @@ class LocalModel:
 def chat_inputs(reader: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
     """Inputs of a model for a conversation, by the chat template of its tokeniser or processor."""
     return reader.apply_chat_template(
-        list(messages), add_generation_prompt=True, tokenize=True, return_dict=True,
-        return_tensors="pt", **options,
-    )  # fmt: skip
+        list(messages),
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        **options,
+    )
 
 
 def model_folder(spec: str, place: str, what: str = "a model", reader: str = "processor") -> Path:

@@ -32,8 +32,16 @@ _LARGEST_ANSWER = 16_000_000  # bytes
 _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
 _BAD_REQUEST = (400, 422)
 #: Words of fields that some servers lack.
-_FIELDS = ("max_tokens", "max_completion_tokens", "response_format", "schema", "grammar", "extra",
-           "logprobs", "temperature")  # fmt: skip
+_FIELDS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "response_format",
+    "schema",
+    "grammar",
+    "extra",
+    "logprobs",
+    "temperature",
+)
 _ADVICE = {
     401: "the key is refused: set OPENAI_API_KEY to a valid key of this server",
     403: "the key may not use this model or server: check OPENAI_API_KEY and the account",

@@ -141,14 +141,22 @@ class ConceptHead(Head):
         self.offsets, self.prior, self.curve = offsets, prior, curve
         if curve is None:
             self._scorer = make_scorer(
-                concepts, background, mode=mode, logit_scale=logit_scale,
-                content_free=content_free, offsets=offsets, prior=prior,
-            )  # fmt: skip
+                concepts,
+                background,
+                mode=mode,
+                logit_scale=logit_scale,
+                content_free=content_free,
+                offsets=offsets,
+                prior=prior,
+            )
         else:
             self._scorer = AskedScorer(
-                concepts, background, logit_scale=logit_scale, curve=curve,
+                concepts,
+                background,
+                logit_scale=logit_scale,
+                curve=curve,
                 content_free=content_free,
-            )  # fmt: skip
+            )
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """Scores of N clips by their vectors."""

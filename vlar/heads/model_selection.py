@@ -216,8 +216,11 @@ def _sensors(
     columns_of: dict[str, list[int]] = {}
     ends = np.cumsum([0, *(block.width for block in blocks)])
     for sensor in dict.fromkeys(block.part for block in blocks if block.part):
-        columns = [slice(a, b) for a, b, block in zip(ends, ends[1:], blocks, strict=False)
-               if block.part == sensor]  # fmt: skip
+        columns = [
+            slice(a, b)
+            for a, b, block in zip(ends, ends[1:], blocks, strict=False)
+            if block.part == sensor
+        ]
         present = np.any([features[..., column].any(axis=(1, 2)) for column in columns], axis=0)
         rows: list[int] = np.flatnonzero(present).tolist()
         if {y[row] for row in rows} == set(y):

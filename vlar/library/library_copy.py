@@ -204,9 +204,14 @@ def digest_of(store: LibraryStore, manifest: LibraryManifest) -> LibraryDigest:
 def _recording_digest(store: LibraryStore, facts: RecordingFacts, tags: Mapping[str, str]) -> int:
     path = facts.path
     values = (
-        path, facts.content_hash, facts.stamp.size, facts.stamp.mtime_ns, facts.duration_s,
-        facts.unreadable, facts.added_at_s,
-    )  # fmt: skip
+        path,
+        facts.content_hash,
+        facts.stamp.size,
+        facts.stamp.mtime_ns,
+        facts.duration_s,
+        facts.unreadable,
+        facts.added_at_s,
+    )
     parts = [_hash("recording", values), *(_hash("tag", (path, *tag)) for tag in tags.items())]
     parts += [
         _hash("caption", (path, *caption)) for caption in store.annotations(Caption, [facts.id])

@@ -389,5 +389,7 @@ class UpgradeReport:
         """JSON object for ``--json``."""
         failed = [failure.to_dict() for failure in self.failed]
         return asdict(self) | {
-            "kept": list(self.kept), "computed": list(self.computed), "failed": failed,
-        }  # fmt: skip
+            "kept": list(self.kept),
+            "computed": list(self.computed),
+            "failed": failed,
+        }

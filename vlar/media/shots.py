@@ -105,10 +105,14 @@ def _cell(graph: Graph, weights: Weights, key: str, x: str, size: tuple[int, int
         constants = graph.constant(time), graph.constant(bias[frames].astype(np.float32))
         inputs.append(
             graph.node(
-                "Conv", part, *constants,
-                kernel_shape=[3, 1], dilations=[dilation, 1], pads=[dilation, 0, dilation, 0],
+                "Conv",
+                part,
+                *constants,
+                kernel_shape=[3, 1],
+                dilations=[dilation, 1],
+                pads=[dilation, 0, dilation, 0],
             )
-        )  # fmt: skip
+        )
     x = graph.node("Relu", graph.node("Concat", *inputs, axis=1))
     shape = np.array([-1, N_FRAMES, *size], np.int64)
     x = graph.node("Reshape", x, graph.constant(shape))

@@ -83,9 +83,15 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
         if name not in names:
             raise registry.unknown_name(kind, name, names)
     task = AdaptTask(
-        method, None, (), _unlabelled(core, method, request), request.seed, unknown,
-        request.balance, request.progress,
-    )  # fmt: skip
+        method,
+        None,
+        (),
+        _unlabelled(core, method, request),
+        request.seed,
+        unknown,
+        request.balance,
+        request.progress,
+    )
     source = request.source
     if source is None:
         return remembering(learn(core, task), core, (), request.learned)
@@ -135,9 +141,12 @@ def _method(core: ModelCore, request: AdaptRequest) -> Method:
     elif name == AUTO and request.objectives:
         name = TRAINED
     method = Method.of(
-        name, settings=request.settings, learner=request.learner, recipe=request.recipe,
+        name,
+        settings=request.settings,
+        learner=request.learner,
+        recipe=request.recipe,
         objectives=request.objectives,
-    )  # fmt: skip
+    )
     if not labelled and request.free is None and not method.starts_alone:
         raise _nothing_to_learn_from()
     method.require_labels_alone(unlabelled=bool(request.free))

@@ -282,9 +282,12 @@ class ModelCore(LibraryModel):
                 query, self.query_background, logit_scale=scale, content_free=self.content_free
             )
         return AskedScorer(
-            query[None], self.background, logit_scale=scale, content_free=self.content_free,
+            query[None],
+            self.background,
+            logit_scale=scale,
+            content_free=self.content_free,
             curve=EvidenceCurve(constants.discount, constants.slope, constants.offset),
-        )  # fmt: skip
+        )
 
     @cached_property
     def _match_scorers(self) -> dict[bytes, ZeroShotScorer | AskedScorer]:
@@ -364,8 +367,11 @@ def _report_cut(encoder: Encoder, texts: Sequence[str], templates: Sequence[str]
 def _warn_cut(text: str, tokens: int, name: str, limit: int) -> None:
     _log.warning(
         "%r... has %d tokens; %s reads the first %d, the rest is ignored: shorten it",
-        text, tokens, name, limit,
-    )  # fmt: skip
+        text,
+        tokens,
+        name,
+        limit,
+    )
 
 
 def described_vectors(

@@ -50,9 +50,15 @@ def evaluate(model: Recogniser, request: EvaluateRequest) -> Evaluation:
     settings |= {"synthetic": synthetic} if synthetic else {}
     parts = _label_parts(label_set.listed, support, columns, len(classifier.labels))
     return evaluation_of(
-        classifier.labels, scored, failed, parts, model=model.core.name, source=support.source,
-        mode=label_set.mode, settings=settings,
-    )  # fmt: skip
+        classifier.labels,
+        scored,
+        failed,
+        parts,
+        model=model.core.name,
+        source=support.source,
+        mode=label_set.mode,
+        settings=settings,
+    )
 
 
 def _asked(model: Recogniser, support: Support, asked: LabelSet) -> LabelSet:
@@ -153,12 +159,20 @@ def _score(
             synthetic += span.synthetic
             scores = classifier.scores([span.encoded])
             unknown = float(scores.unknown[0]), bool(scores.is_unknown[0])
-            scored.append(EvaluatedClip.of(
-                classifier.labels, sorted({columns[label] for label in item.labels}),
-                scores.probability[0], unknown, path=item.path, start_s=span.window.start_s,
-                end_s=span.window.end_s, group=item.group, parts=item.parts,
-                cells={name: cell(item, name) or "" for name in request.by},
-            ))  # fmt: skip
+            scored.append(
+                EvaluatedClip.of(
+                    classifier.labels,
+                    sorted({columns[label] for label in item.labels}),
+                    scores.probability[0],
+                    unknown,
+                    path=item.path,
+                    start_s=span.window.start_s,
+                    end_s=span.window.end_s,
+                    group=item.group,
+                    parts=item.parts,
+                    cells={name: cell(item, name) or "" for name in request.by},
+                )
+            )
         if progress is not None:
             progress(1)
     return scored, failed, synthetic

@@ -79,9 +79,15 @@ def fetch(
     folder = HubFolder.parse(name)
     _require_client()
     entry = CatalogueEntry(
-        name, "a model folder", f"{PREFIX}{folder.repository}", "see its card", 0, 0,
-        repository=folder.repository, revision=folder.revision,
-    )  # fmt: skip
+        name,
+        "a model folder",
+        f"{PREFIX}{folder.repository}",
+        "see its card",
+        0,
+        0,
+        repository=folder.repository,
+        revision=folder.revision,
+    )
     path = download.fetch(entry, begin=begin, count=count, root=folder.root)
     read_manifest(path)
     folder.pointer.parent.mkdir(parents=True, exist_ok=True)
@@ -95,9 +101,13 @@ def _require_client() -> None:
 
 
 def save_pretrained(
-    model: Savable, save_directory: str | Path, *, repo_id: str | None = None,
-    push_to_hub: bool = False, **options: Any,
-) -> Path:  # fmt: skip
+    model: Savable,
+    save_directory: str | Path,
+    *,
+    repo_id: str | None = None,
+    push_to_hub: bool = False,
+    **options: Any,
+) -> Path:
     """Save as a folder, and upload it where asked; ``save`` by the name of the hub's mixin.
 
     Args:
@@ -133,10 +143,16 @@ def push_to_hub(model: Savable, repo_id: str, **options: Any) -> str:
 
 
 def upload(
-    folder: Path, repo_id: str, modality: str = "video", *, private: bool | None = None,
-    token: str | None = None, branch: str | None = None,
-    commit_message: str = "Upload a model of vlar", create_pr: bool = False,
-) -> str:  # fmt: skip
+    folder: Path,
+    repo_id: str,
+    modality: str = "video",
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    branch: str | None = None,
+    commit_message: str = "Upload a model of vlar",
+    create_pr: bool = False,
+) -> str:
     """Upload a saved model; a README that the repository has is replaced by the card.
 
     Args:
@@ -170,8 +186,10 @@ def upload(
         commit = api.create_commit(
             repository,
             [CommitOperationAdd(name, content) for name, content in files.items()],
-            commit_message=commit_message, revision=branch, create_pr=create_pr,
-        )  # fmt: skip
+            commit_message=commit_message,
+            revision=branch,
+            create_pr=create_pr,
+        )
     except (HfHubHTTPError, OSError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
         raise ModelError(f"{repo_id} was not uploaded ({why}); try 'hf auth login'") from error
@@ -199,11 +217,14 @@ def readme(manifest: Mapping[str, Any], card: str, modality: str) -> str:
         source = report.source or "support set"
         results = [
             EvalResult(
-                task_type=task or "other", dataset_type="custom", metric_type=kind,
-                dataset_name=f"held-out examples of {source}", metric_value=value,
+                task_type=task or "other",
+                dataset_type="custom",
+                metric_type=kind,
+                dataset_name=f"held-out examples of {source}",
+                metric_value=value,
                 metric_name="accuracy on held-out examples, which chose the method",
             )
-        ]  # fmt: skip
+        ]
     facts = ModelCardData(
         library_name="vlar",
         pipeline_tag=task,

@@ -143,10 +143,16 @@ class Model:
     """
 
     def __init__(
-        self, encoder: Encoder, *, adapted: AdaptedHead | None = None, templates: str | None = None,
-        calibration: Calibration | None = None, name: str | None = None,
-        report: AdaptReport | None = None, timeline_head: TimelineHead | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        encoder: Encoder,
+        *,
+        adapted: AdaptedHead | None = None,
+        templates: str | None = None,
+        calibration: Calibration | None = None,
+        name: str | None = None,
+        report: AdaptReport | None = None,
+        timeline_head: TimelineHead | None = None,
+    ) -> None:
         self.encoder, self.head, self.calibration = encoder, adapted, calibration
         self.words = words = ModelCore(encoder, templates=templates, name=name)
         self.recogniser = Recogniser(words, adapted, calibration)
@@ -247,27 +253,43 @@ class Model:
 
     @overload
     def classify(
-        self, recordings: Recording, labels: Labels | None = None, *, every_s: None = None,
+        self,
+        recordings: Recording,
+        labels: Labels | None = None,
+        *,
+        every_s: None = None,
         **options: Unpack[ClassifyOptions],
-    ) -> Classification: ...  # fmt: skip
+    ) -> Classification: ...
 
     @overload
     def classify(
-        self, recordings: Recording, labels: Labels | None = None, *, every_s: float,
+        self,
+        recordings: Recording,
+        labels: Labels | None = None,
+        *,
+        every_s: float,
         **options: Unpack[ClassifyOptions],
-    ) -> Results[Answer]: ...  # fmt: skip
+    ) -> Results[Answer]: ...
 
     @overload
     def classify(
-        self, recordings: list[Any] | tuple[Any, ...], labels: Labels | None = None, *,
-        every_s: float | None = None, **options: Unpack[ClassifyOptions],
-    ) -> Results[Answer]: ...  # fmt: skip
+        self,
+        recordings: list[Any] | tuple[Any, ...],
+        labels: Labels | None = None,
+        *,
+        every_s: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> Results[Answer]: ...
 
     @overload
     def classify(
-        self, recordings: Iterator[Recording], labels: Labels | None = None, *,
-        every_s: float | None = None, **options: Unpack[ClassifyOptions],
-    ) -> Iterator[Answer]: ...  # fmt: skip
+        self,
+        recordings: Iterator[Recording],
+        labels: Labels | None = None,
+        *,
+        every_s: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> Iterator[Answer]: ...
 
     def classify(
         self,
@@ -334,13 +356,23 @@ class Model:
         return Results(answers)
 
     def adapt(
-        self, support: Examples | None, *, method: Method = "auto", shots: int | None = None,
-        seed: int = 0, unknown: str = FAMILIARITY, balance: str = "none",
-        tree: TreeSource | None = None, progress: ProgressCallback | None = None,
-        objectives: Objectives = (), unlabelled: str | Path | None = None,
-        settings: Mapping[str, Any] | None = None, learner: str | None = None,
-        truth: str | Path | Sequence[Segment] | None = None, **options: Any,
-    ) -> Model:  # fmt: skip
+        self,
+        support: Examples | None,
+        *,
+        method: Method = "auto",
+        shots: int | None = None,
+        seed: int = 0,
+        unknown: str = FAMILIARITY,
+        balance: str = "none",
+        tree: TreeSource | None = None,
+        progress: ProgressCallback | None = None,
+        objectives: Objectives = (),
+        unlabelled: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+        learner: str | None = None,
+        truth: str | Path | Sequence[Segment] | None = None,
+        **options: Any,
+    ) -> Model:
         """Learn labels from a few examples each: in closed form (seconds), or by training.
 
         Args:
@@ -382,10 +414,19 @@ class Model:
             head, _ = learn_annotated(self.encoder, support, truth, progress=bar, **options)
             return Model(self.encoder, templates=self.words.template_set, timeline_head=head)
         request = AdaptRequest(
-            method=method, shots=shots, seed=seed, unknown=unknown, balance=balance, tree=tree,
-            progress=progress or notebook.bar("adapting"), objectives=objectives, free=unlabelled,
-            settings=dict(settings or {}), learner=learner, **options,
-        )  # fmt: skip
+            method=method,
+            shots=shots,
+            seed=seed,
+            unknown=unknown,
+            balance=balance,
+            tree=tree,
+            progress=progress or notebook.bar("adapting"),
+            objectives=objectives,
+            free=unlabelled,
+            settings=dict(settings or {}),
+            learner=learner,
+            **options,
+        )
         if support is None:
             return self.learn(request)
         with readable(support, self.modality) as source:
@@ -420,14 +461,19 @@ class Model:
     def of(adapted: Adapted) -> Model:
         """The model of what adapting gave."""
         return Model(
-            adapted.core.encoder, adapted=adapted.head, templates=adapted.core.template_set,
+            adapted.core.encoder,
+            adapted=adapted.head,
+            templates=adapted.core.template_set,
             report=adapted.report,
-        )  # fmt: skip
+        )
 
     def calibrate(
-        self, examples: Examples, *, unknown_share: float = 0.35,
+        self,
+        examples: Examples,
+        *,
+        unknown_share: float = 0.35,
         progress: ProgressCallback | None = None,
-    ) -> Model:  # fmt: skip
+    ) -> Model:
         """Calibrate probabilities on labelled clips (``vlar.model.calibrate``).
 
         Of joined encoders (``A+B``) it first fits how much each part counts.
@@ -496,9 +542,13 @@ class Model:
             ModelError: the folder exists and ``replace`` is False, or cannot be written.
         """
         saved = SavedModel(
-            self.encoder, self.head, self.words.template_set, self.calibration, self._report,
+            self.encoder,
+            self.head,
+            self.words.template_set,
+            self.calibration,
+            self._report,
             self.timeline_head,
-        )  # fmt: skip
+        )
         return write_model(saved, Path(path), replace=replace)
 
     save_pretrained, push_to_hub = hub.save_pretrained, hub.push_to_hub

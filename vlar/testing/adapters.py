@@ -42,9 +42,13 @@ def check_adapter(
         unittest.SkipTest: its ``contract_base`` is None.
     """
     adapters: dict[str, Any] = registry._parts.get("adapter", {})  # pyright: ignore[reportPrivateUsage]
-    name = part if isinstance(part, str) else next(
-        (one for one, other in adapters.items() if other is part), getattr(part, "method", "")
-    )  # fmt: skip
+    name = (
+        part
+        if isinstance(part, str)
+        else next(
+            (one for one, other in adapters.items() if other is part), getattr(part, "method", "")
+        )
+    )
     cls: type[Adapter] = registry.get("adapter", part) if isinstance(part, str) else part
     if encoder is None and cls.contract_base is None:
         raise skip(f"adapter {name!r} has no base to try it on; give the check an encoder")

@@ -44,9 +44,13 @@ def check_backend(part: Any, *, address: Address | None = None) -> None:
         PackageError: a library that it needs is not installed.
     """
     names = registry.names("backend")
-    name = part if isinstance(part, str) else next(
-        (one for one in names if registry.get("backend", one) is part), part.__name__.lower()
-    )  # fmt: skip
+    name = (
+        part
+        if isinstance(part, str)
+        else next(
+            (one for one in names if registry.get("backend", one) is part), part.__name__.lower()
+        )
+    )
     cls: type[Backend[Any, Any]] = registry.get("backend", part) if isinstance(part, str) else part
     with registered("backend", name, cls):
         run("backend", name, STEPS, address or cls.example)
@@ -278,6 +282,4 @@ def _neighbours(address: Address) -> None:
                 assert starts == [2.0 * number for number in expected]
 
 
-STEPS = (
-    _changes, _refusals, _empty, _failure, _vectors, _lock, _annotations, _neighbours,
-)  # fmt: skip
+STEPS = (_changes, _refusals, _empty, _failure, _vectors, _lock, _annotations, _neighbours)

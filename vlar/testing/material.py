@@ -88,8 +88,11 @@ def save_tiny_clip(folder: Path) -> str:
     vision = {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 3}
     text = {"context_length": 16, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 3}
     config: dict[str, Any] = {
-        "embed_dim": 24, "vision_cfg": vision, "text_cfg": text, "quick_gelu": True,
-    }  # fmt: skip
+        "embed_dim": 24,
+        "vision_cfg": vision,
+        "text_cfg": text,
+        "quick_gelu": True,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)

@@ -107,10 +107,16 @@ def training(
     loader = FeatureLoader(adapter.training_inputs(features), dataset.paths, adapter.input_widths)
     extra = FeatureLoader(adapter.training_inputs(others), (), adapter.input_widths)
     return Training(
-        adapter, loader, dataset, numbers, seed=2, checkpoints=checkpoints,
-        objectives=ObjectiveSet(named), processes=processes,
+        adapter,
+        loader,
+        dataset,
+        numbers,
+        seed=2,
+        checkpoints=checkpoints,
+        objectives=ObjectiveSet(named),
+        processes=processes,
         unlabelled=Unlabelled(extra, N_UNLABELLED) if free else None,
-    )  # fmt: skip
+    )
 
 
 def weights(trained: Training) -> dict[str, Any]:

@@ -363,8 +363,9 @@ class ObjectiveSet:
         """
         alone = [name for name, part in self.parts.items() if part.learns_alone]
         if len(alone) != 1:
-            names = [n for n in registry.names("objective")
-                     if registry.get("objective", n).learns_alone]  # fmt: skip
+            names = [
+                n for n in registry.names("objective") if registry.get("objective", n).learns_alone
+            ]
             raise UsageError(
                 "no labelled clips are given, and a training without any needs one objective that "
                 f"learns from texts alone, got {', '.join(self.parts) or 'none'}; name "

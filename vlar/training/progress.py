@@ -79,8 +79,10 @@ class TrainingCost:
         if seconds_each * passes > _WORTH_A_NOTE_S:
             _log.info(
                 "training %s: %d clips go through it, about %s",
-                self.what, passes, duration(seconds_each * passes),
-            )  # fmt: skip
+                self.what,
+                passes,
+                duration(seconds_each * passes),
+            )
 
     def is_long(self) -> bool:
         """Return whether the training on all examples took over a minute; called when it is over.

@@ -134,9 +134,12 @@ def run(
     check_target(config.out, replace=replace)
     progress = progress or RunCallbacks()
     method = Method.of(
-        config.method, settings=config.learner_settings, learner=config.learner,
-        recipe=config.recipe if config.learner else None, objectives=config.objective_settings,
-    )  # fmt: skip
+        config.method,
+        settings=config.learner_settings,
+        learner=config.learner,
+        recipe=config.recipe if config.learner else None,
+        objectives=config.objective_settings,
+    )
     if method.learner != "trained" and not processes.alone:
         raise UsageError(
             f"method {method.name!r} learns by {method.learner!r}, which runs in one process, and "
@@ -191,9 +194,14 @@ def _learned(
     """Result of another learner for the same configuration."""
     task = AdaptTask(
         dataclasses.replace(method, objectives=under(given.above, method.objectives)),
-        given.support, given.items, given.unlabelled, config.seed,
-        SYNONYMS.get(config.unknown, config.unknown), config.balance, progress.reading,
-    )  # fmt: skip
+        given.support,
+        given.items,
+        given.unlabelled,
+        config.seed,
+        SYNONYMS.get(config.unknown, config.unknown),
+        config.balance,
+        progress.reading,
+    )
     return with_tree(learn(base, task), given.above)
 
 

@@ -102,9 +102,12 @@ class Online:
         self.resets, self.rate = 0, rate or FORMS[form]
         self.encoder: Any = _copy(model) if self.trains else model.encoder
         adapted_model = Model(
-            self.encoder, adapted=model.head, templates=model.words.template_set,
-            calibration=model.calibration, name=model.name,
-        )  # fmt: skip
+            self.encoder,
+            adapted=model.head,
+            templates=model.words.template_set,
+            calibration=model.calibration,
+            name=model.name,
+        )
         self.core, self.sampler = adapted_model.words, adapted_model.view_sampler
         self.classifier = adapted_model.recogniser.classifier(self.request.labels)
         named = [n for n in getattr(self.encoder, "norm_layers", ()) if n in self.source.layers]
@@ -215,9 +218,12 @@ class Online:
         """Distance of the trained parameters from the source, relative to their length there."""
         named = self.encoder.module.named_parameters()
         parts = [(p, self._start[name]) for name, p in named if p.requires_grad]
-        away, length = (torch.stack(x).sum().sqrt() for x in zip(
-            *(((p - q).square().sum(), q.square().sum()) for p, q in parts), strict=True
-        ))  # fmt: skip
+        away, length = (
+            torch.stack(x).sum().sqrt()
+            for x in zip(
+                *(((p - q).square().sum(), q.square().sum()) for p, q in parts), strict=True
+            )
+        )
         return float(away / length)
 
     def _recoloured(self, clip: Clip) -> Encoded:

@@ -16,8 +16,12 @@ from vlar.formatting import counted
 from vlar.version import __version__, is_installed, package_fault, pip_install
 
 CODECS = {
-    "H.264": "h264", "HEVC": "hevc", "VP9": "libvpx-vp9", "AV1": "libdav1d", "MPEG-4": "mpeg4",
-}  # fmt: skip
+    "H.264": "h264",
+    "HEVC": "hevc",
+    "VP9": "libvpx-vp9",
+    "AV1": "libdav1d",
+    "MPEG-4": "mpeg4",
+}
 LIBRARIES = ("numpy", "av", "onnx", "onnxruntime")
 EXTRA_LIBRARIES = ("scipy", "scikit-learn", "torch", "timm", "transformers")
 FAISS = ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu")  # of one module

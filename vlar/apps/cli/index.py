@@ -46,10 +46,14 @@ app = typer.Typer(
 _ENGINES = Choices.of_kinds("index type", "engine", also=("auto", "hnsw", "diskann"))
 _NAMED = 3  # copies that have a line each
 _NAMES = {
-    "videos": "recordings", "rows": "windows and people", "dim": "numbers a vector",
-    "n_frames": "frames a window", "cache_state": "search cache",
-    "waiting_added": "added since the search cache", "waiting_deleted": "removed since it",
-}  # fmt: skip
+    "videos": "recordings",
+    "rows": "windows and people",
+    "dim": "numbers a vector",
+    "n_frames": "frames a window",
+    "cache_state": "search cache",
+    "waiting_added": "added since the search cache",
+    "waiting_deleted": "removed since it",
+}
 
 
 def _opened(path: str, model: str | None = None, *, create: bool = False) -> Library:

@@ -34,8 +34,12 @@ def judged(
     """
     if not (yes or no):
         return request
-    numbers = [_number(text, option) for option, texts in (("--yes", yes), ("--no", no))
-               for text in texts if not text.startswith(_ROW)]  # fmt: skip
+    numbers = [
+        _number(text, option)
+        for option, texts in (("--yes", yes), ("--no", no))
+        for text in texts
+        if not text.startswith(_ROW)
+    ]
     rows: dict[int, int] = {}
     if numbers:
         most = max(*numbers, request.k)

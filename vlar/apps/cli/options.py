@@ -85,10 +85,20 @@ _ROW = re.compile(r"(\S+?)(?: \((.*?)\))?:(?: (.*))?")
 _SECTION = re.compile(r"\n(?:Args|Attributes|Options):\n((?: .*\n?|\n)*)")
 # Of parameters without another one.
 _METAVARS: dict[type | str, str] = {
-    int: "N", Path: "FILE", "balance": "NAME", "cut": "FOLDER", "descriptions": "KINDS",
-    "detector": "NAME", "learner": "NAME", "method": "NAME", "mode": "MODE", "tree": "FILE",
-    "unknown": "NAME", "who": "TEXT", "zoom": "WHEN",
-}  # fmt: skip
+    int: "N",
+    Path: "FILE",
+    "balance": "NAME",
+    "cut": "FOLDER",
+    "descriptions": "KINDS",
+    "detector": "NAME",
+    "learner": "NAME",
+    "method": "NAME",
+    "mode": "MODE",
+    "tree": "FILE",
+    "unknown": "NAME",
+    "who": "TEXT",
+    "zoom": "WHEN",
+}
 
 
 DTYPES = Choices(
@@ -229,8 +239,9 @@ def _parameter(row: RequestField) -> inspect.Parameter:
     annotation = value if row.option.choices is None else Annotated[value, row.option.choices]
     default = inspect.Parameter.empty if row.default is dataclasses.MISSING else row.default
     only = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(row.name, only, default=default or _empty(default, value),
-                             annotation=annotation)  # fmt: skip
+    return inspect.Parameter(
+        row.name, only, default=default or _empty(default, value), annotation=annotation
+    )
 
 
 def _empty(default: Any, value: Any) -> Any:

@@ -38,12 +38,17 @@ if TYPE_CHECKING:
 MOST_BYTES = 8 << 20
 # What is wrong with an argument, by the kind that the checks of types give it.
 _WRONG = {
-    "missing": "is missing", "string_type": "is not a text", "string_too_long": "is too long",
-    "too_short": "has too few values", "too_long": "has too many values",
-    "list_type": "is not a list", "dict_type": "is not an object of texts",
-    "greater_than_equal": "is below {ge}", "less_than_equal": "is above {le}",
+    "missing": "is missing",
+    "string_type": "is not a text",
+    "string_too_long": "is too long",
+    "too_short": "has too few values",
+    "too_long": "has too many values",
+    "list_type": "is not a list",
+    "dict_type": "is not an object of texts",
+    "greater_than_equal": "is below {ge}",
+    "less_than_equal": "is above {le}",
     "finite_number": "is not finite",
-}  # fmt: skip
+}
 _NOT_A_NUMBER = "is not a number"
 _PARSE_ERROR, _INVALID = -32700, -32600
 

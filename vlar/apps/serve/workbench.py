@@ -84,10 +84,13 @@ class Workbench:
             values = held.most_common(_MOST_VALUES)
             facets.append(_facet(key, [(value, n, [f"{key}={value}"]) for value, n in values]))
         lengths = [
-            (text, sum(low <= row.duration_s < high for row in rows),
-             [f"duration_s>={low}", f"duration_s<{high}"])
+            (
+                text,
+                sum(low <= row.duration_s < high for row in rows),
+                [f"duration_s>={low}", f"duration_s<{high}"],
+            )
             for low, high, text in (*_LENGTHS_S, (600, 10**7, "over 10 min"))
-        ]  # fmt: skip
+        ]
         facets.append(_facet("length", [length for length in lengths if length[1]]))
         if info.persons:
             whole = ("whole frames", info.rows - info.person_rows, ["persons=no"])

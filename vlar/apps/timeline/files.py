@@ -56,8 +56,12 @@ def write(file: Path, rows: Sequence[Segment]) -> None:
             "classify one at a time, or write .json"
         )
     texts: dict[str, Callable[[Sequence[Segment]], str]] = {
-        ".json": _json, ".csv": _csv, ".srt": srt, ".vtt": vtt, ".otio": _otio,
-    }  # fmt: skip
+        ".json": _json,
+        ".csv": _csv,
+        ".srt": srt,
+        ".vtt": vtt,
+        ".otio": _otio,
+    }
     if ending in texts:
         _save(file, lambda: file.write_text(texts[ending](rows), encoding="utf-8"))
     elif ending == ".lerobot":

@@ -194,11 +194,15 @@ class SegmentStream:
         labels_and_none = [*self.labels, None]
         pieces = [
             Segment(
-                step.path, step.start_s, step.end_s, labels_and_none[label],
-                0.0 if step.probability is None else float(step.probability[label]), step.lost,
+                step.path,
+                step.start_s,
+                step.end_s,
+                labels_and_none[label],
+                0.0 if step.probability is None else float(step.probability[label]),
+                step.lost,
             )
             for step, label in zip(steps, labels, strict=True)
-        ]  # fmt: skip
+        ]
         rows = joined([self._open, *pieces] if self._open else pieces)
         self._open = rows[-1] if rows else None
         return rows[:-1]

@@ -73,9 +73,16 @@ def describe(
 
     with progress("describing", unit="labels") as advance:
         report = run.describe(
-            labels[0], out, llm=llm, kinds=KINDS if kinds is None else kinds.split(","),
-            model=model, batch=batch, concurrency=concurrency, licence=licence, progress=advance,
-        )  # fmt: skip
+            labels[0],
+            out,
+            llm=llm,
+            kinds=KINDS if kinds is None else kinds.split(","),
+            model=model,
+            batch=batch,
+            concurrency=concurrency,
+            licence=licence,
+            progress=advance,
+        )
     return _report(report, out)
 
 

@@ -248,9 +248,13 @@ def _plan(row: JsonDict) -> list[str]:
 
 
 def _run_card(
-    made: list[JsonDict], card: LoadedCard, data: Path, load: Load, models: dict[str, Model],
+    made: list[JsonDict],
+    card: LoadedCard,
+    data: Path,
+    load: Load,
+    models: dict[str, Model],
     controls: bool,
-) -> JsonDict | None:  # fmt: skip
+) -> JsonDict | None:
     """Append the runs of a card to ``made``; returns the error that ended them."""
     from vlar.evaluation.runner import make_plan, run_card
 

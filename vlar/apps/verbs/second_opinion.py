@@ -40,9 +40,8 @@ class Review:
     """
 
     def __init__(
-        self, spec: str, k: int, weights: str | None, margin: float | None, none: bool,
-        model: str,
-    ) -> None:  # fmt: skip
+        self, spec: str, k: int, weights: str | None, margin: float | None, none: bool, model: str
+    ) -> None:
         self.failed = 0
         self._spec, self._problem = spec, ""
         self._second: SecondOpinion | None = None

@@ -159,10 +159,15 @@ def watch(
     with Library(library, loaded) as opened:
         output.note(f"vlar: watching {folder}; stop with Ctrl-C")
         reports = watch_folder(
-            *(opened, folder), modality=loaded.modality, tags=tags, settle_s=settle_s, once=once,
-            progress=_show, poll_s=min(1.0, settle_s),
+            *(opened, folder),
+            modality=loaded.modality,
+            tags=tags,
+            settle_s=settle_s,
+            once=once,
+            progress=_show,
+            poll_s=min(1.0, settle_s),
             note=lambda text: output.note(f"vlar: {text}"),
-        )  # fmt: skip
+        )
         for report in reports:
             failed += len(report.failed)
     return 1 if failed else 0

@@ -217,9 +217,13 @@ def _labels(text: str | None, model: Model, listed: LabelList | None) -> tuple[s
 
 
 def _of_files(
-    model: Model, paths: list[str], labels: LabelList | None, rules: TimelineRules,
-    online: bool, resume: Path | None,
-) -> Iterator[Segment | Failure]:  # fmt: skip
+    model: Model,
+    paths: list[str],
+    labels: LabelList | None,
+    rules: TimelineRules,
+    online: bool,
+    resume: Path | None,
+) -> Iterator[Segment | Failure]:
     from vlar.apps.timeline.recordings import find_segments
     from vlar.apps.timeline.resume import FinishedRecordings
     from vlar.library.ingest.reader import stamp_of
@@ -287,9 +291,13 @@ def _print(rows: Iterable[Segment | Failure]) -> tuple[list[Segment], int]:
 
 
 def _figures(
-    rows: list[Segment], order: tuple[str, ...], idle: tuple[str, ...], file: Path | None,
-    *, show: bool,
-) -> None:  # fmt: skip
+    rows: list[Segment],
+    order: tuple[str, ...],
+    idle: tuple[str, ...],
+    file: Path | None,
+    *,
+    show: bool,
+) -> None:
     from vlar.apps.timeline.files import write_process
     from vlar.apps.timeline.work_cycles import measure
 

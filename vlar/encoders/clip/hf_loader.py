@@ -188,9 +188,13 @@ def _usual_scale(model: Any) -> Tensor:
 
 
 _PE = Family(
-    "text_config.hidden_size", CLIPS, image=_pe_clips, text=_pe_texts, log_scale=_usual_scale,
+    "text_config.hidden_size",
+    CLIPS,
+    image=_pe_clips,
+    text=_pe_texts,
+    log_scale=_usual_scale,
     pixels="video_config",
-)  # fmt: skip
+)
 #: By ``model_type``, or by the class that a configuration names where its models differ.
 FAMILIES: dict[str, Family] = {
     "clip": Family(masked=False, image=_clip_images, text=_clip_texts, int8=True),
@@ -208,7 +212,10 @@ FAMILIES: dict[str, Family] = {
     "chinese_clip": Family(),
     "blip": Family(),
     "BlipForImageTextRetrieval": Family(
-        "image_text_hidden_size", image=_blip_images, text=_blip_texts, log_scale=_usual_scale,
+        "image_text_hidden_size",
+        image=_blip_images,
+        text=_blip_texts,
+        log_scale=_usual_scale,
         loader="BlipForImageTextRetrieval",
     ),
     "vision-text-dual-encoder": Family(),
@@ -218,12 +225,15 @@ FAMILIES: dict[str, Family] = {
     ),
     "tipsv2": Family("text_config.hidden_size", log_scale=_by_temperature),
     "videoprism": Family(
-        "text_config.hidden_size", CLIPS, image=_videoprism_clips, log_scale=_usual_scale,
+        "text_config.hidden_size",
+        CLIPS,
+        image=_videoprism_clips,
+        log_scale=_usual_scale,
         frames="vision_config.num_frames",
     ),
     "pe_video": _PE,
     "pe_audio_video": _PE,
-}  # fmt: skip
+}
 
 
 def family_of(config: Any) -> Family | None:
@@ -239,12 +249,18 @@ _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "altclip_text_model"
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _LONGEST_NAME = 96  # characters of a name of the hub
 _WELL_KNOWN = (
-    "openai/clip-vit-base-patch32", "openai/clip-vit-base-patch16", "openai/clip-vit-large-patch14",
-    "google/siglip-base-patch16-224", "google/siglip2-base-patch16-224",
-    "google/siglip2-base-patch16-naflex", "google/siglip2-so400m-patch14-384",
-    "microsoft/xclip-base-patch32", "microsoft/xclip-base-patch16",
-    "microsoft/xclip-base-patch16-zero-shot", "microsoft/xclip-large-patch14",
-)  # fmt: skip
+    "openai/clip-vit-base-patch32",
+    "openai/clip-vit-base-patch16",
+    "openai/clip-vit-large-patch14",
+    "google/siglip-base-patch16-224",
+    "google/siglip2-base-patch16-224",
+    "google/siglip2-base-patch16-naflex",
+    "google/siglip2-so400m-patch14-384",
+    "microsoft/xclip-base-patch32",
+    "microsoft/xclip-base-patch16",
+    "microsoft/xclip-base-patch16-zero-shot",
+    "microsoft/xclip-large-patch14",
+)
 
 
 @dataclass(frozen=True)
@@ -468,9 +484,17 @@ def clear_errors(target: str) -> Generator[None]:
         with quiet_libraries():
             yield
     except (
-        OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError, AttributeError,
-        EOFError, MemoryError, pickle.UnpicklingError,
-    ) as error:  # fmt: skip
+        OSError,
+        ValueError,
+        RuntimeError,
+        LookupError,
+        ImportError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        MemoryError,
+        pickle.UnpicklingError,
+    ) as error:
         raise _explained(target, error) from error
 
 

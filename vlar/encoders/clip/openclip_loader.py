@@ -228,17 +228,30 @@ _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _APPLE = "Apple's own terms, not open: see the model card"
 #: By the start of a tag; the first that fits counts.
 _LICENCES = (
-    ("openai", "MIT"), ("laion", "MIT"), ("datacompdr", _APPLE), ("datacomp", "MIT"),
-    ("commonpool", "MIT"), ("dfn", _APPLE), ("webli", "Apache-2.0"), ("metaclip", "CC-BY-NC-4.0"),
+    ("openai", "MIT"),
+    ("laion", "MIT"),
+    ("datacompdr", _APPLE),
+    ("datacomp", "MIT"),
+    ("commonpool", "MIT"),
+    ("dfn", _APPLE),
+    ("webli", "Apache-2.0"),
+    ("metaclip", "CC-BY-NC-4.0"),
     ("meta", "Apache-2.0"),
-)  # fmt: skip
+)
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 # What open_clip raises where weights and architecture do not go together.
 _LOADING = (
-    OSError, RuntimeError, ValueError, AssertionError, LookupError, AttributeError, TypeError,
-    EOFError, MemoryError,
-)  # fmt: skip
+    OSError,
+    RuntimeError,
+    ValueError,
+    AssertionError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    MemoryError,
+)
 
 
 def load(

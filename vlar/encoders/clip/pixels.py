@@ -156,7 +156,7 @@ def read_pixels(processor: Mapping[str, Any], tower: Any, what: str) -> Pixels:
         side = int(most**0.5) * patch
         return Pixels(
             side, side, mean, std, "patches", interpolation, patch=patch, max_patches=most
-        )  # fmt: skip
+        )
     size, cut = processor.get("size") or {}, processor.get("crop_size") or {}
     if processor.get("do_center_crop", False) and cut:
         height, width = int(cut["height"]), int(cut["width"])

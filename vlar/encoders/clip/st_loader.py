@@ -230,9 +230,13 @@ class StModel:
         encode = self.model.encode_query if is_query else self.model.encode_document
         try:
             rows = encode(
-                given, prompt=prompt, batch_size=len(given), show_progress_bar=False,
-                convert_to_tensor=True, processing_kwargs=dict(settings or {}),
-            )  # fmt: skip
+                given,
+                prompt=prompt,
+                batch_size=len(given),
+                show_progress_bar=False,
+                convert_to_tensor=True,
+                processing_kwargs=dict(settings or {}),
+            )
         except (ValueError, TypeError, LookupError) as error:
             text = " ".join(str(error).split())
             raise ModelError(
@@ -322,9 +326,17 @@ def _clear_errors(name: str, target: str) -> Generator[None]:
         with quiet_libraries():
             yield
     except (
-        OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError, AttributeError,
-        EOFError, MemoryError, AssertionError,
-    ) as error:  # fmt: skip
+        OSError,
+        ValueError,
+        RuntimeError,
+        LookupError,
+        ImportError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        MemoryError,
+        AssertionError,
+    ) as error:
         raise _explained(name, target, error) from error
 
 

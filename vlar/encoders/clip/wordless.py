@@ -117,9 +117,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (
-        OSError, SafetensorError, ValueError, RuntimeError, EOFError, LookupError,
+        OSError,
+        SafetensorError,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        LookupError,
         pickle.UnpicklingError,
-    ) as error:  # fmt: skip
+    ) as error:
         why = " ".join(str(error).split())[:120]
         raise ModelError(
             f"{path} cannot be read as weights ({why}); give a file of tensors only, such as "

@@ -53,10 +53,15 @@ class Body:
 
     @classmethod
     def of(
-        cls, points: Float32, rate_hz: float, *, axis: tuple[int, int] | None = None,
-        keys: Sequence[int] | None = None, angles: bool = False,
+        cls,
+        points: Float32,
+        rate_hz: float,
+        *,
+        axis: tuple[int, int] | None = None,
+        keys: Sequence[int] | None = None,
+        angles: bool = False,
         regions: tuple[Region, ...] = (),
-    ) -> Body:  # fmt: skip
+    ) -> Body:
         """Facts of points (T, M, V, C), those that are not given.
 
         Args:
@@ -239,17 +244,21 @@ def _of_animal(points: Float64, rate_hz: float, body: Body) -> Channels:
     heading = _unit(line)
     forward = (velocity * heading).sum(axis=-1)
     columns |= {
-        "speed": speed, "acceleration": _rate(speed, rate_hz),
-        "mean speed": _mean(speeds, axis=1), "least speed": np.fmin.reduce(speeds, axis=1),
+        "speed": speed,
+        "acceleration": _rate(speed, rate_hz),
+        "mean speed": _mean(speeds, axis=1),
+        "least speed": np.fmin.reduce(speeds, axis=1),
         "most speed": np.fmax.reduce(speeds, axis=1),
         "mean inner speed": _mean(inner_speeds, axis=1),
         "most inner speed": np.fmax.reduce(inner_speeds, axis=1),
-        "length": _norm(line), "forward": forward,
+        "length": _norm(line),
+        "forward": forward,
         "sideways": np.sqrt(np.maximum(np.square(speed) - np.square(forward), 0)),
         "turning": _norm(_rate(heading, rate_hz)),
-        "wall": np.minimum(middle - body.edges[0] / body.length,
-                           body.edges[1] / body.length - middle).min(axis=-1),
-    }  # fmt: skip
+        "wall": np.minimum(
+            middle - body.edges[0] / body.length, body.edges[1] / body.length - middle
+        ).min(axis=-1),
+    }
     columns |= _shape(points, inner)
     for a, b in combinations(body.keys, 2):
         columns[f"{OF_POINTS}distance {a} {b}"] = _norm(points[:, a] - points[:, b])
@@ -321,7 +330,8 @@ def _of_pair(
     columns: Channels = {
         "nearest": np.fmin.reduce(near, axis=1),
         "contacts": (near < _NEAR).sum(axis=1).astype(np.float64),
-        "apart": apart, "closing": -_rate(apart, rate_hz),
+        "apart": apart,
+        "closing": -_rate(apart, rate_hz),
         "front to body": np.fmin.reduce(_norm(front_a[:, None] - b), axis=1),
         "back to body": np.fmin.reduce(_norm(a[:, body.back][:, None] - b), axis=1),
         "front to front": _norm(front_a - front_b),
@@ -333,7 +343,7 @@ def _of_pair(
         "relative speed": _norm(velocity_a - velocity_b),
         "together": (velocity_a * velocity_b).sum(axis=-1),
         "overlap": (_norm(b - middle_a[:, None]) < 0.5).sum(axis=1).astype(np.float64),
-    }  # fmt: skip
+    }
     for (i, j), distance in zip(named, distances, strict=False):
         columns[f"{OF_POINTS}distance {i} {j}"] = distance
     return columns

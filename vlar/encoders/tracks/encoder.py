@@ -17,10 +17,25 @@ from vlar.registry import register
 from vlar.types import Clip, Float32
 
 _CHANNELS = (
-    "speed", "acceleration", "turning", "forward", "sideways", "mean speed", "area", "elongation",
-    "present", "wall", "pair apart", "pair front to body", "pair closing", "pair facing",
-    "pair alike", "pair overlap", "pair approach", "pair relative speed",
-)  # fmt: skip
+    "speed",
+    "acceleration",
+    "turning",
+    "forward",
+    "sideways",
+    "mean speed",
+    "area",
+    "elongation",
+    "present",
+    "wall",
+    "pair apart",
+    "pair front to body",
+    "pair closing",
+    "pair facing",
+    "pair alike",
+    "pair overlap",
+    "pair approach",
+    "pair relative speed",
+)
 _KINDS = ("least", "most")
 _NAMES = tuple(f"{name}, {kind}" for name in _CHANNELS for kind in _KINDS)
 _MOST = 20.0  # body lengths, or body lengths a second
@@ -38,9 +53,7 @@ class TracksEncoder(AttributeWords):
     n_frames = 256
     fixed_rows = 64
     longest_s = 20.0
-    frame_blocks = (
-        FrameBlock("tracks", len(_NAMES), "signal"), FrameBlock("clock", 1, "clock"),
-    )  # fmt: skip
+    frame_blocks = (FrameBlock("tracks", len(_NAMES), "signal"), FrameBlock("clock", 1, "clock"))
 
     def features_of(self, clip: Clip) -> Float32:
         """(64, F) channels at even times, and the times."""
@@ -58,9 +71,11 @@ class TracksEncoder(AttributeWords):
         rows[:, -1] = times - times[0]
         for column, name in enumerate(_NAMES):
             channel = name.partition(",")[0]
-            column_read = names.index(name) if name in names else (
-                names.index(channel) if channel in names else None
-            )  # fmt: skip
+            column_read = (
+                names.index(name)
+                if name in names
+                else (names.index(channel) if channel in names else None)
+            )
             if column_read is None:
                 continue
             present = np.isfinite(values[:, column_read])

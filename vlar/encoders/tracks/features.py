@@ -100,11 +100,16 @@ class FeaturePlan:
         try:
             fps = source["fps"]
             plan = cls(
-                tuple(map(str, source["points"])), int(source["animals"]), int(source["front"]),
-                int(source["back"]), tuple(map(int, source["keys"])), bool(source["angles"]),
-                int(source["dims"]), tuple(map(str, source["regions"])),
+                tuple(map(str, source["points"])),
+                int(source["animals"]),
+                int(source["front"]),
+                int(source["back"]),
+                tuple(map(int, source["keys"])),
+                bool(source["angles"]),
+                int(source["dims"]),
+                tuple(map(str, source["regions"])),
                 None if fps is None else float(fps),
-            )  # fmt: skip
+            )
             numbers = (plan.front, plan.back, *plan.keys)
             fine = all(0 <= n < len(plan.points) for n in numbers)
             if not fine or not 1 <= plan.animals <= _MOST_ANIMALS or plan.dims not in (2, 3):
@@ -124,8 +129,14 @@ class FeaturePlan:
         """Number of the first features that name no point, as of a recording that has all."""
         few = min(len(recording.tracks.points), max(8, int(recording.rate_hz)))
         points = self._points(recording, self.points)[:few]
-        body = Body.of(points, recording.rate_hz, axis=(self.front, self.back), keys=self.keys,
-                       angles=self.angles, regions=recording.regions)  # fmt: skip
+        body = Body.of(
+            points,
+            recording.rate_hz,
+            axis=(self.front, self.back),
+            keys=self.keys,
+            angles=self.angles,
+            regions=recording.regions,
+        )
         with np.errstate(all="ignore"):
             names, _ = channels_of(points, recording.rate_hz, body)
         return WIDTH * sum(not name.startswith(OF_POINTS) for name in names)
@@ -172,9 +183,13 @@ class FeaturePlan:
         by_name = {area.name: area for area in recording.regions}
         regions = tuple(by_name.get(name, Region(name, circle=(0, 0, -1))) for name in self.regions)
         body = Body.of(
-            source, rate_hz, axis=axis, keys=None if lacking else self.keys, angles=self.angles,
+            source,
+            rate_hz,
+            axis=axis,
+            keys=None if lacking else self.keys,
+            angles=self.angles,
             regions=regions,
-        )  # fmt: skip
+        )
         times_s = steps_of(recording.duration_s, step_s)
         size = max(1, round(_CHUNK_S / step_s))
         for first in range(0, len(times_s), size):

@@ -106,9 +106,15 @@ def slope(loss: Loss, now: Tensor) -> Tensor:
 
 
 def attack(
-    name: str, loss: Loss | None, x: Tensor, *, eps: float, steps: int = 10, seed: int = 0,
+    name: str,
+    loss: Loss | None,
+    x: Tensor,
+    *,
+    eps: float,
+    steps: int = 10,
+    seed: int = 0,
     natural: Any = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Samples near ``x`` for which a loss is larger.
 
     Args:

@@ -82,9 +82,13 @@ def _encoded(frames: UInt8, crf: int) -> tuple[list[bytes], bytes]:
     encoder.flags |= Flags.global_header
     encoder.thread_count = 1
     encoder.options = {
-        "crf": str(crf), "preset": "veryfast", "bf": "0", "g": str(_GOP),
-        "tune": "zerolatency", "x264-params": "threads=1:scenecut=0:log-level=none",
-    }  # fmt: skip
+        "crf": str(crf),
+        "preset": "veryfast",
+        "bf": "0",
+        "g": str(_GOP),
+        "tune": "zerolatency",
+        "x264-params": "threads=1:scenecut=0:log-level=none",
+    }
     packets: list[bytes] = []
     for number, picture in enumerate(frames):
         padded = np.pad(picture, ((0, rows), (0, columns), (0, 0)), mode="edge")

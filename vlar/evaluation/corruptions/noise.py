@@ -118,9 +118,10 @@ def _clouds(height: int, width: int, random: np.random.Generator) -> Float32:
         cells = 2 ** (octave + 1)
         grid = random.random((cells + 2, cells + 2), dtype=np.float32)
         y, x = np.meshgrid(
-            np.linspace(0.5, cells + 0.5, height), np.linspace(0.5, cells + 0.5, width),
+            np.linspace(0.5, cells + 0.5, height),
+            np.linspace(0.5, cells + 0.5, width),
             indexing="ij",
-        )  # fmt: skip
+        )
         total += map_coordinates(grid, [y, x], order=1, mode="nearest") * 0.5**octave
     low, high = float(total.min()), float(total.max())
     return (total - low) / max(high - low, 1e-6)

@@ -51,10 +51,17 @@ class AttackRobustness(Protocol):
     name = "attack"
     needs = ("train",)
     defaults: ClassVar[JsonDict] = {
-        "method": "skeleton-tower", "settings": {}, "surrogate": "skeleton-tower",
-        "surrogate_settings": {}, "names": None, "eps": [0.01], "steps": 20, "clips": 200,
-        "recipe": None, "seed": 0,
-    }  # fmt: skip
+        "method": "skeleton-tower",
+        "settings": {},
+        "surrogate": "skeleton-tower",
+        "surrogate_settings": {},
+        "names": None,
+        "eps": [0.01],
+        "steps": 20,
+        "clips": 200,
+        "recipe": None,
+        "seed": 0,
+    }
 
     def check(self, plan: Plan) -> None:
         settings = plan.settings
@@ -228,9 +235,13 @@ def _features(
 
 
 def _attacked(
-    surrogate: _Trained | None, inputs: _Inputs, truth: npt.NDArray[np.int64], name: str,
-    eps: float, settings: JsonDict,
-) -> Tensor:  # fmt: skip
+    surrogate: _Trained | None,
+    inputs: _Inputs,
+    truth: npt.NDArray[np.int64],
+    name: str,
+    eps: float,
+    settings: JsonDict,
+) -> Tensor:
     how: JsonDict = {"eps": eps, "steps": settings["steps"], "seed": settings["seed"]}
     if surrogate is None or not registry.get("attack", name).needs_loss:
         return attack(name, None, inputs.x, **how)
@@ -247,9 +258,14 @@ def _attacked(
 
 
 def _measured(
-    victim: _Trained, surrogate: _Trained | None, inputs: _Inputs, moved: Tensor,
-    before: npt.NDArray[np.int64], truth: npt.NDArray[np.int64], groups: Sequence[str],
-) -> list[Figure]:  # fmt: skip
+    victim: _Trained,
+    surrogate: _Trained | None,
+    inputs: _Inputs,
+    moved: Tensor,
+    before: npt.NDArray[np.int64],
+    truth: npt.NDArray[np.int64],
+    groups: Sequence[str],
+) -> list[Figure]:
     """Figures of one attack, and of noise that is as long in each clip."""
     away = (moved - inputs.x).nan_to_num().flatten(1)
     numbers = inputs.x.isfinite().flatten(1).sum(dim=1).clamp_min(1)

@@ -41,8 +41,11 @@ class Attributes(Protocol):
 
     name = "attributes"
     defaults: ClassVar[JsonDict] = {
-        "attribute": "subject", "seeds": [0, 1, 2, 3, 4], "shares": [1.0, 0.5, 0.25], "grid": None,
-    }  # fmt: skip
+        "attribute": "subject",
+        "seeds": [0, 1, 2, 3, 4],
+        "shares": [1.0, 0.5, 0.25],
+        "grid": None,
+    }
 
     def check(self, plan: Plan) -> None:
         for settings in filter(None, _forms(plan.settings).values()):

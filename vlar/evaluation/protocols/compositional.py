@@ -65,9 +65,13 @@ class Compositional(Protocol):
         return figures + [Figure(k, v, n=n) for k, v in faults.to_dict().items()]
 
     def _rows(
-        self, scores: np.ndarray, pairs: list[Pair], truth: list[Pair], train: Counter[Pair],
+        self,
+        scores: np.ndarray,
+        pairs: list[Pair],
+        truth: list[Pair],
+        train: Counter[Pair],
         target: Counter[Pair],
-    ) -> list[Figure]:  # fmt: skip
+    ) -> list[Figure]:
         pair_figures = evaluate_pairs(
             scores, pairs, truth, train_pairs=set(train), target_pairs=set(target)
         )

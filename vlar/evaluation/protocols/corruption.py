@@ -35,9 +35,13 @@ class CorruptionRobustness(Protocol):
 
     name = "corruption"
     defaults: ClassVar[JsonDict] = {
-        "names": None, "severities": [1, 3, 5], "seed": 0, "method": NONE,
-        "unknown": "familiarity", "recipe": None,
-    }  # fmt: skip
+        "names": None,
+        "severities": [1, 3, 5],
+        "seed": 0,
+        "method": NONE,
+        "unknown": "familiarity",
+        "recipe": None,
+    }
 
     def check(self, plan: Plan) -> None:
         plan.learner.check()

@@ -43,9 +43,13 @@ class FewShot(Protocol):
     name = "few-shot"
     needs = ("train",)
     defaults: ClassVar[JsonDict] = {
-        "shots": [2, 4, 8, 16], "seeds": [0, 1, 2], "method": "auto", "recipe": None,
-        "unknown": "familiarity", "lists": None,
-    }  # fmt: skip
+        "shots": [2, 4, 8, 16],
+        "seeds": [0, 1, 2],
+        "method": "auto",
+        "recipe": None,
+        "unknown": "familiarity",
+        "lists": None,
+    }
 
     def check(self, plan: Plan) -> None:
         plan.learner.check()
@@ -85,8 +89,11 @@ class Supervised(Protocol):
     name = "supervised"
     needs = ("train",)
     defaults: ClassVar[JsonDict] = {
-        "seeds": [0], "method": "auto", "recipe": None, "unknown": "familiarity",
-    }  # fmt: skip
+        "seeds": [0],
+        "method": "auto",
+        "recipe": None,
+        "unknown": "familiarity",
+    }
 
     def check(self, plan: Plan) -> None:
         plan.learner.check()
@@ -157,9 +164,15 @@ class BaseToNovel(Protocol):
     name = "base-to-novel"
     needs = ("train",)
     defaults: ClassVar[JsonDict] = {
-        "base": None, "novel": None, "shots": 16, "seeds": [1, 2, 3], "method": "auto",
-        "recipe": None, "unknown": "familiarity", "lists": None,
-    }  # fmt: skip
+        "base": None,
+        "novel": None,
+        "shots": 16,
+        "seeds": [1, 2, 3],
+        "method": "auto",
+        "recipe": None,
+        "unknown": "familiarity",
+        "lists": None,
+    }
 
     def check(self, plan: Plan) -> None:
         plan.learner.check()
@@ -237,9 +250,14 @@ class CrossDataset(Protocol):
     name = "cross-dataset"
     needs = ("source",)
     defaults: ClassVar[JsonDict] = {
-        "shots": None, "seeds": [0], "method": "auto", "recipe": None, "unknown": "familiarity",
-        "overlap": "refuse", "map": None,
-    }  # fmt: skip
+        "shots": None,
+        "seeds": [0],
+        "method": "auto",
+        "recipe": None,
+        "unknown": "familiarity",
+        "overlap": "refuse",
+        "map": None,
+    }
 
     def check(self, plan: Plan) -> None:
         plan.learner.check()
@@ -351,9 +369,16 @@ class Episodes(Protocol):
 
     name = "episodes"
     defaults: ClassVar[JsonDict] = {
-        "ways": 5, "shots": 1, "queries": 5, "episodes": 100, "seed": 0, "method": "prototype",
-        "unknown": "familiarity", "recipe": None, "list": None,
-    }  # fmt: skip
+        "ways": 5,
+        "shots": 1,
+        "queries": 5,
+        "episodes": 100,
+        "seed": 0,
+        "method": "prototype",
+        "unknown": "familiarity",
+        "recipe": None,
+        "list": None,
+    }
 
     def check(self, plan: Plan) -> None:
         if plan.learner.is_trained:

@@ -324,9 +324,15 @@ class MultipleChoice(Protocol):
 
     name = "mcq"
     defaults: ClassVar[JsonDict] = {
-        "answerer": None, "other": None, "k": 5, "kinds": ["random", "hard"], "seeds": [0],
-        "rotations": None, "perspective": None, "budget": 1.0,
-    }  # fmt: skip
+        "answerer": None,
+        "other": None,
+        "k": 5,
+        "kinds": ["random", "hard"],
+        "seeds": [0],
+        "rotations": None,
+        "perspective": None,
+        "budget": 1.0,
+    }
 
     def check(self, plan: Plan) -> None:
         s = plan.settings
@@ -421,9 +427,14 @@ def _choice(
     tables: JsonDict = run.tables.setdefault("choice", {})
     for seed in run.settings["seeds"]:
         questions = make_questions(
-            scores, clips.truth, texts, kind=kind, k=run.settings["k"], seed=seed,
+            scores,
+            clips.truth,
+            texts,
+            kind=kind,
+            k=run.settings["k"],
+            seed=seed,
             perspective=run.settings["perspective"],
-        )  # fmt: skip
+        )
         result = report(
             questions, judge.opinions(clips.shown, questions), scores, groups=clips.groups
         )
@@ -479,9 +490,14 @@ def _asked(
 ) -> tuple[Float64, npt.NDArray[np.int64]]:
     """Opinions (N, K) about the proposer's best K, NaN without one, and their columns (N, K)."""
     questions = make_questions(
-        clips.scores, None, texts, kind="rerank", k=run.settings["k"],
-        seed=run.settings["seeds"][0], perspective=run.settings["perspective"],
-    )  # fmt: skip
+        clips.scores,
+        None,
+        texts,
+        kind="rerank",
+        k=run.settings["k"],
+        seed=run.settings["seeds"][0],
+        perspective=run.settings["perspective"],
+    )
     columns = np.array([question.columns for question in questions], np.int64)
     opinion = np.full(columns.shape, np.nan)
     for row, opinion_row in enumerate(judge.opinions(clips.shown, questions)):

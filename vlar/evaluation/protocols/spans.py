@@ -36,8 +36,10 @@ class Spans(Protocol):
 
     name = "spans"
     defaults: ClassVar[JsonDict] = {
-        "window_s": 4.0, "every_s": 2.0, "ious": [0.3, 0.4, 0.5, 0.6, 0.7],
-    }  # fmt: skip
+        "window_s": 4.0,
+        "every_s": 2.0,
+        "ious": [0.3, 0.4, 0.5, 0.6, 0.7],
+    }
 
     def check(self, plan: Plan) -> None:
         for part in plan.parts:
@@ -74,9 +76,12 @@ class Spans(Protocol):
         return figures
 
     def _rows(
-        self, answers: dict[tuple[str, str], list[Span]], truth: dict[tuple[str, str], list[Any]],
-        labels: Sequence[str], ious: Sequence[float],
-    ) -> list[Figure]:  # fmt: skip
+        self,
+        answers: dict[tuple[str, str], list[Span]],
+        truth: dict[tuple[str, str], list[Any]],
+        labels: Sequence[str],
+        ious: Sequence[float],
+    ) -> list[Figure]:
         predictions = {key: answers.get(key, []) for key in truth}
         moments = moment_metrics({k: v[:10] for k, v in predictions.items()}, truth)
         figures = [Figure(f"query {k}", v / 100, n=len(truth)) for k, v in moments.items()]

@@ -43,9 +43,14 @@ class Subsets(Protocol):
     name = "subsets"
     needs = ("train",)
     defaults: ClassVar[JsonDict] = {
-        "sensors": None, "rows": None, "shots": [0], "seeds": [0], "method": "auto",
-        "recipe": None, "unknown": "familiarity",
-    }  # fmt: skip
+        "sensors": None,
+        "rows": None,
+        "shots": [0],
+        "seeds": [0],
+        "method": "auto",
+        "recipe": None,
+        "unknown": "familiarity",
+    }
 
     def check(self, plan: Plan) -> None:
         plan.learner.check()

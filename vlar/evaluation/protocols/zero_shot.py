@@ -243,8 +243,12 @@ class OpenSet(Protocol):
 
     name = "open-set"
     defaults: ClassVar[JsonDict] = {
-        "known": 0.5, "seeds": [0, 1, 2], "method": NONE, "unknown": "familiarity", "recipe": None,
-    }  # fmt: skip
+        "known": 0.5,
+        "seeds": [0, 1, 2],
+        "method": NONE,
+        "unknown": "familiarity",
+        "recipe": None,
+    }
 
     def check(self, plan: Plan) -> None:
         plan.learner.check()

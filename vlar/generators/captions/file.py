@@ -82,9 +82,10 @@ class FileCaptioner(Captioner):
         return tuple(
             row.sentence
             for row in captions
-            if row.start_s is None or row.end_s is None
+            if row.start_s is None
+            or row.end_s is None
             or (row.start_s < end_s and row.end_s > start_s)
-        )  # fmt: skip
+        )
 
 
 def _key(folder: Path, name: str) -> str:

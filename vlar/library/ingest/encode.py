@@ -190,9 +190,11 @@ def require_people(
     """
     persons_kept = manifest.persons
     if persons not in (None, bool(persons_kept)):
-        how = "with rows of people; leave --no-persons out" if persons_kept else (
-            "without rows of people; leave --persons out"
-        )  # fmt: skip
+        how = (
+            "with rows of people; leave --no-persons out"
+            if persons_kept
+            else ("without rows of people; leave --persons out")
+        )
         raise LibraryError(f"library {folder} was made {how}, or make a new library")
     if detector is not None and _lasting(detector) != persons_kept:
         advice = "without rows of people; leave --detector out"

@@ -167,9 +167,15 @@ def save(
         )
         count = sum(plan.judged.values())
         concept = Concept(
-            name, plan.phrase, manifest.fingerprint, count, len(plan.judged) - count,
-            head.gain, head.offset, head.shift,
-        )  # fmt: skip
+            name,
+            plan.phrase,
+            manifest.fingerprint,
+            count,
+            len(plan.judged) - count,
+            head.gain,
+            head.offset,
+            head.shift,
+        )
         with connection.writing() as writer, writer.transaction():
             writer.set_meta({_KEY + name.casefold(): concept.to_json()})
     return concept

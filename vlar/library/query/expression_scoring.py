@@ -182,9 +182,7 @@ class SpanScores:
         )
 
 
-_ARRAYS = (
-    "video_ids", "start_s", "end_s", "value", "first", "last", "begin_curve", "end_curve",
-)  # fmt: skip
+_ARRAYS = ("video_ids", "start_s", "end_s", "value", "first", "last", "begin_curve", "end_curve")
 
 
 class Evaluator:

@@ -57,9 +57,13 @@ class ScanCandidates:
         self._plan, self._snapshot = plan, snapshot
         self._allowed = _allowed(plan, snapshot.store)
         self._compared = compare(
-            snapshot.store, snapshot.manifest, snapshot.model, queries, self._allowed,
+            snapshot.store,
+            snapshot.manifest,
+            snapshot.model,
+            queries,
+            self._allowed,
             [leaf for leaf in leaves(plan.tree) if isinstance(leaf, Says)],
-        )  # fmt: skip
+        )
         compared = self._compared
         self._evaluator = Evaluator(compared.windows, compared.normalized, compared.matching)
         self._spans = _ranked(self._evaluator.spans(plan.tree), compared)

@@ -126,7 +126,11 @@ class _Table:
 
 _TABLES: Mapping[type[Annotation], _Table] = {
     Caption: _Table(
-        "captions", "video_id", "start_s, end_s, text, made_by", "start_s, end_s", "?,?,?,?,?",
+        "captions",
+        "video_id",
+        "start_s, end_s, text, made_by",
+        "start_s, end_s",
+        "?,?,?,?,?",
         """CREATE TABLE IF NOT EXISTS captions (
     video_id INTEGER NOT NULL,
     start_s REAL NOT NULL,
@@ -137,7 +141,11 @@ _TABLES: Mapping[type[Annotation], _Table] = {
 ) WITHOUT ROWID""",
     ),
     LostFrames: _Table(
-        "lost_frames", "video_id", "start_s, end_s, share", "start_s, end_s", "?,?,?,?",
+        "lost_frames",
+        "video_id",
+        "start_s, end_s, share",
+        "start_s, end_s",
+        "?,?,?,?",
         """CREATE TABLE IF NOT EXISTS lost_frames (
     video_id INTEGER NOT NULL,
     start_s REAL NOT NULL,
@@ -147,7 +155,10 @@ _TABLES: Mapping[type[Annotation], _Table] = {
 ) WITHOUT ROWID""",
     ),
     FailedFile: _Table(
-        "failed_files", "path", "path, content_hash, size, mtime_ns, kind, message", "path",
+        "failed_files",
+        "path",
+        "path, content_hash, size, mtime_ns, kind, message",
+        "path",
         "?,?,?,?,?,?,?",
         """CREATE TABLE IF NOT EXISTS failed_files (
     path TEXT PRIMARY KEY,
@@ -159,7 +170,7 @@ _TABLES: Mapping[type[Annotation], _Table] = {
     failed_at_s REAL NOT NULL
 ) WITHOUT ROWID""",
     ),
-}  # fmt: skip
+}
 
 
 def read(store: Tables, kind: type[A], owners: Sequence[int | str] | None) -> list[A]:

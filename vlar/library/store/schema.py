@@ -32,9 +32,16 @@ READ_AGAIN = "read again"  # in place of a content hash: the next ``add`` encode
 _PAGE_BYTES = 16384  # several fp16 vectors a page: 4096 would waste up to a quarter of each
 _BUSY_TIMEOUT_S = 5.0
 _DAMAGE = (
-    "not a database", "malformed", "no such table", "no such column", "utf-8", "too big",
-    "datatype mismatch", "not authorized", "unsafe use",
-)  # fmt: skip
+    "not a database",
+    "malformed",
+    "no such table",
+    "no such column",
+    "utf-8",
+    "too big",
+    "datatype mismatch",
+    "not authorized",
+    "unsafe use",
+)
 
 # Row ids are never reused (AUTOINCREMENT) and a vector is never changed in place, so an id stands
 # for one vector for ever. Caches rely on that: they need only the new ids and the deleted ones.

@@ -15,6 +15,4 @@ from vlar.media.events.representations import (
     voxel,
 )
 
-__all__ = [
-    "EVENT", "farthest", "frames", "hot_pixels", "points", "refractory", "surface", "voxel",
-]  # fmt: skip
+__all__ = ["EVENT", "farthest", "frames", "hot_pixels", "points", "refractory", "surface", "voxel"]

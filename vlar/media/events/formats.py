@@ -170,9 +170,9 @@ def _npy(path: Path, head: bytes) -> Header | None:
     try:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0
-        shape, _, dtype = (
-            read if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )(stream)  # fmt: skip
+        shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(
+            stream
+        )
     except Exception:  # noqa: BLE001 - the header is a text in Python
         return None
     columns = _columns(dtype)
@@ -265,9 +265,12 @@ def _decode_nmnist(data: bytes, state: State, end: bool) -> Decoded:
 # AEDAT 2, 3.1 and 4
 
 _CHIPS = {
-    "davis640": (480, 640), "davis346": (260, 346), "davis240": (180, 240),
-    "dvxplorer": (480, 640), "dvs128": (128, 128),
-}  # fmt: skip
+    "davis640": (480, 640),
+    "davis346": (260, 346),
+    "davis240": (180, 240),
+    "dvxplorer": (480, 640),
+    "dvs128": (128, 128),
+}
 _PACKET = struct.Struct("<HHIIIIII")
 _POLARITY = 1  # kind of a packet of AEDAT 3.1
 _MOST_STREAMS = 1000  # of AEDAT 4

@@ -28,8 +28,15 @@ _LARGEST_SIDE = 1 << 14
 _HELD_BYTES = 1 << 25  # of pieces, so that windows next to each other decode each once
 # (H, W) of sensors, smallest first: of a file that states none, the first that holds all its events
 SENSORS = (
-    (34, 34), (128, 128), (180, 240), (240, 304), (240, 320), (260, 346), (480, 640), (720, 1280),
-)  # fmt: skip
+    (34, 34),
+    (128, 128),
+    (180, 240),
+    (240, 304),
+    (240, 320),
+    (260, 346),
+    (480, 640),
+    (720, 1280),
+)
 
 
 @dataclass(frozen=True)

@@ -182,9 +182,8 @@ def _report(video: OpenVideo, reader: SequentialReader, loss: LossCount) -> Chec
         unsure = cannot_verify(video)
         message = f"{path}: every frame decodes, but pictures of {unsure} cannot be verified"
         return CheckReport(
-            path, True, "ok", message if unsure else "", read_s, n_frames, 0.0,
-            cannot_verify=unsure,
-        )  # fmt: skip
+            path, True, "ok", message if unsure else "", read_s, n_frames, 0.0, cannot_verify=unsure
+        )
     total_s = read_s + missing_s
     # Where no frame stands for the damage, a damaged packet counts as one frame. Elsewhere a packet
     # and its frame may both be reported, and the time of the frames is the figure of ``classify``.

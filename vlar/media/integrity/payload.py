@@ -38,14 +38,18 @@ _TELLS_DAMAGE = re.compile(
 # What FFmpeg writes most about damage, in words that need no knowledge of codecs.
 _WORDS = (
     (re.compile(r"concealing \d+ .*errors"), "parts of a picture are damaged and painted over"),
-    (re.compile(r"decoding MB|macroblock|bytestream|ac-tex|dct|mb_|cbp|vlc|cabac|qscale", re.I),
-     "a part of a picture is damaged"),
-    (re.compile(r"Invalid NAL unit|NAL|slice|reference|POC|frame num|mmco", re.I),
-     "a picture, or one that it builds on, is missing or damaged"),
+    (
+        re.compile(r"decoding MB|macroblock|bytestream|ac-tex|dct|mb_|cbp|vlc|cabac|qscale", re.I),
+        "a part of a picture is damaged",
+    ),
+    (
+        re.compile(r"Invalid NAL unit|NAL|slice|reference|POC|frame num|mmco", re.I),
+        "a picture, or one that it builds on, is missing or damaged",
+    ),
     (re.compile(r"moov atom not found"), "its index is missing; the file was not finished"),
     (re.compile(r"marker|overread|buffer|truncat|end mismatch", re.I), "data ends too early"),
     (re.compile(r"header|invalid data|image data", re.I), "data is not what it should be"),
-)  # fmt: skip
+)
 
 
 def in_words(message: str) -> str:

@@ -210,11 +210,12 @@ def _info(
         raise DecodeError(next(iter(failed.values())))
     whole_s = lengths.get(clock, next(iter(lengths.values())))
     spans = {
-        name: Window(0.0, whole_s) if parts[name].by_share
+        name: Window(0.0, whole_s)
+        if parts[name].by_share
         else Window(parts[name].offset_s, parts[name].offset_s + length_s)
         for name, length_s in lengths.items()
         if wanted is None or name in wanted
-    }  # fmt: skip
+    }
     begin_s = max(span.start_s for span in spans.values())
     end_s = min(span.end_s for span in spans.values())
     if len(spans) > 1 and not end_s - begin_s > _LEAST_S:

@@ -26,9 +26,15 @@ _MOST_DEVICES = 256
 _GRAVITY = 9.80665
 UNITS = {
     "acc": {"g": _GRAVITY, "mg": _GRAVITY / 1000, "ms2": 1.0, "m_s2": 1.0, "mps2": 1.0},
-    "gyro": {"dps": np.pi / 180, "deg_s": np.pi / 180, "degs": np.pi / 180, "rad_s": 1.0,
-             "rads": 1.0, "rps": 1.0},
-}  # fmt: skip
+    "gyro": {
+        "dps": np.pi / 180,
+        "deg_s": np.pi / 180,
+        "degs": np.pi / 180,
+        "rad_s": 1.0,
+        "rads": 1.0,
+        "rps": 1.0,
+    },
+}
 _CLOCK = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _COLUMN = re.compile(
     r"^(?:(?P<place>[a-z0-9_]+?)_)?(?P<sensor>acc|accel|accelerometer|acceleration|gyro|gyr|"

@@ -24,10 +24,13 @@ def write(path: Path, bodies: Bodies) -> None:
         OSError: it cannot be written.
     """
     facts = {
-        "layout": bodies.layout, "unit": bodies.unit, "rate_hz": bodies.rate_hz,
-        "name": bodies.name, "label": bodies.label,
+        "layout": bodies.layout,
+        "unit": bodies.unit,
+        "rate_hz": bodies.rate_hz,
+        "name": bodies.name,
+        "label": bodies.label,
         **({"size": list(bodies.meta["size"])} if "size" in bodies.meta else {}),
-    }  # fmt: skip
+    }
     arrays = {"facts": np.array(json.dumps(facts)), "points": bodies.points.astype(np.float32)}
     if bodies.confidence is not None:
         arrays["confidence"] = bodies.confidence.astype(np.float32)

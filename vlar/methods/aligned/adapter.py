@@ -61,8 +61,11 @@ class Aligned(MappedAdapter):
         from torch import nn
 
         self.parts = nn.Module()
-        sizes = {"map": (self.text_width, self.clip_width), "clips": (self.clip_width,),
-                 "texts": (self.text_width,)}  # fmt: skip
+        sizes = {
+            "map": (self.text_width, self.clip_width),
+            "clips": (self.clip_width,),
+            "texts": (self.text_width,),
+        }
         for name, size in sizes.items():
             self.parts.register_buffer(name, torch.zeros(size))
 

@@ -264,10 +264,12 @@ def fit_gate(splits: Sequence[Sides], top: int = 1) -> Gate:
 
 def _threshold(splits: Sequence[Sides], odds: Sequence[Float64]) -> tuple[float, float]:
     """The threshold with the greatest mean harmonic mean, the middle of equal ones; the mean."""
-    means = np.array([
-        np.mean([split.harmonic(row >= limit) for split, row in zip(splits, odds, strict=True)])
-        for limit in _THRESHOLDS
-    ])  # fmt: skip
+    means = np.array(
+        [
+            np.mean([split.harmonic(row >= limit) for split, row in zip(splits, odds, strict=True)])
+            for limit in _THRESHOLDS
+        ]
+    )
     equal = np.flatnonzero(means >= means.max() - 1e-9)
     return float(_THRESHOLDS[equal[len(equal) // 2]]), float(means.max())
 

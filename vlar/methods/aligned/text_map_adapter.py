@@ -334,14 +334,17 @@ class MappedAdapter(MixedLists, Adapter):
         if config.text != OWN:
             self.max_tokens = _SENTENCE_TOKENS
         self.text_width = {
-            OWN: encoder.dim, SENTENCES: SENTENCE_WIDTH, BOTH: encoder.dim + SENTENCE_WIDTH,
-        }[config.text]  # fmt: skip
+            OWN: encoder.dim,
+            SENTENCES: SENTENCE_WIDTH,
+            BOTH: encoder.dim + SENTENCE_WIDTH,
+        }[config.text]
         self.clip_width = clip_width(encoder.frame_blocks)
         self.mapped_width = self._width()
         self.dim = encoder.dim + self.mapped_width
         self.blocks = (
-            Block("own", encoder.dim, 1.0, True), Block("mapped", self.mapped_width, 1.0, True),
-        )  # fmt: skip
+            Block("own", encoder.dim, 1.0, True),
+            Block("mapped", self.mapped_width, 1.0, True),
+        )
         self._build()
         if config.gate_numbers:
             self._keep_classifier(SeenClassifier.empty(len(config.labels), self.clip_width))
@@ -493,8 +496,14 @@ class MappedAdapter(MixedLists, Adapter):
     ) -> Float64:
         """(m, C) cosines of some clips with all labels, after learning from others."""
         names, column_of = np.unique(columns[kept], return_inverse=True)
-        settings = {**self.settings, "labels": [], "stacking": 0.0, "own": 0.0,
-                    "gate": NEVER, "gate_numbers": []}  # fmt: skip
+        settings = {
+            **self.settings,
+            "labels": [],
+            "stacking": 0.0,
+            "own": 0.0,
+            "gate": NEVER,
+            "gate_numbers": [],
+        }
         other = type(self).attach(self.encoder, settings)
         other._start(self._seed)
         other._fit(x[kept], z[names], column_of.astype(np.int64))

@@ -85,9 +85,15 @@ class ArNetwork(ResidualNetwork):
         self.config, self.sizes, self.skips = config, len(config.sizes), config.skips
         self.table = [*table, *(0.0 for _ in config.skips)]  # shares of the largest size
         self.look = nn.Sequential(
-            nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(),
-            nn.Conv2d(16, _WIDTH, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        )  # fmt: skip
+            nn.Conv2d(3, 8, 5, 2, 2),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(16, _WIDTH, 3, 2, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
         self.cell = nn.GRUCell(_WIDTH, _WIDTH)
         self.choose = nn.Linear(_WIDTH, len(self.table))
         self.register_buffer("steps", torch.zeros(()))

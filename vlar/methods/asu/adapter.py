@@ -211,9 +211,11 @@ class Asu(MomentAdapter):
         """
         if tuple(labels) != self.config.labels:
             stated_units = self.config.units and not self.config.labels
-            units = self.config.units if stated_units else tuple(
-                str(one) for one in label_units(labels, self.encoder)
-            )  # fmt: skip
+            units = (
+                self.config.units
+                if stated_units
+                else tuple(str(one) for one in label_units(labels, self.encoder))
+            )
             config = dataclasses.replace(self.config, units=units, labels=tuple(labels))
             self.rebuild(config)
         return torch.from_numpy(self.label_vectors(labels)).to(self.network.units.device)

@@ -47,8 +47,10 @@ class SourceFree(Learner):
         plan = TrainingTask.of(adapter.encoder, task)
         if task.support is not None or plan.settings:
             what = min(plan.settings, default="labelled clips")
-            raise UsageError(f"'source-free' adapts a tower as it is, from --unlabelled clips "
-                             f"alone, and got {what!r}; leave it out")  # fmt: skip
+            raise UsageError(
+                f"'source-free' adapts a tower as it is, from --unlabelled clips "
+                f"alone, and got {what!r}; leave it out"
+            )
         numbers = plan.numbers.replaced(ensemble=1.0)  # the end is not mixed with the source
         plan = replace(plan, numbers=numbers, objectives=plan.objectives or ("atcon",))
         base = ModelCore(adapter.encoder, templates=core.template_set)
@@ -62,12 +64,15 @@ class SourceFree(Learner):
         targets = Targets(labels, np.zeros((len(paths), len(labels)), np.float32))
         dataset = Dataset(targets, [str(path) for path in paths], paths, free.facts)
         options = FitOptions(unknown=task.unknown, stack=False, clips=task.progress)
-        training, _ = train(replace(plan, unlabelled=()), wrapped, dataset,
-                            FeatureSource(free.features), options)  # fmt: skip
+        training, _ = train(
+            replace(plan, unlabelled=()), wrapped, dataset, FeatureSource(free.features), options
+        )
         vectors = wrapped.pool(free.features)
         columns = (vectors @ wrapped.network.now().detach().numpy().T).argmax(axis=1)
-        items = [SupportItem(path, None, (labels[column],), str(path))
-                 for path, column in zip(paths, columns, strict=True)]  # fmt: skip
+        items = [
+            SupportItem(path, None, (labels[column],), str(path))
+            for path, column in zip(paths, columns, strict=True)
+        ]
         rows = [Encoded(row, vector) for row, vector in zip(free.features, vectors, strict=True)]
         examples = EncodedExamples(items, rows, tuple(free.failed))
         support = Support(labels, tuple(items), paths[0].parent)

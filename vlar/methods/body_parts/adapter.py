@@ -288,9 +288,13 @@ class Parts(MappedAdapter):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             losses = train(
-                self.network, clips, torch.from_numpy(away.copy()), torch.from_numpy(same),
-                torch.from_numpy(columns), self.config,
-            )  # fmt: skip
+                self.network,
+                clips,
+                torch.from_numpy(away.copy()),
+                torch.from_numpy(same),
+                torch.from_numpy(columns),
+                self.config,
+            )
         self.network.requires_grad_(False)
         return Solved(tuple(losses))
 
@@ -350,8 +354,11 @@ class Parts(MappedAdapter):
             return {}
         texts_by_label: dict[frozenset[str], dict[str, str]] = {}
         for entry in load_bank(self.config.bank).entries:
-            told = {row.kind.removeprefix("part:"): row.text for row in entry.descriptions[::-1]
-                    if row.kind.startswith("part:")}  # fmt: skip
+            told = {
+                row.kind.removeprefix("part:"): row.text
+                for row in entry.descriptions[::-1]
+                if row.kind.startswith("part:")
+            }
             if told:
                 texts_by_label |= {
                     _key(name): told for name in (entry.text, clean_label(entry.label))

@@ -145,9 +145,13 @@ def _head(
     widths = {name: vector.shape[1] for name, vector in term_names.items()}
     pair = {item.label: (item.parts["verb"], item.parts["object"]) for item in examples.items}
     return ComponentsHead.of(
-        dataset.labels, [pair[label] for label in dataset.labels], closed, widths,
-        closed_weight=CLOSED, trained_weight=TRAINED * scale,
-    )  # fmt: skip
+        dataset.labels,
+        [pair[label] for label in dataset.labels],
+        closed,
+        widths,
+        closed_weight=CLOSED,
+        trained_weight=TRAINED * scale,
+    )
 
 
 def _checked(task: AdaptTask) -> Support:

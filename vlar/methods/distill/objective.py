@@ -210,9 +210,11 @@ class Distill(Objective):
             for scale, rows, mask in zip(scales, labelled, labelled_masks, strict=True)
         ]
         self.weights = teacher_weights(losses, self.g).tolist()
-        _log.info("distill: teachers at temperatures %s with weights %s",
-                  [round(1 / scale, 2) for scale in scales],
-                  [round(weight, 3) for weight in self.weights])  # fmt: skip
+        _log.info(
+            "distill: teachers at temperatures %s with weights %s",
+            [round(1 / scale, 2) for scale in scales],
+            [round(weight, 3) for weight in self.weights],
+        )
         free = context.unlabelled.paths if context.unlabelled is not None else ()
         unlabelled = [_rows(one, free, len(context.texts)) for one in read]
         factors = np.multiply(self.weights, scales)

@@ -125,9 +125,16 @@ class Events(ResidualTower):
 def event_tower() -> dict[str, Hyperparameters]:
     """One protocol for all settings; times are not moved, what is dropped is the tower's own."""
     few = Hyperparameters(
-        epochs=20, batch=16, learning_rate=1e-2, warmup_epochs=2, weight_decay=0.3,
-        label_smoothing=0.1, average="ema", ema_decay=0.95, time_jitter=0.0,
-    )  # fmt: skip
+        epochs=20,
+        batch=16,
+        learning_rate=1e-2,
+        warmup_epochs=2,
+        weight_decay=0.3,
+        label_smoothing=0.1,
+        average="ema",
+        ema_decay=0.95,
+        time_jitter=0.0,
+    )
     return {"adapt": few}
 
 

@@ -95,9 +95,12 @@ class SpikePoint(nn.Module):
         self.offsets = nn.Sequential(_Layer(6, one), _Residual(one, one // 2, one))
         self.centres = nn.Sequential(_Layer(3, one), _Residual(one, one // 2, one))
         self.merge = nn.Sequential(
-            _Layer(one, two), _Residual(two, two), _Layer(two, three), _Residual(three, three),
+            _Layer(one, two),
+            _Residual(two, two),
+            _Layer(two, three),
+            _Residual(three, three),
             _Layer(three, four),
-        )  # fmt: skip
+        )
         self.hidden = _Layer(four, four)
         self.votes = _Layer(four, _VOTES * self.classes)
 

@@ -140,8 +140,11 @@ class Exchange(Objective):
                 f"objective 'exchange': in column {column!r} no two subjects share an action "
                 "and no subject does two; it has nothing to exchange"
             )
-        _log.info("exchange: %d clips without the same action by another subject, %d without "
-                  "another action by the same subject", *without)  # fmt: skip
+        _log.info(
+            "exchange: %d clips without the same action by another subject, %d without "
+            "another action by the same subject",
+            *without,
+        )
         module = nn.Module()
         module.subject = nn.Linear(context.frame_width, self.width)
         module.action = nn.Linear(context.vector_width, self.width)

@@ -23,8 +23,10 @@ def run(federation: Any, name: str) -> dict[str, Tensor]:
     try:
         app, server = importlib.import_module("flwr.app"), importlib.import_module("flwr.serverapp")
     except ImportError as error:
-        raise UsageError(f"strategy {name!r} is one of Flower, which is not installed; install it "
-                         f"({pip_install('fed')}), or use 'average'") from error  # fmt: skip
+        raise UsageError(
+            f"strategy {name!r} is one of Flower, which is not installed; install it "
+            f"({pip_install('fed')}), or use 'average'"
+        ) from error
     strategies = [
         strategy
         for strategy in server.strategy.__all__

@@ -91,8 +91,10 @@ class Federated(Learner):
         """
         support = task.support
         if support is None or task.unlabelled:
-            raise UsageError("clients of a federation learn from labelled clips; give a support "
-                             "set, and no unlabelled clips")  # fmt: skip
+            raise UsageError(
+                "clients of a federation learn from labelled clips; give a support "
+                "set, and no unlabelled clips"
+            )
         plan = TrainingTask.of(core.encoder, task)
         groups = self.groups(task.items, task.seed)  # before clips are read
         examples = read_complete(plan.reading(core), support, task.items, task.progress)
@@ -116,15 +118,19 @@ class Federated(Learner):
         if form == "dirichlet" and value.replace(".", "", 1).isdecimal() and float(value) > 0:
             return _drawn([item.label for item in items], float(value), seed)
         if form != "by" or not value:
-            raise UsageError(f"clients is {self.clients!r}; write by:COLUMN, such as by:site, or "
-                             "dirichlet:ALPHA, such as dirichlet:0.1")  # fmt: skip
+            raise UsageError(
+                f"clients is {self.clients!r}; write by:COLUMN, such as by:site, or "
+                "dirichlet:ALPHA, such as dirichlet:0.1"
+            )
         groups: dict[str, list[int]] = {}
         for row, item in enumerate(items):
             name = cell(item, value)
             if not name:
                 lacks = "no column" if name is None else "an empty cell in column"
-                raise UsageError(f"{item.path}: its table has {lacks} {value!r}, which names the "
-                                 "client of each clip; fill it in")  # fmt: skip
+                raise UsageError(
+                    f"{item.path}: its table has {lacks} {value!r}, which names the "
+                    "client of each clip; fill it in"
+                )
             groups.setdefault(name, []).append(row)
         return dict(sorted(groups.items()))
 
@@ -161,8 +167,14 @@ class Federation:
         UsageError: the method reads pixels, clips show several labels, or no client is ``keep``.
     """
 
-    def __init__(self, how: Federated, task: TrainingTask, dataset: Dataset, features: Float32,
-                 clients: Mapping[str, Sequence[int]]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        how: Federated,
+        task: TrainingTask,
+        dataset: Dataset,
+        features: Float32,
+        clients: Mapping[str, Sequence[int]],
+    ) -> None:
         self.how, self.task, self.dataset = how, task, dataset
         self.clients = {name: list(rows) for name, rows in clients.items() if rows}
         self.sizes = [len(rows) for rows in self.clients.values()]
@@ -170,8 +182,10 @@ class Federation:
         tower = isinstance(adapter, ResidualTower)
         if adapter.reads != "features" or (not tower and (how.words or how.private)):
             what = "is not a tower" if adapter.reads == "features" else "reads pixels"
-            raise UsageError(f"method {task.method!r} {what}, which 'federated' does not train so; "
-                             "use a tower on frame features, such as temporal")  # fmt: skip
+            raise UsageError(
+                f"method {task.method!r} {what}, which 'federated' does not train so; "
+                "use a tower on frame features, such as temporal"
+            )
         dataset.targets.require_single("learner 'federated'")
         if how.keep and how.keep not in self.clients:
             raise UsageError(f"keep is {how.keep!r}; the clients are {', '.join(self.clients)}")
@@ -202,8 +216,14 @@ class Federation:
         rows = self.clients[client]
         part = self.dataset.part(rows)
         loader = FeatureLoader(self.inputs[rows], part.paths, self.adapter.input_widths)
-        training = Training(self.adapter, loader, part, self.numbers, seed=self.task.seed,
-                            objectives=ObjectiveSet(self.task.objectives))  # fmt: skip
+        training = Training(
+            self.adapter,
+            loader,
+            part,
+            self.numbers,
+            seed=self.task.seed,
+            objectives=ObjectiveSet(self.task.objectives),
+        )
         state = {**received, **load_file(self._files[client])}
         training.put({name: state[keyed(name)] for name in self.start})
         training.start = self.start

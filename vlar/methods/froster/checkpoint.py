@@ -31,16 +31,25 @@ _PROJECTORS = {
     "projector_t.2.weight": "projectors.text.fc2.weight",
 }
 _PLUG_INS = {
-    "ffn_adapter.adapter.0": "feed.down", "ffn_adapter.adapter.2": "feed.up",
-    "t_adapter.adapter.0": "time.down", "t_adapter.adapter.2": "time.up",
-    "s_adapter.adapter.0": "space.down", "s_adapter.adapter.2": "space.up",
-    "stadapt_down_1": "down", "stadapt_up_1": "up", "stadapt_conv3d_1": "time",
-    "message_fc": "message", "message_ln": "norm", "message_attn": "attention",
-}  # fmt: skip
+    "ffn_adapter.adapter.0": "feed.down",
+    "ffn_adapter.adapter.2": "feed.up",
+    "t_adapter.adapter.0": "time.down",
+    "t_adapter.adapter.2": "time.up",
+    "s_adapter.adapter.0": "space.down",
+    "s_adapter.adapter.2": "space.up",
+    "stadapt_down_1": "down",
+    "stadapt_up_1": "up",
+    "stadapt_conv3d_1": "time",
+    "message_fc": "message",
+    "message_ln": "norm",
+    "message_attn": "attention",
+}
 _TELL = {
-    "t_adapter": "aim", "ffn_adapter": "adapter", "stadapt_": "st-adapter",
+    "t_adapter": "aim",
+    "ffn_adapter": "adapter",
+    "stadapt_": "st-adapter",
     "message_": "cross-frame",
-}  # fmt: skip
+}
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 _BESIDE = "FROSTER's parts"
 

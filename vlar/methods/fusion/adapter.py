@@ -223,9 +223,11 @@ class Fusion(ResidualTower):
                 f"method {self.name!r} answers about whole clips; adapt with 'tim' for intervals"
             )
         spans = np.asarray(intervals, np.float32)
-        if spans.ndim != 2 or spans.shape[1] != 2 or not (
-            (spans[:, 0] >= 0) & (spans[:, 0] < spans[:, 1]) & (spans[:, 1] <= 1)
-        ).all():  # fmt: skip
+        if (
+            spans.ndim != 2
+            or spans.shape[1] != 2
+            or not ((spans[:, 0] >= 0) & (spans[:, 0] < spans[:, 1]) & (spans[:, 1] <= 1)).all()
+        ):
             raise UsageError("an interval is a start and a later end, as shares from 0 to 1")
         with torch.inference_mode():
             fused = self.network.asked(torch.from_numpy(self.small(features)), torch.tensor(spans))
@@ -246,7 +248,13 @@ def _labels_of(batch: TrainingBatch) -> Tensor:
 def fusion() -> dict[str, Hyperparameters]:
     """One protocol; clips are not mixed, because a mixed clip has no parts that are missing."""
     few = Hyperparameters(
-        epochs=60, batch=64, learning_rate=1e-2, warmup_epochs=6, weight_decay=0.1,
-        label_smoothing=0.1, average="ema", ema_decay=0.95,
-    )  # fmt: skip
+        epochs=60,
+        batch=64,
+        learning_rate=1e-2,
+        warmup_epochs=6,
+        weight_decay=0.1,
+        label_smoothing=0.1,
+        average="ema",
+        ema_decay=0.95,
+    )
     return {"adapt": few}

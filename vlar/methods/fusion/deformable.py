@@ -56,9 +56,11 @@ class DeformableLayer(nn.Module):
             width, config.heads, config.dropout, batch_first=True
         )
         self.feed = nn.Sequential(
-            nn.Linear(width, _HIDDEN * width), nn.GELU(), nn.Dropout(config.dropout),
+            nn.Linear(width, _HIDDEN * width),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
             nn.Linear(_HIDDEN * width, width),
-        )  # fmt: skip
+        )
 
     def points(self, number: int, grid: Tensor) -> Tensor:
         """Points (N, P, 3) of the map (N, W, T, H, 1) of a part: a strided grid, and offsets."""

@@ -131,8 +131,9 @@ class Devices(FusionBlock):
         both = seen.kept.all(dim=1)
         if self.pretraining and len(rows) > 1 and int(both.sum()) > 1:
             means = [row[both].mean(dim=1) for row in rows]
-            pairs = [info_nce(means[self.number], m) for n, m in enumerate(means)
-                     if n != self.number]  # fmt: skip
+            pairs = [
+                info_nce(means[self.number], m) for n, m in enumerate(means) if n != self.number
+            ]
             losses["contrast"] = _CONTRAST * torch.stack(pairs).mean()
         return Fused(self.fuse.read(tokens, seen.kept), losses)
 
@@ -171,6 +172,7 @@ class Devices(FusionBlock):
         lost = several & (torch.rand(there.shape, device=nodes.device) < _HIDDEN_NODES)
         lost = lost & ~(lost.sum(1, keepdim=True) == there.sum(1, keepdim=True))
         inputs_given = torch.where(lost[..., None], self.node, nodes)
-        away = 1 - F.cosine_similarity(self.graph(device_mix(inputs_given, self.epsilon)),
-                                       nodes.detach(), dim=-1)  # fmt: skip
+        away = 1 - F.cosine_similarity(
+            self.graph(device_mix(inputs_given, self.epsilon)), nodes.detach(), dim=-1
+        )
         return away[lost].pow(3).mean() if bool(lost.any()) else away.sum() * 0.0

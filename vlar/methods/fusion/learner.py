@@ -86,9 +86,14 @@ class Pretrained(Learner):
         examples = read_examples(plan.reading(core), everything, progress, cache)
         state = self.pretrain(plan, adapter, examples.features)
         fine = PretrainedTask(
-            plan.encoder, plan.method, plan.numbers, plan.recipe, plan.settings, plan.seed,
+            plan.encoder,
+            plan.method,
+            plan.numbers,
+            plan.recipe,
+            plan.settings,
+            plan.seed,
             state=state,
-        )  # fmt: skip
+        )
         options = FitOptions(task.unknown, task.balance, reading=progress, cache=cache)
         adapted = fit(fine, core, task.support, task.items, options)
         failed_paths = {failure.path for failure in adapted.report.failed}

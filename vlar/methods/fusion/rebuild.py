@@ -41,9 +41,11 @@ class Rebuild(FusionBlock):
         self.place = nn.Parameter(0.02 * torch.randn(len(parts), width))
         self.time, self.encoder, self.decoder = stack(), stack(), stack()
         self.leave = nn.Linear(width, width)
-        self.fuse = Attention(config, parts) if config.fuse == "attention" else nn.Linear(
-            width * (len(parts) if config.fuse == "concatenation" else 1), width
-        )  # fmt: skip
+        self.fuse = (
+            Attention(config, parts)
+            if config.fuse == "attention"
+            else nn.Linear(width * (len(parts) if config.fuse == "concatenation" else 1), width)
+        )
 
     def forward(self, seen: Seen) -> Fused:
         """Fuse the parts, after those not kept were predicted."""

@@ -98,9 +98,14 @@ def remix_share(n_a: float, n_b: float, *, share: float = 0.64, ratio: float = 3
 
 
 def part_mix(
-    inputs: Tensor, partner: Tensor, y: Tensor, counts: Tensor | Sequence[float],
-    *, share: float = 0.64, ratio: float = 3.0,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    inputs: Tensor,
+    partner: Tensor,
+    y: Tensor,
+    counts: Tensor | Sequence[float],
+    *,
+    share: float = 0.64,
+    ratio: float = 3.0,
+) -> tuple[Tensor, Tensor]:
     """The beginning of each clip and the end of its partner, and what its own label weighs.
 
     BRL joins the upper body of one person and the lower body of another (``body_mix``). Features

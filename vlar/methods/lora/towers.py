@@ -100,10 +100,13 @@ class LoraTowers:
             if config.trains(tower):
                 self._change(tower)
         self.own = nn.ModuleDict(
-            {name.replace(".", "_"): nn.ModuleDict({"A": layer.lora_A[_NAME],
-                                                    "B": layer.lora_B[_NAME]})
-             for name, layer in self._layers().items()}
-        )  # fmt: skip
+            {
+                name.replace(".", "_"): nn.ModuleDict(
+                    {"A": layer.lora_A[_NAME], "B": layer.lora_B[_NAME]}
+                )
+                for name, layer in self._layers().items()
+            }
+        )
 
     def train(self, training: bool) -> None:
         """Switch the dropout on or off."""
@@ -139,11 +142,14 @@ class LoraTowers:
         layers = nn.ModuleDict(
             {str(i): _linears(block, mlp=self._config.mlp) for i, block in enumerate(view.blocks)}
         )
-        names = [f"{i}.{name}" for i, block in layers.items()
-                 for name in cast(nn.ModuleDict, block)]  # fmt: skip
+        names = [
+            f"{i}.{name}" for i, block in layers.items() for name in cast(nn.ModuleDict, block)
+        ]
         self._viewed[tower] = _inject(layers, names, self._config)
-        changed = (_changed(block, cast(nn.ModuleDict, layers[str(i)]))
-                   for i, block in enumerate(view.blocks))  # fmt: skip
+        changed = (
+            _changed(block, cast(nn.ModuleDict, layers[str(i)]))
+            for i, block in enumerate(view.blocks)
+        )
         return replace(view, blocks=tuple(changed))
 
     def _copy(self, tower: str) -> Towers:
@@ -151,8 +157,11 @@ class LoraTowers:
         model = self._towers.model
         shared = {id(t): t for t in chain(model.parameters(), model.buffers())}
         model = copy.deepcopy(model, shared)
-        attention = [f"{name}." for name, module in model.named_modules()
-                     if isinstance(module, nn.MultiheadAttention)]  # fmt: skip
+        attention = [
+            f"{name}."
+            for name, module in model.named_modules()
+            if isinstance(module, nn.MultiheadAttention)
+        ]
         names = [
             name
             for name, module in model.named_modules()

@@ -269,9 +269,12 @@ class Maxi(Objective):
         sizes = [len(bag) for bag in self._bags.values()]
         _log.info(
             "maxi: %d of %d clips are kept, as %d of %d labels; bags of %.1f texts on average",
-            len(self.guesses), len(clips.paths), len(set(self.guesses.values())),
-            len(labels), float(np.mean(sizes)),
-        )  # fmt: skip
+            len(self.guesses),
+            len(clips.paths),
+            len(set(self.guesses.values())),
+            len(labels),
+            float(np.mean(sizes)),
+        )
 
     def _captions(self, paths: Sequence[Path]) -> Sequence[Sequence[str]]:
         """The captions of each kept clip."""
@@ -352,9 +355,11 @@ def match(
     best = logits.max(axis=1)
     sure = -np.log(np.exp(logits - best[:, None]).sum(axis=1))
     rows_matched: set[int] = set()
-    groups = [np.flatnonzero(guess == c) for c in np.unique(guess)] if per_label else [
-        np.arange(len(guess))
-    ]  # fmt: skip
+    groups = (
+        [np.flatnonzero(guess == c) for c in np.unique(guess)]
+        if per_label
+        else [np.arange(len(guess))]
+    )
     for group in groups:
         order = group[np.argsort(-sure[group], kind="stable")]
         rows_matched |= set(order[: max(1, round(share * len(group)))].tolist())

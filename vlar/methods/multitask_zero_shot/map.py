@@ -55,8 +55,10 @@ class SemanticMap:
         self, q: int, penalty_s: float, penalty_a: float, *, rounds: int = _ROUNDS
     ) -> None:
         for name, value, least in (
-            ("q", q, 1), ("penalty_s", penalty_s, 0), ("penalty_a", penalty_a, 0)
-        ):  # fmt: skip
+            ("q", q, 1),
+            ("penalty_s", penalty_s, 0),
+            ("penalty_a", penalty_a, 0),
+        ):
             if not np.isfinite(value) or value < least:
                 raise ModelError(f"{name} of the semantic map is {value!r}; use {least} or more")
         self.q, self.penalty_s, self.penalty_a, self.rounds = q, penalty_s, penalty_a, rounds

@@ -20,33 +20,54 @@ _POSE = {"segments": 32, "ratio": 100, "classes": 2}
 _ADA = {"segments": 8, "classes": 174, "tau": 0.67, "noise": 1}
 _AR = {"segments": 16, "classes": 200, "tau": 1e-6, "noise": 1, "hidden": 512}
 _HYRSM = {
-    "backbone": "resnet50", "frames": 8, "heads": 8, "way": 5, "train_classes": 64,
-    "position_a": 2048, "position_b": 0.01,
-}  # fmt: skip
+    "backbone": "resnet50",
+    "frames": 8,
+    "heads": 8,
+    "way": 5,
+    "train_classes": 64,
+    "position_a": 2048,
+    "position_b": 0.01,
+}
 _VIT = {"img_size": 224, "patch_size": 16, "tubelet_size": 2, "all_frames": 16, "norm_eps": 1e-6}
 #: The module and class of each network, and the settings of its released size.
 FULL: dict[str, tuple[str, dict[str, Any]]] = {
     "videomae_v2": (
         "video_mae.VideoMaeV2",
         {
-            **_VIT, "embed_dim": 768, "depth": 12, "num_heads": 12, "mlp_ratio": 4.0,
+            **_VIT,
+            "embed_dim": 768,
+            "depth": 12,
+            "num_heads": 12,
+            "mlp_ratio": 4.0,
             "num_classes": 710,
         },
     ),
     "videomae_v2_pretrain": (
         "video_mae.VideoMaeV2Pretraining",
         {
-            **_VIT, "encoder_embed_dim": 768, "encoder_depth": 12, "encoder_num_heads": 12,
-            "decoder_num_classes": 1536, "decoder_embed_dim": 384, "decoder_depth": 4,
-            "decoder_num_heads": 6, "mlp_ratio": 4.0,
+            **_VIT,
+            "encoder_embed_dim": 768,
+            "encoder_depth": 12,
+            "encoder_num_heads": 12,
+            "decoder_num_classes": 1536,
+            "decoder_embed_dim": 384,
+            "decoder_depth": 4,
+            "decoder_num_heads": 6,
+            "mlp_ratio": 4.0,
         },
     ),
     "videomae_v1_transformers": (
         "video_mae.VideoMaeV1",
         {
-            "image_size": 224, "patch_size": 16, "num_frames": 16, "tubelet_size": 2,
-            "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-            "intermediate_size": 3072, "num_labels": 400,
+            "image_size": 224,
+            "patch_size": 16,
+            "num_frames": 16,
+            "tubelet_size": 2,
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "num_labels": 400,
         },
     ),
     "i3d": ("inception_3d.I3d", {"layout": "piergiaj", "classes": 400, "in_channels": 3}),
@@ -59,10 +80,12 @@ FULL: dict[str, tuple[str, dict[str, Any]]] = {
     "gsf_inceptionv3": ("gate_shift_fuse.GsfNetwork", {**_GSF, "backbone": "InceptionV3"}),
     "gsf_resnet50": ("gate_shift_fuse.GsfNetwork", {**_GSF, "backbone": "ResNet-50"}),
     "gate_shift_pose_early": (
-        "gate_shift_fuse.GsfNetwork", {**_POSE, "backbone": "resnet50", "channels": 4},
+        "gate_shift_fuse.GsfNetwork",
+        {**_POSE, "backbone": "resnet50", "channels": 4},
     ),
     "gate_shift_pose_late": (
-        "gate_shift_fuse.GateShiftPoseLate", {**_POSE, "backbone": "resnet18", "heads": 4},
+        "gate_shift_fuse.GateShiftPoseLate",
+        {**_POSE, "backbone": "resnet18", "heads": 4},
     ),
     "trx": (
         "few_shot.Trx",
@@ -73,8 +96,15 @@ FULL: dict[str, tuple[str, dict[str, Any]]] = {
     "actionmae": (
         "action_mae.ActionMae",
         {
-            "modalities": ["rgb", "depth"], "classes": 60, "spatial_encoder": "resnet34",
-            "dim": 512, "heads": 8, "depth": 2, "mlp": 2048, "memory_tokens": 4, "fusion": "sum",
+            "modalities": ["rgb", "depth"],
+            "classes": 60,
+            "spatial_encoder": "resnet34",
+            "dim": 512,
+            "heads": 8,
+            "depth": 2,
+            "mlp": 2048,
+            "memory_tokens": 4,
+            "fusion": "sum",
         },
     ),
     "epam_net": ("shift_3d.EpamNet", {"classes": 120}),
@@ -82,20 +112,34 @@ FULL: dict[str, tuple[str, dict[str, Any]]] = {
     "stprivacy": (
         "st_privacy.StPrivacy",
         {
-            "size": 112, "patch": 16, "tubelet": 2, "frames": 16, "dim": 768, "depth": 12,
-            "heads": 12, "places": [3, 6, 9], "ratios": [0.7, 0.49, 0.343], "classes": 101,
+            "size": 112,
+            "patch": 16,
+            "tubelet": 2,
+            "frames": 16,
+            "dim": 768,
+            "depth": 12,
+            "heads": 12,
+            "places": [3, 6, 9],
+            "ratios": [0.7, 0.49, 0.343],
+            "classes": 101,
             "attributes": 5,
         },
     ),
-}  # fmt: skip
+}
 #: Where the number of classes is read from, and under which setting it goes.
 _CLASSES = {
-    "head.weight": "num_classes", "classifier.weight": "num_labels", "new_fc.weight": "classes",
-    "logits.conv3d.weight": "classes", "conv3d_0c_1x1.conv3d.weight": "classes",
-    "lite_fc.weight": "classes", "rgb_cls_head.fc_cls.weight": "classes",
-    "cls_head.fc_cls.weight": "classes", "action.head_new.weight": "classes",
-    "classification_layer.weight": "train_classes", "fusion_module.fc.rgb.weight": "classes",
-}  # fmt: skip
+    "head.weight": "num_classes",
+    "classifier.weight": "num_labels",
+    "new_fc.weight": "classes",
+    "logits.conv3d.weight": "classes",
+    "conv3d_0c_1x1.conv3d.weight": "classes",
+    "lite_fc.weight": "classes",
+    "rgb_cls_head.fc_cls.weight": "classes",
+    "cls_head.fc_cls.weight": "classes",
+    "action.head_new.weight": "classes",
+    "classification_layer.weight": "train_classes",
+    "fusion_module.fc.rgb.weight": "classes",
+}
 
 
 def build(name: str, config: dict[str, Any] | None = None) -> nn.Module:
@@ -194,10 +238,12 @@ def _tower(state: dict[str, Tensor], front: str, prefix: str) -> dict[str, Any]:
     patches = state[f"{front}patch_embed.proj.weight"]
     width, hidden = patches.shape[0], state.get(f"{front}blocks.0.mlp.fc1.weight")
     settings = {
-        f"{prefix}embed_dim": width, f"{prefix}depth": _depth(state, front),
-        f"{prefix}num_heads": HEADS.get(width, 12), "patch_size": patches.shape[-1],
+        f"{prefix}embed_dim": width,
+        f"{prefix}depth": _depth(state, front),
+        f"{prefix}num_heads": HEADS.get(width, 12),
+        "patch_size": patches.shape[-1],
         "tubelet_size": patches.shape[2],
-    }  # fmt: skip
+    }
     return settings | ({} if hidden is None else {"mlp_ratio": len(hidden) / width})
 
 
@@ -208,7 +254,8 @@ def _decoder(state: dict[str, Tensor]) -> dict[str, Any]:
     if head is None:
         return {}
     return {
-        "decoder_embed_dim": head.shape[1], "decoder_depth": _depth(state, "decoder."),
+        "decoder_embed_dim": head.shape[1],
+        "decoder_depth": _depth(state, "decoder."),
         "decoder_num_heads": DECODER_HEADS.get(head.shape[1], 6),
         "decoder_num_classes": head.shape[0],
-    }  # fmt: skip
+    }

@@ -177,9 +177,15 @@ class GateShiftPoseLate(nn.Module):
         self.attention_layer = nn.MultiheadAttention(joint, config["heads"])
         half, quarter = joint // 2, joint // 4
         self.feature_refinement_layer = nn.Sequential(
-            nn.Linear(joint, half), nn.BatchNorm1d(half), nn.ReLU(), nn.Dropout(0.5),
-            nn.Linear(half, quarter), nn.BatchNorm1d(quarter), nn.ReLU(), nn.Dropout(0.5),
-        )  # fmt: skip
+            nn.Linear(joint, half),
+            nn.BatchNorm1d(half),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(half, quarter),
+            nn.BatchNorm1d(quarter),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+        )
         self.new_fc = nn.Linear(quarter, config["classes"])
 
     def forward(self, video: Tensor, pose: Tensor) -> Tensor:

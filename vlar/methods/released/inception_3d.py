@@ -10,15 +10,17 @@ from torch.nn import functional
 
 #: Widths of each block: 1x1 | reduce, 3x3 | reduce, 3x3 | projection of the pool.
 MIXED = {
-    "3b": (64, 96, 128, 16, 32, 32), "3c": (128, 128, 192, 32, 96, 64),
-    "4b": (192, 96, 208, 16, 48, 64), "4c": (160, 112, 224, 24, 64, 64),
-    "4d": (128, 128, 256, 24, 64, 64), "4e": (112, 144, 288, 32, 64, 64),
-    "4f": (256, 160, 320, 32, 128, 128), "5b": (256, 160, 320, 32, 128, 128),
+    "3b": (64, 96, 128, 16, 32, 32),
+    "3c": (128, 128, 192, 32, 96, 64),
+    "4b": (192, 96, 208, 16, 48, 64),
+    "4c": (160, 112, 224, 24, 64, 64),
+    "4d": (128, 128, 256, 24, 64, 64),
+    "4e": (112, 144, 288, 32, 64, 64),
+    "4f": (256, 160, 320, 32, 128, 128),
+    "5b": (256, 160, 320, 32, 128, 128),
     "5c": (384, 192, 384, 48, 128, 128),
-}  # fmt: skip
-_POOLS = {
-    "3b": ((1, 3, 3), (1, 2, 2)), "4b": ((3, 3, 3), (2, 2, 2)), "5b": ((2, 2, 2), (2, 2, 2)),
-}  # fmt: skip
+}
+_POOLS = {"3b": ((1, 3, 3), (1, 2, 2)), "4b": ((3, 3, 3), (2, 2, 2)), "5b": ((2, 2, 2), (2, 2, 2))}
 Sizes = tuple[int, int, int]
 
 
@@ -80,10 +82,12 @@ class Mixed(nn.Module):
         one, two, three, four, five, six = widths
         units = (
             Unit(inputs, one, old=old),
-            Unit(inputs, two, old=old), Unit(two, three, 3, old=old),
-            Unit(inputs, four, old=old), Unit(four, five, 3, old=old),
+            Unit(inputs, two, old=old),
+            Unit(two, three, 3, old=old),
+            Unit(inputs, four, old=old),
+            Unit(four, five, 3, old=old),
             Unit(inputs, six, old=old),
-        )  # fmt: skip
+        )
         pool = Pool((3, 3, 3), (1, 1, 1), old=old)
         self.old = old
         if old:

@@ -12,13 +12,17 @@ Gate = Callable[[int], nn.Module]
 Kernel = int | tuple[int, int]
 #: 1x1 | 3x3 reduce, 3x3 | double reduce, double twice | projection of the pool, and the pool.
 _BN_BLOCKS: dict[str, tuple[tuple[int, ...], str]] = {
-    "3a": ((64, 64, 64, 64, 96, 32), "mean"), "3b": ((64, 64, 96, 64, 96, 64), "mean"),
+    "3a": ((64, 64, 64, 64, 96, 32), "mean"),
+    "3b": ((64, 64, 96, 64, 96, 64), "mean"),
     "3c": ((0, 128, 160, 64, 96, 0), "step"),
-    "4a": ((224, 64, 96, 96, 128, 128), "mean"), "4b": ((192, 96, 128, 96, 128, 128), "mean"),
-    "4c": ((160, 128, 160, 128, 160, 128), "mean"), "4d": ((96, 128, 192, 160, 192, 128), "mean"),
+    "4a": ((224, 64, 96, 96, 128, 128), "mean"),
+    "4b": ((192, 96, 128, 96, 128, 128), "mean"),
+    "4c": ((160, 128, 160, 128, 160, 128), "mean"),
+    "4d": ((96, 128, 192, 160, 192, 128), "mean"),
     "4e": ((0, 128, 192, 192, 256, 0), "step"),
-    "5a": ((352, 192, 320, 160, 224, 128), "mean"), "5b": ((352, 192, 320, 192, 224, 128), "max"),
-}  # fmt: skip
+    "5a": ((352, 192, 320, 160, 224, 128), "mean"),
+    "5b": ((352, 192, 320, 192, 224, 128), "max"),
+}
 
 
 class _Named(nn.Module):
@@ -116,9 +120,12 @@ class InceptionV3(_Named):
     def __init__(self, gate: Gate) -> None:
         super().__init__()
         for name, inputs, outputs, kernel, stride, padding in (
-            ("conv", 3, 32, 3, 2, 0), ("conv_1", 32, 32, 3, 1, 0), ("conv_2", 32, 64, 3, 1, 1),
-            ("conv_3", 64, 80, 1, 1, 0), ("conv_4", 80, 192, 3, 1, 0),
-        ):  # fmt: skip
+            ("conv", 3, 32, 3, 2, 0),
+            ("conv_1", 32, 32, 3, 1, 0),
+            ("conv_2", 32, 64, 3, 1, 1),
+            ("conv_3", 64, 80, 1, 1, 0),
+            ("conv_4", 80, 192, 3, 1, 0),
+        ):
             self.add(name, inputs, outputs, kernel, stride, padding)
         inputs = 192
         for name, project in (("mixed", 32), ("mixed_1", 64), ("mixed_2", 64)):

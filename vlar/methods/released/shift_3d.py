@@ -18,9 +18,14 @@ class _ConvNorm(nn.Module):
         super().__init__()
         pad = kernel // 2
         self.conv = nn.Conv3d(
-            inputs, outputs, (1, kernel, kernel), (1, stride, stride), (0, pad, pad),
-            groups=groups, bias=False,
-        )  # fmt: skip
+            inputs,
+            outputs,
+            (1, kernel, kernel),
+            (1, stride, stride),
+            (0, pad, pad),
+            groups=groups,
+            bias=False,
+        )
         self.bn = nn.BatchNorm3d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,9 +17,13 @@ class _Predictor(nn.Module):
         super().__init__()
         self.in_conv = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
         self.out_conv = nn.Sequential(
-            nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width // 4), nn.GELU(),
-            nn.Linear(width // 4, 2), nn.LogSoftmax(-1),
-        )  # fmt: skip
+            nn.Linear(width, width // 2),
+            nn.GELU(),
+            nn.Linear(width // 2, width // 4),
+            nn.GELU(),
+            nn.Linear(width // 4, 2),
+            nn.LogSoftmax(-1),
+        )
 
     def forward(self, x: Tensor, steps: int, decision: Tensor) -> Tensor:
         """Scores (B, N, 2), first keep, of tokens (B, N, D) and decisions (B, N, 1)."""

@@ -45,11 +45,18 @@ class SaDvae(MappedAdapter):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             self.network = SaDvaeNetwork(
-                config.components, config.latent, config.irrelevant, self.text_width,
+                config.components,
+                config.latent,
+                config.irrelevant,
+                self.text_width,
                 positive=config.positive,
-            )  # fmt: skip
-        sizes = {"axes": (self.clip_width, config.components), "clip_centre": (self.clip_width,),
-                 "part_centre": (config.latent,), "text_centre": (config.latent,)}  # fmt: skip
+            )
+        sizes = {
+            "axes": (self.clip_width, config.components),
+            "clip_centre": (self.clip_width,),
+            "part_centre": (config.latent,),
+            "text_centre": (config.latent,),
+        }
         for name, size in sizes.items():
             self.network.register_buffer(name, torch.zeros(size))
         self.network.eval().requires_grad_(False)

@@ -83,8 +83,12 @@ class Joints(Beside):
         _log.warning(
             "%s: its layout %r is a %s and the tower's, %r, a %s: none of its joints is read; use "
             "a tower of another layout, or convert with vlar.media.skeleton.layouts.remap",
-            clip.path, clip_layout.name, clip_layout.body, self.layout, layout(self.layout).body,
-        )  # fmt: skip
+            clip.path,
+            clip_layout.name,
+            clip_layout.body,
+            self.layout,
+            layout(self.layout).body,
+        )
         return True
 
     def _tracked(self, features: Float32) -> tuple[Float64, Float64]:
@@ -115,8 +119,10 @@ def normalised(points: Float64, name: str, how: Sequence[str]) -> Float64:
             about the vertical to the camera, ``scale`` divides by the usual length of the trunk.
     """
     first, rows = points[0], layout(name)
-    sides = [rows.joints.index(j) if j in rows.joints else -1 for j in (
-        "left_shoulder", "right_shoulder", "left_hip", "right_hip")]  # fmt: skip
+    sides = [
+        rows.joints.index(j) if j in rows.joints else -1
+        for j in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    ]
     if "root" in how:
         points = points - first[0, root(rows)]
     if "turn" in how and min(sides) >= 0:

@@ -125,7 +125,9 @@ def _named(facts: Sequence[Mapping[str, str]], column: str) -> list[str]:
 
 def _layers(entering: int, width: int, leaving: int) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(entering, width), nn.LeakyReLU(),
-        nn.Linear(width, width), nn.LeakyReLU(),
+        nn.Linear(entering, width),
+        nn.LeakyReLU(),
+        nn.Linear(width, width),
+        nn.LeakyReLU(),
         nn.Linear(width, leaving),
-    )  # fmt: skip
+    )

@@ -106,9 +106,13 @@ class TokenReuse(Adapter):
                 0, pixels.shape[:2]
             ), None
         features = reused_features(
-            self._vision, pixels, self._layer, self.kept, self.config.every,
+            self._vision,
+            pixels,
+            self._layer,
+            self.kept,
+            self.config.every,
             threshold=self.config.threshold,
-        )  # fmt: skip
+        )
         return features, None
 
     def cost(self, shape: Sequence[int]) -> int:

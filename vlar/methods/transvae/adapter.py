@@ -146,7 +146,12 @@ class TransVae(ResidualTower):
 def transvae() -> dict[str, Hyperparameters]:
     """One protocol; clips are not mixed, since a mixed clip has two domains."""
     few = Hyperparameters(
-        epochs=200, batch=64, learning_rate=1e-3, warmup_epochs=5, weight_decay=1e-4,
-        average="ema", ema_decay=0.95,
-    )  # fmt: skip
+        epochs=200,
+        batch=64,
+        learning_rate=1e-3,
+        warmup_epochs=5,
+        weight_decay=1e-4,
+        average="ema",
+        ema_decay=0.95,
+    )
     return {"adapt": few}

@@ -90,8 +90,10 @@ class DomainsApart(Objective):
         """Read the domains and build their classifiers; one domain alone is refused."""
         free = context.unlabelled.facts if context.unlabelled else ()
         free = free or [{}] * context.n_unlabelled
-        named = [[facts.get("domain", "labelled") for facts in context.facts],
-                 [facts.get("domain", "unlabelled") for facts in free]]  # fmt: skip
+        named = [
+            [facts.get("domain", "labelled") for facts in context.facts],
+            [facts.get("domain", "unlabelled") for facts in free],
+        ]
         names = sorted({name for part in named for name in part})
         if len(names) < 2:
             raise UsageError(

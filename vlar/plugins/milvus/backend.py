@@ -187,8 +187,14 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
                 better = layout.recommended(rows, connection.is_lite)
                 _log.info(
                     "%s has %d rows and the index %s; %s is faster: vlar index compact %s "
-                    "--type %s", self._place, rows, index, better, self._place, better,
-                )  # fmt: skip
+                    "--type %s",
+                    self._place,
+                    rows,
+                    index,
+                    better,
+                    self._place,
+                    better,
+                )
 
     def info(self, store: MilvusStore | None) -> LibraryInfo:
         if store is None:

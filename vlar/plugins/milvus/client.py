@@ -393,10 +393,14 @@ class MilvusConnection:
         with self._guard("read"):
             return list(
                 self._client.query(
-                    name, filter=where, output_fields=list(fields), limit=n, timeout=BULK_S,
+                    name,
+                    filter=where,
+                    output_fields=list(fields),
+                    limit=n,
+                    timeout=BULK_S,
                     **_STRONG,
                 )
-            )  # fmt: skip
+            )
 
     def count(self, name: str, where: str) -> int:
         """Number of entities that a filter matches."""
@@ -413,9 +417,13 @@ class MilvusConnection:
         size = max(64, min(_MOST_BATCH, _BATCH_BYTES // entity_bytes))
         with self._guard("read"):
             pages = self._client.query_iterator(
-                name, batch_size=size, filter=where, output_fields=list(fields), timeout=BULK_S,
+                name,
+                batch_size=size,
+                filter=where,
+                output_fields=list(fields),
+                timeout=BULK_S,
                 **_STRONG,
-            )  # fmt: skip
+            )
         try:
             while True:
                 with self._guard("read"):
@@ -427,16 +435,27 @@ class MilvusConnection:
             pages.close()
 
     def search(
-        self, name: str, query: Float32, k: int, where: str, params: Mapping[str, Any],
+        self,
+        name: str,
+        query: Float32,
+        k: int,
+        where: str,
+        params: Mapping[str, Any],
         fields: Sequence[str],
-    ) -> list[dict[str, Any]]:  # fmt: skip
+    ) -> list[dict[str, Any]]:
         """The best ``k`` entities by inner product; each with ``distance`` and its fields."""
         with self._guard("search"):
             answers = self._client.search(
-                name, data=[query.tolist()], anns_field="vector", limit=k, filter=where,
+                name,
+                data=[query.tolist()],
+                anns_field="vector",
+                limit=k,
+                filter=where,
                 search_params={"metric_type": "IP", "params": dict(params)},
-                output_fields=list(fields), timeout=BULK_S, **_STRONG,
-            )  # fmt: skip
+                output_fields=list(fields),
+                timeout=BULK_S,
+                **_STRONG,
+            )
         return [{**hit["entity"], "distance": hit["distance"]} for hit in answers[0]]
 
 

@@ -86,9 +86,7 @@ LIBRARY_KEY, META_KEY, STATE_KEY = "library", "meta", "state"
 NO_VECTOR = [0.0, 0.0]
 MOST_TEXT = 65_535  # bytes of a text, a limit of Milvus
 RECORD_FIELDS = ("key", "kind", "version", "video_id", "path_key", "content_key", "doc")
-ROW_FIELDS = (
-    "id", "video_id", "version", "track", "start_s", "end_s", "box", "checksum", "vector",
-)  # fmt: skip
+ROW_FIELDS = ("id", "video_id", "version", "track", "start_s", "end_s", "box", "checksum", "vector")
 _FLAT = {"index_type": "FLAT", "metric_type": "L2", "params": {}}
 _LAYOUT_SPARE: Mapping[str, Any] = {"field_name": "spare", **_FLAT}
 _LOOKED_UP = ("kind", "version", "path_key", "content_key")  # fields of records that filters name

@@ -70,9 +70,14 @@ class RecordingRecord:
     def facts(self) -> RecordingFacts:
         """Facts that another library keeps too."""
         return RecordingFacts(
-            self.id, self.path, self.content_hash, Stamp(self.size, self.mtime_ns),
-            self.duration_s, self.unreadable, self.added_at_s,
-        )  # fmt: skip
+            self.id,
+            self.path,
+            self.content_hash,
+            Stamp(self.size, self.mtime_ns),
+            self.duration_s,
+            self.unreadable,
+            self.added_at_s,
+        )
 
     def fact(self, name: str) -> float:
         """A fact that filters compare: ``duration_s``, ``added`` or ``modified``, in seconds."""
@@ -100,9 +105,14 @@ class RecordingRecord:
         """The entity that commits it."""
         facts = {name: value for name, value in asdict(self).items() if name != "id"}
         return record(
-            key_of(self.id), KIND, facts, version=self.version, video_id=self.id,
-            path_key=text_key(self.path), content_key=text_key(self.content_hash),
-        )  # fmt: skip
+            key_of(self.id),
+            KIND,
+            facts,
+            version=self.version,
+            video_id=self.id,
+            path_key=text_key(self.path),
+            content_key=text_key(self.content_hash),
+        )
 
     @classmethod
     def of(cls, entity: Mapping[str, Any], address: str) -> RecordingRecord:

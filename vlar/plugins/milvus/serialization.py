@@ -149,9 +149,14 @@ def _listed(kind: str, version: int, entries: Iterable[list[Any]]) -> list[dict[
 
 def _blob(key: str, kind: str, version: int, row_id: int, part: int, data: str) -> dict[str, Any]:
     return {
-        "key": key, "kind": kind, "version": version, "row_id": row_id, "part": part,
-        "data": data, "spare": NO_VECTOR,
-    }  # fmt: skip
+        "key": key,
+        "kind": kind,
+        "version": version,
+        "row_id": row_id,
+        "part": part,
+        "data": data,
+        "spare": NO_VECTOR,
+    }
 
 
 def row_keys(windows: Sequence[Window], people: Sequence[RowPerson | None]) -> list[RowKey]:

@@ -66,10 +66,13 @@ class State:
     def write(self, connection: MilvusConnection) -> None:
         """Replace the record."""
         facts = {
-            "generation": self.generation, "removals": self.removals, "open": self.open,
-            "next_version": self.next_version, "next_video": self.next_video,
+            "generation": self.generation,
+            "removals": self.removals,
+            "open": self.open,
+            "next_version": self.next_version,
+            "next_video": self.next_video,
             "deleting": self.deleting,
-        }  # fmt: skip
+        }
         connection.upsert(connection.records, [record(STATE_KEY, "state", facts)])
 
     @property
@@ -150,6 +153,9 @@ def _versions(connection: MilvusConnection, video_ids: list[int]) -> dict[int, i
 def settled(state: State, *, removed: bool) -> State:
     """The state after a transaction."""
     return replace(
-        state, generation=state.generation + 1, removals=state.removals + removed, open=None,
+        state,
+        generation=state.generation + 1,
+        removals=state.removals + removed,
+        open=None,
         deleting=(),
-    )  # fmt: skip
+    )

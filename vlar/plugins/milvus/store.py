@@ -97,9 +97,7 @@ class MilvusStore(LibraryStore):
         if self._rows is not None:
             return self._rows
         view, catalog = self.view(), self.catalog()
-        rows = Rows(
-            self.connection, catalog, view, self.damaged, self._by_kind, self._read_view,
-        )  # fmt: skip
+        rows = Rows(self.connection, catalog, view, self.damaged, self._by_kind, self._read_view)
         if self._pinned is not None:
             self._rows = rows
         return rows
@@ -316,9 +314,13 @@ class MilvusStore(LibraryStore):
 def failed_record(failed: FailedFile) -> dict[str, Any]:
     """The entity of a file that is not to be read again as it is."""
     facts = {
-        "path": failed.path, "content_hash": failed.content_hash, "kind": failed.kind,
-        "size": failed.stamp.size, "mtime_ns": failed.stamp.mtime_ns, "message": failed.message,
-    }  # fmt: skip
+        "path": failed.path,
+        "content_hash": failed.content_hash,
+        "kind": failed.kind,
+        "size": failed.stamp.size,
+        "mtime_ns": failed.stamp.mtime_ns,
+        "message": failed.message,
+    }
     return record(failed_key(failed.path), FAILED, facts)
 
 

@@ -222,12 +222,18 @@ class MilvusWriter(MilvusStore, LibraryWriter):
             replaces = old.replaces if old.id in now.changed else old.version
         self._put(
             RecordingRecord(
-                video_id, now.new_version(), path, content_hash, stamp.size, stamp.mtime_ns,
-                float(duration_s), time.time() if added_at_s is None else added_at_s,
+                video_id,
+                now.new_version(),
+                path,
+                content_hash,
+                stamp.size,
+                stamp.mtime_ns,
+                float(duration_s),
+                time.time() if added_at_s is None else added_at_s,
                 replaces=replaces,
                 tags={} if old is None else old.tags,
             )
-        )  # fmt: skip
+        )
         self.places[video_id] = {}
         return video_id
 

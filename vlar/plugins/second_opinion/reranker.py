@@ -159,8 +159,10 @@ class AnswererReranker(Reranker):
             every = load_bank(BANK).texts
             texts = [every[n] for n in distinct(every)]
             self._banks[model.fingerprint] = (
-                texts, model.encode_queries(texts), sentence_vectors(texts),
-            )  # fmt: skip
+                texts,
+                model.encode_queries(texts),
+                sentence_vectors(texts),
+            )
         return self._banks[model.fingerprint]
 
     @cached_property

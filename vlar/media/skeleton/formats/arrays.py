@@ -164,8 +164,10 @@ def _pyskl_bodies(row: dict[str, Any], place: int) -> Bodies:
     score = row.get("keypoint_score")
     confidence = None
     if isinstance(score, np.ndarray) and score.shape == (
-        points.shape[1], points.shape[0], points.shape[2],
-    ):  # fmt: skip
+        points.shape[1],
+        points.shape[0],
+        points.shape[2],
+    ):
         confidence = np.clip(score.astype(np.float32).transpose(1, 0, 2), 0, 1)
         points = hide(points, confidence)
     else:  # padding is written as zeros

@@ -225,9 +225,13 @@ def _bodies(values: Float32, settings: Mapping[str, Any]) -> Bodies:
     if np.isfinite(hips).any() and float(np.nanmax(np.abs(hips))) < _CENTRED:
         points = values[..., :3] * np.array([1, -1, 1], np.float32)
         return Bodies(
-            hide(points, confidence, _SEEN), "mediapipe33", "m", rate or _RATE_HZ, confidence,
+            hide(points, confidence, _SEEN),
+            "mediapipe33",
+            "m",
+            rate or _RATE_HZ,
+            confidence,
             meta=meta,
-        )  # fmt: skip
+        )
     has_size = "width" in settings and "height" in settings
     size = list(_SIZE)
     if has_size:
@@ -236,9 +240,7 @@ def _bodies(values: Float32, settings: Mapping[str, Any]) -> Bodies:
         meta = {"assumed": " ".join([*meta.values(), "size"])}
     points = hide(values[..., :2], confidence, _SEEN)
     meta = {**meta, "size": size}
-    return Bodies(
-        points, "mediapipe33", "picture", rate or _RATE_HZ, confidence, meta=meta
-    )  # fmt: skip
+    return Bodies(points, "mediapipe33", "picture", rate or _RATE_HZ, confidence, meta=meta)
 
 
 _LAYOUTS = {18: "openpose18", 25: "openpose25"}
@@ -321,8 +323,9 @@ def _openpose_bodies(frames: list[Float32]) -> Bodies:
     joints = {frame.shape[1] for frame in frames if len(frame)}
     if len(joints) != 1:
         raise ValueError("no person is in any frame" if not joints else "its joints change")
-    linked = link([frame if len(frame) else np.zeros((0, *joints, 3), np.float32)
-                   for frame in frames])  # fmt: skip
+    linked = link(
+        [frame if len(frame) else np.zeros((0, *joints, 3), np.float32) for frame in frames]
+    )
     confidence = np.nan_to_num(linked[..., 2])
     points = hide(linked[..., :2], confidence)
     assumed = {"assumed": "rate_hz"}

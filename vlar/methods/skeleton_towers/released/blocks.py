@@ -40,9 +40,15 @@ class DilatedConv(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
-            channels, channels, (5, 1), (stride, 1), (2 * dilation, 0), (dilation, 1),
-            bias=not apart, padding_mode=padding_mode,
-        )  # fmt: skip
+            channels,
+            channels,
+            (5, 1),
+            (stride, 1),
+            (2 * dilation, 0),
+            (dilation, 1),
+            bias=not apart,
+            padding_mode=padding_mode,
+        )
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1)) if apart else None
         self.bn = nn.BatchNorm2d(channels)
 
