@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vlar import registry
 from vlar.errors import UsageError
 from vlar.files.reading import number
-from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead
+from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead, HeadExamples
 from vlar.registry import register
 from vlar.types import Float32, Float64, JsonDict
 
@@ -52,7 +51,7 @@ class BalancedHead(FewShotHead):
         tau: Strength.
     """
 
-    name = "balanced"
+    name, composed = "balanced", True
     standalone = False
     head: FewShotHead
     counts: Float64
@@ -89,15 +88,9 @@ class BalancedHead(FewShotHead):
         return self.head.trained
 
     @classmethod
-    def example(
-        cls,
-        signatures: Callable[[str], Float32],
-        y: Sequence[str],
-        zero_shot: Float32 | None = None,
-    ) -> FewShotHead:
+    def around(cls, ridge: FewShotHead, examples: HeadExamples) -> FewShotHead:
         """A fitted ``ridge``, adjusted."""
-        ridge = registry.get("fewshot", "ridge").example(signatures, y, zero_shot)
-        return cls.of(ridge, y)
+        return cls.of(ridge, examples.y)
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) adjusted logits, see ``FewShotHead``."""

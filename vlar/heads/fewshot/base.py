@@ -214,6 +214,21 @@ _LONGEST_KIND = 1000
 _PLAIN_KIND = "mean"  # of an example: the mean of the frame features
 
 
+@dataclass(frozen=True)
+class HeadExamples:
+    """Examples that a head of heads is tried with.
+
+    Attributes:
+        width: S, numbers of a signature of the inner head.
+        y: n labels.
+        zero_shot: (n, C) similarities of the clips to the labels' texts, or None.
+    """
+
+    width: int
+    y: Sequence[str]
+    zero_shot: Float32 | None
+
+
 class FewShotHead(ABC):
     """A part of kind ``fewshot``: signatures of clips in, calibrated logits out.
 
@@ -227,6 +242,7 @@ class FewShotHead(ABC):
             the clip changes too, instead of a frozen encoder's.
         auto_order: Place among the heads of status ``default``, which ``--method auto`` tries; the
             first is the default where nothing can be held out. None keeps it out of ``auto``.
+        composed: Whether ``example`` makes it ``around`` a fitted ``ridge``.
         kinds: Signature kinds to choose among; empty for those that the encoder's features fill.
         labels: C labels, in the order of the logit columns.
         kind: Signature kind of the vectors it takes.
@@ -237,6 +253,7 @@ class FewShotHead(ABC):
     standalone: ClassVar[bool] = True
     trained: ClassVar[bool] = False
     auto_order: ClassVar[float | None] = None
+    composed: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ()
     labels: tuple[str, ...]
     kind: str = ""
@@ -251,16 +268,25 @@ class FewShotHead(ABC):
         """A fitted head of this class, which ``vlar.testing.check_fewshot`` tries.
 
         The default makes it without arguments and calls ``fit(signatures, y, zero_shot)`` for the
-        first of ``kinds``. A head that is made of other heads, or of a trained network, makes one.
+        first of ``kinds``, or ``around`` for a head of heads. One of a trained network makes it.
 
         Args:
             signatures: Gives the signatures (n, S) float32 of n clips for a signature kind.
             y: n labels.
             zero_shot: (n, C) similarities of the clips to the labels' texts, or None.
         """
+        if cls.composed:
+            ridge = registry.get("fewshot", "ridge").example(signatures, y, zero_shot)
+            width = signatures(ridge.kind).shape[1]
+            return cls.around(ridge, HeadExamples(width, y, zero_shot))
         head: Any = cls()
         head.kind = cls.kinds[0] if cls.kinds else _PLAIN_KIND
         return head.fit(signatures(head.kind), y, zero_shot)
+
+    @classmethod
+    def around(cls, ridge: FewShotHead, examples: HeadExamples) -> FewShotHead:
+        """A head of this class around a fitted ``ridge``; only where ``composed``."""
+        raise NotImplementedError(f"{cls.__name__} is composed and has no 'around'")
 
     @abstractmethod
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:

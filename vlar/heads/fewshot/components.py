@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from vlar import registry
 from vlar.files.reading import number
-from vlar.heads.fewshot.base import Array, FewShotHead
+from vlar.heads.fewshot.base import Array, FewShotHead, HeadExamples
 from vlar.heads.fewshot.mixture import mixed_kind, unjoined
 from vlar.heads.signatures import join, parse_kind
 from vlar.numeric import log_softmax
@@ -36,7 +35,7 @@ class ComponentsHead(FewShotHead):
         trained_weight: Factor on the similarities.
     """
 
-    name = "components"
+    name, composed = "components", True
     standalone = False
     trained = True
     pairs: tuple[Pair, ...]
@@ -85,17 +84,10 @@ class ComponentsHead(FewShotHead):
         return head
 
     @classmethod
-    def example(
-        cls,
-        signatures: Callable[[str], Float32],
-        y: Sequence[str],
-        zero_shot: Float32 | None = None,
-    ) -> FewShotHead:
+    def around(cls, ridge: FewShotHead, examples: HeadExamples) -> FewShotHead:
         """Labels as verbs of one object, and a fitted ``ridge`` of the verbs."""
-        ridge = registry.get("fewshot", "ridge").example(signatures, y, zero_shot)
         pairs = [(label, "thing") for label in ridge.labels]
-        widths = {ridge.kind: signatures(ridge.kind).shape[1]}
-        verbs = {"verb": ridge}
+        widths, verbs = {ridge.kind: examples.width}, {"verb": ridge}
         return cls.of(ridge.labels, pairs, verbs, widths, closed_weight=1.0, trained_weight=0.25)
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from vlar import registry
 from vlar.files.reading import number
 from vlar.heads.fewshot.base import (
     Array,
     ClosedForm,
     CrossValidationData,
     FewShotHead,
+    HeadExamples,
     default_prior,
     make_problem,
 )
@@ -61,16 +61,10 @@ class LateFusionHead(MixtureHead):
         return head
 
     @classmethod
-    def example(
-        cls,
-        signatures: Callable[[str], Float32],
-        y: Sequence[str],
-        zero_shot: Float32 | None = None,
-    ) -> FewShotHead:
+    def around(cls, ridge: FewShotHead, examples: HeadExamples) -> FewShotHead:
         """A fitted ``ridge`` as the head of the only sensor, and words."""
-        ridge = registry.get("fewshot", "ridge").example(signatures, y)
-        widths = {ridge.kind: signatures(ridge.kind).shape[1]}
-        return cls.with_words([ridge], widths, make_problem(y, zero_shot))
+        problem = make_problem(examples.y, examples.zero_shot)
+        return cls.with_words([ridge], {ridge.kind: examples.width}, problem)
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``; of the prior alone where no sensor is there."""

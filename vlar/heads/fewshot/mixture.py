@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from typing_extensions import Self
 
-from vlar import registry
 from vlar.files.reading import number
-from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead
+from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead, HeadExamples
 from vlar.heads.signatures import join, parse_kind
 from vlar.registry import register
 from vlar.types import Float32, Float64, JsonDict
@@ -28,7 +27,7 @@ class MixtureHead(FewShotHead):
         widths: Entries of each term of ``kind``, in order.
     """
 
-    name = "mixture"
+    name, composed = "mixture", True
     standalone = False
     members: tuple[tuple[float, FewShotHead], ...]
     widths: tuple[int, ...]
@@ -58,15 +57,9 @@ class MixtureHead(FewShotHead):
         return mixture
 
     @classmethod
-    def example(
-        cls,
-        signatures: Callable[[str], Float32],
-        y: Sequence[str],
-        zero_shot: Float32 | None = None,
-    ) -> FewShotHead:
+    def around(cls, ridge: FewShotHead, examples: HeadExamples) -> FewShotHead:
         """A fitted ``ridge``, alone in a mixture."""
-        ridge = registry.get("fewshot", "ridge").example(signatures, y, zero_shot)
-        return cls.of([(1.0, ridge)], {ridge.kind: signatures(ridge.kind).shape[1]})
+        return cls.of([(1.0, ridge)], {ridge.kind: examples.width})
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vlar import registry
 from vlar.files.reading import number
-from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead
+from vlar.heads.fewshot.base import Array, ClosedForm, FewShotHead, HeadExamples
 from vlar.numeric import softmax
 from vlar.registry import register
 from vlar.types import Float32, Float64, JsonDict
@@ -35,7 +34,7 @@ class StackingHead(FewShotHead):
         trained_weight: Factor on the cosines.
     """
 
-    name = "stacking"
+    name, composed = "stacking", True
     standalone = False
     trained = True
     closed: FewShotHead | None
@@ -59,14 +58,9 @@ class StackingHead(FewShotHead):
         return head
 
     @classmethod
-    def example(
-        cls,
-        signatures: Callable[[str], Float32],
-        y: Sequence[str],
-        zero_shot: Float32 | None = None,
-    ) -> FewShotHead:
+    def around(cls, ridge: FewShotHead, examples: HeadExamples) -> FewShotHead:
         """A fitted ``ridge``, and cosines."""
-        ridge = registry.get("fewshot", "ridge").example(signatures, y, zero_shot)
+        del examples
         return cls.of(ridge, 1.0, 0.25)
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
