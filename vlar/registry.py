@@ -241,9 +241,7 @@ def status(kind: str, name: str) -> str | None:
     Raises:
         UnknownNameError: no such kind or part.
     """
-    if name not in names(kind):
-        raise unknown_name(kind, name, names(kind))
-    part = _place(kind, name)
+    part = _known_place(kind, name)
     if isinstance(part, Preset):
         return part.values.get("status") or status(kind, part.of)
     return _statuses.get((kind, name)) or _found_statuses(_known_kind(kind).package, kind).get(name)
@@ -255,9 +253,7 @@ def source_file(kind: str, name: str) -> Path | None:
     Raises:
         UnknownNameError: no such kind or part.
     """
-    if name not in names(kind):
-        raise unknown_name(kind, name, names(kind))
-    part = _place(kind, name)
+    part = _known_place(kind, name)
     if isinstance(part, Preset):
         return part.file
     if part is None:
@@ -272,9 +268,7 @@ def preset(kind: str, name: str) -> Preset | None:
     Raises:
         UnknownNameError: no such kind or part.
     """
-    if name not in names(kind):
-        raise unknown_name(kind, name, names(kind))
-    part = _place(kind, name)
+    part = _known_place(kind, name)
     return part if isinstance(part, Preset) else None
 
 
@@ -454,6 +448,13 @@ def _made(preset: Preset) -> Any:
             f"{preset.file}: {preset.kind} {preset.of!r} takes no presets; remove {preset.name!r}"
         )
     return part.preset(preset)
+
+
+def _known_place(kind: str, name: str) -> str | Preset | None:
+    """Module or preset of a part; None for one of another package."""
+    if name not in names(kind):
+        raise unknown_name(kind, name, names(kind))
+    return _place(kind, name)
 
 
 def _place(kind: str, name: str) -> str | Preset | None:

@@ -22,7 +22,7 @@ from vlar.encoders.clip import options as hub
 from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import Pixels, read_pixels
 from vlar.encoders.clip.precision import int8_towers
-from vlar.encoders.clip.towers import NO_TOKEN, HfTokens, Towers, quiet_libraries
+from vlar.encoders.clip.towers import LOADING_ERRORS, NO_TOKEN, HfTokens, Towers, quiet_libraries
 from vlar.encoders.spec import INT8, missing_library, other_kind
 from vlar.errors import ModelError, UnknownNameError
 
@@ -483,18 +483,7 @@ def clear_errors(target: str) -> Generator[None]:
     try:
         with quiet_libraries():
             yield
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        LookupError,
-        ImportError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        MemoryError,
-        pickle.UnpicklingError,
-    ) as error:
+    except (*LOADING_ERRORS, pickle.UnpicklingError) as error:
         raise _explained(target, error) from error
 
 

@@ -19,7 +19,7 @@ import torch
 
 from vlar.encoders.clip import options, trust
 from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
-from vlar.encoders.clip.towers import quiet_libraries, weights_hash
+from vlar.encoders.clip.towers import LOADING_ERRORS, quiet_libraries, weights_hash
 from vlar.encoders.spec import INT8, missing_library, other_kind
 from vlar.errors import ModelError, UnknownNameError
 from vlar.types import Float32, Float64, UInt8
@@ -325,18 +325,7 @@ def _clear_errors(name: str, target: str) -> Generator[None]:
     try:
         with quiet_libraries():
             yield
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        LookupError,
-        ImportError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        MemoryError,
-        AssertionError,
-    ) as error:
+    except (*LOADING_ERRORS, AssertionError) as error:
         raise _explained(name, target, error) from error
 
 

@@ -21,6 +21,11 @@ from vlar.encoders.lite.towers import MAX_TOKENS
 from vlar.encoders.sentence_tower import count_word_pieces
 from vlar.errors import ModelError
 
+#: Errors of the libraries that read weights and settings, which name no remedy.
+LOADING_ERRORS = (
+    *(OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError),
+    *(AttributeError, EOFError, MemoryError),
+)
 NO_TOKEN = -1  # what stands behind the end of a text for towers that take a mask
 
 
