@@ -128,7 +128,6 @@ class Beside(Wrapper):
         return self._widened(clips, self.encoder.encode(clips))
 
     def session(self, *, features: bool = True) -> Session:
-        del features
         shared = self.encoder.session()
         session = Session(lambda clips: self._widened(clips, shared.encode(clips)))
         session.batch_bytes = shared.batch_bytes

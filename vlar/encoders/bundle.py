@@ -113,7 +113,7 @@ class BundleEncoder(JointEncoder):
         names: Collection[str],
         encoders: Sequence[Callable[[Sequence[Clip], Collection[str]], Float32]],
     ) -> Float32:
-        del names, encoders  # how long a block is depends on the others that are there
+        # how long a block is depends on the others that are there
         rows = [row.vector for row in self.encode(clips)]
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
 

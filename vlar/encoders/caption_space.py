@@ -116,7 +116,6 @@ class CaptionedEncoder(Encoder):
         return unit(features.mean(axis=1, dtype=np.float32))
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        del role
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         distinct = list(dict.fromkeys(texts))

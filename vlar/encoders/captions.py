@@ -72,7 +72,6 @@ class Captioner(ABC):
         Raises:
             UsageError: it reads clips only.
         """
-        del encoded
         raise UsageError(f"captioner {self.name!r} reads clips only")
 
 

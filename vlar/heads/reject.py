@@ -77,7 +77,6 @@ class Rejector(ABC):
             group: (n,) recordings.
             logits: As in ``fit``; None where the rejector does not read them.
         """
-        del signatures, label, group, logits
         return HeldOut(np.zeros(0), np.zeros(0))
 
     @abstractmethod
@@ -188,7 +187,6 @@ class CurveRejector(Rejector):
         return {}
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        del state
         self.centre, self.slope = number(config, "centre"), number(config, "slope", above=0)
 
 
@@ -210,7 +208,6 @@ class LogitRejector(CurveRejector):
         Raises:
             UsageError: no logits.
         """
-        del signatures
         if logits is None:
             raise UsageError(f"rejector {self.name!r} reads logits; give them")
         return self.of_logits(np.asarray(logits, np.float64))
@@ -218,7 +215,6 @@ class LogitRejector(CurveRejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        del signatures, group
         if logits is None:
             raise UsageError(f"rejector {self.name!r} reads logits; give those of the examples")
         answered = np.isfinite(logits).all(axis=1)
@@ -254,7 +250,6 @@ class NearestExamples(CurveRejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        del logits
         self._examples = unit(signatures)
         distance = 1.0 - (self._examples @ self._examples.T).astype(np.float64)
         other_group = group[:, None] != group[None]
@@ -272,7 +267,6 @@ class NearestExamples(CurveRejector):
         return rows[np.arange(len(rows)), rank]
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
-        del logits
         return self._finite(1.0 - (unit(signatures) @ self._examples.T).astype(np.float64))
 
     def state(self) -> dict[str, Array]:
@@ -294,7 +288,6 @@ class NearestPrototype(CurveRejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        del logits
         rows, member = unit(signatures), label[:, None] == np.unique(label)[None]
         self._prototypes = unit(member.T.astype(np.float32) @ rows)
         inside: list[float] = []
@@ -310,7 +303,6 @@ class NearestPrototype(CurveRejector):
         return HeldOut(np.array(inside), np.array(unknown))
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
-        del logits
         return 1.0 - (unit(signatures) @ self._prototypes.T).max(axis=1).astype(np.float64)
 
     def state(self) -> dict[str, Array]:
@@ -417,7 +409,6 @@ class Familiarity(Rejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        del logits
         self.examples = unit(signatures)
         cosine = (self.examples @ self.examples.T).astype(np.float64)
         other_group = group[:, None] != group[None, :]
@@ -433,11 +424,9 @@ class Familiarity(Rejector):
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
         """Minus the familiarity."""
-        del logits
         return -self.familiarity(signatures)
 
     def probability(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
-        del logits
         return 1.0 - self.known(self.familiarity(signatures))
 
     def known(self, familiarity: Array) -> Float64:

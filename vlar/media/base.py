@@ -146,7 +146,6 @@ class Reader(ABC):
             UsageError: recordings of this sensor hold no pictures.
             DecodeError: it cannot be read.
         """
-        del path, height, width
         raise UsageError(f"recordings of the sensor {self.modality!r} have no frames, and no shots")
 
     def gaps(self, path: Path) -> Sequence[Window]:
@@ -154,7 +153,6 @@ class Reader(ABC):
 
         Windows inside them are skipped (``recorded``).
         """
-        del path
         return ()
 
     def person(self, path: Path) -> str | None:
@@ -162,12 +160,10 @@ class Reader(ABC):
 
         Learning holds the examples of one person out together: a person resembles themselves.
         """
-        del path
         return None
 
     def every_sample(self, path: Path, window: Window | None) -> Sampling:
         """Sampling of ``vlar.read_clip`` where no number of samples is given."""
-        del path, window
         return Sampling(_FRAMES, all_samples=self.gives_all)
 
     def find(self, paths: Sequence[str | Path]) -> list[Path]:
@@ -184,7 +180,6 @@ class Reader(ABC):
         The scorer compares recordings with them to answer ``unknown``. No clip, the default,
         switches that check off.
         """
-        del sampling
         return []
 
     def example(self, folder: Path) -> Path:

@@ -122,7 +122,6 @@ def _head(path: Path) -> bytes:
 
 @lru_cache(maxsize=64)
 def _listed(folder: Path, mtime_ns: int) -> tuple[Path, ...]:
-    del mtime_ns
     inner = folder / "depth"
     files = _numbered(inner) if is_folder(inner) else []
     files = files or _numbered(folder)

@@ -70,7 +70,6 @@ class LibraryModel(ABC):
         Raises:
             UsageError: text does not depend on the video in this model.
         """
-        del texts, context
         raise UsageError(f"text does not depend on the video in model {self.name!r}")
 
     @property

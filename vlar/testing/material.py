@@ -213,7 +213,6 @@ class NumberCaptioner(Captioner):
 
 def load_picture_model(device: str | None = None) -> PictureModel:
     """Model that worker processes load."""
-    del device
     return PictureModel()
 
 

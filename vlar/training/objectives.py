@@ -222,7 +222,6 @@ class Objective(ABC):
             paths: All recordings of the training.
             labels: C labels.
         """
-        del paths
         if not cls.reads_tree:
             return {}
         file = folder / "tree.json"

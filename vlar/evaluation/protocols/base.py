@@ -241,7 +241,6 @@ class Protocol:
         Raises:
             ProtocolError: the plan is not honest; the message names the fault.
         """
-        del plan
 
     def run(self, run: Run) -> list[Figure]:
         """The figures of all splits, with their means over seeds and splits."""

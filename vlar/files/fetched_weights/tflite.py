@@ -339,7 +339,6 @@ class _Converter:
         self._activated("Add", [self._input(t) for t in inputs], output, act)
 
     def _pad(self, table: Any, inputs: list[int], output: int) -> None:
-        del table
         sides = self._constants.value(inputs[1])[list(_CHANNELS_FIRST)].T.ravel()
         pads = self._initializer(f"p{inputs[1]}", sides.astype(np.int64))
         self._node("Pad", [self._input(inputs[0]), pads], f"t{output}")
@@ -372,7 +371,6 @@ class _Converter:
         self._node("DepthToSpace", names, f"t{output}", blocksize=size, mode="DCR")
 
     def _reshape(self, table: Any, inputs: list[int], output: int) -> None:
-        del table
         name = self._input(inputs[0])
         if len(self._shape(inputs[0])) == 4:
             name = self._node("Transpose", [name], f"t{output}_last", perm=_CHANNELS_LAST)
@@ -391,11 +389,9 @@ class _Converter:
         self._node("Concat", [self._input(t) for t in inputs], f"t{output}", axis=axis)
 
     def _sigmoid(self, table: Any, inputs: list[int], output: int) -> None:
-        del table
         self._node("Sigmoid", [self._input(inputs[0])], f"t{output}")
 
     def _prelu(self, table: Any, inputs: list[int], output: int) -> None:
-        del table
         slope = self._constants.value(inputs[1])  # (1, 1, C), one a channel
         name = self._initializer(f"a{inputs[1]}", slope.transpose(2, 0, 1))
         self._node("PRelu", [self._input(inputs[0]), name], f"t{output}")

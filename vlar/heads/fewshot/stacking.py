@@ -60,7 +60,6 @@ class StackingHead(FewShotHead):
     @classmethod
     def around(cls, ridge: FewShotHead, examples: HeadExamples) -> FewShotHead:
         """A fitted ``ridge``, and cosines."""
-        del examples
         return cls.of(ridge, 1.0, 0.25)
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:

@@ -99,7 +99,6 @@ class Engine(ABC):
 
     def holds(self, source: RowSource) -> bool:
         """Return whether it holds the vectors of a source as they are stored, for ``verify``."""
-        del source
         return True
 
     @property
@@ -121,7 +120,6 @@ class Engine(ABC):
 
     def merged(self, source: RowSource, probes: Probes | None) -> Self | None:
         """Engine with all changes merged; None where it must be built again."""
-        del source, probes
         return self
 
     def table(self) -> RowTable:
@@ -130,11 +128,9 @@ class Engine(ABC):
 
     def write(self, path: Path) -> bool:
         """Write its file; False where it has none."""
-        del path
         return False
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> Self | None:
         """Read the file (bytes behind it are ignored); None where it does not fit."""
-        del path, facts, table
         return None

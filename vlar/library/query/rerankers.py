@@ -99,7 +99,6 @@ class Reranker(ABC):
         Args:
             spec: What it is made of, for one that needs something.
         """
-        del spec
         return cls()
 
     def head(self, k: int) -> int:

@@ -177,7 +177,6 @@ class ScanCandidates:
 
     def report(self, answers: Sequence[ScoredSpan]) -> CandidateReport:
         """Numbers for ``vlar query --explain``."""
-        del answers
         compared = self._compared
         probability = self._weakest.copy()
         for rank, new in self._new.items():

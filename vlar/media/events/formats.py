@@ -165,7 +165,6 @@ def _size_in(text: str) -> Size | None:
 
 
 def _npy(path: Path, head: bytes) -> Header | None:
-    del path
     stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
@@ -246,7 +245,6 @@ _SAMPLED = 10_000  # bytes of records whose times must rise
 
 def _nmnist(path: Path, head: bytes) -> Header | None:
     """Files of 5 bytes an event; they have no header, and are known by times that rise."""
-    del path
     if len(head) < _LEAST_BYTES or not head.translate(None, _TEXT):
         return None
     times = _decode_nmnist(head[:_SAMPLED], (), True).events["t"]

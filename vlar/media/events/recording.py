@@ -236,7 +236,6 @@ def cached(
     make: Callable[[Path, Size | None], Recording], path: Path, size: Size | None, *stamp: int
 ) -> Recording:
     """The index of a recording; ``stamp`` changes with the file."""
-    del stamp
     try:
         return make(path, size)
     except (OSError, ValueError) as error:

@@ -152,7 +152,6 @@ class HeldBundle(BundleReader):
         self._held = dict(parts)
 
     def parts(self, path: Path) -> dict[str, BundlePart]:
-        del path
         return self._held
 
 

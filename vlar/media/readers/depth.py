@@ -126,7 +126,6 @@ def _pictures(path: Path, wanted: list[Path], millimetres: float) -> npt.NDArray
     """(T, H, W) of pictures of a folder; the task of a worker."""
 
     def stacked(path: Path) -> npt.NDArray[np.uint16]:
-        del path
         require_memory(2.0 * len(wanted) * max(bytes_of(file) for file in set(wanted)))
         pictures = {file: read_picture(file, millimetres) for file in dict.fromkeys(wanted)}
         return np.stack([pictures[file] for file in wanted])

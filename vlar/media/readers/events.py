@@ -84,14 +84,12 @@ class EventReader(Reader):
 
     def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
         """The events of the window."""
-        del sampling
         return single.call(path, _clip, path, self._size, window)
 
     def read_windows(
         self, path: Path, windows: Sequence[Window], sampling: Sampling
     ) -> Iterator[Clip | Failure]:
         """Windows one after the other: those next to each other share what is decoded."""
-        del sampling
         return single.items(path, _clips, path, self._size, list(windows))
 
     def gaps(self, path: Path) -> Sequence[Window]:

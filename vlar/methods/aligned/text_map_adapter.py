@@ -423,7 +423,6 @@ class MappedAdapter(MixedLists, Adapter):
         Raises:
             SupportError: fewer than two labels.
         """
-        del free
         if len(labels) < _LEAST_LABELS:
             raise SupportError(
                 f"{len(labels)} label is too few for method {self.method!r}, which learns what "

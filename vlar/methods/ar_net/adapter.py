@@ -57,7 +57,6 @@ class Chosen(Beside):
 
     def rows(self, clip: Clip, features: Float32) -> Float32:
         """(T, 1) ones: all frames of a full encoding were encoded."""
-        del clip
         return np.ones((len(features), 1), np.float32)
 
     def small(self, clip: Clip) -> Tensor:
@@ -173,7 +172,6 @@ class ArNet(ResidualTower):
 
     def residual(self, features: Float32) -> Float32:
         """Zeros (D,): the vector of a clip is the encoder's, at the sizes that were chosen."""
-        del features
         return np.zeros(self.dim, np.float32)
 
     def clip_cost(self, clip: Clip) -> float:
@@ -199,7 +197,6 @@ class ArNet(ResidualTower):
 
         A window is encoded once, without the changes of a training.
         """
-        del draw
         key = clip.path, clip.window
         if key not in self._seen:
             self._seen[key] = self._inputs(clip)

@@ -115,7 +115,6 @@ class EzClip(ClipAdapter):
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length; a text that was encoded before is looked up."""
-        del role
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         self._texts.update(zip(new, self.inner.encode_text(new), strict=True))
         vectors = np.zeros((len(texts), self.dim), np.float32)

@@ -72,7 +72,6 @@ class Tuned(ClipAdapter):
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Class texts, each the mean of its strings: (C, D) float32 of unit length."""
-        del role
         parts: list[Float32] = [np.zeros((0, self.dim), np.float32)]
         for start in range(0, len(texts), _TEXTS):
             some = texts[start : start + _TEXTS]

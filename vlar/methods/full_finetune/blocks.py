@@ -125,7 +125,6 @@ class FeedAdapter(Mixer):
         self.feed = Bottleneck(width)
 
     def forward(self, block: BlockView, x: Tensor, n_frames: int, *, first: bool) -> Tensor:
-        del n_frames
         return self.fed(block, _attended(block, x, first=first))
 
     def fed(self, block: BlockView, x: Tensor) -> Tensor:

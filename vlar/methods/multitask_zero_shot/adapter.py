@@ -312,7 +312,6 @@ class Multitask(Adapter):
         Raises:
             SupportError: fewer than two labels are left.
         """
-        del seed, groups
         x = clip_statistics(features, self.encoder.frame_blocks).astype(np.float64)
         z = self._label_vectors(labels)
         targets = self._label_vectors(self.config.targets)

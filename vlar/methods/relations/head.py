@@ -83,7 +83,6 @@ class RelationHead(FewShotHead):
         zero_shot: Float32 | None = None,
     ) -> FewShotHead:
         """The untrained network of ``trx`` at its default settings."""
-        del zero_shot
         import torch
 
         part, head = registry.get("adapter", "trx"), cls()
@@ -99,7 +98,6 @@ class RelationHead(FewShotHead):
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``; texts do not count."""
-        del zero_shot
         import torch
 
         supports = torch.from_numpy(self.frames(self._examples))

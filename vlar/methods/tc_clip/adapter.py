@@ -169,7 +169,6 @@ class TcClip(ClipAdapter, ConditionedText):
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts without a clip, for a library: the learned prompts as they are."""
-        del role
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         with torch.inference_mode():

@@ -127,7 +127,6 @@ class Own(Watched):
 
 def as_in_use(frames: Any, size: Preprocess, colours: bool = True) -> Tensor:
     """Pixels (T, 3, height, width) of frames (T, H, W, 3), without changes."""
-    del colours
     return clip_pixels(frames, size, _AS_IN_USE, None)
 
 

@@ -177,7 +177,6 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
 
     def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
         """Recommend another index after a change where one would be faster."""
-        del current, probes
         with closing(MilvusConnection(self._place)) as connection:
             if connection.is_lite or width_of(connection) is None:
                 return
@@ -206,7 +205,6 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
         self, store: MilvusStore, current: SearchCache | None, probes: Probes | None
     ) -> SearchCache:
         """Search engine over the view of the snapshot."""
-        del current, probes
         manifest, view = LibraryManifest.of(store), store.view()
         dim = 0 if manifest is None else manifest.dim
         name = index_of(store.connection)
@@ -277,7 +275,6 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
 
         ``engine`` is the name of an index, ``auto`` for the one that suits the rows.
         """
-        del probes
         connection, rows = writer.connection, writer.counts()[1]
         before = bytes_of(connection)
         has_rows = connection.rows in connection.collections()
@@ -310,7 +307,6 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
         Raises:
             UsageError: always; the message has the way around.
         """
-        del model, progress
         raise UsageError(
             f"{self._place} is a library in Milvus, which is not brought up to date in place; copy "
             f"it, upgrade the copy and copy it back: vlar index copy {self._place} FOLDER.vlar; "

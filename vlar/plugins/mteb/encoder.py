@@ -151,7 +151,6 @@ class VlarEncoder:
         sampler: str = "vlar",
         **kwargs: Any,
     ) -> None:
-        del revision, kwargs
         if sampler not in SAMPLERS:
             raise UsageError(
                 f"sampler {sampler!r} does not exist; use one of {', '.join(SAMPLERS)}"
@@ -229,7 +228,6 @@ class VlarEncoder:
         Raises:
             UsageError: a batch holds neither.
         """
-        del hf_split, hf_subset, kwargs
         is_query = str(getattr(prompt_type, "value", prompt_type)) == "query"
         is_ours = task_metadata.dataset.get("revision") == OWN
         parts: list[Float32] = []

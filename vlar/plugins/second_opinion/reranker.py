@@ -81,7 +81,6 @@ class AnswererReranker(Reranker):
     @classmethod
     def applies(cls, model: LibraryModel) -> bool:
         """Only on request."""
-        del model
         return False
 
     def head(self, k: int) -> int:

@@ -158,7 +158,6 @@ class LocalRunner(Runner):
 
         Batches cross recordings, and memory is bounded by the look-ahead and one batch.
         """
-        del alone
         self._encoder = self._encoder or PartEncoder(self._setup, self._device)
         with self._running as stack:
             source = reader(self._setup.manifest.modality)
