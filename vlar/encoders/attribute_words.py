@@ -142,7 +142,6 @@ class AttributeWords(Encoder):
         return {block.name: self._clip_fingerprint() for block in self.blocks}
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        del role
         rows = np.zeros((len(texts), self.dim), np.float32)
         weights = {text: self.table.lookup(text).weights for text in dict.fromkeys(texts)}
         for row, text in zip(rows, texts, strict=True):

@@ -279,7 +279,6 @@ class Encoder(ABC):
         Raises:
             UsageError: the vector of this encoder is not a function of its frame features.
         """
-        del features
         raise UsageError(
             f"encoder {self.name!r} has no 'pool': its vectors cannot be computed from frame "
             "features; encode the clips instead"
@@ -305,7 +304,6 @@ class Encoder(ABC):
             clips: N clips of ``modality``.
             names: The blocks that count.
         """
-        del names
         rows = [row.vector for row in self.encode(clips)]
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
 
@@ -318,7 +316,6 @@ class Encoder(ABC):
         Args:
             features: Whether the features of ``Encoded`` are needed; else they may be empty.
         """
-        del features
         return Session(self.encode, self.encode_blocks)
 
     def cost(self, shape: Sequence[int]) -> int:
@@ -330,7 +327,6 @@ class Encoder(ABC):
         Raises:
             UsageError: the networks of this encoder are not torch's, and are not counted.
         """
-        del shape
         raise UsageError(
             f"the operations of encoder {self.name!r} are not counted; encoders of torch, such as "
             "openclip: and torchvision:, have a cost"
@@ -363,9 +359,15 @@ class Encoder(ABC):
             # Twice the size bounds memory, and leaves the last resizing to the encoder.
             shorter = 2 * max(size)
         return Sampling(
-            self.n_frames, self.frames_fixed, self.longest_s, shorter, size, self.fps,
-            self.max_frames, all_samples=self.all_samples,
-        )  # fmt: skip
+            self.n_frames,
+            self.frames_fixed,
+            self.longest_s,
+            shorter,
+            size,
+            self.fps,
+            self.max_frames,
+            all_samples=self.all_samples,
+        )
 
     @property
     def feature_rows(self) -> int:

@@ -45,14 +45,15 @@ _NAMES = tuple(ATTRIBUTES)
 _WORDS = (
     ("quick", 1.0, r"quick(?:ly)?|fast|rapid(?:ly)?|hectic(?:ally)?"),
     ("quick", -1.0, r"slow(?:ly)?|gently"),
-    ("right", 1.0, r"to the right|rightwards?"), ("right", -1.0, r"to the left|leftwards?"),
-    ("up", 1.0, r"upwards?"), ("up", -1.0, r"downwards?"),
-)  # fmt: skip
+    ("right", 1.0, r"to the right|rightwards?"),
+    ("right", -1.0, r"to the left|leftwards?"),
+    ("up", 1.0, r"upwards?"),
+    ("up", -1.0, r"downwards?"),
+)
 
 
 def _modified(weights: Float32, clause: str, words: Collection[str]) -> Float32:
     """Weights of an entry with those of the adverbs and directions in its clause."""
-    del words
     weights_mod = weights.copy()
     for name, value, words_of in _WORDS:
         if re.search(rf"\b(?:{words_of})\b", clause.lower()):
@@ -134,7 +135,6 @@ class EventEncoder(AttributeWords):
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts without a word of the table are against what a clip leaves unseen."""
-        del role
         rows = np.zeros((len(texts), self.dim), np.float32)
         for row, text in zip(rows, texts, strict=True):
             entry = self.table.lookup(text)
@@ -148,12 +148,12 @@ class EventEncoder(AttributeWords):
 def _counts(clip: Clip, size: tuple[int, int]) -> Float64:
     """(64, 2, 32, 32) events in even parts of the window, by polarity and fine cell."""
     edges = np.linspace(clip.window.start_s, clip.window.end_s, MOMENTS * _PARTS + 1)
-    at = np.searchsorted(clip.times_s, edges)
+    edge_columns = np.searchsorted(clip.times_s, edges)
     rows, columns = (np.arange(side) * _SIDE // side for side in size)
     cell = rows[clip.data["y"]] * _SIDE
     cell += columns[clip.data["x"]]
     cell += clip.data["p"] * _SIDE**2
-    parts = [np.bincount(cell[a:b], minlength=2 * _SIDE**2) for a, b in pairwise(at)]
+    parts = [np.bincount(cell[a:b], minlength=2 * _SIDE**2) for a, b in pairwise(edge_columns)]
     return np.array(parts, np.float64).reshape(-1, 2, _SIDE, _SIDE)
 
 

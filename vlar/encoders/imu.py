@@ -22,10 +22,18 @@ _RADIANS = 2.0  # rad/s that count as much as one g
 _CHANNELS = 8  # of a device: acceleration, angular rate, and the two magnitudes
 # Placements by the words in a device's name; a device of another name, or without one, is a limb.
 _PLACES = {
-    "limb": (), "left wrist": ("left", "wrist"), "right wrist": ("right", "wrist"),
-    "wrist": ("wrist",), "hand": ("hand",), "waist": ("waist",), "hip": ("hip",),
-    "chest": ("chest",), "ankle": ("ankle",), "thigh": ("thigh",), "head": ("head",),
-}  # fmt: skip
+    "limb": (),
+    "left wrist": ("left", "wrist"),
+    "right wrist": ("right", "wrist"),
+    "wrist": ("wrist",),
+    "hand": ("hand",),
+    "waist": ("waist",),
+    "hip": ("hip",),
+    "chest": ("chest",),
+    "ankle": ("ankle",),
+    "thigh": ("thigh",),
+    "head": ("head",),
+}
 _WIDTH = _CHANNELS * len(_PLACES)
 _ARM_M, _HEIGHT_M = 0.6, 1.7  # from the shoulder to the hand; of a body
 _TURN_RAD, _TURN_SHARE = 0.15, 0.12  # least prominence of a turning point

@@ -101,7 +101,6 @@ class MotionEncoder(Encoder):
 
     def session(self, *, features: bool = True) -> MotionSession:
         """People are tracked on from one window into the next that overlaps it."""
-        del features
         return MotionSession(self)
 
     def pool(self, features: Float32) -> Float32:
@@ -111,7 +110,6 @@ class MotionEncoder(Encoder):
         return self.body.block_fingerprints(self.n_frames)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        del role
         rows = self.body.text(np.zeros((len(texts), 0), np.float32), texts)
         rows[~rows.any(axis=1), -1] = 1.0
         return rows

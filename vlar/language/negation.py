@@ -33,9 +33,9 @@ def affirmed(text: str, *, nouns: bool = True) -> str | None:
     """
     rules = [(_NOBODY, "somebody"), (_NOT, ""), (_VERB, r"\1 "), (_DO, "")]
     clause = _CLAUSE.search(text)
-    main, rest = (text, "") if clause is None else (text[: clause.start()], text[clause.start() :])
+    main, tail = (text, "") if clause is None else (text[: clause.start()], text[clause.start() :])
     for pattern, instead in [*rules, (_NO, "")] if nouns else rules:
         positive, count = pattern.subn(instead, main, count=1)
         if count:
-            return positive + rest
+            return positive + tail
     return None

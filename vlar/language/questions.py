@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 
 _SUBJECTS = {
-    "he": "a man", "she": "a woman", "they": "people", "we": "people", "i": "a person",
-    "you": "a person", "anyone": "a person", "anybody": "a person", "someone": "a person",
-    "somebody": "a person", "who": "a person",
-}  # fmt: skip
+    "he": "a man",
+    "she": "a woman",
+    "they": "people",
+    "we": "people",
+    "i": "a person",
+    "you": "a person",
+    "anyone": "a person",
+    "anybody": "a person",
+    "someone": "a person",
+    "somebody": "a person",
+    "who": "a person",
+}
 _PLURAL = frozenset({"people", "children", "men", "women", "two", "three", "many", "some"})
 _REQUEST = re.compile(
     r"^(?:please\s+)?(?:(?:can|could) (?:you|i|we) )?(?:show(?: me| us)?|find(?: me| us)?|"
@@ -46,10 +54,10 @@ def caption_of(text: str) -> str | None:
     if (match := _WHO.match(words)) is not None:
         return f"a person {match['rest']}"
     if (match := _REQUEST.match(words)) is not None and words[match.end() :]:
-        rest = words[match.end() :]
-        subject, _, after = re.sub(r"^(?:where|when) ", "", rest).partition(" ")
-        named = f"{_SUBJECTS[subject]} {after}" if subject in _SUBJECTS and after else rest
-        return caption_of(rest) or named
+        words_after = words[match.end() :]
+        subject, _, after = re.sub(r"^(?:where|when) ", "", words_after).partition(" ")
+        named = f"{_SUBJECTS[subject]} {after}" if subject in _SUBJECTS and after else words_after
+        return caption_of(words_after) or named
     match = _ASKED.match(words)
     if match is None or not (match["place"] or text.rstrip().endswith("?") or _is_subject(match)):
         return None

@@ -70,8 +70,8 @@ def has_colours() -> bool:
 
 def block(text: str) -> None:
     """Several lines of stdout, as a report has them."""
-    for each in text.split("\n"):
-        line(each)
+    for text_line in text.split("\n"):
+        line(text_line)
     sys.stdout.flush()
 
 

@@ -184,11 +184,11 @@ class QueryPlan:
     @property
     def scopes(self) -> tuple[str, ...]:
         """Patterns of ``IN`` that limit the whole query."""
-        node, found = self.tree, list[str]()
+        node, outer = self.tree, list[str]()
         while isinstance(node, In):
-            found.append(node.pattern)
+            outer.append(node.pattern)
             node = node.part
-        return tuple(found)
+        return tuple(outer)
 
 
 def make_plan(request: QueryRequest) -> QueryPlan:
@@ -223,9 +223,15 @@ def make_plan(request: QueryRequest) -> QueryPlan:
     _check_miss(request.miss, tree, judged)
     _check_only(request, tree)
     return QueryPlan(
-        tree, k, conditions(request.where), least, judged, request.miss, request.only,
+        tree,
+        k,
+        conditions(request.where),
+        least,
+        judged,
+        request.miss,
+        request.only,
         request.one_per_recording,
-    )  # fmt: skip
+    )
 
 
 def remarks(tree: Node) -> Iterator[str]:

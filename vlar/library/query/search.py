@@ -76,14 +76,14 @@ def deduplicate(
     lengths = np.linalg.norm(batch.vectors, axis=1, keepdims=True)
     vectors = dict(zip(batch.ids.tolist(), batch.vectors / np.maximum(lengths, 1e-12), strict=True))
     shown = {span: np.stack([vectors[row_id] for row_id in rows(span)]) for span in spans}
-    found: list[DistinctSpan] = []
+    distinct_spans: list[DistinctSpan] = []
     for span in spans:
-        same = _same(span, found, shown)
+        same = _same(span, distinct_spans, shown)
         if same is None:
-            found.append(DistinctSpan(span))
+            distinct_spans.append(DistinctSpan(span))
         elif span.video_id not in (same.span.video_id, *(c.video_id for c in same.copies)):
             same.copies.append(span)
-    return found
+    return distinct_spans
 
 
 def _same(
@@ -125,8 +125,8 @@ class IndexCandidates:
         self._new: dict[int, SpanScore] = {}
         self._words = content_words(plan.phrase)
         only = plan.only == "written"
-        seen = plan.only == "seen" or plan.judged or plan.miss is not None or not self._words
-        self._written = None if seen else written_index(snapshot, required=only)
+        needs_scan = plan.only == "seen" or plan.judged or plan.miss is not None or not self._words
+        self._written = None if needs_scan else written_index(snapshot, required=only)
         self._rows: list[ScoredSpan] = []
 
     def best(self, n: int) -> tuple[list[ScoredSpan], bool]:
@@ -186,12 +186,12 @@ class IndexCandidates:
     def rerank(self, reranker: Reranker, head: Sequence[ScoredSpan]) -> None:
         """Score some of the best rows again."""
         ids = [row.row_id for row in head]
-        found = reranker.rescore(self._plan.phrase, ids, self._snapshot, self._snapshot.model)
-        alone = np.array([new.probability for new in found.values()])
+        rescored = reranker.rescore(self._plan.phrase, ids, self._snapshot, self._snapshot.model)
+        alone = np.array([new.probability for new in rescored.values()])
         figures = self._snapshot.among(alone).tolist(), self._snapshot.stated(alone).tolist()
         self._new = {
             row_id: SpanScore(score if new.score is None else new.score, new.similarity, stated)
-            for (row_id, new), score, stated in zip(found.items(), *figures, strict=True)
+            for (row_id, new), score, stated in zip(rescored.items(), *figures, strict=True)
         }
 
     def new_score(self, span: ScoredSpan) -> SpanScore | None:
@@ -200,18 +200,18 @@ class IndexCandidates:
 
     def score(self, span: ScoredSpan) -> SpanScore:
         """The scores of a row or span."""
-        own = SpanScore(span.score, span.similarity, span.stated)
-        return self._new.get(span.row_id, own)
+        span_score = SpanScore(span.score, span.similarity, span.stated)
+        return self._new.get(span.row_id, span_score)
 
     def neighbours(self, span: ScoredSpan, later: bool) -> Iterator[ScoredSpan]:
         """The rows of a span's track after or before it that pass the filter, of its own length."""
         store, dim = self._snapshot.store, self._snapshot.manifest.dim
         allowed = self._allowed or RowFilter()
-        found = store.neighbours(
+        rows_next = store.neighbours(
             span.video_id, span.start_s, span.end_s, dim, later=later, track=span.track
         )
         # Most spans end at the first neighbour: the others are scored where they are asked for.
-        parts = (batch.part(at) for batch in found for at in (slice(1), slice(1, None)))
+        parts = (batch.part(half) for batch in rows_next for half in (slice(1), slice(1, None)))
         for part in parts:
             for row in self._scored(part):
                 if same_scale(row, span) and allowed.allows(row.row_id, row.start_s, row.end_s):
@@ -227,7 +227,6 @@ class IndexCandidates:
 
     def parts(self, span: ScoredSpan) -> tuple[HitPart, ...]:
         """A plain phrase has no parts."""
-        del span
         return ()
 
     def path(self, span: ScoredSpan) -> str:
@@ -269,21 +268,27 @@ class IndexCandidates:
             return []
         similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
         rated = self._snapshot.rated(batch.vectors, self._query)
-        found = [
+        scored_spans = [
             ScoredSpan(
-                int(row), int(video), start_s, end_s, float(score), float(similar),
-                reach=float(reach), alone=float(alone),
+                int(row),
+                int(video),
+                start_s,
+                end_s,
+                float(score),
+                float(similar),
+                reach=float(reach),
+                alone=float(alone),
             )
             for row, video, (start_s, end_s), similar, alone, score, reach in zip(
                 batch.ids, batch.video_ids, batch.spans, similarity, *rated, strict=True
             )
-        ]  # fmt: skip
+        ]
         if not batch.people:
-            return found
-        people = (batch.people.get(row.row_id) for row in found)
+            return scored_spans
+        people = (batch.people.get(row.row_id) for row in scored_spans)
         return [
             row if person is None else replace(row, track=person.track)
-            for row, person in zip(found, people, strict=True)
+            for row, person in zip(scored_spans, people, strict=True)
         ]
 
 
@@ -363,25 +368,25 @@ def _answers(
                 or (span.written and plan.only == "written")
                 or candidates.score(span).probability >= plan.min_probability
             ]
-            found = _distinct(plan, snapshot, candidates, probable)
-            if whole or len(found) > plan.k:
-                return found[: plan.k]
+            distinct = _distinct(plan, snapshot, candidates, probable)
+            if whole or len(distinct) > plan.k:
+                return distinct[: plan.k]
         n *= 4
 
 
 def _reordered(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[ScoredSpan]:
     """Spans, best first, with those that have new scores in order in the places they held."""
     places, keys = list[int](), list[tuple[float, float]]()
-    for place, span in enumerate(spans):
+    for index, span in enumerate(spans):
         new = candidates.new_score(span)
         if new is not None:
-            places.append(place)
+            places.append(index)
             keys.append((-round(new.score, 6), -round(new.similarity, 6)))
     # The sort is stable and keys are rounded: equal rows of two files (copies) keep their order.
     order = sorted(range(len(places)), key=keys.__getitem__)
     ordered = list(spans)
-    for place, other in zip(places, order, strict=True):
-        ordered[place] = spans[places[other]]
+    for index, other in zip(places, order, strict=True):
+        ordered[index] = spans[places[other]]
     return ordered
 
 
@@ -389,17 +394,17 @@ def _distinct(
     plan: QueryPlan, snapshot: Snapshot, candidates: Candidates, rows: Sequence[ScoredSpan]
 ) -> list[DistinctSpan]:
     """More than ``plan.k`` distinct spans, or all: those before the last hold all their copies."""
-    wanted = plan.k + 1
+    count = plan.k + 1
     while True:
         check()
-        merged = merge(rows, candidates.neighbours, wanted, snapshot.judged)
-        found = deduplicate(snapshot.store, merged, snapshot.manifest.dim, candidates.row_ids)
+        merged = merge(rows, candidates.neighbours, count, snapshot.judged)
+        distinct = deduplicate(snapshot.store, merged, snapshot.manifest.dim, candidates.row_ids)
         if plan.one_per_recording:
-            videos = [answer.span.video_id for answer in found]
-            found = [answer for n, answer in enumerate(found) if videos.index(videos[n]) == n]
-        if len(found) > plan.k or len(merged) < wanted:
-            return found
-        wanted *= 2
+            videos = [answer.span.video_id for answer in distinct]
+            distinct = [answer for n, answer in enumerate(distinct) if videos.index(videos[n]) == n]
+        if len(distinct) > plan.k or len(merged) < count:
+            return distinct
+        count *= 2
 
 
 def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[DistinctSpan]) -> list[Hit]:
@@ -412,14 +417,14 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     windows = snapshot.windows(rows)
     lost = _lost(snapshot.store, refined)
     standing = _standing(candidates, answers)
-    for place, (answer, span) in enumerate(zip(answers, refined, strict=True)):
+    for index, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
-        best = windows.get(rows[place]) if len(set(candidates.row_ids(answer.span))) == 1 else None
+        best = windows.get(rows[index]) if len(set(candidates.row_ids(answer.span))) == 1 else None
         similarity = float(np.mean([part.similarity for part in parts])) if parts else None
         copies = [candidates.refined(copy) for copy in answer.copies]
         hits.append(
             Hit(
-                rank=place + 1,
+                rank=index + 1,
                 path=candidates.path(span),
                 start_s=span.start_s,
                 end_s=span.end_s,
@@ -431,13 +436,13 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 also=tuple(
                     Copy(candidates.path(copy), copy.start_s, copy.end_s) for copy in copies
                 ),
-                lost=lost[place],
-                caption=captions.get(rows[place], ""),
+                lost=lost[index],
+                caption=captions.get(rows[index], ""),
                 best_s=None if best is None else (best[1].start_s + best[1].end_s) / 2,
-                row=rows[place],
-                standing=standing[place],
+                row=rows[index],
+                standing=standing[index],
                 written=answer.span.written,
-                **people.get(rows[place], {}),
+                **people.get(rows[index], {}),
             )
         )
     return hits
@@ -466,9 +471,13 @@ def _standing(candidates: Candidates, answers: Sequence[DistinctSpan]) -> list[s
 
 def _lost(store: LibraryStore, spans: Sequence[ScoredSpan]) -> list[float]:
     """The greatest share of lost frames among the windows that overlap each span."""
-    found = {i: store.annotations(LostFrames, [i]) for i in {span.video_id for span in spans}}
+    losses = {i: store.annotations(LostFrames, [i]) for i in {span.video_id for span in spans}}
     shares = (
-        [w.share for w in found[span.video_id] if w.start_s < span.end_s and w.end_s > span.start_s]
+        [
+            w.share
+            for w in losses[span.video_id]
+            if w.start_s < span.end_s and w.end_s > span.start_s
+        ]
         for span in spans
     )
     return [min(max(share, default=0.0), 1.0) for share in shares]
@@ -484,12 +493,12 @@ def _people(
     batch = snapshot.store.rows(
         sorted(ids.pop() for ids in every if len(ids) == 1), snapshot.manifest.dim
     )
-    found: dict[int, dict[str, Any]] = {}
+    people: dict[int, dict[str, Any]] = {}
     for row_id, (start_s, end_s) in zip(batch.ids.tolist(), batch.spans, strict=True):
         if (person := batch.people.get(row_id)) is not None:
             middle_s = (start_s + end_s) / 2
-            found[row_id] = {"track": person.track, "box": person.box, "box_s": middle_s}
-    return found
+            people[row_id] = {"track": person.track, "box": person.box, "box_s": middle_s}
+    return people
 
 
 def _report(
@@ -501,19 +510,19 @@ def _report(
     window_s: float,
 ) -> QueryReport:
     spans = [answer.span for answer in answers]
-    found = candidates.report(spans)
+    facts = candidates.report(spans)
     best = max((candidates.score(span).probability for span in spans), default=None)
     return QueryReport(
         tree=plan.tree,
-        searched=found.searched,
+        searched=facts.searched,
         where=plan.where,
         min_probability=plan.min_probability,
-        videos=found.videos,
-        windows=found.windows,
-        phrases=found.phrases,
+        videos=facts.videos,
+        windows=facts.windows,
+        phrases=facts.phrases,
         reranker=None if reranker is None else reranker.name,
-        reranked=found.reranked,
-        best_probability=found.best_probability if best is None else best,
+        reranked=facts.reranked,
+        best_probability=facts.best_probability if best is None else best,
         cpu_s=cpu_s,
         rerank_notes=() if reranker is None else tuple(reranker.notes),
         rerank_failed=0 if reranker is None else reranker.failed,

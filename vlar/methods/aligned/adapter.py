@@ -116,8 +116,8 @@ def _ranks(x: Float64, z: Float64, columns: Integers, fold: int) -> Float64:
     """(penalties,) mean reciprocal rank of the clips of every fourth label among such labels."""
     names = np.flatnonzero(np.arange(len(z)) % _FOLDS == fold)
     out = np.isin(columns, names)
-    kept, column_of = np.unique(columns[~out], return_inverse=True)
-    weights = balanced_weights(column_of, len(kept))
+    label_names, column_of = np.unique(columns[~out], return_inverse=True)
+    weights = balanced_weights(column_of, len(label_names))
     clips, texts = weights @ x[~out], weights @ z[columns[~out]]
     words = unit(z[names] - texts)
     right = np.searchsorted(names, columns[out])

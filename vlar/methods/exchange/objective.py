@@ -178,7 +178,7 @@ class Exchange(Objective):
         m = module.get_submodule("action")(vectors * vectors.shape[1] ** 0.5).relu()
         y = step.batch.labelled(step.batch.targets).argmax(dim=1)
         classifier = module.get_submodule("classifier")
-        found = {"plain": self.plain * F.cross_entropy(classifier(torch.cat([n, m], 1)), y)}
+        part_losses = {"plain": self.plain * F.cross_entropy(classifier(torch.cat([n, m], 1)), y)}
         actions, subjects = (
             [kinds[row] for row in rows] for kinds in (self._actions, self._subjects)
         )
@@ -191,5 +191,5 @@ class Exchange(Objective):
             rebuilt, others = cross(n, m, other)
             losses = F.cross_entropy(classifier(rebuilt), y, reduction="none")
             losses = losses + F.cross_entropy(classifier(others), y[other], reduction="none")
-            found[kind] = self.weight * losses[rows_paired].sum() / len(y)
-        return found
+            part_losses[kind] = self.weight * losses[rows_paired].sum() / len(y)
+        return part_losses

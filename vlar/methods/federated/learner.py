@@ -140,7 +140,7 @@ def _drawn(y: Sequence[str], alpha: float, seed: int) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {f"drawn {n + 1}": [] for n in range(_DRAWN)}
     for number, label in enumerate(sorted(set(y))):
         random = random_for(seed, _CLIENTS, number)
-        rows = random.permutation([row for row, each in enumerate(y) if each == label])
+        rows = random.permutation([row for row, clip_label in enumerate(y) if clip_label == label])
         ends = np.cumsum(random.dirichlet([alpha] * _DRAWN))[:-1] * len(rows)
         for rows_of_group, part in zip(
             groups.values(), np.split(rows, ends.round().astype(int)), strict=True

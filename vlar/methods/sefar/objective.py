@@ -104,10 +104,10 @@ class Sefar(Objective):
         rise = math.sin(math.pi / 2 * (step.progress - self.warmup) / (1 - self.warmup))
         logits = step.forward(step.batch.views["strong"][free]).logits
         losses = torch.nn.functional.cross_entropy(logits, answer, reduction="none")
-        found = {"pseudo_label": rise * self.weight * (weight * losses).mean()}
+        part_losses = {"pseudo_label": rise * self.weight * (weight * losses).mean()}
         if self.mix and len(weak) > 1:
-            found["mixed"] = rise * self.mix * self._mixed(step, weak, mean, weight)
-        return found
+            part_losses["mixed"] = rise * self.mix * self._mixed(step, weak, mean, weight)
+        return part_losses
 
     def after_step(self, number: int) -> None:
         """Move the teacher towards the student."""

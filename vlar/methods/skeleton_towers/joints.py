@@ -98,9 +98,9 @@ class Joints(Beside):
         tracks = tracks_from_features(features[:, start : start + width])
         energy = np.square(np.diff(tracks.points[..., :2], axis=1)).sum(axis=(1, 2, 3))
         chosen = np.argsort(-energy, kind="stable")[: self.people]
-        found = tracks.points[chosen].astype(np.float64)
-        sure = found[..., 2] * (tracks.score[chosen] > 0)[..., None]
-        points = np.where(sure[..., None] > _SURE, found[..., :2], np.nan) * np.array([1, -1])
+        tracked = tracks.points[chosen].astype(np.float64)
+        sure = tracked[..., 2] * (tracks.score[chosen] > 0)[..., None]
+        points = np.where(sure[..., None] > _SURE, tracked[..., :2], np.nan) * np.array([1, -1])
         remapped = np.asarray(remap(points, _BODIES, self.layout), np.float64)
         weights = joint_map(_BODIES, self.layout)
         visible = np.einsum("wv,mtv->mtw", weights.weights, sure) * weights.covered
