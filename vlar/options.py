@@ -120,8 +120,8 @@ class RequestField:
     """A field of a request that a user may set.
 
     Attributes:
-        name: Of the field.
-        type: Of its values.
+        name: Name of the field.
+        type: Type of its values.
         default: Its value where none is given; ``dataclasses.MISSING`` where one must be.
         option: Its help, group and spelling.
     """
@@ -190,7 +190,7 @@ def body_field(request: type, name: str, **limits: Any) -> Any:
 
     Args:
         request: The dataclass.
-        name: Of its field, whose default and help it has.
+        name: Name of its field, whose default and help it has.
         limits: What else ``pydantic.Field`` takes, such as ``ge`` and ``max_length``.
 
     Raises:

@@ -82,7 +82,7 @@ class Hit:
             re-ranker it only ranks, and is not a probability.
         probability: Calibrated; of a query with operators, that of the weakest part.
         similarity: Cosine of the best window; of a query with operators, the mean of the parts.
-        tags: Of the recording.
+        tags: Tags of the recording.
         parts: The best window of each phrase of a query with operators; else empty.
         also: Spans of other recordings that show the same (copies).
         lost: Greatest share (0 to 1) of lost or doubtful frames among the span's windows.

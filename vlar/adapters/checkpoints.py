@@ -244,7 +244,7 @@ def fill(
         weights: By the names of open_clip, every one of them except ``kept``.
         path: The checkpoint, for messages.
         kept: Parameters the base keeps.
-        share: Of the new weights against those of the base, above 0 and up to 1.
+        share: Share of the new weights against those of the base, above 0 and up to 1.
         others: What else the file may hold, for messages.
 
     Returns:

@@ -104,7 +104,7 @@ def shared_class_vectors(
     """``class_vectors`` in a training step; several processes share the classes.
 
     Args:
-        batch: Of the step.
+        batch: Batch of the step.
         text: Token ids (n, L) to features (n, E).
         ids: (p, C, L).
     """

@@ -125,7 +125,7 @@ class LabelTask(ABC):
 
         Args:
             logits: (N, C).
-            targets: Of the same clips.
+            targets: Targets of the same clips.
             parts: (N, K) logits by part, from methods that have them; may be empty.
         """
 

@@ -98,7 +98,7 @@ def draw(logits: Tensor, temperature: float, *, seed: int | None) -> Tensor:
     Args:
         logits: (..., A).
         temperature: Above 0; high ones let the gradient reach choices that were not drawn.
-        seed: Of the noise; None for the largest logit without noise.
+        seed: Seed of the noise; None for the largest logit without noise.
 
     Returns:
         (..., A) one-hot, with the gradients of ``softmax((logits + noise) / temperature)``.

@@ -213,7 +213,7 @@ def edl(title: str, hits: Sequence[Hit], fps: int = 25) -> str:
     """An edit decision list (CMX 3600): the spans one after another, in the order of their rank.
 
     Args:
-        title: Of the list.
+        title: Title of the list.
         hits: At most 999 spans.
         fps: Frames a second of all its times, without drop frames.
 

@@ -50,7 +50,7 @@ def otio(title: str, tracks: Mapping[str, Sequence[Take]], fps: float, *, in_pla
     """The timeline as a text of JSON (``Timeline.1``).
 
     Args:
-        title: Of the timeline.
+        title: Title of the timeline.
         tracks: Takes in order, by the name of their track.
         fps: Frames a second of all times.
         in_place: Whether takes keep their times, with gaps between; else they follow each other.

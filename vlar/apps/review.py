@@ -148,7 +148,7 @@ class ReviewCandidates:
 
         Args:
             k: Greatest number of clips.
-            measure: Of the uncertainty.
+            measure: Measure of the uncertainty.
             labelled: Recordings (absolute paths) and spans whose labels are known already: they are
                 left out, and clips like them come later.
         """

@@ -43,7 +43,7 @@ class AttributeWords(Encoder):
 
     Attributes:
         version: Increased with every change of the numbers of a clip.
-        block_names: Of the attributes, and of what is left of a unit vector.
+        block_names: Block names of the attributes, and of what is left of a unit vector.
     """
 
     cpu_only = True

@@ -92,7 +92,7 @@ class SoundAttribute:
 
     Attributes:
         name: As in ``text_banks/sound_verbs.txt``.
-        unit: Of the value.
+        unit: Unit of the value.
         centre: The value between the two poles.
         width: The distance at which a value clearly belongs to a pole.
         meaning: What each sign means.

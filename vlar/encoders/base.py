@@ -114,7 +114,7 @@ class Asked:
 
         Args:
             probability: (N,).
-            recordings: Of the library, at least 1.
+            recordings: Number of recordings of the library, at least 1.
         """
         crowd = math.log(min(max(recordings, 1), self.most))
         inside = np.clip(probability, 1e-9, 1 - 1e-9)
@@ -417,7 +417,7 @@ def require_plain(name: str, argument: str, device: str | None, dtype: str | Non
     """Refuse what an encoder without settings that only runs on the CPU does not take.
 
     Args:
-        name: Of the encoder.
+        name: Name of the encoder.
         argument: What follows its name in a spec.
         device: As for ``load_encoder``.
         dtype: As for ``load_encoder``.

@@ -83,7 +83,7 @@ class CaptionedEncoder(Encoder):
         """The captioner ``argument``, with options behind a ``?``: ``concepts?text=st:FOLDER``.
 
         Args:
-            argument: Of the spec.
+            argument: Argument of the spec.
             device: None or ``cpu``.
             dtype: None or ``float32``.
 

@@ -27,7 +27,7 @@ class Captioner(ABC):
         name: The spec that makes it again, such as ``concepts`` or ``hf:FOLDER``.
         modality: Name of the reader whose clips it takes.
         fingerprint: Hash of everything that changes a caption.
-        licence: Of its weights.
+        licence: Licence of its weights.
         encoder_fingerprint: Of the encoder whose features ``caption_encoded`` reads; empty where
             there is none.
     """

@@ -37,7 +37,7 @@ class CatalogueEntry:
         alias: The word.
         purpose: Its use.
         spec: Spec that loads it, without the revision.
-        licence: Of the weights.
+        licence: Licence of the weights.
         parameters_m: Millions of parameters.
         download_mb: About, in MB.
         repository: On the hub, where the spec does not name it.

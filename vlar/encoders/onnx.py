@@ -55,16 +55,16 @@ class ExportDescription:
     """Contents of ``vlar-export.json``.
 
     Attributes:
-        version: Of this format.
+        version: Version of this format.
         source: Spec of the model that was exported.
         source_fingerprint: Its fingerprint.
-        licence: Of the weights.
+        licence: Licence of the weights.
         dim: D.
         n_frames: Default T.
         frames_fixed: Whether no other T works.
         templates: Name of a prompt set.
         logit_scale: Factor from cosine to logit.
-        logit_bias: Of sigmoid models, else None.
+        logit_bias: Logit bias of sigmoid models, else None.
         pixels: Pixel settings, in the form of ``Pixels``.
         tokens: ``kind`` (``clip`` or ``tokenizers``), ``max_tokens``, ``pad``, ``lower``.
         check: Least cosines to the source: ``image``, ``text``, ``clip``.
@@ -247,7 +247,7 @@ class StoredTokens:
 
         Args:
             tokenizer: A ``tokenizers.Tokenizer``.
-            max_tokens: Of the text tower.
+            max_tokens: Most tokens of the text tower.
             pad: Id that fills up.
             lower: Whether texts are lower-cased first.
         """

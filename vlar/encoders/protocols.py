@@ -80,7 +80,7 @@ def check_size(name: str, step: int, height: int, width: int) -> None:
     """Refuse a size that an encoder cannot be brought to.
 
     Args:
-        name: Of the encoder.
+        name: Name of the encoder.
         step: Its ``size_step``.
         height: Pixels.
         width: Pixels.

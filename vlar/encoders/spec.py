@@ -59,7 +59,7 @@ def other_kind(architectures: Sequence[str]) -> str | None:
     ('a chat or text model', None)
 
     Args:
-        architectures: Of its ``config.json``.
+        architectures: Architectures of its ``config.json``.
     """
     for name in architectures:
         for pattern, kind in _KINDS:

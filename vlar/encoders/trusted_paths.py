@@ -68,7 +68,7 @@ def require(spec: str, fingerprint: str | None, source: str, how: str = "adapt a
 
     Args:
         spec: The model that ``source`` names.
-        fingerprint: Of the model that ``source`` was made with; None for any.
+        fingerprint: Fingerprint of the model that ``source`` was made with; None for any.
         source: The manifest or the library, for messages.
         how: What to do where the fingerprint differs, for messages.
 

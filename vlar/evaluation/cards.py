@@ -69,7 +69,7 @@ class DataCard(BaseModel):
 
     Attributes:
         layout: Registered name; None finds it by the files.
-        options: Of the layout.
+        options: Options of the layout.
         folder: Below the user's folder.
         subset: Name of the subset; None is ``test``, or ``val`` where there is none.
         labels: Only these labels: a list, or a file (as given in the card).
@@ -110,11 +110,11 @@ class Card(BaseModel):
     """One protocol file; see the module.
 
     Attributes:
-        name: Of the card.
+        name: Name of the card.
         protocol: Registered names.
         model: Spec of the model; None leaves it to the user.
         needs_model: What ``--model`` must name, where the card stands for weights of the user's.
-        fingerprint: Of the model's encoder; another one is refused.
+        fingerprint: Fingerprint of the model's encoder; another one is refused.
         templates: Prompt set; None for the model's own.
         descriptions: See ``Model.classify``.
         data: The clips.
@@ -122,7 +122,7 @@ class Card(BaseModel):
         source: Clips of another data set, which a model is fitted to.
         expected: Counts that must hold: ``labels``, ``train``, ``val``, ``test``.
         hashes: SHA-256 of annotation files, and of label files of the card.
-        settings: Of the protocol.
+        settings: Settings of the protocol.
         published: Figures to stand next to those of a run.
         about: Facts for the reader: domain, view, licence, how to obtain, how the run differs.
     """
@@ -277,10 +277,10 @@ class Suite:
     """Cards that belong together.
 
     Attributes:
-        name: Of the suite; of the card, for a file of one card.
+        name: Name of the suite; of the card, for a file of one card.
         cards: The cards, in order.
         controls: One a card: whether its figures are taken under the controls too.
-        rows: Of the table; none for a file of one card.
+        rows: Rows of the table; none for a file of one card.
     """
 
     name: str

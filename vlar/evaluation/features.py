@@ -162,7 +162,7 @@ class Change:
     Attributes:
         name: A registered corruption, or ``one-frame``: the middle frame in place of all.
         severity: 1 to 5; 5 for ``one-frame``.
-        seed: Of the corruption; each clip adds its own content.
+        seed: Seed of the corruption; each clip adds its own content.
     """
 
     name: str

@@ -28,7 +28,7 @@ class ReportRow:
     """One figure in several runs.
 
     Attributes:
-        name: Of the figure.
+        name: Name of the figure.
         where: What it is of.
         values: One a run; None where the run has no such figure.
         published: ``(method, value, spread, source)`` of the cards.

@@ -274,7 +274,7 @@ def write_runs(file: Path, runs: Sequence[JsonDict], skipped: Sequence[JsonDict]
 
     Args:
         file: Where.
-        runs: Of ``run_card``.
+        runs: Runs of ``run_card``.
         skipped: Cards that gave no run, each with ``card`` and ``error``.
 
     Raises:
@@ -394,7 +394,7 @@ def run_card(
     Args:
         card: The protocol file.
         data: The user's folder.
-        model: Of ``vlar.load``.
+        model: Model of ``vlar.load``.
         controls: Take every figure under one frame, shuffled and reversed frames too.
         store: Where features are kept; None for the cache folder.
 

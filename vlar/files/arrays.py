@@ -179,7 +179,7 @@ def read_matlab(
 
     Args:
         path: The file.
-        names: Of the variables.
+        names: Names of the variables.
         bytes_each: Bytes that a number takes with all copies that its reader makes of it.
         most: Largest size in bytes, of the file and of what is unpacked of it.
 
@@ -320,7 +320,7 @@ def read_npz(
         path: The file.
         most: Largest size in bytes, of the file and of all its arrays together.
         fields: Whether arrays may be structured: plain numbers by name.
-        names: Of the arrays that are read; empty for all.
+        names: Names of the arrays that are read; empty for all.
 
     Raises:
         OSError: see ``open_input``.

@@ -31,7 +31,7 @@ class LocalModel:
         classes: Names of both classes: of the tokeniser or processor, and of the model.
         what: Names the model in messages, such as "speech model".
         advice: What to give in place of a folder that cannot be loaded.
-        error: Of a folder that cannot be loaded.
+        error: Error of a folder that cannot be loaded.
         device: Where it computes, such as ``cuda``; None for the CPU.
         chats: Whether a folder without a chat template is refused.
         options: Further arguments of ``from_pretrained`` of the model.
@@ -170,7 +170,7 @@ def in_threads(
         work: Called in the threads.
         items: In the order in which they are begun.
         workers: Threads; one item or one worker needs none.
-        name: Of the threads.
+        name: Name of the threads.
     """
     if min(workers, len(items)) <= 1:
         yield from ((item, work(item)) for item in items)

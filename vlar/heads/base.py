@@ -66,7 +66,7 @@ class Scores:
 
         Args:
             parts: At least one.
-            weights: Of each; they need not add up to 1.
+            weights: Weight of each; they need not add up to 1.
         """
         shares = np.asarray(weights, np.float64) / float(np.sum(weights))
         similarity = np.tensordot(shares, np.stack([part.similarity for part in parts]), 1)

@@ -27,8 +27,8 @@ class StoreAddress:
 
     Attributes:
         text: As the user wrote it.
-        uri: Of the server, or the absolute path of a folder.
-        name: Of the library there.
+        uri: Address of the server, or the absolute path of a folder.
+        name: Name of the library there.
         embedded: Whether it is a folder that this process alone opens.
     """
 

@@ -283,7 +283,7 @@ class Standout:
             of the first, to the mean of all windows.
         nearest: For ``unusual``, the recording of the most similar window; None without one.
         nearest_s: Where that window begins, in seconds.
-        tags: Of the recording.
+        tags: Tags of the recording.
     """
 
     rank: int
@@ -339,7 +339,7 @@ class LibraryRows:
         vectors: (N, D) of unit length.
         paths: Path of each recording, by id.
         tags: Tags of each recording, by id.
-        fingerprint: Of the model.
+        fingerprint: Fingerprint of the model.
     """
 
     table: RowTable
@@ -353,7 +353,7 @@ def all_rows(connection: LibraryConnection, most: int | None = None) -> LibraryR
     """Every row of a whole frame that is sound and shows something (``Library.all_rows``).
 
     Args:
-        connection: Of the library.
+        connection: Connection of the library.
         most: Of more rows this many are drawn, always the same ones; None keeps all.
     """
     with connection.mutex:

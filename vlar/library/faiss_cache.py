@@ -66,7 +66,7 @@ class BufferedEngine(Engine):
 
         Args:
             keep: Places of the index that are left.
-            vectors: Of the added rows.
+            vectors: Vectors of the added rows.
             table: All rows of the new engine.
             source: The same rows with their vectors.
             probes: Text vectors to measure with.
@@ -156,7 +156,7 @@ class BufferedEngine(Engine):
 
     @property
     def dim(self) -> int:
-        """D."""
+        """D, width of a vector."""
         return self._new_vectors.shape[1]
 
     def holds(self, source: RowSource) -> bool:

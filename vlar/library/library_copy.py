@@ -56,8 +56,8 @@ class LibraryDigest:
     """The digest of a library.
 
     Attributes:
-        recordings: Of each recording, by path.
-        rest: Of the manifest and the failed files.
+        recordings: Digest of each recording, by path.
+        rest: Rest of the manifest and the failed files.
         rows: Number of rows.
     """
 

@@ -187,7 +187,7 @@ class LibraryManifest:
 
     Attributes:
         model: The spec that loads the model again.
-        fingerprint: Of the model; vectors of another one are not comparable.
+        fingerprint: Fingerprint of the model; vectors of another one are not comparable.
         dim: D.
         spec: Windows and samples.
         blocks: The parts of its vectors (``vlar.library.manifest``); empty where the model

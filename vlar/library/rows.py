@@ -84,7 +84,7 @@ class RowTable:
         return self.ids, self.video_ids, self.starts_s, self.ends_s
 
     def __len__(self) -> int:
-        """N."""
+        """N, the number of rows."""
         return len(self.ids)
 
     def where(self, mask: Bool | Int64) -> RowTable:
@@ -168,12 +168,12 @@ class RowSource(Protocol):
 
     @property
     def dim(self) -> int:
-        """D."""
+        """D, width of a vector."""
         ...
 
     @property
     def count(self) -> int:
-        """N."""
+        """N, the number of rows."""
         ...
 
     def chunks(self) -> Iterator[tuple[RowTable, Float16]]:
@@ -226,7 +226,7 @@ class LibraryInfo:
         rows: Number of windows.
         duration_s: Of all recordings, in seconds.
         model: The spec that loads the model.
-        fingerprint: Of the model.
+        fingerprint: Fingerprint of the model.
         dim: D, width of a vector.
         modality: Name of the sensor.
         window_s: Length of a window in seconds.

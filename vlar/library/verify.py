@@ -46,7 +46,7 @@ class LibraryFault:
         path: The recording, or the file of the library.
         message: The fault, and what to do.
         repaired: Whether ``repair`` removed it.
-        ids: Of the rows, contexts or recordings that ``repair`` deletes or sets again.
+        ids: Ids of the rows, contexts or recordings that ``repair`` deletes or sets again.
     """
 
     kind: str

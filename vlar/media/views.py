@@ -46,7 +46,7 @@ class ViewSampler:
     """Reads the clips that an encoder judges a span by.
 
     Attributes:
-        reader: Of the encoder's sensor.
+        reader: Reader of the encoder's sensor.
         sampling: What the encoder wants; a span beyond ``longest_s`` has several views.
         by_shots: Whether a span with cuts is read shot by shot; the longest shot comes first.
         most_shots: Shots of a span that are read; the longest are.
@@ -182,7 +182,7 @@ def content_span(clip: Clip) -> Window | None:
     A picture is blank where its pixels hardly differ: black, white, or one colour.
 
     Args:
-        clip: Of any sensor; others than video have no pictures.
+        clip: Clip of any sensor; others than video have no pictures.
     """
     shown = _shown(clip)
     if shown is None or shown.all() or not shown.any():

@@ -65,7 +65,7 @@ def bootstrap(
         figure: The figure of some rows (indices, (m,) int64, with repeats).
         groups: N groups, one a row.
         draws: Resamples.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         The interval; None where all rows are of one group, which does not represent others.
@@ -108,7 +108,7 @@ def mean_interval(
         values: (N,) float or bool.
         groups: N groups.
         draws: Resamples.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         MetricError: no row, NaN, or lengths that differ.
@@ -173,7 +173,7 @@ def paired(
         second: (N,) of the second, in the same order.
         groups: N groups.
         draws: Resamples.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         The difference; None where all rows are of one group.

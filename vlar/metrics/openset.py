@@ -122,7 +122,7 @@ def open_f1(
         answers: N labels, None where the clip is rejected.
         known: The K labels; None for all that are answered.
         draws: Subsets for each n.
-        seed: Of the subsets.
+        seed: Seed of the subsets.
 
     Returns:
         0..1; without unknown clips the macro-F1 over the known labels.

@@ -47,9 +47,9 @@ class EvaluatedClip:
         group: Clips of one group resemble each other: a person, a source video.
         truth: What it shows, as the label list spells it; several with ``mode="multi"``.
         answer: The best label.
-        probability: Of the answer, 0..1.
+        probability: Probability of the answer, 0..1.
         rank: Place of the best label that it shows, 1 for the first.
-        truth_probability: Of that label.
+        truth_probability: Probability of that label.
         unknown: Whether the answer was that no label fits.
         unknown_probability: 0..1.
         columns: Columns of ``truth`` in the list of labels.
@@ -141,7 +141,7 @@ class LabelFigures(Record):
         n: Clips that show it.
         accuracy: Share of them that were recognised; None without clips. With ``mode="multi"``
             the share that gives it a probability of .5 or more.
-        average_precision: Of all clips ranked by this label; None without clips.
+        average_precision: Average precision of all clips ranked by this label; None without clips.
     """
 
     label: str

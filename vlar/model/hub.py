@@ -160,7 +160,7 @@ def upload(
         repo_id: ``ORG/NAME``.
         modality: Sensor of the model, by which the hub names its task.
         private: Whether a new repository is private; None for the owner's default.
-        token: Of the hub; None for that of ``hf auth login``.
+        token: Token of the hub; None for that of ``hf auth login``.
         branch: It must exist; None for the main one.
         commit_message: First line of the commit.
         create_pr: Whether to open a pull request instead.

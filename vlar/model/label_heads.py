@@ -71,7 +71,7 @@ class LabelClassifier:
     Attributes:
         head: Scores encoded clips.
         mode: ``one`` label fits or none, or ``multi``: each label for itself.
-        fingerprint: Of the encoder whose clips it scores.
+        fingerprint: Fingerprint of the encoder whose clips it scores.
         keys: C labels as their source spells them.
         calibration: Curves over the probabilities; None leaves them as the head gives them.
         tree: The coarse labels above the C labels, in their order; None for none.

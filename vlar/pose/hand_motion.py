@@ -183,7 +183,7 @@ def prepare_hands(
     """The hands of a clip; None where none is seen in two frames.
 
     Args:
-        tracks: Of the S frames that were looked at.
+        tracks: Tracks of the S frames that were looked at.
         aspect: Width over height of the frame.
         scene: (S, G, G, 3) colours, 0 to 1.
         face: (S, 4, 2) places of the face, NaN where it is not seen; None without a face.

@@ -124,7 +124,7 @@ def mix(
 
     Args:
         inputs: (N, T, 3, height, width) pixels or (N, T, K) features.
-        targets: Of the N clips.
+        targets: Targets of the N clips.
         numbers: Which of them, and how much.
         random: Draws them.
     """

@@ -48,7 +48,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
     """Train in ``count`` processes of this machine; one that dies ends the others.
 
     Args:
-        arguments: Of ``vlar train``, without the number of processes.
+        arguments: Arguments of ``vlar train``, without the number of processes.
         count: Processes.
 
     Returns:

@@ -63,7 +63,7 @@ class Online:
 
     Args:
         model: Adapted to labels.
-        statistics: Of its training clips; None for those that it keeps.
+        statistics: Statistics of its training clips; None for those that it keeps.
         layers: Norms that are drawn to them; None for the last quarter of those in the statistics.
         momentum: Share of a clip in the running moments, above 0 to 1.
         reset: Limits of distance and rise, see ``RESET``; None never resets.

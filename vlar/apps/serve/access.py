@@ -126,7 +126,7 @@ class Access:
         """Refuse what another site's page sends.
 
         Args:
-            headers: Of the request, lower case.
+            headers: Headers of the request, lower case.
             is_page: Whether the page itself is asked for, which any site may link to.
 
         Raises:
@@ -352,7 +352,7 @@ class _Answer:
 
     Attributes:
         is_begun: Whether its first part was sent.
-        status: Of the answer; 499 where the caller was gone before.
+        status: Status of the answer; 499 where the caller was gone before.
     """
 
     def __init__(self, send: Send) -> None:

@@ -31,7 +31,7 @@ class ServeError(VlarError):
     """A request that cannot be answered.
 
     Args:
-        status: Of HTTP.
+        status: Status of HTTP.
         error: What happened, with the value.
         fix: What to do.
         kind: Stable name.
@@ -132,9 +132,9 @@ class ServeLimits:
     """Limits of one server.
 
     Attributes:
-        upload_bytes: Of one uploaded file.
-        stored_bytes: Of all uploads together; the oldest are deleted first.
-        joined_bytes: Of uploads that joined the library, which are never deleted.
+        upload_bytes: Bytes of one uploaded file.
+        stored_bytes: Bytes of all uploads together; the oldest are deleted first.
+        joined_bytes: Bytes of uploads that joined the library, which are never deleted.
         video_s: Seconds that a recording to classify may last.
         span_s: Seconds of a span that is cut for playback.
         request_s: Seconds of one request, without the time of an upload.
@@ -144,7 +144,7 @@ class ServeLimits:
         jobs: Jobs that wait; further ones are refused.
         labels: Labels of one request.
         examples: Examples of one adaptation.
-        body_bytes: Of a request that is not an upload.
+        body_bytes: Bytes of a request that is not an upload.
         connections: Open connections.
     """
 

@@ -46,7 +46,7 @@ class Job:
         spec: What its process is given; it is not shown.
         state: ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``.
         done: Recordings or examples handled.
-        total: Of how many; None before that is known.
+        total: Recordings or examples in all; None before that is known.
         current: What was handled last.
         failures: What could not be read, at most 50.
         failed: How many could not be read.
@@ -450,8 +450,8 @@ class Tasks:
         """Learn labels from examples, as a job; its model then answers to ``name``.
 
         Args:
-            name: Of the model.
-            examples: Of two labels or more.
+            name: Name of the model.
+            examples: Examples of two labels or more.
             method: A few-shot method.
             options: Others of ``vlar.model.requests.AdaptRequest``.
 

@@ -32,7 +32,7 @@ class Media:
 
     Args:
         folder: For cut spans; it is emptied when the server starts.
-        limits: Of the server.
+        limits: Limits of the server.
         roots: Folders whose recordings may be read; None for any.
     """
 

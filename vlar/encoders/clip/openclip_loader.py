@@ -65,7 +65,7 @@ def at_size(towers: Towers, height: int, width: int) -> Towers:
     """A copy of a plain ViT for frames of another size, whose positions are interpolated.
 
     Args:
-        towers: Of open_clip.
+        towers: Towers of open_clip.
         height: Pixels, a multiple of the patch.
         width: Pixels, likewise.
     """

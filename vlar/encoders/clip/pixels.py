@@ -65,7 +65,7 @@ def to_pixels(
         frames: (N, H, W, 3) uint8 RGB.
         wanted: Size and scaling.
         device: Where the result shall be; the resizing happens there.
-        dtype: Of the result.
+        dtype: Number type of the result.
 
     Returns:
         (N, 3, height, width).

@@ -104,7 +104,7 @@ def int8_towers(towers: Towers, name: str) -> Towers:
 
     Args:
         towers: In float32 on the CPU.
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
 
     Raises:
         UsageError: the model is on another device.

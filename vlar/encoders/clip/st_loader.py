@@ -39,7 +39,7 @@ def check_folder(folder: Path, name: str) -> None:
 
     Args:
         folder: With ``modules.json``, or a model of transformers.
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
 
     Raises:
         ModelError: the message names the file and what is wrong.

@@ -103,7 +103,7 @@ class HfTokens:
 
         Args:
             tokenizer: From ``AutoTokenizer``.
-            max_tokens: Of the text tower.
+            max_tokens: Most tokens of the text tower.
             lower: The model was trained on lower-cased text (SigLIP 2).
             masked: The text tower takes a mask: ids end in -1 instead of padding.
         """
@@ -159,8 +159,8 @@ class Towers:
         vision_view: Gives the blocks of the image tower; raises ModelError where there are none.
         text_view: Gives the blocks of the text tower; raises ModelError where there are none.
         rebuild: The same face for another model of the same architecture.
-        logit_bias: Of sigmoid models, else None.
-        licence: Of the weights, as far as it is known.
+        logit_bias: Logit bias of sigmoid models, else None.
+        licence: Licence of the weights, as far as it is known.
         variant: What else makes the vectors differ from those of the weights, such as ``int8``.
     """
 
@@ -245,7 +245,7 @@ def towers_without_text(
         pixels: How frames become pixels.
         dim: Width of the features.
         scale: Factor from cosine to logit.
-        licence: Of the weights.
+        licence: Licence of the weights.
         why: Beginning of the error of what asks for texts or blocks.
     """
 

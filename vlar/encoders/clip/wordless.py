@@ -208,7 +208,7 @@ def wordless_towers(
         pixels: How frames become pixels.
         dim: F.
         what: Names the network in messages.
-        licence: Of the weights.
+        licence: Licence of the weights.
         loading: ``device`` and ``precision``.
 
     Raises:

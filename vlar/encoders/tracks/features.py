@@ -163,7 +163,7 @@ class FeaturePlan:
         """Features of a recording piece by piece; those that name points come last.
 
         Args:
-            recording: Of any length.
+            recording: Recording of any length.
             step_s: Seconds of a step.
 
         Yields:

@@ -124,7 +124,7 @@ def attack(
         x: (N, T, ...) float clips, or one clip (T, K); NaN is not moved.
         eps: Most that a number changes, in the unit of ``x``; 0 changes none.
         steps: At least 1; ``fgsm`` takes one.
-        seed: Of all draws.
+        seed: Seed of all draws.
         natural: Recorded motion like ``x``, for attacks that follow it; None takes ``x``.
 
     Raises:
@@ -192,7 +192,7 @@ def bone_drift(before: Points, after: Points, layout: str | Layout) -> float:
     Args:
         before: (T, M, V, C), or any leading axes.
         after: Likewise.
-        layout: Of the V joints.
+        layout: Layout of the V joints.
 
     Raises:
         UsageError: another number of joints, or two shapes.

@@ -76,7 +76,7 @@ def learned_moments(logits: Tensor, y: Tensor, random: torch.Generator) -> tuple
     Args:
         logits: (L, C) of the frozen surrogate, of about unit deviation.
         y: (L,) int64.
-        random: Of the starts and the batches.
+        random: Generator of the starts and the batches.
     """
     size = 2 * logits.shape[1] * WIDTH
     weights = torch.randn((HEADS, size), generator=random).to(logits) / logits.shape[1] ** 0.5

@@ -97,7 +97,7 @@ def corrupt(
         frames: (T, H, W, 3) uint8 RGB, at least one frame; of another sensor its ``Clip.data``.
         name: Registered name: ``gaussian-noise``, ``h264``, ``shuffle``, ...
         severity: 0 (unchanged) to 5.
-        seed: Of everything that is drawn; the same seed gives the same bytes.
+        seed: Seed of everything that is drawn; the same seed gives the same bytes.
         meta: ``Clip.meta``, for corruptions that read it.
 
     Returns:

@@ -331,7 +331,7 @@ def read_dataset(
     Args:
         root: The user's folder, or a CSV file.
         layout: Registered name; None finds it by the files in the folder.
-        options: Of the layout, such as ``{"split": 2}``.
+        options: Options of the layout, such as ``{"split": 2}``.
 
     Raises:
         UnknownNameError: no layout has this name.

@@ -193,7 +193,7 @@ def attack(
         known: n clips.
         values: (n,) the attribute of each.
         asked: m other clips.
-        seed: Of the random weights.
+        seed: Seed of the random weights.
     """
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning

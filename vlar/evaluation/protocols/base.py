@@ -67,7 +67,7 @@ class Plan:
         card: The protocol file.
         parts: The splits.
         source: Clips of another data set that a model is fitted to.
-        settings: Of the protocol: its defaults with what the card replaces.
+        settings: Settings of the protocol: its defaults with what the card replaces.
         notes: Remarks for a reader, one sentence each.
         counts: Counts that a dry run prints.
     """

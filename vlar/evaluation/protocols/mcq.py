@@ -53,7 +53,7 @@ def make_questions(
             ``train``: the right label and K - 1 of the proposer's best 2 K. ``rerank``: the
             proposer's best K and nothing else.
         k: Options, 2 to 26; fewer where there are fewer labels.
-        seed: Of all that is drawn; a clip's question does not depend on the other clips.
+        seed: Seed of all that is drawn; a clip's question does not depend on the other clips.
         perspective: ``first`` or ``third`` person, or None.
 
     Returns:

@@ -35,7 +35,7 @@ class ExtraFile:
         name: What it is called here.
         member: Its path in its package, from the package's own folder on.
         sha256: Of the original.
-        outputs: Of a TensorFlow Lite network, those that are kept; empty for other files.
+        outputs: Outputs of a TensorFlow Lite network, those that are kept; empty for other files.
     """
 
     name: str

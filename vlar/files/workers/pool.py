@@ -63,7 +63,7 @@ class WorkerPool:
     ask at once. Use it as a context: at its end all workers are ended, also those still at work.
 
     Args:
-        limits: Of each file; None is ``FileLimits.from_environment``.
+        limits: Limits of each file; None is ``FileLimits.from_environment``.
         module: A module that workers import before their first job.
 
     Attributes:
@@ -114,7 +114,7 @@ class WorkerPool:
         Args:
             path: The file that is read, for error messages.
             duration_s: Its length in seconds, which scales its time limit; 0 where unknown.
-            function: Of a module that can be imported.
+            function: Function of a module that can be imported.
             arguments: What pickle can carry.
 
         Raises:

@@ -122,7 +122,7 @@ class WorkerProcess:
     """A warm process that runs one job at a time.
 
     Args:
-        limits: Of each file.
+        limits: Limits of each file.
         module: What it imports before its first job.
 
     Attributes:

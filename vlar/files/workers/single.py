@@ -38,7 +38,7 @@ def items(path: Path, function: Callable[..., Any], *arguments: Any) -> Iterator
 
     Args:
         path: The file that is read, for error messages.
-        function: Of a module; so are the classes among the arguments.
+        function: Function of a module; so are the classes among the arguments.
         arguments: What pickle can carry.
 
     Raises:

@@ -42,7 +42,7 @@ class SharedBlock:
     """Memory that both processes map. It has no name and is gone when both have closed it.
 
     Args:
-        descriptor: Of the memory; both processes have it open.
+        descriptor: Descriptor of the memory; both processes have it open.
     """
 
     def __init__(self, descriptor: int) -> None:

@@ -75,7 +75,7 @@ class Question:
             raise UsageError(f"perspective {self.perspective!r} is unknown; use first or third")
 
     def __len__(self) -> int:
-        """K."""
+        """K, the number of options."""
         return len(self.options)
 
     def rotated(self, shift: int) -> Question:

@@ -115,7 +115,7 @@ class TextMotion:
         phrases: The phrases of the table that were used.
         how: ``table`` (phrases of the text), ``nearest`` (phrases of similar meaning) or
             ``unknown``.
-        names: Of the attributes; those of bodies by default.
+        names: Names of the attributes; those of bodies by default.
     """
 
     text: str

@@ -43,7 +43,7 @@ class PersonClips:
     """Finds people in the windows of recordings and cuts them out.
 
     Args:
-        spec: Of the detector, which is loaded for the first clip.
+        spec: Spec of the detector, which is loaded for the first clip.
         source: Reads a window once more where a detector needs more or larger frames.
     """
 

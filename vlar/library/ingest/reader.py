@@ -99,7 +99,7 @@ class FileRecord:
         content_hash: Hash of the content.
         duration_s: Length in seconds; 0 where no windows follow.
         failure: Why it cannot be read, for a failed or skipped file.
-        tags: Of this file alone, besides those of all files of the call.
+        tags: Tags of this file alone, besides those of all files of the call.
     """
 
     file: Path

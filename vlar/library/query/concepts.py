@@ -39,7 +39,7 @@ class Concept:
     Attributes:
         name: As queries write it.
         text: The words.
-        fingerprint: Of the model.
+        fingerprint: Fingerprint of the model.
         yes: Number of judgements.
         no: Number of judgements.
         gain: Log odds that a cosine with the words is worth.

@@ -149,7 +149,7 @@ class SpanScores:
     """M answers, not yet merged; all arrays are (M,).
 
     Attributes:
-        video_ids: Of each.
+        video_ids: Recording of each.
         start_s: Seconds.
         end_s: Seconds.
         value: Probability.
@@ -171,7 +171,7 @@ class SpanScores:
     parts: Mapping[Leaf, Int64]
 
     def __len__(self) -> int:
-        """M."""
+        """M, the number of spans."""
         return len(self.value)
 
     def take(self, rows: Int64) -> SpanScores:

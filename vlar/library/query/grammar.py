@@ -36,7 +36,7 @@ class QuerySyntaxError(QueryError):
 
     Attributes:
         query: The query on one line.
-        position: Of the wrong character, from 0; the length of the query for its end.
+        position: Position of the wrong character, from 0; the length of the query for its end.
     """
 
     def __init__(self, query: str, position: int, reason: str) -> None:

@@ -43,7 +43,7 @@ class MissCalibration:
 
     Attributes:
         name: What it was made of, for people.
-        fingerprint: Of the model.
+        fingerprint: Fingerprint of the model.
         scores: Sorted scores, by the number of recordings of the libraries that were asked.
     """
 
@@ -56,7 +56,7 @@ class MissCalibration:
 
         Args:
             alpha: Chance of a miss, above 0 and below 1.
-            recordings: Of the library; the nearest size that was calibrated is used.
+            recordings: Recordings of the library; the nearest size that was calibrated is used.
         """
         sizes = sorted(self.scores)
         size = min(sizes, key=lambda each: abs(math.log(each / max(recordings, 1))))

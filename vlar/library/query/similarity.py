@@ -293,7 +293,7 @@ def nearest_held(
     """The answer of ``nearest`` without a look at the store, where the rows are in memory.
 
     Args:
-        cache: Of the present state.
+        cache: Cache of the present state.
         version: ``store.data_version()``.
         vector: As in ``nearest``.
         k: As in ``nearest``.

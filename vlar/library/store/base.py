@@ -196,8 +196,8 @@ class LibraryWriter(LibraryStore, Protocol):
 
         Args:
             path: Path as the library writes it.
-            content_hash: Of its file.
-            stamp: Of its file.
+            content_hash: Content hash of its file.
+            stamp: Stamp of its file.
             duration_s: Length in seconds.
             added_at_s: Seconds since 1970; None is now.
         """

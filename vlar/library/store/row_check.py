@@ -36,8 +36,8 @@ class CheckedRows:
     """Rows without damage, in the order they were given; all arrays have N entries.
 
     Attributes:
-        ids: Of the rows.
-        video_ids: Of their recordings.
+        ids: Ids of the rows.
+        video_ids: Video ids of their recordings.
         times_s: (N, 2) start and end in seconds.
         vectors: (N, D) as stored.
         wide: The same as float32, which the check needs too.

@@ -45,8 +45,8 @@ class RecordingFacts(KnownVideo):
     Attributes:
         id: Of the recording, in its library.
         path: Path as the library writes it.
-        content_hash: Of its file.
-        stamp: Of its file.
+        content_hash: Content hash of its file.
+        stamp: Stamp of its file.
         duration_s: Length in seconds.
         unreadable: Windows that could not be decoded.
         added_at_s: Seconds since 1970.

@@ -117,7 +117,7 @@ def unwrapped(raw: Ints, bits: int, state: State) -> tuple[Ints, State]:
 
     Args:
         raw: As the file has them.
-        bits: Of the counter.
+        bits: Bits of the counter.
         state: The last of them before, and the wraps so far; empty at the start.
     """
     if not len(raw):

@@ -318,7 +318,7 @@ def check_signal(source: Reader, path: Path) -> CheckReport:
     """Read a whole recording.
 
     Args:
-        source: Of its sensor.
+        source: Source of its sensor.
         path: The recording.
 
     Returns:

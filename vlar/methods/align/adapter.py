@@ -38,7 +38,7 @@ class AlignConfig(Settings):
         dropout: In training, 0 to below 1.
         by: Target: ``labels``, or ``captions``: the column ``text`` of the support set, and the
             label of a clip without one.
-        temperature: Of the contrast with captions, above 0.
+        temperature: Temperature of the contrast with captions, above 0.
         labels: The labels it was trained for.
     """
 

@@ -141,7 +141,7 @@ class Gate:
     Attributes:
         temperature: The scores of labels with examples are divided by it before their softmax.
         threshold: Log odds from which a clip counts as one of a label with examples.
-        bias: Of the curve.
+        bias: Bias of the curve.
         weights: (2 k,) of the k best probabilities of labels with examples, and of the k best
             cosines of the others.
     """
@@ -203,7 +203,7 @@ class ListGate:
 
     Attributes:
         gate: Decision between both kinds of clips.
-        classifier: Of the S labels with examples, whether or not they are in the list.
+        classifier: Classifier of the S labels with examples, whether or not they are in the list.
         columns: (C,) label of the classifier; -1 for labels without examples.
         read: Frame features (n, T, F) to clips (n, d).
     """

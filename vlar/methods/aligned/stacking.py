@@ -127,7 +127,7 @@ def best_offset(rounds: Sequence[Round], share: float) -> float:
 
     Args:
         rounds: One for each split.
-        share: Of the encoder's own cosine.
+        share: Share of the encoder's own cosine.
 
     Returns:
         0 to 1; 0 without any split.
@@ -143,7 +143,7 @@ def held_out_offset(rounds: Sequence[Round], share: float) -> float:
 
     Args:
         rounds: One for each split.
-        share: Of the encoder's own cosine.
+        share: Share of the encoder's own cosine.
     """
     if len(rounds) < 2:
         return 0.0

@@ -417,7 +417,7 @@ class MappedAdapter(MixedLists, Adapter):
             columns: (n,) label of each clip.
             labels: C labels.
             free: Not used.
-            seed: Of the start and of every draw, where the map is trained.
+            seed: Seed of the start and of every draw, where the map is trained.
             groups: n names, such as people; a gate is fitted on clips of others than the map.
 
         Raises:

@@ -31,7 +31,7 @@ class AsuConfig(Settings):
             trained labels name; until then body parts alone.
         unit_bank: Bank of units (``vlar describe --units``) that fills ``units``; empty for none.
         selected: k, units that steer the decoder.
-        temperature: Of the choice, on standardised similarities; trained from there.
+        temperature: Temperature of the choice, on standardised similarities; trained from there.
         grid: Parts of a frame along each side; 0 for whole frames alone. None: 2 where the encoder
             can distinguish parts, else 0.
         region_blocks: Last blocks of a ViT in which parts have tokens of their own.
@@ -79,7 +79,7 @@ class UnitLayer(nn.Module):
     """Attention among queries, to the moments, and a feed-forward layer; each starts at 0."""
 
     def __init__(self, width: int, config: AsuConfig) -> None:
-        """W."""
+        """Layers for W numbers a query."""
         super().__init__()
         self.norm_own, self.norm_query = nn.LayerNorm(width), nn.LayerNorm(width)
         self.norm_token, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -165,7 +165,7 @@ class RegionBottleneck(nn.Module):
     """``up(GELU(down(x)))``, a quarter of the width inside; 0 at the start."""
 
     def __init__(self, width: int) -> None:
-        """D."""
+        """Layers for D numbers a region."""
         super().__init__()
         self.down = nn.Linear(width, max(1, width // 4))
         self.up = nn.Linear(max(1, width // 4), width)

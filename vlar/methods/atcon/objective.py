@@ -45,7 +45,7 @@ class Atcon(Objective):
         answers: Weight of the divergence of each scale's answer from the mean answer.
         video: Weight of the squared distance of the mean answer from the clip's.
         features: Weight of the cross-correlation of every two scales.
-        sharpness: Of the confidence that weighs ``answers``.
+        sharpness: Sharpness of the confidence that weighs ``answers``.
         refresh: Epochs between two assignments of centroid labels.
         texts: Whether the texts of the labels start the centroids; else the answers do.
     """

@@ -61,9 +61,9 @@ class PartsConfig(MappedConfig):
             ``part:foot``; empty for clauses of the verb table. A label that the bank lacks gets
             those too.
         components: Entries that each part is read by: principal directions of the training clips.
-        steps: Of the training.
+        steps: Steps of the training.
         batch: Clips of a step.
-        rate: Of Adam.
+        rate: Rate of Adam.
         decay: Weight decay.
         factor: On the mean of the part losses, next to the cross-entropy of labels.
         whole: Share of the whole body in a score; the parts have the rest, evenly.

@@ -273,7 +273,7 @@ class C2CNetwork(nn.Module):
 
         Args:
             part: ``verb`` or ``object``.
-            texts: Of the trained words in their order, or of any words.
+            texts: Texts of the trained words in their order, or of any words.
             columns: Which trained word each is, -1 for none; None for the trained words in order.
         """
         apart = nn.functional.normalize(texts - self.get_buffer(f"{part}_centre"), dim=-1)

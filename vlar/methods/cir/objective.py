@@ -73,7 +73,7 @@ class CrossInstance(Objective):
     Attributes:
         action: Factor on the classification of the reconstruction.
         text: Factor on the pairing with sentences.
-        temperature: Of the fixed cosines, above 0.
+        temperature: Temperature of the fixed cosines, above 0.
         mask: Clips that must not rebuild a clip, besides itself: those of its ``domain``, ``site``,
             ``both``, or none (``self``).
     """

@@ -24,7 +24,7 @@ class CocoConfig(Settings):
     """Settings of the descriptions and their alignment.
 
     Attributes:
-        rank: Of the residual maps of label texts and of descriptions.
+        rank: Rank of the residual maps of label texts and of descriptions.
         hidden: Width of the residual map of clips.
         components: Principal directions kept of each block of the frame features.
         names: Share of the label's text in its vector, 0 to 1; the rest is its descriptions. With 0
@@ -34,10 +34,10 @@ class CocoConfig(Settings):
         keep: Share of a label's descriptions that are kept: those nearest to its text.
         most: Descriptions a label at most, so that frequent labels are not sharper.
         drawn: Descriptions a label that a training step reads.
-        temperature: Of both alignments.
+        temperature: Temperature of both alignments.
         instances: Factor on the alignment with single descriptions.
         cycle: Factor on the cycle over seen and unseen labels; it needs ``unseen``.
-        cycle_temperature: Of the cycle.
+        cycle_temperature: Temperature of the cycle.
         bank: Where the descriptions are: a bank's name, a file of descriptions, or empty for all
             packaged banks.
         unseen: Labels without examples whose names the training may read.

@@ -154,7 +154,7 @@ class Csvr(Objective):
         match: Factor on the term of key frames.
         frames: Factor on the terms of this and the next frames.
         keys: Key frames of a clip.
-        temperature: Of the contrast, above 0.
+        temperature: Temperature of the contrast, above 0.
         hidden: Width of the generator, the critic and the decoder.
         ratio: Unlabelled clips in a batch for each labelled one; 0 uses none.
         alone: Share of the training, from its start, in which labels do not count, 0 to below 1.

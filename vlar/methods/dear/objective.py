@@ -74,7 +74,7 @@ def avu_weight(step: float, total: float) -> float:
 
     Args:
         step: Steps or epochs that are over.
-        total: Of the training, above 0.
+        total: Steps or epochs of the training, above 0.
     """
     return _FIRST_WEIGHT * math.exp(-math.log(_FIRST_WEIGHT) * step / total)
 

@@ -47,7 +47,7 @@ class EventsConfig(Settings):
         size: Cells of a frame on a side, a multiple of 4.
         width: Width of the network.
         layers: Blocks.
-        heads: Of attention.
+        heads: Heads of attention.
         window: Frames of a window of ``linear_attention``.
         states: States of a channel of ``scan``.
         points: Points of a clip.
@@ -56,7 +56,7 @@ class EventsConfig(Settings):
         steps: Moments of the rate code.
         rates: ``expected`` values at every moment, or spikes ``drawn`` from a seed.
         threshold: Potential at which a neuron fires.
-        dropout: Of the readout in training, 0 to below 1.
+        dropout: Dropout of the readout in training, 0 to below 1.
         labels: The labels it was trained for.
     """
 

@@ -52,7 +52,7 @@ class FrameContrast(Objective):
 
     Attributes:
         weight: Factor on the term.
-        temperature: Of the contrast, above 0.
+        temperature: Temperature of the contrast, above 0.
         stride: Distance of the frames that are compared; near ones look alike.
     """
 

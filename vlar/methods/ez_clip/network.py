@@ -45,7 +45,7 @@ class EzClipConfig(Settings):
             only.
         temporal_embedding: Room for a constant (T, D) that is added to the tokens of frame t. The
             original keeps it at zero.
-        motion_weight: Of the motion loss; 0 leaves it out.
+        motion_weight: Weight of the motion loss; 0 leaves it out.
         target_sharpness: Factor of the label agreement before its softmax becomes the target.
         prompt_dropout: Share of the prompts' entries dropped in training; the original's is 0.1.
         drop: Share of attention weights and of whole residual branches dropped in training in the

@@ -28,9 +28,9 @@ def average(
     """Weighted mean of states, ``sum of (n_c / n) w_c`` (McMahan et al. 2017), read one at a time.
 
     Args:
-        states: Of the clients.
-        weights: Of each client, from 0, such as its number of clips.
-        names: Of the clients, for messages; their numbers without any.
+        states: States of the clients.
+        weights: Weight of each client, from 0, such as its number of clips.
+        names: Names of the clients, for messages; their numbers without any.
 
     Raises:
         UsageError: a client sends numbers that are not finite, or other names or shapes than the

@@ -124,7 +124,7 @@ def projected_distance(projector: Projector, student: Tensor, teacher: Tensor, k
     It is computed in float32. The gradient stops at the teacher.
 
     Args:
-        projector: Of this modality.
+        projector: Projector of this modality.
         student: (..., E), of any length.
         teacher: (..., E) of unit length; broadcast against the student's.
         kind: The same as in ``feature_distance``.

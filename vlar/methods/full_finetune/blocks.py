@@ -38,7 +38,7 @@ class TunedConfig(Settings):
             bottlenecks (arXiv 2302.03024). ``st-adapter``: a convolution over time (after arXiv
             2206.13559). ``cross-frame``: frames exchange a message token (X-CLIP, arXiv
             2208.02816).
-        radius: Of the window: neighbours on each side; 0 leaves frames apart.
+        radius: Radius of the window: neighbours on each side; 0 leaves frames apart.
         tune_towers: Train a copy of both towers, saved with the adapter; else only what
             ``temporal`` adds.
         prompts: Strings of a class: ``froster`` (29 strings) or a template set.
@@ -120,7 +120,7 @@ class FeedAdapter(Mixer):
     """A bottleneck parallel to the MLP."""
 
     def __init__(self, width: int) -> None:
-        """D."""
+        """Layers for D numbers a token."""
         super().__init__()
         self.feed = Bottleneck(width)
 
@@ -137,7 +137,7 @@ class TimeAttention(FeedAdapter):
     """The block's own attention along time first, then among the tokens of a frame."""
 
     def __init__(self, width: int) -> None:
-        """D."""
+        """Layers for D numbers a token."""
         super().__init__(width)
         self.time = Bottleneck(width)
         self.space = Bottleneck(width)

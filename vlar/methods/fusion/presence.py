@@ -50,7 +50,7 @@ class Part:
     """A part of a bundle.
 
     Attributes:
-        name: Of its encoder.
+        name: Name of its encoder.
         sensor: Its modality.
         start: First column of its frame features.
         end: Column after the last.

@@ -32,11 +32,11 @@ class FusionConfig(Settings):
         layers: Layers of every transformer.
         components: Principal directions kept of each block of the frame features.
         fold: Rows of features in a token.
-        dropout: Of every layer in training, 0 to below 1.
+        dropout: Dropout of every layer in training, 0 to below 1.
         drop: Chance of a part to be left out of a training clip, 0 to 1.
         contrast: Weight of the contrast of each pair of sensors.
         prototypes: Weight of prototypes of one sensor for queries of another.
-        temperature: Of contrast and prototypes.
+        temperature: Temperature of contrast and prototypes.
         hidden: Weight of parts or patches that are predicted (``rebuild``, ``devices``).
         fuse: How ``rebuild`` joins the parts: ``attention``, ``sum`` or ``concatenation``.
         memory: Memory tokens of ``rebuild``, queries of ``mixer``.
@@ -82,8 +82,8 @@ class InputsOfPart(NamedTuple):
 
     Attributes:
         sensor: Its modality.
-        columns: Of the inputs.
-        place: Of its blocks in a vector.
+        columns: Columns of the inputs.
+        place: Place of its blocks in a vector.
         channels: Numbers of a place where the first block has places, else 0.
         places: Places of the first block.
     """

@@ -73,7 +73,7 @@ def people_maps(frames: UInt8, tracks: Tracks) -> Float32:
 
     Args:
         frames: (T, H, W, 3) uint8.
-        tracks: Of the same frames.
+        tracks: Tracks of the same frames.
     """
     shape = small_grey(frames[:1]).shape[1:]
     if not len(tracks.score):

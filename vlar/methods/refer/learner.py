@@ -183,9 +183,9 @@ def train(
         core: Encodes the labels.
         rows: The examples.
         labels: C labels.
-        seed: Of the start of the pointer.
+        seed: Seed of the start of the pointer.
         measures: Whether it adds to what is measured; without, it points by itself alone.
-        steps: Of gradient descent.
+        steps: Steps of gradient descent.
 
     Returns:
         Share of held-out examples whose person it points at (None where no numbers are known or

@@ -129,7 +129,7 @@ class GghmConfig(RelationConfig):
     """Settings of GgHM.
 
     Attributes:
-        layers: Of the graph.
+        layers: Layers of the graph.
         edges: Factor on the loss of the edges.
     """
 
@@ -161,7 +161,7 @@ class HyrsmConfig(RelationConfig):
     """Settings of HyRSM and, with ``coherence``, of HyRSM++.
 
     Attributes:
-        heads: Of both attentions.
+        heads: Heads of both attentions.
         frames: Factor on the classification of single frames in training.
         coherence: Factor on the temporal coherence of HyRSM++; 0 leaves HyRSM.
     """

@@ -31,7 +31,7 @@ class RelationHead(FewShotHead):
 
     Attributes:
         method: Registered name of the adapter whose network it is.
-        settings: Of that adapter.
+        settings: Settings of that adapter.
         network: The network.
     """
 

@@ -49,8 +49,8 @@ class EpisodeNumbers:
         episodes: Optimiser steps.
         ways: Labels of an episode at most.
         queries: Queries of each label at most.
-        learning_rate: Of AdamW at the start; it falls to 0 as a cosine.
-        weight_decay: Of AdamW.
+        learning_rate: Learning rate of AdamW at the start; it falls to 0 as a cosine.
+        weight_decay: Weight decay of AdamW.
         clip_norm: Largest norm of the gradient.
     """
 
@@ -127,7 +127,7 @@ def train_network(
         columns: n labels by number.
         groups: n groups (recordings).
         numbers: See ``EpisodeNumbers``.
-        seed: Of every draw.
+        seed: Seed of every draw.
         on_episode: Called with the clips of each episode.
 
     Returns:

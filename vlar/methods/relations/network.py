@@ -117,7 +117,7 @@ class HyrsmNetwork(RelationNetwork):
     Args:
         n_features: F.
         width: D.
-        heads: Of both attentions.
+        heads: Heads of both attentions.
         frames: Factor on a classification of single frames, in training alone.
         coherence: Factor on the temporal coherence.
     """
@@ -195,7 +195,7 @@ class GghmNetwork(RelationNetwork):
         n_features: F.
         width: D.
         n_frames: T.
-        layers: Of the graph.
+        layers: Layers of the graph.
         edges: Factor on the cross-entropy of the edges.
     """
 

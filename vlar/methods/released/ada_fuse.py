@@ -18,7 +18,7 @@ def one_hot(logits: Tensor, temperature: float, noise: float) -> Tensor:
 
     Args:
         logits: Logarithms of probabilities.
-        temperature: Of the soft choices.
+        temperature: Temperature of the soft choices.
         noise: Factor of Gumbel noise; 0 chooses the most probable.
     """
     if noise:

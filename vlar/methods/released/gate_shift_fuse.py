@@ -95,7 +95,7 @@ def gated_resnet(name: str, ratio: float, channels: int = 3) -> tuple[nn.Module,
     Args:
         name: ``resnet50``, or ``resnet18``, which has the depth of a ResNet-34 in the release.
         ratio: Share of gated channels in percent.
-        channels: Of the input.
+        channels: Channels of the input.
     """
     base = _GatedBottleneck if name.replace("-", "").lower() == "resnet50" else _GatedBasic
     block: Any = type(base.__name__, (base,), {"ratio": ratio})

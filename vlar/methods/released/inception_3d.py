@@ -40,8 +40,8 @@ class Unit(nn.Module):
     Args:
         inputs: Channels.
         outputs: Channels.
-        kernel: Of all three axes.
-        stride: Of all three axes.
+        kernel: Kernel of all three axes.
+        stride: Stride of all three axes.
         old: The layout of hassony2: the norm is ``batch3d``, and only time is padded by its length.
     """
 

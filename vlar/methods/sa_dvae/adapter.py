@@ -120,7 +120,7 @@ class SaDvae(MappedAdapter):
 
         Args:
             labels: C labels.
-            seed: Of the samples.
+            seed: Seed of the samples.
         """
         texts = torch.from_numpy(self.label_vectors(labels))
         with torch.random.fork_rng(devices=[]), torch.no_grad():

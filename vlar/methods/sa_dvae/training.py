@@ -28,10 +28,10 @@ class SaDvaeConfig(MappedConfig):
             clips.
         latent: Width of the part that clips share with texts.
         irrelevant: Width of the part of a clip that no text describes.
-        cycles: Of the schedule.
-        steps: Of a cycle.
+        cycles: Cycles of the schedule.
+        steps: Steps of a cycle.
         batch: Clips of a step.
-        rate: Of Adam.
+        rate: Rate of Adam.
         divergence: Greatest factor on the divergences and on the total correlation.
         cross: Factor on the crossed reconstructions.
         judge_every: Steps between those that train the discriminator.
@@ -170,7 +170,7 @@ def factors(config: SaDvaeConfig, cycle: int, step: int) -> Factors:
     Args:
         config: The settings.
         cycle: From 0.
-        step: Of the cycle, from 0.
+        step: Step of the cycle, from 0.
     """
     done = step / max(config.steps - 1, 1)
     clips = max(0.0, (done - _RAMP) / (1 - _RAMP)) * config.divergence

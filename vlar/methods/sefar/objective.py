@@ -61,7 +61,7 @@ class Sefar(Objective):
         ratio: Unlabelled clips in a batch for each labelled one.
         warmup: Share of the training without unlabelled clips, 0 to below 1.
         average: Part of the teacher that a step keeps, 0 to below 1.
-        passes: Of the teacher through each clip.
+        passes: Passes of the teacher through each clip.
         reverse: Whether the strong view turns moments round.
     """
 

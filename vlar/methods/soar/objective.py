@@ -40,7 +40,7 @@ class Soar(Objective):
         own: Factor on the method's own loss; the source has none of it.
         scene: Factor on the scene adversary.
         background: Factor on the reconstruction.
-        strength: Of the reversed gradient of the reconstruction; the scene's is 1.
+        strength: Strength of the reversed gradient of the reconstruction; the scene's is 1.
         column: The column that names the scene; empty for the order above.
         width: Hidden units of the adversaries.
     """

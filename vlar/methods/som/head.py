@@ -37,7 +37,7 @@ class Som:
     Args:
         grid: Rows and columns. A growing grid starts at 2 x 2 and gets as many units.
         growing: Insert rows and columns where the map fits worst, instead of a fixed grid.
-        seed: Of the start and of the order of the vectors.
+        seed: Seed of the start and of the order of the vectors.
 
     Attributes:
         weights: (rows, columns, F) float64.
@@ -121,8 +121,8 @@ class Som:
 
         Args:
             vector: (F,) the vector x.
-            rate: Of the winner, 0 to 1.
-            width: Of the neighbourhood, in units, above 0.
+            rate: Rate of the winner, 0 to 1.
+            width: Width of the neighbourhood, in units, above 0.
 
         Returns:
             The winner, the unit nearest to the vector.

@@ -66,7 +66,7 @@ def layer_of(block: BlockView, dropout: float) -> nn.TransformerEncoderLayer:
     """A layer of its own parameters, which computes what a block of a frozen tower computes.
 
     Args:
-        block: Of the tower.
+        block: Block of the tower.
         dropout: In training, 0 to below 1.
     """
     width, hidden = block.fc1.in_features, block.fc1.out_features

@@ -23,7 +23,7 @@ class Spent:
 
     Attributes:
         needed: (N,) tensors with gradients, one a layer that can be spared in part.
-        full: Of one clip, of the same layers.
+        full: Multiply-adds of one clip, of the same layers.
     """
 
     needed: list[Tensor] = field(default_factory=list[Tensor])
@@ -84,7 +84,7 @@ def fused(inner: Tensor, choice: Tensor, spent: Spent, before: int, after: int) 
         choice: (N, T, C, 3).
         spent: Is changed.
         before: Multiply-adds of the convolution that made ``inner``, of one clip.
-        after: Of the one that reads it.
+        after: Multiply-adds of the one that reads it.
     """
     spent.full += [before, after]
     read = 1 - choice[..., 2]

@@ -26,7 +26,7 @@ def guard(address: str, doing: str) -> Generator[None, None, None]:
     """Turn errors of Milvus into one line with advice.
 
     Args:
-        address: Of the library.
+        address: Address of the library.
         doing: ``read``, ``write to`` or another verb before ``the library``.
     """
     import grpc
@@ -238,7 +238,7 @@ class MilvusConnection:
     """A connection to the Milvus of one library.
 
     Args:
-        address: Of the library.
+        address: Address of the library.
 
     Attributes:
         rows: Name of the collection of rows.

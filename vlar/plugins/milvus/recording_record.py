@@ -30,9 +30,9 @@ class RecordingRecord:
 
     Attributes:
         id: It stays while the recording is at a path.
-        version: Of its rows.
+        version: Version of its rows.
         path: Path as the library writes it.
-        content_hash: Of its file.
+        content_hash: Content hash of its file.
         size: Size of its file in bytes; -1 for none.
         mtime_ns: Time of its file.
         duration_s: Length in seconds.

@@ -91,7 +91,7 @@ class VisibleVersions:
         before: Versions below it are settled.
         also: Versions of the running transaction that are committed.
         hidden: Versions whose rows may be there, and which no recording has any more.
-        removals: Of the state.
+        removals: Number of removals of the state.
     """
 
     number: int

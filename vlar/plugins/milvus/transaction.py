@@ -35,7 +35,7 @@ class Transaction:
 
     Attributes:
         connection: To Milvus.
-        lease: Of the writer.
+        lease: Lease of the writer.
         state: As Milvus has it.
         changed: Recordings by id; None for one that goes.
         records: Other records to replace, by key.
@@ -174,13 +174,13 @@ class Transaction:
         self.state.write(self.connection)
 
     def _write(self) -> None:
-        """Step 2."""
+        """Step 2: rows and blobs of this version."""
         self.connection.upsert(self.connection.rows, self._rows)
         self.connection.upsert(self.connection.blobs, self._blobs)
         self._rows, self._blobs, self._bytes = [], [], 0
 
     def _settle(self, removed: bool) -> State:
-        """Step 5."""
+        """Step 5: the state without what was deleted."""
         counted = replace(self.state, next_version=self._next_version, next_video=self._next_video)
         done = settled(counted, removed=removed)
         done.write(self.connection)

@@ -29,7 +29,7 @@ class OwnClips:
     """N clips of C labels.
 
     Attributes:
-        name: Of the data, for names of tasks.
+        name: Name of the data, for names of tasks.
         source: The folder or table.
         items: N examples, one label each.
         labels: C labels as the data spell them, sorted.

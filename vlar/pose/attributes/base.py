@@ -319,7 +319,7 @@ def weight_vector(weights: dict[str, float], names: Sequence[str] | None = None)
 
     Args:
         weights: By name.
-        names: Of the attributes, in order; None for those of bodies.
+        names: Names of the attributes, in order; None for those of bodies.
 
     Raises:
         UsageError: a weight is not a finite number.

@@ -47,7 +47,7 @@ class RunnerOptions:
     """Options of a runner; each takes what it needs and refuses the rest.
 
     Attributes:
-        address: Of a cluster; None for one that is started here.
+        address: Address of a cluster; None for one that is started here.
         workers: Number that encode at a time; None for a suitable number.
         gpus: Share of a GPU that each of them takes.
         devices: Devices of the workers of this machine.

@@ -40,7 +40,7 @@ class ProcessRunner(Runner):
     """One pool of decoders and one encoder a device; results return to this process.
 
     Args:
-        devices: Of each encoder: ``("cpu", "cpu")``, ``("cuda:0", "cuda:1")``.
+        devices: Devices of each encoder: ``("cpu", "cpu")``, ``("cuda:0", "cuda:1")``.
         load: Loads the model on a device, a function that pickle carries; None loads it by name.
     """
 
