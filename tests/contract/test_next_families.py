@@ -383,6 +383,7 @@ def test_the_reader_of_events_keeps_the_contract():
     check_reader(EventReader)
 
 
+@pytest.mark.slow
 def test_an_event_camera_classifies_adapts_and_is_searched(events: Path, tmp_path: Path):
     model = vlar.load("toy-events")
     clip = vlar.read_clip(events / "to the left" / "1.toyevents")

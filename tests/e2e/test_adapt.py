@@ -259,6 +259,7 @@ def test_it_names_which_clips_to_label_next(vlar_command, few_frames: Path, tmp_
     assert "give --unlabelled FOLDER" in done.advice
 
 
+@pytest.mark.slow
 def test_settings_of_the_command_line_and_a_model_that_is_adapted_again(
     vlar_command, few_frames: Path, tmp_path: Path
 ):

@@ -275,6 +275,7 @@ def test_model_cannot_be_saved_on_a_read_only_disk(vlar_command, good: Path, tmp
     assert str(place) in done.advice
 
 
+@pytest.mark.slow
 def test_cache_that_cannot_be_written(vlar_command, cache: Path, good: Path, tmp_path: Path):
     """The towers are made in memory; the anchors of the objects, which take longest, are kept."""
     nowhere = tmp_path / "cache"

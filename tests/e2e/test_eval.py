@@ -211,6 +211,7 @@ def test_other_weights_than_the_cards_are_refused(vlar_command, ucf: Path, tmp_p
     assert "load the right weights" in done.err
 
 
+@pytest.mark.slow
 def test_corruption_prints_its_table(vlar_command, ucf: Path):
     done = vlar_command(
         "eval", "corruption", "--data", ucf, "--set", 'names=["jpeg", "freeze"]',

@@ -95,6 +95,7 @@ def test_unreadable_clips_are_named_and_not_counted(vlar_command, table: Path, t
     ]
 
 
+@pytest.mark.slow
 def test_an_adapted_model_is_evaluated_over_its_labels(
     vlar_command, labelled: Path, tmp_path: Path
 ):

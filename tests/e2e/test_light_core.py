@@ -69,6 +69,7 @@ def guarded(place: Path, code: str, given: list[str], paths: str = PATHS) -> lis
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_a_whole_installation(
     lite_model, place: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -44,6 +44,7 @@ def stub(folder: Path, module: str, text: str) -> tuple[str, ...]:
     return "env", f"PYTHONPATH={paths}"
 
 
+@pytest.mark.slow
 def test_a_missing_library_is_one_line_with_the_pip_command(vlar_command, clips, tmp_path: Path):
     text = "raise ModuleNotFoundError(\"No module named 'onnxruntime'\", name='onnxruntime')"
     prefix = stub(tmp_path, "onnxruntime", text)

@@ -45,6 +45,7 @@ def test_a_script_takes_only_what_vlar_has(path: Path):
             importlib.import_module(f"{module}.{name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["evals", "benchmarks"])
 def test_scripts_show_their_help(folder: str):
     asked = [

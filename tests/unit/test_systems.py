@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import vlar
 from vlar.files.workers.pool import can_isolate
 from vlar.version import is_installed
@@ -60,6 +62,7 @@ def modules() -> list[str]:
     return sorted(name for name in names if not name.endswith("__main__"))
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_what_only_some_systems_have(tmp_path: Path):
     names = modules()
     assert len(names) > 300

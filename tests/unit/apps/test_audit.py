@@ -165,6 +165,7 @@ def test_a_file_of_weights_that_is_none(tmp_path: Path, name: str) -> None:
     assert not audit(tmp_path / "w.safetensors").is_sound
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_is_found_without_being_unpacked(made: Kit) -> None:
     cases.zip_bomb(made, made.place / "w.pt")
     (finding,) = audit(made.place / "w.pt").findings

@@ -183,6 +183,7 @@ def card(**settings: Any) -> LoadedCard:
     return LoadedCard(make_card(values, "a"))
 
 
+@pytest.mark.slow
 def test_a_card_attacks_the_joints_of_a_tower(bodies: Path):
     model = Model(load_encoder("skeleton"))
     given = card(names=["pgd", "motion"], eps=[0.0, 0.8], steps=3, clips=10)

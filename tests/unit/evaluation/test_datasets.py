@@ -122,6 +122,7 @@ def test_an_empty_class_is_named(tmp_path: Path):
 SPLITS = Path(os.environ.get("VLAR_SHARED", CHECKOUT.parent / "shared")) / "splits"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SPLITS.is_dir(), reason="the official lists are not on this machine")
 def test_the_official_lists_read_with_their_published_counts(tmp_path: Path):
     (tmp_path / "u").mkdir()

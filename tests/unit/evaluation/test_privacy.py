@@ -56,6 +56,7 @@ def card(**settings: Any) -> LoadedCard:
     return LoadedCard(make_card({**values, "settings": {"seeds": [0], **settings}}, "attributes"))
 
 
+@pytest.mark.slow
 def test_the_way_is_found_and_permuted_labels_are_at_chance(place: Path):
     table = (place / "clips.csv").read_text().splitlines()
     rows = [f"{row.rsplit(',', 1)[0]},{row.split(',')[1].split()[1]}" for row in table[1:]]

@@ -93,6 +93,7 @@ def card(**settings: object) -> LoadedCard:
     return LoadedCard(make_card(content, "subsets"))
 
 
+@pytest.mark.slow
 def test_every_subset_is_a_row_and_a_column(takes: Path):
     model = vlar.load("bundle:skeleton+imu")
     (run,) = run_card(card(), takes, model, controls=False)

@@ -179,7 +179,14 @@ with WorkerPool(FileLimits()) as pool:
 
 
 @pytest.mark.parametrize("fault", ["hang", "hang_in_native_code"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_no_worker_outlives_the_program(number: signal.Signals, fault: str):
     program = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, fault],

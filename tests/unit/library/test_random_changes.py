@@ -391,5 +391,5 @@ TestLibraryMachine = LibraryMachine.TestCase
 
 
 TestLibraryMachine.settings = settings(
-    max_examples=30, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=12, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )

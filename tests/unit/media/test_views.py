@@ -109,6 +109,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> vlar.Model:
     return model
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_views_answers(video: Path, model: vlar.Model):
     views = model.view_sampler.sample(video)
     vectors = [one.vector for one in model.words.encode(views)]

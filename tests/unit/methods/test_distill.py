@@ -125,6 +125,7 @@ def right_share(training: Training) -> float:
     return float((found == np.array(dataset.columns)).mean())
 
 
+@pytest.mark.slow
 def test_clips_without_labels_teach_through_the_teacher(tmp_path: Path):
     good = answers(tmp_path / "good.csv", 6, 30)
     # The teacher's answers about clips without labels are wrong, those that fit it are right.

@@ -42,6 +42,7 @@ def _planted(n: int, frames: int, span: slice, seed: int) -> tuple[torch.Tensor,
     return x, seen, y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("span", [slice(3, 6), slice(10, 13)])
 def test_weights_rise_on_the_frames_that_tell_the_label(span: slice):
     x, seen, y = _planted(128, 16, span, 0)

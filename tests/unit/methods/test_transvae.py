@@ -96,6 +96,7 @@ def test_densities_and_what_latents_share():
     assert shared(bit, bit[[0, 2, 1, 3], None]) == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_both_sets_train_and_the_domain_goes_to_the_static_latent():
     training, first, other = trained(epochs=90, rebuild=0.1)
     network = training.adapter.network

@@ -133,6 +133,7 @@ def test_a_factorised_filter_has_the_parameters_of_a_full_one(sizes: tuple[int, 
     assert len(halves) == len(plain) + 7  # a non-linearity more in each of the seven convolutions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["r2plus1d", "i3d"])
 def test_it_learns_which_way_things_move(name: str):
     adapter = attached(name)
@@ -432,6 +433,7 @@ def support(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_encoders_own_network_is_trained_and_saved_without_its_file(
     weights: Path, tmp_path: Path
 ):

@@ -32,6 +32,7 @@ def test_the_fast_interval_of_a_mean_is_the_general_one(seed: int):
     assert fast.low - 1e-9 <= fast.high + 1e-9
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_mean_covers_it_as_often_as_stated():
     random = np.random.default_rng(0)
     covered = 0

@@ -48,7 +48,14 @@ def test_the_published_moment_figures():
 
 
 @needs_golden
-@pytest.mark.parametrize(("least", "name"), [(2, "Fair"), (3, "Good"), (4, "VeryGood")])
+@pytest.mark.parametrize(
+    ("least", "name"),
+    [
+        (2, "Fair"),
+        pytest.param(3, "Good", marks=pytest.mark.slow),
+        pytest.param(4, "VeryGood", marks=pytest.mark.slow),
+    ],
+)
 def test_the_published_highlight_figures(least: int, name: str):
     saliency = {row["qid"]: row["pred_saliency_scores"] for row in rows("predictions")}
     grades = {}

@@ -257,6 +257,7 @@ def test_malformed_statistics_are_refused(fault: str):
     refused(ModelError, "'a' are malformed", Statistics.of_arrays, arrays)
 
 
+@pytest.mark.slow
 def test_the_command_adapts_and_leaves_the_folder(
     model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -141,6 +141,7 @@ def test_rows_without_a_new_score_keep_their_places(drawn: list[tuple[int, int |
     assert again == sorted(again)
 
 
+@pytest.mark.slow
 def test_a_real_tc_clip(tmp_path: Path):
     from vlar.encoders.base import load_encoder
     from vlar.media.video.decode import read_clip
