@@ -21,11 +21,14 @@ import pytest
 
 from tests import event_files
 from tests.hostile.test_any_bytes import peak_bytes
+from tests.refusals import refused
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.errors import DecodeError
 from vlar.media.base import read_recorded, recorded
 from vlar.media.events import EVENT
 from vlar.media.lookup import read_clip, reader
+from vlar.media.skeleton import export
+from vlar.media.skeleton.formats.base import Bodies
 from vlar.media.video.files import content_hash
 from vlar.media.video.sample import windows
 from vlar.pose import signals
@@ -413,6 +416,49 @@ def test_signals_are_one_sentence(tmp_path: Path, name: str) -> None:
     make(tmp_path / name)
     message = outcome(sensor, tmp_path / name)
     assert re.search(says, message), message
+
+
+def unmeasured_imu(path: Path) -> None:
+    """Ten seconds, of which nothing was measured from the second to the eighth."""
+    rows = (f"{n / 50:.2f}," + ("" if 100 <= n < 400 else f"0.{n % 7}") for n in range(500))
+    path.write_text("\n".join(["time_s,acc_x_g", *rows]))
+
+
+def unmeasured_joints(path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(300, 1, 25, 3)).astype(np.float32)
+    points[60:240] = np.nan
+    export.write(path, Bodies(points, "ntu25", "m", 30.0))
+
+
+def unmeasured_depth(path: Path) -> None:
+    frames = np.full((300, 30, 40), 900, np.uint16)
+    frames[60:240] = 0
+    np.save(path, frames)
+
+
+@pytest.mark.parametrize(
+    ("sensor", "name", "make"),
+    [
+        ("imu", "a.csv", unmeasured_imu),
+        ("skeleton", "a.npz", unmeasured_joints),
+        ("depth", "a.npy", unmeasured_depth),
+    ],
+)
+def test_a_clip_of_which_all_is_lost_is_an_error(
+    tmp_path: Path, sensor: str, name: str, make: Callable[[Path], None]
+) -> None:
+    """It was answered "still" with 99.98 %. In a series such windows are skipped, in one line."""
+    path, source = tmp_path / name, reader(sensor)
+    make(path)
+    words = r"nothing was recorded from 3 to 6 s; give another"
+    refused(DecodeError, words, source.read_clip, path, Window(3.0, 6.0), Sampling(16))
+    assert source.read_clip(path, Window(0.0, 1.5), Sampling(16)).data.any()
+    (gap,) = source.gaps(path)
+    assert gap.start_s == pytest.approx(2.0, abs=0.05)
+    assert gap.end_s == pytest.approx(8.0, abs=0.05)
+    starts = [span.start_s for span in recorded(source, path, windows(10.0, 1.0, 1.0))]
+    assert {0, 1, 8, 9} <= set(starts)
+    assert not {3, 4, 5, 6} & set(starts)
 
 
 def test_a_part_of_a_bundle_is_hashed_only_where_it_lies_on_the_disk(tmp_path: Path) -> None:

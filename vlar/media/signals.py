@@ -34,6 +34,7 @@ _HEAD_BYTES = 65_536
 _LEAST_HZ, _MOST_HZ = 1 / 60, 1e6
 LONGEST_S = 3e6
 """Seconds of the longest recording but of videos: five weeks."""
+_LEAST_EMPTY_S = 1.0
 _ANY_S = 600.0  # that a recording may last, however little it holds
 _BYTES_BETWEEN = 40  # of a number that lies between two others, with what it is made of
 _BLOCK = 4_000_000  # numbers that are summed at a time
@@ -196,6 +197,13 @@ class SignalReader(Reader):
             except VlarError as error:
                 yield Failure(path, error.kind, error.message)
 
+    def gaps(self, path: Path) -> Sequence[Window]:
+        """Stretches of a second or more in which nothing was measured."""
+        found = self._loaded(path)
+        edges = np.flatnonzero(np.diff(np.r_[True, _measured(found.data), True].astype(np.int8)))
+        spans = (edges / found.rate_hz).reshape(-1, 2).tolist()
+        return [Window(begin, end) for begin, end in spans if end - begin >= _LEAST_EMPTY_S]
+
     def person(self, path: Path) -> str | None:
         """The subject in names such as ``a1_s2_t3.mat`` and ``S001C001P003R001A001.skeleton``.
 
@@ -247,6 +255,7 @@ class SignalReader(Reader):
             data = means(data, found.rate_hz, times_s, step_s)
         else:
             data = at_times(data, found.rate_hz, times_s)
+        require_measured(path, span, data)
         return Clip(path, span, self.modality, data, times_s, meta=meta)
 
 
@@ -269,6 +278,27 @@ def _checked(path: Path, found: Recorded) -> Recorded:
     except ValueError as error:
         raise DecodeError(f"{path}: {error}") from None
     return found
+
+
+def _measured(data: Values) -> npt.NDArray[np.bool_]:
+    """Samples (N,) that hold a number; of distances, one that is not missing (0)."""
+    if data.ndim == 1:
+        return np.ones(len(data), bool)  # sound has no gaps
+    flat = data.reshape(len(data), -1)
+    return (np.isfinite(flat) if np.issubdtype(data.dtype, np.floating) else flat != 0).any(axis=1)
+
+
+def require_measured(path: Path, span: Window, data: Values) -> None:
+    """Refuse a clip all of which is missing: it shows nothing, and not somebody who is still.
+
+    Raises:
+        DecodeError: no sample holds a number.
+    """
+    if not _measured(data).any():
+        raise DecodeError(
+            f"{path}: nothing was recorded from {span.start_s:g} to {span.end_s:g} s; give another "
+            "span"
+        )
 
 
 def require_length(duration_s: float, n_samples: int, apart_s: float) -> None:

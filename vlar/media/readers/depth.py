@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,14 @@ from vlar.files.arrays import is_matlab, read_matlab, read_npy, shapes_in
 from vlar.files.reading import MB, require_memory
 from vlar.files.workers import single
 from vlar.media.depth_pictures import bytes_of, facts, is_depth_folder, picture_files, read_picture
-from vlar.media.signals import Recorded, SignalInfo, SignalReader, errors_of, head_of
+from vlar.media.signals import (
+    Recorded,
+    SignalInfo,
+    SignalReader,
+    errors_of,
+    head_of,
+    require_measured,
+)
 from vlar.media.video.files import is_folder
 from vlar.media.video.sample import sample_times
 from vlar.registry import register
@@ -95,8 +102,13 @@ class DepthReader(SignalReader):
         files = [folder.files[int(number)] for number in numbers]
 
         pictures = single.call(path, _pictures, path, files, folder.millimetres)
+        require_measured(path, span, pictures)
         meta = {"unit": "mm", "rate_hz": folder.rate_hz}
         return Clip(path, span, self.modality, pictures, times_s, meta=meta)
+
+    def gaps(self, path: Path) -> Sequence[Window]:
+        """Stretches without a distance; none of a folder, whose pictures are not read for that."""
+        return () if is_folder(path) else super().gaps(path)
 
     def load(self, path: Path) -> Recorded:
         """The whole recording of a file.
