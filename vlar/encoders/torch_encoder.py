@@ -419,8 +419,8 @@ class WordlessEncoder(TorchEncoder):
         """The network with zeros for weights, which loads without a file; itself unless named."""
         from vlar.encoders.clip.wordless import empty_spec
 
-        spec = empty_spec(self.name)
-        if not self.named or spec == self.name:
+        spec = empty_spec(self.name) if self.named else self.name
+        if spec == self.name:
             return self
         return load_encoder(spec, str(self.towers.device))
 

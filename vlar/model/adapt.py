@@ -91,6 +91,7 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
         unknown,
         request.balance,
         request.progress,
+        request.start,
     )
     source = request.source
     if source is None:
@@ -147,6 +148,11 @@ def _method(core: ModelCore, request: AdaptRequest) -> Method:
         recipe=request.recipe,
         objectives=request.objectives,
     )
+    if request.start is not None and not hasattr(method.adapter, "start_from"):
+        raise UsageError(
+            f"method {method.name!r} starts from no released file; --from {request.start} is for "
+            "methods such as ctr-gcn, hd-gcn or skateformer"
+        )
     if not labelled and request.free is None and not method.starts_alone:
         raise _nothing_to_learn_from()
     method.require_labels_alone(unlabelled=bool(request.free))

@@ -114,6 +114,7 @@ class AdaptTask:
         unknown: Registered name of the rejector.
         balance: ``adjust``: labels with more examples are not preferred.
         progress: Called as clips are read and go through training steps; None for none.
+        start: A released file that the method's network starts from; None for none.
     """
 
     method: Method
@@ -124,6 +125,7 @@ class AdaptTask:
     unknown: str = Familiarity.name
     balance: str = NO_BALANCE
     progress: ProgressCallback | None = None
+    start: str | None = None
 
     @property
     def adapter(self) -> type[Adapter]:

@@ -109,6 +109,13 @@ class AdaptRequest:
             type=list[str] | None,
         ),
     ] = field(default_factory=dict)
+    start: Annotated[
+        str | None,
+        Option(
+            "Start a trained method from a released file of its network, with a new class head.",
+            "--from FILE",
+        ),
+    ] = None
     learner: Annotated[
         str | None,
         Option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vlar import registry
 from vlar.adapters.base import Adapter
@@ -39,6 +40,7 @@ class TrainingTask:
     seed: int = 0
     objectives: Objectives = ()
     unlabelled: Sequence[SupportItem] = ()
+    start: str | None = None
 
     @staticmethod
     def by_recipe(
@@ -80,6 +82,9 @@ class TrainingTask:
             UsageError: a setting of the training is out of range.
         """
         settings, training = divided(task.settings)
+        if task.start is not None:  # the sizes of a released file come before those of a recipe
+            part: Any = task.adapter
+            settings = {**part.settings_from(task.start), **settings}
         plan = TrainingTask.by_recipe(
             encoder,
             task.method.name,
@@ -91,7 +96,8 @@ class TrainingTask:
         )
         labelled = task.support is not None or task.items
         numbers = plan.numbers if labelled else for_no_labels(plan.numbers)
-        return replace(plan, numbers=changed(numbers, training) if training else numbers)
+        numbers = changed(numbers, training) if training else numbers
+        return replace(plan, numbers=numbers, start=task.start)
 
     def variants(self) -> list[TrainingTask]:
         """The tasks that held-out examples choose between; one unless the method has several."""
@@ -107,7 +113,10 @@ class TrainingTask:
             ModelError: the encoder does not offer what it needs.
             UsageError: it has no training.
         """
-        return attach(self.method, self.encoder, self.settings, seed=self.seed)
+        adapter: Any = attach(self.method, self.encoder, self.settings, seed=self.seed)
+        if self.start is not None:
+            adapter.start_from(self.start)
+        return adapter
 
     def reading(self, base: ModelCore) -> ModelCore:
         """The core that makes the frame features which the method reads."""

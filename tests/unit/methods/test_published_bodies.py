@@ -165,3 +165,31 @@ def test_chase_gives_a_moved_scene_the_same_answer():
     torch.nn.init.zeros_(network.network.shift[0].weight)
     one, two = (network(x + by, seen).vectors for by in (0.0, 2.0))
     torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_a_tower_starts_from_a_file_with_a_new_head(encoder: Encoder, tmp_path: Path):
+    from safetensors.torch import save_file
+
+    from vlar.training.task import TrainingTask
+
+    part, other = (registry.get("adapter", name) for name in ("ctr-gcn", "man"))
+    first = part.attach(encoder, TINY).network.bodies[0].network
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(0.01)
+    path = tmp_path / "mine.safetensors"
+    head = {"fc.weight": torch.zeros(60, 24), "fc.bias": torch.zeros(60)}
+    save_file({**first.state_dict(), **head}, path)
+    assert part.settings_from(str(path)) == {"slim": 1.0, "frames": 64}
+    task = TrainingTask(encoder, "ctr-gcn", None, "", {**TINY, "readout": "classes"}, 0, (), (),
+                        str(path))  # fmt: skip
+    tower = task.attach()
+    tower.training_classes(["wave", "walk"])
+    started = tower.network.bodies[0].network.state_dict()
+    assert all(torch.equal(value, started[key]) for key, value in first.state_dict().items())
+    assert tower.network.classes[0].rows.shape == (2, 24)
+    refused(UsageError, "is of the network ctrgcn, and this method is memory", other.settings_from,
+            str(path))  # fmt: skip
+    part.attach(encoder, {**TINY, "slim": 0.2})
+    refused(UsageError, "does not fit the network", part.attach(encoder, {**TINY, "slim": 0.2})
+            .start_from, str(path))  # fmt: skip

@@ -243,6 +243,24 @@ def test_a_released_file_answers_with_its_own_classes(tmp_path: Path):
     assert len(answer.predictions) == 5
 
 
+def test_a_released_file_starts_a_training_with_a_new_head(tmp_path: Path):
+    from vlar import registry
+    from vlar.apps.cli import adapt
+    from vlar.encoders.base import load_encoder
+
+    path = published.write("videomae_v2", tmp_path)
+    asked = {"start": str(path), "method": "own-net"}
+    spec, changed = adapt._started("lite", asked)
+    assert changed == {"start": None, "method": "own-net"}
+    other = {**asked, "method": "hd-gcn"}
+    assert adapt._started("lite", other) == ("lite", other)
+    encoder = load_encoder(spec)
+    assert encoder.frame_dim == 32
+    tower = registry.get("adapter", "own-net").attach(encoder, {})
+    tower.training_classes(["wave", "walk"])
+    assert any(name.startswith("model.blocks.0") for name, _ in tower.trainable())
+
+
 def test_a_file_of_another_network_is_refused(tmp_path: Path):
     from vlar.encoders.base import load_encoder
     from vlar.errors import ModelError

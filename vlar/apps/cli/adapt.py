@@ -92,6 +92,7 @@ def adapt(
     asked["settings"] = read_settings(asked["settings"] or ())
     # Without an objective or a learner they are for --suggest alone.
     used = asked["objectives"] or asked["learner"] or suggest is None
+    model, asked = _started(model, asked)
     request = AdaptRequest(source=source, free=unlabelled if used else None, **asked)
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
@@ -106,6 +107,15 @@ def adapt(
         now = f"now {label}, {output.percent(probability)}"
         output.line(f"label next, {number}: {item.path} ({now})")
     return code
+
+
+def _started(model: str, asked: JsonDict) -> tuple[str, JsonDict]:
+    """Model and request where --from names the file of a network of videos: it is the model."""
+    start, method = asked["start"], asked["method"]
+    part = registry.get("adapter", method) if method in registry.names("adapter") else None
+    if start is None or not hasattr(part, "start_spec"):
+        return model, asked
+    return part.start_spec(start), {**asked, "start": None}
 
 
 def _only(support: Sequence[str] | None) -> str | None:

@@ -19,7 +19,10 @@ from vlar.registry import register
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlar.encoders.clip.pixels import Pixels
+
 _OPTIONS = ("device", "precision", "labels", "frames", "size")
+NO_LABELS = "none"  # in place of a file
 _MOST_LABELS = 1_000_000  # bytes
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -156,7 +159,8 @@ class ReleasedEncoder(Encoder):
 
         Args:
             argument: The file. Options follow a ``?``: ``labels=FILE`` (names of the classes, one
-                a line), ``frames=16``, ``size=224`` (pixels),
+                a line; ``none`` leaves the class head out, for ``own-net``), ``frames=16``,
+                ``size=224`` (pixels),
                 ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``.
             device: Like the option; it wins over the option.
             dtype: Like the option ``precision``; it wins over the option.
@@ -181,6 +185,13 @@ class ReleasedEncoder(Encoder):
             known = ", ".join(row.name for row in _FAMILIES[cls.kind])
             raise ModelError(f"{path} is none of the networks {known}; check the file")
         network: Any = released.load(row.name, path)
+        size = number("size", options["size"], int) if "size" in options else row.size
+        size = int(config.get("img_size", config.get("image_size", size)))
+        frames = number("frames", options["frames"], int) if "frames" in options else row.frames
+        frames = int(config.get("all_frames", config.get("num_frames", frames)))
+        pixels = Pixels(size, size, *row.scale, interpolation="bilinear")
+        if options.get("labels") == NO_LABELS:
+            return _without_head(network, row, pixels, frames, name, loading)
         names = class_names(options, path, what)
         head: Any = getattr(network, row.head)
         layer = getattr(head, "conv3d", head)
@@ -189,22 +200,53 @@ class ReleasedEncoder(Encoder):
                 f"{what} has {len(layer.weight)} classes, and {len(names)} names are given; write "
                 "one name a line, in the order of the network"
             )
-        size = number("size", options["size"], int) if "size" in options else row.size
-        size = int(config.get("img_size", config.get("image_size", size)))
-        frames = number("frames", options["frames"], int) if "frames" in options else row.frames
-        frames = int(config.get("all_frames", config.get("num_frames", frames)))
         place_model(network, loading["device"], loading["precision"], what)
-        mean, deviation = row.scale
         towers = towers_without_text(
             network,
             _scores_and_features(network, row),
-            Pixels(size, size, mean, deviation, interpolation="bilinear"),
+            pixels,
             dim=len(names) + layer.weight.shape[1],
             scale=LOGIT_SCALE,
             licence="that of the weights",
             why=f"{what} is a video classifier without a text tower",
         )
         return ClassNamesEncoder(towers, name, names, n_frames=frames)
+
+
+def start_spec(file: str) -> str:
+    """Spec of a released file from which ``own-net`` starts, with another class head.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of none of the networks.
+    """
+    from vlar.adapters import released as files
+
+    state, _ = files.read(Path(file).expanduser())
+    for kind, rows in _FAMILIES.items():
+        if any(_holds(state, row.key) for row in rows):
+            return f"{kind}:{file}?labels={NO_LABELS}"
+    raise ModelError(f"{file} is none of the networks {', '.join(_FAMILIES)}; check the file")
+
+
+def _without_head(
+    network: Any, row: _Network, pixels: Pixels, frames: int, name: str, loading: Mapping[str, Any]
+) -> Encoder:
+    """The network without its class head, which ``own-net`` trains further."""
+    from vlar.encoders.clip.wordless import wordless_towers
+    from vlar.encoders.torch_encoder import WordlessEncoder
+
+    head: Any = getattr(network, row.head)
+    layer = getattr(head, "conv3d", head)
+    classes, width = layer.weight.shape[:2]
+
+    def image(own: Any, frames: Tensor) -> Tensor:
+        return _scores_and_features(own, row)(frames)[:, None, classes:]
+
+    towers = wordless_towers(
+        network, image, pixels, dim=width, what=name, licence="that of the weights",
+        loading=loading,
+    )  # fmt: skip
+    return WordlessEncoder(towers, name, n_frames=frames, frames_fixed=True)
 
 
 def _holds(state: Mapping[str, Tensor], key: str) -> bool:

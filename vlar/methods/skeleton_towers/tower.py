@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -75,6 +76,37 @@ class SkeletonTower(ResidualTower):
         if settings.get("readout") != "folds":
             return [settings]
         return [{**settings, "readout": readout} for readout in ("classes", "texts")]
+
+    @classmethod
+    def settings_from(cls, path: str) -> JsonDict:
+        """Settings of a tower that starts from a released file: the network's own sizes.
+
+        Raises:
+            UsageError: the file is of another network than the method's.
+        """
+        from vlar.adapters.released import read
+        from vlar.methods.skeleton_towers.encoder import network_of
+        from vlar.methods.skeleton_towers.released import FULL
+
+        name, body = network_of(read(path)[0], Path(path)), cls.preset_settings.get("body", "graph")
+        if name != body:
+            raise UsageError(f"--from {path} is of the network {name}, and this method is {body}")
+        return {"slim": 1.0, "frames": FULL[name].get("num_frames", FULL[name].get("frames", 64))}
+
+    def start_from(self, path: str) -> None:
+        """Take the weights of a released file, without its class head.
+
+        Raises:
+            UsageError: the tower has several networks, or the file does not fit.
+        """
+        from vlar.methods.skeleton_towers.released import fill_features
+
+        if len(self.network.bodies) > 1:
+            count = len(self.network.bodies)
+            raise UsageError(f"--from {path} is one network, and {self.name} has {count}")
+        fill_features(self.config.body, self.network.bodies[0].network, path)
+        self.module.requires_grad_(False)
+        self.refresh()
 
     def build(self) -> TowerNetwork:
         """The network at its start."""

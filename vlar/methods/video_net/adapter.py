@@ -338,6 +338,13 @@ class OwnNet(VideoNet):
     contract_base: ClassVar[str | None] = None
 
     @classmethod
+    def start_spec(cls, file: str) -> str:
+        """Spec of the model that a released file is, without its class head."""
+        from vlar.methods.released.encoder import start_spec
+
+        return start_spec(file)
+
+    @classmethod
     def read_config(cls, settings: JsonDict) -> Any:
         return super().read_config({"network": ENCODER, **settings})
 

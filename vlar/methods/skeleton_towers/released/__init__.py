@@ -147,11 +147,28 @@ def load(name: str, path: str | Path) -> nn.Module:
         raise UsageError(f"no released network {name!r}; there are {', '.join(FULL)}")
     state, config = released.read(path)
     network = build(name, {**FULL[name], **_of_file(name, state), **config})
-    second = tuple(key for key in state if ".conv_d." in key) if name == "hdgcn" else ()
-    optional = _OPTIONAL
-    if name == "hdgcn" and not second:
-        optional = (*_OPTIONAL, *(key for key in network.state_dict() if ".conv_d." in key))
-    return released.fill(network, state, path, optional=optional)
+    return released.fill(network, state, path, optional=_optional(name, network, state))
+
+
+def _optional(name: str, network: nn.Module, state: dict[str, Tensor]) -> tuple[str, ...]:
+    """Endings of names that a file may lack: second names of HD-GCN where it has none."""
+    if name != "hdgcn" or any(".conv_d." in key for key in state):
+        return _OPTIONAL
+    return (*_OPTIONAL, *(key for key in network.state_dict() if ".conv_d." in key))
+
+
+def fill_features(name: str, network: nn.Module, path: str | Path) -> nn.Module:
+    """Put the weights of a file into a network of ``headless``; its class head is left out.
+
+    Raises:
+        UsageError: names or shapes do not fit; the message counts them.
+        ModelError: the file is missing or damaged, or holds more than data.
+    """
+    from vlar.adapters import released
+
+    head = f"{_HEADS.get(name, 'fc')}."
+    state = {k: v for k, v in released.read(path)[0].items() if not k.startswith(head)}
+    return released.fill(network, state, path, optional=_optional(name, network, state))
 
 
 def _of_file(name: str, state: dict[str, Tensor]) -> dict[str, Any]:
