@@ -25,6 +25,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "retrieval": {},
     "mcq": {"settings": {"answerer": "test-colours:", "k": 3, "seeds": [0, 1], "rotations": 2}},
     "multi-label": {},
+    "feedback": {"settings": {"judged": 1, "of": 2, "seeds": [0]}},
     "supervised": {"settings": {"method": "prototype"}},
     "few-shot": {"settings": {"shots": [1, 2], "seeds": [0, 1], "method": "prototype"}},
     "episodes": {"settings": {"ways": 3, "shots": 1, "queries": 1, "episodes": 4}},

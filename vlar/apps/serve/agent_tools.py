@@ -119,7 +119,7 @@ class Reading:
     def __init__(self, application: Application) -> None:
         self._do = application
         self.tools: tuple[Callable[..., Any], ...] = (
-            *(self.describe_library, self.tags, self.search, self.classify),
+            *(self.describe_library, self.tags, self.search, self.concepts, self.classify),
             *(self.list_recordings, self.list_windows, self.persons, self.thumbnail, self.sheet),
         )
 
@@ -146,9 +146,26 @@ class Reading:
         min_probability: Annotated[
             float, Field(ge=0, le=1, description=help_of(QueryRequest, "min_probability"))
         ] = MIN_PROBABILITY,
+        yes: Annotated[
+            list[int] | None,
+            Field(description="'row' of hits of this query that show what is meant."),
+        ] = None,
+        no: Annotated[list[int] | None, Field(description="'row' of those that do not.")] = None,
+        miss: Annotated[
+            float | None,
+            Field(gt=0, lt=1, description="0.1: all that is needed to hold the moment with 90%."),
+        ] = None,
     ) -> JsonDict:
-        """Find moments of the library's videos that show something, best first."""
-        return self._do.search(QueryRequest(query, k, where, min_probability))
+        """Find moments of the library's videos that show something, best first.
+
+        With yes and no the answer learns from them. With miss an empty list is an answer.
+        """
+        judged = {"yes": yes or (), "no": no or ()}
+        return self._do.search(QueryRequest(query, k, where, min_probability, miss=miss, **judged))
+
+    def concepts(self) -> JsonDict:
+        """List names for what judgements taught; a query writes them like phrases, in quotes."""
+        return self._do.concepts()
 
     def classify(
         self,
@@ -263,7 +280,21 @@ class Writing:
 
     def __init__(self, application: Application, cuts: Path) -> None:
         self._do, self._cuts = application, cuts
-        self.tools: tuple[Callable[..., Any], ...] = self.add, self.follow, self.cancel, self.cut
+        self.tools: tuple[Callable[..., Any], ...] = (
+            *(self.add, self.follow, self.cancel, self.cut, self.teach),
+        )
+
+    def teach(
+        self,
+        name: Annotated[str, Field(max_length=100, description="As queries will write it.")],
+        query: Annotated[str, Field(max_length=2000, description="The phrase that was judged.")],
+        yes: Annotated[list[int], Field(max_length=200, description="'row' of right hits.")],
+        no: Annotated[
+            list[int] | None, Field(max_length=200, description="'row' of wrong hits.")
+        ] = None,
+    ) -> JsonDict:
+        """Keep what judgements of the hits of a phrase teach, under a name for queries."""
+        return self._do.teach(name, query, yes, no or ())
 
     def add(
         self,

@@ -336,9 +336,10 @@ class Application:
         """The spans that answer a query best (``Library.search``).
 
         Returns:
-            ``hits``, and with them ``weak`` (even the best is likely wrong), ``best_probability``
-            (also where no hit remains), ``note`` (a sentence for people, or None) and how many
-            ``windows`` of how many ``videos`` were searched.
+            ``hits``, and with them ``decides`` (blocks, after judgements), ``guarantee`` (of a
+            list that was asked for with ``miss``, or None), ``weak`` (even the best is likely
+            wrong), ``best_probability`` (also where no hit remains), ``note`` (a sentence for
+            people, or None) and how many ``windows`` of how many ``videos`` were searched.
 
         Raises:
             QueryError, LibraryError, ServeError: it cannot be answered.
@@ -353,12 +354,36 @@ class Application:
         return {
             "hits": listed,
             "weak": hits.weak,
+            "decides": hits.decides,
+            "guarantee": _promise(hits),
             "best_probability": report.best_probability,
             "note": _note(hits, report, request.min_probability),
             "windows": report.windows,
             "videos": report.videos,
             "searched": report.searched,
         }
+
+    def concepts(self) -> JsonDict:
+        """Concepts of the library."""
+        return {"concepts": [concept.to_dict() for concept in self._reads.concepts()]}
+
+    def teach(self, name: str, text: str, yes: Sequence[int], no: Sequence[int]) -> JsonDict:
+        """Keep what judgements of the hits of a phrase teach (``vlar concept save``).
+
+        Raises:
+            UsageError, QueryError: the name, a judgement or the phrase cannot be used.
+            LibraryLockedError: another process is writing.
+        """
+        return self._library().teach(name, text, yes, no).to_dict()
+
+    def forget(self, name: str) -> JsonDict:
+        """Forget a concept.
+
+        Raises:
+            UsageError: the library has no concept of that name.
+        """
+        self._reads.forget_concept(name)
+        return self.concepts()
 
     def curves(self, text: str, video: str) -> JsonDict:
         """Fit of each phrase of a query to each window of one recording.
@@ -455,10 +480,17 @@ class Application:
         return {"video": self.sources.id_of(path), "name": Path(path).name}
 
 
+def _promise(hits: Hits) -> JsonDict | None:
+    promise = hits.guarantee
+    return promise and {**promise.to_dict(), "sentence": promise.sentence(len(hits))}
+
+
 def _note(hits: Hits, report: QueryReport, min_probability: float) -> str | None:
     """Note for an empty list of answers, or for one without a sure answer."""
     best = report.best_probability
     notes = [f"{note[:1].upper()}{note[1:]}." for note in report.notes]
+    if hits.guarantee is not None:
+        return " ".join([f"{hits.guarantee.sentence(len(hits)).capitalize()}.", *notes])
     if hits.weak and best is not None:
         weak = f"The best match is weak ({_percent(best)}): the library may not show this."
         return " ".join([weak, *notes])

@@ -35,7 +35,6 @@ from vlar.apps.serve.media import WIDTHS
 from vlar.apps.serve.schemas import Problem
 from vlar.cancellation import cancellable
 from vlar.errors import VlarError
-from vlar.library.query.request import QueryRequest
 from vlar.model.requests import AdaptRequest
 from vlar.options import remote_values
 from vlar.types import JsonDict
@@ -287,8 +286,19 @@ class HttpInterface:
 
         @api.post("/api/query", summary="Spans that answer a query, best first")
         async def query(body: schemas.Query) -> JsonDict:
-            request = QueryRequest(body.text, body.k, body.where, body.min_probability)
-            return await self._run("queries", do.search, request)
+            return await self._run("queries", do.search, body.plain())
+
+        @api.get("/api/concepts", summary="Names for what judgements of hits taught")
+        async def concepts() -> JsonDict:
+            return await self._run("reads", do.concepts)
+
+        @api.post("/api/concepts", summary="Keep what judgements taught, under a name")
+        async def teach(body: schemas.Teach) -> JsonDict:
+            return await self._run("queries", do.teach, body.name, body.text, body.yes, body.no)
+
+        @api.post("/api/concepts/remove", summary="Forget a concept")
+        async def forget(body: schemas.Forget) -> JsonDict:
+            return await self._run("reads", do.forget, body.name)
 
         @api.post("/api/timeline", summary="A query over every window of one recording")
         async def timeline(body: schemas.Timeline) -> JsonDict:

@@ -19,6 +19,7 @@ from vlar.cancellation import cancellable
 from vlar.errors import one_line
 from vlar.library.address import place
 from vlar.library.library import Library
+from vlar.library.query.concepts import Concept, concepts, remove, save
 from vlar.library.query.filters import Condition, conditions, matching_videos
 from vlar.library.query.grammar import Like, leaves, parse, show
 from vlar.library.query.similarity import compare, encode_leaves
@@ -67,6 +68,20 @@ class ServedLibrary(Library):
         with self._connection.mutex:
             store = self._connection.reader()
             return default if store is None else ask(store)
+
+    def concepts(self) -> list[Concept]:
+        """Names for what judgements taught."""
+        return self._read(lambda store: list(concepts(store).values()), [])
+
+    def teach(self, name: str, text: str, yes: Sequence[int], no: Sequence[int]) -> Concept:
+        """Keep a concept (``vlar.library.query.concepts.save``)."""
+        self.require_writable()
+        return save(self._connection, name, text, yes, no)
+
+    def forget_concept(self, name: str) -> None:
+        """Forget a concept."""
+        self.require_writable()
+        remove(self._connection, name)
 
     def paths(self) -> list[str]:
         """Path of every recording."""

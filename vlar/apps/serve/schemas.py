@@ -17,6 +17,7 @@ Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
 Filter = Annotated[str, Field(min_length=1, max_length=500)]
 Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+Row = Annotated[int, Field(ge=1, lt=2**63)]
 ModelName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -45,6 +46,33 @@ class Query(Body):
     min_probability: float = body_field(
         QueryRequest, "min_probability", ge=0, le=1, allow_inf_nan=False
     )
+
+    yes: list[Row] = Field([], max_length=200, description="Rows of hits that show what is meant.")
+    no: list[Row] = Field([], max_length=200, description="Rows of hits that do not.")
+    miss: float | None = Field(
+        None, gt=0, lt=1, description="Chance that the list misses the moment; k does not count."
+    )
+    only: Literal["seen", "written"] | None = Field("seen", description="null: both legs.")
+    one_per_recording: bool = body_field(QueryRequest, "one_per_recording")
+
+    def plain(self) -> QueryRequest:
+        """Request for the application."""
+        return QueryRequest(**self.model_dump())
+
+
+class Teach(Body):
+    """Judgements of the hits of a phrase, kept under a name."""
+
+    name: str = Field(min_length=1, max_length=100, description="As queries write it.")
+    text: Text
+    yes: list[Row] = Field([], max_length=200)
+    no: list[Row] = Field([], max_length=200)
+
+
+class Forget(Body):
+    """A concept to remove."""
+
+    name: str = Field(min_length=1, max_length=100)
 
 
 class Timeline(Body):

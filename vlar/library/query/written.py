@@ -13,6 +13,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from vlar.errors import QueryError
 from vlar.library.query.candidates import ScoredSpan, Snapshot
 from vlar.library.query.caption_search import search_words
 from vlar.library.query.feedback import log_odds
+from vlar.library.rows import Int64
 from vlar.numeric import sigmoid
 
 BAND = 0.7  # log odds that a text with nearly all words lifts a moment
 _CERTAIN = 1e-3  # share of the scores that is left to moments of which all words are written
 _MOST = 5_000  # texts with all words
+_KEPT = 64  # words whose texts are kept
 _MARK = "contentmark"  # next to a content word, little ones are left out
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)|[^\w]|_")
 
@@ -44,6 +47,7 @@ class WrittenIndex:
             "CREATE VIRTUAL TABLE texts USING fts5(text, tokenize="
             "'porter unicode61 remove_diacritics 2')"
         )
+        self._kept: dict[str, Int64] = {}
         folder = _common_folder(list(paths.values()))
         recordings = (
             (2 * i, f"{spaced(path[len(folder) :])} {_tag_text(tags.get(i, {}))}")
@@ -55,34 +59,42 @@ class WrittenIndex:
 
     def having_all(self, words: Sequence[str]) -> tuple[set[int], set[int]]:
         """Ids of recordings, and of rows, whose text has all of some words."""
-        return self._matching(" AND ".join(map(_quoted, words)))
+        return _owners(reduce(np.intersect1d, map(self._texts_of, words)))
 
     def having_any(self, words: Sequence[str]) -> tuple[set[int], set[int]]:
         """Ids of recordings, and of rows, whose text has one of some words."""
-        return self._matching(" OR ".join(map(_quoted, words)))
+        return _owners(reduce(np.union1d, map(self._texts_of, words)))
 
     def words_of(
         self, words: Sequence[str], rows: Iterable[tuple[int, int]]
     ) -> dict[tuple[int, int], tuple[str, ...]]:
         """The words that the texts of rows (recording, row) have; a row without any is left out."""
         pairs = list(rows)
-        texts = sorted({2 * video for video, _ in pairs} | {2 * row + 1 for _, row in pairs})
-        marks = ",".join("?" * len(texts))
-        query = f"SELECT rowid FROM texts WHERE texts MATCH ? AND rowid IN ({marks})"
-        having = {
-            word: {rowid for (rowid,) in self._table.execute(query, (_quoted(word), *texts))}
-            for word in words
-        }
+        owners = np.array(pairs, np.int64).reshape(-1, 2) * 2 + (0, 1)
+        having = [np.isin(owners, self._texts_of(word)).any(axis=1) for word in words]
         shown = {
-            (video, row): tuple(word for word in words if having[word] & {2 * video, 2 * row + 1})
-            for video, row in pairs
+            pair: tuple(word for word, has in zip(words, row, strict=True) if has)
+            for pair, row in zip(pairs, np.array(having).T, strict=True)
         }
         return {pair: matched for pair, matched in shown.items() if matched}
 
-    def _matching(self, expression: str) -> tuple[set[int], set[int]]:
-        query = "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?"
-        rowids = [rowid for (rowid,) in self._table.execute(query, (expression, _MOST))]
-        return {r // 2 for r in rowids if not r % 2}, {r // 2 for r in rowids if r % 2}
+    def _texts_of(self, word: str) -> Int64:
+        """Sorted numbers of the texts that have a word; those of the last words are kept."""
+        if word not in self._kept:
+            if len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+            query = "SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid"
+            rowids = (rowid for (rowid,) in self._table.execute(query, (_quoted(word),)))
+            self._kept[word] = np.fromiter(rowids, np.int64)
+        return self._kept[word]
+
+
+def _owners(texts: Int64) -> tuple[set[int], set[int]]:
+    """Ids of recordings and of rows by the numbers of their texts."""
+    numbers = texts[:_MOST]
+    return {*(numbers[numbers % 2 == 0] // 2).tolist()}, {
+        *(numbers[numbers % 2 == 1] // 2).tolist()
+    }
 
 
 def written_index(snapshot: Snapshot, *, required: bool) -> WrittenIndex | None:

@@ -25,7 +25,8 @@ from vlar.media.video.source import probe
 from .conftest import Served, serve
 
 READING = {
-    *("describe_library", "tags", "search", "classify", "list_recordings", "list_windows"),
+    *("describe_library", "tags", "search", "concepts", "classify", "list_recordings"),
+    "list_windows",
     *("persons", "thumbnail", "sheet"),
 }
 
@@ -143,7 +144,7 @@ def test_writing_is_off_unless_it_is_asked_for(served: Served, tmp_path: Path):
 
     assert asyncio.run(listed(None)).keys() == READING
     every = asyncio.run(listed(tmp_path))
-    assert every.keys() - READING == {"add", "follow", "cancel", "cut"}
+    assert every.keys() - READING == {"add", "follow", "cancel", "cut", "teach"}
     assert not every["add"].annotations.read_only_hint
     for name in ("add", "cut", "cancel"):
         (result,) = ask(served, (name, {}))

@@ -28,6 +28,7 @@ from vlar.apps.serve.server import bound_socket
 from vlar.cancellation import check
 from vlar.errors import LibraryError
 from vlar.library.library import Library
+from vlar.library.query import guarantee
 from vlar.library.store.trust import writer_lock
 from vlar.media.video.decode import read_clip
 
@@ -63,6 +64,43 @@ def test_a_query_is_answered_with_moments(served: Served):
     same = served.application._library().query("a moving square", 3, min_probability=0)
     assert [hit["path"] for hit in body["hits"]] == [hit.path for hit in same]
     assert [hit["score"] for hit in body["hits"]] == [round(hit.score, 6) for hit in same]
+
+
+def test_judgements_and_concepts_are_asked_over_the_net(served: Served):
+    def ask(text: str, **more: object) -> dict:
+        body = {"text": text, "k": 50, "min_probability": 0, **more}
+        answer = served.client.post("/api/query", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    plain = ask("a square that moves")
+    first, second = plain["hits"][0]["row"], plain["hits"][1]["row"]
+    assert plain["decides"] == {}
+    judged = ask("a square that moves", yes=[first], no=[second])
+    assert not {first, second} & {hit["row"] for hit in judged["hits"]}
+    assert sum(judged["decides"].values()) == pytest.approx(1)
+    one = ask("a square that moves", one_per_recording=True)["hits"]
+    assert len({hit["video"] for hit in one}) == len(one)
+    connection = served.application._library()._connection
+    made = guarantee.MissCalibration("c", connection.nonempty()[1].fingerprint, {3: (-9.0,) * 40})
+    with connection.writing() as writer, writer.transaction():
+        writer.set_meta({guarantee.KEY: made.to_json()})
+    held = ask("a square that moves", miss=0.1)
+    assert held["guarantee"]["alpha"] == 0.1
+    assert held["guarantee"]["sentence"].capitalize() in held["note"]
+
+    kept = {"name": "our square", "text": "a square that moves", "yes": [first], "no": []}
+    assert served.client.post("/api/concepts", json=kept).json()["name"] == "our square"
+    listed = served.client.get("/api/concepts").json()["concepts"]
+    assert [each["name"] for each in listed] == ["our square"]
+    assert ask('"our square"')["hits"]
+    for path, body in (
+        ("/api/concepts", {**kept, "yes": []}),
+        ("/api/query", {"text": "a", "yes": [0]}),
+    ):
+        assert served.client.post(path, json=body).status_code in (400, 422)
+    forgotten = served.client.post("/api/concepts/remove", json={"name": "our square"})
+    assert forgotten.json() == {"concepts": []}
 
 
 def test_no_match_is_said(served: Served):

@@ -19,6 +19,7 @@ const HELP = [
 const START = { q: "", w: [], v: "all", m: "", l: "" };
 const PAGE = 40, FEW = 6;
 let state = { ...START }, shown = "", asked = 0, offset = 0, tried = false;
+let judged = new Map(); // of the present text: whether a row shows what is meant
 
 export function setUp() {
   $("help-rows").replaceChildren(...HELP.flatMap(([text, meaning]) =>
@@ -29,6 +30,8 @@ export function setUp() {
   });
   $("least").addEventListener("input", () => { $("least-shown").textContent = percent(Number($("least").value)); });
   for (const name of ["least", "k"]) $(name).addEventListener("change", () => { if (state.q) go({}, { again: true }); });
+  for (const name of ["one", "written"]) $(name).addEventListener("change", () => { if (state.q) go({}, { again: true }); });
+  $("miss").addEventListener("change", () => { if (state.q) go({}, { again: true }); });
   $("filter").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
@@ -60,6 +63,7 @@ function size() {
 
 // Changes the state and the address; the page follows.
 function go(changes, { again = false } = {}) {
+  if ("q" in changes && changes.q !== state.q) judged = new Map();
   state = { ...state, ...changes };
   if (again) shown = "";
   write();
@@ -98,6 +102,7 @@ function render() {
 
 async function load() {
   const mine = ++asked;
+  $("judged-line").hidden = true;
   showProblem($("text-problem"), null);
   $("more").hidden = true;
   const view = state.v;
@@ -155,10 +160,15 @@ async function search(mine, least = Number($("least").value)) {
   const button = $("search-form").querySelector("button.main");
   button.disabled = true;
   try {
-    const found = await post("/api/query", { text, k: Number($("k").value), where: state.w, min_probability: least });
+    const body = { text, k: Number($("k").value), where: state.w, min_probability: least, one_per_recording: $("one").checked };
+    if (judged.size) Object.assign(body, { yes: rows(true), no: rows(false) });
+    else if ($("miss").value) body.miss = Number($("miss").value);
+    else if ($("written").checked) body.only = null;
+    const found = await post("/api/query", body);
     if (mine !== asked) return;
     address.remember(text);
     showAnswers(found, least);
+    showJudged(found.decides);
   } catch (problem) {
     if (mine !== asked) return;
     $("hits").replaceChildren();
@@ -173,6 +183,35 @@ async function search(mine, least = Number($("least").value)) {
   }
 }
 
+const rows = (shows) => [...judged].filter(([, each]) => each === shows).map(([row]) => row);
+
+// A click on "Yes" or "No", or the keys y and n: the answer learns from it at once.
+function judge(hit, shows) {
+  judged.set(hit.row, shows);
+  search(++asked);
+}
+
+function showJudged(decides = {}) {
+  const line = $("judged-line");
+  line.hidden = !judged.size;
+  if (!judged.size) return;
+  const [name, share] = Object.entries(decides).sort((a, b) => b[1] - a[1])[0] ?? ["", 0];
+  const forget = () => { judged = new Map(); search(++asked); };
+  const keep = async () => {
+    const given = prompt("A name for what was meant, which queries write in quotes:", state.q);
+    if (!given) return;
+    try {
+      await post("/api/concepts", { name: given, text: state.q, yes: rows(true), no: rows(false) });
+      go({ q: `"${given}"`, v: "all", m: "" }, { again: true });
+    } catch (problem) {
+      showProblem($("text-problem"), problem);
+    }
+  };
+  line.replaceChildren(el("span", {}, `${rows(true).length} yes, ${rows(false).length} no. ${name ? `Now ${name} decides most (${percent(share)}). ` : ""}`),
+    el("button", { type: "button", class: "small", onclick: keep }, "Save as a concept"),
+    el("button", { type: "button", class: "small", onclick: forget }, "Forget"));
+}
+
 function showAnswers(found, least) {
   const n = found.hits.length;
   if (n) {
@@ -185,10 +224,10 @@ function showAnswers(found, least) {
 }
 
 function showTiles(hits, line, append = false) {
-  const hooks = { play: open, like: likeMoment, text: state.q };
-  const rows = hits.map((hit, at) => tile(hit, append ? 99 : at, hooks));
-  if (append) $("hits").append(...rows);
-  else $("hits").replaceChildren(...rows);
+  const hooks = { play: open, like: likeMoment, text: state.q, judge: state.q ? judge : null };
+  const tiles = hits.map((hit, at) => tile(hit, append ? 99 : at, hooks));
+  if (append) $("hits").append(...tiles);
+  else $("hits").replaceChildren(...tiles);
   $("search-status").textContent = line;
   openMoment();
 }

@@ -72,7 +72,17 @@ export function tile(hit, at, hooks) {
       ...(hooks.like ? [el("button", { type: "button", class: "small", "aria-label": `More like this: ${hit.name}`, onclick: () => hooks.like(hit) }, "Like this")] : []),
       example(hit, hooks.text)));
   row.moment = hit;
+  if (hooks.judge && hit.row && !hit.parts) judging(row, hit, hooks.judge);
   return row;
+}
+
+// "Yes" and "No" of a hit, also by the keys y and n where the tile has the focus.
+function judging(row, hit, judge) {
+  const button = (shows) => el("button", { type: "button", class: "small", "aria-label": `${shows ? "This is it" : "This is not it"}: ${hit.name}`, onclick: () => judge(hit, shows) }, shows ? "Yes" : "No");
+  row.querySelector(".actions").append(button(true), button(false));
+  row.addEventListener("keydown", ({ key, ctrlKey, metaKey, altKey }) => {
+    if ((key === "y" || key === "n") && !ctrlKey && !metaKey && !altKey) judge(hit, key === "y");
+  });
 }
 
 export function example(hit, text) {
