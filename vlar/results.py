@@ -267,8 +267,16 @@ def arrow() -> Any:
     return module
 
 
-def arrow_schema(columns: Sequence[str]) -> Any:
-    """The ``pyarrow.Schema`` of some columns."""
+def arrow_schema(
+    columns: Sequence[str], *, dim: int = 0, facts: Mapping[str, str] | None = None
+) -> Any:
+    """The ``pyarrow.Schema`` of some columns of answers or of rows of a library.
+
+    Args:
+        columns: Names; one that is not known here is a number.
+        dim: D, width of ``vector``.
+        facts: Metadata of the table.
+    """
     pa = arrow()
     number, text = pa.float64(), pa.string()
     span = [("start_s", number), ("end_s", number)]
@@ -276,8 +284,10 @@ def arrow_schema(columns: Sequence[str]) -> Any:
     labels = pa.list_(pa.struct([("label", text), ("key", text), *fit]))
     types = {
         **dict.fromkeys(("path", "model", "label", "error_kind", "error", "caption"), text),
-        **dict.fromkeys(("rank", "track", "row"), pa.int64()),
-        "standing": text,
+        **dict.fromkeys(("standing", "kind", "content_hash"), text),
+        **dict.fromkeys(("rank", "track", "row", "row_id", "size", "mtime_ns"), pa.int64()),
+        **{"vector": pa.list_(pa.float32(), dim), "context": pa.binary()},
+        "context_tokens": pa.int32(),
         "box": pa.list_(number),
         "unknown": pa.bool_(),
         "tags": pa.map_(text, text),
@@ -286,7 +296,7 @@ def arrow_schema(columns: Sequence[str]) -> Any:
         "predictions": labels,
         "coarse": labels,
     }
-    return pa.schema([(name, types.get(name, number)) for name in columns])
+    return pa.schema([(name, types.get(name, number)) for name in columns], metadata=facts)
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:

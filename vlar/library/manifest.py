@@ -315,6 +315,15 @@ class LibraryManifest:
             "long_times": repr(self.spec.long_times),
         }
 
+    def table_facts(self) -> dict[str, str]:
+        """Metadata of a table of rows: what is needed to read its vectors."""
+        return {
+            "vlar.manifest": json.dumps(self.to_meta()),
+            "vlar.model": self.model,
+            "vlar.fingerprint": self.fingerprint,
+            "vlar.modality": self.modality,
+        }
+
     def require_model(self, model: LibraryModel, folder: object) -> None:
         """Refuse a model whose vectors do not belong to this library.
 

@@ -7,7 +7,6 @@ writes what is missing.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
@@ -27,7 +26,7 @@ from vlar.library.rows import AddEvent, AddReport
 from vlar.library.store.annotations import FailedFile, is_kept
 from vlar.library.store.row_check import STORED
 from vlar.library.store.values import KnownVideo, Stamp
-from vlar.results import arrow
+from vlar.results import arrow, arrow_schema
 from vlar.types import Failure
 
 VERSION = "1"
@@ -44,27 +43,17 @@ PART = ".part"
 """Ending of a shard that is being written."""
 
 
+_COLUMNS = (
+    *("path", "kind", "content_hash", "size", "mtime_ns", "duration_s", "start_s", "end_s"),
+    *("vector", "track", "box", "lost", "caption", "context", "context_tokens", "tags"),
+    *("error_kind", "error"),
+)
+
+
 def schema(manifest: LibraryManifest, captioner: str) -> Any:
     """The schema of ``pyarrow``, with the facts of a library."""
-    pa = arrow()
-    number, text, whole = pa.float64(), pa.string(), pa.int64()
-    fields = [
-        *[("path", text), ("kind", text), ("content_hash", text), ("size", whole)],
-        *[("mtime_ns", whole), ("duration_s", number), ("start_s", number), ("end_s", number)],
-        *[("vector", pa.list_(pa.float32(), manifest.dim)), ("track", whole)],
-        *[("box", pa.list_(number)), ("lost", number), ("caption", text)],
-        *[("context", pa.binary()), ("context_tokens", pa.int32())],
-        *[("tags", pa.map_(text, text)), ("error_kind", text), ("error", text)],
-    ]
-    facts = {
-        "vlar.shard": VERSION,
-        "vlar.manifest": json.dumps(manifest.to_meta()),
-        "vlar.model": manifest.model,
-        "vlar.fingerprint": manifest.fingerprint,
-        "vlar.modality": manifest.modality,
-        "vlar.captioner": captioner,
-    }
-    return pa.schema(fields, metadata=facts)
+    facts = {"vlar.shard": VERSION, **manifest.table_facts(), "vlar.captioner": captioner}
+    return arrow_schema(_COLUMNS, dim=manifest.dim, facts=facts)
 
 
 def facts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:

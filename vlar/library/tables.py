@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -18,7 +17,7 @@ from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import Int64, RowFilter, RowTable
 from vlar.library.store.base import LibraryStore
 from vlar.media.lookup import reader
-from vlar.results import arrow
+from vlar.results import arrow, arrow_schema
 from vlar.types import Sampling, UInt8, Window
 
 
@@ -219,20 +218,8 @@ def _people(store: LibraryStore, manifest: LibraryManifest, table: RowTable) -> 
 
 
 def _schema(manifest: LibraryManifest) -> Any:
-    pa = arrow()
-    number, text = pa.float64(), pa.string()
-    fields = [
-        *[("row_id", pa.int64()), ("path", text), ("start_s", number), ("end_s", number)],
-        *[("duration_s", number), ("tags", pa.map_(text, text))],
-        ("vector", pa.list_(pa.float32(), manifest.dim)),
-        *([("track", pa.int64()), ("box", pa.list_(number))] if manifest.persons else []),
-    ]
-    facts = {
-        "vlar.manifest": json.dumps(manifest.to_meta()),
-        "vlar.model": manifest.model,
-        "vlar.fingerprint": manifest.fingerprint,
-        "vlar.modality": manifest.modality,
-        "vlar.window_s": repr(manifest.spec.window_s),
-        "vlar.stride_s": repr(manifest.spec.stride_s),
-    }
-    return pa.schema(fields, metadata=facts)
+    columns = ["row_id", "path", "start_s", "end_s", "duration_s", "tags", "vector"]
+    columns += ["track", "box"] if manifest.persons else []
+    span = {"window_s": manifest.spec.window_s, "stride_s": manifest.spec.stride_s}
+    facts = manifest.table_facts() | {f"vlar.{name}": repr(value) for name, value in span.items()}
+    return arrow_schema(columns, dim=manifest.dim, facts=facts)
