@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
-from vlar.adapters.base import Adapter, require, require_blocks
+from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable
+from vlar.adapters.views import require, require_blocks
 from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder, encode_batches
 from vlar.language.prompts import fill, load_templates

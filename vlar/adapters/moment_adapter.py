@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from vlar.adapters.base import require
 from vlar.adapters.towers import ResidualTower
+from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.encoders.protocols import WithRegions
 from vlar.numeric import unit

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar import registry
-from vlar.adapters.base import VIEWS
+from vlar.adapters.views import VIEWS
 from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.fewshot.balanced import BalancedHead

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from vlar import registry
-from vlar.adapters.base import VIEWS, Adapter, conditions_text
+from vlar.adapters.base import Adapter, conditions_text
 from vlar.adapters.trainable import Trainable
+from vlar.adapters.views import VIEWS
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UnknownNameError

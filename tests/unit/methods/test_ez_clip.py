@@ -15,7 +15,7 @@ from benchmarks import ez_clip_plain as plain
 from tests.clips import features_of, vectors_of
 from tests.unit.encoders.clip import models
 from vlar import registry
-from vlar.adapters.base import require_blocks
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip import openclip_loader
 from vlar.encoders.clip.towers import weights_hash

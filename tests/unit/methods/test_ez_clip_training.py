@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.clips import clips_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
-from vlar.adapters.base import require_blocks
 from vlar.adapters.trainable import Trainable, TrainingBatch
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder

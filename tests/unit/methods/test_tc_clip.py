@@ -17,7 +17,8 @@ from benchmarks import tc_clip_plain as plain
 from tests.clips import clips_of, contexts_of, features_of, vectors_of
 from tests.unit.methods import golden
 from vlar import registry
-from vlar.adapters.base import conditions_text, load_adapter, require_blocks
+from vlar.adapters.base import conditions_text, load_adapter
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.clip import openclip_loader
 from vlar.encoders.clip.towers import weights_hash

@@ -14,9 +14,9 @@ from tests.clips import features_of
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
-from vlar.adapters.base import require_blocks
 from vlar.adapters.frame_inputs import directions
 from vlar.adapters.trainable import TrainingBatch
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.protocols import PatchTokens, WithRegions
 from vlar.errors import ModelError, UnknownNameError, UsageError

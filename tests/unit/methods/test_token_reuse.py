@@ -15,7 +15,7 @@ from tests.clips import features_of, vectors_of
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from vlar import registry
-from vlar.adapters.base import require_blocks
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.base import VIEWS
 from vlar.adapters.moment_adapter import MomentAdapter
 from vlar.adapters.settings import bad_setting
 from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
+from vlar.adapters.views import VIEWS
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.protocols import REGIONS
 from vlar.encoders.session import Session

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar import registry
-from vlar.adapters.base import Adapter, conditions_text, require_blocks
+from vlar.adapters.base import Adapter, conditions_text
 from vlar.adapters.clip_adapter import ClassStrings, mean_vector, unit_vectors
 from vlar.adapters.settings import Settings, setting
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder
 from vlar.encoders.beside import copy_attributes
 from vlar.encoders.protocols import ConditionedText

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vlar import registry
-from vlar.adapters.base import Adapter, require
+from vlar.adapters.base import Adapter
 from vlar.adapters.settings import Settings, bad_setting, setting
+from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError
 from vlar.registry import register

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.base import VIEWS, Adapter, require
+from vlar.adapters.base import Adapter
 from vlar.adapters.settings import Settings, setting
+from vlar.adapters.views import VIEWS, require
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.protocols import WithRegions
 from vlar.encoders.session import Session

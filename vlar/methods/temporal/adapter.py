@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlar.adapters.base import require, require_blocks
 from vlar.adapters.frame_inputs import chosen
 from vlar.adapters.settings import Settings, bad_setting, setting
 from vlar.adapters.tower_network import (
@@ -25,6 +24,7 @@ from vlar.adapters.tower_network import (
 )
 from vlar.adapters.towers import ResidualTower
 from vlar.adapters.trainable import TextVectors, fixed_vectors
+from vlar.adapters.views import require, require_blocks
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.clip.block_view import BlockView
 from vlar.encoders.protocols import WithRegions

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
-from vlar.adapters.base import Adapter, require_blocks
+from vlar.adapters.base import Adapter
 from vlar.adapters.settings import Settings, bad_setting, setting
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder, encode_batches
 from vlar.registry import register
