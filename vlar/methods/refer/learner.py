@@ -299,18 +299,3 @@ def _place(adapter: Refer, row: PointingRow) -> int:
     if row.place is not None:
         return row.place
     return int(row.measured.argmax())
-
-
-def held_places(
-    adapter: Refer, core: ModelCore, rows: Sequence[PointingRow], labels: Sequence[str]
-) -> np.ndarray:
-    """(N,) the person whom the network alone points at, without the measures.
-
-    Args:
-        adapter: Trained.
-        core: Encodes the labels.
-        rows: N examples.
-        labels: The labels of the training.
-    """
-    with torch.inference_mode():
-        return _logits(adapter, _tensors(adapter, core, rows, labels, False)).argmax(1).numpy()

@@ -169,10 +169,6 @@ class Hyrsm(nn.Module):
             x * sqrt(x.shape[-1] / a) + b * self.pe.pe[:, : self.frames]
         )
 
-    def class_logits(self, frames: Tensor) -> Tensor:
-        """Logits (n L, training classes) of each frame, for the further loss of training."""
-        return self.classification_layer(self.clips(frames)).flatten(0, 1)
-
     def forward(self, support: Tensor, query: Tensor, support_labels: Tensor) -> Tensor:
         """Logits (m, way).
 
