@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vlar.model.annotated_model import adapt
     from vlar.model.annotated_review import review
     from vlar.model.model import Model, load
+    from vlar.model.pipelines import pipeline
     from vlar.registry import parts, register
     from vlar.results import Results
     from vlar.types import Classification, Failure, Hit, Prediction, Window
@@ -54,6 +55,7 @@ _WHERE = {
     "ethogram": "vlar.metrics.ethogram",
     "load": "vlar.model.model",
     "parts": "vlar.registry",
+    "pipeline": "vlar.model.pipelines",
     "read_clip": "vlar.media.lookup",
     "register": "vlar.registry",
     "review": "vlar.model.annotated_review",
@@ -75,6 +77,7 @@ __all__ = [
     "ethogram",
     "load",
     "parts",
+    "pipeline",
     "read_clip",
     "register",
     "review",

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from vlar import notebook
 from vlar.errors import UsageError
 from vlar.types import Classification, Failure, Hit, JsonDict
-from vlar.version import pip_install
+from vlar.version import is_installed, pip_install
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +67,19 @@ class Results(list[T]):
     def to_pandas(self) -> pd.DataFrame:
         """A data frame of pandas, one row a result; tags are dicts."""
         return self.to_arrow().to_pandas(maps_as_pydicts="strict")
+
+    def to_dataset(self) -> Any:
+        """A ``datasets.Dataset``, one row a result; lists and dicts in cells are JSON.
+
+        Raises:
+            UsageError: the library ``datasets`` is not installed.
+        """
+        if not is_installed("datasets"):
+            raise UsageError(f"a data set needs datasets; {pip_install('datasets')}")
+        import datasets
+
+        rows = [{name: _flat(value) for name, value in record(row).items()} for row in self]
+        return datasets.Dataset.from_list([dict.fromkeys(self.columns) | row for row in rows])
 
 
 @dataclass(frozen=True)
@@ -236,6 +249,10 @@ def record(row: Row) -> JsonDict:
     best = row.predictions[0]
     facts |= {"label": best.label, "probability": round(best.probability, 6)}
     return facts | {"similarity": round(best.similarity, 6)}
+
+
+def _flat(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def cell(value: Any) -> Any:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vlar.library.library_copy import CopyReport
     from vlar.library.query.filters import Where
     from vlar.library.query.plan import QueryReport
+    from vlar.media.dataset_rows import DataSet
     from vlar.model.library_model import LibraryModel
     from vlar.model.model import Model
 
@@ -100,11 +101,9 @@ class Library:
         """Return True, also of an empty library."""
         return True
 
-    # Changes ------------------------------------------------------------------------------------
-
     def add(
         self,
-        paths: str | Path | Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path] | DataSet,
         *,
         tags: Mapping[str, str] | None = None,
         window_s: float | None = None,
@@ -128,7 +127,7 @@ class Library:
         in place, renamed ones keep rows and tags, copies get those rows. Links are not followed.
 
         Args:
-            paths: Files, folders to search for recordings, addresses, lists (docs/ingest.md).
+            paths: Files, folders to search, addresses, lists (docs/ingest.md), or a data set.
             tags: Set on every recording of this call, also on unchanged ones; other tags stay.
             window_s: Seconds a window lasts; None is the library's own, 4 for a new one.
             stride_s: Seconds between starts; None is the library's own, 2 for a new one.

@@ -14,14 +14,15 @@ from typing import cast
 
 from vlar.errors import SupportError
 from vlar.heads.support import Support, SupportItem, by_person
+from vlar.media.dataset_rows import DataSet, labelled_files
 from vlar.media.lookup import reader
 from vlar.model.inputs import Recording, frames_of, is_one
 from vlar.types import Clip
 
 #: A mapping of label to one or several recordings, or pairs of a recording and its label.
 GivenExamples = Mapping[str, Recording | Sequence[Recording]] | Sequence[tuple[Recording, str]]
-#: A folder or a CSV file, a ``Support``, or examples that the caller holds.
-Examples = str | Path | Support | GivenExamples
+#: A folder or a CSV file, a ``Support``, examples that the caller holds, or a data set.
+Examples = str | Path | Support | GivenExamples | DataSet
 
 
 @contextmanager
@@ -41,6 +42,10 @@ def readable(
     """
     if isinstance(examples, (str, Path, Support)):
         yield examples
+        return
+    if isinstance(examples, DataSet):
+        with labelled_files(examples) as files, readable(files, modality, least_labels) as support:
+            yield support
         return
     with tempfile.TemporaryDirectory(prefix="vlar-examples-") as folder:
         pairs = [

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from typing_extensions import TypeIs
 
 from vlar.errors import DecodeError, UsageError, VlarError
-from vlar.media.video.sample import sample_times, windows
+from vlar.media.dataset_rows import Decoder, decoded, span_of
+from vlar.media.video.sample import frame_times, sample_times, windows
 from vlar.media.views import Views, ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore, encoded_span
 from vlar.types import Classification, Clip, Failure, Float32, UInt8, Window
@@ -47,10 +48,12 @@ class Tensor(Protocol):
 
 
 # A path; frames (T, H, W, 3) or a picture (H, W, 3), uint8 RGB or floats in 0..1; a tensor
-# (T, 3, H, W) or (3, H, W) likewise; a PIL image, or a list of them in order; or a clip.
-Recording = str | Path | npt.NDArray[Any] | Picture | Sequence[Picture] | Tensor | Clip
+# (T, 3, H, W) or (3, H, W) likewise; a PIL image, or a list of them in order; a clip; or a decoder
+# of torchcodec.
+Recording = str | Path | npt.NDArray[Any] | Picture | Sequence[Picture] | Tensor | Clip | Decoder
 Answer = Classification | Failure
 _ARRAY = Path("<array>")
+_FRAMES = 64  # of a decoder that is learned from, at equal distances
 _INTERVAL_WINDOW_S = 4.0  # as the windows of a library
 
 
@@ -60,13 +63,13 @@ def is_one(recordings: object) -> TypeIs[Recording]:
     Raises:
         UsageError: it is neither.
     """
-    is_accepted = isinstance(recordings, (Iterable, Path, Picture, Clip, Tensor))
+    is_accepted = isinstance(recordings, (Iterable, Path, Picture, Clip, Tensor, Decoder))
     if not is_accepted or isinstance(recordings, (bytes, bytearray, Mapping)):
         raise UsageError(
             f"cannot read a {type(recordings).__name__} as a recording; give a path, an array "
             "(T, H, W, 3), a tensor (T, 3, H, W), PIL images, a Clip, or a list of these"
         )
-    one = isinstance(recordings, (str, Path, np.ndarray, Clip, Picture, Tensor))
+    one = isinstance(recordings, (str, Path, np.ndarray, Clip, Picture, Tensor, Decoder))
     return one or _are_pictures(recordings)
 
 
@@ -198,6 +201,9 @@ def _views(
         raise UsageError(
             f"this model reads the sensor {modality!r}; give a path or a Clip instead of an array"
         )
+    if isinstance(recording, Decoder):
+        yield from _decoded_views(recording, sampler, every_s, at)
+        return
     frames = frames_of(recording)
     if not 0 < fps < float("inf"):
         raise UsageError(f"fps is {fps}; give the frames per second of the array, above 0")
@@ -207,6 +213,21 @@ def _views(
         spans = windows(duration_s, every_s, every_s)
     for span in spans:
         yield [_clip(frames, fps, part, sampler) for part in (span, *sampler.parts(span))]
+
+
+def _decoded_views(
+    decoder: Decoder, sampler: ViewSampler, every_s: float | None, at: Window | None
+) -> Iterator[Views]:
+    duration_s = span_of(decoder)[1]
+    spans = [at or Window(0.0, duration_s)]
+    if every_s is not None:
+        spans = windows(duration_s, every_s, every_s)
+    for span in spans:
+        views: list[Clip] = []
+        for window in (span, *sampler.parts(span)):
+            times_s = sample_times(window, sampler.sampling)
+            views.append(Clip(_ARRAY, window, "video", decoded(decoder, times_s), times_s))
+        yield views
 
 
 def _clip(frames: UInt8, fps: float, window: Window, sampler: ViewSampler) -> Clip:
@@ -223,7 +244,9 @@ def frames_of(recording: object) -> UInt8:
     Raises:
         UsageError: it is neither a picture nor a sequence of frames.
     """
-    if isinstance(recording, Picture):
+    if isinstance(recording, Decoder):
+        recording = decoded(recording, frame_times(Window(0.0, span_of(recording)[1]), _FRAMES))
+    elif isinstance(recording, Picture):
         recording = np.asarray(recording.convert("RGB"))
     elif _are_pictures(recording):
         pictures = [np.asarray(picture.convert("RGB")) for picture in recording]

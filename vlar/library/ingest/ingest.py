@@ -42,7 +42,7 @@ from vlar.library.ingest.reader import (
 from vlar.library.ingest.remote import Recording, RemoteFiles
 from vlar.library.ingest.request import AddRequest as AddRequest
 from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
-from vlar.library.ingest.sources import inside, is_source, recordings
+from vlar.library.ingest.sources import inside, is_source, of_dataset, recordings
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, ReadJob, Setup
 from vlar.library.ingest.writer import IngestProgress, write_windows
 from vlar.library.manifest import LibraryManifest
@@ -53,6 +53,7 @@ from vlar.library.shard_writing import ShardFolder, write_shards
 from vlar.library.store.annotations import Caption, FailedFiles
 from vlar.library.store.base import LibraryWriter, failed_by_path
 from vlar.library.store.values import KnownVideo, RecordingFacts, Stamp
+from vlar.media.dataset_rows import DataSet
 from vlar.media.lookup import reader
 from vlar.media.shots import require_shots
 from vlar.media.video.files import content_hash
@@ -382,8 +383,10 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
     request = replace(request, tags=tags, progress=request.progress or _bar())
     manifest = _manifest(request, LibraryManifest.of(writer), models)
     source, paths = reader(manifest.modality), request.paths
-    named = [paths] if isinstance(paths, str | Path) else list(paths)
-    if any(map(is_source, named)):
+    named = [paths] if isinstance(paths, str | Path | DataSet) else list(paths)
+    if isinstance(paths, DataSet):
+        recordings_found = of_dataset(paths)
+    elif any(map(is_source, named)):
         recordings_found = recordings(named, source, remote=request.remote)
     else:
         files = {place(file): file for file in source.find(named)}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlar.encoders.captions import Captioner
     from vlar.library.ingest.runners.base import Runner
     from vlar.library.ingest.writer import IngestProgress
+    from vlar.media.dataset_rows import DataSet
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class AddRequest:
         served: Whether a server asks, which stays inside its roots.
     """
 
-    paths: str | Path | Sequence[str | Path]
+    paths: "str | Path | Sequence[str | Path] | DataSet"
     tags: Mapping[str, str] | None = None
     window_s: float | None = None
     stride_s: float | None = None

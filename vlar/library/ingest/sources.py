@@ -35,6 +35,7 @@ from vlar.library.ingest.remote import (
 from vlar.library.store.values import Stamp, is_path
 from vlar.media.base import Reader
 from vlar.media.bundle import bundle_files
+from vlar.media.dataset_rows import DataSet, rows
 from vlar.media.video.files import is_folder
 from vlar.results import arrow
 from vlar.types import Failure
@@ -156,6 +157,23 @@ def is_source(path: str | Path) -> bool:
     if ending in (_ARCHIVE, ".parquet"):
         return not is_folder(Path(path))
     return ending == ".csv" and _is_list(str(path))
+
+
+def of_dataset(dataset: DataSet) -> list[Recording]:
+    """The files of a data set's rows; its other columns become tags.
+
+    Raises:
+        UsageError: it has no column of videos, or holds bytes instead of files.
+    """
+    listed: list[Recording] = []
+    for number, row in enumerate(rows(dataset)):
+        if row.path is None:
+            raise UsageError(
+                f"row {number} of the data set holds the bytes of a video, and a library needs its "
+                "file; write the files, or add vectors: Library.add_vectors"
+            )
+        listed.append(Recording(row.path, place(row.path), tags=checked_tags(row.cells)))
+    return listed
 
 
 def recordings(
