@@ -38,7 +38,7 @@ def pipeline(
         list of these lists of several; of a text, a list of ``{"video", "score"}``.
 
     Raises:
-        UsageError: there is no such task, or the model has no labels.
+        UsageError: the task does not exist, or the model has no labels.
     """
     if task not in _TASKS:
         raise unknown_name("task", task, _TASKS)
