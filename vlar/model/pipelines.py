@@ -121,7 +121,7 @@ def _retrieval(model: Model) -> Callable[..., Any]:
         """
         listed = list(videos)
         vectors = model.encode_video(listed)
-        scores = model.match_probability(vectors, model.encode_text(text, role="query"))
+        scores = model.words.match_probability(vectors, model.encode_text(text, role="query"))
         rows = sorted(zip(listed, scores.tolist(), strict=True), key=lambda row: -row[1])
         return [{"video": video, "score": score} for video, score in rows[:top_k]]
 
