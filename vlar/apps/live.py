@@ -100,6 +100,38 @@ def watch_folder(
         stop.wait(poll_s)
 
 
+def new_recordings(
+    folder: str | Path,
+    modality: str = "video",
+    *,
+    settle_s: float = SETTLE_S,
+    poll_s: float = POLL_S,
+    once: bool = False,
+    stop: threading.Event,
+) -> Iterator[Path]:
+    """The recordings of a folder, each when it has not changed for ``settle_s``.
+
+    Args:
+        folder: It must exist; folders inside are searched too.
+        modality: The sensor whose recordings are looked for.
+        settle_s: Seconds that a file must stay as it is.
+        poll_s: Seconds between two looks.
+        once: End when everything that is there was given.
+        stop: Ends it when set.
+
+    Raises:
+        UsageError: not a folder.
+    """
+    root, states = require_folder(folder), dict[Path, _FileState]()
+    while not stop.is_set():
+        for path in _ready(root, modality, states, settle_s):
+            yield path
+            states[path].is_done = True
+        if once and all(state.is_done or not state.stamp.size for state in states.values()):
+            return
+        stop.wait(min(poll_s, settle_s) or poll_s)
+
+
 def _ready(
     folder: Path, modality: str, seen: dict[Path, _FileState], settle_s: float
 ) -> list[Path]:

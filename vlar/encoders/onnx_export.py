@@ -66,7 +66,7 @@ def export(encoder: Encoder, target: Path, *, force: bool = False) -> ExportDesc
         UsageError: the encoder is of another kind, or the folder exists.
         ModelError: a tower cannot be written as a graph, the check fails, or the disk is full.
     """
-    torch_encoder = _exportable(encoder)
+    torch_encoder = exportable(encoder)
     if target.exists() and not (force and (target / DESCRIPTION).is_file()):
         raise UsageError(f"{str(target)!r} exists; choose another folder, or --force for an export")
     try:
@@ -87,7 +87,7 @@ def export(encoder: Encoder, target: Path, *, force: bool = False) -> ExportDesc
     return report
 
 
-def _exportable(encoder: Encoder) -> TorchEncoder:
+def exportable(encoder: Encoder) -> TorchEncoder:
     """The encoder, if its towers can become graphs.
 
     Raises:
@@ -164,6 +164,28 @@ class _Mean(nn.Module):
         return mean / mean.norm(dim=-1, keepdim=True).clamp(min=1e-12)
 
 
+def tower_graph(encoder: TorchEncoder) -> bytes:
+    """The image tower as a graph of frames (T, 3, height, width) to features (T, F)."""
+    pixels = encoder.towers.pixels
+    frames = torch.zeros(2, 3, pixels.height, pixels.width)
+    tower = _Tower(encoder.towers.model, encoder.towers.image)
+    return _as_bytes(tower, frames, "pixels", encoder.name)
+
+
+def module_graph(network: Any, method: str, example: Float32, what: str) -> bytes:
+    """A method of a network as a graph of its one argument (1, T, K), with T as in the example."""
+    return _as_bytes(
+        _Tower(network, getattr(network, method)), torch.from_numpy(example), "x", what
+    )
+
+
+def _as_bytes(module: nn.Module, example: Tensor, name: str, what: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "graph.onnx")
+        _graph(module, example, name, None if len(example) == 1 else 0, path, what)
+        return path.read_bytes()
+
+
 def _text(model: Any) -> Callable[[Tensor], Tensor]:
     """The library's own text tower: the block view cuts texts by their length, a graph cannot."""
     if hasattr(model, "encode_text"):
@@ -193,7 +215,9 @@ def _tokens(encoder: TorchEncoder) -> tuple[JsonDict, str | None]:
     return settings, fast.to_str()
 
 
-def _graph(module: nn.Module, example: Tensor, name: str, axis: int, path: Path, what: str) -> None:
+def _graph(
+    module: nn.Module, example: Tensor, name: str, axis: int | None, path: Path, what: str
+) -> None:
     size = sum(p.numel() * p.element_size() for p in module.parameters())
     if size > _MOST_BYTES:
         raise ModelError(f"{what} has {size / 1e9:.1f} GB of weights; a graph may hold 1.9 GB")
@@ -206,7 +230,7 @@ def _graph(module: nn.Module, example: Tensor, name: str, axis: int, path: Path,
                 input_names=[name],
                 output_names=["out"],
                 dynamo=True,
-                dynamic_shapes=({axis: torch.export.Dim.DYNAMIC},),
+                dynamic_shapes=None if axis is None else ({axis: torch.export.Dim.DYNAMIC},),
                 external_data=False,
             )
     except ImportError as error:

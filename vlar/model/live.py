@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 
 from vlar.errors import UsageError
@@ -10,13 +10,17 @@ from vlar.media.video.live import LiveStream, Reconnect
 from vlar.model.core import EncodedSpan
 from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
-from vlar.types import Classification, Failure, JsonDict
+from vlar.types import Classification, Clip, Failure, JsonDict
 
 EVERY_S = 2.0
 
 
 def classify_live(
-    model: Model, address: str, request: ClassifyRequest, reconnect: Reconnect | None = None
+    model: Model,
+    address: str,
+    request: ClassifyRequest,
+    reconnect: Reconnect | None = None,
+    shown: Callable[[Clip], None] = lambda clip: None,
 ) -> Iterator[Classification | Failure]:
     """Classify a stream, one answer for each span of it.
 
@@ -28,6 +32,7 @@ def classify_live(
         address: As for ``vlar.media.video.live.LiveStream``.
         request: Its ``labels``, ``top`` and ``every_s`` count; spans are 2 s without ``every_s``.
         reconnect: What happens when the stream is lost.
+        shown: Called with the clip of each span before its answer.
 
     Yields:
         Answers, and a Failure whenever the stream is lost. It ends when the stream is given up.
@@ -46,6 +51,7 @@ def classify_live(
             if isinstance(item, Failure):
                 yield item
                 continue
+            shown(item)
             span = EncodedSpan(item.path, item.window, model.words.encode_views([item]), item.lost)
             yield classifier.answer(span, top=request.top, model=model.name)
 

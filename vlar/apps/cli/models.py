@@ -355,20 +355,24 @@ def _first_line(text: str | None) -> str:
 
 
 def export(model: str, out: str, /, *, force: bool = False) -> int:
-    """Write the towers of a model as ONNX graphs; onnx:OUT runs them.
+    """Write a model as ONNX: its towers, or an adapted one as one file.
 
-    Image tower, text tower and pooling stand apart. The graphs are compared with the model. The
-    least cosines stand in the folder.
+    Towers: image, text and pooling stand apart in a folder that onnx:OUT runs; the least cosines to
+    the model stand there too. One file: frames in, probabilities of its labels and of unknown out;
+    it runs without vlar.
 
     Options:
-        model (MODEL): A name from 'vlar models', or an encoder's spec.
-        out (OUT): Folder to write.
+        model (MODEL): A name from 'vlar models', or the folder of an adapted model.
+        out (OUT): Folder to write; of an adapted model a file that ends in .onnx.
         force: Replace an existing export.
 
     Examples:
         vlar export clip clip-onnx
         vlar export openclip:ViT-B-16/openai clip-onnx --force
+        vlar export mine mine.onnx
     """
+    if out.endswith(".onnx"):
+        return _export_file(model, Path(out), force)
     from vlar.encoders.base import load_encoder
     from vlar.encoders.onnx_export import export as exported
 
@@ -380,5 +384,20 @@ def export(model: str, out: str, /, *, force: bool = False) -> int:
     output.row(
         {"folder": out, **written.to_dict()},
         f"{out}: use it as --model onnx:{out}; least cosines to {model}: {cosines}",
+    )
+    return 0
+
+
+def _export_file(model: str, out: Path, force: bool) -> int:
+    from vlar.model.onnx_file import export_model
+
+    with progress(f"loading {model}") as shown:
+        loaded = inputs.load_model(model, "cpu", None)
+        shown.stage(f"exporting {model}")
+        difference = export_model(loaded, out, force=force)
+    output.row(
+        {"file": str(out), "labels": list(loaded.labels or ()), "difference": difference},
+        f"{out}: {len(loaded.labels or ())} labels and unknown; probabilities differ by at most "
+        f"{difference:.1g} from those of {model}",
     )
     return 0

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlar.apps.cli import inputs, options, output
+from vlar.errors import UsageError
 from vlar.formatting import counted
 
 if TYPE_CHECKING:
+    from vlar.apps.publish.watch import Receivers, Watch
     from vlar.library.rows import AddEvent
 
 _MB = 1 << 20
@@ -123,43 +125,88 @@ def mcp(
 
 
 def watch(
-    folder: str,
+    source: str,
     /,
     *,
-    library: str,
+    library: str | None = None,
     tag: list[str] | None = None,
     settle: str = "3s",
     once: bool = False,
     model: str | None = None,
+    labels: str | None = None,
+    every: str | None = None,
+    on: float = 0.5,
+    off: float = 0.35,
+    least: str | None = None,
+    mqtt: str | None = None,
+    webhook: str | None = None,
+    secret: Path | None = None,
+    name: str = "watch",
+    queue: Path | None = None,
 ) -> int:
-    """Add new recordings of a folder to a library as they arrive.
+    """Add new recordings to a library, or send out which labels turn on.
 
-    Files that are still being written wait until they have not changed for a while. Stop it with
-    Ctrl-C; nothing is lost, and it resumes when it is started again.
+    With --library, recordings of a folder are added as they arrive. With --labels, or a model that
+    has its own, a stream, a folder or a Frigate is answered, and each label that turns on or off
+    goes out by MQTT (found by Home Assistant) and by webhook. What cannot be delivered waits on
+    disk. Stop it with Ctrl-C; it resumes when it is started again.
 
     Options:
-        folder (FOLDER): Where recordings arrive.
+        source (SOURCE): A folder, a stream (rtsp://...), or frigate+http://HOST:5000.
         library (LIBRARY): A folder, such as gym.vlar.
         settle (SPAN): A file must stay as it is so long.
-        once: End when all that is there has been added.
+        once: End when all that is there has been done.
+        labels (LABELS): As for classify.
+        every (SPAN): Answer for each span of this length; 2s of a stream.
+        on (SHARE): Probability from which a label turns on.
+        off (SHARE): Probability below which it turns off.
+        least (SPAN): A label stays as it is at least so long.
+        mqtt (ADDRESS): mqtt://USER@HOST:1883; the password is in VLAR_MQTT_PASSWORD.
+        webhook (URL): Each change is posted there as JSON.
+        secret (FILE): Its first line signs what is posted (X-Vlar-Signature).
+        name (NAME): Name of this watch, in topics.
+        queue (FOLDER): Where undelivered messages wait; by default in the cache.
 
     Examples:
         vlar watch videos/ --library holiday.vlar --once
         vlar watch videos/ --library holiday.vlar --tag place=gym --settle 100ms --once
+        vlar watch videos/ --labels "cooking, sleeping" --settle 100ms --once
     """
+    settle_s = inputs.seconds(settle, "--settle")
+    if library is None:
+        from vlar.apps.publish.mqtt import Broker
+        from vlar.apps.publish.watch import Receivers, Watch
+        from vlar.files.reading import read_file
+        from vlar.language.labels import LabelSet
+        from vlar.model.requests import ClassifyRequest
+
+        every_s = inputs.seconds(every, "--every") if every else None
+        request = ClassifyRequest(LabelSet.read(labels, "one", "auto"), 100_000, every_s)
+        least_s = inputs.seconds(least, "--least") if least else 0.0
+        asked = Watch(source, request, on, off, least_s, settle_s, once)
+        try:
+            key = read_file(secret, 4096).decode().partition("\n")[0].strip() if secret else ""
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--secret {secret}: cannot be read ({error})") from error
+        receivers = Receivers(
+            Broker.parse(mqtt, name) if mqtt else None, webhook, key, queue,
+            lambda text: output.note(f"vlar: {text}"),
+        )  # fmt: skip
+        return _publish(model or "lite", asked, receivers)
+    if labels or mqtt or webhook:
+        raise UsageError("--library adds recordings; --labels, --mqtt and --webhook are without it")
     from vlar.apps.live import require_folder, watch_folder
     from vlar.library.library import Library
     from vlar.model.model import load
 
-    require_folder(folder)
-    settle_s = inputs.seconds(settle, "--settle")
+    require_folder(source)
     tags = inputs.pairs(tag or [], "--tag")
     loaded = load(model or inputs.own_model(library))
     failed = 0
     with Library(library, loaded) as opened:
-        output.note(f"vlar: watching {folder}; stop with Ctrl-C")
+        output.note(f"vlar: watching {source}; stop with Ctrl-C")
         reports = watch_folder(
-            *(opened, folder),
+            *(opened, source),
             modality=loaded.modality,
             tags=tags,
             settle_s=settle_s,
@@ -170,6 +217,25 @@ def watch(
         )
         for report in reports:
             failed += len(report.failed)
+    return 1 if failed else 0
+
+
+def _publish(model: str, asked: Watch, receivers: Receivers) -> int:
+    """Watch a source and send out the changes of its labels."""
+    from vlar.apps.publish.watch import run_watch
+    from vlar.model.model import load
+    from vlar.types import Classification, Failure
+
+    failed = 0
+    rows = run_watch(load(model), asked, receivers)
+    output.note(f"vlar: watching {asked.source}; stop with Ctrl-C")
+    for row in rows:
+        if isinstance(row, Failure):
+            failed += 1
+            output.failure(row)
+        elif not isinstance(row, Classification):
+            state = "on" if row.on else "off"
+            output.row(row, f"{state}  {row.label}  {row.probability:.0%}  {row.source}")
     return 1 if failed else 0
 
 

@@ -1,0 +1,1 @@
+"""Label states that leave while they come."""

@@ -1,0 +1,1 @@
+"""Answers that leave while they come: label states by MQTT and by webhook, none lost."""
