@@ -95,7 +95,8 @@ def rows(dataset: DataSet) -> Iterator[DataSetRow]:
         cells = {name: text for name, text in cells.items() if text}
         label = next((cells[name] for name in _LABELS if name in cells), "")
         ending = Path(path or ".mp4").suffix or ".mp4"
-        yield DataSetRow(Path(path) if data is None else None, data, ending, label, cells)
+        file = Path(path) if data is None and path else None
+        yield DataSetRow(file, data, ending, label, cells)
 
 
 def _text(dataset: DataSet, name: str, value: object) -> str:

@@ -59,8 +59,8 @@ def export_model(model: Model, target: Path, *, force: bool = False) -> float:
     if target.exists() and not force:
         raise UsageError(f"{str(target)!r} exists; choose another file, or --force")
     head = _exportable_head(model)
-    encoder = model.encoder
-    source = encoder.source if _is_tower(encoder) else encoder
+    encoder: Any = model.encoder
+    source: Encoder = encoder.source if _is_tower(encoder) else encoder
     pixels = _towers(source).towers.pixels
     shape = (source.n_frames, pixels.height, pixels.width, 3)
     draw = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def _exportable_head(model: Model) -> AdaptedHead:
     return head
 
 
-def _is_tower(encoder: Encoder) -> bool:
+def _is_tower(encoder: Any) -> bool:
     """Return whether it is an adapter that adds a residual to the vector of an image tower.
 
     Raises:

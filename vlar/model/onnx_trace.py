@@ -214,7 +214,10 @@ class TracedArray(NDArrayOperatorsMixin):
         return self.graph.node("Gather", [self.name, indices], self.value[places], axis=0)
 
     def __getitem__(self, key: Any) -> Any:
-        return self._moved(lambda numbers: numbers[key], self)
+        def move(numbers: Array) -> Array:
+            return numbers[key]
+
+        return self._moved(move, self)
 
     def reshape(self, *shape: Any) -> Self:
         """The same elements in another shape."""

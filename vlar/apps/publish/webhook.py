@@ -18,7 +18,7 @@ _AGAIN = (408, 425, 429)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: Any, **__: Any) -> None:  # pyright: ignore
         """Refuse it: a redirect takes the message to another host."""
 
 
