@@ -51,8 +51,8 @@ def run(file: Path, frames: np.ndarray) -> np.ndarray:
 @pytest.mark.slow  # torch's exporter takes seconds for each
 @pytest.mark.parametrize(
     ("method", "unknown"),
-    [("auto", "familiarity"), ("ridge", "energy"), ("prototype", "prototype"), ("cache", "max-softmax"),
-     ("temporal", "familiarity")],
+    [("auto", "familiarity"), ("ridge", "energy"), ("prototype", "prototype"),
+     ("cache", "max-softmax"), ("temporal", "familiarity")],
 )  # fmt: skip
 def test_the_file_gives_the_probabilities_of_the_model(
     plain: vlar.Model, support, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method, unknown
