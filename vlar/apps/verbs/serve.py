@@ -173,40 +173,51 @@ def watch(
         vlar watch videos/ --labels "cooking, sleeping" --settle 100ms --once
     """
     settle_s = inputs.seconds(settle, "--settle")
-    if library is None:
-        from vlar.apps.publish.mqtt import Broker
-        from vlar.apps.publish.watch import Receivers, Watch
-        from vlar.files.reading import read_file
-        from vlar.language.labels import LabelSet
-        from vlar.model.requests import ClassifyRequest
+    if library is not None:
+        if labels or mqtt or webhook:
+            raise UsageError("--library adds recordings; leave out --labels, --mqtt and --webhook")
+        return _index(source, library, inputs.pairs(tag or [], "--tag"), settle_s, once, model)
+    from vlar.apps.publish.mqtt import Broker
+    from vlar.apps.publish.watch import Receivers, Watch
+    from vlar.language.labels import LabelSet
+    from vlar.model.requests import ClassifyRequest
 
-        every_s = inputs.seconds(every, "--every") if every else None
-        request = ClassifyRequest(LabelSet.read(labels, "one", "auto"), 100_000, every_s)
-        least_s = inputs.seconds(least, "--least") if least else 0.0
-        asked = Watch(source, request, on, off, least_s, settle_s, once)
-        try:
-            key = read_file(secret, 4096).decode().partition("\n")[0].strip() if secret else ""
-        except (OSError, ValueError) as error:
-            raise UsageError(f"--secret {secret}: cannot be read ({error})") from error
-        receivers = Receivers(
-            Broker.parse(mqtt, name) if mqtt else None, webhook, key, queue,
-            lambda text: output.note(f"vlar: {text}"),
-        )  # fmt: skip
-        return _publish(model or "lite", asked, receivers)
-    if labels or mqtt or webhook:
-        raise UsageError("--library adds recordings; --labels, --mqtt and --webhook are without it")
+    every_s = inputs.seconds(every, "--every") if every else None
+    request = ClassifyRequest(LabelSet.read(labels, "one", "auto"), 100_000, every_s)
+    least_s = inputs.seconds(least, "--least") if least else 0.0
+    asked = Watch(source, request, on, off, least_s, settle_s, once)
+    broker = Broker.parse(mqtt, name) if mqtt else None
+    receivers = Receivers(broker, webhook, _secret(secret), queue)
+    return _publish(model or "lite", asked, receivers)
+
+
+def _secret(file: Path | None) -> str:
+    """The first line of a file of ``--secret``; empty for none."""
+    from vlar.files.reading import read_file
+
+    if file is None:
+        return ""
+    try:
+        return read_file(file, 4096).decode().partition("\n")[0].strip()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--secret {file}: cannot be read ({error})") from error
+
+
+def _index(
+    folder: str, library: str, tags: dict[str, str], settle_s: float, once: bool, model: str | None
+) -> int:
+    """Add the recordings of a folder to a library as they arrive."""
     from vlar.apps.live import require_folder, watch_folder
     from vlar.library.library import Library
     from vlar.model.model import load
 
-    require_folder(source)
-    tags = inputs.pairs(tag or [], "--tag")
+    require_folder(folder)
     loaded = load(model or inputs.own_model(library))
     failed = 0
     with Library(library, loaded) as opened:
-        output.note(f"vlar: watching {source}; stop with Ctrl-C")
+        output.note(f"vlar: watching {folder}; stop with Ctrl-C")
         reports = watch_folder(
-            *(opened, source),
+            *(opened, folder),
             modality=loaded.modality,
             tags=tags,
             settle_s=settle_s,
@@ -227,6 +238,7 @@ def _publish(model: str, asked: Watch, receivers: Receivers) -> int:
     from vlar.types import Classification, Failure
 
     failed = 0
+    receivers.note = lambda text: output.note(f"vlar: {text}")
     rows = run_watch(load(model), asked, receivers)
     output.note(f"vlar: watching {asked.source}; stop with Ctrl-C")
     for row in rows:
