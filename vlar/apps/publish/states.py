@@ -40,7 +40,7 @@ class Change:
 
 @dataclass
 class LabelStates:
-    """On or off for each label of one source.
+    """State, on or off, of each label of one source.
 
     Attributes:
         labels: The labels.

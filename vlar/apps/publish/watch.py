@@ -31,7 +31,7 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Watch:
-    """What is watched, and when a label counts as on.
+    """Source that is watched, and the limits of its labels.
 
     Attributes:
         source: A stream, a folder, or ``frigate+http://HOST:PORT``.
