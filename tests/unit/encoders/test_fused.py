@@ -317,6 +317,7 @@ def bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "PoseExtractor", FakePose)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bodies")
 def test_lite_is_its_two_parts_joined():
     whole, both = load_encoder("lite"), load_encoder("lite-objects+motion")

@@ -167,6 +167,7 @@ def lite_clips(video: Path, encoder: LiteEncoder, spans: Sequence[Window]) -> li
     return [clip for clip in clips if isinstance(clip, Clip)]
 
 
+@pytest.mark.slow
 def test_objects_of_a_window_are_the_same_with_and_without_sharing(
     lite_model: Model, demo_clips: dict[str, Path]
 ):

@@ -70,6 +70,7 @@ def test_pixels_are_those_of_torchvision():
     np.testing.assert_allclose(whole.encode([clip])[0].features[0], own.numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_words_are_unknown_and_examples_answer(small: Encoder, tmp_path: Path):
     model = Model(small)
     clip = make_video(tmp_path / "a.mp4", 4)

@@ -271,6 +271,7 @@ def test_no_permission_to_read(folder: Path, request: pytest.FixtureRequest):
     one_line(error, folder, "permissions")
 
 
+@pytest.mark.slow
 def test_disk_full_says_what_was_kept(
     tmp_path: Path, model: FakeModel, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ):

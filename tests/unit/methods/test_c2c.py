@@ -126,6 +126,7 @@ def verbs_right(form: str) -> float:
     return float(np.mean([v == y.split()[0] for v, y in zip(given, truth.y, strict=True)]))
 
 
+@pytest.mark.slow
 def test_where_clips_differ_most_verbs_are_read_from_what_changes_within_a_clip():
     assert verbs_right("both") > 0.9
     assert verbs_right("frames") < 0.7  # 1 in 3 is chance

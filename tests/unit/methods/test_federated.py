@@ -73,6 +73,7 @@ def test_what_is_not_weights_is_refused_by_name(sent: Any, says: str):
     refused(UsageError, "weights of clients", average, [{"w": np.zeros(2)}], [0])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_states():
     alive: list[weakref.ref[Any]] = []
     most: list[int] = []

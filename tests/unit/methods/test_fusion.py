@@ -312,6 +312,7 @@ def seen(adapter: Any, features: np.ndarray) -> Any:
     return adapter.network.seen(inputs, adapter.network.there(inputs))
 
 
+@pytest.mark.slow
 def test_sensors_are_drawn_together_by_the_contrast():
     random = np.random.default_rng(0)
     way = np.linspace(-1, 1, T)[:, None] * random.normal(size=(3, 1, 24))
@@ -485,6 +486,7 @@ def takes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_bundles_are_learned_saved_and_answered_with_a_sensor_missing(takes: Path, tmp_path: Path):
     base = vlar.load("bundle:skeleton+imu")
     mine = base.adapt(takes / "rows.csv", method="tim", settings={"epochs": 2, **SMALL})

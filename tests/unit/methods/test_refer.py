@@ -43,6 +43,7 @@ def rows(count: int, phrases: dict[str, int], seed: int = 0) -> list[PointingRow
     return found
 
 
+@pytest.mark.slow
 def test_it_learns_a_phrase_that_nothing_measures():
     """ "the captain" is always the third person, "the guest" the first: no measure knows that."""
     phrases = {"the captain": 2, "the guest": 0, "the referee": 1}
@@ -55,6 +56,7 @@ def test_it_learns_a_phrase_that_nothing_measures():
     assert np.isfinite(loss)
 
 
+@pytest.mark.slow
 def test_shuffled_phrases_teach_nothing():
     phrases = {"the captain": 2, "the guest": 0, "the referee": 1}
     made = rows(45, phrases)

@@ -115,6 +115,7 @@ def test_an_unknown_precision_is_named(folder: Path):
         refused(UsageError, both, load_encoder, spec, "cuda", "bf16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bf16", "int8"])
 def test_a_library_is_never_mixed(folder: Path, dtype: str, tmp_path: Path):
     clip = videos.make_video(tmp_path / "a.mp4", 8, fps=4)

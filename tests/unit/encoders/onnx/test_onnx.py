@@ -41,6 +41,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return place / "siglip", place / "onnx"
 
 
+@pytest.mark.slow
 def test_an_export_gives_the_vectors_of_its_source(exported: tuple[Path, Path]):
     source, other = load_encoder(f"hf:{exported[0]}"), load_encoder(f"onnx:{exported[1]}")
     clips = clips_of(frames())

@@ -47,6 +47,7 @@ def test_text_is_read_with_its_span(captioner: ScreenTextCaptioner):
     assert found == ('shows (0.0-2.0 s): "EXIT 42"', 'shows (3.0-4.0 s): "says (en): \'run"')
 
 
+@pytest.mark.slow
 def test_nothing_is_read_where_nothing_is_written(captioner: ScreenTextCaptioner):
     assert captioner.caption([clip(picture("")), clip(picture("", seed=0))]) == [(), ()]
     assert captioner.caption([clip(picture("EXIT 42"), modality="depth")]) == [()]
@@ -79,6 +80,7 @@ def test_lines_without_confidence_are_left_out(
     assert found == ('shows (0.0-1.0 s): "sure"', 'shows (0.0-1.0 s): "[31mred"')
 
 
+@pytest.mark.slow
 def test_small_pictures_are_read_again_from_the_recording(
     captioner: ScreenTextCaptioner, tmp_path: Path
 ):
