@@ -56,6 +56,7 @@ def test_an_export_gives_the_vectors_of_its_source(exported: tuple[Path, Path]):
     assert other.licence == source.licence
 
 
+@pytest.mark.slow
 def test_the_check_stands_in_the_folder_and_is_needed(
     exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
