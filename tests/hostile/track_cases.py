@@ -56,6 +56,23 @@ def _linked(file: Any) -> None:
     file.create_dataset("node_names", data=np.array([b"nose", b"tail"]))
 
 
+def _outside(file: Any) -> None:
+    """Points whose bytes are those of a file elsewhere on the machine."""
+    storage = [("/example/private.bin", 0, 16)]
+    file.create_dataset("tracks", (1, 2, 1, 1), "f8", external=storage)
+    file.create_dataset("node_names", data=np.array([b"nose"]))
+
+
+def _virtual(file: Any) -> None:
+    """Points that are those of an array in another file."""
+    import h5py
+
+    layout = h5py.VirtualLayout((1, 2, 1, 1), "f8")
+    layout[...] = h5py.VirtualSource("/example/other.h5", "tracks", (1, 2, 1, 1))
+    file.create_virtual_dataset("tracks", layout)
+    file.create_dataset("node_names", data=np.array([b"nose"]))
+
+
 def _pickled(file: Any) -> None:
     table = np.zeros(3, [("index", "i8"), ("values_block_0", "f8", (2,))])
     node = file.create_group("df_with_missing").create_dataset("table", data=table)
@@ -110,6 +127,8 @@ TRACK_CASES = [
     tracks("words.h5", "malformed|not a readable", sleap(tracks=np.full((1, 2, 2, 9), b"a"))),
     tracks("terabytes.h5", "memory|MB", hdf5(_huge)),
     tracks("link-to-another-file-dlc.h5", "malformed|not a readable", hdf5(_linked)),
+    tracks("bytes-of-another-file.h5", "in another file", hdf5(_outside)),
+    tracks("array-of-another-file.h5", "in another file", hdf5(_virtual)),
     tracks("pickle-that-calls.h5", "not plain texts", hdf5(_pickled)),
     tracks("group-in-itself.h5", "stands in place|malformed", hdf5(_circle)),
 ]  # fmt: skip

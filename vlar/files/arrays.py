@@ -512,3 +512,16 @@ def _value(data: memoryview, order: str, depth: int) -> Any:
         fields[name] = _value(data[offset:after], order, depth - 1) if length else None
         offset = after
     return fields
+
+
+def require_inside(dataset: Any) -> None:
+    """Refuse an array of HDF5 whose numbers lie in other files, which its sender could choose.
+
+    Args:
+        dataset: Of h5py.
+
+    Raises:
+        ValueError: it is stored outside, or is made of arrays of other files.
+    """
+    if getattr(dataset, "external", None) or getattr(dataset, "is_virtual", False):
+        raise ValueError("an array of it lies in another file; write it as a whole")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.files.arrays import is_matlab, read_structs
+from vlar.files.arrays import is_matlab, read_structs, require_inside
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
 from vlar.segments.segment import Segment
@@ -128,6 +128,7 @@ def _group(group: Any, depth: int) -> dict[str, Any]:
         if hasattr(item, "keys"):
             values[name] = _group(item, depth - 1)
         elif item.dtype.kind in "iufb" and item.size <= _MOST_FRAMES:
+            require_inside(item)
             array = item[()].T
             is_text = item.attrs.get("MATLAB_class") == b"char"
             empty = bool(item.attrs.get("MATLAB_empty", 0))

@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from vlar.files.arrays import require_inside
 from vlar.files.opening import open_input
 from vlar.files.reading import parse_json, require_memory
 from vlar.media.signals import FileHead
@@ -108,6 +109,7 @@ def _array(node: Any) -> Array:
     """
     if not hasattr(node, "shape") or not hasattr(node, "dtype"):
         raise ValueError("a group stands in place of an array")
+    require_inside(node)
     require_memory(float(math.prod(node.shape)) * max(1, node.dtype.itemsize))
     return np.asarray(node[()])
 
@@ -173,6 +175,7 @@ def _pandas_table(table: Any) -> PointTracks:
     if len(blocks) != 1:
         raise ValueError("its columns are of several types; write them as numbers")
     names = pickled_names(bytes(table.attrs[f"{blocks[0]}_kind"]))
+    require_inside(table)
     require_memory(float(table.shape[0]) * table.dtype.itemsize)
     values = np.asarray(table[()][blocks[0]])
     width = values.shape[1] if values.ndim == 2 else 1
