@@ -17,7 +17,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +30,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.hostile.sensor_cases import AUDIOS, png, sound
 from tests.hostile.test_costs import EVENT_CASES, SIGNAL_CASES, wrapping_evt3
+from tests.hostile.test_lists import (
+    long_header,
+    long_line,
+    many_members,
+    mutual,
+    sparse_member,
+)
 from vlar.errors import VlarError
 from vlar.library.ingest.sources import recordings
 from vlar.media.lookup import reader
@@ -144,42 +150,8 @@ def full_bundle(path: Path) -> None:
     path.write_text(json.dumps({f"imu{n}": f"{n}.csv" for n in range(40_000)}))
 
 
-def mutual(path: Path) -> None:
-    for name, other in (("a", "b"), ("b", "a")):
-        path.with_name(f"{name}.csv").write_text("path\n" + f"{other}.csv\n" * 1_000)
-
-
 def many_rows(path: Path) -> None:
     path.write_text("path\n" + "\n".join(f"{n}.mp4" for n in range(300_000)))
-
-
-def long_line(path: Path) -> None:
-    path.write_bytes(b"path\n" + b"a" * 100_000_000)
-
-
-def sparse_member(path: Path) -> None:
-    """A member of 6 GB in 2 kB."""
-    member = tarfile.TarInfo("a.mp4")
-    member.pax_headers = {
-        "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a.mp4",
-        "GNU.sparse.realsize": str(6 << 30),
-    }  # fmt: skip
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(member)
-
-
-def long_header(path: Path) -> None:
-    """A header of 64 MB for one member."""
-    member = tarfile.TarInfo("a.mp4")
-    member.pax_headers = {"comment": "x" * (64 << 20)}
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(member)
-
-
-def many_members(path: Path) -> None:
-    with tarfile.open(path, "w") as tar:
-        for number in range(50_000):
-            tar.addfile(tarfile.TarInfo(f"{number}.mp4"))
 
 
 ROWS = [
