@@ -55,6 +55,11 @@ def check() -> None:
         raise Cancelled
 
 
+def current() -> Callable[[], bool]:
+    """A function that answers whether the present work is over, also outside of its context."""
+    return _is_over.get() or bool
+
+
 def carried(function: Callable[[R], V]) -> Callable[[R], V]:
     """A function that is part of the present work in whatever thread it runs."""
     is_over = _is_over.get()

@@ -54,6 +54,19 @@ def test_threads_that_read_ahead_stop_too():
     assert carried(read)(0) == 0
 
 
+@pytest.mark.parametrize("is_over", [True, False])
+def test_reading_ahead_that_is_over_interrupts_nobody_else(is_over: bool):
+    """Workers are shared: only a caller that stops for itself ends those at work."""
+    ended, interrupted = list[bool](), list[int]()
+    with cancellable(lambda: bool(ended)):
+        items = in_order(iter(range(9)), abs, interrupt=lambda: interrupted.append(1))
+        next(items)
+    if is_over:
+        ended.append(True)
+    items.close()
+    assert bool(interrupted) is not is_over
+
+
 def test_a_worker_that_works_for_a_request_that_is_over_is_ended():
     ended = threading.Event()
     with WorkerPool(FileLimits(60.0, 10**9)) as pool:

@@ -18,7 +18,9 @@ import numpy as np
 from pydantic import Field
 
 from vlar.apps.serve.application import Application
+from vlar.apps.serve.errors import ServeLimits
 from vlar.apps.serve.library import RequestedRecording
+from vlar.cancellation import Cancelled, cancellable
 from vlar.errors import LibraryError, VlarError
 from vlar.files.opening import open_input
 from vlar.formatting import clock
@@ -92,15 +94,22 @@ def compact(value: Any) -> Any:
     return value
 
 
-def named(tool: F) -> F:
-    """A tool that answers with one line of JSON or a JPEG, and whose errors an agent can act on."""
+def named(tool: F, limit_s: float = ServeLimits.request_s) -> F:
+    """A tool that answers with one line of JSON or a JPEG, and whose errors an agent can act on.
+
+    Its work ends with its time: decoding, encoding and searching stop after ``limit_s`` seconds.
+    """
     from mcp.server.mcpserver import Image
     from mcp.server.mcpserver.exceptions import ToolError
 
     @wraps(tool)
     def call(*arguments: Any, **given: Any) -> Any:
+        end_s = time.monotonic() + limit_s
         try:
-            result = tool(*arguments, **given)
+            with cancellable(lambda: time.monotonic() > end_s):
+                result = tool(*arguments, **given)
+        except Cancelled:
+            raise ToolError(f"no answer within {limit_s:g} s; ask for less") from None
         except VlarError as problem:
             message = problem.message
             for words, verb in _WORDS.items():

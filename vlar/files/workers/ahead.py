@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from vlar.cancellation import carried, check
+from vlar.cancellation import carried, check, current
 from vlar.errors import UsageError
 
 R = TypeVar("R")
@@ -50,7 +50,7 @@ def _in_order(
 ) -> Iterator[V]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="vlar-decode")
     ahead: deque[Future[V]] = deque()
-    read = carried(read)
+    read, is_over = carried(read), current()
     try:
         while True:
             check()
@@ -60,7 +60,8 @@ def _in_order(
                 return
             yield ahead.popleft().result()
     except BaseException:
-        if interrupt is not None:
+        # Calls of work that is over end by themselves, and an interrupt may end those of others.
+        if interrupt is not None and not is_over():
             interrupt()
         raise
     finally:

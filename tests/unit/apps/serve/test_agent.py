@@ -18,7 +18,8 @@ from PIL import Image
 from tests import videos
 from tests.unit.library.fakes import FakeModel
 from vlar.apps.serve.agent import agent_server
-from vlar.apps.serve.agent_tools import compact
+from vlar.apps.serve.agent_tools import compact, named
+from vlar.cancellation import check
 from vlar.library.library import Library
 from vlar.media.video.source import probe
 
@@ -220,3 +221,14 @@ def test_errors_are_one_line_that_an_agent_can_act_on(served: Served):
         assert "Traceback" not in result.content[0].text
     assert "AND" in results[0].content[0].text
     assert "--root" in results[1].content[0].text
+
+
+def test_a_tool_ends_with_its_time():
+    from mcp.server.mcpserver.exceptions import ToolError
+
+    def endless() -> None:
+        while True:
+            check()
+
+    with pytest.raises(ToolError, match=r"no answer within 0\.05 s"):
+        named(endless, 0.05)()
