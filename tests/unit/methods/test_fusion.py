@@ -404,6 +404,27 @@ def test_offsets_start_as_strided_samples_and_move_to_a_blob():
     assert float(after[before > 0.5].mean()) < 0.75 * float(before[before > 0.5].mean())
 
 
+def test_offsets_in_time_height_and_width_all_learn_and_find_a_blob_that_moves_sideways():
+    adapter = made({"block": "deformable", "layers": 2, "fold": 1})
+    block = adapter.network.block
+    block.requires_grad_(True)
+    for number, layer in enumerate(block.layers):
+        grid = torch.randn(2, 8, T, 5, 4)
+        sample(grid, layer.points(0, grid)).square().sum().backward()
+        gradient = layer.offsets[0].bias.grad.abs()
+        assert (gradient > 0).all(), (number, gradient)
+    columns = torch.arange(4.0)
+    blob = torch.exp(-0.5 * (columns - 3) ** 2).expand(1, 8, 6, 5, 4).contiguous()
+    layer = block.layers[0]
+    optimiser = torch.optim.Adam(layer.offsets[0].parameters(), lr=0.001)
+    before = float(sample(blob, layer.points(0, blob)).mean().detach())
+    for _ in range(60):
+        optimiser.zero_grad()
+        (-sample(blob, layer.points(0, blob)).mean()).backward()
+        optimiser.step()
+    assert float(sample(blob, layer.points(0, blob)).mean().detach()) > before + 0.1
+
+
 def test_a_graph_of_one_device_is_no_graph():
     features, _ = clips(4)
     features[..., 16:20] = features[..., :1].mean()  # the second device of the IMU rests

@@ -334,7 +334,13 @@ def check_signal(source: Reader, path: Path) -> CheckReport:
         lost = float((~np.isfinite(flat).any(axis=1)).mean())
     length_s = clip.window.duration_s
     if clip.lost and lost:
-        reason = "its end is cut off"
-        message = f"{path}: {reason}; {1 - lost:.1%} of its samples can be read; copy it again"
+        reason, share = "its end is cut off", f"{1 - lost:.1%}"
+        if (
+            share == "100.0%"
+        ):  # formats without a count show that something is missing, not how much
+            share = "how much is missing is not stored"
+        else:
+            share = f"{share} of its samples can be read"
+        message = f"{path}: {reason}; {share}; copy it again"
         return CheckReport(path, False, "damaged", message, length_s, len(flat), lost, reason)
     return CheckReport(path, True, "ok", "", length_s, len(flat), lost)

@@ -29,12 +29,22 @@ def sample(grid: Tensor, points: Tensor) -> Tensor:
     Returns:
         (N, P, C): the entry at whole numbers, the mean half-way between two.
     """
+    grid = F.pad(grid, (1,) * 6, mode="replicate")  # points of the border have gradients too
     last = torch.tensor(grid.shape[2:], device=grid.device) - 1
-    scaled = points * (2.0 / last.clamp_min(1)) - (last > 0).to(points)
-    scaled = torch.where(last > 0, scaled, 0.0 * points)
+    scaled = (points + 1) * (2.0 / last) - 1
     scaled_points = scaled.flip(-1)[:, :, None, None]
     sampled = F.grid_sample(grid, scaled_points, padding_mode="border", align_corners=True)
     return sampled[..., 0, 0].transpose(1, 2)
+
+
+def rows_and_columns(places: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of a map of places.
+
+    >>> rows_and_columns(18, 4), rows_and_columns(2, 4), rows_and_columns(1, 4)
+    ((5, 4), (1, 2), (1, 1))
+    """
+    columns = min(columns, places)
+    return -(-places // columns), columns
 
 
 class DeformableLayer(nn.Module):
@@ -63,7 +73,7 @@ class DeformableLayer(nn.Module):
         )
 
     def points(self, number: int, grid: Tensor) -> Tensor:
-        """Points (N, P, 3) of the map (N, W, T, H, 1) of a part: a strided grid, and offsets."""
+        """Points (N, P, 3) of the map (N, W, T, H, W') of a part: a strided grid, and offsets."""
         steps = 2 ** (self.number + 1), _STRIDE, 1
         starts = 0, self.number % min(_STRIDE, grid.shape[3]), 0
         cut = [slice(a, b, c) for a, b, c in zip(starts, grid.shape[2:], steps, strict=True)]
@@ -89,7 +99,8 @@ class DeformableLayer(nn.Module):
 class Deformable(FusionBlock):
     """A cross-modal token answers; it attends to tokens and to samples of every part's map.
 
-    A part with places (joints, devices) is a map of them over time; any other is one place.
+    A part with places (joints, devices) is a map of them over time, ``columns`` places a row, so
+    that offsets in time, height and width all count; any other part is one place.
     """
 
     def __init__(self, config: FusionConfig, parts: Sequence[InputsOfPart]) -> None:
@@ -98,8 +109,9 @@ class Deformable(FusionBlock):
         self.maps = nn.ModuleList(
             nn.Conv3d(part.channels or part.width, config.width, size, size) for part in parts
         )
+        self.shapes = [rows_and_columns(part.places, config.columns) for part in parts]
         self.places = nn.ParameterList(
-            0.02 * torch.randn(config.width, 1, part.places, 1) for part in parts
+            0.02 * torch.randn(config.width, 1, *shape) for shape in self.shapes
         )
         self.cross = nn.Parameter(0.02 * torch.randn(config.width))
         self.layers = nn.ModuleList(
@@ -116,8 +128,11 @@ class Deformable(FusionBlock):
         return Fused(x[:, 0], {})
 
     def grid(self, number: int, inputs: Tensor) -> Tensor:
-        """Map (N, W, T / fold, H, 1) of a part."""
-        maps = self.parts[number].map(inputs)[..., None]
+        """Map (N, W, T / fold, H, W') of a part; the last place fills the last row."""
+        maps, shape = self.parts[number].map(inputs), self.shapes[number]
+        lacking = shape[0] * shape[1] - maps.shape[-1]
+        maps = torch.cat([maps, maps[..., -1:].expand(*maps.shape[:-1], lacking)], dim=-1)
+        maps = maps.unflatten(-1, shape)
         short = -maps.shape[2] % self.config.fold
         if short:
             maps = torch.cat([maps, maps[:, :, -1:].expand(-1, -1, short, -1, -1)], dim=2)

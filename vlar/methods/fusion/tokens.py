@@ -41,6 +41,7 @@ class FusionConfig(Settings):
         fuse: How ``rebuild`` joins the parts: ``attention``, ``sum`` or ``concatenation``.
         memory: Memory tokens of ``rebuild``, queries of ``mixer``.
         reach: Largest offset of ``deformable``, in rows and places.
+        columns: Places of a row of a map of ``deformable``; most layouts list a limb by four.
         graph: Weight of devices that are predicted from the others (``devices``).
         laid: Most clips that ``intervals`` lays end to end in training.
         labels: The labels it was trained for; their texts may have moved.
@@ -61,6 +62,7 @@ class FusionConfig(Settings):
     fuse: str = setting("attention", choices=FUSES)
     memory: int = setting(4, at_least=1, at_most=256)
     reach: float = setting(4.0, at_least=0)
+    columns: int = setting(4, at_least=1, at_most=64)
     graph: float = setting(1.0, at_least=0)
     laid: int = setting(4, at_least=1, at_most=64)
     labels: tuple[str, ...] = ()
