@@ -199,9 +199,11 @@ class SignalReader(Reader):
 
     def gaps(self, path: Path) -> Sequence[Window]:
         """Stretches of a second or more in which nothing was measured."""
-        found = self._loaded(path)
-        edges = np.flatnonzero(np.diff(np.r_[True, _measured(found.data), True].astype(np.int8)))
-        spans = (edges / found.rate_hz).reshape(-1, 2).tolist()
+        recording = self._loaded(path)
+        edges = np.flatnonzero(
+            np.diff(np.r_[True, _measured(recording.data), True].astype(np.int8))
+        )
+        spans = (edges / recording.rate_hz).reshape(-1, 2).tolist()
         return [Window(begin, end) for begin, end in spans if end - begin >= _LEAST_EMPTY_S]
 
     def person(self, path: Path) -> str | None:

@@ -327,9 +327,9 @@ def labelled_minutes(
     if allowed is not None:
         masks = [mask & inside for mask, inside in zip(masks, allowed, strict=True)]
     total = sum(int(mask.sum()) for mask in masks)
-    wanted = total if minutes is None else round(minutes * 60 / step_s)
-    if wanted < total:
-        masks = [_blocks(mask, wanted / max(1, total), round(block_s / step_s)) for mask in masks]
+    n_wanted = total if minutes is None else round(minutes * 60 / step_s)
+    if n_wanted < total:
+        masks = [_blocks(mask, n_wanted / max(1, total), round(block_s / step_s)) for mask in masks]
     return [mask | steps for mask, steps in zip(masks, fixed, strict=True)]
 
 

@@ -408,8 +408,8 @@ class KnownLabels(Head):
         if self._conditioned and encoded.context is not None:
             concepts = self._core.conditioned_queries(self._texts, encoded.context[None])[0]
         scores = self._adapted.score_clip(encoded, self._columns, concepts)
-        known = scores.probability * (1.0 - blank[0])
-        return Scores(scores.similarity, known, blank + (1.0 - blank) * scores.unknown)
+        multi_probability = scores.probability * (1.0 - blank[0])
+        return Scores(scores.similarity, multi_probability, blank + (1.0 - blank) * scores.unknown)
 
     def config(self) -> JsonDict:
         """The labels and the mode; the adapted head is saved with the model."""

@@ -71,8 +71,8 @@ class Lists(DatasetLayout):
             raise ProtocolError("layout 'lists': files is not a table such as {test = 'val.csv'}")
         recordings, subsets = Recordings(root, self.videos), {}
         files = {listed.name: text_hash(listed)}
-        wanted = {str(name): (str(file),) for name, file in chosen.items()} or _DEFAULTS
-        for name, names in wanted.items():
+        file_sets = {str(name): (str(file),) for name, file in chosen.items()} or _DEFAULTS
+        for name, names in file_sets.items():
             file = self.needed(root, *names) if chosen else self.annotation(root, *names)
             if file is not None:
                 files[file.name] = text_hash(file)

@@ -339,8 +339,10 @@ def search(
     hits = _hits(snapshot, candidates, answers)
     if report is not None:
         cost = {"compare": compared - begin, "rank": time.process_time() - compared}
-        found = _report(plan, candidates, answers, reranker, cost, snapshot.manifest.spec.window_s)
-        report(replace(found, damaged=len(snapshot.store.damaged), decides=decides))
+        query_report = _report(
+            plan, candidates, answers, reranker, cost, snapshot.manifest.spec.window_s
+        )
+        report(replace(query_report, damaged=len(snapshot.store.damaged), decides=decides))
     return Hits(hits, decides=decides)
 
 

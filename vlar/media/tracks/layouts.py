@@ -92,7 +92,7 @@ def layout_of(path: Path, given: Path | None = None) -> TrackLayout:
         ValueError: it is malformed; the message is a sentence.
     """
     candidates = [path.with_name(f"{inner_stem(path)}.toml"), path.with_name(LAYOUT)]
-    file = given or next((each for each in candidates if each.is_file()), None)
+    file = given or next((candidate for candidate in candidates if candidate.is_file()), None)
     return TrackLayout() if file is None else read_layout(file)
 
 
@@ -109,8 +109,8 @@ def read_layout(file: Path) -> TrackLayout:
     texts = {name: str(values[name]) for name in _TEXTS if name in values}
     strange = sorted(values.keys() - {*_NUMBERS, *_TEXTS})
     if strange:
-        known = ", ".join((*_LISTS, "bones", "parts", *_TEXTS, *_NUMBERS))
-        raise ValueError(f"{file.name} sets {strange[0][:60]!r}; {known} are known")
+        names_known = ", ".join((*_LISTS, "bones", "parts", *_TEXTS, *_NUMBERS))
+        raise ValueError(f"{file.name} sets {strange[0][:60]!r}; {names_known} are known")
     return TrackLayout(bones=bones, parts=parts, **lists, **numbers, **texts)  # pyright: ignore[reportArgumentType]
 
 

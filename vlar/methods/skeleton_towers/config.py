@@ -126,23 +126,23 @@ class TowerConfig(Settings):
 
     def check(self) -> None:
         """Refuse names that do not exist and values that do not go together."""
-        for name, known in (
+        for name, names_known in (
             ("streams", STREAMS), ("normalise", NORMALISE), ("bodies", tuple(BODIES)),
             ("heads", HEADS), ("aux", AUX),
         ):  # fmt: skip
-            given = getattr(self, name)
-            if strange := [value for value in given if value not in known]:
-                wanted = f"some of {', '.join(known)}"
-                raise bad_setting(self.what, name, strange[0], wanted)
+            value = getattr(self, name)
+            if strange := [value for value in value if value not in names_known]:
+                advice = f"some of {', '.join(names_known)}"
+                raise bad_setting(self.what, name, strange[0], advice)
         if not self.streams:
             raise bad_setting(self.what, "streams", self.streams, f"some of {', '.join(STREAMS)}")
         odd = [width for width in self.widths if not 8 <= width <= _MOST_WIDTH or width % 8]
         if not self.widths or odd:
-            wanted = f"one or more multiples of 8 up to {_MOST_WIDTH}"
-            raise bad_setting(self.what, "widths", self.widths, wanted)
+            advice = f"one or more multiples of 8 up to {_MOST_WIDTH}"
+            raise bad_setting(self.what, "widths", self.widths, advice)
         if len(self.weights) != len(self.aux):
-            wanted = f"one number for each of aux ({len(self.aux)})"
-            raise bad_setting(self.what, "weights", self.weights, wanted)
+            advice = f"one number for each of aux ({len(self.aux)})"
+            raise bad_setting(self.what, "weights", self.weights, advice)
         for centre in self.centres:
             if centre not in layout(self.layout).joints:
                 joints = ", ".join(layout(self.layout).joints)

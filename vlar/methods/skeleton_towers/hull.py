@@ -19,11 +19,11 @@ def hull_shift(points: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Places (N, T, M, V, C), NaN as before, and the origins (N, C); 0 where no joint is seen.
     """
-    seen = torch.isfinite(points).all(dim=-1)
-    flat = scores.masked_fill(~seen, -torch.inf).flatten(1)
+    is_visible = torch.isfinite(points).all(dim=-1)
+    flat = scores.masked_fill(~is_visible, -torch.inf).flatten(1)
     # A scene without any joint has no softmax.
-    flat = torch.where(seen.flatten(1).any(dim=1, keepdim=True), flat, 0.0)
+    flat = torch.where(is_visible.flatten(1).any(dim=1, keepdim=True), flat, 0.0)
     weights = torch.softmax(flat, dim=1)
-    known = torch.where(seen[..., None], points, 0.0).flatten(1, 3)
-    origin = torch.einsum("np,npc->nc", weights, known)
+    finite_points = torch.where(is_visible[..., None], points, 0.0).flatten(1, 3)
+    origin = torch.einsum("np,npc->nc", weights, finite_points)
     return points - origin[:, None, None, None], origin

@@ -26,18 +26,18 @@ def limbs(which: str | Layout) -> dict[str, tuple[int, ...]]:
     """
     rows, of = layout(which), dict[int, str]()
     for part, joints in parts(rows).items():
-        for at in map(int, joints):
-            side = re.match("left_|right_", rows.joints[at])
-            limb = "leg" if rows.joints[at].endswith("_hip") else _LIMBS.get(part)
-            of[at] = side[0] + limb if side and limb else part
+        for joint in map(int, joints):
+            side = re.match("left_|right_", rows.joints[joint])
+            limb = "leg" if rows.joints[joint].endswith("_hip") else _LIMBS.get(part)
+            of[joint] = side[0] + limb if side and limb else part
     kinds = _ORDER if rows.body == "body" else tuple(k for k in parts(rows) if k != "palm")
     order = np.argsort(levels(rows), kind="stable").tolist()
-    found = {kind: tuple(j for j in order if of.get(j) == kind) for kind in kinds}
-    return {**found, "trunk": tuple(j for j in order if of.get(j) not in kinds)}
+    joints_of_kind = {kind: tuple(j for j in order if of.get(j) == kind) for kind in kinds}
+    return {**joints_of_kind, "trunk": tuple(j for j in order if of.get(j) not in kinds)}
 
 
 def stream_joints(which: str | Layout, limb: str) -> tuple[int, ...]:
     """The joints of both limbs of a body, ``arm`` or ``leg``, after those that they hang on."""
-    own = [j for side in ("right", "left") for j in limbs(which)[f"{side}_{limb}"]]
-    up = {int(parents(which)[j]) for j in own} & set(limbs(which)["trunk"])
-    return (*sorted(up), *own)
+    limb_joints = [j for side in ("right", "left") for j in limbs(which)[f"{side}_{limb}"]]
+    up = {int(parents(which)[j]) for j in limb_joints} & set(limbs(which)["trunk"])
+    return (*sorted(up), *limb_joints)

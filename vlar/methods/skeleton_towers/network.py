@@ -199,17 +199,17 @@ class GraphBody(Body):
         self.width = sizes[-1]
 
     def forward(self, x: Tensor, seen: Tensor) -> Found:
-        there = seen.amax(dim=(2, 3)) > 0
-        owners = there.nonzero()[:, 0]
+        present = seen.amax(dim=(2, 3)) > 0
+        owners = present.nonzero()[:, 0]
         if not len(owners):
             return Found(x.new_zeros(len(x), self.width))
-        x, mask = x[there], seen[there]
+        x, mask = x[present], seen[present]
         mask = None if bool((mask > 0).all()) else mask
         x = hidden(self.standard(x), mask)
         for block in self.blocks:
             x, mask = block(x, mask)
-        each = mean_over(x, mask, (-2, -1))
-        return Found(mean_of_people(each, owners, len(seen)), x, mask, owners)
+        means = mean_over(x, mask, (-2, -1))
+        return Found(mean_of_people(means, owners, len(seen)), x, mask, owners)
 
     def standard(self, x: Tensor) -> Tensor:
         """(R, C, T, V) with each coordinate of each joint standardised over people and frames."""
@@ -247,18 +247,18 @@ def streams_of(points: Tensor, seen: Tensor, names: Sequence[str], layout: str) 
         steps = F.pad(of[..., 1:, :] - of[..., :-1, :], (0, 0, 0, 1))
         return steps * F.pad(there[..., 1:, :] * there[..., :-1, :], (0, 0, 0, 1))[:, :, None]
 
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     for name in names:
         if name == "joint":
-            found.append(points * seen[:, :, None])
+            tensors.append(points * seen[:, :, None])
         elif name == "motion":
-            found.append(motion(points, seen))
+            tensors.append(motion(points, seen))
         elif name == "skip":
-            found.append(bones(up[up])[0])
+            tensors.append(bones(up[up])[0])
         else:
             bone, both = bones(up)
-            found.append(bone if name == "bone" else motion(bone, both))
-    return torch.cat(found, dim=2)
+            tensors.append(bone if name == "bone" else motion(bone, both))
+    return torch.cat(tensors, dim=2)
 
 
 def members(config: TowerConfig) -> list[tuple[tuple[str, ...], Given]]:
@@ -269,20 +269,24 @@ def members(config: TowerConfig) -> list[tuple[tuple[str, ...], Given]]:
     """
     every = tuple(range(config.joints))
     widths = tuple(map(config.slimmed, config.widths))
-    given = Given(config, 3 * len(config.streams), every, None, widths, config.halved, config.body)
+    parameters = Given(
+        config, 3 * len(config.streams), every, None, widths, config.halved, config.body
+    )
     centres = config.centres or (None,)
     if config.fuse == "late":
         of = itertools.product(config.streams, config.bodies or (config.body,), centres)
-        return [((s,), replace(given, channels=3, body=b, centre=c)) for s, b, c in of]
-    whole = replace(given, centre=centres[0])
+        return [((s,), replace(parameters, channels=3, body=b, centre=c)) for s, b, c in of]
+    whole = replace(parameters, centre=centres[0])
     parts = ("arm", "leg") if config.fuse == "parts" else ()
-    return [(config.streams, each) for each in (whole, *(of_part(whole, part) for part in parts))]
+    return [
+        (config.streams, member) for member in (whole, *(of_part(whole, part) for part in parts))
+    ]
 
 
 def of_part(given: Given, part: str) -> Given:
     """Smaller network of both arms or both legs, and the joints that they hang on (PSUMNet)."""
     blocks = [number for number in _PART_BLOCKS[part] if number <= len(given.widths)]
-    halved = tuple(at for at, number in enumerate(blocks, start=1) if number in given.halved)
+    halved = tuple(index for index, number in enumerate(blocks, start=1) if number in given.halved)
     widths = tuple(given.widths[number - 1] for number in blocks)
     joints = stream_joints(given.config.layout, part)
     return replace(given, joints=joints, widths=widths, halved=halved)
@@ -365,10 +369,10 @@ class TowerNetwork(ResidualNetwork):
     def __init__(self, config: TowerConfig, dim: int) -> None:
         super().__init__()
         self.config, self.dim = config, dim
-        made = members(config)
-        self.streams = [streams for streams, _ in made]
-        self.chosen = [list(given.joints) for _, given in made]
-        bodies: list[Body] = [loaded(BODIES, given.body)(given) for _, given in made]
+        member_rows = members(config)
+        self.streams = [streams for streams, _ in member_rows]
+        self.chosen = [list(member.joints) for _, member in member_rows]
+        bodies: list[Body] = [loaded(BODIES, member.body)(member) for _, member in member_rows]
         self.bodies = nn.ModuleList(bodies)
         self.leave = nn.ModuleList(
             zero_linear(body.width, dim) for body in bodies if config.readout != "classes"
@@ -390,25 +394,25 @@ class TowerNetwork(ResidualNetwork):
 
     def read(self, inputs: Tensor) -> Reading:
         """(N, T, K) to all that the losses need."""
-        points, seen = self.joints(inputs)
-        folded, there = points.permute(0, 2, 4, 1, 3), seen.permute(0, 2, 1, 3)
-        anybody = there.flatten(1).amax(dim=1)[:, None]
-        found: list[Found] = []
+        points, visible = self.joints(inputs)
+        folded, mask = points.permute(0, 2, 4, 1, 3), visible.permute(0, 2, 1, 3)
+        anybody = mask.flatten(1).amax(dim=1)[:, None]
+        outputs: list[Found] = []
         for body, streams, chosen in zip(self.bodies, self.streams, self.chosen, strict=True):
-            x = streams_of(folded, there, streams, self.config.layout)
+            x = streams_of(folded, mask, streams, self.config.layout)
             whole = len(chosen) == self.config.joints
-            found.append(body(x, there) if whole else body(x[..., chosen], there[..., chosen]))
-        vectors = [self.drop(one.vectors) for one in found]
+            outputs.append(body(x, mask) if whole else body(x[..., chosen], mask[..., chosen]))
+        vectors = [self.drop(one.vectors) for one in outputs]
         if len(self.classes):
             heads = zip(self.classes, vectors, strict=True)
             scores = torch.stack([head(rows) for head, rows in heads])
-            none = points.new_zeros(len(found), len(points), self.dim)
-            return Reading(none, scores, found, points, seen)
+            none = points.new_zeros(len(outputs), len(points), self.dim)
+            return Reading(none, scores, outputs, points, visible)
         residuals = [
             small_step(leave(rows) * anybody, rows.shape[1])
             for leave, rows in zip(self.leave, vectors, strict=True)
         ]
-        return Reading(torch.stack(residuals), None, found, points, seen)
+        return Reading(torch.stack(residuals), None, outputs, points, visible)
 
     def joints(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (N, T, K) to joints (N, T', M, V, 3) and which are seen; moved in training."""
@@ -418,19 +422,19 @@ class TowerNetwork(ResidualNetwork):
             torch.cat([rows[..., :3] * rows[..., 3:], rows[..., 3:]], -1), config.frames
         )
         # A frame between one where a joint is seen and one where it is not does not show it.
-        points, seen = rows[..., :3], (rows[..., 3] > 0.999).to(rows.dtype)
+        points, visible = rows[..., :3], (rows[..., 3] > 0.999).to(rows.dtype)
         if self.training:
             points = moved(points, config.rotate, config.shift)
-        return points * seen[..., None], seen
+        return points * visible[..., None], visible
 
 
 def at_frames(rows: Tensor, frames: int) -> Tensor:
     """Rows (N, T, ...) at other even times, (N, T', ...), between the two nearest."""
     if rows.shape[1] == frames:
         return rows
-    place = torch.linspace(0, rows.shape[1] - 1, frames, device=rows.device)
-    before = place.floor().long()
-    share = (place - before).view(-1, *(1,) * (rows.ndim - 2)).to(rows.dtype)
+    phase = torch.linspace(0, rows.shape[1] - 1, frames, device=rows.device)
+    before = phase.floor().long()
+    share = (phase - before).view(-1, *(1,) * (rows.ndim - 2)).to(rows.dtype)
     after = (before + 1).clamp(max=rows.shape[1] - 1)
     return rows[:, before] * (1 - share) + rows[:, after] * share
 
@@ -469,9 +473,9 @@ class PartHeads(nn.Module):
         assert found.owners is not None
         rows: list[Tensor] = []
         for head, joints in zip(self.heads, [None, *self.joints], strict=True):
-            x, seen = found.last, found.seen
+            x, visible = found.last, found.seen
             if joints is not None:
-                x, seen = x[..., joints], None if seen is None else seen[..., joints]
-            each = mean_over(x, seen, (-2, -1))
-            rows.append(head(mean_of_people(each, found.owners, clips)))
+                x, visible = x[..., joints], None if visible is None else visible[..., joints]
+            means = mean_over(x, visible, (-2, -1))
+            rows.append(head(mean_of_people(means, found.owners, clips)))
         return torch.stack(rows)

@@ -119,8 +119,8 @@ def _stages(given: Given) -> dict[str, Any]:
     ends = [*starts[1:], len(given.widths) + 1]
     shortest = config.frames >> len(given.halved)
     if shortest << len(given.halved) != config.frames or shortest % min(_PART, max(shortest, 1)):
-        wanted = f"a multiple of {_PART << len(given.halved)}, or a power of 2"
-        raise bad_setting(config.what, "frames", config.frames, wanted)
+        advice = f"a multiple of {_PART << len(given.halved)}, or a power of 2"
+        raise bad_setting(config.what, "frames", config.frames, advice)
     joints = len(_limb_order(given))
     columns, frames = config.people * joints, min(_PART, shortest)
     near = [frames, 2 * _LIMB if columns % (2 * _LIMB) == 0 else _LIMB]

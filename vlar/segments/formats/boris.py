@@ -235,19 +235,19 @@ def _define(project: dict[str, Any], rows: list[Segment]) -> list[str]:
     notes: list[str] = []
     codes = _behaviours(project)
     for label in sorted({row.label for row in rows}):
-        own = [row for row in rows if row.label == label]
-        tiers = sorted({row.tier for row in own} - {""})
+        rows_of_label = [row for row in rows if row.label == label]
+        tiers = sorted({row.tier for row in rows_of_label} - {""})
         if label in codes:
             tiers = [tier for tier in tiers if tier != codes[label].get("category")]
             notes += [f"the category of {label!r} stays, not {tiers}"] if tiers else []
             continue
         notes += [f"{label!r} has one category, not {tiers}"] if len(tiers) > 1 else []
-        taken = {row.get("key") for row in behaviours.values()}
-        kind = "Point event" if all(row.is_point for row in own) else "State event"
+        keys_used = {row.get("key") for row in behaviours.values()}
+        kind = "Point event" if all(row.is_point for row in rows_of_label) else "State event"
         behaviours[_next(behaviours)] = {
-            "type": kind, "key": next((k for k in _KEYS if k not in taken), ""), "code": label,
+            "type": kind, "key": next((k for k in _KEYS if k not in keys_used), ""), "code": label,
             "description": "", "category": tiers[0] if tiers else "", "excluded": "",
-            "coding map": "", "modifiers": _modifier_sets(own),
+            "coding map": "", "modifiers": _modifier_sets(rows_of_label),
         }  # fmt: skip
         categories = project.setdefault("behavioral_categories", [])
         categories += [tier for tier in tiers[:1] if tier not in categories]

@@ -46,11 +46,11 @@ class _Content:
         text = source.text
         self.mark = delimiter(text.lstrip("\r\n").partition("\n")[0])
         rows = rows_of(text, self.mark)
-        at = next((i for i, row in enumerate(rows[:400]) if _is_header(row)), None)
-        self.header: Row = rows[at] if at is not None else _guessed(rows[0])
-        self.rows = rows[at + 1 :] if at is not None else rows
-        self.facts = {row[0]: row[1] if len(row) > 1 else "" for row in rows[: at or 0]}
-        head = [row[0] for row in rows[: at or 0]]
+        header_row = next((i for i, row in enumerate(rows[:400]) if _is_header(row)), None)
+        self.header: Row = rows[header_row] if header_row is not None else _guessed(rows[0])
+        self.rows = rows[header_row + 1 :] if header_row is not None else rows
+        self.facts = {row[0]: row[1] if len(row) > 1 else "" for row in rows[: header_row or 0]}
+        head = [row[0] for row in rows[: header_row or 0]]
         first = head.index("variable") + 1 if "variable" in head else len(head)
         self.variables = {name: self.facts[name] for name in head[first:]}
         self.recording = self.facts.get("Observation id") or source.stem

@@ -227,7 +227,7 @@ def _attributes(row: Mapping[str, Any]) -> dict[str, str]:
 def _spans(frames: set[int]) -> Iterator[tuple[int, int]]:
     ordered = sorted(frames)
     start = 0
-    for place in range(1, len(ordered) + 1):
-        if place == len(ordered) or ordered[place] != ordered[place - 1] + 1:
-            yield ordered[start], ordered[place - 1] + 1
-            start = place
+    for index in range(1, len(ordered) + 1):
+        if index == len(ordered) or ordered[index] != ordered[index - 1] + 1:
+            yield ordered[start], ordered[index - 1] + 1
+            start = index

@@ -45,14 +45,16 @@ def _cells(segments: Iterable[Segment], columns: dict[str, list[str]]) -> dict[s
         if code not in codes and not (is_empty and codes):
             codes.append(code)
         same = cells.setdefault(column, {}).setdefault((row.start_s, row.end_s), [])
-        place = 0 if is_empty else codes.index(code)
-        free = next((cell for cell in same if not "".join(cell[2][place : place + 1])), None)
+        code_index = 0 if is_empty else codes.index(code)
+        free = next(
+            (cell for cell in same if not "".join(cell[2][code_index : code_index + 1])), None
+        )
         if free is None or is_empty:
             free = (row.start_s, row.end_s, [])
             same.append(free)
         free[2].extend([""] * (len(codes) - len(free[2])))
         if not is_empty:
-            free[2][place] = row.label
+            free[2][code_index] = row.label
     return {name: [c for same in rows.values() for c in same] for name, rows in cells.items()}
 
 
@@ -218,9 +220,9 @@ class DatavyuTable(AnnotationFormat):
             for name, rows in cells.items():
                 tables.append((recording, name, columns[name], rows))
                 codes.update(dict.fromkeys(columns[name]))
-        for recording, name, own, rows in tables:
+        for recording, name, tier_rows, rows in tables:
             for number, (start, end, values) in enumerate(sorted(rows, key=lambda c: c[:2]), 1):
-                by_code = dict(zip(own, values, strict=False))
+                by_code = dict(zip(tier_rows, values, strict=False))
                 times = [str(round(time * 1000)) for time in (start, end)]
                 lines.append(
                     [recording, name, str(number), *times, *(by_code.get(c, "") for c in codes)]

@@ -140,7 +140,7 @@ class _Document:
         for slot in self.root.iter("TIME_SLOT"):
             time = slot.get("TIME_VALUE")
             slots[slot.get("TIME_SLOT_ID", "")] = None if time is None else float(time) / 1000
-        order = {name: place for place, name in enumerate(slots)}
+        order = {name: index for index, name in enumerate(slots)}
         spans: dict[str, _Span] = {}
         for tier in self.root.iter("TIER"):
             keys = ("ANNOTATION_ID", "TIME_SLOT_REF1", "TIME_SLOT_REF2")
@@ -182,9 +182,9 @@ class _Document:
             for parent, names, shares in ready:
                 start, end = self.spans[parent]
                 step = (end - start) / len(names) if shares else 0.0
-                for place, name in enumerate(names):
-                    begin = start + place * step
-                    last = place == len(names) - 1
+                for index, name in enumerate(names):
+                    begin = start + index * step
+                    last = index == len(names) - 1
                     self.spans[name] = (begin, end if last or not shares else begin + step)
             waiting = [row for row in waiting if row[0] not in {parent for parent, _, _ in ready}]
 
@@ -206,19 +206,19 @@ class _Document:
                 for row in element.iter("ALIGNABLE_ANNOTATION")
                 if row.get("ANNOTATION_ID") in self.spans
             )
-            rest: list[Segment] = []
+            later: list[Segment] = []
             for row in sorted(rows, key=lambda s: (s.start_s, s.end_s)):
                 begin, end = row.start_s, row.end_s
-                at = bisect_left(spans, (begin, end))
-                near = spans[max(at - 1, 0) : at + 1]
+                index = bisect_left(spans, (begin, end))
+                near = spans[max(index - 1, 0) : index + 1]
                 if (begin, end) in near or any(
                     a < end - 5e-4 and begin < b - 5e-4 for a, b in near
                 ):
-                    rest.append(row)
+                    later.append(row)
                     continue
-                spans.insert(at, (begin, end))
+                spans.insert(index, (begin, end))
                 self._annotate(element, row)
-            rows = rest
+            rows = later
 
     def _tier(self, name: str, subject: str, rater: str) -> ET.Element | None:
         """The tier of a name, made where it is absent; None where it cannot take annotations."""
@@ -245,7 +245,7 @@ class _Document:
 
     def _insert(self, element: ET.Element, after: tuple[str, str]) -> None:
         tags = [child.tag for child in self.root]
-        last = max((place for place, tag in enumerate(tags) if tag in after), default=len(tags) - 1)
+        last = max((index for index, tag in enumerate(tags) if tag in after), default=len(tags) - 1)
         self.root.insert(last + 1, element)
 
     def _annotate(self, tier: ET.Element, row: Segment) -> None:
@@ -322,11 +322,11 @@ def _chain(rows: Sequence[ET.Element]) -> list[str]:
 def _interpolated(times: Sequence[float | None]) -> list[float | None]:
     """Times with those that are missing at equal distances between their neighbours."""
     result = list(times)
-    timed = [(place, time) for place, time in enumerate(times) if time is not None]
+    timed = [(index, time) for index, time in enumerate(times) if time is not None]
     for (before, first), (after, last) in pairwise(timed):
-        for place in range(before + 1, after):
-            share = (place - before) / (after - before)
-            result[place] = first + share * (last - first)
+        for index in range(before + 1, after):
+            share = (index - before) / (after - before)
+            result[index] = first + share * (last - first)
     return result
 
 

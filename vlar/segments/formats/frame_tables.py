@@ -82,9 +82,9 @@ class DeepEthogram(AnnotationFormat):
         frames = _frames(rows)
         segments = [
             Segment(recording_of(source), start, end, label)
-            for place, label in enumerate(header)
-            if place
-            for start, end in _spans([row[place] for row in rows], frames[0], fps)
+            for column, label in enumerate(header)
+            if column
+            for start, end in _spans([row[column] for row in rows], frames[0], fps)
         ]
         return Table(segments)
 
@@ -162,11 +162,13 @@ class SimBA(AnnotationFormat):
         for label in sorted({row.label for row in segments} | set(labels)):
             marks = _marks([r for r in segments if r.label == label], first + n_frames, fps)
             columns[label] = marks[first:]
-        keep = [place for place, name in enumerate(header) if name not in columns]
+        keep = [column for column, name in enumerate(header) if name not in columns]
         order = [*labels, *sorted(columns.keys() - set(labels))]
-        lines = [[header[place] for place in keep] + order]
+        lines = [[header[column] for column in keep] + order]
         for number, row in enumerate(rows):
-            lines.append([row[place] for place in keep] + [str(columns[n][number]) for n in order])
+            lines.append(
+                [row[column] for column in keep] + [str(columns[n][number]) for n in order]
+            )
         return text_of(lines).encode(), notes
 
 
@@ -230,9 +232,9 @@ class Solomon(AnnotationFormat):
             Segment(
                 recording_of(source), clock[start], round(ends[end - 1], 6), str(label), tier=tier
             )
-            for place, tier in enumerate(header)
-            if place
-            for start, end, label in runs(row[place] if place < len(row) else "" for row in rows)
+            for column, tier in enumerate(header)
+            if column
+            for start, end, label in runs(row[column] if column < len(row) else "" for row in rows)
             if label
         ]
         return Table(segments)

@@ -36,17 +36,17 @@ class WebVtt(AnnotationFormat):
         segments: list[Segment] = []
         for block in re.split(r"\r?\n\s*\r?\n", source.text):
             lines = block.strip().splitlines()
-            place = next((i for i, line in enumerate(lines) if _CUE.match(line)), None)
-            if place is None:
+            first = next((i for i, line in enumerate(lines) if _CUE.match(line)), None)
+            if first is None:
                 continue
-            parts = _CUE.match(lines[place])
+            parts = _CUE.match(lines[first])
             assert parts is not None
             start, end = (
                 float(parts[i] or 0) * 3600 + float(parts[i + 1]) * 60
                 + float(parts[i + 2].replace(",", "."))
                 for i in (1, 4)
             )  # fmt: skip
-            text = " ".join(lines[place + 1 :])
+            text = " ".join(lines[first + 1 :])
             voice = re.match(r"<v(?:\.[^ >]*)? ([^>]*)>", text)
             label = html.unescape(re.sub(r"<[^>]*>", "", text)).strip()
             chance = re.search(r" \((\d{1,3})%\)$", label)
@@ -72,8 +72,8 @@ class WebVtt(AnnotationFormat):
 
 def _clock(time_s: float) -> str:
     milliseconds = round(time_s * 1000)
-    total, rest = divmod(milliseconds, 1000)
-    return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}.{rest:03d}"
+    total, remainder = divmod(milliseconds, 1000)
+    return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}.{remainder:03d}"
 
 
 @register("annotation", "audacity")
@@ -114,8 +114,8 @@ class Audacity(AnnotationFormat):
 def _timecode(time_s: float, fps: float) -> str:
     frames = round(time_s * fps)
     whole = round(fps)
-    total, rest = divmod(frames, whole)
-    return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}:{rest:02d}"
+    total, remainder = divmod(frames, whole)
+    return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}:{remainder:02d}"
 
 
 def _of_timecode(text: str, fps: float) -> float | None:

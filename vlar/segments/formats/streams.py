@@ -156,19 +156,19 @@ class Caltech(AnnotationFormat):
             sorted(rows, key=lambda s: s.tier), key=lambda s: s.tier or "S1"
         ):
             body += ["", f"{stream}:\tstart\tend\ttype", "-" * 29]
-            at = 0
+            end_last = 0
             for row in sorted(group, key=lambda s: s.start_s):
                 first, end = frames_of(row, fps)
-                first = max(first, at)
+                first = max(first, end_last)
                 if first >= end:
                     continue
-                if first > at:
-                    body.append(f"   \t{at + 1}\t{first}\t{self.FILLER}")
+                if first > end_last:
+                    body.append(f"   \t{end_last + 1}\t{first}\t{self.FILLER}")
                 body.append(f"   \t{first + 1}\t{end}\t{row.label}")
-                filled += first > at
-                at = end
-            if at < last:
-                body.append(f"   \t{at + 1}\t{last}\t{self.FILLER}")
+                filled += first > end_last
+                end_last = end
+            if end_last < last:
+                body.append(f"   \t{end_last + 1}\t{last}\t{self.FILLER}")
                 filled += 1
         if filled:
             notes.append(f"{filled} gaps are filled with {self.FILLER!r}")

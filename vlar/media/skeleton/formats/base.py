@@ -159,9 +159,9 @@ def link(frames: list[Float32], *, is_file: bool = True) -> Float32:
     open_rows: list[int] = []
     for now, people in enumerate(frames):
         open_rows = [row for row in open_rows if now - last[row] <= _LONGEST_GAP]
-        found = [_box(person) for person in people]
-        row_of = _rows_of(boxes, open_rows, found)
-        for person, box in enumerate(found):
+        person_boxes = [_box(person) for person in people]
+        row_of = _rows_of(boxes, open_rows, person_boxes)
+        for person, box in enumerate(person_boxes):
             row = row_of.get(person, len(rows))
             if row == len(rows):
                 rows.append({})

@@ -137,7 +137,7 @@ def _pandas(file: Any) -> PointTracks:
     extra = [key for key in group if re.fullmatch(r"block[1-9]\d*_values", str(key))]
     if extra:
         raise ValueError("its columns are of several types; write them as numbers")
-    order = {item: place for place, item in enumerate(items)}
+    order = {item: index for index, item in enumerate(items)}
     return _of_levels(names, values[:, [order[name] for name in names]])
 
 
@@ -196,12 +196,12 @@ def pickled_names(data: bytes) -> list[tuple[str, ...]]:
     memo: dict[bytes, Any] = {}
     stack: list[Any] = []
     mark = object()
-    place = 0
-    while place < len(data):
-        code = data[place : place + 1]
-        place += 1
+    count = 0
+    while count < len(data):
+        code = data[count : count + 1]
+        count += 1
         if code in (b"V", b"g", b"p", b"S"):
-            line, place = _line(data, place)
+            line, count = _line(data, count)
             if code == b"p":
                 memo[line] = stack[-1]
             elif code == b"g":
@@ -225,11 +225,11 @@ def pickled_names(data: bytes) -> list[tuple[str, ...]]:
             break
         else:
             raise ValueError("the names of its columns are a pickle that is not plain texts")
-    found = stack[0] if stack else None
-    if not isinstance(found, list):
+    top = stack[0] if stack else None
+    if not isinstance(top, list):
         raise ValueError("the names of its columns are not a list")  # noqa: TRY004 - of a file
     names: list[tuple[str, ...]] = []
-    for item in cast("list[Any]", found):
+    for item in cast("list[Any]", top):
         if not isinstance(item, tuple) or not all(isinstance(one, str) for one in cast(Any, item)):
             raise ValueError("the names of its columns are not tuples of texts")
         names.append(cast("tuple[str, ...]", item))
@@ -288,16 +288,16 @@ def _sleap_labels(file: Any) -> PointTracks:
     for frame in frames:
         part = instances[int(frame["instance_id_start"]) : int(frame["instance_id_end"])]
         for number, row in enumerate(sorted(part, key=lambda one: -int(one["instance_type"]))):
-            place = int(row["track"]) if tracks and row["track"] >= 0 else number
+            track_row = int(row["track"]) if tracks and row["track"] >= 0 else number
             stored = sources[int(row["instance_type"])]
             stored = stored[int(row["point_id_start"]) : int(row["point_id_end"])]
-            if place >= animals or len(stored) != len(names):
+            if track_row >= animals or len(stored) != len(names):
                 continue
             inside = stored["visible"].astype(bool)
             xy = np.stack([stored["x"], stored["y"]], axis=1) - shift
-            points[int(frame["frame_idx"]), place] = np.where(inside[:, None], xy, np.nan)
+            points[int(frame["frame_idx"]), track_row] = np.where(inside[:, None], xy, np.nan)
             if "score" in (stored.dtype.names or ()):
-                scores[int(frame["frame_idx"]), place] = stored["score"]
+                scores[int(frame["frame_idx"]), track_row] = stored["score"]
     points[~np.isfinite(points).all(axis=-1)] = np.nan
     links = [(link["source"], link["target"]) for link in skeleton.get("links", ())]
     bones = tuple(
@@ -429,8 +429,8 @@ def _nwb(file: Any) -> PointTracks:
     points[~np.isfinite(points).all(axis=-1)] = np.nan
     times_s, rate = _nwb_clock(next(iter(series.values())), count)
     unit = _text(next(iter(series.values()))["data"].attrs.get("unit", "")).lower()
-    known = {"pixels": "px", "pixel": "px", "px": "px", "meters": "m", "cm": "cm"}
-    return PointTracks(points, names, ("",), rate, times_s, known.get(unit, ""), scores,
+    units = {"pixels": "px", "pixel": "px", "px": "px", "meters": "m", "cm": "cm"}
+    return PointTracks(points, names, ("",), rate, times_s, units.get(unit, ""), scores,
                        _nwb_bones(group, file))  # fmt: skip
 
 

@@ -124,8 +124,8 @@ def _amc_frames(text: str) -> tuple[_AmcFrames, list[str]]:
 
 def _asf_of(path: Path) -> list[_Joint] | None:
     """The skeleton next to an AMC file; None without one."""
-    own = path.with_name(f"{inner_stem(path)}.asf")
-    files = [own] if own.is_file() else sorted(path.parent.glob("*.asf"))
+    asf_file = path.with_name(f"{inner_stem(path)}.asf")
+    files = [asf_file] if asf_file.is_file() else sorted(path.parent.glob("*.asf"))
     prefix = inner_stem(path).partition("_")[0]
     named = [file for file in files if file.stem == prefix]
     files = files if len(files) == 1 else named
@@ -164,12 +164,12 @@ def read_asf(text: str) -> list[_Joint]:
                 bones[current.name] = current
         elif section == ":hierarchy" and words[0] not in ("begin", "end"):
             links += [(words[0], child) for child in words[1:]]
-    joints, place = [bones["root"]], {"root": 0}
+    joints, row_of = [bones["root"]], {"root": 0}
     for parent, child in links:
-        if parent not in place or child not in bones or child in place:
+        if parent not in row_of or child not in bones or child in row_of:
             raise ValueError("the hierarchy of its skeleton (ASF) is malformed")
-        bones[child].parent = place[parent]
-        place[child] = len(joints)
+        bones[child].parent = row_of[parent]
+        row_of[child] = len(joints)
         joints.append(bones[child])
     if len(joints) > MOST_POINTS:
         raise ValueError(f"its skeleton has {len(joints)} bones, more than are read")
@@ -187,18 +187,18 @@ def _placed_amc(
     turns = [_rotations(root[:, 3:6], "xyz")]
     places = [root[:, :3] * joints[0].offset[0]]
     for joint in joints[1:]:
-        own = np.zeros((count, 3))
+        offsets = np.zeros((count, 3))
         stored = values.get(joint.name)
         for column, channel in enumerate(joint.channels):
             axis = "xyz".find(channel[-1:].lower())
             if stored is not None and channel.lower().startswith("r") and axis >= 0:
-                own[:, axis] = stored[:, column] if column < stored.shape[1] else 0
-        local = joint.axis @ _rotations(own, "xyz") @ joint.axis.T
+                offsets[:, axis] = stored[:, column] if column < stored.shape[1] else 0
+        local = joint.axis @ _rotations(offsets, "xyz") @ joint.axis.T
         turn = turns[joint.parent] @ local
         turns.append(turn)
         places.append(places[joint.parent] + turn @ joint.offset)
-    for number, place in enumerate(places):
-        points[:, 0, number] = place
+    for number, joint_place in enumerate(places):
+        points[:, 0, number] = joint_place
     names = tuple(joint.name for joint in joints)
     bones = tuple((names[joint.parent], joint.name) for joint in joints[1:])
     return points, names, bones
@@ -318,8 +318,8 @@ def _placed_bvh(joints: Sequence[_Joint], table: Float64, rate: float) -> PointT
             turn = up @ turn
         turns.append(turn)
         places.append(way)
-    for number, place in enumerate(places):
-        points[:, 0, number] = place
+    for number, joint_place in enumerate(places):
+        points[:, 0, number] = joint_place
     names = tuple(joint.name for joint in joints)
     bones = tuple((names[joint.parent], joint.name) for joint in joints if joint.parent >= 0)
     return PointTracks(points, names, rate_hz=rate, bones=bones)

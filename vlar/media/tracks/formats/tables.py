@@ -194,7 +194,7 @@ def _numbers(text: str, skip: int, separator: str, columns: Sequence[Column]) ->
     Raises:
         ValueError: a row is too short, or a cell is not a number.
     """
-    wanted = [number for number, *_ in columns]
+    numbers_read = [number for number, *_ in columns]
     require_memory(3.0 * len(text))
     body = text.replace("\r\n", "\n")
     for _ in range(skip):
@@ -212,7 +212,7 @@ def _numbers(text: str, skip: int, separator: str, columns: Sequence[Column]) ->
     require_memory(16.0 * len(lines) * len(columns))
     try:
         return np.loadtxt(
-            lines, delimiter=separator, usecols=wanted, ndmin=2, comments=None,
+            lines, delimiter=separator, usecols=numbers_read, ndmin=2, comments=None,
             converters=None if _is_plain(body) else _number, encoding="utf-8", quotechar='"',
         )  # fmt: skip
     except (ValueError, IndexError) as error:

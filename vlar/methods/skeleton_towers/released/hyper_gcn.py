@@ -114,9 +114,9 @@ class HyperGcn(nn.Module):
         x = by_person(self.data_bn(flat), placed.shape)
         before = x
         for number in range(1, self.count + 1):
-            place = (number - 1) % 3
-            y = getattr(self, f"l{number}")(x + before if place == 2 else x)
-            before = y if place == 0 else before
+            turn = (number - 1) % 3
+            y = getattr(self, f"l{number}")(x + before if turn == 2 else x)
+            before = y if turn == 0 else before
             x = y
         return self.fc(x.mean((2, 3)).view(clips, people, -1).mean(1))
 

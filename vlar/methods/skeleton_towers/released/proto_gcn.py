@@ -66,11 +66,11 @@ class MotionGraphs(nn.Module):
         two = self.conv2(x).mean(-2).view(rows, self.heads, -1, joints)
         between = self.alpha[0] * torch.tanh(one[..., :, None] - two[..., None, :])
         within = self.beta[0] * (one.transpose(-1, -2) @ two).softmax(-2)
-        made = between + within[:, :, None]
-        graphs = made + self.A[None, :, None]
+        joined = between + within[:, :, None]
+        graphs = joined + self.A[None, :, None]
         y = torch.einsum("nkctv,nkcvw->nkctw", values, graphs).flatten(1, 2)
         skip = x if self.down is None else self.down(x)
-        return functional.relu(self.bn(self.post(y)) + skip), made.flatten(1, 2)
+        return functional.relu(self.bn(self.post(y)) + skip), joined.flatten(1, 2)
 
 
 class _DilatedConv(nn.Module):
