@@ -195,6 +195,10 @@ def test_sizes(sources: dict[str, Source]):
     assert max(length for source in sources.values() for _, length in source.functions) > 40
 
 
+def test_the_formatter_lays_out_the_package():
+    assert sum(path.read_text("utf-8").count("# fmt: skip") for path in FILES) < 40
+
+
 def test_importing_vlar_and_its_help_import_nothing_heavy():
     heavy = [
         "torch",

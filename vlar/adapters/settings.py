@@ -52,8 +52,12 @@ _HOLDS: dict[str, Callable[[Any, float], bool]] = {
     "at_most": lambda value, limit: value <= limit,
     "below": lambda value, limit: value < limit,
 }
-_WORDS = {"at_least": "from {:g}", "above": "above {:g}", "at_most": "up to {:g}",
-          "below": "below {:g}"}  # fmt: skip
+_WORDS = {
+    "at_least": "from {:g}",
+    "above": "above {:g}",
+    "at_most": "up to {:g}",
+    "below": "below {:g}",
+}
 
 
 def check_settings(config: Any, what: str) -> None:

@@ -144,9 +144,16 @@ class TrainingBatch:
         targets = self.targets.new_zeros(len(inputs), self.targets.shape[1])
         is_known = targets.new_zeros(len(inputs)).bool()
         return replace(
-            self, inputs=inputs, targets=targets, known=is_known, parts={}, views={}, rows=(),
-            facts=(), free_rows=(),
-        )  # fmt: skip
+            self,
+            inputs=inputs,
+            targets=targets,
+            known=is_known,
+            parts={},
+            views={},
+            rows=(),
+            facts=(),
+            free_rows=(),
+        )
 
 
 @dataclass(frozen=True)

@@ -106,10 +106,12 @@ class Forest:
         """
         try:
             forest = cls(
-                arrays["roots"].astype(np.int32), arrays["feature"].astype(np.int32),
-                arrays["cut"].astype(np.uint8), arrays["child"].astype(np.int32),
+                arrays["roots"].astype(np.int32),
+                arrays["feature"].astype(np.int32),
+                arrays["cut"].astype(np.uint8),
+                arrays["child"].astype(np.int32),
                 arrays["value"].astype(np.float32),
-            )  # fmt: skip
+            )
         except KeyError as error:
             raise ValueError(f"the array {error} of the forest is missing") from None
         nodes, index = len(forest.feature), np.arange(len(forest.feature))
@@ -144,9 +146,15 @@ class Growth:
 
 
 def grow(
-    binned: Bytes, targets: Float32, weights: Float64, growth: Growth, *, seed: int = 0,
-    groups: npt.NDArray[np.int64] | None = None, progress: Callable[[int], None] | None = None,
-) -> Forest:  # fmt: skip
+    binned: Bytes,
+    targets: Float32,
+    weights: Float64,
+    growth: Growth,
+    *,
+    seed: int = 0,
+    groups: npt.NDArray[np.int64] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Forest:
     """A forest.
 
     Args:
@@ -180,9 +188,13 @@ def grow(
 
 
 def _tree(
-    binned: Bytes, targets: Float32, weights: Float64, rows: npt.NDArray[np.intp], growth: Growth,
+    binned: Bytes,
+    targets: Float32,
+    weights: Float64,
+    rows: npt.NDArray[np.intp],
+    growth: Growth,
     random: np.random.Generator,
-) -> tuple[npt.NDArray[Any], ...]:  # fmt: skip
+) -> tuple[npt.NDArray[Any], ...]:
     """Feature, cut, child and value of the nodes of one tree, level by level."""
     outputs = targets.shape[1]
     label, weight = targets[rows].argmax(axis=1), weights[rows]
@@ -205,9 +217,15 @@ def _tree(
             numbers = np.cumsum(open_) - 1
             inside = open_[node]
             feature[open_], cut[open_] = _splits(
-                binned, rows[inside], tried, numbers[node[inside]], label[inside], weight[inside],
-                sums[open_], growth.least,
-            )  # fmt: skip
+                binned,
+                rows[inside],
+                tried,
+                numbers[node[inside]],
+                label[inside],
+                weight[inside],
+                sums[open_],
+                growth.least,
+            )
         split = np.flatnonzero(feature >= 0)
         child[split] = start + width + 2 * np.arange(len(split))
         features.append(feature)
@@ -224,16 +242,23 @@ def _tree(
         node = position[node] + right
         start, width = start + width, 2 * len(split)
     return (
-        np.concatenate(features).astype(np.int32), np.concatenate(cuts).astype(np.uint8),
-        np.concatenate(children).astype(np.int32), np.concatenate(values).astype(np.float32),
-    )  # fmt: skip
+        np.concatenate(features).astype(np.int32),
+        np.concatenate(cuts).astype(np.uint8),
+        np.concatenate(children).astype(np.int32),
+        np.concatenate(values).astype(np.float32),
+    )
 
 
 def _splits(
-    binned: Bytes, rows: npt.NDArray[np.intp], tried: npt.NDArray[np.intp],
-    node: npt.NDArray[np.intp], label: npt.NDArray[np.intp], weight: Float64, sums: Float64,
+    binned: Bytes,
+    rows: npt.NDArray[np.intp],
+    tried: npt.NDArray[np.intp],
+    node: npt.NDArray[np.intp],
+    label: npt.NDArray[np.intp],
+    weight: Float64,
+    sums: Float64,
     least: float,
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:  # fmt: skip
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Best feature (-1 for none) and cut of each node of a level."""
     width, columns = len(sums), len(tried)
     # The wide table is read once; the keys number node, feature and bin.

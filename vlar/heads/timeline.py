@@ -146,12 +146,17 @@ class TimelineHead:
         """Everything else, as JSON."""
         rows = [
             {
-                "labels": list(track.labels), "tier": track.tier, "subject": track.subject,
-                "points": list(track.points), "least": list(track.least), "switch": track.switch,
-                "context": track.context is not None, "constant": track.constant,
+                "labels": list(track.labels),
+                "tier": track.tier,
+                "subject": track.subject,
+                "points": list(track.points),
+                "least": list(track.least),
+                "switch": track.switch,
+                "context": track.context is not None,
+                "constant": track.constant,
             }
             for track in self.tracks
-        ]  # fmt: skip
+        ]
         return {"step_s": self.step_s, "source": self.source, "tracks": rows}
 
     @classmethod

@@ -134,9 +134,11 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
         for row, part, mask in zip(recordings, spans, learned.masks, strict=True)
     ]
     choices = {
-        "background": request.background, "ignore": list(request.ignore), "tier": request.tier,
+        "background": request.background,
+        "ignore": list(request.ignore),
+        "tier": request.tier,
         "px_per_cm": request.px_per_cm,
-    }  # fmt: skip
+    }
     source = {**learned.plan.to_dict(), "plain": plain, SUPPORT: taught, "asked": choices}
     head = TimelineHead(STEP_S, bins, tuple(heads), source)
     notes += [
@@ -149,9 +151,13 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
     minutes = sum(int(mask.sum()) for mask in learned.masks) * STEP_S / 60
     one = len({number for number, _, _ in learned.pieces}) < 2
     report = AnnotatedReport(
-        len(recordings), minutes, "quarter" if one else "recording", tuple(facts), tuple(failed),
+        len(recordings),
+        minutes,
+        "quarter" if one else "recording",
+        tuple(facts),
+        tuple(failed),
         tuple(notes),
-    )  # fmt: skip
+    )
     return head, report
 
 
@@ -282,9 +288,15 @@ def _folds(learned: _Learned) -> list[int]:
 
 
 def _fit(
-    learned: _Learned, track: TruthTrack, bins: Bins, binned: list[Bytes], plain: int,
-    folds: list[int], seed: int, tick: Callable[..., None],
-) -> tuple[LabelTrack, JsonDict]:  # fmt: skip
+    learned: _Learned,
+    track: TruthTrack,
+    bins: Bins,
+    binned: list[Bytes],
+    plain: int,
+    folds: list[int],
+    seed: int,
+    tick: Callable[..., None],
+) -> tuple[LabelTrack, JsonDict]:
     """The forests, the context and the path of one track, with its figures held out."""
     truth = [_truth(learned, track, index) for index in range(len(binned))]
     count = len(track.labels)
@@ -292,8 +304,9 @@ def _fit(
     def forest(places: list[int], growth: Growth, columns: int | None = None) -> Forest:
         rows, targets, weights, groups = _examples([truth[p] for p in places], count)
         stacked = np.concatenate([binned[p][:, :columns] for p in places])
-        return grow(stacked[rows], targets, weights, growth, seed=seed, groups=groups,
-                    progress=tick)  # fmt: skip
+        return grow(
+            stacked[rows], targets, weights, growth, seed=seed, groups=groups, progress=tick
+        )
 
     everything = list(range(len(binned)))
     held = _held_out(folds, everything, truth, lambda places: forest(places, _FOLD), binned)
@@ -304,8 +317,14 @@ def _fit(
 
     def context(places: list[int]) -> Forest:
         rows, targets, weights, groups = _examples([truth[p] for p in places], count)
-        return grow(np.concatenate([around[p] for p in places])[rows], targets, weights, _CONTEXT,
-                    seed=seed, groups=groups)  # fmt: skip
+        return grow(
+            np.concatenate([around[p] for p in places])[rows],
+            targets,
+            weights,
+            _CONTEXT,
+            seed=seed,
+            groups=groups,
+        )
 
     least = _least(learned, track, count)
     # A forest that never met a label answers wrongly about it, and its answers teach nothing.
@@ -396,8 +415,12 @@ def _examples(
         balance = (annotated / (count * len(places))) ** _BALANCE
         weights.append(np.full(count_drawn, balance * len(places) / count_drawn))
     if not rows:
-        return np.zeros(0, np.intp), np.zeros((0, count), np.float32), np.zeros(0), np.zeros(
-            0, np.int64)  # fmt: skip
+        return (
+            np.zeros(0, np.intp),
+            np.zeros((0, count), np.float32),
+            np.zeros(0),
+            np.zeros(0, np.int64),
+        )
     stacked, weight = np.concatenate(rows), np.concatenate(weights)
     weight = weight / weight.mean()
     piece = np.searchsorted(lengths, stacked, side="right")
@@ -409,9 +432,12 @@ def _examples(
 
 
 def _held_out(
-    folds: list[int], everything: list[int], truth: list[Steps],
-    fit: Callable[[list[int]], Forest], rows: list[Bytes],
-) -> list[Float32]:  # fmt: skip
+    folds: list[int],
+    everything: list[int],
+    truth: list[Steps],
+    fit: Callable[[list[int]], Forest],
+    rows: list[Bytes],
+) -> list[Float32]:
     """(S, K) answers about each piece by a forest that did not learn from its recording."""
     answers: dict[int, Float32] = {}
     for fold in sorted(set(folds)):
@@ -501,19 +527,29 @@ def _facts(
     seconds = [sum(int((part == n).sum()) for part in truth) * STEP_S for n in range(len(f1))]
     rows = {
         label or "background": {
-            "seconds": round(seconds[n], 1), "bout_f1": round(f1[n], _ROUND),
+            "seconds": round(seconds[n], 1),
+            "bout_f1": round(f1[n], _ROUND),
             "least_s": round(head.least[n] * STEP_S, 2),
         }
         for n, label in enumerate(track.labels)
-    }  # fmt: skip
-    return {"tier": track.tier, "subject": track.subject, "kappa": round(kappa, _ROUND),
-            "switch": head.switch, "learned": head.constant is None, "labels": rows}  # fmt: skip
+    }
+    return {
+        "tier": track.tier,
+        "subject": track.subject,
+        "kappa": round(kappa, _ROUND),
+        "switch": head.switch,
+        "learned": head.constant is None,
+        "labels": rows,
+    }
 
 
 def answer(
-    head: TimelineHead | None, path: Path, *, fps: float | None = None,
+    head: TimelineHead | None,
+    path: Path,
+    *,
+    fps: float | None = None,
     layout: str | Path | None = None,
-) -> list[Segment]:  # fmt: skip
+) -> list[Segment]:
     """Bouts of a recording, in the clock of its file.
 
     Args:

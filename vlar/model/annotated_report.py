@@ -46,7 +46,10 @@ class AnnotatedReport:
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
         return {
-            "recordings": self.recordings, "minutes": round(self.minutes, 2),
-            "held_out": self.held_out, "tracks": list(self.tracks), "notes": list(self.notes),
+            "recordings": self.recordings,
+            "minutes": round(self.minutes, 2),
+            "held_out": self.held_out,
+            "tracks": list(self.tracks),
+            "notes": list(self.notes),
             "failed": [row.to_dict() for row in self.failed],
-        }  # fmt: skip
+        }

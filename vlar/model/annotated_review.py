@@ -88,9 +88,12 @@ def _distance(facts: Float64, others: Float64) -> Float64:
 
 
 def _spans(
-    head: TimelineHead | None, files: Sequence[Path], span_s: float, fps: float | None,
+    head: TimelineHead | None,
+    files: Sequence[Path],
+    span_s: float,
+    fps: float | None,
     layout: str | Path | None,
-) -> tuple[list[Segment], Float64, Float64, np.ndarray[Any, Any]]:  # fmt: skip
+) -> tuple[list[Segment], Float64, Float64, np.ndarray[Any, Any]]:
     """Spans, facts (N, F) of their answers, how unsure these are, which were learned from."""
     taught: dict[Path, Taught] = {row.path.resolve(): row for row in support_of(head)}
     spans: list[Segment] = []
@@ -109,15 +112,23 @@ def _spans(
             rows = [probability[first:last].astype(np.float64) for _, probability in tracks]
             means = [part.mean(axis=0) for part in rows]
             label, chance = max(
-                ((track.labels[int(m.argmax())], float(m.max()))
-                 for (track, _), m in zip(tracks, means, strict=True)),
+                (
+                    (track.labels[int(m.argmax())], float(m.max()))
+                    for (track, _), m in zip(tracks, means, strict=True)
+                ),
                 key=lambda row: (bool(row[0]), row[1]),
-            )  # fmt: skip
+            )
             begin, end = first * step_s, min(last * step_s, recording.duration_s)
-            spans.append(Segment(
-                str(path), round(begin + recording.start_s, 3), round(end + recording.start_s, 3),
-                label or "background", tier=REVIEW, probability=round(chance, 4),
-            ))  # fmt: skip
+            spans.append(
+                Segment(
+                    str(path),
+                    round(begin + recording.start_s, 3),
+                    round(end + recording.start_s, 3),
+                    label or "background",
+                    tier=REVIEW,
+                    probability=round(chance, 4),
+                )
+            )
             facts.append(np.concatenate([*means, *(part.std(axis=0) for part in rows)]))
             unsure.append(float(np.mean([_unsure(part) for part in rows])) * (last - first) / size)
             learned_mask.append(bool(learned[first:last].mean() > 0.5))

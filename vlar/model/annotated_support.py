@@ -96,10 +96,11 @@ def asked_of(head: TimelineHead | None, options: Mapping[str, Any]) -> dict[str,
     ignore = dict.fromkeys((*before.get("ignore", ()), *(options.get("ignore") or ())))
     return {
         "background": bool(options.get("background") or before.get("background")),
-        "ignore": tuple(map(str, ignore)), "tier": options.get("tier") or before.get("tier"),
+        "ignore": tuple(map(str, ignore)),
+        "tier": options.get("tier") or before.get("tier"),
         "px_per_cm": options.get("px_per_cm") or before.get("px_per_cm"),
         "fps": options.get("fps") or (head.source if head else {}).get("fps"),
-    }  # fmt: skip
+    }
 
 
 def together(

@@ -176,9 +176,13 @@ def fitting(spans: Sequence[Segment], duration_s: float, start_s: float) -> list
 
 
 def tracks_of(
-    spans: Sequence[Sequence[Segment]], times_s: Sequence[Float64], *, background: bool,
-    ignore: Sequence[str] = (), tier: str | None = None,
-) -> list[TruthTrack]:  # fmt: skip
+    spans: Sequence[Sequence[Segment]],
+    times_s: Sequence[Float64],
+    *,
+    background: bool,
+    ignore: Sequence[str] = (),
+    tier: str | None = None,
+) -> list[TruthTrack]:
     """Tracks of labels that exclude each other.
 
     Args:
@@ -252,9 +256,14 @@ def _overlap(rows: Sequence[Sequence[Segment]], times_s: Sequence[Float64]) -> b
 
 
 def _steps(
-    spans: Sequence[Segment], times_s: Float64, labels: Sequence[str], ignore: Sequence[str],
-    step_s: float, background: bool, one_of_many: bool,
-) -> npt.NDArray[np.int64]:  # fmt: skip
+    spans: Sequence[Segment],
+    times_s: Float64,
+    labels: Sequence[str],
+    ignore: Sequence[str],
+    step_s: float,
+    background: bool,
+    one_of_many: bool,
+) -> npt.NDArray[np.int64]:
     """(S,) labels of one recording; the background has the number after the labels."""
     # A recording without any span was not annotated.
     background_step = len(labels) if background and spans else NOT_ANNOTATED
@@ -278,9 +287,12 @@ def _covered(span: Segment, times_s: Float64, step_s: float) -> npt.NDArray[np.b
 
 
 def _track(
-    labels: Sequence[str], tier: str, subject: str, rows: Sequence[Sequence[Segment]],
+    labels: Sequence[str],
+    tier: str,
+    subject: str,
+    rows: Sequence[Sequence[Segment]],
     steps: tuple[npt.NDArray[np.int64], ...],
-) -> TruthTrack:  # fmt: skip
+) -> TruthTrack:
     present = sorted({int(n) for part in steps for n in np.unique(part)} - {NOT_ANNOTATED})
     names = [*labels, BACKGROUND]
     if len(present) < 2:
@@ -294,19 +306,24 @@ def _track(
     names_present = tuple(names[n] for n in present)
     flat = [span for part in rows for span in part]
     points = tuple(
-        label for label in names_present
+        label
+        for label in names_present
         if label and all(span.is_point for span in flat if span.label == label)
-    )  # fmt: skip
+    )
     return TruthTrack(
         names_present, tier, subject, points, tuple(column_of[part] for part in steps)
     )
 
 
 def labelled_minutes(
-    tracks: Sequence[TruthTrack], minutes: float | None, step_s: float, block_s: float = 20.0, *,
+    tracks: Sequence[TruthTrack],
+    minutes: float | None,
+    step_s: float,
+    block_s: float = 20.0,
+    *,
     allowed: Sequence[npt.NDArray[np.bool_]] | None = None,
     always: Sequence[npt.NDArray[np.bool_]] | None = None,
-) -> list[npt.NDArray[np.bool_]]:  # fmt: skip
+) -> list[npt.NDArray[np.bool_]]:
     """Steps that are learned from: blocks evenly over the annotated time of all recordings.
 
     Args:
@@ -351,8 +368,10 @@ def durations_of(steps: Mapping[int, npt.NDArray[np.int64]], label: int) -> list
     lengths: list[int] = []
     for part in steps.values():
         inside = np.concatenate([[False], part == label, [False]])
-        begin, end = np.flatnonzero(np.diff(inside.astype(np.int8)) == 1), np.flatnonzero(
-            np.diff(inside.astype(np.int8)) == -1)  # fmt: skip
+        begin, end = (
+            np.flatnonzero(np.diff(inside.astype(np.int8)) == 1),
+            np.flatnonzero(np.diff(inside.astype(np.int8)) == -1),
+        )
         for first, last in zip(begin.tolist(), end.tolist(), strict=True):
             before = part[first - 1] if first else NOT_ANNOTATED
             after = part[last] if last < len(part) else NOT_ANNOTATED

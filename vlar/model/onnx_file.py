@@ -76,9 +76,13 @@ def export_model(model: Model, target: Path, *, force: bool = False) -> float:
         raise UsageError(f"model {model.name!r} cannot be exported: {error.message}") from error
     onnx_model = graph.model([frames], answer, "probabilities")
     facts = {
-        "labels": json.dumps([*head.labels, _UNKNOWN]), "frames": str(shape[0]), "fit": pixels.fit,
-        "vlar": __version__, "licence": encoder.licence, "encoder": source.name,
-    }  # fmt: skip
+        "labels": json.dumps([*head.labels, _UNKNOWN]),
+        "frames": str(shape[0]),
+        "fit": pixels.fit,
+        "vlar": __version__,
+        "licence": encoder.licence,
+        "encoder": source.name,
+    }
     for key, value in facts.items():
         entry = onnx_model.metadata_props.add()
         entry.key, entry.value = key, value

@@ -18,14 +18,29 @@ from vlar.errors import ModelError, UsageError
 
 Array = npt.NDArray[Any]
 _UFUNCS = {
-    "add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div", "maximum": "Max",
-    "minimum": "Min", "absolute": "Abs", "sign": "Sign", "sqrt": "Sqrt", "exp": "Exp", "log": "Log",
-    "tanh": "Tanh", "negative": "Neg", "power": "Pow", "matmul": "MatMul",
-}  # fmt: skip
+    "add": "Add",
+    "subtract": "Sub",
+    "multiply": "Mul",
+    "divide": "Div",
+    "maximum": "Max",
+    "minimum": "Min",
+    "absolute": "Abs",
+    "sign": "Sign",
+    "sqrt": "Sqrt",
+    "exp": "Exp",
+    "log": "Log",
+    "tanh": "Tanh",
+    "negative": "Neg",
+    "power": "Pow",
+    "matmul": "MatMul",
+}
 _COMPARISONS = {
-    "greater": "Greater", "less": "Less", "equal": "Equal", "greater_equal": "GreaterOrEqual",
+    "greater": "Greater",
+    "less": "Less",
+    "equal": "Equal",
+    "greater_equal": "GreaterOrEqual",
     "less_equal": "LessOrEqual",
-}  # fmt: skip
+}
 _REDUCTIONS = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin"}
 _MOVES = ("split", "reshape", "stack", "expand_dims", "squeeze", "repeat", "ravel")
 _OPSET = 18  # of what is noted here; a part may be of a later one
@@ -98,9 +113,12 @@ class Graph:
         last = helper.make_node("Identity", [output.name], [name])
         arrays = [numpy_helper.from_array(array, key) for key, array in self.constants.items()]
         graph = helper.make_graph(
-            [*self.nodes, last], "vlar", [_described(x.name, x.value) for x in inputs],
-            [_described(name, output.value)], [*arrays, *self.initializers],
-        )  # fmt: skip
+            [*self.nodes, last],
+            "vlar",
+            [_described(x.name, x.value) for x in inputs],
+            [_described(name, output.value)],
+            [*arrays, *self.initializers],
+        )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
         model.ir_version = 10
         try:
@@ -130,8 +148,11 @@ class TracedArray(NDArrayOperatorsMixin):
     def __init__(self, graph: Graph, name: str, value: Array) -> None:
         self.graph, self.name, self.value = graph, name, value
         self.shape, self.dtype, self.ndim, self.size = (
-            value.shape, value.dtype, value.ndim, value.size,
-        )  # fmt: skip
+            value.shape,
+            value.dtype,
+            value.ndim,
+            value.size,
+        )
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -177,9 +177,13 @@ class AnnotationFormat(ABC):
         raise ValueError(f"{self.name} is read and not written; choose another format")
 
     def new_in(
-        self, existing: Source | None, segments: Rows, options: Options, *names: str,
+        self,
+        existing: Source | None,
+        segments: Rows,
+        options: Options,
+        *names: str,
         fps: float | None = None,
-    ) -> list[Segment]:  # fmt: skip
+    ) -> list[Segment]:
         """Segments that a file does not have yet.
 
         Args:

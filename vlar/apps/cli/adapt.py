@@ -150,9 +150,10 @@ def _adapt_annotated(
     for note in report.notes:
         output.note(f"vlar: {note}")
     output.row(
-        {"model": out, **report.to_dict()}, *report.summary(),
+        {"model": out, **report.to_dict()},
+        *report.summary(),
         f"saved to {out}; use it: vlar timeline RECORDING --model {out} --out bouts.csv",
-    )  # fmt: skip
+    )
     return exit_code(report.recordings, len(report.failed))
 
 

@@ -108,14 +108,19 @@ def discovery(broker: Broker, labels: Sequence[str], model: str) -> dict[str, Js
     for label in labels:
         name = slug(label)
         configs[f"{_DISCOVERY}/binary_sensor/vlar_{broker.node}/{name}/config"] = {
-            **shared, "name": label, "unique_id": f"vlar_{broker.node}_{name}",
+            **shared,
+            "name": label,
+            "unique_id": f"vlar_{broker.node}_{name}",
             "state_topic": broker.topic(name, "state"),
             "json_attributes_topic": broker.topic(name, "attributes"),
-        }  # fmt: skip
+        }
     configs[f"{_DISCOVERY}/image/vlar_{broker.node}/picture/config"] = {
-        **shared, "name": "picture", "unique_id": f"vlar_{broker.node}_picture",
-        "image_topic": broker.topic("picture"), "content_type": "image/jpeg",
-    }  # fmt: skip
+        **shared,
+        "name": "picture",
+        "unique_id": f"vlar_{broker.node}_picture",
+        "image_topic": broker.topic("picture"),
+        "content_type": "image/jpeg",
+    }
     return configs
 
 
@@ -153,10 +158,14 @@ async def _published(
         {"username": broker.user, "password": broker.password} if broker.user else {}
     )
     async with aiomqtt.Client(
-        broker.host, broker.port, **login, keepalive=15, timeout=_TIMEOUT_S,
+        broker.host,
+        broker.port,
+        **login,
+        keepalive=15,
+        timeout=_TIMEOUT_S,
         will=aiomqtt.Will(available, "offline", qos=1, retain=True),
         tls_context=ssl.create_default_context() if broker.encrypted else None,
-    ) as client:  # fmt: skip
+    ) as client:
         for topic, config in configs.items():
             await client.publish(topic, json.dumps(config), qos=1, retain=True)
         await client.publish(available, "online", qos=1, retain=True)

@@ -78,6 +78,12 @@ class LabelStates:
                 continue
             self._since_s[label] = not is_on, at_s
             yield Change(
-                source, label, not is_on, round(share, 6), at_s, answer.start_s, answer.end_s,
+                source,
+                label,
+                not is_on,
+                round(share, 6),
+                at_s,
+                answer.start_s,
+                answer.end_s,
                 answer.model,
-            )  # fmt: skip
+            )

@@ -114,8 +114,10 @@ def _minutes(
     if out is not None:
         for note in segments.save(out, rows, fps=fps):
             output.note(f"vlar: {note}")
-        output.note(f"vlar: annotate these spans, and go on: vlar adapt RECORDINGS --truth FILE "
-                    f"--within {out} --add {model} --out FOLDER")  # fmt: skip
+        output.note(
+            f"vlar: annotate these spans, and go on: vlar adapt RECORDINGS --truth FILE "
+            f"--within {out} --add {model} --out FOLDER"
+        )
     return exit_code(len(rows), 0)
 
 

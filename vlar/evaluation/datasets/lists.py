@@ -264,7 +264,6 @@ class DailyDvs200(DatasetLayout):
         return self.annotation(root, "action_description.csv") is not None
 
     def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
-        del options
         described = self.needed(root, "action_description.csv")
         labels = tuple(label for label, _ in descriptions(described))
         self.needed(root, *(f"{name}.txt" for name in _DAILYDVS))

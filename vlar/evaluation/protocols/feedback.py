@@ -102,9 +102,14 @@ def simulated(
             if not (truth & left).any():
                 break
             head = learn(
-                query, vectors[list(judged)], list(judged.values()), sample, model, blocks,
+                query,
+                vectors[list(judged)],
+                list(judged.values()),
+                sample,
+                model,
+                blocks,
                 lambda p: model.among(p, len(vectors)),
-            )  # fmt: skip
+            )
             scores = log_odds(head.probability(vectors, alone))
             first = [int(np.where(left, each, -np.inf).argmax()) for each in (plain, scores)]
             before, after = (bool(truth[row]) for row in first)
@@ -150,9 +155,10 @@ class Feedback(Protocol):
         queries = run.core.encode_queries(texts)
         parts = declared(run.core)
         ways: list[tuple[str | None, Truth, Sequence[BlockSlice]]] = [
-            (None, "", parts), ("one shared vector", "", ()),
+            (None, "", parts),
+            ("one shared vector", "", ()),
             *((name, name, parts) for name in CONTROLS),
-        ]  # fmt: skip
+        ]
         figures: list[Figure] = []
         for under, truth, blocks in ways:
             s = run.settings
@@ -178,9 +184,12 @@ def figures_of(results: Sequence[Round]) -> list[Figure]:
         return Figure(name, float(values.mean()) if len(values) else np.nan, n=len(values))
 
     return [
-        mean("before", before), mean("after", after), mean("lost", 1 - after[before == 1]),
-        mean("before with a yes", before[yes == 1]), mean("after with a yes", after[yes == 1]),
-    ]  # fmt: skip
+        mean("before", before),
+        mean("after", after),
+        mean("lost", 1 - after[before == 1]),
+        mean("before with a yes", before[yes == 1]),
+        mean("after with a yes", after[yes == 1]),
+    ]
 
 
 def _encoded(run: Run, part: RunSplit) -> tuple[Float32, list[tuple[str, ...]]]:

@@ -128,9 +128,7 @@ def standing() -> np.ndarray:
     side = [(0.2, 0.4), (0.3, 0.15), (0.33, -0.1), (0.34, -0.18)]
     leg = [(0.1, -0.05), (0.12, -0.45), (0.13, -0.85), (0.15, -0.92)]
     middle = [(0.0, 0.0), (0.0, 0.1), (0.0, 0.45), (0.0, 0.65)]
-    places = [
-        *middle, *((-x, y) for x, y in side), *side, *((-x, y) for x, y in leg), *leg,
-    ]  # fmt: skip
+    places = [*middle, *((-x, y) for x, y in side), *side, *((-x, y) for x, y in leg), *leg]
     return np.array([(x, y, 3.0) for x, y in places], np.float32)
 
 
@@ -155,7 +153,6 @@ def _checked(bodies: Bodies) -> Bodies:
 
 
 def _recorded(path: Path, bodies: Bodies) -> Recorded:
-    del path
     meta = {"layout": layout(bodies.layout).name, "unit": bodies.unit, **bodies.meta}
     along = {} if bodies.confidence is None else {"confidence": bodies.confidence}
     return Recorded(bodies.points, bodies.rate_hz, meta, along)

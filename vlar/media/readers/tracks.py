@@ -45,10 +45,15 @@ class TracksReader(SignalReader):
         recording = load_tracks(path, None, None)
         tracks = recording.tracks
         meta = {
-            "points": tracks.names, "animals": tracks.animals, "unit": tracks.unit,
-            "bones": tracks.bones, "front": recording.layout.front, "back": recording.layout.back,
-            "repaired": recording.repaired, **tracks.meta,
-        }  # fmt: skip
+            "points": tracks.names,
+            "animals": tracks.animals,
+            "unit": tracks.unit,
+            "bones": tracks.bones,
+            "front": recording.layout.front,
+            "back": recording.layout.back,
+            "repaired": recording.repaired,
+            **tracks.meta,
+        }
         along = {} if tracks.confidence is None else {"confidence": tracks.confidence}
         return Recorded(tracks.points, recording.rate_hz, meta, along)
 

@@ -107,14 +107,17 @@ def _read(
     if layout.points:
         chosen = [tracks.names.index(name) for name in layout.points]
         tracks = replace(
-            tracks, points=tracks.points[:, :, chosen], names=layout.points,
+            tracks,
+            points=tracks.points[:, :, chosen],
+            names=layout.points,
             confidence=None if tracks.confidence is None else tracks.confidence[:, :, chosen],
-        )  # fmt: skip
+        )
     tracks = _in_time(tracks, fps if fps is not None else layout.fps)
     start_s = float(tracks.meta.get("start_s", 0.0))
     points, repaired = repair(tracks.points)
-    tracks = replace(tracks, points=points, unit=layout.unit or tracks.unit,
-                     bones=layout.bones or tracks.bones)  # fmt: skip
+    tracks = replace(
+        tracks, points=points, unit=layout.unit or tracks.unit, bones=layout.bones or tracks.bones
+    )
     cm = tracks.meta.get("cm_per_px")
     scale = layout.px_per_cm or (1 / float(cm) if cm else px_per_cm)
     regions = path.with_name(REGIONS)
@@ -144,10 +147,12 @@ def _without_single(tracks: PointTracks) -> PointTracks:
     columns: list[int] = np.flatnonzero(has).tolist()
     grid = np.ix_(list(range(len(tracks.points))), rows, columns)
     return replace(
-        tracks, points=tracks.points[grid], animals=tuple(tracks.animals[n] for n in rows),
+        tracks,
+        points=tracks.points[grid],
+        animals=tuple(tracks.animals[n] for n in rows),
         names=tuple(tracks.names[n] for n in columns),
         confidence=None if tracks.confidence is None else tracks.confidence[grid],
-    )  # fmt: skip
+    )
 
 
 def _in_time(tracks: PointTracks, fps: float | None) -> PointTracks:
@@ -158,17 +163,20 @@ def _in_time(tracks: PointTracks, fps: float | None) -> PointTracks:
     """
     if tracks.times_s is not None:
         present = np.isfinite(tracks.times_s)
-        rows = tracks.points if tracks.confidence is None else np.concatenate(
-            [tracks.points, tracks.confidence[..., None]], axis=-1
-        )  # fmt: skip
+        rows = (
+            tracks.points
+            if tracks.confidence is None
+            else np.concatenate([tracks.points, tracks.confidence[..., None]], axis=-1)
+        )
         if present.sum() == 1 and fps:
             return replace(tracks, rate_hz=fps, times_s=None)
         even, rate = evenly(tracks.times_s[present], rows[present])
         even = even.astype(np.float32)
         dims = tracks.points.shape[-1]
         scores = None if tracks.confidence is None else even[..., dims]
-        return replace(tracks, points=even[..., :dims], confidence=scores, rate_hz=rate,
-                       times_s=None)  # fmt: skip
+        return replace(
+            tracks, points=even[..., :dims], confidence=scores, rate_hz=rate, times_s=None
+        )
     rate = tracks.rate_hz or fps
     if rate is None:
         raise ValueError(
@@ -226,8 +234,11 @@ def _length(points: Float32) -> float:
     if points.shape[2] < 2:
         return np.inf
     with np.errstate(all="ignore"):
-        spread = np.nanmax(points, axis=2) - np.nanmin(points, axis=2) if np.isfinite(
-            points).any() else np.zeros(1)  # fmt: skip
+        spread = (
+            np.nanmax(points, axis=2) - np.nanmin(points, axis=2)
+            if np.isfinite(points).any()
+            else np.zeros(1)
+        )
         spread = np.linalg.norm(spread, axis=-1)
     spread = spread[np.isfinite(spread)]
     return float(np.median(spread)) if spread.size else np.inf

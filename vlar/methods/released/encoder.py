@@ -58,7 +58,12 @@ _FAMILIES: Mapping[str, tuple[_Network, ...]] = {
     "i3d": (
         _Network("i3d", "Conv3d_1a_7x7.conv3d.weight", "logits", 64, 224, _HALF, "channels"),
         _Network(
-            "i3d_hassony2", "conv3d_1a_7x7.conv3d.weight", "conv3d_0c_1x1", 64, 224, _HALF,
+            "i3d_hassony2",
+            "conv3d_1a_7x7.conv3d.weight",
+            "conv3d_0c_1x1",
+            64,
+            224,
+            _HALF,
             "channels",
         ),
     ),
@@ -70,28 +75,48 @@ _FAMILIES: Mapping[str, tuple[_Network, ...]] = {
             "gsf_inceptionv3", "base_model.conv_Conv2D.weight", "new_fc", 16, 229, _PLAIN, "bgr"
         ),
         _Network(
-            "gsf_resnet50", "base_model.layer1.0.gsf.bn.weight", "new_fc", 16, 224, _IMAGENET,
+            "gsf_resnet50",
+            "base_model.layer1.0.gsf.bn.weight",
+            "new_fc",
+            16,
+            224,
+            _IMAGENET,
             "frames",
         ),
     ),
     "adafuse": (
         _Network(
-            "adafuse_shared", "base_model.gate_fc0s.128_192.weight", "new_fc", 8, 224, _IMAGENET,
+            "adafuse_shared",
+            "base_model.gate_fc0s.128_192.weight",
+            "new_fc",
+            8,
+            224,
+            _IMAGENET,
             "frames",
         ),
         _Network(
-            "adafuse_last", "base_model.layer4.0.policy_net.gate_fc0.weight", "new_fc", 8, 224,
-            _IMAGENET, "frames",
+            "adafuse_last",
+            "base_model.layer4.0.policy_net.gate_fc0.weight",
+            "new_fc",
+            8,
+            224,
+            _IMAGENET,
+            "frames",
         ),
     ),
     "videomae-v2": (
         _Network(
-            "videomae_v1_transformers", "videomae.encoder.layer.0.output.dense.weight",
-            "classifier", 16, 224, _IMAGENET, "batch",
+            "videomae_v1_transformers",
+            "videomae.encoder.layer.0.output.dense.weight",
+            "classifier",
+            16,
+            224,
+            _IMAGENET,
+            "batch",
         ),
         _Network("videomae_v2", "fc_norm.weight", "head", 16, 224, _IMAGENET, "channels"),
     ),
-}  # fmt: skip
+}
 
 
 def _arranged(pixels: Tensor, order: str) -> Tensor:
@@ -243,9 +268,8 @@ def _without_head(
         return _scores_and_features(own, row)(frames)[:, None, classes:]
 
     towers = wordless_towers(
-        network, image, pixels, dim=width, what=name, licence="that of the weights",
-        loading=loading,
-    )  # fmt: skip
+        network, image, pixels, dim=width, what=name, licence="that of the weights", loading=loading
+    )
     return WordlessEncoder(towers, name, n_frames=frames, frames_fixed=True)
 
 

@@ -127,9 +127,12 @@ class TowerConfig(Settings):
     def check(self) -> None:
         """Refuse names that do not exist and values that do not go together."""
         for name, names_known in (
-            ("streams", STREAMS), ("normalise", NORMALISE), ("bodies", tuple(BODIES)),
-            ("heads", HEADS), ("aux", AUX),
-        ):  # fmt: skip
+            ("streams", STREAMS),
+            ("normalise", NORMALISE),
+            ("bodies", tuple(BODIES)),
+            ("heads", HEADS),
+            ("aux", AUX),
+        ):
             value = getattr(self, name)
             if strange := [value for value in value if value not in names_known]:
                 advice = f"some of {', '.join(names_known)}"
@@ -173,9 +176,11 @@ def part_joints(name: str) -> dict[str, list[int]]:
     """The joints of head, hand, hip and foot in a layout, as GAP divides a body."""
     of = {part: rows.tolist() for part, rows in parts(name).items()}
     return {
-        "head": of["head"], "hand": sorted([*of["arms"], *of["hands"]]), "hip": of["torso"],
+        "head": of["head"],
+        "hand": sorted([*of["arms"], *of["hands"]]),
+        "hip": of["torso"],
         "foot": sorted([*of["legs"], *of["feet"]]),
-    }  # fmt: skip
+    }
 
 
 def loaded(table: dict[str, str], name: str) -> Any:

@@ -35,11 +35,15 @@ _LOGIT_SCALE = 10.0  # that of the objects of ``lite``, whose rule this is
 _CENTRAL, _SPINE = 0.95, 1
 #: A tensor that the file of each network alone has; the first that fits is the network.
 KEYS = {
-    "chase": "shift.0.weight", "protogcn": "backbone.prn.query_matrix.weight",
-    "skateformer": "joint_person_embedding", "hypergcn": "l1.gcn1.hyper_joint",
-    "hdgcn": "l1.gcn1.conv.0.3.conv.0.weight", "istanet": "blocks.0.pes.pe",
-    "psumnet": "layers.0.gcn1.PA", "ctrgcn": "l1.gcn1.convs.0.conv1.weight",
-}  # fmt: skip
+    "chase": "shift.0.weight",
+    "protogcn": "backbone.prn.query_matrix.weight",
+    "skateformer": "joint_person_embedding",
+    "hypergcn": "l1.gcn1.hyper_joint",
+    "hdgcn": "l1.gcn1.conv.0.3.conv.0.weight",
+    "istanet": "blocks.0.pes.pe",
+    "psumnet": "layers.0.gcn1.PA",
+    "ctrgcn": "l1.gcn1.convs.0.conv1.weight",
+}
 _TIPS = {"hypergcn": (7, 7, 11, 11), "skateformer": (7, 7, 11, 11)}
 _SKATE_CHANGES = {1: 1, 20: 1}
 
@@ -84,8 +88,12 @@ def prepared(clip: Clip, frames: int, people: int, name: str = "ctrgcn") -> Floa
     if not len(present):
         return rows
     points, visible = points[present], visible[present]
-    spread = [float(np.nanstd(np.where(visible[..., None], points, np.nan)[:, m], axis=0).sum())
-              if visible[:, m].any() else -1.0 for m in range(points.shape[1])]  # fmt: skip
+    spread = [
+        float(np.nanstd(np.where(visible[..., None], points, np.nan)[:, m], axis=0).sum())
+        if visible[:, m].any()
+        else -1.0
+        for m in range(points.shape[1])
+    ]
     order = sorted((m for m in range(len(spread)) if spread[m] >= 0), key=lambda m: -spread[m])
     points, visible = points[:, order[:people]], visible[:, order[:people]]
     start = points[0, 0, _SPINE]
@@ -193,8 +201,9 @@ class SkeletonNetEncoder(Encoder):
         self.dim, self.frame_dim = classes, classes + width
         self.blocks = (Block("classes", classes, 1.0, has_text=True),)
         self.frame_blocks = (
-            FrameBlock("classes", classes, "logits"), FrameBlock("pooled", width, "clip"),
-        )  # fmt: skip
+            FrameBlock("classes", classes, "logits"),
+            FrameBlock("pooled", width, "clip"),
+        )
         self._space = ClassSpace(self.names)
         made_by = [part.digest for part in members], [part.stream for part in members], self.names
         told = [*made_by, tower_hash(), KIND_WEIGHTS, SOFTMAX_SCALE]

@@ -49,7 +49,6 @@ class Published(Body):
 
     def forward(self, x: Tensor, seen: Tensor) -> Found:
         """Streams (N, M, C, T, V) to ``Found``; ``extra`` is what a further loss compares."""
-        del seen
         if self.order is not None:
             x = F.pad(x, (0, 1))[..., self.order]  # -1: a column that is never there
         clips = x.permute(0, 1, 3, 4, 2)
@@ -76,9 +75,13 @@ def settings_of(given: Given) -> dict[str, Any]:
     """
     config, widths = given.config, list(given.widths)
     wide = {
-        **FULL[given.body], "joints": len(given.joints), "people": config.people,
-        "frames": config.frames, "in_channels": given.channels, "num_classes": 1,
-    }  # fmt: skip
+        **FULL[given.body],
+        "joints": len(given.joints),
+        "people": config.people,
+        "frames": config.frames,
+        "in_channels": given.channels,
+        "num_classes": 1,
+    }
     first = config.slimmed(config.embed) if config.embed else given.channels
     layers = [
         {"inputs": inputs, "outputs": outputs, "stride": 2 if number in given.halved else 1}
@@ -89,27 +92,37 @@ def settings_of(given: Given) -> dict[str, Any]:
     if given.body == "hypergcn":
         heads = next(n for n in (8, 4, 2, 1) if all(row["inputs"] % (4 * n) == 0 for row in layers))
         return {
-            **wide, "layers": layers, "embed": first, "virtual": config.virtual,
-            "neighbours": min(config.neighbours, len(given.joints)), "num_subset": heads,
+            **wide,
+            "layers": layers,
+            "embed": first,
+            "virtual": config.virtual,
+            "neighbours": min(config.neighbours, len(given.joints)),
+            "num_subset": heads,
             "bones": [(child + 1, parent + 1) for parent, child in tree(config.layout)],
-        }  # fmt: skip
+        }
     if given.body == "protogcn":
         doubled = [n for n, (a, b) in enumerate(itertools.pairwise(widths), 2) if b == 2 * a]
         return {
-            **wide, "base_channels": widths[0], "num_stages": len(widths),
-            "inflate_stages": doubled, "down_stages": list(given.halved),
+            **wide,
+            "base_channels": widths[0],
+            "num_stages": len(widths),
+            "inflate_stages": doubled,
+            "down_stages": list(given.halved),
             "contrast_width": _CONTRAST,
-        }  # fmt: skip
+        }
     if given.body == "skateformer":
         return {**wide, **_stages(given)}
     if given.body == "istanet":
         run = -(-config.frames // config.pieces)
         shapes = [[a, b, b // 4] for a, b in itertools.pairwise([widths[0], *widths])]
         return {
-            **wide, "config": shapes, "num_frames": config.frames, "num_joints": len(given.joints),
+            **wide,
+            "config": shapes,
+            "num_frames": config.frames,
+            "num_joints": len(given.joints),
             "num_persons": config.people,
             "window_size": [run, 1, config.people if config.together else 1],
-        }  # fmt: skip
+        }
     return {**wide, "layers": layers}
 
 
@@ -128,11 +141,17 @@ def _stages(given: Given) -> dict[str, Any]:
     width = min(given.widths)
     heads = next(n for n in (32, 24, 16, 8) if width % n == 0 and 3 * width % (8 * n // 8) == 0)
     return {
-        "joints": joints, "embed_dim": given.widths[0], "mlp_ratio": config.ratio,
+        "joints": joints,
+        "embed_dim": given.widths[0],
+        "mlp_ratio": config.ratio,
         "depths": [end - start for start, end in zip(starts, ends, strict=True)],
-        "channels": [given.widths[start - 1] for start in starts], "num_heads": heads,
-        "type_1_size": near, "type_2_size": far, "type_3_size": near, "type_4_size": far,
-    }  # fmt: skip
+        "channels": [given.widths[start - 1] for start in starts],
+        "num_heads": heads,
+        "type_1_size": near,
+        "type_2_size": far,
+        "type_3_size": near,
+        "type_4_size": far,
+    }
 
 
 def _limb_order(given: Given) -> list[int]:

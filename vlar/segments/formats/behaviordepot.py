@@ -73,8 +73,10 @@ class BehaviorDepot(AnnotationFormat):
             raise ValueError(f"it would have {total:,} frames; write .csv")
         name = rows[0].recording if rows else ""
         fields: dict[str, Any] = {
-            "VideoName": content.get("VideoName") or name, "FrameRate": fps, "TotalFrames": total,
-        }  # fmt: skip
+            "VideoName": content.get("VideoName") or name,
+            "FrameRate": fps,
+            "TotalFrames": total,
+        }
         for label in sorted({row.label for row in rows}):
             if not label.isidentifier() or len(label) > 63:
                 raise ValueError(f"{label!r} is not a name of a field of MATLAB; rename it")
@@ -85,8 +87,9 @@ class BehaviorDepot(AnnotationFormat):
             fields[label] = {
                 "Bouts": np.array([[start + 1, end] for start, end in spans], np.float64),
                 "Length": np.array([[end - start] for start, end in spans], np.float64),
-                "Count": len(spans), "Vector": vector,
-            }  # fmt: skip
+                "Count": len(spans),
+                "Vector": vector,
+            }
         body = _element("hBehavior", fields)
         head = b"MATLAB 5.0 MAT-file, vlar".ljust(124) + struct.pack("<HH", 0x0100, 0x4D49)
         return head + body, notes

@@ -245,10 +245,15 @@ def _define(project: dict[str, Any], rows: list[Segment]) -> list[str]:
         keys_used = {row.get("key") for row in behaviours.values()}
         kind = "Point event" if all(row.is_point for row in rows_of_label) else "State event"
         behaviours[_next(behaviours)] = {
-            "type": kind, "key": next((k for k in _KEYS if k not in keys_used), ""), "code": label,
-            "description": "", "category": tiers[0] if tiers else "", "excluded": "",
-            "coding map": "", "modifiers": _modifier_sets(rows_of_label),
-        }  # fmt: skip
+            "type": kind,
+            "key": next((k for k in _KEYS if k not in keys_used), ""),
+            "code": label,
+            "description": "",
+            "category": tiers[0] if tiers else "",
+            "excluded": "",
+            "coding map": "",
+            "modifiers": _modifier_sets(rows_of_label),
+        }
         categories = project.setdefault("behavioral_categories", [])
         categories += [tier for tier in tiers[:1] if tier not in categories]
     return notes
@@ -269,21 +274,35 @@ def _next(table: dict[str, Any]) -> str:
 
 def _empty() -> dict[str, Any]:
     return {
-        "time_format": "hh:mm:ss", "project_date": "", "project_name": "vlar",
-        "project_description": "", "project_format_version": "7.0", "subjects_conf": {},
-        "behaviors_conf": {}, "observations": {}, "behavioral_categories": [],
-        "independent_variables": {}, "coding_map": {}, "converters": {},
-    }  # fmt: skip
+        "time_format": "hh:mm:ss",
+        "project_date": "",
+        "project_name": "vlar",
+        "project_description": "",
+        "project_format_version": "7.0",
+        "subjects_conf": {},
+        "behaviors_conf": {},
+        "observations": {},
+        "behavioral_categories": [],
+        "independent_variables": {},
+        "coding_map": {},
+        "converters": {},
+    }
 
 
 def _observation(recording: str) -> dict[str, Any]:
     is_media = bool(PurePath(recording).suffix)
     files = {str(player): [recording] if is_media and player == 1 else [] for player in range(1, 9)}
     return {
-        "file": files, "type": "MEDIA" if is_media else "LIVE", "date": "2000-01-01T00:00:00",
-        "description": "", "time offset": 0.0, "events": [],
-        "observation time interval": [0, 0], "independent_variables": {},
-        "visualize_spectrogram": False, "visualize_waveform": False,
+        "file": files,
+        "type": "MEDIA" if is_media else "LIVE",
+        "date": "2000-01-01T00:00:00",
+        "description": "",
+        "time offset": 0.0,
+        "events": [],
+        "observation time interval": [0, 0],
+        "independent_variables": {},
+        "visualize_spectrogram": False,
+        "visualize_waveform": False,
         "close_behaviors_between_videos": False,
         "media_info": {name: {} for name in ("length", "fps", "hasVideo", "hasAudio", "offset")},
-    }  # fmt: skip
+    }

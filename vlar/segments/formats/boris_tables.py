@@ -22,11 +22,24 @@ from vlar.segments.tables import (
 _NOBODY = "No focal subject"
 _LENGTHS = ("Total length", "Media duration (s)", "Observation duration")
 _FACTS = {
-    "Observation id", "Observation date", "Description", "Observation duration", "Source",
-    "Observation type", "Time offset (s)", "Coding duration", "Media file", "Media file name",
-    "Media file path", "Total length", "Media duration (s)", "FPS", "FPS (frame/s)", "Subject",
+    "Observation id",
+    "Observation date",
+    "Description",
+    "Observation duration",
+    "Source",
+    "Observation type",
+    "Time offset (s)",
+    "Coding duration",
+    "Media file",
+    "Media file name",
+    "Media file path",
+    "Total length",
+    "Media duration (s)",
+    "FPS",
+    "FPS (frame/s)",
+    "Subject",
     "Time",
-}  # fmt: skip
+}
 _TABULAR = (
     "Observation id,Observation date,Description,Observation duration,Observation type,Source,"
     "Media duration (s),FPS,Subject,Behavior,Behavioral category,Modifiers,Behavior type,Time,"
@@ -86,10 +99,15 @@ class _Content:
         columns = header[begin:ends] if begin else [n for n in header if "odifier" in n]
         subject = row.get("Subject", "")
         return Segment(
-            row.get("Observation id") or self.recording, start_s, end_s, row["Behavior"],
+            row.get("Observation id") or self.recording,
+            start_s,
+            end_s,
+            row["Behavior"],
             "" if subject.lower() == _NOBODY.lower() else subject,
-            row.get("Behavioral category", ""), "", modifiers_of(row[name] for name in columns),
-        )  # fmt: skip
+            row.get("Behavioral category", ""),
+            "",
+            modifiers_of(row[name] for name in columns),
+        )
 
 
 def _is_header(row: Row) -> bool:
@@ -145,11 +163,15 @@ class _Export(AnnotationFormat):
 
 def _common(segment: Segment) -> dict[str, str]:
     return {
-        "Observation id": segment.recording, "Media file": segment.recording,
-        "Media file name": segment.recording, "Source": segment.recording,
-        "Subject": segment.subject or _NOBODY, "Behavior": segment.label,
-        "Behavioral category": segment.tier, "Modifiers": "|".join(segment.modifiers),
-    }  # fmt: skip
+        "Observation id": segment.recording,
+        "Media file": segment.recording,
+        "Media file name": segment.recording,
+        "Source": segment.recording,
+        "Subject": segment.subject or _NOBODY,
+        "Behavior": segment.label,
+        "Behavioral category": segment.tier,
+        "Modifiers": "|".join(segment.modifiers),
+    }
 
 
 @register("annotation", "boris-tabular")

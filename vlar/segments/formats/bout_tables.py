@@ -76,8 +76,16 @@ class ElanTab(AnnotationFormat):
     holds = frozenset({"recording", "subject", "tier", "rater"})
     several = True
     loses = "times below 1 ms"
-    _HEADER = ("Tier", "Participant", "Annotator", "Begin Time - msec", "End Time - msec",
-               "Duration - msec", "Value", "File")  # fmt: skip
+    _HEADER = (
+        "Tier",
+        "Participant",
+        "Annotator",
+        "Begin Time - msec",
+        "End Time - msec",
+        "Duration - msec",
+        "Value",
+        "File",
+    )
 
     def claims(self, source: Source) -> bool:
         """Return whether the first line has the columns of begin and end."""
@@ -122,8 +130,18 @@ class ElanTab(AnnotationFormat):
         rows: list[list[object]] = []
         for row in sorted(segments, key=lambda s: s.recording):
             begin, end = round(row.start_s * 1000), round(row.end_s * 1000)
-            rows.append([row.tier, row.subject, row.rater, begin, end, end - begin, row.label,
-                         row.recording])  # fmt: skip
+            rows.append(
+                [
+                    row.tier,
+                    row.subject,
+                    row.rater,
+                    begin,
+                    end,
+                    end - begin,
+                    row.label,
+                    row.recording,
+                ]
+            )
         return text_of([self._HEADER, *rows], "\t").encode(), []
 
 

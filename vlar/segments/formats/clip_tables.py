@@ -88,9 +88,14 @@ class CreateMLList(_CreateML):
     def claims(self, source: Source) -> bool:
         """Return whether it is a list of objects with a label and a start or an end."""
         head = source.head
-        return source.is_json("[") and '"annotations"' not in head and all(
-            any(f'"{name}"' in head for name in names) for names in (_VIDEO, _LABEL, _START + _END)
-        )  # fmt: skip
+        return (
+            source.is_json("[")
+            and '"annotations"' not in head
+            and all(
+                any(f'"{name}"' in head for name in names)
+                for names in (_VIDEO, _LABEL, _START + _END)
+            )
+        )
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment an object."""
@@ -102,10 +107,14 @@ class CreateMLList(_CreateML):
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The list."""
         rows = [
-            {"video": s.recording, "label": s.label, "start": round(s.start_s, 6),
-             "end": round(s.end_s, 6)}
+            {
+                "video": s.recording,
+                "label": s.label,
+                "start": round(s.start_s, 6),
+                "end": round(s.end_s, 6),
+            }
             for s in segments
-        ]  # fmt: skip
+        ]
         return (json.dumps(rows, ensure_ascii=False, indent=1) + "\n").encode(), []
 
 

@@ -136,11 +136,13 @@ def _track(track: ET.Element) -> Iterator[_Run]:
     """
     boxes: list[_Box] = [
         (
-            int(box.get("frame", 0)), box.get("outside") == "1",
+            int(box.get("frame", 0)),
+            box.get("outside") == "1",
             {row.get("name", ""): row.text or "" for row in box.iter("attribute")},
         )
-        for box in track if box.get("frame") is not None
-    ]  # fmt: skip
+        for box in track
+        if box.get("frame") is not None
+    ]
     return _visible(boxes, track.get("label", ""))
 
 

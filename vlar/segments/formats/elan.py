@@ -68,10 +68,16 @@ class Elan(AnnotationFormat):
                 person, rater = tier.get("PARTICIPANT", ""), tier.get("ANNOTATOR", "")
                 segments.append(
                     Segment(
-                        recording, start, end, label, person, "" if name == NAMELESS else name,
-                        rater, details,
+                        recording,
+                        start,
+                        end,
+                        label,
+                        person,
+                        "" if name == NAMELESS else name,
+                        rater,
+                        details,
                     )
-                )  # fmt: skip
+                )
         return Table(segments, tuple(document.notes), {recording: document.media})
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
@@ -120,8 +126,10 @@ class _Document:
             self.recording = row.text or "" if row.get("NAME") == _RECORDING else self.recording
         origin = files[0].get("TIME_ORIGIN") if files else None
         if origin and float(origin):
-            self.notes.append(f"its media begin {float(origin) / 1000:g} s late (TIME_ORIGIN); "
-                              "times are those of the annotations")  # fmt: skip
+            self.notes.append(
+                f"its media begin {float(origin) / 1000:g} s late (TIME_ORIGIN); "
+                "times are those of the annotations"
+            )
         self._words = {
             entry.get("CVE_ID", ""): "".join(entry.itertext()).strip()
             for entry in (*root.iter("CV_ENTRY_ML"), *root.iter("CV_ENTRY"))
@@ -251,9 +259,10 @@ class _Document:
     def _annotate(self, tier: ET.Element, row: Segment) -> None:
         names = [self._slot(time) for time in (row.start_s, row.end_s)]
         facts = {
-            "ANNOTATION_ID": f"a{self._number()}", "TIME_SLOT_REF1": names[0],
+            "ANNOTATION_ID": f"a{self._number()}",
+            "TIME_SLOT_REF1": names[0],
             "TIME_SLOT_REF2": names[1],
-        }  # fmt: skip
+        }
         annotation = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", facts)
         ET.SubElement(annotation, "ANNOTATION_VALUE").text = row.label
 

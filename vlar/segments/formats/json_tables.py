@@ -59,11 +59,15 @@ class ActivityNet(AnnotationFormat):
                 details = {key: str(row[key]) for key in _MORE[:3] if key in row}
                 segments.append(
                     Segment(
-                        name, start, max(start, end), str(row.get("label", "")), **details,
+                        name,
+                        start,
+                        max(start, end),
+                        str(row.get("label", "")),
+                        **details,
                         modifiers=tuple(map(str, row.get("modifiers", ()))),
                         probability=None if chance is None else float(chance),
                     )
-                )  # fmt: skip
+                )
         return Table(segments, (), media, lengths)
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
@@ -137,13 +141,17 @@ class Jabs(AnnotationFormat):
         labels = content.get("unfragmented_labels") or content["labels"]
         segments = [
             Segment(
-                name, row["start"] / fps, (row["end"] + 1) / fps,
-                label if row.get("present", True) else self.ABSENT + label, str(animal), label,
+                name,
+                row["start"] / fps,
+                (row["end"] + 1) / fps,
+                label if row.get("present", True) else self.ABSENT + label,
+                str(animal),
+                label,
             )
             for animal, behaviours in labels.items()
             for label, rows in behaviours.items()
             for row in rows
-        ]  # fmt: skip
+        ]
         return Table(segments, (), {}, {name: content["num_frames"] / fps})
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:

@@ -75,9 +75,12 @@ class JWatcher(AnnotationFormat):
         end = rows[-1].end_s if rows else 0.0
         master = re.search(r"^FocalMasterFile=.*$", existing.text, re.M) if existing else None
         head = [
-            "FirstLineOfData=8", "#" + "-" * 59,
+            "FirstLineOfData=8",
+            "#" + "-" * 59,
             f"# Name: {rows[0].recording if rows else ''}.dat",
-            "# Format: Focal Data File 1.0", "#" + "-" * 59,
-            master[0] if master else "FocalMasterFile=", "#BEGIN DATA",
-        ]  # fmt: skip
+            "# Format: Focal Data File 1.0",
+            "#" + "-" * 59,
+            master[0] if master else "FocalMasterFile=",
+            "#BEGIN DATA",
+        ]
         return "\n".join([*head, *lines, f"{round(end * 1000)}, EOF", ""]).encode(), notes

@@ -96,9 +96,12 @@ class LabelStudio(AnnotationFormat):
         first, end = frames_of(row, fps)
         value = {"ranges": [{"start": first + 1, "end": end}], "timelinelabels": [row.label]}
         result = {
-            "type": "timelinelabels", "from_name": row.tier or self.NAMELESS, "to_name": "video",
-            "origin": "manual", "value": value,
-        }  # fmt: skip
+            "type": "timelinelabels",
+            "from_name": row.tier or self.NAMELESS,
+            "to_name": "video",
+            "origin": "manual",
+            "value": value,
+        }
         return result if row.probability is None else {**result, "score": row.probability}
 
 

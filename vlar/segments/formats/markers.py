@@ -42,10 +42,11 @@ class WebVtt(AnnotationFormat):
             parts = _CUE.match(lines[first])
             assert parts is not None
             start, end = (
-                float(parts[i] or 0) * 3600 + float(parts[i + 1]) * 60
+                float(parts[i] or 0) * 3600
+                + float(parts[i + 1]) * 60
                 + float(parts[i + 2].replace(",", "."))
                 for i in (1, 4)
-            )  # fmt: skip
+            )
             text = " ".join(lines[first + 1 :])
             voice = re.match(r"<v(?:\.[^ >]*)? ([^>]*)>", text)
             label = html.unescape(re.sub(r"<[^>]*>", "", text)).strip()
@@ -53,10 +54,14 @@ class WebVtt(AnnotationFormat):
             subject = html.unescape(voice[1]) if voice else ""
             segments.append(
                 Segment(
-                    recording, start, max(start, end), label[: chance.start()] if chance else label,
-                    subject, probability=int(chance[1]) / 100 if chance else None,
+                    recording,
+                    start,
+                    max(start, end),
+                    label[: chance.start()] if chance else label,
+                    subject,
+                    probability=int(chance[1]) / 100 if chance else None,
                 )
-            )  # fmt: skip
+            )
         return Table(segments)
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
@@ -203,8 +208,14 @@ class Premiere(AnnotationFormat):
         """The table."""
         fps = require_fps(options)
         rows = [
-            (row.label, "", _timecode(row.start_s, fps), _timecode(row.end_s, fps),
-             _timecode(row.duration_s, fps), "Comment")
+            (
+                row.label,
+                "",
+                _timecode(row.start_s, fps),
+                _timecode(row.end_s, fps),
+                _timecode(row.duration_s, fps),
+                "Comment",
+            )
             for row in segments
-        ]  # fmt: skip
+        ]
         return text_of([self._HEADER, *rows]).encode(), frames_notes(segments, fps, self.name)

@@ -57,9 +57,10 @@ class OwnTable(AnnotationFormat):
         """The table; columns of optional fields that no segment uses are left out."""
         columns = list(COLUMNS[:4])
         columns += [
-            name for name in (*COLUMNS[4:], *_DETAILS)
+            name
+            for name in (*COLUMNS[4:], *_DETAILS)
             if any(getattr(s, name) not in ("", (), None) for s in segments)
-        ]  # fmt: skip
+        ]
         rows = [[_cell(segment, name) for name in columns] for segment in segments]
         mark = "\t" if options.target.lower().endswith(".tsv") else ","
         return text_of([columns, *rows], mark).encode(), []

@@ -110,9 +110,13 @@ def _attribute(project: dict[str, Any], name: str) -> str:
             return identifier
     identifier = _next(rows)
     rows[identifier] = {
-        "aname": name, "anchor_id": "FILE1_Z2_XY0", "type": _SELECT, "desc": "", "options": {},
+        "aname": name,
+        "anchor_id": "FILE1_Z2_XY0",
+        "type": _SELECT,
+        "desc": "",
+        "options": {},
         "default_option_id": "",
-    }  # fmt: skip
+    }
     return identifier
 
 
@@ -157,16 +161,22 @@ def _empty() -> dict[str, Any]:
     config = {
         "file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}},
         "ui": {
-            "file_content_align": "center", "file_metadata_editor_visible": True,
+            "file_content_align": "center",
+            "file_metadata_editor_visible": True,
             "spatial_metadata_editor_visible": True,
             "temporal_segment_metadata_editor_visible": True,
-            "spatial_region_label_attribute_id": "", "gtimeline_visible_row_count": "4",
+            "spatial_region_label_attribute_id": "",
+            "gtimeline_visible_row_count": "4",
         },
-    }  # fmt: skip
+    }
     project = {
-        "pid": "__VIA_PROJECT_ID__", "rev": "__VIA_PROJECT_REV_ID__",
-        "rev_timestamp": "__VIA_PROJECT_REV_TIMESTAMP__", "pname": "vlar", "creator": "vlar",
-        "created": 0, "vid_list": [],
-    }  # fmt: skip
+        "pid": "__VIA_PROJECT_ID__",
+        "rev": "__VIA_PROJECT_REV_ID__",
+        "rev_timestamp": "__VIA_PROJECT_REV_TIMESTAMP__",
+        "pname": "vlar",
+        "creator": "vlar",
+        "created": 0,
+        "vid_list": [],
+    }
     tables = ("attribute", "file", "metadata", "view")
     return {"project": project, "config": config} | {name: {} for name in tables}

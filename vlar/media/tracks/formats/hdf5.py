@@ -36,9 +36,19 @@ _MOST = 2 << 30
 _ENDINGS = frozenset({".h5", ".hdf5", ".nwb", ".slp"})
 _DLC_KEYS = ("df_with_missing", "tracks", "df", "keypoints")
 _JABS_POINTS = (
-    "nose", "left_ear", "right_ear", "base_neck", "left_front_paw", "right_front_paw",
-    "center_spine", "left_rear_paw", "right_rear_paw", "base_tail", "mid_tail", "tip_tail",
-)  # fmt: skip
+    "nose",
+    "left_ear",
+    "right_ear",
+    "base_neck",
+    "left_front_paw",
+    "right_front_paw",
+    "center_spine",
+    "left_rear_paw",
+    "right_rear_paw",
+    "base_tail",
+    "mid_tail",
+    "tip_tail",
+)
 _AXES = ("x", "y", "z")
 Array = npt.NDArray[Any]
 
@@ -258,8 +268,10 @@ def _sleap_analysis(file: Any) -> PointTracks:
     points[~np.isfinite(points).all(axis=-1)] = np.nan
     scores = None
     if "point_scores" in file and file["point_scores"].shape == (
-        stored.shape[0], stored.shape[2], stored.shape[3],
-    ):  # fmt: skip
+        stored.shape[0],
+        stored.shape[2],
+        stored.shape[3],
+    ):
         scores = _array(file["point_scores"]).transpose(2, 0, 1).astype(np.float32)
     bones = _bones(names, _array(file["edge_inds"])) if "edge_inds" in file else ()
     return PointTracks(points, names, animals, unit="px", confidence=scores, bones=bones)
@@ -303,13 +315,20 @@ def _sleap_labels(file: Any) -> PointTracks:
     bones = tuple(
         (nodes[a], nodes[b]) for a, b in links if max(a, b) < len(nodes) and min(a, b) >= 0
     )
-    return PointTracks(points, names, tuple(map(str, tracks)) or _numbered(animals), unit="px",
-                       confidence=scores, bones=bones)  # fmt: skip
+    return PointTracks(
+        points,
+        names,
+        tuple(map(str, tracks)) or _numbered(animals),
+        unit="px",
+        confidence=scores,
+        bones=bones,
+    )
 
 
 def _most_instances(frames: Array) -> int:
     counts = frames["instance_id_end"].astype(np.int64) - frames["instance_id_start"].astype(
-        np.int64)  # fmt: skip
+        np.int64
+    )
     return int(max(1, min(counts.max(initial=1), MOST_ANIMALS)))
 
 
@@ -349,9 +368,11 @@ def _jabs(file: Any) -> PointTracks:
     if stored.shape[2] > MOST_POINTS or stored.shape[:3] != confidence.shape[:3]:
         raise ValueError("its points do not fit its confidence")
     identity, animals = _rows_of(identity, inside)
-    names = _JABS_POINTS if stored.shape[2] == len(_JABS_POINTS) else tuple(
-        f"point {n}" for n in range(stored.shape[2])
-    )  # fmt: skip
+    names = (
+        _JABS_POINTS
+        if stored.shape[2] == len(_JABS_POINTS)
+        else tuple(f"point {n}" for n in range(stored.shape[2]))
+    )
     points = missing(len(stored), animals, len(names), 2)
     scores = np.full(points.shape[:3], np.nan, np.float32)
     frames, instances = np.nonzero(inside)
@@ -372,7 +393,8 @@ def _rows_of(identity: Array, inside: npt.NDArray[np.bool_]) -> tuple[Array, int
     present = np.unique(identity[inside])
     if len(present) <= min(MOST_ANIMALS, max(2, identity.shape[1])):
         return np.searchsorted(present, identity).clip(0, max(len(present) - 1, 0)), max(
-            1, len(present))  # fmt: skip
+            1, len(present)
+        )
     frames = np.nonzero(inside)[0]
     first = {int(n): int(f) for n, f in zip(identity[inside][::-1], frames[::-1], strict=True)}
     last = {int(n): int(f) for n, f in zip(identity[inside], frames, strict=True)}
@@ -408,11 +430,12 @@ def _nwb(file: Any) -> PointTracks:
     series = {
         str(name): node
         for name, node in group.items()
-        if (hasattr(node, "keys") and "data" in node and "confidence" in node) or (
+        if (hasattr(node, "keys") and "data" in node and "confidence" in node)
+        or (
             hasattr(node, "attrs")
             and _text(node.attrs.get("neurodata_type", "")) == "PoseEstimationSeries"
         )
-    }  # fmt: skip
+    }
     if not series:
         raise ValueError("its PoseEstimation has no series of a point")
     names = tuple(series)
@@ -430,8 +453,9 @@ def _nwb(file: Any) -> PointTracks:
     times_s, rate = _nwb_clock(next(iter(series.values())), count)
     unit = _text(next(iter(series.values()))["data"].attrs.get("unit", "")).lower()
     units = {"pixels": "px", "pixel": "px", "px": "px", "meters": "m", "cm": "cm"}
-    return PointTracks(points, names, ("",), rate, times_s, units.get(unit, ""), scores,
-                       _nwb_bones(group, file))  # fmt: skip
+    return PointTracks(
+        points, names, ("",), rate, times_s, units.get(unit, ""), scores, _nwb_bones(group, file)
+    )
 
 
 def _nwb_clock(node: Any, count: int) -> tuple[Any, float | None]:

@@ -52,8 +52,10 @@ class Amc(TrackFormat):
 
     def matches(self, head: FileHead) -> bool:
         """A line ``:DEGREES`` or ``:FULLY-SPECIFIED``."""
-        return any(line.strip().upper() in (":DEGREES", ":FULLY-SPECIFIED", ":RADIANS")
-                   for line in head.lines[:20])  # fmt: skip
+        return any(
+            line.strip().upper() in (":DEGREES", ":FULLY-SPECIFIED", ":RADIANS")
+            for line in head.lines[:20]
+        )
 
     def read(self, path: Path) -> PointTracks:
         """Joints where the skeleton is there, else angles; the frame rate is not in the file."""
@@ -335,9 +337,11 @@ class Mars(TrackFormat):
     def matches(self, head: FileHead) -> bool:
         """The keys ``keypoints`` and ``scores`` of an object."""
         start = head.data[:4096].lstrip()
-        return start.startswith(b"{") and b'"keypoints"' in head.data and (
-            b'"scores"' in head.data or b"[[[[" in head.data.replace(b" ", b"")
-        )  # fmt: skip
+        return (
+            start.startswith(b"{")
+            and b'"keypoints"' in head.data
+            and (b'"scores"' in head.data or b"[[[[" in head.data.replace(b" ", b""))
+        )
 
     def read(self, path: Path) -> PointTracks:
         """The tracks; a frame rate is not in such files."""
@@ -348,16 +352,20 @@ class Mars(TrackFormat):
             raise ValueError("its keypoints are not numbers of one shape") from None
         if stored.ndim != 4 or stored.shape[2] != 2:
             raise ValueError(f"its keypoints have the shape {stored.shape}")
-        names = _MARS if stored.shape[3] == len(_MARS) else tuple(
-            f"point {n}" for n in range(stored.shape[3])
-        )  # fmt: skip
+        names = (
+            _MARS
+            if stored.shape[3] == len(_MARS)
+            else tuple(f"point {n}" for n in range(stored.shape[3]))
+        )
         points = missing(stored.shape[0], stored.shape[1], stored.shape[3], 2)
         points[:] = stored.transpose(0, 1, 3, 2)
         scores = content.get("scores")
         confidence = None if scores is None else np.asarray(scores, np.float32)
         if confidence is not None and confidence.shape != points.shape[:3]:
             raise ValueError("its scores do not fit its keypoints")
-        animals = ("",) if len(points[0]) == 1 else tuple(
-            f"animal {n + 1}" for n in range(points.shape[1])
-        )  # fmt: skip
+        animals = (
+            ("",)
+            if len(points[0]) == 1
+            else tuple(f"animal {n + 1}" for n in range(points.shape[1]))
+        )
         return PointTracks(points, names, animals, unit="px", confidence=confidence)

@@ -55,8 +55,9 @@ class DeepLabCutCsv(TrackFormat):
         """The tracks; a frame rate is not in such files."""
         text = text_of(path)
         rows = _rows(text, 4, ",")
-        levels = {row[0].strip().lower(): row for row in rows if row[0].strip().lower() in
-                  _HEADER_ROWS}  # fmt: skip
+        levels = {
+            row[0].strip().lower(): row for row in rows if row[0].strip().lower() in _HEADER_ROWS
+        }
         if "bodyparts" not in levels or "coords" not in levels:
             raise ValueError("its header has no row 'bodyparts' or no row 'coords'")
         names = levels["bodyparts"]
@@ -179,8 +180,10 @@ def _rows(text: str, count: int, separator: str) -> list[list[str]]:
     """Cells of the first lines."""
     lines = io.StringIO(text[: 1 << 22], newline="")
     try:
-        rows = [row for row, _ in zip(csv.reader(lines, delimiter=separator), range(count),
-                                      strict=False)]  # fmt: skip
+        rows = [
+            row
+            for row, _ in zip(csv.reader(lines, delimiter=separator), range(count), strict=False)
+        ]
     except csv.Error as error:
         raise ValueError(f"it is not a table ({error})") from None
     if len(rows) < count or not all(rows):
@@ -212,9 +215,15 @@ def _numbers(text: str, skip: int, separator: str, columns: Sequence[Column]) ->
     require_memory(16.0 * len(lines) * len(columns))
     try:
         return np.loadtxt(
-            lines, delimiter=separator, usecols=numbers_read, ndmin=2, comments=None,
-            converters=None if _is_plain(body) else _number, encoding="utf-8", quotechar='"',
-        )  # fmt: skip
+            lines,
+            delimiter=separator,
+            usecols=numbers_read,
+            ndmin=2,
+            comments=None,
+            converters=None if _is_plain(body) else _number,
+            encoding="utf-8",
+            quotechar='"',
+        )
     except (ValueError, IndexError) as error:
         raise ValueError(f"a cell of it is not a number ({str(error)[:80]})") from None
 

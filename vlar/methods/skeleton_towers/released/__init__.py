@@ -25,9 +25,13 @@ def _layers(*rows: tuple[int, int, int]) -> list[dict[str, int]]:
 def _ten(first: int) -> list[dict[str, int]]:
     """The ten blocks of CTR-GCN, HD-GCN and PSUMNet, from ``first`` channels."""
     return _layers(
-        (first, 64, 1), *[(64, 64, 1)] * 3, (64, 128, 2), *[(128, 128, 1)] * 2,
-        (128, 256, 2), *[(256, 256, 1)] * 2,
-    )  # fmt: skip
+        (first, 64, 1),
+        *[(64, 64, 1)] * 3,
+        (64, 128, 2),
+        *[(128, 128, 1)] * 2,
+        (128, 256, 2),
+        *[(256, 256, 1)] * 2,
+    )
 
 
 _NTU = {"joints": 25, "people": 2, "frames": 64, "in_channels": 3, "num_classes": 60}
@@ -44,28 +48,57 @@ FULL: dict[str, dict[str, Any]] = {
     "chase": {**_CTR, "num_classes": 26, "c1": 64, "c2": 8, "pooling_seg": [1, 1, 1]},
     "psumnet": {**_NTU, "in_channels": 12, "layers": _ten(12)},
     "hypergcn": {
-        **_NTU, "embed": 128, "virtual": 3, "neighbours": 9, "num_subset": 8, "layers": _HYPER,
+        **_NTU,
+        "embed": 128,
+        "virtual": 3,
+        "neighbours": 9,
+        "num_subset": 8,
+        "layers": _HYPER,
     },
     "protogcn": {
-        **_NTU, "frames": 100, "num_prototype": 400, "num_filter": 8, "ratio": 0.125,
-        "base_channels": 96, "num_stages": 10, "inflate_stages": [5, 8], "down_stages": [5, 8],
+        **_NTU,
+        "frames": 100,
+        "num_prototype": 400,
+        "num_filter": 8,
+        "ratio": 0.125,
+        "base_channels": 96,
+        "num_stages": 10,
+        "inflate_stages": [5, 8],
+        "down_stages": [5, 8],
         "contrast_width": 256,
     },
     "skateformer": {
-        **_NTU, "joints": 24, "depths": [2, 2, 2, 2], "channels": [96, 192, 192, 192],
-        "embed_dim": 96, "num_heads": 32, "kernel_size": 7, "mlp_ratio": 4.0,
-        "type_1_size": [8, 8], "type_2_size": [8, 12], "type_3_size": [8, 8],
+        **_NTU,
+        "joints": 24,
+        "depths": [2, 2, 2, 2],
+        "channels": [96, 192, 192, 192],
+        "embed_dim": 96,
+        "num_heads": 32,
+        "kernel_size": 7,
+        "mlp_ratio": 4.0,
+        "type_1_size": [8, 8],
+        "type_2_size": [8, 12],
+        "type_3_size": [8, 8],
         "type_4_size": [8, 12],
     },
     "istanet": {
-        "window_size": [20, 1, 2], "num_frames": 120, "num_joints": 25, "num_persons": 2,
-        "num_heads": 3, "kernel_size": [3, 5], "num_classes": 26, "in_channels": 3,
+        "window_size": [20, 1, 2],
+        "num_frames": 120,
+        "num_joints": 25,
+        "num_persons": 2,
+        "num_heads": 3,
+        "kernel_size": [3, 5],
+        "num_classes": 26,
+        "in_channels": 3,
         "config": [
-            *[[64, 64, 16]] * 2, [64, 128, 32], [128, 128, 32], [128, 256, 64],
+            *[[64, 64, 16]] * 2,
+            [64, 128, 32],
+            [128, 128, 32],
+            [128, 256, 64],
             *[[256, 256, 64]] * 3,
         ],
     },
-}  # fmt: skip
+}
 #: Endings of names that a file may lack: second names, and what the network computes itself.
 _OPTIONAL = ("relative_position_index", "pes.pe")
 

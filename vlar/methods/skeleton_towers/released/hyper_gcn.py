@@ -14,10 +14,31 @@ from vlar.methods.skeleton_towers.released.blocks import Block, ScaleBranches, b
 _TINY = 1e-8
 #: Child and parent of each bone of NTU's 25 joints, numbered from 1.
 BONES = (
-    (1, 2), (2, 21), (3, 21), (4, 3), (5, 21), (6, 5), (7, 6), (8, 7), (9, 21), (10, 9), (11, 10),
-    (12, 11), (13, 1), (14, 13), (15, 14), (16, 15), (17, 1), (18, 17), (19, 18), (20, 19),
-    (22, 8), (23, 8), (24, 12), (25, 12),
-)  # fmt: skip
+    (1, 2),
+    (2, 21),
+    (3, 21),
+    (4, 3),
+    (5, 21),
+    (6, 5),
+    (7, 6),
+    (8, 7),
+    (9, 21),
+    (10, 9),
+    (11, 10),
+    (12, 11),
+    (13, 1),
+    (14, 13),
+    (15, 14),
+    (16, 15),
+    (17, 1),
+    (18, 17),
+    (19, 18),
+    (20, 19),
+    (22, 8),
+    (23, 8),
+    (24, 12),
+    (25, 12),
+)
 
 
 def joined(joints: int, virtual: int, bones: Sequence[tuple[int, int]] = BONES) -> Tensor:
