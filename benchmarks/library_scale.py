@@ -33,6 +33,7 @@ from library_world import DIM, WINDOWS, World, unit
 from vlar.model.library_model import LibraryModel
 
 QUERIES, TIMED, K = 500, 200, 10
+JUDGED, REFINED = 20, 40
 CHANGED = 10_000
 HELD = 2_000_000  # rows that are held in memory
 CHUNK = 100_000
@@ -271,6 +272,27 @@ def top(scores: Any) -> Any:
     return best[np.argsort(-scores[best])]
 
 
+def learned(library: Any, matrix: Any) -> None:
+    """Judgements of hits and words that are written, each beyond a plain query."""
+    from vlar.library.query.request import QueryRequest
+
+    def ask(text: str, **how: Any) -> Callable[[Any], Any]:
+        request = QueryRequest(text, K, min_probability=0.0, rerank=None, **how)
+        return lambda _: library.search(request)
+
+    hits = library.search(QueryRequest("made", JUDGED, min_probability=0.0, rerank=None))
+    rows = [hit.row for hit in hits]
+    some = ask("17 cooking", only=None)  # a folder that one recording in 97 lies in
+    begin = time.process_time()
+    some(None)
+    line("first query of written words, CPU s", f"{time.process_time() - begin:.2f}")
+    calls = ask("made"), ask("made", yes=tuple(rows[::2]), no=tuple(rows[1::2]))
+    plain, refined = p50_ms(*calls, queries=matrix[:REFINED], warm=True)
+    line(f"{JUDGED} judgements beyond a query, p50 ms", f"{refined - plain:.1f}", f"{plain:.1f}")
+    plain, written = p50_ms(ask("17 cooking"), some, queries=matrix[:REFINED], warm=True)
+    line("written words beyond a query, p50 ms", f"{written - plain:.1f}", f"{plain:.1f}")
+
+
 def changes(library: Any, matrix: Any, world: World) -> None:
     """Add and delete rows; the answers are right at once, without a new index."""
     count = min(CHANGED, len(matrix) // 4) // WINDOWS * WINDOWS
@@ -310,7 +332,9 @@ def main() -> int:
     parser.add_argument("--type", help="another engine than the size asks for")
     parser.add_argument("--place", help="keep the libraries in this folder, and use what is there")
     parser.add_argument("--seed", type=int, default=31, help="of the queries that report recall")
-    parser.add_argument("--only", choices=["make", "still", "filters"], help="one part alone")
+    parser.add_argument(
+        "--only", choices=["make", "still", "filters", "learned"], help="one part alone"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -358,6 +382,8 @@ def measure(folder: Path, rows: int, options: argparse.Namespace) -> None:
             still(library, matrix, world, options.seed)
         elif options.only == "filters":
             filters(library, matrix, world)
+        elif options.only == "learned":
+            learned(library, matrix)
         if options.only is not None:
             return
         size = library.info().bytes_on_disk
@@ -369,6 +395,7 @@ def measure(folder: Path, rows: int, options: argparse.Namespace) -> None:
         if rows > HELD:
             return
         filters(library, matrix, world)
+        learned(library, matrix)
         kept = folder.with_suffix(".kept")
         shutil.copytree(folder, kept)
         line("the same of a copy, which builds its cache", f"{first_answer(kept):.2f}")

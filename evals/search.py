@@ -4,19 +4,20 @@
                            [--calibration FILE.json] [--json OUT]
 
 DIRs are those of ``believe.py``. ``--cached`` uses the clips whose vectors the cache holds.
-Labels, not clips, are split for judgements and lists: a label is in a half by its CRC-32. On
-"choose" the packaged calibration is made (``--calibration`` writes it) and what a moment states
-was fitted; "report" holds labels that the calibration has not met.
+Labels, not clips, are split: a label is in a half, and in one of five folds, by its CRC-32. On
+"choose" constants were chosen and what a moment states was fitted. Lists are measured on each fold
+by a calibration of the four others; the packaged one (``--calibration`` writes it) is of all.
 
 feedback     a person judges three of the best ten, twice; the best hit that was not judged, against
              the same list from which the judged ones are merely taken out. ``first``: the three
-             best are judged; ``any``: three of ten at random. Controls: judgements at random,
-             labels permuted, one shared vector in place of a head a block
+             best are judged; ``any``: three of ten at random; ``with_a_yes``: of these, where one
+             of the judged is right. Controls: judgements at random, labels permuted, one shared
+             vector in place of a head a block
 sizes        libraries of 4, 45 and 200 recordings (or as many as there are): the share of first
              hits that state 50 % or more, and how many of them are right; ``standing`` the same
-miss         lists of ``--miss``: share of misses, median share of the library, share of absent
-             labels with an empty list; with the labels permuted; a fixed share of the ranking that
-             holds as many
+miss         lists of ``--miss``: share of misses (and of each fold), median share of the library,
+             share of absent labels with an empty list, and the share that the best moment
+             alone tells; with the labels permuted; a fixed share of the ranking that holds as many
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,21 @@ from harness import arguments, echo, manifest, store
 
 import vlar
 from vlar.errors import VlarError
+from vlar.evaluation.protocols.feedback import (
+    CONTROLS,
+    Person,
+    Round,
+    figures_of,
+    simulated,
+)
 from vlar.library.manifest import declared
-from vlar.library.query.feedback import learn, log_odds
+from vlar.library.query.feedback import log_odds
 from vlar.library.query.guarantee import MissCalibration, scores_of
 from vlar.types import Float64
 
 ALPHAS = (0.05, 0.1, 0.2)
 SIZES = (4, 45, 200)
+FOLDS = 5
 AHEAD = 0.5
 DRAWS = 8
 
@@ -57,54 +67,28 @@ class Asked:
         self.words = model.words.encode_queries(self.texts)
         self.alone = np.stack([model.words.match_probability(clips.vectors, q) for q in self.words])
         self.half = np.array([zlib.crc32(label.encode()) % 2 for label in self.labels.tolist()])
+        self.fold = np.array([zlib.crc32(f"{label}x".encode()) % FOLDS for label in self.labels])
 
 
-def feedback(
-    asked: Asked, half: int, policy: str, *, shared: bool = False, random: bool = False,
-    permuted: bool = False, seed: int = 0,
-) -> list[dict[str, float]]:  # fmt: skip
-    """Figures of two rounds of judgements."""
-    clips, model, draw = asked.clips, asked.model, np.random.default_rng(seed)
-    blocks = () if shared else declared(model)
+def feedback(asked: Asked, half: int, person: Person, *, shared: bool = False) -> Any:
+    """Figures of each round of judgements; labels of at least three clips."""
+    clips, model = asked.clips, asked.model
     often = Counter(clips.labels.tolist())
-    rounds: list[list[tuple[bool, bool]]] = [[], []]
-    for query in np.flatnonzero(asked.half == half):
-        if often[str(asked.labels[query])] < 3:
-            continue
-        truth = clips.labels == asked.labels[query]
-        told = draw.permutation(truth) if permuted else truth
-        plain = log_odds(asked.alone[query])
-        scores, judged = plain, dict[int, bool]()
-        for results in rounds:
-            best = [row for row in np.argsort(-scores, kind="stable") if row not in judged][:10]
-            rows = best[:3] if policy == "first" else draw.choice(best, 3, replace=False).tolist()
-            judged |= {int(row): bool(draw.random() < 0.3 if random else told[row]) for row in rows}
-            left = np.ones(len(truth), bool)
-            left[list(judged)] = False
-            if not (truth & left).any():
-                break
-            head = learn(
-                asked.words[query], clips.vectors[list(judged)], list(judged.values()),
-                clips.vectors[:: max(len(clips.labels) // 256, 1)], model, blocks,
-                lambda alone: model.words.among(alone, len(clips.labels)),
-            )  # fmt: skip
-            scores = log_odds(head.probability(clips.vectors, asked.alone[query]))
-            results.append(tuple(
-                bool(truth[np.argmax(np.where(left, values, -np.inf))])
-                for values in (plain, scores)
-            ))  # fmt: skip
+    counted = [often[str(label)] >= 3 for label in asked.labels.tolist()]
+    rows = np.flatnonzero((asked.half == half) & counted)
+    shown = clips.labels[None] == asked.labels[rows, None]
+    parts = () if shared else declared(model)
+    rounds = simulated(model.words, asked.words[rows], clips.vectors, shown, parts, person)
     return [_gain(results) for results in rounds]
 
 
-def _gain(results: Sequence[tuple[bool, bool]]) -> dict[str, float]:
-    before, after = np.array(results, float).reshape(-1, 2).T
-    lost = float(((before == 1) & (after == 0)).sum() / max(before.sum(), 1))
-    error = float((after - before).std() / np.sqrt(max(len(before), 1)))
-    return {
-        "queries": len(before), "without": round(float(before.mean()), 3),
-        "with": round(float(after.mean()), 3), "gain": round(float((after - before).mean()), 3),
-        "standard_error": round(error, 3), "lost_of_right": round(lost, 3),
-    }  # fmt: skip
+def _gain(results: list[Round]) -> dict[str, float | None]:
+    gains = np.array([row.after - row.before for row in results], float)
+    named = {row.name: round(row.value, 3) for row in figures_of(results)}
+    error = round(float(gains.std() / np.sqrt(max(len(gains), 1))), 3)
+    gain = round(float(gains.mean()), 3) if len(gains) else None
+    return {"queries": len(results), **named, "gain": gain, "standard_error": error,
+            "with_a_yes": sum(row.with_yes for row in results)}  # fmt: skip
 
 
 def drawn(clips: Clips, size: int, seed: int) -> np.ndarray:
@@ -145,82 +129,104 @@ def _mean(values: np.ndarray) -> float | None:
     return round(float(np.mean(values)), 3) if len(values) else None
 
 
-Listed = list[tuple[float, float, Float64]]
+@dataclass(frozen=True)
+class Moments:
+    """R queries of libraries: folds (R,), scores of right moments (R,), NaN where none is there,
+    shares of the library that are stated above them (R,), scores of all moments, and what is stated
+    of the best (R,).
+    """
+
+    fold: np.ndarray
+    right: Float64
+    above: Float64
+    scores: list[Float64]
+    best: Float64
 
 
-def moments(asked: Asked, half: int, size: int, *, permuted: bool = False) -> tuple[Listed, Listed]:
-    """Right, best and all stated probabilities of queries whose label is there, and of others."""
-    present, absent = Listed(), Listed()
+def moments(asked: Asked, size: int, *, permuted: bool = False) -> Moments:
+    """Every query of libraries of some recordings."""
+    rows: list[tuple[int, float, float, Float64, float]] = []
     for seed in range(DRAWS * max(1, 64 // size)):
         library = drawn(asked.clips, size, seed)
         labels = asked.clips.labels[library]
         if permuted:
             labels = np.random.default_rng(seed).permutation(labels)
-        for query in np.flatnonzero(asked.half == half):
-            values = asked.model.words.moment(asked.alone[query][library])
+        for query, alone in enumerate(asked.alone):
+            values = asked.model.words.moment(alone[library])
+            scores = scores_of(values, np.full(len(values), values.max()))
             shown = labels == asked.labels[query]
-            right = float(values[shown].max()) if shown.any() else 0.0
-            (present if shown.any() else absent).append((right, float(values.max()), values))
-    return present, absent
+            right = float(scores[shown].max()) if shown.any() else np.nan
+            above = float((values > values[shown].max(initial=0)).mean())
+            rows.append((int(asked.fold[query]), right, above, scores, float(values.max())))
+    folds, right, above, scores, best = zip(*rows, strict=True)
+    return Moments(*map(np.array, (folds, right, above)), list(scores), np.array(best))
 
 
-def calibration(asked: Asked, half: int, name: str, **how: bool) -> MissCalibration:
-    """The calibration by the labels of a half."""
+def calibration(asked: Asked, name: str) -> MissCalibration:
+    """The calibration by all labels."""
     scores: dict[int, tuple[float, ...]] = {}
     for size in (4, 12, 45, 150):
-        present, _ = moments(asked, half, size, **how)
-        right, best = (np.array([row[at] for row in present]) for at in (0, 1))
-        values = np.sort(scores_of(right, best))
+        right = moments(asked, size).right
+        values = np.sort(right[np.isfinite(right)])
         thinned = values[np.linspace(0, len(values) - 1, min(len(values), 400)).astype(int)]
         scores[size] = tuple(round(float(value), 3) for value in thinned)
     return MissCalibration(name, asked.model.fingerprint, scores)
 
 
-def miss(asked: Asked, made: MissCalibration, size: int) -> dict[str, Any]:
-    """Figures of lists over the labels that the calibration has not met."""
-    present, absent = moments(asked, 1, size)
-    found: dict[str, Any] = {"queries": len(present), "absent": len(absent)}
+def miss(asked: Asked, size: int, *, permuted: bool = False) -> dict[str, Any]:
+    """Figures of lists, of each fold by the labels of the four others."""
+    rows = moments(asked, size)
+    taught = moments(asked, size, permuted=True) if permuted else rows
+    shown = np.isfinite(rows.right)
+    best = np.array([scores.max() for scores in rows.scores])
+    figures: dict[str, Any] = {"queries": int(shown.sum()), "absent": int((~shown).sum())}
     for alpha in ALPHAS:
-        least = made.guarantee(alpha, size).least
-        lengths = [_length(row, least) for row in present]
-        missed = [scores_of(np.array([r]), np.array([b]))[0] < least for r, b, _ in present]
-        ranks = np.sort([float((values > right).mean()) for right, _, values in present])
-        found[str(alpha)] = {
-            "missed": _mean(np.array(missed)), "median_share": round(float(np.median(lengths)), 3),
-            "mean_share": _mean(np.array(lengths)),
-            "absent_empty": _mean(np.array([_length(row, least) == 0 for row in absent])),
+        least = np.zeros(len(shown))
+        for fold in range(FOLDS):
+            right = np.sort(taught.right[(taught.fold != fold) & np.isfinite(taught.right)])
+            made = MissCalibration("", "", {size: tuple(right.tolist())})
+            least[rows.fold == fold] = made.guarantee(alpha, size).least
+        missed = rows.right < least
+        lengths = np.array([
+            (scores >= low).mean() for scores, low in zip(rows.scores, least, strict=True)
+        ])  # fmt: skip
+        by_fold = [_mean(missed[shown & (rows.fold == fold)]) for fold in range(FOLDS)]
+        ranks = np.sort(rows.above[shown])
+        figures[str(alpha)] = {
+            "missed": _mean(missed[shown]), "missed_by_fold": by_fold,
+            "median_share": round(float(np.median(lengths[shown])), 3),
+            "mean_share": _mean(lengths[shown]), "absent_empty": _mean((best < least)[~shown]),
+            "absent_empty_by_best_alone": _mean(
+                rows.best[~shown] < np.quantile(rows.best[shown], alpha)
+            ),
             "share_of_ranking": round(float(ranks[int((1 - alpha) * (len(ranks) - 1))]), 3),
         }  # fmt: skip
-    return found
-
-
-def _length(row: tuple[float, float, Float64], least: float) -> float:
-    _, best, values = row
-    return float((scores_of(values, np.full(len(values), best)) >= least).mean())
+    return figures
 
 
 def measured(asked: Asked, name: str) -> tuple[dict[str, Any], MissCalibration]:
-    """All figures, and the calibration of "choose"."""
+    """All figures, and the calibration of all labels."""
     found: dict[str, Any] = {"clips": len(asked.clips.labels), "labels": len(set(asked.labels))}
     ways: dict[str, Callable[[int], Any]] = {
-        "feedback, first three": lambda half: feedback(asked, half, "first"),
-        "feedback, any three of ten": lambda half: feedback(asked, half, "any"),
-        "feedback, one shared vector": lambda half: feedback(asked, half, "any", shared=True),
-        "feedback, judgements at random": lambda half: feedback(asked, half, "any", random=True),
-        "feedback, labels permuted": lambda half: feedback(asked, half, "any", permuted=True),
+        "feedback, first three": lambda half: feedback(asked, half, Person(of=3)),
+        "feedback, any three of ten": lambda half: feedback(asked, half, Person()),
+        "feedback, one shared vector": lambda half: feedback(asked, half, Person(), shared=True),
+        **{
+            f"feedback, {name}": lambda half, name=name: feedback(asked, half, Person(truth=name))
+            for name in CONTROLS
+        },
         "sizes": lambda half: sizes(asked, half),
     }
     for half, which in enumerate(("choose", "report")):
         found[which] = {what: way(half) for what, way in ways.items()}
         for what, figures in found[which].items():
             echo(which, what, figures)
-    made = calibration(asked, 0, name)
     for size in (12, 45, 150):
-        found[f"miss, {size} recordings"] = miss(asked, made, size)
-        echo("report", f"miss, {size} recordings", found[f"miss, {size} recordings"])
-    wrong = calibration(asked, 0, name, permuted=True)
-    found["miss, labels permuted"] = miss(asked, wrong, 45)
-    echo("report", "miss, labels permuted", found["miss, labels permuted"])
+        found[f"miss, {size} recordings"] = miss(asked, size)
+        echo(f"miss, {size} recordings", found[f"miss, {size} recordings"])
+    found["miss, labels permuted"] = miss(asked, 45, permuted=True)
+    echo("miss, labels permuted", found["miss, labels permuted"])
+    made = calibration(asked, name)
     return found, made
 
 
@@ -238,13 +244,13 @@ def main() -> int:
         __doc__, "model", "cache", "json",
         data={"type": Path, "nargs": "+", "required": True, "help": "folders of clips"},
         cached={"action": "store_true", "help": "only clips whose vectors the cache holds"},
-        calibration={"type": Path, "help": "write the calibration of 'choose' here"},
+        calibration={"type": Path, "help": "write the packaged calibration here"},
     )  # fmt: skip
     try:
         model = vlar.load(options.model)
         load = only_cached if options.cached else load_clips
         asked = Asked(model, load(model, options.data, options.cache), load_wordings())
-        name = f"{int((asked.half == 0).sum())} queries of everyday actions in short clips"
+        name = f"{len(asked.labels)} queries of everyday actions in short clips"
         found, made = measured(asked, name)
     except (VlarError, OSError, KeyError) as error:
         print(f"search: {error}", file=sys.stderr)

@@ -1,7 +1,9 @@
 """Lists that hold a moment with a stated chance, by split-conformal prediction.
 
-The score of a moment is ``l - HELD l_max``: the log odds of its stated probability, less a share of
-those of the best moment of the library. Of labelled queries the score of the right moment is known.
+The score of a moment is ``min(l - l_max, l_max / 2)``: the log odds of its stated probability less
+those of the best moment of the library, or half of the best's, whichever is worse. The first makes
+lists short; by the second they are empty where even the best moment is improbable. Of labelled
+queries the score of the right moment is known.
 Where a new query is like them (exchangeable), the score of its right moment lies below the k-th
 smallest of n such scores with a chance of at most ``k / (n + 1)`` (Vovk et al. 2005). So the list
 of all moments at or above it misses with at most that chance, however good or bad the model is. An
@@ -28,11 +30,12 @@ from vlar.library.store.base import LibraryStore
 from vlar.results import Guarantee, Hits
 from vlar.types import Float32, Float64
 
-KEY = "miss_calibration"  # of a library's own calibration, in its manifest
-HELD = 0.5  # share of the best moment's log odds; chosen by evals/search.py
+KEY = "miss_scores"  # of a library's own calibration, in its manifest
+_SHARE = 0.5  # of the best moment's log odds; chosen by evals/search.py
 _FOLDER = Path(__file__).parent / "calibrations"
 _MOST_TEXT = 1 << 20
 _MOST_SCORES = 100_000
+_ROUNDED = 1e-3  # scores of a packaged calibration have three digits
 _LARGEST = 1e4  # log odds
 _FIRST = 256  # spans; then four times as many, until the list ends
 
@@ -43,7 +46,7 @@ class MissCalibration:
 
     Attributes:
         name: What it was made of, for people.
-        fingerprint: Fingerprint of the model.
+        fingerprint: Of the model.
         scores: Sorted scores, by the number of recordings of the libraries that were asked.
     """
 
@@ -56,7 +59,7 @@ class MissCalibration:
 
         Args:
             alpha: Chance of a miss, above 0 and below 1.
-            recordings: Recordings of the library; the nearest size that was calibrated is used.
+            recordings: Of the library; the nearest size that was calibrated is used.
         """
         sizes = sorted(self.scores)
         size = min(sizes, key=lambda each: abs(math.log(each / max(recordings, 1))))
@@ -106,11 +109,11 @@ def guaranteed(
     reports: list[QueryReport] = []
     best = search(replace(plan, k=1, min_probability=0.0), snapshot, queries, None, reports.append)
     guarantee = calibration.guarantee(miss, max(reports[-1].videos, 1))
-    least = least_probability(guarantee, best[0].probability) if best else 1.0
-    k = _FIRST
-    while True:
-        plan_asked = replace(plan, k=k, min_probability=min(least, 1.0))
-        hits = search(plan_asked, snapshot, queries, None, reports.append)
+    least = least_probability(guarantee, best[0].probability) if best else math.inf
+    hits, k = Hits(), _FIRST
+    while least <= 1:
+        wanted = replace(plan, k=k, min_probability=least)
+        hits = search(wanted, snapshot, queries, None, reports.append)
         if len(hits) < k:
             break
         k *= 4
@@ -121,12 +124,16 @@ def guaranteed(
 
 def scores_of(right: Float64, best: Float64) -> Float64:
     """(N,) scores of moments from their stated probabilities and those of their libraries' best."""
-    return log_odds(right) - HELD * log_odds(np.maximum(best, right))
+    most = log_odds(np.maximum(best, right))
+    return np.minimum(log_odds(right) - most, _SHARE * most)
 
 
 def least_probability(guarantee: Guarantee, best: float) -> float:
-    """The least stated probability of a list, by that of the best moment."""
-    least = guarantee.least + HELD * float(log_odds(np.array([best]))[0])
+    """The least stated probability of a list, by that of the best moment; inf: it is empty."""
+    most = float(log_odds(np.array([best]))[0])
+    if _SHARE * most < guarantee.least - _ROUNDED:
+        return math.inf
+    least = most + guarantee.least - _ROUNDED
     return float(1 / (1 + math.exp(-least))) if least > -500 else 0.0
 
 
@@ -139,9 +146,9 @@ def calibration_of(store: LibraryStore, fingerprint: str) -> MissCalibration:
     texts = [store.meta().get(KEY, "")]
     texts += [file.read_text("utf-8") for file in sorted(_FOLDER.glob("*.json"))]
     for text in texts:
-        calibration = MissCalibration.from_json(text) if text else None
-        if calibration is not None and calibration.fingerprint == fingerprint:
-            return calibration
+        found = MissCalibration.from_json(text) if text else None
+        if found is not None and found.fingerprint == fingerprint:
+            return found
     raise UsageError(
         f"--miss: library {store.address} has no calibration for its model; make one of labelled "
         f"clips: vlar calibrate {store.address} labelled/"
