@@ -19,7 +19,7 @@ from vlar.media.video.source import SampledPicture, VideoSource
 from vlar.types import Clip, Failure, Float64, Window
 
 _MOST_LOST = 0.5
-_IN_DECODER = 3  # pictures that a decoder and the conversion to RGB hold
+_IN_DECODER, _IN_CONVERSION = 6, 3  # pictures that are held before and while they become RGB
 
 
 def read_clip(
@@ -62,7 +62,7 @@ def read_clip(
         pictures: list[SampledPicture] = []
         for picture in source.pictures(wanted_s):
             if not pictures:
-                _require_memory(source.path, len(wanted_s), picture)
+                _require_memory(source, len(wanted_s), picture)
             pictures.append(picture)
         return _clip(source, span, pictures)
 
@@ -128,7 +128,7 @@ def _one_pass(
             pictures = source.pictures(all_times[order])
             for window, picture in zip(window_of[order].tolist(), pictures, strict=True):
                 if window not in parts:
-                    _require_memory(path, counts[window], picture)
+                    _require_memory(source, counts[window], picture)
                 parts.setdefault(window, []).append(picture)
                 while count_read in parts and len(parts[count_read]) == counts[count_read]:
                     yield _clip_or_failure(source, spans[count_read], parts.pop(count_read))
@@ -168,15 +168,16 @@ def _clip(source: VideoSource, span: Window, pictures: list[SampledPicture]) -> 
     return Clip(source.path, span, "video", stacked(pixels), shown_s, lost)
 
 
-def _require_memory(path: Path, n_frames: int, first: SampledPicture) -> None:
+def _require_memory(source: VideoSource, n_frames: int, first: SampledPicture) -> None:
     """Refuse a clip that takes more memory than a file may, once its first picture is decoded."""
     height, width = first.pixels.shape[:2]
     try:
-        require_memory(float(n_frames + _IN_DECODER) * first.pixels.nbytes)
+        n_pictures = float(n_frames + _IN_CONVERSION)
+        require_memory(n_pictures * first.pixels.nbytes + _IN_DECODER * source.frame_bytes)
     except ValueError as error:
         raise DecodeError(
-            f"{path}: {n_frames} pictures of {width} x {height}: {error}; ask for fewer, or for a "
-            "shorter side"
+            f"{source.path}: {n_frames} pictures of {width} x {height}: {error}; ask for fewer, or "
+            "for a shorter side"
         ) from None
 
 

@@ -203,6 +203,9 @@ class VideoSource:
         timeout_s: Limit for each result; the caller restarts ``deadline``.
         shorter_side: Larger pictures are shrunk to this.
         fps: Rate of a frame folder.
+
+    Attributes:
+        frame_bytes: Size of a picture as its decoder gives it, once one was given.
     """
 
     def __init__(
@@ -212,6 +215,7 @@ class VideoSource:
         self.deadline = Deadline(path, timeout_s)
         self.end_s: float | None = None
         self.readable_s: float | None = None
+        self.frame_bytes = 0.0
         self._timeout_s = timeout_s
         self._shorter_side = shorter_side
         self._total_s: float | None = None
@@ -265,8 +269,10 @@ class VideoSource:
             yield SampledPicture(shown.time_s, last[1], shown.lost)
 
     def _converted(self, convert: Converter, shown: TimedFrame) -> UInt8:
+        frame = shown.frame
+        self.frame_bytes = frame.width * frame.height * frame.format.padded_bits_per_pixel / 8
         try:
-            return convert(shown.frame)
+            return convert(frame)
         except MemoryError:
             raise  # also FFmpeg's own
         except (FFmpegError, ValueError) as error:
