@@ -103,9 +103,9 @@ def encoded(lite_model: Model) -> dict[str, Encoded]:
     rows: dict[str, Encoded] = {}
     for clip in CLIPS:
         path = min(SHARED.glob(clip.pattern))
-        shorter = lite_model.shorter_side or None
-        frames = read_clip(path, None, lite_model.n_frames, shorter_side=shorter)
-        (rows[clip.label],) = lite_model.encode([frames])
+        words = lite_model.words
+        frames = read_clip(path, None, words.n_frames, shorter_side=words.shorter_side or None)
+        (rows[clip.label],) = words.encode([frames])
     return rows
 
 

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
@@ -169,8 +170,8 @@ class Reading:
 
         With yes and no the answer learns from them. With miss an empty list is an answer.
         """
-        judged = {"yes": yes or (), "no": no or ()}
-        return self._do.search(QueryRequest(query, k, where, min_probability, miss=miss, **judged))
+        request = QueryRequest(query, k, where, min_probability, miss=miss)
+        return self._do.search(replace(request, yes=yes or (), no=no or ()))
 
     def concepts(self) -> JsonDict:
         """List names for what judgements taught; a query writes them like phrases, in quotes."""
