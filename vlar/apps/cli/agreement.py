@@ -52,6 +52,7 @@ def agreement(
     """
     from vlar.metrics.agreement import Difference
     from vlar.metrics.agreement import agreement as measure
+    from vlar.metrics.spans import bouts_of, segment_metrics
     from vlar.segments import load
 
     loaded = {name: load(name, fps=fps) for name in dict.fromkeys(files)}
@@ -71,7 +72,11 @@ def agreement(
     if out is not None:
         rows = [row.to_dict() for row in result.differences]
         output.write_csv(out, list(Difference.__dataclass_fields__), rows)
-    output.row(result.to_dict(), *_lines(result))
+    first, second = (tables[name] for name in result.raters[:2])
+    figures = segment_metrics(second, first) if len(tables) == 2 and bouts_of(first) else {}
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+    lines = [*_lines(result), *([f"{result.raters[1]} as answers: {shown}"] if shown else [])]
+    output.row({**result.to_dict(), "segments": figures}, *lines)
     return 0
 
 
