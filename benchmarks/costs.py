@@ -189,7 +189,9 @@ ROWS = [
         "audio",
         {"frame.wav": ("a frame of 6,000 s", one_frame),
          "hour.wav": ("an hour at 8 kHz", sound(8_000, 3_600 * 8_000))}),
-    Row("videos", "any", "50 million pixels a picture; 128 MB of attachments", "video",
+    Row("videos", "any",
+        "50 million pixels a picture, 3 bytes a pixel of each that is asked for and six frames of "
+        "the decoder; 128 MB of attachments", "video",
         {"wide.gif": ("49 million pixels, 8 pictures asked", wide_gif),
          "full.gif": ("40 million pixels, 8 asked", full_gif),
          "wider.gif": ("one of 81 million", too_wide_gif), "empty.mp4": ("1 TB sparse", sparse)}),
@@ -268,10 +270,10 @@ def write(page: Path, lines: list[str]) -> None:
     """Put rows in the place of those of the same title."""
     text = page.read_text("utf-8")
     for line in lines:
-        title = line.split(" | ")[0]
-        text, count = re.subn(rf"(?m)^{re.escape(title)} \|.*$", lambda _, new=line: new, text)
+        start = re.escape(" | ".join(line.split(" | ")[:2]))  # the reader, its largest file
+        text, count = re.subn(rf"(?m)^{start} \|.*$", lambda _, new=line: new, text)
         if count != 1:
-            raise SystemExit(f"{page} has {count} rows {title!r}; write one")
+            raise SystemExit(f"{page} has {count} rows of {line[:40]!r}; write one")
     page.write_text(text, "utf-8")
 
 

@@ -287,7 +287,8 @@ def _measured(data: Values) -> npt.NDArray[np.bool_]:
     if data.ndim == 1:
         return np.ones(len(data), bool)  # sound has no gaps
     flat = data.reshape(len(data), -1)
-    return (np.isfinite(flat) if np.issubdtype(data.dtype, np.floating) else flat != 0).any(axis=1)
+    held = np.isfinite(flat) if np.issubdtype(data.dtype, np.floating) else np.not_equal(flat, 0)
+    return np.asarray(held.any(axis=1))
 
 
 def require_measured(path: Path, span: Window, data: Values) -> None:
