@@ -24,10 +24,10 @@ class ClassSpace(ObjectSpace):
     def __init__(self, names: Sequence[str]) -> None:
         raw = sentence_vectors(names)
         mean = raw.mean(axis=0)
-        vectors, numbers = unit(raw - mean), np.arange(len(names))
+        vectors, numbers = unit(raw - mean), np.arange(len(names), dtype=np.int64)
         digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
-        of = dict.fromkeys(KINDS, vectors), dict.fromkeys(KINDS, numbers)
-        super().__init__(sentence_vectors, Anchors(*of, mean, digest))
+        of_kind = {str(kind): vectors for kind in KINDS}, {str(kind): numbers for kind in KINDS}
+        super().__init__(sentence_vectors, Anchors(*of_kind, mean, digest))
         self._own = {name: number for number, name in enumerate(names)}
         self._own |= {clean_label(name): number for name, number in self._own.items()}
 

@@ -127,7 +127,7 @@ def _segments(points: Float64, frames: int) -> Float64:
 def stream_of(points: Float32, stream: str, name: str) -> Float32:
     """A stream (M, T, 25, 3) of joints (M, T, 25, 3), by the bones of a paper."""
     if "bone" in stream:
-        hangs = list(NTU_PARENTS)
+        hangs: list[int] = [*NTU_PARENTS]
         hangs[21:] = _TIPS.get(name, hangs[21:])
         for joint, parent in _SKATE_CHANGES.items() if name == "skateformer" else ():
             hangs[joint] = parent

@@ -12,7 +12,7 @@ from vlar.media.skeleton.layouts import Layout, layout, levels, parents, parts
 _LIMBS = {"arms": "arm", "hands": "arm", "legs": "leg", "feet": "leg"}
 #: The joint that each bone of NTU's 25 joints hangs on in CTR-GCN and most papers after it; the
 #: chest is the root, and hand tips hang on thumbs.
-NTU_PARENTS = (
+NTU_PARENTS: tuple[int, ...] = (
     1,
     20,
     20,

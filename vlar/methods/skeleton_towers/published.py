@@ -35,17 +35,23 @@ _SMALL = 1e-6  # a block starts as its residual
 
 
 class Published(Body):
-    """A released network whose head is left out: streams to the features that it read."""
+    """A released network whose head is left out: streams to the features that it read.
+
+    Attributes:
+        network: Of ``released.headless``.
+    """
+
+    network: Any
 
     def __init__(self, given: Given) -> None:
         super().__init__(given)
         self.order = _limb_order(given) if given.body == "skateformer" else None
         self.network, self.width = headless(given.body, settings_of(given))
-        for part in self.network.modules():
-            if isinstance(part, ChannelGraphs):
-                part.PA.data = channel_graphs(given)
-            if hasattr(part, "gcn1"):
-                nn.init.constant_(part.gcn1.bn.weight, _SMALL)
+        blocks: list[Any] = list(self.network.modules())
+        for graphs in (part for part in blocks if isinstance(part, ChannelGraphs)):
+            graphs.PA.data = channel_graphs(given)
+        for space in (part.gcn1 for part in blocks if hasattr(part, "gcn1")):
+            nn.init.constant_(space.bn.weight, _SMALL)
 
     def forward(self, x: Tensor, seen: Tensor) -> Found:
         """Streams (N, M, C, T, V) to ``Found``; ``extra`` is what a further loss compares."""

@@ -101,10 +101,10 @@ class SkeletonTower(ResidualTower):
         """
         from vlar.methods.skeleton_towers.released import fill_features
 
-        if len(self.network.bodies) > 1:
-            count = len(self.network.bodies)
-            raise UsageError(f"--from {path} is one network, and {self.name} has {count}")
-        fill_features(self.config.body, self.network.bodies[0].network, path)
+        bodies: list[Any] = list(self.network.bodies)
+        if len(bodies) > 1:
+            raise UsageError(f"--from {path} is one network, and {self.name} has {len(bodies)}")
+        fill_features(self.config.body, bodies[0].network, path)
         self.module.requires_grad_(False)
         self.refresh()
 
