@@ -37,7 +37,7 @@ def items(tmp_path: Path) -> tuple[SupportItem, ...]:
 
 def rows(model, items, changes=(None,), store=None):
     store = store or FeatureStore(ContentIds().of)
-    return [row for _, _, row in store.rows(model, items, changes)], store
+    return [row for _, _, row in store.rows(model.words, items, changes)], store
 
 
 def test_rows_equal_plain_encoding_bit_for_bit_before_and_after_the_disk(cache: Path, items):

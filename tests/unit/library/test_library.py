@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -297,6 +298,11 @@ def test_another_model_is_refused(library: Library, clips: list[Path]):
     assert len(library.videos()) == 5
 
 
+def whole(words: FakeModel) -> SimpleNamespace:
+    """What ``load`` gives: a model, whose words a library takes."""
+    return SimpleNamespace(words=words)
+
+
 def test_another_model_is_refused_although_nothing_is_to_be_encoded(
     library: Library, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
@@ -304,7 +310,7 @@ def test_another_model_is_refused_although_nothing_is_to_be_encoded(
 
     models = {"fake": FakeModel(), "other": FakeModel("other", seed=1), "alias": FakeModel()}
     loaded: list[str] = []
-    load = lambda spec, **_: loaded.append(str(spec)) or models[str(spec)]  # noqa: E731
+    load = lambda spec, **_: loaded.append(str(spec)) or whole(models[str(spec)])  # noqa: E731
     monkeypatch.setattr(vlar.model.model, "load", load)
     with Library(library.path, "other") as opened:
         refused(EncoderMismatchError, "--model fake", opened.add, clips)
@@ -336,7 +342,7 @@ def test_the_model_of_the_manifest_is_loaded_for_a_query(
     import vlar.model.model
 
     asked: list[object] = []
-    load = lambda spec, **_: asked.append(spec) or FakeModel()  # noqa: E731
+    load = lambda spec, **_: asked.append(spec) or whole(FakeModel())  # noqa: E731
     monkeypatch.setattr(vlar.model.model, "load", load)
     with Library(library.path) as opened:
         assert len(opened.query("a cat", 2, min_probability=0)) == 2

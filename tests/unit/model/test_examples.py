@@ -19,7 +19,7 @@ from vlar.model.model import Model
 
 @pytest.fixture
 def core(lite_model: Model) -> ModelCore:
-    return lite_model
+    return lite_model.words
 
 
 def table(folder: Path, rows: list[str]) -> Support:

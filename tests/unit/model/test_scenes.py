@@ -21,7 +21,7 @@ def test_the_places_are_names_each_once():
 def test_the_likeliest_place_is_the_one_whose_text_is_nearest():
     model = vlar.load("tiny-for-fixtures")
     texts = model.words.encode_queries(scene_names())
-    found = scene_posterior(model, texts[[3, 40]])
+    found = scene_posterior(model.words, texts[[3, 40]])
     assert found.shape == (2, len(texts))
     assert found.argmax(axis=1).tolist() == [3, 40]
     assert found.sum(axis=1) == pytest.approx(np.ones(2), abs=1e-5)
