@@ -103,7 +103,7 @@ def test_a_video_is_a_recording_of_events(made: Path):
 def test_every_result_is_marked(made: Path, tmp_path: Path):
     model = vlar.load("events")
     answer = model.classify(made / "right" / "b right.npz", ["moving to the right", "still"])
-    assert answer.label == "moving to the right"
+    assert answer.predictions[0].label == "moving to the right"
     assert any(note.startswith("synthetic") for note in answer.notes)
     support = tmp_path / "rows.csv"
     rows = [f"{file},{file.parent.name}" for file in sorted(made.glob("*/*.npz"))]
