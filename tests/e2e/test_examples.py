@@ -74,13 +74,21 @@ def test_an_example_runs(place: Path, name: str):
 
 @pytest.mark.slow
 def test_a_stream_is_moderated(place: Path):
-    import functools
     import http.server
     import threading
 
-    videos.make_video(place / "live.ts", 100)
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(place))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    data = videos.make_video(place / "live.ts", 100).read_bytes()
+    asked: list[str] = []
+
+    class Once(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if len(asked) == 1 else 404)
+            self.end_headers()
+            if len(asked) == 1:
+                self.wfile.write(data)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Once)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         address = f"http://127.0.0.1:{server.server_address[1]}/live.ts"

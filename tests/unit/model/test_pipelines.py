@@ -137,7 +137,6 @@ def test_a_library_takes_the_files_of_a_data_set_with_its_columns_as_tags(tmp_pa
 @pytest.mark.slow  # needs datasets and torchcodec, and learns from real clips
 def test_real_data_sets_go_in_and_out(lite_model, real_videos: Path, tmp_path: Path):
     datasets = pytest.importorskip("datasets")
-    pytest.importorskip("torchcodec")
     with (real_videos / "manifest.csv").open() as stream:
         listed = list(csv.DictReader(stream))
     names = sorted({row["label"] for row in listed})[:2]
@@ -150,7 +149,10 @@ def test_real_data_sets_go_in_and_out(lite_model, real_videos: Path, tmp_path: P
     answers = mine.classify(files)
     assert [a.label for a in answers] == [a.label for a in by_hand.classify(files)]
     assert mine.evaluate(data).accuracy == by_hand.evaluate(data).accuracy
-    decoder = data[0]["video"]
-    assert mine.classify(decoder).label == answers[0].label
     table = answers.to_dataset()
     assert table["label"][:] == [answer.label for answer in answers]
+    try:
+        decoder = data[0]["video"]
+    except (ImportError, OSError, RuntimeError) as error:  # its wheels need libraries of their own
+        pytest.skip(f"torchcodec cannot be loaded: {error!s:.80}")
+    assert mine.classify(decoder).label == answers[0].label
