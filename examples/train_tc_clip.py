@@ -15,4 +15,4 @@ mine = model.adapt(support, method="tc-clip", settings={"epochs": int(epochs)})
 print(mine.report.summary())
 mine.save(target, replace=True)
 figures = mine.evaluate(support)  # of the examples themselves: use held-out clips for a figure
-print(f"accuracy on the examples: {figures.accuracy:.0%}")
+print(f"accuracy on the examples: {figures.top1:.0%}")
