@@ -76,7 +76,7 @@ class Results(list[T]):
         """
         if not is_installed("datasets"):
             raise UsageError(f"a data set needs datasets; {pip_install('datasets')}")
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports]
 
         rows = [{name: _flat(value) for name, value in record(row).items()} for row in self]
         return datasets.Dataset.from_list([dict.fromkeys(self.columns) | row for row in rows])

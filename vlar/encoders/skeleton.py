@@ -85,7 +85,7 @@ def people_of(
     points, confidence = points[span][:, persons], confidence[span][:, persons]
     times_s = np.asarray(clip.times_s, np.float64)[span]
     points, confidence, times_s = _even(points, confidence, times_s, rows)
-    times_s = signals.clock(times_s, clip.meta.get("rate_hz"))
+    times_s = np.asarray(signals.clock(times_s, clip.meta.get("rate_hz")), np.float64)
     kind = layout(name).body
     target = into or (BODY if kind == "body" else HAND)
     mapped = joint_map(name, target)

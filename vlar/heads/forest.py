@@ -205,7 +205,8 @@ def _tree(
     node = np.zeros(len(rows), np.intp)  # of the level
     width, start = 1, 0
     for depth in range(growth.depth + 1):
-        sums = np.bincount(node * outputs + label, weight, width * outputs).reshape(width, outputs)
+        sums: Float64 = np.zeros((width, outputs))
+        sums[:] = np.bincount(node * outputs + label, weight, sums.size).reshape(sums.shape)
         total = sums.sum(axis=1)
         values.append(sums / np.maximum(total[:, None], 1e-12))
         feature, cut = np.full(width, -1), np.zeros(width, np.intp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -30,8 +30,8 @@ class LazyModel:
 
     def __init__(self, model: Model | LibraryModel | str | Path | None, folder: object) -> None:
         self._spec = ModelSpec.parse(model) if isinstance(model, str | Path) else None
-        words: Any = None if isinstance(model, str | Path) else getattr(model, "words", model)
-        self._model: LibraryModel | None = words
+        words = None if isinstance(model, str | Path) else getattr(model, "words", model)
+        self._model = cast("LibraryModel | None", words)
         self.folder = folder
 
     def loaded(self, manifest: LibraryManifest | None) -> LibraryModel:

@@ -113,7 +113,7 @@ def _started(model: str, asked: JsonDict) -> tuple[str, JsonDict]:
     """Model and request where --from names the file of a network of videos: it is the model."""
     start, method = asked["start"], asked["method"]
     part = registry.get("adapter", method) if method in registry.names("adapter") else None
-    if start is None or not hasattr(part, "start_spec"):
+    if start is None or part is None or not hasattr(part, "start_spec"):
         return model, asked
     return part.start_spec(start), {**asked, "start": None}
 

@@ -84,7 +84,7 @@ def save(
         with Library(library, loaded, create=False) as opened:
             plain = QueryRequest(text, min_probability=0.0)
             judged = judgements.judged(opened, plain, yes or [], no or [])
-        with _opened(library, loaded) as connection:
+        with _opened(library, loaded.words) as connection:
             concept = concepts.save(connection, name, text, judged.yes, judged.no)
     output.row(
         concept.to_dict(), f"{concept.name}  ({concept.text}; {concept.yes} yes, {concept.no} no)"

@@ -383,14 +383,15 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
     request = replace(request, tags=tags, progress=request.progress or _bar())
     manifest = _manifest(request, LibraryManifest.of(writer), models)
     source, paths = reader(manifest.modality), request.paths
-    named = [paths] if isinstance(paths, str | Path | DataSet) else list(paths)
     if isinstance(paths, DataSet):
         recordings_found = of_dataset(paths)
-    elif any(map(is_source, named)):
-        recordings_found = recordings(named, source, remote=request.remote)
     else:
-        files = {place(file): file for file in source.find(named)}
-        recordings_found = [Recording(file, path) for path, file in files.items()]
+        named = [paths] if isinstance(paths, str | Path) else list(paths)
+        if any(map(is_source, named)):
+            recordings_found = recordings(named, source, remote=request.remote)
+        else:
+            files = {place(file): file for file in source.find(named)}
+            recordings_found = [Recording(file, path) for path, file in files.items()]
     recordings_found = [inside(recording) for recording in recordings_found]
     return _add_recordings(writer, recordings_found, manifest, models, request)
 

@@ -193,7 +193,7 @@ class CvatJson(AnnotationFormat):
                 subject = f"{label} {track.get('id', number)}"
                 boxes: list[_Box] = [
                     (int(s["frame"]), bool(s.get("outside")), _attributes(s))
-                    for s in track.get("shapes") or ()
+                    for s in list[Any](track.get("shapes") or ())
                 ]
                 fixed = _attributes(track)  # hold over the whole track
                 boxes = [(frame, outside, fixed | stated) for frame, outside, stated in boxes]
