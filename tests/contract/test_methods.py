@@ -118,6 +118,7 @@ def test_the_list_of_methods_states_paper_and_status_and_imports_nothing_heavy()
     assert parts - set(found) == {("fewshot", "relation")}
 
 
+@pytest.mark.slow
 def test_naming_lora_does_not_import_transformers():
     script = (
         "import sys, vlar.methods.lora.adapter\n"

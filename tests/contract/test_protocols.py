@@ -83,7 +83,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", NAMES)
+LONG = {"attributes": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=LONG.get(n, ())) for n in NAMES])
 def test_it_keeps_the_contract(name: str, place: Path):
     """A protocol without a card in ``CARDS`` fails here."""
     data = place / DATA.get(name, "data")

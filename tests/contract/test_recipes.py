@@ -14,6 +14,7 @@ def test_it_keeps_the_contract(name: str):
     check_recipe(name)
 
 
+@pytest.mark.slow
 def test_every_method_has_a_recipe_for_adapt():
     for method in registry.names("adapter"):
         for cpu in (False, True):

@@ -184,6 +184,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_the_sensor(signals: Path, tmp_path: Path, package: Path) -> None:
     def run(*arguments: object) -> list[dict[str, Any]]:
         found = os.environ.get("PYTHONPATH", "").split(os.pathsep)

@@ -108,26 +108,31 @@ def best(row: dict) -> str:
     return row["predictions"][0]["label"]
 
 
+@pytest.mark.slow
 def test_words_answer_another_sensor(answers: list[list[dict]]):
     (row,) = answer(answers, "vlar classify recordings/shake/1.wrist")
     assert best(row) == "shaking a bottle"
 
 
+@pytest.mark.slow
 def test_examples_of_another_sensor_are_learned(answers: list[list[dict]]):
     (row,) = answer(answers, "vlar classify recordings/walk/2.wrist")
     assert best(row) == "walk"
 
 
+@pytest.mark.slow
 def test_a_library_of_another_sensor_answers_in_words(answers: list[list[dict]]):
     hits = answer(answers, 'vlar query wrist.vlar "someone walks" -k 3')
     assert shown(hits)[:3] == ["walk", "walk", "walk"]
 
 
+@pytest.mark.slow
 def test_a_head_that_compares_sequences_answers(answers: list[list[dict]]):
     (row,) = answer(answers, "vlar classify recordings/shake/2.wrist")
     assert best(row) == "shake"
 
 
+@pytest.mark.slow
 def test_a_tower_learns_from_features_next_to_the_encoders(
     workplace: Path, answers: list[list[dict]]
 ):
@@ -138,6 +143,7 @@ def test_a_tower_learns_from_features_next_to_the_encoders(
     assert '"width": 8' in json.dumps(saved)
 
 
+@pytest.mark.slow
 def test_a_reranker_changes_the_scores_and_keeps_the_right_rows(answers: list[list[dict]]):
     plain = answer(answers, 'vlar query wrist.vlar "someone walks" -k 3')
     again = answer(answers, 'vlar query wrist.vlar "someone walks" --rerank')
@@ -176,6 +182,7 @@ def checked(folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_parts_of_another_package_keep_the_contract(workplace: Path):
     assert len(NAMED) == 5
     assert [line.split()[-1] for line in checked(workplace)[1:]] == ["None"] * len(NAMED)
