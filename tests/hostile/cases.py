@@ -940,7 +940,10 @@ def long_path(verb: str, *after: str) -> Case:
     """A path whose name no file can have."""
     arguments = [*verb.split(), LONG, *after]
     return Case(
-        "names", f"path-of-300-for-{verb}", lambda kit: arguments, "longer than|cannot|no such"
+        "names",
+        f"path-of-300-for-{verb}",
+        lambda kit: arguments,
+        "longer than|cannot|no such|300 characters",
     )
 
 

@@ -149,7 +149,7 @@ def test_other_sensors_are_refused(both: BundleEncoder, clip: Clip):
 
 def test_a_library_keeps_how_each_sensor_is_sampled():
     three = load_encoder("bundle:skeleton+imu+lite-objects")
-    manifest = LibraryManifest.new(Model(three), three.name, None, None)
+    manifest = LibraryManifest.new(Model(three).words, three.name, None, None)
     meta = manifest.to_meta()
     again = LibraryManifest.from_meta(meta, "lib")
     kept = again.spec.sampling.sensors if again else ()

@@ -106,7 +106,7 @@ def test_no_window_crosses_a_cut_and_none_is_lost(
     ends = np.cumsum([0.0, *lengths]).tolist()
     shots = [Window(*pair) for pair in pairwise(ends)]
     spec = WindowSpec(window_s, min(stride_s, window_s), 4, 0, times)
-    found = spec.spans(ends[-1], shots)
+    found = list(spec.spans(ends[-1], shots))
     for window in found:
         inside = [s for s in shots if s.start_s <= window.start_s and window.end_s <= s.end_s]
         assert len(inside) == 1
@@ -116,7 +116,7 @@ def test_no_window_crosses_a_cut_and_none_is_lost(
         own = [w for w in found if shot.start_s <= w.start_s and w.end_s <= shot.end_s]
         assert min(w.start_s for w in own) == shot.start_s
         assert max(w.end_s for w in own) >= shot.end_s - 0.011 * window_s
-    assert spec.spans(ends[-1]) == spec.spans(ends[-1], [Window(0.0, ends[-1])])
+    assert list(spec.spans(ends[-1])) == list(spec.spans(ends[-1], [Window(0.0, ends[-1])]))
 
 
 def test_a_span_is_read_shot_by_shot_the_longest_first(film: Path):
