@@ -151,6 +151,7 @@ def test_the_runtime_is_told_to_be_silent_unless_the_user_says_otherwise():
     assert vlar.__version__
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at system calls")
 def test_classify_writes_and_asks_nothing_else(tmp_path: Path):
     home = tmp_path / "home"

@@ -67,7 +67,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     return material.queries(tmp_path_factory.mktemp("clips"))
 
 
-@pytest.mark.parametrize("name", MODELS)
+#: These take tens of seconds.
+LONG = ("aligned", "parts", "sa-dvae")
+ASKED = [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in MODELS]
+
+
+@pytest.mark.parametrize("name", ASKED)
 def test_a_saved_model_answers_as_before_and_is_saved_as_it_was(
     name: str, stored: Path, clips: dict[str, list[Path]], tmp_path: Path
 ):

@@ -63,7 +63,9 @@ def test_graphs_start_as_published():
     assert level_joints(members(chest)[0][1]) == LEVELS[2]
 
 
-@pytest.mark.parametrize("name", ["ctr-gcn", "man", "hd-gcn-6"])
+@pytest.mark.parametrize(
+    "name", ["ctr-gcn", "man", pytest.param("hd-gcn-6", marks=pytest.mark.slow)]
+)
 def test_a_class_head_answers_its_labels_and_leaves_others_to_the_words(
     name: str, encoder: Encoder
 ):

@@ -463,6 +463,7 @@ def test_the_encoders_own_network_is_trained_and_saved_without_its_file(
     assert saved.core.encoder.cost((2, 32, 32, 3)) == encoder.cost((2, 32, 32, 3))
 
 
+@pytest.mark.slow
 def test_it_learns_by_the_encoders_own_network():
     encoder = load_encoder("inflated:resnet18?random_init=true&frames=4&size=32")
     adapter = VideoNet.attach(encoder, {"network": "encoder"})

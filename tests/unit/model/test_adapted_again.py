@@ -35,6 +35,7 @@ def chain(support: Path, aligned: Path, tmp_path_factory: pytest.TempPathFactory
     return vlar.load(aligned).adapt(support, method="temporal", seed=1)
 
 
+@pytest.mark.slow
 def test_a_chain_of_adapters_is_saved_and_loaded(chain: vlar.Model, support: Path, tmp_path: Path):
     folder = chain.save(tmp_path / "chain")
     manifest = json.loads((folder / "vlar.json").read_text())
@@ -104,7 +105,7 @@ def test_accuracy_is_stated_where_the_base_learned_from_other_clips(
     assert (plain.report.seen, plain.learned) == (0, ())
 
 
-@pytest.mark.parametrize("method", ["auto", "temporal"])
+@pytest.mark.parametrize("method", ["auto", pytest.param("temporal", marks=pytest.mark.slow)])
 def test_a_loaded_model_has_its_report(method: str, support: Path, tmp_path: Path):
     model = vlar.load("tiny-for-fixtures").adapt(support, method=method, seed=2)
     again = vlar.load(model.save(tmp_path / "m"))
