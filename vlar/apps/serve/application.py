@@ -225,6 +225,7 @@ class Application:
 
     Attributes:
         readable: Folders whose files are read: the roots and those of its own.
+        sent: Folder for the files of one request.
 
     Raises:
         LibraryError: it does not exist or cannot be read.
@@ -251,7 +252,9 @@ class Application:
         received.mkdir(parents=True, exist_ok=True, mode=0o700)
         chosen = AllowedFolders([*chosen.folders, received])
         self.uploads = Uploads(state / "uploads", self.limits)
-        self.readable = [*chosen.folders, state / "uploads", state / "examples"]
+        self.sent = state / "sent"  # files of one request, while it is answered
+        self.sent.mkdir(exist_ok=True, mode=0o700)
+        self.readable = [*chosen.folders, state / "uploads", state / "examples", self.sent]
         self.media = Media(state / "spans", self.limits, self.readable)
         self.models = Models(model, state / "models", device, dtype)
         self.sources = Sources(self._reads, chosen, self.uploads)

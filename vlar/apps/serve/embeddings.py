@@ -116,7 +116,7 @@ def _encoded(
 ) -> list[Float32]:
     """The vectors of pictures and clips, which are read in killable processes."""
     sampler = replace(model.view_sampler, reader=application.media.reader(model.modality))
-    with tempfile.TemporaryDirectory(prefix="vlar-embed-") as folder:
+    with tempfile.TemporaryDirectory(dir=application.sent) as folder:
         recordings = [_place(application, p, FilePath(folder, str(n))) for n, p in enumerate(parts)]
         vectors: list[Float32] = []
         for span in model.words.encode_spans(sampler.sample_each(recordings)):
