@@ -130,14 +130,11 @@ def of_made_videos(rounds: int, titles: Iterable[str]) -> list[Row]:
 def of_library(rounds: int, count: int = 100_000) -> list[Row]:
     """The nearest rows of a library, against FAISS's flat index over the same vectors."""
     import faiss
+    from library_scale import Texts
 
     from vlar.library.library import Library
     from vlar.library.shard_reading import VectorVideo
     from vlar.types import Window
-
-    class Model:
-        name, fingerprint, dim, n_frames, shorter_side = "made", "made-1", DIM, 8, 224
-        modality = "video"
 
     world = World(0)
     matrix = world.rows(count, seed=100)
@@ -154,7 +151,7 @@ def of_library(rounds: int, count: int = 100_000) -> list[Row]:
     queries = world.texts(40 * rounds, seed=31)
     with (
         tempfile.TemporaryDirectory() as folder,
-        Library(Path(folder) / "made.vlar", Model()) as library,  # type: ignore[arg-type]
+        Library(Path(folder) / "made.vlar", Texts()) as library,
     ):
         library.add_vectors(videos)
         calls: list[Callable[[np.ndarray], object]] = [

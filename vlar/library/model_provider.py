@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class LazyModel:
     def __init__(self, model: Model | LibraryModel | str | Path | None, folder: object) -> None:
         self._spec = ModelSpec.parse(model) if isinstance(model, str | Path) else None
         words = None if isinstance(model, str | Path) else getattr(model, "words", model)
-        self._model = cast("LibraryModel | None", words)
+        self._model = None if words is None else _with_defaults(words)
         self.folder = folder
 
     def loaded(self, manifest: LibraryManifest | None) -> LibraryModel:
@@ -117,6 +118,15 @@ def load_on(spec: str | ModelSpec, device: str | None = None) -> LibraryModel:
     from vlar.model.model import load
 
     return load(spec, device=device).words
+
+
+def _with_defaults(model: Any) -> LibraryModel:
+    """The model; one of a class of its own has the defaults of ``LibraryModel``."""
+    if isinstance(model, LibraryModel):
+        return model
+    completed = copy(model)
+    completed.__class__ = type(type(model).__name__, (type(model), LibraryModel), {})
+    return cast("LibraryModel", completed)
 
 
 def _probes(model: LibraryModel) -> Float32:

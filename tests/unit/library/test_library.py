@@ -18,6 +18,8 @@ from tests.unit.library.fakes import FakeModel, stored, tiny_video
 from vlar.errors import EncoderMismatchError, LibraryError, TagConflictError, UsageError
 from vlar.library.library import Library
 from vlar.library.rows import AddEvent
+from vlar.library.shard_reading import VectorVideo
+from vlar.types import Window
 
 
 @pytest.fixture
@@ -296,6 +298,24 @@ def test_another_model_is_refused(library: Library, clips: list[Path]):
             assert "'other'" in caught.value.message
             assert "--model fake" in caught.value.message
     assert len(library.videos()) == 5
+
+
+def test_a_model_of_another_class_has_the_defaults(tmp_path: Path):
+    class Texts:
+        name, fingerprint, dim, n_frames = "made", "made-1", 4, 8
+
+        def encode_queries(self, texts: list[str]) -> np.ndarray:
+            return np.eye(4, dtype=np.float32)[: len(texts)]
+
+        def match_probability(self, vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+            return 1 / (1 + np.exp(-20 * (vectors @ query)))
+
+    rows = VectorVideo("/example/a.mp4", [Window(0.0, 4.0)], np.eye(4, dtype=np.float32)[:1])
+    model = Texts()
+    with Library(tmp_path / "made.vlar", model) as library:  # type: ignore[arg-type]
+        library.add_vectors([rows])
+        assert [hit.path for hit in library.query("a cat", 1)] == ["/example/a.mp4"]
+    assert type(model) is Texts
 
 
 def whole(words: FakeModel) -> SimpleNamespace:
