@@ -11,6 +11,7 @@ The command line makes ``--shots`` of it, with the type, the default and the gro
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, is_dataclass
@@ -160,7 +161,7 @@ def fields_of(request: type) -> Iterator[RequestField]:
 
 def _evaluated(request: type, name: str, annotation: str) -> Any:
     """The annotation of a field from its text, where a module keeps annotations as texts."""
-    owner = next(c for c in request.__mro__ if name in c.__dict__.get("__annotations__", {}))
+    owner = next(c for c in request.__mro__ if name in inspect.get_annotations(c))
     return eval(annotation, vars(sys.modules[owner.__module__]))  # source text, as Python runs it
 
 

@@ -163,7 +163,8 @@ def spaced(path: str) -> str:
 
 def _common_folder(paths: Sequence[str]) -> str:
     """The folder, with its last slash, in which all paths lie; its words tell nothing apart."""
-    prefix = os.path.commonprefix([path.replace("\\", "/") for path in paths])
+    paths = [path.replace("\\", "/") for path in paths]
+    prefix = os.path.commonprefix(paths)  # noqa: RUF071 - letters: cut at the last slash below
     return prefix[: prefix.rfind("/") + 1]
 
 
