@@ -9,11 +9,13 @@ seed and control, and is not measured again, so that a run may be stopped and go
 a class head stands under its name and "classes", one that moves texts under its name. Towers read
 the joints of the set's own layout, and are trained by the recipe of ``vlar adapt``. ``stacked`` has
 the factors that ``vlar adapt`` starts from; with ``--fold`` those that it finds, from one fold:
-half of the people who teach are held out, which takes a training more.
+half of the people who teach are held out, which takes a training more. Seeds come one after the
+other over all methods, so that a run that is stopped has about as many of each.
 
 ``--choose`` asks the last of the people who teach and never the even ones: settings and epochs were
 chosen so. Controls that must fail: the frames of the asked clips shuffled, and their joints read in
-the order of another layout, by every trained tower; with ``--shuffled`` the labels of the examples.
+the order of another layout, by the tower of the first seed; with ``--shuffled`` that tower is also
+trained on shuffled labels.
 """
 
 from __future__ import annotations
@@ -156,9 +158,26 @@ def residual_logits(training: Any, features: Float32) -> np.ndarray:
 
 
 def measure(
-    given: Course, method: str, settings: dict[str, Any], seed: int, file: Path, fold: bool
+    given: Course,
+    method: str,
+    settings: dict[str, Any],
+    seed: int,
+    file: Path,
+    *,
+    fold: bool,
+    changed: bool,
 ) -> dict[str, Any]:
-    """Top-1 of a tower alone and weighed with ``auto``, its parameters and CPU minutes."""
+    """Top-1 of a tower alone and weighed with ``auto``, its parameters and CPU minutes.
+
+    Args:
+        given: Clips that teach and are asked.
+        method: Registered name of the tower.
+        settings: Those of the tower and of its training.
+        seed: Of the training.
+        file: Keeps features and the logits of ``auto``.
+        fold: Find the factors on held-out people.
+        changed: Ask the changed clips of ``controls`` too.
+    """
     encoder = load_encoder("skeleton")
     of_tower, of_training = divided(settings)
     task = TrainingTask.by_recipe(encoder, method, settings=of_tower, seed=seed)
@@ -189,9 +208,9 @@ def measure(
     answers = {"alone": asked, "auto": closed, "stacked": stacked}
     if training.adapter.config.readout == "texts":
         answers["without the encoder"] = residual_logits(training, features[given.ask])
-    for number, (name, clips) in enumerate(controls(given).items()):
-        changed = encoded(clips, reading, cache.with_name(f"{cache.name}-{number}.npy"))
-        answers[name] = held_out_logits(training, changed)
+    for number, (name, clips) in enumerate(controls(given).items() if changed else ()):
+        other = encoded(clips, reading, cache.with_name(f"{cache.name}-{number}.npy"))
+        answers[name] = held_out_logits(training, other)
     found: dict[str, Any] = {
         name: round(100 * float((row.argmax(axis=1) == right[given.ask]).mean()), 2)
         for name, row in answers.items()
@@ -217,34 +236,38 @@ def main() -> None:
         __doc__, "data", "json", sets=some(["utd"], choices=list(LAYOUTS)), methods={"nargs": "+"},
         seeds=some([0]), readouts=some(["texts", "classes"]),
         set={"nargs": "+", "type": setting, "default": [], "dest": "settings"},
-        shuffled=(False, "labels of the examples shuffled"), choose=False,
+        shuffled=(False, "the first seed also with shuffled labels"), choose=False,
         fold=(False, "factors from held-out people"), cache=Path("/tmp/vlar-towers"),
     )  # fmt: skip
     torch.set_num_threads(1)
     results: dict[str, Any] = stored(
         given.json, {"vlar": vlar.__version__, "machine": platform.machine()}
     )
+    methods = given.methods or presets()
     for name in given.sets:
-        data = course(name, given.data, given.shuffled, given.choose)
-        for method, readout in product(given.methods or presets(), given.readouts):
-            for seed in given.seeds:
-                kind = "choose" if given.choose else "odd to even"
-                kind += ", labels shuffled" if given.shuffled else ""
-                title = method if readout == "texts" else f"{method}, {readout}"
-                rows = results.setdefault(name, {}).setdefault(kind, {}).setdefault(title, {})
-                settings = {"layout": LAYOUTS[name], "people": 1, "readout": readout}
-                settings |= dict(given.settings)
-                key = str(seed)
-                if rows.get(key, {}).get("settings", {}) and not given.choose:
-                    continue
-                file = (
-                    given.cache
-                    / f"{name}-{kind.replace(', ', ' ').replace(' ', '-')}-{int(given.fold)}.npz"
-                )
-                rows[key] = measure(data, method, settings, seed, file, given.fold)
-                shown = {k: v for k, v in rows[key].items() if k != "settings"}
-                print(f"{name}, {kind}, {title}, seed {seed}: {shown}", flush=True)
-                store(given.json, results)
+        sides = [
+            course(name, given.data, permuted, given.choose)
+            for permuted in (False, True)[: 1 + given.shuffled]
+        ]
+        rows_of = product(given.seeds, methods, given.readouts, enumerate(sides))
+        for seed, method, readout, (permuted, data) in rows_of:
+            kind = "choose" if given.choose else "odd to even"
+            kind += ", labels shuffled" if permuted else ""
+            title = method if readout == "texts" else f"{method}, {readout}"
+            rows = results.setdefault(name, {}).setdefault(kind, {}).setdefault(title, {})
+            first = seed == given.seeds[0]
+            if (str(seed) in rows and not given.choose) or (permuted and not first):
+                continue
+            settings = {"layout": LAYOUTS[name], "people": 1, "readout": readout}
+            settings |= dict(given.settings)
+            file = f"{name}-{kind.replace(', ', ' ').replace(' ', '-')}-{int(given.fold)}.npz"
+            rows[str(seed)] = measure(
+                data, method, settings, seed, given.cache / file, fold=given.fold,
+                changed=first and not permuted,
+            )  # fmt: skip
+            shown = {k: v for k, v in rows[str(seed)].items() if k != "settings"}
+            print(f"{name}, {kind}, {title}, seed {seed}: {shown}", flush=True)
+            store(given.json, results)
 
 
 if __name__ == "__main__":
