@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import vlar
-from vlar.apps.publish.states import Change
-from vlar.apps.publish.watch import Receivers, Watch, run_watch
+from vlar.apps.publish.watch import Change, Receivers, Watch, run_watch
 from vlar.language.labels import LabelSet
 from vlar.model.requests import ClassifyRequest
 

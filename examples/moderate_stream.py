@@ -7,7 +7,7 @@ about what is reported: the program stores and blocks nothing.
 import sys
 
 import vlar
-from vlar.apps.publish.states import LabelStates
+from vlar.apps.publish.watch import LabelStates
 from vlar.language.labels import LabelSet
 from vlar.model.live import classify_live
 from vlar.model.requests import ClassifyRequest

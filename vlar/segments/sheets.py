@@ -6,13 +6,31 @@ import io
 import re
 import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from vlar.files.reading import MB
 from vlar.segments.tables import text_of
 from vlar.segments.xml import parse
 
 _MOST, _MOST_ENTRIES, _MOST_COLUMNS = 50 * MB, 1000, 1000
+
+
+def names(data: bytes) -> list[str]:
+    """Names of the files of an archive; none of other content."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError):
+        return []
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """An archive of files by name; equal files give equal bytes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), data)
+    return stream.getvalue()
 
 
 def entries(data: bytes) -> dict[str, bytes]:

@@ -121,7 +121,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("training/checkpoint.py", "torch.load"): OWN,
     ("training/distributed.py", "os.open"): WRITES,
     ("training/fit.py", ".read_text"): SOURCE,
-    ("segments/formats/datavyu.py", "zipfile.ZipFile"): STREAM,
     ("segments/sheets.py", "zipfile.ZipFile"): STREAM,
     ("training/run.py", "np.load"): OWN,
     ("training/sources.py", "np.memmap"): OWN,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
-from vlar.segments.sheets import entries
+from vlar.segments.sheets import entries, names, packed
 from vlar.segments.tables import named, rows_of, text_of
 
 _LONGEST = 20_000
@@ -71,11 +69,7 @@ class Datavyu(AnnotationFormat):
 
     def claims(self, source: Source) -> bool:
         """Return whether it is a zip with an entry ``db``."""
-        try:
-            with zipfile.ZipFile(io.BytesIO(source.data)) as archive:
-                return "db" in archive.namelist()
-        except (zipfile.BadZipFile, ValueError, OSError):
-            return False
+        return "db" in names(source.data)
 
     def read(self, source: Source, options: Options) -> Table:
         """A segment for each code of each cell; cells that end before they start are noted."""
@@ -99,11 +93,7 @@ class Datavyu(AnnotationFormat):
             raise ValueError("a column of the spreadsheet lacks a code; add it in Datavyu")
         files["db"] = _inserted(text, columns, before, added).encode()
         files.setdefault("project", b"!project\ndbFile: vlar.opf\nname: vlar\nversion: 5\n")
-        stream = io.BytesIO()
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in files.items():
-                archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), data)
-        return stream.getvalue(), notes
+        return packed(files), notes
 
 
 def _database(text: str) -> tuple[dict[str, list[str]], dict[str, list[_Cell]], list[str]]:

@@ -27,8 +27,7 @@ from tests.unit.model.test_people import Bands
 from vlar.apps.publish import frigate
 from vlar.apps.publish.mqtt import Broker, discovery
 from vlar.apps.publish.outbox import Delivery, Outbox
-from vlar.apps.publish.states import Change, LabelStates
-from vlar.apps.publish.watch import Receivers, Watch, run_watch
+from vlar.apps.publish.watch import Change, LabelStates, Receivers, Watch, run_watch
 from vlar.apps.publish.webhook import check_address, post_all
 from vlar.errors import UsageError
 from vlar.language.labels import LabelSet
