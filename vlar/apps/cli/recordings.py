@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlar.apps.cli import inputs, output
 from vlar.apps.cli.progress import track
-from vlar.apps.cli.verb import exit_code
+from vlar.apps.cli.verb import EXIT_FINE, exit_code
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
 
@@ -161,24 +161,33 @@ def events(video: Path, /, *, out: Path, side: int = 240, step: float = 0.2) -> 
     return 0
 
 
-def bundle(rows: Path, /, *, out: Path, by_share: bool = False) -> int:
+def bundle(rows: Path, /, *, out: Path, by_share: bool = False, topics: str | None = None) -> int:
     """Make one recording of what several sensors took of one moment.
+
+    ROWS is a table, or the recording of a robot: an MCAP file, a ROS 1 bag, the folder of a ROS 2
+    bag, whose cameras, IMU and joint states become a bundle.
 
     A column 'path.SENSOR' has the files of a sensor, the one whose clock counts first; an empty
     cell is a sensor that was not recorded. 'offset.SENSOR' has the seconds at which a file begins
     on that clock. Other columns are kept. DIR/rows.csv is a support set of the bundles.
 
     Options:
-        rows (ROWS): CSV: path.SENSOR, offset.SENSOR, label, ...
+        rows (ROWS): CSV: path.SENSOR, offset.SENSOR, label, ...; or a recording of a robot.
         out (-o DIR): New bundles go here.
         by_share: Line sensors up by their share of the take: rates are nominal.
+        topics (TOPIC,TOPIC): Topics of a robot's recording, those of the bundle first.
 
     Examples:
         vlar bundle rows.csv --out pairs/
         vlar bundle takes.csv --out pairs/ --by-share
     """
     from vlar.media.bundle_table import write_bundles
+    from vlar.media.robot_messages import is_robot
 
+    if is_robot(rows):
+        return _unpack(rows, out, topics)
+    if topics is not None:
+        raise UsageError(f"--topics is for recordings of robots; {rows} is a table")
     bundles = write_bundles(rows, out, by_share=by_share)
     for row in bundles.failed:
         output.failure(row)
@@ -188,6 +197,24 @@ def bundle(rows: Path, /, *, out: Path, by_share: bool = False) -> int:
         f"{bundles.bundles} bundles ({counts}); their table is {bundles.table}",
     )
     return exit_code(bundles.bundles, len(bundles.failed))
+
+
+def _unpack(recording: Path, out: Path, topics: str | None) -> int:
+    from vlar.media.robots import unpack
+
+    names = [name.strip() for name in (topics or "").split(",") if name.strip()]
+    unpacked = unpack(recording, out, names)
+    lines = [
+        f"  {row.topic}  {row.sensor}, {counted(row.messages, 'messages')}: {row.path}"
+        for row in unpacked.topics
+        if row.path is not None
+    ]
+    output.row(unpacked, f"{unpacked.bundle}", *lines)
+    if unpacked.left_out:
+        output.note(f"left out: {unpacked.left_out}")
+    if unpacked.cut_off:
+        output.note(f"{recording} ends in the middle of a record: what comes before it was read")
+    return EXIT_FINE
 
 
 def pose(video: Path, /, *, out: Path | None = None, skeletons: Path | None = None) -> int:
