@@ -201,6 +201,26 @@ def digest_of(store: LibraryStore, manifest: LibraryManifest) -> LibraryDigest:
     return LibraryDigest(digests, rest_digest % _MODULUS, count)
 
 
+def copy_recordings(
+    source: LibraryStore, target: LibraryWriter, chosen: Sequence[RecordingFacts]
+) -> None:
+    """Copy some recordings into a library of the same model, which lacks their paths.
+
+    Raises:
+        LibraryError: the target has another model or other windows.
+    """
+    manifest, other = LibraryManifest.of(source), LibraryManifest.of(target)
+    if manifest is None:
+        return
+    if other is not None and other != manifest:
+        raise LibraryError(
+            f"library {target.address} has another model or other windows than the copy; add the "
+            "recordings again"
+        )
+    for group, _ in _groups(source, chosen):
+        _copy_group(source, target, manifest, group)
+
+
 def _recording_digest(store: LibraryStore, facts: RecordingFacts, tags: Mapping[str, str]) -> int:
     path = facts.path
     values = (

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vlar.apps.answers import shown_s
+from vlar.apps.serve.bin import Bin
 from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
 from vlar.apps.serve.exports import EXPORTS, Exports
 from vlar.apps.serve.files import AllowedFolders
@@ -30,6 +31,7 @@ from vlar.language.labels import LabelList, LabelSet, parse_labels
 from vlar.library.address import place_of
 from vlar.library.query.grammar import Like, Node, leaves, parse, show
 from vlar.library.query.plan import QueryReport, QueryRequest, make_plan
+from vlar.library.rows import VideoRow
 from vlar.media.bundle import PART
 from vlar.media.views import Views
 from vlar.model.model import Model
@@ -156,6 +158,15 @@ def _refused(failure: Failure) -> ServeError:
     return ServeError(status, *split(failure.message), failure.kind)
 
 
+#: Orders of recordings.
+SORTS: Mapping[str, Callable[[VideoRow], Any]] = {
+    "path": lambda row: row.path,
+    "name": lambda row: (Path(row.path).name.casefold(), row.path),
+    "longest": lambda row: (-row.duration_s, row.path),
+    "shortest": lambda row: (row.duration_s, row.path),
+    "newest": lambda row: (-row.added_at_s, row.path),
+}
+
 _UPLOAD, _VIDEO = "upload:", "video:"
 
 
@@ -260,7 +271,8 @@ class Application:
         self.sources = Sources(self._reads, chosen, self.uploads)
         self._classifying = Classifying(self.models, self.media, self.sources, self.limits)
         self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
-        self.bench = Workbench(self._reads, self.sources, self._phrases)
+        removed = Bin(self._reads, state / "bin")
+        self.bench = Workbench(self._reads, self.sources, self._phrases, removed)
         self.export = Exports(self.sources, self.media)
 
     def close(self) -> None:
@@ -307,18 +319,20 @@ class Application:
         limit: int = 50,
         contains: str = "",
         where: Sequence[str] = (),
+        sort: str = "path",
     ) -> JsonDict:
-        """Recordings by path, some at a time.
+        """Recordings in order, some at a time.
 
         Args:
             offset: How many to leave out.
             limit: How many to give.
             contains: Only those whose path contains this text, in any case.
             where: Filters that all hold.
+            sort: ``path``, ``name``, ``longest``, ``shortest`` or ``newest``.
         """
         needle = contains.casefold()
         matching = [row for row in self._reads.matching(where) if needle in row.path.casefold()]
-        rows = matching[offset : offset + limit]
+        rows = sorted(matching, key=SORTS[sort])[offset : offset + limit]
         listed = [{**row.to_dict(), **self._named(row.path)} for row in rows]
         return {"total": len(matching), "offset": offset, "videos": listed}
 
@@ -352,8 +366,10 @@ class Application:
         reports: list[QueryReport] = []
         hits = self._library().search(replace(request, text=text, report=reports.append))
         report, listed = reports[-1], [self._hit(hit) for hit in hits]
+        added_s = self._reads.added_s([hit.path for hit in hits])
         for hit in listed:
             _as_asked(hit.get("parts", ()), names)
+            hit["added_s"] = added_s.get(hit["path"])
         return {
             "hits": listed,
             "weak": hits.weak,

@@ -277,8 +277,9 @@ class HttpInterface:
             limit: Annotated[int, Query(ge=1, le=500)] = 50,
             contains: Annotated[str, Query(max_length=500)] = "",
             where: Filters = (),
+            sort: Literal["path", "name", "longest", "shortest", "newest"] = "path",
         ) -> JsonDict:
-            return await self._run("reads", do.videos, offset, limit, contains, where)
+            return await self._run("reads", do.videos, offset, limit, contains, where, sort)
 
         @api.get("/api/videos/{video}/rows", summary="Windows of a recording")
         async def rows(video: VideoId) -> JsonDict:
@@ -460,9 +461,17 @@ class HttpInterface:
             changes = [(change.video, change.tags, change.before) for change in body.changes]
             return await self._run("reads", bench.tag, changes)
 
-        @api.post("/api/remove", summary="Remove recordings from the library; files stay")
+        @api.post("/api/remove", summary="Move recordings to the bin; files stay")
         async def remove(body: schemas.Remove) -> JsonDict:
             return await self._run("reads", bench.remove, body.videos)
+
+        @api.get("/api/bin", summary="What was removed in the last 30 days")
+        async def removals() -> JsonDict:
+            return await self._run("reads", bench.removed.listing)
+
+        @api.post("/api/restore", summary="Bring the recordings of a removal back")
+        async def restore(body: schemas.Restore) -> JsonDict:
+            return await self._run("reads", bench.removed.restore, body.bin)
 
         @api.post(
             "/api/export/{kind}",

@@ -27,6 +27,7 @@ from vlar.apps.serve.library import Models, RequestedRecording, Sources
 from vlar.errors import LibraryLockedError, one_line
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.heads.model_selection import AUTO, methods
+from vlar.language.clean import label_key
 from vlar.library.address import LibraryPlace, checked_tags
 from vlar.library.backends import backend_of
 from vlar.media.video.files import VIDEO_ENDINGS
@@ -73,9 +74,15 @@ class Job:
     ended_s: float | None = None
     starts: int = 0
 
+    @property
+    def is_resumable(self) -> bool:
+        """Whether to start it again can help: it was cancelled, or what ended it may pass."""
+        is_lasting = self.error is not None and self.error["kind"] in _FOR_GOOD
+        return self.state in (FAILED, CANCELLED) and not is_lasting
+
     def to_dict(self, *, brief: bool = False) -> JsonDict:
         """The JSON object of the server; a brief one leaves out the clips of an evaluation."""
-        facts = asdict(self)
+        facts = {**asdict(self), "resumable": self.is_resumable}
         del facts["spec"]
         if brief and self.report is not None:
             facts["report"] = {k: v for k, v in self.report.items() if k != "clips"}
@@ -83,6 +90,11 @@ class Job:
 
 
 _ENDED = (DONE, FAILED, CANCELLED)
+# Kinds of errors that the same job meets again: what it was asked for cannot be done.
+_FOR_GOOD = frozenset(
+    {"usage", "unknown_name", "labels", "support", "dataset", "query", "model", "package"}
+    | {"encoder_mismatch", "training"}
+)
 _ID = re.compile(r"[0-9a-f]{16}")
 _LONGEST_STEM = 200  # bytes; file systems allow 255 for a name
 _MOST_NAMED = 50  # failures that a job names
@@ -107,6 +119,9 @@ class Jobs:
         allowed: Called with a job before its process starts; raises where it may not run.
         ended: Called with a job after its end.
         roots: Folders whose recordings a job may read.
+
+    Attributes:
+        hidden: More folders that messages do not name.
     """
 
     def __init__(
@@ -118,6 +133,7 @@ class Jobs:
         roots: Sequence[str | Path] = (),
     ) -> None:
         self._roots = [str(root) for root in roots]
+        self.hidden: Sequence[str | Path] = ()
         self._folder, self._most, self._allowed, self._ended = folder, most, allowed, ended
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.RLock()
@@ -273,7 +289,7 @@ class Jobs:
             job.current = event["path"] or job.current
             if event["failure"] is not None:
                 job.failed += 1
-                job.failures = [*job.failures, event["failure"]][:_MOST_NAMED]
+                job.failures = [*job.failures, self._shown(event["failure"])][:_MOST_NAMED]
         elif event["event"] == "done":
             job.report = event["report"]
             self._end(job, DONE)
@@ -284,9 +300,16 @@ class Jobs:
         with self._lock:
             if job.state in _ENDED:
                 return
-            error, fix = split(message)
+            error, fix = split(self._shown(message))
             job.error = {"error": error, "fix": fix, "kind": kind}
             self._end(job, FAILED)
+
+    def _shown(self, message: str) -> str:
+        """A message without the folders of the server: a file is named as inside its root."""
+        folders = [*self._roots, *map(str, self.hidden)]
+        for folder in sorted(folders, key=len, reverse=True):
+            message = message.replace(f"{folder.rstrip('/')}/", "")
+        return message
 
     def _end(self, job: Job, state: str) -> None:
         job.state, job.ended_s = state, time.time()
@@ -338,6 +361,23 @@ class Jobs:
             (self._folder / f"{job.id}.json").unlink(missing_ok=True)
 
 
+def _require_labels(tag: str, values: set[str], labels: Sequence[str] | None) -> None:
+    """Refuse values of a tag that are not among the labels to choose from, before a model loads.
+
+    Raises:
+        ServeError: the message names the first ones.
+    """
+    if labels is None:
+        return
+    keys = {label_key(label) for label in labels}
+    missing = sorted(value for value in values if label_key(value) not in keys)
+    if missing:
+        named = ", ".join(map(repr, missing[:3]))
+        error = f"{len(missing)} values of the tag {tag!r} are not among the labels: {named}"
+        fix = f"the labels are {', '.join(map(repr, labels[:5]))}; add them, or choose another tag"
+        raise ServeError(400, one_line(error), one_line(fix), "labels")
+
+
 def shortened(text: str, most: int) -> str:
     """The beginning of a text that has at most some bytes in UTF-8.
 
@@ -386,6 +426,7 @@ class Tasks:
         self._examples, self._received = state / "examples", state / "recordings"
         roots = [*sources.roots.folders, self._examples, self._received]
         self.jobs = Jobs(state / "jobs", limits.jobs, self._allowed, self._ended, roots)
+        self.jobs.hidden = [library.parent, state] if isinstance(library, Path) else [state]
 
     def close(self) -> None:
         """Stop the running job; the next server resumes it."""
@@ -429,7 +470,8 @@ class Tasks:
         """Compare a model's answers with a tag that names what recordings show, as a job.
 
         Raises:
-            ServeError: no model of this name, or too few or too many recordings have the tag.
+            ServeError: no model of this name, too few or too many recordings have the tag, or a
+                value of it is not a label.
         """
         rows = self._sources.tagged(tag)
         if not 1 < len(rows) <= _MOST_EVALUATED:
@@ -441,6 +483,7 @@ class Tasks:
             for video, label in rows
         ]
         spec: JsonDict = {"model": self._models.spec_of(model), "examples": examples}
+        _require_labels(tag, {label for _, label in rows}, labels or self._models.labels_of(model))
         spec |= {"labels": None if labels is None else list(labels), "source": str(self._library)}
         return self.jobs.start("evaluate", f"evaluate {model} by {tag}", spec).to_dict()
 

@@ -17,8 +17,11 @@ from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.uploads import Uploads
 from vlar.cancellation import cancellable
 from vlar.errors import one_line
+from vlar.files.reading import MB, parse_json, read_file
 from vlar.library.address import place
+from vlar.library.connection import LibraryConnection
 from vlar.library.library import Library
+from vlar.library.library_copy import copy_recordings
 from vlar.library.query.concepts import Concept, concepts, remove, save
 from vlar.library.query.filters import Condition, conditions, matching_videos
 from vlar.library.query.grammar import Like, leaves, parse, show
@@ -124,19 +127,55 @@ class ServedLibrary(Library):
             fix = "start the server where it may write to the folder of the library"
             raise ServeError(403, "the library is read-only", fix, "read_only")
 
-    def forget(self, paths: Sequence[str]) -> int:
+    def forget(self, paths: Sequence[str], kept: Path | None = None) -> int:
         """Remove the recordings of exactly these paths, which are never read as globs.
+
+        Args:
+            paths: As the library has them.
+            kept: Folder of a new library that takes them.
 
         Raises:
             LibraryLockedError: another process is writing.
             LibraryError: the library cannot be written to.
         """
         with self._connection.writing() as writer:
-            ids = [facts.id for path in paths if (facts := writer.at_path(path)) is not None]
+            chosen = [facts for path in paths if (facts := writer.at_path(path)) is not None]
+            if kept is not None and chosen:
+                copy = LibraryConnection(kept, None, True, "cpu")
+                try:
+                    with copy.writing() as target:
+                        copy_recordings(writer, target, chosen)
+                finally:
+                    copy.close()
             with writer.transaction():
-                writer.delete(ids)
+                writer.delete([facts.id for facts in chosen])
             self._connection.settle()
-        return len(ids)
+        return len(chosen)
+
+    def take_back(self, kept: Path) -> int:
+        """Add the recordings that ``forget`` kept; a path that is there again is left out.
+
+        Raises:
+            LibraryError: the library has another model or other windows by now.
+            LibraryLockedError: another process is writing.
+        """
+        copy = LibraryConnection(kept, None, False, "cpu")
+        try:
+            with self._connection.writing() as writer, copy.mutex:
+                source, _ = copy.nonempty()
+                chosen = [row for row in source.recordings() if writer.at_path(row.path) is None]
+                copy_recordings(source, writer, chosen)
+                self._connection.settle()
+        finally:
+            copy.close()
+        return len(chosen)
+
+    def added_s(self, paths: Sequence[str]) -> dict[str, float]:
+        """The time at which recordings were indexed, in seconds since 1970, by path."""
+        with self._connection.mutex:
+            store = self._connection.reader()
+            rows = [] if store is None else [store.at_path(path) for path in paths]
+        return {row.path: row.added_at_s for row in rows if row is not None}
 
     def people(self, path: str) -> list[JsonDict]:
         """Each person of each window of a recording: its times, number and box."""
@@ -281,6 +320,20 @@ class Models:
             names = ", ".join(entry["name"] for entry in self.listing())
             raise ServeError(404, error, f"there are: {names}", "not_found")
         return str(folder)
+
+    def labels_of(self, name: str) -> tuple[str, ...] | None:
+        """Labels of an adapted model, read without loading it; None for the library's own.
+
+        Raises:
+            ServeError: 404 where there is none of this name.
+        """
+        if name == OWN:
+            return None
+        try:
+            text = read_file(Path(self.spec_of(name)) / "vlar.json", MB, links=False)
+            return tuple(map(str, parse_json(text)["labels"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None  # whoever loads it says what is wrong
 
     def place(self, name: str) -> Path:
         """The folder of an adapted model, which need not exist.

@@ -162,6 +162,12 @@ class Remove(Body):
     videos: list[Id] = Field(min_length=1, max_length=1000)
 
 
+class Restore(Body):
+    """A removal to undo."""
+
+    bin: str = Field(pattern=r"^\d{10}-[0-9a-f]{8}$", description="Of POST /api/remove.")
+
+
 class Span(Body):
     """A span of a recording."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vlar.apps.serve.bin import Bin
 from vlar.apps.serve.library import ServedLibrary, Sources
 from vlar.library import discovery
 from vlar.library.discovery import LibraryRows
@@ -54,15 +55,21 @@ def typical(vectors: Float32, k: int) -> list[int]:
 
 
 class Workbench:
-    """Views of a served library, and changes of it; ``names`` gives phrases of vectors (N, D)."""
+    """Views of a served library, and changes of it; ``names`` gives phrases of vectors (N, D).
+
+    Attributes:
+        removed: What ``remove`` took, for 30 days.
+    """
 
     def __init__(
         self,
         library: ServedLibrary,
         sources: Sources,
         names: Callable[[Float32], list[str]],
+        removed: Bin,
     ) -> None:
         self._library, self._sources, self._names = library, sources, names
+        self.removed = removed
         self._kept: dict[str, tuple[int, Any]] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -184,13 +191,13 @@ class Workbench:
         return {"changed": self._library.tag(tags, before=before)}
 
     def remove(self, videos: Sequence[str]) -> JsonDict:
-        """Remove recordings from the library; their files are not touched.
+        """Remove recordings from the library into the bin; their files are not touched.
 
         Raises:
             ServeError: 403 read-only, 404 a recording is not there any more.
         """
         self._library.require_writable()
-        return {"removed": self._library.forget([self._sources.stored_path(v) for v in videos])}
+        return self.removed.put([self._sources.stored_path(video) for video in videos])
 
 
 def _facet(name: str, values: Sequence[tuple[str, int, list[str]]]) -> JsonDict:

@@ -84,6 +84,12 @@ def test_an_error_is_split_into_what_happened_and_what_to_do(jobs: Jobs):
     error = {"event": "error", "message": "it is locked; wait", "kind": "locked"}
     job = wait_for(jobs.start("add", "x", {"steps": [error]}), FAILED)
     assert job.error == {"error": "it is locked", "fix": "wait", "kind": "locked"}
+    assert job.to_dict()["resumable"]
+    jobs.hidden = ["/example/state"]
+    lasting = {"message": "/example/state/x.mp4: only one label; add another", "kind": "support"}
+    job = wait_for(jobs.start("adapt", "x", {"steps": [{"event": "error", **lasting}]}), FAILED)
+    assert job.error == {"error": "x.mp4: only one label", "fix": "add another", "kind": "support"}
+    assert not job.to_dict()["resumable"]  # it would fail again
     job = wait_for(jobs.start("add", "x", {"steps": ["die"]}), FAILED)
     assert job.error is not None
     assert "resume" in job.error["fix"]

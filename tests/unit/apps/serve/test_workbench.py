@@ -161,12 +161,39 @@ def test_a_removed_recording_is_named_in_an_open_page(served: Served):
     span = {"video": video, "start_s": 0, "end_s": 1}
     assert served.client.get(f"/api/videos/{video}/file").status_code == 200
     # Its name is a glob that would match others: exactly this recording goes.
-    assert post(served, "remove", videos=[video]).json() == {"removed": 1}
+    removal = post(served, "remove", videos=[video]).json()
+    assert removal["removed"] == 1
     assert get(served, "videos").json()["total"] == 3
     refused(post(served, "remove", videos=[video]), 404)
     refused(post(served, "tags", changes=[{"video": video, "tags": {"a": "b"}}]), 404)
     refused(post(served, "export/csv", spans=[span]), 404)
     refused(get(served, f"videos/{video}/thumbnail"), 404)
+    # Nothing is lost: the bin has it for thirty days.
+    listed = get(served, "bin").json()
+    assert (listed["days"], [row["names"] for row in listed["removals"]]) == (
+        30,
+        [["<b>gone *.mp4"]],
+    )
+    assert post(served, "restore", bin=removal["bin"]).json() == {"restored": 1}
+    assert value_of(served, "<b>gone") == {"a": "b"}
+    assert get(served, f"videos/{video}/rows").json()["rows"]
+    refused(post(served, "restore", bin=removal["bin"]), 404, "30 days")
+    assert get(served, "bin").json()["removals"] == []
+    old = served.application.bench.removed._folder / "1000000000-00000000"
+    old.mkdir()
+    post(served, "remove", videos=[video])
+    assert not old.exists()
+
+
+def test_recordings_come_in_any_order(served: Served):
+    def order(sort: str) -> list[str]:
+        listed = get(served, "videos", sort=sort).json()["videos"]
+        return [row["name"] for row in listed]
+
+    assert order("name") == ["moving.mp4", "noise.mp4", "old.avi"]
+    assert order("longest") == ["moving.mp4", "old.avi", "noise.mp4"] == order("shortest")[::-1]
+    assert sorted(order("newest")) == order("path")
+    refused(get(served, "videos", sort="colour"), 422)
 
 
 def _upload(served: Served, name: str) -> str:
@@ -259,6 +286,11 @@ def test_answers_come_part_by_part_and_stop_when_nobody_listens(served: Served):
         on_part=lambda row: seen.append(row) or len(seen) < 2,
     )
     assert len(seen) == 2  # the total and one answer
+
+
+def test_labels_that_do_not_fit_a_tag_are_refused_at_once(served: Served):
+    problem = post(served, "evaluate", tag="place", labels=["gym", "street"])
+    refused(problem, 400, "'desk'", "'gym', 'street'")
 
 
 @pytest.mark.slow

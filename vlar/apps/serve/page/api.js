@@ -117,6 +117,8 @@ export function clock(seconds) {
   const tail = `${two(s)}.${tenths % 10}`;
   return h ? `${h}:${two(m)}:${tail}` : `${m}:${tail}`;
 }
+// A name inside a text: its direction of writing turns nothing around it.
+export const isolated = (name) => `\u2068${name}\u2069`;
 export const percent = (p) => `${Math.round(100 * p)} %`;
 export const thumbnail = (video, atS, width = 320) => `/api/videos/${video}/thumbnail?at_s=${atS.toFixed(2)}&width=${width}`;
 

@@ -1,6 +1,6 @@
 // Classifying a video that is dropped on the page: one answer, or answers over time as a curve.
 
-import { $, busy, clock, dropPlace, el, lines, percent, post, showProblem, upload } from "./api.js";
+import { $, busy, clock, dropPlace, el, isolated, lines, percent, post, showProblem, upload } from "./api.js";
 import { draw, sample } from "./curve.js";
 import { addExample } from "./examples.js";
 
@@ -45,7 +45,7 @@ function take(file) {
   current = { file, id: null, url: URL.createObjectURL(file) };
   $("preview").src = current.url;
   $("preview").hidden = false;
-  $("file-line").textContent = `${file.name}, ${(file.size / 1e6).toFixed(1)} MB`;
+  $("file-line").textContent = `${isolated(file.name)}, ${(file.size / 1e6).toFixed(1)} MB`;
   clear();
 }
 

@@ -1,6 +1,6 @@
 // Examples that a model learns from, and the job that adapts it.
 
-import { $, busy, el, post, showProblem, thumbnail } from "./api.js";
+import { $, busy, el, isolated, post, showProblem, thumbnail } from "./api.js";
 import { follow } from "./jobs.js";
 
 const ENOUGH = 3; // examples of a label, with which few-shot heads begin to be reliable
@@ -12,7 +12,7 @@ export function setUp(given) {
   hooks = given;
   $("adapt-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    busy($("adapt-form").querySelector("button.main"), adapt);
+    busy($("adapt-form").querySelector("button.main"), adapt).then(counts);
   });
   $("clear-examples").addEventListener("click", () => {
     examples = [];
@@ -49,7 +49,11 @@ function counts() {
   });
   const left = examples.filter((each) => !each.label.trim()).length;
   if (left) chips.push(el("li", { class: "chip-fact few" }, `without a label · ${left}`));
-  if (chips.length === 1) chips.push(el("li", { class: "quiet" }, "A model learns from at least two labels."));
+  const names = labelsInUse();
+  const reason = left ? `${left} of the examples ${left === 1 ? "has" : "have"} no label yet.`
+    : names.length < 2 ? `A model learns from at least two labels; ${names.length ? `all examples show “${names[0]}”` : "there is none"}.` : "";
+  $("adapt-reason").textContent = reason;
+  $("adapt-form").querySelector("button.main").disabled = Boolean(reason);
   $("example-labels").replaceChildren(...chips);
   $("labels-in-use").replaceChildren(...labelsInUse().map((value) => el("option", { value })));
 }
@@ -66,7 +70,7 @@ function row(each, at) {
     counts();
   });
   const made = el("li", { class: "example" }, picture,
-    el("div", { class: "example-body" }, el("p", { class: "hit-line" }, `${each.name}${each.start_s == null ? ", whole video" : ""}`),
+    el("div", { class: "example-body" }, el("p", { class: "hit-line" }, `${isolated(each.name)}${each.start_s == null ? ", whole video" : ""}`),
       el("div", { class: "example-fields" },
         el("div", { class: "field label-field" }, el("label", { for: `example-${at}` }, "Shows"), input),
         ...(each.start_s == null ? [] : [trim(each, at, "start_s", "From, s", image), trim(each, at, "end_s", "To, s", image)]))),

@@ -43,7 +43,7 @@ function card(job, onDone = () => {}, tag = "div") {
   const made = el(tag, { class: "job", "data-state": job.state });
   const actions = el("span", { class: "actions" });
   if (isOpen(job)) actions.append(button("Cancel", job, "cancel", made, onDone));
-  if (job.state === "failed" || job.state === "cancelled") actions.append(button("Resume", job, "resume", made, onDone));
+  if (job.resumable) actions.append(button("Resume", job, "resume", made, onDone));
   made.append(el("div", { class: "job-head" }, el("strong", {}, job.title), actions));
   const count = job.total ? `${job.done} of ${job.total}` : "";
   made.append(el("p", { class: `hit-line state-${job.state}` }, [WORDS[job.state], count, job.failed ? `${job.failed} cannot be read` : ""].filter(Boolean).join(" · ")));

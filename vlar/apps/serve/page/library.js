@@ -1,6 +1,6 @@
 // The library: facts, uploads into it, recordings of the server's disk, jobs.
 
-import { $, busy, clock, dropPlace, el, post, showProblem, upload } from "./api.js";
+import { $, busy, clock, dropPlace, el, get, isolated, post, showProblem, upload } from "./api.js";
 import { watch } from "./jobs.js";
 
 let files = [], changed = () => {};
@@ -9,7 +9,7 @@ export function setUp(onChanged) {
   changed = onChanged;
   dropPlace($("add-drop"), $("add-files"), (found) => {
     files = found;
-    $("add-line").textContent = files.map((file) => file.name).join(", ");
+    $("add-line").textContent = files.map((file) => isolated(file.name)).join(", ");
   });
   $("add-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -17,7 +17,30 @@ export function setUp(onChanged) {
   });
 }
 
-export const open = () => watch(changed);
+export const open = () => {
+  bin();
+  return watch(changed);
+};
+
+async function bin() {
+  const { days, removals } = await get("/api/bin").catch(() => ({ removals: [] }));
+  $("bin").hidden = !removals.length;
+  $("bin-line").textContent = `What was removed on this page comes back with its tags and labels, for ${days} days.`;
+  $("bin-list").replaceChildren(...removals.map((each) => {
+    const more = each.recordings - each.names.length;
+    const restore = el("button", { type: "button", class: "small", onclick: () => busy(restore, async () => {
+      try {
+        await post("/api/restore", { bin: each.bin });
+        changed();
+        await bin();
+      } catch (problem) {
+        showProblem($("add-problem"), problem);
+      }
+    }) }, "Restore");
+    return el("li", { class: "job" }, el("div", { class: "job-head" }, el("strong", {}, each.names.map(isolated).join(", ") + (more > 0 ? ` and ${more} more` : "")), restore),
+      el("p", { class: "hit-line" }, `removed ${new Date(each.removed_s * 1000).toLocaleString()}`));
+  }));
+}
 
 export function showFacts(found) {
   const { library, roots } = found;

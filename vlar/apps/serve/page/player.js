@@ -1,6 +1,6 @@
 // One player: it plays a moment of a recording, and draws how well a query fits each window.
 
-import { $, clock, el, get, post } from "./api.js";
+import { $, clock, el, get, isolated, post } from "./api.js";
 import { draw, legend } from "./curve.js";
 import { example, frameOf, phraseOf } from "./tiles.js";
 
@@ -16,7 +16,7 @@ export function play(hit, given) {
   people = [];
   $("player").hidden = false;
   document.body.classList.add("playing");
-  $("player-title").textContent = hit.whole ? hit.name : `${hit.name}, ${clock(hit.start_s)} to ${clock(hit.end_s)}`;
+  $("player-title").textContent = hit.whole ? isolated(hit.name) : `${isolated(hit.name)}, ${clock(hit.start_s)} to ${clock(hit.end_s)}`;
   $("player-note").textContent = "";
   for (const name of ["player-before", "player-next"]) $(name).hidden = !hooks.step;
   for (const each of document.querySelectorAll("[data-playing]")) each.removeAttribute("data-playing");

@@ -1,9 +1,10 @@
 // The workbench: a query or a view of the library, its facets, its moments as tiles, the open moment.
 
-import { $, busy, dropPlace, el, get, percent, post, showProblem, upload } from "./api.js";
+import { $, busy, dropPlace, el, get, isolated, percent, post, showProblem, upload } from "./api.js";
 import * as address from "./address.js";
 import * as map from "./map.js";
 import { close, isOpen, play } from "./player.js";
+import { show as showSelection } from "./selection.js";
 import { tile } from "./tiles.js";
 
 const HELP = [
@@ -16,7 +17,14 @@ const HELP = [
   ["[verb=cut|peel object=apple|pear]", "any of the four pairs"],
   ['"eggs" IN "*cooking*"', "only recordings whose path matches"],
 ];
-const START = { q: "", w: [], v: "all", m: "", l: "" };
+const FILTERS = [
+  ["place=gym", "the tag has this value"], ["place!=gym", "it has not"], ["year>=2020", "as numbers, else as text"],
+  ["path=*cooking*", "a file, a folder or a pattern"], ["start_s>=10", "moments from second 10 on"], ["duration_s<600", "recordings under ten minutes"],
+  ["added>=2026-05-01", "indexed since that day"], ["modified<2026-05-01", "the file is older"],
+];
+const SORTS = { all: [["", "by path"], ["name", "by name"], ["longest", "longest first"], ["shortest", "shortest first"], ["newest", "newest first"]],
+  hits: [["", "best first"], ["name", "by name"], ["longest", "longest first"], ["newest", "newest first"]] };
+const START = { q: "", w: [], v: "all", m: "", l: "", s: "" };
 const PAGE = 40, FEW = 6;
 let state = { ...START }, shown = "", asked = 0, offset = 0, tried = false;
 let judged = new Map(); // of the present text: whether a row shows what is meant
@@ -24,14 +32,14 @@ let judged = new Map(); // of the present text: whether a row shows what is mean
 export function setUp() {
   $("help-rows").replaceChildren(...HELP.flatMap(([text, meaning]) =>
     [el("dt", {}, el("button", { type: "button", class: "small", onclick: () => go({ q: text, v: "all" }) }, text)), el("dd", {}, meaning)]));
+  $("filter-help-rows").replaceChildren(...FILTERS.flatMap(([text, meaning]) => [el("dt", {}, el("code", {}, text)), el("dd", {}, meaning)]));
+  $("sort").addEventListener("change", () => go({ s: $("sort").value }));
   $("search-form").addEventListener("submit", (event) => {
     event.preventDefault();
     go({ q: $("text").value.trim(), v: "all", m: "" }, { again: true });
   });
   $("least").addEventListener("input", () => { $("least-shown").textContent = percent(Number($("least").value)); });
-  for (const name of ["least", "k"]) $(name).addEventListener("change", () => { if (state.q) go({}, { again: true }); });
-  for (const name of ["one", "written"]) $(name).addEventListener("change", () => { if (state.q) go({}, { again: true }); });
-  $("miss").addEventListener("change", () => { if (state.q) go({}, { again: true }); });
+  for (const name of ["least", "k", "one", "written", "miss"]) $(name).addEventListener("change", () => { if (state.q) go({}, { again: true }); });
   $("filter").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
@@ -74,7 +82,7 @@ const write = (options) => address.write("search", { ...state, v: state.v === "a
 
 // Shows what the address says: at the start, and after "back".
 export function restore(values) {
-  state = { ...START, q: values.get("q") ?? "", w: values.getAll("w"), v: values.get("v") || "all", m: values.get("m") ?? "", l: values.get("l") ?? "" };
+  state = { ...START, q: values.get("q") ?? "", w: values.getAll("w"), v: values.get("v") || "all", m: values.get("m") ?? "", l: values.get("l") ?? "", s: values.get("s") ?? "" };
   return render();
 }
 
@@ -93,8 +101,13 @@ function render() {
   $("map").hidden = Boolean(state.q) || state.v !== "map";
   if (!state.q.includes('"upload:')) $("like-line").hidden = true;
   showFilters();
+  showProblem($("filter-problem"), null);
   tries();
-  const wanted = JSON.stringify([state.q, state.w, state.v]);
+  const sorts = SORTS[state.q || state.v !== "all" ? "hits" : "all"];
+  $("sort").replaceChildren(...sorts.map(([value, words]) => el("option", { value }, words)));
+  $("sort").value = sorts.some(([value]) => value === state.s) ? state.s : "";
+  $("sort").hidden = !state.q && state.v === "map";
+  const wanted = JSON.stringify([state.q, state.w, state.v, state.s]);
   if (wanted === shown) return openMoment();
   shown = wanted;
   return load().finally(facets); // pictures first
@@ -123,7 +136,7 @@ async function load() {
     const found = await get(`/api/views/${view}?${filters()}`);
     if (mine !== asked) return;
     const hits = view === "duplicates"
-      ? (found.groups ?? []).flatMap((group, at) => group.map((each, n) => ({ ...each, note: n ? `shows the same as ${group[0].name}` : `group ${at + 1}` })))
+      ? (found.groups ?? []).flatMap((group, at) => group.map((each, n) => ({ ...each, note: n ? `shows the same as ${isolated(group[0].name)}` : `group ${at + 1}` })))
       : (found.hits ?? []);
     const words = {
       highlights: "Windows that stand out in their own recording.", unusual: "Windows that resemble no other recording.",
@@ -131,11 +144,37 @@ async function load() {
     };
     showTiles(hits, hits.length ? words[view] : "Nothing stands out.");
   } catch (problem) {
-    if (mine !== asked) return;
-    $("hits").replaceChildren();
-    $("search-status").textContent = "";
-    showProblem($("text-problem"), problem);
+    if (mine === asked) refused(problem);
   }
+}
+
+// What is wrong is said where it stands: a filter at its chip, anything else at the query.
+async function refused(problem) {
+  const mine = asked;
+  $("hits").replaceChildren();
+  $("search-status").textContent = "";
+  const position = problem.body?.position;
+  if (problem.status === 400 && typeof position !== "number") {
+    const tests = await Promise.all(state.w.map((text) => get(`/api/facets?where=${encodeURIComponent(text)}`).then(() => null, (wrong) => wrong)));
+    if (mine !== asked) return;
+    const at = tests.findIndex((wrong) => wrong?.status === 400);
+    if (at >= 0) {
+      facetsOpen(true);
+      const chip = $("filter-list").children[at].firstChild;
+      chip.classList.add("wrong");
+      showProblem($("filter-problem"), { body: { ...tests[at].body, fix: "" } });
+      $("filter-problem").firstChild.append(el("button", { type: "button", class: "small", onclick: () => {
+        $("filter-help").open = true;
+        $("filter-help").querySelector("summary").focus();
+      } }, "How to write a filter"));
+      chip.setAttribute("aria-describedby", "filter-problem");
+      return;
+    }
+  }
+  showProblem($("text-problem"), problem);
+  if (typeof position !== "number") return;
+  $("text").focus();
+  $("text").setSelectionRange(position, position + 1);
 }
 
 function shimmer() {
@@ -143,7 +182,7 @@ function shimmer() {
 }
 
 async function recordings(mine) {
-  const query = new URLSearchParams([["offset", offset], ["limit", PAGE], ...state.w.map((each) => ["where", each])]);
+  const query = new URLSearchParams([["offset", offset], ["limit", PAGE], ["sort", state.s || "path"], ...state.w.map((each) => ["where", each])]);
   const found = await get(`/api/videos?${query}`);
   if (mine !== asked) return;
   const hits = found.videos.map((video) => ({ ...video, start_s: 0, end_s: video.duration_s, whole: true }));
@@ -170,14 +209,7 @@ async function search(mine, least = Number($("least").value)) {
     showAnswers(found, least);
     showJudged(found.decides);
   } catch (problem) {
-    if (mine !== asked) return;
-    $("hits").replaceChildren();
-    $("search-status").textContent = "";
-    showProblem($("text-problem"), problem);
-    if (typeof problem.body?.position === "number") {
-      $("text").focus();
-      $("text").setSelectionRange(problem.body.position, problem.body.position + 1);
-    }
+    if (mine === asked) refused(problem);
   } finally {
     if (mine === asked) button.disabled = false;
   }
@@ -225,11 +257,39 @@ function showAnswers(found, least) {
 
 function showTiles(hits, line, append = false) {
   const hooks = { play: open, like: likeMoment, text: state.q, judge: state.q ? judge : null };
-  const tiles = hits.map((hit, at) => tile(hit, append ? 99 : at, hooks));
+  const make = (some, from) => some.map((hit, at) => tile(hit, append ? 99 : from + at, hooks));
+  const { first, weaker } = folded(sorted(hits));
+  const tiles = make(first, 0);
   if (append) $("hits").append(...tiles);
   else $("hits").replaceChildren(...tiles);
+  if (weaker.length) {
+    const fold = el("li", { class: "fold" }, el("button", { type: "button", "aria-expanded": false, onclick: () => {
+      const more = make(weaker, first.length);
+      fold.replaceWith(...more);
+      more[0].querySelector(".picture").focus();
+      showSelection();
+    } }, weaker.length === 1 ? "1 weaker one" : `${weaker.length} weaker ones`));
+    $("hits").append(fold);
+  }
   $("search-status").textContent = line;
+  showSelection();
   openMoment();
+}
+
+// Weak answers stand behind one button; without a sure one, the first few stay in view.
+function folded(hits) {
+  const sure = hits.filter((hit) => !hit.weak);
+  const first = state.q ? (sure.length ? sure : hits.slice(0, FEW)) : hits;
+  return { first, weaker: state.q ? hits.filter((hit) => !first.includes(hit)) : [] };
+}
+
+function sorted(hits) {
+  const by = {
+    name: (a, b) => a.name.localeCompare(b.name) || a.start_s - b.start_s,
+    longest: (a, b) => b.end_s - b.start_s - (a.end_s - a.start_s),
+    newest: (a, b) => (b.added_s ?? 0) - (a.added_s ?? 0),
+  }[state.q || state.v !== "all" ? state.s : ""];
+  return by ? [...hits].sort(by) : hits;
 }
 
 // The open moment
@@ -333,6 +393,7 @@ export async function suggest() {
   tried = true;
   const found = await get("/api/suggestions").catch(() => ({}));
   suggested = found.queries ?? [];
+  $("tries").classList.add("settled"); // no room is kept for what does not come
   tries();
 }
 

@@ -1,10 +1,11 @@
 // The selection: moments that were chosen, and what is done with all of them.
 
-import { $, busy, download, el, get, post, showProblem } from "./api.js";
+import { $, busy, clock, download, el, get, post, showProblem, thumbnail } from "./api.js";
 import { addExample, labelsInUse } from "./examples.js";
 
 const picked = new Map(); // key of a moment -> the moment
 const keyOf = (hit) => `${hit.video} ${hit.start_s} ${hit.end_s}`;
+const MOST_SHOWN = 60;
 let last = null, changed = () => {}, exports = [], writable = true;
 
 export const isPicked = (hit) => picked.has(keyOf(hit));
@@ -12,6 +13,7 @@ export const isPicked = (hit) => picked.has(keyOf(hit));
 export function setUp(onChanged) {
   changed = onChanged;
   $("select-clear").addEventListener("click", clear);
+  $("select-show").addEventListener("click", () => ask(() => `${picked.size} selected`, [], []));
   $("select-tag").addEventListener("click", tag);
   $("select-example").addEventListener("click", useAsExamples);
   $("select-export").addEventListener("click", exportAs);
@@ -56,7 +58,9 @@ export function show() {
   const isHere = n > 0 && !($("view-search").hidden && $("view-evaluate").hidden);
   $("selection").hidden = !isHere;
   document.body.classList.toggle("selecting", isHere);
-  $("selection-line").textContent = n ? `${n} selected, of ${of} ${of === 1 ? "recording" : "recordings"}` : "";
+  const here = new Set(tilesShown().map((row) => keyOf(row.moment)));
+  const away = [...picked.keys()].filter((key) => !here.has(key)).length; // of an earlier search
+  $("selection-line").textContent = n ? `${n} selected, of ${plural(of, "recording")}${away ? `; ${away} not among these` : ""}` : "";
   for (const name of ["select-tag", "select-remove"]) {
     $(name).disabled = !writable;
     $(name).title = writable ? "" : "The library is read-only";
@@ -68,10 +72,33 @@ export function show() {
   }
 }
 
-// A dialog: what it asks for, and its buttons [text, work]; work ends it unless it fails.
+const plural = (n, word) => `${n} ${n === 1 ? word : `${word}s`}`;
+
+// Every chosen moment with its picture, and a way to drop it before anything is done with it.
+function list(refresh) {
+  const rows = [...picked.values()].slice(0, MOST_SHOWN).map((hit) => {
+    const span = hit.whole ? "" : `${clock(hit.start_s)} to ${clock(hit.end_s)}`;
+    const row = el("li", {}, el("img", { src: thumbnail(hit.video, hit.picture_s ?? (hit.start_s + hit.end_s) / 2, 160), alt: "", loading: "lazy" }),
+      el("bdi", {}, hit.name), el("span", { class: "quiet" }, span),
+      el("button", { type: "button", class: "small", "aria-label": `Drop ${hit.name} ${span}`, onclick: () => {
+        picked.delete(keyOf(hit));
+        row.remove();
+        show();
+        refresh();
+      } }, "Drop"));
+    return row;
+  });
+  const more = picked.size - rows.length;
+  return el("ul", { class: "picked-list", tabindex: 0, "aria-label": "What is selected" }, ...rows, more > 0 ? el("li", { class: "quiet" }, `and ${more} more`) : null);
+}
+
+// A dialog: what it asks for, what is selected, and its buttons [text, work]; work ends it unless it fails.
 function ask(title, body, buttons) {
-  $("dialog-title").textContent = title;
-  $("dialog-body").replaceChildren(...body);
+  const refresh = () => {
+    $("dialog-title").textContent = title();
+    for (const button of made) button.disabled = !picked.size;
+  };
+  $("dialog-body").replaceChildren(...body, list(() => refresh()));
   showProblem($("dialog-problem"), null);
   const made = buttons.map(([text, work], at) => {
     const button = el("button", { type: at ? "button" : "submit", class: at ? "" : "main" }, text);
@@ -87,29 +114,33 @@ function ask(title, body, buttons) {
     if (at) button.addEventListener("click", button.run);
     return button;
   });
-  $("dialog-actions").replaceChildren(...made, el("button", { type: "button", class: "plain", onclick: () => $("dialog").close() }, "Cancel"));
+  $("dialog-actions").replaceChildren(...made, el("button", { type: "button", class: "plain", onclick: () => $("dialog").close() }, made.length ? "Cancel" : "Close"));
   $("dialog-form").onsubmit = (event) => {
     event.preventDefault();
-    made[0].run();
+    made[0]?.run();
   };
+  refresh();
   $("dialog").showModal();
 }
 
 function field(id, label, attributes = {}, options = []) {
   const input = el("input", { id, type: "text", list: `${id}-list`, autocomplete: "off", spellcheck: "false", ...attributes });
   const list = el("datalist", { id: `${id}-list` }, ...options.map((value) => el("option", { value })));
-  return { input, row: el("div", { class: "field" }, el("label", { for: id }, label), input, list) };
+  return { input, list, row: el("div", { class: "field" }, el("label", { for: id }, label), input, list) };
 }
 
 async function tag() {
-  const all = recordings();
-  const keys = [...new Set(all.flatMap((hit) => Object.keys(hit.tags ?? {})))];
+  const keys = recordings().flatMap((hit) => Object.keys(hit.tags ?? {}));
   const known = await get("/api/facets").catch(() => ({ facets: [] }));
-  const named = known.facets.filter((each) => each.values[0]?.where.length === 1).map((each) => each.name);
-  const key = field("tag-key", "Tag", { required: true, maxlength: 100, value: keys[0] ?? named[0] ?? "" }, [...new Set([...keys, ...named])]);
+  const facets = known.facets.filter((each) => each.values[0]?.where.length === 1);
+  const key = field("tag-key", "Tag", { required: true, maxlength: 100, placeholder: "such as place" }, [...new Set([...keys, ...facets.map((each) => each.name)])]);
   const value = field("tag-value", "Value", { maxlength: 1000 });
+  key.input.addEventListener("input", () => {
+    const values = facets.find((each) => each.name === key.input.value.trim())?.values ?? [];
+    value.list.replaceChildren(...values.map(({ text }) => el("option", { value: text })));
+  });
   const send = async (text) => {
-    const name = key.input.value.trim();
+    const name = key.input.value.trim(), all = recordings();
     if (!name || text === "") throw new Error("Write a tag and its value.");
     const changes = all.map((hit) => ({ video: hit.video, tags: { [name]: text }, before: hit.tags ? { [name]: hit.tags[name] ?? null } : {} }));
     try {
@@ -125,29 +156,44 @@ async function tag() {
     $("said").textContent = `${all.length} tagged`;
     changed("tags");
   };
-  ask(`Tag ${all.length} ${all.length === 1 ? "recording" : "recordings"}`, [key.row, value.row],
+  ask(() => `Tag ${plural(recordings().length, "recording")}`, [key.row, value.row],
     [["Set", () => send(value.input.value.trim())], ["Remove this tag", () => send(null)]]);
 }
 
 function remove() {
-  const all = recordings();
-  const names = el("ul", { class: "names" }, ...all.slice(0, 8).map((hit) => el("li", {}, hit.name)), all.length > 8 ? el("li", {}, `and ${all.length - 8} more`) : null);
-  ask(`Remove ${all.length} ${all.length === 1 ? "recording" : "recordings"} from the library?`, [el("p", {}, "The files stay where they are. Tags are lost."), names],
+  ask(() => `Remove ${plural(recordings().length, "recording")} from the library?`, [el("p", {}, "The files stay where they are. For 30 days the bin, under Library, has the recordings with their tags and labels.")],
     [["Remove", async () => {
+      let done;
       try {
-        await post("/api/remove", { videos: all.map((hit) => hit.video) });
+        done = await post("/api/remove", { videos: recordings().map((hit) => hit.video) });
       } catch (problem) {
         if (problem.status === 404) changed("removed"); // one is gone already: show what is there
         throw problem;
       }
       clear();
+      offerUndo(done);
       changed("removed");
     }]]);
 }
 
+function offerUndo({ removed, bin }) {
+  const line = $("undo-line"), undo = el("button", { type: "button", class: "small", onclick: () => busy(undo, async () => {
+    try {
+      const { restored } = await post("/api/restore", { bin });
+      line.textContent = `${plural(restored, "recording")} came back.`;
+    } catch (problem) {
+      showProblem(line, problem);
+    }
+    changed("restored");
+  }) }, "Undo");
+  line.replaceChildren(`${plural(removed, "recording")} removed. `, undo);
+  line.hidden = false;
+}
+
 function useAsExamples() {
   const label = field("many-label", "What they show", { required: true, maxlength: 200 }, labelsInUse());
-  ask(`${picked.size} examples`, [label.row], [["Use as examples", () => {
+  ask(() => `${plural(picked.size, "example")} of one label`, [label.row], [["Use as examples", () => {
+    if (!label.input.value.trim()) throw new Error("Write what they show.");
     let count = 0;
     for (const hit of picked.values()) count = addExample(hit, label.input.value);
     $("selection-line").textContent = `${picked.size} added ✓, ${count} examples in all`;
@@ -157,7 +203,7 @@ function useAsExamples() {
 const WORDS = { csv: "Table (CSV)", edl: "Edit list (EDL)", otio: "Timeline (OTIO)", sheet: "Sheet of pictures (PNG)", clips: "Cut clips (ZIP)" };
 
 function exportAs() {
-  const spans = [...picked.values()].map(({ video, start_s, end_s }) => ({ video, start_s, end_s }));
-  ask(`Export ${spans.length} ${spans.length === 1 ? "moment" : "moments"}`, [], exports.map(({ name, ending }) =>
-    [WORDS[name] ?? name, () => download(`/api/export/${name}`, { spans, title: document.title }, `vlar.${ending}`)]));
+  const spans = () => [...picked.values()].map(({ video, start_s, end_s }) => ({ video, start_s, end_s }));
+  ask(() => `Export ${plural(picked.size, "moment")}`, [], exports.map(({ name, ending }) =>
+    [WORDS[name] ?? name, () => download(`/api/export/${name}`, { spans: spans(), title: document.title }, `vlar.${ending}`)]));
 }

@@ -1,6 +1,6 @@
 // A moment as a tile: its picture, which follows the mouse, its line, and what can be done with it.
 
-import { clock, el, percent, svg, thumbnail } from "./api.js";
+import { clock, el, isolated, percent, svg, thumbnail } from "./api.js";
 import { addExample } from "./examples.js";
 import { isPicked, pick } from "./selection.js";
 
@@ -66,7 +66,7 @@ export function tile(hit, at, hooks) {
   box.checked = isPicked(hit);
   box.addEventListener("click", (event) => pick(hit, box.checked, event.shiftKey));
   const row = el("li", { class: "hit" }, shown, el("label", { class: "pick" }, box),
-    el("div", { class: "hit-body" }, el("p", { class: "hit-title", title: hit.path }, hit.name), score(hit), ...lines(hit, span)),
+    el("div", { class: "hit-body" }, el("p", { class: "hit-title", title: hit.path }, el("bdi", {}, hit.name)), score(hit), ...lines(hit, span)),
     el("div", { class: "actions" },
       el("button", { type: "button", class: "small", onclick: open }, "Play"),
       ...(hooks.like ? [el("button", { type: "button", class: "small", "aria-label": `More like this: ${hit.name}`, onclick: () => hooks.like(hit) }, "Like this")] : []),
@@ -104,8 +104,8 @@ function score(hit) {
 
 function lines(hit, span) {
   const tags = Object.entries(hit.tags ?? {}).map(([key, value]) => `${key}=${value}`).join(" · ");
-  const also = hit.also?.length ? `The same in ${hit.also.map((copy) => copy.path.split("/").pop()).join(", ")}` : "";
-  const near = hit.nearest ? `nearest: ${hit.nearest.split("/").pop()}` : "";
+  const also = hit.also?.length ? `The same in ${hit.also.map((copy) => isolated(copy.path.split("/").pop())).join(", ")}` : "";
+  const near = hit.nearest ? `nearest: ${isolated(hit.nearest.split("/").pop())}` : "";
   const whole = hit.whole ? `${hit.windows} ${hit.windows === 1 ? "window" : "windows"}` : span;
   const said = [whole, hit.track ? `person ${hit.track}` : "", hit.note ?? ""].filter(Boolean).join(" · ");
   const texts = [said, tags, near, also, hit.caption, ...(hit.parts ?? []).map((part) => `${phraseOf(part)}: ${part.weak ? "weak" : percent(part.probability)} at ${clock(part.start_s)}`)];
