@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -140,8 +141,8 @@ def require_token(api: FastAPI) -> None:
 
 
 _SCRIPTS = (
-    *("address", "api", "app", "classify", "curve", "evaluate", "examples", "jobs", "library"),
-    *("map", "player", "search", "selection", "tiles"),
+    *("address", "api", "app", "classify", "curve", "dialog", "evaluate", "examples", "jobs"),
+    *("library", "map", "player", "search", "selection", "tiles"),
 )
 _KINDS = {
     **{f"{name}.js": "text/javascript; charset=utf-8" for name in _SCRIPTS},
@@ -162,6 +163,12 @@ def page_file(name: str) -> tuple[bytes, str]:
         raise ServeError(404, "the page has no such file", "open /", "not_found")
     content = resources.files("vlar.apps.serve").joinpath("page").joinpath(name).read_bytes()
     return content, _KINDS[name]
+
+
+@cache
+def packed_page_file(name: str) -> bytes:
+    """Content of a file of the page as gzip."""
+    return gzip.compress(page_file(name)[0], mtime=0)
 
 
 _WRONG_TOKEN_S = 0.3
@@ -240,9 +247,15 @@ class HttpInterface:
     def _add_page(self, api: FastAPI) -> None:
         @api.get("/", include_in_schema=False)
         @api.get("/page/{name}", include_in_schema=False)
-        async def page(name: str = "index.html") -> Response:
+        async def page(
+            name: str = "index.html",
+            accepts: Annotated[str, Header(alias="accept-encoding", include_in_schema=False)] = "",
+        ) -> Response:
             content, kind = page_file(name)
-            return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+            headers = {"cache-control": "no-cache", "vary": "accept-encoding"}
+            if "gzip" in accepts:
+                content, headers["content-encoding"] = packed_page_file(name), "gzip"
+            return Response(content, media_type=kind, headers=headers)
 
         @api.get("/api/health", summary="Whether the server answers, and is ready")
         async def health() -> JsonDict:

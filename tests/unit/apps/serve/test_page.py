@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import vlar
-from vlar.apps.serve.http import page_file
+from vlar.apps.serve.http import packed_page_file, page_file
 
 PAGE = Path(vlar.__file__).parent / "apps" / "serve" / "page"
 HTML = (PAGE / "index.html").read_text("utf-8")
@@ -144,6 +144,7 @@ def test_scripts_import_only_each_other_and_all_are_served():
         content, kind = page_file(path.name)
         assert content == path.read_bytes()
         assert kind
+    assert sum(len(packed_page_file(path.name)) for path in PAGE.iterdir()) < 80_000  # on the wire
     assert sum(path.stat().st_size for path in PAGE.iterdir()) < 150_000
 
 

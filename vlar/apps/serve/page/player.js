@@ -9,7 +9,7 @@ const video = $("video");
 let moment = null; // { video, name, start_s, end_s, offset_s, stop_s, cut }
 let hooks = {}, curve = null, asked = 0, people = [];
 
-// hooks: { text, from, step(by), like(hit), onClose() }
+// hooks: { text, from, step(by), like(hit), judge(hit, shows), onClose() }
 export function play(hit, given) {
   moment = { ...hit, offset_s: 0, stop_s: hit.whole ? null : hit.end_s, cut: false };
   hooks = given;
@@ -97,6 +97,7 @@ document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, select, textarea, summary, a, [contenteditable]")) return;
   if (event.key === "j") hooks.step?.(1);
   if (event.key === "k") hooks.step?.(-1);
+  if ((event.key === "y" || event.key === "n") && moment.row && !event.target.closest(".hit")) hooks.judge?.(moment, event.key === "y");
   if (event.key === " " && !event.target.closest("button, video")) {
     event.preventDefault();
     if (video.paused) video.play().catch(() => {});

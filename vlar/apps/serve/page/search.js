@@ -2,6 +2,7 @@
 
 import { $, busy, dropPlace, el, get, isolated, percent, post, showProblem, upload } from "./api.js";
 import * as address from "./address.js";
+import { dialog, field } from "./dialog.js";
 import * as map from "./map.js";
 import { close, isOpen, play } from "./player.js";
 import { show as showSelection } from "./selection.js";
@@ -218,9 +219,11 @@ async function search(mine, least = Number($("least").value)) {
 const rows = (shows) => [...judged].filter(([, each]) => each === shows).map(([row]) => row);
 
 // A click on "Yes" or "No", or the keys y and n: the answer learns from it at once.
-function judge(hit, shows) {
+async function judge(hit, shows) {
+  const here = $("hits").contains(document.activeElement);
   judged.set(hit.row, shows);
-  search(++asked);
+  await search(++asked);
+  if (here) ($("hits").querySelector(".hit .picture") ?? $("judged-line").querySelector("button"))?.focus(); // the keys go on
 }
 
 function showJudged(decides = {}) {
@@ -229,17 +232,16 @@ function showJudged(decides = {}) {
   if (!judged.size) return;
   const [name, share] = Object.entries(decides).sort((a, b) => b[1] - a[1])[0] ?? ["", 0];
   const forget = () => { judged = new Map(); search(++asked); };
-  const keep = async () => {
-    const given = prompt("A name for what was meant, which queries write in quotes:", state.q);
-    if (!given) return;
-    try {
-      await post("/api/concepts", { name: given, text: state.q, yes: rows(true), no: rows(false) });
-      go({ q: `"${given}"`, v: "all", m: "" }, { again: true });
-    } catch (problem) {
-      showProblem($("text-problem"), problem);
-    }
+  const keep = () => {
+    const name = field("concept-name", "Name, which queries write in quotes", { required: true, maxlength: 100, value: /["()[\]]/.test(state.q) ? "" : state.q });
+    dialog("Save as a concept", [el("p", {}, `What ${line.firstChild.textContent.split(".")[0]} taught about “${state.q}”.`), name.row], [["Save", async () => {
+      const kept = await post("/api/concepts", { name: name.input.value, text: state.q, yes: rows(true), no: rows(false) });
+      concepts = [...new Set([...concepts, kept.name])];
+      go({ q: `"${kept.name}"`, v: "all", m: "" }, { again: true });
+    }]]);
+    name.input.select();
   };
-  line.replaceChildren(el("span", {}, `${rows(true).length} yes, ${rows(false).length} no. ${name ? `Now ${name} decides most (${percent(share)}). ` : ""}`),
+  line.replaceChildren(el("span", {}, `${rows(true).length} yes, ${rows(false).length} no. ${name ? `Most weight now: ${name} (${percent(share)}). ` : ""}`),
     el("button", { type: "button", class: "small", onclick: keep }, "Save as a concept"),
     el("button", { type: "button", class: "small", onclick: forget }, "Forget"));
 }
@@ -299,7 +301,7 @@ const nameOf = (hit) => `${hit.video}_${hit.start_s}_${hit.end_s}`;
 function open(hit, row) {
   state.m = nameOf(hit);
   write({ replace: isOpen() });
-  play(hit, { text: state.q, from: row, step, like: likeMoment, onClose: () => {
+  play(hit, { text: state.q, from: row, step, like: likeMoment, judge: state.q && !hit.parts ? judge : null, onClose: () => {
     state.m = "";
     write();
   } });
@@ -386,13 +388,14 @@ function facet({ text, count, where }) {
 
 // What to try: queries that this library answers, and those of before
 
-let suggested = [];
+let suggested = [], concepts = [];
 
 export async function suggest() {
   if (tried) return;
   tried = true;
   const found = await get("/api/suggestions").catch(() => ({}));
   suggested = found.queries ?? [];
+  concepts = ((await get("/api/concepts").catch(() => ({}))).concepts ?? []).map((each) => each.name);
   $("tries").classList.add("settled"); // no room is kept for what does not come
   tries();
 }
@@ -400,5 +403,5 @@ export async function suggest() {
 function tries() {
   const chip = (text) => el("li", {}, el("button", { type: "button", class: "small chip", onclick: () => go({ q: text, v: "all", m: "" }, { again: true }) }, text));
   const row = (name, texts) => (texts.length ? el("div", {}, el("span", { class: "quiet", id: `tries-${name}` }, `${name}:`), el("ul", { class: "chips", "aria-labelledby": `tries-${name}` }, ...texts.map(chip))) : null);
-  $("tries").replaceChildren(...[row("Try", suggested), row("Recent", address.recent().filter((text) => !suggested.includes(text) && text !== state.q))].filter(Boolean));
+  $("tries").replaceChildren(...[row("Try", suggested), row("Concepts", concepts.map((name) => `"${name}"`)), row("Recent", address.recent().filter((text) => !suggested.includes(text) && !concepts.includes(text.slice(1, -1)) && text !== state.q))].filter(Boolean));
 }

@@ -1,6 +1,7 @@
 // The selection: moments that were chosen, and what is done with all of them.
 
 import { $, busy, clock, download, el, get, post, showProblem, thumbnail } from "./api.js";
+import { dialog, field } from "./dialog.js";
 import { addExample, labelsInUse } from "./examples.js";
 
 const picked = new Map(); // key of a moment -> the moment
@@ -92,41 +93,9 @@ function list(refresh) {
   return el("ul", { class: "picked-list", tabindex: 0, "aria-label": "What is selected" }, ...rows, more > 0 ? el("li", { class: "quiet" }, `and ${more} more`) : null);
 }
 
-// A dialog: what it asks for, what is selected, and its buttons [text, work]; work ends it unless it fails.
+// A dialog about what is selected.
 function ask(title, body, buttons) {
-  const refresh = () => {
-    $("dialog-title").textContent = title();
-    for (const button of made) button.disabled = !picked.size;
-  };
-  $("dialog-body").replaceChildren(...body, list(() => refresh()));
-  showProblem($("dialog-problem"), null);
-  const made = buttons.map(([text, work], at) => {
-    const button = el("button", { type: at ? "button" : "submit", class: at ? "" : "main" }, text);
-    button.run = () => busy(button, async () => {
-      try {
-        await work();
-        $("dialog").close();
-        if (document.activeElement === document.body) $("main").focus({ preventScroll: true });
-      } catch (problem) {
-        showProblem($("dialog-problem"), problem);
-      }
-    });
-    if (at) button.addEventListener("click", button.run);
-    return button;
-  });
-  $("dialog-actions").replaceChildren(...made, el("button", { type: "button", class: "plain", onclick: () => $("dialog").close() }, made.length ? "Cancel" : "Close"));
-  $("dialog-form").onsubmit = (event) => {
-    event.preventDefault();
-    made[0]?.run();
-  };
-  refresh();
-  $("dialog").showModal();
-}
-
-function field(id, label, attributes = {}, options = []) {
-  const input = el("input", { id, type: "text", list: `${id}-list`, autocomplete: "off", spellcheck: "false", ...attributes });
-  const list = el("datalist", { id: `${id}-list` }, ...options.map((value) => el("option", { value })));
-  return { input, list, row: el("div", { class: "field" }, el("label", { for: id }, label), input, list) };
+  const refresh = dialog(title(), [...body, list(() => refresh(title(), picked.size === 0))], buttons);
 }
 
 async function tag() {

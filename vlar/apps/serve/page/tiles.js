@@ -78,7 +78,7 @@ export function tile(hit, at, hooks) {
 
 // "Yes" and "No" of a hit, also by the keys y and n where the tile has the focus.
 function judging(row, hit, judge) {
-  const button = (shows) => el("button", { type: "button", class: "small", "aria-label": `${shows ? "This is it" : "This is not it"}: ${hit.name}`, onclick: () => judge(hit, shows) }, shows ? "Yes" : "No");
+  const button = (shows) => el("button", { type: "button", class: "small", "aria-label": `${shows ? "Yes, this is it" : "No, this is not it"}: ${hit.name}`, onclick: () => judge(hit, shows) }, shows ? "Yes" : "No");
   row.querySelector(".actions").append(button(true), button(false));
   row.addEventListener("keydown", ({ key, ctrlKey, metaKey, altKey }) => {
     if ((key === "y" || key === "n") && !ctrlKey && !metaKey && !altKey) judge(hit, key === "y");

@@ -1,0 +1,182 @@
+"""The workbench in a real browser: what is selected, named, removed, judged and learned."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from .browser import DESKTOP, IN_BROWSER, Page, new_driver, violations
+from .serving import Server, serving
+
+pytestmark = IN_BROWSER
+PHRASE = "bicycles in street traffic"
+HOSTILE = ('it\'s "Müller" 🚲 <b>.mp4', "فيديو أرنب.mp4")
+
+
+@pytest.fixture(scope="module")
+def server(vlar_command, demo_clips, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("bench")
+    (folder / "clips").mkdir()
+    for clip in demo_clips.values():
+        shutil.copy(clip, folder / "clips")
+    for clip, name in zip(("bikes", "bigbuckbunny"), HOSTILE, strict=True):
+        shutil.copy(demo_clips[clip], folder / "clips" / name)
+    added = vlar_command("index", "add", folder / "lib.vlar", folder / "clips", "--tag", "folder=a")
+    assert added.code == 0
+    with serving(folder / "lib.vlar", folder / "state") as running:
+        running.wait_until_ready()
+        yield running
+        assert "Traceback" not in "".join(running.errors)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    made = new_driver(DESKTOP)
+    yield made
+    made.quit()
+
+
+@pytest.fixture
+def page(driver: Any, server: Server) -> Iterator[Page]:
+    driver.get("about:blank")
+    driver.get(server.address)
+    opened = Page(driver, server)
+    opened.until(lambda: opened.all("#hits .hit .picture img"))
+    opened.until(lambda: opened.script("return !!document.querySelector('#model option')"))
+    yield opened
+    wrong = [row for row in driver.get_log("browser") if row["level"] == "SEVERE"]
+    assert not [row for row in wrong if "status of 4" not in row["message"]], wrong
+
+
+def pick(page: Page, number: int) -> None:
+    for box in page.all("#hits .pick input")[:number]:
+        page.driver.execute_script("arguments[0].click()", box)
+
+
+def dialog(page: Page, button: str) -> None:
+    page.press(button)
+    page.until(lambda: page.one("#dialog").is_displayed())
+
+
+def titles(page: Page) -> list[str]:
+    return [title.text for title in page.all("#hits .hit-title")]
+
+
+def test_a_selection_is_listed_and_each_moment_can_be_dropped(page: Page):
+    page.least(0)
+    page.search(PHRASE)
+    page.press(".fold button")
+    pick(page, 3)
+    page.search("a cartoon animal")
+    assert page.text("#selection-line").startswith("3 selected, of 3 recordings; ")
+    assert page.text("#selection-line").endswith("not among these")
+    dialog(page, "#select-example")
+    assert not violations(page.driver)
+    assert len(page.all(".picked-list img")) == 3
+    page.press(".picked-list li:nth-child(2) button")
+    assert page.text("#dialog-title") == "2 examples of one label"
+    page.keep("selected")
+    page.one("#many-label").send_keys("cycling", Keys.ENTER)
+    page.until(lambda: page.text("#example-count") == "2")
+    page.open("examples")
+    assert not page.one("#adapt-form button.main").is_enabled()
+    assert "at least two labels; all examples show “cycling”" in page.text("#adapt-reason")
+    page.one("#example-1").send_keys(Keys.CONTROL, "a", Keys.NULL, Keys.BACKSPACE)
+    assert "1 of the examples has no label yet" in page.text("#adapt-reason")
+    page.one("#example-1").send_keys("standing")
+    assert page.one("#adapt-form button.main").is_enabled()
+
+
+def offered(page: Page, name: str) -> list[str]:
+    return [option.get_attribute("value") for option in page.all(f"#{name}-list option")]
+
+
+def test_a_tag_begins_empty_with_the_keys_in_use(page: Page):
+    pick(page, 1)
+    dialog(page, "#select-tag")
+    assert page.one("#tag-key").get_attribute("value") == ""
+    offered = page.script(
+        "return [...document.querySelectorAll('#tag-key-list option')].map(o => o.value)"
+    )
+    assert offered == ["folder"]
+    page.one("#tag-key").send_keys("folder")
+    values = page.script(
+        "return [...document.querySelectorAll('#tag-value-list option')].map(o => o.value)"
+    )
+    assert values == ["a"]
+
+
+def test_a_wrong_filter_is_said_at_its_chip(page: Page):
+    page.facets()
+    for text in ("folder=a", "plaice=gym"):
+        page.one("#filter").send_keys(text, Keys.ENTER)
+        page.until(lambda text=text: text in page.text("#filter-list"))
+    page.until(lambda: "'plaice'" in page.text("#filter-problem"))
+    assert [chip.text for chip in page.all("#filter-list .wrong")] == ["plaice=gym ✕"]
+    assert page.text("#text-problem") == ""
+    page.press("#filter-problem button")
+    page.until(lambda: "duration_s<600" in page.text("#filter-help-rows"))
+
+
+def test_what_is_removed_comes_back(page: Page):
+    page.script("sort.value = 'name'; sort.dispatchEvent(new Event('change'))")
+    page.until(lambda: page.state().get("s") == ["name"] and len(titles(page)) == 5)
+    before = titles(page)
+    assert before == sorted(before, key=str.casefold)
+    pick(page, 1)
+    dialog(page, "#select-remove")
+    page.one("#dialog-actions button").click()
+    page.until(lambda: titles(page) == before[1:])
+    page.open("library")
+    page.until(lambda: before[0] in page.text("#bin-list"))
+    page.open("search")
+    page.press("#undo-line button")
+    page.until(lambda: titles(page) == before)
+    assert page.text("#undo-line") == "1 recording came back."
+
+
+def test_names_of_any_writing_play(page: Page):
+    assert set(HOSTILE) <= set(titles(page))
+    assert not page.all(".hit-title b")
+    for name in HOSTILE:
+        row = next(row for row in page.all("#hits .hit") if name in row.text)
+        row.find_element("css selector", ".picture").click()
+        page.until(lambda name=name: name in page.text("#player-title"))
+        page.until(lambda: page.script("return video.readyState > 1"))
+        saved = page.one("#player-actions a").get_attribute("download")
+        assert saved.startswith(name.removesuffix(".mp4"))
+
+
+def test_judgements_by_keys_become_a_concept(page: Page, server: Server):
+    page.least(0)
+    page.search(PHRASE)
+    first = titles(page)[0]
+    page.one("#hits .picture").send_keys("y")
+    page.until(lambda: page.text("#judged-line").startswith("1 yes, 0 no. Most weight now: "))
+    focus = "return document.activeElement.className"
+    page.until(lambda: "picture" in page.script(focus))  # the next key goes to the next hit
+    assert titles(page)[0] != first
+    page.driver.switch_to.active_element.send_keys("n")
+    page.until(lambda: page.text("#judged-line").startswith("1 yes, 1 no."))
+    assert not violations(page.driver)
+    page.keep("judged")
+    dialog(page, "#judged-line button")
+    page.one("#concept-name").send_keys("our bikes", Keys.ENTER)
+    page.until(lambda: page.state().get("q") == ['"our bikes"'])
+    page.until(lambda: first in titles(page))
+    (concept,) = server.ask("api/concepts")[1]["concepts"]
+    assert (concept["name"], concept["yes"], concept["no"]) == ("our bikes", 1, 1)
+    page.press('[data-kind="all"]')
+    page.driver.refresh()
+    page.until(lambda: '"our bikes"' in page.text("#tries"))
+    # In the player, where j and k go on, y and n judge what plays.
+    page.search("a cartoon animal")
+    page.press("#hits .picture")
+    page.until(lambda: page.one("#player").is_displayed())
+    page.script("document.activeElement.blur()")
+    page.one("body").send_keys("y")
+    page.until(lambda: page.text("#judged-line").startswith("1 yes, 0 no."))
