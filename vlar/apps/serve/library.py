@@ -333,7 +333,7 @@ class Models:
             text = read_file(Path(self.spec_of(name)) / "vlar.json", MB, links=False)
             return tuple(map(str, parse_json(text)["labels"]))
         except (OSError, ValueError, TypeError, KeyError):
-            return None  # whoever loads it says what is wrong
+            return None  # loading it names the fault
 
     def place(self, name: str) -> Path:
         """The folder of an adapted model, which need not exist.
