@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vlar.model.annotated_review import review
     from vlar.model.model import Model, load
     from vlar.model.pipelines import pipeline
+    from vlar.model.segment_evaluation import evaluate
     from vlar.registry import parts, register
     from vlar.results import Results
     from vlar.types import Classification, Failure, Hit, Prediction, Window
@@ -53,6 +54,7 @@ _WHERE = {
     "adapt": "vlar.model.annotated_model",
     "describe": "vlar.generators.descriptions.run",
     "ethogram": "vlar.metrics.ethogram",
+    "evaluate": "vlar.model.segment_evaluation",
     "load": "vlar.model.model",
     "parts": "vlar.registry",
     "pipeline": "vlar.model.pipelines",
@@ -75,6 +77,7 @@ __all__ = [
     "adapt",
     "describe",  # pyright: ignore[reportUnsupportedDunderAll]  (of a shelf, loaded when used)
     "ethogram",
+    "evaluate",
     "load",
     "parts",
     "pipeline",

@@ -123,3 +123,25 @@ def test_bad_input_is_one_line(vlar_command, tmp_path: Path, content: str, optio
     assert done.code == 2
     assert said in done.advice
     assert done.out == ""
+
+
+@pytest.mark.slow
+def test_a_table_of_labels_teaches_a_model_and_measures_its_segments(
+    vlar_command, tmp_path: Path, demo_clips: dict[str, Path]
+):
+    """The form ``video,label,start,end``, as support set and as truth of whole recordings."""
+    for name in ("bikes", "carphone_pristine"):
+        (tmp_path / f"{name}.mp4").symlink_to(demo_clips[name])
+    rows = [f"bikes.mp4,bicycle,{s},{s + 2}" for s in (0, 2, 4)]
+    rows += [f"carphone_pristine.mp4,phone,{s},{s + 1}" for s in (0, 1, 2)]
+    table = tmp_path / "spans.csv"
+    table.write_text("\n".join(["video,label,start,end", *rows, ""]))
+    done = vlar_command("adapt", table, "--out", tmp_path / "mine", "--method", "ridge", "--json")
+    assert done.rows[0]["examples"] == {"bicycle": 3, "phone": 3}
+    (clips,) = vlar_command("evaluate", tmp_path / "mine", table, "--json").rows
+    assert clips["n"] == 6
+    whole = ("evaluate", tmp_path / "mine", tmp_path, "--truth", table, "--json")
+    (found,) = vlar_command(*whole).rows
+    assert found["n"] == 2
+    assert found["segments"]["F1@0.1"] > found["control"]["F1@0.1"] - 1e-9
+    assert set(found["segments"]) >= {"mAP@0.3", "mAP@0.7", "F1@0.1", "F1@0.25", "F1@0.5", "edit"}

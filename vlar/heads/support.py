@@ -16,6 +16,8 @@ The CSV's header names its columns, in any order:
 * ``person``: the number of that person, counted from the left; a training of ``refer`` learns from
   it. Empty where it is unknown.
 
+A file of annotations of any other format (``vlar.segments``) has an example for each span.
+
 Rows of one path stay examples of their own, whatever labels they have.
 """
 
@@ -39,6 +41,8 @@ from vlar.language.clean import MOST_CHARACTERS
 from vlar.language.labels import PARTS
 from vlar.language.referring import parse
 from vlar.media.lookup import reader
+from vlar.segments import read
+from vlar.segments.files import is_annotation
 from vlar.types import Window
 
 
@@ -228,7 +232,8 @@ def read_support(
         items = _from_folder(source, reader(modality).find)
     elif source.exists():
         _check_kind(source)
-        items = _from_csv(source, (*COLUMNS, *facts))
+        annotated = None if names_paths(source) else annotated_clips(source, modality)
+        items = _from_csv(source, (*COLUMNS, *facts)) if annotated is None else annotated
     else:
         raise SupportError(
             f"{source}: no such folder or file; give a folder with one folder of videos per label, "
@@ -246,6 +251,61 @@ def read_support(
             "labels"
         )
     return Support(labels, tuple(items), source)
+
+
+def annotated_clips(file: Path, modality: str) -> list[SupportItem] | None:
+    """An example for each span of a file of annotations; None where it is not one.
+
+    Spans of one time are one example of several labels; points are left out.
+
+    Args:
+        file: The file.
+        modality: Name of the reader of the recordings, which are named in it or lie next to it.
+
+    Raises:
+        SupportError: it cannot be read, or a recording is not there.
+    """
+    try:
+        if not is_annotation(file):
+            return None
+        spans = [row for row in read(file) if row.label and not row.is_point]
+    except UsageError as error:
+        raise SupportError(error.message) from error
+    paths = recordings_named(file, [row.recording for row in spans], modality)
+    labels: dict[tuple[Path, Window], list[str]] = {}
+    for row in spans:
+        key = paths[row.recording], Window(row.start_s, row.end_s)
+        if row.label not in labels.setdefault(key, []):
+            labels[key].append(row.label)
+    return [
+        SupportItem(path, window, tuple(names), str(path))
+        for (path, window), names in labels.items()
+    ]
+
+
+def recordings_named(file: Path, names: Sequence[str], modality: str) -> dict[str, Path]:
+    """The recordings of the names in a file of annotations: paths from it, or files next to it.
+
+    Raises:
+        SupportError: one is not there, or two next to it have that name.
+    """
+    near: dict[str, list[Path]] = {}
+    paths: dict[str, Path] = {}
+    for name in dict.fromkeys(names):
+        path = file.parent / name
+        if not path.exists() or path.resolve() == file.resolve():
+            if not near:
+                for other in reader(modality).find([file.parent]):
+                    near.setdefault(other.stem, []).append(other)
+            candidates = near.get(Path(name).stem, near.get(Path(name).name, []))
+            if len(candidates) != 1:
+                raise SupportError(
+                    f"{file}: {len(candidates) or 'no'} recordings next to it are called "
+                    f"{name[:80]!r}; write the path of the recording, or put it there"
+                )
+            path = candidates[0]
+        paths[name] = path
+    return paths
 
 
 def read_unlabelled(file: Path, facts: Sequence[str] = ()) -> list[SupportItem]:

@@ -39,6 +39,10 @@ def evaluate(
     mode: Literal["one", "multi"] = "one",
     descriptions: str = "auto",
     by: str | None = None,
+    truth: str | None = None,
+    every: str = "1s",
+    unknown: bool = True,
+    fps: float | None = None,
     csv: Path | None = None,
     html: Path | None = None,
     plots: Path | None = None,
@@ -47,12 +51,19 @@ def evaluate(
 ) -> int:
     """Measure how well a model recognises labelled recordings.
 
-    Use recordings that the model has not learned from.
+    Use recordings that the model has not learned from. --truth compares the segments that it finds
+    in whole recordings: mAP at IoU .3 to .7, F1 at overlaps .1, .25 and .5, edit score.
 
     Options:
         model (MODEL): A name from 'vlar models', or the folder of a model.
         labelled (LABELLED): A folder with one folder of recordings per label, or a CSV file with
-            the columns path,label[,start_s,end_s][,group].
+            the columns path,label[,start_s,end_s][,group], or annotations of any format. With
+            --truth: the recordings.
+        truth (FILE): Annotations of whole recordings: a file of any format of 'vlar segments', or
+            a folder of them.
+        every (SPAN): With --truth: the step that a model of clips answers about.
+        unknown: With --truth: 'unknown' gives no segment; --no-unknown: the labels fill all time.
+        fps (RATE): With --truth: frames a second, for formats that count frames.
         labels (-l LABELS): Labels to choose from, as for 'vlar classify'. Default: those of an
             adapted model, else those of LABELLED.
         by (COLUMNS): Columns of the CSV file, such as light,scene: accuracy by value.
@@ -64,6 +75,11 @@ def evaluate(
         vlar evaluate mine checked.csv --html report.html --json
         vlar evaluate lite lit.csv --by light
     """
+    if truth is not None:
+        asked = {"labels": labels, "mode": mode, "every_s": inputs.seconds(every, "--every")}
+        return _segments(
+            model, labelled, truth, device, dtype, {**asked, "unknown": unknown, "fps": fps}
+        )
     from vlar.language.labels import LabelSet
     from vlar.model.evaluate import evaluate as evaluated
     from vlar.model.requests import EvaluateRequest
@@ -89,6 +105,27 @@ def evaluate(
         if plots is not None:
             write_plots(result, plots)
     return exit_code(result.n, len(result.failed))
+
+
+def _segments(
+    model: str,
+    recordings: str,
+    truth: str,
+    device: str | None,
+    dtype: options.Dtype,
+    asked: dict[str, Any],
+) -> int:
+    """Compare segments in whole recordings with annotations; returns the exit code."""
+    from vlar.model.segment_evaluation import evaluate as evaluated
+
+    with progress(f"loading {model}") as shown:
+        loaded = inputs.load_model(model, device, dtype)
+        shown.stage("evaluating", unit="recordings")
+        result = evaluated(recordings, truth=truth, model=loaded, progress=shown, **asked)
+    for row in result.failed:
+        output.error(row.message)
+    output.row(result, *result.summary())
+    return exit_code(len(result.recordings), len(result.failed))
 
 
 def _check_targets(csv: Path | None, html: Path | None, plots: Path | None) -> None:

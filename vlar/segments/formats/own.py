@@ -15,7 +15,7 @@ from vlar.segments.tables import delimiter, seconds_in, short, text_of
 
 COLUMNS = ("recording", "start_s", "end_s", "label", "subject", "tier", "rater")
 _DETAILS = ("modifiers", "probability")
-_NEEDED = {"start_s", "end_s", "label"}
+_NEEDED = ({"start_s", "end_s", "label"}, {"start", "end", "label"})
 
 
 @register("annotation", "csv")
@@ -30,10 +30,10 @@ class OwnTable(AnnotationFormat):
     loses: ClassVar[str] = "nothing"
 
     def claims(self, source: Source) -> bool:
-        """Return whether the first line has the columns ``start_s``, ``end_s`` and ``label``."""
+        """Return whether the first line has ``label``, ``start_s`` or ``start``, and an end."""
         first = source.head.partition("\n")[0].strip()
         names = {cell.strip().strip('"') for cell in first.split(delimiter(first))}
-        return names >= _NEEDED
+        return any(names >= needed for needed in _NEEDED)
 
     def read(self, source: Source, options: Options) -> Table:
         """The rows; ``path`` may name the recording, and without one the file does."""
@@ -70,8 +70,8 @@ def _segment(row: dict[str, str], number: int, stem: str) -> Segment:
     chance = row.get("probability", "").strip()
     return Segment(
         row.get("recording") or row.get("path") or stem,
-        seconds_in(row.get("start_s"), number),
-        seconds_in(row.get("end_s"), number),
+        seconds_in(row.get("start_s", row.get("start")), number),
+        seconds_in(row.get("end_s", row.get("end")), number),
         row.get("label", ""),
         row.get("subject", ""),
         row.get("tier", ""),
