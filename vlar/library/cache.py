@@ -187,6 +187,7 @@ REQUESTED_KEY = "ann_type"  # of the manifest
 _SMALL = 20_000  # rows
 _STAYS = 1.25  # times its bounds, before a library that shrinks or grows gets another engine
 _KEPT = 8
+_ASKED = 128  # phrases, some 50 kB each
 _SAID_FROM = 10_000  # rows
 _CHECKED = 100  # damaged rows that a query looks at once more
 _EXACT = "flat"  # works without FAISS
@@ -210,6 +211,27 @@ class Origin:
         return cls(meta["library_id"], counter(meta, "generation") or 0, manifest.dim)
 
 
+class LastValues:
+    """The values that were asked for last, by key."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: dict[Hashable, object] = {}
+
+    def get(self, key: Hashable) -> object | None:
+        """Value kept for a key; None without one."""
+        return self._values.get(key)
+
+    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Value of a key, made where it is not kept."""
+        if key not in self._values:
+            made = make()
+            while len(self._values) >= self._most:
+                del self._values[next(iter(self._values))]
+            self._values[key] = made
+        return cast("T", self._values[key])
+
+
 @dataclass(frozen=True)
 class SearchCache:
     """An engine that holds the rows of one state of a store.
@@ -219,25 +241,16 @@ class SearchCache:
         origin: The state of the store.
         made_at: Generation at which the engine was built or merged; ``origin`` may be later.
         damaged: Ids of rows of the store that the engine lacks, since they are damaged.
+        held: Rows of filters.
+        asked: Rows that were proposed for phrases.
     """
 
     engine: Engine
     origin: Origin
     made_at: int
     damaged: tuple[int, ...] = ()
-    _kept: dict[Hashable, object] = field(default_factory=dict[Hashable, object])
-
-    def kept(self, key: Hashable) -> object | None:
-        """Value kept for a key; None without one."""
-        return self._kept.get(key)
-
-    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Value of a key, made where it is not kept; the last few are kept."""
-        if key not in self._kept:
-            while len(self._kept) >= _KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = make()
-        return cast("T", self._kept[key])
+    held: LastValues = field(default_factory=lambda: LastValues(_KEPT))
+    asked: LastValues = field(default_factory=lambda: LastValues(_ASKED))
 
 
 def choose(rows: int) -> tuple[str, str]:

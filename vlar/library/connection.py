@@ -16,7 +16,7 @@ from vlar.library.cache import SearchCache
 from vlar.library.engines.base import CacheDamage
 from vlar.library.faiss_cache import accelerate, check_device
 from vlar.library.manifest import LibraryManifest
-from vlar.library.model_provider import LazyModel
+from vlar.library.model_provider import LazyModel, QueryWords
 from vlar.library.store.base import LibraryStore, LibraryWriter, SnapshotMovedError
 from vlar.library.verify import LibraryFault
 
@@ -36,7 +36,9 @@ class LibraryConnection:
         path: The place.
         models: The library's model, loaded when it is first needed.
         backend: Opens the place.
-        mutex: Held by whatever uses the connections; they belong to one thread at a time.
+        words: Vectors of the phrases that were asked last.
+        mutex: Held by whatever reads; the connection for reads belongs to one thread at a time.
+            A writer has a connection of its own, so reads go on while it writes.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class LibraryConnection:
         self.path = place_of(path)
         self.models = LazyModel(model, self.path)
         self.mutex = threading.RLock()
+        self.words = QueryWords()
+        self._writes = threading.RLock()  # taken before the mutex, never after it
         self._store: LibraryStore | None = None
         self._cache: SearchCache | None = None
         self._cache_version = -1  # the store's data_version that the cache belongs to
@@ -164,8 +168,9 @@ class LibraryConnection:
 
     def settle(self) -> None:
         """Update the cache of a large library after a change, so that no query waits for it."""
-        current, self._cache = self._cache, None
-        self._cache = self.backend.settle(current, self.models.probes()) or current
+        with self.mutex:
+            current, self._cache = self._cache, None
+            self._cache = self.backend.settle(current, self.models.probes()) or current
 
     @contextmanager
     def writing(self) -> Generator[LibraryWriter, None, None]:
@@ -174,10 +179,16 @@ class LibraryConnection:
         Raises:
             LibraryLockedError: another process is writing.
         """
-        with self.mutex:
+        with self._writes:
             self._require_open()
             with self.backend.writing() as writer:
                 yield writer
+
+    @contextmanager
+    def alone(self) -> Generator[None, None, None]:
+        """No other thread reads or writes by this connection; for a read that decides a write."""
+        with self._writes, self.mutex:
+            yield
 
     def repair(self, found: Sequence[LibraryFault]) -> list[LibraryFault]:
         """Repair faults as far as they can be (``Library.verify``), and report of each."""

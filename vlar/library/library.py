@@ -535,7 +535,7 @@ class Library:
             LibraryLockedError: another process is writing.
             LibraryError: the library cannot be written to.
         """
-        with self._connection.writing() as writer:
+        with self._connection.alone(), self._connection.writing() as writer:
             self._connection.forget_cache()
             probes = self._connection.models.probes()
             return self._connection.backend.compact(writer, probes, retrain, kind)
@@ -553,7 +553,7 @@ class Library:
             UsageError: it is another model's and shares no part with this one.
             LibraryLockedError: another process is writing.
         """
-        with self._connection.mutex:
+        with self._connection.alone():
             self._connection.forget_cache()
             return self._connection.backend.upgrade(self._connection.models.given(), progress)
 
@@ -590,7 +590,7 @@ class Library:
             LibraryLockedError: another process is writing (only with ``repair``).
         """
         connection = self._connection
-        with connection.mutex:
+        with connection.alone() if repair else connection.mutex:
             store = connection.reader()
             if store is None:
                 return []

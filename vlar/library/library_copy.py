@@ -112,7 +112,7 @@ def copy_between(
     """Copy one library into another (``Library.copy_to``)."""
     if own.path == other.path:
         raise UsageError(f"{own.path} cannot be copied to itself; give another library")
-    with own.mutex, other.mutex:
+    with own.mutex, other.alone():
         store = own.reader()
         if store is None:
             raise LibraryError(f"library {own.path} is empty; there is nothing to copy")

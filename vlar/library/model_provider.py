@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "lite"
 _PROBE_BANK = "everyday_actions"
+_KEPT_PHRASES = 1024
 
 
 class LazyModel:
@@ -34,6 +37,7 @@ class LazyModel:
         words = None if isinstance(model, str | Path) else getattr(model, "words", model)
         self._model = None if words is None else _with_defaults(words)
         self.folder = folder
+        self._lock = threading.RLock()  # a query and an add may ask for it at once
 
     def loaded(self, manifest: LibraryManifest | None) -> LibraryModel:
         """The model, which is the one of the manifest.
@@ -41,11 +45,12 @@ class LazyModel:
         Raises:
             EncoderMismatchError: it is another one.
         """
-        if self.given() is None:
-            spec = DEFAULT_MODEL if manifest is None else manifest.model
-            if manifest is not None:
-                require_named(self.folder, spec, manifest.fingerprint)
-            self._model = load_on(spec)
+        with self._lock:
+            if self.given() is None:
+                spec = DEFAULT_MODEL if manifest is None else manifest.model
+                if manifest is not None:
+                    require_named(self.folder, spec, manifest.fingerprint)
+                self._model = load_on(spec)
         model = cast("LibraryModel", self._model)
         if manifest is not None:
             manifest.require_model(model, self.folder)
@@ -93,6 +98,35 @@ class LazyModel:
     def probes(self) -> Probes | None:
         """Text vectors of many actions, which an engine measures with; None without a model."""
         return None if self._model is None else partial(_probes, self._model)
+
+
+class QueryWords:
+    """Vectors of the phrases that were asked last; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._vectors: OrderedDict[tuple[str, str], Float32] = OrderedDict()
+
+    def of(self, model: LibraryModel) -> Callable[[Sequence[str]], Sequence[Float32]]:
+        """``model.encode_queries``, which encodes the phrases alone that are not kept."""
+
+        def encoded(texts: Sequence[str]) -> Sequence[Float32]:
+            keys = [(model.fingerprint, text) for text in texts]
+            with self._lock:
+                vectors = {key: self._vectors[key] for key in keys if key in self._vectors}
+            absent = list(dict.fromkeys(key for key in keys if key not in vectors))
+            if absent:
+                rows = model.encode_queries([text for _, text in absent])
+                vectors |= zip(absent, rows, strict=True)
+            with self._lock:
+                for key in keys:
+                    self._vectors[key] = vectors[key]
+                    self._vectors.move_to_end(key)
+                while len(self._vectors) > _KEPT_PHRASES:
+                    self._vectors.popitem(last=False)
+            return [vectors[key] for key in keys]
+
+        return encoded
 
 
 def lasting_name(spec: str | ModelSpec) -> str:

@@ -55,7 +55,7 @@ BACKGROUND_BANK = "everyday_actions"
 _NAME = "name"
 _WORTH_KEEPING = 64  # texts; fewer are encoded again faster than a file is worth
 _BATCH_CLIPS = 8
-_KEPT_SCORERS = 32  # queries of one expression
+_KEPT_SCORERS = 256  # phrases; those asked again are not compared with the background again
 
 
 @dataclass(frozen=True)
@@ -269,11 +269,11 @@ class ModelCore(LibraryModel):
     def match_probability(self, vectors: Float32, query: Float32) -> Float64:
         """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""
         key = query.tobytes()
-        if key not in self._match_scorers:
-            if len(self._match_scorers) >= _KEPT_SCORERS:
-                self._match_scorers.clear()
-            self._match_scorers[key] = self._match_scorer(query)
-        return self._match_scorers[key].score(vectors).probability[:, 0]
+        scorer = self._match_scorers.pop(key, None) or self._match_scorer(query)
+        while len(self._match_scorers) >= _KEPT_SCORERS:
+            self._match_scorers.pop(next(iter(self._match_scorers)), None)
+        self._match_scorers[key] = scorer  # the last one asked for is the last
+        return scorer.score(vectors).probability[:, 0]
 
     def _match_scorer(self, query: Float32) -> ZeroShotScorer | AskedScorer:
         scale, constants = self.encoder.logit_scale, self.encoder.asked

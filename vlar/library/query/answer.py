@@ -30,7 +30,9 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
     # Without the mutex: another thread may search meanwhile.
     leaves_asked = leaves(plan.tree)
     named, rated = with_concepts(leaves_asked, concepts_kept, model)
-    queries = named | encode_leaves([leaf for leaf in leaves_asked if leaf not in named], model)
+    queries = named | encode_leaves(
+        [leaf for leaf in leaves_asked if leaf not in named], model, connection.words
+    )
     with connection.mutex:
         store, manifest = connection.nonempty()
         rerank = None if plan.judged or plan.miss or named else request.rerank

@@ -19,7 +19,7 @@ from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
 from vlar.library.query.plan import PhraseReport
 from vlar.library.query.rerankers import Reranker
-from vlar.library.rows import Float16, Int64, RowPerson
+from vlar.library.rows import Float16, Int64, RowBatch, RowPerson
 from vlar.library.store.base import LibraryStore
 from vlar.model.library_model import LibraryModel
 from vlar.types import Float32, Float64, HitPart, Window
@@ -291,6 +291,10 @@ class Candidates(Protocol):
 
     def row_ids(self, span: ScoredSpan) -> Sequence[int]:
         """The rows that represent a span."""
+        ...
+
+    def rows(self, row_ids: Sequence[int]) -> RowBatch:
+        """Rows in rising order of their ids, with their vectors; damaged ones are left out."""
         ...
 
     def refined(self, span: ScoredSpan) -> ScoredSpan:

@@ -153,7 +153,7 @@ def save(
     (leaf,) = leaves(plan.tree) if plan.plain else (None,)
     if leaf is None or not plan.judged:
         raise UsageError("a concept is one phrase with judgements of its hits (--yes, --no)")
-    with connection.mutex:
+    with connection.alone():
         store, manifest = connection.nonempty()
         model = connection.models.loaded(manifest)
         if len(concepts(store)) >= _MOST:
@@ -187,7 +187,7 @@ def remove(connection: LibraryConnection, name: str) -> None:
     Raises:
         UsageError: the library has no concept of that name.
     """
-    with connection.mutex:
+    with connection.alone():
         store, _ = connection.nonempty()
         if name.casefold() not in concepts(store):
             raise UsageError(f"the library has no concept {name!r:.60}; see: vlar concept list")

@@ -142,7 +142,7 @@ def sample_of(snapshot: Snapshot) -> Float32:
         chosen = ids[np.unique(np.linspace(0, len(ids) - 1, _SAMPLE).astype(np.int64))]
         return snapshot.store.rows(chosen.tolist(), snapshot.manifest.dim).vectors
 
-    return cache.keep("sample", read)
+    return cache.held.keep("sample", read)
 
 
 def log_odds(probability: npt.NDArray[np.floating]) -> Float64:

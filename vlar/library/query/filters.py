@@ -278,7 +278,7 @@ def kept_row_filter(
     """
     if not where:
         return None
-    return cache.keep((store.data_version(), where), lambda: row_filter(store, where))
+    return cache.held.keep((store.data_version(), where), lambda: row_filter(store, where))
 
 
 def check_keys(where: Iterable[Condition], tag_keys: Iterable[str]) -> None:

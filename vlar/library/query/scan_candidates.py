@@ -28,7 +28,7 @@ from vlar.library.query.grammar import Leaf, Phrase, Says, leaves, show
 from vlar.library.query.plan import BEST_SHOWN, BestWindow, PhraseReport, QueryPlan
 from vlar.library.query.rerankers import Reranker, Rescored
 from vlar.library.query.similarity import Comparison, compare
-from vlar.library.rows import RowFilter
+from vlar.library.rows import RowBatch, RowFilter
 from vlar.library.store.base import LibraryStore
 from vlar.numeric import cosine
 from vlar.types import Float32, HitPart
@@ -140,6 +140,10 @@ class ScanCandidates:
         """The first and the last row of a span."""
         ids = self._compared.windows.ids
         return int(ids[self._spans.first[span.row_id]]), int(ids[self._spans.last[span.row_id]])
+
+    def rows(self, row_ids: Sequence[int]) -> RowBatch:
+        """Rows as the store has them."""
+        return self._snapshot.store.rows(sorted(set(row_ids)), self._snapshot.manifest.dim)
 
     def refined(self, span: ScoredSpan) -> ScoredSpan:
         """The span with its ends at the crossings, but within the filter."""

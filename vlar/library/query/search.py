@@ -7,30 +7,23 @@ with operators come from a scan of every window. Everything after that is the sa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from vlar.cancellation import check
-from vlar.library.cache import SearchCache
 from vlar.library.query.candidates import (
-    CandidateReport,
     Candidates,
     ScoredSpan,
     Snapshot,
-    SpanScore,
     merge,
-    same_scale,
 )
 from vlar.library.query.feedback import log_odds, taught
-from vlar.library.query.filters import kept_row_filter
 from vlar.library.query.grammar import Leaf, has_order
+from vlar.library.query.index_candidates import IndexCandidates
 from vlar.library.query.plan import (
-    BEST_SHOWN,
-    BestWindow,
-    PhraseReport,
     QueryPlan,
     QueryReport,
     ReportCallback,
@@ -38,14 +31,11 @@ from vlar.library.query.plan import (
 )
 from vlar.library.query.rerankers import Reranker
 from vlar.library.query.scan_candidates import ScanCandidates
-from vlar.library.query.written import content_words, lifted_by, written_index
-from vlar.library.rows import RowBatch, RowFilter
 from vlar.library.store.annotations import LostFrames
 from vlar.library.store.base import LibraryStore
-from vlar.library.store.row_check import NO_RECORDING
 from vlar.numeric import cosine
 from vlar.results import Hits
-from vlar.types import Copy, Float32, Hit, HitPart
+from vlar.types import Copy, Float32, Hit
 
 SAME = 0.9995
 
@@ -58,21 +48,10 @@ class DistinctSpan:
     copies: list[ScoredSpan] = field(default_factory=list[ScoredSpan])
 
 
-def deduplicate(
-    store: LibraryStore,
-    spans: Sequence[ScoredSpan],
-    dim: int,
-    rows: Callable[[ScoredSpan], Sequence[int]],
-) -> list[DistinctSpan]:
-    """Spans, best first, without those that repeat an earlier one of another video.
-
-    Args:
-        store: Holds the vectors.
-        spans: Best first.
-        dim: D.
-        rows: Ids of the rows that represent a span.
-    """
-    batch = store.rows(sorted({row_id for span in spans for row_id in rows(span)}), dim)
+def deduplicate(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[DistinctSpan]:
+    """Spans, best first, without those that repeat an earlier one of another video."""
+    rows = candidates.row_ids
+    batch = candidates.rows(sorted({row_id for span in spans for row_id in rows(span)}))
     lengths = np.linalg.norm(batch.vectors, axis=1, keepdims=True)
     vectors = dict(zip(batch.ids.tolist(), batch.vectors / np.maximum(lengths, 1e-12), strict=True))
     shown = {span: np.stack([vectors[row_id] for row_id in rows(span)]) for span in spans}
@@ -97,208 +76,8 @@ def _same(
     return None
 
 
-# Rows whose similarity lies this near to the last one fetched may have been missed: the engine
-# compares in single precision, and equal rows (copies of a file) come in any order.
-_UNSETTLED = 1e-5
-
-
-class IndexCandidates:
-    """Rows for one phrase. Use inside ``store.snapshot()``.
-
-    Args:
-        plan: A plain query.
-        snapshot: The library.
-        cache: The engine over its rows.
-        query: (D,) vector of the phrase.
-
-    Raises:
-        QueryError: the filter has an unknown key.
-    """
-
-    def __init__(
-        self, plan: QueryPlan, snapshot: Snapshot, cache: SearchCache, query: Float32
-    ) -> None:
-        self._plan, self._snapshot, self._cache = plan, snapshot, cache
-        self._query = query
-        self._allowed = kept_row_filter(snapshot.store, cache, plan.where)
-        self._paths: dict[int, str] = {}
-        self._new: dict[int, SpanScore] = {}
-        self._words = content_words(plan.phrase)
-        only = plan.only == "written"
-        needs_scan = plan.only == "seen" or plan.judged or plan.miss is not None or not self._words
-        self._written = None if needs_scan else written_index(snapshot, required=only)
-        self._rows: list[ScoredSpan] = []
-
-    def best(self, n: int) -> tuple[list[ScoredSpan], bool]:
-        """Rows among the ``n`` most similar, by probability; and whether these are all.
-
-        Rows after one that is less probable than the plan allows are not needed either.
-        """
-        store, dim = self._snapshot.store, self._snapshot.manifest.dim
-        ids, _ = self._cache.engine.search(self._query, n, self._allowed)
-        rows = self._scored(store.rows(ids.tolist(), dim))
-        rows = sorted(rows, key=lambda row: -row.similarity)[:n]
-        whole = len(ids) < n
-        if not whole:
-            rows = [row for row in rows if row.similarity > rows[-1].similarity + _UNSETTLED]
-        new_videos = {row.video_id for row in rows} - self._paths.keys()
-        self._paths |= store.paths(sorted(new_videos))
-        if orphans := [row for row in rows if row.video_id not in self._paths]:
-            store.damaged.update({row.row_id: NO_RECORDING for row in orphans})
-            rows = [row for row in rows if row.video_id in self._paths]
-        # Rounded for the order only: equal rows of two files are in the order of their paths.
-        rows = self._with_written(rows)
-        rows.sort(key=lambda row: (*_order(row), self._paths[row.video_id], row.start_s, row.track))
-        self._rows = rows
-        return rows, whole or not rows or rows[-1].stated < self._plan.min_probability
-
-    def _with_written(self, rows: list[ScoredSpan]) -> list[ScoredSpan]:
-        """Rows with the words that are written of them, and those of which all words are."""
-        index, only = self._written, self._plan.only == "written"
-        if index is None:
-            return rows
-        matching = index.having_any(self._words) if only else index.having_all(self._words)
-        absent = sorted(self._written_ids(*matching) - {row.row_id for row in rows})
-        if absent:
-            more = self._scored(self._snapshot.store.rows(absent, self._snapshot.manifest.dim))
-            new_videos = {row.video_id for row in more} - self._paths.keys()
-            self._paths |= self._snapshot.store.paths(sorted(new_videos))
-            rows = [*rows, *(row for row in more if row.video_id in self._paths)]
-        words = index.words_of(self._words, [(row.video_id, row.row_id) for row in rows])
-        lifted = [
-            lifted_by(row, words.get((row.video_id, row.row_id), ()), len(self._words))
-            for row in rows
-        ]
-        return [row for row in lifted if row.written] if only else lifted
-
-    def _written_ids(self, videos: set[int], rows: set[int]) -> set[int]:
-        """Ids of the best rows of recordings whose texts match, and of rows whose captions do."""
-        engine, allowed = self._cache.engine, self._allowed or RowFilter()
-        chosen = videos if allowed.videos is None else videos & allowed.videos
-        ids = set[int]()
-        if chosen:
-            best = replace(allowed, videos=frozenset(chosen))
-            ids = set(engine.search(self._query, _WRITTEN_ROWS, best)[0].tolist())
-        if rows:
-            ids |= rows & set(engine.ids(self._allowed).tolist())
-        return ids
-
-    def rerank(self, reranker: Reranker, head: Sequence[ScoredSpan]) -> None:
-        """Score some of the best rows again."""
-        ids = [row.row_id for row in head]
-        rescored = reranker.rescore(self._plan.phrase, ids, self._snapshot, self._snapshot.model)
-        alone = np.array([new.probability for new in rescored.values()])
-        figures = self._snapshot.among(alone).tolist(), self._snapshot.stated(alone).tolist()
-        self._new = {
-            row_id: SpanScore(score if new.score is None else new.score, new.similarity, stated)
-            for (row_id, new), score, stated in zip(rescored.items(), *figures, strict=True)
-        }
-
-    def new_score(self, span: ScoredSpan) -> SpanScore | None:
-        """The scores by the re-ranker; None for a row that it left out."""
-        return self._new.get(span.row_id)
-
-    def score(self, span: ScoredSpan) -> SpanScore:
-        """The scores of a row or span."""
-        span_score = SpanScore(span.score, span.similarity, span.stated)
-        return self._new.get(span.row_id, span_score)
-
-    def neighbours(self, span: ScoredSpan, later: bool) -> Iterator[ScoredSpan]:
-        """The rows of a span's track after or before it that pass the filter, of its own length."""
-        store, dim = self._snapshot.store, self._snapshot.manifest.dim
-        allowed = self._allowed or RowFilter()
-        rows_next = store.neighbours(
-            span.video_id, span.start_s, span.end_s, dim, later=later, track=span.track
-        )
-        # Most spans end at the first neighbour: the others are scored where they are asked for.
-        parts = (batch.part(half) for batch in rows_next for half in (slice(1), slice(1, None)))
-        for part in parts:
-            for row in self._scored(part):
-                if same_scale(row, span) and allowed.allows(row.row_id, row.start_s, row.end_s):
-                    yield row
-
-    def row_ids(self, span: ScoredSpan) -> tuple[int, ...]:
-        """The best window of a span."""
-        return (span.row_id,)
-
-    def refined(self, span: ScoredSpan) -> ScoredSpan:
-        """The span as it is: the union of its windows."""
-        return span
-
-    def parts(self, span: ScoredSpan) -> tuple[HitPart, ...]:
-        """A plain phrase has no parts."""
-        return ()
-
-    def path(self, span: ScoredSpan) -> str:
-        """The recording."""
-        return self._paths[span.video_id]
-
-    def leading(self) -> Mapping[int, float]:
-        """The stated probability of each recording among the first candidates, by its id."""
-        best: dict[int, float] = {}
-        for row in self._rows:
-            stated = self.score(row).probability
-            best[row.video_id] = max(stated, best.get(row.video_id, 0.0))
-        return best
-
-    def report(self, answers: Sequence[ScoredSpan]) -> CandidateReport:
-        """Numbers for ``vlar query --explain``."""
-        allowed = self._allowed
-        if allowed is None or allowed.videos is None:
-            videos = self._snapshot.store.counts()[0]
-        else:
-            videos = len(allowed.videos)
-        probability = [self.score(span).probability for span in answers]
-        best = tuple(
-            BestWindow(self.path(span), span.start_s, span.end_s, value)
-            for span, value in zip(answers[:BEST_SHOWN], probability, strict=False)
-        )
-        sure = sum(value >= 0.5 for value in probability)
-        return CandidateReport(
-            searched="index",
-            videos=videos,
-            windows=self._cache.engine.count(allowed),
-            phrases=(PhraseReport(self._plan.phrase, best, sure),),
-            reranked=len(self._new),
-            best_probability=max((self.score(row).probability for row in self._rows), default=None),
-        )
-
-    def _scored(self, batch: RowBatch) -> list[ScoredSpan]:
-        if not len(batch.ids):
-            return []
-        similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
-        rated = self._snapshot.rated(batch.vectors, self._query)
-        scored_spans = [
-            ScoredSpan(
-                int(row),
-                int(video),
-                start_s,
-                end_s,
-                float(score),
-                float(similar),
-                reach=float(reach),
-                alone=float(alone),
-            )
-            for row, video, (start_s, end_s), similar, alone, score, reach in zip(
-                batch.ids, batch.video_ids, batch.spans, similarity, *rated, strict=True
-            )
-        ]
-        if not batch.people:
-            return scored_spans
-        people = (batch.people.get(row.row_id) for row in scored_spans)
-        return [
-            row if person is None else replace(row, track=person.track)
-            for row, person in zip(scored_spans, people, strict=True)
-        ]
-
-
-def _order(row: ScoredSpan) -> tuple[bool, float, float]:
-    return not row.exact, -round(row.score, 6), -round(row.similarity, 9)
-
-
 _AHEAD = 0.5  # log odds of stated probabilities; by evals/search.py
 _MOST_CLOSE = 6  # recordings; where more are as good, none stands out
-_WRITTEN_ROWS = 256  # of the recordings whose texts match
 _SHORT_S = 2.0  # windows from which on two quick steps may lie in one
 _FETCHED_ROWS = 256  # at first; then four times as many, until there are enough answers
 
@@ -400,7 +179,7 @@ def _distinct(
     while True:
         check()
         merged = merge(rows, candidates.neighbours, count, snapshot.judged)
-        distinct = deduplicate(snapshot.store, merged, snapshot.manifest.dim, candidates.row_ids)
+        distinct = deduplicate(merged, candidates)
         if plan.one_per_recording:
             videos = [answer.span.video_id for answer in distinct]
             distinct = [answer for n, answer in enumerate(distinct) if videos.index(videos[n]) == n]
@@ -416,12 +195,13 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     rows = [candidates.row_ids(answer.span)[0] for answer in answers]
     captions = snapshot.store.captions(rows)
     people = _people(snapshot, candidates, answers)
-    windows = snapshot.windows(rows)
+    batch = candidates.rows(rows)
+    middle_s = {i: sum(span) / 2 for i, span in zip(batch.ids.tolist(), batch.spans, strict=True)}
     lost = _lost(snapshot.store, refined)
     standing = _standing(candidates, answers)
     for index, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
-        best = windows.get(rows[index]) if len(set(candidates.row_ids(answer.span))) == 1 else None
+        is_row = len(set(candidates.row_ids(answer.span))) == 1
         similarity = float(np.mean([part.similarity for part in parts])) if parts else None
         copies = [candidates.refined(copy) for copy in answer.copies]
         hits.append(
@@ -440,7 +220,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 ),
                 lost=lost[index],
                 caption=captions.get(rows[index], ""),
-                best_s=None if best is None else (best[1].start_s + best[1].end_s) / 2,
+                best_s=middle_s.get(rows[index]) if is_row else None,
                 row=rows[index],
                 standing=standing[index],
                 written=answer.span.written,
@@ -460,7 +240,7 @@ def _standing(candidates: Candidates, answers: Sequence[DistinctSpan]) -> list[s
     for answer in answers:
         for copy in answer.copies:
             best = {i: p for i, p in best.items() if i != copy.video_id}
-    odds = {i: float(log_odds(np.array([p]))[0]) for i, p in best.items()}
+    odds = dict(zip(best, log_odds(np.fromiter(best.values(), np.float64)).tolist(), strict=True))
     first = max(odds.values(), default=0.0)
     group = {i for i, value in odds.items() if value >= first - _AHEAD}
     standing = list[str]()
@@ -492,9 +272,7 @@ def _people(
     if not snapshot.manifest.persons:
         return {}
     every = (set(candidates.row_ids(answer.span)) for answer in answers)
-    batch = snapshot.store.rows(
-        sorted(ids.pop() for ids in every if len(ids) == 1), snapshot.manifest.dim
-    )
+    batch = candidates.rows([ids.pop() for ids in every if len(ids) == 1])
     people: dict[int, dict[str, Any]] = {}
     for row_id, (start_s, end_s) in zip(batch.ids.tolist(), batch.spans, strict=True):
         if (person := batch.people.get(row_id)) is not None:

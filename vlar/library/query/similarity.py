@@ -25,6 +25,7 @@ from vlar.cancellation import check
 from vlar.errors import QueryError
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
+from vlar.library.model_provider import QueryWords
 from vlar.library.query.caption_search import quoted_in, said
 from vlar.library.query.expression_scoring import Windows
 from vlar.library.query.filters import Where, conditions, kept_row_filter, path_matches
@@ -206,15 +207,23 @@ def normalized(similarity: Float64, probability: Float64 | None) -> Float64:
     return sigmoid((similarity - similarity.mean()) / spread - _MIDDLE)
 
 
-def encode_leaves(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:
+def encode_leaves(
+    wanted: Sequence[Leaf], model: LibraryModel, words: QueryWords | None = None
+) -> dict[Leaf, Float32]:
     """The vector (D,) of each phrase, each clip and each picture; words of captions have none.
+
+    Args:
+        wanted: The leaves of a query.
+        model: The library's model.
+        words: Keeps the vectors of phrases for the next query; None encodes each.
 
     Raises:
         DecodeError: a clip or a picture cannot be read.
         QueryError: a picture, and the model reads another sensor than video.
     """
     phrases = [leaf.text for leaf in wanted if isinstance(leaf, Phrase)]
-    vectors = iter(model.encode_queries(phrases)) if phrases else iter(())
+    encode = model.encode_queries if words is None else words.of(model)
+    vectors = iter(encode(phrases)) if phrases else iter(())
     queries: dict[Leaf, Float32] = {}
     for leaf in wanted:
         if isinstance(leaf, Like):
@@ -276,7 +285,7 @@ def nearest(
     near = engine.is_near  # else reading the rows takes longer than the search
     if near and allowed is not None and engine.count(allowed) * query.nbytes <= _HELD_BYTES:
         key = _held_key(store.data_version(), where)
-        held = cache.keep(key, lambda: _read(store, engine.ids(allowed), cache.origin.dim))
+        held = cache.held.keep(key, lambda: _read(store, engine.ids(allowed), cache.origin.dim))
         return _answer(held, query, squared, k)
     count = k
     while True:
@@ -299,7 +308,7 @@ def nearest_held(
         k: As in ``nearest``.
         where: As in ``nearest``.
     """
-    held = cache.kept(_held_key(version, where)) if where else None
+    held = cache.held.get(_held_key(version, where)) if where else None
     return _answer(held, *_query(cache, vector, k), k) if isinstance(held, _Held) else None
 
 

@@ -120,7 +120,7 @@ def written_index(snapshot: Snapshot, *, required: bool) -> WrittenIndex | None:
         return WrittenIndex(store.paths(), store.tags(), store.captions())
 
     try:
-        return cache.keep("written", make)
+        return cache.held.keep("written", make)
     except sqlite3.OperationalError as error:
         if required:
             raise QueryError(f"this Python's SQLite has no full-text search ({error})") from error

@@ -139,6 +139,13 @@ class LibraryStore(Protocol):
         """
         ...
 
+    def beside(self, row_ids: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
+        """Ids of the rows before and after rows in their recording and track, by row id.
+
+        None where there is no such row. A store that would have to read vectors for them has none.
+        """
+        return {}
+
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
         """The rows among ``row_ids`` that have context tokens (N,), rising, and these (N, k, E)."""
         ...

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.unit.library.fakes import FakeModel, tiny_video
+from tests.unit.library.fakes import DIM, FakeModel, store_of, tiny_video
 from vlar.errors import LibraryError, QueryError
 from vlar.library.library import Library
+from vlar.types import Hit
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +132,61 @@ def test_many_equal_rows_stand_by_path(tmp_path: Path):
             "end_s": 4.0,
         }
         assert opened.query("a cat", 500, min_probability=0) == [hit]
+
+
+ASKED = [
+    ("a cat", {}),
+    ("a cat", {"k": 3, "where": ["half=left"]}),
+    ("two dogs", {"k": 200}),
+    ("two dogs", {"where": ["start_s>=4"]}),
+]
+
+
+def answers(library: Library) -> list[list[Hit]]:
+    return [list(library.query(text, **how, min_probability=0)) for text, how in ASKED]
+
+
+def test_a_phrase_asked_again_is_not_encoded_and_answered_alike(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+):
+    first = answers(library)
+    for (text, how), hits in zip(ASKED, first, strict=True):
+        alone = Library(library.path, FakeModel(), create=False)
+        assert alone.query(text, **how, min_probability=0) == hits, "others change no answer"
+
+    def encoded_again(self: FakeModel, texts: Sequence[str]) -> None:
+        raise AssertionError(texts)
+
+    monkeypatch.setattr(FakeModel, "encode_queries", encoded_again)
+    assert answers(library) == first
+
+
+def test_what_is_kept_follows_the_library(library: Library, tmp_path: Path):
+    changed = Library(shutil.copytree(library.path, tmp_path / "changed.vlar"), FakeModel())
+    before = answers(changed)
+    changed.remove(before[0][0].path)
+    changed.add(tiny_video(tmp_path / "new.mp4", 77, 20), tags={"half": "left"})
+    after = answers(changed)
+    assert after != before
+    assert after == answers(Library(changed.path, FakeModel(), create=False))
+
+
+def test_queries_go_on_while_a_transaction_is_open(library: Library):
+    expected = answers(library)
+    connection = library._connection
+    with ThreadPoolExecutor(1) as thread, connection.writing() as writer, writer.transaction():
+        writer.set_meta({"concept:of this test": ""})
+        assert thread.submit(answers, library).result(30) == expected
+
+
+def test_rows_beside_a_row_are_its_first_neighbours(library: Library):
+    store = store_of(library)
+    ids = store.ids_of(people=False).tolist()
+    rows = store.rows(ids, DIM)
+    beside = store.beside(ids)
+    assert beside.keys() == set(ids)
+    for row_id, video_id, (start_s, end_s) in zip(ids, rows.video_ids, rows.spans, strict=True):
+        for later in (False, True):
+            batches = store.neighbours(int(video_id), start_s, end_s, DIM, later=later)
+            first = next((int(batch.ids[0]) for batch in batches), None)
+            assert beside[row_id][later] == first
