@@ -39,14 +39,14 @@ class _Scored:
         best: By number of rows, those that the engine proposed, best first, and whether these are
             all.
         rows: All rows that were scored, by id.
-        beside: Ids of the rows before and after some of them.
+        adjacent: Ids of the rows before and after some of them.
         paths: Path by recording.
         damaged: Damage by row.
     """
 
     best: dict[int, tuple[list[ScoredSpan], bool]] = field(default_factory=dict[int, Any])
     rows: dict[int, ScoredSpan] = field(default_factory=dict[int, ScoredSpan])
-    beside: dict[int, tuple[int | None, int | None]] = field(default_factory=dict[int, Any])
+    adjacent: dict[int, tuple[int | None, int | None]] = field(default_factory=dict[int, Any])
     paths: dict[int, str] = field(default_factory=dict[int, str])
     damaged: dict[int, str] = field(default_factory=dict[int, str])
 
@@ -176,12 +176,12 @@ class IndexCandidates:
 
     def _all_neighbours(self, span: ScoredSpan, later: bool) -> Iterator[ScoredSpan]:
         store, known, edge = self._snapshot.store, self._known, span
-        if span.row_id not in known.beside:
-            self._read_beside(span)
+        if span.row_id not in known.adjacent:
+            self._read_adjacent(span)
         while True:
-            if edge.row_id not in known.beside:
-                known.beside.update(store.beside([edge.row_id]))
-            row_id = known.beside.get(edge.row_id, (0, 0))[later]
+            if edge.row_id not in known.adjacent:
+                known.adjacent.update(store.adjacent([edge.row_id]))
+            row_id = known.adjacent.get(edge.row_id, (0, 0))[later]
             if row_id is None:
                 return
             if row_id not in known.rows:
@@ -199,7 +199,7 @@ class IndexCandidates:
             for half in halves:
                 yield from self._scored(batch.part(half))
 
-    def _read_beside(self, span: ScoredSpan) -> None:
+    def _read_adjacent(self, span: ScoredSpan) -> None:
         """Read the rows next to a row, and those next to the rows that are likely asked for next.
 
         Many rows are read and scored in half the time of as many single ones.
@@ -209,9 +209,11 @@ class IndexCandidates:
         first = ids.index(span.row_id) if span.row_id in ids else len(ids)
         asked = [span, *self._rows[first + 1 : first + 1 + self._plan.k]]
         likely = [row.row_id for row in asked if row.stated >= self._plan.min_probability]
-        beside = store.beside([row_id for row_id in likely if row_id not in known.beside])
-        known.beside.update(beside)
-        absent = {i for pair in beside.values() for i in pair if i is not None} - known.rows.keys()
+        adjacent = store.adjacent([row_id for row_id in likely if row_id not in known.adjacent])
+        known.adjacent.update(adjacent)
+        absent = {
+            i for pair in adjacent.values() for i in pair if i is not None
+        } - known.rows.keys()
         if absent:
             self._scored(store.rows(sorted(absent), self._snapshot.manifest.dim))
 

@@ -139,10 +139,10 @@ class LibraryStore(Protocol):
         """
         ...
 
-    def beside(self, row_ids: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
+    def adjacent(self, row_ids: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
         """Ids of the rows before and after rows in their recording and track, by row id.
 
-        None where there is no such row. A store that would have to read vectors for them has none.
+        None where there is none. A store that would have to read vectors for them has none.
         """
         return {}
 

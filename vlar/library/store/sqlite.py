@@ -40,7 +40,7 @@ VECTOR_TYPE = "float16"
 _RECORDINGS = f"SELECT {values.RECORDING} FROM videos"
 _FACTS = {"duration_s": "duration_s", "added": "added_at_s", "modified": "mtime_ns / 1e9"}
 # The index by time answers it: no page with vectors is read but those of the rows themselves.
-_BESIDE = "SELECT id, {}, {} FROM rows WHERE id IN".format(
+_ADJACENT = "SELECT id, {}, {} FROM rows WHERE id IN".format(
     *(
         "(SELECT id FROM rows AS other WHERE other.video_id = rows.video_id AND other.track = "
         f"rows.track AND (other.start_s, other.end_s) {sign} (rows.start_s, rows.end_s) "
@@ -285,8 +285,8 @@ class SqliteStore(LibraryStore):
             start_s, end_s = last
             limit = min(limit * 4, _CHUNK)
 
-    def beside(self, row_ids: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
-        return {i: (before, after) for i, before, after in self.fetch_in(_BESIDE, row_ids)}
+    def adjacent(self, row_ids: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
+        return {i: (before, after) for i, before, after in self.fetch_in(_ADJACENT, row_ids)}
 
     def captions(self, row_ids: Sequence[int] | None = None) -> dict[int, str]:
         return annotation_tables.captions_by_row(self, row_ids)

@@ -183,10 +183,10 @@ def test_rows_beside_a_row_are_its_first_neighbours(library: Library):
     store = store_of(library)
     ids = store.ids_of(people=False).tolist()
     rows = store.rows(ids, DIM)
-    beside = store.beside(ids)
-    assert beside.keys() == set(ids)
+    adjacent = store.adjacent(ids)
+    assert adjacent.keys() == set(ids)
     for row_id, video_id, (start_s, end_s) in zip(ids, rows.video_ids, rows.spans, strict=True):
         for later in (False, True):
             batches = store.neighbours(int(video_id), start_s, end_s, DIM, later=later)
             first = next((int(batch.ids[0]) for batch in batches), None)
-            assert beside[row_id][later] == first
+            assert adjacent[row_id][later] == first
