@@ -186,7 +186,7 @@ class LibraryConnection:
 
     @contextmanager
     def alone(self) -> Generator[None, None, None]:
-        """No other thread reads or writes by this connection; for a read that decides a write."""
+        """Keep other threads from reading and writing, for a read that decides a write."""
         with self._writes, self.mutex:
             yield
 

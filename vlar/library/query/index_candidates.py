@@ -33,7 +33,7 @@ _UNSETTLED = 1e-5
 
 @dataclass
 class _Scored:
-    """What one phrase has read in one state of a library, kept for when it is asked again.
+    """Rows that one phrase has read in one state of a library, kept for when it is asked again.
 
     Attributes:
         best: By number of rows, those that the engine proposed, best first, and whether these are
