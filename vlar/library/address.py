@@ -89,7 +89,7 @@ def place(path: str | Path) -> str:
     """
     if (url := as_url(path)) is not None:
         return url
-    return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 - removes "..", keeps links
+    return os.path.abspath(path).replace(os.sep, "/")  # noqa: PTH100 - removes "..", keeps links
 
 
 def matches(path: str, pattern: str | Path) -> bool:
