@@ -29,7 +29,6 @@ from vlar.metrics.result import Evaluation
 from vlar.model import hub
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.adapt_report import AdaptReport
-from vlar.model.annotated import answer, learn_annotated
 from vlar.model.calibrate import Calibrated, calibrate
 from vlar.model.core import ModelCore
 from vlar.model.evaluate import evaluate
@@ -411,6 +410,8 @@ class Model:
         """
         if truth is not None:
             bar = progress or notebook.bar("adapting")
+            from vlar.model.annotated import learn_annotated
+
             head, _ = learn_annotated(self.encoder, support, truth, progress=bar, **options)
             return Model(self.encoder, templates=self.words.template_set, timeline_head=head)
         request = AdaptRequest(
@@ -446,6 +447,8 @@ class Model:
             UsageError: the model did not learn from annotated recordings.
             DecodeError: the recording cannot be read.
         """
+        from vlar.model.annotated import answer
+
         return answer(self.timeline_head, Path(recording), fps=fps, layout=layout)
 
     def learn(self, request: AdaptRequest) -> Model:

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from vlar.encoders.spec import INT8, joined, plain_precision, split_options
 from vlar.errors import ModelError, UsageError
@@ -47,6 +46,8 @@ def why_offline() -> str | None:
     """Reason why the hub cannot be reached, within five seconds; None where it can."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return "HF_HUB_OFFLINE is set"
+    from urllib.request import getproxies  # ssl and http with it
+
     if getproxies():
         return None
     address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
