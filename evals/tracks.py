@@ -10,6 +10,8 @@ relabel and ends to move by more than .5 s, over the true bouts.
 
 Control: the labels of all bouts of the training recordings drawn at random; of sets of fewer than a
 hundred bouts every second bout of a label has another one, as a draw would leave many as they were.
+``wrist`` and ``colour`` have no points: takes of UTD-MHAD (../modalities next to the data), joined
+to one recording a person, by the encoders ``imu`` and ``lite``; people whom nobody met are asked.
 ``hour`` is an hour of the two rats, answered in a new process. Runs that a result file holds are
 not made again; ``--minutes`` ends a call before the next run.
 """
@@ -24,9 +26,11 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from harness import arguments, echo, store, stored
 
@@ -39,6 +43,7 @@ STEP_S = 0.1
 FEW = 100  # bouts
 KINDS = ("clinch", "keepdown", "lateralthreat")
 HOUR_FRAMES, RAT_HZ = 108_000, 30.0
+WRIST_HZ, CAMERA_HZ = 50.0, 15
 Fold = tuple[list[Path], list[Path], tuple[float, float] | None]
 
 
@@ -128,10 +133,70 @@ def freezing(folder: Path) -> Data:
     return Data({path: rows}, folds, {"fps": 50.0})
 
 
+def joined(folder: Path, pattern: str, scratch: Path) -> dict[int, list[tuple[Path, str]]]:
+    """Takes of each person in an order that means nothing, with the names of their actions."""
+    takes: dict[int, list[tuple[Path, str]]] = defaultdict(list)
+    for path in sorted((folder.parent / "modalities/utd_mhad").glob(pattern)):
+        action, person, trial = (int(part[1:]) for part in path.name.split("_")[:3])
+        if trial <= 2 and action <= 10:
+            takes[person].append((path, f"action {action}"))
+    scratch.mkdir(parents=True)
+    return {
+        k: [v[n] for n in np.random.default_rng(k).permutation(len(v))] for k, v in takes.items()
+    }
+
+
+def wrist(folder: Path) -> Data:
+    """Ten actions of six people by an accelerometer and a gyroscope at the wrist."""
+    from scipy.io import loadmat
+
+    scratch = Path(tempfile.mkdtemp()) / "wrist"
+    bouts: dict[Path, list[Segment]] = {}
+    head = ",".join(f"wrist_{k}_{c}_{u}" for k, u in (("acc", "g"), ("gyro", "dps")) for c in "xyz")
+    for person, takes in joined(folder, "inertial/*.mat", scratch).items():
+        path, rows = scratch / f"person{person}.csv", np.zeros((0, 6))
+        bouts[path] = []
+        for take, label in takes:
+            begin = len(rows) / WRIST_HZ
+            rows = np.concatenate([rows, loadmat(take)["d_iner"]])
+            bouts[path].append(Segment(path.name, begin, len(rows) / WRIST_HZ, label))
+        table = np.column_stack([np.arange(len(rows)) / WRIST_HZ, rows])
+        np.savetxt(path, table, "%.5f", ",", header=f"time_s,{head}", comments="")
+    paths = list(bouts)
+    folds: list[Fold] = [
+        ([p for p in paths if p not in paths[n : n + 2]], paths[n : n + 2], None) for n in (0, 2, 4)
+    ]
+    return Data(bouts, folds, {"model": "imu"})
+
+
+def colour(folder: Path) -> Data:
+    """Five actions of six people before a camera; two of them are asked."""
+    scratch = Path(tempfile.mkdtemp()) / "colour"
+    bouts: dict[Path, list[Segment]] = {}
+    for person, takes in joined(folder, "rgb/*.mp4", scratch).items():
+        path, count = scratch / f"person{person}.mp4", 0
+        bouts[path] = []
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream("libx264", rate=CAMERA_HZ)
+            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            for take, label in takes:
+                begin = count / CAMERA_HZ
+                with av.open(str(take)) as source:
+                    for frame in source.decode(video=0):
+                        picture = frame.reformat(320, 240, "yuv420p")
+                        picture.pts, picture.time_base = count, Fraction(1, CAMERA_HZ)
+                        file.mux(stream.encode(picture))
+                        count += 1
+                bouts[path].append(Segment(path.name, begin, count / CAMERA_HZ, label))
+            file.mux(stream.encode(None))
+    paths = list(bouts)
+    return Data(bouts, [(paths[:-2], paths[-2:], None)], {"model": "lite"})
+
+
 SETS = {
     "rats": lambda folder: rats(folder, kinds=False),
     "kinds of aggression": lambda folder: rats(folder, kinds=True),
-    "gestures": gestures, "exercises": exercises, "freezing": freezing,
+    "wrist": wrist, "colour": colour, "gestures": gestures, "exercises": exercises, "freezing": freezing,
 }  # fmt: skip
 
 

@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.encoders.base import Encoder
-from vlar.encoders.tracks.features import STEP_S, FeaturePlan
+from vlar.encoders.tracks.features import STEP_S
 from vlar.encoders.tracks.windows import steps_of
 from vlar.errors import DecodeError, UsageError
 from vlar.heads.forest import Bins, Bytes, Forest, Growth, grow
 from vlar.heads.timeline import LabelTrack, TimelineHead, best_path, context_rows, runs
 from vlar.media.lookup import reader
-from vlar.media.tracks.recording import TrackRecording, read_tracks
+from vlar.media.tracks.recording import TrackRecording
+from vlar.model.annotated_recordings import AnyRecording, Plan, plan_of, recording_of
 from vlar.model.annotated_report import AnnotatedReport
 from vlar.model.annotated_request import AnnotatedRequest
 from vlar.model.annotated_support import (
@@ -64,6 +65,7 @@ _SHORTEST = 0.1  # quantile of the bouts that is the least duration
 _LONGEST_LEAST_S = 5.0
 _LEAST_EVIDENCE = 2.0  # deviations that labels must differ by held out, or they are not answered
 _FEW = 2.7  # square root of the bouts below which evidence is raised
+_RECORDING = 10  # steps of the progress that reading a recording counts as
 _ROUND = 3  # digits of a figure
 
 
@@ -71,8 +73,8 @@ _ROUND = 3  # digits of a figure
 class _Learned:
     """Recordings that are read: features of their steps, and labels."""
 
-    plan: FeaturePlan
-    recordings: list[TrackRecording]
+    plan: Plan
+    recordings: list[AnyRecording]
     masks: list[Mask]
     tracks: list[TruthTrack]
     pieces: list[tuple[int, slice, Float32]] = field(default_factory=list[Any])
@@ -84,29 +86,25 @@ def learn_annotated(
     """The head of a timeline, and the report of its learning.
 
     Args:
-        encoder: That of tracks.
+        encoder: Of tracks, or of any other sensor, whose windows are then learned from.
         recordings: A path, or several; folders are searched.
         truth: A file of annotations, a folder of them, or segments.
         options: Other fields of ``AnnotatedRequest``.
 
     Raises:
-        UsageError: the encoder is of another sensor, the annotations cannot be used, or no
-            recording can be read.
+        UsageError: the annotations cannot be used, or no recording can be read.
     """
-    if encoder.modality != "tracks":
-        raise UsageError(
-            f"annotations are learned from tracks, and this model reads {encoder.modality!r}; use "
-            "--model tracks"
-        )
     paths = [recordings] if isinstance(recordings, str | Path) else list(recordings or ())
-    files = reader("tracks").find(paths)
+    files = reader(encoder.modality).find(paths)
     if not files:
-        raise UsageError("no recording of tracks is given; name files or folders of them")
+        raise UsageError(
+            f"no recording of {encoder.modality} is given; name files or folders of them"
+        )
     add = options.pop("add", None)
     if add is not None:
         base = read_model(add).timeline if isinstance(add, str | Path) else add.timeline_head
         options |= asked_of(base, options) | {"support": support_of(base)}
-    return learn_request(AnnotatedRequest(files, truth, **options))
+    return learn_request(AnnotatedRequest(files, truth, encoder=encoder, **options))
 
 
 def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedReport]:
@@ -118,8 +116,11 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
             f"{request.px_per_cm:g} pixels a centimetre are none; give a number above 0"
         )
     tick = request.progress or _no_progress
-    recordings, spans, learned, failed, notes = _read(request)
-    work = len(recordings) * 10 + len(learned.tracks) * (_FINAL.trees + _FOLD.trees * (_FOLDS + 1))
+    tick(0, 2 * _RECORDING * len(request.recordings))
+    recordings, spans, learned, failed, notes = _read(request, tick)
+    work = (len(request.recordings) + len(recordings)) * _RECORDING + len(learned.tracks) * (
+        _FINAL.trees + _FOLD.trees * (_FOLDS + 1)
+    )
     tick(0, work)
     _featurise(learned, tick)
     bins, binned, plain = _binned(learned)
@@ -166,8 +167,8 @@ def _no_progress(count: int = 0, total: int | None = None) -> None:
 
 
 def _read(
-    request: AnnotatedRequest,
-) -> tuple[list[TrackRecording], list[list[Segment]], _Learned, list[Failure], list[str]]:
+    request: AnnotatedRequest, tick: Callable[..., None]
+) -> tuple[list[AnyRecording], list[list[Segment]], _Learned, list[Failure], list[str]]:
     """The recordings that have spans and can be read, with what is learned from them."""
     files = [path.resolve() for path in request.recordings]
     spans = truth_of(files, request.truth, fps=request.fps)
@@ -175,7 +176,7 @@ def _read(
     if request.within is not None:
         minutes = truth_of(files, request.within, fps=request.fps)
     within = dict(zip(files, minutes, strict=True))
-    recordings: list[TrackRecording] = []
+    recordings: list[AnyRecording] = []
     rows: list[list[Segment]] = []
     before: list[Taught | None] = []
     open_: list[bool] = []
@@ -186,12 +187,17 @@ def _read(
             notes.append(f"{path.name}: no annotation belongs to it; it is left out")
             continue
         try:
-            recording = read_tracks(
-                path, fps=request.fps, layout=request.layout, px_per_cm=request.px_per_cm
+            recording = recording_of(
+                request.encoder,
+                path,
+                fps=request.fps,
+                layout=request.layout,
+                px_per_cm=request.px_per_cm,
             )
         except DecodeError as error:
             failed.append(Failure(path, error.kind, error.message))
             continue
+        tick(_RECORDING)
         recordings.append(recording)
         rows.append(part)
         before.append(taught)
@@ -218,12 +224,14 @@ def _read(
             parts = fitting(within.get(row.path, ()), row.duration_s, row.start_s)
             mask &= covered([(s.start_s, s.end_s) for s in parts], times)
     masks = labelled_minutes(tracks, request.minutes, STEP_S, allowed=allowed, always=always)
-    plan = FeaturePlan.of(recordings, request.fps)
+    plan = plan_of(recordings, request.fps)
     return recordings, rows, _Learned(plan, recordings, masks, tracks), failed, notes
 
 
-def _remarks(recording: TrackRecording) -> list[str]:
+def _remarks(recording: AnyRecording) -> list[str]:
     """Sentences on a recording: facts that were put right or assumed."""
+    if not isinstance(recording, TrackRecording):
+        return []
     assumed = recording.tracks.meta.get("assumed")
     remarks = [str(assumed)] if assumed else []
     if recording.repaired:
@@ -252,7 +260,7 @@ def _featurise(learned: _Learned, tick: Callable[..., None]) -> None:
             offset += len(rows)
         for (first, last), part in zip(begins, parts, strict=True):
             learned.pieces.append((number, slice(first, last), np.concatenate(part)))
-        tick(10)
+        tick(_RECORDING)
 
 
 def _quarters(parts: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
@@ -541,56 +549,3 @@ def _facts(
         "learned": head.constant is None,
         "labels": rows,
     }
-
-
-def answer(
-    head: TimelineHead | None,
-    path: Path,
-    *,
-    fps: float | None = None,
-    layout: str | Path | None = None,
-) -> list[Segment]:
-    """Bouts of a recording, in the clock of its file.
-
-    Args:
-        head: Of a model that learned from annotated recordings; None for another model.
-        path: The recording.
-        fps: Frames a second of a file that states none; None takes that of the learning.
-        layout: A layout file; None for the one next to the recording.
-
-    Raises:
-        UsageError: the model did not learn from annotated recordings.
-        DecodeError: it cannot be read.
-        ModelError: the model is malformed.
-    """
-    recording, tracks = answers_of(head, path, fps=fps, layout=layout)
-    step_s = head.step_s if head else STEP_S
-    segments: list[Segment] = []
-    for number, (track, probability) in enumerate(tracks):
-        for bout in track.bouts(probability, number):
-            begin = bout.first * step_s
-            end = min(bout.last * step_s, recording.duration_s)
-            if bout.label in track.points:
-                begin = end = (begin + end) / 2
-            segments.append(Segment(
-                str(path), round(begin + recording.start_s, 3), round(end + recording.start_s, 3),
-                bout.label, track.subject, track.tier, probability=round(bout.probability, 4),
-            ))  # fmt: skip
-    return sorted(segments, key=lambda row: (row.start_s, row.label))
-
-
-def answers_of(
-    head: TimelineHead | None, path: Path, *, fps: float | None, layout: str | Path | None
-) -> tuple[TrackRecording, list[tuple[LabelTrack, Float32]]]:
-    """A recording, and the probabilities (S, K) of each track; the arguments are of ``answer``."""
-    if head is None:
-        raise UsageError(
-            "the model did not learn from annotated recordings; make one with 'vlar adapt "
-            "RECORDINGS --model tracks --truth FILE'"
-        )
-    plan = FeaturePlan.restore(head.source)
-    scale = asked_of(head, {})["px_per_cm"]
-    recording = read_tracks(path, fps=fps or plan.fps, layout=layout, px_per_cm=scale)
-    parts = [head.bins.apply(rows) for rows in plan.features(recording, head.step_s)]
-    binned = np.concatenate(parts)
-    return recording, [(row, row.probabilities(binned, head.step_s)) for row in head.tracks]

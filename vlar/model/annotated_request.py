@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from vlar.options import Option
 
 if TYPE_CHECKING:
+    from vlar.encoders.base import Encoder
     from vlar.model.annotated_support import Taught
     from vlar.segments import Segment
     from vlar.types import ProgressCallback
@@ -23,6 +24,7 @@ class AnnotatedRequest:
         seed: Of all draws.
         progress: Called with the total, then with the work done since; None for none.
         support: Recordings of the model to go on from.
+        encoder: Of the recordings' sensor; None for tracks.
     """
 
     recordings: "Sequence[Path]" = ()
@@ -64,3 +66,4 @@ class AnnotatedRequest:
     seed: int = 0
     progress: "ProgressCallback | None" = None
     support: "Sequence[Taught]" = ()
+    encoder: "Encoder | None" = None

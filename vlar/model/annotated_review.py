@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlar.errors import UsageError
-from vlar.heads.timeline import TimelineHead
-from vlar.model.annotated import answers_of
+from vlar.model.annotated_recordings import answers_of
 from vlar.model.annotated_support import Taught, support_of
 from vlar.segments import Segment
 from vlar.types import Float64
@@ -58,12 +57,11 @@ def review(
     from vlar.model.model import Model, load
 
     loaded = model if isinstance(model, Model) else load(model)
-    head = loaded.timeline_head
     paths: Any = [recordings] if isinstance(recordings, str | Path) else list(recordings)
-    files = reader("tracks").find(paths)
+    files = reader(loaded.modality).find(paths)
     if not minutes > 0 or not span_s > 0:
         raise UsageError(f"{minutes:g} minutes in spans of {span_s:g} s; give numbers above 0")
-    spans, facts, unsure, learned_mask = _spans(head, files, span_s, fps, layout)
+    spans, facts, unsure, learned_mask = _spans(loaded, files, span_s, fps, layout)
     count = min(max(1, round(minutes * 60 / span_s)), int((~learned_mask).sum()))
     if not count:
         raise UsageError(
@@ -88,20 +86,21 @@ def _distance(facts: Float64, others: Float64) -> Float64:
 
 
 def _spans(
-    head: TimelineHead | None,
+    model: Model,
     files: Sequence[Path],
     span_s: float,
     fps: float | None,
     layout: str | Path | None,
 ) -> tuple[list[Segment], Float64, Float64, np.ndarray[Any, Any]]:
     """Spans, facts (N, F) of their answers, how unsure these are, which were learned from."""
+    head = model.timeline_head
     taught: dict[Path, Taught] = {row.path.resolve(): row for row in support_of(head)}
     spans: list[Segment] = []
     facts: list[Float64] = []
     unsure: list[float] = []
     learned_mask: list[bool] = []
     for path in files:
-        recording, tracks = answers_of(head, path, fps=fps, layout=layout)
+        recording, tracks = answers_of(head, path, encoder=model.encoder, fps=fps, layout=layout)
         step_s = head.step_s if head else 1.0
         before = taught.get(path.resolve())
         times_s = (np.arange(len(tracks[0][1])) + 0.5) * step_s

@@ -447,9 +447,11 @@ class Model:
             UsageError: the model did not learn from annotated recordings.
             DecodeError: the recording cannot be read.
         """
-        from vlar.model.annotated import answer
+        from vlar.model.annotated_recordings import answer
 
-        return answer(self.timeline_head, Path(recording), fps=fps, layout=layout)
+        return answer(
+            self.timeline_head, Path(recording), encoder=self.encoder, fps=fps, layout=layout
+        )
 
     def learn(self, request: AdaptRequest) -> Model:
         """Carry out a request; ``adapt`` with all that it takes in one object."""

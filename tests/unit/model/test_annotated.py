@@ -14,7 +14,8 @@ from tests.command_line import invoke
 from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.heads.forest import Growth
-from vlar.model.annotated import agreement, answer, evidence, learn_request
+from vlar.model.annotated import agreement, evidence, learn_request
+from vlar.model.annotated_recordings import answer
 from vlar.model.annotated_request import AnnotatedRequest
 from vlar.model.annotated_truth import (
     NOT_ANNOTATED,

@@ -4,7 +4,7 @@ Options:
     support ([SUPPORT]): A folder with one folder of recordings per label, or a CSV file with the
         columns path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.
         With --truth: the recordings.
-    truth (FILE): Annotations of whole recordings of tracks: a file of any format of 'vlar
+    truth (FILE): Annotations of whole recordings: a file of any format of 'vlar
         segments', or a folder of them. The model then answers 'vlar timeline'.
     out (-o FOLDER): Folder for the adapted model.
     unlabelled (FOLDER): Recordings without labels, for objectives and for --suggest; or a CSV
@@ -74,7 +74,7 @@ def adapt(
     check_target(out, replace=force)
     if truth is not None:
         annotated["ignore"] = annotated["ignore"] or ()
-        model = "tracks" if annotated["add"] and model == "lite" else model
+        model = str(annotated["add"]) if annotated["add"] and model == "lite" else model
         return _adapt_annotated(support or [], out, model, truth, annotated, force=force)
     if unused := next((name for name, value in annotated.items() if value), None):
         raise UsageError(f"--{unused} belongs to --truth; add it, or leave it out")
