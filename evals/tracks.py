@@ -196,7 +196,8 @@ def colour(folder: Path) -> Data:
 SETS = {
     "rats": lambda folder: rats(folder, kinds=False),
     "kinds of aggression": lambda folder: rats(folder, kinds=True),
-    "wrist": wrist, "colour": colour, "gestures": gestures, "exercises": exercises, "freezing": freezing,
+    "gestures": gestures, "exercises": exercises, "freezing": freezing,
+    "wrist": wrist, "colour": colour,
 }  # fmt: skip
 
 
