@@ -131,10 +131,6 @@ class WindowPlan:
         """Number of the features: all of them suit every recording."""
         return WIDTH * self.directions.shape[1]
 
-    def lacking(self, recording: WindowRecording) -> list[str]:
-        """Nothing: windows have no points."""
-        return []
-
     def features(self, recording: WindowRecording, step_s: float) -> Iterator[Float32]:
         """Features (S, F) of a recording, in one piece.
 
