@@ -50,7 +50,7 @@ def recording_of(
     layout: str | Path | None = None,
     px_per_cm: float | None = None,
 ) -> AnyRecording:
-    """A whole recording: its tracks, or what an encoder of another sensor sees in its windows.
+    """A whole recording: its tracks, or the vectors of its windows by an encoder of another sensor.
 
     Args:
         encoder: Of the sensor; None for tracks.
