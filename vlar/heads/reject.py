@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +20,8 @@ from vlar.registry import register
 from vlar.types import Float32, Float64, JsonDict
 
 Array = npt.NDArray[Any]
+_KEPT, _NORMAL = 0.95, 1.645  # share of right answers that stay, and its quantile
+_FEW = 0.9  # Student's quantile against the normal one, by degrees of freedom
 
 
 class HeldOut(NamedTuple):
@@ -27,10 +30,12 @@ class HeldOut(NamedTuple):
     Attributes:
         known: (k,) float64 scores of examples whose recording is left out.
         unknown: (u,) float64 scores of examples whose whole label is left out.
+        rows: (k,) numbers of the examples of ``known``; None where they are not stated.
     """
 
     known: Float64
     unknown: Float64
+    rows: Array | None = None
 
 
 class Rejector(ABC):
@@ -109,6 +114,14 @@ class Rejector(ABC):
             raise UsageError(f"the share of known clips to keep is {keep}; give one from 0 to 1")
         return float(np.quantile(known, keep, method="inverted_cdf"))
 
+    def keep(self, known: Float64) -> None:  # noqa: B027 - a rejector without a curve has no use
+        """Take clips for known up to the scores that right answers reach; never fewer than before.
+
+        Args:
+            known: (k,) held-out scores of examples that are answered right without their recording;
+                none change nothing, and nor does a rejector without a curve.
+        """
+
     @abstractmethod
     def config(self) -> JsonDict:
         """The settings to save (JSON), with ``rejector`` as the registered name."""
@@ -139,6 +152,28 @@ class Rejector(ABC):
         return rejector
 
 
+def upper_bound(scores: Float64) -> float:
+    """The score that 95 % of further ones of their kind stay below, expected from k of them.
+
+    From 19 on it is one of the scores, by rank. Fewer show no such end: it is then that of a normal
+    distribution of their mean and spread (nearly Student's t), and the largest at least.
+
+    Args:
+        scores: (k,), at least one.
+
+    >>> upper_bound(np.arange(99.0)), round(upper_bound(np.array([0.0, 1.0])), 1)
+    (94.0, 3.2)
+    """
+    count = len(scores)
+    rank = math.ceil(_KEPT * (count + 1))
+    if rank <= count:
+        return float(np.sort(scores)[rank - 1])
+    if count < 2:
+        return float(scores.max())
+    reach = _NORMAL * (1 + _FEW / (count - 1)) * math.sqrt(1 + 1 / count)
+    return max(float(scores.max()), float(scores.mean() + reach * scores.std(ddof=1)))
+
+
 class CurveRejector(Rejector):
     """A rejector that is a score, turned into a probability by a logistic curve.
 
@@ -166,7 +201,7 @@ class CurveRejector(Rejector):
             SupportError: nothing can be held out, so that no score of a known example exists.
         """
         group = np.arange(len(y)) if groups is None else np.asarray(groups)
-        inside, unknown = self.hold_out(signatures, np.asarray(y), group, logits)
+        inside, unknown, _ = self.hold_out(signatures, np.asarray(y), group, logits)
         if not len(inside) or not len(unknown):
             raise SupportError(
                 f"rejector {self.name!r} needs two labels, and one of them in two recordings; give "
@@ -174,6 +209,9 @@ class CurveRejector(Rejector):
             )
         self.centre, self.slope = fit_logistic(unknown, inside)
         return self
+
+    def keep(self, known: Float64) -> None:
+        self.centre = max(self.centre, upper_bound(known)) if len(known) else self.centre
 
     def probability(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
         return logistic(self.score(signatures, logits), self.centre, self.slope)
@@ -225,7 +263,7 @@ class LogitRejector(CurveRejector):
         if not len(rows):
             return HeldOut(np.zeros(0), np.zeros(0))
         without = rows[others].reshape(len(rows), -1)
-        return HeldOut(self.of_logits(rows), self.of_logits(without))
+        return HeldOut(self.of_logits(rows), self.of_logits(without), np.flatnonzero(answered))
 
     def learn(self, logits: Float64, column: Array) -> None:
         """Fit what the score needs on held-out logits (n, C) of examples; nothing by default.
@@ -257,7 +295,7 @@ class NearestExamples(CurveRejector):
         shown = (same_label & other_group).any(axis=1)
         nearest = np.where(other_group, distance, np.inf)[shown]
         unknown = np.where(other_group & ~same_label, distance, np.inf)
-        return HeldOut(self._finite(nearest), self._finite(unknown))
+        return HeldOut(self._finite(nearest), self._finite(unknown), np.flatnonzero(shown))
 
     def _finite(self, distances: Float64) -> Float64:
         """(m,) the k-th smallest of each row, or the largest; rows without any are left out."""
@@ -292,15 +330,17 @@ class NearestPrototype(CurveRejector):
         self._prototypes = unit(member.T.astype(np.float32) @ rows)
         inside: list[float] = []
         unknown: list[float] = []
+        known: list[int] = []
         for index, row in enumerate(rows):
             stays = member * (group != group[index])[:, None]
             cosine = unit(stays.T.astype(np.float32) @ rows) @ row
             shown, is_label = stays.any(axis=0), member[index]
             inside += [1.0 - float(cosine[shown].max())] if shown[is_label].any() else []
+            known += [index] if shown[is_label].any() else []
             unknown += (
                 [1.0 - float(cosine[shown & ~is_label].max())] if (shown & ~is_label).any() else []
             )
-        return HeldOut(np.array(inside), np.array(unknown))
+        return HeldOut(np.array(inside), np.array(unknown), np.array(known, np.intp))
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
         return 1.0 - (unit(signatures) @ self._prototypes.T).max(axis=1).astype(np.float64)
@@ -415,8 +455,9 @@ class Familiarity(Rejector):
         same_label = label[:, None] == label[None, :]
         outside = _largest(cosine, ~same_label & other_group)
         inside = _largest(cosine, same_label & other_group)
-        best_inside = np.maximum(inside, outside)[np.isfinite(inside)]
-        return HeldOut(-best_inside, -outside[np.isfinite(outside)])
+        known = np.flatnonzero(np.isfinite(inside))
+        best_inside = np.maximum(inside, outside)[known]
+        return HeldOut(-best_inside, -outside[np.isfinite(outside)], known)
 
     def familiarity(self, signatures: Float32) -> Float64:
         """(m,) largest cosine to an example."""
@@ -428,6 +469,9 @@ class Familiarity(Rejector):
 
     def probability(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
         return 1.0 - self.known(self.familiarity(signatures))
+
+    def keep(self, known: Float64) -> None:
+        self.centre = min(self.centre, -upper_bound(known)) if len(known) else self.centre
 
     def known(self, familiarity: Array) -> Float64:
         """Probability, elementwise, that a known clip reaches this cosine to an example."""

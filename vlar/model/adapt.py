@@ -23,6 +23,7 @@ from vlar.heads.model_selection import (
     fit_rejector,
     held_out_confusions,
     held_out_logits,
+    keep_right,
 )
 from vlar.heads.reject import Familiarity, Rejector
 from vlar.heads.signatures import plain_kind, signature
@@ -295,9 +296,10 @@ def fit_examples(
     head, choice = choose(
         features, blocks, y, zero_shot, labels=labels, groups=groups, method=method
     )
+    held_out = held_out_logits(head, features, blocks, y, zero_shot, groups)
     head = balanced(head, y, balance)
-    fitted = guarded(core, head, examples, features, concepts, unknown, choice, None, zero_shot)
-    confused = held_out_confusions(head, features, blocks, y, zero_shot, groups)
+    fitted = guarded(core, head, examples, features, concepts, unknown, choice, held_out=held_out)
+    confused = held_out_confusions(head.adjusted(held_out), labels, y, groups)
     return replace(fitted, report=replace(fitted.report, confusions=confused))
 
 
@@ -335,19 +337,17 @@ def guarded(
     kind = head.kind if head.reads == "vector" else plain_kind(blocks)
     rows = signature(features, blocks, kind)
     familiarity = Familiarity().fit(rows, y, groups)
-
-    def logits() -> Float64 | None:
-        columns = np.argsort(head.labels)
-        if held_out is not None:
-            return head.adjusted(held_out)[:, columns]
-        if not head.closed_forms():
-            return None
-        return held_out_logits(head, features, blocks, y, zero_shot, groups)[:, columns]
-
+    logits: Float64 | None = None
+    if held_out is not None:
+        logits = head.adjusted(held_out)
+    elif head.closed_forms():
+        logits = held_out_logits(head, features, blocks, y, zero_shot, groups)
+    logits = None if logits is None else logits[:, np.argsort(head.labels)]
     rejector: Rejector = familiarity
     if unknown != FAMILIARITY:
         rejector_fitted = fit_rejector(unknown, rows, y, groups, logits)
         rejector = familiarity if rejector_fitted.name == FAMILIARITY else rejector_fitted
+    keep_right(rejector, rows, y, groups, logits)
     columns = {label: number for number, label in enumerate(head.labels)}
     adapted = AdaptedHead(
         head=head,

@@ -6,7 +6,7 @@ import pytest
 from vlar.encoders.base import FrameBlock
 from vlar.errors import SupportError, UnknownNameError
 from vlar.heads.fewshot.base import ClosedForm
-from vlar.heads.model_selection import choose, held_out_confusions
+from vlar.heads.model_selection import choose, held_out_confusions, held_out_logits
 from vlar.heads.signatures import parse_kind, signature
 
 BLOCKS = (
@@ -140,7 +140,8 @@ def test_held_out_confusions_name_two_labels_that_cannot_be_told_apart():
     rows = random.normal(size=(18, 8, 12)) + np.array([centre[label] for label in y])[:, None, None]
     features = rows.astype(np.float32)
     head, choice = choose(features, LOOK, y, method="prototype")
-    found = held_out_confusions(head, features, LOOK, y, None, None)
+    logits = held_out_logits(head, features, LOOK, y, None, None)
+    found = held_out_confusions(logits, head.labels, y, None)
     assert {frozenset((row.truth, row.answer)) for row in found} == {frozenset(("left", "right"))}
     assert all(row.of == 6 for row in found)
     right = 1 - sum(row.count for row in found) / 18
@@ -150,4 +151,5 @@ def test_held_out_confusions_name_two_labels_that_cannot_be_told_apart():
 def test_one_recording_a_label_holds_out_nothing():
     features = np.random.default_rng(0).normal(size=(2, 8, 12)).astype(np.float32)
     head, _ = choose(features, LOOK, ["a", "b"])
-    assert held_out_confusions(head, features, LOOK, ["a", "b"], None, None) == ()
+    logits = held_out_logits(head, features, LOOK, ["a", "b"], None, None)
+    assert held_out_confusions(logits, head.labels, ["a", "b"], None) == ()

@@ -73,7 +73,7 @@ def test_noise_is_told_from_noise_by_chance_only(name):
     random = np.random.default_rng(3)
     rows, y, groups, _ = support()
     noise = random.normal(size=rows.shape).astype(np.float32)
-    rejector = fit_rejector(name, noise, y, groups, lambda: random.normal(size=(len(y), 4)))
+    rejector = fit_rejector(name, noise, y, groups, random.normal(size=(len(y), 4)))
     queries = random.normal(size=(400, rows.shape[1])).astype(np.float32)
     score = rejector.score(queries, random.normal(size=(400, 4)))
     assert auroc(score[:200], score[200:]) == pytest.approx(0.5, abs=0.1)
@@ -93,22 +93,22 @@ def test_windows_of_one_recording_do_not_vouch_for_each_other():
 def test_one_example_a_label_is_too_few_and_says_so(name):
     rows, y, groups, logits = support(shots=1)
     with pytest.raises(SupportError, match=f"'{name}' needs two labels.*'familiarity'"):
-        fit_rejector(name, rows, y, groups, lambda: np.full_like(logits, np.nan))
+        fit_rejector(name, rows, y, groups, np.full_like(logits, np.nan))
 
 
 def test_auto_takes_the_default_unless_another_is_clearly_better():
     rows, y, groups, logits = support()
-    assert fit_rejector("auto", rows[::5], y[::5], groups[::5], lambda: None).name == "familiarity"
+    assert fit_rejector("auto", rows[::5], y[::5], groups[::5], None).name == "familiarity"
     blind = np.ones_like(rows) + 1e-3 * np.random.default_rng(0).normal(size=rows.shape)
-    chosen = fit_rejector("auto", blind.astype(np.float32), y, groups, lambda: 5 * logits)
+    chosen = fit_rejector("auto", blind.astype(np.float32), y, groups, 5 * logits)
     assert chosen.name in LOGITS
-    assert fit_rejector("auto", rows, y, groups, lambda: 0 * logits).name not in LOGITS
+    assert fit_rejector("auto", rows, y, groups, 0 * logits).name not in LOGITS
 
 
 def test_a_method_without_held_out_logits_is_named():
     rows, y, groups, _ = support()
     with pytest.raises(SupportError, match="'energy' reads the logits of held-out examples"):
-        fit_rejector("energy", rows, y, groups, lambda: None)
+        fit_rejector("energy", rows, y, groups, None)
     with pytest.raises(UsageError, match="'energy' reads logits; give them"):
         registry.get("rejector", "energy")().score(rows)
 
