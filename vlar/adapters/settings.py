@@ -84,7 +84,10 @@ def check_settings(config: Any, what: str) -> None:
         except ValidationError as error:
             reason = error.errors()[0]["msg"].lower()
             shown = f"{value!r}"[:80]
-            raise ModelError(f"{what} {row.name} is {shown}: {reason}; correct it") from error
+            form = "A,B" if get_origin(hint) is tuple else "VALUE"
+            raise ModelError(
+                f"{what} {row.name} is {shown}: {reason}; write --set {row.name}={form}"
+            ) from error
         inside = value is None or all(_HOLDS[n](value, limit) for n, limit in limits.items())
         if not inside or (isinstance(value, float) and not math.isfinite(value)):
             raise bad_setting(what, row.name, value, _wanted(hint, limits))
@@ -131,7 +134,9 @@ class Settings:
             raise bad_setting(self.what, name, getattr(self, name), f"{wanted} up to {most:,}")
 
 
-def bad_setting(what: str, name: str, value: object, wanted: str) -> ModelError:
+def bad_setting(
+    what: str, name: str, value: object, wanted: str, *, several: bool = False
+) -> ModelError:
     """The error for a setting out of range.
 
     Args:
@@ -139,8 +144,10 @@ def bad_setting(what: str, name: str, value: object, wanted: str) -> ModelError:
         name: Of the field.
         value: The value.
         wanted: What to use instead.
+        several: The setting takes several values, and ``value`` is one of them.
     """
-    form = f" (several: --set {name}=A,B)" if isinstance(value, (tuple, list)) else ""
+    several = several or isinstance(value, (tuple, list))
+    form = f" (several: --set {name}=A,B)" if several else ""
     return ModelError(f"{what} {name} is {value!r}; use {wanted}{form}")
 
 

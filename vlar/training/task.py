@@ -11,7 +11,7 @@ from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable
 from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import ModelError, UsageError
+from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.heads.support import SupportItem
 from vlar.model.core import ModelCore
 from vlar.model.method import AdaptTask
@@ -151,10 +151,11 @@ def attach(
         torch.manual_seed(seed)
         try:
             adapter: Adapter = part.attach(encoder, settings)
-        except ModelError as error:  # a preset is called as the user calls it
+        except (ModelError, UnknownNameError) as error:  # a preset is called as the user calls it
             if method in error.message:
                 raise
-            raise ModelError(f"method {method!r}: {error.message}") from error
+            kind = UnknownNameError if isinstance(error, UnknownNameError) else ModelError
+            raise kind(f"method {method!r}: {error.message}") from error
     if not isinstance(adapter, Trainable):
         raise UsageError(f"adapter {method!r} has no training; see docs/adapters.md")
     return adapter

@@ -489,7 +489,7 @@ def test_settings_that_do_not_exist_are_refused():
         ({"streams": ["speed"]}, "speed"),
         ({"normalise": ["size"]}, "normalise"),
         ({"widths": []}, "widths"),
-        ({"centres": ["tail"]}, "tail"),
+        ({"centres": ["tail"]}, "tail.*--set centres=A,B"),
         ({"aux": ["mmd"]}, "weights"),
     ):
         with pytest.raises(ModelError, match=words):

@@ -136,7 +136,7 @@ class TowerConfig(Settings):
             value = getattr(self, name)
             if strange := [value for value in value if value not in names_known]:
                 advice = f"some of {', '.join(names_known)}"
-                raise bad_setting(self.what, name, strange[0], advice)
+                raise bad_setting(self.what, name, strange[0], advice, several=True)
         if not self.streams:
             raise bad_setting(self.what, "streams", self.streams, f"some of {', '.join(STREAMS)}")
         odd = [width for width in self.widths if not 8 <= width <= _MOST_WIDTH or width % 8]
@@ -148,8 +148,8 @@ class TowerConfig(Settings):
             raise bad_setting(self.what, "weights", self.weights, advice)
         for centre in self.centres:
             if centre not in layout(self.layout).joints:
-                joints = ", ".join(layout(self.layout).joints)
-                raise bad_setting(self.what, "centres", centre, f"joints of the layout: {joints}")
+                advice = f"joints of the layout: {', '.join(layout(self.layout).joints)}"
+                raise bad_setting(self.what, "centres", centre, advice, several=True)
         if self.needs_body and layout(self.layout).body != "body":
             raise ModelError(
                 f"{self.what} layout is {self.layout!r}, a hand, and this tower reads "
