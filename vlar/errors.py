@@ -150,6 +150,12 @@ class LibraryLockedError(LibraryError):
     kind = "locked"
 
 
+class LabelConflictError(LibraryError):
+    """The labels of a recording were changed since the caller read them."""
+
+    kind = "labels_changed"
+
+
 class TagConflictError(LibraryError):
     """A tag was changed since the caller read it."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 from .browser import DESKTOP, IN_BROWSER, Page, new_driver, violations
@@ -180,3 +181,74 @@ def test_judgements_by_keys_become_a_concept(page: Page, server: Server):
     page.script("document.activeElement.blur()")
     page.one("body").send_keys("y")
     page.until(lambda: page.text("#judged-line").startswith("1 yes, 0 no."))
+
+
+def spans(page: Page) -> list[str]:
+    return [box.get_attribute("aria-label") for box in page.all(".span-box")]
+
+
+def at(page: Page, second: float, key: str) -> None:
+    page.script(f"video.currentTime = {second}; document.activeElement.blur()")
+    page.until(lambda: page.script("return !video.seeking"))
+    page.one("body").send_keys(key)
+
+
+def test_spans_are_labelled_in_place_and_kept(page: Page, server: Server):
+    row = next(row for row in page.all("#hits .hit") if "bigbuckbunny" in row.text)
+    page.driver.execute_script("arguments[0].click()", row.find_element("css selector", ".picture"))
+    page.until(lambda: page.all(".spans-row"))
+    page.until(lambda: page.script("return video.readyState > 1"))
+    page.script("video.pause()")
+    track = page.one(".spans-row")
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", track)
+    mouse = webdriver.ActionChains(page.driver, duration=50)
+    mouse.move_to_element_with_offset(track, 60 - track.size["width"] // 2, 0).click_and_hold()
+    mouse.move_by_offset(40, 0).move_by_offset(40, 0).release().perform()
+    page.until(lambda: page.script("return document.activeElement.id") == "span-label")
+    page.driver.switch_to.active_element.send_keys("bounce", Keys.ENTER)
+    page.until(lambda: page.text("#spans [role=status]") == "Saved in the library.")
+    (drawn,) = spans(page)
+    assert drawn.startswith("bounce, 0:00.")
+    at(page, 3, "[")
+    at(page, 4, "]")
+    page.until(lambda: spans(page)[1:] == ["bounce, 0:03.0 to 0:04.0"])
+    page.one("#span-label").clear()
+    page.one("#span-label").send_keys("rest", Keys.ENTER)
+    page.one("#span-track").send_keys("Ann", Keys.TAB)
+    page.until(lambda: [name.text for name in page.all(".spans-name")] == ["labels", "Ann"])
+    assert spans(page)[1] == "rest, 0:03.0 to 0:04.0"
+    at(page, 4.5, "]")  # its end, and then the first label by its number
+    page.one("body").send_keys("1")
+    page.until(lambda: spans(page)[1] == "bounce, 0:03.0 to 0:04.5")
+    page.one("body").send_keys(Keys.CONTROL + "z")
+    page.until(lambda: spans(page)[1] == "rest, 0:03.0 to 0:04.5")
+    page.one("body").send_keys(Keys.CONTROL + "y")
+    page.until(lambda: spans(page)[1] == "bounce, 0:03.0 to 0:04.5")
+    assert not violations(page.driver)
+    page.keep("spans")
+    video = page.script("return document.querySelector('[data-playing]').moment.video")
+    path = f"api/videos/{video}/labels"
+    page.until(lambda: len(server.ask(path)[1]["segments"]) == 2)
+    page.until(lambda: page.text("#spans [role=status]") == "Saved in the library.")
+    kept = server.ask(path)[1]
+    assert [(each["label"], each.get("tier", "")) for each in kept["segments"]] == [
+        ("bounce", ""),
+        ("bounce", "Ann"),
+    ]
+    # Another page writes: nothing of either is lost.
+    assert server.ask(path, {"version": kept["version"], "segments": []})[0] == 200
+    page.one("body").send_keys(Keys.DELETE)
+    page.one("body").send_keys(Keys.CONTROL + "z")
+    page.until(lambda: "Somebody else changed" in page.text("#spans [role=status]"))
+    page.press("#spans [role=status] button")
+    page.until(lambda: spans(page) == [])
+    page.one("body").send_keys(Keys.CONTROL + "z")
+    page.until(lambda: len(server.ask(path)[1]["segments"]) == 2)
+    page.press("#player-close")
+    page.driver.refresh()
+    page.until(lambda: page.all("#hits .hit .picture img"))
+    row = next(row for row in page.all("#hits .hit") if "bigbuckbunny" in row.text)
+    page.driver.execute_script("arguments[0].click()", row.find_element("css selector", ".picture"))
+    page.until(lambda: len(spans(page)) == 2)
+    page.press("#spans .actions button:nth-child(6)")
+    assert page.text("#example-count") == "2"

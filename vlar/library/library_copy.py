@@ -1,8 +1,8 @@
 """Copy a whole library to another place, and prove by a digest that both are equal.
 
 The digest is a sum of hashes, so it does not depend on the order in which a store gives its rows:
-SHA-256 of each recording (facts, tags), row (times, person, the float16 vector), context, caption
-and share of lost frames, of each failed file and of the manifest, added modulo 2**256.
+SHA-256 of each recording (facts, tags, labels), row (times, person, the float16 vector), context,
+caption and share of lost frames, of each failed file and of the manifest, added modulo 2**256.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vlar.errors import LibraryError, UsageError
 from vlar.library.connection import LibraryConnection
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import RowFilter
-from vlar.library.store.annotations import Caption, FailedFile, LostFrames
+from vlar.library.store.annotations import Caption, FailedFile, LostFrames, RecordingLabels
 from vlar.library.store.base import LibraryStore, LibraryWriter
 from vlar.library.store.row_check import CheckedRows
 from vlar.library.store.values import RecordingFacts
@@ -101,9 +101,11 @@ def copy_rows(
 def copy_annotations(
     source: LibraryStore, source_id: int, target: LibraryWriter, video_id: int
 ) -> None:
-    """Write the captions and the shares of lost frames of a recording."""
+    """Write the captions, the shares of lost frames and the labels of a recording."""
     target.annotate(Caption, video_id, source.annotations(Caption, [source_id]))
     target.annotate(LostFrames, video_id, source.annotations(LostFrames, [source_id]))
+    if labels := source.annotations(RecordingLabels, [source_id]):
+        target.annotate(RecordingLabels, video_id, labels)
 
 
 def copy_between(
@@ -237,6 +239,8 @@ def _recording_digest(store: LibraryStore, facts: RecordingFacts, tags: Mapping[
         _hash("caption", (path, *caption)) for caption in store.annotations(Caption, [facts.id])
     ]
     parts += [_hash("lost", (path, *loss)) for loss in store.annotations(LostFrames, [facts.id])]
+    labels = store.annotations(RecordingLabels, [facts.id])
+    parts += [_hash("labels", (path, *kept)) for kept in labels]
     return sum(parts) % _MODULUS
 
 

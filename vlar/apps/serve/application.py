@@ -21,6 +21,7 @@ from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
 from vlar.apps.serve.exports import EXPORTS, Exports
 from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.jobs import Tasks
+from vlar.apps.serve.labels import LabelDesk
 from vlar.apps.serve.library import OWN, Models, RequestedRecording, ServedLibrary, Sources
 from vlar.apps.serve.media import WIDTHS, Media
 from vlar.apps.serve.uploads import Uploads
@@ -272,6 +273,7 @@ class Application:
         self._classifying = Classifying(self.models, self.media, self.sources, self.limits)
         self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
         removed = Bin(self._reads, state / "bin")
+        self.labels = LabelDesk(self._reads, self.sources, self.media)
         self.bench = Workbench(self._reads, self.sources, self._phrases, removed)
         self.export = Exports(self.sources, self.media)
 

@@ -11,6 +11,7 @@ from vlar.errors import (
     DecodeError,
     DecodeTimeout,
     EncoderMismatchError,
+    LabelConflictError,
     LibraryError,
     LibraryLockedError,
     ModelError,
@@ -66,6 +67,7 @@ def too_slow(limit_s: float) -> ServeError:
 _STATUS: tuple[tuple[type[VlarError], int], ...] = (
     (LibraryLockedError, 423),
     (TagConflictError, 409),
+    (LabelConflictError, 409),
     (EncoderMismatchError, 409),
     (LibraryError, 503),
     (DecodeTimeout, 504),

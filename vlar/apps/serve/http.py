@@ -142,7 +142,7 @@ def require_token(api: FastAPI) -> None:
 
 _SCRIPTS = (
     *("address", "api", "app", "classify", "curve", "dialog", "evaluate", "examples", "jobs"),
-    *("library", "map", "player", "search", "selection", "tiles"),
+    *("library", "map", "player", "search", "selection", "spans", "tiles"),
 )
 _KINDS = {
     **{f"{name}.js": "text/javascript; charset=utf-8" for name in _SCRIPTS},
@@ -214,6 +214,7 @@ class HttpInterface:
         self._add_media(api)
         self._add_work(api)
         self._add_bench(api)
+        self._add_labels(api)
         add_embeddings(api, self._run, self._do)
         return RequestGuard(api, self._access, self._do.limits, self._metrics)
 
@@ -498,6 +499,31 @@ class HttpInterface:
             content = await lane.run(limit_s, self._do.export, kind, body.title, spans)
             name = f'attachment; filename="vlar.{EXPORTS[kind][0]}"'
             headers = {"content-disposition": name}
+            return Response(content, media_type="application/octet-stream", headers=headers)
+
+    def _add_labels(self, api: FastAPI) -> None:
+        desk = self._do.labels
+
+        @api.get("/api/videos/{video}/labels", summary="Labelled spans of a recording")
+        async def labels(video: VideoId) -> JsonDict:
+            return await self._run("reads", desk.read, video)
+
+        @api.post("/api/videos/{video}/labels", summary="Replace them, unless they changed")
+        async def set_labels(video: VideoId, body: schemas.Labels) -> JsonDict:
+            rows = [span.model_dump() for span in body.segments]
+            return await self._run("reads", desk.write, video, body.version, rows)
+
+        @api.post(
+            "/api/labels/export",
+            summary="Labelled spans as a file of annotations",
+            response_class=Response,
+            responses={200: {"content": {"application/octet-stream": BINARY}}},
+        )
+        async def export_labels(body: schemas.LabelExport) -> Response:
+            content, ending = await self._run(
+                "media", desk.export, body.form, body.videos, body.fps
+            )
+            headers = {"content-disposition": f'attachment; filename="labels{ending}"'}
             return Response(content, media_type="application/octet-stream", headers=headers)
 
 

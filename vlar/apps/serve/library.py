@@ -18,6 +18,7 @@ from vlar.apps.serve.uploads import Uploads
 from vlar.cancellation import cancellable
 from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
+from vlar.library import labels
 from vlar.library.address import place
 from vlar.library.connection import LibraryConnection
 from vlar.library.library import Library
@@ -30,6 +31,7 @@ from vlar.library.roots import roots_of
 from vlar.library.rows import RowFilter, VideoRow
 from vlar.library.store.base import LibraryStore
 from vlar.model.model import Model, load
+from vlar.segments.segment import Segment
 from vlar.types import JsonDict, Window
 
 T = TypeVar("T")
@@ -194,6 +196,23 @@ class ServedLibrary(Library):
             for row_id, (start_s, end_s) in zip(rows.ids, rows.times_s.tolist(), strict=True)
             if (who := rows.people.get(int(row_id))) is not None
         ]
+
+    def labels(self, path: str) -> labels.Labels:
+        """Labels of a recording (``vlar.library.labels``)."""
+        return labels.read(self._connection, path)
+
+    def all_labels(self) -> list[labels.Labels]:
+        """Labels of all recordings that have some, by path."""
+        return labels.every(self._connection)
+
+    def set_labels(self, path: str, segments: Sequence[Segment], version: int) -> labels.Labels:
+        """Replace the labels of a recording whose version is still the one that was read."""
+        return labels.write(self._connection, path, segments, version)
+
+    def duration_s(self, path: str) -> float:
+        """Length of a recording in seconds; 0 where there is none of this path."""
+        facts = self._read(lambda store: store.at_path(path), None)
+        return 0.0 if facts is None else facts.duration_s
 
     def has_rows(self) -> bool:
         """Return whether there is anything to search."""

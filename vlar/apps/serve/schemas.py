@@ -182,6 +182,34 @@ class Span(Body):
         return self
 
 
+class LabelledSpan(Body):
+    """A labelled span of a recording (``vlar.segments.Segment``)."""
+
+    start_s: Seconds
+    end_s: Seconds
+    label: Annotated[str, Field(min_length=1, max_length=500)]
+    subject: Annotated[str, Field(max_length=500)] = ""
+    tier: str = Field("", max_length=500, description="The track that it stands on.")
+    rater: str = Field("", max_length=500, description="Who set it.")
+    modifiers: list[Annotated[str, Field(max_length=500)]] = Field([], max_length=50)
+    probability: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+
+
+class Labels(Body):
+    """All labels of a recording, in place of those of a version."""
+
+    version: int = Field(ge=0, description="Read before; another one by now is answered with 409.")
+    segments: list[LabelledSpan] = Field(max_length=20_000)
+
+
+class LabelExport(Body):
+    """Labels to write to a file of annotations."""
+
+    form: str = Field(max_length=60, description="Name of a format (docs/exchange.md).")
+    videos: list[Id] | None = Field(None, max_length=1000, description="null: all with labels.")
+    fps: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False)
+
+
 class Export(Body):
     """Spans to write to a file."""
 

@@ -1,9 +1,9 @@
 """Annotations: facts that are kept of windows and files besides vectors and tags.
 
-A ``Caption`` or the ``LostFrames`` of a window belong to a recording, whose rows may be encoded
-again by another model: they stay. A ``FailedFile`` belongs to a path. Only crashes and exhausted
-time or memory are kept: a file that is merely broken is read again at every ``add``, which takes
-little, and succeeds once it is repaired or vlar reads more.
+A ``Caption``, the ``LostFrames`` of a window and ``RecordingLabels`` belong to a recording, whose
+rows may be encoded again by another model: they stay. A ``FailedFile`` belongs to a path. Only
+crashes and exhausted time or memory are kept: a file that is merely broken is read again at every
+``add``, which takes little, and succeeds once it is repaired or vlar reads more.
 """
 
 from __future__ import annotations
@@ -52,7 +52,15 @@ class FailedFile:
     message: str
 
 
-Annotation: TypeAlias = Caption | LostFrames | FailedFile
+class RecordingLabels(NamedTuple):
+    """Labels that people gave to spans of a recording, in one text (``vlar.library.labels``)."""
+
+    version: int
+    changed_s: float
+    text: str
+
+
+Annotation: TypeAlias = Caption | LostFrames | FailedFile | RecordingLabels
 A = TypeVar("A", bound=Annotation)
 
 
@@ -154,6 +162,19 @@ _TABLES: Mapping[type[Annotation], _Table] = {
     PRIMARY KEY (video_id, start_s, end_s)
 ) WITHOUT ROWID""",
     ),
+    RecordingLabels: _Table(
+        "labels",
+        "video_id",
+        "version, changed_s, text",
+        "version",
+        "?,?,?,?",
+        """CREATE TABLE IF NOT EXISTS labels (
+    video_id INTEGER PRIMARY KEY,
+    version INTEGER NOT NULL,
+    changed_s REAL NOT NULL,
+    text TEXT NOT NULL
+)""",
+    ),
     FailedFile: _Table(
         "failed_files",
         "path",
@@ -253,6 +274,9 @@ def _made(kind: type[Annotation], row: tuple[Any, ...]) -> Annotation | None:
         return FailedFile(str(path), content_hash, stamp, str(name), str(message))
     if kind is Caption:
         return Caption(*row) if isinstance(row[2], str) else None
+    if kind is RecordingLabels:
+        is_sound = [isinstance(*pair) for pair in zip(row, (int, float, str), strict=True)]
+        return RecordingLabels(*row) if all(is_sound) else None
     return LostFrames(*row) if all(isinstance(value, float) for value in row) else None
 
 
@@ -263,6 +287,8 @@ def _row(owner: int | str, annotation: Annotation) -> tuple[Any, ...] | None:
         return owner, start_s, end_s, text[:MOST_CHARACTERS], made_by
     if isinstance(annotation, LostFrames):
         return (owner, *annotation) if annotation.share > 0 else None
+    if isinstance(annotation, RecordingLabels):
+        return (owner, *annotation)
     stamp = annotation.stamp
     facts = annotation.path, annotation.content_hash, stamp.size, stamp.mtime_ns
     return *facts, annotation.kind, annotation.message, time.time()

@@ -17,6 +17,7 @@ from vlar.library.store.annotations import (
     Caption,
     FailedFile,
     LostFrames,
+    RecordingLabels,
     printable,
 )
 from vlar.library.store.base import LibraryStore
@@ -245,6 +246,8 @@ class MilvusStore(LibraryStore):
         if kind is FailedFile:
             failed = self._failed_files()
             return cast("list[A]", [f for f in failed if owners is None or f.path in owners])
+        if kind is RecordingLabels:
+            return []
         ids = None if owners is None else [owner for owner in owners if isinstance(owner, int)]
         read = self._captions if kind is Caption else self._lost
         records = self.catalog().some(ids).values()
@@ -253,6 +256,8 @@ class MilvusStore(LibraryStore):
         )
 
     def annotated(self, kind: type[Annotation]) -> set[int]:
+        if kind is RecordingLabels:
+            return set()
         every = self.catalog().all().items()
         return {
             i for i, record in every if (record.captioned if kind is Caption else record.has_lost)

@@ -13,7 +13,13 @@ import numpy as np
 from vlar.errors import LibraryError
 from vlar.library.address import is_unicode, matches, place
 from vlar.library.rows import Float16, RowPerson
-from vlar.library.store.annotations import A, Caption, FailedFile, LostFrames
+from vlar.library.store.annotations import (
+    A,
+    Caption,
+    FailedFile,
+    LostFrames,
+    RecordingLabels,
+)
 from vlar.library.store.base import LibraryWriter
 from vlar.library.store.values import RecordingFacts, Stamp
 from vlar.plugins.milvus import serialization
@@ -360,6 +366,13 @@ class MilvusWriter(MilvusStore, LibraryWriter):
             self._annotate_path(owner, failed)
             return
         record, rows = self.get(owner), list(annotations)
+        if kind is RecordingLabels:
+            if rows:
+                raise LibraryError(
+                    f"library {self.address} keeps no labels of spans; label in a library that is "
+                    "a folder"
+                )
+            return
         if kind is Caption:
             captions = [annotation for annotation in rows if isinstance(annotation, Caption)]
             entities = serialization.caption_entities(record.version, captions)

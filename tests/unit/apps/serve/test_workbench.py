@@ -185,6 +185,36 @@ def test_a_removed_recording_is_named_in_an_open_page(served: Served):
     assert not old.exists()
 
 
+def test_spans_are_labelled_exported_and_never_overwritten(served: Served):
+    video = served.id_of("moving")
+    path = f"videos/{video}/labels"
+    empty = get(served, path).json()
+    assert (empty["version"], empty["segments"], empty["known"]) == (0, [], [])
+    refused(post(served, "labels/export", form="csv"), 400, "no recording has labels")
+    row = {"start_s": 0.2, "end_s": 1.0, "label": "shake", "tier": "Ann"}
+    assert post(served, path, version=0, segments=[row]).json()["version"] == 1
+    refused(post(served, path, version=0, segments=[]), 409, "version 1 by now, not 0")
+    refused(post(served, path, version=1, segments=[{**row, "end_s": 0.1}]), 400, "before")
+    kept = get(served, path).json()
+    assert (kept["segments"], kept["known"]) == ([row], ["shake"])
+    table = post(served, "labels/export", form="csv")
+    assert table.headers["content-disposition"].endswith('filename="labels.csv"')
+    assert table.text.splitlines()[1].endswith("moving.mp4,0.2,1,shake,Ann")
+    answers = {
+        name: post(served, "labels/export", form=name, videos=[video]) for name, _ in kept["forms"]
+    }
+    assert {answer.status_code for answer in answers.values()} <= {200, 400}
+    written = {name for name, answer in answers.items() if answer.status_code == 200}
+    assert {"csv", "boris", "elan", "via3"} <= written, written
+    for answer in answers.values():  # what a format cannot hold is said without a path
+        assert answer.status_code == 200 or "/tmp" not in answer.json()["error"]
+    refused(post(served, "labels/export", form="nonsense"), 400, "there are", "csv")
+    removal = post(served, "remove", videos=[video]).json()["bin"]
+    assert post(served, "restore", bin=removal).status_code == 200
+    assert get(served, path).json()["segments"] == [row]
+    assert post(served, path, version=1, segments=[]).json()["version"] == 2
+
+
 def test_recordings_come_in_any_order(served: Served):
     def order(sort: str) -> list[str]:
         listed = get(served, "videos", sort=sort).json()["videos"]

@@ -2,6 +2,7 @@
 
 import { $, clock, el, get, isolated, post } from "./api.js";
 import { draw, legend } from "./curve.js";
+import * as spans from "./spans.js";
 import { example, frameOf, phraseOf } from "./tiles.js";
 
 const MOST_CUT_S = 60;
@@ -26,6 +27,7 @@ export function play(hit, given) {
   actions(hit);
   timeline(hit, given.text);
   loadPeople(hit.video);
+  spans.open(hit, { now: () => video.currentTime + (moment?.offset_s ?? 0), seek });
   if (matchMedia("(max-width: 59.99rem)").matches) $("player").scrollIntoView({ block: "start" });
 }
 
@@ -72,6 +74,7 @@ video.addEventListener("timeupdate", () => {
     moment.stop_s = null;
   }
   curve?.head(now);
+  spans.follow(now);
   showPeople(now);
 });
 
@@ -80,6 +83,7 @@ export function close({ quiet = false } = {}) {
   if (!moment) return;
   moment = null;
   asked += 1;
+  spans.close();
   video.removeAttribute("src");
   video.load();
   $("player").hidden = true;

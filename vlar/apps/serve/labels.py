@@ -1,0 +1,105 @@
+"""Labels of a served library: spans that people set in the player, and files of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vlar.apps.serve.errors import ServeError
+from vlar.apps.serve.library import ServedLibrary, Sources
+from vlar.apps.serve.media import Media
+from vlar.errors import UsageError
+from vlar.files.reading import read_file
+from vlar.library.labels import segment_of
+from vlar.segments.base import AnnotationFormat
+from vlar.segments.files import MOST, every_format, save
+from vlar.types import JsonDict
+
+_KNOWN = 50  # labels of other recordings that are offered
+
+
+class LabelDesk:
+    """Reads, changes and exports the labels of a library; ``media`` knows frame rates."""
+
+    def __init__(self, library: ServedLibrary, sources: Sources, media: Media) -> None:
+        self._library, self._sources, self._media = library, sources, media
+        self._names: tuple[int, list[str]] = (-1, [])
+
+    @cached_property
+    def forms(self) -> dict[str, tuple[AnnotationFormat, str]]:
+        """Formats that are written, each with the ending of its files, by name."""
+        parts = [part for part in every_format() if part.writes]
+        return {part.name: (part, min(part.default_for or part.endings)) for part in parts}
+
+    def read(self, video: str) -> JsonDict:
+        """Labels of a recording with their version, its length, and labels to choose from.
+
+        Raises:
+            ServeError: 404 where it is not in the library.
+        """
+        path = self._sources.stored_path(video)
+        forms = [[name, ending] for name, (_, ending) in self.forms.items()]
+        facts = {"duration_s": self._library.duration_s(path), "forms": forms}
+        return {**self._library.labels(path).to_dict(), **facts, "known": self._known()}
+
+    def write(self, video: str, version: int, segments: Sequence[JsonDict]) -> JsonDict:
+        """Replace the labels of a recording; ``version`` is the one that the caller read.
+
+        Raises:
+            ServeError: 403 read-only, 404 not in the library.
+            LabelConflictError: somebody else changed them meanwhile; nothing is changed.
+        """
+        self._library.require_writable()
+        path = self._sources.stored_path(video)
+        rows = [segment_of(row, path) for row in segments]
+        kept = self._library.set_labels(path, rows, version)
+        return {"version": kept.version, "changed_s": kept.changed_s}
+
+    def export(
+        self, form: str, videos: Sequence[str] | None = None, fps: float | None = None
+    ) -> tuple[bytes, str]:
+        """A file of labels in a format of annotations, and its ending.
+
+        Args:
+            form: Name of a format.
+            videos: Ids of recordings; None for all that have labels.
+            fps: Frames a second; None asks the first recording where the format counts frames.
+
+        Raises:
+            ServeError: no format has this name, or there is nothing to write.
+            UsageError: the format cannot hold these labels.
+        """
+        if form not in self.forms:
+            error = f"no format {form[:60]!r} is written"
+            raise ServeError(400, error, f"there are: {', '.join(self.forms)}", "format")
+        part, ending = self.forms[form]
+        chosen = None if videos is None else {self._sources.stored_path(v) for v in videos}
+        every = self._library.all_labels()
+        labels = [row for row in every if chosen is None or row.path in chosen]
+        if not labels:
+            raise ServeError(400, "no recording has labels yet", "label some first", "empty")
+        if fps is None and part.needs_fps:
+            file = self._sources.roots.recording(labels[0].path)
+            fps = self._media.facts(file).fps
+        segments = [segment for row in labels for segment in row.segments]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"labels{ending}"
+            try:
+                save(file, segments, fps=fps, form=form)
+            except UsageError as error:
+                raise UsageError(error.message.replace(f"{folder}/", "")) from None
+            return read_file(file, MOST), ending
+
+    def _known(self) -> list[str]:
+        """Labels in use, the most frequent first; counted again after a change."""
+        version = self._library.version()
+        if self._names[0] != version:
+            counts: Counter[Any] = Counter(
+                segment.label for row in self._library.all_labels() for segment in row.segments
+            )
+            self._names = version, [label for label, _ in counts.most_common(_KNOWN)]
+        return self._names[1]

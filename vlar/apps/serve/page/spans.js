@@ -1,0 +1,297 @@
+// Labels of the recording that plays: spans that are drawn on tracks, named, and kept with each change.
+
+import { $, busy, clock, download, el, get, isolated, post, showProblem } from "./api.js";
+import { dialog, field } from "./dialog.js";
+import { addExample } from "./examples.js";
+
+const SNAP_PX = 7, DRAG_PX = 4, LEAST_S = 0.02, MOST_UNDO = 200, COLOURS = 4;
+const NEW = "?"; // the label of a span that has no name yet
+let s = null; // the recording: { video, name, version, segments, end_s, known, chosen, begun, done, undone, saving, dirty }
+let hooks = {}, zoom = 1, tracks = null, head = null, note = null, label = null, track = null;
+
+// hooks: { now(), seek(seconds) }
+export async function open({ video, name }, given) {
+  hooks = given;
+  if (s?.video === video) return draw();
+  close();
+  const mine = (s = { video, name, segments: [], chosen: null, begun: null, done: [], undone: [], saving: false, dirty: false });
+  const found = await get(`/api/videos/${video}/labels`).catch(() => null);
+  if (mine !== s || !found) return;
+  Object.assign(s, { version: found.version, segments: found.segments, end_s: found.duration_s, known: found.known, forms: found.forms });
+  build();
+}
+
+export function close() {
+  s = null;
+  $("spans").replaceChildren();
+}
+
+export function follow(now) {
+  if (head && s) head.style.left = `${(100 * Math.min(now, s.end_s)) / s.end_s}%`;
+}
+
+addEventListener("beforeunload", (event) => { if (s?.saving || s?.dirty) event.preventDefault(); });
+
+// Changes: each can be undone, and is sent at once.
+
+function change(segments, chosen = null) {
+  s.done = [...s.done, s.segments].slice(-MOST_UNDO);
+  s.undone = [];
+  put(segments, chosen);
+}
+
+function put(segments, chosen) {
+  s.segments = segments;
+  s.chosen = chosen;
+  draw();
+  save(s);
+}
+
+function back(from, to) {
+  if (!s[from].length) return;
+  s[to].push(s.segments);
+  put(s[from].pop(), null);
+}
+
+function add(start_s, end_s, tier, byKey = false) {
+  if (end_s - start_s < LEAST_S) return;
+  const made = { start_s, end_s, label: s.last ?? NEW, ...(tier ? { tier } : {}) };
+  change([...s.segments, made], made);
+  if (byKey && names().length) return; // the next key, 1 to 9, names it
+  label.focus();
+  label.select();
+}
+
+function alter(facts) {
+  const old = s.chosen, made = { ...old, ...facts };
+  if (!old || !(made.end_s - made.start_s >= LEAST_S)) return;
+  if (facts.label) s.last = facts.label;
+  change(s.segments.map((each) => (each === old ? made : each)), made);
+}
+
+function remove() {
+  if (s.chosen) change(s.segments.filter((each) => each !== s.chosen));
+}
+
+async function save(mine) {
+  mine.dirty = true;
+  if (mine.saving || mine.refused) return;
+  mine.saving = true;
+  try {
+    while (mine.dirty) {
+      mine.dirty = false;
+      say("Saving …");
+      const { version } = await post(`/api/videos/${mine.video}/labels`, { version: mine.version, segments: mine.segments });
+      mine.version = version;
+    }
+    say("Saved in the library.");
+  } catch (problem) {
+    mine.dirty = true;
+    if (mine === s) problem.status === 409 ? conflict(mine) : showProblem(note, problem);
+  } finally {
+    mine.saving = false;
+  }
+}
+
+function say(text) {
+  if (note) note.textContent = text;
+}
+
+// Another page changed the labels meanwhile: nothing is overwritten unless the person says so.
+async function conflict(mine) {
+  mine.refused = true;
+  const theirs = await get(`/api/videos/${mine.video}/labels`).catch(() => null);
+  if (mine !== s || !theirs) return;
+  const settle = (work) => () => {
+    mine.refused = mine.dirty = false;
+    mine.version = theirs.version;
+    work();
+  };
+  note.replaceChildren(el("span", { class: "problem" }, "Somebody else changed these labels meanwhile; yours are not kept yet. "),
+    el("button", { type: "button", class: "small", onclick: settle(() => {
+      s.done = [...s.done, s.segments];
+      s.segments = theirs.segments;
+      s.chosen = null;
+      draw();
+      say("These are theirs; undo brings yours back.");
+    }) }, "Show theirs"),
+    el("button", { type: "button", class: "small", onclick: settle(() => save(mine)) }, "Keep mine"));
+}
+
+// What stands on the screen
+
+const button = (text, onclick, more = {}) => el("button", { type: "button", class: "small", onclick, ...more }, text);
+
+function build() {
+  const size = el("input", { type: "range", min: 0, max: 7, step: 0.25, value: 0, "aria-label": "Zoom of the tracks" });
+  size.addEventListener("input", () => {
+    zoom = 2 ** Number(size.value);
+    tracks.style.width = `${100 * zoom}%`;
+    head.scrollIntoView({ inline: "center", block: "nearest" });
+  });
+  zoom = 1;
+  head = el("div", { class: "spans-head" });
+  tracks = el("div", { class: "spans-tracks" });
+  note = el("p", { class: "quiet", role: "status" });
+  const name = field("span-label", "Label", { maxlength: 200, placeholder: "choose or draw a span" });
+  const tier = field("span-track", "Track", { maxlength: 200, placeholder: "labels" });
+  [label, track] = [name.input, tier.input];
+  label.addEventListener("change", () => { if (label.value.trim()) alter({ label: label.value.trim() }); });
+  track.addEventListener("change", () => alter({ tier: track.value.trim() }));
+  label.addEventListener("keydown", (event) => { if (event.key === "Enter") label.blur(); });
+  s.lists = [name.list, tier.list];
+  $("spans").replaceChildren(el("h3", {}, "Labels"),
+    el("div", { class: "spans-scroll", tabindex: 0, role: "region", "aria-label": "Tracks of labels; drag to make a span" }, tracks),
+    el("div", { class: "fields" }, name.row, tier.row),
+    el("ol", { class: "chips", "aria-label": "Labels by number" }),
+    el("div", { class: "actions" }, button("[ Start", () => edge(true), { "aria-label": "[ Start here" }), button("] End", () => edge(false), { "aria-label": "] End here" }),
+      button("Undo", () => back("done", "undone")), button("Redo", () => back("undone", "done")), button("Delete", remove),
+      button("Use as examples", () => {
+        for (const each of s.segments) addExample({ video: s.video, name: s.name, ...each }, each.label);
+        say(`${s.segments.length} examples were added.`);
+      }), button("Export", exportAs), size), note);
+  draw();
+}
+
+const names = () => [...new Set([...s.segments.map((each) => each.label), ...s.known])].filter((each) => each !== NEW);
+
+function draw() {
+  if (!s?.end_s) return;
+  const tiers = [...new Set(["", ...s.segments.map((each) => each.tier ?? "")])].sort();
+  const order = names();
+  tracks.replaceChildren(...tiers.map((tier) => {
+    const row = el("div", { class: "spans-row" }, el("span", { class: "spans-name" }, tier || "labels"));
+    row.append(...s.segments.filter((each) => (each.tier ?? "") === tier).sort((a, b) => a.start_s - b.start_s).map((each) => box(each, order)));
+    row.addEventListener("pointerdown", (event) => { if (event.target === row && !event.button) drawSpan(event, row, tier); });
+    return row;
+  }), head);
+  const [nameList, tierList] = s.lists;
+  nameList.replaceChildren(...order.map((value) => el("option", { value })));
+  tierList.replaceChildren(...tiers.filter(Boolean).map((value) => el("option", { value })));
+  label.value = s.chosen ? s.chosen.label : "";
+  track.value = s.chosen?.tier ?? "";
+  for (const each of [label, track]) each.disabled = !s.chosen;
+  $("spans").querySelector("ol").replaceChildren(...order.slice(0, 9).map((each, n) =>
+    el("li", {}, button(`${n + 1} ${each}`, () => number(n), { class: "small chip" }))));
+  const [undo, redo, del] = [...$("spans").querySelectorAll(".actions button")].slice(2, 5);
+  [undo.disabled, redo.disabled, del.disabled] = [!s.done.length, !s.undone.length, !s.chosen];
+}
+
+const share = (seconds) => `${(100 * seconds) / s.end_s}%`;
+
+function box(each, order) {
+  const at = order.indexOf(each.label);
+  const made = el("button", { type: "button", class: `span-box curve-${at < 0 ? 0 : (at % COLOURS) + 1}`, "aria-pressed": each === s.chosen,
+    "aria-label": `${each.label}, ${clock(each.start_s)} to ${clock(each.end_s)}`, title: isolated(each.label), onclick: () => {
+      s.chosen = each;
+      hooks.seek(each.start_s);
+      draw();
+    } }, each.label);
+  made.style.left = share(each.start_s);
+  made.style.width = share(each.end_s - each.start_s);
+  if (each !== s.chosen) return made;
+  for (const end of ["start_s", "end_s"]) {
+    const handle = el("span", { class: `handle ${end}` });
+    handle.addEventListener("pointerdown", (event) => {
+      event.stopPropagation();
+      event.preventDefault();
+      const value = (move) => near(secondsAt(move), each);
+      drag(handle, event, (move) => {
+        const span = { ...each, [end]: value(move) };
+        made.style.left = share(span.start_s);
+        made.style.width = share(Math.max(0, span.end_s - span.start_s));
+      }, (last) => alter({ [end]: value(last) }));
+    });
+    made.append(handle);
+  }
+  return made;
+}
+
+const secondsAt = (event) => {
+  const place = tracks.getBoundingClientRect();
+  return Math.min(s.end_s, Math.max(0, ((event.clientX - place.left) / place.width) * s.end_s));
+};
+
+// Ends of other spans and the moment that plays hold what comes near them.
+function near(seconds, own = null) {
+  const reach = (SNAP_PX * s.end_s) / tracks.getBoundingClientRect().width;
+  const edges = [hooks.now(), ...s.segments.filter((each) => each !== own).flatMap((each) => [each.start_s, each.end_s])];
+  const best = edges.sort((a, b) => Math.abs(a - seconds) - Math.abs(b - seconds))[0];
+  return Math.round(1000 * (Math.abs(best - seconds) <= reach ? best : seconds)) / 1000;
+}
+
+function drag(from, event, onMove, onEnd) {
+  from.setPointerCapture(event.pointerId);
+  let last = event;
+  const move = (next) => onMove((last = next));
+  from.addEventListener("pointermove", move);
+  from.addEventListener("pointerup", () => {
+    from.removeEventListener("pointermove", move);
+    onEnd(last);
+  }, { once: true });
+}
+
+function drawSpan(event, row, tier) {
+  const from = near(secondsAt(event)), ghost = el("span", { class: "span-box ghost" });
+  row.append(ghost);
+  drag(row, event, (move) => {
+    const to = near(secondsAt(move));
+    ghost.style.left = share(Math.min(from, to));
+    ghost.style.width = share(Math.abs(to - from));
+  }, (last) => {
+    ghost.remove();
+    const to = near(secondsAt(last));
+    if (Math.abs(last.clientX - event.clientX) >= DRAG_PX) return add(Math.min(from, to), Math.max(from, to), tier);
+    s.chosen = null;
+    hooks.seek(secondsAt(last));
+    draw();
+  });
+}
+
+// Keys: [ and ] set ends at the moment that plays, 1 to 9 name, Delete removes, Ctrl+Z undoes.
+
+function edge(isStart) {
+  const now = Math.round(1000 * hooks.now()) / 1000, { chosen, begun } = s;
+  if (isStart && chosen && now < chosen.end_s) return alter({ start_s: now });
+  if (isStart) {
+    s.begun = now;
+    s.chosen = null;
+    draw();
+    return say(`A span begins at ${clock(now)}; ] ends it.`);
+  }
+  if (begun !== null && now > begun) {
+    s.begun = null;
+    return add(begun, now, "", true);
+  }
+  if (chosen) alter({ end_s: now });
+}
+
+function number(n) {
+  const name = names()[n], now = hooks.now();
+  if (!name) return;
+  s.chosen ??= s.segments.find((each) => each.start_s <= now && now <= each.end_s) ?? null;
+  if (s.chosen) alter({ label: name });
+  else s.last = name;
+}
+
+document.addEventListener("keydown", (event) => {
+  if (!s?.end_s || document.querySelector("dialog[open]") || event.target.closest("input, select, textarea")) return;
+  const isCommand = event.ctrlKey || event.metaKey, key = event.key.toLowerCase();
+  const work = isCommand
+    ? { z: () => (event.shiftKey ? back("undone", "done") : back("done", "undone")), y: () => back("undone", "done") }[key]
+    : { "[": () => edge(true), "]": () => edge(false), delete: remove, backspace: remove }[key] ?? (/^[1-9]$/.test(key) ? () => number(Number(key) - 1) : null);
+  if (!work || event.altKey) return;
+  event.preventDefault();
+  work();
+});
+
+function exportAs() {
+  const form = el("select", { id: "span-form" }, ...s.forms.map(([name, ending]) => el("option", { value: name }, `${name} (${ending})`)));
+  const all = el("select", { id: "span-of" }, el("option", { value: "" }, "this recording"), el("option", { value: "all" }, "all that have labels"));
+  const fps = el("input", { id: "span-fps", type: "number", min: 1, step: "any" });
+  const row = (words, input) => el("div", { class: "field" }, el("label", { for: input.id }, words), input);
+  dialog("Export labels", [row("Format", form), row("Of", all), row("Frames a second, where the format counts frames", fps)], [["Export", () => {
+    const ending = s.forms.find(([name]) => name === form.value)[1];
+    return download("/api/labels/export", { form: form.value, videos: all.value ? null : [s.video], fps: Number(fps.value) || null }, `labels${ending}`);
+  }]]);
+}
