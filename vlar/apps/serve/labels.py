@@ -23,7 +23,7 @@ _KNOWN = 50  # labels of other recordings that are offered
 
 
 class LabelDesk:
-    """Reads, changes and exports the labels of a library; ``media`` knows frame rates."""
+    """Reads, changes and exports the labels of a library; ``media`` gives frame rates."""
 
     def __init__(self, library: ServedLibrary, sources: Sources, media: Media) -> None:
         self._library, self._sources, self._media = library, sources, media
