@@ -201,6 +201,72 @@ def remove(library: str, paths: list[str], /) -> int:
     return 0
 
 
+@verb(app, "tag")
+def tag_recordings(
+    library: str,
+    paths: list[str] | None = None,
+    /,
+    *,
+    take: str | None = None,
+    labels: str | None = None,
+    least: float = 0.5,
+    write_xmp: bool = False,
+    remove_xmp: bool = False,
+    immich: str | None = None,
+    write_immich: bool = False,
+    key: Path | None = None,
+) -> int:
+    """Take tags from sidecars and names, and give found labels back.
+
+    Recordings themselves are never written to. XMP is that of digiKam, Lightroom and darktable.
+
+    Options:
+        paths (PATH): Recordings of the library: files, folders, patterns. Default: all.
+        take (SOURCE,SOURCE): Tags from 'xmp' (key subject), 'names' (folder, file), 'immich'.
+        labels (-l LABELS): Find these; those of a recording become its tag 'label'.
+        least (0..1): Least probability of a label.
+        write_xmp: Write the tag 'label' into NAME.xmp next to each recording.
+        remove_xmp: Remove what --write-xmp wrote, and nothing else.
+        immich (ADDRESS): An Immich server, such as http://host:2283.
+        write_immich: Write the tag 'label' as tags of its assets.
+        key (FILE): Its first line is the key of Immich's interface.
+
+    Examples:
+        vlar index tag holiday.vlar --take xmp,names
+        vlar index tag holiday.vlar --labels "cooking, riding a bike" --write-xmp
+    """
+    from vlar.language.labels import parse_labels
+    from vlar.library.immich import Immich
+    from vlar.library.tagging import tag_library
+
+    sources = [name.strip() for name in (take or "").split(",") if name.strip()]
+    if unknown := [name for name in sources if name not in ("xmp", "names", "immich")]:
+        raise UsageError(f"--take {unknown[0]!r} is not a source; use xmp, names, immich")
+    if write_xmp and remove_xmp:
+        raise UsageError("--write-xmp and --remove-xmp exclude each other; choose one")
+    server = Immich.of(immich, key) if immich else None
+    words = parse_labels(labels).labels if labels else ()
+    with progress("tagging"), _opened(library) as opened:
+        result = tag_library(
+            opened,
+            paths or (),
+            take=sources,
+            labels=words,
+            least=least,
+            xmp="write" if write_xmp else "remove" if remove_xmp else "",
+            immich=server,
+            write_immich=write_immich,
+        )
+    for failure in result.failed:
+        output.failure(failure)
+    output.row(result, *result.lines())
+    noun = "sidecars and assets"
+    output.note(
+        f"vlar: {counted(len(result.tagged), 'recordings')} tagged; {result.written} {noun}"
+    )
+    return exit_code(result.recordings, len(result.failed))
+
+
 @verb(app, "list")
 def list_recordings(library: str, /) -> int:
     """List the recordings of a library.
