@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import vlar
+from tests import videos
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from tests.unit.model.test_people import Bands
@@ -80,6 +83,28 @@ def test_the_file_gives_the_probabilities_of_the_model(
     facts = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
     assert json.loads(facts["labels"]) == labels
     refused(UsageError, "exists", export_model, mine, file)
+    if method == "ridge":
+        the_example_gives_about_these(file, frames, dict(zip(labels, shares, strict=True)))
+
+
+def the_example_gives_about_these(file: Path, frames: np.ndarray, shares: dict[str, float]) -> None:
+    """``examples/run_onnx.py`` without vlar: the same labels first, from its own pictures."""
+    clip = videos.make_video(
+        file.with_suffix(".mp4"), len(frames), size=frames.shape[2:0:-1],
+        picture=lambda number: frames[number], options={"crf": "0"}, pix_fmt="yuv444p",
+    )  # fmt: skip
+    script = Path(vlar.__file__).parents[1] / "examples" / "run_onnx.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(file), str(clip)],
+        capture_output=True, text=True, check=True, env={"PATH": ""}, cwd=file.parent,
+    )  # fmt: skip
+    path, *rows = done.stdout.strip().split("  ")
+    assert path == str(clip)
+    pairs = (row.rpartition(" ") for row in rows)
+    stated = {label: float(share.rstrip("%")) / 100 for label, _, share in pairs}
+    assert len(stated) == 3
+    for label, share in stated.items():
+        assert share == pytest.approx(shares[label], abs=0.1)
 
 
 def test_what_cannot_be_exported_is_one_line(tmp_path: Path):

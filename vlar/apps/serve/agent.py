@@ -12,8 +12,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -53,13 +54,21 @@ _NOT_A_NUMBER = "is not a number"
 _PARSE_ERROR, _INVALID = -32700, -32600
 
 
-def _server_class() -> type[MCPServer]:
+def _server_class() -> Callable[..., MCPServer]:
     """A server that names wrong arguments in words of its own, without those of its library."""
     from mcp.server.mcpserver import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
 
     class AgentServer(MCPServer):
+        def __init__(self, takes: Mapping[str, Sequence[str]], **settings: Any) -> None:
+            super().__init__(**settings)
+            self.takes = takes
+
         async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+            names = self.takes.get(name)
+            if names is not None and (odd := [key for key in arguments if key not in names]):
+                takes = f"it takes {', '.join(names)}" if names else "it takes none"
+                raise ToolError(f"{name}: {odd[0][:80]!a} is not an argument; {takes}")
             try:
                 return await super().call_tool(name, arguments, context)
             except ToolError as problem:
@@ -99,12 +108,13 @@ def agent_server(application: Application, cuts: Path | None = None) -> MCPServe
         ToolAnnotations.model_validate(hints, by_name=True) for hints in (READS, WRITES)
     )
     words = INSTRUCTIONS if cuts is None else f"{INSTRUCTIONS} {WRITING}"
-    server = _server_class()(name="vlar", version=__version__, instructions=words)
-    reading = Reading(application)
-    for tool in reading.tools:
-        server.add_tool(named(tool), annotations=reads, structured_output=False)
-    for tool in () if cuts is None else Writing(application, cuts).tools:
-        server.add_tool(named(tool), annotations=writes, structured_output=False)
+    readers = Reading(application).tools
+    writers = () if cuts is None else Writing(application, cuts).tools
+    takes = {tool.__name__: list(signature(tool).parameters) for tool in (*readers, *writers)}
+    server = _server_class()(takes, name="vlar", version=__version__, instructions=words)
+    for tools, hints in ((readers, reads), (writers, writes)):
+        for tool in tools:
+            server.add_tool(named(tool), annotations=hints, structured_output=False)
     return server
 
 

@@ -46,6 +46,9 @@ WRITING = (
 )
 _MOST_VALUES = 50
 _LONGEST_WAIT_S = 30.0
+_MOST_FACTS = 600  # bytes of describe_library
+_FACTS = ("videos", "duration_s", "rows", "person_rows", "modality", "model", "window_s",
+          "stride_s", "tag_keys")  # fmt: skip
 _UNWANTED = {
     "similarity",
     "score",
@@ -95,6 +98,10 @@ def compact(value: Any) -> Any:
     return value
 
 
+def _line(value: Any) -> str:
+    return json.dumps(compact(value), ensure_ascii=False, separators=(",", ":"))
+
+
 def named(tool: F, limit_s: float = ServeLimits.request_s) -> F:
     """A tool that answers with one line of JSON or a JPEG, and whose errors an agent can act on.
 
@@ -118,7 +125,7 @@ def named(tool: F, limit_s: float = ServeLimits.request_s) -> F:
             raise ToolError(message) from problem
         if isinstance(result, bytes):
             return Image(data=result, format="jpeg")
-        return json.dumps(compact(result), ensure_ascii=False, separators=(",", ":"))
+        return _line(result)
 
     return call  # pyright: ignore[reportReturnType]
 
@@ -135,7 +142,17 @@ class Reading:
 
     def describe_library(self) -> JsonDict:
         """Number and length of the recordings, the model, and the folders that may be read."""
-        return self._do.describe()
+        facts = self._do.describe()
+        library = {key: facts["library"].get(key) for key in _FACTS}
+        library["model"] = str(library["model"])[:100]
+        row = {"library": library, "writable": facts["writable"], "roots": list(facts["roots"])}
+        for holder, name in ((row, "roots"), (library, "tag_keys")):
+            whole = list(holder[name] or ())
+            for count in range(len(whole), -1, -1):
+                holder |= {name: whole[:count], f"more_{name}": len(whole) - count or None}
+                if len(_line(row).encode()) <= _MOST_FACTS:
+                    break
+        return row
 
     def tags(self) -> JsonDict:
         """Tags of the recordings that filters may use: the values of each, with their number."""

@@ -100,6 +100,27 @@ def test_an_agent_searches_and_looks(served: Served):
     assert value(rows)["windows"][0][0] == 0.0
 
 
+def test_what_a_library_is_fits_into_600_bytes(served: Served, monkeypatch: pytest.MonkeyPatch):
+    whole = served.application.describe()
+    whole["roots"] = [f"/example/{'long' * 20}/{number}" for number in range(40)]
+    whole["library"]["tag_keys"] = [f"key{number}" for number in range(400)]
+    (small,) = ask(served, ("describe_library", {}))
+    assert len(small.content[0].text.encode()) <= 400
+    monkeypatch.setattr(served.application, "describe", lambda: whole)
+    (large,) = ask(served, ("describe_library", {}))
+    assert len(large.content[0].text.encode()) <= 600
+    facts = value(large)
+    assert facts["more_roots"] == 40
+    assert len(facts["library"]["tag_keys"]) + facts["library"]["more_tag_keys"] == 400
+
+
+def test_an_argument_of_another_name_is_named(served: Served):
+    wrong, none = ask(served, ("search", {"text": "x"}), ("tags", {"x": 1}))
+    takes = "it takes query, k, where, min_probability, yes, no, miss"
+    assert wrong.content[0].text.endswith(f"search: 'text' is not an argument; {takes}")
+    assert none.content[0].text.endswith("tags: 'x' is not an argument; it takes none")
+
+
 def test_a_sheet_shows_a_span_and_tags_have_their_values(served: Served):
     video = served.id_of("noise")
     sheet, none, tags = ask(
