@@ -1,0 +1,96 @@
+"""Language columns of data sets of lerobot, format 3.1, in a Parquet file of ``data/``."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from vlar.registry import register
+from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
+from vlar.segments.segment import Segment
+
+_PERSISTENT, _EVENTS = "language_persistent", "language_events"
+_INDEX = ("episode_index", "timestamp")
+_MOST_ROWS, _MOST_BYTES, _BATCH = 20_000_000, 4 << 30, 4096
+
+
+@register("annotation", "lerobot")
+class LeRobotLanguage(AnnotationFormat):
+    """Language columns of lerobot 3.1: recording = episode, tier = style; events are points."""
+
+    name = "lerobot"
+    endings = frozenset({".parquet"})
+    holds = frozenset({"recording", "tier", "rater"})
+    several = True
+    writes = False
+    loses = "everything: it is read alone"
+
+    def claims(self, source: Source) -> bool:
+        """Return whether it is Parquet with a column of language."""
+        data = source.data
+        is_parquet = data[:4] == b"PAR1" == data[-4:]
+        return is_parquet and (_PERSISTENT.encode() in data or _EVENTS.encode() in data)
+
+    def read(self, source: Source, options: Options) -> Table:
+        """A state lasts until the next one of its style, the last one to the end of the episode."""
+        from pyarrow import parquet
+
+        states: dict[int, dict[tuple[str, str, float, str], None]] = defaultdict(dict)
+        events: dict[tuple[int, str, str, float, str], None] = {}
+        times: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        with parquet.ParquetFile(io.BytesIO(source.data)) as file:
+            names = [n for n in (*_INDEX, _PERSISTENT, _EVENTS) if n in file.schema_arrow.names]
+            facts = file.metadata
+            groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+            size = sum(group.total_byte_size for group in groups)
+            if facts.num_rows > _MOST_ROWS or size > _MOST_BYTES:
+                raise ValueError(f"it unpacks to {facts.num_rows:,} rows, {size:,} bytes; cut it")
+            if not {*_INDEX} <= {*names}:
+                raise ValueError("it has no columns episode_index and timestamp")
+            for batch in file.iter_batches(_BATCH, columns=names):
+                for frame in batch.to_pylist():
+                    episode, time_s = int(frame["episode_index"]), float(frame["timestamp"])
+                    clock = times[episode]
+                    clock[:] = max(time_s, clock[0]), max(time_s - clock[0], clock[1])
+                    for row in frame.get(_PERSISTENT) or ():
+                        states[episode][(*_said(row), float(row["timestamp"]), _text(row))] = None
+                    for row in frame.get(_EVENTS) or ():
+                        events[(episode, *_said(row), time_s, _text(row))] = None
+        segments = [_point(*row) for row in events]
+        for episode, rows in states.items():
+            end_s = times[episode][0] + times[episode][1]
+            segments += _spans(_name(episode), list(rows), end_s)
+        return Table([row for row in segments if row.label])
+
+    def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
+        """Nothing: the columns belong to the frames of a data set."""
+        raise ValueError("language columns are read, not written")
+
+
+def _said(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Style and role of a row."""
+    return str(row.get("style") or ""), str(row.get("role") or "")
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    return " ".join(str(row.get("content") or "").split())
+
+
+def _name(episode: int) -> str:
+    return f"episode_{episode:06d}"
+
+
+def _point(episode: int, style: str, role: str, time_s: float, text: str) -> Segment:
+    return Segment(_name(episode), time_s, time_s, text, tier=style, rater=role)
+
+
+def _spans(name: str, rows: list[tuple[str, str, float, str]], end_s: float) -> list[Segment]:
+    """States as segments: each lasts until the next time at which its style changes."""
+    segments: list[Segment] = []
+    for style, role, start_s, text in rows:
+        later = [row[2] for row in rows if row[0] == style and row[2] > start_s]
+        until_s = max(min(later, default=end_s), start_s)
+        segments.append(Segment(name, start_s, until_s, text, tier=style, rater=role))
+    return segments
