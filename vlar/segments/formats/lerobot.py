@@ -65,7 +65,7 @@ class LeRobotLanguage(AnnotationFormat):
         return Table([row for row in segments if row.label])
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
-        """Nothing: the columns belong to the frames of a data set."""
+        """Refusal: the columns belong to the frames of a data set."""
         raise ValueError("language columns are read, not written")
 
 
