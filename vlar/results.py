@@ -130,7 +130,12 @@ class Hits(Results[Hit]):
         decides: How much each block of the vectors (objects, motion, ...) decides the order, 0 to
             1, where judgements were given; else empty.
         guarantee: Promise of a list that was asked for with a chance of a miss; else None.
+
+    Attributes:
+        learned_from: A sentence for each example that a link to another sensor reads.
     """
+
+    learned_from: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -72,6 +72,17 @@ def _moments(path: Path) -> None:
     path.write_text(f"path.video,path.imu,label\nclip.mp4,{wrist.name},left\n")
 
 
+def _pairs(path: Path) -> None:
+    """A table of what a camera and a wrist recorded, as few as teach a link."""
+    wrist = reader("imu").example(path.parent)
+    rows = [f"{name},{wrist.name}" for name in ("clip.mp4", "other.mp4") for _ in range(4)]
+    path.write_text("\n".join(["path.video,path.imu", *rows, ""]))
+
+
+def _wrist(path: Path) -> None:
+    reader("imu").example(path.parent).rename(path)
+
+
 # Every name that a page or a help text uses, and what lies there.
 FILES: dict[str, Callable[[Path], None]] = {
     "clip.mp4": _clip,
@@ -95,6 +106,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "photo.jpg": lambda path: Image.fromarray(videos.noise(5)).save(path),
     "rows.csv": _moments,
     "takes.csv": _moments,
+    "wrist.csv": _wrist,
+    "pairs.csv": _pairs,
     "answers.csv": _text("path,label\nclip.mp4,left\n"),
     "table.csv": _table("labelled", ("biking", "diving", "archery")),  # labels of bank:ucf101
     "ann.csv": _text("recording,start_s,end_s,label\na,0,4,run\na,6,8,sit\n"),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vlar.library.ingest.writer import IngestProgress
     from vlar.library.library_copy import CopyReport
     from vlar.library.query.filters import Where
+    from vlar.library.query.links import LinkReport, Pairs
     from vlar.library.query.plan import QueryReport
     from vlar.media.dataset_rows import DataSet
     from vlar.model.library_model import LibraryModel
@@ -372,6 +373,26 @@ class Library:
         from vlar.library.query.answer import answer
 
         return answer(self._connection, request)
+
+    def link(self, pairs: Pairs | None = None) -> LinkReport:
+        """Learn to answer ``LIKE`` with recordings of other sensors, from pairs without labels.
+
+        Args:
+            pairs: Moments that the library's sensor and another one recorded: a CSV with the
+                columns ``path.SENSOR`` (and ``offset.SENSOR``), or paths by sensor. None: the
+                bundles of the library.
+
+        Returns:
+            A link for each other sensor, kept in the library in place of an earlier one, and the
+            recordings that cannot be read.
+
+        Raises:
+            UsageError: fewer than 8 pairs can be used.
+            LibraryLockedError: another process is writing.
+        """
+        from vlar.library.query.links import learn
+
+        return learn(self._connection, pairs)
 
     def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
         """The rows most similar to a vector (D,) of unit length, best first; no model is loaded.

@@ -82,6 +82,23 @@ def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeB
     return MadeBundles(target, len(rows_out), counts, tuple(failed))
 
 
+def sensor_table(table: Path) -> list[dict[str, BundlePart]]:
+    """The recordings of each row of a table by sensor, as for ``write_bundles``.
+
+    Raises:
+        UsageError: the table cannot be read, has no usable columns, or a row names no recording.
+    """
+    header, rows = _read(table)
+    sensors = [name.removeprefix(_PATH) for name in header if name.startswith(_PATH)]
+    parts: list[dict[str, BundlePart]] = []
+    for line, row in enumerate(rows, start=2):
+        try:
+            parts.append(_parts(table.parent, row, sensors, False))
+        except ValueError as error:
+            raise UsageError(f"{table}, line {line}: {error}") from error
+    return parts
+
+
 def _read(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a table of recordings by sensor."""
     try:

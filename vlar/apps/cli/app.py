@@ -15,6 +15,7 @@ from vlar.apps.cli import (
     demo,
     doctor,
     index,
+    link,
     models,
     output,
     query,
@@ -31,7 +32,7 @@ GROUPS = {
     "First": "classify adapt query index evaluate serve",
     "Ask": "timeline describe demo",
     "Teach": "train calibrate review models",
-    "Library": "watch concept",
+    "Library": "watch concept link",
     "Measure": "eval ethogram agreement report doctor",
     "Files": "check shots pose events bundle export",
     "Serve": "mcp skill",
@@ -88,12 +89,23 @@ _VERBS = (
     *(classify.classify, adapt.adapt, adapt.calibrate, adapt.train, query.query),
     agreement.agreement,
     *(recordings.bundle, recordings.check, recordings.shots, recordings.pose, recordings.events),
-    *(models.export, doctor.doctor, demo.demo, *shelves.verbs()),
+    *(link.link, models.export, doctor.doctor, demo.demo, *shelves.verbs()),
 )
 #: In the help; others come after them.
 _ORDER = (
     *("classify", "timeline", "adapt", "calibrate", "evaluate", "train", "eval_", "report"),
-    *("query", "review", "watch", "ethogram", "agreement", "serve", "mcp", "skill", "describe"),
+    *(
+        "query",
+        "review",
+        "link",
+        "watch",
+        "ethogram",
+        "agreement",
+        "serve",
+        "mcp",
+        "skill",
+        "describe",
+    ),
     *("bundle", "check", "shots", "pose", "events", "export", "doctor", "demo"),
 )
 for function in sorted(_VERBS, key=lambda f: [*_ORDER, f.__name__].index(f.__name__)):

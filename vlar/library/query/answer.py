@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 from vlar.library.cache import SearchCache
 from vlar.library.connection import LibraryConnection
 from vlar.library.query.candidates import Snapshot
 from vlar.library.query.concepts import concepts, with_concepts
 from vlar.library.query.filters import check_keys
-from vlar.library.query.grammar import leaves
+from vlar.library.query.grammar import Like, leaves
 from vlar.library.query.guarantee import guaranteed
-from vlar.library.query.plan import QueryRequest, make_plan
+from vlar.library.query.links import linked_vector, links
+from vlar.library.query.plan import QueryPlan, QueryRequest, ReportCallback, make_plan
 from vlar.library.query.rerankers import Reranker, choose_reranker
 from vlar.library.query.search import search
 from vlar.library.query.similarity import encode_leaves
+from vlar.library.store.base import LibraryStore
 from vlar.model.library_model import LibraryModel
 from vlar.results import Hits
+from vlar.types import Float32, Window
 
 
 def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
@@ -27,11 +32,12 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
         check_keys(plan.where, store.tag_keys())
         model = connection.models.loaded(manifest)
         concepts_kept = concepts(store)
+        linked = _Linked(store, plan, model)
     # Without the mutex: another thread may search meanwhile.
     leaves_asked = leaves(plan.tree)
     named, rated = with_concepts(leaves_asked, concepts_kept, model)
     queries = named | encode_leaves(
-        [leaf for leaf in leaves_asked if leaf not in named], model, connection.words
+        [leaf for leaf in leaves_asked if leaf not in named], model, connection.words, linked.vector
     )
     with connection.mutex:
         store, manifest = connection.nonempty()
@@ -42,12 +48,39 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
             snapshot = Snapshot(store, manifest, rated, cache)
             if plan.miss is not None:
                 return guaranteed(plan, plan.miss, snapshot, queries, request.report)
-            return search(plan, snapshot, queries, reranker, request.report)
+            hits = search(plan, snapshot, queries, reranker, linked.report(request.report))
+            hits.learned_from = tuple(linked.notes)
+            return hits
 
         opened = None if reranker is rerank else reranker
         with nullcontext() if opened is None else closing(opened):
             source = connection.searched if plan.plain else connection.scanned
             return source(store, ask)
+
+
+class _Linked:
+    """Examples of other sensors in a query, and what their links were learned from."""
+
+    def __init__(self, store: LibraryStore, plan: QueryPlan, model: LibraryModel) -> None:
+        self.notes: list[str] = []
+        self._model, is_needed = model, any(isinstance(leaf, Like) for leaf in leaves(plan.tree))
+        self._links = links(store) if is_needed else {}
+
+    def vector(self, path: Path, window: Window | None) -> Float32 | None:
+        """The vector (D,) of a recording of a linked sensor; None of any other."""
+        if not self._links:
+            return None
+        linked = linked_vector(path, window, self._links, self._model)
+        if linked is None:
+            return None
+        self.notes.append(f"LIKE {path}: {linked[1].learned_from}")
+        return linked[0]
+
+    def report(self, report: ReportCallback | None) -> ReportCallback | None:
+        """The callback, which also receives the notes."""
+        if report is None or not self.notes:
+            return report
+        return lambda facts: report(replace(facts, notes=(*facts.notes, *self.notes)))
 
 
 def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:

@@ -15,7 +15,7 @@ spread are not reliable, and the absolute probability is used instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from vlar.model.library_model import LibraryModel
 from vlar.numeric import cosine, sigmoid
 from vlar.types import Clip, Float32, Float64, Window
 
+LinkedVectors = Callable[[Path, Window | None], Float32 | None]
 _MIDDLE = 1.5
 _FEWEST_WINDOWS = 32
 _LEAST_SPREAD = 1e-6
@@ -208,7 +209,10 @@ def normalized(similarity: Float64, probability: Float64 | None) -> Float64:
 
 
 def encode_leaves(
-    wanted: Sequence[Leaf], model: LibraryModel, words: QueryWords | None = None
+    wanted: Sequence[Leaf],
+    model: LibraryModel,
+    words: QueryWords | None = None,
+    linked: LinkedVectors | None = None,
 ) -> dict[Leaf, Float32]:
     """The vector (D,) of each phrase, each clip and each picture; words of captions have none.
 
@@ -216,6 +220,7 @@ def encode_leaves(
         wanted: The leaves of a query.
         model: The library's model.
         words: Keeps the vectors of phrases for the next query; None encodes each.
+        linked: Vectors of recordings of other sensors (``vlar.library.query.links``).
 
     Raises:
         DecodeError: a clip or a picture cannot be read.
@@ -227,7 +232,10 @@ def encode_leaves(
     queries: dict[Leaf, Float32] = {}
     for leaf in wanted:
         if isinstance(leaf, Like):
-            queries[leaf] = model.encode([_example(leaf, model)])[0].vector
+            vector = None if linked is None else linked(Path(leaf.path), leaf.window)
+            if vector is None:
+                vector = model.encode([_example(leaf, model)])[0].vector
+            queries[leaf] = vector
         elif isinstance(leaf, Phrase):
             queries[leaf] = next(vectors)
     return queries
