@@ -68,8 +68,6 @@ class _Linked:
 
     def vector(self, path: Path, window: Window | None) -> Float32 | None:
         """The vector (D,) of a recording of a linked sensor; None of any other."""
-        if not self._links:
-            return None
         linked = linked_vector(path, window, self._links, self._model)
         if linked is None:
             return None

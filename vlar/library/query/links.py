@@ -21,7 +21,7 @@ import numpy.typing as npt
 from vlar import registry
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.spec import BUNDLE
-from vlar.errors import DecodeError, UsageError
+from vlar.errors import DecodeError, QueryError, UsageError
 from vlar.heads.signatures import available_terms, signature
 from vlar.library.address import place
 from vlar.library.connection import LibraryConnection
@@ -138,6 +138,7 @@ def linked_vector(
     None where the library reads the recording itself, or no link does.
 
     Raises:
+        QueryError: no link reads it, and it is of another sensor than the library's.
         UsageError: the link belongs to another state of the model or of the encoder.
         DecodeError: the recording cannot be read.
     """
@@ -145,7 +146,13 @@ def linked_vector(
         return None
     link = next((x for name, x in links_kept.items() if reader(name).claims(path)), None)
     if link is None:
-        return None
+        sensor = next((name for name in sorted(_sensors()) if reader(name).claims(path)), None)
+        if sensor is None or model.modality == BUNDLE:
+            return None
+        raise QueryError(
+            f"LIKE {path} is a recording of {sensor}, and the library holds {model.modality}; teach "
+            "it by moments that both recorded: vlar link LIBRARY PAIRS"
+        )
     encoder = sensor_encoder(link.sensor)
     if (link.fingerprint, link.encoder) != (model.fingerprint, encoder.fingerprint):
         raise UsageError(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.unit.library.fakes import DIM, FakeModel, store_of
-from vlar.errors import UsageError
+from vlar.errors import QueryError, UsageError
 from vlar.library.library import Library
 from vlar.library.query.links import Link, held_out, links, ridge
 from vlar.library.query.plan import QueryReport
@@ -73,8 +73,10 @@ def test_a_wrist_finds_the_videos_of_its_action_and_says_what_taught_it(tmp_path
 
 def test_a_link_belongs_to_its_model(tmp_path: Path):
     library, table = made(tmp_path)
-    (link,) = library.link(table).links
     asked = wrist(tmp_path / "asked.csv", 0, 99)
+    with pytest.raises(QueryError, match="recording of imu, and the library holds video; teach it"):
+        library.query(f'LIKE "{asked}"')
+    (link,) = library.link(table).links
     with library._connection.writing() as writer, writer.transaction():
         writer.set_meta({"link:imu": replace(link, fingerprint="an earlier one").to_json()})
     with pytest.raises(UsageError, match="another state of the model; learn it again: vlar link"):
