@@ -150,8 +150,8 @@ def linked_vector(
         if sensor is None or model.modality == BUNDLE:
             return None
         raise QueryError(
-            f"LIKE {path} is a recording of {sensor}, and the library holds {model.modality}; teach "
-            "it by moments that both recorded: vlar link LIBRARY PAIRS"
+            f"LIKE {path} is a recording of {sensor}, and the library holds {model.modality}; "
+            "teach it by moments that both recorded: vlar link LIBRARY PAIRS"
         )
     encoder = sensor_encoder(link.sensor)
     if (link.fingerprint, link.encoder) != (model.fingerprint, encoder.fingerprint):
