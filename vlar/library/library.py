@@ -149,7 +149,7 @@ class Library:
             What was done. It names recordings that cannot be read; they never end the call.
 
         Raises:
-            UsageError: an unusable argument. LibraryLockedError: another process is writing.
+            UsageError: an unusable argument. LibraryLockedError: another one writes.
             LibraryError: not writable (the message has what was kept), or other windows or people.
             EncoderMismatchError: another model made it.
         """
@@ -179,9 +179,8 @@ class Library:
 
         Raises:
             UsageError: vectors that cannot be rows; the recordings before them are kept.
-            LibraryLockedError: another process is writing.
-            LibraryError: the library cannot be written to.
-            EncoderMismatchError: the library was made by another model.
+            LibraryLockedError: another one writes. LibraryError: it cannot be written to.
+            EncoderMismatchError: another model made it.
         """
         from vlar.library import shard_reading
 
@@ -212,8 +211,7 @@ class Library:
 
         Raises:
             UsageError: no file can be used, or pyarrow is not installed.
-            LibraryLockedError: another process is writing.
-            LibraryError: the library cannot be written to.
+            LibraryLockedError: another one writes. LibraryError: it cannot be written to.
         """
         from vlar.library.shard_reading import import_shards
 
@@ -233,8 +231,7 @@ class Library:
             The number of recordings that were removed.
 
         Raises:
-            LibraryLockedError: another process is writing.
-            LibraryError: the library cannot be written to.
+            LibraryLockedError: another one writes. LibraryError: it cannot be written to.
         """
         patterns = [paths] if isinstance(paths, str | Path) else list(paths)
         with self._connection.writing() as writer:
@@ -330,9 +327,8 @@ class Library:
                 (``vlar.library.query.grammar.QuerySyntaxError``), ``k`` below 1, or an invalid
                 filter.
             UnknownNameError: no re-ranker has this name.
-            DecodeError: the clip of a LIKE cannot be read.
-            LibraryError: the library is empty or damaged.
-            EncoderMismatchError: the library was made by another model.
+            DecodeError: the clip of a LIKE cannot be read. LibraryError: it is empty or damaged.
+            EncoderMismatchError: another model made it.
         """
         request = QueryRequest(text, k, where, min_probability, rerank, report, miss=miss)
         return self.search(replace(request, only=only))
@@ -364,7 +360,7 @@ class Library:
 
         Raises:
             QueryError: an expression, an unknown row, or a row that is judged both ways.
-            LibraryError: the library is empty or damaged.
+            LibraryError: it is empty or damaged.
         """
         return self.search(QueryRequest(text, k, where, yes=tuple(yes), no=tuple(no)))
 
@@ -375,20 +371,13 @@ class Library:
         return answer(self._connection, request)
 
     def link(self, pairs: Pairs | None = None) -> LinkReport:
-        """Learn to answer ``LIKE`` with recordings of other sensors, from pairs without labels.
+        """Learn to answer ``LIKE`` with files of other sensors, from moments that both recorded.
 
         Args:
-            pairs: Moments that the library's sensor and another one recorded: a CSV with the
-                columns ``path.SENSOR`` (and ``offset.SENSOR``), or paths by sensor. None: the
-                bundles of the library.
-
-        Returns:
-            A link for each other sensor, kept in the library in place of an earlier one, and the
-            recordings that cannot be read.
+            pairs: A CSV with columns ``path.SENSOR``, or paths by sensor; None: its own bundles.
 
         Raises:
-            UsageError: fewer than 8 pairs can be used.
-            LibraryLockedError: another process is writing.
+            UsageError: fewer than 8 pairs can be used. LibraryLockedError: another one writes.
         """
         from vlar.library.query.links import learn
 
@@ -405,7 +394,7 @@ class Library:
         Raises:
             QueryError: wrong vector width, a value that is not finite, ``k`` below 1, or an
                 invalid filter.
-            LibraryError: the library is empty or damaged.
+            LibraryError: it is empty or damaged.
         """
         from vlar.library.query.similarity import nearest, nearest_held
 
@@ -427,9 +416,8 @@ class Library:
                 so that what is new in this library comes first.
 
         Raises:
-            QueryError: ``k`` below 1.
-            LibraryError: a library is empty or damaged.
-            EncoderMismatchError: the libraries were made by two models.
+            QueryError: ``k`` below 1. LibraryError: one is empty or damaged.
+            EncoderMismatchError: two models made them.
         """
         other = None if against is None else against.all_rows()
         return discovery.unusual(self.all_rows(), k, other)
@@ -442,8 +430,7 @@ class Library:
             per_recording: Greatest number of windows of one recording.
 
         Raises:
-            QueryError: ``k`` or ``per_recording`` below 1.
-            LibraryError: the library is empty or damaged.
+            QueryError: ``k`` or ``per_recording`` below 1. LibraryError: it is empty or damaged.
         """
         return discovery.highlights(self.all_rows(), k, per_recording)
 
@@ -466,8 +453,7 @@ class Library:
             similarity: Least cosine, 0 to 1, of two windows that show the same.
 
         Raises:
-            QueryError: ``similarity`` outside 0 to 1.
-            LibraryError: the library is empty or damaged.
+            QueryError: ``similarity`` outside 0 to 1. LibraryError: it is empty or damaged.
         """
         if not 0.0 < similarity <= 1.0:
             raise QueryError(f"similarity is {similarity}; it lies between 0 and 1")
@@ -477,9 +463,6 @@ class Library:
         """Every row of a whole frame that is sound and shows something.
 
         A warning names damaged ones.
-
-        Raises:
-            LibraryError: the library is empty or damaged.
         """
         return discovery.all_rows(self._connection)
 
@@ -497,7 +480,7 @@ class Library:
 
         Raises:
             UsageError: another ending, the file cannot be written, or pyarrow is not installed.
-            LibraryError: the library is empty or damaged.
+            LibraryError: it is empty or damaged.
         """
         return tables.write_parquet(self._connection, path, progress)
 
@@ -505,8 +488,7 @@ class Library:
         """All rows as a ``pyarrow.Table``, as ``export`` writes them.
 
         Raises:
-            UsageError: pyarrow is not installed.
-            LibraryError: the library is empty or damaged.
+            UsageError: pyarrow is not installed. LibraryError: it is empty or damaged.
         """
         return tables.arrow_table(self._connection)
 
@@ -531,9 +513,6 @@ class Library:
             n_frames: T.
             size: (H, W) in pixels.
             channels_first: Whether frames are (T, 3, H, W), as networks of PyTorch take them.
-
-        Raises:
-            LibraryError: the library is empty or damaged.
         """
         with self._connection.mutex:
             self._connection.nonempty()
@@ -552,9 +531,8 @@ class Library:
                 chooses by the number of rows.
 
         Raises:
-            UnknownNameError: no engine has this name.
-            LibraryLockedError: another process is writing.
-            LibraryError: the library cannot be written to.
+            UnknownNameError: no engine has this name. LibraryLockedError: another one writes.
+            LibraryError: it cannot be written to.
         """
         with self._connection.alone(), self._connection.writing() as writer:
             self._connection.forget_cache()
@@ -572,7 +550,7 @@ class Library:
         Raises:
             LibraryError: it is empty, or none of its recordings can be read.
             UsageError: it is another model's and shares no part with this one.
-            LibraryLockedError: another process is writing.
+            LibraryLockedError: another one writes.
         """
         with self._connection.alone():
             self._connection.forget_cache()
