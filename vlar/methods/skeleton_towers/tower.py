@@ -38,7 +38,7 @@ _RANGE = 16.0  # nats; a share below e^-16 counts as that
 _PART_SHARE = 0.8  # of the mean of the part losses (GAP)
 
 
-@register("adapter", "skeleton-tower", status="null here")
+@register("adapter", "skeleton-tower", status="in the spirit")
 class SkeletonTower(ResidualTower):
     """A network on all joints of several people, whose answer is added to the encoder's vector.
 
