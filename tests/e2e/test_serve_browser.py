@@ -210,7 +210,7 @@ def test_5_facets_and_filters(page: Page):
     page.press('#filter-list button[aria-label*="bunny"]')
     page.until(lambda: page.all(".hit-title") and page.text(".hit-title") == "bikes.mp4")
     page.one("#filter").send_keys("plaice=gym", Keys.ENTER)
-    page.until(lambda: "place" in page.text("#text-problem"))
+    page.until(lambda: "place" in page.text("#filter-problem"))
 
 
 def test_6_classify_a_video(page: Page, demo_clips: dict[str, Path]):

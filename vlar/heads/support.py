@@ -26,7 +26,9 @@ from __future__ import annotations
 import csv
 import gc
 import io
+import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,6 +67,8 @@ def by_person(
     return people if len(people) == len(groups) and len(set(people)) > 1 else groups
 
 
+_log = logging.getLogger("vlar")
+_JOINED = re.compile(r"\w[;|]\w")  # of a cell that may be meant as several labels
 SEPARATOR = "|"  # between the labels of one clip; labels hold commas and semicolons
 _MOST_PEOPLE = 10_000
 
@@ -235,10 +239,7 @@ def read_support(
         annotated = None if names_paths(source) else annotated_clips(source, modality)
         items = _from_csv(source, (*COLUMNS, *facts)) if annotated is None else annotated
     else:
-        raise SupportError(
-            f"{source}: no such folder or file; give a folder with one folder of videos per label, "
-            "or a CSV with the header path,label"
-        )
+        raise no_source(source)
     groups = by_person([(i.path, i.group) for i in items], reader(modality).person)
     items = [replace(item, group=group) for item, group in zip(items, groups, strict=True)]
     labels = tuple(sorted({label for item in items for label in item.labels}))
@@ -251,6 +252,14 @@ def read_support(
             "labels"
         )
     return Support(labels, tuple(items), source)
+
+
+def no_source(source: Path) -> SupportError:
+    """The error of a support set that is not there."""
+    return SupportError(
+        f"{source}: no such folder or file; give a folder with one folder of videos per label, "
+        "or a CSV with the header path,label"
+    )
 
 
 def annotated_clips(file: Path, modality: str) -> list[SupportItem] | None:
@@ -426,6 +435,14 @@ def _from_csv(file: Path, columns: Sequence[str]) -> list[SupportItem]:
             f"{file}, line {reader.line_num}: not readable as CSV ({error}); quote fields "
             "that hold commas or quotes"
         ) from error
+    labels = (item.labels[0] for item in items if "label" in header)
+    joined = next((label for label in labels if _JOINED.search(label)), None)
+    if joined is not None:
+        _log.warning(
+            "%s: %r is one label; several labels of one clip need the column 'labels', with %s "
+            "between them",
+            *(file, joined, SEPARATOR),
+        )
     return items
 
 

@@ -68,6 +68,20 @@ class LibraryConnection:
         self.disconnect()
         self._is_closed = True
 
+    def described(self) -> str:
+        """The library as ``repr`` shows it: path, number of recordings, model."""
+        if self._is_closed:
+            return f"Library({str(self.path)!r}, closed)"
+        with self.mutex:
+            try:
+                store = self.reader()
+                count = 0 if store is None else store.counts()[0]
+                manifest = None if store is None else LibraryManifest.of(store)
+            except LibraryError as error:
+                return f"Library({str(self.path)!r}, {error.kind})"
+        model = "none yet" if manifest is None else repr(manifest.model)
+        return f"Library({str(self.path)!r}, recordings={count}, model={model})"
+
     def disconnect(self) -> None:
         """Close the connections; they are opened again when one is needed."""
         with self.mutex:

@@ -56,14 +56,12 @@ class Library:
 
     Args:
         path: The folder, or an address (``vlar.library.address``). The first ``add`` creates it.
-        model: A model, or the name of one (``vlar.load``). None is the library's own, or ``lite``
-            for a new library. It is loaded when something must first be encoded.
+        model: A model, or a name, loaded when first needed; None: its own, ``lite`` in a new one.
         create: Whether the library may be a new one.
         device: Where to search: ``cpu``, or ``cuda`` where the installed FAISS is built for it.
 
     Raises:
-        LibraryError: it does not exist (``create=False``), is not a library, is damaged or was
-            made by a newer vlar.
+        LibraryError: it does not exist (``create=False``), is damaged or not one of this vlar.
     """
 
     def __init__(
@@ -97,6 +95,10 @@ class Library:
         with self._connection.mutex:
             store = self._connection.reader()
             return 0 if store is None else store.counts()[0]
+
+    def __repr__(self) -> str:
+        """Path, number of recordings and model."""
+        return self._connection.described()
 
     def __bool__(self) -> bool:
         """Return True, also of an empty library."""
@@ -300,11 +302,9 @@ class Library:
     ) -> Hits:
         """The spans of the library that answer a query best, best first.
 
-        A query is a plain phrase, or an expression (docs/query.md). ``score`` ranks: for a plain
-        phrase it is the calibrated probability, for an expression its value
-        (``vlar.library.query.expression_scoring``). Windows of one recording that answer together
-        are one span (``vlar.library.query.candidates``). Damaged rows are not used: a warning on
-        the logger ``vlar`` names them, and ``report`` has their number.
+        A query is a plain phrase, or an expression (docs/query.md). ``score`` ranks: the calibrated
+        probability of a plain phrase, the value of an expression. Windows of one recording that
+        answer together are one span. Damaged rows are not used: a warning names them.
 
         Args:
             text: What to look for, in plain words or as an expression.

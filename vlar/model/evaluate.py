@@ -36,7 +36,7 @@ def evaluate(model: Recogniser, request: EvaluateRequest) -> Evaluation:
     if len(classifier.labels) < 2:
         raise LabelError(
             f"only the label {', '.join(classifier.labels)!r} is in the list, so every answer is "
-            "right; give the labels to choose from (on the command line with --labels)"
+            "right; give the labels to choose from"
         )
     columns = _columns(classifier, support)
     _check_items(support, columns, label_set.mode)
@@ -122,7 +122,7 @@ def _check_items(support: Support, columns: Mapping[str, int], mode: str) -> Non
         if len(item.labels) > 1:
             raise SupportError(
                 f"{item.path} shows {len(item.labels)} labels ({', '.join(item.labels)}); evaluate "
-                "it in mode multi (on the command line with --mode multi)"
+                "it in mode 'multi'"
             )
         if item.path not in real:
             real[item.path] = os.path.realpath(item.path)

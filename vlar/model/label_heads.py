@@ -354,8 +354,7 @@ def _own_labels(
     if core.encoder.trained_labels:
         return parse_labels(core.encoder.trained_labels)
     raise UsageError(
-        f"model {core.name!r} has no labels of its own; give labels: 'a, b, c', a file or "
-        "bank:NAME (on the command line with --labels)"
+        f"model {core.name!r} has no labels of its own; give labels: 'a, b, c', a file or bank:NAME"
     )
 
 

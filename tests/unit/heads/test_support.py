@@ -228,3 +228,11 @@ def test_clips_without_labels_come_from_a_table_too(tmp_path: Path):
     refused(UsageError, "no such folder of unlabelled", find_unlabelled, tmp_path / "absent")
     signals = _csv(tmp_path, "time_s,x,y,z\n0,1,2,3\n")  # itself a recording
     assert [item.path for item in find_unlabelled(signals, "imu")] == [signals]
+
+
+def test_a_cell_that_looks_like_several_labels_is_named(tmp_path: Path, caplog):
+    read_support(_csv(tmp_path, "path,label\na.mp4,bike; and street\nb.mp4,toon\n"))
+    assert not caplog.records  # words and a semicolon are one label
+    read_support(_csv(tmp_path, "path,label\na.mp4,bike;street\nb.mp4,toon\n"))
+    assert "'bike;street' is one label; several" in caplog.text
+    assert "column 'labels', with | between" in caplog.text

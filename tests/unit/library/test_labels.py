@@ -60,6 +60,15 @@ def test_labels_go_with_their_recording(library: Library, connection, tmp_path: 
     assert labels.read(connection, PATH).version == 0
 
 
+def test_a_library_is_shown_with_its_path_recordings_and_model(library: Library, tmp_path: Path):
+    path = str(tmp_path / "lib.vlar")
+    assert repr(library).startswith(f"Library({path!r}, recordings=2, model=")
+    library.close()
+    assert repr(library) == f"Library({path!r}, closed)"
+    with Library(tmp_path / "new.vlar", PictureModel()) as empty:
+        assert "recordings=0, model=none yet" in repr(empty)
+
+
 @pytest.mark.parametrize("text", ["{", '["x"]', '[{"start_s": 2, "end_s": 1, "label": "a"}]'])
 def test_damaged_labels_are_named(library: Library, connection, tmp_path: Path, text: str):
     labels.write(connection, PATH, [WALK], 0)

@@ -79,7 +79,9 @@ def adapt(
     if unused := next((name for name, value in annotated.items() if value), None):
         raise UsageError(f"--{unused} belongs to --truth; add it, or leave it out")
     source = _only(support)
-    for input_path in (source, unlabelled, asked["tree"]):
+    if source is not None:
+        inputs.require_support(source)
+    for input_path in (unlabelled, asked["tree"]):
         if input_path is not None:
             Path(
                 input_path
@@ -362,6 +364,7 @@ def calibrate(
     from vlar.model.folder import check_target
 
     check_target(out, replace=force)
+    inputs.require_support(examples)
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
@@ -391,6 +394,12 @@ def _calibrate_library(library: str, labelled: str, device: str | None, dtype: s
     from vlar.library.query.calibrate import calibrate as fitted
     from vlar.model.examples import read_examples
 
+    if ":" not in library and not Path(library).exists():
+        raise UsageError(
+            f"{library!r} is not a library, which stands before its labelled clips; for a model: "
+            f"vlar calibrate {labelled} --model {library} --out FOLDER"
+        )
+    inputs.require_support(labelled)
     name = inputs.own_model(library)
     with progress(f"loading {name}") as shown:
         model = inputs.load_model(name, device, dtype)

@@ -117,8 +117,11 @@ def classify(
     if rerank is not None:
         opinions = shelves.load("apps.verbs.second_opinion", "--rerank")
         review = opinions.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
+    absent = [] if live else inputs.absent(paths)
     with ExitStack() as stack:
         answers = Answers(mode, tables(stack, csv, parquet))
+        if len(absent) == len(paths):
+            return answers.of_nothing(absent)
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
         request = replace(request, source=inputs.beside(paths, sensors or (), recogniser.modality))
@@ -188,6 +191,12 @@ class Answers:
             output.json_line(live_dict(row, self.address))
         if self._explained is not None:
             explain_answer(self._explained[0], row, self._explained[1])
+
+    def of_nothing(self, failures: Sequence[Failure]) -> int:
+        """Print failures where no path can be read, before a model is loaded; the exit code."""
+        for row in failures:
+            self.take(row)
+        return exit_code(0, self.failed)
 
 
 def tables(stack: ExitStack, csv: Path | None, parquet: Path | None) -> list[TableFile]:

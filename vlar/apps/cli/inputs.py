@@ -217,6 +217,35 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
     return list(files), failures
 
 
+def absent(paths: Sequence[str]) -> list[Failure]:
+    """A failure for each path where nothing is, found before a model is loaded."""
+    from vlar.errors import DecodeError
+    from vlar.media.video.files import require_readable
+    from vlar.types import Failure
+
+    failures: list[Failure] = []
+    for path in map(Path, paths):
+        if path.exists():
+            continue
+        try:
+            require_readable(path)
+        except DecodeError as error:
+            failures.append(Failure(path, error.kind, error.message))
+    return failures
+
+
+def require_support(source: str) -> None:
+    """Refuse a support set that is not there, before a model is loaded.
+
+    Raises:
+        SupportError: neither a folder nor a file has this path; an address is left to its reader.
+    """
+    from vlar.heads.support import no_source
+
+    if ":" not in source and not Path(source).exists():
+        raise no_source(Path(source))
+
+
 def load_model(spec: str, device: str | None, dtype: str | None) -> Model:
     """The model of a name, on a device and in a precision; None leaves them to the model."""
     from vlar.model.model import load

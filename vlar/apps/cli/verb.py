@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import functools
 import inspect
@@ -11,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent, indent
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand
@@ -26,6 +27,7 @@ from vlar.version import package_fault
 EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _EXAMPLES = "Examples:"
 _SHORT_HELP = 100  # characters of a verb's line in a list of verbs
+_NEAR = 0.7  # likeness of an option that may be meant
 _MANY = 12  # options that a help shows without panels
 _FLAGS = ("as_json", "quiet", "verbose", "debug")
 _NO_JSON = ("demo", "get", "mcp", "serve", "skill", "trust")
@@ -182,7 +184,25 @@ class _Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read ``--set KEY=VALUE`` of what is rarely needed as the option of that name."""
-        return super().parse_args(ctx, _spelled_out(args, self._rare_options()))
+        words = _spelled_out(args, self._rare_options())
+        try:
+            return super().parse_args(ctx, words)
+        except Exception as error:
+            if (name := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
+                self._suggest(cast("Any", error), name)
+            raise
+
+    def _suggest(self, error: Any, name: str) -> None:
+        """Let the error of an unknown option name the one that is meant, and no others."""
+        shown = [p for p in self.params if not getattr(p, "hidden", False)]
+        names = [option[2:] for p in shown for option in p.opts if option.startswith("--")]
+        near = difflib.get_close_matches(name.lstrip("-"), names, 1, _NEAR)
+        error.possibilities = None
+        if near:
+            error.message = f"No such option: {name}; did you mean --{near[0]}?"
+        elif any(parameter.name == "settings" for parameter in self.params):
+            setting = name.lstrip("-").replace("-", "_")
+            error.message = f"No such option: {name}; a setting is given by --set {setting}=VALUE"
 
     def _rare_options(self) -> dict[str, Any]:
         """The options that ``--set`` gives, by the names that they have there."""

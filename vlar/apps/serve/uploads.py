@@ -41,8 +41,9 @@ class Upload:
     at_s: float
 
     def to_dict(self) -> JsonDict:
-        """The JSON object of the server."""
-        return {"id": self.id, "name": self.name, "bytes": self.size, "container": self.container}
+        """The JSON object of the server; ``upload`` is what later bodies call it, as is ``id``."""
+        facts = {"name": self.name, "bytes": self.size, "container": self.container}
+        return {"upload": self.id, "id": self.id, **facts}
 
 
 class Uploads:

@@ -118,9 +118,8 @@ def search(
     hits = _hits(snapshot, candidates, answers)
     if report is not None:
         cost = {"compare": compared - begin, "rank": time.process_time() - compared}
-        query_report = _report(
-            plan, candidates, answers, reranker, cost, snapshot.manifest.spec.window_s
-        )
+        notes = _unordered(plan, hits, snapshot.manifest.spec.window_s)
+        query_report = _report(plan, candidates, answers, reranker, cost, notes)
         report(replace(query_report, damaged=len(snapshot.store.damaged), decides=decides))
     return Hits(hits, decides=decides)
 
@@ -287,7 +286,7 @@ def _report(
     answers: Sequence[DistinctSpan],
     reranker: Reranker | None,
     cpu_s: Mapping[str, float],
-    window_s: float,
+    notes: tuple[str, ...],
 ) -> QueryReport:
     spans = [answer.span for answer in answers]
     facts = candidates.report(spans)
@@ -306,13 +305,16 @@ def _report(
         cpu_s=cpu_s,
         rerank_notes=() if reranker is None else tuple(reranker.notes),
         rerank_failed=0 if reranker is None else reranker.failed,
-        notes=(*remarks(plan.tree), *_unordered(plan, window_s)),
+        notes=(*remarks(plan.tree), *notes),
     )
 
 
-def _unordered(plan: QueryPlan, window_s: float) -> tuple[str, ...]:
-    """A remark on a sequence in windows that may hold both of its steps; else none."""
+def _unordered(plan: QueryPlan, hits: Sequence[Hit], window_s: float) -> tuple[str, ...]:
+    """A remark on a sequence whose steps lie in one window of an answer; else none."""
     if not has_order(plan.tree) or window_s < _SHORT_S:
+        return ()
+    pairs = [pair for hit in hits for pair in zip(hit.parts, hit.parts[1:], strict=False)]
+    if pairs and all(first.end_s <= then.start_s for first, then in pairs):
         return ()
     what = f"steps shorter than the windows of {window_s:g} s cannot be ordered"
     return (f"{what}; make a library of shorter ones: vlar index add NEW PATHS --window 1s",)

@@ -200,7 +200,8 @@ def test_an_upload_is_classified(served: Served):
     up = served.client.post("/api/uploads?name=..%2F..%2Fmy%20clip.mp4", content=content).json()
     assert (up["name"], up["bytes"], up["container"]) == ("my clip.mp4", len(content), "mp4")
     asked = {"labels": ["noise", "a horse"], "top": 2}
-    body = post(served, "classify", source={"upload": up["id"]}, **asked).json()
+    assert up["id"] == up["upload"]  # the name of before, and that of the next body
+    body = post(served, "classify", source={"upload": up["upload"]}, **asked).json()
     own = served.application.models.own().classify(served.folder / "noise.mp4", asked["labels"])
     answer = body["answers"][0]
     assert answer["path"] == "my clip.mp4"

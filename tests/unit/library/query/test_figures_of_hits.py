@@ -13,10 +13,11 @@ from tests.unit.library.fakes import DIM, FakeModel
 from tests.unit.library.query.test_newcomer_errors import WINDOWS, library_of
 from vlar.encoders.base import Asked
 from vlar.library.library import Library
-from vlar.library.query.plan import QueryReport, QueryRequest
+from vlar.library.query.plan import QueryReport, QueryRequest, make_plan
+from vlar.library.query.search import _unordered
 from vlar.library.shard_reading import VectorVideo
 from vlar.results import Hits
-from vlar.types import WEAK_MATCH, Hit
+from vlar.types import WEAK_MATCH, Hit, HitPart
 
 
 class AskedFake(FakeModel):
@@ -78,9 +79,22 @@ def test_parts_stand_in_the_order_of_the_query_and_short_steps_are_remarked_on(t
         assert [part.phrase for part in hit.parts] == ["two dogs", "a cat"]
         first, second = (part.probability for part in hit.parts)
         assert hit.stated == f"two dogs {first:.1%}, a cat {second:.1%}"
-    assert "cannot be ordered" in reports[0].notes[0]
+    assert reports[0].notes == ()  # each step has a window of its own
     assert reports[1].notes == ()
     assert plain[0].stated == f"{plain[0].probability:.1%}"
+
+
+def test_short_steps_are_remarked_on_where_no_answer_tells_them_apart():
+    plan = make_plan(QueryRequest('"two dogs" THEN "a cat" WITHIN 30s'))
+
+    def notes(*spans: tuple[float, float]) -> tuple[str, ...]:
+        parts = tuple(HitPart("a", *span, 0.5, 0.2) for span in spans)
+        hit = Hit(1, "a.mp4", 0.0, 8.0, 0.5, 0.5, 0.5, parts=parts)
+        return _unordered(plan, [hit] if spans else [], 4.0)
+
+    assert notes((0.0, 4.0), (4.0, 8.0)) == ()
+    assert "cannot be ordered" in notes((0.0, 4.0), (2.0, 6.0))[0]
+    assert "cannot be ordered" in notes()[0]
 
 
 def test_one_answer_of_each_recording_is_its_best(tmp_path: Path):

@@ -1,0 +1,43 @@
+"""Mistakes that people make, with the answer that each gets before any model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import invoke
+from vlar.model import model as models
+
+SUPPORT = "give a folder with one folder of videos per label"
+MISTAKES = {
+    "classify none.mp4 --labels a,b": "none.mp4: no such file; check the path",
+    "classify none.mp4 b.mp4 --labels a,b": "b.mp4: no such file; check the path",
+    "classify none.mp4 --labels none.txt": "the label file 'none.txt' does not exist",
+    "classify none.mp4 --label a,b": "did you mean --labels?",
+    "adapt none --out m": f"none: no such folder or file; {SUPPORT}",
+    "adapt none --out m --quite": "did you mean --quiet?",
+    "adapt none --out m --metod ridge": "did you mean --method?",
+    "adapt none --out m --epochs 3": "a setting is given by --set epochs=VALUE",
+    "calibrate none --out m": f"none: no such folder or file; {SUPPORT}",
+    "calibrate lite labelled/": "for a model: vlar calibrate labelled/ --model lite --out FOLDER",
+}
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_mistake_is_answered_before_a_model_loads(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(models, "load", load)
+    monkeypatch.chdir(tmp_path)
+    answer = invoke(command.split())
+    assert answer.exit_code == 2
+    assert MISTAKES[command] in " ".join(answer.output.split())
+    assert "Possible options" not in answer.output
+
+
+def test_an_option_like_no_other_gets_no_advice():
+    assert "No such option: --xyzzy\n" in invoke(["classify", "a.mp4", "--xyzzy"]).output
