@@ -17,7 +17,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from vlar.files import resources
 from vlar.files.opening import open_input
 from vlar.library.engines.base import CacheDamage, Engine, Probes
 from vlar.library.manifest import LibraryManifest
-from vlar.library.rows import RowTable, read_all
+from vlar.library.rows import Float16, RowTable, read_all
 from vlar.library.store import trust
 from vlar.library.store.row_check import NO_RECORDING
 from vlar.library.store.sqlite import SqliteStore, StoreRows
@@ -189,6 +189,7 @@ _STAYS = 1.25  # times its bounds, before a library that shrinks or grows gets a
 _KEPT = 8
 _ASKED = 128  # phrases, some 50 kB each
 _SAID_FROM = 10_000  # rows
+_LAST_ROWS = 32  # that are compared when a cache is taken up
 _CHECKED = 100  # damaged rows that a query looks at once more
 _EXACT = "flat"  # works without FAISS
 _log = logging.getLogger("vlar")
@@ -398,11 +399,12 @@ def _followed(store: SqliteStore, old: SearchCache, origin: Origin) -> SearchCac
     holds too much only the deleted ones. The count proves that nothing was overlooked.
     """
     if old.origin == origin and _still_chosen(store, old.engine):
-        return old if is_complete(store, old) else None
+        return old if is_complete(store, old) and has_last_rows(store, old) else None
     usable = (
         _same_library(old, origin)
         and store.compacted_at() <= old.origin.generation <= origin.generation
         and _still_chosen(store, old.engine)
+        and has_last_rows(store, old)
     )
     if not usable:
         return None
@@ -415,6 +417,30 @@ def _followed(store: SqliteStore, old: SearchCache, origin: Origin) -> SearchCac
     damaged = (source.damaged | set(old.damaged)) - set(dead.tolist())
     cache = SearchCache(engine, origin, old.made_at, tuple(sorted(damaged)))
     return cache if is_complete(store, cache) else None
+
+
+def has_last_rows(store: SqliteStore, cache: SearchCache) -> bool:
+    """Return whether the store has the last rows of a cache as they were.
+
+    Where an older copy of the database was restored in place, ids that are given again mean others.
+    """
+    ids, damaged = cache.engine.table().ids[-_LAST_ROWS:], store.damaged.copy()
+    rows = store.rows(ids.tolist(), cache.origin.dim)
+    store.damaged.clear()
+    store.damaged.update(damaged)
+    times_s = np.array(rows.spans, np.float64).reshape(-1, 2)
+    table = RowTable(rows.ids, rows.video_ids, times_s[:, 0], times_s[:, 1])
+    return cache.engine.holds(_FewRows(table, rows.vectors.astype(np.float16)))
+
+
+class _FewRows:
+    """Some rows as a source."""
+
+    def __init__(self, table: RowTable, vectors: Float16) -> None:
+        self._rows, self.count, self.dim = (table, vectors), len(table), vectors.shape[1]
+
+    def chunks(self) -> Iterator[tuple[RowTable, Float16]]:
+        yield self._rows
 
 
 def _same_library(cache: SearchCache, origin: Origin) -> bool:

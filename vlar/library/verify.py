@@ -280,7 +280,8 @@ def _holds_the_rows(store: SqliteStore, found: cache.SearchCache) -> bool:
     """Return whether a cache, brought up to date, has every row as it is; True for a stale one."""
     state, followed = cache.state(store)
     if state != "fresh" or followed is None:
-        return found.origin != cache.Origin.of(store) or cache.is_complete(store, found)
+        same_rows = cache.is_complete(store, found) and cache.has_last_rows(store, found)
+        return found.origin != cache.Origin.of(store) or same_rows
     source = StoreRows(store, followed.origin.dim)
     try:
         same = followed.engine.holds(source)

@@ -9,14 +9,18 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.unit.library import hostile as h
 from tests.unit.library.fakes import FakeModel
 from vlar.library import cache
 from vlar.library.library import Library
+from vlar.library.shard_reading import VectorVideo
+from vlar.library.store import schema
 from vlar.library.store.sqlite import SqliteStore
-from vlar.types import Float32, Hit
+from vlar.numeric import unit
+from vlar.types import Float32, Hit, Window
 
 
 @pytest.fixture(autouse=True)
@@ -203,3 +207,40 @@ def test_a_text_is_encoded_while_others_read(folder: Path):
         read.set()
         asking.join(20)
     assert hits
+
+
+def test_a_cache_of_later_rows_is_not_used_after_a_restore_in_place(folder: Path):
+    def added(seed: int) -> list[Hit]:
+        vectors = unit(np.random.default_rng(seed).normal(size=(3, h.DIM))).astype(np.float32)
+        windows = [Window(2.0 * i, 2.0 * i + 4) for i in range(3)]
+        with Library(folder, FakeModel()) as library:
+            library.add_vectors([VectorVideo("/example/new.mp4", windows, vectors)])
+            return library.query("a cat", 50, min_probability=0)
+
+    database = folder / "library.sqlite"
+    whole = database.read_bytes()
+    first = added(1)
+    for log in folder.glob("library.sqlite-*"):
+        log.unlink()
+    database.write_bytes(whole)  # the cache of the rows that are gone stays
+    second = added(2)
+    assert second != first
+    h.cache_of(folder).unlink()
+    assert ask(folder) == second
+
+
+def test_verify_names_a_cache_of_other_rows(folder: Path):
+    with Library(folder, FakeModel()) as library:
+        assert not library.verify(files=False)
+    with h.database(folder) as connection:  # as another history would have left the last row
+        (blob,) = connection.execute("SELECT vector FROM rows WHERE id = 11").fetchone()
+        start, end = connection.execute("SELECT start_s, end_s FROM rows WHERE id = 12").fetchone()
+        connection.execute(
+            "UPDATE rows SET vector = ?, checksum = ? WHERE id = 12",
+            (blob, schema.row_checksum(start, end, blob)),
+        )
+    assert state(folder) == "stale"
+    with Library(folder, FakeModel()) as library:
+        assert [fault.kind for fault in library.verify(files=False)] == ["cache"]
+        library.query("a cat", min_probability=0)
+        assert not library.verify(files=False)
