@@ -309,7 +309,8 @@ def held_out_confusions(
     """
     fair = make_problem(y, None, labels, groups).fair.any(axis=0)
     rows: list[int] = np.flatnonzero(fair & ~np.isnan(logits).any(axis=1)).tolist()
-    answers = [labels[column] for column in logits[rows].argmax(axis=1).tolist()]
+    best: list[int] = logits[rows].argmax(axis=1).tolist()
+    answers = [labels[column] for column in best]
     return tuple(confusions([y[row] for row in rows], answers))
 
 
