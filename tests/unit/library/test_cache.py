@@ -16,6 +16,7 @@ from tests.unit.library import hostile as h
 from tests.unit.library.fakes import FakeModel
 from vlar.library import cache
 from vlar.library.library import Library
+from vlar.library.rows import RowHit
 from vlar.library.shard_reading import VectorVideo
 from vlar.library.store import schema
 from vlar.library.store.sqlite import SqliteStore
@@ -210,23 +211,20 @@ def test_a_text_is_encoded_while_others_read(folder: Path):
 
 
 def test_a_cache_of_later_rows_is_not_used_after_a_restore_in_place(folder: Path):
-    def added(seed: int) -> list[Hit]:
+    def added(seed: int) -> RowHit:
         vectors = unit(np.random.default_rng(seed).normal(size=(3, h.DIM))).astype(np.float32)
         windows = [Window(2.0 * i, 2.0 * i + 4) for i in range(3)]
         with Library(folder, FakeModel()) as library:
             library.add_vectors([VectorVideo("/example/new.mp4", windows, vectors)])
-            return library.query("a cat", 50, min_probability=0)
+            return library.nearest(vectors[0], 1)[0]
 
     database = folder / "library.sqlite"
     whole = database.read_bytes()
-    first = added(1)
+    assert added(1).similarity > 0.99
     for log in folder.glob("library.sqlite-*"):
         log.unlink()
     database.write_bytes(whole)  # the cache of the rows that are gone stays
-    second = added(2)
-    assert second != first
-    h.cache_of(folder).unlink()
-    assert ask(folder) == second
+    assert added(2).similarity > 0.99
 
 
 def test_verify_names_a_cache_of_other_rows(folder: Path):
