@@ -163,7 +163,8 @@ async function refused(problem) {
       facetsOpen(true);
       const chip = $("filter-list").children[at].firstChild;
       chip.classList.add("wrong");
-      showProblem($("filter-problem"), { body: { ...tests[at].body, fix: "" } });
+      const { fix, ...body } = tests[at].body;
+      showProblem($("filter-problem"), { body: { ...body, fix: fix === "see the documentation" ? "" : fix } });
       $("filter-problem").firstChild.append(el("button", { type: "button", class: "small", onclick: () => {
         $("filter-help").open = true;
         $("filter-help").querySelector("summary").focus();
