@@ -105,14 +105,14 @@ class Link:
         try:
             facts = json.loads(text[:_MOST_TEXT])
             mean, left, right = (_array(facts[name]) for name in ("mean", "left", "right"))
-            strings = [str(facts[name])[:200] for name in ("sensor", "fingerprint", "encoder")]
-            counts = int(facts["pairs"]), int(facts["recordings"]), float(facts["held_out"])
+            sensor, *made_by = (str(facts[k])[:200] for k in ("sensor", "fingerprint", "encoder"))
+            counts, held = (int(facts["pairs"]), int(facts["recordings"])), float(facts["held_out"])
         except (ValueError, TypeError, KeyError):
             return None
         usable = mean.shape == (1, len(left)) and left.shape[1] == len(right)
-        if not (usable and 0 <= counts[2] <= 1 and strings[0] in _sensors()):
+        if not (usable and 0 <= held <= 1 and sensor in _sensors()):
             return None
-        return cls(*strings, *counts, mean[0], left, right)
+        return cls(sensor, made_by[0], made_by[1], *counts, held, mean[0], left, right)
 
 
 @dataclass(frozen=True)
