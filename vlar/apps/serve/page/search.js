@@ -325,7 +325,11 @@ function openMoment() {
 function step(by) {
   const rows = [...$("hits").querySelectorAll(".hit")].filter((row) => row.moment);
   const at = rows.findIndex((row) => nameOf(row.moment) === state.m);
-  const row = rows[at < 0 ? 0 : at + by];
+  const row = rows[at < 0 ? 0 : at + by], fold = $("hits").querySelector(".fold button");
+  if (!row && by > 0 && fold) {
+    fold.click(); // the weaker ones follow
+    return step(by);
+  }
   if (!row) return;
   open(row.moment, row);
   row.scrollIntoView({ block: "nearest" });
