@@ -5,7 +5,7 @@ others ask for the takes of these two, their own one left out. All 15 choices of
 averaged, and two draws of the pairs. The share is that of queries whose first answer shows the
 same action. Next to it: the same question asked by the sensor of the library itself, chance, and
 the control that must fail, pairs in a shuffled order. Penalties are chosen on the teaching pairs
-alone; nothing was chosen on the askers.
+alone. Plain ridge was chosen among three forms by the rows of joints and IMU, not of colour.
 
     python evals/links.py --data DIR [--json FILE] [--pairs 10 25 50] [--trials 4]
 
