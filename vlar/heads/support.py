@@ -352,8 +352,11 @@ def names_paths(file: Path) -> bool:
 def _header(file: Path) -> list[str]:
     if not file.is_file():
         return []
-    with open_input(file) as stream:
-        header = stream.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace")
+    try:
+        with open_input(file) as stream:
+            header = stream.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace")
+    except OSError:  # who reads the table says why
+        return []
     return [name.strip().strip('"').lower() for name in header.split(",")]
 
 

@@ -188,13 +188,15 @@ def test_the_command_imports_nothing_of_a_path_that_is_refused(
         trusted_paths.remember(spec, other)
     if why == "changed":
         (tmp_path / "weights" / "open_clip_config.json").write_text("{}")
+    clip = tmp_path / "a.mp4"  # a missing one is named before the model
+    clip.write_bytes(b"0")
     code = (
         "import sys\nfrom vlar.apps.cli.app import app\n"
         "try:\n    app(sys.argv[1:])\nexcept SystemExit as end:\n    print('code', end.code)\n"
         "print(sorted({'torch', 'open_clip', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "classify", "a.mp4", "--labels", "a", "--model", str(saved)],
+        [sys.executable, "-c", code, "classify", str(clip), "--labels", "a", "--model", str(saved)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.splitlines() == ["code 2", "[]"], done.stderr
