@@ -272,7 +272,10 @@ def test_verify_names_it_and_repair_removes_it(name: str, attacked: Path, answer
         assert {fault.kind for fault in found} == {"manifest"}
         assert left
         return
-    assert {fault.kind for fault in found} == ({case.kind} if case.kind else set())
+    kinds = {fault.kind for fault in found}
+    if case.kind == "row":  # the cache may be named too: it has the row as it was
+        kinds.discard("cache")
+    assert kinds == ({case.kind} if case.kind else set())
     if case.rows is None:
         assert not any(fault.repaired for fault in repaired)
         return
