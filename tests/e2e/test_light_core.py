@@ -154,6 +154,7 @@ def test_fetched_weights_give_the_networks_of_installed_packages(lite_model, tmp
                  "VLAR_TEST_ABSENT": " ".join(modules)},
         )  # fmt: skip
 
+    (tmp_path / "x.mp4").write_bytes(b"0")
     for words, name in (("demo", "demo"), ("classify x.mp4 -l a", "lite"), ("doctor", "lite")):
         done = vlar(*words.split())
         assert done.returncode != 0
