@@ -355,7 +355,7 @@ def _header(file: Path) -> list[str]:
     try:
         with open_input(file) as stream:
             header = stream.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace")
-    except OSError:  # who reads the table says why
+    except OSError:  # reading the table states why
         return []
     return [name.strip().strip('"').lower() for name in header.split(",")]
 
