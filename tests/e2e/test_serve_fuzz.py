@@ -72,7 +72,8 @@ def test_no_generated_request_breaks_it(server: Server, mode: GenerationMode, ca
                 case.body = {**case.body, "video": real[0]}
         response = case.call(timeout=60)
         seen[response.status_code] += 1
-        case.validate_response(response, checks=checks)
+        too_large = response.status_code == 413  # schemathesis does not count it as a refusal
+        case.validate_response(response, checks=CHECKS if too_large else checks)
         if response.status_code >= 400:
             problem = response.json()
             assert {"error", "fix", "kind"} <= problem.keys()
