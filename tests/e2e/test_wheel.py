@@ -28,7 +28,7 @@ def test_the_wheel_answers_in_an_empty_environment(tmp_path: Path):
     pytest.importorskip("build")
     call(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, CHECKOUT)
     (wheel,) = tmp_path.glob("*.whl")
-    assert wheel.stat().st_size < 5_000_000
+    assert wheel.stat().st_size < 6_000_000  # text banks take 2.8 MB
     venv.create(tmp_path / "env", with_pip=True)
     commands = tmp_path / "env" / "bin"
     call(commands / "pip", "install", "-q", wheel)
