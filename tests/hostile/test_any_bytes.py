@@ -39,6 +39,7 @@ UNEXPECTED = ("reading it failed", "not enough memory")
 # What damage makes FFmpeg raise has no common type: the video reader names it in these words.
 KNOWN = {"video": UNEXPECTED[1:]}
 SMALL = 100_000
+LONGEST_TEXT = 100_000_000  # letters; lists in lists of a rare draw would have billions
 WORDS = ("skeletons", "keypoints", "image_id", "people", "pose_keypoints_2d", "annotations", "x",
          "y", "visibility", "frames", "landmarks", "rate_hz", "width", "unit",
          "unit_m")  # fmt: skip
@@ -82,6 +83,13 @@ def any_json(chance: random.Random, depth: int = 0) -> Any:
     return [any_json(chance, depth + 1)] * count
 
 
+def letters(value: Any) -> int:
+    """Length of a value of ``any_json`` as text, nearly; its lists repeat one value."""
+    if isinstance(value, dict):
+        return sum(letters(each) for each in value.values())
+    return len(value) * letters(value[0]) if isinstance(value, list) and value else len(str(value))
+
+
 def damaged(chance: random.Random, data: bytes) -> bytes:
     """Some bytes are changed, cut out, said twice, or numbers in it are others."""
     found = bytearray(data)
@@ -111,7 +119,8 @@ def cases(sensor: str, place: Path, count: int) -> Iterator[tuple[str, bytes]]:
         if number % 10 == 0:
             yield chance.choice(endings), chance.randbytes(chance.choice((0, 1, 64, 4096)))
         elif number % 10 == 1:
-            text = json.dumps(any_json(chance))
+            value = any_json(chance)
+            text = json.dumps(value) if letters(value) < LONGEST_TEXT else "[]"
             yield ".json" if ".json" in endings else chance.choice(endings), text.encode()
         else:
             ending, data = chance.choice(known)
