@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,3 +132,16 @@ def violations(driver: Any) -> list[Any]:
         "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(r =>"
         "done(r.violations.map(v => [v.id, v.impact, v.nodes[0].html.slice(0, 200)])))"
     )
+
+
+def opened(driver: Any, server: Server) -> Iterator[Page]:
+    """The page, loaded anew; afterwards the browser has logged no error of it."""
+    driver.get("about:blank")  # else an address with another "#" alone loads nothing again
+    driver.get(server.address)
+    page = Page(driver, server)
+    page.until(lambda: page.all("#hits .hit .picture img"))
+    page.until(lambda: page.script("return !!document.querySelector('#model option')"))
+    yield page
+    wrong = [row for row in driver.get_log("browser") if row["level"] == "SEVERE"]
+    # A refused query, and a kind of file that does not play, are logged by the browser itself.
+    assert not [row for row in wrong if "status of 4" not in row["message"]], wrong

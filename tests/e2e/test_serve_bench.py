@@ -10,7 +10,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
-from .browser import DESKTOP, IN_BROWSER, Page, new_driver, violations
+from .browser import DESKTOP, IN_BROWSER, Page, new_driver, opened, violations
 from .serving import Server, serving
 
 pytestmark = IN_BROWSER
@@ -43,14 +43,7 @@ def driver() -> Iterator[Any]:
 
 @pytest.fixture
 def page(driver: Any, server: Server) -> Iterator[Page]:
-    driver.get("about:blank")
-    driver.get(server.address)
-    opened = Page(driver, server)
-    opened.until(lambda: opened.all("#hits .hit .picture img"))
-    opened.until(lambda: opened.script("return !!document.querySelector('#model option')"))
-    yield opened
-    wrong = [row for row in driver.get_log("browser") if row["level"] == "SEVERE"]
-    assert not [row for row in wrong if "status of 4" not in row["message"]], wrong
+    yield from opened(driver, server)
 
 
 def pick(page: Page, number: int) -> None:

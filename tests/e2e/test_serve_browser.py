@@ -21,7 +21,7 @@ from selenium.webdriver.support.ui import Select
 from tests import videos
 from vlar.media.video.frames import thumbnail
 
-from .browser import DESKTOP, IN_BROWSER, PHONE, Page, new_driver, violations
+from .browser import DESKTOP, IN_BROWSER, PHONE, Page, new_driver, opened, violations
 from .serving import Server, serving
 
 pytestmark = IN_BROWSER
@@ -73,15 +73,7 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def page(driver: Any, server: Server) -> Iterator[Page]:
-    driver.get("about:blank")  # else an address with another "#" alone loads nothing again
-    driver.get(server.address)
-    opened = Page(driver, server)
-    opened.until(lambda: opened.all("#hits .hit .picture img"))
-    opened.until(lambda: opened.script("return !!document.querySelector('#model option')"))
-    yield opened
-    wrong = [row for row in driver.get_log("browser") if row["level"] == "SEVERE"]
-    # A refused query, and a kind of file that does not play, are logged by the browser itself.
-    assert not [row for row in wrong if "status of 4" not in row["message"]], wrong
+    yield from opened(driver, server)
 
 
 def test_1_the_start_is_the_library(page: Page):
