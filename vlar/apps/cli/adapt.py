@@ -41,7 +41,7 @@ JsonDict = dict[str, Any]
 
 
 def adapt(
-    support: list[str] | None = None,
+    support: Annotated[list[str] | None, inputs.require_support] = None,
     /,
     *,
     out: str,
@@ -79,8 +79,6 @@ def adapt(
     if unused := next((name for name, value in annotated.items() if value), None):
         raise UsageError(f"--{unused} belongs to --truth; add it, or leave it out")
     source = _only(support)
-    if source is not None:
-        inputs.require_support(source)
     for input_path in (unlabelled, asked["tree"]):
         if input_path is not None:
             Path(

@@ -126,7 +126,7 @@ def classify(
         recogniser = inputs.load_model(model, device, dtype)
         request = replace(request, source=inputs.beside(paths, sensors or (), recogniser.modality))
         listed = label_set.listed
-        answers.n_labels = len(_asked_labels(listed, recogniser))
+        answers.n_labels = len(listed.labels if listed else recogniser.default_labels)
         if live is not None:
             return _watch(live, recogniser, request, answers, shown)
         if explain:
@@ -275,21 +275,6 @@ def _check_second_opinion(answerer: str | None, live: str | None, mode: str) -> 
         raise UsageError(
             "--rerank chooses one of several labels; with --mode multi each label stands for itself"
         )
-
-
-def _asked_labels(listed: LabelList | None, model: Model) -> Sequence[str]:
-    """The labels that are asked about: those given, or the model's own.
-
-    Raises:
-        UsageError: there are none.
-    """
-    labels = listed.labels if listed else model.default_labels
-    if not labels:
-        raise UsageError(
-            f"model {model.name!r} has no labels of its own; give --labels 'a, b, c', a file or "
-            "bank:NAME"
-        )
-    return labels
 
 
 def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList | None:

@@ -65,7 +65,7 @@ def _opened(path: str, model: str | None = None, *, create: bool = False) -> Lib
 @verb(app)
 def add(
     library: str,
-    paths: list[str],
+    paths: Annotated[list[str], inputs.all_absent],
     /,
     *,
     tag: list[str] | None = None,

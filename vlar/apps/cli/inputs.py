@@ -234,16 +234,30 @@ def absent(paths: Sequence[str]) -> list[Failure]:
     return failures
 
 
-def require_support(source: str) -> None:
-    """Refuse a support set that is not there, before a model is loaded.
+def all_absent(paths: Sequence[str] | None) -> list[Failure]:
+    """A failure for each path where none of them can be read; none for a stream or an address.
+
+    As metadata of an argument, ``Annotated[list[str], all_absent]``, it runs before the verb.
+    """
+    from vlar.media.video.live import is_live
+
+    if not paths or is_live(paths[0]) or any("://" in path for path in paths):
+        return []
+    failures = absent(paths)
+    return failures if len(failures) == len(paths) else []
+
+
+def require_support(sources: str | Sequence[str] | None) -> None:
+    """Refuse a support set that does not exist; as metadata of an argument, before the verb runs.
 
     Raises:
         SupportError: neither a folder nor a file has this path; an address is left to its reader.
     """
     from vlar.heads.support import no_source
 
-    if ":" not in source and not Path(source).exists():
-        raise no_source(Path(source))
+    for source in [sources] if isinstance(sources, str) else sources or ():
+        if ":" not in source and not Path(source).exists():
+            raise no_source(Path(source))
 
 
 def load_model(spec: str, device: str | None, dtype: str | None) -> Model:

@@ -17,12 +17,12 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -41,6 +41,9 @@ from vlar.options import (
     RequestField,
     fields_of,
 )
+
+if TYPE_CHECKING:
+    from vlar.types import Failure
 
 # Lines for parameters of these names, or of these names with a default of None.
 SHARED = """
@@ -108,6 +111,8 @@ DTYPES = Choices(
 
 
 Dtype = Annotated[str | None, DTYPES]
+#: Metadata of an argument: looks at the files that it names, and gives failures or raises an error.
+InputCheck = Callable[[Any], "Sequence[Failure] | None"]
 
 
 def rows(section: str) -> dict[str, tuple[str, str]]:
@@ -174,6 +179,7 @@ class VerbOptions:
         groups: Panel of the help, by parameter.
         rare: Options that ``--set`` gives, by parameter.
         collected: Names of the options that a parameter with ``Fields`` collects.
+        inputs: Checks of files, by parameter, which run before the verb does.
     """
 
     text: str
@@ -182,6 +188,7 @@ class VerbOptions:
     groups: dict[str, str] = field(default_factory=dict[str, str])
     rare: dict[str, str] = field(default_factory=dict[str, str])
     collected: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    inputs: dict[str, InputCheck] = field(default_factory=dict[str, "InputCheck"])
 
 
 def parameters(function: Callable[..., Any], added: Iterable[str]) -> VerbOptions:
@@ -271,6 +278,8 @@ def _add(
         declared, help_text = option.spelling, option.help
     help_text = help_text.replace("``", "") or shared[1] or _from_request(verb, name)
     value, *notes = _plain(name, parameter.annotation)
+    if notes and not isinstance(notes[0], Choices):
+        found.inputs[name] = notes.pop()
     if notes and notes[0].checked:
         found.choices[name] = notes[0]
     facts = _facts(parameter, value, declared or shared[0], help_text)

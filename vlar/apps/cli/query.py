@@ -252,14 +252,17 @@ def _files(cut: Path | None, exact: bool, *lists: Path | None) -> AnswerFiles | 
 
 
 def _check(request: QueryRequest) -> None:
-    from vlar.library.query.grammar import QuerySyntaxError
+    from vlar.errors import DecodeError
+    from vlar.library.query.grammar import Like, QuerySyntaxError, leaves
     from vlar.library.query.plan import make_plan
 
     try:
-        make_plan(request)
+        tree = make_plan(request).tree
     except QuerySyntaxError as problem:
         output.error_lines(problem.picture)
         raise
+    for failure in inputs.absent([leaf.path for leaf in leaves(tree) if isinstance(leaf, Like)]):
+        raise DecodeError(failure.message)
 
 
 def _print(hits: list[Hit], shows: str | None) -> None:

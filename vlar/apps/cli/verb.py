@@ -144,6 +144,11 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
                 raise unknown_name("setting", setting.partition("=")[0], options_made.rare.values())
             for name, choices in options_made.choices.items():
                 choices.check(values[name])
+            for name, look_at in options_made.inputs.items():
+                if failures := look_at(values[name]):
+                    for failure in failures:
+                        output.failure(failure)
+                    return EXIT_NOTHING_USABLE
             for name, fields in options_made.collected.items():
                 values[name] = {field: values.pop(field) for field in fields}
             first = [values.pop(p.name) for p in accepted.values() if p.kind is p.POSITIONAL_ONLY]

@@ -32,7 +32,7 @@ _MTEB, _ALL, _BOTH = "mteb", "all", "both"
 
 def evaluate(
     model: str,
-    labelled: str,
+    labelled: Annotated[str, inputs.require_support],
     /,
     *,
     labels: str | None = None,

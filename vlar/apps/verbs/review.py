@@ -31,7 +31,7 @@ _FORMATS = Choices("format", _formats)
 
 def review(
     target: str,
-    paths: list[str] | None = None,
+    paths: Annotated[list[str] | None, inputs.all_absent] = None,
     /,
     *,
     labels: str | None = None,

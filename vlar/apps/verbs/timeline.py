@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.progress import progress
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def timeline(
-    paths: list[str],
+    paths: Annotated[list[str], inputs.all_absent],
     /,
     *,
     labels: str | None = None,

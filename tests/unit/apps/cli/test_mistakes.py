@@ -19,6 +19,10 @@ MISTAKES = {
     "adapt none --out m --quite": "did you mean --quiet?",
     "adapt none --out m --metod ridge": "did you mean --method?",
     "adapt none --out m --epochs 3": "a setting is given by --set epochs=VALUE",
+    "evaluate lite none.csv": f"none.csv: no such folder or file; {SUPPORT}",
+    "index add a.vlar none.mp4": "none.mp4: no such file; check the path",
+    "timeline none.mp4 b.mp4 --labels a,b": "b.mp4: no such file; check the path",
+    "review lite none.mp4 --labels a,b": "none.mp4: no such file; check the path",
     "calibrate none --out m": f"none: no such folder or file; {SUPPORT}",
     "calibrate lite labelled/": "for a model: vlar calibrate labelled/ --model lite --out FOLDER",
 }
