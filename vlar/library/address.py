@@ -79,7 +79,10 @@ def place_of(address: str | LibraryPlace) -> LibraryPlace:
 
 # Keys that ``--where`` has for every video (``vlar.library.query.filters``): no tag may have such
 # a name.
-FILTER_KEYS = ("path", "start_s", "end_s", "duration_s", "added", "modified", "persons", "who")
+FILTER_KEYS = (
+    *("path", "start_s", "end_s", "duration_s", "added", "modified"),
+    *("persons", "who", "labelled"),
+)
 
 
 def place(path: str | Path) -> str:

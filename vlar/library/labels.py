@@ -77,6 +77,13 @@ def every(connection: LibraryConnection) -> list[Labels]:
     return sorted((row for row in listed if row.segments), key=lambda row: row.path)
 
 
+def in_use(store: LibraryStore) -> dict[int, frozenset[str]]:
+    """Labels of the spans of each recording that has some, by the id of the recording."""
+    ids = store.annotated(RecordingLabels)
+    rows = {i: _labels(store, path, i).segments for i, path in store.paths(sorted(ids)).items()}
+    return {i: frozenset(span.label for span in spans) for i, spans in rows.items() if spans}
+
+
 def write(
     connection: LibraryConnection, path: str, segments: Sequence[Segment], version: int
 ) -> Labels:

@@ -19,6 +19,7 @@ from vlar.options import Choices
 
 if TYPE_CHECKING:
     from vlar.evaluation.cards import LoadedCard, Suite
+    from vlar.metrics.result import Evaluation
     from vlar.model.model import Model
     from vlar.plugins.mteb.run import TaskRun
     from vlar.types import JsonDict
@@ -46,6 +47,7 @@ def evaluate(
     csv: Path | None = None,
     html: Path | None = None,
     plots: Path | None = None,
+    against: str | None = None,
     device: str | None = None,
     dtype: options.Dtype = None,
 ) -> int:
@@ -70,9 +72,12 @@ def evaluate(
         csv: Write a row for each recording.
         html: Write a page with confusions and worst answers.
         plots (FOLDER): Write the plots as PNG files.
+        against (MODEL): Compare with this other model on the same recordings: figures with
+            intervals, labels that changed, hits that moved.
 
     Examples:
         vlar evaluate mine checked.csv --html report.html --json
+        vlar evaluate lite checked.csv --against mine
         vlar evaluate lite lit.csv --by light
     """
     if truth is not None:
@@ -85,14 +90,29 @@ def evaluate(
     from vlar.model.requests import EvaluateRequest
 
     _check_targets(csv, html, plots)
+    if against is not None and (csv or html or plots):
+        raise UsageError("--csv, --html and --plots are of one model; leave out --against")
     label_set = LabelSet.read(labels, mode, descriptions)
     with progress(f"loading {model}") as shown:
         loaded = inputs.load_model(model, device, dtype)
+        other = inputs.load_model(against, device, dtype) if against else None
         shown.stage("evaluating")
         columns = tuple(name.strip().lower() for name in by.split(",")) if by else ()
-        result = evaluated(loaded.recogniser, EvaluateRequest(labelled, label_set, shown, columns))
+        request = EvaluateRequest(labelled, label_set, shown, columns)
+        result = evaluated(loaded.recogniser, request)
+        second = evaluated(other.recogniser, request) if other else None
     for row in result.failed:
         output.error(row.message)
+    if second is None:
+        return _report(result, csv, html, plots)
+    from vlar.metrics.comparison import compare
+
+    comparison = compare(result, second)
+    output.row(comparison, *comparison.summary().split("\n"))
+    return exit_code(comparison.n, len(result.failed))
+
+
+def _report(result: Evaluation, csv: Path | None, html: Path | None, plots: Path | None) -> int:
     # The figures come first: a full disk does not take them along.
     output.row(result, *result.summary().split("\n"))
     if csv is not None:

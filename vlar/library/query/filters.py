@@ -10,6 +10,7 @@
 ``modified<2024-05-01``        the time of the file, likewise
 ``persons=only`` ``=no``       rows of people alone, or whole frames alone
 ``who=person 2``               rows of that person of each window (``vlar.library.query.filters``)
+``labelled=yes`` ``=no``       videos with labelled spans, or without; ``labelled=walk``: of "walk"
 =============================  ===================================================================
 """
 
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from vlar.errors import PersonError, QueryError, UsageError
+from vlar.library import labels
 from vlar.library.address import FILTER_KEYS, is_unicode
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
@@ -133,7 +135,7 @@ def _chosen(group: list[tuple[int, RowPerson]], reference: Reference) -> int | N
 
 
 Where: TypeAlias = Mapping[str, object] | Sequence[str]
-PATH_KEY = "path"
+PATH_KEY, LABELLED_KEY = "path", "labelled"
 _OPERATOR = re.compile(r">=|<=|!=|=|<|>")
 _MOST_LETTERS = 10_000  # of a filter
 _MOST_FILTERS = 1000
@@ -146,6 +148,7 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+_EQUAL_OR_NOT = {PATH_KEY: "path=GLOB", LABELLED_KEY: "labelled=yes, =no or =LABEL"}
 _OF_VIDEO = ("duration_s", "added", "modified")
 _OF_ROW = ("start_s", "end_s")
 
@@ -291,9 +294,10 @@ def check_keys(where: Iterable[Condition], tag_keys: Iterable[str]) -> None:
     for condition in where:
         if condition.key not in keys_known:
             raise _unknown(condition.key, keys_known)
-        if condition.key == PATH_KEY and condition.compare not in ("=", "!="):
+        if condition.key in _EQUAL_OR_NOT and condition.compare not in ("=", "!="):
             raise QueryError(
-                f"path{condition.compare}{condition.value:.80} cannot be compared; write path=GLOB"
+                f"{condition.key}{condition.compare}{condition.value:.80} cannot be compared; "
+                f"write {_EQUAL_OR_NOT[condition.key]}"
             )
 
 
@@ -312,6 +316,10 @@ def _videos(store: LibraryStore, condition: Condition) -> set[int]:
     if key == PATH_KEY:
         is_equal = compare == "="
         return {i for i, path in store.paths().items() if path_matches(path, value) == is_equal}
+    if key == LABELLED_KEY:
+        spans = labels.in_use(store)
+        chosen = {i for i, used in spans.items() if value in ("yes", "no") or value in used}
+        return chosen if (compare == "=") != (value == "no") else set(store.paths()) - chosen
     if key in _OF_VIDEO:
         low, high = _range(condition) if key == "duration_s" else _span(condition)
         video_ids = {i for i, fact in store.fact(key).items() if low <= fact <= high}

@@ -38,7 +38,7 @@ class QueryRequest:
     where: Annotated[
         Mapping[str, object] | Sequence[str] | None,
         Option(
-            "A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE', persons=only.",
+            "A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE', labelled=no.",
             "FILTER",
             type=list[str] | None,
         ),

@@ -11,9 +11,11 @@ import pytest
 
 from tests.unit.library.fakes import DIM, FakeModel, tiny_video
 from vlar.errors import QueryError, UsageError
+from vlar.library import labels
 from vlar.library.library import Library
 from vlar.library.query.filters import Condition, conditions
 from vlar.library.query.plan import QueryReport
+from vlar.segments import Segment
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,27 @@ def test_which_videos(library: Library, where: list[str], names: set[str]):
     for text in ("a cat", "NOT a cat", "a cat OR two dogs"):
         spans = library.query(text, 100, where=where, min_probability=0)
         assert {Path(span.path).stem for span in spans} == names
+
+
+def test_recordings_with_labelled_spans(library: Library, tmp_path: Path):
+    paths = {Path(row.path).stem: row.path for row in library.videos()}
+    with Library(tmp_path / "copy.vlar", FakeModel()) as copy:
+        library.copy_to(copy)
+        for name, used in ((A, ["walk"]), (B, ["no", "rest"]), (C, [])):
+            spans = [Segment(paths[name], 0.0, 1.0, label) for label in used]
+            labels.write(copy._connection, paths[name], spans, 0)
+        for where, names in (
+            ("labelled=yes", {A, B}),
+            ("labelled!=yes", {C}),
+            ("labelled=no", {C}),
+            ("labelled=walk", {A}),
+            ("labelled!=walk", {B, C}),
+            ("labelled=run", set[str]()),
+        ):
+            hits = copy.query("a cat", 99, where=[where], min_probability=0)
+            assert {Path(hit.path).stem for hit in hits} == names
+    with pytest.raises(QueryError, match="labelled=yes, =no or =LABEL"):
+        library.query("a cat", where=["labelled>2"], min_probability=0)
 
 
 def test_times_are_those_of_windows(library: Library):
