@@ -25,13 +25,14 @@ def row(part: AnnotationFormat) -> str:
     summary = (type(part).__doc__ or "").splitlines()[0].rstrip(".").replace("``", "`")
     endings = " ".join(f"`{ending}`" for ending in sorted(part.endings))
     rate = "needs fps" if part.needs_fps else ""
-    return f"| `{part.name}` | {summary} | {endings} | yes | {out} | {rate} | {loses} |"
+    new = " ".join(f"`{ending}`" for ending in sorted(part.default_for))
+    return f"| `{part.name}` | {summary} | {endings} | yes | {out} | {new} | {rate} | {loses} |"
 
 
 def table() -> str:
     """The table in Markdown."""
-    head = "| annotation | content | endings | in | out | rate | cannot hold |\n"
-    return head + "|---|---|---|---|---|---|---|\n" + "\n".join(map(row, every_format())) + "\n"
+    head = "| annotation | content | endings | in | out | new file | rate | cannot hold |\n"
+    return head + "|---|---|---|---|---|---|---|---|\n" + "\n".join(map(row, every_format())) + "\n"
 
 
 def page(text: str) -> str:

@@ -26,6 +26,7 @@ class Shape:
         text: The text; of a rectangle what is shown when a pointer rests on it.
         right: Whether the text ends at ``x``.
         second: Seconds of a recording that the shape stands for; None for none.
+        recording: Its recording.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Shape:
     text: str = ""
     right: bool = False
     second: float | None = None
+    recording: str = ""
 
 
 @dataclass
@@ -101,7 +103,9 @@ def _element(shape: Shape) -> str:
     box = f'x="{shape.x:.2f}" y="{shape.y:.2f}"'
     if shape.kind == "rect":
         size = f'width="{max(shape.width, 0.5):.2f}" height="{shape.height:.2f}"'
-        second = "" if shape.second is None else f' data-s="{shape.second:.3f}"'
+        second = ""
+        if shape.second is not None:
+            second = f' data-s="{shape.second:.3f}" data-r="{escape(shape.recording)}"'
         title = f"<title>{escape(shape.text)}</title>" if shape.text else ""
         return f'<rect {box} {size} fill="{shape.colour}"{second}>{title}</rect>'
     if shape.kind == "line":

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 from vlar.apps.drawing import COLOURS, Drawing, Shape, marks
 from vlar.errors import UsageError
 from vlar.formatting import without
+from vlar.metrics.agreement import Agreement
 from vlar.metrics.checks import Record
-from vlar.metrics.ethogram import Ethogram
+from vlar.metrics.ethogram import Ethogram, ethogram
 from vlar.segments import Segment
 from vlar.version import __version__
 
@@ -25,22 +28,30 @@ _MOST_ROWS = 400
 _LONGEST = 26  # letters of a name in a drawing
 _VIDEOS = (".mp4", ".webm", ".mov", ".m4v", ".ogv")
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Ethogram</title><style>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.45 sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em }}
 table {{ border-collapse: collapse; margin: 1em 0 }}
 td, th {{ padding: .15em .7em; text-align: right }}
 td:nth-child(-n+3), th:nth-child(-n+3) {{ text-align: left }}
 tr:nth-child(even) {{ background: #f3f3f3 }}
-video {{ max-width: 100%; max-height: 360px }} svg {{ max-width: 100%; height: auto }}
+video {{ max-width: 100%; max-height: 360px; position: sticky; top: 0 }}
+div {{ max-height: 24em; overflow: auto }} svg {{ max-width: 100%; height: auto }}
 [data-s] {{ cursor: pointer }}
-</style></head><body><h1>Ethogram</h1>
-{video}<h2>Time budgets</h2>{budget}<h2>Bouts</h2>{raster}<h2>Activity</h2>{actogram}
-<h2>Transitions</h2>{transitions}{conditions}<h2>Methods</h2><p>{methods}</p>
+[aria-current] {{ outline: 2px solid }}
+</style></head><body><h1>{title}</h1>
+{video}{content}
 <script>
-const video = document.querySelector("video");
+const video = document.querySelector("video"), media = {media};
+let current = null;
 for (const bout of document.querySelectorAll("[data-s]"))
   bout.addEventListener("click", () => {{
-    if (video) {{ video.currentTime = bout.dataset.s; video.play(); }}
+    current?.removeAttribute("aria-current");
+    (current = bout).setAttribute("aria-current", "true");
+    const source = media[bout.dataset.r];
+    if (!source) return;
+    if (video.getAttribute("src") !== source) video.src = source;
+    video.currentTime = bout.dataset.s;
+    video.play();
   }});
 </script></body></html>
 """
@@ -58,6 +69,7 @@ class Report:
         media: Paths of media files by recording.
         notes: What was left out or assumed when the annotations were read.
         model: Name of the model that made the segments; empty for people.
+        held_out: Sentence on the figures of that model; empty for none.
     """
 
     content: Ethogram
@@ -67,6 +79,7 @@ class Report:
     media: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     notes: Sequence[str] = ()
     model: str = ""
+    held_out: str = ""
 
     @property
     def length_s(self) -> float:
@@ -123,28 +136,78 @@ class Report:
         tables: Mapping[str, list[dict[str, Any]]],
         drawings: Mapping[str, Drawing],
     ) -> str:
-        videos = [
-            Path(path)
-            for recording in self.content.durations
-            for path in (*self.media.get(recording, ()), recording)
-            if PurePath(path).suffix.lower() in _VIDEOS and Path(path).is_file()
-        ]
-        video = ""
-        if videos:
-            address = os.path.relpath(videos[0].resolve(), folder.resolve()).replace(os.sep, "/")
-            video = f'<video controls src="{escape(address)}"></video>'
-        conditions = ""
+        parts = {
+            "Time budgets": _html(tables["budget"]),
+            "Bouts": drawings["raster"].svg(),
+            "Activity": drawings["actogram"].svg(),
+            "Transitions": _html(tables["transitions"]),
+        }
         if "conditions" in tables:
-            conditions = f"<h2>By {escape(self.variable)}</h2>{_html(tables['conditions'])}"
-        return _PAGE.format(
-            video=video,
-            budget=_html(tables["budget"]),
-            raster=drawings["raster"].svg(),
-            actogram=drawings["actogram"].svg(),
-            transitions=_html(tables["transitions"]),
-            conditions=conditions,
-            methods=escape(methods(self)),
-        )
+            parts[f"By {self.variable}"] = _html(tables["conditions"])
+        parts["Methods"] = f"<p>{escape(methods(self))}</p>"
+        media = {name: (*self.media.get(name, ()), name) for name in self.content.durations}
+        return _page("Ethogram", folder, parts, media)
+
+
+def write_differences(
+    file: Path,
+    raters: Mapping[str, Sequence[Segment]],
+    result: Agreement,
+    lines: Sequence[str],
+    media: Mapping[str, Sequence[str]],
+) -> None:
+    """Write a page of two or more raters: their bouts one below the other, and those that differ.
+
+    Args:
+        file: The page.
+        raters: Segments of each.
+        result: Their agreement.
+        lines: Its figures as text.
+        media: Paths of media files by recording.
+
+    Raises:
+        UsageError: the page cannot be written.
+    """
+    rows = [
+        replace(segment, subject=segment.label, label=rater)
+        for rater, segments in raters.items()
+        for segment in segments
+        if segment.recording in result.recordings
+    ]
+    ends: dict[str, float] = defaultdict(float)
+    for row in rows:
+        ends[row.recording] = max(ends[row.recording], row.end_s, 1e-3)
+    worst = [row.to_dict() for row in result.differences[:_MOST_ROWS]]
+    parts = {
+        "Figures": f"<pre>{escape(chr(10).join(lines))}</pre>",
+        "Bouts that differ, the worst first": f"<div>{_html(worst)}</div>",
+        "Bouts of each": raster(ethogram(rows, duration_s=ends)).svg(),
+    }
+    try:
+        file.write_text(_page("Agreement", file.parent, parts, media), "utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be written ({error.strerror or error}); choose another --html"
+        ) from error
+
+
+def _page(
+    title: str, folder: Path, parts: Mapping[str, str], media: Mapping[str, Sequence[str]]
+) -> str:
+    """A page of headings with their content, and the video of the bout that is clicked."""
+    addresses: dict[str, str] = {}
+    for name, paths in media.items():
+        films = [Path(p) for p in paths if PurePath(p).suffix.lower() in _VIDEOS]
+        for path in [film for film in films if film.is_file()][:1]:
+            address = os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")
+            addresses[name] = quote(address)
+    first = next(iter(addresses.values()), "")
+    return _PAGE.format(
+        title=title,
+        video=f'<video controls src="{first}"></video>' if first else "",
+        content="".join(f"<h2>{escape(name)}</h2>{part}" for name, part in parts.items()),
+        media=json.dumps(addresses).replace("<", "\\u003c"),
+    )
 
 
 def _write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -167,7 +230,10 @@ def _html(rows: Sequence[Mapping[str, Any]]) -> str:
             "" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v)
             for v in row.values()
         )
-        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        bout = ""
+        if "start_s" in row:
+            bout = f' data-s="{row["start_s"]:.3f}" data-r="{escape(row["recording"])}"'
+        lines.append(f"<tr{bout}>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>")
     return "\n".join([*lines, "</table>"])
 
 
@@ -207,7 +273,9 @@ def raster(content: Ethogram) -> Drawing:
 def _bar(segment: Segment, scale: float, y: float, colour: str) -> Shape:
     text = f"{segment.label} {segment.start_s:.2f} to {segment.end_s:.2f} s"
     x, width = _LEFT + segment.start_s * scale, max(segment.duration_s * scale, 1.0)
-    return Shape("rect", x, y + 2, width, _ROW - 4, colour, text, second=segment.start_s)
+    return Shape(
+        "rect", x, y + 2, width, _ROW - 4, colour, text, False, segment.start_s, segment.recording
+    )
 
 
 def actogram(content: Ethogram, row_s: float) -> Drawing:
@@ -233,9 +301,9 @@ def actogram(content: Ethogram, row_s: float) -> Drawing:
                 bar = max(height * share, 1.0)
                 time = begin + column * step
                 text = f"{time:.1f} s: {share:.0%}"
-                width = _WIDTH / _COLUMNS
+                width, top = _WIDTH / _COLUMNS, y + height - bar
                 drawing.shapes.append(
-                    Shape("rect", x, y + height - bar, width, bar, COLOURS[0], text, second=time)
+                    Shape("rect", x, top, width, bar, COLOURS[0], text, False, time, recording)
                 )
     drawing.axis(_LEFT, 8.0 + 26 * len(rows), _WIDTH, row_s)
     return drawing
@@ -295,6 +363,7 @@ def methods(report: Report) -> str:
             "were not coded by a person, and its agreement with people (vlar agreement) limits "
             "every figure."
         )
+        parts += [report.held_out] if report.held_out else []
     parts.append(
         "Share is the time that bouts cover over the duration of the recording, overlaps once; "
         "mean duration leaves point events out; latency is the time to the first start; "

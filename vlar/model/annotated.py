@@ -26,7 +26,7 @@ from vlar.heads.timeline import LabelTrack, TimelineHead, best_path, context_row
 from vlar.media.lookup import reader
 from vlar.media.tracks.recording import TrackRecording
 from vlar.model.annotated_recordings import AnyRecording, Plan, plan_of, recording_of
-from vlar.model.annotated_report import AnnotatedReport
+from vlar.model.annotated_report import FIGURES, AnnotatedReport
 from vlar.model.annotated_request import AnnotatedRequest
 from vlar.model.annotated_support import (
     SUPPORT,
@@ -140,7 +140,10 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
         "tier": request.tier,
         "px_per_cm": request.px_per_cm,
     }
+    one = len({number for number, _, _ in learned.pieces}) < 2
+    by = "quarter" if one else "recording"
     source = {**learned.plan.to_dict(), "plain": plain, SUPPORT: taught, "asked": choices}
+    source[FIGURES] = [by, facts]
     head = TimelineHead(STEP_S, bins, tuple(heads), source)
     notes += [
         f"{', '.join(filter(None, track.labels))[:120]}: recordings held out show nothing of what "
@@ -150,14 +153,8 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
         if track.constant is not None
     ]
     minutes = sum(int(mask.sum()) for mask in learned.masks) * STEP_S / 60
-    one = len({number for number, _, _ in learned.pieces}) < 2
     report = AnnotatedReport(
-        len(recordings),
-        minutes,
-        "quarter" if one else "recording",
-        tuple(facts),
-        tuple(failed),
-        tuple(notes),
+        len(recordings), minutes, by, tuple(facts), tuple(failed), tuple(notes)
     )
     return head, report
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vlar.model.folder import holds_timeline, read_model
 from vlar.types import Failure, JsonDict
+
+FIGURES = "figures"
+"""Key of the figures held out in the facts of a head."""
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,23 @@ class AnnotatedReport:
             "notes": list(self.notes),
             "failed": [row.to_dict() for row in self.failed],
         }
+
+
+def held_out_sentence(model: str) -> str:
+    """Sentence on the figures that a saved model had on what was held out; empty for none.
+
+    Args:
+        model: Folder of a model that learned from annotated recordings, or any other name.
+    """
+    head = read_model(model).timeline if holds_timeline(model) else None
+    try:
+        by, tracks = head.source[FIGURES] if head else ("", [])
+        texts = [
+            f"kappa {float(track['kappa']):.2f} (bout F1: "
+            + ", ".join(f"{k} {float(row['bout_f1']):.2f}" for k, row in track["labels"].items())
+            + ")"
+            for track in tracks
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ""
+    return f"Each {by} held out in learning, it had {'; '.join(texts)}." if texts else ""

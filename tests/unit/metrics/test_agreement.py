@@ -131,6 +131,22 @@ def test_agreement_of_three_raters():
     refused(MetricError, "the step is 0 s", agreement, {"a": a, "b": b}, step_s=0)
 
 
+def test_a_page_shows_the_bouts_that_differ_with_their_video(tmp_path: Path):
+    (tmp_path / "r.mp4").write_bytes(b"")
+    video = str(tmp_path / "r.mp4")
+    save(tmp_path / "ann.csv", [S(video, 0, 4, "</script>"), S(video, 6, 8, "x")])
+    save(tmp_path / "bo.csv", [S(video, 0, 4, "</script>")])
+    page = tmp_path / "out.html"
+    files = [str(tmp_path / "ann.csv"), str(tmp_path / "bo.csv")]
+    result = invoke(["agreement", *files, "--html", str(page)])
+    assert result.exit_code == 0, result.output
+    text = page.read_text()
+    assert text.count("</script>") == 1  # texts of others are escaped
+    assert '<tr data-s="6.000" data-r="r"><td>r</td><td>6.000</td>' in text
+    assert 'media = {"r": "r.mp4"}' in text
+    assert invoke(["agreement", *files, "--html", str(tmp_path / "no" / "x.html")]).exit_code == 2
+
+
 def test_intervals_come_from_recordings_and_a_random_rater_agrees_by_chance():
     random = np.random.default_rng(0)
     a, b, c = list[S](), list[S](), list[S]()
@@ -166,7 +182,7 @@ def test_published_agreement_of_people(file: str, figures: dict[str, tuple[float
     from vlar.apps.cli.agreement import raters_of
     from vlar.segments import load
 
-    tables, _ = raters_of({file: load(SHARED / "agreement/three_assays" / file)}, None, ())
+    tables, _, _ = raters_of({file: load(SHARED / "agreement/three_assays" / file)}, None, ())
     result = agreement(tables, draws=2)
     for label, (steps, frames, spans) in figures.items():
         row = result.labels[label]

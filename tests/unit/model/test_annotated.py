@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +91,36 @@ def test_a_model_of_bouts_from_end_to_end(folder: Path, tmp_path: Path):
         for span in spans:
             steps[(times >= span.start_s) & (times < span.end_s)] = span.label
     assert (answers == labels).mean() > 0.9
+    made = ["ethogram", out, "--model", model, "--out", str(tmp_path / "e"), "--duration", "90s"]
+    assert invoke(made).exit_code == 0
+    assert (
+        "Each recording held out in learning, it had kappa"
+        in (tmp_path / "e" / "methods.txt").read_text()
+    )
+
+
+def test_regions_in_centimetres_need_a_scale_that_the_model_keeps(folder: Path, tmp_path: Path):
+    paths = [shutil.copy(folder / f"cage{n}_dlc.csv", tmp_path) for n in range(3)]
+    regions = '[nest]\ncircle = [30, 30, 9]\nunit = "cm"\n'
+    (tmp_path / "regions.toml").write_text(regions)
+    model, truth = str(tmp_path / "m"), str(folder / "bouts.csv")
+    learning = ["adapt", *map(str, paths[:2]), "--model", "tracks", "--truth", truth]
+    refusal = invoke([*learning, "--out", model])
+    assert refusal.exit_code == 2
+    assert "--px-per-cm" in refusal.output
+    assert invoke([*learning, "--out", model, "--px-per-cm", "10"]).exit_code == 0
+    in_cm = invoke(["timeline", str(paths[2]), "--model", model, "--json"])
+    (tmp_path / "regions.toml").write_text("[nest]\ncircle = [300, 300, 90]\n")
+    in_pixels = invoke(["timeline", str(paths[2]), "--model", model, "--json"])
+    assert in_cm.exit_code == in_pixels.exit_code == 0
+    assert in_cm.stdout == in_pixels.stdout
+    (tmp_path / "regions.toml").write_text(regions)
+    added = vlar.load("tracks").adapt(paths[:2], truth=truth, add=model)
+    assert added.timeline_head.source["asked"]["px_per_cm"] == 10
+    assert added.timeline_head.source["regions"] == ["nest"]
+    adapt = vlar.load("tracks").adapt
+    for scale in (0.0, -1.0, np.nan, 1e9):
+        refused(UsageError, "above 0", adapt, paths, truth=truth, px_per_cm=scale)
 
 
 def right(spans: list[Segment], truth: list[Segment]) -> float:

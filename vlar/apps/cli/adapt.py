@@ -4,8 +4,8 @@ Options:
     support ([SUPPORT]): A folder with one folder of recordings per label, or a CSV file with the
         columns path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.
         With --truth: the recordings.
-    truth (FILE): Annotations of whole recordings: a file of any format of 'vlar
-        segments', or a folder of them. The model then answers 'vlar timeline'.
+    truth (FILE): Annotations of whole recordings: a file of any format, or a folder
+        of them. The model then answers 'vlar timeline'.
     out (-o FOLDER): Folder for the adapted model.
     unlabelled (FOLDER): Recordings without labels, for objectives and for --suggest; or a CSV
         path[,domain].

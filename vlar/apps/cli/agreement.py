@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from vlar.apps.cli import output
+from vlar.apps.cli import output, shelves
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def agreement(
     ignore: list[str] | None = None,
     whole: bool = False,
     out: Path | None = None,
+    html: Path | None = None,
 ) -> int:
     """Measure how far annotations of the same recordings agree.
 
@@ -45,6 +46,7 @@ def agreement(
         ignore (LABEL): Leave this label out; repeat it for more.
         whole: Compare to the end that a file states, not to the last segment.
         out (FILE): Write the bouts that differ, the worst first, as CSV.
+        html (FILE): Write a page of the raters' bouts, with the video where its file is there.
 
     Examples:
         vlar agreement ann.csv bo.csv
@@ -59,7 +61,7 @@ def agreement(
     for name, table in loaded.items():
         for note in table.notes:
             output.note(f"{name}: {note}")
-    tables, durations = raters_of(loaded, tier, ignore or ())
+    tables, durations, media = raters_of(loaded, tier, ignore or ())
     if len(tables) < 2:
         raise UsageError(
             f"{', '.join(files)}: there is one rater; give two files, or one with several raters"
@@ -76,14 +78,18 @@ def agreement(
     figures = segment_metrics(second, first) if len(tables) == 2 and bouts_of(first) else {}
     shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
     lines = [*_lines(result), *([f"{result.raters[1]} as answers: {shown}"] if shown else [])]
+    if html is not None:
+        page = shelves.load("apps.ethogram", "--html")
+        page.write_differences(html, tables, result, [*_figures(result)], media)
+        output.note(f"vlar: the page is {html}")
     output.row({**result.to_dict(), "segments": figures}, *lines)
     return 0
 
 
 def raters_of(
     loaded: dict[str, Table], tier: str | None, ignore: Sequence[str]
-) -> tuple[dict[str, list[Segment]], dict[str, float]]:
-    """Segments by rater, and seconds by recording; recordings have one name in all files.
+) -> tuple[dict[str, list[Segment]], dict[str, float], dict[str, list[str]]]:
+    """Segments by rater, seconds and media by recording; recordings have one name in all files.
 
     A rater is a person that a file names, else the file. Where each file has one recording, they
     are the same one; else recordings are the same whose names without folder and ending are equal.
@@ -92,6 +98,7 @@ def raters_of(
     first = next((r.recording for t in loaded.values() for r in t.segments), "")
     tables: dict[str, list[Segment]] = {}
     durations: dict[str, float] = {}
+    media: dict[str, list[str]] = {}
 
     def name_of(recording: str) -> str:
         return PurePath((first if single else recording).replace("\\", "/")).stem
@@ -110,13 +117,23 @@ def raters_of(
                 and (tier is None or row.tier == tier)
                 and row.label not in ignore
             ]
+        for recording in {row.recording for row in table.segments}:
+            paths = [*table.media.get(recording, ()), recording]
+            media.setdefault(name_of(recording), []).extend(paths)
         for recording, length in table.durations.items():
             key = name_of(recording)
             durations[key] = max(durations.get(key, 0.0), length)
-    return tables, durations
+    return tables, durations, media
 
 
 def _lines(result: Agreement) -> Iterable[str]:
+    yield from _figures(result)
+    for bout in result.differences[:_WORST]:
+        span = f"{output.clock(bout.start_s)} to {output.clock(bout.end_s)}"
+        yield f"{bout.recording}  {span}  {bout.label}: {bout.rater}, not {bout.other}"
+
+
+def _figures(result: Agreement) -> Iterable[str]:
     names = ", ".join(result.raters)
     yield f"raters: {names}; recordings: {len(result.recordings)}; step {result.step_s:g} s"
     interval = result.interval
@@ -131,6 +148,3 @@ def _lines(result: Agreement) -> Iterable[str]:
             f"{label:<{width}}  {row.kappa:5.3f}  {row.frame_f1:8.3f}  {row.bout_f1:7.3f}  "
             f"{row.event_f1:8.3f}  {counts}"
         )
-    for bout in result.differences[:_WORST]:
-        span = f"{output.clock(bout.start_s)} to {output.clock(bout.end_s)}"
-        yield f"{bout.recording}  {span}  {bout.label}: {bout.rater}, not {bout.other}"

@@ -39,7 +39,8 @@ def ethogram(
         fps (RATE): Frames a second, for formats that count frames.
         tier (NAME): Count this tier or stream alone.
         ignore (LABEL): Leave this label out; repeat it for more.
-        model (NAME): Model that made the segments, for the methods paragraph.
+        model (NAME): Model that made the segments, for the methods paragraph; of a folder of
+            'vlar adapt --truth' with its figures.
         out (FOLDER): Write tables, drawings and the page into it.
 
     Examples:
@@ -48,6 +49,7 @@ def ethogram(
     """
     from vlar.apps.ethogram import Report
     from vlar.metrics.ethogram import ethogram as budgets
+    from vlar.model.annotated_report import held_out_sentence
     from vlar.segments import load
 
     tables = [load(path, fps=fps) for path in _files(files)]
@@ -84,7 +86,8 @@ def ethogram(
     if out is not None:
         bin_s = inputs.seconds(every, "--bin") if every else None
         media = {name: paths for table in tables for name, paths in table.media.items()}
-        report = Report(content, bin_s, condition or "", values, media, notes, model)
+        figures = held_out_sentence(model)
+        report = Report(content, bin_s, condition or "", values, media, notes, model, figures)
         file = report.write(out)
         output.note(f"vlar: {len(file)} files are in {out}")
     return 0 if len(content) else 2

@@ -61,8 +61,8 @@ def evaluate(
         labelled (LABELLED): A folder with one folder of recordings per label, or a CSV file with
             the columns path,label[,start_s,end_s][,group], or annotations of any format. With
             --truth: the recordings.
-        truth (FILE): Annotations of whole recordings: a file of any format of 'vlar segments', or
-            a folder of them.
+        truth (FILE): Annotations of whole recordings: a file of any format, or a
+            folder of them.
         every (SPAN): With --truth: the step that a model of clips answers about.
         unknown: With --truth: 'unknown' gives no segment; --no-unknown: the labels fill all time.
         fps (RATE): With --truth: frames a second, for formats that count frames.

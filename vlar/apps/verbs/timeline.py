@@ -159,7 +159,9 @@ def annotated_timeline(
                 facts = {**row.to_dict(), "doubtful": doubt}
                 output.row(facts, f"{row.recording}  {output.span(row)}  {text}", strong=len(text))
     if out is not None and answered:
-        for note in segments.save(out, good, fps=fps):
+        head = recogniser.timeline_head
+        rate = fps or (head.source.get("fps") if head else None)
+        for note in segments.save(out, good, fps=rate):
             output.note(f"vlar: {note}")
         output.note(f"vlar: timeline written to {out}")
     return exit_code(answered, failed)
