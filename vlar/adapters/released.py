@@ -24,6 +24,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Args:
         path: ``.pth``, ``.pt`` or ``.safetensors``: a dict of tensors, alone or under
             ``state_dict`` or ``model``; a leading ``module.`` is dropped. Nothing is executed.
+            Or a folder of ``config.json`` with ``model_config``, and one file of safetensors.
 
     Returns:
         Tensors by name, and ``config`` of ``<path>.json``; empty without that file.
@@ -32,7 +33,12 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ModelError: no such file, a damaged one, or one that holds more than data.
         UsageError: it holds no tensors, or the configuration is not a JSON object.
     """
-    path = Path(path)
+    path, sidecar = Path(path), Path(f"{path}.json")
+    if path.is_dir():
+        files, sidecar = sorted(path.glob("*.safetensors")), path / "config.json"
+        if len(files) != 1:
+            raise UsageError(f"{path} holds {len(files)} files of safetensors; give a file of one")
+        path = files[0]
     stored: Any = open_file(path)
     for name in _AROUND:
         if isinstance(stored, dict) and isinstance(stored.get(name), dict):
@@ -45,7 +51,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
     if not state:
         raise UsageError(f"{path} holds no tensors; give the file with the weights")
-    return state, _sidecar(Path(f"{path}.json"))
+    return state, _sidecar(sidecar)
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -55,7 +61,9 @@ def _sidecar(path: Path) -> dict[str, Any]:
         content = parse_json(read_file(path, _MOST_CONFIG))
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise UsageError(f"{path} is not a configuration ({error}); remove or repair it") from error
-    config = content.get("config", content) if isinstance(content, dict) else None
+    config = content
+    for name in ("config", "model_config"):
+        config = config.get(name, config) if isinstance(config, dict) else None
     if not isinstance(config, dict):
         raise UsageError(f"{path} holds no object of settings; remove or repair it")
     return config

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
+from vlar import registry
 from vlar.encoders.torch_encoder import WordlessEncoder
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _OPTIONS = ("device", "precision", "random_init")
+_V2 = "VideoMAEv2"  # begin of the model type of its folders, which name code of their own
 
 
 class TubeletEncoder(WordlessEncoder):
@@ -80,8 +82,7 @@ class TubeletEncoder(WordlessEncoder):
         if folder.is_dir() and not start and not any(folder.glob("*.safetensors")):
             raise ModelError(f"{what} holds no safetensors; save it with save_pretrained")
         with hf_loader.clear_errors(target):
-            loader = getattr(transformers, cls.loader)
-            model: Any = hf_loader.weights(source, loader, start)
+            model: Any = hf_loader.weights(source, cls.class_of(config, transformers), start)
             pixels = read_pixels(hf_loader.processor_of(source), config, what)
         frames = int(getattr(config, "num_frames", None) or config.frames_per_clip)
         tubelet, side = int(config.tubelet_size), _side(config)
@@ -93,8 +94,8 @@ class TubeletEncoder(WordlessEncoder):
         patches = (side // config.patch_size) ** 2
 
         def rows(own: Any, clips: Tensor) -> Tensor:
-            tokens = _tokens(own, clips)
-            return tokens.unflatten(1, (-1, patches)).mean(dim=2)
+            steps = _tokens(own, clips).unflatten(1, (-1, patches)).mean(dim=2)
+            return _normed(steps, own.fc_norm) if hasattr(own, "fc_norm") else steps
 
         towers = wordless.wordless_towers(
             model,
@@ -108,6 +109,11 @@ class TubeletEncoder(WordlessEncoder):
         fixed = cls(towers, name, n_frames=frames, rows=frames // tubelet, frames_fixed=True)
         fixed.tubelet, fixed.patches = tubelet, patches
         return fixed
+
+    @classmethod
+    def class_of(cls, config: Any, transformers: Any) -> Any:
+        """The class of transformers that a configuration is loaded with."""
+        return getattr(transformers, cls.loader)
 
     def tokens(self, pixels: Tensor) -> Tensor:
         """Tokens in the order of time, without gradients.
@@ -153,8 +159,16 @@ class TubeletEncoder(WordlessEncoder):
         )
 
 
+def _normed(steps: Tensor, norm: Any) -> Tensor:
+    """Steps (N, S, D) by the statistics of their mean, whose norm is then the mean of the steps."""
+    mean = steps.mean(dim=1, keepdim=True)
+    deviation = (mean.var(dim=2, unbiased=False, keepdim=True) + norm.eps).sqrt()
+    return (steps - mean.mean(dim=2, keepdim=True)) / deviation * norm.weight + norm.bias
+
+
 def _tokens(model: Any, pixels: Tensor) -> Tensor:
     """(N, L, D); V-JEPA 2 names its pixels differently and gives its predictor only when asked."""
+    model = getattr(model, "videomae", model)
     more = {"skip_predictor": True} if model.main_input_name != "pixel_values" else {}
     return model(**{model.main_input_name: pixels}, **more).last_hidden_state
 
@@ -166,9 +180,32 @@ def _side(config: Any) -> int:
 
 @register("encoder", "videomae")
 class VideoMAEEncoder(TubeletEncoder):
-    """VideoMAE: 16 frames, 8 steps of tubelets of 196 patches, frozen."""
+    """VideoMAE: 16 frames, 8 steps of tubelets of 196 patches, frozen.
+
+    A fine-tuned checkpoint answers with what its classifier reads: the norm of the mean token.
+    """
 
     kind, loader = "videomae", "VideoMAEModel"
+
+    @classmethod
+    def from_spec(cls, argument: str, **loading: Any) -> Any:
+        """Load a network; a folder in the layout of VideoMAE V2 is read by ``videomae-v2``."""
+        folder = Path(argument.partition("?")[0]).expanduser()
+        if (config := folder / "config.json").is_file():
+            from vlar.encoders.clip.trust import read_settings
+
+            stated = read_settings(config, f"videomae:{folder}")
+            if isinstance(stated, dict) and str(stated.get("model_type")).startswith(_V2):
+                loading.pop("random_init", None)
+                return registry.load("encoder", f"videomae-v2:{argument}", **loading)
+        return super().from_spec(argument, **loading)
+
+    @classmethod
+    def class_of(cls, config: Any, transformers: Any) -> Any:
+        fine_tuned = "VideoMAEForVideoClassification" in (config.architectures or ())
+        if fine_tuned and config.use_mean_pooling:
+            return transformers.VideoMAEForVideoClassification
+        return super().class_of(config, transformers)
 
 
 @register("encoder", "vjepa2")

@@ -249,3 +249,16 @@ def test_without_the_hub_it_is_one_line():
     for name in ("all-MiniLM-L6-v2", "Qwen/Qwen3-VL-Embedding-2B"):
         not_loaded(Path(name), "HF_HUB_OFFLINE")
     refused((ModelError, UnknownNameError), "", load_encoder, "st:a/b/c")
+
+
+def test_weights_left_over_or_missing_are_refused(tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_st.save("text", tmp_path / "m")
+    (file,) = folder.rglob("model.safetensors")
+    state = load_file(file)
+    save_file({**state, "left.weight": state[min(state)].clone()}, file, {"format": "pt"})
+    refused(ModelError, "1 are left over, first left.weight", load_encoder, f"st:{folder}")
+    lost = min(name for name in state if "encoder.layer" in name)
+    save_file({k: v for k, v in state.items() if k != lost}, file, {"format": "pt"})
+    refused(ModelError, "1 are missing", load_encoder, f"st:{folder}")

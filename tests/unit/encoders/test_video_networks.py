@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model
@@ -184,9 +185,48 @@ def test_tokens_are_those_of_the_library_in_the_order_of_time(tmp_path: Path):
     torch.testing.assert_close(tokens.flatten(1, 2), expected)
     torch.testing.assert_close(encoder.tokens(pixels[1:2]), tokens[1:2])
     assert not torch.allclose(encoder.tokens(pixels.flip(1)), tokens, atol=1e-3)
-    rows = encoder.encode(clips)
-    np.testing.assert_allclose(rows[1].features, tokens[1].mean(dim=1).numpy(), atol=1e-5)
+    rows, steps = encoder.encode(clips), tokens[1].mean(dim=1).numpy()
+    assert np.abs(rows[1].features - steps).max() > 0.1  # a fine-tuned file has a norm
+    assert encoder.towers.model.fc_norm.bias.any()
     assert encoder.frame_blocks[0].kind == "appearance"
+
+
+@pytest.mark.parametrize("task", ["ForVideoClassification", "ForPreTraining", "Model"])
+def test_a_checkpoint_of_videomae_answers_with_all_its_weights(task: str, tmp_path: Path):
+    import transformers as hf
+
+    pooled = task == "ForVideoClassification"
+    config = hf.VideoMAEConfig(
+        **tiny_models.image_tower(num_frames=4, tubelet_size=2), use_mean_pooling=pooled,
+        decoder_num_hidden_layers=1, **tiny_models.named(("a", "b", "c")),
+    )  # fmt: skip
+    model = tiny_models.seeded(lambda: getattr(hf, f"VideoMAE{task}")(config))
+    tiny_models.write(tmp_path, model, tiny_models.videos())
+    encoder = load_encoder(f"videomae:{tmp_path}")
+    clip = noise(4, 32, 32)
+    pixels, read = encoder.pixels_of(clip.data)[None], []  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        if pooled:
+            model.classifier.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+            model(pixels)
+        else:
+            tower = getattr(model, "videomae", model)
+            read.append(tower(pixels).last_hidden_state.mean(dim=1))
+    mean = encoder.encode([clip])[0].features.mean(axis=0)
+    np.testing.assert_allclose(mean, read[0][0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["hf", "videomae", "vjepa2", "onward"])
+def test_weights_left_over_or_missing_are_refused(kind: str, tmp_path: Path):
+    family = {"hf": "clip", "onward": "timesformer"}.get(kind, kind)
+    folder = tiny_models.save(family, tmp_path / "m")
+    file, spec = folder / "model.safetensors", f"{'hf' if kind == 'onward' else kind}:{folder}"
+    state = load_file(file)
+    save_file({**state, "left.weight": torch.zeros(3)}, file, {"format": "pt"})
+    refused(ModelError, "1 are left over, first left.weight", load_encoder, spec)
+    lost = min(name for name in state if name.endswith("weight") and "encoder.layer" in name)
+    save_file({k: v for k, v in state.items() if k != lost}, file, {"format": "pt"})
+    refused(ModelError, "1 are missing", load_encoder, spec)
 
 
 def swapped(path: Path) -> Path:

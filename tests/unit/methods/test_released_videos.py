@@ -243,6 +243,33 @@ def test_a_released_file_answers_with_its_own_classes(tmp_path: Path):
     assert len(answer.predictions) == 5
 
 
+def test_a_folder_in_the_layout_of_v2_answers_as_the_network(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    from tests.clips import clips_of
+    from vlar.encoders.base import load_encoder
+
+    folder, config = tmp_path / "m", published.read("videomae_v2")[0]["config"]
+    folder.mkdir()
+    state = published.weights("videomae_v2").items()
+    named = {f"model.{k}": v.contiguous() for k, v in state if not k.startswith("head.")}
+    save_file(named, folder / "model.safetensors")
+    stated = {
+        "model_type": "VideoMAEv2_Base", "auto_map": {"AutoModel": "modeling.VideoMAEv2"},
+        "model_config": {**config, "num_classes": 0},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(stated))
+    encoder: Any = load_encoder(f"videomae:{folder}")
+    network: Any = released.load("videomae_v2", published.write("videomae_v2", tmp_path))
+    shape = (1, config["all_frames"], config["img_size"], config["img_size"], 3)
+    clips = clips_of(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    pixels = encoder.pixels_of(clips[0].data).transpose(0, 1)[None]
+    with torch.inference_mode():
+        close(torch.from_numpy(encoder.encode(clips)[0].features), network.features(pixels))
+    save_file({**named, "model.more": torch.zeros(2)}, folder / "model.safetensors")
+    refused(UsageError, "1 left over", load_encoder, f"videomae:{folder}")
+
+
 def test_a_released_file_starts_a_training_with_a_new_head(tmp_path: Path):
     from vlar import registry
     from vlar.apps.cli import adapt

@@ -456,7 +456,8 @@ def weights(
         attention: Implementation of attention; None for the library's choice.
 
     Raises:
-        ModelError: a weight is missing or of another shape.
+        ModelError: a weight is missing, of another shape, or of no part of the network that the
+            configuration names.
     """
     more = {} if attention is None else {"attn_implementation": attention}
     if random_init:
@@ -468,13 +469,42 @@ def weights(
     model, told = loader.from_pretrained(
         source.place, output_loading_info=True, **source.options, **more
     )
+    check_complete(told, source.config, source.name)
+    return model
+
+
+def check_complete(told: Mapping[str, Any], config: Any, name: str) -> None:
+    """Refuse weights that are not those of the network which a configuration names.
+
+    Args:
+        told: What the library told of the loading: keys that are missing, mismatched, unexpected.
+        config: The configuration.
+        name: Names the source in the error.
+
+    Raises:
+        ModelError: a weight is missing, of another shape, or left over.
+    """
     wrong = [*told["missing_keys"], *(str(key) for key in told["mismatched_keys"])]
     if wrong:
         raise ModelError(
-            f"the weights of {source.name} do not fit its config.json: {len(wrong)} are missing or "
-            f"of another shape, first {sorted(wrong)[0]}; a random start was not asked for"
+            f"the weights of {name} do not fit its config.json: {len(wrong)} are missing or "
+            f"of another shape, first {min(wrong)}; a random start was not asked for"
         )
-    return model
+    over = set(told["unexpected_keys"])
+    if over and (over := over - _declared(config)):
+        raise ModelError(
+            f"the weights of {name} do not fit its config.json: {len(over)} are left over, "
+            f"first {min(over)}; use the config.json that was saved with them"
+        )
+
+
+def _declared(config: Any) -> set[str]:
+    """Names of the weights of the network that a configuration names, with its heads."""
+    make = getattr(transformers, next(iter(config.architectures or ()), ""), None)
+    if make is None:
+        return set()
+    with torch.device("meta"):
+        return set(make(config).state_dict())
 
 
 @contextmanager

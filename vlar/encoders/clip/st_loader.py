@@ -275,12 +275,34 @@ def load(
             local_files_only=True,
             model_kwargs={"dtype": pick_dtype(precision), "use_safetensors": True},
         )
+        _check_weights(model, folder, name)
     model.eval().requires_grad_(False)
     sees = next(
         (modality for modality in ("video", "image") if modality in model.modalities), "text"
     )
     licence = f"that of the weights {target!r}: see their model card"
     return StModel(model, sees, _prompts(model, name), licence)
+
+
+def _check_weights(model: Any, folder: Path, name: str) -> None:
+    """Refuse weights that the transformer lacks or leaves over; some files have no pooler.
+
+    The library drops them in silence, so they are compared once more, without any numbers.
+    """
+    from transformers import PreTrainedModel
+
+    from vlar.encoders.clip.hf_loader import check_complete
+
+    inner = getattr(model[0], "auto_model", None) or getattr(model[0], "model", None)
+    if not isinstance(inner, PreTrainedModel):
+        return
+    modules = folder / MODULES
+    path = trust.read_settings(modules, name)[0].get("path", "") if modules.exists() else ""
+    _, told = type(inner).from_pretrained(
+        folder / path, output_loading_info=True, device_map="meta", local_files_only=True
+    )
+    missing = [key for key in told["missing_keys"] if "pooler." not in key]
+    check_complete({**told, "missing_keys": missing}, inner.config, name)
 
 
 def _prompts(model: Any, name: str) -> dict[str, str]:

@@ -183,7 +183,8 @@ class ReleasedEncoder(Encoder):
         """Load a released file.
 
         Args:
-            argument: The file. Options follow a ``?``: ``labels=FILE`` (names of the classes, one
+            argument: The file, or a folder with ``config.json``. Options follow a ``?``:
+                ``labels=FILE`` (names of the classes, one
                 a line; ``none`` leaves the class head out, for ``own-net``), ``frames=16``,
                 ``size=224`` (pixels),
                 ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``.
@@ -215,11 +216,11 @@ class ReleasedEncoder(Encoder):
         frames = number("frames", options["frames"], int) if "frames" in options else row.frames
         frames = int(config.get("all_frames", config.get("num_frames", frames)))
         pixels = Pixels(size, size, *row.scale, interpolation="bilinear")
-        if options.get("labels") == NO_LABELS:
-            return _without_head(network, row, pixels, frames, name, loading)
-        names = class_names(options, path, what)
         head: Any = getattr(network, row.head)
         layer = getattr(head, "conv3d", head)
+        if options.get("labels") == NO_LABELS or not hasattr(layer, "weight"):
+            return _without_head(network, row, pixels, frames, name, loading)
+        names = class_names(options, path, what)
         if len(names) != len(layer.weight):
             raise UsageError(
                 f"{what} has {len(layer.weight)} classes, and {len(names)} names are given; write "
@@ -261,11 +262,11 @@ def _without_head(
     from vlar.encoders.torch_encoder import WordlessEncoder
 
     head: Any = getattr(network, row.head)
-    layer = getattr(head, "conv3d", head)
-    classes, width = layer.weight.shape[:2]
+    weight = getattr(getattr(head, "conv3d", head), "weight", None)
+    width = len(network.fc_norm.weight) if weight is None else weight.shape[1]
 
     def image(own: Any, frames: Tensor) -> Tensor:
-        return _scores_and_features(own, row)(frames)[:, None, classes:]
+        return _scores_and_features(own, row)(frames)[:, None, -width:]
 
     towers = wordless_towers(
         network, image, pixels, dim=width, what=name, licence="that of the weights", loading=loading

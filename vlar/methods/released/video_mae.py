@@ -22,7 +22,7 @@ class VideoMaeV2(nn.Module):
 
     Args:
         config: ``img_size``, ``patch_size``, ``tubelet_size``, ``all_frames``, ``embed_dim``,
-            ``depth``, ``num_heads``, ``mlp_ratio``, ``num_classes``, ``norm_eps``.
+            ``depth``, ``num_heads``, ``mlp_ratio``, ``num_classes`` (0: features), ``norm_eps``.
     """
 
     table: Tensor
@@ -41,7 +41,8 @@ class VideoMaeV2(nn.Module):
             for _ in range(config["depth"])
         )
         self.fc_norm = nn.LayerNorm(width, eps)
-        self.head = nn.Linear(width, config["num_classes"])
+        classes = config["num_classes"]
+        self.head = nn.Linear(width, classes) if classes else nn.Identity()
 
     def positions(self, frames: int, rows: int, columns: int) -> Tensor:
         """Positions (1, N, D) of a grid of tokens; those of another grid are interpolated."""

@@ -272,6 +272,8 @@ def test_loading_is_strict(saved: tuple[Path, Any], tmp_path: Path) -> None:
     )
     refused(ModelError, "but no weights", load_encoder, f"openclip:{tmp_path}")
     state = load_file(folder / "open_clip_model.safetensors")
+    save_file({**state, "left": state["visual.proj"].clone()}, tmp_path / "model.safetensors")
+    refused(ModelError, "do not fit the architecture.*left", load_encoder, f"openclip:{tmp_path}")
     del state["visual.proj"]
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"do not fit the architecture.*visual\.proj"):
