@@ -64,7 +64,7 @@ def test_what_is_rarely_needed_is_given_by_set(made: tuple[typer.Typer, list[dic
     run = CliRunner().invoke
     said = " ".join(run(app, ["--help"]).output.split())
     assert "--shy" not in said
-    assert "Rarely needed: seed, balance, learner, shy." in said
+    assert "Rarely needed: seed, balance, tree, from, learner, shy." in said
     assert run(app, ["--set", "shy=true", "--set=seed=7", "--set", "epochs=3"]).exit_code == 0
     assert (calls[-1]["shy"], calls[-1]["seed"], calls[-1]["settings"]) == (True, 7, ["epochs=3"])
     assert run(app, ["--seed", "8"]).exit_code == 0  # by its own name, as before

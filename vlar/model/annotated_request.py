@@ -42,26 +42,31 @@ class AnnotatedRequest:
     ] = ()
     tier: Annotated[str | None, Option("With --truth: the tier or stream to learn.", "NAME")] = None
     background: Annotated[
-        bool, Option("With --truth: time outside every span shows none of the labels.")
+        bool, Option("With --truth: time outside every span shows none of the labels.", "rare")
     ] = False
-    fps: Annotated[float | None, Option("Frames a second of tracks that state none.")] = None
+    fps: Annotated[float | None, Option("Frames a second of tracks that state none.", "rare")] = (
+        None
+    )
     px_per_cm: Annotated[
-        float | None, Option("Pixels a centimetre of tracks that state none, for regions in cm.")
+        float | None,
+        Option("Pixels a centimetre of tracks that state none, for regions in cm.", "rare"),
     ] = None
     layout: Annotated[
-        Path | None, Option("Layout of tracks; default: layout.toml next to them.", "FILE")
+        Path | None, Option("Layout of tracks; default: layout.toml next to them.", "rare FILE")
     ] = None
     within: Annotated[
         Path | None,
         Option(
             "With --truth: only what the spans of this file cover is annotated, such as the "
             "minutes of 'vlar review'.",
-            "FILE",
+            "rare FILE",
         ),
     ] = None
     add: Annotated[
         Path | None,
-        Option("With --truth: a model; what it learned from is learned again with this.", "MODEL"),
+        Option(
+            "With --truth: a model; what it learned from is learned again with this.", "rare MODEL"
+        ),
     ] = None
     seed: int = 0
     progress: "ProgressCallback | None" = None

@@ -87,7 +87,7 @@ class AdaptRequest:
         Option(
             "JSON of label to parent, bank:NAME or 'text' (made from the labels). Answers of the "
             "model then name what kind of action it is.",
-            "FILE",
+            "rare FILE",
             type=str | None,
         ),
     ] = None
@@ -113,7 +113,7 @@ class AdaptRequest:
         str | None,
         Option(
             "Start a trained method from a released file of its network, with a new class head.",
-            "--from FILE",
+            "rare --from FILE",
         ),
     ] = None
     learner: Annotated[

@@ -9,9 +9,9 @@ Options:
     out (-o FOLDER): Folder for the adapted model.
     unlabelled (FOLDER): Recordings without labels, for objectives and for --suggest; or a CSV
         path[,domain].
-    dictionary (LABELS): Actions that clips without labels may show, for --objective maxi: 'a, b',
-        a file, or bank:NAME.
-    suggest (1..): Name the N recordings of --unlabelled that teach most if you label them.
+    dictionary (rare LABELS): Actions that clips without labels may show, for --objective maxi: 'a,
+        b', a file, or bank:NAME.
+    suggest (rare 1..): Name the N recordings of --unlabelled that teach most if you label them.
 """
 
 from __future__ import annotations

@@ -40,11 +40,11 @@ def agreement(
         files (FILE): Annotations by people, or segments of 'vlar timeline'.
         step (SECONDS): Of the grid on which labels are compared.
         iou (SHARE): Least overlap of bouts that match.
-        tolerance (SECONDS): Greatest distance of starts that match.
+        tolerance (rare SECONDS): Greatest distance of starts that match.
         fps (RATE): Frames a second, for formats that count frames.
         tier (NAME): Compare this tier or stream alone.
         ignore (LABEL): Leave this label out; repeat it for more.
-        whole: Compare to the end that a file states, not to the last segment.
+        whole (rare): Compare to the end that a file states, not to the last segment.
         out (FILE): Write the bouts that differ, the worst first, as CSV.
         html (FILE): Write a page of the raters' bouts, with the video where its file is there.
 

@@ -3,7 +3,7 @@
 Options:
     labels (-l LABELS): 'a, b, c', a file (.txt, .csv, .json), or bank:NAME. A model made by 'vlar
         adapt' has its own.
-    pairs (VERBS OBJECTS): Labels are every verb with every object; each a list or a file, as
+    pairs (rare VERBS OBJECTS): Labels are every verb with every object; each a list or a file, as
         --labels.
     every (SPAN): Answer for each span of this length: 4s.
     at (SPAN): Answer for an interval: 2s-4s.
@@ -11,7 +11,10 @@ Options:
         bundle:A+B.
     timeline_file (--timeline FILE): Write segments: .json, .csv, .srt, .vtt or .png.
     csv: Write the answers as a table.
-    parquet: The same for pandas, Arrow, DuckDB.
+    parquet (rare): The same for pandas, Arrow, DuckDB.
+    tree (rare):
+    descriptions (rare):
+    detector (rare):
     rerank (ANSWERER): Ask another answerer about the best labels: self:MODEL, local:FOLDER,
         openai:MODEL, sheet:FILE.csv.
     rerank_margin (rare M 0.0..1.0): Ask only where the best two labels differ by less than this.

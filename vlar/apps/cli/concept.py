@@ -66,6 +66,8 @@ def save(
         text (PHRASE): The phrase whose hits are judged.
         yes (NUMBER): A hit of the plain list that shows what is meant (3), or its row (row:57).
         no (NUMBER): A hit that does not show it.
+        device (rare NAME):
+        dtype (rare NAME):
 
     Examples:
         vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1

@@ -9,7 +9,7 @@ Options:
     long_windows (rare TIMES): Also windows this many times as long; 1 for none.
     no_context (rare): Store nothing to re-rank with: less disk space.
     runner (NAME): Where recordings are read and encoded. Default: in this process.
-    devices (LIST): An encoder on each, in a process of its own: cpu:2 (two), cuda:0,cuda:1.
+    devices (rare LIST): An encoder on each, in a process of its own: cpu:2 (two), cuda:0,cuda:1.
     workers (rare 1..): How many encode at a time.
     address (rare HOST:PORT): Of a Ray cluster. Default: start Ray.
     gpus_per_worker (rare SHARE): Of a GPU, for each: 1 or 0.5.
@@ -226,10 +226,10 @@ def tag_recordings(
         labels (-l LABELS): Find these; those of a recording become its tag 'label'.
         least (0..1): Least probability of a label.
         write_xmp: Write the tag 'label' into NAME.xmp next to each recording.
-        remove_xmp: Remove what --write-xmp wrote, and nothing else.
-        immich (ADDRESS): An Immich server, such as http://host:2283.
-        write_immich: Write the tag 'label' as tags of its assets.
-        key (FILE): Its first line is the key of Immich's interface.
+        remove_xmp (rare): Remove what --write-xmp wrote, and nothing else.
+        immich (rare ADDRESS): An Immich server, such as http://host:2283.
+        write_immich (rare): Write the tag 'label' as tags of its assets.
+        key (rare FILE): Its first line is the key of Immich's interface.
 
     Examples:
         vlar index tag holiday.vlar --take xmp,names

@@ -10,22 +10,22 @@ Options:
     miss (SHARE): Show all that is needed for the moment to be among it with 90% (10%), or nothing:
         it is not in here. Needs a calibration, which 'lite' has (vlar calibrate makes one).
     written: Search the words of names, folders, tags and captions too; all words of a phrase win.
-    only_written: Search these words alone.
+    only_written (rare): Search these words alone.
     who (TEXT): Only this person of each window: 'the person on the left', 'person 2' (libraries
         with --persons).
     rerank (NAME): How the best candidates are ordered again; 'auto' goes by the model. self:MODEL,
         local:FOLDER, openai:MODEL and sheet:FILE.csv ask for a second opinion.
     search_device (rare NAME): Where to search: cpu, or cuda with faiss-gpu.
     cut (FOLDER): Write each found span as a file of its own.
-    exact: Cut files begin as found; without it, with a key frame.
+    exact (rare): Cut files begin as found; without it, with a key frame.
     sheet: A picture of all answers: .png, .jpg, .webp.
     html: A page with pictures inside.
     csv: A table: .csv or .parquet.
-    edl: An edit list (CMX 3600).
-    m3u: A play list of the spans.
-    otio: A timeline of OpenTimelineIO.
-    pictures (--inline/--no-inline): Pictures in the terminal. Default: where it is known to show
-        them.
+    edl (rare): An edit list (CMX 3600).
+    m3u (rare): A play list of the spans.
+    otio (rare): A timeline of OpenTimelineIO.
+    pictures (rare --inline/--no-inline): Pictures in the terminal. Default: where it is known to
+        show them.
     explain: Show how the query was read and answered.
 """
 

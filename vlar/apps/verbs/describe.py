@@ -42,15 +42,15 @@ def describe(
         out (-o FILE): The bank to write; an unfinished one is continued.
         check: List the faults of banks, and write nothing.
         show: Print label lists as a model reads them, with their source and hash.
-        units: Write the body parts, objects, scenes and motions that the banks' descriptions of
-            the labels name, for --method asu.
+        units (rare): Write the body parts, objects, scenes and motions that the banks' descriptions
+            of the labels name, for --method asu.
         llm (NAME): openai:MODEL (server by OPENAI_BASE_URL, OPENAI_API_KEY), local:FOLDER (a
             transformers language model), or offline (from the tables of vlar).
-        kinds (KINDS): Comma-separated; default: all kinds.
-        model (-m NAME): The model that will read them; limits their length.
+        kinds (rare KINDS): Comma-separated; default: all kinds.
+        model (rare -m NAME): The model that will read them; limits their length.
         batch (rare 1..100): Labels in one request.
         concurrency (rare 1..64): Requests to a server at once.
-        licence (NAME): Licence of the texts, such as CC0-1.0.
+        licence (rare NAME): Licence of the texts, such as CC0-1.0.
 
     Examples:
         vlar describe labels.txt --out bank.json

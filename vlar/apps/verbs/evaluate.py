@@ -61,17 +61,17 @@ def evaluate(
         labelled (LABELLED): A folder with one folder of recordings per label, or a CSV file with
             the columns path,label[,start_s,end_s][,group], or annotations of any format. With
             --truth: the recordings.
-        truth (FILE): Annotations of whole recordings: a file of any format, or a
-            folder of them.
-        every (SPAN): With --truth: the step that a model of clips answers about.
-        unknown: With --truth: 'unknown' gives no segment; --no-unknown: the labels fill all time.
-        fps (RATE): With --truth: frames a second, for formats that count frames.
+        truth (FILE): Annotations of whole recordings: a file of any format, or a folder of them.
+        every (rare SPAN): With --truth: the step that a model of clips answers about.
+        unknown (rare): With --truth: without segments of 'unknown'; --no-unknown: labels fill all.
+        fps (rare RATE): With --truth: frames a second, for formats that count frames.
         labels (-l LABELS): Labels to choose from, as for 'vlar classify'. Default: those of an
             adapted model, else those of LABELLED.
         by (COLUMNS): Columns of the CSV file, such as light,scene: accuracy by value.
+        descriptions (rare):
         csv: Write a row for each recording.
         html: Write a page with confusions and worst answers.
-        plots (FOLDER): Write the plots as PNG files.
+        plots (rare FOLDER): Write the plots as PNG files.
         against (MODEL): Compare with this other model on the same recordings: figures with
             intervals, labels that changed, hits that moved.
 
@@ -183,10 +183,12 @@ def eval_(
         data (DIR): The folder (or CSV) with the data set.
         model (-m NAME): A name from 'vlar models', or a model's folder.
         settings (--set KEY=VALUE): Replace a setting, as in shots=[1,2].
+        device (rare NAME):
+        dtype (rare NAME):
         controls: Take every figure under one frame, shuffled and reversed frames too.
         dry_run: Check files, counts and splits; compute nothing.
         out (-o RUN.json): Write the runs here.
-        write (PAGE.md): Put a suite's table into this page.
+        write (rare PAGE.md): Put a suite's table into this page.
 
     Examples:
         vlar eval zero-shot retrieval --data checked --no-controls --out run.json

@@ -58,7 +58,8 @@ def review(
         minutes (MINUTES): Of tracks: how much to annotate, in place of -k.
         fps (rare): Frames a second of tracks that state none; default: as learned.
         out: Write them as tasks to label; of tracks any format of annotations.
-        task_format (--format NAME): Of the tasks.
+        device (rare NAME):
+        task_format (rare --format NAME): Of the tasks.
         accept: Answers of a labelling tool, or a filled CSV.
         support (CSV): What is labelled already; answers join it.
         adapt (FOLDER): Adapt the model again and save it here.

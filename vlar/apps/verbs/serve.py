@@ -46,7 +46,8 @@ def serve(
         allow_host (rare NAME): A name by which the server may be called.
         root (FOLDER): A folder whose files may be read and added; by default those that hold the
             library's recordings. May be given several times.
-        state (FOLDER): For jobs, adapted models and uploads.
+        dtype (rare NAME):
+        state (rare FOLDER): For jobs, adapted models and uploads.
         upload_mb (rare 1..): Size of the largest upload.
         request_s (rare --request-time S 1..): Seconds of one request.
 
@@ -101,7 +102,9 @@ def mcp(
         root (FOLDER): A folder whose files may be read; by default those that hold the library's
             recordings. May be given several times.
         write: Let it add recordings and cut spans.
-        cuts (FOLDER): Folder for cut spans; by default vlar-cuts in the working folder.
+        device (rare NAME):
+        dtype (rare NAME):
+        cuts (rare FOLDER): Folder for cut spans; by default vlar-cuts in the working folder.
 
     Examples:
         vlar mcp holiday.vlar
@@ -154,18 +157,18 @@ def watch(
     Options:
         source (SOURCE): A folder, a stream (rtsp://...), or frigate+http://HOST:5000.
         library (LIBRARY): A folder, such as gym.vlar.
-        settle (SPAN): A file must stay as it is so long.
+        settle (rare SPAN): A file must stay as it is so long.
         once: End when all that is there has been done.
         labels (LABELS): As for classify.
         every (SPAN): Answer for each span of this length; 2s of a stream.
-        on (SHARE): Probability from which a label turns on.
-        off (SHARE): Probability below which it turns off.
-        least (SPAN): A label stays as it is at least so long.
+        on (rare SHARE): Probability from which a label turns on.
+        off (rare SHARE): Probability below which it turns off.
+        least (rare SPAN): A label stays as it is at least so long.
         mqtt (ADDRESS): mqtt://USER@HOST:1883; the password is in VLAR_MQTT_PASSWORD.
         webhook (URL): Each change is posted there as JSON.
-        secret (FILE): Its first line signs what is posted (X-Vlar-Signature).
-        name (NAME): Name of this watch, in topics.
-        queue (FOLDER): Where undelivered messages wait; by default in the cache.
+        secret (rare FILE): Its first line signs what is posted (X-Vlar-Signature).
+        name (rare NAME): Name of this watch, in topics.
+        queue (rare FOLDER): Where undelivered messages wait; by default in the cache.
 
     Examples:
         vlar watch videos/ --library holiday.vlar --once

@@ -9,17 +9,18 @@ Options:
     smooth (rare SPAN): Average scores over this first; 0: not.
     switch (rare COST 0..): Cost of a change; higher: fewer.
     no_unknown (rare): Every moment shows one of the labels.
+    dtype (rare NAME):
     online: Print a segment when no later window can change it.
     delay (rare SPAN): With --online: wait no longer than this.
     kpi: Print a table: counts, durations, waiting, violations.
-    order (LABELS): Steps of a cycle in order: 'pick, place'.
+    order (rare LABELS): Steps of a cycle in order: 'pick, place'.
     idle (rare LABELS): Labels that are waiting, as unknown is.
     out (FILE): Write segments: .json, .csv, .srt, .vtt, .otio, .png, or a folder .lerobot. Bouts
         of a model that learned from annotated recordings: any format of annotations.
-    fps: Frames a second of tracks that state none; default: as learned.
-    layout (FILE): Layout of tracks; default: layout.toml next to them.
+    fps (rare): Frames a second of tracks that state none; default: as learned.
+    layout (rare FILE): Layout of tracks; default: layout.toml next to them.
     resume: Keep what is finished; skip it later.
-    kpi_out (FILE): Write the table: .json, .csv or .png.
+    kpi_out (rare FILE): Write the table: .json, .csv or .png.
 """
 
 from __future__ import annotations

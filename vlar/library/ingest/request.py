@@ -63,20 +63,23 @@ class AddRequest:
     ] = None
     detector: Annotated[
         str | None,
-        Option("What finds people for --persons: pose, motion, hf:FOLDER, rfdetr:FILE.", "NAME"),
+        Option(
+            "What finds people for --persons: pose, motion, hf:FOLDER, rfdetr:FILE.", "rare NAME"
+        ),
     ] = None
     runner: "Runner | None" = None
     shards: Annotated[
         str | Path | None,
         Option(
             "Write the rows there, as Parquet for 'index import'.",
-            "FOLDER",
+            "rare FOLDER",
             FILES,
             type=str | None,
         ),
     ] = None
     remote: Annotated[
-        bool, Option("Fetch the addresses too that lists name, besides those of PATH.", "", COMMON)
+        bool,
+        Option("Fetch the addresses too that lists name, besides those of PATH.", "rare", COMMON),
     ] = False
     served: bool = False
     progress: "IngestProgress | None" = None
