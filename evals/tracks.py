@@ -10,14 +10,15 @@ relabel and ends to move by more than .5 s, over the true bouts.
 
 Control: the labels of all bouts of the training recordings drawn at random; of sets of fewer than a
 hundred bouts every second bout of a label has another one, as a draw would leave many as they were.
-``wrist`` and ``colour`` have no points: takes of UTD-MHAD (../modalities next to the data), joined
-to one recording a person, by the encoders ``imu`` and ``lite``; people whom nobody met are asked.
+``wrist``, ``joints``, both, and ``colour`` are takes of UTD-MHAD (../modalities next to the data),
+joined to one recording a person; people whom nobody met are asked.
 ``hour`` is an hour of the two rats, answered in a new process. Runs that a result file holds are
 not made again; ``--minutes`` ends a call before the next run.
 """
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
@@ -146,27 +147,39 @@ def joined(folder: Path, pattern: str, scratch: Path) -> dict[int, list[tuple[Pa
     }
 
 
-def wrist(folder: Path) -> Data:
-    """Ten actions of six people by an accelerometer and a gyroscope at the wrist."""
+def worn(folder: Path, model: str) -> Data:
+    """Ten actions of six people: a sensor at the wrist, the joints of a body, or both."""
     from scipy.io import loadmat
 
-    scratch = Path(tempfile.mkdtemp()) / "wrist"
+    scratch = Path(tempfile.mkdtemp()) / "worn"
     bouts: dict[Path, list[Segment]] = {}
     head = ",".join(f"wrist_{k}_{c}_{u}" for k, u in (("acc", "g"), ("gyro", "dps")) for c in "xyz")
     for person, takes in joined(folder, "inertial/*.mat", scratch).items():
-        path, rows = scratch / f"person{person}.csv", np.zeros((0, 6))
-        bouts[path] = []
+        files = {"imu": scratch / f"person{person}.csv", "tracks": scratch / f"body{person}.csv"}
+        rows, joints = np.zeros((0, 6)), np.zeros((0, 61))
+        spans: list[tuple[float, float, str]] = []
         for take, label in takes:
             begin = len(rows) / WRIST_HZ
             rows = np.concatenate([rows, loadmat(take)["d_iner"]])
-            bouts[path].append(Segment(path.name, begin, len(rows) / WRIST_HZ, label))
+            spans.append((begin, len(rows) / WRIST_HZ, label))
+            name = take.name.replace("inertial", "skeleton")
+            points = loadmat(take.parents[1] / "skeleton" / name)["d_skel"].transpose(2, 0, 1)
+            times_s = np.linspace(begin, spans[-1][1], len(points), endpoint=False)
+            flat = np.column_stack([times_s, points.reshape(len(points), -1)])
+            joints = np.concatenate([joints, flat])
         table = np.column_stack([np.arange(len(rows)) / WRIST_HZ, rows])
-        np.savetxt(path, table, "%.5f", ",", header=f"time_s,{head}", comments="")
+        np.savetxt(files["imu"], table, "%.5f", ",", header=f"time_s,{head}", comments="")
+        names = ",".join(f"joint{n}_{c}" for n in range(20) for c in "xyz")
+        np.savetxt(files["tracks"], joints, "%.5f", ",", header=f"time_s,{names}", comments="")
+        both = scratch / f"person{person}.bundle.json"
+        both.write_text(json.dumps({kind: file.name for kind, file in files.items()}))
+        path = files.get(model, both)
+        bouts[path] = [Segment(path.name, *span) for span in spans]
     paths = list(bouts)
     folds: list[Fold] = [
         ([p for p in paths if p not in paths[n : n + 2]], paths[n : n + 2], None) for n in (0, 2, 4)
     ]
-    return Data(bouts, folds, {"model": "imu"})
+    return Data(bouts, folds, {"model": model})
 
 
 def colour(folder: Path) -> Data:
@@ -197,7 +210,8 @@ SETS = {
     "rats": lambda folder: rats(folder, kinds=False),
     "kinds of aggression": lambda folder: rats(folder, kinds=True),
     "gestures": gestures, "exercises": exercises, "freezing": freezing,
-    "wrist": wrist, "colour": colour,
+    "wrist": lambda folder: worn(folder, "imu"), "joints": lambda folder: worn(folder, "tracks"),
+    "wrist and joints": lambda folder: worn(folder, "bundle:tracks+imu"), "colour": colour,
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from vlar.heads.forest import Bins, Bytes, Forest, Growth, grow
 from vlar.heads.timeline import LabelTrack, TimelineHead, best_path, context_rows, runs
 from vlar.media.lookup import reader
 from vlar.media.tracks.recording import TrackRecording
+from vlar.model.annotated_bundles import BundleRecording
 from vlar.model.annotated_recordings import AnyRecording, Plan, plan_of, recording_of
 from vlar.model.annotated_report import FIGURES, AnnotatedReport
 from vlar.model.annotated_request import AnnotatedRequest
@@ -227,6 +228,8 @@ def _read(
 
 def _remarks(recording: AnyRecording) -> list[str]:
     """Sentences on a recording: facts that were put right or assumed."""
+    if isinstance(recording, BundleRecording) and recording.tracks is not None:
+        recording = recording.tracks
     if not isinstance(recording, TrackRecording):
         return []
     assumed = recording.tracks.meta.get("assumed")

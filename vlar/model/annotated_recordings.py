@@ -13,12 +13,13 @@ from vlar.encoders.tracks.features import STEP_S, FeaturePlan
 from vlar.errors import UsageError
 from vlar.heads.timeline import LabelTrack, TimelineHead
 from vlar.media.tracks.recording import TrackRecording, read_tracks
+from vlar.model.annotated_bundles import BundlePlan, BundleRecording, has_tracks, read_bundle
 from vlar.model.annotated_support import asked_of
 from vlar.model.annotated_windows import WindowPlan, WindowRecording, read_windows
 from vlar.segments import Segment
 from vlar.types import Float32, JsonDict
 
-AnyRecording = TrackRecording | WindowRecording
+AnyRecording = TrackRecording | WindowRecording | BundleRecording
 
 
 class Plan(Protocol):
@@ -64,6 +65,8 @@ def recording_of(
     """
     if encoder is None or encoder.modality == "tracks":
         return read_tracks(path, fps=fps, layout=layout, px_per_cm=px_per_cm)
+    if has_tracks(encoder):
+        return read_bundle(encoder, path, fps=fps, layout=layout, px_per_cm=px_per_cm)
     return read_windows(encoder, path)
 
 
@@ -71,10 +74,12 @@ def plan_of(recordings: Sequence[AnyRecording], fps: float | None) -> Plan:
     """The plan of recordings of one sensor, of which there is one at least.
 
     Raises:
-        UsageError: tracks have no point in common.
+        UsageError: tracks have no point in common, or no bundle has any.
     """
     if isinstance(recordings[0], WindowRecording):
         return WindowPlan.of(cast("Sequence[WindowRecording]", recordings))
+    if isinstance(recordings[0], BundleRecording):
+        return BundlePlan.of(cast("Sequence[BundleRecording]", recordings), fps)
     return FeaturePlan.of(cast("Sequence[TrackRecording]", recordings), fps)
 
 
@@ -84,6 +89,8 @@ def restored_plan(source: Mapping[str, Any]) -> Plan:
     Raises:
         ModelError: it is malformed.
     """
+    if "windows" in source:
+        return BundlePlan.restore(source)
     return (WindowPlan if "directions" in source else FeaturePlan).restore(source)
 
 

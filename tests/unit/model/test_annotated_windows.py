@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +11,22 @@ import pytest
 
 import vlar
 from tests.refusals import refused
-from vlar.errors import DecodeError, ModelError
+from vlar.errors import DecodeError, ModelError, UsageError
 from vlar.heads.forest import Growth
 from vlar.metrics.agreement import bout_f1
-from vlar.model.annotated_recordings import plan_of, restored_plan
+from vlar.model.annotated_recordings import plan_of, recording_of, restored_plan
 from vlar.model.annotated_windows import WindowPlan, WindowRecording, read_windows
 from vlar.segments import Segment, write
 
 HEAD = "time_s,wrist_acc_x_g,wrist_acc_y_g,wrist_acc_z_g,gyro_x_dps,gyro_y_dps,gyro_z_dps"
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few trees are enough for a rest and a shake."""
+    few = Growth(trees=12, columns=60, least=3.0)
+    for name in ("_FINAL", "_FOLD", "_CONTEXT"):
+        monkeypatch.setattr(f"vlar.model.annotated.{name}", few)
 
 
 def recording(path: Path, seed: int) -> list[Segment]:
@@ -74,9 +84,7 @@ def test_vectors_of_another_encoder_are_refused() -> None:
     refused(ModelError, "another encoder", next, plan.features(windows(0, width=7), 0.1))
 
 
-def test_bouts_of_a_sensor_without_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_FINAL", "_FOLD"):
-        monkeypatch.setattr(f"vlar.model.annotated.{name}", Growth(trees=12, columns=60, least=3.0))
+def test_bouts_of_a_sensor_without_points(tmp_path: Path) -> None:
     truth = [s for n in range(2) for s in recording(tmp_path / f"{n}.csv", n)]
     asked = recording(tmp_path / "asked.csv", 9)
     write(tmp_path / "truth.csv", truth)
@@ -87,6 +95,43 @@ def test_bouts_of_a_sensor_without_points(tmp_path: Path, monkeypatch: pytest.Mo
     rows = vlar.load(tmp_path / "model").timeline(tmp_path / "asked.csv")
     figures = bout_f1(asked, [Segment("asked.csv", r.start_s, r.end_s, r.label) for r in rows])
     assert min(figures.values()) > 0.8
+
+
+def bundle(folder: Path, seed: int) -> list[Segment]:
+    """Write a bundle of a wrist and of three points, which begin 1 s later; its bouts."""
+    spans = recording(folder / f"{seed}.csv", seed)
+    times = np.arange(1200) * 0.05
+    places = np.random.default_rng(seed).normal(0, 1, (1200, 6)).cumsum(axis=0)
+    lines = ["time_s," + ",".join(f"{p}_{c}" for p in ("nose", "back", "tail") for c in "xy")]
+    lines += [",".join(f"{v:.3f}" for v in (t, *row)) for t, row in zip(times, places, strict=True)]
+    (folder / f"{seed}_points.csv").write_text("\n".join(lines))
+    parts = {"imu": f"{seed}.csv", "tracks": {"path": f"{seed}_points.csv", "offset_s": 1}}
+    (folder / f"{seed}.bundle.json").write_text(json.dumps(parts))
+    return [replace(span, recording=f"{seed}.bundle.json") for span in spans]
+
+
+def test_points_in_a_bundle_have_the_features_of_points_alone(tmp_path: Path) -> None:
+    truth = [s for n in range(2) for s in bundle(tmp_path, n)]
+    encoder = vlar.load("bundle:tracks+imu").encoder
+    both = recording_of(encoder, tmp_path / "0.bundle.json")
+    plan = plan_of([both], None)
+    (rows,) = restored_plan(plan.to_dict()).features(both, 0.1)
+    points = recording_of(None, tmp_path / "0_points.csv")
+    alone = np.concatenate([*plan_of([points], None).features(points, 0.1)])
+    width = alone.shape[1]
+    assert np.isnan(rows[:10, -width:]).all()
+    np.testing.assert_array_equal(rows[10:, -width:], alone[: len(rows) - 10])
+    paths = [tmp_path / f"{n}.bundle.json" for n in range(2)]
+    model = vlar.adapt(paths, truth=truth, model="bundle:tracks+imu")
+    asked = recording(tmp_path / "asked.csv", 9)
+    rows = model.timeline(tmp_path / "asked.csv")  # without points
+    figures = bout_f1(asked, [Segment("asked.csv", r.start_s, r.end_s, r.label) for r in rows])
+    assert min(figures.values()) > 0.8
+    facts = plan.to_dict()
+    for change in ({"width": -1}, {"windows": {}}, {"tracks": 3}):
+        refused(ModelError, "malformed", restored_plan, {**facts, **change})
+    wrists = [recording_of(encoder, tmp_path / f"{n}.csv") for n in range(2)]
+    refused(UsageError, "none of the bundles has tracks", plan_of, wrists, None)
 
 
 def test_a_recording_that_is_none_is_one_sentence(tmp_path: Path) -> None:
