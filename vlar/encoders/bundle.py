@@ -89,6 +89,13 @@ class BundleEncoder(JointEncoder):
         return Sampling(self.n_frames, True, self.longest_s, sensors=sensors)
 
     @property
+    def part_shares(self) -> tuple[tuple[int, float], ...]:
+        """Width of each part in a vector, and its share of the logits of a whole bundle."""
+        shares = self._lengths.astype(np.float64) ** 2
+        widths = [part.dim for part in self.parts]
+        return tuple(zip(widths, (shares / shares.sum()).tolist(), strict=True))
+
+    @property
     def feature_rows(self) -> int:
         return max(part.feature_rows for part in self.parts)
 

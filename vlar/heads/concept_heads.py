@@ -70,6 +70,7 @@ def make_scorer(
     content_free: Float32 | None = None,
     offsets: Float64 | None = None,
     prior: float | None = None,
+    parts: Sequence[tuple[int, float]] = (),
 ) -> LabelScorer:
     """The rule that scores vectors (N, D) against concepts (C, D) and a background (B, D).
 
@@ -81,6 +82,7 @@ def make_scorer(
         content_free: (M, D) float32 unit vectors of content-free clips; None for none.
         offsets: (C,) what each label loses from its cosine; None for nothing.
         prior: Prior probability, 0..1; None for that of the mode.
+        parts: Width and share of each sensor of a bundle.
     """
     rule = ZeroShotScorer if check_mode(mode) == "one" else MultiLabelScorer
     return rule(
@@ -90,6 +92,7 @@ def make_scorer(
         content_free=content_free,
         prior=prior,
         offsets=offsets,
+        parts=parts,
     )
 
 
@@ -119,6 +122,7 @@ class ConceptHead(Head):
         offsets: (C,) what each label loses from its cosine before it is compared; None for nothing.
         prior: Prior probability of the mode's question, 0..1; None for that of the mode.
         curve: For labels in the role of queries, in mode ``multi``: judges each by its evidence.
+        parts: Width and share of each sensor of a bundle; see ``LabelScorer``.
     """
 
     name = "concepts"
@@ -135,10 +139,11 @@ class ConceptHead(Head):
         offsets: Float64 | None = None,
         prior: float | None = None,
         curve: EvidenceCurve | None = None,
+        parts: Sequence[tuple[int, float]] = (),
     ) -> None:
         self.labels, self.mode, self.logit_scale = tuple(labels), mode, logit_scale
         self.concepts, self.background, self.content_free = concepts, background, content_free
-        self.offsets, self.prior, self.curve = offsets, prior, curve
+        self.offsets, self.prior, self.curve, self.parts = offsets, prior, curve, tuple(parts)
         if curve is None:
             self._scorer = make_scorer(
                 concepts,
@@ -148,6 +153,7 @@ class ConceptHead(Head):
                 content_free=content_free,
                 offsets=offsets,
                 prior=prior,
+                parts=self.parts,
             )
         else:
             self._scorer = AskedScorer(
@@ -172,6 +178,7 @@ class ConceptHead(Head):
             "logit_scale": self.logit_scale,
             **({} if self.prior is None else {"prior": self.prior}),
             **({} if self.curve is None else {"curve": asdict(self.curve)}),
+            **({"parts": [list(part) for part in self.parts]} if self.parts else {}),
         }
 
     def state(self) -> dict[str, Array]:
@@ -201,6 +208,7 @@ class ConceptHead(Head):
                 offsets=np.asarray(state["offsets"], np.float64) if "offsets" in state else None,
                 prior=number(config, "prior") if "prior" in config else None,
                 curve=EvidenceCurve(**config["curve"]) if "curve" in config else None,
+                parts=[(int(width), float(share)) for width, share in config.get("parts", ())],
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise ModelError(f"the saved labels are incomplete or malformed ({error!r})") from error

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -36,9 +37,10 @@ import numpy.typing as npt
 
 from vlar.errors import UsageError
 from vlar.heads.base import Scores
-from vlar.numeric import sigmoid
+from vlar.numeric import sigmoid, unit
 from vlar.types import Float32, Float64
 
+_WHOLE = 1e-6  # that shares of all sensors may miss of 1, by rounding
 _STEEPNESS = 4.0  # logit at the reference's own neighbourhood: 0.98 of the mass moves
 
 
@@ -92,6 +94,8 @@ class LabelScorer(ABC):
         prior: Prior probability, 0..1; None for the one of the class.
         genericness: How much of a label's hubness is taken off; 0 for plain cosines.
         offsets: (C,) what each label loses from its cosine (calibrated stacking); None for nothing.
+        parts: Of a bundle the width of each sensor in a row, and its share of the logits. A row
+            without some sensors is scored as by a bundle of the others.
 
     Raises:
         UsageError: no label, widths that differ, or a prior outside 0..1.
@@ -109,8 +113,9 @@ class LabelScorer(ABC):
         prior: float | None = None,
         genericness: float = GENERICNESS_WEIGHT,
         offsets: Float64 | None = None,
+        parts: Sequence[tuple[int, float]] = (),
     ) -> None:
-        self._offsets = offsets
+        self._offsets, self._parts = offsets, parts
         chance = self.prior if prior is None else prior
         check_scorer(concepts, background, logit_scale, chance)
         self._concepts, self._background, self._scale = concepts, background, logit_scale
@@ -135,13 +140,31 @@ class LabelScorer(ABC):
 
     def _logits(self, video: Float32) -> tuple[Float32, Float64, Float64]:
         """(N, C) cosines, (N, C) logits of the labels and (N, B) of the bank."""
-        similarity = (video @ self._concepts.T).astype(np.float32)
-        to_background = (video @ self._background.T).astype(np.float64)
+        if self._parts and len(video) != 1:
+            rows = [self._logits(row[None]) for row in video]
+            similarity, labels, background = (
+                np.concatenate(part) for part in zip(*rows, strict=True)
+            )
+            return similarity, labels, background
+        concepts, bank, share = self._of_present(video)
+        similarity = (video @ concepts.T).astype(np.float32)
+        to_background = (video @ bank.T).astype(np.float64)
         of_labels, of_background = self._generic.shares(to_background)
-        labels = self._scale * (similarity.astype(np.float64) - of_labels)
+        scale = self._scale * share
+        labels = scale * (similarity.astype(np.float64) - of_labels)
         if self._offsets is not None:
-            labels -= self._scale * self._offsets
-        return similarity, labels, self._scale * (to_background - of_background)
+            labels -= scale * self._offsets
+        return similarity, labels, scale * (to_background - of_background)
+
+    def _of_present(self, video: Float32) -> tuple[Float32, Float32, float]:
+        """Texts as the sensors of a row (1, D) have them, and their share of the logits."""
+        ends = np.cumsum([width for width, _ in self._parts])[:-1]
+        blocks = np.split(video[0], ends) if self._parts else []
+        share = sum(part[1] for part, block in zip(self._parts, blocks, strict=True) if block.any())
+        if not 0.0 < share < 1.0 - _WHOLE:
+            return self._concepts, self._background, 1.0
+        mask = np.concatenate([np.full(len(block), bool(block.any())) for block in blocks])
+        return unit(self._concepts * mask), unit(self._background * mask), share
 
 
 class ZeroShotScorer(LabelScorer):

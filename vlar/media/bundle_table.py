@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vlar import registry
-from vlar.errors import UsageError
+from vlar.errors import UsageError, VlarError
 from vlar.files.reading import MB, parse_csv, read_file
 from vlar.media.bundle import ENDING, LONGEST_S, PART, BundlePart, write_bundle
+from vlar.media.lookup import reader
 from vlar.registry import unknown_name
 from vlar.types import Failure
 
 _PATH, _OFFSET = "path.", "offset."
 _MOST = 256 * MB
+_UNEVEN = 0.1  # of the longest recording
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,17 @@ class MadeBundles:
     Attributes:
         table: The CSV ``path,...`` of the bundles.
         bundles: Number of files.
-        parts: Number of recordings by sensor.
+        parts: Number of recordings by sensor; 0 for one that no row has.
         failed: Rows that gave none.
+        uneven: Name of the first bundle whose sensors differ in length by more than a tenth, and
+            how many do; empty and 0 where none does, or where all are lined up by share.
     """
 
     table: Path
     bundles: int
     parts: dict[str, int]
     failed: tuple[Failure, ...]
+    uneven: tuple[str, int] = ("", 0)
 
 
 def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeBundles:
@@ -53,9 +59,7 @@ def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeB
     named = [*(_PATH + name for name in sensors), *(_OFFSET + name for name in sensors)]
     columns_left = [name for name in header if name not in named]
     counts = dict.fromkeys(sensors, 0)
-    absent = next((n for n in sensors if not any(row.get(_PATH + n) for row in rows)), None)
-    if absent is not None:
-        raise UsageError(f"{table}: the column path.{absent} is empty in every row; leave it out")
+    uneven: list[str] = []
     failed: list[Failure] = []
     rows_out: list[list[str]] = []
     names: set[str] = set()
@@ -76,10 +80,24 @@ def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeB
         rows_out.append([path.name, *(row.get(column, "") for column in columns_left)])
         for sensor in parts:
             counts[sensor] += 1
+        if not by_share and (lengths := _uneven(parts)):
+            uneven.append(f"{path.name}: {lengths}")
     target = folder / "rows.csv"
     with target.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([["path", *columns_left], *rows_out])
-    return MadeBundles(target, len(rows_out), counts, tuple(failed))
+    first = next(iter(uneven), "")
+    return MadeBundles(target, len(rows_out), counts, tuple(failed), (first, len(uneven)))
+
+
+def _uneven(parts: Mapping[str, BundlePart]) -> str:
+    """Lengths of recordings that differ by more than a tenth of the longest; empty if none does."""
+    lengths: dict[str, float] = {}
+    for sensor, part in parts.items():
+        with suppress(VlarError):  # a file that cannot be read is named where it is used
+            lengths[sensor] = reader(sensor).probe(part.path).duration_s
+    if len(lengths) < 2 or min(lengths.values()) >= (1 - _UNEVEN) * max(lengths.values()):
+        return ""
+    return ", ".join(f"{sensor} {length_s:.2f} s" for sensor, length_s in lengths.items())
 
 
 def sensor_table(table: Path) -> list[dict[str, BundlePart]]:

@@ -264,6 +264,7 @@ class ModelCore(LibraryModel):
             mode=mode,
             logit_scale=self.encoder.logit_scale,
             content_free=self.content_free,
+            parts=getattr(self.encoder, "part_shares", ()),
         )
 
     def match_probability(self, vectors: Float32, query: Float32) -> Float64:

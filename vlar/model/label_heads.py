@@ -455,6 +455,7 @@ def _by_texts(
         content_free=core.content_free,
         offsets=offsets and offsets(labels.texts),
         prior=QUESTION_PRIOR if alone else None,
+        parts=getattr(core.encoder, "part_shares", ()),
     )
     gate = _gate(core, labels.texts) if mode == "one" else None
     return head if gate is None else GatedHead(head, labels.texts, gate)

@@ -14,6 +14,7 @@ from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.bundle import PRESENCE, BundleEncoder, parts_of, without
 from vlar.encoders.fused import joined
 from vlar.errors import LibraryError, UsageError
+from vlar.heads.concept_heads import make_scorer
 from vlar.library.manifest import LibraryManifest
 from vlar.media.lookup import reader
 from vlar.model.model import Model
@@ -107,6 +108,28 @@ def test_a_missing_sensor_is_as_if_it_were_not_listed(
     presence = row.features[:, -2:]
     np.testing.assert_array_equal(presence, np.tile([rest == name for name in SENSORS], (64, 1)))
     np.testing.assert_array_equal(both.pool(row.features[None])[0], row.vector)
+
+
+@pytest.mark.parametrize("mode", ["one", "multi"])
+@pytest.mark.parametrize("lost", SENSORS)
+def test_without_a_sensor_words_are_as_sure_as_the_others_alone(
+    both: BundleEncoder, clip: Clip, lost: str, mode: str
+):
+    rest = next(name for name in SENSORS if name != lost)
+    texts, bank = ["a person waves", "a person jumps"], ["sitting", "running", "sleeping"]
+    part = alone(both)[rest]
+    scores = [
+        make_scorer(
+            encoder.encode_text(texts), encoder.encode_text(bank), mode=mode,
+            logit_scale=scale, parts=getattr(encoder, "part_shares", ()),
+        ).score(encoder.encode([shown])[0].vector[None])
+        for encoder, shown, scale in (
+            (both, without(clip, [lost]), both.logit_scale),
+            (part, clip.parts[rest], both.logit_scale * both.part_shares[SENSORS.index(rest)][1]),
+        )
+    ]  # fmt: skip
+    np.testing.assert_allclose(scores[0].probability, scores[1].probability, atol=1e-5)
+    np.testing.assert_allclose(scores[0].unknown, scores[1].unknown, atol=1e-5)
 
 
 def test_a_clip_gives_the_same_in_any_company(both: BundleEncoder, clip: Clip):

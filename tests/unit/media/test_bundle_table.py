@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.refusals import refused
+from tests.skeletons import write_ucla
 from vlar.errors import UnknownNameError, UsageError
 from vlar.media.bundle import BundlePart, bundle_parts
 from vlar.media.bundle_table import write_bundles
@@ -50,6 +51,29 @@ def test_by_share_marks_all_but_the_first(tmp_path: Path):
     assert "line 3: offset.imu is given" in made.failed[0].message
 
 
+def test_recordings_of_other_lengths_are_stated_unless_they_share_the_take(tmp_path: Path):
+    for name, count in (("a", 66), ("b", 70), ("long", 110)):
+        lines = [f"{i / 50},0,0,1" for i in range(count)]
+        head = "time_s,wrist_acc_x_g,wrist_acc_y_g,wrist_acc_z_g"
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *lines]) + "\n")
+        write_ucla(tmp_path / f"{name}.json", True, frames=40)
+    table = tmp_path / "rows.csv"
+    rows = [f"{name}.json,{name}.csv,x" for name in ("a", "b", "long")]
+    table.write_text("\n".join(["path.skeleton,path.imu,label", *rows]))
+    name, count = write_bundles(table, tmp_path / "out").uneven
+    assert (name.partition(":")[0], count) == ("long.bundle.json", 1)
+    assert name.endswith("skeleton 1.33 s, imu 2.20 s")
+    assert write_bundles(table, tmp_path / "out", by_share=True).uneven == ("", 0)
+
+
+def test_a_column_that_is_empty_in_every_row_is_a_missing_sensor(tmp_path: Path):
+    table = tmp_path / "rows.csv"
+    table.write_text("path.imu,path.audio,label\na.csv,,c\n")
+    made = write_bundles(table, tmp_path / "out")
+    assert (made.bundles, made.parts) == (1, {"imu": 1, "audio": 0})
+    assert list(bundle_parts(tmp_path / "out" / "a.bundle.json")) == ["imu"]
+
+
 WRONG = [
     ("", UsageError, "its columns are none"),
     ("label\nx\n", UsageError, "its columns are label"),
@@ -57,7 +81,6 @@ WRONG = [
     ("path.imu,path.imu\na,b\n", UsageError, "its columns"),
     ("path.radar,label\na,b\n", UnknownNameError, "no sensor is called 'radar'"),
     ("path.bundle,label\na,b\n", UnknownNameError, "no sensor is called 'bundle'"),
-    ("path.imu,path.audio,label\na,,c\n", UsageError, "path.audio is empty in every row"),
 ]
 
 

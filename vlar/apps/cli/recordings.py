@@ -196,6 +196,16 @@ def bundle(rows: Path, /, *, out: Path, by_share: bool = False, topics: str | No
         {"rows": str(bundles.table), "bundles": bundles.bundles, "parts": bundles.parts},
         f"{bundles.bundles} bundles ({counts}); their table is {bundles.table}",
     )
+    for sensor, count in bundles.parts.items():
+        if not count:
+            output.note(f"path.{sensor} is empty in every row: this sensor is missing")
+    name, count = bundles.uneven
+    if count:
+        output.note(
+            f"{count} of {bundles.bundles} bundles hold recordings whose lengths differ by more "
+            f"than a tenth ({name}); what only one of them covers is cut. Where each holds the "
+            "whole take, line them up: --by-share"
+        )
     return exit_code(bundles.bundles, len(bundles.failed))
 
 
