@@ -15,6 +15,10 @@ feedback     a person judges three of the best ten, twice; the best hit that was
              vector in place of a head a block
 sizes        libraries of 4, 45 and 200 recordings (or as many as there are): the share of first
              hits that state 50 % or more, and how many of them are right; ``standing`` the same
+concepts     ten judgements of the hits of a label over the clips of every second group teach a
+             concept; clips of the other groups are classified by it, in one list of all labels and
+             by each label alone (balanced, "unsure" is wrong). Controls: the phrases alone, and
+             judgements permuted
 miss         lists of ``--miss``: share of misses (and of each fold), median share of the library,
              share of absent labels with an empty list, and the share that the best moment
              alone tells; with the labels permuted; a fixed share of the ranking that holds as many
@@ -44,16 +48,20 @@ from vlar.evaluation.protocols.feedback import (
     figures_of,
     simulated,
 )
+from vlar.heads.base import NO_BELOW, YES_FROM
+from vlar.language.concept import Concept
+from vlar.language.labels import LabelSet
 from vlar.library.manifest import declared
-from vlar.library.query.feedback import log_odds
+from vlar.library.query.feedback import learn, log_odds
 from vlar.library.query.guarantee import MissCalibration, scores_of
-from vlar.types import Float64
+from vlar.types import Encoded, Float64
 
 ALPHAS = (0.05, 0.1, 0.2)
 SIZES = (4, 45, 200)
 FOLDS = 5
 AHEAD = 0.5
 DRAWS = 8
+JUDGED = 10
 
 
 class Asked:
@@ -99,6 +107,44 @@ def drawn(clips: Clips, size: int, seed: int) -> np.ndarray:
     rows = [int(draw.choice(np.flatnonzero(clips.labels == label))) for label in chosen]
     rest = draw.permutation(np.setdiff1d(np.arange(len(clips.labels)), rows))
     return np.array([*rows, *rest.tolist()[: max(size - len(rows), 0)]])
+
+
+def concepts(asked: Asked) -> dict[str, Any]:
+    """Figures of labels that judgements taught, on clips of other groups than those judged."""
+    clips, model, rng = asked.clips, asked.model, np.random.default_rng(0)
+    library, held = (np.flatnonzero(clips.half == half) for half in (0, 1))
+    often = Counter(clips.labels[library].tolist())
+    labels = sorted(label for label in set(clips.labels[held].tolist()) if often[label] >= 2)
+    taught: dict[str, dict[str, Concept]] = {"phrases": {}, "concepts": {}, "permuted": {}}
+    for label, words in zip(labels, model.words.encode_queries(labels), strict=True):
+        best = library[np.argsort(-model.words.match_probability(clips.vectors[library], words))]
+        truth = clips.labels[best[:JUDGED]] == label
+        for name, judged in (("concepts", truth), ("permuted", rng.permutation(truth))):
+            head = learn(
+                words, clips.vectors[best[:JUDGED]], judged.tolist(), clips.vectors[library],
+                model.words, declared(model),
+                lambda alone: model.words.among(alone, len(library)),
+            )  # fmt: skip
+            taught[name][label] = Concept(
+                label, label, model.fingerprint, 0, 0, head.gain, head.offset, head.shift
+            )
+    held = held[np.isin(clips.labels[held], labels)]
+    rows = [Encoded(clips.vectors[:0], clips.vectors[row]) for row in held]
+    truth = clips.labels[held]
+    figures: dict[str, Any] = {"labels": len(labels), "clips": len(held)}
+    for name, by_label in taught.items():
+        listed = model.recogniser.classifier(LabelSet.read(labels).taught_by(by_label))
+        first = listed.scores(rows).probability.argmax(axis=1)
+        balanced = list[float]()
+        for label in labels:
+            alone = model.recogniser.classifier(LabelSet.read([label]).taught_by(by_label))
+            p, shown = alone.scores(rows).probability[:, 0], truth == label
+            balanced.append(((p[shown] >= YES_FROM).mean() + (p[~shown] < NO_BELOW).mean()) / 2)
+        figures[name] = {
+            "first of list": _mean(np.array(labels)[first] == truth),
+            "alone, balanced": _mean(np.array(balanced)),
+        }
+    return figures
 
 
 def sizes(asked: Asked, half: int) -> dict[str, Any]:
@@ -221,6 +267,8 @@ def measured(asked: Asked, name: str) -> tuple[dict[str, Any], MissCalibration]:
         found[which] = {what: way(half) for what, way in ways.items()}
         for what, figures in found[which].items():
             echo(which, what, figures)
+    found["concepts"] = concepts(asked)
+    echo("concepts", found["concepts"])
     for size in (12, 45, 150):
         found[f"miss, {size} recordings"] = miss(asked, size)
         echo(f"miss, {size} recordings", found[f"miss, {size} recordings"])

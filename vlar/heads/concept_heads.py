@@ -21,6 +21,7 @@ from vlar.heads.zero_shot import (
     ZeroShotScorer,
     kept_for_each,
 )
+from vlar.language.concept import Concept
 from vlar.language.tree import Tree
 from vlar.numeric import sigmoid
 from vlar.types import Encoded, Float32, Float64, JsonDict
@@ -28,6 +29,8 @@ from vlar.types import Encoded, Float32, Float64, JsonDict
 EACH_PRIOR = 0.05
 # One label alone is not known to be rare.
 QUESTION_PRIOR = 0.5
+_EDGE = 1e-9  # of probabilities, before their log odds
+_MOST_MOVED = 50.0  # log odds
 
 
 class MultiLabelScorer(LabelScorer):
@@ -379,6 +382,77 @@ class GatedHead(Head):
                 "does not have; make the classifier again"
             )
         return GatedHead(concepts, [str(text) for text in config["texts"]], gate)
+
+
+class TaughtHead(Head):
+    """Labels of a head, some of which judgements of clips moved.
+
+    The log odds of such a label are those of the head plus a linear function of the clip's vector.
+    Where labels exclude each other, all of them and "none" share what is left.
+
+    Args:
+        head: Scores the labels by their words.
+        mode: ``one`` or ``multi``.
+        shift: (C, D) weights of a clip's vector in log odds; 0 for a label as the head has it.
+        offset: (C,) log odds that are added.
+    """
+
+    name = "taught"
+    reads = "features"
+
+    def __init__(self, head: Head, mode: str, shift: Float32, offset: Float64) -> None:
+        self.head, self.mode, self.shift, self.offset = head, mode, shift, offset
+        self.labels = head.labels
+
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """Scores of N clips; a clip scores the same alone and in company."""
+        return Scores.join((self._score(row) for row in encoded), len(self.labels))
+
+    def _score(self, encoded: Encoded) -> Scores:
+        scores = self.head.scores([encoded])
+        moved = self.shift.astype(np.float64) @ encoded.vector.astype(np.float64) + self.offset
+        if self.mode == "multi":
+            inside = scores.probability.clip(_EDGE, 1.0 - _EDGE)
+            probability = sigmoid(np.log(inside) - np.log1p(-inside) + moved)
+            return replace(scores, probability=probability, unknown=1.0 - probability.max(axis=1))
+        weights = scores.probability * np.exp(np.minimum(moved, _MOST_MOVED))
+        total = weights.sum(axis=1) + scores.unknown
+        return replace(scores, probability=weights / total[:, None], unknown=scores.unknown / total)
+
+    @staticmethod
+    def of(head: Head, mode: str, concepts: Mapping[str, Concept], fingerprint: str) -> Head:
+        """The head itself, or with what judgements taught about some of its labels.
+
+        Args:
+            head: Scores the labels by their words.
+            mode: ``one`` or ``multi``.
+            concepts: By label.
+            fingerprint: Of the encoder whose clips are scored.
+
+        Raises:
+            UsageError: a concept belongs to another model.
+        """
+        for label, concept in concepts.items():
+            if concept.fingerprint != fingerprint:
+                raise UsageError(
+                    f"concept {label!r} was taught to another model; use the model of its library, "
+                    "or judge hits of a library of this one"
+                )
+        if not concepts:
+            return head
+        taught = [concepts.get(label) for label in head.labels]
+        nothing = np.zeros_like(next(iter(concepts.values())).shift)
+        shift = np.stack([nothing if each is None else each.shift for each in taught])
+        offset = np.array([0.0 if each is None else each.offset for each in taught])
+        return TaughtHead(head, mode, shift, offset)
+
+    def config(self) -> JsonDict:
+        """The mode, and the settings of the head."""
+        return {"head": self.name, "mode": self.mode, "of": self.head.config()}
+
+    def state(self) -> dict[str, Array]:
+        """Shift, offset, and the arrays of the head."""
+        return {**self.head.state(), "shift": self.shift, "taught_offset": self.offset}
 
 
 def _shares(probability: Float64) -> Float64:

@@ -35,6 +35,7 @@ from vlar.files.reading import MB, parse_json, read_file
 from vlar.formatting import without
 from vlar.language.bank import Entry
 from vlar.language.clean import base_forms, check_sizes, clean_label
+from vlar.language.concept import Concept
 from vlar.language.descriptions import is_description_set, load_descriptions
 from vlar.language.negation import affirmed
 from vlar.language.tree import TreeSource, read_tree_source
@@ -223,12 +224,14 @@ class LabelSet:
         mode: ``one`` label fits or none, or ``multi``: each label for itself.
         descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_heads.label_vectors``.
         tree: Coarse labels above the labels; None takes those of an adapted model.
+        concepts: What judgements taught about the labels that are names of concepts, by label.
     """
 
     listed: LabelList | None = None
     mode: str = "one"
     descriptions: Descriptions = "auto"
     tree: TreeSource | None = None
+    concepts: Mapping[str, Concept] = field(default_factory=dict[str, Concept])
 
     @staticmethod
     def read(
@@ -236,16 +239,38 @@ class LabelSet:
         mode: str = "one",
         descriptions: Descriptions = "auto",
         tree: TreeSource | None = None,
+        concepts: Mapping[str, Concept] | None = None,
     ) -> LabelSet:
         """The set of labels and of a tree that are texts or files.
 
         Raises:
-            LabelError: the list or the tree cannot be used.
+            LabelError: the list or the tree cannot be used, or no label is one of the concepts.
             UnknownNameError: no bank has this name.
         """
         listed = None if labels is None else parse_labels(labels)
         source = None if tree is None else read_tree_source(tree)
-        return LabelSet(listed, mode, descriptions, source)
+        plain = LabelSet(listed, mode, descriptions, source)
+        taught = plain.taught_by(concepts or {})
+        if concepts is not None and not taught.concepts:
+            names = ", ".join(repr(each.name) for each in concepts.values()) or "none"
+            raise LabelError(f"no label is the name of a concept; the concepts are: {names:.200}")
+        return taught
+
+    def taught_by(self, concepts: Mapping[str, Concept]) -> LabelSet:
+        """The set in which labels that are names of concepts stand for their words.
+
+        Args:
+            concepts: By their names in small letters.
+        """
+        if self.listed is None or not concepts:
+            return self
+        named = {label: concepts.get(label.casefold()) for label in self.listed.labels}
+        taught = {label: concept for label, concept in named.items() if concept is not None}
+        texts = tuple(
+            clean_label(taught[label].text) if label in taught else text
+            for label, text in zip(self.listed.labels, self.listed.texts, strict=True)
+        )
+        return replace(self, listed=replace(self.listed, texts=texts), concepts=taught)
 
 
 def parse_labels(spec: Labels) -> LabelList:

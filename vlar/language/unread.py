@@ -41,7 +41,7 @@ def unsure(labels: Sequence[str], *, english: bool, few_words: bool) -> dict[str
         english: Whether the text encoder reads English only.
         few_words: Whether words say little about the sensor.
     """
-    if few_words:
+    if few_words and labels:
         return {"": FEW_WORDS}
     if english and (unread := next(filter(foreign, labels), "")):
         return {

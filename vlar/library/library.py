@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vlar.library.ingest.runners.base import Runner
     from vlar.library.ingest.writer import IngestProgress
     from vlar.library.library_copy import CopyReport
+    from vlar.library.query.concepts import Concepts
     from vlar.library.query.filters import Where
     from vlar.library.query.links import LinkReport, Pairs
     from vlar.library.query.plan import QueryReport
@@ -250,16 +251,13 @@ class Library:
         *,
         before: Mapping[str, Mapping[str, str | None]] | None = None,
     ) -> int:
-        """Change tags of recordings, all of them or none.
+        """Change tags of recordings, all of them or none, and return their number.
 
         Args:
             tags: New values by key, by the path of the recording as the library has it; None
                 removes a tag.
             before: Values by key that the caller last read, by path; None for a tag that was not
                 there. Where one of them is another by now, nothing is changed.
-
-        Returns:
-            The number of recordings.
 
         Raises:
             UsageError: a tag cannot be used.
@@ -370,6 +368,13 @@ class Library:
 
         return answer(self._connection, request)
 
+    @property
+    def concepts(self) -> Concepts:
+        """Names for what judgements taught: a mapping with ``save`` and ``remove``."""
+        from vlar.library.query.concepts import Concepts
+
+        return Concepts(self._connection)
+
     def link(self, pairs: Pairs | None = None) -> LinkReport:
         """Learn to answer ``LIKE`` with files of other sensors, from moments that both recorded.
 
@@ -392,8 +397,7 @@ class Library:
             where: As in ``query``.
 
         Raises:
-            QueryError: wrong vector width, a value that is not finite, ``k`` below 1, or an
-                invalid filter.
+            QueryError: wrong width, a value that is not finite, ``k`` below 1, an invalid filter.
             LibraryError: it is empty or damaged.
         """
         from vlar.library.query.similarity import nearest, nearest_held
@@ -460,10 +464,7 @@ class Library:
         return discovery.duplicates(self.all_rows(), similarity)
 
     def all_rows(self) -> discovery.LibraryRows:
-        """Every row of a whole frame that is sound and shows something.
-
-        A warning names damaged ones.
-        """
+        """Every row of a whole frame that is sound and shows something; damaged ones are named."""
         return discovery.all_rows(self._connection)
 
     def export(self, path: str | Path, *, progress: tables.Counted | None = None) -> int:

@@ -99,6 +99,7 @@ class ModelCore(LibraryModel):
         self.modality, self.dim, self.n_frames = encoder.modality, encoder.dim, encoder.n_frames
         self.shorter_side = encoder.sampling.shorter_side or 0
         self.asked, self.conditions_text = encoder.asked, isinstance(encoder, ConditionedText)
+        self.english, self.few_words = encoder.english, encoder.few_words
         #: P templates that a label or phrase is put into.
         self.prompts = load_templates(self.template_set)
 

@@ -8,14 +8,14 @@
 4. texts as fixed vectors (``ConceptHead``), with a gate for labels with examples where the adapter
    has one (``GatedHead``).
 
-An adapted model whose adapter answers by texts (``open_vocabulary``) is asked as a zero-shot one
-where a label has no examples.
+Names of concepts are moved by what judgements taught (``TaughtHead``). An adapted model whose
+adapter answers by texts (``open_vocabulary``) is asked as a zero-shot one about other labels.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from vlar.heads.concept_heads import (
     ConceptHead,
     ConditionedHead,
     GatedHead,
+    TaughtHead,
     check_mode,
     roll_up,
 )
@@ -51,8 +52,6 @@ _CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs
 _BACKGROUND_KIND = "sentence"
 _SHOWS_BODIES = ("video", "skeleton", "depth")  # sensors; others measure a movement at most
 _ENOUGH_DESCRIBED = 2 / 3  # of the labels; with fewer, names would be compared with descriptions
-
-
 #: Note on an answer about samples that were made from a recording of another sensor.
 SYNTHETIC = "synthetic: made from a recording of another sensor, so this proves no accuracy"
 #: Note on an unknown answer about a blank picture or noise.
@@ -246,6 +245,9 @@ def _restored_head(
     mode: str,
 ) -> Head:
     name, pairs = config["head"], Composition.of(core, adapted)
+    if name == TaughtHead.name:
+        inner = _restored_head(core, config["of"], state, adapted, mode)
+        return TaughtHead(inner, mode, state["shift"], state["taught_offset"])
     if name == ConceptHead.name:
         return ConceptHead.restore(config, state)
     if name == GatedHead.name:
@@ -302,24 +304,28 @@ def make_classifier(
         head = _conditioned(core, labels, mode)
     else:
         head = _by_texts(core, labels, mode, asked.descriptions, calibration is None)
+    if asked.concepts and (pairs or adapted):
+        raise UsageError(f"model {core.name!r} answers by its own examples, not by concepts")
     if tree is not None and mode != "one":
         raise UsageError(
             "a label tree adds up labels that exclude each other; use mode 'one' and at least two "
             "labels"
         )
     above = label_tree(core, tree, head.labels)
+    unsure_of = _unsure(core, head, asked.concepts)
+    head = TaughtHead.of(head, mode, asked.concepts, core.fingerprint)
     return LabelClassifier(
         head, mode, core.fingerprint, labels.keys, calibration, above, _unseen_body(core),
-        ContentFree(core.content_free), _unsure(core, head),
+        ContentFree(core.content_free), unsure_of,
     )  # fmt: skip
 
 
-def _unsure(core: ModelCore, head: Head) -> dict[str, str]:
+def _unsure(core: ModelCore, head: Head, taught: Collection[str] = ()) -> dict[str, str]:
     """Answers in place of figures, where labels are answered by texts alone."""
     if not isinstance(head, ConceptHead | GatedHead | ConditionedHead):
         return {}
-    encoder = core.encoder
-    return unsure(head.labels, english=encoder.english, few_words=encoder.few_words)
+    labels, encoder = [label for label in head.labels if label not in taught], core.encoder
+    return unsure(labels, english=encoder.english, few_words=encoder.few_words and not taught)
 
 
 def _unseen_body(core: ModelCore) -> tuple[int, float] | None:
@@ -470,8 +476,7 @@ def _question(core: ModelCore, asked: Asked, labels: LabelList) -> ConceptHead:
 
 
 def _gate(core: ModelCore, texts: Sequence[str]) -> ClipGate | None:
-    bind = getattr(core.encoder, "label_gate", None)
-    return None if bind is None else bind(texts)
+    return getattr(core.encoder, "label_gate", lambda _: None)(texts)
 
 
 def label_tree(core: ModelCore, tree: TreeSource | None, labels: Sequence[str]) -> Tree | None:
@@ -548,8 +553,10 @@ def _pooled(
     names = descriptions.split(",") if isinstance(descriptions, str) else list(descriptions)
     kinds = None if descriptions == "auto" else {kind.strip() for kind in names}
     described = descriptions_of(labels.texts, labels.entries)
+    # Contrasts name other actions.
+    left_out = {"contrast"} if kinds is None else {k for row in described for k in row} - kinds
     rows = [
-        [text for kind, texts in row.items() if _is_pooled(kind, kinds) for text in texts]
+        [text for kind, texts in row.items() if kind not in left_out for text in texts]
         for row in described
     ]
     bank = load_bank(BACKGROUND_BANK)
@@ -561,11 +568,6 @@ def _pooled(
     key, shape = json.dumps(["pooled", bank.texts, sentences]), (len(bank.texts), core.dim)
     concepts = encoder.encode_described(labels.texts, rows)
     return concepts, cached_vectors(core.encoder, key, shape, background)
-
-
-def _is_pooled(kind: str, wanted: set[str] | None) -> bool:
-    """True where descriptions of a kind enter a label's vector; contrasts name other actions."""
-    return kind != "contrast" if wanted is None else kind in wanted
 
 
 def described_background(core: ModelCore, mixes: Sequence[BlockMix]) -> Float32:

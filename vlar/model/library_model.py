@@ -33,6 +33,8 @@ class LibraryModel(ABC):
         conditions_text: Whether a text has another vector for each clip (``conditioned_queries``).
         pair_scores: Similarity (N,) and probability (N,) of a verb with an object, by contexts
             (N, k, E); None where verbs and objects were not learned apart.
+        english: Whether its texts are read in English only.
+        few_words: Whether words say little about its sensor.
     """
 
     name: str
@@ -44,6 +46,8 @@ class LibraryModel(ABC):
     asked: Asked | None = None
     conditions_text: bool = False
     pair_scores: PairScores | None = None
+    english: bool = False
+    few_words: bool = False
 
     @abstractmethod
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:

@@ -22,6 +22,7 @@ from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
 from vlar.heads.timeline import TimelineHead
+from vlar.language.concept import Concept
 from vlar.language.labels import Descriptions, Labels, LabelSet
 from vlar.language.tree import TreeSource
 from vlar.media.views import ViewSampler
@@ -306,6 +307,7 @@ class Model:
         zoom: str | None = None,
         detector: str | None = None,
         at: tuple[float, float] | None = None,
+        concepts: Mapping[str, Concept] | None = None,
     ) -> Classification | Results[Answer] | Iterator[Answer]:
         """Classify recordings: which label fits?
 
@@ -329,6 +331,7 @@ class Model:
             zoom: ``person``: judge a cut around who moves too; ``auto``: only where small.
             detector: Spec of what finds people (``vlar.parts("detector")``); docs/who.md.
             at: Start and end in seconds of the interval to judge; None judges all of it.
+            concepts: ``Library.concepts``: labels of these names are what judgements taught.
 
         Returns:
             One recording without ``every_s``: its answer. A list, or ``every_s``: a list and table
@@ -340,7 +343,7 @@ class Model:
             PersonError: ``who`` counts beyond the people of the recording.
             LabelError, UsageError: the label list, an input or ``who`` cannot be used.
         """
-        label_set = LabelSet.read(labels, mode, descriptions, tree)
+        label_set = LabelSet.read(labels, mode, descriptions, tree, concepts)
         window = interval(at, every_s)
         request = ClassifyRequest(label_set, top, every_s, fps, shots, who, zoom, detector, window)
         if is_one(recordings) and every_s is None:

@@ -17,6 +17,7 @@ from vlar.options import Choices, Option
 
 if TYPE_CHECKING:
     from vlar.heads.support import Support, SupportItem
+    from vlar.language.concept import Concept
     from vlar.language.labels import LabelSet
     from vlar.language.tree import Tree, TreeSource
     from vlar.media.base import Reader
@@ -168,6 +169,7 @@ class ClassifyOptions(TypedDict, total=False):
         top: As in ``ClassifyRequest``.
         fps: Frames a second of an array.
         shots: As in ``ClassifyRequest``.
+        concepts: Concepts of a library.
     """
 
     top: int
@@ -208,6 +210,7 @@ class ClassifyOptions(TypedDict, total=False):
         tuple[float, float] | None,
         Option("Start and end in seconds of the interval to judge; None judges all of it."),
     ]
+    concepts: "Mapping[str, Concept] | None"
 
 
 def interval(at: tuple[float, float] | None, every_s: float | None) -> "Window | None":

@@ -5,6 +5,8 @@ Options:
         adapt' has its own.
     pairs (rare VERBS OBJECTS): Labels are every verb with every object; each a list or a file, as
         --labels.
+    concepts (LIBRARY): Labels that are names of its concepts are what judgements taught ('vlar
+        concept save').
     every (SPAN): Answer for each span of this length: 4s.
     at (SPAN): Answer for an interval: 2s-4s.
     sensors (--with SENSOR=FILE): Another sensor's recording of the same moment: imu=b.mat; --model
@@ -65,6 +67,7 @@ def classify(
     *,
     labels: str | None = None,
     pairs: tuple[str, str] | None = None,
+    concepts: str | None = None,
     model: str = "lite",
     asked: Annotated[JsonDict, Fields(ClassifyRequest)],
     every: str | None = None,
@@ -105,7 +108,8 @@ def classify(
     every_s = inputs.seconds(every, "--every") if every else None
     timeline = None if timeline_file is None else shelves.load("apps.verbs.timeline", "--timeline")
     segments_file = None if timeline is None else timeline.file_of(timeline_file, every_s)
-    label_set = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree)
+    taught = inputs.concepts(concepts)
+    label_set = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree, taught)
     live = _address(paths, segments_file)
     person = _person(live, who=who, zoom=zoom, detector=detector)
     window = interval(inputs.span(at, "--at"), every_s)

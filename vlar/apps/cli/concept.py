@@ -7,8 +7,6 @@ Options:
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,8 +17,7 @@ from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
-    from vlar.library.connection import LibraryConnection
-    from vlar.model.library_model import LibraryModel
+    from vlar.language.concept import Concept
 
 _EXAMPLES = (
     'vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1',
@@ -32,19 +29,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-
-@contextmanager
-def _opened(
-    library: str, model: LibraryModel | None = None
-) -> Generator[LibraryConnection, None, None]:
-    from vlar.library.connection import LibraryConnection
-
-    connection = LibraryConnection(library, model, False, "cpu")
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 @verb(app)
@@ -63,7 +47,7 @@ def save(
     """Keep what judgements of the hits of a phrase teach.
 
     Options:
-        text (PHRASE): The phrase whose hits are judged.
+        text (PHRASE): The phrase whose hits are judged; a concept goes on with what it learned.
         yes (NUMBER): A hit of the plain list that shows what is meant (3), or its row (row:57).
         no (NUMBER): A hit that does not show it.
         device (rare NAME):
@@ -74,7 +58,6 @@ def save(
         vlar concept save holiday.vlar forklift "a forklift" --yes 1 --yes row:57
     """
     from vlar.library.library import Library
-    from vlar.library.query import concepts
     from vlar.library.query.plan import QueryRequest
 
     if not (yes or no):
@@ -86,11 +69,8 @@ def save(
         with Library(library, loaded, create=False) as opened:
             plain = QueryRequest(text, min_probability=0.0)
             judged = judgements.judged(opened, plain, yes or [], no or [])
-        with _opened(library, loaded.words) as connection:
-            concept = concepts.save(connection, name, text, judged.yes, judged.no)
-    output.row(
-        concept.to_dict(), f"{concept.name}  ({concept.text}; {concept.yes} yes, {concept.no} no)"
-    )
+            concept = opened.concepts.save(name, text, yes=judged.yes, no=judged.no)
+    _show(concept)
     return 0
 
 
@@ -102,15 +82,11 @@ def list_(library: str, /) -> int:
         vlar concept list holiday.vlar
         vlar concept list holiday.vlar --json
     """
-    from vlar.library.query.concepts import concepts
+    from vlar.library.library import Library
 
-    with _opened(library) as connection, connection.mutex:
-        store, _ = connection.nonempty()
-        for concept in concepts(store).values():
-            output.row(
-                concept.to_dict(),
-                f"{concept.name}  ({concept.text}; {concept.yes} yes, {concept.no} no)",
-            )
+    with Library(library, create=False) as opened:
+        for concept in opened.concepts.values():
+            _show(concept)
     return 0
 
 
@@ -122,9 +98,14 @@ def remove(library: str, name: str, /) -> int:
         vlar concept remove holiday.vlar "our street"
         vlar concept remove holiday.vlar forklift --quiet
     """
-    from vlar.library.query import concepts
+    from vlar.library.library import Library
 
-    with _opened(library) as connection:
-        concepts.remove(connection, name)
+    with Library(library, create=False) as opened:
+        opened.concepts.remove(name)
     output.note(f"vlar: {name} is forgotten")
     return 0
+
+
+def _show(concept: Concept) -> None:
+    counts = f"{concept.yes} yes, {concept.no} no"
+    output.row(concept.to_dict(), f"{concept.name}  ({concept.text}; {counts})")

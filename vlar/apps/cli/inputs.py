@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from vlar import registry
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
+    from vlar.language.concept import Concept
     from vlar.library.ingest.runners.base import Runner
     from vlar.media.base import Reader
     from vlar.media.bundle import BundlePart
@@ -265,6 +266,16 @@ def load_model(spec: str, device: str | None, dtype: str | None) -> Model:
     from vlar.model.model import load
 
     return load(spec, device=device, dtype=dtype)
+
+
+def concepts(library: str | None) -> Mapping[str, Concept] | None:
+    """The concepts of the library of ``--concepts``; None for None."""
+    if library is None:
+        return None
+    from vlar.library.library import Library
+
+    with Library(library, create=False) as opened:
+        return opened.concepts
 
 
 def own_model(library: str) -> str:

@@ -58,7 +58,7 @@ def note(hits: Hits) -> None:
         output.note(f"vlar: {hits.guarantee.sentence(len(hits))}")
     if hits.decides:
         name, share = max(hits.decides.items(), key=lambda each: each[1])
-        output.note(f"vlar: {name} decides now ({share:.0%} of the order)")
+        output.note(f"vlar: the order goes by {name} now ({share:.0%} of it)")
 
 
 def share(text: str) -> float:

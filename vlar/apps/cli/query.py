@@ -11,6 +11,7 @@ Options:
         it is not in here. Needs a calibration, which 'lite' has (vlar calibrate makes one).
     written: Search the words of names, folders, tags and captions too; all words of a phrase win.
     only_written (rare): Search these words alone.
+    only_seen (rare): Search the pictures alone, as without --written.
     who (TEXT): Only this person of each window: 'the person on the left', 'person 2' (libraries
         with --persons).
     rerank (NAME): How the best candidates are ordered again; 'auto' goes by the model. self:MODEL,
@@ -172,6 +173,7 @@ def query(
     miss: str | None = None,
     written: bool = False,
     only_written: bool = False,
+    only_seen: bool = False,
     who: str | None = None,
     rerank: Annotated[str, _RERANKERS] = "auto",
     rerank_k: int = 5,
@@ -203,6 +205,8 @@ def query(
 
     asked["where"] = [*(asked["where"] or []), *([] if who is None else [f"who={who}"])]
     chance = None if miss is None else judgements.share(miss)
+    if only_seen and (written or only_written):
+        raise UsageError("--only-seen leaves out what is written; give it or --written")
     only = "written" if only_written else None if written else "seen"
     request = QueryRequest(text, miss=chance, only=only, **asked)
     _check(request)  # a mistake shows before anything is loaded

@@ -28,6 +28,7 @@ from vlar.apps.serve.uploads import Uploads
 from vlar.apps.serve.workbench import Workbench
 from vlar.errors import DecodeTimeout, LabelError, VlarError
 from vlar.language.bank import load_bank
+from vlar.language.concept import Concept
 from vlar.language.labels import LabelList, LabelSet, parse_labels
 from vlar.library.address import place_of
 from vlar.library.query.grammar import Like, Node, leaves, parse, show
@@ -56,10 +57,19 @@ class Classifying:
         media: Reads recordings in processes.
         sources: Finds recordings.
         limits: Of the server.
+        concepts: Reads the concepts of the library.
     """
 
-    def __init__(self, models: Models, media: Media, sources: Sources, limits: ServeLimits) -> None:
+    def __init__(
+        self,
+        models: Models,
+        media: Media,
+        sources: Sources,
+        limits: ServeLimits,
+        concepts: Callable[[], Sequence[Concept]],
+    ) -> None:
         self._models, self._media, self._sources, self._limits = models, media, sources, limits
+        self._concepts = concepts
 
     def __call__(
         self,
@@ -77,6 +87,9 @@ class Classifying:
         window = source.window
         path, name = self._sources.find(source)
         loaded = self._models.get(model)
+        if model == OWN:
+            named = {concept.name.casefold(): concept for concept in self._concepts()}
+            request = replace(request, labels=label_set.taught_by(named))
         classifier = loaded.recogniser.classifier(request.labels)
         total = None
         if path.is_file() and loaded.modality == "video":
@@ -270,7 +283,9 @@ class Application:
         self.media = Media(state / "spans", self.limits, self.readable)
         self.models = Models(model, state / "models", device, dtype)
         self.sources = Sources(self._reads, chosen, self.uploads)
-        self._classifying = Classifying(self.models, self.media, self.sources, self.limits)
+        self._classifying = Classifying(
+            self.models, self.media, self.sources, self.limits, self._reads.named_concepts
+        )
         self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
         removed = Bin(self._reads, state / "bin")
         self.labels = LabelDesk(self._reads, self.sources, self.media)
@@ -386,7 +401,7 @@ class Application:
 
     def concepts(self) -> JsonDict:
         """Concepts of the library."""
-        return {"concepts": [concept.to_dict() for concept in self._reads.concepts()]}
+        return {"concepts": [concept.to_dict() for concept in self._reads.named_concepts()]}
 
     def teach(self, name: str, text: str, yes: Sequence[int], no: Sequence[int]) -> JsonDict:
         """Keep what judgements of the hits of a phrase teach (``vlar concept save``).

@@ -74,7 +74,7 @@ class ServedLibrary(Library):
             store = self._connection.reader()
             return default if store is None else ask(store)
 
-    def concepts(self) -> list[Concept]:
+    def named_concepts(self) -> list[Concept]:
         """Names for what judgements taught."""
         return self._read(lambda store: list(concepts(store).values()), [])
 

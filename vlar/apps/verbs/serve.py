@@ -137,6 +137,7 @@ def watch(
     once: bool = False,
     model: str | None = None,
     labels: str | None = None,
+    concepts: str | None = None,
     every: str | None = None,
     on: float = 0.5,
     off: float = 0.35,
@@ -160,6 +161,7 @@ def watch(
         settle (rare SPAN): A file must stay as it is so long.
         once: End when all that is there has been done.
         labels (LABELS): As for classify.
+        concepts (LIBRARY): As for classify.
         every (SPAN): Answer for each span of this length; 2s of a stream.
         on (rare SHARE): Probability from which a label turns on.
         off (rare SHARE): Probability below which it turns off.
@@ -186,7 +188,8 @@ def watch(
     from vlar.model.requests import ClassifyRequest
 
     every_s = inputs.seconds(every, "--every") if every else None
-    request = ClassifyRequest(LabelSet.read(labels, "one", "auto"), 100_000, every_s)
+    label_set = LabelSet.read(labels, concepts=inputs.concepts(concepts))
+    request = ClassifyRequest(label_set, 100_000, every_s)
     least_s = inputs.seconds(least, "--least") if least else 0.0
     asked = Watch(source, request, on, off, least_s, settle_s, once)
     broker = Broker.parse(mqtt, name) if mqtt else None

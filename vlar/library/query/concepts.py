@@ -6,17 +6,15 @@ stands for both in every query of the library, with all operators.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
 from vlar.errors import UsageError
+from vlar.language.concept import Concept as Concept
+from vlar.library.cache import SearchCache
 from vlar.library.connection import LibraryConnection
 from vlar.library.query.candidates import Snapshot
 from vlar.library.query.feedback import Head, TaughtModel, taught_head
@@ -25,68 +23,11 @@ from vlar.library.query.plan import QueryRequest, make_plan
 from vlar.library.store.base import LibraryStore
 from vlar.model.library_model import LibraryModel
 from vlar.numeric import unit
-from vlar.types import Float32, Hit, JsonDict
+from vlar.types import Float32, Hit
 
 _KEY = "concept:"  # in the manifest of the library, before the name
 _MOST = 1000  # concepts of a library
 _LONGEST = 100  # characters of a name
-
-
-@dataclass(frozen=True)
-class Concept:
-    """A name for words and what judgements taught about them.
-
-    Attributes:
-        name: As queries write it.
-        text: The words.
-        fingerprint: Fingerprint of the model.
-        yes: Number of judgements.
-        no: Number of judgements.
-        gain: Log odds that a cosine with the words is worth.
-        offset: Log odds that are added to every row.
-        shift: (D,) weights of a row's vector in log odds.
-    """
-
-    name: str
-    text: str
-    fingerprint: str
-    yes: int
-    no: int
-    gain: float
-    offset: float
-    shift: Float32
-
-    def head(self, words: Float32) -> Head:
-        """The head on the vector (D,) of the words."""
-        joined = unit(self.gain * words.astype(np.float64) + self.shift)
-        return Head(words, self.shift, self.offset, joined, {}, self.gain)
-
-    def to_dict(self) -> JsonDict:
-        """JSON object of the command line."""
-        return {"name": self.name, "text": self.text, "yes": self.yes, "no": self.no}
-
-    def to_json(self) -> str:
-        """The text that a library keeps."""
-        vector = base64.b64encode(self.shift.astype("<f4").tobytes()).decode()
-        numbers = {"gain": self.gain, "offset": self.offset, "shift": vector}
-        return json.dumps({**self.to_dict(), "fingerprint": self.fingerprint, **numbers})
-
-    @classmethod
-    def from_json(cls, text: str) -> Concept | None:
-        """The concept in a text; None where it is not one, as in a library of anybody."""
-        try:
-            facts = json.loads(text)
-            shift = np.frombuffer(base64.b64decode(facts["shift"], validate=True), "<f4")
-            numbers = float(facts["gain"]), float(facts["offset"])
-            counts = int(facts["yes"]), int(facts["no"])
-            name, text, made_by = (
-                str(facts[key])[:2000] for key in ("name", "text", "fingerprint")
-            )
-        except (ValueError, TypeError, KeyError, binascii.Error):
-            return None
-        if not (np.isfinite(shift).all() and all(map(math.isfinite, numbers))):
-            return None
-        return cls(name, text, made_by, *counts, *numbers, shift.astype(np.float32))
 
 
 def concepts(store: LibraryStore) -> dict[str, Concept]:
@@ -121,10 +62,16 @@ def with_concepts(
             )
     words = model.encode_queries([concept.text for concept in named.values()])
     heads = {
-        leaf: concept.head(row) for (leaf, concept), row in zip(named.items(), words, strict=True)
+        leaf: _head(concept, row) for (leaf, concept), row in zip(named.items(), words, strict=True)
     }
     taught = cast("LibraryModel", TaughtModel(model, list(heads.values())))
     return {leaf: head.query for leaf, head in heads.items()}, taught
+
+
+def _head(concept: Concept, words: Float32) -> Head:
+    """The head of a concept on the vector (D,) of its words."""
+    joined = unit(concept.gain * words.astype(np.float64) + concept.shift)
+    return Head(words, concept.shift, concept.offset, joined, {}, concept.gain)
 
 
 def save(
@@ -139,7 +86,7 @@ def save(
     Args:
         connection: The library.
         name: As queries will write it, up to 100 characters without quotes.
-        text: The phrase that was judged.
+        text: The phrase that was judged; the name of a concept goes on with what it learned.
         yes: Hits, or ids of rows, that show what is meant.
         no: Those that do not.
 
@@ -158,24 +105,29 @@ def save(
         model = connection.models.loaded(manifest)
         if len(concepts(store)) >= _MOST:
             raise UsageError(f"the library has {_MOST} concepts; remove one: vlar concept remove")
-        words = model.encode_queries([plan.phrase])[0]
-        head = connection.searched(
-            store,
-            lambda cache: taught_head(Snapshot(store, manifest, model, cache), words, plan.judged)[
-                0
-            ],
-        )
-        count = sum(plan.judged.values())
+        kept = concepts(store)
+        named, rated = with_concepts([leaf], kept, model)
+        words = named[leaf] if named else model.encode_queries([plan.phrase])[0]
+
+        def learn(cache: SearchCache | None) -> Head:
+            return taught_head(Snapshot(store, manifest, rated, cache), words, plan.judged)[0]
+
+        head, yes_count = connection.searched(store, learn), sum(plan.judged.values())
+        no_count = len(plan.judged) - yes_count
         concept = Concept(
-            name,
-            plan.phrase,
-            manifest.fingerprint,
-            count,
-            len(plan.judged) - count,
-            head.gain,
-            head.offset,
-            head.shift,
-        )
+            name, plan.phrase, manifest.fingerprint, yes_count, no_count,
+            head.gain, head.offset, head.shift,
+        )  # fmt: skip
+        if named:  # what it had learned before stays
+            before = kept[plan.phrase.casefold()]
+            concept = replace(
+                before,
+                name=name,
+                yes=before.yes + yes_count,
+                no=before.no + no_count,
+                offset=before.offset + head.offset,
+                shift=before.shift + head.shift,
+            )
         with connection.writing() as writer, writer.transaction():
             writer.set_meta({_KEY + name.casefold(): concept.to_json()})
     return concept
@@ -193,3 +145,51 @@ def remove(connection: LibraryConnection, name: str) -> None:
             raise UsageError(f"the library has no concept {name!r:.60}; see: vlar concept list")
         with connection.writing() as writer, writer.transaction():
             writer.set_meta({_KEY + name.casefold(): ""})
+
+
+class Concepts(Mapping[str, Concept]):
+    """The concepts of a library, as they are now, by their names in small letters.
+
+    Args:
+        connection: The library.
+
+    Raises:
+        LibraryError: it is empty or damaged.
+    """
+
+    def __init__(self, connection: LibraryConnection) -> None:
+        self._connection = connection
+        self._read()
+
+    def _read(self) -> None:
+        with self._connection.mutex:
+            self._kept = concepts(self._connection.nonempty()[0])
+
+    def __getitem__(self, name: str) -> Concept:
+        """The concept of a name, in any case."""
+        return self._kept[name.casefold()]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names in small letters."""
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        """Number of concepts."""
+        return len(self._kept)
+
+    def save(
+        self, name: str, text: str, *, yes: Sequence[Hit | int] = (), no: Sequence[Hit | int] = ()
+    ) -> Concept:
+        """Keep what judgements of the hits of a phrase teach; ``save`` of this module has all."""
+        concept = save(self._connection, name, text, yes, no)
+        self._read()
+        return concept
+
+    def remove(self, name: str) -> None:
+        """Forget a concept.
+
+        Raises:
+            UsageError: the library has no concept of that name.
+        """
+        remove(self._connection, name)
+        self._read()

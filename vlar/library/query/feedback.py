@@ -63,6 +63,8 @@ class Head:
 class TaughtModel:
     """A model in which some queries are answered by heads; all else is the model's own."""
 
+    english = few_words = False  # judgements decide, not words alone
+
     def __init__(self, model: LibraryModel, heads: Sequence[Head]) -> None:
         self._model = model
         self._heads = {head.query.tobytes(): head for head in heads}

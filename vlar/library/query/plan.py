@@ -10,6 +10,7 @@ from vlar.errors import QueryError
 from vlar.formatting import counted
 from vlar.language.negation import affirmed
 from vlar.language.questions import caption_of
+from vlar.language.unread import unsure
 from vlar.library.query.filters import Condition, conditions
 from vlar.library.query.grammar import (
     And,
@@ -234,11 +235,19 @@ def make_plan(request: QueryRequest) -> QueryPlan:
     )
 
 
-def remarks(tree: Node) -> Iterator[str]:
-    """Yield what may have been meant by phrases of a query, one sentence each; it is not asked."""
-    for leaf in leaves(tree):
-        if not isinstance(leaf, Phrase):
-            continue
+def remarks(tree: Node, *, english: bool = False, few_words: bool = False) -> Iterator[str]:
+    """Yield why words of a query say little, and what may have been meant, one sentence each.
+
+    Args:
+        tree: The query; what may have been meant is not asked.
+        english: Whether the model reads English only.
+        few_words: Whether words say little about its sensor.
+    """
+    phrases = [leaf for leaf in leaves(tree) if isinstance(leaf, Phrase)]
+    reasons = unsure([leaf.text for leaf in phrases], english=english, few_words=few_words)
+    if "" in reasons:
+        yield reasons[""]
+    for leaf in phrases:
         if (written := _WRITTEN.match(leaf.text)) is not None:
             kind, words = written.group(1).lower(), written.group(2)
             where = "on screen" if kind == "shows" else "in sound"

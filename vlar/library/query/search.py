@@ -118,7 +118,9 @@ def search(
     hits = _hits(snapshot, candidates, answers)
     if report is not None:
         cost = {"compare": compared - begin, "rank": time.process_time() - compared}
-        notes = _unordered(plan, hits, snapshot.manifest.spec.window_s)
+        model = snapshot.model
+        unread = remarks(plan.tree, english=model.english, few_words=model.few_words)
+        notes = (*unread, *_unordered(plan, hits, snapshot.manifest.spec.window_s))
         query_report = _report(plan, candidates, answers, reranker, cost, notes)
         report(replace(query_report, damaged=len(snapshot.store.damaged), decides=decides))
     return Hits(hits, decides=decides)
@@ -305,7 +307,7 @@ def _report(
         cpu_s=cpu_s,
         rerank_notes=() if reranker is None else tuple(reranker.notes),
         rerank_failed=0 if reranker is None else reranker.failed,
-        notes=(*remarks(plan.tree), *notes),
+        notes=notes,
     )
 
 

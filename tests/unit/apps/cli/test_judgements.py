@@ -49,4 +49,4 @@ def test_another_share_is_refused(text: str):
 def test_what_decides_is_printed(capsys: pytest.CaptureFixture):
     judgements.note(Hits())
     judgements.note(Hits(decides={"objects": 0.3, "motion": 0.7}))
-    assert capsys.readouterr().err == "vlar: motion decides now (70% of the order)\n"
+    assert capsys.readouterr().err == "vlar: the order goes by motion now (70% of it)\n"

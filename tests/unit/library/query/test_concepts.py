@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.unit.library.fakes import FakeModel
@@ -38,6 +39,25 @@ def test_a_concept_ranks_as_its_judgements_did_and_joins_with_operators(tmp_path
         with pytest.raises(UsageError, match="no concept"):
             concepts.remove(library._connection, "our cat")
         assert concepts.concepts(library._connection.nonempty()[0]) == {}
+
+
+def test_a_concept_goes_on_with_what_it_learned(tmp_path: Path):
+    with library_of(tmp_path, AskedFake(), 12) as library:
+        plain = library.query("a cat", 6)
+        kept = library.concepts
+        first = kept.save("ours", "a cat", yes=[plain[3]], no=[plain[0]])
+        assert [(key, each.name) for key, each in library.concepts.items()] == [("ours", "ours")]
+        assert kept["OURS"].text == "a cat"
+        refined = library.refine("ours", yes=[plain[5]], k=200)
+        more = kept.save("Ours", "ours", yes=[plain[5]])
+        assert more.to_dict() == {"name": "Ours", "text": "a cat", "yes": 2, "no": 1}
+        assert not np.array_equal(more.shift, first.shift)
+        named = {hit.row: hit.probability for hit in library.query("ours", 200, min_probability=0)}
+        kept.remove("ours")
+        assert len(kept) == 0
+    same = {hit.row: hit.probability for hit in refined if hit.path != plain[5].path}
+    assert same
+    assert {row: named[row] for row in same} == pytest.approx(same, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["", "  ", 'a "b"', "x" * 101, "[a]", "a|b"])
