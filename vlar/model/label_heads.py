@@ -476,7 +476,7 @@ def _question(core: ModelCore, asked: Asked, labels: LabelList) -> ConceptHead:
 
 
 def _gate(core: ModelCore, texts: Sequence[str]) -> ClipGate | None:
-    return getattr(core.encoder, "label_gate", lambda _: None)(texts)
+    return bind(texts) if (bind := getattr(core.encoder, "label_gate", None)) else None
 
 
 def label_tree(core: ModelCore, tree: TreeSource | None, labels: Sequence[str]) -> Tree | None:
