@@ -132,14 +132,12 @@ def classify(
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
         request = replace(request, source=inputs.beside(paths, sensors or (), recogniser.modality))
-        listed = label_set.listed
-        answers.n_labels = len(listed.labels if listed else recogniser.default_labels)
+        answers.n_labels = len((listed := label_set.listed) or recogniser.default_labels)
         if live is not None:
             return _watch(live, recogniser, request, answers, shown)
         if explain:
             answers.explain(recogniser, listed)
-        form = online_form if online else None
-        _classify(paths, recogniser, request, answers, shown, review, form)
+        _classify(paths, recogniser, request, answers, shown, review, online and online_form)
     if timeline is not None:
         timeline.write_answers(segments_file, answers.good)
     return exit_code(len(answers.good), answers.failed + (review.failed if review else 0))
@@ -239,7 +237,7 @@ def _classify(
     answers: Answers,
     shown: Progress,
     review: Any,
-    online: str | None = None,
+    online: str | Literal[False] = False,
 ) -> None:
     """Answer for each recording, with a second opinion or adapting where that is asked for."""
     recordings, failures = inputs.recordings(paths, model.modality)
