@@ -47,7 +47,7 @@ def save(
     """Keep what judgements of the hits of a phrase teach.
 
     Options:
-        text (PHRASE): The phrase whose hits are judged; a concept goes on with what it learned.
+        text (PHRASE): The phrase whose hits are judged; a concept learns more.
         yes (NUMBER): A hit of the plain list that shows what is meant (3), or its row (row:57).
         no (NUMBER): A hit that does not show it.
         device (rare NAME):

@@ -86,7 +86,7 @@ def save(
     Args:
         connection: The library.
         name: As queries will write it, up to 100 characters without quotes.
-        text: The phrase that was judged; the name of a concept goes on with what it learned.
+        text: The phrase that was judged; a concept learns more.
         yes: Hits, or ids of rows, that show what is meant.
         no: Those that do not.
 
