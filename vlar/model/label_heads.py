@@ -453,16 +453,10 @@ def _by_texts(
     concepts, background = label_vectors(core, labels, descriptions)
     offsets = getattr(core.encoder, "label_offsets", None)
     head = ConceptHead(
-        labels.labels,
-        concepts,
-        background,
-        mode=mode,
-        logit_scale=core.encoder.logit_scale,
-        content_free=core.content_free,
-        offsets=offsets and offsets(labels.texts),
-        prior=QUESTION_PRIOR if alone else None,
-        parts=getattr(core.encoder, "part_shares", ()),
-    )
+        labels.labels, concepts, background, mode=mode, logit_scale=core.encoder.logit_scale,
+        content_free=core.content_free, offsets=offsets and offsets(labels.texts),
+        prior=QUESTION_PRIOR if alone else None, parts=getattr(core.encoder, "part_shares", ()),
+    )  # fmt: skip
     gate = _gate(core, labels.texts) if mode == "one" else None
     return head if gate is None else GatedHead(head, labels.texts, gate)
 
