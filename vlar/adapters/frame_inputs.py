@@ -122,10 +122,12 @@ def fit_directions(network: nn.Module, parts: Iterable[Float32], components: int
 
 
 def along_directions(network: nn.Module, parts: Iterable[Float32]) -> Float32:
-    """Parts (N, T, W) along the directions that ``fit_directions`` stored: (N, T, K)."""
+    """Parts (N, T, .., W) along the directions that ``fit_directions`` stored: (N, T, K)."""
     small = [
-        (part - network.get_buffer(f"mean{number}").numpy())
-        @ network.get_buffer(f"axes{number}").numpy()
+        (
+            (part - network.get_buffer(f"mean{number}").numpy())
+            @ network.get_buffer(f"axes{number}").numpy()
+        ).reshape(*part.shape[:2], -1)
         for number, part in enumerate(parts)
     ]
     return np.concatenate(small, axis=2)

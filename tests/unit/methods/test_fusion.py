@@ -19,6 +19,7 @@ from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.bundle import BundleEncoder
+from vlar.encoders.protocols import PatchTokens
 from vlar.errors import ModelError, SupportError, UsageError
 from vlar.media.bundle import BundlePart, write_bundle
 from vlar.media.lookup import reader
@@ -423,6 +424,42 @@ def test_offsets_in_time_height_and_width_all_learn_and_find_a_blob_that_moves_s
         (-sample(blob, layer.points(0, blob)).mean()).backward()
         optimiser.step()
     assert float(sample(blob, layer.points(0, blob)).mean().detach()) > before + 0.1
+
+
+class Patched(PartEncoder, PatchTokens):
+    """A video encoder with patches, whose features are given."""
+
+    def __init__(self) -> None:
+        super().__init__("video")
+        self.frame_blocks = (FrameBlock("look", 12, "signal"),)
+
+    def encode_regions(self, frames: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        raise AssertionError("features are given")
+
+
+@pytest.mark.parametrize("grid", [0, 4])
+def test_all_offsets_of_patches_learn_from_a_blob_that_moves_sideways(grid: int):
+    encoder = BundleEncoder([Patched(), PartEncoder("skeleton")])
+    settings = {"block": "deformable", "layers": 2, "fold": 1, "grid": grid}
+    adapter = Fusion.attach(encoder, {**SMALL, **settings})
+    random, n = np.random.default_rng(0), 16
+    features = 0.1 * random.normal(size=(n, T, adapter.frame_dim)).astype(np.float32)
+    features[..., -2:] = 1
+    if grid:
+        patches = features[..., 12 : 12 + 16 * encoder.parts[0].dim].reshape(n, T, 4, 4, -1)
+        for number, step in np.ndindex(n, T):
+            column = step // 2 if number % 2 else 3 - step // 2
+            patches[number, step, number % 4, column] += 3
+        features[..., 12 : 12 + 16 * encoder.parts[0].dim] = patches.reshape(n, T, -1)
+    adapter.fit_inputs(features)
+    inputs = torch.from_numpy(adapter.small(features))
+    block, video = adapter.network.block, adapter.network.parts[0]
+    assert isinstance(block, Deformable)
+    assert block.grid(0, inputs[..., video.columns]).shape[2:] == (T, grid or 1, grid or 1)
+    trained(adapter, features, [("left", "right")[number % 2] for number in range(n)], epochs=8)
+    for layer in adapter.network.block.layers:
+        offsets = layer.offsets[0].bias.detach().abs()
+        assert (offsets > 0).tolist() == [True, bool(grid), bool(grid)], offsets
 
 
 def test_a_graph_of_one_device_is_no_graph():

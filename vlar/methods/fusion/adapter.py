@@ -20,11 +20,12 @@ from vlar.adapters.towers import ResidualTower
 from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.bundle import PRESENCE, Bools
+from vlar.encoders.protocols import REGIONS
 from vlar.errors import SupportError, UsageError
 from vlar.methods.fusion.intervals import Intervals
 from vlar.methods.fusion.network import FusionNetwork
-from vlar.methods.fusion.presence import draw, parts_of, there_of
-from vlar.methods.fusion.tokens import FusionConfig, InputsOfPart
+from vlar.methods.fusion.presence import draw, parts_of, there_of, with_patches
+from vlar.methods.fusion.tokens import FusionConfig, InputsOfPart, rows_and_columns
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters
@@ -52,8 +53,14 @@ class Fusion(ResidualTower):
     config: FusionConfig
 
     @classmethod
+    def beside(cls, encoder: Encoder, config: Any) -> Encoder:
+        """The encoder, with the patches of videos where a map of them is asked for."""
+        return with_patches(encoder, config.grid if config.block == "deformable" else 0)
+
+    @classmethod
     def chosen_blocks(cls, encoder: Encoder, config: Any) -> list[tuple[int, FrameBlock]]:
         """All blocks of the parts; their presence is not an input of a token."""
+        encoder = cls.beside(encoder, config)
         end = parts_of(encoder)[-1].end
         return [
             (start, block)
@@ -63,34 +70,60 @@ class Fusion(ResidualTower):
 
     def prepare(self) -> None:
         """Find which inputs belong to which part."""
-        self._parts, self._unmet, self._begun = parts_of(self.encoder), set[int](), False
+        self._parts, self._unmet, self._begun = parts_of(self.source), set[int](), False
         self._of_block = [
             next(n for n, part in enumerate(self._parts) if part.start <= start < part.end)
             for start, _ in self._blocks
         ]
-        # Only a block of places (joints, devices) is read as it is, and only as a map.
+        # Only a block of places (joints, devices) is read as it is, and only as a map. Patches
+        # are read along directions that all of them share.
         self._whole = [self.config.maps and block.channels > 0 for _, block in self._blocks]
+        self._patches = [
+            self.config.grid**2 if block.kind == REGIONS else 1 for _, block in self._blocks
+        ]
         self._sizes = [
-            (size := block_width(block), size if whole else self.config.components)
-            for (_, block), whole in zip(self._blocks, self._whole, strict=True)
+            (size := block_width(block) // patches, size if whole else self.config.components)
+            for (_, block), whole, patches in zip(
+                self._blocks, self._whole, self._patches, strict=True
+            )
         ]
 
     def build(self) -> FusionNetwork:
         """The network at its start."""
-        ends, parts = np.cumsum([0, *(count for _, count in self._sizes)]).tolist(), []
+        counts = [
+            count * patches for (_, count), patches in zip(self._sizes, self._patches, strict=True)
+        ]
+        ends, parts = np.cumsum([0, *counts]).tolist(), []
         for number, part in enumerate(self._parts):
-            own_blocks = [n for n, of in enumerate(self._of_block) if of == number]
-            first = self._blocks[own_blocks[0]][1]
-            channels = first.channels if self._whole[own_blocks[0]] else 0
-            columns = slice(ends[own_blocks[0]], ends[own_blocks[-1] + 1])
-            places = first.width // channels if channels else 1
-            parts.append(InputsOfPart(part.sensor, columns, part.place, channels, places))
+            blocks = [n for n, of in enumerate(self._of_block) if of == number]
+            first = max(blocks, key=lambda n: self._patches[n])  # patches, else the first block
+            patched, grid = self._patches[first] > 1, self.config.grid
+            columns = slice(ends[blocks[0]], ends[blocks[-1] + 1])
+            channels = self.config.components if patched else self._blocks[first][1].channels
+            if not (patched or self._whole[first]):
+                parts.append(InputsOfPart(part.sensor, columns, part.place, 0, 1))
+                continue
+            places = counts[first] // channels
+            shape = (grid, grid) if patched else rows_and_columns(places, self.config.columns)
+            start = ends[first] - columns.start
+            parts.append(
+                InputsOfPart(part.sensor, columns, part.place, channels, places, start, shape)
+            )
         return FusionNetwork(self.config, parts, self.dim, self._sizes)
 
     @property
     def n_inputs(self) -> int:
         """K + M: what the blocks become, and the presence of the parts."""
-        return sum(count for _, count in self._sizes) + len(self._parts)
+        pairs = zip(self._sizes, self._patches, strict=True)
+        return sum(count * patches for (_, count), patches in pairs) + len(self._parts)
+
+    def read(self, features: Float32) -> list[Float32]:
+        """Blocks (N, T, W) of frame features (N, T, F); patches (N, T, R, W)."""
+        rows = zip(super().read(features), self._patches, strict=True)
+        return [
+            block if patches == 1 else block.reshape(*block.shape[:2], patches, -1)
+            for block, patches in rows
+        ]
 
     # Inputs
 

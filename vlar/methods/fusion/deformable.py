@@ -37,16 +37,6 @@ def sample(grid: Tensor, points: Tensor) -> Tensor:
     return sampled[..., 0, 0].transpose(1, 2)
 
 
-def rows_and_columns(places: int, columns: int) -> tuple[int, int]:
-    """Rows and columns of a map of places.
-
-    >>> rows_and_columns(18, 4), rows_and_columns(2, 4), rows_and_columns(1, 4)
-    ((5, 4), (1, 2), (1, 1))
-    """
-    columns = min(columns, places)
-    return -(-places // columns), columns
-
-
 class DeformableLayer(nn.Module):
     """Attention of all tokens to themselves and to samples of the maps.
 
@@ -99,8 +89,8 @@ class DeformableLayer(nn.Module):
 class Deformable(FusionBlock):
     """A cross-modal token answers; it attends to tokens and to samples of every part's map.
 
-    A part with places (joints, devices) is a map of them over time, ``columns`` places a row, so
-    that offsets in time, height and width all count; any other part is one place.
+    A part with places is a map of them over time, so that offsets in time, height and width all
+    count: patches of a video, or joints and devices, ``columns`` a row. Any other is one place.
     """
 
     def __init__(self, config: FusionConfig, parts: Sequence[InputsOfPart]) -> None:
@@ -109,9 +99,8 @@ class Deformable(FusionBlock):
         self.maps = nn.ModuleList(
             nn.Conv3d(part.channels or part.width, config.width, size, size) for part in parts
         )
-        self.shapes = [rows_and_columns(part.places, config.columns) for part in parts]
         self.places = nn.ParameterList(
-            0.02 * torch.randn(config.width, 1, *shape) for shape in self.shapes
+            0.02 * torch.randn(config.width, 1, *shape) for shape in (part.shape for part in parts)
         )
         self.cross = nn.Parameter(0.02 * torch.randn(config.width))
         self.layers = nn.ModuleList(
@@ -129,7 +118,7 @@ class Deformable(FusionBlock):
 
     def grid(self, number: int, inputs: Tensor) -> Tensor:
         """Map (N, W, T / fold, H, W') of a part; the last place fills the last row."""
-        maps, shape = self.parts[number].map(inputs), self.shapes[number]
+        maps, shape = self.parts[number].map(inputs), self.parts[number].shape
         lacking = shape[0] * shape[1] - maps.shape[-1]
         maps = torch.cat([maps, maps[..., -1:].expand(*maps.shape[:-1], lacking)], dim=-1)
         maps = maps.unflatten(-1, shape)

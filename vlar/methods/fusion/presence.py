@@ -13,6 +13,7 @@ import numpy as np
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.beside import Wrapper
 from vlar.encoders.bundle import PRESENCE, Bools, BundleEncoder
+from vlar.encoders.protocols import PatchTokens, WithRegions
 from vlar.types import Float32
 
 _ROUNDS = 64
@@ -66,7 +67,7 @@ class Part:
 
 def parts_of(encoder: Encoder) -> list[Part]:
     """The parts of a bundle; an encoder of one sensor is its only part."""
-    while isinstance(encoder, Wrapper):
+    while isinstance(encoder, Wrapper) and not isinstance(encoder, WithRegions):
         encoder = encoder.encoder
     parts = encoder.parts if isinstance(encoder, BundleEncoder) else (encoder,)
     ends = np.cumsum([0, *(part.frame_dim for part in parts)]).tolist()
@@ -75,6 +76,17 @@ def parts_of(encoder: Encoder) -> list[Part]:
         Part(part.name, part.modality, ends[n], ends[n + 1], slice(to[n], to[n + 1]))
         for n, part in enumerate(parts)
     ]
+
+
+def with_patches(encoder: Encoder, grid: int) -> Encoder:
+    """The encoder, or the bundle, whose parts with patches give those of a grid too; 0 for none."""
+    if not grid:
+        return encoder
+    if isinstance(encoder, BundleEncoder):
+        return BundleEncoder([with_patches(part, grid) for part in encoder.parts], encoder.factors)
+    if isinstance(encoder, PatchTokens) and encoder.has_patches:
+        return WithRegions(encoder, grid, grid)
+    return encoder
 
 
 def there_of(features: Float32, blocks: Sequence[tuple[int, FrameBlock]]) -> Bools:

@@ -42,6 +42,7 @@ class FusionConfig(Settings):
         memory: Memory tokens of ``rebuild``, queries of ``mixer``.
         reach: Largest offset of ``deformable``, in rows and places.
         columns: Places of a row of a map of ``deformable``; most layouts list a limb by four.
+        grid: Rows and columns of the map of a video's patches (``deformable``); 0 for one place.
         graph: Weight of devices that are predicted from the others (``devices``).
         laid: Most clips that ``intervals`` lays end to end in training.
         labels: The labels it was trained for; their texts may have moved.
@@ -63,6 +64,7 @@ class FusionConfig(Settings):
     memory: int = setting(4, at_least=1, at_most=256)
     reach: float = setting(4.0, at_least=0)
     columns: int = setting(4, at_least=1, at_most=64)
+    grid: int = setting(0, at_least=0, at_most=16)
     graph: float = setting(1.0, at_least=0)
     laid: int = setting(4, at_least=1, at_most=64)
     labels: tuple[str, ...] = ()
@@ -86,8 +88,10 @@ class InputsOfPart(NamedTuple):
         sensor: Its modality.
         columns: Columns of the inputs.
         place: Place of its blocks in a vector.
-        channels: Numbers of a place where the first block has places, else 0.
-        places: Places of the first block.
+        channels: Numbers of a place where a block has places, else 0.
+        places: Places of that block.
+        start: Input at which it begins.
+        shape: Rows and columns of its map.
     """
 
     sensor: str
@@ -95,6 +99,8 @@ class InputsOfPart(NamedTuple):
     place: slice
     channels: int
     places: int
+    start: int = 0
+    shape: tuple[int, int] = (1, 1)
 
     @property
     def width(self) -> int:
@@ -105,8 +111,18 @@ class InputsOfPart(NamedTuple):
         """Inputs (N, T, K) of the part as a map (N, C, T, H): places are H, without any H is 1."""
         if not self.channels:
             return inputs.transpose(1, 2)[..., None]
-        points = inputs[..., : self.channels * self.places]
+        points = inputs[..., self.start : self.start + self.channels * self.places]
         return points.unflatten(-1, (self.places, self.channels)).permute(0, 3, 1, 2)
+
+
+def rows_and_columns(places: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of a map of places.
+
+    >>> rows_and_columns(18, 4), rows_and_columns(2, 4), rows_and_columns(1, 4)
+    ((5, 4), (1, 2), (1, 1))
+    """
+    columns = min(columns, places)
+    return -(-places // columns), columns
 
 
 class Seen(NamedTuple):
