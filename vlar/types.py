@@ -99,6 +99,8 @@ class Hit:
         standing: How the hit stands among the recordings of the library: ``clear`` (ahead of all
             others), ``close`` (among several that are nearly as good), ``none``.
         written: Content words of the phrase that stand in the name, the tags or the caption.
+        origin: In a library that changed its model lazily: ``mapped`` where a window's vector is
+            predicted from that of the earlier model, else ``encoded``; empty in other libraries.
     """
 
     rank: int
@@ -120,6 +122,7 @@ class Hit:
     row: int = 0
     standing: str = "none"
     written: tuple[str, ...] = ()
+    origin: str = ""
 
     @property
     def found_by(self) -> str:
@@ -154,7 +157,9 @@ class Hit:
         also = f"  (the same in {', '.join(copies)})" if self.also else ""
         alone = "" if self.parts else f" {self.stated:>6}"
         words = f"  (written: {' '.join(self.written)})" if self.written else ""
-        first = f"{self.rank:3}.{alone}  {self.path}  {span}{tags}{words}{also}{_lost(self.lost)}"
+        origin = f"  ({self.origin})" if self.origin else ""
+        shown_as = f"{span}{tags}{words}{also}{origin}{_lost(self.lost)}"
+        first = f"{self.rank:3}.{alone}  {self.path}  {shown_as}"
         return [first, *([f"      {self.caption}"] if self.caption else [])]
 
     def __str__(self) -> str:
@@ -188,6 +193,7 @@ class Hit:
         facts |= {"weak": True} if self.weak else {}
         facts |= {"written": list(self.written), "found_by": self.found_by} if self.written else {}
         facts |= {"caption": self.caption} if self.caption else {}
+        facts |= {"origin": self.origin} if self.origin else {}
         facts |= {"also": [copy.to_dict() for copy in self.also]} if self.also else {}
         facts |= {"parts": [part.to_dict() for part in self.parts]} if self.parts else {}
         return facts

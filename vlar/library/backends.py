@@ -23,6 +23,7 @@ from vlar.library.cache import SearchCache
 from vlar.library.compact import CompactReport, compact, describe, settle
 from vlar.library.engines.base import Probes
 from vlar.library.folder import check_place, make_folder
+from vlar.library.lazy_upgrade import upgrade_library
 from vlar.library.rows import LibraryInfo, UpgradeReport
 from vlar.library.store import schema, trust, values
 from vlar.library.store.base import LibraryStore, LibraryWriter, line_of
@@ -30,7 +31,7 @@ from vlar.library.store.row_check import MOST_ID
 from vlar.library.store.sqlite import NO_FILE, SqliteStore
 from vlar.library.store.trust import not_plain, writer_lock
 from vlar.library.store.writer import SqliteWriter
-from vlar.library.upgrade import UpgradeProgress, upgrade
+from vlar.library.upgrade import UpgradeRequest
 from vlar.library.verify import LibraryFault, verify
 from vlar.model.library_model import LibraryModel
 
@@ -207,9 +208,7 @@ class Backend(Protocol[S, W]):
         """
         ...
 
-    def upgrade(
-        self, model: LibraryModel | None, progress: UpgradeProgress | None
-    ) -> UpgradeReport:
+    def upgrade(self, model: LibraryModel | None, request: UpgradeRequest) -> UpgradeReport:
         """Bring the library up to date with its model."""
         ...
 
@@ -297,10 +296,8 @@ class FolderBackend(Backend[SqliteStore, SqliteWriter]):
     def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
         return settle(self._path, current, probes)
 
-    def upgrade(
-        self, model: LibraryModel | None, progress: UpgradeProgress | None
-    ) -> UpgradeReport:
-        return upgrade(self._path, model, progress)
+    def upgrade(self, model: LibraryModel | None, request: UpgradeRequest) -> UpgradeReport:
+        return upgrade_library(self._path, model, request)
 
     def damage_line(self, store: SqliteStore) -> str | None:
         if not store.damaged:

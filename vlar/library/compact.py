@@ -64,6 +64,8 @@ def facts_of(path: str, store: LibraryStore | None, **search: Any) -> LibraryInf
         tag_keys=tuple(store.tag_keys()) if store else (),
         persons=persons,
         person_rows=len(store.ids_of(people=True)) if store and persons else 0,
+        mapped_rows=len(store.mapped()) if store else 0,
+        learned_from=manifest.mapping.learned_from if manifest and manifest.mapping else "",
         **search,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +14,7 @@ from vlar.library.connection import LibraryConnection
 from vlar.library.rows import Float16, Int64, RowSource, RowTable, read_all
 from vlar.types import Float32, Float64, JsonDict
 
+_log = logging.getLogger("vlar")
 _BLOCK = 1024  # rows of each side that are compared at once
 LARGEST_REFERENCE = 50_000
 """Rows that each row is compared with at most; of more, this many are drawn."""
@@ -360,6 +362,8 @@ def all_rows(connection: LibraryConnection, most: int | None = None) -> LibraryR
         store, manifest = connection.nonempty()
         store.damaged.clear()
         with store.snapshot():
+            if manifest.mapping is not None and (count := len(store.mapped())):
+                _log.warning("%d rows are compared as they are mapped, not encoded", count)
             source = store.source(manifest.dim)
             table, stored = read_all(source if most is None else _DrawnRows(source, most))
             paths, tags = store.paths(), store.tags()

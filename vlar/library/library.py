@@ -21,6 +21,7 @@ from vlar.library.query.plan import MIN_PROBABILITY, QueryRequest
 from vlar.library.query.rerankers import Reranker
 from vlar.library.rows import AddReport, LibraryInfo, RowHit, UpgradeReport, VideoRow
 from vlar.library.tables import LibraryDataset
+from vlar.library.upgrade import UpgradeRequest
 from vlar.library.verify import LibraryFault
 from vlar.results import Hits
 from vlar.types import Float32, Hit
@@ -209,8 +210,7 @@ class Library:
             progress: Called after the commit of each recording.
 
         Returns:
-            What was done; ``failed`` also names files that are half-written, damaged or of
-            another model, and recordings with values that a library cannot hold.
+            What was done; ``failed`` also names files and recordings that cannot be rows.
 
         Raises:
             UsageError: no file can be used, or pyarrow is not installed.
@@ -480,8 +480,7 @@ class Library:
             The number of rows written; damaged rows are left out, and a warning names them.
 
         Raises:
-            UsageError: another ending, the file cannot be written, or pyarrow is not installed.
-            LibraryError: it is empty or damaged.
+            UsageError: an unusable file, no pyarrow, or mapped rows. LibraryError: it is empty.
         """
         return tables.write_parquet(self._connection, path, progress)
 
@@ -522,9 +521,7 @@ class Library:
     # Upkeep -------------------------------------------------------------------------------------
 
     def compact(self, *, retrain: bool = False, kind: str | None = None) -> CompactReport:
-        """Merge all changes into the search cache, forget deleted rows, shrink the files.
-
-        SQLite writes a second copy of the database, so free space of its size is needed.
+        """Merge all changes into the search cache, and shrink the files by a second copy of them.
 
         Args:
             retrain: Build the search engine again even where it has not drifted.
@@ -540,22 +537,26 @@ class Library:
             probes = self._connection.models.probes()
             return self._connection.backend.compact(writer, probes, retrain, kind)
 
-    def upgrade(self, *, progress: Callable[[int, int], None] | None = None) -> UpgradeReport:
-        """Bring the library up to date with its model: only parts that changed are computed.
-
-        An interrupted run resumes; queries use the old rows until all new ones are ready.
+    def upgrade(
+        self, *, lazy: bool = False, minutes: float | None = None, rows: Sequence[int] = (),
+        progress: tables.Counted | None = None,
+    ) -> UpgradeReport:  # fmt: skip
+        """Bring the library up to date with its model: an interrupted run resumes (docs).
 
         Args:
+            lazy: Change to any model at once: rows are mapped, and encoded later.
+            minutes: Time to encode mapped rows in; None: none with ``lazy``, else all of them.
+            rows: Ids of rows (``Hit.row``) to encode, instead of any.
             progress: Called with the number of recordings done and their total.
 
         Raises:
-            LibraryError: it is empty, or none of its recordings can be read.
-            UsageError: it is another model's and shares no part with this one.
-            LibraryLockedError: another one writes.
+            LibraryError: it is empty or cannot be read. LibraryLockedError: another one writes.
+            UsageError: it shares no part with its model (without ``lazy``), or is mapped from one.
         """
+        request = UpgradeRequest(lazy, minutes, rows, progress)
         with self._connection.alone():
             self._connection.forget_cache()
-            return self._connection.backend.upgrade(self._connection.models.given(), progress)
+            return self._connection.backend.upgrade(self._connection.models.given(), request)
 
     def copy_to(
         self, other: Library, *, progress: Callable[[int, int], None] | None = None

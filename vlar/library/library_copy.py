@@ -17,7 +17,7 @@ import numpy as np
 
 from vlar.errors import LibraryError, UsageError
 from vlar.library.connection import LibraryConnection
-from vlar.library.manifest import LibraryManifest
+from vlar.library.manifest import LibraryManifest, require_encoded
 from vlar.library.rows import RowFilter
 from vlar.library.store.annotations import Caption, FailedFile, LostFrames, RecordingLabels
 from vlar.library.store.base import LibraryStore, LibraryWriter
@@ -73,12 +73,16 @@ class LibraryDigest:
 
 def copy_within(writer: LibraryWriter, source_id: int, video_id: int, dim: int) -> int:
     """Give a recording the rows and annotations of another one; returns how many rows."""
-    count = 0
+    ids = list[int]()
     for rows in writer.scan(dim, RowFilter(frozenset([source_id]))):
         copy_rows(writer, rows, writer, video_id)
-        count += len(rows.ids)
+        ids += rows.ids.tolist()
+    if mapped := writer.mapped(ids):
+        copied = writer.scan(dim, RowFilter(frozenset([video_id])))  # in the same order
+        pairs = zip(ids, (i for rows in copied for i in rows.ids.tolist()), strict=True)
+        writer.mark_mapped([copy for row_id, copy in pairs if row_id in mapped])
     copy_annotations(writer, source_id, writer, video_id)
-    return count
+    return len(ids)
 
 
 def copy_rows(
@@ -137,6 +141,7 @@ def copy_library(
         manifest = LibraryManifest.of(source)
         if manifest is None:
             raise LibraryError(f"library {source.address} is empty; there is nothing to copy")
+        require_encoded(source, manifest, "copied")
         source_digest = digest_of(source, manifest)
         recordings_done = _accepted(source, target, manifest, source_digest)
         missing = [

@@ -12,7 +12,8 @@ from functools import partial
 import numpy as np
 
 from vlar.encoders.base import Encoder
-from vlar.errors import EncoderMismatchError, LibraryError
+from vlar.errors import EncoderMismatchError, LibraryError, UsageError
+from vlar.library.mapping import Mapping as VectorMapping
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import MOST_SECONDS
 from vlar.library.store.sqlite import VECTOR_TYPE
@@ -179,6 +180,7 @@ _MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
 _LEAST_FPS, _MOST_FPS = 1e-3, 1e3
 _MOST_TEXT = 4096
 _YES = "yes"
+_MAPPED_TYPE = f"{VECTOR_TYPE}, some mapped"  # so that an earlier vlar refuses it
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class LibraryManifest:
         modality: The sensor of the recordings: the name of their reader.
         persons: Spec of the detector that finds the people of every window, each of whom has a
             row of their own; empty where rows are whole frames only.
+        mapping: Where some rows are predicted from vectors of an earlier model; else None.
     """
 
     model: str
@@ -204,6 +207,7 @@ class LibraryManifest:
     blocks: str = ""
     modality: str = DEFAULT_MODALITY
     persons: str = ""
+    mapping: VectorMapping | None = None
 
     @classmethod
     def of(cls, store: LibraryStore) -> LibraryManifest | None:
@@ -227,7 +231,8 @@ class LibraryManifest:
         """
         if "fingerprint" not in meta:
             return None
-        if meta.get("vector_type") != VECTOR_TYPE:
+        mapping = VectorMapping.from_text(meta.get("mapping", ""))
+        if meta.get("vector_type") != (VECTOR_TYPE if mapping is None else _MAPPED_TYPE):
             raise LibraryError(
                 f"library {folder} holds vectors of type {meta.get('vector_type', '')[:80]!r}, "
                 f"this vlar reads {VECTOR_TYPE!r}; upgrade with 'pip install --upgrade vlar'"
@@ -257,7 +262,8 @@ class LibraryManifest:
         blocks, persons = meta.get("blocks", ""), meta.get("persons", "")
         if len(persons) > _MOST_TEXT:
             raise _damaged(folder, f"persons is {persons[:40]!r}")
-        return cls(meta["model"], meta["fingerprint"], dim, spec, blocks, modality, persons)
+        names = meta["model"], meta["fingerprint"]
+        return cls(*names, dim, spec, blocks, modality, persons, mapping)
 
     @classmethod
     def new(
@@ -305,7 +311,8 @@ class LibraryManifest:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "dim": str(self.dim),
-            "vector_type": VECTOR_TYPE,
+            "vector_type": VECTOR_TYPE if self.mapping is None else _MAPPED_TYPE,
+            **({} if self.mapping is None else {"mapping": self.mapping.to_text()}),
             "blocks": self.blocks,
             "modality": self.modality,
             "window_s": repr(self.spec.window_s),
@@ -347,8 +354,8 @@ class LibraryManifest:
         raise EncoderMismatchError(
             f"library {folder} was made by model {self.model!r} (fingerprint "
             f"{self.fingerprint[:12]}), but the model of this call is {model.name!r} (fingerprint "
-            f"{model.fingerprint[:12]}); use --model {self.model}, or index the videos again: "
-            f"vlar index add NEW.vlar VIDEOS --model {model.name}"
+            f"{model.fingerprint[:12]}); use --model {self.model}, or change the library's model: "
+            f"vlar index upgrade {folder} --model {model.name} --lazy"
         )
 
     def require_windows(
@@ -445,3 +452,16 @@ def _damaged(folder: object, what: str) -> LibraryError:
         f"library {folder} is damaged (its manifest: {what}); restore a copy of the folder, or "
         "move it away and index the videos again"
     )
+
+
+def require_encoded(store: LibraryStore, manifest: LibraryManifest, done: str) -> None:
+    """Refuse a use in which predicted vectors would look like others.
+
+    Raises:
+        UsageError: some rows are mapped; the message has the command that encodes them.
+    """
+    if manifest.mapping is not None and (count := len(store.mapped())):
+        raise UsageError(
+            f"library {store.address} cannot be {done} while {count} of its rows are mapped from "
+            f"{manifest.mapping.model}; encode them: vlar index upgrade {store.address}"
+        )

@@ -247,6 +247,8 @@ class LibraryInfo:
         format: Version of the database.
         persons: The detector whose people have rows of their own; None without such rows.
         person_rows: How many of the rows show one person.
+        mapped_rows: How many are predicted from the vectors of an earlier model.
+        learned_from: What they are predicted by, in a sentence.
     """
 
     path: str
@@ -273,6 +275,8 @@ class LibraryInfo:
     format: int
     persons: str | None = None
     person_rows: int = 0
+    mapped_rows: int = 0
+    learned_from: str = ""
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -377,6 +381,8 @@ class UpgradeReport:
         failed: Videos that are gone, changed or partly unreadable. Their rows keep the blocks they
             had, with the other blocks of a blank clip; ``add`` reads those that are gone or
             changed again.
+        mapped: Rows that are still predicted from the vectors of an earlier model.
+        learned_from: What they are predicted by, in a sentence; empty without any.
     """
 
     kept: tuple[str, ...]
@@ -384,6 +390,8 @@ class UpgradeReport:
     videos: int
     rows: int
     failed: tuple[Failure, ...]
+    mapped: int = 0
+    learned_from: str = ""
 
     def to_dict(self) -> JsonDict:
         """JSON object for ``--json``."""

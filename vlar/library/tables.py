@@ -13,7 +13,7 @@ import numpy as np
 from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.library.backends import backend_of
 from vlar.library.connection import LibraryConnection
-from vlar.library.manifest import LibraryManifest
+from vlar.library.manifest import LibraryManifest, require_encoded
 from vlar.library.rows import Int64, RowFilter, RowTable
 from vlar.library.store.base import LibraryStore
 from vlar.media.lookup import reader
@@ -114,6 +114,7 @@ class LibraryDataset:
             manifest = None if store is None else LibraryManifest.of(store)
             if store is None or manifest is None:
                 raise LibraryError(f"library {self.path} is empty; add recordings first")
+            require_encoded(store, manifest, "a data set")
             self._opened = os.getpid(), store, manifest
         return self._opened
 
@@ -184,6 +185,7 @@ def _batches(
 ) -> Iterator[tuple[Any, int]]:
     """Record batches, each with the number of all rows; in one snapshot."""
     pa = arrow()
+    require_encoded(store, manifest, "exported")
     schema = _schema(manifest)
     store.damaged.clear()
     with store.snapshot():

@@ -13,7 +13,7 @@ import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -42,25 +42,43 @@ STAGE = ".upgrade"  # in the library; hidden files do not change what a folder i
 UpgradeProgress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class UpgradeRequest:
+    """Request of ``Library.upgrade``.
+
+    Attributes:
+        lazy: Map the rows, and encode some of them (``vlar.library.lazy_upgrade``).
+        minutes: Time to encode mapped rows in; None for all of them, or none with ``lazy``.
+        rows: Ids of the rows to encode, the first first; empty for any.
+        progress: Called with the number of recordings done and their total.
+    """
+
+    lazy: bool = False
+    minutes: float | None = None
+    rows: Sequence[int] = ()
+    progress: UpgradeProgress | None = None
+
+
 def upgrade(
     path: str | Path, model: LibraryModel | None = None, progress: UpgradeProgress | None = None
 ) -> UpgradeReport:
-    """Bring a library up to date with its model (``Library.upgrade``).
+    """Bring a library up to date with its model, all of it (``Library.upgrade``).
 
     ``model`` is that of the library where it is None.
     """
     folder = Path(path)
     check_place(folder, create=False)
     with writer_lock(folder), closing(SqliteWriter.open_to_write(folder)) as library:
-        return _upgrade(folder, library, model, progress)
+        return renew(folder, library, model, progress)
 
 
-def _upgrade(
+def renew(
     folder: Path,
     library: SqliteWriter,
     model: LibraryModel | None,
     progress: UpgradeProgress | None,
 ) -> UpgradeReport:
+    """Bring an open library up to date; the caller holds the writer's lock."""
     manifest = LibraryManifest.of(library)
     if manifest is None:
         raise LibraryError(f"library {folder} is empty; there is nothing to bring up to date")
@@ -68,7 +86,7 @@ def _upgrade(
         require_named(folder, manifest.model, None)
         model = load_on(manifest.model)
     if model.fingerprint == manifest.fingerprint:
-        _leave_no_stage(folder)  # of a run that ended between its last commit and this
+        leave_no_stage(folder)  # of a run that ended between its last commit and this
         return UpgradeReport(tuple(p.name for p in blocks.declared(model)), (), 0, 0, ())
     old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
     same = model.name == manifest.model
@@ -78,14 +96,32 @@ def _upgrade(
         raise UsageError(
             f"library {folder} ({have}) cannot be brought up to date with model {model.name!r}: "
             "its stored vectors share no part with the model, or have parts that the model "
-            "lacks; index the videos again into a new library"
+            "lacks; change its model with --lazy, or index the videos again into a new library"
         )
+    target = target_of(folder, manifest, model, blocks.missing_blocks(old, new))
+    with closing(open_stage(folder, target)) as stage:
+        parts = (old, new)
+        work = _Upgrade(library, stage, manifest.dim, target, encoder, parts, progress)
+        report = work.run()
+    leave_no_stage(folder)
+    return report
+
+
+def target_of(
+    folder: Path, manifest: LibraryManifest, model: LibraryModel, missing: Sequence[str]
+) -> LibraryManifest:
+    """The manifest of a library after its upgrade to a model.
+
+    Raises:
+        UsageError: blocks are missing, and people are found by a path.
+    """
     spec = manifest.spec
-    if ":" in manifest.persons and blocks.missing_blocks(old, new):
+    if ":" in manifest.persons and missing:
         raise UsageError(
             f"library {folder} found people with {manifest.persons!r:.200}, a path that an upgrade "
             "does not open; index the videos again into a new library"
         )
+    same = model.name == manifest.model
     target = LibraryManifest.new(
         model,
         manifest.model if same else lasting_name(model.name),
@@ -94,20 +130,15 @@ def _upgrade(
         spec.long_times,
         spec.shots,
     )
-    target = replace(target, persons=manifest.persons)
-    with closing(_open_stage(folder, target)) as stage:
-        parts = (old, new)
-        work = _Upgrade(library, stage, manifest.dim, target, encoder, parts, progress)
-        report = work.run()
-    _leave_no_stage(folder)
-    return report
+    return replace(target, persons=manifest.persons)
 
 
-def _leave_no_stage(folder: Path) -> None:
+def leave_no_stage(folder: Path) -> None:
+    """Delete the staged rows."""
     shutil.rmtree(folder / STAGE, ignore_errors=True)
 
 
-def _open_stage(folder: Path, target: LibraryManifest) -> SqliteWriter:
+def open_stage(folder: Path, target: LibraryManifest) -> SqliteWriter:
     """The store of the staged rows; one for another target or a damaged one is deleted."""
     stage_folder = folder / STAGE
     if stage_folder.is_symlink() or (stage_folder.exists() and not stage_folder.is_dir()):
@@ -119,16 +150,84 @@ def _open_stage(folder: Path, target: LibraryManifest) -> SqliteWriter:
     try:
         stage = SqliteWriter.open_to_write(stage_folder)
     except LibraryError:
-        _leave_no_stage(folder)
+        leave_no_stage(folder)
         make_folder(stage_folder)
         stage = SqliteWriter.open_to_write(stage_folder)
     if stage.meta().get("fingerprint", target.fingerprint) != target.fingerprint:
         stage.close()
         shutil.rmtree(stage_folder)
-        return _open_stage(folder, target)
+        return open_stage(folder, target)
     with stage.transaction():
         stage.set_meta(target.to_meta())
     return stage
+
+
+class RowEncoder:
+    """Computes blocks of rows again from their recordings, as ``add`` does.
+
+    Args:
+        target: Manifest of the rows.
+        encoder: Encoder of the model.
+        wanted: Names of the blocks.
+    """
+
+    def __init__(self, target: LibraryManifest, encoder: Encoder, wanted: Sequence[str]) -> None:
+        self.target, self.wanted = target, wanted
+        self._encoder = encoder
+
+    def fresh(self, video: KnownVideo, stored: RowBatch) -> tuple[Float32, dict[int, Failure]]:
+        """The blocks of each row (N, D), and which rows cannot be read: these are blank.
+
+        Raises:
+            VlarError: the recording has changed, or none of the rows can be read.
+            OSError: it is gone.
+        """
+        file = Path(video.path)
+        vectors_made = np.zeros((len(stored.spans), self.target.dim), np.float32)
+        lost: dict[int, Failure] = {}
+        if not self.wanted:
+            return vectors_made, lost
+        if not file.is_file() and not file.is_dir():  # a FIFO waits for ever
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(file))
+        if content_hash(file) != video.content_hash:
+            raise VlarError(f"{file}: has changed since it was indexed")
+        clips = enumerate(self._clips(file, stored))
+        session = self._encoder.session(features=False)  # as ``add`` encodes them
+        while batch := list(itertools.islice(clips, _BATCH_CLIPS)):
+            read = [(index, clip) for index, clip in batch if isinstance(clip, Clip)]
+            cuts = [(index, clip) for index, clip in read if person_of_clip(clip) is not None]
+            whole = [(index, clip) for index, clip in read if person_of_clip(clip) is None]
+            for part, encode in ((whole, session), (cuts, self._encoder)):  # as ``add`` does
+                if part:
+                    clips_of_part = [clip for _, clip in part]
+                    vectors = encode.encode_blocks(clips_of_part, self.wanted)
+                    vectors_made[[index for index, _ in part]] = vectors
+            for index, clip in batch:
+                if isinstance(clip, Failure):
+                    lost[index] = clip
+                    vectors_made[index] = self.blank
+        if not np.isfinite(vectors_made).all():
+            raise VlarError(f"{file}: the model gave a vector that is not a number")
+        if lost and len(lost) == len(vectors_made):
+            raise VlarError(next(iter(lost.values())).message)
+        return vectors_made, lost
+
+    def _clips(self, file: Path, stored: RowBatch) -> Iterator[Clip | Failure]:
+        source, sampling = reader(self.target.modality), self.target.spec.sampling
+        people = PersonClips(self.target.persons, source)
+        rows = zip(windows_of(stored), people_of(stored), strict=True)
+        return people.of_rows(file, list(rows), sampling)
+
+    @cached_property
+    def blank(self) -> Float32:
+        """(D,) the blocks of a clip that shows nothing; zeros where the sensor has none."""
+        spec = self.target.spec
+        blank = reader(self.target.modality).blank(spec.sampling)
+        if not blank:
+            return np.zeros(self.target.dim, np.float32)
+        data = np.repeat(blank[0].data[:1], spec.n_frames, axis=0)
+        clip = replace(blank[0], data=data, times_s=np.arange(spec.n_frames) / 10)
+        return self._encoder.encode_blocks([clip], self.wanted)[0]
 
 
 class _Upgrade:
@@ -146,9 +245,9 @@ class _Upgrade:
     ) -> None:
         self._library, self._stage = library, stage
         self._dim, self._target = dim, target
-        self._encoder = encoder
         self._progress = progress
         self._pairs, self._wanted = blocks.shared(*parts), blocks.missing_blocks(*parts)
+        self._rows = RowEncoder(target, encoder, self._wanted)
         self._failed: list[Failure] = []
         self._lost: set[str] = set()  # paths of videos that cannot be read at all
 
@@ -197,68 +296,20 @@ class _Upgrade:
         file = Path(video.path)
         try:
             stored = self._all_stored(video)
-            fresh, lost = self._fresh(video, stored)
+            fresh, lost = self._rows.fresh(video, stored)
             vectors = blocks.merged_vectors(stored.vectors, fresh, self._pairs)
         except (VlarError, OSError) as error:
             self._lost.add(video.path)
             self._failed.append(_failure(file, error))
             return
         if lost:
+            first = next(iter(lost.values()))
             message = f"{file}: {len(lost)} of {len(fresh)} windows cannot be read any more"
-            self._failed.append(Failure(file, lost[0].kind, f"{message} ({lost[0].message})"))
+            self._failed.append(Failure(file, first.kind, f"{message} ({first.message})"))
         with self._stage.transaction():
             facts = video.path, video.content_hash, video.stamp, 0.0
             video_id = self._stage.put_video(*facts)
-            self._stage.insert_rows(video_id, _windows(stored), vectors, _people(stored))
-
-    def _fresh(self, video: KnownVideo, stored: RowBatch) -> tuple[Float32, list[Failure]]:
-        """The missing blocks of each row (N, D), and which windows could not be read."""
-        file = Path(video.path)
-        vectors_made = np.zeros((len(stored.spans), self._target.dim), np.float32)
-        lost: list[Failure] = []
-        if not self._wanted:
-            return vectors_made, lost
-        if not file.is_file() and not file.is_dir():  # a FIFO waits for ever
-            raise FileNotFoundError(errno.ENOENT, "no such file", str(file))
-        if content_hash(file) != video.content_hash:
-            raise VlarError(f"{file}: has changed since it was indexed")
-        clips = enumerate(self._clips(file, stored))
-        session = self._encoder.session(features=False)  # as ``add`` encodes them
-        while batch := list(itertools.islice(clips, _BATCH_CLIPS)):
-            read = [(index, clip) for index, clip in batch if isinstance(clip, Clip)]
-            cuts = [(index, clip) for index, clip in read if person_of_clip(clip) is not None]
-            whole = [(index, clip) for index, clip in read if person_of_clip(clip) is None]
-            for part, encode in ((whole, session), (cuts, self._encoder)):  # as ``add`` does
-                if part:
-                    clips_of_part = [clip for _, clip in part]
-                    vectors = encode.encode_blocks(clips_of_part, self._wanted)
-                    vectors_made[[index for index, _ in part]] = vectors
-            for index, clip in batch:
-                if isinstance(clip, Failure):
-                    lost.append(clip)
-                    vectors_made[index] = self._blank
-        if not np.isfinite(vectors_made).all():
-            raise VlarError(f"{file}: the model gave a vector that is not a number")
-        if lost and len(lost) == len(vectors_made):
-            raise VlarError(lost[0].message)
-        return vectors_made, lost
-
-    def _clips(self, file: Path, stored: RowBatch) -> Iterator[Clip | Failure]:
-        source, sampling = reader(self._target.modality), self._target.spec.sampling
-        people = PersonClips(self._target.persons, source)
-        rows = zip(_windows(stored), _people(stored), strict=True)
-        return people.of_rows(file, list(rows), sampling)
-
-    @cached_property
-    def _blank(self) -> Float32:
-        """(D,) the missing blocks of a clip that shows nothing; zeros where the sensor has none."""
-        spec = self._target.spec
-        blank = reader(self._target.modality).blank(spec.sampling)
-        if not blank:
-            return np.zeros(self._target.dim, np.float32)
-        data = np.repeat(blank[0].data[:1], spec.n_frames, axis=0)
-        clip = replace(blank[0], data=data, times_s=np.arange(spec.n_frames) / 10)
-        return self._encoder.encode_blocks([clip], self._wanted)[0]
+            self._stage.insert_rows(video_id, windows_of(stored), vectors, people_of(stored))
 
     def _replace_rows(self, videos: Sequence[KnownVideo]) -> int:
         """One transaction: all rows of the library, and the manifest; returns the rows renewed."""
@@ -267,7 +318,9 @@ class _Upgrade:
             for video in videos:
                 lost = video.path in self._lost
                 rows = self._without(video) if lost else self._staged(video)
-                self._library.replace_rows(video.id, _windows(rows), rows.vectors, _people(rows))
+                self._library.replace_rows(
+                    video.id, windows_of(rows), rows.vectors, people_of(rows)
+                )
                 if lost:
                     self._library.read_again(video.path)
                 renewed += 0 if lost else len(rows.ids)
@@ -282,20 +335,29 @@ class _Upgrade:
     def _without(self, video: KnownVideo) -> RowBatch:
         """The rows of a video that cannot be read, with the missing blocks of a blank clip."""
         rows = self._stored(video)
-        blank = np.tile(self._blank, (len(rows.ids), 1))
+        blank = np.tile(self._rows.blank, (len(rows.ids), 1))
         return replace(rows, vectors=blocks.merged_vectors(rows.vectors, blank, self._pairs))
 
 
-def _windows(rows: RowBatch) -> list[Window]:
+def windows_of(rows: RowBatch) -> list[Window]:
+    """Window of each row."""
     return [Window(start_s, end_s) for start_s, end_s in rows.spans]
 
 
-def _people(rows: RowBatch) -> list[RowPerson | None]:
+def people_of(rows: RowBatch) -> list[RowPerson | None]:
+    """Person of each row; None for the whole frame."""
     return [rows.people.get(row_id) for row_id in rows.ids.tolist()]
 
 
 def _failure(file: Path, error: VlarError | OSError) -> Failure:
+    failure = failure_of(file, error)
+    kept_rows = "its rows are kept without the new parts"
+    return replace(failure, message=f"{failure.message}; {kept_rows}")
+
+
+def failure_of(file: Path, error: VlarError | OSError) -> Failure:
+    """The failure of a recording that cannot be read."""
     kind, reason = "decode", f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
     if isinstance(error, VlarError):
         kind, reason = error.kind, error.message
-    return Failure(file, kind, f"{reason}; its rows are kept without the new parts")
+    return Failure(file, kind, reason)

@@ -323,6 +323,7 @@ def _main_facts(facts: LibraryInfo) -> dict[str, str]:
         "recordings": f"{facts.videos}, {length} in all",
         "windows": windows,
         **(people if facts.persons else {}),
+        **({"mapped": f"{facts.mapped_rows} rows"} if facts.mapped_rows else {}),
         "model": facts.model or "none yet: the library is empty",
         "tags": ", ".join(facts.tag_keys) or "none",
         "search": f"{facts.engine}, {facts.engine_why}",
@@ -331,40 +332,41 @@ def _main_facts(facts: LibraryInfo) -> dict[str, str]:
 
 
 @verb(app)
-def upgrade(library: str, /, *, model: str | None = None) -> int:
-    """Bring a library up to date with its model, or add parts to it.
+def upgrade(
+    library: str, /, *, model: str | None = None, lazy: bool = False, minutes: float | None = None
+) -> int:
+    """Bring a library up to date, or change its model.
 
-    Only parts that changed are computed. After 'vlar models get lite-motion' it adds bodies to a
-    library that was made without them. An interrupted run resumes. Queries use the old rows until
-    all new ones are ready.
+    Only parts that changed are computed, such as bodies after 'vlar models get lite-motion'. An
+    interrupted run resumes. With --lazy another model answers at once; hits are mapped or encoded.
 
     Options:
-        model (--model NAME): A model that has all parts of the library's.
+        model (--model NAME): A model that has all parts of the library's; with --lazy any.
+        lazy: Map the rows; queries, --minutes, or this command without --lazy encode them.
+        minutes (0.. MINUTES): Encode mapped rows for so long.
 
     Examples:
         vlar index upgrade holiday.vlar
-        vlar index upgrade holiday.vlar --model openclip:ViT-B-16/openai+motion
+        vlar index upgrade holiday.vlar --model siglip2 --lazy --minutes 10
     """
     with progress("upgrading") as shown, _opened(library, model) as opened:
-        report = opened.upgrade(progress=lambda _, total: shown(1, total))
+        report = opened.upgrade(lazy=lazy, minutes=minutes, progress=lambda _, n: shown(1, n))
     for row in report.failed:
         output.failure(row)
     output.row(report)
+    if report.learned_from:
+        windows = counted(report.rows, "windows")
+        output.note(f"vlar: {windows} encoded, {report.mapped} mapped; {report.learned_from}")
+        return exit_code(report.videos or 1, len(report.failed))
     if not report.computed and not report.rows:
         output.note(f"vlar: {library} is up to date")
         return 0
-    kept_names, computed = (
-        ", ".join(names) or "nothing" for names in (report.kept, report.computed)
-    )
-    output.note(
-        f"vlar: {counted(report.videos, 'recordings')}, {counted(report.rows, 'windows')} up to "
-        f"date: {kept_names} kept, {computed} computed"
-    )
+    parts = [", ".join(names) or "nothing" for names in (report.kept, report.computed)]
+    done = f"{counted(report.videos, 'recordings')}, {counted(report.rows, 'windows')}"
+    output.note(f"vlar: {done} up to date: {parts[0]} kept, {parts[1]} computed")
     if report.failed:
-        output.note(
-            f"vlar: {len(report.failed)} recordings could not be read in full; their rows stay "
-            f"without the new parts; read them again with: vlar index add {library} PATH"
-        )
+        what = f"{len(report.failed)} recordings lack new parts, since they cannot be read in full"
+        output.note(f"vlar: {what}; read them again: vlar index add {library} PATH")
     return exit_code(report.videos, len(report.failed))
 
 

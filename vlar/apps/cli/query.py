@@ -37,6 +37,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +45,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from vlar import registry
 from vlar.apps.cli import inputs, judgements, options, output, shelves
 from vlar.apps.cli.progress import progress
-from vlar.errors import UsageError
+from vlar.errors import LibraryError, UsageError
+from vlar.formatting import counted
 from vlar.library.query.request import QueryRequest
 from vlar.options import Choices, Fields
 
@@ -54,12 +56,14 @@ if TYPE_CHECKING:
     from vlar.apps.answers import AnswerFiles
     from vlar.library.query.plan import QueryReport
     from vlar.library.query.rerankers import Reranker
+    from vlar.model.model import Model
     from vlar.results import Hits
     from vlar.types import Hit
 
 _RERANKERS = Choices.of_kinds("re-ranker", "reranker", "answerer", also=("auto", "none"))
 KITTY, ITERM, SIXEL = "kitty", "iterm2", "sixel"
 WIDTH = 200  # pixels
+_ENCODING_S = 5.0  # after an answer
 _CHUNK = 4096
 _COLOURS = 64
 _ESC, _END = "\x1b", "\x1b\\"
@@ -230,9 +234,24 @@ def query(
     if hits.guarantee is None:
         _note(reports, hits, request.min_probability)
     judgements.note(hits)
+    _encode(library, loaded, hits)
     failed = 0 if files is None else _write(files, text, hits)
     unranked = reranker is None and rerank != "none"  # it was asked for and cannot be
     return 1 if failed or unranked or any(r.damaged or r.rerank_failed for r in reports) else 0
+
+
+def _encode(library: str, model: Model, hits: Hits) -> None:
+    """Encode the windows of a lazily upgraded library that were answers, for a few seconds."""
+    from vlar.library.library import Library
+
+    rows = [hit.row for hit in hits if hit.origin == "mapped"]
+    if not rows:
+        return
+    with suppress(LibraryError), Library(library, model, create=False) as opened:
+        report = opened.upgrade(lazy=True, minutes=_ENCODING_S / 60, rows=rows)
+        if report.rows:
+            windows = counted(report.rows, "windows")
+            output.note(f"vlar: {windows} of these answers are encoded now; ask again")
 
 
 def _explain(reports: list[QueryReport], explain: bool) -> None:

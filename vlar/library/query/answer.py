@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vlar.library.cache import SearchCache
 from vlar.library.connection import LibraryConnection
+from vlar.library.manifest import require_encoded
 from vlar.library.query.candidates import Snapshot
 from vlar.library.query.concepts import concepts, with_concepts
 from vlar.library.query.filters import check_keys
@@ -29,6 +30,8 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
     plan = make_plan(request)
     with connection.mutex:
         store, manifest = connection.nonempty()
+        if plan.miss is not None:
+            require_encoded(store, manifest, "asked with --miss")
         check_keys(plan.where, store.tag_keys())
         model = connection.models.loaded(manifest)
         concepts_kept = concepts(store)
@@ -50,6 +53,8 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
                 return guaranteed(plan, plan.miss, snapshot, queries, request.report)
             hits = search(plan, snapshot, queries, reranker, linked.report(request.report))
             hits.learned_from = tuple(linked.notes)
+            if manifest.mapping is not None and any(hit.origin == "mapped" for hit in hits):
+                hits.learned_from = (*hits.learned_from, manifest.mapping.learned_from)
             return hits
 
         opened = None if reranker is rerank else reranker

@@ -195,7 +195,17 @@ class Snapshot:
         """Number of recordings of the library."""
         return self.store.counts()[0]
 
-    def rated(self, vectors: Float32, query: Float32) -> tuple[Float64, Float64, Float64]:
+    def expected(self, probability: Float64, row_ids: Sequence[int]) -> Float64:
+        """Probabilities (N,) of rows; those of mapped rows are what encoded ones would have."""
+        if self.manifest.mapping is None:
+            return probability
+        mapped = self.store.mapped(row_ids)
+        is_mapped = np.array([row_id in mapped for row_id in row_ids], np.bool_)
+        return np.where(is_mapped, self.manifest.mapping.scaled(probability), probability)
+
+    def rated(
+        self, vectors: Float32, query: Float32, row_ids: Sequence[int]
+    ) -> tuple[Float64, Float64, Float64]:
         """(N,) three figures of how rows (N, D) answer a query (D,), each 0 to 1.
 
         The probability that a row shows it, which ignores all other rows; the score, which also
@@ -203,6 +213,7 @@ class Snapshot:
         far spans reach goes by the window alone, at the prior of a rare event.
         """
         alone = np.asarray(self.model.match_probability(vectors, query), np.float64)
+        alone = self.expected(alone, row_ids)
         hits = self.among(alone)
         if hits is alone:
             return alone, alone, alone

@@ -152,6 +152,7 @@ class IndexCandidates:
         ids = [row.row_id for row in head]
         rescored = reranker.rescore(self._plan.phrase, ids, self._snapshot, self._snapshot.model)
         alone = np.array([new.probability for new in rescored.values()])
+        alone = self._snapshot.expected(alone, list(rescored))
         figures = self._snapshot.among(alone).tolist(), self._snapshot.stated(alone).tolist()
         self._new = {
             row_id: SpanScore(score if new.score is None else new.score, new.similarity, stated)
@@ -281,7 +282,7 @@ class IndexCandidates:
         if not len(batch.ids):
             return []
         similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
-        rated = self._snapshot.rated(batch.vectors, self._query)
+        rated = self._snapshot.rated(batch.vectors, self._query, batch.ids.tolist())
         scored_spans = [
             ScoredSpan(
                 int(row),

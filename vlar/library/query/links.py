@@ -26,6 +26,7 @@ from vlar.heads.signatures import available_terms, signature
 from vlar.library.address import place
 from vlar.library.connection import LibraryConnection
 from vlar.library.manifest import LibraryManifest
+from vlar.library.mapping import ridge
 from vlar.library.model_provider import DEFAULT_MODEL
 from vlar.library.rows import RowFilter
 from vlar.library.store.base import LibraryStore
@@ -44,7 +45,6 @@ _FEWEST, _MOST = 8, 4000  # moments
 _WINDOWS = 16  # of a recording
 _FOLDS = 5
 _RANK = 48  # of the map that is kept
-_PENALTIES = 10.0 ** np.arange(-3, 3.5, 0.5)
 _MOST_TEXT = 1 << 23
 
 
@@ -300,28 +300,6 @@ def _learned(
         right[:rank].astype(np.float32),
     )  # fmt: skip
     return link, failed
-
-
-def ridge(signatures: Float32, vectors: Float64) -> tuple[Float64, Float64]:
-    """Mean (S,) of signatures (N, S), and coefficients (S, D) from them less it to vectors (N, D).
-
-    The vectors count less their mean. The penalty is the one with the least error of a pair that is
-    left out.
-    """
-    wide = signatures.astype(np.float64)
-    mean, spread = wide.mean(axis=0), wide.std(axis=0) + 0.1 * wide.std() + 1e-9
-    targets = vectors - vectors.mean(axis=0)
-    left, scale, right = np.linalg.svd((wide - mean) / spread, full_matrices=False)
-    powers, inside = scale**2, left.T @ targets
-    errors = list[tuple[float, float]]()
-    for penalty in max(float(powers.mean()), 1e-9) * _PENALTIES:
-        gain = powers / (powers + penalty)
-        leverage = (left**2 * gain).sum(axis=1)
-        rest = (targets - (left * gain) @ inside) / np.maximum(1 - leverage, 1e-6)[:, None]
-        errors.append((float((rest**2).sum()), float(penalty)))
-    penalty = min(errors)[1]
-    coefficients = (right.T * (scale / (powers + penalty))) @ inside
-    return mean, coefficients / spread[:, None]
 
 
 def held_out(signatures: Float32, vectors: Float64, groups: npt.NDArray[np.int64]) -> float:

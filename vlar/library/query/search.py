@@ -200,6 +200,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     middle_s = {i: sum(span) / 2 for i, span in zip(batch.ids.tolist(), batch.spans, strict=True)}
     lost = _lost(snapshot.store, refined)
     standing = _standing(candidates, answers)
+    origins = _origins(snapshot, candidates, answers)
     for index, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
         is_row = len(set(candidates.row_ids(answer.span))) == 1
@@ -225,10 +226,22 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 row=rows[index],
                 standing=standing[index],
                 written=answer.span.written,
+                origin=origins[index],
                 **people.get(rows[index], {}),
             )
         )
     return hits
+
+
+def _origins(
+    snapshot: Snapshot, candidates: Candidates, answers: Sequence[DistinctSpan]
+) -> list[str]:
+    """Origin of each answer, ``mapped`` or ``encoded``; empty in a library without mapped rows."""
+    if snapshot.manifest.mapping is None:
+        return [""] * len(answers)
+    rows = [set(candidates.row_ids(answer.span)) for answer in answers]
+    mapped = snapshot.store.mapped(sorted(set().union(*rows)))
+    return ["mapped" if ids & mapped else "encoded" for ids in rows]
 
 
 def _standing(candidates: Candidates, answers: Sequence[DistinctSpan]) -> list[str]:

@@ -108,6 +108,11 @@ def compare(
         for column, (leaf, query) in enumerate(queries.items()):
             if not isinstance(leaf, Like):
                 probable[column] = model.match_probability(batch.wide, query)
+        if manifest.mapping is not None:
+            mapped = store.mapped(batch.ids.tolist())
+            is_mapped = np.array([row_id in mapped for row_id in batch.ids.tolist()], np.bool_)
+            scaled = manifest.mapping.scaled(probable.astype(np.float64))
+            probable = np.where(is_mapped, scaled, probable).astype(np.float32)
         for leaf, pair_values in pair_scores(store, model, batch.ids, queries).items():
             column = list(queries).index(leaf)
             similar[column], probable[column] = pair_values

@@ -154,6 +154,10 @@ class LibraryStore(Protocol):
         """Captions of rows by row id, of all or of some; a row without one is left out."""
         ...
 
+    def mapped(self, row_ids: Sequence[int] | None = None) -> set[int]:
+        """Rows, of all or of some, whose vectors are predicted (``vlar.library.mapping``)."""
+        return set()
+
     # Annotations --------------------------------------------------------------------------------
 
     def annotations(self, kind: type[A], owners: Sequence[int | str] | None = None) -> Sequence[A]:
@@ -231,6 +235,11 @@ class LibraryWriter(LibraryStore, Protocol):
             LibraryError: the other contexts of the library have another shape.
         """
         ...
+
+    def mark_mapped(self, row_ids: Sequence[int]) -> None:
+        """Note that the vectors of rows are predicted; it ends with the row."""
+        if row_ids:
+            raise LibraryError(f"{self.address} cannot hold predicted vectors; use a folder")
 
     def update(
         self,

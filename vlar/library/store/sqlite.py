@@ -288,6 +288,16 @@ class SqliteStore(LibraryStore):
     def adjacent(self, row_ids: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
         return {i: (before, after) for i, before, after in self.fetch_in(_ADJACENT, row_ids)}
 
+    def mapped(self, row_ids: Sequence[int] | None = None) -> set[int]:
+        if not self.fetch("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'mapped'"):
+            return set()
+        query = "SELECT row_id FROM mapped"
+        if row_ids is None:
+            rows = self.fetch(query)
+        else:
+            rows = self.fetch_in(f"{query} WHERE row_id IN", row_ids)
+        return {row_id for (row_id,) in rows if isinstance(row_id, int)}
+
     def captions(self, row_ids: Sequence[int] | None = None) -> dict[int, str]:
         return annotation_tables.captions_by_row(self, row_ids)
 

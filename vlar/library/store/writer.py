@@ -23,6 +23,10 @@ from vlar.library.store.sqlite import SqliteStore
 from vlar.library.store.values import Stamp
 from vlar.types import Float32, Window
 
+_MAPPED = """CREATE TABLE IF NOT EXISTS mapped (
+    row_id INTEGER PRIMARY KEY REFERENCES rows (id) ON DELETE CASCADE
+)"""
+
 
 class SqliteWriter(SqliteStore, LibraryWriter):
     """Writes ``library.sqlite``. Its maker holds the writer's lock (``vlar.library.store.trust``).
@@ -134,6 +138,11 @@ class SqliteWriter(SqliteStore, LibraryWriter):
                 for w, who, blob in blobs
             ),
         )
+
+    def mark_mapped(self, row_ids: Sequence[int]) -> None:
+        if row_ids:
+            self.connection.execute(_MAPPED)
+            self.connection.executemany("INSERT INTO mapped VALUES (?)", ((i,) for i in row_ids))
 
     def replace_rows(
         self,

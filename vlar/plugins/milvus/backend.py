@@ -28,7 +28,7 @@ from vlar.library.rows import (
     UpgradeReport,
 )
 from vlar.library.store.schema import READ_AGAIN
-from vlar.library.upgrade import UpgradeProgress
+from vlar.library.upgrade import UpgradeRequest
 from vlar.library.verify import LibraryFault, again, changed_files, row_fault
 from vlar.model.library_model import LibraryModel
 from vlar.plugins.milvus import layout
@@ -299,9 +299,7 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
         after = bytes_of(connection)
         return CompactReport(rows, 0, before, after, f"milvus {kind}", built)
 
-    def upgrade(
-        self, model: LibraryModel | None, progress: UpgradeProgress | None
-    ) -> UpgradeReport:
+    def upgrade(self, model: LibraryModel | None, request: UpgradeRequest) -> UpgradeReport:
         """Refused: only a folder is brought up to date.
 
         Raises:

@@ -1,0 +1,256 @@
+"""A library changes its model at once: rows are mapped, stated as such, and encoded as needed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.refusals import refused
+from tests.unit.library.fakes import store_of, tiny_video
+from tests.unit.library.test_upgrade import PartModel, as_if_new, vectors
+from vlar.errors import EncoderMismatchError, LibraryError, UsageError
+from vlar.library import lazy_upgrade
+from vlar.library.library import Library
+from vlar.library.mapping import Mapping, Sample, completed, learned, procrustes, ridge
+
+ROOT = Path(__file__).parents[3]
+SAMPLE = (16, 16)
+BASE = "two"  # of the later model: no block is shared
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight recordings of three windows, in a library of the earlier model."""
+    folder = tmp_path_factory.mktemp("lazy")
+    clips = [tiny_video(folder / "videos" / f"{i}.mp4", i) for i in range(8)]
+    with Library(folder / "old.vlar", PartModel(0)) as library:
+        library.add(clips, tags={"place": "gym"})
+    return folder
+
+
+@pytest.fixture
+def old(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(lazy_upgrade, "_SAMPLE", SAMPLE)
+    shutil.copytree(made / "old.vlar", tmp_path / "l.vlar")
+    return tmp_path / "l.vlar"
+
+
+def clips_of(path: Path) -> list[Path]:
+    return [Path(row.path) for row in Library(path).videos()]
+
+
+def origins(library: Library) -> list[str]:
+    return [hit.origin for hit in library.query("anything", k=50, min_probability=0)]
+
+
+def test_answers_at_once_and_states_what_is_mapped(old: Path, tmp_path: Path):
+    later = PartModel(1, base=BASE)
+    clips = clips_of(old)
+    with Library(old, later) as library:
+        report = library.upgrade(lazy=True)
+        assert (report.mapped, report.rows) == (8, 0)
+        assert "learned from 16 windows" in report.learned_from
+        facts = library.info()
+        assert (facts.rows, facts.mapped_rows, facts.model) == (24, 8, later.name)
+        hits = library.query("anything", k=50, min_probability=0)
+        assert {hit.origin for hit in hits} == {"mapped", "encoded"}
+        assert all(hit.to_dict()["origin"] == hit.origin and hit.origin in str(hit) for hit in hits)
+        assert hits.learned_from == (report.learned_from,)
+        mapped = store_of(library).mapped()
+        assert all((hit.row in mapped) == (hit.origin == "mapped") for hit in hits)
+        expression = library.query('"anything" AND NOT "other"', k=50, min_probability=0)
+        assert "mapped" in {hit.origin for hit in expression}
+        assert library.upgrade(lazy=True).mapped == 8
+        asked = [hit.row for hit in hits if hit.origin == "mapped"][:1]
+        assert library.upgrade(lazy=True, rows=asked).rows == 1
+        assert library.info().mapped_rows == 7
+        assert library.upgrade(lazy=True, minutes=1e-9).mapped == 7
+        assert library.verify() == []
+        assert library.upgrade().mapped == 0
+        assert set(origins(library)) == {""}
+        assert all(row.tags == {"place": "gym"} for row in library.videos())
+        assert store_of(library).meta()["vector_type"] == "float16"
+    made_new = as_if_new(tmp_path, clips, later)
+    assert vectors(old).keys() == made_new.keys()
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row, made_new[key], atol=1e-3)
+
+
+def test_blocks_that_are_shared_are_exact_and_a_dropped_block_needs_no_map(old: Path):
+    before = vectors(old)
+    with Library(old, PartModel(1)) as library:
+        assert library.upgrade(lazy=True).mapped == 8
+    width = next(iter(before.values())).shape[0]
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row[:width] * np.sqrt(2), before[key], atol=2e-3)
+    with Library(old, PartModel(1)) as library:
+        library.upgrade()
+    with Library(old, PartModel(0)) as library:
+        report = library.upgrade(lazy=True)
+        assert (report.mapped, report.learned_from) == (0, "")
+        assert set(origins(library)) == {""}
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row, before[key], atol=2e-3)
+
+
+def test_uses_that_cannot_tell_are_refused_in_one_line(old: Path, tmp_path: Path):
+    with Library(old, PartModel(1)) as library:
+        library.upgrade(lazy=True)
+        refused(UsageError, "8 of its rows are mapped", library.to_arrow)
+        refused(UsageError, "8 of its rows are mapped", library.query, "anything", miss=0.1)
+        refused(UsageError, "8 of its rows", library.copy_to, Library(tmp_path / "copy.vlar"))
+        assert store_of(library).meta()["vector_type"] == "float16, some mapped"
+    with Library(old, PartModel(2)) as library:
+        refused(UsageError, "before its model changes again", library.upgrade, lazy=True)
+        refused(EncoderMismatchError, "upgrade", library.query, "anything")
+    with Library(tmp_path / "new.vlar", PartModel(0)) as library:
+        refused(LibraryError, "does not exist", library.upgrade, lazy=True)
+
+
+def test_a_copy_of_a_recording_stays_mapped_and_a_changed_one_is_encoded(old: Path, tmp_path: Path):
+    clips = clips_of(old)
+    with Library(old, PartModel(1)) as library:
+        library.upgrade(lazy=True)
+        mapped = {
+            hit.path
+            for hit in library.query("a", k=50, min_probability=0)
+            if hit.origin == "mapped"
+        }
+        copy = tmp_path / "copy.mp4"
+        shutil.copy(next(iter(mapped)), copy)
+        count = library.info().mapped_rows
+        assert library.add(copy).copies == 1
+        assert library.info().mapped_rows > count
+        assert library.remove(copy) == 1
+        assert library.info().mapped_rows == count
+        assert library.add(clips).unchanged == 8
+
+
+def test_a_file_that_is_gone_stays_mapped(old: Path, tmp_path: Path):
+    moved = tmp_path / "away"
+    with Library(old, PartModel(1)) as library:
+        library.upgrade(lazy=True)
+        gone = {row.path for row in library.videos()}
+        videos = Path(next(iter(gone))).parent
+        videos.rename(moved)
+        try:
+            report = library.upgrade()
+        finally:
+            moved.rename(videos)
+        assert report.mapped == 8
+        assert report.failed
+        assert library.upgrade().mapped == 0
+
+
+KILLED = """
+import os, signal, sys
+from tests.unit.library.test_upgrade import PartModel
+from vlar.library import lazy_upgrade
+from vlar.library.library import Library
+from vlar.library.store.writer import SqliteWriter
+
+lazy_upgrade._SAMPLE = (16, 16)
+point, count = sys.argv[2], [0]
+
+def die(*_):
+    count[0] += 1
+    if count[0] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def at(name):
+    before = getattr(SqliteWriter, name)
+    def called(*given, **more):
+        die()
+        return before(*given, **more)
+    setattr(SqliteWriter, name, called)
+
+if point == "change":
+    at("replace_rows")
+if point == "encode":
+    at("delete_rows")
+with Library(sys.argv[1], PartModel(1, base="two")) as library:
+    library.upgrade(lazy=True, minutes=5, progress=die if point == "sample" else None)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["sample", "change", "encode"])
+def test_a_killed_run_leaves_a_whole_library(old: Path, tmp_path: Path, point: str):
+    run = [sys.executable, "-c", KILLED, str(old), point]
+    assert subprocess.run(run, cwd=ROOT).returncode == -signal.SIGKILL
+    changed, later = point == "encode", PartModel(1, base=BASE)
+    with Library(old, later if changed else PartModel(0)) as library:
+        assert library.verify(files=False) == []
+        assert set(origins(library)) == ({"mapped", "encoded"} if changed else {""})
+        assert library.info().mapped_rows == (8 - 2 if changed else 0) or changed
+    clips = clips_of(old)
+    with Library(old, later) as library:
+        if not changed:
+            library.upgrade(lazy=True)
+            taken = len(later.encoder.calls)
+            assert taken < 16 if point == "sample" else taken == 0  # the stage was used
+        assert library.upgrade().mapped == 0
+    expected = as_if_new(tmp_path, clips, later)
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row, expected[key], atol=1e-3)
+
+
+def test_a_mapping_is_text_of_anybody():
+    mapping = Mapping("lite", "ridge", 300, 0.5, 0.9, -0.4, ("objects",))
+    assert Mapping.from_text(mapping.to_text()) == mapping
+    for broken in (
+        "",
+        "{}",
+        "[1]",
+        "x",
+        json.dumps({**json.loads(mapping.to_text()), "slope": -1}),
+    ):
+        assert Mapping.from_text(broken) is None
+    order = mapping.scaled(np.linspace(0, 1, 9))
+    assert (np.diff(order) > 0).all()
+    assert replace(mapping, slope=1.0, offset=0.0).scaled(np.array([0.3])) == pytest.approx(0.3)
+
+
+def test_maps_find_a_linear_relation_and_not_random_numbers():
+    draw = np.random.default_rng(0)
+    old = draw.normal(size=(200, 12)).astype(np.float32)
+    turn = np.linalg.qr(draw.normal(size=(12, 12)))[0]
+    new = (old @ turn).astype(np.float64)
+    for solve in (ridge, procrustes):
+        mean, coefficients = solve(old, new)
+        np.testing.assert_allclose((old - mean) @ coefficients + new.mean(axis=0), new, atol=1e-2)
+    unrelated = draw.normal(size=(200, 12))
+    mean, coefficients = ridge(old, unrelated)
+    left = unrelated - unrelated.mean(axis=0) - (old - mean) @ coefficients
+    assert (left**2).mean() > 0.8
+
+
+def test_what_no_text_reads_takes_the_length_that_predictions_lack():
+    shared = np.array([True, False, False])
+    rows = completed(
+        np.array([[9, 0.2, 9]], np.float32), np.array([[0.6, 0, 0]], np.float32), shared, 2
+    )
+    np.testing.assert_allclose(rows, [[0.6, 0.2, np.sqrt(1 - 0.36 - 0.04)]], atol=1e-6)
+    rows = completed(
+        np.array([[9, 0.2, 0.1]], np.float32), np.array([[0.6, 0, 0]], np.float32), shared, None
+    )
+    np.testing.assert_allclose(np.linalg.norm(rows), 1, atol=1e-6)
+
+
+def test_the_better_form_is_taken():
+    model = PartModel(0)
+    draw = np.random.default_rng(0)
+    new = np.abs(draw.normal(size=(64, model.dim))).astype(np.float32)
+    new /= np.linalg.norm(new, axis=1, keepdims=True)
+    sample = Sample(new[:, ::-1].copy(), new, np.arange(64), np.zeros(model.dim, bool), None)
+    linear, mapping = learned(sample, model, ["a", "b", "c"], "before", ())
+    assert mapping.same_first == 1.0
+    np.testing.assert_allclose(linear(sample.old), new, atol=0.05)

@@ -1,0 +1,328 @@
+"""Change the model of a library at once: its rows are mapped, and encoded as they are needed.
+
+A few hundred windows are encoded by the new model and teach a map (``vlar.library.mapping``). One
+transaction then gives every other row its mapped vector and a mark; the library is one of the new
+model from there on. Rows are encoded later, a commit a recording, by a query that touches them, in
+the time that a user gives, or all. A row has its mark until its own transaction replaces it, so a
+run that is killed loses nothing, and what is mapped is always exact.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vlar.encoders.base import Encoder
+from vlar.errors import LibraryError, UsageError, VlarError
+from vlar.language.bank import load_bank
+from vlar.library import manifest as blocks
+from vlar.library.folder import check_place
+from vlar.library.manifest import LibraryManifest
+from vlar.library.mapping import LinearMap, Sample, completed, learned
+from vlar.library.model_provider import load_on, require_named
+from vlar.library.rows import Bool, RowBatch, UpgradeReport
+from vlar.library.store.trust import writer_lock
+from vlar.library.store.values import KnownVideo
+from vlar.library.store.writer import SqliteWriter
+from vlar.library.upgrade import (
+    RowEncoder,
+    UpgradeRequest,
+    failure_of,
+    leave_no_stage,
+    open_stage,
+    people_of,
+    renew,
+    target_of,
+    windows_of,
+)
+from vlar.model.library_model import LibraryModel
+from vlar.types import Failure, Float32
+
+_SAMPLE = (64, 400)  # windows that teach the map: a twentieth of all, within these
+_FEWEST = 16
+_COMMIT_ROWS = 32
+_PHRASES = "everyday_actions"
+
+
+def upgrade_library(
+    path: Path, model: LibraryModel | None, request: UpgradeRequest
+) -> UpgradeReport:
+    """Bring a library up to date, whole or lazily (``Library.upgrade``)."""
+    check_place(path, create=False)
+    with writer_lock(path), closing(SqliteWriter.open_to_write(path)) as library:
+        manifest = LibraryManifest.of(library)
+        if request.minutes is not None and not (request.lazy or (manifest and manifest.mapping)):
+            raise UsageError("--minutes is for a library whose rows are mapped; give --lazy too")
+        if manifest is None or (manifest.mapping is None and not request.lazy):
+            return renew(path, library, model, request.progress)
+        if model is None:
+            require_named(path, manifest.model, None)
+            model = load_on(manifest.model)
+        if manifest.mapping is None and model.fingerprint != manifest.fingerprint:
+            manifest = _change(path, library, manifest, model, request)
+        elif model.fingerprint != manifest.fingerprint:
+            raise UsageError(
+                f"library {path} still has {len(library.mapped())} rows that are mapped from "
+                f"{manifest.mapping.model if manifest.mapping else 'another model'}; encode them "
+                f"before its model changes again: vlar index upgrade {path}"
+            )
+        leave_no_stage(path)
+        return _encode(library, manifest, model, request)
+
+
+def _change(
+    folder: Path,
+    library: SqliteWriter,
+    manifest: LibraryManifest,
+    model: LibraryModel,
+    request: UpgradeRequest,
+) -> LibraryManifest:
+    """Map all rows but those of a sample, which are encoded; returns the new manifest."""
+    if model.modality != manifest.modality:
+        raise UsageError(
+            f"library {folder} holds {manifest.modality}, and model {model.name!r} reads "
+            f"{model.modality}; give a model of {manifest.modality}"
+        )
+    parts = _Parts.of(manifest, model)
+    target = target_of(folder, manifest, model, parts.missing)
+    work = _Change(library, manifest, target, parts)
+    if not parts.missing:  # all of the new vectors is in the old ones
+        work.replace_rows(None, {})
+    else:
+        encoder = RowEncoder(target, _encoder(model), parts.missing)
+        with closing(open_stage(folder, target)) as stage:
+            sample, encoded = work.sample(stage, encoder, request)
+        if len(encoded) == library.row_count():
+            work.replace_rows(None, encoded)
+            return target
+        names = [new.name for _, new in parts.pairs]
+        linear, mapping = learned(sample, model, load_bank(_PHRASES).texts, manifest.model, names)
+        work.target = replace(target, mapping=mapping)
+        work.replace_rows(linear, encoded)
+    return work.target
+
+
+def _encoder(model: LibraryModel) -> Encoder:
+    encoder: Encoder | None = getattr(model, "encoder", None)
+    if encoder is None:
+        raise UsageError(f"model {model.name!r} has no encoder whose rows could be computed again")
+    return encoder
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Blocks of the old and of the new vectors.
+
+    Attributes:
+        pairs: Blocks that are copied, old and new.
+        missing: Names of the others.
+        shared: (D,) whether a column is copied.
+        silent: A column of another block that no text reads; None where there is none.
+    """
+
+    pairs: list[tuple[blocks.BlockSlice, blocks.BlockSlice]]
+    missing: list[str]
+    shared: Bool
+    silent: int | None
+
+    @classmethod
+    def of(cls, manifest: LibraryManifest, model: LibraryModel) -> _Parts:
+        old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
+        pairs, missing = blocks.shared(old, new), blocks.missing_blocks(old, new)
+        shared = np.zeros(model.dim, np.bool_)
+        for _, part in pairs:
+            shared[part.place] = True
+        silent = {block.name for block in _encoder(model).blocks if not block.has_text}
+        free = [p.start for p in new if p.name in silent and p.name in missing and p.width == 1]
+        return cls(pairs, missing, shared, free[0] if free else None)
+
+    def copied(self, vectors: Float32) -> Float32:
+        """(N, D) with the blocks of old vectors (N, S) that are copied; else 0."""
+        rows = np.zeros((len(vectors), len(self.shared)), np.float32)
+        for old, new in self.pairs:
+            rows[:, new.place] = vectors[:, old.place] * np.float32(new.weight / old.weight)
+        return rows
+
+
+class _Change:
+    """One change of model."""
+
+    def __init__(
+        self,
+        library: SqliteWriter,
+        manifest: LibraryManifest,
+        target: LibraryManifest,
+        parts: _Parts,
+    ) -> None:
+        self._library, self._manifest, self._parts = library, manifest, parts
+        self.target = target
+        self._videos = {video.id: video for video in library.recordings()}
+
+    def sample(
+        self, stage: SqliteWriter, encoder: RowEncoder, request: UpgradeRequest
+    ) -> tuple[Sample, dict[int, Float32]]:
+        """Windows that both models encoded, and their new vectors by row id.
+
+        They are drawn over all recordings by a fixed seed, and staged with a commit a recording, so
+        that an interrupted run resumes.
+
+        Raises:
+            LibraryError: too few of them can be read.
+        """
+        ids = self._library.row_ids(self._videos)
+        least, most = _SAMPLE
+        count = min(max(len(ids) // 20, least), most, len(ids))
+        drawn = np.random.default_rng(0).permutation(ids)[:count].tolist()
+        batch = self._library.rows(sorted(drawn), self._manifest.dim)
+        old, new = list[Float32](), list[Float32]()
+        row_ids, owners = list[int](), list[int]()
+        reason = ""
+        videos = np.unique(batch.video_ids).tolist()
+        for number, video_id in enumerate(videos):
+            rows = _part(batch, batch.video_ids == video_id)
+            try:
+                rows, vectors = self._staged(stage, encoder, self._videos[video_id], rows)
+            except (VlarError, OSError) as error:
+                reason = str(error)
+                continue
+            finally:
+                if request.progress is not None:
+                    request.progress(number + 1, len(videos))
+            old.append(rows.vectors)
+            new.append(vectors)
+            row_ids += rows.ids.tolist()
+            owners += [video_id] * len(rows.ids)
+        is_all = len(row_ids) == self._library.row_count()
+        if not row_ids or not (is_all or (len(row_ids) >= _FEWEST and len(set(owners)) > 1)):
+            raise LibraryError(
+                f"library {self._library.file.parent}: {len(row_ids)} of {count} windows could be "
+                f"read to learn from, and {_FEWEST} of two recordings are needed"
+                f"{f' ({reason})' if reason else ''}; it stays as it is"
+            )
+        arrays = np.concatenate(old), np.concatenate(new)
+        shared, silent = self._parts.shared, self._parts.silent
+        sample = Sample(*arrays, np.array(owners, np.int64), shared, silent)
+        return sample, dict(zip(row_ids, arrays[1], strict=True))
+
+    def _staged(
+        self, stage: SqliteWriter, encoder: RowEncoder, video: KnownVideo, rows: RowBatch
+    ) -> tuple[RowBatch, Float32]:
+        """Rows that can be read, and their new vectors (N, D), some by an earlier run."""
+        staged = stage.at_path(video.path)
+        if staged is not None and staged.content_hash == video.content_hash:
+            earlier = stage.rows(stage.row_ids([staged.id]).tolist(), self.target.dim)
+            if earlier.spans == rows.spans and people_of(earlier) == people_of(rows):
+                return rows, earlier.vectors
+        fresh, lost = encoder.fresh(video, rows)
+        read = np.array([index not in lost for index in range(len(rows.ids))])
+        vectors = blocks.merged_vectors(rows.vectors, fresh, self._parts.pairs)[read]
+        rows = _part(rows, read)
+        with stage.transaction():
+            video_id = stage.put_video(video.path, video.content_hash, video.stamp, 0.0)
+            stage.insert_rows(video_id, windows_of(rows), vectors, people_of(rows))
+        return rows, vectors
+
+    def replace_rows(self, linear: LinearMap | None, encoded: dict[int, Float32]) -> None:
+        """One transaction: the vectors of all rows, the marks, and the manifest."""
+        library, parts = self._library, self._parts
+        with library.transaction():
+            library.set_meta(self.target.to_meta())
+            for video_id, video in self._videos.items():
+                ids = library.row_ids([video_id]).tolist()
+                rows = library.rows(ids, self._manifest.dim)
+                if len(rows.ids) < len(ids):  # damaged ones have nothing to be mapped from
+                    library.read_again(video.path)
+                if not len(rows.ids):
+                    continue
+                vectors = parts.copied(rows.vectors)
+                if linear is not None:
+                    predicted = linear(rows.vectors)
+                    vectors = completed(predicted, vectors, parts.shared, parts.silent)
+                is_mapped = np.full(len(rows.ids), linear is not None)
+                for index, row_id in enumerate(rows.ids.tolist()):
+                    if row_id in encoded:
+                        vectors[index], is_mapped[index] = encoded[row_id], False
+                library.replace_rows(video_id, windows_of(rows), vectors, people_of(rows))
+                library.mark_mapped(library.row_ids([video_id])[is_mapped].tolist())
+
+
+def _encode(
+    library: SqliteWriter, manifest: LibraryManifest, model: LibraryModel, request: UpgradeRequest
+) -> UpgradeReport:
+    """Encode mapped rows: those of the request, or all in the time that it gives."""
+    mapping = manifest.mapping
+    if mapping is None:
+        return UpgradeReport(tuple(p.name for p in blocks.declared(model)), (), 0, 0, ())
+    end = None if request.minutes is None else time.monotonic() + 60 * request.minutes
+    is_idle = request.lazy and request.minutes is None and not request.rows
+    new = blocks.declared(model)
+    missing = [part.name for part in new if part.name not in mapping.shared]
+    encoder = RowEncoder(manifest, _encoder(model), missing)
+    pairs = [(part, part) for part in new if part.name in mapping.shared]
+    failed: dict[str, Failure] = {}
+    videos, done = set[int](), 0
+    waiting = [] if is_idle else _waiting(library, request.rows)
+    for number, (video, ids) in enumerate(waiting):
+        if end is not None and time.monotonic() >= end:
+            break
+        if video.path in failed:
+            continue
+        rows = library.rows(ids, manifest.dim)
+        try:
+            fresh, lost = encoder.fresh(video, rows)
+        except (VlarError, OSError) as error:
+            failed[video.path] = failure_of(Path(video.path), error)
+            continue
+        if lost:
+            failed[video.path] = next(iter(lost.values()))
+        read = np.array([index not in lost for index in range(len(rows.ids))])
+        vectors = blocks.merged_vectors(rows.vectors, fresh, pairs)[read]
+        rows = _part(rows, read)
+        with library.transaction():
+            library.delete_rows(rows.ids.tolist())
+            library.insert_rows(video.id, windows_of(rows), vectors, people_of(rows))
+        videos.add(video.id)
+        done += len(rows.ids)
+        if request.progress is not None:
+            request.progress(number + 1, len(waiting))
+    count = len(library.mapped())
+    if not count:
+        with library.transaction():
+            library.set_meta({**replace(manifest, mapping=None).to_meta(), "mapping": ""})
+    figures = len(videos), done, tuple(failed.values()), count, mapping.learned_from
+    return UpgradeReport(tuple(mapping.shared), tuple(missing), *figures)
+
+
+def _waiting(library: SqliteWriter, first: Sequence[int]) -> list[tuple[KnownVideo, list[int]]]:
+    """Ids of mapped rows by recording, at most 32 at a time: some of them, or all, mixed."""
+    if not library.mapped(first or None):
+        return []
+    query = "SELECT video_id, rows.id FROM rows JOIN mapped ON mapped.row_id = rows.id"
+    pairs = library.fetch(f"{query} ORDER BY video_id, track, start_s, end_s")
+    ids = dict[int, list[int]]()
+    for video_id, row_id in pairs:
+        ids.setdefault(video_id, []).append(row_id)
+    owners = np.random.default_rng(0).permutation(list(ids)).tolist()
+    if first:
+        rank = {row_id: index for index, row_id in enumerate(first)}
+        ids = {
+            i: rows for i, all_rows in ids.items() if (rows := [r for r in all_rows if r in rank])
+        }
+        owners = sorted(ids, key=lambda video_id: min(map(rank.__getitem__, ids[video_id])))
+    videos = {video.id: video for video in library.recordings()}
+    return [
+        (videos[video_id], ids[video_id][start : start + _COMMIT_ROWS])
+        for video_id in owners
+        for start in range(0, len(ids[video_id]), _COMMIT_ROWS)
+    ]
+
+
+def _part(rows: RowBatch, mask: Bool) -> RowBatch:
+    """The rows of a mask (N,)."""
+    spans = tuple(span for span, is_in in zip(rows.spans, mask.tolist(), strict=True) if is_in)
+    return RowBatch(rows.ids[mask], rows.video_ids[mask], spans, rows.vectors[mask], rows.people)
