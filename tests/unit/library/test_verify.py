@@ -148,26 +148,6 @@ def test_a_damaged_database(library: Library):
     assert "restore a copy" in problem.message
 
 
-def test_format_1_gets_checksums(library: Library):
-    change(
-        library,
-        "DROP INDEX rows_by_time",
-        "ALTER TABLE rows DROP COLUMN track",
-        "ALTER TABLE rows DROP COLUMN box",
-        "CREATE UNIQUE INDEX rows_by_time ON rows (video_id, start_s, end_s)",
-        "ALTER TABLE rows DROP COLUMN checksum",
-        "ALTER TABLE contexts DROP COLUMN checksum",
-        "DROP TRIGGER rows_leave_a_tombstone",
-        "DROP TABLE tombstones",
-        "CREATE TABLE tombstones (row_id INTEGER PRIMARY KEY)",
-        "CREATE TRIGGER rows_leave_a_tombstone AFTER DELETE ON rows "
-        "BEGIN INSERT INTO tombstones (row_id) VALUES (old.id); END",
-        "PRAGMA user_version = 1",
-    )
-    assert library.verify() == []
-    assert len(library.query("a cat", 5, min_probability=0)) == 5
-
-
 def test_compact_shrinks_and_keeps(library: Library, clips: list[Path]):
     library.add(
         [tiny_video(clips[0].with_name(f"n{i}.mp4"), i, seconds=200) for i in range(20, 24)]
