@@ -24,14 +24,15 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cached import vectors_of
-from harness import arguments, echo, manifest, store
+from harness import arguments, echo, manifest, store, stored
 
 import vlar
 from vlar.errors import VlarError
@@ -213,20 +214,23 @@ def main() -> int:
     try:
         model = vlar.load(options.model)
         clips, wordings = load_clips(model, options.data, options.cache), load_wordings()
-        found: dict[str, Any] = {"model": options.model, "fingerprint": model.fingerprint}
+        found = stored(options.json, {})
+        found |= {"model": options.model, "fingerprint": model.fingerprint}
         for half, name in enumerate(("choose", "report")):
-            found[name] = {
-                "first hit": first_hits(model, clips, half, wordings),
-                "labels permuted": first_hits(model, clips, half, wordings, permuted=True),
-                "yes or no": yes_or_no(model, clips, half, wordings),
-                "five": five(model, clips, half, wordings),
+            ways: dict[str, Callable[[], Any]] = {
+                "first hit": partial(first_hits, model, clips, half, wordings),
+                "labels permuted": partial(first_hits, model, clips, half, wordings, permuted=True),
+                "yes or no": partial(yes_or_no, model, clips, half, wordings),
+                "five": partial(five, model, clips, half, wordings),
             }
-            for what, figures in found[name].items():
-                echo(name, what, figures)
+            figures = found.setdefault(name, {})
+            for what in (way for way in ways if way not in figures):
+                figures[what] = ways[what]()
+                echo(name, what, figures[what])
+                store(options.json, found)
     except (VlarError, OSError, KeyError) as error:
         print(f"believe: {error}", file=sys.stderr)
         return 2
-    store(options.json, found)
     return 0
 
 

@@ -19,7 +19,8 @@ concepts     ten judgements of the hits of a label over the clips of every secon
              concept; clips of the other groups are classified by it, in one list of all labels and
              by each label alone (balanced, "unsure" is wrong). Controls: the phrases alone, and
              judgements permuted
-miss         lists of ``--miss``: share of misses (and of each fold), median share of the library,
+miss         lists of ``--miss``: share of misses (and of each fold, with the standard error
+             that the labels of a fold make), median share of the library,
              share of absent labels with an empty list, and the share that the best moment
              alone tells; with the labels permuted; a fixed share of the ranking that holds as many
 """
@@ -37,7 +38,7 @@ from typing import Any
 
 import numpy as np
 from believe import Clips, Wordings, load_clips, load_wordings
-from harness import arguments, echo, manifest, store
+from harness import arguments, echo, manifest, store, stored
 
 import vlar
 from vlar.errors import VlarError
@@ -177,11 +178,12 @@ def _mean(values: np.ndarray) -> float | None:
 
 @dataclass(frozen=True)
 class Moments:
-    """R queries of libraries: folds (R,), scores of right moments (R,), NaN where none is there,
-    shares of the library that are stated above them (R,), scores of all moments, and what is stated
-    of the best (R,).
+    """R queries of libraries: labels and folds (R,), scores of right moments (R,), NaN where
+    none is there, shares of the library that are stated above them (R,), scores of all moments,
+    and what is stated of the best (R,).
     """
 
+    label: np.ndarray
     fold: np.ndarray
     right: Float64
     above: Float64
@@ -191,7 +193,7 @@ class Moments:
 
 def moments(asked: Asked, size: int, *, permuted: bool = False) -> Moments:
     """Every query of libraries of some recordings."""
-    rows: list[tuple[int, float, float, Float64, float]] = []
+    rows: list[tuple[str, int, float, float, Float64, float]] = []
     for seed in range(DRAWS * max(1, 64 // size)):
         library = drawn(asked.clips, size, seed)
         labels = asked.clips.labels[library]
@@ -203,9 +205,10 @@ def moments(asked: Asked, size: int, *, permuted: bool = False) -> Moments:
             shown = labels == asked.labels[query]
             right = float(scores[shown].max()) if shown.any() else np.nan
             above = float((values > values[shown].max(initial=0)).mean())
-            rows.append((int(asked.fold[query]), right, above, scores, float(values.max())))
-    folds, right, above, scores, best = zip(*rows, strict=True)
-    return Moments(*map(np.array, (folds, right, above)), list(scores), np.array(best))
+            asked_for = str(asked.labels[query]), int(asked.fold[query])
+            rows.append((*asked_for, right, above, scores, float(values.max())))
+    *columns, scores, best = zip(*rows, strict=True)
+    return Moments(*map(np.array, columns), list(scores), np.array(best))
 
 
 def calibration(asked: Asked, name: str) -> MissCalibration:
@@ -237,9 +240,12 @@ def miss(asked: Asked, size: int, *, permuted: bool = False) -> dict[str, Any]:
             (scores >= low).mean() for scores, low in zip(rows.scores, least, strict=True)
         ])  # fmt: skip
         by_fold = [_mean(missed[shown & (rows.fold == fold)]) for fold in range(FOLDS)]
+        labels = sorted(set(rows.label[shown].tolist()))
+        by_label = [missed[shown & (rows.label == label)].mean() for label in labels]
         ranks = np.sort(rows.above[shown])
         figures[str(alpha)] = {
             "missed": _mean(missed[shown]), "missed_by_fold": by_fold,
+            "error_of_a_fold": round(float(np.std(by_label) / np.sqrt(len(labels) / FOLDS)), 3),
             "median_share": round(float(np.median(lengths[shown])), 3),
             "mean_share": _mean(lengths[shown]), "absent_empty": _mean((best < least)[~shown]),
             "absent_empty_by_best_alone": _mean(
@@ -250,9 +256,15 @@ def miss(asked: Asked, size: int, *, permuted: bool = False) -> dict[str, Any]:
     return figures
 
 
-def measured(asked: Asked, name: str) -> tuple[dict[str, Any], MissCalibration]:
-    """All figures, and the calibration of all labels."""
-    found: dict[str, Any] = {"clips": len(asked.clips.labels), "labels": len(set(asked.labels))}
+def measured(asked: Asked, found: dict[str, Any], kept: Callable[[], None]) -> None:
+    """All figures that are not there yet.
+
+    Args:
+        asked: The clips and texts.
+        found: Figures by name, which are added to.
+        kept: Called after each.
+    """
+    found |= {"clips": len(asked.clips.labels), "labels": len(set(asked.labels))}
     ways: dict[str, Callable[[int], Any]] = {
         "feedback, first three": lambda half: feedback(asked, half, Person(of=3)),
         "feedback, any three of ten": lambda half: feedback(asked, half, Person()),
@@ -264,18 +276,20 @@ def measured(asked: Asked, name: str) -> tuple[dict[str, Any], MissCalibration]:
         "sizes": lambda half: sizes(asked, half),
     }
     for half, which in enumerate(("choose", "report")):
-        found[which] = {what: way(half) for what, way in ways.items()}
-        for what, figures in found[which].items():
-            echo(which, what, figures)
-    found["concepts"] = concepts(asked)
-    echo("concepts", found["concepts"])
-    for size in (12, 45, 150):
-        found[f"miss, {size} recordings"] = miss(asked, size)
-        echo(f"miss, {size} recordings", found[f"miss, {size} recordings"])
-    found["miss, labels permuted"] = miss(asked, 45, permuted=True)
-    echo("miss, labels permuted", found["miss, labels permuted"])
-    made = calibration(asked, name)
-    return found, made
+        figures = found.setdefault(which, {})
+        for what in (name for name in ways if name not in figures):
+            figures[what] = ways[what](half)
+            echo(which, what, figures[what])
+            kept()
+    wholes: dict[str, Callable[[], Any]] = {
+        "concepts": lambda: concepts(asked),
+        **{f"miss, {n} recordings": lambda n=n: miss(asked, n) for n in (12, 45, 150)},
+        "miss, labels permuted": lambda: miss(asked, 45, permuted=True),
+    }
+    for what in (name for name in wholes if name not in found):
+        found[what] = wholes[what]()
+        echo(what, found[what])
+        kept()
 
 
 def only_cached(model: vlar.Model, folders: Sequence[Path], cache: Path) -> Clips:
@@ -298,15 +312,16 @@ def main() -> int:
         model = vlar.load(options.model)
         load = only_cached if options.cached else load_clips
         asked = Asked(model, load(model, options.data, options.cache), load_wordings())
-        name = f"{len(asked.labels)} queries of everyday actions in short clips"
-        found, made = measured(asked, name)
+        found = stored(options.json, {})
+        found |= {"model": options.model, "fingerprint": model.fingerprint}
+        measured(asked, found, lambda: store(options.json, found))
     except (VlarError, OSError, KeyError) as error:
         print(f"search: {error}", file=sys.stderr)
         return 2
     if options.calibration:
-        text = json.dumps(json.loads(made.to_json()), indent=None)
+        name = f"{len(asked.labels)} queries of everyday actions in short clips"
+        text = json.dumps(json.loads(calibration(asked, name).to_json()), indent=None)
         options.calibration.write_text(text + "\n", "utf-8")
-    store(options.json, {"model": options.model, "fingerprint": model.fingerprint, **found})
     return 0
 
 

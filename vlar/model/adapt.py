@@ -265,7 +265,7 @@ def with_tree(adapted: Adapted, tree: Tree | None) -> Adapted:
     if adapted.head is None:
         raise UsageError(
             "a label tree adds up labels that exclude each other, and this model answers about any "
-            "labels; leave --tree out, and give it to 'vlar classify'"
+            "labels; leave tree out, and give it to 'vlar classify'"
         )
     return replace(adapted, head=replace(adapted.head, tree=tree))
 

@@ -230,7 +230,7 @@ def tracks_of(
             )
             tracks.append(_track(subset, name, subject, rows, steps))
     if not tracks:
-        raise UsageError("the annotation has no label left to learn; name fewer with --ignore")
+        raise UsageError("the annotation has no label left to learn; ignore fewer")
     return tracks
 
 
@@ -298,7 +298,7 @@ def _track(
     if len(present) < 2:
         only = names[present[0]] if present else (labels[0] if labels else "")
         raise UsageError(
-            f"only {only!r} is annotated, and nothing differs from it; add --background where time "
+            f"only {only!r} is annotated, and nothing differs from it; state background where time "
             "outside the spans shows none of the labels"
         )
     column_of = np.full(len(names) + 1, NOT_ANNOTATED, np.int64)

@@ -88,7 +88,7 @@ class PersonAnswers:
         if self.core.modality != "video":
             raise UsageError(
                 f"model {self.core.name!r} reads the sensor {self.core.modality!r}, which shows no "
-                "people to point at; leave --who and --zoom out"
+                "people to point at; leave who and zoom out"
             )
 
     def each(

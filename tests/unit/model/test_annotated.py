@@ -229,7 +229,7 @@ def test_background_and_what_is_not_annotated_are_two_things():
     (track,) = tracks_of(spans, TIMES, background=True, ignore=("base",))
     assert track.labels == ("rest", "run", "")
     assert (track.steps[0] == NOT_ANNOTATED).sum() == 10
-    refused(UsageError, "--background", tracks_of, [[Segment("r", 2, 4, "run")]], TIMES,
+    refused(UsageError, "state background", tracks_of, [[Segment("r", 2, 4, "run")]], TIMES,
             background=False)  # fmt: skip
     refused(UsageError, "'bse'", tracks_of, spans, TIMES, background=True, ignore=("bse",))
     refused(UsageError, "no tier", tracks_of, spans, TIMES, background=True, tier="S1")

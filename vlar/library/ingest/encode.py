@@ -150,7 +150,7 @@ def with_people(
     if not persons:
         if detector is not None:
             raise UsageError(
-                f"detector {detector!r} finds people, and none are asked for; give --persons too"
+                f"detector {detector!r} finds people, and none are asked for; give persons too"
             )
         return manifest
     if manifest.modality != "video":
@@ -191,20 +191,20 @@ def require_people(
     persons_kept = manifest.persons
     if persons not in (None, bool(persons_kept)):
         how = (
-            "with rows of people; leave --no-persons out"
+            "with rows of people; leave persons=False out"
             if persons_kept
-            else ("without rows of people; leave --persons out")
+            else ("without rows of people; leave persons out")
         )
         raise LibraryError(f"library {folder} was made {how}, or make a new library")
     if detector is not None and _lasting(detector) != persons_kept:
-        advice = "without rows of people; leave --detector out"
+        advice = "without rows of people; leave detector out"
         if persons_kept:
             advice = f"with detector {persons_kept!r}; use it"
         raise LibraryError(f"library {folder} was made {advice}, or make a new library")
     if ":" in persons_kept and detector is None:
         raise UsageError(
             f"library {folder} finds people with {persons_kept!r:.200}, a path that only you can "
-            f"allow; give --detector {persons_kept:.200}"
+            f"allow; give detector {persons_kept:.200}"
         )
 
 

@@ -99,7 +99,7 @@ def save(
     plan = make_plan(QueryRequest(text, yes=tuple(yes), no=tuple(no)))
     (leaf,) = leaves(plan.tree) if plan.plain else (None,)
     if leaf is None or not plan.judged:
-        raise UsageError("a concept is one phrase with judgements of its hits (--yes, --no)")
+        raise UsageError("a concept is one phrase with judgements of its hits (yes, no)")
     with connection.alone():
         store, manifest = connection.nonempty()
         model = connection.models.loaded(manifest)

@@ -150,6 +150,6 @@ def calibration_of(store: LibraryStore, fingerprint: str) -> MissCalibration:
         if found is not None and found.fingerprint == fingerprint:
             return found
     raise UsageError(
-        f"--miss: library {store.address} has no calibration for its model; make one of labelled "
+        f"miss: library {store.address} has no calibration for its model; make one of labelled "
         f"clips: vlar calibrate {store.address} labelled/"
     )

@@ -112,7 +112,7 @@ def written_index(snapshot: Snapshot, *, required: bool) -> WrittenIndex | None:
         if required:
             raise QueryError(
                 f"library {store.address} searches no written words; only a library that is a "
-                "folder does (--only-seen searches the pictures)"
+                "folder does (only='seen' searches the pictures)"
             )
         return None
 
