@@ -47,11 +47,6 @@ class Bout:
     probability: float
     track: int = 0
 
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether the mean probability is low."""
-        return self.probability < DOUBTFUL
-
 
 @dataclass(frozen=True)
 class LabelTrack:

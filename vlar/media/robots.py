@@ -29,8 +29,8 @@ from vlar.media.signals import errors_of
 from vlar.types import JsonDict
 
 _CLOCK = Fraction(1, 90_000)
-_SENSORS = {"CompressedImage": "video", "CompressedVideo": "video", "FFMPEGPacket": "video",
-            "Imu": "imu", "JointState": "tracks"}  # fmt: skip
+_VIDEOS = ("CompressedImage", "CompressedVideo", "FFMPEGPacket")
+_SENSORS = {**dict.fromkeys(_VIDEOS, "video"), "Imu": "imu", "JointState": "tracks"}
 _FORMATS = {"jpeg": "jpeg_pipe", "jpg": "jpeg_pipe", "png": "png_pipe", "264": "h264"}
 _MOST_TOPICS, _MOST_JOINTS, _NAMED = 64, 256, 20
 _MOST_TIMES, _FREE_BYTES = 200, 1 << 30  # that messages may unpack to, over the file's size

@@ -47,8 +47,10 @@ WRITING = (
 _MOST_VALUES = 50
 _LONGEST_WAIT_S = 30.0
 _MOST_FACTS = 600  # bytes of describe_library
-_FACTS = ("videos", "duration_s", "rows", "person_rows", "modality", "model", "window_s",
-          "stride_s", "tag_keys")  # fmt: skip
+_FACTS = (
+    *("videos", "duration_s", "rows", "person_rows", "modality"),
+    *("model", "window_s", "stride_s", "tag_keys"),
+)
 _UNWANTED = {
     "similarity",
     "score",

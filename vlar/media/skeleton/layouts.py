@@ -57,62 +57,36 @@ _FINGERS = tuple(joint for joint in HAND_21.joints if joint != "wrist")
 
 
 def _rows() -> Iterable[Layout]:
-    yield Layout(
-        "ntu25",
-        ("pelvis", "spine", "neck", "head", *_sides("left", *_ARM, "hand"),
-         *_sides("left", *_LEG, "foot"), "chest", *_sides("left", "hand_tip", "thumb")),
-        3, "body", "Kinect v2: NTU RGB+D, PKU-MMD",
-    )  # fmt: skip
-    yield Layout(
-        "kinect20",
-        ("pelvis", "spine", "chest", "head", *_sides("left", *_ARM, "hand"),
-         *_sides("left", *_LEG, "foot")),
-        3, "body", "Kinect v1: NW-UCLA, UT-Kinect",
-    )  # fmt: skip
-    yield Layout(
-        "kinect20_utd",
-        ("head", "chest", "spine", "pelvis", *_sides("left", *_ARM, "hand"),
-         *_sides("left", *_LEG, "foot")),
-        3, "body", "Kinect v1: UTD-MHAD",
-    )  # fmt: skip
-    yield Layout(
-        "kinect20_msr",
-        (*_pairs("shoulder"), "chest", "spine", *_pairs("hip"), "pelvis",
-         *_pairs("elbow", "wrist", "hand", "knee", "ankle", "foot"), "head"),
-        3, "body", "Kinect v1: MSR-Action3D",
-    )  # fmt: skip
-    yield Layout(
-        "sbu15",
-        ("head", "neck", "spine", *_sides("left", "shoulder", "elbow", "hand"),
-         *_sides("left", "hip", "knee", "foot")),
-        3, "body", "Kinect v1 (OpenNI): SBU interactions",
-    )  # fmt: skip
+    arms, legs = _sides("left", *_ARM, "hand"), _sides("left", *_LEG, "foot")
+    tips = _sides("left", "hand_tip", "thumb")
+    joints = ("pelvis", "spine", "neck", "head", *arms, *legs, "chest", *tips)
+    yield Layout("ntu25", joints, 3, "body", "Kinect v2: NTU RGB+D, PKU-MMD")
+    joints = ("pelvis", "spine", "chest", "head", *arms, *legs)
+    yield Layout("kinect20", joints, 3, "body", "Kinect v1: NW-UCLA, UT-Kinect")
+    joints = ("head", "chest", "spine", "pelvis", *arms, *legs)
+    yield Layout("kinect20_utd", joints, 3, "body", "Kinect v1: UTD-MHAD")
+    limbs = _pairs("elbow", "wrist", "hand", "knee", "ankle", "foot")
+    joints = (*_pairs("shoulder"), "chest", "spine", *_pairs("hip"), "pelvis", *limbs, "head")
+    yield Layout("kinect20_msr", joints, 3, "body", "Kinect v1: MSR-Action3D")
+    limbs = (*_sides("left", "shoulder", "elbow", "hand"), *_sides("left", "hip", "knee", "foot"))
+    joints = ("head", "neck", "spine", *limbs)
+    yield Layout("sbu15", joints, 3, "body", "Kinect v1 (OpenNI): SBU interactions")
     yield Layout("coco17", ("nose", *_FACE, *_pairs(*_ARM, *_LEG)), 2, "body", "COCO, pyskl")
     right_first = (*_sides("right", *_ARM), *_sides("right", *_LEG))
     eyes_ears = ("right_eye", "left_eye", "right_ear", "left_ear")
     yield Layout("openpose18", ("nose", "neck", *right_first, *eyes_ears), 2, "body", "OpenPose")
-    feet = ("big_toe", "small_toe", "heel")
-    yield Layout(
-        "openpose25",
-        ("nose", "neck", *right_first[:6], "pelvis", *right_first[6:], *eyes_ears,
-         *_sides("left", *feet)),
-        2, "body", "OpenPose (BODY_25)",
-    )  # fmt: skip
+    feet = _sides("left", "big_toe", "small_toe", "heel")
+    joints = ("nose", "neck", *right_first[:6], "pelvis", *right_first[6:], *eyes_ears, *feet)
+    yield Layout("openpose25", joints, 2, "body", "OpenPose (BODY_25)")
     yield Layout("mediapipe33", BLAZEPOSE_33.joints, 2, "body", "MediaPipe, the bodies of videos")
-    yield Layout(
-        "h36m17",
-        ("pelvis", *_sides("right", *_LEG), "spine", "chest", "nose", "head",
-         *_sides("left", *_ARM)),
-        3, "body", "Human3.6M, 3-D lifting networks",
-    )  # fmt: skip
-    legs = ("hip", "knee", "ankle", "foot", "toe_tip")
+    legs, arms = _sides("right", *_LEG), _sides("left", *_ARM)
+    joints = ("pelvis", *legs, "spine", "chest", "nose", "head", *arms)
+    yield Layout("h36m17", joints, 3, "body", "Human3.6M, 3-D lifting networks")
+    legs = _sides("left", "hip", "knee", "ankle", "foot", "toe_tip")
     arms = ("shoulder", "elbow", "wrist", "hand", "knuckles", "hand_tip", "thumb")
-    yield Layout(
-        "cmu31",
-        ("pelvis", *_sides("left", *legs), "lower_back", "spine", "chest", "lower_neck", "neck",
-         "head", *_sides("left", *arms)),
-        3, "body", "CMU motion capture, HDM05 (ASF)",
-    )  # fmt: skip
+    back = ("lower_back", "spine", "chest", "lower_neck", "neck", "head")
+    joints = ("pelvis", *legs, *back, *_sides("left", *arms))
+    yield Layout("cmu31", joints, 3, "body", "CMU motion capture, HDM05 (ASF)")
     yield Layout("hands21", HAND_21.joints, 3, "hand", "MediaPipe hands")
     yield Layout("shrec22", ("wrist", "palm", *_FINGERS), 3, "hand", "SHREC'17, DHG")
     yield Layout("leap20", _FINGERS, 3, "hand", "Leap Motion: SFINGE 3D")
@@ -395,10 +369,11 @@ def symmetry(which: str | Layout) -> Integers:
     """(V,) the joint on the other side of each; a joint in the middle is its own."""
     joints = layout(which).joints
     swapped = [
-        joint.replace("left_", "right_", 1) if joint.startswith("left_")
+        joint.replace("left_", "right_", 1)
+        if joint.startswith("left_")
         else joint.replace("right_", "left_", 1)
         for joint in joints
-    ]  # fmt: skip
+    ]
     indices = np.array([joints.index(name) for name in swapped], np.intp)
     indices.setflags(write=False)
     return indices
