@@ -74,20 +74,8 @@ class Finding:
 
 
 CODE = (
-    ".py",
-    ".pyc",
-    ".so",
-    ".dll",
-    ".dylib",
-    ".pyd",
-    ".sh",
-    ".bat",
-    ".cmd",
-    ".ps1",
-    ".exe",
-    ".pth",
-    ".js",
-    ".jar",
+    *(".py", ".pyc", ".so", ".dll", ".dylib", ".pyd", ".sh", ".bat", ".cmd", ".ps1", ".exe"),
+    *(".pth", ".js", ".jar"),
 )
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 _MOST_FILES = 10_000

@@ -104,18 +104,8 @@ def inflated(network: nn.Module) -> nn.Module:
 #: Layers that treat every position alone, or come behind the last pool.
 _TIMELESS = frozenset(
     {
-        "ReLU",
-        "ReLU6",
-        "SiLU",
-        "GELU",
-        "Hardswish",
-        "Hardsigmoid",
-        "Sigmoid",
-        "Identity",
-        "Dropout",
-        "Flatten",
-        "Linear",
-        "StochasticDepth",
+        *("ReLU", "ReLU6", "SiLU", "GELU", "Hardswish", "Hardsigmoid", "Sigmoid", "Identity"),
+        *("Dropout", "Flatten", "Linear", "StochasticDepth"),
     }
 )
 

@@ -37,16 +37,8 @@ _MOST_GRAPH = 2_000 * MB  # of a serialised graph with its weights
 _MOST_SIDE, _MOST_FRAMES, _MOST_DIM, _MOST_TOKENS = 4096, 1024, 65_536, 65_536
 #: They run other graphs, some without end, or give other results each time.
 _REFUSED = {
-    "Loop",
-    "If",
-    "Scan",
-    "SequenceMap",
-    "RandomNormal",
-    "RandomUniform",
-    "Bernoulli",
-    "RandomNormalLike",
-    "RandomUniformLike",
-    "Multinomial",
+    *("Loop", "If", "Scan", "SequenceMap", "RandomNormal", "RandomUniform", "Bernoulli"),
+    *("RandomNormalLike", "RandomUniformLike", "Multinomial"),
 }
 
 

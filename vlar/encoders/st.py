@@ -25,15 +25,8 @@ if TYPE_CHECKING:
     from vlar.encoders.clip.st_loader import StModel
 
 _OPTIONS = (
-    "clip_prompt",
-    "device",
-    "dim",
-    "fps",
-    "frames",
-    "label_prompt",
-    "precision",
-    "query_prompt",
-    "revision",
+    *("clip_prompt", "device", "dim", "fps", "frames", "label_prompt", "precision"),
+    *("query_prompt", "revision"),
 )
 _FRAMES = 32  # of a video model, at most where a rate is given
 _IMAGES = 8  # frames of an image model

@@ -15,16 +15,7 @@ from typing import Final, TypeVar
 from vlar.errors import UsageError
 
 COLOURS: Final = (
-    "black",
-    "white",
-    "grey",
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "blue",
-    "purple",
-    "pink",
+    *("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink"),
     "brown",
 )
 POSITIONS: Final = ("left", "middle", "right", "front", "back", "top", "bottom")

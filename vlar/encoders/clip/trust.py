@@ -35,16 +35,8 @@ _TOKENIZER = {
     "use_fast": bool,
 }
 _MODEL = {
-    "custom_text",
-    "embed_dim",
-    "init_logit_bias",
-    "init_logit_scale",
-    "multimodal_cfg",
-    "nonscalar_logit_scale",
-    "output_dict",
-    "quick_gelu",
-    "text_cfg",
-    "vision_cfg",
+    *("custom_text", "embed_dim", "init_logit_bias", "init_logit_scale", "multimodal_cfg"),
+    *("nonscalar_logit_scale", "output_dict", "quick_gelu", "text_cfg", "vision_cfg"),
 }
 #: transformers fetches a kernel from the hub and runs it where one of these names a repository.
 _HF_SETTINGS = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")

@@ -17,24 +17,9 @@ from vlar.registry import register
 from vlar.types import Clip, Float32
 
 _CHANNELS = (
-    "speed",
-    "acceleration",
-    "turning",
-    "forward",
-    "sideways",
-    "mean speed",
-    "area",
-    "elongation",
-    "present",
-    "wall",
-    "pair apart",
-    "pair front to body",
-    "pair closing",
-    "pair facing",
-    "pair alike",
-    "pair overlap",
-    "pair approach",
-    "pair relative speed",
+    *("speed", "acceleration", "turning", "forward", "sideways", "mean speed", "area"),
+    *("elongation", "present", "wall", "pair apart", "pair front to body", "pair closing"),
+    *("pair facing", "pair alike", "pair overlap", "pair approach", "pair relative speed"),
 )
 _KINDS = ("least", "most")
 _NAMES = tuple(f"{name}, {kind}" for name in _CHANNELS for kind in _KINDS)

@@ -45,19 +45,8 @@ class EventReader(Reader):
     modality = "events"
     endings = frozenset(
         {
-            "",
-            ".aedat",
-            ".aedat2",
-            ".aedat31",
-            ".aedat4",
-            ".bin",
-            ".bs2",
-            ".csv",
-            ".dat",
-            ".npy",
-            ".npz",
-            ".raw",
-            ".txt",
+            *("", ".aedat", ".aedat2", ".aedat31", ".aedat4", ".bin", ".bs2", ".csv", ".dat"),
+            *(".npy", ".npz", ".raw", ".txt"),
         }
     )
     gives_all = True

@@ -13,30 +13,7 @@ _LIMBS = {"arms": "arm", "hands": "arm", "legs": "leg", "feet": "leg"}
 #: The joint that each bone of NTU's 25 joints hangs on in CTR-GCN and most papers after it; the
 #: chest is the root, and hand tips hang on thumbs.
 NTU_PARENTS: tuple[int, ...] = (
-    1,
-    20,
-    20,
-    2,
-    20,
-    4,
-    5,
-    6,
-    20,
-    8,
-    9,
-    10,
-    0,
-    12,
-    13,
-    14,
-    0,
-    16,
-    17,
-    18,
-    20,
-    22,
-    7,
-    24,
+    *(1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24),
     11,
 )
 _ORDER = ("right_arm", "left_arm", "right_leg", "left_leg")

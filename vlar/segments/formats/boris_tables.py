@@ -22,23 +22,10 @@ from vlar.segments.tables import (
 _NOBODY = "No focal subject"
 _LENGTHS = ("Total length", "Media duration (s)", "Observation duration")
 _FACTS = {
-    "Observation id",
-    "Observation date",
-    "Description",
-    "Observation duration",
-    "Source",
-    "Observation type",
-    "Time offset (s)",
-    "Coding duration",
-    "Media file",
-    "Media file name",
-    "Media file path",
-    "Total length",
-    "Media duration (s)",
-    "FPS",
-    "FPS (frame/s)",
-    "Subject",
-    "Time",
+    *("Observation id", "Observation date", "Description", "Observation duration", "Source"),
+    *("Observation type", "Time offset (s)", "Coding duration", "Media file"),
+    *("Media file name", "Media file path", "Total length", "Media duration (s)", "FPS"),
+    *("FPS (frame/s)", "Subject", "Time"),
 }
 _TABULAR = (
     "Observation id,Observation date,Description,Observation duration,Observation type,Source,"

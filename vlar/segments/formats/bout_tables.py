@@ -77,14 +77,8 @@ class ElanTab(AnnotationFormat):
     several = True
     loses = "times below 1 ms"
     _HEADER = (
-        "Tier",
-        "Participant",
-        "Annotator",
-        "Begin Time - msec",
-        "End Time - msec",
-        "Duration - msec",
-        "Value",
-        "File",
+        *("Tier", "Participant", "Annotator", "Begin Time - msec", "End Time - msec"),
+        *("Duration - msec", "Value", "File"),
     )
 
     def claims(self, source: Source) -> bool:

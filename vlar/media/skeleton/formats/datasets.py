@@ -32,16 +32,8 @@ _UTD, _UT, _LENGTHS = "d_skel", "complete_skeleton", "action_length"
 _JOINTS = 20
 _UT_HZ = 15.0  # the array holds every second frame of 30 a second, as its authors recorded them
 _UT_LABELS = (
-    "walk",
-    "sit down",
-    "stand up",
-    "pick up",
-    "carry",
-    "throw",
-    "push",
-    "pull",
-    "wave hands",
-    "clap hands",
+    *("walk", "sit down", "stand up", "pick up", "carry", "throw", "push", "pull"),
+    *("wave hands", "clap hands"),
 )
 
 

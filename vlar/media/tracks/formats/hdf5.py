@@ -36,18 +36,8 @@ _MOST = 2 << 30
 _ENDINGS = frozenset({".h5", ".hdf5", ".nwb", ".slp"})
 _DLC_KEYS = ("df_with_missing", "tracks", "df", "keypoints")
 _JABS_POINTS = (
-    "nose",
-    "left_ear",
-    "right_ear",
-    "base_neck",
-    "left_front_paw",
-    "right_front_paw",
-    "center_spine",
-    "left_rear_paw",
-    "right_rear_paw",
-    "base_tail",
-    "mid_tail",
-    "tip_tail",
+    *("nose", "left_ear", "right_ear", "base_neck", "left_front_paw", "right_front_paw"),
+    *("center_spine", "left_rear_paw", "right_rear_paw", "base_tail", "mid_tail", "tip_tail"),
 )
 _AXES = ("x", "y", "z")
 Array = npt.NDArray[Any]
