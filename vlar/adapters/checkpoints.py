@@ -26,15 +26,8 @@ _PLAIN = {
     for name in ("dict", "list", "tuple", "set", "int", "float", "str", "bool", "object")
 } | {"collections.defaultdict", "collections.OrderedDict"}
 _DAMAGED = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    MemoryError,
-    OverflowError,
+    *(RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError),
+    *(MemoryError, OverflowError),
 )
 _MOST_LEAVES = 100_000
 

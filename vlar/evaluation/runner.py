@@ -199,15 +199,8 @@ def _check_disjoint(data: DatasetSplit) -> None:
 FORMAT = 1
 _MOST = 256 * MB  # of a file of runs
 _LIBRARIES = (
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "torch",
-    "onnxruntime",
-    "open_clip_torch",
-    "transformers",
-    "av",
-    "pillow",
+    *("numpy", "scipy", "scikit-learn", "torch", "onnxruntime", "open_clip_torch"),
+    *("transformers", "av", "pillow"),
 )
 
 

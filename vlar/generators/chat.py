@@ -33,14 +33,8 @@ _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
 _BAD_REQUEST = (400, 422)
 #: Words of fields that some servers lack.
 _FIELDS = (
-    "max_tokens",
-    "max_completion_tokens",
-    "response_format",
-    "schema",
-    "grammar",
-    "extra",
-    "logprobs",
-    "temperature",
+    *("max_tokens", "max_completion_tokens", "response_format", "schema", "grammar", "extra"),
+    *("logprobs", "temperature"),
 )
 _ADVICE = {
     401: "the key is refused: set OPENAI_API_KEY to a valid key of this server",

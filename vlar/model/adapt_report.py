@@ -131,15 +131,8 @@ class AdaptReport:
         if any(isinstance(text, str) and fault(text) for _, _, text in walk(stored)):
             return None
         fields = (
-            "examples",
-            "training",
-            "confusions",
-            "recordings",
-            "learned",
-            "seen",
-            "synthetic",
-            "source",
-            "groups",
+            *("examples", "training", "confusions", "recordings", "learned", "seen"),
+            *("synthetic", "source", "groups"),
         )
         try:
             failed = [

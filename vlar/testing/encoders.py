@@ -390,23 +390,7 @@ def _cpu(m: EncoderMaterial) -> None:
 Steps = Sequence[Any]
 DESCRIPTION: Steps = (_description, _pictures, _blocks, _sampling)
 STEPS: Steps = (
-    _rows,
-    _differ,
-    _repeat,
-    _alone,
-    _session,
-    _pool,
-    _single_blocks,
-    _nothing,
-    _text_alone,
-    _roles,
-    _any_text,
-    _text_blocks,
-    _long_text,
-    _sizes,
-    _blank,
-    _any_number,
-    _view,
-    _fingerprint,
-    _cpu,
+    *(_rows, _differ, _repeat, _alone, _session, _pool, _single_blocks, _nothing),
+    *(_text_alone, _roles, _any_text, _text_blocks, _long_text, _sizes, _blank, _any_number),
+    *(_view, _fingerprint, _cpu),
 )

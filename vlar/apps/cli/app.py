@@ -95,16 +95,8 @@ _VERBS = (
 _ORDER = (
     *("classify", "timeline", "adapt", "calibrate", "evaluate", "train", "eval_", "report"),
     *(
-        "query",
-        "review",
-        "link",
-        "watch",
-        "ethogram",
-        "agreement",
-        "serve",
-        "mcp",
-        "skill",
-        "describe",
+        *("query", "review", "link", "watch", "ethogram", "agreement", "serve", "mcp"),
+        *("skill", "describe"),
     ),
     *("bundle", "check", "shots", "pose", "events", "export", "doctor", "demo"),
 )

@@ -249,16 +249,11 @@ _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "altclip_text_model"
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _LONGEST_NAME = 96  # characters of a name of the hub
 _WELL_KNOWN = (
-    "openai/clip-vit-base-patch32",
-    "openai/clip-vit-base-patch16",
-    "openai/clip-vit-large-patch14",
-    "google/siglip-base-patch16-224",
-    "google/siglip2-base-patch16-224",
-    "google/siglip2-base-patch16-naflex",
-    "google/siglip2-so400m-patch14-384",
-    "microsoft/xclip-base-patch32",
-    "microsoft/xclip-base-patch16",
-    "microsoft/xclip-base-patch16-zero-shot",
+    *("openai/clip-vit-base-patch32", "openai/clip-vit-base-patch16"),
+    *("openai/clip-vit-large-patch14", "google/siglip-base-patch16-224"),
+    *("google/siglip2-base-patch16-224", "google/siglip2-base-patch16-naflex"),
+    *("google/siglip2-so400m-patch14-384", "microsoft/xclip-base-patch32"),
+    *("microsoft/xclip-base-patch16", "microsoft/xclip-base-patch16-zero-shot"),
     "microsoft/xclip-large-patch14",
 )
 

@@ -242,15 +242,8 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 # What open_clip raises where weights and architecture do not go together.
 _LOADING = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    AssertionError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    EOFError,
-    MemoryError,
+    *(OSError, RuntimeError, ValueError, AssertionError, LookupError, AttributeError),
+    *(TypeError, EOFError, MemoryError),
 )
 
 

@@ -44,6 +44,10 @@ class Aligned(MappedAdapter):
     penalty as in Romera-Paredes and Torr, 2015). The penalty is the one with which labels that are
     left out of the fit are found best.
 
+    Reference: Palatucci et al., "Zero-shot learning with semantic output codes", NeurIPS 2009;
+    Romera-Paredes and Torr, "An embarrassingly simple approach to zero-shot learning", ICML 2015.
+    Example: ``vlar adapt skeletons/ --model skeleton --out mine --method aligned``.
+
     Attributes:
         parts: The map (k, d), and the means that are subtracted, (d,) and (k,).
     """

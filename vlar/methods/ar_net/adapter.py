@@ -103,6 +103,10 @@ class ArNet(ResidualTower):
     The encoder stays frozen; the policy and residuals of the labels' texts are trained. A skipped
     frame is read from the recording, and not brought to a size of the encoder or encoded.
 
+    Reference: Meng et al., "AR-Net: adaptive frame resolution for efficient action recognition",
+    ECCV 2020.
+    Example: ``vlar adapt clips/ --model lite-objects --out mine --method ar-net --set budget=0.5``.
+
     Attributes:
         chosen: The encoder at the sizes that are chosen.
         network: The policy.

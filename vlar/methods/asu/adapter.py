@@ -74,6 +74,9 @@ class Asu(MomentAdapter):
 
     The vector depends on the units, so another unit bank needs a new library.
 
+    Reference: Chen et al., "Video action recognition with attentive semantic units", ICCV 2023.
+    Example: ``vlar adapt support/ --out mine --method asu``.
+
     Attributes:
         network: The choice of units and the decoder, for training.
         parts: Tokens of the parts of frames inside a ViT; None elsewhere.

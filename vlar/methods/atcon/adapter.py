@@ -130,6 +130,10 @@ class LocalTemporal(ResidualTower):
     Until it is trained the vectors are the encoder's own. The classifier is the last map with the
     texts of the labels; ``source-free`` adapts what comes before it.
 
+    Reference: Xu et al., "Source-free video domain adaptation by learning temporal consistency for
+    action recognition", ECCV 2022.
+    Example: ``vlar adapt support/ --out mine --method local-temporal``.
+
     Attributes:
         frozen: Whether a training keeps the classifier and the directions of the inputs.
     """

@@ -39,6 +39,10 @@ def centroid_labels(vectors: Tensor, first: Tensor) -> Tensor:
 class Atcon(Objective):
     """Temporal consistency on unlabelled clips; a weight of 0 leaves a term out.
 
+    Reference: Xu et al., "Source-free video domain adaptation by learning temporal consistency for
+    action recognition", ECCV 2022.
+    Example: ``vlar adapt --model here --unlabelled more/ --method source-free --out there``.
+
     Attributes:
         information: Weight of information maximisation.
         centroids: Weight of the labels of the nearest centroids over all unlabelled clips.

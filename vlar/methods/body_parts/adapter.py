@@ -235,6 +235,10 @@ class Parts(MappedAdapter):
     and each part; a text's vector the label and its clauses. Their cosine is ``whole`` times that
     of the whole body and the rest of the parts', evenly, so labels without examples are answered.
 
+    Reference: Xiang et al., "Generative action description prompts for skeleton-based action
+    recognition", ICCV 2023.
+    Example: ``vlar adapt skeletons/ --model skeleton --out mine --method parts``.
+
     Attributes:
         network: A linear head for the whole body and for each part.
         config: The settings.

@@ -87,6 +87,10 @@ class C2C(ResidualTower, ComposedLabels):
     Vectors, texts and features stay the encoder's own; what pairs are scored by is the context
     (4, E) of a clip: its verb, its object, and either to be joined with the other.
 
+    Reference: Li et al., "C2C: component-to-composition learning for zero-shot compositional action
+    recognition", ECCV 2024.
+    Example: ``vlar adapt pairs.csv --out composed --method c2c``.
+
     Attributes:
         network: The differentiable whole, for training.
         config: The settings.

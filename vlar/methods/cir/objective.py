@@ -70,6 +70,10 @@ class CrossInstance(Objective):
     column ``domain`` of the support set, else the ``group``; the sentence is the column ``text``,
     else the label. The order of the clips takes two domains for a label.
 
+    Reference: Plizzari et al., "What can a cook in Italy teach a mechanic in India? Action
+    recognition generalisation over scenarios and locations" (CIR), ICCV 2023.
+    Example: ``vlar adapt places.csv --out anywhere --method temporal --objective cir``.
+
     Attributes:
         action: Factor on the classification of the reconstruction.
         text: Factor on the pairing with sentences.

@@ -115,6 +115,10 @@ class Coco(ResidualTower):
     All maps are residual and zero at the start: vectors and texts are then the encoder's. A label's
     vector is the mean of its text's and its descriptions' vectors, each mapped.
 
+    Reference: Zhou et al., "ActionHub: a large-scale action video description dataset for zero-shot
+    action recognition", 2024, arXiv 2401.11654.
+    Example: ``vlar adapt support/ --out mine --method coco``.
+
     Attributes:
         network: The trained maps.
         config: The settings.

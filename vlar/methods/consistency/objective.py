@@ -49,6 +49,10 @@ class Consistency(Objective):
     where p is the softmax of the logits of the training's own view, without gradient (equation 4 of
     the paper). On features, the strong view moves times further and zeroes blocks more often.
 
+    Reference: Sohn et al., "FixMatch: simplifying semi-supervised learning with consistency and
+    confidence", NeurIPS 2020, arXiv 2001.07685.
+    Example: ``vlar adapt support/ --unlabelled more/ --out mine --objective consistency``.
+
     Attributes:
         threshold: Least probability of a label that counts, 0 to 1.
         weight: Factor on the term.

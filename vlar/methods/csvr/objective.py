@@ -149,6 +149,10 @@ class Csvr(Objective):
     half and predicts those of the second. A weight of 0 leaves a term out, and so does a method
     that reads no poses.
 
+    Reference: CSVR, self-supervised video features of later poses, key frames and next frames; an
+    abstract, no code.
+    Example: ``vlar adapt support/ --unlabelled more/ --out mine --objective csvr``.
+
     Attributes:
         poses: Factor on the term of later poses.
         match: Factor on the term of key frames.

@@ -111,6 +111,10 @@ class Dear(Objective):
     odd steps make the vectors independent of the branches (HSIC). The branches are not part of the
     trained model. ``--unknown evidential`` reads the evidence afterwards.
 
+    Reference: Bao, Yu and Kong, "Evidential deep learning for open set action recognition", ICCV
+    2021, arXiv 2107.10161.
+    Example: ``vlar adapt support/ --out mine --method temporal --objective dear``.
+
     Attributes:
         own: Factor on the method's own loss; the source has none of it.
         calibration: Factor on the accuracy versus uncertainty loss.

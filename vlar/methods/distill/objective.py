@@ -141,6 +141,10 @@ class Distill(Objective):
     learn from the clip. Clips without labels count alike. Clips are not mixed: a mixed clip has no
     answer of a teacher.
 
+    Reference: Radevski et al., "Multimodal distillation for egocentric action recognition", ICCV
+    2023.
+    Example: ``vlar adapt support/ --out mine --method temporal --objective distill``.
+
     Attributes:
         teachers: CSV files ``path,LABEL,...`` of logits (``write_teacher``).
         temperature: T.

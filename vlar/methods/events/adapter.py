@@ -62,7 +62,10 @@ class EventRows(Beside):
 
 @register("adapter", "event-tower", status="in the spirit")
 class Events(ResidualTower):
-    """A network on frames or points of events; spikes, scans and attention are settings."""
+    """A network on frames or points of events; spikes, scans and attention are settings.
+
+    Example: ``vlar adapt events/ --model events --out mine --method event-tower``.
+    """
 
     method, config_type = "event-tower", EventsConfig
     contract_base: ClassVar[str | None] = None

@@ -50,6 +50,10 @@ class FrameContrast(Objective):
     The changes are the method's own draws (dropped events, dropout). A method without features of
     frames gives the vectors of single frames instead, so any sensor can be trained with it.
 
+    Reference: EventTransAct, 2023.
+    Example: ``vlar adapt events/ --model events --out mine --method event-tower --objective
+    frame-contrast``.
+
     Attributes:
         weight: Factor on the term.
         temperature: Temperature of the contrast, above 0.

@@ -96,6 +96,11 @@ class Exchange(Objective):
     The subject of a clip is the column ``subject`` of the support set; without one it is the
     ``group``, the recording that a clip was cut from.
 
+    Reference: Zhang et al., "SkeletonX: data-efficient skeleton-based action recognition via
+    cross-sample feature aggregation", 2025.
+    Example: ``vlar adapt skeletons/ --model skeleton --out mine --method ctr-gcn --objective
+    exchange``.
+
     Attributes:
         weight: Factor on the crossed terms.
         plain: Factor on the classification without exchange.

@@ -30,6 +30,10 @@ _CACHED_TEXTS = 8192  # vectors of texts in the cache, the latest ones
 class EzClip(ClipAdapter):
     """A CLIP whose frames attend to each other, with small adapters in both towers.
 
+    Reference: Ahmad et al., "EZ-CLIP: efficient zero-shot video action recognition", 2023, arXiv
+    2312.08010.
+    Example: ``vlar adapt support/ --model clip --out mine --method ez-clip``.
+
     Attributes:
         network: The differentiable whole, for training.
         config: The settings.

@@ -154,6 +154,10 @@ class Froster(Adapter, Trainable):
 
     After training it is the student: teacher and projectors are not used.
 
+    Reference: Huang et al., "FROSTER: frozen CLIP is a strong teacher for open-vocabulary action
+    recognition", ICLR 2024, arXiv 2402.03241.
+    Example: ``vlar adapt support/ --model clip --out mine --method froster``.
+
     Attributes:
         encoder: The teacher.
         student: The adapter that is trained, on the same encoder.

@@ -33,6 +33,10 @@ _TEXTS = 64  # classes whose strings are encoded and averaged at a time
 class Tuned(ClipAdapter):
     """A CLIP whose frames attend to each other, trained with the loss of the task.
 
+    Reference: Weng et al., "Open-VCLIP: transforming CLIP to an open-vocabulary video model via
+    interpolated weight optimization", ICML 2023, arXiv 2302.00624.
+    Example: ``vlar adapt support/ --model clip --out mine --method tuned``.
+
     Attributes:
         network: The differentiable whole, for training.
         config: The settings.

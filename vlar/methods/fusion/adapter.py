@@ -40,6 +40,8 @@ class Fusion(ResidualTower):
     kept. Around an encoder of one sensor it is a tower with a single part. Presets name the papers:
     ``mmg``, ``action-mae``, ``m-mixer``, ``deformable``, ``masked-imu``, ``tim``.
 
+    Example: ``vlar adapt rows.csv --model bundle:skeleton+imu --out mine --method fusion``.
+
     Attributes:
         network: The differentiable whole.
         config: The settings.

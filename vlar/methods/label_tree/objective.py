@@ -50,6 +50,10 @@ class LabelTree(Objective):
     logit of a coarse label is the log-sum-exp of those of its kinds, so the trained model has no
     further parts.
 
+    Reference: Chen et al., "Label relation graphs enhanced hierarchical residual network for
+    hierarchical multi-granularity classification", CVPR 2022, as in PCAN.
+    Example: ``vlar adapt support/ --out mine --method temporal --objective tree --tree tree.json``.
+
     Attributes:
         file: JSON file of label to parent.
         parents: The same as a mapping, in place of a file.

@@ -188,6 +188,10 @@ class BalancedSoftmax(Objective):
 
     Ren et al., "Balanced meta-softmax", 2020, equation 3. The counts are those of the training set.
     With as many clips of every label it is the cross-entropy of the logits.
+
+    Reference: Ren et al., "Balanced meta-softmax for long-tailed visual recognition", NeurIPS 2020,
+    arXiv 2007.10740.
+    Example: ``vlar adapt support/ --out mine --method temporal --objective balanced-softmax``.
     """
 
     name: ClassVar[str] = "balanced-softmax"
@@ -224,6 +228,10 @@ class BalancedRepresentation(Objective):
     A tower that reads joints of bodies gets the upper body of one clip on the lower body of
     another; for other methods the time of a clip is cut. The cross-entropy takes the place of the
     method's own loss.
+
+    Reference: Liu et al., "Balanced representation learning for long-tailed skeleton-based action
+    recognition", 2023.
+    Example: ``vlar adapt support/ --out mine --method temporal --objective brl``.
 
     Attributes:
         mixed: Share of the clips that also come mixed, 0 to 1.

@@ -31,6 +31,10 @@ class Lora(ClipAdapter):
 
     Encoding uses a copy of the model with the changes merged, so it costs what the encoder costs.
 
+    Reference: Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022, arXiv
+    2106.09685.
+    Example: ``vlar adapt support/ --model clip --out mine --method lora``.
+
     Attributes:
         changed: The towers with their changes, for training.
         config: The settings.

@@ -101,7 +101,10 @@ def unit_rows(frames: Float64) -> Float64:
 
 @register("fewshot", "mean", status="null here")
 class MeanMatcher(SequenceMatcher):
-    """One minus the cosine of the mean frames; blind to order."""
+    """One minus the cosine of the mean frames; blind to order.
+
+    Example: ``vlar adapt support/ --out mine --method mean``.
+    """
 
     name = "mean"
 
@@ -114,7 +117,10 @@ class MeanMatcher(SequenceMatcher):
 
 @register("fewshot", "diag", status="null here")
 class DiagonalMatcher(SequenceMatcher):
-    """Mean cost of frames at the same place; sequences must be in step."""
+    """Mean cost of frames at the same place; sequences must be in step.
+
+    Example: ``vlar adapt support/ --out mine --method diag``.
+    """
 
     name = "diag"
 
@@ -136,6 +142,10 @@ class SetMatcher(SequenceMatcher):
     """Bidirectional mean Hausdorff metric (HyRSM, eq. 6): every frame to its nearest; order-blind.
 
     The two directions are summed over frames.
+
+    Reference: Wang et al., "Hybrid relation guided set matching for few-shot action recognition",
+    CVPR 2022, equation 6.
+    Example: ``vlar adapt support/ --out mine --method bi-mhm``.
     """
 
     name = "bi-mhm"
@@ -150,7 +160,11 @@ class SetMatcher(SequenceMatcher):
 
 @register("fewshot", "tuple", status="null here")
 class TupleMatcher(SequenceMatcher):
-    """The set metric on ordered pairs of frames: what comes before what, anywhere."""
+    """The set metric on ordered pairs of frames: what comes before what, anywhere.
+
+    Reference: TRX (Perrett et al., CVPR 2021), without weights.
+    Example: ``vlar adapt support/ --out mine --method tuple``.
+    """
 
     name = "tuple"
     slope = 0.5
@@ -165,7 +179,11 @@ class TupleMatcher(SequenceMatcher):
 
 @register("fewshot", "hybrid", status="null here")
 class HybridMatcher(SequenceMatcher):
-    """``alpha`` times the metric on pairs plus the rest on frames, each a mean over its tokens."""
+    """``alpha`` times the metric on pairs plus the rest on frames, each a mean over its tokens.
+
+    Reference: GgHM (Xing et al., ICCV 2023), without weights.
+    Example: ``vlar adapt support/ --out mine --method hybrid``.
+    """
 
     name = "hybrid"
     slope = 20.0
@@ -197,6 +215,9 @@ class AlignmentMatcher(SequenceMatcher):
     """Ordered temporal alignment (OTAM): soft alignment in time with free ends, both ways added.
 
     Its smoothed minimum counts paths, so that a distance may be negative.
+
+    Reference: Cao et al., "Few-shot video classification via temporal alignment", CVPR 2020.
+    Example: ``vlar adapt support/ --out mine --method otam``.
     """
 
     name = "otam"

@@ -182,6 +182,11 @@ class Maxi(Objective):
 
     The paper's bags lack a text where a caption repeats the name; these always have M.
 
+    Reference: Lin et al., "MAtch, eXpand and Improve: unsupervised finetuning for zero-shot action
+    recognition with language knowledge", ICCV 2023.
+    Example: ``vlar adapt --unlabelled more/ --objective maxi --dictionary bank:kinetics400 --out
+    tuned``.
+
     Attributes:
         dictionary: The labels to guess from, as ``classify --labels`` takes them. Empty means
             those of the labelled clips.

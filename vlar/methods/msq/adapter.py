@@ -36,6 +36,10 @@ class Msq(MomentAdapter, ConditionedText):
     until its cosine with the clip is the answer, so all that compares clips with texts works. Until
     it is trained nothing is turned.
 
+    Reference: Mondal et al., "Actor-agnostic multi-label action recognition with multi-modal
+    query", ICCV workshops 2023.
+    Example: ``vlar adapt several.csv --out mine --method msq``.
+
     Attributes:
         network: What is added to the cosines, for training.
         config: The settings.

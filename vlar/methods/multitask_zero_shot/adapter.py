@@ -236,6 +236,10 @@ class Multitask(Adapter):
     the weights by labels are ours (``map``, ``importance``). Until it is solved the vectors are the
     encoder's own; with ``text = "sentences"`` they are all the same.
 
+    Reference: Xu, Hospedales and Gong, "Multi-task zero-shot action recognition with prioritised
+    data augmentation", ECCV 2016, arXiv 1611.08663.
+    Example: ``vlar adapt support/ --out mine --method multitask``.
+
     Attributes:
         config: The settings.
         parts: The factors S (k, q) and A (q, d), and the means that are subtracted, (d,) and (k,).

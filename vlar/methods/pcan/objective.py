@@ -114,6 +114,10 @@ class PrototypicalCalibration(Objective):
     starts at random. Its rectification of answers at test time is left out: the heads and the
     prototypes shape the vectors, and are not part of the trained model.
 
+    Reference: Li et al., "Prototypical calibrating ambiguous samples for micro-action recognition",
+    AAAI 2025.
+    Example: ``vlar adapt support/ --out mine --method temporal --objective pcan --tree tree.json``.
+
     Attributes:
         file: JSON file of label to parent.
         parents: The same as a mapping, in place of a file.

@@ -174,6 +174,10 @@ class Plar(ResidualTower):
     frames are moved, as far as a learned gate lets them, towards the same frames with what moves
     made brighter. Until it is trained the vectors are the encoder's own.
 
+    Reference: Wang et al., "SCP: soft conditional prompt learning for aerial video action
+    recognition", 2023, arXiv 2305.12437.
+    Example: ``vlar adapt support/ --out mine --method plar``.
+
     Attributes:
         network: The differentiable whole, for training.
         config: The settings.

@@ -77,6 +77,9 @@ class Refer(Adapter):
     which person a phrase means, next to what is measured (``vlar.people.subject_selection``);
     until it is trained it adds nothing.
 
+    Reference: Peng et al., "Referring atomic video action recognition", ECCV 2024.
+    Example: ``vlar adapt people.csv --out referring --method refer``.
+
     Attributes:
         network: The three streams and the pointer.
         config: The settings.

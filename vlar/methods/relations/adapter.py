@@ -145,6 +145,10 @@ class Gghm(RelationAdapter):
 
     Xing et al., "Boosting few-shot action recognition with graph-guided hybrid matching", 2023.
     What its text leaves open is described in ``vlar/methods/relations/network.py``.
+
+    Reference: Xing et al., "Boosting few-shot action recognition with graph-guided hybrid
+    matching", ICCV 2023.
+    Example: ``vlar adapt support/ --out mine --method gghm``.
     """
 
     config_type = GghmConfig
@@ -185,6 +189,10 @@ class Hyrsm(RelationAdapter):
 
     Wang et al., "Hybrid relation guided set matching for few-shot action recognition", 2022; the
     coherence is that of HyRSM++, 2023.
+
+    Reference: Wang et al., "Hybrid relation guided set matching for few-shot action recognition",
+    CVPR 2022.
+    Example: ``vlar adapt support/ --out mine --method hyrsm``.
     """
 
     config_type = HyrsmConfig
@@ -227,6 +235,10 @@ class Trx(RelationAdapter):
     """Temporal-relational cross-attention between tuples of frames, trained by episodes.
 
     Perrett et al., "Temporal-relational CrossTransformers for few-shot action recognition", 2021.
+
+    Reference: Perrett et al., "Temporal-relational CrossTransformers for few-shot action
+    recognition", CVPR 2021.
+    Example: ``vlar adapt support/ --out mine --method trx``.
     """
 
     config_type = TrxConfig

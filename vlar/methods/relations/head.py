@@ -29,6 +29,8 @@ class RelationHead(FewShotHead):
 
     Frames lose the mean frame of the examples and get unit length. Each clip is scored for itself.
 
+    Example: ``vlar adapt support/ --out mine --method trx``.
+
     Attributes:
         method: Registered name of the adapter whose network it is.
         settings: Settings of that adapter.

@@ -27,6 +27,10 @@ class SaDvae(MappedAdapter):
     text's vector that of its part, each less the mean over the training set. ``classifier`` is the
     paper's: a linear classifier of samples of the labels.
 
+    Reference: Li et al., "SA-DVAE: improving zero-shot skeleton-based action recognition by
+    disentangled variational autoencoders", ECCV 2024.
+    Example: ``vlar adapt skeletons/ --model skeleton --out mine --method sa-dvae``.
+
     Attributes:
         network: The two autoencoders; its weights are what is trained.
         config: The settings.

@@ -55,6 +55,10 @@ class Sefar(Objective):
     Reversing a moment changes the label of a clip where labels differ by direction alone (open,
     close): then set ``reverse`` to false.
 
+    Reference: Huang et al., "SeFAR: semi-supervised fine-grained action recognition with temporal
+    perturbation and learning stabilization", AAAI 2025.
+    Example: ``vlar adapt support/ --unlabelled more/ --out mine --objective sefar``.
+
     Attributes:
         weight: Factor on the pseudo-label term.
         mix: Factor on the mixing term.

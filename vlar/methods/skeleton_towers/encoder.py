@@ -184,6 +184,8 @@ class SkeletonNetEncoder(Encoder):
 
     Features are (1, C + W): logarithms of the mean share of each class, and what the class heads
     read, which few-shot methods use.
+
+    Example: ``vlar classify body.skeleton --model skeleton-net:FILE.pt``.
     """
 
     contract_argument: ClassVar[str | None] = None  # a file of weights is needed

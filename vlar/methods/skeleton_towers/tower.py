@@ -46,6 +46,9 @@ class SkeletonTower(ResidualTower):
     Recordings of any layout are mapped to the tower's. Until it is trained the vectors are the
     encoder's own, and labels without examples are answered by them.
 
+    Reference: CTR-GCN, Chen et al., ICCV 2021, with masks: the base of `gap` and `stc-net`.
+    Example: ``vlar adapt skeletons/ --model skeleton --out mine --method skeleton-tower``.
+
     Attributes:
         network: The differentiable whole.
         config: The settings.

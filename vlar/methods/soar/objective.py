@@ -36,6 +36,9 @@ class Soar(Objective):
     the source weighs by a map of uncertainty. Both adversaries start slowly, because a decoder
     behind a reversed gradient is unstable.
 
+    Reference: Zhai et al., "SOAR: scene-debiasing open-set action recognition", ICCV 2023.
+    Example: ``vlar adapt support/ --out mine --method temporal --objective soar``.
+
     Attributes:
         own: Factor on the method's own loss; the source has none of it.
         scene: Factor on the scene adversary.

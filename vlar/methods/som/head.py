@@ -252,6 +252,9 @@ class SomHead(ClosedForm):
     vectors; how near a clip is to each of its units is the input of a linear layer. That layer is
     the least-squares solution that the delta rule tends to, with a penalty. Both maps are drawn
     from a fixed seed and read no labels, so that a held-out example may be part of them.
+
+    Reference: Gharaee, "Action in mind: neural models for action and intention perception", 2018.
+    Example: ``vlar adapt support/ --out mine --method som``.
     """
 
     name = "som"

@@ -120,6 +120,10 @@ class Private(Adapter):
     Nothing else of the encoder passes: no whole frames, no bodies, no context. A vector is the mean
     of the frame features. The map is the identity until it is learned; texts stay as they are.
 
+    Reference: Li et al., "STPrivacy: spatio-temporal privacy-preserving action recognition", ICCV
+    2023.
+    Example: ``vlar adapt people.csv --out kept --method private --set removal=erase``.
+
     Attributes:
         source: The encoder with the parts of its frames.
         network: The map.

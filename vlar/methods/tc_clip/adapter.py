@@ -65,6 +65,10 @@ def prompt(label: str, config: TcClipConfig) -> str:
 class TcClip(ClipAdapter, ConditionedText):
     """A CLIP whose frames attend to the whole clip, and whose prompts do too.
 
+    Reference: Kim et al., "Leveraging temporal contextualization for video action recognition",
+    ECCV 2024, arXiv 2404.09490.
+    Example: ``vlar adapt support/ --model clip --out mine --method tc-clip``.
+
     Attributes:
         network: The differentiable whole, for training.
         config: The settings.

@@ -172,6 +172,8 @@ class Temporal(ResidualTower):
     from last. Until it is trained the window vectors are the encoder's own. Texts stay as they are,
     except those of the labels it was trained for.
 
+    Example: ``vlar adapt support/ --out mine --method temporal``.
+
     Attributes:
         network: The differentiable whole, for training.
         config: The settings.

@@ -49,6 +49,10 @@ class TokenReuse(Adapter):
     tower itself, bit for bit; on a clip that stands still it is the tower within 1e-6, whatever is
     kept. Texts are the encoder's own.
 
+    Reference: Meng et al., "AdaFuse: adaptive temporal fusion network for efficient action
+    recognition", ICLR 2021.
+    Example: ``vlar adapt support/ --model clip --out mine --method token-reuse --set keep=0.25``.
+
     Attributes:
         config: The settings.
     """

@@ -119,6 +119,11 @@ class TransVae(ResidualTower):
     Wei et al., "Unsupervised video domain adaptation: a disentanglement perspective" (TranSVAE),
     2023. Until it is fitted the vectors are the encoder's own; then the dynamic latents alone make
     them. The objective of the same name separates the latents.
+
+    Reference: Wei et al., "Unsupervised video domain adaptation for action recognition: a
+    disentanglement perspective" (TranSVAE), NeurIPS 2023.
+    Example: ``vlar adapt support/ --unlabelled more/ --out moved --method transvae --objective
+    transvae``.
     """
 
     method, config_type = "transvae", TransVaeConfig

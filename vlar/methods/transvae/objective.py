@@ -57,6 +57,11 @@ class DomainsApart(Objective):
     factors is for all pairs: the source's for HMDB to UCF, but for the adversary. The domain of a
     clip is the column ``domain``; without it labelled and unlabelled clips are two.
 
+    Reference: Wei et al., "Unsupervised video domain adaptation for action recognition: a
+    disentanglement perspective" (TranSVAE), NeurIPS 2023.
+    Example: ``vlar adapt support/ --unlabelled more/ --out moved --method transvae --objective
+    transvae``.
+
     Attributes:
         rebuild: Factor on reconstruction and priors.
         information: Factor on the mutual information.

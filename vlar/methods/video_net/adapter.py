@@ -137,6 +137,8 @@ class VideoNet(ResidualTower):
     Until it is trained the vectors are the encoder's own, and labels without examples are answered
     by them. Around a network without texts it learns the labels' texts too.
 
+    Example: ``vlar adapt support/ --out mine --method video-net``.
+
     Attributes:
         watched: The encoder with the network's features.
         network: The differentiable whole.
@@ -317,6 +319,10 @@ class GateShiftPose(VideoNet):
 
     A preset of ``video-net`` for encoders that find bodies, and bundles with a skeleton, which is
     read; ``epam`` is another.
+
+    Reference: "Gate-Shift-Pose: enhancing action recognition in sports with skeleton information",
+    2025.
+    Example: ``vlar adapt support/ --out mine --method gate-shift-pose``.
     """
 
     method = "gate-shift-pose"
@@ -331,7 +337,11 @@ class GateShiftPose(VideoNet):
 
 @register("adapter", "own-net", status="in the spirit")
 class OwnNet(VideoNet):
-    """The encoder's own network of clips, trained further by pixels and saved whole."""
+    """The encoder's own network of clips, trained further by pixels and saved whole.
+
+    Example: ``vlar adapt clips/ --model torchvision:r3d_18 --out mine --method own-net --set
+    frozen=3``.
+    """
 
     method = "own-net"
     recipe: ClassVar[str | None] = None
