@@ -25,6 +25,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 _FLOOR = 0.01  # least probability of a label at a step
 _CONTEXT_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _MEANS_S = (1.0, 3.0, 10.0, 30.0)
+_CONTEXT_SHARE = 0.25
 DOUBTFUL = 0.6
 """Mean probability below which a bout is doubtful."""
 
@@ -92,7 +93,7 @@ class LabelTrack:
             return first
         bins, forest = self.context
         second = forest.predict(bins.apply(context_rows(first, step_s)))
-        return np.asarray((first + second) / 2, np.float32)
+        return with_context(first, second)
 
     def bouts(self, probability: Float32, number: int = 0) -> Iterator[Bout]:
         """Bouts of the best path through probabilities (S, K), without the background."""
@@ -215,6 +216,14 @@ def _forest(
     if int(forest.feature.max()) >= features or forest.value.shape[1] != outputs:
         raise ValueError("its forest is of other features or labels")
     return forest
+
+
+def with_context(first: Float32, second: Float32) -> Float32:
+    """Answers (S, K) of the steps themselves with those of what lies around them.
+
+    The share of the second is small: it makes short bouts part of those around them.
+    """
+    return np.asarray((1 - _CONTEXT_SHARE) * first + _CONTEXT_SHARE * second, np.float32)
 
 
 def context_rows(probability: Float32, step_s: float) -> Float32:

@@ -22,7 +22,14 @@ from vlar.encoders.tracks.features import STEP_S
 from vlar.encoders.tracks.windows import steps_of
 from vlar.errors import DecodeError, UsageError
 from vlar.heads.forest import Bins, Bytes, Forest, Growth, grow
-from vlar.heads.timeline import LabelTrack, TimelineHead, best_path, context_rows, runs
+from vlar.heads.timeline import (
+    LabelTrack,
+    TimelineHead,
+    best_path,
+    context_rows,
+    runs,
+    with_context,
+)
 from vlar.media.lookup import reader
 from vlar.media.tracks.recording import TrackRecording
 from vlar.model.annotated_bundles import BundleRecording
@@ -340,8 +347,7 @@ def _fit(
     mixed: list[Float32] = held
     if complete:
         second = _held_out(folds, everything, truth, context, around)
-        pairs = zip(held, second, strict=True)
-        mixed = [np.asarray((a + b) / 2, np.float32) for a, b in pairs]
+        mixed = [with_context(*pair) for pair in zip(held, second, strict=True)]
     costs = _SWITCHES if complete else (_USUAL_SWITCH,)
     constant = None
     if evidence(mixed, truth, folds) < _LEAST_EVIDENCE:
