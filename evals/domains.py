@@ -11,6 +11,10 @@ adapt      one set of joints teaches with labels, another one gives clips withou
            ``temporal`` on the source alone, the network of ``transvae`` on the source alone,
            TranSVAE and source-free with their terms, ``temporal`` on labels of half of the target's
            people (ceiling).
+models     the same pairs as a user runs them, from files: a ``local-temporal`` model of the source
+           (with its closed form), and ``source-free`` on half of the target's people, all asked of
+           the other half; what the model states of itself without a label, and which one it takes.
+           Control: target clips of other labels, from which nothing can be learned about these.
 unseen     all sets but one teach, the last one is asked: walking, running, waving, clapping and
            jumping of Weizmann, J-HMDB, colour of UTD-MHAD and KTH (one clip, which only teaches);
            and joints of UTD-MHAD with its people as domains, asked on MSR-Action3D. ``temporal``

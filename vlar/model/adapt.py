@@ -93,6 +93,7 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
         request.balance,
         request.progress,
         request.start,
+        request.before,
     )
     source = request.source
     if source is None:

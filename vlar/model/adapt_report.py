@@ -88,6 +88,7 @@ class AdaptReport:
         synthetic: Examples that were made from recordings of another sensor.
         source: Name of the folder or file that listed the examples.
         groups: Recordings, people or other groups whose examples are held out together.
+        note: What a learner states of itself, one sentence; empty for none.
     """
 
     examples: Mapping[str, int]
@@ -101,6 +102,7 @@ class AdaptReport:
     synthetic: int = 0
     source: str = ""
     groups: int = 0
+    note: str = ""
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -113,6 +115,7 @@ class AdaptReport:
             **({"recordings": self.recordings} if self.recordings else {}),
             **({"seen": self.seen} if self.seen else {}),
             **({"synthetic": self.synthetic} if self.synthetic else {}),
+            **({"note": self.note} if self.note else {}),
         }
 
     def stored(self) -> JsonDict:
@@ -132,7 +135,7 @@ class AdaptReport:
             return None
         fields = (
             *("examples", "training", "confusions", "recordings", "learned", "seen"),
-            *("synthetic", "source", "groups"),
+            *("synthetic", "source", "groups", "note"),
         )
         try:
             failed = [
@@ -158,8 +161,8 @@ class AdaptReport:
         if self.recordings:
             shown = f" that show {len(self.examples)} labels" if self.examples else ""
             return (
-                f"trained {self._method} on {self.recordings} recordings{shown}; it answers about "
-                "any labels"
+                f"trained {self._method} on {self.recordings} recordings{shown}; "
+                f"{self.note or 'it answers about any labels'}"
             )
         total = sum(self.examples.values())
         learned = f"learned {len(self.examples)} labels from {total} examples with {self._method}"

@@ -16,6 +16,7 @@ from vlar.types import JsonDict, ProgressCallback
 
 if TYPE_CHECKING:
     from vlar.adapters.base import Adapter
+    from vlar.heads.adapted_head import AdaptedHead
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class AdaptTask:
         balance: ``adjust``: labels with more examples are not preferred.
         progress: Called as clips are read and go through training steps; None for none.
         start: A released file that the method's network starts from; None for none.
+        before: Head of the model that adapts; None where it has none.
     """
 
     method: Method
@@ -126,6 +128,7 @@ class AdaptTask:
     balance: str = NO_BALANCE
     progress: ProgressCallback | None = None
     start: str | None = None
+    before: AdaptedHead | None = None
 
     @property
     def adapter(self) -> type[Adapter]:

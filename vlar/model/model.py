@@ -458,7 +458,8 @@ class Model:
 
     def learn(self, request: AdaptRequest) -> Model:
         """Carry out a request; ``adapt`` with all that it takes in one object."""
-        return Model.of(adapt(self.words, replace(request, learned=self.learned)))
+        request = replace(request, learned=self.learned, before=self.head)
+        return Model.of(adapt(self.words, request))
 
     @property
     def learned(self) -> tuple[str, ...]:

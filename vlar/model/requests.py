@@ -16,6 +16,7 @@ from vlar.errors import UsageError
 from vlar.options import Choices, Option
 
 if TYPE_CHECKING:
+    from vlar.heads.adapted_head import AdaptedHead
     from vlar.heads.support import Support, SupportItem
     from vlar.language.concept import Concept
     from vlar.language.labels import LabelSet
@@ -51,6 +52,7 @@ class AdaptRequest:
         progress: Called as clips are read and go through training steps; None for none.
         free: Folder or CSV of the unlabelled clips; None for none.
         learned: Content hashes of the recordings that the model to adapt has learned from.
+        before: Head of the model to adapt; None where it has none.
     """
 
     source: "str | Path | Support | None" = None
@@ -129,6 +131,7 @@ class AdaptRequest:
     progress: "ProgressCallback | None" = None
     free: str | Path | None = None
     learned: Sequence[str] = ()
+    before: "AdaptedHead | None" = None
 
 
 def find_unlabelled(

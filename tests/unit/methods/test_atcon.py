@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.command_line import invoke
 from tests.refusals import refused
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
 from vlar.errors import UsageError
+from vlar.heads.fewshot.stacking import StackingHead
 from vlar.methods.atcon.adapter import LocalTemporal, confidence, subsets
 from vlar.methods.atcon.objective import centroid_labels
 from vlar.training.batches import Dataset
@@ -162,7 +164,10 @@ def test_a_folder_adapts_without_its_source(place: Path):
     adapt = ["adapt", "--model", mine, "--method", "source-free", "--set", "epochs=4"]
     done = vlar_(*adapt, "--unlabelled", str(place / "target"), "--out", there)
     assert done.exit_code == 0, done.output
+    assert re.search(r"entropy of an answer 0\.\d\d -> 0\.\d\d", done.output), done.output
     before, after = vlar.load(mine), vlar.load(there)
+    assert isinstance(after.head.head, StackingHead)  # the closed form stays
+    assert "the adapted model is taken" in after.report.note
     assert before.encoder.fingerprint != after.encoder.fingerprint
     assert after.report.recordings == 6
     for number in range(3):
