@@ -1,8 +1,9 @@
 """``source-free``: a ``local-temporal`` model adapts to unlabelled clips, without source clips.
 
-The model is compared with itself on these clips, without a label: how much an answer tells of a
-clip (entropy of the mean answer less the mean entropy, in shares of the most), and how often the
-tower agrees with the closed form of the source. Where one of them falls the model stays as it was.
+The model is compared with itself on these clips, without a label: by the information of an answer
+(entropy of the mean answer less the mean entropy, in shares of the most), and by the share of clips
+on which the tower agrees with the closed form of the source. Where one of them falls the model
+stays as it was.
 
 Letters: n clips, T frames, F features of a frame, C labels, D joint width.
 """
@@ -10,6 +11,7 @@ Letters: n clips, T frames, F features of a frame, C labels, D joint width.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,10 +42,16 @@ Int64 = npt.NDArray[np.int64]
 
 
 @register("learner", "source-free", status="in the spirit")
+@dataclass(frozen=True)
 class SourceFree(Learner):
-    """Training of a copy of the model's tower on unlabelled clips alone; its classifier stays."""
+    """Training of a copy of the model's tower on unlabelled clips alone; its classifier stays.
 
-    from_labels = False
+    Attributes:
+        guard: Whether the old model stays where the adapted one is not better by its own measures.
+    """
+
+    from_labels: ClassVar[bool] = False
+    guard: bool = True
 
     def fit(self, core: ModelCore, task: AdaptTask) -> Adapted:
         """Adapt a model to unlabelled clips, by ``atcon`` unless the task names objectives.
@@ -89,7 +97,9 @@ class SourceFree(Learner):
         after = _Answers.of(wrapped, task.before, free.features)
         better = after.information >= before.information and after.agreement >= before.agreement
         note = f"{_measures(before, after)}; " + (
-            "the adapted model is taken" if better else "that is not better, so the model stays"
+            "the adapted model is taken"
+            if better or not self.guard
+            else "that is not better, so the model stays"
         )
         columns = after.scores.argmax(axis=1)
         items = [
@@ -102,7 +112,7 @@ class SourceFree(Learner):
         support = Support(labels, tuple(items), paths[0].parent)
         adapted = answers(plan, training, support, examples, options)
         report = replace(adapted.report, examples={}, recordings=len(paths), note=note)
-        if not better:
+        if self.guard and not better:
             return Adapted(core, task.before, report)
         if task.before is None or adapted.head is None:
             return replace(adapted, report=report)
@@ -119,8 +129,8 @@ class _Answers:
         scores: (n, C) logits of the whole model.
         information: Entropy of the mean answer less the mean entropy, 0 to 1.
         entropy: Mean entropy of an answer, 0 to 1.
-        agreement: Share of clips of which the tower says what the closed form of the source says;
-            of a model without one, what the texts of its labels say.
+        agreement: Share of clips on which the answers of the tower and of the closed form of the
+            source agree; of a model without one, those of the tower and of the encoder's words.
     """
 
     vectors: Float32
@@ -179,7 +189,7 @@ def _refitted(
 
 def _measures(before: _Answers, after: _Answers) -> str:
     return (
-        f"entropy of an answer {before.entropy:.2f} -> {after.entropy:.2f}, what answers tell "
+        f"entropy of an answer {before.entropy:.2f} -> {after.entropy:.2f}, information "
         f"{before.information:.2f} -> {after.information:.2f}, agreement of tower and closed form "
         f"{before.agreement:.0%} -> {after.agreement:.0%}"
     )

@@ -1,0 +1,70 @@
+"""The table of the papers: a row for each of the 66 systems, with the status that is declared."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vlar import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "papers.md").read_text("utf-8")
+HEAD = "| system | in vlar | equal to the original | ours | figure; control | status |"
+KINDS = ("adapter", "objective", "fewshot", "encoder", "learner")
+
+
+def rows() -> list[list[str]]:
+    """Cells of each row of the table."""
+    lines = PAGE.partition(HEAD)[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+ROWS = rows()
+
+
+def statuses(code: str) -> list[str]:
+    """Declared statuses of the parts of a name: ``i3d`` names an encoder and an adapter."""
+    kinds = [("encoder",)] if ":" in code else [KINDS]
+    name = code.partition(":")[0]
+    found = [registry.status(kind, name) for kind in kinds[0] if name in registry.names(kind)]
+    return [status for status in found if status]
+
+
+def test_each_of_the_66_systems_has_a_whole_row():
+    assert len({row[0] for row in ROWS}) == len(ROWS) == 66
+    for row in ROWS:
+        assert len(row) == 6, row
+        assert all(row), row
+        assert row[5].strip("`") in registry.STATUSES, row
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_the_status_is_that_of_the_first_part(row: list[str]):
+    declared = next(filter(None, map(statuses, re.findall(r"`([^`]+)`", row[1]))), [])
+    assert not declared or row[5].strip("`") in declared, (row[0], declared)
+
+
+def test_every_part_with_a_status_is_on_the_page():
+    named = set(re.findall(r"`([\w-]+)(?::FILE|:FOLDER|:)?`", PAGE))
+    parts = {name for kind in KINDS for name in registry.names(kind) if registry.status(kind, name)}
+    assert not parts - named
+
+
+def test_null_rows_state_what_they_were_compared_with():
+    for row in ROWS:
+        if row[5] == "`null here`":
+            assert re.search(r"\d|nothing", row[4]), row
+            assert row[4] != "not measured", row
+
+
+FIGURES = re.compile(r"(?:evals|benchmarks)/[\w/]+\.(?:json|py|toml)|docs/\w+\.md")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "vlar/methods").glob("*/README.md")), ids=str)
+def test_figures_of_a_readme_name_their_file_or_command(file: Path):
+    text = file.read_text("utf-8").partition("**Figures**")[2]
+    sources = FIGURES.findall(text)
+    assert sources or not re.search(r"\d+\.\d", text), "figures without a result file or command"
+    assert not [name for name in sources if not (ROOT / name).exists()]
