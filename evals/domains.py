@@ -317,6 +317,8 @@ def adapt_pair(lab: Lab, pair: str) -> None:
     lab.row(pair, "transvae, domains shuffled", seeds, lambda seed: both(seed, {}, True))
     for term in ("rebuild", "information", "triplet", "adversary"):
         lab.row(pair, f"transvae without {term}", seeds, lambda s, t=term: both(s, {t: 0.0}))
+    alone = dict.fromkeys(("rebuild", "information", "triplet"), 0.0)
+    lab.row(pair, "adversary alone (DANN)", seeds, lambda seed: both(seed, alone))
     lab.row(pair, "target labels", seeds, lambda seed: ceiling(lab, clips, ask, seed))
     if "source-free" in registry.names("adapter"):
         source_free_rows(lab, pair, clips, teach, ask)
