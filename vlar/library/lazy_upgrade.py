@@ -94,7 +94,7 @@ def _change(
     if not parts.missing:  # all of the new vectors is in the old ones
         work.replace_rows(None, {})
     else:
-        encoder = RowEncoder(target, _encoder(model), parts.missing)
+        encoder = RowEncoder(target, _encoder(model), parts.missing, library)
         with closing(open_stage(folder, target)) as stage:
             sample, encoded = work.sample(stage, encoder, request)
         if len(encoded) == library.row_count():
@@ -262,7 +262,7 @@ def _encode(
     is_idle = request.lazy and request.minutes is None and not request.rows
     new = blocks.declared(model)
     missing = [part.name for part in new if part.name not in mapping.shared]
-    encoder = RowEncoder(manifest, _encoder(model), missing)
+    encoder = RowEncoder(manifest, _encoder(model), missing, library)
     pairs = [(part, part) for part in new if part.name in mapping.shared]
     failed: dict[str, Failure] = {}
     videos, done = set[int](), 0
@@ -294,7 +294,14 @@ def _encode(
     if not count:
         with library.transaction():
             library.set_meta({**replace(manifest, mapping=None).to_meta(), "mapping": ""})
-    figures = len(videos), done, tuple(failed.values()), count, mapping.learned_from
+    figures = (
+        len(videos),
+        done,
+        tuple(failed.values()),
+        count,
+        mapping.learned_from,
+        encoder.from_frames,
+    )
     return UpgradeReport(tuple(mapping.shared), tuple(missing), *figures)
 
 

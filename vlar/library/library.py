@@ -16,6 +16,7 @@ from vlar.library import discovery, tables
 from vlar.library.address import LibraryPlace, change_tags
 from vlar.library.compact import CompactReport
 from vlar.library.connection import LibraryConnection
+from vlar.library.ingest.request import AddRequest
 from vlar.library.manifest import LibraryManifest
 from vlar.library.query.plan import MIN_PROBABILITY, QueryRequest
 from vlar.library.query.rerankers import Reranker
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vlar.library import shard_reading
-    from vlar.library.ingest.request import AddRequest
     from vlar.library.ingest.runners.base import Runner
     from vlar.library.ingest.writer import IngestProgress
     from vlar.library.library_copy import CopyReport
@@ -116,6 +116,7 @@ class Library:
         long_times: float | None = None,
         shots: bool | None = None,
         keep_context: bool = True,
+        keep: str = "none",
         retry: bool = False,
         skip_still: bool = False,
         captions: str | Captioner | None = None,
@@ -139,6 +140,7 @@ class Library:
             long_times: Also windows this many times as long and far apart; 1: none. None as before.
             shots: Let no window cross a cut. None is the library's own, False for a new one.
             keep_context: Keep the tokens that re-ranking needs where text depends on the video.
+            keep: ``frames`` keeps small pictures of each window for other models; else ``none``.
             retry: Read files again that failed before; otherwise they are skipped and named.
             skip_still: Leave windows of video out in which nothing moves (docs/library.md).
             captions: A captioner or its name: keep captions of each window.
@@ -150,18 +152,15 @@ class Library:
             progress: Called after the commit of each recording.
 
         Returns:
-            What was done. It names recordings that cannot be read; they never end the call.
+            What was done, with the recordings that cannot be read; they never end the call.
 
         Raises:
             UsageError: an unusable argument. LibraryLockedError: another one writes.
-            LibraryError: not writable (the message has what was kept), or other windows or people.
-            EncoderMismatchError: another model made it.
+            LibraryError: not writable, or other windows or people. EncoderMismatchError: its model.
         """
-        from vlar.library.ingest.request import AddRequest
-
         return self.ingest(
             AddRequest(
-                paths, tags, window_s, stride_s, long_times, shots, keep_context, retry,
+                paths, tags, window_s, stride_s, long_times, shots, keep_context, keep, retry,
                 skip_still, captions, persons, detector, runner, shards, remote, progress=progress,
             )
         )  # fmt: skip

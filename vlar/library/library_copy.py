@@ -19,7 +19,13 @@ from vlar.errors import LibraryError, UsageError
 from vlar.library.connection import LibraryConnection
 from vlar.library.manifest import LibraryManifest, require_encoded
 from vlar.library.rows import RowFilter
-from vlar.library.store.annotations import Caption, FailedFile, LostFrames, RecordingLabels
+from vlar.library.store.annotations import (
+    Caption,
+    FailedFile,
+    KeptFrames,
+    LostFrames,
+    RecordingLabels,
+)
 from vlar.library.store.base import LibraryStore, LibraryWriter
 from vlar.library.store.row_check import CheckedRows
 from vlar.library.store.values import RecordingFacts
@@ -108,8 +114,9 @@ def copy_annotations(
     """Write the captions, the shares of lost frames and the labels of a recording."""
     target.annotate(Caption, video_id, source.annotations(Caption, [source_id]))
     target.annotate(LostFrames, video_id, source.annotations(LostFrames, [source_id]))
-    if labels := source.annotations(RecordingLabels, [source_id]):
-        target.annotate(RecordingLabels, video_id, labels)
+    for kind in (RecordingLabels, KeptFrames):
+        if annotations := source.annotations(kind, [source_id]):
+            target.annotate(kind, video_id, annotations)
 
 
 def copy_between(

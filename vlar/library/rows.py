@@ -383,6 +383,7 @@ class UpgradeReport:
             changed again.
         mapped: Rows that are still predicted from the vectors of an earlier model.
         learned_from: What they are predicted by, in a sentence; empty without any.
+        from_frames: Rows that were computed from the frames that the library kept.
     """
 
     kept: tuple[str, ...]
@@ -392,6 +393,7 @@ class UpgradeReport:
     failed: tuple[Failure, ...]
     mapped: int = 0
     learned_from: str = ""
+    from_frames: int = 0
 
     def to_dict(self) -> JsonDict:
         """JSON object for ``--json``."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,9 +24,12 @@ from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.library import manifest as blocks
 from vlar.library.folder import check_place, make_folder
 from vlar.library.ingest.encode import PersonClips, person_of_clip
+from vlar.library.kept_frames import unpacked
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import lasting_name, load_on, require_named
 from vlar.library.rows import RowBatch, RowPerson, UpgradeReport
+from vlar.library.store.annotations import KeptFrames
+from vlar.library.store.base import LibraryStore
 from vlar.library.store.trust import writer_lock
 from vlar.library.store.values import KnownVideo
 from vlar.library.store.writer import SqliteWriter
@@ -169,11 +172,22 @@ class RowEncoder:
         target: Manifest of the rows.
         encoder: Encoder of the model.
         wanted: Names of the blocks.
+        library: Holds the frames that were kept, for recordings that are gone or have changed.
+
+    Attributes:
+        from_frames: Rows that were computed from such frames.
     """
 
-    def __init__(self, target: LibraryManifest, encoder: Encoder, wanted: Sequence[str]) -> None:
+    def __init__(
+        self,
+        target: LibraryManifest,
+        encoder: Encoder,
+        wanted: Sequence[str],
+        library: LibraryStore,
+    ) -> None:
         self.target, self.wanted = target, wanted
-        self._encoder = encoder
+        self.from_frames = 0
+        self._encoder, self._library = encoder, library
 
     def fresh(self, video: KnownVideo, stored: RowBatch) -> tuple[Float32, dict[int, Failure]]:
         """The blocks of each row (N, D), and which rows cannot be read: these are blank.
@@ -187,11 +201,7 @@ class RowEncoder:
         lost: dict[int, Failure] = {}
         if not self.wanted:
             return vectors_made, lost
-        if not file.is_file() and not file.is_dir():  # a FIFO waits for ever
-            raise FileNotFoundError(errno.ENOENT, "no such file", str(file))
-        if content_hash(file) != video.content_hash:
-            raise VlarError(f"{file}: has changed since it was indexed")
-        clips = enumerate(self._clips(file, stored))
+        clips = enumerate(self._clips(video, stored))
         session = self._encoder.session(features=False)  # as ``add`` encodes them
         while batch := list(itertools.islice(clips, _BATCH_CLIPS)):
             read = [(index, clip) for index, clip in batch if isinstance(clip, Clip)]
@@ -212,11 +222,35 @@ class RowEncoder:
             raise VlarError(next(iter(lost.values())).message)
         return vectors_made, lost
 
-    def _clips(self, file: Path, stored: RowBatch) -> Iterator[Clip | Failure]:
-        source, sampling = reader(self.target.modality), self.target.spec.sampling
-        people = PersonClips(self.target.persons, source)
-        rows = zip(windows_of(stored), people_of(stored), strict=True)
-        return people.of_rows(file, list(rows), sampling)
+    def _clips(self, video: KnownVideo, stored: RowBatch) -> Iterator[Clip | Failure]:
+        file, sampling = Path(video.path), self.target.spec.sampling
+        is_there = file.is_file() or file.is_dir()  # a FIFO waits for ever
+        if is_there and content_hash(file) == video.content_hash:
+            source = reader(self.target.modality)
+            people = PersonClips(self.target.persons, source)
+            rows = zip(windows_of(stored), people_of(stored), strict=True)
+            return people.of_rows(file, list(rows), sampling)
+        frames = {row[:2]: row for row in self._library.annotations(KeptFrames, [video.id])}
+        if not frames and not is_there:
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(file))
+        if not frames:
+            raise VlarError(f"{file}: has changed since it was indexed")
+        return self._of_frames(file, stored, frames)
+
+    def _of_frames(
+        self, file: Path, stored: RowBatch, frames: Mapping[tuple[float, float], KeptFrames]
+    ) -> Iterator[Clip | Failure]:
+        """The clip of each row from the frames that were kept of its window."""
+        sampling, nothing = self.target.spec.sampling, np.zeros(0)
+        for window, person in zip(windows_of(stored), people_of(stored), strict=True):
+            picture = frames.get((window.start_s, window.end_s)) if person is None else None
+            like = Clip(file, window, self.target.modality, nothing, nothing)
+            clip = None if picture is None else unpacked(picture, like, sampling)
+            if clip is None:
+                yield Failure(file, "decode", f"{file}: is not as it was, and no frames are kept")
+                continue
+            self.from_frames += 1
+            yield clip
 
     @cached_property
     def blank(self) -> Float32:
@@ -247,7 +281,7 @@ class _Upgrade:
         self._dim, self._target = dim, target
         self._progress = progress
         self._pairs, self._wanted = blocks.shared(*parts), blocks.missing_blocks(*parts)
-        self._rows = RowEncoder(target, encoder, self._wanted)
+        self._rows = RowEncoder(target, encoder, self._wanted, library)
         self._failed: list[Failure] = []
         self._lost: set[str] = set()  # paths of videos that cannot be read at all
 
@@ -266,7 +300,9 @@ class _Upgrade:
         rows = self._replace_rows(videos)
         names = tuple(part.name for _, part in self._pairs)
         done = len(videos) - len(self._lost)
-        return UpgradeReport(names, tuple(self._wanted), done, rows, tuple(self._failed))
+        figures = done, rows, tuple(self._failed)
+        from_frames = self._rows.from_frames
+        return UpgradeReport(names, tuple(self._wanted), *figures, from_frames=from_frames)
 
     def _is_staged(self, video: KnownVideo) -> bool:
         staged = self._stage.at_path(video.path)

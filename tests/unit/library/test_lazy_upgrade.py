@@ -18,8 +18,11 @@ from tests.unit.library.fakes import store_of, tiny_video
 from tests.unit.library.test_upgrade import PartModel, as_if_new, vectors
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
 from vlar.library import lazy_upgrade
+from vlar.library.kept_frames import packed, unpacked
 from vlar.library.library import Library
 from vlar.library.mapping import Mapping, Sample, completed, learned, procrustes, ridge
+from vlar.library.store.annotations import KeptFrames
+from vlar.types import Clip, Sampling, Window
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = (16, 16)
@@ -154,6 +157,7 @@ KILLED = """
 import os, signal, sys
 from tests.unit.library.test_upgrade import PartModel
 from vlar.library import lazy_upgrade
+from vlar.library.kept_frames import packed, unpacked
 from vlar.library.library import Library
 from vlar.library.store.writer import SqliteWriter
 
@@ -254,3 +258,57 @@ def test_the_better_form_is_taken():
     linear, mapping = learned(sample, model, ["a", "b", "c"], "before", ())
     assert mapping.same_first == 1.0
     np.testing.assert_allclose(linear(sample.old), new, atol=0.05)
+
+
+def test_kept_frames_answer_for_files_that_are_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "vlar")
+    videos = [tiny_video(tmp_path / "videos" / f"{i}.mp4", i) for i in range(3)]
+    path = tmp_path / "l.vlar"
+    with Library(path, PartModel(0)) as library:
+        library.add(videos[:2], keep="frames")
+        assert "9 kB a window" in caplog.text
+        library.add(videos[2])
+        kept = store_of(library).annotations(KeptFrames)
+        assert len(kept) == 6
+        assert max(len(row.picture) for row in kept) < 20_000
+        copy = shutil.copy(videos[0], tmp_path / "copy.mp4")
+        assert library.add(copy).copies == 1
+        assert len(store_of(library).annotations(KeptFrames)) == 9
+        library.remove(copy)
+        assert len(store_of(library).annotations(KeptFrames)) == 6
+        assert library.verify() == []
+        refused(UsageError, "frames", library.add, videos, keep="all")
+        refused(UsageError, "Parquet", library.add, videos, keep="frames", shards=tmp_path / "s")
+    shutil.rmtree(tmp_path / "videos")
+    with Library(path, PartModel(1)) as library:
+        report = library.upgrade()
+        assert (report.videos, report.rows, report.from_frames) == (2, 6, 6)
+        assert [failure.path for failure in report.failed] == [videos[2]]
+        assert library.query("anything", k=3, min_probability=0)
+        rows = library.to_arrow().to_pylist()
+    extra = {row["path"]: np.array(row["vector"][-4:]) for row in rows}
+    assert all(
+        np.linalg.norm(row) == pytest.approx(np.sqrt(0.5), abs=0.01) for row in extra.values()
+    )
+
+
+def test_a_record_is_small_frames_and_a_picture_of_anybody_is_none():
+    data = np.repeat(np.arange(8, dtype=np.uint8)[:, None, None, None] * 30, 64, axis=1)
+    data = np.repeat(np.repeat(data, 90, axis=2), 3, axis=3)
+    clip = Clip(Path("a.mp4"), Window(4.0, 8.0), "video", data, np.arange(8) / 2)
+    frames = KeptFrames(4.0, 8.0, packed(clip))
+    sampling = Sampling(8)
+    again = unpacked(frames, replace(clip, data=data[:0]), sampling)
+    assert again is not None
+    assert again.data.shape == data.shape
+    assert np.abs(again.data.mean(axis=(1, 2, 3)) - [30, 30, 90, 90, 150, 150, 210, 210]).max() < 5
+    assert again.times_s.tolist() == [4.25, 4.75, 5.25, 5.75, 6.25, 6.75, 7.25, 7.75]
+    large = Clip(
+        clip.path, clip.window, "video", np.zeros((2, 900, 1600, 3), np.uint8), np.arange(2)
+    )
+    assert len(packed(large)) < 20_000
+    assert packed(replace(clip, modality="imu", data=data[:, 0, 0])) == b""
+    for broken in (b"", b"RIFF", frames.picture[:40], bytes(2 << 20)):
+        assert unpacked(frames._replace(picture=broken), clip, sampling) is None

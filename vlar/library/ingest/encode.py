@@ -24,6 +24,7 @@ from vlar.encoders.session import Session
 from vlar.errors import LibraryError, UsageError
 from vlar.library.address import place
 from vlar.library.ingest.reader import FileRecord
+from vlar.library.kept_frames import packed
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import Box, Float16, RowPerson
 from vlar.media.base import Reader
@@ -231,6 +232,7 @@ class EncodedWindow:
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
         caption: Text of what it shows; None where captions were not asked for.
         person: Person that it shows; None for the whole frame.
+        frames: Small frames in one picture (``vlar.library.kept_frames``); empty for none.
     """
 
     window: Window
@@ -239,6 +241,7 @@ class EncodedWindow:
     lost: float = 0.0
     caption: str | None = None
     person: RowPerson | None = None
+    frames: bytes = b""
 
 
 def encode_clips(
@@ -246,6 +249,7 @@ def encode_clips(
     model: Callable[[], LibraryModel],
     keep_context: bool,
     captioner: Captioner | None = None,
+    keep_frames: bool = False,
 ) -> Iterator[FileRecord | EncodedWindow | Failure]:
     """The same stream with each clip replaced by its encoded window.
 
@@ -254,7 +258,9 @@ def encode_clips(
         model: Loads the model; called for the first clip, so unchanged files need no model.
         keep_context: Whether to keep context tokens, where the model's text depends on the video.
         captioner: Writes about each window; None for no captions.
+        keep_frames: Whether windows of whole frames carry small pictures.
     """
+    pack = packed if keep_frames else _no_frames
     waiting: list[FileRecord | Clip | Failure] = []
     clips = size = 0
     session: Session | None = None
@@ -268,9 +274,9 @@ def encode_clips(
             clips, size = clips + 1, size + item.data.nbytes
         full = session and (clips == _BATCH_CLIPS or size >= session.batch_bytes)
         if full or not clips or len(waiting) - clips >= _MOST_WAITING:
-            yield from _encoded(waiting, model, session, keep_context, captioner, shared)
+            yield from _encoded(waiting, model, session, keep_context, captioner, shared, pack)
             waiting, clips, size = [], 0, 0
-    yield from _encoded(waiting, model, session, keep_context, captioner, shared)
+    yield from _encoded(waiting, model, session, keep_context, captioner, shared, pack)
 
 
 def _session(model: LibraryModel, captioner: Captioner | None) -> Session:
@@ -302,6 +308,7 @@ def _encoded(
     keep_context: bool,
     captioner: Captioner | None,
     shared: bool,
+    pack: Callable[[Clip], bytes],
 ) -> Iterator[FileRecord | EncodedWindow | Failure]:
     clips = [item for item in items if isinstance(item, Clip)]
     batch = [clip for clip in clips if person_of_clip(clip) is None]
@@ -321,5 +328,9 @@ def _encoded(
             # What float16 cannot hold becomes infinite, and the writer refuses it.
             with np.errstate(over="ignore"):
                 tokens = row.context.astype(np.float16)
-        caption = next(captions) if person is None else None
-        yield EncodedWindow(item.window, row.vector, tokens, item.lost, caption, person)
+        caption, frames = (next(captions), pack(item)) if person is None else (None, b"")
+        yield EncodedWindow(item.window, row.vector, tokens, item.lost, caption, person, frames)
+
+
+def _no_frames(_: Clip) -> bytes:
+    return b""

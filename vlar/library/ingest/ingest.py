@@ -45,6 +45,7 @@ from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runn
 from vlar.library.ingest.sources import inside, is_source, of_dataset, recordings
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, ReadJob, Setup
 from vlar.library.ingest.writer import IngestProgress, write_windows
+from vlar.library.kept_frames import check_keep
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel
 from vlar.library.roots import extended, frozen
@@ -382,6 +383,7 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
     tags = checked_tags(request.tags or {})
     request = replace(request, tags=tags, progress=request.progress or _bar())
     manifest = _manifest(request, LibraryManifest.of(writer), models)
+    check_keep(request.keep, manifest, to_shards=request.shards is not None)
     source, paths = reader(manifest.modality), request.paths
     if isinstance(paths, DataSet):
         recordings_found = of_dataset(paths)
@@ -469,4 +471,5 @@ def _setup(
         load = runner.load or models.loader(manifest)
         writes = writes.name if isinstance(writes, Captioner) else writes
     remote = RemoteFiles.from_environment()
-    return Setup(manifest, load, request.keep_context, writes, request.skip_still, remote, first)
+    settings = request.keep_context, writes, request.skip_still, remote, first
+    return Setup(manifest, load, *settings, keep_frames=request.keep == "frames")

@@ -38,6 +38,15 @@ class AddRequest:
         ),
     ] = None
     keep_context: bool = True
+    keep: Annotated[
+        str,
+        Option(
+            "Keep four small pictures of each window of video, some 9 kB, so that another model "
+            "can index it without its file: frames, none.",
+            "WHAT",
+            choices=Choices.of_kinds("record", also=("frames", "none")),
+        ),
+    ] = "none"
     retry: Annotated[
         bool,
         Option("Read files again that failed before; otherwise they are skipped and named."),

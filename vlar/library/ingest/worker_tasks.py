@@ -110,6 +110,7 @@ class Setup:
         skip_still: Leave windows of video out in which nothing moves.
         remote: Storage of copies of remote files.
         first: First (at most two) recordings of the call: several are read in worker processes.
+        keep_frames: Whether to keep small pictures of windows.
     """
 
     manifest: LibraryManifest
@@ -119,6 +120,7 @@ class Setup:
     skip_still: bool = False
     remote: RemoteFiles = field(default_factory=RemoteFiles)
     first: tuple[Path, ...] = ()
+    keep_frames: bool = False
 
 
 def decode(
@@ -247,7 +249,8 @@ class PartEncoder:
         self._writes = self._writes or as_captioner(self._setup.captioner)
         drawn: deque[EncodedPart] = deque()
         stream = _with_heads(parts, drawn)
-        encoded = encode_clips(stream, self._model, self._setup.keep_context, self._writes)
+        settings = self._setup.keep_context, self._writes, self._setup.keep_frames
+        encoded = encode_clips(stream, self._model, *settings)
         items: list[EncodedWindow | Failure] = []
         next(encoded, None)  # the head of the first part
         for item in encoded:

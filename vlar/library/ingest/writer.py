@@ -21,7 +21,7 @@ from vlar.library.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRe
 from vlar.library.library_copy import copy_within
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import AddEvent, AddReport
-from vlar.library.store.annotations import Caption, FailedFile, LostFrames, is_kept
+from vlar.library.store.annotations import Caption, FailedFile, KeptFrames, LostFrames, is_kept
 from vlar.library.store.base import LibraryWriter
 from vlar.media.bundle import PART
 from vlar.types import Failure
@@ -198,13 +198,15 @@ class _Run:
         lost: list[Failure] = []
         damaged: list[LostFrames] = []
         captions: list[Caption] = []
+        frames: list[KeptFrames] = []
         status = "added" if self.writer.at_path(record.path) is None else "updated"
         try:
             with self.writer.transaction():
-                noted = _noting(windows, damaged, captions, self.captioner)
+                noted = _noting(windows, damaged, captions, frames, self.captioner)
                 video_id, rows, whole = self._write(record, noted, lost)
                 self.writer.annotate(LostFrames, video_id, damaged)
                 self.writer.annotate(Caption, video_id, captions)
+                self.writer.annotate(KeptFrames, video_id, frames)
                 self._remember(record, lost)
                 tags = {**self.tags, **record.tags}
                 parts = [failure for failure in lost if failure.kind == PART]
@@ -298,15 +300,22 @@ def _insert(
 
 
 def _noting(
-    windows: WindowStream, damaged: list[LostFrames], captions: list[Caption], captioner: str
+    windows: WindowStream,
+    damaged: list[LostFrames],
+    captions: list[Caption],
+    frames: list[KeptFrames],
+    captioner: str,
 ) -> WindowStream:
-    """Yield the same windows; lists collect their lost shares and captions."""
+    """Yield the same windows; lists collect their lost shares, captions and frames."""
     for window in windows:
         if isinstance(window, EncodedWindow) and window.lost and window.person is None:
             damaged.append(LostFrames(window.window.start_s, window.window.end_s, window.lost))
         if isinstance(window, EncodedWindow) and window.caption is not None:
             span = window.window.start_s, window.window.end_s
             captions.append(Caption(*span, window.caption, captioner))
+        if isinstance(window, EncodedWindow) and window.frames:
+            span = window.window.start_s, window.window.end_s
+            frames.append(KeptFrames(*span, window.frames))
         yield window
 
 

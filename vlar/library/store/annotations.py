@@ -1,6 +1,6 @@
 """Annotations: facts that are kept of windows and files besides vectors and tags.
 
-A ``Caption``, the ``LostFrames`` of a window and ``RecordingLabels`` belong to a recording, whose
+A ``Caption``, ``LostFrames``, ``KeptFrames`` and ``RecordingLabels`` belong to a recording, whose
 rows may be encoded again by another model: they stay. A ``FailedFile`` belongs to a path. Only
 crashes and exhausted time or memory are kept: a file that is merely broken is read again at every
 ``add``, which takes little, and succeeds once it is repaired or vlar reads more.
@@ -41,6 +41,14 @@ class LostFrames(NamedTuple):
     share: float
 
 
+class KeptFrames(NamedTuple):
+    """Small frames of a window in one WebP picture (``vlar.library.kept_frames``)."""
+
+    start_s: float
+    end_s: float
+    picture: bytes
+
+
 @dataclass(frozen=True)
 class FailedFile:
     """A file that is not to be read again as it is."""
@@ -60,7 +68,7 @@ class RecordingLabels(NamedTuple):
     text: str
 
 
-Annotation: TypeAlias = Caption | LostFrames | FailedFile | RecordingLabels
+Annotation: TypeAlias = Caption | LostFrames | KeptFrames | FailedFile | RecordingLabels
 A = TypeVar("A", bound=Annotation)
 
 
@@ -161,6 +169,20 @@ _TABLES: Mapping[type[Annotation], _Table] = {
     share REAL NOT NULL,
     PRIMARY KEY (video_id, start_s, end_s)
 ) WITHOUT ROWID""",
+    ),
+    KeptFrames: _Table(
+        "kept_frames",
+        "video_id",
+        "start_s, end_s, picture",
+        "start_s, end_s",
+        "?,?,?,?",
+        """CREATE TABLE IF NOT EXISTS kept_frames (
+    video_id INTEGER NOT NULL,
+    start_s REAL NOT NULL,
+    end_s REAL NOT NULL,
+    picture BLOB NOT NULL,
+    PRIMARY KEY (video_id, start_s, end_s)
+)""",
     ),
     RecordingLabels: _Table(
         "labels",
@@ -274,9 +296,10 @@ def _made(kind: type[Annotation], row: tuple[Any, ...]) -> Annotation | None:
         return FailedFile(str(path), content_hash, stamp, str(name), str(message))
     if kind is Caption:
         return Caption(*row) if isinstance(row[2], str) else None
-    if kind is RecordingLabels:
-        is_sound = [isinstance(*pair) for pair in zip(row, (int, float, str), strict=True)]
-        return RecordingLabels(*row) if all(is_sound) else None
+    if kind in (RecordingLabels, KeptFrames):
+        types = (int, float, str) if kind is RecordingLabels else (float, float, bytes)
+        is_sound = [isinstance(*pair) for pair in zip(row, types, strict=True)]
+        return kind(*row) if all(is_sound) else None
     return LostFrames(*row) if all(isinstance(value, float) for value in row) else None
 
 
@@ -287,7 +310,7 @@ def _row(owner: int | str, annotation: Annotation) -> tuple[Any, ...] | None:
         return owner, start_s, end_s, text[:MOST_CHARACTERS], made_by
     if isinstance(annotation, LostFrames):
         return (owner, *annotation) if annotation.share > 0 else None
-    if isinstance(annotation, RecordingLabels):
+    if isinstance(annotation, RecordingLabels | KeptFrames):
         return (owner, *annotation)
     stamp = annotation.stamp
     facts = annotation.path, annotation.content_hash, stamp.size, stamp.mtime_ns

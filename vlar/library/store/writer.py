@@ -16,7 +16,7 @@ from vlar.library.address import is_unicode, matches, place
 from vlar.library.rows import Float16, RowPerson
 from vlar.library.store import annotations as annotation_tables
 from vlar.library.store import schema
-from vlar.library.store.annotations import A, Caption, RecordingLabels
+from vlar.library.store.annotations import A, Caption, KeptFrames, RecordingLabels
 from vlar.library.store.base import LibraryWriter
 from vlar.library.store.row_check import STORED, sealed
 from vlar.library.store.sqlite import SqliteStore
@@ -191,7 +191,7 @@ class SqliteWriter(SqliteStore, LibraryWriter):
 
     def delete(self, video_ids: Sequence[int]) -> None:
         """Forget videos with their rows, tags, captions and labels."""
-        for kind in (Caption, RecordingLabels):
+        for kind in (Caption, KeptFrames, RecordingLabels):
             annotation_tables.forget(self, kind, video_ids)
         for table, column in (("rows", "video_id"), ("tags", "video_id"), ("videos", "id")):
             self.connection.executemany(

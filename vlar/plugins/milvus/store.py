@@ -16,6 +16,7 @@ from vlar.library.store.annotations import (
     Annotation,
     Caption,
     FailedFile,
+    KeptFrames,
     LostFrames,
     RecordingLabels,
     printable,
@@ -246,7 +247,7 @@ class MilvusStore(LibraryStore):
         if kind is FailedFile:
             failed = self._failed_files()
             return cast("list[A]", [f for f in failed if owners is None or f.path in owners])
-        if kind is RecordingLabels:
+        if kind in (RecordingLabels, KeptFrames):
             return []
         ids = None if owners is None else [owner for owner in owners if isinstance(owner, int)]
         read = self._captions if kind is Caption else self._lost
@@ -256,7 +257,7 @@ class MilvusStore(LibraryStore):
         )
 
     def annotated(self, kind: type[Annotation]) -> set[int]:
-        if kind is RecordingLabels:
+        if kind in (RecordingLabels, KeptFrames):
             return set()
         every = self.catalog().all().items()
         return {

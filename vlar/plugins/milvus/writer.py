@@ -17,6 +17,7 @@ from vlar.library.store.annotations import (
     A,
     Caption,
     FailedFile,
+    KeptFrames,
     LostFrames,
     RecordingLabels,
 )
@@ -366,11 +367,11 @@ class MilvusWriter(MilvusStore, LibraryWriter):
             self._annotate_path(owner, failed)
             return
         record, rows = self.get(owner), list(annotations)
-        if kind is RecordingLabels:
+        if kind in (RecordingLabels, KeptFrames):
             if rows:
+                what = "labels of spans" if kind is RecordingLabels else "frames"
                 raise LibraryError(
-                    f"library {self.address} keeps no labels of spans; label in a library that is "
-                    "a folder"
+                    f"library {self.address} keeps no {what}; use a library that is a folder"
                 )
             return
         if kind is Caption:
