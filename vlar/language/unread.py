@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from vlar.language.negation import affirmed
 
@@ -20,6 +21,7 @@ _FOREIGN = frozenset(
 _WORD = re.compile(r"[^\W\d_]+")
 
 
+@lru_cache(maxsize=1 << 12)
 def foreign(text: str) -> bool:
     """Return whether a text is in another language than English, as far as its letters and little
     words show it.
@@ -33,6 +35,24 @@ def foreign(text: str) -> bool:
     return bool(letters) and (latin < len(letters) / 2 or not _FOREIGN.isdisjoint(words))
 
 
+def unsure_of_all(texts: Sequence[str], *, english: bool, few_words: bool) -> str:
+    """The reason why words say little about every answer; empty for none.
+
+    Args:
+        texts: Labels or phrases.
+        english: As for ``unsure``.
+        few_words: As for ``unsure``.
+    """
+    if few_words and texts:
+        return FEW_WORDS
+    if english and (unread := next(filter(foreign, texts), "")):
+        return (
+            f"unsure: the text encoder reads English, and {unread!r} is not; write it in English, "
+            "or give examples (vlar adapt)"
+        )
+    return ""
+
+
 def unsure(labels: Sequence[str], *, english: bool, few_words: bool) -> dict[str, str]:
     """The answer in place of a figure, by label; the empty label stands for every answer.
 
@@ -41,13 +61,8 @@ def unsure(labels: Sequence[str], *, english: bool, few_words: bool) -> dict[str
         english: Whether the text encoder reads English only.
         few_words: Whether words say little about the sensor.
     """
-    if few_words and labels:
-        return {"": FEW_WORDS}
-    if english and (unread := next(filter(foreign, labels), "")):
-        return {
-            "": f"unsure: the text encoder reads English, and {unread!r} is not; write it in "
-            "English, or give examples (vlar adapt)"
-        }
+    if reason := unsure_of_all(labels, english=english, few_words=few_words):
+        return {"": reason}
     return {
         label: f"unsure: {label!r} is a negation, which text encoders do not read; ask for "
         f"{positive!r} and take 'no' for your answer"

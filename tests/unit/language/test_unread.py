@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from vlar.language.unread import FEW_WORDS, foreign, unsure
+from vlar.library.query.grammar import parse
+from vlar.library.query.plan import remarks
 from vlar.types import Classification, Prediction
 
 
@@ -29,6 +31,13 @@ def test_one_reason_stands_for_a_sensor_or_a_language_and_a_negation_for_its_lab
     (words,) = unsure(["waving", "骑自行车"], english=True, few_words=False).values()
     assert words.startswith("unsure: the text encoder reads English")
     assert list(unsure(labels, english=True, few_words=False)) == ["nobody is here"]
+
+
+def test_a_query_has_the_reason_as_a_remark():
+    (words,) = remarks(parse('"waving" AND "ein Mann"'), english=True)
+    assert words.startswith("unsure: the text encoder reads English")
+    assert list(remarks(parse("waving"), few_words=True)) == [FEW_WORDS]
+    assert list(remarks(parse("ein Mann"))) == []
 
 
 def test_the_answer_has_no_figure():

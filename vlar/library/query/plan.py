@@ -10,7 +10,7 @@ from vlar.errors import QueryError
 from vlar.formatting import counted
 from vlar.language.negation import affirmed
 from vlar.language.questions import caption_of
-from vlar.language.unread import unsure
+from vlar.language.unread import unsure_of_all
 from vlar.library.query.filters import Condition, conditions
 from vlar.library.query.grammar import (
     And,
@@ -244,9 +244,9 @@ def remarks(tree: Node, *, english: bool = False, few_words: bool = False) -> It
         few_words: Whether words say little about its sensor.
     """
     phrases = [leaf for leaf in leaves(tree) if isinstance(leaf, Phrase)]
-    reasons = unsure([leaf.text for leaf in phrases], english=english, few_words=few_words)
-    if "" in reasons:
-        yield reasons[""]
+    texts = [leaf.text for leaf in phrases]
+    if reason := unsure_of_all(texts, english=english, few_words=few_words):
+        yield reason
     for leaf in phrases:
         if (written := _WRITTEN.match(leaf.text)) is not None:
             kind, words = written.group(1).lower(), written.group(2)
