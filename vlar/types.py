@@ -567,7 +567,8 @@ def _advice(row: Classification, said: str, several: bool) -> list[str]:
     if row.body is not None:
         facts.append("no body is seen" if row.body < _BODY else "a body is seen")
     others = "the labels it may be instead" if row.verdict else "fewer labels"
-    return ["; ".join([*facts, f"give {others}, or three examples of each: vlar adapt"])]
+    parts = "; ask for its parts: --every 2s" if row.end_s - row.start_s > 5 else ""
+    return ["; ".join([*facts, f"give {others}, or three examples of each: vlar adapt{parts}"])]
 
 
 def _unsure(row: Classification) -> str:

@@ -41,7 +41,7 @@ CLIPS = (
     Textbook(
         "videos/kinetics/clean_and_jerk/*", "lifting a barbell overhead",
         "a weightlifter lifts a barbell over the head",
-        "the lift is a tenth of the clip: its mean body stands still, and no barbell is recognised",
+        "the lift is a tenth of the clip: its mean body stands still (from 4 to 6 s alone: 82 %)",
         "as for the label",
     ),
     Textbook(

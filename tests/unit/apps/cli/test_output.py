@@ -55,7 +55,11 @@ def test_an_unsure_answer_tells_what_helps(capsys: pytest.CaptureFixture):
     output.classification(replace(answer(0.1, 0.8, 0.1), body=0.9))
     assert "vlar adapt" not in capsys.readouterr().out
     output.classification(replace(answer(0.9, 0.05, 0.05), body=0.9))
-    assert "a body is seen; give" in capsys.readouterr().out
+    short = capsys.readouterr().out
+    assert "a body is seen; give" in short
+    assert "--every" not in short
+    output.classification(replace(answer(0.9, 0.05, 0.05), end_s=10.0))
+    assert "vlar adapt; ask for its parts: --every 2s\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
