@@ -136,6 +136,8 @@ def violations(driver: Any) -> list[Any]:
 
 def opened(driver: Any, server: Server) -> Iterator[Page]:
     """The page, loaded anew; afterwards the browser has logged no error of it."""
+    origin = {"origin": server.address.rstrip("/"), "storageTypes": "local_storage"}
+    driver.execute_cdp_cmd("Storage.clearDataForOrigin", origin)  # what an earlier test left
     driver.get("about:blank")  # else an address with another "#" alone loads nothing again
     driver.get(server.address)
     page = Page(driver, server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -245,3 +246,100 @@ def test_spans_are_labelled_in_place_and_kept(page: Page, server: Server):
     page.until(lambda: len(spans(page)) == 2)
     page.press("#spans .actions button:nth-child(6)")
     assert page.text("#example-count") == "2"
+
+
+def opened_recording(page: Page, name: str) -> str:
+    """Open a recording of the start page in the player, still; its id."""
+    row = next(row for row in page.all("#hits .hit") if name in row.text)
+    page.driver.execute_script("arguments[0].click()", row.find_element("css selector", ".picture"))
+    page.until(lambda: page.all(".spans-row"))
+    page.until(lambda: page.script("return video.readyState > 1"))
+    page.script("video.pause()")
+    return page.script("return document.querySelector('[data-playing]').moment.video")
+
+
+def set_labels(server: Server, video: str, *labels: str) -> None:
+    """Labels of the seconds 0 to 1, 1 to 2 and so on."""
+    path = f"api/videos/{video}/labels"
+    rows = [{"start_s": n, "end_s": n + 1, "label": label} for n, label in enumerate(labels)]
+    version = server.ask(path)[1]["version"]
+    assert server.ask(path, {"version": version, "segments": rows})[0] == 200
+
+
+def labels_of(server: Server, video: str) -> list[str]:
+    return [row["label"] for row in server.ask(f"api/videos/{video}/labels")[1]["segments"]]
+
+
+def test_tracks_of_others_are_shown_and_taken(page: Page, server: Server, tmp_path: Path):
+    video = opened_recording(page, "carphone")
+    set_labels(server, video)
+    page.driver.refresh()
+    opened_recording(page, "carphone")
+    file = tmp_path / "ann.csv"
+    file.write_text("recording,start_s,end_s,label\ncarphone_pristine,0.5,1.5,nod\n")
+    dialog(page, ".others button:nth-child(3)")
+    page.one("#track-file").send_keys(str(file))
+    page.press("#dialog-actions button")
+    page.until(lambda: page.all(".spans-row.other"))
+    assert [name.text for name in page.all(".spans-name")] == ["labels", "ann.csv"]
+    page.script("document.activeElement.blur()")
+    page.one("body").send_keys("d")
+    page.until(lambda: "nod, 0:00.5 to 0:01.5: take it" in page.text("#spans [role=status]"))
+    page.one("body").send_keys("t")
+    page.until(lambda: labels_of(server, video) == ["nod"])
+    assert page.one('.span-box[aria-pressed="true"]').text == "nod"
+    dialog(page, ".others button:nth-child(2)")
+    page.one("#track-labels").clear()
+    page.one("#track-labels").send_keys("talking on the phone, riding a bike")
+    page.press("#dialog-actions button")
+    page.until(lambda: len(page.all(".spans-row.other")) == 2)
+    assert page.all(".spans-name")[2].text == "model library"
+    assert not violations(page.driver)
+    page.keep("tracks")
+
+
+def test_a_closed_tab_loses_nothing(page: Page, server: Server):
+    video = opened_recording(page, "carphone")
+    set_labels(server, video, "nod")
+    version = server.ask(f"api/videos/{video}/labels")[1]["version"]
+    page.script(
+        f"localStorage.setItem('vlar-labels:{video}', JSON.stringify({{version: {version},"
+        "segments: [{start_s: 0, end_s: 1, label: 'left over'}]}))"
+    )
+    page.press("#player-actions button:last-child")
+    page.until(lambda: page.text("#example-count") == "1")
+    page.driver.refresh()
+    page.until(lambda: page.text("#example-count") == "1")  # uploads alone do not last
+    page.until(lambda: labels_of(server, video) == ["left over"])
+    page.until(lambda: page.script(f"return localStorage['vlar-labels:{video}'] === undefined"))
+    page.open("examples")
+    page.press("#clear-examples")
+
+
+def test_two_models_are_compared_and_doubts_come_first(page: Page, server: Server):
+    set_labels(server, opened_recording(page, "carphone"), "talking", "looking")
+    page.open("evaluate")
+    page.script("document.getElementById('evaluate-other').value = 'library'")
+    page.press("#evaluate-form button.main")
+    page.until(lambda: page.all("#comparison table"), 120)
+    assert page.text("#comparison h2") == "library and library"
+    assert "difference, in points" in page.text("#comparison")
+    assert [each.text for each in page.all("#comparison .actions button")] == [
+        "0 answers changed",
+        "0 hits moved",
+    ]
+    assert not violations(page.driver)
+    page.keep("compared")
+    page.press("#review")
+    page.until(lambda: page.all("#matrix-clips .hit"), 120)
+    assert "The most doubtful first" in page.text("#matrix")
+    page.press("#matrix-clips .picture")
+    page.until(lambda: page.all(".others button"))
+    page.script("video.pause()")
+    page.press(".others button")  # the guess becomes a label
+    page.until(lambda: page.text("#spans [role=status]") == "Saved in the library.")
+    page.keep("doubts")
+    page.open("examples")
+    page.press("#labelled-examples")
+    page.until(lambda: int(page.text("#example-count") or 0) >= 3)
+    page.press("#clear-examples")

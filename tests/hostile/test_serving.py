@@ -14,7 +14,7 @@ from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, tiny_video
 from vlar.apps.serve import media_jobs
 from vlar.apps.serve.errors import DiskFullError, answer_of
-from vlar.apps.serve.jobs import Tasks, shortened
+from vlar.apps.serve.tasks import Tasks, shortened
 from vlar.errors import UsageError
 from vlar.library import cache
 from vlar.library.address import checked_tags

@@ -20,12 +20,13 @@ from vlar.apps.serve.bin import Bin
 from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
 from vlar.apps.serve.exports import EXPORTS, Exports
 from vlar.apps.serve.files import AllowedFolders
-from vlar.apps.serve.jobs import Tasks
 from vlar.apps.serve.labels import LabelDesk
 from vlar.apps.serve.library import OWN, Models, RequestedRecording, ServedLibrary, Sources
 from vlar.apps.serve.media import WIDTHS, Media
+from vlar.apps.serve.tasks import Tasks
 from vlar.apps.serve.uploads import Uploads
 from vlar.apps.serve.workbench import Workbench
+from vlar.apps.timeline.recordings import TimelineRules, find_segments
 from vlar.errors import DecodeTimeout, LabelError, VlarError
 from vlar.language.bank import load_bank
 from vlar.language.concept import Concept
@@ -43,6 +44,7 @@ from vlar.types import Failure, Float32, Hit, JsonDict, Window
 from vlar.version import __version__
 
 _SUGGESTED = 3
+_STEP_S, _LONG_S = 0.5, 600.0  # of a recording in which segments are looked for
 _MOST_SPANS = 2000  # of one recording that is classified piece by piece
 
 
@@ -115,6 +117,22 @@ class Classifying:
                 break
         return {"answers": answers, "labels": list(classifier.labels), "model": model}
 
+    def segments(self, video: str, labels: Sequence[str] | None, model: str) -> JsonDict:
+        """The answer of ``Application.segments``."""
+        path = self._sources.file(video)
+        loaded = self._models.get(model)
+        length_s = self._length(path, path.name)
+        if length_s > self._limits.video_s:
+            raise _too_long(path.name, length_s, self._limits.video_s, "use vlar timeline")
+        rules = TimelineRules(every_s=_STEP_S if length_s < _LONG_S else 1.0)
+        rows = list(find_segments(loaded, path, self._labels(labels), rules))
+        for row in rows:
+            if isinstance(row, Failure):
+                raise _refused(replace(row, message=row.message.replace(str(path), path.name)))
+        spans = [row.to_dict() for row in rows if not isinstance(row, Failure) and row.label]
+        names = ("start_s", "end_s", "label", "probability")
+        return {"model": model, "segments": [{name: row[name] for name in names} for row in spans]}
+
     def _labels(self, labels: Sequence[str] | str | None) -> LabelList | None:
         """Labels, but never the name of a file: it would be read from the server's disk."""
         if labels is None:
@@ -132,21 +150,22 @@ class Classifying:
 
     def _parts(self, path: Path, name: str, window: Window | None, request: ClassifyRequest) -> int:
         """The number of answers, refused where the recording is too long."""
-        every_s = request.every_s
-        try:
-            facts = self._media.facts(path)
-        except VlarError as error:
-            raise type(error)(error.message.replace(str(path), name)) from error
-        duration_s, most_s = facts.duration_s, self._limits.video_s
+        every_s, most_s = request.every_s, self._limits.video_s
+        duration_s = self._length(path, name)
         if window is not None:
             duration_s = window.duration_s
         if duration_s > most_s:
-            error = f"{name} lasts {duration_s:.0f} s; at most {most_s:.0f} s are read"
-            raise ServeError(422, error, "classify a span of it: start_s, end_s", "too_long")
+            raise _too_long(name, duration_s, most_s, "classify a span of it: start_s, end_s")
         if every_s is not None and duration_s / every_s > _MOST_SPANS:
             error = f"{duration_s / every_s:.0f} parts of {every_s:g} s"
             raise ServeError(422, error, f"at most {_MOST_SPANS}: raise every_s", "too_long")
         return 1 if every_s is None else math.ceil(duration_s / every_s)
+
+    def _length(self, path: Path, name: str) -> float:
+        try:
+            return self._media.facts(path).duration_s
+        except VlarError as error:
+            raise type(error)(error.message.replace(str(path), name)) from error
 
     def _views(
         self, model: Model, path: Path, window: Window | None, request: ClassifyRequest
@@ -158,6 +177,11 @@ class Classifying:
             error = "every_s and a span cannot be asked for together"
             raise ServeError(400, error, "leave one of them out", "span")
         return sampler.sample_every([path], request.every_s)
+
+
+def _too_long(name: str, duration_s: float, most_s: float, fix: str) -> ServeError:
+    error = f"{name} lasts {duration_s:.0f} s; at most {most_s:.0f} s are read"
+    return ServeError(422, error, fix, "too_long")
 
 
 def _renamed(failed: Sequence[Failure], path: Path, name: str) -> tuple[Failure, ...]:
@@ -469,6 +493,16 @@ class Application:
             VlarError: it cannot be answered.
         """
         return self._classifying(source, labels, model, top, every_s, mode, on_part)
+
+    def segments(
+        self, video: str, labels: Sequence[str] | None = None, model: str = OWN
+    ) -> JsonDict:
+        """Spans of labels that a model finds in a whole recording (``vlar timeline``).
+
+        Raises:
+            VlarError: it cannot be answered.
+        """
+        return self._classifying.segments(video, labels, model)
 
     # Pictures and sound
 

@@ -31,9 +31,9 @@ from vlar.apps.serve.embeddings import add_embeddings
 from vlar.apps.serve.errors import ServeError, answer_of, busy, too_slow
 from vlar.apps.serve.exports import EXPORTS
 from vlar.apps.serve.files import file_response
-from vlar.apps.serve.jobs import AdaptExample
 from vlar.apps.serve.media import WIDTHS
 from vlar.apps.serve.schemas import Problem
+from vlar.apps.serve.tasks import AdaptExample
 from vlar.cancellation import cancellable
 from vlar.errors import VlarError
 from vlar.model.requests import AdaptRequest
@@ -142,7 +142,7 @@ def require_token(api: FastAPI) -> None:
 
 _SCRIPTS = (
     *("address", "api", "app", "classify", "curve", "dialog", "evaluate", "examples", "jobs"),
-    *("library", "map", "player", "search", "selection", "spans", "tiles"),
+    *("library", "map", "player", "search", "selection", "spans", "tiles", "tracks"),
 )
 _KINDS = {
     **{f"{name}.js": "text/javascript; charset=utf-8" for name in _SCRIPTS},
@@ -405,9 +405,13 @@ class HttpInterface:
             options = {"retry": body.retry, "uploads": body.uploads}
             return await self._run("reads", do.tasks.add, body.paths, body.tags, **options)
 
-        @api.post("/api/evaluate", status_code=202, summary="Compare answers with a tag, as a job")
+        @api.post("/api/evaluate", status_code=202, summary="Compare answers with the truth: a job")
         async def evaluate(body: schemas.Evaluate) -> JsonDict:
-            return await self._run("reads", do.tasks.evaluate, body.model, body.tag, body.labels)
+            return await self._run("reads", do.tasks.evaluate, **body.model_dump())
+
+        @api.post("/api/review", status_code=202, summary="Find the most doubtful windows: a job")
+        async def review(body: schemas.Review) -> JsonDict:
+            return await self._run("reads", do.tasks.review, **body.model_dump())
 
         @api.get("/api/jobs", summary="Jobs, the newest first")
         async def jobs() -> JsonDict:
@@ -512,6 +516,19 @@ class HttpInterface:
         async def set_labels(video: VideoId, body: schemas.Labels) -> JsonDict:
             rows = [span.model_dump() for span in body.segments]
             return await self._run("reads", desk.write, video, body.version, rows)
+
+        @api.get("/api/labels", summary="Labelled spans of the whole library")
+        async def all_labels() -> JsonDict:
+            return await self._run("reads", desk.every)
+
+        @api.post("/api/labels/read", summary="Spans that a file of annotations has of a recording")
+        async def read_labels(body: schemas.LabelFile) -> JsonDict:
+            return await self._run("media", desk.read_file, body.video, body.name, body.text)
+
+        @api.post("/api/segments", summary="Spans that a model sees in a whole recording")
+        async def segments(body: schemas.Segments) -> JsonDict:
+            lane, limit_s = self._lanes["classifying"], self._do.limits.stream_s
+            return await lane.run(limit_s, self._do.segments, body.video, body.labels, body.model)
 
         @api.post(
             "/api/labels/export",

@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vlar.types import JsonDict, Window
 
 _NICE = 15  # answers come before jobs
 _GRACE_S = 4.0
+_MOST_ROWS = 200  # of a list in a report
 Emit = Callable[[JsonDict], None]
 
 
@@ -103,22 +105,62 @@ def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
 
 def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
     from vlar.heads.support import Support, SupportItem
+    from vlar.metrics.comparison import compare
     from vlar.model.model import load
 
     videos = {example["path"]: example["video"] for example in job["examples"]}
     items = [_example({"start_s": None, "end_s": None, **e}, SupportItem) for e in job["examples"]]
     labels = tuple(sorted({item.labels[0] for item in items}))
     support = Support(labels, tuple(items), Path(job["source"]))
-    evaluation = load(job["model"]).evaluate(support, job["labels"], progress=_counted(emit))
-    clips = [{**clip.to_dict(), "video": videos[str(clip.path)]} for clip in evaluation.clips]
-    return {
-        "n": evaluation.n,
-        "top1": evaluation.top1,
-        "labels": list(evaluation.labels),
-        "sentence": evaluation.summary(),
-        "clips": clips,
-        "failed": [row.message for row in evaluation.failed],
+    evaluations = [
+        replace(load(m).evaluate(support, job["labels"], progress=_counted(emit)), model=name)
+        for m, name in zip(job["models"], job["names"], strict=True)
+    ]
+    first = evaluations[0]
+    report = {
+        "n": first.n,
+        "top1": first.top1,
+        "labels": list(first.labels),
+        "sentence": first.summary(),
+        "clips": [{**clip.to_dict(), "video": videos[str(clip.path)]} for clip in first.clips],
+        "failed": [row.message for row in first.failed],
     }
+    if len(evaluations) > 1:
+        comparison = compare(*evaluations)
+        rows = comparison.to_dict() | {"answers_changed": len(comparison.changed)}
+        for name in ("changed", "moved"):
+            rows[name] = [{**row, "video": videos[row["path"]]} for row in rows[name][:_MOST_ROWS]]
+        report["comparison"] = {**rows, "sentence": comparison.summary()}
+    return report
+
+
+def _review(job: JsonDict, _: Emit) -> JsonDict:
+    from vlar.apps.review import of_library
+    from vlar.apps.serve.library import video_id
+    from vlar.library.library import Library
+    from vlar.model.model import load
+
+    with Library(job["library"], create=False) as library:
+        candidates = of_library(load(job["model"]), library, job["labels"])
+    labelled = {
+        (path, window)
+        for path, window in candidates.places
+        if window is not None and _is_covered(window, job["known"].get(str(path), ()))
+    }
+    items = candidates.first(job["k"], labelled=labelled)
+    return {
+        "items": [{**item.to_dict(), "video": video_id(str(item.path))} for item in items],
+        "windows": len(candidates.places),
+        "labelled": len(labelled),
+        "labels": list(candidates.labels),
+        "failed": [row.message for row in candidates.failed[:_MOST_ROWS]],
+    }
+
+
+def _is_covered(window: Window, spans: Sequence[tuple[float, float]]) -> bool:
+    """Return whether labelled spans take half of a window."""
+    shared = sum(max(0, min(window.end_s, b) - max(window.start_s, a)) for a, b in spans)
+    return 2 * shared >= window.duration_s
 
 
 def _counted(emit: Emit) -> Callable[..., None]:
@@ -144,4 +186,5 @@ _JOBS: dict[str, Callable[[JsonDict, Emit], JsonDict]] = {
     "add": _add,
     "adapt": _adapt,
     "evaluate": _evaluate,
+    "review": _review,
 }

@@ -11,26 +11,19 @@ import os
 import queue
 import re
 import secrets
-import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from vlar.apps.serve.errors import ServeError, ServeLimits, busy, split
-from vlar.apps.serve.library import Models, RequestedRecording, Sources
-from vlar.errors import LibraryLockedError, one_line
+from vlar.apps.serve.errors import ServeError, busy, split
+from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
-from vlar.heads.model_selection import AUTO, methods
-from vlar.language.clean import label_key
-from vlar.library.address import LibraryPlace, checked_tags
-from vlar.library.backends import backend_of
-from vlar.media.video.files import VIDEO_ENDINGS
 from vlar.types import JsonDict
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
@@ -42,7 +35,7 @@ class Job:
 
     Attributes:
         id: Names it.
-        kind: ``add``, ``adapt`` or ``evaluate``.
+        kind: ``add``, ``adapt``, ``evaluate`` or ``review``.
         title: What it does, for people.
         spec: What its process is given; it is not shown.
         state: ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``.
@@ -81,14 +74,15 @@ class Job:
         return self.state in (FAILED, CANCELLED) and not is_lasting
 
     def to_dict(self, *, brief: bool = False) -> JsonDict:
-        """The JSON object of the server; a brief one leaves out the clips of an evaluation."""
+        """The JSON object of the server; a brief one leaves out what a report lists."""
         facts = {**asdict(self), "resumable": self.is_resumable}
         del facts["spec"]
         if brief and self.report is not None:
-            facts["report"] = {k: v for k, v in self.report.items() if k != "clips"}
+            facts["report"] = {k: v for k, v in self.report.items() if k not in _LISTED}
         return facts
 
 
+_LISTED = ("clips", "comparison", "items")
 _ENDED = (DONE, FAILED, CANCELLED)
 # Kinds of errors that the same job meets again: what it was asked for cannot be done.
 _FOR_GOOD = frozenset(
@@ -96,10 +90,9 @@ _FOR_GOOD = frozenset(
     | {"encoder_mismatch", "training"}
 )
 _ID = re.compile(r"[0-9a-f]{16}")
-_LONGEST_STEM = 200  # bytes; file systems allow 255 for a name
 _MOST_NAMED = 50  # failures that a job names
 _MOST_KEPT = 100  # jobs that are listed
-_MOST_EVALUATED = 2000  # recordings
+_MOST_BYTES = 8 * MB  # of the file of a job
 _SAVE_S = 2.0
 _STOP_S = 8.0
 # As in ``vlar.files.workers``: the working folder leaves the path before any import.
@@ -338,7 +331,7 @@ class Jobs:
             if not _ID.fullmatch(file.stem):
                 continue
             try:
-                job = Job(**parse_json(read_file(file, MB, links=False)))
+                job = Job(**parse_json(read_file(file, _MOST_BYTES, links=False)))
             except (OSError, ValueError, TypeError):
                 continue  # half written: it never began
             self._jobs[job.id] = job
@@ -361,234 +354,7 @@ class Jobs:
             (self._folder / f"{job.id}.json").unlink(missing_ok=True)
 
 
-def _require_labels(tag: str, values: set[str], labels: Sequence[str] | None) -> None:
-    """Refuse values of a tag that are not among the labels to choose from, before a model loads.
-
-    Raises:
-        ServeError: the message names the first ones.
-    """
-    if labels is None:
-        return
-    keys = {label_key(label) for label in labels}
-    missing = sorted(value for value in values if label_key(value) not in keys)
-    if missing:
-        named = ", ".join(map(repr, missing[:3]))
-        error = f"{len(missing)} values of the tag {tag!r} are not among the labels: {named}"
-        fix = f"the labels are {', '.join(map(repr, labels[:5]))}; add them, or choose another tag"
-        raise ServeError(400, one_line(error), one_line(fix), "labels")
-
-
-def shortened(text: str, most: int) -> str:
-    """The beginning of a text that has at most some bytes in UTF-8.
-
-    >>> shortened("\u4e16\u754c", 4)
-    '\u4e16'
-    """
-    return text.encode("utf-8", "ignore")[:most].decode("utf-8", "ignore")
-
-
-def _linked(file: Path, place: Path) -> None:
-    """A file under another name, which may be there already."""
-    if not place.exists():
-        try:
-            os.link(file, place)
-        except OSError:
-            shutil.copyfile(file, place)
-
-
 def _pipe(stream: IO[str] | None) -> IO[Any]:
     if stream is None:
         raise OSError("the process has no pipe")
     return stream
-
-
-@dataclass(frozen=True)
-class AdaptExample:
-    """One example of an adaptation: a recording or a span of one, and what it shows."""
-
-    source: RequestedRecording
-    label: str
-
-
-class Tasks:
-    """Starts jobs; everything that they may touch is checked before they are queued."""
-
-    def __init__(
-        self,
-        library: LibraryPlace,
-        state: Path,
-        sources: Sources,
-        models: Models,
-        limits: ServeLimits,
-    ) -> None:
-        self._library, self._sources, self._models = library, sources, models
-        self._limits = limits
-        self._examples, self._received = state / "examples", state / "recordings"
-        roots = [*sources.roots.folders, self._examples, self._received]
-        self.jobs = Jobs(state / "jobs", limits.jobs, self._allowed, self._ended, roots)
-        self.jobs.hidden = [library.parent, state] if isinstance(library, Path) else [state]
-
-    def close(self) -> None:
-        """Stop the running job; the next server resumes it."""
-        self.jobs.close()
-
-    def add(
-        self,
-        paths: Sequence[str],
-        tags: Mapping[str, str],
-        *,
-        retry: bool = False,
-        uploads: Sequence[str] = (),
-    ) -> JsonDict:
-        """Index recordings of the server, and uploads by their ids, as a job.
-
-        Raises:
-            ServeError: a path lies outside the roots or does not exist; too many jobs wait; the
-                library is read-only.
-            LibraryLockedError: another program is writing.
-            UsageError: a tag cannot be used.
-        """
-        self._sources.require_writable()
-        if not paths and not uploads:
-            raise ServeError(422, "nothing to add is given", "send paths or uploads", "source")
-        real = [str(self._sources.roots.real(path)) for path in paths]
-        sources = [self._sources.find(RequestedRecording(upload=upload)) for upload in uploads]
-        real += [str(self._joined(*source)) for source in sources]
-        spec: JsonDict = {
-            "library": str(self._library),
-            "model": self._models.spec,
-            "paths": real,
-            "tags": checked_tags(tags),
-            "retry": retry,
-        }
-        if not any(job.state == "running" and job.kind == "add" for job in self.jobs.all()):
-            self._require_unlocked()
-        title = f"add {', '.join(Path(path).name or path for path in real)}"
-        return self.jobs.start("add", title, spec).to_dict()
-
-    def evaluate(self, model: str, tag: str, labels: Sequence[str] | None = None) -> JsonDict:
-        """Compare a model's answers with a tag that names what recordings show, as a job.
-
-        Raises:
-            ServeError: no model of this name, too few or too many recordings have the tag, or a
-                value of it is not a label.
-        """
-        rows = self._sources.tagged(tag)
-        if not 1 < len(rows) <= _MOST_EVALUATED:
-            error = f"{len(rows)} recordings have the tag {one_line(tag)[:80]!r}"
-            fix = f"choose a tag that 2 to {_MOST_EVALUATED} recordings have"
-            raise ServeError(400, error, fix, "support")
-        examples = [
-            {"video": video, "path": str(self._sources.stored_path(video)), "label": label.strip()}
-            for video, label in rows
-        ]
-        spec: JsonDict = {"model": self._models.spec_of(model), "examples": examples}
-        _require_labels(tag, {label for _, label in rows}, labels or self._models.labels_of(model))
-        spec |= {"labels": None if labels is None else list(labels), "source": str(self._library)}
-        return self.jobs.start("evaluate", f"evaluate {model} by {tag}", spec).to_dict()
-
-    def adapt(
-        self, name: str, examples: Sequence[AdaptExample], method: str = AUTO, **options: Any
-    ) -> JsonDict:
-        """Learn labels from examples, as a job; its model then answers to ``name``.
-
-        Args:
-            name: Name of the model.
-            examples: Examples of two labels or more.
-            method: A few-shot method.
-            options: Others of ``vlar.model.requests.AdaptRequest``.
-
-        Raises:
-            ServeError: a name, a method or an example cannot be used.
-        """
-        if method not in (AUTO, *methods()):
-            names = ", ".join((AUTO, *methods()))
-            raise ServeError(400, f"no method {method[:80]!r}", f"there are: {names}", "method")
-        labels = {example.label for example in examples}
-        if len(labels) < 2:
-            fix = "collect examples of at least two labels"
-            raise ServeError(400, f"{len(labels)} label has examples", fix, "support")
-        if len(examples) > self._limits.examples:
-            fix = f"send at most {self._limits.examples}"
-            raise ServeError(400, f"{len(examples)} examples", fix, "support")
-        out = self._models.place(name)
-        spec: JsonDict = {
-            "model": self._models.spec,
-            "examples": [self._example(example) for example in examples],
-            "source": str(self._library),
-            "options": {"method": method, **options},
-            "out": str(out),
-        }
-        return self.jobs.start("adapt", f"adapt {name}", spec).to_dict()
-
-    def _example(self, example: AdaptExample) -> JsonDict:
-        window = example.source.window
-        path, _ = self._sources.find(example.source)
-        if example.source.upload is not None:
-            path = self._kept(path)
-        return {
-            "path": str(path),
-            "start_s": None if window is None else window.start_s,
-            "end_s": None if window is None else window.end_s,
-            "label": example.label.strip(),
-        }
-
-    def _joined(self, upload: Path, name: str) -> Path:
-        """An upload under its own name in a folder of its own, where it stays."""
-        if upload.suffix:  # pictures have one (``Uploads``)
-            error = f"{name} is a picture"
-            raise ServeError(415, error, "upload a video, or search with the picture", "type")
-        held = sum(file.stat().st_size for file in self._received.glob("*/*"))
-        if held + upload.stat().st_size > self._limits.joined_bytes:
-            error = f"uploads that joined the library take {held / MB:,.0f} MB"
-            raise ServeError(507, error, "make room in the server's folder of recordings", "full")
-        ending = Path(name).suffix.lower()
-        if ending not in VIDEO_ENDINGS:
-            name, ending = name.strip("."), ".mp4"
-        stem = name[: -len(ending)] if name.lower().endswith(ending) else name
-        file_name = (shortened(stem, _LONGEST_STEM) or "video") + ending
-        path = self._received / upload.name / file_name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _linked(upload, path)
-        return path
-
-    def _kept(self, upload: Path) -> Path:
-        """An upload under a name that stays until its job has ended."""
-        self._examples.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._examples / upload.name
-        _linked(upload, path)
-        return path
-
-    def _allowed(self, job: Job) -> None:
-        """Check the paths of a job again: it may come from an earlier server with other roots."""
-        for path in job.spec.get("paths", ()):
-            self._sources.roots.real(path)
-        for example in job.spec.get("examples", ()):
-            if not Path(example["path"]).is_relative_to(self._examples):
-                self._sources.roots.real(example["path"])
-
-    def _ended(self, job: Job) -> None:
-        """Delete kept uploads that no job needs; failed and cancelled ones can be resumed."""
-        needed = {
-            example["path"]
-            for other in self.jobs.all()
-            if other.state != "done"
-            for example in other.spec.get("examples", ())
-        }
-        if not self._examples.is_dir():
-            return
-        for file in self._examples.iterdir():
-            if str(file) not in needed:
-                with suppress(OSError):
-                    file.unlink()
-
-    def _require_unlocked(self) -> None:
-        """Refuse at once where another program writes; a job would only fail later."""
-        backend = backend_of(self._library)
-        if not backend.is_shared:
-            raise LibraryLockedError(
-                f"this server has {self._library} open, and a job is a process of its own; serve a "
-                "library of 'milvus-lite server' instead (docs/milvus.md)"
-            )
-        with backend.lock():
-            pass

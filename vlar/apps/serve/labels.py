@@ -6,20 +6,25 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from vlar.apps.serve.errors import ServeError
 from vlar.apps.serve.library import ServedLibrary, Sources
 from vlar.apps.serve.media import Media
-from vlar.errors import UsageError
+from vlar.errors import UsageError, VlarError
 from vlar.files.reading import read_file
 from vlar.library.labels import segment_of
 from vlar.segments.base import AnnotationFormat
-from vlar.segments.files import MOST, every_format, save
+from vlar.segments.files import MOST, every_format, load, save
+from vlar.segments.segment import Segment
 from vlar.types import JsonDict
 
 _KNOWN = 50  # labels of other recordings that are offered
+
+
+def _own(segment: Segment) -> JsonDict:
+    return {name: value for name, value in segment.to_dict().items() if name != "recording"}
 
 
 class LabelDesk:
@@ -58,6 +63,44 @@ class LabelDesk:
         rows = [segment_of(row, path) for row in segments]
         kept = self._library.set_labels(path, rows, version)
         return {"version": kept.version, "changed_s": kept.changed_s}
+
+    def every(self) -> JsonDict:
+        """Labelled spans of all recordings, and how many recordings have some."""
+        spans = [
+            {"video": video, "name": Path(span.recording).name, **_own(span)}
+            for video, span in self._sources.labelled()
+        ]
+        return {"recordings": len({span["video"] for span in spans}), "spans": spans}
+
+    def read_file(self, video: str, name: str, text: str) -> JsonDict:
+        """The segments of a file of annotations that are of a recording; nothing is kept.
+
+        Raises:
+            ServeError: the file names other recordings only, or this one is not there.
+            UsageError: it is no file of annotations.
+        """
+        recording = Path(self._sources.stored_path(video))
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"labels{''.join(Path(name).suffixes[-2:])}"
+            file.write_text(text, "utf-8")
+            try:
+                table = load(file, fps=self._fps(video))
+            except UsageError as error:
+                raise UsageError(error.message.replace(str(file), Path(name).name)) from None
+        names = {segment.recording for segment in table.segments}
+        same = {n for n in names if PurePath(n).stem.casefold() == recording.stem.casefold()}
+        if not same and len(names) > 1:
+            error = f"{Path(name).name} has labels of {len(names)} recordings, none of this name"
+            fix = f"rename the recording in it to {recording.stem}"
+            raise ServeError(400, error, fix, "support")
+        rows = [_own(row) for row in table.segments if row.recording in (same or names)]
+        return {"segments": rows, "notes": list(table.notes)}
+
+    def _fps(self, video: str) -> float | None:
+        try:
+            return self._media.facts(self._sources.file(video)).fps
+        except VlarError:
+            return None  # formats that count frames ask for it
 
     def export(
         self, form: str, videos: Sequence[str] | None = None, fps: float | None = None

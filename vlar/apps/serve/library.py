@@ -469,6 +469,15 @@ class Sources:
         rows = self._library.matching()
         return [(self.id_of(row.path), row.tags[key]) for row in rows if key in row.tags]
 
+    def labelled(self) -> list[tuple[str, Segment]]:
+        """Id of the recording and span of each label that people set, without points."""
+        return [
+            (self.id_of(row.path), span)
+            for row in self._library.all_labels()
+            for span in row.segments
+            if not span.is_point
+        ]
+
     def find(self, source: RequestedRecording) -> tuple[Path, str]:
         """The file of a source, and what answers call it.
 

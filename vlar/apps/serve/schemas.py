@@ -217,11 +217,40 @@ class Export(Body):
     title: str = Field("vlar", max_length=2000)
 
 
+class LabelFile(Body):
+    """A file of annotations, to look at next to the labels of a recording."""
+
+    video: Id
+    name: str = Field(min_length=1, max_length=500, description="Of the file, with its ending.")
+    text: str = Field(max_length=10**6)
+
+
+class Segments(Body):
+    """Labels that a model looks for in a whole recording."""
+
+    video: Id
+    model: ModelName = "library"
+    labels: list[Label] | None = Field(
+        None, min_length=1, max_length=1000, description="null: those that the model learned."
+    )
+
+
+class Review(Body):
+    """Windows about which a model has the most doubts."""
+
+    model: ModelName = "library"
+    labels: list[Label] | None = Field(
+        None, min_length=2, max_length=1000, description="null: of the model, or in use."
+    )
+    k: int = Field(40, ge=1, le=200)
+
+
 class Evaluate(Body):
     """A model, and the tag that names what recordings show."""
 
     model: ModelName = "library"
-    tag: Key
+    other: ModelName | None = Field(None, description="A second model to compare with.")
+    tag: Key | None = Field(None, description="null: the labelled spans.")
     labels: list[Label] | None = Field(None, min_length=2, max_length=1000)
 
 

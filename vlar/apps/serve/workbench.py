@@ -103,6 +103,11 @@ class Workbench:
             whole = ("whole frames", info.rows - info.person_rows, ["persons=no"])
             people = [("one person", info.person_rows, ["persons=only"]), whole]
             facets.append(_facet("people, in windows", people))
+        labelled = {row.path for row in self._library.all_labels()}
+        if labelled:
+            n = sum(row.path in labelled for row in rows)
+            both = [("labelled", n, ["labelled=yes"]), ("not yet", len(rows) - n, ["labelled=no"])]
+            facets.append(_facet("labels in the player", both))
         if info.modality:
             facets.append(_facet("modality", [(info.modality, len(rows), [])]))
         return {"total": len(rows), "facets": facets}

@@ -8,6 +8,7 @@ import os
 import time
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +214,80 @@ def test_spans_are_labelled_exported_and_never_overwritten(served: Served):
     assert post(served, "restore", bin=removal).status_code == 200
     assert get(served, path).json()["segments"] == [row]
     assert post(served, path, version=1, segments=[]).json()["version"] == 2
+
+
+def label(served: Served, name: str, *spans: tuple[float, float, str]) -> None:
+    """Labels in place of those that a recording has."""
+    path = f"videos/{served.id_of(name)}/labels"
+    rows = [{"start_s": a, "end_s": b, "label": text} for a, b, text in spans]
+    version = get(served, path).json()["version"]
+    assert post(served, path, version=version, segments=rows).status_code == 200
+
+
+def test_labelled_spans_are_a_filter_and_a_list(served: Served):
+    label(served, "moving", (0.0, 1.0, "shake"), (1.0, 2.0, "rest"))
+    found = get(served, "facets").json()["facets"]
+    (facet,) = [each for each in found if each["name"] == "labels in the player"]
+    assert [(value["text"], value["count"]) for value in facet["values"]] == [
+        ("labelled", 1),
+        ("not yet", 2),
+    ]
+    names = [row["name"] for row in get(served, "videos", where="labelled=no").json()["videos"]]
+    assert names == ["noise.mp4", "old.avi"]
+    every = get(served, "labels").json()
+    assert (every["recordings"], [row["label"] for row in every["spans"]]) == (1, ["shake", "rest"])
+    assert set(every["spans"][0]) == {"video", "name", "start_s", "end_s", "label"}
+    label(served, "moving")
+
+
+def test_a_file_of_labels_is_read_next_to_a_recording(served: Served):
+    video = served.id_of("moving")
+    text = "recording,start_s,end_s,label\nmoving,0.1,0.9,shake\nother,0,1,rest\n"
+    read = partial(post, served, "labels/read", video=video)
+    assert read(name="ann.csv", text=text).json()["segments"] == [
+        {"start_s": 0.1, "end_s": 0.9, "label": "shake"}
+    ]
+    one = text.replace("moving,", "take one,").replace("other,", "take one,")
+    assert len(read(name="ann.csv", text=one).json()["segments"]) == 2
+    problem = read(name="ann.csv", text=text.replace("moving,", "take one,"))
+    refused(problem, 400, "2 recordings", "rename")
+    refused(read(name="/x/ann.zip", text="PK"), 400, "ann.zip")
+    assert "/tmp" not in read(name="/x/ann.csv", text="").text
+
+
+def test_a_model_looks_for_labels_in_a_whole_recording(served: Served):
+    found = post(served, "segments", video=served.id_of("moving"), labels=["noise", "a street"])
+    assert found.status_code == 200, found.text
+    for row in found.json()["segments"]:
+        assert set(row) == {"start_s", "end_s", "label", "probability"}
+    refused(post(served, "segments", video=served.id_of("moving"), model="none"), 404)
+
+
+def test_doubts_need_two_labels(served: Served):
+    refused(post(served, "review"), 400, "0 labels are in use")
+    refused(post(served, "evaluate"), 400, "0 spans of the library are labelled")
+
+
+@pytest.mark.slow
+def test_models_are_compared_on_spans_and_doubts_come_first(served: Served):
+    label(served, "moving", (0.0, 1.0, "shake"), (1.0, 2.0, "rest"))
+    label(served, "noise", (0.0, 1.0, "noise"))
+    job = ended(served, post(served, "evaluate", other="library").json())
+    assert job["state"] == "done", job
+    report = job["report"]["comparison"]
+    assert (report["n"], report["groups"], report["answers_changed"]) == (3, 2, 0)
+    assert "top-1: library" in report["sentence"]
+    assert (report["changed"], report["moved"]) == ([], [])
+    (brief,) = [each for each in get(served, "jobs").json()["jobs"] if each["id"] == job["id"]]
+    assert "comparison" not in brief["report"]
+    job = ended(served, post(served, "review", k=5).json())
+    assert job["state"] == "done", job
+    items = job["report"]["items"]
+    assert items
+    assert served.id_of("noise") not in {item["video"] for item in items}
+    assert {g["label"] for g in items[0]["guesses"]} <= {"shake", "rest", "noise"}
+    for name in ("moving", "noise"):
+        label(served, name)
 
 
 def test_recordings_come_in_any_order(served: Served):

@@ -95,6 +95,7 @@ async function refresh(chosenModel) {
   evaluate.showKeys(found.library.tag_keys);
   classify.showModels(found.models, chosenModel);
   selection.showAbilities(found);
+  examples.recall(found.library.path);
   library.showFacts(found);
   if (found.ready) search.suggest();
   else setTimeout(() => refresh().catch(() => {}), 1500);

@@ -21,6 +21,9 @@ export function setUp() {
 }
 
 export function showModels(models, chosen) {
+  const other = $("evaluate-other").value;
+  $("evaluate-other").replaceChildren(el("option", { value: "" }, "no other model"), ...models.map((each) => el("option", { value: each.name }, each.name)));
+  $("evaluate-other").value = models.some((each) => each.name === other) ? other : "";
   for (const name of ["model", "evaluate-model"]) {
     const kept = chosen ?? $(name).value;
     $(name).replaceChildren(...models.map((each) => el("option", { value: each.name }, each.adapted ? `${each.name} (adapted)` : `${each.model} (the library's)`)));

@@ -1,9 +1,11 @@
 // Examples that a model learns from, and the job that adapts it.
 
-import { $, busy, el, isolated, post, showProblem, thumbnail } from "./api.js";
+import { $, busy, el, get, isolated, post, showProblem, thumbnail } from "./api.js";
 import { follow } from "./jobs.js";
 
 const ENOUGH = 3; // examples of a label, with which few-shot heads begin to be reliable
+const KEPT = "vlar-examples:", MOST = 500;
+let key = null; // where the examples of this library outlast the tab
 let examples = []; // { video | upload, name, start_s, end_s, label }
 let hooks = {};
 
@@ -14,10 +16,46 @@ export function setUp(given) {
     event.preventDefault();
     busy($("adapt-form").querySelector("button.main"), adapt).then(counts);
   });
+  $("labelled-examples").addEventListener("click", () => busy($("labelled-examples"), labelled));
   $("clear-examples").addEventListener("click", () => {
     examples = [];
     show();
   });
+}
+
+// Examples of an earlier visit; uploads do not last.
+export function recall(library) {
+  if (key) return;
+  key = KEPT + library;
+  try {
+    const before = JSON.parse(localStorage.getItem(key) ?? "[]");
+    if (Array.isArray(before) && before.length) {
+      examples = [...before.filter((each) => each?.video && typeof each.label === "string"), ...examples];
+      show();
+    }
+  } catch { /* private windows may keep nothing */ }
+}
+
+function keep() {
+  try {
+    if (key) localStorage.setItem(key, JSON.stringify(examples.filter((each) => each.video)));
+  } catch { /* as above */ }
+}
+
+// Every span that people labelled in the player, at most as many as a model learns from here.
+async function labelled() {
+  showProblem($("adapt-problem"), null);
+  try {
+    const { spans } = await get("/api/labels");
+    if (!spans.length) throw new Error("No span is labelled yet: open a recording and draw on its track.");
+    const same = (a, b) => a.video === b.video && a.start_s === b.start_s && a.end_s === b.end_s && a.label === b.label;
+    const more = spans.filter((span) => !examples.some((each) => same(each, span)));
+    examples.push(...more.slice(0, Math.max(0, MOST - examples.length)));
+    show();
+    $("said").textContent = `${examples.length} examples`;
+  } catch (problem) {
+    showProblem($("adapt-problem"), problem);
+  }
 }
 
 export function addExample(moment, label) {
@@ -49,6 +87,7 @@ function counts() {
   });
   const left = examples.filter((each) => !each.label.trim()).length;
   if (left) chips.push(el("li", { class: "chip-fact few" }, `without a label · ${left}`));
+  keep();
   const names = labelsInUse();
   const reason = left ? `${left} of the examples ${left === 1 ? "has" : "have"} no label yet.`
     : names.length < 2 ? `A model learns from at least two labels; ${names.length ? `all examples show “${names[0]}”` : "there is none"}.` : "";
@@ -87,6 +126,7 @@ function trim(each, at, name, text, image) {
   const input = el("input", { type: "number", id, min: 0, step: 0.1, value: each[name].toFixed(1), required: true, form: "adapt-form" });
   input.addEventListener("input", () => {
     each[name] = Number(input.value);
+    keep();
     input.setCustomValidity(each.end_s > each.start_s ? "" : "It ends before it starts.");
   });
   input.addEventListener("change", () => {

@@ -58,6 +58,7 @@ function card(job, onDone = () => {}, tag = "div") {
 
 function words({ kind, report }) {
   if (kind === "adapt") return report.sentence;
+  if (kind === "review") return `${report.items ? `${report.items.length} of ` : ""}${report.windows} windows`;
   if (kind === "evaluate") return `${Math.round(report.n * report.top1)} of ${report.n} recordings right`;
   const all = { ...report, moved: report.moved - (report.copies ?? 0) };
   const counts = ["added", "updated", "unchanged", "moved", "copies"].filter((name) => all[name]).map((name) => `${all[name]} ${name}`);

@@ -27,7 +27,7 @@ export function play(hit, given) {
   actions(hit);
   timeline(hit, given.text);
   loadPeople(hit.video);
-  spans.open(hit, { now: () => video.currentTime + (moment?.offset_s ?? 0), seek });
+  spans.open(hit, { now: () => video.currentTime + (moment?.offset_s ?? 0), seek, moment: () => (moment && !moment.whole ? hit : null) });
   if (matchMedia("(max-width: 59.99rem)").matches) $("player").scrollIntoView({ block: "start" });
 }
 

@@ -21,6 +21,7 @@ const HELP = [
 const FILTERS = [
   ["place=gym", "the tag has this value"], ["place!=gym", "it has not"], ["year>=2020", "as numbers, else as text"],
   ["path=*cooking*", "a file, a folder or a pattern"], ["start_s>=10", "moments from second 10 on"], ["duration_s<600", "recordings under ten minutes"],
+  ["labelled=no", "nobody labelled a span yet"], ["labelled=walk", "a span has this label"],
   ["added>=2026-05-01", "indexed since that day"], ["modified<2026-05-01", "the file is older"],
 ];
 const SORTS = { all: [["", "by path"], ["name", "by name"], ["longest", "longest first"], ["shortest", "shortest first"], ["newest", "newest first"]],
@@ -369,7 +370,7 @@ function showFilters() {
 const filters = () => new URLSearchParams(state.w.map((each) => ["where", each]));
 
 export function showKeys(tagKeys) {
-  const keys = [...tagKeys.map((key) => `${key}=`), "path=", "start_s>=", "end_s<=", "duration_s<", "added>=", "modified>="];
+  const keys = [...tagKeys.map((key) => `${key}=`), "path=", "start_s>=", "end_s<=", "duration_s<", "added>=", "modified>=", "labelled="];
   $("filter-keys").replaceChildren(...keys.map((key) => el("option", { value: key })));
 }
 

@@ -3,22 +3,39 @@
 import { $, busy, clock, download, el, get, isolated, post, showProblem } from "./api.js";
 import { dialog, field } from "./dialog.js";
 import { addExample } from "./examples.js";
+import { doubtful, fromFile, fromModel, words } from "./tracks.js";
 
 const SNAP_PX = 7, DRAG_PX = 4, LEAST_S = 0.02, MOST_UNDO = 200, COLOURS = 4;
 const NEW = "?"; // the label of a span that has no name yet
-let s = null; // the recording: { video, name, version, segments, end_s, known, chosen, begun, done, undone, saving, dirty }
+let s = null; // the recording: { video, name, version, segments, others, end_s, known, chosen, offered, begun, done, undone, saving, dirty }
 let hooks = {}, zoom = 1, tracks = null, head = null, note = null, label = null, track = null;
 
-// hooks: { now(), seek(seconds) }
+// Changes that have not reached the library outlast the tab.
+const draftOf = (video) => `vlar-labels:${video}`;
+function draft(video, value) {
+  try {
+    if (value === undefined) return JSON.parse(localStorage.getItem(draftOf(video)) ?? "null");
+    if (value === null) localStorage.removeItem(draftOf(video));
+    else localStorage.setItem(draftOf(video), JSON.stringify(value));
+    return true;
+  } catch {
+    return null; // private windows may keep nothing
+  }
+}
+
+// hooks: { now(), seek(seconds), moment() }
 export async function open({ video, name }, given) {
   hooks = given;
   if (s?.video === video) return draw();
   close();
-  const mine = (s = { video, name, segments: [], chosen: null, begun: null, done: [], undone: [], saving: false, dirty: false });
+  const mine = (s = { video, name, segments: [], others: [], visited: new Set(), chosen: null, offered: null, begun: null, done: [], undone: [], saving: false, dirty: false });
   const found = await get(`/api/videos/${video}/labels`).catch(() => null);
   if (mine !== s || !found) return;
   Object.assign(s, { version: found.version, segments: found.segments, end_s: found.duration_s, known: found.known, forms: found.forms });
+  const left = draft(video);
+  if (left) Object.assign(s, { version: left.version, segments: left.segments });
   build();
+  if (left) save(s);
 }
 
 export function close() {
@@ -30,7 +47,7 @@ export function follow(now) {
   if (head && s) head.style.left = `${(100 * Math.min(now, s.end_s)) / s.end_s}%`;
 }
 
-addEventListener("beforeunload", (event) => { if (s?.saving || s?.dirty) event.preventDefault(); });
+addEventListener("beforeunload", (event) => { if ((s?.saving || s?.dirty) && !draft(s.video)) event.preventDefault(); });
 
 // Changes: each can be undone, and is sent at once.
 
@@ -43,6 +60,7 @@ function change(segments, chosen = null) {
 function put(segments, chosen) {
   s.segments = segments;
   s.chosen = chosen;
+  s.offered = null;
   draw();
   save(s);
 }
@@ -75,6 +93,7 @@ function remove() {
 
 async function save(mine) {
   mine.dirty = true;
+  draft(mine.video, { version: mine.version, segments: mine.segments });
   if (mine.saving || mine.refused) return;
   mine.saving = true;
   try {
@@ -84,9 +103,11 @@ async function save(mine) {
       const { version } = await post(`/api/videos/${mine.video}/labels`, { version: mine.version, segments: mine.segments });
       mine.version = version;
     }
+    draft(mine.video, null);
     say("Saved in the library.");
   } catch (problem) {
     mine.dirty = true;
+    draft(mine.video, { version: mine.version, segments: mine.segments });
     if (mine === s) problem.status === 409 ? conflict(mine) : showProblem(note, problem);
   } finally {
     mine.saving = false;
@@ -105,6 +126,7 @@ async function conflict(mine) {
   const settle = (work) => () => {
     mine.refused = mine.dirty = false;
     mine.version = theirs.version;
+    draft(mine.video, null);
     work();
   };
   note.replaceChildren(el("span", { class: "problem" }, "Somebody else changed these labels meanwhile; yours are not kept yet. "),
@@ -149,8 +171,50 @@ function build() {
       button("Use as examples", () => {
         for (const each of s.segments) addExample({ video: s.video, name: s.name, ...each }, each.label);
         say(`${s.segments.length} examples were added.`);
-      }), button("Export", exportAs), size), note);
+      }), button("Export", exportAs), size),
+    el("div", { class: "actions others", role: "group", "aria-label": "Tracks to compare with" },
+      button("Label this moment", moment), button("A model's answers", () => fromModel(s.video, names(), addTrack)),
+      button("Another file", () => fromFile(s.video, addTrack)), button("Next doubt", doubt, { "aria-label": "d: next doubt of the model" }),
+      button("Take", take, { "aria-label": "t: take this span" })), note);
   draw();
+}
+
+// Tracks of others: they are looked at, and what is right is taken.
+
+function addTrack(name, segments) {
+  s.others = [...s.others.filter((each) => each[0] !== name), [name, segments]];
+  s.offered = null;
+  draw();
+  say(`${segments.length} spans of ${isolated(name)}.`);
+}
+
+function offer(each) {
+  s.offered = each;
+  s.chosen = null;
+  s.visited.add(each);
+  hooks.seek(each.start_s);
+  draw();
+  say(`${words(each)}, ${clock(each.start_s)} to ${clock(each.end_s)}: take it with t, or label it yourself.`);
+}
+
+function doubt() {
+  const next = doubtful(s.others, s.segments, s.visited);
+  if (next) return offer(next);
+  say(s.others.length ? "No doubt is left." : "Show a model's answers first.");
+}
+
+function take() {
+  if (!s.offered) return;
+  const { start_s, end_s, label: name } = s.offered;
+  const made = { start_s, end_s, label: name };
+  change([...s.segments, made], made);
+}
+
+// The hit that was opened becomes a span; a model's guess is its label.
+function moment() {
+  const { start_s, end_s, guess } = hooks.moment();
+  if (guess) s.last = guess;
+  add(start_s, Math.min(end_s, s.end_s), "");
 }
 
 const names = () => [...new Set([...s.segments.map((each) => each.label), ...s.known])].filter((each) => each !== NEW);
@@ -164,7 +228,13 @@ function draw() {
     row.append(...s.segments.filter((each) => (each.tier ?? "") === tier).sort((a, b) => a.start_s - b.start_s).map((each) => box(each, order)));
     row.addEventListener("pointerdown", (event) => { if (event.target === row && !event.button) drawSpan(event, row, tier); });
     return row;
-  }), head);
+  }), ...s.others.map(([name, segments]) => el("div", { class: "spans-row other" }, el("span", { class: "spans-name" }, name),
+    button("✕", () => {
+      s.others = s.others.filter((each) => each[0] !== name);
+      s.offered = null;
+      draw();
+    }, { class: "small plain drop-track", "aria-label": `Remove the track ${name}` }),
+    ...segments.map((each) => other(each, order)))), head);
   const [nameList, tierList] = s.lists;
   nameList.replaceChildren(...order.map((value) => el("option", { value })));
   tierList.replaceChildren(...tiers.filter(Boolean).map((value) => el("option", { value })));
@@ -175,15 +245,28 @@ function draw() {
     el("li", {}, button(`${n + 1} ${each}`, () => number(n), { class: "small chip" }))));
   const [undo, redo, del] = [...$("spans").querySelectorAll(".actions button")].slice(2, 5);
   [undo.disabled, redo.disabled, del.disabled] = [!s.done.length, !s.undone.length, !s.chosen];
+  const [here, , , next, taken] = $("spans").querySelectorAll(".others button");
+  here.hidden = !hooks.moment();
+  [next.disabled, taken.disabled] = [!s.others.length, !s.offered];
 }
 
 const share = (seconds) => `${(100 * seconds) / s.end_s}%`;
+
+function other(each, order) {
+  const at = order.indexOf(each.label);
+  const made = el("button", { type: "button", class: `span-box curve-${at < 0 ? 0 : (at % COLOURS) + 1}`, "aria-pressed": each === s.offered,
+    "aria-label": `${words(each)}, ${clock(each.start_s)} to ${clock(each.end_s)}`, title: isolated(words(each)), onclick: () => offer(each) }, each.label);
+  made.style.left = share(each.start_s);
+  made.style.width = share(each.end_s - each.start_s);
+  return made;
+}
 
 function box(each, order) {
   const at = order.indexOf(each.label);
   const made = el("button", { type: "button", class: `span-box curve-${at < 0 ? 0 : (at % COLOURS) + 1}`, "aria-pressed": each === s.chosen,
     "aria-label": `${each.label}, ${clock(each.start_s)} to ${clock(each.end_s)}`, title: isolated(each.label), onclick: () => {
       s.chosen = each;
+      s.offered = null;
       hooks.seek(each.start_s);
       draw();
     } }, each.label);
@@ -279,7 +362,7 @@ document.addEventListener("keydown", (event) => {
   const isCommand = event.ctrlKey || event.metaKey, key = event.key.toLowerCase();
   const work = isCommand
     ? { z: () => (event.shiftKey ? back("undone", "done") : back("done", "undone")), y: () => back("undone", "done") }[key]
-    : { "[": () => edge(true), "]": () => edge(false), delete: remove, backspace: remove }[key] ?? (/^[1-9]$/.test(key) ? () => number(Number(key) - 1) : null);
+    : { "[": () => edge(true), "]": () => edge(false), delete: remove, backspace: remove, d: doubt, t: take }[key] ?? (/^[1-9]$/.test(key) ? () => number(Number(key) - 1) : null);
   if (!work || event.altKey) return;
   event.preventDefault();
   work();
