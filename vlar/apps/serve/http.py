@@ -405,7 +405,7 @@ class HttpInterface:
             options = {"retry": body.retry, "uploads": body.uploads}
             return await self._run("reads", do.tasks.add, body.paths, body.tags, **options)
 
-        @api.post("/api/evaluate", status_code=202, summary="Compare answers with the truth: a job")
+        @api.post("/api/evaluate", status_code=202, summary="Compare answers with labels: a job")
         async def evaluate(body: schemas.Evaluate) -> JsonDict:
             return await self._run("reads", do.tasks.evaluate, **body.model_dump())
 

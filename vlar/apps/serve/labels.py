@@ -77,7 +77,7 @@ class LabelDesk:
 
         Raises:
             ServeError: the file names other recordings only, or this one is not there.
-            UsageError: it is no file of annotations.
+            UsageError: it is not a file of annotations.
         """
         recording = Path(self._sources.stored_path(video))
         with tempfile.TemporaryDirectory() as folder:

@@ -138,7 +138,7 @@ class Tasks:
         Args:
             model: Name of the model.
             tag: The tag that names what a recording shows; None for the labelled spans.
-            labels: Labels to choose from; None for those of the model or of the truth.
+            labels: Labels to choose from; None for those of the model or of the examples.
             other: Name of a second model, which is compared with the first.
 
         Raises:
