@@ -29,6 +29,7 @@ class VideoMaeV2(nn.Module):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
+        self.config = config
         width, eps = config["embed_dim"], config["norm_eps"]
         patch, tubelet = config["patch_size"], config["tubelet_size"]
         self.grid = (config["all_frames"] // tubelet, config["img_size"] // patch)
@@ -126,7 +127,8 @@ class VideoMaeV2Pretraining(nn.Module):
         config = {"tubelet_size": 2, **config}
         self.patch, self.tubelet = config["patch_size"], config["tubelet_size"]
         side = config["img_size"] // self.patch
-        tokens = config["all_frames"] // self.tubelet * side**2
+        self.grid = config["all_frames"] // self.tubelet, side
+        tokens = self.grid[0] * side**2
         width = config["decoder_embed_dim"]
         self.encoder = _Encoder(config, tokens)
         self.decoder = _Decoder(config)
