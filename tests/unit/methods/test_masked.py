@@ -54,7 +54,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_network_learns_from_unlabelled_clips_and_is_probed(tiny: Path):
     home = tiny.parent
     words = ["adapt", "--unlabelled", str(home / "clips"), "--model", f"videomae-v2:{tiny}"]
-    words += ["--method", "own-net", "--learner", "masked", "--out", str(home / "mine")]
+    words += ["--method", "masked-video", "--out", str(home / "mine")]
     for pair in ("epochs=30", "batch=4", "learning_rate=0.003", "warmup_epochs=1"):
         words += ["--set", pair]
     done = invoke(words)
@@ -84,11 +84,11 @@ def test_the_tower_is_shared_and_the_decoder_has_the_sizes_of_the_study():
 
 def test_other_networks_and_labels_are_refused(tiny: Path):
     for words, says in (
-        (["--model", "lite", "--method", "temporal"], "VideoMAE V2 alone"),
-        (["--model", f"videomae-v2:{tiny}", "--method", "own-net", str(tiny.parent / "clips")],
+        (["--model", "lite", "--method", "temporal", "--learner", "masked"], "VideoMAE V2 alone"),
+        (["--model", f"videomae-v2:{tiny}", "--method", "masked-video", str(tiny.parent / "clips")],
          "--unlabelled clips alone"),
     ):  # fmt: skip
-        free = ["--unlabelled", str(tiny.parent / "clips"), "--learner", "masked"]
+        free = ["--unlabelled", str(tiny.parent / "clips")]
         done = invoke(["adapt", *words, *free, "--out", str(tiny.parent / "bad")])
         assert done.exit_code == 2, done.output
         assert says in done.output

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,8 +48,8 @@ _DECODER = 512, 4  # the widest, and its blocks
 class Masked(Learner):
     """Masked pre-training of the encoder's own VideoMAE V2 on unlabelled clips, saved whole.
 
-    Example: ``vlar adapt --unlabelled clips/ --model videomae-v2:FILE --method own-net --learner
-    masked --out mine``, then ``vlar adapt support/ --model mine --out probe``.
+    Example: ``vlar adapt --unlabelled clips/ --model videomae-v2:FILE --method masked-video --out
+    mine``, then ``vlar adapt support/ --model mine --out probe``.
 
     Attributes:
         hidden: Share of the places that the encoder does not read, in every step of time.
@@ -69,15 +69,14 @@ class Masked(Learner):
         """
         if task.support is not None or task.objectives:
             raise UsageError("learner 'masked' takes --unlabelled clips alone, no examples")
-        method = replace(task.method, recipe=task.method.recipe or "masked/adapt")
-        plan = TrainingTask.of(core.encoder, replace(task, method=method))
+        plan = TrainingTask.of(core.encoder, task)
         adapter: Any = plan.attach()
         network = getattr(adapter, "network", None)
         tower = getattr(network, "model", None)
         if not isinstance(network, OwnNetwork) or not isinstance(tower, VideoMaeV2):
             raise UsageError(
                 f"learner 'masked' trains VideoMAE V2 alone, and got method {plan.method!r} on "
-                f"{core.name!r}; use --method own-net --model videomae-v2:FILE"
+                f"{core.name!r}; use --method masked-video --model videomae-v2:FILE"
             )
         begin, failed = time.process_time(), dict[str, Failure]()
         whole = pretraining_of(tower, plan.seed)
