@@ -1,6 +1,7 @@
 """Words that are written: names of files and folders, tags, and captions, as a leg of a query.
 
-They are looked up by SQLite's FTS5, with accents and English endings removed. The table is made in
+They are looked up by SQLite's FTS5, with accents and English endings removed; the beginning of a
+longer word counts as some of the words. The table is made in
 memory for a state of the library, as for captions (``vlar.library.query.caption_search``): no
 foreign file is executed. A text that has all content words of a phrase wins; one that has some
 lifts a moment within a band; without any the order by the picture stays as it is.
@@ -28,7 +29,10 @@ from vlar.numeric import sigmoid
 BAND = 0.7  # log odds that a text with nearly all words lifts a moment
 _CERTAIN = 1e-3  # share of the scores that is left to moments of which all words are written
 _MOST = 5_000  # texts with all words
-_KEPT = 64  # words whose texts are kept
+_KEPT = 128  # words whose texts are kept
+_SHORTEST_BEGINNING = 4  # letters
+_ANY = "*"  # of the beginning of a word, as FTS5 has it
+_MORE = "\u2026"
 _MARK = "contentmark"  # next to a content word, little ones are left out
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)|[^\w]|_")
 
@@ -62,29 +66,39 @@ class WrittenIndex:
         return _owners(reduce(np.intersect1d, map(self._texts_of, words)))
 
     def having_any(self, words: Sequence[str]) -> tuple[set[int], set[int]]:
-        """Ids of recordings, and of rows, whose text has one of some words."""
-        return _owners(reduce(np.union1d, map(self._texts_of, words)))
+        """Ids of recordings, and of rows, whose text has one of some words, or its beginning."""
+        return _owners(reduce(np.union1d, map(self._texts_of, map(_begun, words))))
 
     def words_of(
         self, words: Sequence[str], rows: Iterable[tuple[int, int]]
     ) -> dict[tuple[int, int], tuple[str, ...]]:
-        """The words that the texts of rows (recording, row) have; a row without any is left out."""
+        """The words that the texts of rows (recording, row) have; a row without any is left out.
+
+        One that is only the beginning of a longer word ends with an ellipsis.
+        """
         pairs = list(rows)
         owners = np.array(pairs, np.int64).reshape(-1, 2) * 2 + (0, 1)
-        having = [np.isin(owners, self._texts_of(word)).any(axis=1) for word in words]
-        shown = {
-            pair: tuple(word for word, has in zip(words, row, strict=True) if has)
-            for pair, row in zip(pairs, np.array(having).T, strict=True)
-        }
+        forms = [(word, word) for word in words] + [(_begun(word), word + _MORE) for word in words]
+        having = [np.isin(owners, self._texts_of(query)).any(axis=1) for query, _ in forms]
+        shown: dict[tuple[int, int], tuple[str, ...]] = {}
+        for pair, has in zip(pairs, np.array(having).T, strict=True):
+            matched = [form for (_, form), is_there in zip(forms, has, strict=True) if is_there]
+            whole = {form for form in matched if not form.endswith(_MORE)}
+            shown[pair] = tuple(
+                form for form in matched if form.removesuffix(_MORE) not in whole or form in whole
+            )
         return {pair: matched for pair, matched in shown.items() if matched}
 
     def _texts_of(self, word: str) -> Int64:
-        """Sorted numbers of the texts that have a word; those of the last words are kept."""
+        """Sorted numbers of the texts that have a word, or one that begins with ``word*``; those of
+        the last words are kept.
+        """
         if word not in self._kept:
             if len(self._kept) >= _KEPT:
                 del self._kept[next(iter(self._kept))]
             query = "SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid"
-            rowids = (rowid for (rowid,) in self._table.execute(query, (_quoted(word),)))
+            asked = _quoted(word.removesuffix(_ANY)) + (_ANY if word.endswith(_ANY) else "")
+            rowids = (rowid for (rowid,) in self._table.execute(query, (asked,)))
             self._kept[word] = np.fromiter(rowids, np.int64)
         return self._kept[word]
 
@@ -137,10 +151,15 @@ def lifted_by(row: ScoredSpan, words: tuple[str, ...], wanted: int) -> ScoredSpa
     """
     if not words:
         return row
-    if len(words) == wanted:
+    if len(words) == wanted and not any(word.endswith(_MORE) for word in words):
         return replace(row, written=words, exact=True, score=1 - _CERTAIN * (1 - row.score))
     lifted = sigmoid(log_odds(np.array([row.score])) + BAND * len(words) / wanted)
     return replace(row, written=words, score=float(lifted[0]))
+
+
+def _begun(word: str) -> str:
+    """The word as any beginning; short ones begin too many others."""
+    return word + _ANY if len(word) >= _SHORTEST_BEGINNING else word
 
 
 def content_words(phrase: str) -> list[str]:

@@ -71,6 +71,17 @@ def test_a_partial_match_lifts_within_a_band(tmp_path: Path):
             assert 0 < odds[1] - odds[0] <= 0.7
 
 
+def test_the_beginning_of_a_word_lifts_and_does_not_win(tmp_path: Path):
+    with library_of(tmp_path, ("Fahrradtour_2019", "Fahrrad", "fahr")) as library:
+        hits = library.query("fahrrad", 500, only="written", min_probability=0)
+        assert library.query("fah", 5, only="written", min_probability=0) == []  # short
+    shown = {Path(hit.path).stem: hit for hit in hits}
+    assert {name: hit.written for name, hit in shown.items()} == {
+        "Fahrrad": ("fahrrad",), "Fahrradtour_2019": ("fahrrad\u2026",),
+    }  # fmt: skip
+    assert Path(hits[0].path).stem == "Fahrrad"
+
+
 def test_a_filter_holds_for_what_is_written(tmp_path: Path):
     with library_of(tmp_path) as library:
         hits = library.query(
