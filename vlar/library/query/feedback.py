@@ -73,6 +73,13 @@ class TaughtModel:
         """Attribute of the model."""
         return getattr(self._model, name)
 
+    def heads(self, query: Float32) -> tuple[tuple[bytes, float], ...]:
+        """Shift and offset of each head that answers a query (D,); one may stand on another."""
+        if (head := self._heads.get(query.tobytes())) is None:
+            return ()
+        below = self._model.heads(head.words) if isinstance(self._model, TaughtModel) else ()
+        return ((head.shift.tobytes(), head.offset), *below)
+
     def match_probability(self, vectors: Float32, query: Float32) -> Float32 | Float64:
         """Probability (N,) that rows (N, D) answer a query (D,), which may be that of a head."""
         head = self._heads.get(query.tobytes())

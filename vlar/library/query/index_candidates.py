@@ -77,10 +77,9 @@ class IndexCandidates:
         self._written = None if needs_scan else written_index(snapshot, required=only)
         self._rows: list[ScoredSpan] = []
         self._read: dict[int, tuple[RowBatch, int]] = {}  # by row id
-        self._known = _Scored()
-        if not isinstance(snapshot.model, TaughtModel):
-            key = snapshot.store.data_version(), query.tobytes(), plan.where
-            self._known = cache.asked.keep(key, _Scored)
+        heads = snapshot.model.heads(query) if isinstance(snapshot.model, TaughtModel) else ()
+        key = snapshot.store.data_version(), query.tobytes(), plan.where, heads
+        self._known = cache.asked.keep(key, _Scored)
 
     def best(self, n: int) -> tuple[list[ScoredSpan], bool]:
         """Rows among the ``n`` most similar, by probability; and whether these are all.
