@@ -182,3 +182,58 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     path = sound(tmp_path / "a.wav", (2, 0.3))
     broken = load_captioner(f"speech:{tmp_path}")
     refused(ModelError, "cannot be loaded", broken.caption, [clip(path, 0, 2)])
+
+
+def test_the_tiny_model_has_the_layout_of_the_published_one(folder: Path):
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    tiny = WhisperForConditionalGeneration.from_pretrained(folder)
+    with torch.device("meta"):
+        published = WhisperForConditionalGeneration(WhisperConfig())  # the sizes of whisper-tiny
+        shallow = WhisperForConditionalGeneration(WhisperConfig(encoder_layers=2, decoder_layers=2))
+    assert sum(value.numel() for value in published.parameters()) == 37_760_640
+    assert tiny.state_dict().keys() == shallow.state_dict().keys()
+
+
+@pytest.mark.slow
+def test_a_spoken_sentence_is_written(folder: Path, tmp_path: Path):
+    """A tiny network that learned two sentences writes each where it is said, and not the other."""
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    spoken = {"door": "opens the door", "bread": "cuts the bread"}
+    home = Path(__file__).parents[3] / "golden" / "speech"
+    processor = WhisperProcessor.from_pretrained(folder)
+    model = WhisperForConditionalGeneration.from_pretrained(folder)
+    torch.manual_seed(0)
+    for value in model.parameters():
+        torch.nn.init.normal_(value, std=0.1) if value.ndim > 1 else value.data.zero_()
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            torch.nn.init.ones_(module.weight)
+    ids = processor.tokenizer.convert_tokens_to_ids
+    marks = ids(["<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|0.00|>"])
+    features, tokens = [], []
+    for name, text in spoken.items():
+        sound_read = decode(home / f"{name}.ogg", 10.0)
+        features.append(processor(sound_read, sampling_rate=RATE, return_tensors="pt"))
+        letters = processor.tokenizer(text, add_special_tokens=False).input_ids
+        tokens.append([*marks, *letters, *ids(["<|1.00|>", "<|endoftext|>"])])
+    pixels = torch.cat([row["input_features"] for row in features])
+    rows = torch.tensor(tokens)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        logits = model(input_features=pixels, decoder_input_ids=rows[:, :-1]).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 0.1
+    for part in (model.eval(), processor):
+        part.save_pretrained(tmp_path)
+    captioner = SpeechCaptioner.from_spec(str(tmp_path))
+    for name, text in spoken.items():
+        ((caption,),) = captioner.caption([clip(home / f"{name}.ogg", 0, 1)])
+        assert caption.startswith("says (en, 0.0-")
+        assert caption.endswith(f'"{text}"')
