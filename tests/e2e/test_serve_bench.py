@@ -298,6 +298,21 @@ def test_tracks_of_others_are_shown_and_taken(page: Page, server: Server, tmp_pa
     page.keep("tracks")
 
 
+def test_a_view_is_saved_under_a_name(page: Page):
+    page.press('[data-kind="unusual"]')
+    page.until(lambda: page.state().get("v") == ["unusual"])
+    dialog(page, "#save-view")
+    assert page.one("#view-address").get_attribute("value").endswith("#search?v=unusual")
+    page.one("#view-name").send_keys("odd ones", Keys.ENTER)
+    page.press('[data-kind="all"]')
+    page.driver.refresh()
+    page.until(lambda: page.all("#tries a"))
+    page.press("#tries a")
+    page.until(lambda: page.state().get("v") == ["unusual"])
+    page.press('[aria-label="Forget the view odd ones"]')
+    page.until(lambda: not page.all("#tries a"))
+
+
 def test_a_closed_tab_loses_nothing(page: Page, server: Server):
     video = opened_recording(page, "carphone")
     set_labels(server, video, "nod")

@@ -419,6 +419,10 @@ def test_12_views_a_map_and_a_picture_as_query(page: Page, tmp_path: Path, demo_
     assert page.text("#selection-line").startswith(f"{windows} selected")
     assert windows > 10
     page.keep("map")
+    assert "Left is more like" in page.text("#map")
+    before = page.script("return document.querySelector('canvas').toDataURL()")
+    page.press('#map [aria-label="Zoom in"]')
+    assert page.script("return document.querySelector('canvas').toDataURL()") != before
     page.press("#select-clear")
     picture = tmp_path / "like this.png"
     thumbnail(demo_clips["bikes"], 4.0).save(picture)

@@ -40,7 +40,7 @@ from vlar.media.views import Views
 from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
 from vlar.results import Hits
-from vlar.types import Failure, Float32, Hit, JsonDict, Window
+from vlar.types import Failure, Float32, Float64, Hit, JsonDict, Window
 from vlar.version import __version__
 
 _SUGGESTED = 3
@@ -313,7 +313,7 @@ class Application:
         self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
         removed = Bin(self._reads, state / "bin")
         self.labels = LabelDesk(self._reads, self.sources, self.media)
-        self.bench = Workbench(self._reads, self.sources, self._phrases, removed)
+        self.bench = Workbench(self._reads, self.sources, self._phrases, self._everyday, removed)
         self.export = Exports(self.sources, self.media)
 
     def close(self) -> None:
@@ -534,17 +534,19 @@ class Application:
 
     def _phrases(self, vectors: Float32) -> list[str]:
         """Names of at most three everyday actions that vectors (N, D) show and a query finds."""
-        model, texts = self.models.own(), load_bank("everyday_actions").texts
-        fits = [
-            model.words.match_probability(vectors, query)
-            for query in model.words.encode_queries(texts)
-        ]
+        texts, fits = self._everyday(vectors)
         scores: dict[str, float] = {}
-        for text in dict.fromkeys(texts[best] for best in np.stack(fits).argmax(axis=0)):
+        for text in dict.fromkeys(texts[best] for best in fits.argmax(axis=0)):
             answer = self.search(QueryRequest(text, 1))
             if answer["hits"] and not answer["weak"]:
                 scores[text] = answer["hits"][0]["probability"]
         return sorted(scores, key=lambda text: -scores[text])[:_SUGGESTED]
+
+    def _everyday(self, vectors: Float32) -> tuple[Sequence[str], Float64]:
+        """C everyday actions, and how well each fits each of N vectors: (C, N) probabilities."""
+        model, texts = self.models.own(), load_bank("everyday_actions").texts
+        queries = model.words.encode_queries(texts)
+        return texts, np.stack([model.words.match_probability(vectors, query) for query in queries])
 
     def _named(self, path: str) -> JsonDict:
         return {"video": self.sources.id_of(path), "name": Path(path).name}

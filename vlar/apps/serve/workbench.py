@@ -14,12 +14,13 @@ from vlar.apps.serve.bin import Bin
 from vlar.apps.serve.library import ServedLibrary, Sources
 from vlar.library import discovery
 from vlar.library.discovery import LibraryRows
-from vlar.types import Float32, Float64, JsonDict
+from vlar.types import WEAK_MATCH, Float32, Float64, JsonDict
 
 _LENGTHS_S = ((0, 10, "under 10 s"), (10, 60, "10 to 60 s"), (60, 600, "1 to 10 min"))
 _MOST_VALUES = 50  # of a tag
 _MOST_POINTS = 4000
 _MOST_VIEWED = 1000  # windows that are kept, of which filters leave some
+_MARKS = 6  # names on the map
 _TYPICAL = 24  # windows that are named, of which three become queries
 _COMPARED = 2000
 
@@ -55,7 +56,14 @@ def typical(vectors: Float32, k: int) -> list[int]:
 
 
 class Workbench:
-    """Views of a served library, and changes of it; ``names`` gives phrases of vectors (N, D).
+    """Views of a served library, and changes of it.
+
+    Args:
+        library: The library.
+        sources: Finds recordings.
+        names: Gives phrases of vectors (N, D) that find them.
+        everyday: Gives C phrases and their fit (C, N) to vectors (N, D).
+        removed: What ``remove`` takes.
 
     Attributes:
         removed: What ``remove`` took, for 30 days.
@@ -66,9 +74,11 @@ class Workbench:
         library: ServedLibrary,
         sources: Sources,
         names: Callable[[Float32], list[str]],
+        everyday: Callable[[Float32], tuple[Sequence[str], Float64]],
         removed: Bin,
     ) -> None:
-        self._library, self._sources, self._names = library, sources, names
+        self._library, self._sources = library, sources
+        self._names, self._everyday = names, everyday
         self.removed = removed
         self._kept: dict[str, tuple[int, Any]] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -158,7 +168,25 @@ class Workbench:
         facts = (table.starts_s.round(3), table.ends_s.round(3), *places.T.round(4))
         points = zip(videos.tolist(), *(video.tolist() for video in facts), strict=True)
         named = [{**self._named(rows.paths[i]), "tags": rows.tags.get(i, {})} for i in ids.tolist()]
-        return {"windows": len(rows.table), "videos": named, "points": list(points)}
+        words = self._words_of(rows.vectors[chosen], places)
+        return {"windows": len(rows.table), "videos": named, "points": list(points), **words}
+
+    def _words_of(self, vectors: Float32, places: Float64) -> JsonDict:
+        """What the ends of the axes show, and names of typical windows with their places."""
+        count = max(1, len(vectors) // 10)
+        order = places.argsort(axis=0)
+        ends = [[order[:count, axis], order[-count:, axis]] for axis in (0, 1)]
+        means = np.stack([vectors[rows].mean(axis=0) for pair in ends for rows in pair])
+        marks = typical(vectors[:_COMPARED], _MARKS)
+        texts, fits = self._everyday(np.concatenate([means, vectors[marks]]))
+        # A phrase stands at the end that it fits better than the other end.
+        towards = [fits[:, end] - fits[:, end ^ 1] for end in range(4)]
+        axes = [texts[int(gain.argmax())] for gain in towards]
+        spots: dict[str, list[float]] = {}
+        for mark, fit in zip(marks, fits[:, 4:].T, strict=True):
+            if fit.max() >= WEAK_MATCH:  # a wrong name is worse than none
+                spots.setdefault(texts[int(fit.argmax())], places[mark].round(4).tolist())
+        return {"axes": [axes[:2], axes[2:]], "marks": [[*at, text] for text, at in spots.items()]}
 
     def _view(self, rows: LibraryRows, kind: str) -> JsonDict:
         if kind == "duplicates":

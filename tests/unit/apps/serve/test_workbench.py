@@ -90,6 +90,9 @@ def test_a_map_and_views_name_windows_that_can_be_played(served: Served):
         assert 0 <= start_s < end_s
         assert max(abs(x), abs(y)) <= 1
         assert get(served, f"videos/{found['videos'][video]['video']}/rows").status_code == 200
+    assert all(low != high for low, high in found["axes"])
+    assert len(found["marks"]) <= 6
+    assert all(max(abs(x), abs(y)) <= 1 and text for x, y, text in found["marks"])
     hits = get(served, "views/unusual", k=2).json()["hits"]
     assert len(hits) == 2
     assert {"video", "name", "start_s", "end_s"} <= hits[0].keys()

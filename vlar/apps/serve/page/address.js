@@ -6,14 +6,34 @@ export function read() {
   return { view: view || "search", values: new URLSearchParams(query) };
 }
 
-export function write(view, values = {}, { replace = false } = {}) {
+export function hashOf(view, values = {}) {
   const kept = new URLSearchParams();
   for (const [name, value] of Object.entries(values)) {
     for (const each of [value].flat()) if (each !== "" && each != null) kept.append(name, each);
   }
-  const text = `#${view}${kept.size ? `?${kept}` : ""}`;
+  return `#${view}${kept.size ? `?${kept}` : ""}`;
+}
+
+export function write(view, values = {}, { replace = false } = {}) {
+  const text = hashOf(view, values);
   if (text === location.hash) return;
   history[replace ? "replaceState" : "pushState"](null, "", text);
+}
+
+// Views that a person named: [name, address], of this browser.
+const SAVED = "vlar-views";
+export function saved() {
+  try {
+    const found = JSON.parse(localStorage.getItem(SAVED) ?? "[]");
+    return found.filter(([name, hash]) => typeof name === "string" && String(hash).startsWith("#search")).slice(0, 50);
+  } catch {
+    return []; // private windows may keep nothing
+  }
+}
+
+export function saveView(name, hash) {
+  const others = saved().filter((each) => each[0] !== name);
+  localStorage.setItem(SAVED, JSON.stringify(hash ? [...others, [name, hash]] : others));
 }
 
 const RECENT = "vlar-recent";

@@ -1,14 +1,16 @@
-// A map of the library: one point a window, by what it shows. A lasso, or a value of a tag, selects.
+// A map of the library: one point a window, by what it shows. A lasso, or a value of a tag, selects; the wheel zooms.
 
 import { $, el, thumbnail } from "./api.js";
 import { pickMany } from "./selection.js";
 
-const COLOURS = 4, MOST_SHOWN = 48, NEAR_PX = 12;
+const COLOURS = 4, MOST_SHOWN = 48, NEAR_PX = 12, MOST_ZOOM = 64;
+let view = { zoom: 1, x: 0, y: 0 }; // the middle, -1 to 1
 let data = null, hooks = {}, canvas = null, key = "", lasso = null, chosen = new Set(), peek = null;
 
 export function show(found, given) {
   hooks = given;
   data = found.points ? found : { points: [], videos: [] };
+  view = { zoom: 1, x: 0, y: 0 };
   chosen = new Set();
   const keys = [...new Set(data.videos.flatMap((each) => Object.keys(each.tags)))];
   if (!keys.includes(key)) key = keys[0] ?? "";
@@ -21,7 +23,13 @@ export function show(found, given) {
     groups();
     paint();
   });
-  $("map").replaceChildren(el("div", { class: "map-tools" }, el("label", { for: "map-by" }, "Colour by"), by, el("div", { id: "map-groups", class: "chips" })), el("div", { class: "map-frame" }, canvas, peek));
+  $("map").replaceChildren(el("div", { class: "map-tools" }, el("label", { for: "map-by" }, "Colour by"), by, el("div", { id: "map-groups", class: "chips" }),
+    ...[["+", "Zoom in", 2], ["−", "Zoom out", 0.5]].map(([text, label, by]) => el("button", { type: "button", class: "small", "aria-label": label, onclick: () => zoom(by, [canvas.clientWidth / 2, canvas.clientHeight / 2]) }, text))),
+    el("div", { class: "map-frame" }, canvas, peek), axes());
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    zoom(2 ** (-event.deltaY / 200), at(event));
+  }, { passive: false });
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     lasso = [at(event)];
@@ -55,7 +63,26 @@ const at = (event) => {
   const box = canvas.getBoundingClientRect();
   return [event.clientX - box.left, event.clientY - box.top];
 };
-const place = ([, , , x, y]) => [(0.03 + 0.94 * (x + 1) / 2) * canvas.clientWidth, (0.03 + 0.94 * (1 - y) / 2) * canvas.clientHeight];
+const SIDE = 0.94; // of the picture that the points take
+const onScreen = (x, y) => [(0.5 + SIDE * view.zoom * (x - view.x) / 2) * canvas.clientWidth, (0.5 - SIDE * view.zoom * (y - view.y) / 2) * canvas.clientHeight];
+const place = ([, , , x, y]) => onScreen(x, y);
+
+// What is under the pointer stays there.
+function zoom(by, [px, py]) {
+  const next = Math.min(MOST_ZOOM, Math.max(1, view.zoom * by));
+  const [dx, dy] = [2 * (px / canvas.clientWidth - 0.5) / SIDE, 2 * (0.5 - py / canvas.clientHeight) / SIDE];
+  const inside = (value) => Math.min(1 - 1 / next, Math.max(1 / next - 1, value));
+  view = { zoom: next, x: inside(view.x + dx / view.zoom - dx / next), y: inside(view.y + dy / view.zoom - dy / next) };
+  peek.hidden = true;
+  paint();
+}
+
+// The axes are the two directions in which the windows differ most.
+function axes() {
+  if (!data.axes) return null;
+  const [[left, right], [bottom, top]] = data.axes;
+  return el("p", { class: "quiet" }, `Near points show similar things. Left is more like “${left}”, right “${right}”; below “${bottom}”, above “${top}”. The wheel zooms.`);
+}
 
 function move(event) {
   if (lasso) {
@@ -119,8 +146,21 @@ function paint() {
     pen.arc(x, y, is ? 4.5 : 3, 0, 7);
     pen.fill();
   }
-  if (!lasso) return;
   pen.globalAlpha = 1;
+  pen.font = "600 13px system-ui, sans-serif";
+  pen.textAlign = "center";
+  for (const [x, y, words] of data.marks ?? []) {
+    const [px, py] = onScreen(x, y), half = pen.measureText(words).width / 2 + 4;
+    if (px < 0 || px > canvas.clientWidth || py < 0 || py > canvas.clientHeight) continue;
+    const middle = Math.min(canvas.clientWidth - half, Math.max(half, px));
+    pen.strokeStyle = style.getPropertyValue("--ground");
+    pen.lineWidth = 4;
+    pen.strokeText(words, middle, Math.max(14, py - 8));
+    pen.fillStyle = style.getPropertyValue("--text");
+    pen.fillText(words, middle, Math.max(14, py - 8));
+  }
+  if (!lasso) return;
+  pen.lineWidth = 1;
   pen.strokeStyle = style.getPropertyValue("--text");
   pen.setLineDash([5, 4]);
   pen.beginPath();

@@ -53,6 +53,7 @@ export function setUp() {
     button.addEventListener("click", () => go({ v: button.dataset.kind, q: "", m: "" }));
   }
   $("layout").addEventListener("click", () => go({ l: state.l ? "" : "list" }));
+  $("save-view").addEventListener("click", saveView);
   $("size").addEventListener("input", size);
   $("more").addEventListener("click", () => busy($("more"), () => recordings(asked)));
   $("facet-button").addEventListener("click", () => facetsOpen($("facets").hidden));
@@ -406,8 +407,31 @@ export async function suggest() {
   tries();
 }
 
+// A view is its query, filters, order and kind, under a name; it is of this browser, its address of everybody.
+function saveView() {
+  const { m, ...rest } = state;
+  const hash = address.hashOf("search", { ...rest, v: rest.v === "all" ? "" : rest.v });
+  const name = field("view-name", "Name", { required: true, maxlength: 100, value: [state.q || state.v, ...state.w].join(", ") });
+  const link = el("input", { id: "view-address", type: "text", readonly: true, value: new URL(hash, location.href).href });
+  dialog("Save this view", [name.row, el("div", { class: "field" }, el("label", { for: link.id }, "Its address, for others"), link)], [["Save", () => {
+    address.saveView(name.input.value.trim() || "view", hash);
+    tries();
+  }]]);
+  name.input.select();
+}
+
+function views() {
+  return address.saved().map(([name, hash]) => el("li", {},
+    el("a", { class: "button small chip", href: hash }, name),
+    el("button", { type: "button", class: "small plain", "aria-label": `Forget the view ${name}`, onclick: () => {
+      address.saveView(name, null);
+      tries();
+    } }, "✕")));
+}
+
 function tries() {
   const chip = (text) => el("li", {}, el("button", { type: "button", class: "small chip", onclick: () => go({ q: text, v: "all", m: "" }, { again: true }) }, text));
-  const row = (name, texts) => (texts.length ? el("div", {}, el("span", { class: "quiet", id: `tries-${name}` }, `${name}:`), el("ul", { class: "chips", "aria-labelledby": `tries-${name}` }, ...texts.map(chip))) : null);
-  $("tries").replaceChildren(...[row("Try", suggested), row("Concepts", concepts.map((name) => `"${name}"`)), row("Recent", address.recent().filter((text) => !suggested.includes(text) && !concepts.includes(text.slice(1, -1)) && text !== state.q))].filter(Boolean));
+  const list = (name, chips) => (chips.length ? el("div", {}, el("span", { class: "quiet", id: `tries-${name}` }, `${name}:`), el("ul", { class: "chips", "aria-labelledby": `tries-${name}` }, ...chips)) : null);
+  const row = (name, texts) => list(name, texts.map(chip));
+  $("tries").replaceChildren(...[list("Views", views()), row("Try", suggested), row("Concepts", concepts.map((name) => `"${name}"`)), row("Recent", address.recent().filter((text) => !suggested.includes(text) && !concepts.includes(text.slice(1, -1)) && text !== state.q))].filter(Boolean));
 }
