@@ -445,7 +445,7 @@ def test_13_an_evaluation_opens_what_is_confused(page: Page, server: Server):
     page.driver.refresh()
     page.until(lambda: page.script("return !!document.querySelector('#evaluate-tag option')"))
     page.open("evaluate")
-    Select(page.one("#evaluate-tag")).select_by_visible_text("shows")
+    Select(page.one("#evaluate-tag")).select_by_value("shows")
     page.press("#evaluate-form button.main")
     page.until(lambda: page.all("#matrix table"), 120)
     page.keep("evaluate")
