@@ -172,7 +172,7 @@ class Workbench:
         return {"windows": len(rows.table), "videos": named, "points": list(points), **words}
 
     def _words_of(self, vectors: Float32, places: Float64) -> JsonDict:
-        """What the ends of the axes show, and names of typical windows with their places."""
+        """Phrases for the ends of the axes, and names of typical windows with their places."""
         count = max(1, len(vectors) // 10)
         order = places.argsort(axis=0)
         ends = [[order[:count, axis], order[-count:, axis]] for axis in (0, 1)]
