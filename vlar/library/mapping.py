@@ -125,10 +125,11 @@ def procrustes(inputs: Float32, vectors: Float64) -> tuple[Float64, Float64]:
     """Mean (S,) of inputs (N, S), and the scaled orthogonal map (S, D) to vectors (N, D)."""
     mean = inputs.mean(axis=0, dtype=np.float64)
     wide, targets = inputs - mean, vectors - vectors.mean(axis=0)
-    rows, scale, columns = np.linalg.svd(wide.T @ targets, full_matrices=False)
+    (inner, small), (outer, other) = np.linalg.qr(wide.T), np.linalg.qr(targets.T)
+    rows, scale, columns = np.linalg.svd(small @ other.T)  # (N, N): of wide.T @ targets
     rank = int((scale > 1e-9 * max(float(scale[0]), 1e-12)).sum())
     size = float(scale.sum() / max(float((wide**2).sum()), 1e-12))
-    return mean, size * rows[:, :rank] @ columns[:rank]
+    return mean, size * (inner @ rows[:, :rank]) @ (columns[:rank] @ outer.T)
 
 
 _FORMS: dict[str, Solve] = {"ridge": ridge, "procrustes": procrustes}
