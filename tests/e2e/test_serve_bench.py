@@ -11,6 +11,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
+from vlar.segments import Segment, write
+
 from .browser import DESKTOP, IN_BROWSER, Page, new_driver, opened, violations
 from .serving import Server, serving
 
@@ -29,7 +31,8 @@ def server(vlar_command, demo_clips, tmp_path_factory: pytest.TempPathFactory) -
         shutil.copy(demo_clips[clip], folder / "clips" / name)
     added = vlar_command("index", "add", folder / "lib.vlar", folder / "clips", "--tag", "folder=a")
     assert added.code == 0
-    with serving(folder / "lib.vlar", folder / "state") as running:
+    write(folder / "p.boris", [Segment("x", 0, 2, "sniff"), Segment("x", 3, 3, "jump")])
+    with serving(folder / "lib.vlar", folder / "state", "--keys", folder / "p.boris") as running:
         running.wait_until_ready()
         yield running
         assert "Traceback" not in "".join(running.errors)
@@ -229,6 +232,17 @@ def test_spans_are_labelled_in_place_and_kept(page: Page, server: Server):
         ("bounce", ""),
         ("bounce", "Ann"),
     ]
+    # Keys of the project: a state begins and ends, a point is set at once.
+    keys = {label: key for key, (label, _) in kept["keys"].items()}
+    at(page, 1, keys["sniff"])
+    at(page, 2, keys["sniff"])
+    at(page, 2.5, keys["jump"])
+    page.until(lambda: "jump, 0:02.5 to 0:02.5" in spans(page))
+    assert "sniff, 0:01.0 to 0:02.0" in spans(page)
+    page.keep("keys")
+    page.until(lambda: len(server.ask(path)[1]["segments"]) == 4)
+    page.until(lambda: page.text("#spans [role=status]") == "Saved in the library.")
+    kept = server.ask(path)[1]
     # Another page writes: nothing of either is lost.
     assert server.ask(path, {"version": kept["version"], "segments": []})[0] == 200
     page.one("body").send_keys(Keys.DELETE)

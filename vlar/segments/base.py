@@ -32,6 +32,7 @@ class Table:
         media: Paths of the media files by recording, where the file names them.
         durations: Seconds by recording, where the file states them.
         conditions: Independent variables by recording, such as ``{"treatment": "saline"}``.
+        keys: Label, and whether it is a point event, by the key that a project binds to it.
     """
 
     segments: list[Segment]
@@ -41,6 +42,7 @@ class Table:
     conditions: Mapping[str, Mapping[str, str]] = field(
         default_factory=dict[str, Mapping[str, str]]
     )
+    keys: Mapping[str, tuple[str, bool]] = field(default_factory=dict[str, tuple[str, bool]])
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from vlar.apps.serve.bin import Bin
 from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
 from vlar.apps.serve.exports import EXPORTS, Exports
 from vlar.apps.serve.files import AllowedFolders
-from vlar.apps.serve.labels import LabelDesk
+from vlar.apps.serve.labels import Keys, LabelDesk
 from vlar.apps.serve.library import OWN, Models, RequestedRecording, ServedLibrary, Sources
 from vlar.apps.serve.media import WIDTHS, Media
 from vlar.apps.serve.tasks import Tasks
@@ -290,6 +290,7 @@ class Application:
         limits: ServeLimits | None = None,
         device: str | None = None,
         dtype: str | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self.path = place_of(library)
         self.limits = limits or ServeLimits()
@@ -312,7 +313,7 @@ class Application:
         )
         self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
         removed = Bin(self._reads, state / "bin")
-        self.labels = LabelDesk(self._reads, self.sources, self.media)
+        self.labels = LabelDesk(self._reads, self.sources, self.media, keys)
         self.bench = Workbench(self._reads, self.sources, self._phrases, self._everyday, removed)
         self.export = Exports(self.sources, self.media)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
@@ -20,6 +20,7 @@ from vlar.segments.files import MOST, every_format, load, save
 from vlar.segments.segment import Segment
 from vlar.types import JsonDict
 
+Keys = Mapping[str, tuple[str, bool]]
 _KNOWN = 50  # labels of other recordings that are offered
 
 
@@ -28,10 +29,20 @@ def _own(segment: Segment) -> JsonDict:
 
 
 class LabelDesk:
-    """Reads, changes and exports the labels of a library; ``media`` gives frame rates."""
+    """Reads, changes and exports the labels of a library.
 
-    def __init__(self, library: ServedLibrary, sources: Sources, media: Media) -> None:
+    Args:
+        library: The library.
+        sources: Its recordings.
+        media: Gives frame rates.
+        keys: Label, and whether it is a point event, by the key that sets it.
+    """
+
+    def __init__(
+        self, library: ServedLibrary, sources: Sources, media: Media, keys: Keys | None = None
+    ) -> None:
         self._library, self._sources, self._media = library, sources, media
+        self._keys = dict(keys or {})
         self._names: tuple[int, list[str]] = (-1, [])
 
     @cached_property
@@ -48,8 +59,9 @@ class LabelDesk:
         """
         path = self._sources.stored_path(video)
         forms = [[name, ending] for name, (_, ending) in self.forms.items()]
-        facts = {"duration_s": self._library.duration_s(path), "forms": forms}
-        return {**self._library.labels(path).to_dict(), **facts, "known": self._known()}
+        facts = {"duration_s": self._library.duration_s(path), "forms": forms, "keys": self._keys}
+        names = dict.fromkeys([*(label for label, _ in self._keys.values()), *self._known()])
+        return {**self._library.labels(path).to_dict(), **facts, "known": list(names)}
 
     def write(self, video: str, version: int, segments: Sequence[JsonDict]) -> JsonDict:
         """Replace the labels of a recording; ``version`` is the one that the caller read.

@@ -27,6 +27,7 @@ def serve(
     token_file: str | None = None,
     allow_host: list[str] | None = None,
     root: list[str] | None = None,
+    keys: Path | None = None,
     state: Path | None = None,
     upload_mb: int = 500,
     request_s: float = 60.0,
@@ -46,6 +47,7 @@ def serve(
         allow_host (rare NAME): A name by which the server may be called.
         root (FOLDER): A folder whose files may be read and added; by default those that hold the
             library's recordings. May be given several times.
+        keys (FILE): A BORIS project: its keys set its behaviours in the player.
         dtype (rare NAME):
         state (rare FOLDER): For jobs, adapted models and uploads.
         upload_mb (rare 1..): Size of the largest upload.
@@ -60,14 +62,19 @@ def serve(
     from vlar.apps.serve.errors import ServeLimits
     from vlar.apps.serve.server import ServerFolder, address, bound_socket, run
     from vlar.files.opening import restrict
+    from vlar.segments import load
 
+    bound = load(keys).keys if keys else {}
+    if keys and not bound:
+        raise UsageError(f"--keys {keys}: it binds no key; give a project of BORIS with keys")
     token = token_for(host, token_file)
     model = model or inputs.own_model(library)
     folder = ServerFolder.named(state) if state else ServerFolder.for_library(library)
     limits = ServeLimits(upload_bytes=upload_mb * _MB, request_s=request_s)
     application = Application(
-        library, model, folder.path, roots=root or (), limits=limits, device=device, dtype=dtype
-    )
+        library, model, folder.path, roots=root or (), limits=limits, device=device, dtype=dtype,
+        keys=bound,
+    )  # fmt: skip
     restrict(application.readable)
     server = bound_socket(host, port)
     output.line(address(server), flush=True)

@@ -60,7 +60,11 @@ class BorisProject(AnnotationFormat):
                 lengths[name] = length
             variables = observation.get("independent_variables") or {}
             conditions[name] = {str(k): str(v) for k, v in variables.items()}
-        return Table(segments, tuple(notes), media, lengths, conditions)
+        keys: dict[str, tuple[str, bool]] = {}
+        for code, row in _behaviours(project).items():
+            if row.get("key"):
+                keys.setdefault(str(row["key"]).lower(), (code, not _is_state(row)))
+        return Table(segments, tuple(notes), media, lengths, conditions, keys)
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The project with the events of segments that it does not have yet."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.command_line import invoke
 from tests.unit.library.fakes import DIM, FakeModel, tiny_video
 from tests.unit.library.test_people import TwoPeople
 from vlar.apps.serve import exports
@@ -189,11 +190,19 @@ def test_a_removed_recording_is_named_in_an_open_page(served: Served):
     assert not old.exists()
 
 
+def test_keys_come_from_a_project_that_binds_some(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("recording,start_s,end_s,label\nx,0,1,sniff\n")
+    result = invoke(["serve", "x.vlar", "--keys", str(tmp_path / "a.csv")])
+    assert result.exit_code == 2
+    assert "it binds no key; give a project of BORIS with keys" in result.output
+
+
 def test_spans_are_labelled_exported_and_never_overwritten(served: Served):
     video = served.id_of("moving")
     path = f"videos/{video}/labels"
     empty = get(served, path).json()
     assert (empty["version"], empty["segments"], empty["known"]) == (0, [], [])
+    assert empty["keys"] == {}
     refused(post(served, "labels/export", form="csv"), 400, "no recording has labels")
     row = {"start_s": 0.2, "end_s": 1.0, "label": "shake", "tier": "Ann"}
     assert post(served, path, version=0, segments=[row]).json()["version"] == 1

@@ -28,6 +28,7 @@ def table(tmp_path: Path, name: str, content: bytes | str, **options: object) ->
 
 def test_boris_projects(tmp_path: Path):
     content = table(tmp_path, "p.boris", samples.as_json(samples.BORIS))
+    assert content.keys == {"j": ("jump", True), "s": ("sniff", False)}
     assert content.segments == [
         S("day 1", 1.5, 4.0, "sniff", "pup", modifiers=FLOOR),
         S("day 1", 2.0, 2.0, "jump", tier="move"),

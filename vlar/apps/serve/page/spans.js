@@ -31,7 +31,7 @@ export async function open({ video, name }, given) {
   const mine = (s = { video, name, segments: [], others: [], visited: new Set(), chosen: null, offered: null, begun: null, done: [], undone: [], saving: false, dirty: false });
   const found = await get(`/api/videos/${video}/labels`).catch(() => null);
   if (mine !== s || !found) return;
-  Object.assign(s, { version: found.version, segments: found.segments, end_s: found.duration_s, known: found.known, forms: found.forms });
+  Object.assign(s, { version: found.version, segments: found.segments, end_s: found.duration_s, known: found.known, forms: found.forms, keys: found.keys, open: {} });
   const left = draft(video);
   if (left) Object.assign(s, { version: left.version, segments: left.segments });
   build();
@@ -241,7 +241,8 @@ function draw() {
   label.value = s.chosen ? s.chosen.label : "";
   track.value = s.chosen?.tier ?? "";
   for (const each of [label, track]) each.disabled = !s.chosen;
-  $("spans").querySelector("ol").replaceChildren(...order.slice(0, 9).map((each, n) =>
+  const bound = Object.entries(s.keys).map(([key, [name]]) => el("li", { class: "quiet" }, el("kbd", {}, key), ` ${name}`));
+  $("spans").querySelector("ol").replaceChildren(...bound, ...order.slice(0, 9).map((each, n) =>
     el("li", {}, button(`${n + 1} ${each}`, () => number(n), { class: "small chip" }))));
   const [undo, redo, del] = [...$("spans").querySelectorAll(".actions button")].slice(2, 5);
   [undo.disabled, redo.disabled, del.disabled] = [!s.done.length, !s.undone.length, !s.chosen];
@@ -356,6 +357,23 @@ function number(n) {
   if (s.chosen) alter({ label: name });
   else s.last = name;
 }
+
+// Keys of a project come first: a state begins with its key and ends with it, a point is set at once.
+
+document.addEventListener("keydown", (event) => {
+  const [name, isPoint] = s?.end_s && !event.ctrlKey && !event.metaKey && !event.altKey ? s.keys[event.key.toLowerCase()] ?? [] : [];
+  if (!name || event.repeat || document.querySelector("dialog[open]") || event.target.closest("input, select, textarea")) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  const now = Math.round(1000 * hooks.now()) / 1000, start_s = isPoint ? now : s.open[name];
+  if (start_s === undefined || (!isPoint && now - start_s < LEAST_S)) {
+    s.open[name] = now;
+    return say(`${name} begins at ${clock(now)}; ${event.key} ends it.`);
+  }
+  delete s.open[name];
+  const made = { start_s, end_s: now, label: name };
+  change([...s.segments, made], made);
+}, true);
 
 document.addEventListener("keydown", (event) => {
   if (!s?.end_s || document.querySelector("dialog[open]") || event.target.closest("input, select, textarea")) return;
