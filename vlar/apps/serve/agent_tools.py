@@ -184,12 +184,16 @@ class Reading:
             float | None,
             Field(gt=0, lt=1, description="0.1: all that is needed to hold the moment with 90%."),
         ] = None,
+        written: Annotated[
+            bool, Field(description="Look up names, tags and captions too.")
+        ] = False,
     ) -> JsonDict:
         """Find moments of the library's videos that show something, best first.
 
         With yes and no the answer learns from them. With miss an empty list is an answer.
         """
-        request = QueryRequest(query, k, where, min_probability, miss=miss)
+        only = None if written else "seen"
+        request = QueryRequest(query, k, where, min_probability, miss=miss, only=only)
         return self._do.search(replace(request, yes=yes or (), no=no or ()))
 
     def concepts(self) -> JsonDict:

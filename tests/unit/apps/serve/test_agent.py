@@ -116,7 +116,7 @@ def test_what_a_library_is_fits_into_600_bytes(served: Served, monkeypatch: pyte
 
 def test_an_argument_of_another_name_is_named(served: Served):
     wrong, none = ask(served, ("search", {"text": "x"}), ("tags", {"x": 1}))
-    takes = "it takes query, k, where, min_probability, yes, no, miss"
+    takes = "it takes query, k, where, min_probability, yes, no, miss, written"
     assert wrong.content[0].text.endswith(f"search: 'text' is not an argument; {takes}")
     assert none.content[0].text.endswith("tags: 'x' is not an argument; it takes none")
 
@@ -224,6 +224,16 @@ def test_an_agent_classifies(made_library, tmp_path, lite_model):
         asked = {"video": served.id_of("noise"), "labels": ["noise", "a horse"], "end_s": 0.5}
         (answer,) = ask(served, ("classify", {**asked, "start_s": 0}))
         assert value(answer)["labels"] == ["noise", "a horse"]
+        (hits,) = ask(served, ("search", {"query": "a picture of noise", "min_probability": 0}))
+        served.application.teach(
+            "noise", "a picture of noise", [value(hits)["hits"][-1]["row"]], ()
+        )
+        (taught,) = ask(served, ("classify", {**asked, "start_s": 0}))  # a concept by its name
+        shares = [
+            {row["label"]: row["probability"] for row in value(each)["answers"][0]["predictions"]}
+            for each in (answer, taught)
+        ]
+        assert shares[0]["noise"] != shares[1]["noise"]
 
 
 def test_errors_are_one_line_that_an_agent_can_act_on(served: Served):
