@@ -141,7 +141,7 @@ def bad_setting(
 
     Args:
         what: What the message calls a setting, for example ``LoRA setting``.
-        name: Of the field.
+        name: Name of the field.
         value: The value.
         wanted: What to use instead.
         several: The setting takes several values, and ``value`` is one of them.

@@ -28,8 +28,8 @@ class Captioner(ABC):
         modality: Name of the reader whose clips it takes.
         fingerprint: Hash of everything that changes a caption.
         licence: Licence of its weights.
-        encoder_fingerprint: Of the encoder whose features ``caption_encoded`` reads; empty where
-            there is none.
+        encoder_fingerprint: Hash of the encoder whose features ``caption_encoded`` reads; empty
+            where there is none.
     """
 
     name: str

@@ -518,7 +518,7 @@ def require_inside(dataset: Any) -> None:
     """Refuse an array of HDF5 whose numbers lie in other files, which its sender could choose.
 
     Args:
-        dataset: Of h5py.
+        dataset: A dataset of h5py.
 
     Raises:
         ValueError: it is stored outside, or is made of arrays of other files.

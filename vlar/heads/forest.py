@@ -162,7 +162,7 @@ def grow(
         targets: (n, K), one-hot.
         weights: (n,) of the rows.
         growth: Its settings.
-        seed: Of all draws.
+        seed: Seed of all draws.
         groups: (n,) groups that a tree takes or leaves whole; None draws rows.
         progress: Called with 1 after each tree.
     """

@@ -94,7 +94,7 @@ class LabelScorer(ABC):
         prior: Prior probability, 0..1; None for the one of the class.
         genericness: How much of a label's hubness is taken off; 0 for plain cosines.
         offsets: (C,) what each label loses from its cosine (calibrated stacking); None for nothing.
-        parts: Of a bundle the width of each sensor in a row, and its share of the logits. A row
+        parts: Width of each sensor of a bundle in a row, and its share of the logits. A row
             without some sensors is scored as by a bundle of the others.
 
     Raises:

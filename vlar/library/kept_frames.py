@@ -73,7 +73,7 @@ def unpacked(frames: KeptFrames, like: Clip, sampling: Sampling) -> Clip | None:
     Args:
         frames: A window and its picture.
         like: A clip of the same recording and window, without data.
-        sampling: Of the model.
+        sampling: Sampling of the model.
     """
     from PIL import Image
 

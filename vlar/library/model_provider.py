@@ -90,7 +90,7 @@ class LazyModel:
         Raises:
             EncoderMismatchError: it is another one.
         """
-        if self._spec is not None and lasting_name(str(self._spec)) != manifest.model:
+        if self._spec is not None and lasting_name(self._spec) != manifest.model:
             self.given()  # another name may be the same model
         if self._model is not None:
             manifest.require_model(self._model, self.folder)

@@ -224,7 +224,7 @@ class LibraryInfo:
         path: The folder.
         videos: Number of recordings.
         rows: Number of windows.
-        duration_s: Of all recordings, in seconds.
+        duration_s: Length of all recordings, in seconds.
         model: The spec that loads the model.
         fingerprint: Fingerprint of the model.
         dim: D, width of a vector.
@@ -235,7 +235,7 @@ class LibraryInfo:
         tag_keys: Keys of all tags.
         context_rows: Rows that have context tokens, which queries re-rank with.
         context_bytes: Bytes of all context tokens.
-        bytes_on_disk: Of all files of the library, and of its search cache.
+        bytes_on_disk: Size of all files of the library, and of its search cache.
         engine: Name of the search engine.
         engine_why: The reason for it.
         engine_facts: What the engine reports: for inverted lists their number, how many a query

@@ -59,7 +59,7 @@ class DataSetRow:
     Attributes:
         path: Its file; None where the data set holds the bytes.
         data: Bytes of the file; None where it is on disk.
-        ending: Of the file's name, such as ``.mp4``.
+        ending: Ending of the file's name, such as ``.mp4``.
         label: Text of the label column; empty without one.
         cells: The other columns with one value a row, as texts.
     """

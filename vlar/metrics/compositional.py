@@ -58,7 +58,7 @@ class PairFaults(Record):
     """Error shares on unseen pairs.
 
     Attributes:
-        seen_instead: Of wrong unseen clips, the share answered with a seen pair.
+        seen_instead: Share of wrong unseen clips that are answered with a seen pair.
         frequent_instead: The share answered with a pair that training shows often: its share of
             the training clips exceeds the mean of the seen pairs by a standard deviation.
         gap: Pair accuracy minus the product of verb and object accuracy, of all clips.

@@ -94,7 +94,7 @@ def learn_annotated(
     """The head of a timeline, and the report of its learning.
 
     Args:
-        encoder: Of tracks, or of any other sensor, whose windows are then learned from.
+        encoder: Encoder of tracks, or of a sensor whose windows are then learned from.
         recordings: A path, or several; folders are searched.
         truth: A file of annotations, a folder of them, or segments.
         options: Other fields of ``AnnotatedRequest``.

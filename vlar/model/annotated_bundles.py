@@ -71,9 +71,9 @@ def read_bundle(encoder: Encoder, path: Path, **options: Any) -> BundleRecording
     """The windows and the tracks of a bundle.
 
     Args:
-        encoder: Of a bundle of tracks and another sensor.
+        encoder: Encoder of a bundle of tracks and another sensor.
         path: The bundle file, or a recording of one of its sensors.
-        options: Of ``vlar.media.tracks.recording.read_tracks``.
+        options: Options of ``vlar.media.tracks.recording.read_tracks``.
 
     Raises:
         DecodeError: it cannot be read.
@@ -93,8 +93,8 @@ class BundlePlan:
     """Facts from which the features of bundles are made.
 
     Attributes:
-        windows: Of the windows.
-        tracks: Of the tracks.
+        windows: Plan of the windows.
+        tracks: Plan of the tracks.
         plain: Number of the features of tracks that name no point.
         width: Number of all features of tracks.
     """

@@ -54,7 +54,7 @@ def recording_of(
     """A whole recording: its tracks, or the vectors of its windows by an encoder of another sensor.
 
     Args:
-        encoder: Of the sensor; None for tracks.
+        encoder: Encoder of the sensor; None for tracks.
         path: The recording.
         fps: Frames a second of tracks that state none.
         layout: A layout file of tracks; None for the one next to the recording.
@@ -105,9 +105,9 @@ def answer(
     """Bouts of a recording, in the clock of its file.
 
     Args:
-        head: Of a model that learned from annotated recordings; None for another model.
+        head: Head of a model that learned from annotated recordings; None for another model.
         path: The recording.
-        encoder: Of the model; None for tracks.
+        encoder: Encoder of the model; None for tracks.
         fps: Frames a second of a file that states none; None takes that of the learning.
         layout: A layout file; None for the one next to the recording.
 

@@ -21,10 +21,10 @@ class AnnotatedRequest:
     Attributes:
         recordings: Paths.
         truth: A file of annotations, a folder of them, or segments.
-        seed: Of all draws.
+        seed: Seed of all draws.
         progress: Called with the total, then with the work done since; None for none.
         support: Recordings of the model to go on from.
-        encoder: Of the recordings' sensor; None for tracks.
+        encoder: Encoder of the recordings' sensor; None for tracks.
     """
 
     recordings: "Sequence[Path]" = ()

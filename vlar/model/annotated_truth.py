@@ -162,7 +162,7 @@ def fitting(spans: Sequence[Segment], duration_s: float, start_s: float) -> list
     them end before it begins: these count from the first frame already.
 
     Args:
-        spans: Of one recording.
+        spans: Spans of one recording.
         duration_s: Its length.
         start_s: Time of its first frame in its own clock.
     """
@@ -186,7 +186,7 @@ def tracks_of(
     """Tracks of labels that exclude each other.
 
     Args:
-        spans: Of each recording, in seconds.
+        spans: Spans of each recording, in seconds.
         times_s: (S,) middles of the steps of each recording.
         background: Whether time outside every span shows none of the labels.
         ignore: Labels whose spans are not annotated.
@@ -327,7 +327,7 @@ def labelled_minutes(
     """Steps that are learned from: blocks evenly over the annotated time of all recordings.
 
     Args:
-        tracks: Of all recordings.
+        tracks: The tracks of all recordings.
         minutes: How many minutes of annotated time; None for all of it.
         step_s: Seconds of a step.
         block_s: Seconds of a block.

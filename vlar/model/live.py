@@ -28,7 +28,7 @@ def classify_live(
     one. ``start_s`` and ``end_s`` count from the first picture.
 
     Args:
-        model: Of the sensor ``video``.
+        model: A model of the sensor ``video``.
         address: As for ``vlar.media.video.live.LiveStream``.
         request: Its ``labels``, ``top`` and ``every_s`` count; spans are 2 s without ``every_s``.
         reconnect: What happens when the stream is lost.

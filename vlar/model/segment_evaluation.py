@@ -31,7 +31,7 @@ class SegmentEvaluation:
         answers: Segments of the model.
         truth: Segments of the annotation.
         failed: Recordings that cannot be read; they do not count.
-        figures: Of ``vlar.metrics.spans.segment_metrics``, shares of 1.
+        figures: Figures of ``vlar.metrics.spans.segment_metrics``, shares of 1.
         control: The same with the answers moved by half of their recording: no skill has them.
     """
 

@@ -32,7 +32,7 @@ def who_moves(bodies: Sequence[Track], movement: Boxes, n_frames: int) -> Track 
     Args:
         bodies: Tracks of people; none is allowed.
         movement: Boxes of what moves against the background, in the same frames.
-        n_frames: Of the clip.
+        n_frames: Frames of the clip.
 
     Returns:
         A body whose movement is as large as itself; without one a body whose limbs move; without

@@ -95,7 +95,7 @@ class _Follower:
     Attributes:
         state: (2, 4): middle, width and height in pixels; and their change per second.
         spread: (2, 2) covariance of a value and its change, in box sizes, shared by all four.
-        time_s: Of the state.
+        time_s: Time of the state.
     """
 
     number: int

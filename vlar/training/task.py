@@ -137,7 +137,7 @@ def attach(
         method: Registered name of the adapter.
         encoder: What it wraps.
         settings: Settings of the adapter; None means its defaults.
-        seed: Of the draws at the start.
+        seed: Seed of the draws at the start.
 
     Raises:
         UnknownNameError: no adapter has this name.

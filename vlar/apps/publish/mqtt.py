@@ -28,9 +28,9 @@ class Broker:
 
     Attributes:
         host: Name or address.
-        port: Of the broker.
+        port: Port of the broker.
         user: Name to log in with; empty for none.
-        password: Of the user.
+        password: Password of the user.
         node: Name of this watch, which begins its topics: letters, digits, ``_``.
         encrypted: Whether the connection uses TLS.
     """

@@ -41,7 +41,7 @@ class Outbox:
     """The messages for one address, in order.
 
     Args:
-        address: Of the receiver; its messages of an earlier run are delivered first.
+        address: Address of the receiver; its messages of an earlier run are delivered first.
         file: The queue; None for one in the cache folder.
 
     Raises:

@@ -40,7 +40,7 @@ class Change:
         source: Address or file of what was watched, without passwords.
         label: The label.
         on: Whether it turned on.
-        probability: Of the label, 0 to 1.
+        probability: Probability of the label, 0 to 1.
         at_s: Unix time in seconds.
         start_s: Start of the span that turned it, in seconds of the source.
         end_s: End of the span.
@@ -198,7 +198,7 @@ def run_watch(
     """Answer about what comes, and let the changes of labels leave.
 
     Args:
-        model: Of the sensor ``video``.
+        model: A model of the sensor ``video``.
         watch: What is watched.
         receivers: Those who get the changes.
         stop: Ends the watch when it is set.

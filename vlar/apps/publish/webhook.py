@@ -47,7 +47,7 @@ def post_all(address: str, secret: str, outbox: Outbox, stop: threading.Event) -
     """Post what waits, in order, until ``stop`` is set.
 
     Args:
-        address: Of the receiver.
+        address: Address of the receiver.
         secret: Key of the signatures; empty for none.
         outbox: The queue. A message that is refused for good (4xx) stays in its file, out of the
             way.

@@ -55,10 +55,10 @@ class Classifying:
     """Answers ``Application.classify``.
 
     Args:
-        models: Of the server.
+        models: Models of the server.
         media: Reads recordings in processes.
         sources: Finds recordings.
-        limits: Of the server.
+        limits: Limits of the server.
         concepts: Reads the concepts of the library.
     """
 

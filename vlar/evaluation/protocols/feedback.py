@@ -79,7 +79,7 @@ def simulated(
         shown: (Q, N) True where a clip shows what a text means.
         blocks: Parts of a vector; empty for one head on all of it.
         person: Who judges.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     draw = np.random.default_rng(seed)
     rounds: list[list[Round]] = [[] for _ in range(person.rounds)]

@@ -46,7 +46,7 @@ class MissCalibration:
 
     Attributes:
         name: What it was made of, for people.
-        fingerprint: Of the model.
+        fingerprint: Fingerprint of the model.
         scores: Sorted scores, by the number of recordings of the libraries that were asked.
     """
 

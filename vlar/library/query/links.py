@@ -53,7 +53,7 @@ class Link:
     """A map from recordings of a sensor to vectors of a library's model.
 
     Attributes:
-        sensor: Of the recordings.
+        sensor: Sensor of the recordings.
         fingerprint: Fingerprint of the library's model.
         encoder: Fingerprint of the encoder that reads the sensor.
         pairs: Moments that it was learned from.

@@ -43,7 +43,7 @@ class RecordingFacts(KnownVideo):
     """A recording as another library keeps it too.
 
     Attributes:
-        id: Of the recording, in its library.
+        id: Number of the recording, in its library.
         path: Path as the library writes it.
         content_hash: Content hash of its file.
         stamp: Stamp of its file.

@@ -150,7 +150,7 @@ class Distill(Objective):
         temperature: T.
         weight: Factor on the answers of teachers.
         supervised: Factor on the method's own loss; 0 as in the paper.
-        g: Of ``teacher_weights``.
+        g: Sharpness of ``teacher_weights``.
         ratio: Clips without labels in a batch for each labelled one, where there are any.
     """
 

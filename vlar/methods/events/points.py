@@ -36,7 +36,7 @@ def rate(values: Tensor, steps: int, *, seed: int | None) -> Tensor:
     Args:
         values: (...) from 0 to 1.
         steps: T, at least 1.
-        seed: Of the draws; None gives the expected rates, the values themselves, at every step.
+        seed: Seed of the draws; None gives the expected rates, the values, at every step.
 
     Returns:
         (T, ...).

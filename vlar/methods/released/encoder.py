@@ -35,10 +35,10 @@ class _Network:
     """A network: the key that recognises its file, and the form of its input.
 
     Attributes:
-        name: Of ``released.load``.
+        name: Name that ``released.load`` takes.
         key: A tensor that its file alone has.
         head: Module whose input are the features.
-        frames: Of a clip.
+        frames: Frames of a clip.
         size: Pixels of a side.
         scale: Mean and deviation of the colours.
         order: ``channels`` (N, 3, T, H, W), ``frames`` (N, 3 T, H, W), ``batch`` (N, T, 3, H, W),

@@ -232,7 +232,7 @@ def streams_of(points: Tensor, seen: Tensor, names: Sequence[str], layout: str) 
         points: (N, M, 3, T, V).
         seen: (N, M, T, V).
         names: Some of ``joint``, ``bone``, ``motion``, ``bone_motion`` and ``skip``.
-        layout: Of the V joints.
+        layout: Layout of the V joints.
 
     Returns:
         (N, M, 3 S, T, V), S the number of names.
@@ -298,7 +298,7 @@ class Reading(NamedTuple):
     Attributes:
         residuals: (K, N, D) of K members; 0 with a class head.
         scores: (K, N, C) of their class heads; None where texts are the readout.
-        found: Of each member.
+        found: What each member found.
         points: (N, T, M, V, 3) after the normalisation.
         seen: (N, T, M, V).
     """

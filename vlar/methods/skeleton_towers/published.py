@@ -38,7 +38,7 @@ class Published(Body):
     """A released network whose head is left out: streams to the features that it read.
 
     Attributes:
-        network: Of ``released.headless``.
+        network: Network of ``released.headless``.
     """
 
     network: Any

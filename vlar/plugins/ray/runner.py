@@ -267,8 +267,8 @@ class RayRunner(Runner):
     """Encoders in actors of Ray, decoders in its tasks.
 
     Args:
-        address: Of a cluster (``host:6379``, ``auto``, ``ray://host:10001``); None starts Ray on
-            this machine, without a dashboard, and ends it afterwards.
+        address: Address of a cluster (``host:6379``, ``auto``, ``ray://host:10001``); None starts
+            Ray on this machine, without a dashboard, and ends it afterwards.
         workers: Actors that encode, each with half a processor or a share of a GPU.
         gpus: That share; 0 computes on processors.
         load: Loads the model on a device, a function that pickle carries; None loads it by name.

@@ -127,7 +127,7 @@ def tracks_of(
     Args:
         columns: N columns.
         values: (T, N) numbers.
-        unit: Of the coordinates.
+        unit: Unit of the coordinates.
         facts: More fields of ``PointTracks``.
 
     Raises:
