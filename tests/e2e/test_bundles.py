@@ -85,6 +85,18 @@ def test_an_adapted_model_answers_with_what_there_is(pairs: Path, mine: Path, ta
     assert done.exit_code == 0, done.stderr
 
 
+def test_without_a_sensor_a_model_is_about_as_sure_as_one_of_the_other(mine: Path, takes: Path):
+    listed = [f"{label}{n}.json,{label}" for n in range(3) for label in ("wave", "stand")]
+    table = takes / "joints.csv"
+    table.write_text("\n".join(["path,label", *listed]))
+    own, both = vlar.load("skeleton").adapt(table), vlar.load(mine)
+    assert both.head is not None
+    assert set(both.head.curves) == {"skeleton", "imu"}
+    for label in ("wave", "stand"):
+        alone, without = (m.classify(takes / f"{label}1.json") for m in (own, both))
+        assert without.unknown_probability == pytest.approx(alone.unknown_probability, abs=0.1)
+
+
 def test_a_library_of_bundles(pairs: Path, tmp_path: Path):
     library = str(tmp_path / "lib")
     first = str(pairs / "stand0.bundle.json")

@@ -16,12 +16,20 @@ from vlar.errors import ModelError, UsageError
 from vlar.heads.base import Head, Scores
 from vlar.heads.fewshot.base import FewShotHead, checked_kind
 from vlar.heads.fewshot.components import ComponentsHead, Pair
+from vlar.heads.logistic import logistic
 from vlar.heads.reject import Array, Familiarity, Rejector
-from vlar.heads.signatures import BlockLike, names_sensors, over_present, signature
+from vlar.heads.signatures import (
+    BlockLike,
+    lone_sensor,
+    names_sensors,
+    over_present,
+    signature,
+)
 from vlar.language.tree import Tree
 from vlar.types import Encoded, Float32, Float64, JsonDict
 
 _NO_KNOWN = 1e-12
+Curve = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class AdaptedHead(Head):
         kind: Signature kind of the examples and of what the rejector reads.
         tree: Coarse labels above the labels, in their order; None for none.
         statistics: Moments of the examples, for answers that adapt to a stream; None for none.
+        curves: Centre and slope of the familiarity of clips with one sensor of a bundle, by sensor:
+            without the others its cosines are larger, and would look more familiar than they are.
     """
 
     name = "adapted"
@@ -53,6 +63,9 @@ class AdaptedHead(Head):
     kind: str
     tree: Tree | None = None
     statistics: Statistics | None = None
+    curves: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,7 +99,7 @@ class AdaptedHead(Head):
         compared = self._compared(features, row)
         zero_shot = vector @ (self.concepts if concepts is None else concepts).T
         probability = self.head.probabilities(row, zero_shot)[0][columns_asked]
-        unknown = self._unknown(row, compared, zero_shot)
+        unknown = self._unknown(features, row, compared, zero_shot)
         shares = probability / max(float(probability.sum()), _NO_KNOWN) * (1.0 - unknown)
         nearest = self._nearest(compared)[columns_asked]
         return Scores(nearest[None], shares[None], np.array([unknown]))
@@ -114,7 +127,7 @@ class AdaptedHead(Head):
         compared = self._compared(features, row)
         pair_similarity, labels = similarity[None, : len(pairs)], similarity[None, len(pairs) :]
         return self.head.pair_logits(row, pair_similarity, pairs)[0], self._unknown(
-            row, compared, labels
+            features, row, compared, labels
         )
 
     def _compared(self, features: Float32, row: Float32 | None = None) -> Float32:
@@ -123,10 +136,12 @@ class AdaptedHead(Head):
         compared = signature(features, self.blocks, self.kind) if compared is None else compared
         return over_present(compared, features, self.blocks, self.kind)
 
-    def _unknown(self, row: Float32, own: Float32, zero_shot: Float32) -> float:
+    def _unknown(self, features: Float32, row: Float32, own: Float32, zero_shot: Float32) -> float:
         if self.rejector is self.familiarity and names_sensors(self.kind):
             # A rejector makes rows of unit length, which takes back what ``over_present`` gave.
-            return 1.0 - float(self.familiarity.known(self._nearest(own).max()))
+            usual = self.familiarity.centre, self.familiarity.slope
+            curve = self.curves.get(lone_sensor(features, self.blocks), usual)
+            return 1.0 - float(logistic(self._nearest(own).max(), *curve))
         logits = self.head.logits(row, zero_shot) if self.rejector.reads == "logits" else None
         return float(self.rejector.probability(own, logits)[0])
 
@@ -185,6 +200,9 @@ class AdaptedHead(Head):
                 "kind": self.kind,
                 "centre": self.familiarity.centre,
                 "slope": self.familiarity.slope,
+                **(
+                    {"sensors": {k: list(v) for k, v in self.curves.items()}} if self.curves else {}
+                ),
             },
             **({"tree": dict(self.tree.parents)} if self.tree else {}),
         }
@@ -236,6 +254,10 @@ class AdaptedHead(Head):
                 blocks,
                 kind,
                 _restored_tree(config.get("tree"), head.labels),
+                curves={
+                    str(sensor): (float(centre), float(slope))
+                    for sensor, (centre, slope) in curve.get("sensors", {}).items()
+                },
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise _malformed(repr(error)) from error

@@ -237,6 +237,20 @@ def over_present(
     return signatures / np.where(share, share, 1.0).astype(np.float32)[:, None]
 
 
+def alone(features: Float32, blocks: Sequence[BlockLike], sensor: str) -> Float32:
+    """Features (N, T, F) of a bundle in which one sensor was recorded; the rest is zero."""
+    masks = [np.full(block.width, block.part == sensor) for block in blocks]
+    return features * np.concatenate(masks)
+
+
+def lone_sensor(features: Float32, blocks: Sequence[BlockLike]) -> str:
+    """The sensor of a clip (1, T, F) that lacks all others of its bundle; empty for several."""
+    ends = np.cumsum([block.width for block in blocks])[:-1]
+    parts = zip(blocks, np.split(features, ends, axis=2), strict=True)
+    sensors = {block.part for block, part in parts if block.part and part.any()}
+    return sensors.pop() if len(sensors) == 1 else ""
+
+
 def join(vectors: Mapping[str, Float32], kind: str) -> Float32:
     """The signature (N, S) of a kind from its terms (N, S_term)."""
     weights = parse_kind(kind)

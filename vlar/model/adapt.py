@@ -26,7 +26,7 @@ from vlar.heads.model_selection import (
     keep_right,
 )
 from vlar.heads.reject import Familiarity, Rejector
-from vlar.heads.signatures import plain_kind, signature
+from vlar.heads.signatures import BlockLike, alone, names_sensors, plain_kind, signature
 from vlar.heads.support import Support, SupportItem, read_support
 from vlar.heads.targets import check_single
 from vlar.language.clean import clean_label
@@ -304,6 +304,34 @@ def fit_examples(
     return replace(fitted, report=replace(fitted.report, confusions=confused))
 
 
+def _curves(
+    features: Float32,
+    blocks: Sequence[BlockLike],
+    kind: str,
+    y: Sequence[str],
+    groups: Sequence[str],
+    logits: Float64 | None,
+) -> dict[str, tuple[float, float]]:
+    """Centre and slope of the familiarity of examples with one sensor of a bundle, by sensor."""
+    curves: dict[str, tuple[float, float]] = {}
+    if not names_sensors(kind):
+        return curves
+    for sensor in dict.fromkeys(block.part for block in blocks if block.part):
+        lone = alone(features, blocks, sensor)
+        rows: list[int] = np.flatnonzero(lone.any(axis=(1, 2))).tolist()
+        labels = [y[row] for row in rows]
+        if len(set(labels)) < 2:
+            continue
+        named = [groups[row] for row in rows]
+        shown = signature(lone[rows], blocks, kind)
+        familiarity = Familiarity().fit(shown, labels, named)
+        all_shown = set(labels) == set(y)
+        held = logits[rows] if logits is not None and all_shown else None
+        keep_right(familiarity, shown, labels, named, held)
+        curves[sensor] = familiarity.centre, familiarity.slope
+    return curves
+
+
 def guarded(
     core: ModelCore,
     head: FewShotHead,
@@ -359,6 +387,7 @@ def guarded(
         blocks=blocks,
         kind=kind,
         statistics=examples.statistics.with_features(features),
+        curves=_curves(features, blocks, kind, y, groups, logits),
     )
     label_counts = Counter(y)
     counts = {label: label_counts[label] for label in head.labels}
