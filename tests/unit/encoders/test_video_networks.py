@@ -260,6 +260,9 @@ def test_weights_are_loaded_strictly(tmp_path: Path):
     )
     for path, told in named:
         refused(ModelError, told, load_encoder, f"torchvision:mc3_18?weights={path}")
+    flat = get_model("resnet18", weights=None).state_dict()
+    torch.save({**flat, "more": torch.zeros(1)}, tmp_path / "flat.pth")
+    refused(ModelError, "'more'", load_encoder, f"inflated:resnet18?weights={tmp_path}/flat.pth")
 
 
 @pytest.mark.parametrize(
