@@ -41,6 +41,7 @@ from vlar.library.upgrade import (
     windows_of,
 )
 from vlar.model.library_model import LibraryModel
+from vlar.numeric import unit
 from vlar.types import Failure, Float32
 
 _SAMPLE = (64, 400)  # windows that teach the map: a twentieth of all, within these
@@ -240,7 +241,9 @@ class _Change:
                 if not len(rows.ids):
                     continue
                 vectors = parts.copied(rows.vectors)
-                if linear is not None:
+                if linear is None:
+                    vectors = unit(vectors)  # a sensor that was missing left more for the others
+                else:
                     predicted = linear(rows.vectors)
                     vectors = completed(predicted, vectors, parts.shared, parts.silent)
                 is_mapped = np.full(len(rows.ids), linear is not None)

@@ -21,6 +21,7 @@ from vlar.library import lazy_upgrade
 from vlar.library.kept_frames import packed, unpacked
 from vlar.library.library import Library
 from vlar.library.mapping import Mapping, Sample, completed, learned, procrustes, ridge
+from vlar.library.shard_reading import VectorVideo
 from vlar.library.store.annotations import KeptFrames
 from vlar.types import Clip, Sampling, Window
 
@@ -102,6 +103,18 @@ def test_blocks_that_are_shared_are_exact_and_a_dropped_block_needs_no_map(old: 
         assert set(origins(library)) == {""}
     for key, row in vectors(old).items():
         np.testing.assert_allclose(row, before[key], atol=2e-3)
+
+
+def test_a_block_that_held_all_of_a_vector_is_copied_at_unit_length(tmp_path: Path):
+    row = np.zeros((3, PartModel(1).dim), np.float32)
+    row[:, 0] = 1  # its other block is empty, as of a sensor that a recording lacks
+    with Library(tmp_path / "l.vlar", PartModel(1)) as library:
+        windows = [Window(2.0 * i, 2.0 * i + 4) for i in range(3)]
+        library.add_vectors([VectorVideo("/example/a.mp4", windows, row)])
+    with Library(tmp_path / "l.vlar", PartModel(0)) as library:
+        assert library.upgrade(lazy=True).mapped == 0
+        assert library.verify(files=False) == []
+        assert len(library.query("a", min_probability=0)) == 1
 
 
 def test_uses_that_cannot_tell_are_refused_in_one_line(old: Path, tmp_path: Path):
