@@ -65,7 +65,13 @@ def upgrade_library(
             require_named(path, manifest.model, None)
             model = load_on(manifest.model)
         if manifest.mapping is None and model.fingerprint != manifest.fingerprint:
-            manifest = _change(path, library, manifest, model, request)
+            parts = _Parts.of(manifest, model)
+            manifest = _change(path, library, manifest, model, parts, request)
+            if manifest.mapping is None:
+                leave_no_stage(path)
+                names = tuple(new.name for _, new in parts.pairs)
+                recordings, rows, _ = library.counts()
+                return UpgradeReport(names, tuple(parts.missing), recordings, rows, ())
         elif model.fingerprint != manifest.fingerprint:
             raise UsageError(
                 f"library {path} still has {len(library.mapped())} rows that are mapped from "
@@ -81,6 +87,7 @@ def _change(
     library: SqliteWriter,
     manifest: LibraryManifest,
     model: LibraryModel,
+    parts: _Parts,
     request: UpgradeRequest,
 ) -> LibraryManifest:
     """Map all rows but those of a sample, which are encoded; returns the new manifest."""
@@ -89,7 +96,6 @@ def _change(
             f"library {folder} holds {manifest.modality}, and model {model.name!r} reads "
             f"{model.modality}; give a model of {manifest.modality}"
         )
-    parts = _Parts.of(manifest, model)
     target = target_of(folder, manifest, model, parts.missing)
     work = _Change(library, manifest, target, parts)
     if not parts.missing:  # all of the new vectors is in the old ones

@@ -16,6 +16,7 @@ import pytest
 from tests.refusals import refused
 from tests.unit.library.fakes import store_of, tiny_video
 from tests.unit.library.test_upgrade import PartModel, as_if_new, vectors
+from vlar.apps.cli import index, query
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
 from vlar.library import lazy_upgrade
 from vlar.library.kept_frames import packed, unpacked
@@ -99,7 +100,8 @@ def test_blocks_that_are_shared_are_exact_and_a_dropped_block_needs_no_map(old: 
         library.upgrade()
     with Library(old, PartModel(0)) as library:
         report = library.upgrade(lazy=True)
-        assert (report.mapped, report.learned_from) == (0, "")
+        assert (report.mapped, report.learned_from, report.rows) == (0, "", 24)
+        assert (report.kept, report.computed) == (("base",), ())
         assert set(origins(library)) == {""}
     for key, row in vectors(old).items():
         np.testing.assert_allclose(row, before[key], atol=2e-3)
@@ -129,6 +131,24 @@ def test_uses_that_cannot_tell_are_refused_in_one_line(old: Path, tmp_path: Path
         refused(EncoderMismatchError, "upgrade", library.query, "anything")
     with Library(tmp_path / "new.vlar", PartModel(0)) as library:
         refused(LibraryError, "does not exist", library.upgrade, lazy=True)
+
+
+def test_the_command_line_encodes_answers_and_states_what_is_mapped(
+    old: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    later = PartModel(1)
+    monkeypatch.setattr(index, "_opened", lambda path, _=None: Library(path, later))
+    assert index.upgrade(str(old), lazy=True) == 0
+    assert "8 mapped; rows of parts are mapped by" in capsys.readouterr().err
+    with Library(old, later) as library:
+        hits = library.query("anything", k=50, min_probability=0)
+    query._encode(str(old), later, hits)
+    encoded = sum(hit.origin == "mapped" for hit in hits)
+    assert f"{encoded} windows of these answers are encoded now" in capsys.readouterr().err
+    assert index.info(str(old)) == 0
+    assert f"{8 - encoded} rows" in capsys.readouterr().out
+    assert index.upgrade(str(old), minutes=5.0) == 0
+    assert "0 mapped" in capsys.readouterr().err
 
 
 def test_a_copy_of_a_recording_stays_mapped_and_a_changed_one_is_encoded(old: Path, tmp_path: Path):
@@ -281,7 +301,7 @@ def test_kept_frames_answer_for_files_that_are_gone(
     path = tmp_path / "l.vlar"
     with Library(path, PartModel(0)) as library:
         library.add(videos[:2], keep="frames")
-        assert "9 kB a window" in caplog.text
+        assert "10 kB a window" in caplog.text
         library.add(videos[2])
         kept = store_of(library).annotations(KeptFrames)
         assert len(kept) == 6
