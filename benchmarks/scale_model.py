@@ -54,7 +54,7 @@ MEASURED = {
     "query_ivf": Figure(8.0e-3, "CPU s a query", "`ivf`, 1,000,000 rows, 192 of 4096 lists, recall@10 .993"),
     "query_sq8": Figure(18.6e-3, "CPU s a query", "`ivf-sq8`, 5,000,000 rows; not used below, but compared with"),
     "map": Figure(6.1 / 20_000, "CPU s a row", "`Library.upgrade(lazy=True)`, 20,000 rows in 6.1 s, the map learned from 400 of them included"),
-    "frames": Figure(9_900, "bytes a row", "`vlar index add --keep frames`, the middle of 393 clips: `evals/results/kept_frames.json`"),
+    "frames": Figure(8_360, "bytes a row", "`vlar index add --keep frames`, the middle of 393 clips: `evals/results/kept_frames.json`"),
     "build": Figure(205 / MILLION, "CPU s a row", "rows written and `ivf` trained, 1,000,000 rows in 205 s"),
 }  # fmt: skip
 

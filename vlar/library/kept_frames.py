@@ -22,7 +22,7 @@ _log = logging.getLogger("vlar")
 N_FRAMES = 4
 SHORTER_SIDE = 160  # pixels
 QUALITY = 50
-BYTES_A_WINDOW = 10_000  # in the middle, by ``evals/results/kept_frames.json``
+BYTES_A_WINDOW = 8_400  # in the middle, by ``evals/results/kept_frames.json``
 _MOST_BYTES = 1 << 20
 _MOST_SIDE = 4096  # of the picture with all frames
 

@@ -301,7 +301,7 @@ def test_kept_frames_answer_for_files_that_are_gone(
     path = tmp_path / "l.vlar"
     with Library(path, PartModel(0)) as library:
         library.add(videos[:2], keep="frames")
-        assert "10 kB a window" in caplog.text
+        assert "8 kB a window" in caplog.text
         library.add(videos[2])
         kept = store_of(library).annotations(KeptFrames)
         assert len(kept) == 6

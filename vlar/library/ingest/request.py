@@ -41,7 +41,7 @@ class AddRequest:
     keep: Annotated[
         str,
         Option(
-            "Keep four small pictures of each window of video, some 10 kB, so that another model "
+            "Keep four small pictures of each window of video, some 8 kB, so that another model "
             "can index it without its file: frames, none.",
             "WHAT",
             choices=Choices.of_kinds("record", also=("frames", "none")),
