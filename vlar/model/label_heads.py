@@ -360,7 +360,8 @@ def _own_labels(
     if core.encoder.trained_labels:
         return parse_labels(core.encoder.trained_labels)
     raise UsageError(
-        f"model {core.name!r} has no labels of its own; give labels: 'a, b, c', a file or bank:NAME"
+        f"model {core.name!r} has no labels of its own; give labels (--labels 'a, b, c', a file or "
+        "bank:NAME)"
     )
 
 
