@@ -1,13 +1,15 @@
 """``screen-text``: text in the picture, by the models of RapidOCR (extra ``ocr``); offline.
 
 A small picture that an encoder asked for has no legible text, so frames are read again from the
-recording, about one a second. A frame that shows the same as the last one is not read.
+recording, about one a second. A frame that shows the same as one of the last is not read: windows
+of a library overlap, and each of their frames comes twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -32,6 +34,8 @@ _CELL = 8  # pixels
 _CHANGE = 8  # grey levels (0 to 255) of a cell that count as another picture
 _MOST_TEXTS = 40  # of one clip
 _CONFIDENCE = 0.8
+_SIDE = 736  # pixels of the longer side in which text is looked for; it is read in full size
+_RECENT = 8  # frames whose text is kept
 
 
 @register("captioner", "screen-text")
@@ -49,7 +53,8 @@ class ScreenTextCaptioner(Captioner):
                 f"{pip_install('ocr')}"
             )
         self._lock = threading.Lock()
-        facts = f"{version('rapidocr')} {_CONFIDENCE} {_SAMPLING} {_LEGIBLE} {_CELL} {_CHANGE} 1"
+        self._recent: deque[tuple[UInt8, list[str]]] = deque(maxlen=_RECENT)
+        facts = f"{version('rapidocr')} {_CONFIDENCE} {_SAMPLING} {_LEGIBLE} {_CELL} {_CHANGE} {_SIDE} 2"
         self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
 
     @classmethod
@@ -73,16 +78,21 @@ class ScreenTextCaptioner(Captioner):
                 clip = single.call(clip.path, _frames, clip.path, clip.window)
         step_s = clip.window.duration_s / max(len(clip.data), 1)
         spans: dict[str, tuple[float, float]] = {}
-        before: UInt8 | None = None
-        lines: list[str] = []
         for index, frame in enumerate(clip.data):
-            if before is None or differs(before, frame):
-                before, lines = frame, self._lines(frame)
             start_s = clip.window.start_s + index * step_s
-            for line in lines:
+            for line in self._read(frame):
                 spans[line] = spans.get(line, (start_s, 0.0))[0], start_s + step_s
         longest = list(spans.items())[:_MOST_TEXTS]
         return tuple(quote("shows", *span, line) for line, span in longest)
+
+    def _read(self, frame: UInt8) -> list[str]:
+        """Lines of a frame, or those of a recent one that shows the same."""
+        for before, lines in reversed(tuple(self._recent)):
+            if not differs(before, frame):
+                return lines
+        lines = self._lines(frame)
+        self._recent.append((frame.copy(), lines))
+        return lines
 
     def _lines(self, frame: UInt8) -> list[str]:
         with self._lock:
@@ -99,7 +109,8 @@ class ScreenTextCaptioner(Captioner):
     def _engine(self) -> Any:
         from rapidocr import RapidOCR  # pyright: ignore[reportMissingImports]
 
-        return RapidOCR(params={"Global.log_level": "critical"})
+        wide = {"Det.limit_type": "max", "Det.limit_side_len": _SIDE}
+        return RapidOCR(params={"Global.log_level": "critical", **wide})
 
 
 def differs(before: UInt8, frame: UInt8) -> bool:

@@ -35,9 +35,15 @@ def clip(*pictures: UInt8, path: str = "array", modality: str = "video") -> Clip
 
 
 @pytest.fixture(scope="module")
-def captioner() -> ScreenTextCaptioner:
+def loaded() -> ScreenTextCaptioner:
     pytest.importorskip("rapidocr")
     return ScreenTextCaptioner.from_spec("")
+
+
+@pytest.fixture
+def captioner(loaded: ScreenTextCaptioner) -> ScreenTextCaptioner:
+    loaded._recent.clear()
+    return loaded
 
 
 def test_text_is_read_with_its_span(captioner: ScreenTextCaptioner):
@@ -61,6 +67,8 @@ def test_only_changed_frames_are_read(
     noisy = picture("EXIT") + np.random.default_rng(0).integers(0, 4, (*SIZE[::-1], 3), np.uint8)
     frames = [picture("EXIT"), noisy, picture("EXIT"), picture("EXIT 2"), picture("EXIT 2")]
     assert captioner.caption([clip(*frames)]) == [('shows (0.0-5.0 s): "some text"',)]
+    assert len(read) == 2
+    captioner.caption([clip(*frames[2:], picture("EXIT"))])  # the next window overlaps
     assert len(read) == 2
     assert differs(np.zeros((4, 4, 3), np.uint8), np.zeros((8, 4, 3), np.uint8))
 
