@@ -54,7 +54,8 @@ class ScreenTextCaptioner(Captioner):
             )
         self._lock = threading.Lock()
         self._recent: deque[tuple[UInt8, list[str]]] = deque(maxlen=_RECENT)
-        facts = f"{version('rapidocr')} {_CONFIDENCE} {_SAMPLING} {_LEGIBLE} {_CELL} {_CHANGE} {_SIDE} 2"
+        choices = f"{_CONFIDENCE} {_SAMPLING} {_LEGIBLE} {_CELL} {_CHANGE} {_SIDE}"
+        facts = f"{version('rapidocr')} {choices} 2"
         self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
 
     @classmethod
