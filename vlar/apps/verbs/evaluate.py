@@ -82,9 +82,8 @@ def evaluate(
     """
     if truth is not None:
         asked = {"labels": labels, "mode": mode, "every_s": inputs.seconds(every, "--every")}
-        return _segments(
-            model, labelled, truth, device, dtype, {**asked, "unknown": unknown, "fps": fps}
-        )
+        asked |= {"unknown": unknown, "fps": fps}
+        return _segments(model, labelled, truth, device, dtype, asked)
     from vlar.language.labels import LabelSet
     from vlar.model.evaluate import evaluate as evaluated
     from vlar.model.requests import EvaluateRequest
@@ -97,10 +96,12 @@ def evaluate(
         loaded = inputs.load_model(model, device, dtype)
         other = inputs.load_model(against, device, dtype) if against else None
         shown.stage("evaluating")
-        columns = tuple(name.strip().lower() for name in by.split(",")) if by else ()
-        request = EvaluateRequest(labelled, label_set, shown, columns)
+        request = EvaluateRequest(labelled, label_set, shown, _columns(by))
         result = evaluated(loaded.recogniser, request)
-        second = evaluated(other.recogniser, request) if other else None
+        second = None
+        if other is not None:
+            shown.stage(f"evaluating {against}")
+            second = evaluated(other.recogniser, request)
     for row in result.failed:
         output.error(row.message)
     if second is None:
@@ -110,6 +111,10 @@ def evaluate(
     comparison = compare(result, second)
     output.row(comparison, *comparison.summary().split("\n"))
     return exit_code(comparison.n, len(result.failed))
+
+
+def _columns(by: str | None) -> tuple[str, ...]:
+    return tuple(name.strip().lower() for name in by.split(",")) if by else ()
 
 
 def _report(result: Evaluation, csv: Path | None, html: Path | None, plots: Path | None) -> int:
