@@ -298,7 +298,8 @@ def _check_weights(model: Any, folder: Path, name: str) -> None:
         return
     modules = folder / MODULES
     path = trust.read_settings(modules, name)[0].get("path", "") if modules.exists() else ""
-    _, told = type(inner).from_pretrained(
+    loader: Any = type(inner)
+    _, told = loader.from_pretrained(
         folder / path, output_loading_info=True, device_map="meta", local_files_only=True
     )
     missing = [key for key in told["missing_keys"] if "pooler." not in key]
