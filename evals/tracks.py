@@ -298,6 +298,8 @@ def figures(data: Data, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             true = cut(data.bouts[paths[name]], part, inside=True)
             marked = [replace(s, recording=f"{name} {part}") for s in true]
             made = [Segment(f"{name} {part}", *span) for span in listed]
+            span = marked[0].start_s, max(s.end_s for s in marked)
+            made = cut(made, span, inside=True)  # before and after it nobody annotated
             count = round(max(s.end_s for s in marked) / STEP_S)
             one, other = steps(marked, count), steps(made, count)
             inside = one != ""
