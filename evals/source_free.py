@@ -22,6 +22,7 @@ from sensors import FILES, SHARED, SHARED_WITH_UCLA
 import vlar
 
 Row = tuple[Path, str, str]
+LABELLED = ("path", "label", "group")
 
 
 def files_of(data: Path, name: str, labels: dict[str, str], *, shared: bool = True) -> list[Row]:
@@ -36,11 +37,13 @@ def files_of(data: Path, name: str, labels: dict[str, str], *, shared: bool = Tr
     return rows
 
 
-def table(file: Path, rows: list[Row]) -> Path:
-    """A support set of rows."""
+def table(file: Path, rows: list[Row], columns: tuple[str, ...]) -> Path:
+    """Some columns of rows, as a file."""
     with file.open("w", newline="", encoding="utf-8") as stream:
-        lines = [(str(path), label, who) for path, label, who in rows]
-        csv.writer(stream).writerows([("path", "label", "group"), *lines])
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore")
+        writer.writeheader()
+        for path, label, who in rows:
+            writer.writerow({"path": path, "label": label, "group": who})
     return file
 
 
@@ -58,7 +61,7 @@ def main() -> None:
             labels = SHARED_WITH_UCLA if pair.endswith("ucla") else SHARED
             source, target = pair.split(":")
             data = given.shared / "modalities"
-            teach = table(Path(place) / "s.csv", files_of(data, source, labels[source]))
+            teach = table(Path(place) / "s.csv", files_of(data, source, labels[source]), LABELLED)
             old = vlar.load("skeleton").adapt(teach, method="local-temporal")
             rows = files_of(data, target, labels[target])
             other = files_of(data, target, labels[target], shared=False)
@@ -70,7 +73,7 @@ def main() -> None:
                     free = [row for row in clips if row[2] in half][:60]
                     if len(free) < 2:
                         continue
-                    free_table = table(Path(place) / "t.csv", free)
+                    free_table = table(Path(place) / "t.csv", free, ("path",))
                     settings: dict[str, Any] = {"method": "source-free", "unlabelled": free_table}
                     taken = old.adapt(None, seed=seed, **settings)
                     new = old.adapt(None, seed=seed, settings={"guard": False}, **settings)
