@@ -169,8 +169,9 @@ function build() {
     el("div", { class: "actions" }, button("[ Start", () => edge(true), { "aria-label": "[ Start here" }), button("] End", () => edge(false), { "aria-label": "] End here" }),
       button("Undo", () => back("done", "undone")), button("Redo", () => back("undone", "done")), button("Delete", remove),
       button("Use as examples", () => {
-        for (const each of s.segments) addExample({ video: s.video, name: s.name, ...each }, each.label);
-        say(`${s.segments.length} examples were added.`);
+        const some = s.segments.filter((each) => each.end_s > each.start_s); // a point has no length to learn from
+        for (const each of some) addExample({ video: s.video, name: s.name, ...each }, each.label);
+        say(`${some.length} examples were added.`);
       }), button("Export", exportAs), size),
     el("div", { class: "actions others", role: "group", "aria-label": "Tracks to compare with" },
       button("Label this moment", moment), button("A model's answers", () => fromModel(s.video, names(), addTrack)),
