@@ -537,7 +537,8 @@ class Application:
         """Names of at most three everyday actions that vectors (N, D) show and a query finds."""
         texts, fits = self._everyday(vectors)
         scores: dict[str, float] = {}
-        for text in dict.fromkeys(texts[best] for best in fits.argmax(axis=0)):
+        best: list[int] = fits.argmax(axis=0).tolist()
+        for text in dict.fromkeys(texts[row] for row in best):
             answer = self.search(QueryRequest(text, 1))
             if answer["hits"] and not answer["weak"]:
                 scores[text] = answer["hits"][0]["probability"]

@@ -117,7 +117,7 @@ def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
         for m, name in zip(job["models"], job["names"], strict=True)
     ]
     first = evaluations[0]
-    report = {
+    report: JsonDict = {
         "n": first.n,
         "top1": first.top1,
         "labels": list(first.labels),
@@ -127,7 +127,7 @@ def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
     }
     if len(evaluations) > 1:
         comparison = compare(*evaluations)
-        rows = comparison.to_dict() | {"answers_changed": len(comparison.changed)}
+        rows: JsonDict = comparison.to_dict() | {"answers_changed": len(comparison.changed)}
         for name in ("changed", "moved"):
             rows[name] = [{**row, "video": videos[row["path"]]} for row in rows[name][:_MOST_ROWS]]
         report["comparison"] = {**rows, "sentence": comparison.summary()}

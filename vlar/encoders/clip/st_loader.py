@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -298,8 +298,7 @@ def _check_weights(model: Any, folder: Path, name: str) -> None:
         return
     modules = folder / MODULES
     path = trust.read_settings(modules, name)[0].get("path", "") if modules.exists() else ""
-    loader: Any = type(inner)
-    _, told = loader.from_pretrained(
+    _, told = cast(Any, type(inner)).from_pretrained(
         folder / path, output_loading_info=True, device_map="meta", local_files_only=True
     )
     missing = [key for key in told["missing_keys"] if "pooler." not in key]
