@@ -206,7 +206,7 @@ def test_a_review_of_a_library(vlar_command, library: Path, tmp_path: Path):
     assert done.code == 0
     assert "2 clips added" in done.advice
     assert support.read_text().count("street traffic") == 2
-    done = vlar_command("review", library, "clip.mp4", *labels)
+    done = vlar_command("review", library, support, *labels)
     assert (done.code, "give no PATH" in done.advice) == (2, True)
 
 

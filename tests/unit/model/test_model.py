@@ -103,7 +103,7 @@ def test_where_a_model_may_be_saved(lite: Model, tmp_path: Path):
     again = vlar.load(saved)
     assert again.labels is None
     assert again.fingerprint == lite.fingerprint
-    with pytest.raises(ModelError, match="force replaces"):
+    with pytest.raises(ModelError, match="force=True"):
         lite.save(saved)
 
 

@@ -196,7 +196,7 @@ def _share(step: int, steps: int, numbers: Hyperparameters) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(steps - warm, 1))
 
 
-@register("recipe", "masked")
+@register("recipe", "masked-video")
 def masked() -> dict[str, Hyperparameters]:
     """The numbers of the study for a batch of 32: 1e-3 for 256 clips, of a base network."""
     return {
