@@ -29,7 +29,7 @@ NOT_RUN = {
     "vlar shots": "needs a network that is fetched; tests/e2e/test_recordings.py",
     "vlar models get": "needs the network; tests/unit/pose",
     "vlar models trust openclip": "needs weights of open_clip; tests/unit/encoders",
-    "vlar index upgrade holiday.vlar --model openclip": "needs weights that are fetched from a hub",
+    "vlar index upgrade holiday.vlar --model siglip2": "needs weights that are fetched from a hub",
     "vlar review mine tracks/": "needs annotated recordings; tests/unit/model/test_annotated.py",
     "vlar adapt tracks/": "needs annotated recordings; tests/unit/model/test_annotated.py",
     'vlar query holiday.vlar "riding a bike" --yes': "needs a library with several recordings",

@@ -11,7 +11,8 @@ from vlar.library.query.request import QueryRequest
 from vlar.model.requests import AdaptRequest
 from vlar.options import body_field, with_options
 
-Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
+# Numbers are strict, as JSON's true would be 1 else.
+Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False, strict=True)]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{20}$")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -44,13 +45,17 @@ class Query(Body):
     k: int = body_field(QueryRequest, "k", ge=1, le=100)
     where: list[Filter] = Field([], max_length=20, description="Filters, such as place=gym.")
     min_probability: float = body_field(
-        QueryRequest, "min_probability", ge=0, le=1, allow_inf_nan=False
+        QueryRequest, "min_probability", ge=0, le=1, allow_inf_nan=False, strict=True
     )
 
     yes: list[Row] = Field([], max_length=200, description="Rows of hits that show what is meant.")
     no: list[Row] = Field([], max_length=200, description="Rows of hits that do not.")
     miss: float | None = Field(
-        None, gt=0, lt=1, description="Chance that the list misses the moment; k does not count."
+        None,
+        gt=0,
+        lt=1,
+        strict=True,
+        description="Chance that the list misses the moment; k does not count.",
     )
     only: Literal["seen", "written"] | None = Field("seen", description="null: both legs.")
     one_per_recording: bool = body_field(QueryRequest, "one_per_recording")
@@ -107,7 +112,7 @@ class Classify(Body):
     )
     model: ModelName = Field("library", description="Of GET /api/library.")
     top: int = Field(5, ge=1, le=100)
-    every_s: float | None = Field(None, ge=0.5, le=3600, allow_inf_nan=False)
+    every_s: float | None = Field(None, ge=0.5, le=3600, allow_inf_nan=False, strict=True)
     mode: Literal["one", "multi"] = "one"
 
 
@@ -192,7 +197,7 @@ class LabelledSpan(Body):
     tier: str = Field("", max_length=500, description="The track that it stands on.")
     rater: str = Field("", max_length=500, description="Who set it.")
     modifiers: list[Annotated[str, Field(max_length=500)]] = Field([], max_length=50)
-    probability: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+    probability: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, strict=True)
 
 
 class Labels(Body):
@@ -207,7 +212,7 @@ class LabelExport(Body):
 
     form: str = Field(max_length=60, description="Name of a format (docs/exchange.md).")
     videos: list[Id] | None = Field(None, max_length=1000, description="null: all with labels.")
-    fps: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False)
+    fps: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False, strict=True)
 
 
 class Export(Body):
