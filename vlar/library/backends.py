@@ -23,7 +23,6 @@ from vlar.library.cache import SearchCache
 from vlar.library.compact import CompactReport, compact, describe, settle
 from vlar.library.engines.base import Probes
 from vlar.library.folder import check_place, make_folder
-from vlar.library.lazy_upgrade import upgrade_library
 from vlar.library.rows import LibraryInfo, UpgradeReport
 from vlar.library.store import schema, trust, values
 from vlar.library.store.base import LibraryStore, LibraryWriter, line_of
@@ -297,6 +296,9 @@ class FolderBackend(Backend[SqliteStore, SqliteWriter]):
         return settle(self._path, current, probes)
 
     def upgrade(self, model: LibraryModel | None, request: UpgradeRequest) -> UpgradeReport:
+        # A query at the command line need not compile it.
+        from vlar.library.lazy_upgrade import upgrade_library
+
         return upgrade_library(self._path, model, request)
 
     def damage_line(self, store: SqliteStore) -> str | None:
