@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,17 @@ class Page:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str) -> str:
-        return self.one(selector).text
+        return self.steady(lambda: self.one(selector).text)
+
+    def texts(self, selector: str) -> list[str]:
+        return self.steady(lambda: [each.text for each in self.all(selector)])
+
+    def steady(self, read: Callable[[], Any]) -> Any:
+        """What is read, once more where the page drew it anew between two steps."""
+        for _ in range(20):
+            with suppress(StaleElementReferenceException):
+                return read()
+        return read()
 
     def script(self, text: str) -> Any:
         return self.driver.execute_script(text)
@@ -58,10 +69,21 @@ class Page:
 
     def press(self, selector: str) -> None:
         """Click what may lie outside the window, or below the bar of a selection."""
-        self.driver.execute_script(
-            "arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()",
-            self.one(selector),
+        self.steady(
+            lambda: self.driver.execute_script(
+                "arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()",
+                self.one(selector),
+            )
         )
+
+    def press_in(self, rows: str, text: str, selector: str) -> None:
+        """Click within the row that holds this text, once it is drawn; in one step of the page."""
+        find = (
+            "const row = [...document.querySelectorAll(arguments[0])]"
+            ".find(each => each.textContent.includes(arguments[1]));"
+            "row?.querySelector(arguments[2]).click(); return Boolean(row)"
+        )
+        self.until(lambda: self.driver.execute_script(find, rows, text, selector))
 
     def facets(self) -> None:
         if not self.one("#facets").is_displayed():

@@ -61,7 +61,7 @@ def dialog(page: Page, button: str) -> None:
 
 
 def titles(page: Page) -> list[str]:
-    return [title.text for title in page.all("#hits .hit-title")]
+    return page.texts("#hits .hit-title")
 
 
 def test_a_selection_is_listed_and_each_moment_can_be_dropped(page: Page):
@@ -114,7 +114,7 @@ def test_a_wrong_filter_is_said_at_its_chip(page: Page):
         page.one("#filter").send_keys(text, Keys.ENTER)
         page.until(lambda text=text: text in page.text("#filter-list"))
     page.until(lambda: "'plaice'" in page.text("#filter-problem"))
-    assert [chip.text for chip in page.all("#filter-list .wrong")] == ["plaice=gym ✕"]
+    assert page.texts("#filter-list .wrong") == ["plaice=gym ✕"]
     assert page.text("#text-problem") == ""
     page.press("#filter-problem button")
     page.until(lambda: "duration_s<600" in page.text("#filter-help-rows"))
@@ -141,8 +141,7 @@ def test_names_of_any_writing_play(page: Page):
     assert set(HOSTILE) <= set(titles(page))
     assert not page.all(".hit-title b")
     for name in HOSTILE:
-        row = next(row for row in page.all("#hits .hit") if name in row.text)
-        row.find_element("css selector", ".picture").click()
+        page.press_in("#hits .hit", name, ".picture")
         page.until(lambda name=name: name in page.text("#player-title"))
         page.until(lambda: page.script("return video.readyState > 1"))
         saved = page.one("#player-actions a").get_attribute("download")
@@ -191,8 +190,7 @@ def at(page: Page, second: float, key: str) -> None:
 
 
 def test_spans_are_labelled_in_place_and_kept(page: Page, server: Server):
-    row = next(row for row in page.all("#hits .hit") if "bigbuckbunny" in row.text)
-    page.driver.execute_script("arguments[0].click()", row.find_element("css selector", ".picture"))
+    page.press_in("#hits .hit", "bigbuckbunny", ".picture")
     page.until(lambda: page.all(".spans-row"))
     page.until(lambda: page.script("return video.readyState > 1"))
     page.script("video.pause()")
@@ -212,7 +210,7 @@ def test_spans_are_labelled_in_place_and_kept(page: Page, server: Server):
     page.one("#span-label").clear()
     page.one("#span-label").send_keys("rest", Keys.ENTER)
     page.one("#span-track").send_keys("Ann", Keys.TAB)
-    page.until(lambda: [name.text for name in page.all(".spans-name")] == ["labels", "Ann"])
+    page.until(lambda: page.texts(".spans-name") == ["labels", "Ann"])
     assert spans(page)[1] == "rest, 0:03.0 to 0:04.0"
     at(page, 4.5, "]")  # its end, and then the first label by its number
     page.one("body").send_keys("1")
@@ -255,8 +253,7 @@ def test_spans_are_labelled_in_place_and_kept(page: Page, server: Server):
     page.press("#player-close")
     page.driver.refresh()
     page.until(lambda: page.all("#hits .hit .picture img"))
-    row = next(row for row in page.all("#hits .hit") if "bigbuckbunny" in row.text)
-    page.driver.execute_script("arguments[0].click()", row.find_element("css selector", ".picture"))
+    page.press_in("#hits .hit", "bigbuckbunny", ".picture")
     page.until(lambda: len(spans(page)) == 4)
     page.press("#spans .actions button:nth-child(6)")
     assert page.text("#example-count") == "3"  # a point is none
@@ -264,8 +261,7 @@ def test_spans_are_labelled_in_place_and_kept(page: Page, server: Server):
 
 def opened_recording(page: Page, name: str) -> str:
     """Open a recording of the start page in the player, still; its id."""
-    row = next(row for row in page.all("#hits .hit") if name in row.text)
-    page.driver.execute_script("arguments[0].click()", row.find_element("css selector", ".picture"))
+    page.press_in("#hits .hit", name, ".picture")
     page.until(lambda: page.all(".spans-row"))
     page.until(lambda: page.script("return video.readyState > 1"))
     page.script("video.pause()")
@@ -295,7 +291,7 @@ def test_tracks_of_others_are_shown_and_taken(page: Page, server: Server, tmp_pa
     page.one("#track-file").send_keys(str(file))
     page.press("#dialog-actions button")
     page.until(lambda: page.all(".spans-row.other"))
-    assert [name.text for name in page.all(".spans-name")] == ["labels", "ann.csv"]
+    assert page.texts(".spans-name") == ["labels", "ann.csv"]
     page.script("document.activeElement.blur()")
     page.one("body").send_keys("d")
     page.until(lambda: "nod, 0:00.5 to 0:01.5: take it" in page.text("#spans [role=status]"))
@@ -353,7 +349,7 @@ def test_two_models_are_compared_and_doubts_come_first(page: Page, server: Serve
     page.until(lambda: page.all("#comparison table"), 120)
     assert page.text("#comparison h2") == "library and library"
     assert "difference, in points" in page.text("#comparison")
-    assert [each.text for each in page.all("#comparison .actions button")] == [
+    assert page.texts("#comparison .actions button") == [
         "0 answers changed",
         "0 hits moved",
     ]

@@ -77,7 +77,7 @@ def page(driver: Any, server: Server) -> Iterator[Page]:
 
 
 def test_1_the_start_is_the_library(page: Page):
-    names = [each.text for each in page.all("#hits .hit-title")]
+    names = page.texts("#hits .hit-title")
     assert "bikes.mp4" in names
     shown = "return [...document.querySelectorAll('#hits img')].filter(i => i.naturalWidth)"
     page.until(lambda: len(page.script(shown)) >= 4)
@@ -196,7 +196,7 @@ def test_5_facets_and_filters(page: Page):
     page.one("#filter").send_keys("path=*bunny*", Keys.ENTER)
     page.least(0)
     page.search(PHRASE)
-    page.until(lambda: {each.text for each in page.all(".hit-title")} == {"bigbuckbunny.mp4"})
+    page.until(lambda: set(page.texts(".hit-title")) == {"bigbuckbunny.mp4"})
     assert page.text("#filter-count") == "2"
     page.keep("facets")
     page.press('#filter-list button[aria-label*="bunny"]')
