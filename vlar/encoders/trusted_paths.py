@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from vlar.encoders.model_spec import ModelSpec, path_like
+from vlar.encoders.model_spec import path_like
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files.opening import open_input
 from vlar.files.reading import MB, parse_json, read_file
@@ -51,7 +51,7 @@ def local_paths(spec: str) -> list[Path]:
     return list(paths)
 
 
-def remember(spec: str | Path | ModelSpec, fingerprint: str) -> None:
+def remember(spec: str | Path, fingerprint: str) -> None:
     """Keep that the user named a model; a name without a path needs none of it."""
     paths = local_paths(str(spec))
     if not paths:

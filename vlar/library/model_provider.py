@@ -46,11 +46,11 @@ class LazyModel:
             EncoderMismatchError: it is another one.
         """
         with self._lock:
-            if self.given() is None:
-                spec = DEFAULT_MODEL if manifest is None else manifest.model
-                if manifest is not None:
-                    require_named(self.folder, spec, manifest.fingerprint)
-                self._model = load_on(spec)
+            if self._model is None and self._spec is None and manifest is None:
+                self._spec = ModelSpec.parse(DEFAULT_MODEL)
+            if self.given() is None and manifest is not None:
+                require_named(self.folder, manifest.model, manifest.fingerprint)
+                self._model = load_on(manifest.model)
         model = cast("LibraryModel", self._model)
         if manifest is not None:
             manifest.require_model(model, self.folder)
@@ -81,8 +81,8 @@ class LazyModel:
     ) -> LibraryManifest:
         """The manifest of a library without rows."""
         model = self.loaded(None)
-        spec = self._spec or model.name
-        return LibraryManifest.new(model, lasting_name(spec), window_s, stride_s, long_times, shots)
+        name = lasting_name(self._spec or ModelSpec.parse(model.name))
+        return LibraryManifest.new(model, name, window_s, stride_s, long_times, shots)
 
     def require(self, manifest: LibraryManifest) -> None:
         """Refuse a model that is not the manifest's; one of the manifest's name is not loaded.
@@ -129,9 +129,8 @@ class QueryWords:
         return encoded
 
 
-def lasting_name(spec: str | ModelSpec) -> str:
+def lasting_name(spec: ModelSpec) -> str:
     """A model's name by which it is found again from wherever its library is opened."""
-    spec = ModelSpec.parse(spec)
     is_path = spec.folder is not None and not spec.text.startswith(PREFIX)
     return place(spec.text) if is_path else spec.text
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar.encoders.base import Encoder
+from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.library import manifest as blocks
 from vlar.library.folder import check_place, make_folder
@@ -127,7 +128,7 @@ def target_of(
     same = model.name == manifest.model
     target = LibraryManifest.new(
         model,
-        manifest.model if same else lasting_name(model.name),
+        manifest.model if same else lasting_name(ModelSpec.parse(model.name)),
         spec.window_s,
         spec.stride_s,
         spec.long_times,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from typing_extensions import Unpack
 
-from vlar import notebook
+from vlar import notebook, registry
 from vlar.deprecation import Deprecation
 from vlar.encoders import trusted_paths
-from vlar.encoders.base import Encoder, load_encoder
+from vlar.encoders.base import Encoder
 from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead
@@ -92,10 +92,11 @@ def load(
         UsageError: the encoder cannot run on the device or with the number type.
     """
     begin_s = time.monotonic()
-    hub.fetch_missing(spec)
-    spec = ModelSpec.parse(spec)
+    if not isinstance(spec, ModelSpec):
+        hub.fetch_missing(spec)
+        spec = ModelSpec.parse(spec)
     if spec.folder is None:
-        model = Model(load_encoder(spec, device, dtype))
+        model = Model(registry.load("encoder", spec, device=device, dtype=dtype))
         if dtype is not None:  # it joins the name that libraries and saved models state
             trusted_paths.remember(model.encoder.name, model.fingerprint)
     else:
@@ -105,11 +106,11 @@ def load(
             adapted=saved.adapted,
             templates=saved.templates,
             calibration=saved.calibration,
-            name=str(spec),
+            name=spec.text,
             report=saved.report,
             timeline_head=saved.timeline,
         )
-    trusted_paths.remember(spec, model.fingerprint)
+    trusted_paths.remember(spec.text, model.fingerprint)
     _log.debug("loaded %s in %.1f s", spec, time.monotonic() - begin_s)
     return model
 

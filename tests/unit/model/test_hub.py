@@ -57,7 +57,7 @@ def test_a_model_goes_to_the_hub_and_comes_back_the_same(hub: Hub, model, tmp_pa
     hub.asked.clear()
     assert vlar.Model.from_pretrained("me/forklifts").labels == model.labels
     assert hub.asked == []  # once is enough
-    assert lasting_name(NAME) == NAME
+    assert lasting_name(ModelSpec.parse(NAME)) == NAME
 
 
 def test_the_command_line_fetches_by_revision_and_shows_the_card(hub: Hub, model):

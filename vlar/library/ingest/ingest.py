@@ -22,7 +22,7 @@ from vlar import notebook
 from vlar.encoders.captions import Captioner, as_captioner
 from vlar.errors import VlarError
 from vlar.formatting import is_url
-from vlar.library.address import check_span, checked_tags, place
+from vlar.library.address import check_span, checked_tags
 from vlar.library.ingest.encode import (
     EncodedWindow,
     require_people,
@@ -42,7 +42,7 @@ from vlar.library.ingest.reader import (
 from vlar.library.ingest.remote import Recording, RemoteFiles
 from vlar.library.ingest.request import AddRequest as AddRequest
 from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
-from vlar.library.ingest.sources import inside, is_source, of_dataset, recordings
+from vlar.library.ingest.sources import asked
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, ReadJob, Setup
 from vlar.library.ingest.writer import IngestProgress, write_windows
 from vlar.library.kept_frames import check_keep
@@ -54,7 +54,6 @@ from vlar.library.shard_writing import ShardFolder, write_shards
 from vlar.library.store.annotations import Caption, FailedFiles
 from vlar.library.store.base import LibraryWriter, failed_by_path
 from vlar.library.store.values import KnownVideo, RecordingFacts, Stamp
-from vlar.media.dataset_rows import DataSet
 from vlar.media.lookup import reader
 from vlar.media.shots import require_shots
 from vlar.media.video.files import content_hash
@@ -384,18 +383,8 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
     request = replace(request, tags=tags, progress=request.progress or _bar())
     manifest = _manifest(request, LibraryManifest.of(writer), models)
     check_keep(request.keep, manifest, to_shards=request.shards is not None)
-    source, paths = reader(manifest.modality), request.paths
-    if isinstance(paths, DataSet):
-        recordings_found = of_dataset(paths)
-    else:
-        named = [paths] if isinstance(paths, str | Path) else list(paths)
-        if any(map(is_source, named)):
-            recordings_found = recordings(named, source, remote=request.remote)
-        else:
-            files = {place(file): file for file in source.find(named)}
-            recordings_found = [Recording(file, path) for path, file in files.items()]
-    recordings_found = [inside(recording) for recording in recordings_found]
-    return _add_recordings(writer, recordings_found, manifest, models, request)
+    listed = asked(request.paths, reader(manifest.modality), remote=request.remote)
+    return _add_recordings(writer, listed, manifest, models, request)
 
 
 def _bar() -> IngestProgress | None:

@@ -160,6 +160,28 @@ def is_source(path: str | Path) -> bool:
     return ending == ".csv" and _is_list(str(path))
 
 
+def asked(
+    paths: str | Path | Sequence[str | Path] | DataSet, source: Reader, *, remote: bool = False
+) -> list[Recording]:
+    """The recordings that an ``add`` names; those that a server may not read are failures.
+
+    Args:
+        paths: As ``Library.add`` takes them.
+        source: The reader of their sensor.
+        remote: Lists may name addresses, besides the arguments themselves.
+    """
+    if isinstance(paths, DataSet):
+        listed = of_dataset(paths)
+    else:
+        named = [paths] if isinstance(paths, str | Path) else list(paths)
+        if any(map(is_source, named)):
+            listed = recordings(named, source, remote=remote)
+        else:
+            files = {place(file): file for file in source.find(named)}
+            listed = [Recording(file, path) for path, file in files.items()]
+    return [inside(recording) for recording in listed]
+
+
 def of_dataset(dataset: DataSet) -> list[Recording]:
     """The files of a data set's rows; its other columns become tags.
 
