@@ -111,9 +111,11 @@ class Fields:
 
     Attributes:
         request: The dataclass.
+        names: The fields that it collects; empty for all.
     """
 
     request: type
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,8 @@ def test_list_info_and_remove(vlar_command, library: Path, folder: Path, tmp_pat
     path = shutil.copytree(library, tmp_path / "copy.vlar")
     rows = vlar_command("index", "list", path, "--json").rows
     assert [Path(row["path"]).stem for row in rows] == sorted(p.stem for p in folder.iterdir())
+    rows_of_one = vlar_command("index", "list", path, "--where", "path=bikes.mp4", "--json").rows
+    assert [Path(row["path"]).stem for row in rows_of_one] == ["bikes"]
     (info,) = vlar_command("index", "info", path, "--json").rows
     assert info["videos"] == 3
     assert info["rows"] == sum(row["windows"] for row in rows)

@@ -18,6 +18,7 @@ from vlar.library.compact import CompactReport
 from vlar.library.connection import LibraryConnection
 from vlar.library.ingest.request import AddRequest
 from vlar.library.manifest import LibraryManifest
+from vlar.library.query.filters import Where, recordings
 from vlar.library.query.plan import MIN_PROBABILITY, QueryRequest
 from vlar.library.query.rerankers import Reranker
 from vlar.library.rows import AddReport, LibraryInfo, RowHit, UpgradeReport, VideoRow
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from vlar.library.ingest.writer import IngestProgress
     from vlar.library.library_copy import CopyReport
     from vlar.library.query.concepts import Concepts
-    from vlar.library.query.filters import Where
     from vlar.library.query.links import LinkReport, Pairs
     from vlar.library.query.plan import QueryReport
     from vlar.media.dataset_rows import DataSet
@@ -95,8 +95,7 @@ class Library:
     def __len__(self) -> int:
         """Number of recordings."""
         with self._connection.mutex:
-            store = self._connection.reader()
-            return 0 if store is None else store.counts()[0]
+            return 0 if (store := self._connection.reader()) is None else store.counts()[0]
 
     def __repr__(self) -> str:
         """Path, number of recordings and model."""
@@ -269,14 +268,17 @@ class Library:
 
     # Facts and answers --------------------------------------------------------------------------
 
-    def videos(self) -> list[VideoRow]:
-        """Every recording, by path."""
+    def videos(self, where: Where | None = None) -> list[VideoRow]:
+        """The recordings, by path: all, or those that meet filters as ``query`` has them.
+
+        Raises:
+            QueryError: a filter cannot be used, or chooses among spans or people.
+        """
         with self._connection.mutex:
-            store = self._connection.reader()
-            if store is None:
+            if (store := self._connection.reader()) is None:
                 return []
             with store.snapshot():
-                return store.videos()
+                return recordings(store, where)
 
     def info(self) -> LibraryInfo:
         """Facts of the library: contents, model, search engine, and the reason for the engine."""
@@ -591,8 +593,7 @@ class Library:
         """
         connection = self._connection
         with connection.alone() if repair else connection.mutex:
-            store = connection.reader()
-            if store is None:
+            if (store := connection.reader()) is None:
                 return []
             with store.snapshot():
                 faults = list(connection.backend.verify(store, files))

@@ -29,6 +29,7 @@ from vlar.apps.cli.verb import exit_code, verb
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
 from vlar.library.ingest.request import AddRequest
+from vlar.library.query.request import QueryRequest
 from vlar.options import Choices, Fields
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ _NAMES = {
 }
 
 
-def _opened(path: str, model: str | None = None, *, create: bool = False) -> Library:
+def _opened(path: str, model: Any = None, *, create: bool = False) -> Library:
     from vlar.library.library import Library
 
     return Library(path, model, create=create)
@@ -95,8 +96,6 @@ def add(
         vlar index add holiday.vlar videos/ --tag year=2024
         vlar index add holiday.vlar clip.mp4 --window 2s --stride 1s
     """
-    from vlar.library.library import Library
-
     recordings, failures = inputs.recordings(paths, None)
     for row in failures:
         output.failure(row)
@@ -110,7 +109,7 @@ def add(
     with progress(f"loading {name}") as shown:
         show = _AddProgress(shown)
         loaded = inputs.load_model(name, device, dtype) if device or dtype else model
-        with Library(library, loaded) as opened:
+        with _opened(library, loaded, create=True) as opened:
             request = AddRequest(
                 recordings,
                 tags=tags,
@@ -260,23 +259,23 @@ def tag_recordings(
     for failure in result.failed:
         output.failure(failure)
     output.row(result, *result.lines())
-    noun = "sidecars and assets"
-    output.note(
-        f"vlar: {counted(len(result.tagged), 'recordings')} tagged; {result.written} {noun}"
-    )
+    tagged = counted(len(result.tagged), "recordings")
+    output.note(f"vlar: {tagged} tagged; {result.written} sidecars and assets")
     return exit_code(result.recordings, len(result.failed))
 
 
 @verb(app, "list")
-def list_recordings(library: str, /) -> int:
+def list_recordings(
+    library: str, /, *, asked: Annotated[dict[str, Any], Fields(QueryRequest, ("where",))]
+) -> int:
     """List the recordings of a library.
 
     Examples:
-        vlar index list holiday.vlar
+        vlar index list holiday.vlar --where 'duration_s<600'
         vlar index list holiday.vlar --json
     """
     with _opened(library) as opened:
-        for row in opened.videos():
+        for row in opened.videos(**asked):
             tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
             length = output.clock(row.duration_s)
             output.row(row, f"{length:>10}  {row.windows:5} windows  {row.path}{tags}")

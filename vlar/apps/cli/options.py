@@ -204,10 +204,11 @@ def parameters(function: Callable[..., Any], added: Iterable[str]) -> VerbOption
     verb_options = VerbOptions(text)
     signature = inspect.signature(function, eval_str=True).parameters
     for parameter in signature.values():
-        if (request := _collects(parameter.annotation)) is None:
+        if (asked := _collects(parameter.annotation)) is None:
             _add(verb_options, function.__name__, parameter, helps)
             continue
-        fields = [row for row in fields_of(request) if row.name not in signature]
+        fields = [row for row in fields_of(asked.request) if row.name not in signature]
+        fields = [row for row in fields if row.name in asked.names or not asked.names]
         verb_options.collected[parameter.name] = [row.name for row in fields]
         for row in fields:
             _add(verb_options, function.__name__, _parameter(row), helps, row.option)
@@ -234,10 +235,10 @@ def _add_set(found: VerbOptions) -> None:
     found.parameters.append(inspect.Parameter(SET, only, default=None, annotation=row))
 
 
-def _collects(annotation: Any) -> type | None:
+def _collects(annotation: Any) -> Fields | None:
     """The request whose options a parameter collects; None for any other parameter."""
     notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    return next((note.request for note in notes if isinstance(note, Fields)), None)
+    return next((note for note in notes if isinstance(note, Fields)), None)
 
 
 def _parameter(row: RequestField) -> inspect.Parameter:

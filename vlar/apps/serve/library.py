@@ -24,7 +24,7 @@ from vlar.library.connection import LibraryConnection
 from vlar.library.library import Library
 from vlar.library.library_copy import copy_recordings
 from vlar.library.query.concepts import Concept, concepts, remove, save
-from vlar.library.query.filters import Condition, conditions, matching_videos
+from vlar.library.query.filters import conditions
 from vlar.library.query.grammar import Like, leaves, parse, show
 from vlar.library.query.similarity import compare, encode_leaves
 from vlar.library.roots import roots_of
@@ -102,13 +102,7 @@ class ServedLibrary(Library):
         Raises:
             QueryError: a filter cannot be used.
         """
-        conditions_read = conditions(where)
-        chosen = (
-            self._read(lambda store: _chosen(store, conditions_read), None)
-            if conditions_read
-            else None
-        )
-        return [row for row in self.videos() if chosen is None or row.path in chosen]
+        return self.videos([str(row) for row in conditions(where) if not row.is_of_row])
 
     def version(self) -> int:
         """A number that changes with every change of the library."""
@@ -261,12 +255,6 @@ class ServedLibrary(Library):
             )
             for leaf in leaves_asked
         ]
-
-
-def _chosen(store: LibraryStore, wanted: tuple[Condition, ...]) -> frozenset[str] | None:
-    """Paths of the recordings that meet conditions; None for all."""
-    videos = matching_videos(store, wanted)
-    return None if videos is None else frozenset(store.paths(sorted(videos)).values())
 
 
 OWN = "library"

@@ -34,7 +34,7 @@ from vlar.library import labels
 from vlar.library.address import FILTER_KEYS, is_unicode
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
-from vlar.library.rows import ANY_TIME, RowFilter, RowPerson
+from vlar.library.rows import ANY_TIME, RowFilter, RowPerson, VideoRow
 from vlar.library.store.base import LibraryStore
 
 if TYPE_CHECKING:
@@ -165,6 +165,11 @@ class Condition:
         """Text of ``--where``."""
         return f"{self.key}{self.compare}{self.value}"
 
+    @property
+    def is_of_row(self) -> bool:
+        """Whether it chooses among the spans and people of a recording."""
+        return self.key in (*_OF_ROW, *KEYS)
+
 
 def conditions(where: Where | None) -> tuple[Condition, ...]:
     """Filters in one form. A key may occur several times: all of its conditions hold.
@@ -231,6 +236,24 @@ def _usable(condition: Condition) -> Condition:
     return condition
 
 
+def recordings(store: LibraryStore, where: Where | None) -> list[VideoRow]:
+    """The recordings that meet all filters, by path; None for all.
+
+    Raises:
+        QueryError: as in ``matching_videos``; or a filter is about spans or people.
+    """
+    asked = conditions(where)
+    for condition in asked:
+        if condition.is_of_row:
+            raise QueryError(
+                f"{str(condition)!r:.80} chooses among spans, and recordings are listed; leave it "
+                "out, or ask a query"
+            )
+    chosen = matching_videos(store, asked)
+    paths = None if chosen is None else set(store.paths(sorted(chosen)).values())
+    return [row for row in store.videos() if paths is None or row.path in paths]
+
+
 def matching_videos(store: LibraryStore, where: Iterable[Condition]) -> set[int] | None:
     """Ids of the videos that meet all conditions on videos; None without such a condition.
 
@@ -241,7 +264,7 @@ def matching_videos(store: LibraryStore, where: Iterable[Condition]) -> set[int]
     check_keys(where, store.tag_keys())
     chosen: set[int] | None = None
     for condition in where:
-        if condition.key in (*_OF_ROW, *KEYS):
+        if condition.is_of_row:
             continue
         video_ids = _videos(store, condition)
         chosen = video_ids if chosen is None else chosen & video_ids

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.library.fakes import DIM, FakeModel, tiny_video
 from vlar.errors import QueryError, UsageError
 from vlar.library import labels
@@ -65,6 +66,10 @@ A, B, C = "a", "b", "c"
 def test_which_videos(library: Library, where: list[str], names: set[str]):
     hits = library.nearest(np.full(DIM, DIM**-0.5, np.float32), 100, where=where)
     assert {Path(hit.path).stem for hit in hits} == names
+    if any(condition.is_of_row for condition in conditions(where)):
+        refused(QueryError, "chooses among spans", library.videos, where)
+    else:
+        assert {Path(row.path).stem for row in library.videos(where)} == names
     for text in ("a cat", "NOT a cat", "a cat OR two dogs"):
         spans = library.query(text, 100, where=where, min_probability=0)
         assert {Path(span.path).stem for span in spans} == names
