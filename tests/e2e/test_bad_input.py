@@ -335,6 +335,7 @@ def test_index_add_names_them_and_skips_them_next_time(vlar_command, hostile: Pa
     assert second.code == 1
     assert [row["error"]["kind"] for row in second.rows if "error" in row] == ["crash", "timeout"]
     assert second.err.count("skipped, its reading failed before") == 2
+    assert second.err.count("; --retry reads it") == 2
 
 
 @posix

@@ -68,7 +68,7 @@ def export(encoder: Encoder, target: Path, *, force: bool = False) -> ExportDesc
     """
     torch_encoder = exportable(encoder)
     if target.exists() and not (force and (target / DESCRIPTION).is_file()):
-        raise UsageError(f"{str(target)!r} exists; choose another folder, or --force (force=True)")
+        raise UsageError(f"{str(target)!r} exists; choose another folder, or force=True")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))

@@ -123,7 +123,7 @@ def _manifest(store: SqliteStore) -> Iterator[LibraryFault]:
     if any(not isinstance(seq, int) or not 0 <= seq < MOST_ID for (seq,) in used):
         faults.append("its row ids")
     if faults:
-        message = f"{store.file.name}: not usable: {', '.join(faults)}; repair sets them again"
+        message = f"{store.file.name}: not usable: {', '.join(faults)}; repair=True sets them again"
         yield LibraryFault("manifest", str(store.file), message, ids=(1,))
         return
     try:
@@ -140,7 +140,7 @@ def _recordings(store: SqliteStore) -> Iterator[LibraryFault]:
         if not faults:
             continue
         name = row[1] if values.is_path(row[1]) else f"recording {row[0]}"
-        what = "repair deletes it" if "path" in faults else "repair sets it again"
+        what = "repair=True deletes it" if "path" in faults else "repair=True sets it again"
         held: dict[str, Any] = dict(zip(values.RECORDING.split(", "), row, strict=True))
         shown = ", ".join(f"{held[fault]!r:.40}" for fault in faults)
         message = f"{name}: {', '.join(faults)} cannot be {shown}; {what}"
@@ -183,7 +183,7 @@ def row_fault(
     """The fault of damaged rows of one recording: their ids, and what is wrong with each."""
     more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
     named = ", ".join(span for _, span in places[:_NAMED])
-    how = "repair deletes them" if path is None else again(address, path)
+    how = "repair=True deletes them" if path is None else again(address, path)
     name = path or f"recording {video_id!r:.40}"
     ids = tuple(row_id for row_id, _ in places)
     return LibraryFault("row", name, f"{name}: {named}{more}; {how}", ids=ids)
@@ -205,7 +205,7 @@ def _contexts(store: SqliteStore) -> Iterator[LibraryFault]:
         for row_id, blob, checksum, owner, path in rows:
             name = path if values.is_path(path) else str(store.file)
             if owner is None:
-                message = f"the context of row {row_id} has no row; repair deletes it"
+                message = f"the context of row {row_id} has no row; repair=True deletes it"
                 yield LibraryFault("context", name, message, ids=(row_id,))
             elif not context_is_whole(blob, checksum, shape):
                 how = again(store.address, name)
@@ -223,10 +223,10 @@ def _tags(store: SqliteStore) -> Iterator[LibraryFault]:
         elif video_id not in owners:
             orphans += 1
     if broken:
-        message = f"{broken} tags are not text of a usable length; repair deletes them"
+        message = f"{broken} tags are not text of a usable length; repair=True deletes them"
         yield LibraryFault("tag", str(store.file), message)
     if orphans:
-        message = f"{orphans} tags have no recording; repair deletes them"
+        message = f"{orphans} tags have no recording; repair=True deletes them"
         yield LibraryFault("orphan", str(store.file), message)
 
 
@@ -266,7 +266,7 @@ def _cache(store: SqliteStore) -> Iterator[LibraryFault]:
     file = cache.file_of(store)
     if not file.exists() or "dim" not in store.meta():
         return
-    advice = "repair builds it again, and so does the next query after it is deleted"
+    advice = "repair=True builds it again, and so does the next query after it is deleted"
     stored = cache.read(file)
     if stored is None or not cache.is_whole(file):
         message = f"{file} is cut, changed or not usable; {advice}"

@@ -325,7 +325,7 @@ def check_target(path: str | Path, *, replace: bool) -> None:
         if not (target / MANIFEST).is_file():
             raise ModelError(f"{target} holds other files; choose a new folder for the model")
         if not replace:
-            raise ModelError(f"{target} already holds a model; --force (force=True) replaces it")
+            raise ModelError(f"{target} already holds a model; force=True replaces it")
     parent = next(p for p in target.absolute().parents if p.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ModelError(f"{parent} cannot be written; choose another place for {target.name}")

@@ -57,7 +57,7 @@ def export_model(model: Model, target: Path, *, force: bool = False) -> float:
         ModelError: the file differs from the model by more than 1e-5, or cannot be written.
     """
     if target.exists() and not force:
-        raise UsageError(f"{str(target)!r} exists; choose another file, or --force (force=True)")
+        raise UsageError(f"{str(target)!r} exists; choose another file, or force=True")
     head = _exportable_head(model)
     encoder: Any = model.encoder
     source: Encoder = encoder.source if _is_tower(encoder) else encoder

@@ -380,7 +380,7 @@ def test_a_run_goes_on_and_the_next_one_skips(tmp_path: Path, model: FakeModel):
         assert [f.kind for f in again.failed] == ["crash", "timeout", "memory"]
         for failure, file in zip(again.failed, (files[1], files[3], files[4]), strict=True):
             assert failure.message.startswith(f"{file}: skipped, its reading failed before (")
-            assert failure.message.endswith("); retry reads it")
+            assert failure.message.endswith("); retry=True reads it")
         third = library.add(files)
         assert [f.message for f in third.failed] == [f.message for f in again.failed]
 

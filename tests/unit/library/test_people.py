@@ -170,7 +170,7 @@ def test_a_library_keeps_to_what_it_was_made_with(
 def test_a_detector_alone_and_another_sensor_are_refused(tmp_path: Path, clips: list[Path]):
     with (
         Library(tmp_path / "l.vlar", FakeModel()) as library,
-        pytest.raises(UsageError, match="give persons too"),
+        pytest.raises(UsageError, match="give persons=True too"),
     ):
         library.add(clips[0], detector="motion")
     other = FakeModel()

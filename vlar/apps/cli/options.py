@@ -190,6 +190,16 @@ class VerbOptions:
     collected: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     inputs: dict[str, InputCheck] = field(default_factory=dict[str, "InputCheck"])
 
+    def spellings(self) -> dict[str, str]:
+        """The options as they are typed, such as ``--no-files``, by their parameters."""
+        typed: dict[str, str] = {}
+        for row in self.parameters:
+            option = get_args(row.annotation)[1]  # its first flag lies where a default does
+            for flag in map(str, (option.default, *(option.param_decls or ()))):
+                if flag.startswith("--"):
+                    typed[row.name] = flag.partition("/")[0]
+        return typed
+
 
 def parameters(function: Callable[..., Any], added: Iterable[str]) -> VerbOptions:
     """Help, choices and parameters of a verb, as typer reads them.

@@ -11,8 +11,9 @@ import csv
 import json
 import logging
 import os
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from vlar.errors import UsageError
@@ -97,6 +98,27 @@ def note(text: str) -> None:
 def detail(text: str) -> None:
     """Log the current step, for ``--verbose``."""
     _cli_log().debug("vlar: %s", text)
+
+
+_spellings: dict[str, str] = {}  # of the options of the verb that runs
+_ARGUMENT = re.compile(r"(?<![\w./&?-])(\w+)=True\b")
+
+
+def set_options(spellings: Mapping[str, str]) -> None:
+    """State how the options of a verb are typed, by the names of their arguments in Python."""
+    _spellings.clear()
+    _spellings.update(spellings)
+
+
+def as_typed(text: str) -> str:
+    """A message of the library with options as they are typed, in place of Python's arguments.
+
+    >>> set_options({"retry": "--retry"})
+    >>> as_typed("its reading failed before; retry=True reads it")
+    'its reading failed before; --retry reads it'
+    >>> set_options({})
+    """
+    return _ARGUMENT.sub(lambda match: _spellings.get(match[1], match[0]), text)
 
 
 def error(text: str) -> None:
@@ -221,7 +243,8 @@ class _Notes(logging.Handler):
         if record.name == _ORIGINS:
             error_lines(logging.Formatter().format(record).rstrip())
             return
-        print(plain(f"{self._prefix}{record.getMessage()}"), file=sys.stderr, flush=True)
+        text = f"{self._prefix}{as_typed(record.getMessage())}"
+        print(plain(text), file=sys.stderr, flush=True)
 
 
 def _cli_log() -> logging.Logger:

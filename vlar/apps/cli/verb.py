@@ -154,8 +154,10 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
             first = [values.pop(p.name) for p in accepted.values() if p.kind is p.POSITIONAL_ONLY]
             return function(*first, **values)
 
+        output.set_options(options_made.spellings())
         code = run(checked, debug=debug)
         output.set_json(False)
+        output.set_options({})
         raise typer.Exit(code)
 
     runner.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -151,7 +151,7 @@ def with_people(
     if not persons:
         if detector is not None:
             raise UsageError(
-                f"detector {detector!r} finds people, and none are asked for; give persons too"
+                f"detector {detector!r} finds people, and none are asked for; give persons=True too"
             )
         return manifest
     if manifest.modality != "video":

@@ -216,7 +216,7 @@ def by_content(
 
 
 def _skipped(file: Path, path: str, stamp: Stamp, before: FailedFile) -> FileRecord:
-    message = f"{file}: skipped, its reading failed before ({before.message}); retry reads it"
+    message = f"{file}: skipped, its reading failed before ({before.message}); retry=True reads it"
     failure = Failure(file, before.kind, message)
     return FileRecord(file, SKIPPED, path, stamp, before.content_hash, failure=failure)
 
