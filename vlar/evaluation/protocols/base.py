@@ -185,8 +185,8 @@ class Run:
             else:
                 good[n] = len(good)
                 for key, classifier in scorers.items():
-                    for _, label_classifier, encoded in waiting:
-                        scores[key, label_classifier].append(classifier.scores([encoded]))
+                    for _, under, encoded in waiting:
+                        scores[key, under].append(classifier.scores([encoded]))
             waiting.clear()
         width = {key: len(classifier.labels) for key, classifier in scorers.items()}
         joined = {(k, c): Scores.join(rows, width[k]) for (k, c), rows in scores.items()}

@@ -1,0 +1,57 @@
+"""Protocol of a search: clips for each label as a query, and labels for each clip."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from vlar.evaluation.protocols.base import Protocol, Run, RunSplit
+from vlar.metrics.classification import retrieval_both_ways
+from vlar.metrics.figures import Figure
+from vlar.registry import register
+from vlar.types import JsonDict
+
+_SEED = 0
+
+
+@register("protocol", "retrieval")
+class Retrieval(Protocol):
+    """R@k, mAP and median rank both ways, by similarity.
+
+    Only labels that a clip shows are queries. The control gives the clips each other's labels at
+    random. Settings: ``ks``.
+    """
+
+    name = "retrieval"
+    defaults: ClassVar[JsonDict] = {"ks": [1, 5, 10]}
+
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        figures: list[Figure] = []
+        labels_shown = {label for item in part.test.items for label in item.labels}
+        labels = [label for label in part.labels if label in labels_shown]
+        run.tables["labels without a clip"] = [x for x in part.labels if x not in labels_shown]
+        scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
+        shown = [[label in item.labels for item in scored.items] for label in labels]
+        relevant = np.array(shown, np.bool_)
+        answerable = relevant.any(axis=1)
+        for under, scores in scored.under():
+            similar = scores.similarity.T[answerable]
+            rows = self._rows(similar, relevant[answerable], run.settings["ks"])
+            figures += [row.of(under=under) for row in rows]
+        order = np.random.default_rng(_SEED).permutation(len(scored.items))
+        similar = scored.by[0, None].similarity.T[answerable]
+        blind = self._rows(similar, relevant[answerable][:, order], run.settings["ks"])
+        figures += [row.of(under="labels permuted") for row in blind]
+        # One float32 vector a clip: what a flat index of this collection takes.
+        run.tables["index_bytes"] = len(scored.items) * run.core.dim * 4
+        return figures
+
+    def _rows(self, scores: np.ndarray, relevant: np.ndarray, ks: list[int]) -> list[Figure]:
+        both = retrieval_both_ways(scores, relevant, ks=ks)
+        n = {"text_to_video": scores.shape[0], "video_to_text": scores.shape[1]}
+        return [
+            Figure(name, value, n=n[way]).of(way=way.replace("_", " "))
+            for way, values in both.items()
+            for name, value in values.items()
+        ]
