@@ -1,4 +1,4 @@
-"""The place of a library: whether one is there, who may write, how it is searched and kept sound.
+"""The place of a library: whether one is there, who may write, how it is searched and repaired.
 
 In a folder, ``library.sqlite`` is the source of truth (``FolderBackend``); the search cache lies in
 the user's cache folder. A database of a plugin has both.
@@ -6,13 +6,8 @@ the user's cache folder. A database of a plugin has both.
 
 from __future__ import annotations
 
-import secrets
-import shutil
-import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
-from functools import partial
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,132 +17,16 @@ from vlar.library.address import LibraryPlace, place_of
 from vlar.library.cache import SearchCache
 from vlar.library.compact import CompactReport, compact, describe, settle
 from vlar.library.engines.base import Probes
-from vlar.library.folder import check_place, make_folder
+from vlar.library.folder import check_place, delete_whatever, make_folder
 from vlar.library.rows import LibraryInfo, UpgradeReport
-from vlar.library.store import schema, trust, values
+from vlar.library.store import schema, trust
 from vlar.library.store.base import LibraryStore, LibraryWriter, line_of
-from vlar.library.store.row_check import MOST_ID
-from vlar.library.store.sqlite import NO_FILE, SqliteStore
+from vlar.library.store.sqlite import SqliteStore
 from vlar.library.store.trust import not_plain, writer_lock
 from vlar.library.store.writer import SqliteWriter
 from vlar.library.upgrade import UpgradeRequest
 from vlar.library.verify import LibraryFault, verify
 from vlar.model.library_model import LibraryModel
-
-_FINE = (("generation", "0"), ("library_id", "0"))
-
-
-def _rows(writer: SqliteWriter, fault: LibraryFault) -> str:
-    writer.delete_rows(fault.ids)
-    return _read_again(writer, fault, f"{_count(fault.ids, 'damaged row')} deleted")
-
-
-def _contexts(writer: SqliteWriter, fault: LibraryFault) -> str:
-    writer.connection.executemany(
-        "DELETE FROM contexts WHERE row_id = ?", [(row_id,) for row_id in fault.ids]
-    )
-    return _read_again(writer, fault, f"{_count(fault.ids, 'damaged context')} deleted")
-
-
-def _read_again(writer: SqliteWriter, fault: LibraryFault, done: str) -> str:
-    """Mark the recording of a fault, where its file is there."""
-    folder = writer.file.parent
-    if not values.is_path(fault.path) or not writer.fetch(
-        "SELECT 1 FROM videos WHERE path = ?", (fault.path,)
-    ):
-        return f"{fault.path}: {done}"
-    with suppress(OSError, ValueError):
-        if Path(fault.path).exists():
-            writer.read_again(fault.path)
-            return f"{fault.path}: {done}; read it again: vlar index add {folder} {fault.path}"
-    return f"{fault.path}: {done}; its file is gone: bring it back and add it again"
-
-
-def _recordings(writer: SqliteWriter, fault: LibraryFault) -> str:
-    """Set values of a recording again; one without a usable path is deleted."""
-    for video_id in fault.ids:
-        (row,) = writer.fetch(f"SELECT {values.RECORDING} FROM videos WHERE id = ?", (video_id,))
-        faults = values.recording_faults(row)
-        if "path" in faults or not 0 < video_id < MOST_ID:
-            writer.delete([video_id])
-            continue
-        query = "SELECT max(end_s) FROM rows WHERE video_id = ?"
-        end_s = writer.fetch(query, (video_id,))[0][0]
-        new = {
-            "content_hash": schema.READ_AGAIN,
-            "size": 0 if Path(row[1]).exists() else NO_FILE.size,
-            "mtime_ns": 0,
-            "duration_s": end_s if values.is_length(end_s) else 0.0,
-            "unreadable_windows": 0,
-            "added_at_s": time.time(),
-        }
-        for column in faults:
-            writer.connection.execute(
-                f"UPDATE videos SET {column} = ? WHERE id = ?", (new[column], video_id)
-            )
-    return ""
-
-
-def _tags(writer: SqliteWriter, _: LibraryFault) -> str:
-    for video_id, key, value in writer.fetch("SELECT video_id, key, value FROM tags"):
-        if not (isinstance(video_id, int) and values.is_text(key) and values.is_text(value)):
-            raw = key.encode(errors="replace") if isinstance(key, str) else key
-            writer.connection.execute(
-                "DELETE FROM tags WHERE video_id = ? AND CAST(key AS BLOB) = CAST(? AS BLOB)",
-                (video_id, raw),
-            )
-    return ""
-
-
-def _orphans(writer: SqliteWriter, _: LibraryFault) -> str:
-    writer.delete_orphans()
-    return ""
-
-
-def _manifest(writer: SqliteWriter, _: LibraryFault) -> str:
-    """Set counters of the manifest again; every cache is older than the new ones."""
-    for key, value in writer.fetch("SELECT key, value FROM meta"):
-        if values.manifest_faults([*_FINE, (key, value)]):
-            raw = key.encode() if isinstance(key, str) else key
-            writer.connection.execute(
-                "DELETE FROM meta WHERE CAST(key AS BLOB) = CAST(? AS BLOB)", (raw,)
-            )
-    keys = {key for (key,) in writer.fetch("SELECT key FROM meta")}
-    if "generation" not in keys:
-        writer.connection.execute("DELETE FROM tombstones")
-        writer.set_meta({"generation": "1", "compacted_at": "1"})
-    writer.set_meta({"library_id": secrets.token_hex(16)})  # no cache belongs to it
-    writer.connection.execute(
-        "UPDATE sqlite_sequence SET seq = CASE name "
-        "WHEN 'rows' THEN (SELECT coalesce(max(id), 0) FROM rows WHERE id < ?) "
-        "ELSE (SELECT coalesce(max(id), 0) FROM videos WHERE id < ?) END",
-        (MOST_ID, MOST_ID),
-    )
-    return ""
-
-
-def _count(ids: Sequence[int], what: str) -> str:
-    return f"{len(ids)} {what}{'' if len(ids) == 1 else 's'}"
-
-
-def _delete(path: Path) -> None:
-    """Delete a file, a link or a FIFO; of a folder, all of it."""
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
-        return
-    shutil.rmtree(path, ignore_errors=True)
-
-
-_WAYS = {
-    "row": _rows,
-    "context": _contexts,
-    "empty": partial(_read_again, done="has no rows"),
-    "recording": _recordings,
-    "tag": _tags,
-    "orphan": _orphans,
-    "manifest": _manifest,
-}
-
 
 S = TypeVar("S", bound=LibraryStore)
 W = TypeVar("W", bound=LibraryWriter)
@@ -290,7 +169,7 @@ class FolderBackend(Backend[SqliteStore, SqliteWriter]):
     def repair_lock(self) -> None:
         for file in self._path.glob(f"{trust.FILE_NAME}*"):
             if not_plain(file) or (file.name == trust.FILE_NAME and file.stat().st_size):
-                _delete(file)
+                delete_whatever(file)
 
     def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
         return settle(self._path, current, probes)
@@ -327,18 +206,9 @@ class FolderBackend(Backend[SqliteStore, SqliteWriter]):
         return verify(store, files)
 
     def repaired(self, writer: SqliteWriter, fault: LibraryFault) -> LibraryFault:
-        if fault.kind == "cache":
-            _delete(cache.file_of(writer))
-            return replace(fault, repaired=True)
-        if fault.kind == "lock":
-            return replace(fault, repaired=True)  # ``repair_lock``: else nothing is written
-        way = _WAYS.get(fault.kind)
-        if way is None or (fault.kind == "manifest" and not fault.ids):
-            return fault
-        with writer.transaction():
-            repairer = way(writer, fault)
-        # A recording without rows has none before it is read again.
-        return replace(fault, repaired=fault.kind != "empty", message=repairer or fault.message)
+        from vlar.library.repair import repaired  # most commands never need it
+
+        return repaired(writer, fault)
 
     def compact(
         self, writer: SqliteWriter, probes: Probes | None, retrain: bool, engine: str | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from vlar.errors import LibraryError
@@ -61,3 +63,11 @@ def _usable(folder: Path, create: bool) -> bool:
     if schema.FILE_NAME in inside:
         return True
     return create and not {name for name in inside if not name.startswith(tuple(_OWN_FILES))}
+
+
+def delete_whatever(path: Path) -> None:
+    """Delete a file, a link or a FIFO; of a folder, all of it."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, ignore_errors=True)

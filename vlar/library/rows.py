@@ -51,10 +51,10 @@ class RowBatch:
     vectors: Float32
     people: Mapping[int, RowPerson] = field(default_factory=dict[int, RowPerson])
 
-    def part(self, at: slice) -> RowBatch:
+    def part(self, rows: slice) -> RowBatch:
         """The rows of a slice."""
-        ids, video_ids = self.ids[at], self.video_ids[at]
-        return RowBatch(ids, video_ids, self.spans[at], self.vectors[at], self.people)
+        ids, video_ids = self.ids[rows], self.video_ids[rows]
+        return RowBatch(ids, video_ids, self.spans[rows], self.vectors[rows], self.people)
 
 
 @dataclass(frozen=True)
