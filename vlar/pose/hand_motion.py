@@ -20,13 +20,12 @@ Points = npt.NDArray[np.floating[Any]]
 FINGERS = ("index", "middle", "ring", "little")
 THUMB_TIP, INDEX_TIP = HAND_21.index("thumb_tip"), HAND_21.index("index_tip")
 BASES = tuple(HAND_21.index(f"{finger}_base") for finger in FINGERS)
-JOINTS = tuple(HAND_21.index(f"{finger}_joint") for finger in FINGERS)
 TIPS = tuple(HAND_21.index(f"{finger}_tip") for finger in FINGERS)
 PALM = (WRIST, BASES[0], BASES[1], BASES[3])
 
 _LEAST_FRAMES = 2  # frames with a hand, of those that were looked at
-_FAR, _NEAR = 0.05, 0.10  # frame heights; length of a palm that is too small, and large enough
-_SURE = 3  # frames from which a hand is fully trusted
+_SMALL_PALM, _LARGE_PALM = 0.05, 0.10  # frame heights; too short to measure, and long enough
+_SURE_FRAMES = 3  # with a hand, from which it is fully trusted
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class HandMotion:
 
     @cached_property
     def extension(self) -> Points:
-        """(S, 4) how far each finger is stretched: tip to wrist over its second joint to wrist."""
+        """(S, 4) how far each finger is stretched: tip to wrist over its base to wrist."""
         wrist = self.points[:, WRIST : WRIST + 1]
         reach = np.linalg.norm(self.points[:, list(TIPS)] - wrist, axis=-1)
         base = np.linalg.norm(self.points[:, list(BASES)] - wrist, axis=-1)
@@ -107,9 +106,9 @@ class HandMotion:
     @cached_property
     def facing(self) -> Points:
         """(S,) which side is seen, -1 .. 1: + the palm, - the back, 0 its edge."""
-        across = self.points[:, BASES[0], :2] - self.points[:, WRIST, :2]
-        other = self.points[:, BASES[3], :2] - self.points[:, WRIST, :2]
-        area = across[:, 0] * other[:, 1] - across[:, 1] * other[:, 0]
+        index = self.points[:, BASES[0], :2] - self.points[:, WRIST, :2]
+        little = self.points[:, BASES[3], :2] - self.points[:, WRIST, :2]
+        area = index[:, 0] * little[:, 1] - index[:, 1] * little[:, 0]
         side = 1.0 if self.right > 0.5 else -1.0
         return np.clip(-side * area / (0.5 * self.lengths**2), -1, 1)
 
@@ -158,8 +157,8 @@ class HandsMotion:
     def visible(self) -> float:
         """Measurability of the hands, 0 to 1: in enough frames, near the camera."""
         largest = max(hand.length for hand in self.hands)
-        near = np.clip((largest - _FAR) / (_NEAR - _FAR), 0, 1)
-        return float(near * min(1.0, self.any_known.sum() / _SURE))
+        near = np.clip((largest - _SMALL_PALM) / (_LARGE_PALM - _SMALL_PALM), 0, 1)
+        return float(near * min(1.0, self.any_known.sum() / _SURE_FRAMES))
 
     @cached_property
     def apart(self) -> Points:

@@ -30,8 +30,8 @@ def in_order(
         read: Called in threads; what it raises is raised where its turn comes.
         workers: Threads.
         look_ahead: Results that are made or wait beyond the one the caller holds.
-        interrupt: Makes calls of ``read`` that run return soon; called where the caller stops
-            early. Without it they are waited for.
+        interrupt: Called where the caller stops early, so that running calls of ``read`` return
+            soon; without it they are waited for.
 
     Raises:
         UsageError: ``workers`` or ``look_ahead`` is below 1.

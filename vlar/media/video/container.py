@@ -67,9 +67,9 @@ _LOGS_OF = {
 # They look at what is left over after each picture. A checksum of seconds is weaker.
 _NOTICE_DAMAGE = frozenset({"libvpx-vp9", "libdav1d"})
 _WEBP_HEAD, _WEBP_ANIMATION = 21, 0x02
-# The name of a track's codec in the head of a Matroska file: element, length, text.
 PYAV = int(av.__version__.partition(".")[0])
 _HEAD_BYTES = 4096
+# The name of a track's codec in the head of a Matroska file: element, length, text.
 _CODEC_NAME = re.compile(rb"\x86[\x80-\xff]([A-Z]_[A-Z0-9/_]+)")
 _TOO_LARGE = re.compile(r"size (\d+)x(\d+) exceeds specified max pixel count")
 _TS_PACKET_BYTES = (188, 204)

@@ -31,18 +31,6 @@ from vlar.types import Clip, Encoded, Float32, JsonDict, Role
 
 DISTANCES = ("cosine", "l2")
 _STRINGS = 256  # strings the teacher reads at a time
-_ADAPT = Hyperparameters(
-    epochs=12,
-    batch=8,
-    micro_batch=4,
-    learning_rate=5e-6,
-    lowest_rate=5e-8,
-    warmup_epochs=1,
-    groups=decay_matrices,
-    label_smoothing=0.1,
-    average="uniform",
-    average_from=4,
-)  # few examples and whole towers: a low rate, few passes
 
 
 @dataclass(frozen=True)
@@ -267,9 +255,10 @@ class Froster(Adapter, Trainable):
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """The student's parameters and those of the projectors."""
-        named = [(f"student.{name}", p) for name, p in self._trained.trainable()]
+        parameters = [(f"student.{name}", p) for name, p in self._trained.trainable()]
         self.projectors.requires_grad_(True)
-        return named + [(f"projectors.{name}", p) for name, p in self.projectors.named_parameters()]
+        projectors = self.projectors.named_parameters()
+        return parameters + [(f"projectors.{name}", p) for name, p in projectors]
 
     def training_classes(self, labels: Sequence[str]) -> FrosterClasses:
         """The student's classes, and the teacher's vectors of the strings the student reads."""
@@ -346,15 +335,9 @@ class ConditionedFroster(Froster, ConditionedText):
         return self._conditioned.conditioned_text(texts, context)
 
 
-@register("recipe", "tuned")
-def tuned() -> dict[str, Hyperparameters]:
-    """A short run for ``vlar adapt``."""
-    return {"adapt": _ADAPT}
-
-
 @register("recipe", "froster")
 def froster() -> dict[str, Hyperparameters]:
-    """The runs of the original, and a short one for ``vlar adapt``."""
+    """The runs of the original; ``vlar adapt`` trains as it does the student alone."""
     base = Hyperparameters(
         epochs=12,
         batch=32,
@@ -376,5 +359,5 @@ def froster() -> dict[str, Hyperparameters]:
         "base-to-novel-ucf101": replace(base, batch=64),
         "base-to-novel-ssv2": replace(base, average="none"),
         "zero-shot": replace(base, epochs=22, batch=64),
-        "adapt": _ADAPT,
+        **registry.get("recipe", "tuned")(),
     }

@@ -24,6 +24,7 @@ from vlar.errors import ModelError
 from vlar.methods.full_finetune.blocks import TunedConfig, TunedNetwork, make_mixers
 from vlar.numeric import unit
 from vlar.registry import register
+from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Float32, Role
 
 _TEXTS = 64  # classes whose strings are encoded and averaged at a time
@@ -78,10 +79,10 @@ class Tuned(ClipAdapter):
         """Class texts, each the mean of its strings: (C, D) float32 of unit length."""
         parts: list[Float32] = [np.zeros((0, self.dim), np.float32)]
         for start in range(0, len(texts), _TEXTS):
-            some = texts[start : start + _TEXTS]
-            strings = [s for text in some for s in class_strings(text, self.config.prompts)]
+            batch = texts[start : start + _TEXTS]
+            strings = [s for text in batch for s in class_strings(text, self.config.prompts)]
             vectors = self.inner.encode_text(strings)
-            parts.append(unit(vectors.reshape(len(some), -1, self.dim).mean(axis=1)))
+            parts.append(unit(vectors.reshape(len(batch), -1, self.dim).mean(axis=1)))
         return np.concatenate(parts)
 
     def count_tokens(self, text: str) -> int:
@@ -134,3 +135,21 @@ class Tuned(ClipAdapter):
         loss = batch.loss(logits)
         vectors = F.normalize(F.normalize(frames.float(), dim=-1).mean(dim=1), dim=-1)
         return TrainingOutput(logits, {"total": loss, "ce": loss}, frames, words, vectors)
+
+
+@register("recipe", "tuned")
+def tuned() -> dict[str, Hyperparameters]:
+    """Few examples and whole towers: a low rate, few passes."""
+    few = Hyperparameters(
+        epochs=12,
+        batch=8,
+        micro_batch=4,
+        learning_rate=5e-6,
+        lowest_rate=5e-8,
+        warmup_epochs=1,
+        groups=decay_matrices,
+        label_smoothing=0.1,
+        average="uniform",
+        average_from=4,
+    )
+    return {"adapt": few}

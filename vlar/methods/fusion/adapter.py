@@ -71,22 +71,24 @@ class Fusion(ResidualTower):
         ]
 
     def prepare(self) -> None:
-        """Find which inputs belong to which part."""
-        self._parts, self._unmet, self._begun = parts_of(self.source), set[int](), False
-        self._of_block = [
+        """Find which inputs belong to which part; the lists have one entry a block of features."""
+        self._parts = parts_of(self.source)
+        self._unmet = set[int]()  # parts whose directions no clip has given yet
+        self._begun = False  # whether the directions are those of a training before
+        self._part_of_block = [
             next(n for n, part in enumerate(self._parts) if part.start <= start < part.end)
             for start, _ in self._blocks
         ]
         # Only a block of places (joints, devices) is read as it is, and only as a map. Patches
         # are read along directions that all of them share.
-        self._whole = [self.config.maps and block.channels > 0 for _, block in self._blocks]
+        self._reads_places = [self.config.maps and block.channels > 0 for _, block in self._blocks]
         self._patches = [
             self.config.grid**2 if block.kind == REGIONS else 1 for _, block in self._blocks
         ]
         self._sizes = [
             (size := block_width(block) // patches, size if whole else self.config.components)
             for (_, block), whole, patches in zip(
-                self._blocks, self._whole, self._patches, strict=True
+                self._blocks, self._reads_places, self._patches, strict=True
             )
         ]
 
@@ -97,12 +99,12 @@ class Fusion(ResidualTower):
         ]
         ends, parts = np.cumsum([0, *counts]).tolist(), []
         for number, part in enumerate(self._parts):
-            blocks = [n for n, of in enumerate(self._of_block) if of == number]
+            blocks = [n for n, owner in enumerate(self._part_of_block) if owner == number]
             first = max(blocks, key=lambda n: self._patches[n])  # patches, else the first block
             patched, grid = self._patches[first] > 1, self.config.grid
             columns = slice(ends[blocks[0]], ends[blocks[-1] + 1])
             channels = self.config.components if patched else self._blocks[first][1].channels
-            if not (patched or self._whole[first]):
+            if not (patched or self._reads_places[first]):
                 parts.append(InputsOfPart(part.sensor, columns, part.place, 0, 1))
                 continue
             places = counts[first] // channels
@@ -153,15 +155,16 @@ class Fusion(ResidualTower):
         """Directions of the parts that were not met before, and are now."""
         presence = self.there(features)
         met = {number for number in self._unmet if presence[:, number].any()}
-        for number, (rows, of) in enumerate(zip(self.read(features), self._of_block, strict=True)):
-            if of in met:
-                self._store(number, rows[presence[:, of]].reshape(-1, rows.shape[-1]))
+        blocks = zip(self.read(features), self._part_of_block, strict=True)
+        for number, (rows, part) in enumerate(blocks):
+            if part in met:
+                self._store(number, rows[presence[:, part]].reshape(-1, rows.shape[-1]))
         self._unmet -= met
         self.refresh()
 
     def _store(self, number: int, rows: Float32) -> None:
         """Means and directions of a block's rows (n, W); of a block of places its deviations."""
-        if self._whole[number]:
+        if self._reads_places[number]:
             mean = rows.mean(axis=0, dtype=np.float64)
             axes = np.diag(1 / np.maximum(rows.std(axis=0, dtype=np.float64), 1e-3))
         else:

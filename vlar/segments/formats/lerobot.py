@@ -39,7 +39,8 @@ class LeRobotLanguage(AnnotationFormat):
 
         states: dict[int, dict[tuple[str, str, float, str], None]] = defaultdict(dict)
         events: dict[tuple[int, str, str, float, str], None] = {}
-        times: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        # Of each episode the time of its last frame, and the longest step: it lasts one step more.
+        clocks: dict[int, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         with parquet.ParquetFile(io.BytesIO(source.data)) as file:
             names = [n for n in (*_INDEX, _PERSISTENT, _EVENTS) if n in file.schema_arrow.names]
             facts = file.metadata
@@ -52,16 +53,16 @@ class LeRobotLanguage(AnnotationFormat):
             for batch in file.iter_batches(_BATCH, columns=names):
                 for frame in batch.to_pylist():
                     episode, time_s = int(frame["episode_index"]), float(frame["timestamp"])
-                    clock = times[episode]
-                    clock[:] = max(time_s, clock[0]), max(time_s - clock[0], clock[1])
+                    last_s, step_s = clocks[episode]
+                    clocks[episode] = max(time_s, last_s), max(time_s - last_s, step_s)
                     for row in frame.get(_PERSISTENT) or ():
-                        states[episode][(*_said(row), float(row["timestamp"]), _text(row))] = None
+                        state = (*_style_and_role(row), float(row["timestamp"]), _text(row))
+                        states[episode][state] = None
                     for row in frame.get(_EVENTS) or ():
-                        events[(episode, *_said(row), time_s, _text(row))] = None
+                        events[(episode, *_style_and_role(row), time_s, _text(row))] = None
         segments = [_point(*row) for row in events]
         for episode, rows in states.items():
-            end_s = times[episode][0] + times[episode][1]
-            segments += _spans(_name(episode), list(rows), end_s)
+            segments += _spans(_name(episode), list(rows), sum(clocks[episode]))
         return Table([row for row in segments if row.label])
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
@@ -69,7 +70,7 @@ class LeRobotLanguage(AnnotationFormat):
         raise ValueError("language columns are read, not written")
 
 
-def _said(row: Mapping[str, Any]) -> tuple[str, str]:
+def _style_and_role(row: Mapping[str, Any]) -> tuple[str, str]:
     """Style and role of a row."""
     return str(row.get("style") or ""), str(row.get("role") or "")
 
