@@ -30,7 +30,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,8 @@ from vlar.numeric import sigmoid, unit
 from vlar.types import Float32, Float64
 
 _WHOLE = 1e-6  # that shares of all sensors may miss of 1, by rounding
+_GROUP = 32  # rows that are compared with the background at a time
+_CANCELS = 0.999  # of a sum: where more of it is taken off, the rest is summed by itself
 _STEEPNESS = 4.0  # logit at the reference's own neighbourhood: 0.98 of the mass moves
 
 
@@ -443,15 +445,61 @@ class AskedScorer:
         self._content_free = ContentFree(queries[:0] if content_free is None else content_free)
         self._kept = kept_for_each(queries, background).astype(np.float64)
 
-    def score(self, video: Float32) -> Scores:
-        """Scores of (N, D) unit rows; the probabilities are independent of each other."""
+    def score(self, video: Float32, everyday: Float64 | None = None) -> Scores:
+        """Scores of (N, D) unit rows; the probabilities are independent of each other.
+
+        Args:
+            video: The rows.
+            everyday: (N, 3) their figures; None: computed here.
+        """
         similarity = (video @ self._queries.T).astype(np.float32)
         evidence = self._scale * similarity.astype(np.float64)
-        if len(self._background):
-            everyday = self._scale * (video @ self._background.T).astype(np.float64)
-            top = everyday.max(axis=1, keepdims=True)
-            odds = np.exp(everyday - top) @ self._kept.T / self._kept.sum(axis=1)
-            evidence = evidence - self._curve.discount * (top + np.log(odds))
-        nothing = self._content_free.probability(video)[:, None]
-        probability = sigmoid(self._curve.slope * evidence + self._curve.offset) * (1.0 - nothing)
+        if everyday is not None:
+            nothing = everyday[:, 2]
+            evidence -= self._curve.discount * self._answered(video, everyday)
+        else:
+            nothing = self._content_free.probability(video)
+            if len(self._background):
+                logits = self._logits(video)
+                top = logits.max(axis=1, keepdims=True)
+                odds = np.exp(logits - top) @ self._kept.T / self._kept.sum(axis=1)
+                evidence = evidence - self._curve.discount * (top + np.log(odds))
+        shows = 1.0 - nothing[:, None]
+        probability = sigmoid(self._curve.slope * evidence + self._curve.offset) * shows
         return Scores(similarity, probability, 1.0 - probability.max(axis=1))
+
+    def everyday(self, video: Float32) -> Float64:
+        """Figures of (N, D) unit rows that no text changes; a row has the same in any company.
+
+        Returns:
+            (N, 3) the greatest background logit, the sum of exp of all of them less it, and the
+            probability that the row shows nothing.
+        """
+        figures = np.zeros((len(video), 3))
+        for begin in range(0, len(video), _GROUP):
+            part = video[begin : begin + _GROUP]
+            # Products round by their shape: each group is a full one.
+            filled = np.zeros((_GROUP, video.shape[1]), np.float32)
+            filled[: len(part)] = part
+            logits = self._logits(filled)
+            top = logits.max(axis=1, initial=-np.inf)
+            total = np.exp(logits - top[:, None]).sum(axis=1)
+            columns = top, total, self._content_free.probability(filled)
+            figures[begin : begin + _GROUP] = np.stack(columns, axis=1)[: len(part)]
+        return figures
+
+    def _answered(self, video: Float32, everyday: Float64) -> Float64:
+        """(N, C) log mean exp of the background logits, less what means the same as each text."""
+        top, total = everyday[:, 0], everyday[:, 1]
+        answered = np.zeros((len(video), len(self._queries)))
+        for column, keep in enumerate(self._kept > 0 if len(self._background) else ()):
+            off = np.exp(self._logits(video, ~keep) - top[:, None]).sum(axis=1)
+            rest = total - off
+            if (few := off > _CANCELS * total).any():
+                rest[few] = np.exp(self._logits(video[few], keep) - top[few, None]).sum(axis=1)
+            answered[:, column] = top + np.log(rest / keep.sum())
+        return answered
+
+    def _logits(self, video: Float32, entries: Any = slice(None)) -> Float64:
+        """(N, B) logits of the background, or of a mask (B,) of it."""
+        return self._scale * (video @ self._background[entries].T).astype(np.float64)

@@ -19,7 +19,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -30,11 +30,12 @@ from vlar.files import resources
 from vlar.files.opening import open_input
 from vlar.library.engines.base import CacheDamage, Engine, Probes
 from vlar.library.manifest import LibraryManifest
-from vlar.library.rows import Float16, RowTable, read_all
+from vlar.library.rows import Float16, Int64, RowTable, read_all
 from vlar.library.store import trust
 from vlar.library.store.row_check import NO_RECORDING
 from vlar.library.store.sqlite import SqliteStore, StoreRows
 from vlar.library.store.values import counter
+from vlar.types import Float32, Float64
 
 FOLDER = "search"  # of the user's cache folder
 OLD_NAME = "ann.faiss"  # in the folder of a library, where earlier versions kept it
@@ -188,6 +189,7 @@ _SMALL = 20_000  # rows
 _STAYS = 1.25  # times its bounds, before a library that shrinks or grows gets another engine
 _KEPT = 8
 _ASKED = 128  # phrases, some 50 kB each
+_MOST_FIGURES = 1 << 20  # row id: some 24 MB
 _SAID_FROM = 10_000  # rows
 _LAST_ROWS = 32  # that are compared when a cache is taken up
 _CHECKED = 100  # damaged rows that a query looks at once more
@@ -233,6 +235,32 @@ class LastValues:
         return cast("T", self._values[key])
 
 
+class RowFigures:
+    """Figures of rows, by row id, kept as long as the rows: nothing else changes them."""
+
+    def __init__(self) -> None:
+        self._figures = np.empty((0, 0))
+
+    def of(
+        self, ids: Int64, vectors: Float32, make: Callable[[Float32], Float64 | None]
+    ) -> Float64 | None:
+        """(N, K) figures of rows (N, D), made where they are not kept; None where none are made."""
+        if not len(ids) or (last := int(ids.max())) >= _MOST_FIGURES:
+            return make(vectors)
+        if last >= len(self._figures):
+            made = make(vectors[:1])
+            if made is None:
+                return None
+            longer = np.full((2 * last + 1, made.shape[1]), np.nan)
+            longer[: len(self._figures)] = self._figures.reshape(-1, made.shape[1])
+            self._figures = longer
+        table = self._figures
+        figures = table[ids]
+        if (absent := np.isnan(figures[:, 0])).any():
+            figures[absent] = table[ids[absent]] = make(vectors[absent])
+        return figures
+
+
 @dataclass(frozen=True)
 class SearchCache:
     """An engine that holds the rows of one state of a store.
@@ -244,6 +272,8 @@ class SearchCache:
         damaged: Ids of rows of the store that the engine lacks, since they are damaged.
         held: Rows of filters.
         asked: Rows that were proposed for phrases.
+        everyday: Figures of rows that no query changes.
+        sound: Rows that were read and checked in one state of the store.
     """
 
     engine: Engine
@@ -252,6 +282,8 @@ class SearchCache:
     damaged: tuple[int, ...] = ()
     held: LastValues = field(default_factory=lambda: LastValues(_KEPT))
     asked: LastValues = field(default_factory=lambda: LastValues(_ASKED))
+    everyday: RowFigures = field(default_factory=RowFigures)
+    sound: LastValues = field(default_factory=lambda: LastValues(1))
 
 
 def choose(rows: int) -> tuple[str, str]:
@@ -315,7 +347,7 @@ def merge(
     if engine is None:
         return rebuild(store, probes), True
     merged = SearchCache(engine, cache.origin, cache.origin.generation, cache.damaged)
-    return _written(store, merged), False
+    return replace(_written(store, merged), everyday=cache.everyday), False
 
 
 def rebuild(store: SqliteStore, probes: Probes | None = None) -> SearchCache:
@@ -415,7 +447,8 @@ def _followed(store: SqliteStore, old: SearchCache, origin: Origin) -> SearchCac
     source = StoreRows(store, origin.dim, last)
     engine.add(*read_all(source))
     damaged = (source.damaged | set(old.damaged)) - set(dead.tolist())
-    cache = SearchCache(engine, origin, old.made_at, tuple(sorted(damaged)))
+    damaged_ids = tuple(sorted(damaged))
+    cache = SearchCache(engine, origin, old.made_at, damaged_ids, everyday=old.everyday)
     return cache if is_complete(store, cache) else None
 
 

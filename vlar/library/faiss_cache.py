@@ -79,6 +79,10 @@ class BufferedEngine(Engine):
         """Return whether the index has vectors (M, D) at places; for ``verify``."""
         return True
 
+    def vectors_at(self, places: Int64) -> Float32 | None:
+        """Vectors (M, D) at places of the index as they are stored; None where it lacks them."""
+        return None
+
     @staticmethod
     def reach(k: int) -> int:
         """Number of proposals that hold the best ``k`` rows; ``k`` where scores are exact."""
@@ -127,6 +131,15 @@ class BufferedEngine(Engine):
             return np.concatenate([self._table.ids[~self._dead], self._new.ids])
         chosen = self._filtered(allowed)
         return np.concatenate([self._table.ids[chosen.old.places], self._new.ids[chosen.new.mask]])
+
+    def held_rows(self, ids: Int64) -> tuple[RowTable, Float32] | None:
+        places, later = _places(self._table.ids, ids), _places(self._new.ids, ids)
+        if len(places) + len(later) < len(ids) or self._dead[places].any():
+            return None
+        if (vectors := self.vectors_at(places)) is None or not len(later):
+            return None if vectors is None else (self._table.where(places), vectors)
+        table = RowTable.joined([self._table.where(places), self._new.where(later)])
+        return table, np.concatenate([vectors, self._new_vectors[later]])
 
     def count(self, allowed: RowFilter | None = None) -> int:
         if allowed is not None:
@@ -196,6 +209,13 @@ class BufferedEngine(Engine):
             old = allowed.mask(self._table) & ~self._dead
             self._filters[allowed] = _Filtered(Selection(old), Selection(allowed.mask(self._new)))
         return self._filters[allowed]
+
+
+def _places(rising: Int64, ids: Int64) -> Int64:
+    """Places of those of some ids that are among others; both rise."""
+    places = np.searchsorted(rising, ids)
+    places, ids = places[places < len(rising)], ids[places < len(rising)]
+    return places[rising[places] == ids]
 
 
 def _equal(some: RowTable, others: RowTable) -> bool:

@@ -18,6 +18,7 @@ from vlar.encoders.model_spec import ModelSpec
 from vlar.library.address import place
 from vlar.library.engines.base import Probes
 from vlar.library.manifest import LibraryManifest
+from vlar.library.shared_calls import SharedCalls
 from vlar.model.library_model import LibraryModel
 from vlar.types import Float32
 
@@ -106,6 +107,7 @@ class QueryWords:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._vectors: OrderedDict[tuple[str, str], Float32] = OrderedDict()
+        self._shared: tuple[LibraryModel, SharedCalls[list[str], Float32]] | None = None
 
     def of(self, model: LibraryModel) -> Callable[[Sequence[str]], Sequence[Float32]]:
         """``model.encode_queries``, which encodes the phrases alone that are not kept."""
@@ -116,7 +118,7 @@ class QueryWords:
                 vectors = {key: self._vectors[key] for key in keys if key in self._vectors}
             absent = list(dict.fromkeys(key for key in keys if key not in vectors))
             if absent:
-                rows = model.encode_queries([text for _, text in absent])
+                rows = self._calls(model)([text for _, text in absent])
                 vectors |= zip(absent, rows, strict=True)
             with self._lock:
                 for key in keys:
@@ -127,6 +129,19 @@ class QueryWords:
             return [vectors[key] for key in keys]
 
         return encoded
+
+    def _calls(self, model: LibraryModel) -> SharedCalls[list[str], Float32]:
+        """``model.encode_queries`` for lists of phrases of several threads together."""
+        with self._lock:
+            if self._shared is None or self._shared[0] is not model:
+                self._shared = model, SharedCalls(partial(_encoded_lists, model))
+            return self._shared[1]
+
+
+def _encoded_lists(model: LibraryModel, lists: Sequence[list[str]]) -> list[Float32]:
+    """Vectors (Q, D) of each list of phrases."""
+    vectors = model.encode_queries([text for texts in lists for text in texts])
+    return np.split(vectors, np.cumsum([len(texts) for texts in lists])[:-1])
 
 
 def lasting_name(spec: ModelSpec) -> str:

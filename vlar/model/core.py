@@ -268,13 +268,27 @@ class ModelCore(LibraryModel):
             parts=getattr(self.encoder, "part_shares", ()),
         )
 
-    def match_probability(self, vectors: Float32, query: Float32) -> Float64:
-        """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""
+    def everyday(self, vectors: Float32) -> Float64 | None:
+        return self._everyday.everyday(vectors) if self._everyday is not None else None
+
+    @cached_property
+    def _everyday(self) -> AskedScorer | None:
+        """A scorer with the background of all queries; None where they have none."""
+        if self.encoder.asked is None or not len(self.background):
+            return None
+        scorer = self._match_scorer(self.background[0])
+        return scorer if isinstance(scorer, AskedScorer) else None
+
+    def match_probability(
+        self, vectors: Float32, query: Float32, everyday: Float64 | None = None
+    ) -> Float64:
         key = query.tobytes()
         scorer = self._match_scorers.pop(key, None) or self._match_scorer(query)
         while len(self._match_scorers) >= _KEPT_SCORERS:
             self._match_scorers.pop(next(iter(self._match_scorers)), None)
         self._match_scorers[key] = scorer  # the last one asked for is the last
+        if isinstance(scorer, AskedScorer):
+            return scorer.score(vectors, everyday).probability[:, 0]
         return scorer.score(vectors).probability[:, 0]
 
     def _match_scorer(self, query: Float32) -> ZeroShotScorer | AskedScorer:

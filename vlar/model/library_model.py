@@ -59,7 +59,17 @@ class LibraryModel(ABC):
 
     @abstractmethod
     def match_probability(self, vectors: Float32, query: Float32) -> Float32 | Float64:
-        """(N,) probability, 0 to 1, that each row (N, D) shows what the query (D,) describes."""
+        """(N,) probability, 0 to 1, that each row (N, D) shows what the query (D,) describes.
+
+        A model with ``everyday`` takes its result as a third argument, which may be left out.
+        """
+
+    def everyday(self, vectors: Float32) -> Float64 | None:
+        """Figures (N, 3) of rows (N, D) that no query changes, which a library keeps; None: none.
+
+        A row has the same figures in any company.
+        """
+        return None
 
     def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
         """Labels or phrases, conditioned on each of N windows.

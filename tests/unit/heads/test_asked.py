@@ -65,3 +65,20 @@ def test_a_blank_row_shows_nothing(space):
 )
 def test_between_yes_and_no_an_answer_is_unsure(probability: float, word: str):
     assert verdict(probability) == word
+
+
+def test_figures_that_no_text_changes_give_the_same_answers(space):
+    rows, queries, background = space
+    background = np.concatenate([background, queries[:1]])  # means the same as the first query
+    alike = unit(np.concatenate([rows, queries + 0.01 * rows[:2]]))
+    scorer = AskedScorer(
+        queries, background, logit_scale=40.0, curve=EvidenceCurve(0.5, 0.9, -1.3),
+        content_free=rows[:4],
+    )  # fmt: skip
+    figures = scorer.everyday(alike)
+    kept, fresh = scorer.score(alike, figures), scorer.score(alike)
+    assert kept.probability == pytest.approx(fresh.probability, abs=1e-6)
+    shuffled = scorer.score(alike, figures[::-1])  # control: the figures count
+    assert np.abs(shuffled.probability - fresh.probability).max() > 0.05
+    alone = np.concatenate([scorer.everyday(row[None]) for row in alike])
+    assert np.array_equal(alone, figures)

@@ -101,6 +101,22 @@ class Engine(ABC):
         """Return whether it holds the vectors of a source as they are stored, for ``verify``."""
         return True
 
+    def held_rows(self, ids: Int64) -> tuple[RowTable, Float32] | None:
+        """Rows of rising ids and their vectors (M, D) as they are stored; None where it lacks some
+        of them, or keeps vectors in another form.
+        """
+        return None
+
+    def rows_of(self, videos: frozenset[int]) -> RowTable | None:
+        """Rows of some recordings, in any order; None where that takes longer than the store."""
+        return None
+
+    def prepare(self, query: Float32) -> None:  # noqa: B027 - most engines prepare nothing
+        """Compare all rows with a query (D,) that ``search`` is asked for next.
+
+        Other threads may call it meanwhile: what waits is compared in one product.
+        """
+
     @property
     @abstractmethod
     def last_id(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,10 +11,12 @@ import numpy as np
 
 from vlar.library.engines.base import Probes
 from vlar.library.faiss_cache import BufferedEngine, faiss_module, selector
-from vlar.library.rows import Float16, Int64, RowSource, RowTable, Selection, read_all
+from vlar.library.rows import Float16, Int64, RowFilter, RowSource, RowTable, Selection, read_all
+from vlar.library.shared_calls import SharedCalls
 from vlar.registry import register
 from vlar.types import Float32
 
+_MOST_PREPARED = 32
 _SUBSET = 0.2  # up to this share of rows, comparing only them is cheaper than a filtered scan
 
 
@@ -31,6 +34,8 @@ class FlatEngine(BufferedEngine):
         self.facts: Mapping[str, Any] = {}
         self._vectors = vectors
         self.faiss_index = index
+        self._products = SharedCalls(partial(_products, vectors))
+        self._prepared: dict[bytes, Float32] = {}  # products with all rows, by query
 
     @classmethod
     def build(cls, source: RowSource, probes: Probes | None) -> FlatEngine:
@@ -66,6 +71,8 @@ class FlatEngine(BufferedEngine):
         k = min(k, size)
         if k == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
+        if (scores := self._prepared.pop(query.tobytes(), None)) is not None:
+            return _best(scores, k, allowed)
         if self.faiss_index is None or (allowed is not None and size <= _SUBSET * total):
             return self._compare_all(query, k, allowed)
         only = None
@@ -77,11 +84,25 @@ class FlatEngine(BufferedEngine):
     def _compare_all(
         self, query: Float32, k: int, allowed: Selection | None
     ) -> tuple[Int64, Float32]:
-        vectors = self._vectors if allowed is None else self._vectors[allowed.places]
-        scores = vectors @ query
-        best = np.argpartition(-scores, k - 1)[:k]
-        best = best[np.argsort(-scores[best], kind="stable")]
-        return best if allowed is None else allowed.places[best], scores[best]
+        if allowed is None:
+            return _best(self._vectors @ query, k, None)
+        best, scores = _best(self._vectors[allowed.places] @ query, k, None)
+        return allowed.places[best], scores
+
+    def prepare(self, query: Float32) -> None:
+        if self.accelerator is None and len(self._vectors):
+            scores = self._products(query)
+            while len(self._prepared) >= _MOST_PREPARED:  # of callers that left
+                self._prepared.pop(next(iter(self._prepared)), None)
+            self._prepared[query.tobytes()] = scores
+
+    def vectors_at(self, places: Int64) -> Float32:
+        return self._vectors[places]
+
+    def rows_of(self, videos: frozenset[int]) -> RowTable | None:
+        chosen = RowFilter(videos)
+        old = chosen.mask(self._table) & ~self._dead
+        return RowTable.joined([self._table.where(old), self._new.where(chosen.mask(self._new))])
 
     def stored(self, places: Int64, vectors: Float16) -> bool:
         return np.array_equal(self._vectors[places], vectors.astype(np.float32))
@@ -99,6 +120,24 @@ class FlatEngine(BufferedEngine):
             return None
         index = faiss.read_index(str(path))
         return cls(table, _stored(faiss, index), index)
+
+
+def _products(vectors: Float32, queries: Sequence[Float32]) -> Sequence[Float32]:
+    """(N,) products of all rows with each query; many share one way through the rows."""
+    if len(queries) == 1:
+        return [vectors @ queries[0]]
+    return list(np.ascontiguousarray((vectors @ np.stack(queries, axis=1)).T))
+
+
+def _best(scores: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+    """Places and scores of the best ``k`` of (N,), or of those that are allowed, best first."""
+    if allowed is not None:
+        places = allowed.places
+        best, scores = _best(scores[places], k, None)
+        return places[best], scores
+    best = np.argpartition(-scores, k - 1)[:k]
+    best = best[np.argsort(-scores[best], kind="stable")]
+    return best, scores[best]
 
 
 def _faiss() -> Any | None:

@@ -14,6 +14,7 @@ from vlar.library.query.concepts import concepts, with_concepts
 from vlar.library.query.filters import check_keys
 from vlar.library.query.grammar import Like, leaves
 from vlar.library.query.guarantee import guaranteed
+from vlar.library.query.index_candidates import is_known
 from vlar.library.query.links import linked_vector, links
 from vlar.library.query.plan import QueryPlan, QueryRequest, ReportCallback, make_plan
 from vlar.library.query.rerankers import Reranker, choose_reranker
@@ -42,6 +43,8 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
     queries = named | encode_leaves(
         [leaf for leaf in leaves_asked if leaf not in named], model, connection.words, linked.vector
     )
+    if plan.plain and not plan.judged and not plan.where:
+        _prepare(connection, *queries.values())
     with connection.mutex:
         store, manifest = connection.nonempty()
         rerank = None if plan.judged or plan.miss or named else request.rerank
@@ -61,6 +64,13 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
         with nullcontext() if opened is None else closing(opened):
             source = connection.searched if plan.plain else connection.scanned
             return source(store, ask)
+
+
+def _prepare(connection: LibraryConnection, query: Float32) -> None:
+    """Compare a phrase with all rows before its turn, so that those who wait share the product."""
+    current = connection.current_cache()
+    if current is not None and not is_known(current[0], current[1], query):
+        current[0].engine.prepare(query)
 
 
 class _Linked:

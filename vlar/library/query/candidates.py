@@ -212,13 +212,21 @@ class Snapshot:
         weighs the size of the library; and the reach: an event is as long in any library, so how
         far spans reach goes by the window alone, at the prior of a rare event.
         """
-        alone = np.asarray(self.model.match_probability(vectors, query), np.float64)
+        figures = self._everyday(vectors, row_ids)
+        more = () if figures is None else (figures,)
+        alone = np.asarray(self.model.match_probability(vectors, query, *more), np.float64)
         alone = self.expected(alone, row_ids)
         hits = self.among(alone)
         if hits is alone:
             return alone, alone, alone
         rare = _RARE * alone
         return self.stated(alone), hits, rare / (rare + (1 - _RARE) * (1 - alone))
+
+    def _everyday(self, vectors: Float32, row_ids: Sequence[int]) -> Float64 | None:
+        """Figures (N, 3) of rows that no query changes (``LibraryModel.everyday``)."""
+        if self.cache is None:
+            return self.model.everyday(vectors)
+        return self.cache.everyday.of(np.asarray(row_ids, np.int64), vectors, self.model.everyday)
 
     def among(self, probability: Float32 | Float64) -> Float64:
         """(N,) probabilities of hits of this library from those of windows alone."""

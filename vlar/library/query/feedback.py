@@ -80,12 +80,15 @@ class TaughtModel:
         below = self._model.heads(head.words) if isinstance(self._model, TaughtModel) else ()
         return ((head.shift.tobytes(), head.offset), *below)
 
-    def match_probability(self, vectors: Float32, query: Float32) -> Float32 | Float64:
+    def match_probability(
+        self, vectors: Float32, query: Float32, *everyday: Float64
+    ) -> Float32 | Float64:
         """Probability (N,) that rows (N, D) answer a query (D,), which may be that of a head."""
         head = self._heads.get(query.tobytes())
         if head is None:
-            return self._model.match_probability(vectors, query)
-        return head.probability(vectors, self._model.match_probability(vectors, head.words))
+            return self._model.match_probability(vectors, query, *everyday)
+        by_words = self._model.match_probability(vectors, head.words, *everyday)
+        return head.probability(vectors, by_words)
 
 
 def taught(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,11 +17,11 @@ from vlar.library.query.candidates import (
     same_scale,
 )
 from vlar.library.query.feedback import TaughtModel
-from vlar.library.query.filters import kept_row_filter
+from vlar.library.query.filters import Condition, kept_row_filter
 from vlar.library.query.plan import BEST_SHOWN, BestWindow, PhraseReport, QueryPlan
 from vlar.library.query.rerankers import Reranker
 from vlar.library.query.written import content_words, lifted_by, written_index
-from vlar.library.rows import RowBatch, RowFilter
+from vlar.library.rows import Int64, RowBatch, RowFilter
 from vlar.library.store.row_check import NO_RECORDING
 from vlar.types import Float32, HitPart
 
@@ -29,6 +29,7 @@ _WRITTEN_ROWS = 256  # of the recordings whose texts match
 # Rows whose similarity lies this near to the last one fetched may have been missed: the engine
 # compares in single precision, and equal rows (copies of a file) come in any order.
 _UNSETTLED = 1e-5
+_NEAR, _FURTHER = 4, 16  # rows on each side that are read with a likely answer, and beyond these
 
 
 @dataclass
@@ -78,7 +79,7 @@ class IndexCandidates:
         self._rows: list[ScoredSpan] = []
         self._read: dict[int, tuple[RowBatch, int]] = {}  # by row id
         heads = snapshot.model.heads(query) if isinstance(snapshot.model, TaughtModel) else ()
-        key = snapshot.store.data_version(), query.tobytes(), plan.where, heads
+        key = _key(snapshot.store.data_version(), query, plan.where, heads)
         self._known = cache.asked.keep(key, _Scored)
 
     def best(self, n: int) -> tuple[list[ScoredSpan], bool]:
@@ -97,9 +98,9 @@ class IndexCandidates:
         return rows, whole or not rows or rows[-1].stated < self._plan.min_probability
 
     def _proposed(self, n: int) -> tuple[list[ScoredSpan], bool]:
-        store, dim = self._snapshot.store, self._snapshot.manifest.dim
+        store = self._snapshot.store
         ids, _ = self._cache.engine.search(self._query, n, self._allowed)
-        rows = self._scored(store.rows(ids.tolist(), dim))
+        rows = self._scored(self._batch(ids), are_read=False)
         rows = sorted(rows, key=lambda row: -row.similarity)[:n]
         whole = len(ids) < n
         if not whole:
@@ -110,6 +111,44 @@ class IndexCandidates:
             self._known.damaged.update({row.row_id: NO_RECORDING for row in orphans})
             rows = [row for row in rows if row.video_id in self._paths]
         return rows, whole
+
+    def _batch(self, ids: Int64) -> RowBatch:
+        """Rows that the engine proposed, in rising order of their ids.
+
+        Those that were read and checked in this state of the library come from the engine, where
+        it holds the same vectors; rows that are shown are read again (``rows``).
+        """
+        store, dim = self._snapshot.store, self._snapshot.manifest.dim
+        ids = np.sort(ids)
+        held = None if self._snapshot.manifest.persons else self._cache.engine.held_rows(ids)
+        if held is None:
+            return store.rows(ids.tolist(), dim)
+        table, vectors = held
+        sound = self._cache.sound.keep(store.data_version(), set[int])
+        absent = np.array([row_id not in sound for row_id in ids.tolist()])
+        if not absent.any():
+            spans = zip(table.starts_s.tolist(), table.ends_s.tolist(), strict=True)
+            return RowBatch(ids, table.video_ids, tuple(spans), vectors)
+        read = store.rows(ids[absent].tolist(), dim)
+        places, times_s = np.searchsorted(ids, read.ids), np.array(read.spans).reshape(-1, 2)
+        same = (
+            (vectors[places] == read.vectors).all(axis=1)
+            & (table.video_ids[places] == read.video_ids)
+            & (table.starts_s[places] == times_s[:, 0])
+            & (table.ends_s[places] == times_s[:, 1])
+        )
+        sound.update(read.ids[same].tolist())
+        if absent.all():
+            return read
+        whole = self._batch(ids[~absent])
+        order = np.argsort(np.concatenate([whole.ids, read.ids]))
+        spans = (*whole.spans, *read.spans)
+        return RowBatch(
+            np.concatenate([whole.ids, read.ids])[order],
+            np.concatenate([whole.video_ids, read.video_ids])[order],
+            tuple(spans[index] for index in order.tolist()),
+            np.concatenate([whole.vectors, read.vectors])[order],
+        )
 
     @property
     def _paths(self) -> dict[int, str]:
@@ -179,11 +218,13 @@ class IndexCandidates:
         if span.row_id not in known.adjacent:
             self._read_adjacent(span)
         while True:
-            if edge.row_id not in known.adjacent:
+            if edge.row_id not in known.adjacent and not self._read_near([edge], _FURTHER):
                 known.adjacent.update(store.adjacent([edge.row_id]))
             row_id = known.adjacent.get(edge.row_id, (0, 0))[later]
             if row_id is None:
                 return
+            if row_id not in known.rows:
+                self._read_near([edge], _FURTHER)
             if row_id not in known.rows:
                 break
             row = known.rows[row_id]
@@ -208,8 +249,11 @@ class IndexCandidates:
         ids = [row.row_id for row in self._rows]
         first = ids.index(span.row_id) if span.row_id in ids else len(ids)
         asked = [span, *self._rows[first + 1 : first + 1 + self._plan.k]]
-        likely = [row.row_id for row in asked if row.stated >= self._plan.min_probability]
-        adjacent = store.adjacent([row_id for row_id in likely if row_id not in known.adjacent])
+        likely = [row for row in asked if row.stated >= self._plan.min_probability]
+        if self._read_near(likely or asked[:1], _NEAR):
+            return
+        ids = [row.row_id for row in likely if row.row_id not in known.adjacent]
+        adjacent = store.adjacent(ids)
         known.adjacent.update(adjacent)
         absent = {
             i for pair in adjacent.values() for i in pair if i is not None
@@ -217,11 +261,42 @@ class IndexCandidates:
         if absent:
             self._scored(store.rows(sorted(absent), self._snapshot.manifest.dim))
 
+    def _read_near(self, spans: Sequence[ScoredSpan], reach: int) -> bool:
+        """Read the rows next to some by the times that the engine has; False where it has none."""
+        videos = frozenset(span.video_id for span in spans)
+        table = None if self._snapshot.manifest.persons else self._cache.engine.rows_of(videos)
+        if table is None:
+            return False
+        table = table.where(np.lexsort((table.ends_s, table.starts_s, table.video_ids)))
+        ids, owners, known = table.ids, table.video_ids, self._known
+        is_next = owners[1:] == owners[:-1]
+        at_once = (np.diff(table.starts_s) == 0) & (np.diff(table.ends_s) == 0)
+        if (is_next & at_once).any():  # the order of the store decides
+            return False
+        before = np.concatenate([[0], np.where(is_next, ids[:-1], 0)])
+        after = np.concatenate([np.where(is_next, ids[1:], 0), [0]])
+        places = np.flatnonzero(np.isin(ids, [span.row_id for span in spans]))[:, None]
+        near = (places + np.arange(-reach, reach + 1)).clip(0, len(ids) - 1)
+        near = np.unique(near[owners[near] == owners[places]])
+        sides = zip(before[near].tolist(), after[near].tolist(), strict=True)
+        near_ids = ids[near].tolist()
+        known.adjacent.update(
+            (row_id, (first or None, last or None))
+            for row_id, (first, last) in zip(near_ids, sides, strict=True)
+        )
+        if absent := set(near_ids) - known.rows.keys():
+            self._scored(self._batch(np.array(sorted(absent), np.int64)), are_read=False)
+        return True
+
     def rows(self, row_ids: Sequence[int]) -> RowBatch:
-        """Rows in rising order of their ids; those that were scored are not read again."""
-        row_ids = sorted(set(row_ids))
-        if not row_ids or not self._read.keys() >= set(row_ids):
-            return self._snapshot.store.rows(row_ids, self._snapshot.manifest.dim)
+        """Rows in rising order of their ids; those that this query read are not read again."""
+        row_ids, dim = sorted(set(row_ids)), self._snapshot.manifest.dim
+        if absent := [row_id for row_id in row_ids if row_id not in self._read]:
+            batch = self._snapshot.store.rows(absent, dim)
+            self._read.update({i: (batch, at) for at, i in enumerate(batch.ids.tolist())})
+            row_ids = [row_id for row_id in row_ids if row_id in self._read]
+        if not row_ids:
+            return self._snapshot.store.rows(row_ids, dim)
         read = [self._read[row_id] for row_id in row_ids]
         return RowBatch(
             np.array(row_ids, np.int64),
@@ -277,7 +352,7 @@ class IndexCandidates:
             best_probability=max((self.score(row).probability for row in self._rows), default=None),
         )
 
-    def _scored(self, batch: RowBatch) -> list[ScoredSpan]:
+    def _scored(self, batch: RowBatch, *, are_read: bool = True) -> list[ScoredSpan]:
         if not len(batch.ids):
             return []
         similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
@@ -303,10 +378,22 @@ class IndexCandidates:
                 row if person is None else replace(row, track=person.track)
                 for row, person in zip(scored_spans, people, strict=True)
             ]
-        self._read.update({row.row_id: (batch, at) for at, row in enumerate(scored_spans)})
+        if are_read:
+            self._read.update({row.row_id: (batch, at) for at, row in enumerate(scored_spans)})
         self._known.rows.update({row.row_id: row for row in scored_spans})
         self._known.damaged.update(self._snapshot.store.damaged)
         return scored_spans
+
+
+def is_known(cache: SearchCache, version: int, query: Float32) -> bool:
+    """Return whether a phrase was asked before in a state of the store, without filters."""
+    return cache.asked.get(_key(version, query)) is not None
+
+
+def _key(
+    version: int, query: Float32, where: tuple[Condition, ...] = (), heads: tuple[Any, ...] = ()
+) -> tuple[Hashable, ...]:
+    return version, query.tobytes(), where, heads
 
 
 def _order(row: ScoredSpan) -> tuple[bool, float, float]:

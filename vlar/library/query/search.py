@@ -54,9 +54,13 @@ def deduplicate(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[Dis
     batch = candidates.rows(sorted({row_id for span in spans for row_id in rows(span)}))
     lengths = np.linalg.norm(batch.vectors, axis=1, keepdims=True)
     vectors = dict(zip(batch.ids.tolist(), batch.vectors / np.maximum(lengths, 1e-12), strict=True))
-    shown = {span: np.stack([vectors[row_id] for row_id in rows(span)]) for span in spans}
+    shown = {
+        span: np.stack([vectors[row_id] for row_id in rows(span)])
+        for span in spans
+        if vectors.keys() >= set(rows(span))  # else one is damaged by now
+    }
     distinct_spans: list[DistinctSpan] = []
-    for span in spans:
+    for span in shown:
         same = _same(span, distinct_spans, shown)
         if same is None:
             distinct_spans.append(DistinctSpan(span))

@@ -105,9 +105,12 @@ def compare(
         people.update(batch.people)
         similar = (stacked @ batch.wide.T.astype(np.float64)).astype(np.float32)
         probable = np.zeros_like(similar)
-        for column, (leaf, query) in enumerate(queries.items()):
-            if not isinstance(leaf, Like):
-                probable[column] = model.match_probability(batch.wide, query)
+        words = [column for column, leaf in enumerate(queries) if not isinstance(leaf, Like)]
+        figures = model.everyday(batch.wide) if len(words) > 1 else None
+        more = () if figures is None else (figures,)  # what no phrase changes is computed once
+        for column, query in enumerate(queries.values()):
+            if column in words:
+                probable[column] = model.match_probability(batch.wide, query, *more)
         if manifest.mapping is not None:
             mapped = store.mapped(batch.ids.tolist())
             is_mapped = np.array([row_id in mapped for row_id in batch.ids.tolist()], np.bool_)
