@@ -1,4 +1,4 @@
-"""Where the processor time of a query goes, and how long 1, 8 and 32 callers wait.
+"""Processor time of a query by step, and how long 1, 8 and 32 callers wait.
 
     python benchmarks/callers.py [--rows 20000] [--model lite] [--other CHECKOUT] [--rounds 3]
 
