@@ -215,6 +215,14 @@ def _problems(model: Any) -> Iterator[str]:
             yield "keeps weights in another file"
     if len(model.graph.sparse_initializer):
         yield "has sparse weights"
+    graph = model.graph
+    weights, inputs = ({row.name for row in rows} for rows in (graph.initializer, graph.input))
+    read = {name for node in graph.node for name in node.input if name}
+    made = {name for node in graph.node for name in node.output} | inputs
+    for name in sorted(weights - read - {row.name for row in graph.output}):
+        yield f"holds weights that no operator reads ({name[:60]!r})"
+    for name in sorted(read - made - weights):
+        yield f"lacks the weights {name[:60]!r}"
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
             yield f"has an operator of {node.domain[:60]!r}"

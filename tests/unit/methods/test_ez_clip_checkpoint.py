@@ -141,6 +141,9 @@ def test_wrong_files(tmp_path: Path, base: Path) -> None:
     one = "visual.transformer.resblocks.1.Adapter.D_fc2.bias"
     with pytest.raises(ModelError, match=r"lacks 'visual_adapters\.1\.up\.bias'"):
         loaded(tmp_path / "part.pt", _without(STATE, one), base)
+    over = {**STATE, one.replace("resblocks.1", "resblocks.9"): STATE[one]}
+    with pytest.raises(ModelError, match=r"visual_adapters\.9\.up\.bias"):
+        loaded(tmp_path / "over.pt", over, base)
     with pytest.raises(ModelError, match=r"prompts is 'wide'"):
         loaded(tmp_path / "best.pt", STATE, base, "&prompts=wide")
     with pytest.raises(UnknownNameError, match="did you mean 'prompts'"):

@@ -537,6 +537,10 @@ def test_wrong_files_and_options(base: Path, tmp_path: Path) -> None:
     plug_in.pop("model.visual.transformer.resblocks.1.s_adapter.adapter.0.bias")
     with pytest.raises(ModelError, match=r"lacks 'student\.mixers\.1\.space\.down\.bias'"):
         load_adapter(spec(state | plug_in))
+    over = golden.plug_in("aim")
+    over["model.visual.transformer.resblocks.9.s_adapter.adapter.0.bias"] = torch.ones(2)
+    with pytest.raises(ModelError, match=r"student\.mixers\.9\.space\.down\.bias"):
+        load_adapter(spec(state | over))
     with pytest.raises(ModelError, match="width 64 with 16 pixel patches"):
         load_adapter(spec(state).partition("?")[0])
     with pytest.raises(ModelError, match="between 0 and 1"):

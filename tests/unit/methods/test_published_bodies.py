@@ -109,6 +109,8 @@ def test_a_class_head_answers_its_labels_and_leaves_others_to_the_words(
 
 
 def test_a_released_file_of_bodies_answers_with_its_own_classes(tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
     path = stored(tmp_path, "ctrgcn")
     spec = f"skeleton-net:{path}"
     refused(UsageError, "does not name its classes", load_encoder, spec)
@@ -137,6 +139,13 @@ def test_a_released_file_of_bodies_answers_with_its_own_classes(tmp_path: Path):
     refused(UsageError, "is none of joint, bone", load_encoder, f"{spec}?stream=speed")
     other = published.write("trx", tmp_path)
     refused(ModelError, "is none of the networks chase", load_encoder, f"skeleton-net:{other}")
+    weights = load_file(path)
+    for state, told in (
+        ({**weights, "fc.extra": torch.ones(1)}, "1 left over (fc.extra)"),
+        ({name: t for name, t in weights.items() if name != "fc.bias"}, "1 missing (fc.bias)"),
+    ):
+        save_file(state, path)
+        assert told in refused(UsageError, "does not fit", load_encoder, spec).value.message
     pixels = clip_of(two_people(10)[..., :2], unit="px")
     refused(UsageError, "reads joints in metres", encoder.encode, [pixels])
 

@@ -189,6 +189,19 @@ def test_a_base_that_does_not_fit(checkpoint: Path, base: Path, tmp_path: Path) 
         load_adapter(f"tc-clip:{tmp_path}/shape.pth?base=openclip:{base}")
 
 
+def test_own_weights_missing_or_left_over_are_refused(base: Path, tmp_path: Path) -> None:
+    prompting = "text_encoder.prompt_generation_layer.0."
+    for change, told in (
+        ({prompting + "norm_9.weight": torch.ones(2)}, "norm_9.weight"),
+        ({prompting + "attn.in_proj_weight": None}, "in_proj_weight"),
+    ):
+        state = {**golden.original_state(), **change}
+        torch.save({"model": {n: t for n, t in state.items() if t is not None}}, tmp_path / "x.pth")
+        with pytest.raises(ModelError, match=told) as caught:
+            load_adapter(f"tc-clip:{tmp_path}/x.pth?base=openclip:{base}")
+        assert "\n" not in caught.value.message
+
+
 def test_two_prompting_layers_must_say_where(checkpoint: Path, base: Path, tmp_path: Path) -> None:
     state = golden.original_state()
     first = "text_encoder.prompt_generation_layer.0."

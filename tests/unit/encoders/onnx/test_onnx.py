@@ -149,6 +149,18 @@ def test_only_operators_of_onnx_run(folder: Path):
     not_loaded(folder, "functions of its own")
 
 
+def test_weights_missing_or_left_over_are_refused(folder: Path):
+    model = onnx.load(folder / "image.onnx")
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float32), "extra"))
+    made.save(folder, "image.onnx", model)
+    made.describe(folder)
+    not_loaded(folder, "weights that no operator reads ..extra.")
+    model.graph.ClearField("initializer")
+    made.save(folder, "image.onnx", model)
+    made.describe(folder)
+    not_loaded(folder, "lacks the weights .weights")
+
+
 def test_a_graph_that_does_not_fit_is_one_line(folder: Path):
     narrow = numpy_helper.from_array(np.zeros((5, made.DIM), np.float32), "weights")
     model = onnx.load(folder / "image.onnx")
