@@ -24,6 +24,7 @@ from vlar.methods.video_net.ada_fuse import fuse, needed
 from vlar.methods.video_net.adapter import VideoNet, as_in_use
 from vlar.methods.video_net.network import (
     Body,
+    OverTime,
     VideoNetConfig,
     VideoNetwork,
     body_of,
@@ -485,3 +486,11 @@ def test_it_learns_by_the_encoders_own_network():
 def test_what_has_no_network_of_its_own_is_one_line(spec: str, settings: Any, told: str):
     asked = {"network": "encoder", **settings}
     refused(ModelError, told, VideoNet.attach, load_encoder(spec), asked)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_filter_over_time_is_a_convolution_of_three_axes(step: int):
+    layer = OverTime(3, 5, (3, 1, 1), (step, 1, 1), (1, 0, 0), bias=False)
+    x = torch.randn(2, 3, 7, 4, 6, generator=torch.Generator().manual_seed(0))
+    plain = torch.nn.functional.conv3d(x, layer.weight, None, layer.stride, layer.padding)
+    torch.testing.assert_close(layer(x), plain, atol=1e-6, rtol=0)
