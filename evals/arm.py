@@ -1,6 +1,7 @@
 """Noise of key points on an arm of five points that a user declares: classifiers by severity.
 
-    python evals/arm.py --data ../shared/modalities [--seeds 0 1 2] [--json FILE]
+    python evals/arm.py --data ../shared/modalities [--seeds 0 1 2] [--names NAME ...]
+        [--json FILE]
 
 Takes of UTD-MHAD that the right arm tells apart become files of five points, with ``LAYOUT`` as
 ``layout.toml`` next to them: an arm that no layout of vlar knows, whose base is the point between
@@ -62,6 +63,7 @@ NOISE = ("jitter", "joint-dropout", "stray")
 STRAY = (0.02, 0.05, 0.1, 0.2, 0.35)  # share of points that lie anywhere in the arm's range
 HEADS = ("ridge", "cache", "prototype", "auto")
 TOWERS = ("temporal", "local-temporal")
+CLASSIFIERS = (*HEADS, "forest", *TOWERS)
 KIND = "level+course"
 GROWTH = Growth(trees=150, columns=60, least=2.0)
 SHUFFLED = "labels shuffled"
@@ -215,7 +217,9 @@ def measure(answer: Answers, asked: dict[str, list[Float32]], data: Takes) -> di
 
 def main() -> None:
     """Measure what is missing, and print a line for each result."""
-    given = arguments(__doc__, "data", "json", seeds=some([0, 1, 2]))
+    given = arguments(
+        __doc__, "data", "json", seeds=some([0, 1, 2]), names=some(CLASSIFIERS, choices=CLASSIFIERS)
+    )
     torch.set_num_threads(1)
     results: dict[str, Any] = stored(given.json, {"vlar": vlar.__version__})
     with tempfile.TemporaryDirectory() as folder:
@@ -229,7 +233,7 @@ def main() -> None:
     for seed in given.seeds:
         asked = asked_features(encoder, clips, seed)
         wrong = np.random.default_rng(seed).permutation(y)
-        for name in (*HEADS, "forest", *TOWERS):
+        for name in given.names:
             for title, labels in ((name, y), (f"{name}, {SHUFFLED}", wrong)):
                 rows = results.setdefault(title, {})
                 if str(seed) in rows or (labels is wrong and seed != given.seeds[0]):

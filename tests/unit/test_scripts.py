@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import vlar
 from tests.refusals import refused
 from vlar.errors import MetricError
 
@@ -149,8 +150,31 @@ def test_a_frozen_clip_does_not_move_and_a_zoom_narrows(composites: ModuleType):
 
 
 sys.path.insert(0, str(ROOT / "evals"))
-measures, harness, cached = map(importlib.import_module, ("measures", "harness", "cached"))
+measures, harness, cached, arm = map(
+    importlib.import_module, ("measures", "harness", "cached", "arm")
+)
 sys.path.pop(0)
+
+
+def test_an_arm_is_read_by_the_layout_that_is_declared(tmp_path: Path):
+    random = np.random.default_rng(0)
+    points = random.normal(size=(5, 3)) + np.cumsum(0.02 * random.normal(size=(40, 5, 3)), axis=0)
+    clip = vlar.read_clip(arm.written(points, tmp_path / "take.csv"))
+    assert clip.modality == "tracks"
+    assert (clip.meta["front"], clip.meta["back"]) == ("hand", "base")
+    np.testing.assert_allclose(clip.data[:, 0], points, atol=1e-4)
+    encoder = arm.Arm(clip.meta["points"], clip.meta["front"], clip.meta["back"])
+    rows = encoder.features_of(clip)
+    assert rows.shape == (64, encoder.frame_dim)
+    assert {"point distance 0 4", "place 14"} <= set(encoder.channels)
+    away = encoder.features_of(replace(clip, data=clip.data + 3))  # the arm as a whole is elsewhere
+    np.testing.assert_allclose(away, rows, atol=1e-3)
+    for severity, share in enumerate(arm.STRAY, start=1):
+        stray = arm.noisy(clip, "stray", severity, 0)
+        moved = (stray != clip.data).any(axis=-1)
+        assert abs(moved.mean() - share) < 0.15
+        assert stray.min() >= clip.data.min()
+        assert stray.max() <= clip.data.max()
 
 
 def test_options_are_made_from_their_defaults(monkeypatch: pytest.MonkeyPatch):

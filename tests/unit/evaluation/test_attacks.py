@@ -184,9 +184,14 @@ def card(**settings: Any) -> LoadedCard:
 
 
 @pytest.mark.slow
-def test_a_card_attacks_the_joints_of_a_tower(bodies: Path):
+@pytest.mark.parametrize("readout", ["texts", "classes"])
+def test_a_card_attacks_the_joints_of_a_tower(readout: str, bodies: Path):
     model = Model(load_encoder("skeleton"))
-    given = card(names=["pgd", "motion"], eps=[0.0, 0.8], steps=3, clips=10)
+    tower = {**TINY, "readout": readout}
+    given = card(
+        names=["pgd", "motion"], eps=[0.0, 0.8], steps=3, clips=10, settings=tower,
+        surrogate_settings={**tower, "streams": ["joint"]},
+    )  # fmt: skip
     (run,) = run_card(given, bodies, model)
     by = {
         (

@@ -40,12 +40,13 @@ _CHUNK = 32  # clips that are attacked at once
 class AttackRobustness(Protocol):
     """Answers that change when the inputs of a tower are attacked by the gradients of another one.
 
-    Both learn from the training clips and answer by the texts of the labels. What is moved are the
-    inputs of a frame: of a tower of joints the places of seen joints, in lengths of the trunk; the
-    vector of the frozen encoder stays. Controls that must fail: noise of equal norm, and ``eps`` 0.
-    Settings: ``method`` and its ``settings``, ``surrogate`` and ``surrogate_settings``, ``names``
-    (None for all attacks), ``eps`` (a list), ``steps``, ``clips`` (most that are attacked),
-    ``recipe``, ``seed``.
+    Both learn from the training clips, and answer by the texts of the labels next to the vector of
+    the frozen encoder, which stays, or by a class head alone (``readout = "classes"`` among the
+    settings of a tower). What is moved are the inputs of a frame: of a tower of joints the places
+    of seen joints, in lengths of the trunk. Controls that must fail: noise of equal norm, and
+    ``eps`` 0. Settings: ``method`` and its ``settings``, ``surrogate`` and
+    ``surrogate_settings``, ``names`` (None for all attacks), ``eps`` (a list), ``steps``, ``clips``
+    (most that are attacked), ``recipe``, ``seed``.
     """
 
     name = "attack"
@@ -165,7 +166,10 @@ class _Trained:
 
     def raised(self, inputs: _Inputs, x: Tensor, rows: slice) -> Tensor:
         """Logits (n, C) of changed inputs of some clips, with gradients."""
-        residual = self.adapter.network.residual(inputs.joined(x, rows))
+        network, joined = self.adapter.network, inputs.joined(x, rows)
+        if getattr(self.adapter.config, "readout", "") == "classes":  # the sum of the shares
+            return network.read(joined).scores.log_softmax(dim=2).logsumexp(dim=0)
+        residual = network.residual(joined)
         vectors = F.normalize(inputs.pooled[rows] + residual, dim=-1)
         return self.adapter.logit_scale * vectors @ self.words.T
 
