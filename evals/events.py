@@ -10,7 +10,7 @@ that no figure by recording can be given.
 Compared are a ridge on counts in three spans of time, ``auto`` on the base encoder, and every
 preset with and without spikes, the trained similarity alone. ``spikepoint, paper's size`` is the
 network of the paper at its smaller size with 512 groups, and its own votes, loss and rate code; for
-a CPU a group has 8 points (24 in the paper), a code 4 steps (16), a training 20 epochs (300).
+a CPU a group has 8 points (24 in the paper), a code 4 steps (16), a training 12 epochs (300).
 Controls on the same model: spans of time exchanged, polarity removed, x and y exchanged, time
 reversed; and labels shuffled in training. Runs that a result file holds are not made again;
 ``--minutes`` ends a call before the next run.
@@ -47,7 +47,7 @@ HERE = Path(__file__).parent
 DATA = "n_mnist"
 PRESETS = ("spikmamba", "event-transact", "spikepoint")
 PAPER = "spikepoint, paper's size"
-POINTS, GROUPS, NEIGHBOURS, STEPS, EPOCHS, BATCH = 1024, 512, 8, 4, 20, 10
+POINTS, GROUPS, NEIGHBOURS, STEPS, EPOCHS, BATCH = 1024, 512, 8, 4, 12, 10
 PENALTY = 0.1  # of the ridge, of the mean eigenvalue; chosen on the choose part
 CONTRAST = {"frame-contrast": {"weight": 0.1}}
 
