@@ -11,7 +11,7 @@ and ``auto`` and the tower answer together at the factors that ``vlar adapt`` st
 
 ``changed`` are answers that differ from those before, in percent, ``lost`` right ones that are
 wrong now, in percent of those right before. Control: noise of the same norm in each take.
-``before`` has what is right unmoved: of ``whole`` after reading anew, and without. ``posterior -
+``before`` has what is right unmoved: of ``whole`` after reading again, and without. ``posterior -
 mi`` is the claim of TASAR: the mean over the pairs of another tower of the difference of changed
 answers, in points, with its interval over drawn takes. A result is kept in ``--json`` for each
 tower, attack and ``eps``.
