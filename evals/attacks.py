@@ -6,7 +6,7 @@
 UTD-MHAD by people (``towers.py``): odd subjects teach three towers with a class head, and the takes
 of even ones are moved by the gradients of each, at most ``eps`` of the trunk. Every tower is asked:
 the one that gave the gradients is the white box, the others are victims. ``plain`` is the answer of
-the class head. For ``whole`` the moved joints are a recording again, which the encoder reads anew,
+the class head. For ``whole`` the moved joints are a recording again, which the encoder reads again,
 and ``auto`` and the tower answer together at the factors that ``vlar adapt`` starts from (1, 0.25).
 
 ``changed`` are answers that differ from those before, in percent, ``lost`` right ones that are
