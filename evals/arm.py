@@ -3,8 +3,8 @@
     python evals/arm.py --data ../shared/modalities [--seeds 0 1 2] [--names NAME ...]
         [--json FILE]
 
-Takes of UTD-MHAD that the right arm tells apart become files of five points, with ``LAYOUT`` as
-``layout.toml`` next to them: an arm that no layout of vlar knows, whose base is the point between
+Takes of UTD-MHAD that differ by the right arm become files of five points, with ``LAYOUT`` as
+``layout.toml`` next to them: an arm that vlar has no layout of, whose base is the point between
 the shoulders. Odd subjects teach from clean takes, even ones are asked with noise. All classifiers
 read the same at 64 moments: the channels of tracks with those that name points, and the places of
 the points less the base. ``ridge``, ``cache`` (the nearest examples), ``prototype`` (the nearest
