@@ -185,7 +185,7 @@ KINDS: dict[str, Kind] = {
         ),
         _kind("backend", "library", "library.backends:Backend", "library"),
         _kind("engine", "library.engines", "library.engines.base:Engine", "library"),
-        _kind("runner", "library.ingest.runners", "library.ingest.runners.base:Runner", "ingest"),
+        _kind("runner", "library.ingest.runners", "library.ingest.runners.base:Runner", "scale"),
         _kind("reranker", "library.query", "library.query.rerankers:Reranker", "query"),
         _kind(
             "dataset", "evaluation.datasets", "evaluation.datasets.base:DatasetLayout", "protocols"
@@ -197,9 +197,9 @@ KINDS: dict[str, Kind] = {
             "corruption",
             "evaluation.corruptions",
             "evaluation.corruptions.base:Corruption",
-            "corruptions",
+            "protocols",
         ),
-        _kind("attack", "evaluation.attacks", "evaluation.attacks.base:Attack", "robustness"),
+        _kind("attack", "evaluation.attacks", "evaluation.attacks.base:Attack", "protocols"),
     )
 }
 

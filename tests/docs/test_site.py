@@ -51,8 +51,8 @@ def dependencies() -> set[str]:
     return named - {"vlar"}  # extras that hold others
 
 
-def test_the_licence_page_names_every_dependency():
-    page = (ROOT / "docs" / "licences.md").read_text("utf-8")
+def test_the_page_of_licences_names_every_dependency():
+    page = (ROOT / "docs" / "support.md").read_text("utf-8")
     assert {"torch", "onnxruntime", "fastapi"} <= dependencies()
     assert not {name for name in dependencies() if f"`{name}`" not in page}
 

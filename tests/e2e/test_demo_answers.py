@@ -1,4 +1,4 @@
-"""The commands of README and docs/start.md on the demo's clips, by their answers."""
+"""The commands of README and docs/classify.md on the demo's clips, by their answers."""
 
 from __future__ import annotations
 

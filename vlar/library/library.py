@@ -132,7 +132,7 @@ class Library:
         in place, renamed ones keep rows and tags, copies get those rows. Links are not followed.
 
         Args:
-            paths: Files, folders to search, addresses, lists (docs/ingest.md), or a data set.
+            paths: Files, folders to search, addresses, lists (docs/scale.md), or a data set.
             tags: Set on every recording of this call, also on unchanged ones; other tags stay.
             window_s: Seconds a window lasts; None is the library's own, 4 for a new one.
             stride_s: Seconds between starts; None is the library's own, 2 for a new one.
@@ -145,7 +145,7 @@ class Library:
             captions: A captioner or its name: keep captions of each window.
             persons: Also a row for each person of a window (docs/who.md). None as for shots.
             detector: Detector of people; None is the library's own, for a new one as for ``who``.
-            runner: Runner that reads and encodes, besides this process (docs/ingest.md).
+            runner: Runner that reads and encodes, besides this process (docs/scale.md).
             shards: A folder: write there instead, as Parquet files (``import_shards``).
             remote: Fetch the addresses too that lists name, besides those of ``paths``.
             progress: Called after the commit of each recording.
@@ -203,7 +203,7 @@ class Library:
         """Add the rows of Parquet files, such as ``add(shards=FOLDER)`` and ``export`` write them.
 
         Args:
-            paths: Files, and folders of them; docs/ingest.md has the columns. The rows of a
+            paths: Files, and folders of them; docs/scale.md has the columns. The rows of a
                 recording that is in several are those of the last one.
             progress: Called after the commit of each recording.
 

@@ -315,7 +315,7 @@ class Tasks:
         if not backend.is_shared:
             raise LibraryLockedError(
                 f"this server has {self._library} open, and a job is a process of its own; serve a "
-                "library of 'milvus-lite server' instead (docs/milvus.md)"
+                "library of 'milvus-lite server' instead (docs/operating.md)"
             )
         with backend.lock():
             pass

@@ -170,7 +170,7 @@ def _lite_client(address: MilvusAddress, heard: _Overheard) -> Any:
         if "lock" in f"{type(cause).__name__} {cause}".lower():
             raise LibraryLockedError(
                 f"another process has {address} open, and Milvus Lite allows one at a time; wait "
-                "until it ends, or let 'milvus-lite server' share the folder (docs/milvus.md)"
+                "until it ends, or let 'milvus-lite server' share the folder (docs/operating.md)"
             ) from error
         raise LibraryError(
             f"library {address} cannot be opened ({reason_of(cause)}); restore a copy of the "
