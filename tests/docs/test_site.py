@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ import pytest
 
 import vlar
 from tests.docs.pages import ROOT
+from tests.e2e import browser
 
 CONFIG = (ROOT / "mkdocs.yml").read_text("utf-8")
 NAV = re.findall(r"^\s+- [^:\n]+: (\S+\.md)$", CONFIG.partition("\nnav:")[2], re.M)
@@ -91,27 +93,104 @@ def test_an_asset_of_another_site_is_found():
     assert not foreign('<a href="https://example.org">text</a><script src="assets/x.js"></script>')
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_warnings_or_foreign_assets(tmp_path: Path):
-    for module in ("mkdocs", "material", "mkdocstrings_handlers.python"):
-        if importlib.util.find_spec(module) is None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site, of a folder that holds no more than it is made of."""
+    for module in ("zensical", "mkdocstrings_handlers.python"):
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
             pytest.skip(f"{module} is not installed: pip install 'vlar[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", folder)
+    (folder / "vlar").symlink_to(ROOT / "vlar")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path / "site")],
-        cwd=ROOT,
-        env=dict(os.environ, NO_MKDOCS_2_WARNING="1"),
+        [sys.executable, "-m", "zensical", "build", "--strict", "-f", "mkdocs.yml"],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    built = {path: path.read_text("utf-8") for path in (tmp_path / "site").rglob("*.html")}
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder / "site"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings_or_foreign_assets(site: Path):
+    built = {path: path.read_text("utf-8") for path in site.rglob("*.html")}
     assert len(built) > len(NAV)
     for path, html in built.items():
         assert not foreign(html), path
         assert "```" not in re.sub(r"<(code|pre)\b.*?</\1>", "", html, flags=re.S), path
-    api = built[tmp_path / "site" / "api.html"]
+    api = built[site / "api.html"]
     for name in ("vlar.Model.classify", "vlar.Library.query", "vlar.types.Hit"):
         assert f'id="{name}"' in api
-    assert (tmp_path / "site" / "search" / "search_index.json").is_file()
+    assert (site / "search.json").is_file()
+    assert (site / "search.js").is_file()  # for pages that are opened from a folder
+
+
+# What a person types, and the pages of which one is among the first three hits.
+ASKED = {
+    "threshold": "text",
+    "unknown": "text",
+    "GPU": "support",
+    "timestamps": "classify",
+    "subtitles": "classify",
+    "label list": "text",
+    "proxy": "index serve",
+    "offline": "index",
+    "licence": "support",
+    "Windows": "support",
+    "webcam": "answers",
+    "BORIS": "exchange",
+    "backup": "operating",
+    "password": "serve",
+    "exit code": "classify",
+    "Excel": "answers",
+    "two people": "who",
+    "accuracy": "evaluation",
+    "few examples": "teach",
+    "S3": "scale",
+    "audio": "sensors",
+    "Docker": "serve",
+    "speech": "query",
+    "OCR": "query",
+    "install": "index",
+    "languages": "figures text",
+}
+
+
+@pytest.mark.slow
+def test_a_search_of_the_site_finds_what_a_person_asks(site: Path):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    script = ROOT / "tests" / "docs" / "search.js"
+    done = subprocess.run(
+        [node, script, site, *ASKED], capture_output=True, text=True, timeout=60, check=True
+    )
+    hits = json.loads(done.stdout)
+    first = {asked: [re.split("[.#]", hit)[0] for hit in hits[asked][:3]] for asked in ASKED}
+    lost = {a: first[a] for a, pages in ASKED.items() if not set(first[a]) & set(pages.split())}
+    assert not lost
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER), reason="Chromium is not installed")
+def test_pages_that_are_opened_from_a_folder_can_be_searched(site: Path):
+    worker = next((site / "assets" / "javascripts" / "workers").glob("search.*.js"))
+    driver = browser.new_driver(browser.DESKTOP)
+    try:
+        driver.get((site / "index.html").as_uri())
+        hits = driver.execute_async_script(
+            "const [address, done] = arguments, worker = new Worker(address);"
+            "const script = document.createElement('script'); script.src = 'search.js';"
+            "script.onload = () => worker.postMessage({type: 0, data: __index});"
+            "worker.onmessage = ({data: {type, data}}) => type === 3 ? done(data.items.length)"
+            " : worker.postMessage({type: 2, data: {input: 'threshold'}});"
+            "document.body.append(script)",
+            worker.relative_to(site).as_posix(),
+        )
+    finally:
+        driver.quit()
+    assert hits > 3
