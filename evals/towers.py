@@ -1,7 +1,8 @@
 """Skeleton towers: every preset alone and weighed against ``auto``, with parameters and CPU time.
 
     python evals/towers.py --data DIR [--sets utd] [--methods NAME ...] [--seeds 0] [--set K=V ...]
-        [--readouts texts classes] [--shuffled] [--choose] [--fold] [--cache DIR] [--json FILE]
+        [--readouts texts classes] [--shuffled] [--choose] [--fold] [--changed] [--cache DIR]
+        [--json FILE]
 
 Odd subjects teach, even ones are asked; of NW-UCLA too. DIR holds ``manifest.csv``. Presets of
 ``skeleton-tower`` are found by the registry. A result is kept in ``--json`` for each set, preset,
@@ -14,8 +15,9 @@ other over all methods, so that a run that is stopped has about as many of each.
 
 ``--choose`` asks the last of the people who teach and never the even ones: settings and epochs were
 chosen so. Controls that must fail: the frames of the asked clips shuffled, and their joints read in
-the order of another layout, by the tower of the first seed; with ``--shuffled`` that tower is also
-trained on shuffled labels.
+the order of another layout, by the tower of the first seed (``--changed``: of every seed); with
+``--shuffled`` that tower is also trained on shuffled labels. ``scene moved`` puts each asked clip
+elsewhere, by up to a metre along each axis.
 """
 
 from __future__ import annotations
@@ -115,11 +117,16 @@ def controls(given: Course) -> dict[str, list[Clip]]:
     random = np.random.default_rng(0)
     asked = [clip for clip, ask in zip(given.clips, given.ask, strict=True) if ask]
     other = {"layout": OTHER_ORDER[str(asked[0].meta["layout"])]}
+    places = np.random.default_rng(1).uniform(-1, 1, (len(asked), asked[0].data.shape[-1]))
     return {
         "frames shuffled": [
             replace(c, data=c.data[random.permutation(len(c.data))]) for c in asked
         ],
         "other order of joints": [replace(c, meta={**c.meta, **other}) for c in asked],
+        "scene moved": [
+            replace(c, data=(c.data + v).astype(c.data.dtype))
+            for c, v in zip(asked, places, strict=True)
+        ],
     }
 
 
@@ -237,7 +244,8 @@ def main() -> None:
         seeds=some([0]), readouts=some(["texts", "classes"]),
         set={"nargs": "+", "type": setting, "default": [], "dest": "settings"},
         shuffled=(False, "the first seed also with shuffled labels"), choose=False,
-        fold=(False, "factors from held-out people"), cache=Path("/tmp/vlar-towers"),
+        fold=(False, "factors from held-out people"),
+        changed=(False, "changed clips for every seed"), cache=Path("/tmp/vlar-towers"),
     )  # fmt: skip
     torch.set_num_threads(1)
     results: dict[str, Any] = stored(
@@ -263,7 +271,7 @@ def main() -> None:
             file = f"{name}-{kind.replace(', ', ' ').replace(' ', '-')}-{int(given.fold)}.npz"
             rows[str(seed)] = measure(
                 data, method, settings, seed, given.cache / file, fold=given.fold,
-                changed=first and not permuted,
+                changed=(first or given.changed) and not permuted,
             )  # fmt: skip
             shown = {k: v for k, v in rows[str(seed)].items() if k != "settings"}
             print(f"{name}, {kind}, {title}, seed {seed}: {shown}", flush=True)
