@@ -59,6 +59,21 @@ def test_a_new_field_is_an_option_of_the_command_line(
     assert run(app, ["--pace-s", "99"]).exit_code == 2  # the control: its limits hold
 
 
+def test_a_verb_takes_some_fields_of_a_request():
+    app, calls = typer.Typer(rich_markup_mode=None), []
+
+    @verb(app)
+    def learn(*, asked: Annotated[dict[str, Any], Fields(Paced, ("pace_s", "shots"))]) -> int:
+        """Learn."""
+        calls.append(asked)
+        return 0
+
+    run = CliRunner().invoke
+    assert run(app, ["--pace-s", "2"]).exit_code == 0
+    assert calls == [{"pace_s": 2.0, "shots": None}]
+    assert run(app, ["--method", "auto"]).exit_code == 2  # the control: no other field
+
+
 def test_what_is_rarely_needed_is_given_by_set(made: tuple[typer.Typer, list[dict[str, Any]]]):
     app, calls = made
     run = CliRunner().invoke

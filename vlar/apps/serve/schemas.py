@@ -38,8 +38,9 @@ class Problem(BaseModel):
     position: int | None = Field(None, description="Of its wrong character, from 0.")
 
 
+@with_options(QueryRequest)
 class Query(Body):
-    """A search."""
+    """A search; options of ``vlar query`` that may come from afar are added to it."""
 
     text: Text = Field(description="Plain words, or an expression (docs/query.md).")
     k: int = body_field(QueryRequest, "k", ge=1, le=100)
@@ -58,7 +59,6 @@ class Query(Body):
         description="Chance that the list misses the moment; k does not count.",
     )
     only: Literal["seen", "written"] | None = Field("seen", description="null: both legs.")
-    one_per_recording: bool = body_field(QueryRequest, "one_per_recording")
 
     def plain(self) -> QueryRequest:
         """Request for the application."""

@@ -52,6 +52,6 @@ class QueryRequest:
     no: "Sequence[Hit | int]" = ()
     miss: float | None = None
     only: str | None = "seen"
-    one_per_recording: Annotated[bool, Option("Show the best answer of each recording only.")] = (
-        False
-    )
+    one_per_recording: Annotated[
+        bool, Option("Show the best answer of each recording only.", remote=True)
+    ] = False
