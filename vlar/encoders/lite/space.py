@@ -34,7 +34,6 @@ _RULE = 2  # increase it when phrases or rounding change, so that cached vectors
 _SEED_PARTS = 3  # files below 1 MB each
 
 EmbedTexts = Callable[[Sequence[str]], Float32]
-Int8 = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ Weights = Mapping[str, Array]
 GRAPH_VERSION = 1  # increase it when a graph changes, so that cached graphs are rebuilt
 _BATCH_NORM_EPSILON = 1e-3
 _LAYER_NORM_EPSILON = 1e-12
-_MAX_POSITIONS = 512
 
 
 def image_tower(

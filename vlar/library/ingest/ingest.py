@@ -362,10 +362,9 @@ def _manifest(
     spans = request.window_s, request.stride_s
     if own is None:
         new = models.new_manifest(*spans, request.long_times, bool(request.shots))
-        own = with_people(new, request.persons, request.detector)
-    else:
-        own.require_windows(*spans, models.folder, request.long_times, request.shots)
-        require_people(own, request.persons, request.detector, models.folder)
+        return with_people(new, request.persons, request.detector)
+    own.require_windows(*spans, models.folder, request.long_times, request.shots)
+    require_people(own, request.persons, request.detector, models.folder)
     models.require(own)
     return own
 
