@@ -11,8 +11,8 @@ from collections.abc import Collection, Container, Iterable, Sequence
 from functools import lru_cache
 
 from vlar.language.clean import base_forms
-from vlar.language.motion import modifiers
 from vlar.language.motion.modifiers import mark_clauses
+from vlar.language.motion.second_person import SOMEONE, mark_second_person
 
 # Version of the rules in this file, ``second_person`` and ``verb_table``. Increase it with every
 # change of results: cached vectors of texts would otherwise stay as they were.
@@ -135,8 +135,8 @@ def fixed_expression(phrase: str) -> tuple[str, ...] | None:
 def content_words(text: str) -> list[str]:
     """The words of a clause or a phrase, without articles, pronouns and auxiliaries."""
     joined = _PAIRS.sub(r"\1 _ \2", text.lower().replace("'s", ""))
-    words = modifiers.mark_second_person(re.findall(r"[^\W\d_]+", joined))
-    content = [word for word in words if word == modifiers.SOMEONE or word not in _IGNORED]
+    words = mark_second_person(re.findall(r"[^\W\d_]+", joined))
+    content = [word for word in words if word == SOMEONE or word not in _IGNORED]
     return content or words
 
 
@@ -204,7 +204,7 @@ def contrary_words(words: Collection[str]) -> frozenset[str]:
 
 def _in_any_order(phrase: Sequence[str]) -> bool:
     """Return whether the order of a phrase's words is free: "guitar playing"."""
-    fixed = not _PARTICLES.isdisjoint(phrase) or modifiers.SOMEONE in phrase
+    fixed = not _PARTICLES.isdisjoint(phrase) or SOMEONE in phrase
     return not fixed and len(set(phrase)) == len(phrase)
 
 

@@ -20,12 +20,7 @@ from vlar.errors import UsageError
 from vlar.files import resources
 from vlar.language.clean import base_forms
 from vlar.language.motion import modifiers, phrase_matching
-from vlar.language.motion.modifiers import (
-    SOMEONE,
-    add_second_person,
-    drop_clauses,
-    drop_second_person,
-)
+from vlar.language.motion.modifiers import drop_clauses
 from vlar.language.motion.phrase_matching import (
     content_words,
     contrary_words,
@@ -39,6 +34,7 @@ from vlar.language.motion.phrase_matching import (
     verb_score,
     word_forms,
 )
+from vlar.language.motion.second_person import SOMEONE, add_second_person, drop_second_person
 from vlar.pose.attributes.base import attribute_names, hand_attribute_names, weight_vector
 from vlar.types import Float32, JsonDict
 
