@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.adapters.settings import setting
@@ -118,24 +119,18 @@ def test_every_hook_is_called_in_order():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(UsageError, match="needs unlabelled clips"):
-        training(["consistency"], free=False)
-    with pytest.raises(UsageError, match="no objective uses them"):
-        training([])
-    with pytest.raises(UsageError, match="named twice"):
-        ObjectiveSet(["consistency", "consistency"])
-    with pytest.raises(UnknownNameError, match="did you mean 'consistency'"):
-        ObjectiveSet(["consistencies"])
-    with pytest.raises(ModelError, match="threshold is 2"):
-        ObjectiveSet({"consistency": {"threshold": 2}})
+    refused(UsageError, "needs unlabelled clips", training, ["consistency"], free=False)
+    refused(UsageError, "no objective uses them", training, [])
+    refused(UsageError, "named twice", ObjectiveSet, ["consistency", "consistency"])
+    refused(UnknownNameError, "did you mean 'consistency'", ObjectiveSet, ["consistencies"])
+    refused(ModelError, "threshold is 2", ObjectiveSet, {"consistency": {"threshold": 2}})
 
 
 def test_an_objective_of_one_adapter_is_refused_elsewhere(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(EveryHook, "trains", "aligned")
     part = ObjectiveSet(["every-hook"])
     context: Any = SimpleNamespace(method=Temporal.attach(FakeEncoder(), SMALL))
-    with pytest.raises(UsageError, match=r"trains the adapter 'aligned', and .* 'temporal'"):
-        part.begin(context, 0)
+    refused(UsageError, r"trains the adapter 'aligned', and .* 'temporal'", part.begin, context, 0)
 
 
 def test_two_samplers_are_refused(monkeypatch: pytest.MonkeyPatch):
@@ -145,8 +140,7 @@ def test_two_samplers_are_refused(monkeypatch: pytest.MonkeyPatch):
         name: ClassVar[str] = "other-order"
 
     monkeypatch.setattr(OtherOrder, "views", lambda self: {})
-    with pytest.raises(UsageError, match="both choose the order"):
-        training(["every-hook", "other-order"]).run()
+    refused(UsageError, "both choose the order", training(["every-hook", "other-order"]).run)
 
 
 def test_consistency_learns_from_confident_answers_only():

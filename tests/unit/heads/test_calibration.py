@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.errors import ModelError, UsageError
 from vlar.heads.calibration import Calibration, fit_calibration
 from vlar.heads.concept_heads import EACH_PRIOR, MultiLabelScorer
@@ -82,8 +83,7 @@ def test_a_nearer_row_is_likelier_and_nothing_shown_is_nothing():
 
 
 def test_each_scorer_refuses_what_the_scorer_refuses():
-    with pytest.raises(UsageError, match="no label"):
-        MultiLabelScorer(vectors(0, 0), vectors(1, 3), logit_scale=1.0)
+    refused(UsageError, "no label", MultiLabelScorer, vectors(0, 0), vectors(1, 3), logit_scale=1.0)
     with pytest.raises(UsageError, match="prior"):
         MultiLabelScorer(vectors(0, 1), vectors(1, 3), logit_scale=1.0, prior=1.0)
 
@@ -203,11 +203,8 @@ def test_a_logistic_curve_finds_the_middle_and_never_falls():
 
 def test_what_cannot_be_fitted_or_restored_is_refused():
     said, labels = answers(0, 10, 3, 1.0)
-    with pytest.raises(UsageError, match="share of unknown is 1"):
-        fit_calibration(said, labels, unknown_share=1.0)
-    with pytest.raises(UsageError, match="slopes"):
-        Calibration(slope=0.0)
+    refused(UsageError, "share of unknown is 1", fit_calibration, said, labels, unknown_share=1.0)
+    refused(UsageError, "slopes", Calibration, slope=0.0)
     assert Calibration.restore(Calibration(2.0, 0.5).to_dict()) == Calibration(2.0, 0.5)
     for settings_ in ({"slope": "steep"}, {"slop": 1.0}, {"slope": -1.0}):
-        with pytest.raises(ModelError, match="calibrate again"):
-            Calibration.restore(settings_)
+        refused(ModelError, "calibrate again", Calibration.restore, settings_)

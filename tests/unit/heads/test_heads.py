@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar import registry
 from vlar.errors import ModelError, SupportError, UnknownNameError
 from vlar.heads.fewshot.base import FewShotHead, make_problem
@@ -106,16 +107,14 @@ def test_a_damaged_state_is_refused(name):
     head = _fit(name)
     for key, array in head.state().items():
         state = {k: v for k, v in head.state().items() if k != key}
-        with pytest.raises(ModelError, match="adapt again"):
-            FewShotHead.from_state(head.config(), state)
+        refused(ModelError, "adapt again", FewShotHead.from_state, head.config(), state)
         labels = 1 if array.ndim == 2 and array.shape[1] == 4 else 0
         cut = np.delete(array, 0, axis=labels)
         with pytest.raises(ModelError, match="adapt again"):
             FewShotHead.from_state(head.config(), {**head.state(), key: cut})
     for key in head.config():
         config = {k: v for k, v in head.config().items() if k != key}
-        with pytest.raises(ModelError, match="adapt again"):
-            FewShotHead.from_state(config, head.state())
+        refused(ModelError, "adapt again", FewShotHead.from_state, config, head.state())
     with pytest.raises(UnknownNameError):
         FewShotHead.from_state({**head.config(), "head": "hydra"}, head.state())
 
@@ -136,16 +135,13 @@ def test_works_without_a_prior(name):
 def test_support_errors():
     vectors, y, prior = _set(2)
     head = registry.get("fewshot", "ridge")()
-    with pytest.raises(SupportError, match="at least two"):
-        head.fit(vectors, ["one"] * len(y))
+    refused(SupportError, "at least two", head.fit, vectors, ["one"] * len(y))
     with pytest.raises(SupportError, match="'absent' has no example"):
         head.fit(vectors, y, labels=[*sorted(set(y)), "absent"])
     with pytest.raises(SupportError, match="not among the labels"):
         head.fit(vectors, y, labels=["label 0", "label 1", "label 2"])
-    with pytest.raises(SupportError, match="shape"):
-        head.fit(vectors, y, prior[:, :2])
-    with pytest.raises(SupportError, match="signatures"):
-        head.fit(vectors[:-1], y)
+    refused(SupportError, "shape", head.fit, vectors, y, prior[:, :2])
+    refused(SupportError, "signatures", head.fit, vectors[:-1], y)
 
 
 @settings(max_examples=50, deadline=None)

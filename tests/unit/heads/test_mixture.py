@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vlar import registry
 from vlar.encoders.base import FrameBlock
 from vlar.errors import ModelError
@@ -65,10 +66,8 @@ def test_state_and_config_bring_it_back(blend):
 def test_damage_is_refused(blend):
     for key in blend.config():
         config = {k: v for k, v in blend.config().items() if k != key}
-        with pytest.raises(ModelError, match="adapt again"):
-            FewShotHead.from_state(config, blend.state())
+        refused(ModelError, "adapt again", FewShotHead.from_state, config, blend.state())
     with pytest.raises(ModelError, match="adapt again"):
         FewShotHead.from_state({**blend.config(), "members": []}, blend.state())
     state = {k: v for k, v in blend.state().items() if not k.startswith("1.")}
-    with pytest.raises(ModelError, match="adapt again"):
-        FewShotHead.from_state(blend.config(), state)
+    refused(ModelError, "adapt again", FewShotHead.from_state, blend.config(), state)

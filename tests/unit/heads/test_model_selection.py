@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vlar.encoders.base import FrameBlock
 from vlar.errors import SupportError, UnknownNameError
 from vlar.heads.fewshot.base import ClosedForm
@@ -93,10 +94,8 @@ def test_the_same_support_gives_the_same_head():
 
 def test_unknown_method_and_bad_support():
     features, y = _clips(2, speaks="motion")
-    with pytest.raises(UnknownNameError, match="ridge"):
-        choose(features, BLOCKS, y, method="ridged")
-    with pytest.raises(SupportError, match="at least two"):
-        choose(features, BLOCKS, ["x"] * len(y))
+    refused(UnknownNameError, "ridge", choose, features, BLOCKS, y, method="ridged")
+    refused(SupportError, "at least two", choose, features, BLOCKS, ["x"] * len(y))
 
 
 def test_queries_never_reach_a_fit(monkeypatch):

@@ -48,8 +48,7 @@ def test_frame_folders_are_examples(tmp_path):
 
 def test_frames_right_in_the_label_folder_are_refused(tmp_path):
     _touch(tmp_path, "a/1.jpg", "a/2.jpg", "b/v/1.jpg")
-    with pytest.raises(SupportError, match="folder of its own"):
-        read_support(tmp_path)
+    refused(SupportError, "folder of its own", read_support, tmp_path)
 
 
 def test_csv_with_everything_a_spreadsheet_does(tmp_path):
@@ -109,19 +108,14 @@ def test_errors_name_file_line_and_column(tmp_path, text, parts):
 
 
 def test_folder_errors(tmp_path):
-    with pytest.raises(SupportError, match="no such folder or file"):
-        read_support(tmp_path / "absent")
-    with pytest.raises(SupportError, match="no example"):
-        read_support(tmp_path)
+    refused(SupportError, "no such folder or file", read_support, tmp_path / "absent")
+    refused(SupportError, "no example", read_support, tmp_path)
     _touch(tmp_path, "loose.mp4")
-    with pytest.raises(SupportError, match="one folder per label"):
-        read_support(tmp_path)
+    refused(SupportError, "one folder per label", read_support, tmp_path)
     _touch(tmp_path, "a/v.mp4")
-    with pytest.raises(SupportError, match="only the label 'a'"):
-        read_support(tmp_path)
+    refused(SupportError, "only the label 'a'", read_support, tmp_path)
     (tmp_path / "b").mkdir()
-    with pytest.raises(SupportError, match="'b' has no example"):
-        read_support(tmp_path)
+    refused(SupportError, "'b' has no example", read_support, tmp_path)
 
 
 def test_several_labels_of_a_clip(tmp_path):
@@ -179,8 +173,7 @@ def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch):
 def test_collections_go_on_after_a_table_that_is_refused(tmp_path):
     import gc
 
-    with pytest.raises(SupportError, match="line 2"):
-        read_support(_csv(tmp_path, "path,label\na.mp4\n"))
+    refused(SupportError, "line 2", read_support, _csv(tmp_path, "path,label\na.mp4\n"))
     assert gc.isenabled()
 
 
@@ -205,8 +198,7 @@ def test_columns_of_facts_are_read_and_others_only_where_a_method_declares_them(
             SupportError, f"line 3, column '{empty}': empty", read_support, _csv(tmp_path, rows)
         )
     file = _csv(tmp_path, "path,label,device\na.mp4,x,wrist\nb.mp4,y,ankle")
-    with pytest.raises(SupportError, match=r"unknown column 'device'; .* path, .*site"):
-        read_support(file)
+    refused(SupportError, r"unknown column 'device'; .* path, .*site", read_support, file)
     items = read_support(file, facts=["device"]).items
     assert [item.facts["device"] for item in items] == ["wrist", "ankle"]
 
@@ -219,8 +211,7 @@ def test_clips_without_labels_come_from_a_table_too(tmp_path: Path):
     assert second.path == Path("/b.mp4")
     with pytest.raises(SupportError, match="unknown column 'label'; the columns are path, start_s"):
         find_unlabelled(_csv(tmp_path, "path,label\na.mp4,x\n"))
-    with pytest.raises(UsageError, match="no recording"):
-        find_unlabelled(_csv(tmp_path, "path,domain\n"))
+    refused(UsageError, "no recording", find_unlabelled, _csv(tmp_path, "path,domain\n"))
     rows = _csv(tmp_path, "path,domain\na.mp4,street\nb.mp4, \n")
     refused(SupportError, "line 3, column 'domain': empty; fill it in", find_unlabelled, rows)
     (tmp_path / "none").mkdir()

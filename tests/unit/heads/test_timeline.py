@@ -59,8 +59,7 @@ def test_a_forest_whose_walk_would_not_end_is_refused():
     np.testing.assert_array_equal(again.value, forest.value)
     with pytest.raises(ValueError, match="do not fit"):
         Forest.restore({**state, "child": np.zeros_like(state["child"])})
-    with pytest.raises(ValueError, match="missing"):
-        Forest.restore({"roots": state["roots"]})
+    refused(ValueError, "missing", Forest.restore, {"roots": state["roots"]})
 
 
 def brute(probability: np.ndarray, least: tuple[int, ...], switch: float) -> float:

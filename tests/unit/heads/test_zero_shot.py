@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import videos
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.heads.logistic import fit_temperature
 from vlar.heads.zero_shot import (
@@ -179,14 +180,11 @@ def test_softmax_with_unknown_at_the_edges():
 
 def test_what_cannot_be_scored():
     rows, some = vectors(0, 2), vectors(1, 3)
-    with pytest.raises(UsageError, match="no label"):
-        score(rows, some[:0], some, logit_scale=SCALE)
+    refused(UsageError, "no label", score, rows, some[:0], some, logit_scale=SCALE)
     with pytest.raises(UsageError, match="not of one space"):
         score(rows, some, vectors(1, 3, width=5), logit_scale=SCALE)
-    with pytest.raises(UsageError, match="prior"):
-        score(rows, some, some, logit_scale=SCALE, unknown_prior=1.0)
-    with pytest.raises(UsageError, match="logit_scale"):
-        score(rows, some, some, logit_scale=0.0)
+    refused(UsageError, "prior", score, rows, some, some, logit_scale=SCALE, unknown_prior=1.0)
+    refused(UsageError, "logit_scale", score, rows, some, some, logit_scale=0.0)
 
 
 @pytest.mark.parametrize("true_scale", [2.0, 15.0, 80.0])

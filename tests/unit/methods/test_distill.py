@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.refusals import refused
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
 from vlar.errors import LabelError, UsageError
 from vlar.methods.distill.objective import kd, read_teacher, teacher_weights, write_teacher
@@ -34,10 +35,8 @@ def test_the_distance_to_a_teacher():
     assert float(kd(a.double(), b.double(), 1e3)) == pytest.approx(
         float(kd(a.double(), b.double(), 2e3)), rel=1e-2
     )
-    with pytest.raises(UsageError, match="above 0"):
-        kd(a, b, 0.0)
-    with pytest.raises(UsageError, match="one row a clip"):
-        kd(a, b[:1], 1.0)
+    refused(UsageError, "above 0", kd, a, b, 0.0)
+    refused(UsageError, "one row a clip", kd, a, b[:1], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +52,7 @@ def test_weights_of_teachers(losses: list[float], g: float, wanted: list[float])
 
 @pytest.mark.parametrize(("losses", "g"), [([1.0], 0.0), ([math.nan], 1.0), ([], 1.0)])
 def test_weights_refuse_what_has_no_answer(losses: list[float], g: float):
-    with pytest.raises(UsageError, match="finite losses"):
-        teacher_weights(losses, g)
+    refused(UsageError, "finite losses", teacher_weights, losses, g)
 
 
 def test_answers_are_read_by_recording(tmp_path: Path):
@@ -78,10 +76,8 @@ def test_answers_are_read_by_recording(tmp_path: Path):
 def test_answers_that_cannot_be_read(text: str, words: str, tmp_path: Path):
     file = tmp_path / "teacher.csv"
     file.write_text(text)
-    with pytest.raises(LabelError, match=words):
-        read_teacher(file, ["clap", "sit down"])
-    with pytest.raises(LabelError, match="cannot be read"):
-        read_teacher(tmp_path / "none.csv", ["clap"])
+    refused(LabelError, words, read_teacher, file, ["clap", "sit down"])
+    refused(LabelError, "cannot be read", read_teacher, tmp_path / "none.csv", ["clap"])
 
 
 def student(teachers: list[Path], tmp_path: Path, *, free: int = 0, **settings: float) -> Training:
@@ -153,7 +149,5 @@ def test_the_teacher_with_the_lower_loss_weighs_more(tmp_path: Path):
 def test_what_has_no_answer_is_refused(tmp_path: Path):
     other = tmp_path / "other.csv"
     write_teacher(other, [Path("elsewhere.mp4")], LABELS, np.zeros((1, 2)))
-    with pytest.raises(UsageError, match="no path in it is a labelled clip"):
-        student([other], tmp_path)
-    with pytest.raises(UsageError, match="needs answers of a teacher"):
-        student([], tmp_path)
+    refused(UsageError, "no path in it is a labelled clip", student, [other], tmp_path)
+    refused(UsageError, "needs answers of a teacher", student, [], tmp_path)

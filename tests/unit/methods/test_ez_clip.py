@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmarks import ez_clip_plain as plain
 from tests.clips import features_of, vectors_of
+from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from vlar import registry
 from vlar.adapters.views import require_blocks
@@ -191,10 +192,8 @@ def test_the_contract(adapter: EzClip, frames: np.ndarray) -> None:
     assert adapter.encode([]) == []
     assert adapter.logit_scale == 100
     assert adapter.count_tokens("cat") == 3
-    with pytest.raises(UsageError, match="takes video clips"):
-        features_of(adapter, frames[:, :0])
-    with pytest.raises(UsageError, match="takes video clips"):
-        features_of(adapter, frames[0])
+    refused(UsageError, "takes video clips", features_of, adapter, frames[:, :0])
+    refused(UsageError, "takes video clips", features_of, adapter, frames[0])
 
 
 def test_a_video_is_the_same_alone_and_in_a_batch(adapter: EzClip, frames: np.ndarray) -> None:
@@ -318,13 +317,11 @@ def test_a_wrong_pairing_is_a_clear_error() -> None:
     ],
 )  # fmt: skip
 def test_settings_out_of_range(name: str, value: object) -> None:
-    with pytest.raises(ModelError, match=f"EZ-CLIP setting {name} is "):
-        EzClipConfig.from_dict({name: value})
+    refused(ModelError, f"EZ-CLIP setting {name} is ", EzClipConfig.from_dict, {name: value})
 
 
 def test_settings() -> None:
     config = EzClipConfig(prompts="shallow", visual_hidden=7)
     assert EzClipConfig.from_dict(config.to_dict()) == config
     assert (config.hidden("visual", 64), config.hidden("text", 50)) == (7, 12)
-    with pytest.raises(UnknownNameError, match="did you mean 'prompts'"):
-        EzClipConfig.from_dict({"prompt": "deep"})
+    refused(UnknownNameError, "did you mean 'prompts'", EzClipConfig.from_dict, {"prompt": "deep"})

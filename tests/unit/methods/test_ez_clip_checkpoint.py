@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.refusals import refused
 from tests.unit.methods import golden_ez as golden
 from vlar.adapters.base import load_adapter
 from vlar.errors import ModelError, UnknownNameError
@@ -119,18 +120,15 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path: Path, archive: b
     marker, path = tmp_path / "ran", tmp_path / "bad.pt"
     stored = {"model": STATE, "config": Hostile(marker)}
     torch.save(stored, path, _use_new_zipfile_serialization=archive)
-    with pytest.raises(ModelError, match="refused and nothing in it was run: it wants to call"):
-        read(path)
+    refused(ModelError, "refused and nothing in it was run: it wants to call", read, path)
     assert not marker.exists()
 
 
 def test_wrong_files(tmp_path: Path, base: Path) -> None:
-    with pytest.raises(ModelError, match="no checkpoint at"):
-        load_adapter(f"ez-clip:{tmp_path}/none.pt")
+    refused(ModelError, "no checkpoint at", load_adapter, f"ez-clip:{tmp_path}/none.pt")
     towers, _ = split(STATE)
     torch.save(towers, tmp_path / "clip.pt")
-    with pytest.raises(ModelError, match=r"is not an EZ-CLIP checkpoint.*openclip:FILE"):
-        read(tmp_path / "clip.pt")
+    refused(ModelError, r"is not an EZ-CLIP checkpoint.*openclip:FILE", read, tmp_path / "clip.pt")
     torch.save({"model": STATE}, tmp_path / "best.pt")
     with pytest.raises(ModelError, match="ViT of width 64 with 16 pixel patches"):
         load_adapter(f"ez-clip:{tmp_path}/best.pt")
@@ -164,6 +162,5 @@ def test_openai_s_shape_needs_no_base(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     monkeypatch.setattr("vlar.methods.ez_clip.checkpoint.open_base", refuse)
     torch.save({**STATE, "visual.conv1.weight": torch.zeros(768, 3, 16, 16)}, tmp_path / "b.pt")
-    with pytest.raises(ModelError, match="enough"):
-        load_adapter(f"ez-clip:{tmp_path}/b.pt")
+    refused(ModelError, "enough", load_adapter, f"ez-clip:{tmp_path}/b.pt")
     assert asked == ["openclip:ViT-B-16-quickgelu?random_init=true"]

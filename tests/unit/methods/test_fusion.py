@@ -15,6 +15,7 @@ import torch
 import vlar
 from tests import skeletons
 from tests.command_line import invoke
+from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.encoders.base import Encoder, FrameBlock
@@ -125,8 +126,7 @@ def test_contrast_of_own_rows(n: int, temperature: float):
     ("b", "temperature"), [(torch.eye(3)[:2], 0.5), (torch.eye(3), 0.0), (torch.eye(3), math.nan)]
 )
 def test_contrast_refuses_what_has_no_pairs(b: torch.Tensor, temperature: float):
-    with pytest.raises(UsageError, match="one row a clip"):
-        info_nce(torch.eye(3), b, temperature)
+    refused(UsageError, "one row a clip", info_nce, torch.eye(3), b, temperature)
 
 
 @pytest.mark.parametrize(("apart", "wanted"), [(2.0, 0.018150), (1.0, math.log(1 + math.exp(-1)))])
@@ -281,8 +281,7 @@ def test_it_learns_and_answers_with_either_sensor(method: str):
 def test_a_part_that_no_clip_has_is_named():
     features, y = clips(8)
     adapter = registry.get("adapter", "mmg").attach(pair(), SMALL)
-    with pytest.raises(SupportError, match="no example has the part 'imu'"):
-        trained(adapter, lost(features, 1), y)
+    refused(SupportError, "no example has the part 'imu'", trained, adapter, lost(features, 1), y)
     # Clips without labels that have it are enough.
     adapter.fit_inputs(lost(features, 1))
     adapter.training_inputs(lost(features, 1))
@@ -301,8 +300,7 @@ def test_a_part_that_no_clip_has_is_named():
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], words: str):
-    with pytest.raises((ModelError, UsageError), match=words):
-        Fusion.attach(pair(), settings)
+    refused((ModelError, UsageError), words, Fusion.attach, pair(), settings)
 
 
 # The blocks
@@ -508,8 +506,7 @@ def test_an_interval_asks_alone():
     assert np.abs(moved - together).max(axis=1).min() > 1e-3
     with pytest.raises(UsageError, match="a start and a later end"):
         adapter.interval_vectors(features, np.array([[0.5, 0.5]], np.float32))
-    with pytest.raises(UsageError, match="adapt with 'tim'"):
-        made({}).interval_vectors(features, asked)
+    refused(UsageError, "adapt with 'tim'", made({}).interval_vectors, features, asked)
 
 
 def test_intervals_of_clips_laid_end_to_end_are_told_apart():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from tests import videos
+from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder
 from vlar.errors import ModelError, SupportError
 from vlar.methods.msq.adapter import Msq, turned
@@ -129,12 +130,10 @@ def test_turning_keeps_length_and_sets_the_cosine(seed: int, added: float):
 def test_a_decoder_wider_than_the_encoder_is_named():
     with pytest.raises(ModelError, match=r"width is 16; use 12 or less.*'fake'"):
         Msq.attach(FakeEncoder(), {"width": 16})
-    with pytest.raises(ModelError, match=r"heads is 16; use 12 or fewer"):
-        Msq.attach(FakeEncoder(), {"heads": 16})
+    refused(ModelError, r"heads is 16; use 12 or fewer", Msq.attach, FakeEncoder(), {"heads": 16})
     with pytest.raises(ModelError, match="width is 9; use a multiple of heads"):
         Msq.attach(FakeEncoder(), {"width": 9})
-    with pytest.raises(ModelError, match=r"patch_tokens.*'fake' shows none"):
-        Msq.attach(FakeEncoder(), {"grid": 2})
+    refused(ModelError, r"patch_tokens.*'fake' shows none", Msq.attach, FakeEncoder(), {"grid": 2})
 
 
 @pytest.fixture
@@ -164,8 +163,7 @@ def test_several_labels_a_clip_make_a_model_of_any_labels(
     }
     monkeypatch.setattr(hyperparameters, "recipes", lambda: short)
     base = Model(FakeEncoder())
-    with pytest.raises(SupportError, match="learns one label a clip"):
-        base.adapt(several, method="ridge")
+    refused(SupportError, "learns one label a clip", base.adapt, several, method="ridge")
     model = base.adapt(several, method="msq")
     assert model.labels is None
     assert set(model.default_labels) == {"red", "blue"}

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 import vlar
 from tests.fixtures.models_1 import tiny
+from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.errors import ModelError, UnknownNameError, UsageError
@@ -60,12 +61,10 @@ def test_a_query_is_scored_for_itself_and_the_state_survives(method: str):
     state, config = load(save(head.state())), json.loads(json.dumps(head.config()))
     again = FewShotHead.from_state(config, state)
     np.testing.assert_array_equal(again.logits(rows(5, 1, width)), together)
-    with pytest.raises(ModelError, match="malformed"):
-        FewShotHead.from_state({**config, "method": "lora"}, state)
+    refused(ModelError, "malformed", FewShotHead.from_state, {**config, "method": "lora"}, state)
     with pytest.raises(ModelError, match="malformed"):
         FewShotHead.from_state(config, {k: v for k, v in state.items() if k != "centre"})
-    with pytest.raises(ModelError):
-        FewShotHead.from_state({**config, "settings": {"width": 10**9}}, state)
+    refused(ModelError, "", FewShotHead.from_state, {**config, "settings": {"width": 10**9}}, state)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -232,5 +231,4 @@ def test_adapt_trains_saves_and_loads(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     again = vlar.load(model.save(tmp_path / "m")).classify(clip, top=9)
     assert again.predictions == answer.predictions
-    with pytest.raises(UsageError, match="no objectives"):
-        base.adapt(support, method="trx", objectives=["dear"])
+    refused(UsageError, "no objectives", base.adapt, support, method="trx", objectives=["dear"])

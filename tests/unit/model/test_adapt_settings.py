@@ -9,6 +9,7 @@ import pytest
 
 import vlar
 from tests.fixtures.models_1 import tiny
+from tests.refusals import refused
 from vlar import registry
 from vlar.apps.cli.adapt import read_settings
 from vlar.errors import ModelError, UnknownNameError, UsageError
@@ -64,8 +65,7 @@ def test_settings_reach_the_adapter_and_its_recipe(base: vlar.Model, support: Pa
 def test_settings_that_cannot_be_used_are_named(
     base: vlar.Model, support: Path, settings: dict[str, Any], error: type, says: str
 ):
-    with pytest.raises(error, match=says):
-        base.adapt(support, method="temporal", settings=settings)
+    refused(error, says, base.adapt, support, method="temporal", settings=settings)
 
 
 def test_a_closed_form_has_neither_settings_nor_a_learner(base: vlar.Model, support: Path):
@@ -106,8 +106,7 @@ def test_settings_of_the_command_line_are_values_of_toml():
     wanted = {"people": 2, "text": "own", "blocks": ["look", "flow"], "keep": True, "rate": 0.001}
     assert read_settings(given) == wanted
     for wrong in (["people"], ["=2"], ["a=1", "a=2"]):
-        with pytest.raises(UsageError, match="--set"):
-            read_settings(wrong)
+        refused(UsageError, "--set", read_settings, wrong)
 
 
 def test_presets_are_methods_that_share_a_recipe(
@@ -153,8 +152,7 @@ def test_presets_that_cannot_be_used_are_named(presets: Any, text: str, says: st
 
 
 def test_a_preset_does_not_take_a_name_that_is_there(presets: Any):
-    with pytest.raises(ValueError, match="'lora' is already registered"):
-        presets("[adapter.lora]\nof = 'temporal'")
+    refused(ValueError, "'lora' is already registered", presets, "[adapter.lora]\nof = 'temporal'")
     same = "[adapter.once-in-test]\nof = 'temporal'"
     assert presets(same) == presets(same)
 

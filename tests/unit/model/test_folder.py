@@ -12,6 +12,7 @@ import pytest
 
 import vlar
 from tests.fixtures.models_1 import tiny
+from tests.refusals import refused
 from vlar.encoders.model_spec import is_model_folder
 from vlar.errors import ModelError, UsageError
 
@@ -86,8 +87,7 @@ def test_a_damaged_folder_is_refused(part, tmp_path):
     else:
         del manifest[part][next(iter(manifest[part]))]
         (saved / "vlar.json").write_text(json.dumps(manifest))
-    with pytest.raises(ModelError, match="adapt again"):
-        vlar.load(saved)
+    refused(ModelError, "adapt again", vlar.load, saved)
 
 
 def test_old_folders_that_are_malformed_and_newer_ones_are_refused(tmp_path):
@@ -96,8 +96,7 @@ def test_old_folders_that_are_malformed_and_newer_ones_are_refused(tmp_path):
         shutil.copytree(FOLDER / "ridge", folder)
         manifest = {**json.loads((folder / "vlar.json").read_text()), **change}
         (folder / "vlar.json").write_text(json.dumps(manifest))
-        with pytest.raises(ModelError):
-            vlar.load(folder)
+        refused(ModelError, "", vlar.load, folder)
 
 
 def test_a_folder_that_is_called_as_an_encoder_does_not_stand_before_it(
@@ -111,8 +110,7 @@ def test_a_folder_that_is_called_as_an_encoder_does_not_stand_before_it(
     assert is_model_folder(Path("imu"))
     (tmp_path / "imu" / "vlar.json").write_text("{}")
     assert is_model_folder("imu")
-    with pytest.raises(UsageError, match="has 300 characters; see 'vlar models'"):
-        is_model_folder("x" * 300)
+    refused(UsageError, "has 300 characters; see 'vlar models'", is_model_folder, "x" * 300)
 
 
 def test_a_full_disk_is_found_before_and_after_the_work(
@@ -126,10 +124,8 @@ def test_a_full_disk_is_found_before_and_after_the_work(
         raise SafetensorError("Error while serializing: I/O error: No space left on device")
 
     monkeypatch.setattr("safetensors.numpy.save_file", full)
-    with pytest.raises(ModelError, match="No space left on device; nothing was changed"):
-        model.save(tmp_path / "a")
+    refused(ModelError, "No space left on device; nothing was changed", model.save, tmp_path / "a")
     monkeypatch.undo()
     monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
-    with pytest.raises(ModelError, match=r"a model needs 4 MB in .*nothing was written"):
-        model.save(tmp_path / "a")
+    refused(ModelError, r"a model needs 4 MB in .*nothing was written", model.save, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ from PIL import Image
 
 import vlar
 from tests.fixtures.models_1 import tiny
+from tests.refusals import refused
 from vlar.errors import DecodeError, UsageError
 from vlar.media.lookup import read_clip
 from vlar.model.core import ModelCore
@@ -88,8 +89,7 @@ def test_vectors_and_similarities(model, clips):
     stated = {each.label: each.similarity for each in answer.predictions}
     assert [stated[label] for label in LABELS] == pytest.approx(found[0].tolist(), abs=1e-5)
     assert model.encode_video([]).shape == (0, model.words.dim)
-    with pytest.raises(DecodeError, match="nowhere"):
-        model.encode_video([clips[0], "nowhere.mp4"])
+    refused(DecodeError, "nowhere", model.encode_video, [clips[0], "nowhere.mp4"])
 
 
 def test_a_list_gives_a_list_and_an_iterator_an_iterator(model, clips, tmp_path):
@@ -107,8 +107,7 @@ def test_a_list_gives_a_list_and_an_iterator_an_iterator(model, clips, tmp_path)
     assert isinstance(stream, Iterator)
     assert list(stream) == answers
     assert model.classify([], LABELS) == []
-    with pytest.raises(DecodeError, match=r"nowhere\.mp4"):
-        model.classify(missing, LABELS)
+    refused(DecodeError, r"nowhere\.mp4", model.classify, missing, LABELS)
 
 
 def test_every_few_seconds_of_an_array(model):
@@ -132,18 +131,15 @@ def test_every_few_seconds_of_an_array(model):
     ],
 )
 def test_what_is_not_a_recording(model, bad, message):
-    with pytest.raises(UsageError, match=message):
-        model.classify(bad, LABELS)
+    refused(UsageError, message, model.classify, bad, LABELS)
 
 
 def test_clips_of_another_sensor_and_impossible_rates_are_refused(model, clips):
     from dataclasses import replace
 
     clip = replace(read_clip(clips[0], n_frames=8), modality="imu")
-    with pytest.raises(UsageError, match="clip is of the sensor 'imu'"):
-        model.classify(clip, LABELS)
-    with pytest.raises(UsageError, match="fps is 0"):
-        model.classify(frames("fall"), LABELS, fps=0)
+    refused(UsageError, "clip is of the sensor 'imu'", model.classify, clip, LABELS)
+    refused(UsageError, "fps is 0", model.classify, frames("fall"), LABELS, fps=0)
 
 
 def test_clips_of_several_recordings_are_encoded_together(model, clips, monkeypatch):
@@ -191,14 +187,12 @@ def test_a_classifier_can_be_inspected_saved_and_restored(model, clips):
     np.testing.assert_array_equal(again.scores(encoded).probability, scores.probability)
     with pytest.raises(EncoderMismatchError, match="another encoder"):
         LabelClassifier.restore(model.words, {**config, "fingerprint": "other"}, state)
-    with pytest.raises(ModelError):
-        LabelClassifier.restore(model.words, config, {})
+    refused(ModelError, "", LabelClassifier.restore, model.words, config, {})
 
 
 @pytest.mark.parametrize("given", [b"clip.mp4", {"path": "clip.mp4"}, 3, None, bytearray(b"x")])
 def test_what_is_no_recording_is_a_sentence(given: object):
     kind = type(given).__name__
-    with pytest.raises(UsageError, match=f"cannot read a {kind} as a recording; give a path"):
-        is_one(given)
+    refused(UsageError, f"cannot read a {kind} as a recording; give a path", is_one, given)
     with pytest.raises(UsageError, match=f"cannot read a {kind} as a recording"):
         vlar.read_clip(given)  # pyright: ignore[reportArgumentType]

@@ -9,6 +9,7 @@ import pytest
 
 import vlar
 from tests import videos
+from tests.refusals import refused
 from tests.unit.methods import golden
 from vlar.deprecation import VlarDeprecationWarning
 from vlar.errors import DecodeError, ModelError, UsageError
@@ -85,26 +86,22 @@ def test_bad_videos_are_values_in_a_batch_and_errors_alone(lite: Model, clips, t
     rows = lite.classify([missing, clips[0]], LABELS, every_s=0.2)
     assert isinstance(rows[0], Failure)
     assert len(rows) > 2
-    with pytest.raises(DecodeError, match=r"nowhere\.mp4"):
-        lite.classify(missing, LABELS)
+    refused(DecodeError, r"nowhere\.mp4", lite.classify, missing, LABELS)
 
 
 def test_labels_are_checked_before_any_video_is_opened(lite: Model, tmp_path: Path):
-    with pytest.raises(UsageError, match="no labels of its own"):
-        lite.classify([tmp_path / "nowhere.mp4"])
+    refused(UsageError, "no labels of its own", lite.classify, [tmp_path / "nowhere.mp4"])
 
 
 def test_where_a_model_may_be_saved(lite: Model, tmp_path: Path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    with pytest.raises(ModelError, match="holds other files"):
-        lite.save(tmp_path / "other", replace=True)
+    refused(ModelError, "holds other files", lite.save, tmp_path / "other", replace=True)
     saved = lite.save(tmp_path / "deep" / "zero-shot")
     again = vlar.load(saved)
     assert again.labels is None
     assert again.fingerprint == lite.fingerprint
-    with pytest.raises(ModelError, match="force=True"):
-        lite.save(saved)
+    refused(ModelError, "force=True", lite.save, saved)
 
 
 def test_a_saved_tc_clip_is_found_again(tc_clip: Model, clips, tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel
 from tests.unit.library.query.test_figures_of_hits import AskedFake
 from tests.unit.library.query.test_newcomer_errors import library_of
@@ -36,8 +37,7 @@ def test_a_concept_ranks_as_its_judgements_did_and_joins_with_operators(tmp_path
     with Library(tmp_path / "l.vlar", AskedFake()) as library:
         assert [hit.row for hit in library.query("our cat", 200)] == [hit.row for hit in named]
         concepts.remove(library._connection, "OUR CAT")
-        with pytest.raises(UsageError, match="no concept"):
-            concepts.remove(library._connection, "our cat")
+        refused(UsageError, "no concept", concepts.remove, library._connection, "our cat")
         assert concepts.concepts(library._connection.nonempty()[0]) == {}
 
 
@@ -65,8 +65,7 @@ def test_a_name_that_queries_cannot_write_is_refused(tmp_path: Path, name: str):
     with library_of(tmp_path, FakeModel(), 3) as library:
         with pytest.raises(UsageError, match="cannot name a concept"):
             concepts.save(library._connection, name, "a cat", [1])
-        with pytest.raises(UsageError, match="with judgements"):
-            concepts.save(library._connection, "fine", "a cat")
+        refused(UsageError, "with judgements", concepts.save, library._connection, "fine", "a cat")
 
 
 def test_a_concept_of_another_model_is_refused_and_a_damaged_one_is_not_there(tmp_path: Path):
@@ -82,8 +81,7 @@ def test_a_concept_of_another_model_is_refused_and_a_damaged_one_is_not_there(tm
         with library._connection.writing() as writer, writer.transaction():
             writer.set_meta(texts)
         assert set(concepts.concepts(library._connection.nonempty()[0])) == {"ours", "other"}
-        with pytest.raises(UsageError, match="judge hits again"):
-            library.query("other")
+        refused(UsageError, "judge hits again", library.query, "other")
         assert library.query("ours", min_probability=0)
     kept = Concept.from_json(made.to_json())
     assert kept is not None

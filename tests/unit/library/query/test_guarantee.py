@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel
 from tests.unit.library.query.test_figures_of_hits import AskedFake
 from tests.unit.library.query.test_newcomer_errors import library_of
@@ -69,13 +70,10 @@ def test_a_calibration_survives_its_text():
 
 def test_a_library_without_a_calibration_names_the_command(tmp_path: Path):
     with library_of(tmp_path, FakeModel(), 3) as library:
-        with pytest.raises(UsageError, match=r"vlar calibrate .*l\.vlar labelled/"):
-            library.query("a cat", miss=0.1)
+        refused(UsageError, r"vlar calibrate .*l\.vlar labelled/", library.query, "a cat", miss=0.1)
         for wrong in (0, 1, -0.1, float("nan"), True):
-            with pytest.raises(QueryError, match="a chance above 0 and below 1"):
-                library.query("a cat", miss=wrong)
-        with pytest.raises(QueryError, match="one phrase"):
-            library.query('"a" AND "b"', miss=0.1)
+            refused(QueryError, "a chance above 0 and below 1", library.query, "a cat", miss=wrong)
+        refused(QueryError, "one phrase", library.query, '"a" AND "b"', miss=0.1)
 
 
 def test_a_library_is_calibrated_by_labelled_clips_and_answers_with_a_promise(tmp_path: Path):
@@ -126,6 +124,5 @@ def test_an_upgraded_library_forgets_nothing_and_refuses_the_calibration_of_anot
         other = MissCalibration("c", "another model", {3: (0.0,) * 40})
         with library._connection.writing() as writer, writer.transaction():
             writer.set_meta({guarantee.KEY: other.to_json()})
-        with pytest.raises(UsageError, match="no calibration"):
-            library.query("a cat", miss=0.1)
+        refused(UsageError, "no calibration", library.query, "a cat", miss=0.1)
     assert isinstance(library, Library)
