@@ -29,7 +29,7 @@ _WRITTEN_ROWS = 256  # of the recordings whose texts match
 # Rows whose similarity lies this near to the last one fetched may have been missed: the engine
 # compares in single precision, and equal rows (copies of a file) come in any order.
 _UNSETTLED = 1e-5
-_NEAR, _FURTHER = 4, 16  # rows on each side that are read with a likely answer, and beyond these
+_NEAR, _FURTHER = 2, 8  # rows on each side that are read with a likely answer, and beyond these
 
 
 @dataclass
@@ -77,6 +77,7 @@ class IndexCandidates:
         needs_scan = plan.only == "seen" or plan.judged or plan.miss is not None or not self._words
         self._written = None if needs_scan else written_index(snapshot, required=only)
         self._rows: list[ScoredSpan] = []
+        self._likely: list[ScoredSpan] = []  # of which few rows next to them were read
         self._read: dict[int, tuple[RowBatch, int]] = {}  # by row id
         heads = snapshot.model.heads(query) if isinstance(snapshot.model, TaughtModel) else ()
         key = _key(snapshot.store.data_version(), query, plan.where, heads)
@@ -218,13 +219,13 @@ class IndexCandidates:
         if span.row_id not in known.adjacent:
             self._read_adjacent(span)
         while True:
-            if edge.row_id not in known.adjacent and not self._read_near([edge], _FURTHER):
+            if edge.row_id not in known.adjacent and not self._read_further(edge):
                 known.adjacent.update(store.adjacent([edge.row_id]))
             row_id = known.adjacent.get(edge.row_id, (0, 0))[later]
             if row_id is None:
                 return
             if row_id not in known.rows:
-                self._read_near([edge], _FURTHER)
+                self._read_further(edge)
             if row_id not in known.rows:
                 break
             row = known.rows[row_id]
@@ -250,7 +251,13 @@ class IndexCandidates:
         first = ids.index(span.row_id) if span.row_id in ids else len(ids)
         asked = [span, *self._rows[first + 1 : first + 1 + self._plan.k]]
         likely = [row for row in asked if row.stated >= self._plan.min_probability]
-        if self._read_near(likely or asked[:1], _NEAR):
+        best = {span.video_id: span}  # rows of one recording are mostly of one span
+        for row in self._rows[first + 1 :]:
+            if len(best) > self._plan.k or row.stated < self._plan.min_probability:
+                break
+            best.setdefault(row.video_id, row)
+        if self._read_near(list(best.values()), _NEAR):
+            self._likely = list(best.values())
             return
         ids = [row.row_id for row in likely if row.row_id not in known.adjacent]
         adjacent = store.adjacent(ids)
@@ -260,6 +267,11 @@ class IndexCandidates:
         } - known.rows.keys()
         if absent:
             self._scored(store.rows(sorted(absent), self._snapshot.manifest.dim))
+
+    def _read_further(self, edge: ScoredSpan) -> bool:
+        """Read more rows next to a row, and to likely ones: where one span grows, the others do."""
+        likely, self._likely = self._likely, []
+        return self._read_near([edge, *likely], _FURTHER)
 
     def _read_near(self, spans: Sequence[ScoredSpan], reach: int) -> bool:
         """Read the rows next to some by the times that the engine has; False where it has none."""

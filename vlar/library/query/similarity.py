@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from vlar.library.query.caption_search import quoted_in, said
 from vlar.library.query.expression_scoring import Windows
 from vlar.library.query.filters import Where, conditions, kept_row_filter, path_matches
 from vlar.library.query.grammar import Leaf, Like, Pair, Phrase, Quote, Says, show
-from vlar.library.rows import Bool, Int64, RowFilter, RowHit, RowPerson, RowTable
+from vlar.library.rows import Bool, Box, Int64, RowFilter, RowHit, RowPerson, RowTable
 from vlar.library.store.annotations import Caption
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import NO_RECORDING
@@ -277,13 +277,11 @@ class _Held:
 
     Attributes:
         vectors: (N, D).
-        places: Path, start and end of each row.
-        people: Whom the rows of people show, by place.
+        rows: Path, start and end of each row; number and box of the person that it shows.
     """
 
     vectors: Float32
-    places: Sequence[tuple[str, float, float]]
-    people: Mapping[int, RowPerson] = field(default_factory=dict[int, RowPerson])
+    rows: Sequence[tuple[tuple[str, float, float], tuple[int | None, Box | None]]]
 
 
 def nearest(
@@ -307,7 +305,7 @@ def nearest(
     while True:
         ids = engine.search(query, count, allowed)[0]
         held = _read(store, ids, cache.origin.dim)
-        if len(held.places) >= k or len(ids) < count:
+        if len(held.rows) >= k or len(ids) < count:
             return _answer(held, query, squared, k)
         count *= 4  # some of the rows were damaged
 
@@ -335,9 +333,11 @@ def _query(cache: SearchCache, vector: Float32, k: int) -> tuple[Float32, float]
         raise QueryError(f"a vector of shape {np.shape(vector)}; this library needs ({dim},)")
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 row")
-    with np.errstate(over="ignore", invalid="ignore"):  # such a vector is refused below
-        query = np.ascontiguousarray(vector, np.float32)
-        squared = float(np.dot(query, query))
+    if getattr(vector, "dtype", None) != np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):  # such a vector is refused below
+            vector = np.asarray(vector, np.float32)
+    query = np.ascontiguousarray(vector)
+    squared = float(query.dot(query))
     if not math.isfinite(squared):
         raise QueryError("a vector with a value that is not a number, or too large")
     return query, squared
@@ -358,26 +358,25 @@ def _read(store: LibraryStore, ids: Int64, dim: int) -> _Held:
     if len(owned) < len(owners):
         lost = set(rows.ids.tolist()).difference(rows.ids[owned].tolist())
         store.damaged.update(dict.fromkeys(lost, NO_RECORDING))
-    places = [(paths[owners[index]], *rows.spans[index]) for index in owned]
     vectors = rows.vectors if len(owned) == len(owners) else rows.vectors[owned]
-    ids_held = rows.ids[owned].tolist() if rows.people else ()
-    people = {index: rows.people[i] for index, i in enumerate(ids_held) if i in rows.people}
-    return _Held(vectors, places, people)
+    people = map(rows.people.get, rows.ids[owned].tolist())
+    return _Held(
+        vectors,
+        [
+            ((paths[owners[index]], *rows.spans[index]), (who and who.track, who and who.box))
+            for index, who in zip(owned, people, strict=True)
+        ],
+    )
 
 
 def _answer(held: _Held, query: Float32, squared: float, k: int) -> list[RowHit]:
-    scores = held.vectors @ query
+    scores = held.vectors.dot(query)
     best = _best(scores, k)
     similarities = scores[best].tolist()
     if similarities and squared <= _UNIT and (similarities[0] > 1 or similarities[-1] < -1):
         similarities = [cosine(value) for value in similarities]
-    best_rows, places = best.tolist(), held.places
-    rows = zip(map(places.__getitem__, best_rows), similarities, strict=True)
-    hits = [RowHit(path, start_s, end_s, value) for (path, start_s, end_s), value in rows]
-    for row, index in enumerate(best_rows) if held.people else ():
-        if (person := held.people.get(index)) is not None:
-            hits[row] = hits[row]._replace(track=person.track, box=person.box)
-    return hits
+    rows, make = map(held.rows.__getitem__, best.tolist()), RowHit._make
+    return [make((*of, value, *who)) for (of, who), value in zip(rows, similarities, strict=True)]
 
 
 def _best(scores: Float32, k: int) -> Int64:
