@@ -197,19 +197,21 @@ def divided(settings: Mapping[str, Any]) -> tuple[JsonDict, JsonDict]:
     return {name: value for name, value in settings.items() if name not in training}, training
 
 
-def changed(numbers: Hyperparameters, training: JsonDict) -> Hyperparameters:
-    """Hyperparameters with those replaced that a user sets.
+def changed(numbers: Hyperparameters, training: JsonDict, method: str) -> Hyperparameters:
+    """Hyperparameters with those replaced that a user sets for a method.
 
     Raises:
-        UsageError: a value has another type or is out of range.
+        UsageError: a value has another type or is out of range; the message names the method.
     """
     try:
         return numbers.replaced(**training)
     except ValidationError as error:
         first = error.errors()[0]
         reason = first["msg"].removeprefix("Value error, ").lower()
-        shown = f"{first['input']!r}"[:80]
-        raise UsageError(f"setting {first['loc'][0]!r} is {shown}: {reason}; correct it") from error
+        name, shown = first["loc"][0], f"{first['input']!r}"[:80]
+        raise UsageError(
+            f"method {method!r}: setting {name!r} is {shown}: {reason}; write --set {name}=VALUE"
+        ) from error
 
 
 def load_recipe(name: str) -> Hyperparameters:

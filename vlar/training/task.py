@@ -96,7 +96,7 @@ class TrainingTask:
         )
         labelled = task.support is not None or task.items
         numbers = plan.numbers if labelled else for_no_labels(plan.numbers)
-        numbers = changed(numbers, training) if training else numbers
+        numbers = changed(numbers, training, plan.method) if training else numbers
         return replace(plan, numbers=numbers, start=task.start)
 
     def variants(self) -> list[TrainingTask]:

@@ -57,7 +57,11 @@ def test_settings_reach_the_adapter_and_its_recipe(base: vlar.Model, support: Pa
     ("settings", "error", "says"),
     [
         ({"widht": 8}, UnknownNameError, "temporal.*did you mean 'width'"),
-        ({"epochs": 0}, UsageError, "setting 'epochs' is 0: .*greater than or equal to 1"),
+        (
+            {"epochs": 0},
+            UsageError,
+            "'temporal': setting 'epochs' is 0: .*write --set epochs=",
+        ),
         ({"width": "x"}, ModelError, "width is 'x'"),
         ({"average": "mean"}, UsageError, "setting 'average' is 'mean'"),
     ],
