@@ -333,9 +333,11 @@ def _query(cache: SearchCache, vector: Float32, k: int) -> tuple[Float32, float]
         raise QueryError(f"a vector of shape {np.shape(vector)}; this library needs ({dim},)")
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 row")
-    with np.errstate(over="ignore", invalid="ignore"):  # such a vector is refused below
-        query = np.ascontiguousarray(vector, np.float32)
-        squared = float(query.dot(query))
+    if getattr(vector, "dtype", None) != np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):  # such a vector is refused below
+            vector = np.asarray(vector, np.float32)
+    query = np.ascontiguousarray(vector)
+    squared = float(np.vdot(query, query))  # warns of nothing, unlike ``dot``
     if not math.isfinite(squared):
         raise QueryError("a vector with a value that is not a number, or too large")
     return query, squared
