@@ -1,12 +1,14 @@
 """Processor time of a query by step, and how long 1, 8 and 32 callers wait.
 
     python benchmarks/callers.py [--rows 20000] [--model lite] [--other CHECKOUT] [--rounds 3]
+    python benchmarks/callers.py --asked 60     # of each kind, where a machine is busy
 
 steps    CPU milliseconds of each step of ``Library.query`` and of the JSON of its hits: of new
          phrases, of the same ones again, and again after a change of the library
 callers  threads of one process that ask one ``Library``, without a pause, while a process of lower
          priority (nice 15) adds recordings: p50 and p95 in ms, over the p50 of one caller without
-         an add, and the CPU of 200 queries, each of a phrase of its own
+         an add, and the CPU of 200 queries (from fewer with ``--asked``), each of a phrase of its
+         own
 
 The library is made: rows near texts of everyday actions, 100 windows a recording. With ``--other``
 (a checkout of another version) the arms run in turn, each in a process of its own. Waiting times
@@ -159,7 +161,7 @@ def adding(folder: str, model: str) -> None:
             number += 1
 
 
-def child(rows: int, spec: str) -> None:
+def child(rows: int, spec: str, asked: int) -> None:
     """One arm, of the code on the path; prints its figures."""
     from vlar import load
     from vlar.library.library import Library
@@ -168,7 +170,7 @@ def child(rows: int, spec: str) -> None:
     with tempfile.TemporaryDirectory() as place, Library(Path(place) / "made.vlar", model) as made:
         made.add_vectors(recordings(model, rows))
         ask_all(made, phrases(5, 2995))
-        plain, cpu_s = waits(made, 1, phrases(ASKED))
+        plain, cpu_s = waits(made, 1, phrases(asked))
         row: dict[str, Any] = {"plain": figures_of(plain, cpu_s, 1.0)}
         base_ms = row["plain"]["p50"]
         command = [sys.executable, __file__, "--adding", str(made.path), "--model", spec]
@@ -177,8 +179,9 @@ def child(rows: int, spec: str) -> None:
             process.stdout.readline()
             for number, callers in enumerate((1, 8, 32)):
                 made.query("a change is read", 10)
-                some = phrases(ASKED, ASKED * (number + 1))
+                some = phrases(asked, ASKED * (number + 1))
                 row[f"{callers}"] = figures_of(*waits(made, callers, some), base_ms)
+                print(callers, row[f"{callers}"], file=sys.stderr, flush=True)
             process.kill()
         row["steps"] = steps(made, model, rows)
     print(json.dumps(row))
@@ -187,6 +190,7 @@ def child(rows: int, spec: str) -> None:
 def figures_of(taken: Sequence[float], cpu_s: float, base_ms: float) -> dict[str, float]:
     """Median, 95th percentile, both in ms and the second over a base, and CPU seconds."""
     p50, p95 = statistics.median(taken), float(np.percentile(taken, 95))
+    cpu_s *= ASKED / len(taken)
     return {"p50": p50, "p95": p95, "over": p95 / base_ms, "cpu_s": cpu_s}
 
 
@@ -220,18 +224,19 @@ def main() -> int:
     parser.add_argument("--model", default="lite")
     parser.add_argument("--other", type=Path, help="a checkout of another version")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--asked", type=int, default=ASKED, help="phrases of each kind")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--adding", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.adding:
         adding(options.adding, options.model)
     if options.child:
-        child(options.rows, options.model)
+        child(options.rows, options.model, options.asked)
         return 0
     arms = {"other": options.other} if options.other else {}
     arms["this"] = HERE
     command = [sys.executable, __file__, "--child", "--rows", str(options.rows)]
-    command += ["--model", options.model]
+    command += ["--model", options.model, "--asked", str(options.asked)]
     found: dict[str, list[Any]] = {arm: [] for arm in arms}
     for _ in range(options.rounds):
         for arm, checkout in arms.items():
