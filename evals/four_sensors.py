@@ -19,13 +19,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from cached import array_of
+from cached import array_of, file_of
 from harness import arguments, manifest, some
 from videos import Lab
 
@@ -69,23 +70,23 @@ class Takes:
         ]
         self.names, self.y, self.who = (np.array(column) for column in zip(*rows, strict=True))
         self.labels = sorted(set(self.y.tolist()))
-        file = lab.given.cache / f"four-{self.encoder.fingerprint[:24]}.npy"
-        self.features = array_of(file, lambda: self._read(root))
+        cache, made_by = lab.given.cache, self.encoder.fingerprint
+        self.features = np.stack([
+            array_of(file_of(cache, f"{name} {made_by}"), partial(self._read, root, name))
+            for name in self.names
+        ])  # fmt: skip
         ends = np.cumsum([0, *(part.frame_dim for part in self.encoder.parts)])
         self.columns = [slice(*pair) for pair in pairwise(ends)]
 
-    def _read(self, root: Path) -> np.ndarray:
-        found: list[np.ndarray] = []
+    def _read(self, root: Path, name: str) -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
-            for name in self.names:
-                parts = {
-                    sensor: BundlePart(root / file.format(name), by_share=sensor != "video")
-                    for sensor, file in FILES.items()
-                }
-                path = write_bundle(Path(folder) / f"{name}.bundle.json", parts)
-                clip = reader("bundle").read_clip(path, None, self.encoder.sampling)
-                found.append(self.encoder.encode([clip])[0].features)
-        return np.stack(found)
+            parts = {
+                sensor: BundlePart(root / file.format(name), by_share=sensor != "video")
+                for sensor, file in FILES.items()
+            }
+            path = write_bundle(Path(folder) / f"{name}.bundle.json", parts)
+            clip = reader("bundle").read_clip(path, None, self.encoder.sampling)
+            return self.encoder.encode([clip])[0].features
 
     def part(self, number: int) -> np.ndarray:
         """Features of a sensor, as its own encoder gives them."""
