@@ -284,17 +284,20 @@ def remember(
         adapter._seen[clip.path, clip.window] = constant, None if joints is None else joints[row]
 
 
-def answered(adapter: Any, clips: Sequence[Clip], labels: Sequence[str]) -> list[str]:
-    """The label of each clip that a trained adapter answers alone."""
+def answered(
+    adapter: Any, clips: Sequence[Clip], labels: Sequence[str], stream: int | None = None
+) -> list[str]:
+    """The label of each clip that a trained adapter answers alone, by all streams or by one."""
     words = torch.from_numpy(adapter.prompt_vectors(adapter.config.labels))
-    found: list[str] = []
+    answers: list[str] = []
     with torch.inference_mode():
         concepts = adapter.network.concepts(words)
         for clip in clips:
             small, pooled = adapter.split_inputs(adapter.clip_inputs(clip, as_in_use)[None])
-            x = pooled[:, 0] + adapter.network.residual(small)
-            found.append(labels[int((x @ concepts.T).argmax())])
-    return found
+            streams = adapter.network.answers(adapter.network.features(small))
+            x = pooled[:, 0] + sum(streams if stream is None else [streams[stream]])
+            answers.append(labels[int((x @ concepts.T).argmax())])
+    return answers
 
 
 def percent_right(answers: Sequence[str], truth: np.ndarray) -> float:
@@ -348,6 +351,10 @@ def bodies(lab: Lab, seed: int) -> None:
                     flip=False,
                 )
                 found = {"top1": percent_right(answered(adapter, asked, labels), y[ask])}
+                if method == "epam" and arm != "pictures":
+                    for number, name in enumerate(("guided pictures", "bodies")):
+                        alone = answered(adapter, asked, labels, number)
+                        found[name] = percent_right(alone, y[ask])
                 if arm == "joints":
                     remember(lab, adapter, clips, exchanged, labels)
                     found["other"] = percent_right(answered(adapter, asked, labels), y[ask])
