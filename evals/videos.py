@@ -68,7 +68,7 @@ TOWER = {
     "depth": 4, "num_heads": 3, "mlp_ratio": 4.0, "num_classes": 0, "norm_eps": 1e-6,
 }  # fmt: skip
 PIXELS = Preprocess(SIDE, SIDE, MEAN, DEVIATION, "squash")
-STEPS, BATCH = 300, 8
+STEPS, BATCH = 200, 8
 PENALTY = 0.1  # of the ridge, as a share of the mean squared length of a row
 #: Tangents of half the angles of the colour camera of a Kinect, across and along.
 VIEW = math.tan(math.radians(31.0)), math.tan(math.radians(24.3))
