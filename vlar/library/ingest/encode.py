@@ -156,7 +156,7 @@ def with_people(
         return manifest
     if manifest.modality != "video":
         raise UsageError(
-            f"--persons needs video, and model {manifest.model!r} reads {manifest.modality}; "
+            f"persons=True needs video, and model {manifest.model!r} reads {manifest.modality}; "
             "leave it out"
         )
     spec = _lasting(detector or _default_detector())
