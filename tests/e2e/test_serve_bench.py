@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from .browser import DESKTOP, IN_BROWSER, Page, new_driver, opened, violations
 from .serving import Server, serving
 
 pytestmark = IN_BROWSER
+READ = ["speech", "on screen"]  # tracks of what captions quote
 PHRASE = "bicycles in street traffic"
 HOSTILE = ('it\'s "Müller" 🚲 <b>.mp4', "فيديو أرنب.mp4")
 
@@ -29,7 +31,10 @@ def server(vlar_command, demo_clips, tmp_path_factory: pytest.TempPathFactory) -
         shutil.copy(clip, folder / "clips")
     for clip, name in zip(("bikes", "bigbuckbunny"), HOSTILE, strict=True):
         shutil.copy(demo_clips[clip], folder / "clips" / name)
-    added = vlar_command("index", "add", folder / "lib.vlar", folder / "clips", "--tag", "folder=a")
+    said = ['says (en, 0.5-1.5 s): "good morning"', 'shows (0.0-2.0 s): "EXIT"']
+    (folder / "said.json").write_text(json.dumps({"carphone_pristine.mp4": said}))
+    given = ("--tag", "folder=a", "--captions", f"file:{folder / 'said.json'}")
+    added = vlar_command("index", "add", folder / "lib.vlar", folder / "clips", *given)
     assert added.code == 0
     write(folder / "p.boris", [Segment("x", 0, 2, "sniff"), Segment("x", 3, 3, "jump")])
     with serving(folder / "lib.vlar", folder / "state", "--keys", folder / "p.boris") as running:
@@ -50,11 +55,6 @@ def page(driver: Any, server: Server) -> Iterator[Page]:
     yield from opened(driver, server)
 
 
-def pick(page: Page, number: int) -> None:
-    for box in page.all("#hits .pick input")[:number]:
-        page.driver.execute_script("arguments[0].click()", box)
-
-
 def dialog(page: Page, button: str) -> None:
     page.press(button)
     page.until(lambda: page.one("#dialog").is_displayed())
@@ -68,7 +68,7 @@ def test_a_selection_is_listed_and_each_moment_can_be_dropped(page: Page):
     page.least(0)
     page.search(PHRASE)
     page.press(".fold button")
-    pick(page, 3)
+    page.pick(3)
     page.search("a cartoon animal")
     assert page.text("#selection-line").startswith("3 selected, of 3 recordings; ")
     assert page.text("#selection-line").endswith("not among these")
@@ -89,12 +89,8 @@ def test_a_selection_is_listed_and_each_moment_can_be_dropped(page: Page):
     assert page.one("#adapt-form button.main").is_enabled()
 
 
-def offered(page: Page, name: str) -> list[str]:
-    return [option.get_attribute("value") for option in page.all(f"#{name}-list option")]
-
-
 def test_a_tag_begins_empty_with_the_keys_in_use(page: Page):
-    pick(page, 1)
+    page.pick(1)
     dialog(page, "#select-tag")
     assert page.one("#tag-key").get_attribute("value") == ""
     offered = page.script(
@@ -125,7 +121,7 @@ def test_what_is_removed_comes_back(page: Page):
     page.until(lambda: page.state().get("s") == ["name"] and len(titles(page)) == 5)
     before = titles(page)
     assert before == sorted(before, key=str.casefold)
-    pick(page, 1)
+    page.pick(1)
     dialog(page, "#select-remove")
     page.one("#dialog-actions button").click()
     page.until(lambda: titles(page) == before[1:])
@@ -180,7 +176,9 @@ def test_judgements_by_keys_become_a_concept(page: Page, server: Server):
 
 
 def spans(page: Page) -> list[str]:
-    return [box.get_attribute("aria-label") for box in page.all(".span-box")]
+    return page.script(
+        "return [...document.querySelectorAll('.span-box')].map(b => b.getAttribute('aria-label'))"
+    )
 
 
 def at(page: Page, second: float, key: str) -> None:
@@ -189,16 +187,21 @@ def at(page: Page, second: float, key: str) -> None:
     page.one("body").send_keys(key)
 
 
+def draw_span(page: Page, begin: int, length: int) -> None:
+    """Drag on the first track; pixels from its left end."""
+    track = page.one(".spans-row")
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", track)
+    mouse = webdriver.ActionChains(page.driver, duration=50)
+    mouse.move_to_element_with_offset(track, begin - track.size["width"] // 2, 0).click_and_hold()
+    mouse.move_by_offset(length // 2, 0).move_by_offset(length // 2, 0).release().perform()
+
+
 def test_spans_are_labelled_in_place_and_kept(page: Page, server: Server):
     page.press_in("#hits .hit", "bigbuckbunny", ".picture")
     page.until(lambda: page.all(".spans-row"))
     page.until(lambda: page.script("return video.readyState > 1"))
     page.script("video.pause()")
-    track = page.one(".spans-row")
-    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", track)
-    mouse = webdriver.ActionChains(page.driver, duration=50)
-    mouse.move_to_element_with_offset(track, 60 - track.size["width"] // 2, 0).click_and_hold()
-    mouse.move_by_offset(40, 0).move_by_offset(40, 0).release().perform()
+    page.steady(lambda: draw_span(page, 60, 80))
     page.until(lambda: page.script("return document.activeElement.id") == "span-label")
     page.driver.switch_to.active_element.send_keys("bounce", Keys.ENTER)
     page.until(lambda: page.text("#spans [role=status]") == "Saved in the library.")
@@ -290,22 +293,37 @@ def test_tracks_of_others_are_shown_and_taken(page: Page, server: Server, tmp_pa
     dialog(page, ".others button:nth-child(3)")
     page.one("#track-file").send_keys(str(file))
     page.press("#dialog-actions button")
-    page.until(lambda: page.all(".spans-row.other"))
-    assert page.texts(".spans-name") == ["labels", "ann.csv"]
+    page.until(lambda: page.texts(".spans-name") == ["labels", *READ, "ann.csv"])
     page.script("document.activeElement.blur()")
     page.one("body").send_keys("d")
     page.until(lambda: "nod, 0:00.5 to 0:01.5: take it" in page.text("#spans [role=status]"))
     page.one("body").send_keys("t")
     page.until(lambda: labels_of(server, video) == ["nod"])
-    assert page.one('.span-box[aria-pressed="true"]').text == "nod"
+    assert page.text('.span-box[aria-pressed="true"]') == "nod"
     dialog(page, ".others button:nth-child(2)")
     page.one("#track-labels").clear()
     page.one("#track-labels").send_keys("talking on the phone, riding a bike")
     page.press("#dialog-actions button")
-    page.until(lambda: len(page.all(".spans-row.other")) == 2)
-    assert page.all(".spans-name")[2].text == "model library"
+    page.until(lambda: page.texts(".spans-name")[1:] == [*READ, "ann.csv", "model library"])
     assert not violations(page.driver)
     page.keep("tracks")
+
+
+def test_words_are_captions_and_tracks(page: Page):
+    opened_recording(page, "carphone")
+    page.until(lambda: page.texts(".spans-name")[1:] == READ)
+    assert {"good morning, 0:00.5 to 0:01.5", "EXIT, 0:00.0 to 0:02.0"} <= set(spans(page))
+    cues = "return [...video.textTracks[0].cues].map(c => [c.startTime, c.endTime, c.text])"
+    assert page.script(cues) == [[0.5, 1.5, "good morning"]]
+    at(page, 1, "d")
+    page.until(lambda: "Show a model's answers first" in page.text("#spans [role=status]"))
+    page.press_in(".spans-row.other", "good morning", ".span-box")
+    page.until(lambda: "take it with t" in page.text("#spans [role=status]"))
+    assert not violations(page.driver)
+    page.keep("words")
+    opened_recording(page, "bikes")
+    page.until(lambda: page.texts(".spans-name") == ["labels"])
+    assert page.script(cues) == []
 
 
 def test_a_view_is_saved_under_a_name(page: Page):

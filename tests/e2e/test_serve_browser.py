@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,11 @@ from .serving import Server, serving
 pytestmark = IN_BROWSER
 LONGEST_START_S = 15.0  # under 3 s on a machine without other work (docs/serve.md)
 PHRASE = "bicycles in street traffic"
+# Whether nothing moves that comes to an end.
+STILL = (
+    "return document.getAnimations().every(each => each.playState !== 'running' ||"
+    " each.effect.getTiming().iterations === Infinity)"
+)
 MORE = 6  # recordings that a job adds
 
 
@@ -101,9 +105,9 @@ def test_1_the_start_is_the_library(page: Page):
 
 def test_1b_search_and_its_address(page: Page):
     page.search(PHRASE)
-    first = page.all("#hits .hit")[0]
-    assert "bikes.mp4" in first.text
-    assert "%" in first.text or "weak match" in first.text
+    first = page.text("#hits .hit")
+    assert "bikes.mp4" in first
+    assert "%" in first or "weak match" in first
     page.until(lambda: page.script("return document.querySelector('#hits img')?.naturalWidth > 0"))
     assert "recordings searched" in page.text("#search-status")
     assert page.one("#search-status").get_attribute("role") == "status"
@@ -188,9 +192,9 @@ def test_4_no_match_is_said_plainly(page: Page):
 
 def test_5_facets_and_filters(page: Page):
     page.facets()
-    street = [each for each in page.all(".fact") if "street" in each.text]
-    assert len(street) == 1
-    page.driver.execute_script("arguments[0].click()", street[0])
+    page.until(lambda: sum("street" in fact for fact in page.texts(".fact")) == 1)
+    press = "[...document.querySelectorAll('.fact')].find(f => f.textContent.includes('street'))"
+    page.script(f"{press}.click()")
     page.until(lambda: page.text("#filter-count") == "1")
     assert page.state()["w"] == ["place=street"]
     page.one("#filter").send_keys("path=*bunny*", Keys.ENTER)
@@ -251,9 +255,8 @@ def test_7_collect_examples_and_adapt(page: Page, demo_clips: dict[str, Path]):
     for text, label in ((PHRASE, "cycling"), ("a cartoon animal", "cartoon")):
         page.least(0)
         page.search(text)
-        button = page.all('#hits .hit [aria-label^="Use as example"]')[0]
-        page.driver.execute_script("arguments[0].click()", button)
-        assert button.get_attribute("textContent").startswith("Added ✓")
+        page.press('#hits .hit [aria-label^="Use as example"]')
+        page.until(lambda: page.script("return hits.textContent.includes('Added ✓')"))
         page.open("examples")
         box = page.all("#example-list .label-field input")[-1]
         assert box.get_attribute("value") == text
@@ -323,8 +326,7 @@ def test_9_it_works_with_the_keyboard_alone(page: Page):
 
 def test_10_many_are_tagged_exported_and_removed(page: Page, server: Server):
     page.all_of_it()
-    for box in page.all("#hits .pick input")[:2]:
-        page.driver.execute_script("arguments[0].click()", box)
+    page.pick(2)
     assert page.text("#selection-line") == "2 selected, of 2 recordings"
     page.keep("selection")
     page.press("#select-tag")
@@ -335,7 +337,7 @@ def test_10_many_are_tagged_exported_and_removed(page: Page, server: Server):
     page.keep("tag")
     page.one("#dialog-actions button").click()
     page.until(lambda: not page.one("#dialog").is_displayed())
-    page.until(lambda: any("light=<b>day</b>" in each.text for each in page.all("#hits .hit")))
+    page.until(lambda: any("light=<b>day</b>" in text for text in page.texts("#hits .hit")))
     assert not page.all("#hits b b, #facet-list b b, .hit-line b")  # a value stays text
     # Another page changes the tag: this one is told, and shows what it is now.
     video = page.script("return document.querySelector('#hits .hit').moment.video")
@@ -471,7 +473,7 @@ def test_it_fits_the_window(server: Server, size: tuple[int, int], dark: bool):
         page.until(lambda: page.all("#timeline polyline"))
         page.until(lambda: page.script("return video.currentTime > 0.3"))
         page.script("video.pause()")
-        time.sleep(0.5)
+        page.until(lambda: page.script(STILL))
         ground = page.script("return getComputedStyle(document.body).backgroundColor")
         assert ground == ("rgb(16, 20, 27)" if dark else "rgb(255, 255, 255)")
         for view in ("search", "classify", "examples", "evaluate", "library"):

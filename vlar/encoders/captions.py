@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar
@@ -128,6 +130,49 @@ def quote(kind: str, start_s: float, end_s: float, text: str, language: str = ""
     """
     words = " ".join(without(text).replace('"', "'").split())
     return f'{kind} ({f"{language}, " * bool(language)}{start_s:.1f}-{end_s:.1f} s): "{words}"'
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Words that captions quote.
+
+    Attributes:
+        kind: ``says`` or ``shows``.
+        start_s: Begin, in seconds of the recording.
+        end_s: End.
+        text: The words.
+        language: Code of the language; empty where it is not known.
+    """
+
+    kind: str
+    start_s: float
+    end_s: float
+    text: str
+    language: str
+
+
+_QUOTE = re.compile(
+    r'''(?:^|(?<= ))(says|shows) \((?:([\w-]{1,20}), )?(\d+\.\d)-(\d+\.\d) s\): "([^"]+)"'''
+)
+_TOUCHING_S = 0.11  # times are written in tenths
+
+
+def quotes(captions: Iterable[str]) -> list[Quote]:
+    """Quotes of the captions of a recording, by time; the same words that touch are one."""
+    spans: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for caption in captions:
+        for kind, language, start_s, end_s, text in _QUOTE.findall(caption):
+            spans.setdefault((kind, text, language), []).append((float(start_s), float(end_s)))
+    merged: list[Quote] = []
+    for (kind, text, language), times_s in spans.items():
+        begin_s, last_s = min(times_s)
+        for start_s, end_s in sorted(times_s):
+            if start_s > last_s + _TOUCHING_S:
+                merged.append(Quote(kind, begin_s, last_s, text, language))
+                begin_s, last_s = start_s, end_s
+            last_s = max(last_s, end_s)
+        merged.append(Quote(kind, begin_s, last_s, text, language))
+    return sorted(merged, key=lambda quote: (quote.start_s, quote.end_s))
 
 
 def captions_of(paths: Sequence[Path], captioner: Captioner) -> Iterator[Captions]:

@@ -454,7 +454,8 @@ def _text(file: Path) -> str:
         return read_file(file, _MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SupportError(
-            f"{file}: not a UTF-8 text file (byte {error.start}); save the table as UTF-8 CSV"
+            f"{file}: not a UTF-8 text file (byte {error.start}); give a folder with one folder of "
+            "recordings per label, or a table saved as UTF-8 CSV"
         ) from error
     except OSError as error:
         raise SupportError(f"{file}: cannot be read ({error.strerror}); check it") from error

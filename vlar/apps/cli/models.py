@@ -261,7 +261,7 @@ def get(
     extras = names()
     for name in wanted:
         if name not in extras and name not in entries() and not name.startswith(PREFIX):
-            raise unknown_name("model or extra", name, [*entries(), *extras])
+            raise unknown_name("model or extra", name, {*entries(), *extras})
         if name not in extras and source is not None:
             raise UsageError(f"--from is for extras ({', '.join(extras)}), not the model {name!r}")
     if source is not None and not source.exists():

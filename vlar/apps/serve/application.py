@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -387,7 +387,9 @@ class Application:
         path = self.sources.stored_path(video)
         windows = [{"start_s": w.start_s, "end_s": w.end_s} for w in self._reads.windows(path)]
         people = self._reads.people(path)
-        return {**self._named(path), "path": path, "rows": windows, "people": people}
+        written = [asdict(quote) for quote in self._reads.written(path)]
+        facts = {"path": path, "rows": windows, "people": people, "written": written}
+        return {**self._named(path), **facts}
 
     # Queries
 

@@ -16,6 +16,7 @@ from vlar.apps.serve.errors import ServeError
 from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.uploads import Uploads
 from vlar.cancellation import cancellable
+from vlar.encoders.captions import Quote, quotes
 from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.library import labels
@@ -190,6 +191,18 @@ class ServedLibrary(Library):
             for row_id, (start_s, end_s) in zip(rows.ids, rows.times_s.tolist(), strict=True)
             if (who := rows.people.get(int(row_id))) is not None
         ]
+
+    def written(self, path: str) -> list[Quote]:
+        """Words that captions of a recording quote: said, and on screen; by time."""
+        with self._connection.mutex:
+            store, manifest = self._connection.nonempty()
+            recording = store.at_path(path)
+            if recording is None:
+                return []
+            with store.snapshot():
+                rows = store.scan(manifest.dim, RowFilter(frozenset([recording.id])))
+                ids = [row_id for batch in rows for row_id in batch.ids.tolist()]
+                return quotes(store.captions(ids).values())
 
     def labels(self, path: str) -> labels.Labels:
         """Labels of a recording (``vlar.library.labels``)."""

@@ -33,7 +33,12 @@ from vlar.media.integrity.payload import (
     pictures_of,
     require_few_attachments,
 )
-from vlar.media.video.files import MOST_PIXELS, require_pixels, require_readable
+from vlar.media.video.files import (
+    MOST_PIXELS,
+    VIDEO_ENDINGS,
+    require_pixels,
+    require_readable,
+)
 
 # Files only, and no play lists: a text file must not make the decoder open other files or hosts.
 # Audio formats are listed so that an audio file is named as such.
@@ -306,9 +311,14 @@ def _container(
     except ExitError as error:
         raise DecodeTimeout(f"{path}: could not be opened within {timeout_s:g} s") from error
     except Exception as error:
+        advice = "the file is cut short, damaged or of another kind: copy or re-encode it"
+        if (ending := path.suffix.lower()) and ending not in VIDEO_ENDINGS:
+            advice = (
+                f"no video ends in {ending}: give a video, or read the file by the model of its "
+                "sensor, such as imu, skeleton or audio"
+            )
         raise DecodeError(
-            f"{path}: not a readable video, 0.0 s of it can be read ({reason(error)}); "
-            "the file is cut short, damaged or of another kind: copy or re-encode it"
+            f"{path}: not a readable video, 0.0 s of it can be read ({reason(error)}); {advice}"
         ) from error
     matches = (_TOO_LARGE.search(text) for _, _, text in logs)
     return container, [(int(size[1]), int(size[2])) for size in matches if size]

@@ -36,5 +36,7 @@ export function dialog(title, body, buttons) {
 export function field(id, label, attributes = {}, options = []) {
   const input = el("input", { id, type: "text", list: `${id}-list`, autocomplete: "off", spellcheck: "false", ...attributes });
   const list = el("datalist", { id: `${id}-list` }, ...options.map((value) => el("option", { value })));
-  return { input, list, row: el("div", { class: "field" }, el("label", { for: id }, label), input, list) };
+  return { input, list, row: named(label, input, list) };
 }
+
+export const named = (words, input, ...more) => el("div", { class: "field" }, el("label", { for: input.id }, words), input, ...more);

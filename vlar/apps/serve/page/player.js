@@ -8,27 +8,33 @@ import { example, frameOf, phraseOf } from "./tiles.js";
 const MOST_CUT_S = 60;
 const video = $("video");
 let moment = null; // { video, name, start_s, end_s, offset_s, stop_s, cut }
-let hooks = {}, curve = null, asked = 0, people = [];
+let hooks = {}, curve = null, asked = 0, people = [], written = [], speech = null;
 
 // hooks: { text, from, step(by), like(hit), judge(hit, shows), onClose() }
 export function play(hit, given) {
   moment = { ...hit, offset_s: 0, stop_s: hit.whole ? null : hit.end_s, cut: false };
   hooks = given;
   people = [];
+  written = [];
+  caption();
   $("player").hidden = false;
   document.body.classList.add("playing");
   $("player-title").textContent = hit.whole ? isolated(hit.name) : `${isolated(hit.name)}, ${clock(hit.start_s)} to ${clock(hit.end_s)}`;
   $("player-note").textContent = "";
   for (const name of ["player-before", "player-next"]) $(name).hidden = !hooks.step;
-  for (const each of document.querySelectorAll("[data-playing]")) each.removeAttribute("data-playing");
+  unmark();
   given.from?.setAttribute("data-playing", "");
   video.src = `/api/videos/${hit.video}/file#t=${hit.start_s}`;
   start();
   actions(hit);
   timeline(hit, given.text);
-  loadPeople(hit.video);
   spans.open(hit, { now: () => video.currentTime + (moment?.offset_s ?? 0), seek, moment: () => (moment && !moment.whole ? hit : null) });
+  loadRows(hit.video);
   if (matchMedia("(max-width: 59.99rem)").matches) $("player").scrollIntoView({ block: "start" });
+}
+
+function unmark() {
+  for (const each of document.querySelectorAll("[data-playing]")) each.removeAttribute("data-playing");
 }
 
 export const isOpen = (name) => moment !== null && (!name || name === `${moment.video}_${moment.start_s}_${moment.end_s}`);
@@ -62,6 +68,7 @@ function useCut() {
   Object.assign(moment, { cut: true, offset_s: moment.start_s, stop_s: end });
   $("player-note").textContent = "Browsers do not play this kind of file: this is a cut of the moment.";
   video.src = `/api/videos/${moment.video}/span?start_s=${moment.start_s}&end_s=${end}`;
+  caption();
   start();
 }
 
@@ -89,7 +96,7 @@ export function close({ quiet = false } = {}) {
   $("player").hidden = true;
   document.body.classList.remove("playing");
   document.querySelector("[data-playing] .picture")?.focus();
-  for (const each of document.querySelectorAll("[data-playing]")) each.removeAttribute("data-playing");
+  unmark();
   if (!quiet) hooks.onClose?.();
 }
 $("player-close").addEventListener("click", () => close());
@@ -136,9 +143,24 @@ async function timeline(hit, text) {
   place.append(legend(curves, seek));
 }
 
-async function loadPeople(id) {
+// What is said stands below the picture, and with what is on screen on tracks of its own.
+function caption() {
+  if (!speech && !written.length) return;
+  speech ??= video.addTextTrack("captions", "speech");
+  speech.mode = "showing";
+  for (const cue of [...speech.cues]) speech.removeCue(cue);
+  for (const { kind, start_s, end_s, text } of written) {
+    if (kind === "says" && end_s > moment.offset_s) speech.addCue(new VTTCue(Math.max(0, start_s - moment.offset_s), end_s - moment.offset_s, text));
+  }
+}
+
+async function loadRows(id) {
   const found = await get(`/api/videos/${id}/rows`).catch(() => null);
-  if (moment?.video !== id || !found?.people?.length) return $("people-layer").replaceChildren();
+  if (moment?.video !== id) return;
+  written = found?.written ?? [];
+  caption();
+  spans.read(id, { speech: "says", "on screen": "shows" }, written);
+  if (!found?.people?.length) return $("people-layer").replaceChildren();
   people = found.people;
   showPeople(video.currentTime + moment.offset_s);
 }

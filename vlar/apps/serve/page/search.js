@@ -2,7 +2,7 @@
 
 import { $, busy, dropPlace, el, get, isolated, percent, post, showProblem, upload } from "./api.js";
 import * as address from "./address.js";
-import { dialog, field } from "./dialog.js";
+import { dialog, field, named } from "./dialog.js";
 import * as map from "./map.js";
 import { close, isOpen, play } from "./player.js";
 import { show as showSelection } from "./selection.js";
@@ -413,7 +413,7 @@ function saveView() {
   const hash = address.hashOf("search", { ...rest, v: rest.v === "all" ? "" : rest.v });
   const name = field("view-name", "Name", { required: true, maxlength: 100, value: [state.q || state.v, ...state.w].join(", ") });
   const link = el("input", { id: "view-address", type: "text", readonly: true, value: new URL(hash, location.href).href });
-  dialog("Save this view", [name.row, el("div", { class: "field" }, el("label", { for: link.id }, "Its address, for others"), link)], [["Save", () => {
+  dialog("Save this view", [name.row, named("Its address, for others", link)], [["Save", () => {
     address.saveView(name.input.value.trim() || "view", hash);
     tries();
   }]]);

@@ -1,7 +1,7 @@
 // Labels of the recording that plays: spans that are drawn on tracks, named, and kept with each change.
 
 import { $, busy, clock, download, el, get, isolated, post, showProblem } from "./api.js";
-import { dialog, field } from "./dialog.js";
+import { dialog, field, named } from "./dialog.js";
 import { addExample } from "./examples.js";
 import { doubtful, fromFile, fromModel, words } from "./tracks.js";
 
@@ -22,6 +22,8 @@ function draft(video, value) {
     return null; // private windows may keep nothing
   }
 }
+
+const hold = ({ video, version, segments }) => draft(video, { version, segments });
 
 // hooks: { now(), seek(seconds), moment() }
 export async function open({ video, name }, given) {
@@ -93,7 +95,7 @@ function remove() {
 
 async function save(mine) {
   mine.dirty = true;
-  draft(mine.video, { version: mine.version, segments: mine.segments });
+  hold(mine);
   if (mine.saving || mine.refused) return;
   mine.saving = true;
   try {
@@ -107,7 +109,7 @@ async function save(mine) {
     say("Saved in the library.");
   } catch (problem) {
     mine.dirty = true;
-    draft(mine.video, { version: mine.version, segments: mine.segments });
+    hold(mine);
     if (mine === s) problem.status === 409 ? conflict(mine) : showProblem(note, problem);
   } finally {
     mine.saving = false;
@@ -189,19 +191,29 @@ function addTrack(name, segments) {
   say(`${segments.length} spans of ${isolated(name)}.`);
 }
 
+// Words that captions quote; they are no guesses, so no doubt of them is asked about.
+export function read(video, kinds, written) {
+  if (s?.video !== video) return;
+  const some = Object.entries(kinds).map(([name, kind]) => [name, written.filter((each) => each.kind === kind).map((each) => ({ ...each, label: each.text })), true]);
+  s.others = [...some.filter((each) => each[1].length), ...s.others.filter(([, , isRead]) => !isRead)];
+  draw();
+}
+
+const guessed = () => s.others.filter(([, , isRead]) => !isRead);
+
 function offer(each) {
   s.offered = each;
   s.chosen = null;
   s.visited.add(each);
   hooks.seek(each.start_s);
   draw();
-  say(`${words(each)}, ${clock(each.start_s)} to ${clock(each.end_s)}: take it with t, or label it yourself.`);
+  say(`${timed(each, words(each))}: take it with t, or label it yourself.`);
 }
 
 function doubt() {
-  const next = doubtful(s.others, s.segments, s.visited);
+  const next = doubtful(guessed(), s.segments, s.visited);
   if (next) return offer(next);
-  say(s.others.length ? "No doubt is left." : "Show a model's answers first.");
+  say(guessed().length ? "No doubt is left." : "Show a model's answers first.");
 }
 
 function take() {
@@ -249,31 +261,34 @@ function draw() {
   [undo.disabled, redo.disabled, del.disabled] = [!s.done.length, !s.undone.length, !s.chosen];
   const [here, , , next, taken] = $("spans").querySelectorAll(".others button");
   here.hidden = !hooks.moment();
-  [next.disabled, taken.disabled] = [!s.others.length, !s.offered];
+  [next.disabled, taken.disabled] = [!guessed().length, !s.offered];
 }
 
-const share = (seconds) => `${(100 * seconds) / s.end_s}%`;
-
-function other(each, order) {
-  const at = order.indexOf(each.label);
-  const made = el("button", { type: "button", class: `span-box curve-${at < 0 ? 0 : (at % COLOURS) + 1}`, "aria-pressed": each === s.offered,
-    "aria-label": `${words(each)}, ${clock(each.start_s)} to ${clock(each.end_s)}`, title: isolated(words(each)), onclick: () => offer(each) }, each.label);
-  made.style.left = share(each.start_s);
-  made.style.width = share(each.end_s - each.start_s);
+function lay(made, { start_s, end_s }) {
+  const share = (seconds) => `${(100 * seconds) / s.end_s}%`;
+  made.style.left = share(start_s);
+  made.style.width = share(Math.max(0, end_s - start_s));
   return made;
 }
 
-function box(each, order) {
+const timed = (each, text) => `${text}, ${clock(each.start_s)} to ${clock(each.end_s)}`;
+
+function placed(each, order, text, chosen, onclick) {
   const at = order.indexOf(each.label);
-  const made = el("button", { type: "button", class: `span-box curve-${at < 0 ? 0 : (at % COLOURS) + 1}`, "aria-pressed": each === s.chosen,
-    "aria-label": `${each.label}, ${clock(each.start_s)} to ${clock(each.end_s)}`, title: isolated(each.label), onclick: () => {
-      s.chosen = each;
-      s.offered = null;
-      hooks.seek(each.start_s);
-      draw();
-    } }, each.label);
-  made.style.left = share(each.start_s);
-  made.style.width = share(each.end_s - each.start_s);
+  const made = el("button", { type: "button", class: `span-box curve-${at < 0 ? 0 : (at % COLOURS) + 1}`, "aria-pressed": each === chosen,
+    "aria-label": timed(each, text), title: isolated(text), onclick }, each.label);
+  return lay(made, each);
+}
+
+const other = (each, order) => placed(each, order, words(each), s.offered, () => offer(each));
+
+function box(each, order) {
+  const made = placed(each, order, each.label, s.chosen, () => {
+    s.chosen = each;
+    s.offered = null;
+    hooks.seek(each.start_s);
+    draw();
+  });
   if (each !== s.chosen) return made;
   for (const end of ["start_s", "end_s"]) {
     const handle = el("span", { class: `handle ${end}` });
@@ -282,9 +297,7 @@ function box(each, order) {
       event.preventDefault();
       const value = (move) => near(secondsAt(move), each);
       drag(handle, event, (move) => {
-        const span = { ...each, [end]: value(move) };
-        made.style.left = share(span.start_s);
-        made.style.width = share(Math.max(0, span.end_s - span.start_s));
+        lay(made, { ...each, [end]: value(move) });
       }, (last) => alter({ [end]: value(last) }));
     });
     made.append(handle);
@@ -321,8 +334,7 @@ function drawSpan(event, row, tier) {
   row.append(ghost);
   drag(row, event, (move) => {
     const to = near(secondsAt(move));
-    ghost.style.left = share(Math.min(from, to));
-    ghost.style.width = share(Math.abs(to - from));
+    lay(ghost, { start_s: Math.min(from, to), end_s: Math.max(from, to) });
   }, (last) => {
     ghost.remove();
     const to = near(secondsAt(last));
@@ -391,8 +403,7 @@ function exportAs() {
   const form = el("select", { id: "span-form" }, ...s.forms.map(([name, ending]) => el("option", { value: name }, `${name} (${ending})`)));
   const all = el("select", { id: "span-of" }, el("option", { value: "" }, "this recording"), el("option", { value: "all" }, "all that have labels"));
   const fps = el("input", { id: "span-fps", type: "number", min: 1, step: "any" });
-  const row = (words, input) => el("div", { class: "field" }, el("label", { for: input.id }, words), input);
-  dialog("Export labels", [row("Format", form), row("Of", all), row("Frames a second, where the format counts frames", fps)], [["Export", () => {
+  dialog("Export labels", [named("Format", form), named("Of", all), named("Frames a second, where the format counts frames", fps)], [["Export", () => {
     const ending = s.forms.find(([name]) => name === form.value)[1];
     return download("/api/labels/export", { form: form.value, videos: all.value ? null : [s.video], fps: Number(fps.value) || null }, `labels${ending}`);
   }]]);

@@ -1,7 +1,7 @@
 // Tracks to look at next to a person's labels: a model's answers, and those of another file.
 
 import { $, el, get, isolated, percent, post } from "./api.js";
-import { dialog, field } from "./dialog.js";
+import { dialog, field, named } from "./dialog.js";
 
 const SURE = 0.9;
 
@@ -12,7 +12,7 @@ export async function fromModel(video, names, add) {
   const labels = field("track-labels", "Labels, with commas; none for those that the model learned", { maxlength: 4000, value: names.join(", ") });
   const clear = () => { labels.input.value = models.find((each) => each.name === model.value).adapted ? "" : names.join(", "); };
   model.addEventListener("change", clear);
-  dialog("Answers of a model over this recording", [el("div", { class: "field" }, el("label", { for: model.id }, "Model"), model), labels.row], [["Show as a track", async () => {
+  dialog("Answers of a model over this recording", [named("Model", model), labels.row], [["Show as a track", async () => {
     const asked = labels.input.value.split(",").map((each) => each.trim()).filter(Boolean);
     const found = await post("/api/segments", { video, model: model.value, labels: asked.length ? asked : null });
     add(`model ${model.value}`, found.segments);
@@ -23,7 +23,7 @@ export async function fromModel(video, names, add) {
 export function fromFile(video, add) {
   const file = el("input", { id: "track-file", type: "file" });
   dialog("Labels of another file", [el("p", {}, "Any format of annotations that is text, up to 1 MB. It stands next to yours; take what is right."),
-    el("div", { class: "field" }, el("label", { for: file.id }, "File"), file)], [["Show as a track", async () => {
+    named("File", file)], [["Show as a track", async () => {
     const [chosen] = file.files;
     if (!chosen) throw new Error("Choose a file.");
     const found = await post("/api/labels/read", { video, name: chosen.name, text: await chosen.text() });
