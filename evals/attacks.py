@@ -38,6 +38,7 @@ from vlar.evaluation.attacks.base import Surrogate, attack
 from vlar.heads.model_selection import choose
 from vlar.heads.signatures import signature
 from vlar.media.skeleton.layouts import root
+from vlar.methods.skeleton_towers.network import at_frames
 from vlar.metrics.intervals import paired
 from vlar.training.batches import Dataset
 from vlar.training.fusion_weights import train_on
@@ -154,14 +155,20 @@ def recording(x: np.ndarray, clip: Clip) -> Clip:
 
 
 def moved(by: Victim, name: str, x: Tensor, truth: np.ndarray, eps: float, steps: int) -> Tensor:
-    """Joints after an attack by the gradients of a tower; ``no-box`` reads none."""
+    """Joints after an attack by the gradients of a tower; ``no-box`` reads none.
+
+    The frames that towers read are moved, and those between them as far as their neighbours, so
+    that the encoder does not smooth the change away.
+    """
     how: dict[str, Any] = {"eps": eps, "steps": steps, "seed": 0}
-    if not registry.get("attack", name).needs_loss:
-        return attack(name, None, x, **how)
+    read = at_frames(x, by.training.adapter.config.frames)
     parts: list[Tensor] = []
-    for rows, y in zip(x.split(BATCH), torch.from_numpy(truth).split(BATCH), strict=True):
-        parts.append(attack(name, Surrogate(by.logits, y, by.learned), rows, **how))
-    return torch.cat(parts)
+    if not registry.get("attack", name).needs_loss:
+        parts.append(attack(name, None, read, **how))
+    else:
+        for rows, y in zip(read.split(BATCH), torch.from_numpy(truth).split(BATCH), strict=True):
+            parts.append(attack(name, Surrogate(by.logits, y, by.learned), rows, **how))
+    return x + at_frames(torch.cat(parts) - read, x.shape[1])
 
 
 def noise(x: Tensor, other: Tensor) -> Tensor:
