@@ -8,9 +8,9 @@ same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,8 +30,7 @@ _RARE = 0.05
 _TOUCH_S = 1e-6
 
 
-@dataclass(frozen=True)
-class ScoredSpan:
+class ScoredSpan(NamedTuple):  # hundreds a query: made in a third of the time of a dataclass
     """A row, or a span of rows, with its score.
 
     Attributes:
@@ -128,7 +127,7 @@ def refined(
     start_s = span.start_s if start_s is None else min(max(start_s, span.start_s), span.end_s)
     end_s = span.end_s if end_s is None else max(min(end_s, span.end_s), span.start_s)
     # Crossings that pass each other are not usable: the event is shorter than a window.
-    return replace(span, start_s=start_s, end_s=end_s) if start_s < end_s else span
+    return span._replace(start_s=start_s, end_s=end_s) if start_s < end_s else span
 
 
 def _grown(
@@ -144,7 +143,7 @@ def _grown(
         if apart or _covered(row, earlier) or row.growth < least:
             break
         start_s, end_s = min(start_s, row.start_s), max(end_s, row.end_s)
-    return replace(span, start_s=start_s, end_s=end_s)
+    return span._replace(start_s=start_s, end_s=end_s)
 
 
 def _covered(row: ScoredSpan, spans: list[ScoredSpan]) -> bool:

@@ -369,25 +369,17 @@ class IndexCandidates:
             return []
         similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
         rated = self._snapshot.rated(batch.vectors, self._query, batch.ids.tolist())
+        columns = (column.tolist() for column in (batch.ids, batch.video_ids, similarity, *rated))
         scored_spans = [
-            ScoredSpan(
-                int(row),
-                int(video),
-                start_s,
-                end_s,
-                float(score),
-                float(similar),
-                reach=float(reach),
-                alone=float(alone),
-            )
-            for row, video, (start_s, end_s), similar, alone, score, reach in zip(
-                batch.ids, batch.video_ids, batch.spans, similarity, *rated, strict=True
+            ScoredSpan(row, video, start_s, end_s, score, similar, reach=reach, alone=alone)
+            for row, video, similar, alone, score, reach, (start_s, end_s) in zip(
+                *columns, batch.spans, strict=True
             )
         ]
         if batch.people:
             people = (batch.people.get(row.row_id) for row in scored_spans)
             scored_spans = [
-                row if person is None else replace(row, track=person.track)
+                row if person is None else row._replace(track=person.track)
                 for row, person in zip(scored_spans, people, strict=True)
             ]
         if are_read:

@@ -155,8 +155,7 @@ class ScanCandidates:
             self.neighbours(span, True),
         )
         (_, latest_start_s), (earliest_end_s, _) = self._allowed.start_s, self._allowed.end_s
-        return replace(
-            span_refined,
+        return span_refined._replace(
             start_s=max(min(span_refined.start_s, latest_start_s), span.start_s),
             end_s=min(max(span_refined.end_s, earliest_end_s), span.end_s),
         )

@@ -13,7 +13,6 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -152,9 +151,9 @@ def lifted_by(row: ScoredSpan, words: tuple[str, ...], wanted: int) -> ScoredSpa
     if not words:
         return row
     if len(words) == wanted and not any(word.endswith(_MORE) for word in words):
-        return replace(row, written=words, exact=True, score=1 - _CERTAIN * (1 - row.score))
+        return row._replace(written=words, exact=True, score=1 - _CERTAIN * (1 - row.score))
     lifted = sigmoid(log_odds(np.array([row.score])) + BAND * len(words) / wanted)
-    return replace(row, written=words, score=float(lifted[0]))
+    return row._replace(written=words, score=float(lifted[0]))
 
 
 def _begun(word: str) -> str:
