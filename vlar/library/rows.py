@@ -306,7 +306,8 @@ class AddEvent:
     Attributes:
         status: ``start`` (once; ``done`` is how many were indexed before), ``added``, ``updated``,
             ``unchanged``, ``moved`` (its old path is gone), ``copied`` (its content has another
-            path too) or ``failed``. All but ``start`` and ``failed`` are reported after the commit.
+            path too) or ``failed``. All but ``start`` and ``failed`` are reported after the commit;
+            a server also gets ``reading``, within a recording.
         done: Videos handled so far.
         total: Videos of this call.
         path: The video; None for ``start``.
@@ -315,6 +316,7 @@ class AddEvent:
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
         seconds: Length of what was read for it; 0 where nothing was.
         other: Path of the recording that it was ``moved`` from or is ``copied`` from.
+        part: Share (0 to 1) of the recording that is encoded, of ``reading``.
     """
 
     status: str
@@ -326,11 +328,12 @@ class AddEvent:
     lost: float = 0.0
     seconds: float = 0.0
     other: str | None = None
+    part: float = 0.0
 
     @property
     def advance(self) -> int:
         """Steps of a progress bar: 1 for each video."""
-        return 0 if self.path is None else 1
+        return 0 if self.path is None or self.status == "reading" else 1
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""

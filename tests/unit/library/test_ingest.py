@@ -21,6 +21,7 @@ from vlar.encoders.session import Session
 from vlar.library.ingest import encode, ingest
 from vlar.library.ingest.encode import EncodedWindow, encode_clips
 from vlar.library.ingest.reader import CHANGED, FileRecord, clips_of, uncovered_s
+from vlar.library.ingest.request import AddRequest
 from vlar.library.ingest.runners import base
 from vlar.library.ingest.writer import by_file, write_windows
 from vlar.library.library import Library
@@ -309,6 +310,24 @@ def half_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(VideoReader, "read_windows", read)
     monkeypatch.setenv("VLAR_DECODE_WORKERS", "0")
+
+
+def test_a_server_learns_how_far_within_a_recording_it_is(
+    tmp_path: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ingest, "PART_S", 0.0)
+    clip = tiny_video(tmp_path / "v" / "a.mp4", 1)
+    events: list[AddEvent] = []
+    for name, served in (("served", True), ("own", False)):
+        with Library(tmp_path / f"{name}.vlar", model) as library:
+            library.ingest(AddRequest([clip], progress=events.append, served=served))
+    states = [event.status for event in events]
+    reads = states.count("reading")
+    assert states == ["start", *["reading"] * reads, "added", "start", "added"]
+    parts = [event.part for event in events if event.status == "reading"]
+    assert parts == sorted(parts)
+    assert 0 < parts[0] < parts[-1] == 1.0
+    assert {(event.done, event.advance) for event in events if event.part} == {(0, 0)}
 
 
 @pytest.mark.usefixtures("half_lost")

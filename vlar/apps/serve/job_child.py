@@ -70,7 +70,7 @@ def _add(job: JsonDict, emit: Emit) -> JsonDict:
 
     def progress(event: AddEvent) -> None:
         failure = None if event.failure is None else event.failure.message
-        emit({"event": "progress", **event.to_dict(), "failure": failure})
+        emit({"event": "progress", **event.to_dict(), "failure": failure, "part": event.part})
 
     with Library(job["library"], job["model"]) as library:
         report = library.ingest(

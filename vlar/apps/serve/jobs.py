@@ -42,6 +42,7 @@ class Job:
         done: Recordings or examples handled.
         total: Recordings or examples in all; None before that is known.
         current: What was handled last.
+        part: Share (0 to 1) of the recording in work that is encoded.
         failures: What could not be read, at most 50.
         failed: How many could not be read.
         report: What it did, at its end.
@@ -59,6 +60,7 @@ class Job:
     done: int = 0
     total: int | None = None
     current: str | None = None
+    part: float = 0.0
     failures: list[str] = field(default_factory=list[str])
     failed: int = 0
     report: JsonDict | None = None
@@ -280,6 +282,7 @@ class Jobs:
             job.done = event["done"]
             job.total = event["total"] if event["total"] is not None else job.total
             job.current = event["path"] or job.current
+            job.part = event.get("part", 0.0)
             if event["failure"] is not None:
                 job.failed += 1
                 job.failures = [*job.failures, self._shown(event["failure"])][:_MOST_NAMED]

@@ -8,6 +8,7 @@ that was ended.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ from vlar.library.kept_frames import check_keep
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel
 from vlar.library.roots import extended, frozen
-from vlar.library.rows import AddReport
+from vlar.library.rows import AddEvent, AddReport
 from vlar.library.shard_writing import ShardFolder, write_shards
 from vlar.library.store.annotations import Caption, FailedFiles
 from vlar.library.store.base import LibraryWriter, failed_by_path
@@ -61,6 +62,8 @@ from vlar.types import Failure
 
 _ROUND = 50_000  # recordings whose parts may be under way together
 _TRIES = 2
+PART_S = 1.0
+"""Seconds between two reports of progress within a recording."""
 _HASHING = 4  # files that are hashed at a time
 Stream = Iterator[FileRecord | EncodedWindow | Failure]
 
@@ -421,19 +424,33 @@ def _add_recordings(
         folders = frozen(writer) if request.served else extended(found, writer.meta())
         to_library = partial(write_windows, writer, folders=folders)
         write = to_library if folder is None else partial(write_shards, folder, videos)
+        stream, progress = driver.stream(), request.progress
         report = write(
-            driver.stream(),
+            _within(stream, progress, len(found)) if request.served and progress else stream,
             manifest,
             captioner="" if captioner is None else captioner.name,
             total=len(found),
             before=sum(recording.path in videos for recording in found),
             tags=request.tags,
-            progress=request.progress,
+            progress=progress,
         )
     order = {recording.file: number for number, recording in enumerate(found)}
     failed = sorted(report.failed, key=lambda each: order.get(each.path, 0))
     still = {"still_windows": driver.still_windows, "still_s": driver.still_s}
     return replace(report, failed=tuple(failed), **still)
+
+
+def _within(stream: Stream, progress: IngestProgress, total: int) -> Stream:
+    """The stream; once a second its progress within a recording is reported."""
+    record, done, due_s = None, -1, time.monotonic() + PART_S
+    for item in stream:
+        if isinstance(item, FileRecord):
+            record, done = item, done + 1
+        elif record and isinstance(item, EncodedWindow) and time.monotonic() >= due_s:
+            due_s = time.monotonic() + PART_S
+            part = min(item.window.end_s / max(record.duration_s, 1e-9), 1.0)
+            progress(AddEvent("reading", done, total, record.file, part=part))
+        yield item
 
 
 def _uncaptioned(writer: LibraryWriter, known: Mapping[str, RecordingFacts]) -> set[str]:

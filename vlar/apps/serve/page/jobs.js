@@ -1,6 +1,6 @@
 // Jobs: their state, how far they are, ending and resuming them.
 
-import { $, busy, el, get, post, showProblem } from "./api.js";
+import { $, busy, el, get, percent, post, showProblem } from "./api.js";
 
 const EVERY_MS = 700;
 const WORDS = { queued: "waits", running: "runs", done: "done", failed: "failed", cancelled: "cancelled" };
@@ -45,9 +45,9 @@ function card(job, onDone = () => {}, tag = "div") {
   if (isOpen(job)) actions.append(button("Cancel", job, "cancel", made, onDone));
   if (job.resumable) actions.append(button("Resume", job, "resume", made, onDone));
   made.append(el("div", { class: "job-head" }, el("strong", {}, job.title), actions));
-  const count = job.total ? `${job.done} of ${job.total}` : "";
+  const count = job.total ? `${job.done} of ${job.total}${isOpen(job) && job.part ? ` and ${percent(job.part)} of the next` : ""}` : "";
   made.append(el("p", { class: `hit-line state-${job.state}` }, [WORDS[job.state], count, job.failed ? `${job.failed} cannot be read` : ""].filter(Boolean).join(" · ")));
-  if (isOpen(job)) made.append(el("progress", { "aria-label": `Progress of ${job.title}`, max: job.total || 1, value: job.state === "queued" ? 0 : job.total ? job.done : undefined }));
+  if (isOpen(job)) made.append(el("progress", { "aria-label": `Progress of ${job.title}`, max: job.total || 1, value: job.state === "queued" ? 0 : job.total ? job.done + job.part : undefined }));
   if (job.error) made.append(el("p", { class: "hit-line state-failed" }, `${job.error.error}; ${job.error.fix}`));
   if (job.report) made.append(el("p", { class: "hit-line" }, words(job)));
   if (job.failures.length) {
