@@ -8,12 +8,9 @@ three saccades before a still digit. Of objects and gestures there is one record
 that no figure by recording can be given.
 
 Compared are a ridge on counts in three spans of time, ``auto`` on the base encoder, and every
-preset with and without spikes, the trained similarity alone. ``spikepoint, paper's size`` is the
-network of the paper at its smaller size with 512 groups, and its own votes, loss and rate code; for
-a CPU a group has 8 points (24 in the paper), a code 4 steps (16), a training 12 epochs (300).
-Controls on the same model: spans of time exchanged, polarity removed, x and y exchanged, time
-reversed; and labels shuffled in training. Runs that a result file holds are not made again;
-``--minutes`` ends a call before the next run.
+preset with and without spikes, the trained similarity alone. Controls on the same model: spans of
+time exchanged, polarity removed, x and y exchanged, time reversed; and labels shuffled in training.
+Runs that a result file holds are not made again; ``--minutes`` ends a call before the next run.
 """
 
 from __future__ import annotations
@@ -32,8 +29,7 @@ from harness import arguments, manifest, store, stored
 import vlar
 from vlar.heads.model_selection import AUTO
 from vlar.heads.support import SupportItem
-from vlar.media.events import farthest, frames
-from vlar.methods.events.released import SMALL, SpikePoint
+from vlar.media.events import frames
 from vlar.model.adapt import fit_examples
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
@@ -46,8 +42,6 @@ from vlar.types import Clip
 HERE = Path(__file__).parent
 DATA = "n_mnist"
 PRESETS = ("spikmamba", "event-transact", "spikepoint")
-PAPER = "spikepoint, paper's size"
-POINTS, GROUPS, NEIGHBOURS, STEPS, EPOCHS, BATCH = 1024, 512, 8, 4, 12, 10
 PENALTY = 0.1  # of the ridge, of the mean eigenvalue; chosen on the choose part
 CONTRAST = {"frame-contrast": {"weight": 0.1}}
 
@@ -169,76 +163,6 @@ def auto(model: vlar.Model, learn: list[Clip], y: list[str], asked: list[Clip]) 
     return [made.head.labels[row] for row in best]
 
 
-def groups_of(clip: Clip, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values in 0..1 of near points (6, GROUPS, NEIGHBOURS) and of their centres (3, GROUPS)."""
-    random, events = np.random.default_rng(seed), clip.data
-    events = events[random.choice(len(events), POINTS, replace=len(events) < POINTS)]
-    columns = [events[name].astype(np.float32) for name in "xyt"]
-    width, height = clip.meta["size"]
-    least, most = columns[2].min(), columns[2].max()
-    columns[2] = (columns[2] - least) / max(most - least, 1)
-    points = np.stack([columns[0] / width, columns[1] / height, columns[2]], axis=1)
-    centres = points[farthest(points, GROUPS)]
-    away = points[None] - centres[:, None]
-    near = np.square(away).sum(axis=2).argsort(axis=1, kind="stable")[:, :NEIGHBOURS]
-    inside = np.take_along_axis(away, near[..., None], axis=1)
-    spread = np.maximum(inside.std(axis=(1, 2), keepdims=True, ddof=1), 1e-3)
-    least_place = np.broadcast_to(points[near].min(axis=1, keepdims=True), inside.shape)
-    local = np.concatenate([np.abs(inside / spread).clip(0, 1), least_place], axis=2)
-    return local.transpose(2, 0, 1), centres.T
-
-
-def paper(run: Run, clips: list[Clip], y: list[str], test: list[Clip], right: list[str]) -> Any:
-    """Figures of the network of SpikePoint's paper."""
-    labels, begin = sorted(set(y)), time.process_time()
-    torch.manual_seed(run.seed)
-    network = SpikePoint({"widths": SMALL, "num_classes": len(labels)}).train()
-    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, EPOCHS)
-    target = torch.tensor([[label == own for label in labels] for own in y], dtype=torch.float32)
-
-    def votes(read: list[tuple[np.ndarray, np.ndarray]], draw: torch.Generator) -> torch.Tensor:
-        values = [torch.from_numpy(np.stack(part)) for part in zip(*read, strict=True)]
-        chances = [part.expand(STEPS, *part.shape) for part in values]
-        drawn = [(torch.rand(c.shape, generator=draw) < c).to(c.dtype) for c in chances]
-        return network(*drawn)
-
-    read, draw = [groups_of(clip, run.seed) for clip in clips], torch.Generator().manual_seed(0)
-    for number in range(EPOCHS):
-        losses: list[float] = []
-        for rows in torch.randperm(len(clips)).split(BATCH):
-            loss = (votes([read[n] for n in rows], draw) - target[rows]).square().mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            losses.append(float(loss.detach()))
-        schedule.step()
-        print(f"{run.name}, epoch {number + 1}: {np.mean(losses):.4f}", flush=True)
-    end = time.process_time()
-    network.eval()
-
-    def answers(asked: list[Clip]) -> float:
-        draw = torch.Generator().manual_seed(1)
-        with torch.no_grad():
-            rows = [votes([groups_of(clip, run.seed)], draw)[0] for clip in asked]
-        return percent([labels[int(row.argmax())] for row in rows], right)
-
-    return {
-        "top1": answers(test),
-        "learned": len(y),
-        "asked": len(right),
-        "trained top1": percent(
-            [labels[int(votes([row], draw)[0].argmax())] for row in read[:100]], y[:100]
-        ),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "cpu_s": round(end - begin, 1),
-        "controls": {
-            name: answers([changed(clip, change) for clip in test])
-            for name, change in CONTROLS.items()
-        },
-    }
-
-
 def measure(run: Run, data: Recordings, model: vlar.Model) -> dict[str, Any]:
     """Figures of one run."""
     learn, asked = data.split()
@@ -249,8 +173,6 @@ def measure(run: Run, data: Recordings, model: vlar.Model) -> dict[str, Any]:
         return {"top1": percent(made, right), "learned": len(y), "asked": len(right)}
     if run.shuffled:
         y = np.random.default_rng(run.seed).permutation(y).tolist()
-    if run.method == PAPER:
-        return paper(run, clips, y, test, right)
     task = TrainingTask.by_recipe(
         model.encoder, run.method, settings={"neuron": run.neuron}, seed=run.seed,
         objectives=CONTRAST if run.contrast else (),
@@ -288,8 +210,7 @@ def measure(run: Run, data: Recordings, model: vlar.Model) -> dict[str, Any]:
 
 def runs(seeds: int) -> Iterator[Run]:
     """Runs to make, the most telling first."""
-    yield from (Run(method) for method in ("ridge", "auto", PAPER))
-    yield Run(PAPER, shuffled=True)
+    yield from (Run(method) for method in ("ridge", "auto"))
     for seed in range(seeds):
         for method in PRESETS:
             yield from (Run(method, neuron, seed) for neuron in ("lif", "none"))
@@ -310,7 +231,7 @@ def table(result: dict[str, Any]) -> None:
         text = f"{name:50} {top1.mean():5.1f} ± {top1.std():4.1f} ({len(rows)})"
         if "controls" in rows[0]:
             cpu_s, spikes = (
-                np.mean([row.get(key, 0) for row in rows]) for key in ("cpu_s", "spikes a clip")
+                np.mean([row[key] for row in rows]) for key in ("cpu_s", "spikes a clip")
             )
             text += f"  {rows[0]['parameters']:,} parameters, {cpu_s:.0f} s, {spikes:,.0f} spikes; "
             text += ", ".join(
