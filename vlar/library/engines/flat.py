@@ -91,10 +91,9 @@ class FlatEngine(BufferedEngine):
 
     def prepare(self, query: Float32) -> None:
         if self.accelerator is None and len(self._vectors):
-            scores = self._products(query)
-            while len(self._prepared) >= _MOST_PREPARED:  # of callers that left
-                self._prepared.pop(next(iter(self._prepared)), None)
-            self._prepared[query.tobytes()] = scores
+            self._prepared[query.tobytes()] = self._products(query)
+            for key in list(self._prepared)[:-_MOST_PREPARED]:  # of callers that left
+                self._prepared.pop(key, None)
 
     def vectors_at(self, places: Int64) -> Float32:
         return self._vectors[places]
