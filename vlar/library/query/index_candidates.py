@@ -249,15 +249,14 @@ class IndexCandidates:
         store, known = self._snapshot.store, self._known
         ids = [row.row_id for row in self._rows]
         first = ids.index(span.row_id) if span.row_id in ids else len(ids)
-        asked = [span, *self._rows[first + 1 : first + 1 + self._plan.k]]
-        likely = [row for row in asked if row.stated >= self._plan.min_probability]
         best = {span.video_id: span}  # rows of one recording are mostly of one span
         for row in self._rows[first + 1 :]:
             if len(best) > self._plan.k or row.stated < self._plan.min_probability:
                 break
             best.setdefault(row.video_id, row)
-        if self._read_near(list(best.values()), _NEAR):
-            self._likely = list(best.values())
+        likely = list(best.values())
+        if self._read_near(likely, _NEAR):
+            self._likely = likely
             return
         ids = [row.row_id for row in likely if row.row_id not in known.adjacent]
         adjacent = store.adjacent(ids)
