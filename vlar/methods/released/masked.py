@@ -111,7 +111,9 @@ class Masked(Learner):
             plan.method, plan.recipe, len(losses), sum(p.numel() for p in whole.parameters()),
             last, round(time.process_time() - begin, 1),
         )  # fmt: skip
-        note = f"the error of hidden patches went from {first:.3f} to {last:.3f}"
+        note = (
+            f"the error of hidden patches went from {first:.3f} to {last:.3f}; a mean has about 1"
+        )
         report = AdaptReport(
             {}, tuple(failed.values()), None, training, recordings=count - len(failed), note=note
         )

@@ -101,7 +101,7 @@ def flat(n_in: int, n_out: int, size: int, stride: int) -> nn.Module:
 
 
 class OverTime(nn.Conv3d):
-    """A convolution over time alone, computed over rows of places: a third of the time on a CPU."""
+    """A convolution over time alone, computed over rows of places: cheaper on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of torch
         """(N, n_in, T, H, W) to (N, n_out, T', H, W)."""
