@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from vlar.errors import LibraryError
 from vlar.library.address import LibraryPlace, place_of
 from vlar.library.backends import backend_of
-from vlar.library.cache import SearchCache
+from vlar.library.cache import RowFigures, SearchCache
 from vlar.library.engines.base import CacheDamage
 from vlar.library.faiss_cache import accelerate, check_device
 from vlar.library.manifest import LibraryManifest
@@ -132,6 +132,13 @@ class LibraryConnection:
         if self._cache is None or self._cache_version != version:
             return None
         return self._cache, version
+
+    def row_figures(self, store: LibraryStore) -> RowFigures | None:
+        """Figures of rows that no query changes, inside ``store.snapshot()``; None where the cache
+        in memory, which proves that ids mean the same rows, is of another state.
+        """
+        is_current = self._cache is not None and self._cache_version == store.data_version()
+        return self._cache.everyday if self._cache is not None and is_current else None
 
     def searched(self, store: LibraryStore, ask: Callable[[SearchCache], T]) -> T:
         """Result of ``ask`` with the cache of the present state, in one snapshot.

@@ -51,7 +51,8 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
         reranker = _reranker(rerank, connection.models.loaded(manifest))
 
         def ask(cache: SearchCache | None) -> Hits:
-            snapshot = Snapshot(store, manifest, rated, cache)
+            figures = connection.row_figures(store)
+            snapshot = Snapshot(store, manifest, rated, cache, figures=figures)
             if plan.miss is not None:
                 return guaranteed(plan, plan.miss, snapshot, queries, request.report)
             hits = search(plan, snapshot, queries, reranker, linked.report(request.report))

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from vlar.cancellation import check
-from vlar.library.cache import SearchCache
+from vlar.library.cache import RowFigures, SearchCache
 from vlar.library.manifest import LibraryManifest
 from vlar.library.query.plan import PhraseReport
 from vlar.library.query.rerankers import Reranker
@@ -181,6 +181,7 @@ class Snapshot:
         model: The library's model.
         cache: The engine over the rows; None where a query compares every window.
         judged: Moments that were judged; they are not answers.
+        figures: Kept figures of rows that no query changes, for queries without an engine.
     """
 
     store: LibraryStore
@@ -188,6 +189,7 @@ class Snapshot:
     model: LibraryModel
     cache: SearchCache | None = None
     judged: tuple[ScoredSpan, ...] = ()
+    figures: RowFigures | None = None
 
     @cached_property
     def recordings(self) -> int:
@@ -211,7 +213,7 @@ class Snapshot:
         weighs the size of the library; and the reach: an event is as long in any library, so how
         far spans reach goes by the window alone, at the prior of a rare event.
         """
-        figures = self._everyday(vectors, row_ids)
+        figures = self.everyday(vectors, row_ids)
         more = () if figures is None else (figures,)
         alone = np.asarray(self.model.match_probability(vectors, query, *more), np.float64)
         alone = self.expected(alone, row_ids)
@@ -221,11 +223,12 @@ class Snapshot:
         rare = _RARE * alone
         return self.stated(alone), hits, rare / (rare + (1 - _RARE) * (1 - alone))
 
-    def _everyday(self, vectors: Float32, row_ids: Sequence[int]) -> Float64 | None:
+    def everyday(self, vectors: Float32, row_ids: Sequence[int] | Int64) -> Float64 | None:
         """Figures (N, 3) of rows that no query changes (``LibraryModel.everyday``)."""
-        if self.cache is None:
+        figures = self.figures if self.cache is None else self.cache.everyday
+        if figures is None:
             return self.model.everyday(vectors)
-        return self.cache.everyday.of(np.asarray(row_ids, np.int64), vectors, self.model.everyday)
+        return figures.of(np.asarray(row_ids, np.int64), vectors, self.model.everyday)
 
     def among(self, probability: Float32 | Float64) -> Float64:
         """(N,) probabilities of hits of this library from those of windows alone."""

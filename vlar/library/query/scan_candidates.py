@@ -63,6 +63,7 @@ class ScanCandidates:
             queries,
             self._allowed,
             [leaf for leaf in leaves(plan.tree) if isinstance(leaf, Says)],
+            snapshot.everyday,
         )
         compared = self._compared
         self._evaluator = Evaluator(compared.windows, compared.normalized, compared.matching)

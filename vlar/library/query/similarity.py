@@ -79,6 +79,7 @@ def compare(
     queries: Mapping[Leaf, Float32],
     rows: RowFilter,
     says: Sequence[Says] = (),
+    everyday: Callable[[Float32, Int64], Float64 | None] | None = None,
 ) -> Comparison:
     """Compare every window that a filter leaves with every leaf, a batch of vectors at a time.
 
@@ -89,6 +90,8 @@ def compare(
         queries: (D,) vector of each phrase and clip.
         rows: The filter.
         says: Words that captions should have.
+        everyday: Figures of rows (N, D), by their ids (N,), that no phrase changes; None: computed
+            where several phrases share them.
 
     Raises:
         QueryError: words of captions are looked for, and the library keeps none.
@@ -106,7 +109,10 @@ def compare(
         similar = (stacked @ batch.wide.T.astype(np.float64)).astype(np.float32)
         probable = np.zeros_like(similar)
         words = [column for column, leaf in enumerate(queries) if not isinstance(leaf, Like)]
-        figures = model.everyday(batch.wide) if len(words) > 1 else None
+        if everyday is not None and words:
+            figures = everyday(batch.wide, batch.ids)
+        else:
+            figures = model.everyday(batch.wide) if len(words) > 1 else None
         more = () if figures is None else (figures,)  # what no phrase changes is computed once
         for column, query in enumerate(queries.values()):
             if column in words:

@@ -14,7 +14,8 @@ from tests.unit.library.fakes import DIM, FakeModel
 from vlar.library.engines.flat import FlatEngine
 from vlar.library.library import Library
 from vlar.library.shard_reading import VectorVideo
-from vlar.types import Window
+from vlar.numeric import sigmoid
+from vlar.types import Float32, Float64, Window
 
 PHRASES = [f"phrase {number}" for number in range(12)]
 
@@ -69,3 +70,34 @@ def test_many_callers_get_the_answers_of_one(library: Library):
     with Library(library.path, FakeModel()) as other, ThreadPoolExecutor(8) as threads:
         for found in threads.map(lambda _: answers(other), range(8)):
             assert found == alone
+
+
+class CountingModel(FakeModel):
+    """A model whose figures of rows are the mean of each, and count."""
+
+    rows = 0
+
+    def everyday(self, vectors: Float32) -> Float64:
+        self.rows += len(vectors)
+        return np.repeat(vectors.mean(axis=1, dtype=np.float64)[:, None], 3, axis=1)
+
+    def match_probability(
+        self, vectors: Float32, query: Float32, everyday: Float64 | None = None
+    ) -> Float64:
+        figures = self.everyday(vectors) if everyday is None else everyday
+        assert np.array_equal(figures[:, 0], vectors.mean(axis=1, dtype=np.float64))
+        return sigmoid(4 * (vectors @ query) + figures[:, 1])
+
+
+def test_expressions_keep_the_figures_of_rows(library: Library):
+    model, expression = CountingModel(), f'"{PHRASES[0]}" AND "{PHRASES[1]}"'
+    with Library(library.path, model) as asked:
+        alone = asked.query(expression, 5, min_probability=0)
+        asked.query(PHRASES[2], 5)  # the engine proves what the ids mean
+        assert asked.query(expression, 5, min_probability=0) == alone
+        before = model.rows
+        assert asked.query(expression, 5, min_probability=0) == alone
+        assert model.rows == before  # none was computed again
+        asked.add_vectors(recordings(1, 200))
+        asked.query(expression, 5, min_probability=0)
+        assert model.rows > before  # control
