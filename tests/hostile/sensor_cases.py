@@ -394,7 +394,8 @@ SKELETONS = [
         *(f"0,{n},1" for n in range(60)))),
     skeleton("table-60-million-cells.csv", "GB of memory",
              named("# layout=coco17 unit=px rate_hz=1", "," * 30_000_000, "1")),
-    skeleton("table-utf-16.csv", "of another kind", data("# layout=coco17\na".encode("utf-16"))),
+    skeleton("table-utf-16.csv", "no video ends in .csv",
+             data("# layout=coco17\na".encode("utf-16"))),
     # Text
     skeleton("ntu-crowd.skeleton", "2.4 GB of memory", ntu_people(60_000, 45)),
     skeleton("ntu-frames-for-ever.skeleton", "cut off", text("999999\n0\n")),
