@@ -21,7 +21,6 @@ from vlar.library.manifest import LibraryManifest
 from vlar.library.query.filters import Where, recordings
 from vlar.library.query.plan import MIN_PROBABILITY, QueryRequest
 from vlar.library.query.rerankers import Reranker
-from vlar.library.query.similarity import nearest, nearest_held
 from vlar.library.rows import AddReport, LibraryInfo, RowHit, UpgradeReport, VideoRow
 from vlar.library.tables import LibraryDataset
 from vlar.library.upgrade import UpgradeRequest
@@ -402,6 +401,8 @@ class Library:
             QueryError: wrong width, a value that is not finite, ``k`` below 1, an invalid filter.
             LibraryError: it is empty or damaged.
         """
+        from vlar.library.query.similarity import nearest, nearest_held
+
         connection = self._connection
         with connection.mutex:
             store, _ = connection.nonempty()
