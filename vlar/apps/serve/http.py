@@ -36,6 +36,7 @@ from vlar.apps.serve.schemas import Problem
 from vlar.apps.serve.tasks import AdaptExample
 from vlar.cancellation import cancellable
 from vlar.errors import VlarError
+from vlar.library.ingest.request import AddRequest
 from vlar.model.requests import AdaptRequest
 from vlar.options import remote_values
 from vlar.types import JsonDict
@@ -402,8 +403,8 @@ class HttpInterface:
 
         @api.post("/api/jobs", status_code=202, summary="Index recordings, as a job")
         async def add(body: schemas.Add) -> JsonDict:
-            options = {"retry": body.retry, "uploads": body.uploads}
-            return await self._run("reads", do.tasks.add, body.paths, body.tags, **options)
+            asked = {"uploads": body.uploads, **remote_values(AddRequest, body)}
+            return await self._run("reads", do.tasks.add, body.paths, body.tags, **asked)
 
         @api.post("/api/evaluate", status_code=202, summary="Compare answers with labels: a job")
         async def evaluate(body: schemas.Evaluate) -> JsonDict:

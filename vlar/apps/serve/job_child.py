@@ -73,11 +73,8 @@ def _add(job: JsonDict, emit: Emit) -> JsonDict:
         emit({"event": "progress", **event.to_dict(), "failure": failure, "part": event.part})
 
     with Library(job["library"], job["model"]) as library:
-        report = library.ingest(
-            AddRequest(
-                job["paths"], job["tags"], retry=job["retry"], progress=progress, served=True
-            )
-        )
+        asked = AddRequest(job["paths"], job["tags"], progress=progress, served=True)
+        report = library.ingest(replace(asked, **job.get("options", {})))
     facts = report.to_dict()
     return {**facts, "failed": [row.message for row in report.failed]}
 

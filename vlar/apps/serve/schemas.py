@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vlar.apps.serve import library
+from vlar.library.ingest.request import AddRequest
 from vlar.library.query.request import QueryRequest
 from vlar.model.requests import AdaptRequest
 from vlar.options import body_field, with_options
@@ -132,13 +133,13 @@ class Adapt(Body):
     shots: int | None = body_field(AdaptRequest, "shots", ge=1)
 
 
+@with_options(AddRequest)
 class Add(Body):
-    """Recordings to index."""
+    """Recordings to index, and options of ``vlar index add``."""
 
     paths: list[Path] = Field([], max_length=1000, description="Files or folders.")
     uploads: list[Id] = Field([], max_length=100, description="Of POST /api/uploads.")
     tags: dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=1000)]] = {}
-    retry: bool = Field(False, description="Read files again that crashed before.")
 
 
 Key = Annotated[str, Field(min_length=1, max_length=100)]

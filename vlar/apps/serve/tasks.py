@@ -97,10 +97,10 @@ class Tasks:
         paths: Sequence[str],
         tags: Mapping[str, str],
         *,
-        retry: bool = False,
         uploads: Sequence[str] = (),
+        **options: Any,
     ) -> JsonDict:
-        """Index recordings of the server, and uploads by their ids, as a job.
+        """Index recordings of the server, and uploads by their ids, as a job; see ``AddRequest``.
 
         Raises:
             ServeError: a path lies outside the roots or does not exist; too many jobs wait; the
@@ -119,7 +119,7 @@ class Tasks:
             "model": self._models.spec,
             "paths": real,
             "tags": checked_tags(tags),
-            "retry": retry,
+            "options": options,
         }
         if not any(job.state == "running" and job.kind == "add" for job in self.jobs.all()):
             self._require_unlocked()

@@ -49,10 +49,18 @@ class AddRequest:
     ] = "none"
     retry: Annotated[
         bool,
-        Option("Read files again that failed before; otherwise they are skipped and named."),
+        Option(
+            "Read files again that failed before; otherwise they are skipped and named.",
+            remote=True,
+        ),
     ] = False
     skip_still: Annotated[
-        bool, Option("Leave windows of video out in which nothing moves (docs/library.md).", "rare")
+        bool,
+        Option(
+            "Leave windows of video out in which nothing moves (docs/library.md).",
+            "rare",
+            remote=True,
+        ),
     ] = False
     captions: Annotated[
         "str | Captioner | None",

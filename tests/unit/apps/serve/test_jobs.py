@@ -188,10 +188,11 @@ def test_the_real_process_adds_and_adapts(made_library: Path, tmp_path: Path, li
 
 
 def check_add(served: Served) -> None:
-    body = {"paths": [str(served.folder)], "tags": {"seen": "twice"}}
+    body = {"paths": [str(served.folder)], "tags": {"seen": "twice"}, "skip_still": True}
     answer = served.client.post("/api/jobs", json=body)
     assert answer.status_code == 202
     job = served.application.tasks.jobs.get(answer.json()["id"])
+    assert job.spec["options"] == {"retry": False, "skip_still": True}
     wait_for(job, DONE, FAILED)
     assert job.report is not None, job.error
     assert (job.report["unchanged"], job.done, job.total) == (3, 3, 3)
