@@ -20,13 +20,11 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from vlar import registry
 
 T = TypeVar("T")
-COMMON, TIME, FILES, SECOND_OPINION, MACHINE = (
-    "Common",
-    "Time",
-    "Files",
-    "Second opinion",
-    "Machine",
-)
+COMMON = "Common"
+TIME = "Time"
+FILES = "Files"
+SECOND_OPINION = "Second opinion"
+MACHINE = "Machine"
 #: Panels of a verb's help, in their order.
 GROUPS = (COMMON, TIME, FILES, SECOND_OPINION, MACHINE)
 

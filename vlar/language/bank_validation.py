@@ -183,10 +183,8 @@ def _aliases(file: str, bank: Bank) -> Iterator[Fault]:
                 advice = "leave it out"
                 yield Fault(file, entry.label, "alias", alias, "is the label itself", advice)
             elif key in texts:
-                what, advice = (
-                    f"is the label {texts[key]!r}",
-                    "leave it out or name it more closely",
-                )
+                what = f"is the label {texts[key]!r}"
+                advice = "leave it out or name it more closely"
                 yield Fault(file, entry.label, "alias", alias, what, advice)
             elif key in owners:
                 whose = owners[key]

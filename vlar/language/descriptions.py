@@ -84,10 +84,8 @@ def _index(entries: Sequence[Entry]) -> Mapping[str, Mapping[_Key, list[Entry]]]
     index: dict[str, dict[_Key, list[Entry]]] = {}
     ways: tuple[tuple[str, Callable[[str], _Key]], ...] = (("", _plain), (" forms", _forms))
     for ending, key_of in ways:
-        names, aliases = (
-            index.setdefault(f"name{ending}", {}),
-            index.setdefault(f"alias{ending}", {}),
-        )
+        names = index.setdefault(f"name{ending}", {})
+        aliases = index.setdefault(f"alias{ending}", {})
         for entry in entries:
             for name in {key_of(t) for t in (entry.label, entry.text, clean_label(entry.label))}:
                 names.setdefault(name, []).append(entry)

@@ -368,10 +368,8 @@ def durations_of(steps: Mapping[int, npt.NDArray[np.int64]], label: int) -> list
     lengths: list[int] = []
     for part in steps.values():
         inside = np.concatenate([[False], part == label, [False]])
-        begin, end = (
-            np.flatnonzero(np.diff(inside.astype(np.int8)) == 1),
-            np.flatnonzero(np.diff(inside.astype(np.int8)) == -1),
-        )
+        begin = np.flatnonzero(np.diff(inside.astype(np.int8)) == 1)
+        end = np.flatnonzero(np.diff(inside.astype(np.int8)) == -1)
         for first, last in zip(begin.tolist(), end.tolist(), strict=True):
             before = part[first - 1] if first else NOT_ANNOTATED
             after = part[last] if last < len(part) else NOT_ANNOTATED

@@ -96,10 +96,8 @@ class Graph:
             raise ModelError(f"{prefix} is of version {version} of ONNX; export its model again")
         self.opset = version
         model = onnx.compose.add_prefix(model, prefix)
-        (first,), (last,) = (
-            [row.name for row in model.graph.input if row.name not in _weights(model)],
-            [row.name for row in model.graph.output],
-        )
+        (first,) = [row.name for row in model.graph.input if row.name not in _weights(model)]
+        (last,) = [row.name for row in model.graph.output]
         self.nodes.append(onnx.helper.make_node("Identity", [inside.name], [first]))
         self.nodes += model.graph.node
         self.initializers += model.graph.initializer
@@ -147,12 +145,10 @@ class TracedArray(NDArrayOperatorsMixin):
 
     def __init__(self, graph: Graph, name: str, value: Array) -> None:
         self.graph, self.name, self.value = graph, name, value
-        self.shape, self.dtype, self.ndim, self.size = (
-            value.shape,
-            value.dtype,
-            value.ndim,
-            value.size,
-        )
+        self.shape = value.shape
+        self.dtype = value.dtype
+        self.ndim = value.ndim
+        self.size = value.size
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -370,10 +370,8 @@ def calibrate(
     base.calibrated(calibrated_model).save(out, replace=force)
     for row in calibrated_model.failed:
         output.error(row.message)
-    settings, encoder = (
-        calibrated_model.calibration.to_dict(),
-        {"encoder": calibrated_model.encoder.name},
-    )
+    settings = calibrated_model.calibration.to_dict()
+    encoder = {"encoder": calibrated_model.encoder.name}
     failed = [row.to_dict() for row in calibrated_model.failed]
     if output.is_json():
         facts = {"model": str(out), **encoder, "calibration": settings, "failed": failed}
@@ -413,10 +411,8 @@ def _calibrate_library(library: str, labelled: str, device: str | None, dtype: s
         shows = [
             (label, index) for index, item in enumerate(examples.items) for label in item.labels
         ]
-        labels, vectors = (
-            [label for label, _ in shows],
-            examples.vectors[[index for _, index in shows]],
-        )
+        labels = [label for label, _ in shows]
+        vectors = examples.vectors[[index for _, index in shows]]
         calibration = fitted(
             connection, labels, vectors, f"{len(labels)} labelled clips of {labelled}"
         )

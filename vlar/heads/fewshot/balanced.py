@@ -67,12 +67,10 @@ class BalancedHead(FewShotHead):
             tau: Strength.
         """
         balanced = cls()
-        balanced.head, balanced.labels, balanced.kind, balanced.tau = (
-            head,
-            head.labels,
-            head.kind,
-            tau,
-        )
+        balanced.head = head
+        balanced.labels = head.labels
+        balanced.kind = head.kind
+        balanced.tau = tau
         counts = Counter(y)
         balanced.counts = np.array([float(counts[label]) for label in head.labels])
         return balanced
@@ -120,10 +118,8 @@ class BalancedHead(FewShotHead):
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
         inner = {name: array for name, array in state.items() if name != "counts"}
-        self.head, self.tau = (
-            FewShotHead.from_state(config["adjusted"], inner),
-            number(config, "tau"),
-        )
+        self.head = FewShotHead.from_state(config["adjusted"], inner)
+        self.tau = number(config, "tau")
         self.counts = np.asarray(state["counts"], np.float64)
         whole = self.counts.shape == (len(self.labels),) and (self.counts >= 1).all()
         if not whole or self.head.labels != self.labels or not np.isfinite(self.counts).all():

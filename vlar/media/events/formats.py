@@ -303,12 +303,10 @@ def _decode_aedat2(size: Size, data: bytes, state: State, end: bool) -> Decoded:
     address = rows[:, 0]
     t, state = unwrapped(rows[:, 1], 32, state)
     if size == (128, 128):
-        x, y, p, is_polarity = (
-            address >> 1 & 127,
-            address >> 8 & 127,
-            ~address & 1,
-            address < 1 << 15,
-        )
+        x = address >> 1 & 127
+        y = address >> 8 & 127
+        p = ~address & 1
+        is_polarity = address < 1 << 15
     else:
         x, y, p = address >> 12 & 1023, address >> 22 & 511, address >> 11 & 1
         is_polarity = (address < 1 << 31) & (address & 1 << 10 == 0)

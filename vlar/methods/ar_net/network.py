@@ -115,10 +115,8 @@ class ArNetwork(ResidualNetwork):
         held frame has the decision of the skip that covers it, and the state of the cell stays.
         """
         state_inputs = self.look(small.flatten(0, 1)).unflatten(0, small.shape[:2])
-        state, skips = (
-            state_inputs.new_zeros(len(state_inputs), _WIDTH),
-            torch.zeros(len(state_inputs), dtype=torch.long),
-        )
+        state = state_inputs.new_zeros(len(state_inputs), _WIDTH)
+        skips = torch.zeros(len(state_inputs), dtype=torch.long)
         lengths = torch.tensor([0] * self.sizes + [skip - 1 for skip in self.skips])
         temperature, sharp = _HOT * math.exp(-_FALL * self.faded), _SHARP**self.faded
         choices, held, last = list[Tensor](), list[Tensor](), torch.zeros(())

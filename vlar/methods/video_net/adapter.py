@@ -282,10 +282,8 @@ class VideoNet(ResidualTower):
         spent = Spent()
         features = network.features(small, spent)
         base_vectors = network.begun(features, pooled[:, 0])
-        words, answers = (
-            network.concepts(classes.to(base_vectors.device)),
-            network.answers(features),
-        )
+        words = network.concepts(classes.to(base_vectors.device))
+        answers = network.answers(features)
         vectors = F.normalize(base_vectors + torch.stack(answers).sum(dim=0), dim=-1)
         logits = self.logit_scale * vectors @ words.T
         losses = {"task": batch.loss(logits)}

@@ -61,10 +61,8 @@ def joints_of(features: Float32) -> Float32:
     Args:
         features: (T, POSE_WIDTH) of bodies.
     """
-    tracks, joints_found = (
-        tracks_from_features(features),
-        np.full((len(features), JOINTS, 2), np.nan),
-    )
+    tracks = tracks_from_features(features)
+    joints_found = np.full((len(features), JOINTS, 2), np.nan)
     if len(tracks.score):
         person = int(tracks.score.sum(axis=1).argmax())
         joints_found = tracks.points[person][:, _READ, :2] / [

@@ -155,10 +155,8 @@ class MilvusStore(LibraryStore):
 
     def counts(self) -> tuple[int, int, float]:
         every = self.catalog().all().values()
-        rows, duration_s = (
-            sum(record.rows for record in every),
-            sum(record.duration_s for record in every),
-        )
+        rows = sum(record.rows for record in every)
+        duration_s = sum(record.duration_s for record in every)
         return len(every), rows, float(duration_s)
 
     def has_rows(self) -> bool:
