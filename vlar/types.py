@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vlar import notebook
 from vlar.formatting import clock, opinion, percent, plain, shown
 
-WEAK_MATCH = 0.2  # a hit below it is weak, unless it is ahead of all others (evals/search.py)
+WEAK_MATCH = 0.2  # a hit below it is weak, unless it is far ahead (evals/results/search.json)
 _FITS = 0.5  # probability from which a label of several is part of the verdict
 _UNSURE = "unsure: "  # begins a note that is the answer
 _BODY = 0.1  # visible share of a body below which it is not seen

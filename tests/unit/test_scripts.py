@@ -20,10 +20,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vlar
-from tests.refusals import refused
-from vlar.errors import MetricError
-
 ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPTS = sorted(path for folder in ("evals", "benchmarks") for path in ROOT.glob(f"{folder}/*.py"))
@@ -150,31 +146,8 @@ def test_a_frozen_clip_does_not_move_and_a_zoom_narrows(composites: ModuleType):
 
 
 sys.path.insert(0, str(ROOT / "evals"))
-measures, harness, cached, arm = map(
-    importlib.import_module, ("measures", "harness", "cached", "arm")
-)
+harness, cached = map(importlib.import_module, ("harness", "cached"))
 sys.path.pop(0)
-
-
-def test_an_arm_is_read_by_the_layout_that_is_declared(tmp_path: Path):
-    random = np.random.default_rng(0)
-    points = random.normal(size=(5, 3)) + np.cumsum(0.02 * random.normal(size=(40, 5, 3)), axis=0)
-    clip = vlar.read_clip(arm.written(points, tmp_path / "take.csv"))
-    assert clip.modality == "tracks"
-    assert (clip.meta["front"], clip.meta["back"]) == ("hand", "base")
-    np.testing.assert_allclose(clip.data[:, 0], points, atol=1e-4)
-    encoder = arm.Arm(clip.meta["points"], clip.meta["front"], clip.meta["back"])
-    rows = encoder.features_of(clip)
-    assert rows.shape == (64, encoder.frame_dim)
-    assert {"point distance 0 4", "place 14"} <= set(encoder.channels)
-    away = encoder.features_of(replace(clip, data=clip.data + 3))  # the arm as a whole is elsewhere
-    np.testing.assert_allclose(away, rows, atol=1e-3)
-    for severity, share in enumerate(arm.STRAY, start=1):
-        stray = arm.noisy(clip, "stray", severity, 0)
-        moved = (stray != clip.data).any(axis=-1)
-        assert abs(moved.mean() - share) < 0.15
-        assert stray.min() >= clip.data.min()
-        assert stray.max() <= clip.data.max()
 
 
 def test_options_are_made_from_their_defaults(monkeypatch: pytest.MonkeyPatch):
@@ -226,78 +199,6 @@ def test_a_film_has_its_pictures_and_even_sides(tmp_path: Path):
         shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert [frame.shape for frame in shown] == [(32, 40, 3)] * 5
     assert [round(float(frame.mean()), -1) for frame in shown] == [0, 20, 40, 60, 80]
-
-
-def test_mcnemar_is_the_exact_binomial():
-    first = [True] * 8 + [False] * 2 + [True] * 5
-    second = [False] * 8 + [True] * 2 + [True] * 5
-    found = measures.mcnemar(first, second)
-    assert (found.only_first, found.only_second) == (8, 2)
-    assert found.p == pytest.approx(2 * (1 + 10 + 45) / 2**10)
-    assert measures.mcnemar(first, first).p == 1
-
-
-def planted(bias: float, seed: int = 0, n: int = 400):
-    """Scores of a model that goes by the action, and by the scene as far as ``bias``."""
-    random = np.random.default_rng(seed)
-    unknown = np.arange(n) % 2 == 0
-    distance = random.random(n)
-    scores = unknown + 0.7 * random.normal(size=n) + bias * distance
-    return scores, unknown, distance
-
-
-def test_a_model_that_goes_by_scenes_has_a_positive_gap():
-    plain, biased = (measures.scene_bias(*planted(bias), groups=3) for bias in (0.0, 2.0))
-    assert abs(plain.gap) < 0.06
-    assert biased.unknown_gap > 0.2
-    assert biased.known_gap > 0.2
-    assert biased.worst < plain.worst
-    assert list(biased.distance) == sorted(biased.distance)
-
-
-def test_shuffled_scenes_have_no_gap():
-    scores, unknown, distance = planted(2.0)
-    gaps = [
-        measures.scene_bias(scores, unknown, np.random.default_rng(seed).permutation(distance)).gap
-        for seed in range(20)
-    ]
-    assert abs(np.mean(gaps)) < 0.02
-
-
-def test_scores_that_are_the_distance_alone_have_the_largest_gap():
-    distance = np.array([0.1, 0.9, 0.2, 0.8])
-    found = measures.scene_bias(distance, [True, True, False, False], distance)
-    assert found.unknown == (0.0, 1.0)
-    assert found.known == (0.5, 0.5)
-    assert found.unknown_gap == 1.0
-    assert found.known_gap == 0.0
-    assert found.gap == 0.5
-    assert found.to_dict()["gap"] == 0.5
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 6))
-@settings(max_examples=30, deadline=None)
-def test_distance_is_one_minus_the_nearest_cosine(seed: int, m: int, n: int):
-    random = np.random.default_rng(seed)
-    a, b = random.normal(size=(m, 4)), random.normal(size=(n, 4))
-    found = measures.scene_distance(a, b)
-    cosine = a @ b.T / np.linalg.norm(a, axis=1)[:, None] / np.linalg.norm(b, axis=1)
-    assert found == pytest.approx(1 - cosine.max(axis=1))
-    assert measures.scene_distance(3 * b, b) == pytest.approx(np.zeros(n), abs=1e-12)
-
-
-def test_what_cannot_be_measured_is_refused():
-    for arguments, what in [
-        (([0.1, 0.2], [True, False], [1.0]), "2 scores and 1 distances"),
-        (([0.1, 0.2, 0.3], [True, False, False], [1.0, 2.0, 3.0]), "2 groups of 1 unknown"),
-        (([0.1, np.nan], [True, False], [1.0, 2.0]), "nan"),
-    ]:
-        refused(MetricError, what, measures.scene_bias, *arguments)
-
-
-def test_scenes_of_other_widths_and_empty_ones_are_refused():
-    refused(MetricError, "one width", measures.scene_distance, [[1.0, 0.0]], [[1.0]])
-    refused(MetricError, "zero", measures.scene_distance, [[0.0, 0.0]], [[1.0, 0.0]])
 
 
 def loaded(script: str) -> Any:

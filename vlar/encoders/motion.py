@@ -52,7 +52,7 @@ class MotionEncoder(Encoder):
     contract_argument = _MotionArgument()  # pyright: ignore[reportAssignmentType]
     n_frames = 32
     longest_s = lite_body.LONGEST_S
-    # Half of that of ``lite`` with bodies, whose two blocks weigh the same (evals/motion.py).
+    # Half of that of ``lite`` with bodies: both blocks weigh alike (evals/results/motion.json).
     logit_scale = lite_body.LOGIT_SCALE / 2
     max_tokens = towers.MAX_TOKENS
     templates = "plain"

@@ -44,7 +44,7 @@ LOGIT_SCALE = 20.0  # fitted on half of the clips, all labels in one list
 # (evals/results/long_videos.json).
 LONGEST_S = 20.0
 POSE_BLOCK = FrameBlock("pose", POSE_WIDTH, "pose")
-# Equal weights: chosen on half of the clips, between 0.6 and 0.8; see evals/motion.py.
+# Equal weights: chosen on half of the clips, between 0.6 and 0.8; see evals/results/motion.json.
 OBJECTS_WEIGHT = float(np.sqrt(0.5))
 MOTION_WEIGHT = float(np.sqrt(0.5))
 # By the peak of a question over the objects, the movement told, and a constant: log factor on the

@@ -4,7 +4,7 @@ The log odds of a row are those of the words plus a linear function of its vecto
 process of one linear kernel a block (objects, motion, ...) with the words as its mean. So a "yes"
 to what the words expect moves little, a surprising one moves much, and ten move more than one. Half
 of that function is the mean of the rows with "yes" less a third of the mean of those with "no":
-alone each gains less (evals/search.py).
+alone each gains less (evals/results/search.json).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from vlar.model.library_model import LibraryModel
 from vlar.numeric import sigmoid, unit
 from vlar.types import Float32, Float64
 
-SPREAD = 12.0  # of the kernel of a block, in log odds; chosen by evals/search.py
-_MEANS = 0.5  # weight of the means of judged rows, in spreads; chosen by evals/search.py
+SPREAD = 12.0  # of the kernel of a block, in log odds; chosen by evals/results/search.json
+_MEANS = 0.5  # weight of the means of judged rows, in spreads; chosen by evals/results/search.json
 _STEPS = 50
 _SAMPLE = 256  # rows whose mean weighs nothing
 _RATED = 64  # of them, by which the words are weighed

@@ -31,7 +31,7 @@ from vlar.results import Guarantee, Hits
 from vlar.types import Float32, Float64
 
 KEY = "miss_scores"  # of a library's own calibration, in its manifest
-_SHARE = 0.5  # of the best moment's log odds; chosen by evals/search.py
+_SHARE = 0.5  # of the best moment's log odds; chosen by evals/results/search.json
 _FOLDER = Path(__file__).parent / "calibrations"
 _MOST_TEXT = 1 << 20
 _MOST_SCORES = 100_000

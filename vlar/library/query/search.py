@@ -80,7 +80,7 @@ def _same(
     return None
 
 
-_AHEAD = 0.5  # log odds of stated probabilities; by evals/search.py
+_AHEAD = 0.5  # log odds of stated probabilities; by evals/results/search.json
 _MOST_CLOSE = 6  # recordings; where more are as good, none stands out
 _SHORT_S = 2.0  # windows from which on two quick steps may lie in one
 _FETCHED_ROWS = 256  # at first; then four times as many, until there are enough answers
