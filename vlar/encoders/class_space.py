@@ -26,8 +26,15 @@ class ClassSpace(ObjectSpace):
         mean = raw.mean(axis=0)
         vectors, numbers = unit(raw - mean), np.arange(len(names), dtype=np.int64)
         digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
-        of_kind = {str(kind): vectors for kind in KINDS}, {str(kind): numbers for kind in KINDS}
-        super().__init__(sentence_vectors, Anchors(*of_kind, mean, digest))
+        super().__init__(
+            sentence_vectors,
+            Anchors(
+                {str(kind): vectors for kind in KINDS},
+                {str(kind): numbers for kind in KINDS},
+                mean,
+                digest,
+            ),
+        )
         self._own = {name: number for number, name in enumerate(names)}
         self._own |= {clean_label(name): number for name, number in self._own.items()}
 

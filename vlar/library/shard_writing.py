@@ -211,8 +211,9 @@ def write_shards(
                 failed.append(failure)
             if progress is not None:
                 seconds = record.duration_s
-                event = status, done, total, record.file, len(encoded), failure, 0.0, seconds
-                progress(AddEvent(*event))
+                progress(
+                    AddEvent(status, done, total, record.file, len(encoded), failure, 0.0, seconds)
+                )
     finally:
         writer.flush()
     names = ("added", "updated", "unchanged", "moved")

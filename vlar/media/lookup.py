@@ -104,8 +104,7 @@ class IsolatedReader(Reader):
     def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
         """One clip, from a worker."""
         end_s = window.end_s if window else 0.0
-        arguments = path, window, sampling
-        (clip,) = self._from_worker(path, end_s, Reader.read_clip, *arguments)
+        (clip,) = self._from_worker(path, end_s, Reader.read_clip, path, window, sampling)
         return clip
 
     def read(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Clip | Failure]:
@@ -124,8 +123,9 @@ class IsolatedReader(Reader):
         count_read = 0
         end_s = max((window.end_s for window in windows), default=0.0)
         try:
-            arguments = path, list(windows), sampling
-            for item in self._from_worker(path, end_s, Reader.read_windows, *arguments):
+            for item in self._from_worker(
+                path, end_s, Reader.read_windows, path, list(windows), sampling
+            ):
                 yield item
                 count_read += 1
         except DecodeError as error:
@@ -142,8 +142,9 @@ class IsolatedReader(Reader):
         _log.debug("reading %s, to %.1f s", path, duration_s)
         if not self._is_off:
             try:
-                job = type(self._source), method.__name__, arguments
-                yield from self._pool.stream(path, duration_s, _read, *job)
+                yield from self._pool.stream(
+                    path, duration_s, _read, type(self._source), method.__name__, arguments
+                )
                 is_read = True
             except WorkerStartError as error:
                 if self._pool.is_closed:

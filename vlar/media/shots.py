@@ -102,12 +102,12 @@ def _cell(graph: Graph, weights: Weights, key: str, x: str, size: tuple[int, int
         time = weights[f"{layer}1.weight"][..., 0]
         frames = slice(len(inputs) * len(time), (len(inputs) + 1) * len(time))
         time = (time * scale[frames, None, None, None]).astype(np.float32)
-        constants = graph.constant(time), graph.constant(bias[frames].astype(np.float32))
         inputs.append(
             graph.node(
                 "Conv",
                 part,
-                *constants,
+                graph.constant(time),
+                graph.constant(bias[frames].astype(np.float32)),
                 kernel_shape=[3, 1],
                 dilations=[dilation, 1],
                 pads=[dilation, 0, dilation, 0],

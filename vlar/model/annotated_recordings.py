@@ -125,10 +125,18 @@ def answer(
             end = min(bout.last * step_s, recording.duration_s)
             if bout.label in track.points:
                 begin = end = (begin + end) / 2
-            times = round(begin + recording.start_s, 3), round(end + recording.start_s, 3)
-            facts = bout.label, track.subject, track.tier
             sure = round(bout.probability, 4)
-            segments.append(Segment(str(path), *times, *facts, probability=sure))
+            segments.append(
+                Segment(
+                    str(path),
+                    round(begin + recording.start_s, 3),
+                    round(end + recording.start_s, 3),
+                    bout.label,
+                    subject=track.subject,
+                    tier=track.tier,
+                    probability=sure,
+                )
+            )
     return sorted(segments, key=lambda row: (row.start_s, row.label))
 
 

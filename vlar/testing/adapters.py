@@ -130,8 +130,7 @@ def _again(m: AdapterMaterial) -> None:
     assert again.fingerprint == m.adapter.fingerprint
     one, other = m.vectors(m.clips[:1], again), m.vectors(m.clips[:1])
     np.testing.assert_allclose(one, other, atol=1e-5)
-    texts = again.encode_text(TEXTS), m.adapter.encode_text(TEXTS)
-    np.testing.assert_allclose(*texts, atol=1e-5)
+    np.testing.assert_allclose(again.encode_text(TEXTS), m.adapter.encode_text(TEXTS), atol=1e-5)
 
 
 def _state(m: AdapterMaterial) -> None:

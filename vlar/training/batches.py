@@ -201,8 +201,9 @@ class BatchMaker:
         """
         chunk = rows[part : part + self.micro]
         epoch = step // self.steps_per_epoch
-        how = self.numbers, self.seed, epoch, self.views
-        loaded = load_shared(self.processes, self.loader, chunk, *how)
+        loaded = load_shared(
+            self.processes, self.loader, chunk, self.numbers, self.seed, epoch, self.views
+        )
         if not loaded.rows:
             return None
         batch = self._joined(loaded, self._free(step, part, len(chunk), len(rows)), step, part)
@@ -223,8 +224,7 @@ class BatchMaker:
             rows.append(int(order[index]))
         # The draws of an unlabelled clip differ from those of a labelled one of the same number.
         seed, loader = self.seed + _FREE, self.unlabelled.loader
-        how = self.numbers, seed, step, self.views
-        loaded = load_shared(self.processes, loader, rows, *how)
+        loaded = load_shared(self.processes, loader, rows, self.numbers, seed, step, self.views)
         return loaded if loaded.rows else None
 
     def _joined(

@@ -133,8 +133,9 @@ class Place:
             return None
         from vlar.library.ingest.runners.base import RunnerOptions
 
-        options_given = self.address, self.workers, self.gpus, devices, device
-        return registry.get("runner", name).from_options(RunnerOptions(*options_given))
+        return registry.get("runner", name).from_options(
+            RunnerOptions(self.address, self.workers, self.gpus, devices, device)
+        )
 
 
 def devices_of(text: str) -> tuple[str, ...]:

@@ -207,8 +207,11 @@ class LiteEncoder(Encoder, PatchTokens):
         resources.release_memory()  # tables of texts were read
         self._space = space.ObjectSpace(self._text, anchors)
         #: The motion block; None without ``lite-motion``.
-        sources = (self._text, text_hash, towers.CACHE_FOLDER)
-        self.body = load_body(*sources, self.load_hands()) if self.bodies else None
+        self.body = (
+            load_body(self._text, text_hash, towers.CACHE_FOLDER, self.load_hands())
+            if self.bodies
+            else None
+        )
         self.asked = _ASKED_OBJECTS
         if self.body is not None:
             self.logit_scale = self.body.logit_scale

@@ -100,8 +100,9 @@ class AttackRobustness(Protocol):
         figures += chance(truth, len(part.labels), len(truth))
         surrogate = None
         if _needs_surrogate(settings):
-            keys = "surrogate", "surrogate_settings"
-            surrogate = _Trained.of(run, part, learned, *keys, settings["seed"] + 1)
+            surrogate = _Trained.of(
+                run, part, learned, "surrogate", "surrogate_settings", settings["seed"] + 1
+            )
             other = _Inputs.of(surrogate.adapter, _features(run, surrogate.adapter, items)[0])
             if other.x.shape != inputs.x.shape or not torch.equal(other.small, inputs.small):
                 raise ProtocolError(

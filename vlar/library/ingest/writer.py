@@ -131,9 +131,16 @@ class _Run:
         return self.added + self.updated + self.unchanged + self.moved
 
     def report(self) -> AddReport:
-        counts = self.added, self.updated, self.unchanged, self.moved, tuple(self.failed)
-        more = {"person_rows": self.person_rows, "copies": self.copies}
-        return AddReport(*counts, self.rows, **more)
+        return AddReport(
+            added=self.added,
+            updated=self.updated,
+            unchanged=self.unchanged,
+            moved=self.moved,
+            failed=tuple(self.failed),
+            rows=self.rows,
+            person_rows=self.person_rows,
+            copies=self.copies,
+        )
 
     def file(self, record: FileRecord, windows: WindowStream) -> None:
         if record.state in (FAILED, SKIPPED):
@@ -240,8 +247,9 @@ class _Run:
         if "fingerprint" not in self.writer.meta():
             self.writer.set_meta(self.manifest.to_meta())
         self._note_folders()
-        facts = record.path, record.content_hash, record.stamp, record.duration_s
-        video_id = self.writer.put_video(*facts)
+        video_id = self.writer.put_video(
+            record.path, record.content_hash, record.stamp, record.duration_s
+        )
         rows = whole = 0
         for chunk in _chunks(windows, lost):
             _insert(self.writer, record.file, video_id, chunk)
@@ -261,9 +269,10 @@ class _Run:
 
     def _remember(self, record: FileRecord, lost: Sequence[Failure]) -> None:
         """Keep the first failure that the next run should not meet again, or forget the last."""
-        facts = record.path, record.content_hash, record.stamp
         files = [
-            FailedFile(*facts, failure.kind, failure.message)
+            FailedFile(
+                record.path, record.content_hash, record.stamp, failure.kind, failure.message
+            )
             for failure in lost
             if is_kept(failure)
         ]
@@ -282,8 +291,9 @@ class _Run:
         self.done += 1
         self.rows += rows
         if self.progress is not None:
-            told = status, self.done, self.total, file, rows, failure, lost, seconds, other
-            self.progress(AddEvent(*told))
+            self.progress(
+                AddEvent(status, self.done, self.total, file, rows, failure, lost, seconds, other)
+            )
 
 
 def _insert(

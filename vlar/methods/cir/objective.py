@@ -117,8 +117,9 @@ class CrossInstance(Objective):
         self._sentences = torch.from_numpy(vectors).to(context.device)
         self._module = nn.Module()
         for part in ("query", "key"):
-            layers = nn.Linear(context.vector_width, _WIDTH), nn.LayerNorm(_WIDTH)
-            self._module.add_module(part, nn.Sequential(*layers))
+            self._module.add_module(
+                part, nn.Sequential(nn.Linear(context.vector_width, _WIDTH), nn.LayerNorm(_WIDTH))
+            )
         self._module.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
 
     def order(self, epoch: int, random: Random) -> list[int]:

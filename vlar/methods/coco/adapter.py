@@ -243,8 +243,9 @@ class Coco(ResidualTower):
         The logits are those of the answer: cosines with the labels' vectors.
         """
         small, pooled = self.split_inputs(batch.inputs)
-        means = small.mean(dim=1), F.normalize(pooled.mean(dim=1), dim=-1)
-        vectors = batch.spread(self.network.clips, *means)
+        vectors = batch.spread(
+            self.network.clips, small.mean(dim=1), F.normalize(pooled.mean(dim=1), dim=-1)
+        )
         config = self.config
         names = F.normalize(self.network.names(classes.names), dim=-1)
         words = self.network.labels(classes.names, classes.described)

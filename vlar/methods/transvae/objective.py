@@ -109,8 +109,9 @@ class DomainsApart(Objective):
         self._method, self._module = context.method, nn.ModuleDict()
         widths = (self._method.config.dynamic, *[self._method.config.width] * 2)
         for part, width in zip(_REVERSED, widths, strict=True):
-            layers = nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, len(names))
-            self._module[part] = nn.Sequential(*layers)
+            self._module[part] = nn.Sequential(
+                nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, len(names))
+            )
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The six terms, over labelled and unlabelled clips."""

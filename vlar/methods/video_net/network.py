@@ -152,8 +152,9 @@ class Block(nn.Module):
         inner = self.relu(self.first_norm(self.first(self.before(x))))
         if self.gate is not None:
             places = 9 * inner[0].numel()  # of filters of 3 x 3
-            costs = places * x.shape[1], places * inner.shape[1]
-            inner = fused(inner, self.gate(x), spent or Spent(), *costs)
+            inner = fused(
+                inner, self.gate(x), spent or Spent(), places * x.shape[1], places * inner.shape[1]
+            )
         inner = self.weigh(self.second_norm(self.second(inner)))
         return self.relu(inner + self.shortcut(x))
 

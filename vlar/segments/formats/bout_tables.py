@@ -112,8 +112,16 @@ class ElanTab(AnnotationFormat):
             span = start / scale, max(start, end) / scale
             name = first_cell(row, "File", "File Path", "Clip_name") or source.stem
             if "Tier" in header and "Value" in header:
-                people = row.get("Participant", ""), row.get("Tier", ""), row.get("Annotator", "")
-                segments.append(Segment(name, *span, row["Value"] or row["Tier"], *people))
+                segments.append(
+                    Segment(
+                        name,
+                        *span,
+                        row["Value"] or row["Tier"],
+                        subject=row.get("Participant", ""),
+                        tier=row.get("Tier", ""),
+                        rater=row.get("Annotator", ""),
+                    )
+                )
                 continue
             segments += [Segment(name, *span, row[tier], tier=tier) for tier in tiers if row[tier]]
         notes = (f"columns with a text in every row are not tiers: {facts}",) if facts else ()

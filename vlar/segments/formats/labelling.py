@@ -73,8 +73,9 @@ class LabelStudio(AnnotationFormat):
         tasks = _tasks(existing) if existing else []
         by_media = {_media(task): task for task in tasks}
         groups: dict[tuple[str, str, bool], list[Segment]] = defaultdict(list)
-        names = ("recording", "tier", "rater", "probability")
-        for row in self.new_in(existing, segments, options, *names, fps=fps):
+        for row in self.new_in(
+            existing, segments, options, "recording", "tier", "rater", "probability", fps=fps
+        ):
             groups[row.recording, row.rater, row.probability is not None].append(row)
         for (recording, rater, is_model), rows in groups.items():
             if recording not in by_media:
