@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import vlar
@@ -85,16 +87,38 @@ def test_an_adapted_model_answers_with_what_there_is(pairs: Path, mine: Path, ta
     assert done.exit_code == 0, done.stderr
 
 
-def test_without_a_sensor_a_model_is_about_as_sure_as_one_of_the_other(mine: Path, takes: Path):
-    listed = [f"{label}{n}.json,{label}" for n in range(3) for label in ("wave", "stand")]
-    table = takes / "joints.csv"
-    table.write_text("\n".join(["path,label", *listed]))
-    own, both = vlar.load("skeleton").adapt(table), vlar.load(mine)
+@pytest.mark.parametrize(("sensor", "ending"), [("skeleton", "json"), ("imu", "csv")])
+def test_without_a_sensor_a_model_is_as_sure_as_one_of_the_other(
+    mine: Path, takes: Path, sensor: str, ending: str
+):
+    files = [takes / f"{label}{n}.{ending}" for n in range(3) for label in ("wave", "stand")]
+    taught = [file for file in files if sensor == "skeleton" or file.stem != "wave2"]
+    table, both = takes / f"own-{sensor}.csv", vlar.load(mine)
+    lines = ["path,label,start_s,end_s"]
+    for file in taught:  # a bundle holds what all its sensors cover
+        whole = takes / "pairs" / f"{file.stem}.bundle.json"
+        span = reader("bundle").read_clip(whole, None, both.encoder.sampling).window
+        lines.append(f"{file.name},{file.stem[:-1]},{span.start_s},{span.end_s}")
+    table.write_text("\n".join(lines))
+    own = vlar.load(sensor).adapt(table)
     assert both.head is not None
-    assert set(both.head.curves) == {"skeleton", "imu"}
-    for label in ("wave", "stand"):
-        alone, without = (m.classify(takes / f"{label}1.json") for m in (own, both))
-        assert without.unknown_probability == pytest.approx(alone.unknown_probability, abs=0.1)
+    assert set(both.head.sensors) == {"skeleton", "imu"}
+    for file in taught:
+        alone, without = (model.classify(file) for model in (own, both))
+        assert without.unknown_probability == pytest.approx(alone.unknown_probability, abs=1e-5)
+        stated = {row.label: row.probability for row in alone.predictions}
+        for row in without.predictions:
+            assert row.probability == pytest.approx(stated[row.label], abs=1e-5)
+    # The control: heads of sensors change such answers, and none of a whole bundle.
+    plain = replace(both.head, sensors={})
+    for name, path, same in (
+        ("bundle", takes / "pairs" / "wave1.bundle.json", True),
+        (sensor, taught[0], False),
+    ):
+        clip = reader(name).read_clip(path, None, both.encoder.sampling)
+        row = both.words.encode([clip])[0]
+        scores = [head.score_clip(row).probability for head in (both.head, plain)]
+        assert np.array_equal(*scores) == same
 
 
 def test_a_library_of_bundles(pairs: Path, tmp_path: Path):

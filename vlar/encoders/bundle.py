@@ -25,6 +25,7 @@ from vlar.encoders.fused import JointEncoder, evenly, repeated
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.spec import BUNDLE
 from vlar.errors import UsageError
+from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role, Sampling
 
@@ -135,6 +136,17 @@ class BundleEncoder(JointEncoder):
                 rows[has, columns] = part.pool(part_features)
         several = present.sum(axis=1) > 1  # the vector of a part alone stays as it is
         rows[several] = self._fused(rows[several])
+        return rows
+
+    def of_part(self, encoded: Sequence[Encoded], number: int) -> dict[int, Encoded]:
+        """Rows of the clips that have a part, by their number, as its own encoder gives them."""
+        part, places, rows = self.parts[number], self.places[number], dict[int, Encoded]()
+        start = sum(before.frame_dim for before in self.parts[:number])
+        for index, row in enumerate(encoded):
+            if row.features[:, number - len(self.parts)].any():
+                features = row.features[evenly(len(row.features), part.feature_rows)]
+                part_features = features[:, start : start + part.frame_dim]
+                rows[index] = Encoded(part_features, unit(row.vector[places]))
         return rows
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,28 @@ from vlar.language.tree import Tree
 from vlar.types import Encoded, Float32, Float64, JsonDict
 
 _NO_KNOWN = 1e-12
+_MOST_ROWS = 1 << 16
 Curve = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class OneSensor:
+    """The head that one sensor of a bundle learns alone, for clips that lack the others.
+
+    Attributes:
+        head: Its head; its concepts are zero where a vector holds other sensors.
+        rows: Rows of the features of that sensor's own encoder.
+    """
+
+    head: AdaptedHead
+    rows: int
+
+    def alone(self, encoded: Encoded, blocks: Sequence[BlockLike], sensor: str) -> Encoded:
+        """A clip that lacks all other sensors, as that sensor's own encoder has it."""
+        columns = np.concatenate([np.full(block.width, block.part == sensor) for block in blocks])
+        count, every = len(encoded.features), min(self.rows, len(encoded.features))
+        rows = np.floor((np.arange(every) + 0.5) * count / max(every, 1)).astype(np.intp)
+        return replace(encoded, features=encoded.features[rows][:, columns])
 
 
 @dataclass(frozen=True)
@@ -50,6 +71,8 @@ class AdaptedHead(Head):
         statistics: Moments of the examples, for answers that adapt to a stream; None for none.
         curves: Centre and slope of the familiarity of clips with one sensor of a bundle, by sensor:
             without the others its cosines are larger, and would look more familiar than they are.
+        sensors: Heads of single sensors of a bundle: a clip with that sensor alone is answered by
+            its head, and so is as sure as with a model of that sensor.
     """
 
     name = "adapted"
@@ -66,6 +89,7 @@ class AdaptedHead(Head):
     curves: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
     )
+    sensors: Mapping[str, OneSensor] = field(default_factory=dict[str, OneSensor])
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +118,8 @@ class AdaptedHead(Head):
             concepts: (C, D) float32 of all labels for this clip; None where no clip changes them.
         """
         columns_asked = list(range(len(self.labels)) if columns is None else columns)
+        if one := self._one_sensor(encoded):
+            return one[0].score_clip(one[1], columns_asked)
         features, vector = encoded.features[None], encoded.vector[None]
         row = signature(features, self.blocks, self.head.kind)
         compared = self._compared(features, row)
@@ -106,6 +132,8 @@ class AdaptedHead(Head):
 
     def score_clip_each(self, encoded: Encoded, columns: Sequence[int]) -> Scores:
         """Scores (1, k) of one clip against k of the labels, each for itself."""
+        if one := self._one_sensor(encoded):
+            return one[0].score_clip_each(one[1], columns)
         compared = self._compared(encoded.features[None])
         nearest = self._nearest(compared)[list(columns)]
         per_label = self.familiarity.known(nearest)
@@ -129,6 +157,12 @@ class AdaptedHead(Head):
         return self.head.pair_logits(row, pair_similarity, pairs)[0], self._unknown(
             features, row, compared, labels
         )
+
+    def _one_sensor(self, encoded: Encoded) -> tuple[AdaptedHead, Encoded] | None:
+        """The head of the only sensor that a clip of a bundle has, and what it scores."""
+        name = lone_sensor(encoded.features[None], self.blocks) if self.sensors else ""
+        one = self.sensors.get(name)
+        return one and (one.head, one.alone(encoded, self.blocks, name))
 
     def _compared(self, features: Float32, row: Float32 | None = None) -> Float32:
         """The signature that is compared with examples; ``row`` is that of the head's kind."""
@@ -170,6 +204,10 @@ class AdaptedHead(Head):
         width = (self.concepts.shape or (0,))[-1] if dim is None else dim
         if self.concepts.shape != (c, width):
             raise _malformed(f"concepts {self.concepts.shape}, not {(c, width)}")
+        for one in self.sensors.values():
+            one.head.check_sizes(width)
+            if one.head.labels != self.labels:
+                raise _malformed("the labels of a sensor, which are others")
 
     def check_answer(self, dim: int, n_frames: int) -> None:
         """Refuse arrays that cannot score a clip: try it on one that shows nothing.
@@ -190,6 +228,8 @@ class AdaptedHead(Head):
             raise _malformed(f"arrays whose shapes do not fit: {error}") from error
         if not (np.isfinite(scores.probability).all() and np.isfinite(scores.unknown).all()):
             raise _malformed("arrays that give answers which are not finite")
+        for one in self.sensors.values():
+            one.head.check_answer(dim, one.rows)
 
     def config(self) -> JsonDict:
         """The settings of the manifest, by part."""
@@ -203,6 +243,11 @@ class AdaptedHead(Head):
                 **(
                     {"sensors": {k: list(v) for k, v in self.curves.items()}} if self.curves else {}
                 ),
+                **(
+                    {"heads": {k: {"rows": v.rows, **v.head.config()} for k, v in heads.items()}}
+                    if (heads := self.sensors)
+                    else {}
+                ),
             },
             **({"tree": dict(self.tree.parents)} if self.tree else {}),
         }
@@ -215,6 +260,7 @@ class AdaptedHead(Head):
         }
         if self.rejector is not self.familiarity:
             parts["rejector"] = self.rejector.state()
+        parts |= {f"sensor.{name}": one.head.state() for name, one in self.sensors.items()}
         joined = {f"{p}.{name}": a for p, arrays in parts.items() for name, a in arrays.items()}
         return {**joined, "owners": self.owners, "concepts": self.concepts}
 
@@ -258,6 +304,15 @@ class AdaptedHead(Head):
                     str(sensor): (float(centre), float(slope))
                     for sensor, (centre, slope) in curve.get("sensors", {}).items()
                 },
+                sensors={
+                    str(name): OneSensor(
+                        AdaptedHead.restore(
+                            one, part(f"sensor.{name}"), [b for b in blocks if b.part == name]
+                        ),
+                        _count(one["rows"]),
+                    )
+                    for name, one in curve.get("heads", {}).items()
+                },
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise _malformed(repr(error)) from error
@@ -271,6 +326,12 @@ def _whole(owners: Array) -> npt.NDArray[np.int64]:
     if not np.issubdtype(owners.dtype, np.integer):
         raise ValueError(f"owners of type {owners.dtype}")
     return owners.astype(np.int64)
+
+
+def _count(rows: Any) -> int:
+    if not isinstance(rows, int) or not 1 <= rows <= _MOST_ROWS:
+        raise ValueError(f"{rows!r:.20} rows of a sensor")
+    return rows
 
 
 def _floats(concepts: Array) -> Float32:

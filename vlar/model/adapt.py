@@ -11,8 +11,9 @@ import numpy as np
 
 from vlar import registry
 from vlar.adapters.views import VIEWS
+from vlar.encoders.bundle import BundleEncoder
 from vlar.errors import UsageError
-from vlar.heads.adapted_head import AdaptedHead
+from vlar.heads.adapted_head import AdaptedHead, OneSensor
 from vlar.heads.fewshot.balanced import BalancedHead
 from vlar.heads.fewshot.base import FewShotHead
 from vlar.heads.model_selection import (
@@ -301,7 +302,30 @@ def fit_examples(
     head = balanced(head, y, balance)
     fitted = guarded(core, head, examples, features, concepts, unknown, choice, held_out=held_out)
     confused = held_out_confusions(head.adjusted(held_out), labels, y, groups)
-    return replace(fitted, report=replace(fitted.report, confusions=confused))
+    heads = _heads_of_sensors(core, labels, examples, method, unknown, balance)
+    with_heads = fitted.head and replace(fitted.head, sensors=heads)
+    return Adapted(core, with_heads, replace(fitted.report, confusions=confused))
+
+
+def _heads_of_sensors(
+    core: ModelCore, labels: tuple[str, ...], examples: EncodedExamples, *how: str
+) -> dict[str, OneSensor]:
+    """The heads that sensors of a bundle learn alone, of those with examples of all labels."""
+    encoder, heads = core.encoder, dict[str, OneSensor]()
+    if not isinstance(encoder, BundleEncoder) or len(encoder.parts) < 2:
+        return heads
+    for number, (part, places) in enumerate(zip(encoder.parts, encoder.places, strict=True)):
+        rows = encoder.of_part(examples.encoded, number)
+        items = [examples.items[row] for row in rows]
+        if {item.label for item in items} != set(labels):
+            continue
+        examples_alone = EncodedExamples(items, list(rows.values()), ())
+        head = fit_examples(ModelCore(part), labels, examples_alone, *how).head
+        assert head is not None
+        concepts = np.zeros((len(labels), encoder.dim), np.float32)
+        concepts[:, places] = head.concepts
+        heads[part.modality] = OneSensor(replace(head, concepts=concepts), part.feature_rows)
+    return heads
 
 
 def _curves(
