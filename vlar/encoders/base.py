@@ -172,6 +172,7 @@ class Encoder(ABC):
         frame_blocks: Parts of the frame features, in order; widths add up to F.
         blocks: Parts of the vector; one block ``joint`` for a plain joint space.
         templates: Name of the prompt set (``prompts/``) that suits the text tower.
+        scores_made_by: Hash of all that makes its class scores, where records may keep these.
         two_roles: True where a text has another vector as a query than as a label.
         asked: How a text alone is judged; None where nothing was fitted.
         descriptions: How descriptions enter a label's vector; empty where names alone are used.
@@ -206,6 +207,7 @@ class Encoder(ABC):
     frame_blocks: tuple[FrameBlock, ...]
     blocks: tuple[Block, ...]
     templates: str = "plain"
+    scores_made_by: str = ""
     two_roles: bool = False
     asked: Asked | None = None
     descriptions: tuple[BlockMix, ...] = ()
@@ -349,6 +351,16 @@ class Encoder(ABC):
         vector can lend them to the other encoder (``vlar.library.upgrade``).
         """
         return {block.name: f"{self.fingerprint} {block.name}" for block in self.blocks}
+
+    def inputs(self, names: Collection[str]) -> frozenset[str]:
+        """Inputs that blocks of a clip are computed from: ``pictures``, ``bodies`` or others.
+
+        A library that kept these of a window computes the blocks without its file.
+
+        Args:
+            names: The blocks.
+        """
+        return frozenset({"pictures"})
 
     @property
     def sampling(self) -> Sampling:

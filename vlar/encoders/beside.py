@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -64,6 +64,9 @@ class Wrapper(Encoder):
 
     def pool(self, features: Float32) -> Float32:
         return self.encoder.pool(features)
+
+    def inputs(self, names: Collection[str]) -> frozenset[str]:
+        return self.encoder.inputs(names)
 
     def cost(self, shape: Sequence[int]) -> int:
         return self.encoder.cost(shape)

@@ -247,6 +247,14 @@ class JointEncoder(Encoder):
             }
         return prints
 
+    def inputs(self, names: Collection[str]) -> frozenset[str]:
+        needed = set[str]()
+        for part, joint in zip(self.parts, self._names, strict=True):
+            pairs = zip((block.name for block in part.blocks), joint, strict=True)
+            if own := [old for old, new in pairs if new in names]:
+                needed |= part.inputs(own)
+        return frozenset(needed)
+
     # Words
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:

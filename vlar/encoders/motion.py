@@ -7,7 +7,7 @@ unseen body]``. Texts come through the verb table. Alone it separates movements 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,9 @@ class MotionEncoder(Encoder):
     def block_fingerprints(self) -> dict[str, str]:
         return self.body.block_fingerprints(self.n_frames)
 
+    def inputs(self, names: Collection[str]) -> frozenset[str]:
+        return frozenset({"bodies"})
+
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         rows = self.body.text(np.zeros((len(texts), 0), np.float32), texts)
         rows[~rows.any(axis=1), -1] = 1.0
@@ -138,6 +141,6 @@ class MotionSession(Session):
         for clip in clips:
             if self._bodies is None or clip.path != self._path:
                 self._bodies, self._path = self._encoder.body.stream(), clip.path
-            features = self._bodies.features(clip.data, clip.times_s)
+            features = self._bodies.of_clip(clip)
             rows.append(Encoded(features, self._encoder.pool(features[None])[0]))
         return rows

@@ -8,41 +8,19 @@ changed (``vlar.library.upgrade``).
 from __future__ import annotations
 
 import io
-import logging
 from dataclasses import replace
 
 import numpy as np
 
-from vlar.errors import UsageError
-from vlar.library.manifest import LibraryManifest
 from vlar.library.store.annotations import KeptFrames
 from vlar.types import Clip, Sampling
 
-_log = logging.getLogger("vlar")
 N_FRAMES = 4
 SHORTER_SIDE = 160  # pixels
 QUALITY = 50
 BYTES_A_WINDOW = 8_400  # in the middle, by ``evals/results/kept_frames.json``
 _MOST_BYTES = 1 << 20
 _MOST_SIDE = 4096  # of the picture with all frames
-
-
-def check_keep(keep: str, manifest: LibraryManifest, *, to_shards: bool) -> None:
-    """Refuse to keep what cannot be kept, and state its size before.
-
-    Raises:
-        UsageError: an unknown choice, another sensor, or Parquet files.
-    """
-    if keep not in ("none", "frames"):
-        raise UsageError(f"keep is {keep!r:.40}; give 'frames' or 'none'")
-    if keep == "none":
-        return
-    if manifest.modality != "video" or to_shards:
-        what = "in Parquet files" if to_shards else f"of {manifest.modality}"
-        raise UsageError(f"no frames can be kept {what}; leave --keep out")
-    hour = BYTES_A_WINDOW * 3600 / manifest.spec.stride_s / 1e6
-    size = f"some {BYTES_A_WINDOW / 1e3:.0f} kB a window, {hour:.0f} MB an hour of video"
-    _log.info("small pictures of each window are kept: %s", size)
 
 
 def packed(clip: Clip) -> bytes:

@@ -139,7 +139,7 @@ class Library:
             long_times: Also windows this many times as long and far apart; 1: none. None as before.
             shots: Let no window cross a cut. None is the library's own, False for a new one.
             keep_context: Keep the tokens that re-ranking needs where text depends on the video.
-            keep: ``frames`` keeps small pictures of each window for other models; else ``none``.
+            keep: ``frames`` or ``records`` keep of each window what other models need; ``none``.
             retry: Read files again that failed before; otherwise they are skipped and named.
             skip_still: Leave windows of video out in which nothing moves (docs/library.md).
             captions: A captioner or its name: keep captions of each window.

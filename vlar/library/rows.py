@@ -386,7 +386,7 @@ class UpgradeReport:
             changed again.
         mapped: Rows that are still predicted from the vectors of an earlier model.
         learned_from: What they are predicted by, in a sentence; empty without any.
-        from_frames: Rows that were computed from the frames that the library kept.
+        from_frames: Rows that were computed from the records that the library kept.
     """
 
     kept: tuple[str, ...]

@@ -25,9 +25,9 @@ from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.library import manifest as blocks
 from vlar.library.folder import check_place, make_folder
 from vlar.library.ingest.encode import PersonClips, person_of_clip
-from vlar.library.kept_frames import unpacked
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import lasting_name, load_on, require_named
+from vlar.library.records import clip_of, inputs_of, needed_by
 from vlar.library.rows import RowBatch, RowPerson, UpgradeReport
 from vlar.library.store.annotations import KeptFrames
 from vlar.library.store.base import LibraryStore
@@ -173,10 +173,10 @@ class RowEncoder:
         target: Manifest of the rows.
         encoder: Encoder of the model.
         wanted: Names of the blocks.
-        library: Holds the frames that were kept, for recordings that are gone or have changed.
+        library: Holds the records that were kept, for recordings that are gone or have changed.
 
     Attributes:
-        from_frames: Rows that were computed from such frames.
+        from_frames: Rows that were computed from such records.
     """
 
     def __init__(
@@ -241,14 +241,17 @@ class RowEncoder:
     def _of_frames(
         self, file: Path, stored: RowBatch, frames: Mapping[tuple[float, float], KeptFrames]
     ) -> Iterator[Clip | Failure]:
-        """The clip of each row from the frames that were kept of its window."""
+        """The clip of each row from the record that was kept of its window."""
         sampling, nothing = self.target.spec.sampling, np.zeros(0)
+        needed = needed_by(self._encoder, self.wanted)
         for window, person in zip(windows_of(stored), people_of(stored), strict=True):
             picture = frames.get((window.start_s, window.end_s)) if person is None else None
             like = Clip(file, window, self.target.modality, nothing, nothing)
-            clip = None if picture is None else unpacked(picture, like, sampling)
-            if clip is None:
-                yield Failure(file, "decode", f"{file}: is not as it was, and no frames are kept")
+            clip = None if picture is None else clip_of(picture, like, sampling)
+            lacks = needed if clip is None else needed - inputs_of(clip)
+            if clip is None or lacks:
+                what = " and ".join(sorted(lacks)) if clip else "record"
+                yield Failure(file, "decode", f"{file}: is not as it was, and no {what} kept of it")
                 continue
             self.from_frames += 1
             yield clip

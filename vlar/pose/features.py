@@ -31,6 +31,7 @@ from vlar.types import Float32, Float64, UInt8
 # spectrum). Increase it with every change: libraries and saved models would otherwise mix old
 # numbers with new ones.
 VERSION = 5
+KEPT_BODIES = "bodies"  # key of a clip's facts: rows of bodies that were kept
 DEFAULT_FPS = 10.0  # of frames without times
 _PERSON = N_POINTS * 3 + 1
 _CAMERA = MAX_PEOPLE * _PERSON

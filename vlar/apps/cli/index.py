@@ -353,16 +353,17 @@ def upgrade(
     for row in report.failed:
         output.failure(row)
     output.row(report)
+    records = f", {counted(report.from_frames, 'windows')} from records" * bool(report.from_frames)
     if report.learned_from:
-        windows = counted(report.rows, "windows")
-        output.note(f"vlar: {windows} encoded, {report.mapped} mapped; {report.learned_from}")
+        done = f"{counted(report.rows, 'windows')} encoded{records}, {report.mapped} mapped"
+        output.note(f"vlar: {done}; {report.learned_from}")
         return exit_code(report.videos or 1, len(report.failed))
     if not report.computed and not report.rows:
         output.note(f"vlar: {library} is up to date")
         return 0
     parts = [", ".join(names) or "nothing" for names in (report.kept, report.computed)]
     done = f"{counted(report.videos, 'recordings')}, {counted(report.rows, 'windows')}"
-    output.note(f"vlar: {done} up to date: {parts[0]} kept, {parts[1]} computed")
+    output.note(f"vlar: {done} up to date: {parts[0]} kept, {parts[1]} computed{records}")
     if report.failed:
         what = f"{len(report.failed)} recordings lack new parts, since they cannot be read in full"
         output.note(f"vlar: {what}; read them again: vlar index add {library} PATH")

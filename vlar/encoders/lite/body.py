@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,13 +26,14 @@ from vlar.pose import networks as network_files
 from vlar.pose.attributes.base import attributes
 from vlar.pose.features import (
     DEFAULT_FPS,
+    KEPT_BODIES,
     POSE_WIDTH,
     VERSION,
     PoseExtractor,
     PoseStream,
     motion_vector,
 )
-from vlar.types import Float32, Float64, UInt8
+from vlar.types import Clip, Float32, Float64, UInt8
 
 if TYPE_CHECKING:
     from vlar.encoders.lite.hands import HandBlock
@@ -198,6 +199,11 @@ class BodyBlock:
             prints |= {"unseen_body": hands, "hands": hands}
         return prints
 
+    def inputs(self, names: Collection[str]) -> set[str]:
+        """Inputs that blocks of bodies and hands are computed from."""
+        has_hands = self.hands is not None and {"hands", "unseen_body"}.intersection(names)
+        return {"bodies", "hands"} if has_hands else {"bodies"}
+
     @property
     def fingerprint(self) -> str:
         """Hash of everything that changes the motion block of a clip or a text."""
@@ -211,6 +217,15 @@ class BodyStream:
 
     def __init__(self, bodies: PoseStream, hands: HandBlock | None) -> None:
         self._bodies, self._hands = bodies, hands
+
+    def of_clip(self, clip: Clip) -> Float32:
+        """The frame features of a clip; of bodies that a library kept, where it has no frames."""
+        bodies: Float32 | None = clip.meta.get(KEPT_BODIES)
+        if bodies is None:
+            return self.features(clip.data, clip.times_s)
+        rows = bodies[np.arange(len(clip.data)) * len(bodies) // max(len(clip.data), 1)]
+        width = 0 if self._hands is None else self._hands.frame_block.width
+        return np.pad(rows, ((0, 0), (0, width)))
 
     def features(self, frames: UInt8, times_s: Float64 | None = None) -> Float32:
         """The frame features (T, F) of the next window; as ``PoseStream.features``."""

@@ -44,6 +44,7 @@ from vlar.files import resources
 from vlar.language.motion.verb_table import TextMotion
 from vlar.pose import networks
 from vlar.pose.optical_flow import camera_design, camera_flow, optical_flow, small_grey
+from vlar.pose.packing import KEPT_SCORES
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role, UInt8
 
@@ -207,12 +208,9 @@ class LiteEncoder(Encoder, PatchTokens):
         resources.release_memory()  # tables of texts were read
         self._space = space.ObjectSpace(self._text, anchors)
         #: The motion block; None without ``lite-motion``.
-        self.body = (
-            load_body(self._text, text_hash, towers.CACHE_FOLDER, self.load_hands())
-            if self.bodies
-            else None
-        )
-        self.asked = _ASKED_OBJECTS
+        sources = (self._text, text_hash, towers.CACHE_FOLDER)
+        self.body = load_body(*sources, self.load_hands()) if self.bodies else None
+        self.asked, self.scores_made_by = _ASKED_OBJECTS, _scores_fingerprint()
         if self.body is not None:
             self.logit_scale = self.body.logit_scale
             self.longest_s = lite_body.LONGEST_S
@@ -298,6 +296,13 @@ class LiteEncoder(Encoder, PatchTokens):
             prints |= self.body.block_fingerprints(self.n_frames)
         return prints
 
+    def inputs(self, names: Collection[str]) -> frozenset[str]:
+        """Objects need pictures, bodies those that were tracked, and hands the recording."""
+        needed = {"pictures"} if self.body is None or "objects" in names else set[str]()
+        if self.body is not None and set(names) - {"objects"}:
+            needed |= self.body.inputs(names)
+        return frozenset(needed)
+
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
         """Vectors (N, D) of which only the named blocks are valid; bodies alone cost half."""
         if self.body is None or "objects" in names:
@@ -366,6 +371,9 @@ class LiteSession(Session):
             frame.result = frame.result or encoder.image(frame.pixels)
             rows = slice(part * every, (part + 1) * every)
             features[rows, :_N_CLASSES], features[rows, _N_CLASSES:_MOTION] = frame.result
+        made_by, scores = clip.meta.get(KEPT_SCORES, ("", np.zeros(0)))
+        if len(scores) == _N_CLASSES and encoder.scores_made_by.startswith(made_by):
+            features[:, :_N_CLASSES] = scores
         if n_frames and self._wants_features:
             features[:, _MOTION:_BODIES] = motion_features(clip.data, every)
         if n_frames and encoder.body is not None:
@@ -376,7 +384,7 @@ class LiteSession(Session):
     def _pose(self, body: BodyBlock, clip: Clip) -> Float32:
         if self._bodies is None or clip.path != self._path:
             self._bodies, self._path = body.stream(), clip.path
-        return self._bodies.features(clip.data, clip.times_s)
+        return self._bodies.of_clip(clip)
 
 
 def _every(n_frames: int) -> int:
@@ -410,6 +418,11 @@ def _objects_fingerprint() -> str:
             "softmax": space.SOFTMAX_SCALE,
         }
     )
+
+
+def _scores_fingerprint() -> str:
+    """Hash of everything that changes the class scores of a clip."""
+    return _hash([[(network.weights.sha256, network.size) for network in _NETWORKS], VERSION])
 
 
 def _text_fingerprint(anchors_digest: str) -> str:
@@ -491,6 +504,7 @@ class LiteObjectsEncoder(LiteEncoder, Sizes):
         encoder._images = [towers.ImageTower(network) for network in encoder._networks]
         encoder.preprocess = replace(preprocess, height=height, width=width)
         encoder.fingerprint = _hash([self.fingerprint, height, width])
+        encoder.scores_made_by = _hash([self.scores_made_by, height, width])
         return encoder
 
     def cost(self, shape: Sequence[int]) -> int:

@@ -24,8 +24,8 @@ from vlar.encoders.session import Session
 from vlar.errors import LibraryError, UsageError
 from vlar.library.address import place
 from vlar.library.ingest.reader import FileRecord
-from vlar.library.kept_frames import packed
 from vlar.library.manifest import LibraryManifest
+from vlar.library.records import RecordPacker
 from vlar.library.rows import Box, Float16, RowPerson
 from vlar.media.base import Reader
 from vlar.model.library_model import LibraryModel
@@ -232,7 +232,7 @@ class EncodedWindow:
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
         caption: Text of what it shows; None where captions were not asked for.
         person: Person that it shows; None for the whole frame.
-        frames: Small frames in one picture (``vlar.library.kept_frames``); empty for none.
+        frames: What is kept of it (``vlar.library.records``); empty for none.
     """
 
     window: Window
@@ -249,7 +249,7 @@ def encode_clips(
     model: Callable[[], LibraryModel],
     keep_context: bool,
     captioner: Captioner | None = None,
-    keep_frames: bool = False,
+    keep: str = "none",
 ) -> Iterator[FileRecord | EncodedWindow | Failure]:
     """The same stream with each clip replaced by its encoded window.
 
@@ -258,9 +258,9 @@ def encode_clips(
         model: Loads the model; called for the first clip, so unchanged files need no model.
         keep_context: Whether to keep context tokens, where the model's text depends on the video.
         captioner: Writes about each window; None for no captions.
-        keep_frames: Whether windows of whole frames carry small pictures.
+        keep: Records that windows of whole frames carry: ``none``, ``frames``, ``records``.
     """
-    pack = packed if keep_frames else _no_frames
+    packer: RecordPacker | None = None
     waiting: list[FileRecord | Clip | Failure] = []
     clips = size = 0
     session: Session | None = None
@@ -269,20 +269,22 @@ def encode_clips(
         waiting.append(item)
         if isinstance(item, Clip):
             if session is None:
-                session, shared = _session(model(), captioner), _shares(model(), captioner)
+                packer = RecordPacker(keep, getattr(model(), "encoder", None))
+                shared = _shares(model(), captioner)
+                session = _session(model(), shared or packer.wants_features)
                 keep_context = keep_context and model().keeps_context
             clips, size = clips + 1, size + item.data.nbytes
         full = session and (clips == _BATCH_CLIPS or size >= session.batch_bytes)
         if full or not clips or len(waiting) - clips >= _MOST_WAITING:
-            yield from _encoded(waiting, model, session, keep_context, captioner, shared, pack)
+            yield from _encoded(waiting, model, session, keep_context, captioner, shared, packer)
             waiting, clips, size = [], 0, 0
-    yield from _encoded(waiting, model, session, keep_context, captioner, shared, pack)
+    yield from _encoded(waiting, model, session, keep_context, captioner, shared, packer)
 
 
-def _session(model: LibraryModel, captioner: Captioner | None) -> Session:
-    """A session of the model; with features where a captioner reads those of the same encoder."""
+def _session(model: LibraryModel, features: bool) -> Session:
+    """A session of the model; with features where a captioner or a record has those."""
     encoder = getattr(model, "encoder", None)
-    return encoder.session() if encoder and _shares(model, captioner) else model.session()
+    return encoder.session() if encoder and features else model.session()
 
 
 def _shares(model: LibraryModel, captioner: Captioner | None) -> bool:
@@ -308,7 +310,7 @@ def _encoded(
     keep_context: bool,
     captioner: Captioner | None,
     shared: bool,
-    pack: Callable[[Clip], bytes],
+    packer: RecordPacker | None,
 ) -> Iterator[FileRecord | EncodedWindow | Failure]:
     clips = [item for item in items if isinstance(item, Clip)]
     batch = [clip for clip in clips if person_of_clip(clip) is None]
@@ -328,9 +330,8 @@ def _encoded(
             # What float16 cannot hold becomes infinite, and the writer refuses it.
             with np.errstate(over="ignore"):
                 tokens = row.context.astype(np.float16)
-        caption, frames = (next(captions), pack(item)) if person is None else (None, b"")
+        caption, frames = None, b""
+        if person is None:
+            caption = next(captions)
+            frames = b"" if packer is None else packer.packed(item, row)
         yield EncodedWindow(item.window, row.vector, tokens, item.lost, caption, person, frames)
-
-
-def _no_frames(_: Clip) -> bytes:
-    return b""

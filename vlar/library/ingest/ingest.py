@@ -46,9 +46,9 @@ from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runn
 from vlar.library.ingest.sources import asked
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, ReadJob, Setup
 from vlar.library.ingest.writer import IngestProgress, write_windows
-from vlar.library.kept_frames import check_keep
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel
+from vlar.library.records import check_keep
 from vlar.library.roots import extended, frozen
 from vlar.library.rows import AddEvent, AddReport
 from vlar.library.shard_writing import ShardFolder, write_shards
@@ -477,4 +477,4 @@ def _setup(
         writes = writes.name if isinstance(writes, Captioner) else writes
     remote = RemoteFiles.from_environment()
     settings = request.keep_context, writes, request.skip_still, remote, first
-    return Setup(manifest, load, *settings, keep_frames=request.keep == "frames")
+    return Setup(manifest, load, *settings, keep=request.keep)

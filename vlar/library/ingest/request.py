@@ -41,10 +41,10 @@ class AddRequest:
     keep: Annotated[
         str,
         Option(
-            "Keep four small pictures of each window of video, some 8 kB, so that another model "
-            "can index it without its file: frames, none.",
+            "What to keep of each window of video, so that another model can index it without its "
+            "file: frames (four small pictures, 8 kB), records (bodies too, 13 kB), none.",
             "WHAT",
-            choices=Choices.of_kinds("record", also=("frames", "none")),
+            choices=Choices.of_kinds("record", also=("frames", "records", "none")),
         ),
     ] = "none"
     retry: Annotated[

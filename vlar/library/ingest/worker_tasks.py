@@ -110,7 +110,7 @@ class Setup:
         skip_still: Leave windows of video out in which nothing moves.
         remote: Storage of copies of remote files.
         first: First (at most two) recordings of the call: several are read in worker processes.
-        keep_frames: Whether to keep small pictures of windows.
+        keep: Records to keep of windows: ``none``, ``frames``, ``records``.
     """
 
     manifest: LibraryManifest
@@ -120,7 +120,7 @@ class Setup:
     skip_still: bool = False
     remote: RemoteFiles = field(default_factory=RemoteFiles)
     first: tuple[Path, ...] = ()
-    keep_frames: bool = False
+    keep: str = "none"
 
 
 def decode(
@@ -249,7 +249,7 @@ class PartEncoder:
         self._writes = self._writes or as_captioner(self._setup.captioner)
         drawn: deque[EncodedPart] = deque()
         stream = _with_heads(parts, drawn)
-        settings = self._setup.keep_context, self._writes, self._setup.keep_frames
+        settings = self._setup.keep_context, self._writes, self._setup.keep
         encoded = encode_clips(stream, self._model, *settings)
         items: list[EncodedWindow | Failure] = []
         next(encoded, None)  # the head of the first part

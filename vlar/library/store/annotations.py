@@ -42,7 +42,7 @@ class LostFrames(NamedTuple):
 
 
 class KeptFrames(NamedTuple):
-    """Small frames of a window in one WebP picture (``vlar.library.kept_frames``)."""
+    """Small frames of a window in one WebP picture, and more (``vlar.library.records``)."""
 
     start_s: float
     end_s: float

@@ -1,0 +1,161 @@
+"""Records of windows that a library keeps, so that another model answers without their files.
+
+A record is a picture of small frames (``vlar.library.kept_frames``). Behind it may stand the tracks
+of bodies and class probabilities, each after four letters and its length: readers of the picture
+end before them.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlar.errors import UsageError
+from vlar.library.kept_frames import BYTES_A_WINDOW, packed, unpacked
+from vlar.library.manifest import LibraryManifest
+from vlar.library.store.annotations import KeptFrames
+from vlar.pose.features import KEPT_BODIES
+from vlar.types import Clip, Encoded, Float32, Sampling
+
+if TYPE_CHECKING:
+    from vlar.encoders.base import Encoder
+    from vlar.pose.features import PoseStream
+
+_log = logging.getLogger("vlar")
+KEPT_KINDS = ("none", "frames", "records")
+BODIES_BYTES = 4_500  # of bodies and class probabilities, in the middle
+_FEWEST_FRAMES = 16  # of a window, from which bodies are followed
+_BODIES, _SCORES = b"BODY", b"CLAS"
+_PART = struct.Struct("<4sI")
+_MOST_BYTES = 1 << 20
+
+
+def check_keep(keep: str, manifest: LibraryManifest, *, to_shards: bool) -> None:
+    """Refuse to keep what cannot be kept, and state its size before.
+
+    Raises:
+        UsageError: an unknown choice, another sensor, Parquet files, or bodies cannot be followed.
+    """
+    if keep not in KEPT_KINDS:
+        raise UsageError(f"keep is {keep!r:.40}; give 'records', 'frames' or 'none'")
+    if keep == "none":
+        return
+    spec = manifest.spec
+    if manifest.modality != "video" or to_shards:
+        what = "in Parquet files" if to_shards else f"of {manifest.modality}"
+        raise UsageError(f"no {keep} can be kept {what}; leave --keep out")
+    if keep == "records":
+        _require_bodies(manifest)
+    size = BYTES_A_WINDOW + (BODIES_BYTES if keep == "records" else 0)
+    hour = size * 3600 / spec.stride_s / 1e6
+    what = "small pictures" if keep == "frames" else "small pictures, bodies and classes"
+    _log.info(
+        "%s of each window are kept: some %.0f kB a window, %.0f MB an hour of video",
+        *(what, size / 1e3, hour),
+    )
+
+
+def _require_bodies(manifest: LibraryManifest) -> None:
+    from vlar.pose import networks
+
+    n_frames = manifest.spec.sampling.n_frames
+    if n_frames < _FEWEST_FRAMES:
+        raise UsageError(
+            f"model {manifest.model!r} reads {n_frames} frames of a window, and bodies are "
+            f"followed from {_FEWEST_FRAMES}; give --keep frames"
+        )
+    if not networks.is_installed():
+        raise UsageError(
+            "bodies are followed by the networks of lite-motion, which are not installed; run "
+            f"'vlar models get {networks.NAME}', or give --keep frames"
+        )
+
+
+class RecordPacker:
+    """Packs the windows of recordings, in the order of time.
+
+    Args:
+        keep: ``frames`` or ``records``; ``none`` packs nothing.
+        encoder: Encoder of the library's model; bodies and scores of its features are used.
+
+    Attributes:
+        wants_features: Whether ``packed`` needs the features of a window.
+    """
+
+    def __init__(self, keep: str, encoder: Encoder | None) -> None:
+        self._keep, self._encoder = keep, encoder
+        self._columns: dict[str, slice] = {}
+        start = 0
+        for block in getattr(encoder, "frame_blocks", ()) if keep == "records" else ():
+            self._columns.setdefault(block.kind, slice(start, start + block.width))
+            start += block.width
+        self.wants_features = bool({"pose", "logits"} & set(self._columns))
+        self._bodies: PoseStream | None = None
+        self._path: Path | None = None
+
+    def packed(self, clip: Clip, row: Encoded) -> bytes:
+        """The record of a window; empty where none is kept."""
+        record = b"" if self._keep == "none" else packed(clip)
+        if self._keep != "records" or not record:
+            return record
+        from vlar.pose.packing import pack_bodies, pack_scores
+
+        pose = self._columns.get("pose")
+        bodies = self._tracked(clip) if pose is None else row.features[:, pose]
+        parts = {_BODIES: pack_bodies(bodies)}
+        scores = self._columns.get("logits")
+        if self._encoder is not None and self._encoder.scores_made_by and scores is not None:
+            made_by = self._encoder.scores_made_by
+            parts[_SCORES] = pack_scores(row.features[:, scores], made_by)
+        return record + b"".join(_PART.pack(k, len(v)) + v for k, v in parts.items() if v)
+
+    def _tracked(self, clip: Clip) -> Float32:
+        from vlar.pose.features import PoseExtractor
+
+        if self._bodies is None or clip.path != self._path:
+            self._bodies, self._path = PoseExtractor().stream(), clip.path
+        return self._bodies.features(clip.data, clip.times_s)
+
+
+def clip_of(frames: KeptFrames, like: Clip, sampling: Sampling) -> Clip | None:
+    """The clip of a record; None where it is not one, as in a library of anybody.
+
+    Its facts hold the bodies and scores that were kept.
+
+    Args:
+        frames: A window and its record.
+        like: A clip of the same recording and window, without data.
+        sampling: Sampling of the model.
+    """
+    record = frames.picture
+    size = 8 + int.from_bytes(record[4:8], "little")
+    clip = unpacked(frames._replace(picture=record[:size]), like, sampling)
+    if clip is None or len(record) > _MOST_BYTES or size >= len(record):
+        return clip
+    from vlar.pose.packing import KEPT_SCORES, unpack_bodies, unpack_scores
+
+    facts, place = dict[str, Any](), size
+    while place + _PART.size <= len(record):
+        kind, length = _PART.unpack_from(record, place)
+        content = record[place + _PART.size :][:length]
+        place += _PART.size + length
+        if kind == _BODIES and (bodies := unpack_bodies(content)) is not None:
+            facts[KEPT_BODIES] = bodies
+        elif kind == _SCORES and (scores := unpack_scores(content)) is not None:
+            facts[KEPT_SCORES] = scores
+    return replace(clip, meta={**clip.meta, **facts})
+
+
+def needed_by(encoder: Encoder, names: Sequence[str]) -> frozenset[str]:
+    """Inputs of blocks; pictures, where an encoder of anybody declares none."""
+    inputs = getattr(encoder, "inputs", None)
+    return frozenset({"pictures"}) if inputs is None else inputs(names)
+
+
+def inputs_of(clip: Clip) -> set[str]:
+    """Inputs of models that the clip of a record has (``Encoder.inputs``)."""
+    return {"pictures", "bodies"} if KEPT_BODIES in clip.meta else {"pictures"}
