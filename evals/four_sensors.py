@@ -11,7 +11,8 @@ IMU and depth, lined up by their share of the take. Each seed holds out two othe
              next to the three other sensors of another action
 ``distill``  a student of colour alone, or of the IMU alone, learns labels, or the answers of a
              teacher with the other sensors (``auto`` of as many takes) on all takes that teach.
-             Control: the teacher's rows shuffled
+             The temperature is chosen on one of the people who teach. Control: the teacher's
+             answers about takes of other actions
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from vlar.media.lookup import reader
 from vlar.methods.distill.objective import write_teacher
 from vlar.methods.fusion.learner import Pretrained, PretrainedTask
 from vlar.model.core import ModelCore
-from vlar.numeric import softmax
+from vlar.numeric import log_softmax, softmax
 from vlar.training.batches import Dataset
 from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource
@@ -50,6 +51,7 @@ FILES = {
     "imu": "inertial/{}_inertial.mat", "depth": "depth_half/{}_depth.mat",
 }  # fmt: skip
 METHODS = ("auto", "action-mae", "m-mixer", "masked-imu", "fusion", "mmg", "tim", "deformable")
+TEMPERATURES = (1.0, 4.0)
 SUBSETS = [s for count in range(1, 5) for s in combinations(range(4), count)]
 Head = Callable[[np.ndarray], np.ndarray]
 
@@ -163,7 +165,7 @@ def top1(takes: Takes, scores: np.ndarray, rows: np.ndarray) -> float:
 
 def subsets(lab: Lab, takes: Takes, seed: int) -> None:
     """All subsets of the sensors, from whole takes."""
-    for shots in (1, 3, 5):
+    for shots in lab.given.shots:
         rows, places, asked = takes.split(seed, shots)
         for method in lab.given.methods:
             key = {"question": "subsets", "method": method, "shots": shots, "seed": seed}
@@ -192,50 +194,74 @@ def subsets(lab: Lab, takes: Takes, seed: int) -> None:
 
 def distill(lab: Lab, takes: Takes, seed: int) -> None:
     """A student of one sensor, and a teacher of the others."""
-    for student in (0, 2):
-        part = takes.encoder.parts[student]
-        own = takes.part(student)
-        teachers = [n for n in range(4) if n not in (student, 3)]
-        for shots in (1, 3, 5):
-            rows, places, asked = takes.split(seed, shots)
-            rest = np.setdiff1d(places, rows)
-            shares = [
-                softmax(
-                    auto(takes, takes.encoder.parts[n], rows, takes.part(n)[rows])(takes.part(n))
-                )
-                for n in teachers
-            ]
-            told = np.log(np.mean(shares, axis=0))
-            for name in ("auto", "labels", "teacher", "teacher shuffled"):
-                key = {"question": "distill", "student": SENSORS[student], "of": name,
-                       "shots": shots, "seed": seed}  # fmt: skip
-                if lab.measured(**key):
-                    continue
-                if name == "auto":
-                    head = auto(takes, part, rows, own[rows])
-                elif name == "labels":
-                    head = trained(takes, part, "fusion", rows, own[rows], seed)
-                else:
-                    head = taught(takes, part, rows, rest, own, told, seed, shuffled="sh" in name)
-                lab.keep(key, top1=top1(takes, head(own[asked]), asked),
-                         teacher=top1(takes, told[asked], asked))  # fmt: skip
+    for student, shots in product(map(SENSORS.index, lab.given.students), lab.given.shots):
+        part, x = takes.encoder.parts[student], takes.part(student)
+        rows, places, asked = takes.split(seed, shots)
+        answers = teacher(takes, rows, student)
+        temperature = 0.0
+        for name in ("auto", "labels", "teacher", "teacher exchanged"):
+            key = {"question": "distill", "student": SENSORS[student], "of": name,
+                   "shots": shots, "seed": seed}  # fmt: skip
+            if lab.measured(**key):
+                continue
+            begin, more = time.process_time(), {}
+            if name == "auto":
+                head = auto(takes, part, rows, x[rows])
+            elif name == "labels":
+                head = trained(takes, part, "fusion", rows, x[rows], seed)
+            else:
+                if "exchanged" in name:
+                    random = np.random.default_rng(seed)
+                    other = [random.choice(places[takes.y[places] != y]) for y in takes.y]
+                    answers = answers[other]
+                temperature = temperature or chosen(takes, part, rows, places, student, seed)
+                more["temperature"] = temperature
+                head = taught(takes, part, rows, places, x, answers, seed, **more)
+            lab.keep(key, top1=top1(takes, head(x[asked]), asked), **more,
+                     teacher=top1(takes, answers[asked], asked),
+                     cpu_s=round(time.process_time() - begin, 1))  # fmt: skip
+
+
+def teacher(takes: Takes, rows: np.ndarray, student: int) -> np.ndarray:
+    """Log shares (60, C) of ``auto`` of joints, IMU or colour, without the student's sensor."""
+    shares = [
+        softmax(auto(takes, takes.encoder.parts[n], rows, takes.part(n)[rows])(takes.part(n)))
+        for n in range(3)
+        if n != student
+    ]
+    return np.log(np.mean(shares, axis=0))
+
+
+def chosen(
+    takes: Takes, part: Any, rows: np.ndarray, places: np.ndarray, student: int, seed: int
+) -> float:
+    """The temperature whose student is likeliest on one of the people who teach."""
+    person = takes.who == sorted(set(takes.who[places].tolist()))[0]
+    rest, held = rows[~person[rows]], places[person[places]]
+    answers, x, losses = teacher(takes, rest, student), takes.part(student), {}
+    columns = [takes.labels.index(label) for label in takes.y[held]]
+    for temperature in TEMPERATURES:
+        head = taught(
+            takes, part, rest, places[~person[places]], x, answers, seed, temperature=temperature
+        )
+        losses[temperature] = -float(log_softmax(head(x[held]))[range(len(held)), columns].mean())
+    return min(losses, key=losses.__getitem__)
 
 
 def taught(
-    takes: Takes, part: Any, rows: np.ndarray, rest: np.ndarray, own: np.ndarray,
-    told: np.ndarray, seed: int, *, shuffled: bool,
+    takes: Takes, part: Any, rows: np.ndarray, places: np.ndarray, x: np.ndarray,
+    answers: np.ndarray, seed: int, *, temperature: float,
 ) -> Head:  # fmt: skip
     """A student of labels and of a teacher's answers on all takes that teach."""
-    answers = told[[*rows, *rest]]
-    if shuffled:
-        answers = np.random.default_rng(seed).permutation(answers)
+    rest = np.setdiff1d(places, rows)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "teacher.csv"
         paths = [*(Path(f"/take/{row}") for row in rows)]
         paths += [Path(f"/free/{number}") for number in range(len(rest))]
-        write_teacher(file, paths, takes.labels, answers)
-        how = {"distill": {"teachers": [str(file)], "ratio": 2.0, "supervised": 1.0}}
-        return trained(takes, part, "fusion", rows, own[rows], seed, own[rest], objectives=how)
+        write_teacher(file, paths, takes.labels, answers[[*rows, *rest]])
+        how = {"distill": {"teachers": [str(file)], "ratio": 2.0, "supervised": 1.0,
+                           "temperature": temperature}}  # fmt: skip
+        return trained(takes, part, "fusion", rows, x[rows], seed, x[rest], objectives=how)
 
 
 def main() -> None:
@@ -243,7 +269,8 @@ def main() -> None:
     questions = {"subsets": subsets, "distill": distill}
     given = arguments(
         __doc__, "shared", "json", question={"positional": True, "choices": list(questions)},
-        seeds=5, first=(0, "first seed"), methods=some(METHODS), cache=Path("/tmp/vlar-videos"),
+        seeds=5, first=(0, "first seed"), methods=some(METHODS), shots=some([1, 3, 5]),
+        students=some(["video", "imu"]), cache=Path("/tmp/vlar-videos"),
     )  # fmt: skip
     torch.set_num_threads(1)
     lab = Lab(given)
