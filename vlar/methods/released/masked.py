@@ -43,7 +43,7 @@ from vlar.types import Failure
 _DECODER = 512, 4  # the widest, and its blocks
 
 
-@register("learner", "masked", status="in the spirit")
+@register("learner", "masked", status="null here")
 @dataclass(frozen=True)
 class Masked(Learner):
     """Masked pre-training of the encoder's own VideoMAE V2 on unlabelled clips, saved whole.
