@@ -109,8 +109,9 @@ def main() -> None:
         permuted: course(given.set_name, given.data, permuted, False)
         for permuted in (False, True)[: 1 + given.shuffled]
     }
-    kinds = ["with", "without", "foreign", *["labels shuffled"] * given.shuffled]
-    for seed, method, kind in product(given.seeds, given.methods, kinds):
+    first, then = ["with", "without"], ["foreign", *["labels shuffled"] * given.shuffled]
+    order = [row for k in (first, then) for row in product(given.seeds, given.methods, k)]
+    for seed, method, kind in order:
         rows = results.setdefault(method, {})
         permuted = kind == "labels shuffled"
         if str(seed) in rows.get(kind, {}) or (permuted and seed != given.seeds[0]):
