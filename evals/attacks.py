@@ -14,7 +14,7 @@ wrong now, in percent of those right before. Control: noise of the same norm in 
 ``before`` has what is right unmoved: of ``whole`` after reading again, and without. ``posterior -
 mi`` is the claim of TASAR: the mean over the pairs of another tower of the difference of changed
 answers, in points, with its interval over drawn takes. A result is kept in ``--json`` for each
-tower, attack and ``eps``.
+tower, attack and ``eps``. A method ``NAME+EPS`` is that tower by adversarial training.
 """
 
 from __future__ import annotations
@@ -112,8 +112,13 @@ class Readings:
 
 
 def task_of(method: str, settings: dict[str, Any]) -> TrainingTask:
-    """The training of a tower with a class head by the recipe of ``vlar adapt``."""
+    """The training of a tower with a class head by the recipe of ``vlar adapt``.
+
+    ``METHOD+EPS`` learns from joints that are moved against it, ``EPS`` at most.
+    """
     fixed = {"layout": LAYOUT, "people": 1, "readout": "classes"}
+    method, _, against = method.partition("+")
+    fixed |= {"adversarial": float(against)} if against else {}
     of_tower, of_training = divided({**fixed, **settings})
     task = TrainingTask.by_recipe(load_encoder("skeleton"), method, settings=of_tower, seed=0)
     return replace(task, numbers=task.numbers.replaced(**of_training))
@@ -224,10 +229,11 @@ def main() -> None:
     truth = np.array([data.labels.index(label) for label in data.y[asked]])
     clips = [data.clips[n] for n in asked]
     tasks = {name: task_of(name, dict(given.settings)) for name in given.methods}
-    readings = Readings(data, tasks[given.methods[0]], given.methods[0])
+    first = given.methods[0]
+    readings = Readings(data, tasks[first], first.partition("+")[0])
     victims = {name: learned(data, task, readings.features) for name, task in tasks.items()}
     unread = readings.read(clips)
-    x = joints(victims[given.methods[0]], unread)
+    x = joints(victims[first], unread)
 
     def answered(change: Tensor) -> dict[str, dict[str, np.ndarray]]:
         rows = zip(change.numpy(), clips, strict=True)

@@ -19,6 +19,7 @@ from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.lite.body import POSE_BLOCK
 from vlar.errors import ModelError, UsageError
+from vlar.evaluation.attacks.base import Surrogate, attack
 from vlar.media.skeleton.layouts import layout, levels, names, tree
 from vlar.methods.skeleton_towers import graphs
 from vlar.methods.skeleton_towers.config import TowerConfig, part_joints
@@ -480,6 +481,57 @@ def test_part_losses_of_gap_reach_the_heads_of_parts_alone(encoder: Encoder):
     assert {f"parts.heads.{n}.weight" for n in range(5)} <= reached
     assert not [name for name in reached if name.startswith("leave")]
     assert set(part_joints("ntu25")) == {"head", "hand", "hip", "foot"}
+
+
+def two_actions(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Joints (N, 8, 17 * 4) and labels: a hand tells the action, and faint moves of all joints."""
+    random = torch.Generator().manual_seed(seed)
+    y = torch.arange(count) % 2
+    joints = 0.1 * torch.randn(count, 8, 17, 4, generator=random)
+    joints[..., 0] += 0.05 * (2 * y - 1)[:, None, None]
+    joints[..., 9, 1] += 0.6 * (2 * y - 1)[:, None]
+    joints[..., 3] = 1
+    return joints.flatten(2), y
+
+
+def lost_answers(encoder: Encoder, adversarial: float) -> tuple[int, int]:
+    """Right answers of a tiny tower of 40 clips, and how many of them a white box takes."""
+    settings = {"widths": [8, 8], "halved": [], "frames": 8, "people": 1, "layout": "coco17",
+                "streams": ["joint"], "body": "two-streams", "readout": "classes",
+                "adversarial": adversarial}  # fmt: skip
+    tower = registry.get("adapter", "skeleton-tower").attach(encoder, settings)
+    classes = tower.training_classes(["jump", "wave"])
+    optimiser = torch.optim.AdamW([p for _, p in tower.trainable()], lr=2e-2)
+    tower.module.train()
+    x, y = two_actions(16, seed=0)
+    inputs = torch.cat([x, torch.zeros(16, 8, encoder.dim)], dim=2)
+    inputs[..., x.shape[2]] = 1
+    torch.manual_seed(0)
+    for _ in range(20):
+        optimiser.zero_grad()
+        batch = TrainingBatch(inputs, torch.eye(2)[y])
+        tower.training_step(batch, classes).losses["total"].backward()
+        optimiser.step()
+    assert all(part.training for part in tower.network.modules())
+    tower.module.eval().requires_grad_(False)
+    x, y = two_actions(40, seed=1)
+    rows = x.unflatten(2, (17, 4))
+
+    def logits(joints: torch.Tensor) -> torch.Tensor:
+        return tower.network.read(torch.cat([joints, rows[..., 3:]], -1).flatten(2)).scores[0]
+
+    moved = attack("pgd", Surrogate(logits, y), rows[..., :3], eps=0.08, steps=5)
+    right, after = (logits(joints).argmax(1) == y for joints in (rows[..., :3], moved))
+    return int(right.sum()), int((right & ~after).sum())
+
+
+def test_a_tower_that_learned_from_moved_joints_loses_fewer_answers_to_a_white_box(
+    encoder: Encoder,
+):
+    plain, lost = lost_answers(encoder, 0.0)
+    defended, lost_then = lost_answers(encoder, 0.05)
+    assert min(plain, defended) >= 36
+    assert lost_then + 8 <= lost
 
 
 def test_settings_that_do_not_exist_are_refused():

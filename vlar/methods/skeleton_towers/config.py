@@ -89,6 +89,8 @@ class TowerConfig(Settings):
         rotate: Angle in radians up to which training turns the bodies about each axis.
         shift: Length of the trunk up to which training moves the scene; for ``chase``.
         dropout: Share of the pooled features that training drops.
+        adversarial: Length of the trunk up to which training moves every number of the joints
+            against the tower, in three steps along the gradient; 0 for none. A step costs four.
         labels: The labels it was trained for; their texts may have moved.
     """
 
@@ -120,6 +122,7 @@ class TowerConfig(Settings):
     rotate: float = setting(0.3, at_least=0, at_most=3.2)
     shift: float = setting(0.0, at_least=0, at_most=100)
     dropout: float = setting(0.1, at_least=0, below=1)
+    adversarial: float = setting(0.0, at_least=0, at_most=1)
     labels: tuple[str, ...] = ()
 
     what: ClassVar[str] = "skeleton tower setting"
