@@ -212,6 +212,8 @@ def test_subjects_of_two_lists_of_events_are_noted(tmp_path: Path):
     people = {"train": (1, 45), "val": (3, 4), "test": (4, 45)}
     data = read_dataset(fake_datasets.dailydvs200(tmp_path / "a", people))
     assert data.labels == ("walk", "clap hands")
+    assert {len(sha256) for sha256 in data.files.values()} == {64}
+    assert set(data.files) == {"action_description.csv", "train.txt", "val.txt", "test.txt"}
     assert data.notes == (
         "2 recordings of val are in test too: left out of it",
         "2 recordings of train are in test too: left out of it",
