@@ -4,8 +4,8 @@
         [--set K=V ...] [--shuffled] [--changed] [--cache DIR] [--json FILE]
 
 ``with`` is the method. ``without`` is the same tower with its own part switched off by settings;
-both of a seed start from the same numbers and meet the clips in the same order. ``foreign`` keeps
-the part, which is told nothing: ProtoGCN's memories get the labels of a batch shuffled, GAP the
+both of a seed meet the clips in the same order, and all start from the same numbers, so seeds are
+those of order, augmentation and dropout. ``foreign`` keeps the part without its matter: ProtoGCN's memories get the labels of a batch shuffled, GAP the
 texts of other labels, STC-Net's curves lead to joints by chance. Where ``foreign`` is as good as
 ``with``, the part has not shown its claim. Of CHASE ``foreign`` is the plain network with the root
 of the body at the origin. Class heads answer; ``--shuffled`` trains the first seed of ``with`` on
@@ -58,7 +58,7 @@ CLAIMS = {
 
 
 def foreign_part(method: str, seed: int) -> AbstractContextManager[Any]:
-    """A method whose own part is told nothing, for as long as it is entered."""
+    """A method whose own part lacks its matter, for as long as it is entered."""
     random = torch.Generator().manual_seed(seed)
     if method == "protogcn":
         plain = PrototypeHead.forward
