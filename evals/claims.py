@@ -1,4 +1,4 @@
-"""What a skeleton tower claims as its own, next to the same tower without it, by seeds.
+"""Skeleton towers with the part that their papers claim, and without it, by seeds.
 
     python evals/claims.py --data DIR [--set-name utd] [--methods NAME ...] [--seeds 0 1 2 3 4]
         [--set K=V ...] [--shuffled] [--changed] [--cache DIR] [--json FILE]
