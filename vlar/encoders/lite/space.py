@@ -157,7 +157,7 @@ def _unpack(packed: dict[str, Any], digest: str) -> Anchors:
 # Inverse to the spread of the cosines of each kind (0.085, 0.108, 0.093, 0.093 over everyday
 # actions), scene and also at half weight; the overall sharpness was chosen on half of the clips.
 KIND_WEIGHTS = {"name": 4.0, "activity": 3.0, "scene": 2.0, "also": 2.0}
-_TEXTS = 8  # that are compared with the sentences of the objects at a time
+_TEXTS, _SENTENCES = 8, 512  # that are compared with each other at a time
 SOFTMAX_SCALE = 0.85  # on class scores, before the softmax
 
 
@@ -187,39 +187,43 @@ class ObjectSpace:
         for begin in range(0, len(distinct), _TEXTS):
             check()
             part = embedded[begin : begin + _TEXTS]
-            # Products round by their shape: a text alone is compared as one of a full group.
-            filled = np.concatenate([part, np.repeat(part[-1:], _TEXTS - len(part), axis=0)])
-            encoded |= zip(distinct[begin : begin + _TEXTS], self._affinities(filled), strict=False)
+            encoded |= zip(distinct[begin : begin + _TEXTS], self._affinities(part), strict=True)
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         for row, text in enumerate(texts):
             vectors[row] = encoded[text]
         return vectors
 
     def _affinities(self, embedded: Float32) -> Float32:
-        """(8, 384) vectors of texts to (8, 1000) unit vectors."""
-        queries = unit(embedded - self._anchors.mean).T
+        """(C, 384) vectors of texts to (C, 1000) unit vectors; each has the same alone."""
+        queries = unit(embedded - self._anchors.mean)
         activity = self._best("activity", queries)
         affinity = np.zeros(activity.shape, dtype=np.float32)
         for kind, weight in KIND_WEIGHTS.items():
             best = activity if kind == "activity" else self._best(kind, queries, activity)
             affinity += weight * best
-        return centred(np.exp(affinity - affinity.max(axis=0)).T)
+        return centred(np.exp(affinity - affinity.max(axis=1, keepdims=True)))
 
     def _best(self, kind: str, queries: Float32, without: Float32 | None = None) -> Float32:
-        """The best cosine of each object's sentences (1000, 8); without any, that of another kind.
+        """The best cosine of each object's sentences (C, 1000); without any, that of another kind.
 
         Args:
             kind: Of sentences.
-            queries: (384, 8).
-            without: (1000, 8) the cosines that stand in.
+            queries: (C, 384).
+            without: (C, 1000) the cosines that stand in.
         """
-        cosines = self._anchors.vectors[kind] @ queries
+        sentences = self._anchors.vectors[kind]
+        cosines = np.empty((len(queries), len(sentences)), np.float32)
+        # Products round by their shape, so each text has its own; a part stays in the processor.
+        for begin in range(0, len(sentences), _SENTENCES):
+            part = slice(begin, begin + _SENTENCES)
+            for row, query in zip(cosines, queries, strict=True):
+                row[part] = sentences[part] @ query
         present, first = self._rows[kind]
-        best = np.maximum.reduceat(cosines, first, axis=0)
+        best = np.maximum.reduceat(cosines, first, axis=1)
         if without is None or len(present) == self.width:
             return best
         filled = without.copy()
-        filled[present] = best
+        filled[:, present] = best
         return filled
 
 

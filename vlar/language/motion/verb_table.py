@@ -80,6 +80,7 @@ def hands() -> Vocabulary:
 EmbedTexts = Callable[[Sequence[str]], Float32]
 
 _SIGNED = re.compile(r"([a-z_]+)([+-])(\d*\.?\d*)")
+_KEPT_MOTIONS = 1024
 _NEAREST = 5  # phrases that stand in for a text without a known phrase
 _SHARPNESS = 20.0  # factor on their cosines in the softmax
 _MARGIN = 0.05  # cosine by which a longer phrase with the same verb must be nearer to the text
@@ -155,6 +156,7 @@ class VerbTable:
         self.entries = _parse(text, self.about.names)
         self._embed = embed
         self._vectors: dict[str, Float32] = {}
+        self._motions: dict[str, TextMotion] = {}
         self._load: Callable[[], bytes] | None = None
         self._places = [
             (tuple(content_words(phrase)), number, phrase)
@@ -187,6 +189,17 @@ class VerbTable:
             text: A label, a phrase or a sentence.
             without: Numbers of entries to leave out, for ablations.
         """
+        if not without and (motion := self._motions.get(text)) is not None:
+            return motion
+        motion = self._described(text, without)
+        if not without:
+            motion.weights.setflags(write=False)  # several callers have them
+            if len(self._motions) >= _KEPT_MOTIONS:
+                self._motions = {}  # replaced as a whole: another thread may read it
+            self._motions[text] = motion
+        return motion
+
+    def _described(self, text: str, without: Collection[int]) -> TextMotion:
         total = np.zeros(len(self.about.names), np.float32)
         phrases: list[str] = []
         clauses = [(clause, self._best_phrase(clause, without)) for clause in self._clauses(text)]
@@ -225,9 +238,10 @@ class VerbTable:
         forms = word_forms(words)
         best: tuple[float, int, tuple[str, ...], str] | None = None
         # A phrase needs its first word in the clause; of equal scores the first in the table wins.
-        held = {row for some in forms for form in some for row in self._begin.get(form, ())}
+        spoken = frozenset[str]().union(*forms)
+        held = {row for form in spoken for row in self._begin.get(form, ())}
         for phrase, number, spelled in (self._places[row] for row in sorted(held)):
-            if number in without:
+            if number in without or not spoken.issuperset(phrase):
                 continue
             if len(phrase) == 1:
                 score = verb_score(phrase[0], clause, words, forms)

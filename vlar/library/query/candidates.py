@@ -270,8 +270,7 @@ class Snapshot:
         }
 
 
-@dataclass(frozen=True)
-class SpanScore:
+class SpanScore(NamedTuple):
     """The scores of a candidate.
 
     Attributes:

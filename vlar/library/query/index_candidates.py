@@ -21,7 +21,7 @@ from vlar.library.query.filters import Condition, kept_row_filter
 from vlar.library.query.plan import BEST_SHOWN, BestWindow, PhraseReport, QueryPlan
 from vlar.library.query.rerankers import Reranker
 from vlar.library.query.written import content_words, lifted_by, written_index
-from vlar.library.rows import Int64, RowBatch, RowFilter
+from vlar.library.rows import Int64, RowBatch, RowFilter, RowTable
 from vlar.library.store.row_check import NO_RECORDING
 from vlar.types import Float32, HitPart
 
@@ -29,7 +29,7 @@ _WRITTEN_ROWS = 256  # of the recordings whose texts match
 # Rows whose similarity lies this near to the last one fetched may have been missed: the engine
 # compares in single precision, and equal rows (copies of a file) come in any order.
 _UNSETTLED = 1e-5
-_NEAR, _FURTHER = 2, 8  # rows on each side that are read with a likely answer, and beyond these
+_NEAR, _FURTHER = 2, 12  # rows on each side that are read with a likely answer, and beyond these
 
 
 @dataclass
@@ -79,6 +79,7 @@ class IndexCandidates:
         self._rows: list[ScoredSpan] = []
         self._likely: list[ScoredSpan] = []  # of which few rows next to them were read
         self._read: dict[int, tuple[RowBatch, int]] = {}  # by row id
+        self._timelines = frozenset[int](), RowTable.empty()
         heads = snapshot.model.heads(query) if isinstance(snapshot.model, TaughtModel) else ()
         key = _key(snapshot.store.data_version(), query, plan.where, heads)
         self._known = cache.asked.keep(key, _Scored)
@@ -204,8 +205,8 @@ class IndexCandidates:
 
     def score(self, span: ScoredSpan) -> SpanScore:
         """The scores of a row or span."""
-        span_score = SpanScore(span.score, span.similarity, span.stated)
-        return self._new.get(span.row_id, span_score)
+        new = self._new.get(span.row_id)
+        return SpanScore(span.score, span.similarity, span.stated) if new is None else new
 
     def neighbours(self, span: ScoredSpan, later: bool) -> Iterator[ScoredSpan]:
         """The rows of a span's track after or before it that pass the filter, of its own length."""
@@ -274,16 +275,11 @@ class IndexCandidates:
 
     def _read_near(self, spans: Sequence[ScoredSpan], reach: int) -> bool:
         """Read the rows next to some by the times that the engine has; False where it has none."""
-        videos = frozenset(span.video_id for span in spans)
-        table = None if self._snapshot.manifest.persons else self._cache.engine.rows_of(videos)
+        table = self._in_order({span.video_id for span in spans})
         if table is None:
             return False
-        table = table.where(np.lexsort((table.ends_s, table.starts_s, table.video_ids)))
         ids, owners, known = table.ids, table.video_ids, self._known
         is_next = owners[1:] == owners[:-1]
-        at_once = (np.diff(table.starts_s) == 0) & (np.diff(table.ends_s) == 0)
-        if (is_next & at_once).any():  # the order of the store decides
-            return False
         before = np.concatenate([[0], np.where(is_next, ids[:-1], 0)])
         after = np.concatenate([np.where(is_next, ids[1:], 0), [0]])
         places = np.flatnonzero(np.isin(ids, [span.row_id for span in spans]))[:, None]
@@ -298,6 +294,21 @@ class IndexCandidates:
         if absent := set(near_ids) - known.rows.keys():
             self._scored(self._batch(np.array(sorted(absent), np.int64)), are_read=False)
         return True
+
+    def _in_order(self, videos: set[int]) -> RowTable | None:
+        """The engine's rows of recordings, and perhaps of more, in the order of their times."""
+        if self._snapshot.manifest.persons:
+            return None
+        if not videos <= self._timelines[0]:
+            table = self._cache.engine.rows_of(frozenset(videos))
+            if table is None:
+                return None
+            table = table.where(np.lexsort((table.ends_s, table.starts_s, table.video_ids)))
+            columns = table.video_ids, table.starts_s, table.ends_s
+            if np.logical_and.reduce([np.diff(column) == 0 for column in columns]).any():
+                return None  # the order of the store decides
+            self._timelines = frozenset(videos), table
+        return self._timelines[1]
 
     def rows(self, row_ids: Sequence[int]) -> RowBatch:
         """Rows in rising order of their ids; those that this query read are not read again."""

@@ -58,6 +58,14 @@ def test_inflections_and_particles(text: str, phrase: str):
     assert meaning.phrases[0].startswith(phrase)
 
 
+def test_a_text_is_looked_up_once_and_its_weights_stay():
+    motion = TABLE.lookup("a man opens a door")
+    assert TABLE.lookup("a man opens a door") is motion
+    assert not motion.weights.flags.writeable
+    number = TABLE.matches("a man opens a door")[0]
+    assert TABLE.lookup("a man opens a door", without={number}).phrases != motion.phrases
+
+
 def test_the_longest_phrase_decides():
     assert weight("sit down", "hip_down") > 0
     assert weight("stand up", "hip_down") < 0
