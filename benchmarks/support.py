@@ -86,7 +86,7 @@ models.save_siglip(pathlib.Path("siglip"))
 LIGHT = """
 from importlib.util import find_spec
 heavy = ("torch", "torchvision", "transformers", "peft", "accelerate", "open_clip", "scipy",
-         "sentence_transformers", "sklearn", "tokenizers", "huggingface_hub")
+         "sentence_transformers", "sklearn", "tokenizers", "huggingface_hub", "onnx")
 assert not any(map(find_spec, heavy)), [name for name in heavy if find_spec(name)]
 """
 SERVED = """

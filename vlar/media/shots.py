@@ -55,8 +55,6 @@ def build(weights: Weights) -> bytes:
 
 
 def _build(weights: Weights) -> bytes:
-    from onnx import TensorProto, helper
-
     graph = Graph("shots")
     x, size = "frames", (HEIGHT, WIDTH)
     means: list[str] = []
@@ -75,13 +73,12 @@ def _build(weights: Weights) -> bytes:
     for name, layer in (("cut", "cls_layer1"), ("transition", "cls_layer2")):
         logits = _dense(graph, weights, layer, x, "Sigmoid")
         graph.node("Reshape", logits, graph.constant(np.array([-1], np.int64)), output=name)
-    value = helper.make_tensor_value_info
     return graph.model(
         [
-            value("frames", TensorProto.FLOAT, [N_FRAMES, 3, HEIGHT, WIDTH]),
-            value("colours", TensorProto.FLOAT, [N_FRAMES, 2 * _REACH + 1]),
+            ("frames", np.float32, (N_FRAMES, 3, HEIGHT, WIDTH)),
+            ("colours", np.float32, (N_FRAMES, 2 * _REACH + 1)),
         ],
-        [value(name, TensorProto.FLOAT, [N_FRAMES]) for name in ("cut", "transition")],
+        [(name, np.float32, (N_FRAMES,)) for name in ("cut", "transition")],
     )
 
 

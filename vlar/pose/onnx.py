@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ModelError
+from vlar.files import onnx_bytes
 from vlar.files.resources import DIGEST_BYTES, cached_file, is_cached, release_memory
 
 _OPSET = 20
@@ -26,40 +26,39 @@ class Graph:
     """Collects nodes and constants; ``constant`` and ``node`` return the name of their output."""
 
     def __init__(self, name: str) -> None:
-        from onnx import helper, numpy_helper
-
         self._name = name
-        self._helper, self._numpy_helper = helper, numpy_helper
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
+        self._nodes: list[bytes] = []
+        self._constants: list[onnx_bytes.Parts] = []
 
     def constant(self, value: npt.NDArray[Any]) -> str:
         """An initial value."""
         name = f"c{len(self._constants)}"
-        tensor = self._numpy_helper.from_array(np.ascontiguousarray(value), name)
-        self._constants.append(tensor)
+        self._constants.append(onnx_bytes.tensor(name, value))
         return name
 
     def node(self, op: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """An operator."""
         name = output or f"n{len(self._nodes)}"
-        self._nodes.append(self._helper.make_node(op, list(inputs), [name], **attributes))
+        self._nodes.append(onnx_bytes.node(op, inputs, [name], **attributes))
         return name
 
     def nodes(self, op: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
         """An operator with several outputs."""
         names = [f"n{len(self._nodes)}_{number}" for number in range(count)]
-        self._nodes.append(self._helper.make_node(op, list(inputs), names, **attributes))
+        self._nodes.append(onnx_bytes.node(op, inputs, names, **attributes))
         return names
 
-    def model(self, inputs: list[Any], outputs: list[Any]) -> bytes:
-        """The serialised model; the graph is empty then, since copies of all weights add up."""
-        graph = self._helper.make_graph(self._nodes, self._name, inputs, outputs)
-        opset = self._helper.make_opsetid("", _OPSET)
-        model = self._helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
-        model.graph.initializer.extend(self._constants)
-        self._constants.clear()
-        return model.SerializeToString()
+    def model(self, inputs: list[onnx_bytes.Value], outputs: list[onnx_bytes.Value]) -> bytes:
+        """The serialised model."""
+        return onnx_bytes.model(
+            self._name,
+            self._nodes,
+            self._constants,
+            inputs,
+            outputs,
+            opset=_OPSET,
+            ir_version=_IR_VERSION,
+        )
 
 
 _LENGTH_BYTES = 8
@@ -125,22 +124,10 @@ def packed(model: bytes, name: str) -> bytes:
         model: A serialised graph that holds its weights.
         name: File name of the entry, where the graph looks for the weights.
     """
-    import onnx
-    from onnx.external_data_helper import set_external_data
-
-    proto = onnx.load_from_string(model)
-    weights = bytearray()
-    for tensor in proto.graph.initializer:
-        if len(tensor.raw_data) < _SMALLEST:
-            continue
-        weights += bytes(-len(weights) % _ALIGNED)
-        offset = DIGEST_BYTES + _BEGIN + len(weights)
-        weights += tensor.raw_data
-        set_external_data(tensor, name, offset=offset, length=len(tensor.raw_data))
-        tensor.ClearField("raw_data")
-    length = len(weights).to_bytes(_LENGTH_BYTES, "little")
-    begin = length + bytes(_BEGIN - _LENGTH_BYTES)
-    return b"".join([begin, weights, proto.SerializeToString()])  # one copy of the weights
+    first = DIGEST_BYTES + _BEGIN
+    weights, graph = onnx_bytes.split(model, name, first, _ALIGNED, _SMALLEST)
+    length = sum(len(part) for part in weights).to_bytes(_LENGTH_BYTES, "little")
+    return b"".join([length, bytes(_BEGIN - _LENGTH_BYTES), *weights, graph])
 
 
 def open_packed(path: Path, owner: str) -> Any:

@@ -47,8 +47,6 @@ def image_tower(
     Input ``pixels`` (1, 3, H, W) float32, normalised; outputs ``appearance`` (1, 1280), the mean of
     the last feature map, and ``logits`` (1, 1000).
     """
-    from onnx import TensorProto, helper
-
     graph = Graph("lite")
     x, now = _convolution(graph, weights, "pixels", "_conv_stem", "_bn0", size, stride=2)
     x = _relu6(graph, x)
@@ -57,12 +55,11 @@ def image_tower(
         stride = 2 if index in strided else 1
         x, now = _inverted_residual(graph, weights, x, f"_blocks.{index}.", now, stride)
     x, now = _convolution(graph, weights, x, "_conv_head", "_bn1", now)
-    value = helper.make_tensor_value_info
-    pixels = value("pixels", TensorProto.FLOAT, [1, 3, *size])
+    pixels = "pixels", np.float32, (1, 3, *size)
     if maps:
         graph.node("Identity", _relu6(graph, x), output="map")
         width = len(weights["_bn1.weight"])
-        return graph.model([pixels], [value("map", TensorProto.FLOAT, [1, width, *now])])
+        return graph.model([pixels], [("map", np.float32, (1, width, *now))])
     x = graph.node("GlobalAveragePool", _relu6(graph, x))
     pooled = graph.node("Flatten", x, output="appearance", axis=1)
     matrix, bias = graph.constant(weights["_fc.weight"]), graph.constant(weights["_fc.bias"])
@@ -71,8 +68,8 @@ def image_tower(
     return graph.model(
         [pixels],
         [
-            value("appearance", TensorProto.FLOAT, [1, width[1]]),
-            value("logits", TensorProto.FLOAT, [1, width[0]]),
+            ("appearance", np.float32, (1, width[1])),
+            ("logits", np.float32, (1, width[0])),
         ],
     )
 
@@ -141,8 +138,6 @@ def text_tower(weights: Weights, n_heads: int = 12) -> bytes:
     the vectors. The mean is left out: the runtime's depends on N in its last bits, all else does
     not. All products but those of the attention take the tokens of all texts as rows.
     """
-    from onnx import TensorProto, helper
-
     graph = Graph("lite")
     words = graph.constant(weights["embeddings.word_embeddings.weight"])
     kind = weights["embeddings.token_type_embeddings.weight"][0]
@@ -159,10 +154,9 @@ def text_tower(weights: Weights, n_heads: int = 12) -> bytes:
         x = _transformer_layer(graph, weights, x, f"encoder.layer.{index}.", n_heads, shape)
     last = graph.constant(np.array([width], np.int64))
     graph.node("Reshape", x, graph.node("Concat", shape, last, axis=0), output="tokens")
-    value = helper.make_tensor_value_info
     return graph.model(
-        [value("ids", TensorProto.INT64, ["N", "L"]), value("positions", TensorProto.INT64, ["L"])],
-        [value("tokens", TensorProto.FLOAT, ["N", "L", width])],
+        [("ids", np.int64, ("N", "L")), ("positions", np.int64, ("L",))],
+        [("tokens", np.float32, ("N", "L", width))],
     )
 
 

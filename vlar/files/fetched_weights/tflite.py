@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ModelError
+from vlar.files import onnx_bytes
 
 Array = npt.NDArray[Any]
 _UNPACKED = ("DEQUANTIZE", "DENSIFY")
@@ -178,13 +179,10 @@ def to_onnx(data: bytes, outputs: Sequence[str]) -> bytes:
 
 class _Converter:
     def __init__(self, model: Any) -> None:
-        from onnx import helper
-
-        self._helper = helper
         self._model, self._graph = model, model.Subgraphs(0)
         self._constants = Constants(model)
-        self._nodes: list[Any] = []
-        self._initial: dict[str, Any] = {}
+        self._nodes: list[tuple[Sequence[str], str, bytes]] = []  # inputs, output, operator
+        self._initial: dict[str, onnx_bytes.Parts] = {}
         self._writers: dict[str, Callable[[Any, list[int], int], None]] = {
             "CONV_2D": self._convolution,
             "DEPTHWISE_CONV_2D": self._depthwise,
@@ -229,25 +227,20 @@ class _Converter:
         return self._model_bytes(entrance, {name: exits[name] for name in outputs})
 
     def _model_bytes(self, entrance: int, exits: dict[str, int]) -> bytes:
-        from onnx import TensorProto, checker
-
-        needed, operators = set(exits), list[Any]()
-        for node in reversed(self._nodes):
-            if needed.intersection(node.output):
-                needed.update(node.input)
-                operators.append(node)
-        value = self._helper.make_tensor_value_info
-        graph = self._helper.make_graph(
-            operators[::-1],
+        needed, operators = set(exits), list[bytes]()
+        for inputs, output, operator in reversed(self._nodes):
+            if output in needed:
+                needed.update(inputs)
+                operators.append(operator)
+        return onnx_bytes.model(
             "pose",
-            [value("image", TensorProto.FLOAT, self._shape(entrance))],
-            [value(name, TensorProto.FLOAT, self._shape(t)) for name, t in exits.items()],
+            operators[::-1],
             [tensor for name, tensor in self._initial.items() if name in needed],
+            [("image", np.float32, self._shape(entrance))],
+            [(name, np.float32, self._shape(tensor)) for name, tensor in exits.items()],
+            opset=_OPSET,
+            ir_version=_IR_VERSION,
         )
-        opset = self._helper.make_opsetid("", _OPSET)
-        model = self._helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
-        checker.check_model(model)
-        return model.SerializeToString()
 
     # Pieces
 
@@ -255,14 +248,13 @@ class _Converter:
         return tensor_shape(self._graph, tensor)
 
     def _node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self._nodes.append(self._helper.make_node(kind, list(inputs), [output], **attributes))
+        operator = onnx_bytes.node(kind, inputs, [output], **attributes)
+        self._nodes.append((inputs, output, operator))
         return output
 
     def _initializer(self, name: str, value: Array) -> str:
-        from onnx import numpy_helper
-
         if name not in self._initial:
-            self._initial[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+            self._initial[name] = onnx_bytes.tensor(name, value)
         return name
 
     def _input(self, tensor: int) -> str:
@@ -281,8 +273,8 @@ class _Converter:
             self._node("Relu", [raw], f"t{out}")
         elif act == _RELU6:
             limits = [
-                self._initializer("zero", np.float32(0)),  # type: ignore[arg-type]
-                self._initializer("six", np.float32(6)),  # type: ignore[arg-type]
+                self._initializer("zero", np.zeros((), np.float32)),
+                self._initializer("six", np.full((), 6, np.float32)),
             ]
             self._node("Clip", [raw, *limits], f"t{out}")
         else:

@@ -156,11 +156,14 @@ class Recorded(Graph):
     """A graph as the hash of its constants and operators, whichever version writes it."""
 
     def model(self, inputs: list[Any], outputs: list[Any]) -> bytes:
+        import onnx
+
         digest = hashlib.sha256()
-        for tensor in self._constants:
+        for parts in self._constants:
+            tensor = onnx.TensorProto.FromString(b"".join(parts))
             digest.update(repr((tensor.name, tensor.data_type, list(tensor.dims))).encode())
             digest.update(tensor.raw_data)
-        for node in self._nodes:
+        for node in map(onnx.NodeProto.FromString, self._nodes):
             digest.update(repr((node.op_type, list(node.input), list(node.output))).encode())
         return digest.hexdigest().encode()
 
