@@ -117,6 +117,7 @@ class Jobs:
 
     Attributes:
         hidden: More folders that messages do not name.
+        roots: As given.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Jobs:
         ended: Callable[[Job], None],
         roots: Sequence[str | Path] = (),
     ) -> None:
-        self._roots = [str(root) for root in roots]
+        self.roots = [str(root) for root in roots]
         self.hidden: Sequence[str | Path] = ()
         self._folder, self._most, self._allowed, self._ended = folder, most, allowed, ended
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -147,6 +148,11 @@ class Jobs:
             self._stop_process()
         self._queue.put(None)
         self._thread.join(_STOP_S)
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether a job waits or runs."""
+        return any(job.state not in _ENDED for job in self.all())
 
     def all(self) -> list[Job]:
         """The jobs, the newest first."""
@@ -239,22 +245,8 @@ class Jobs:
         with self._lock:
             if job.state != RUNNING or self._is_closed:
                 return
-            command = [sys.executable, "-c", _START, json.dumps(sys.path)]
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C reaches the server, which ends its jobs itself
-            )
-            self._process = process
-        with suppress(OSError):
-            _pipe(process.stdin).write(
-                json.dumps({"kind": job.kind, **job.spec, "roots": self._roots}) + "\n"
-            )
-            _pipe(process.stdin).flush()
+            process = self._process = job_process()
+        tell(process, {"kind": job.kind, **job.spec, "roots": self.roots})
         saved_s = time.monotonic()
         for line in _pipe(process.stdout):
             with self._lock:
@@ -302,7 +294,7 @@ class Jobs:
 
     def _shown(self, message: str) -> str:
         """A message without the folders of the server: a file is named as inside its root."""
-        folders = [*self._roots, *map(str, self.hidden)]
+        folders = [*self.roots, *map(str, self.hidden)]
         for folder in sorted(folders, key=len, reverse=True):
             message = message.replace(f"{folder.rstrip('/')}/", "")
         return message
@@ -355,6 +347,26 @@ class Jobs:
         for job in ended[_MOST_KEPT:]:
             del self._jobs[job.id]
             (self._folder / f"{job.id}.json").unlink(missing_ok=True)
+
+
+def job_process() -> subprocess.Popen[str]:
+    """A process of ``vlar.apps.serve.job_child`` that waits for its job."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _START, json.dumps(sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,  # Ctrl-C reaches the server, which ends its jobs itself
+    )
+
+
+def tell(process: subprocess.Popen[str], spec: JsonDict) -> None:
+    """Give a process its job; one that has ended already shows by its output."""
+    with suppress(OSError, ValueError):
+        _pipe(process.stdin).write(json.dumps(spec) + "\n")
+        _pipe(process.stdin).flush()
 
 
 def _pipe(stream: IO[str] | None) -> IO[Any]:

@@ -31,6 +31,7 @@ def serve(
     state: Path | None = None,
     upload_mb: int = 500,
     request_s: float = 60.0,
+    minutes: float = 0.0,
     model: str | None = None,
     device: str | None = None,
     dtype: options.Dtype = None,
@@ -52,6 +53,7 @@ def serve(
         state (rare FOLDER): For jobs, adapted models and uploads.
         upload_mb (rare 1..): Size of the largest upload.
         request_s (rare --request-time S 1..): Seconds of one request.
+        minutes (rare 0.. MINUTES): Encode mapped rows for so long in all, while nobody asks.
 
     Examples:
         vlar serve holiday.vlar
@@ -73,7 +75,7 @@ def serve(
     limits = ServeLimits(upload_bytes=upload_mb * _MB, request_s=request_s)
     application = Application(
         library, model, folder.path, roots=root or (), limits=limits, device=device, dtype=dtype,
-        keys=bound,
+        keys=bound, minutes=minutes,
     )  # fmt: skip
     restrict(application.readable)
     server = bound_socket(host, port)
