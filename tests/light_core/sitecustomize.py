@@ -8,7 +8,7 @@ import sys
 
 ABSENT = {
     "torch", "torchvision", "transformers", "peft", "accelerate", "open_clip",
-    "sentence_transformers", "tokenizers", "huggingface_hub", "scipy", "sklearn", "onnx",
+    "sentence_transformers", "tokenizers", "huggingface_hub", "scipy", "sklearn", "onnx", "tflite",
     *os.environ.get("VLAR_TEST_ABSENT", "").split(),
 }  # fmt: skip
 

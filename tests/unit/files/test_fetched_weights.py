@@ -21,6 +21,7 @@ from tests.command_line import invoke
 from tests.refusals import refused
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.files.fetched_weights import packages
+from vlar.files.fetched_weights.flat_tables import FlatTable
 from vlar.files.fetched_weights.packages import Extra, ExtraFile, extra, fetch, names
 from vlar.files.fetched_weights.tflite import densify, to_onnx
 from vlar.pose import networks
@@ -292,23 +293,44 @@ def test_damaged_networks_are_refused():
 
 
 def dense(size: int) -> SimpleNamespace:
-    return SimpleNamespace(Format=lambda: 0, DenseSize=lambda: size)
+    return SimpleNamespace(format=0, size=size)
 
 
 def sparse(monkeypatch: pytest.MonkeyPatch, segments: list[int], indices: list[int]) -> object:
-    axis = SimpleNamespace(Format=lambda: 1, DenseSize=lambda: 0)
-    kept = {"ArraySegments": np.array(segments), "ArrayIndices": np.array(indices)}
+    kept = {"segments": np.array(segments), "indices": np.array(indices)}
     monkeypatch.setattr("vlar.files.fetched_weights.tflite._vector", lambda _, name: kept[name])
-    return axis
+    return SimpleNamespace(format=1, size=0)
 
 
 def sparsity(order: list[int], blocks: list[int], axes: list[object]) -> SimpleNamespace:
-    return SimpleNamespace(
-        TraversalOrderAsNumpy=lambda: np.array(order),
-        BlockMapAsNumpy=lambda: np.array(blocks) if blocks else 0,
-        DimMetadataLength=lambda: len(axes),
-        DimMetadata=lambda k: axes[k],
-    )
+    return SimpleNamespace(order=np.array(order), blocks=np.array(blocks, np.int64), axes=axes)
+
+
+def test_tables_of_a_file_are_read():
+    build = pytest.importorskip("flatbuffers").Builder(0)
+    name = build.CreateByteVector(b"image")
+    shape = build.CreateNumpyVector(np.array([1, 224, -3], np.int32))
+    tensors = []
+    for kind in (0, 4):
+        build.StartObject(7)
+        build.PrependUOffsetTRelativeSlot(0, shape, 0)
+        build.PrependInt8Slot(1, kind, 0)
+        build.PrependUint32Slot(2, 70_000, 0)
+        build.PrependUOffsetTRelativeSlot(3, name, 0)
+        tensors.append(build.EndObject())
+    build.StartVector(4, 2, 4)
+    for tensor in reversed(tensors):
+        build.PrependUOffsetTRelative(tensor)
+    rows = build.EndVector()
+    build.StartObject(4)
+    build.PrependUOffsetTRelativeSlot(0, rows, 0)
+    build.Finish(build.EndObject())
+    graph = FlatTable.root(bytes(build.Output())).of("graph")
+    first, second = graph.tensors
+    assert (first.type, second.type, first.buffer) == (0, 4, 70_000)
+    assert first.shape.tolist() == [1, 224, -3]
+    assert second.name.tobytes() == b"image"
+    assert (first.sparsity, graph.inputs.tolist(), graph.operators) == (None, [], [])
 
 
 def test_a_sparse_row_is_written_out(monkeypatch: pytest.MonkeyPatch):

@@ -6,6 +6,7 @@ ONNX stores them first: inputs and outputs are transposed once.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,17 @@ import numpy.typing as npt
 
 from vlar.errors import ModelError
 from vlar.files import onnx_bytes
+from vlar.files.fetched_weights.flat_tables import FlatTable
 
 Array = npt.NDArray[Any]
 _UNPACKED = ("DEQUANTIZE", "DENSIFY")
+_OPERATORS = {
+    **{0: "ADD", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 5: "DEPTH_TO_SPACE"},
+    **{6: "DEQUANTIZE", 9: "FULLY_CONNECTED", 14: "LOGISTIC", 17: "MAX_POOL_2D", 22: "RESHAPE"},
+    **{23: "RESIZE_BILINEAR", 34: "PAD", 40: "MEAN", 54: "PRELU", 124: "DENSIFY"},
+}
+_TYPES = {0: np.float32, 1: np.float16, 2: np.int32, 4: np.int64}
+_INDICES = {1: "int32", 2: "uint16", 3: "uint8"}
 
 
 class Constants:
@@ -26,30 +35,26 @@ class Constants:
     dense) is a constant too, so that the network has plain float32 weights.
 
     Args:
-        model: ``tflite.Model``.
+        model: The first table of the file.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model, self._graph = model, model.Subgraphs(0)
-        names = operator_names()
+    def __init__(self, model: FlatTable) -> None:
+        self._buffers, self._tensors = model.buffers, model.graphs[0].tensors
         self._origin: dict[int, int] = {}
-        for index in range(self._graph.OperatorsLength()):
-            operator = self._graph.Operators(index)
-            source = operator.Inputs(0) if operator.InputsLength() else -1
-            if operator_name(model, operator, names) in _UNPACKED and self._is_known(source):
-                self._origin[operator.Outputs(0)] = self._origin.get(source, source)
+        for operator in model.graphs[0].operators:
+            source = int(operator.inputs[0]) if len(operator.inputs) else -1
+            if operator_name(model.codes, operator) in _UNPACKED and self._is_known(source):
+                self._origin[int(operator.outputs[0])] = self._origin.get(source, source)
 
     def __contains__(self, tensor: int) -> bool:
         return self._is_known(tensor)
 
     def value(self, tensor: int) -> Array:
         """The dense values; half precision becomes float32."""
-        origin = self._graph.Tensors(self._origin.get(tensor, tensor))
-        values = np.frombuffer(
-            self._model.Buffers(origin.Buffer()).DataAsNumpy().tobytes(), _dtype(origin.Type())
-        )
-        shape = tensor_shape(self._graph, self._origin.get(tensor, tensor))
-        sparsity = origin.Sparsity()
+        origin = self._tensors[self._origin.get(tensor, tensor)]
+        data = self._buffers[origin.buffer].data.tobytes()
+        values = np.frombuffer(data, _TYPES[origin.type])
+        shape, sparsity = tuple(origin.shape.tolist()), origin.sparsity
         values = values.reshape(shape) if sparsity is None else densify(values, shape, sparsity)
         return values.astype(np.float32) if values.dtype == np.float16 else values
 
@@ -58,26 +63,14 @@ class Constants:
             return True
         if tensor < 0:
             return False
-        return self._model.Buffers(self._graph.Tensors(tensor).Buffer()).DataLength() > 0
+        return len(self._buffers[self._tensors[tensor].buffer].data) > 0
 
 
-def operator_names() -> dict[int, str]:
-    """Names of the operator codes."""
-    import tflite
-
-    return {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
-
-
-def operator_name(model: Any, operator: Any, names: dict[int, str]) -> str:
+def operator_name(codes: Sequence[FlatTable], operator: FlatTable) -> str:
     """Name of an operator; older files store its code in another field."""
-    code = model.OperatorCodes(operator.OpcodeIndex())
-    return names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-
-
-def tensor_shape(graph: Any, tensor: int) -> tuple[int, ...]:
-    """Shape of a tensor of a subgraph."""
-    entry = graph.Tensors(tensor)
-    return tuple(int(entry.Shape(axis)) for axis in range(entry.ShapeLength()))
+    code = codes[operator.code]
+    number = max(code.builtin, code.deprecated)
+    return _OPERATORS.get(number, f"number {number}")
 
 
 def densify(values: Array, shape: tuple[int, ...], sparsity: Any) -> Array:
@@ -86,26 +79,25 @@ def densify(values: Array, shape: tuple[int, ...], sparsity: Any) -> Array:
     TensorFlow Lite stores a tensor as a tree of axes, each dense or sparse (a compressed row), of
     which the innermost may cut the outer ones into blocks (schema: ``SparsityParameters``).
     """
-    order = [int(axis) for axis in _array(sparsity.TraversalOrderAsNumpy())]
-    blocked = [int(axis) for axis in _array(sparsity.BlockMapAsNumpy())]
-    axes = [sparsity.DimMetadata(level) for level in range(sparsity.DimMetadataLength())]
+    order, blocked = sparsity.order.tolist(), sparsity.blocks.tolist()
+    axes = sparsity.axes
     # For each stored value its index along every level of the tree; a level is expanded at a time.
     places = np.zeros((1, 0), np.int64)
     rows = np.zeros(1, np.int64)
     for axis in axes:
-        if axis.Format() == 0:
-            size = axis.DenseSize()
+        if axis.format == 0:
+            size = axis.size
             index = np.tile(np.arange(size), len(rows))
             parents = np.repeat(np.arange(len(rows)), size)
             rows = np.repeat(rows, size) * size + index
         else:
-            segments, indices = _vector(axis, "ArraySegments"), _vector(axis, "ArrayIndices")
+            segments, indices = _vector(axis, "segments"), _vector(axis, "indices")
             parents = np.repeat(np.arange(len(rows)), np.diff(segments)[rows])
             rows = np.concatenate([np.arange(int(segments[r]), int(segments[r + 1])) for r in rows])
             index = indices[rows]
         places = np.concatenate([places[parents], index[:, None]], axis=1)
     n_axes = len(shape)
-    block = {n_axes + k: axes[order.index(n_axes + k)].DenseSize() for k in range(len(blocked))}
+    block = {n_axes + k: axes[order.index(n_axes + k)].size for k in range(len(blocked))}
     columns = [places[:, order.index(axis)] for axis in range(n_axes)]
     for k, axis in enumerate(blocked):
         columns[axis] = columns[axis] * block[n_axes + k] + places[:, order.index(n_axes + k)]
@@ -114,33 +106,9 @@ def densify(values: Array, shape: tuple[int, ...], sparsity: Any) -> Array:
     return dense
 
 
-def _array(values: Any) -> Array:
-    return values if isinstance(values, np.ndarray) else np.zeros(0, np.int64)
-
-
 def _vector(axis: Any, name: str) -> Array:
-    import tflite
-
-    kinds = {
-        tflite.SparseIndexVector.Int32Vector: tflite.Int32Vector,
-        tflite.SparseIndexVector.Uint16Vector: tflite.Uint16Vector,
-        tflite.SparseIndexVector.Uint8Vector: tflite.Uint8Vector,
-    }
-    table, vector = getattr(axis, name)(), kinds[getattr(axis, f"{name}Type")()]()
-    vector.Init(table.Bytes, table.Pos)
-    return np.asarray(vector.ValuesAsNumpy(), np.int64)
-
-
-def _dtype(kind: int) -> Any:
-    import tflite
-
-    kinds = tflite.TensorType
-    return {
-        kinds.FLOAT32: np.float32,
-        kinds.FLOAT16: np.float16,
-        kinds.INT32: np.int32,
-        kinds.INT64: np.int64,
-    }[kind]
+    kind = _INDICES[getattr(axis, f"{name}_type")]
+    return getattr(axis, name).of(kind).values.astype(np.int64)
 
 
 CONVERTER_VERSION = 1
@@ -165,21 +133,18 @@ def to_onnx(data: bytes, outputs: Sequence[str]) -> bytes:
     Raises:
         ModelError: the file is not a TensorFlow Lite model, or has an unsupported operator.
     """
-    import struct
-
-    import tflite
-
     if data[4:8] != b"TFL3":
         raise ModelError("the file is not a TensorFlow Lite model; use the pinned wheel")
     try:
-        return _Converter(tflite.Model.GetRootAsModel(data, 0)).convert(outputs)
+        return _Converter(FlatTable.root(data)).convert(outputs)
     except (struct.error, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"the TensorFlow Lite model is damaged ({error!r})") from error
 
 
 class _Converter:
-    def __init__(self, model: Any) -> None:
-        self._model, self._graph = model, model.Subgraphs(0)
+    def __init__(self, model: FlatTable) -> None:
+        self._codes, self._graph = model.codes, model.graphs[0]
+        self._tensors = self._graph.tensors
         self._constants = Constants(model)
         self._nodes: list[tuple[Sequence[str], str, bytes]] = []  # inputs, output, operator
         self._initial: dict[str, onnx_bytes.Parts] = {}
@@ -200,24 +165,23 @@ class _Converter:
         }
 
     def convert(self, outputs: Sequence[str]) -> bytes:
-        graph, names = self._graph, operator_names()
-        entrance = graph.Inputs(0)
+        graph = self._graph
+        entrance = int(graph.inputs[0])
         self._node("Transpose", ["image"], f"t{entrance}", perm=_CHANNELS_FIRST)
-        for index in range(graph.OperatorsLength()):
-            operator = graph.Operators(index)
-            inputs = [operator.Inputs(k) for k in range(operator.InputsLength())]
-            output = operator.Outputs(0)
+        for operator in graph.operators:
+            inputs, output = operator.inputs.tolist(), int(operator.outputs[0])
             if output in self._constants:
                 continue
-            name = operator_name(self._model, operator, names)
+            name = operator_name(self._codes, operator)
             if name not in self._writers:
                 raise ModelError(
                     f"the converter does not support the operator {name}; use the pinned wheel"
                 )
-            self._writers[name](operator.BuiltinOptions(), inputs, output)
+            options = operator.options
+            self._writers[name](options and options.of(name), inputs, output)
         exits = {
-            graph.Tensors(graph.Outputs(k)).Name().decode(): graph.Outputs(k)
-            for k in range(graph.OutputsLength())
+            self._tensors[tensor].name.tobytes().decode(): tensor
+            for tensor in graph.outputs.tolist()
         }
         missing = [name for name in outputs if name not in exits]
         if missing:
@@ -245,7 +209,7 @@ class _Converter:
     # Pieces
 
     def _shape(self, tensor: int) -> tuple[int, ...]:
-        return tensor_shape(self._graph, tensor)
+        return tuple(self._tensors[tensor].shape.tolist())
 
     def _node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         operator = onnx_bytes.node(kind, inputs, [output], **attributes)
@@ -283,9 +247,9 @@ class _Converter:
             )
 
     def _pads(self, options: Any, size: Sequence[int], kernel: Sequence[int]) -> list[int]:
-        if options.Padding() != _SAME_PADDING:
+        if options.padding != _SAME_PADDING:
             return [0, 0, 0, 0]
-        strides = (options.StrideH(), options.StrideW())
+        strides = (options.stride_h, options.stride_w)
         sides = [
             max((-(-n // s) - 1) * s + k - n, 0)
             for n, k, s in zip(size, kernel, strides, strict=True)
@@ -294,20 +258,18 @@ class _Converter:
 
     # Operators
 
-    def _convolution(self, table: Any, inputs: list[int], output: int) -> None:
-        options = _options("Conv2DOptions", table)
+    def _convolution(self, options: Any, inputs: list[int], output: int) -> None:
         weights = self._constants.value(inputs[1]).transpose(0, 3, 1, 2)
         self._convolve(options, weights, inputs, output, depthwise=False)
 
-    def _depthwise(self, table: Any, inputs: list[int], output: int) -> None:
-        options = _options("DepthwiseConv2DOptions", table)
+    def _depthwise(self, options: Any, inputs: list[int], output: int) -> None:
         weights = self._constants.value(inputs[1]).transpose(3, 0, 1, 2)
         self._convolve(options, weights, inputs, output, depthwise=True)
 
     def _convolve(
         self, options: Any, weights: Array, inputs: list[int], output: int, *, depthwise: bool
     ) -> None:
-        if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
+        if max(options.dilation_h, options.dilation_w) > 1:
             raise ModelError(
                 "the converter does not support dilated convolutions; use the pinned wheel"
             )
@@ -319,50 +281,48 @@ class _Converter:
             "Conv",
             names,
             output,
-            options.FusedActivationFunction(),
-            strides=(options.StrideH(), options.StrideW()),
+            options.act,
+            strides=(options.stride_h, options.stride_w),
             pads=self._pads(options, shape[1:3], weights.shape[2:]),
             group=shape[3] if depthwise else shape[3] // weights.shape[1],
             kernel_shape=weights.shape[2:],
         )
 
-    def _add(self, table: Any, inputs: list[int], output: int) -> None:
-        act = _options("AddOptions", table).FusedActivationFunction()
+    def _add(self, options: Any, inputs: list[int], output: int) -> None:
+        act = options.act
         self._activated("Add", [self._input(t) for t in inputs], output, act)
 
-    def _pad(self, table: Any, inputs: list[int], output: int) -> None:
+    def _pad(self, options: Any, inputs: list[int], output: int) -> None:
         sides = self._constants.value(inputs[1])[list(_CHANNELS_FIRST)].T.ravel()
         pads = self._initializer(f"p{inputs[1]}", sides.astype(np.int64))
         self._node("Pad", [self._input(inputs[0]), pads], f"t{output}")
 
-    def _max_pool(self, table: Any, inputs: list[int], output: int) -> None:
-        options = _options("Pool2DOptions", table)
-        kernel = (options.FilterHeight(), options.FilterWidth())
+    def _max_pool(self, options: Any, inputs: list[int], output: int) -> None:
+        kernel = (options.height, options.width)
         self._node(
             "MaxPool",
             [self._input(inputs[0])],
             f"t{output}",
             kernel_shape=kernel,
-            strides=(options.StrideH(), options.StrideW()),
+            strides=(options.stride_h, options.stride_w),
             pads=self._pads(options, self._shape(inputs[0])[1:3], kernel),
         )
 
-    def _resize(self, table: Any, inputs: list[int], output: int) -> None:
-        options = _options("ResizeBilinearOptions", table)
-        mode = "half_pixel" if options.HalfPixelCenters() else "asymmetric"
-        mode = "align_corners" if options.AlignCorners() else mode
+    def _resize(self, options: Any, inputs: list[int], output: int) -> None:
+        mode = "half_pixel" if options.half_pixel else "asymmetric"
+        mode = "align_corners" if options.align_corners else mode
         shape = np.array(self._shape(output), np.int64)[list(_CHANNELS_FIRST)]
         names = [self._input(inputs[0]), "", "", self._initializer(f"s{output}", shape)]
         self._node(
             "Resize", names, f"t{output}", mode="linear", coordinate_transformation_mode=mode
         )
 
-    def _depth_to_space(self, table: Any, inputs: list[int], output: int) -> None:
-        size = _options("DepthToSpaceOptions", table).BlockSize()
+    def _depth_to_space(self, options: Any, inputs: list[int], output: int) -> None:
+        size = options.block_size
         names = [self._input(inputs[0])]
         self._node("DepthToSpace", names, f"t{output}", blocksize=size, mode="DCR")
 
-    def _reshape(self, table: Any, inputs: list[int], output: int) -> None:
+    def _reshape(self, options: Any, inputs: list[int], output: int) -> None:
         name = self._input(inputs[0])
         if len(self._shape(inputs[0])) == 4:
             name = self._node("Transpose", [name], f"t{output}_last", perm=_CHANNELS_LAST)
@@ -374,30 +334,30 @@ class _Converter:
         flat = self._node("Reshape", [name, target], f"t{output}_shaped")
         self._node("Transpose", [flat], f"t{output}", perm=_CHANNELS_FIRST)
 
-    def _concatenate(self, table: Any, inputs: list[int], output: int) -> None:
+    def _concatenate(self, options: Any, inputs: list[int], output: int) -> None:
         rank = len(self._shape(output))
-        axis = _options("ConcatenationOptions", table).Axis() % rank
+        axis = options.axis % rank
         axis = _CHANNELS_FIRST.index(axis) if rank == 4 else axis
         self._node("Concat", [self._input(t) for t in inputs], f"t{output}", axis=axis)
 
-    def _sigmoid(self, table: Any, inputs: list[int], output: int) -> None:
+    def _sigmoid(self, options: Any, inputs: list[int], output: int) -> None:
         self._node("Sigmoid", [self._input(inputs[0])], f"t{output}")
 
-    def _prelu(self, table: Any, inputs: list[int], output: int) -> None:
+    def _prelu(self, options: Any, inputs: list[int], output: int) -> None:
         slope = self._constants.value(inputs[1])  # (1, 1, C), one a channel
         name = self._initializer(f"a{inputs[1]}", slope.transpose(2, 0, 1))
         self._node("PRelu", [self._input(inputs[0]), name], f"t{output}")
 
-    def _mean(self, table: Any, inputs: list[int], output: int) -> None:
+    def _mean(self, options: Any, inputs: list[int], output: int) -> None:
         rank = len(self._shape(inputs[0]))
         axes = [int(axis) % rank for axis in self._constants.value(inputs[1]).ravel()]
         if rank == 4:
             axes = [_CHANNELS_FIRST.index(axis) for axis in axes]
-        keep = int(_options("ReducerOptions", table).KeepDims())
+        keep = int(options.keep_dims)
         name = self._input(inputs[0])
         self._node("ReduceMean", [name], f"t{output}", axes=axes, keepdims=keep)
 
-    def _fully_connected(self, table: Any, inputs: list[int], output: int) -> None:
+    def _fully_connected(self, options: Any, inputs: list[int], output: int) -> None:
         weights = self._constants.value(inputs[1])  # (outputs, inputs)
         shape = self._initializer(f"s{output}", np.array((-1, weights.shape[1]), np.int64))
         name = self._input(inputs[0])
@@ -407,7 +367,7 @@ class _Converter:
         names.append(self._initializer(f"w{inputs[1]}", weights))
         if len(inputs) > 2 and inputs[2] >= 0:
             names.append(self._initializer(f"b{inputs[2]}", self._constants.value(inputs[2])))
-        act = _options("FullyConnectedOptions", table).FusedActivationFunction()
+        act = options.act
         self._activated("Gemm", names, output, act, transB=1)
 
     def _exit(self, name: str, tensor: int) -> None:
@@ -415,11 +375,3 @@ class _Converter:
             self._node("Transpose", [f"t{tensor}"], name, perm=_CHANNELS_LAST)
         else:
             self._node("Identity", [f"t{tensor}"], name)
-
-
-def _options(name: str, table: Any) -> Any:
-    import tflite
-
-    options = getattr(tflite, name)()
-    options.Init(table.Bytes, table.Pos)
-    return options
