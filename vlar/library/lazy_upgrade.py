@@ -10,7 +10,7 @@ run that is killed loses nothing, and what is mapped is always exact.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ from vlar.library.upgrade import (
     target_of,
     windows_of,
 )
+from vlar.library.upgrade_runner import encoded_by
 from vlar.model.library_model import LibraryModel
 from vlar.numeric import unit
 from vlar.types import Failure, Float32
@@ -60,6 +61,8 @@ def upgrade_library(
         if request.minutes is not None and not (request.lazy or (manifest and manifest.mapping)):
             raise UsageError("--minutes is for a library whose rows are mapped; give --lazy too")
         if manifest is None or (manifest.mapping is None and not request.lazy):
+            if request.runner is not None:
+                raise UsageError("a runner encodes rows that are mapped; upgrade with --lazy first")
             return renew(path, library, model, request.progress)
         if model is None:
             require_named(path, manifest.model, None)
@@ -276,16 +279,12 @@ def _encode(
     failed: dict[str, Failure] = {}
     videos, done = set[int](), 0
     waiting = [] if is_idle else _waiting(library, request.rows)
-    for number, (video, ids) in enumerate(waiting):
-        if end is not None and time.monotonic() >= end:
-            break
-        if video.path in failed:
-            continue
-        rows = library.rows(ids, manifest.dim)
-        try:
-            fresh, lost = encoder.fresh(video, rows)
-        except (VlarError, OSError) as error:
-            failed[video.path] = failure_of(Path(video.path), error)
+    is_over = lambda: end is not None and time.monotonic() >= end  # noqa: E731
+    source = _by_encoder if request.runner is None else _by_runner
+    fresh_rows = source(library, manifest, encoder, request, [] if is_over() else waiting)
+    for number, (video, rows, fresh, lost) in enumerate(fresh_rows):
+        if isinstance(fresh, Failure):
+            failed.setdefault(video.path, fresh)
             continue
         if lost:
             failed[video.path] = next(iter(lost.values()))
@@ -299,6 +298,9 @@ def _encode(
         done += len(rows.ids)
         if request.progress is not None:
             request.progress(number + 1, len(waiting))
+        if is_over():
+            fresh_rows.close()
+            break
     count = len(library.mapped())
     if not count:
         with library.transaction():
@@ -314,7 +316,61 @@ def _encode(
     return UpgradeReport(tuple(mapping.shared), tuple(missing), *figures)
 
 
-def _waiting(library: SqliteWriter, first: Sequence[int]) -> list[tuple[KnownVideo, list[int]]]:
+_Waiting = list[tuple[KnownVideo, list[int]]]
+_Fresh = Generator[tuple[KnownVideo, RowBatch, Float32 | Failure, Mapping[int, Failure]]]
+
+
+def _by_encoder(
+    library: SqliteWriter,
+    manifest: LibraryManifest,
+    encoder: RowEncoder,
+    _: UpgradeRequest,
+    waiting: _Waiting,
+) -> _Fresh:
+    """Rows of each group with their new vectors, or why its recording cannot be read."""
+    unreadable = set[str]()
+    for video, ids in waiting:
+        if video.path in unreadable:
+            continue
+        rows = library.rows(ids, manifest.dim)
+        try:
+            fresh, lost = encoder.fresh(video, rows)
+        except (VlarError, OSError) as error:
+            unreadable.add(video.path)
+            yield video, rows, failure_of(Path(video.path), error), {}
+            continue
+        yield video, rows, fresh, lost
+
+
+def _by_runner(
+    library: SqliteWriter,
+    manifest: LibraryManifest,
+    encoder: RowEncoder,
+    request: UpgradeRequest,
+    waiting: _Waiting,
+) -> _Fresh:
+    """The same of whole recordings, as workers encode them; of those that are gone, by records."""
+    assert request.runner is not None
+    assert request.load is not None
+    ids, videos = dict[int, list[int]](), dict[int, KnownVideo]()
+    for video, some in waiting:
+        ids.setdefault(video.id, []).extend(some)
+        videos[video.id] = video
+    present = [video for video in videos.values() if Path(video.path).is_file()]
+    plain = replace(manifest, mapping=None)
+    load = request.runner.load or request.load(plain)
+    with closing(encoded_by(request.runner, plain, load, present)) as recordings:
+        for recording in recordings:
+            rows = library.rows(ids[recording.video.id], manifest.dim)
+            if recording.failure is None:
+                yield recording.video, rows, *recording.vectors(rows)
+            else:
+                yield recording.video, rows, recording.failure, {}
+    gone = [pair for pair in waiting if pair[0] not in present]
+    yield from _by_encoder(library, manifest, encoder, request, gone)
+
+
+def _waiting(library: SqliteWriter, first: Sequence[int]) -> _Waiting:
     """Ids of mapped rows by recording, at most 32 at a time: some of them, or all, mixed."""
     if not library.mapped(first or None):
         return []

@@ -519,8 +519,6 @@ class Library:
             self._connection.nonempty()
         return LibraryDataset(str(self.path), tuple(tags), clips, n_frames, size, channels_first)
 
-    # Upkeep -------------------------------------------------------------------------------------
-
     def compact(self, *, retrain: bool = False, kind: str | None = None) -> CompactReport:
         """Merge all changes into the search cache, and shrink the files by a second copy of them.
 
@@ -540,7 +538,7 @@ class Library:
 
     def upgrade(
         self, *, lazy: bool = False, minutes: float | None = None, rows: Sequence[int] = (),
-        progress: tables.Counted | None = None,
+        progress: tables.Counted | None = None, runner: Runner | None = None,
     ) -> UpgradeReport:  # fmt: skip
         """Bring the library up to date with its model: an interrupted run resumes (docs).
 
@@ -549,15 +547,17 @@ class Library:
             minutes: Time to encode mapped rows in; None: none with ``lazy``, else all of them.
             rows: Ids of rows (``Hit.row``) to encode, instead of any.
             progress: Called with the number of recordings done and their total.
+            runner: Encodes mapped rows, as for ``add``.
 
         Raises:
             LibraryError: it is empty or cannot be read. LibraryLockedError: another one writes.
             UsageError: it shares no part with its model (without ``lazy``), or is mapped from one.
         """
-        request = UpgradeRequest(lazy, minutes, rows, progress)
+        models = self._connection.models
+        request = UpgradeRequest(lazy, minutes, rows, progress, runner, models.loader)
         with self._connection.alone():
             self._connection.forget_cache()
-            return self._connection.backend.upgrade(self._connection.models.given(), request)
+            return self._connection.backend.upgrade(models.given(), request)
 
     def copy_to(
         self, other: Library, *, progress: Callable[[int, int], None] | None = None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vlar.formatting import shown
+from vlar.formatting import counted, shown
 from vlar.types import Failure, Float32, Float64, JsonDict
 
 Int64 = npt.NDArray[np.int64]
@@ -397,6 +397,21 @@ class UpgradeReport:
     mapped: int = 0
     learned_from: str = ""
     from_frames: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """Sentence for people on what was done."""
+        records = ""
+        if self.from_frames:
+            records = f", {counted(self.from_frames, 'windows')} from records"
+        if self.learned_from:
+            done = f"{counted(self.rows, 'windows')} encoded{records}, {self.mapped} mapped"
+            return f"{done}; {self.learned_from}"
+        if not self.computed and not self.rows:
+            return "the library is up to date"
+        parts = [", ".join(names) or "nothing" for names in (self.kept, self.computed)]
+        done = f"{counted(self.videos, 'recordings')}, {counted(self.rows, 'windows')}"
+        return f"{done} up to date: {parts[0]} kept, {parts[1]} computed{records}"
 
     def to_dict(self) -> JsonDict:
         """JSON object for ``--json``."""

@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,6 +40,10 @@ from vlar.media.video.files import content_hash
 from vlar.model.library_model import LibraryModel
 from vlar.types import Clip, Failure, Float32, Window
 
+if TYPE_CHECKING:
+    from vlar.library.ingest.runners.base import Runner
+    from vlar.library.ingest.worker_tasks import LoadModel
+
 _BATCH_CLIPS = 8
 STAGE = ".upgrade"  # in the library; hidden files do not change what a folder is
 
@@ -55,12 +60,16 @@ class UpgradeRequest:
         minutes: Time to encode mapped rows in; None for all of them, or none with ``lazy``.
         rows: Ids of the rows to encode, the first first; empty for any.
         progress: Called with the number of recordings done and their total.
+        runner: Encodes mapped rows, besides this process.
+        load: Gives what loads the model of a library in its workers.
     """
 
     lazy: bool = False
     minutes: float | None = None
     rows: Sequence[int] = ()
     progress: UpgradeProgress | None = None
+    runner: Runner | None = None
+    load: Callable[[LibraryManifest], LoadModel] | None = None
 
 
 def upgrade(

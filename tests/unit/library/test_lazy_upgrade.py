@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +20,17 @@ import pytest
 from tests.refusals import refused
 from tests.unit.library.fakes import store_of, tiny_video
 from tests.unit.library.test_upgrade import PartModel, as_if_new, vectors
+from vlar import registry
 from vlar.apps.cli import index, query
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
 from vlar.library import lazy_upgrade
+from vlar.library.ingest.runners.base import RunnerOptions
 from vlar.library.kept_frames import packed, unpacked
 from vlar.library.library import Library
 from vlar.library.mapping import Mapping, Sample, completed, learned, procrustes, ridge
 from vlar.library.shard_reading import VectorVideo
 from vlar.library.store.annotations import KeptFrames
-from vlar.types import Clip, Sampling, Window
+from vlar.types import Clip, Encoded, Sampling, Window
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = (16, 16)
@@ -190,6 +196,7 @@ KILLED = """
 import os, signal, sys
 from tests.unit.library.test_upgrade import PartModel
 from vlar.library import lazy_upgrade
+from vlar.library.ingest.runners.base import RunnerOptions
 from vlar.library.kept_frames import packed, unpacked
 from vlar.library.library import Library
 from vlar.library.store.writer import SqliteWriter
@@ -345,3 +352,63 @@ def test_a_record_is_small_frames_and_a_picture_of_anybody_is_none():
     assert packed(replace(clip, modality="imu", data=data[:, 0, 0])) == b""
     for broken in (b"", b"RIFF", frames.picture[:40], bytes(2 << 20)):
         assert unpacked(frames._replace(picture=broken), clip, sampling) is None
+
+
+class Mortal(PartModel):
+    """Ends its own process at its first clip ever."""
+
+    def __init__(self, mark: Path) -> None:
+        super().__init__(1, base=BASE)
+        self.mark = mark
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        if not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().encode(clips)
+
+
+def load_mortal(mark: Path, device: str | None) -> Mortal:
+    """What worker processes load."""
+    return Mortal(mark)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
+@pytest.mark.parametrize("name", ["processes", "ray"])
+def test_a_runner_encodes_each_row_once_although_a_worker_is_killed(
+    old: Path, tmp_path: Path, name: str
+):
+    if find_spec(name) is None and name == "ray":  # an import would read its settings too early
+        pytest.skip("ray is not installed")
+    later, clips, mark = PartModel(1, base=BASE), clips_of(old), tmp_path / "mark"
+    runner = registry.get("runner", name).from_options(RunnerOptions(workers=1))
+    runner.load = partial(load_mortal, mark)
+    with Library(old, later) as library:
+        refused(UsageError, "--lazy first", library.upgrade, runner=runner)
+        assert library.upgrade(lazy=True).mapped == 8
+        taken = len(later.encoder.calls)
+        report = library.upgrade(runner=runner)
+        assert (report.rows, report.mapped, report.failed) == (8, 0, ())
+        assert mark.exists()
+        assert len(later.encoder.calls) == taken  # all of it by workers
+        assert library.info().rows == 24
+        assert library.verify() == []
+    expected = as_if_new(tmp_path, clips, later)
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row, expected[key], atol=1e-3)
+
+
+def test_a_backup_of_the_earlier_model_that_is_restored_in_place_answers_as_before(old: Path):
+    with Library(old, PartModel(0)) as library:
+        before = library.query("anything", 50, min_probability=0)
+    whole = (old / "library.sqlite").read_bytes()
+    with Library(old, PartModel(1, base=BASE)) as library:
+        library.upgrade(lazy=True)
+        assert len(library.query("anything", 50, min_probability=0)) == len(before)
+    for log in old.glob("library.sqlite-*"):
+        log.unlink()
+    (old / "library.sqlite").write_bytes(whole)  # the search cache of the later model stays
+    with Library(old, PartModel(0)) as library:
+        assert library.query("anything", 50, min_probability=0) == before
+        assert library.verify(files=False) == []

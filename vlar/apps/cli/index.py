@@ -332,14 +332,17 @@ def _main_facts(facts: LibraryInfo) -> dict[str, str]:
 
 @verb(app)
 def upgrade(
-    library: str, /, *, model: str | None = None, lazy: bool = False, minutes: float | None = None
-) -> int:
+    library: str, /, *, model: str | None = None, lazy: bool = False, minutes: float | None = None,
+    runner: Annotated[str | None, "runner"] = None, workers: int | None = None,
+    address: str | None = None,
+) -> int:  # fmt: skip
     """Bring a library up to date, or change its model.
 
     Only parts that changed are computed, such as bodies after 'vlar models get lite-motion'. An
     interrupted run resumes. With --lazy another model answers at once; hits are mapped or encoded.
 
     Options:
+        runner (NAME): Where mapped rows are encoded. Default: in this process.
         model (--model NAME): A model that has all parts of the library's; with --lazy any.
         lazy: Map the rows; queries, --minutes, or this command without --lazy encode them.
         minutes (0.. MINUTES): Encode mapped rows for so long.
@@ -348,26 +351,19 @@ def upgrade(
         vlar index upgrade holiday.vlar
         vlar index upgrade holiday.vlar --model siglip2 --lazy --minutes 10
     """
+    where = inputs.Place(runner, address, workers, None, None).chosen(None)
     with progress("upgrading") as shown, _opened(library, model) as opened:
-        report = opened.upgrade(lazy=lazy, minutes=minutes, progress=lambda _, n: shown(1, n))
+        report = opened.upgrade(
+            lazy=lazy, minutes=minutes, progress=lambda _, n: shown(1, n), runner=where
+        )
     for row in report.failed:
         output.failure(row)
     output.row(report)
-    records = f", {counted(report.from_frames, 'windows')} from records" * bool(report.from_frames)
-    if report.learned_from:
-        done = f"{counted(report.rows, 'windows')} encoded{records}, {report.mapped} mapped"
-        output.note(f"vlar: {done}; {report.learned_from}")
-        return exit_code(report.videos or 1, len(report.failed))
-    if not report.computed and not report.rows:
-        output.note(f"vlar: {library} is up to date")
-        return 0
-    parts = [", ".join(names) or "nothing" for names in (report.kept, report.computed)]
-    done = f"{counted(report.videos, 'recordings')}, {counted(report.rows, 'windows')}"
-    output.note(f"vlar: {done} up to date: {parts[0]} kept, {parts[1]} computed{records}")
-    if report.failed:
+    output.note(f"vlar: {report.sentence}")
+    if report.failed and not report.learned_from:
         what = f"{len(report.failed)} recordings lack new parts, since they cannot be read in full"
         output.note(f"vlar: {what}; read them again: vlar index add {library} PATH")
-    return exit_code(report.videos, len(report.failed))
+    return exit_code(report.videos or bool(report.learned_from), len(report.failed))
 
 
 @verb(app)
