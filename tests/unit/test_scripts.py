@@ -42,6 +42,14 @@ def test_a_script_takes_only_what_vlar_has(path: Path):
             importlib.import_module(f"{module}.{name}")
 
 
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_a_script_takes_from_others_is_there(path: Path):
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and not (path.parent / f"{node.module}.py").exists():
+            top = str(node.module).partition(".")[0]
+            assert top in sys.stdlib_module_names or importlib.util.find_spec(top), node.module
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", ["evals", "benchmarks"])
 def test_scripts_show_their_help(folder: str):
