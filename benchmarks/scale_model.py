@@ -55,6 +55,7 @@ MEASURED = {
     "query_sq8": Figure(18.6e-3, "CPU s a query", "`ivf-sq8`, 5,000,000 rows; not used below, but compared with"),
     "map": Figure(6.1 / 20_000, "CPU s a row", "`Library.upgrade(lazy=True)`, 20,000 rows in 6.1 s, the map learned from 400 of them included"),
     "frames": Figure(8_360, "bytes a row", "`vlar index add --keep frames`, the middle of 393 clips: `evals/results/kept_frames.json`"),
+    "records": Figure(8_360 + 3_400 + 817, "bytes a row", "`--keep records`: frames, bodies and class probabilities, 33 clips: `evals/results/kept_records.json`"),
     "build": Figure(205 / MILLION, "CPU s a row", "rows written and `ivf` trained, 1,000,000 rows in 205 s"),
 }  # fmt: skip
 
@@ -282,9 +283,10 @@ def new_model() -> str:
                 number((_LEARNED_FROM * value("encode_bodies") + count * value("map")) / HOUR),
                 number(2 * count * value("database") / GB),
                 number(count * value("frames") / GB),
+                number(count * value("records") / GB),
             ]
         )
-    head = ["rows", "core-hours, all again", "days on 16 cores", "core-hours, bodies alone (`vlar index upgrade`)", "core-hours until `--lazy` answers", "database while both are kept, GB", "frames that `--keep frames` adds, GB"]  # fmt: skip
+    head = ["rows", "core-hours, all again", "days on 16 cores", "core-hours, bodies alone (`vlar index upgrade`)", "core-hours until `--lazy` answers", "database while both are kept, GB", "frames that `--keep frames` adds, GB", "that `--keep records` adds, GB"]  # fmt: skip
     return table(head, rows)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("vlar")
 KEPT_KINDS = ("none", "frames", "records")
-BODIES_BYTES = 4_500  # of bodies and class probabilities, in the middle
+BODIES_BYTES = 4_200  # of bodies and classes, in the middle, by evals/results/kept_records.json
 _FEWEST_FRAMES = 16  # of a window, from which bodies are followed
 _BODIES, _SCORES = b"BODY", b"CLAS"
 _PART = struct.Struct("<4sI")

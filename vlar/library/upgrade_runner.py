@@ -6,7 +6,7 @@ once more, alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class EncodedRecording:
 
 def encoded_by(
     runner: Runner, manifest: LibraryManifest, load: LoadModel, videos: Sequence[KnownVideo]
-) -> Iterator[EncodedRecording]:
+) -> Generator[EncodedRecording]:
     """Each recording once, in the order in which a runner ends them.
 
     Args:
