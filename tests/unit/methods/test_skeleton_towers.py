@@ -514,6 +514,8 @@ def lost_answers(encoder: Encoder, adversarial: float) -> tuple[int, int]:
         optimiser.step()
     assert all(part.training for part in tower.network.modules())
     tower.module.eval().requires_grad_(False)
+    with torch.inference_mode():  # an answer is not moved
+        assert tower.training_step(batch, classes).logits.shape == (16, 2)
     x, y = two_actions(40, seed=1)
     rows = x.unflatten(2, (17, 4))
 
