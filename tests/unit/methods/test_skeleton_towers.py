@@ -427,7 +427,8 @@ def test_a_tower_is_adapted_saved_loaded_and_asked(tmp_path: Path):
             rows.append(f"{file.name},{label}")
     table = tmp_path / "rows.csv"
     table.write_text("\n".join(rows) + "\n")
-    settings = {"widths": [8], "frames": 8, "epochs": 3, "batch": 4, "warmup_epochs": 0}
+    settings = {"widths": [8], "frames": 8, "epochs": 3, "batch": 4, "warmup_epochs": 0,
+                "adversarial": 0.02}  # fmt: skip
     mine = vlar.load("skeleton").adapt(table, method="skeleton-tower", settings=settings)
     assert mine.report.training is not None
     assert mine.report.training.recipe == "skeleton-tower/adapt"
@@ -514,8 +515,6 @@ def lost_answers(encoder: Encoder, adversarial: float) -> tuple[int, int]:
         optimiser.step()
     assert all(part.training for part in tower.network.modules())
     tower.module.eval().requires_grad_(False)
-    with torch.inference_mode():  # an answer is not moved
-        assert tower.training_step(batch, classes).logits.shape == (16, 2)
     x, y = two_actions(40, seed=1)
     rows = x.unflatten(2, (17, 4))
 

@@ -215,7 +215,7 @@ class SkeletonTower(ResidualTower):
             classes: From ``training_classes``.
         """
         small, pooled = self.split_inputs(batch.inputs)
-        if self.config.adversarial and self.network.training:
+        if self.config.adversarial and self.network.training and torch.is_grad_enabled():
             small = self.worst(small, pooled[:, 0], batch, classes)
         reading = self.network.read(small)
         own, scale = pooled[:, 0], self.logit_scale
