@@ -124,6 +124,18 @@ def without(text: str) -> str:
     return text if text.isprintable() else "".join(" " if acts(c) else c for c in text)
 
 
+_BOX = re.compile(r"(?<= s) @\d{1,3}(?:,\d{1,3}){3}(?=\): )")
+
+
+def without_boxes(caption: str) -> str:
+    """A caption without the places on screen of the words that it quotes.
+
+    >>> without_boxes('shows (0.0-2.0 s @10,20,26,30): "EXIT"')
+    'shows (0.0-2.0 s): "EXIT"'
+    """
+    return _BOX.sub("", caption)
+
+
 # Categories of Unicode: control, format (directions of writing), half of a surrogate pair, ends of
 # lines and paragraphs. Joiners are format characters too; emoji and Persian need them.
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar import notebook
-from vlar.formatting import clock, opinion, percent, plain, shown
+from vlar.formatting import clock, opinion, percent, plain, shown, without_boxes
 
 WEAK_MATCH = 0.2  # a hit below it is weak, unless it is far ahead (evals/results/search.json)
 _FITS = 0.5  # probability from which a label of several is part of the verdict
@@ -160,7 +160,7 @@ class Hit:
         origin = f"  ({self.origin})" if self.origin else ""
         shown_as = f"{span}{tags}{words}{also}{origin}{_lost(self.lost)}"
         first = f"{self.rank:3}.{alone}  {self.path}  {shown_as}"
-        return [first, *([f"      {self.caption}"] if self.caption else [])]
+        return [first, *([f"      {without_boxes(self.caption)}"] if self.caption else [])]
 
     def __str__(self) -> str:
         """The lines of the command line."""

@@ -120,6 +120,12 @@ class Page:
         self.until(lambda: self.one("#search-form button.main").is_enabled())
         self.until(lambda: not self.all("#hits .waiting"))
 
+    def has_facts(self) -> bool:
+        """Whether the page has what the server says of the library."""
+        return "windows" in self.script(
+            "return document.getElementById('library-line').textContent"
+        )
+
     def width(self) -> int:
         """Pixels that the page takes; a phone widens its view to what does not fit."""
         return self.script("return Math.max(document.documentElement.scrollWidth, innerWidth)")
@@ -169,7 +175,7 @@ def opened(driver: Any, server: Server) -> Iterator[Page]:
     driver.get(server.address)
     page = Page(driver, server)
     page.until(lambda: page.all("#hits .hit .picture img"))
-    page.until(lambda: page.script("return !!document.querySelector('#model option')"))
+    page.until(page.has_facts)
     yield page
     wrong = [row for row in driver.get_log("browser") if row["level"] == "SEVERE"]
     # A refused query, and a kind of file that does not play, are logged by the browser itself.

@@ -103,6 +103,18 @@ def test_1_the_start_is_the_library(page: Page):
     page.press("#layout")
 
 
+def test_1a_the_first_hits_need_at_most_80_kilobytes(page: Page):
+    loaded = page.script(
+        "return performance.getEntries().filter(e => e.decodedBodySize && (e.entryType ==="
+        " 'navigation' || e.name.includes('/page/'))).map(e => [e.name, e.decodedBodySize])"
+    )
+    names = {name.rpartition("/")[2]: size for name, size in loaded}
+    assert {"", "app.js", "style.css", "search.js", "icon.svg"} <= set(names)
+    assert sum(names.values()) <= 80_000, names
+    page.press("#hits .hit .picture")
+    page.until(lambda: page.script("return !!document.querySelector('#player video')"))
+
+
 def test_1b_search_and_its_address(page: Page):
     page.search(PHRASE)
     first = page.text("#hits .hit")
@@ -146,7 +158,7 @@ def test_3_a_moment_plays_from_its_second(page: Page):
     page.search(PHRASE)
     start_s = float(page.text("#hits .hit .time").split(":")[1])
     page.press("#hits .hit .picture")
-    page.until(lambda: page.script("return video.currentTime > 0 && video.readyState > 1"))
+    page.until(lambda: page.script("return window.video?.currentTime > 0 && video.readyState > 1"))
     now_s = page.script("return video.currentTime")
     assert start_s <= now_s < start_s + 3
     page.until(lambda: page.all("#timeline polyline"))
@@ -445,8 +457,8 @@ def test_13_an_evaluation_opens_what_is_confused(page: Page, server: Server):
     assert len(changes) > 1
     assert server.ask("api/tags", {"changes": changes})[0] == 200
     page.driver.refresh()
-    page.until(lambda: page.script("return !!document.querySelector('#evaluate-tag option')"))
     page.open("evaluate")
+    page.until(lambda: page.all('#evaluate-tag option[value="shows"]'))
     Select(page.one("#evaluate-tag")).select_by_value("shows")
     page.press("#evaluate-form button.main")
     page.until(lambda: page.all("#matrix table"), 120)

@@ -17,7 +17,7 @@ from vlar.apps.otio import otio_module, otio_of_hits
 from vlar.errors import UsageError, VlarError
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
-from vlar.formatting import clock, file_address, timecode, without
+from vlar.formatting import clock, file_address, timecode, without, without_boxes
 from vlar.media.lookup import isolated, reader
 from vlar.media.video.cut import Cut, cut, ending_for
 from vlar.media.video.frames import WIDTH, jpeg, narrowed
@@ -181,7 +181,7 @@ def _card(hit: Hit, picture: Image | Failure) -> str:
         f"{clock(part.start_s)} to {clock(part.end_s)}</p>"
         for part in hit.parts
     )
-    caption = f"<p>{escape(without(hit.caption))}</p>" if hit.caption else ""
+    caption = f"<p>{escape(without(without_boxes(hit.caption)))}</p>" if hit.caption else ""
     copies = f'<p class="soft">the same in {len(hit.also)} more</p>' if hit.also else ""
     name = escape(without(Path(hit.path).name))
     whom = "" if hit.track is None else f", person {hit.track}"

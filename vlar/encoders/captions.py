@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -119,17 +120,36 @@ class JoinedCaptioner(Captioner):
         return [tuple(chain.from_iterable(texts)) for texts in zip(*captions, strict=True)]
 
 
-def quote(kind: str, start_s: float, end_s: float, text: str, language: str = "") -> str:
+def quote(
+    kind: str,
+    start_s: float,
+    end_s: float,
+    text: str,
+    language: str = "",
+    box: Sequence[float] | None = None,
+) -> str:
     r"""Words of a clip as a caption, which ``says "..."`` and ``shows "..."`` look up.
 
     >>> quote("shows", 1.25, 3.0, 'a "red" cup', "en")
     'shows (en, 1.2-3.0 s): "a \'red\' cup"'
 
     ``kind`` is ``says`` or ``shows``; times are seconds of the recording. Quotes in the text are
-    replaced, so that they cannot end the caption.
+    replaced, so that they cannot end the caption. Where the words stand is a box of left, top,
+    right and bottom, 0 to 1 of the frame, which is written in whole per cent around it:
+
+    >>> quote("shows", 0, 2, "EXIT", box=(0.104, 0.2, 0.251, 0.3))
+    'shows (0.0-2.0 s @10,20,26,30): "EXIT"'
     """
     words = " ".join(without(text).replace('"', "'").split())
-    return f'{kind} ({f"{language}, " * bool(language)}{start_s:.1f}-{end_s:.1f} s): "{words}"'
+    where = "" if box is None else f" @{','.join(map(str, _percent(box)))}"
+    span = f"{f'{language}, ' * bool(language)}{start_s:.1f}-{end_s:.1f} s{where}"
+    return f'{kind} ({span}): "{words}"'
+
+
+def _percent(box: Sequence[float]) -> list[int]:
+    """Whole per cent (4,) around a box: the least below its start, the greatest above its end."""
+    shares = [100 * min(max(float(side), 0.0), 1.0) for side in box]
+    return [math.floor(round(s, 6)) if n < 2 else math.ceil(round(s, 6)) for n, s in enumerate(shares)]
 
 
 @dataclass(frozen=True)
@@ -142,6 +162,8 @@ class Quote:
         end_s: End.
         text: The words.
         language: Code of the language; empty where it is not known.
+        box: Left, top, right and bottom, 0 to 100 per cent of the frame, of where the words stand
+            when they are first read; None where it is not known.
     """
 
     kind: str
@@ -149,30 +171,40 @@ class Quote:
     end_s: float
     text: str
     language: str
+    box: tuple[int, int, int, int] | None = None
 
 
 _QUOTE = re.compile(
-    r'''(?:^|(?<= ))(says|shows) \((?:([\w-]{1,20}), )?(\d+\.\d)-(\d+\.\d) s\): "([^"]+)"'''
+    r'''(?:^|(?<= ))(says|shows) \((?:([\w-]{1,20}), )?(\d+\.\d)-(\d+\.\d) s'''
+    r'''(?: @(\d{1,3}(?:,\d{1,3}){3}))?\): "([^"]+)"'''
 )
 _TOUCHING_S = 0.11  # times are written in tenths
 
 
 def quotes(captions: Iterable[str]) -> list[Quote]:
     """Quotes of the captions of a recording, by time; the same words that touch are one."""
-    spans: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    spans: dict[tuple[str, str, str], list[tuple[float, float, str]]] = {}
     for caption in captions:
-        for kind, language, start_s, end_s, text in _QUOTE.findall(caption):
-            spans.setdefault((kind, text, language), []).append((float(start_s), float(end_s)))
+        for kind, language, start_s, end_s, box, text in _QUOTE.findall(caption):
+            spans.setdefault((kind, text, language), []).append((float(start_s), float(end_s), box))
     merged: list[Quote] = []
-    for (kind, text, language), times_s in spans.items():
-        begin_s, last_s = min(times_s)
-        for start_s, end_s in sorted(times_s):
+    for (kind, text, language), times in spans.items():
+        begin_s, last_s, first_box = min(times)
+        for start_s, end_s, box in sorted(times):
             if start_s > last_s + _TOUCHING_S:
-                merged.append(Quote(kind, begin_s, last_s, text, language))
-                begin_s, last_s = start_s, end_s
+                merged.append(Quote(kind, begin_s, last_s, text, language, _box(first_box)))
+                begin_s, last_s, first_box = start_s, end_s, box
             last_s = max(last_s, end_s)
-        merged.append(Quote(kind, begin_s, last_s, text, language))
+        merged.append(Quote(kind, begin_s, last_s, text, language, _box(first_box)))
     return sorted(merged, key=lambda quote: (quote.start_s, quote.end_s))
+
+
+def _box(text: str) -> tuple[int, int, int, int] | None:
+    """The box that a caption states; None without one, or where it has no area."""
+    if not text:
+        return None
+    left, top, right, bottom = map(int, text.split(","))
+    return (left, top, right, bottom) if left < right <= 100 and top < bottom <= 100 else None
 
 
 def captions_of(paths: Sequence[Path], captioner: Captioner) -> Iterator[Captions]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, QueryError
+from vlar.library import copies
 from vlar.library.connection import LibraryConnection
 from vlar.library.rows import Float16, Int64, RowSource, RowTable, read_all
 from vlar.types import Float32, Float64, JsonDict
@@ -77,25 +77,6 @@ def _largest(values: Float64, k: int) -> Int64:
     return np.argpartition(values, -k, axis=1)[:, -k:]
 
 
-def similar_pairs(
-    vectors: Float32, owners: Int64, least: float
-) -> Iterator[tuple[Int64, Int64, Float32]]:
-    """All pairs of rows of different recordings with a cosine of at least ``least``, in blocks.
-
-    Yields:
-        Places (P,) and (P,) of the two rows, the first smaller, and their cosines (P,).
-    """
-    for start in range(0, len(vectors), _BLOCK):
-        for first in range(start, len(vectors), _BLOCK):
-            products = vectors[start : start + _BLOCK] @ vectors[first : first + _BLOCK].T
-            first_row, right = np.nonzero(products >= least)
-            cosines = products[first_row, right]
-            first_row, right = first_row + start, right + first
-            distinct = (first_row < right) & (owners[first_row] != owners[right])
-            if distinct.any():
-                yield first_row[distinct], right[distinct], cosines[distinct]
-
-
 def apart(table: RowTable, order: Int64, k: int) -> list[int]:
     """First ``k`` places of an order that share less than half of their time with earlier ones."""
     chosen: list[int] = []
@@ -111,110 +92,6 @@ def apart(table: RowTable, order: Int64, k: int) -> list[int]:
         if len(chosen) == k:
             break
     return chosen
-
-
-# Cosine of two windows that show the same. Below it, different clips of one place are joined in
-# hundreds (evals/results/discovery.json).
-SAME = 0.99
-_MATCHED = 0.5  # of the windows of the shorter recording
-
-
-@dataclass
-class _Pair:
-    """Matched windows of two recordings."""
-
-    left: dict[int, float] = field(default_factory=dict[int, float])
-    right: dict[int, float] = field(default_factory=dict[int, float])
-
-
-@dataclass(frozen=True)
-class Matched:
-    """One recording of a group.
-
-    Attributes:
-        video_id: The recording.
-        similarity: Mean cosine of its matched windows with those that they match best.
-        start_s: Where its first matched window begins.
-        end_s: Where its last matched window ends.
-    """
-
-    video_id: int
-    similarity: float
-    start_s: float
-    end_s: float
-
-
-def duplicate_groups(table: RowTable, vectors: Float32, least: float = SAME) -> list[list[Matched]]:
-    """Groups of recordings that show the same, largest first; the oldest of each comes first.
-
-    Two recordings are near-duplicates where at least half of the windows of the one with fewer
-    windows have a cosine of at least ``least`` with a window of the other.
-    """
-    pairs: dict[tuple[int, int], _Pair] = defaultdict(_Pair)
-    for row, other, cosine in _best_matches(table, vectors, least):
-        owner = int(table.video_ids[row])
-        pair = pairs[min(owner, other), max(owner, other)]
-        (pair.left if owner < other else pair.right)[row] = cosine
-    ids, counts = np.unique(table.video_ids, return_counts=True)
-    windows = dict(zip(ids.tolist(), counts.tolist(), strict=True))
-    links: list[tuple[int, int]] = []
-    matched: dict[int, dict[int, float]] = defaultdict(dict)
-    for (a, b), pair in pairs.items():
-        shorter, nearest = (a, pair.left) if windows[a] <= windows[b] else (b, pair.right)
-        if len(nearest) < _MATCHED * windows[shorter]:
-            continue
-        links.append((a, b))
-        for video_id, rows in ((a, pair.left), (b, pair.right)):
-            for row, cosine in rows.items():
-                matched[video_id][row] = max(cosine, matched[video_id].get(row, -1.0))
-    groups = [[_matched(table, i, matched[i]) for i in group] for group in _joined(links)]
-    return sorted(groups, key=lambda group: (-len(group), group[0].video_id))
-
-
-def _best_matches(
-    table: RowTable, vectors: Float32, least: float
-) -> Iterator[tuple[int, int, float]]:
-    """Each row with each other recording that has a similar one, and their greatest cosine.
-
-    Pairs are reduced block by block: a camera that shows the same for days has too many to keep.
-    """
-    ids = np.unique(table.video_ids)
-    places = np.searchsorted(ids, table.video_ids)
-    best: dict[int, float] = {}
-    for row_a, right, cosines in similar_pairs(vectors, table.video_ids, least):
-        for row, other in ((row_a, right), (right, row_a)):
-            keys = row * len(ids) + places[other]
-            order = np.argsort(keys, kind="stable")
-            pairs, starts = np.unique(keys[order], return_index=True)
-            greatest = np.maximum.reduceat(cosines[order], starts)
-            for key, cosine in zip(pairs.tolist(), greatest.tolist(), strict=True):
-                best[key] = max(cosine, best.get(key, -1.0))
-    for key, cosine in best.items():
-        row, column = divmod(key, len(ids))
-        yield row, int(ids[column]), cosine
-
-
-def _joined(links: list[tuple[int, int]]) -> list[list[int]]:
-    """Groups of recordings that are linked, directly or by others; ids in rising order."""
-    if not links:
-        return []
-    ids, places = np.unique(np.array(links), return_inverse=True)
-    a, right = places.reshape(-1, 2).T
-    first, roots = np.arange(len(ids)), np.array([-1])  # the first recording of each one's group
-    while not np.array_equal(first, roots):
-        roots = first.copy()
-        np.minimum.at(first, roots[a], roots[right])
-        np.minimum.at(first, roots[right], roots[a])
-        first = first[first]
-    order = np.argsort(first, kind="stable")
-    borders = np.flatnonzero(np.diff(first[order])) + 1
-    return [group.tolist() for group in np.split(ids[order], borders)]
-
-
-def _matched(table: RowTable, video_id: int, rows: dict[int, float]) -> Matched:
-    places = np.array(sorted(rows))
-    start_s, end_s = float(table.starts_s[places].min()), float(table.ends_s[places].max())
-    return Matched(video_id, min(float(np.mean(list(rows.values()))), 1.0), start_s, end_s)
 
 
 NEIGHBOURS = 5
@@ -436,11 +313,11 @@ def highlights(own: LibraryRows, k: int, per_recording: int) -> list[Standout]:
     ]
 
 
-def duplicates(own: LibraryRows, similarity: float) -> list[DuplicateGroup]:
+def duplicates(own: LibraryRows, similarity: float | None) -> list[DuplicateGroup]:
     """Groups of recordings that show the same, largest first (``Library.duplicates``)."""
     groups = (
         (DuplicateMember(own.paths[m.video_id], m.start_s, m.end_s, m.similarity) for m in group)
-        for group in duplicate_groups(own.table, own.vectors, similarity)
+        for group in copies.groups(own.table, own.vectors, similarity)
     )
     return [DuplicateGroup(tuple(members)) for members in groups]
 

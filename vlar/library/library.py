@@ -451,16 +451,17 @@ class Library:
         rows = discovery.all_rows(self._connection, discovery.MOST_CANDIDATES)
         return discovery.diverse(rows, k, whole=whole)
 
-    def duplicates(self, *, similarity: float = discovery.SAME) -> list[discovery.DuplicateGroup]:
-        """Groups of recordings that show the same (``vlar.library.discovery``), largest first.
+    def duplicates(self, *, similarity: float | None = None) -> list[discovery.DuplicateGroup]:
+        """Groups of recordings that show the same (``vlar.library.copies``), largest first.
 
         Args:
-            similarity: Least cosine, 0 to 1, of two windows that show the same.
+            similarity: Least cosine, 0 to 1, of two windows of copies; None is .99, and clips that
+                lie inside other recordings are found too.
 
         Raises:
             QueryError: ``similarity`` outside 0 to 1. LibraryError: it is empty or damaged.
         """
-        if not 0.0 < similarity <= 1.0:
+        if similarity is not None and not 0.0 < similarity <= 1.0:
             raise QueryError(f"similarity is {similarity}; it lies between 0 and 1")
         return discovery.duplicates(self.all_rows(), similarity)
 

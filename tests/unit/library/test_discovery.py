@@ -16,7 +16,6 @@ from vlar.library.discovery import (
     drawn,
     farthest_first,
     nearest_rows,
-    similar_pairs,
     within,
 )
 from vlar.library.library import Library
@@ -99,26 +98,14 @@ def test_faults(library: Library, tmp_path: Path):
     assert one.unusual()[0].nearest is None
 
 
-def pairs_of(vectors: np.ndarray, owners: np.ndarray) -> set[tuple[int, int]]:
-    blocks = similar_pairs(vectors, owners, 0.5)
-    return {(int(a), int(b)) for left, right, _ in blocks for a, b in zip(left, right, strict=True)}
-
-
 def test_blocks_give_what_a_full_comparison_gives(monkeypatch: pytest.MonkeyPatch):
     vectors = unit(RANDOM.normal(size=(50, 8))).astype(np.float32)
     owners = np.arange(50) // 5
     full = nearest_rows(vectors, owners, vectors, owners, 3)
-    pairs = [
-        np.concatenate(part) for part in zip(*similar_pairs(vectors, owners, 0.5), strict=True)
-    ]
     monkeypatch.setattr("vlar.library.discovery._BLOCK", 7)
     small = nearest_rows(vectors, owners, vectors, owners, 3)
     assert np.allclose(full[0], small[0], atol=1e-6)
     assert (full[1] == small[1]).all()
-    other = [
-        np.concatenate(part) for part in zip(*similar_pairs(vectors, owners, 0.5), strict=True)
-    ]
-    assert set(zip(*pairs[:2], strict=True)) == set(zip(*other[:2], strict=True))
     cosines = (vectors @ vectors.T).astype(np.float64)
     cosines[owners[:, None] == owners] = -1
     assert np.allclose(full[0][:, 0], cosines.max(axis=1), atol=1e-6)

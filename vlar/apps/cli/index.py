@@ -543,18 +543,18 @@ def highlights(library: str, /, *, k: int = 10, each: int = 1) -> int:
 def duplicates(library: str, /, *, similarity: float | None = None) -> int:
     """Show recordings that show the same, in groups.
 
-    Copies are found, and most that were cut or hardly changed. Copies that were made much smaller,
-    cropped or brightened look different to most models.
+    Copies are found, and clips that were cut into other recordings, with their times there. Copies
+    that were made much smaller, cropped or brightened look different to most models.
 
     Options:
-        similarity (COSINE): How alike two windows are at least.
+        similarity (COSINE): Copies alone, whose windows are at least so alike.
 
     Examples:
         vlar index duplicates holiday.vlar
         vlar index duplicates holiday.vlar --similarity 0.995
     """
     with progress("comparing"), _opened(library) as opened:
-        groups = opened.duplicates(**({} if similarity is None else {"similarity": similarity}))
+        groups = opened.duplicates(similarity=similarity)
     for number, group in enumerate(groups, 1):
         output.row(
             group,

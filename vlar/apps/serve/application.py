@@ -36,6 +36,7 @@ from vlar.library.query.grammar import Like, Node, leaves, parse, show
 from vlar.library.query.plan import QueryReport, QueryRequest, make_plan
 from vlar.library.rows import VideoRow
 from vlar.media.bundle import PART
+from vlar.media.video.frames import Box
 from vlar.media.views import Views
 from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
@@ -513,13 +514,15 @@ class Application:
 
     # Pictures and sound
 
-    def thumbnail(self, video: str, at_s: float = 0.0, width: int = WIDTHS[1]) -> bytes:
-        """The picture of one moment of a recording of the library, as JPEG.
+    def thumbnail(
+        self, video: str, at_s: float = 0.0, width: int = WIDTHS[1], box: Box | None = None
+    ) -> bytes:
+        """The picture of one moment of a recording of the library, or a box of it, as JPEG.
 
         Raises:
             ServeError, DecodeError: it has moved, lies outside the roots or cannot be read.
         """
-        return self.media.thumbnail(self.sources.file(video), at_s, width)
+        return self.media.thumbnail(self.sources.file(video), at_s, width, box)
 
     def span(self, video: str, start_s: float, end_s: float) -> Path:
         """A span of a recording as a file that browsers play.

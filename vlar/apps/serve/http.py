@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -37,6 +38,7 @@ from vlar.apps.serve.tasks import AdaptExample
 from vlar.cancellation import cancellable
 from vlar.errors import VlarError
 from vlar.library.ingest.request import AddRequest
+from vlar.media.video.frames import Box
 from vlar.model.requests import AdaptRequest
 from vlar.options import remote_values
 from vlar.types import JsonDict
@@ -142,13 +144,14 @@ def require_token(api: FastAPI) -> None:
 
 
 _SCRIPTS = (
-    *("address", "api", "app", "classify", "curve", "dialog", "evaluate", "examples", "jobs"),
-    *("library", "map", "player", "search", "selection", "spans", "tiles", "tracks"),
+    *("address", "api", "app", "classify", "collected", "curve", "dialog", "evaluate", "examples"),
+    *("jobs", "library", "map", "player", "search", "sections", "selection", "spans", "tiles"),
+    "tracks",
 )
 _KINDS = {
     **{f"{name}.js": "text/javascript; charset=utf-8" for name in _SCRIPTS},
-    "index.html": "text/html; charset=utf-8",
-    "style.css": "text/css; charset=utf-8",
+    **{f"{name}.html": "text/html; charset=utf-8" for name in ("index", "sections")},
+    **{f"{name}.css": "text/css; charset=utf-8" for name in ("style", "sections")},
     "icon.svg": "image/svg+xml",
 }
 
@@ -170,6 +173,12 @@ def page_file(name: str) -> tuple[bytes, str]:
 def packed_page_file(name: str) -> bytes:
     """Content of a file of the page as gzip."""
     return gzip.compress(page_file(name)[0], mtime=0)
+
+
+@cache
+def page_tag(name: str) -> str:
+    """Entity tag of a file of the page, by which a browser asks only for what has changed."""
+    return f'W/"{hashlib.sha256(page_file(name)[0]).hexdigest()[:16]}"'
 
 
 _WRONG_TOKEN_S = 0.3
@@ -252,9 +261,13 @@ class HttpInterface:
         async def page(
             name: str = "index.html",
             accepts: Annotated[str, Header(alias="accept-encoding", include_in_schema=False)] = "",
+            has: Annotated[str, Header(alias="if-none-match", include_in_schema=False)] = "",
         ) -> Response:
             content, kind = page_file(name)
             headers = {"cache-control": "no-cache", "vary": "accept-encoding"}
+            headers["etag"] = page_tag(name)
+            if headers["etag"] in has:
+                return Response(status_code=304, headers=headers)
             if "gzip" in accepts:
                 content, headers["content-encoding"] = packed_page_file(name), "gzip"
             return Response(content, media_type=kind, headers=headers)
@@ -335,8 +348,10 @@ class HttpInterface:
             video: VideoId,
             at_s: Moment = 0.0,
             width: Annotated[int, Query(ge=16, le=1280)] = WIDTHS[1],
+            box: Annotated[str, Query(pattern=_BOX, description="in per cent of the frame")] = "",
         ) -> Response:
-            picture = await self._run("media", do.thumbnail, video, at_s, _step(width))
+            part = _part(box) if box else None
+            picture = await self._run("media", do.thumbnail, video, at_s, _step(width), part)
             headers = {"cache-control": "private, max-age=3600"}
             return Response(picture, media_type="image/jpeg", headers=headers)
 
@@ -543,6 +558,22 @@ class HttpInterface:
             )
             headers = {"content-disposition": f'attachment; filename="labels{ending}"'}
             return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+_BOX = r"^$|^\d{1,3}(,\d{1,3}){3}$"
+
+
+def _part(text: str) -> Box:
+    """The box, 0 to 1 of the frame, of its left, top, right and bottom in per cent.
+
+    Raises:
+        ServeError: 400 where it is empty or leaves the frame.
+    """
+    left, top, right, bottom = (int(side) / 100 for side in text.split(","))
+    if not (left < right <= 1 and top < bottom <= 1):
+        fix = "give left, top, right and bottom in per cent, such as 10,20,40,30"
+        raise ServeError(400, f"the box {text} is not a part of the frame", fix, "box")
+    return left, top, right, bottom
 
 
 def _step(width: int) -> int:

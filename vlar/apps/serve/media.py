@@ -17,6 +17,7 @@ from vlar.errors import DecodeError
 from vlar.files.workers.pool import WorkerPool
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.lookup import IsolatedReader, reader
+from vlar.media.video.frames import Box
 from vlar.types import VideoInfo
 
 WIDTHS = (160, 320, 640)  # of thumbnails, in pixels
@@ -77,18 +78,18 @@ class Media:
             for _ in range(_PROCESSES):
                 threads.submit(self._call, self._folder, media_jobs.nothing)
 
-    def thumbnail(self, path: Path, at_s: float, width: int) -> bytes:
-        """The picture of one moment as JPEG.
+    def thumbnail(self, path: Path, at_s: float, width: int, box: Box | None = None) -> bytes:
+        """The picture of one moment, or a box of it, as JPEG.
 
         Raises:
             DecodeError: it cannot be read.
         """
-        key = (str(path), path.stat().st_mtime_ns, round(at_s, 2), width)
+        key = (str(path), path.stat().st_mtime_ns, round(at_s, 2), width, box)
         with self._lock:
             if key in self._pictures:
                 self._pictures.move_to_end(key)
                 return self._pictures[key]
-        picture: bytes = self._call(path, media_jobs.picture, path, at_s, width)
+        picture: bytes = self._call(path, media_jobs.picture, path, at_s, width, box)
         with self._lock:
             self._picture_bytes += len(picture) - len(self._pictures.get(key, b""))
             self._pictures[key] = picture

@@ -7,7 +7,7 @@ from pathlib import Path
 from vlar.apps.serve.errors import DiskFullError, is_full_disk
 from vlar.media.video.container import errors_of
 from vlar.media.video.folder import read_picture
-from vlar.media.video.frames import thumbnail_jpeg
+from vlar.media.video.frames import Box, thumbnail_jpeg
 from vlar.media.video.source import probe
 from vlar.types import VideoInfo
 
@@ -29,9 +29,9 @@ def check_picture(path: Path) -> None:
         read_picture(path, _SIDE)
 
 
-def picture(path: Path, at_s: float, width: int) -> bytes:
-    """The picture of one moment as JPEG, at most ``width`` pixels wide."""
-    return thumbnail_jpeg(path, at_s, width)
+def picture(path: Path, at_s: float, width: int, box: Box | None = None) -> bytes:
+    """The picture of one moment, or a box of it, as JPEG, at most ``width`` pixels wide."""
+    return thumbnail_jpeg(path, at_s, width, box=box)
 
 
 def span(path: Path, start_s: float, end_s: float, target: Path) -> int:

@@ -190,7 +190,7 @@ class Workbench:
 
     def _view(self, rows: LibraryRows, kind: str) -> JsonDict:
         if kind == "duplicates":
-            groups = discovery.duplicates(rows, discovery.SAME)
+            groups = discovery.duplicates(rows, None)
             listed = [[{**m.to_dict(), **self._named(m.path)} for m in g.members] for g in groups]
             return {"groups": listed}
         is_unusual, most = kind == "unusual", _MOST_VIEWED

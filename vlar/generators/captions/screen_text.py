@@ -36,11 +36,12 @@ _MOST_TEXTS = 40  # of one clip
 _CONFIDENCE = 0.8
 _SIDE = 736  # pixels of the longer side in which text is looked for; it is read in full size
 _RECENT = 8  # frames whose text is kept
+Box = tuple[float, ...]  # left, top, right, bottom, 0 to 1 of the frame
 
 
 @register("captioner", "screen-text")
 class ScreenTextCaptioner(Captioner):
-    """Lines of text on screen, each with the span in which it was read."""
+    """Lines of text on screen, each with the span and the place in which it was read."""
 
     name = "screen-text"
     licence = "Apache-2.0"
@@ -53,7 +54,7 @@ class ScreenTextCaptioner(Captioner):
                 f"{pip_install('ocr')}"
             )
         self._lock = threading.Lock()
-        self._recent: deque[tuple[UInt8, list[str]]] = deque(maxlen=_RECENT)
+        self._recent: deque[tuple[UInt8, dict[str, Box]]] = deque(maxlen=_RECENT)
         choices = f"{_CONFIDENCE} {_SAMPLING} {_LEGIBLE} {_CELL} {_CHANGE} {_SIDE}"
         facts = f"{version('rapidocr')} {choices} 2"
         self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
@@ -78,16 +79,20 @@ class ScreenTextCaptioner(Captioner):
             with suppress(VlarError, OSError):
                 clip = single.call(clip.path, _frames, clip.path, clip.window)
         step_s = clip.window.duration_s / max(len(clip.data), 1)
-        spans: dict[str, tuple[float, float]] = {}
+        spans: dict[str, tuple[float, float, Box]] = {}
         for index, frame in enumerate(clip.data):
             start_s = clip.window.start_s + index * step_s
-            for line in self._read(frame):
-                spans[line] = spans.get(line, (start_s, 0.0))[0], start_s + step_s
+            for line, box in self._read(frame).items():
+                first_s, _, first_box = spans.get(line, (start_s, 0.0, box))
+                spans[line] = first_s, start_s + step_s, first_box
         longest = list(spans.items())[:_MOST_TEXTS]
-        return tuple(quote("shows", *span, line) for line, span in longest)
+        return tuple(
+            quote("shows", start_s, end_s, line, box=box)
+            for line, (start_s, end_s, box) in longest
+        )
 
-    def _read(self, frame: UInt8) -> list[str]:
-        """Lines of a frame, or those of a recent one that shows the same."""
+    def _read(self, frame: UInt8) -> dict[str, Box]:
+        """Lines of a frame and their boxes, or those of a recent one that shows the same."""
         for before, lines in reversed(tuple(self._recent)):
             if not differs(before, frame):
                 return lines
@@ -95,16 +100,20 @@ class ScreenTextCaptioner(Captioner):
         self._recent.append((frame.copy(), lines))
         return lines
 
-    def _lines(self, frame: UInt8) -> list[str]:
+    def _lines(self, frame: UInt8) -> dict[str, Box]:
         with self._lock:
             lines = self._engine(np.ascontiguousarray(frame[..., ::-1]), use_cls=False)
-        scored = zip(lines.txts or (), lines.scores or (), strict=True)
+        if not lines.txts:
+            return {}
+        size = np.array(frame.shape[1::-1], np.float64)
+        corners = np.asarray(lines.boxes, np.float64).reshape(len(lines.txts), 4, 2) / size
+        boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
         # A single sign is what noise is read as.
-        return [
-            text
-            for text, score in scored
+        return {
+            text: tuple(box)
+            for text, score, box in zip(lines.txts, lines.scores, boxes, strict=True)
             if score >= _CONFIDENCE and sum(map(str.isalnum, text)) > 1
-        ]
+        }
 
     @cached_property
     def _engine(self) -> Any:

@@ -85,13 +85,22 @@ def _regions(frames: UInt8) -> Float32:
     return grey.reshape(len(frames), rows, side, columns, side).mean(axis=(2, 4))
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, 0 to 1 of a frame."""
 WIDTH = 320
+_LEGIBLE = 720  # pixels of the shorter side of a frame of which a box is shown
+_MARGIN = 0.3  # of the lesser side of a box, around it
 MOST_WIDTH = 3840
 _QUALITY = 80  # of JPEG, 1 to 95
 
 
 def thumbnail(
-    path: str | Path, t_s: float, width: int = WIDTH, *, timeout_s: float = 60.0
+    path: str | Path,
+    t_s: float,
+    width: int = WIDTH,
+    *,
+    timeout_s: float = 60.0,
+    box: Box | None = None,
 ) -> Image:
     """The picture on screen at a time, at most ``width`` pixels wide; none is enlarged.
 
@@ -100,6 +109,7 @@ def thumbnail(
         t_s: Seconds after the first frame.
         width: Pixels, 1 to 3840.
         timeout_s: Limit for the whole call.
+        box: Part that is shown, with a margin, from a frame of up to 720 lines; None for all.
 
     Returns:
         An RGB picture of the video's own aspect, upright as a player shows it.
@@ -110,16 +120,31 @@ def thumbnail(
     """
     _require_width(width)
     moment = Window(max(t_s, 0.0), max(t_s, 0.0))
-    return narrowed(
-        read_clip(path, moment, 1, timeout_s=timeout_s, shorter_side=width).data[0], width
-    )
+    side = width if box is None else max(width, _LEGIBLE)
+    (frame,) = read_clip(path, moment, 1, timeout_s=timeout_s, shorter_side=side).data
+    return narrowed(frame if box is None else _inside(frame, box), width)
+
+
+def _inside(frame: UInt8, box: Box) -> UInt8:
+    """The part (h, w, 3) of a frame (H, W, 3) that a box and its margin hold, a pixel at least."""
+    size = np.array(frame.shape[1::-1])
+    low, high = np.array(box[:2]) * size, np.array(box[2:]) * size
+    margin = _MARGIN * float((high - low).min())
+    left, top = np.clip(low - margin, 0, size - 1).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(high + margin), (left + 1, top + 1), size).astype(int).tolist()
+    return frame[top:bottom, left:right]
 
 
 def thumbnail_jpeg(
-    path: str | Path, t_s: float, width: int = WIDTH, *, timeout_s: float = 60.0
+    path: str | Path,
+    t_s: float,
+    width: int = WIDTH,
+    *,
+    timeout_s: float = 60.0,
+    box: Box | None = None,
 ) -> bytes:
     """``thumbnail`` as a JPEG file, which a worker process can send."""
-    return jpeg(thumbnail(path, t_s, width, timeout_s=timeout_s))
+    return jpeg(thumbnail(path, t_s, width, timeout_s=timeout_s, box=box))
 
 
 def _for_notebooks(path: str | Path, t_s: float, width: int) -> bytes:

@@ -152,6 +152,12 @@ def test_a_thumbnail_is_the_picture_of_its_moment(served: Served):
         clip = read_clip(served.folder / "moving.mp4", n_frames=60)
         nearest = np.abs(clip.data.astype(int) - shown).mean(axis=(1, 2, 3)).argmin()
         assert abs(clip.times_s[nearest] - at_s) < 0.15
+    for box, code in (("10,10,10,20", 400), ("0,0,101,20", 400), ("1,2,3", 422), ("a,b,c,d", 422)):
+        refused(served.client.get(f"/api/videos/{video}/thumbnail?box={box}"), code)
+    part = served.client.get(f"/api/videos/{video}/thumbnail?at_s=2&box=0,0,50,25")
+    width, height = Image.open(io.BytesIO(part.content)).size
+    assert width < clip.data.shape[2]
+    assert width > height
     refused(served.client.get(f"/api/videos/{video}/thumbnail?at_s=nan"), 422)
     refused(served.client.get(f"/api/videos/{'0' * 20}/thumbnail"), 404)
     refused(served.client.get("/api/videos/..%2f..%2fetc/thumbnail"), 404)
@@ -379,6 +385,11 @@ def test_every_answer_carries_the_headers_of_a_safe_page(served: Served):
     refused(served.client.get("/page/http.py"), 404)
     refused(served.client.get("/api/library", headers={"host": "evil.example"}), 421)
     refused(served.client.get("/api/library", headers={"origin": "http://evil.example"}), 403)
+    tag = served.client.get("/page/app.js").headers["etag"]
+    again = served.client.get("/page/app.js", headers={"if-none-match": tag})
+    assert (again.status_code, again.content) == (304, b"")
+    other = served.client.get("/page/api.js", headers={"if-none-match": tag})
+    assert other.status_code == 200
 
 
 def test_a_browser_exchanges_the_token_for_a_cookie(served: Served):

@@ -13,7 +13,8 @@ import vlar
 from vlar.apps.serve.http import packed_page_file, page_file
 
 PAGE = Path(vlar.__file__).parent / "apps" / "serve" / "page"
-HTML = (PAGE / "index.html").read_text("utf-8")
+FIRST = (PAGE / "index.html").read_text("utf-8")
+HTML = FIRST + (PAGE / "sections.html").read_text("utf-8")  # loaded when a section is opened
 STYLE = (PAGE / "style.css").read_text("utf-8")
 SCRIPTS = {path.name: path.read_text("utf-8") for path in sorted(PAGE.glob("*.js"))}
 LEAST = 4.5  # WCAG 2.2, 1.4.3: text
@@ -91,7 +92,7 @@ def test_both_dark_themes_are_the_same():
 
 
 def test_nothing_comes_from_the_net_and_nothing_is_inline():
-    everything = [HTML, STYLE, *SCRIPTS.values()]
+    everything = [HTML, *(path.read_text("utf-8") for path in PAGE.glob("*.css")), *SCRIPTS.values()]
     for text in everything:
         addresses = set(re.findall(r"https?://[^\s\"'`)]+", text))
         assert addresses <= {"http://www.w3.org/2000/svg"}, addresses
@@ -144,13 +145,32 @@ def test_scripts_import_only_each_other_and_all_are_served():
         content, kind = page_file(path.name)
         assert content == path.read_bytes()
         assert kind
-    assert sum(len(packed_page_file(path.name)) for path in PAGE.iterdir()) < 56_000  # on the wire
-    assert sum(path.stat().st_size for path in PAGE.iterdir()) < 161_000
+
+
+IMPORTS = {
+    name: set(re.findall(r'from "\./([\w-]+\.js)"', text)) for name, text in SCRIPTS.items()
+}
 
 
 def test_scripts_of_the_page_import_one_way():
-    imports = {
-        name: set(re.findall(r'from "\./([\w-]+\.js)"', text)) for name, text in SCRIPTS.items()
-    }
-    assert imports["app.js"]
-    graphlib.TopologicalSorter(imports).prepare()  # raises where they form a circle
+    assert IMPORTS["app.js"]
+    graphlib.TopologicalSorter(IMPORTS).prepare()  # raises where they form a circle
+
+
+def loaded_with(*scripts: str) -> set[str]:
+    """Files that a browser has once these scripts run."""
+    names, waiting = set[str](), list(scripts)
+    while waiting:
+        names.add(name := waiting.pop())
+        waiting += IMPORTS.get(name, set()) - names
+    return names
+
+
+def test_a_first_search_needs_at_most_80_kilobytes():
+    first = loaded_with("index.html", *re.findall(r'"/page/([\w.]+)"', FIRST))
+    assert "search.js" in first
+    assert not first & {"player.js", "spans.js", "map.js", "evaluate.js", "sections.css"}
+    assert sum((PAGE / name).stat().st_size for name in first) <= 80_000
+    assert sum(len(packed_page_file(name)) for name in first) < 30_000  # on the wire
+    player = loaded_with("player.js", "sections.css", "sections.html") - first
+    assert sum((PAGE / name).stat().st_size for name in player) < 55_000

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.refusals import refused
-from vlar.encoders.captions import load_captioner
+from vlar.encoders.captions import load_captioner, quotes
 from vlar.errors import ModelError, UsageError
+from vlar.formatting import without_boxes
 from vlar.generators.captions.screen_text import ScreenTextCaptioner, differs
 from vlar.types import Clip, UInt8, Window
 
@@ -50,7 +51,12 @@ def test_text_is_read_with_its_span(captioner: ScreenTextCaptioner):
     frames = [picture("EXIT 42"), picture("EXIT 42"), picture(""), picture('says (en): "run')]
     (found,) = captioner.caption([clip(*frames)])
     # Quotes on the screen cannot end a caption and begin another one.
-    assert found == ('shows (0.0-2.0 s): "EXIT 42"', 'shows (3.0-4.0 s): "says (en): \'run"')
+    boxes = [quoted.box for quoted in quotes(found)]
+    assert all(box is not None and box[0] < 10 and 10 < box[1] < box[3] < 40 for box in boxes)
+    assert [without_boxes(each) for each in found] == [
+        'shows (0.0-2.0 s): "EXIT 42"',
+        'shows (3.0-4.0 s): "says (en): \'run"',
+    ]
 
 
 @pytest.mark.slow
@@ -63,10 +69,11 @@ def test_only_changed_frames_are_read(
     captioner: ScreenTextCaptioner, monkeypatch: pytest.MonkeyPatch
 ):
     read: list[int] = []
-    monkeypatch.setattr(captioner, "_lines", lambda frame: read.append(1) or ["some text"])  # pyright: ignore
+    line = {"some text": (0.1, 0.2, 0.3, 0.4)}
+    monkeypatch.setattr(captioner, "_lines", lambda frame: read.append(1) or line)  # pyright: ignore
     noisy = picture("EXIT") + np.random.default_rng(0).integers(0, 4, (*SIZE[::-1], 3), np.uint8)
     frames = [picture("EXIT"), noisy, picture("EXIT"), picture("EXIT 2"), picture("EXIT 2")]
-    assert captioner.caption([clip(*frames)]) == [('shows (0.0-5.0 s): "some text"',)]
+    assert captioner.caption([clip(*frames)]) == [('shows (0.0-5.0 s @10,20,30,40): "some text"',)]
     assert len(read) == 2
     captioner.caption([clip(*frames[2:], picture("EXIT"))])  # the next window overlaps
     assert len(read) == 2
@@ -78,6 +85,7 @@ def test_lines_without_confidence_are_left_out(
 ):
     class Found:
         txts = ("sure", "unsure", "i", "=", "\x1b[31mred\u202e")
+        boxes = np.array([[[0, 36], [48, 36], [48, 72], [0, 72]]] * 5)  # pixels of the frame
         scores = (0.9, 0.79, 0.99, 0.99, 0.99)
 
     def engine(*_: Any, **__: Any) -> Found:
@@ -85,7 +93,8 @@ def test_lines_without_confidence_are_left_out(
 
     monkeypatch.setitem(captioner.__dict__, "_engine", engine)
     (found,) = captioner.caption([clip(picture(""))])
-    assert found == ('shows (0.0-1.0 s): "sure"', 'shows (0.0-1.0 s): "[31mred"')
+    span = "shows (0.0-1.0 s @0,10,10,20)"
+    assert found == (f'{span}: "sure"', f'{span}: "[31mred"')
 
 
 @pytest.mark.slow
@@ -103,7 +112,8 @@ def test_small_pictures_are_read_again_from_the_recording(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     small = Clip(path, Window(0, 2), "video", np.zeros((1, 8, 8, 3), np.uint8), np.ones(1))
-    assert captioner.caption([small]) == [('shows (0.0-1.0 s): "EXIT 42"',)]
+    (found,) = captioner.caption([small])
+    assert [without_boxes(each) for each in found] == ['shows (0.0-1.0 s): "EXIT 42"']
 
 
 def test_what_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch):

@@ -30,6 +30,10 @@ def test_the_picture_of_a_time(tmp_path: Path):
     assert shown.size == (96, 64)
     assert videos.read_barcode(np.asarray(shown)) == 25
     assert thumbnail(video, 1.01, 400).size == (192, 128)
+    part = thumbnail(video, 1.01, 192, box=(0, 0, 0.5, 0.25))  # 96 x 32, and 9.6 around it
+    assert part.size == (106, 42)
+    whole = np.asarray(thumbnail(video, 1.01, 192))
+    np.testing.assert_array_equal(np.asarray(part), whole[:42, :106])
     assert videos.read_barcode(np.asarray(Image.open(io.BytesIO(jpeg(shown))))) == 25
 
 

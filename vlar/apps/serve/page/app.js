@@ -2,32 +2,44 @@
 
 import { $, get, onToken, post, showProblem } from "./api.js";
 import * as address from "./address.js";
-import * as classify from "./classify.js";
-import * as evaluate from "./evaluate.js";
-import * as examples from "./examples.js";
-import * as library from "./library.js";
-import { close, play } from "./player.js";
+import { recall } from "./collected.js";
 import * as search from "./search.js";
+import { close, load, play } from "./sections.js";
 import * as selection from "./selection.js";
 
 const THEMES = ["system", "light", "dark"];
+const SECTIONS = {
+  classify: () => import("./classify.js"), examples: () => import("./examples.js"),
+  evaluate: () => import("./evaluate.js"), library: () => import("./library.js"),
+};
 const views = [...document.querySelectorAll("nav [data-view]")];
 const last = new Map(); // the address of each section, as it was left
+const opened = new Map(); // section -> its module
+let turn = 0, known = null; // what the server said of the library
 
-function show({ view, values }) {
-  const name = views.some((button) => button.dataset.view === view) ? view : "search";
-  for (const button of views) {
-    const is = button.dataset.view === name;
-    if (is) button.setAttribute("aria-current", "page");
-    else button.removeAttribute("aria-current");
-    $(`view-${button.dataset.view}`).hidden = !is;
+async function section(name) {
+  const part = await load(SECTIONS[name]);
+  if (!opened.has(name)) {
+    opened.set(name, part);
+    part.setUp({ changed, refresh, play });
+    if (known) part.showLibrary?.(known);
   }
-  selection.show();
+  return part;
+}
+
+async function show({ view, values }) {
+  const name = views.some((button) => button.dataset.view === view) ? view : "search", mine = ++turn;
+  for (const button of views) {
+    if (button.dataset.view === name) button.setAttribute("aria-current", "page");
+    else button.removeAttribute("aria-current");
+  }
   if (!values.get("m")) close({ quiet: true });
+  const part = name === "search" ? null : await section(name).catch((problem) => showProblem($("problem"), problem));
+  if (mine !== turn) return;
+  for (const each of document.querySelectorAll(".views > section")) each.hidden = each.id !== `view-${name}`;
+  selection.show();
   if (name === "search") return search.restore(values);
-  if (name === "library") library.open();
-  if (name === "evaluate") evaluate.restore(values);
-  if (name === "classify" && values.get("model")) classify.choose(values.get("model"));
+  part?.open?.(values);
 }
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address is that of what is shown
@@ -91,12 +103,11 @@ async function refresh(chosenModel) {
   $("library-name").textContent = found.name;
   const { videos, rows } = found.library;
   $("library-line").textContent = `${videos} recordings, ${rows} windows${found.ready ? "" : " · the model is loading"}${found.writable ? "" : " · read-only"}`;
+  known = found;
   search.showKeys(found.library.tag_keys);
-  evaluate.showKeys(found.library.tag_keys);
-  classify.showModels(found.models, chosenModel);
   selection.showAbilities(found);
-  examples.recall(found.library.path);
-  library.showFacts(found);
+  recall(found.library.path);
+  for (const part of opened.values()) part.showLibrary?.(found, chosenModel);
   if (found.ready) search.suggest();
   else setTimeout(() => refresh().catch(() => {}), 1500);
 }
@@ -108,12 +119,9 @@ function changed() {
 
 search.setUp();
 selection.setUp(changed);
-classify.setUp();
-evaluate.setUp();
-examples.setUp({ refresh, play });
-library.setUp(changed);
 const given = address.read();
 const isSearch = given.view === "search"; // its pictures come before the rest
+$("view-search").hidden = !isSearch;
 const first = show(isSearch ? given : { ...given, values: new URLSearchParams() });
 Promise.race([first, new Promise((resolve) => setTimeout(resolve, 1000))])
   .finally(() => refresh(given.values.get("model") ?? undefined))

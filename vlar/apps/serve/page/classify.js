@@ -2,7 +2,7 @@
 
 import { $, busy, clock, dropPlace, el, isolated, lines, percent, post, showProblem, upload } from "./api.js";
 import { draw, sample } from "./curve.js";
-import { addExample } from "./examples.js";
+import { addExample } from "./collected.js";
 
 const CURVES = 4;
 let current = null; // { file, id, url }
@@ -20,20 +20,19 @@ export function setUp() {
   $("preview").addEventListener("error", () => { $("preview").hidden = true; });
 }
 
-export function showModels(models, chosen) {
-  const other = $("evaluate-other").value;
-  $("evaluate-other").replaceChildren(el("option", { value: "" }, "no other model"), ...models.map((each) => el("option", { value: each.name }, each.name)));
-  $("evaluate-other").value = models.some((each) => each.name === other) ? other : "";
-  for (const name of ["model", "evaluate-model"]) {
-    const kept = chosen ?? $(name).value;
-    $(name).replaceChildren(...models.map((each) => el("option", { value: each.name }, each.adapted ? `${each.name} (adapted)` : `${each.model} (the library's)`)));
-    if (models.some((each) => each.name === kept)) $(name).value = kept;
-  }
+export function showLibrary({ models }, chosen) {
+  showModels($("model"), models, chosen);
   showLabelsNeeded();
 }
 
-export function choose(name) {
-  $("model").value = name;
+export function showModels(select, models, chosen = select.value) {
+  select.replaceChildren(...models.map((each) => el("option", { value: each.name }, each.adapted ? `${each.name} (adapted)` : `${each.model} (the library's)`)));
+  if (models.some((each) => each.name === chosen)) select.value = chosen;
+}
+
+export function open(values) {
+  if (!values.get("model")) return;
+  $("model").value = values.get("model");
   showLabelsNeeded();
 }
 

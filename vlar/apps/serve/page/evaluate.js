@@ -2,8 +2,9 @@
 
 import { $, busy, el, get, percent, post, showProblem } from "./api.js";
 import * as address from "./address.js";
+import { showModels } from "./classify.js";
 import { follow } from "./jobs.js";
-import { play } from "./player.js";
+import { play } from "./sections.js";
 import { tile } from "./tiles.js";
 
 const UNKNOWN = "(unknown)";
@@ -16,13 +17,17 @@ export function setUp() {
   $("review").addEventListener("click", () => busy($("review"), review));
 }
 
-export function showKeys(keys) {
+export function showLibrary({ models, library: { tag_keys: keys } }, chosen) {
+  showModels($("evaluate-model"), models, chosen);
+  const other = $("evaluate-other").value;
+  $("evaluate-other").replaceChildren(el("option", { value: "" }, "no other model"), ...models.map((each) => el("option", { value: each.name }, each.name)));
+  $("evaluate-other").value = models.some((each) => each.name === other) ? other : "";
   const kept = $("evaluate-tag").value;
   $("evaluate-tag").replaceChildren(el("option", { value: "" }, "the labelled spans"), ...keys.map((key) => el("option", { value: key }, `the tag ${key}`)));
   if (keys.includes(kept)) $("evaluate-tag").value = kept;
 }
 
-export async function restore(values) {
+export async function open(values) {
   if (values.get("model")) $("evaluate-model").value = values.get("model");
   const job = values.get("job");
   if (job && /^[0-9a-f]{16}$/.test(job)) await run(() => get(`/api/jobs/${job}`));
@@ -118,12 +123,12 @@ function show(clips, from, note = (clip) => `shows ${clip.label}, answered ${sai
   const hits = clips.map((clip) => ({
     ...clip, name: clip.path.split("/").pop(), probability: null, tags: {}, note: note(clip), guess: clip.guesses?.[0].label,
   }));
-  const rows = hits.map((hit, at) => tile(hit, at, { play: (each, row) => open(rows, each, row), text: hit.label }));
+  const rows = hits.map((hit, at) => tile(hit, at, { play: (each, row) => openAmong(rows, each, row), text: hit.label }));
   $("matrix-clips").replaceChildren(...rows);
   rows[0]?.scrollIntoView({ block: "nearest" });
 }
 
-function open(rows, hit, row) {
+function openAmong(rows, hit, row) {
   const at = rows.indexOf(row);
-  play(hit, { text: "", from: row, step: (by) => { if (rows[at + by]) open(rows, rows[at + by].moment, rows[at + by]); } });
+  play(hit, { text: "", from: row, step: (by) => { if (rows[at + by]) openAmong(rows, rows[at + by].moment, rows[at + by]); } });
 }

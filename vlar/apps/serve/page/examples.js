@@ -1,12 +1,11 @@
 // Examples that a model learns from, and the job that adapts it.
 
 import { $, busy, el, get, isolated, post, showProblem, thumbnail } from "./api.js";
+import { examples, keep, labelsInUse, onChange, update } from "./collected.js";
 import { follow } from "./jobs.js";
 
 const ENOUGH = 3; // examples of a label, with which few-shot heads begin to be reliable
-const KEPT = "vlar-examples:", MOST = 500;
-let key = null; // where the examples of this library outlast the tab
-let examples = []; // { video | upload, name, start_s, end_s, label }
+const MOST = 500;
 let hooks = {};
 
 // given: { refresh(name), play(moment, { from }) }
@@ -18,28 +17,11 @@ export function setUp(given) {
   });
   $("labelled-examples").addEventListener("click", () => busy($("labelled-examples"), labelled));
   $("clear-examples").addEventListener("click", () => {
-    examples = [];
-    show();
+    examples.length = 0;
+    update();
   });
-}
-
-// Examples of an earlier visit; uploads do not last.
-export function recall(library) {
-  if (key) return;
-  key = KEPT + library;
-  try {
-    const before = JSON.parse(localStorage.getItem(key) ?? "[]");
-    if (Array.isArray(before) && before.length) {
-      examples = [...before.filter((each) => each?.video && typeof each.label === "string"), ...examples];
-      show();
-    }
-  } catch { /* private windows may keep nothing */ }
-}
-
-function keep() {
-  try {
-    if (key) localStorage.setItem(key, JSON.stringify(examples.filter((each) => each.video)));
-  } catch { /* as above */ }
+  onChange(show);
+  show();
 }
 
 // Every span that people labelled in the player, at most as many as a model learns from here.
@@ -51,29 +33,14 @@ async function labelled() {
     const same = (a, b) => a.video === b.video && a.start_s === b.start_s && a.end_s === b.end_s && a.label === b.label;
     const more = spans.filter((span) => !examples.some((each) => same(each, span)));
     examples.push(...more.slice(0, Math.max(0, MOST - examples.length)));
-    show();
+    update();
     $("said").textContent = `${examples.length} examples`;
   } catch (problem) {
     showProblem($("adapt-problem"), problem);
   }
 }
 
-export function addExample(moment, label) {
-  const { video, upload, name, start_s, end_s } = moment;
-  examples.push({ video, upload, name, start_s, end_s, label: plain(label) });
-  show();
-  $("said").textContent = `${examples.length} examples`;
-  return examples.length;
-}
-
-export const labelsInUse = () => [...new Set(examples.map((each) => each.label.trim()).filter(Boolean))];
-
-// A query in quotes is no good name for a label.
-const plain = (text) => (/^[^"()[\]^]+$/.test(text ?? "") && !text.startsWith("LIKE") ? text.trim() : "");
-
 function show() {
-  $("example-count").textContent = examples.length;
-  $("example-count").hidden = !examples.length;
   $("no-examples").hidden = examples.length > 0;
   $("adapt-form").hidden = examples.length === 0;
   $("example-list").replaceChildren(...examples.map((each, at) => row(each, at)));
@@ -115,7 +82,7 @@ function row(each, at) {
         ...(each.start_s == null ? [] : [trim(each, at, "start_s", "From, s", image), trim(each, at, "end_s", "To, s", image)]))),
     el("button", { type: "button", class: "small", "aria-label": `Remove the example ${at + 1}`, onclick: () => {
       examples.splice(at, 1);
-      show();
+      update();
     } }, "Remove"));
   return made;
 }

@@ -5,8 +5,8 @@ import { watch } from "./jobs.js";
 
 let files = [], changed = () => {};
 
-export function setUp(onChanged) {
-  changed = onChanged;
+export function setUp(given) {
+  ({ changed } = given);
   dropPlace($("add-drop"), $("add-files"), (found) => {
     files = found;
     $("add-line").textContent = files.map((file) => isolated(file.name)).join(", ");
@@ -17,10 +17,10 @@ export function setUp(onChanged) {
   });
 }
 
-export const open = () => {
+export function open() {
   bin();
-  return watch(changed);
-};
+  watch(changed);
+}
 
 async function bin() {
   const { days, removals } = await get("/api/bin").catch(() => ({ removals: [] }));
@@ -42,7 +42,7 @@ async function bin() {
   }));
 }
 
-export function showFacts(found) {
+export function showLibrary(found) {
   const { library, roots } = found;
   const facts = [
     ["Recordings", library.videos], ["Windows", library.rows], ["Length", clock(library.duration_s)], ["Model", library.model ?? "lite"],

@@ -2,6 +2,7 @@
 
 import { $, clock, el, get, isolated, post } from "./api.js";
 import { draw, legend } from "./curve.js";
+import { nameOf } from "./sections.js";
 import * as spans from "./spans.js";
 import { example, frameOf, phraseOf } from "./tiles.js";
 
@@ -37,7 +38,7 @@ function unmark() {
   for (const each of document.querySelectorAll("[data-playing]")) each.removeAttribute("data-playing");
 }
 
-export const isOpen = (name) => moment !== null && (!name || name === `${moment.video}_${moment.start_s}_${moment.end_s}`);
+export const isOpen = (name) => moment !== null && (!name || name === nameOf(moment));
 
 function actions(hit) {
   const end_s = Math.min(hit.end_s, hit.start_s + MOST_CUT_S);

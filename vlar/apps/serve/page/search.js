@@ -3,8 +3,7 @@
 import { $, busy, dropPlace, el, get, isolated, percent, post, showProblem, upload } from "./api.js";
 import * as address from "./address.js";
 import { dialog, field, named } from "./dialog.js";
-import * as map from "./map.js";
-import { close, isOpen, play } from "./player.js";
+import { close, isOpen, load as loaded, nameOf, play } from "./sections.js";
 import { show as showSelection } from "./selection.js";
 import { tile } from "./tiles.js";
 
@@ -132,6 +131,7 @@ async function load() {
     if (view === "map") {
       $("hits").replaceChildren();
       const found = await get(`/api/map?${filters()}`);
+      const map = await loaded(() => import("./map.js"));
       if (mine === asked) map.show(found, { onSelect: (hits, n) => showTiles(hits, `${n} windows chosen.`), like });
       if (mine === asked) $("search-status").textContent = found.points ? `${found.points.length} of ${found.windows} windows. Draw around some to select them.` : "The library is empty.";
       return;
@@ -298,8 +298,6 @@ function sorted(hits) {
 }
 
 // The open moment
-
-const nameOf = (hit) => `${hit.video}_${hit.start_s}_${hit.end_s}`;
 
 function open(hit, row) {
   state.m = nameOf(hit);

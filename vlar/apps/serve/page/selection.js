@@ -1,8 +1,8 @@
 // The selection: moments that were chosen, and what is done with all of them.
 
 import { $, busy, clock, download, el, get, post, showProblem, thumbnail } from "./api.js";
+import { addExample, labelsInUse } from "./collected.js";
 import { dialog, field } from "./dialog.js";
-import { addExample, labelsInUse } from "./examples.js";
 
 const picked = new Map(); // key of a moment -> the moment
 const keyOf = (hit) => `${hit.video} ${hit.start_s} ${hit.end_s}`;

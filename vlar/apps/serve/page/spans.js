@@ -2,7 +2,8 @@
 
 import { $, busy, clock, download, el, get, isolated, post, showProblem } from "./api.js";
 import { dialog, field, named } from "./dialog.js";
-import { addExample } from "./examples.js";
+import { addExample } from "./collected.js";
+import { crop } from "./tiles.js";
 import { doubtful, fromFile, fromModel, words } from "./tracks.js";
 
 const SNAP_PX = 7, DRAG_PX = 4, LEAST_S = 0.02, MOST_UNDO = 200, COLOURS = 4;
@@ -208,6 +209,7 @@ function offer(each) {
   hooks.seek(each.start_s);
   draw();
   say(`${timed(each, words(each))}: take it with t, or label it yourself.`);
+  if (each.box) note.append(crop(s.video, each));
 }
 
 function doubt() {

@@ -1,10 +1,10 @@
 // A moment as a tile: its picture, which follows the mouse, its line, and what can be done with it.
 
 import { clock, el, isolated, percent, svg, thumbnail } from "./api.js";
-import { addExample } from "./examples.js";
+import { addExample } from "./collected.js";
 import { isPicked, pick } from "./selection.js";
 
-const EAGER = 24, STEPS = 8;
+const EAGER = 24, STEPS = 8, MOST_CROPS = 3;
 
 // The moment that matched: the middle of the best window, of the first part, or of the span.
 export function pictureAt(hit) {
@@ -66,7 +66,7 @@ export function tile(hit, at, hooks) {
   box.checked = isPicked(hit);
   box.addEventListener("click", (event) => pick(hit, box.checked, event.shiftKey));
   const row = el("li", { class: "hit" }, shown, el("label", { class: "pick" }, box),
-    el("div", { class: "hit-body" }, el("p", { class: "hit-title", title: hit.path }, el("bdi", {}, hit.name)), score(hit), ...lines(hit, span)),
+    el("div", { class: "hit-body" }, el("p", { class: "hit-title", title: hit.path }, el("bdi", {}, hit.name)), score(hit), ...crops(hit, hooks.text), ...lines(hit, span)),
     el("div", { class: "actions" },
       el("button", { type: "button", class: "small", onclick: open }, "Play"),
       ...(hooks.like ? [el("button", { type: "button", class: "small", "aria-label": `More like this: ${hit.name}`, onclick: () => hooks.like(hit) }, "Like this")] : []),
@@ -102,12 +102,27 @@ function score(hit) {
   return el("div", { class: "score" }, el("meter", { min: 0, max: 1, value: hit.probability, "aria-label": "Probability" }), el("b", {}, percent(hit.probability)));
 }
 
+// Words on screen that a caption quotes: when, where in per cent of the frame, and what they say.
+const ON_SCREEN = /shows \((?:[\w-]{1,20}, )?([\d.]+)-([\d.]+) s @(\d+,\d+,\d+,\d+)\): "([^"]+)"/g;
+const wordsOf = (text) => new Set(text.toLowerCase().match(/[\p{L}\p{N}]{2,}/gu));
+
+// Frames are read about once a second: half a second after its span begins, a line is there.
+export const crop = (video, { start_s, end_s, box, text }) => el("img", { class: "crop", loading: "lazy", alt: `On screen: ${text}`, title: text,
+  src: thumbnail(video, Math.min(start_s + 0.5, (start_s + end_s) / 2), 320, box) });
+
+// What is on screen of the words that were asked for, as it looks there.
+function crops(hit, asked) {
+  const words = wordsOf(asked ?? "");
+  const lines = [...(hit.caption ?? "").matchAll(ON_SCREEN)].map(([, from, to, box, text]) => ({ start_s: Number(from), end_s: Number(to), box, text }));
+  return lines.filter(({ text }) => [...wordsOf(text)].some((word) => words.has(word))).slice(0, MOST_CROPS).map((line) => crop(hit.video, line));
+}
+
 function lines(hit, span) {
   const tags = Object.entries(hit.tags ?? {}).map(([key, value]) => `${key}=${value}`).join(" · ");
   const also = hit.also?.length ? `The same in ${hit.also.map((copy) => isolated(copy.path.split("/").pop())).join(", ")}` : "";
   const near = hit.nearest ? `nearest: ${isolated(hit.nearest.split("/").pop())}` : "";
   const whole = hit.whole ? `${hit.windows} ${hit.windows === 1 ? "window" : "windows"}` : span;
   const said = [whole, hit.track ? `person ${hit.track}` : "", hit.note ?? ""].filter(Boolean).join(" · ");
-  const texts = [said, tags, near, also, hit.caption, ...(hit.parts ?? []).map((part) => `${phraseOf(part)}: ${part.weak ? "weak" : percent(part.probability)} at ${clock(part.start_s)}`)];
+  const texts = [said, tags, near, also, hit.caption?.replace(/(?<= s) @[\d,]+(?=\): )/g, ""), ...(hit.parts ?? []).map((part) => `${phraseOf(part)}: ${part.weak ? "weak" : percent(part.probability)} at ${clock(part.start_s)}`)];
   return texts.filter(Boolean).map((text) => el("p", { class: "hit-line" }, text));
 }
