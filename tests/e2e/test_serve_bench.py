@@ -31,7 +31,8 @@ def server(vlar_command, demo_clips, tmp_path_factory: pytest.TempPathFactory) -
         shutil.copy(clip, folder / "clips")
     for clip, name in zip(("bikes", "bigbuckbunny"), HOSTILE, strict=True):
         shutil.copy(demo_clips[clip], folder / "clips" / name)
-    said = ['says (en, 0.5-1.5 s): "good morning"', 'shows (0.0-2.0 s): "EXIT"']
+    shows = 'shows (0.0-2.0 s @10,20,60,45): "EXIT"'
+    said = ['says (en, 0.5-1.5 s): "good morning"', shows]
     (folder / "said.json").write_text(json.dumps({"carphone_pristine.mp4": said}))
     given = ("--tag", "folder=a", "--captions", f"file:{folder / 'said.json'}")
     added = vlar_command("index", "add", folder / "lib.vlar", folder / "clips", *given)
@@ -319,11 +320,65 @@ def test_words_are_captions_and_tracks(page: Page):
     page.until(lambda: "Show a model's answers first" in page.text("#spans [role=status]"))
     page.press_in(".spans-row.other", "good morning", ".span-box")
     page.until(lambda: "take it with t" in page.text("#spans [role=status]"))
+    page.press_in(".spans-row.other", "EXIT", ".span-box[aria-label^=EXIT]")
+    drawn = "return document.querySelector('#spans .crop')?.naturalWidth > 0"
+    page.until(lambda: page.script(drawn))
     assert not violations(page.driver)
     page.keep("words")
     opened_recording(page, "bikes")
     page.until(lambda: page.texts(".spans-name") == ["labels"])
     assert page.script(cues) == []
+    # A hit by words on screen has their picture.
+    page.search('shows "exit"')
+    picture = "return document.querySelector('#hits .crop')?.naturalWidth"
+    page.until(lambda: page.script(picture))
+    whole = "return document.querySelector('#hits .picture img').naturalWidth"
+    assert page.script(picture) < page.script(whole)
+    assert "@" not in page.text("#hits .hit")
+    page.keep("crop")
+
+
+ZOOM = """
+const done = arguments[0], size = document.querySelector('#spans input[type=range]');
+const frame = document.querySelector('.spans-scroll'), began = performance.now(), frames = [];
+let last = began, most = 0;
+requestAnimationFrame(function step(now) {
+  frames.push(now - last);
+  last = now;
+  const share = (now - began) / 2000;
+  if (share >= 1) return done([frames.slice(1).sort((a, b) => a - b)[frames.length >> 1], most]);
+  size.value = 7 * Math.abs(Math.sin(4 * share));
+  size.dispatchEvent(new Event('input'));
+  frame.scrollLeft = share * (frame.scrollWidth - frame.clientWidth);
+  most = Math.max(most, document.querySelectorAll('.span-box').length);
+  requestAnimationFrame(step);
+});
+"""
+
+
+def test_a_track_of_thousands_of_spans_is_zoomed_and_scrolled(page: Page, server: Server):
+    video = opened_recording(page, "bikes")
+    path = f"api/videos/{video}/labels"
+    end_s = page.script("return video.duration")
+    step_s = end_s / 1800  # as two seconds of an hour
+    rows = [
+        {"start_s": n * step_s, "end_s": (n + 0.9) * step_s, "label": f"label {n % 7}"}
+        for n in range(1800)
+    ]
+    begin = server.ask(path)[1]["version"]
+    assert server.ask(path, {"version": begin, "segments": rows})[0] == 200
+    page.driver.refresh()
+    opened_recording(page, "bikes")
+    page.until(lambda: len(spans(page)) > 20)
+    page.script("const size = document.querySelector('#spans input[type=range]');"
+                "size.value = 7; size.dispatchEvent(new Event('input'));"
+                "document.querySelector('.spans-scroll').scrollLeft = 1e6")  # fmt: skip
+    page.until(lambda: spans(page)[-1].startswith("label 0, "))  # the last of 1,800
+    middle_ms, most = page.driver.execute_async_script(ZOOM)
+    print(f"{middle_ms:.1f} ms a frame, {most} spans drawn at most")
+    assert most < 300
+    version = server.ask(path)[1]["version"]
+    assert server.ask(path, {"version": version, "segments": []})[0] == 200
 
 
 def test_a_view_is_saved_under_a_name(page: Page):

@@ -149,7 +149,9 @@ def quote(
 def _percent(box: Sequence[float]) -> list[int]:
     """Whole per cent (4,) around a box: the least below its start, the greatest above its end."""
     shares = [100 * min(max(float(side), 0.0), 1.0) for side in box]
-    return [math.floor(round(s, 6)) if n < 2 else math.ceil(round(s, 6)) for n, s in enumerate(shares)]
+    return [
+        math.floor(round(s, 6)) if n < 2 else math.ceil(round(s, 6)) for n, s in enumerate(shares)
+    ]
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class Quote:
 
 
 _QUOTE = re.compile(
-    r'''(?:^|(?<= ))(says|shows) \((?:([\w-]{1,20}), )?(\d+\.\d)-(\d+\.\d) s'''
+    r"""(?:^|(?<= ))(says|shows) \((?:([\w-]{1,20}), )?(\d+\.\d)-(\d+\.\d) s"""
     r'''(?: @(\d{1,3}(?:,\d{1,3}){3}))?\): "([^"]+)"'''
 )
 _TOUCHING_S = 0.11  # times are written in tenths

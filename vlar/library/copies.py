@@ -33,7 +33,8 @@ _ALONE = 0.85  # cosine of a third recording where there is none
 _NEAREST = 6  # recordings that are looked at, of those most similar to each window
 _TRIED = 3  # recordings in which a clip is looked for
 _STEPS = 4  # lags within the stride of windows
-_MOST_WINDOWS = 64  # of a clip; of more, so many are taken evenly
+_LAGS = 4096  # that are tried at once
+_MOST_WINDOWS = 64  # of a clip; of more, 64 are taken evenly
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,15 @@ class _Rows:
         ids, firsts, owners = np.unique(table.video_ids, return_index=True, return_inverse=True)
         return cls(table, vectors[order], ids, owners, np.append(firsts, len(table)))
 
-    def count(self, place: int) -> int:
-        return int(self.borders[place + 1] - self.borders[place])
+    def count(self, number: int) -> int:
+        return int(self.borders[number + 1] - self.borders[number])
 
     def span(self, row: int, cosine: float) -> _Span:
         return _Span(cosine, float(self.table.starts_s[row]), float(self.table.ends_s[row]))
 
-    def aligned(self, place: int, most: int | None = None) -> tuple[Int64, Float64]:
+    def aligned(self, number: int, most: int | None = None) -> tuple[Int64, Float64]:
         """Rows (M,) of windows of the usual length, by time, and their starts (M,), rising."""
-        rows = np.arange(self.borders[place], self.borders[place + 1])
+        rows = np.arange(self.borders[number], self.borders[number + 1])
         lengths = (self.table.ends_s - self.table.starts_s)[rows]
         rows = rows[lengths <= 1.5 * np.median(lengths)]
         starts_s, firsts = np.unique(self.table.starts_s[rows], return_index=True)
@@ -132,15 +133,15 @@ def groups(table: RowTable, vectors: Float32, least: float | None = None) -> lis
         for row, cosine in cosine_of.items():
             side = parts[int(rows.owners[row])]
             side[row] = max(rows.span(row, cosine), side.get(row, _Span(-1.0, 0, 0)))
-    found = {group[0]: ({p: parts[p] for p in group}, group) for group in _joined(links)}
-    first = {place: group[0] for _, group in found.values() for place in group}
+    merged = {group[0]: ({p: parts[p] for p in group}, group) for group in _joined(links)}
+    first = {number: group[0] for _, group in merged.values() for number in group}
     if least is None:
-        for clip, host, own, span in _held(rows, cosines, nearest, first):
-            shown, group = found.setdefault(first.get(clip, clip), ({clip: {}}, [clip]))
-            shown[clip] = {**shown[clip], -1 - host: own}
+        for clip, host, part, span in _held(rows, cosines, nearest, first):
+            shown, group = merged.setdefault(first.get(clip, clip), ({clip: {}}, [clip]))
+            shown[clip] = {**shown[clip], -1 - host: part}
             shown.setdefault(host, {})[-1 - clip] = span
             group.append(host)
-    listed = [[_matched(rows, p, shown[p]) for p in sorted(shown)] for shown, _ in found.values()]
+    listed = [[_matched(rows, p, shown[p]) for p in sorted(shown)] for shown, _ in merged.values()]
     return sorted(listed, key=lambda group: (-len(group), group[0].video_id))
 
 
@@ -158,10 +159,10 @@ def _compared(
     cosines = np.empty((len(rows.owners), k), np.float32)
     nearest = np.empty((len(rows.owners), k), np.int64)
     for start, best in _greatest(rows):
-        for row, place in np.argwhere(best >= least).tolist():
+        for row, other in np.argwhere(best >= least).tolist():
             owner = int(rows.owners[start + row])
-            pair = min(owner, place), max(owner, place)
-            similar[pair][start + row] = float(best[row, place])
+            pair = min(owner, other), max(owner, other)
+            similar[pair][start + row] = float(best[row, other])
         chosen = np.argpartition(best, -k, axis=1)[:, -k:]
         values = np.take_along_axis(best, chosen, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
@@ -206,19 +207,19 @@ def _held(
     """
     starts_s, ends_s = rows.table.starts_s, rows.table.ends_s
     for clip in range(len(rows.ids)):
-        own, times_s = rows.aligned(clip, _MOST_WINDOWS)
-        for host in _hosts(rows, own, cosines, nearest, clip):
-            lag = _at_one_lag(rows, own, times_s, host)
-            pair = {first.get(place, place) for place in (clip, host)}
+        clip_rows, times_s = rows.aligned(clip, _MOST_WINDOWS)
+        for host in _hosts(rows, clip_rows, cosines, nearest, clip):
+            lag = _at_one_lag(rows, clip_rows, times_s, host)
+            pair = {first.get(number, number) for number in (clip, host)}
             if lag is None or len(pair) == 1:
                 continue
             lag_s, values = lag
-            best = own[np.argsort(-values, kind="stable")[: _half(len(own))]]
+            best = clip_rows[np.argsort(-values, kind="stable")[: _half(len(clip_rows))]]
             score = float(np.sort(values)[-len(best) :].mean())
             rival = _rival(cosines[best], nearest[best], pair, first)
             if score < _INSIDE or 1 - score > _RIVAL * (1 - rival):
                 continue
-            shown = own[values >= min(_INSIDE, score)]
+            shown = clip_rows[values >= min(_INSIDE, score)]
             start_s, end_s = float(starts_s[shown].min()), float(ends_s[shown].max())
             end_of_host_s = float(ends_s[rows.borders[host] : rows.borders[host + 1]].max())
             begin_s, last_s = max(start_s + lag_s, 0.0), min(end_s + lag_s, end_of_host_s)
@@ -229,15 +230,15 @@ def _half(count: int) -> int:
     return (count + 1) // 2
 
 
-def _hosts(rows: _Rows, own: Int64, cosines: Float32, nearest: Int64, clip: int) -> list[int]:
+def _hosts(rows: _Rows, clip_rows: Int64, cosines: Float32, nearest: Int64, clip: int) -> list[int]:
     """Recordings that may hold a clip: at most ``_TRIED``, those that its windows resemble most."""
     sums: dict[int, float] = defaultdict(float)
-    for row in own.tolist():
-        for cosine, place in zip(cosines[row].tolist(), nearest[row].tolist(), strict=True):
-            sums[place] += max(cosine, 0.0)
+    for row in clip_rows.tolist():
+        for cosine, number in zip(cosines[row].tolist(), nearest[row].tolist(), strict=True):
+            sums[number] += max(cosine, 0.0)
     size = rows.count(clip)
     longer = [p for p in sums if (rows.count(p), -p) > (size, -clip) and rows.count(p) > 1]
-    return sorted(longer, key=lambda place: -sums[place])[:_TRIED]
+    return sorted(longer, key=lambda number: -sums[number])[:_TRIED]
 
 
 def _rival(cosines: Float32, nearest: Int64, pair: set[int], first: dict[int, int]) -> float:
@@ -250,7 +251,7 @@ def _rival(cosines: Float32, nearest: Int64, pair: set[int], first: dict[int, in
 
 
 def _at_one_lag(
-    rows: _Rows, own: Int64, starts_s: Float64, host: int
+    rows: _Rows, clip_rows: Int64, starts_s: Float64, host: int
 ) -> tuple[float, Float64] | None:
     """The lag at which half of a clip's M windows resemble a recording most, and cosines (M,).
 
@@ -263,23 +264,42 @@ def _at_one_lag(
         return None
     lags_s = np.arange(times_s[0] - starts_s[-1], times_s[-1] - starts_s[0], stride_s / _STEPS)
     lags_s = np.append(lags_s, times_s[-1] - starts_s[0])
-    at_s = starts_s[:, None] + lags_s[None]  # (M, lags)
-    inside = (at_s >= times_s[0] - stride_s / 2) & (at_s <= times_s[-1] + stride_s / 2)
-    left = np.clip(np.searchsorted(times_s, at_s, side="right") - 1, 0, len(times_s) - 1)
-    right = np.minimum(left + 1, len(times_s) - 1)
-    gap_s = np.maximum(times_s[right] - times_s[left], 1e-9)
-    share = np.where(right > left, np.clip((at_s - times_s[left]) / gap_s, 0, 1), 0.0)
-    products = (rows.vectors[own] @ rows.vectors[theirs].T).astype(np.float64)
+    products = (rows.vectors[clip_rows] @ rows.vectors[theirs].T).astype(np.float64)
     vectors = rows.vectors[theirs]
     steps = np.append(np.sum(vectors[:-1] * vectors[1:], axis=1), 1.0).astype(np.float64)
-    each = np.arange(len(own))[:, None]
-    mean = (1 - share) * products[each, left] + share * products[each, right]
-    length = np.sqrt((1 - share) ** 2 + share**2 + 2 * share * (1 - share) * steps[left])
-    values = np.where(inside, mean / np.maximum(length, 1e-6), -1.0)
-    half = np.sort(values, axis=0)[-_half(len(own)) :]
-    score = np.where(half.min(axis=0) > -1.0, half.mean(axis=0), -1.0)
-    best = int(score.argmax())
-    return None if score[best] <= -1.0 else (float(lags_s[best]), np.minimum(values[:, best], 1.0))
+    best, score = (0.0, np.empty(0)), -1.0
+    for first in range(0, len(lags_s), _LAGS):
+        lags = lags_s[first : first + _LAGS]
+        values = _between(products, steps, times_s, starts_s[:, None] + lags[None], stride_s)
+        half = np.sort(values, axis=0)[-_half(len(clip_rows)) :]
+        scores = np.where(half.min(axis=0) > -1.0, half.mean(axis=0), -1.0)
+        top = int(scores.argmax())
+        if scores[top] > score:
+            best, score = (float(lags[top]), np.minimum(values[:, top], 1.0)), float(scores[top])
+    return best if score > -1.0 else None
+
+
+def _between(
+    products: Float64, steps: Float64, times_s: Float64, at_s: Float64, stride_s: float
+) -> Float64:
+    """Cosines (M, G) of M windows with what a recording shows at G times each; -1 outside of it.
+
+    Args:
+        products: (M, N) cosines with its N windows.
+        steps: (N,) cosine of each of these with the next.
+        times_s: (N,) their starts, rising.
+        at_s: (M, G) times.
+        stride_s: From one to the next.
+    """
+    inside = (at_s >= times_s[0] - stride_s / 2) & (at_s <= times_s[-1] + stride_s / 2)
+    before = np.clip(np.searchsorted(times_s, at_s, side="right") - 1, 0, len(times_s) - 1)
+    after = np.minimum(before + 1, len(times_s) - 1)
+    gap_s = np.maximum(times_s[after] - times_s[before], 1e-9)
+    share = np.where(after > before, np.clip((at_s - times_s[before]) / gap_s, 0, 1), 0.0)
+    window = np.arange(len(products))[:, None]
+    mean = (1 - share) * products[window, before] + share * products[window, after]
+    length = np.sqrt((1 - share) ** 2 + share**2 + 2 * share * (1 - share) * steps[before])
+    return np.where(inside, mean / np.maximum(length, 1e-6), -1.0)
 
 
 def _joined(links: list[tuple[int, int]]) -> list[list[int]]:
@@ -299,8 +319,8 @@ def _joined(links: list[tuple[int, int]]) -> list[list[int]]:
     return [group.tolist() for group in np.split(ids[order], borders)]
 
 
-def _matched(rows: _Rows, place: int, parts: dict[int, _Span]) -> Matched:
+def _matched(rows: _Rows, number: int, parts: dict[int, _Span]) -> Matched:
     spans = list(parts.values())
     similarity = min(float(np.mean([span.cosine for span in spans])), 1.0)
     start_s = min(span.start_s for span in spans)
-    return Matched(int(rows.ids[place]), similarity, start_s, max(span.end_s for span in spans))
+    return Matched(int(rows.ids[number]), similarity, start_s, max(span.end_s for span in spans))

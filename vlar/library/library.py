@@ -455,8 +455,7 @@ class Library:
         """Groups of recordings that show the same (``vlar.library.copies``), largest first.
 
         Args:
-            similarity: Least cosine, 0 to 1, of two windows of copies; None is .99, and clips that
-                lie inside other recordings are found too.
+            similarity: Least cosine of two windows; None is .99, and clips inside others.
 
         Raises:
             QueryError: ``similarity`` outside 0 to 1. LibraryError: it is empty or damaged.

@@ -16,7 +16,7 @@ DIM, WINDOW_S, STRIDE_S = 64, 4.0, 2.0
 
 
 def scene(seed: int, length_s: float, place: int = 0) -> Float32:
-    """What a camera shows, as (T, D) each tenth of a second: other things each second, one place."""
+    """What a camera shows of a place, as (T, D) each tenth of a second."""
     seconds = np.random.default_rng(seed).normal(size=(int(length_s) + 2, DIM)) * 1.25
     at_s = np.arange(round(10 * length_s)) / 10
     whole, share = at_s.astype(int), (at_s % 1)[:, None]

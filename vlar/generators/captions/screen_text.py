@@ -87,8 +87,7 @@ class ScreenTextCaptioner(Captioner):
                 spans[line] = first_s, start_s + step_s, first_box
         longest = list(spans.items())[:_MOST_TEXTS]
         return tuple(
-            quote("shows", start_s, end_s, line, box=box)
-            for line, (start_s, end_s, box) in longest
+            quote("shows", start_s, end_s, line, box=box) for line, (start_s, end_s, box) in longest
         )
 
     def _read(self, frame: UInt8) -> dict[str, Box]:

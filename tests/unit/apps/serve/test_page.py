@@ -92,7 +92,11 @@ def test_both_dark_themes_are_the_same():
 
 
 def test_nothing_comes_from_the_net_and_nothing_is_inline():
-    everything = [HTML, *(path.read_text("utf-8") for path in PAGE.glob("*.css")), *SCRIPTS.values()]
+    everything = [
+        HTML,
+        *(path.read_text("utf-8") for path in PAGE.glob("*.css")),
+        *SCRIPTS.values(),
+    ]
     for text in everything:
         addresses = set(re.findall(r"https?://[^\s\"'`)]+", text))
         assert addresses <= {"http://www.w3.org/2000/svg"}, addresses
@@ -147,9 +151,7 @@ def test_scripts_import_only_each_other_and_all_are_served():
         assert kind
 
 
-IMPORTS = {
-    name: set(re.findall(r'from "\./([\w-]+\.js)"', text)) for name, text in SCRIPTS.items()
-}
+IMPORTS = {name: set(re.findall(r'from "\./([\w-]+\.js)"', text)) for name, text in SCRIPTS.items()}
 
 
 def test_scripts_of_the_page_import_one_way():

@@ -6,10 +6,10 @@ import { addExample } from "./collected.js";
 import { crop } from "./tiles.js";
 import { doubtful, fromFile, fromModel, words } from "./tracks.js";
 
-const SNAP_PX = 7, DRAG_PX = 4, LEAST_S = 0.02, MOST_UNDO = 200, COLOURS = 4;
+const SNAP_PX = 7, DRAG_PX = 4, LEAST_S = 0.02, MOST_UNDO = 200, COLOURS = 4, AROUND_PX = 100, NARROW_PX = 6;
 const NEW = "?"; // the label of a span that has no name yet
 let s = null; // the recording: { video, name, version, segments, others, end_s, known, chosen, offered, begun, done, undone, saving, dirty }
-let hooks = {}, zoom = 1, tracks = null, head = null, note = null, label = null, track = null;
+let hooks = {}, zoom = 1, tracks = null, head = null, note = null, asked = 0, label = null, track = null;
 
 // Changes that have not reached the library outlast the tab.
 const draftOf = (video) => `vlar-labels:${video}`;
@@ -50,6 +50,7 @@ export function follow(now) {
   if (head && s) head.style.left = `${(100 * Math.min(now, s.end_s)) / s.end_s}%`;
 }
 
+addEventListener("resize", look);
 addEventListener("beforeunload", (event) => { if ((s?.saving || s?.dirty) && !draft(s.video)) event.preventDefault(); });
 
 // Changes: each can be undone, and is sent at once.
@@ -152,7 +153,9 @@ function build() {
   size.addEventListener("input", () => {
     zoom = 2 ** Number(size.value);
     tracks.style.width = `${100 * zoom}%`;
-    head.scrollIntoView({ inline: "center", block: "nearest" });
+    look();
+    const frame = tracks.parentElement, wide = frame.clientWidth;
+    frame.scrollLeft = (Math.min(hooks.now(), s.end_s) / s.end_s) * wide * zoom - wide / 2;
   });
   zoom = 1;
   head = el("div", { class: "spans-head" });
@@ -166,7 +169,7 @@ function build() {
   label.addEventListener("keydown", (event) => { if (event.key === "Enter") label.blur(); });
   s.lists = [name.list, tier.list];
   $("spans").replaceChildren(el("h3", {}, "Labels"),
-    el("div", { class: "spans-scroll", tabindex: 0, role: "region", "aria-label": "Tracks of labels; drag to make a span" }, tracks),
+    el("div", { class: "spans-scroll", tabindex: 0, role: "region", "aria-label": "Tracks of labels; drag to make a span", onscroll: look }, tracks),
     el("div", { class: "fields" }, name.row, tier.row),
     el("ol", { class: "chips", "aria-label": "Labels by number" }),
     el("div", { class: "actions" }, button("[ Start", () => edge(true), { "aria-label": "[ Start here" }), button("] End", () => edge(false), { "aria-label": "] End here" }),
@@ -240,16 +243,19 @@ function draw() {
   const order = names();
   tracks.replaceChildren(...tiers.map((tier) => {
     const row = el("div", { class: "spans-row" }, el("span", { class: "spans-name" }, tier || "labels"));
-    row.append(...s.segments.filter((each) => (each.tier ?? "") === tier).sort((a, b) => a.start_s - b.start_s).map((each) => box(each, order)));
+    fill(row, s.segments.filter((each) => (each.tier ?? "") === tier), (each) => box(each, order));
     row.addEventListener("pointerdown", (event) => { if (event.target === row && !event.button) drawSpan(event, row, tier); });
     return row;
-  }), ...s.others.map(([name, segments]) => el("div", { class: "spans-row other" }, el("span", { class: "spans-name" }, name),
-    button("✕", () => {
-      s.others = s.others.filter((each) => each[0] !== name);
-      s.offered = null;
-      draw();
-    }, { class: "small plain drop-track", "aria-label": `Remove the track ${name}` }),
-    ...segments.map((each) => other(each, order)))), head);
+  }), ...s.others.map(([name, segments]) => {
+    const row = el("div", { class: "spans-row other" }, el("span", { class: "spans-name" }, name),
+      button("✕", () => {
+        s.others = s.others.filter((each) => each[0] !== name);
+        s.offered = null;
+        draw();
+      }, { class: "small plain drop-track", "aria-label": `Remove the track ${name}` }));
+    return fill(row, segments, (each) => other(each, order));
+  }), head);
+  inView();
   const [nameList, tierList] = s.lists;
   nameList.replaceChildren(...order.map((value) => el("option", { value })));
   tierList.replaceChildren(...tiers.filter(Boolean).map((value) => el("option", { value })));
@@ -264,6 +270,53 @@ function draw() {
   const [here, , , next, taken] = $("spans").querySelectorAll(".others button");
   here.hidden = !hooks.moment();
   [next.disabled, taken.disabled] = [!guessed().length, !s.offered];
+}
+
+// A track of an hour has thousands of spans: those that are in view, or chosen, are elements.
+function fill(row, segments, make) {
+  row.spans = [...segments].sort((a, b) => a.start_s - b.start_s);
+  row.make = make;
+  row.boxes = new Map();
+  return row;
+}
+
+function inView() {
+  asked = 0;
+  const frame = tracks?.parentElement;
+  if (!s?.end_s || !frame?.clientWidth) return;
+  const scale = s.end_s / (frame.clientWidth * zoom), from_s = (frame.scrollLeft - AROUND_PX) * scale;
+  const to_s = (frame.scrollLeft + frame.clientWidth + AROUND_PX) * scale;
+  for (const row of tracks.children) {
+    if (!row.spans) continue;
+    const shown = distinct(row.spans, from_s, to_s, scale * NARROW_PX), stay = new Set(shown);
+    for (const [each, made] of row.boxes) {
+      if (stay.has(each) || made === document.activeElement) continue;
+      made.remove();
+      row.boxes.delete(each);
+    }
+    let next = null; // by time, as the tab key goes
+    for (const each of shown.reverse()) {
+      if (!row.boxes.has(each)) row.insertBefore(row.boxes.set(each, row.make(each)).get(each), next);
+      next = row.boxes.get(each);
+    }
+  }
+}
+
+// Spans in view; of those too narrow to tell apart, the first, and what is chosen.
+function distinct(spans, from_s, to_s, least_s) {
+  let last_s = -Infinity;
+  return spans.filter((each) => {
+    if (each.end_s < from_s || each.start_s > to_s) return false;
+    if (each === s.chosen || each === s.offered || each.end_s - each.start_s >= least_s) return true;
+    if (each.start_s - last_s < least_s) return false;
+    last_s = each.start_s;
+    return true;
+  });
+}
+
+// At most once a frame of the screen.
+function look() {
+  asked ||= requestAnimationFrame(inView);
 }
 
 function lay(made, { start_s, end_s }) {
