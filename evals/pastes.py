@@ -119,8 +119,8 @@ def main() -> None:
         rows = library.all_rows()
     results = [{"rule": "copies", **measured(rows, hosts, copies.SAME)}]
     results.append({"rule": "inside", **measured(rows, hosts, None)})
-    for copies._INSIDE, copies._RIVAL in SETTINGS:  # pyright: ignore[reportPrivateUsage]
-        setting = {"least": copies._INSIDE, "rival": copies._RIVAL}
+    for copies.INSIDE, copies.RIVAL in SETTINGS:
+        setting = {"least": copies.INSIDE, "rival": copies.RIVAL}
         results.append({**setting, **measured(rows, hosts, None)})
     for row in results:
         echo(row)

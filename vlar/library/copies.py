@@ -26,8 +26,8 @@ _BLOCK = 1024  # rows of each side that are compared at once
 _BLOCK_FIGURES = 1 << 24  # rows of a block times recordings
 
 # Of clips inside others (evals/results/pastes.json).
-_INSIDE = 0.9  # least mean cosine of a clip's windows with another recording, at one lag
-_RIVAL = 0.2  # greatest distance to it, over the distance to a third recording
+INSIDE = 0.9  # least mean cosine of a clip's windows with another recording, at one lag
+RIVAL = 0.2  # greatest distance to it, over the distance to a third recording
 _THIRD = 3  # recordings but these two, from which the third is counted: others may hold it too
 _ALONE = 0.85  # cosine of a third recording where there is none
 _NEAREST = 6  # recordings that are looked at, of those most similar to each window
@@ -217,9 +217,9 @@ def _held(
             best = clip_rows[np.argsort(-values, kind="stable")[: _half(len(clip_rows))]]
             score = float(np.sort(values)[-len(best) :].mean())
             rival = _rival(cosines[best], nearest[best], pair, first)
-            if score < _INSIDE or 1 - score > _RIVAL * (1 - rival):
+            if score < INSIDE or 1 - score > RIVAL * (1 - rival):
                 continue
-            shown = clip_rows[values >= min(_INSIDE, score)]
+            shown = clip_rows[values >= min(INSIDE, score)]
             start_s, end_s = float(starts_s[shown].min()), float(ends_s[shown].max())
             end_of_host_s = float(ends_s[rows.borders[host] : rows.borders[host + 1]].max())
             begin_s, last_s = max(start_s + lag_s, 0.0), min(end_s + lag_s, end_of_host_s)
