@@ -9,6 +9,9 @@ Encoded are the clips that teach; then, label by label, the best N mapped rows o
 label alone, its best tenth. Controls: clips and vectors in shuffled pairs teach, and a map of
 random numbers. Three draws of the clips that teach are averaged.
 
+``lite-hands`` and a network of random weights (``openclip``) are measured on every twelfth clip,
+with 16 windows that teach: what random weights see has no names, so its first hits are noise.
+
     python evals/lazy_upgrade.py --videos DIR --cache DIR [--json FILE] [--windows 20 64 200]
 
 Rows that the file has already are not measured again.
@@ -17,20 +20,27 @@ Rows that the file has already are not measured again.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cached import vectors_of
+from cached import array_of, features_of, file_of, vectors_of
 from harness import arguments, echo, manifest, percent, store, stored
 
 import vlar
 from vlar.language.bank import load_bank
 from vlar.library.mapping import LinearMap, Mapping, Sample, completed, learned
+from vlar.media.video.decode import read_clip
 from vlar.numeric import unit
+from vlar.pose.features import POSE_WIDTH
 
 DRAWS = 3
+CONTROLS = ("", "shuffled", "random")
 TOUCHED = (0, 1, 3, 10)
 PAIRS = (("lite-objects", "lite"), ("lite", "lite-objects"), ("turned", "lite-objects"))
+RANDOM = "openclip:ViT-S-32-alt?random_init=true"
+FEW = (("lite", "lite-hands"), ("lite-hands", "lite"), ("lite-objects", RANDOM))
+EVERY, TAUGHT = 12, 16
 OBJECTS = 1000  # numbers of the first block
 
 
@@ -41,20 +51,38 @@ def main() -> None:
     labels = sorted({row["readable_label"] for row in rows})
     full = vectors_of(vlar.load("lite"), given.videos, [row["path"] for row in rows], given.cache)
     found: dict[str, Any] = stored(given.json, {}) | {"rows": len(rows), "labels": len(labels)}
-    for old, new in PAIRS:
-        model = vlar.load(new).words
-        shared = {"lite-objects": OBJECTS, "lite": len(full.T), "turned": 0}[old]
-        world = World(model, of(old, full), of(new, full), labels, shared)
-        for windows in given.windows if old != "lite" else given.windows[:1]:
-            controls = ("", "shuffled", "random") if windows == 64 and old != "lite" else ("",)
-            for control in controls:
-                name = f"{old} -> {new}, {windows} windows{control and f', {control}'}"
-                if name in found:
-                    continue
-                drawn = [world.measured(windows, seed, control) for seed in range(DRAWS)]
-                found[name] = {key: percent([row[key] for row in drawn]) for key in drawn[0]}
-                echo(name, found[name])
-                store(given.json, found)
+    plan = [
+        (old, new, windows, control)
+        for old, new in PAIRS
+        for windows in (given.windows if old != "lite" else given.windows[:1])
+        for control in (CONTROLS if windows == 64 and old != "lite" else ("",))
+    ]
+    plan += [(old, new, TAUGHT, control) for old, new in FEW for control in CONTROLS]
+    worlds: dict[tuple[str, str], World] = {}
+    for old, new, windows, control in plan:
+        name = f"{old} -> {new}, {windows} windows{control and f', {control}'}"
+        if name in found:
+            continue
+        if (old, new) not in worlds:
+            chosen = rows[::EVERY] if (old, new) in FEW else rows
+            all_vectors = full[:: EVERY if (old, new) in FEW else 1]
+            vectors = {
+                model: few_of(model, given.videos, [row["path"] for row in chosen], given.cache)
+                if model in ("lite-hands", RANDOM)
+                else of(model, all_vectors)
+                for model in (old, new)
+            }
+            asked = sorted({row["readable_label"] for row in chosen})
+            worlds[old, new] = World(
+                vlar.load(new).words, vectors[old], vectors[new], asked, *shared_of(old, new, full)
+            )
+        world = worlds[old, new]
+        drawn = [world.measured(windows, seed, control) for seed in range(DRAWS)]
+        found[name] = {key: percent([row[key] for row in drawn]) for key in drawn[0]}
+        if (old, new) in FEW:
+            found[name] |= {"rows": len(world.new), "labels": len(world.labels)}
+        echo(name, found[name])
+        store(given.json, found)
 
 
 def of(name: str, full: np.ndarray) -> np.ndarray:
@@ -66,6 +94,34 @@ def of(name: str, full: np.ndarray) -> np.ndarray:
     return full if name == "lite" else objects
 
 
+def few_of(name: str, videos: Path, paths: list[str], cache: Path | None) -> np.ndarray:
+    """Vectors (N, D) of clips by a model of ``FEW``; hands are added to features of ``lite``."""
+    model = vlar.load(name)
+    if name == RANDOM:
+        return vectors_of(model, videos, paths, cache)
+    hands = model.words.encoder
+
+    def vector(path: str) -> np.ndarray:
+        features = features_of(videos, path, vlar.load("lite"), cache)
+        clip = read_clip(videos / path, None, model.words.sampling)
+        bodies = features[:, -POSE_WIDTH:]
+        more = hands.body.hands.features(clip.data, clip.times_s, bodies)
+        return hands.pool(np.concatenate([features, more], axis=1)[None])[0]
+
+    named = {path: cache and file_of(cache, f"hands {path}") for path in paths}
+    rows = [array_of(file, lambda path=path: vector(path)) for path, file in named.items()]
+    return np.stack(rows).astype(np.float16).astype(np.float32)
+
+
+def shared_of(old: str, new: str, full: np.ndarray) -> tuple[int, int | None]:
+    """How many columns are copied, and the column that no text reads."""
+    lite = len(full.T)
+    if "lite-hands" in (old, new):
+        return lite - 1, lite - 1
+    shared = {"lite-objects": OBJECTS, "lite": lite, "turned": 0}[old] if new != RANDOM else 0
+    return shared, lite - 1 if new == "lite" else None
+
+
 @dataclass
 class World:
     """Rows of a library, encoded by both models, and the labels that are asked."""
@@ -75,14 +131,13 @@ class World:
     new: np.ndarray
     labels: list[str]
     blocks: int
+    silent: int | None
 
     def __post_init__(self) -> None:
         self.words = self.model.encode_queries(self.labels)
         self.right = self.probabilities(self.new)
         self.first = self.right.argmax(axis=1)
         self.shared = np.arange(self.new.shape[1]) < self.blocks
-        silent = self.model.encoder.blocks[-1]
-        self.silent = None if silent.has_text else self.new.shape[1] - 1
 
     def probabilities(self, vectors: np.ndarray) -> np.ndarray:
         """(C, N) of every label and row."""
@@ -93,7 +148,9 @@ class World:
         """Shares from 0 to 1 with one draw of the clips that teach."""
         weight = np.float32(1 if self.shared.all() else np.sqrt(0.5))
         copied = np.zeros_like(self.new)
-        if self.blocks:
+        if OBJECTS < self.blocks < self.new.shape[1]:
+            copied[:, : self.blocks] = self.old[:, : self.blocks]
+        elif self.blocks:
             copied[:, :OBJECTS] = weight * unit(self.old[:, :OBJECTS])
         encoded = np.zeros(len(self.new), bool)
         if not self.shared.all():
