@@ -114,7 +114,7 @@ def few_of(name: str, videos: Path, paths: list[str], cache: Path | None) -> np.
 
 
 def shared_of(old: str, new: str, full: np.ndarray) -> tuple[int, int | None]:
-    """How many columns are copied, and the column that no text reads."""
+    """Number of columns that are copied, and the column that no text reads."""
     lite = len(full.T)
     if "lite-hands" in (old, new):
         return lite - 1, lite - 1
