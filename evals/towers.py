@@ -4,21 +4,20 @@
         [--readouts texts classes] [--shuffled] [--choose] [--fold] [--changed] [--cache DIR]
         [--json FILE]
 
-Odd subjects teach, even ones are asked; of NW-UCLA too; of SBU (two people) half of the pairs. DIR
-holds ``manifest.csv``. Presets of ``skeleton-tower`` are found by the registry. A result is kept in
-``--json`` for each set, preset, seed and control, and is not measured again, so that a run may be
-stopped and go on. A method with a class head stands under its name and "classes", one that moves
-texts under its name. Towers read the joints of the set's own layout, and are trained by the recipe
-of ``vlar adapt``. ``stacked`` has the factors that ``vlar adapt`` starts from; with ``--fold``
-those that it finds, from one fold: half of the people who teach are held out, which takes a
-training more. Seeds come one after the other over all methods, so that a run that is stopped has
-about as many of each.
+Odd subjects teach, even ones are asked; of NW-UCLA too. DIR holds ``manifest.csv``. Presets of
+``skeleton-tower`` are found by the registry. A result is kept in ``--json`` for each set, preset,
+seed and control, and is not measured again, so that a run may be stopped and go on. A method with
+a class head stands under its name and "classes", one that moves texts under its name. Towers read
+the joints of the set's own layout, and are trained by the recipe of ``vlar adapt``. ``stacked`` has
+the factors that ``vlar adapt`` starts from; with ``--fold`` those that it finds, from one fold:
+half of the people who teach are held out, which takes a training more. Seeds come one after the
+other over all methods, so that a run that is stopped has about as many of each.
 
 ``--choose`` asks the last of the people who teach and never the even ones: settings and epochs were
 chosen so. Controls that must fail: the frames of the asked clips shuffled, and their joints read in
-the order of another layout (not SBU), by the tower of the first seed (``--changed``: of every
-seed); with ``--shuffled`` that tower is also trained on shuffled labels. ``scene moved`` puts each
-asked clip elsewhere, by up to a metre along each axis.
+the order of another layout, by the tower of the first seed (``--changed``: of every seed); with
+``--shuffled`` that tower is also trained on shuffled labels. ``scene moved`` puts each asked clip
+elsewhere, by up to a metre along each axis.
 """
 
 from __future__ import annotations
@@ -51,10 +50,7 @@ from vlar.training.task import TrainingTask
 from vlar.types import Clip, Float32
 
 FAMILY = "skeleton-tower"
-LAYOUTS = {
-    "utd": "kinect20_utd", "msr": "kinect20_msr", "ucla": "kinect20", "ut": "kinect20",
-    "sbu": "sbu15",
-}  # fmt: skip
+LAYOUTS = {"utd": "kinect20_utd", "msr": "kinect20_msr", "ucla": "kinect20", "ut": "kinect20"}
 OTHER_ORDER = {
     "kinect20_utd": "kinect20_msr",
     "kinect20_msr": "kinect20",
@@ -104,8 +100,6 @@ def course(name: str, data: Path, shuffled: bool, choosing: bool) -> Course:
     """The clips of a set; with ``shuffled`` the labels of those that teach are."""
     clips, y, who = listed(name, data, load_encoder("skeleton"))
     labels, people = np.array(y), np.array(who)
-    if name == "sbu":  # pairs of people, in either order; of half of the pairs the sum is odd
-        people = np.array([str(int(pair[:2]) + int(pair[2:])) for pair in who])
     teach = halves_of(labels, people)
     ask = ~teach
     order = sorted(set(people[teach].tolist()), key=int)
@@ -122,8 +116,7 @@ def controls(given: Course) -> dict[str, list[Clip]]:
     """The clips that are asked, changed so that a tower must fail."""
     random = np.random.default_rng(0)
     asked = [clip for clip, ask in zip(given.clips, given.ask, strict=True) if ask]
-    layout = str(asked[0].meta["layout"])
-    other = {"layout": OTHER_ORDER.get(layout, layout)}
+    other = {"layout": OTHER_ORDER[str(asked[0].meta["layout"])]}
     places = np.random.default_rng(1).uniform(-1, 1, (len(asked), asked[0].data.shape[-1]))
     return {
         "frames shuffled": [
@@ -273,7 +266,7 @@ def main() -> None:
             first = seed == given.seeds[0]
             if (str(seed) in rows and not given.choose) or (permuted and not first):
                 continue
-            settings = {"layout": LAYOUTS[name], "people": 1 + (name == "sbu"), "readout": readout}
+            settings = {"layout": LAYOUTS[name], "people": 1, "readout": readout}
             settings |= dict(given.settings)
             file = f"{name}-{kind.replace(', ', ' ').replace(' ', '-')}-{int(given.fold)}.npz"
             rows[str(seed)] = measure(
