@@ -79,7 +79,7 @@ NOT_STORED = {
     "align": 3,
     "aligned": 4,
     "ar_net": 4,
-    "atcon": 3,
+    "atcon": 2,
     "body_parts": 2,
     "csvr": 5,
     "dear": 1,
