@@ -103,7 +103,7 @@ def stored(file: Path | None, default: Any) -> Any:
         return default
     content = json.loads(file.read_text("utf-8"))
     results = {name: value for name, value in content.items() if name not in MADE_BY}
-    return results["rows"] if list(results) == ["rows"] else results
+    return results["rows"] if {*results} - {"summary"} == {"rows"} else results
 
 
 def store(file: Path | None, content: Any) -> None:
