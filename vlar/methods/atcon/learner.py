@@ -41,7 +41,7 @@ from vlar.types import Encoded, Float32, Float64
 Int64 = npt.NDArray[np.int64]
 
 
-@register("learner", "source-free", status="in the spirit")
+@register("learner", "source-free", status="null here")
 @dataclass(frozen=True)
 class SourceFree(Learner):
     """Training of a copy of the model's tower on unlabelled clips alone; its classifier stays.

@@ -34,7 +34,7 @@ def centroid_labels(vectors: Tensor, first: Tensor) -> Tensor:
     return (vectors @ F.normalize(means, dim=1).T).argmax(dim=1)
 
 
-@register("objective", "atcon", status="in the spirit")
+@register("objective", "atcon", status="null here")
 @dataclass
 class Atcon(Objective):
     """Temporal consistency on unlabelled clips; a weight of 0 leaves a term out.
