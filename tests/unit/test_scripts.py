@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,22 @@ def test_a_result_keeps_the_command_and_the_commit_that_made_it(file: Path):
     if "figures" in content and isinstance(content["figures"], str):
         page = ROOT / content["figures"]
         assert f"results/{file.name}" in page.read_text("utf-8")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_of_a_result_has_the_script():
+    scripts_of = ["git", "ls-tree", "-r", "--name-only"]
+    lost: list[str] = []
+    for file in RESULTS:
+        content = json.loads(file.read_text("utf-8"))
+        script = content["command"].split()[1]
+        done = subprocess.run(
+            [*scripts_of, content["commit"], script], capture_output=True, text=True, cwd=ROOT
+        )
+        if done.returncode:
+            pytest.skip("the commits of the project are not here")
+        lost += [] if done.stdout.strip() == script else [file.name]
+    assert not lost
 
 
 def test_every_result_has_its_place_on_a_page():
