@@ -79,7 +79,7 @@ def unpack_bodies(data: bytes) -> Float32 | None:
     points = np.empty((people, n_frames, N_POINTS, 3), np.float32)
     points[..., :2] = joints / np.float32(_STEP)
     points[..., 2] = visible[..., :-1] / np.float32(255)
-    score = visible[..., -1].astype(np.float32) / np.float32(255)
+    score = np.divide(visible[..., -1], 255, dtype=np.float32)
     features = features_from_tracks(Tracks(points, score), times.astype(np.float64), aspect)
     features[:, _CAMERA] = camera.reshape(n_frames, CAMERA_WIDTH)
     return features
@@ -105,7 +105,7 @@ def unpack_scores(data: bytes) -> tuple[str, Float32] | None:
     except zlib.error:
         return None
     levels = np.frombuffer(plain, np.uint8)
-    scores = -levels.astype(np.float32) / np.float32(_LEVELS)
+    scores = -np.divide(levels, _LEVELS, dtype=np.float32)
     return (data[:8].hex(), scores) if len(levels) else None
 
 

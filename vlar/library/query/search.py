@@ -60,24 +60,25 @@ def deduplicate(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[Dis
         if vectors.keys() >= set(rows(span))  # else one is damaged by now
     }
     distinct_spans: list[DistinctSpan] = []
-    for span in shown:
-        same = _same(span, distinct_spans, shown)
-        if same is None:
+    earlier: dict[int, Float32] = {}
+    owners = np.empty(len(shown), np.int64)
+    for span, parts in shown.items():
+        count = len(distinct_spans)
+        # One product with all earlier spans: a long recording has thousands.
+        alike = np.ones(count, bool)
+        for part, vector in enumerate(parts):
+            known = earlier.setdefault(part, np.empty((len(shown), len(vector)), vector.dtype))
+            alike &= known[:count] @ vector >= SAME
+            known[count] = vector
+        same = np.flatnonzero(alike & (owners[:count] != span.video_id))
+        if not len(same):
+            owners[count] = span.video_id
             distinct_spans.append(DistinctSpan(span))
-        elif span.video_id not in (same.span.video_id, *(c.video_id for c in same.copies)):
-            same.copies.append(span)
-    return distinct_spans
-
-
-def _same(
-    span: ScoredSpan, found: list[DistinctSpan], shown: dict[ScoredSpan, Float32]
-) -> DistinctSpan | None:
-    for earlier in found:
-        if earlier.span.video_id == span.video_id:
             continue
-        if (np.sum(shown[earlier.span] * shown[span], axis=1) >= SAME).all():
-            return earlier
-    return None
+        first = distinct_spans[same[0]]
+        if span.video_id not in (first.span.video_id, *(c.video_id for c in first.copies)):
+            first.copies.append(span)
+    return distinct_spans
 
 
 _AHEAD = 0.5  # log odds of stated probabilities; by evals/results/search.json
@@ -155,9 +156,14 @@ def _answers(
                 or candidates.score(span).probability >= plan.min_probability
             ]
             distinct = _distinct(plan, snapshot, candidates, probable)
-            if whole or len(distinct) > plan.k:
+            if whole or len(distinct) > plan.k or _all_answered(plan, snapshot, distinct):
                 return distinct[: plan.k]
         n *= 4
+
+
+def _all_answered(plan: QueryPlan, snapshot: Snapshot, distinct: Sequence[DistinctSpan]) -> bool:
+    """Return whether each recording of the library has its one answer."""
+    return plan.one_per_recording and len(distinct) == snapshot.store.counts()[0]
 
 
 def _reordered(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[ScoredSpan]:
@@ -179,8 +185,14 @@ def _reordered(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[Scor
 def _distinct(
     plan: QueryPlan, snapshot: Snapshot, candidates: Candidates, rows: Sequence[ScoredSpan]
 ) -> list[DistinctSpan]:
-    """More than ``plan.k`` distinct spans, or all: those before the last hold all their copies."""
+    """More than ``plan.k`` distinct spans, or all: those before the last hold all their copies.
+
+    Where each recording answers once and all have answered, further spans can be copies alone: of
+    these as many again are looked at.
+    """
     count = plan.k + 1
+    videos_asked = len({row.video_id for row in rows})
+    have_answered = False
     while True:
         check()
         merged = merge(rows, candidates.neighbours, count, snapshot.judged)
@@ -188,8 +200,9 @@ def _distinct(
         if plan.one_per_recording:
             videos = [answer.span.video_id for answer in distinct]
             distinct = [answer for n, answer in enumerate(distinct) if videos.index(videos[n]) == n]
-        if len(distinct) > plan.k or len(merged) < count:
+        if len(distinct) > plan.k or len(merged) < count or have_answered:
             return distinct
+        have_answered = plan.one_per_recording and len(distinct) == videos_asked
         count *= 2
 
 

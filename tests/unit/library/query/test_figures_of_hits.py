@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from tests.unit.library.fakes import DIM, FakeModel
 from tests.unit.library.query.test_newcomer_errors import WINDOWS, library_of
 from vlar.encoders.base import Asked
 from vlar.library.library import Library
+from vlar.library.query import search
+from vlar.library.query.candidates import Candidates, ScoredSpan
 from vlar.library.query.plan import QueryReport, QueryRequest, make_plan
-from vlar.library.query.search import _unordered
+from vlar.library.query.search import DistinctSpan, _unordered
 from vlar.library.shard_reading import VectorVideo
+from vlar.numeric import unit
 from vlar.results import Hits
-from vlar.types import WEAK_MATCH, Hit, HitPart
+from vlar.types import WEAK_MATCH, Hit, HitPart, Window
 
 
 class AskedFake(FakeModel):
@@ -109,6 +113,34 @@ def test_one_answer_of_each_recording_is_its_best(tmp_path: Path):
     assert len(alone) == len(best) < len(everything)
     assert [(h.path, h.row) for h in alone] == [(h.path, h.row) for h in best.values()]
     assert [h.row for h in first] == [h.row for h in alone[:2]]
+
+
+def test_a_few_long_recordings_are_not_compared_span_by_span(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    compared: list[int] = []
+    deduplicate = search.deduplicate
+
+    def counted(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[DistinctSpan]:
+        compared.append(len(spans))
+        return deduplicate(spans, candidates)
+
+    windows = [Window(2.0 * n, 2.0 * n + 1) for n in range(700)]
+    draw = np.random.default_rng(0)
+    with Library(tmp_path / "long.vlar", FakeModel()) as library:
+        library.add_vectors(
+            VectorVideo(f"/v/{n}.mp4", windows, unit(draw.normal(size=(700, DIM))))
+            for n in range(3)
+        )
+        request = QueryRequest("a cat", 25, min_probability=0.0)
+        every = library.search(replace(request, k=2100))
+        monkeypatch.setattr(search, "deduplicate", counted)
+        one = library.search(replace(request, one_per_recording=True))
+    best: dict[str, Hit] = {}
+    for hit in every:
+        best.setdefault(hit.path, hit)
+    assert [hit.row for hit in one] == [hit.row for hit in best.values()]
+    assert sum(compared) < len(every) / 2
 
 
 def test_what_may_have_been_meant_is_remarked_on_and_not_asked(tmp_path: Path):
