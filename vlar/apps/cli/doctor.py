@@ -22,7 +22,7 @@ CODECS = {
     "AV1": "libdav1d",
     "MPEG-4": "mpeg4",
 }
-LIBRARIES = ("numpy", "av", "onnx", "onnxruntime")
+LIBRARIES = ("numpy", "av", "onnxruntime")
 EXTRA_LIBRARIES = ("scipy", "scikit-learn", "torch", "timm", "transformers")
 FAISS = ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu")  # of one module
 
