@@ -366,7 +366,8 @@ def _by_runner(
                 yield recording.video, rows, *recording.vectors(rows)
             else:
                 yield recording.video, rows, recording.failure, {}
-    gone = [pair for pair in waiting if pair[0] not in present]
+    encoded = {video.id for video in present}
+    gone = [(video, some) for video, some in waiting if video.id not in encoded]
     yield from _by_encoder(library, manifest, encoder, request, gone)
 
 
