@@ -66,6 +66,7 @@ class ResidualTower(Adapter, Trainable):
         source: The encoder whose features it reads: the wrapped one, or one with more of them.
         network: The differentiable whole.
         config: The settings.
+        start_seed: Draws the start of the network; ``restart`` sets it.
         of_labels: Last names of parameters and buffers of the network with a row for each label.
     """
 
@@ -74,6 +75,7 @@ class ResidualTower(Adapter, Trainable):
     changes: ClassVar[frozenset[str]] = frozenset({"frame_dim", "frame_blocks"})
     reads: Literal["pixels", "features"] = "features"
     source: Encoder
+    start_seed: int = 0
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
         self._wrap(encoder, self.method)
@@ -119,10 +121,15 @@ class ResidualTower(Adapter, Trainable):
 
         self.config = config
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # two adapters of the same settings start the same
+            torch.manual_seed(self.start_seed)  # the same settings and seed start the same
             self.network = self.build()
         self.module.eval().requires_grad_(False)
         self.refresh()
+
+    def restart(self, seed: int) -> None:
+        """Build the network at the start that a seed draws; a new adapter has that of 0."""
+        self.start_seed = seed
+        self.rebuild(self.config)
 
     def relabel(self, labels: Sequence[str]) -> None:
         """Build the network for other labels; all but ``of_labels`` stays as it is."""

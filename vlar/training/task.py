@@ -8,6 +8,7 @@ from typing import Any
 
 from vlar import registry
 from vlar.adapters.base import Adapter
+from vlar.adapters.towers import ResidualTower
 from vlar.adapters.trainable import Trainable
 from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder
@@ -156,6 +157,8 @@ def attach(
                 raise
             kind = UnknownNameError if isinstance(error, UnknownNameError) else ModelError
             raise kind(f"method {method!r}: {error.message}") from error
+    if seed and isinstance(adapter, ResidualTower):
+        adapter.restart(seed)
     if not isinstance(adapter, Trainable):
         raise UsageError(f"adapter {method!r} has no training; see docs/adapters.md")
     return adapter

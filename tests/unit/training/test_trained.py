@@ -12,6 +12,7 @@ import vlar
 from tests import videos
 from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
+from vlar import registry
 from vlar.encoders.clip.towers import weights_hash
 from vlar.errors import ModelError, SupportError, UnknownNameError
 from vlar.heads.fewshot.base import FewShotHead
@@ -21,7 +22,7 @@ from vlar.model.model import Model
 from vlar.training import hyperparameters
 from vlar.training.fit import fit_features
 from vlar.training.hyperparameters import load_recipe
-from vlar.training.task import TrainingTask
+from vlar.training.task import TrainingTask, attach
 
 SETTINGS = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 
@@ -61,6 +62,16 @@ def test_temporal_beside_a_closed_form():
     rows = signature(features[:3], FakeEncoder.frame_blocks, fitted.head.kind)
     cosines = np.array([[0.2, 0.5], [0.9, 0.1], [0.4, 0.4]], np.float32)
     np.testing.assert_array_equal(again.logits(rows, cosines), fitted.head.logits(rows, cosines))
+
+
+def test_the_seed_draws_the_start():
+    starts = [attach("temporal", FakeEncoder(), SETTINGS, seed=seed) for seed in (0, 1, 1)]
+    new, other, same = (start.state_dict() for start in starts)
+    plain = registry.get("adapter", "temporal").attach(FakeEncoder(), SETTINGS).state_dict()
+    assert {name for name in new if not np.array_equal(new[name], plain[name])} == set()
+    assert {name for name in new if not np.array_equal(other[name], same[name])} == set()
+    drawn = {name for name in new if not np.array_equal(new[name], other[name])}
+    assert any(name.endswith("weight") for name in drawn)
 
 
 def test_held_out_examples_decide_who_may_speak():

@@ -137,7 +137,7 @@ class TransVae(ResidualTower):
     def fit_inputs(self, features: Float32) -> None:
         super().fit_inputs(features)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(self.start_seed)
             nn.init.xavier_uniform_(self.network.leave.weight)
         self.network.own.zero_()
         self.refresh()
