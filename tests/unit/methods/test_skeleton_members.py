@@ -205,6 +205,21 @@ def test_moving_the_root_moves_all_streams(encoder: Encoder):
     assert ((found[0] - found[1]).abs().amax(dim=1) > 1e-5).all()
 
 
+def test_a_person_is_read_with_the_next_one():
+    small = {"layout": "kinect20", "people": 2, "frames": 8, "widths": (16, 16), "halved": ()}
+    subnets = {"fuse": "late", "streams": ("joint",), "bodies": ("two-streams", "limbs")}
+    torch.manual_seed(0)
+    network = TowerNetwork(TowerConfig(**small, **subnets, paired=True), 12).eval()
+    rows = torch.cat([torch.randn(1, 8, 2, 20, 3), torch.ones(1, 8, 2, 20, 1)], dim=-1)
+    step = torch.tensor([0.5, 0, 0, 0])
+    apart = torch.cat([rows[:, :, :1], rows[:, :, 1:] + step], dim=2)
+    found = network.read(torch.cat([rows, rows.flip(2), rows + step, apart]).flatten(2)).found
+    for vectors in (member.vectors.detach() for member in found):
+        torch.testing.assert_close(vectors[1], vectors[0])  # the order of the people
+        torch.testing.assert_close(vectors[2], vectors[0])  # where the scene is
+        assert (vectors[3] - vectors[0]).abs().max() > 1e-4  # where the other person is
+
+
 # As methods
 
 

@@ -85,6 +85,8 @@ class TowerConfig(Settings):
         ratio: Width of the hidden layer of an attention block of ``skateformer``, in its width.
         pieces: Tokens of a joint over time, for the body ``istanet``.
         together: Whether a token holds a joint of all people; else each has one of each person.
+        paired: Whether the bodies of 1-D convolutions also read the joints of the next person,
+            which relates two people.
         dilation: Distance in bones that a kernel of the space ``dilated`` adds to the one before.
         rotate: Angle in radians up to which training turns the bodies about each axis.
         shift: Length of the trunk up to which training moves the scene; for ``chase``.
@@ -118,6 +120,7 @@ class TowerConfig(Settings):
     ratio: float = setting(4.0, above=0, at_most=16)
     pieces: int = setting(6, at_least=1, at_most=64)
     together: bool = True
+    paired: bool = False
     dilation: int = setting(1, at_least=1, at_most=16)
     rotate: float = setting(0.3, at_least=0, at_most=3.2)
     shift: float = setting(0.0, at_least=0, at_most=100)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from vlar.media.skeleton.layouts import root
 from vlar.methods.skeleton_towers.limbs import limbs
 from vlar.methods.skeleton_towers.network import Body, Found, Given, mean_of_people
 
@@ -25,14 +26,20 @@ class Subnet(Body):
     The name of the body chooses the sequences: ``two-streams`` has the poses of the frames and the
     paths of the joints; ``limbs`` each limb and the trunk alone; ``gated`` the poses, with weights,
     0 to 1, on the channels and then the frames of what is found; ``differences`` the steps from
-    frame to frame of joints that are seen in both.
+    frame to frame of joints that are seen in both. With ``paired`` a sequence holds the joints of
+    the next person too, both from the root of the first frame, so pairs are related.
     """
 
     def __init__(self, given: Given) -> None:
         super().__init__(given)
         self.kind, self.width = given.body, given.widths[-1]
         every = limbs(given.config.layout).values() if self.kind == "limbs" else [given.joints]
-        self.groups = [list(group) for group in every if group]
+        people = 1 + given.config.paired
+        self.groups = [
+            [person * len(given.joints) + joint for person in range(people) for joint in group]
+            for group in every
+            if group
+        ]
         sizes = [len(group) for group in self.groups]
         sizes += [given.config.frames] if self.kind == "two-streams" else []
         widths = [max(width // len(sizes), 1) for width in given.widths]
@@ -59,6 +66,10 @@ class Subnet(Body):
     def forward(self, x: Tensor, seen: Tensor) -> Found:
         """Streams (N, M, C, T, V) and ``seen`` (N, M, T, V) to the mean over people."""
         present = seen.amax(dim=(2, 3)) > 0
+        if self.given.config.paired:
+            x, seen = (torch.cat([rows, rows.roll(1, dims=1)], dim=-1) for rows in (x, seen))
+            start = root(self.given.config.layout)
+            x = (x - x[:, :, :, :1, start, None]) * seen[:, :, None]
         owners = present.nonzero()[:, 0]
         if not len(owners):
             return Found(x.new_zeros(len(x), self.width))
