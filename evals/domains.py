@@ -8,9 +8,9 @@ in ``--json`` for each question, row and seed and is not measured again.
 
 adapt      one set of joints teaches with labels, another one gives clips without: UTD-MHAD to
            MSR-Action3D and back (eleven labels), and to NW-UCLA (four). Words alone, ``auto`` and
-           ``temporal`` on the source alone, the network of ``transvae`` on the source alone,
-           TranSVAE and source-free with their terms, ``temporal`` on labels of half of the target's
-           people (ceiling).
+           ``temporal`` on the source alone, ``cir`` on it with its people as domains, the network
+           of ``transvae`` on the source alone, TranSVAE and source-free with their terms,
+           ``temporal`` on labels of half of the target's people (ceiling).
 models     the same pairs as a user runs them, from files: a ``local-temporal`` model of the source
            (with its closed form), and ``source-free`` on half of the target's people, all asked of
            the other half; what the model states of itself without a label, and which one it takes.
@@ -321,6 +321,12 @@ def adapt_pair(lab: Lab, pair: str) -> None:
         )
         return answers(clips, done, ask), latents(clips, done, rows)
 
+    def people(seed: int, permuted: bool = False) -> np.ndarray:
+        texts = np.random.default_rng(seed).permutation(clips.y[teach]) if permuted else None
+        named = {"cir": {}}
+        done = lab.train(clips, teach, seed, objectives=named, domain=clips.who, texts=texts)
+        return answers(clips, done, ask)
+
     lab.row(pair, "words", 1, lambda _: words(clips, clips.labels, ask))
     lab.row(pair, "auto, source only", 1, lambda _: closed(clips, teach, ask))
     lab.row(pair, "source only", seeds, plain)
@@ -332,6 +338,8 @@ def adapt_pair(lab: Lab, pair: str) -> None:
         lab.row(pair, f"transvae without {term}", seeds, lambda s, t=term: both(s, {t: 0.0}))
     alone = dict.fromkeys(("rebuild", "information", "triplet"), 0.0)
     lab.row(pair, "adversary alone (DANN)", seeds, lambda seed: both(seed, alone))
+    lab.row(pair, "cir", seeds, people)
+    lab.row(pair, "cir, sentences permuted", seeds, lambda seed: people(seed, True))
     lab.row(pair, "target labels", seeds, lambda seed: ceiling(lab, clips, ask, seed))
     if "source-free" in registry.names("adapter"):
         source_free_rows(lab, pair, clips, teach, ask)

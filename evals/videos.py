@@ -427,10 +427,10 @@ def forward(lab: Lab, seed: int) -> None:
     clips = [clip_of(clip, f"{row} forward") for row, clip in enumerate(frames)]
     clips += [clip_of(clip[::-1], f"{row} backward") for row, clip in enumerate(frames)]
     for network in lab.given.methods:
-        for control in ("", "labels shuffled"):
-            for fold in range(5):
+        for control in lab.given.controls:
+            for fold in np.arange(seed, seed + lab.given.folds) % 5:
                 key = {"question": "forward", "network": network, "control": control,
-                       "seed": seed, "fold": fold}  # fmt: skip
+                       "epochs": lab.given.epochs, "seed": seed, "fold": int(fold)}  # fmt: skip
                 if lab.measured(**key):
                     continue
                 begin, teach = time.process_time(), np.flatnonzero(who != fold)
@@ -438,10 +438,12 @@ def forward(lab: Lab, seed: int) -> None:
                 if control:
                     taught[teach] = np.random.default_rng(seed).permutation(taught[teach])
                 adapter = trained(lab, network, "none", clips, None, teach, taught, seed, flip=True)
-                asked = np.flatnonzero(who == fold)
-                answers = answered(adapter, [clips[row] for row in asked], sorted(set(y.tolist())))
-                lab.keep(key, top1=percent_right(answers, y[asked]),
-                         cpu_s=round(time.process_time() - begin, 1))  # fmt: skip
+                spent, labels = time.process_time() - begin, sorted(set(y.tolist()))
+                fits, right = (
+                    percent_right(answered(adapter, [clips[row] for row in rows], labels), of[rows])
+                    for rows, of in ((teach, taught), (np.flatnonzero(who == fold), y))
+                )
+                lab.keep(key, top1=right, taught=fits, cpu_s=round(spent, 1))
 
 
 def main() -> None:
@@ -450,8 +452,9 @@ def main() -> None:
     given = arguments(
         __doc__, "shared", "json", question={"positional": True, "choices": list(questions)},
         seeds=5, first=(0, "first seed"), epochs=20, methods=some(list(METHODS)),
-        folds=(1, "of bodies; pairs of people"), arms=some(ARMS, help="of bodies"),
-        cache=Path("/tmp/vlar-videos"),
+        folds=(1, "pairs of people (bodies); people held out, from the seed's on (forward)"),
+        controls=some(["", "labels shuffled"], help="of forward"),
+        arms=some(ARMS, help="of bodies"), cache=Path("/tmp/vlar-videos"),
     )  # fmt: skip
     torch.set_num_threads(1)
     lab = Lab(given)
