@@ -1,19 +1,20 @@
 """Change the model of a library at once: its rows are mapped, and encoded as they are needed.
 
 A few hundred windows are encoded by the new model and teach a map (``vlar.library.mapping``). One
-transaction then gives every other row its mapped vector and a mark; the library is one of the new
-model from there on. Rows are encoded later, a commit a recording, by a query that touches them, in
-the time that a user gives, or all. A row has its mark until its own transaction replaces it, so a
-run that is killed loses nothing, and what is mapped is always exact.
+commit then gives every other row its mapped vector and a mark; the library is one of the new model
+from there on. Rows are encoded later, a commit a recording, by a query that touches them, in the
+time that a user gives, or all. A row has its mark until its own commit replaces it, so a run that
+is killed loses nothing, and what is mapped is always exact.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -26,11 +27,13 @@ from vlar.library.manifest import LibraryManifest
 from vlar.library.mapping import LinearMap, Sample, completed, learned
 from vlar.library.model_provider import load_on, require_named
 from vlar.library.rows import Bool, RowBatch, UpgradeReport
+from vlar.library.store.base import LibraryWriter
 from vlar.library.store.trust import writer_lock
 from vlar.library.store.values import KnownVideo
 from vlar.library.store.writer import SqliteWriter
 from vlar.library.upgrade import (
     RowEncoder,
+    UpgradeProgress,
     UpgradeRequest,
     failure_of,
     leave_no_stage,
@@ -54,67 +57,84 @@ _PHRASES = "everyday_actions"
 def upgrade_library(
     path: Path, model: LibraryModel | None, request: UpgradeRequest
 ) -> UpgradeReport:
-    """Bring a library up to date, whole or lazily (``Library.upgrade``)."""
+    """Bring a library in a folder up to date, whole or lazily (``Library.upgrade``)."""
     check_place(path, create=False)
-    with writer_lock(path), closing(SqliteWriter.open_to_write(path)) as library:
-        manifest = LibraryManifest.of(library)
-        if request.minutes is not None and not (request.lazy or (manifest and manifest.mapping)):
-            raise UsageError("--minutes is for a library whose rows are mapped; give --lazy too")
-        if manifest is None or (manifest.mapping is None and not request.lazy):
-            if request.runner is not None:
-                raise UsageError("a runner encodes rows that are mapped; upgrade with --lazy first")
-            return renew(path, library, model, request.progress)
-        if model is None:
-            require_named(path, manifest.model, None)
-            model = load_on(manifest.model)
-        if manifest.mapping is None and model.fingerprint != manifest.fingerprint:
-            parts = _Parts.of(manifest, model)
-            manifest = _change(path, library, manifest, model, parts, request)
-            if manifest.mapping is None:
-                leave_no_stage(path)
-                names = tuple(new.name for _, new in parts.pairs)
-                recordings, rows, _ = library.counts()
-                return UpgradeReport(names, tuple(parts.missing), recordings, rows, ())
-        elif model.fingerprint != manifest.fingerprint:
-            raise UsageError(
-                f"library {path} still has {len(library.mapped())} rows that are mapped from "
-                f"{manifest.mapping.model if manifest.mapping else 'another model'}; encode them "
-                f"before its model changes again: vlar index upgrade {path}"
-            )
-        leave_no_stage(path)
-        return _encode(library, manifest, model, request)
+    with (
+        writer_lock(path),
+        closing(SqliteWriter.open_to_write(path)) as library,
+        closing(FolderChange(path, library)) as change,
+    ):
+        return upgraded(library, change, model, request)
 
 
-def _change(
-    folder: Path,
-    library: SqliteWriter,
-    manifest: LibraryManifest,
-    model: LibraryModel,
-    parts: _Parts,
-    request: UpgradeRequest,
-) -> LibraryManifest:
-    """Map all rows but those of a sample, which are encoded; returns the new manifest."""
-    if model.modality != manifest.modality:
+Convert = Callable[[RowBatch], tuple[Float32, Bool]]  # new vectors (N, D), and which are predicted
+
+
+class ModelChange(Protocol):
+    """Rows of the later model, which wait until they replace all others at once."""
+
+    def renew(self, model: LibraryModel | None, progress: UpgradeProgress | None) -> UpgradeReport:
+        """Bring the library up to date without a map.
+
+        Raises:
+            UsageError: its store cannot.
+        """
+        ...
+
+    def begin(self, target: LibraryManifest) -> None:
+        """Begin a change to a target, or go on with one that was interrupted."""
+        ...
+
+    def staged(self, video: KnownVideo, rows: RowBatch) -> Float32 | None:
+        """The new vectors (N, D) of rows that an earlier run staged, all of them; else None."""
+        ...
+
+    def stage(self, video: KnownVideo, rows: RowBatch, vectors: Float32) -> None:
+        """Keep the new vectors (N, D) of some rows of a recording."""
+        ...
+
+    def commit(self, target: LibraryManifest, convert: Convert) -> None:
+        """Replace the vectors of all rows and the manifest at once.
+
+        Damaged rows are left out, and their recordings are read again by the next ``add``.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Delete what waits."""
+        ...
+
+
+def upgraded(
+    library: LibraryWriter, change: ModelChange, model: LibraryModel | None, request: UpgradeRequest
+) -> UpgradeReport:
+    """Bring an open library up to date; the caller holds the writer's lock."""
+    address, manifest = library.address, LibraryManifest.of(library)
+    if request.minutes is not None and not (request.lazy or (manifest and manifest.mapping)):
+        raise UsageError("--minutes is for a library whose rows are mapped; give --lazy too")
+    if manifest is None or (manifest.mapping is None and not request.lazy):
+        if request.runner is not None:
+            raise UsageError("a runner encodes rows that are mapped; upgrade with --lazy first")
+        return change.renew(model, request.progress)
+    if model is None:
+        require_named(address, manifest.model, None)
+        model = load_on(manifest.model)
+    if manifest.mapping is None and model.fingerprint != manifest.fingerprint:
+        parts = _Parts.of(manifest, model)
+        manifest = _Change(library, change, manifest, model, parts).run(request)
+        if manifest.mapping is None:
+            change.clear()
+            names = tuple(new.name for _, new in parts.pairs)
+            recordings, rows, _ = library.counts()
+            return UpgradeReport(names, tuple(parts.missing), recordings, rows, ())
+    elif model.fingerprint != manifest.fingerprint:
         raise UsageError(
-            f"library {folder} holds {manifest.modality}, and model {model.name!r} reads "
-            f"{model.modality}; give a model of {manifest.modality}"
+            f"library {address} still has {len(library.mapped())} rows that are mapped from "
+            f"{manifest.mapping.model if manifest.mapping else 'another model'}; encode them "
+            f"before its model changes again: vlar index upgrade {address}"
         )
-    target = target_of(folder, manifest, model, parts.missing)
-    work = _Change(library, manifest, target, parts)
-    if not parts.missing:  # all of the new vectors is in the old ones
-        work.replace_rows(None, {})
-    else:
-        encoder = RowEncoder(target, _encoder(model), parts.missing, library)
-        with closing(open_stage(folder, target)) as stage:
-            sample, encoded = work.sample(stage, encoder, request)
-        if len(encoded) == library.row_count():
-            work.replace_rows(None, encoded)
-            return target
-        names = [new.name for _, new in parts.pairs]
-        linear, mapping = learned(sample, model, load_bank(_PHRASES).texts, manifest.model, names)
-        work.target = replace(target, mapping=mapping)
-        work.replace_rows(linear, encoded)
-    return work.target
+    change.clear()
+    return _encode(library, manifest, model, request)
 
 
 def _encoder(model: LibraryModel) -> Encoder:
@@ -164,17 +184,42 @@ class _Change:
 
     def __init__(
         self,
-        library: SqliteWriter,
+        library: LibraryWriter,
+        change: ModelChange,
         manifest: LibraryManifest,
-        target: LibraryManifest,
+        model: LibraryModel,
         parts: _Parts,
     ) -> None:
-        self._library, self._manifest, self._parts = library, manifest, parts
-        self.target = target
+        if model.modality != manifest.modality:
+            raise UsageError(
+                f"library {library.address} holds {manifest.modality}, and model {model.name!r} "
+                f"reads {model.modality}; give a model of {manifest.modality}"
+            )
+        self._library, self._change, self._model = library, change, model
+        self._manifest, self._parts = manifest, parts
+        self._target = target_of(library.address, manifest, model, parts.missing)
         self._videos = {video.id: video for video in library.recordings()}
 
-    def sample(
-        self, stage: SqliteWriter, encoder: RowEncoder, request: UpgradeRequest
+    def run(self, request: UpgradeRequest) -> LibraryManifest:
+        """Map all rows but those of a sample, which are encoded; returns the new manifest."""
+        target, parts = self._target, self._parts
+        self._change.begin(target)
+        if not parts.missing:  # all of the new vectors is in the old ones
+            self._change.commit(target, lambda rows: self._converted(rows, None, {}))
+            return target
+        encoder = RowEncoder(target, _encoder(self._model), parts.missing, self._library)
+        sample, encoded = self._sample(encoder, request)
+        linear = None
+        if len(encoded) < self._library.counts()[1]:
+            names = [new.name for _, new in parts.pairs]
+            phrases = load_bank(_PHRASES).texts
+            linear, mapping = learned(sample, self._model, phrases, self._manifest.model, names)
+            target = replace(target, mapping=mapping)
+        self._change.commit(target, lambda rows: self._converted(rows, linear, encoded))
+        return target
+
+    def _sample(
+        self, encoder: RowEncoder, request: UpgradeRequest
     ) -> tuple[Sample, dict[int, Float32]]:
         """Windows that both models encoded, and their new vectors by row id.
 
@@ -184,7 +229,8 @@ class _Change:
         Raises:
             LibraryError: too few of them can be read.
         """
-        ids = self._library.row_ids(self._videos)
+        kinds = [self._library.ids_of(people=people) for people in (False, True)]
+        ids = np.sort(np.concatenate(kinds))
         least, most = _SAMPLE
         count = min(max(len(ids) // 20, least), most, len(ids))
         drawn = np.random.default_rng(0).permutation(ids)[:count].tolist()
@@ -196,7 +242,7 @@ class _Change:
         for number, video_id in enumerate(videos):
             rows = _part(batch, batch.video_ids == video_id)
             try:
-                rows, vectors = self._staged(stage, encoder, self._videos[video_id], rows)
+                rows, vectors = self._encoded(encoder, self._videos[video_id], rows)
             except (VlarError, OSError) as error:
                 reason = str(error)
                 continue
@@ -207,11 +253,11 @@ class _Change:
             new.append(vectors)
             row_ids += rows.ids.tolist()
             owners += [video_id] * len(rows.ids)
-        is_all = len(row_ids) == self._library.row_count()
+        is_all = len(row_ids) == self._library.counts()[1]
         if not row_ids or not (is_all or (len(row_ids) >= _FEWEST and len(set(owners)) > 1)):
             raise LibraryError(
-                f"library {self._library.file.parent}: {len(row_ids)} of {count} windows could be "
-                f"read to learn from, and {_FEWEST} of two recordings are needed"
+                f"library {self._library.address}: {len(row_ids)} of {count} windows could be read "
+                f"to learn from, and {_FEWEST} of two recordings are needed"
                 f"{f' ({reason})' if reason else ''}; it stays as it is"
             )
         arrays = np.concatenate(old), np.concatenate(new)
@@ -219,52 +265,97 @@ class _Change:
         sample = Sample(*arrays, np.array(owners, np.int64), shared, silent)
         return sample, dict(zip(row_ids, arrays[1], strict=True))
 
-    def _staged(
-        self, stage: SqliteWriter, encoder: RowEncoder, video: KnownVideo, rows: RowBatch
+    def _encoded(
+        self, encoder: RowEncoder, video: KnownVideo, rows: RowBatch
     ) -> tuple[RowBatch, Float32]:
         """Rows that can be read, and their new vectors (N, D), some by an earlier run."""
-        staged = stage.at_path(video.path)
-        if staged is not None and staged.content_hash == video.content_hash:
-            earlier = stage.rows(stage.row_ids([staged.id]).tolist(), self.target.dim)
-            if earlier.spans == rows.spans and people_of(earlier) == people_of(rows):
-                return rows, earlier.vectors
+        if (earlier := self._change.staged(video, rows)) is not None:
+            return rows, earlier
         fresh, lost = encoder.fresh(video, rows)
         read = np.array([index not in lost for index in range(len(rows.ids))])
         vectors = blocks.merged_vectors(rows.vectors, fresh, self._parts.pairs)[read]
         rows = _part(rows, read)
+        self._change.stage(video, rows, vectors)
+        return rows, vectors
+
+    def _converted(
+        self, rows: RowBatch, linear: LinearMap | None, encoded: dict[int, Float32]
+    ) -> tuple[Float32, Bool]:
+        parts, vectors = self._parts, self._parts.copied(rows.vectors)
+        if linear is None:
+            vectors = unit(vectors)  # a sensor that was missing left more for the others
+        else:
+            vectors = completed(linear(rows.vectors), vectors, parts.shared, parts.silent)
+        is_mapped = np.full(len(rows.ids), linear is not None)
+        for index, row_id in enumerate(rows.ids.tolist()):
+            if row_id in encoded:
+                vectors[index], is_mapped[index] = encoded[row_id], False
+        return vectors, is_mapped
+
+
+class FolderChange(ModelChange):
+    """Rows wait in a second store inside the folder."""
+
+    def __init__(self, folder: Path, library: SqliteWriter) -> None:
+        self._folder, self._library = folder, library
+        self._target: LibraryManifest | None = None
+        self._opened: SqliteWriter | None = None
+
+    def close(self) -> None:
+        """Close the second store."""
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
+
+    def renew(self, model: LibraryModel | None, progress: UpgradeProgress | None) -> UpgradeReport:
+        return renew(self._folder, self._library, model, progress)
+
+    def begin(self, target: LibraryManifest) -> None:
+        self._target = target
+
+    def _stage(self) -> SqliteWriter:
+        assert self._target is not None
+        self._opened = self._opened or open_stage(self._folder, self._target)
+        return self._opened
+
+    def staged(self, video: KnownVideo, rows: RowBatch) -> Float32 | None:
+        stage = self._stage()
+        staged = stage.at_path(video.path)
+        if self._target and staged is not None and staged.content_hash == video.content_hash:
+            earlier = stage.rows(stage.row_ids([staged.id]).tolist(), self._target.dim)
+            if earlier.spans == rows.spans and people_of(earlier) == people_of(rows):
+                return earlier.vectors
+        return None
+
+    def stage(self, video: KnownVideo, rows: RowBatch, vectors: Float32) -> None:
+        stage = self._stage()
         with stage.transaction():
             video_id = stage.put_video(video.path, video.content_hash, video.stamp, 0.0)
             stage.insert_rows(video_id, windows_of(rows), vectors, people_of(rows))
-        return rows, vectors
 
-    def replace_rows(self, linear: LinearMap | None, encoded: dict[int, Float32]) -> None:
-        """One transaction: the vectors of all rows, the marks, and the manifest."""
-        library, parts = self._library, self._parts
+    def commit(self, target: LibraryManifest, convert: Convert) -> None:
+        library = self._library
+        manifest = LibraryManifest.of(library)
+        assert manifest is not None
         with library.transaction():
-            library.set_meta(self.target.to_meta())
-            for video_id, video in self._videos.items():
-                ids = library.row_ids([video_id]).tolist()
-                rows = library.rows(ids, self._manifest.dim)
+            library.set_meta(target.to_meta())
+            for video in library.recordings():
+                ids = library.row_ids([video.id]).tolist()
+                rows = library.rows(ids, manifest.dim)
                 if len(rows.ids) < len(ids):  # damaged ones have nothing to be mapped from
                     library.read_again(video.path)
-                if not len(rows.ids):
-                    continue
-                vectors = parts.copied(rows.vectors)
-                if linear is None:
-                    vectors = unit(vectors)  # a sensor that was missing left more for the others
-                else:
-                    predicted = linear(rows.vectors)
-                    vectors = completed(predicted, vectors, parts.shared, parts.silent)
-                is_mapped = np.full(len(rows.ids), linear is not None)
-                for index, row_id in enumerate(rows.ids.tolist()):
-                    if row_id in encoded:
-                        vectors[index], is_mapped[index] = encoded[row_id], False
-                library.replace_rows(video_id, windows_of(rows), vectors, people_of(rows))
-                library.mark_mapped(library.row_ids([video_id])[is_mapped].tolist())
+                if len(rows.ids):
+                    vectors, marks = convert(rows)
+                    facts = windows_of(rows), vectors, people_of(rows), marks.tolist()
+                    library.replace_rows(video.id, *facts)
+
+    def clear(self) -> None:
+        self.close()
+        leave_no_stage(self._folder)
 
 
 def _encode(
-    library: SqliteWriter, manifest: LibraryManifest, model: LibraryModel, request: UpgradeRequest
+    library: LibraryWriter, manifest: LibraryManifest, model: LibraryModel, request: UpgradeRequest
 ) -> UpgradeReport:
     """Encode mapped rows: those of the request, or all in the time that it gives."""
     mapping = manifest.mapping
@@ -292,8 +383,7 @@ def _encode(
         vectors = blocks.merged_vectors(rows.vectors, fresh, pairs)[read]
         rows = _part(rows, read)
         with library.transaction():
-            library.delete_rows(rows.ids.tolist())
-            library.insert_rows(video.id, windows_of(rows), vectors, people_of(rows))
+            library.put_encoded(video.id, rows, vectors)
         videos.add(video.id)
         done += len(rows.ids)
         if request.progress is not None:
@@ -321,7 +411,7 @@ _Fresh = Generator[tuple[KnownVideo, RowBatch, Float32 | Failure, Mapping[int, F
 
 
 def _by_encoder(
-    library: SqliteWriter,
+    library: LibraryWriter,
     manifest: LibraryManifest,
     encoder: RowEncoder,
     _: UpgradeRequest,
@@ -343,7 +433,7 @@ def _by_encoder(
 
 
 def _by_runner(
-    library: SqliteWriter,
+    library: LibraryWriter,
     manifest: LibraryManifest,
     encoder: RowEncoder,
     request: UpgradeRequest,
@@ -371,21 +461,14 @@ def _by_runner(
     yield from _by_encoder(library, manifest, encoder, request, gone)
 
 
-def _waiting(library: SqliteWriter, first: Sequence[int]) -> _Waiting:
+def _waiting(library: LibraryWriter, first: Sequence[int]) -> _Waiting:
     """Ids of mapped rows by recording, at most 32 at a time: some of them, or all, mixed."""
-    if not library.mapped(first or None):
-        return []
-    query = "SELECT video_id, rows.id FROM rows JOIN mapped ON mapped.row_id = rows.id"
-    pairs = library.fetch(f"{query} ORDER BY video_id, track, start_s, end_s")
     ids = dict[int, list[int]]()
-    for video_id, row_id in pairs:
+    for video_id, row_id in library.mapped_by_time(first or None):
         ids.setdefault(video_id, []).append(row_id)
     owners = np.random.default_rng(0).permutation(list(ids)).tolist()
     if first:
         rank = {row_id: index for index, row_id in enumerate(first)}
-        ids = {
-            i: rows for i, all_rows in ids.items() if (rows := [r for r in all_rows if r in rank])
-        }
         owners = sorted(ids, key=lambda video_id: min(map(rank.__getitem__, ids[video_id])))
     videos = {video.id: video for video in library.recordings()}
     return [

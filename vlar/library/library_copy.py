@@ -79,16 +79,12 @@ class LibraryDigest:
 
 def copy_within(writer: LibraryWriter, source_id: int, video_id: int, dim: int) -> int:
     """Give a recording the rows and annotations of another one; returns how many rows."""
-    ids = list[int]()
+    count = 0
     for rows in writer.scan(dim, RowFilter(frozenset([source_id]))):
         copy_rows(writer, rows, writer, video_id)
-        ids += rows.ids.tolist()
-    if mapped := writer.mapped(ids):
-        copied = writer.scan(dim, RowFilter(frozenset([video_id])))  # in the same order
-        pairs = zip(ids, (i for rows in copied for i in rows.ids.tolist()), strict=True)
-        writer.mark_mapped([copy for row_id, copy in pairs if row_id in mapped])
+        count += len(rows.ids)
     copy_annotations(writer, source_id, writer, video_id)
-    return len(ids)
+    return count
 
 
 def copy_rows(
@@ -105,7 +101,9 @@ def copy_rows(
     people = [rows.people.get(row_id) for row_id in ids] if rows.people else []
     tokens = dict(zip(*map(list, source.contexts(ids)), strict=True))
     contexts = [tokens.get(row_id) for row_id in ids] if tokens else []
-    target.insert_rows(video_id, windows, rows.wide, people, contexts)
+    mapped = source.mapped(ids)
+    marks = [row_id in mapped for row_id in ids] if mapped else []
+    target.insert_rows(video_id, windows, rows.wide, people, contexts, marks)
 
 
 def copy_annotations(

@@ -111,7 +111,7 @@ def renew(
             "its stored vectors share no part with the model, or have parts that the model "
             "lacks; change its model with --lazy, or index the videos again into a new library"
         )
-    target = target_of(folder, manifest, model, blocks.missing_blocks(old, new))
+    target = target_of(str(folder), manifest, model, blocks.missing_blocks(old, new))
     with closing(open_stage(folder, target)) as stage:
         parts = (old, new)
         work = _Upgrade(library, stage, manifest.dim, target, encoder, parts, progress)
@@ -121,7 +121,7 @@ def renew(
 
 
 def target_of(
-    folder: Path, manifest: LibraryManifest, model: LibraryModel, missing: Sequence[str]
+    address: str, manifest: LibraryManifest, model: LibraryModel, missing: Sequence[str]
 ) -> LibraryManifest:
     """The manifest of a library after its upgrade to a model.
 
@@ -131,8 +131,8 @@ def target_of(
     spec = manifest.spec
     if ":" in manifest.persons and missing:
         raise UsageError(
-            f"library {folder} found people with {manifest.persons!r:.200}, a path that an upgrade "
-            "does not open; index the videos again into a new library"
+            f"library {address} found people with {manifest.persons!r:.200}, a path that an "
+            "upgrade does not open; index the videos again into a new library"
         )
     same = model.name == manifest.model
     target = LibraryManifest.new(

@@ -54,7 +54,22 @@ def old(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "l.vlar"
 
 
-def clips_of(path: Path) -> list[Path]:
+@pytest.fixture(params=["folder", pytest.param("milvus", marks=pytest.mark.slow)])
+def either(request: pytest.FixtureRequest, old: Path, tmp_path: Path) -> Path | str:
+    """The same in a folder, and in Milvus."""
+    return old if request.param == "folder" else in_milvus(old, tmp_path)
+
+
+def in_milvus(old: Path, tmp_path: Path) -> str:
+    pytest.importorskip("pymilvus")
+    pytest.importorskip("milvus_lite")
+    address = f"milvus:{tmp_path / 'm.db'}/l"
+    with Library(old, PartModel(0)) as library, Library(address) as copy:
+        library.copy_to(copy)
+    return address
+
+
+def clips_of(path: Path | str) -> list[Path]:
     return [Path(row.path) for row in Library(path).videos()]
 
 
@@ -62,10 +77,10 @@ def origins(library: Library) -> list[str]:
     return [hit.origin for hit in library.query("anything", k=50, min_probability=0)]
 
 
-def test_answers_at_once_and_states_what_is_mapped(old: Path, tmp_path: Path):
+def test_answers_at_once_and_states_what_is_mapped(either: Path | str, tmp_path: Path):
     later = PartModel(1, base=BASE)
-    clips = clips_of(old)
-    with Library(old, later) as library:
+    clips = clips_of(either)
+    with Library(either, later) as library:
         report = library.upgrade(lazy=True)
         assert (report.mapped, report.rows) == (8, 0)
         assert "learned from 16 windows" in report.learned_from
@@ -90,26 +105,26 @@ def test_answers_at_once_and_states_what_is_mapped(old: Path, tmp_path: Path):
         assert all(row.tags == {"place": "gym"} for row in library.videos())
         assert store_of(library).meta()["vector_type"] == "float16"
     made_new = as_if_new(tmp_path, clips, later)
-    assert vectors(old).keys() == made_new.keys()
-    for key, row in vectors(old).items():
+    assert vectors(either).keys() == made_new.keys()
+    for key, row in vectors(either).items():
         np.testing.assert_allclose(row, made_new[key], atol=1e-3)
 
 
-def test_blocks_that_are_shared_are_exact_and_a_dropped_block_needs_no_map(old: Path):
-    before = vectors(old)
-    with Library(old, PartModel(1)) as library:
+def test_blocks_that_are_shared_are_exact_and_a_dropped_block_needs_no_map(either: Path | str):
+    before = vectors(either)
+    with Library(either, PartModel(1)) as library:
         assert library.upgrade(lazy=True).mapped == 8
     width = next(iter(before.values())).shape[0]
-    for key, row in vectors(old).items():
+    for key, row in vectors(either).items():
         np.testing.assert_allclose(row[:width] * np.sqrt(2), before[key], atol=2e-3)
-    with Library(old, PartModel(1)) as library:
+    with Library(either, PartModel(1)) as library:
         library.upgrade()
-    with Library(old, PartModel(0)) as library:
+    with Library(either, PartModel(0)) as library:
         report = library.upgrade(lazy=True)
         assert (report.mapped, report.learned_from, report.rows) == (0, "", 24)
         assert (report.kept, report.computed) == (("base",), ())
         assert set(origins(library)) == {""}
-    for key, row in vectors(old).items():
+    for key, row in vectors(either).items():
         np.testing.assert_allclose(row, before[key], atol=2e-3)
 
 
@@ -125,14 +140,14 @@ def test_a_block_that_held_all_of_a_vector_is_copied_at_unit_length(tmp_path: Pa
         assert len(library.query("a", min_probability=0)) == 1
 
 
-def test_uses_that_cannot_tell_are_refused_in_one_line(old: Path, tmp_path: Path):
-    with Library(old, PartModel(1)) as library:
+def test_uses_that_cannot_tell_are_refused_in_one_line(either: Path | str, tmp_path: Path):
+    with Library(either, PartModel(1)) as library:
         library.upgrade(lazy=True)
         refused(UsageError, "8 of its rows are mapped", library.to_arrow)
         refused(UsageError, "8 of its rows are mapped", library.query, "anything", miss=0.1)
         refused(UsageError, "8 of its rows", library.copy_to, Library(tmp_path / "copy.vlar"))
         assert store_of(library).meta()["vector_type"] == "float16, some mapped"
-    with Library(old, PartModel(2)) as library:
+    with Library(either, PartModel(2)) as library:
         refused(UsageError, "before its model changes again", library.upgrade, lazy=True)
         refused(EncoderMismatchError, "upgrade", library.query, "anything")
     with Library(tmp_path / "new.vlar", PartModel(0)) as library:
@@ -157,9 +172,11 @@ def test_the_command_line_encodes_answers_and_states_what_is_mapped(
     assert "0 mapped" in capsys.readouterr().err
 
 
-def test_a_copy_of_a_recording_stays_mapped_and_a_changed_one_is_encoded(old: Path, tmp_path: Path):
-    clips = clips_of(old)
-    with Library(old, PartModel(1)) as library:
+def test_a_copy_of_a_recording_stays_mapped_and_a_changed_one_is_encoded(
+    either: Path | str, tmp_path: Path
+):
+    clips = clips_of(either)
+    with Library(either, PartModel(1)) as library:
         library.upgrade(lazy=True)
         mapped = {
             hit.path
@@ -176,9 +193,9 @@ def test_a_copy_of_a_recording_stays_mapped_and_a_changed_one_is_encoded(old: Pa
         assert library.add(clips).unchanged == 8
 
 
-def test_a_file_that_is_gone_stays_mapped(old: Path, tmp_path: Path):
+def test_a_file_that_is_gone_stays_mapped(either: Path | str, tmp_path: Path):
     moved = tmp_path / "away"
-    with Library(old, PartModel(1)) as library:
+    with Library(either, PartModel(1)) as library:
         library.upgrade(lazy=True)
         gone = {row.path for row in library.videos()}
         videos = Path(next(iter(gone))).parent
@@ -377,14 +394,14 @@ def load_mortal(mark: Path, device: str | None) -> Mortal:
 @pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
 @pytest.mark.parametrize("name", ["processes", "ray"])
 def test_a_runner_encodes_each_row_once_although_a_worker_is_killed(
-    old: Path, tmp_path: Path, name: str
+    either: Path | str, tmp_path: Path, name: str
 ):
     if find_spec(name) is None and name == "ray":  # an import would read its settings too early
         pytest.skip("ray is not installed")
-    later, clips, mark = PartModel(1, base=BASE), clips_of(old), tmp_path / "mark"
+    later, clips, mark = PartModel(1, base=BASE), clips_of(either), tmp_path / "mark"
     runner = registry.get("runner", name).from_options(RunnerOptions(workers=1))
     runner.load = partial(load_mortal, mark)
-    with Library(old, later) as library:
+    with Library(either, later) as library:
         refused(UsageError, "--lazy first", library.upgrade, runner=runner)
         assert library.upgrade(lazy=True).mapped == 8
         taken = len(later.encoder.calls)
@@ -395,7 +412,7 @@ def test_a_runner_encodes_each_row_once_although_a_worker_is_killed(
         assert library.info().rows == 24
         assert library.verify() == []
     expected = as_if_new(tmp_path, clips, later)
-    for key, row in vectors(old).items():
+    for key, row in vectors(either).items():
         np.testing.assert_allclose(row, expected[key], atol=1e-3)
 
 

@@ -89,12 +89,11 @@ class PartModel(FakeModel):
         return np.pad(super().encode_queries(texts), ((0, 0), (0, self.dim - DIM)))
 
 
-def vectors(path: Path) -> dict[tuple[str, float], np.ndarray]:
+def vectors(path: Path | str) -> dict[tuple[str, float], np.ndarray]:
     with Library(path) as library:
         store = store_of(library)
-        dim = int(store.meta()["dim"])
-        names = store.paths()
-        batch = store.rows(store.row_ids(names).tolist(), dim)
+        names, ids = store.paths(), [store.ids_of(people=people) for people in (False, True)]
+        batch = store.rows(np.concatenate(ids).tolist(), int(store.meta()["dim"]))
     keys = [(names[int(v)], span[0]) for v, span in zip(batch.video_ids, batch.spans, strict=True)]
     return dict(zip(keys, batch.vectors, strict=True))
 

@@ -156,7 +156,11 @@ class LibraryStore(Protocol):
 
     def mapped(self, row_ids: Sequence[int] | None = None) -> set[int]:
         """Rows, of all or of some, whose vectors are predicted (``vlar.library.mapping``)."""
-        return set()
+        ...
+
+    def mapped_by_time(self, row_ids: Sequence[int] | None = None) -> Iterable[tuple[int, int]]:
+        """Recording and id of the same rows; all of them by recording, track and time."""
+        ...
 
     # Annotations --------------------------------------------------------------------------------
 
@@ -221,6 +225,7 @@ class LibraryWriter(LibraryStore, Protocol):
         vectors: Float32,
         people: Sequence[RowPerson | None] = (),
         contexts: Sequence[Float16 | None] = (),
+        mapped: Sequence[bool] = (),
     ) -> None:
         """Add windows with their vectors (N, D) to a recording of this transaction.
 
@@ -230,16 +235,16 @@ class LibraryWriter(LibraryStore, Protocol):
             vectors: (N, D) of unit length.
             people: Whom each row shows, None for a whole frame; empty where all are whole frames.
             contexts: Context tokens (k, E) of each row, None for none; empty where none has any.
+            mapped: Whether each vector is predicted; empty where none is.
 
         Raises:
             LibraryError: the other contexts of the library have another shape.
         """
         ...
 
-    def mark_mapped(self, row_ids: Sequence[int]) -> None:
-        """Note that the vectors of rows are predicted; it ends with the row."""
-        if row_ids:
-            raise LibraryError(f"{self.address} cannot hold predicted vectors; use a folder")
+    def put_encoded(self, video_id: int, rows: RowBatch, vectors: Float32) -> None:
+        """Give mapped rows of a recording the vectors (N, D) that they were predicted for."""
+        ...
 
     def update(
         self,

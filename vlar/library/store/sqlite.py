@@ -298,6 +298,14 @@ class SqliteStore(LibraryStore):
             rows = self.fetch_in(f"{query} WHERE row_id IN", row_ids)
         return {row_id for (row_id,) in rows if isinstance(row_id, int)}
 
+    def mapped_by_time(self, row_ids: Sequence[int] | None = None) -> list[tuple[int, int]]:
+        if not self.mapped(row_ids):
+            return []
+        query = "SELECT video_id, rows.id FROM rows JOIN mapped ON mapped.row_id = rows.id"
+        if row_ids is None:
+            return self.fetch(f"{query} ORDER BY video_id, track, start_s, end_s")
+        return self.fetch_in(f"{query} WHERE rows.id IN", row_ids)
+
     def captions(self, row_ids: Sequence[int] | None = None) -> dict[int, str]:
         return annotation_tables.captions_by_row(self, row_ids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing_extensions import Self
 
 from vlar.errors import LibraryError
 from vlar.library.address import is_unicode, matches, place
-from vlar.library.rows import Float16, RowPerson
+from vlar.library.rows import Float16, RowBatch, RowPerson
 from vlar.library.store import annotations as annotation_tables
 from vlar.library.store import schema
 from vlar.library.store.annotations import A, Caption, KeptFrames, RecordingLabels
@@ -26,6 +27,7 @@ from vlar.types import Float32, Window
 _MAPPED = """CREATE TABLE IF NOT EXISTS mapped (
     row_id INTEGER PRIMARY KEY REFERENCES rows (id) ON DELETE CASCADE
 )"""
+_ROW = "FROM rows WHERE video_id = ? AND track = ? AND start_s = ? AND end_s = ?"
 
 
 class SqliteWriter(SqliteStore, LibraryWriter):
@@ -97,6 +99,7 @@ class SqliteWriter(SqliteStore, LibraryWriter):
         vectors: Float32,
         people: Sequence[RowPerson | None] = (),
         contexts: Sequence[Float16 | None] = (),
+        mapped: Sequence[bool] = (),
     ) -> None:
         shown = people or [None] * len(windows)
         blobs = (vector.tobytes() for vector in vectors.astype(STORED))
@@ -112,6 +115,13 @@ class SqliteWriter(SqliteStore, LibraryWriter):
         spans = zip(windows, shown, contexts, strict=True) if contexts else ()
         if with_contexts := [(w, who, tokens) for w, who, tokens in spans if tokens is not None]:
             self._insert_contexts(video_id, with_contexts)
+        if any(mapped):
+            self.connection.execute(_MAPPED)
+            marked = itertools.compress(zip(windows, shown, strict=True), mapped)
+            self.connection.executemany(
+                f"INSERT INTO mapped SELECT id {_ROW}",
+                (_row_key(video_id, w, who) for w, who in marked),
+            )
 
     def _insert_contexts(
         self, video_id: int, kept: Sequence[tuple[Window, RowPerson | None, Float16]]
@@ -127,22 +137,17 @@ class SqliteWriter(SqliteStore, LibraryWriter):
             )
         blobs = ((w, who, tokens.astype(STORED).tobytes()) for w, who, tokens in kept)
         self.connection.executemany(
-            "INSERT INTO contexts (row_id, tokens, checksum) "
-            "SELECT id, ?, ? FROM rows WHERE video_id = ? AND track = ? AND start_s = ? "
-            "AND end_s = ?",
+            f"INSERT INTO contexts (tokens, checksum, row_id) SELECT ?, ?, id {_ROW}",
             (
-                (
-                    *(blob, schema.row_checksum(0, 0, blob), video_id),
-                    *(0 if who is None else who.track, w.start_s, w.end_s),
-                )
+                (blob, schema.row_checksum(0, 0, blob), *_row_key(video_id, w, who))
                 for w, who, blob in blobs
             ),
         )
 
-    def mark_mapped(self, row_ids: Sequence[int]) -> None:
-        if row_ids:
-            self.connection.execute(_MAPPED)
-            self.connection.executemany("INSERT INTO mapped VALUES (?)", ((i,) for i in row_ids))
+    def put_encoded(self, video_id: int, rows: RowBatch, vectors: Float32) -> None:
+        self.delete_rows(rows.ids.tolist())
+        people = [rows.people.get(row_id) for row_id in rows.ids.tolist()]
+        self.insert_rows(video_id, [Window(*span) for span in rows.spans], vectors, people)
 
     def replace_rows(
         self,
@@ -150,10 +155,11 @@ class SqliteWriter(SqliteStore, LibraryWriter):
         windows: Sequence[Window],
         vectors: Float32,
         people: Sequence[RowPerson | None] = (),
+        mapped: Sequence[bool] = (),
     ) -> None:
         """Give a video other rows, as in ``insert_rows``; what else is known of it stays."""
         self.connection.execute("DELETE FROM rows WHERE video_id = ?", (video_id,))
-        self.insert_rows(video_id, windows, vectors, people)
+        self.insert_rows(video_id, windows, vectors, people, (), mapped)
 
     def update(
         self,
@@ -231,3 +237,10 @@ class SqliteWriter(SqliteStore, LibraryWriter):
 
     def _insert(self, query: str, values: tuple[Any, ...]) -> int:
         return int(self.connection.execute(query, values).lastrowid or 0)
+
+
+def _row_key(
+    video_id: int, window: Window, person: RowPerson | None
+) -> tuple[int, int, float, float]:
+    """The values that ``_ROW`` asks for."""
+    return video_id, 0 if person is None else person.track, window.start_s, window.end_s

@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlar.errors import LibraryError, UsageError
+from vlar.errors import LibraryError
 from vlar.library.backends import Backend
 from vlar.library.cache import Origin, SearchCache
 from vlar.library.compact import CompactReport, bytes_on_disk, facts_of
@@ -42,6 +42,9 @@ from vlar.plugins.milvus.store import MilvusStore
 from vlar.plugins.milvus.writer import MilvusWriter
 from vlar.registry import register
 from vlar.types import Float32
+
+if TYPE_CHECKING:
+    from vlar.plugins.milvus.change import MilvusChange
 
 _ALL = RowFilter()
 _AT_ONCE = 512
@@ -158,12 +161,20 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
 
     @contextmanager
     def writing(self) -> Generator[MilvusWriter, None, None]:
+        with self._changing() as (writer, change):
+            change.clear()  # of a run that was killed
+            yield writer
+
+    @contextmanager
+    def _changing(self) -> Generator[tuple[MilvusWriter, MilvusChange], None, None]:
+        from vlar.plugins.milvus.change import MilvusChange  # no query needs it
+
         with closing(MilvusConnection(self._place)) as connection:
             library_id = opened(connection) or created(connection)
             with leased(connection) as lease:
                 writer = MilvusWriter(connection, library_id, lease)
                 try:
-                    yield writer
+                    yield writer, MilvusChange(writer)
                 finally:
                     writer.finish()
 
@@ -178,7 +189,7 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
     def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
         """Recommend another index after a change where one would be faster."""
         with closing(MilvusConnection(self._place)) as connection:
-            if connection.is_lite or width_of(connection) is None:
+            if connection.is_lite or not opened(connection) or width_of(connection) is None:
                 return
             index = index_of(connection)
             rows = connection.count(connection.rows, "id > 0")
@@ -300,16 +311,14 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
         return CompactReport(rows, 0, before, after, f"milvus {kind}", built)
 
     def upgrade(self, model: LibraryModel | None, request: UpgradeRequest) -> UpgradeReport:
-        """Refused: only a folder is brought up to date.
+        self.check(create=False)
+        if self._checked is not None:
+            self._checked.close()
+            self._checked = None
+        from vlar.library.lazy_upgrade import upgraded
 
-        Raises:
-            UsageError: always; the message has the way around.
-        """
-        raise UsageError(
-            f"{self._place} is a library in Milvus, which is not brought up to date in place; copy "
-            f"it, upgrade the copy and copy it back: vlar index copy {self._place} FOLDER.vlar; "
-            "vlar index upgrade FOLDER.vlar; vlar index copy FOLDER.vlar NEW_ADDRESS"
-        )
+        with self._changing() as (writer, change):
+            return upgraded(writer, change, model, request)
 
 
 def index_of(connection: MilvusConnection) -> str:
@@ -337,7 +346,7 @@ def _info(connection: MilvusConnection, store: MilvusStore | None) -> LibraryInf
         engine_facts=facts,
         waiting_added=0,
         waiting_deleted=0,
-        format=FORMAT,
+        format=FORMAT if connection.has_marks else 1,
         context_rows=sum(record.contexts for record in every),
         context_bytes=sum(record.context_bytes for record in every),
     )

@@ -241,7 +241,7 @@ class MilvusConnection:
         address: Address of the library.
 
     Attributes:
-        rows: Name of the collection of rows.
+        rows: Name of the collection of rows; another one once the model has changed.
         records: Name of that of recordings and everything that is one text each.
         blobs: Name of that of contexts, captions and lost frames.
         lease: Name of that of the current writer.
@@ -268,6 +268,11 @@ class MilvusConnection:
     def is_lite(self) -> bool:
         """Return whether it is Milvus Lite, embedded or as a server."""
         return self.version.startswith(_LITE)
+
+    @property
+    def has_marks(self) -> bool:
+        """Return whether the collection of rows is one whose rows may be mapped."""
+        return self.rows != self.address.name
 
     def close(self) -> None:
         """Give up the connection, and with the last one the folder."""
@@ -414,7 +419,7 @@ class MilvusConnection:
         self, name: str, where: str, fields: Sequence[str], entity_bytes: int = 256
     ) -> Iterator[list[dict[str, Any]]]:
         """All entities that a filter matches, in rising order of their keys, a batch at a time."""
-        size = max(64, min(_MOST_BATCH, _BATCH_BYTES // entity_bytes))
+        size = batch_size(entity_bytes)
         with self._guard("read"):
             pages = self._client.query_iterator(
                 name,
@@ -457,6 +462,11 @@ class MilvusConnection:
                 **_STRONG,
             )
         return [{**hit["entity"], "distance": hit["distance"]} for hit in answers[0]]
+
+
+def batch_size(entity_bytes: int) -> int:
+    """Number of entities of a message."""
+    return max(64, min(_MOST_BATCH, _BATCH_BYTES // entity_bytes))
 
 
 _STRONG = {"consistency_level": "Strong"}

@@ -4,6 +4,8 @@
 - ``NAME_blobs``: contexts, captions and shares of lost frames.
 - ``NAME_lease``: who writes.
 - ``NAME``: the rows with their vectors; it is made with the first row, since it fixes the width.
+  After a change of the model it is ``NAME_rows_TOKEN``, whose rows have a mark; the manifest names
+  it, so one entity changes both (``vlar.plugins.milvus.change``).
 
 Milvus wants a vector in every collection, so three of them have one of two zeros.
 """
@@ -11,8 +13,9 @@ Milvus wants a vector in every collection, so three of them have one of two zero
 from __future__ import annotations
 
 import json
+import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vlar import registry
@@ -81,12 +84,14 @@ def search_params(index: str, k: int) -> dict[str, Any]:
     return {"nprobe": _PROBED} if index == "ivf" else {}
 
 
-FORMAT = 1
+FORMAT = 2  # 1 where no model changed
 LIBRARY_KEY, META_KEY, STATE_KEY = "library", "meta", "state"
 NO_VECTOR = [0.0, 0.0]
 MOST_TEXT = 65_535  # bytes of a text, a limit of Milvus
 RECORD_FIELDS = ("key", "kind", "version", "video_id", "path_key", "content_key", "doc")
 ROW_FIELDS = ("id", "video_id", "version", "track", "start_s", "end_s", "box", "checksum", "vector")
+MARK = "mapped"  # a further field of rows
+_ROWS = "row_collection"  # of the manifest
 _FLAT = {"index_type": "FLAT", "metric_type": "L2", "params": {}}
 _LAYOUT_SPARE: Mapping[str, Any] = {"field_name": "spare", **_FLAT}
 _LOOKED_UP = ("kind", "version", "path_key", "content_key")  # fields of records that filters name
@@ -110,6 +115,9 @@ def opened(connection: MilvusConnection) -> str:
     if not entities:
         return ""  # its creation was interrupted
     facts = _facts(connection, entities[0]["doc"])
+    connection.rows = manifest_of(
+        connection, connection.get(connection.records, [META_KEY], ["doc"])
+    )[1]
     missing = {connection.blobs, connection.lease} - collections
     if missing:
         return ""
@@ -140,15 +148,52 @@ def created(connection: MilvusConnection) -> str:
     if entities:
         return str(_facts(connection, entities[0]["doc"])["library_id"])
     library_id = secrets.token_hex(16)
-    facts = {"vlar": FORMAT, "library_id": library_id}
-    connection.upsert(connection.records, [record(LIBRARY_KEY, "library", facts)])
+    connection.upsert(connection.records, [library_record(library_id, 1)])
     return library_id
 
 
-def create_rows(connection: MilvusConnection, dim: int) -> None:
-    """Make the collection of the rows, with vectors of a width."""
-    indexes = [{"field_name": "vector", **build_params("flat", 0)}, _inverted("version")]
-    connection.create(connection.rows, _rows(dim), indexes)
+def library_record(library_id: str, number: int) -> dict[str, Any]:
+    """The entity with the id of a library and the number of its format."""
+    return record(LIBRARY_KEY, "library", {"vlar": number, "library_id": library_id})
+
+
+def create_rows(
+    connection: MilvusConnection, name: str, dim: int, index: str = "flat", rows: int = 0
+) -> None:
+    """Make a collection of rows, with vectors of a width and an index for their number."""
+    indexes = [{"field_name": "vector", **build_params(index, rows)}, _inverted("version")]
+    connection.create(name, _rows(dim, marked=name != connection.address.name), indexes)
+
+
+def manifest_of(
+    connection: MilvusConnection, entities: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, str], str]:
+    """The manifest of its entity, if it is there, and the collection of rows that it names.
+
+    Raises:
+        LibraryError: it names a collection of something else.
+    """
+    facts: dict[str, Any] = json.loads(entities[0]["doc"]) if entities else {}
+    texts = {str(key): str(value) for key, value in facts.items()}
+    name = texts.pop(_ROWS, connection.address.name)
+    if name != connection.address.name and not _is_own(connection, name):
+        raise _foreign(connection, f"its collection {name!r:.80}")
+    return texts, name
+
+
+def manifest_record(connection: MilvusConnection, facts: Mapping[str, str]) -> dict[str, Any]:
+    """The entity of a manifest, which names the collection of rows."""
+    rows = {_ROWS: connection.rows} if connection.has_marks else {}
+    return record(META_KEY, META_KEY, {**facts, **rows})
+
+
+def new_name(connection: MilvusConnection) -> str:
+    """The name of a new collection of rows."""
+    return f"{connection.address.name}_rows_{secrets.token_hex(6)}"
+
+
+def _is_own(connection: MilvusConnection, name: str) -> bool:
+    return bool(re.fullmatch(f"{connection.address.name}_rows_[0-9a-f]{{12}}", name))
 
 
 def width_of(connection: MilvusConnection) -> int | None:
@@ -244,7 +289,7 @@ def _lease() -> Any:
     return _schema(fields)
 
 
-def _rows(dim: int) -> Any:
+def _rows(dim: int, *, marked: bool) -> Any:
     def fields(schema: Any, kinds: Any) -> None:
         schema.add_field("id", kinds.INT64, is_primary=True)
         schema.add_field("video_id", kinds.INT64)
@@ -254,5 +299,7 @@ def _rows(dim: int) -> Any:
         schema.add_field("end_s", kinds.DOUBLE)
         schema.add_field("box", kinds.VARCHAR, max_length=64)
         schema.add_field("checksum", kinds.INT64)
+        if marked:
+            schema.add_field(MARK, kinds.BOOL)
 
     return _schema(fields, dim, "vector")

@@ -16,7 +16,7 @@ from vlar.library.store.base import SnapshotMovedError
 from vlar.library.store.row_check import NO_RECORDING, CheckedRows, FoundRow, checked_rows
 from vlar.plugins.milvus.catalog import Catalog
 from vlar.plugins.milvus.client import MOST_HITS, MilvusConnection, listed
-from vlar.plugins.milvus.layout import ROW_FIELDS
+from vlar.plugins.milvus.layout import MARK, ROW_FIELDS
 from vlar.plugins.milvus.recording_record import RecordingRecord
 from vlar.plugins.milvus.serialization import found_rows
 from vlar.plugins.milvus.state import VisibleVersions
@@ -25,6 +25,7 @@ from vlar.types import Float32
 _LISTED = 4096  # ids of one filter
 _KEPT_ROWS = 32_768
 _TIMES = ("id", "video_id", "version", "track", "start_s", "end_s")
+_ORDER = ("video_id", "track", "start_s", "end_s")
 
 
 class Rows:
@@ -53,6 +54,10 @@ class Rows:
         self._view, self._damaged = view, damaged
         self._by_kind, self._look = by_kind, look
         self._kept: dict[int, FoundRow] = {}
+        has_marks = view.rows != connection.address.name
+        self._collection, self._marks = view.rows, dict[int, bool]()
+        self._fields = (*ROW_FIELDS, MARK) if has_marks else ROW_FIELDS
+        self._times = (*_TIMES, MARK) if has_marks else _TIMES
 
     def by_id(self, row_ids: Sequence[int], dim: int) -> CheckedRows:
         """The rows of some ids, in the order of their ids; damaged ones are left out.
@@ -61,7 +66,7 @@ class Rows:
             SnapshotMovedError: rows of the view were removed meanwhile.
         """
         missing = [row_id for row_id in dict.fromkeys(row_ids) if row_id not in self._kept]
-        entities = self._connection.get(self._connection.rows, missing, ROW_FIELDS)
+        entities = self._connection.get(self._collection, missing, self._fields)
         fetched = self._keep(self._owned(entities))
         if len(entities) < len(missing):
             self.require_unmoved()
@@ -83,7 +88,7 @@ class Rows:
         """
         for where in self.filters(allowed):
             for page in self._connection.pages(
-                self._connection.rows, where, ROW_FIELDS, 4 * dim + 128
+                self._collection, where, self._fields, 4 * dim + 128
             ):
                 yield self.checked(found_rows(self._owned(page)), dim)
         self.require_unmoved()
@@ -91,7 +96,7 @@ class Rows:
     def times(self, allowed: RowFilter) -> Iterator[list[Mapping[str, Any]]]:
         """Id, recording and times of all rows that a filter allows, in batches."""
         for where in self.filters(allowed):
-            for page in self._connection.pages(self._connection.rows, where, _TIMES):
+            for page in self._connection.pages(self._collection, where, self._times):
                 yield self._owned(page)
         self.require_unmoved()
 
@@ -110,8 +115,28 @@ class Rows:
         for row_id in row_ids:
             if (row := self._kept.get(row_id)) is not None:
                 yield row[1], row_id, (row[2], row[3])
-        for row_found in self._owned(self._connection.get(self._connection.rows, missing, _TIMES)):
+        for row_found in self._owned(self._connection.get(self._collection, missing, self._times)):
             yield row_found["video_id"], row_found["id"], (row_found["start_s"], row_found["end_s"])
+
+    def mapped(self, row_ids: Sequence[int] | None) -> set[int]:
+        """Rows, of all or of some, with a mark: as they were when their vectors were read."""
+        if self._times is _TIMES:
+            return set()
+        if row_ids is None:
+            return {row_id for _, row_id in self.mapped_by_time()}
+        missing = [row_id for row_id in dict.fromkeys(row_ids) if row_id not in self._marks]
+        self._owned(self._connection.get(self._collection, missing, self._times))
+        return {row_id for row_id in row_ids if self._marks.get(row_id)}
+
+    def mapped_by_time(self) -> list[tuple[int, int]]:
+        """Recording and id of all rows with a mark, by recording, track and time."""
+        if self._times is _TIMES:
+            return []
+        rows = list[tuple[int, int, float, float, int]]()
+        where = f"{self._view.filter} and {MARK} == true"
+        for page in self._connection.pages(self._collection, where, self._times):
+            rows += ((*(r[f] for f in _ORDER), r["id"]) for r in self._owned(page))
+        return [(row[0], row[-1]) for row in sorted(rows)]
 
     def search(
         self, query: Float32, k: int, allowed: RowFilter, params: Mapping[str, Any]
@@ -120,7 +145,7 @@ class Rows:
         hits: list[Mapping[str, Any]] = []
         for where in self.filters(allowed):
             hits += self._connection.search(
-                self._connection.rows, query, min(k, MOST_HITS), where, params, ROW_FIELDS
+                self._collection, query, min(k, MOST_HITS), where, params, self._fields
             )
         hits = self._owned(hits)
         self._keep(hits)
@@ -130,14 +155,14 @@ class Rows:
 
     def count(self, allowed: RowFilter) -> int:
         """Number of rows that a filter allows."""
-        count, rows = self._connection.count, self._connection.rows
+        count, rows = self._connection.count, self._collection
         return sum(count(rows, where) for where in self.filters(allowed))
 
     def of_version(self, recording: RecordingRecord, where: str, dim: int) -> CheckedRows:
         """The rows of one recording that a filter matches, by time."""
         where = f"version == {recording.version} and {where}"
         rows: list[FoundRow] = []
-        for page in self._connection.pages(self._connection.rows, where, ROW_FIELDS, 4 * dim + 128):
+        for page in self._connection.pages(self._collection, where, self._fields, 4 * dim + 128):
             rows += self._keep(self._owned(page))
         return self.checked(sorted(rows, key=lambda row: (row[2], row[3])), dim)
 
@@ -187,6 +212,9 @@ class Rows:
         owned = [entity for entity in page if versions.get(entity["video_id"]) == entity["version"]]
         if len(owned) < len(page):
             self._note_orphans(page, versions)
+        for entity in owned if self._times is not _TIMES else ():
+            # Once mapped, mapped: a score of this snapshot may come from that vector.
+            self._marks[entity["id"]] = entity[MARK] or self._marks.get(entity["id"], False)
         return owned
 
     def _note_orphans(self, page: Sequence[Mapping[str, Any]], versions: Mapping[int, int]) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from vlar.library.rows import Float16, RowPerson
+from vlar.library.rows import Float16, RowBatch, RowPerson
 from vlar.library.store import schema
 from vlar.library.store.annotations import MOST_CHARACTERS, Caption, LostFrames
 from vlar.library.store.row_check import STORED, FoundRow, sealed
-from vlar.plugins.milvus.layout import NO_VECTOR
+from vlar.plugins.milvus.layout import MARK, NO_VECTOR
+from vlar.plugins.milvus.recording_record import ROWS_A_VERSION
 from vlar.types import Float32, Window
 
 CONTEXT, CAPTIONS, LOST = "context", "captions", "lost"
@@ -23,14 +24,14 @@ RowKey = tuple[int, float, float]  # track, start and end
 
 
 def row_entities(
-    video_id: int,
-    version: int,
-    first: int,
+    ids: Sequence[int],
+    video_ids: Sequence[int],
     windows: Sequence[Window],
     vectors: Float32,
     people: Sequence[RowPerson | None] = (),
+    mapped: Sequence[bool] | None = None,
 ) -> list[dict[str, Any]]:
-    """The entities of windows with vectors (N, D); ids begin after ``first``.
+    """The entities of windows with vectors (N, D), with a mark each unless ``mapped`` is None.
 
     Vectors are rounded to float16, as in every library, and kept as float32 numbers of that value.
     """
@@ -38,18 +39,40 @@ def row_entities(
     wide = stored.astype(np.float32)
     return [
         {
-            "id": first + index + 1,
+            "id": row_id,
             "video_id": video_id,
-            "version": version,
+            "version": row_id // ROWS_A_VERSION,
             "start_s": float(window.start_s),
             "end_s": float(window.end_s),
             "vector": vector,
             **_seal(sealed(window, half.tobytes(), person)),
+            **({} if mark is None else {MARK: mark}),
         }
-        for index, (window, half, vector, person) in enumerate(
-            zip(windows, stored, wide, people or [None] * len(windows), strict=True)
+        for row_id, video_id, window, half, vector, person, mark in zip(
+            ids,
+            video_ids,
+            windows,
+            stored,
+            wide,
+            people or [None] * len(windows),
+            [None] * len(windows) if mapped is None else mapped,
+            strict=True,
         )
     ]
+
+
+def rows_again(
+    rows: RowBatch, vectors: Float32, marks: Sequence[bool] | None
+) -> list[dict[str, Any]]:
+    """The entities of rows of a library with other vectors (N, D), in their order."""
+    ids, windows = rows.ids.tolist(), [Window(*span) for span in rows.spans]
+    people = [rows.people.get(row_id) for row_id in ids]
+    return row_entities(ids, rows.video_ids.tolist(), windows, vectors, people, marks)
+
+
+def row_bytes(vectors: Float32) -> int:
+    """Bytes of a row with one of some vectors (N, D)."""
+    return 4 * int(vectors.shape[1]) + 128
 
 
 def _seal(facts: tuple[int, int, bytes | None]) -> dict[str, Any]:

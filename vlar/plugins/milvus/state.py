@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +50,11 @@ class State:
         Raises:
             LibraryError: the record is not one that vlar writes.
         """
-        entities = connection.get(connection.records, [STATE_KEY], ["doc"])
+        return cls.of(connection.get(connection.records, [STATE_KEY], ["doc"]), connection)
+
+    @classmethod
+    def of(cls, entities: Sequence[Mapping[str, Any]], connection: MilvusConnection) -> State:
+        """The state of its entity, if it is there (``read``)."""
         if not entities:
             return cls()
         try:
@@ -92,6 +97,7 @@ class VisibleVersions:
         also: Versions of the running transaction that are committed.
         hidden: Versions whose rows may be there, and which no recording has any more.
         removals: Number of removals of the state.
+        rows: Collection of the rows.
     """
 
     number: int
@@ -99,19 +105,20 @@ class VisibleVersions:
     also: frozenset[int] = frozenset()
     hidden: frozenset[int] = frozenset()
     removals: int = 0
+    rows: str = ""
 
     @classmethod
-    def of(cls, state: State, connection: MilvusConnection) -> VisibleVersions:
-        """The view of a state."""
+    def of(cls, state: State, connection: MilvusConnection, rows: str) -> VisibleVersions:
+        """The view of a state, whose rows are in a collection."""
         if not state.busy:
-            return cls(state.generation, state.next_version, removals=state.removals)
+            return cls(state.generation, state.next_version, removals=state.removals, rows=rows)
         first = state.next_version if state.open is None else state.open[0]
         committed = committed_since(connection, first)
         hidden = {record.replaces for record in committed if record.replaces}
         remaining = _versions(connection, [video_id for video_id, _ in state.deleting])
         hidden |= {v for video_id, v in state.deleting if remaining.get(video_id) != v}
         also = frozenset(record.version for record in committed)
-        return cls(-next(_volatile), first, also, frozenset(hidden), state.removals)
+        return cls(-next(_volatile), first, also, frozenset(hidden), state.removals, rows)
 
     def sees(self, version: int) -> bool:
         """Return whether rows of a version are visible by the state."""
@@ -129,7 +136,8 @@ class VisibleVersions:
 
     def lost_rows(self, later: VisibleVersions) -> bool:
         """Return whether rows of this view may be gone in a later one."""
-        return later.removals != self.removals or not later.hidden <= self.hidden
+        moved = later.removals != self.removals or later.rows != self.rows
+        return moved or not later.hidden <= self.hidden
 
 
 def committed_since(connection: MilvusConnection, first: int) -> list[RecordingRecord]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from vlar.errors import LibraryError
 from vlar.library.rows import Float16, Int64, RowBatch, RowFilter, VideoRow
 from vlar.library.store.annotations import (
     A,
@@ -21,12 +22,12 @@ from vlar.library.store.annotations import (
     RecordingLabels,
     printable,
 )
-from vlar.library.store.base import LibraryStore
+from vlar.library.store.base import LibraryStore, SnapshotMovedError
 from vlar.library.store.row_check import STORED, CheckedRows, context_is_whole
 from vlar.library.store.values import RecordingFacts, Stamp, context_shape
 from vlar.plugins.milvus.catalog import Catalog
 from vlar.plugins.milvus.client import MilvusConnection, listed
-from vlar.plugins.milvus.layout import META_KEY, record
+from vlar.plugins.milvus.layout import META_KEY, STATE_KEY, manifest_of, record
 from vlar.plugins.milvus.recording_record import RecordingRecord, text_key
 from vlar.plugins.milvus.rows import MilvusSource, Rows, batch_of, beyond
 from vlar.plugins.milvus.serialization import CAPTIONS, CONTEXT, LOST, context_of, entries_of
@@ -53,6 +54,7 @@ class MilvusStore(LibraryStore):
         self.has_row_collection = has_row_collection
         self.damaged: dict[int, str] = {}
         self._pinned: VisibleVersions | None = None
+        self._facts: dict[str, str] = {}  # the manifest of the view that is pinned
         self._catalog: Catalog | None = None
         self._catalog_of = 0
         self._by_kind: dict[bool, frozenset[int]] = {}
@@ -73,18 +75,38 @@ class MilvusStore(LibraryStore):
         if self._pinned is not None:
             yield
             return
-        self._pinned = self._read_view()
+        self._pinned, self._facts = view, _ = self._read_state()
+        self.connection.rows = view.rows
         try:
             yield
+        except LibraryError as error:
+            self._pinned = None
+            if isinstance(error, SnapshotMovedError) or self._read_view().rows == view.rows:
+                raise
+            raise SnapshotMovedError(error.message) from error  # its collection is gone
         finally:
             self._pinned = self._rows = None
 
     def view(self) -> VisibleVersions:
         """The view of the snapshot, or the present one."""
-        return self._pinned or self._read_view()
+        if self._pinned is not None:
+            return self._pinned
+        view = self._read_view()
+        self.connection.rows = view.rows
+        return view
 
     def _read_view(self) -> VisibleVersions:
-        return VisibleVersions.of(State.read(self.connection), self.connection)
+        return self._read_state()[0]
+
+    def _read_state(self) -> tuple[VisibleVersions, dict[str, str]]:
+        """The present view, and the manifest at the same time."""
+        connection = self.connection
+        entities = connection.get(connection.records, [STATE_KEY, META_KEY], ["key", "doc"])
+        state, meta = (
+            [entity for entity in entities if entity["key"] == key] for key in (STATE_KEY, META_KEY)
+        )
+        facts, rows = manifest_of(connection, meta)
+        return VisibleVersions.of(State.of(state, connection), connection, rows), facts
 
     def catalog(self) -> Catalog:
         """The recordings of the view."""
@@ -112,10 +134,11 @@ class MilvusStore(LibraryStore):
         return self.view().number
 
     def meta(self) -> dict[str, str]:
-        entities = self.connection.get(self.connection.records, [META_KEY], ["doc"])
-        facts: dict[str, Any] = json.loads(entities[0]["doc"]) if entities else {}
-        texts = {str(key): str(value) for key, value in facts.items()}
-        return {**texts, "library_id": self.library_id}
+        facts = self._facts
+        if self._pinned is None:
+            entities = self.connection.get(self.connection.records, [META_KEY], ["doc"])
+            facts = manifest_of(self.connection, entities)[0]
+        return {**facts, "library_id": self.library_id}
 
     # Recordings ---------------------------------------------------------------------------------
 
@@ -162,7 +185,8 @@ class MilvusStore(LibraryStore):
     def has_rows(self) -> bool:
         if not self.has_row_collection:
             return False
-        return bool(self.connection.first(self.connection.rows, self.view().filter, ["id"], 1))
+        view = self.view()
+        return bool(self.connection.first(view.rows, view.filter, ["id"], 1))
 
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
         return batch_of(self.rows_read().by_id(row_ids, dim))
@@ -240,6 +264,15 @@ class MilvusStore(LibraryStore):
                 if text := printable(texts.get(span)):
                     captions[row_id] = text
         return captions
+
+    def mapped(self, row_ids: Sequence[int] | None = None) -> set[int]:
+        return self.rows_read().mapped(row_ids)
+
+    def mapped_by_time(self, row_ids: Sequence[int] | None = None) -> list[tuple[int, int]]:
+        if row_ids is None:
+            return self.rows_read().mapped_by_time()
+        places = self.rows_read().places(sorted(self.mapped(row_ids)))
+        return [(video_id, row_id) for video_id, row_id, _ in places]
 
     def annotations(self, kind: type[A], owners: Sequence[int | str] | None = None) -> list[A]:
         if kind is FailedFile:

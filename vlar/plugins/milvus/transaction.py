@@ -194,7 +194,7 @@ def recover(connection: MilvusConnection) -> State:
         if not connection.get(connection.records, [STATE_KEY], ["key"]):
             state.write(connection)
         return state
-    view = VisibleVersions.of(state, connection)
+    view = VisibleVersions.of(state, connection, connection.rows)
     has_rows = connection.rows in connection.collections()
     for name in (connection.rows, connection.blobs) if has_rows else (connection.blobs,):
         if state.open is not None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vlar.errors import LibraryError
 from vlar.library.address import is_unicode, matches, place
-from vlar.library.rows import Float16, RowPerson
+from vlar.library.rows import Float16, RowBatch, RowPerson
 from vlar.library.store.annotations import (
     A,
     Caption,
@@ -25,7 +25,7 @@ from vlar.library.store.base import LibraryWriter
 from vlar.library.store.values import RecordingFacts, Stamp
 from vlar.plugins.milvus import serialization
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import META_KEY, create_rows, record, width_of
+from vlar.plugins.milvus.layout import META_KEY, create_rows, manifest_record, width_of
 from vlar.plugins.milvus.lease import WriterLease
 from vlar.plugins.milvus.recording_record import (
     KIND,
@@ -102,8 +102,8 @@ class MilvusWriter(MilvusStore, LibraryWriter):
     ) -> None:
         self.width: int | None = width_of(connection)
         super().__init__(connection, library_id, self.width is not None)
-        self._lease = lease
-        self._state = recover(connection)
+        self.lease = lease
+        self.state = recover(connection)
         self._running: Transaction | None = None
         self.places: dict[int, dict[serialization.RowKey, int]] = {}
         self._lookup: Lookup | None = None
@@ -119,17 +119,17 @@ class MilvusWriter(MilvusStore, LibraryWriter):
     @contextmanager
     def transaction(self) -> Generator[None, None, None]:
         """Writes inside are kept recording by recording: each whole or not at all."""
-        running = Transaction(self.connection, self._lease, self._state)
+        running = Transaction(self.connection, self.lease, self.state)
         self._running = running
         self._catalog = None
         try:
             yield
             running.check()
-            self._state = running.commit()
+            self.state = running.commit()
         except BaseException:
             self._lookup = None
             with suppress(LibraryError):  # else the next writer does it
-                self._state = running.roll_back()
+                self.state = running.roll_back()
             raise
         finally:
             self._running = None
@@ -138,8 +138,12 @@ class MilvusWriter(MilvusStore, LibraryWriter):
 
     def _read_view(self) -> VisibleVersions:
         """The state before the running transaction: nobody else changes it."""
-        state = self._state
-        return VisibleVersions(state.generation, state.next_version, removals=state.removals)
+        state, rows = self.state, self.connection.rows
+        before = state.generation, state.next_version
+        return VisibleVersions(*before, removals=state.removals, rows=rows)
+
+    def _read_state(self) -> tuple[VisibleVersions, dict[str, str]]:
+        return self._read_view(), super()._read_state()[1]
 
     def _changed(self) -> Mapping[int, RecordingRecord | None]:
         return {} if self._running is None else self._running.changed
@@ -204,7 +208,7 @@ class MilvusWriter(MilvusStore, LibraryWriter):
 
     def set_meta(self, facts: Mapping[str, str]) -> None:
         whole = {**self.meta(), **facts}
-        self.now.records[META_KEY] = record(META_KEY, META_KEY, whole)
+        self.now.records[META_KEY] = manifest_record(self.connection, whole)
         self.now.meta = whole
 
     # Recordings ---------------------------------------------------------------------------------
@@ -293,6 +297,7 @@ class MilvusWriter(MilvusStore, LibraryWriter):
         vectors: Float32,
         people: Sequence[RowPerson | None] = (),
         contexts: Sequence[Float16 | None] = (),
+        mapped: Sequence[bool] = (),
     ) -> None:
         """Add windows with vectors and context tokens to a recording (``LibraryWriter``).
 
@@ -313,8 +318,15 @@ class MilvusWriter(MilvusStore, LibraryWriter):
                     f"{record.path}: the window from {key[1]} to {key[2]} s is twice"
                 )
             places[key] = first + number + 1
+        count = len(windows)
+        ids, marks = range(first + 1, first + count + 1), mapped or [False] * count
         entities = serialization.row_entities(
-            video_id, record.version, first, windows, vectors, people
+            ids,
+            [video_id] * count,
+            windows,
+            vectors,
+            people,
+            marks if self.connection.has_marks else None,
         )
         last_s = max((float(window.start_s) for window in windows), default=0.0)
         self.change(
@@ -324,10 +336,14 @@ class MilvusWriter(MilvusStore, LibraryWriter):
                 last_start_s=max(record.last_start_s, last_s),
             )
         )
-        self.now.write_rows(entities, 4 * int(vectors.shape[1]) + 128)
+        self.now.write_rows(entities, serialization.row_bytes(vectors))
         self._row_count += len(windows)
         if any(tokens is not None for tokens in contexts):
             self._insert_contexts(video_id, serialization.row_keys(windows, people), contexts)
+
+    def put_encoded(self, video_id: int, rows: RowBatch, vectors: Float32) -> None:
+        entities = serialization.rows_again(rows, vectors, [False] * len(rows.ids))
+        self.now.write_rows(entities, serialization.row_bytes(vectors))
 
     def _insert_contexts(
         self,
@@ -410,5 +426,5 @@ class MilvusWriter(MilvusStore, LibraryWriter):
             )
         if self.width is not None:
             self.connection.drop(self.connection.rows)  # of a first recording that was rolled back
-        create_rows(self.connection, dim)
+        create_rows(self.connection, self.connection.rows, dim)
         self.width, self.has_row_collection = dim, True

@@ -35,11 +35,19 @@ class Calls:
         monkeypatch: Of the test.
         last: The number of the write that ends the process, counted from 0.
         applied: Whether Milvus still carries that write out.
+        names: The methods that write.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int, *, applied: bool) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        last: int,
+        *,
+        applied: bool,
+        names: tuple[str, ...] = WRITES,
+    ) -> None:
         self.count, self.last, self.applied = 0, last, applied
-        for name in WRITES:
+        for name in names:
             monkeypatch.setattr(MilvusConnection, name, self._counted(name))
 
     @property
