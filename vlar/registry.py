@@ -483,7 +483,9 @@ def _found_statuses(package: str, kind: str) -> dict[str, str]:
 @cache
 def _registered(file: Path) -> list[tuple[str, str, str]]:
     """Kind, name and status of each part of a source file."""
-    return _REGISTER.findall(file.read_text("utf-8"))
+    source = file.read_bytes()
+    # Most files register nothing: they are neither decoded nor searched.
+    return _REGISTER.findall(source.decode("utf-8")) if b"register(" in source else []
 
 
 def _read_presets(file: Path) -> Iterator[Preset]:

@@ -35,7 +35,10 @@ def clean_label(label: str) -> str:
     >>> clean_label("Pushing [something] off a table")
     'pushing something off a table'
     """
-    text = "".join(" " if unicodedata.category(c) in _UNREADABLE or c == _BOM else c for c in label)
+    text = label
+    if not (label.isascii() and label.isprintable()):
+        unreadable = (c == _BOM or unicodedata.category(c) in _UNREADABLE for c in label)
+        text = "".join(" " if bad else c for c, bad in zip(label, unreadable, strict=True))
     while (inner := _PLACEHOLDER.sub(r"\1", text)) != text:  # brackets may stand in brackets
         text = inner
     text = " ".join(text.split())

@@ -29,7 +29,7 @@ from vlar.language.clean import base_forms, clean_label
 Described = Mapping[str, tuple[str, ...]]
 _NOT_ACTIONS = "imagenet_objects"  # names of things, for the encoder 'lite'
 _LITTLE = frozenset({"a", "an", "the", "of", "do", "doing"})
-_Key = str | frozenset[str]
+_WORDS, _LETTERS = re.compile(r"\w+"), re.compile(r"[^\W\d_]+")
 
 
 def descriptions_of(
@@ -55,11 +55,14 @@ def described_share(described: Sequence[Described]) -> float:
     return sum(bool(kinds) for kinds in described) / max(len(described), 1)
 
 
-def _entries(text: str, banks: Sequence[Mapping[str, Mapping[_Key, list[Entry]]]]) -> list[Entry]:
-    for by in ("name", "alias"):
-        keys: tuple[tuple[str, _Key], ...] = ((by, _plain(text)), (f"{by} forms", _forms(text)))
+def _entries(text: str, banks: Sequence[Mapping[str, Mapping[str, list[Entry]]]]) -> list[Entry]:
+    keys = {way: key_of(text) for way, key_of in _WAYS.items()}
+    for by in _BY:
         entries = [
-            entry for bank in banks for table, key in keys for entry in bank[table].get(key, ())
+            entry
+            for bank in banks
+            for way, key in keys.items()
+            for entry in bank[by + way].get(key, ())
         ]
         if entries:
             return entries
@@ -75,38 +78,44 @@ def _pooled(entries: Iterable[Entry]) -> Described:
 
 
 @lru_cache(maxsize=1)
-def _packaged() -> Mapping[str, Mapping[_Key, list[Entry]]]:
+def _packaged() -> Mapping[str, Mapping[str, list[Entry]]]:
     names = [name for name in resources.names("text_banks", ".json") if name != _NOT_ACTIONS]
     return _index([entry for name in names for entry in load_bank(name).entries])
 
 
-def _index(entries: Sequence[Entry]) -> Mapping[str, Mapping[_Key, list[Entry]]]:
-    index: dict[str, dict[_Key, list[Entry]]] = {}
-    ways: tuple[tuple[str, Callable[[str], _Key]], ...] = (("", _plain), (" forms", _forms))
-    for ending, key_of in ways:
-        names = index.setdefault(f"name{ending}", {})
-        aliases = index.setdefault(f"alias{ending}", {})
-        for entry in entries:
-            for name in {key_of(t) for t in (entry.label, entry.text, clean_label(entry.label))}:
-                names.setdefault(name, []).append(entry)
-            for alias in {key_of(alias) for alias in entry.aliases}:
-                aliases.setdefault(alias, []).append(entry)
+def _index(entries: Sequence[Entry]) -> Mapping[str, Mapping[str, list[Entry]]]:
+    index: dict[str, dict[str, list[Entry]]] = {by + way: {} for by in _BY for way in _WAYS}
+    for entry in entries:
+        names = {entry.label, entry.text, clean_label(entry.label)}
+        for by, texts in zip(_BY, (names, entry.aliases), strict=True):
+            for way, key_of in _WAYS.items():
+                for key in {key_of(text) for text in texts}:
+                    index[by + way].setdefault(key, []).append(entry)
     return index
 
 
 def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    return " ".join(_WORDS.findall(text.casefold()))
 
 
-def _forms(text: str) -> frozenset[str]:
-    """The set of words without articles and the like, each in its shortest base form.
+def _forms(text: str) -> str:
+    """The different words without articles and the like, each in its shortest base form, in order.
 
     >>> _forms("doing push-ups") == _forms("a push up")
     True
     """
-    words = re.findall(r"[^\W\d_]+", text.lower())
+    words = _LETTERS.findall(text.lower())
     content = [word for word in words if word not in _LITTLE] or words
-    return frozenset(min(base_forms(word), key=lambda form: (len(form), form)) for word in content)
+    return " ".join(sorted({_shortest_form(word) for word in content}))
+
+
+@lru_cache(maxsize=1 << 14)
+def _shortest_form(word: str) -> str:
+    return min(base_forms(word), key=lambda form: (len(form), form))
+
+
+_BY = ("name", "alias")
+_WAYS: dict[str, Callable[[str], str]] = {"": _plain, " forms": _forms}
 
 
 KIND = "sentence"

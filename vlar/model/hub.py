@@ -16,9 +16,6 @@ from vlar.encoders import download
 from vlar.encoders.catalogue import CatalogueEntry
 from vlar.encoders.hub_folder import PREFIX, HubFolder
 from vlar.errors import ModelError, UsageError
-from vlar.model.adapt_report import AdaptReport
-from vlar.model.card import FILE, folder_card
-from vlar.model.folder import MANIFEST, read_manifest
 from vlar.version import is_installed, pip_install
 
 _TASKS = {"video": "video-classification", "audio": "audio-classification"}
@@ -76,6 +73,8 @@ def fetch(
         UsageError: huggingface-hub is not installed, or the name is malformed.
         ModelError: the hub cannot be reached, refuses or lies about a hash; or it is not a model.
     """
+    from vlar.model.folder import read_manifest
+
     folder = HubFolder.parse(name)
     _require_client()
     entry = CatalogueEntry(
@@ -176,6 +175,9 @@ def upload(
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
+    from vlar.model.card import FILE, folder_card
+    from vlar.model.folder import MANIFEST, read_manifest
+
     manifest = read_manifest(folder)[0]
     words = readme(manifest.model_dump(), folder_card(folder, manifest.model_dump()), modality)
     files: dict[str, str | bytes] = {"README.md": words.encode("utf-8")}
@@ -205,6 +207,8 @@ def readme(manifest: Mapping[str, Any], card: str, modality: str) -> str:
         modality: Sensor of the model.
     """
     from huggingface_hub import EvalResult, ModelCardData
+
+    from vlar.model.adapt_report import AdaptReport
 
     report = AdaptReport.restored(manifest["report"]) if manifest.get("report") else None
     licence = str(manifest["encoder"]["licence"])

@@ -17,14 +17,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vlar.encoders.base import Asked, BlockMix, Encoder, cached_vectors
 from vlar.encoders.protocols import DescribedText
 from vlar.errors import EncoderMismatchError, ModelError, UsageError
-from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.base import Array, Head, Scores, verdict
 from vlar.heads.calibration import Calibration
 from vlar.heads.concept_heads import (
@@ -47,6 +46,9 @@ from vlar.language.unread import unsure
 from vlar.model.core import BACKGROUND_BANK, EncodedSpan, ModelCore, described_vectors
 from vlar.model.pair_labels import Composition, PairLabels
 from vlar.types import Classification, Encoded, Float32, Float64, JsonDict, Prediction
+
+if TYPE_CHECKING:
+    from vlar.heads.adapted_head import AdaptedHead
 
 _CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs text for every clip
 _BACKGROUND_KIND = "sentence"

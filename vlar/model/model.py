@@ -19,22 +19,13 @@ from vlar.encoders import trusted_paths
 from vlar.encoders.base import Encoder
 from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import UsageError
-from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
-from vlar.heads.timeline import TimelineHead
 from vlar.language.concept import Concept
 from vlar.language.labels import Descriptions, Labels, LabelSet
 from vlar.language.tree import TreeSource
 from vlar.media.views import ViewSampler
-from vlar.metrics.result import Evaluation
 from vlar.model import hub
-from vlar.model.adapt import FAMILIARITY, Adapted, adapt
-from vlar.model.adapt_report import AdaptReport
-from vlar.model.calibrate import Calibrated, calibrate
 from vlar.model.core import ModelCore
-from vlar.model.evaluate import evaluate
-from vlar.model.folder import SavedModel, read_model, write_model
-from vlar.model.given_examples import Examples, readable
 from vlar.model.inputs import Answer, Recording, is_one, vectors_of
 from vlar.model.label_heads import LabelClassifier
 from vlar.model.pair_labels import Composition
@@ -49,7 +40,6 @@ from vlar.model.requests import (
     interval,
 )
 from vlar.results import Results
-from vlar.segments import Segment
 from vlar.types import (
     Classification,
     Float32,
@@ -58,6 +48,16 @@ from vlar.types import (
     ProgressCallback,
     Role,
 )
+
+if TYPE_CHECKING:  # what learns, scores and saves is imported by those who do so
+    from vlar.heads.adapted_head import AdaptedHead
+    from vlar.heads.timeline import TimelineHead
+    from vlar.metrics.result import Evaluation
+    from vlar.model.adapt import Adapted
+    from vlar.model.adapt_report import AdaptReport
+    from vlar.model.calibrate import Calibrated
+    from vlar.model.given_examples import Examples
+    from vlar.segments import Segment
 
 _log = logging.getLogger("vlar")
 # Names that go, by what has them now.
@@ -100,6 +100,8 @@ def load(
         if dtype is not None:  # it joins the name that libraries and saved models state
             trusted_paths.remember(model.encoder.name, model.fingerprint)
     else:
+        from vlar.model.folder import read_model
+
         saved = read_model(spec.folder, device=device, dtype=dtype)
         model = Model(
             saved.encoder,
@@ -365,7 +367,7 @@ class Model:
         method: Method = "auto",
         shots: int | None = None,
         seed: int = 0,
-        unknown: str = FAMILIARITY,
+        unknown: str = "familiarity",
         balance: str = "none",
         tree: TreeSource | None = None,
         progress: ProgressCallback | None = None,
@@ -434,6 +436,8 @@ class Model:
         )
         if support is None:
             return self.learn(request)
+        from vlar.model.given_examples import readable
+
         with readable(support, self.modality) as source:
             return self.learn(replace(request, source=source))
 
@@ -459,6 +463,8 @@ class Model:
 
     def learn(self, request: AdaptRequest) -> Model:
         """Carry out a request; ``adapt`` with all that it takes in one object."""
+        from vlar.model.adapt import adapt
+
         request = replace(request, learned=self.learned, before=self.head)
         return Model.of(adapt(self.words, request))
 
@@ -493,6 +499,9 @@ class Model:
             unknown_share: Share of clips, 0..1, that show none of the labels in use.
             progress: Called as examples are read.
         """
+        from vlar.model.calibrate import calibrate
+        from vlar.model.given_examples import readable
+
         with readable(examples, self.modality) as source:
             calibrated = calibrate(self.words, self.head, source, unknown_share, progress)
         return self.calibrated(calibrated)
@@ -530,6 +539,9 @@ class Model:
                 column of ``by`` is missing.
             LabelError: a label of ``labelled`` is not in the list, or two read the same.
         """
+        from vlar.model.evaluate import evaluate
+        from vlar.model.given_examples import readable
+
         label_set = LabelSet.read(labels, mode, descriptions)
         with readable(labelled, self.modality, least_labels=1) as source:
             return evaluate(self.recogniser, EvaluateRequest(source, label_set, progress, by))
@@ -551,6 +563,8 @@ class Model:
         Raises:
             ModelError: the folder exists and ``replace`` is False, or cannot be written.
         """
+        from vlar.model.folder import SavedModel, write_model
+
         saved = SavedModel(
             self.encoder,
             self.head,

@@ -6,16 +6,14 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.encoders.protocols import ComposedLabels, Pair
 from vlar.errors import UsageError
-from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.base import Head, Scores
-from vlar.heads.fewshot.components import ComponentsHead
 from vlar.heads.zero_shot import ContentFree
 from vlar.language.clean import label_key
 from vlar.language.labels import PARTS, LabelList
@@ -23,6 +21,10 @@ from vlar.language.pairs import pair_label
 from vlar.model.core import ModelCore
 from vlar.numeric import softmax
 from vlar.types import Encoded, Float32, Float64, JsonDict
+
+if TYPE_CHECKING:
+    from vlar.heads.adapted_head import AdaptedHead
+    from vlar.heads.fewshot.components import ComponentsHead
 
 MOST_PAIRS = 4096  # that a model offers of itself; of more words, only the pairs with examples
 
@@ -46,7 +48,11 @@ class Composition:
     @staticmethod
     def of(core: ModelCore, adapted: AdaptedHead | None) -> Composition | None:
         """The parts; None where the model did not learn verbs and objects."""
-        if adapted is None or not isinstance(adapted.head, ComponentsHead):
+        if adapted is None:
+            return None
+        from vlar.heads.fewshot.components import ComponentsHead
+
+        if not isinstance(adapted.head, ComponentsHead):
             return None
         if not isinstance(core.encoder, ComposedLabels):
             return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.calibration import Calibration
 from vlar.language.labels import LabelSet, parse_labels
 from vlar.media.views import ViewSampler
@@ -19,10 +19,13 @@ from vlar.model.inputs import (
     views_of_one,
 )
 from vlar.model.label_heads import LabelClassifier, make_classifier
-from vlar.model.people import PersonAnswers
 from vlar.model.requests import ClassifyRequest
-from vlar.people.focus import make_focus
 from vlar.types import Classification, Failure
+
+if TYPE_CHECKING:  # what few ask for is imported by those who do
+    from vlar.heads.adapted_head import AdaptedHead
+    from vlar.model.people import PersonAnswers
+    from vlar.people.focus import Focus
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,18 @@ class Recogniser:
     def _prepared(
         self, request: ClassifyRequest
     ) -> tuple[ViewSampler, LabelClassifier, PersonAnswers | None]:
-        focus = make_focus(request.who, request.zoom, request.detector)
+        focus = _focus(request)
         sampler = self.view_sampler
         sampler = replace(sampler, reader=request.source) if request.source else sampler
         sampler = sampler.shot_by_shot if request.shots else sampler
         by_texts = self._asks(request)
         make = self._interval_classifier if by_texts else self.classifier
         classifier = make(request.labels)
-        people = PersonAnswers(self.core, classifier, focus, sampler) if focus else None
-        return sampler, classifier, people
+        if focus is None:
+            return sampler, classifier, None
+        from vlar.model.people import PersonAnswers
+
+        return sampler, classifier, PersonAnswers(self.core, classifier, focus, sampler)
 
     def _answers(
         self, spans: Iterable[EncodedSpan | Failure], classifier: LabelClassifier, top: int
@@ -102,3 +108,11 @@ class Recogniser:
         for span in spans:
             good = not isinstance(span, Failure)
             yield classifier.answer(span, top=top, model=self.core.name) if good else span
+
+
+def _focus(request: ClassifyRequest) -> Focus | None:
+    if request.who is None and request.detector is None and request.zoom in (None, "off"):
+        return None
+    from vlar.people.focus import make_focus
+
+    return make_focus(request.who, request.zoom, request.detector)

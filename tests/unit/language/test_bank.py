@@ -10,6 +10,7 @@ from tests.refusals import refused
 from vlar.errors import LabelError, UnknownNameError
 from vlar.files import resources
 from vlar.language.bank import Description, load_bank
+from vlar.language.bank_schema import checked
 from vlar.language.clean import clean_label
 from vlar.language.labels import parse_labels
 
@@ -78,6 +79,8 @@ def test_files_that_are_no_bank(tmp_path):
 
 @pytest.mark.parametrize("name", resources.names("text_banks", ".json"))
 def test_every_packaged_bank_is_a_label_list(name: str):
+    path = resources.find("text_banks", name, ".json")
+    checked(path, path.read_bytes())  # load_bank trusts the packaged ones
     bank = load_bank(name)
     assert bank.name == name
     assert bank.licence == "Apache-2.0"

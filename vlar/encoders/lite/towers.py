@@ -7,6 +7,7 @@ weights: batches take half the time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -369,7 +370,7 @@ class TextTower:
         if len(batches) == 1:
             run(batches[0])
         else:  # the runtime releases the lock
-            with ThreadPoolExecutor() as pool:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # each run takes memory
                 list(pool.map(carried(run), batches))
         return vectors
 
