@@ -66,7 +66,7 @@ def preload(modules: list[str]) -> None:
     # What is the same for every command: the tree of verbs, the packaged descriptions, and the
     # installed weights, whose hashes the tests of the encoder compare.
     typer.main.get_command = functools.cache(typer.main.get_command)
-    typer.main.get_command(app)
+    typer.main.get_command(app).commands.values()
     descriptions._packaged()
     packages.Extra.verified_path = functools.cache(packages.Extra.verified_path)
     for file in towers.LITE.files:

@@ -9,7 +9,7 @@ def main() -> None:
     """Entry point of ``vlar``."""
     try:
         from vlar.apps.cli.app import app
-        from vlar.apps.cli.verb import run
+        from vlar.apps.cli.exits import run
     except KeyboardInterrupt:  # imports take a moment
         sys.exit(130)
 

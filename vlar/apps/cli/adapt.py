@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from vlar import registry
 from vlar.apps.cli import inputs, options, output, shelves
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
 from vlar.model.annotated_request import AnnotatedRequest
 from vlar.model.requests import AdaptRequest

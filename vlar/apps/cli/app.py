@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from vlar.apps.cli import (
-    adapt,
-    agreement,
-    classify,
-    concept,
-    demo,
-    doctor,
-    index,
-    link,
-    models,
-    output,
-    query,
-    recordings,
-    shelves,
-)
-from vlar.apps.cli.verb import verb
+from vlar.apps.cli import output, shelves
 from vlar.version import __version__
 
-_WIDTH, _COLUMN = 100, 30  # characters of a verb's line, and of its name
+_COLUMN = 30  # characters of a verb's name
 
 #: Verbs in the order of the help; one that no row names comes last.
 GROUPS = {
@@ -39,16 +25,86 @@ GROUPS = {
 }
 
 
+#: Module and first sentence of the help, by verb; its module is imported when it is used.
+VERBS = {
+    verb: (f"vlar.apps.cli.{module}", summary)
+    for verb, module, summary in (
+        ("classify", "classify", "Find which labels fit each recording."),
+        ("adapt", "adapt", "Learn labels from a few examples each."),
+        ("calibrate", "adapt", "Fit the probabilities of a model, or --miss, on labelled clips."),
+        ("train", "adapt", "Train an adapter by a configuration file."),
+        ("query", "query", "Search a library in plain language."),
+        ("link", "link", "Learn from unlabelled pairs to query by another sensor."),
+        ("agreement", "agreement", "Measure how far annotations of the same recordings agree."),
+        ("bundle", "recordings", "Make one recording of what several sensors took of one moment."),
+        ("check", "recordings", "Decode every frame and name the broken files."),
+        ("shots", "recordings", "Show where the shots of videos begin and end."),
+        ("pose", "recordings", "Show the bodies and hands in a video and how they move."),
+        ("events", "recordings", "Make synthetic events of an event camera from a video."),
+        ("export", "models", "Write a model as ONNX: its towers, or an adapted one as one file."),
+        ("doctor", "doctor", "Check the installation, or a file that another person sent."),
+        ("demo", "demo", "Classify, index and query three real clips."),
+        ("index", "index", "Make and keep a library of recordings."),
+        ("concept", "concept", "Keep what judgements of hits taught, under a name for queries."),
+        ("models", "models", "List the models, recommend one; fetch one with 'get'."),
+    )
+} | shelves.verbs()
+
+
+class _Commands(dict[str, Any]):
+    """Commands by verb; each is made when it is asked for."""
+
+    def __getitem__(self, verb: str) -> Any:
+        if super().__getitem__(verb) is None:
+            self[verb] = _command(verb)
+        return super().__getitem__(verb)
+
+    def get(self, verb: str, default: Any = None) -> Any:
+        """The command of a verb; ``default`` where there is none."""
+        if verb not in self:
+            return default
+        return self[verb]
+
+    def values(self) -> Any:
+        """All commands."""
+        return [self[verb] for verb in self]
+
+    def items(self) -> Any:
+        """Verbs with their commands."""
+        return [(verb, self[verb]) for verb in self]
+
+
+def _command(name: str) -> Any:
+    from vlar.apps.cli.verb import verb
+
+    module = importlib.import_module(VERBS[name][0])
+    holder = typer.Typer(rich_markup_mode=None)
+    groups = getattr(module, "app", None)
+    if groups is not None and module.__name__.endswith(f".{name}"):
+        holder.add_typer(groups, name=name)
+    else:
+        verb(holder)(getattr(module, name, None) or getattr(module, f"{name}_"))
+    return typer.main.get_group(holder).commands[name]
+
+
 class _Verbs(TyperGroup):
     """The application, whose help lists its verbs in groups."""
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(**facts)
+        ordered = [verb for verbs in GROUPS.values() for verb in verbs.split() if verb in VERBS]
+        self.commands = _Commands.fromkeys((*ordered, *VERBS))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Verbs in the order of the help."""
+        return list(self.commands)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """One section a group; the six verbs that most people need are the first."""
         grouped = [name for names in GROUPS.values() for name in names.split()]
-        others = [name for name in self.list_commands(ctx) if name not in grouped]
+        others = [name for name in self.commands if name not in grouped]
         for group, names in (*GROUPS.items(), ("More", " ".join(others))):
-            verbs = [(name, self.get_command(ctx, name)) for name in names.split()]
-            rows = [(name, verb.get_short_help_str(_WIDTH)) for name, verb in verbs if verb]
+            rows = [(name, VERBS[name][1]) for name in names.split() if name in VERBS]
             if rows:
                 with formatter.section(group):
                     formatter.write_dl(rows, col_max=_COLUMN, col_spacing=2)
@@ -83,25 +139,3 @@ def options(
     """Options that stand before the verb."""
     output.send_log_to_stderr()
     output.set_volume(quiet=quiet, verbose=verbose)
-
-
-_VERBS = (
-    *(classify.classify, adapt.adapt, adapt.calibrate, adapt.train, query.query),
-    agreement.agreement,
-    *(recordings.bundle, recordings.check, recordings.shots, recordings.pose, recordings.events),
-    *(link.link, models.export, doctor.doctor, demo.demo, *shelves.verbs()),
-)
-#: In the help; others come after them.
-_ORDER = (
-    *("classify", "timeline", "adapt", "calibrate", "evaluate", "train", "eval_", "report"),
-    *(
-        *("query", "review", "link", "watch", "ethogram", "agreement", "serve", "mcp"),
-        *("skill", "describe"),
-    ),
-    *("bundle", "check", "shots", "pose", "events", "export", "doctor", "demo"),
-)
-for function in sorted(_VERBS, key=lambda f: [*_ORDER, f.__name__].index(f.__name__)):
-    verb(app)(function)
-app.add_typer(index.app, name="index")
-app.add_typer(concept.app, name="concept")
-app.add_typer(models.app, name="models")

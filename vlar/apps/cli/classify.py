@@ -36,8 +36,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from vlar.apps.cli import inputs, options, output, shelves
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import Progress, progress
-from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
 from vlar.formatting import counted
 from vlar.model.requests import ClassifyRequest

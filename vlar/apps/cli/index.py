@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import Progress, progress
-from vlar.apps.cli.verb import exit_code, verb
+from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
 from vlar.library.ingest.request import AddRequest

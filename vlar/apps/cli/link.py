@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlar.apps.cli import inputs, output
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import exit_code
 
 
 def link(library: str, pairs: Path | None = None, /) -> int:

@@ -9,8 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from vlar.apps.cli import inputs, output
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import exit_code, verb
+from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError, VlarError
 from vlar.registry import unknown_name
 from vlar.version import is_installed

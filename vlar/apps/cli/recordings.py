@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlar.apps.cli import inputs, output
+from vlar.apps.cli.exits import EXIT_FINE, exit_code
 from vlar.apps.cli.progress import track
-from vlar.apps.cli.verb import EXIT_FINE, exit_code
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
 

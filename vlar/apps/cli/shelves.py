@@ -8,7 +8,6 @@ module that an option needs is loaded when the option is used.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,18 +17,16 @@ from vlar.version import pip_install
 PACKAGE = "vlar.apps.verbs"
 
 
-def verbs() -> Iterator[Callable[..., int]]:
-    """The verbs of the shelves that are installed.
-
-    A module of verbs lists them in ``VERBS``, and in ``NEEDS`` the package without which it does
-    nothing; its verbs are left out where that is missing.
-    """
+def verbs() -> dict[str, tuple[str, str]]:
+    """Module and first sentence of the help, by the verbs of the shelves that are installed."""
     if find_spec(PACKAGE) is None:
-        return
-    for name in importlib.import_module(PACKAGE).MODULES:
-        module = importlib.import_module(f"{PACKAGE}.{name}")
-        if find_spec(module.NEEDS) is not None:
-            yield from module.VERBS
+        return {}
+    rows = [row.split(" ", 3) for row in importlib.import_module(PACKAGE).VERBS.strip().split("\n")]
+    return {
+        verb: (f"{PACKAGE}.{module}", summary)
+        for verb, module, needs, summary in rows
+        if find_spec(f"vlar.{needs}") is not None
+    }
 
 
 def load(module: str, what: str) -> Any:

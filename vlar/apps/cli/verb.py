@@ -1,16 +1,11 @@
-"""Common code of all verbs: examples in the help, choices, ``-q``, ``-v``, exit codes, errors."""
+"""Common code of all verbs: examples in the help, choices, ``-q``, ``-v``."""
 
 from __future__ import annotations
 
 import difflib
-import errno
 import functools
 import inspect
-import os
-import sys
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any, cast
 
@@ -18,13 +13,11 @@ import typer
 from typer.core import TyperCommand
 
 from vlar.apps.cli import options, output
+from vlar.apps.cli.exits import EXIT_NOTHING_USABLE, run
 from vlar.apps.cli.options import VerbOptions
-from vlar.errors import VlarError, one_line
 from vlar.options import COMMON, GROUPS, MACHINE, Choices
 from vlar.registry import unknown_name
-from vlar.version import package_fault
 
-EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _EXAMPLES = "Examples:"
 _SHORT_HELP = 100  # characters of a verb's line in a list of verbs
 _NEAR = 0.7  # likeness of an option that may be meant
@@ -66,55 +59,6 @@ def verb(
         return function
 
     return add
-
-
-def exit_code(done: int, failed: int) -> int:
-    """0 where all inputs were handled, 1 where some failed, 2 where none could be used."""
-    if not failed:
-        return EXIT_FINE
-    return EXIT_SOME_FAILED if done else EXIT_NOTHING_USABLE
-
-
-def run(function: Callable[[], int], *, debug: bool = False) -> int:
-    """Run a function to its exit code; an error is one line on stderr.
-
-    Args:
-        function: Returns an exit code.
-        debug: Print the traceback of an error too.
-    """
-    try:
-        code = function()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        output.error("stopped; finished work is saved, run the same command again to resume")
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`| head`) has what it wanted; keep the interpreter's own flush quiet too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FINE
-    except Exception as problem:  # noqa: BLE001 - a traceback is useless to most people
-        if debug:
-            output.error_lines(traceback.format_exc().rstrip())
-        output.error(_message(problem, debug))
-        return EXIT_NOTHING_USABLE
-    return code
-
-
-def _message(problem: Exception, debug: bool) -> str:
-    if isinstance(problem, VlarError):
-        return problem.message
-    if (fault := package_fault(problem)) is not None:
-        return one_line(fault)
-    if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
-        file_name = str(problem.filename)
-        return one_line(
-            f"{file_name[:60]!r} ... is longer than the name of a file can be; give another"
-        )
-    text = one_line(str(problem))
-    frame = traceback.extract_tb(problem.__traceback__)[-1]
-    where = f"{Path(frame.filename).name}, line {frame.lineno}"
-    hint = "" if debug else "; run with --debug for the traceback"
-    return f"unexpected {type(problem).__name__}: {text or 'no message'} ({where}){hint}"
 
 
 def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import output
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
 from vlar.formatting import counted
 
@@ -168,7 +168,3 @@ def _problems(failed: Sequence[LabelOutcome]) -> None:
     for reason, labels in reasons.items():
         more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
         output.error(f"{', '.join(labels[:_NAMED])}{more}: {reason}")
-
-
-NEEDS = "vlar.generators"
-VERBS = (describe,)

@@ -130,7 +130,3 @@ def _values(tables: list[Table], condition: str) -> dict[str, str]:
         listed = ", ".join(names) or "none"
         raise UsageError(f"--condition {condition!r}: no recording has it; there are {listed}")
     return values
-
-
-NEEDS = "vlar.apps.ethogram"
-VERBS = (ethogram,)

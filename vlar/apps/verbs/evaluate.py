@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from vlar import registry
 from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli.exits import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED, exit_code
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED, exit_code
 from vlar.errors import ProtocolError, UsageError, VlarError
 from vlar.formatting import worded
 from vlar.options import Choices
@@ -546,7 +546,3 @@ def _compare(contents: list[list[dict[str, Any]]]) -> None:
             *lines,
             *(f"  {sentence(row)}" for row in table),
         )
-
-
-NEEDS = "vlar.evaluation"
-VERBS = (evaluate, eval_, report)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import inputs, output
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
 from vlar.formatting import counted
 from vlar.options import Choices
@@ -184,7 +184,3 @@ def _accept(
     output.note(f"vlar: {adapted.report.sentence()}")
     output.note(f"vlar: saved in {folder}; try: vlar classify clip.mp4 --model {folder}")
     return 0
-
-
-NEEDS = "vlar.apps.review"
-VERBS = (review,)

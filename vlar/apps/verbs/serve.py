@@ -288,7 +288,3 @@ def skill() -> int:
     """
     output.block(resources.files("vlar.apps.cli").joinpath("skill.md").read_text("utf-8").rstrip())
     return 0
-
-
-NEEDS = "vlar.apps.serve"
-VERBS = (watch, serve, mcp, skill)

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
-from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -335,7 +335,3 @@ def _table(process: Process) -> Iterator[str]:
             where = f"{violation.path}  {output.clock(violation.start_s)}"
             due = f"where {violation.expected} was due ({violation.kind})"
             yield f"  {where}  {violation.label} {due}"
-
-
-NEEDS = "vlar.apps.timeline"
-VERBS = (timeline,)

@@ -21,8 +21,8 @@ from tests.docs import pages, verbs
 from tests.refusals import refused
 from tests.unit.evaluation import colours
 from vlar.apps.cli import classify, inputs, output, recordings
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.inputs import Place, devices_of
-from vlar.apps.cli.verb import exit_code
 from vlar.encoders.base import Block
 from vlar.errors import UsageError
 from vlar.files import resources
