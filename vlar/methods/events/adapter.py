@@ -146,3 +146,9 @@ def spikmamba() -> dict[str, Hyperparameters]:
     """One protocol, of all presets of frames: longer, and clips are mixed, points never."""
     longer = event_tower()["adapt"].replaced(epochs=40)
     return {"adapt": replace(longer, learning_rate=7e-3, mixup=0.2)}
+
+
+@register("recipe", "spikepoint")
+def spikepoint() -> dict[str, Hyperparameters]:
+    """One protocol, of points: a network of 512 groups has a dear step and fits after few epochs."""
+    return {"adapt": event_tower()["adapt"].replaced(epochs=12)}

@@ -23,12 +23,11 @@ from vlar.adapters.tower_network import (
     zero_linear,
 )
 from vlar.methods.events.neurons import Neuron, linear_attention, selective_scan
-from vlar.methods.events.points import complement, rate
+from vlar.methods.events.points import RADIUS, complement, rate
 
 BLOCKS = ("linear_attention", "scan", "near_far", "attention", "residual")
 DROPS = ("none", "time", "area", "chance", "any")
 _STEM = 4  # cells of a frame on a side that become one place
-_CELLS = (4, 4, 3)  # of the cube of x, y and time, whose groups of points the readout sums
 _GRID = (3, 8, 8)  # parts of time, height and width that the readout keeps apart
 
 
@@ -72,7 +71,7 @@ class EventsConfig(Settings):
     window: int = setting(4, at_least=1, at_most=64)
     states: int = setting(4, at_least=1, at_most=64)
     points: int = setting(1024, at_least=16, at_most=8192)
-    groups: int = setting(64, at_least=1, at_most=512)
+    groups: int = setting(64, at_least=1, at_most=1024)
     neighbours: int = setting(8, at_least=2, at_most=128)
     steps: int = setting(16, at_least=1, at_most=128)
     rates: str = setting("expected", choices=("expected", "drawn"))
@@ -275,13 +274,13 @@ class PointReader(nn.Module):
     def __init__(self, config: EventsConfig) -> None:
         super().__init__()
         width, self.config = config.width, config
-        self.out = math.prod(_CELLS) * width
-        half = width // 2  # for the local part, which has K times as many places
-        self.enter = nn.Linear(2 * (4 + 3), half)
-        self.local = Residual(half, config)
-        self.between = nn.Linear(half, width)
+        self.out = math.prod(_GRID) * width
+        near = -(-width // 8)  # for the local part, which has K times as many places
+        self.enter = nn.Linear(2 * (4 + 3), near)
+        self.local = Residual(near, config)
+        self.between = nn.Linear(near, width)
         self.whole = nn.ModuleList(Residual(width, config) for _ in range(config.layers))
-        self.fire_local, self.fire = Fire(half, config), Fire(width, config)
+        self.fire_local, self.fire = Fire(near, config), Fire(width, config)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(N, M, 4 K + 3) to one frame (N, 1, W) and clips (N, out)."""
@@ -300,12 +299,14 @@ class PointReader(nn.Module):
         for block in self.whole:
             x = block(x)
         rates = self.fire(x).mean(dim=1)
-        count = torch.tensor(_CELLS, device=rates.device)
-        cell_place = ((centre.clamp(-1, 0.999) + 1) / 2 * count).long()
-        cell = (cell_place[..., 0] * _CELLS[1] + cell_place[..., 1]) * _CELLS[2] + cell_place[
-            ..., 2
-        ]
-        pooled = F.one_hot(cell, math.prod(_CELLS)).to(rates.dtype).transpose(1, 2) @ rates
+        # Each point brings its group's rates to its own cell: centres alone lose the strokes.
+        place = wide + RADIUS * points[..., :3]
+        count = torch.tensor(_GRID, device=rates.device)
+        time, y, x = ((place.flip(-1).clamp(-1, 0.999) + 1) / 2 * count).long().unbind(-1)
+        cell = (time * _GRID[1] + y) * _GRID[2] + x
+        mass = rates.new_zeros(*cell.shape[:2], math.prod(_GRID))
+        mass.scatter_add_(2, cell, rates.new_ones(cell.shape))
+        pooled = (mass.transpose(1, 2) @ rates).log1p()
         return rates.mean(dim=1, keepdim=True), pooled.flatten(1)
 
 

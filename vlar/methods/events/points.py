@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlar.media.events import farthest
 from vlar.types import Float32
 
-_WIDEST = 3.0  # deviations of a group that count as 1
+RADIUS = 0.2  # from the centre of a group, that counts as 1
 
 
 def complement(values: Tensor) -> Tensor:
@@ -51,10 +50,11 @@ def rate(values: Tensor, steps: int, *, seed: int | None) -> Tensor:
 
 
 def grouped(points: Float32, groups: int, neighbours: int) -> Float32:
-    """Groups of near points around centres that lie far from each other.
+    """Groups of near points around every so-manieth point in time.
 
-    A group is seen from its centre, in deviations of its points, so that a small group counts as
-    much as a wide one. The order of the points makes no difference.
+    Farthest points would level how dense events are, and take the noise first. A group is seen from
+    its centre at one scale, so that a dense group is a small one. The order of the points makes no
+    difference.
 
     Args:
         points: (L, 4) x, y, time and polarity, each from -1 to 1.
@@ -62,14 +62,13 @@ def grouped(points: Float32, groups: int, neighbours: int) -> Float32:
         neighbours: K, at most L.
 
     Returns:
-        (M, 4 K + 3) from -1 to 1: K points, then the centre.
+        (M, 4 K + 3) from -1 to 1: K points, nearest first, then the centre.
     """
-    points = points[np.lexsort(points.T)]
-    centres = points[farthest(points[:, :3], groups), :3]
-    away = points[None, :, :3] - centres[:, None]
-    near = np.square(away).sum(axis=2).argsort(axis=1, kind="stable")[:, :neighbours]
-    inside = np.take_along_axis(away, near[..., None], axis=1)
-    spread = np.maximum(inside.std(axis=(1, 2), keepdims=True), 1e-3)
-    local = np.clip(inside / (_WIDEST * spread), -1, 1)
+    from scipy.spatial import KDTree
+
+    points = points[np.lexsort(points.T[[3, 0, 1, 2]])]
+    centres = points[np.arange(groups) * len(points) // groups, :3]
+    near = KDTree(points[:, :3]).query(centres, neighbours)[1].reshape(groups, neighbours)
+    local = np.clip((points[near, :3] - centres[:, None]) / RADIUS, -1, 1)
     groups_out = np.concatenate([local, points[near, 3:]], axis=2).reshape(groups, -1)
     return np.concatenate([groups_out, centres], axis=1).astype(np.float32)
