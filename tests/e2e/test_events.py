@@ -79,7 +79,7 @@ def test_a_library_and_a_check(place: Path, tmp_path: Path):
     assert done.exit_code == 1
     good, bad = (json.loads(line) for line in done.stdout.splitlines())
     assert (good["ok"], bad["ok"], bad["kind"]) == (True, False, "damaged")
-    assert "its end is cut off" in bad["message"]
+    assert "its end is cut off; how much is missing is not stored" in bad["message"]
 
 
 def test_a_model_of_another_sensor_names_the_file(place: Path):

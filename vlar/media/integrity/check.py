@@ -335,9 +335,8 @@ def check_signal(source: Reader, path: Path) -> CheckReport:
     length_s = clip.window.duration_s
     if clip.lost and lost:
         reason, share = "its end is cut off", f"{1 - lost:.1%}"
-        if (
-            share == "100.0%"
-        ):  # formats without a count show that something is missing, not how much
+        # Recordings of events without a count show that one more began, not how many are missing.
+        if share == "100.0%" or (clip.modality == "events" and lost * len(flat) < 1):
             share = "how much is missing is not stored"
         else:
             share = f"{share} of its samples can be read"
