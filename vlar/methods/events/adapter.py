@@ -150,5 +150,5 @@ def spikmamba() -> dict[str, Hyperparameters]:
 
 @register("recipe", "spikepoint")
 def spikepoint() -> dict[str, Hyperparameters]:
-    """One protocol, of points: a network of 512 groups has a dear step and fits after few epochs."""
+    """One protocol, of points: a step of 512 groups is dear, and few epochs fit."""
     return {"adapt": event_tower()["adapt"].replaced(epochs=12)}

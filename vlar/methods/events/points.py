@@ -50,7 +50,7 @@ def rate(values: Tensor, steps: int, *, seed: int | None) -> Tensor:
 
 
 def grouped(points: Float32, groups: int, neighbours: int) -> Float32:
-    """Groups of near points around every so-manieth point in time.
+    """Groups of near points around evenly spaced points of the order of time.
 
     Farthest points would level how dense events are, and take the noise first. A group is seen from
     its centre at one scale, so that a dense group is a small one. The order of the points makes no
