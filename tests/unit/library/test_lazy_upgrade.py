@@ -30,6 +30,7 @@ from vlar.library.library import Library
 from vlar.library.mapping import Mapping, Sample, completed, learned, procrustes, ridge
 from vlar.library.shard_reading import VectorVideo
 from vlar.library.store.annotations import KeptFrames
+from vlar.model.model import load
 from vlar.types import Clip, Encoded, Sampling, Window
 
 ROOT = Path(__file__).parents[3]
@@ -207,6 +208,36 @@ def test_a_file_that_is_gone_stays_mapped(either: Path | str, tmp_path: Path):
         assert report.mapped == 8
         assert report.failed
         assert library.upgrade().mapped == 0
+
+
+@pytest.mark.slow
+def test_a_pair_of_transformers_states_what_its_encoded_rows_have(old: Path, tmp_path: Path):
+    pytest.importorskip("transformers")
+    from tests import tiny_models
+
+    first, later = (
+        load(f"hf:{tiny_models.save(name, tmp_path / name)}") for name in ("siglip", "groupvit")
+    )
+    clips = clips_of(old)
+    with Library(tmp_path / "hf.vlar", first) as library:
+        library.add(clips)
+        windows = library.info().rows
+    with Library(tmp_path / "hf.vlar", later) as library:
+        mapped = library.upgrade(lazy=True).mapped
+        assert 0 < mapped == windows - SAMPLE[0]
+        stated = library.query("a person waves", k=50, min_probability=0)
+        assert sum(hit.origin == "mapped" for hit in stated) <= mapped
+        marks = store_of(library).mapped()
+        assert all((hit.row in marks) == (hit.origin == "mapped") for hit in stated)
+        assert library.upgrade().mapped == 0
+        encoded = library.query("a person waves", k=50, min_probability=0)
+    means = [np.mean([hit.probability for hit in hits]) for hits in (stated, encoded)]
+    assert abs(means[0] - means[1]) < 0.05
+    with Library(tmp_path / "new.vlar", later) as library:
+        library.add(clips)
+    new = vectors(tmp_path / "new.vlar")
+    for key, row in vectors(tmp_path / "hf.vlar").items():
+        np.testing.assert_allclose(row, new[key], atol=2e-3)
 
 
 KILLED = """

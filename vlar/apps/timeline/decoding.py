@@ -177,7 +177,7 @@ _TOUCH_S = 1e-3
 
 
 @dataclass(frozen=True)
-class Segment:
+class AnswerSegment:
     """Windows of one recording that follow each other with one answer.
 
     Attributes:
@@ -208,25 +208,25 @@ class Segment:
         return asdict(self) | rounded
 
 
-def segments(rows: Sequence[Classification]) -> list[Segment]:
+def segments(rows: Sequence[Classification]) -> list[AnswerSegment]:
     """Answers in the order of time, those of one label joined.
 
     Where windows overlap (the last one of a video ends with it), the later one begins where the
     earlier one ends.
     """
-    segments: list[Segment] = []
+    segments: list[AnswerSegment] = []
     for row in sorted(rows, key=lambda r: (str(r.path), r.start_s)):
         label = row.label
         probability = row.unknown_probability if label is None else row.predictions[0].probability
         segments.append(
-            Segment(str(row.path), row.start_s, row.end_s, label, probability, row.lost)
+            AnswerSegment(str(row.path), row.start_s, row.end_s, label, probability, row.lost)
         )
     return joined(segments)
 
 
-def joined(pieces: Iterable[Segment]) -> list[Segment]:
+def joined(pieces: Iterable[AnswerSegment]) -> list[AnswerSegment]:
     """Segments in the order of time, those of one label that touch joined."""
-    segments: list[Segment] = []
+    segments: list[AnswerSegment] = []
     for new in pieces:
         last = segments[-1] if segments else None
         if last is None or last.path != new.path or last.end_s < new.start_s - _TOUCH_S:

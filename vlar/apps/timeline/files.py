@@ -13,7 +13,7 @@ import numpy as np
 
 from vlar.apps.answers import rate_of
 from vlar.apps.otio import Take, otio, otio_module
-from vlar.apps.timeline.decoding import UNKNOWN, Segment
+from vlar.apps.timeline.decoding import UNKNOWN, AnswerSegment
 from vlar.apps.timeline.work_cycles import Process, StepFigures
 from vlar.errors import UsageError
 from vlar.results import arrow, cell
@@ -42,7 +42,7 @@ def checked_file(path: str, option: str, endings: Sequence[str] = ENDINGS) -> Pa
     return file
 
 
-def write(file: Path, rows: Sequence[Segment]) -> None:
+def write(file: Path, rows: Sequence[AnswerSegment]) -> None:
     """Write segments in the format of the file's ending.
 
     Raises:
@@ -55,7 +55,7 @@ def write(file: Path, rows: Sequence[Segment]) -> None:
             f"{str(file)!r}: subtitles belong to one video, these are {len(paths)}; "
             "classify one at a time, or write .json"
         )
-    texts: dict[str, Callable[[Sequence[Segment]], str]] = {
+    texts: dict[str, Callable[[Sequence[AnswerSegment]], str]] = {
         ".json": _json,
         ".csv": _csv,
         ".srt": srt,
@@ -70,7 +70,7 @@ def write(file: Path, rows: Sequence[Segment]) -> None:
         _save(file, lambda: _draw(file, rows, paths))
 
 
-def write_process(file: Path, process: Process, rows: Sequence[Segment]) -> None:
+def write_process(file: Path, process: Process, rows: Sequence[AnswerSegment]) -> None:
     """Write the figures of work: all of them (``.json``), a row a step (``.csv``), or a picture.
 
     Raises:
@@ -96,11 +96,11 @@ def _save(file: Path, save: Callable[[], object]) -> None:
         raise UsageError(f"{str(file)!r} cannot be written ({reason})") from error
 
 
-def _json(rows: Sequence[Segment]) -> str:
+def _json(rows: Sequence[AnswerSegment]) -> str:
     return json.dumps([row.to_dict() for row in rows], ensure_ascii=False, indent=1) + "\n"
 
 
-def _csv(rows: Sequence[Segment]) -> str:
+def _csv(rows: Sequence[AnswerSegment]) -> str:
     names = _HEADER.split(",")
     values = [row.to_dict() | {"label": row.label or UNKNOWN} for row in rows]
     return _table(names, [[value[name] for name in names] for value in values])
@@ -118,7 +118,7 @@ def _short(value: object) -> object:
     return round(value, 6) if isinstance(value, float) else value
 
 
-def srt(rows: Sequence[Segment]) -> str:
+def srt(rows: Sequence[AnswerSegment]) -> str:
     """SubRip subtitles: numbered cues, times as ``hh:mm:ss,mmm``."""
     return "\n".join(
         f"{number}\n{_stamp(row.start_s, ',')} --> {_stamp(row.end_s, ',')}\n{_line(row)}\n"
@@ -126,7 +126,7 @@ def srt(rows: Sequence[Segment]) -> str:
     )
 
 
-def vtt(rows: Sequence[Segment]) -> str:
+def vtt(rows: Sequence[AnswerSegment]) -> str:
     """WebVTT subtitles (W3C): ``&``, ``<`` and ``>`` escaped, so no label is a tag or an arrow."""
     cues = [
         f"{_stamp(row.start_s, '.')} --> {_stamp(row.end_s, '.')}\n"
@@ -136,7 +136,7 @@ def vtt(rows: Sequence[Segment]) -> str:
     return "\n".join(["WEBVTT\n", *cues])
 
 
-def _otio(rows: Sequence[Segment]) -> str:
+def _otio(rows: Sequence[AnswerSegment]) -> str:
     """A track a recording, on which every segment has its own time."""
     tracks: dict[str, list[Take]] = {}
     for row in rows:
@@ -146,7 +146,7 @@ def _otio(rows: Sequence[Segment]) -> str:
     return otio("vlar timeline", tracks, rate_of(tracks), in_place=True)
 
 
-def write_subtasks(folder: Path, rows: Sequence[Segment], fps: float) -> None:
+def write_subtasks(folder: Path, rows: Sequence[AnswerSegment], fps: float) -> None:
     """Write subtasks as data sets of lerobot hold them (0.4.4 to 0.5).
 
     ``meta/subtasks.parquet`` has the texts with their ``subtask_index``, as ``tasks.parquet`` has
@@ -179,7 +179,7 @@ def write_subtasks(folder: Path, rows: Sequence[Segment], fps: float) -> None:
     pd.concat(frames).to_parquet(folder / "data" / "subtask_index.parquet", index=False)
 
 
-def _line(row: Segment) -> str:
+def _line(row: AnswerSegment) -> str:
     # One line a cue: an empty line would end it. An arrow in SubRip text would look like times.
     text = " ".join((row.label or UNKNOWN).split()).replace("-->", "->")
     return f"{text} ({row.probability:.0%})"
@@ -192,7 +192,7 @@ def _stamp(seconds: float, point: str) -> str:
     return f"{hours:02d}:{minutes:02d}:{remainder // 1000:02d}{point}{remainder % 1000:03d}"
 
 
-def _draw(file: Path, rows: Sequence[Segment], paths: Sequence[str]) -> None:
+def _draw(file: Path, rows: Sequence[AnswerSegment], paths: Sequence[str]) -> None:
     """One strip a video; a label has one colour and one line; darker is more probable."""
     pyplot = _pyplot()
     labels = list(dict.fromkeys(row.label or UNKNOWN for row in rows))
@@ -218,7 +218,7 @@ def _draw(file: Path, rows: Sequence[Segment], paths: Sequence[str]) -> None:
     pyplot.close(figure)
 
 
-def _draw_process(file: Path, process: Process, rows: Sequence[Segment]) -> None:
+def _draw_process(file: Path, process: Process, rows: Sequence[AnswerSegment]) -> None:
     """Durations of every step in the order of its segments, and the waiting before each."""
     pyplot = _pyplot()
     labels = [step.label for step in process.steps]

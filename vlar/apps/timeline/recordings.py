@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlar.apps.timeline.decoding import UNKNOWN, Decoder, Segment, joined
+from vlar.apps.timeline.decoding import UNKNOWN, AnswerSegment, Decoder, joined
 from vlar.encoders.session import Session
 from vlar.errors import UsageError, VlarError
 from vlar.language.labels import Labels
@@ -136,7 +136,7 @@ class SegmentStream:
     _raw: list[Float64] = field(default_factory=list, init=False)
     _smoothed: int = field(default=0, init=False)
     _steps: list[TimeStep] = field(default_factory=list, init=False)
-    _open: Segment | None = field(default=None, init=False)
+    _open: AnswerSegment | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         rules = self.rules
@@ -149,7 +149,7 @@ class SegmentStream:
         )
         self._half = round(rules.smooth_s / rules.every_s) // 2
 
-    def push(self, step: TimeStep) -> list[Segment]:
+    def push(self, step: TimeStep) -> list[AnswerSegment]:
         """Add a step; the segments that are now complete, oldest first."""
         self._take(step)
         labels: list[int] = []
@@ -157,7 +157,7 @@ class SegmentStream:
             labels += self._decoder.push(self._smooth())
         return self._closed(labels)
 
-    def finish(self) -> list[Segment]:
+    def finish(self) -> list[AnswerSegment]:
         """The segments that are left."""
         while self._smoothed < len(self._raw):
             self._decoder.advance(self._smooth())
@@ -166,7 +166,7 @@ class SegmentStream:
         self._raw, self._smoothed = [], 0
         return [*closed, last] if last else closed
 
-    def all_of(self, steps: Iterable[TimeStep]) -> list[Segment]:
+    def all_of(self, steps: Iterable[TimeStep]) -> list[AnswerSegment]:
         """The segments of a whole recording, without asking after each step what is sure."""
         for step in steps:
             self._take(step)
@@ -188,12 +188,12 @@ class SegmentStream:
         self._smoothed += 1
         return np.mean(self._raw[max(0, step - half) : step + half + 1], axis=0)
 
-    def _closed(self, labels: Sequence[int]) -> list[Segment]:
+    def _closed(self, labels: Sequence[int]) -> list[AnswerSegment]:
         """Segments that end where the steps of these labels are added."""
         steps, self._steps = self._steps[: len(labels)], self._steps[len(labels) :]
         labels_and_none = [*self.labels, None]
         pieces = [
-            Segment(
+            AnswerSegment(
                 step.path,
                 step.start_s,
                 step.end_s,
@@ -215,7 +215,7 @@ def find_segments(
     rules: TimelineRules | None = None,
     *,
     online: bool = False,
-) -> Iterator[Segment | Failure]:
+) -> Iterator[AnswerSegment | Failure]:
     """Find the segments of recordings.
 
     The windows of every recording are scored by the model, and the best path of labels over time,
@@ -246,7 +246,7 @@ def find_segments(
 
 def _segments_of(
     model: Model, classifier: LabelClassifier, path: Path, stream: SegmentStream, online: bool
-) -> Iterator[Segment | Failure]:
+) -> Iterator[AnswerSegment | Failure]:
     read, failure = 0, None
     steps: list[TimeStep] = []
     for step in steps_of(model, classifier, path, stream.rules):

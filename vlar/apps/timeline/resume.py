@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vlar.apps.timeline.decoding import Segment
+from vlar.apps.timeline.decoding import AnswerSegment
 from vlar.errors import UsageError
 from vlar.files.reading import parse_json
 from vlar.library.ingest.reader import stamp_of
@@ -31,7 +31,7 @@ class FinishedRecordings:
     def __init__(self, file: Path, settings: Any) -> None:
         text = json.dumps(settings, sort_keys=True, default=str)
         self._file, self._run = file, hashlib.sha256(text.encode()).hexdigest()
-        self._known: dict[tuple[str, ...], list[Segment]] = {}
+        self._known: dict[tuple[str, ...], list[AnswerSegment]] = {}
         try:
             with file.open("a+", encoding="utf-8") as stream:
                 stream.seek(0)
@@ -42,11 +42,11 @@ class FinishedRecordings:
                 f"{file}: cannot resume from it ({error}); choose another --resume"
             ) from error
 
-    def get(self, path: Path) -> list[Segment] | None:
+    def get(self, path: Path) -> list[AnswerSegment] | None:
         """The segments of a recording; None where it is not finished."""
         return self._known.get(self._key(path))
 
-    def put(self, path: Path, segments: Sequence[Segment]) -> None:
+    def put(self, path: Path, segments: Sequence[AnswerSegment]) -> None:
         """Keep the segments of a recording that is finished."""
         row = {"key": self._key(path), "segments": [asdict(segment) for segment in segments]}
         with self._file.open("a", encoding="utf-8") as stream:
@@ -62,6 +62,8 @@ class FinishedRecordings:
     def _read(self, line: str) -> None:
         try:
             row = parse_json(line)
-            self._known[tuple(row["key"])] = [Segment(**segment) for segment in row["segments"]]
+            self._known[tuple(row["key"])] = [
+                AnswerSegment(**segment) for segment in row["segments"]
+            ]
         except (ValueError, TypeError, KeyError):
             return

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from vlar.apps.timeline.decoding import UNKNOWN, Segment
+from vlar.apps.timeline.decoding import UNKNOWN, AnswerSegment
 from vlar.errors import UsageError
 from vlar.types import JsonDict
 
@@ -138,7 +138,7 @@ class Process:
 
 
 def measure(
-    rows: Sequence[Segment], order: Sequence[str] = (), idle: Sequence[str] = ()
+    rows: Sequence[AnswerSegment], order: Sequence[str] = (), idle: Sequence[str] = ()
 ) -> Process:
     """The figures of segments.
 
@@ -174,7 +174,7 @@ def measure(
 
 
 def _figures(
-    label: str, work: Sequence[Segment], waits: Sequence[float], total_s: float
+    label: str, work: Sequence[AnswerSegment], waits: Sequence[float], total_s: float
 ) -> StepFigures:
     lengths = [row.duration_s for row in work if row.label == label]
     before = [wait for row, wait in zip(work, waits, strict=True) if row.label == label]
@@ -191,7 +191,7 @@ def _figures(
     )
 
 
-def _waits(rows: Sequence[Segment], idle: Sequence[str]) -> list[float]:
+def _waits(rows: Sequence[AnswerSegment], idle: Sequence[str]) -> list[float]:
     """Seconds without a step before each step of the work, within its recording."""
     waits: list[float] = []
     path, end_s = None, 0.0
@@ -205,13 +205,15 @@ def _waits(rows: Sequence[Segment], idle: Sequence[str]) -> list[float]:
     return waits
 
 
-def _passes(work: Sequence[Segment], order: Sequence[str]) -> tuple[list[Cycle], list[Violation]]:
+def _passes(
+    work: Sequence[AnswerSegment], order: Sequence[str]
+) -> tuple[list[Cycle], list[Violation]]:
     """The passes through an order, and the steps that were not the next one."""
     step_of = {label: index for index, label in enumerate(order)}
-    cycles: list[list[Segment]] = []
+    cycles: list[list[AnswerSegment]] = []
     broken: set[int] = set()
     violations: list[Violation] = []
-    last: Segment | None = None
+    last: AnswerSegment | None = None
     steps = [row for row in work if row.label in step_of]
     ordered = {path for path, count in Counter(row.path for row in steps).items() if count > 1}
     for row in steps:
@@ -236,7 +238,7 @@ def _passes(work: Sequence[Segment], order: Sequence[str]) -> tuple[list[Cycle],
     return cycles_found, violations
 
 
-def _rounds(work: Sequence[Segment]) -> list[Cycle]:
+def _rounds(work: Sequence[AnswerSegment]) -> list[Cycle]:
     """Cycles from each segment of a recording's first label to the next one."""
     cycles: list[Cycle] = []
     for path in dict.fromkeys(row.path for row in work):
@@ -247,7 +249,7 @@ def _rounds(work: Sequence[Segment]) -> list[Cycle]:
     return cycles
 
 
-def _cycle(rows: Sequence[Segment], complete: bool) -> Cycle:
+def _cycle(rows: Sequence[AnswerSegment], complete: bool) -> Cycle:
     return Cycle(rows[0].path, rows[0].start_s, rows[-1].end_s, complete)
 
 

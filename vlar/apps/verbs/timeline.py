@@ -35,7 +35,7 @@ from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
-    from vlar.apps.timeline.decoding import Segment
+    from vlar.apps.timeline.decoding import AnswerSegment
     from vlar.apps.timeline.recordings import TimelineRules
     from vlar.apps.timeline.work_cycles import Process
     from vlar.language.labels import LabelList
@@ -134,7 +134,7 @@ def annotated_timeline(
 
     if out is not None and not Path(out).absolute().parent.is_dir():
         raise UsageError(f"--out {out!r}: the folder {str(Path(out).parent)!r} does not exist")
-    good: list[segments.Segment] = []
+    good: list[segments.AnswerSegment] = []
     answered = failed = 0
     with progress(f"loading {model}") as shown:
         recogniser = inputs.load_model(model, None, None)
@@ -168,7 +168,7 @@ def annotated_timeline(
     return exit_code(answered, failed)
 
 
-def write_timeline(file: Path, rows: list[Segment], nothing: str) -> None:
+def write_timeline(file: Path, rows: list[AnswerSegment], nothing: str) -> None:
     """Write segments into a file; a note states that it was written, or why not."""
     from vlar.apps.timeline.files import write
 
@@ -226,7 +226,7 @@ def _of_files(
     rules: TimelineRules,
     online: bool,
     resume: Path | None,
-) -> Iterator[Segment | Failure]:
+) -> Iterator[AnswerSegment | Failure]:
     from vlar.apps.timeline.recordings import find_segments
     from vlar.apps.timeline.resume import FinishedRecordings
     from vlar.library.ingest.reader import stamp_of
@@ -245,7 +245,7 @@ def _of_files(
         if segments is not None:
             yield from segments
             continue
-        rows: list[Segment | Failure] = []
+        rows: list[AnswerSegment | Failure] = []
         for row in find_segments(model, path, labels, rules, online=online):
             rows.append(row)
             yield row
@@ -256,7 +256,7 @@ def _of_files(
 
 def _of_stream(
     model: Model, address: str, labels: LabelList | None, rules: TimelineRules
-) -> Iterator[Segment | Failure]:
+) -> Iterator[AnswerSegment | Failure]:
     from vlar.apps.timeline.recordings import SegmentStream, TimeStep
     from vlar.language.labels import LabelSet
     from vlar.model.live import classify_live
@@ -275,12 +275,12 @@ def _of_stream(
     yield from stream.finish()
 
 
-def _print(rows: Iterable[Segment | Failure]) -> tuple[list[Segment], int]:
+def _print(rows: Iterable[AnswerSegment | Failure]) -> tuple[list[AnswerSegment], int]:
     """Print segments and failures as they come; the segments, and the number of failures."""
     from vlar.apps.timeline.decoding import UNKNOWN
     from vlar.types import Failure
 
-    good: list[Segment] = []
+    good: list[AnswerSegment] = []
     failed = 0
     for row in rows:
         if isinstance(row, Failure):
@@ -294,7 +294,7 @@ def _print(rows: Iterable[Segment | Failure]) -> tuple[list[Segment], int]:
 
 
 def _figures(
-    rows: list[Segment],
+    rows: list[AnswerSegment],
     order: tuple[str, ...],
     idle: tuple[str, ...],
     file: Path | None,

@@ -16,7 +16,7 @@ from tests.command_line import invoke
 from tests.fixtures.models_1 import tiny  # noqa: F401 - registers the model
 from tests.refusals import refused
 from vlar.apps.timeline import files
-from vlar.apps.timeline.decoding import Segment, segments
+from vlar.apps.timeline.decoding import AnswerSegment, segments
 from vlar.apps.timeline.files import checked_file, srt, vtt, write, write_process
 from vlar.apps.timeline.resume import FinishedRecordings
 from vlar.apps.timeline.work_cycles import measure
@@ -38,9 +38,9 @@ def row(label: str, start_s: float, end_s: float, p: float = 0.8, path: str = "a
 def test_windows_of_one_label_are_one_segment():
     rows = [row("walk", 0, 2, 0.6), row("walk", 2, 4, 0.8), row("unknown", 4, 6), row("walk", 6, 8)]
     assert segments(rows) == [
-        Segment("a.mp4", 0, 4, "walk", pytest.approx(0.7)),
-        Segment("a.mp4", 4, 6, None, 0.8),
-        Segment("a.mp4", 6, 8, "walk", 0.8),
+        AnswerSegment("a.mp4", 0, 4, "walk", pytest.approx(0.7)),
+        AnswerSegment("a.mp4", 4, 6, None, 0.8),
+        AnswerSegment("a.mp4", 6, 8, "walk", 0.8),
     ]
 
 
@@ -66,9 +66,9 @@ def test_segments_cover_the_same_time_in_order(drawn: list[tuple[str, float]]):
 
 
 NASTY = [
-    Segment("a.mp4", 0, 3725.0004, "cut & peel <b>", 0.5),
-    Segment("a.mp4", 3725.0004, 3726.9996, "two\n\nlines --> arrow", 0.25),
-    Segment("a.mp4", 3726.9996, 360000.0, None, 1.0),
+    AnswerSegment("a.mp4", 0, 3725.0004, "cut & peel <b>", 0.5),
+    AnswerSegment("a.mp4", 3725.0004, 3726.9996, "two\n\nlines --> arrow", 0.25),
+    AnswerSegment("a.mp4", 3726.9996, 360000.0, None, 1.0),
 ]
 
 
@@ -114,7 +114,7 @@ def test_files_by_ending(tmp_path: Path):
 
 def test_figures_by_ending(tmp_path: Path):
     pytest.importorskip("matplotlib")
-    rows = [Segment("a", 0, 2, "=pick", 1.0), Segment("a", 2, 3, None, 1.0)]
+    rows = [AnswerSegment("a", 0, 2, "=pick", 1.0), AnswerSegment("a", 2, 3, None, 1.0)]
     process = measure(rows, ["=pick"])
     for ending in files.FIGURE_ENDINGS:
         write_process(tmp_path / f"t{ending}", process, rows)
@@ -133,7 +133,7 @@ def test_figures_by_ending(tmp_path: Path):
 def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     refused(UsageError, r"\.vtt, \.otio, \.lerobot, \.png", checked_file, "out.txt", "--out")
     refused(UsageError, "does not exist", checked_file, str(tmp_path / "no" / "t.srt"), "--out")
-    two = [Segment("a.mp4", 0, 1, "x", 1.0), Segment("b.mp4", 0, 1, "x", 1.0)]
+    two = [AnswerSegment("a.mp4", 0, 1, "x", 1.0), AnswerSegment("b.mp4", 0, 1, "x", 1.0)]
     refused(UsageError, "one video", write, tmp_path / "t.vtt", two)
     refused(UsageError, "cannot be written", write, tmp_path / "no" / "t.json", two)
     for package, ending in (
@@ -146,9 +146,9 @@ def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 SEGMENTS = [
-    Segment("a.mp4", 0.0, 1.0, "pick <it>", 0.9),
-    Segment("a.mp4", 1.5, 3.0, None, 0.6),
-    Segment("b.mp4", 0.0, 2.0, "place", 0.7),
+    AnswerSegment("a.mp4", 0.0, 1.0, "pick <it>", 0.9),
+    AnswerSegment("a.mp4", 1.5, 3.0, None, 0.6),
+    AnswerSegment("b.mp4", 0.0, 2.0, "place", 0.7),
 ]
 
 
@@ -219,7 +219,7 @@ def test_a_run_that_is_resumed_reads_only_what_is_left(
         if Path(path).name == broken:
             yield Failure(Path(path), "decode", f"{path}: cut short")
             return
-        yield Segment(str(path), 0.0, 1.0, "rise", 0.9)
+        yield AnswerSegment(str(path), 0.0, 1.0, "rise", 0.9)
 
     monkeypatch.setattr("vlar.apps.timeline.recordings.find_segments", find)
     words = ("timeline", *map(str, clips), "--labels", "rise, fall", "--json")

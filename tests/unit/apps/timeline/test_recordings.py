@@ -13,7 +13,7 @@ import vlar
 from tests.contract.test_second_sensor import RATE, SineEncoder, SineReader
 from tests.known_parts import known
 from tests.refusals import refused
-from vlar.apps.timeline.decoding import Segment
+from vlar.apps.timeline.decoding import AnswerSegment
 from vlar.apps.timeline.recordings import SegmentStream, TimelineRules, TimeStep, find_segments
 from vlar.apps.timeline.work_cycles import measure
 from vlar.errors import UnknownNameError, UsageError
@@ -47,9 +47,9 @@ def recording(tmp_path_factory) -> Path:
     return path
 
 
-def rows_of(model, recording, **options) -> list[Segment]:
+def rows_of(model, recording, **options) -> list[AnswerSegment]:
     found = list(find_segments(model, recording, LABELS, RULES, **options))
-    assert all(isinstance(row, Segment) for row in found)
+    assert all(isinstance(row, AnswerSegment) for row in found)
     return found
 
 

@@ -9,28 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.refusals import refused
-from vlar.apps.timeline.decoding import Segment
+from vlar.apps.timeline.decoding import AnswerSegment
 from vlar.apps.timeline.work_cycles import measure
 from vlar.errors import UsageError
 
 ORDER = ("pick", "place", "press")
 
 
-def work(*names: str, path: str = "a", seconds: float = 2.0) -> list[Segment]:
+def work(*names: str, path: str = "a", seconds: float = 2.0) -> list[AnswerSegment]:
     """Segments of equal length, one after the other; ``-`` is waiting."""
     return [
-        Segment(path, at * seconds, (at + 1) * seconds, None if name == "-" else name, 0.9)
+        AnswerSegment(path, at * seconds, (at + 1) * seconds, None if name == "-" else name, 0.9)
         for at, name in enumerate(names)
     ]
 
 
 def test_counts_durations_and_waiting():
     rows = [
-        Segment("a", 0, 1, None, 0.9),
-        Segment("a", 1, 3, "pick", 0.9),
-        Segment("a", 3, 4, "place", 0.9),
-        Segment("a", 4, 4.5, "rest", 0.9),
-        Segment("a", 4.5, 8.5, "pick", 0.9),
+        AnswerSegment("a", 0, 1, None, 0.9),
+        AnswerSegment("a", 1, 3, "pick", 0.9),
+        AnswerSegment("a", 3, 4, "place", 0.9),
+        AnswerSegment("a", 4, 4.5, "rest", 0.9),
+        AnswerSegment("a", 4.5, 8.5, "pick", 0.9),
     ]
     process = measure(rows, idle=["rest"])
     pick, place = process.steps
