@@ -159,10 +159,11 @@ def figures(
                 row[folds == int(fold)] = [int(digit) for digit in result[kind]]
         for side, rows in sides.items():
             tops = 100 * table[:, rows].mean(axis=1)
-            found[f"{kind}, {side}"] = [round(tops.mean(), 1), round(float(tops.std()), 1)]
-        spread = paired(table.mean(axis=0), auto.astype(float), who.tolist())
-        if spread:
-            ends = spread.difference.low, spread.difference.high
+            spread = float(tops.std(ddof=1)) if len(tops) > 1 else 0.0
+            found[f"{kind}, {side}"] = [round(float(tops.mean()), 1), round(spread, 1)]
+        gain = paired(table.mean(axis=0), auto.astype(float), who.tolist())
+        if gain:
+            ends = gain.difference.low, gain.difference.high
             found[f"{kind} - auto"] = [round(100 * end, 1) for end in ends]
     return found
 
@@ -194,9 +195,12 @@ def main() -> None:
         if str(fold) in rows:
             continue
         rows[str(fold)] = towers.measure(folds == fold, method, settings, seed, given.control)
-        results["figures"][name] = figures(results["rows"][name], right["auto"], folds, who)
-        print(name, seed, fold, rows[str(fold)], results["figures"][name], flush=True)
+        print(name, seed, fold, rows[str(fold)], flush=True)
         store(given.json, results)
+    for name, rows in results["rows"].items():
+        results["figures"][name] = figures(rows, right["auto"], folds, who)
+    print(results["figures"], flush=True)
+    store(given.json, results)
 
 
 if __name__ == "__main__":
