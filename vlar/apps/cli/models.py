@@ -14,7 +14,7 @@ from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError, VlarError
 from vlar.registry import unknown_name
-from vlar.version import is_installed
+from vlar.version import is_installed, pip_install
 
 if TYPE_CHECKING:
     from vlar.encoders.catalogue import CatalogueEntry
@@ -374,6 +374,8 @@ def export(model: str, out: str, /, *, force: bool = False) -> int:
     """
     if out.endswith(".onnx"):
         return _export_file(model, Path(out), force)
+    if not (is_installed("torch") or is_installed("onnx")):  # one of them is named where it lacks
+        raise UsageError(f"an export needs torch and onnx; run: {pip_install('clip,export')}")
     from vlar.encoders.base import load_encoder
     from vlar.encoders.onnx_export import export as exported
 

@@ -74,7 +74,8 @@ def _add(job: JsonDict, emit: Emit) -> JsonDict:
 
     with Library(job["library"], job["model"]) as library:
         asked = AddRequest(job["paths"], job["tags"], progress=progress, served=True)
-        report = library.ingest(replace(asked, **job.get("options", {})))
+        earlier = {"retry": job.get("retry", False)}  # of a job that an older server left
+        report = library.ingest(replace(asked, **job.get("options", earlier)))
     facts = report.to_dict()
     return {**facts, "failed": [row.message for row in report.failed]}
 

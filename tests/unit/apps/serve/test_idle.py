@@ -16,7 +16,9 @@ from tests.unit.library.test_lazy_upgrade import made, old
 from tests.unit.library.test_upgrade import PartModel
 from vlar.apps.serve import job_child
 from vlar.apps.serve.idle import IdleEncoder
+from vlar.library.ingest.request import AddRequest
 from vlar.library.library import Library
+from vlar.library.rows import AddReport
 
 __all__ = ["made", "old"]
 #: Reads its job, and ends when its input closes; the second one ends by itself.
@@ -108,3 +110,19 @@ def test_the_job_encodes_mapped_rows(old: Path, monkeypatch: pytest.MonkeyPatch)
     job = {"library": str(old), "model": later, "minutes": 5.0}
     assert job_child._JOBS["encode"](job, lambda _: None) == {"rows": 8, "mapped": 0}
     assert job_child._JOBS["encode"](job, lambda _: None) == {"rows": 0, "mapped": 0}
+
+
+@pytest.mark.parametrize("facts", [{"retry": True}, {"options": {"retry": True}}])
+def test_an_add_that_an_older_server_left_keeps_its_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, object]
+):
+    asked = list[bool]()
+
+    def ingest(_: Library, request: AddRequest) -> AddReport:
+        asked.append(request.retry)
+        return AddReport(0, 0, 0, 0, (), 0)
+
+    monkeypatch.setattr(Library, "ingest", ingest)
+    job = {"library": str(tmp_path / "l.vlar"), "model": None, "paths": [], "tags": {}, **facts}
+    job_child._JOBS["add"](job, lambda _: None)
+    assert asked == [True]
