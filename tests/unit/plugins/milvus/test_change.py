@@ -185,3 +185,22 @@ def test_a_reader_meets_a_change_and_encoded_rows(shared: str):
         assert np.abs(again.vectors - rows.vectors).max() > 1e-3
         with other._connection.writing():
             refused(LibraryLockedError, "is writing", Library(shared, later()).upgrade, lazy=True)
+
+
+@pytest.mark.slow
+def test_a_damaged_row_is_left_out_and_its_recording_read_again(
+    address: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lazy_upgrade, "_SAMPLE", (20, 20))  # it may be among them
+    with contextlib.closing(MilvusConnection(place_of(address))) as connection:  # type: ignore[arg-type]
+        layout.opened(connection)
+        row = connection.first("l", "id > 0", layout.ROW_FIELDS, 1)[0]
+        connection.upsert("l", [{**row, "checksum": 1}])
+    with Library(address, later()) as library:
+        library.upgrade(lazy=True)
+        assert [fault.kind for fault in library.verify(files=False)] == ["incomplete"]
+        assert len(library.all_rows().table) == ROWS - 1
+        clips = [Path(row.path) for row in library.videos()]
+        assert library.add(clips).updated == 1
+        assert library.verify(files=False) == []
+        assert len(library.all_rows().table) == ROWS
