@@ -81,7 +81,6 @@ NOT_STORED = {
     "ar_net": 4,
     "atcon": 2,
     "body_parts": 2,
-    "csvr": 5,
     "dear": 1,
     "distill": 1,
     "events": 1,
