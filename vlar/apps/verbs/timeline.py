@@ -134,7 +134,7 @@ def annotated_timeline(
 
     if out is not None and not Path(out).absolute().parent.is_dir():
         raise UsageError(f"--out {out!r}: the folder {str(Path(out).parent)!r} does not exist")
-    good: list[segments.AnswerSegment] = []
+    good: list[segments.Segment] = []
     answered = failed = 0
     with progress(f"loading {model}") as shown:
         recogniser = inputs.load_model(model, None, None)

@@ -56,7 +56,7 @@ class NoBox(MotionMomentum):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._encoder = learned(_rows(task.clean), task.random, self.network)
+        self._encoder = learned(_rows(task.clean), task.random, type(self).network)
         with torch.no_grad():
             self._own = self._encoder(_rows(task.clean))
         self._centres = _centres(self._own, task.random)
