@@ -86,6 +86,22 @@ def recurrence(x, delta, a, b, c):
     return torch.stack(found, dim=1)
 
 
+def test_turns_change_what_meets_and_not_the_sum():
+    random = torch.Generator().manual_seed(1)
+    q, k, v = torch.rand(3, 2, 7, 4, generator=random) + 0.1
+    angles = torch.randn(7, 2, generator=random)
+    rows = []
+    for x in (q, k):  # pairs of entries, each turned by its angle
+        even, odd = x[..., 0::2], x[..., 1::2]
+        turned = even * angles.cos() - odd * angles.sin(), even * angles.sin() + odd * angles.cos()
+        rows.append(torch.stack(turned, dim=-1).flatten(-2))
+    total = (q @ k.transpose(-2, -1)).sum(dim=-1, keepdim=True)
+    wanted = rows[0] @ rows[1].transpose(-2, -1) @ v / total
+    found = linear_attention(q, k, v, torch.polar(torch.ones_like(angles), angles))
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert (found - linear_attention(q, k, v)).abs().max() > 0.05
+
+
 @pytest.mark.parametrize("length", [1, 2, 17, 257])
 @pytest.mark.parametrize("decay", [0.1, 50.0])
 def test_the_scan_is_the_recurrence(length: int, decay: float):

@@ -142,10 +142,10 @@ def test_use_draws_nothing_and_a_training_draws_from_its_seed(name: str, rates: 
     assert not torch.equal(drawn[0], drawn[1])
 
 
-@pytest.mark.parametrize("block", ["linear_attention", "scan", "near_far"])
-@pytest.mark.parametrize(("moments", "places"), [(1, 1), (5, 3), (9, 36)])
+@pytest.mark.parametrize("block", ["linear_attention", "scan", "near_far", "gated"])
+@pytest.mark.parametrize(("moments", "places"), [(1, 1), (5, 4), (9, 36)])
 def test_blocks_take_any_number_of_patches_and_windows(block: str, moments: int, places: int):
-    made = parts.NearFar(EventsConfig(block=block, width=8, window=4))
+    made = parts.NearFar(EventsConfig(block=block, width=8, heads=2, window=4))
     x = torch.randn(3, moments, places, 8)
     together = made(x)
     assert together.shape == x.shape
@@ -170,6 +170,19 @@ def test_what_is_near_stays_in_its_window_and_what_is_far_does_not():
     last = x.clone()
     last[:, -1] += 1
     assert not torch.allclose(far(x)[:, 0], far(last)[:, 0], atol=1e-7)  # backwards too
+
+
+def test_a_gated_block_knows_places_and_a_closed_gate_lets_positions_alone_through():
+    made = parts.Gated(EventsConfig(width=8, heads=2, neuron="none"))
+    x = torch.rand(1, 4, 9, 8)
+    turned = x.flip(2)  # with the maps upside down neighbours and angles are others
+    assert not torch.allclose(made(turned).flip(2), made(x), atol=1e-4)
+    with torch.no_grad():
+        made.gate.weight.zero_()
+        made.gate.bias.zero_()
+        made.leave.bias.zero_()
+    maps = x[0].unflatten(1, (3, 3)).movedim(-1, 1)
+    torch.testing.assert_close(made(x)[0], made.around(maps).movedim(1, -1).flatten(1, 2))
 
 
 def test_the_identity_has_no_spikes():

@@ -25,7 +25,7 @@ from vlar.adapters.tower_network import (
 from vlar.methods.events.neurons import Neuron, linear_attention, selective_scan
 from vlar.methods.events.points import RADIUS, complement, rate
 
-BLOCKS = ("linear_attention", "scan", "near_far", "attention", "residual")
+BLOCKS = ("linear_attention", "scan", "near_far", "gated", "attention", "residual")
 DROPS = ("none", "time", "area", "chance", "any")
 _STEM = 4  # cells of a frame on a side that become one place
 _GRID = (3, 8, 8)  # parts of time, height and width that the readout keeps apart
@@ -38,7 +38,8 @@ class EventsConfig(Settings):
     Attributes:
         rep: ``frames`` of counts, or ``points``.
         block: ``linear_attention`` in windows, ``scan`` over the whole sequence in both directions,
-            ``near_far`` for one after the other, ``attention`` over frames; ``residual`` on points.
+            ``near_far`` for one after the other, ``gated`` for linear attention in windows with a
+            gate and codes of place and time, ``attention`` over frames; ``residual`` on points.
         neuron: ``lif`` for spikes, ``none`` for rectifiers.
         drop: Events that a training leaves out at random: a span of ``time``, an ``area``, each by
             ``chance``, ``any`` of these or ``none``.
@@ -47,7 +48,7 @@ class EventsConfig(Settings):
         width: Width of the network.
         layers: Blocks.
         heads: Heads of attention.
-        window: Frames of a window of ``linear_attention``.
+        window: Frames of a window of ``linear_attention`` and ``gated``.
         states: States of a channel of ``scan``.
         points: Points of a clip.
         groups: Groups of points.
@@ -86,6 +87,8 @@ class EventsConfig(Settings):
         if (self.rep == "points") != (self.block == "residual"):
             advice = "'residual' for points" if self.rep == "points" else "another for frames"
             raise bad_setting(self.what, "block", self.block, advice)
+        if self.block == "gated":
+            self.require_multiple(self.width, 2 * self.heads)
         if self.size % _STEM:
             raise bad_setting(self.what, "size", self.size, f"a multiple of {_STEM}")
         for name in ("groups", "neighbours"):
@@ -134,14 +137,68 @@ class Near(nn.Module):
         """Change of (N, T, P, W)."""
         q, k, v = self.into(self.fire(x)).chunk(3, dim=-1)
         q, k = 1 + F.elu(self.fire_q(q)), 1 + F.elu(self.fire_k(k))
-        parts = [t.split(self.window, dim=1) for t in (q, k, v)]
-        windows = [self._window(*window) for window in zip(*parts, strict=True)]
-        return self.leave(torch.cat(windows, dim=1))
+        return self.leave(_in_windows(self.window, self.heads, q, k, v))
 
-    def _window(self, *qkv: Tensor) -> Tensor:
-        tokens = [t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in qkv]
-        attended = linear_attention(*tokens).transpose(1, 2).flatten(2)
-        return attended.view(qkv[0].shape)
+
+def _in_windows(
+    moments: int, heads: int, q: Tensor, k: Tensor, v: Tensor, turn: Tensor | None = None
+) -> Tensor:
+    """Linear attention in windows of some moments, (N, T, P, W); ``turn`` (P, D / 2) by place."""
+    attended = list[Tensor]()
+    for window in zip(*(t.split(moments, dim=1) for t in (q, k, v)), strict=True):
+        a, b, c = (t.flatten(1, 2).unflatten(-1, (heads, -1)).transpose(1, 2) for t in window)
+        angles = None if turn is None else turn.repeat(window[0].shape[1], 1)
+        x = linear_attention(a, b, c, angles).transpose(1, 2).flatten(2)
+        attended.append(x.view(window[0].shape))
+    return torch.cat(attended, dim=1)
+
+
+class Gated(nn.Module):
+    """Spiking linear attention with a gate, (N, T, P, W): the block of the released SpikMamba.
+
+    Neighbours of a place come in by depthwise convolutions. Queries and keys are turned by row and
+    column where they meet values, not where they are summed for the mean.
+    """
+
+    def __init__(self, config: EventsConfig) -> None:
+        super().__init__()
+        width, self.heads, self.window = config.width, config.heads, config.window
+        self.around, self.beside, self.values = (
+            nn.Conv2d(width, width, 3, padding=1, groups=width) for _ in range(3)
+        )
+        self.norm = ClipNorm(width, each=False)
+        self.gate, self.enter = nn.Linear(width, width), nn.Linear(width, width)
+        self.into = nn.Linear(width, 2 * width)
+        self.fire_q, self.fire_k = Fire(width, config), Fire(width, config)
+        self.leave = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Change of (N, T, P, W)."""
+        code = _over_maps(self.around, x)
+        x = self.norm(x + code)
+        v = F.silu(_over_maps(self.beside, self.enter(x)))
+        q, k = self.into(v).chunk(2, dim=-1)
+        q, k = 1 + F.elu(self.fire_q(q)), 1 + F.elu(self.fire_k(k))
+        turn = _turns(x.shape[2], x.shape[3] // self.heads, x)
+        attended = _in_windows(self.window, self.heads, q, k, v, turn) + _over_maps(self.values, v)
+        return code + self.leave(attended * F.silu(self.gate(x)))
+
+
+def _over_maps(convolution: nn.Module, x: Tensor) -> Tensor:
+    """A convolution over the square maps of (N, T, P, W)."""
+    side = math.isqrt(x.shape[2])
+    maps = x.flatten(0, 1).unflatten(1, (side, side)).movedim(-1, 1)
+    return convolution(maps).movedim(1, -1).flatten(1, 2).unflatten(0, x.shape[:2])
+
+
+def _turns(places: int, width: int, like: Tensor) -> Tensor:
+    """(P, D / 2) unit complex numbers: angles of the row, then of the column; an odd one is 0."""
+    side, waves = math.isqrt(places), width // 4
+    count = torch.arange(max(side, waves), device=like.device, dtype=like.dtype)
+    angle = count[:side, None] * 1e4 ** -(count[:waves] / waves)
+    angles = torch.cat([angle.repeat_interleave(side, dim=0), angle.repeat(side, 1)], dim=-1)
+    angles = F.pad(angles, (0, width // 2 - 2 * waves))
+    return torch.polar(torch.ones_like(angles), angles)
 
 
 class Far(nn.Module):
@@ -192,7 +249,12 @@ class NearFar(nn.Module):
 
     def __init__(self, config: EventsConfig) -> None:
         super().__init__()
-        named = {"linear_attention": (Near,), "scan": (Far,), "near_far": (Near, Far)}
+        named = {
+            "linear_attention": (Near,),
+            "scan": (Far,),
+            "near_far": (Near, Far),
+            "gated": (Gated,),
+        }
         self.mixers = nn.ModuleList(mixer(config) for mixer in named[config.block])
         self.alone = Residual(config.width, config)
 
@@ -242,6 +304,9 @@ class FrameReader(nn.Module):
             self.blocks = layers(width, config.heads, config.layers, config.dropout)
         else:
             self.blocks = nn.ModuleList(NearFar(config) for _ in range(config.layers))
+            if config.block == "gated":
+                self.place = nn.Parameter(0.02 * torch.randn((config.size // _STEM) ** 2, width))
+                self.time = nn.Linear(2 * WAVES, width, bias=False)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T, 2 S S) to frames (N, T, W) and clips (N, out)."""
@@ -261,6 +326,8 @@ class FrameReader(nn.Module):
             return skip, F.adaptive_avg_pool1d(x.transpose(1, 2), parts).flatten(1)
         grid = x.shape[2:4]
         x = x.flatten(2, 3)
+        if self.config.block == "gated":
+            x = x + self.place + self.time(positions(x))[:, None]
         for block in self.blocks:
             x = block(x)
         x = self.fire(x)

@@ -93,20 +93,28 @@ class Neuron(nn.Module):
         return lif(x.transpose(0, 1), tau=tau, threshold=self.threshold).transpose(0, 1)
 
 
-def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def linear_attention(q: Tensor, k: Tensor, v: Tensor, turn: Tensor | None = None) -> Tensor:
     """Attention with the weights ``q k / sum q k``, linear in L: equal to its quadratic form.
 
     Args:
         q: (..., L, D), positive.
         k: (..., L, D), positive.
         v: (..., L, E).
+        turn: (L, D / 2) unit complex numbers, which turn pairs of entries of queries and keys; the
+            sum that divides is of those that are not turned (rotary positions of SpikMamba).
 
     Returns:
         (..., L, E).
     """
-    mean = k.mean(dim=-2, keepdim=True)
-    attended = q @ (k.transpose(-2, -1) @ v / k.shape[-2])
-    return attended / (q * mean).sum(dim=-1, keepdim=True)
+    total = (q * k.mean(dim=-2, keepdim=True)).sum(dim=-1, keepdim=True)
+    if turn is not None:
+        q, k = _turned(q, turn), _turned(k, turn)
+    return q @ (k.transpose(-2, -1) @ v / k.shape[-2]) / total
+
+
+def _turned(x: Tensor, turn: Tensor) -> Tensor:
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * turn).flatten(-2)
 
 
 def _recurrence(decay: Tensor, inputs: Tensor, *, backwards: bool = False) -> Tensor:
