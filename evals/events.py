@@ -60,8 +60,8 @@ class Run:
     def name(self) -> str:
         """Key in the result file."""
         extra = ["contrast"] * self.contrast + ["labels shuffled"] * self.shuffled
-        parts = [DATA, self.method, self.neuron, *extra, f"seed {self.seed}"]
-        return "/".join(filter(None, parts))
+        parts = [DATA, self.method, self.neuron, *extra]
+        return f"{'/'.join(filter(None, parts))}, seed {self.seed}"
 
 
 def spans_exchanged(events: np.ndarray) -> np.ndarray:

@@ -123,6 +123,8 @@ def numbers(node: Any) -> Iterator[float]:
             plain = [n for n in column if isinstance(n, int | float) and not isinstance(n, bool)]
             if len(plain) == len(column) > 1:
                 yield from spread(plain)
+            elif column is not node and all(isinstance(row, dict) for row in column):
+                yield from numbers(column)
         for inner in node:
             yield from numbers(inner)
     elif isinstance(node, str):
