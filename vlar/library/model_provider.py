@@ -38,10 +38,13 @@ class LazyModel:
         words = None if isinstance(model, str | Path) else getattr(model, "words", model)
         self._model = None if words is None else _with_defaults(words)
         self.folder = folder
+        self._is_chosen, self._chosen_for = model is None, ""
         self._lock = threading.RLock()  # a query and an add may ask for it at once
 
     def loaded(self, manifest: LibraryManifest | None) -> LibraryModel:
         """The model, which is the one of the manifest.
+
+        One that the library chose itself follows when another process changes it.
 
         Raises:
             EncoderMismatchError: it is another one.
@@ -49,16 +52,24 @@ class LazyModel:
         with self._lock:
             if self._model is None and self._spec is None and manifest is None:
                 self._spec = ModelSpec.parse(DEFAULT_MODEL)
-            if self.given() is None and manifest is not None:
+            model = self._opened()
+            if manifest is not None and (model is None or self._has_moved(manifest, model)):
                 require_named(self.folder, manifest.model, manifest.fingerprint)
-                self._model = load_on(manifest.model)
+                self._model, self._chosen_for = load_on(manifest.model), manifest.fingerprint
         model = cast("LibraryModel", self._model)
         if manifest is not None:
             manifest.require_model(model, self.folder)
         return model
 
+    def _has_moved(self, manifest: LibraryManifest, model: LibraryModel) -> bool:
+        is_other = manifest.fingerprint not in (model.fingerprint, self._chosen_for)
+        return self._is_chosen and is_other
+
     def given(self) -> LibraryModel | None:
         """The model that the library was opened with; None where it chooses its own."""
+        return None if self._is_chosen else self._opened()
+
+    def _opened(self) -> LibraryModel | None:
         if self._model is None and self._spec is not None:
             self._model = load_on(self._spec)
         return self._model
@@ -92,8 +103,8 @@ class LazyModel:
             EncoderMismatchError: it is another one.
         """
         if self._spec is not None and lasting_name(self._spec) != manifest.model:
-            self.given()  # another name may be the same model
-        if self._model is not None:
+            self._opened()  # another name may be the same model
+        if self._model is not None and not self._has_moved(manifest, self._model):
             manifest.require_model(self._model, self.folder)
 
     def probes(self) -> Probes | None:

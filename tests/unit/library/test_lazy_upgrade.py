@@ -13,6 +13,8 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from vlar.library.ingest.runners.base import RunnerOptions
 from vlar.library.kept_frames import packed, unpacked
 from vlar.library.library import Library
 from vlar.library.mapping import Mapping, Sample, completed, learned, procrustes, ridge
+from vlar.library.query import answer
 from vlar.library.shard_reading import VectorVideo
 from vlar.library.store.annotations import KeptFrames
 from vlar.model.model import load
@@ -109,6 +112,40 @@ def test_answers_at_once_and_states_what_is_mapped(either: Path | str, tmp_path:
     assert vectors(either).keys() == made_new.keys()
     for key, row in vectors(either).items():
         np.testing.assert_allclose(row, made_new[key], atol=1e-3)
+
+
+@pytest.mark.parametrize("phrase", ["anything", '"anything" AND "other"'])
+@pytest.mark.parametrize("midway", [False, True])
+def test_an_open_library_follows_a_change_by_another_process(
+    old: Path, monkeypatch: pytest.MonkeyPatch, phrase: str, midway: bool
+):
+    models = {model.fingerprint: model for model in (PartModel(0), PartModel(1, base=BASE))}
+    first, later = models.values()
+    now = iter(models.values())  # both have one name
+    monkeypatch.setattr("vlar.model.model.load", lambda *_, **__: SimpleNamespace(words=next(now)))
+    encode = answer.encode_leaves
+
+    def change() -> None:
+        with Library(old, later) as other:
+            other.upgrade(lazy=True)
+
+    def encoded_before_a_change(*given: Any) -> Any:
+        monkeypatch.setattr(answer, "encode_leaves", encode)
+        vectors_of = encode(*given)
+        change()
+        return vectors_of
+
+    with Library(old) as library, Library(old, first) as told:
+        library.query(phrase)
+        if midway:
+            monkeypatch.setattr(answer, "encode_leaves", encoded_before_a_change)
+        else:
+            change()
+        hits = library.query(phrase, k=50, min_probability=0)
+        refused(EncoderMismatchError, "the model of this call is", told.query, phrase)
+    with Library(old, later) as library:
+        assert hits == library.query(phrase, k=50, min_probability=0)
+        assert "mapped" in {hit.origin for hit in hits}
 
 
 def test_blocks_that_are_shared_are_exact_and_a_dropped_block_needs_no_map(either: Path | str):

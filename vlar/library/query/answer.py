@@ -6,6 +6,7 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from vlar.errors import LibraryError
 from vlar.library.cache import SearchCache
 from vlar.library.connection import LibraryConnection
 from vlar.library.manifest import require_encoded
@@ -26,15 +27,26 @@ from vlar.results import Hits
 from vlar.types import Float32, Window
 
 
+class ModelMovedError(LibraryError):
+    """The library has another model than a query was encoded by."""
+
+
 def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
     """The spans that answer a request best (``vlar.library.library.Library.query``)."""
+    try:
+        return _answer(connection, request)
+    except ModelMovedError:  # another process changed it meanwhile
+        return _answer(connection, request)
+
+
+def _answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
     plan = make_plan(request)
     with connection.mutex:
         store, manifest = connection.nonempty()
         if plan.miss is not None:
             require_encoded(store, manifest, "asked with --miss")
         check_keys(plan.where, store.tag_keys())
-        model = connection.models.loaded(manifest)
+        model, asked_by = connection.models.loaded(manifest), manifest.fingerprint
         concepts_kept = concepts(store)
         linked = _Linked(store, plan, model)
     # Without the mutex: another thread may search meanwhile.
@@ -51,6 +63,8 @@ def answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
         reranker = _reranker(rerank, connection.models.loaded(manifest))
 
         def ask(cache: SearchCache | None) -> Hits:
+            if connection.nonempty()[1].fingerprint != asked_by:
+                raise ModelMovedError(f"library {connection.path} changes its model; ask again")
             figures = connection.row_figures(store)
             snapshot = Snapshot(store, manifest, rated, cache, figures=figures)
             if plan.miss is not None:
