@@ -226,7 +226,7 @@ STATED: tuple[Stated, ...] = (
     ),
     (
         lambda: ratios(of_light_starts(3)),
-        {"import vlar / python -c pass": 2.4, "vlar --help / python -c pass": 15.6},
+        {"import vlar / python -c pass": 2.4, "vlar --help / python -c pass": 7.0},
     ),
     (
         lambda: ratios(of_made_videos(3, MADE)),
