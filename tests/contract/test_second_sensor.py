@@ -23,6 +23,7 @@ import vlar
 from tests.known_parts import known
 from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.errors import DecodeError, UsageError
+from vlar.files.arrays import NUMPY_HEADERS
 from vlar.media.base import Reader
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Sampling, Window
@@ -68,7 +69,8 @@ class SineReader(Reader):
 
     def _signal(self, path: Path) -> np.ndarray:
         try:
-            return np.load(path, allow_pickle=False).astype(np.float32)
+            with NUMPY_HEADERS:  # recordings are read in threads
+                return np.load(path, allow_pickle=False).astype(np.float32)
         except (OSError, ValueError) as error:
             raise DecodeError(f"{path}: not a signal ({error})") from error
 

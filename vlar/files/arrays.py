@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Collection, Generator, Iterator, Mapping
@@ -421,6 +422,11 @@ def is_plain(dtype: np.dtype[Any], *, fields: bool = False) -> bool:
     return dtype.kind in _PLAIN and not dtype.hasobject and dtype.itemsize > 0
 
 
+#: Held while a header is parsed: it is a text in Python, and CPython 3.11 may fail with "recursion
+#: depth mismatch" where two threads parse at once.
+NUMPY_HEADERS = threading.Lock()
+
+
 def _numpy_files_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and type that the header of an array states.
 
@@ -428,11 +434,11 @@ def _numpy_files_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dty
         ValueError: it is not one, or a length in it cannot be.
     """
     try:
-        version = np.lib.format.read_magic(stream)
+        version, read = np.lib.format.read_magic(stream), np.lib.format.read_array_header_2_0
         if version == (1, 0):
-            header = np.lib.format.read_array_header_1_0(stream, max_header_size=_MOST_HEADER)
-        else:
-            header = np.lib.format.read_array_header_2_0(stream, max_header_size=_MOST_HEADER)
+            read = np.lib.format.read_array_header_1_0
+        with NUMPY_HEADERS:
+            header = read(stream, max_header_size=_MOST_HEADER)
     except Exception as error:  # noqa: BLE001 - its header is a text in Python
         raise ValueError(f"it is not an array of NumPy ({str(error)[:80]})") from None
     if any(length < 0 for length in header[0]):

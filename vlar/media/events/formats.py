@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from vlar.files.arrays import is_plain, names_in, read_npz, shapes_of
+from vlar.files.arrays import NUMPY_HEADERS, is_plain, names_in, read_npz, shapes_of
 from vlar.files.opening import open_input
 from vlar.files.reading import require_memory
 from vlar.media.events.representations import EVENT, Events, Size
@@ -169,9 +169,9 @@ def _npy(path: Path, head: bytes) -> Header | None:
     try:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0
-        shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(
-            stream
-        )
+        read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+        with NUMPY_HEADERS:
+            shape, _, dtype = read(stream)
     except Exception:  # noqa: BLE001 - the header is a text in Python
         return None
     columns = _columns(dtype)
