@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -19,25 +18,6 @@ _TEMPERATURE, _MOMENTUM = 0.07, 0.9
 _CENTRES, _NEAREST = 120, 10
 
 
-class _Network(nn.Module):
-    """Two convolutions over time, the mean and the maximum of frames, and a linear map."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean[:, None])
-        self.register_buffer("deviation", deviation[:, None])
-        self.first = nn.Conv1d(len(mean), WIDTH, 5, padding=2)
-        self.second = nn.Conv1d(WIDTH, WIDTH, 5, padding=2)
-        self.out = nn.Linear(2 * WIDTH, DIM)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        x = self.second(self.first((rows - self.mean) / self.deviation).relu()).relu()
-        return F.normalize(self.out(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1)), dim=1)
-
-
 @register("attack", "no-box")
 class NoBox(MotionMomentum):
     """Clips move from where a contrastive encoder has them to clusters of other clips.
@@ -45,18 +25,14 @@ class NoBox(MotionMomentum):
     Lu et al., "Hard no-box adversarial attack on skeleton-based human action recognition", 2023:
     the centres of k-means, without the nearest ten, are negatives; steps follow the motion gradient
     with momentum. Ours: a small convolution over time, and keys of all clips in place of a queue.
-
-    Attributes:
-        network: Makes the encoder (N, K, T) to unit vectors, of the mean and deviation (K,).
     """
 
     needs_loss: ClassVar[bool] = False
-    network: ClassVar[Callable[[Tensor, Tensor], nn.Module]] = _Network
     way: ClassVar[float] = 4.0
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._encoder = learned(_rows(task.clean), task.random, type(self).network)
+        self._encoder = learned(_rows(task.clean), task.random)
         with torch.no_grad():
             self._own = self._encoder(_rows(task.clean))
         self._centres = _centres(self._own, task.random)
@@ -90,14 +66,12 @@ def _centres(vectors: Tensor, random: torch.Generator) -> Tensor:
     return F.normalize(torch.from_numpy(centres).to(vectors), dim=1)
 
 
-def learned(
-    rows: Tensor, random: torch.Generator, network: Callable[[Tensor, Tensor], nn.Module]
-) -> nn.Module:
-    """Encoder of clips (N, K, T) to unit vectors, learned by momentum contrast."""
+def learned(rows: Tensor, random: torch.Generator) -> nn.Module:
+    """Encoder of clips (N, K, T) to unit vectors (N, DIM), learned by momentum contrast."""
     deviation, mean = torch.std_mean(rows, dim=(0, 2), unbiased=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (), generator=random)))
-        query, key = (network(mean, deviation.clamp_min(1e-3)).to(rows) for _ in range(2))
+        query, key = (_Network(mean, deviation.clamp_min(1e-3)).to(rows) for _ in range(2))
     key.load_state_dict(query.state_dict())
     optimiser = torch.optim.SGD(query.parameters(), 0.03, momentum=0.9, weight_decay=1e-4)
     with torch.no_grad():
@@ -114,7 +88,26 @@ def learned(
             optimiser.step()
             for old, new in zip(key.parameters(), query.parameters(), strict=True):
                 old.data.lerp_(new.data, 1 - _MOMENTUM)
-    return query.eval().requires_grad_(False)
+    return query.requires_grad_(False)
+
+
+class _Network(nn.Module):
+    """Two convolutions over time, the mean and the maximum of frames, and a linear map."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean[:, None])
+        self.register_buffer("deviation", deviation[:, None])
+        self.first = nn.Conv1d(len(mean), WIDTH, 5, padding=2)
+        self.second = nn.Conv1d(WIDTH, WIDTH, 5, padding=2)
+        self.out = nn.Linear(2 * WIDTH, DIM)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        x = self.second(self.first((rows - self.mean) / self.deviation).relu()).relu()
+        return F.normalize(self.out(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1)), dim=1)
 
 
 def _view(rows: Tensor, random: torch.Generator) -> Tensor:
