@@ -11,8 +11,8 @@ IMU and depth, lined up by their share of the take. Each seed holds out two othe
              next to the three other sensors of another action
 ``distill``  a student of colour alone, or of the IMU alone, learns labels, or the answers of a
              teacher with the other sensors (``auto`` of as many takes) on all takes that teach.
-             The temperature is chosen on one of the people who teach. Control: the teacher's
-             answers about takes of other actions
+             The temperature is chosen on one of the people who teach. Of equal cost: labels for
+             twice the epochs. Control: the teacher's answers about takes of other actions
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import combinations, pairwise, product
 from pathlib import Path
@@ -136,10 +137,11 @@ def auto(takes: Takes, encoder: Any, rows: np.ndarray, features: np.ndarray) -> 
 
 def trained(
     takes: Takes, encoder: Any, method: str, rows: np.ndarray, features: np.ndarray, seed: int,
-    free: np.ndarray | None = None, **more: Any,
+    free: np.ndarray | None = None, longer: int = 1, **more: Any,
 ) -> Head:  # fmt: skip
     """Logits of a trained adapter alone."""
     task = TrainingTask.by_recipe(encoder, method, seed=seed, **more)
+    task = replace(task, numbers=task.numbers.replaced(epochs=longer * task.numbers.epochs))
     if method == "masked-imu":
         seen = features if free is None else np.concatenate([features, free])
         state = Pretrained(40).pretrain(task, task.attach(), seen)
@@ -199,7 +201,7 @@ def distill(lab: Lab, takes: Takes, seed: int) -> None:
         rows, places, asked = takes.split(seed, shots)
         answers = teacher(takes, rows, student)
         temperature = 0.0
-        for name in ("auto", "labels", "teacher", "teacher exchanged"):
+        for name in ("auto", "labels", "labels, twice the epochs", "teacher", "teacher exchanged"):
             key = {"question": "distill", "student": SENSORS[student], "of": name,
                    "shots": shots, "seed": seed}  # fmt: skip
             if lab.measured(**key):
@@ -207,8 +209,9 @@ def distill(lab: Lab, takes: Takes, seed: int) -> None:
             begin, more = time.process_time(), {}
             if name == "auto":
                 head = auto(takes, part, rows, x[rows])
-            elif name == "labels":
-                head = trained(takes, part, "fusion", rows, x[rows], seed)
+            elif name.startswith("labels"):
+                longer = 2 if name != "labels" else 1
+                head = trained(takes, part, "fusion", rows, x[rows], seed, longer=longer)
             else:
                 if "exchanged" in name:
                     random = np.random.default_rng(seed)
