@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vlar import registry
 from vlar.errors import ProtocolError, SupportError, VlarError
@@ -18,7 +19,7 @@ from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
 from vlar.model.method import AdaptTask, Method
 from vlar.training.hyperparameters import load_recipe
-from vlar.types import Encoded, Failure, Window
+from vlar.types import Encoded, Failure, JsonDict, Window
 
 _SEAL = object()
 _NAMED = 3
@@ -110,11 +111,15 @@ class LearningMethod:
         method: A closed form, ``auto``, or an adapter to train; ``none`` learns nothing.
         unknown: Registered name of the rejector.
         recipe: Recipe of a training; None for the method's own.
+        settings: Of a training, as ``vlar adapt --set`` takes them.
+        objectives: Names of objectives that are added to a training.
     """
 
     method: str = AUTO
     unknown: str = "familiarity"
     recipe: str | None = None
+    settings: JsonDict = field(default_factory=dict[str, Any])
+    objectives: tuple[str, ...] = ()
 
     @property
     def is_trained(self) -> bool:
@@ -132,6 +137,19 @@ class LearningMethod:
             raise registry.unknown_name("method", self.method, methods)
         if self.recipe is not None:
             load_recipe(self.recipe)
+        if self.is_trained or self.settings or self.objectives:
+            self.of_training()
+
+    def of_training(self) -> Method:
+        """The method of a training, with its settings.
+
+        Raises:
+            UnknownNameError: no method or objective has the name.
+            UsageError: the method takes no such setting.
+        """
+        return Method.of(
+            self.method, settings=self.settings, recipe=self.recipe, objectives=self.objectives
+        )
 
 
 @dataclass(frozen=True)
@@ -180,7 +198,7 @@ def fit(
 def _trained(core: ModelCore, learner: LearningMethod, fit_set: FitSet, seed: int) -> Fitted:
     support = Support(fit_set.labels, fit_set.items, Path("the clips to learn from"))
     task = AdaptTask(
-        Method.of(learner.method, recipe=learner.recipe),
+        learner.of_training(),
         support,
         fit_set.items,
         seed=seed,

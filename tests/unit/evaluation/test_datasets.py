@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests import fake_datasets
@@ -179,6 +179,27 @@ def test_halves_keep_groups_whole_and_lose_no_clip(rows: list[tuple[str, str]]):
         data.subsets["test"].items, key=str
     )
     assert len(train.missing) + len(test.missing) == 1
+
+
+CELLS = st.tuples(st.sampled_from("pq"), st.sampled_from(["bar", "den"]), st.sampled_from("xy"))
+
+
+@given(st.lists(CELLS, min_size=1))
+def test_a_place_that_is_left_out_shares_nothing_with_what_teaches(
+    rows: list[tuple[str, str, str]],
+):
+    items = tuple(
+        SupportItem(Path(f"{n}.mp4"), None, (label,), label, facts={"domain": a, "site": b})
+        for n, (label, a, b) in enumerate(rows)
+    )
+    data = DatasetSplit("csv", Path("data"), ("p", "q"), {"test": Subset(items, ())})
+    assume(any((a == "bar") == (b == "x") for _, a, b in rows))
+    subsets = arranged(data, {"left_out": {"domain": "bar", "Site": "x"}}).subsets
+    train, test = subsets["train"].items, subsets["test"].items
+    assert all(i.facts == {"domain": "bar", "site": "x"} for i in test)
+    assert all(i.facts == {"domain": "den", "site": "y"} for i in train)
+    mixed = sum((a == "bar") != (b == "x") for _, a, b in rows)
+    assert len(train) + len(test) + mixed == len(rows)
 
 
 def test_labels_with_too_few_clips_are_left_out_and_counted():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import CHECKOUT
 from tests.refusals import refused
 from tests.unit.evaluation import colours
-from vlar.errors import ProtocolError
-from vlar.evaluation.cards import LoadedCard, make_card
+from vlar.errors import ProtocolError, VlarError
+from vlar.evaluation.cards import LoadedCard, make_card, read_card
 from vlar.evaluation.datasets.base import read_dataset
 from vlar.evaluation.features import Change, FeatureStore, trim
 from vlar.evaluation.learning import ContentIds, FitSet, Guard, LearningMethod, fit
@@ -180,6 +182,55 @@ def test_a_protocol_whose_training_list_holds_a_test_clip_stops(place: Path, tmp
         ProtocolError, match=r"1 of 5 clips to learn from are test clips .*new\.mp4"
     ):
         list(run_card(LoadedCard(card), root, colours.model()))
+
+
+def places(root: Path) -> Path:
+    """Ways as labels, colours as domains, and a site each; of each two clips."""
+    lines = ["path,label,domain,site,text"]
+    for at, (colour, site) in enumerate(product(("red", "blue", "green"), "AB")):
+        for number, way in enumerate(("left", "right") * 2):
+            name = f"{colour}{site}{number}.mp4"
+            colours.make_clip(root / name, f"{colour} {way}", 10 * at + number)
+            lines.append(f"{name},{way},{colour},{site},a {colour} square goes {way}")
+    (root / "clips.csv").write_text("\n".join(lines))
+    return root
+
+
+def across(**settings: Any) -> LoadedCard:
+    """The card of data across places, on those of ``places``."""
+    card = read_card(CHECKOUT / "evals" / "argo1m.toml").card
+    own = {"file": "clips.csv", "left_out": {"domain": "green", "site": "B"}}
+    fields = card.model_dump() | {"splits": [{"options": own}], "expected": {"labels": 2}}
+    return LoadedCard(make_card(fields | {"settings": card.settings | settings}, "argo1m"))
+
+
+def test_a_card_learns_with_an_objective_from_places_that_share_nothing_with_the_asked_one(
+    tmp_path: Path,
+):
+    (run,) = run_card(across(settings={"mixup": 0, "epochs": 2}), places(tmp_path), colours.model())
+    top1 = next(row for row in run["figures"] if row["name"] == "top1")
+    assert (top1["n"], top1["where"]["seed"]) == (4, "0")
+
+
+def test_clips_of_one_domain_alone_are_refused_by_the_objective(tmp_path: Path):
+    root = places(tmp_path)
+    lines = (root / "clips.csv").read_text().splitlines()
+    (root / "clips.csv").write_text("\n".join(line for line in lines if ",blue," not in line))
+    with pytest.raises(VlarError, match="domain"):
+        list(run_card(across(), root, colours.model()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"objectives": ["cirr"]}, "cirr"), ({"method": "auto"}, "closed form")],
+)
+def test_an_objective_that_cannot_be_is_refused_before_anything_is_read(
+    tmp_path: Path, settings: dict[str, Any], says: str
+):
+    root, model = places(tmp_path), colours.model()
+    with pytest.raises(VlarError, match=says):
+        list(run_card(across(**settings), root, model))
+    assert model.encoder.encoded == 0
 
 
 def test_one_label_is_named(place: Path):

@@ -29,7 +29,7 @@ from vlar.language.labels import PARTS
 from vlar.registry import register
 from vlar.types import Window
 
-OPTIONS = ("halves", "least", "parts", "parts_are_labels", "unseen")
+OPTIONS = ("halves", "least", "left_out", "parts", "parts_are_labels", "unseen")
 Items = Sequence[SupportItem]
 
 
@@ -40,6 +40,8 @@ def arranged(data: DatasetSplit, options: Mapping[str, Any]) -> DatasetSplit:
         data: As the table lists them.
         options: ``halves``: ``train`` is every second group by name, ``test`` the others.
             ``least``: labels with fewer clips in ``train``, or none in ``test``, are left out.
+            ``left_out``: column to value; ``test`` has the clips with all of these cells,
+            ``train`` those with none of them, and the others are in neither.
             ``parts``: label to ``[verb, object]``; other labels are left out.
             ``parts_are_labels``: a clip shows its verb and its object. ``unseen``: labels that
             ``train`` does not hold.
@@ -58,6 +60,8 @@ def arranged(data: DatasetSplit, options: Mapping[str, Any]) -> DatasetSplit:
     }
     if options.get("halves"):
         subsets = _halved(subsets)
+    if options.get("left_out"):
+        subsets = _left_out(subsets, {k: str(v) for k, v in options["left_out"].items()})
     subsets = _without_unseen(subsets, set(options.get("unseen", ())))
     labels = sorted({x for s in subsets.values() for i in (*s.items, *s.missing) for x in i.labels})
     least = int(options.get("least", 0))
@@ -103,6 +107,22 @@ def _halved(subsets: Mapping[str, Subset]) -> dict[str, Subset]:
         return tuple(item for item in items if half[item.group] == name)
 
     return {name: Subset(of(pooled, name), of(lost, name)) for name in (TRAIN, TEST)}
+
+
+def _left_out(subsets: Mapping[str, Subset], cells: Mapping[str, str]) -> dict[str, Subset]:
+    """Clips of one place to ask, and clips that share no cell with it to learn from."""
+
+    def of(items: Items, shared: int) -> tuple[SupportItem, ...]:
+        return tuple(
+            item
+            for item in items
+            if sum(item.facts.get(name.lower()) == cell for name, cell in cells.items()) == shared
+        )
+
+    every = [item for subset in subsets.values() for item in subset.items]
+    lost = [item for subset in subsets.values() for item in subset.missing]
+    shared = {TRAIN: 0, TEST: len(cells)}
+    return {name: Subset(of(every, n), of(lost, n)) for name, n in shared.items()}
 
 
 def _without_unseen(subsets: Mapping[str, Subset], unseen: set[str]) -> dict[str, Subset]:

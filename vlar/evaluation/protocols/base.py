@@ -84,7 +84,11 @@ class Plan:
         """Learner of the settings."""
         s = self.settings
         return LearningMethod(
-            s.get("method", NONE), s.get("unknown", "familiarity"), s.get("recipe")
+            s.get("method", NONE),
+            s.get("unknown", "familiarity"),
+            s.get("recipe"),
+            dict(s.get("settings", {})),
+            tuple(s.get("objectives", ())),
         )
 
 

@@ -83,7 +83,8 @@ class FewShot(Protocol):
 class Supervised(Protocol):
     """All training clips of all labels; scored on the test clips.
 
-    Settings: ``method``, ``recipe``, ``unknown``, ``seeds``.
+    Settings: ``method``, ``recipe``, ``unknown``, ``seeds``; of a training also ``settings`` (as
+    ``vlar adapt --set`` takes them) and ``objectives`` (names).
     """
 
     name = "supervised"
@@ -93,6 +94,8 @@ class Supervised(Protocol):
         "method": "auto",
         "recipe": None,
         "unknown": "familiarity",
+        "settings": {},
+        "objectives": [],
     }
 
     def check(self, plan: Plan) -> None:
