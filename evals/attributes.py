@@ -1,4 +1,4 @@
-"""What tokens by words and erasure give away of the person (STPrivacy), by seeds.
+"""Action and person in what `private` lets through (STPrivacy): a row a form and seed.
 
     python evals/attributes.py --data DIR [--seeds 5] [--first 0] [--json FILE]
 
