@@ -203,6 +203,8 @@ def _short_gaps(seen: Bools, times_s: Float64) -> Bools:
 
 _FILL = 0.7  # share of the picture's height that the movement takes
 _ROOM = 0.35  # of its height that stays free on both sides
+_TOGETHER = 0.5  # share of the frames with both, from which two people are a pair
+_SIDE_BY_SIDE = 0.5  # mean cosine of the line between two people and their shoulders
 
 
 def pose_rows(people: SkeletonPeople | None, rows: int) -> Float32:
@@ -225,21 +227,49 @@ def pose_rows(people: SkeletonPeople | None, rows: int) -> Float32:
 
 
 def facing(people: SkeletonPeople) -> Float64:
-    """(M, T, V, C) the points, turned about the vertical so that the first person faces the camera.
+    """(M, T, V, C) the points, turned about the vertical to the view that words describe.
 
-    The right of the person is then at the right, as in a mirror. Only bodies in metres are turned.
+    A person faces the camera, the right of the person at the right, as in a mirror. Two people are
+    seen from the side: the line between them lies across the view, with the right of both at the
+    right where they stand side by side, else with the one who moves most at the left. Only bodies
+    in metres are turned.
     """
     if not people.in_metres or people.kind != "body":
         return people.points
-    body = people.points[0]
-    across = body[:, SHOULDERS[1]] - body[:, SHOULDERS[0]] + body[:, HIPS[1]] - body[:, HIPS[0]]
-    x, z = np.median(across[:, [0, 2]], axis=0)
+    to_the_right = _between(people)
+    x, z = _shoulder_line(people.points[0]) if to_the_right is None else to_the_right
     length = float(np.hypot(x, z))
     if length < 1e-6:
         return people.points
     cos, sin = x / length, z / length
     old_x, y, old_z = np.moveaxis(people.points, -1, 0)
     return np.stack([old_x * cos + old_z * sin, y, old_z * cos - old_x * sin], axis=-1)
+
+
+def _shoulder_line(body: Float64) -> Float64:
+    """(2,) x and z from the left to the right of a body (T, V, 3), shoulders and hips added."""
+    across = body[:, SHOULDERS[1]] - body[:, SHOULDERS[0]] + body[:, HIPS[1]] - body[:, HIPS[0]]
+    return np.asarray(np.median(across[:, [0, 2]], axis=0), np.float64)
+
+
+def _between(people: SkeletonPeople) -> Float64 | None:
+    """(2,) x and z of the line between two people, towards the right; None where there is no pair.
+
+    It is the main direction of all frames: of people who pass each other the median would be 0.
+    """
+    pair = people.points[:2]
+    together = people.there[:2].all(axis=0)
+    if len(pair) < 2 or together.mean() < _TOGETHER:
+        return None
+    hips = pair[:, together][:, :, list(HIPS)].mean(axis=2)
+    apart = (hips[1] - hips[0])[:, [0, 2]]
+    line = np.linalg.eigh(apart.T @ apart).eigenvectors[:, 1]
+    if float(np.median(np.linalg.norm(apart, axis=1))) < 1e-6:
+        return None
+    rights = np.array([_shoulder_line(body) for body in pair])
+    agreed = float((rights @ line).sum()) / max(float(np.linalg.norm(rights, axis=1).sum()), 1e-6)
+    side = agreed if abs(agreed) > _SIDE_BY_SIDE else float((apart @ line).sum())
+    return np.asarray(line * (1 if side >= 0 else -1), np.float64)
 
 
 _BODY_JOINTS = (

@@ -152,16 +152,16 @@ class MsrText(SkeletonFormat):
 
 _SBU_JOINTS, _SBU_PEOPLE = 15, 2
 _SBU_FIELDS = 1 + _SBU_PEOPLE * _SBU_JOINTS * 3
-_SBU_SIZE = (640, 480)
 _SBU_LARGEST = 10.0  # x and y are shares of the picture, z goes to 7.8125
+_SBU_METRES, _SBU_ORIGIN = (-2.56, -1.92, 1.28), (1.28, 0.96, 0.0)  # as its authors state
 
 
 @skeleton_format("sbu")
 class SbuText(SkeletonFormat):
     """Two people of a Kinect v1: the frame, then 15 joints of person A, then of person B.
 
-    The places are not metres: x and y are shares of the picture (y down), z is 0 to 7.8125. The
-    people keep their rows. A joint of zeros is NaN.
+    The file has x and y in shares of the picture (y down) and z from 0 to 7.8125; they are read in
+    metres by the formula of the authors. The people keep their rows. A joint of zeros is NaN.
     """
 
     order = 20
@@ -185,8 +185,8 @@ class SbuText(SkeletonFormat):
         if not (np.diff(rows[:, 0]) > 0).all():
             raise ValueError("its frame numbers do not rise from line to line")
         points = _seen(rows[:, 1:].reshape(len(rows), _SBU_PEOPLE, _SBU_JOINTS, 3))
-        meta = {"size": list(_SBU_SIZE)}
-        yield Bodies(points, "sbu15", "picture", _RATE_HZ, meta=meta)
+        points = points * np.array(_SBU_METRES, np.float32) + np.array(_SBU_ORIGIN, np.float32)
+        yield Bodies(points, "sbu15", "m", _RATE_HZ)
 
 
 _NTU_JOINTS = 25
