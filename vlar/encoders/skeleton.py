@@ -334,14 +334,15 @@ def _scaled(points: Float64, centre: Float64, end: Float64) -> Float64:
 class SkeletonEncoder(AttributeWords):
     """Movements of the bodies of a skeleton file, in the attributes of ``lite``'s motion block.
 
-    Joints of every layout become 33 points (``vlar.media.skeleton.layouts.remap``). Bodies in
-    metres are viewed from the front, bodies of a picture unchanged, and the attributes are measured
-    as on the bodies of a video. Features are the path of the joints and these bodies, 64 rows a
-    clip. A hand has a path and no attributes: it needs examples.
+    Joints of every layout become 33 points (``vlar.media.skeleton.layouts.remap``). A body in
+    metres is viewed from the front and a pair from the side, bodies of a picture unchanged, and the
+    attributes are measured as on the bodies of a video. Features are the path of the joints and
+    these bodies, 64 rows a clip. A hand has a path and no attributes: it needs examples.
     """
 
     name = "skeleton"
     modality = "skeleton"
+    version = 2  # pairs in metres are seen from the side; one person and pictures as in version 1
     n_frames = fixed_rows = 64
     longest_s = body.LONGEST_S
     frame_blocks = (FrameBlock("path", PATH_WIDTH, "signal", 3), body.POSE_BLOCK)

@@ -49,15 +49,17 @@ def test_what_is_written_is_read(name: str, tmp_path: Path):
     np.testing.assert_allclose(clip.data[:, 0, :, : points.shape[2]], points, atol=2e-3)
 
 
-def test_both_people_of_sbu_are_read_as_the_file_has_them(tmp_path: Path):
+def test_both_people_of_sbu_are_read_in_metres(tmp_path: Path):
     path = tmp_path / "s02s01_a06_t001_skeleton_pos.txt"
     points = skeletons.write_sbu(path)
     for sensor in ("imu", "depth", "audio", "video"):
         assert not reader(sensor).claims(path)
     clip = vlar.read_clip(path)
-    assert (clip.meta["layout"], clip.meta["unit"]) == ("sbu15", "picture")
+    assert (clip.meta["layout"], clip.meta["unit"]) == ("sbu15", "m")
     assert clip.meta["rate_hz"] == 15.0
-    np.testing.assert_allclose(clip.data, points, atol=1e-4)
+    x, y, z = np.moveaxis(points, -1, 0)
+    metres = np.stack([1.28 - 2.56 * x, 0.96 - 1.92 * y, 1.28 * z], axis=-1)
+    np.testing.assert_allclose(clip.data, metres, atol=4e-4)
 
 
 def test_a_pair_of_sbu_is_held_out_with_either_of_the_two_acting():
