@@ -16,8 +16,6 @@ import vlar
 from tests.fixtures.format_3 import material
 from tests.unit.library.fakes import ConditionedFake
 from vlar import registry
-from vlar.encoders.skeleton import SkeletonEncoder
-from vlar.errors import EncoderMismatchError
 
 FIXTURES = Path(material.__file__).parent
 MODELS = json.loads((FIXTURES / "models.json").read_text("utf-8"))
@@ -76,18 +74,9 @@ ASKED = [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in M
 
 @pytest.mark.parametrize("name", ASKED)
 def test_a_saved_model_answers_as_before_and_is_saved_as_it_was(
-    name: str,
-    stored: Path,
-    clips: dict[str, list[Path]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, stored: Path, clips: dict[str, list[Path]], tmp_path: Path
 ):
-    kind = MODELS[name]["kind"]
-    if kind == material.BODIES:  # of one person: its numbers are those of version 1 since
-        with pytest.raises(EncoderMismatchError, match="adapt again"):
-            vlar.load(stored / name)
-        monkeypatch.setattr(SkeletonEncoder, "version", 1)
-    model = vlar.load(stored / name)
+    model, kind = vlar.load(stored / name), MODELS[name]["kind"]
     found = material.answers(model, clips[kind], material.TEXTS[kind])
     assert_equal(json.loads(json.dumps(found)), MODELS[name]["answers"], name)
     saved = model.save(tmp_path / name)

@@ -344,6 +344,10 @@ class Encoder(ABC):
             return None
         return _counted(self, (len(clip.data), size.height, size.width, 3))
 
+    def before(self) -> Encoder | None:
+        """This encoder as it was one version ago, for models that learned with it; None: gone."""
+        return None
+
     def block_fingerprints(self) -> dict[str, str]:
         """Hash of what makes each of ``blocks``.
 

@@ -238,6 +238,11 @@ class JointEncoder(Encoder):
         pairs = zip(self._lengths, found, strict=True)
         return unit(np.concatenate([length * rows for length, rows in pairs], axis=-1))
 
+    def before(self) -> Encoder | None:
+        earlier = [part.before() for part in self.parts]
+        parts = [old or part for old, part in zip(earlier, self.parts, strict=True)]
+        return joined(parts, self.factors) if any(earlier) else None
+
     def block_fingerprints(self) -> dict[str, str]:
         prints: dict[str, str] = {}
         for part, names in zip(self.parts, self._names, strict=True):

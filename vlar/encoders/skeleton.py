@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.encoders.attribute_words import AttributeWords
-from vlar.encoders.base import FrameBlock
+from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.lite import body
 from vlar.errors import UsageError
 from vlar.media.skeleton.layouts import joint_map, layout, levels, parents, remap
@@ -207,14 +207,14 @@ _TOGETHER = 0.5  # share of the frames with both, from which two people are a pa
 _SIDE_BY_SIDE = 0.5  # mean cosine of the line between two people and their shoulders
 
 
-def pose_rows(people: SkeletonPeople | None, rows: int) -> Float32:
-    """Frame features (rows, POSE_WIDTH) of the people of a clip.
+def pose_rows(people: SkeletonPeople | None, rows: int, *, pairs: bool = True) -> Float32:
+    """Frame features (rows, POSE_WIDTH) of the people of a clip, by the view of ``facing``.
 
     They are zeros where nobody is seen, and for fewer than five frames: those show no motion.
     """
     if people is None or people.kind != "body" or people.n_seen < LEAST_FRAMES:
         return np.zeros((rows, POSE_WIDTH), np.float32)
-    flat = facing(people)[..., :2] * np.array([1, -1 if people.in_metres else 1])
+    flat = facing(people, pairs=pairs)[..., :2] * np.array([1, -1 if people.in_metres else 1])
     core = flat[:, :, list(JOINTS)]
     low, high = core.min(axis=(0, 1, 2)), core.max(axis=(0, 1, 2))
     scale = _FILL / max(float((high - low)[1]), 1e-6)
@@ -226,17 +226,17 @@ def pose_rows(people: SkeletonPeople | None, rows: int) -> Float32:
     return features_from_tracks(tracks, people.times_s, wide + 2 * _ROOM)
 
 
-def facing(people: SkeletonPeople) -> Float64:
+def facing(people: SkeletonPeople, *, pairs: bool = True) -> Float64:
     """(M, T, V, C) the points, turned about the vertical to the view that words describe.
 
     A person faces the camera, the right of the person at the right, as in a mirror. Two people are
     seen from the side: the line between them lies across the view, with the right of both at the
     right where they stand side by side, else with the one who moves most at the left. Only bodies
-    in metres are turned.
+    in metres are turned. Without ``pairs`` the first person faces the camera in any company.
     """
     if not people.in_metres or people.kind != "body":
         return people.points
-    to_the_right = _between(people)
+    to_the_right = _between(people) if pairs else None
     x, z = _shoulder_line(people.points[0]) if to_the_right is None else to_the_right
     length = float(np.hypot(x, z))
     if length < 1e-6:
@@ -289,7 +289,7 @@ PATH_WIDTH = BODY_WIDTH + HAND_WIDTH
 _MOST = 10.0  # lengths of the trunk; farther is a fault of the recording
 
 
-def path_rows(people: SkeletonPeople | None, rows: int) -> Float32:
+def path_rows(people: SkeletonPeople | None, rows: int, *, pairs: bool = True) -> Float32:
     """(rows, PATH_WIDTH) the path of the person who moves most; zeros where nobody is seen.
 
     A body fills the first columns and a hand the last ones. The third coordinate of joints in a
@@ -298,7 +298,7 @@ def path_rows(people: SkeletonPeople | None, rows: int) -> Float32:
     rows_out = np.zeros((rows, PATH_WIDTH), np.float32)
     if people is None:
         return rows_out
-    points = facing(people)[0]
+    points = facing(people, pairs=pairs)[0]
     points = np.concatenate([points, np.zeros((*points.shape[:2], 3 - points.shape[2]))], axis=2)
     if people.kind == "body":
         rows_out[:, :BODY_WIDTH] = _body(points)
@@ -342,16 +342,24 @@ class SkeletonEncoder(AttributeWords):
 
     name = "skeleton"
     modality = "skeleton"
-    version = 2  # pairs in metres are seen from the side; one person and pictures as in version 1
+    version = 2  # pairs in metres are seen from the side; else as in version 1
     n_frames = fixed_rows = 64
     longest_s = body.LONGEST_S
     frame_blocks = (FrameBlock("path", PATH_WIDTH, "signal", 3), body.POSE_BLOCK)
 
     def features_of(self, clip: Clip) -> Float32:
         """(64, F) the path and the bodies of a clip."""
-        people = people_of(clip, self.feature_rows)
-        rows = self.feature_rows
-        return np.concatenate([path_rows(people, rows), pose_rows(people, rows)], axis=1)
+        rows, pairs = self.feature_rows, self.version > 1
+        people = people_of(clip, rows)
+        blocks = path_rows(people, rows, pairs=pairs), pose_rows(people, rows, pairs=pairs)
+        return np.concatenate(blocks, axis=1)
+
+    def before(self) -> Encoder | None:
+        return None if self.version == 1 else _First(self.name.partition(":")[2])
 
     def motion(self, features: Float32) -> Float32:
         return motion_vector(features[:, PATH_WIDTH:])
+
+
+class _First(SkeletonEncoder):
+    version = 1  # for models that learned with it

@@ -461,6 +461,10 @@ def read_model(
         registry.get("adapter", saved.name).check_settings(saved.settings)
     trusted_paths.require(entry.spec, entry.fingerprint, str(folder / MANIFEST))
     encoder = load_encoder(entry.spec, device, dtype)
+    earlier = encoder
+    while earlier is not None and earlier.fingerprint != entry.fingerprint:
+        earlier = earlier.before()
+    encoder = earlier or encoder
     if encoder.fingerprint != entry.fingerprint:
         if dtype is not None:
             raise EncoderMismatchError(

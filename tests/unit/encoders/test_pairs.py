@@ -139,3 +139,29 @@ def test_people_who_pass_each_other_are_seen_from_the_side():
 def test_two_in_one_place_are_read_as_one():
     one = skeletons.walker(FRAMES)
     assert np.isfinite(depth(np.stack([one, one], axis=1)))
+
+
+def test_what_learned_with_the_reading_before_keeps_it(
+    skeleton: Encoder, monkeypatch: pytest.MonkeyPatch
+):
+    clips = [clip_of(turned(points, 40)) for points in (pair(), skeletons.walker(FRAMES)[:, None])]
+    before = skeleton.before()
+    assert before is not None
+    assert before.before() is None
+    assert before.name == skeleton.name
+    assert before.fingerprint != skeleton.fingerprint
+    two, one = before.encode(clips)
+    np.testing.assert_array_equal(one.features, skeleton.encode(clips[1:])[0].features)
+    assert np.abs(two.features - skeleton.encode(clips[:1])[0].features).max() > 0.5
+    as_first_faces(monkeypatch)
+    np.testing.assert_array_equal(two.features, skeleton.encode(clips[:1])[0].features)
+
+
+def test_a_bundle_keeps_it_too():
+    bundle = load_encoder("bundle:skeleton+imu")
+    before = bundle.before()
+    assert before is not None
+    assert (before.name, before.modality) == (bundle.name, bundle.modality)
+    assert before.fingerprint != bundle.fingerprint
+    assert before.before() is None
+    assert load_encoder("imu").before() is None

@@ -82,7 +82,7 @@ def skeleton_joints(clip: Clip, times_s: Float64) -> Float32:
     people = people_of(clip, _ROWS)
     if people is None or people.kind != "body":
         return joints_found
-    rows = joints_of(pose_rows(people, _ROWS))
+    rows = joints_of(pose_rows(people, _ROWS, pairs=False))  # one person is drawn
     if clip.meta.get("unit") == "picture":
         width, height = clip.meta.get("size", (16.0, 9.0))
         rows = (people.points[0][:, _READ] / [width / height, 1.0]).astype(np.float32)
