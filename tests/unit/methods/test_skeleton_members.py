@@ -220,6 +220,25 @@ def test_a_person_is_read_with_the_next_one():
         assert (vectors[3] - vectors[0]).abs().max() > 1e-4  # where the other person is
 
 
+@pytest.mark.parametrize("toward", [True, False])
+def test_the_camera_changes_nothing_where_people_are_turned_toward_each_other(toward: bool):
+    small = {"layout": "kinect20", "people": 2, "frames": 8, "widths": (16, 16), "halved": ()}
+    subnets = {"fuse": "late", "streams": ("joint",), "bodies": ("two-streams", "limbs")}
+    normalise = ("root", "scale", "toward") if toward else ("root", "scale")
+    torch.manual_seed(0)
+    config = TowerConfig(**small, **subnets, paired=True, normalise=normalise)
+    network = TowerNetwork(config, 12).eval()
+    rows = torch.cat([torch.randn(1, 8, 2, 20, 3), torch.ones(1, 8, 2, 20, 1)], dim=-1)
+    turn = torch.tensor([[0.6, 0, -0.8, 0], [0, 1, 0, 0], [0.8, 0, 0.6, 0], [0, 0, 0, 1]])
+    alone = rows * torch.tensor([1.0, 0.0])[:, None, None]
+    scenes = [rows, rows @ turn, (rows @ turn).flip(2), alone, alone @ turn]
+    found = network.read(torch.cat(scenes).flatten(2)).found
+    for vectors in (member.vectors.detach() for member in found):
+        same = (vectors[1:3] - vectors[0]).abs().max() < 1e-5
+        assert same == toward
+        assert (vectors[4] - vectors[3]).abs().max() > 1e-3  # nobody is there to turn to
+
+
 # As methods
 
 

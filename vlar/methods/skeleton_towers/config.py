@@ -45,7 +45,7 @@ AUX = {
 }
 STREAMS = ("joint", "bone", "motion", "bone_motion", "skip")
 FUSIONS = ("early", "late", "parts")
-NORMALISE = ("root", "turn", "scale")
+NORMALISE = ("root", "turn", "scale", "toward")
 HEADS = ("whole", "parts")
 READOUTS = ("texts", "classes", "folds")
 _MOST_WIDTH = 1024
@@ -63,7 +63,9 @@ class TowerConfig(Settings):
         fuse: ``early`` reads all streams at once; ``late`` trains a network for each of them, and
             adds up; ``parts`` trains one for the whole body, the hands and the legs each.
         normalise: ``root`` moves the first person's root to the origin, ``turn`` turns that person
-            to the camera, ``scale`` divides by the trunk.
+            to the camera, ``scale`` divides by the trunk. ``toward``, for bodies of 1-D
+            convolutions, turns each person about the vertical so that the next one is at the right:
+            the camera's direction and who stands left then change nothing.
         body: Name in ``BODIES``.
         bodies: Names in ``BODIES`` in place of ``body``: members of ``late`` fusion.
         space: Name in ``SPACES``, for the body ``graph``.

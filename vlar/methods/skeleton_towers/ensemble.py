@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.media.skeleton.layouts import root
 from vlar.methods.skeleton_towers.limbs import limbs
@@ -27,7 +28,8 @@ class Subnet(Body):
     paths of the joints; ``limbs`` each limb and the trunk alone; ``gated`` the poses, with weights,
     0 to 1, on the channels and then the frames of what is found; ``differences`` the steps from
     frame to frame of joints that are seen in both. With ``paired`` a sequence holds the joints of
-    the next person too, both from the root of the first frame, so pairs are related.
+    the next person too, both from the root of the first frame, so pairs are related. With
+    ``toward`` each sequence is turned about the vertical so that the next person is at the right.
     """
 
     def __init__(self, given: Given) -> None:
@@ -66,10 +68,14 @@ class Subnet(Body):
     def forward(self, x: Tensor, seen: Tensor) -> Found:
         """Streams (N, M, C, T, V) and ``seen`` (N, M, T, V) to the mean over people."""
         present = seen.amax(dim=(2, 3)) > 0
+        start = root(self.given.config.layout)
+        toward = "toward" in self.given.config.normalise
+        way = _to_the_next(x[..., start], seen[..., start]) if toward else None
         if self.given.config.paired:
             x, seen = (torch.cat([rows, rows.roll(1, dims=1)], dim=-1) for rows in (x, seen))
-            start = root(self.given.config.layout)
             x = (x - x[:, :, :, :1, start, None]) * seen[:, :, None]
+        if way is not None:
+            x = _turned(x, way)
         owners = present.nonzero()[:, 0]
         if not len(owners):
             return Found(x.new_zeros(len(x), self.width))
@@ -80,6 +86,23 @@ class Subnet(Body):
             streams = [y * self.frames(y) for y in streams]
         joined = self.join(torch.cat([y.mean(dim=2) for y in streams], dim=1))
         return Found(mean_of_people(joined, owners, len(x)))
+
+
+def _to_the_next(roots: Tensor, seen: Tensor) -> Tensor:
+    """(N, M, 3) mean way from roots (N, M, C, T) to those of the next person; 0 where unseen."""
+    both = (seen * seen.roll(1, dims=1))[:, :, None]
+    return ((roots.roll(1, dims=1) - roots)[:, :, :3] * both).mean(dim=3)
+
+
+def _turned(x: Tensor, way: Tensor) -> Tensor:
+    """Streams (N, M, C, T, V) about the vertical, so that ways (N, M, 3) lead to the right."""
+    flat = way[..., [0, 2]]
+    nobody = flat.norm(dim=2, keepdim=True) < 1e-6
+    flat = F.normalize(torch.where(nobody, flat.new_tensor([1.0, 0.0]), flat), dim=2)
+    cos, sin = flat[..., None, None, None].unbind(dim=2)
+    across, up, deep = x.unflatten(2, (-1, 3)).unbind(dim=3)
+    turned = across * cos + deep * sin, up, deep * cos - across * sin
+    return torch.stack(turned, dim=3).flatten(2, 3)
 
 
 class Residual(nn.Module):
