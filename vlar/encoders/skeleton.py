@@ -263,9 +263,9 @@ def _between(people: SkeletonPeople) -> Float64 | None:
         return None
     hips = pair[:, together][:, :, list(HIPS)].mean(axis=2)
     apart = (hips[1] - hips[0])[:, [0, 2]]
-    line = np.linalg.eigh(apart.T @ apart).eigenvectors[:, 1]
     if float(np.median(np.linalg.norm(apart, axis=1))) < 1e-6:
         return None
+    line = np.linalg.eigh(apart.T @ apart).eigenvectors[:, 1]
     rights = np.array([_shoulder_line(body) for body in pair])
     agreed = float((rights @ line).sum()) / max(float(np.linalg.norm(rights, axis=1).sum()), 1e-6)
     side = agreed if abs(agreed) > _SIDE_BY_SIDE else float((apart @ line).sum())
