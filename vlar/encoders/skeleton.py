@@ -253,7 +253,7 @@ def _shoulder_line(body: Float64) -> Float64:
 
 
 def _between(people: SkeletonPeople) -> Float64 | None:
-    """(2,) x and z of the line between two people, towards the right; None where there is no pair.
+    """(2,) x and z of the line between two people, towards the right; None without a pair.
 
     It is the main direction of all frames: of people who pass each other the median would be 0.
     """
