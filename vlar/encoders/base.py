@@ -345,7 +345,7 @@ class Encoder(ABC):
         return _counted(self, (len(clip.data), size.height, size.width, 3))
 
     def before(self) -> Encoder | None:
-        """This encoder as it was one version ago, for models that learned with it; None: gone."""
+        """The encoder as it was one version ago, for models that learned with it; None: gone."""
         return None
 
     def block_fingerprints(self) -> dict[str, str]:
