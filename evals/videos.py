@@ -6,7 +6,7 @@ DIR holds ``videos``, ``clips`` and ``modalities``, each with a ``manifest.csv``
 in ``--json`` and is not measured again, so a run may be stopped and go on. Questions:
 
 ``masked``   VideoMAE V2 (small, its layout) pre-trained on 0, 100 or 500 clips without labels of
-             ``videos`` and ``clips``, with as many steps; a linear probe (ridge on its features)
+             ``videos`` and ``clips``, all by ``--steps``; a linear probe (ridge on its features)
              is asked five actions of UTD-MHAD in colour, one of six people left out. Controls:
              pixels of each clip permuted within a frame; labels of the probe shuffled
 ``bodies``   EPAM-Net and Gate-Shift-Pose on the same takes in colour and joints, two people left
@@ -68,7 +68,7 @@ TOWER = {
     "depth": 4, "num_heads": 3, "mlp_ratio": 4.0, "num_classes": 0, "norm_eps": 1e-6,
 }  # fmt: skip
 PIXELS = Preprocess(SIDE, SIDE, MEAN, DEVIATION, "squash")
-STEPS, BATCH = 200, 8
+BATCH = 8
 PENALTY = 0.1  # of the ridge, as a share of the mean squared length of a row
 #: Tangents of half the angles of the colour camera of a Kinect, across and along.
 VIEW = math.tan(math.radians(31.0)), math.tan(math.radians(24.3))
@@ -159,7 +159,9 @@ def masked(lab: Lab, seed: int) -> None:
         row = probe(frames.reshape(len(frames), -1) / 255.0, y, who, 0)
         lab.keep({"question": "masked", "features": "pixels", "seed": 0}, **row)
     for clips, control in ((0, ""), (100, ""), (500, ""), (500, "pixels permuted")):
-        key = {"question": "masked", "clips": clips, "control": control, "seed": seed}
+        steps = lab.given.steps if clips else 0
+        key = {"question": "masked", "clips": clips, "control": control, "steps": steps,
+               "seed": seed}  # fmt: skip
         if lab.measured(**key):
             continue
         begin = time.process_time()
@@ -169,14 +171,14 @@ def masked(lab: Lab, seed: int) -> None:
             flat = given.reshape(*given.shape[:2], SIDE**2, 3)
             given = np.stack([clip[:, random.permutation(SIDE**2)] for clip in flat])
             given = given.reshape(clips, *free.shape[1:])
-        tower, note = pretrained(given, seed)
+        tower, note = pretrained(given, seed, lab.given.steps)
         with torch.inference_mode():
             features = [tower(as_in_use(clip, PIXELS).transpose(0, 1)[None])[0] for clip in frames]
         row = probe(torch.stack(features).numpy(), y, who, seed)
         lab.keep(key, **row, note=note, cpu_s=round(time.process_time() - begin, 1))
 
 
-def pretrained(frames: np.ndarray, seed: int) -> tuple[Any, str]:
+def pretrained(frames: np.ndarray, seed: int, steps: int) -> tuple[Any, str]:
     """Features of a small tower after the product's own pre-training on clips (n, T, S, S, 3)."""
     from safetensors.torch import save_file
 
@@ -194,7 +196,7 @@ def pretrained(frames: np.ndarray, seed: int) -> tuple[Any, str]:
         from vlar.model.adapt import AdaptTask
         from vlar.model.core import ModelCore
 
-        epochs = math.ceil(STEPS / math.ceil(len(frames) / BATCH))
+        epochs = math.ceil(steps / math.ceil(len(frames) / BATCH))
         settings = {
             "epochs": epochs, "batch": BATCH, "learning_rate": 1e-3, "warmup_epochs": epochs / 10,
         }  # fmt: skip
@@ -247,17 +249,11 @@ class Memory:
 
 
 def network_of(encoder: Any, network: str, pose: str, seed: int, count: int) -> Any:
-    """An adapter around a network of random weights."""
+    """An adapter around a network of random weights, at the start that a seed draws."""
     name = "gate-shift-pose" if pose != "none" else "video-net"
     settings = {"network": network, "pose": pose, "width": 8, "size": SIDE, "frames": count}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        adapter = registry.get("adapter", name).attach(encoder, settings)
-        torch.manual_seed(seed)
-        for part in (adapter.network.body, adapter.network.bodies, adapter.network.guide):
-            for layer in part.modules() if part is not None else ():
-                if hasattr(layer, "reset_parameters"):
-                    layer.reset_parameters()
+    adapter = registry.get("adapter", name).attach(encoder, settings)
+    adapter.restart(seed)
     return adapter
 
 
@@ -452,6 +448,7 @@ def main() -> None:
     given = arguments(
         __doc__, "shared", "json", question={"positional": True, "choices": list(questions)},
         seeds=5, first=(0, "first seed"), epochs=20, methods=some(list(METHODS)),
+        steps=(1000, "of masked"),
         folds=(1, "pairs of people (bodies); people held out, from the seed's on (forward)"),
         controls=some(["", "labels shuffled"], help="of forward"),
         arms=some(ARMS, help="of bodies"), cache=Path("/tmp/vlar-videos"),
