@@ -13,8 +13,11 @@ in ``--json`` and is not measured again, so a run may be stopped and go on. Ques
              out: the network of pictures alone, with joints, and with the joints of another action,
              in training and test (``exchanged``) or in the test alone (``other``); ``auto`` is the
              closed form of ``vlar adapt`` on the same joints
-``forward``  R(2+1)D and I3D on clips of Weizmann played forward and backward, a person left out.
-             Control: labels shuffled
+``forward``  R(2+1)D, I3D and filters of single frames (``frames``) on clips played forward and
+             backward, every fifth person or film left out; ``i3d:11`` has eleven channels for
+             eight, and the operations of ``r2plus1d``. The clips that teach are asked too, by the
+             running statistics of the norms and by those of batches of eight. ``--moved`` changes
+             each weight of the start by such a share of itself. Control: labels shuffled
 
 All networks start from random weights, so all have the same pixels, frames and epochs. In
 ``bodies`` all clips have one constant vector in place of a frozen encoder's, so that the network
@@ -248,26 +251,35 @@ class Memory:
 # Networks trained by pixels
 
 
-def network_of(encoder: Any, network: str, pose: str, seed: int, count: int) -> Any:
+def network_of(
+    encoder: Any, network: str, pose: str, seed: int, count: int, width: int, moved: float
+) -> Any:
     """An adapter around a network of random weights, at the start that a seed draws."""
     name = "gate-shift-pose" if pose != "none" else "video-net"
-    settings = {"network": network, "pose": pose, "width": 8, "size": SIDE, "frames": count}
+    settings = {"network": network, "pose": pose, "width": width, "size": SIDE, "frames": count}
     adapter = registry.get("adapter", name).attach(encoder, settings)
     adapter.restart(seed)
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in adapter.network.parameters() if moved else ():
+            weight.mul_(1 + moved * torch.randn(weight.shape, generator=random))
     return adapter
 
 
 def trained(
     lab: Lab, network: str, pose: str, clips: Sequence[Clip], joints: np.ndarray | None,
-    rows: np.ndarray, y: np.ndarray, seed: int, *, flip: bool,
+    rows: np.ndarray, y: np.ndarray, seed: int, *, flip: bool, width: int = 8,
 ) -> Any:  # fmt: skip
     """An adapter that learned some rows; all clips have one constant vector."""
     encoder, labels = lab.encoder, tuple(sorted(set(y.tolist())))
-    adapter = network_of(encoder, network, pose, seed, len(clips[0].data))
+    moved = lab.given.moved
+    adapter = network_of(encoder, network, pose, seed, len(clips[0].data), width, moved)
     remember(lab, adapter, clips, joints, labels)
     paths = [clips[row].path for row in rows]
     dataset = Dataset.single(labels, y[rows].tolist(), [str(path) for path in paths], paths)
-    numbers = load_recipe("video-net/adapt").replaced(epochs=lab.given.epochs, flip=flip)
+    numbers = load_recipe("video-net/adapt").replaced(
+        epochs=lab.given.epochs, flip=flip, augment=not lab.given.plain
+    )
     Training(
         adapter, InMemory([clips[row] for row in rows], adapter), dataset, numbers, seed=seed
     ).run()
@@ -414,32 +426,65 @@ def boxed(frames: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def forward(lab: Lab, seed: int) -> None:
-    """Clips of Weizmann forward and backward, one of five people held out."""
-    rows = manifest(lab.given.shared / "videos", "weizmann")
+    """Clips forward and backward, one of five people, or a fifth of all films, held out."""
+    rows = [
+        row for row in manifest(lab.given.shared / "videos") if row["dataset"] in lab.given.sets
+    ]
     frames = np.stack([lab.frames(f"videos/{row['path']}", 12) for row in rows])
-    people = [row["group"] for row in rows] * 2
+    people = [f"{row['dataset']} {row['group']}" for row in rows] * 2
     who = np.array([sorted(set(people)).index(person) % 5 for person in people])
     y = np.repeat(["a video played forward", "a video played backward"], len(rows))
     clips = [clip_of(clip, f"{row} forward") for row, clip in enumerate(frames)]
     clips += [clip_of(clip[::-1], f"{row} backward") for row, clip in enumerate(frames)]
-    for network in lab.given.methods:
-        for control in lab.given.controls:
-            for fold in np.arange(seed, seed + lab.given.folds) % 5:
-                key = {"question": "forward", "network": network, "control": control,
-                       "epochs": lab.given.epochs, "seed": seed, "fold": int(fold)}  # fmt: skip
-                if lab.measured(**key):
-                    continue
-                begin, teach = time.process_time(), np.flatnonzero(who != fold)
-                taught = y.copy()
-                if control:
-                    taught[teach] = np.random.default_rng(seed).permutation(taught[teach])
-                adapter = trained(lab, network, "none", clips, None, teach, taught, seed, flip=True)
-                spent, labels = time.process_time() - begin, sorted(set(y.tolist()))
-                fits, right = (
-                    percent_right(answered(adapter, [clips[row] for row in rows], labels), of[rows])
-                    for rows, of in ((teach, taught), (np.flatnonzero(who == fold), y))
-                )
-                lab.keep(key, top1=right, taught=fits, cpu_s=round(spent, 1))
+    labels, given = sorted(set(y.tolist())), lab.given
+    how = {"clips": len(clips), "epochs": given.epochs, "moved": given.moved, "plain": given.plain}
+    asked = [
+        (int(fold), method, control)
+        for fold in np.arange(seed, seed + given.folds) % 5
+        for method in given.methods for control in given.controls
+    ]  # fmt: skip
+    for fold, method, control in asked:
+        key = {"question": "forward", "network": method, "control": control, **how, "seed": seed,
+               "fold": fold}  # fmt: skip
+        if lab.measured(**key):
+            continue
+        network, _, width = method.partition(":")
+        begin, teach = time.process_time(), np.flatnonzero(who != fold)
+        taught = y.copy()
+        if control:
+            taught[teach] = np.random.default_rng(seed).permutation(taught[teach])
+        adapter = trained(
+            lab, network, "none", clips, None, teach, taught, seed, flip=True,
+            width=int(width or 8),
+        )  # fmt: skip
+        spent = time.process_time() - begin
+        fits, right = (
+            percent_right(answered(adapter, [clips[row] for row in some], labels), of[some])
+            for some, of in ((teach, taught), (np.flatnonzero(who == fold), y))
+        )
+        by_batch = percent_right(by_batches(adapter, [clips[row] for row in teach], labels, seed),
+                                 taught[teach])  # fmt: skip
+        lab.keep(key, top1=right, taught=fits, taught_by_batches=by_batch, cpu_s=round(spent, 1))
+
+
+def by_batches(adapter: Any, clips: Sequence[Clip], labels: Sequence[str], seed: int) -> list[str]:
+    """The label of each clip by the statistics of batches of eight drawn clips."""
+    network = adapter.network
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    order = np.random.default_rng(seed).permutation(len(clips))
+    answers = np.empty(len(clips), object)
+    words = torch.from_numpy(adapter.prompt_vectors(adapter.config.labels))
+    network.train()
+    with torch.no_grad():
+        concepts = network.concepts(words)
+        for rows in np.array_split(order, len(clips) // 8):
+            inputs = torch.stack([adapter.clip_inputs(clips[row], as_in_use) for row in rows])
+            small, pooled = adapter.split_inputs(inputs)
+            x = pooled[:, 0] + network.answer(network.features(small))
+            answers[rows] = [labels[at] for at in (x @ concepts.T).argmax(dim=1).tolist()]
+    network.eval()
+    network.load_state_dict(kept)
+    return answers.tolist()
 
 
 def main() -> None:
@@ -448,7 +493,8 @@ def main() -> None:
     given = arguments(
         __doc__, "shared", "json", question={"positional": True, "choices": list(questions)},
         seeds=5, first=(0, "first seed"), epochs=20, methods=some(list(METHODS)),
-        steps=(1000, "of masked"),
+        steps=(1000, "of masked"), sets=some(["weizmann"], help="of forward"),
+        moved=(0.0, "share by which weights of the start move"), plain=(False, "no crops"),
         folds=(1, "pairs of people (bodies); people held out, from the seed's on (forward)"),
         controls=some(["", "labels shuffled"], help="of forward"),
         arms=some(ARMS, help="of bodies"), cache=Path("/tmp/vlar-videos"),
