@@ -48,7 +48,7 @@ from vlar.types import Clip
 SYSTEMS = {
     "ar-net": ("budget", (0.25, 0.5)),
     "ar-net-together": ("budget", (0.25, 0.5)),
-    "ada-fuse": ("saving", (0.1, 0.3, 1.0)),
+    "ada-fuse": ("saving", (0.1, 0.3)),
 }
 FRAMES, SIDE, DRAWS = 12, 48, 10
 build, pooled_sizes = ArNetwork.__init__, ArNetwork.pooled_sizes
