@@ -143,9 +143,11 @@ def ar_net(given: dict[str, Any], budget: float, seed: int, together: bool) -> d
             vectors = network.pooled_sizes(choice, at_sizes).numpy()
             return right(adapter, vectors, given["labels"], given["y"][ask])
 
+        # As often in the first frame, which is never skipped, and as often in all others.
         use = decisions.mean(dim=(0, 1))
-        logits = use.clamp_min(1e-9).log().expand_as(decisions).clone()
-        logits[:, 0, network.sizes :] = -50.0  # as for the policy, the first frame is encoded
+        frames = decisions.mean(dim=0)
+        frames[1:] = frames[1:].mean(dim=0)
+        logits = frames.clamp_min(1e-9).log().expand_as(decisions)
         random = [draw(logits, 1.0, seed=100 * seed + number) for number in range(DRAWS)]
         sizes = torch.eye(decisions.shape[2])[: network.sizes]
         even = [row.expand_as(decisions) for row in sizes]
