@@ -65,12 +65,12 @@ from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
 from vlar.types import Clip
 
-SIDE = 48
+SIDE, SMALL = 48, 32  # of pictures; of those of masked, where steps count for more
 TOWER = {
-    "img_size": SIDE, "patch_size": 8, "tubelet_size": 2, "all_frames": 8, "embed_dim": 96,
+    "img_size": SMALL, "patch_size": 8, "tubelet_size": 2, "all_frames": 8, "embed_dim": 96,
     "depth": 4, "num_heads": 3, "mlp_ratio": 4.0, "num_classes": 0, "norm_eps": 1e-6,
 }  # fmt: skip
-PIXELS = Preprocess(SIDE, SIDE, MEAN, DEVIATION, "squash")
+PIXELS = Preprocess(SMALL, SMALL, MEAN, DEVIATION, "squash")
 BATCH = 8
 PENALTY = 0.1  # of the ridge, as a share of the mean squared length of a row
 #: Tangents of half the angles of the colour camera of a Kinect, across and along.
@@ -150,13 +150,13 @@ def clip_of(frames: np.ndarray, name: str) -> Clip:
 def masked(lab: Lab, seed: int) -> None:
     """A probe of five actions after pre-training on some clips without labels."""
     count = int(TOWER["all_frames"])
-    frames, y, who, _ = lab.utd(count)
+    frames, y, who, _ = lab.utd(count, SMALL)
     paths = [
         f"{folder}/{row['path']}"
         for folder in ("videos", "clips")
         for row in manifest(lab.given.shared / folder)
     ]
-    free = np.stack([lab.frames(path, count) for path in paths])
+    free = np.stack([lab.frames(path, count, SMALL) for path in paths])
     order = np.random.default_rng(seed).permutation(len(free))
     if not lab.measured(question="masked", features="pixels", seed=0):
         row = probe(frames.reshape(len(frames), -1) / 255.0, y, who, 0)
@@ -171,8 +171,8 @@ def masked(lab: Lab, seed: int) -> None:
         given = free[order[:clips]]
         if control:
             random = np.random.default_rng(seed)
-            flat = given.reshape(*given.shape[:2], SIDE**2, 3)
-            given = np.stack([clip[:, random.permutation(SIDE**2)] for clip in flat])
+            flat = given.reshape(*given.shape[:2], SMALL**2, 3)
+            given = np.stack([clip[:, random.permutation(SMALL**2)] for clip in flat])
             given = given.reshape(clips, *free.shape[1:])
         tower, note = pretrained(given, seed, lab.given.steps)
         with torch.inference_mode():
