@@ -191,7 +191,7 @@ def with_head(self: Any, config: Any, parts: Any) -> None:
 
 
 def with_query(self: Any, config: Any, parts: Any) -> None:
-    """A block with a query for sounds beside that for actions."""
+    """A block with a query for sounds next to that for actions."""
     init(self, config, parts)
     self.of_sounds = nn.Parameter(0.02 * torch.randn(len(self.query)))
 
