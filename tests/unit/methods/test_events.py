@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import vlar
 from tests.unit.training.fakes import FakeEncoder
@@ -194,6 +195,30 @@ def test_the_identity_has_no_spikes():
             layer.bias.zero_()
     assert torch.equal(made(x), x)
     assert len(x.unique()) > 2
+
+
+def test_layers_of_points_are_those_of_the_paper():
+    made = parts.PointReader(EventsConfig(rep="points", block="residual", width=32))
+    widths = [tuple(m.weight.shape[1::-1]) for m in made.modules() if isinstance(m, nn.Conv1d)]
+    enter = [(32, 16), (16, 32)]
+    merge = [(32, 64), (64, 64), (64, 128), (128, 128), (128, 256)]
+    assert widths == [(8, 32), *enter, (6, 32), *enter, *merge, (256, 64)]
+
+
+def test_spikes_of_points_are_added_behind_the_neurons():
+    config = EventsConfig(rep="points", block="residual", width=8, steps=3)
+    made = parts.PointResidual(config, 8, 4, 8)
+    x = (torch.rand(2, 8, 3, 40) < 0.4).float()
+    y = made(x)
+    assert set(y.unique().tolist()) == {0.0, 1.0, 2.0}
+    with torch.no_grad():
+        for layer in made.layers:
+            layer.norm.weight.zero_()
+            layer.norm.bias.fill_(-1)
+    assert torch.equal(made(x), x)
+    once = parts.PointLayer(8, 4, config)
+    torch.testing.assert_close(once(x[:, :, :1]), once(x[:, :, :1].expand(-1, -1, 3, -1)))
+    assert not torch.equal(once(x), once(x[:, :, :1]))
 
 
 @pytest.mark.parametrize("name", PRESETS)

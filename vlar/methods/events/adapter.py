@@ -151,4 +151,5 @@ def spikmamba() -> dict[str, Hyperparameters]:
 @register("recipe", "spikepoint")
 def spikepoint() -> dict[str, Hyperparameters]:
     """One protocol, of points: a step of 512 groups is dear, and few epochs fit."""
-    return {"adapt": event_tower()["adapt"].replaced(epochs=12)}
+    fewer = event_tower()["adapt"].replaced(epochs=14)
+    return {"adapt": replace(fewer, learning_rate=6e-3)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -45,8 +46,8 @@ class EventsConfig(Settings):
             ``chance``, ``any`` of these or ``none``.
         shift: Cells by which a training moves frames at random.
         size: Cells of a frame on a side, a multiple of 4.
-        width: Width of the network.
-        layers: Blocks.
+        width: Width of the network; on points of its first layers, the last are 8 times as wide.
+        layers: Blocks, of frames.
         heads: Heads of attention.
         window: Frames of a window of ``linear_attention`` and ``gated``.
         states: States of a channel of ``scan``.
@@ -98,18 +99,16 @@ class EventsConfig(Settings):
 class ClipNorm(nn.Module):
     """Zero mean and deviation 1 of each clip over all its entries, then a gain a channel.
 
-    A clip is the same alone and in company, in training as in use. On points each channel is
-    normalised by itself: rates of values and complements are large wherever the points are.
+    A clip is the same alone and in company, in training as in use.
     """
 
-    def __init__(self, width: int, *, each: bool) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.each = each
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ..., W) to the same."""
-        over = tuple(range(1, x.ndim - self.each))
+        over = tuple(range(1, x.ndim))
         variance, mean = torch.var_mean(x, over, correction=0, keepdim=True)
         return (x - mean) * (variance + 1e-5).rsqrt() * self.weight + self.bias
 
@@ -118,8 +117,7 @@ class Fire(nn.Sequential):
     """A norm and the neurons behind it: currents (N, T, ..., W) to spikes."""
 
     def __init__(self, width: int, config: EventsConfig) -> None:
-        norm = ClipNorm(width, each=config.rep == "points")
-        super().__init__(norm, Neuron(config.neuron, config.threshold))
+        super().__init__(ClipNorm(width), Neuron(config.neuron, config.threshold))
 
 
 class Near(nn.Module):
@@ -166,7 +164,7 @@ class Gated(nn.Module):
         self.around, self.beside, self.values = (
             nn.Conv2d(width, width, 3, padding=1, groups=width) for _ in range(3)
         )
-        self.norm = ClipNorm(width, each=False)
+        self.norm = ClipNorm(width)
         self.gate, self.enter = nn.Linear(width, width), nn.Linear(width, width)
         self.into = nn.Linear(width, 2 * width)
         self.fire_q, self.fire_k = Fire(width, config), Fire(width, config)
@@ -335,19 +333,69 @@ class FrameReader(nn.Module):
         return x.mean(dim=2), F.adaptive_avg_pool3d(cube, _GRID).flatten(1)
 
 
+class PointLayer(nn.Module):
+    """A map of points, a norm of each channel in its clip, and neurons, (N, C, T, ...).
+
+    Points are innermost. What is the same at all moments may be given once. Channels are normalised
+    by themselves: rates of values and complements are large wherever the points are.
+    """
+
+    def __init__(self, inputs: int, outputs: int, config: EventsConfig) -> None:
+        super().__init__()
+        self.map = nn.Conv1d(inputs, outputs, 1, bias=False)
+        self.norm = nn.GroupNorm(outputs, outputs)
+        self.neuron = Neuron(config.neuron, config.threshold)
+        self.steps = config.steps if config.neuron == "lif" else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes (N, outputs, T, ...) of (N, inputs, T or 1, ...)."""
+        current = self.norm(self.map(x.flatten(2))).unflatten(2, x.shape[2:])
+        if x.shape[2] < self.steps:
+            current = current.expand(-1, -1, self.steps, *x.shape[3:])
+        return self.neuron(current.transpose(1, 2)).transpose(1, 2)
+
+
+class PointResidual(nn.Module):
+    """Layers of points whose spikes are added to the spikes that they read."""
+
+    def __init__(self, config: EventsConfig, *widths: int) -> None:
+        super().__init__()
+        pairs = pairwise(widths)
+        self.layers = nn.Sequential(*(PointLayer(one, two, config) for one, two in pairs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T, ...) to the same."""
+        return x + self.layers(x)
+
+
 class PointReader(nn.Module):
-    """Groups of points to features of the clip: a local part, a global part, one stage."""
+    """Groups of points to features of the clip: a local part, a global part, one stage.
+
+    Layers and widths are those of SpikePoint, each four of them twice as wide as the one before:
+    offsets and centres enter apart, and are added behind the maximum over the points of a group.
+    A narrow layer and cells take the place of the maximum over all groups, which learned nothing
+    of strokes in few epochs.
+    """
 
     def __init__(self, config: EventsConfig) -> None:
         super().__init__()
-        width, self.config = config.width, config
-        self.out = math.prod(_GRID) * width
-        near = -(-width // 8)  # for the local part, which has K times as many places
-        self.enter = nn.Linear(2 * (4 + 3), near)
-        self.local = Residual(near, config)
-        self.between = nn.Linear(near, width)
-        self.whole = nn.ModuleList(Residual(width, config) for _ in range(config.layers))
-        self.fire_local, self.fire = Fire(near, config), Fire(width, config)
+        self.config = config
+        one, two, three, four = (config.width * 2**n for n in range(4))
+        self.out = math.prod(_GRID) * two
+        self.offsets, self.centres = (
+            nn.Sequential(
+                PointLayer(2 * inputs, one, config), PointResidual(config, one, one // 2, one)
+            )
+            for inputs in (4, 3)
+        )
+        self.merge = nn.Sequential(
+            PointLayer(one, two, config),
+            PointResidual(config, two, two),
+            PointLayer(two, three, config),
+            PointResidual(config, three, three),
+            PointLayer(three, four, config),
+        )
+        self.narrow = PointLayer(four, two, config)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(N, M, 4 K + 3) to one frame (N, 1, W) and clips (N, out)."""
@@ -356,18 +404,11 @@ class PointReader(nn.Module):
             inputs = thinned_groups(inputs, config.drop)
         points, centre = inputs.split((inputs.shape[-1] - 3, 3), dim=-1)
         points = points.unflatten(-1, (-1, 4))
-        wide = centre[:, :, None].expand(-1, -1, points.shape[2], -1)
-        shares = complement(torch.cat([points, wide], dim=-1).clamp(-1, 1)).flatten(-2)
-        steps, seed = (config.steps if config.neuron == "lif" else 1), None
-        if config.rates == "drawn":  # the same draw in every use
-            seed = int(torch.randint(2**31, ())) if self.training else 0
-        x = self.enter(rate(shares, steps, seed=seed).transpose(0, 1))
-        x = self.between(self.fire_local(self.local(x).amax(dim=3)))
-        for block in self.whole:
-            x = block(x)
-        rates = self.fire(x).mean(dim=1)
+        near = self.coded(points.permute(0, 3, 2, 1))  # (N, 8, T, K, M)
+        x = self.offsets(near).amax(dim=3) + self.centres(self.coded(centre.transpose(1, 2)))
+        rates = self.narrow(self.merge(x)).mean(dim=2).transpose(1, 2)
         # Each point brings its group's rates to its own cell: centres alone lose the strokes.
-        place = wide + RADIUS * points[..., :3]
+        place = centre[:, :, None] + RADIUS * points[..., :3]
         count = torch.tensor(_GRID, device=rates.device)
         time, y, x = ((place.flip(-1).clamp(-1, 0.999) + 1) / 2 * count).long().unbind(-1)
         cell = (time * _GRID[1] + y) * _GRID[2] + x
@@ -375,6 +416,15 @@ class PointReader(nn.Module):
         mass.scatter_add_(2, cell, rates.new_ones(cell.shape))
         pooled = (mass.transpose(1, 2) @ rates).log1p()
         return rates.mean(dim=1, keepdim=True), pooled.flatten(1)
+
+    def coded(self, values: Tensor) -> Tensor:
+        """Values (N, C, ...) from -1 to 1 as rates (N, 2 C, T or 1, ...)."""
+        config, shares = self.config, complement(values.clamp(-1, 1)).movedim(-1, 2).flatten(1, 2)
+        if config.rates == "expected" or config.neuron == "none":
+            return shares.unsqueeze(2)
+        # The same draw in every use.
+        seed = int(torch.randint(2**31, ())) if self.training else 0
+        return rate(shares, config.steps, seed=seed).movedim(0, 2)
 
 
 class EventsNetwork(ResidualNetwork):

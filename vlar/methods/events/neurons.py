@@ -21,12 +21,12 @@ class _Spikes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, tau: Tensor, threshold: float, reset: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         potential, spikes = torch.empty_like(current), torch.empty_like(current)
-        rest_level = torch.full_like(current[0], reset)
-        for moment, drive in enumerate(current):
-            level = rest_level + (drive - (rest_level - reset)) / tau
-            fired = level >= threshold
-            potential[moment], spikes[moment] = level, fired
-            rest_level = level.masked_fill(fired, reset)
+        level, share = torch.full_like(current[0], reset), 1 / float(tau)
+        for moment, drive in enumerate(current + reset if reset else current):
+            now = torch.lerp(level, drive, share, out=potential[moment])
+            fired = now >= threshold
+            spikes[moment] = fired
+            level = now.masked_fill(fired, reset)
         ctx.save_for_backward(potential, spikes, tau)
         ctx.threshold, ctx.reset = threshold, reset
         return spikes
@@ -34,17 +34,15 @@ class _Spikes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         potential, spikes, tau = ctx.saved_tensors
-        near = torch.sigmoid(SLOPE * (potential - ctx.threshold))
-        grad_in = grad * (SLOPE * near * (1 - near))
-        keep = 1 - spikes
-        total, later = torch.empty_like(grad_in), torch.zeros_like(grad_in[0])
-        for moment in range(len(grad_in) - 1, -1, -1):
-            total[moment] = grad_in[moment] + later * keep[moment]
-            later = total[moment] * (1 - 1 / tau)
-        before = torch.full_like(potential, ctx.reset)
-        before[1:] = potential[:-1] * keep[:-1] + ctx.reset * spikes[:-1]
-        of_tau = -(total * (potential - before)).sum() / tau
-        return total / tau, of_tau.reshape(tau.shape), None, None
+        near = (potential - ctx.threshold).mul_(SLOPE).sigmoid_()
+        total = near.addcmul_(near, near, value=-1).mul_(grad).mul_(SLOPE)
+        keep, share = 1 - spikes[:-1], 1 / float(tau)
+        for moment in range(len(total) - 2, -1, -1):
+            total[moment].addcmul_(total[moment + 1], keep[moment], value=1 - share)
+        moved = potential - ctx.reset  # by each moment, from where the one before left it
+        moved[1:].addcmul_(keep, potential[:-1] - ctx.reset, value=-1)
+        of_tau = -share * (total * moved).sum()
+        return total.mul_(share), of_tau.reshape(tau.shape), None, None
 
 
 def lif(
