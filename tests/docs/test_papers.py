@@ -79,7 +79,6 @@ FIGURE = re.compile(r"(?<![\w./`-])\d*\.\d+(?![\w`])")
 NOT_STORED = {
     "ar_net": 1,
     "atcon": 1,
-    "distill": 1,
     "events": 1,
     "temporal": 6,
     "token_reuse": 7,
