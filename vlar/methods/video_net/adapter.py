@@ -311,7 +311,7 @@ class VideoNet(ResidualTower):
         return spent
 
 
-@register("adapter", "gate-shift-pose", status="null here")
+@register("adapter", "gate-shift-pose", status="in the spirit")
 class GateShiftPose(VideoNet):
     """Channels move in time by a gate; joints are a fourth channel, and tokens with the frames.
 
