@@ -77,8 +77,6 @@ def test_figures_of_a_readme_name_their_file_or_command(file: Path):
 FIGURE = re.compile(r"(?<![\w./`-])\d*\.\d+(?![\w`])")
 #: Figures that no file of their README holds (differences, errors, lost tables): it may only fall.
 NOT_STORED = {
-    "atcon": 1,
-    "events": 1,
     "temporal": 6,
     "token_reuse": 7,
     "video_net": 3,

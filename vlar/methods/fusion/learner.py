@@ -55,7 +55,7 @@ class PretrainedTask(TrainingTask):
         return adapter
 
 
-@register("learner", "pretrained", status="in the spirit")
+@register("learner", "pretrained", status="null here")
 @dataclass(frozen=True)
 class Pretrained(Learner):
     """Hidden patches and devices of all clips first, labelled or not; then the labels.

@@ -112,7 +112,7 @@ class TransVaeNetwork(ResidualNetwork):
         return self.leave(self.drop(self.relations(dynamic).mean(dim=1)))
 
 
-@register("adapter", "transvae", status="in the spirit")
+@register("adapter", "transvae", status="null here")
 class TransVae(ResidualTower):
     """A sequential autoencoder whose dynamic latents answer; the static one takes the domain.
 

@@ -45,7 +45,7 @@ def mutual_information(found: Latents) -> Tensor:
     return (both - one - other).mean(dim=0).relu().mean()
 
 
-@register("objective", "transvae", status="in the spirit")
+@register("objective", "transvae", status="null here")
 @dataclass
 class DomainsApart(Objective):
     """Labelled clips of one domain and unlabelled ones of another train a ``transvae`` together.
