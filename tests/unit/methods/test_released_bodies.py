@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from tests.refusals import refused  # noqa: E402
 from vlar.errors import UsageError  # noqa: E402
 from vlar.methods.skeleton_towers import released  # noqa: E402
-from vlar.methods.skeleton_towers.released import skate_former  # noqa: E402
 from vlar.methods.skeleton_towers.released.ctr_gcn import box_distance  # noqa: E402
 from vlar.methods.skeleton_towers.released.hd_gcn import LEVELS, centre_of, hierarchy  # noqa: E402
 
@@ -198,20 +197,6 @@ def test_chase_subtracts_a_point_of_the_hull_and_compares_boxes(tmp_path: Path):
     torch.testing.assert_close(origin, tensors["out/origin"][:, 0], atol=1e-5, rtol=0)
     loss = box_distance(moved, 0, 1)
     torch.testing.assert_close(loss, tensors["out/mmd_people_0_1"][0], atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("far", [False, True])
-def test_attention_of_small_parts_equals_that_of_all(far: bool, monkeypatch: pytest.MonkeyPatch):
-    made = skate_former.PartAttention((2, 4), 3, far, far)
-    x = torch.randn(5, 4, 8, 18, requires_grad=True)
-    found = made(x)
-    monkeypatch.setattr(skate_former, "_FEW", 0)
-    expected = made(x)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
-    ways = torch.randn_like(found)
-    slopes = [torch.autograd.grad((y * ways).sum(), x)[0] for y in (found, expected)]
-    torch.testing.assert_close(*slopes, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(expected, made(x.flip(2)))
 
 
 def test_skateformer_takes_times(tmp_path: Path):

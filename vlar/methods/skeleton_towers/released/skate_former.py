@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_FEW, _NARROW = 8, 2  # tokens of a part and width of a head that are small
-
 
 class PartAttention(nn.Module):
     """Attention within parts of frames and columns.
@@ -78,29 +76,12 @@ class PartAttention(nn.Module):
         """Values (N, T, S, c) of queries, keys and values next to each other, (N, T, S, 3 c)."""
         frames, columns = x.shape[1:3]
         parts = self.parts(x)
-        if parts.shape[2] <= _FEW and parts.shape[3] <= 3 * self.heads * _NARROW:
-            return self.whole(self.small(parts), frames, columns)
         shape = (*parts.shape[:3], 3, self.heads, -1)
         query, key, value = parts.view(shape).permute(3, 0, 1, 4, 2, 5)
         scores = query @ key.transpose(-1, -2) * self.heads**-0.5 + self.bias()
         y = scores.softmax(-1) @ value  # (N, parts, heads, P, d)
         y = y.transpose(2, 3).flatten(-2)
         return self.whole(y, frames, columns)
-
-    def small(self, parts: Tensor) -> Tensor:
-        """The same for a few tokens, (N, parts, P, 3 c) to (N, parts, P, c): parts are innermost.
-
-        Products of such small matrices take most of the time of a narrow tower otherwise.
-        """
-        clips, count, tokens, _ = parts.shape
-        rows = parts.reshape(clips * count, tokens, 3, self.heads, -1)
-        query, key, value = rows.permute(2, 4, 1, 3, 0).contiguous()  # (d, P, heads, N parts)
-        pairs = zip(query, key, strict=True)
-        scores = torch.stack([a[:, None] * b for a, b in pairs]).sum(0)
-        scores = scores * self.heads**-0.5 + self.bias().permute(1, 2, 0).unsqueeze(-1)
-        share = scores.softmax(1)
-        y = torch.stack([(share * one).sum(1) for one in value], -1)  # (P, heads, N parts, d)
-        return y.permute(2, 0, 1, 3).reshape(clips, count, tokens, -1)
 
 
 class _Mlp(nn.Module):
