@@ -194,7 +194,7 @@ def test_a_place_that_is_left_out_shares_nothing_with_what_teaches(
     )
     data = DatasetSplit("csv", Path("data"), ("p", "q"), {"test": Subset(items, ())})
     assume(any((a == "bar") == (b == "x") for _, a, b in rows))
-    subsets = arranged(data, {"left_out": {"domain": "bar", "Site": "x"}}).subsets
+    subsets = arranged(data, {"left_out": {"domain": "bar", "site": "x"}}).subsets
     train, test = subsets["train"].items, subsets["test"].items
     assert all(i.facts == {"domain": "bar", "site": "x"} for i in test)
     assert all(i.facts == {"domain": "den", "site": "y"} for i in train)

@@ -220,6 +220,14 @@ def test_clips_of_one_domain_alone_are_refused_by_the_objective(tmp_path: Path):
         list(run_card(across(), root, colours.model()))
 
 
+def test_a_column_of_places_that_the_table_lacks_is_named(tmp_path: Path):
+    root = places(tmp_path)
+    text = (root / "clips.csv").read_text()
+    (root / "clips.csv").write_text(text.replace(",site,", ",place,", 1))
+    with pytest.raises(VlarError, match="no column 'site'"):
+        list(run_card(across(), root, colours.model()))
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [({"objectives": ["cirr"]}, "cirr"), ({"method": "auto"}, "closed form")],

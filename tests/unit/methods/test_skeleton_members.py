@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -308,3 +310,9 @@ def test_a_clip_of_one_frame_has_a_vector(encoder: Encoder):
             for leave in made.network.leave:
                 leave.weight.normal_()
         assert np.isfinite(made.encode([clip])[0].vector).all()
+
+
+@pytest.mark.parametrize("given", [{"paired": True}, {"normalise": ("root", "toward")}])
+def test_what_relates_two_people_is_refused_where_no_body_reads_it(given: dict[str, Any]):
+    with pytest.raises(ModelError, match="ensemble-1d alone; 'memory' does not read it"):
+        TowerConfig(body="memory", **given).check()

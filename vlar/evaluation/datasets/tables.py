@@ -116,7 +116,7 @@ def _left_out(subsets: Mapping[str, Subset], cells: Mapping[str, str]) -> dict[s
         return tuple(
             item
             for item in items
-            if sum(item.facts.get(name.lower()) == cell for name, cell in cells.items()) == shared
+            if sum(item.facts.get(name) == cell for name, cell in cells.items()) == shared
         )
 
     every = [item for subset in subsets.values() for item in subset.items]
@@ -176,9 +176,10 @@ class Table(DatasetLayout):
         file = root if root.is_file() else self.needed(root, *names)
         column, where = str(options.get("label", "label")), dict(options.get("where", {}))
         without = dict(options.get("without", {}))
+        left_out = dict(options.get("left_out", {}))
         by_subset: dict[str, list[SupportItem]] = {}
         lost: dict[str, list[SupportItem]] = {}
-        for number, row in rows_of(file, ("path", *where, *without)):
+        for number, row in rows_of(file, ("path", *where, *without, *left_out)):
             if any(row[name] != str(value) for name, value in where.items()):
                 continue
             if any(row[name] == str(value) for name, value in without.items()):

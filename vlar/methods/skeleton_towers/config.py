@@ -158,6 +158,13 @@ class TowerConfig(Settings):
             if centre not in layout(self.layout).joints:
                 advice = f"joints of the layout: {', '.join(layout(self.layout).joints)}"
                 raise bad_setting(self.what, "centres", centre, advice, several=True)
+        relates = self.paired or "toward" in self.normalise
+        others = [name for name in self.bodies or (self.body,) if "ensemble:" not in BODIES[name]]
+        if relates and others:
+            name, value = ("paired", True) if self.paired else ("normalise", "toward")
+            raise bad_setting(
+                self.what, name, value, f"it for ensemble-1d alone; {others[0]!r} does not read it"
+            )
         if self.needs_body and layout(self.layout).body != "body":
             raise ModelError(
                 f"{self.what} layout is {self.layout!r}, a hand, and this tower reads "
