@@ -356,3 +356,6 @@ def test_a_ratio_that_doubled_fails_the_check(capsys: pytest.CaptureFixture[str]
     assert module.check((held, fell)) == 1
     rows = [line for line in capsys.readouterr().out.splitlines() if "FELL" in line]
     assert [row.split(" | ")[0] for row in rows] == ["| c / d", "| e / f"]
+    busy = iter([2.7, 1.2])  # once, and then not
+    assert module.check(((lambda: {"g / h": next(busy)}, {"g / h": 1.0}),)) == 0
+    assert "| g / h | 1.00 | 2.00 | 1.20 |" in capsys.readouterr().out
