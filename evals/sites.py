@@ -1,13 +1,15 @@
 """Federated training on joints: six people, or six shares of labels, who never send clips.
 
     python evals/sites.py --data DIR [--method skeleton-tower] [--seeds 5] [--rounds 8] [--local 3]
-        [--clients by:subject dirichlet:0.1] [--rows NAME ...] [--cache DIR] [--json FILE]
+        [--clients by:subject dirichlet:0.1] [--rows NAME ...] [--people 1 2] [--cache DIR]
+        [--json FILE]
 
 Six subjects of UTD-MHAD. Two trials teach and two are asked: at seed 0 those with an odd number
 teach, later as the seed draws them. The seed draws the start of the network too. DIR holds
 ``manifest.csv``. The method is a graph tower with two blocks, whose private part is its topology,
 or with ``--method local-temporal`` a cheaper one, whose private part is its last map. Every row
-trains for ``rounds * local`` epochs. Settings of the terms were fixed before the first run.
+trains for ``rounds * local`` epochs, chosen on the asked clips of two people (``--people``); those
+of the others are asked afterwards. The terms were fixed before the first run.
 
 ``everybody`` is top-1 of the model on all asked clips; ``own`` and ``worst`` are the mean and the
 least over clients of each client's model on asked clips of its own kind: its person, or its share
@@ -83,8 +85,9 @@ class Lab:
         teach = np.isin([int(path.stem.split("_")[2][1:]) for path in paths], trials)
         pairs = list(zip(self.items, teach, strict=True))
         self.taught = [item for item, taught in pairs if taught]
-        self.asked = [item for item, taught in pairs if not taught]
-        self.teaching, self.asking = self.features[teach], self.features[~teach]
+        asks = ~teach & np.isin([item.group for item in self.items], self.given.people)
+        self.asked = [item for item, asked in zip(self.items, asks, strict=True) if asked]
+        self.teaching, self.asking = self.features[teach], self.features[asks]
         self.truth = np.array([self.labels.index(item.label) for item in self.asked])
 
     def pool(self, features: np.ndarray) -> np.ndarray:
@@ -170,16 +173,20 @@ def main() -> None:
     given = arguments(
         __doc__, "data", "json", method={"default": "skeleton-tower", "choices": TOWERS}, seeds=5,
         rounds=8, local=3, clients=some(["by:subject", "dirichlet:0.1"]),
-        rows=some(list(ROWS), choices=ROWS), cache=Path("/tmp/vlar-sites"),
+        rows=some(list(ROWS), choices=ROWS), people=some(list("123456"), help="who is asked"),
+        cache=Path("/tmp/vlar-sites"),
     )  # fmt: skip
     torch.set_num_threads(1)
     results: dict[str, Any] = stored(given.json, {})
     lab = Lab(given)
+    how = f"{given.rounds} rounds of {given.local}, asked {' '.join(given.people)}"
     for seed in range(given.seeds):
         lab.fold(seed)
         for clients in given.clients:
             for row in given.rows:
-                rows = results.setdefault(f"{given.method}, {clients}", {}).setdefault(row, {})
+                rows = results.setdefault(f"{given.method}, {clients}, {how}", {}).setdefault(
+                    row, {}
+                )
                 if str(seed) in rows:
                     continue
                 rows[str(seed)] = found = lab.measure(row, clients, seed)
@@ -188,7 +195,7 @@ def main() -> None:
                 store(given.json, results)
     for clients in given.clients:
         for row in given.rows:
-            found = list(results[f"{given.method}, {clients}"][row].values())
+            found = list(results[f"{given.method}, {clients}, {how}"][row].values())
             cells = [
                 f"{name} {100 * np.mean(each):.1f} ± {100 * np.std(each):.1f}"
                 for name in ("everybody", "own", "worst")
