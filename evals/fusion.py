@@ -8,12 +8,15 @@ draws the start of a network too. Every row is kept and is not measured again. Q
 
 ``sensors``   all takes with both sensors; tested with both and with each alone, next to ``auto``
 ``transfer``  joints are labelled, the IMU is asked; unlabelled takes with both, or without
+``episodes``  a third of the labels is new: 1, 3 or 5 takes of each in one sensor, asked in another,
+              by the nearest mean of vectors of a network that learned the other labels
 ``masked``    the IMU alone from 5 takes a label, with a first training on hidden patches or not
 ``distill``   a student of the IMU learns from labels, from teachers of joints and IMU, or from both
 
 Of equal cost are ``fusion`` of twice the epochs to ``mmg``, three times the epochs without a first
 training to ``masked``, twice the epochs of labels to a teacher. Controls: labels shuffled; the IMU
-of another take next to the joints; pairs of different takes; answers of a teacher about others.
+of another take next to the joints; pairs of different takes, in ``episodes`` of different labels;
+answers of a teacher about others.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +134,9 @@ class Lab:
         ]
         return np.concatenate(own)
 
-    def dataset(self, rows: np.ndarray, y: np.ndarray) -> Dataset:
+    def dataset(self, rows: np.ndarray, y: np.ndarray, labels: Sequence[str] | None) -> Dataset:
         return Dataset.single(
-            self.labels, y.tolist(), self.who[rows].tolist(),
+            labels or self.labels, y.tolist(), self.who[rows].tolist(),
             [self.imu_paths[row] for row in rows],
         )  # fmt: skip
 
@@ -148,11 +152,24 @@ class Lab:
 def trained(
     lab: Lab, method: str, rows: np.ndarray, features: np.ndarray, seed: int,
     free: np.ndarray | None = None, encoder: Encoder | None = None, *, first: int = 40,
-    longer: int = 1, shuffled: bool = False, **more: Any,
+    longer: int = 1, shuffled: bool = False, labels: Sequence[str] | None = None, **more: Any,
 ) -> tuple[Head, float]:  # fmt: skip
     """Logits of the trained adapter alone, and the CPU seconds of its training."""
-    paths = [Path(f"free {n}") for n in range(0 if free is None else len(free))]
     begin = time.process_time()
+    adapter = fitted(lab, method, rows, features, seed, free, encoder, first=first, longer=longer,
+                     shuffled=shuffled, labels=labels, **more)  # fmt: skip
+    words = ModelCore(adapter, templates=adapter.templates).encode_labels(lab.labels)
+    seconds = time.process_time() - begin
+    return (lambda x: adapter.logit_scale * adapter.pool(x) @ words.T), round(seconds, 1)
+
+
+def fitted(
+    lab: Lab, method: str, rows: np.ndarray, features: np.ndarray, seed: int,
+    free: np.ndarray | None, encoder: Encoder | None, *, first: int, longer: int, shuffled: bool,
+    labels: Sequence[str] | None, **more: Any,
+) -> Any:  # fmt: skip
+    """The trained adapter; without ``labels`` of all."""
+    paths = [Path(f"free {n}") for n in range(0 if free is None else len(free))]
     task = TrainingTask.by_recipe(encoder or lab.encoder, method, seed=seed, **more)
     task = replace(task, numbers=task.numbers.replaced(epochs=longer * task.numbers.epochs))
     if method == "masked-imu":
@@ -165,10 +182,7 @@ def trained(
         task = replace(task, objectives=FREE_WEIGHT)
     source = FeatureSource(features, free, paths)
     y = np.random.default_rng(seed).permutation(lab.y[rows]) if shuffled else lab.y[rows]
-    adapter: Any = train_on(task, lab.dataset(rows, y), source)[0].adapter
-    words = ModelCore(adapter, templates=adapter.templates).encode_labels(lab.labels)
-    seconds = time.process_time() - begin
-    return (lambda x: adapter.logit_scale * adapter.pool(x) @ words.T), round(seconds, 1)
+    return train_on(task, lab.dataset(rows, y, labels), source)[0].adapter
 
 
 def auto(lab: Lab, encoder: Encoder, rows: np.ndarray, features: np.ndarray) -> Head:
@@ -224,6 +238,55 @@ def transfer(lab: Lab, seed: int) -> None:
             asked = {"imu": x, "joints": lab.tests()["joints"]}
             found = {sensor: top1(head(rows), lab.truth) for sensor, rows in asked.items()}
             lab.keep(key, **found, cpu_s=seconds)
+
+
+def episodes(lab: Lab, seed: int) -> None:
+    """New labels from a few takes in one sensor, asked in another; their people are others too."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(lab.labels).tolist()
+    base, new = sorted(order[: 2 * len(order) // 3]), order[2 * len(order) // 3 :]
+    rows = np.flatnonzero(lab.teach & np.isin(lab.y, base))
+    places = {label: np.flatnonzero(lab.teach & (lab.y == label)) for label in new}
+    ask = np.flatnonzero(~lab.teach & np.isin(lab.y, new))
+    features = lab.features[rows]
+    wrong = features.copy()
+    others = [random.choice(np.flatnonzero(lab.y[rows] != label)) for label in lab.y[rows]]
+    lab.part(wrong, 1)[:] = lab.part(features, 1)[others]
+    arms: dict[str, Any] = {
+        "frozen": None, "fusion, twice the epochs": ("fusion", features, 2),
+        "mmg": ("mmg", features, 1), "mmg, pairs of different labels": ("mmg", wrong, 1),
+    }  # fmt: skip
+    draws = [{label: random.permutation(places[label]) for label in new} for _ in range(20)]
+    for name, how in arms.items():
+        key = {"question": "episodes", "method": name, "seed": seed}
+        if lab.measured(**key):
+            continue
+        begin, pool = time.process_time(), lab.encoder.pool
+        if how:
+            method, x, longer = how
+            pool = fitted(lab, method, rows, x, seed, None, None, first=0, longer=longer,
+                          shuffled=False, labels=base).pool  # fmt: skip
+        seen = {
+            "both": pool(lab.features),
+            "joints": pool(lab.without(lab.features, 1)),
+            "imu": pool(lab.without(lab.features, 0)),
+        }
+        found: dict[str, float] = {}
+        pairs = ("joints", "imu"), ("imu", "joints"), ("both", "both"), ("imu", "imu")
+        for shots, (taught, asked) in product((1, 3, 5), pairs):
+            right = [
+                np.mean(nearest(seen[taught], draw, shots, seen[asked][ask]) == lab.y[ask])
+                for draw in draws
+            ]
+            found[f"{taught} to {asked}, {shots}"] = round(100 * float(np.mean(right)), 1)
+        lab.keep(key, **found, cpu_s=round(time.process_time() - begin, 1))
+
+
+def nearest(taught: np.ndarray, draw: dict[str, np.ndarray], shots: int, x: np.ndarray) -> Any:
+    """(m,) label whose mean of its first drawn vectors is nearest to each of x (m, D)."""
+    means = np.stack([taught[rows[:shots]].mean(0) for rows in draw.values()])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    return np.array(list(draw))[(x @ means.T).argmax(axis=1)]
 
 
 def masked(lab: Lab, seed: int) -> None:
@@ -307,7 +370,13 @@ def distill(lab: Lab, seed: int) -> None:
 
 def main() -> None:
     """Measure one question and keep every row."""
-    questions = {"sensors": sensors, "transfer": transfer, "masked": masked, "distill": distill}
+    questions = {
+        "sensors": sensors,
+        "transfer": transfer,
+        "episodes": episodes,
+        "masked": masked,
+        "distill": distill,
+    }
     given = arguments(
         __doc__, "data", "json", question={"positional": True, "choices": list(questions)},
         methods=some(METHODS), seeds=5, first=(0, "first seed"),
