@@ -9,7 +9,8 @@ draws the start of a network too. Every row is kept and is not measured again. Q
 ``sensors``   all takes with both sensors; tested with both and with each alone, next to ``auto``
 ``transfer``  joints are labelled, the IMU is asked; unlabelled takes with both, or without
 ``episodes``  a third of the labels is new: 1, 3 or 5 takes of each in one sensor, asked in another,
-              by the nearest mean of vectors of a network that learned the other labels
+              by the nearest mean of vectors of a network that learned the other labels, or of a
+              linear link that learned from the same takes without labels
 ``masked``    the IMU alone from 5 takes a label, with a first training on hidden patches or not
 ``distill``   a student of the IMU learns from labels, from teachers of joints and IMU, or from both
 
@@ -35,14 +36,15 @@ from harness import Namespace, arguments, manifest, some, store, stored
 
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.heads.model_selection import choose
-from vlar.heads.signatures import signature
+from vlar.heads.signatures import available_terms, signature
+from vlar.library.mapping import ridge
 from vlar.media.bundle import BundlePart, write_bundle
 from vlar.media.lookup import reader
 from vlar.methods.distill.objective import write_teacher
 from vlar.methods.fusion.learner import Pretrained, PretrainedTask
 from vlar.metrics.calibration import expected_calibration_error
 from vlar.model.core import ModelCore
-from vlar.numeric import softmax
+from vlar.numeric import softmax, unit
 from vlar.training.batches import Dataset
 from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource
@@ -253,7 +255,7 @@ def episodes(lab: Lab, seed: int) -> None:
     others = [random.choice(np.flatnonzero(lab.y[rows] != label)) for label in lab.y[rows]]
     lab.part(wrong, 1)[:] = lab.part(features, 1)[others]
     arms: dict[str, Any] = {
-        "frozen": None, "fusion, twice the epochs": ("fusion", features, 2),
+        "frozen": None, "linear link": None, "fusion, twice the epochs": ("fusion", features, 2),
         "mmg": ("mmg", features, 1), "mmg, pairs of different labels": ("mmg", wrong, 1),
     }  # fmt: skip
     draws = [{label: random.permutation(places[label]) for label in new} for _ in range(20)]
@@ -266,11 +268,11 @@ def episodes(lab: Lab, seed: int) -> None:
             method, x, longer = how
             pool = fitted(lab, method, rows, x, seed, None, None, first=0, longer=longer,
                           shuffled=False, labels=base).pool  # fmt: skip
-        seen = {
+        seen = linked(lab, rows) if name == "linear link" else {
             "both": pool(lab.features),
             "joints": pool(lab.without(lab.features, 1)),
             "imu": pool(lab.without(lab.features, 0)),
-        }
+        }  # fmt: skip
         found: dict[str, float] = {}
         pairs = ("joints", "imu"), ("imu", "joints"), ("both", "both"), ("imu", "imu")
         for shots, (taught, asked) in product((1, 3, 5), pairs):
@@ -280,6 +282,17 @@ def episodes(lab: Lab, seed: int) -> None:
             ]
             found[f"{taught} to {asked}, {shots}"] = round(100 * float(np.mean(right)), 1)
         lab.keep(key, **found, cpu_s=round(time.process_time() - begin, 1))
+
+
+def linked(lab: Lab, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Vectors of joints, and those that a ridge expects by the IMU, learned from pairs alone."""
+    joints, imu = lab.encoder.parts
+    kind = "+".join(available_terms(imu.frame_blocks))
+    x = signature(lab.part(lab.features, 1), imu.frame_blocks, kind)
+    vectors = joints.pool(lab.part(lab.features, 0))
+    mean, coefficients = ridge(x[rows], vectors[rows])
+    found = unit(vectors - vectors[rows].mean(axis=0)), unit((x - mean) @ coefficients)
+    return {"joints": found[0], "imu": found[1], "both": unit(found[0] + found[1])}
 
 
 def nearest(taught: np.ndarray, draw: dict[str, np.ndarray], shots: int, x: np.ndarray) -> Any:
