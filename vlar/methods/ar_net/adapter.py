@@ -96,7 +96,7 @@ class Chosen(Beside):
         return unit(self.encoder.pool(used[:, None, :-1]).mean(axis=0, dtype=np.float32))
 
 
-@register("adapter", "ar-net", status="in the spirit")
+@register("adapter", "ar-net", status="null here")
 class ArNet(ResidualTower):
     """A policy on small frames chooses a size for each frame, or skips some (Meng et al. 2020).
 
