@@ -17,6 +17,8 @@ from tests.hostile.track_cases import TRACK_CASES
 from vlar.library.library import Library
 from vlar.media.lookup import reader
 
+pytestmark = pytest.mark.slow  # a minute; ``test_any_bytes`` damages these files too
+
 SENSOR_CASES = [*sensor_cases.SENSOR_CASES, *TRACK_CASES]
 SECONDS = 60  # of processor time, for all files of a sensor
 LONGEST = 500
