@@ -47,7 +47,7 @@ SHARED = "shared."
 _DRAWN, _CLIENTS = 6, 9  # clients of a draw, and what the draw is for
 
 
-@register("learner", "federated", status="in the spirit")
+@register("learner", "federated", status="null here")
 @dataclass(frozen=True)
 class Federated(Learner):
     """Rounds of local trainings and averages; the model has the shared weights.
