@@ -75,13 +75,6 @@ def test_figures_of_a_readme_name_their_file_or_command(file: Path):
 
 
 FIGURE = re.compile(r"(?<![\w./`-])\d*\.\d+(?![\w`])")
-#: Figures that no file of their README holds (differences, errors, lost tables): it may only fall.
-NOT_STORED = {
-    "temporal": 6,
-    "token_reuse": 7,
-    "video_net": 3,
-}
-
 
 Series = list[float]
 
@@ -207,7 +200,7 @@ def test_figures_of_a_readme_are_in_its_result_files(name: str):
     files = [ROOT / folder / "results" / f"{stem}.json" for folder, stem in set(named)]
     read = [json.loads(one.read_text("utf-8")) for one in files if one.is_file()]
     lost = lost_figures(re.sub(r"`[^`]*`", "", text), read)
-    assert len(lost) <= NOT_STORED.get(name, 0), f"{len(lost)} {lost}"
+    assert not lost, f"{name}: no file holds {lost}"
 
 
 def test_a_figure_that_no_file_holds_is_found():
