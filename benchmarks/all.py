@@ -184,7 +184,7 @@ def of_library(rounds: int, count: int = 100_000) -> list[Row]:
     return [
         Row(f"nearest of {count:,} windows", ours, "FAISS, flat", ours / theirs, command),
         Row(f"nearest of {few}", narrow, "product with these rows", narrow / product, command),
-        # Answers are mostly Python; to a product of BLAS their ratio is another one on each machine.
+        # An answer is mostly Python; to a product of BLAS its ratio is another one on each machine.
         Row(f"new phrase of {count:,} windows", new, "nearest", new / ours, command),
         Row(f"phrase asked again of {count:,} windows", asked, "new phrase", asked / new, command),
     ]
