@@ -4,14 +4,14 @@
         [--set K=V ...] [--shuffled] [--changed] [--cache DIR] [--json FILE]
 
 ``with`` is the method. ``without`` is the same tower with its own part switched off by settings;
-both of a seed meet the clips in the same order, and all start from the same numbers, so seeds are
-those of order, augmentation and dropout. ``foreign`` keeps the part without its matter: ProtoGCN's
-memories get the labels of a batch shuffled, GAP the texts of other labels, STC-Net's curves lead to
-joints by chance. Where ``foreign`` is as good as ``with``, the part has not shown its claim. Of
-CHASE ``foreign`` is the plain network with the root of the body at the origin, without the moves of
-scenes that teach CHASE. Class heads answer; ``--shuffled`` trains the first seed of ``with`` on
-shuffled labels too, and ``--changed`` asks the changed clips of ``towers.py``. Results are kept as
-they are made, and ``gain`` has the mean difference by seed with its standard error.
+both of a seed meet the clips in the same order, and the seed draws the start too. ``foreign`` keeps
+the part without its matter: ProtoGCN's memories get the labels of a batch shuffled, GAP the texts
+of other labels, STC-Net's curves lead to joints by chance. Where ``foreign`` is as good as
+``with``, the part has not shown its claim. Of CHASE ``foreign`` is the plain network with the root
+of the body at the origin, without the moves of scenes that teach CHASE. Class heads answer;
+``--shuffled`` trains the first seed of ``with`` on shuffled labels too, and ``--changed`` asks the
+changed clips of ``towers.py``. Results are kept as they are made, and ``gain`` has the mean
+difference by seed with its standard error.
 """
 
 from __future__ import annotations
