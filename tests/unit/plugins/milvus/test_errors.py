@@ -141,6 +141,8 @@ def test_a_connection_that_is_lost_in_the_middle(server: LiteServer):
         assert "run the same command again" in text
         library.close()
         server.start()
+        # gRPC waits longer after each refusal, for all channels of a process to one address.
+        patch.setattr("vlar.plugins.milvus.client.CONNECT_S", 20.0)
         with Library(server.address(), FakeModel()) as again:
             assert 3 <= again.info().videos <= 4
             again.add_vectors(video(f"/v/{number}", 40, number) for number in range(6))
