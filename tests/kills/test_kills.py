@@ -11,7 +11,7 @@ from tests.kills import index, library, training
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 
-SMALL_AND_LONG = [1, pytest.param(20, marks=pytest.mark.slow)]
+SMALL_AND_LONG = [3, pytest.param(20, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("kills", SMALL_AND_LONG)
