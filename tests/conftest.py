@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,10 @@ hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
+
+# The background of a shell ignores the signal of Ctrl-C, and a child would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Thousands of tests and the libraries they import stay until the end. To look through them for
 # garbage every 700 new objects took a fifth of the collection.

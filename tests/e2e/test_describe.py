@@ -123,8 +123,6 @@ def test_an_interrupt_ends_at_once_and_keeps_what_is_done(server: ChatStub, word
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests that run in the background of a shell would hand on that SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert third.wait(60), "the third question was never asked"
     running.send_signal(signal.SIGINT)

@@ -401,8 +401,6 @@ def test_interrupt_ends_at_once(kind: Callable[[str], Path]):
         stderr=subprocess.DEVNULL,
         text=True,
         cwd=Path(__file__).parents[3],
-        # A shell's background jobs, and what they start, ignore interrupts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
