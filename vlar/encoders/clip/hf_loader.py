@@ -345,21 +345,25 @@ def load(
         model = weights(source, getattr(transformers, family.loader), random_init, family.attention)
         tokenizer = AutoTokenizer.from_pretrained(source.place, **source.options)
         pixels = read_pixels(processor_of(source), stated(config, family.pixels), name)
+    exact = float(family.log_scale(model).detach())
     place_model(model, device, precision, name)
+    rounding = exact - float(family.log_scale(model))
     lower = family.lower or "gemma" in type(tokenizer).__name__.lower()
     length = int(config.text_config.max_position_embeddings)
     if family.masked:
         length = _longest_text(config.text_config, tokenizer)
     tokens = HfTokens(tokenizer, length, lower=lower, masked=family.masked)
-    towers = as_towers(model, family, tokens, pixels, licence(source, random_init))
+    towers = as_towers(model, family, tokens, pixels, licence(source, random_init), rounding)
     if precision == INT8:
         towers = int8_towers(towers, name)
     n_frames = stated(config, family.frames) if family.frames else None
     return Loaded(family, towers, None if n_frames is None else int(n_frames))
 
 
-def as_towers(model: Any, family: Family, tokens: HfTokens, pixels: Pixels, licence: str) -> Towers:
-    """A transformers model behind the common face."""
+def as_towers(
+    model: Any, family: Family, tokens: HfTokens, pixels: Pixels, licence: str, rounding: float
+) -> Towers:
+    """A transformers model behind the common face; for ``rounding`` see ``openclip_loader``."""
     text = family.text(model)
     bias = getattr(model, "logit_bias", None)
     return Towers(
@@ -369,10 +373,10 @@ def as_towers(model: Any, family: Family, tokens: HfTokens, pixels: Pixels, lice
         tokens=tokens,
         pixels=pixels,
         dim=int(stated(model.config, family.dim)),
-        log_scale=lambda: family.log_scale(model),
+        log_scale=lambda: family.log_scale(model).float() + rounding,
         vision_view=lambda: block_view_hf.vision_view(model),
         text_view=lambda: block_view_hf.text_view(model),
-        rebuild=lambda other: as_towers(other, family, tokens, pixels, licence),
+        rebuild=lambda other: as_towers(other, family, tokens, pixels, licence, rounding),
         logit_bias=None if bias is None else float(bias),
         licence=licence,
     )

@@ -269,14 +269,30 @@ def load(
         raise ModelError(f"model file or folder {target!r} does not exist; check the path")
     else:
         model, source = _from_tag(target)
+    exact = float(model.logit_scale.detach())
     place_model(model, device, precision, f"openclip:{target}")
     licence = "none: random weights" if random_init else _licence(target)
-    towers = as_towers(model, _tokens(source, model), licence)
+    config = _config(source)
+    towers = as_towers(
+        model,
+        _tokens(source, model, config),
+        licence,
+        dim=int(config["embed_dim"]),
+        rounding=exact - float(model.logit_scale),
+    )
     return int8_towers(towers, f"openclip:{target}") if precision == INT8 else towers
 
 
-def as_towers(model: Any, tokens: Tokens, licence: str) -> Towers:
-    """An open_clip model behind the common face; block views run it where there are any."""
+def as_towers(model: Any, tokens: Tokens, licence: str, *, dim: int, rounding: float) -> Towers:
+    """An open_clip model behind the common face; block views run it where there are any.
+
+    Args:
+        model: Placed, in its number type.
+        tokens: Its tokeniser.
+        licence: Licence of the weights.
+        dim: D.
+        rounding: Part of the log of the scale that the number type took.
+    """
     bias = getattr(model, "logit_bias", None)
     return Towers(
         model=model,
@@ -284,11 +300,11 @@ def as_towers(model: Any, tokens: Tokens, licence: str) -> Towers:
         text=_fast(text_view, model, model.encode_text),
         tokens=tokens,
         pixels=_pixels(model),
-        dim=_dim(model),
-        log_scale=lambda: model.logit_scale.squeeze(),
+        dim=dim,
+        log_scale=lambda: model.logit_scale.squeeze().float() + rounding,
         vision_view=lambda: vision_view(model),
         text_view=lambda: text_view(model),
-        rebuild=lambda other: as_towers(other, tokens, licence),
+        rebuild=lambda other: as_towers(other, tokens, licence, dim=dim, rounding=rounding),
         logit_bias=None if bias is None else float(bias),
         licence=licence,
     )
@@ -311,7 +327,7 @@ def _fast(view: Any, model: nn.Module, whole: Any) -> Any:
         return whole
 
 
-def _random(arch: str) -> nn.Module:
+def _random(arch: str) -> Any:
     _check_arch(arch)
     with torch.random.fork_rng(devices=[]), without_root_log(), _clear_errors(f"openclip:{arch}"):
         torch.manual_seed(0)
@@ -320,7 +336,7 @@ def _random(arch: str) -> nn.Module:
         )
 
 
-def _from_folder(folder: Path) -> nn.Module:
+def _from_folder(folder: Path) -> Any:
     if not (folder / _CONFIG).is_file():
         raise ModelError(
             f"folder {folder} has no {_CONFIG}; save the model as open_clip's hub folders are, "
@@ -335,7 +351,7 @@ def _from_folder(folder: Path) -> nn.Module:
         return open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
 
 
-def _from_file(path: Path, arch: str | None) -> tuple[nn.Module, str]:
+def _from_file(path: Path, arch: str | None) -> tuple[Any, str]:
     if arch is None and (path.parent / _CONFIG).is_file():
         source = f"local-dir:{path.parent}"
         trust.check_files(path.parent, str(path.parent))
@@ -378,7 +394,7 @@ def _only(path: Path, found: list[str]) -> str:
     )
 
 
-def _from_tag(target: str) -> tuple[nn.Module, str]:
+def _from_tag(target: str) -> tuple[Any, str]:
     arch, _, tag = target.partition("/")
     _check_arch(arch)
     tags = open_clip.list_pretrained_tags_by_model(arch)
@@ -435,14 +451,16 @@ def _check_arch(arch: str) -> None:
         )
 
 
-def _tokens(source: str, model: Any) -> Tokens:
-    length = int(getattr(model, "context_length", 77))
+def _config(source: str) -> dict[str, Any]:
+    """The configuration of an architecture, or of a folder ``local-dir:FOLDER``."""
     if source.startswith("local-dir:"):
-        config = parse_json(read_file(Path(source.partition(":")[2]) / _CONFIG, MB))
-        has_tokenizer = bool(config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"))
-    else:
-        config = open_clip.get_model_config(source) or {}
-        has_tokenizer = bool(config.get("text_cfg", {}).get("hf_tokenizer_name"))
+        return parse_json(read_file(Path(source.partition(":")[2]) / _CONFIG, MB))["model_cfg"]
+    return open_clip.get_model_config(source) or {}
+
+
+def _tokens(source: str, model: Any, config: dict[str, Any]) -> Tokens:
+    length = int(getattr(model, "context_length", 77))
+    has_tokenizer = bool(config["text_cfg"].get("hf_tokenizer_name"))
     # open_clip's own tokeniser takes no such option, and has no code to run.
     options: dict[str, Any] = {"trust_remote_code": False} if has_tokenizer else {}
     with _clear_errors(f"the tokeniser of openclip:{source}"):
@@ -463,16 +481,6 @@ def _pixels(model: Any) -> Pixels:
         interpolation = "bicubic"
     fit = "crop" if mode == "shortest" else "squash"
     return Pixels(height, width, mean, std, fit, interpolation)  # type: ignore[arg-type]
-
-
-def _dim(model: Any) -> int:
-    visual = model.visual
-    size = open_clip.get_model_preprocess_cfg(model)["size"]
-    if hasattr(visual, "output_dim"):
-        return int(visual.output_dim)
-    height, width = (size, size) if isinstance(size, int) else size
-    with torch.no_grad():
-        return int(model.encode_image(torch.zeros(1, 3, height, width)).shape[-1])
 
 
 @contextmanager

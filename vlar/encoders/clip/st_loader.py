@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import safe_open
 
 from vlar.encoders.clip import options, trust
 from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
@@ -131,12 +132,14 @@ class StModel:
         sees: ``video``, ``image`` or ``text``.
         prompts: Instructions of the model for ``query``, ``label`` and ``clip``; empty for none.
         licence: Licence, as far as known.
+        logit_scale: Factor from cosine to logit.
     """
 
     model: Any
     sees: str
     prompts: Mapping[str, str]
     licence: str
+    logit_scale: float
 
     @cached_property
     def dim(self) -> int:
@@ -162,12 +165,6 @@ class StModel:
     def max_tokens(self) -> int:
         """Longest text, special tokens included."""
         return int(min(self.model.max_seq_length or _MOST_TOKENS, _MOST_TOKENS))
-
-    @cached_property
-    def logit_scale(self) -> float:
-        """Logit scale of a CLIP; else a usual one."""
-        scale = getattr(getattr(self.model[0], "model", None), "logit_scale", None)
-        return _SCALE if scale is None else float(scale.exp())
 
     @cached_property
     def side(self) -> int | None:
@@ -281,7 +278,17 @@ def load(
         (modality for modality in ("video", "image") if modality in model.modalities), "text"
     )
     licence = f"that of the weights {target!r}: see their model card"
-    return StModel(model, sees, _prompts(model, name), licence)
+    return StModel(model, sees, _prompts(model, name), licence, _logit_scale(folder))
+
+
+def _logit_scale(folder: Path) -> float:
+    """Logit scale of a CLIP as its file holds it, before any cast; else a usual one."""
+    for path in sorted(folder.rglob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                if name.endswith("logit_scale"):
+                    return float(file.get_tensor(name).float().exp())
+    return _SCALE
 
 
 def _check_weights(model: Any, folder: Path, name: str) -> None:

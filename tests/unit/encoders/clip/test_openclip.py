@@ -119,6 +119,11 @@ def test_a_timm_tower_with_a_sigmoid_head(tmp_path: Path, frames: np.ndarray) ->
     wanted = unit(model.encode_text(ids).numpy())
     np.testing.assert_allclose(encoder.encode_text(TEXTS), wanted, atol=5e-6)
     refused(ModelError, "its image tower is a TimmModel", encoder.towers.vision_view)
+    for dtype, least in (("bfloat16", 0.999), ("float16", 0.99999)):
+        rounded = load_encoder(f"openclip:{tmp_path}", dtype=dtype)
+        assert (rounded.dim, rounded.logit_scale) == (192, encoder.logit_scale)
+        cosines = vectors_of(rounded, few) @ vectors_of(encoder, few).T
+        assert least < cosines.min() < 1
 
 
 @torch.no_grad()
