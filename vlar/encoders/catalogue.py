@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from vlar import registry
@@ -153,10 +154,11 @@ def resolve(spec: str) -> str:
     'openclip:ViT-B-32/openai'
 
     Raises:
-        ModelError: it is not an encoder; or its licence must be accepted first, and it is not on
-            this disk.
+        ModelError: it is not an encoder, or needs code of its own; or its licence must be accepted
+            first, and it is not on this disk.
     """
     name, mark, options = spec.partition("?")
+    _refuse_code(name)
     if ":" in name or name in registry.names("encoder") or name not in entries():
         return spec
     entry = entries()[name]
@@ -170,6 +172,18 @@ def resolve(spec: str) -> str:
     if not mark:
         return entry.full_spec
     return f"{entry.full_spec}{'&' if entry.revision else '?'}{options}"
+
+
+def _refuse_code(name: str) -> None:
+    """Refuse a model that comes with code of its own, by name and before anything is fetched."""
+    target = name.rpartition(":")[2]
+    for row in _data()["needs_code"]:
+        begins = any(part.startswith(row["name"]) for part in target.lower().split("/"))
+        if begins and not Path(target).expanduser().exists():
+            raise ModelError(
+                f"{name!r} comes with code of its own, which vlar never runs; take "
+                f"{' or '.join(row['instead'])} instead: vlar models get {row['instead'][0]}"
+            )
 
 
 def recommend(use: str, device: str) -> list[CatalogueEntry]:

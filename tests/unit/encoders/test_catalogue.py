@@ -75,6 +75,28 @@ def test_terms_are_asked_for_before_a_loader_fetches():
         catalogue.resolve("metaclip2")
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "viclip", "hf:OpenGVLab/ViCLIP-L-14-hf", "hf:OpenGVLab/InternVideo2-Stage2_1B-224p-f4",
+        "hf:LanguageBind/LanguageBind_Video_FT?precision=bfloat16", "openclip:ViCLIP/webvid",
+        "CLIP4Clip", "lite+hf:me/clip4clip-webvid", "st:OpenGVLab/internvideo2_5",
+    ],
+)  # fmt: skip
+def test_models_that_need_code_of_their_own_are_refused_by_name(spec: str):
+    error = refused(ModelError, "code of its own", load_encoder, spec).value.message
+    (advice,) = re.findall(r"take (.*) instead: vlar models get (\S+)$", error)
+    names = advice[0].split(" or ")
+    assert advice[1] == names[0]
+    assert all(ENTRIES[name].is_encoder for name in names)
+
+
+def test_a_folder_of_the_user_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("viclip").mkdir()
+    assert catalogue.resolve("hf:viclip") == "hf:viclip"
+
+
 def test_an_unknown_alias_names_the_nearest():
     for look_up in (catalogue.entry, load_encoder):
         refused(UnknownNameError, "did you mean 'siglip2'", look_up, "siglp2")

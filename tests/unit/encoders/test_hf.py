@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,53 @@ def test_siglip(tmp_path: Path, frames: np.ndarray, naflex: bool) -> None:
     np.testing.assert_allclose(encoder.encode_text(["a cat", "the dog"]), wanted, atol=5e-6)
     assert encoder.logit_bias == pytest.approx(float(model.logit_bias))
     assert encoder.logit_scale == pytest.approx(float(model.logit_scale.exp()), rel=1e-6)
+
+
+@pytest.mark.parametrize("stated", ["PreTrainedTokenizerFast", "Siglip2Tokenizer", "lowering"])
+def test_siglip_reads_capitals_as_small_letters_whichever_tokeniser_a_folder_states(
+    folders: Any, tmp_path: Path, stated: str
+):
+    """SigLIP 2 of a fixed size has the model type of SigLIP, and its tokeniser several classes."""
+    from tokenizers import normalizers
+
+    folder = tmp_path / "model"
+    shutil.copytree(folders("siglip"), folder)
+    if stated == "lowering":
+        tokenizer = tiny_models.tokenizer()
+        tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+        tokenizer.save_pretrained(folder)
+    elif stated == "Siglip2Tokenizer":
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps({**settings, "tokenizer_class": stated})
+        )
+    encoder = load_encoder(f"hf:{folder}")
+    assert isinstance(encoder, TorchEncoder)
+    capitals, small = encoder.encode_text(["A Man Cooks", "a man cooks"])
+    np.testing.assert_array_equal(capitals, small)
+    assert encoder.towers.tokens.lower is (stated == "PreTrainedTokenizerFast")
+
+
+def test_a_family_that_was_trained_on_capitals_keeps_them(encoders: Any):
+    capitals, small = encoders("metaclip_2").encode_text(["A Man Cooks", "a man cooks"])
+    assert np.abs(capitals - small).max() > 1e-3
+
+
+def test_the_tokeniser_of_siglip_1_reads_its_file(folders: Any, tmp_path: Path):
+    pieces = pytest.importorskip("sentencepiece")
+    (tmp_path / "texts.txt").write_text("a man cooks\nthe dog runs\na cat sleeps\n" * 20)
+    pieces.SentencePieceTrainer.train(
+        input=str(tmp_path / "texts.txt"), model_prefix=str(tmp_path / "spiece"), vocab_size=20,
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
+    )  # fmt: skip
+    folder = tmp_path / "model"
+    shutil.copytree(folders("siglip"), folder, ignore=shutil.ignore_patterns("tokenizer*"))
+    (tmp_path / "spiece.model").rename(folder / "spiece.model")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "SiglipTokenizer"}')
+    encoder = load_encoder(f"hf:{folder}")
+    capitals, small, other = encoder.encode_text(["A Man Cooks", "a man cooks", "a cat sleeps"])
+    np.testing.assert_array_equal(capitals, small)
+    assert np.abs(small - other).max() > 1e-3
 
 
 def _padded_naflex(model: Any, seen: torch.Tensor, most: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 from vlar.apps.cli import output
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
+from vlar.version import pip_install
 
 CLIPS = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
 # Two of the clips show a label of the list. The third, a cartoon, shows none of them.
@@ -50,8 +51,27 @@ def demo(*, library: str | None = None, keep: Path | None = None) -> int:
     _say("Your own files:")
     output.line('  vlar classify YOUR_VIDEO.mp4 --labels "first label, second label, third label"')
     output.line("  vlar index add my.vlar YOUR_FOLDER && vlar query my.vlar 'what you look for'")
-    output.line("  vlar adapt FOLDER_WITH_ONE_FOLDER_PER_LABEL --out mine", flush=True)
+    output.line("  vlar adapt FOLDER_WITH_ONE_FOLDER_PER_LABEL --out mine")
+    _real_thing()
     return 0
+
+
+def _real_thing() -> None:
+    """Prints what a CLIP changes and costs, and the command that fetches it."""
+    from vlar.encoders.catalogue import entry
+
+    lite, clip = entry("lite"), entry("pe-core")
+    k400 = clip.figures["perception_models"]["k400"]
+    _say(
+        f"This was lite, which is small. A CLIP knows far more: {clip.alias} names {k400:g} % of "
+        "Kinetics-400 (its authors' figure)."
+    )
+    output.line(
+        f"It costs {output.file_size(clip.download_mb * 1e6)} once, and {clip.cpu['clip_s']:.1f} "
+        f"CPU seconds a clip where lite takes {lite.cpu['clip_s']:g}, so best a GPU:"
+    )
+    output.line(f"  {pip_install('clip')} && vlar models get {clip.alias}")
+    output.line(f"  then --model {clip.alias} in the lines above (docs/choosing.md)", flush=True)
 
 
 def demo_clips() -> list[Path]:

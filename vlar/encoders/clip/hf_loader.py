@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ class Family:
         log_scale: Gives the log of the factor from cosine to logit.
         pixels: Name of the part of the configuration that states the size of pictures.
         frames: Place of the fixed number of frames in the configuration; empty for any T.
-        lower: Whether texts are lower-cased first.
+        lower: Whether texts were lower-cased in training.
         int8: Whether the image tower runs in int8 (``vlar.encoders.clip.precision``).
         attention: Implementation that the library must use; None for its own choice.
         loader: Class of transformers that loads it.
@@ -198,7 +199,7 @@ _PE = Family(
 #: By ``model_type``, or by the class that a configuration names where its models differ.
 FAMILIES: dict[str, Family] = {
     "clip": Family(masked=False, image=_clip_images, text=_clip_texts, int8=True),
-    "siglip": Family("vision_config.hidden_size", masked=False, int8=True),
+    "siglip": Family("vision_config.hidden_size", masked=False, lower=True, int8=True),
     "siglip2": Family("vision_config.hidden_size", masked=False, image=_naflex_images, lower=True),
     "xclip": Family(
         sees=ORDERED, masked=False, image=_xclip_images, frames="vision_config.num_frames"
@@ -348,7 +349,7 @@ def load(
     exact = float(family.log_scale(model).detach())
     place_model(model, device, precision, name)
     rounding = exact - float(family.log_scale(model))
-    lower = family.lower or "gemma" in type(tokenizer).__name__.lower()
+    lower = family.lower and _keeps_capitals(tokenizer)
     length = int(config.text_config.max_position_embeddings)
     if family.masked:
         length = _longest_text(config.text_config, tokenizer)
@@ -395,6 +396,15 @@ def _masked(
         return text(ids.masked_fill(~mask, pad), mask.long())
 
     return features
+
+
+def _keeps_capitals(tokenizer: Any) -> bool:
+    """Return whether a tokeniser reads capital letters as other tokens than small ones.
+
+    That of SigLIP 2 lower-cases by itself or not, by the class that a folder states for it.
+    """
+    capitals, small = (tokenizer(text).input_ids for text in (ascii_uppercase, ascii_lowercase))
+    return capitals != small
 
 
 def _longest_text(config: Any, tokenizer: Any) -> int:
