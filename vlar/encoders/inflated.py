@@ -235,19 +235,18 @@ class InflatedEncoder(WordlessEncoder):
         encoder.transform, encoder.flow = transform, stream == "flow"
         return encoder
 
-    def pixels_of(self, frames: UInt8) -> Tensor:
+    def resize_frames(self, frames: UInt8) -> Tensor:
         """Frames (T, H, W, 3) to (T, 3, height, width), or to movement (T, 2, height, width)."""
         import torch
         from torchvision.transforms.v2 import functional
 
         if not self.flow:
-            images = torch.tensor(np.ascontiguousarray(frames)).to(self.towers.device)
-            return self.transform(images.permute(0, 3, 1, 2)).to(self.towers.dtype)
+            images = torch.tensor(np.ascontiguousarray(frames))
+            return self.transform(images.permute(0, 3, 1, 2))
         pixels = self.towers.pixels
         moved = torch.from_numpy(_movement(frames)).permute(0, 3, 1, 2)
         moved = functional.resize(moved, [pixels.shorter or pixels.height], antialias=False)
-        moved = functional.center_crop(moved, [pixels.height, pixels.width])
-        return moved.to(self.towers.device, self.towers.dtype)
+        return functional.center_crop(moved, [pixels.height, pixels.width])
 
     def check_clip(self, clip: Clip) -> None:
         super().check_clip(clip)

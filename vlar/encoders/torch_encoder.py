@@ -17,6 +17,7 @@ from vlar.encoders.protocols import PatchTokens
 from vlar.encoders.sentence_tower import SENTENCE_WIDTH, sentence_vectors, tower_hash
 from vlar.encoders.session import FrameMemory, SeenFrame, Session
 from vlar.errors import ModelError, UsageError
+from vlar.files.workers.ahead import in_order
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Float32, Role, UInt8
 
@@ -195,9 +196,7 @@ class TorchEncoder(Encoder, PatchTokens):
 
         most = _GPU_FRAMES if _in_batches(self.towers.device) else 0
         batch: list[Tensor] = []
-        for clip in clips:
-            self.check_clip(clip)
-            pixels = self.pixels_of(clip.data)
+        for pixels in self.pixels_ahead(self._checked(clips)):
             full = (len(batch) + 1) * len(pixels) > most
             if batch and (full or pixels.shape != batch[0].shape):
                 yield torch.stack(batch) if len(batch) > 1 else batch[0][None]
@@ -206,11 +205,37 @@ class TorchEncoder(Encoder, PatchTokens):
         if batch:
             yield torch.stack(batch) if len(batch) > 1 else batch[0][None]
 
+    def _checked(self, clips: Iterable[Clip]) -> Iterator[UInt8]:
+        for clip in clips:
+            self.check_clip(clip)
+            yield clip.data
+
     def pixels_of(self, frames: UInt8) -> Tensor:
         """Frames (N, H, W, 3) to pixels (N, 3, height, width), normalised, on the device."""
-        from vlar.encoders.clip.pixels import to_pixels
+        return next(self.pixels_ahead([frames]))
 
-        return to_pixels(frames, self.towers.pixels, self.towers.device, self.towers.dtype)
+    def pixels_ahead(self, parts: Iterable[UInt8]) -> Iterator[Tensor]:
+        """``pixels_of`` of each part, in order.
+
+        An accelerator does not wait: threads resize the next parts while it computes.
+        """
+        from vlar.encoders.clip.pixels import normalised
+
+        towers = self.towers
+        images = map(self.resize_frames, parts)
+        if _in_batches(towers.device):
+            images = in_order(iter(parts), self.resize_frames, workers=4, look_ahead=8)
+        for part in images:
+            yield normalised(part, towers.pixels, towers.device, towers.dtype)
+
+    def resize_frames(self, frames: UInt8) -> Tensor:
+        """Frames (N, H, W, 3) to pixels (N, 3, height, width) on the CPU.
+
+        They are uint8, or floats that are normalised already. Any thread may call it.
+        """
+        from vlar.encoders.clip.pixels import resized
+
+        return resized(frames, self.towers.pixels)
 
     def check_clip(self, clip: Clip) -> None:
         """Refuse what is not a clip of RGB frames.
@@ -246,23 +271,24 @@ class _FrameSession(Session):
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         clips_frames: list[list[SeenFrame[Float32]]] = []
-        batch: list[tuple[Tensor, list[SeenFrame[Float32]]]] = []
-        most = _GPU_FRAMES if _in_batches(self._encoder.towers.device) else 0
-        waiting: dict[int, SeenFrame[Float32]] = {}
+        parts: list[list[SeenFrame[Float32]]] = []  # new frames of each clip that has any
+        queued: dict[int, SeenFrame[Float32]] = {}
         for clip in clips:
             self._encoder.check_clip(clip)
             clips_frames.append(self._memory.look_up(clip, range(len(clip.data))))
             missing = {id(frame): frame for frame in clips_frames[-1] if frame.result is None}
-            fresh = [frame for key, frame in missing.items() if key not in waiting]
-            if not fresh:
-                continue
-            pixels = self._encoder.pixels_of(np.stack([frame.pixels for frame in fresh]))
-            full = len(waiting) + len(fresh) > most
+            fresh = [frame for key, frame in missing.items() if key not in queued]
+            queued |= missing
+            if fresh:
+                parts.append(fresh)
+        batch: list[tuple[Tensor, list[SeenFrame[Float32]]]] = []
+        most = _GPU_FRAMES if _in_batches(self._encoder.towers.device) else 0
+        stacks = (np.stack([frame.pixels for frame in fresh]) for fresh in parts)
+        for pixels, fresh in zip(self._encoder.pixels_ahead(stacks), parts, strict=True):
+            full = sum(len(rows) for _, rows in batch) + len(fresh) > most
             if batch and (full or pixels.shape[1:] != batch[0][0].shape[1:]):
                 self._run(batch)
-                waiting = {}
             batch.append((pixels, fresh))
-            waiting |= {id(frame): frame for frame in fresh}
         self._run(batch)
         rows = (
             np.stack([frame.result for frame in frames if frame.result is not None])

@@ -102,9 +102,9 @@ class TorchvisionEncoder(WordlessEncoder):
         encoder.transform = transform
         return encoder
 
-    def pixels_of(self, frames: UInt8) -> Tensor:
-        """Frames (T, H, W, 3) to pixels (T, 3, height, width)."""
+    def resize_frames(self, frames: UInt8) -> Tensor:
+        """Frames (T, H, W, 3) to pixels (T, 3, height, width) on the CPU, normalised."""
         import torch
 
-        images = torch.tensor(np.ascontiguousarray(frames)).to(self.towers.device)
-        return self.transform(images.permute(0, 3, 1, 2)).transpose(0, 1).to(self.towers.dtype)
+        images = torch.tensor(np.ascontiguousarray(frames))
+        return self.transform(images.permute(0, 3, 1, 2)).transpose(0, 1)

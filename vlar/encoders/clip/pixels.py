@@ -1,7 +1,8 @@
 """Frames to normalised pixels, in batches on uint8.
 
 torchvision's bicubic kernel with antialiasing works on uint8 directly: within 2 grey levels of
-PIL's and 3 to 5 times cheaper.
+PIL's and 3 to 5 times cheaper. Its kernel for accelerators computes in float and differs by up to
+4 grey levels, so frames are resized on the CPU for all devices, and small uint8 pixels are copied.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,16 +66,21 @@ def to_pixels(
     Args:
         frames: (N, H, W, 3) uint8 RGB.
         wanted: Size and scaling.
-        device: Where the result shall be; the resizing happens there.
+        device: Device of the result.
         dtype: Number type of the result.
 
     Returns:
         (N, 3, height, width).
     """
+    return normalised(resized(frames, wanted), wanted, device, dtype)
+
+
+def resized(frames: UInt8, wanted: Pixels) -> Tensor:
+    """Frames (N, H, W, 3) to uint8 pixels (N, 3, height, width) on the CPU; any thread may call."""
     # torch takes no negative strides, and warns about arrays that it may not write to.
     if not frames.flags.writeable or min(frames.strides) < 0:
         frames = np.array(frames, order="C")
-    images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2)
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
     if wanted.fit == "crop":
         images = _without_far_ends(images, wanted)
     images = transform.resize(
@@ -84,11 +91,29 @@ def to_pixels(
     )
     if wanted.fit == "crop" or (wanted.fit == "squash" and wanted.shorter):
         images = transform.center_crop(images, [wanted.height, wanted.width])
-    scale = torch.tensor([1 / (255 * s) for s in wanted.std], device=device)
-    shift = torch.tensor([-m / s for m, s in zip(wanted.mean, wanted.std, strict=True)])
-    pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
-    pixels.mul_(scale.view(3, 1, 1)).add_(shift.to(device).view(3, 1, 1))
+    return images
+
+
+def normalised(images: Tensor, wanted: Pixels, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Pixels (N, 3, height, width) of the CPU on a device, in one copy; uint8 are scaled there."""
+    if device.type == "cuda":  # from locked memory a copy runs next to the kernels
+        images = images.contiguous().pin_memory()
+    pixels = images.to(device, non_blocking=True)
+    if images.dtype == torch.uint8:
+        scale, shift = _scaling_on(device, wanted.mean, wanted.std)
+        pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        pixels.mul_(scale).add_(shift)
     return pixels.to(dtype)
+
+
+@lru_cache(maxsize=64)
+def _scaling_on(
+    device: torch.device, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """Factor and offset (3, 1, 1) of grey levels, kept on the device."""
+    rows = [1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
+    scale, shift = torch.tensor(rows).view(2, 3, 1, 1).to(device)
+    return scale, shift
 
 
 def _without_far_ends(images: Tensor, wanted: Pixels) -> Tensor:
