@@ -82,11 +82,6 @@ class LabelTargets:
     labels: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
-    def to(self, device: torch.device) -> LabelTargets:
-        """The same as float32 on a device."""
-        moved = {part: rows.to(device).float() for part, rows in self.parts.items()}
-        return LabelTargets(self.labels.to(device).float(), moved)
-
     def mixed(self, other: Tensor, share: float) -> LabelTargets:
         """``share`` of these targets, the rest from the rows ``other`` (N,) of them."""
         parts = {p: share * rows + (1 - share) * rows[other] for p, rows in self.parts.items()}
@@ -131,10 +126,10 @@ class LabelTask(ABC):
 
     def metrics(
         self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]
-    ) -> dict[str, float]:
-        """Sums over the clips of what a training reports; ``accuracy`` is always among them."""
+    ) -> dict[str, Tensor]:
+        """Sums over the clips of what a training reports, scalars; ``accuracy`` is always there."""
         right = logits.argmax(dim=1) == targets.labels.argmax(dim=1)
-        return {"accuracy": float(right.sum())}
+        return {"accuracy": right.sum()}
 
 
 @dataclass(frozen=True)
@@ -168,14 +163,14 @@ class SeveralLabels(LabelTask):
 
     def metrics(
         self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         shown = targets.labels > targets.labels.mean(dim=1, keepdim=True)
         best = logits.argsort(dim=1, descending=True, stable=True)
         hits = shown.gather(1, best)
         count = shown.sum(dim=1)
         among = torch.arange(hits.shape[1], device=hits.device) < count[:, None]
         precision = (hits & among).sum(dim=1) / count.clamp_min(1)
-        return {"accuracy": float(hits[:, 0].sum()), "r_precision": float(precision.sum())}
+        return {"accuracy": hits[:, 0].sum(), "r_precision": precision.sum()}
 
 
 @dataclass(frozen=True)
@@ -205,13 +200,13 @@ class LabelParts(LabelTask):
 
     def metrics(
         self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         best, right = logits.argmax(dim=1), targets.labels.argmax(dim=1)
-        values = {"accuracy": float((best == right).sum())}
+        values = {"accuracy": (best == right).sum()}
         for part, columns in self.columns.items():
             column = columns.to(best.device)
             answer = parts[part].argmax(dim=1) if part in parts else column[best]
-            values[part] = float((answer == column[right]).sum())
+            values[part] = (answer == column[right]).sum()
         return values
 
     def _of_part(self, part: str, labels: Tensor) -> Tensor:

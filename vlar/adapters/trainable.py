@@ -60,6 +60,7 @@ class TrainingBatch:
         facts: Facts of the support set about each of the N clips: ``subject``, ``text``, ...
         free_rows: Numbers of the unlabelled clips among the unlabelled ones.
         spreader: Division of the work of a step between several processes; None in one process.
+        shown: Columns of ``targets`` that are not all 0, which the host keeps; None if unknown.
     """
 
     inputs: Tensor
@@ -72,6 +73,7 @@ class TrainingBatch:
     facts: Sequence[Mapping[str, str]] = ()
     free_rows: Sequence[int] = ()
     spreader: Spreader | None = None
+    shown: Sequence[int] | None = None
 
     def spread(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Result of a function for every clip; each process computes its share of the clips.
@@ -121,7 +123,7 @@ class TrainingBatch:
 
     def metrics(
         self, logits: Tensor, parts: Mapping[str, Tensor] | None = None
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         """Sums of the task's metrics over the labelled clips; arguments as in ``loss``."""
         of_parts = {p: self.labelled(t) for p, t in (parts or {}).items()}
         return self._task.metrics(self.labelled(logits), self._known_targets(), of_parts)
@@ -153,6 +155,7 @@ class TrainingBatch:
             rows=(),
             facts=(),
             free_rows=(),
+            shown=(),
         )
 
 

@@ -162,7 +162,8 @@ class XClipEncoder(TorchEncoder, ConditionedText):
 
     def _known(self, texts: tuple[str, ...]) -> Tensor:
         if texts not in self._texts:
-            self._texts[texts] = self.towers.text(self.token_ids(list(texts)))
+            ids = self.token_ids(list(texts)).to(self.towers.device)
+            self._texts[texts] = self.towers.text(ids)
             while len(self._texts) > _KEPT_LISTS:
                 self._texts.popitem(last=False)
         self._texts.move_to_end(texts)

@@ -137,7 +137,8 @@ class TorchEncoder(Encoder, PatchTokens):
             with torch.inference_mode():
                 for rows in self._text_batches(ids):
                     check()
-                    vectors[rows] = self.towers.text(ids[rows]).float().cpu().numpy()
+                    part = ids[rows].to(self.towers.device)
+                    vectors[rows] = self.towers.text(part).float().cpu().numpy()
         return unit(vectors)
 
     def _text_batches(self, ids: torch.Tensor) -> Iterator[list[int]]:
@@ -146,7 +147,7 @@ class TorchEncoder(Encoder, PatchTokens):
         Matrix products round by their shape. On a CPU every product therefore has the same shape
         whatever the company: texts of one length, always the same number, filled up by repeats.
         """
-        if ids.device.type != "cpu":
+        if self.towers.device.type != "cpu":
             for start in range(0, len(ids), _TEXTS):
                 yield list(range(start, min(start + _TEXTS, len(ids))))
             return
@@ -162,7 +163,7 @@ class TorchEncoder(Encoder, PatchTokens):
         return self.towers.tokens.count(text)
 
     def token_ids(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
-        """Texts to ids (C, L) on the device of the model; cuts are reported once per text."""
+        """Texts to ids (C, L) in memory; cuts are reported once per text."""
         limit = self.max_tokens if max_tokens is None else min(max_tokens, self.max_tokens)
         ids = self.towers.tokens.ids(texts, limit)
         for text in texts:
@@ -178,7 +179,7 @@ class TorchEncoder(Encoder, PatchTokens):
                     limit,
                     _short(dropped),
                 )
-        return ids.to(self.towers.device)
+        return ids
 
     def pixel_batches(self, clips: Iterable[Clip]) -> Iterator[Tensor]:
         """Normalised pixels of a few clips at a time, on the device.

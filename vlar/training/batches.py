@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,8 @@ from vlar.adapters.trainable import TrainingBatch
 from vlar.heads.support import SupportItem
 from vlar.heads.targets import Targets
 from vlar.language.clean import clean_label
-from vlar.training.data import ClipLoader, LoadedClips, mix, random_for
+from vlar.training.ahead import Ahead
+from vlar.training.data import ClipLoader, FeatureLoader, LoadedClips, mix, random_for
 from vlar.training.distributed import ALONE, Processes, load_shared
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objectives import ObjectiveSet
@@ -146,6 +147,9 @@ class Unlabelled:
 class BatchMaker:
     """Makes the batches of a training from the position in it alone.
 
+    Where clips are read from disk, a thread reads, changes and mixes the next micro-batch while a
+    step runs.
+
     Args:
         loader: Reads the clips.
         dataset: Their labels.
@@ -174,6 +178,9 @@ class BatchMaker:
         self.labelled = bool(dataset.targets.member.any())
         self.objectives, self.unlabelled, self.device = objectives, unlabelled, device
         self.processes = processes
+        self._reading, self._ahead, self._order = processes, None, (-1, list[int]())
+        if not isinstance(loader, FeatureLoader):  # features lie in memory already
+            self._reading, self._ahead = processes.apart(), Ahead(self._on_host)
         self.views = objectives.views()
         self.task, self.shown = label_task(dataset.targets), torch.tensor(dataset.targets.member)
         #: Clips of an optimiser step.
@@ -191,6 +198,36 @@ class BatchMaker:
             return chosen
         return random_for(self.seed, _ORDER, epoch).permutation(len(self.dataset)).tolist()
 
+    def rows(self, step: int) -> list[int]:
+        """Numbers of the clips of an optimiser step, counted from 0."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = epoch, self.order(epoch)
+        return self._order[1][number * self.size : (number + 1) * self.size]
+
+    def take(self, step: int, part: int, end: int) -> TrainingBatch | None:
+        """``make`` for the clips of a step, begun ahead; begins the next before step ``end``."""
+        rows = self.rows(step)
+        if self._ahead is None:
+            return self.make(rows, step, part)
+        place, following = (rows, step, part, self.micro), None
+        later, begin = (step, part + self.micro) if part + self.micro < len(rows) else (step + 1, 0)
+        epochs = step // self.steps_per_epoch, later // self.steps_per_epoch
+        # An objective may choose the order of an epoch by what it learned before.
+        if later < end and (epochs[0] == epochs[1] or not self.objectives):
+            following = self.rows(later), later, begin, self.micro
+        return self._on_device(self._ahead.take(place, following), step, part)
+
+    def close(self) -> None:
+        """Stop the reading ahead, at the next clip."""
+        loaders = [self.loader, *([self.unlabelled.loader] if self.unlabelled else [])]
+        for loader in loaders:
+            loader.stopped = True
+        if self._ahead is not None:
+            self._ahead.close()
+        for loader in loaders:
+            loader.stopped = False
+
     def make(self, rows: Sequence[int], step: int, part: int) -> TrainingBatch | None:
         """One micro-batch; None where none of its clips can be read.
 
@@ -199,14 +236,26 @@ class BatchMaker:
             step: Optimiser step, counted from 0.
             part: Place in ``rows`` where the micro-batch begins.
         """
-        chunk = rows[part : part + self.micro]
+        return self._on_device(self._on_host(rows, step, part, self.micro), step, part)
+
+    def _on_host(
+        self, rows: Sequence[int], step: int, part: int, size: int
+    ) -> TrainingBatch | None:
+        """A micro-batch in memory that a GPU copies from without a detour."""
+        chunk = rows[part : part + size]
         epoch = step // self.steps_per_epoch
         loaded = load_shared(
-            self.processes, self.loader, chunk, self.numbers, self.seed, epoch, self.views
+            self._reading, self.loader, chunk, self.numbers, self.seed, epoch, self.views
         )
         if not loaded.rows:
             return None
         batch = self._joined(loaded, self._free(step, part, len(chunk), len(rows)), step, part)
+        return _mapped(batch, Tensor.pin_memory) if self.device.type == "cuda" else batch
+
+    def _on_device(self, batch: TrainingBatch | None, step: int, part: int) -> TrainingBatch | None:
+        if batch is None:
+            return None
+        batch = _mapped(batch, lambda tensor: tensor.to(self.device, non_blocking=True))
         if not self.objectives:
             return batch
         return self.objectives.change_batch(batch, random_for(self.seed, _CHANGE, step, part))
@@ -224,7 +273,7 @@ class BatchMaker:
             rows.append(int(order[index]))
         # The draws of an unlabelled clip differ from those of a labelled one of the same number.
         seed, loader = self.seed + _FREE, self.unlabelled.loader
-        loaded = load_shared(self.processes, loader, rows, self.numbers, seed, step, self.views)
+        loaded = load_shared(self._reading, loader, rows, self.numbers, seed, step, self.views)
         return loaded if loaded.rows else None
 
     def _joined(
@@ -243,16 +292,28 @@ class BatchMaker:
             inputs = torch.cat([inputs, free.inputs])
             views = {name: torch.cat([x, free.views[name]]) for name, x in views.items()}
             targets = targets.padded(len(free.rows))
-        targets = targets.to(self.device)
         return TrainingBatch(
-            inputs.to(self.device),
-            targets.labels,
+            inputs,
+            targets.labels.float(),
             self.task,
-            targets.parts,
-            None if is_known is None else is_known.to(self.device),
-            {name: x.to(self.device) for name, x in views.items()},
+            {part: rows.float() for part, rows in targets.parts.items()},
+            is_known,
+            views,
             tuple(loaded.rows),
             [self.dataset.facts[row] for row in loaded.rows] if self.dataset.facts else (),
             free_rows,
             None if self.processes.alone else self.processes.spread,
+            torch.nonzero(targets.labels.gt(0).any(dim=0))[:, 0].tolist(),
         )
+
+
+def _mapped(batch: TrainingBatch, function: Callable[[Tensor], Tensor]) -> TrainingBatch:
+    """The batch with a function of each of its tensors."""
+    return replace(
+        batch,
+        inputs=function(batch.inputs),
+        targets=function(batch.targets),
+        parts={part: function(rows) for part, rows in batch.parts.items()},
+        known=None if batch.known is None else function(batch.known),
+        views={name: function(x) for name, x in batch.views.items()},
+    )

@@ -94,7 +94,7 @@ def remove(folder: Path) -> None:
 
 def written(failed: Mapping[int, Failure]) -> dict[int, tuple[str, str, str]]:
     """Clips that could not be read, as a checkpoint holds them."""
-    return {row: (str(one.path), one.kind, one.message) for row, one in failed.items()}
+    return {row: (str(one.path), one.kind, one.message) for row, one in dict(failed).items()}
 
 
 def read(rows: Mapping[int, Sequence[str]]) -> dict[int, Failure]:

@@ -193,6 +193,7 @@ class ClipLoader(ABC):
 
     paths: Sequence[Path]  # the n recordings
     failed: dict[int, Failure]
+    stopped: bool = False  # another thread waits for the end of reading
 
     @abstractmethod
     def read(
@@ -223,6 +224,8 @@ class ClipLoader(ABC):
         others: dict[str, list[Tensor]] = {name: [] for name in views or {}}
         clips = self.read(rows, numbers, randoms)
         for row, random, clip in zip(rows, randoms, clips, strict=True):
+            if self.stopped:
+                break
             if isinstance(clip, Failure):
                 self.failed[row] = clip
                 continue

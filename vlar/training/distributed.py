@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -173,10 +173,18 @@ class Processes:
     Attributes:
         rank: Number of this one, from 0.
         count: W, how many there are.
+        group: Torch's group for their messages; None for that of all.
     """
 
     rank: int = 0
     count: int = 1
+    group: Any = None
+
+    def apart(self) -> Processes:
+        """The same processes with messages of their own, for another thread."""
+        if self.alone:
+            return self
+        return replace(self, group=torch.distributed.new_group(backend="gloo", timeout=_WAIT))
 
     @property
     def first(self) -> bool:
@@ -241,13 +249,13 @@ class Processes:
             return [value]
         objects: list[Any] = [None] * self.count
         with _others():
-            torch.distributed.all_gather_object(objects, value)
+            torch.distributed.all_gather_object(objects, value, self.group)
         return objects
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over the processes, in the place of a tensor of floats."""
         with _others():
-            torch.distributed.all_reduce(values)
+            torch.distributed.all_reduce(values, group=self.group)
         return values
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -275,7 +283,7 @@ class Processes:
 
     def _tell(self, values: Tensor, rank: int) -> None:
         with _others():
-            torch.distributed.broadcast(values, src=rank)
+            torch.distributed.broadcast(values, src=rank, group=self.group)
 
 
 ALONE = Processes()

@@ -8,8 +8,8 @@ resumed training equals one that was never stopped.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,14 @@ from vlar.training.data import ClipLoader, random_for
 from vlar.training.distributed import ALONE, Processes
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objectives import ObjectiveSet, Step, TrainingContext, UnlabelledClips
-from vlar.training.progress import Epoch, EpochCallback, StepCallback, Totals, Trained
+from vlar.training.progress import (
+    MEASURED_STEPS,
+    Epoch,
+    EpochCallback,
+    StepCallback,
+    Totals,
+    Trained,
+)
 from vlar.types import Float32
 
 
@@ -305,10 +312,12 @@ class Training:
         epochs: list[Epoch] = []
         last = self.numbers.epochs if stop_after is None else min(stop_after, self.numbers.epochs)
         self.adapter.module.train()
-        while self.step < last * self.steps_per_epoch:
-            epochs.append(self._epoch(on_step))
-            if on_epoch is not None:
-                on_epoch(epochs[-1])
+        end = last * self.steps_per_epoch
+        with closing(self.batches):
+            while self.step < end:
+                epochs.append(self._epoch(end, on_step, resumed + MEASURED_STEPS))
+                if on_epoch is not None:
+                    on_epoch(epochs[-1])
         self.finish()
         failed = tuple(self.loader.failed.values())
         return Trained(tuple(epochs), self.step, failed, resumed)
@@ -324,8 +333,9 @@ class Training:
         """
         end = min(self.step + steps, self.total_steps)
         self.adapter.module.train()
-        while self.step < end:
-            self._epoch(None, end)
+        with closing(self.batches):
+            while self.step < end:
+                self._epoch(end)
 
     def parameters(self) -> dict[str, Tensor]:
         """Copies of the trained parameters, and of the buffers that go with them, by name."""
@@ -343,18 +353,20 @@ class Training:
         self.adapter.module.eval().requires_grad_(False)
         self.adapter.refresh()
 
-    def _epoch(self, on_step: StepCallback | None, end: int | None = None) -> Epoch:
+    def _epoch(self, end: int, on_step: StepCallback | None = None, measured: int = 0) -> Epoch:
+        """The steps up to the end of an epoch, or to step ``end`` within it.
+
+        Args:
+            end: Step before which the training stops.
+            on_step: Called after each step.
+            measured: Last step that ``on_step`` measures: up to it a device is waited for.
+        """
         epoch = self.step // self.steps_per_epoch
         for part in self.objectives:
             part.before_epoch(epoch)
-        order = self.batches.order(epoch)
-        totals = Totals({}, {})
-        end = min(end or self.total_steps, (epoch + 1) * self.steps_per_epoch)
-        while self.step < end:
-            begin = (self.step % self.steps_per_epoch) * self.batches.size
-            done = self._step(order[begin : begin + self.batches.size])
-            losses, _ = done.means()
-            totals.add(losses, done.metrics, done.clips)
+        totals = Totals(self.loader.paths)
+        while self.step < min(end, (epoch + 1) * self.steps_per_epoch):
+            self._step(totals, end)
             self.average.after_step(self.tracked, self.step)
             for part in self.objectives:
                 part.after_step(self.step)
@@ -363,7 +375,9 @@ class Training:
                 self.average.after_epoch(self.tracked, epoch + 1)
                 for part in self.objectives:
                     part.after_epoch(epoch)
-            self._save_if_due()
+            if self.step <= measured:
+                totals.read()
+            self._save_if_due(totals)
             if on_step is not None:
                 on_step(self.batches.size)
         if not totals.clips and len(self.loader.failed) == len(self.dataset):
@@ -373,21 +387,19 @@ class Training:
         rate = float(self.optimiser.param_groups[0]["lr"])
         return Epoch(epoch + 1, losses, {"accuracy": 0.0, **metrics}, rate)
 
-    def _step(self, rows: list[int]) -> Totals:
+    def _step(self, totals: Totals, end: int) -> None:
         """One optimiser step on a batch of clips, a micro-batch at a time."""
         for part in self.objectives:
             part.before_step(self.step)
         for group, base in zip(self.optimiser.param_groups, self.base_rates, strict=True):
             group["lr"] = self.numbers.rate(self.step, self.steps_per_epoch, base)
         self.optimiser.zero_grad()
-        totals = Totals({}, {})
-        for begin in range(0, len(rows), self.batches.micro):
-            batch = self.batches.make(rows, self.step, begin)
-            if batch is None:
-                continue
-            losses, metrics = self._backward(batch, begin, len(rows))
-            totals.add(losses, metrics, len(batch.rows))
-        if totals.clips:
+        clips, before = len(self.batches.rows(self.step)), totals.clips
+        for begin in range(0, clips, self.batches.micro):
+            batch = self.batches.take(self.step, begin, end)
+            if batch is not None:
+                self._backward(batch, begin, clips, totals)
+        if totals.clips > before:
             self.processes.average_gradients(p for _, p in self.optimised)
             if self.numbers.clip_norm:
                 if self.accelerator.scaler is not None:
@@ -395,7 +407,6 @@ class Training:
                 parameters = [p for _, p in self.optimised]
                 self.accelerator.clip_grad_norm_(parameters, self.numbers.clip_norm)
             self.optimiser.step()
-        return totals
 
     def _forward(self, batch: TrainingBatch) -> TrainingOutput:
         kind = _AUTOCAST.get(self.numbers.precision)
@@ -405,9 +416,7 @@ class Training:
         ):
             return self.method.training_step(batch, self.classes)
 
-    def _backward(
-        self, batch: TrainingBatch, part: int, wanted: int
-    ) -> tuple[dict[str, float], dict[str, float]]:
+    def _backward(self, batch: TrainingBatch, part: int, wanted: int, totals: Totals) -> None:
         # What dropout drops depends on the step alone.
         torch.manual_seed(int(random_for(self.seed, _DROP, self.step, part).integers(2**62)))
         output = self._forward(batch)
@@ -421,19 +430,9 @@ class Training:
                 random_for(self.seed, _TERMS, self.step, part),
             )
             output = replace(output, losses=self.objectives.loss(step))
-        losses = {name: float(value.detach()) for name, value in output.losses.items()}
-        self._check(losses, batch.rows)
+        metrics = batch.metrics(output.logits.detach(), output.parts)
+        totals.add(self.step, batch.rows, output.losses, metrics)
         self.accelerator.backward(output.losses["total"] * (len(batch.rows) / wanted))
-        return losses, batch.metrics(output.logits.detach(), output.parts)
-
-    def _check(self, losses: Mapping[str, float], rows: Sequence[int]) -> None:
-        bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        if bad:
-            paths = ", ".join(str(self.loader.paths[row]) for row in rows)
-            raise TrainingError(
-                f"loss {bad[0]!r} is {losses[bad[0]]} at step {self.step + 1}, on the clips "
-                f"{paths}; lower learning_rate, set clip_norm, or check these recordings"
-            )
 
     # Checkpoints
 
@@ -457,10 +456,11 @@ class Training:
             **objectives,
         }
 
-    def _save_if_due(self) -> None:
-        if self.checkpoints is None or not self.processes.first:
+    def _save_if_due(self, totals: Totals) -> None:
+        if self.checkpoints is None or self.step % (self.checkpoints.every or self.steps_per_epoch):
             return
-        if self.step % (self.checkpoints.every or self.steps_per_epoch) == 0:
+        totals.read()  # a checkpoint holds no weights after a loss that is not finite
+        if self.processes.first:
             checkpoint.save(self.checkpoints.folder, self.step, self.state())
 
     def _resume(self) -> int:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import torch
+from torch import Tensor
+
+from vlar.errors import TrainingError
 from vlar.types import Failure, JsonDict, ProgressCallback
 
 _log = logging.getLogger("vlar")
 _WORTH_A_NOTE_S = 30.0
-_MEASURED_STEPS, _LONGEST_WAIT_S = 3, 10.0
+MEASURED_STEPS, _LONGEST_WAIT_S = 3, 10.0
+_MOST_WAITING = 100  # micro-batches whose losses are not read yet
 LONG_S = 60.0  # of one training; above it at most two folds are held out
 
 
@@ -71,7 +78,7 @@ class TrainingCost:
         else:
             self._measured += clips
             seconds_each = (now - self._after_first) / max(self._measured, 1)
-        if self._steps < _MEASURED_STEPS and now - self._begin < _LONGEST_WAIT_S:
+        if self._steps < MEASURED_STEPS and now - self._begin < _LONGEST_WAIT_S:
             return
         self._told = True
         one_s = seconds_each * self.once
@@ -176,26 +183,91 @@ class Trained:
     resumed_at: int
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Micro:
+    """Mean losses and summed metrics of a micro-batch: scalars by name, on their device."""
+
+    step: int
+    rows: Sequence[int]
+    losses: Mapping[str, Tensor]
+    metrics: Mapping[str, Tensor]
+
+
 class Totals:
-    """Sums of losses and metrics over clips."""
+    """Sums of losses and metrics over clips.
 
-    losses: dict[str, float]
-    metrics: dict[str, float]
-    clips: int = 0
+    A device computes ahead of the host until the host reads a number. So the scalars stay there,
+    and ``read`` fetches those of many micro-batches at once; on the CPU, those of each.
 
-    def add(self, losses: Mapping[str, float], metrics: Mapping[str, float], clips: int) -> None:
-        """Add the mean losses and the summed metrics of some clips."""
-        for name, value in losses.items():
-            self.losses[name] = self.losses.get(name, 0.0) + value * clips
-        for name, value in metrics.items():
-            self.metrics[name] = self.metrics.get(name, 0.0) + value
-        self.clips += clips
+    Args:
+        paths: Recordings of the training, for errors.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._waiting: list[_Micro] = []
+        self._losses: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
+        self.clips = 0
+
+    def add(
+        self,
+        step: int,
+        rows: Sequence[int],
+        losses: Mapping[str, Tensor],
+        metrics: Mapping[str, Tensor],
+    ) -> None:
+        """Add the mean losses and the summed metrics of some clips.
+
+        Raises:
+            TrainingError: a loss that was read is not finite.
+        """
+        losses = {name: value.detach() for name, value in losses.items()}
+        self._waiting.append(_Micro(step, rows, losses, metrics))
+        self.clips += len(rows)
+        if losses["total"].device.type == "cpu" or len(self._waiting) == _MOST_WAITING:
+            self.read()
+
+    def read(self) -> None:
+        """Fetch what waits on the device.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        device = waiting[0].losses["total"].device
+        scalars = [
+            value.reshape(()).to(device, torch.float32)
+            for micro in waiting
+            for value in (*micro.losses.values(), *micro.metrics.values())
+        ]
+        numbers = iter(torch.stack(scalars).tolist())
+        for micro in waiting:
+            for name, value in zip(micro.losses, numbers, strict=False):
+                if not math.isfinite(value):
+                    raise self._not_finite(name, value, micro)
+                self._losses[name] = self._losses.get(name, 0.0) + value * len(micro.rows)
+            for name, value in zip(micro.metrics, numbers, strict=False):
+                self._metrics[name] = self._metrics.get(name, 0.0) + value
+
+    def _not_finite(self, name: str, value: float, micro: _Micro) -> TrainingError:
+        paths = ", ".join(str(self._paths[row]) for row in micro.rows)
+        return TrainingError(
+            f"loss {name!r} is {value} at step {micro.step + 1}, on the clips {paths}; lower "
+            "learning_rate, set clip_norm, or check these recordings"
+        )
 
     def means(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Mean losses and metrics over the clips."""
+        """Mean losses and metrics over the clips.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        self.read()
         count = max(self.clips, 1)
         return (
-            {name: value / count for name, value in self.losses.items()},
-            {name: value / count for name, value in self.metrics.items()},
+            {name: value / count for name, value in self._losses.items()},
+            {name: value / count for name, value in self._metrics.items()},
         )

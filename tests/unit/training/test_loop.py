@@ -62,10 +62,10 @@ def test_it_goes_on_bit_for_bit_from_any_step(tmp_path: Path, average: str):
         cut = training(plan, keep)
         plain = cut._step
 
-        def step(rows, cut=cut, plain=plain, stop=stop):
+        def step(totals, end, cut=cut, plain=plain, stop=stop):
             if cut.step == stop:
                 raise Stopped
-            return plain(rows)
+            return plain(totals, end)
 
         cut._step = step  # type: ignore[method-assign]
         refused(Stopped, "", cut.run)

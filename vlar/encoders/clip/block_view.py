@@ -230,16 +230,22 @@ class TextView:
         """Tokens of the last block to the joint space: (..., W) to (..., E)."""
         return self.project(self.ln_final(tokens))
 
+    def cut(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids up to the last end-of-text token, and its index in each text, on the tower's device.
+
+        Ids (N, L) in memory let the host go on; those on a device make it wait for the length.
+        """
+        end, device = self.end(ids), self.positions.device
+        return ids[:, : int(end.max()) + 1].to(device), end.to(device)
+
     def features(self, ids: Tensor) -> Tensor:
         """Token ids (N, L) to features (N, E), not normalised.
 
         Positions behind the last end-of-text token are cut, and the last block runs for the
         end-of-text row only: causal attention makes both exact.
         """
-        end = self.end(ids)
-        length = int(end.max()) + 1
-        x = self.token_embedding(ids[:, :length]).to(self.positions.dtype)
-        x = x + self.positions[:length]
+        ids, end = self.cut(ids)
+        x = self.token_embedding(ids).to(self.positions.dtype) + self.positions[: ids.shape[1]]
         for block in self.blocks[:-1]:
             x = recomputed_block(block.whole, x, True)
         last = self.blocks[-1]

@@ -235,7 +235,7 @@ class Distill(Objective):
             return batch
         targets = batch.targets.clone()
         targets[: len(batch.rows)] = self._shown[list(batch.rows)]
-        return replace(batch, inputs=batch.views["unmixed"], targets=targets)
+        return replace(batch, inputs=batch.views["unmixed"], targets=targets, shown=None)
 
     def base_weight(self, progress: float) -> float:
         """Factor on the method's own loss."""

@@ -110,7 +110,7 @@ class EzClip(ClipAdapter):
         videos = batch.inputs.to(towers.device, towers.dtype)
         known_mask = None if batch.known is None else batch.known.to(towers.device)
         targets = batch.targets.to(towers.device)
-        return self.network.step(videos, targets, ids, known_mask, batch.spread)
+        return self.network.step(videos, targets, ids, known_mask, batch.spread, batch.shown)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
         # A clip must not depend on its company, whatever the settings.

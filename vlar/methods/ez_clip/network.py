@@ -272,9 +272,8 @@ def encode_texts(
     Returns:
         (C, E), not normalised.
     """
-    end = view.end(ids)
-    length = int(end.max()) + 1
-    x = view.token_embedding(ids[:, :length]).to(view.positions.dtype) + view.positions[:length]
+    ids, end = view.cut(ids)
+    x = view.token_embedding(ids).to(view.positions.dtype) + view.positions[: ids.shape[1]]
     dropped = drops(config.drop if training else 0.0, max(depth, len(view.blocks)), len(ids))
     for i, block in enumerate(view.blocks):
         rows = end if i == len(view.blocks) - 1 else None
@@ -472,6 +471,7 @@ class EzClipNetwork:
         ids: Tensor,
         known: Tensor | None = None,
         spread: Callable[..., Tensor] | None = None,
+        shown: Sequence[int] | None = None,
     ) -> TrainingOutput:
         """One step of training.
 
@@ -487,13 +487,16 @@ class EzClipNetwork:
                 all are labelled.
             spread: Shares the videos between processes; None in one process. Settings that mix the
                 videos of a batch leave them together.
+            shown: Labels with a share; None where they must be looked up.
         """
         frames_of = partial(self.frames, training=True)
         if self.config.mix_videos or spread is None:
             frames = frames_of(videos)
         else:
             frames = spread(frames_of, videos)
-        words = self._words(ids, (targets > 0).any(dim=0))
+        if shown is None:
+            shown = (targets > 0).any(dim=0).nonzero()[:, 0].tolist()
+        words = self._words(ids, shown)
         with torch.autocast(frames.device.type, enabled=False):
             frames, targets = frames.float(), targets.float()
             words = F.normalize(words.float(), dim=-1)
@@ -502,15 +505,15 @@ class EzClipNetwork:
             losses = self._losses(video, targets, frames, words, known)
             return TrainingOutput(video @ words.T, losses, frames, words, vectors)
 
-    def _words(self, ids: Tensor, shown: Tensor) -> Tensor:
-        """Features (C, E) of all labels, with a gradient to those that are shown (C,)."""
-        learned = self.texts(ids[shown], training=True)
-        if bool(shown.all()):
-            return learned
-        with torch.no_grad():
-            others = self.texts(ids[~shown])
-        words = torch.empty(len(ids), learned.shape[-1], dtype=learned.dtype, device=ids.device)
-        return words.index_put((shown,), learned).index_put((~shown,), others.to(learned.dtype))
+    def _words(self, ids: Tensor, shown: Sequence[int]) -> Tensor:
+        """Features (C, E) of all labels, with a gradient to those that are shown."""
+        others = sorted(set(range(len(ids))).difference(shown))
+        parts = [self.texts(ids[list(shown)], training=True)] if shown else []
+        if others:
+            with torch.no_grad():
+                parts.append(self.texts(ids[others]))
+        place = torch.tensor([*shown, *others]).argsort().to(parts[0].device)
+        return torch.cat([part.to(parts[0].dtype) for part in parts])[place]
 
     def _losses(
         self, video: Tensor, targets: Tensor, frames: Tensor, words: Tensor, known: Tensor | None

@@ -273,8 +273,9 @@ class Froster(Adapter, Trainable):
     def teacher_vectors(self, strings: ClassStrings) -> Tensor:
         """Vector of each string from the teacher: (P, C, D) of unit length."""
         with torch.no_grad():
-            step = max(1, _STRINGS // max(1, strings.ids.shape[1]))
-            parts = [unit_vectors(self._teacher.towers.text, p) for p in strings.ids.split(step)]
+            towers, step = self._teacher.towers, max(1, _STRINGS // max(1, strings.ids.shape[1]))
+            ids = strings.ids.to(towers.device)
+            parts = [unit_vectors(towers.text, part) for part in ids.split(step)]
             return torch.cat(parts)
 
     def training_step(self, batch: TrainingBatch, classes: FrosterClasses) -> TrainingOutput:

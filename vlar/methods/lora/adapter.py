@@ -95,7 +95,8 @@ class Lora(ClipAdapter):
         if self.config.trains("text"):
             return strings
         with torch.no_grad():
-            return replace(strings, vectors=unit_vectors(self.base.towers.text, strings.ids))
+            ids = strings.ids.to(self.base.towers.device)
+            return replace(strings, vectors=unit_vectors(self.base.towers.text, ids))
 
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
         """Encode texts for training; once where the text tower stays frozen."""

@@ -135,7 +135,11 @@ class LoraTowers:
             self.image = self._view(tower, view).features if view else self._copy(tower).image
         else:
             view = _view_of(towers.text_view)
-            self.text = self._view(tower, view).features if view else self._copy(tower).text
+            if view:
+                self.text = self._view(tower, view).features
+            else:
+                text = self._copy(tower).text
+                self.text = lambda ids: text(ids.to(towers.device))
 
     def _view(self, tower: str, view: View) -> View:
         """The view with changed blocks."""

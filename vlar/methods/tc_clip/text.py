@@ -73,10 +73,9 @@ def class_set(
         record: Called with intermediate results; tests use it.
     """
     n = len(prompts)
-    end = view.end(ids)
-    length = int(end.max()) + 1
-    x = view.token_embedding(ids[:, :length]).to(prompts.dtype)
-    places = view.positions[:length].to(prompts.dtype)
+    ids, end = view.cut(ids)
+    x = view.token_embedding(ids).to(prompts.dtype)
+    places = view.positions[: ids.shape[1]].to(prompts.dtype)
     prefix = torch.cat([x[:1, :1], prompts[None]], dim=1) + places[: 1 + n]
     suffix = (x[:, 1 + n :] + places[1 + n :])[None]
     for i, block in enumerate(view.blocks[:first_level]):
