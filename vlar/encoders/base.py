@@ -181,6 +181,7 @@ class Encoder(ABC):
         english: Whether its texts are read in English only.
         few_words: Whether words say little about its sensor: answers by them ranked near chance.
         licence: Licence of the weights, for the manifest of a saved model.
+        runs_on: Device of an execution provider of ONNX Runtime; empty for the CPU and for torch.
         fingerprint: Hash of the weights and of every setting that changes a vector.
         cpu_only: Whether it runs on the CPU only; joined with others it stays there (``joint``).
         contract_argument: Text after the colon of its spec with which ``vlar.testing`` loads it;
@@ -215,6 +216,7 @@ class Encoder(ABC):
     english: bool = False
     few_words: bool = False
     licence: str = "unknown"
+    runs_on: str = ""
     fingerprint: str
 
     @classmethod
@@ -472,7 +474,8 @@ def cached_vectors(
         shape: (N, D) they must have.
         make: Called at most once.
     """
-    digest = hashlib.sha256(f"{shape} {key}".encode("utf-8", "surrogatepass")).hexdigest()
+    text = f"{shape} {key}{encoder.runs_on}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     fresh: list[Float32] = []
 
     def content() -> bytes:

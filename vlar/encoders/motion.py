@@ -23,6 +23,7 @@ from vlar.errors import ModelError
 from vlar.language.motion.verb_table import TextMotion
 from vlar.numeric import unit
 from vlar.pose import networks
+from vlar.pose.onnx import on_device
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role
 
@@ -81,20 +82,23 @@ class MotionEncoder(Encoder):
 
         Args:
             argument: Must be empty.
-            device: None or ``cpu``: its small networks run on the CPU only.
+            device: As for ``lite``.
             dtype: None or ``float32``.
 
         Raises:
-            UsageError: an argument, another device or another type is given.
+            UsageError: an argument or another type is given, or the runtime lacks the device.
             ModelError: the networks of ``lite-motion`` are not installed.
         """
-        require_plain(cls.name, argument, device, dtype)
-        if not networks.is_installed():
-            raise ModelError(
-                "the encoder 'motion' needs the networks of lite-motion, which are not installed; "
-                f"run: vlar models get {networks.NAME}"
-            )
-        return cls()
+        require_plain(cls.name, argument, None, dtype)
+        with on_device(device):
+            if not networks.is_installed():
+                raise ModelError(
+                    "the encoder 'motion' needs the networks of lite-motion, which are not "
+                    f"installed; run: vlar models get {networks.NAME}"
+                )
+            encoder = cls()
+        encoder.runs_on = "" if device in (None, "cpu") else device
+        return encoder
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         return [row for clip in clips for row in MotionSession(self).encode([clip])]

@@ -312,7 +312,7 @@ _log = logging.getLogger("vlar")
 
 @register("encoder", "onnx")
 class OnnxEncoder(TorchEncoder):
-    """The graphs of ``vlar export`` through ONNX Runtime, one thread, on the CPU."""
+    """The graphs of ``vlar export`` through ONNX Runtime; on the CPU one thread."""
 
     contract_argument: ClassVar[str | None] = None  # a folder; tests/unit/encoders/onnx makes one
 
@@ -324,24 +324,22 @@ class OnnxEncoder(TorchEncoder):
 
         Args:
             argument: A folder that ``vlar export`` wrote.
-            device: None or ``cpu``.
+            device: None or ``cpu``, or a device of ONNX Runtime (``vlar.pose.onnx``).
             dtype: None or ``float32``.
 
         Raises:
-            UsageError: another device or type is given.
+            UsageError: another type is given, or the runtime lacks the device.
             ModelError: a file is missing, changed, malformed or not safe to run.
         """
-        if device not in (None, "cpu") or dtype not in (None, "float32"):
-            raise UsageError(
-                f"onnx:{argument} runs on the CPU in float32, got {refused_place(device, dtype)}"
-            )
+        if dtype not in (None, "float32"):
+            raise UsageError(f"onnx:{argument} runs in float32, got {refused_place(None, dtype)}")
         folder = Path(argument).expanduser()
         if not folder.is_dir():
             raise ModelError(f"{argument!r} is not a folder; write one: vlar export MODEL FOLDER")
-        return cls.open(folder, f"onnx:{argument}")
+        return cls.open(folder, f"onnx:{argument}", device)
 
     @classmethod
-    def open(cls, folder: Path, name: str) -> OnnxEncoder:
+    def open(cls, folder: Path, name: str, device: str | None = None) -> OnnxEncoder:
         """Load a folder under a name; errors as in ``from_spec``."""
         described = read_description(folder)
         least = min((float(value) for value in described.check.values()), default=0.0)
@@ -350,19 +348,24 @@ class OnnxEncoder(TorchEncoder):
                 f"{name} differs from the model it was made from (cosine {least:.4f} in its own "
                 "check); export it again"
             )
-        return cls(described, folder, name)
+        return cls(described, folder, name, device or "cpu")
 
-    def __init__(self, described: ExportDescription, folder: Path, name: str) -> None:
+    def __init__(
+        self, described: ExportDescription, folder: Path, name: str, device: str = "cpu"
+    ) -> None:
         """Take over a folder whose description was read.
 
         Raises:
             ModelError: a file is missing, changed, malformed or not safe to run.
+            UsageError: the runtime lacks the device.
         """
         from vlar.pose.onnx import make_session
 
         graphs = (read_graph(folder, graph, described) for graph in GRAPHS)
-        image, text, self._pool = (make_session(graph, name) for graph in graphs)
-        super().__init__(_towers(described, folder, image, text), name, n_frames=described.n_frames)
+        image, text, self._pool = (make_session(graph, name, device=device) for graph in graphs)
+        self.runs_on = "" if device == "cpu" else device
+        towers = _towers(described, folder, image, text, device)
+        super().__init__(towers, name, n_frames=described.n_frames)
         self.frames_fixed = described.frames_fixed
         self.templates = described.templates
 
@@ -371,7 +374,7 @@ class OnnxEncoder(TorchEncoder):
         return np.concatenate([np.zeros((0, self.dim), np.float32), *rows])
 
 
-def _towers(described: ExportDescription, folder: Path, image: Any, text: Any) -> Any:
+def _towers(described: ExportDescription, folder: Path, image: Any, text: Any, device: str) -> Any:
     import torch
 
     from vlar.encoders.clip.pixels import Pixels
@@ -390,10 +393,11 @@ def _towers(described: ExportDescription, folder: Path, image: Any, text: Any) -
         )
 
     def run(session: Any, name: str) -> Any:
-        # One row at a time: products round by their shape, and a row must not depend on others.
+        # On a CPU one row at a time: products round by their shape, and a row must not depend on
+        # others.
         def features(batch: torch.Tensor) -> torch.Tensor:
-            rows = [_run(session, name, row[None]) for row in batch.numpy()]
-            return torch.from_numpy(np.concatenate(rows))
+            parts = batch.numpy()[:, None] if device == "cpu" else [batch.numpy()]
+            return torch.from_numpy(np.concatenate([_run(session, name, part) for part in parts]))
 
         return features
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
-from vlar.errors import ModelError
+from vlar.errors import ModelError, UsageError
 from vlar.pose import onnx
-from vlar.pose.onnx import CachedNetwork, make_session, open_packed
+from vlar.pose.onnx import CachedNetwork, make_session, open_packed, provider_of
 
 
 def test_telemetry_is_off_before_a_session_starts(monkeypatch: pytest.MonkeyPatch):
@@ -34,6 +34,59 @@ def test_a_runtime_without_telemetry_is_used_as_it_is(monkeypatch: pytest.Monkey
 
 def test_a_broken_graph_names_its_owner():
     refused(ModelError, "a network of 'mine'", make_session, b"no graph", "mine")
+
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+class Runtime:
+    """ONNX Runtime with CUDA, whose outputs differ from the CPU's by a factor."""
+
+    SessionOptions = MagicMock
+
+    def __init__(self, factor: float, starts: bool = True) -> None:
+        self.factor, self.starts = factor, starts
+        self.providers: list[object] = []
+
+    def get_available_providers(self) -> list[str]:
+        return [CUDA, CPU]
+
+    def InferenceSession(self, model: bytes, options: object, providers: list[object]) -> object:
+        self.providers.append(providers)
+        on_cuda = providers != [CPU]
+        output = np.ones(4, np.float32) * (self.factor if on_cuda else 1)
+        names = [CUDA, CPU] if on_cuda and self.starts else [CPU]
+        return SimpleNamespace(run=lambda *_: [output], get_providers=lambda: names)
+
+
+def test_a_provider_is_used_where_it_is_and_compared_with_the_cpu_once(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    runtime = Runtime(1 + 1e-5)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    session = make_session(b"graph", device="cuda:1")
+    for _ in range(2):
+        assert session.run(["y"], {})[0][0] > 1
+    options = {"use_tf32": "0", "device_id": "1"}
+    assert runtime.providers == [[(CUDA, options), CPU], [CPU]]
+    assert provider_of("cuda") == (CUDA, {"use_tf32": "0"})
+    make_session(b"graph")
+    assert runtime.providers[2:] == [[CPU]]
+
+
+def test_a_provider_that_is_missing_or_inexact_or_does_not_start_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    runtime = Runtime(1.01)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    session = make_session(b"graph", "mine", device="cuda")
+    refused(ModelError, "mine on cuda does not compute in float32", session.run, ["y"], {})
+    refused(ModelError, "does not compute in float32", session.run, ["y"], {})
+    has = f"no DmlExecutionProvider .it has {CUDA}, {CPU}.; install"
+    refused(UsageError, has, make_session, b"graph", device="directml")
+    refused(UsageError, "no such device", provider_of, "gpu")
+    runtime.starts = False
+    refused(ModelError, f"cannot start {CUDA}", make_session, b"graph", device="cuda")
 
 
 def product(weights: np.ndarray) -> bytes:
@@ -85,9 +138,9 @@ def test_an_entry_is_made_at_once_and_loaded_when_it_first_runs(
     monkeypatch.setenv("VLAR_CACHE", str(tmp_path))
     opened: list[Path] = []
 
-    def open_and_note(path: Path, owner: str) -> object:
+    def open_and_note(path: Path, owner: str, device: str) -> object:
         opened.append(path)
-        return open_packed(path, owner)
+        return open_packed(path, owner, device)
 
     monkeypatch.setattr(onnx, "open_packed", open_and_note)
     network = CachedNetwork("nets-1", "p.network", lambda: product(weights), None, "mine")

@@ -43,6 +43,7 @@ from vlar.errors import ModelError
 from vlar.files import resources
 from vlar.language.motion.verb_table import TextMotion
 from vlar.pose import networks
+from vlar.pose.onnx import on_device
 from vlar.pose.optical_flow import camera_design, camera_flow, optical_flow, small_grey
 from vlar.pose.packing import KEPT_SCORES
 from vlar.registry import register
@@ -238,15 +239,19 @@ class LiteEncoder(Encoder, PatchTokens):
 
         Args:
             argument: Must be empty.
-            device: None or ``cpu``: its small networks run on the CPU only.
+            device: None or ``cpu``, or a device of ONNX Runtime (``vlar.pose.onnx``) for what reads
+                frames.
             dtype: None or ``float32``.
 
         Raises:
-            UsageError: an argument, another device or another type is given.
+            UsageError: an argument or another type is given, or the runtime lacks the device.
             ModelError: a weights file is missing or changed.
         """
-        require_plain(cls.name, argument, device, dtype)
-        return cls()
+        require_plain(cls.name, argument, None, dtype)
+        with on_device(device):
+            encoder = cls()
+        encoder.runs_on = "" if device in (None, "cpu") else device
+        return encoder
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """Clips to features (T, F): class scores, appearance, motion, bodies; and vectors (D,)."""
@@ -267,7 +272,8 @@ class LiteEncoder(Encoder, PatchTokens):
 
     @cached_property
     def _regions(self) -> list[towers.RegionTower]:
-        return [towers.RegionTower(network) for network in _NETWORKS]
+        with on_device(self.runs_on or None):
+            return [towers.RegionTower(network) for network in _NETWORKS]
 
     def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
         """Encode the objects of each part of the networks' last feature maps.
@@ -501,7 +507,8 @@ class LiteObjectsEncoder(LiteEncoder, Sizes):
             )
             for tower in self._networks
         )
-        encoder._images = [towers.ImageTower(network) for network in encoder._networks]
+        with on_device(self.runs_on or None):
+            encoder._images = [towers.ImageTower(network) for network in encoder._networks]
         encoder.preprocess = replace(preprocess, height=height, width=width)
         encoder.fingerprint = _hash([self.fingerprint, height, width])
         encoder.scores_made_by = _hash([self.scores_made_by, height, width])

@@ -23,7 +23,7 @@ from vlar.encoders.lite.word_pieces import WordPieces
 from vlar.files.fetched_weights.packages import ExtraFile, extra
 from vlar.files.pickles import read_state
 from vlar.numeric import unit
-from vlar.pose.onnx import CachedNetwork, Graph
+from vlar.pose.onnx import CachedNetwork, Graph, on_device
 from vlar.types import Float32, UInt8
 
 Array = npt.NDArray[Any]
@@ -331,7 +331,8 @@ class TextTower:
         self._word_pieces = WordPieces(LITE.verified_path(TOKENIZER.name))
         name = f"texts-{MINILM.sha256[:16]}.network"
         what = "the text tower of 'lite'"
-        self._network = CachedNetwork(CACHE_FOLDER, name, make, what, "lite")
+        with on_device(None):  # tables of its vectors are kept for all devices
+            self._network = CachedNetwork(CACHE_FOLDER, name, make, what, "lite")
         self._kept: dict[str, Float32] = {}
 
     def count_tokens(self, text: str) -> int:

@@ -186,9 +186,20 @@ def test_a_look_shows_its_own_frame(
     np.testing.assert_array_equal(features[:, [0, 999, 1000, 3559]].T, [expected] * 4)
 
 
-def test_it_runs_on_the_cpu_only():
-    with pytest.raises(UsageError, match="runs on the CPU in float32, got device 'cuda'"):
-        load_encoder("lite", device="cuda")
+def test_what_reads_frames_runs_on_a_device_that_the_runtime_has(monkeypatch: pytest.MonkeyPatch):
+    missing = "device 'cuda': ONNX Runtime has no CUDAExecutionProvider"
+    refused(UsageError, missing, load_encoder, "lite", device="cuda")
+    refused(UsageError, missing, load_encoder, "motion", device="cuda")
+    refused(UsageError, "no such device", load_encoder, "lite", device="gpu")
+    refused(UsageError, "runs on the CPU in float32", load_encoder, "lite", dtype="bf16")
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
+    on_cuda, on_cpu = load_encoder("lite-objects", device="cuda"), load_encoder("lite-objects")
+    assert isinstance(on_cuda, LiteEncoder)
+    assert {image._network.device for image in on_cuda._images} == {"cuda"}
+    assert on_cuda._text._network.device == "cpu"  # tables of its vectors serve all devices
+    assert (on_cuda.runs_on, on_cpu.runs_on) == ("cuda", "")
+    assert on_cuda.fingerprint == on_cpu.fingerprint
 
 
 T = 8

@@ -99,7 +99,8 @@ def test_rows_are_the_same_alone_and_in_company(folder: Path):
     np.testing.assert_array_equal(encoder.encode_text(["a cat"]), vectors[1:])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     assert encoder.encode_text([]).shape == (0, made.DIM)
-    refused(UsageError, "CPU in float32", load_encoder, f"onnx:{folder}", dtype="bf16")
+    refused(UsageError, "runs in float32", load_encoder, f"onnx:{folder}", dtype="bf16")
+    refused(UsageError, "no CUDAExec", load_encoder, f"onnx:{folder}", device="cuda")
     with pytest.raises(ModelError, match="no transformer blocks"):
         encoder.towers.vision_view()  # pyright: ignore
 
