@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -49,6 +50,7 @@ class Adapter(Wrapper):
         names_norms: Whether a model keeps statistics of its norms (``vlar.adapters.statistics``).
         contract_base: What ``vlar.testing`` attaches it to: ``clip`` for a tiny CLIP with random
             weights, the spec of an encoder that loads offline, or None for nothing.
+        file: Name of its arrays in a model folder, where it is the outermost adapter.
         changes: Attributes of the encoder that the method answers for itself, in addition to
             ``name`` and ``fingerprint``; all others are copied.
     """
@@ -61,6 +63,7 @@ class Adapter(Wrapper):
     open_vocabulary: ClassVar[bool] = False
     names_norms: ClassVar[bool] = False
     contract_base: ClassVar[str | None] = "clip"
+    file: ClassVar[str] = "adapter.safetensors"
     changes: ClassVar[frozenset[str]] = frozenset()
     config_type: ClassVar[type[Settings]] = Settings
     method: ClassVar[str]
@@ -202,6 +205,13 @@ class Adapter(Wrapper):
         """The adapter's own parameters by name; nothing of the encoder."""
         state = self.module.state_dict()
         return {name: t.detach().float().cpu().numpy().copy() for name, t in state.items()}
+
+    def saved_state(self) -> dict[str, Float32]:
+        """``state_dict`` by the names that a model folder has; ``load_state_dict`` reads both."""
+        return self.state_dict()
+
+    def write_settings(self, folder: Path) -> None:
+        """Write what other libraries read next to ``file``."""
 
     def check_state(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse a state that is not of this adapter.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vlar.encoders.clip.towers import Towers
 
 _RATE = ("fps", "frames")
-_OPTIONS = ("device", "precision", "random_init", "revision", *_RATE)
+_OPTIONS = ("device", "precision", "random_init", "revision", "lora", *_RATE)
 _FRAMES = 16  # of a model that takes any number: what PE-AV was measured with
 _KEPT_LISTS = 4  # text lists whose unconditioned features are kept
 
@@ -55,7 +55,8 @@ class HfEncoder(TorchEncoder):
             argument: ``ORG/NAME`` on the hub (fetched once, then cached) or a folder from
                 ``save_pretrained``, with its tokeniser and image processor. Options follow a ``?``:
                 ``precision=float32|bfloat16|float16|int8``, ``device=cpu|cuda``,
-                ``random_init=true`` starts the configuration without weights. A model of whole
+                ``random_init=true`` starts the configuration without weights, ``lora=FOLDER``
+                adds the low-rank changes that peft saved there. A model of whole
                 clips that takes any number of frames has ``frames=16`` (at most, with a rate) and
                 ``fps=2`` (frames a second).
             device: Like the option; it wins over the option.
@@ -77,8 +78,10 @@ class HfEncoder(TorchEncoder):
         loading["random_init"] = random_init or yes(options, "random_init")
         if is_classifier(source.config):
             _refuse_frames(name, options, "its own number of frames")
+            if "lora" in options:
+                raise UsageError(f"{name} is a classifier: leave the model option lora out")
             return load_classifier(source, name, **loading)
-        loaded = load(source, **loading)
+        loaded = load(source, lora=options.get("lora"), **loading)
         if loaded.family.sees == "clips":
             return _whole_clips(loaded, name, options)
         _refuse_frames(name, options, "8 frames, or those of a library, one by one")

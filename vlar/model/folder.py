@@ -110,6 +110,7 @@ def _array_name(name: str) -> str:
 MANIFEST = MODEL_MANIFEST
 ARRAYS = "adaptation.safetensors"
 ADAPTER = "adapter.safetensors"
+PEFT = "adapter_model.safetensors"  # of an adapter that peft reads too
 STATISTICS = "statistics.safetensors"  # earlier folders have none
 TIMELINE = "timeline.safetensors"
 FORMAT = 3
@@ -180,7 +181,8 @@ class Manifest(_Part):
     def adapters(self) -> list[tuple[str, AdapterEntry]]:
         """File of arrays and entry of each adapter around the encoder, innermost first."""
         inner = [(f"adapter-{n}.safetensors", entry) for n, entry in enumerate(self.inner, 1)]
-        return inner + ([] if self.adapter is None else [(ADAPTER, self.adapter)])
+        outer = PEFT if PEFT in (self.files_sha256 or {}) else ADAPTER
+        return inner + ([] if self.adapter is None else [(outer, self.adapter)])
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, int]:
@@ -384,11 +386,13 @@ def _write_files(model: SavedModel, folder: Path, title: str) -> None:
     if model.timeline is not None:
         arrays[TIMELINE] = _contiguous(model.timeline.state())
     for (name, _), adapter in zip(manifest.adapters, around, strict=True):
-        arrays[name] = _contiguous(adapter.state_dict())
+        arrays[adapter.file if adapter is around[-1] else name] = _contiguous(adapter.saved_state())
     n_bytes = sum(array.nbytes for file in arrays.values() for array in file.values())
     resources.require_space(folder, n_bytes, "the model")
     for name, file in arrays.items():
         save_file(file, folder / name)
+    if around:
+        around[-1].write_settings(folder)
     if arrays:
         sums = {name: sha256(folder / name, _MOST_ADAPTER) for name in arrays}
         manifest = manifest.model_copy(update={"files_sha256": sums})

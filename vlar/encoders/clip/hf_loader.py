@@ -18,7 +18,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
-from vlar.encoders.clip import block_view_hf, trust
+from vlar.encoders.clip import block_view_hf, low_rank, trust
 from vlar.encoders.clip import options as hub
 from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import Pixels, read_pixels
@@ -325,6 +325,7 @@ def load(
     device: str | None = None,
     precision: str = "float32",
     random_init: bool = False,
+    lora: str | None = None,
 ) -> Loaded:
     """The towers of a model; see ``HfEncoder.from_spec``."""
     config, name = source.config, source.name
@@ -346,6 +347,8 @@ def load(
         model = weights(source, getattr(transformers, family.loader), random_init, family.attention)
         tokenizer = AutoTokenizer.from_pretrained(source.place, **source.options)
         pixels = read_pixels(processor_of(source), stated(config, family.pixels), name)
+    if lora is not None:
+        model = low_rank.merged(model, lora, name)
     exact = float(family.log_scale(model).detach())
     place_model(model, device, precision, name)
     rounding = exact - float(family.log_scale(model))

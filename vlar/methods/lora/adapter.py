@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ from vlar.methods.lora.towers import LoraConfig, LoraTowers
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role
 
+T = TypeVar("T")
+
 
 @register("adapter", "lora", status="reproduced")
 class Lora(ClipAdapter):
@@ -42,6 +45,7 @@ class Lora(ClipAdapter):
 
     needs: ClassVar[tuple[str, ...]] = ("vit_blocks", "fixed_text")
     method, config_type = "lora", LoraConfig
+    file = "adapter_model.safetensors"
     recomputes = True
     changed: LoraTowers
     config: LoraConfig
@@ -57,6 +61,30 @@ class Lora(ClipAdapter):
 
     def _log_scale(self) -> Tensor:
         return self.base.towers.log_scale()
+
+    def saved_state(self) -> dict[str, Float32]:
+        """The changes by peft's names."""
+        return {self.changed.peft_name(name): array for name, array in self.state_dict().items()}
+
+    def write_settings(self, folder: Path) -> None:
+        """Write ``adapter_config.json``, with which the folder is one of peft's."""
+        kind, _, base = self.encoder.name.partition(":")
+        settings = self.changed.peft_config()
+        settings.base_model_name_or_path = base.partition("?")[0] if kind == "hf" else base
+        settings.inference_mode = True
+        settings.save_pretrained(str(folder))
+
+    def check_state(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse a state that is not of these changes, by peft's names or by those of before."""
+        super().check_state(self._own_names(shapes))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what ``state_dict`` or ``saved_state`` returned."""
+        super().load_state_dict(self._own_names(state))
+
+    def _own_names(self, state: Mapping[str, T]) -> dict[str, T]:
+        own = {self.changed.peft_name(name): name for name in self.module.state_dict()}
+        return {own.get(name, name): value for name, value in state.items()}
 
     def refresh(self) -> None:
         """Clear the merged copy and compute the fingerprint."""

@@ -27,6 +27,11 @@ TOWERS = ("both", "text", "vision")
 _NAME = "default"  # peft's name of the only adapter
 _PROJECTIONS = ("query", "key", "value")
 _IN_A_BLOCK = re.compile(r"\.\d+\.")
+_VIEWED = re.compile(r"(vision|text)\.(\d+)\.(\w+)")
+_IN_TRANSFORMERS = {
+    **{name: f"self_attn.{name[0]}_proj" for name in _PROJECTIONS},
+    **{"out": "self_attn.out_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"},
+}
 View = TypeVar("View", VisionView, TextView)
 
 
@@ -107,6 +112,20 @@ class LoraTowers:
                 for name, layer in self._layers().items()
             }
         )
+        self._paths = {name.replace(".", "_"): _path(name) for name in self._layers()}
+
+    def peft_name(self, name: str) -> str:
+        """Name by which peft saves a parameter of ``own``.
+
+        Of a tower that shows its blocks it is that of a CLIP of transformers, of another one that
+        of the model's own layer.
+        """
+        layer, part, _ = name.split(".")
+        return f"base_model.model.{self._paths[layer]}.lora_{part}.weight"
+
+    def peft_config(self) -> Any:
+        """The settings of peft for the same changes."""
+        return _peft_config(list(self._paths.values()), self._config)
 
     def train(self, training: bool) -> None:
         """Switch the dropout on or off."""
@@ -230,16 +249,29 @@ def _weights(block: BlockView) -> dict[str, Tensor]:
     return named | {"out": block.out_proj.weight, "fc1": block.fc1.weight, "fc2": block.fc2.weight}
 
 
-def _inject(model: Any, names: list[str], config: LoraConfig) -> Any:
-    from peft import LoraConfig as PeftConfig  # imports transformers, which takes seconds
-    from peft import inject_adapter_in_model
+def _path(name: str) -> str:
+    """Module of a layer: in a CLIP of transformers, or where the model itself has it."""
+    match = _VIEWED.fullmatch(name)
+    if match is None:
+        return name
+    return f"{match[1]}_model.encoder.layers.{match[2]}.{_IN_TRANSFORMERS[match[3]]}"
 
-    settings = PeftConfig(
+
+def _peft_config(names: list[str], config: LoraConfig) -> Any:
+    from peft import LoraConfig as PeftConfig  # imports transformers, which takes seconds
+
+    return PeftConfig(
         r=config.rank,
         lora_alpha=cast(int, config.alpha),  # any number works
         lora_dropout=config.dropout,
         target_modules=names,
     )
+
+
+def _inject(model: Any, names: list[str], config: LoraConfig) -> Any:
+    from peft import inject_adapter_in_model
+
+    settings = _peft_config(names, config)
     return inject_adapter_in_model(settings, model, _NAME).requires_grad_(False)
 
 
