@@ -14,6 +14,7 @@ from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from tests import tiny_models
 from tests.clips import vectors_of
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
@@ -91,10 +92,11 @@ def test_peft_reads_what_vlar_saves(base: Path, tmp_path: Path) -> None:
     assert_apart(answers(encoder), answers(adapter))
 
 
-def test_vlar_reads_what_peft_saves(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["use_rslora", "use_dora"])
+def test_vlar_reads_what_peft_saves(kind: str, base: Path, tmp_path: Path) -> None:
     config = LoraConfig(
-        r=2, lora_alpha=6, target_modules=["q_proj", "v_proj", "fc1"], use_rslora=True,
-        rank_pattern={"fc1": 3}, init_lora_weights=False, lora_dropout=0.3,
+        r=2, lora_alpha=6, target_modules=["q_proj", "v_proj", "fc1"],
+        rank_pattern={"fc1": 3}, init_lora_weights=False, lora_dropout=0.3, **{kind: True},
     )  # fmt: skip
     torch.manual_seed(3)
     changed = get_peft_model(library_model(base), config).eval()
@@ -231,6 +233,8 @@ def test_other_folders_are_refused(fault: str, clip: Path, tmp_path: Path) -> No
     shutil.rmtree(folder)
 
 
-def test_the_option_belongs_to_models_with_two_towers(clip: Path) -> None:
+def test_the_option_belongs_to_models_with_two_towers(clip: Path, tmp_path: Path) -> None:
     refused(UnknownNameError, "did you mean 'lora'", load_encoder, f"hf:{clip}?lorra=x")
     refused(ModelError, "lacks adapter_config.json", load_encoder, f"hf:{clip}?lora=nowhere")
+    folder = tiny_models.save("videomae", tmp_path / "classes")
+    refused(UsageError, "is a classifier", load_encoder, f"hf:{folder}?lora={clip}")
