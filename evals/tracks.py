@@ -36,8 +36,8 @@ import numpy as np
 from harness import arguments, echo, store, stored
 
 import vlar
+from vlar.behaviour.measures.agreement import bout_f1, kappa, matches
 from vlar.files.compressed import inner_stem, read_plain
-from vlar.metrics.agreement import bout_f1, kappa, matches
 from vlar.segments import Segment, read, write
 
 STEP_S = 0.1
@@ -55,7 +55,7 @@ class Data:
     Attributes:
         bouts: True bouts by recording.
         folds: Recordings to learn from and to ask, and the part of them that is asked.
-        options: Of ``vlar.adapt``.
+        options: Of ``vlar.behaviour.learn``.
     """
 
     bouts: dict[Path, list[Segment]]
@@ -251,11 +251,13 @@ def run(data: Data, number: int, seed: int | None) -> dict[str, Any]:
     bouts = [b for path in learn for b in cut(data.bouts[path], part, inside=False)]
     truth = bouts if seed is None else exchanged(bouts, seed)
     begin = time.process_time()
-    model = vlar.adapt(learn, truth=truth, **data.options)
+    model = vlar.behaviour.learn(learn, truth, **data.options)
     learned_s = time.process_time() - begin
     rows = {}
     for path in ask:
-        answers = cut(model.timeline(path, fps=data.options.get("fps")), part, inside=True)
+        answers = cut(
+            vlar.behaviour.bouts(model, path, fps=data.options.get("fps")), part, inside=True
+        )
         rows[path.name] = [[b.start_s, b.end_s, b.label] for b in answers]
     return {"answers": rows, "learn_cpu_s": round(learned_s, 1), "bouts": len(bouts)}
 
@@ -340,7 +342,7 @@ def hour(folder: Path) -> dict[str, float]:
         lines = texts[0][:4] + [f"{n},{row}" for n, row in enumerate(frames)]
         (scratch / "hour.csv").write_text("\n".join(lines) + "\n")
         write(scratch / "truth.csv", data.bouts[paths[0]] + data.bouts[paths[1]])
-        vlar.adapt(paths[:2], truth=scratch / "truth.csv", fps=RAT_HZ).save(scratch / "model")
+        vlar.behaviour.learn(paths[:2], scratch / "truth.csv", fps=RAT_HZ).save(scratch / "model")
         code = "import sys; from vlar.apps.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", code, "timeline", str(scratch / "hour.csv"), "--model",
                    str(scratch / "model"), "--out", str(scratch / "bouts.csv")]  # fmt: skip

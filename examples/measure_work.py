@@ -4,8 +4,8 @@ import json
 import sys
 
 import vlar
-from vlar.apps.timeline.recordings import TimelineRules, find_segments
-from vlar.apps.timeline.work_cycles import measure
+from vlar.behaviour.timeline.recordings import TimelineRules, find_segments
+from vlar.behaviour.timeline.work_cycles import measure
 
 video, text = sys.argv[1:]
 steps = [step.strip() for step in text.split(",")]

@@ -34,7 +34,7 @@ LAZY = (
     *(
         "vlar.library.query",
         "vlar.media",
-        "vlar.apps.timeline",
+        "vlar.behaviour.timeline",
         "vlar.training",
         "vlar.media.video",
     ),

@@ -31,15 +31,16 @@ if TYPE_CHECKING:
     from vlar.library.library import Library
     from vlar.media.lookup import read_clip
     from vlar.media.shots import shots
-    from vlar.metrics.ethogram import ethogram
-    from vlar.model.annotated_model import adapt
-    from vlar.model.annotated_review import review
     from vlar.model.model import Model, load
     from vlar.model.pipelines import pipeline
-    from vlar.model.segment_evaluation import evaluate
     from vlar.registry import parts, register
     from vlar.results import Results
     from vlar.types import Classification, Failure, Hit, Prediction, Window
+
+    describe: Any  # these four are of shelves
+    ethogram: Any
+    evaluate: Any
+    review: Any
 
 _WHERE = {
     "Classification": "vlar.types",
@@ -51,16 +52,15 @@ _WHERE = {
     "Results": "vlar.results",
     "VlarError": "vlar.errors",
     "Window": "vlar.types",
-    "adapt": "vlar.model.annotated_model",
     "describe": "vlar.generators.descriptions.run",
-    "ethogram": "vlar.metrics.ethogram",
-    "evaluate": "vlar.model.segment_evaluation",
+    "ethogram": "vlar.behaviour",
+    "evaluate": "vlar.behaviour",
     "load": "vlar.model.model",
     "parts": "vlar.registry",
     "pipeline": "vlar.model.pipelines",
     "read_clip": "vlar.media.lookup",
     "register": "vlar.registry",
-    "review": "vlar.model.annotated_review",
+    "review": "vlar.behaviour",
     "shots": "vlar.media.shots",
 }
 
@@ -74,8 +74,7 @@ __all__ = [
     "Results",
     "VlarError",
     "Window",
-    "adapt",
-    "describe",  # pyright: ignore[reportUnsupportedDunderAll]  (of a shelf, loaded when used)
+    "describe",
     "ethogram",
     "evaluate",
     "load",
@@ -92,7 +91,7 @@ def __getattr__(name: str) -> Any:
     # Public names load on first use, so that `import vlar` and `vlar --help` stay fast.
     import importlib
 
-    if name in ("registry", "segments"):
+    if name in ("behaviour", "registry", "segments"):
         return importlib.import_module(f"vlar.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'vlar' has no attribute {name!r}")

@@ -45,8 +45,8 @@ _REGISTER = re.compile(
 )
 _ROOT = Path(__file__).parent
 _PRESETS = "presets.toml"
-#: Packages with one folder a paper or a plugin, which may hold parts of every kind.
-SHELVES = ("vlar.methods", "vlar.plugins")
+#: Packages whose folders, of a thought, a paper or a plugin, may hold parts of every kind.
+SHELVES = ("vlar.behaviour", "vlar.methods", "vlar.plugins")
 #: The status of a method: ``auto`` considers it; all of it equals the original within a tolerance;
 #: parts of it do at most; on the data of this project it gains nothing beyond two standard errors.
 STATUSES = ("default", "reproduced", "in the spirit", "null here")
@@ -134,7 +134,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         _kind("reader", "media.readers", "media.base:Reader", "sensors"),
-        _kind("annotation", "segments.formats", "segments.base:AnnotationFormat", "exchange"),
+        _kind("annotation", "behaviour.formats", "segments.base:AnnotationFormat", "exchange"),
         _kind(
             "encoder",
             "encoders",
@@ -149,6 +149,7 @@ KINDS: dict[str, Kind] = {
             "adapters",
             loader="vlar.encoders.loading:load",
         ),
+        _kind("head", "heads", "heads.base:ModelHead", "extending"),
         _kind("fewshot", "heads.fewshot", "heads.fewshot.base:FewShotHead", "fewshot"),
         _kind("rejector", "heads", "heads.reject:Rejector", "fewshot"),
         _kind("objective", "training", "training.objectives:Objective", "training"),

@@ -24,6 +24,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 PLACES = {
     "wrist_reader.py": "media/readers/wrist_reader.py",
     "wrist_encoder.py": "encoders/wrist_encoder.py",
+    "pace.py": "heads/pace.py",
     "warping.py": "heads/fewshot/warping.py",
     "swings.py": "methods/swings/adapter.py",
     "rocchio.py": "library/query/rocchio.py",
@@ -154,7 +155,7 @@ def test_a_reranker_changes_the_scores_and_keeps_the_right_rows(answers: list[li
 def test_each_part_is_one_short_file_that_the_package_does_not_mention():
     assert set(FILES) == set(PLACES)
     assert all(len(source.splitlines()) <= MOST_LINES for source in FILES.values())
-    names = re.compile(r"WristEncoder|[Ww]arping|[Rr]occhio|Swings")
+    names = re.compile(r"WristEncoder|PaceHead|[Ww]arping|[Rr]occhio|Swings")
     for source in Path(registry.__file__).parent.rglob("*.py"):
         assert not names.search(source.read_text("utf-8")), source
 
@@ -184,7 +185,7 @@ def checked(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_the_parts_of_another_package_keep_the_contract(workplace: Path):
-    assert len(NAMED) == 5
+    assert len(NAMED) == 6
     assert [line.split()[-1] for line in checked(workplace)[1:]] == ["None"] * len(NAMED)
 
 

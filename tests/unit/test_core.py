@@ -1,7 +1,7 @@
 """The core runs without the shelves: it names none of them, and does not load one.
 
-The core is all but methods, generators, evaluation, plugins and the applications other than the
-command line.
+The core is all but methods, behaviour, generators, evaluation, plugins and the applications other
+than the command line.
 """
 
 from __future__ import annotations
@@ -15,21 +15,19 @@ from pathlib import Path
 import pytest
 
 from tests.unit.library.fakes import tiny_video
-from tests.unit.test_layout import MODULES, source
+from tests.unit.test_layout import COMMAND_LINE, MODULES, source
 from vlar.apps.cli import shelves
 from vlar.errors import PackageError
 
 # The contract of parts (testing) reads every kind, so it goes with them.
-SHELVES = ("methods", "generators", "evaluation", "plugins", "testing")
-# Files that a query writes belong to the command line.
-COMMAND_LINE = ("vlar.apps", "vlar.apps.answers", "vlar.apps.otio")
+SHELVES = ("methods", "behaviour", "generators", "evaluation", "plugins", "testing")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def is_core(module: str) -> bool:
     """Whether a module stays where the shelves are deleted."""
     if module.split(".")[1:2] == ["apps"]:
-        return module in COMMAND_LINE or module.startswith("vlar.apps.cli")
+        return module in ("vlar.apps", *COMMAND_LINE) or module.startswith("vlar.apps.cli")
     return module.split(".")[1:2] != [] and module.split(".")[1] not in SHELVES
 
 
@@ -46,7 +44,7 @@ def test_the_core_imports_no_shelf():
 
 def test_a_shelf_is_told_from_the_core():
     assert [is_core(name) for name in ("vlar.model.model", "vlar.apps.cli.app")] == [True, True]
-    shelf = ("vlar.methods.som", "vlar.apps.serve.http", "vlar.apps.verbs.review")
+    shelf = ("vlar.methods.som", "vlar.apps.serve.http", "vlar.behaviour.verbs.review")
     assert not any(is_core(name) for name in shelf)
 
 
@@ -56,7 +54,7 @@ def test_import_and_classify_load_no_shelf_and_no_application(tmp_path: Path, co
     shown = (
         "import sys\n"
         "print(sorted(m for m in sys.modules if m.startswith(('vlar.methods', 'vlar.apps', "
-        "'vlar.plugins', 'vlar.evaluation'))))"
+        "'vlar.plugins', 'vlar.evaluation', 'vlar.behaviour'))))"
     )
     call = [sys.executable, "-c", f"CLIP = {str(clip)!r}\n{code}\n{shown}"]
     done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=ROOT)

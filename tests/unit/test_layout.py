@@ -43,11 +43,15 @@ ORDER = [
     ["methods"],
     ["generators"],
     ["library"],
+    ["cli"],  # the command line, which the verbs of shelves use
     ["evaluation"],
+    ["behaviour"],
     ["plugins"],
     ["apps"],
     ["testing"],  # the checks of parts: nothing of the package imports them
 ]
+# Files that a query writes belong to the command line.
+COMMAND_LINE = ("vlar.apps.answers", "vlar.apps.otio")
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 # Its names are loaded when they are used.
 STARTS = {"vlar"}
@@ -120,7 +124,9 @@ def sources() -> dict[str, Source]:
 
 
 def package(module: str) -> str:
-    """The package of a module, or the file of the top level."""
+    """The package of a module, or the file of the top level; the command line is one."""
+    if module.startswith("vlar.apps.cli") or module in COMMAND_LINE:
+        return "cli"
     return module.split(".")[1]
 
 

@@ -87,6 +87,22 @@ def test_a_saved_model_answers_as_before_and_is_saved_as_it_was(
     assert after == before  # with the checksums of the arrays
 
 
+def test_a_head_that_was_an_entry_of_the_manifest_is_found(tmp_path: Path):
+    with zipfile.ZipFile(FIXTURES / "bouts.zip") as archive:
+        archive.extractall(tmp_path)
+    path, answers = tmp_path / "cage0_dlc.csv", json.loads((tmp_path / "answers.json").read_text())
+    model = vlar.load(tmp_path / "bouts")
+    rows = [row.to_dict() | {"recording": path.name} for row in vlar.behaviour.bouts(model, path)]
+    assert len(rows) > 10
+    assert_equal(rows, answers)
+    before, after = (
+        json.loads((folder / "vlar.json").read_text())
+        for folder in (tmp_path / "bouts", model.save(tmp_path / "again"))
+    )
+    assert after["heads"] == {"timeline": before["timeline"]}
+    assert after["files_sha256"] == before["files_sha256"]
+
+
 def own(kind: str) -> dict[str, Any]:
     """The parts of the package; other tests register more in the same process."""
     parts = registry.parts(kind).items()

@@ -8,12 +8,13 @@ alone and in company, to the last bit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 from vlar.types import Encoded, Float32, Float64, JsonDict
 
@@ -73,6 +74,40 @@ class Scores:
         probability = np.tensordot(shares, np.stack([part.probability for part in parts]), 1)
         unknown = np.tensordot(shares, np.stack([part.unknown for part in parts]), 1)
         return Scores(similarity.astype(np.float32), probability, unknown)
+
+
+class ModelHead(ABC):
+    """Head that a model folder holds under its registered name, next to the head of its labels.
+
+    ``@register("head", NAME)``; the folder has its ``config`` in ``heads`` of the manifest, and its
+    arrays in ``NAME.safetensors``. ``Model.heads`` has it by name.
+    """
+
+    @abstractmethod
+    def config(self) -> JsonDict:
+        """All but its arrays, as JSON."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Array]:
+        """Arrays by name, of which there is one at least."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, config: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
+        """The head of a saved model.
+
+        Args:
+            config: As ``config`` gives it; it comes from a file of another person.
+            arrays: As ``state`` gives them.
+
+        Raises:
+            ModelError: either is malformed.
+        """
+
+    @classmethod
+    @abstractmethod
+    def example(cls) -> Self:
+        """A small head for tests."""
 
 
 def verdict(probability: float) -> str:

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -40,71 +40,16 @@ from vlar.files.arrays import Header, not_finite, read_header, sha256
 from vlar.files.reading import MB, parse_json, read_file, walk
 from vlar.formatting import fault
 from vlar.heads.adapted_head import AdaptedHead
+from vlar.heads.base import ModelHead
 from vlar.heads.calibration import Calibration
 from vlar.heads.signatures import BlockLike
-from vlar.heads.timeline import TimelineHead
 from vlar.language.clean import MOST_CHARACTERS, MOST_LABELS
 from vlar.model import card
 from vlar.model.adapt_report import AdaptReport
-from vlar.types import JsonDict
+from vlar.model.earlier_formats import migrate, migrate_arrays
 from vlar.version import __version__
 
 Arrays = dict[str, npt.NDArray[Any]]
-_HEADS = {"blend": "mixture", "joint": "stacking"}  # format 1 to format 2
-
-
-def migrate(manifest: JsonDict, file: Path) -> JsonDict:
-    """A manifest in the format that is written today.
-
-    Format 3 added checksums of the arrays; earlier folders have none.
-
-    Args:
-        manifest: The content of ``vlar.json``.
-        file: The manifest, for messages.
-
-    Raises:
-        ModelError: the head of an old manifest is malformed.
-    """
-    written = manifest.get("format")
-    if written not in (1, 2):
-        return manifest
-    manifest = {**manifest, "format": 3}
-    if written == 2 or manifest.get("head") is None:
-        return manifest
-    try:
-        head = dict(manifest["head"])
-        # Format 1 kept the curve of the only rejector inside the head.
-        curve = dict(head.pop("novelty"))
-        manifest["head"] = _renamed(head)
-        manifest["rejector"] = {"rejector": "familiarity", **curve}
-        manifest["familiarity"] = {"kind": head["kind"], **curve}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{file} is malformed at head ({error!r}); adapt again") from error
-    return manifest
-
-
-def migrate_arrays(arrays: Arrays, written: int) -> Arrays:
-    """The arrays of a head under today's names.
-
-    Args:
-        arrays: The content of ``adaptation.safetensors``.
-        written: The format that the folder was written in.
-    """
-    return {_array_name(name): a for name, a in arrays.items()} if written == 1 else arrays
-
-
-def _renamed(head: Mapping[str, Any]) -> JsonDict:
-    """The settings of a head and of the heads inside it, under today's names."""
-    settings: JsonDict = {**head, "head": _HEADS.get(head["head"], head["head"])}
-    if "members" in settings:
-        settings["members"] = [_renamed(member) for member in settings["members"]]
-    if settings.get("closed") is not None:
-        settings["closed"] = _renamed(settings["closed"])
-    return settings
-
-
-def _array_name(name: str) -> str:
-    return "familiarity.examples" if name == "examples" else name
 
 
 MANIFEST = MODEL_MANIFEST
@@ -112,7 +57,6 @@ ARRAYS = "adaptation.safetensors"
 ADAPTER = "adapter.safetensors"
 PEFT = "adapter_model.safetensors"  # of an adapter that peft reads too
 STATISTICS = "statistics.safetensors"  # earlier folders have none
-TIMELINE = "timeline.safetensors"
 FORMAT = 3
 _MOST = 64 * MB
 _LEAST_FREE = 4 * MB  # so that a full disk is found before the work, not after it
@@ -120,6 +64,7 @@ _FREE = "report"  # how it was adapted: left out where it cannot be read
 _WIDEST, _MOST_FRAMES, _MOST_INNER = 1 << 20, 1 << 16, 16
 
 _Text = Annotated[str, Field(min_length=1, max_length=4096)]
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
 
 
 class _Part(BaseModel):
@@ -164,8 +109,8 @@ class Manifest(_Part):
     tree: dict[str, str] | None = None
     report: dict[str, Any] | None = None
     calibration: dict[str, float] | None = None
-    #: Labels of an annotated timeline, and what its features are made from.
-    timeline: dict[str, Any] | None = None
+    #: Configuration of each further head, by its registered name (``ModelHead``).
+    heads: dict[_Name, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     #: SHA-256 of each file of arrays; None in a folder of an earlier format.
     files_sha256: dict[str, str] | None = None
 
@@ -174,7 +119,7 @@ class Manifest(_Part):
         """Names of the files of arrays that belong to the folder."""
         has_statistics = STATISTICS in (self.files_sha256 or {})
         arrays = [] if self.head is None else [ARRAYS, STATISTICS][: 1 + has_statistics]
-        arrays += [] if self.timeline is None else [TIMELINE]
+        arrays += [_arrays_of(name) for name in self.heads]
         return arrays + [name for name, _ in self.adapters]
 
     @property
@@ -183,6 +128,10 @@ class Manifest(_Part):
         inner = [(f"adapter-{n}.safetensors", entry) for n, entry in enumerate(self.inner, 1)]
         outer = PEFT if PEFT in (self.files_sha256 or {}) else ADAPTER
         return inner + ([] if self.adapter is None else [(outer, self.adapter)])
+
+
+def _arrays_of(head: str) -> str:
+    return f"{head}.safetensors"
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, int]:
@@ -249,11 +198,11 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _check_texts(file: Path, data: dict[str, Any]) -> None:
     """Refuse texts that would act on a terminal; a report that holds one is left out."""
-    for _, field, value in walk({k: v for k, v in data.items() if k != _FREE}):
-        for text in (value, *(field[-1:] if isinstance(value, dict) else ())):
+    for _, names, value in walk({k: v for k, v in data.items() if k != _FREE}):
+        for text in (value, *(names[-1:] if isinstance(value, dict) else ())):
             wrong = fault(text) if isinstance(text, str) else None
             if wrong is not None:
-                raise malformed(file, f"{'.'.join(map(str, field))}: it holds {wrong}")
+                raise malformed(file, f"{'.'.join(map(str, names))}: it holds {wrong}")
 
 
 def _check_labels(file: Path, manifest: Manifest) -> None:
@@ -294,7 +243,7 @@ class SavedModel:
         templates: Name of the prompt set.
         calibration: Curves over the probabilities; None for none.
         report: How it was adapted; None where the folder has no report that can be read.
-        timeline: Head of annotated recordings; None for none.
+        heads: Further heads, by their registered names.
     """
 
     encoder: Encoder
@@ -302,15 +251,15 @@ class SavedModel:
     templates: str
     calibration: Calibration | None = None
     report: AdaptReport | None = None
-    timeline: TimelineHead | None = None
+    heads: Mapping[str, ModelHead] = field(default_factory=dict[str, ModelHead])
 
 
-def holds_timeline(spec: str | Path) -> bool:
-    """Return whether a name is the folder of a model that learned from annotated recordings."""
+def holds_head(spec: str | Path, name: str) -> bool:
+    """Return whether a name is the folder of a model with a further head of this name."""
     folder = model_folder(spec)
     if folder is None or not (folder / MANIFEST).is_file():
         return False
-    return _read(folder).get("timeline") is not None
+    return name in (migrate(_read(folder), folder / MANIFEST).get("heads") or ())
 
 
 def check_target(path: str | Path, *, replace: bool) -> None:
@@ -383,8 +332,8 @@ def _write_files(model: SavedModel, folder: Path, title: str) -> None:
     arrays = {} if model.adapted is None else {ARRAYS: _contiguous(model.adapted.state())}
     if model.adapted is not None and model.adapted.statistics is not None:
         arrays[STATISTICS] = _contiguous(model.adapted.statistics.arrays())
-    if model.timeline is not None:
-        arrays[TIMELINE] = _contiguous(model.timeline.state())
+    for name, head in model.heads.items():
+        arrays[_arrays_of(name)] = _contiguous(head.state())
     for (name, _), adapter in zip(manifest.adapters, around, strict=True):
         arrays[adapter.file if adapter is around[-1] else name] = _contiguous(adapter.saved_state())
     n_bytes = sum(array.nbytes for file in arrays.values() for array in file.values())
@@ -396,8 +345,8 @@ def _write_files(model: SavedModel, folder: Path, title: str) -> None:
     if arrays:
         sums = {name: sha256(folder / name, _MOST_ADAPTER) for name in arrays}
         manifest = manifest.model_copy(update={"files_sha256": sums})
-    # An earlier vlar reads folders without adapters in between, and without a timeline.
-    without = {name for name in ("inner", "timeline") if not getattr(manifest, name)}
+    # An earlier vlar reads folders without adapters in between, and without further heads.
+    without = {name for name in ("inner", "heads") if not getattr(manifest, name)}
     text = manifest.model_dump_json(indent=1, exclude=without)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     words = card.model_card(manifest.model_dump(), title)
@@ -438,7 +387,7 @@ def _describe(model: SavedModel, encoder: Encoder, around: Sequence[Adapter]) ->
         labels_sha256=adapted.labels_sha256 if adapted else None,
         report=model.report.stored() if model.report else None,
         calibration=model.calibration.to_dict() if model.calibration else None,
-        timeline=model.timeline.config() if model.timeline else None,
+        heads={name: head.config() for name, head in model.heads.items()},
         **(adapted.config() if adapted else {}),
     )
 
@@ -493,12 +442,18 @@ def read_model(
             adapted = dataclasses.replace(adapted, statistics=statistics)
     calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
     report = AdaptReport.restored(manifest.report) if manifest.report else None
-    timeline = None
-    if manifest.timeline is not None:
-        timeline = TimelineHead.restore(
-            manifest.timeline, _read_arrays(folder / TIMELINE, manifest)
+    heads = _heads(folder, manifest)
+    return SavedModel(encoder, adapted, manifest.templates, calibration, report, heads)
+
+
+def _heads(folder: Path, manifest: Manifest) -> dict[str, ModelHead]:
+    """The further heads of a folder, by name."""
+    return {
+        name: registry.get("head", name).restore(
+            config, _read_arrays(folder / _arrays_of(name), manifest)
         )
-    return SavedModel(encoder, adapted, manifest.templates, calibration, report, timeline)
+        for name, config in manifest.heads.items()
+    }
 
 
 def check_contents(folder: Path, manifest: Manifest, written: int) -> None:
@@ -523,6 +478,7 @@ def check_contents(folder: Path, manifest: Manifest, written: int) -> None:
         # An adapter may have a space of its own, whose width only the adapter states.
         dim = manifest.encoder.dim if manifest.adapter is None else None
         _restored(folder, manifest, arrays, (), dim)
+    _heads(folder, manifest)
     for name in manifest.files:
         if name != ARRAYS:
             _read_arrays(folder / name, manifest)

@@ -51,13 +51,12 @@ from vlar.types import (
 
 if TYPE_CHECKING:  # what learns, scores and saves is imported by those who do so
     from vlar.heads.adapted_head import AdaptedHead
-    from vlar.heads.timeline import TimelineHead
+    from vlar.heads.base import ModelHead
     from vlar.metrics.result import Evaluation
     from vlar.model.adapt import Adapted
     from vlar.model.adapt_report import AdaptReport
     from vlar.model.calibrate import Calibrated
     from vlar.model.given_examples import Examples
-    from vlar.segments import Segment
 
 _log = logging.getLogger("vlar")
 # Names that go, by what has them now.
@@ -110,7 +109,7 @@ def load(
             calibration=saved.calibration,
             name=spec.text,
             report=saved.report,
-            timeline_head=saved.timeline,
+            heads=saved.heads,
         )
     trusted_paths.remember(spec.text, model.fingerprint)
     _log.debug("loaded %s in %.1f s", spec, time.monotonic() - begin_s)
@@ -133,12 +132,13 @@ class Model:
         calibration: The curves that ``calibrate`` fitted; None for probabilities by the rule.
         name: What answers call this model; None for the encoder's name.
         report: How it was adapted.
-        timeline_head: Head of annotated recordings, which ``adapt`` with ``truth`` made.
+        heads: Further heads, by their registered names.
 
     Attributes:
         encoder: Frozen towers, or an adapter around them.
         words: The encoder with the words that everything is compared with; a library takes it.
         head: The head that ``adapt`` made; None for a zero-shot model.
+        heads: Further heads, by their registered names.
         recogniser: Words, head and calibration, which answer about labels.
         name: What answers call this model.
         modality: Name of the sensor whose clips it takes.
@@ -154,7 +154,7 @@ class Model:
         calibration: Calibration | None = None,
         name: str | None = None,
         report: AdaptReport | None = None,
-        timeline_head: TimelineHead | None = None,
+        heads: Mapping[str, ModelHead] | None = None,
     ) -> None:
         self.encoder, self.head, self.calibration = encoder, adapted, calibration
         self.words = words = ModelCore(encoder, templates=templates, name=name)
@@ -162,7 +162,7 @@ class Model:
         self.name, self.modality = words.name, words.modality
         if (pairs := Composition.of(words, adapted)) is not None:
             words.pair_scores = pairs.pair_scores
-        self._report, self.timeline_head = report, timeline_head
+        self._report, self.heads = report, dict(heads or {})
 
     if not TYPE_CHECKING:
 
@@ -375,7 +375,6 @@ class Model:
         unlabelled: str | Path | None = None,
         settings: Mapping[str, Any] | None = None,
         learner: str | None = None,
-        truth: str | Path | Sequence[Segment] | None = None,
         **options: Any,
     ) -> Model:
         """Learn labels from a few examples each: in closed form (seconds), or by training.
@@ -401,10 +400,7 @@ class Model:
             settings: Settings of the adapter, hyperparameters that replace the recipe's, settings
                 of the learner. A closed form has none.
             learner: Registered name of what finds the parameters; None means the adapter's own.
-            truth: Annotations of whole recordings of tracks, which ``support`` names: a file, a
-                folder or segments. The model then answers ``timeline``.
-            options: Other fields of ``vlar.model.requests.AdaptRequest``, or with ``truth`` of
-                ``vlar.model.annotated_request.AnnotatedRequest``.
+            options: Other fields of ``vlar.model.requests.AdaptRequest``.
 
         Returns:
             A model that answers with the support set's labels, or about any where there is none;
@@ -414,12 +410,6 @@ class Model:
             SupportError: the support set cannot be used.
             UnknownNameError: no method or rejector has this name.
         """
-        if truth is not None:
-            bar = progress or notebook.bar("adapting")
-            from vlar.model.annotated import learn_annotated
-
-            head, _ = learn_annotated(self.encoder, support, truth, progress=bar, **options)
-            return Model(self.encoder, templates=self.words.template_set, timeline_head=head)
         request = AdaptRequest(
             method=method,
             shots=shots,
@@ -440,26 +430,6 @@ class Model:
 
         with readable(support, self.modality) as source:
             return self.learn(replace(request, source=source))
-
-    def timeline(
-        self, recording: str | Path, *, fps: float | None = None, layout: str | Path | None = None
-    ) -> list[Segment]:
-        """Bouts of a recording, of a model that learned from annotated recordings.
-
-        Args:
-            recording: A recording of the kind that the model learned from.
-            fps: Frames a second of a file that states none; None takes that of the learning.
-            layout: A layout file; None for the one next to the recording.
-
-        Raises:
-            UsageError: the model did not learn from annotated recordings.
-            DecodeError: the recording cannot be read.
-        """
-        from vlar.model.annotated_recordings import answer
-
-        return answer(
-            self.timeline_head, Path(recording), encoder=self.encoder, fps=fps, layout=layout
-        )
 
     def learn(self, request: AdaptRequest) -> Model:
         """Carry out a request; ``adapt`` with all that it takes in one object."""
@@ -555,6 +525,7 @@ class Model:
             calibration=calibration,
             name=self.name,
             report=self._report,
+            heads=self.heads,
         )
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
@@ -571,7 +542,7 @@ class Model:
             self.words.template_set,
             self.calibration,
             self._report,
-            self.timeline_head,
+            self.heads,
         )
         return write_model(saved, Path(path), replace=replace)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vlar.testing.encoders import check_encoder as check_encoder
     from vlar.testing.engines import check_engine as check_engine
     from vlar.testing.fewshots import check_fewshot as check_fewshot
+    from vlar.testing.heads import check_head as check_head
     from vlar.testing.learners import check_learner as check_learner
     from vlar.testing.objectives import check_objective as check_objective
     from vlar.testing.protocols import check_protocol as check_protocol
@@ -61,6 +62,7 @@ __all__ = [
     "check_encoder",
     "check_engine",
     "check_fewshot",
+    "check_head",
     "check_learner",
     "check_objective",
     "check_protocol",

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import vlar
 from tests.refusals import refused
+from vlar.behaviour.formats.own import modifiers_of
 from vlar.errors import UsageError
 from vlar.segments import Segment, load, save
-from vlar.segments.formats.own import modifiers_of
 
 ROWS = [
     Segment("a.mp4", 0.5, 2.0, "walking", subject="m1"),

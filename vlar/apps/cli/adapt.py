@@ -4,8 +4,6 @@ Options:
     support ([SUPPORT]): A folder with one folder of recordings per label, or a CSV file with the
         columns path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.
         With --truth: the recordings.
-    truth (FILE): Annotations of whole recordings: a file of any format, or a folder
-        of them. The model then answers 'vlar timeline'.
     out (-o FOLDER): Folder for the adapted model.
     unlabelled (FOLDER): Recordings without labels, for objectives and for --suggest; or a CSV
         path[,domain].
@@ -26,7 +24,6 @@ from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
-from vlar.model.annotated_request import AnnotatedRequest
 from vlar.model.requests import AdaptRequest
 from vlar.options import Fields
 
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
 
 
 JsonDict = dict[str, Any]
+AnnotatedRequest = shelves.request("behaviour.annotated.request", "AnnotatedRequest")
 
 
 def adapt(
@@ -47,7 +45,6 @@ def adapt(
     out: str,
     model: str = "lite",
     asked: Annotated[JsonDict, Fields(AdaptRequest)],
-    truth: str | None = None,
     annotated: Annotated[JsonDict, Fields(AnnotatedRequest)],
     unlabelled: str | None = None,
     dictionary: str | None = None,
@@ -72,10 +69,9 @@ def adapt(
     from vlar.model.folder import check_target
 
     check_target(out, replace=force)
-    if truth is not None:
-        annotated["ignore"] = annotated["ignore"] or ()
-        model = str(annotated["add"]) if annotated["add"] and model == "lite" else model
-        return _adapt_annotated(support or [], out, model, truth, annotated, force=force)
+    if annotated.get("truth") is not None:
+        learned = shelves.load("behaviour.verbs.adapt", "--truth")
+        return learned.adapt_annotated(support or [], out, model, asked, annotated, force=force)
     if unused := next((name for name, value in annotated.items() if value), None):
         raise UsageError(f"--{unused} belongs to --truth; add it, or leave it out")
     source = _only(support)
@@ -98,7 +94,7 @@ def adapt(
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
         adapted = base.learn(replace(request, progress=shown))
-        _save(adapted, out, force)
+        save(adapted, out, force)
         next_clips = _suggested(adapted, unlabelled, suggest, shown)
     named = {} if suggest is None else {"suggest": [item.to_dict() for item in next_clips]}
     code = _report(adapted, out, named, brief=not verbose)
@@ -132,31 +128,6 @@ def _only(support: Sequence[str] | None) -> str | None:
     return support[0] if support else None
 
 
-def _adapt_annotated(
-    recordings: Sequence[str], out: str, model: str, truth: str, options: JsonDict, *, force: bool
-) -> int:
-    """Learn from annotated recordings; returns the exit code."""
-    from vlar.model.annotated import learn_annotated
-    from vlar.model.model import Model
-
-    with progress(f"loading {model}") as shown:
-        base = inputs.load_model(model, None, None)
-        shown.stage("learning", unit="steps")
-        head, report = learn_annotated(base.encoder, recordings, truth, progress=shown, **options)
-        learned = Model(base.encoder, templates=base.words.template_set, timeline_head=head)
-        _save(learned, out, force)
-    for failure in report.failed:
-        output.error(failure.message)
-    for note in report.notes:
-        output.note(f"vlar: {note}")
-    output.row(
-        {"model": out, **report.to_dict()},
-        *report.summary(),
-        f"saved to {out}; use it: vlar timeline RECORDING --model {out} --out bouts.csv",
-    )
-    return exit_code(report.recordings, len(report.failed))
-
-
 def _report(model: Model, out: str, named: JsonDict, *, brief: bool = False) -> int:
     """Print what a model has learned, and where it is; returns the exit code."""
     report = model.report
@@ -174,7 +145,7 @@ def _saved(out: str) -> str:
     return f"saved to {out}; use it: vlar classify VIDEO --model {out}"
 
 
-def _save(model: Model, out: str, force: bool) -> None:
+def save(model: Model, out: str, force: bool) -> None:
     """Save a model; what was learned stays in the cache where its own place refuses it.
 
     Raises:
@@ -249,10 +220,10 @@ def _suggested(model: Model, folder: str | None, count: int | None, shown: Progr
         return []
     from vlar.model.requests import find_unlabelled
 
-    review = shelves.load("apps.review", "--suggest")
+    candidates = shelves.load("behaviour.candidates", "--suggest")
     shown.stage("comparing recordings without labels")
     paths = [item.path for item in find_unlabelled(folder, model.modality)]
-    suggestions = review.of_recordings(model, paths)
+    suggestions = candidates.of_recordings(model, paths)
     for failure in suggestions.failed:
         output.error(failure.message)
     return suggestions.first(count)

@@ -35,7 +35,6 @@ VERBS = {
         ("train", "adapt", "Train an adapter by a configuration file."),
         ("query", "query", "Search a library in plain language."),
         ("link", "link", "Learn from unlabelled pairs to query by another sensor."),
-        ("agreement", "agreement", "Measure how far annotations of the same recordings agree."),
         ("bundle", "recordings", "Make one recording of what several sensors took of one moment."),
         ("check", "recordings", "Decode every frame and name the broken files."),
         ("shots", "recordings", "Show where the shots of videos begin and end."),

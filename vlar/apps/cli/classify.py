@@ -106,8 +106,8 @@ def classify(
     from vlar.model.requests import interval
 
     every_s = inputs.seconds(every, "--every") if every else None
-    timeline = None if timeline_file is None else shelves.load("apps.verbs.timeline", "--timeline")
-    segments_file = None if timeline is None else timeline.file_of(timeline_file, every_s)
+    timeline = timeline_file is not None and shelves.load("behaviour.verbs.timeline", "--timeline")
+    segments_file = timeline.file_of(timeline_file, every_s) if timeline else None
     taught = inputs.concepts(concepts)
     label_set = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree, taught)
     live = _address(paths, segments_file)
@@ -138,7 +138,7 @@ def classify(
         if explain:
             answers.explain(recogniser, listed)
         _classify(paths, recogniser, request, answers, shown, review, online and online_form)
-    if timeline is not None:
+    if timeline:
         timeline.write_answers(segments_file, answers.good)
     return exit_code(len(answers.good), answers.failed + (review.failed if review else 0))
 

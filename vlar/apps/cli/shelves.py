@@ -1,32 +1,47 @@
 """Verbs and modules of the shelves, which an installation may lack.
 
-The core of vlar and its command line run without methods, generators, evaluation, plugins and the
-other applications. Nothing here imports them by name: verbs are found in the folder of verbs, and a
-module that an option needs is loaded when the option is used.
+The core of vlar and its command line run without methods, behaviour, generators, evaluation,
+plugins and the other applications. Nothing here imports them by name: verbs are found in the
+folders ``verbs`` of what is installed, and a module that an option needs is loaded when it is used.
 """
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from vlar.errors import PackageError
 from vlar.version import pip_install
 
-PACKAGE = "vlar.apps.verbs"
+_ROOT = Path(__file__).parents[2]
 
 
 def verbs() -> dict[str, tuple[str, str]]:
     """Module and first sentence of the help, by the verbs of the shelves that are installed."""
-    if find_spec(PACKAGE) is None:
-        return {}
-    rows = [row.split(" ", 3) for row in importlib.import_module(PACKAGE).VERBS.strip().split("\n")]
+    packages = [f"vlar.{file.parts[-3]}.verbs" for file in _ROOT.glob("*/verbs/__init__.py")]
     return {
-        verb: (f"{PACKAGE}.{module}", summary)
-        for verb, module, needs, summary in rows
+        verb: (f"{package}.{module}", summary)
+        for package in sorted(packages)
+        for row in importlib.import_module(package).VERBS.strip().split("\n")
+        for verb, module, needs, summary in [row.split(" ", 3)]
         if find_spec(f"vlar.{needs}") is not None
     }
+
+
+@dataclass(frozen=True)
+class _NoOptions:
+    """Request of a shelf that is missing."""
+
+
+def request(module: str, name: str) -> type:
+    """A request of a shelf, whose fields are options of a verb; without the shelf it has none."""
+    try:
+        return getattr(load(module, name), name)
+    except PackageError:
+        return _NoOptions
 
 
 def load(module: str, what: str) -> Any:

@@ -26,7 +26,7 @@ from vlar.apps.serve.media import WIDTHS, Media
 from vlar.apps.serve.tasks import Tasks
 from vlar.apps.serve.uploads import Uploads
 from vlar.apps.serve.workbench import Workbench
-from vlar.apps.timeline.recordings import TimelineRules, find_segments
+from vlar.behaviour.timeline.recordings import TimelineRules, find_segments
 from vlar.errors import DecodeTimeout, LabelError, VlarError
 from vlar.language.bank import load_bank
 from vlar.language.concept import Concept

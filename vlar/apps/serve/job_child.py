@@ -144,8 +144,8 @@ def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
 
 
 def _review(job: JsonDict, _: Emit) -> JsonDict:
-    from vlar.apps.review import of_library
     from vlar.apps.serve.library import video_id
+    from vlar.behaviour.candidates import of_library
     from vlar.library.library import Library
     from vlar.model.model import load
 

@@ -177,7 +177,7 @@ class Tasks:
         """Find the windows about which a model has the most doubts, as a job.
 
         Windows that labelled spans cover by half are known: they are left out, and windows like
-        them come later (``vlar.apps.review``).
+        them come later (``vlar.behaviour.candidates``).
 
         Raises:
             ServeError: no model of this name, or fewer than two labels to choose from.

@@ -2,15 +2,12 @@
 
 #: Verb, module in this folder, package of vlar that it needs, and the first sentence of its help.
 VERBS = """
-timeline timeline apps.timeline Find what recordings show when, as segments.
 evaluate evaluate evaluation Measure how well a model recognises labelled recordings.
 eval evaluate evaluation Score a model by a protocol of the field.
 report evaluate evaluation Compare runs of 'vlar eval' and results of 'vlar evaluate'.
-review review apps.review List the clips that teach most if a person labels them.
 watch serve apps.serve Add new recordings to a library, or send out which labels turn on.
 serve serve apps.serve Serve a page and an HTTP interface for one library.
 mcp serve apps.serve Let an agent search a library, by the Model Context Protocol.
 skill serve apps.serve Print a skill file for agents: which verb answers which wish.
 describe describe generators Write descriptions for labels into a bank, or check banks.
-ethogram ethogram apps.ethogram Make a table of behaviour: bouts, shares and latencies of labels.
 """

@@ -141,7 +141,7 @@ def _segments(
     asked: dict[str, Any],
 ) -> int:
     """Compare segments in whole recordings with annotations; returns the exit code."""
-    from vlar.model.segment_evaluation import evaluate as evaluated
+    from vlar.behaviour.annotated.evaluate import evaluate as evaluated
 
     with progress(f"loading {model}") as shown:
         loaded = inputs.load_model(model, device, dtype)

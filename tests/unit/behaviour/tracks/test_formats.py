@@ -1,0 +1,220 @@
+"""Formats of pose tools and of motion capture, written here and read again."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.refusals import refused
+from vlar.behaviour.tracks.recording import read_tracks
+from vlar.errors import DecodeError
+from vlar.media.lookup import reader_for
+
+h5py = pytest.importorskip("h5py")
+FRAMES = 12
+POINTS = np.arange(FRAMES * 2 * 3 * 2, dtype=float).reshape(FRAMES, 2, 3, 2) + 1
+NAMES = [b"nose", b"neck", b"tail"]
+
+
+def levels(group: Any, prefix: str, names: list[tuple[str, ...]]) -> None:
+    """The names of columns as pandas keeps them in its fixed form."""
+    for level, texts in enumerate(zip(*names, strict=True)):
+        known = sorted(set(texts))
+        group[f"{prefix}_level{level}"] = np.array([text.encode() for text in known])
+        group[f"{prefix}_label{level}"] = np.array([known.index(text) for text in texts], np.int8)
+
+
+def columns() -> list[tuple[str, ...]]:
+    return [("s", animal, point, axis) for animal in ("a", "b") for point in ("nose", "neck",
+            "tail") for axis in ("x", "y", "likelihood")]  # fmt: skip
+
+
+def flat() -> np.ndarray:
+    return np.concatenate([POINTS, np.full((FRAMES, 2, 3, 1), 0.5)], axis=-1).reshape(FRAMES, -1)
+
+
+def dlc_fixed(file: Any) -> None:
+    group = file.create_group("df_with_missing")
+    levels(group, "axis0", columns())
+    levels(group, "block0_items", columns())
+    group["block0_values"] = flat()
+
+
+def dlc_table(file: Any) -> None:
+    rows = np.zeros(FRAMES, [("index", "<i8"), ("values_block_0", "<f8", (18,))])
+    rows["values_block_0"] = flat()
+    table = file.create_group("tracks").create_dataset("table", data=rows)
+    table.attrs["values_block_0_kind"] = np.bytes_(pickle.dumps(columns(), 0))
+
+
+def sleap(file: Any) -> None:
+    file["tracks"] = POINTS.transpose(1, 3, 2, 0)
+    file["node_names"] = np.array(NAMES)
+    file["track_names"] = np.array([b"a", b"b"])
+    file["track_occupancy"] = np.ones((FRAMES, 2))
+    file["edge_inds"] = np.array([[0, 1], [1, 2]])
+
+
+def jabs(file: Any) -> None:
+    """Version 4: the instances of every second frame stand in the other order."""
+    group = file.create_group("poseest")
+    stored, identity = POINTS[..., ::-1].copy(), np.tile([1, 2], (FRAMES, 1))
+    stored[1::2], identity[1::2] = stored[1::2, ::-1], identity[1::2, ::-1]
+    group["points"], group["confidence"] = stored.astype(np.uint16), np.ones((FRAMES, 2, 3))
+    group["instance_count"] = np.full(FRAMES, 2)
+    group["instance_track_id"], group["instance_embed_id"] = identity, identity
+    group.attrs["cm_per_pixel"] = 0.05
+
+
+def nwb(file: Any) -> None:
+    pose = file.create_group("processing/behavior/PoseEstimation")
+    for number, name in enumerate(NAMES):
+        series = pose.create_group(name.decode())
+        series["data"], series["confidence"] = POINTS[:, 0, number], np.ones(FRAMES)
+        series["data"].attrs["unit"] = "pixels"
+        series["timestamps"] = np.arange(FRAMES) / 25 + 3
+    pose["nodes"], pose["edges"] = np.array(NAMES), np.array([[0, 1]])
+
+
+@pytest.mark.parametrize("write", [dlc_fixed, dlc_table, sleap, jabs])
+def test_two_animals_of_hdf5(tmp_path: Path, write: Any):
+    path = tmp_path / "pair.h5"
+    with h5py.File(path, "w") as file:
+        write(file)
+    assert reader_for(path).modality == "tracks"
+    refused(DecodeError, "--fps", read_tracks, path)
+    tracks = read_tracks(path, fps=30).tracks
+    np.testing.assert_array_equal(tracks.points, POINTS)
+    if write is not jabs:
+        assert tracks.names == ("nose", "neck", "tail")
+        assert tracks.animals == ("a", "b")
+
+
+def test_a_series_of_nwb_has_a_clock(tmp_path: Path):
+    path = tmp_path / "one.nwb"
+    with h5py.File(path, "w") as file:
+        nwb(file)
+    recording = read_tracks(path)
+    assert recording.rate_hz == pytest.approx(25)
+    assert recording.tracks.bones == (("nose", "neck"),)
+    order = [recording.tracks.names.index(name.decode()) for name in NAMES]
+    np.testing.assert_array_equal(recording.tracks.points[:, 0, order], POINTS[:, 0])
+
+
+class Harm:
+    """Something that a pickle would run."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return print, ("harm",)
+
+
+def test_no_pickle_is_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    path = tmp_path / "bad.h5"
+    with h5py.File(path, "w") as file:
+        dlc_table(file)
+        file["tracks/table"].attrs["values_block_0_kind"] = np.bytes_(pickle.dumps([Harm()], 0))
+    refused(DecodeError, "not plain texts", read_tracks, path, fps=30)
+    assert "harm" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("cut", [100, 600, 2000])
+def test_a_cut_file_is_one_sentence(tmp_path: Path, cut: int):
+    path = tmp_path / "cut.slp"
+    with h5py.File(path, "w") as file:
+        sleap(file)
+    path.write_bytes(path.read_bytes()[:cut])
+    refused(DecodeError, "cut.slp", read_tracks, path, fps=30)
+
+
+BVH = """HIERARCHY
+ROOT hips
+{
+ OFFSET 0 0 0
+ CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+ JOINT knee
+ {
+  OFFSET 0 -2 0
+  CHANNELS 3 Zrotation Xrotation Yrotation
+  End Site
+  {
+   OFFSET 0 -1 0
+  }
+ }
+}
+MOTION
+Frames: 2
+Frame Time: 0.04
+1 5 0 0 0 0 0 0 0
+1 5 0 90 0 0 0 0 0
+"""
+AMC = ":FULLY-SPECIFIED\n:DEGREES\n" + "".join(
+    f"{frame}\nroot 0 {frame} 0 0 0 0\nlfemur {frame} 0 0\nltibia 4\n" for frame in (1, 5, 9)
+)
+ASF = """:units
+  length 1
+:bonedata
+  begin
+   name lfemur
+   direction 0 -1 0
+   length 2
+   axis 0 0 0 XYZ
+   dof rx ry rz
+  end
+  begin
+   name ltibia
+   direction 0 -1 0
+   length 1
+   axis 0 0 0 XYZ
+   dof rx
+  end
+:hierarchy
+  begin
+   root lfemur
+   lfemur ltibia
+  end
+"""
+
+
+def test_joints_of_bvh_are_placed(tmp_path: Path):
+    path = tmp_path / "a.bvh"
+    path.write_text(BVH)
+    recording = read_tracks(path)
+    assert recording.rate_hz == pytest.approx(25)
+    points = recording.tracks.points[:, 0]
+    np.testing.assert_allclose(points[0], [[1, 5, 0], [1, 3, 0], [1, 2, 0]], atol=1e-5)
+    np.testing.assert_allclose(points[1], [[1, 5, 0], [3, 5, 0], [4, 5, 0]], atol=1e-5)
+    path.write_text(BVH.replace("Frames: 2", "Frames: 3"))
+    refused(DecodeError, "3 frames", read_tracks, path)
+
+
+def test_angles_of_amc_stay_angles_without_a_skeleton(tmp_path: Path):
+    path = tmp_path / "01_02.amc"
+    path.write_text(AMC)
+    tracks = read_tracks(path, fps=30).tracks
+    assert (tracks.unit, tracks.names) == ("deg", ("root", "lfemur", "ltibia"))
+    np.testing.assert_array_equal(tracks.points[:, 0, 1, 0], [1, 5, 9])
+    (tmp_path / "01.asf").write_text(ASF)
+    placed = read_tracks(path, fps=30).tracks
+    length = np.linalg.norm(placed.points[:, 0, 1] - placed.points[:, 0, 0], axis=-1)
+    np.testing.assert_allclose(length, 2 * 0.0254, rtol=1e-4)
+    path.write_text(AMC.replace("ltibia 4", "ltibia four", 1))
+    refused(DecodeError, "'ltibia'", read_tracks, path, fps=30)
+
+
+def test_mars_has_rows_of_x_and_of_y(tmp_path: Path):
+    path = tmp_path / "mars.json"
+    points = np.arange(5 * 2 * 2 * 7).reshape(5, 2, 2, 7) + 1
+    path.write_text(
+        json.dumps({"keypoints": points.tolist(), "scores": np.ones((5, 2, 7)).tolist()})
+    )
+    tracks = read_tracks(path, fps=30).tracks
+    assert tracks.points.shape == (5, 2, 7, 2)
+    np.testing.assert_array_equal(tracks.points[0, 0, 3], points[0, 0, :, 3])
+    assert tracks.names[0] == "nose"
+    path.write_text('{"keypoints": [[1]], "scores": [1]}')
+    refused(DecodeError, "shape", read_tracks, path, fps=30)

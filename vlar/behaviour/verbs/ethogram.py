@@ -1,0 +1,132 @@
+"""``vlar ethogram``: time budgets, transitions, drawings and a page from annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlar.apps.cli import inputs, output
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.segments import Table
+
+
+def ethogram(
+    files: list[str],
+    /,
+    *,
+    duration: str | None = None,
+    every: str | None = None,
+    condition: str | None = None,
+    fps: float | None = None,
+    tier: str | None = None,
+    ignore: list[str] | None = None,
+    model: str = "",
+    out: Path | None = None,
+) -> int:
+    """Make a table of behaviour: bouts, shares and latencies of labels.
+
+    Each FILE has annotations in any format, or segments of 'vlar timeline'. With --out, a folder
+    gets all tables (bins of time, transitions, conditions, bouts), drawings, a page, and a
+    paragraph for the methods section.
+
+    Options:
+        files (FILE): Annotations, or folders of them.
+        duration (SPAN): Of recordings whose file states none; default: to the last segment.
+        every (--bin SPAN): Bins of time; default: a tenth of the longest recording.
+        condition (NAME): Independent variable of the project: means by its values.
+        fps (RATE): Frames a second, for formats that count frames.
+        tier (NAME): Count this tier or stream alone.
+        ignore (LABEL): Leave this label out; repeat it for more.
+        model (NAME): Model that made the segments, for the methods paragraph; of a folder of
+            'vlar adapt --truth' with its figures.
+        out (FOLDER): Write tables, drawings and the page into it.
+
+    Examples:
+        vlar ethogram ann.csv --duration 10s
+        vlar ethogram ann.csv --bin 2s --out ethogram
+    """
+    from vlar.behaviour.annotated.report import held_out_sentence
+    from vlar.behaviour.measures.ethogram import ethogram as budgets
+    from vlar.behaviour.measures.pages import Report
+    from vlar.segments import load
+
+    tables = [load(path, fps=fps) for path in _files(files)]
+    notes = [note for table in tables for note in table.notes]
+    for note in notes:
+        output.note(f"vlar: {note}")
+    segments = [
+        row
+        for table in tables
+        for row in table.segments
+        if (tier is None or row.tier == tier) and row.label not in (ignore or ())
+    ]
+    lengths = {name: seconds for table in tables for name, seconds in table.durations.items()}
+    for row in segments:
+        if row.end_s > lengths.get(row.recording, row.end_s) + 1e-3:
+            output.note(f"{row.recording!r} has a segment after its end: it ends with the last one")
+            last = max(s.end_s for s in segments if s.recording == row.recording)
+            lengths[row.recording] = last
+    unknown = {row.recording for row in segments} - lengths.keys()
+    if duration is not None:
+        lengths |= dict.fromkeys(unknown, inputs.seconds(duration, "--duration"))
+    elif unknown:
+        output.note(f"no duration is stated of {min(unknown)!r}: it ends with its last segment")
+    content = budgets(segments, duration_s=lengths)
+    values = _values(tables, condition) if condition else {}
+    for row in content:
+        mean = "-" if row.mean_s is None else f"{row.mean_s:.3f}"
+        name = " ".join(filter(None, (row.recording, row.subject)))
+        output.row(
+            row,
+            f"{name}  {row.label}: {row.bouts} x, {row.total_s:.3f} s ({row.share:.1%}), "
+            f"mean {mean} s, first at {row.latency_s:.3f} s",
+        )
+    if out is not None:
+        bin_s = inputs.seconds(every, "--bin") if every else None
+        media = {name: paths for table in tables for name, paths in table.media.items()}
+        figures = held_out_sentence(model)
+        report = Report(content, bin_s, condition or "", values, media, notes, model, figures)
+        file = report.write(out)
+        output.note(f"vlar: {len(file)} files are in {out}")
+    return 0 if len(content) else 2
+
+
+def _files(paths: list[str]) -> list[Path]:
+    """Files, and those of folders that are of a format.
+
+    Raises:
+        UsageError: a folder has none.
+    """
+    from vlar.segments.files import is_annotation
+
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = [file for file in sorted(path.iterdir()) if file.is_file() and is_annotation(file)]
+        if not inside:
+            raise UsageError(f"{path}: it holds no annotations; give a file, see docs/exchange.md")
+        files += inside
+    return files
+
+
+def _values(tables: list[Table], condition: str) -> dict[str, str]:
+    """Value of an independent variable by recording.
+
+    Raises:
+        UsageError: no recording has it.
+    """
+    names = sorted({name for t in tables for row in t.conditions.values() for name in row})
+    values = {
+        recording: row[condition]
+        for table in tables
+        for recording, row in table.conditions.items()
+        if row.get(condition)
+    }
+    if not values:
+        listed = ", ".join(names) or "none"
+        raise UsageError(f"--condition {condition!r}: no recording has it; there are {listed}")
+    return values

@@ -1,1 +1,0 @@
-"""The encoder ``tracks``: features of points over time that need no layout."""
