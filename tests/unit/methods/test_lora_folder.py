@@ -20,7 +20,7 @@ from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from tests.unit.methods.test_lora import TEXTS, batch, frames, shaken
 from vlar.encoders.base import load_encoder
-from vlar.errors import ModelError, UnknownNameError
+from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.files.arrays import sha256
 from vlar.methods.lora.adapter import Lora
 from vlar.model.model import Model, load
