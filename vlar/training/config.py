@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
@@ -31,6 +31,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
+NO_LOG = "none"  # no tracker
 _MOST_DOTS = 500
 _LONGEST_NAME = 1000  # characters of a file's path
 
@@ -47,7 +48,8 @@ class TrainConfig(BaseModel):
         recipe: Recipe of the hyperparameters; None means the default of ``vlar adapt``.
         seed: Seed of every draw.
         save_every: Steps between checkpoints; 0 means the end of every epoch.
-        log: ``tensorboard`` writes curves to ``OUT.training/tensorboard``.
+        log: Tracker of accelerate that is sent the curves, such as ``tensorboard`` or ``wandb``.
+            What it writes lies in ``OUT.training/NAME``.
         objectives: Names of the objectives to add; none by default.
         unlabelled: Folder of clips without labels, for objectives that use them.
         unknown: Registered name of the rejector that decides ``unknown``; one that reads the clips
@@ -69,7 +71,7 @@ class TrainConfig(BaseModel):
     recipe: str | None = None
     seed: NonNegativeInt = body_field(AdaptRequest, "seed")
     save_every: NonNegativeInt = 0
-    log: Literal["none", "tensorboard"] = "none"
+    log: str = NO_LOG
     objectives: list[str] = []
     unlabelled: Path | None = None
     unknown: str = body_field(AdaptRequest, "unknown")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from vlar import registry
 from vlar.errors import TrainingError, UsageError
 from vlar.heads.support import Support, SupportItem, read_support
 from vlar.language.tree import Tree
@@ -28,7 +29,7 @@ from vlar.model.model import Model, load
 from vlar.model.requests import SYNONYMS, find_unlabelled
 from vlar.training import checkpoint
 from vlar.training.checkpoint import CheckpointConfig
-from vlar.training.config import TrainConfig
+from vlar.training.config import NO_LOG, TrainConfig
 from vlar.training.distributed import ALONE, Processes
 from vlar.training.fit import FitOptions, fit, fit_without_labels
 from vlar.training.progress import Epoch, EpochCallback
@@ -132,6 +133,7 @@ def run(
         TrainingError: a loss is not finite, or the checkpoints belong to another training.
     """
     check_target(config.out, replace=replace)
+    _check_tracker(config.log)
     progress = progress or RunCallbacks()
     method = Method.of(
         config.method,
@@ -244,31 +246,68 @@ def _options(
 
 def _on_epoch(config: TrainConfig, work: Path, progress: RunCallbacks) -> EpochCallback:
     epochs = config.numbers.epochs
-    writer = _board(work / "tensorboard") if config.log == "tensorboard" else None
+    tracked: list[Any] = []
 
     def on_epoch(epoch: Epoch) -> None:
         if progress.epoch is not None:
             progress.epoch(epoch, epochs)
-        if writer is not None:
-            for name, value in epoch.losses.items():
-                writer.add_scalar(f"loss/{name}", value, epoch.number)
-            for name, value in epoch.metrics.items():
-                writer.add_scalar(name, value, epoch.number)
-            writer.add_scalar("learning_rate", epoch.rate, epoch.number)
-            writer.flush()
+        if config.log == NO_LOG:
+            return
+        if not tracked:
+            tracked.append(_accelerator(config, work / config.log))
+        losses = {f"loss/{name}": value for name, value in epoch.losses.items()}
+        values = {**losses, **epoch.metrics, "learning_rate": epoch.rate}
+        tracked[0].log(values, step=epoch.number)
+        if epoch.number == epochs:
+            for tracker in tracked[0].trackers:
+                tracker.finish()
 
     return on_epoch
 
 
-def _board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
+def _check_tracker(name: str) -> None:
+    """Refuse a tracker before anything is read.
+
+    Raises:
+        UnknownNameError: accelerate has no such tracker.
+        UsageError: its package is not installed.
+    """
+    if name == NO_LOG:
+        return
+    from accelerate.tracking import get_available_trackers
+    from accelerate.utils import LoggerType
+
+    names = [str(kind) for kind in LoggerType if kind is not LoggerType.ALL]
+    if name not in names:
+        raise registry.unknown_name("tracker", name, [NO_LOG, *names])
+    if name not in map(str, get_available_trackers()):
         raise UsageError(
-            "log = 'tensorboard' needs the package tensorboard; install it (pip install "
-            "tensorboard) or remove the key"
+            f"log = {name!r} needs the package {name}, which is not installed; install it (pip "
+            f"install {name}) or remove the key"
+        )
+
+
+def _accelerator(config: TrainConfig, folder: Path) -> Any:
+    """An accelerator that sends curves to the tracker, with the settings of the run.
+
+    It is made after that of the training, whose device it shares.
+
+    Raises:
+        TrainingError: the tracker does not start.
+    """
+    from accelerate import Accelerator
+
+    numbers = {k: v for k, v in vars(config.numbers).items() if isinstance(v, (str, int, float))}
+    named = {"method": config.method, "model": config.model, "seed": config.seed}
+    try:
+        accelerator = Accelerator(log_with=config.log, project_dir=str(folder))
+        accelerator.init_trackers("vlar", {**named, **numbers})
+    except Exception as error:  # of a tracker: of its network, its account, its files
+        raise TrainingError(
+            f"log = {config.log!r} does not start ({str(error)[:300]}); set the tracker up, or "
+            "remove the key and run the same command again: the training goes on where it is"
         ) from error
-    return SummaryWriter(str(folder))
+    return accelerator
 
 
 def _key(config: TrainConfig, items: Sequence[SupportItem], fingerprint: str) -> str:
