@@ -5,7 +5,8 @@ A request is a frozen dataclass. A field that a user may set has its help next t
     shots: Annotated[int | None, Option("Use at most this many examples a label.", "1..")] = None
 
 The command line makes ``--shots`` of it, with the type, the default and the group of the help;
-``body_field`` makes a field of a JSON body or of a configuration file. Nothing is written twice.
+``takes`` gives it to the method of Python, ``with_options`` to the JSON body of HTTP, ``tool`` to
+the tool of an agent, and ``body_field`` to a configuration file. Nothing is written twice.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from vlar import registry
@@ -89,7 +90,7 @@ class Option:
         group: Panel of the help, one of ``GROUPS``; empty for the one that its name belongs to.
         choices: The names that it takes; None for those of the type.
         type: What the command line reads, where the field has another type.
-        remote: Whether HTTP takes it too: it names no file and costs no more than others.
+        remote: Whether HTTP and agents take it too; not what names a file or costs more.
     """
 
     help: str
@@ -97,7 +98,18 @@ class Option:
     group: str = ""
     choices: Choices | None = None
     type: Any = None
-    remote: bool = False
+    remote: bool = True
+
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        """Least and greatest number of ``1..9`` in the spelling; None for no limit."""
+        words = self.spelling.split()
+        least, most = next((w for w in words if ".." in w and w[0].isdigit()), "..").split("..")
+        return _number(least), _number(most)
+
+
+def _number(text: str) -> float | None:
+    return (float(text) if "." in text else int(text)) if text else None
 
 
 @dataclass(frozen=True)
@@ -137,26 +149,19 @@ def fields_of(request: type) -> Iterator[RequestField]:
     """Yield the fields of a request that are options, in their order.
 
     Args:
-        request: A dataclass or a ``TypedDict``. The names in the annotations of its options exist
-            in the module that has it.
+        request: A dataclass. The names in the annotations of its options exist in the module that
+            has it.
     """
-    rows_by_name = (
-        {row.name: row for row in dataclasses.fields(request)} if is_dataclass(request) else {}
-    )
-    types = {name: row.type for name, row in rows_by_name.items()} or request.__annotations__
-    for name, annotation in types.items():
+    for row in dataclasses.fields(request):
+        annotation: Any = row.type
         if isinstance(annotation, str) and annotation.startswith("Annotated["):
-            annotation = _evaluated(request, name, annotation)
+            annotation = _evaluated(request, row.name, annotation)
         notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
         option = next((note for note in notes if isinstance(note, Option)), None)
         if option is not None:
-            default: Any = rows_by_name[name].default if rows_by_name else dataclasses.MISSING
-            factory: Any = (
-                rows_by_name[name].default_factory if rows_by_name else dataclasses.MISSING
-            )
-            if factory is not dataclasses.MISSING:
-                default = factory()
-            yield RequestField(name, get_args(annotation)[0], default, option)
+            made: Any = row.default_factory
+            default: Any = row.default if made is dataclasses.MISSING else made()
+            yield RequestField(row.name, get_args(annotation)[0], default, option)
 
 
 def _evaluated(request: type, name: str, annotation: str) -> Any:
@@ -203,6 +208,54 @@ def body_field(request: type, name: str, **limits: Any) -> Any:
     return Field(row.default, description=row.option.help, **limits)
 
 
+def takes(request: type) -> Callable[[T], T]:
+    """Decorator of a method: it takes the fields of a request, with their types and defaults.
+
+    Args:
+        request: The dataclass, which the method makes of its arguments.
+    """
+    only = inspect.Parameter.KEYWORD_ONLY
+    rows = [
+        row.replace(kind=only, annotation=_plain(row.annotation))
+        for row in inspect.signature(request).parameters.values()
+    ]
+    return lambda method: _extended(method, rows)
+
+
+def _plain(annotation: Any) -> Any:
+    """The type of a field without its metadata; a text where the type is one."""
+    bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return getattr(bare, "__forward_arg__", bare)
+
+
+def tool(body: Any, leave_out: Iterable[str] = ()) -> Callable[[T], T]:
+    """Decorator of a tool of an agent, whose last parameter collects the fields of a JSON body.
+
+    Args:
+        body: A model of pydantic. The tool has its fields that it does not declare itself.
+        leave_out: Names of fields that the tool has in another form, or not at all.
+    """
+    only = inspect.Parameter.KEYWORD_ONLY
+    fields = [
+        inspect.Parameter(
+            name, only, default=row.get_default(), annotation=Annotated[row.annotation, row]
+        )
+        for name, row in body.model_fields.items()
+        if name not in leave_out
+    ]
+    return lambda method: _extended(method, fields, eval_str=True)
+
+
+def _extended(method: Any, fields: Iterable[inspect.Parameter], **how: bool) -> Any:
+    """A method that states fields in place of its last parameter; editors and agents read them."""
+    signature = inspect.signature(method, **how)
+    parameters = list(signature.parameters.values())[:-1]
+    named = {row.name for row in parameters}
+    parameters += [row for row in fields if row.name not in named]
+    method.__signature__ = signature.replace(parameters=parameters)
+    return method
+
+
 def with_options(request: type) -> Callable[[type[T]], type[T]]:
     """Decorator of a model of pydantic: add the options of a request that may come from afar.
 
@@ -214,7 +267,7 @@ def with_options(request: type) -> Callable[[type[T]], type[T]]:
         from pydantic import create_model
 
         fields: dict[str, Any] = {
-            row.name: (row.type, body_field(request, row.name))
+            row.name: (row.option.type or row.type, body_field(request, row.name, **_limits(row)))
             for row in fields_of(request)
             if row.option.remote and row.name not in base.model_fields
         }
@@ -222,6 +275,15 @@ def with_options(request: type) -> Callable[[type[T]], type[T]]:
         return create_model(base.__name__, __base__=base, **facts, **fields)
 
     return extended
+
+
+def _limits(row: RequestField) -> dict[str, Any]:
+    """Limits of a field as pydantic names them; a text is at most as long as a query."""
+    kind = row.option.type or row.type
+    if kind is str or str in get_args(kind):
+        return {"max_length": 2000}
+    least, most = row.option.limits
+    return {name: limit for name, limit in (("ge", least), ("le", most)) if limit is not None}
 
 
 def remote_values(request: type, body: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tests.refusals import refused
 from vlar.apps.cli.verb import verb
 from vlar.errors import UnknownNameError
-from vlar.model.requests import AdaptRequest, ClassifyOptions
+from vlar.model.requests import AdaptRequest, ClassifyRequest
 from vlar.options import GROUPS, TIME, Fields, Option, body_field, field_of, fields_of, with_options
 
 
@@ -102,10 +102,10 @@ def test_a_new_field_is_one_of_a_body_and_of_python():
 
 
 def test_options_of_requests_are_complete():
-    for request in (AdaptRequest, ClassifyOptions):
+    for request in (AdaptRequest, ClassifyRequest):
         for row in fields_of(request):
             assert row.option.help.endswith("."), row
             assert row.option.group in ("", *GROUPS)
-    assert {row.default for row in fields_of(ClassifyOptions)} == {MISSING}
+    assert {row.default for row in fields_of(ClassifyRequest)} == {MISSING}
     assert field_of(AdaptRequest, "unknown").default == "familiarity"
     refused(UnknownNameError, "did you mean 'shots'", field_of, AdaptRequest, "shot")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,12 @@ from vlar.library.connection import LibraryConnection
 from vlar.library.ingest.request import AddRequest
 from vlar.library.manifest import LibraryManifest
 from vlar.library.query.filters import Where, recordings
-from vlar.library.query.plan import MIN_PROBABILITY, QueryRequest
-from vlar.library.query.rerankers import Reranker
+from vlar.library.query.request import QueryRequest
 from vlar.library.rows import AddReport, LibraryInfo, RowHit, UpgradeReport, VideoRow
 from vlar.library.tables import LibraryDataset
 from vlar.library.upgrade import UpgradeRequest
 from vlar.library.verify import LibraryFault
+from vlar.options import takes
 from vlar.results import Hits
 from vlar.types import Float32, Hit
 
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from vlar.library.library_copy import CopyReport
     from vlar.library.query.concepts import Concepts
     from vlar.library.query.links import LinkReport, Pairs
-    from vlar.library.query.plan import QueryReport
     from vlar.media.dataset_rows import DataSet
     from vlar.model.library_model import LibraryModel
     from vlar.model.model import Model
@@ -287,18 +285,8 @@ class Library:
             with nullcontext() if store is None else store.snapshot():
                 return self._connection.backend.info(store)
 
-    def query(
-        self,
-        text: str,
-        k: int = 10,
-        *,
-        where: Where | None = None,
-        min_probability: float = MIN_PROBABILITY,
-        rerank: str | Reranker | None = "auto",
-        report: Callable[[QueryReport], None] | None = None,
-        miss: float | None = None,
-        only: str | None = "seen",
-    ) -> Hits:
+    @takes(QueryRequest)
+    def query(self, text: str, k: int = 10, **options: Any) -> Hits:
         """The spans of the library that answer a query best, best first.
 
         A query is a plain phrase, or an expression (docs/query.md). ``score`` ranks: the calibrated
@@ -318,7 +306,10 @@ class Library:
             report: Called with how the query was answered.
             miss: Chance, above 0 and below 1: all spans that are needed for the moment to be among
                 them with ``1 - miss``, or none; ``k`` and ``min_probability`` do not count.
-            only: ``seen`` searches pictures, ``written`` names, tags, captions; None both.
+            only: ``seen`` searches pictures, ``written`` names, tags, captions; ``both``.
+            one_per_recording: At most one span of each recording, its best.
+            yes, no: Hits, or ids of rows, that show what was meant, or do not; see ``refine``.
+            options: The fields of ``vlar.library.query.request.QueryRequest`` by name, as above.
 
         Raises:
             UsageError: ``miss``, and the library has no calibration for its model.
@@ -329,8 +320,7 @@ class Library:
             DecodeError: the clip of a LIKE cannot be read. LibraryError: it is empty or damaged.
             EncoderMismatchError: another model made it.
         """
-        request = QueryRequest(text, k, where, min_probability, rerank, report, miss=miss)
-        return self.search(replace(request, only=only))
+        return self.search(QueryRequest(text, k, **options))
 
     def refine(
         self,
@@ -361,7 +351,7 @@ class Library:
             QueryError: an expression, an unknown row, or a row that is judged both ways.
             LibraryError: it is empty or damaged.
         """
-        return self.search(QueryRequest(text, k, where, yes=tuple(yes), no=tuple(no)))
+        return self.search(QueryRequest(text, k, where=where, yes=tuple(yes), no=tuple(no)))
 
     def search(self, request: QueryRequest) -> Hits:
         """The spans that answer a request best, as ``query`` with the same fields."""

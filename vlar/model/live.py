@@ -44,7 +44,7 @@ def classify_live(
     """
     if model.modality != "video":
         raise UsageError(f"model {model.name!r} reads {model.modality}, and a stream is video")
-    classifier = model.recogniser.classifier(request.labels)
+    classifier = model.recogniser.classifier(request.label_set)
     every_s = EVERY_S if request.every_s is None else request.every_s
     with LiveStream(address, every_s, model.encoder.sampling, reconnect) as stream:
         for item in stream:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from typing_extensions import Unpack
 
 from vlar import notebook, registry
 from vlar.deprecation import Deprecation
@@ -20,7 +19,6 @@ from vlar.encoders.base import Encoder
 from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import UsageError
 from vlar.heads.calibration import Calibration
-from vlar.language.concept import Concept
 from vlar.language.labels import Descriptions, Labels, LabelSet
 from vlar.language.tree import TreeSource
 from vlar.media.views import ViewSampler
@@ -30,15 +28,8 @@ from vlar.model.inputs import Answer, Recording, is_one, vectors_of
 from vlar.model.label_heads import LabelClassifier
 from vlar.model.pair_labels import Composition
 from vlar.model.recogniser import Recogniser
-from vlar.model.requests import (
-    DEFAULT_FPS,
-    AdaptRequest,
-    ClassifyOptions,
-    ClassifyRequest,
-    EvaluateRequest,
-    Objectives,
-    interval,
-)
+from vlar.model.requests import AdaptRequest, ClassifyRequest, EvaluateRequest, Objectives
+from vlar.options import takes
 from vlar.results import Results
 from vlar.types import (
     Classification,
@@ -261,7 +252,7 @@ class Model:
         labels: Labels | None = None,
         *,
         every_s: None = None,
-        **options: Unpack[ClassifyOptions],
+        **options: Any,
     ) -> Classification: ...
 
     @overload
@@ -271,7 +262,7 @@ class Model:
         labels: Labels | None = None,
         *,
         every_s: float,
-        **options: Unpack[ClassifyOptions],
+        **options: Any,
     ) -> Results[Answer]: ...
 
     @overload
@@ -281,7 +272,7 @@ class Model:
         labels: Labels | None = None,
         *,
         every_s: float | None = None,
-        **options: Unpack[ClassifyOptions],
+        **options: Any,
     ) -> Results[Answer]: ...
 
     @overload
@@ -291,26 +282,15 @@ class Model:
         labels: Labels | None = None,
         *,
         every_s: float | None = None,
-        **options: Unpack[ClassifyOptions],
+        **options: Any,
     ) -> Iterator[Answer]: ...
 
+    @takes(ClassifyRequest)
     def classify(
         self,
         recordings: Recording | Iterable[Recording],
         labels: Labels | None = None,
-        *,
-        top: int = 5,
-        every_s: float | None = None,
-        mode: Mode = "one",
-        descriptions: Descriptions = "auto",
-        tree: TreeSource | None = None,
-        fps: float = DEFAULT_FPS,
-        shots: bool = False,
-        who: str | None = None,
-        zoom: str | None = None,
-        detector: str | None = None,
-        at: tuple[float, float] | None = None,
-        concepts: Mapping[str, Concept] | None = None,
+        **options: Any,
     ) -> Classification | Results[Answer] | Iterator[Answer]:
         """Classify recordings: which label fits?
 
@@ -335,6 +315,7 @@ class Model:
             detector: Spec of what finds people (``vlar.parts("detector")``); docs/who.md.
             at: Start and end in seconds of the interval to judge; None judges all of it.
             concepts: ``Library.concepts``: labels of these names are what judgements taught.
+            options: The fields of ``vlar.model.requests.ClassifyRequest`` by name, as above.
 
         Returns:
             One recording without ``every_s``: its answer. A list, or ``every_s``: a list and table
@@ -346,9 +327,8 @@ class Model:
             PersonError: ``who`` counts beyond the people of the recording.
             LabelError, UsageError: the label list, an input or ``who`` cannot be used.
         """
-        label_set = LabelSet.read(labels, mode, descriptions, tree, concepts)
-        window = interval(at, every_s)
-        request = ClassifyRequest(label_set, top, every_s, fps, shots, who, zoom, detector, window)
+        request = ClassifyRequest(labels, **options)
+        every_s = request.every_s
         if is_one(recordings) and every_s is None:
             return self.recogniser.classify_one(recordings, request)
         listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings

@@ -58,9 +58,9 @@ class Recogniser:
         """The answer about one recording as a whole; an error is raised as it is."""
         sampler, classifier, people = self._prepared(request)
         if people is not None:
-            views = views_of_one(recording, sampler, request.fps, request.at)
+            views = views_of_one(recording, sampler, request.fps, request.window)
             return people.answer(views, request.top)
-        span = encode_one(self.core, recording, sampler, request.fps, request.at)
+        span = encode_one(self.core, recording, sampler, request.fps, request.window)
         return classifier.answer(span, top=request.top, model=self.core.name)
 
     def classify_each(
@@ -68,17 +68,17 @@ class Recogniser:
     ) -> Iterator[Answer]:
         """The answers about recordings or their spans; labels are checked before the first."""
         sampler, classifier, people = self._prepared(request)
-        if request.at is not None and self._asks(request):
-            spans = encode_intervals(self.core, recordings, sampler, request.at)
+        if request.window is not None and self._asks(request):
+            spans = encode_intervals(self.core, recordings, sampler, request.window)
             return self._answers(spans, classifier, request.top)
-        views = views_of(recordings, sampler, request.every_s, request.fps, request.at)
+        views = views_of(recordings, sampler, request.every_s, request.fps, request.window)
         if people is not None:
             return people.each(views, request.top)
         return self._answers(self.core.encode_spans(views, costs=True), classifier, request.top)
 
     def _asks(self, request: ClassifyRequest) -> bool:
         """Return whether an interval is asked of the whole recording."""
-        return request.at is not None and self.core.answers_intervals
+        return request.window is not None and self.core.answers_intervals
 
     def _interval_classifier(self, labels: LabelSet) -> LabelClassifier:
         """The labels as texts: a head of examples has only learned whole recordings."""
@@ -95,7 +95,7 @@ class Recogniser:
         sampler = sampler.shot_by_shot if request.shots else sampler
         by_texts = self._asks(request)
         make = self._interval_classifier if by_texts else self.classifier
-        classifier = make(request.labels)
+        classifier = make(request.label_set)
         if focus is None:
             return sampler, classifier, None
         from vlar.model.people import PersonAnswers
@@ -111,7 +111,7 @@ class Recogniser:
 
 
 def _focus(request: ClassifyRequest) -> Focus | None:
-    if request.who is None and request.detector is None and request.zoom in (None, "off"):
+    if not request.person:
         return None
     from vlar.people.focus import make_focus
 

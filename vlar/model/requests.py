@@ -5,24 +5,22 @@ file imports nothing heavy, and its annotations are objects, since every help re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from typing_extensions import TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.options import Choices, Option
+from vlar.options import TIME, Choices, Option
 
 if TYPE_CHECKING:
     from vlar.heads.adapted_head import AdaptedHead
     from vlar.heads.support import Support, SupportItem
     from vlar.language.concept import Concept
-    from vlar.language.labels import LabelSet
+    from vlar.language.labels import Labels, LabelSet
     from vlar.language.tree import Tree, TreeSource
     from vlar.media.base import Reader
-    from vlar.types import Mode, ProgressCallback, Window
+    from vlar.types import ProgressCallback, Window
 
 NO_BALANCE, ADJUST = "none", "adjust"
 BALANCES = (NO_BALANCE, ADJUST)
@@ -58,24 +56,24 @@ class AdaptRequest:
     source: "str | Path | Support | None" = None
     method: Annotated[
         str,
-        Option(
-            "How to learn; 'auto' chooses in seconds, without training.",
-            choices=METHODS,
-            remote=True,
-        ),
+        Option("How to learn; 'auto' chooses in seconds, without training.", choices=METHODS),
     ] = "auto"
-    shots: Annotated[
-        int | None, Option("Use at most this many examples a label.", "1..", remote=True)
-    ] = None
+    shots: Annotated[int | None, Option("Use at most this many examples a label.", "1..")] = None
     seed: Annotated[
         int,
         Option(
-            "Seed of the examples that --shots draws, and of all that a training draws.", "rare"
+            "Seed of the examples that --shots draws, and of all that a training draws.",
+            "rare",
+            remote=False,
         ),
     ] = 0
     unknown: Annotated[
         str,
-        Option("How recordings that show none of the labels are recognised.", choices=REJECTORS),
+        Option(
+            "How recordings that show none of the labels are recognised.",
+            choices=REJECTORS,
+            remote=False,
+        ),
     ] = "familiarity"
     balance: Annotated[
         str,
@@ -83,6 +81,7 @@ class AdaptRequest:
             "'adjust': labels with more examples are not preferred.",
             "rare",
             choices=Choices("balance", lambda: BALANCES),
+            remote=False,
         ),
     ] = NO_BALANCE
     tree: Annotated[
@@ -92,6 +91,7 @@ class AdaptRequest:
             "model then name what kind of action it is.",
             "rare FILE",
             type=str | None,
+            remote=False,
         ),
     ] = None
     objectives: Annotated[
@@ -101,6 +101,7 @@ class AdaptRequest:
             "--objective NAME",
             choices=Choices.of_kinds("objective", "objective"),
             type=list[str] | None,
+            remote=False,
         ),
     ] = ()
     settings: Annotated[
@@ -110,6 +111,7 @@ class AdaptRequest:
             "be given several times.",
             "--set NAME=VALUE",
             type=list[str] | None,
+            remote=False,
         ),
     ] = field(default_factory=dict)
     start: Annotated[
@@ -117,6 +119,7 @@ class AdaptRequest:
         Option(
             "Start a trained method from a released file of its network, with a new class head.",
             "rare --from FILE",
+            remote=False,
         ),
     ] = None
     learner: Annotated[
@@ -125,6 +128,7 @@ class AdaptRequest:
             "How a trained method finds its parameters, if not in its own way.",
             "rare",
             choices=Choices.of_kinds("learner", "learner"),
+            remote=False,
         ),
     ] = None
     recipe: str | None = None
@@ -165,58 +169,7 @@ def find_unlabelled(
 DEFAULT_FPS = 25.0
 
 
-class ClassifyOptions(TypedDict, total=False):
-    """Options of ``Model.classify`` that every form of it takes.
-
-    Attributes:
-        top: As in ``ClassifyRequest``.
-        fps: Frames a second of an array.
-        shots: As in ``ClassifyRequest``.
-        concepts: Concepts of a library.
-    """
-
-    top: int
-    mode: Annotated[
-        "Mode", Option("'one': a single label fits. 'multi': any number of labels fit.")
-    ]
-    descriptions: Annotated[
-        str | Sequence[str],
-        Option("Use descriptions of labels: auto, none, or kinds such as scene,motion."),
-    ]
-    tree: Annotated[
-        "TreeSource | None",
-        Option(
-            "JSON of label to parent, bank:NAME or text (made from the labels). Answers then name "
-            "what kind of action it is."
-        ),
-    ]
-    fps: float
-    shots: bool
-    who: Annotated[
-        str | None,
-        Option("Judge one person: 'the person on the left', 'the man in red', 'person 2'."),
-    ]
-    zoom: Annotated[
-        str | None,
-        Option(
-            "Zoom in on the person who moves: 'person' always, 'auto' where small in the picture."
-        ),
-    ]
-    detector: Annotated[
-        str | None,
-        Option(
-            "What finds people and things for --who and --zoom: pose, motion, hf:FOLDER, "
-            "rfdetr:FILE."
-        ),
-    ]
-    at: Annotated[
-        tuple[float, float] | None,
-        Option("Start and end in seconds of the interval to judge; None judges all of it."),
-    ]
-    concepts: "Mapping[str, Concept] | None"
-
-
-def interval(at: tuple[float, float] | None, every_s: float | None) -> "Window | None":
+def interval(at: "tuple[float, float] | Window | None", every_s: float | None) -> "Window | None":
     """The interval of a request; None for whole recordings.
 
     Raises:
@@ -228,35 +181,116 @@ def interval(at: tuple[float, float] | None, every_s: float | None) -> "Window |
         raise UsageError(
             "an interval has one answer, and every span of a length has its own; give one"
         )
-    if not 0 <= at[0] < at[1] < float("inf"):
-        raise UsageError(
-            f"the interval {at[0]:g} to {at[1]:g} s is not a span; write for example 2s-4s"
-        )
     from vlar.types import Window
 
-    return Window(float(at[0]), float(at[1]))
+    start_s, end_s = (at.start_s, at.end_s) if isinstance(at, Window) else at
+    if not 0 <= start_s < end_s < float("inf"):
+        raise UsageError(
+            f"the interval {start_s:g} to {end_s:g} s is not a span; write for example 2s-4s"
+        )
+    return Window(float(start_s), float(end_s))
 
 
 @dataclass(frozen=True)
 class ClassifyRequest:
-    """A request to say which label fits; ``Model.classify`` describes the other fields.
+    """A request to say which label fits; ``Model.classify`` describes the fields.
+
+    ``labels`` is read with ``mode``, ``descriptions``, ``tree`` and ``concepts`` when the request
+    is made, and is a ``LabelSet`` from then on; ``at`` is a ``Window``.
 
     Attributes:
         source: Reads the recordings; None for the reader of the model's sensor.
     """
 
-    labels: "LabelSet"
+    labels: "Labels | LabelSet | None" = None
+    _: KW_ONLY
     top: Annotated[int, Option("Labels to show.", "1..")] = 5
-    every_s: float | None = None
+    every_s: Annotated[
+        float | None,
+        Option("One answer for each such span: 4s.", "--every SPAN", TIME, type=str | None),
+    ] = None
+    mode: Annotated[
+        Literal["one", "multi"],
+        Option("'one': a single label fits. 'multi': any number of labels fit.", "MODE"),
+    ] = "one"
+    descriptions: Annotated[
+        str | Sequence[str],
+        Option(
+            "Use descriptions of labels: auto, none, or kinds such as scene,motion.",
+            "rare KINDS",
+            type=str,
+        ),
+    ] = "auto"
+    tree: Annotated[
+        "TreeSource | None",
+        Option(
+            "JSON of label to parent, bank:NAME or text (made from the labels). Answers then name "
+            "what kind of action it is.",
+            "rare FILE",
+            type=str | None,
+            remote=False,
+        ),
+    ] = None
     fps: float = DEFAULT_FPS
     shots: Annotated[
         bool, Option("Judge a film with cuts shot by shot (once before: vlar models get shots).")
     ] = False
-    who: str | None = None
-    zoom: str | None = None
-    detector: str | None = None
-    at: "Window | None" = None
+    who: Annotated[
+        str | None,
+        Option("Judge one person: 'the person on the left', 'the man in red', 'person 2'.", "TEXT"),
+    ] = None
+    zoom: Annotated[
+        Literal["off", "auto", "person"] | None,
+        Option(
+            "Zoom in on the person who moves: 'person' always, 'auto' where small in the picture.",
+            "WHEN",
+        ),
+    ] = "off"
+    detector: Annotated[
+        str | None,
+        Option(
+            "What finds people and things for --who and --zoom: pose, motion, hf:FOLDER, "
+            "rfdetr:FILE.",
+            "rare NAME",
+            remote=False,
+        ),
+    ] = None
+    at: Annotated[
+        "tuple[float, float] | Window | None",
+        Option(
+            "The interval to judge, such as 2s-4s; without it all of a recording.",
+            "SPAN",
+            TIME,
+            type=str | None,
+            remote=False,
+        ),
+    ] = None
+    concepts: "Mapping[str, Concept] | None" = None
     source: "Reader | None" = None
+
+    def __post_init__(self) -> None:
+        """Read the labels and the interval."""
+        from vlar.language.labels import LabelSet
+
+        if not isinstance(self.labels, LabelSet):
+            words = self.descriptions, self.tree, self.concepts
+            object.__setattr__(self, "labels", LabelSet.read(self.labels, self.mode, *words))
+        object.__setattr__(self, "at", interval(self.at, self.every_s))
+
+    @property
+    def label_set(self) -> "LabelSet":
+        """The labels as they were read."""
+        return cast("LabelSet", self.labels)
+
+    @property
+    def person(self) -> bool:
+        """Return whether one person is judged, or who moves, rather than the whole picture."""
+        return not (self.who is None and self.detector is None and self.zoom in (None, "off"))
+
+    @property
+    def window(self) -> "Window | None":
+        """The interval to judge; None for all of a recording."""
+        return cast("Window | None", self.at)
 
 
 @dataclass(frozen=True)

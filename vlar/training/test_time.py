@@ -20,7 +20,6 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from vlar import registry
 from vlar.adapters.statistics import Statistics, watching
 from vlar.errors import UsageError, VlarError
-from vlar.language.labels import LabelSet
 from vlar.media.views import Views
 from vlar.model.core import encoded_span
 from vlar.model.inputs import Answer
@@ -96,7 +95,7 @@ class Online:
                 f"model {model.name!r} has no statistics.safetensors to return to; make one with "
                 "'vlar adapt', or adapt again where an earlier vlar did"
             )
-        self.request = request or ClassifyRequest(LabelSet.read(None))
+        self.request = request or ClassifyRequest()
         self.source: Any = statistics or model.head.statistics
         self.trains, self.momentum, self.limits = form != "features", momentum, reset
         self.resets, self.rate = 0, rate or FORMS[form]
@@ -109,7 +108,7 @@ class Online:
             name=model.name,
         )
         self.core, self.sampler = adapted_model.words, adapted_model.view_sampler
-        self.classifier = adapted_model.recogniser.classifier(self.request.labels)
+        self.classifier = adapted_model.recogniser.classifier(self.request.label_set)
         named = [n for n in getattr(self.encoder, "norm_layers", ()) if n in self.source.layers]
         self.layers = list(layers or named[3 * len(named) // 4 :])
         if not self._fits():

@@ -7,16 +7,11 @@ Options:
         --labels.
     concepts (LIBRARY): Labels that are names of its concepts are what judgements taught ('vlar
         concept save').
-    every (SPAN): Answer for each span of this length: 4s.
-    at (SPAN): Answer for an interval: 2s-4s.
     sensors (--with SENSOR=FILE): Another sensor's recording of the same moment: imu=b.mat; --model
         bundle:A+B.
     timeline_file (--timeline FILE): Write segments: .json, .csv, .srt, .vtt or .png.
     csv: Write the answers as a table.
     parquet (rare): The same for pandas, Arrow, DuckDB.
-    tree (rare):
-    descriptions (rare):
-    detector (rare):
     rerank (ANSWERER): Ask another answerer about the best labels: self:MODEL, local:FOLDER,
         openai:MODEL, sheet:FILE.csv.
     rerank_margin (rare M 0.0..1.0): Ask only where the best two labels differ by less than this.
@@ -70,18 +65,10 @@ def classify(
     concepts: str | None = None,
     model: str = "lite",
     asked: Annotated[JsonDict, Fields(ClassifyRequest)],
-    every: str | None = None,
-    at: str | None = None,
     sensors: list[str] | None = None,
     timeline_file: str | None = None,
     csv: Path | None = None,
     parquet: Path | None = None,
-    mode: Literal["one", "multi"] = "one",
-    descriptions: str = "auto",
-    tree: str | None = None,
-    who: str | None = None,
-    zoom: Literal["off", "auto", "person"] = "off",
-    detector: str | None = None,
     rerank: Annotated[str | None, ANSWERERS] = None,
     rerank_k: int = 5,
     rerank_weights: str | None = None,
@@ -102,20 +89,17 @@ def classify(
         vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
         vlar classify videos/ --labels labels.txt --every 4s --json
     """
-    from vlar.language.labels import LabelSet
-    from vlar.model.requests import interval
-
-    every_s = inputs.seconds(every, "--every") if every else None
+    every_s = inputs.seconds(asked["every_s"], "--every") if asked["every_s"] else None
     timeline = timeline_file is not None and shelves.load("behaviour.verbs.timeline", "--timeline")
     segments_file = timeline.file_of(timeline_file, every_s) if timeline else None
+    spans = {"every_s": every_s, "at": inputs.span(asked["at"], "--at")}
     taught = inputs.concepts(concepts)
-    label_set = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree, taught)
+    request = ClassifyRequest(_label_list(labels, pairs), concepts=taught, **{**asked, **spans})
     live = _address(paths, segments_file)
-    person = _person(live, who=who, zoom=zoom, detector=detector)
-    window = interval(inputs.span(at, "--at"), every_s)
-    request = ClassifyRequest(label_set, every_s=every_s, at=window, **asked, **person)
-    _check_second_opinion(rerank, live, mode)
-    if online and (live or rerank or request.shots or sensors or window or every_s or person):
+    _check_person(request, live)
+    _check_second_opinion(rerank, live, request.mode)
+    apart = request.shots or request.window or every_s or request.person
+    if online and (live or rerank or sensors or apart):
         raise UsageError(
             "--online answers whole recordings of a model's own sensor; leave out --every, --at, "
             "--shots, --who, --zoom, --with and --rerank, and give files"
@@ -126,13 +110,14 @@ def classify(
         review = opinions.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
     absent = [] if live else inputs.absent(paths)
     with ExitStack() as stack:
-        answers = Answers(mode, tables(stack, csv, parquet))
+        answers = Answers(request.mode, tables(stack, csv, parquet))
         if len(absent) == len(paths):
             return answers.of_nothing(absent)
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
         request = replace(request, source=inputs.beside(paths, sensors or (), recogniser.modality))
-        answers.n_labels = len((listed := label_set.listed) or recogniser.default_labels)
+        listed = request.label_set.listed
+        answers.n_labels = len(listed or recogniser.default_labels)
         if live is not None:
             return _watch(live, recogniser, request, answers, shown)
         if explain:
@@ -218,16 +203,15 @@ def tables(stack: ExitStack, csv: Path | None, parquet: Path | None) -> list[Tab
     return files
 
 
-def _person(live: str | None, **given: str | None) -> JsonDict:
-    """Values of --who, --zoom and --detector, checked before a model is loaded."""
-    if given == {"who": None, "zoom": "off", "detector": None}:
-        return {}
+def _check_person(request: ClassifyRequest, live: str | None) -> None:
+    """Refuse --who, --zoom and --detector that cannot be, before a model is loaded."""
+    if not request.person:
+        return
     if live is not None:
         raise UsageError("--who and --zoom belong to recordings; a stream is judged as a whole")
     from vlar.people.focus import make_focus
 
-    make_focus(**given)
-    return {**given}
+    make_focus(request.who, request.zoom, request.detector)
 
 
 def _classify(

@@ -28,7 +28,7 @@ import typer
 
 from vlar import registry
 from vlar.library.query.request import QueryRequest
-from vlar.model.requests import AdaptRequest, ClassifyOptions
+from vlar.model.requests import AdaptRequest, ClassifyRequest
 from vlar.options import (
     COMMON,
     FILES,
@@ -68,8 +68,8 @@ debug: Show the traceback of an error.
 #: The request whose fields describe options of a verb.
 API: dict[str, Any] = {
     "adapt": AdaptRequest,
-    "classify": ClassifyOptions,
-    "evaluate": ClassifyOptions,
+    "classify": ClassifyRequest,
+    "evaluate": ClassifyRequest,
     "query": QueryRequest,
 }
 #: Panels of the help, for options whose declaration does not name one.
@@ -93,14 +93,12 @@ _METAVARS: dict[type | str, str] = {
     "balance": "NAME",
     "cut": "FOLDER",
     "descriptions": "KINDS",
-    "detector": "NAME",
     "learner": "NAME",
     "method": "NAME",
     "mode": "MODE",
     "tree": "FILE",
     "unknown": "NAME",
     "who": "TEXT",
-    "zoom": "WHEN",
 }
 
 
@@ -314,22 +312,18 @@ def _plain(name: str, annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) is Annotated:
         value, choices = get_args(annotation)
         return value, Choices.of_kinds(choices, choices) if isinstance(choices, str) else choices
-    if get_origin(annotation) is Literal:
-        return str, Choices(name.replace("_", " "), lambda: get_args(annotation))
+    literals = [kind for kind in (annotation, *get_args(annotation)) if get_origin(kind) is Literal]
+    if literals:
+        return str, Choices(name.replace("_", " "), lambda: get_args(literals[0]))
     return (annotation,)
-
-
-def _number(text: str) -> float | None:
-    return (float(text) if "." in text else int(text)) if text else None
 
 
 def _facts(parameter: inspect.Parameter, value: Any, declared: str, said: str) -> dict[str, Any]:
     """Names, metavar, help and limits of an option or argument."""
     tokens = declared.split()
     names = [token for token in tokens if token.startswith("-")]
-    limits = next((token for token in tokens if ".." in token and token[0].isdigit()), None)
-    least, most = (limits or "..").split("..")
-    words = [token for token in tokens if token not in (*names, limits, RARE)]
+    least, most = Option(said, declared).limits
+    words = [t for t in tokens if t not in (*names, RARE) and not (".." in t and t[0].isdigit())]
     kinds = set(get_args(value) or [value])
     usual = _METAVARS.get(parameter.name) or next(filter(None, map(_METAVARS.get, kinds)), None)
     if parameter.kind is not parameter.POSITIONAL_ONLY and "--" not in declared:
@@ -341,7 +335,7 @@ def _facts(parameter: inspect.Parameter, value: Any, declared: str, said: str) -
         "names": names,
         "metavar": " ".join(words) or usual,
         "help": said,
-        "min": _number(least),
-        "max": _number(most),
+        "min": least,
+        "max": most,
         "rare": RARE in tokens,
     }

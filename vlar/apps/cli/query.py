@@ -4,18 +4,8 @@ Options:
     text (QUERY): What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN
         10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple],
         ``says: words of a caption``, ``says "words in sound"``, ``shows "words on screen"``.
-    yes (NUMBER): A hit of the plain list that shows what was meant, by its number there (3), or
-        by its row (row:57, of --json). The answer learns from it, and leaves judged hits out.
-    no (NUMBER): A hit that does not show it.
-    miss (SHARE): Show all that is needed for the moment to be among it with 90% (10%), or nothing:
-        it is not in here. Needs a calibration, which 'lite' has (vlar calibrate makes one).
-    written: Search the words of names, folders, tags and captions too; all words of a phrase win.
-    only_written (rare): Search these words alone.
-    only_seen (rare): Search the pictures alone, as without --written.
     who (TEXT): Only this person of each window: 'the person on the left', 'person 2' (libraries
         with --persons).
-    rerank (NAME): How the best candidates are ordered again; 'auto' goes by the model. self:MODEL,
-        local:FOLDER, openai:MODEL and sheet:FILE.csv ask for a second opinion.
     search_device (rare NAME): Where to search: cpu, or cuda with faiss-gpu.
     cut (FOLDER): Write each found span as a file of its own.
     exact (rare): Cut files begin as found; without it, with a key frame.
@@ -48,7 +38,7 @@ from vlar.apps.cli.progress import progress
 from vlar.errors import LibraryError, UsageError
 from vlar.formatting import counted
 from vlar.library.query.request import QueryRequest
-from vlar.options import Choices, Fields
+from vlar.options import Fields
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,7 +50,6 @@ if TYPE_CHECKING:
     from vlar.results import Hits
     from vlar.types import Hit
 
-_RERANKERS = Choices.of_kinds("re-ranker", "reranker", "answerer", also=("auto", "none"))
 KITTY, ITERM, SIXEL = "kitty", "iterm2", "sixel"
 WIDTH = 200  # pixels
 _ENCODING_S = 5.0  # after an answer
@@ -172,14 +161,7 @@ def query(
     /,
     *,
     asked: Annotated[dict[str, Any], Fields(QueryRequest)],
-    yes: list[str] | None = None,
-    no: list[str] | None = None,
-    miss: str | None = None,
-    written: bool = False,
-    only_written: bool = False,
-    only_seen: bool = False,
     who: str | None = None,
-    rerank: Annotated[str, _RERANKERS] = "auto",
     rerank_k: int = 5,
     rerank_weights: str | None = None,
     model: str | None = None,
@@ -207,12 +189,10 @@ def query(
     """
     from vlar.library.library import Library
 
+    yes, no, rerank = (asked.pop(name) for name in ("yes", "no", "rerank"))
     asked["where"] = [*(asked["where"] or []), *([] if who is None else [f"who={who}"])]
-    chance = None if miss is None else judgements.share(miss)
-    if only_seen and (written or only_written):
-        raise UsageError("--only-seen leaves out what is written; give it or --written")
-    only = "written" if only_written else None if written else "seen"
-    request = QueryRequest(text, miss=chance, only=only, **asked)
+    asked["miss"] = asked["miss"] and judgements.share(asked["miss"])
+    request = QueryRequest(text, **asked)
     _check(request)  # a mistake shows before anything is loaded
     files = _files(cut, exact, sheet, html, csv, edl, m3u, otio)
     shows = None if output.is_json() else wanted(pictures)

@@ -210,7 +210,7 @@ def run_watch(
         UsageError: the source, a threshold or an address cannot be used.
         DecodeError: the stream cannot be opened.
     """
-    labels = model.recogniser.classifier(watch.request.labels).labels
+    labels = model.recogniser.classifier(watch.request.label_set).labels
     states = LabelStates(labels, watch.on, watch.off, watch.least_s)
     receivers.begin(labels, model.name)
     picture: list[bytes] = []

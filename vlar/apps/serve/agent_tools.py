@@ -10,14 +10,15 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 from pydantic import Field
 
+from vlar.apps.serve import schemas
 from vlar.apps.serve.application import Application
 from vlar.apps.serve.errors import ServeLimits
 from vlar.apps.serve.library import RequestedRecording
@@ -25,9 +26,9 @@ from vlar.cancellation import Cancelled, cancellable
 from vlar.errors import LibraryError, VlarError
 from vlar.files.opening import open_input
 from vlar.formatting import clock
-from vlar.library.query.request import MIN_PROBABILITY, QueryRequest
-from vlar.options import help_of
-from vlar.types import JsonDict, Mode
+from vlar.library.query.request import QueryRequest
+from vlar.options import help_of, tool
+from vlar.types import JsonDict
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: Hints of the protocol about tools that read, and about those that write.
@@ -104,7 +105,7 @@ def _line(value: Any) -> str:
     return json.dumps(compact(value), ensure_ascii=False, separators=(",", ":"))
 
 
-def named(tool: F, limit_s: float = ServeLimits.request_s) -> F:
+def named(function: F, limit_s: float = ServeLimits.request_s) -> F:
     """A tool that answers with one line of JSON or a JPEG, and whose errors an agent can act on.
 
     Its work ends with its time: decoding, encoding and searching stop after ``limit_s`` seconds.
@@ -112,12 +113,12 @@ def named(tool: F, limit_s: float = ServeLimits.request_s) -> F:
     from mcp.server.mcpserver import Image
     from mcp.server.mcpserver.exceptions import ToolError
 
-    @wraps(tool)
+    @wraps(function)
     def call(*arguments: Any, **given: Any) -> Any:
         end_s = time.monotonic() + limit_s
         try:
             with cancellable(lambda: time.monotonic() > end_s):
-                result = tool(*arguments, **given)
+                result = function(*arguments, **given)
         except Cancelled:
             raise ToolError(f"no answer within {limit_s:g} s; ask for less") from None
         except VlarError as problem:
@@ -129,6 +130,7 @@ def named(tool: F, limit_s: float = ServeLimits.request_s) -> F:
             return Image(data=result, format="jpeg")
         return _line(result)
 
+    call.__signature__ = signature(function)  # type: ignore[attr-defined] - bound, so without self
     return call  # pyright: ignore[reportReturnType]
 
 
@@ -164,42 +166,24 @@ class Reading:
                 counts[key][value] += 1
         return {key: dict(count.most_common(_MOST_VALUES)) for key, count in counts.items()}
 
+    @tool(schemas.Query, leave_out=("text",))
     def search(
         self,
         query: Text,
         k: Annotated[int, Field(ge=1, le=50, description=help_of(QueryRequest, "k"))] = 5,
-        where: Annotated[
-            list[str] | None,
-            Field(description="Filters that all hold, such as place=gym, start_s>=10, path=*.mp4."),
-        ] = None,
-        min_probability: Annotated[
-            float, Field(ge=0, le=1, description=help_of(QueryRequest, "min_probability"))
-        ] = MIN_PROBABILITY,
-        yes: Annotated[
-            list[int] | None,
-            Field(description="'row' of hits of this query that show what is meant."),
-        ] = None,
-        no: Annotated[list[int] | None, Field(description="'row' of those that do not.")] = None,
-        miss: Annotated[
-            float | None,
-            Field(gt=0, lt=1, description="0.1: all that is needed to hold the moment with 90%."),
-        ] = None,
-        written: Annotated[
-            bool, Field(description="Look up names, tags and captions too.")
-        ] = False,
+        **options: Any,
     ) -> JsonDict:
         """Find moments of the library's videos that show something, best first.
 
         With yes and no the answer learns from them. With miss an empty list is an answer.
         """
-        only = None if written else "seen"
-        request = QueryRequest(query, k, where, min_probability, miss=miss, only=only)
-        return self._do.search(replace(request, yes=yes or (), no=no or ()))
+        return self._do.search(QueryRequest(query, k, **options))
 
     def concepts(self) -> JsonDict:
         """List names for what judgements taught; a query writes them like phrases, in quotes."""
         return self._do.concepts()
 
+    @tool(schemas.Classify, leave_out=("source", "model"))
     def classify(
         self,
         labels: Annotated[list[str], Field(min_length=1, description="Labels, such as 'cooking'.")],
@@ -207,15 +191,14 @@ class Reading:
         path: Annotated[str | None, Field(description="Or the path of a video file.")] = None,
         start_s: Seconds | None = None,
         end_s: Seconds | None = None,
-        every_s: Annotated[float | None, Field(ge=0.5, description="One answer each.")] = None,
-        mode: Annotated[Mode, Field(description="multi: any number of labels may fit.")] = "one",
+        **options: Any,
     ) -> JsonDict:
         """Decide which of some labels fits a video, a span of it, or each part of it.
 
         Without a label in an answer, none of them fits.
         """
         source = RequestedRecording(video=video, path=path, start_s=start_s, end_s=end_s)
-        return self._do.classify(source, labels, every_s=every_s, mode=mode)
+        return self._do.classify(source, labels, **options)
 
     def list_recordings(
         self,

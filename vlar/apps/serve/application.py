@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,18 +30,16 @@ from vlar.behaviour.timeline.recordings import TimelineRules, find_segments
 from vlar.errors import DecodeTimeout, LabelError, VlarError
 from vlar.language.bank import load_bank
 from vlar.language.concept import Concept
-from vlar.language.labels import LabelList, LabelSet, parse_labels
+from vlar.language.labels import LabelList, parse_labels
 from vlar.library.address import place_of
 from vlar.library.query.grammar import Like, Node, leaves, parse, show
 from vlar.library.query.plan import QueryReport, QueryRequest, make_plan
 from vlar.library.rows import VideoRow
 from vlar.media.bundle import PART
 from vlar.media.video.frames import Box
-from vlar.media.views import Views
-from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
 from vlar.results import Hits
-from vlar.types import Failure, Float32, Float64, Hit, JsonDict, Window
+from vlar.types import Failure, Float32, Float64, Hit, JsonDict
 from vlar.version import __version__
 
 _SUGGESTED = 3
@@ -79,44 +77,40 @@ class Classifying:
         source: RequestedRecording,
         labels: Sequence[str] | str | None,
         model: str,
-        top: int,
-        every_s: float | None,
-        mode: str,
+        options: JsonDict,
         on_part: OnPart | None = None,
     ) -> JsonDict:
         """The answer of ``Application.classify``."""
-        label_set = LabelSet(self._labels(labels), mode)
-        request = ClassifyRequest(label_set, top, every_s)
-        window = source.window
+        request = ClassifyRequest(self._labels(labels), at=source.window, **options)
         path, name = self._sources.find(source)
         loaded = self._models.get(model)
         if model == OWN:
             named = {concept.name.casefold(): concept for concept in self._concepts()}
-            request = replace(request, labels=label_set.taught_by(named))
-        classifier = loaded.recogniser.classifier(request.labels)
+            request = replace(request, labels=request.label_set.taught_by(named))
         total = None
         if path.is_file() and loaded.modality == "video":
-            total = self._parts(path, name, window, request)
+            total = self._parts(path, name, request)
         limit_s = self._limits.request_s if on_part is None else self._limits.stream_s
         deadline_s = time.monotonic() + limit_s
         going = on_part is None or on_part({"total": total})
         answers: list[JsonDict] = []
-        for span in loaded.words.encode_spans(self._views(loaded, path, window, request)):
-            if isinstance(span, Failure):
-                failure = Failure(Path(name), span.kind, span.message.replace(str(path), name))
+        request = replace(request, source=self._media.reader(loaded.modality))
+        for row in loaded.recogniser.classify_each([path], request):
+            if isinstance(row, Failure):
+                failure = Failure(Path(name), row.kind, row.message.replace(str(path), name))
                 if request.every_s is None:  # nothing else remains to answer with
                     raise _refused(failure)
                 answers.append(failure.to_dict())
             else:
-                row = classifier.answer(span, top=request.top, model=model)
-                row = replace(row, path=Path(name), failed=_renamed(row.failed, path, name))
-                answers.append({**row.to_dict(), "label": row.label})
+                shown = replace(row, path=Path(name), failed=_renamed(row.failed, path, name))
+                answers.append({**shown.to_dict(), "label": row.label})
             if time.monotonic() > deadline_s:
                 raise too_slow(limit_s)
             going = going and (on_part is None or on_part(answers[-1]))
             if not going:
                 break
-        return {"answers": answers, "labels": list(classifier.labels), "model": model}
+        listed = loaded.recogniser.classifier(request.label_set).labels
+        return {"answers": answers, "labels": list(listed), "model": model}
 
     def segments(self, video: str, labels: Sequence[str] | None, model: str) -> JsonDict:
         """The answer of ``Application.segments``."""
@@ -149,12 +143,12 @@ class Classifying:
             raise LabelError("the list of labels is empty; send at least one")
         return parse_labels(labels)
 
-    def _parts(self, path: Path, name: str, window: Window | None, request: ClassifyRequest) -> int:
+    def _parts(self, path: Path, name: str, request: ClassifyRequest) -> int:
         """The number of answers, refused where the recording is too long."""
         every_s, most_s = request.every_s, self._limits.video_s
         duration_s = self._length(path, name)
-        if window is not None:
-            duration_s = window.duration_s
+        if request.window is not None:
+            duration_s = request.window.duration_s
         if duration_s > most_s:
             raise _too_long(name, duration_s, most_s, "classify a span of it: start_s, end_s")
         if every_s is not None and duration_s / every_s > _MOST_SPANS:
@@ -167,17 +161,6 @@ class Classifying:
             return self._media.facts(path).duration_s
         except VlarError as error:
             raise type(error)(error.message.replace(str(path), name)) from error
-
-    def _views(
-        self, model: Model, path: Path, window: Window | None, request: ClassifyRequest
-    ) -> Iterator[Views | Failure]:
-        sampler = replace(model.view_sampler, reader=self._media.reader(model.modality))
-        if request.every_s is None:
-            return sampler.sample_each([(path, window)])
-        if window is not None:
-            error = "every_s and a span cannot be asked for together"
-            raise ServeError(400, error, "leave one of them out", "span")
-        return sampler.sample_every([path], request.every_s)
 
 
 def _too_long(name: str, duration_s: float, most_s: float, fix: str) -> ServeError:
@@ -480,10 +463,8 @@ class Application:
         labels: Sequence[str] | str | None = None,
         *,
         model: str = OWN,
-        top: int = 5,
-        every_s: float | None = None,
-        mode: str = "one",
         on_part: OnPart | None = None,
+        **options: Any,
     ) -> JsonDict:
         """Classify a recording, or each part of it; see ``Model.classify``.
 
@@ -491,16 +472,14 @@ class Application:
             source: The recording.
             labels: Texts, or ``bank:NAME``; None for those of an adapted model.
             model: Name of a model of ``describe``.
-            top: Number of labels to give.
-            every_s: Seconds of each part; None answers for the whole.
-            mode: ``one`` label fits, or ``multi``: any number.
+            options: Others of ``vlar.model.requests.ClassifyRequest``.
             on_part: Called with the number of answers, ``total``, and then with each answer as it
                 is made; nothing more is read where it returns False.
 
         Raises:
             VlarError: it cannot be answered.
         """
-        return self._classifying(source, labels, model, top, every_s, mode, on_part)
+        return self._classifying(source, labels, model, options, on_part)
 
     def segments(
         self, video: str, labels: Sequence[str] | None = None, model: str = OWN

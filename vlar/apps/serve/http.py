@@ -394,9 +394,9 @@ class HttpInterface:
 
         @api.post("/api/classify", summary="Which label fits a recording")
         async def classify(body: schemas.Classify) -> JsonDict:
-            options = body.model_dump(include={"model", "top", "every_s", "mode"})
-            source = body.source.plain()
-            return await self._run("classifying", do.classify, source, body.labels, **options)
+            return await self._run(
+                "classifying", partial(do.classify, *body.plain(), **body.options())
+            )
 
         @api.post(
             "/api/classify/parts",
@@ -405,9 +405,7 @@ class HttpInterface:
             responses={200: {"content": {"application/x-ndjson": {}}}},
         )
         async def classify_parts(body: schemas.Classify) -> Response:
-            options = body.model_dump(include={"model", "top", "every_s", "mode"})
-            ask = partial(do.classify, body.source.plain(), body.labels, **options)
-            lines = self._parts(ask)
+            lines = self._parts(partial(do.classify, *body.plain(), **body.options()))
             return StreamingResponse(lines, media_type="application/x-ndjson")
 
         @api.post("/api/adapt", status_code=202, summary="Learn labels from examples, as a job")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vlar.apps.serve import library
 from vlar.library.ingest.request import AddRequest
 from vlar.library.query.request import QueryRequest
-from vlar.model.requests import AdaptRequest
-from vlar.options import body_field, with_options
+from vlar.model.requests import AdaptRequest, ClassifyRequest
+from vlar.options import body_field, remote_values, with_options
 
 # Numbers are strict, as JSON's true would be 1 else.
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False, strict=True)]
@@ -59,7 +59,6 @@ class Query(Body):
         strict=True,
         description="Chance that the list misses the moment; k does not count.",
     )
-    only: Literal["seen", "written"] | None = Field("seen", description="null: both legs.")
 
     def plain(self) -> QueryRequest:
         """Request for the application."""
@@ -104,17 +103,27 @@ class Source(Body):
         )
 
 
+@with_options(ClassifyRequest)
 class Classify(Body):
-    """A recording and labels."""
+    """A recording and labels; options of ``vlar classify`` that may come from afar are added."""
 
     source: Source
     labels: list[Label] | Annotated[str, Field(pattern=r"^bank:\w+$", max_length=80)] | None = (
         Field(None, description="Texts, or bank:NAME; none for an adapted model.")
     )
     model: ModelName = Field("library", description="Of GET /api/library.")
-    top: int = Field(5, ge=1, le=100)
-    every_s: float | None = Field(None, ge=0.5, le=3600, allow_inf_nan=False, strict=True)
-    mode: Literal["one", "multi"] = "one"
+    top: int = body_field(ClassifyRequest, "top", ge=1, le=100)
+    every_s: float | None = Field(
+        None, ge=0.5, le=3600, allow_inf_nan=False, strict=True, description="Seconds of each part."
+    )
+
+    def plain(self) -> tuple[library.RequestedRecording, list[str] | str | None]:
+        """Recording and labels for the application."""
+        return self.source.plain(), self.labels
+
+    def options(self) -> dict[str, Any]:
+        """Model and options for the application."""
+        return {"model": self.model, **remote_values(ClassifyRequest, self)}
 
 
 class Example(Source):

@@ -78,7 +78,7 @@ class Review:
         if second is not None:
             from vlar.model.label_heads import label_tree
 
-            label_set, tree = request.labels, model.head.tree if model.head else None
+            label_set, tree = request.label_set, model.head.tree if model.head else None
             if label_set.tree is not None:
                 names = label_set.listed.labels if label_set.listed else model.default_labels
                 tree = label_tree(model.words, label_set.tree, names)

@@ -198,7 +198,7 @@ def watch(
 
     every_s = inputs.seconds(every, "--every") if every else None
     label_set = LabelSet.read(labels, concepts=inputs.concepts(concepts))
-    request = ClassifyRequest(label_set, 100_000, every_s)
+    request = ClassifyRequest(label_set, top=100_000, every_s=every_s)
     least_s = inputs.seconds(least, "--least") if least else 0.0
     asked = Watch(source, request, on, off, least_s, settle_s, once)
     broker = Broker.parse(mqtt, name) if mqtt else None

@@ -167,7 +167,7 @@ def _bouts(
     rows = [row for row in steps if isinstance(row, Classification)]
     if (failed := [row for row in steps if isinstance(row, Failure)]) and not rows:
         raise DecodeError(failed[0].message)
-    if request.labels.mode == "multi":
+    if request.label_set.mode == "multi":
         steps = [[p for p in row.predictions if p.probability >= _ON] for row in rows]
     else:
         steps = [row.predictions[: int(row.label is not None or not unknown)] for row in rows]

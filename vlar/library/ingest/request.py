@@ -34,7 +34,8 @@ class AddRequest:
         bool | None,
         Option(
             "Let no window cross a cut (once before: vlar models get shots). Default: the "
-            "library's own; off in a new library."
+            "library's own; off in a new library.",
+            remote=False,
         ),
     ] = None
     keep_context: bool = True
@@ -45,22 +46,16 @@ class AddRequest:
             "file: frames (four small pictures, 8 kB), records (bodies too, 13 kB), none.",
             "WHAT",
             choices=Choices.of_kinds("record", also=("frames", "records", "none")),
+            remote=False,
         ),
     ] = "none"
     retry: Annotated[
         bool,
-        Option(
-            "Read files again that failed before; otherwise they are skipped and named.",
-            remote=True,
-        ),
+        Option("Read files again that failed before; otherwise they are skipped and named."),
     ] = False
     skip_still: Annotated[
         bool,
-        Option(
-            "Leave windows of video out in which nothing moves (docs/library.md).",
-            "rare",
-            remote=True,
-        ),
+        Option("Leave windows of video out in which nothing moves (docs/library.md).", "rare"),
     ] = False
     captions: Annotated[
         "str | Captioner | None",
@@ -69,19 +64,23 @@ class AddRequest:
             "NAME",
             choices=Choices.of_kinds("captioner", "captioner"),
             type=str | None,
+            remote=False,
         ),
     ] = None
     persons: Annotated[
         bool | None,
         Option(
             "Next to each window, a row for each person in it. Default: the library's own; off in "
-            "a new library."
+            "a new library.",
+            remote=False,
         ),
     ] = None
     detector: Annotated[
         str | None,
         Option(
-            "What finds people for --persons: pose, motion, hf:FOLDER, rfdetr:FILE.", "rare NAME"
+            "What finds people for --persons: pose, motion, hf:FOLDER, rfdetr:FILE.",
+            "rare NAME",
+            remote=False,
         ),
     ] = None
     runner: "Runner | None" = None
@@ -92,11 +91,17 @@ class AddRequest:
             "rare FOLDER",
             FILES,
             type=str | None,
+            remote=False,
         ),
     ] = None
     remote: Annotated[
         bool,
-        Option("Fetch the addresses too that lists name, besides those of PATH.", "rare", COMMON),
+        Option(
+            "Fetch the addresses too that lists name, besides those of PATH.",
+            "rare",
+            COMMON,
+            remote=False,
+        ),
     ] = False
     served: bool = False
     progress: "IngestProgress | None" = None

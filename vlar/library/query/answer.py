@@ -43,7 +43,7 @@ def _answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
     plan = make_plan(request)
     with connection.mutex:
         store, manifest = connection.nonempty()
-        if plan.miss is not None:
+        if plan.request.miss is not None:
             require_encoded(store, manifest, "asked with --miss")
         check_keys(plan.where, store.tag_keys())
         model, asked_by = connection.models.loaded(manifest), manifest.fingerprint
@@ -59,7 +59,7 @@ def _answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
         _prepare(connection, *queries.values())
     with connection.mutex:
         store, manifest = connection.nonempty()
-        rerank = None if plan.judged or plan.miss or named else request.rerank
+        rerank = None if plan.judged or plan.request.miss or named else request.rerank
         reranker = _reranker(rerank, connection.models.loaded(manifest))
 
         def ask(cache: SearchCache | None) -> Hits:
@@ -67,8 +67,8 @@ def _answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
                 raise ModelMovedError(f"library {connection.path} changes its model; ask again")
             figures = connection.row_figures(store)
             snapshot = Snapshot(store, manifest, rated, cache, figures=figures)
-            if plan.miss is not None:
-                return guaranteed(plan, plan.miss, snapshot, queries, request.report)
+            if plan.request.miss is not None:
+                return guaranteed(plan, plan.request.miss, snapshot, queries, request.report)
             hits = search(plan, snapshot, queries, reranker, linked.report(request.report))
             hits.learned_from = tuple(linked.notes)
             if manifest.mapping is not None and any(hit.origin == "mapped" for hit in hits):

@@ -107,12 +107,13 @@ def guaranteed(
     """
     calibration = calibration_of(snapshot.store, snapshot.manifest.fingerprint)
     reports: list[QueryReport] = []
-    best = search(replace(plan, k=1, min_probability=0.0), snapshot, queries, None, reports.append)
+    one = replace(plan, request=replace(plan.request, k=1, min_probability=0.0))
+    best = search(one, snapshot, queries, None, reports.append)
     guarantee = calibration.guarantee(miss, max(reports[-1].videos, 1))
     least = least_probability(guarantee, best[0].probability) if best else math.inf
     hits, k = Hits(), _FIRST
     while least <= 1:
-        wanted = replace(plan, k=k, min_probability=least)
+        wanted = replace(plan, request=replace(plan.request, k=k, min_probability=least))
         hits = search(wanted, snapshot, queries, None, reports.append)
         if len(hits) < k:
             break

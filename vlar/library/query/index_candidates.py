@@ -73,8 +73,11 @@ class IndexCandidates:
         self._allowed = kept_row_filter(snapshot.store, cache, plan.where)
         self._new: dict[int, SpanScore] = {}
         self._words = content_words(plan.phrase)
-        only = plan.only == "written"
-        needs_scan = plan.only == "seen" or plan.judged or plan.miss is not None or not self._words
+        request = plan.request
+        only = request.only == "written"
+        needs_scan = (
+            request.only == "seen" or plan.judged or request.miss is not None or not self._words
+        )
         self._written = None if needs_scan else written_index(snapshot, required=only)
         self._rows: list[ScoredSpan] = []
         self._likely: list[ScoredSpan] = []  # of which few rows next to them were read
@@ -97,7 +100,7 @@ class IndexCandidates:
         rows = self._with_written(list(rows))
         rows.sort(key=lambda row: (*_order(row), self._paths[row.video_id], row.start_s, row.track))
         self._rows = rows
-        return rows, whole or not rows or rows[-1].stated < self._plan.min_probability
+        return rows, whole or not rows or rows[-1].stated < self._plan.request.min_probability
 
     def _proposed(self, n: int) -> tuple[list[ScoredSpan], bool]:
         store = self._snapshot.store
@@ -158,7 +161,7 @@ class IndexCandidates:
 
     def _with_written(self, rows: list[ScoredSpan]) -> list[ScoredSpan]:
         """Rows with the words that are written of them, and those of which all words are."""
-        index, only = self._written, self._plan.only == "written"
+        index, only = self._written, self._plan.request.only == "written"
         if index is None:
             return rows
         matching = index.having_any(self._words) if only else index.having_all(self._words)
@@ -252,7 +255,7 @@ class IndexCandidates:
         first = ids.index(span.row_id) if span.row_id in ids else len(ids)
         best = {span.video_id: span}  # rows of one recording are mostly of one span
         for row in self._rows[first + 1 :]:
-            if len(best) > self._plan.k or row.stated < self._plan.min_probability:
+            if len(best) > self._plan.request.k or row.stated < self._plan.request.min_probability:
                 break
             best.setdefault(row.video_id, row)
         likely = list(best.values())

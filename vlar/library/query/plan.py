@@ -153,24 +153,16 @@ class QueryPlan:
     """A query that is ready to run.
 
     Attributes:
+        request: The query as it was asked; ``k`` and the others stand there.
         tree: What a window, or a span, should show.
-        k: Number of spans wanted.
         where: Conditions that all hold (``vlar.library.query.filters``).
-        min_probability: Spans below it are not answers.
         judged: Whether each judged row shows what was meant, by row id.
-        miss: Chance that the list misses the moment; None for the best ``k``.
-        only: ``written`` or ``seen``: the leg that may answer; None for both.
-        one_per_recording: Whether a recording has at most one answer.
     """
 
+    request: QueryRequest
     tree: Node
-    k: int
     where: tuple[Condition, ...] = ()
-    min_probability: float = MIN_PROBABILITY
     judged: Mapping[int, bool] = field(default_factory=dict[int, bool])
-    miss: float | None = None
-    only: str | None = "seen"
-    one_per_recording: bool = False
 
     @property
     def plain(self) -> bool:
@@ -223,16 +215,7 @@ def make_plan(request: QueryRequest) -> QueryPlan:
         )
     _check_miss(request.miss, tree, judged)
     _check_only(request, tree)
-    return QueryPlan(
-        tree,
-        k,
-        conditions(request.where),
-        least,
-        judged,
-        request.miss,
-        request.only,
-        request.one_per_recording,
-    )
+    return QueryPlan(request, tree, conditions(request.where), judged)
 
 
 def remarks(tree: Node, *, english: bool = False, few_words: bool = False) -> Iterator[str]:
@@ -257,8 +240,8 @@ def remarks(tree: Node, *, english: bool = False, few_words: bool = False) -> It
 
 
 def _check_only(request: QueryRequest, tree: Node) -> None:
-    if request.only not in (None, "written", "seen"):
-        raise QueryError(f"only is {request.only!r:.40}; it is 'written', 'seen' or None")
+    if request.only not in (None, "written", "seen", "both"):
+        raise QueryError(f"only is {request.only!r:.40}; it is 'written', 'seen' or 'both'")
     if request.only == "written" and not isinstance(tree, Phrase):
         raise QueryError(
             f"only what is written is searched by one phrase, not by {show(tree)}; an expression "

@@ -94,7 +94,7 @@ def search(
     reranker: Reranker | None,
     report: ReportCallback | None = None,
 ) -> Hits:
-    """The best spans of a library, best first; ``plan.k`` of them whenever as many exist.
+    """The best spans of a library, best first; ``k`` of them whenever as many exist.
 
     Use inside ``store.snapshot()``.
 
@@ -134,10 +134,10 @@ def search(
 def _answers(
     plan: QueryPlan, snapshot: Snapshot, candidates: Candidates, reranker: Reranker | None
 ) -> list[DistinctSpan]:
-    """The first ``plan.k`` distinct spans; more candidates are fetched until they suffice."""
-    head = 0 if reranker is None else reranker.head(plan.k)
+    """The first ``k`` distinct spans; more candidates are fetched until they suffice."""
+    head = 0 if reranker is None else reranker.head(plan.request.k)
     n = _FETCHED_ROWS
-    while n < max(4 * plan.k, 2 * head):
+    while n < max(4 * plan.request.k, 2 * head):
         n *= 4
     waiting = reranker
     while True:
@@ -152,18 +152,18 @@ def _answers(
                 span
                 for span in ordered
                 if span.exact
-                or (span.written and plan.only == "written")
-                or candidates.score(span).probability >= plan.min_probability
+                or (span.written and plan.request.only == "written")
+                or candidates.score(span).probability >= plan.request.min_probability
             ]
             distinct = _distinct(plan, snapshot, candidates, probable)
-            if whole or len(distinct) > plan.k or _all_answered(plan, snapshot, distinct):
-                return distinct[: plan.k]
+            if whole or len(distinct) > plan.request.k or _all_answered(plan, snapshot, distinct):
+                return distinct[: plan.request.k]
         n *= 4
 
 
 def _all_answered(plan: QueryPlan, snapshot: Snapshot, distinct: Sequence[DistinctSpan]) -> bool:
     """Return whether each recording of the library has its one answer."""
-    return plan.one_per_recording and len(distinct) == snapshot.store.counts()[0]
+    return plan.request.one_per_recording and len(distinct) == snapshot.store.counts()[0]
 
 
 def _reordered(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[ScoredSpan]:
@@ -185,24 +185,24 @@ def _reordered(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[Scor
 def _distinct(
     plan: QueryPlan, snapshot: Snapshot, candidates: Candidates, rows: Sequence[ScoredSpan]
 ) -> list[DistinctSpan]:
-    """More than ``plan.k`` distinct spans, or all: those before the last hold all their copies.
+    """More than ``k`` distinct spans, or all: those before the last hold all their copies.
 
     Where each recording answers once and all have answered, further spans can be copies alone: of
     these as many again are looked at.
     """
-    count = plan.k + 1
+    count = plan.request.k + 1
     videos_asked = len({row.video_id for row in rows})
     have_answered = False
     while True:
         check()
         merged = merge(rows, candidates.neighbours, count, snapshot.judged)
         distinct = deduplicate(merged, candidates)
-        if plan.one_per_recording:
+        if plan.request.one_per_recording:
             videos = [answer.span.video_id for answer in distinct]
             distinct = [answer for n, answer in enumerate(distinct) if videos.index(videos[n]) == n]
-        if len(distinct) > plan.k or len(merged) < count or have_answered:
+        if len(distinct) > plan.request.k or len(merged) < count or have_answered:
             return distinct
-        have_answered = plan.one_per_recording and len(distinct) == videos_asked
+        have_answered = plan.request.one_per_recording and len(distinct) == videos_asked
         count *= 2
 
 
@@ -327,7 +327,7 @@ def _report(
         tree=plan.tree,
         searched=facts.searched,
         where=plan.where,
-        min_probability=plan.min_probability,
+        min_probability=plan.request.min_probability,
         videos=facts.videos,
         windows=facts.windows,
         phrases=facts.phrases,

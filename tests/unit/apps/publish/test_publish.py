@@ -30,7 +30,6 @@ from vlar.apps.publish.outbox import Delivery, Outbox
 from vlar.apps.publish.watch import Change, LabelStates, Receivers, Watch, run_watch
 from vlar.apps.publish.webhook import check_address, post_all
 from vlar.errors import UsageError
-from vlar.language.labels import LabelSet
 from vlar.model.requests import ClassifyRequest
 from vlar.types import Classification, Prediction
 
@@ -171,7 +170,7 @@ def test_clips_of_frigate_become_answers_and_changes(web: Web, tmp_path: Path):
         "/api/events": json.dumps(rows).encode(), "/api/events/1.a/clip.mp4": clip,
     }  # fmt: skip
     notes: list[str] = []
-    request = ClassifyRequest(LabelSet.read(["red", "blue"]), 9)
+    request = ClassifyRequest(["red", "blue"], top=9)
     watch = Watch(f"frigate+{web.url}", request, on=0.02, off=0.01, once=True)
     receivers = Receivers(webhook=f"{web.url}/hook", queue=tmp_path / "queue", note=notes.append)
     rows = list(run_watch(vlar.Model(Bands()), watch, receivers))
@@ -187,7 +186,7 @@ def test_clips_of_frigate_become_answers_and_changes(web: Web, tmp_path: Path):
 def test_a_folder_is_answered_once(tmp_path: Path):
     (tmp_path / "videos").mkdir()
     tiny_video(tmp_path / "videos" / "a.mp4", 1)
-    request = ClassifyRequest(LabelSet.read(["red", "blue"]), 9)
+    request = ClassifyRequest(["red", "blue"], top=9)
     watch = Watch(str(tmp_path / "videos"), request, settle_s=0.05, once=True)
     rows = list(run_watch(vlar.Model(Bands()), watch, Receivers()))
     assert len([row for row in rows if isinstance(row, Classification)]) == 1

@@ -116,7 +116,7 @@ def test_what_a_library_is_fits_into_600_bytes(served: Served, monkeypatch: pyte
 
 def test_an_argument_of_another_name_is_named(served: Served):
     wrong, none = ask(served, ("search", {"text": "x"}), ("tags", {"x": 1}))
-    takes = "it takes query, k, where, min_probability, yes, no, miss, written"
+    takes = "it takes query, k, where, min_probability, yes, no, miss, only, one_per_recording"
     assert wrong.content[0].text.endswith(f"search: 'text' is not an argument; {takes}")
     assert none.content[0].text.endswith("tags: 'x' is not an argument; it takes none")
 

@@ -125,7 +125,7 @@ def test_copies_keep_their_times(tmp_path: Path, capsys: pytest.CaptureFixture):
 
 
 def test_one_default_of_the_least_probability():
-    assert make_plan(QueryRequest("a cat", 1)).min_probability == MIN_PROBABILITY
+    assert make_plan(QueryRequest("a cat", 1)).request.min_probability == MIN_PROBABILITY
     assert MIN_PROBABILITY == MATCH_PRIOR
     default = Library.query.__kwdefaults__
     assert default is not None

@@ -96,7 +96,7 @@ def test_a_filter_holds_for_what_is_written(tmp_path: Path):
 def test_what_cannot_be_searched_by_words_is_refused(tmp_path: Path):
     with library_of(tmp_path) as library:
         with pytest.raises(QueryError, match="only is"):
-            library.query("a cat", only="both")
+            library.query("a cat", only="all")
         with pytest.raises(QueryError, match="by one phrase"):
             library.query('"a" AND "b"', only="written")
 
