@@ -246,9 +246,9 @@ def tool(body: Any, leave_out: Iterable[str] = ()) -> Callable[[T], T]:
     return lambda method: _extended(method, fields, eval_str=True)
 
 
-def _extended(method: Any, fields: Iterable[inspect.Parameter], **how: bool) -> Any:
+def _extended(method: Any, fields: Iterable[inspect.Parameter], eval_str: bool = False) -> Any:
     """A method that states fields in place of its last parameter; editors and agents read them."""
-    signature = inspect.signature(method, **how)
+    signature = inspect.signature(method, eval_str=eval_str)
     parameters = list(signature.parameters.values())[:-1]
     named = {row.name for row in parameters}
     parameters += [row for row in fields if row.name not in named]

@@ -92,9 +92,9 @@ def classify(
     every_s = inputs.seconds(asked["every_s"], "--every") if asked["every_s"] else None
     timeline = timeline_file is not None and shelves.load("behaviour.verbs.timeline", "--timeline")
     segments_file = timeline.file_of(timeline_file, every_s) if timeline else None
-    spans = {"every_s": every_s, "at": inputs.span(asked["at"], "--at")}
+    asked |= {"every_s": every_s, "at": inputs.span(asked["at"], "--at")}
     taught = inputs.concepts(concepts)
-    request = ClassifyRequest(_label_list(labels, pairs), concepts=taught, **{**asked, **spans})
+    request = ClassifyRequest(_label_list(labels, pairs), concepts=taught, **asked)
     live = _address(paths, segments_file)
     _check_person(request, live)
     _check_second_opinion(rerank, live, request.mode)

@@ -130,7 +130,7 @@ def named(function: F, limit_s: float = ServeLimits.request_s) -> F:
             return Image(data=result, format="jpeg")
         return _line(result)
 
-    call.__signature__ = signature(function)  # type: ignore[attr-defined] - bound, so without self
+    call.__signature__ = signature(function, eval_str=True)  # type: ignore[attr-defined] - bound, so without self
     return call  # pyright: ignore[reportReturnType]
 
 

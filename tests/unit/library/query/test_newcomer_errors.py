@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +128,7 @@ def test_copies_keep_their_times(tmp_path: Path, capsys: pytest.CaptureFixture):
 def test_one_default_of_the_least_probability():
     assert make_plan(QueryRequest("a cat", 1)).request.min_probability == MIN_PROBABILITY
     assert MIN_PROBABILITY == MATCH_PRIOR
-    default = Library.query.__kwdefaults__
-    assert default is not None
-    assert default["min_probability"] == MIN_PROBABILITY
+    assert signature(Library.query).parameters["min_probability"].default == MIN_PROBABILITY
 
 
 def test_a_weak_best_match_says_so(tmp_path: Path, capsys: pytest.CaptureFixture):
