@@ -1027,7 +1027,7 @@ ANNOTATIONS = [
     annotated(
         "deep-json", "nested|annotations", "a.boris", b'{"behaviors_conf": ' + b"[" * 100_000
     ),
-    annotated("xz-of-300-MB", "unpacks to more than 200 MB", "a.csv.xz", unpacking(300_000_000)),
+    annotated("xz-of-300-MB", "it has more than 200 MB", "a.csv.xz", unpacking(300_000_000)),
     annotated(
         "zip-of-200-MB", "unpacks to more than 50 MB", "a.opf", packed(b"#4\n" + b"0" * 200_000_000)
     ),

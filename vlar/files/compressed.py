@@ -33,13 +33,16 @@ def inner_stem(path: Path) -> str:
     return Path(stem).stem
 
 
-def read_plain(path: Path, most: int = _MOST, first: int | None = None) -> bytes:
-    """The content of a recording, unpacked where its ending is ``.xz`` or ``.gz``.
+def read_plain(
+    path: Path, most: int = _MOST, first: int | None = None, *, recording: bool = True
+) -> bytes:
+    """The content of a file, unpacked where its ending is ``.xz`` or ``.gz``.
 
     Args:
         path: The file.
         most: Largest size in bytes, packed and unpacked.
         first: Bytes from the beginning to give; None for all.
+        recording: As of ``vlar.files.opening.open_input``.
 
     Raises:
         OSError: see ``vlar.files.opening.open_input``.
@@ -49,7 +52,7 @@ def read_plain(path: Path, most: int = _MOST, first: int | None = None) -> bytes
     unpacker = maker() if maker else None
     limit = most + 1 if first is None else first
     content = bytearray()
-    with open_input(path, most, recording=True) as stream:
+    with open_input(path, most, recording=recording) as stream:
         while len(content) < limit:
             piece = stream.read(min(_PIECE, limit) if unpacker is None else _PIECE)
             if not piece:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from vlar.files.compressed import ENDINGS
 from vlar.segments.segment import Segment
 from vlar.segments.sheets import sheet
 from vlar.segments.spans import frames_of
@@ -78,7 +79,7 @@ class Source:
     def name(self) -> str:
         """Name of the file without the ending of a compression."""
         name = self.path.name
-        return name.rpartition(".")[0] if self.path.suffix.lower() in PACKED else name
+        return name.rpartition(".")[0] if self.path.suffix.lower() in ENDINGS else name
 
     @cached_property
     def suffix(self) -> str:
@@ -121,7 +122,7 @@ class Source:
         return text.lstrip()[:1] in begin.split() and all(f'"{name}"' in text for name in names)
 
 
-PACKED, SHEET = (".gz", ".xz"), ".xlsx"
+SHEET = ".xlsx"
 
 
 class AnnotationFormat(ABC):

@@ -7,7 +7,6 @@ import logging
 import lzma
 import os
 import tempfile
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,13 +15,13 @@ from typing import Literal
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.files.reading import MB, read_file
-from vlar.segments.base import OPTIONAL, PACKED, SHEET, AnnotationFormat, Options, Source, Table
+from vlar.files.compressed import ENDINGS, read_plain
+from vlar.files.reading import MB
+from vlar.segments.base import OPTIONAL, SHEET, AnnotationFormat, Options, Source, Table
 from vlar.segments.segment import Segment, in_order
 
 MOST = 200 * MB
 """Bytes of a file of annotations, also unpacked."""
-_MEMORY = 128 * MB  # of the unpacker of .xz
 _log = logging.getLogger("vlar")
 _FAULTS = (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError)
 
@@ -203,33 +202,16 @@ def _source(path: Path) -> Source:
         UsageError: it cannot be read, or is too large.
     """
     try:
-        data = read_file(path, MOST)
-        if path.suffix.lower() == ".gz":
-            data = _inflated(data)
-        elif path.suffix.lower() == ".xz":
-            data = lzma.LZMADecompressor(memlimit=_MEMORY).decompress(data, MOST + 1)
-        if path.suffix.lower() == SHEET:
-            source = Source(path, data)
-            return source if source.text else Source(path, b"")
+        source = Source(path, read_plain(path, MOST, recording=False))
+        return source if source.suffix != SHEET or source.text else Source(path, b"")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, lzma.LZMAError, zlib.error, EOFError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: cannot be unpacked ({error}); write it again") from error
-    if len(data) > MOST:
-        raise UsageError(f"{path}: it unpacks to more than {MOST // MB} MB; cut it")
-    return Source(path, data)
-
-
-def _inflated(data: bytes) -> bytes:
-    unpacker = zlib.decompressobj(wbits=31)
-    text = unpacker.decompress(data, MOST + 1)
-    if not unpacker.eof and len(text) <= MOST:
-        raise ValueError("it is cut off")
-    return text
 
 
 def _packed(path: Path, data: bytes) -> bytes:
-    if path.suffix.lower() not in PACKED:
+    if path.suffix.lower() not in ENDINGS:
         return data
     return gzip.compress(data, mtime=0) if path.suffix.lower() == ".gz" else lzma.compress(data)
 

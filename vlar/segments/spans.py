@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from vlar.segments.segment import Segment
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def without_overlap(
@@ -57,15 +60,14 @@ def one_at_a_time(
     return result, [note] if changed else []
 
 
-def runs(values: Iterable[Hashable]) -> list[tuple[int, int, Hashable]]:
+def runs(values: Sequence[Hashable] | npt.NDArray[Any]) -> list[tuple[int, int, Any]]:
     """Runs of equal values: first index, index after the last, value."""
-    result: list[tuple[int, int, Hashable]] = []
-    start = 0
-    for value, run in groupby(values):
-        end = start + sum(1 for _ in run)
-        result.append((start, end, value))
-        start = end
-    return result
+    import numpy as np
+
+    array = values if isinstance(values, np.ndarray) else np.array([*values, None], object)[:-1]
+    borders = np.flatnonzero(array[1:] != array[:-1]) + 1
+    starts = [0, *borders.tolist()] if len(array) else []
+    return [(a, b, values[a]) for a, b in zip(starts, [*starts[1:], len(array)], strict=True)]
 
 
 def frames_of(segment: Segment, fps: float) -> tuple[int, int]:

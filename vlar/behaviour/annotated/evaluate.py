@@ -9,11 +9,11 @@ from pathlib import Path
 from vlar.behaviour.annotated.head import NAME
 from vlar.behaviour.annotated.recordings import bouts
 from vlar.behaviour.annotated.truth import truth_of
+from vlar.behaviour.measures.segmentation import bouts_of, segment_metrics
 from vlar.errors import DecodeError, SupportError, UsageError
 from vlar.heads.support import recordings_named
 from vlar.language.labels import Labels, LabelSet
 from vlar.media.lookup import find
-from vlar.metrics.spans import bouts_of, segment_metrics
 from vlar.model.model import Model, load
 from vlar.model.requests import ClassifyRequest
 from vlar.segments import Segment, read
@@ -33,7 +33,7 @@ class SegmentEvaluation:
         answers: Segments of the model.
         truth: Segments of the annotation.
         failed: Recordings that cannot be read; they do not count.
-        figures: Figures of ``vlar.metrics.spans.segment_metrics``, shares of 1.
+        figures: Figures of ``vlar.behaviour.measures.segmentation.segment_metrics``, shares of 1.
         control: The same with the answers moved by half of their recording: no skill has them.
     """
 

@@ -21,6 +21,7 @@ from vlar.behaviour.annotated.forest import Bins, Bytes, Forest, Growth, grow
 from vlar.errors import ModelError, UsageError
 from vlar.heads.base import ModelHead
 from vlar.registry import register
+from vlar.segments.spans import runs
 from vlar.types import Float32, Float64, JsonDict
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -100,10 +101,10 @@ class LabelTrack:
     def bouts(self, probability: Float32, number: int = 0) -> Iterator[Bout]:
         """Bouts of the best path through probabilities (S, K), without the background."""
         path = best_path(probability, self.least, self.switch)
-        for first, last in runs(path):
-            label = self.labels[int(path[first])]
+        for first, last, column in runs(path):
+            label = self.labels[column]
             if label:
-                mean = float(probability[first:last, int(path[first])].mean())
+                mean = float(probability[first:last, column].mean())
                 yield Bout(label, first, last, min(mean, 1.0), number)
 
 
@@ -346,12 +347,3 @@ def best_path(probability: Float32, least: Sequence[int], switch: float) -> npt.
             path[start:step] = label
             step, label = start, origin
     return path[:count]
-
-
-def runs(path: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
-    """First step and step after the last of each run of equal values."""
-    if not len(path):
-        return
-    edges = np.flatnonzero(path[1:] != path[:-1]) + 1
-    begin = [0, *edges.tolist()]
-    yield from zip(begin, [*edges.tolist(), len(path)], strict=True)

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.behaviour.annotated.head import TimelineHead, runs
+from vlar.behaviour.annotated.head import TimelineHead
 from vlar.errors import ModelError, UsageError
 from vlar.segments import Segment
+from vlar.segments.spans import runs
 from vlar.types import JsonDict
 
 Mask = npt.NDArray[np.bool_]
@@ -40,7 +41,7 @@ class Taught:
     @classmethod
     def of(cls, path: Path, spans: Sequence[Segment], mask: Mask, step_s: float) -> Taught:
         """The support of a recording whose steps (S,) of a mask were learned from."""
-        drawn = [(round(a * step_s, 3), round(b * step_s, 3)) for a, b in runs(mask) if mask[a]]
+        drawn = [(round(a * step_s, 3), round(b * step_s, 3)) for a, b, on in runs(mask) if on]
         return cls(path.absolute(), tuple(spans), tuple(drawn))
 
     def mask(self, times_s: npt.NDArray[Any]) -> Mask:

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vlar.behaviour.annotated.support import covered
 from vlar.errors import UsageError
 from vlar.files.compressed import inner_stem
 from vlar.segments import Segment, read
+from vlar.segments.spans import runs
 from vlar.types import Float64
 
 NOT_ANNOTATED = -1
@@ -241,18 +243,18 @@ def _step(times_s: Sequence[Float64]) -> float:
 
 def _overlap(rows: Sequence[Sequence[Segment]], times_s: Sequence[Float64]) -> bool:
     """Return whether more than a trace of the annotated time has several labels."""
-    covered = several = 0
+    labelled = several = 0
     for part, times in zip(rows, times_s, strict=True):
         count = np.zeros(len(times), np.int64)
-        for label in {(span.label, span.tier, span.subject) for span in part}:
-            mask = np.zeros(len(times), np.bool_)
-            for span in part:
-                if (span.label, span.tier, span.subject) == label:
-                    mask |= (times >= span.start_s) & (times < span.end_s)
-            count += mask
-        covered += int((count > 0).sum())
+        spans: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+        for span in part:
+            key = span.label, span.tier, span.subject
+            spans.setdefault(key, []).append((span.start_s, span.end_s))
+        for pairs in spans.values():
+            count += covered(pairs, times)
+        labelled += int((count > 0).sum())
         several += int((count > 1).sum())
-    return several > _OVERLAP * max(1, covered)
+    return several > _OVERLAP * max(1, labelled)
 
 
 def _steps(
@@ -283,7 +285,7 @@ def _steps(
 
 def _covered(span: Segment, times_s: Float64, step_s: float) -> npt.NDArray[np.bool_]:
     half = max(_POINT_S, step_s) if span.is_point else 0.0
-    return np.asarray((times_s >= span.start_s - half) & (times_s < span.end_s + half), np.bool_)
+    return covered([(span.start_s - half, span.end_s + half)], times_s)
 
 
 def _track(
@@ -367,12 +369,10 @@ def durations_of(steps: Mapping[int, npt.NDArray[np.int64]], label: int) -> list
     """Lengths in steps of the complete bouts of a label in pieces of annotated steps."""
     lengths: list[int] = []
     for part in steps.values():
-        inside = np.concatenate([[False], part == label, [False]])
-        begin = np.flatnonzero(np.diff(inside.astype(np.int8)) == 1)
-        end = np.flatnonzero(np.diff(inside.astype(np.int8)) == -1)
-        for first, last in zip(begin.tolist(), end.tolist(), strict=True):
-            before = part[first - 1] if first else NOT_ANNOTATED
-            after = part[last] if last < len(part) else NOT_ANNOTATED
-            if before != NOT_ANNOTATED and after != NOT_ANNOTATED:
+        parts = runs(part)
+        for (_, _, before), (first, last, value), (_, _, after) in zip(
+            parts, parts[1:], parts[2:], strict=False
+        ):
+            if value == label and NOT_ANNOTATED not in (before, after):
                 lengths.append(last - first)
     return lengths

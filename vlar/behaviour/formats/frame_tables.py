@@ -32,7 +32,7 @@ def _spans(values: Sequence[str], first: int, fps: float) -> list[tuple[float, f
     """Spans in seconds of the frames of a column that are 1."""
     return [
         ((first + start) / fps, (first + end) / fps)
-        for start, end, value in runs(_number(value) for value in values)
+        for start, end, value in runs([_number(value) for value in values])
         if value == 1
     ]
 
@@ -234,7 +234,7 @@ class Solomon(AnnotationFormat):
             )
             for column, tier in enumerate(header)
             if column
-            for start, end, label in runs(row[column] if column < len(row) else "" for row in rows)
+            for start, end, label in runs(["".join(row[column : column + 1]) for row in rows])
             if label
         ]
         return Table(segments)

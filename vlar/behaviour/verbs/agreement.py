@@ -54,7 +54,7 @@ def agreement(
     """
     from vlar.behaviour.measures.agreement import Difference
     from vlar.behaviour.measures.agreement import agreement as measure
-    from vlar.metrics.spans import bouts_of, segment_metrics
+    from vlar.behaviour.measures.segmentation import bouts_of, segment_metrics
     from vlar.segments import load
 
     loaded = {name: load(name, fps=fps) for name in dict.fromkeys(files)}

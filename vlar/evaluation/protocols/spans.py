@@ -13,8 +13,9 @@ from vlar.heads.support import SupportItem
 from vlar.media.lookup import reader
 from vlar.media.video.sample import windows
 from vlar.metrics.figures import Figure
-from vlar.metrics.spans import detection_map, moment_metrics
+from vlar.metrics.spans import detection_map, moment_metrics, overlap
 from vlar.registry import register
+from vlar.segments.spans import runs
 from vlar.types import Failure, Float64, JsonDict
 
 Span = tuple[float, float, float]  # start, end, score
@@ -137,18 +138,12 @@ def _proposals(items: Sequence[SupportItem], scores: Float64) -> list[Span]:
     low, high = float(scores.min()), float(scores.max())
     proposals: list[Span] = []
     for level in _LEVELS:
-        above = np.r_[False, scores >= low + level * (high - low), False].astype(np.int8)
-        edges = np.flatnonzero(np.diff(above))
-        for start, end in zip(edges[::2], edges[1::2], strict=True):
-            mean = float(scores[start:end].mean())
-            proposals.append((spans[start].start_s, spans[end - 1].end_s, mean))
+        for start, end, above in runs(scores >= low + level * (high - low)):
+            if above:
+                mean = float(scores[start:end].mean())
+                proposals.append((spans[start].start_s, spans[end - 1].end_s, mean))
     chosen: list[Span] = []
     for span in sorted(proposals, key=lambda span: -span[2]):
-        if all(_overlap(span, other) < _SAME for other in chosen):
+        if not chosen or overlap([span[:2]], [other[:2] for other in chosen]).max() < _SAME:
             chosen.append(span)
     return chosen
-
-
-def _overlap(a: Span, b: Span) -> float:
-    inter = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
-    return inter / max((a[1] - a[0]) + (b[1] - b[0]) - inter, 1e-9)

@@ -14,9 +14,9 @@ from vlar.behaviour.annotated.head import (
     TimelineHead,
     best_path,
     context_rows,
-    runs,
 )
 from vlar.errors import ModelError
+from vlar.segments.spans import runs
 
 FEW = Growth(trees=20, columns=4, least=2.0, depth=6)
 
@@ -67,9 +67,9 @@ def brute(probability: np.ndarray, least: tuple[int, ...], switch: float) -> flo
     scores = np.log(np.maximum(probability, 0.01))
     best = -np.inf
     for path in product(range(probability.shape[1]), repeat=len(probability)):
-        parts = list(runs(np.array(path)))
+        parts = runs(path)
         inner = parts[1:-1]
-        if all(end - begin >= least[path[begin]] for begin, end in inner):
+        if all(end - begin >= least[path[begin]] for begin, end, _ in inner):
             score = sum(scores[step, label] for step, label in enumerate(path))
             best = max(best, score - switch * (len(parts) - 1))
     return best
@@ -82,8 +82,8 @@ def test_the_path_is_the_best_of_all(seed: int):
     least, switch = (2, 3, 1), 0.7
     path = best_path(probability, least, switch)
     scores = np.log(np.maximum(probability.astype(float), 0.01))
-    parts = list(runs(path))
-    assert all(end - begin >= least[path[begin]] for begin, end in parts[1:-1])
+    parts = runs(path)
+    assert all(end - begin >= least[path[begin]] for begin, end, _ in parts[1:-1])
     score = scores[np.arange(8), path].sum() - switch * (len(parts) - 1)
     assert score == pytest.approx(brute(probability, least, switch), abs=1e-6)
 

@@ -13,9 +13,10 @@ import pytest
 import vlar
 from tests.command_line import invoke
 from tests.refusals import refused
+from vlar.behaviour.annotated.fit import agreement, evidence
 from vlar.behaviour.annotated.forest import Growth
 from vlar.behaviour.annotated.head import timeline_of
-from vlar.behaviour.annotated.learn import agreement, evidence, learn, learn_request
+from vlar.behaviour.annotated.learn import learn, learn_request
 from vlar.behaviour.annotated.recordings import bouts, bouts_by
 from vlar.behaviour.annotated.request import AnnotatedRequest
 from vlar.behaviour.annotated.truth import (
@@ -61,7 +62,7 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few trees are enough for two labels that a speed tells apart."""
     few = Growth(trees=12, columns=60, least=3.0)
     for name in ("_FINAL", "_FOLD", "_CONTEXT"):
-        monkeypatch.setattr(f"vlar.behaviour.annotated.learn.{name}", few)
+        monkeypatch.setattr(f"vlar.behaviour.annotated.fit.{name}", few)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ def test_exchanged_labels_teach_nothing(
     A draw of labels from all bouts is no control here: of few bouts it may leave most as they were.
     """
     if least is not None:
-        monkeypatch.setattr("vlar.behaviour.annotated.learn._LEAST_EVIDENCE", least)
+        monkeypatch.setattr("vlar.behaviour.annotated.fit._LEAST_EVIDENCE", least)
     paths = [folder / f"cage{n}_dlc.csv" for n in (0, 1)]
     wrong = exchanged(read(folder / "bouts.csv"), 1)
     head, report = learn_request(AnnotatedRequest(paths, wrong))

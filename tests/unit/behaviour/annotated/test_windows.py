@@ -26,7 +26,7 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few trees are enough for a rest and a shake."""
     few = Growth(trees=12, columns=60, least=3.0)
     for name in ("_FINAL", "_FOLD", "_CONTEXT"):
-        monkeypatch.setattr(f"vlar.behaviour.annotated.learn.{name}", few)
+        monkeypatch.setattr(f"vlar.behaviour.annotated.fit.{name}", few)
 
 
 def recording(path: Path, seed: int) -> list[Segment]:
