@@ -29,6 +29,7 @@ ORDER = [
         "types",
         "registry",
         "options",
+        "progress",
     ],
     ["files"],
     ["segments"],

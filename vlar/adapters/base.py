@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qsl
 
 import numpy as np
 from typing_extensions import Self
@@ -17,6 +18,8 @@ from vlar.adapters.settings import Settings
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.encoders.beside import Wrapper, copy_attributes
+from vlar.encoders.download import sources
+from vlar.encoders.hub_source import Source
 from vlar.encoders.protocols import ConditionedText
 from vlar.errors import ModelError, UsageError
 from vlar.types import Float32, JsonDict
@@ -69,6 +72,12 @@ class Adapter(Wrapper):
     method: ClassVar[str]
     network: Any
     config: Any
+
+    @classmethod
+    def sources(cls, argument: str) -> list[Source]:
+        """Repositories of the encoder that a checkpoint is opened with, where ``base`` names it."""
+        base = dict(parse_qsl(argument.partition("?")[2])).get("base")
+        return sources(base) if base else []
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
         """Use ``attach``."""

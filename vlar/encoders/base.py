@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from vlar.errors import UsageError
 from vlar.files.resources import cached
 from vlar.numeric import sigmoid
 from vlar.types import Clip, Encoded, Float32, Float64, Role, Sampling
+
+if TYPE_CHECKING:
+    from vlar.encoders.hub_source import Source
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,11 @@ class Encoder(ABC):
     licence: str = "unknown"
     runs_on: str = ""
     fingerprint: str
+
+    @classmethod
+    def sources(cls, argument: str) -> list[Source]:
+        """Repositories of the hub that the model of an argument is read from; most need none."""
+        return []
 
     @classmethod
     def from_spec(cls, *arguments: Any, **placement: Any) -> Any:

@@ -6,6 +6,7 @@ always states the full spec. A figure belongs to a protocol, and two protocols a
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,6 +26,7 @@ else:
 
 USES = ("classify", "query")
 DEVICES = ("cpu", "cuda")
+_REVISION = re.compile(r"^((?:hf|st|openclip):[\w.-]+(?:/[\w.-]+)?)@([\w./-]+)\??")
 NOT_PINNED = "revision not pinned"
 #: What a loader looks for in a repository, and the file that comes last in a download.
 _LOOKED_FOR = ("config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -152,11 +154,13 @@ def resolve(spec: str) -> str:
     True
     >>> resolve("openclip:ViT-B-32/openai")
     'openclip:ViT-B-32/openai'
+    >>> resolve("hf:me/clip@v2?fps=2"), resolve("hf:me/clip@v2")
+    ('hf:me/clip?revision=v2&fps=2', 'hf:me/clip?revision=v2')
 
     Raises:
-        ModelError: it is not an encoder, or needs code of its own; or its licence must be accepted
-            first, and it is not on this disk.
+        ModelError: it is not an encoder, or needs code of its own.
     """
+    spec = _REVISION.sub(r"\1?revision=\2&", spec).rstrip("&")
     name, mark, options = spec.partition("?")
     _refuse_code(name)
     if ":" in name or name in registry.names("encoder") or name not in entries():
@@ -164,11 +168,6 @@ def resolve(spec: str) -> str:
     entry = entries()[name]
     if not entry.is_encoder:
         raise ModelError(f"{name} is a model of speech, for captions; use --captions speech:{name}")
-    if entry.asks_for_licence and not entry.is_here():
-        raise ModelError(
-            f"the licence of {name} is {entry.licence}, which you must accept first; run: vlar "
-            f"models get {name} --accept-licence"
-        )
     if not mark:
         return entry.full_spec
     return f"{entry.full_spec}{'&' if entry.revision else '?'}{options}"

@@ -1,8 +1,8 @@
-"""Fetches a model of the catalogue from the hub into the hub's own cache, where loaders look.
+"""Fetches what a model is read from into the hub's own cache, where loaders look.
 
 The weights come first and what the loaders look for comes last, so half a model is never taken for
-a whole one. A connection that breaks off is taken up again where it stopped. Every file is compared
-with the hash that the hub states for it. Files of code are never fetched.
+a whole one. Weights whose transfer broke off go on where it stopped, in another process too. Every
+file is compared with the hash that the hub states for it. Files of code are never fetched.
 """
 
 from __future__ import annotations
@@ -11,162 +11,270 @@ import base64
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import logging
+import re
+import shlex
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vlar import registry
 from vlar.encoders.base import Encoder
-from vlar.encoders.catalogue import CatalogueEntry
+from vlar.encoders.catalogue import entries
 from vlar.encoders.clip import options as hub
-from vlar.encoders.hub_folder import COMMIT, PREFIX
-from vlar.encoders.model_spec import MODEL_MANIFEST
-from vlar.errors import ModelError, UsageError
+from vlar.encoders.hub_folder import COMMIT
+from vlar.encoders.hub_source import Source
+from vlar.encoders.model_spec import ModelSpec
+from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.files.resources import cache_dir, require_space
 from vlar.numeric import unit
-from vlar.types import Clip, Float32, UInt8, Window
+from vlar.progress import stage
+from vlar.types import Clip, Float32, ProgressCallback, UInt8, Window
 
-_SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja", "merges.txt", "*.tiktoken")
-#: The first kind of which a repository has a file is fetched, the others are not.
-_WEIGHTS = {
-    "openclip": (("open_clip_model.safetensors",), ("open_clip_pytorch_model.bin",)),
-    "other": (("*.safetensors",), ("pytorch_model*.bin",)),
-}
+_log = logging.getLogger("vlar")
 _PIECE = 1 << 20
-Count = Callable[[int], None]
+_RESTRICTED = re.compile(r"\bnc\b|non-?commercial|research|own terms|apple|^other$", re.IGNORECASE)
+Advance = Callable[[int], None]
+
+
+def sources(name: str) -> list[Source]:
+    """Repositories that a model's name is read from; paths and what comes in packages need none.
+
+    Args:
+        name: A word of the catalogue, or what ``vlar.load`` takes; a model folder is not opened.
+
+    Raises:
+        VlarError: as ``ModelSpec.parse``; or a part does not exist.
+    """
+    row = entries().get(name)
+    if row is not None and not row.is_encoder:
+        return [Source(row.hub_name, row.revision)]
+    return [
+        source
+        for part in ModelSpec.parse(name).parts
+        for source in registry.get(part.kind, part.name).sources(part.argument)
+    ]
+
+
+def ready(name: str, *wanted: Source) -> list[Path]:
+    """Folders of sources in the hub's cache; what is not there is fetched.
+
+    Raises:
+        VlarError: as ``fetch``.
+    """
+    missing = [source for source in wanted if source.folder() is None]
+    fresh = {row.source: row.folder for row in (fetch(name, missing) if missing else ())}
+    return [fresh.get(source) or source.folder() or Path() for source in wanted]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A source, as the hub states it.
+
+    Attributes:
+        source: The source.
+        commit: Commit of its revision.
+        licence: Licence of the weights.
+        rows: Files, weights first, what loaders look for last.
+        folder: Folder of the files, also before they are there.
+    """
+
+    source: Source
+    commit: str
+    licence: str
+    rows: list[Any]
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.source.repository} ({self.licence}; commit {self.commit[:12]})"
+
+    def missing_bytes(self) -> int:
+        """Bytes that a transfer has still to bring."""
+        return sum(
+            int(row.size or 0) - _begun(self.source, row)
+            for row in self.rows
+            if not (self.folder / row.rfilename).is_file()
+        )
 
 
 def fetch(
-    entry: CatalogueEntry,
+    name: str,
+    wanted: Sequence[Source],
     *,
     accept_licence: bool = False,
-    begin: Count | None = None,
-    count: Count | None = None,
     root: Path | None = None,
-) -> Path:
-    """Fetch a model that is not on this disk, or what is missing of it.
+) -> list[Listing]:
+    """Fetch sources, or what is missing of them; everything is compared with its hash.
 
     Args:
-        entry: What to fetch.
-        root: Folder in which a model folder gets one of its own, named by the commit; None for the
+        name: The model, as the user names it.
+        wanted: What to fetch.
+        accept_licence: Whether the user has accepted terms that restrict the use.
+        root: Folder in which a source gets one of its own, named by the commit; None for the
             hub's cache.
-        accept_licence: Whether the user has accepted its terms.
-        begin: Called once with the bytes that will be fetched.
-        count: Called with the bytes of each piece.
-
-    Returns:
-        The folder of the files.
 
     Raises:
-        UsageError: its terms were not accepted.
+        UsageError: terms were not accepted.
         ModelError: the hub cannot be reached or refuses, the disk is full, or a file has another
             hash than the hub states.
     """
-    if entry.asks_for_licence and not accept_licence:
-        terms = "for non-commercial use" if entry.non_commercial else "with terms of its own"
-        raise UsageError(
-            f"{entry.alias} is {terms}: {entry.licence} (see the card of {entry.hub_name}); if you "
-            f"accept it, run: vlar models get {entry.alias} --accept-licence"
-        )
-    if (why := hub.why_offline()) is not None:
-        raise hub.offline(entry.spec, entry.hub_name, why)
-    with _clear_errors(entry):
-        commit, files = _listed(entry)
-        folder = root and root / commit
-        return _fetched(entry, commit, files, begin or _ignored, count or _ignored, folder)
+    if not accept_licence:
+        for source in wanted:
+            row = source.entry
+            licence = source.licence or (row.licence if row else "")
+            if _RESTRICTED.search(licence) or (row and row.asks_for_licence):
+                raise _terms(name, source, licence)
+    if wanted and (why := hub.why_offline()) is not None:
+        raise hub.offline(name, wanted[0].repository, why)
+    listings: list[Listing] = []
+    for source in wanted:
+        with _clear_errors(name, source):
+            listings.append(_listed(name, source, root, accept_licence))
+    n_bytes = sum(listing.missing_bytes() for listing in listings)
+    for listing in listings:
+        require_space(listing.folder, n_bytes, name)
+    if n_bytes >= 1e6:
+        size = f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+        _log.warning("fetching %s for %s: %s", size, name, ", ".join(map(str, listings)))
+    with stage(f"fetching {name}", round(n_bytes / 1e6), "MB") as count:
+        advance = _in_megabytes(count)
+        for listing in listings:
+            with _clear_errors(name, listing.source):
+                for row in listing.rows:
+                    _get(listing, row, advance, in_cache=root is None)
+    return listings
 
 
-def _ignored(_: int) -> None:
-    pass
+def _in_megabytes(count: ProgressCallback) -> Advance:
+    done = 0
+
+    def advance(n_bytes: int) -> None:
+        nonlocal done
+        before, done = done, done + n_bytes
+        count(round(done / 1e6) - round(before / 1e6))
+
+    return advance
 
 
-def _listed(entry: CatalogueEntry) -> tuple[str, list[Any]]:
-    """The commit and the files to fetch, weights first, what loaders look for last."""
+def _terms(name: str, source: Source, licence: str) -> UsageError:
+    word = source.entry.alias if source.entry else name
+    return UsageError(
+        f"{word} has terms of its own: {licence} (see the card of {source.repository}); if you "
+        f"accept them, run: vlar models get {shlex.quote(word)} --accept-licence"
+    )
+
+
+def _listed(name: str, source: Source, root: Path | None, accept_licence: bool) -> Listing:
     from huggingface_hub import HfApi
 
-    facts = HfApi().model_info(entry.hub_name, revision=entry.revision, files_metadata=True)
-    files = wanted([row.rfilename for row in facts.siblings or ()], entry)
-    if entry.revision and COMMIT.fullmatch(entry.revision) and facts.sha != entry.revision:
-        raise ModelError(f"the hub gives commit {facts.sha} of {entry.hub_name} for the one asked")
-    if not files:
-        kind = "model folder (vlar.json)" if _is_folder(entry) else "weights (safetensors)"
-        raise ModelError(
-            f"{entry.hub_name} holds no {kind} that vlar reads at "
-            f"{entry.revision or 'its newest revision'}; {entry.note or 'see its card'}"
-        )
+    facts = HfApi().model_info(source.repository, revision=source.revision, files_metadata=True)
     rows = {row.rfilename: row for row in facts.siblings or ()}
-    return str(facts.sha), [rows[name] for name in files]
-
-
-def wanted(names: Sequence[str], entry: CatalogueEntry) -> list[str]:
-    """Files of a repository that a model needs, weights first and ``config.json`` last.
-
-    Returns:
-        Their names; empty where the repository has no weights.
-    """
-    if _is_folder(entry):  # its card and its arrays, and what it is known by last
-        files = sorted(n for n in names if n.endswith((".safetensors", ".md")) and "/" not in n)
-        return [*files, MODEL_MANIFEST] if MODEL_MANIFEST in names else []
-    family = "openclip" if entry.spec.startswith("openclip:") else "other"
-    kinds = ([n for n in names if _any(n, patterns)] for patterns in _WEIGHTS[family])
-    weights = next(filter(None, kinds), [])
-    if family == "other":
-        weights = [n for n in weights if not n.startswith(("open_clip", "onnx/", "original/"))]
-    settings = [n for n in names if _any(n, _SETTINGS) and n not in weights]
-    if not weights:
-        return []
-    return sorted(weights) + sorted(settings, key=lambda n: (n == "config.json", n))
-
-
-def _is_folder(entry: CatalogueEntry) -> bool:
-    return entry.spec.startswith(PREFIX)
-
-
-def _any(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)
-
-
-def _fetched(
-    entry: CatalogueEntry,
-    commit: str,
-    files: list[Any],
-    begin: Count,
-    count: Count,
-    folder: Path | None,
-) -> Path:
-    from huggingface_hub import constants, hf_hub_download
-
-    def is_here(name: str) -> bool:
-        if folder is not None:
-            return (folder / name).is_file()
-        return hub.cached(entry.hub_name, (name,), commit) is not None
-
-    n_bytes = sum(int(row.size or 0) for row in files if not is_here(row.rfilename))
-    require_space(folder or Path(constants.HF_HUB_CACHE), n_bytes, entry.alias)
-    begin(n_bytes)
-    bar = _counting(count)
-    paths: list[Path] = []
-    # None keeps the hub's own name of the newest commit.
-    revision = commit if folder is not None or entry.revision else None
-    for row in files:
-        path = hf_hub_download(
-            entry.hub_name, row.rfilename, revision=revision, tqdm_class=bar, local_dir=folder
+    names, row = source.wanted(list(rows)), source.entry
+    if source.revision and COMMIT.fullmatch(source.revision) and facts.sha != source.revision:
+        raise ModelError(
+            f"the hub gives commit {facts.sha} of {source.repository} for the one asked"
         )
-        paths.append(Path(path))
-        if not _is_right(Path(path), row):
-            _remove(paths)
-            raise ModelError(
-                f"{row.rfilename} of {entry.hub_name} has another hash than the hub states; what "
-                "was fetched is removed: run it again, and do not trust the network if it repeats"
-            )
-    return paths[-1].parent
+    if not names:
+        kind = " or ".join(pattern for patterns in source.weights for pattern in patterns)
+        raise ModelError(
+            f"{source.repository} holds no {kind or 'tokeniser'} at "
+            f"{source.revision or 'its newest revision'}; {(row and row.note) or 'see its card'}"
+        )
+    card = facts.card_data or {}
+    stated = str(card.get("license") or "")
+    licence = source.licence or (row.licence if row else str(card.get("license_name") or stated))
+    asks = bool(facts.gated) or (source.weights and not row and _RESTRICTED.search(stated))
+    if asks and root is None and not accept_licence:
+        raise _terms(name, source, licence or "see its page")
+    commit = str(facts.sha)
+    folder = _in_cache(source) / "snapshots" / commit if root is None else root / commit
+    return Listing(source, commit, licence or "no licence stated", [rows[n] for n in names], folder)
+
+
+def _in_cache(source: Source) -> Path:
+    """Folder of a repository in the hub's cache."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = repo_folder_name(repo_id=source.repository, repo_type="model")
+    return Path(constants.HF_HUB_CACHE, folder)
+
+
+def _get(listing: Listing, row: Any, advance: Advance, *, in_cache: bool) -> None:
+    """One file, which is there already or is fetched, with the hash that the hub states."""
+    from huggingface_hub import hf_hub_download
+
+    source, path = listing.source, listing.folder / row.rfilename
+    is_here = path.is_file()
+    if in_cache and row.lfs and not is_here:
+        _transfer(listing, row, advance)
+    elif not is_here:
+        advance(int(row.size or 0))
+    # None keeps the hub's own name of the newest commit.
+    revision, folder = (source.revision, None) if in_cache else (listing.commit, listing.folder)
+    hf_hub_download(source.repository, row.rfilename, revision=revision, local_dir=folder)
+    if (is_here or not row.lfs or not in_cache) and not _is_right(path, row):
+        raise _wrong_hash(source, row, path, path.resolve())
+
+
+def _partial(source: Source, row: Any) -> Path:
+    """The file that a transfer is written to; the hub's client leaves it alone."""
+    return _in_cache(source) / "blobs" / f"{row.lfs.sha256}.vlar.incomplete"
+
+
+def _begun(source: Source, row: Any) -> int:
+    """Bytes of a file that an earlier transfer left."""
+    part = _partial(source, row) if row.lfs else None
+    return part.stat().st_size if part is not None and part.is_file() else 0
+
+
+class _Counted(io.BufferedWriter):
+    """A file that counts the bytes written."""
+
+    def __init__(self, path: Path, advance: Advance) -> None:
+        super().__init__(io.FileIO(path, "ab"))
+        self._advance = advance
+
+    def write(self, data: Any) -> int:
+        self._advance(len(data))
+        return super().write(data)
+
+
+def _transfer(listing: Listing, row: Any, advance: Advance) -> None:
+    """Weights into the hub's cache; they go on where a transfer of any process broke off.
+
+    The hub's own client begins such a file again from its start.
+    """
+    from filelock import FileLock
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    source, part = listing.source, _partial(listing.source, row)
+    blob = part.with_name(row.lfs.sha256)
+    lock = part.parents[2] / ".locks" / part.parents[1].name / f"{blob.name}.lock"
+    for folder in (part.parent, lock.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    url = hf_hub_url(source.repository, row.rfilename, revision=listing.commit)
+    with FileLock(lock):  # the client's own lock
+        if blob.is_file():
+            return
+        with _Counted(part, advance) as stream:
+            n_bytes = stream.tell()
+            http_get(
+                url, stream, resume_size=n_bytes, headers=build_hf_headers(), expected_size=row.size
+            )  # fmt: skip
+        if not _is_right(part, row):
+            raise _wrong_hash(source, row, part)
+        part.replace(blob)
 
 
 def _is_right(path: Path, row: Any) -> bool:
@@ -186,70 +294,66 @@ def _hash(path: Path, digest: Any) -> str:
     return str(digest.hexdigest())
 
 
-def _remove(paths: Sequence[Path]) -> None:
-    """The files and what they link to in the cache."""
+def _wrong_hash(source: Source, row: Any, *paths: Path) -> ModelError:
+    """The error for a file that differs; it is removed, with what it links to in the cache."""
     for path in paths:
-        blob = path.resolve()
-        for one in {path, blob}:
-            with contextlib.suppress(OSError):
-                one.unlink()
-
-
-def _counting(count: Count) -> Any:
-    """A silent progress bar for the hub's client that passes its steps on."""
-    from tqdm import tqdm
-
-    class Counting(tqdm):  # pyright: ignore[reportMissingTypeArgument]
-        def __init__(self, *args: Any, **options: Any) -> None:
-            options.pop("name", None)
-            super().__init__(*args, **{**options, "disable": True})
-            count(int(options.get("initial") or 0))  # resumed: the first part was there
-
-        def update(self, n: float | None = 1) -> None:
-            count(int(n or 0))
-
-    return Counting
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return ModelError(
+        f"{row.rfilename} of {source.repository} has another hash than the hub states; it is "
+        "removed: run it again, and do not trust the network if it repeats"
+    )
 
 
 @contextmanager
-def _clear_errors(entry: CatalogueEntry) -> Generator[None]:
-    """Turn an error of the hub's client into one line with the remedy."""
-    from huggingface_hub import errors
+def _clear_errors(name: str, source: Source) -> Generator[None]:
+    """Turn an error of the hub's client into one line with the remedy; the client stays quiet."""
+    from huggingface_hub import errors, utils
 
-    name, again = entry.hub_name, f"run 'vlar models get {entry.alias}' again"
+    repository, word = source.repository, source.entry.alias if source.entry else name
+    again = f"run 'vlar models get {shlex.quote(word)}' again"
     client = logging.getLogger("huggingface_hub")
-    before = client.level
+    before, bars_off = client.level, utils.are_progress_bars_disabled()
     client.setLevel(logging.ERROR)  # it reports every try; the last one is reported here
+    utils.disable_progress_bars()  # they would be drawn over the application's
     try:
         yield
     except errors.GatedRepoError as error:
         raise ModelError(
-            f"{name} asks to accept its terms: do so on its page, run 'hf auth login', then "
-            f"{again} with --accept-licence"
+            f"{repository} asks to accept its terms: do so on its page, run 'hf auth login' (or "
+            f"set HF_TOKEN), then {again} with --accept-licence"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelError(
-            f"the hub has no revision {entry.revision!r} of {name}; its publisher removed it"
+            f"the hub has no revision {source.revision!r} of {repository}; its publisher removed it"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"the hub has no model {name!r}, or it is private ('hf auth login')"
+        raise UnknownNameError(
+            f"the hub has no model {repository!r}, or it is private ('hf auth login', or HF_TOKEN)"
         ) from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        raise hub.offline(entry.spec, name, _short(error)) from error
+        raise hub.offline(name, repository, _short(error)) from error
     except (errors.HfHubHTTPError, *_network_errors()) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            raise ModelError(
+                f"the hub refuses {repository} ({_short(error)}): is the token right? (HF_TOKEN, "
+                "'hf auth login')"
+            ) from error
         raise ModelError(
-            f"the download of {name} broke off after several tries ({_short(error)}); {again}: "
-            "files that are whole are not fetched again, and half a file was not kept"
+            f"the download of {repository} broke off after several tries ({_short(error)}); "
+            f"{again}: it goes on where it stopped"
         ) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise ModelError(
-                f"the disk is full; make room, then {again}; half a file was not kept"
+                f"the disk is full; make room, then {again}: it goes on where it stopped"
             ) from error
-        raise ModelError(f"{name} cannot be fetched ({_short(error)}); {again}") from error
+        raise ModelError(f"{repository} cannot be fetched ({_short(error)}); {again}") from error
     finally:
         client.setLevel(before)
+        if not bars_off:
+            utils.enable_progress_bars()
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

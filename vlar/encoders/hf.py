@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from vlar.encoders.base import Encoder
+from vlar.encoders.hub_source import Source, of_transformers, pinned
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
-from vlar.encoders.spec import rate_of, yes
+from vlar.encoders.spec import rate_of, split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder, WholeClipEncoder
 from vlar.errors import UsageError
 from vlar.numeric import unit
@@ -39,6 +40,10 @@ class HfEncoder(TorchEncoder):
     """A transformers model with an image and a text tower, frame by frame."""
 
     contract_argument: ClassVar[str | None] = None  # nothing of it can be had offline
+
+    @classmethod
+    def sources(cls, argument: str) -> list[Source]:
+        return of_transformers(*split_options(argument, _OPTIONS))
 
     @classmethod
     def from_spec(
@@ -74,8 +79,9 @@ class HfEncoder(TorchEncoder):
         from vlar.encoders.clip.options import read_spec
 
         target, options, name, loading = read_spec("hf", argument, _OPTIONS, device, dtype)
-        source = read_source(target, options.get("revision"))
         loading["random_init"] = random_init or yes(options, "random_init")
+        source = read_source(target, options, random_init=loading["random_init"])
+        name = pinned(name, cls.sources(argument))
         if is_classifier(source.config):
             _refuse_frames(name, options, "its own number of frames")
             if "lora" in options:

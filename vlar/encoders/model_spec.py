@@ -87,8 +87,7 @@ class ModelSpec:
 
         Raises:
             UsageError: it is empty or too long, or a part is empty or comes twice.
-            ModelError: an alias stands for a model of speech, or for one whose licence must be
-                accepted first.
+            ModelError: an alias stands for a model of speech, or a part needs code of its own.
         """
         if isinstance(text, ModelSpec):
             return text

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
+from vlar.encoders.hub_source import Source, pinned
 from vlar.encoders.protocols import Sizes, check_size
-from vlar.encoders.spec import yes
+from vlar.encoders.spec import split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.registry import register
 
-_OPTIONS = ("arch", "compile", "device", "precision", "random_init")
+_OPTIONS = ("arch", "compile", "device", "precision", "random_init", "revision")
 
 
 @register("encoder", "openclip")
@@ -17,6 +19,18 @@ class OpenClipEncoder(TorchEncoder, Sizes):
     """CLIP, SigLIP, PE-Core and the other families of open_clip, frame by frame."""
 
     contract_argument: ClassVar[str | None] = "ViT-S-32-alt?random_init=true"
+
+    @classmethod
+    def sources(cls, argument: str) -> list[Source]:
+        from vlar.encoders.clip.openclip_loader import tag_source, tokeniser_sources
+
+        target, options = split_options(argument, _OPTIONS)
+        arch = options.get("arch") or target.partition("/")[0]
+        if Path(target).expanduser().exists():
+            return []
+        if yes(options, "random_init"):
+            return tokeniser_sources(arch)
+        return [tag_source(target, options.get("revision")), *tokeniser_sources(arch)]
 
     @classmethod
     def from_spec(
@@ -34,8 +48,8 @@ class OpenClipEncoder(TorchEncoder, Sizes):
                 .pt that holds tensors only), or a folder with ``open_clip_config.json``.
                 Options follow a ``?``: ``arch=NAME`` names the architecture of a file,
                 ``precision=float32|bfloat16|float16|int8``, ``device=cpu|cuda``,
-                ``random_init=true`` starts ``ARCH`` without weights, ``compile=true`` compiles the
-                image tower by torch.
+                ``revision=COMMIT``, ``random_init=true`` starts ``ARCH`` without weights,
+                ``compile=true`` compiles the image tower by torch.
             device: Like the option; it wins over the option.
             dtype: Like the option ``precision``; it wins over the option.
             random_init: Start ``ARCH`` with seeded random weights: for tests and timings.
@@ -50,12 +64,13 @@ class OpenClipEncoder(TorchEncoder, Sizes):
 
         target, options, name, loading = read_spec("openclip", argument, _OPTIONS, device, dtype)
         random_init = random_init or yes(options, "random_init")
-        towers = load(target, arch=options.get("arch"), random_init=random_init, **loading)
+        loading |= {"arch": options.get("arch"), "revision": options.get("revision")}
+        towers = load(target, random_init=random_init, **loading)
         if yes(options, "compile"):
             from vlar.encoders.clip.precision import compiled
 
             towers = compiled(towers, f"openclip:{target}")
-        return cls(towers, name)
+        return cls(towers, pinned(name, cls.sources(argument)))
 
     @property
     def size_step(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
-from vlar.encoders.spec import number, rate_of
+from vlar.encoders.hub_source import Source, pinned
+from vlar.encoders.spec import number, rate_of, split_options
 from vlar.errors import UsageError
 from vlar.numeric import unit
 from vlar.registry import register
@@ -89,6 +91,14 @@ class StEncoder(Encoder):
         self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     @classmethod
+    def sources(cls, argument: str) -> list[Source]:
+        from vlar.encoders.clip.st_loader import source
+
+        target, options = split_options(argument, _OPTIONS)
+        is_path = Path(target).expanduser().exists()
+        return [] if is_path else [source(target, options.get("revision"))]
+
+    @classmethod
     def from_spec(
         cls, argument: str, *, device: str | None = None, dtype: str | None = None
     ) -> StEncoder:
@@ -123,6 +133,7 @@ class StEncoder(Encoder):
             for role in ("query", "label", "clip")
             if f"{role}_prompt" in options
         }
+        name = pinned(name, cls.sources(argument))
         return cls(loaded, name, dim=dim, fps=fps, frames=frames, prompts=prompts)
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import Self
 
 from vlar import registry
+from vlar.encoders.hub_source import Source, of_transformers, pinned
+from vlar.encoders.spec import split_options
 from vlar.encoders.torch_encoder import WordlessEncoder
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
@@ -20,7 +22,7 @@ from vlar.types import Clip, Float32, UInt8
 if TYPE_CHECKING:
     from torch import Tensor
 
-_OPTIONS = ("device", "precision", "random_init")
+_OPTIONS = ("device", "precision", "random_init", "revision")
 _V2 = "VideoMAEv2"  # begin of the model type of its folders, which name code of their own
 
 
@@ -39,6 +41,10 @@ class TubeletEncoder(WordlessEncoder):
     loader: ClassVar[str]
     tubelet: int
     patches: int
+
+    @classmethod
+    def sources(cls, argument: str) -> list[Source]:
+        return of_transformers(*split_options(argument, _OPTIONS))
 
     @classmethod
     def from_spec(
@@ -72,7 +78,8 @@ class TubeletEncoder(WordlessEncoder):
 
         target, options, name, loading = read_spec(cls.kind, argument, _OPTIONS, device, dtype)
         what, start = f"{cls.kind}:{target}", random_init or yes(options, "random_init")
-        source = hf_loader.read_source(target)
+        source = hf_loader.read_source(target, options, random_init=start)
+        name = pinned(name, cls.sources(argument))
         config: Any = source.config
         if config.model_type != cls.kind:
             raise ModelError(

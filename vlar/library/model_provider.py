@@ -93,7 +93,10 @@ class LazyModel:
     ) -> LibraryManifest:
         """The manifest of a library without rows."""
         model = self.loaded(None)
-        name = lasting_name(self._spec or ModelSpec.parse(model.name))
+        spec = self._spec or ModelSpec.parse(model.name)
+        if spec.folder is None and "revision=" in model.name:
+            spec = ModelSpec.parse(model.name)  # a word, or what was the newest revision
+        name = lasting_name(spec)
         return LibraryManifest.new(model, name, window_s, stride_s, long_times, shots)
 
     def require(self, manifest: LibraryManifest) -> None:

@@ -48,6 +48,7 @@ from vlar.media.lookup import reader
 from vlar.media.views import Views, ViewSampler
 from vlar.model.library_model import LibraryModel
 from vlar.numeric import unit
+from vlar.progress import stage
 from vlar.types import Clip, Encoded, Failure, Float32, Float64, Role, Sampling, Window
 
 _log = logging.getLogger("vlar")
@@ -251,6 +252,10 @@ class ModelCore(LibraryModel):
         with cancellable(None):
             return content_free_vectors(self.encoder)
 
+    def prepare(self) -> None:
+        """Encode what every answer is compared with, which the first answer would wait for."""
+        _ = self.background, self.query_background, self.content_free
+
     def scorer(self, concepts: Float32, background: Float32, mode: str = "one") -> LabelScorer:
         """The rule that scores vectors of this model against concepts (C, D).
 
@@ -353,7 +358,12 @@ def concept_vectors(
         return _encode(encoder, texts, templates, role)
     key = json.dumps([list(templates), list(texts), *([role] if encoder.two_roles else [])])
     shape = (len(texts), encoder.dim)
-    return cached_vectors(encoder, key, shape, lambda: _encode(encoder, texts, templates, role))
+
+    def make() -> Float32:
+        with stage(f"encoding {len(texts) * len(templates):,} texts by {encoder.name}, once"):
+            return _encode(encoder, texts, templates, role)
+
+    return cached_vectors(encoder, key, shape, make)
 
 
 def _encode(

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vlar.encoders import download
-from vlar.encoders.catalogue import CatalogueEntry
 from vlar.encoders.hub_folder import PREFIX, HubFolder
+from vlar.encoders.hub_source import Source
 from vlar.errors import ModelError, UsageError
 from vlar.version import is_installed, pip_install
 
@@ -56,15 +56,11 @@ def fetch_missing(spec: object) -> None:
         fetch(spec)
 
 
-def fetch(
-    name: str, begin: download.Count | None = None, count: download.Count | None = None
-) -> tuple[Path, str]:
+def fetch(name: str) -> tuple[Path, str]:
     """Fetch a model folder of the hub, or what changed of it since.
 
     Args:
         name: ``hf-hub:ORG/NAME``, with ``@REVISION`` for a branch, a tag or a commit.
-        begin: Called once with the bytes that will be fetched.
-        count: Called with the bytes of each piece.
 
     Returns:
         The folder, and its commit.
@@ -73,25 +69,21 @@ def fetch(
         UsageError: huggingface-hub is not installed, or the name is malformed.
         ModelError: the hub cannot be reached, refuses or lies about a hash; or it is not a model.
     """
-    from vlar.model.folder import read_manifest
+    from vlar.model.folder import MANIFEST, read_manifest
 
     folder = HubFolder.parse(name)
     _require_client()
-    entry = CatalogueEntry(
-        name,
-        "a model folder",
-        f"{PREFIX}{folder.repository}",
-        "see its card",
-        0,
-        0,
-        repository=folder.repository,
-        revision=folder.revision,
+    source = Source(
+        folder.repository,
+        folder.revision,
+        weights=((MANIFEST,),),
+        settings=("*.safetensors", "*.md"),
     )
-    path = download.fetch(entry, begin=begin, count=count, root=folder.root)
-    read_manifest(path)
+    (listing,) = download.fetch(name, [source], root=folder.root)
+    read_manifest(listing.folder)
     folder.pointer.parent.mkdir(parents=True, exist_ok=True)
-    folder.pointer.write_text(path.name, encoding="ascii")
-    return path, path.name
+    folder.pointer.write_text(listing.commit, encoding="ascii")
+    return listing.folder, listing.commit
 
 
 def _require_client() -> None:

@@ -1,6 +1,7 @@
-"""A tiny server on the loopback that answers as the hub does: facts of a repository, and its files.
+"""A tiny server on the loopback that answers as the hub does: facts of repositories, and files.
 
-It takes uploads as commits, and it can break off, lie about a hash, and refuse.
+It takes uploads as commits, and it can break off, lie about a hash, ask for a token, and refuse. A
+tiny proxy on the loopback stands before it where a test wants one.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,10 +27,14 @@ class Hub:
     """What the server answers; a test may change it while it runs.
 
     Attributes:
-        folder: Files of the only repository.
+        folder: Files of the only repository; or of ``ORG/NAME`` where it has such a folder.
         wrong_hash: Name of a file whose hash it states wrongly.
         breaks_at: Bytes of a large file after which the connection ends, or None.
+        stops_at: Place in a file behind which nothing is ever sent, or None.
         status: Of every answer that would be 200.
+        card: Facts of the card of every repository, such as its licence.
+        members: Tokens whose owners accepted the terms; None where everybody may fetch files.
+        tokens: Tokens that are those of somebody.
         asked: Path and ``Range`` of each request for a file.
         posted: Path of each request that uploads.
         others: Paths of the requests that it has no answer for.
@@ -38,31 +45,52 @@ class Hub:
         self.commit = commit
         self.wrong_hash = ""
         self.breaks_at: int | None = None
+        self.stops_at: int | None = None
         self.status = 200
+        self.card: dict[str, Any] = {}
+        self.members: set[str] | None = None
+        self.tokens = {"hf_member", "hf_stranger"}
         self.asked: list[tuple[str, str | None]] = []
         self.posted: list[str] = []
         self.others: list[str] = []
         self.url = ""
 
-    def facts(self) -> dict[str, Any]:
-        names = sorted(p.relative_to(self.folder) for p in self.folder.rglob("*") if p.is_file())
-        rows = [self._row(str(name)) for name in names]
-        return {"id": "any/model", "modelId": "any/model", "sha": self.commit, "siblings": rows,
-                "private": False, "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
+    def place(self, repository: str) -> Path:
+        """Folder of a repository."""
+        own = self.folder / repository
+        return own if repository.count("/") == 1 and own.is_dir() else self.folder
 
-    def _row(self, name: str) -> dict[str, Any]:
-        data = (self.folder / name).read_bytes()
+    def facts(self, repository: str) -> dict[str, Any]:
+        place = self.place(repository)
+        names = sorted(p.relative_to(place) for p in place.rglob("*") if p.is_file())
+        rows = [self._row(place, str(name)) for name in names]
+        return {"id": repository, "modelId": repository, "sha": self.commit, "siblings": rows,
+                "private": False, "tags": [], "downloads": 0, "likes": 0, "cardData": self.card,
+                "gated": False if self.members is None else "manual"}  # fmt: skip
+
+    def _row(self, place: Path, name: str) -> dict[str, Any]:
+        data = (place / name).read_bytes()
         sha1 = hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
         row: dict[str, Any] = {"rfilename": name, "size": len(data), "blobId": sha1}
         if name.endswith((".safetensors", ".bin")):
-            row["lfs"] = {"sha256": self.etag(name), "size": len(data), "pointerSize": 1}
+            row["lfs"] = {"sha256": etag(data), "size": len(data), "pointerSize": 1}
         if name == self.wrong_hash:
             row["blobId"] = "0" * 40
             row.setdefault("lfs", {}).update(sha256="0" * 64, size=len(data), pointerSize=1)
         return row
 
-    def etag(self, name: str) -> str:
-        return hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
+    def refusal(self, authorization: str | None) -> tuple[int, str | None] | None:
+        """Status and code of the hub for a request with this header; None where it may pass."""
+        token = (authorization or "").removeprefix("Bearer ")
+        if token and token not in self.tokens:
+            return 401, None
+        if self.members is not None and token not in self.members:
+            return 403 if token else 401, "GatedRepo"
+        return None
+
+
+def etag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -105,7 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
             if self.hub.status != 200:
                 self._refuse()
                 return
-            data = json.dumps(self.hub.facts()).encode()
+            repository = self.path.removeprefix("/api/models/").partition("?")[0]
+            repository = repository.partition("/revision/")[0]
+            data = json.dumps(self.hub.facts(repository)).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -124,18 +154,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _file(self, body: bool) -> None:
-        name = self.path.partition("/resolve/")[2].partition("/")[2].partition("?")[0]
-        if not name or not (self.hub.folder / name).is_file():
+        repository, _, file = self.path.partition("/resolve/")
+        name = file.partition("/")[2].partition("?")[0]
+        path = self.hub.place(repository.strip("/")) / name
+        if (refused := self.hub.refusal(self.headers.get("Authorization"))) is not None:
+            self._answer(*refused)
+            return
+        if not name or not path.is_file():
             self.hub.others.append(self.path)
             self._answer(404, "EntryNotFound")
             return
-        data = (self.hub.folder / name).read_bytes()
+        data = path.read_bytes()
         span = self.headers.get("Range")
         start = int(span.removeprefix("bytes=").partition("-")[0]) if span else 0
         if body:
             self.hub.asked.append((name, span))
         self.send_response(206 if span else 200)
-        self.send_header("ETag", f'"{self.hub.etag(name)}"')
+        self.send_header("ETag", f'"{etag(data)}"')
         self.send_header("X-Repo-Commit", self.hub.commit)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(data) - start))
@@ -145,6 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not body:
             return
         rest = data[start:]
+        if self.hub.stops_at is not None:
+            self.wfile.write(data[start : max(start, self.hub.stops_at)])
+            self.connection.close()
+            return
         if self.hub.breaks_at is not None and len(rest) > self.hub.breaks_at:
             self.wfile.write(rest[: self.hub.breaks_at])
             self.wfile.flush()
@@ -174,13 +213,50 @@ def used(folder: Path, cache: Path, commit: str = COMMIT) -> Generator[Hub]:
 def serving(folder: Path, commit: str = COMMIT) -> Generator[Hub]:
     """The server, while the block runs; ``Hub.url`` is its address."""
     hub = Hub(folder, commit)
-    handler = type("Handler", (_Handler,), {"hub": hub})
+    with _served(type("Handler", (_Handler,), {"hub": hub})) as hub.url:
+        yield hub
+
+
+@contextmanager
+def _served(handler: type[BaseHTTPRequestHandler]) -> Generator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield hub
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    hub: Hub
+    passed: list[str]
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)  # whole: what is sent to a proxy
+        self.passed.append(address.netloc)
+        connection = HTTPConnection(self.hub.url.removeprefix("http://"))
+        path = address.path + (f"?{address.query}" if address.query else "")
+        connection.request(self.command, path, headers=dict(self.headers))
+        answer = connection.getresponse()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name not in ("Date", "Server"):
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.read())
+        connection.close()
+
+    do_HEAD = do_GET
+
+
+@contextmanager
+def proxy(hub: Hub) -> Generator[tuple[str, list[str]]]:
+    """A proxy before the hub, while the block runs: its address, and the hosts asked for."""
+    passed: list[str] = []
+    with _served(type("Proxy", (_Proxy,), {"hub": hub, "passed": passed})) as url:
+        yield url, passed

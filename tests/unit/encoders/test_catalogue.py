@@ -13,7 +13,7 @@ from tests.refusals import refused
 from vlar.encoders import catalogue, download
 from vlar.encoders.base import load_encoder
 from vlar.encoders.spec import missing_library, other_kind
-from vlar.errors import ModelError, UnknownNameError
+from vlar.errors import ModelError, UnknownNameError, UsageError
 
 ENTRIES = catalogue.entries()
 
@@ -70,9 +70,22 @@ def test_an_alias_loads_wherever_a_model_is_named(monkeypatch: pytest.MonkeyPatc
     assert load_encoder("clip").name == "openclip:ViT-S-32-alt?random_init=true"
 
 
-def test_terms_are_asked_for_before_a_loader_fetches():
-    with pytest.raises(ModelError, match="vlar models get metaclip2 --accept-licence"):
-        catalogue.resolve("metaclip2")
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        ("metaclip2", "metaclip2"), ("hf:facebook/metaclip-2-worldwide-b16", "metaclip2"),
+        ("mobileclip2", "mobileclip2"), ("openclip:MobileCLIP2-S0/dfndr2b", "mobileclip2"),
+        ("openclip:MobileCLIP-S1/datacompdr", "openclip:MobileCLIP-S1/datacompdr"),
+        ("openclip:ViT-B-32-quickgelu/metaclip_400m", "openclip:ViT-B-32-quickgelu/metaclip_400m"),
+    ],
+)  # fmt: skip
+def test_terms_are_asked_for_before_a_loader_fetches_by_word_and_by_spec(spec: str, word: str):
+    advice = f"run: vlar models get {re.escape(word)} --accept-licence$"
+    refused(UsageError, advice, load_encoder, spec)
+    wanted = download.sources(spec)
+    refused(UsageError, advice, download.fetch, spec, wanted)
+    offline = "HF_HUB_OFFLINE is set"
+    refused(ModelError, offline, download.fetch, spec, wanted, accept_licence=True)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +163,7 @@ def test_a_timm_tower_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("open_clip.timm_model.timm", None)
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match=r"run: pip install .*\[timm\]"):
-        load_encoder("openclip:ViT-B-16-SigLIP?random_init=true")
+        load_encoder("openclip:PE-Core-T-16-384?random_init=true")
 
 
 def test_a_core_library_that_is_broken_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:

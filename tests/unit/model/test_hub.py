@@ -80,10 +80,11 @@ def test_what_does_not_fit_its_hash_or_its_commit_is_refused(hub: Hub, model):
     manifest = json.loads((hub.folder / "vlar.json").read_text())
     manifest["files_sha256"]["adaptation.safetensors"] = "0" * 64
     (hub.folder / "vlar.json").write_text(json.dumps(manifest))
+    hub.commit = "3" * 40
     refused(ModelError, "checksum differs", vlar.load, NAME)
     (hub.folder / "vlar.json").unlink()
     shutil.rmtree(HubFolder.parse(NAME).root)
-    refused(ModelError, "holds no model folder", vlar.load, NAME)
+    refused(ModelError, "holds no vlar.json", vlar.load, NAME)
     hub.status = 403
     refused(ModelError, "was not uploaded", model.push_to_hub, "me/forklifts")
 

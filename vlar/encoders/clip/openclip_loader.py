@@ -14,16 +14,18 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
 
-from vlar.encoders.clip import options as hub
 from vlar.encoders.clip import trust
 from vlar.encoders.clip.block_view import BlockView, TextView, VisionView
 from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.precision import int8_towers
 from vlar.encoders.clip.towers import ClipTokens, OpenClipHfTokens, Tokens, Towers, without_root_log
+from vlar.encoders.download import ready
+from vlar.encoders.hub_source import Source, tokeniser
 from vlar.encoders.spec import INT8, missing_library
 from vlar.errors import ModelError, UnknownNameError
 from vlar.files.reading import MB, parse_json, read_file
@@ -254,11 +256,13 @@ def load(
     device: str | None = None,
     precision: str = "float32",
     random_init: bool = False,
+    revision: str | None = None,
 ) -> Towers:
     """Load ``ARCH/TAG``, a weights file or a folder; see ``OpenClipEncoder.from_spec``."""
     path = Path(target).expanduser()
     if random_init:
         name = arch or target.partition("/")[0]
+        ready(f"openclip:{name}", *tokeniser_sources(name))
         model, source = _random(name), name
     elif path.is_dir():
         model, source = _from_folder(path), f"local-dir:{path}"
@@ -268,7 +272,7 @@ def load(
     elif path.suffix in _SUFFIXES or target.startswith(("/", "./", "~")):
         raise ModelError(f"model file or folder {target!r} does not exist; check the path")
     else:
-        model, source = _from_tag(target)
+        model, source = _from_tag(target, revision)
     exact = float(model.logit_scale.detach())
     place_model(model, device, precision, f"openclip:{target}")
     licence = "none: random weights" if random_init else _licence(target)
@@ -312,11 +316,12 @@ def as_towers(model: Any, tokens: Tokens, licence: str, *, dim: int, rounding: f
 
 def _licence(target: str) -> str:
     """The licence of the weights of a tag as their publishers state it; else where it is stated."""
-    tag = target.partition("/")[2]
-    for start, licence in _LICENCES:
-        if tag.startswith(start):
-            return licence
-    return f"that of the weights {target!r}: see where they were published"
+    licence = _licence_of_tag(target.partition("/")[2])
+    return licence or f"that of the weights {target!r}: see where they were published"
+
+
+def _licence_of_tag(tag: str) -> str:
+    return next((licence for start, licence in _LICENCES if tag.startswith(start)), "")
 
 
 def _fast(view: Any, model: nn.Module, whole: Any) -> Any:
@@ -394,7 +399,8 @@ def _only(path: Path, found: list[str]) -> str:
     )
 
 
-def _from_tag(target: str) -> tuple[Any, str]:
+def _tag(target: str) -> tuple[str, str, dict[str, Any]]:
+    """Architecture and tag of ``ARCH/TAG``, and what open_clip states of the tag."""
     arch, _, tag = target.partition("/")
     _check_arch(arch)
     tags = open_clip.list_pretrained_tags_by_model(arch)
@@ -409,12 +415,49 @@ def _from_tag(target: str) -> tuple[Any, str]:
         raise UnknownNameError(
             f"{arch} has no weights called {tag!r}{hint} Known: {', '.join(tags) or 'none'}."
         )
-    settings = open_clip.get_pretrained_cfg(arch, tag)
-    what = f"openclip:{arch}/{tag}"
+    return arch, tag, open_clip.get_pretrained_cfg(arch, tag)
+
+
+def tag_source(target: str, revision: str | None = None) -> Source:
+    """Repository of the weights of ``ARCH/TAG``.
+
+    Raises:
+        UnknownNameError: open_clip has no such architecture or tag.
+        ModelError: it names no weights, or weights that are not on the hub.
+    """
+    arch, tag, settings = _tag(target)
+    owner, _, name = (settings.get("hf_hub") or "").partition("/")
+    name, _, file = name.partition("/")
+    if not name:
+        raise ModelError(
+            f"the weights of openclip:{arch}/{tag} are not on the hub; fetch {settings.get('url')} "
+            f"yourself and use openclip:FILE?arch={arch}"
+        )
+    files = (file,) if file else _HUB_FILES
+    kinds = tuple((file,) for file in files)
+    return Source(
+        f"{owner}/{name}", revision, kinds, looked_for=files, licence=_licence_of_tag(tag)
+    )
+
+
+def tokeniser_sources(arch: str) -> list[Source]:
+    """Repositories of the tokeniser and of the text tower that an architecture names."""
+    _check_arch(arch)
+    text = _config(arch)["text_cfg"]
+    tower, tokens = text.get("hf_model_name"), text.get("hf_tokenizer_name")
+    sources = [Source(tower, weights=())] if tower else []
+    return [*sources, *([tokeniser(tokens)] if tokens else [])]
+
+
+def _from_tag(target: str, revision: str | None) -> tuple[Any, str]:
+    arch, _, settings = _tag(target)
+    source, what = tag_source(target, revision), f"openclip:{target}"
+    folder = ready(what, source, *tokeniser_sources(arch))[0]
+    file = next(folder / name for name in source.looked_for if (folder / name).is_file())
     with _clear_errors(what):
         return open_clip.create_model(
             arch,
-            pretrained=_cached(what, settings) or tag,
+            pretrained=str(file),
             require_pretrained=True,
             force_preprocess_cfg=settings,
             quick_gelu=_quick_gelu(arch, settings),
@@ -426,19 +469,6 @@ def _quick_gelu(arch: str, tag: dict[str, Any]) -> bool:
     config = open_clip.get_model_config(arch) or {}
     fixed = bool(config.get("quick_gelu")) and not arch.endswith("-quickgelu")
     return fixed or bool(tag.get("quick_gelu"))
-
-
-def _cached(what: str, settings: dict[str, Any]) -> str | None:
-    """The cached file of a tag, so that a cached model never waits for a network."""
-    parts = (settings.get("hf_hub") or "").split("/", 2)
-    if len(parts) < 2:
-        return None  # a plain address: open_clip keeps its own cache of these
-    repository = "/".join(parts[:2])
-    names = (parts[2],) if len(parts) > 2 and parts[2] else _HUB_FILES
-    files = hub.cached(repository, names)
-    if files is None:
-        hub.require_network(what, repository)
-    return None if files is None else str(files)
 
 
 def _check_arch(arch: str) -> None:
@@ -459,13 +489,18 @@ def _config(source: str) -> dict[str, Any]:
 
 
 def _tokens(source: str, model: Any, config: dict[str, Any]) -> Tokens:
-    length = int(getattr(model, "context_length", 77))
-    has_tokenizer = bool(config["text_cfg"].get("hf_tokenizer_name"))
-    # open_clip's own tokeniser takes no such option, and has no code to run.
-    options: dict[str, Any] = {"trust_remote_code": False} if has_tokenizer else {}
+    length, text = int(getattr(model, "context_length", 77)), config["text_cfg"]
+    name = text.get("hf_tokenizer_name")
     with _clear_errors(f"the tokeniser of openclip:{source}"):
-        tokenizer = open_clip.get_tokenizer(source, context_length=length, **options)
-    return OpenClipHfTokens(tokenizer, length) if has_tokenizer else ClipTokens(tokenizer, length)
+        if not name:
+            return ClipTokens(open_clip.get_tokenizer(source, context_length=length), length)
+        kind, _, folder = source.partition(":")
+        if kind != "local-dir":
+            folder = str(ready(f"openclip:{source}", tokeniser(name))[0])
+        options: dict[str, Any] = {**text.get("tokenizer_kwargs", {}), "trust_remote_code": False}
+        mode = text.get("tokenizer_mode")
+        tokens = HFTokenizer(folder, context_length=length, tokenizer_mode=mode, **options)
+        return OpenClipHfTokens(tokens, length)
 
 
 def _pixels(model: Any) -> Pixels:
@@ -497,14 +532,6 @@ def _clear_errors(what: str) -> Generator[None]:
         raise _explained(what, error) from error
 
 
-def _repository(what: str) -> str:
-    """The repository of the text tower or tokeniser that an architecture names, for messages."""
-    arch = what.rpartition(":")[2].partition("/")[0]
-    text = (open_clip.get_model_config(arch) or {}).get("text_cfg", {})
-    named = text.get("hf_model_name") or text.get("hf_tokenizer_name")
-    return str(named or "the repository it names")
-
-
 def _explained(what: str, error: Exception) -> ModelError:
     text = " ".join(str(error).split())
     if (missing := missing_library(what, error)) is not None:
@@ -513,8 +540,6 @@ def _explained(what: str, error: Exception) -> ModelError:
         return trust.refusal(what, "it names a class of its own in auto_map")
     if "state_dict" in text or isinstance(error, AssertionError):
         return ModelError(f"the weights of {what} do not fit the architecture: {text[:300]}")
-    if "Failed to download" in text or "offline" in text.lower() or "connect" in text.lower():
-        return hub.offline(what, _repository(what), hub.why_offline() or text[:100])
     if "TorchScript" in text or "torch.jit" in text:
         return ModelError(f"{what} is a TorchScript archive; save its state_dict as safetensors")
     return ModelError(f"{what} cannot be loaded: {text[:300]}")

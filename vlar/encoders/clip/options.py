@@ -32,16 +32,6 @@ def cached(repository: str, names: tuple[str, ...], revision: str | None = None)
     return None
 
 
-def require_network(what: str, repository: str) -> None:
-    """Raise at once what the hub's client would raise after a minute of retries.
-
-    Raises:
-        ModelError: HF_HUB_OFFLINE is set, or the hub cannot be reached.
-    """
-    if (why := why_offline()) is not None:
-        raise offline(what, repository, why)
-
-
 def why_offline() -> str | None:
     """Reason why the hub cannot be reached, within five seconds; None where it can."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):

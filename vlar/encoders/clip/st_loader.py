@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from vlar.encoders.clip import options, trust
+from vlar.encoders.clip import trust
 from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.towers import LOADING_ERRORS, quiet_libraries, weights_hash
+from vlar.encoders.download import ready
+from vlar.encoders.hub_source import Source
 from vlar.encoders.spec import INT8, missing_library, other_kind
-from vlar.errors import ModelError, UnknownNameError
+from vlar.errors import ModelError
 from vlar.types import Float32, Float64, UInt8
 
 MODULES, CONFIG = "modules.json", "config.json"
@@ -114,7 +116,6 @@ def _inside(folder: Path, path: str, name: str) -> Path:
 
 _OWN = "sentence-transformers"  # the organisation of names without one
 _SETTINGS = "config_sentence_transformers.json"
-_FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*/*.json", "*/*.safetensors")
 _LONGEST_PROMPT = 2_000  # characters
 _MOST_TOKENS = 512  # of a text, where a model reads more; queries and labels are short
 _SCALE = 50.0  # embedders keep none; contrastive temperatures of 0.01 to 0.05 are usual
@@ -258,9 +259,9 @@ def load(
     name = f"st:{target}"
     if precision == INT8:
         raise ModelError(f"{name} does not run in int8; use bf16 or float32")
-    with _clear_errors(name, target):
-        folder = _folder(target, revision)
-        check_folder(folder, name)
+    folder = _folder(target, revision)
+    check_folder(folder, name)
+    with _clear_errors(name):
         from sentence_transformers import SentenceTransformer
 
         chosen_device = pick_device(device)
@@ -331,43 +332,38 @@ def _folder(target: str, revision: str | None) -> Path:
     path = Path(target).expanduser()
     if path.is_dir():
         return path
-    repository = target if "/" in target else f"{_OWN}/{target}"
-    if repository.count("/") != 1 or target.startswith((".", "~", "/")):
+    if target.count("/") > 1 or target.startswith((".", "~", "/")):
         raise ModelError(
             f"st:{target} is neither a folder nor ORG/NAME; for example st:all-MiniLM-L6-v2"
         )
-    from huggingface_hub import snapshot_download
+    return ready(f"st:{target}", source(target, revision))[0]
 
-    is_cached = options.cached(repository, (MODULES, CONFIG), revision) is not None
-    if not is_cached:
-        options.require_network(f"st:{target}", repository)
-    return Path(
-        snapshot_download(
-            repository, revision=revision, allow_patterns=list(_FETCHED), local_files_only=is_cached
-        )
+
+def source(target: str, revision: str | None) -> Source:
+    """Repository of ``ORG/NAME``, or of a name of the library's own."""
+    return Source(
+        target if "/" in target else f"{_OWN}/{target}",
+        revision,
+        weights=(("*.safetensors",),),
+        looked_for=(MODULES, CONFIG),
+        depth=1,
     )
 
 
 @contextmanager
-def _clear_errors(name: str, target: str) -> Generator[None]:
+def _clear_errors(name: str) -> Generator[None]:
     """Turn an error of loading into one line with the remedy."""
     try:
         with quiet_libraries():
             yield
     except (*LOADING_ERRORS, AssertionError) as error:
-        raise _explained(name, target, error) from error
+        raise _explained(name, error) from error
 
 
-def _explained(name: str, target: str, error: Exception) -> Exception:
+def _explained(name: str, error: Exception) -> Exception:
     text = " ".join(str(error).split())
     if (missing := missing_library(name, error)) is not None:
         return missing
     if trust.asks_for_code(text):
         return trust.refusal(name, "it names a class of its own")
-    if "Repository Not Found" in text or "is not a valid model identifier" in text:
-        return UnknownNameError(
-            f"the hub has no model {target!r} (a private one needs 'hf auth login')"
-        )
-    if "offline" in text.lower() or "connect" in text.lower():
-        return options.offline(name, target, text[:160])
     return ModelError(f"{name} cannot be loaded: {text[:300]}")

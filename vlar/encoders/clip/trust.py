@@ -12,7 +12,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from vlar.encoders.clip import options as hub
+from vlar.encoders.download import ready
+from vlar.encoders.hub_source import Source
 from vlar.errors import ModelError
 from vlar.files.arrays import read_header
 from vlar.files.checkpoints import MOST, check_archive
@@ -165,10 +166,11 @@ def _check_named_models(part: Mapping[str, Any], what: str) -> None:
         return
     from transformers import PretrainedConfig
 
-    if not Path(str(tower)).is_dir() and hub.cached(str(tower), ("config.json",)) is None:
-        hub.require_network(f"the text tower of {what}", str(tower))
+    folder = Path(str(tower))
+    if not folder.is_dir():
+        folder = ready(what, Source(str(tower), weights=()))[0]
     try:
-        config, _ = PretrainedConfig.get_config_dict(str(tower))
+        config, _ = PretrainedConfig.get_config_dict(str(folder))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{what}: the configuration of its text tower {tower!r} cannot be read: {error}"

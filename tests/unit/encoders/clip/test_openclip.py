@@ -367,15 +367,6 @@ def test_without_a_network_the_error_says_what_to_do() -> None:
         load_encoder("openclip:ViT-B-16/openai")
 
 
-def test_a_cached_tag_needs_no_network(
-    saved: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights = saved[0] / "open_clip_model.safetensors"
-    monkeypatch.setattr(openclip_loader.hub, "cached", lambda repository, names: weights)
-    found = openclip_loader._cached("openclip:x", {"hf_hub": "timm/some/"})
-    assert found == str(weights)
-
-
 def test_frozen_and_hashed(encoder: TorchEncoder, frames: np.ndarray) -> None:
     before = weights_hash(encoder.towers.model)
     vectors_of(encoder, frames)
