@@ -216,6 +216,8 @@ class _Module:
     _is_in_bad_fork = staticmethod(lambda: False)
     manual_seed_all = synchronize = staticmethod(lambda *_: None)
     get_amp_supported_dtype = staticmethod(lambda: [torch.bfloat16, torch.float16])
+    get_rng_state = staticmethod(lambda *_: torch.get_rng_state())
+    set_rng_state = staticmethod(lambda *_: None)  # a generator of the device is a CPU's
 
 
 @cache

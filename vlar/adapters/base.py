@@ -21,6 +21,7 @@ from vlar.encoders.beside import Wrapper, copy_attributes
 from vlar.encoders.download import sources
 from vlar.encoders.hub_source import Source
 from vlar.encoders.protocols import ConditionedText
+from vlar.encoders.spec import STATED
 from vlar.errors import ModelError, UsageError
 from vlar.types import Float32, JsonDict
 
@@ -286,6 +287,18 @@ def attached_name(encoder: Encoder) -> str | None:
 def conditions_text(encoder: Encoder) -> ConditionedText | None:
     """The encoder as one whose text depends on the video, or None if it does not."""
     return encoder if isinstance(encoder, ConditionedText) else None
+
+
+def training_type(method: str | None) -> str | None:
+    """Number type to load a model in that a method is trained on; None for the model's default.
+
+    Inside towers small steps are lost in weights of bf16, so there a new model is float32.
+    """
+    is_inside = (
+        method in registry.names("adapter")
+        and "vit_blocks" in registry.get("adapter", str(method)).needs
+    )
+    return STATED if is_inside else None
 
 
 def load_adapter(spec: str, device: str | None = None, dtype: str | None = None) -> Adapter:

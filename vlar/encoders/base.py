@@ -187,11 +187,13 @@ class Encoder(ABC):
         runs_on: Device of an execution provider of ONNX Runtime; empty for the CPU and for torch.
         fingerprint: Hash of the weights and of every setting that changes a vector.
         cpu_only: Whether it runs on the CPU only; joined with others it stays there (``joint``).
+        types: Whether it has several number types, and ``auto`` picks one by the device.
         contract_argument: Text after the colon of its spec with which ``vlar.testing`` loads it;
             None for an encoder that cannot be loaded offline.
     """
 
     cpu_only: ClassVar[bool] = False
+    types: ClassVar[bool] = False
     contract_argument: ClassVar[str | None] = ""
     name: str
     modality: str = "video"
@@ -427,8 +429,9 @@ def load_encoder(spec: object, device: str | None = None, dtype: str | None = No
             its checkpoint (``tc-clip:FILE.pth``), or an alias of ``vlar models``.
         device: Where it runs: ``cpu``, ``cuda``, ``cuda:1``. None is the device of the spec, else
             an accelerator where there is one.
-        dtype: ``float32``, ``bfloat16`` (or ``bf16``), ``float16`` or ``int8``. None and ``auto``
-            are the dtype of the spec, else ``float32``.
+        dtype: ``float32``, ``bfloat16`` (or ``bf16``), ``float16`` or ``int8``. None is the dtype
+            of the spec, else ``float32``; ``auto`` that of the spec, else the one that suits the
+            device (``vlar.load``).
 
     Raises:
         UnknownNameError: no encoder or adapter has this name.

@@ -8,7 +8,7 @@ from vlar import registry
 from vlar.encoders.base import Encoder
 from vlar.encoders.fused import joined
 from vlar.encoders.model_spec import ModelPart, ModelSpec
-from vlar.encoders.spec import BUNDLE, missing_library, plain_precision
+from vlar.encoders.spec import AUTO, BUNDLE, missing_library, plain_precision
 from vlar.errors import UsageError, VlarError
 
 
@@ -31,7 +31,9 @@ def load(
     if kind == "adapter" and spec.parts[0].name not in registry.names(kind):
         raise registry.unknown_name(kind, spec.parts[0].name, registry.names(kind))
     kinds = [part.kind for part in spec.parts]  # of all parts, before one is loaded
-    placement = {"device": device, "dtype": None if dtype is None else plain_precision(dtype)}
+    if dtype not in (None, AUTO):
+        dtype = plain_precision(dtype)
+    placement = {"device": device, "dtype": dtype}
     if len(kinds) == 1 and not spec.is_bundle:
         return _made(kinds[0], spec.parts[0], placement)
     encoders = [
@@ -51,6 +53,8 @@ def _on_cpu(kind: str, part: ModelPart) -> bool:
 def _made(kind: str, part: ModelPart, place: dict[str, str | None]) -> Encoder:
     if kind == "adapter" and not part.argument:
         raise UsageError(f"{part.name!r} needs a checkpoint; write {part.name}:FILE")
+    if place.get("dtype") == AUTO and not getattr(registry.get(kind, part.name), "types", False):
+        place = {**place, "dtype": None}
     try:
         return registry.made(kind, part, **place)
     except (ImportError, OSError) as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from vlar import registry
 from vlar.encoders.catalogue import entries, resolve
 from vlar.encoders.hub_folder import PREFIX, HubFolder
-from vlar.encoders.spec import BUNDLE, split_parts, split_weight, with_weight
+from vlar.encoders.spec import BUNDLE, PRECISION, split_parts, split_weight, take, with_weight
 from vlar.errors import UsageError
 from vlar.registry import PartSpec
 
@@ -76,6 +76,21 @@ class ModelSpec:
 
     def __str__(self) -> str:
         return self.text
+
+    def is_but_for_precision(self, stored: ModelSpec) -> bool:
+        """Return whether a stored name is that of the same model, in whatever number type.
+
+        It may also pin a revision that this one leaves open.
+
+        >>> name, stored = map(ModelSpec.parse, ("st:a", "st:a?precision=bfloat16&revision=b"))
+        >>> name.is_but_for_precision(stored), stored.is_but_for_precision(name)
+        (True, False)
+        """
+        free = [PRECISION, *([] if "revision=" in self.text else ["revision"])]
+        plain, others = (
+            [take(str(part), free)[0] for part in spec.parts] for spec in (self, stored)
+        )
+        return plain == others and self.is_bundle == stored.is_bundle
 
     @classmethod
     def parse(cls, text: str | Path | ModelSpec, *, folders: bool = True) -> ModelSpec:

@@ -73,6 +73,8 @@ INT8 = "int8"
 WEIGHT = "weight"
 BUNDLE = "bundle"
 AUTO = "auto"
+STATED = "stated"  # the number type that a name states, else float32: names that were stored
+PRECISION = "precision"
 _MOST_FRAMES = 1024
 #: Names of precisions, and the short names that people know them by.
 PRECISIONS = {
@@ -87,7 +89,7 @@ PRECISIONS = {
 
 
 def plain_precision(name: str) -> str | None:
-    """The full name of a precision; None for ``auto``, which leaves it to the model.
+    """The full name of a precision; None for ``auto`` and ``stated``, which leave it to the model.
 
     >>> plain_precision("bf16"), plain_precision("auto")
     ('bfloat16', None)
@@ -95,7 +97,7 @@ def plain_precision(name: str) -> str | None:
     Raises:
         UnknownNameError: the precision does not exist.
     """
-    if name == AUTO:
+    if name in (AUTO, STATED):
         return None
     if name not in PRECISIONS:
         raise unknown_name("precision", name, (AUTO, *PRECISIONS))

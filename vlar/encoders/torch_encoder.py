@@ -45,6 +45,7 @@ class TorchEncoder(Encoder, PatchTokens):
         logit_bias: Added to scaled cosines by sigmoid models (SigLIP), else None.
     """
 
+    types: ClassVar[bool] = True
     towers: Towers
     logit_bias: float | None
     templates = "video"

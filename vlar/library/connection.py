@@ -21,6 +21,7 @@ from vlar.library.store.base import LibraryStore, LibraryWriter, SnapshotMovedEr
 from vlar.library.verify import LibraryFault
 
 if TYPE_CHECKING:
+    from vlar.encoders.model_spec import ModelSpec
     from vlar.model.library_model import LibraryModel
     from vlar.model.model import Model
 
@@ -44,7 +45,7 @@ class LibraryConnection:
     def __init__(
         self,
         path: str | LibraryPlace,
-        model: Model | LibraryModel | str | Path | None,
+        model: Model | LibraryModel | str | Path | ModelSpec | None,
         create: bool,
         device: str,
     ) -> None:

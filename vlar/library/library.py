@@ -30,6 +30,7 @@ from vlar.types import Float32, Hit
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vlar.encoders.model_spec import ModelSpec
     from vlar.library import shard_reading
     from vlar.library.ingest.runners.base import Runner
     from vlar.library.ingest.writer import IngestProgress
@@ -46,7 +47,6 @@ class Library:
 
     In a folder, ``library.sqlite`` is the source of truth; elsewhere the database is
     (docs/library.md). Every method answers alike in both, but ``upgrade``, which takes a folder.
-
     A recording is there with all its rows or not at all; the next ``add`` resumes one that ended.
     One process writes at a time; any number reads, each query from one consistent state.
 
@@ -67,7 +67,7 @@ class Library:
     def __init__(
         self,
         path: str | LibraryPlace,
-        model: Model | LibraryModel | str | Path | None = None,
+        model: Model | LibraryModel | str | Path | ModelSpec | None = None,
         create: bool = True,
         device: str = "cpu",
     ) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from vlar.encoders import trusted_paths
 from vlar.encoders.hub_folder import PREFIX
 from vlar.encoders.model_spec import ModelSpec
+from vlar.encoders.spec import PRECISION, STATED
 from vlar.library.address import place
 from vlar.library.engines.base import Probes
 from vlar.library.manifest import LibraryManifest
@@ -33,9 +34,13 @@ _KEPT_PHRASES = 1024
 class LazyModel:
     """A model, its name, or None: the library's own, or ``lite`` for a new library."""
 
-    def __init__(self, model: Model | LibraryModel | str | Path | None, folder: object) -> None:
-        self._spec = ModelSpec.parse(model) if isinstance(model, str | Path) else None
-        words = None if isinstance(model, str | Path) else getattr(model, "words", model)
+    def __init__(
+        self, model: Model | LibraryModel | str | Path | ModelSpec | None, folder: object
+    ) -> None:
+        is_name = isinstance(model, str | Path | ModelSpec)
+        self._spec = ModelSpec.parse(model) if is_name else None
+        self._is_stated = isinstance(model, ModelSpec)  # in the number type of its name
+        words = None if is_name else getattr(model, "words", model)
         self._model = None if words is None else _with_defaults(words)
         self.folder = folder
         self._is_chosen, self._chosen_for = model is None, ""
@@ -52,7 +57,7 @@ class LazyModel:
         with self._lock:
             if self._model is None and self._spec is None and manifest is None:
                 self._spec = ModelSpec.parse(DEFAULT_MODEL)
-            model = self._opened()
+            model = self._opened(manifest)
             if manifest is not None and (model is None or self._has_moved(manifest, model)):
                 require_named(self.folder, manifest.model, manifest.fingerprint)
                 self._model, self._chosen_for = load_on(manifest.model), manifest.fingerprint
@@ -69,9 +74,13 @@ class LazyModel:
         """The model that the library was opened with; None where it chooses its own."""
         return None if self._is_chosen else self._opened()
 
-    def _opened(self) -> LibraryModel | None:
+    def _opened(self, manifest: LibraryManifest | None = None) -> LibraryModel | None:
         if self._model is None and self._spec is not None:
-            self._model = load_on(self._spec)
+            stored = manifest.model if manifest else None
+            if self._is_stated:
+                stored = self._spec.text
+            name, dtype = in_type_of(self._spec.text, stored)
+            self._model = load_on(name, dtype=dtype)
         return self._model
 
     def loader(self, manifest: LibraryManifest) -> Callable[[str | None], LibraryModel]:
@@ -94,8 +103,9 @@ class LazyModel:
         """The manifest of a library without rows."""
         model = self.loaded(None)
         spec = self._spec or ModelSpec.parse(model.name)
-        if spec.folder is None and "revision=" in model.name:
-            spec = ModelSpec.parse(model.name)  # a word, or what was the newest revision
+        if spec.folder is None and ("revision=" in model.name or PRECISION in model.name):
+            # A word, what was the newest revision, or the number type that the card decided.
+            spec = ModelSpec.parse(model.name)
         name = lasting_name(spec)
         return LibraryManifest.new(model, name, window_s, stride_s, long_times, shots)
 
@@ -106,7 +116,7 @@ class LazyModel:
             EncoderMismatchError: it is another one.
         """
         if self._spec is not None and lasting_name(self._spec) != manifest.model:
-            self._opened()  # another name may be the same model
+            self._opened(manifest)  # another name may be the same model
         if self._model is not None and not self._has_moved(manifest, self._model):
             manifest.require_model(self._model, self.folder)
 
@@ -175,11 +185,29 @@ def require_named(folder: object, spec: str, fingerprint: str | None) -> None:
     trusted_paths.require(spec, fingerprint, f"library {folder}", how)
 
 
-def load_on(spec: str | ModelSpec, device: str | None = None) -> LibraryModel:
+def in_type_of(name: str, stored: str | None) -> tuple[str, str | None]:
+    """Name and number type to load a model with that the user names for a library.
+
+    A library keeps its number type; a new one has that of the device.
+
+    Args:
+        name: As the user gives it.
+        stored: Model of the library; None for a new one.
+    """
+    if stored is None:
+        return name, None
+    specs = (ModelSpec.parse(text, folders=False) for text in (name, stored))
+    is_same = name == stored or next(specs).is_but_for_precision(next(specs))
+    return (stored, STATED) if is_same else (name, None)
+
+
+def load_on(
+    spec: str | ModelSpec, device: str | None = None, dtype: str | None = STATED
+) -> LibraryModel:
     """The model of a name, on a device; None is its default."""
     from vlar.model.model import load
 
-    return load(spec, device=device).words
+    return load(spec, device=device, dtype=dtype).words
 
 
 def _with_defaults(model: Any) -> LibraryModel:

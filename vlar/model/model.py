@@ -17,6 +17,7 @@ from vlar.deprecation import Deprecation
 from vlar.encoders import trusted_paths
 from vlar.encoders.base import Encoder
 from vlar.encoders.model_spec import ModelSpec
+from vlar.encoders.spec import AUTO, PRECISION, plain_precision
 from vlar.errors import UsageError
 from vlar.heads.calibration import Calibration
 from vlar.language.labels import Descriptions, Labels, LabelSet
@@ -73,8 +74,9 @@ def load(
         spec: An encoder (``lite``, ``openclip:ARCH/TAG``, ``hf:ORG/NAME``), an adapter with its
             checkpoint (``tc-clip:FILE.pth``), a model folder, or ``hf-hub:ORG/NAME@REVISION``.
         device: ``cpu``, ``cuda``, ``cuda:1``; None for the encoder's default.
-        dtype: ``float32``, ``bf16``, ``float16`` or ``int8``; None or ``auto`` for the encoder's
-            default, which is ``float32``.
+        dtype: ``float32``, ``bf16``, ``float16`` or ``int8``. None and ``auto`` are that of the
+            name or folder, else ``bf16`` on CUDA where the card computes in it, else ``float32``.
+            ``stated`` never picks by the device: for names that a library or a manifest holds.
 
     Raises:
         UnknownNameError: neither a folder nor a known encoder or adapter.
@@ -82,17 +84,19 @@ def load(
         UsageError: the encoder cannot run on the device or with the number type.
     """
     begin_s = time.monotonic()
+    dtype = dtype or AUTO
     if not isinstance(spec, ModelSpec):
         hub.fetch_missing(spec)
         spec = ModelSpec.parse(spec)
+    name = spec.text
     if spec.folder is None:
         model = Model(registry.load("encoder", spec, device=device, dtype=dtype))
-        if dtype is not None:  # it joins the name that libraries and saved models state
-            trusted_paths.remember(model.encoder.name, model.fingerprint)
+        if PRECISION in model.encoder.name:  # the number type joined it
+            name = model.encoder.name
     else:
         from vlar.model.folder import read_model
 
-        saved = read_model(spec.folder, device=device, dtype=dtype)
+        saved = read_model(spec.folder, device=device, dtype=plain_precision(dtype))
         model = Model(
             saved.encoder,
             adapted=saved.adapted,
@@ -102,7 +106,7 @@ def load(
             report=saved.report,
             heads=saved.heads,
         )
-    trusted_paths.remember(spec.text, model.fingerprint)
+    trusted_paths.remember(name, model.fingerprint)
     _log.debug("loaded %s in %.1f s", spec, time.monotonic() - begin_s)
     return model
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vlar import registry
+from vlar.adapters.base import training_type
 from vlar.errors import TrainingError, UsageError
 from vlar.heads.support import Support, SupportItem, read_support
 from vlar.language.tree import Tree
@@ -147,7 +148,7 @@ def run(
             f"method {method.name!r} learns by {method.learner!r}, which runs in one process, and "
             f"{processes.count} were started; start one (vlar train CONFIG.toml)"
         )
-    loaded = load(config.model)
+    loaded = load(config.model, dtype=training_type(method.name))
     base = loaded.words
     examples = _read(config, base, method.facts)
     if method.learner != "trained":

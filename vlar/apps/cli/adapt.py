@@ -66,6 +66,7 @@ def adapt(
         vlar adapt support.csv --out trained --method temporal --shots 8
         vlar adapt tracks/ --model tracks --truth project.boris --minutes 10 --out mine
     """
+    from vlar.adapters.base import training_type
     from vlar.model.folder import check_target
 
     check_target(out, replace=force)
@@ -91,7 +92,7 @@ def adapt(
     model, asked = _started(model, asked)
     request = AdaptRequest(source=source, free=unlabelled if used else None, **asked)
     with progress(f"loading {model}") as shown:
-        base = inputs.load_model(model, device, dtype)
+        base = inputs.load_model(model, device, dtype or training_type(request.method))
         shown.stage("reading examples")
         adapted = base.learn(replace(request, progress=shown))
         save(adapted, out, force)
@@ -369,7 +370,7 @@ def _calibrate_library(library: str, labelled: str, device: str | None, dtype: s
     inputs.require_support(labelled)
     name = inputs.own_model(library)
     with progress(f"loading {name}") as shown:
-        model = inputs.load_model(name, device, dtype)
+        model = inputs.load_model(name, device, dtype, library)
         support = read_support(labelled, model.modality, least_labels=1)
         shown.stage("reading examples")
         examples = read_examples(model.words, support.items, shown)

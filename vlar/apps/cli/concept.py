@@ -64,7 +64,7 @@ def save(
         raise UsageError("a concept is learned from judgements: give --yes and --no")
     spec = model or inputs.own_model(library)
     with progress(f"loading {spec}") as shown:
-        loaded = inputs.load_model(spec, device, dtype)
+        loaded = inputs.load_model(spec, device, dtype, library)
         shown.stage("searching")
         with Library(library, loaded, create=False) as opened:
             plain = QueryRequest(text, min_probability=0.0)

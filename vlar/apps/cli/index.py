@@ -109,7 +109,7 @@ def add(
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
         show = _AddProgress(shown)
-        loaded = inputs.load_model(name, device, dtype) if device or dtype else model
+        loaded = inputs.load_model(name, device, dtype, library) if device or dtype else model
         with _opened(library, loaded, create=True) as opened:
             request = AddRequest(
                 recordings,

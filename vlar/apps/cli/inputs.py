@@ -262,10 +262,21 @@ def require_support(sources: str | Sequence[str] | None) -> None:
             raise no_source(Path(source))
 
 
-def load_model(spec: str, device: str | None, dtype: str | None) -> Model:
-    """The model of a name, on a device and in a precision; None leaves them to the model."""
+def load_model(
+    spec: str, device: str | None, dtype: str | None, library: str | None = None
+) -> Model:
+    """The model of a name, on a device and in a precision; None leaves them to the model.
+
+    That of a library keeps the library's precision.
+    """
     from vlar.model.model import load
 
+    if library is not None and dtype is None:
+        from vlar.library.library import Library
+        from vlar.library.model_provider import in_type_of
+
+        with Library(library) as opened:
+            spec, dtype = in_type_of(spec, opened.info().model)
     return load(spec, device=device, dtype=dtype)
 
 

@@ -27,7 +27,7 @@ def link(library: str, pairs: Path | None = None, /) -> int:
 
     name = inputs.own_model(library)
     with progress(f"loading {name}") as shown:
-        loaded = inputs.load_model(name, None, None)
+        loaded = inputs.load_model(name, None, None, library)
         shown.stage("learning")
         with Library(library, loaded, create=False) as opened:
             report = opened.link(pairs)

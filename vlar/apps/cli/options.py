@@ -54,7 +54,7 @@ model (-m NAME): A name from 'vlar models', or the folder of a model.
 model=None (-m NAME): Default: the library's own; 'lite' for a new library.
 device (NAME): Where the model computes: cpu, cuda, cuda:1. Default: by the model.
 dtype (NAME): Precision that the model computes in; bf16 and int8 are faster for CLIP models on a
-    CPU. Default: by the model.
+    CPU. Default: that of a library or saved model, else bf16 on a CUDA card that has it.
 force: Replace an existing model.
 tag (KEY=VALUE): Attach key=value to these recordings.
 rerank_k (rare): Options of a question, 2 to 26.

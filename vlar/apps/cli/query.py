@@ -204,7 +204,7 @@ def query(
     reports: list[QueryReport] = []
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
-        loaded = inputs.load_model(name, device, dtype)
+        loaded = inputs.load_model(name, device, dtype, library)
         shown.stage("searching")
         with Library(library, loaded, create=False, device=search_device) as opened:
             request = judgements.judged(opened, request, yes or [], no or [])

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vlar.encoders.spec import STATED
 from vlar.errors import UsageError, VlarError, one_line
 from vlar.files.opening import restrict
 from vlar.library.rows import AddEvent
@@ -65,6 +66,7 @@ def _watch() -> None:
 
 
 def _add(job: JsonDict, emit: Emit) -> JsonDict:
+    from vlar.encoders.model_spec import ModelSpec
     from vlar.library.ingest.request import AddRequest
     from vlar.library.library import Library
 
@@ -72,7 +74,7 @@ def _add(job: JsonDict, emit: Emit) -> JsonDict:
         failure = None if event.failure is None else event.failure.message
         emit({"event": "progress", **event.to_dict(), "failure": failure, "part": event.part})
 
-    with Library(job["library"], job["model"]) as library:
+    with Library(job["library"], ModelSpec.parse(job["model"])) as library:
         asked = AddRequest(job["paths"], job["tags"], progress=progress, served=True)
         earlier = {"retry": job.get("retry", False)}  # of a job that an older server left
         report = library.ingest(replace(asked, **job.get("options", earlier)))
@@ -99,7 +101,7 @@ def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
     labels = tuple(sorted({item.label for item in items}))
     if len(labels) < 2:
         raise UsageError("only one label has examples; collect examples of at least two labels")
-    model = load(job["model"])
+    model = load(job["model"], dtype=STATED)
     support = Support(labels, tuple(items), Path(job["source"]))
     adapted = model.adapt(support, **job["options"], progress=_counted(emit))
     adapted.save(job["out"], replace=True)
@@ -122,7 +124,10 @@ def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
     labels = tuple(sorted({item.labels[0] for item in items}))
     support = Support(labels, tuple(items), Path(job["source"]))
     evaluations = [
-        replace(load(m).evaluate(support, job["labels"], progress=_counted(emit)), model=name)
+        replace(
+            load(m, dtype=STATED).evaluate(support, job["labels"], progress=_counted(emit)),
+            model=name,
+        )
         for m, name in zip(job["models"], job["names"], strict=True)
     ]
     first = evaluations[0]
@@ -150,7 +155,7 @@ def _review(job: JsonDict, _: Emit) -> JsonDict:
     from vlar.model.model import load
 
     with Library(job["library"], create=False) as library:
-        candidates = of_library(load(job["model"]), library, job["labels"])
+        candidates = of_library(load(job["model"], dtype=STATED), library, job["labels"])
     labelled = {
         (path, window)
         for path, window in candidates.places

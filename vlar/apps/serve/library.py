@@ -17,6 +17,7 @@ from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.uploads import Uploads
 from vlar.cancellation import cancellable
 from vlar.encoders.captions import Quote, quotes
+from vlar.encoders.spec import STATED
 from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.library import labels
@@ -280,7 +281,7 @@ class Models:
 
     def __init__(self, spec: str, folder: Path, device: str | None, dtype: str | None) -> None:
         self.spec, self._folder = spec, folder
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype = device, dtype or STATED
         self._own: Model | None = None
         self._adapted: OrderedDict[str, tuple[int, Model]] = OrderedDict()
         self._lock = threading.RLock()

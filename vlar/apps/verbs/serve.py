@@ -224,10 +224,9 @@ def _index(
     """Add the recordings of a folder to a library as they arrive."""
     from vlar.apps.live import require_folder, watch_folder
     from vlar.library.library import Library
-    from vlar.model.model import load
 
     require_folder(folder)
-    loaded = load(model or inputs.own_model(library))
+    loaded = inputs.load_model(model or inputs.own_model(library), None, None, library)
     failed = 0
     with Library(library, loaded) as opened:
         output.note(f"vlar: watching {folder}; stop with Ctrl-C")

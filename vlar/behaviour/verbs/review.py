@@ -142,7 +142,7 @@ def _candidates(
             raise UsageError(f"{target} is a library, which has its own recordings; give no PATH")
         name = model or inputs.own_model(target)
         with progress(f"loading {name}") as shown:
-            loaded = inputs.load_model(name, device, None)
+            loaded = inputs.load_model(name, device, None, target)
             shown.stage("comparing")
             with Library(target, create=False) as library:
                 return candidates.of_library(loaded, library, labels)

@@ -6,11 +6,12 @@ import logging
 import os
 import socket
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vlar.encoders.spec import INT8, joined, plain_precision, split_options
+from vlar.encoders.spec import AUTO, INT8, PRECISION, joined, plain_precision, split_options
 from vlar.errors import ModelError, UsageError
 from vlar.version import is_installed
 
@@ -62,6 +63,8 @@ def offline(what: str, repository: str, why: str) -> ModelError:
 
 
 _log = logging.getLogger("vlar")
+_AMPERE = 8  # compute capability from which a card computes in bfloat16 and TF32
+_PATCH_CONVOLUTIONS = 4  # tensors of four dimensions in a model of transformers alone, at most
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -107,10 +110,12 @@ def read_spec(
     """
     target, options = split_options(argument, known)
     device = device or options.get("device")
+    if dtype == AUTO:
+        dtype = None if PRECISION in options else default_precision(device)
     if (dtype := _usable_precision(dtype, device)) is not None:
-        options["precision"] = dtype
+        options[PRECISION] = dtype
         argument = joined(target, options)
-    loading = {"device": device, "precision": options.get("precision", "float32")}
+    loading = {"device": device, "precision": options.get(PRECISION, "float32")}
     return target, options, f"{kind}:{argument}", loading
 
 
@@ -133,12 +138,47 @@ def _usable_precision(wanted: str | None, device: str | None) -> str | None:
     return None
 
 
+@cache
+def default_precision(device: str | None) -> str | None:
+    """Number type of a new model on a device: bfloat16 where CUDA computes in it, else float32.
+
+    bfloat16 keeps the range of float32. float16 does not: towers that were trained in bfloat16 may
+    overflow in it, so a card before Ampere computes in float32.
+    """
+    import torch
+
+    chosen = pick_device(device)
+    if chosen.type != "cuda":
+        return None
+    if torch.cuda.get_device_capability(chosen)[0] >= _AMPERE:
+        _log.info("new models compute in bf16 on %s; --dtype float32 is exact", chosen)
+        return "bfloat16"
+    _log.info("%s has no bf16: models compute in float32; --dtype float16 is faster", chosen)
+    return None
+
+
 def place_model(model: nn.Module, device: str | None, precision: str, name: str) -> None:
-    """Freeze a model and move it to its device and number type."""
+    """Freeze a model and move it to its device and number type.
+
+    On CUDA products of float32 are computed in TF32 (``torch.set_float32_matmul_precision``), and
+    networks of 2-D convolutions lie with their channels last.
+    """
+    import torch
+
     model.eval().requires_grad_(False)
     chosen_device = pick_device(device)
     model.to(device=chosen_device, dtype=pick_dtype(precision))
+    if chosen_device.type == "cuda" and pick_dtype(precision) == torch.float32:
+        torch.set_float32_matmul_precision("high")
+    if chosen_device.type != "cpu" and _is_convolutional(model):
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     warn_if_slow(precision, chosen_device, name)
+
+
+def _is_convolutional(model: nn.Module) -> bool:
+    """Return whether a model has 2-D convolutions besides that of patches, and none of 3-D."""
+    dims = [p.dim() for p in model.parameters()]
+    return dims.count(4) > _PATCH_CONVOLUTIONS and 5 not in dims
 
 
 def warn_if_slow(precision: str, device: torch.device, name: str) -> None:

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
 import numpy as np
+import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.fake_device import DEVICE, fake_device
 from vlar.encoders.clip.pixels import Pixels, normalised, resized, to_pixels
 
-CPU, DEVICE = torch.device("cpu"), torch.device("meta")
+CPU = torch.device("cpu")
 WANTED = Pixels(32, 48, (0.1, 0.2, 0.3), (0.5, 0.25, 0.2))
 
 
-class Copies(TorchDispatchMode):
-    """Types and shapes of what is copied from the CPU to the device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[tuple[torch.dtype, tuple[int, ...]]] = []
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        source = next((x for x in args if isinstance(x, torch.Tensor)), output)
-        if source.device == CPU and output.device == DEVICE:
-            self.rows.append((source.dtype, tuple(source.shape)))
-        return output
-
-
-def test_a_clip_is_one_copy_of_its_small_uint8_pixels() -> None:
-    frames = np.zeros((4, 90, 160, 3), np.uint8)
-    to_pixels(frames, WANTED, DEVICE)  # factor and offset stay on the device
-    with Copies() as copies:
-        pixels = to_pixels(frames, WANTED, DEVICE, torch.bfloat16)
-    assert copies.rows == [(torch.uint8, (4, 3, 32, 48))]
-    assert (pixels.device, pixels.dtype, pixels.shape) == (DEVICE, torch.bfloat16, (4, 3, 32, 48))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_clip_is_one_copy_and_has_the_pixels_of_a_cpu(dtype: torch.dtype) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (4, 90, 160, 3), dtype=np.uint8)
+    with fake_device() as counts:
+        device = torch.device(DEVICE, 0)
+        to_pixels(frames, WANTED, device, dtype)  # factor and offset stay on the device
+        before = counts.to_device
+        pixels = to_pixels(frames, WANTED, device, dtype)
+        assert (counts.to_device - before, counts.syncs) == (1, 0)
+        assert pixels.device == device
+        assert torch.equal(pixels.cpu(), to_pixels(frames, WANTED, CPU, dtype))
 
 
 def test_pixels_are_scaled_by_mean_and_std() -> None:

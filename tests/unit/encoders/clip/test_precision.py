@@ -108,11 +108,11 @@ def test_every_precision_has_a_fingerprint_of_its_own(folder: Path):
 def test_an_unknown_precision_is_named(folder: Path):
     refused(UnknownNameError, r"int4.*int8", loaded, folder, "int4")
     refused(UsageError, "'lite' runs on the CPU in float32", load_encoder, "lite", dtype="bf16")
-    for spec in ("lite", "onnx:nowhere"):  # what was not given is not named
-        given = "got device 'cuda'; leave it out"
-        assert "None" not in str(refused(UsageError, given, load_encoder, spec, "cuda").value)
-        both = "got device 'cuda' and dtype 'bf(loat)?16'; leave them out"
-        refused(UsageError, both, load_encoder, spec, "cuda", "bf16")
+    for spec, error in (("lite", UsageError), ("onnx:nowhere", UsageError)):  # only what was given
+        message = str(refused(error, "got dtype 'bf", load_encoder, spec, dtype="bf16").value)
+        assert "None" not in message
+    both = "got device 'cuda' and dtype 'bfloat16'; leave them out"
+    refused(UsageError, both, load_encoder, "audio", "cuda", "bf16")
 
 
 @pytest.mark.slow
