@@ -2,8 +2,8 @@
 
 Weights are the parameters of the catalogue times two bytes. A batch of frames in a ViT holds,
 where a block is fullest, the stream, its norm, and the hidden layer before and after its
-activation: ``2 width + 2 hidden`` numbers a token. Attention is fused, so its matrix is never whole. Half a
-gigabyte of CUDA itself, and the pixels, come on top.
+activation: ``2 width + 2 hidden`` numbers a token. Attention is fused, so its matrix is never
+whole. Half a gigabyte of CUDA itself, and the pixels, come on top.
 
     python benchmarks/card_memory.py > benchmarks/results/card_memory.json
 """
