@@ -17,8 +17,8 @@ from vlar.apps.serve.errors import DiskFullError, answer_of
 from vlar.apps.serve.tasks import Tasks, shortened
 from vlar.errors import UsageError
 from vlar.library import cache
-from vlar.library.address import checked_tags
 from vlar.library.library import Library
+from vlar.library.recording import checked_tags
 from vlar.media.video import cut
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar.errors import LibraryLockedError, UsageError
-from vlar.library.ingest.reader import stamp_of
 from vlar.library.ingest.writer import IngestProgress
 from vlar.library.library import Library
+from vlar.library.recording import stamp_of
 from vlar.library.rows import AddReport
 from vlar.library.store.values import Stamp
 from vlar.media.lookup import reader

@@ -27,7 +27,8 @@ def load(
         UnknownNameError: a part does not exist.
         UsageError: a part cannot run there, or the parts do not go together.
     """
-    spec = ModelSpec.parse(spec, folders=False)
+    if not isinstance(spec, ModelSpec):
+        spec = ModelSpec.parse(spec, folders=False)
     if kind == "adapter" and spec.parts[0].name not in registry.names(kind):
         raise registry.unknown_name(kind, spec.parts[0].name, registry.names(kind))
     kinds = [part.kind for part in spec.parts]  # of all parts, before one is loaded

@@ -12,13 +12,14 @@ from typing_extensions import Self
 from vlar.encoders.captions import Captioner
 from vlar.errors import QueryError
 from vlar.library import discovery, tables
-from vlar.library.address import LibraryPlace, change_tags
+from vlar.library.address import LibraryPlace
 from vlar.library.compact import CompactReport
 from vlar.library.connection import LibraryConnection
 from vlar.library.ingest.request import AddRequest
 from vlar.library.manifest import LibraryManifest
 from vlar.library.query.filters import Where, recordings
 from vlar.library.query.request import QueryRequest
+from vlar.library.recording import change_tags
 from vlar.library.rows import AddReport, LibraryInfo, RowHit, UpgradeReport, VideoRow
 from vlar.library.tables import LibraryDataset
 from vlar.library.upgrade import UpgradeRequest
@@ -167,7 +168,8 @@ class Library:
         from vlar.library.ingest.ingest import add_paths
 
         with self._connection.writing() as writer:
-            report = add_paths(writer, self._connection.models, request)
+            model = self._connection.models.of(LibraryManifest.of(writer))
+            report = add_paths(writer, model, request)
             self._connection.settle()
         return report
 
@@ -184,10 +186,8 @@ class Library:
         """
         from vlar.library import shard_reading
 
-        models = self._connection.models
         with self._connection.writing() as writer:
-            manifest = LibraryManifest.of(writer) or models.new_manifest()
-            models.require(manifest)
+            manifest = self._connection.models.of(LibraryManifest.of(writer)).manifest
             with writer.transaction():
                 if "fingerprint" not in writer.meta():
                     writer.set_meta(manifest.to_meta())

@@ -358,36 +358,6 @@ class LibraryManifest:
             f"vlar index upgrade {folder} --model {model.name} --lazy"
         )
 
-    def require_windows(
-        self,
-        window_s: float | None,
-        stride_s: float | None,
-        folder: object,
-        long_times: float | None = None,
-        shots: bool | None = None,
-    ) -> None:
-        """Refuse windows other than the library's; None accepts what the library has.
-
-        Raises:
-            LibraryError: they differ.
-        """
-        spec = self.spec
-        if (
-            window_s in (None, spec.window_s)
-            and stride_s in (None, spec.stride_s)
-            and long_times in (None, spec.long_times)
-            and shots in (None, spec.shots)
-        ):
-            return
-        raise LibraryError(
-            f"library {folder} was made with windows of {spec.window_s:g} s every "
-            f"{spec.stride_s:g} s, and windows {spec.long_times:g} times as long, "
-            f"{'cut at' if spec.shots else 'whatever'} the shots; use "
-            f"--window {spec.window_s:g}s --stride {spec.stride_s:g}s "
-            f"--long-windows {spec.long_times:g}{' --shots' if spec.shots else ''}, or make a new "
-            "library"
-        )
-
 
 def _number(
     meta: Mapping[str, str],

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,9 +17,9 @@ from vlar.encoders import trusted_paths
 from vlar.encoders.hub_folder import PREFIX
 from vlar.encoders.model_spec import ModelSpec
 from vlar.encoders.spec import PRECISION, STATED
-from vlar.library.address import place
 from vlar.library.engines.base import Probes
 from vlar.library.manifest import LibraryManifest
+from vlar.library.recording import place
 from vlar.library.shared_calls import SharedCalls
 from vlar.model.library_model import LibraryModel
 from vlar.types import Float32
@@ -27,8 +28,27 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
 
 DEFAULT_MODEL = "lite"
+LoadModel = Callable[[str | None], LibraryModel]
+"""Loads the model on a device; None is its default."""
 _PROBE_BANK = "everyday_actions"
 _KEPT_PHRASES = 1024
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """The model of one library, which its manifest allows; it is loaded for the first clip.
+
+    Attributes:
+        manifest: The library's, or what a new one begins with.
+        is_new: Whether the library has no rows yet.
+        here: Loads it in this process.
+        elsewhere: Gives the function that loads it in another process.
+    """
+
+    manifest: LibraryManifest
+    is_new: bool
+    here: LoadModel
+    elsewhere: Callable[[], LoadModel]
 
 
 class LazyModel:
@@ -83,7 +103,7 @@ class LazyModel:
             self._model = load_on(name, dtype=dtype)
         return self._model
 
-    def loader(self, manifest: LibraryManifest) -> Callable[[str | None], LibraryModel]:
+    def loader(self, manifest: LibraryManifest) -> LoadModel:
         """Loads the model of a library in another process, on a device; pickle carries it.
 
         Raises:
@@ -93,21 +113,27 @@ class LazyModel:
             require_named(self.folder, manifest.model, manifest.fingerprint)
         return partial(load_on, manifest.model)
 
-    def new_manifest(
-        self,
-        window_s: float | None = None,
-        stride_s: float | None = None,
-        long_times: float | None = None,
-        shots: bool = False,
-    ) -> LibraryManifest:
-        """The manifest of a library without rows."""
+    def of(self, own: LibraryManifest | None) -> BoundModel:
+        """The model of a library, by its manifest; None for one without rows.
+
+        Raises:
+            EncoderMismatchError: another model made it.
+        """
+        manifest = own or self.new_manifest()
+        if own is not None:
+            self.require(own)
+        elsewhere = partial(self.loader, manifest)
+        return BoundModel(manifest, own is None, lambda _: self.loaded(manifest), elsewhere)
+
+    def new_manifest(self) -> LibraryManifest:
+        """The manifest of a library without rows, with the default windows."""
         model = self.loaded(None)
         spec = self._spec or ModelSpec.parse(model.name)
         if spec.folder is None and ("revision=" in model.name or PRECISION in model.name):
             # A word, what was the newest revision, or the number type that the card decided.
             spec = ModelSpec.parse(model.name)
         name = lasting_name(spec)
-        return LibraryManifest.new(model, name, window_s, stride_s, long_times, shots)
+        return LibraryManifest.new(model, name, None, None)
 
     def require(self, manifest: LibraryManifest) -> None:
         """Refuse a model that is not the manifest's; one of the manifest's name is not loaded.

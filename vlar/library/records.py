@@ -7,16 +7,13 @@ end before them.
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlar.errors import UsageError
-from vlar.library.kept_frames import BYTES_A_WINDOW, packed, unpacked
-from vlar.library.manifest import LibraryManifest
+from vlar.library.kept_frames import packed, unpacked
 from vlar.library.store.annotations import KeptFrames
 from vlar.pose.features import KEPT_BODIES
 from vlar.types import Clip, Encoded, Float32, Sampling
@@ -25,54 +22,12 @@ if TYPE_CHECKING:
     from vlar.encoders.base import Encoder
     from vlar.pose.features import PoseStream
 
-_log = logging.getLogger("vlar")
 KEPT_KINDS = ("none", "frames", "records")
 BODIES_BYTES = 4_200  # of bodies and classes, in the middle, by evals/results/kept_records.json
-_FEWEST_FRAMES = 16  # of a window, from which bodies are followed
+FEWEST_FRAMES = 16  # of a window, from which bodies are followed
 _BODIES, _SCORES = b"BODY", b"CLAS"
 _PART = struct.Struct("<4sI")
 _MOST_BYTES = 1 << 20
-
-
-def check_keep(keep: str, manifest: LibraryManifest, *, to_shards: bool) -> None:
-    """Refuse to keep what cannot be kept, and state its size before.
-
-    Raises:
-        UsageError: an unknown choice, another sensor, Parquet files, or bodies cannot be followed.
-    """
-    if keep not in KEPT_KINDS:
-        raise UsageError(f"keep is {keep!r:.40}; give 'records', 'frames' or 'none'")
-    if keep == "none":
-        return
-    spec = manifest.spec
-    if manifest.modality != "video" or to_shards:
-        what = "in Parquet files" if to_shards else f"of {manifest.modality}"
-        raise UsageError(f"no {keep} can be kept {what}; leave --keep out")
-    if keep == "records":
-        _require_bodies(manifest)
-    size = BYTES_A_WINDOW + (BODIES_BYTES if keep == "records" else 0)
-    hour = size * 3600 / spec.stride_s / 1e6
-    what = "small pictures" if keep == "frames" else "small pictures, bodies and classes"
-    _log.info(
-        "%s of each window are kept: some %.0f kB a window, %.0f MB an hour of video",
-        *(what, size / 1e3, hour),
-    )
-
-
-def _require_bodies(manifest: LibraryManifest) -> None:
-    from vlar.pose import networks
-
-    n_frames = manifest.spec.sampling.n_frames
-    if n_frames < _FEWEST_FRAMES:
-        raise UsageError(
-            f"model {manifest.model!r} reads {n_frames} frames of a window, and bodies are "
-            f"followed from {_FEWEST_FRAMES}; give --keep frames"
-        )
-    if not networks.is_installed():
-        raise UsageError(
-            "bodies are followed by the networks of lite-motion, which are not installed; run "
-            f"'vlar models get {networks.NAME}', or give --keep frames"
-        )
 
 
 class RecordPacker:

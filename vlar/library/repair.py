@@ -19,7 +19,7 @@ from vlar.library import cache
 from vlar.library.folder import delete_whatever
 from vlar.library.store import schema, values
 from vlar.library.store.row_check import MOST_ID
-from vlar.library.store.sqlite import NO_FILE
+from vlar.library.store.values import NO_FILE
 from vlar.library.store.writer import SqliteWriter
 from vlar.library.verify import LibraryFault
 

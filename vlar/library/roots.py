@@ -16,14 +16,14 @@ from vlar.files.reading import parse_json
 from vlar.formatting import is_url
 
 if TYPE_CHECKING:
-    from vlar.library.ingest.remote import Recording
+    from vlar.library.recording import ListedRecording
     from vlar.library.store.base import LibraryStore
 
 KEY = "folders"
 _MOST_LETTERS = 1 << 24
 
 
-def extended(recordings: Iterable[Recording], meta: Mapping[str, str]) -> dict[str, str]:
+def extended(recordings: Iterable[ListedRecording], meta: Mapping[str, str]) -> dict[str, str]:
     """Facts of a library with the folders of some more recordings; none where nothing is new.
 
     Args:
@@ -35,7 +35,7 @@ def extended(recordings: Iterable[Recording], meta: Mapping[str, str]) -> dict[s
     folders = {
         os.path.dirname(recording.path)  # noqa: PTH120 - many paths
         for recording in recordings
-        if recording.failure is None and not is_url(recording.path)
+        if recording.failure is None and not recording.is_remote
     }
     real = {os.path.realpath(folder) for folder in folders}
     folders_stated = stated(meta)

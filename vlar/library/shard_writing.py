@@ -19,9 +19,9 @@ import numpy as np
 
 from vlar.errors import UsageError
 from vlar.library.ingest.encode import EncodedWindow
-from vlar.library.ingest.reader import CHANGED, SKIPPED, UNCHANGED, FileRecord
 from vlar.library.ingest.writer import IngestProgress, by_file
 from vlar.library.manifest import LibraryManifest
+from vlar.library.recording import CHANGED, SKIPPED, UNCHANGED, FileRecord
 from vlar.library.rows import AddEvent, AddReport
 from vlar.library.store.annotations import FailedFile, is_kept
 from vlar.library.store.row_check import STORED

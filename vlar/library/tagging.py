@@ -8,9 +8,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from vlar.errors import LibraryError, UsageError
-from vlar.library.address import place
 from vlar.library.immich import Immich
 from vlar.library.library import Library
+from vlar.library.recording import place
 from vlar.library.sidecars import keywords, remove_keywords, write_keywords
 from vlar.types import Failure, JsonDict
 

@@ -42,7 +42,7 @@ from vlar.types import Clip, Failure, Float32, Window
 
 if TYPE_CHECKING:
     from vlar.library.ingest.runners.base import Runner
-    from vlar.library.ingest.worker_tasks import LoadModel
+    from vlar.library.model_provider import LoadModel
 
 _BATCH_CLIPS = 8
 STAGE = ".upgrade"  # in the library; hidden files do not change what a folder is

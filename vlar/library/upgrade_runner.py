@@ -16,8 +16,9 @@ import numpy as np
 from vlar.errors import DecodeCrash, UsageError
 from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.ingest.runners.base import LostJobs, Runner
-from vlar.library.ingest.worker_tasks import EncodedPart, LoadModel, ReadJob, Setup
+from vlar.library.ingest.worker_tasks import EncodedPart, ReadJob, Setup
 from vlar.library.manifest import LibraryManifest
+from vlar.library.model_provider import LoadModel
 from vlar.library.rows import RowBatch
 from vlar.library.store.values import KnownVideo
 from vlar.types import Failure, Float32

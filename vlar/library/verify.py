@@ -14,8 +14,8 @@ from typing import Any
 from vlar.errors import LibraryError, VlarError
 from vlar.library import cache
 from vlar.library.engines.base import CacheDamage
-from vlar.library.ingest.reader import stamp_of
 from vlar.library.manifest import LibraryManifest
+from vlar.library.recording import stamp_of
 from vlar.library.store import schema, trust, values
 from vlar.library.store.row_check import (
     COLUMNS,
@@ -24,8 +24,8 @@ from vlar.library.store.row_check import (
     checked_rows,
     context_is_whole,
 )
-from vlar.library.store.sqlite import NO_FILE, SqliteStore, StoreRows
-from vlar.library.store.values import KnownVideo
+from vlar.library.store.sqlite import SqliteStore, StoreRows
+from vlar.library.store.values import NO_FILE, KnownVideo
 from vlar.media.video.files import content_hash
 from vlar.types import JsonDict
 

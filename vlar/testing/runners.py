@@ -14,8 +14,8 @@ import numpy as np
 from vlar import registry
 from vlar.errors import UsageError
 from vlar.library.ingest.runners.base import Runner, RunnerOptions
-from vlar.library.ingest.worker_tasks import LoadModel
 from vlar.library.library import Library
+from vlar.library.model_provider import LoadModel
 from vlar.testing.contract import name_of, refused, registered, run, skip
 from vlar.testing.material import PictureModel, load_picture_model, tiny_video
 

@@ -20,12 +20,13 @@ from tests.unit.library.fakes import DIM, FakeModel, stored, tiny_video
 from vlar.encoders.session import Session
 from vlar.library.ingest import encode, ingest
 from vlar.library.ingest.encode import EncodedWindow, encode_clips
-from vlar.library.ingest.reader import CHANGED, FileRecord, clips_of, uncovered_s
+from vlar.library.ingest.reader import clips_of, uncovered_s
 from vlar.library.ingest.request import AddRequest
 from vlar.library.ingest.runners import base
 from vlar.library.ingest.writer import by_file, write_windows
 from vlar.library.library import Library
 from vlar.library.manifest import LibraryManifest
+from vlar.library.recording import CHANGED, FileRecord
 from vlar.library.rows import AddEvent
 from vlar.library.store.trust import writer_lock
 from vlar.library.store.values import Stamp

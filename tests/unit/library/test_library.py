@@ -15,6 +15,7 @@ import vlar
 from tests.contract.test_second_sensor import registered, wave  # noqa: F401 - a fixture
 from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, stored, tiny_video
+from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import EncoderMismatchError, LibraryError, TagConflictError, UsageError
 from vlar.library.library import Library
 from vlar.library.rows import AddEvent
@@ -413,3 +414,24 @@ def test_a_library_of_signals(tmp_path: Path):
         assert library.add(folder).updated == 1
         hits = library.query("slow", 10, min_probability=0.9)
         assert {Path(hit.path).stem for hit in hits} == {"both"}
+
+
+def test_an_add_parses_the_name_of_its_model_once(
+    tmp_path: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    parsed: list[str] = []
+    parse = ModelSpec.parse.__func__  # pyright: ignore[reportFunctionMemberAccess]
+
+    def counted(cls: type[ModelSpec], text: str, **options: bool) -> ModelSpec:
+        parsed.append(text)
+        return parse(cls, text, **options)
+
+    monkeypatch.setattr(ModelSpec, "parse", classmethod(counted))
+    with Library(tmp_path / "l.vlar", "lite") as library:
+        library.add(clips[:2])
+    assert parsed == ["lite"]
+    with Library(tmp_path / "l.vlar") as library:
+        library.add(clips[:2])  # unchanged: no model is needed
+        assert parsed == ["lite"]
+        library.add(clips)
+    assert parsed == ["lite"] * 2

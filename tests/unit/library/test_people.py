@@ -36,7 +36,7 @@ from vlar.library.rows import RowFilter, RowPerson
 from vlar.library.shard_reading import VectorVideo
 from vlar.library.store import schema
 from vlar.library.store.row_check import person_of, stored_box
-from vlar.library.store.sqlite import NO_FILE
+from vlar.library.store.values import NO_FILE
 from vlar.library.store.writer import SqliteWriter
 from vlar.people import base
 from vlar.people.base import PERSON, Boxes, Detector

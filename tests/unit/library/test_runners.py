@@ -17,8 +17,6 @@ from tests.unit.library.fakes import DIM, FakeModel, load_fake, stored, tiny_vid
 from vlar.errors import EncoderMismatchError, UsageError
 from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.ingest.ingest import Driver
-from vlar.library.ingest.reader import FileRecord
-from vlar.library.ingest.remote import Recording
 from vlar.library.ingest.runners import processes
 from vlar.library.ingest.runners.base import MEMORY, LostJobs, Runner, RunnerOptions
 from vlar.library.ingest.runners.processes import ProcessRunner
@@ -32,8 +30,9 @@ from vlar.library.ingest.worker_tasks import (
 )
 from vlar.library.library import Library
 from vlar.library.manifest import LibraryManifest
+from vlar.library.recording import FailedFiles, FileRecord, ListedRecording
 from vlar.library.rows import AddEvent
-from vlar.library.store.annotations import FailedFile, FailedFiles
+from vlar.library.store.annotations import FailedFile
 from vlar.library.store.values import KnownVideo, Stamp
 from vlar.media.base import Reader
 from vlar.types import Clip, Encoded, Failure, Window
@@ -87,14 +86,16 @@ def parts(job: ReadJob, content: str, count: int = 2) -> list[EncodedPart | Lost
     ]
 
 
-def recording(name: str, size: int = 0, stamp_ns: int = 1) -> Recording:
+def recording(name: str, size: int = 0, stamp_ns: int = 1) -> ListedRecording:
     path = f"s3://bucket/{name}.mp4"
-    return Recording(Path(path), path, stamp=Stamp(size or sum(map(ord, name)), stamp_ns))
+    return ListedRecording(
+        Path(path), path, stamp=Stamp(size or sum(map(ord, name)), stamp_ns), is_remote=True
+    )
 
 
 def told(
     runner: Runner,
-    recordings: Sequence[Recording],
+    recordings: Sequence[ListedRecording],
     known: Sequence[KnownVideo] = (),
     failed: FailedFiles | None = None,
 ) -> dict[str, tuple[FileRecord, list[EncodedWindow | Failure]]]:

@@ -23,7 +23,7 @@ from vlar.errors import DecodeError, UsageError
 from vlar.library.ingest import remote
 from vlar.library.ingest.remote import RemoteFiles, patiently, stamp_of_url
 from vlar.library.ingest.runners.processes import ProcessRunner
-from vlar.library.ingest.sources import is_source, recordings
+from vlar.library.ingest.sources import SourceName, recordings
 from vlar.library.library import Library
 from vlar.library.store.values import Stamp
 from vlar.media.lookup import reader
@@ -145,11 +145,10 @@ def test_a_list_names_its_bad_rows_and_the_others_are_added(tmp_path: Path, clip
 def test_only_a_csv_with_paths_is_a_list(tmp_path: Path):
     samples = tmp_path / "imu.csv"
     samples.write_text("time_s,acc_x\n0,1\n")
-    assert not is_source(samples)
+    assert not SourceName.parse(samples).is_list
     samples.write_text("clip,path\n0,1\n")
-    assert is_source(samples)
-    assert is_source("s3://bucket/x")
-    assert not is_source(tmp_path)
+    assert SourceName.parse(samples).is_list
+    assert not SourceName.parse(tmp_path).is_list
     with Library(tmp_path / "l.vlar", FakeModel()) as library:
         broken = tmp_path / "list.parquet"
         broken.write_bytes(b"PAR1")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.refusals import refused
 from vlar.errors import DecodeError
-from vlar.library.ingest.reader import stamp_of
+from vlar.library.recording import stamp_of
 from vlar.media.bundle import BundlePart, bundle_parts, write_bundle
 from vlar.media.lookup import read_clip, reader, reader_for
 from vlar.media.video.files import content_hash

@@ -21,7 +21,6 @@ from vlar.encoders.spec import STATED
 from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.library import labels
-from vlar.library.address import place
 from vlar.library.connection import LibraryConnection
 from vlar.library.library import Library
 from vlar.library.library_copy import copy_recordings
@@ -29,6 +28,7 @@ from vlar.library.query.concepts import Concept, concepts, remove, save
 from vlar.library.query.filters import conditions
 from vlar.library.query.grammar import Like, leaves, parse, show
 from vlar.library.query.similarity import compare, encode_leaves
+from vlar.library.recording import place
 from vlar.library.roots import roots_of
 from vlar.library.rows import RowFilter, VideoRow
 from vlar.library.store.base import LibraryStore

@@ -19,8 +19,9 @@ from vlar.errors import LibraryLockedError, one_line
 from vlar.files.reading import MB
 from vlar.heads.model_selection import AUTO, methods
 from vlar.language.clean import label_key
-from vlar.library.address import LibraryPlace, checked_tags
+from vlar.library.address import LibraryPlace
 from vlar.library.backends import backend_of
+from vlar.library.recording import checked_tags
 from vlar.media.video.files import VIDEO_ENDINGS
 from vlar.types import JsonDict
 

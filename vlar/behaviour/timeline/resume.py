@@ -12,7 +12,7 @@ from typing import Any
 from vlar.behaviour.timeline.decoding import AnswerSegment
 from vlar.errors import UsageError
 from vlar.files.reading import parse_json
-from vlar.library.ingest.reader import stamp_of
+from vlar.library.recording import stamp_of
 
 
 class FinishedRecordings:

@@ -230,7 +230,7 @@ def _of_files(
 ) -> Iterator[AnswerSegment | Failure]:
     from vlar.behaviour.timeline.recordings import find_segments
     from vlar.behaviour.timeline.resume import FinishedRecordings
-    from vlar.library.ingest.reader import stamp_of
+    from vlar.library.recording import stamp_of
     from vlar.types import Failure
 
     recordings, failures = inputs.recordings(paths, model.encoder.modality)

@@ -8,7 +8,6 @@ judges it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,22 +20,17 @@ import numpy as np
 
 from vlar.encoders.captions import Captioner, one_text
 from vlar.encoders.session import Session
-from vlar.errors import LibraryError, UsageError
-from vlar.library.address import place
-from vlar.library.ingest.reader import FileRecord
-from vlar.library.manifest import LibraryManifest
+from vlar.library.recording import FileRecord
 from vlar.library.records import RecordPacker
 from vlar.library.rows import Box, Float16, RowPerson
 from vlar.media.base import Reader
 from vlar.model.library_model import LibraryModel
-from vlar.registry import PartSpec
 from vlar.types import Clip, Encoded, Failure, Float32, Sampling, Window
 
 if TYPE_CHECKING:
     from vlar.people.base import Detector
     from vlar.people.people import People
 
-_log = logging.getLogger("vlar")
 _SAME = 0.3  # intersection over union of a person's box when it is looked for once more
 
 
@@ -134,87 +128,6 @@ def _shared(a: Box, b: Box) -> float:
     height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
     return width * height / max(sum(areas) - width * height, 1e-9)
-
-
-def with_people(
-    manifest: LibraryManifest, persons: bool | None, detector: str | None
-) -> LibraryManifest:
-    """The manifest of a new library as an ``add`` asks for it.
-
-    Raises:
-        UsageError: a detector without persons, or recordings of another sensor than video.
-        UnknownNameError: no detector has this name.
-        ModelError: the detector's weights or library are missing.
-    """
-    from vlar.people.base import load_detector
-
-    if not persons:
-        if detector is not None:
-            raise UsageError(
-                f"detector {detector!r} finds people, and none are asked for; give persons=True too"
-            )
-        return manifest
-    if manifest.modality != "video":
-        raise UsageError(
-            f"persons=True needs video, and model {manifest.model!r} reads {manifest.modality}; "
-            "leave it out"
-        )
-    spec = _lasting(detector or _default_detector())
-    load_detector(spec)  # a mistake shows before anything is read
-    return replace(manifest, persons=spec)
-
-
-def _default_detector() -> str:
-    """``pose``, or ``motion`` where its networks were never fetched, as for ``--who``."""
-    from vlar.pose import networks
-
-    if networks.is_installed():
-        return "pose"
-    _log.info(
-        "people are found by their movement alone, also later in this library; 'vlar models get "
-        "lite-motion' before it is made finds bodies"
-    )
-    return "motion"
-
-
-def require_people(
-    manifest: LibraryManifest, persons: bool | None, detector: str | None, folder: object
-) -> None:
-    """Refuse another choice than the library's; None accepts what the library has.
-
-    A detector that is a path is only opened where the user names it: a library may come from
-    anybody.
-
-    Raises:
-        LibraryError: the choices differ.
-        UsageError: the library's detector is a path, which must be named.
-    """
-    persons_kept = manifest.persons
-    if persons not in (None, bool(persons_kept)):
-        how = (
-            "with rows of people; leave persons=False out"
-            if persons_kept
-            else ("without rows of people; leave persons out")
-        )
-        raise LibraryError(f"library {folder} was made {how}, or make a new library")
-    if detector is not None and _lasting(detector) != persons_kept:
-        advice = "without rows of people; leave detector out"
-        if persons_kept:
-            advice = f"with detector {persons_kept!r}; use it"
-        raise LibraryError(f"library {folder} was made {advice}, or make a new library")
-    if ":" in persons_kept and detector is None:
-        raise UsageError(
-            f"library {folder} finds people with {persons_kept!r:.200}, a path that only you can "
-            f"allow; give detector {persons_kept:.200}"
-        )
-
-
-def _lasting(spec: str) -> str:
-    """A spec by which a detector is found again from wherever its library is opened."""
-    part = PartSpec.parse(spec)
-    if not part.argument or not Path(part.argument).exists():
-        return spec
-    return str(replace(part, argument=place(part.argument)))
 
 
 _BATCH_CLIPS = 8

@@ -20,43 +20,33 @@ from operator import attrgetter
 from pathlib import Path
 
 from vlar import notebook
-from vlar.encoders.captions import Captioner, as_captioner
+from vlar.encoders.captions import as_captioner
 from vlar.errors import VlarError
-from vlar.formatting import is_url
-from vlar.library.address import check_span, checked_tags
-from vlar.library.ingest.encode import (
-    EncodedWindow,
-    require_people,
-    with_people,
-)
-from vlar.library.ingest.reader import (
+from vlar.library.ingest.encode import EncodedWindow
+from vlar.library.ingest.remote import RemoteFiles
+from vlar.library.ingest.request import AddRequest as AddRequest
+from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
+from vlar.library.ingest.settings import settled
+from vlar.library.ingest.sources import recordings
+from vlar.library.ingest.worker_tasks import EncodedPart, Facts, ReadJob, Setup
+from vlar.library.ingest.writer import IngestProgress, write_windows
+from vlar.library.model_provider import BoundModel
+from vlar.library.recording import (
     CHANGED,
     FAILED,
     UNCHANGED,
+    FailedFiles,
     FileRecord,
-    by_content,
-    by_stamp,
+    ListedRecording,
     failure_of,
-    require_unicode,
-    stamp_of,
 )
-from vlar.library.ingest.remote import Recording, RemoteFiles
-from vlar.library.ingest.request import AddRequest as AddRequest
-from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
-from vlar.library.ingest.sources import asked
-from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, ReadJob, Setup
-from vlar.library.ingest.writer import IngestProgress, write_windows
-from vlar.library.manifest import LibraryManifest
-from vlar.library.model_provider import LazyModel
-from vlar.library.records import check_keep
 from vlar.library.roots import extended, frozen
 from vlar.library.rows import AddEvent, AddReport
 from vlar.library.shard_writing import ShardFolder, write_shards
-from vlar.library.store.annotations import Caption, FailedFiles
+from vlar.library.store.annotations import Caption
 from vlar.library.store.base import LibraryWriter, failed_by_path
-from vlar.library.store.values import KnownVideo, RecordingFacts, Stamp
+from vlar.library.store.values import KnownVideo, RecordingFacts
 from vlar.media.lookup import reader
-from vlar.media.shots import require_shots
 from vlar.media.video.files import content_hash
 from vlar.types import Failure
 
@@ -74,7 +64,6 @@ class _Task:
 
     Attributes:
         recording: Where it is, and its tags.
-        stamp: Its size and time.
         number: Its place in the call.
         digest: Hash of its content, once it is known.
         asks: Only its hash is asked for: another file has the same size.
@@ -85,8 +74,7 @@ class _Task:
         count: How many parts it has, once that is known.
     """
 
-    recording: Recording
-    stamp: Stamp
+    recording: ListedRecording
     number: int
     digest: str = ""
     asks: bool = False
@@ -99,9 +87,10 @@ class _Task:
     def job(self, number: int, is_here: bool = False) -> ReadJob:
         """Job for a worker; in this process files are called as the user called them."""
         where = self.recording
-        path = str(where.file) if is_here and not is_url(where.path) else where.path
-        version = f"{self.stamp.size} {self.stamp.mtime_ns}"
-        return ReadJob(number, path, self.asks, self.digest, version, where.span)
+        path = str(where.file) if is_here and not where.is_remote else where.path
+        version = f"{where.stamp.size} {where.stamp.mtime_ns}"
+        remote = where.is_remote, where.span
+        return ReadJob(number, path, self.asks, self.digest, version, *remote)
 
 
 class Driver:
@@ -125,7 +114,7 @@ class Driver:
         self,
         runner: Runner,
         setup: Setup,
-        recordings: Sequence[Recording],
+        recordings: Sequence[ListedRecording],
         known: Mapping[str, KnownVideo],
         failed: FailedFiles,
         again: Collection[str] = (),
@@ -144,12 +133,12 @@ class Driver:
         """Each recording's record and, where it was read, its windows, for ``write_windows``."""
         tasks: list[_Task] = []
         for number, recording in enumerate(self._recordings):
-            looked_at = self._look(number, recording)
-            if isinstance(looked_at, _Task):
-                tasks.append(looked_at)
-                self._sizes[looked_at.stamp.size] += 1
+            decision = self._look(number, recording)
+            if isinstance(decision, _Task):
+                tasks.append(decision)
+                self._sizes[recording.stamp.size] += 1
             else:
-                self._decided.append((number, self._counted(looked_at, recording)))
+                self._decided.append((number, self._counted(decision)))
         if not self._runner.in_process:
             yield from self._until(len(self._recordings))
         if self._copies:
@@ -174,9 +163,11 @@ class Driver:
         Copies and renamed files do: they need not be decoded. What can be opened here is hashed
         here, for the rest a worker is asked.
         """
-        alike = [task for task in tasks if not task.digest and self._sizes[task.stamp.size] > 1]
+        alike = [
+            task for task in tasks if not task.digest and self._sizes[task.recording.stamp.size] > 1
+        ]
         for task in alike:
-            task.asks = is_url(task.recording.path)
+            task.asks = task.recording.is_remote
         local = [task for task in alike if not task.asks]
         with ThreadPoolExecutor(_HASHING) as threads:
             for task, facts in zip(local, threads.map(_content, local), strict=True):
@@ -185,32 +176,22 @@ class Driver:
                     tasks.remove(task)
                     yield from self._unreadable(task, facts)
 
-    def _look(self, number: int, recording: Recording) -> FileRecord | _Task:
+    def _look(self, number: int, recording: ListedRecording) -> FileRecord | _Task:
         """Record of a file by its size and time, or the task to open it."""
-        file, path = recording.file, recording.path
-        video = self._known.get(path)
-        if recording.failure is not None:
-            return FileRecord(file, FAILED, path, failure=recording.failure)
-        try:
-            require_unicode(file, path)
-            stamp = recording.stamp or stamp_of(file)
-        except (VlarError, OSError) as error:
-            return FileRecord(file, FAILED, path, failure=failure_of(file, error))
-        record = by_stamp(file, path, stamp, video, self._failed)
-        if record is None:
-            return _Task(recording, stamp, number)
-        if record.state == UNCHANGED and path in self._again:
-            return _Task(recording, stamp, number, record.content_hash, forced=True)
-        return record
+        video = self._known.get(recording.path)
+        record = recording.by_stamp(video, self._failed)
+        if record is not None and record.state == UNCHANGED and record.path in self._again:
+            return _Task(recording, number, record.content_hash, forced=True)
+        return record or _Task(recording, number)
 
-    def _counted(self, record: FileRecord, recording: Recording) -> FileRecord:
-        """A record with its own tags; its path now holds its content, and no other."""
+    def _counted(self, record: FileRecord) -> FileRecord:
+        """A record, whose path now holds its content, and no other."""
         if record.failure is None:
             old = self._known.get(record.path)
             self._contents[record.content_hash] += 1
             if old is not None:
                 self._contents[old.content_hash] -= 1
-        return replace(record, tags=recording.tags)
+        return record
 
     def _round(self, tasks: Sequence[_Task], later: list[_Task]) -> Stream:
         """Carry tasks out; those that must wait for another, or be tried again, are put off."""
@@ -222,7 +203,7 @@ class Driver:
                 continue
             record = self._by_content(task)
             if record.state != CHANGED:
-                yield self._counted(record, task.recording)
+                yield self._counted(record)
             elif task.digest in claimed:
                 later.append(task)  # a copy of one that is read now
             else:
@@ -235,14 +216,14 @@ class Driver:
                 yield from self._run(group, later, alone=group is alone)
 
     def _by_content(self, task: _Task) -> FileRecord:
-        where = task.recording
-        facts = where.file, where.path, task.stamp
+        """Record of a file by the hash of its content."""
+        recording, digest = task.recording, task.digest
         if task.forced:
-            return FileRecord(facts[0], CHANGED, facts[1], facts[2], task.digest)
-        video = self._known.get(where.path)
+            return recording.record(CHANGED, digest)
+        video = self._known.get(recording.path)
         contents = self._contents if self._copies else Counter[str]()
-        record = by_content(*facts, task.digest, video, contents, self._failed)
-        if record.state == UNCHANGED and where.path in self._again:
+        record = recording.by_content(digest, video, contents, self._failed)
+        if record.state == UNCHANGED and record.path in self._again:
             task.forced = True
             return replace(record, state=CHANGED)
         return record
@@ -287,9 +268,11 @@ class Driver:
             task.asks = False
             later.append(task)
             return
+        if facts.tags:
+            tags = {**facts.tags, **task.recording.tags}
+            task.recording = replace(task.recording, tags=tags)
         record = replace(self._by_content(task), duration_s=facts.duration_s)
-        tags = {**facts.tags, **task.recording.tags}
-        yield self._counted(record, replace(task.recording, tags=tags))
+        yield self._counted(record)
         if record.state == CHANGED:
             for part in chain([first], parts):
                 self.still_windows += part.still_windows
@@ -297,15 +280,11 @@ class Driver:
                 yield from part.items
 
     def _unreadable(self, task: _Task, facts: Facts) -> Stream:
-        where = task.recording
-        if task.forced and where.path in self._again:
+        if task.forced and task.recording.path in self._again:
             # It cannot be opened any more, and its rows stay as they are.
-            record = FileRecord(where.file, UNCHANGED, where.path, task.stamp, task.digest)
-            yield self._counted(record, where)
-            return
-        yield FileRecord(
-            where.file, FAILED, where.path, task.stamp, facts.content_hash, failure=facts.failure
-        )
+            yield self._counted(task.recording.record(UNCHANGED, task.digest))
+        else:
+            yield task.recording.record(FAILED, facts.content_hash, facts.failure)
 
     def _lost(self, task: _Task, later: list[_Task]) -> Stream:
         """Try a recording again alone whose worker is gone; the second time it is given up."""
@@ -315,14 +294,12 @@ class Driver:
             task.why = None
             later.append(task)
             return
-        where = task.recording
         digest = task.digest or self._hash(task)
-        failure = _given_up(where.file, where.path, task.why)
-        yield FileRecord(where.file, FAILED, where.path, task.stamp, digest, failure=failure)
+        yield task.recording.record(FAILED, digest, _given_up(task.recording, task.why))
 
     def _hash(self, task: _Task) -> str:
         """The hash of a recording that no worker survives; empty where it is not to be had."""
-        if not is_url(task.recording.path):
+        if not task.recording.is_remote:
             return _content(task).content_hash
         job = replace(task.job(0), only_hash=True)
         parts = [
@@ -340,7 +317,8 @@ def _content(task: _Task) -> Facts:
         return Facts(failure=failure_of(file, error))
 
 
-def _given_up(file: Path, path: str, why: LostJobs | None) -> Failure:
+def _given_up(recording: ListedRecording, why: LostJobs | None) -> Failure:
+    path = recording.path
     if why is not None and why.kind == MEMORY:
         advice = "its machine has too little memory: use fewer workers, or re-encode the file"
         message = f"{path}: reading it took all memory of its worker, twice; {advice}"
@@ -350,43 +328,7 @@ def _given_up(file: Path, path: str, why: LostJobs | None) -> Failure:
             f"{path}: the worker that read it ended{reason}, twice; the file is damaged or too "
             "large: copy or re-encode it"
         )
-    return Failure(file, LostJobs(()).kind if why is None else why.kind, message)
-
-
-def _manifest(
-    request: AddRequest, own: LibraryManifest | None, models: LazyModel
-) -> LibraryManifest:
-    """The library's manifest, which allows the request, or that of a new library.
-
-    Raises:
-        LibraryError: the library has other windows or other rows of people.
-        EncoderMismatchError: another model made it.
-    """
-    spans = request.window_s, request.stride_s
-    if own is None:
-        new = models.new_manifest(*spans, request.long_times, bool(request.shots))
-        return with_people(new, request.persons, request.detector)
-    own.require_windows(*spans, models.folder, request.long_times, request.shots)
-    require_people(own, request.persons, request.detector, models.folder)
-    models.require(own)
-    return own
-
-
-def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> AddReport:
-    """Index what a request names, by its runner or in this process.
-
-    Raises:
-        LibraryError: the library cannot be written to; the message states how much was kept.
-        UsageError: the runner cannot run here; a tag or a span of time is not usable.
-        ModelError: the library is cut at shots, and the network that finds them is not installed.
-    """
-    check_span(request.window_s, request.stride_s, request.long_times)
-    tags = checked_tags(request.tags or {})
-    request = replace(request, tags=tags, progress=request.progress or _bar())
-    manifest = _manifest(request, LibraryManifest.of(writer), models)
-    check_keep(request.keep, manifest, to_shards=request.shards is not None)
-    listed = asked(request.paths, reader(manifest.modality), remote=request.remote)
-    return _add_recordings(writer, listed, manifest, models, request)
+    return Failure(recording.file, LostJobs(()).kind if why is None else why.kind, message)
 
 
 def _bar() -> IngestProgress | None:
@@ -395,20 +337,20 @@ def _bar() -> IngestProgress | None:
     return None if bar is None else lambda event: bar(event.advance, event.total)
 
 
-def _add_recordings(
-    writer: LibraryWriter,
-    found: Sequence[Recording],
-    manifest: LibraryManifest,
-    models: LazyModel,
-    request: AddRequest,
-) -> AddReport:
-    """Index recordings by a runner, which is ended here."""
-    runner = request.runner or LocalRunner()
-    if manifest.spec.shots:
-        require_shots(reader(manifest.modality))
+def add_paths(writer: LibraryWriter, model: BoundModel, request: AddRequest) -> AddReport:
+    """Index what a request names, by its runner or in this process; the runner is ended here.
+
+    Raises:
+        LibraryError: the library cannot be written to, or has other windows or rows of people.
+        UsageError: the runner cannot run here; a path or a setting is not usable.
+        ModelError: a network that a setting needs is not installed.
+    """
+    manifest = settled(model.manifest, request, writer.address, is_new=model.is_new)
+    source = reader(model.manifest.modality)
+    found = recordings(request.paths, source, remote=request.remote)
+    captioner = as_captioner(request.captions)
     videos = {video.path: video for video in writer.recordings()}
     broken = failed_by_path(writer)
-    captioner = as_captioner(request.captions)
     without = set[str]() if captioner is None else _uncaptioned(writer, videos)
     folder = None
     if request.shards is not None:
@@ -416,15 +358,23 @@ def _add_recordings(
         written, lost = folder.known()
         videos, broken = videos | written, broken | lost
         without -= written.keys()
-    with closing(runner):
-        first = tuple(recording.file for recording in found[:2])
-        setup = _setup(runner, manifest, models, request, captioner, first)
+    with closing(request.runner or LocalRunner()) as runner:
+        setup = Setup(
+            manifest,
+            model.here if runner.in_process else runner.load or model.elsewhere(),
+            request.keep_context,
+            captioner if runner.in_process or captioner is None else captioner.name,
+            request.skip_still,
+            RemoteFiles.from_environment(),
+            tuple(recording.file for recording in found[:2]),
+            request.keep,
+        )
         failed = FailedFiles(broken, request.retry)
         driver = Driver(runner, setup, found, videos, failed, without, folder is None)
         folders = frozen(writer) if request.served else extended(found, writer.meta())
         to_library = partial(write_windows, writer, folders=folders)
         write = to_library if folder is None else partial(write_shards, folder, videos)
-        stream, progress = driver.stream(), request.progress
+        stream, progress = driver.stream(), request.progress or _bar()
         report = write(
             _within(stream, progress, len(found)) if request.served and progress else stream,
             manifest,
@@ -457,24 +407,3 @@ def _uncaptioned(writer: LibraryWriter, known: Mapping[str, RecordingFacts]) -> 
     """Paths of the recordings whose windows were not captioned."""
     captioned = writer.annotated(Caption)
     return {path for path, recording in known.items() if recording.id not in captioned}
-
-
-def _setup(
-    runner: Runner,
-    manifest: LibraryManifest,
-    models: LazyModel,
-    request: AddRequest,
-    captioner: Captioner | None,
-    first: tuple[Path, ...],
-) -> Setup:
-    """The facts that the workers of a runner need."""
-    writes: str | Captioner | None = request.captions
-    if runner.in_process:
-        load: LoadModel = lambda _: models.loaded(manifest)  # noqa: E731 - it crosses no process
-        writes = captioner
-    else:
-        load = runner.load or models.loader(manifest)
-        writes = writes.name if isinstance(writes, Captioner) else writes
-    remote = RemoteFiles.from_environment()
-    settings = request.keep_context, writes, request.skip_still, remote, first
-    return Setup(manifest, load, *settings, keep=request.keep)

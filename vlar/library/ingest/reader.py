@@ -5,23 +5,17 @@ A file whose content the library holds already has no clips. Errors are values.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from vlar.errors import DecodeError, VlarError
+from vlar.errors import VlarError
 from vlar.library.manifest import LibraryManifest
-from vlar.library.store.annotations import FailedFile, FailedFiles
-from vlar.library.store.sqlite import NO_FILE
-from vlar.library.store.values import KnownVideo, Stamp
 from vlar.media.base import Reader, RecordingInfo, read_recorded
-from vlar.media.bundle import bundle_files, failed_parts
+from vlar.media.bundle import failed_parts
 from vlar.media.shots import shots_of
-from vlar.media.video.files import require_readable
 from vlar.media.video.frames import is_still
 from vlar.types import Clip, Failure, Window
 
@@ -81,54 +75,6 @@ def _length_s(spans: list[Window]) -> float:
     return float(total)
 
 
-CHANGED, KNOWN, UNCHANGED, FAILED = "changed", "known", "unchanged", "failed"
-SKIPPED = "skipped"
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """One file of an ``add``.
-
-    Attributes:
-        file: As the caller gave it.
-        state: ``changed`` (new or changed content: its windows follow), ``unchanged`` (the library
-            has this content at this path), ``known`` (the library has it at another path),
-            ``failed`` or ``skipped`` (it failed before and has not changed).
-        path: As the library writes it.
-        stamp: Size and time.
-        content_hash: Hash of the content.
-        duration_s: Length in seconds; 0 where no windows follow.
-        failure: Why it cannot be read, for a failed or skipped file.
-        tags: Tags of this file alone, besides those of all files of the call.
-    """
-
-    file: Path
-    state: str
-    path: str
-    stamp: Stamp = NO_FILE
-    content_hash: str = ""
-    duration_s: float = 0.0
-    failure: Failure | None = None
-    tags: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Size and time of a file; of a folder or a bundle, total size and latest time of its files.
-
-    Raises:
-        OSError: it does not exist.
-    """
-    status = path.stat()
-    if path.is_dir():
-        size = 0
-        inside = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
-    else:
-        size = status.st_size
-        inside = [part.stat() for part in bundle_files(path) if part.exists()]
-    latest = max((s.st_mtime_ns for s in inside), default=0)
-    return Stamp(size + sum(s.st_size for s in inside), max(latest, status.st_mtime_ns))
-
-
 def clips_of(
     source: Reader, file: Path, duration_s: float, manifest: LibraryManifest
 ) -> Iterator[Clip | Failure]:
@@ -150,75 +96,6 @@ def clips_of(
 def own_tags(info: RecordingInfo) -> dict[str, str]:
     """Tags that a recording gives itself: samples made from another sensor's are marked."""
     return {"synthetic": "true"} if getattr(info, "meta", {}).get("synthetic") else {}
-
-
-def failure_of(file: Path, error: VlarError | OSError) -> Failure:
-    """The failure of a file that an error means."""
-    if isinstance(error, FileNotFoundError):  # an address and a camera have their own message
-        try:
-            require_readable(file)
-        except DecodeError as missing:
-            return Failure(file, "decode", missing.message)
-    if isinstance(error, VlarError):
-        return Failure(file, error.kind, error.message)
-    reason = error.strerror or str(error)
-    message = f"{file}: cannot be read ({reason}); check the path and its permissions"
-    return Failure(file, "decode", message)
-
-
-def require_unicode(file: Path, path: str) -> None:
-    """Refuse a file whose name a database cannot hold.
-
-    Raises:
-        VlarError: the bytes of its name are not UTF-8.
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        message = f"{file!s}: the file name is not valid UTF-8; rename the file"
-        raise VlarError(message.encode(errors="replace").decode()) from None
-
-
-def by_stamp(
-    file: Path, path: str, stamp: Stamp, known: KnownVideo | None, failed: FailedFiles
-) -> FileRecord | None:
-    """The record of a file whose size and time have not changed; None where it must be opened."""
-    if before := failed.to_skip(path, stamp):
-        return _skipped(file, path, stamp, before)
-    if known is not None and known.stamp == stamp and not failed.is_retried(path):
-        return FileRecord(file, UNCHANGED, path, stamp, known.content_hash)
-    return None
-
-
-def by_content(
-    file: Path,
-    path: str,
-    stamp: Stamp,
-    digest: str,
-    known: KnownVideo | None,
-    contents: Counter[str],
-    failed: FailedFiles,
-) -> FileRecord:
-    """The record of a file by the hash of its content.
-
-    ``known`` is what the library holds at this path, ``contents`` how many recordings have each
-    content.
-    """
-    if before := failed.with_content(digest):
-        return _skipped(file, path, stamp, before)
-    state = CHANGED
-    if not failed.is_retried(path, digest):
-        if known is not None and known.content_hash == digest:
-            state = UNCHANGED
-        elif contents[digest] > 0:
-            state = KNOWN
-    return FileRecord(file, state, path, stamp, digest)
-
-
-def _skipped(file: Path, path: str, stamp: Stamp, before: FailedFile) -> FileRecord:
-    message = f"{file}: skipped, its reading failed before ({before.message}); retry=True reads it"
-    failure = Failure(file, before.kind, message)
-    return FileRecord(file, SKIPPED, path, stamp, before.content_hash, failure=failure)
 
 
 T = TypeVar("T")

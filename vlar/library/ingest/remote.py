@@ -9,22 +9,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from vlar.errors import DecodeError, UsageError, VlarError
+from vlar.files.archives import Member, members
 from vlar.files.opening import open_input
+from vlar.files.reading import require_memory
 from vlar.files.resources import is_running, size_in_bytes
-from vlar.formatting import as_url
-from vlar.library.store.values import Stamp
+from vlar.formatting import as_url, is_url
+from vlar.library.recording import ListedRecording, checked_tags
+from vlar.library.store.values import Stamp, is_path
+from vlar.media.base import Reader
 from vlar.types import Failure
 from vlar.version import pip_install
 
@@ -41,6 +46,9 @@ _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "crea
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "checksum", "VersionId")
 _NEVER_AGAIN = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
 _MISSING = (401, 403, 404, 410)  # answers of a server that will not change
+_TEXTS = (".cls", ".txt")  # next to a recording: each is a tag of its ending
+MOST_TEXT = 1 << 16  # characters of a text in a list or an archive
+ROW_BYTES = 1000  # of a recording that is held, without its texts
 _numbers = itertools.count()
 T = TypeVar("T")
 
@@ -71,12 +79,12 @@ class RemoteFiles:
 
     @contextlib.contextmanager
     def fetched(
-        self, path: str, version: str = "", span: tuple[int, int] | None = None
+        self, url: str, version: str = "", span: tuple[int, int] | None = None
     ) -> Generator[Path]:
-        """A file of this machine with the content of a path, as long as the context lasts.
+        """A file of this machine with the content of an address, as long as the context lasts.
 
         Args:
-            path: An address, which is copied; a path of this machine is given back.
+            url: The address.
             version: Which state of the file is meant.
             span: Offset and number of its bytes in the archive that the address names.
 
@@ -84,10 +92,6 @@ class RemoteFiles:
             DecodeError: it cannot be fetched.
             UsageError: the package for such addresses is not installed.
         """
-        url = as_url(path)
-        if url is None:
-            yield Path(path)
-            return
         folder = self._folder()
         key = hashlib.sha256(f"{url}\0{version}\0{span}".encode()).hexdigest()[:32]
         name = PurePosixPath(url.partition("::")[0].partition("?")[0]).suffix
@@ -207,7 +211,8 @@ def _copy(url: str, span: tuple[int, int] | None, part: Path) -> None:
         system.get_file(path, str(part))
         return
     start, remaining = span
-    with opened(url.partition("::")[2] or url) as source, part.open("wb") as target:
+    archive = url.partition("::")[2] or url
+    with opened(archive, is_url(archive)) as source, part.open("wb") as target:
         source.seek(start)
         while remaining:
             block = source.read(min(_BLOCK, remaining))
@@ -218,9 +223,9 @@ def _copy(url: str, span: tuple[int, int] | None, part: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Generator[Any]:
+def opened(path: str, is_remote: bool) -> Generator[Any]:
     """A file of this machine or of another, opened to read bytes."""
-    if as_url(path) is None:
+    if not is_remote:
         with open_input(path, recording=True) as file:
             yield file
         return
@@ -270,28 +275,7 @@ def _make_room(folder: Path, most_bytes: int) -> None:
         total -= size
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One recording to add.
-
-    Attributes:
-        file: For messages and, on this machine, to open.
-        path: As the library writes it: absolute, or an address.
-        tags: Tags of this recording alone.
-        stamp: Size and time, where a listing has them.
-        span: Bytes of an archive: offset and number.
-        failure: Reason why it cannot be listed.
-    """
-
-    file: Path
-    path: str
-    tags: Mapping[str, str] = field(default_factory=dict[str, str])
-    stamp: Stamp | None = None
-    span: tuple[int, int] | None = None
-    failure: Failure | None = None
-
-
-def looked_up(recording: Recording) -> Recording:
+def looked_up(recording: ListedRecording) -> ListedRecording:
     """A recording with the size and time that its address has, or why they are not to be had."""
     url = recording.path
 
@@ -303,3 +287,125 @@ def looked_up(recording: Recording) -> Recording:
         return replace(recording, stamp=stamp_of_url(patiently(url, ask)))
     except VlarError as error:
         return replace(recording, failure=Failure(recording.file, error.kind, error.message))
+
+
+def listed(url: str, source: Reader) -> Iterator[ListedRecording]:
+    """A file, the recordings in a folder, or what matches a pattern."""
+    name = PurePosixPath(url.partition("?")[0])
+    if not set(url) & set("*[") and (source.claims(Path(name)) or url.startswith("http")):
+        yield ListedRecording(Path(url), url, is_remote=True)
+        return
+
+    def look() -> dict[str, Any]:
+        system, path = file_system(url)
+        if set(path) & set("*["):
+            return system.glob(path, detail=True)
+        return system.find(path, detail=True)
+
+    def whole(path: str) -> str:
+        text = as_url(path) or file_system(url)[0].unstrip_protocol(path)
+        return as_url(text) or text
+
+    listed = patiently(url, look)
+    claimed = sorted(
+        path
+        for path, info in listed.items()
+        if info.get("type", "file") == "file" and source.claims(Path(PurePosixPath(path)))
+    )
+    if not claimed:
+        kind = source.modality
+        raise UsageError(f"{url}: no {kind} in this folder; give a folder that holds {kind} files")
+    for path in claimed:
+        address, stamp = whole(path), stamp_of_url(listed[path])
+        yield ListedRecording(Path(address), address, stamp=stamp, is_remote=True)
+
+
+def archived(path: str, is_remote: bool, source: Reader) -> Iterator[ListedRecording]:
+    """The recordings of a tar, with the texts next to them as tags.
+
+    Raises:
+        UsageError: it is not a whole uncompressed tar, or holds none.
+    """
+    version = _version(path, is_remote)
+    recordings_by_path: dict[str, ListedRecording] = {}
+    texts: dict[str, dict[str, str]] = {}
+    held = 0
+    try:
+        with opened(path, is_remote) as file:
+            for member in members(file):
+                key, ending = _split(member.name)
+                if source.claims(Path(PurePosixPath(member.name))):
+                    recordings_by_path[key] = _member(path, member, version)
+                elif ending in (*_TEXTS, ".json") and member.size <= MOST_TEXT:
+                    file.seek(member.start)
+                    texts.setdefault(key, {}).update(_told(ending, file.read(member.size)))
+                    held += member.size
+                held += ROW_BYTES + len(member.name)
+                require_memory(held)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; check the path") from None
+    except ValueError as error:
+        raise UsageError(
+            f"{path}: is not a whole uncompressed tar ({error}); unpack it, or write it again"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not recordings_by_path:
+        raise UsageError(f"{path}: no {source.modality} in this archive; check its endings")
+    for key, recording in recordings_by_path.items():
+        yield replace(recording, tags=texts.get(key, {}))
+
+
+def _member(path: str, member: Member, version: str) -> ListedRecording:
+    address = f"tar://{member.name}::{path}"
+    digits = hashlib.sha256(f"{version} {member.start}".encode()).hexdigest()[:12]
+    stamp = Stamp(member.size, int(member.mtime_s) * 10**9 + int(digits, 16) % 10**9)
+    span = member.start, member.size
+    if not is_path(address):
+        failure = Failure(
+            Path(path), "usage", f"{path}: the name {member.name!r:.80} is not a path"
+        )
+        return ListedRecording(Path(path), f"{path}#{member.start}", failure=failure)
+    return ListedRecording(Path(address), address, stamp=stamp, span=span, is_remote=True)
+
+
+def _version(path: str, is_remote: bool) -> str:
+    """State of an archive."""
+    if not is_remote:
+        try:
+            status = Path(path).stat()
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+        return f"{status.st_size} {status.st_mtime_ns}"
+    recording = looked_up(ListedRecording(Path(path), path, is_remote=True))
+    if recording.failure is not None:
+        raise UsageError(recording.failure.message)
+    return str(recording.stamp)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The key of a member, by which it belongs to a recording, and its ending.
+
+    >>> _split("train/0001.mp4"), _split("train/0001.json")
+    (('train/0001', '.mp4'), ('train/0001', '.json'))
+    """
+    folder, slash, last = name.rpartition("/")
+    stem, dot, ending = last.partition(".")
+    return f"{folder}{slash}{stem}", f"{dot}{ending}".lower()
+
+
+def _told(ending: str, content: bytes) -> dict[str, str]:
+    """The tags that a text next to a recording gives; none where it cannot be read."""
+    try:
+        text = content.decode().strip()
+        if ending != ".json":
+            return checked_tags({ending[1:]: text}) if text else {}
+        facts = json.loads(text)
+        plain = (str, int, float, bool)
+        return checked_tags(
+            {str(k): str(v) for k, v in facts.items() if isinstance(v, plain)}
+            if isinstance(facts, dict)
+            else {}
+        )
+    except (ValueError, RecursionError, UsageError):
+        return {}

@@ -105,3 +105,14 @@ class AddRequest:
     ] = False
     served: bool = False
     progress: "IngestProgress | None" = None
+
+    def __post_init__(self) -> None:
+        """Check the tags, and make the path of a detector absolute.
+
+        Raises:
+            UsageError: a tag cannot be used.
+        """
+        from vlar.library.recording import checked_tags, lasting
+
+        object.__setattr__(self, "tags", checked_tags(self.tags or {}))
+        object.__setattr__(self, "detector", self.detector and lasting(self.detector))

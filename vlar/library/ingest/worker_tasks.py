@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from vlar.encoders.captions import Captioner, as_captioner
 from vlar.errors import EncoderMismatchError, VlarError
-from vlar.formatting import shown
 from vlar.library.ingest.encode import EncodedWindow, PersonClips, encode_clips
-from vlar.library.ingest.reader import FileRecord, StillFootage, clips_of, failure_of, own_tags
+from vlar.library.ingest.reader import StillFootage, clips_of, own_tags
 from vlar.library.ingest.remote import RemoteFiles
 from vlar.library.manifest import LibraryManifest
+from vlar.library.model_provider import LoadModel
+from vlar.library.recording import FileRecord, failure_of
 from vlar.media.base import Reader
 from vlar.media.lookup import reader
 from vlar.media.video.files import content_hash
@@ -30,8 +31,6 @@ _PART_CLIPS = 32
 _PART_BYTES = 8 << 20
 T = TypeVar("T")
 _of_thread = threading.local()
-LoadModel = Callable[[str | None], LibraryModel]
-"""Loads the model on a device; None is its default."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class ReadJob:
         only_hash: Return the hash of its content alone; nothing is decoded.
         content_hash: Hash of its content, where it is known already.
         version: Version of a remote file; a fetched copy has the same one.
+        is_remote: It is fetched first: the path is an address.
         span: Bytes of an archive: offset and number; None for a file of its own.
     """
 
@@ -52,6 +52,7 @@ class ReadJob:
     only_hash: bool = False
     content_hash: str = ""
     version: str = ""
+    is_remote: bool = False
     span: tuple[int, int] | None = None
 
 
@@ -128,13 +129,15 @@ def decode(
 ) -> Iterator[DecodedPart]:
     """The parts of a recording; one without items where it cannot be read."""
     source = source or reader(setup.manifest.modality)
-    url = shown(job.path)
+    if not job.is_remote:
+        yield from _decoded(job, Path(job.path), setup, source, part_bytes)
+        return
     try:
-        with setup.remote.fetched(url, job.version, job.span) as file:
+        with setup.remote.fetched(job.path, job.version, job.span) as file:
             for part in _decoded(job, file, setup, source, part_bytes):
-                yield part if str(file) == url else _renamed(part, str(file), url)
+                yield _renamed(part, str(file), job.path)
     except VlarError as error:  # it could not be fetched
-        failure = Failure(Path(url), error.kind, error.message)
+        failure = Failure(Path(job.path), error.kind, error.message)
         yield RecordingPart(job.number, 0, Facts(failure=failure), is_last=True)
 
 

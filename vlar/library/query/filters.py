@@ -31,9 +31,9 @@ import numpy as np
 
 from vlar.errors import PersonError, QueryError, UsageError
 from vlar.library import labels
-from vlar.library.address import FILTER_KEYS, is_unicode
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
+from vlar.library.recording import FILTER_KEYS, is_unicode
 from vlar.library.rows import ANY_TIME, RowFilter, RowPerson, VideoRow
 from vlar.library.store.base import LibraryStore
 

@@ -23,11 +23,11 @@ from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.spec import BUNDLE
 from vlar.errors import DecodeError, QueryError, UsageError
 from vlar.heads.signatures import available_terms, signature
-from vlar.library.address import place
 from vlar.library.connection import LibraryConnection
 from vlar.library.manifest import LibraryManifest
 from vlar.library.mapping import ridge
 from vlar.library.model_provider import DEFAULT_MODEL
+from vlar.library.recording import place
 from vlar.library.rows import RowFilter
 from vlar.library.store.base import LibraryStore
 from vlar.media.bundle import BundlePart, bundle_parts, is_bundle

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from vlar.errors import DecodeCrash, DecodeOutOfMemory, DecodeTimeout
@@ -70,43 +70,6 @@ class RecordingLabels(NamedTuple):
 
 Annotation: TypeAlias = Caption | LostFrames | KeptFrames | FailedFile | RecordingLabels
 A = TypeVar("A", bound=Annotation)
-
-
-@dataclass(frozen=True)
-class FailedFiles:
-    """Files that earlier runs could not read.
-
-    Attributes:
-        by_path: The files by path.
-        retry: Read them again.
-    """
-
-    by_path: Mapping[str, FailedFile] = field(default_factory=dict[str, FailedFile])
-    retry: bool = False
-
-    def to_skip(self, path: str, stamp: Stamp) -> FailedFile | None:
-        """The failure of a file that has not changed since; None where it is to be read."""
-        failed_file = None if self.retry else self.by_path.get(path)
-        return failed_file if failed_file is not None and failed_file.stamp == stamp else None
-
-    def with_content(self, content_hash: str) -> FailedFile | None:
-        """The failure of a file with this content, wherever it lies."""
-        if self.retry:
-            return None
-        failed = self.by_path.values()
-        return next(
-            (failed_file for failed_file in failed if failed_file.content_hash == content_hash),
-            None,
-        )
-
-    def is_retried(self, path: str, content_hash: str = "") -> bool:
-        """Return whether a file is read again although the library has its content."""
-        if not self.retry:
-            return False
-        failed = self.by_path.values()
-        return path in self.by_path or any(
-            failed_file.content_hash == content_hash for failed_file in failed
-        )
 
 
 def is_kept(failure: Failure) -> bool:

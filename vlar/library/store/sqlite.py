@@ -53,10 +53,6 @@ _BATCH_ROWS = 8192
 _BEFORE_ALL = -(1 << 63)
 
 
-# The size of no file: such a video is not compared with the disk.
-NO_FILE = Stamp(-1, 0)
-
-
 class SqliteStore(LibraryStore):
     """Reads ``library.sqlite`` over one connection; the caller serialises its use.
 

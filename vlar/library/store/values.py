@@ -28,6 +28,10 @@ class Stamp:
     mtime_ns: int
 
 
+# The size of no file: such a video is not compared with the disk.
+NO_FILE = Stamp(-1, 0)
+
+
 @dataclass(frozen=True)
 class KnownVideo:
     """A video of the library as ``add`` needs it."""

@@ -13,7 +13,7 @@ import numpy as np
 from typing_extensions import Self
 
 from vlar.errors import LibraryError
-from vlar.library.address import is_unicode, matches, place
+from vlar.library.recording import is_unicode, matches, place
 from vlar.library.rows import Float16, RowBatch, RowPerson
 from vlar.library.store import annotations as annotation_tables
 from vlar.library.store import schema

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import LibraryError
-from vlar.library.address import is_unicode, matches, place
+from vlar.library.recording import is_unicode, matches, place
 from vlar.library.rows import Float16, RowBatch, RowPerson
 from vlar.library.store.annotations import (
     A,

@@ -32,13 +32,13 @@ from vlar.files.workers.process import FileLimits
 from vlar.library.ingest.runners.base import CRASH, MEMORY, LostJobs, Runner, RunnerOptions, refuse
 from vlar.library.ingest.worker_tasks import (
     EncodedPart,
-    LoadModel,
     PartEncoder,
     ReadJob,
     RecordingPart,
     Setup,
     decode,
 )
+from vlar.library.model_provider import LoadModel
 from vlar.media.base import Reader
 from vlar.media.lookup import IsolatedReader, reader
 from vlar.registry import register

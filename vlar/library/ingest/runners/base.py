@@ -15,12 +15,12 @@ from vlar.errors import DecodeCrash, DecodeOutOfMemory, UsageError
 from vlar.library.ingest.reader import prefetch
 from vlar.library.ingest.worker_tasks import (
     EncodedPart,
-    LoadModel,
     PartEncoder,
     ReadJob,
     Setup,
     decode,
 )
+from vlar.library.model_provider import LoadModel
 from vlar.media.lookup import IsolatedReader, isolated, reader
 from vlar.registry import register
 

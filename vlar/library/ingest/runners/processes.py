@@ -19,12 +19,12 @@ from vlar.library.ingest.runners.base import MEMORY, LostJobs, Runner, RunnerOpt
 from vlar.library.ingest.worker_tasks import (
     DecodedPart,
     EncodedPart,
-    LoadModel,
     PartEncoder,
     ReadJob,
     Setup,
     decode,
 )
+from vlar.library.model_provider import LoadModel
 from vlar.media.base import Reader
 from vlar.media.lookup import IsolatedReader, reader
 from vlar.registry import register
