@@ -132,8 +132,8 @@ def of_library(rounds: int, count: int = 100_000) -> list[Row]:
     import faiss
     from library_scale import Texts
 
+    from vlar.library.ingest.shard_reading import VectorVideo
     from vlar.library.library import Library
-    from vlar.library.shard_reading import VectorVideo
     from vlar.types import Window
 
     world = World(0)

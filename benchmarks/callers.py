@@ -40,7 +40,7 @@ ALL = "all"
 STEPS = (
     ("text tower", "vlar.model.core", "ModelCore.encode_queries"),
     ("calibration", "vlar.library.query.candidates", "Snapshot.rated"),
-    ("search engine", "vlar.library.faiss_cache", "BufferedEngine.search"),
+    ("search engine", "vlar.library.engines.faiss_cache", "BufferedEngine.search"),
     ("search engine", "vlar.library.engines.flat", "FlatEngine.prepare"),
     ("rows of SQLite", "vlar.library.store.sqlite", "SqliteStore.fetch"),
     ("checks of rows", "vlar.library.store.sqlite", "SqliteStore.checked"),
@@ -76,7 +76,7 @@ def phrases(count: int, first: int = 0) -> list[str]:
 
 def recordings(model: Any, rows: int, first: int = 0) -> Iterator[Any]:
     """Recordings of 100 windows whose vectors lie near texts."""
-    from vlar.library.shard_reading import VectorVideo
+    from vlar.library.ingest.shard_reading import VectorVideo
     from vlar.types import Window
 
     draw = np.random.default_rng([7, first])

@@ -57,7 +57,7 @@ class Texts(LibraryModel):
 
 
 def videos(matrix: Any, first: int = 0) -> Iterator[Any]:
-    from vlar.library.shard_reading import VectorVideo
+    from vlar.library.ingest.shard_reading import VectorVideo
     from vlar.types import Window
 
     for number in range(first, first + len(matrix) // WINDOWS):

@@ -35,7 +35,7 @@ from people_composites import Composite, rows_of_people, sources
 
 import vlar
 from vlar.library.library import Library
-from vlar.library.recording import place
+from vlar.library.store.paths import place
 from vlar.metrics.classification import average_precision
 from vlar.metrics.intervals import mean_interval, paired
 from vlar.types import Hit

@@ -199,7 +199,7 @@ def test_it_keeps_the_contract(kind: str):
 def test_a_caller_that_stops_keeps_what_was_committed(
     address: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("vlar.library.shard_reading._ROWS_A_COMMIT", 300)
+    monkeypatch.setattr("vlar.library.ingest.shard_reading._ROWS_A_COMMIT", 300)
 
     def videos():
         yield from (video(f"/v/{at}", 60, at) for at in range(12))

@@ -55,7 +55,7 @@ def vectors(count: int, seed: int) -> Any:
 
 def made(number: int, seed: int) -> Any:
     """Video ``number`` in a version of its own."""
-    from vlar.library.shard_reading import VectorVideo
+    from vlar.library.ingest.shard_reading import VectorVideo
     from vlar.types import Window
 
     count = 1 + seed % MOST_ROWS

@@ -22,9 +22,9 @@ from vlar.files.opening import open_input, special_kind
 from vlar.files.reading import MB, parse_json, read_file, walk
 from vlar.language.bank import load_bank
 from vlar.language.labels import parse_labels
+from vlar.library.maintain.verify import verify
 from vlar.library.store import schema
 from vlar.library.store.sqlite import SqliteStore
-from vlar.library.verify import verify
 from vlar.model.card import FILE as CARD
 from vlar.model.folder import MANIFEST, Manifest, check_contents, read_manifest
 from vlar.types import JsonDict

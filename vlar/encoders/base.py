@@ -364,7 +364,7 @@ class Encoder(ABC):
         """Hash of what makes each of ``blocks``.
 
         Blocks of two encoders with the same name and hash are the same up to their weight: a stored
-        vector can lend them to the other encoder (``vlar.library.upgrade``).
+        vector can lend them to the other encoder (``vlar.library.maintain.upgrade``).
         """
         return {block.name: f"{self.fingerprint} {block.name}" for block in self.blocks}
 

@@ -15,17 +15,17 @@ from vlar import registry
 from vlar.library import cache
 from vlar.library.address import LibraryPlace, place_of
 from vlar.library.cache import SearchCache
-from vlar.library.compact import CompactReport, compact, describe, settle
 from vlar.library.engines.base import Probes
 from vlar.library.folder import check_place, delete_whatever, make_folder
+from vlar.library.maintain.compact import CompactReport, compact, describe, settle
+from vlar.library.maintain.upgrade import UpgradeRequest
+from vlar.library.maintain.verify import LibraryFault, verify
 from vlar.library.rows import LibraryInfo, UpgradeReport
 from vlar.library.store import schema, trust
 from vlar.library.store.base import LibraryStore, LibraryWriter, line_of
 from vlar.library.store.sqlite import SqliteStore
 from vlar.library.store.trust import not_plain, writer_lock
 from vlar.library.store.writer import SqliteWriter
-from vlar.library.upgrade import UpgradeRequest
-from vlar.library.verify import LibraryFault, verify
 from vlar.model.library_model import LibraryModel
 
 S = TypeVar("S", bound=LibraryStore)
@@ -176,7 +176,7 @@ class FolderBackend(Backend[SqliteStore, SqliteWriter]):
 
     def upgrade(self, model: LibraryModel | None, request: UpgradeRequest) -> UpgradeReport:
         # A query at the command line need not compile it.
-        from vlar.library.lazy_upgrade import upgrade_library
+        from vlar.library.maintain.lazy_upgrade import upgrade_library
 
         return upgrade_library(self._path, model, request)
 
@@ -206,7 +206,7 @@ class FolderBackend(Backend[SqliteStore, SqliteWriter]):
         return verify(store, files)
 
     def repaired(self, writer: SqliteWriter, fault: LibraryFault) -> LibraryFault:
-        from vlar.library.repair import repaired  # most commands never need it
+        from vlar.library.maintain.repair import repaired  # most commands never need it
 
         return repaired(writer, fault)
 

@@ -9,19 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from vlar.errors import LibraryError
+from vlar.errors import LibraryError, UsageError
 from vlar.library.address import LibraryPlace, place_of
 from vlar.library.backends import backend_of
 from vlar.library.cache import RowFigures, SearchCache
 from vlar.library.engines.base import CacheDamage
-from vlar.library.faiss_cache import accelerate, check_device
+from vlar.library.engines.faiss_cache import accelerate, check_device
+from vlar.library.maintain.verify import LibraryFault
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel, QueryWords
 from vlar.library.store.base import LibraryStore, LibraryWriter, SnapshotMovedError
-from vlar.library.verify import LibraryFault
 
 if TYPE_CHECKING:
     from vlar.encoders.model_spec import ModelSpec
+    from vlar.library.maintain.library_copy import CopyReport
     from vlar.model.library_model import LibraryModel
     from vlar.model.model import Model
 
@@ -193,6 +194,23 @@ class LibraryConnection:
         with self.mutex:
             current, self._cache = self._cache, None
             self._cache = self.backend.settle(current, self.models.probes()) or current
+
+    def copy_to(
+        self, other: LibraryConnection, progress: Callable[[int, int], None] | None
+    ) -> CopyReport:
+        """Copy this library into another one (``Library.copy_to``)."""
+        from vlar.library.maintain.library_copy import copy_library
+
+        if self.path == other.path:
+            raise UsageError(f"{self.path} cannot be copied to itself; give another library")
+        with self.mutex, other.alone():
+            store = self.reader()
+            if store is None:
+                raise LibraryError(f"library {self.path} is empty; there is nothing to copy")
+            with other.writing() as writer:
+                report = copy_library(store, writer, progress)
+                other.settle()
+                return report
 
     @contextmanager
     def writing(self) -> Generator[LibraryWriter, None, None]:

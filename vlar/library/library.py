@@ -13,17 +13,17 @@ from vlar.encoders.captions import Captioner
 from vlar.errors import QueryError
 from vlar.library import discovery, tables
 from vlar.library.address import LibraryPlace
-from vlar.library.compact import CompactReport
 from vlar.library.connection import LibraryConnection
 from vlar.library.ingest.request import AddRequest
+from vlar.library.maintain.compact import CompactReport
+from vlar.library.maintain.upgrade import UpgradeRequest
+from vlar.library.maintain.verify import LibraryFault
 from vlar.library.manifest import LibraryManifest
 from vlar.library.query.filters import Where, recordings
 from vlar.library.query.request import QueryRequest
 from vlar.library.recording import change_tags
 from vlar.library.rows import AddReport, LibraryInfo, RowHit, UpgradeReport, VideoRow
 from vlar.library.tables import LibraryDataset
-from vlar.library.upgrade import UpgradeRequest
-from vlar.library.verify import LibraryFault
 from vlar.options import takes
 from vlar.results import Hits
 from vlar.types import Float32, Hit
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vlar.encoders.model_spec import ModelSpec
-    from vlar.library import shard_reading
+    from vlar.library.ingest import shard_reading
     from vlar.library.ingest.runners.base import Runner
     from vlar.library.ingest.writer import IngestProgress
-    from vlar.library.library_copy import CopyReport
+    from vlar.library.maintain.library_copy import CopyReport
     from vlar.library.query.concepts import Concepts
     from vlar.library.query.links import LinkReport, Pairs
     from vlar.media.dataset_rows import DataSet
@@ -184,7 +184,7 @@ class Library:
             LibraryLockedError: another one writes. LibraryError: it cannot be written to.
             EncoderMismatchError: another model made it.
         """
-        from vlar.library import shard_reading
+        from vlar.library.ingest import shard_reading
 
         with self._connection.writing() as writer:
             manifest = self._connection.models.of(LibraryManifest.of(writer)).manifest
@@ -212,7 +212,7 @@ class Library:
             UsageError: no file can be used, or pyarrow is not installed.
             LibraryLockedError: another one writes. LibraryError: it cannot be written to.
         """
-        from vlar.library.shard_reading import import_shards
+        from vlar.library.ingest.shard_reading import import_shards
 
         files = [paths] if isinstance(paths, str | Path) else list(paths)
         with self._connection.writing() as writer:
@@ -555,7 +555,7 @@ class Library:
         """Copy all recordings, rows, contexts, captions and tags into another library.
 
         Either may be a folder or a database. An interrupted copy resumes. At the end both libraries
-        are read, and their digests must be equal (``vlar.library.library_copy``).
+        are read, and their digests must be equal (``vlar.library.maintain.library_copy``).
 
         Args:
             other: A new library, or a part of this one.
@@ -566,9 +566,7 @@ class Library:
             LibraryError: this one is empty or damaged, or the other one holds something else.
             LibraryLockedError: another process is writing to the other one.
         """
-        from vlar.library.library_copy import copy_between
-
-        return copy_between(self._connection, other._connection, progress)
+        return self._connection.copy_to(other._connection, progress)
 
     def verify(self, *, repair: bool = False, files: bool = True) -> list[LibraryFault]:
         """All faults of the library, its search cache and its recordings' files.

@@ -6,21 +6,21 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from vlar.encoders.base import Encoder
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
-from vlar.library.mapping import Mapping as VectorMapping
+from vlar.heads.logistic import logit
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import MOST_SECONDS
 from vlar.library.store.sqlite import VECTOR_TYPE
 from vlar.library.store.values import is_number
 from vlar.model.library_model import LibraryModel
-from vlar.numeric import unit
-from vlar.types import Float32, Sampling, Window
+from vlar.numeric import sigmoid, unit
+from vlar.types import Float32, Float64, JsonDict, Sampling, Window
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,61 @@ _LEAST_FPS, _MOST_FPS = 1e-3, 1e3
 _MOST_TEXT = 4096
 _YES = "yes"
 _MAPPED_TYPE = f"{VECTOR_TYPE}, some mapped"  # so that an earlier vlar refuses it
+
+
+@dataclass(frozen=True)
+class VectorMapping:
+    """Facts of a library whose rows are predicted from the vectors of an earlier model.
+
+    Attributes:
+        model: The earlier model.
+        form: ``ridge`` or ``procrustes``.
+        windows: Windows that it was learned from.
+        same_first: Share, 0 to 1, of phrases with the same first answer among left-out windows.
+        slope: Factor of the log odds of a predicted row; above 0.
+        offset: Added to them.
+        shared: Blocks that were copied.
+    """
+
+    model: str
+    form: str
+    windows: int
+    same_first: float
+    slope: float
+    offset: float
+    shared: tuple[str, ...] = ()
+
+    def scaled(self, probability: Float64) -> Float64:
+        """Probabilities (N,) of encoded rows to expect where predicted ones have these."""
+        return sigmoid(self.slope * logit(probability) + self.offset)
+
+    @property
+    def learned_from(self) -> str:
+        """A sentence for people."""
+        return (
+            f"rows of {self.model} are mapped by {self.form}, learned from {self.windows} windows; "
+            f"of left-out windows the first one is right for {self.same_first:.0%} of the phrases"
+        )
+
+    def to_text(self) -> str:
+        """The text that a manifest keeps."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> VectorMapping | None:
+        """The mapping of a text; None where it is not one, as in a library of anybody."""
+        if not text:
+            return None
+        try:
+            facts: JsonDict = json.loads(text)
+            first, slope, offset = (float(facts[k]) for k in ("same_first", "slope", "offset"))
+            names = str(facts["model"])[:1000], str(facts["form"])[:20]
+            shared = tuple(map(str, facts["shared"]))
+            mapping = cls(*names, int(facts["windows"]), first, slope, offset, shared)
+        except (ValueError, TypeError, KeyError):
+            return None
+        is_usable = all(map(math.isfinite, (first, slope, offset))) and slope > 0
+        return mapping if is_usable else None
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from vlar.encoders.model_spec import ModelSpec
 from vlar.encoders.spec import PRECISION, STATED
 from vlar.library.engines.base import Probes
 from vlar.library.manifest import LibraryManifest
-from vlar.library.recording import place
 from vlar.library.shared_calls import SharedCalls
+from vlar.library.store.paths import place
 from vlar.model.library_model import LibraryModel
 from vlar.types import Float32
 
@@ -100,7 +100,8 @@ class LazyModel:
             if self._is_stated:
                 stored = self._spec.text
             name, dtype = in_type_of(self._spec.text, stored)
-            self._model = load_on(name, dtype=dtype)
+            is_same = name == self._spec.text
+            self._model = load_on(self._spec if is_same else name, dtype=dtype)
         return self._model
 
     def loader(self, manifest: LibraryManifest) -> LoadModel:

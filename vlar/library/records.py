@@ -1,19 +1,21 @@
 """Records of windows that a library keeps, so that another model answers without their files.
 
-A record is a picture of small frames (``vlar.library.kept_frames``). Behind it may stand the tracks
-of bodies and class probabilities, each after four letters and its length: readers of the picture
+A record is one WebP picture of four frames, evenly spread and shrunk. Behind it may stand tracks of
+bodies and class probabilities, each after four letters and its length: readers of the picture
 end before them.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlar.library.kept_frames import packed, unpacked
+import numpy as np
+
 from vlar.library.store.annotations import KeptFrames
 from vlar.pose.features import KEPT_BODIES
 from vlar.types import Clip, Encoded, Float32, Sampling
@@ -22,12 +24,66 @@ if TYPE_CHECKING:
     from vlar.encoders.base import Encoder
     from vlar.pose.features import PoseStream
 
+N_FRAMES = 4
+SHORTER_SIDE = 160  # pixels
+QUALITY = 50
+BYTES_A_WINDOW = 8_400  # in the middle, by ``evals/results/kept_frames.json``
+_MOST_BYTES = 1 << 20
+_MOST_SIDE = 4096  # of the picture with all frames
 KEPT_KINDS = ("none", "frames", "records")
 BODIES_BYTES = 4_200  # of bodies and classes, in the middle, by evals/results/kept_records.json
 FEWEST_FRAMES = 16  # of a window, from which bodies are followed
 _BODIES, _SCORES = b"BODY", b"CLAS"
 _PART = struct.Struct("<4sI")
-_MOST_BYTES = 1 << 20
+
+
+def packed(clip: Clip) -> bytes:
+    """A WebP picture of frames of a clip (T, H, W, 3); empty of any other clip."""
+    if clip.modality != "video" or clip.data.ndim != 4 or not len(clip.data):
+        return b""
+    from PIL import Image
+
+    places = (np.arange(N_FRAMES) + 0.5) * len(clip.data) / N_FRAMES
+    frames = clip.data[places.astype(int)]
+    height, width = frames.shape[1:3]
+    factor = min(SHORTER_SIDE / min(height, width), _MOST_SIDE / (N_FRAMES * max(height, width)), 1)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    small = [Image.fromarray(frame).resize(size, Image.Resampling.BOX) for frame in frames]
+    strip = Image.new("RGB", (N_FRAMES * size[0], size[1]))
+    for index, frame in enumerate(small):
+        strip.paste(frame, (index * size[0], 0))
+    data = io.BytesIO()
+    strip.save(data, "WEBP", quality=QUALITY)
+    return data.getvalue()
+
+
+def unpacked(frames: KeptFrames, like: Clip, sampling: Sampling) -> Clip | None:
+    """The clip of kept frames, each repeated so that there are as many as a model wants.
+
+    None where the picture is not one that ``packed`` makes, as in a library of anybody.
+
+    Args:
+        frames: A window and its picture.
+        like: A clip of the same recording and window, without data.
+        sampling: Sampling of the model.
+    """
+    from PIL import Image
+
+    if len(frames.picture) > _MOST_BYTES:
+        return None
+    try:
+        with Image.open(io.BytesIO(frames.picture), formats=["WEBP"]) as picture:
+            if max(picture.size) > _MOST_SIDE or picture.size[0] % N_FRAMES:
+                return None
+            strip = np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError):
+        return None
+    width = strip.shape[1] // N_FRAMES
+    split = strip.reshape(len(strip), N_FRAMES, width, 3).swapaxes(0, 1)
+    repeated = split[np.arange(sampling.n_frames) * N_FRAMES // sampling.n_frames]
+    shares = (np.arange(sampling.n_frames) + 0.5) / sampling.n_frames
+    times_s = like.window.start_s + like.window.duration_s * shares
+    return replace(like, data=np.ascontiguousarray(repeated), times_s=times_s)
 
 
 class RecordPacker:

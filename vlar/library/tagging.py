@@ -10,8 +10,8 @@ from pathlib import Path
 from vlar.errors import LibraryError, UsageError
 from vlar.library.immich import Immich
 from vlar.library.library import Library
-from vlar.library.recording import place
 from vlar.library.sidecars import keywords, remove_keywords, write_keywords
+from vlar.library.store.paths import place
 from vlar.types import Failure, JsonDict
 
 LABEL, SUBJECT, IMMICH, FOLDER, FILE = "label", "subject", "immich", "folder", "file"

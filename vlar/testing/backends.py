@@ -16,11 +16,11 @@ from vlar import registry
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
 from vlar.library.backends import Backend
 from vlar.library.ingest.encode import EncodedWindow
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.ingest.writer import write_windows
 from vlar.library.library import Library
 from vlar.library.recording import CHANGED, FileRecord
 from vlar.library.rows import RowFilter, RowPerson
-from vlar.library.shard_reading import VectorVideo
 from vlar.library.store.annotations import FailedFile, LostFrames
 from vlar.library.store.base import failed_by_path
 from vlar.library.store.values import Stamp

@@ -18,8 +18,8 @@ import numpy as np
 from tests.unit.library.fakes import DIM, FakeModel
 from vlar.errors import VlarError
 from vlar.library import cache
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
-from vlar.library.shard_reading import VectorVideo
 from vlar.library.store import schema
 from vlar.library.store.sqlite import SqliteStore
 from vlar.types import Window

@@ -15,9 +15,9 @@ import pytest
 from tests.unit.library import hostile as h
 from tests.unit.library.fakes import FakeModel
 from vlar.library import cache
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.rows import RowHit
-from vlar.library.shard_reading import VectorVideo
 from vlar.library.store import schema
 from vlar.library.store.sqlite import SqliteStore
 from vlar.numeric import unit

@@ -18,9 +18,9 @@ from vlar.library.discovery import (
     nearest_rows,
     within,
 )
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.rows import RowTable
-from vlar.library.shard_reading import VectorVideo
 from vlar.numeric import unit
 from vlar.types import Window
 

@@ -19,8 +19,8 @@ from tests.unit.library.fakes import FakeModel, stored, tiny_video
 from tests.unit.library.test_damage import one_line
 from vlar.errors import LibraryError
 from vlar.library.library import Library
+from vlar.library.maintain.upgrade import STAGE
 from vlar.library.store import schema
-from vlar.library.upgrade import STAGE
 
 PHRASE = "a cat"
 # What takes a library of format n + 1 back to format n.

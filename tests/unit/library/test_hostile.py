@@ -15,7 +15,7 @@ from tests.unit.library import hostile as h
 from tests.unit.library.fakes import DIM, FakeModel
 from vlar.errors import LibraryError, VlarError
 from vlar.library.library import Library
-from vlar.library.verify import LibraryFault
+from vlar.library.maintain.verify import LibraryFault
 from vlar.types import Hit
 
 ROWS = h.VIDEOS * h.WINDOWS

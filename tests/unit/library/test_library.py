@@ -17,9 +17,9 @@ from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, stored, tiny_video
 from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import EncoderMismatchError, LibraryError, TagConflictError, UsageError
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.rows import AddEvent
-from vlar.library.shard_reading import VectorVideo
 from vlar.types import Window
 
 

@@ -26,14 +26,14 @@ from tests.unit.library.fakes import (
     tiny_video,
 )
 from tests.unit.library.hostile import box, one_row, person
-from tests.unit.library.test_upgrade import PartModel
+from tests.unit.library.maintain.test_upgrade import PartModel
 from vlar.errors import LibraryError, QueryError, UnknownNameError, UsageError
 from vlar.generators.opinions.base import FunctionAnswerer, MediaItem
 from vlar.generators.opinions.question import Question
 from vlar.library.ingest.runners.processes import ProcessRunner
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.rows import RowFilter, RowPerson
-from vlar.library.shard_reading import VectorVideo
 from vlar.library.store import schema
 from vlar.library.store.row_check import person_of, stored_box
 from vlar.library.store.values import NO_FILE

@@ -17,12 +17,12 @@ from tests.unit.library.fakes import DIM, FakeModel, store_of, tiny_video
 from vlar import registry
 from vlar.library import cache
 from vlar.library.engines import ivf
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.query.candidates import Snapshot
 from vlar.library.query.plan import QueryRequest, make_plan
 from vlar.library.query.search import IndexCandidates
 from vlar.library.rows import read_all
-from vlar.library.shard_reading import VectorVideo
 from vlar.library.store.sqlite import StoreRows
 from vlar.types import Float32, Window
 

@@ -11,17 +11,16 @@ import pytest
 
 from tests.refusals import refused
 from tests.unit.library.fakes import tiny_video
-from tests.unit.library.test_upgrade import WIDTH, PartModel, Towers, vectors
+from tests.unit.library.maintain.test_upgrade import WIDTH, PartModel, Towers, vectors
 from tests.unit.pose.figure import ASPECT, walker
 from tests.unit.pose.test_packing import bodies
 from vlar.encoders.base import Encoder, FrameBlock, load_encoder
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.library.ingest.settings import check_keep
-from vlar.library.kept_frames import packed
 from vlar.library.library import Library
 from vlar.library.manifest import LibraryManifest
-from vlar.library.records import RecordPacker, clip_of, inputs_of, needed_by
+from vlar.library.records import RecordPacker, clip_of, inputs_of, needed_by, packed
 from vlar.library.store.annotations import KeptFrames
 from vlar.pose import networks
 from vlar.pose.features import KEPT_BODIES, POSE_WIDTH, features_from_tracks

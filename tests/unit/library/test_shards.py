@@ -28,7 +28,7 @@ from tests.unit.library.fakes import (
     tiny_video,
 )
 from vlar.errors import LibraryError, UsageError
-from vlar.library import shard_writing
+from vlar.library.ingest import shard_writing
 from vlar.library.ingest.runners import base
 from vlar.library.library import Library
 from vlar.numeric import unit
@@ -128,7 +128,7 @@ def test_a_killed_run_leaves_whole_shards_and_is_resumed(tmp_path: Path, clips: 
     script = (
         "import sys, time\n"
         "from tests.unit.library.fakes import FakeModel\n"
-        "from vlar.library import shard_writing as write\n"
+        "from vlar.library.ingest import shard_writing as write\n"
         "from vlar.library.library import Library\n"
         "write._ROWS = 3\n"
         "def show(event):\n"

@@ -1,7 +1,8 @@
 """Encoding of mapped rows while nobody asks: a process that stops as soon as somebody does.
 
-A library that changed its model lazily (``vlar.library.lazy_upgrade``) encodes its rows when they
-are needed. A server has time between requests. Every recording is a commit, so nothing is lost.
+A library that changed its model lazily (``vlar.library.maintain.lazy_upgrade``) encodes its rows
+when they are needed. A server has time between requests. Every recording is a commit, so nothing is
+lost.
 """
 
 from __future__ import annotations

@@ -23,15 +23,15 @@ from vlar.files.reading import MB, parse_json, read_file
 from vlar.library import labels
 from vlar.library.connection import LibraryConnection
 from vlar.library.library import Library
-from vlar.library.library_copy import copy_recordings
+from vlar.library.maintain.library_copy import copy_recordings
 from vlar.library.query.concepts import Concept, concepts, remove, save
 from vlar.library.query.filters import conditions
 from vlar.library.query.grammar import Like, leaves, parse, show
 from vlar.library.query.similarity import compare, encode_leaves
-from vlar.library.recording import place
 from vlar.library.roots import roots_of
 from vlar.library.rows import RowFilter, VideoRow
 from vlar.library.store.base import LibraryStore
+from vlar.library.store.paths import place
 from vlar.model.model import Model, load
 from vlar.segments.segment import Segment
 from vlar.types import JsonDict, Window

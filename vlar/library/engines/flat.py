@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlar.library.engines.base import Probes
-from vlar.library.faiss_cache import BufferedEngine, faiss_module, selector
+from vlar.library.engines.faiss_cache import BufferedEngine, faiss_module, selector
 from vlar.library.rows import Float16, Int64, RowFilter, RowSource, RowTable, Selection, read_all
 from vlar.library.shared_calls import SharedCalls
 from vlar.registry import register

@@ -16,7 +16,7 @@ import numpy as np
 from typing_extensions import Self
 
 from vlar.library.engines.base import CacheDamage, Probes
-from vlar.library.faiss_cache import BufferedEngine, faiss_module, has_faiss, selector
+from vlar.library.engines.faiss_cache import BufferedEngine, faiss_module, has_faiss, selector
 from vlar.library.rows import Float16, Int64, RowSource, RowTable, Selection
 from vlar.numeric import unit
 from vlar.registry import register

@@ -27,6 +27,7 @@ from vlar.library.ingest.remote import RemoteFiles
 from vlar.library.ingest.request import AddRequest as AddRequest
 from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
 from vlar.library.ingest.settings import settled
+from vlar.library.ingest.shard_writing import ShardFolder, write_shards
 from vlar.library.ingest.sources import recordings
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, ReadJob, Setup
 from vlar.library.ingest.writer import IngestProgress, write_windows
@@ -42,7 +43,6 @@ from vlar.library.recording import (
 )
 from vlar.library.roots import extended, frozen
 from vlar.library.rows import AddEvent, AddReport
-from vlar.library.shard_writing import ShardFolder, write_shards
 from vlar.library.store.annotations import Caption
 from vlar.library.store.base import LibraryWriter, failed_by_path
 from vlar.library.store.values import KnownVideo, RecordingFacts

@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from vlar.errors import LibraryError, UsageError
 from vlar.library.ingest.request import AddRequest
-from vlar.library.kept_frames import BYTES_A_WINDOW
 from vlar.library.manifest import LibraryManifest
-from vlar.library.records import BODIES_BYTES, FEWEST_FRAMES, KEPT_KINDS
+from vlar.library.records import BODIES_BYTES, BYTES_A_WINDOW, FEWEST_FRAMES, KEPT_KINDS
 from vlar.library.store.row_check import MOST_SECONDS
 from vlar.media.lookup import reader
 from vlar.media.shots import require_shots

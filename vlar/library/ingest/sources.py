@@ -30,7 +30,8 @@ from vlar.library.ingest.remote import (
     opened,
     patiently,
 )
-from vlar.library.recording import ListedRecording, absolute, checked_tags
+from vlar.library.recording import ListedRecording, checked_tags
+from vlar.library.store.paths import absolute
 from vlar.library.store.values import NO_FILE, is_path
 from vlar.media.base import Reader
 from vlar.media.dataset_rows import DataSet, rows

@@ -17,12 +17,12 @@ import numpy as np
 from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.formatting import as_url
 from vlar.library.ingest.encode import EncodedWindow
-from vlar.library.library_copy import copy_within
 from vlar.library.manifest import LibraryManifest
 from vlar.library.recording import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
 from vlar.library.rows import AddEvent, AddReport
 from vlar.library.store.annotations import Caption, FailedFile, KeptFrames, LostFrames, is_kept
 from vlar.library.store.base import LibraryWriter
+from vlar.library.store.copying import copy_within
 from vlar.media.bundle import PART
 from vlar.types import Failure
 

@@ -33,9 +33,10 @@ from vlar.errors import PersonError, QueryError, UsageError
 from vlar.library import labels
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
-from vlar.library.recording import FILTER_KEYS, is_unicode
+from vlar.library.recording import FILTER_KEYS
 from vlar.library.rows import ANY_TIME, RowFilter, RowPerson, VideoRow
 from vlar.library.store.base import LibraryStore
+from vlar.library.store.paths import is_unicode
 
 if TYPE_CHECKING:
     from vlar.language.referring import Reference

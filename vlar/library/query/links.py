@@ -24,12 +24,12 @@ from vlar.encoders.spec import BUNDLE
 from vlar.errors import DecodeError, QueryError, UsageError
 from vlar.heads.signatures import available_terms, signature
 from vlar.library.connection import LibraryConnection
+from vlar.library.maintain.mapping import ridge
 from vlar.library.manifest import LibraryManifest
-from vlar.library.mapping import ridge
 from vlar.library.model_provider import DEFAULT_MODEL
-from vlar.library.recording import place
 from vlar.library.rows import RowFilter
 from vlar.library.store.base import LibraryStore
+from vlar.library.store.paths import place
 from vlar.media.bundle import BundlePart, bundle_parts, is_bundle
 from vlar.media.bundle_table import sensor_table
 from vlar.media.lookup import reader

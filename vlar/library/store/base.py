@@ -155,7 +155,7 @@ class LibraryStore(Protocol):
         ...
 
     def mapped(self, row_ids: Sequence[int] | None = None) -> set[int]:
-        """Rows, of all or of some, whose vectors are predicted (``vlar.library.mapping``)."""
+        """Rows, of all or of some, whose vectors are predicted (``VectorMapping``)."""
         ...
 
     def mapped_by_time(self, row_ids: Sequence[int] | None = None) -> Iterable[tuple[int, int]]:
@@ -195,7 +195,7 @@ class LibraryWriter(LibraryStore, Protocol):
 
     def matching(self, pattern: str | Path) -> list[int]:
         """Ids of the recordings of a path, a folder or a glob
-        (``vlar.library.address.matches``).
+        (``vlar.library.store.paths.matches``).
         """
         ...
 

@@ -13,12 +13,12 @@ import numpy as np
 from typing_extensions import Self
 
 from vlar.errors import LibraryError
-from vlar.library.recording import is_unicode, matches, place
 from vlar.library.rows import Float16, RowBatch, RowPerson
 from vlar.library.store import annotations as annotation_tables
 from vlar.library.store import schema
 from vlar.library.store.annotations import A, Caption, KeptFrames, RecordingLabels
 from vlar.library.store.base import LibraryWriter
+from vlar.library.store.paths import is_unicode, matches, place
 from vlar.library.store.row_check import STORED, sealed
 from vlar.library.store.sqlite import SqliteStore
 from vlar.library.store.values import Stamp

@@ -15,8 +15,10 @@ import numpy as np
 from vlar.errors import LibraryError
 from vlar.library.backends import Backend
 from vlar.library.cache import Origin, SearchCache
-from vlar.library.compact import CompactReport, bytes_on_disk, facts_of
 from vlar.library.engines.base import Engine, Probes
+from vlar.library.maintain.compact import CompactReport, bytes_on_disk, facts_of
+from vlar.library.maintain.upgrade import UpgradeRequest
+from vlar.library.maintain.verify import LibraryFault, again, changed_files, row_fault
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import (
     Float16,
@@ -28,8 +30,6 @@ from vlar.library.rows import (
     UpgradeReport,
 )
 from vlar.library.store.schema import READ_AGAIN
-from vlar.library.upgrade import UpgradeRequest
-from vlar.library.verify import LibraryFault, again, changed_files, row_fault
 from vlar.model.library_model import LibraryModel
 from vlar.plugins.milvus import layout
 from vlar.plugins.milvus.address import MilvusAddress, address_of
@@ -315,7 +315,7 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
         if self._checked is not None:
             self._checked.close()
             self._checked = None
-        from vlar.library.lazy_upgrade import upgraded
+        from vlar.library.maintain.lazy_upgrade import upgraded
 
         with self._changing() as (writer, change):
             return upgraded(writer, change, model, request)

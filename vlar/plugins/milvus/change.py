@@ -1,4 +1,4 @@
-"""Change of the model of a library in Milvus (``vlar.library.lazy_upgrade.ModelChange``).
+"""Change of the model of a library in Milvus (``vlar.library.maintain.lazy_upgrade.ModelChange``).
 
 A collection of the new width is made next to the rows, and named in a record. Rows keep their ids
 and versions in it, so the records of recordings stay as they are, and the manifest, which names the
@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from vlar.errors import LibraryError
-from vlar.library.lazy_upgrade import Convert, ModelChange, upgraded
+from vlar.library.maintain.lazy_upgrade import Convert, ModelChange, upgraded
+from vlar.library.maintain.upgrade import UpgradeProgress, UpgradeRequest
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import RowBatch, RowFilter, UpgradeReport
 from vlar.library.store.schema import READ_AGAIN
 from vlar.library.store.values import KnownVideo
-from vlar.library.upgrade import UpgradeProgress, UpgradeRequest
 from vlar.model.library_model import LibraryModel
 from vlar.plugins.milvus import layout
 from vlar.plugins.milvus.client import batch_size

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import LibraryError
-from vlar.library.recording import is_unicode, matches, place
 from vlar.library.rows import Float16, RowBatch, RowPerson
 from vlar.library.store.annotations import (
     A,
@@ -22,6 +21,7 @@ from vlar.library.store.annotations import (
     RecordingLabels,
 )
 from vlar.library.store.base import LibraryWriter
+from vlar.library.store.paths import is_unicode, matches, place
 from vlar.library.store.values import RecordingFacts, Stamp
 from vlar.plugins.milvus import serialization
 from vlar.plugins.milvus.client import MilvusConnection

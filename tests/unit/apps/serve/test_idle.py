@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.library.test_lazy_upgrade import made, old
-from tests.unit.library.test_upgrade import PartModel
+from tests.unit.library.maintain.test_lazy_upgrade import made, old
+from tests.unit.library.maintain.test_upgrade import PartModel
 from vlar.apps.serve import job_child
 from vlar.apps.serve.idle import IdleEncoder
 from vlar.library.ingest.request import AddRequest

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.unit.library.fakes import DIM, FakeModel
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
-from vlar.library.shard_reading import VectorVideo
 from vlar.numeric import unit
 from vlar.types import Float32, Hit, Window
 

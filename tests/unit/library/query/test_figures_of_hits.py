@@ -13,12 +13,12 @@ import vlar
 from tests.unit.library.fakes import DIM, FakeModel
 from tests.unit.library.query.test_newcomer_errors import WINDOWS, library_of
 from vlar.encoders.base import Asked
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.query import search
 from vlar.library.query.candidates import Candidates, ScoredSpan
 from vlar.library.query.plan import QueryReport, QueryRequest, make_plan
 from vlar.library.query.search import DistinctSpan, _unordered
-from vlar.library.shard_reading import VectorVideo
 from vlar.numeric import unit
 from vlar.results import Hits
 from vlar.types import WEAK_MATCH, Hit, HitPart, Window

@@ -11,8 +11,8 @@ import pytest
 from tests.unit.library import hostile as h
 from tests.unit.library.fakes import DIM, FakeModel
 from vlar.errors import UsageError, VlarError
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
-from vlar.library.shard_reading import VectorVideo
 from vlar.types import Window
 
 LONG, SOON_S = 1_000_000, 5.0

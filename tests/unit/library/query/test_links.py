@@ -11,10 +11,10 @@ import pytest
 
 from tests.unit.library.fakes import DIM, FakeModel, store_of
 from vlar.errors import QueryError, UsageError
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.query.links import Link, held_out, links, ridge
 from vlar.library.query.plan import QueryReport
-from vlar.library.shard_reading import VectorVideo
 from vlar.numeric import unit
 from vlar.types import Window
 

@@ -14,6 +14,7 @@ from tests.unit.library.fakes import DIM, FakeModel, tiny_video
 from vlar.apps.cli import output
 from vlar.apps.cli import query as command
 from vlar.heads.zero_shot import MATCH_PRIOR
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.query.plan import (
     MIN_PROBABILITY,
@@ -21,7 +22,6 @@ from vlar.library.query.plan import (
     QueryRequest,
     make_plan,
 )
-from vlar.library.shard_reading import VectorVideo
 from vlar.numeric import unit
 from vlar.results import Hits
 from vlar.types import WEAK_MATCH, Copy, Float32, Window
@@ -154,7 +154,7 @@ def test_a_weak_best_match_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_library_is_brought_up_to_date_in_python(tmp_path: Path):
-    from tests.unit.library.test_upgrade import PartModel
+    from tests.unit.library.maintain.test_upgrade import PartModel
 
     clip = tiny_video(tmp_path / "a.mp4", 1)
     with Library(tmp_path / "l.vlar", PartModel(0)) as library:

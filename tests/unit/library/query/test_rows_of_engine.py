@@ -12,8 +12,8 @@ import pytest
 from tests.unit.library import hostile as h
 from tests.unit.library.fakes import DIM, FakeModel
 from vlar.library.engines.flat import FlatEngine
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
-from vlar.library.shard_reading import VectorVideo
 from vlar.numeric import sigmoid
 from vlar.types import Float32, Float64, Window
 

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.library.fakes import DIM, FakeModel
 from tests.unit.library.query.test_newcomer_errors import WINDOWS
 from vlar.errors import QueryError
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.query.written import content_words
-from vlar.library.shard_reading import VectorVideo
 from vlar.numeric import unit
 
 NAMES = ("ridingBike_01", "a b", "swim", "café au lait", "x", "y", "z", "bike shop")

@@ -15,13 +15,13 @@ pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
 from tests.unit.library.fakes import store_of, tiny_video
-from tests.unit.library.test_upgrade import PartModel
+from tests.unit.library.maintain.test_upgrade import PartModel
 from tests.unit.plugins.milvus.conftest import LiteServer
 from tests.unit.plugins.milvus.test_crash import Calls, Ended
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError
-from vlar.library import lazy_upgrade
 from vlar.library.address import place_of
 from vlar.library.library import Library
+from vlar.library.maintain import lazy_upgrade
 from vlar.library.rows import RowFilter
 from vlar.library.store.base import SnapshotMovedError
 from vlar.plugins.milvus import layout

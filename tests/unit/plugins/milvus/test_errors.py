@@ -134,7 +134,7 @@ def test_a_connection_that_is_lost_in_the_middle(server: LiteServer):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vlar.plugins.milvus.client.CALL_S", 1.5)
         patch.setattr("vlar.plugins.milvus.client.BULK_S", 1.5)
-        patch.setattr("vlar.library.shard_reading._ROWS_A_COMMIT", 30)
+        patch.setattr("vlar.library.ingest.shard_reading._ROWS_A_COMMIT", 30)
         raised = refused(LibraryError, "", library.add_vectors, videos())
         text = one_line(raised)
         assert f"lost Milvus at {server.address()}" in text

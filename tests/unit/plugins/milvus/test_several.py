@@ -23,10 +23,11 @@ from tests.unit.plugins.milvus.test_errors import write
 from vlar.errors import LibraryLockedError, UnknownNameError
 from vlar.library.address import place_of
 from vlar.library.library import Library
-from vlar.library.library_copy import copy_within, digest_of
+from vlar.library.maintain.library_copy import digest_of
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import RowFilter
 from vlar.library.store.base import SnapshotMovedError
+from vlar.library.store.copying import copy_within
 from vlar.library.store.values import Stamp
 from vlar.plugins.milvus import client, layout, lease
 from vlar.plugins.milvus.address import MilvusAddress
@@ -265,7 +266,7 @@ def test_two_processes_share_a_server(server: LiteServer):
         "from tests.contract.test_backends import video\n"
         "from tests.unit.library.fakes import FakeModel\n"
         "from vlar.library.library import Library\n"
-        "import vlar.library.shard_reading as imported\n"
+        "import vlar.library.ingest.shard_reading as imported\n"
         "imported._ROWS_A_COMMIT = 30\n"
         "def videos():\n"
         "    for n in range(200):\n"

@@ -15,21 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from vlar.errors import LibraryError, UsageError
-from vlar.library.connection import LibraryConnection
+from vlar.errors import LibraryError
 from vlar.library.manifest import LibraryManifest, require_encoded
 from vlar.library.rows import RowFilter
 from vlar.library.store.annotations import (
     Caption,
     FailedFile,
-    KeptFrames,
     LostFrames,
     RecordingLabels,
 )
 from vlar.library.store.base import LibraryStore, LibraryWriter
+from vlar.library.store.copying import copy_annotations, copy_rows
 from vlar.library.store.row_check import CheckedRows
 from vlar.library.store.values import RecordingFacts
-from vlar.types import JsonDict, Window
+from vlar.types import JsonDict
 
 _ROWS_AT_ONCE = 4096
 _MODULUS = 1 << 256
@@ -75,62 +74,6 @@ class LibraryDigest:
     def text(self) -> str:
         """64 hexadecimal digits."""
         return f"{(sum(self.recordings.values()) + self.rest) % _MODULUS:064x}"
-
-
-def copy_within(writer: LibraryWriter, source_id: int, video_id: int, dim: int) -> int:
-    """Give a recording the rows and annotations of another one; returns how many rows."""
-    count = 0
-    for rows in writer.scan(dim, RowFilter(frozenset([source_id]))):
-        copy_rows(writer, rows, writer, video_id)
-        count += len(rows.ids)
-    copy_annotations(writer, source_id, writer, video_id)
-    return count
-
-
-def copy_rows(
-    source: LibraryStore, rows: CheckedRows, target: LibraryWriter, video_id: int
-) -> None:
-    """Write rows of one recording, with their contexts, in the order of their ids.
-
-    ``source`` has the rows; ``video_id`` is the recording in ``target``.
-    """
-    if not len(rows.ids):
-        return
-    ids = rows.ids.tolist()
-    windows = [Window(*span) for span in rows.times_s.tolist()]
-    people = [rows.people.get(row_id) for row_id in ids] if rows.people else []
-    tokens = dict(zip(*map(list, source.contexts(ids)), strict=True))
-    contexts = [tokens.get(row_id) for row_id in ids] if tokens else []
-    mapped = source.mapped(ids)
-    marks = [row_id in mapped for row_id in ids] if mapped else []
-    target.insert_rows(video_id, windows, rows.wide, people, contexts, marks)
-
-
-def copy_annotations(
-    source: LibraryStore, source_id: int, target: LibraryWriter, video_id: int
-) -> None:
-    """Write the captions, the shares of lost frames and the labels of a recording."""
-    target.annotate(Caption, video_id, source.annotations(Caption, [source_id]))
-    target.annotate(LostFrames, video_id, source.annotations(LostFrames, [source_id]))
-    for kind in (RecordingLabels, KeptFrames):
-        if annotations := source.annotations(kind, [source_id]):
-            target.annotate(kind, video_id, annotations)
-
-
-def copy_between(
-    own: LibraryConnection, other: LibraryConnection, progress: Counted | None
-) -> CopyReport:
-    """Copy one library into another (``Library.copy_to``)."""
-    if own.path == other.path:
-        raise UsageError(f"{own.path} cannot be copied to itself; give another library")
-    with own.mutex, other.alone():
-        store = own.reader()
-        if store is None:
-            raise LibraryError(f"library {own.path} is empty; there is nothing to copy")
-        with other.writing() as writer:
-            report = copy_library(store, writer, progress)
-            other.settle()
-            return report
 
 
 def copy_library(

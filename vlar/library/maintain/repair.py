@@ -1,4 +1,4 @@
-"""The repair of what ``vlar.library.verify`` names, one function a kind of fault.
+"""The repair of what ``vlar.library.maintain.verify`` names, one function a kind of fault.
 
 A damaged value is set again or deleted, and the recording that it belonged to is read again by the
 next ``add``. Each repair is a transaction of its own.
@@ -17,11 +17,11 @@ from pathlib import Path
 from vlar.formatting import counted
 from vlar.library import cache
 from vlar.library.folder import delete_whatever
+from vlar.library.maintain.verify import LibraryFault
 from vlar.library.store import schema, values
 from vlar.library.store.row_check import MOST_ID
 from vlar.library.store.values import NO_FILE
 from vlar.library.store.writer import SqliteWriter
-from vlar.library.verify import LibraryFault
 
 _SOUND_FACTS = (("generation", "0"), ("library_id", "0"))  # of a manifest
 

@@ -56,7 +56,7 @@ class UpgradeRequest:
     """Request of ``Library.upgrade``.
 
     Attributes:
-        lazy: Map the rows, and encode some of them (``vlar.library.lazy_upgrade``).
+        lazy: Map the rows, and encode some of them (``vlar.library.maintain.lazy_upgrade``).
         minutes: Time to encode mapped rows in; None for all of them, or none with ``lazy``.
         rows: Ids of the rows to encode, the first first; empty for any.
         progress: Called with the number of recordings done and their total.

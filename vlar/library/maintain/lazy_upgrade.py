@@ -1,10 +1,10 @@
 """Change the model of a library at once: its rows are mapped, and encoded as they are needed.
 
-A few hundred windows are encoded by the new model and teach a map (``vlar.library.mapping``). One
-commit then gives every other row its mapped vector and a mark; the library is one of the new model
-from there on. Rows are encoded later, a commit a recording, by a query that touches them, in the
-time that a user gives, or all. A row has its mark until its own commit replaces it, so a run that
-is killed loses nothing, and what is mapped is always exact.
+A few hundred windows are encoded by the new model and teach a map (``mapping``). One commit then
+gives every other row its mapped vector and a mark; the library is one of the new model from there
+on. Rows are encoded later, a commit a recording, by a query that touches them, in the time that a
+user gives, or all. A row has its mark until its own commit replaces it, so a run that is killed
+loses nothing, and what is mapped is always exact.
 """
 
 from __future__ import annotations
@@ -23,15 +23,8 @@ from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.language.bank import load_bank
 from vlar.library import manifest as blocks
 from vlar.library.folder import check_place
-from vlar.library.manifest import LibraryManifest
-from vlar.library.mapping import LinearMap, Sample, completed, learned
-from vlar.library.model_provider import load_on, require_named
-from vlar.library.rows import Bool, RowBatch, UpgradeReport
-from vlar.library.store.base import LibraryWriter
-from vlar.library.store.trust import writer_lock
-from vlar.library.store.values import KnownVideo
-from vlar.library.store.writer import SqliteWriter
-from vlar.library.upgrade import (
+from vlar.library.maintain.mapping import LinearMap, Sample, completed, learned
+from vlar.library.maintain.upgrade import (
     RowEncoder,
     UpgradeProgress,
     UpgradeRequest,
@@ -43,7 +36,14 @@ from vlar.library.upgrade import (
     target_of,
     windows_of,
 )
-from vlar.library.upgrade_runner import encoded_by
+from vlar.library.maintain.upgrade_runner import encoded_by
+from vlar.library.manifest import LibraryManifest
+from vlar.library.model_provider import load_on, require_named
+from vlar.library.rows import Bool, RowBatch, UpgradeReport
+from vlar.library.store.base import LibraryWriter
+from vlar.library.store.trust import writer_lock
+from vlar.library.store.values import KnownVideo
+from vlar.library.store.writer import SqliteWriter
 from vlar.model.library_model import LibraryModel
 from vlar.numeric import unit
 from vlar.types import Failure, Float32

@@ -8,18 +8,17 @@ predicted rows their scale.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.heads.logistic import logit
+from vlar.library.manifest import VectorMapping
 from vlar.model.library_model import LibraryModel
 from vlar.numeric import sigmoid, unit
-from vlar.types import Float32, Float64, JsonDict
+from vlar.types import Float32, Float64
 
 _PENALTIES = 10.0 ** np.arange(-3, 3.5, 0.5)
 _FOLDS = 5
@@ -29,61 +28,6 @@ _SLOPES = np.geomspace(0.1, 1.6, 17)
 _STEPS = 40  # of a bisection
 Int64, Bool = npt.NDArray[np.int64], npt.NDArray[np.bool_]
 Solve = Callable[[Float32, Float64], tuple[Float64, Float64]]
-
-
-@dataclass(frozen=True)
-class Mapping:
-    """Facts of a library whose rows are predicted from the vectors of an earlier model.
-
-    Attributes:
-        model: The earlier model.
-        form: ``ridge`` or ``procrustes``.
-        windows: Windows that it was learned from.
-        same_first: Share, 0 to 1, of phrases with the same first answer among left-out windows.
-        slope: Factor of the log odds of a predicted row; above 0.
-        offset: Added to them.
-        shared: Blocks that were copied.
-    """
-
-    model: str
-    form: str
-    windows: int
-    same_first: float
-    slope: float
-    offset: float
-    shared: tuple[str, ...] = ()
-
-    def scaled(self, probability: Float64) -> Float64:
-        """Probabilities (N,) of encoded rows to expect where predicted ones have these."""
-        return sigmoid(self.slope * logit(probability) + self.offset)
-
-    @property
-    def learned_from(self) -> str:
-        """A sentence for people."""
-        return (
-            f"rows of {self.model} are mapped by {self.form}, learned from {self.windows} windows; "
-            f"of left-out windows the first one is right for {self.same_first:.0%} of the phrases"
-        )
-
-    def to_text(self) -> str:
-        """The text that a manifest keeps."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_text(cls, text: str) -> Mapping | None:
-        """The mapping of a text; None where it is not one, as in a library of anybody."""
-        if not text:
-            return None
-        try:
-            facts: JsonDict = json.loads(text)
-            first, slope, offset = (float(facts[k]) for k in ("same_first", "slope", "offset"))
-            names = str(facts["model"])[:1000], str(facts["form"])[:20]
-            shared = tuple(map(str, facts["shared"]))
-            mapping = cls(*names, int(facts["windows"]), first, slope, offset, shared)
-        except (ValueError, TypeError, KeyError):
-            return None
-        is_usable = all(map(math.isfinite, (first, slope, offset))) and slope > 0
-        return mapping if is_usable else None
 
 
 @dataclass(frozen=True)
@@ -174,7 +118,7 @@ class Sample:
 
 def learned(
     sample: Sample, model: LibraryModel, phrases: Sequence[str], earlier: str, shared: Sequence[str]
-) -> tuple[LinearMap, Mapping]:
+) -> tuple[LinearMap, VectorMapping]:
     """The map of a sample, and what a library states of it.
 
     Args:
@@ -192,7 +136,7 @@ def learned(
     form = min(errors, key=errors.__getitem__)
     first = float(((tried[form] @ words.T).argmax(axis=0) == right.argmax(axis=0)).mean())
     scale = _scale(model, words, tried[form], sample.new)
-    mapping = Mapping(earlier, form, len(sample.new), first, *scale, tuple(shared))
+    mapping = VectorMapping(earlier, form, len(sample.new), first, *scale, tuple(shared))
     return sample.fitted(_FORMS[form]), mapping
 
 

@@ -21,22 +21,23 @@ import pytest
 
 from tests.refusals import refused
 from tests.unit.library.fakes import store_of, tiny_video
-from tests.unit.library.test_upgrade import PartModel, as_if_new, vectors
+from tests.unit.library.maintain.test_upgrade import PartModel, as_if_new, vectors
 from vlar import registry
 from vlar.apps.cli import index, query
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
-from vlar.library import lazy_upgrade
 from vlar.library.ingest.runners.base import RunnerOptions
-from vlar.library.kept_frames import packed, unpacked
+from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
-from vlar.library.mapping import Mapping, Sample, completed, learned, procrustes, ridge
+from vlar.library.maintain import lazy_upgrade
+from vlar.library.maintain.mapping import Sample, completed, learned, procrustes, ridge
+from vlar.library.manifest import VectorMapping
 from vlar.library.query import answer
-from vlar.library.shard_reading import VectorVideo
+from vlar.library.records import packed, unpacked
 from vlar.library.store.annotations import KeptFrames
 from vlar.model.model import load
 from vlar.types import Clip, Encoded, Sampling, Window
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SAMPLE = (16, 16)
 BASE = "two"  # of the later model: no block is shared
 
@@ -279,10 +280,10 @@ def test_a_pair_of_transformers_states_what_its_encoded_rows_have(old: Path, tmp
 
 KILLED = """
 import os, signal, sys
-from tests.unit.library.test_upgrade import PartModel
-from vlar.library import lazy_upgrade
+from tests.unit.library.maintain.test_upgrade import PartModel
+from vlar.library.maintain import lazy_upgrade
 from vlar.library.ingest.runners.base import RunnerOptions
-from vlar.library.kept_frames import packed, unpacked
+from vlar.library.records import packed, unpacked
 from vlar.library.library import Library
 from vlar.library.store.writer import SqliteWriter
 
@@ -333,8 +334,8 @@ def test_a_killed_run_leaves_a_whole_library(old: Path, tmp_path: Path, point: s
 
 
 def test_a_mapping_is_text_of_anybody():
-    mapping = Mapping("lite", "ridge", 300, 0.5, 0.9, -0.4, ("objects",))
-    assert Mapping.from_text(mapping.to_text()) == mapping
+    mapping = VectorMapping("lite", "ridge", 300, 0.5, 0.9, -0.4, ("objects",))
+    assert VectorMapping.from_text(mapping.to_text()) == mapping
     for broken in (
         "",
         "{}",
@@ -342,7 +343,7 @@ def test_a_mapping_is_text_of_anybody():
         "x",
         json.dumps({**json.loads(mapping.to_text()), "slope": -1}),
     ):
-        assert Mapping.from_text(broken) is None
+        assert VectorMapping.from_text(broken) is None
     order = mapping.scaled(np.linspace(0, 1, 9))
     assert (np.diff(order) > 0).all()
     assert replace(mapping, slope=1.0, offset=0.0).scaled(np.array([0.3])) == pytest.approx(0.3)

@@ -21,8 +21,8 @@ from vlar.encoders.session import Session
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
 from vlar.library import manifest
 from vlar.library.library import Library
+from vlar.library.maintain.upgrade import STAGE, upgrade
 from vlar.library.store.trust import writer_lock
-from vlar.library.upgrade import STAGE, upgrade
 from vlar.types import Clip
 
 WIDTH = 4
@@ -249,8 +249,8 @@ def test_an_interrupted_run_goes_on_and_readers_see_the_old_state(
 
 KILLED = """
 import os, signal, sys
-from tests.unit.library.test_upgrade import PartModel
-from vlar.library.upgrade import upgrade
+from tests.unit.library.maintain.test_upgrade import PartModel
+from vlar.library.maintain.upgrade import upgrade
 
 def stop(done, total):
     if done == 3:
@@ -261,7 +261,7 @@ upgrade(sys.argv[1], PartModel(1), stop)
 
 
 def test_a_killed_run_leaves_a_whole_library(tmp_path: Path, old: Path, clips: list[Path]):
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     code = subprocess.run([sys.executable, "-c", KILLED, str(old)], cwd=root).returncode
     assert code == -signal.SIGKILL
     assert (old / STAGE).exists()
@@ -359,7 +359,7 @@ def test_parts_survive_the_manifest_and_old_ones_say_nothing():
     assert manifest.declared(FakeModel()) == ()
 
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+FIXTURES = Path(__file__).parents[3] / "fixtures"
 
 ANSWERS = json.loads((FIXTURES / "libraries_format_2.json").read_text("utf-8"))
 # Since words bind to things or movements, and figures are fitted on sentences, ``lite`` answers

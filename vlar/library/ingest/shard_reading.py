@@ -23,22 +23,15 @@ from vlar.errors import EncoderMismatchError, LibraryError, UsageError, VlarErro
 from vlar.files.opening import open_input, special_kind
 from vlar.files.reading import MOST_MEMORY
 from vlar.library.ingest.encode import EncodedWindow
+from vlar.library.ingest.shard_writing import FAILED as FAILED_ROW
+from vlar.library.ingest.shard_writing import PART, REQUIRED, UNREADABLE, facts_of
 from vlar.library.ingest.writer import IngestProgress, write_windows
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel
-from vlar.library.recording import (
-    CHANGED,
-    FAILED,
-    UNCHANGED,
-    FileRecord,
-    checked_tags,
-    is_unicode,
-    place,
-)
+from vlar.library.recording import CHANGED, FAILED, UNCHANGED, FileRecord, checked_tags
 from vlar.library.rows import AddReport, Float16, RowPerson
-from vlar.library.shard_writing import FAILED as FAILED_ROW
-from vlar.library.shard_writing import PART, REQUIRED, UNREADABLE, facts_of
 from vlar.library.store.base import LibraryWriter
+from vlar.library.store.paths import is_unicode, place
 from vlar.library.store.row_check import MOST_SECONDS, STORED, person_of, stored_box
 from vlar.library.store.values import NO_FILE, KnownVideo, Stamp, is_length, is_path
 from vlar.results import arrow

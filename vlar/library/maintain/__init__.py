@@ -1,0 +1,1 @@
+"""Whole libraries: verified, repaired, compacted, copied, moved to another model."""
