@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vlar.apps.answers import shown_s
+from vlar.apps.cli import shelves
 from vlar.apps.serve.bin import Bin
 from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
 from vlar.apps.serve.exports import EXPORTS, Exports
@@ -26,7 +27,6 @@ from vlar.apps.serve.media import WIDTHS, Media
 from vlar.apps.serve.tasks import Tasks
 from vlar.apps.serve.uploads import Uploads
 from vlar.apps.serve.workbench import Workbench
-from vlar.behaviour.timeline.recordings import TimelineRules, find_segments
 from vlar.errors import DecodeTimeout, LabelError, VlarError
 from vlar.language.bank import load_bank
 from vlar.language.concept import Concept
@@ -119,8 +119,9 @@ class Classifying:
         length_s = self._length(path, path.name)
         if length_s > self._limits.video_s:
             raise _too_long(path.name, length_s, self._limits.video_s, "use vlar timeline")
-        rules = TimelineRules(every_s=_STEP_S if length_s < _LONG_S else 1.0)
-        rows = list(find_segments(loaded, path, self._labels(labels), rules))
+        timeline = shelves.load("behaviour.timeline.recordings", "a timeline")
+        rules = timeline.TimelineRules(every_s=_STEP_S if length_s < _LONG_S else 1.0)
+        rows = list(timeline.find_segments(loaded, path, self._labels(labels), rules))
         for row in rows:
             if isinstance(row, Failure):
                 raise _refused(replace(row, message=row.message.replace(str(path), path.name)))

@@ -149,13 +149,14 @@ def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
 
 
 def _review(job: JsonDict, _: Emit) -> JsonDict:
+    from vlar.apps.cli import shelves
     from vlar.apps.serve.library import video_id
-    from vlar.behaviour.candidates import of_library
     from vlar.library.library import Library
     from vlar.model.model import load
 
+    review = shelves.load("behaviour.candidates", "a review")
     with Library(job["library"], create=False) as library:
-        candidates = of_library(load(job["model"], dtype=STATED), library, job["labels"])
+        candidates = review.of_library(load(job["model"], dtype=STATED), library, job["labels"])
     labelled = {
         (path, window)
         for path, window in candidates.places

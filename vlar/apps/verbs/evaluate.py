@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from vlar import registry
-from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.exits import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED, exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import ProtocolError, UsageError, VlarError
@@ -141,12 +141,11 @@ def _segments(
     asked: dict[str, Any],
 ) -> int:
     """Compare segments in whole recordings with annotations; returns the exit code."""
-    from vlar.behaviour.annotated.evaluate import evaluate as evaluated
-
+    behaviour = shelves.load("behaviour.annotated.evaluate", "--truth")
     with progress(f"loading {model}") as shown:
         loaded = inputs.load_model(model, device, dtype)
         shown.stage("evaluating", unit="recordings")
-        result = evaluated(recordings, truth=truth, model=loaded, progress=shown, **asked)
+        result = behaviour.evaluate(recordings, truth=truth, model=loaded, progress=shown, **asked)
     for row in result.failed:
         output.error(row.message)
     output.row(result, *result.summary())
