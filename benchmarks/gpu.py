@@ -185,7 +185,7 @@ def measured(options: argparse.Namespace, folder: Path) -> Row:
         def noted(part: str, work: Callable[[], dict[str, Row]], to: Any = rows) -> None:
             try:
                 to |= work()
-            except Exception as error:  # noqa: BLE001 - the report says which part failed, and why
+            except Exception as error:  # noqa: BLE001 - the report holds the error
                 to[part] = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:160]}
 
         encoder = load_encoder(options.model, options.device, dtype)

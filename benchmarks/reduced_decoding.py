@@ -81,7 +81,7 @@ def apart(a: np.ndarray, b: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--every", type=int, default=6, help="take one file in so many")
+    parser.add_argument("--every", type=int, default=6, help="take one file of N")
     parser.add_argument("--commit", default="", help="commit that has this script")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
