@@ -46,7 +46,6 @@ class CatalogueEntry:
         repository: On the hub, where the spec does not name it.
         revision: Commit; None where it is not known.
         non_commercial: Whether the licence forbids commercial use.
-        gated: Whether the hub asks to accept terms first.
         dim: Width of the space; None where it is made of blocks.
         dims: Widths that a vector may be cut to.
         per_clip: Whether it gives one feature a clip, not one a frame.
@@ -65,7 +64,6 @@ class CatalogueEntry:
     repository: str = ""
     revision: str | None = None
     non_commercial: bool = False
-    gated: bool = False
     dim: int | None = None
     dims: list[int] = field(default_factory=list[int])
     per_clip: bool = False
@@ -88,11 +86,6 @@ class CatalogueEntry:
     def is_encoder(self) -> bool:
         """Whether it compares clips with texts; others serve a captioner."""
         return self.spec.partition(":")[0] in registry.names("encoder")
-
-    @property
-    def asks_for_licence(self) -> bool:
-        """Whether its terms must be accepted before the download."""
-        return self.non_commercial or self.gated
 
     def is_here(self) -> bool:
         """Return whether its weights are on this disk."""

@@ -130,13 +130,13 @@ def fetch(
         for source in wanted:
             row = source.entry
             licence = source.licence or (row.licence if row else "")
-            if _RESTRICTED.search(licence) or (row and row.asks_for_licence):
+            if _RESTRICTED.search(licence) or (row and row.non_commercial):
                 raise _terms(name, source, licence)
     if wanted and (why := hub.why_offline()) is not None:
         raise hub.offline(name, wanted[0].repository, why)
     listings: list[Listing] = []
     for source in wanted:
-        with _clear_errors(name, source):
+        with _clear_errors(name, source, accept_licence):
             listings.append(_listed(name, source, root, accept_licence))
     n_bytes = sum(listing.missing_bytes() for listing in listings)
     for listing in listings:
@@ -147,7 +147,7 @@ def fetch(
     with stage(f"fetching {name}", round(n_bytes / 1e6), "MB") as count:
         advance = _in_megabytes(count)
         for listing in listings:
-            with _clear_errors(name, listing.source):
+            with _clear_errors(name, listing.source, accept_licence):
                 for row in listing.rows:
                     _get(listing, row, advance, in_cache=root is None)
     return listings
@@ -306,12 +306,13 @@ def _wrong_hash(source: Source, row: Any, *paths: Path) -> ModelError:
 
 
 @contextmanager
-def _clear_errors(name: str, source: Source) -> Generator[None]:
+def _clear_errors(name: str, source: Source, accepted: bool) -> Generator[None]:
     """Turn an error of the hub's client into one line with the remedy; the client stays quiet."""
     from huggingface_hub import errors, utils
 
     repository, word = source.repository, source.entry.alias if source.entry else name
-    again = f"run 'vlar models get {shlex.quote(word)}' again"
+    more = " --accept-licence" if accepted else ""
+    again = f"run 'vlar models get {shlex.quote(word)}{more}' again"
     client = logging.getLogger("huggingface_hub")
     before, bars_off = client.level, utils.are_progress_bars_disabled()
     client.setLevel(logging.ERROR)  # it reports every try; the last one is reported here
@@ -321,7 +322,7 @@ def _clear_errors(name: str, source: Source) -> Generator[None]:
     except errors.GatedRepoError as error:
         raise ModelError(
             f"{repository} asks to accept its terms: do so on its page, run 'hf auth login' (or "
-            f"set HF_TOKEN), then {again} with --accept-licence"
+            f"set HF_TOKEN), then {again}"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelError(

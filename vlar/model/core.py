@@ -360,7 +360,8 @@ def concept_vectors(
     shape = (len(texts), encoder.dim)
 
     def make() -> Float32:
-        with stage(f"encoding {len(texts) * len(templates):,} texts by {encoder.name}, once"):
+        name, n_texts = encoder.name.partition("?")[0], len(texts) * len(templates)
+        with stage(f"encoding {n_texts:,} texts by {name}, once"):
             return _encode(encoder, texts, templates, role)
 
     return cached_vectors(encoder, key, shape, make)

@@ -193,7 +193,7 @@ def test_a_hub_that_refuses_is_one_line(hub: Hub, status: int, error: Any, words
 def test_a_gated_repository_wants_acceptance_and_a_token(hub: Hub, monkeypatch: pytest.MonkeyPatch):
     hub.members = {"hf_member"}
     refused(UsageError, "vlar models get clip --accept-licence", fetch)
-    asks = "asks to accept its terms: do so on its page.*HF_TOKEN.*again with --accept-licence"
+    asks = "asks to accept its terms: do so on its page.*HF_TOKEN.*get clip --accept-licence' again"
     refused(ModelError, asks, fetch, accept_licence=True)
     monkeypatch.setenv("HF_TOKEN", "hf_stranger")
     refused(ModelError, asks, fetch, accept_licence=True)

@@ -52,8 +52,9 @@ class HubDetector(Detector):
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
         try:
-            model = AutoModelForZeroShotObjectDetection.from_pretrained(argument)
-            processor = AutoProcessor.from_pretrained(argument)
+            safe = {"trust_remote_code": False}  # else a folder with code is asked about on stdin
+            model = AutoModelForZeroShotObjectDetection.from_pretrained(argument, **safe)
+            processor = AutoProcessor.from_pretrained(argument, **safe)
         except (OSError, ValueError, KeyError, ImportError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
             raise ModelError(
