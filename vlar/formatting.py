@@ -64,18 +64,6 @@ def worded(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def timecode(seconds: float, fps: int) -> str:
-    """Seconds as ``hh:mm:ss:ff``, to the nearest frame.
-
-    >>> timecode(61.5, 24)
-    '00:01:01:12'
-    """
-    whole, frames = divmod(round(seconds * fps), fps)
-    minutes, remainder = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{remainder:02d}:{frames:02d}"
-
-
 _CATEGORIES = ("Cc", "Cs")
 # They turn the order of what follows, so that "gpj.exe" reads as "exe.jpg".
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -222,8 +210,6 @@ def opinion(facts: Mapping[str, Any]) -> str:
     name = facts["answerer"]
     if facts.get("error"):
         return f"{name} has no opinion: {facts['error']}"
-    if facts.get("skipped"):
-        return f"{name} was not asked: the best label leads by enough"
     best = facts["label"]
     share = f"{name} prefers {best}, {percent(facts['probability'][best])} of its options"
     return f"{share}, not surely enough to count" if facts.get("unsure") else share

@@ -182,7 +182,7 @@ KINDS: dict[str, Kind] = {
             "generators.opinions",
             "generators.opinions.base:Answerer",
             "second_opinion",
-            "self:MODEL, local:FOLDER, openai:MODEL or sheet:FILE.csv",
+            "self:MODEL, local:FOLDER or openai:MODEL",
         ),
         _kind("backend", "library", "library.backends:Backend", "library"),
         _kind("engine", "library.engines", "library.engines.base:Engine", "library"),

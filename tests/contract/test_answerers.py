@@ -1,6 +1,6 @@
 """What every registered answerer must keep to.
 
-Each needs a stand-in for what it asks: a chat server, a model with random weights, or a table.
+Each needs a stand-in for what it asks: a chat server, or a model with random weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ def test_it_keeps_the_contract(
         "self": "any",
         "local": f"{vlm}?frames=2",
         "openai": "m",
-        "sheet": str(tmp_path / "sheet.csv"),
     }
     with chat_server(lambda *_: message("B. blue left")) as stub:
         monkeypatch.setenv("OPENAI_BASE_URL", stub.url)

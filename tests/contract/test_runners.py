@@ -15,7 +15,7 @@ from tests.unit.library.fakes import (
     load_fake,
 )
 from vlar import registry
-from vlar.library.ingest.runners.base import Runner, RunnerOptions
+from vlar.library.ingest.runners.base import Runner
 from vlar.library.library import Library
 from vlar.testing import check_runner
 from vlar.testing.runners import assert_same, recordings, state
@@ -29,7 +29,7 @@ SHIPPED = [
 
 
 def made(name: str, load: Any = load_fake) -> Runner:
-    runner = registry.get("runner", name).from_options(RunnerOptions())
+    runner = registry.get("runner", name).from_spec("")
     if not runner.in_process:
         runner.load = load
     return runner

@@ -10,11 +10,11 @@ from tests.docs import pages
 
 #: What a block holds where it needs an extra; either of several will do.
 NEEDS = {
-    ("tables",): r"\.parquet\b|--parquet|to_arrow|to_pandas",
+    ("tables",): r"\.parquet\b|to_arrow|to_pandas",
     ("milvus",): r"milvus:",
     ("ray",): r"--runner ray",
     ("serve",): r"vlar (serve|mcp) ",
-    ("eval",): r"--plots|--timeline \S+\.png|--tree text|--who ",
+    ("eval",): r"--timeline \S+\.png|--tree text|--who ",
     ("otio",): r"\.otio\b",
     ("ocr",): r"--captions screen-text",
     ("mteb",): r"eval mteb",

@@ -450,9 +450,9 @@ def test_a_server_is_asked_with_pictures_and_answers_are_kept(
     arguments = ("classify", clip, "-l", SPARSE_LABELS, "--rerank", "openai:m", "--rerank-k", 3)
     with chat_server(talking) as stub:
         monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
-        done = vlar_command(*arguments, "--rerank-weights", "0,1", "--json")
+        done = vlar_command(*arguments, "--rerank-weight", 20, "--json")
         assert len(stub.questions) == 3
-        again = vlar_command(*arguments, "--rerank-weights", "1,0")
+        again = vlar_command(*arguments, "--rerank-weight", 0)
         assert len(stub.questions) == 3
     assert done.code == 0
     (row,) = done.rows

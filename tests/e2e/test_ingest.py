@@ -25,7 +25,7 @@ WITHOUT_RAY = importlib.util.find_spec("ray") is None
 
 def test_an_option_that_does_not_fit_is_refused_in_one_line(vlar_command, tmp_path: Path):
     video = tiny_video(tmp_path / "a.mp4", 1)
-    done = vlar_command("index", "add", tmp_path / "l.vlar", video, "--devices", "gpu")
+    done = vlar_command("index", "add", tmp_path / "l.vlar", video, "--runner", "processes:gpu")
     assert done.code == 2
     assert "'gpu' is not a device; write cpu:2 or cuda:0,cuda:1" in done.err
     assert not (tmp_path / "l.vlar").exists()
@@ -54,9 +54,9 @@ def rows(library: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_two_processes_and_ray_add_what_one_adds(vlar_command, tmp_path: Path, clips: list[Path]):
-    ways = {"plain": [], "processes": ["--devices", "cpu:2"]}
+    ways = {"plain": [], "processes": ["--runner", "processes:cpu:2"]}
     if not WITHOUT_RAY:
-        ways["ray"] = ["--runner", "ray", "--workers", "2"]
+        ways["ray"] = ["--runner", "ray:?workers=2"]
     for name, options in ways.items():
         library = tmp_path / f"{name}.vlar"
         model = ("--model", "lite-objects", "--json")
@@ -131,7 +131,7 @@ def below(process: int) -> dict[int, str]:
     ("address", "says"),
     [
         ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"),
-        ("there", "--address 'there' is not an address of Ray; write host:6379"),
+        ("there", "'there' is not an address of Ray; write host:6379"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_named(

@@ -260,13 +260,13 @@ def test_people_are_indexed_found_and_drawn(vlar_command, recording: Path, tmp_p
     assert done.code == 0
     assert "1 new window, 2 rows of people" in done.notes
     asked = ("query", library, "a red square", "--min-probability", "0", "--json")
-    sheet = tmp_path / "s.png"
-    done = vlar_command(*asked, "--who", "the person on the right", "--sheet", sheet)
+    page = tmp_path / "p.html"
+    done = vlar_command(*asked, "--where", "who=the person on the right", "--html", page)
     assert done.code == 0
     (hit,) = done.rows
     assert hit["box"][0] > 0.4
     assert hit["track"] in (1, 2)
-    assert sheet.stat().st_size > 1000
+    assert page.stat().st_size > 1000
     done = vlar_command("index", "add", library, recording, "--no-persons")
     assert done.code != 0
     assert "made with rows of people" in done.notes

@@ -106,23 +106,22 @@ def test_a_timeline_needs_spans(vlar_command, joined: Path):
 
 
 def test_found_spans_become_files(vlar_command, library: Path, joined: Path, tmp_path: Path):
-    names = {"sheet": "s.png", "html": "p.html", "csv": "t.csv", "edl": "e.edl", "m3u": "l.m3u"}
+    names = {"html": "p.html", "csv": "t.csv"}
     wanted = [word for kind, name in names.items() for word in (f"--{kind}", tmp_path / name)]
     query = ("query", library, "people riding bikes", "-k", 1, "--min-probability", 0)
-    done = vlar_command(*query, "--cut", tmp_path / "cut", "--exact", *wanted, "--json")
+    done = vlar_command(*query, "--cut", tmp_path / "cut", *wanted, "--json")
     assert done.code == 0, done.err
     assert all((tmp_path / name).stat().st_size > 50 for name in names.values())
     hit, cut = done.rows
-    assert cut["exact"]
     assert (cut["start_s"], cut["audio"]) == (hit["start_s"], "none")
     assert Path(cut["cut"]).parent == tmp_path / "cut"
     moved = joined.rename(joined.with_name("moved.mp4"))
     try:
-        done = vlar_command(*query, "--cut", tmp_path / "cut", "--sheet", tmp_path / "s.png")
+        done = vlar_command(*query, "--cut", tmp_path / "cut", "--html", tmp_path / "p.html")
     finally:
         moved.rename(joined)
     assert done.code == 1
     assert len([line for line in done.err.splitlines() if "not there any more" in line]) == 1
-    refused = vlar_command(*query, "--sheet", tmp_path / "s.gif")
+    refused = vlar_command(*query, "--html", tmp_path / "none" / "p.html")
     assert refused.code == 2
-    assert ".png" in refused.advice
+    assert "cannot be written" in refused.advice

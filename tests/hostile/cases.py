@@ -687,74 +687,9 @@ ANSWERS = [
 ]
 
 
-def sheet(name: str, says: str, make: Callable[[Path], None]) -> Case:
-    """A table of people's answers, given to ``--rerank``."""
-
-    def build(kit: Kit) -> list[str]:
-        file = kit.place / "answers.csv"
-        make(file)
-        return [*kit.classify(kit.model()), "--rerank", f"sheet:{file}"]
-
-    return Case("answers", f"sheet-{name}", build, says)
-
-
 def written(content: str | bytes) -> Callable[[Path], None]:
     data = content if isinstance(content, bytes) else content.encode()
     return lambda file: file.write_bytes(data) and None
-
-
-SHEETS = [
-    *(sheet(name, r"answers\.csv", make) for name, make in SPECIAL.items() if name != "absent"),
-    sheet("without-answers", "'answer' is missing", written("question,path\nab,c\n")),
-    sheet("utf-16", "not a UTF-8", written("question,answer\n".encode("utf-16"))),
-    sheet("null-byte", "null byte", written("question,answer\na\0b,A\n")),
-    sheet("open-quote", "close each quote", written('question,answer\n"ab,A\n')),
-    sheet("field-of-1-MB", "not readable as CSV", written(f"question,answer\n{'x' * 10**6},A\n")),
-    sheet("more-fields-than-columns", "line 2|columns", written("question,answer\na,A,b,c\n")),
-    sheet("columns-twice", "twice", written("question,answer,answer\na,A,B\n")),
-]
-
-
-def mixing(name: str, says: str, make: Callable[[Path], None]) -> Case:
-    """The file of a run of ``vlar eval mcq``, given to ``--rerank-weights``."""
-
-    def build(kit: Kit) -> list[str]:
-        file = kit.place / "run.json"
-        make(file)
-        start = [*kit.classify(kit.model()), "--rerank", f"sheet:{kit.place / 'answers.csv'}"]
-        return [*start, "--rerank-weights", str(file)]
-
-    return Case("answers", f"weights-{name}", build, says)
-
-
-def fitted(a: str, b: str = "0.1", margin: str = "1.01") -> Callable[[Path], None]:
-    found = f'{{"a": {a}, "b": {b}, "margin": {margin}}}'
-    return written(f'{{"runs": [{{"tables": {{"weights": {found}}}}}]}}')
-
-
-def in_the_model(make: Callable[[Path], None]) -> Callable[[Kit], list[str]]:
-    """Weights that lie in the folder of a model."""
-
-    def build(kit: Kit) -> list[str]:
-        folder = kit.model()
-        make(folder / "second_opinion.json")
-        return [*kit.classify(folder), "--rerank", f"sheet:{kit.place / 'answers.csv'}"]
-
-    return build
-
-
-MIXINGS = [
-    *(mixing(name, r"run\.json", make) for name, make in SPECIAL.items()),
-    Case("answers", "weights-in-the-model", in_the_model(fitted("NaN")), "0 or more"),
-    Case("answers", "weights-in-the-model-binary", in_the_model(things.binary), "second_opinion"),
-    mixing("nan", "0 or more", fitted("NaN")),
-    mixing("infinite", "0 or more", fitted("1", "1e999")),
-    mixing("negative", "0 or more", fitted("-1")),
-    mixing("margin-nan", "holds no fitted weights", fitted("1", "1", "NaN")),
-    mixing("a-list", "holds no fitted weights", fitted("[1]")),
-    mixing("deep", "holds no fitted weights|nested", written("[" * 100_000)),
-    mixing("number-of-1-MB", "holds no fitted weights", fitted("1" * 10**6)),
-]
 
 
 def export(name: str, says: str, change: Callable[[Path], None]) -> Case:
@@ -1050,5 +985,5 @@ FRAMES = [frames(name, make) for name, make in SPECIAL.items() if name != "absen
 CASES = [
     *REPORTS, *WHEELS, *FRAMES, *ANNOTATIONS, *NAMES, *LONG_PATHS, *IMPORTS,
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
-    *ANSWERS, *SHEETS, *MIXINGS, *EXPORTS,
+    *ANSWERS, *EXPORTS,
 ]  # fmt: skip

@@ -91,7 +91,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (root / "vlar" / "apps").iterdir():
         if path.is_dir() and path.name not in ("cli", "__pycache__"):
             shutil.rmtree(path)
-        elif path.suffix == ".py" and path.stem not in ("__init__", "answers", "otio"):
+        elif path.suffix == ".py" and path.stem not in ("__init__", "answers"):
             path.unlink()
     return root
 

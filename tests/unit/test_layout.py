@@ -20,7 +20,6 @@ PACKAGE = Path(vlar.__file__).parent
 ORDER = [
     [
         "version",
-        "deprecation",
         "cancellation",
         "numeric",
         "formatting",

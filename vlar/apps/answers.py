@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,15 +10,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vlar.apps.otio import otio_module, otio_of_hits
 from vlar.errors import UsageError, VlarError
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
-from vlar.formatting import clock, file_address, timecode, without, without_boxes
+from vlar.formatting import clock, file_address, without, without_boxes
 from vlar.media.lookup import isolated, reader
-from vlar.media.video.cut import Cut, cut, ending_for
+from vlar.media.video.cut import Cut, cut
 from vlar.media.video.frames import WIDTH, jpeg, narrowed
 from vlar.media.video.source import probe
 from vlar.results import HIT_COLUMNS, write_table
@@ -88,7 +86,7 @@ def moved(hit: Hit) -> Failure:
 _LONGEST_NAME = 60  # characters of a recording's name in the name of its cut
 
 
-def cut_hits(hits: Sequence[Hit], folder: Path, exact: bool = False) -> Iterator[Cut | Failure]:
+def cut_hits(hits: Sequence[Hit], folder: Path) -> Iterator[Cut | Failure]:
     """Cut each hit into a file of a folder (``file_name``), in worker processes.
 
     Yields:
@@ -100,10 +98,10 @@ def cut_hits(hits: Sequence[Hit], folder: Path, exact: bool = False) -> Iterator
         if limits.workers and can_isolate(cut) and is_batch([Path(hit.path) for hit in hits[:2]]):
             pool = stack.enter_context(WorkerPool(limits, module=cut.__module__))
         for hit in hits:
-            yield _one(hit, folder, exact, pool, limits)
+            yield _one(hit, folder, pool, limits)
 
 
-def file_name(hit: Hit, exact: bool = False) -> str:
+def file_name(hit: Hit) -> str:
     """Rank, recording and times: ``03_clip_0m12.0s-0m16.5s.mp4``.
 
     Letters of all alphabets, digits, dots, ``_`` and ``-`` stay; all other characters become ``_``.
@@ -111,16 +109,14 @@ def file_name(hit: Hit, exact: bool = False) -> str:
     stem = unicodedata.normalize("NFC", Path(hit.path).stem)[:_LONGEST_NAME]
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in stem)
     span = f"{_clock(hit.start_s)}-{_clock(hit.end_s)}"
-    return f"{hit.rank:02d}_{safe}_{span}{ending_for(hit.path, exact)}"
+    return f"{hit.rank:02d}_{safe}_{span}.mp4"
 
 
-def _one(
-    hit: Hit, folder: Path, exact: bool, pool: WorkerPool | None, limits: FileLimits
-) -> Cut | Failure:
+def _one(hit: Hit, folder: Path, pool: WorkerPool | None, limits: FileLimits) -> Cut | Failure:
     path = Path(hit.path)
     if not path.exists():
         return moved(hit)
-    job = path, hit.start_s, hit.end_s, folder / file_name(hit, exact), exact
+    job = path, hit.start_s, hit.end_s, folder / file_name(hit)
     try:
         if pool is not None:
             try:
@@ -205,41 +201,7 @@ def _link(hit: Hit) -> str:
     return f"{file_address(hit.path)}#t={hit.start_s:.2f},{hit.end_s:.2f}"
 
 
-MOST_EVENTS = 999  # an event has three digits
 FPS = (24, 25, 30, 50, 60)
-
-
-def edl(title: str, hits: Sequence[Hit], fps: int = 25) -> str:
-    """An edit decision list (CMX 3600): the spans one after another, in the order of their rank.
-
-    Args:
-        title: Title of the list.
-        hits: At most 999 spans.
-        fps: Frames a second of all its times, without drop frames.
-
-    Raises:
-        UsageError: more events than the format holds.
-    """
-    if len(hits) > MOST_EVENTS:
-        raise UsageError(
-            f"an edit list holds {MOST_EVENTS} events, these are {len(hits)}; ask for fewer with -k"
-        )
-    lines = [f"TITLE: {_line(title)[:70]}", "FCM: NON-DROP FRAME", ""]
-    done = 0  # frames
-    for number, hit in enumerate(hits, 1):
-        begin = round(hit.start_s * fps)
-        length = max(round(hit.end_s * fps) - begin, 1)
-        times = (begin, begin + length, done, done + length)
-        shown = " ".join(timecode(frames / fps, fps) for frames in times)
-        lines += [
-            f"{number:03d}  AX       V     C        {shown}",
-            f"* FROM CLIP NAME: {_line(Path(hit.path).name)}",
-            f"* SOURCE FILE: {_line(hit.path)}",
-            f"* COMMENT: RANK {hit.rank} SCORE {hit.score:.4f}",
-            "",
-        ]
-        done += length
-    return "\n".join(lines)
 
 
 def nearest_fps(fps: float) -> int:
@@ -251,79 +213,9 @@ def nearest_fps(fps: float) -> int:
     return min(FPS, key=lambda each: abs(each - fps))
 
 
-def m3u(hits: Sequence[Hit]) -> str:
-    """An extended play list. Players that read ``EXTVLCOPT`` (VLC) play just the spans."""
-    lines = ["#EXTM3U"]
-    for hit in hits:
-        span = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
-        name = _line(Path(hit.path).name)
-        lines += [
-            f"#EXTINF:{max(round(hit.end_s - hit.start_s), 1)},{name} {span} ({hit.stated})",
-            f"#EXTVLCOPT:start-time={hit.start_s:.3f}",
-            f"#EXTVLCOPT:stop-time={hit.end_s:.3f}",
-            file_address(hit.path),
-        ]
-    return "\n".join(lines) + "\n"
-
-
 def _alone(hit: Hit) -> str:
     """The probability of a plain hit; with operators each phrase has its own, in another place."""
     return "" if hit.parts else f" {hit.probability:.0%}"
-
-
-def _line(text: str) -> str:
-    """One line without characters that act."""
-    return " ".join(without(text).split())
-
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
-_WIDTH, _HEIGHT, _TEXT, _GAP = 320, 180, 44, 12  # pixels
-_MOST_COLUMNS = 5
-_GROUND, _EMPTY, _INK, _SOFT = "#ffffff", "#d9dee6", "#1c2330", "#5c6675"
-
-
-def contact_sheet(hits: Sequence[Hit], shown: Sequence[Image | Failure]) -> Image:
-    """The sheet of at least one hit.
-
-    Args:
-        hits: N found spans.
-        shown: N pictures of them, or why there is none: such a place stays grey.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    columns = min(_MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(hits)))))
-    rows = math.ceil(len(hits) / columns)
-    cell_width, cell_height = _WIDTH + _GAP, _HEIGHT + _TEXT + _GAP
-    sheet = Image.new("RGB", (columns * cell_width + _GAP, rows * cell_height + _GAP), _GROUND)
-    draw = ImageDraw.Draw(sheet)
-    large, small = ImageFont.load_default(16), ImageFont.load_default(13)
-    for number, (hit, picture) in enumerate(zip(hits, shown, strict=True)):
-        x = _GAP + number % columns * cell_width
-        top = _GAP + number // columns * cell_height
-        draw.rectangle((x, top, x + _WIDTH - 1, top + _HEIGHT - 1), fill=_EMPTY)
-        if isinstance(picture, Failure):
-            draw.text((x + 10, top + 10), "no picture", fill=_SOFT, font=small)
-        else:
-            fitting = picture.copy()
-            fitting.thumbnail((_WIDTH, _HEIGHT))
-            corner = (x + (_WIDTH - fitting.width) // 2, top + (_HEIGHT - fitting.height) // 2)
-            sheet.paste(fitting, corner)
-        times = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
-        times += "" if hit.track is None else f", person {hit.track}"
-        below = top + _HEIGHT + 4
-        draw.text((x, below), f"{hit.rank}.{_alone(hit)}  {times}", fill=_INK, font=large)
-        draw.text((x, below + 21), _fitting(hit.path, small), fill=_SOFT, font=small)
-    return sheet
-
-
-def _fitting(path: str, font: Any) -> str:
-    """The name of a recording, cut to the width of a picture."""
-    name = without(Path(path).name)
-    if font.getlength(name) <= _WIDTH:
-        return name
-    while len(name) > 1 and font.getlength(f"{name}...") > _WIDTH:
-        name = name[: len(name) - 1 - len(name) // 16]
-    return f"{name}..."
 
 
 @dataclass(frozen=True)
@@ -343,44 +235,26 @@ class AnswerFiles:
     """Outputs of the answers to a query; None writes nothing of its kind.
 
     Attributes:
-        cut: Write each found span as a file of its own.
-        exact: Cut files begin as found; without it, with a key frame.
-        sheet: A picture of all answers: .png, .jpg, .webp.
+        cut: Folder for each found span as a file of its own.
         html: A page with pictures inside.
         table: A table: .csv or .parquet.
-        edl: An edit list (CMX 3600).
-        m3u: A play list of the spans.
-        otio: A timeline of OpenTimelineIO.
     """
 
     cut: Path | None = None
-    exact: bool = False
-    sheet: Path | None = None
     html: Path | None = None
     table: Path | None = None
-    edl: Path | None = None
-    m3u: Path | None = None
-    otio: Path | None = None
 
     def check(self) -> None:
         """Refuse what could not be written, before the search.
 
         Raises:
-            UsageError: a folder is missing, a file is a folder, or an ending is of another kind.
+            UsageError: a folder is missing, or a file is a folder.
         """
-        for file in (self.sheet, self.html, self.table, self.edl, self.m3u, self.otio):
-            if file is None:
-                continue
+        for file in filter(None, (self.html, self.table)):
             if file.is_dir() or not os.access(file.absolute().parent, os.W_OK | os.X_OK):
                 raise UsageError(
                     f"{file}: cannot be written there; give a file in a folder that is"
                 )
-        if self.sheet is not None and self.sheet.suffix.lower() not in ENDINGS:
-            raise UsageError(f"{self.sheet}: a sheet ends in {', '.join(ENDINGS)}; rename it")
-        if self.otio is not None:
-            otio_module()
-        if self.exact and self.cut is None:
-            raise UsageError("--exact is about cut files; give --cut FOLDER too")
         if self.cut is not None:
             try:
                 self.cut.mkdir(parents=True, exist_ok=True)
@@ -411,47 +285,19 @@ class AnswerFiles:
         if self.table is not None:
             write_table(self.table, hits, HIT_COLUMNS)
             yield Written(self.table, "table")
-        if self.m3u is not None:
-            yield _written(self.m3u, m3u(hits), "play list")
-        if self.edl is not None:
-            fps = rate_of(hit.path for hit in hits)
-            yield _written(self.edl, edl(query, hits, fps), f"edit list, {fps} frames a second")
-        if self.otio is not None:
-            text = otio_of_hits(query, hits, rate_of(hit.path for hit in hits))
-            yield _written(self.otio, text, "timeline")
-        if self.sheet is not None or self.html is not None:
-            yield from self._with_pictures(query, hits)
-        if self.cut is not None:
-            yield from cut_hits(hits, self.cut, self.exact)
-
-    def _with_pictures(self, query: str, hits: Sequence[Hit]) -> Iterator[Written | Failure]:
-        shown: list[Image | Failure] = []
-        for picture in pictures(hits):
-            shown.append(picture)
-            if isinstance(picture, Failure):
-                yield picture
         if self.html is not None:
-            yield _written(self.html, answers_page(query, hits, shown), "page")
-        if self.sheet is not None and hits:
+            shown = list(pictures(hits))
+            yield from (picture for picture in shown if isinstance(picture, Failure))
             try:
-                contact_sheet(hits, shown).save(self.sheet)
+                self.html.write_text(answers_page(query, hits, shown), "utf-8", "replace")
             except OSError as error:
-                raise _unwritable(self.sheet, error) from error
-            yield Written(self.sheet, "sheet")
-
-
-def _written(file: Path, text: str, what: str) -> Written:
-    try:
-        file.write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise _unwritable(file, error) from error
-    return Written(file, what)
-
-
-def _unwritable(file: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"{file}: cannot be written ({error.strerror or error}); choose another place"
-    )
+                reason = error.strerror or error
+                raise UsageError(
+                    f"{self.html}: cannot be written ({reason}); choose another place"
+                ) from error
+            yield Written(self.html, "page")
+        if self.cut is not None:
+            yield from cut_hits(hits, self.cut)
 
 
 def rate_of(paths: Iterable[str]) -> int:

@@ -21,6 +21,7 @@ import numpy as np
 from vlar.errors import EncoderMismatchError, SupportError, UsageError
 from vlar.files.opening import open_input
 from vlar.files.reading import parse_json, read_file
+from vlar.files.replacing import replacing
 from vlar.formatting import fault
 from vlar.heads.support import read_support
 from vlar.language.labels import Labels
@@ -431,16 +432,13 @@ def join_support(support: str | Path, answers: Sequence[GivenLabel]) -> int:
         written, label = rows.get((path, *times), (path, None))
         changed += label != answer.label
         rows[(path, *times)] = (written, answer.label)
-    part = file.with_name(f".{file.name}.part")
     try:
-        with part.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(file) as part, part.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(_COLUMNS)
             for (_, *times), (path, label) in rows.items():
                 writer.writerow((path, label, *times))
-        part.replace(file)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UsageError(f"{file}: cannot be written ({error.strerror or error})") from error
     return changed
 

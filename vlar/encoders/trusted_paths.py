@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from vlar.encoders.model_spec import path_like
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files.opening import open_input
 from vlar.files.reading import MB, parse_json, read_file
+from vlar.files.replacing import replacing
 from vlar.files.resources import cache_dir
 
 _FILE = "named-models.json"
@@ -152,7 +152,5 @@ def _write(entries: dict[str, Any]) -> None:
     folder = cache_dir()
     folder.mkdir(parents=True, exist_ok=True)
     latest = dict(list(entries.items())[-_KEPT:])
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{_FILE}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(latest, stream, indent=1)
-    Path(temporary).replace(folder / _FILE)
+    with replacing(folder / _FILE, durable=False) as part:
+        part.write_text(json.dumps(latest, indent=1), "utf-8")

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
-import tempfile
 import time
 import zlib
 from collections import Counter
@@ -31,6 +29,7 @@ from vlar.evaluation.corruptions.base import corrupt
 from vlar.evaluation.datasets.base import TEST, VALIDATION, DatasetSplit, Subset
 from vlar.files import resources
 from vlar.files.opening import open_input
+from vlar.files.replacing import replacing
 from vlar.heads.support import SupportItem
 from vlar.language.clean import clean_label
 from vlar.media.views import Views, ViewSampler
@@ -351,15 +350,11 @@ class FeatureStore:
         if not self.disk:
             return
         context = {} if row.context is None else {"context": row.context}
-        content = io.BytesIO()
-        np.savez(content, features=row.features, vector=row.vector, **context)  # pyright: ignore[reportArgumentType]
         path = self._path(key)
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content.getvalue())
-            Path(temporary).replace(path)
+            with replacing(path, durable=False) as part, part.open("wb") as stream:
+                np.savez(stream, features=row.features, vector=row.vector, **context)  # pyright: ignore[reportArgumentType]
         self._written += 1
         if self._written % _TRIM_EVERY == 0:
             trim(resources.cache_dir() / _FOLDER, resources.cache_limit())

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from vlar.errors import ModelError, UsageError
+from vlar.files.replacing import replacing
 from vlar.registry import unknown_name
 from vlar.version import is_installed
 
@@ -275,16 +276,8 @@ def _use(path: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(hashlib.sha256(content).digest())
-            stream.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    with replacing(path, durable=False) as part:
+        part.write_bytes(hashlib.sha256(content).digest() + content)
 
 
 def trim(folder: Path, kept: Path, limit: int) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import importlib
 import json
-import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from vlar.encoders.spec import missing_library
 from vlar.errors import ModelError, UsageError, VlarError
 from vlar.files import resources
 from vlar.files.reading import folder_stamp
+from vlar.files.replacing import replacing
 from vlar.types import JsonDict
 
 Item = TypeVar("Item")
@@ -151,11 +151,10 @@ def read_kept(path: Path) -> JsonDict | None:
 
 def keep(path: Path, data: JsonDict) -> None:
     """Keep an answer. A cache that cannot be written costs a question, never the answer."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(json.dumps(data).encode())
-        temporary.replace(path)
+        with replacing(path, durable=False) as part:
+            part.write_bytes(json.dumps(data).encode())
 
 
 def in_threads(

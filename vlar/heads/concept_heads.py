@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -303,24 +303,6 @@ class ConditionedHead(Head):
             raise ModelError(f"the saved labels are incomplete or malformed ({error!r})") from error
 
 
-class ClipGate(Protocol):
-    """A gate bound to a list of C labels; ``vlar.methods.aligned.gate.ListGate`` is one."""
-
-    @property
-    def has_examples(self) -> npt.NDArray[np.bool_]:
-        """(C,)."""
-        ...
-
-    def answer(self, features: Float32, cosines: Float32) -> tuple[Float64, Float64]:
-        """Log odds (n,) of a label with examples, and probabilities (n, A) of these if it is one.
-
-        Args:
-            features: (n, T, F) frame features.
-            cosines: (n, C).
-        """
-        ...
-
-
 class GatedHead(Head):
     """Labels as fixed vectors, some of which a gate and a classifier answer better.
 
@@ -337,7 +319,7 @@ class GatedHead(Head):
     name = "gated-concepts"
     reads = "features"
 
-    def __init__(self, concepts: ConceptHead, texts: Sequence[str], gate: ClipGate) -> None:
+    def __init__(self, concepts: ConceptHead, texts: Sequence[str], gate: Any) -> None:
         self.concepts, self.texts, self.gate = concepts, tuple(texts), gate
         self.labels = concepts.labels
 
@@ -367,9 +349,7 @@ class GatedHead(Head):
         return self.concepts.state()
 
     @staticmethod
-    def restore(
-        config: Mapping[str, Any], state: Mapping[str, Array], gate: ClipGate | None
-    ) -> GatedHead:
+    def restore(config: Mapping[str, Any], state: Mapping[str, Array], gate: Any) -> GatedHead:
         """The head that ``config`` and ``state`` were saved from.
 
         Raises:

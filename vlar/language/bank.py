@@ -29,9 +29,7 @@ faults that the schema cannot express.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -41,6 +39,7 @@ from typing import Any
 from vlar.errors import LabelError
 from vlar.files import resources
 from vlar.files.reading import MB, read_file
+from vlar.files.replacing import replacing
 from vlar.language.clean import clean_label
 from vlar.types import JsonDict
 
@@ -163,13 +162,10 @@ def write_bank(bank: Bank, path: Path) -> None:
         LabelError: the file cannot be written.
     """
     _packaged.cache_clear()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(bank.to_json().encode("utf-8", "replace"))
-        temporary.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(bank.to_json().encode("utf-8", "replace"))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise LabelError(
             f"the bank {str(path)!r} cannot be written: {error.strerror or error}; "
             "choose another file"

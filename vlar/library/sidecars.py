@@ -16,6 +16,7 @@ from pathlib import Path
 from vlar.errors import LibraryError
 from vlar.files.opening import open_input
 from vlar.files.reading import MB
+from vlar.files.replacing import replacing
 from vlar.segments.xml import parse, text_of
 
 _SPACES = {
@@ -130,13 +131,10 @@ def _new() -> ET.Element:
 def _write(path: Path, root: ET.Element) -> None:
     for prefix, space in _SPACES.items():
         ET.register_namespace(prefix, space)
-    part = path.with_name(f".vlar-{path.name}")
     try:
-        part.write_bytes(text_of(root))
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(text_of(root))
     except (OSError, ValueError) as error:
-        with suppress(OSError):
-            part.unlink()
         reason = getattr(error, "strerror", None) or str(error)
         raise LibraryError(f"{path}: cannot be written ({reason})") from error
 

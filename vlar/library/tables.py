@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import LibraryError, UsageError, VlarError
+from vlar.files.replacing import replacing
 from vlar.library.backends import backend_of
 from vlar.library.connection import LibraryConnection
 from vlar.library.manifest import LibraryManifest, require_encoded
@@ -152,10 +153,9 @@ def write_parquet(connection: LibraryConnection, path: str | Path, progress: Cou
     arrow()
     from pyarrow import parquet
 
-    part = file.with_name(f".{file.name}.part")
     written = 0
     try:
-        with connection.mutex:
+        with replacing(file) as part, connection.mutex:
             store, manifest = connection.nonempty()
             with parquet.ParquetWriter(part, _schema(manifest), compression="zstd") as writer:
                 for batch, total in _batches(connection, store, manifest):
@@ -163,12 +163,9 @@ def write_parquet(connection: LibraryConnection, path: str | Path, progress: Cou
                     written += batch.num_rows
                     if progress is not None:
                         progress(batch.num_rows, total)
-        part.replace(file)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"{file}: cannot be written ({reason}); choose another file") from error
-    finally:
-        part.unlink(missing_ok=True)
     return written
 
 

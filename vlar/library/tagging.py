@@ -1,4 +1,4 @@
-"""Tags of a library from sidecars, names and Immich, and found labels given back to them."""
+"""Tags of a library from sidecars and names, and found labels given back to sidecars."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from vlar.errors import LibraryError, UsageError
-from vlar.library.immich import Immich
 from vlar.library.library import Library
 from vlar.library.sidecars import keywords, remove_keywords, write_keywords
 from vlar.library.store.paths import place
 from vlar.types import Failure, JsonDict
 
-LABEL, SUBJECT, IMMICH, FOLDER, FILE = "label", "subject", "immich", "folder", "file"
+LABEL, SUBJECT, FOLDER, FILE = "label", "subject", "folder", "file"
 SEPARATOR = "|"  # between labels of one recording
 _MOST_HITS = 100_000
 _MOST_LETTERS = 1000
@@ -27,8 +26,8 @@ class Tagged:
     Attributes:
         recordings: Those that were looked at.
         tagged: Tags that are set by now, by recording and key.
-        written: Sidecars and assets that got labels, or lost those of before.
-        failed: Recordings whose sidecar or asset could not be used.
+        written: Sidecars that got labels, or lost those of before.
+        failed: Recordings whose sidecar could not be used.
     """
 
     recordings: int
@@ -57,34 +56,27 @@ def tag_library(
     labels: Sequence[str] = (),
     least: float = 0.5,
     xmp: str = "",
-    immich: Immich | None = None,
-    write_immich: bool = False,
 ) -> Tagged:
     """Set tags of recordings, and write found labels where they are asked for.
 
     Args:
         library: The library.
         paths: Files, folders or patterns; empty for all recordings.
-        take: Sources of tags: ``xmp``, ``names``, ``immich``.
+        take: Sources of tags: ``xmp``, ``names``.
         labels: Labels that are searched for; those of a recording become its tag ``label``.
         least: Least probability of a label.
         xmp: ``write`` the tag ``label`` into sidecars, ``remove`` what was written; empty: neither.
-        immich: The server.
-        write_immich: Whether assets get the labels as tags.
 
     Raises:
-        UsageError: no recording is meant, or Immich is needed and missing.
-        LibraryError: the library or the server cannot be used.
+        UsageError: no recording is meant.
+        LibraryError: the library cannot be used.
     """
-    if immich is None and (write_immich or "immich" in take):
-        raise UsageError("Immich is missing: give --immich ADDRESS and --key FILE")
     rows = [row for row in library.videos() if not paths or _is_meant(row.path, paths)]
     if not rows:
         raise UsageError(f"no recording of the library matches {', '.join(paths)[:200]!r}")
     found = _found(library, labels, least)
     tags: dict[str, dict[str, str]] = {}
     failed: list[Failure] = []
-    assets: dict[str, list[str]] = {}
     written = 0
     for row in rows:
         path = Path(row.path)
@@ -100,19 +92,10 @@ def tag_library(
                     written += remove_keywords(path)
                 elif xmp and shown and path.is_file():
                     written += bool(write_keywords(path, shown))
-            if immich is not None and (asset := immich.asset(path)) is not None:
-                if "immich" in take and (texts := immich.tags(asset)):
-                    new[IMMICH] = _joined(texts)
-                for label in shown if write_immich else ():
-                    assets.setdefault(label, []).append(asset)
         except LibraryError as error:
             failed.append(Failure(path, error.kind, error.message))
         if new:
             tags[row.path] = new
-    for label, several in assets.items():
-        if immich is not None:
-            immich.tag(several, label)
-            written += len(several)
     if tags:
         library.tag({path: {k: v or None for k, v in new.items()} for path, new in tags.items()})
     return Tagged(len(rows), tags, written, tuple(failed))

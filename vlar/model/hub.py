@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from vlar.encoders import download
 from vlar.encoders.hub_folder import PREFIX, HubFolder
@@ -20,19 +20,6 @@ from vlar.version import is_installed, pip_install
 
 _TASKS = {"video": "video-classification", "audio": "audio-classification"}
 _FREE = {"apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause"}
-
-
-class Savable(Protocol):
-    """A model that is saved as a folder."""
-
-    def save(self, path: str | Path, *, replace: bool = False) -> Path:
-        """Save as a folder."""
-        ...
-
-    @property
-    def modality(self) -> str:
-        """Sensor whose clips it takes."""
-        ...
 
 
 def hub_name(name: str, revision: str | None = None) -> str:
@@ -92,7 +79,7 @@ def _require_client() -> None:
 
 
 def save_pretrained(
-    model: Savable,
+    model: Any,
     save_directory: str | Path,
     *,
     repo_id: str | None = None,
@@ -114,7 +101,7 @@ def save_pretrained(
     return folder
 
 
-def push_to_hub(model: Savable, repo_id: str, **options: Any) -> str:
+def push_to_hub(model: Any, repo_id: str, **options: Any) -> str:
     """Upload the model as a repository of the hub, with its card as README.
 
     Args:

@@ -28,7 +28,6 @@ from vlar.heads.base import Array, Head, Scores, verdict
 from vlar.heads.calibration import Calibration
 from vlar.heads.concept_heads import (
     QUESTION_PRIOR,
-    ClipGate,
     ConceptHead,
     ConditionedHead,
     GatedHead,
@@ -472,7 +471,7 @@ def _question(core: ModelCore, asked: Asked, labels: LabelList) -> ConceptHead:
     )  # fmt: skip
 
 
-def _gate(core: ModelCore, texts: Sequence[str]) -> ClipGate | None:
+def _gate(core: ModelCore, texts: Sequence[str]) -> Any:
     return bind(texts) if (bind := getattr(core.encoder, "label_gate", None)) else None
 
 

@@ -6,14 +6,12 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from vlar import notebook, registry
-from vlar.deprecation import Deprecation
 from vlar.encoders import trusted_paths
 from vlar.encoders.base import Encoder
 from vlar.encoders.model_spec import ModelSpec
@@ -51,18 +49,6 @@ if TYPE_CHECKING:  # what learns, scores and saves is imported by those who do s
     from vlar.model.given_examples import Examples
 
 _log = logging.getLogger("vlar")
-# Names that go, by what has them now.
-_OF_WORDS = (
-    *("dim", "n_frames", "sampling", "shorter_side", "encode", "session", "encode_views"),
-    *("encode_spans", "encode_labels", "encode_queries", "conditions_text", "conditioned_queries"),
-    *("background", "content_free", "scorer", "asked", "match_probability", "pair_scores"),
-    *("template_set", "prompts"),
-)
-_WENT = {name: f"words.{name}" for name in _OF_WORDS} | {
-    "core": "words",
-    "adapted": "head",
-    "composes": "words.pair_scores",
-}
 
 
 def load(
@@ -158,19 +144,6 @@ class Model:
         if (pairs := Composition.of(words, adapted)) is not None:
             words.pair_scores = pairs.pair_scores
         self._report, self.heads = report, dict(heads or {})
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Attribute by a name that goes: it is a part of ``words``, or a part of the model.
-
-            Raises:
-                AttributeError: no model has it.
-            """
-            if name not in _WENT:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            Deprecation(f"Model.{name}", f"Model.{_WENT[name]}", "0.1").warn()
-            return attrgetter(_WENT[name])(self)
 
     def __repr__(self) -> str:
         """Name, sensor, width of the vectors, and how many labels it has learned."""

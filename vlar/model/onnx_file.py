@@ -8,8 +8,6 @@ compared with the model before it is written.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from vlar.encoders.onnx import GRAPHS, OnnxEncoder, read_description, read_graph
 from vlar.encoders.onnx_export import exportable, tower_graph
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
+from vlar.files.replacing import replacing
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.logistic import logistic
 from vlar.heads.reject import LogitRejector
@@ -214,9 +213,7 @@ def _write(target: Path, data: bytes) -> None:
         raise ModelError(f"the file has {len(data) / 1e9:.1f} GB; a graph may hold 1.9 GB")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(name).replace(target)
+        with replacing(target) as part:
+            part.write_bytes(data)
     except OSError as error:
         raise ModelError(f"cannot write {str(target)!r} ({error.strerror})") from error

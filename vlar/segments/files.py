@@ -5,10 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import lzma
-import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +14,7 @@ from vlar import registry
 from vlar.errors import UsageError
 from vlar.files.compressed import ENDINGS, read_plain
 from vlar.files.reading import MB
+from vlar.files.replacing import replacing
 from vlar.segments.base import OPTIONAL, SHEET, AnnotationFormat, Options, Source, Table
 from vlar.segments.segment import Segment, in_order
 
@@ -218,20 +216,10 @@ def _packed(path: Path, data: bytes) -> bytes:
 
 def _replace(path: Path, data: bytes) -> None:
     """Write a file as a whole: what stands there stays until the new content is complete."""
-    target = path.resolve()
-    part = ""
     try:
-        handle, part = tempfile.mkstemp(prefix=".vlar-", dir=target.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~umask
-        Path(part).chmod(mode)
-        Path(part).replace(target)
+        with replacing(path.resolve()) as part:
+            part.write_bytes(data)
     except OSError as error:
-        with suppress(OSError):
-            Path(part).unlink()
         reason = error.strerror or str(error)
         raise UsageError(f"{path}: cannot be written ({reason}); choose another name") from error
 

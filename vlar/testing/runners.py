@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from vlar import registry
-from vlar.errors import UsageError
-from vlar.library.ingest.runners.base import Runner, RunnerOptions
+from vlar.errors import VlarError
+from vlar.library.ingest.runners.base import Runner
 from vlar.library.library import Library
 from vlar.library.model_provider import LoadModel
 from vlar.testing.contract import name_of, refused, registered, run, skip
@@ -36,7 +36,7 @@ class RunnerMaterial:
 
     def make(self) -> Runner:
         """A runner; it lives as long as one ``add``."""
-        runner = self.cls.from_options(RunnerOptions())
+        runner = self.cls.from_spec("")
         if not runner.in_process:
             runner.load = self.load
         return runner
@@ -102,10 +102,9 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _options(m: RunnerMaterial) -> None:
-    """Options of other runners are refused, so that none is ignored."""
+    """Options that it does not have are refused, so that none is ignored."""
     assert registry.get("runner", m.cls.name) is m.cls, f"name {m.cls.name!r}"
-    everything = RunnerOptions("host:1", 2, 0.5, ("cpu",), "cpu")
-    refused(UsageError, "is not for runner", m.cls.from_options, everything)
+    refused(VlarError, "", m.cls.from_spec, "?no_such_option=1")
 
 
 def _rows(m: RunnerMaterial) -> None:

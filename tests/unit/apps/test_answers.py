@@ -1,11 +1,10 @@
-"""Answers of a query: cuts, sheet, page, table, edit list, play list; names that are hostile."""
+"""Answers of a query: cuts, page, table; names that are hostile."""
 
 from __future__ import annotations
 
 import csv
 import html.parser
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,17 +21,12 @@ from tests.unit.library.fakes import tiny_video
 from vlar.apps.answers import (
     AnswerFiles,
     answers_page,
-    contact_sheet,
-    edl,
     file_name,
-    m3u,
-    nearest_fps,
     pictures,
     shown_s,
 )
 from vlar.apps.cli import output
 from vlar.errors import UsageError
-from vlar.formatting import timecode
 from vlar.media.video.cut import Cut
 from vlar.types import Failure, Hit
 
@@ -60,29 +54,23 @@ def hits(folder: Path) -> list[Hit]:
 def test_everything_is_written_and_what_moved_is_one_line(
     folder: Path, hits: list[Hit], tmp_path: Path
 ):
-    files = AnswerFiles(
-        *(tmp_path / "cut", False, tmp_path / "s.png", tmp_path / "p.html"),
-        *(tmp_path / "t.csv", tmp_path / "e.edl", tmp_path / "l.m3u"),
-    )
+    files = AnswerFiles(tmp_path / "cut", tmp_path / "p.html", tmp_path / "t.csv")
     files.check()
     rows = list(files.write("a query", hits))
     failures = [row for row in rows if isinstance(row, Failure)]
     assert [failure.kind for failure in failures] == ["moved"]
     assert "gone.mp4" in failures[0].message
     cuts = [row for row in rows if isinstance(row, Cut)]
-    names = ["01_a__b____0m00.9s-0m01.7s.mp4", "03_c_0m00.0s-0m01.7s.mkv"]
+    names = ["01_a__b____0m00.9s-0m01.7s.mp4", "03_c_0m00.0s-0m01.7s.mp4"]
     assert [cut.path.name for cut in cuts] == names
     assert [cut.audio for cut in cuts] == ["kept", "none"]
     for cut in cuts:
         with av.open(str(cut.path)) as container:
             assert next(container.decode(video=0)) is not None
-    with Image.open(tmp_path / "s.png") as sheet:
-        pixels = np.asarray(sheet)
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+    assert (tmp_path / "p.html").read_text().count('src="data:image/jpeg;base64,') == 2
     table = list(csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8")))
     assert [row["rank"] for row in table] == ["1", "2", "3"]
     assert json.loads(table[0]["tags"]) == dict(hits[0].tags)
-    assert "hh" not in (tmp_path / "e.edl").read_text()
 
 
 def test_the_page_is_whole_and_inert(hits: list[Hit]):
@@ -117,55 +105,22 @@ def test_no_text_of_others_leaves_its_place(path: str, query: str, value: str):
     page = answers_page(query, [hit], [Failure(Path("x"), "moved", "x")])
     assert page.count("<li>") == 1
     assert "<script" not in page.lower().replace("&lt;script", "")
-    events = edl(query, [hit], 25).split("\n")
-    assert len(events) == 8
-    assert all(line == "" or line[0] in "TF0*" for line in events)
-    lines = m3u([hit]).split("\n")
-    assert len(lines) == 6
-    assert lines[4].startswith("file:///")
     name = file_name(hit)
     assert not set(name) & set('/\\:*?"<>|\n\r\t\0 ')
     assert len(name) < 100
 
 
-def test_an_edit_list_counts_frames(hits: list[Hit]):
-    events = [line for line in edl("x", hits, 25).split("\n") if re.match(r"\d{3}  ", line)]
-    assert events[0] == (
-        "001  AX       V     C        00:00:00:22 00:00:01:18 00:00:00:00 00:00:00:21"
-    ) or events[0].endswith("00:00:00:20")
-    ends = [line.split()[-1] for line in events]
-    begins = [line.split()[-2] for line in events]
-    assert begins[1:] == ends[:-1]
-    refused(UsageError, "999", edl, "x", hits * 400, 25)
-    assert nearest_fps(23.976) == 24
-
-
-@given(frames=st.integers(0, 10**7), fps=st.sampled_from([24, 25, 30, 50, 60]))
-def test_a_timecode_is_its_frame(frames: int, fps: int):
-    hours, minutes, seconds, rest = map(int, timecode(frames / fps, fps).split(":"))
-    assert ((hours * 60 + minutes) * 60 + seconds) * fps + rest == frames
-
-
-def test_a_play_list_has_spans(hits: list[Hit]):
-    text = m3u(hits)
-    assert text.startswith("#EXTM3U\n#EXTINF:1,")
-    assert "#EXTVLCOPT:start-time=0.900\n#EXTVLCOPT:stop-time=1.700\nfile:///" in text
-
-
 def test_what_cannot_be_written_is_refused_before(tmp_path: Path):
     for files in (
-        AnswerFiles(sheet=tmp_path / "s.gif"),
         AnswerFiles(html=tmp_path / "none" / "p.html"),
-        AnswerFiles(edl=tmp_path),
-        AnswerFiles(exact=True),
+        AnswerFiles(table=tmp_path),
     ):
         refused(UsageError, "", files.check)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_answer_writes_an_empty_page_and_no_sheet(tmp_path: Path):
-    files = AnswerFiles(sheet=tmp_path / "s.png", html=tmp_path / "p.html", m3u=tmp_path / "l.m3u")
-    assert [row.what for row in files.write("x", [])] == ["play list", "page"]
+def test_no_answer_writes_an_empty_page(tmp_path: Path):
+    assert [row.what for row in AnswerFiles(html=tmp_path / "p.html").write("x", [])] == ["page"]
     assert "no match" in (tmp_path / "p.html").read_text()
 
 
@@ -207,23 +162,5 @@ def test_the_person_is_named(video: Path, capsys: pytest.CaptureFixture[str]):
     (picture,) = pictures([shown])
     assert "person 2" in answers_page("a cat", [shown], [picture])
     assert "person 2" not in answers_page("a cat", [hit(video)], [picture])
-    assert contact_sheet([shown], [picture]).size[0] > 300
     output.hit(shown)
     assert "person 2" in capsys.readouterr().out
-
-
-def test_a_timeline_of_hits_is_in_the_order_of_their_rank(tmp_path: Path):
-    otio = pytest.importorskip("opentimelineio")
-    hits = [
-        Hit(1, "/v/b.mp4", 2.0, 4.0, 0.5, 0.5, 0.2),
-        Hit(2, "/v/a b.mp4", 1.0, 2.0, 0.4, 0.4, 0.2),
-    ]
-    (written,) = AnswerFiles(otio=tmp_path / "cut.otio").write("a \x1b cup", hits)
-    (track,) = otio.adapters.read_from_file(str(written.path)).tracks
-    assert [clip.media_reference.target_url for clip in track] == [
-        "file:///v/b.mp4",
-        "file:///v/a%20b.mp4",
-    ]
-    assert [clip.source_range.duration.to_seconds() for clip in track] == [2.0, 1.0]
-    assert track.range_of_child_at_index(1).start_time.to_seconds() == 2.0
-    assert track[0].metadata["vlar"] == {"rank": 1, "probability": 0.5}

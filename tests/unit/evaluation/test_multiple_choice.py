@@ -27,7 +27,7 @@ def drawn(seed: int = 0, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 999), st.integers(2, 12), st.sampled_from(["random", "hard", "train"]))
+@given(st.integers(0, 999), st.integers(2, 12), st.sampled_from(["random", "hard"]))
 def test_the_right_option_is_always_there_once(seed: int, k: int, kind: str):
     scores, truth = drawn(seed)
     for n, question in enumerate(make_questions(scores, truth, LABELS, kind=kind, k=k, seed=seed)):
@@ -64,19 +64,6 @@ def test_a_second_opinion_is_never_given_the_answer(seed: int, k: int):
             assert not question.injected
             if given_truth is None or truth[n] not in question.columns:
                 assert question.truth is None
-
-
-def test_options_for_training_vary_in_difficulty():
-    scores, truth = drawn()
-    questions = make_questions(scores, truth, LABELS, kind="train", k=3)
-    allowed = [{*np.argsort(-np.delete(row, t))[:6]} for row, t in zip(scores, truth, strict=True)]
-    for n, question in enumerate(questions):
-        others = [c - (c > truth[n]) for c in question.columns if c != truth[n]]
-        assert set(others) <= allowed[n]
-    ranks = [
-        sorted(np.argsort(np.argsort(-scores[n]))[list(q.columns)]) for n, q in enumerate(questions)
-    ]
-    assert len({tuple(r) for r in ranks}) > 5
 
 
 def test_the_right_option_stands_in_every_place_and_wrong_ones_differ_by_seed():

@@ -18,7 +18,7 @@ from vlar.errors import EncoderMismatchError, UsageError
 from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.ingest.ingest import Driver
 from vlar.library.ingest.runners import processes
-from vlar.library.ingest.runners.base import MEMORY, LostJobs, Runner, RunnerOptions
+from vlar.library.ingest.runners.base import MEMORY, LostJobs, Runner
 from vlar.library.ingest.runners.processes import ProcessRunner
 from vlar.library.ingest.worker_tasks import (
     DecodedPart,
@@ -53,7 +53,7 @@ class Told(Runner):
         self.starts = 0
 
     @classmethod
-    def from_options(cls, options: RunnerOptions) -> Told:
+    def from_spec(cls, argument: str, device: str | None = None) -> Told:
         raise NotImplementedError
 
     def start(self, setup: Setup) -> Told:

@@ -1,22 +1,14 @@
-"""Tags from sidecars, names and Immich, and found labels given back, without a trace left."""
+"""Tags from sidecars and names, and found labels given back, without a trace left."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import threading
-from collections.abc import Generator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, tiny_video
 from vlar.errors import LibraryError, UsageError
-from vlar.library.immich import Immich
 from vlar.library.library import Library
 from vlar.library.sidecars import keywords, remove_keywords, write_keywords
 from vlar.library.tagging import tag_library
@@ -87,52 +79,6 @@ def test_a_link_is_not_followed(tmp_path: Path):
     refused(LibraryError, "it is a link", write_keywords, tmp_path / "a.mp4", ["x"])
 
 
-class Server(BaseHTTPRequestHandler):
-    """A stand-in for Immich: its answers, and what it was asked."""
-
-    assets: dict[str, dict[str, Any]]
-    asked: list[tuple[str, str, Any]]
-
-    def log_message(self, format: str, *_: object) -> None:  # noqa: A002
-        pass
-
-    def answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length) or b"null")
-        self.asked.append((self.command, self.path, body))
-        rows = list(self.assets.values())
-        if self.headers["x-api-key"] != "k3y":
-            return self.send_error(401)
-        if self.path == "/api/search/metadata":
-            key = "checksum" if "checksum" in body else "originalFileName"
-            rows = [row for row in rows if row[key] == body[key]]
-            return self.send({"assets": {"items": rows, "nextPage": None}})
-        if self.path == "/api/tags":
-            return self.send([{"id": "t1", "value": body["tags"][0]}])
-        if self.path == "/api/tags/t1/assets":
-            return self.send([{"id": name, "success": True} for name in body["ids"]])
-        return self.send(self.assets[self.path.rpartition("/")[2]])
-
-    def send(self, content: Any) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_POST = do_PUT = answer
-
-
-@pytest.fixture
-def immich() -> Generator[tuple[Immich, type[Server]]]:
-    handler = type("Handler", (Server,), {"assets": {}, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield Immich(f"http://127.0.0.1:{server.server_port}", "k3y"), handler
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
     for number, name in enumerate(("gym/a", "gym/b")):
@@ -142,43 +88,20 @@ def library(tmp_path: Path) -> Library:
     return library
 
 
-def test_a_library_takes_tags_and_gives_labels(
-    library: Library, tmp_path: Path, immich: tuple[Immich, type[Server]]
-):
-    server, handler = immich
+def test_a_library_takes_tags_and_gives_labels(library: Library, tmp_path: Path):
     a, b = (tmp_path / "clips" / "gym" / f"{name}.mp4" for name in "ab")
     before = a.read_bytes()
     a.with_suffix(".xmp").write_text(DIGIKAM)
     b.with_suffix(".xmp").write_text("no")
-    digest = base64.b64encode(hashlib.sha1(before).digest()).decode()
-    for name, checksum in (("1", digest), ("2", "other")):
-        row = {"id": name, "originalFileName": "a.mp4", "checksum": checksum}
-        handler.assets[name] = {**row, "tags": [{"id": "x", "value": f"Family/{name}"}]}
-    result = tag_library(library, take=("xmp", "names", "immich"), immich=server)
+    result = tag_library(library, take=("xmp", "names"))
     rows = {row.path: dict(row.tags) for row in library.videos()}
-    assert rows[str(a)] == {
-        "folder": "gym", "file": "a", "subject": "beach|People/Anna", "immich": "Family/1"
-    }  # fmt: skip
+    assert rows[str(a)] == {"folder": "gym", "file": "a", "subject": "beach|People/Anna"}
     assert rows[str(b)] == {"folder": "gym", "file": "b"}
     assert [row.path for row in result.failed] == [b]
-    found = tag_library(library, [str(a)], labels=["snow"], least=0.0, xmp="write",
-                        immich=server, write_immich=True)  # fmt: skip
-    assert (found.recordings, found.written) == (1, 2)
+    found = tag_library(library, [str(a)], labels=["snow"], least=0.0, xmp="write")
+    assert (found.recordings, found.written) == (1, 1)
     assert keywords(a)[-1] == "vlar/snow"
-    assert handler.asked[-2:] == [
-        ("PUT", "/api/tags", {"tags": ["vlar/snow"]}),
-        ("PUT", "/api/tags/t1/assets", {"ids": ["1"]}),
-    ]
     assert tag_library(library, [str(a)], xmp="remove").written == 1
     assert keywords(a) == ["beach", "People/Anna"]
     assert a.read_bytes() == before
-
-
-def test_what_cannot_be_asked_is_one_line(library: Library, immich: tuple[Immich, type[Server]]):
-    server, _ = immich
-    wrong = Immich(server.address, "other")
-    refused(LibraryError, "Immich cannot be asked .*401", wrong.tags, "1")
-    refused(UsageError, "is not an address", Immich, "file:///etc", "k")
-    refused(UsageError, "key of Immich", Immich, "http://host", "")
-    refused(UsageError, "Immich is missing", tag_library, library, take=("immich",))
     refused(UsageError, "no recording", tag_library, library, ["/example/none"])

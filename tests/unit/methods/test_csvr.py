@@ -20,7 +20,6 @@ from vlar.encoders.base import load_encoder
 from vlar.errors import ModelError, UsageError
 from vlar.methods.csvr.objective import (
     Csvr,
-    Reversed,
     _stored,
     key_frames,
     key_shares,
@@ -134,12 +133,6 @@ def test_spans_are_means_of_times_in_order():
     frames = torch.arange(8.0)[None, :, None].expand(1, 8, 2)
     assert spans(frames).tolist() == [[0.5, 0.5, 2.5, 2.5, 4.5, 4.5, 6.5, 6.5]]
     assert spans(frames[:, :1]).tolist() == [[0.0] * 8]
-
-
-def test_a_reversed_gradient():
-    x = torch.tensor([1.0, 2.0], requires_grad=True)
-    (Reversed.apply(x) * torch.tensor([3.0, -1.0])).sum().backward()
-    assert x.grad.tolist() == [-3.0, 1.0]
 
 
 TERMS = {"match": {"match"}, "frames": {"rebuild", "next"}, "poses": set()}  # poses: there are none

@@ -11,7 +11,6 @@ import vlar
 from tests import videos
 from tests.refusals import refused
 from tests.unit.methods import golden
-from vlar.deprecation import VlarDeprecationWarning
 from vlar.errors import DecodeError, ModelError, UsageError
 from vlar.media.video.decode import read_clip
 from vlar.model.model import Model
@@ -131,12 +130,3 @@ def test_a_query_scores_batch_after_batch_as_in_one(lite_model):
             content_free=lite_model.words.content_free,
         ).score(rows).probability[:, 0]  # fmt: skip
         np.testing.assert_array_equal(whole, fresh)
-
-
-def test_a_name_that_went_warns_and_works(lite_model: Model):
-    with pytest.warns(VlarDeprecationWarning, match=r"use Model\.words\.dim"):
-        assert lite_model.dim == lite_model.encoder.dim  # type: ignore[attr-defined]
-    with pytest.warns(VlarDeprecationWarning, match=r"use Model\.head"):
-        assert lite_model.adapted is None  # type: ignore[attr-defined]
-    with pytest.raises(AttributeError, match="no attribute 'dims'"):
-        lite_model.dims  # type: ignore[attr-defined] # noqa: B018

@@ -10,12 +10,9 @@ Options:
     sensors (--with SENSOR=FILE): Another sensor's recording of the same moment: imu=b.mat; --model
         bundle:A+B.
     timeline_file (--timeline FILE): Write segments: .json, .csv, .srt, .vtt or .png.
-    csv: Write the answers as a table.
-    parquet (rare): The same for pandas, Arrow, DuckDB.
+    csv: Write the answers as a table: .csv or .parquet.
     rerank (ANSWERER): Ask another answerer about the best labels: self:MODEL, local:FOLDER,
-        openai:MODEL, sheet:FILE.csv.
-    rerank_margin (rare M 0.0..1.0): Ask only where the best two labels differ by less than this.
-    or_none (rare --rerank-none): Offer "none of these", which stands for unknown.
+        openai:MODEL.
     explain: Show how labels were read and what decided.
     online: Adapt to the recordings, in their order, while answering.
     online_form (rare FORM): What adapts: norms, all (parameters) or features.
@@ -68,12 +65,9 @@ def classify(
     sensors: list[str] | None = None,
     timeline_file: str | None = None,
     csv: Path | None = None,
-    parquet: Path | None = None,
     rerank: Annotated[str | None, ANSWERERS] = None,
     rerank_k: int = 5,
-    rerank_weights: str | None = None,
-    rerank_margin: float | None = None,
-    or_none: bool = False,
+    rerank_weight: float | None = None,
     explain: bool = False,
     online: bool = False,
     online_form: str = "norms",
@@ -89,6 +83,8 @@ def classify(
         vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
         vlar classify videos/ --labels labels.txt --every 4s --json
     """
+    from vlar.results import TableFile
+
     every_s = inputs.seconds(asked["every_s"], "--every") if asked["every_s"] else None
     timeline = timeline_file is not None and shelves.load("behaviour.verbs.timeline", "--timeline")
     segments_file = timeline.file_of(timeline_file, every_s) if timeline else None
@@ -107,10 +103,11 @@ def classify(
     review = None
     if rerank is not None:
         opinions = shelves.load("apps.verbs.second_opinion", "--rerank")
-        review = opinions.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
+        review = opinions.Review(rerank, rerank_k, rerank_weight)
     absent = [] if live else inputs.absent(paths)
     with ExitStack() as stack:
-        answers = Answers(request.mode, tables(stack, csv, parquet))
+        table = stack.enter_context(TableFile(csv)) if csv else None
+        answers = Answers(request.mode, table)
         if len(absent) == len(paths):
             return answers.of_nothing(absent)
         shown = stack.enter_context(progress(f"loading {model}"))
@@ -139,11 +136,11 @@ class Answers:
         n_labels: Length of the label list.
     """
 
-    def __init__(self, mode: str, tables: Sequence[TableFile]) -> None:
+    def __init__(self, mode: str, table: TableFile | None) -> None:
         self.address: str | None = None
         self.good: list[Classification] = []
         self.n_good = self.failed = self.n_labels = 0
-        self._mode, self._tables = mode, tables
+        self._mode, self._table = mode, table
         self._explained: tuple[Model, dict[str, str]] | None = None
         self._named: list[Failure] = []  # parts of bundles, each said once
 
@@ -157,8 +154,8 @@ class Answers:
         """Print an answer or a failure, count it and write it."""
         from vlar.types import Failure
 
-        for table in self._tables:
-            table.write(row)
+        if self._table is not None:
+            self._table.write(row)
         if isinstance(row, Failure):
             self.failed += 1
             output.failure(row)
@@ -187,20 +184,6 @@ class Answers:
         for row in failures:
             self.take(row)
         return exit_code(0, self.failed)
-
-
-def tables(stack: ExitStack, csv: Path | None, parquet: Path | None) -> list[TableFile]:
-    """The files of ``--csv`` and ``--parquet``, open until the stack ends."""
-    from vlar.results import TableFile
-
-    files: list[TableFile] = []
-    for file, ending in ((csv, ".csv"), (parquet, ".parquet")):
-        if file is None:
-            continue
-        if file.suffix.lower() != ending:
-            raise UsageError(f"--{ending[1:]} {str(file)!r}: the name does not end in {ending}")
-        files.append(stack.enter_context(TableFile(file)))
-    return files
 
 
 def _check_person(request: ClassifyRequest, live: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vlar.apps.cli import inputs, judgements, options, output
+from vlar.apps.cli import inputs, judgements, output
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError
@@ -41,8 +41,6 @@ def save(
     yes: list[str] | None = None,
     no: list[str] | None = None,
     model: str | None = None,
-    device: str | None = None,
-    dtype: options.Dtype = None,
 ) -> int:
     """Keep what judgements of the hits of a phrase teach.
 
@@ -50,8 +48,6 @@ def save(
         text (PHRASE): The phrase whose hits are judged; a concept learns more.
         yes (NUMBER): A hit of the plain list that shows what is meant (3), or its row (row:57).
         no (NUMBER): A hit that does not show it.
-        device (rare NAME):
-        dtype (rare NAME):
 
     Examples:
         vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1
@@ -64,7 +60,7 @@ def save(
         raise UsageError("a concept is learned from judgements: give --yes and --no")
     spec = model or inputs.own_model(library)
     with progress(f"loading {spec}") as shown:
-        loaded = inputs.load_model(spec, device, dtype, library)
+        loaded = inputs.load_model(spec, None, None, library)
         shown.stage("searching")
         with Library(library, loaded, create=False) as opened:
             plain = QueryRequest(text, min_probability=0.0)

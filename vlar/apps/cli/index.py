@@ -8,11 +8,8 @@ Options:
     stride (SPAN): From one window to the next; 2s in a new library.
     long_windows (rare TIMES): Also windows this many times as long; 1 for none.
     no_context (rare): Store nothing to re-rank with: less disk space.
-    runner (NAME): Where recordings are read and encoded. Default: in this process.
-    devices (rare LIST): An encoder on each, in a process of its own: cpu:2 (two), cuda:0,cuda:1.
-    workers (rare 1..): How many encode at a time.
-    address (rare HOST:PORT): Of a Ray cluster. Default: start Ray.
-    gpus_per_worker (rare SHARE): Of a GPU, for each: 1 or 0.5.
+    runner (NAME): Where recordings are read and encoded: processes:cuda:0,cuda:1 (one encoder on
+        each), processes:cpu:2 (two), ray:HOST:PORT?workers=4&gpus=0.5. Default: in this process.
 """
 
 from __future__ import annotations
@@ -80,10 +77,6 @@ def add(
     device: str | None = None,
     dtype: options.Dtype = None,
     runner: Annotated[str | None, "runner"] = None,
-    devices: str | None = None,
-    workers: int | None = None,
-    address: str | None = None,
-    gpus_per_worker: float | None = None,
 ) -> int:
     """Add recordings to a library.
 
@@ -105,7 +98,7 @@ def add(
     window_s = inputs.seconds(window, "--window") if window else None
     stride_s = inputs.seconds(stride, "--stride") if stride else None
     tags = inputs.pairs(tag or [], "--tag")
-    where = inputs.Place(runner, address, workers, gpus_per_worker, devices).chosen(device)
+    where = inputs.runner(runner, device)
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
         show = _AddProgress(shown)
@@ -212,39 +205,32 @@ def tag_recordings(
     least: float = 0.5,
     write_xmp: bool = False,
     remove_xmp: bool = False,
-    immich: str | None = None,
-    write_immich: bool = False,
-    key: Path | None = None,
 ) -> int:
     """Take tags from sidecars and names, and give found labels back.
 
-    Recordings themselves are never written to. XMP is that of digiKam, Lightroom and darktable.
+    Recordings themselves are never written to. XMP is that of digiKam, Lightroom, darktable and
+    Immich.
 
     Options:
         paths (PATH): Recordings of the library: files, folders, patterns. Default: all.
-        take (SOURCE,SOURCE): Tags from 'xmp' (key subject), 'names' (folder, file), 'immich'.
+        take (SOURCE,SOURCE): Tags from 'xmp' (key subject), 'names' (folder, file).
         labels (-l LABELS): Find these; those of a recording become its tag 'label'.
         least (0..1): Least probability of a label.
         write_xmp: Write the tag 'label' into NAME.xmp next to each recording.
-        remove_xmp (rare): Remove what --write-xmp wrote, and nothing else.
-        immich (rare ADDRESS): An Immich server, such as http://host:2283.
-        write_immich (rare): Write the tag 'label' as tags of its assets.
-        key (rare FILE): Its first line is the key of Immich's interface.
+        remove_xmp: Remove what --write-xmp wrote, and nothing else.
 
     Examples:
         vlar index tag holiday.vlar --take xmp,names
         vlar index tag holiday.vlar --labels "cooking, riding a bike" --write-xmp
     """
     from vlar.language.labels import parse_labels
-    from vlar.library.immich import Immich
     from vlar.library.tagging import tag_library
 
     sources = [name.strip() for name in (take or "").split(",") if name.strip()]
-    if unknown := [name for name in sources if name not in ("xmp", "names", "immich")]:
-        raise UsageError(f"--take {unknown[0]!r} is not a source; use xmp, names, immich")
+    if unknown := [name for name in sources if name not in ("xmp", "names")]:
+        raise UsageError(f"--take {unknown[0]!r} is not a source; use xmp or names")
     if write_xmp and remove_xmp:
         raise UsageError("--write-xmp and --remove-xmp exclude each other; choose one")
-    server = Immich.of(immich, key) if immich else None
     words = parse_labels(labels).labels if labels else ()
     with progress("tagging"), _opened(library) as opened:
         result = tag_library(
@@ -254,14 +240,12 @@ def tag_recordings(
             labels=words,
             least=least,
             xmp="write" if write_xmp else "remove" if remove_xmp else "",
-            immich=server,
-            write_immich=write_immich,
         )
     for failure in result.failed:
         output.failure(failure)
     output.row(result, *result.lines())
     tagged = counted(len(result.tagged), "recordings")
-    output.note(f"vlar: {tagged} tagged; {result.written} sidecars and assets")
+    output.note(f"vlar: {tagged} tagged; {counted(result.written, 'sidecars')}")
     return exit_code(result.recordings, len(result.failed))
 
 
@@ -334,8 +318,7 @@ def _main_facts(facts: LibraryInfo) -> dict[str, str]:
 @verb(app)
 def upgrade(
     library: str, /, *, model: str | None = None, lazy: bool = False, minutes: float | None = None,
-    runner: Annotated[str | None, "runner"] = None, workers: int | None = None,
-    address: str | None = None,
+    runner: Annotated[str | None, "runner"] = None,
 ) -> int:  # fmt: skip
     """Bring a library up to date, or change its model.
 
@@ -343,7 +326,6 @@ def upgrade(
     interrupted run resumes. With --lazy another model answers at once; hits are mapped or encoded.
 
     Options:
-        runner (NAME): Where mapped rows are encoded. Default: in this process.
         model (--model NAME): A model that has all parts of the library's; with --lazy any.
         lazy: Map the rows; queries, --minutes, or this command without --lazy encode them.
         minutes (0.. MINUTES): Encode mapped rows for so long.
@@ -352,7 +334,7 @@ def upgrade(
         vlar index upgrade holiday.vlar
         vlar index upgrade holiday.vlar --model siglip2 --lazy --minutes 10
     """
-    where = inputs.Place(runner, address, workers, None, None).chosen(None)
+    where = inputs.runner(runner)
     with progress("upgrading") as shown, _opened(library, model) as opened:
         report = opened.upgrade(
             lazy=lazy, minutes=minutes, progress=lambda _, n: shown(1, n), runner=where
@@ -521,20 +503,17 @@ def unusual(library: str, /, *, k: int = 10, against: str | None = None) -> int:
 
 
 @verb(app)
-def highlights(library: str, /, *, k: int = 10, each: int = 1) -> int:
+def highlights(library: str, /, *, k: int = 10) -> int:
     """Show the windows that stand out in their own recording.
 
     The score is the distance from the rest of the recording, in standard deviations.
 
-    Options:
-        each (1..): Windows of one recording at most.
-
     Examples:
         vlar index highlights holiday.vlar
-        vlar index highlights holiday.vlar --each 3
+        vlar index highlights holiday.vlar -k 3
     """
     with progress("comparing"), _opened(library) as opened:
-        standouts = opened.highlights(k, per_recording=each)
+        standouts = opened.highlights(k)
     if not standouts:
         output.note("vlar: no recording has four windows or more that differ; nothing stands out")
     return _show(standouts)

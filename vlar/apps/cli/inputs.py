@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.types import Failure
 
-_MOST_PROCESSES = 256
 _NEVER_VIDEOS = ("skeleton", "imu", "depth", "events")  # sensors whose recordings no video holds
 
 
@@ -107,59 +104,16 @@ def _placed(text: str) -> BundlePart:
     return BundlePart(Path(path), -offset_s if location.startswith("-") else offset_s)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Options of the user on the place of computation."""
-
-    runner: str | None = None
-    address: str | None = None
-    workers: int | None = None
-    gpus: float | None = None
-    devices: str | None = None
-
-    def chosen(self, device: str | None = None) -> Runner | None:
-        """The runner; None for this process.
-
-        Raises:
-            UsageError: an option is not usable, or not for this runner.
-        """
-        devices = devices_of(self.devices) if self.devices is not None else ()
-        name = self.runner or ("processes" if devices else None)
-        if name is None:
-            for option in ("address", "workers", "gpus"):
-                if getattr(self, option) is not None:
-                    shown = "gpus-per-worker" if option == "gpus" else option
-                    raise UsageError(f"--{shown} needs --runner ray or --runner processes")
-            return None
-        from vlar.library.ingest.runners.base import RunnerOptions
-
-        return registry.get("runner", name).from_options(
-            RunnerOptions(self.address, self.workers, self.gpus, devices, device)
-        )
-
-
-def devices_of(text: str) -> tuple[str, ...]:
-    """A list of devices, one for each encoder.
-
-    >>> devices_of("cpu:2"), devices_of("cuda:0,cuda:1")
-    (('cpu', 'cpu'), ('cuda:0', 'cuda:1'))
+def runner(spec: str | None, device: str | None = None) -> Runner | None:
+    """The runner of ``--runner NAME:ARGUMENT``; None for this process.
 
     Raises:
-        UsageError: it is not such a list.
+        UsageError: its argument or the device is not usable.
     """
-    devices: list[str] = []
-    for name in (part.strip() for part in text.split(",")):
-        match = re.fullmatch(r"(cpu)(?::(\d+))?|(?:cuda|mps)(?::\d+)?", name)
-        if match is None:
-            raise UsageError(
-                f"--devices {text!r}: {name!r} is not a device; write cpu:2 or cuda:0,cuda:1"
-            )
-        devices += ["cpu"] * int(match[2] or 1) if match[1] else [name]
-    if not 1 <= len(devices) <= _MOST_PROCESSES:
-        raise UsageError(
-            f"--devices {text!r}: {len(devices)} encoders; 1 to {_MOST_PROCESSES} can run"
-        )
-    return tuple(devices)
+    if spec is None:
+        return None
+    name = registry.PartSpec.parse(spec)
+    return registry.get("runner", name.name).from_spec(name.argument, device)
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -57,9 +57,8 @@ dtype (NAME): Precision that the model computes in; bf16 and int8 are faster for
     CPU. Default: that of a library or saved model, else bf16 on a CUDA card that has it.
 force: Replace an existing model.
 tag (KEY=VALUE): Attach key=value to these recordings.
-rerank_k (rare): Options of a question, 2 to 26.
-rerank_weights (rare A,B): How much both count, or the file of a run of 'vlar eval mcq'. Default:
-    1,0.1, where the answerer is sure.
+rerank_k (rare 2..26): Options of a question.
+rerank_weight (rare 0.0..20.0 W): How much its answer counts. Default: 0.1, where it is sure.
 as_json (--json): Print one JSON object a line.
 quiet (-q): Print answers and errors only.
 verbose (-v): Print what is being done.
@@ -75,11 +74,9 @@ API: dict[str, Any] = {
 #: Panels of the help, for options whose declaration does not name one.
 _GROUPS = {
     TIME: "every at window stride long_windows shortest smooth switch delay",
-    FILES: "out csv parquet html sheet edl m3u otio cut exact pictures timeline_file kpi_out "
-    "resume plots shards force",
-    SECOND_OPINION: "rerank rerank_k rerank_weights rerank_margin or_none",
-    MACHINE: "device dtype search_device runner devices workers address gpus_per_worker seed "
-    "quiet verbose debug",
+    FILES: "out csv html cut timeline_file kpi_out resume shards force",
+    SECOND_OPINION: "rerank rerank_k rerank_weight",
+    MACHINE: "device dtype runner seed quiet verbose debug",
 }
 GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}
 RARE = "rare"

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from vlar.errors import UsageError
 from vlar.formatting import clock as clock
@@ -29,21 +29,6 @@ if TYPE_CHECKING:
 
 _BOLD, _NORMAL = "\x1b[1m", "\x1b[0m"
 _log = logging.getLogger("vlar.apps.cli")
-
-
-class HasDict(Protocol):
-    """A result row."""
-
-    def to_dict(self) -> JsonDict: ...
-
-
-class HasSpan(Protocol):
-    """A row with times in seconds."""
-
-    @property
-    def start_s(self) -> float: ...
-    @property
-    def end_s(self) -> float: ...
 
 
 def line(text: str, *, flush: bool = False, strong: int = 0) -> None:
@@ -76,12 +61,7 @@ def block(text: str) -> None:
     sys.stdout.flush()
 
 
-def terminal_picture(codes: str) -> None:
-    """A picture as control codes, which vlar has made itself, and the end of the line."""
-    print(codes, flush=True)
-
-
-def json_line(row: HasDict | JsonDict) -> None:
+def json_line(row: Any) -> None:
     """One JSON object on one line of stdout. What a terminal obeys is escaped as JSON does."""
     data = row if isinstance(row, dict) else row.to_dict()
     text = json.dumps(data, ensure_ascii=False)
@@ -146,7 +126,7 @@ def is_json() -> bool:
     return _json
 
 
-def row(data: HasDict | JsonDict, *lines: str, strong: int = 0) -> None:
+def row(data: Any, *lines: str, strong: int = 0) -> None:
     """One row: a JSON object where that is wanted, else lines of text, shown at once.
 
     Args:
@@ -168,7 +148,7 @@ def text(*lines: str) -> None:
             line(text_line, flush=text_line is lines[-1])
 
 
-def span(row: HasSpan) -> str:
+def span(row: Any) -> str:
     """Start and end of a row."""
     return f"{clock(row.start_s)} to {clock(row.end_s)}"
 

@@ -136,7 +136,7 @@ def _require_folder(option: str, file: Path) -> None:
         )
 
 
-def events(video: Path, /, *, out: Path, side: int = 240, step: float = 0.2) -> int:
+def events(video: Path, /, *, out: Path, step: float = 0.2) -> int:
     """Make synthetic events of an event camera from a video.
 
     To try what reads such cameras. They are marked, and so is every answer about them: they prove
@@ -145,17 +145,16 @@ def events(video: Path, /, *, out: Path, side: int = 240, step: float = 0.2) -> 
     Options:
         video (VIDEO): A video file.
         out (-o): The .npz to write.
-        side (PIXELS 8..): Shorter side of the sensor, at most.
         step (LOG): Change of log brightness that gives an event.
 
     Examples:
         vlar events clip.mp4 --out clip.npz
-        vlar events clip.mp4 --out small.npz --side 64 --step 0.3
+        vlar events clip.mp4 --out few.npz --step 0.3
     """
     from vlar.media.events.synthetic import write_events
 
     _require_folder("--out", out)
-    count = write_events(video, out, side=side, step=step)
+    count = write_events(video, out, step=step)
     facts = {"path": str(out), "events": count, "synthetic": True}
     output.row(facts, f"{count:,} synthetic events are in {out}")
     return 0

@@ -26,7 +26,6 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vlar.apps.serve.errors import ServeError, ServeLimits, answer_of
-from vlar.apps.serve.idle import IdleEncoder
 from vlar.apps.serve.uploads import too_large
 from vlar.errors import UsageError
 from vlar.files.reading import read_file
@@ -258,7 +257,6 @@ _log = logging.getLogger("vlar.apps.serve")
 UPLOADS = "/api/uploads"
 _OPEN = ("/", "/api/health", "/api/session")  # without a token; the page holds no data
 _OPEN_FOLDER = "/page/"
-_QUIET = ("/api/health", "/api/jobs", "/metrics")  # asked again and again by programs
 _MOST_DIGITS = 18
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -280,16 +278,8 @@ HEADERS = {
 class RequestGuard:
     """Refuses what may not be asked before anything of it is read."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        access: Access,
-        limits: ServeLimits,
-        metrics: Metrics,
-        idle: IdleEncoder | None = None,
-    ) -> None:
+    def __init__(self, app: ASGIApp, access: Access, limits: ServeLimits, metrics: Metrics) -> None:
         self._app, self._access, self._limits, self._metrics = app, access, limits, metrics
-        self._idle = idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -302,11 +292,7 @@ class RequestGuard:
         try:
             headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
             self._check(scope, headers)
-            if self._idle is None or scope["path"].startswith(_QUIET):
-                await self._answered(scope, headers, receive, answer)
-            else:
-                async with self._idle.paused():
-                    await self._answered(scope, headers, receive, answer)
+            await self._answered(scope, headers, receive, answer)
         except Exception as problem:  # noqa: BLE001 - answered already, or answered here
             if not answer.is_begun:
                 await answer.problem(problem)

@@ -256,7 +256,6 @@ class Application:
         limits: What one request, and all together, may take.
         device: As for ``vlar.load``.
         dtype: As for ``vlar.load``.
-        minutes: Time to encode mapped rows in, while nobody asks.
 
     Attributes:
         readable: Folders whose files are read: the roots and those of its own.
@@ -277,7 +276,6 @@ class Application:
         device: str | None = None,
         dtype: str | None = None,
         keys: Keys | None = None,
-        minutes: float = 0,
     ) -> None:
         self.path = place_of(library)
         self.limits = limits or ServeLimits()
@@ -299,7 +297,6 @@ class Application:
             self.models, self.media, self.sources, self.limits, self._reads.named_concepts
         )
         self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
-        self.idle = self.tasks.idle_encoder(minutes)
         removed = Bin(self._reads, state / "bin")
         self.labels = LabelDesk(self._reads, self.sources, self.media, keys)
         self.bench = Workbench(self._reads, self.sources, self._phrases, self._everyday, removed)
@@ -307,7 +304,6 @@ class Application:
 
     def close(self) -> None:
         """End jobs (they resume with the next server) and processes, delete uploads."""
-        self.idle.close()
         self.tasks.close()
         self.media.close()
         self.uploads.clear()

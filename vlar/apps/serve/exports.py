@@ -1,4 +1,4 @@
-"""Spans as files: tables, edit lists, sheets of pictures, cut clips.
+"""Spans as files: tables, timelines, cut clips.
 
 A new kind of file is one function and one row of ``EXPORTS``; the page lists what stands there.
 """
@@ -11,16 +11,14 @@ import zipfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from vlar.apps import answers
+from vlar.apps.answers import file_name
 from vlar.apps.otio import otio_of_hits
 from vlar.apps.serve.errors import MB, ServeError
 from vlar.apps.serve.library import Sources
-from vlar.apps.serve.media import WIDTHS, Media
-from vlar.errors import VlarError
+from vlar.apps.serve.media import Media
 from vlar.results import write_table
-from vlar.types import Failure, Hit
+from vlar.types import Hit
 
 _MOST_BYTES = 500 * MB  # of cut clips
 
@@ -48,16 +46,6 @@ class Exports:
         """The real path of the recording of a hit."""
         return self._sources.roots.recording(hit.path)
 
-    def picture(self, hit: Hit) -> Any:
-        """The picture of a hit, or why there is none."""
-        from PIL import Image
-
-        try:
-            data = self.media.thumbnail(self.file(hit), answers.shown_s(hit), WIDTHS[1])
-        except VlarError as error:
-            return Failure(Path(hit.path), error.kind, error.message)
-        return Image.open(io.BytesIO(data))
-
 
 def _csv(_: Exports, __: str, hits: Sequence[Hit]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="vlar-export-") as folder:
@@ -66,20 +54,9 @@ def _csv(_: Exports, __: str, hits: Sequence[Hit]) -> bytes:
         return file.read_bytes()
 
 
-def _edl(of: Exports, title: str, hits: Sequence[Hit]) -> bytes:
-    fps = of.media.facts(of.file(hits[0])).fps
-    return answers.edl(title, hits, answers.nearest_fps(fps)).encode("utf-8", "replace")
-
-
 def _otio(of: Exports, title: str, hits: Sequence[Hit]) -> bytes:
     fps = of.media.facts(of.file(hits[0])).fps
     return otio_of_hits(title, hits, fps).encode("utf-8", "replace")
-
-
-def _sheet(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
-    data = io.BytesIO()
-    answers.contact_sheet(hits, [of.picture(hit) for hit in hits]).save(data, "PNG")
-    return data.getvalue()
 
 
 def _clips(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
@@ -87,7 +64,7 @@ def _clips(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
     with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
         for hit in hits:
             file = of.media.span(of.file(hit), hit.start_s, hit.end_s)
-            archive.write(file, answers.file_name(hit, exact=True))
+            archive.write(file, file_name(hit))
             if data.tell() > _MOST_BYTES:
                 error = f"the clips take more than {_MOST_BYTES / MB:,.0f} MB"
                 raise ServeError(413, error, "choose fewer, or shorter ones", "too_large")
@@ -97,8 +74,6 @@ def _clips(of: Exports, _: str, hits: Sequence[Hit]) -> bytes:
 #: Ending of each kind of file, and the function that writes it.
 EXPORTS: dict[str, tuple[str, Callable[[Exports, str, Sequence[Hit]], bytes]]] = {
     "csv": ("csv", _csv),
-    "edl": ("edl", _edl),
     **({"otio": ("otio", _otio)} if find_spec("opentimelineio") else {}),
-    "sheet": ("png", _sheet),
     "clips": ("zip", _clips),
 }

@@ -226,7 +226,7 @@ class HttpInterface:
         self._add_bench(api)
         self._add_labels(api)
         add_embeddings(api, self._run, self._do)
-        return RequestGuard(api, self._access, self._do.limits, self._metrics, self._do.idle)
+        return RequestGuard(api, self._access, self._do.limits, self._metrics)
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncGenerator[None, None]:

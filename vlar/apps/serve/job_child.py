@@ -82,17 +82,6 @@ def _add(job: JsonDict, emit: Emit) -> JsonDict:
     return {**facts, "failed": [row.message for row in report.failed]}
 
 
-def _encode(job: JsonDict, _: Emit) -> JsonDict:
-    """Encode mapped rows of a library for some minutes."""
-    from vlar.library.library import Library
-
-    with Library(job["library"], job["model"], create=False) as library:
-        if not library.info().mapped_rows:
-            return {"rows": 0, "mapped": 0}
-        report = library.upgrade(minutes=job["minutes"])
-    return {"rows": report.rows, "mapped": report.mapped}
-
-
 def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
     from vlar.heads.support import Support, SupportItem
     from vlar.model.model import load
@@ -200,7 +189,6 @@ def _example(each: JsonDict, kind: Any) -> Any:
 _JOBS: dict[str, Callable[[JsonDict, Emit], JsonDict]] = {
     "add": _add,
     "adapt": _adapt,
-    "encode": _encode,
     "evaluate": _evaluate,
     "review": _review,
 }

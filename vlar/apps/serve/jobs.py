@@ -7,7 +7,6 @@ unfinished jobs again when it comes back; an ``add`` then resumes where it stopp
 from __future__ import annotations
 
 import json
-import os
 import queue
 import re
 import secrets
@@ -24,6 +23,7 @@ from typing import IO, Any
 from vlar.apps.serve.errors import ServeError, busy, split
 from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
+from vlar.files.replacing import replacing
 from vlar.types import JsonDict
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
@@ -148,11 +148,6 @@ class Jobs:
             self._stop_process()
         self._queue.put(None)
         self._thread.join(_STOP_S)
-
-    @property
-    def is_busy(self) -> bool:
-        """Return whether a job waits or runs."""
-        return any(job.state not in _ENDED for job in self.all())
 
     def all(self) -> list[Job]:
         """The jobs, the newest first."""
@@ -336,10 +331,9 @@ class Jobs:
                 self._queue.put(job.id)
 
     def _save(self, job: Job) -> None:
-        part = self._folder / f".{job.id}.{threading.get_ident()}"
-        with suppress(OSError):  # a full disk must not end the job
+        file = self._folder / f"{job.id}.json"
+        with suppress(OSError), replacing(file, durable=False) as part:  # of a full disk
             part.write_text(json.dumps(asdict(job)), "utf-8")
-            os.replace(part, self._folder / f"{job.id}.json")  # noqa: PTH105
 
     def _forget(self) -> None:
         """Drop the oldest jobs that have ended."""

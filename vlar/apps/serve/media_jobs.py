@@ -39,7 +39,7 @@ def span(path: Path, start_s: float, end_s: float, target: Path) -> int:
     from vlar.media.video.cut import cut
 
     try:
-        return cut(path, start_s, end_s, target, exact=True).path.stat().st_size
+        return cut(path, start_s, end_s, target).path.stat().st_size
     except Exception as error:
         if is_full_disk(error):  # its message would name a folder of the server
             raise DiskFullError("the server's disk is full; make room") from None

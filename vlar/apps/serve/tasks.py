@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from vlar.apps.serve.errors import ServeError, ServeLimits
-from vlar.apps.serve.idle import IdleEncoder
 from vlar.apps.serve.jobs import Job, Jobs
 from vlar.apps.serve.library import Models, RequestedRecording, Sources
 from vlar.errors import LibraryLockedError, one_line
@@ -93,11 +92,6 @@ class Tasks:
     def close(self) -> None:
         """Stop the running job; the next server resumes it."""
         self.jobs.close()
-
-    def idle_encoder(self, minutes: float) -> IdleEncoder:
-        """Encodes mapped rows of the library while nobody asks and no job waits."""
-        spec = {"library": str(self._library), "model": self._models.spec, "roots": self.jobs.roots}
-        return IdleEncoder(spec, minutes, lambda: self.jobs.is_busy)
 
     def add(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -38,7 +37,6 @@ def evaluate(
     *,
     labels: str | None = None,
     mode: Literal["one", "multi"] = "one",
-    descriptions: str = "auto",
     by: str | None = None,
     truth: str | None = None,
     every: str = "1s",
@@ -46,7 +44,6 @@ def evaluate(
     fps: float | None = None,
     csv: Path | None = None,
     html: Path | None = None,
-    plots: Path | None = None,
     against: str | None = None,
     device: str | None = None,
     dtype: options.Dtype = None,
@@ -68,10 +65,8 @@ def evaluate(
         labels (-l LABELS): Labels to choose from, as for 'vlar classify'. Default: those of an
             adapted model, else those of LABELLED.
         by (COLUMNS): Columns of the CSV file, such as light,scene: accuracy by value.
-        descriptions (rare):
         csv: Write a row for each recording.
         html: Write a page with confusions and worst answers.
-        plots (rare FOLDER): Write the plots as PNG files.
         against (MODEL): Compare with this other model on the same recordings: figures with
             intervals, labels that changed, hits that moved.
 
@@ -88,10 +83,10 @@ def evaluate(
     from vlar.model.evaluate import evaluate as evaluated
     from vlar.model.requests import EvaluateRequest
 
-    _check_targets(csv, html, plots)
-    if against is not None and (csv or html or plots):
-        raise UsageError("--csv, --html and --plots are of one model; leave out --against")
-    label_set = LabelSet.read(labels, mode, descriptions)
+    _check_targets(csv, html)
+    if against is not None and (csv or html):
+        raise UsageError("--csv and --html are of one model; leave out --against")
+    label_set = LabelSet.read(labels, mode)
     with progress(f"loading {model}") as shown:
         loaded = inputs.load_model(model, device, dtype)
         other = inputs.load_model(against, device, dtype) if against else None
@@ -105,7 +100,7 @@ def evaluate(
     for row in result.failed:
         output.error(row.message)
     if second is None:
-        return _report(result, csv, html, plots)
+        return _report(result, csv, html)
     from vlar.metrics.comparison import compare
 
     comparison = compare(result, second)
@@ -117,18 +112,15 @@ def _columns(by: str | None) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in by.split(",")) if by else ()
 
 
-def _report(result: Evaluation, csv: Path | None, html: Path | None, plots: Path | None) -> int:
+def _report(result: Evaluation, csv: Path | None, html: Path | None) -> int:
     # The figures come first: a full disk does not take them along.
     output.row(result, *result.summary().split("\n"))
     if csv is not None:
         result.write_csv(csv)
-    if html is not None or plots is not None:
-        from vlar.evaluation.page import write_page, write_plots
+    if html is not None:
+        from vlar.evaluation.page import write_page
 
-        if html is not None:
-            write_page(result, html)
-        if plots is not None:
-            write_plots(result, plots)
+        write_page(result, html)
     return exit_code(result.n, len(result.failed))
 
 
@@ -152,15 +144,11 @@ def _segments(
     return exit_code(len(result.recordings), len(result.failed))
 
 
-def _check_targets(csv: Path | None, html: Path | None, plots: Path | None) -> None:
+def _check_targets(csv: Path | None, html: Path | None) -> None:
     """Find out before an hour of work whether its results can be written."""
     for file in (csv, html):
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
             raise UsageError(f"{file}: cannot be written; give a file in an existing folder")
-    if plots is not None:
-        if plots.exists() and not plots.is_dir():
-            raise UsageError(f"{plots}: is a file; give a folder for the plots")
-        importlib.import_module("matplotlib.figure")
 
 
 def eval_(

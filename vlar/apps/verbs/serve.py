@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from vlar.apps.publish.watch import Receivers, Watch
     from vlar.library.rows import AddEvent
 
-_MB = 1 << 20
-
 
 def serve(
     library: str,
@@ -29,9 +27,6 @@ def serve(
     root: list[str] | None = None,
     keys: Path | None = None,
     state: Path | None = None,
-    upload_mb: int = 500,
-    request_s: float = 60.0,
-    minutes: float = 0.0,
     model: str | None = None,
     device: str | None = None,
     dtype: options.Dtype = None,
@@ -51,9 +46,6 @@ def serve(
         keys (FILE): A BORIS project: its keys set its behaviours in the player.
         dtype (rare NAME):
         state (rare FOLDER): For jobs, adapted models and uploads.
-        upload_mb (rare 1..): Size of the largest upload.
-        request_s (rare --request-time S 1..): Seconds of one request.
-        minutes (rare 0.. MINUTES): Encode mapped rows for so long in all, while nobody asks.
 
     Examples:
         vlar serve holiday.vlar
@@ -61,7 +53,6 @@ def serve(
     """
     from vlar.apps.serve.access import Access, is_loopback, token_for
     from vlar.apps.serve.application import Application
-    from vlar.apps.serve.errors import ServeLimits
     from vlar.apps.serve.server import ServerFolder, address, bound_socket, run
     from vlar.files.opening import restrict
     from vlar.segments import load
@@ -72,11 +63,9 @@ def serve(
     token = token_for(host, token_file)
     model = model or inputs.own_model(library)
     folder = ServerFolder.named(state) if state else ServerFolder.for_library(library)
-    limits = ServeLimits(upload_bytes=upload_mb * _MB, request_s=request_s)
     application = Application(
-        library, model, folder.path, roots=root or (), limits=limits, device=device, dtype=dtype,
-        keys=bound, minutes=minutes,
-    )  # fmt: skip
+        library, model, folder.path, roots=root or (), device=device, dtype=dtype, keys=bound
+    )
     restrict(application.readable)
     server = bound_socket(host, port)
     output.line(address(server), flush=True)
@@ -100,7 +89,6 @@ def mcp(
     cuts: Path | None = None,
     model: str | None = None,
     device: str | None = None,
-    dtype: options.Dtype = None,
 ) -> int:
     """Let an agent search a library, by the Model Context Protocol.
 
@@ -111,8 +99,6 @@ def mcp(
         root (FOLDER): A folder whose files may be read; by default those that hold the library's
             recordings. May be given several times.
         write: Let it add recordings and cut spans.
-        device (rare NAME):
-        dtype (rare NAME):
         cuts (rare FOLDER): Folder for cut spans; by default vlar-cuts in the working folder.
 
     Examples:
@@ -125,9 +111,7 @@ def mcp(
 
     with tempfile.TemporaryDirectory(prefix="vlar-mcp-") as state:
         model = model or inputs.own_model(library)
-        application = Application(
-            library, model, Path(state), roots=root or (), device=device, dtype=dtype
-        )
+        application = Application(library, model, Path(state), roots=root or (), device=device)
         restrict(application.readable)
         try:
             serve_agent(application, (cuts or Path("vlar-cuts")).absolute() if write else None)
@@ -150,12 +134,10 @@ def watch(
     every: str | None = None,
     on: float = 0.5,
     off: float = 0.35,
-    least: str | None = None,
     mqtt: str | None = None,
     webhook: str | None = None,
     secret: Path | None = None,
     name: str = "watch",
-    queue: Path | None = None,
 ) -> int:
     """Add new recordings to a library, or send out which labels turn on.
 
@@ -174,12 +156,10 @@ def watch(
         every (SPAN): Answer for each span of this length; 2s of a stream.
         on (rare SHARE): Probability from which a label turns on.
         off (rare SHARE): Probability below which it turns off.
-        least (rare SPAN): A label stays as it is at least so long.
         mqtt (ADDRESS): mqtt://USER@HOST:1883; the password is in VLAR_MQTT_PASSWORD.
         webhook (URL): Each change is posted there as JSON.
         secret (rare FILE): Its first line signs what is posted (X-Vlar-Signature).
         name (rare NAME): Name of this watch, in topics.
-        queue (rare FOLDER): Where undelivered messages wait; by default in the cache.
 
     Examples:
         vlar watch videos/ --library holiday.vlar --once
@@ -199,10 +179,9 @@ def watch(
     every_s = inputs.seconds(every, "--every") if every else None
     label_set = LabelSet.read(labels, concepts=inputs.concepts(concepts))
     request = ClassifyRequest(label_set, top=100_000, every_s=every_s)
-    least_s = inputs.seconds(least, "--least") if least else 0.0
-    asked = Watch(source, request, on, off, least_s, settle_s, once)
+    asked = Watch(source, request, on, off, settle_s=settle_s, once=once)
     broker = Broker.parse(mqtt, name) if mqtt else None
-    receivers = Receivers(broker, webhook, _secret(secret), queue)
+    receivers = Receivers(broker, webhook, _secret(secret))
     return _publish(model or "lite", asked, receivers)
 
 

@@ -15,20 +15,19 @@ from vlar.evaluation.datasets.base import TRAIN
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
 from vlar.generators.opinions.asking import Opinion, UsageCounter, ask
 from vlar.generators.opinions.base import Answerer, MediaItem, load_answerer
-from vlar.generators.opinions.mixing import Mixing, fit_margin, fit_mixing, mix
-from vlar.generators.opinions.question import PERSPECTIVES, Question, check_count, distinct
+from vlar.generators.opinions.mixing import Mixing, fit_mixing, mix
+from vlar.generators.opinions.question import Question, check_count, distinct
 from vlar.generators.opinions.rerank import StopRule, shown_of
 from vlar.heads.support import SupportItem
 from vlar.language.labels import parse_labels
 from vlar.metrics.figures import Figure, mean_figure, spread
 from vlar.metrics.intervals import PairedDifference, paired
 from vlar.model.core import ModelCore
-from vlar.model.model import Model, load
 from vlar.registry import register
 from vlar.types import Float64, JsonDict
 
 #: How the wrong options are chosen.
-KINDS = ("random", "hard", "train", "rerank")
+KINDS = ("random", "hard", "rerank")
 Ints = npt.NDArray[np.int64]
 
 
@@ -40,7 +39,6 @@ def make_questions(
     kind: str = "hard",
     k: int = 5,
     seed: int = 0,
-    perspective: str | None = None,
 ) -> list[Question]:
     """One question a clip, its options in random order.
 
@@ -50,11 +48,9 @@ def make_questions(
         labels: C texts. Two with the same text are one option, that of the better score.
         kind: ``random``: the right label and K - 1 others, evenly drawn. ``hard``: the proposer's
             best K; where the right label is not among them, it takes the place of the last.
-            ``train``: the right label and K - 1 of the proposer's best 2 K. ``rerank``: the
-            proposer's best K and nothing else.
+            ``rerank``: the proposer's best K and nothing else.
         k: Options, 2 to 26; fewer where there are fewer labels.
         seed: Seed of all that is drawn; a clip's question does not depend on the other clips.
-        perspective: ``first`` or ``third`` person, or None.
 
     Returns:
         N questions; ``truth`` of each is the place of the right option, None for ``rerank`` where
@@ -80,7 +76,6 @@ def make_questions(
                 tuple(shown),
                 shown.index(column) if column in shown else None,
                 injected,
-                perspective,
             )
         )
     return questions
@@ -118,8 +113,6 @@ def select_options(
     others = [column for column in differing if column != own]
     if kind == "random":
         return [own, *random.permutation(others)[: k - 1].tolist()], False
-    if kind == "train":
-        return [own, *random.permutation(others[: 2 * k])[: k - 1].tolist()], False
     better = sum((row[c], -c) > (row[own], -own) for c in others)
     return [*others[: k - 1], own], better >= k
 
@@ -303,7 +296,6 @@ class _Judge:
 class _Clips:
     """Clips that could be read, with the proposer's probabilities."""
 
-    items: Sequence[SupportItem]
     shown: Sequence[MediaItem]
     scores: Float64
     truth: npt.NDArray[np.int64]
@@ -316,22 +308,17 @@ class MultipleChoice(Protocol):
 
     The proposer is the run's model. Weights of the second opinion are fitted on the training
     clips where there are some, else on each half of the groups for the other.
-    Settings: ``answerer`` (``self:MODEL``, ``local:FOLDER``, ``openai:MODEL``, ``sheet:FILE.csv``),
-    ``other`` (another model that proposes wrong options), ``k``, ``kinds`` (``random``, ``hard``),
-    ``seeds``, ``rotations``, ``perspective`` (``first``, ``third``), ``budget`` (share of clips
-    that a second opinion is asked about).
+    Settings: ``answerer`` (``self:MODEL``, ``local:FOLDER``, ``openai:MODEL``), ``k``, ``kinds``
+    (``random``, ``hard``), ``seeds``, ``rotations``.
     """
 
     name = "mcq"
     defaults: ClassVar[JsonDict] = {
         "answerer": None,
-        "other": None,
         "k": 5,
         "kinds": ["random", "hard"],
         "seeds": [0],
         "rotations": None,
-        "perspective": None,
-        "budget": 1.0,
     }
 
     def check(self, plan: Plan) -> None:
@@ -346,8 +333,6 @@ class MultipleChoice(Protocol):
         strange = [kind for kind in s["kinds"] if kind not in ("random", "hard")]
         if strange or not s["kinds"]:
             raise ProtocolError(f"kinds is {s['kinds']}; give random, hard or both")
-        if s["perspective"] not in PERSPECTIVES:
-            raise ProtocolError(f"perspective is {s['perspective']!r}; give first or third")
         try:
             check_count(s["k"])
         except (UsageError, TypeError) as error:
@@ -359,13 +344,10 @@ class MultipleChoice(Protocol):
     def run(self, run: Run) -> list[Figure]:
         settings = run.settings
         judge = _Judge(load_answerer(settings["answerer"]), settings["rotations"])
-        other = load(settings["other"]) if settings["other"] else None
         figures: list[Figure] = []
         try:
             for part in run.plan.parts:
-                figures += [
-                    row.of(split=part.name or None) for row in _part(run, part, judge, other)
-                ]
+                figures += [row.of(split=part.name or None) for row in _part(run, part, judge)]
         finally:
             judge.answerer.close()
         run.tables["answerer"] = judge.answerer.identity
@@ -376,34 +358,20 @@ class MultipleChoice(Protocol):
         return figures + spread(figures, "split")
 
 
-def _part(run: Run, part: RunSplit, judge: _Judge, other: Model | None) -> Iterator[Figure]:
-    clips = _clips(run, part, part.test.items, run.core)
+def _part(run: Run, part: RunSplit, judge: _Judge) -> Iterator[Figure]:
+    clips = _clips(run, part, part.test.items)
     texts = parse_labels(list(part.labels)).texts
-    proposers: list[tuple[str, str, Float64]] = [
-        (kind, kind, clips.scores) for kind in run.settings["kinds"]
-    ]
-    if other is not None:
-        theirs = _clips(run, part, list(clips.items), other.words, one_view=other.head is not None)
-        if len(theirs.items) < len(clips.items):
-            raise ProtocolError(
-                f"{other.name} cannot read {len(clips.items) - len(theirs.items)} clips that "
-                f"{run.core.name} reads; leave the setting 'other' out"
-            )
-        proposers.append(("hard", f"hard by {other.name}", theirs.scores))
-    for kind, options, scores in proposers:
-        yield from _choice(run, clips, texts, judge, kind, options, scores)
+    for kind in run.settings["kinds"]:
+        yield from _choice(run, clips, texts, judge, kind)
     yield from _reranked(run, part, clips, texts, judge)
 
 
-def _clips(
-    run: Run, part: RunSplit, items: Sequence[SupportItem], core: ModelCore, one_view: bool = False
-) -> _Clips:
-    classifier = run.classifier(part.labels, core=core)
-    scored = run.scores({0: classifier}, items, core=core, one_view=one_view)
+def _clips(run: Run, part: RunSplit, items: Sequence[SupportItem]) -> _Clips:
+    scored = run.scores({0: run.classifier(part.labels)}, items)
     shown = [_shown(run.core, item) for item in scored.items]
     probability = scored.by[0, None].probability
     truth = scored.truth(part.labels)
-    return _Clips(scored.items, shown, probability, truth, scored.groups)
+    return _Clips(shown, probability, truth, scored.groups)
 
 
 def _shown(core: ModelCore, item: SupportItem) -> MediaItem:
@@ -414,31 +382,18 @@ def _shown(core: ModelCore, item: SupportItem) -> MediaItem:
 
 
 def _choice(
-    run: Run,
-    clips: _Clips,
-    texts: Sequence[str],
-    judge: _Judge,
-    kind: str,
-    options: str,
-    scores: Float64,
+    run: Run, clips: _Clips, texts: Sequence[str], judge: _Judge, kind: str
 ) -> Iterator[Figure]:
     """The figures of one kind of wrong options."""
     figures: list[Figure] = []
     tables: JsonDict = run.tables.setdefault("choice", {})
     for seed in run.settings["seeds"]:
         questions = make_questions(
-            scores,
-            clips.truth,
-            texts,
-            kind=kind,
-            k=run.settings["k"],
-            seed=seed,
-            perspective=run.settings["perspective"],
+            clips.scores, clips.truth, texts, kind=kind, k=run.settings["k"], seed=seed
         )
-        result = report(
-            questions, judge.opinions(clips.shown, questions), scores, groups=clips.groups
-        )
-        where = {"options": options, "seed": seed if len(run.settings["seeds"]) > 1 else None}
+        opinions = judge.opinions(clips.shown, questions)
+        result = report(questions, opinions, clips.scores, groups=clips.groups)
+        where = {"options": kind, "seed": seed if len(run.settings["seeds"]) > 1 else None}
         rows = [
             mean_figure("accuracy", result.right, clips.groups),
             mean_figure("accuracy of the proposer", result.proposer, clips.groups),
@@ -449,7 +404,7 @@ def _choice(
             Figure("liking for a letter", result.bias, n=len(questions)),
         ]
         figures += [row.of(**where) for row in rows]
-        tables[f"{options}, seed {seed}"] = result.to_dict()
+        tables[f"{kind}, seed {seed}"] = result.to_dict()
     yield from figures
     yield from spread(figures, "seed")
 
@@ -461,7 +416,7 @@ def _reranked(
     opinion, columns = _asked(run, clips, texts, judge)
     train = part.train.items if TRAIN in part.data.subsets else ()
     if train:
-        learned = _clips(run, part, train, run.core)
+        learned = _clips(run, part, train)
         weights = [_fit(learned, *_asked(run, learned, texts, judge))]
         halves = [np.arange(len(clips.truth))]
     else:
@@ -470,8 +425,8 @@ def _reranked(
     for rows, weight in zip(halves, weights, strict=True):
         mixed[rows] = mix(clips.scores[rows], opinion[rows], columns[rows], a=weight.a, b=weight.b)
     final = weights[0] if train else _fit(clips, opinion, columns)
-    margin = fit_margin(clips.scores, float(run.settings["budget"]))
-    run.tables["weights"] = {**final.to_dict(), "margin": margin}
+    run.plan.notes.append(f"fitted on these clips: --rerank-weight {final.weight:.3g}")
+    run.tables["weights"] = {"a": final.a, "b": final.b, "weight": final.weight}
     truth = clips.truth
     answered = np.isfinite(opinion).all(axis=1)
     alone = columns[np.arange(len(truth)), np.nan_to_num(opinion).argmax(axis=1)]
@@ -496,7 +451,6 @@ def _asked(
         kind="rerank",
         k=run.settings["k"],
         seed=run.settings["seeds"][0],
-        perspective=run.settings["perspective"],
     )
     columns = np.array([question.columns for question in questions], np.int64)
     opinion = np.full(columns.shape, np.nan)

@@ -10,7 +10,7 @@ import numpy as np
 from vlar.errors import UsageError
 from vlar.generators.chat import NoAnswerError
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem, checked_probability
-from vlar.generators.opinions.question import Question, is_none, normalised
+from vlar.generators.opinions.question import Question, normalised
 from vlar.language.clean import clean_label
 from vlar.registry import register
 from vlar.types import Encoded
@@ -45,21 +45,14 @@ class ModelAnswerer(Answerer):
         return f"self {self._model.name} {self._model.fingerprint}"
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
-        """Probabilities of the options by the model alone.
-
-        "None of these", where it is an option, is what the model calls unknown.
-        """
+        """Probabilities of the options by the model alone."""
         encoded = self._encode(shown)
-        none = [is_none(option) for option in question.options]
         try:
             classifier = self._model.classifier(self._spelled(question), descriptions="none")
         except UsageError as error:
             raise NoAnswerError(error.message) from error
         scores = classifier.scores([encoded])
-        shares = np.zeros(len(question))
-        shares[np.logical_not(none)] = scores.probability[0]
-        if any(none):
-            shares[none.index(True)] = scores.unknown[0]
+        shares = scores.probability[0]
         if not shares.sum() > 0:  # unknown for certain: the nearest option is still one
             shares = np.exp(self._model.encoder.logit_scale * scores.similarity[0].astype(float))
         return Answer(checked_probability(np.asarray(shares, np.float64), len(question)))
@@ -67,8 +60,7 @@ class ModelAnswerer(Answerer):
     def _spelled(self, question: Question) -> list[str]:
         """The labels asked about, as an adapted model spells them: ``brush_hair``."""
         labels = {normalised(clean_label(label)): label for label in self._model.labels or ()}
-        options = [option for option in question.options if not is_none(option)]
-        return [labels.get(normalised(option), option) for option in options]
+        return [labels.get(normalised(option), option) for option in question.options]
 
     def _encode(self, shown: MediaItem) -> Encoded:
         if shown.key in self._encoded:

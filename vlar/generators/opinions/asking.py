@@ -6,7 +6,6 @@ answerer that always writes "A" gives each option 1 / K, which carries no inform
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from vlar.formatting import counted
 from vlar.generators.backends import in_threads, keep, kept_place, read_kept
 from vlar.generators.chat import RefusedError
 from vlar.generators.opinions.base import Answer, Answerer, Function, FunctionAnswerer, MediaItem
-from vlar.generators.opinions.question import Embed, Question, parse_answer
+from vlar.generators.opinions.question import Question, parse_answer
 from vlar.types import Clip, Float64, JsonDict, Window
 
 _FOLDER = "answers"
@@ -104,7 +103,6 @@ def ask(
     question: Question,
     *,
     rotations: int | None = None,
-    embed: Embed | None = None,
 ) -> Opinion:
     """Ask about a clip with the options in several orders, and average.
 
@@ -119,7 +117,6 @@ def ask(
         question: K options.
         rotations: R, orders to ask, 1 to K: every ``K / R``-th rotation. None is K, or 1 for an
             answerer that the order makes no difference to.
-        embed: As for ``parse_answer``.
 
     Returns:
         The opinion. Errors of the answerer stand in it, and are not raised.
@@ -132,7 +129,7 @@ def ask(
     begin = time.monotonic()
     shifts = _shifts(judge, len(question), rotations)
     answers = _answers(judge, shown, [question.rotated(shift) for shift in shifts])
-    opinion = _opinion(question, shifts, answers, embed)
+    opinion = _opinion(question, shifts, answers)
     return replace(opinion, seconds=time.monotonic() - begin)
 
 
@@ -144,16 +141,14 @@ def _shifts(judge: Answerer, k: int, rotations: int | None) -> list[int]:
     return [number * k // rotations for number in range(rotations)]
 
 
-def _opinion(
-    question: Question, shifts: Sequence[int], answers: Sequence[_OrderResult], embed: Embed | None
-) -> Opinion:
+def _opinion(question: Question, shifts: Sequence[int], answers: Sequence[_OrderResult]) -> Opinion:
     k = len(question)
     total, letters = np.zeros(k), list[int | None]()
     failed = next((answer.error for answer in answers if answer.error is not None), None)
     for shift, answer in zip(shifts, answers, strict=True):
         if answer.answer is None:
             continue
-        shares, letter = _shares(answer.answer, question.rotated(shift), embed)
+        shares, letter = _shares(answer.answer, question.rotated(shift))
         total += np.roll(shares, shift)
         letters.append(letter)
     fresh = [answer.answer for answer in answers if answer.answer is not None and not answer.reused]
@@ -177,11 +172,11 @@ def _opinion(
     )
 
 
-def _shares(answer: Answer, shown: Question, embed: Embed | None) -> tuple[Float64, int | None]:
+def _shares(answer: Answer, shown: Question) -> tuple[Float64, int | None]:
     """Shares of the options in the order shown, and the place of the letter that was chosen."""
     if answer.probability is not None:
         return answer.probability, int(answer.probability.argmax())
-    choice = None if answer.refused else parse_answer(answer.text, shown.options, embed=embed)
+    choice = None if answer.refused else parse_answer(answer.text, shown.options)
     shares = np.full(len(shown), 1 / len(shown))
     if choice is not None:
         shares[:] = 0.0
@@ -292,8 +287,7 @@ class UsageCounter:
         questions = counted(self.questions, "questions")
         parts.append(f"{questions} in {self.seconds:.1f} s, {self.reused} reused")
         if self.tokens_in or self.tokens_out:
-            cost = "" if self._cost is None else f", cost {self._cost:.4f}"
-            parts.append(f"{self.tokens_in} tokens in, {self.tokens_out} out{cost}")
+            parts.append(f"{self.tokens_in} tokens in, {self.tokens_out} out")
         if self.unread:
             parts.append(f"{self.unread} answers name no option")
         if self.refused:
@@ -301,34 +295,6 @@ class UsageCounter:
         parts += [f"{count} without opinion: {kind}" for kind, count in self.failures.items()]
         return "; ".join(parts)
 
-    @property
-    def _cost(self) -> float | None:
-        price = token_price()
-        if price is None:
-            return None
-        return (self.tokens_in * price[0] + self.tokens_out * price[1]) / 1e6
-
     def to_dict(self) -> JsonDict:
         """JSON object."""
-        facts: JsonDict = {**vars(self), "seconds": round(self.seconds, 3)}
-        return facts if self._cost is None else {**facts, "cost": self._cost}
-
-
-def token_price() -> tuple[float, float] | None:
-    """Price of a million tokens, of questions and of answers, from ``VLAR_LLM_PRICE=IN,OUT``.
-
-    Raises:
-        UsageError: it is not two numbers.
-    """
-    price = os.environ.get("VLAR_LLM_PRICE", "").strip()
-    if not price:
-        return None
-    try:
-        first, second = (float(part) for part in price.split(","))
-    except ValueError:
-        first = second = -1.0
-    if not (0 <= first < float("inf") and 0 <= second < float("inf")):
-        raise UsageError(
-            f"VLAR_LLM_PRICE {price!r} is not two prices of a million tokens: 0.15,0.6"
-        )
-    return first, second
+        return {**vars(self), "seconds": round(self.seconds, 3)}

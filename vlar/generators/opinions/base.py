@@ -21,12 +21,6 @@ from vlar.media.video.files import content_hash
 from vlar.types import Clip, Float64, Window
 
 
-class WaitingError(NoAnswerError):
-    """The answer does not exist yet: a person has to give it."""
-
-    kind = "waiting"
-
-
 @dataclass(frozen=True)
 class Answer:
     """Answer of an answerer to K options, in the order in which they were shown.

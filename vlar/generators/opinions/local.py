@@ -1,6 +1,6 @@
 """``local:FOLDER``: a model of transformers that reads pictures and text, in a local folder.
 
-Classes for image-text-to-text and video-text-to-text (LLaVA, Qwen-VL, SmolVLM, Gemma and others),
+Classes for image-text-to-text (LLaVA, Qwen-VL, SmolVLM, Gemma and others),
 as transformers loads them by name. Nothing is generated: the probabilities of the letters are those
 of the next token.
 """
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from vlar.encoders.spec import split_options, yes
+from vlar.encoders.spec import split_options
 from vlar.generators.backends import LocalModel, chat_inputs, model_folder
 from vlar.generators.chat import NoAnswerError, RefusedError
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem, checked_probability
 from vlar.generators.opinions.question import LETTERS, Question, picture_count, pictures
 from vlar.registry import register
-from vlar.types import Clip, Float64, UInt8
+from vlar.types import Clip, Float64
 
 
 @register("answerer", "local")
@@ -28,14 +28,11 @@ class LocalAnswerer(Answerer):
     Args:
         folder: A folder that ``save_pretrained`` of transformers wrote, with the processor.
         n_pictures: Frames of a clip that it is shown.
-        as_video: Whether they are shown as one video with its rate, and not as pictures.
         device: Where it computes, such as ``cuda``; None for the CPU.
     """
 
-    def __init__(
-        self, folder: Path, n_pictures: int, *, as_video: bool = False, device: str | None = None
-    ) -> None:
-        self._n, self._as_video = n_pictures, as_video
+    def __init__(self, folder: Path, n_pictures: int, *, device: str | None = None) -> None:
+        self._n = n_pictures
         self._model = LocalModel(
             folder,
             ("AutoProcessor", "AutoModelForImageTextToText"),
@@ -49,15 +46,14 @@ class LocalAnswerer(Answerer):
 
     @classmethod
     def from_spec(cls, argument: str) -> LocalAnswerer:
-        """The model in a folder: ``FOLDER`` or ``FOLDER?frames=8&video=true&device=cuda``."""
-        target, options = split_options(argument, ("frames", "video", "device"))
+        """The model in a folder: ``FOLDER`` or ``FOLDER?frames=8&device=cuda``."""
+        target, options = split_options(argument, ("frames", "device"))
         folder = model_folder("local:", target)
-        n, device = picture_count(options.get("frames")), options.get("device")
-        return cls(folder, n, as_video=yes(options, "video"), device=device)
+        return cls(folder, picture_count(options.get("frames")), device=options.get("device"))
 
     @property
     def identity(self) -> str:
-        return f"local {self._model.digest} {self._n}{' video' if self._as_video else ''}"
+        return f"local {self._model.digest} {self._n}"
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Probabilities of the letters as the next token."""
@@ -70,38 +66,16 @@ class LocalAnswerer(Answerer):
 
     def _inputs(self, processor: Any, clip: Clip, question: Question) -> Any:
         shots = pictures(clip, self._n)
-        length_s = clip.window.duration_s
+        text = question.text(n_pictures=len(shots), duration_s=clip.window.duration_s)
         content: list[dict[str, Any]] = [{"type": "image", "image": shot} for shot in shots]
-        text = question.text(n_pictures=len(shots), duration_s=length_s)
-        options: dict[str, Any] = {}
-        if self._as_video:
-            frames, text = np.stack([np.asarray(shot) for shot in shots]), question.text()
-            content = [{"type": "video", "video": frames}]
-            options["processor_kwargs"] = {
-                "do_sample_frames": False,  # the model gets exactly these frames
-                "video_metadata": [_facts(frames, length_s)],
-            }
         content.append({"type": "text", "text": text})
-        return chat_inputs(processor, [{"role": "user", "content": content}], **options)
+        return chat_inputs(processor, [{"role": "user", "content": content}])
 
 
 def _failed(name: str, why: str) -> NoAnswerError:
     return NoAnswerError(
         f"{name} cannot answer ({why}); fewer pictures (?frames=4) make a question shorter"
     )
-
-
-def _facts(frames: UInt8, length_s: float) -> dict[str, Any]:
-    """Facts for a processor about frames (T, H, W, 3) that were taken from a longer video."""
-    n = len(frames)
-    return {
-        "total_num_frames": n,
-        "frames_indices": list(range(n)),
-        "fps": n / max(length_s, 1e-3),
-        "duration": length_s,
-        "width": frames.shape[2],
-        "height": frames.shape[1],
-    }
 
 
 def _letters(tokenizer: Any, logits: Any, k: int) -> Float64:

@@ -9,17 +9,14 @@ convex in them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import UsageError
-from vlar.files.reading import number, read_file
-from vlar.types import Float64, JsonDict
+from vlar.types import Float64
 
 Ints = npt.NDArray[np.int64]
 _DOUBT = 0.02  # share of an opinion that is spread evenly: one wrong answer must not be final
@@ -57,16 +54,17 @@ class Mixing:
         """Whether the answerer has no weight."""
         return self.a == 1.0 and self.b == 0.0
 
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return asdict(self)
+    @property
+    def weight(self) -> float:
+        """Weight of the answerer where the proposer has 1, which gives the same order."""
+        return self.b / max(self.a, 1 / _LARGEST)
 
 
 PROPOSER = Mixing()
-#: Without labelled clips to fit them on the answerer counts little, and only where it is sure: its
+#: Without labelled clips to fit it on the answerer counts little, and only where it is sure: its
 #: best option leads the next by more than ``LEAD``. Chosen on one half of the clips
 #: (``evals/results/unfitted_opinion.json``) such that random answers cost 2 points at most there.
-UNFITTED = Mixing(1.0, 0.1)
+WEIGHT = 0.1
 LEAD = 0.2
 
 
@@ -167,26 +165,6 @@ def fit_mixing(
     return weights
 
 
-def fit_margin(proposer: Float64, budget: float) -> float:
-    """The margin below which to ask, so that a share of the clips is asked about.
-
-    Args:
-        proposer: (N, C) probabilities.
-        budget: Share of clips to ask about, 0 to 1.
-
-    Returns:
-        m: ask where the best two probabilities differ by less than it; more than 1 asks always.
-
-    Raises:
-        UsageError: a budget outside 0 to 1.
-    """
-    if not 0 <= budget <= 1:
-        raise UsageError(f"the budget is {budget}; give the share of clips to ask about, 0 to 1")
-    if budget == 1 or not len(proposer):
-        return 1.01
-    return float(np.quantile(margins(proposer), budget)) if budget else 0.0
-
-
 def margins(proposer: Float64) -> Float64:
     """(N,) by how much the best of (N, C) probabilities leads."""
     if proposer.shape[1] < 2:
@@ -195,15 +173,21 @@ def margins(proposer: Float64) -> Float64:
     return best[:, 0] - best[:, 1]
 
 
-def sure(opinion: Float64, lead: float = LEAD) -> Float64:
-    """The opinions (N, K) whose best option leads the next by more than ``lead``; others are NaN.
+def heard(opinion: Float64, weight: float | None) -> tuple[Float64, float]:
+    """Opinions that count, and how much.
 
-    A lead of 0 or less keeps all of them.
+    Args:
+        opinion: (N, K) probabilities.
+        weight: Power on them, 0 or more; None where their quality is unknown.
+
+    Returns:
+        The opinions (N, K) and their power. Without a weight a row whose best option does not lead
+        the next by more than ``LEAD`` is NaN.
     """
-    if lead <= 0:
-        return opinion
-    opinions = np.nan_to_num(opinion)
-    return np.where((margins(opinions) > lead + _ROUNDING)[:, None], opinion, np.nan)
+    if weight is not None:
+        return opinion, weight
+    leads = margins(np.nan_to_num(opinion)) > LEAD + _ROUNDING
+    return np.where(leads[:, None], opinion, np.nan), WEIGHT
 
 
 def _checked(proposer: Float64, opinion: Float64, options: Ints) -> tuple[Float64, Float64, Ints]:
@@ -265,83 +249,3 @@ def _folds(groups: Sequence[Hashable]) -> Ints | None:
         return None
     folds = min(_FOLDS, len(number))
     return np.array([number[name] % folds for name in names], np.int64)
-
-
-ALWAYS = 1.01  # a margin that every answer is below
-#: In the folder of a model: a run of ``vlar eval mcq`` whose weights need not be named.
-KEPT = "second_opinion.json"
-_MOST_BYTES = 100_000_000
-_UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError)
-
-
-@dataclass(frozen=True)
-class OpinionWeights:
-    """Weight of a second opinion, and the condition to ask for it.
-
-    Attributes:
-        mixing: Powers on the two.
-        margin: Ask only where the best two labels differ by less than this; above 1 is always.
-        fitted: Whether labelled clips decided them, or the user.
-    """
-
-    mixing: Mixing = UNFITTED
-    margin: float = ALWAYS
-    fitted: bool = False
-
-    @property
-    def lead(self) -> float:
-        """Least preference of the answerer for an option: without fitted weights it can err."""
-        return 0.0 if self.fitted else LEAD
-
-    @staticmethod
-    def read(text: str) -> OpinionWeights:
-        """Read weights from ``A,B``, or from the file of a run of ``vlar eval mcq``.
-
-        Raises:
-            UsageError: it is neither, or the run fitted no weights.
-        """
-        if text.endswith(".json"):
-            return _of_run(text)[0]
-        try:
-            a, b = (float(part) for part in text.split(","))
-        except ValueError:
-            raise UsageError(
-                f"the weights {text!r} are not two numbers (1,0.5) nor the file of a run of "
-                "'vlar eval mcq' (run.json)"
-            ) from None
-        return OpinionWeights(Mixing(a, b), fitted=True)
-
-    @staticmethod
-    def beside(model: str, identity: str) -> OpinionWeights | None:
-        """Weights in the folder of a model, if they were fitted for this answerer.
-
-        Args:
-            model: The folder, or any other name of a model, which has no weights.
-            identity: That of the answerer (``Answerer.identity``).
-
-        Raises:
-            UsageError: the file in the folder holds no fitted weights.
-        """
-        file = Path(model).expanduser() / KEPT
-        if not file.is_file():
-            return None
-        weights, answerer = _of_run(str(file))
-        return weights if answerer == identity else None
-
-
-def _of_run(place: str) -> tuple[OpinionWeights, object]:
-    """The weights of a run, and the identity of the answerer that they are for."""
-    try:
-        data = json.loads(read_file(Path(place).expanduser(), _MOST_BYTES))
-        tables: JsonDict = next(r["tables"] for r in data["runs"] if r["tables"].get("weights"))
-        weights = tables["weights"]
-        mixing = Mixing(float(weights["a"]), float(weights["b"]))
-        return OpinionWeights(mixing, number(weights, "margin"), fitted=True), tables.get(
-            "answerer"
-        )
-    except OSError as error:
-        raise UsageError(f"{place}: cannot be read ({error.strerror or error})") from error
-    except _UNUSABLE as error:
-        raise UsageError(
-            f"{place} holds no fitted weights; make it with 'vlar eval mcq --out {place}'"
-        ) from error

@@ -11,12 +11,11 @@ import base64
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from vlar.errors import UsageError
 from vlar.generators.chat import NoAnswerError
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
 
 LETTERS = string.ascii_uppercase
 MOST_OPTIONS = len(LETTERS)
-#: The option that stands for ``unknown``.
-NONE = "none of these"
-#: Viewpoint of a clip, and its sentence in the question.
-PERSPECTIVES = {
-    None: "",
-    "first": "The camera is worn by the person who acts. ",
-    "third": "The camera watches the person who acts. ",
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,6 @@ class Question:
         columns: (K,) column of each option in the label list it was taken from; empty without one.
         truth: Place of the right option; None where it is not known or not among them.
         injected: Whether the right option replaced one, because it was not among the best K.
-        perspective: ``first`` or ``third`` person, or None to leave it open.
 
     Raises:
         UsageError: too few or too many options, or two with the same text.
@@ -57,7 +47,6 @@ class Question:
     columns: tuple[int, ...] = ()
     truth: int | None = None
     injected: bool = False
-    perspective: str | None = None
 
     def __post_init__(self) -> None:
         check_count(len(self.options))
@@ -71,8 +60,6 @@ class Question:
             raise UsageError(f"{len(self.columns)} columns for {len(self.options)} options")
         if self.truth is not None and not 0 <= self.truth < len(self.options):
             raise UsageError(f"the right option is number {self.truth} of {len(self.options)}")
-        if self.perspective not in PERSPECTIVES:
-            raise UsageError(f"perspective {self.perspective!r} is unknown; use first or third")
 
     def __len__(self) -> int:
         """K, the number of options."""
@@ -113,7 +100,7 @@ class Question:
         lasts = "" if duration_s is None else f" of {duration_s:.1f} seconds"
         shown = f"These are {n_pictures} pictures of one clip{lasts}, in the order of time. "
         return (
-            f"{shown if n_pictures else ''}{PERSPECTIVES[self.perspective]}"
+            f"{shown if n_pictures else ''}"
             f"What does the clip show? Choose exactly one option.\n{self.listing}\n"
             "Answer in one line: the letter, a full stop and the text of the option."
         )
@@ -158,18 +145,6 @@ def distinct(texts: Iterable[str]) -> list[int]:
     return numbers
 
 
-def is_none(option: str) -> bool:
-    """Return whether an option denies all other ones.
-
-    >>> is_none("None of these."), is_none("run")
-    (True, False)
-    """
-    return normalised(option) == NONE
-
-
-Embed = Callable[[Sequence[str]], npt.NDArray[Any]]
-_NEAREST = 0.7  # least cosine of an answer with its option
-_AHEAD = 0.05  # by which the next option must be less near
 _LONGEST = 20_000  # characters that are read; a model that rambles ends with its answer
 _LETTERED = re.compile(r"(?<![\w.])\(?([A-Z])\)?\s?[.):]\s*")
 _ALONE = re.compile(r"\W*([A-Za-z])\W*")
@@ -178,14 +153,12 @@ _NAMED = re.compile(
 )
 
 
-def parse_answer(text: str, options: Sequence[str], *, embed: Embed | None = None) -> int | None:
+def parse_answer(text: str, options: Sequence[str]) -> int | None:
     r"""The option that an answer means.
 
     Args:
         text: What was written, such as ``B. open drawer``, ``(B)`` or ``it opens a drawer``.
         options: K texts in the order in which they were shown with the letters A, B, C, ...
-        embed: Maps texts to (N, S) unit vectors, for answers in other words; None leaves such
-            answers unread.
 
     Returns:
         Place of the option, 0 to K - 1; None where the answer means none of them clearly.
@@ -218,8 +191,6 @@ def parse_answer(text: str, options: Sequence[str], *, embed: Embed | None = Non
         option = lettered[-1][0]
     if option is None:
         option = _mentioned(normalised(text), plain)
-    if option is None and embed is not None:
-        option = _nearest(text, options, embed)
     return option
 
 
@@ -247,15 +218,6 @@ def _mentioned(text: str, plain: Sequence[str]) -> int | None:
         )
     ]
     return numbers[0] if len(numbers) == 1 else None
-
-
-def _nearest(text: str, options: Sequence[str], embed: Embed) -> int | None:
-    vectors = np.asarray(embed([text, *options]), np.float64)
-    cosines = vectors[1:] @ vectors[0]
-    order = np.argsort(-cosines, kind="stable")
-    best = int(order[0])
-    ahead = len(order) < 2 or cosines[best] - cosines[order[1]] >= _AHEAD
-    return best if cosines[best] >= _NEAREST and ahead else None
 
 
 N_PICTURES = 8

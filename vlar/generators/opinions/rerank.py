@@ -18,9 +18,8 @@ import numpy as np
 from vlar.errors import VlarError
 from vlar.generators.opinions.asking import Opinion, UsageCounter, ask
 from vlar.generators.opinions.base import Answerer, MediaItem
-from vlar.generators.opinions.mixing import OpinionWeights, margins, mix, sure
-from vlar.generators.opinions.question import NONE, Question, check_count, distinct, is_none
-from vlar.heads.base import UNKNOWN_THRESHOLD
+from vlar.generators.opinions.mixing import heard, mix
+from vlar.generators.opinions.question import Question, check_count, distinct
 from vlar.language.clean import clean_label
 from vlar.language.tree import Tree
 from vlar.model.core import ModelCore
@@ -49,29 +48,17 @@ class SecondOpinion:
         answerer: The answerer.
         name: What answers call it.
         k: Labels to ask about, 2 to 26.
-        weights: How much it counts, and when it is asked.
-        rotations: Orders of the options to ask; None for all K.
-        none: Add the option "none of these", which stands for ``unknown``.
+        weight: How much it counts, 0 or more; None counts little, and only where it is sure.
 
     Raises:
         UsageError: the options are not 2 to 26.
     """
 
     def __init__(
-        self,
-        answerer: Answerer,
-        name: str,
-        *,
-        k: int = K,
-        weights: OpinionWeights | None = None,
-        rotations: int | None = None,
-        none: bool = False,
+        self, answerer: Answerer, name: str, *, k: int = K, weight: float | None = None
     ) -> None:
-        check_count(k + none)
-        self.none = none
-        self.answerer, self.name, self.k = answerer, name, k
-        self.weights = weights or OpinionWeights()
-        self.rotations = rotations
+        check_count(k)
+        self.answerer, self.name, self.k, self.weight = answerer, name, k, weight
         self.tally = UsageCounter()
         self._stop = StopRule()
 
@@ -109,15 +96,14 @@ class SecondOpinion:
         self, row: Classification, shown: MediaItem, tree: Tree | None = None
     ) -> Classification:
         """One answer with the second opinion; it keeps all labels."""
-        if self.weights.margin <= 1 and _margin(row) >= self.weights.margin:
-            return replace(row, second_opinion=_facts(self.name, skipped=True))
         chosen = self._chosen(row)
         if len(chosen) < 2:
             return replace(row, second_opinion=_facts(self.name, error="fewer than two labels"))
         if self._stop.reason is not None:
             return replace(row, second_opinion=_facts(self.name, error=self._stop.reason))
-        question = self._question(row, chosen)
-        opinion = ask(self.answerer, shown, question, rotations=self.rotations)
+        texts = tuple(clean_label(row.predictions[n].label) for n in chosen)
+        question = Question(texts, tuple(chosen))
+        opinion = ask(self.answerer, shown, question)
         self.tally.add(opinion)
         self._stop.take(opinion)
         if opinion.probability is None:
@@ -136,37 +122,26 @@ class SecondOpinion:
         places = distinct(clean_label(p.label) for p in row.predictions)
         return [n for n in places if row.predictions[n].probability > 0][: self.k]
 
-    def _question(self, row: Classification, chosen: list[int]) -> Question:
-        """Question about the chosen labels; "none of these" comes behind all predictions."""
-        texts = [clean_label(row.predictions[n].label) for n in chosen]
-        if self.none and not any(map(is_none, texts)):
-            texts, chosen = [*texts, NONE], [*chosen, len(row.predictions)]
-        return Question(tuple(texts), tuple(chosen))
-
     def _mixed(
         self, row: Classification, question: Question, opinion: Opinion, tree: Tree | None
     ) -> Classification:
-        probabilities = [p.probability for p in row.predictions]
-        before = np.array([[*probabilities, row.unknown_probability]])
-        chosen, weights = np.array([question.columns]), self.weights.mixing
-        assert opinion.probability is not None
+        before = np.array([[p.probability for p in row.predictions]])
         shares = opinion.probability
-        heard = sure(shares[None], self.weights.lead)
-        after = mix(before, heard, chosen, a=weights.a, b=weights.b)[0]
-        unknown, after = float(after[-1]), after[:-1]
+        assert shares is not None
+        counted, weight = heard(shares[None], self.weight)
+        after = mix(before, counted, np.array([question.columns]), b=weight)[0]
         order = np.argsort(-after, kind="stable")
-        labels = [*(p.label for p in row.predictions), NONE]
-        named = {labels[n]: float(share) for n, share in zip(question.columns, shares, strict=True)}
-        unsure = bool(np.isnan(heard).any())
+        named = {
+            row.predictions[n].label: float(share)
+            for n, share in zip(question.columns, shares, strict=True)
+        }
         return replace(
             row,
             predictions=tuple(
                 replace(row.predictions[n], probability=float(after[n])) for n in order
             ),
             coarse=_coarse(row, after, tree),
-            unknown=unknown > UNKNOWN_THRESHOLD if len(row.predictions) in chosen else row.unknown,
-            unknown_probability=unknown,
-            second_opinion=_facts(self.name, opinion, named, unsure=unsure),
+            second_opinion=_facts(self.name, opinion, named, unsure=bool(np.isnan(counted).any())),
         )
 
 
@@ -197,10 +172,6 @@ def shown_of(model: Model | ModelCore, path: Path, start_s: float, end_s: float)
     window = Window(start_s, end_s)
     sampler = model.view_sampler.one_view
     return MediaItem(path, window, lambda: sampler.sample(path, window)[0])
-
-
-def _margin(row: Classification) -> float:
-    return float(margins(np.array([[p.probability for p in row.predictions]]))[0])
 
 
 def _coarse(
@@ -234,7 +205,6 @@ def _facts(
     named: Mapping[str, float] | None = None,
     *,
     error: str | None = None,
-    skipped: bool = False,
     unsure: bool = False,
 ) -> JsonDict:
     """Facts of an answer about a second opinion."""
@@ -242,7 +212,6 @@ def _facts(
     best = max(shares, key=shares.__getitem__) if shares else None
     facts: JsonDict = {"answerer": name, "label": best, "probability": shares}
     facts |= {"error": error} if error is not None else {}
-    facts |= {"skipped": True} if skipped else {}
     facts |= {"unsure": True} if unsure else {}
     if opinion is not None:
         tokens = opinion.tokens_in + opinion.tokens_out

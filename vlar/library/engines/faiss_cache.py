@@ -269,7 +269,7 @@ def check_device(device: str) -> str:
         raise UsageError(f"no search device is called {device!r}; known: {', '.join(DEVICES)}")
     if device == "cuda" and not _gpus():
         raise UsageError(
-            "--device cuda: the installed FAISS finds no GPU; install faiss-gpu in place of "
+            "device='cuda': the installed FAISS finds no GPU; install faiss-gpu in place of "
             "faiss-cpu on a machine with one, or leave --device out"
         )
     return device

@@ -53,7 +53,7 @@ class QueryRequest:
         "str | Reranker | None",
         Option(
             "How the best candidates are ordered again; 'auto' goes by the model. self:MODEL, "
-            "local:FOLDER, openai:MODEL and sheet:FILE.csv ask for a second opinion.",
+            "local:FOLDER and openai:MODEL ask for a second opinion.",
             "NAME",
             SECOND_OPINION,
             RERANKERS,

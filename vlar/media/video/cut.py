@@ -1,20 +1,14 @@
-"""Cutting a span of a video into a file of its own: a copy at key frames, or exact.
-
-A copy keeps the coded pictures and sound as they are. It takes milliseconds, and it can only begin
-with a key frame: the file begins at the last one before the wanted start. An exact cut decodes the
-span and encodes it again as H.264 and AAC.
-"""
+"""Cutting a span of a video into a file of its own, decoded and encoded again as H.264 and AAC."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import numpy as np
@@ -25,14 +19,11 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from vlar.errors import DecodeError, UsageError
-from vlar.media.video.container import Deadline, OpenVideo, errors_of, is_damage, opened, reason
+from vlar.media.video.container import Deadline, OpenVideo, errors_of, is_damage, opened
 from vlar.media.video.files import is_folder
 from vlar.media.video.sample import require_span
 from vlar.media.video.source import VideoSource, probe
 from vlar.types import Float32, JsonDict, UInt8, Window
-
-if TYPE_CHECKING:
-    from av.packet import Packet
 
 _MOST_FPS = 120
 _MOST_LOST = 0.5
@@ -231,20 +222,8 @@ def _zero_s(video: OpenVideo) -> float:
     return start * numerator / denominator
 
 
-if TYPE_CHECKING:
-    AnyPacket = Packet[Any]  # of pictures or sound
-
-COPIED_ENDINGS = frozenset(
-    {*(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".flv", ".mpg")}
-)
-"""Endings of files whose spans are copied into a file of the same kind; others go into .mkv."""
-ENCODED_ENDING = ".mp4"
-
+_ENDING = ".mp4"
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
-_FIRST_PACKETS = 32  # enough to find the first shown one among reordered ones
-_REORDERED = 17  # frames: H.264 and HEVC hold back at most 16
-_EARLY_S = 1e-3  # times are rounded to milliseconds on their way here
-_MOST_HELD_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -252,17 +231,15 @@ class Cut:
     """A file that was cut out.
 
     Attributes:
-        path: The file. Its ending is another one than asked for where a copy was not possible.
-        start_s: Where in the recording it begins; before the wanted start in a copy.
+        path: The file, which ends in ``.mp4``.
+        start_s: Where in the recording it begins.
         end_s: Where it ends.
-        exact: Whether it was decoded and encoded again.
         audio: ``kept``, ``none`` (the recording has none) or ``lost`` (it cannot be read).
     """
 
     path: Path
     start_s: float
     end_s: float
-    exact: bool
     audio: str
 
     def to_dict(self) -> JsonDict:
@@ -271,52 +248,29 @@ class Cut:
             "cut": str(self.path),
             "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3),
-            "exact": self.exact,
             "audio": self.audio,
         }
 
 
-class _CannotCopyError(Exception):
-    """The coded pictures fit no file of the wanted kind."""
-
-
-def ending_for(path: str | Path, exact: bool = False) -> str:
-    """The ending that a cut of a recording gets, with the dot."""
-    path = Path(path)
-    if exact or not _is_copied(path):
-        return ENCODED_ENDING
-    ending = path.suffix.lower()
-    return ending if ending in COPIED_ENDINGS else ".mkv"
-
-
 def cut(
-    path: str | Path,
-    start_s: float,
-    end_s: float,
-    out: str | Path,
-    exact: bool = False,
-    *,
-    timeout_s: float = 60.0,
+    path: str | Path, start_s: float, end_s: float, out: str | Path, *, timeout_s: float = 60.0
 ) -> Cut:
     """Write a span of a video, with its sound, into a file.
 
-    The file appears whole or not at all; an older one of the same name is replaced. Where the
-    coded pictures cannot be copied (a folder of pictures, a GIF, a raw stream), the cut is exact,
-    and its ending ``.mp4``.
+    The file appears whole or not at all; an older one of the same name is replaced.
 
     Args:
         path: A video file, or a folder of numbered pictures.
         start_s: Seconds after the first frame.
         end_s: Seconds; the end of the video where it is beyond.
-        out: The file to write; ``ending_for`` gives an ending that suits.
-        exact: Decode and encode the span instead of copying from a key frame on.
+        out: The file to write; its ending becomes ``.mp4``.
         timeout_s: Limit for opening the video and for each picture.
 
     Raises:
         DecodeError: the video is gone, cannot be read, or ends before the span starts.
         UsageError: not a span, or ``out`` cannot be written or is the video itself.
     """
-    path, out, span = Path(path), Path(out), Window(start_s, end_s)
+    path, out, span = Path(path), Path(out).with_suffix(_ENDING), Window(start_s, end_s)
     require_span(span)
     if span.duration_s <= 0 or start_s < 0:
         raise UsageError(f"{start_s:g} to {end_s:g} s is not a span to cut; give start before end")
@@ -324,193 +278,16 @@ def cut(
         raise UsageError(f"{out}: the cut would replace the video itself; give another file")
     if not os.access(out.absolute().parent, os.W_OK | os.X_OK):
         raise UsageError(f"{out}: its folder is missing or not writable; give another place")
+    part = out.with_name(f".{out.stem[:80]}.{os.getpid()}.part{_ENDING}")
     with errors_of(path):
-        if not exact and _is_copied(path):
-            with suppress(_CannotCopyError):
-                return _written(out, lambda part: _copy(path, span, part, timeout_s))
-        return _written(
-            out.with_suffix(ENCODED_ENDING), lambda part: _encode(path, span, part, timeout_s)
-        )
-
-
-def _is_copied(path: Path) -> bool:
-    return path.suffix.lower() != ".gif" and not is_folder(path)
-
-
-def _written(out: Path, write: Callable[[Path], Cut]) -> Cut:
-    """Result of ``write`` for a file next to ``out``, which then replaces ``out``."""
-    part = out.with_name(f".{out.stem[:80]}.{os.getpid()}.part{out.suffix}")
-    try:
-        file = write(part)
-        part.replace(out)
-    except OSError as error:
-        if isinstance(error, FFmpegError) and error.errno not in _DISK_FAULTS:
-            raise
-        why = error.strerror or str(error)
-        raise UsageError(f"{out}: cannot be written ({why}); choose another place") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return Cut(out, file.start_s, file.end_s, file.exact, file.audio)
-
-
-def _encode(path: Path, span: Window, part: Path, timeout_s: float) -> Cut:
-    end_s, audio = encode_span(path, span, part, timeout_s)
-    return Cut(part, span.start_s, end_s, True, audio)
-
-
-def _copy(path: Path, span: Window, part: Path, timeout_s: float) -> Cut:
-    with opened(path, timeout_s) as video:
-        return _Copy(video, span, part, timeout_s).run()
-
-
-class _Copy:
-    """One copy: packets from the last key frame before a span to its end."""
-
-    def __init__(self, video: OpenVideo, span: Window, part: Path, timeout_s: float) -> None:
-        self._video, self._span, self._part = video, span, part
-        numerator, denominator = video.seconds_a_tick
-        self._tick_s = numerator / denominator
-        self._deadline = Deadline(video.path, timeout_s + 2 * span.duration_s)
-        self._sound = video.sound()
-        self._zero = self._first_stamp()
-
-    def run(self) -> Cut:
-        packets = self._packets()
-        first = next(packets, None)
-        if first is None:
-            raise DecodeError(
-                f"{self._video.path}: nothing is left from {self._span.start_s:g} s on; the video "
-                "is shorter or damaged"
-            )
-        start_s, last_s, end_s = self._time_s(first), 0.0, 0.0
         try:
-            with av.open(str(self._part.absolute()), "w") as target:
-                streams = self._streams(target)
-                shift_s = start_s + self._zero * self._tick_s
-                for packet in _chained(first, packets):
-                    if packet.stream.type == "video":
-                        last_s = max(last_s, self._time_s(packet))
-                        end_s = max(end_s, last_s + self._length_s(packet))
-                    _mux(target, streams, packet, shift_s)
-        except (FFmpegError, ValueError, TypeError) as error:
-            # A muxer refuses a codec or missing times; a demuxer's errors end the packets instead.
-            raise _CannotCopyError(reason(error)) from error
-        audio = "none" if self._sound is None else "kept"
-        return Cut(self._part, start_s, end_s, False, audio)
-
-    def _streams(self, target: OutputContainer) -> dict[int, VideoStream | AudioStream]:
-        streams: dict[int, VideoStream | AudioStream] = {}
-        for stream in (self._video.stream, self._sound):
-            if stream is not None:
-                streams[stream.index] = target.add_stream_from_template(stream, opaque=True)
-        return streams
-
-    def _first_stamp(self) -> int:
-        """The stamp of the first shown frame, from which times count."""
-        stamps: list[int] = []
-        for packet in self._video.packets():
-            stamp = self._stamp(packet)
-            if stamp is not None and not packet.is_discard:
-                stamps.append(stamp)
-            if len(stamps) >= _FIRST_PACKETS:
-                break
-        if not stamps:
-            raise _CannotCopyError("the packets carry no times")
-        self._video.container.seek(min(stamps), stream=self._video.stream)
-        return min(stamps)
-
-    def _packets(self) -> Iterator[AnyPacket]:
-        """Packets of the span, from a key frame on."""
-        held: list[AnyPacket] = []
-        size = 0
-        begun_s: float | None = None
-        is_past = False
-        for packet in self._demuxed():
-            time_s = self._time_s(packet)
-            if packet.stream.type == "video":
-                if packet.is_keyframe and time_s <= self._span.start_s + _EARLY_S:
-                    begun_s = time_s
-                    held = [
-                        held_packet
-                        for held_packet in held
-                        if _is_sound(held_packet) and self._time_s(held_packet) >= time_s
-                    ]
-                elif begun_s is None or time_s < begun_s:
-                    continue  # it refers to pictures before the key frame
-                is_past = is_past or self._decoding_s(packet) > self._span.start_s
-                if self._decoding_s(packet) >= self._span.end_s:
-                    break
-            elif time_s >= self._span.end_s or (begun_s is not None and time_s < begun_s):
-                continue
-            held.append(packet)
-            size += packet.size
-            if is_past:
-                yield from _video_first(held)
-                held, size = [], 0
-            elif size > _MOST_HELD_BYTES:
-                raise _CannotCopyError("key frames lie too far apart")
-        if begun_s is not None and is_past:
-            yield from held
-
-    def _demuxed(self) -> Iterator[AnyPacket]:
-        container, stream = self._video.container, self._video.stream
-        if self._video.can_seek:
-            # Files are searched by decoding times, which lie before those of presentation.
-            early_s = max(self._span.start_s - max(1.0, _REORDERED / self._video.fps), 0.0)
-            container.seek(self._zero + int(early_s / self._tick_s), stream=stream)
-        streams = [stream] if self._sound is None else [stream, self._sound]
-        try:
-            for packet in container.demux(streams):
-                self._deadline.check()
-                if packet.size and self._stamp(packet) is not None:
-                    yield packet
-        except Exception as error:
-            if not is_damage(error):
+            end_s, audio = encode_span(path, span, part, timeout_s)
+            part.replace(out)
+        except OSError as error:
+            if isinstance(error, FFmpegError) and error.errno not in _DISK_FAULTS:
                 raise
-
-    def _stamp(self, packet: AnyPacket) -> int | None:
-        by_dts = packet.pts is None or self._video.has_only_decoding_times
-        return packet.dts if by_dts else packet.pts
-
-    def _time_s(self, packet: AnyPacket) -> float:
-        """Seconds after the first shown frame."""
-        base = packet.time_base
-        return (self._stamp(packet) or 0) * float(base) - self._zero * self._tick_s
-
-    def _decoding_s(self, packet: AnyPacket) -> float:
-        stamp = packet.pts if packet.dts is None else packet.dts
-        return (stamp or 0) * float(packet.time_base) - self._zero * self._tick_s
-
-    def _length_s(self, packet: AnyPacket) -> float:
-        return (packet.duration or 0) * float(packet.time_base) or 1 / self._video.fps
-
-
-def _chained(first: AnyPacket, rest: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
-    yield first
-    yield from rest
-
-
-def _is_sound(packet: AnyPacket) -> bool:
-    return packet.stream.type == "audio"
-
-
-def _video_first(packets: list[AnyPacket]) -> list[AnyPacket]:
-    """The same packets, starting with a video packet: it defines where the file begins."""
-    first = next((i for i, packet in enumerate(packets) if not _is_sound(packet)), 0)
-    return [packets[first], *packets[:first], *packets[first + 1 :]]
-
-
-def _mux(
-    target: OutputContainer,
-    streams: dict[int, VideoStream | AudioStream],
-    packet: AnyPacket,
-    shift_s: float,
-) -> None:
-    shift = round(shift_s / float(packet.time_base))
-    stream = streams[packet.stream.index]
-    if packet.pts is not None:
-        packet.pts -= shift
-    if packet.dts is not None:
-        packet.dts -= shift
-    packet.stream = stream
-    target.mux(packet)
+            why = error.strerror or str(error)
+            raise UsageError(f"{out}: cannot be written ({why}); choose another place") from error
+        finally:
+            part.unlink(missing_ok=True)
+    return Cut(out, start_s, end_s, audio)

@@ -23,6 +23,7 @@ from vlar.heads.support import WINDOW
 from vlar.media.video.container import opened
 from vlar.registry import register
 from vlar.training.data import ClipView
+from vlar.training.domain_losses import reverse
 from vlar.training.objectives import Objective, Step, TrainingContext
 
 _STEPS = 4  # spans of a half of a clip; their means are predicted
@@ -30,18 +31,6 @@ _STILL = "still"  # name of a view
 _TIMEOUT_S = 10.0
 _NOISE = 8  # numbers that a generator draws
 _log = logging.getLogger("vlar")
-
-
-class Reversed(torch.autograd.Function):
-    """The identity whose gradient is turned round: what it feeds plays against what fed it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return -grads[0]
 
 
 def key_frames(frames: Tensor, count: int) -> Tensor:
@@ -280,7 +269,7 @@ class Csvr(Objective):
         drawn = self.parts["generator"](torch.cat([early, noise], dim=1))
         guide = early.detach()
         real = self.parts["critic"](torch.cat([guide, true], dim=1))
-        fake = self.parts["critic"](torch.cat([guide, Reversed.apply(drawn)], dim=1))
+        fake = self.parts["critic"](torch.cat([guide, reverse(drawn, 1.0)], dim=1))
         critic = F.softplus(-real).mean() + F.softplus(fake).mean()
         return {
             "pose": self.poses * F.l1_loss(drawn, true),

@@ -25,11 +25,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from vlar.encoders.spec import split_options
 from vlar.errors import UsageError, VlarError
 from vlar.files.resources import is_running, size_in_bytes
 from vlar.files.workers.pool import WorkerPool, can_isolate
 from vlar.files.workers.process import FileLimits
-from vlar.library.ingest.runners.base import CRASH, MEMORY, LostJobs, Runner, RunnerOptions, refuse
+from vlar.library.ingest.runners.base import CRASH, MEMORY, LostJobs, Runner
 from vlar.library.ingest.worker_tasks import (
     EncodedPart,
     PartEncoder,
@@ -195,8 +196,7 @@ def require_answer(address: str) -> None:
         if address == "auto":
             return
         raise UsageError(
-            f"--address {address!r} is not an address of Ray; write host:6379, ray://host:10001 or "
-            "auto"
+            f"{address!r} is not an address of Ray; write host:6379, ray://host:10001 or auto"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
@@ -214,7 +214,7 @@ def cannot_connect(address: str, error: Exception) -> UsageError:
         )
     return UsageError(
         f"no Ray cluster answers at {address} ({text}); start one with 'ray start --head', or "
-        "leave --address out to run on this machine"
+        "leave the address out to run on this machine"
     )
 
 
@@ -284,19 +284,25 @@ class RayRunner(Runner):
         load: LoadModel | None = None,
     ) -> None:
         if workers < 1:
-            raise UsageError(f"--workers {workers}: at least one must encode")
+            raise UsageError(f"workers={workers}: at least one must encode")
         if gpus < 0:
-            raise UsageError(f"--gpus-per-worker {gpus:g} is not a share of a GPU; give 0.5 or 1")
+            raise UsageError(f"gpus={gpus:g} is not a share of a GPU; give 0.5 or 1")
         self._address, self._workers, self._gpus, self.load = address, workers, gpus, load
         self._folder: Path | None = None
         self._is_ours = False
         self._errors = RayErrors()
 
     @classmethod
-    def from_options(cls, options: RunnerOptions) -> RayRunner:
-        """Takes ``address``, ``workers`` and ``gpus``."""
-        refuse(cls.name, devices=options.devices, device=options.device)
-        return cls(options.address, options.workers or 2, options.gpus or 0.0)
+    def from_spec(cls, argument: str, device: str | None = None) -> RayRunner:
+        """A cluster and its workers: ``HOST:PORT?workers=16&gpus=0.5``, every part optional."""
+        if device is not None:
+            raise UsageError(f"--device {device} is not for runner 'ray'; its workers choose")
+        address, options = split_options(argument, ("workers", "gpus"))
+        try:
+            workers, gpus = int(options.get("workers", 2)), float(options.get("gpus", 0.0))
+        except ValueError as error:
+            raise UsageError(f"ray:{argument}: {error}; write workers=4&gpus=0.5") from None
+        return cls(address or None, workers, gpus)
 
     def start(self, setup: Setup) -> RayRunner:
         """Connect to Ray or start it, and see that its workers have this vlar."""

@@ -4,10 +4,10 @@ For each of the best windows a multiple-choice question is asked: the phrase, an
 actions that the library's model finds most similar to this window. The probability of the phrase
 by the answerer, against chance, then joins the model's own::
 
-    logit p' = a logit p + b (logit h - logit 1/K)
+    logit p' = logit p + b (logit h - logit 1/K)
 
-An answerer without information (``h = 1/K``) changes nothing. Without fitted weights one that is
-not sure changes nothing either (``vlar.generators.opinions.mixing.sure``).
+An answerer without information (``h = 1/K``) changes nothing. Without a weight one that is not
+sure changes nothing either (``vlar.generators.opinions.mixing.heard``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from vlar.errors import UsageError
 from vlar.generators.opinions.asking import Opinion, UsageCounter, ask
 from vlar.generators.opinions.base import Answerer, MediaItem, load_answerer
-from vlar.generators.opinions.mixing import OpinionWeights, sure
+from vlar.generators.opinions.mixing import heard
 from vlar.generators.opinions.question import Question, check_count, distinct, normalised
 from vlar.generators.opinions.rerank import K, StopRule
 from vlar.language.bank import load_bank
@@ -50,20 +50,20 @@ class AnswererReranker(Reranker):
         answerer: The answerer.
         name: Name for the report.
         k: Options of a question, 2 to 26, the phrase included.
-        weights: Weight of the answerer.
+        weight: Weight b of the answerer; None counts little, and only where it is sure.
 
     Raises:
         UsageError: ``k`` is not 2 to 26.
     """
 
     def __init__(
-        self, answerer: Answerer, name: str, *, k: int = K, weights: OpinionWeights | None = None
+        self, answerer: Answerer, name: str, *, k: int = K, weight: float | None = None
     ) -> None:
         check_count(k)
         self.name = name
         self.tally = UsageCounter()
         self._answerer, self._k = answerer, k
-        self._weights = weights or OpinionWeights()
+        self._weight = weight
         self._stop = StopRule()
         self._options: dict[str, tuple[list[str], Float32]] = {}
 
@@ -117,10 +117,11 @@ class AnswererReranker(Reranker):
             path, window = windows[row_id]
             shown = _shown(model, Path(path), window, people.get(row_id))
             opinion = self._ask(phrase, vectors[index], shown, model)
-            if opinion.probability is not None and self._heard(opinion.probability):
-                new = self._mixed(
-                    float(probabilities[index]), float(opinion.probability[0]), opinion
-                )
+            if opinion.probability is None:
+                continue
+            shares, weight = heard(opinion.probability[None], self._weight)
+            if np.isfinite(shares).all():
+                new = _mixed(float(probabilities[index]), shares[0], weight)
                 rescored[row_id] = Rescored(float(vectors[index] @ query), new)
         return rescored
 
@@ -168,16 +169,13 @@ class AnswererReranker(Reranker):
     def _banks(self) -> dict[str, tuple[list[str], Float32, Float32]]:
         return {}
 
-    def _heard(self, shares: Float64) -> bool:
-        """Return whether the answerer is sure enough to count."""
-        return bool(np.isfinite(sure(shares[None], self._weights.lead)).all())
 
-    def _mixed(self, own: float, share: float, opinion: Opinion) -> float:
-        k = 0 if opinion.probability is None else len(opinion.probability)
-        share = (1 - _DOUBT) * share + _DOUBT / k
-        a, b = self._weights.mixing.a, self._weights.mixing.b
-        odds = a * _logit(own) + b * (_logit(share) - _logit(1 / k))
-        return float(1 / (1 + np.exp(-np.clip(odds, -50, 50))))
+def _mixed(probability: float, shares: Float64, weight: float) -> float:
+    """Probability of the phrase, option 0, after the opinion (K,) on it."""
+    k = len(shares)
+    share = (1 - _DOUBT) * float(shares[0]) + _DOUBT / k
+    odds = _logit(probability) + weight * (_logit(share) - _logit(1 / k))
+    return float(1 / (1 + np.exp(-np.clip(odds, -50, 50))))
 
 
 def _shown(model: LibraryModel, path: Path, window: Window, person: RowPerson | None) -> MediaItem:

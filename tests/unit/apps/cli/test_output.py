@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
-import io
 import json
 import logging
 import os
@@ -16,21 +14,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import Result
 
 import vlar
 import vlar.apps.cli
 from tests.command_line import invoke
-from tests.refusals import refused
 from tests.unit.library import hostile as h
 from tests.unit.library.fakes import FakeModel
 from vlar.apps.cli import inputs, output, progress
 from vlar.apps.cli.progress import Progress
-from vlar.apps.cli.query import ITERM, KITTY, SIXEL, encoded, protocol, wanted
-from vlar.errors import UsageError
 from vlar.heads.base import verdict
 from vlar.types import Classification, Failure, Person, Prediction
 
@@ -348,69 +341,6 @@ def test_nothing_else_prints():
     found = {path for path in PACKAGE.rglob("*.py") if path not in allowed and has_print(path)}
     assert not found
     assert has_print(PACKAGE / "apps" / "cli" / "output.py")
-
-
-@pytest.fixture
-def picture() -> Image.Image:
-    pixels = np.zeros((13, 40, 3), np.uint8)
-    pixels[:, 20:] = (200, 60, 20)
-    pixels[7:, :10] = np.random.default_rng(0).integers(0, 255, (6, 10, 3))
-    return Image.fromarray(pixels)
-
-
-@pytest.mark.parametrize(
-    ("environment", "kind"),
-    [
-        ({"TERM": "xterm-kitty"}, KITTY), ({"TERM_PROGRAM": "iTerm.app"}, ITERM),
-        ({"TERM_PROGRAM": "WezTerm", "TERM": "xterm-256color"}, ITERM), ({"TERM": "foot"}, SIXEL),
-        ({"TERM": "xterm-256color"}, None), ({"TERM": "xterm-kitty", "TMUX": "/run/tmux"}, None),
-        ({"TERM": "screen-256color", "TERM_PROGRAM": "iTerm.app"}, None), ({}, None),
-    ],
-)  # fmt: skip
-def test_the_environment_decides(environment: dict[str, str], kind: str | None):
-    assert protocol(environment) == kind
-
-
-def test_never_into_a_file(capsys):
-    assert wanted(None) is None
-    assert wanted(False) is None
-    refused(UsageError, "--sheet", wanted, True)
-
-
-def test_kitty_and_iterm_carry_the_png(picture: Image.Image):
-    parts = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", "".join(encoded(picture, KITTY)))
-    assert parts[0][0].startswith("a=T,f=100")
-    assert parts[-1][0].endswith("m=0")
-    kitty = base64.b64decode("".join(data for _, data in parts))
-    (iterm,) = re.findall(
-        r"\x1b\]1337;File=inline=1;size=\d+:(.*)\a", "".join(encoded(picture, ITERM))
-    )
-    for data in (kitty, base64.b64decode(iterm)):
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(picture))
-
-
-def test_sixel_draws_the_picture(picture: Image.Image):
-    text = "".join(encoded(picture, SIXEL))
-    assert text.startswith('\x1bPq"1;1;40;13')
-    assert text.endswith("\x1b\\")
-    drawn = np.zeros((18, 40, 3))
-    body = text[len('\x1bPq"1;1;40;13') : -2]
-    colours: dict[int, tuple[int, ...]] = {}
-    top = x = current = 0
-    for token in re.findall(r"#\d+;2;\d+;\d+;\d+|#\d+|!\d+[?-~]|[?-~$-]", body):
-        if match := re.fullmatch(r"#(\d+);2;(\d+);(\d+);(\d+)", token):
-            colours[int(match[1])] = tuple(int(v) for v in match.groups()[1:])
-        elif token[0] == "#":
-            current = int(token[1:])
-        elif token in "$-":
-            x, top = 0, top + 6 * (token == "-")
-        else:
-            count = int(token[1:-1]) if token[0] == "!" else 1
-            for bit in range(6):
-                if (ord(token[-1]) - 63) >> bit & 1:
-                    drawn[top + bit, x : x + count] = colours[current]
-            x += count
-    assert np.abs(drawn[:13] * 2.55 - np.asarray(picture)).max() < 40
 
 
 def test_the_person_and_the_notes_are_shown(capsys: pytest.CaptureFixture[str]):

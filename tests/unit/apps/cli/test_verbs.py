@@ -22,13 +22,12 @@ from tests.refusals import refused
 from tests.unit.evaluation import colours
 from vlar.apps.cli import classify, inputs, output, recordings
 from vlar.apps.cli.exits import exit_code
-from vlar.apps.cli.inputs import Place, devices_of
 from vlar.apps.cli.models import export
 from vlar.encoders.base import Block
-from vlar.errors import UsageError
+from vlar.errors import UsageError, VlarError
 from vlar.files import resources
 from vlar.language.motion.verb_table import TextMotion, VerbTable
-from vlar.library.ingest.runners.processes import ProcessRunner
+from vlar.library.ingest.runners.processes import ProcessRunner, devices_of
 from vlar.model import folder as model_folder
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
@@ -155,27 +154,28 @@ def test_exit_code(done: int, failed: int, code: int):
     assert exit_code(done, failed) == code
 
 
-def test_devices_choose_processes_and_nothing_this_one():
-    assert Place().chosen() is None
-    assert isinstance(Place(devices="cpu:3").chosen(), ProcessRunner)
-    assert isinstance(Place(runner="processes", workers=2).chosen("cuda:1"), ProcessRunner)
+def test_a_runner_has_its_options_in_its_name():
+    assert inputs.runner(None) is None
+    assert isinstance(inputs.runner("processes:cpu:3"), ProcessRunner)
+    assert isinstance(inputs.runner("processes", "cuda:1"), ProcessRunner)
     assert devices_of("cpu, cuda:0,cuda:1") == ("cpu", "cuda:0", "cuda:1")
 
 
-def test_options_that_do_not_fit_are_refused():
-    for place, says in [
-        (Place(runner="rai"), "did you mean 'ray'"),
-        (Place(workers=2), "--workers needs --runner"),
-        (Place(gpus=0.5), "--gpus-per-worker needs --runner"),
-        (Place(devices="cpu:0"), "0 encoders"),
-        (Place(devices="cpu:2", address="a:1"), "--address a:1 is not for runner 'processes'"),
-        (Place(devices="cpu:2", workers=3), "--workers and --devices both set"),
-        (Place(runner="ray", devices="cpu:2"), "is not for runner 'ray'"),
-        (Place(runner="ray", gpus=-1.0), "is not a share of a GPU"),
-        (Place(runner="local", workers=2), "--workers 2 is not for runner 'local'"),
-    ]:
-        raised = refused(UsageError, "", place.chosen)
-        assert says in raised.value.message
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("rai", "did you mean 'ray'"),
+        ("processes:cpu:0", "0 encoders"),
+        ("processes:gpu", "'gpu' is not a device"),
+        ("ray:?gpus=-1", "is not a share of a GPU"),
+        ("ray:?workers=two", "write workers=4&gpus=0.5"),
+        ("ray:?worker=2", "did you mean 'workers'"),
+        ("local:cpu:2", "has no options"),
+    ],
+)
+def test_options_of_a_runner_that_do_not_fit_are_refused(spec: str, says: str):
+    raised = refused(VlarError, "", inputs.runner, spec)
+    assert says in raised.value.message
 
 
 NAMES = attribute_names()

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.command_line import invoke
 from tests.unit.library.fakes import DIM, FakeModel, tiny_video
@@ -374,10 +373,15 @@ def test_spans_become_files(served: Served, monkeypatch):
     assert {answer.status_code for answer in made.values()} == {200}
     assert all("attachment" in answer.headers["content-disposition"] for answer in made.values())
     assert made["csv"].text.splitlines()[1].endswith("moving.mp4,0.5,1.0")
-    assert "FROM CLIP NAME: old.avi" in made["edl"].text
     if "otio" in made:  # where its package is installed
-        assert made["otio"].json()["OTIO_SCHEMA"] == "Timeline.1"
-    assert Image.open(io.BytesIO(made["sheet"].content)).width > 600
+        timeline = made["otio"].json()
+        assert timeline["OTIO_SCHEMA"] == "Timeline.1"
+        (track,) = timeline["tracks"]["children"]
+        spans_s = [
+            each["source_range"]["duration"]["value"] / each["source_range"]["duration"]["rate"]
+            for each in track["children"]
+        ]
+        assert spans_s == [pytest.approx(0.5, abs=0.05)] * 2
     names = zipfile.ZipFile(io.BytesIO(made["clips"].content)).namelist()
     assert names == ["01_moving_0m00.5s-0m01.0s.mp4", "02_old_0m00.5s-0m01.0s.mp4"]
     refused(post(served, "export/nonsense", spans=spans), 422)

@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_vlm(tmp_path_factory.mktemp("vlm") / "tiny")
 
 
-@pytest.mark.parametrize("options", ["", "?frames=2", "?video=true"])
+@pytest.mark.parametrize("options", ["", "?frames=2"])
 def test_it_gives_the_probabilities_of_the_letters(folder: Path, options: str):
     judge = load_answerer(f"local:{folder}{options}")
     answer = judge.answer(MediaItem.of(clip()), QUESTION)

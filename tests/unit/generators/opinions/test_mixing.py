@@ -9,16 +9,7 @@ from hypothesis import strategies as st
 
 from tests.refusals import refused
 from vlar.errors import UsageError
-from vlar.generators.opinions.mixing import (
-    LEAD,
-    UNFITTED,
-    Mixing,
-    fit_margin,
-    fit_mixing,
-    margins,
-    mix,
-    sure,
-)
+from vlar.generators.opinions.mixing import LEAD, Mixing, fit_mixing, heard, mix
 
 N, C, K = 200, 9, 4
 
@@ -122,15 +113,6 @@ def test_too_few_clips_fit_nothing_and_one_group_is_as_none():
     assert fit_mixing(proposer, opinion, options, nowhere).is_proposer
 
 
-def test_a_margin_asks_about_the_share_that_the_budget_allows():
-    proposer, *_ = drawn(4, 1.0, 1.0)
-    m = fit_margin(proposer, 0.25)
-    assert (margins(proposer) < m).mean() == pytest.approx(0.25, abs=0.01)
-    assert (margins(proposer) < fit_margin(proposer, 1.0)).all()
-    assert not (margins(proposer) < fit_margin(proposer, 0.0)).any()
-    refused(UsageError, "budget is 2", fit_margin, proposer, 2)
-
-
 def test_shapes_and_weights_that_cannot_be_are_refused():
     proposer, opinion, options, truth = drawn(5, 1.0, 1.0)
     refused(UsageError, "do not fit", mix, proposer, opinion[:, :2], options)
@@ -144,7 +126,8 @@ def test_shapes_and_weights_that_cannot_be_are_refused():
 def test_without_a_fit_random_answers_change_little(seed: int):
     proposer, _, options, truth = drawn(seed, 1.0, 0.0)
     random = np.random.default_rng(seed).dirichlet(np.ones(K), N)
-    after = mix(proposer, sure(random), options, a=UNFITTED.a, b=UNFITTED.b)
+    opinion, weight = heard(random, None)
+    after = mix(proposer, opinion, options, b=weight)
     share = (proposer.argmax(1) == truth).mean()
     assert (after.argmax(1) == truth).mean() > share - 0.05
     equal = mix(proposer, random, options, a=1, b=1)
@@ -154,8 +137,20 @@ def test_without_a_fit_random_answers_change_little(seed: int):
 
 def test_an_opinion_counts_only_where_one_option_leads():
     rows = np.array([[0.6, 0.4, 0], [0.61, 0.39, 0], [1 / 3] * 3, [np.nan] * 3])
-    heard = sure(rows)
-    np.testing.assert_array_equal(np.isfinite(heard).all(1), [False, True, False, False])
-    np.testing.assert_array_equal(heard[1], rows[1])
-    np.testing.assert_array_equal(sure(rows, 0), rows)
-    assert 0 < LEAD < 1
+    opinion, weight = heard(rows, None)
+    np.testing.assert_array_equal(np.isfinite(opinion).all(1), [False, True, False, False])
+    np.testing.assert_array_equal(opinion[1], rows[1])
+    assert 0 < weight < LEAD < 1
+    opinion, weight = heard(rows, 0.7)
+    np.testing.assert_array_equal(opinion, rows)
+    assert weight == 0.7
+
+
+def test_one_weight_orders_the_options_as_both_do():
+    proposer, opinion, options, _ = drawn(6, 1.0, 1.0)
+    fitted = Mixing(0.5, 2.0)
+    both = mix(proposer, opinion, options, a=fitted.a, b=fitted.b)
+    one = mix(proposer, opinion, options, b=fitted.weight)
+    assert fitted.weight == 4.0
+    for row, other, columns in zip(both, one, options, strict=True):
+        np.testing.assert_array_equal(np.argsort(row[columns]), np.argsort(other[columns]))

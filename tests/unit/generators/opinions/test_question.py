@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,14 +39,12 @@ def test_what_cannot_be_asked_is_refused():
         refused(UsageError, message.replace("?", r"\?"), Question, options)
 
 
-def test_the_text_names_pictures_length_and_perspective():
-    question = Question(("run", "walk"), perspective="first")
+def test_the_text_names_pictures_and_length():
+    question = Question(("run", "walk"))
     text = question.text(n_pictures=8, duration_s=2.5)
     assert "8 pictures of one clip of 2.5 seconds" in text
-    assert "worn by the person" in text
     assert "A. run, B. walk" in text
     assert "pictures" not in question.text()
-    refused(UsageError, "perspective", Question, ("run", "walk"), perspective="third person")
 
 
 def test_equal_texts_are_one_option():
@@ -116,21 +113,3 @@ def test_the_last_answer_counts_where_a_model_thinks_aloud():
 
 def test_the_longer_option_is_meant_where_it_holds_a_shorter_one():
     assert parse_answer("she is throwing a ball", ["throwing", "throwing a ball", "running"]) == 1
-
-
-def test_other_words_are_read_by_their_meaning_if_vectors_are_given():
-    vectors = {
-        "riding a bike": (1, 0),
-        "cooking": (0, 1),
-        "cycling": (0.9, 0.1),
-        "sleeping": (0.7, 0.7),
-    }
-
-    def embed(texts: list[str]) -> np.ndarray:
-        rows = np.array([vectors[text] for text in texts], float)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    options = ["cooking", "riding a bike"]
-    assert parse_answer("cycling", options) is None
-    assert parse_answer("cycling", options, embed=embed) == 1
-    assert parse_answer("sleeping", options, embed=embed) is None  # as near to both

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from vlar.generators.chat import AnswerTimeoutError, RefusedError
 from vlar.generators.opinions.another_model import ModelAnswerer
 from vlar.generators.opinions.asking import ask
 from vlar.generators.opinions.base import Answer, FunctionAnswerer, MediaItem, load_answerer
-from vlar.generators.opinions.mixing import KEPT, PROPOSER, Mixing, OpinionWeights
-from vlar.generators.opinions.question import NONE, Question
+from vlar.generators.opinions.question import Question
 from vlar.generators.opinions.rerank import SecondOpinion
 from vlar.language.tree import Tree
 from vlar.model.model import Model
@@ -33,9 +31,6 @@ ROW = Classification(
 )  # fmt: skip
 
 
-EQUAL = OpinionWeights(Mixing(1.0, 1.0), fitted=True)
-
-
 def second(*answers: object, **options: object) -> SecondOpinion:
     return SecondOpinion(Scripted(*answers), "scripted", **options)  # type: ignore[arg-type]
 
@@ -45,7 +40,7 @@ def prefers(option: str) -> FunctionAnswerer:
 
 
 def test_the_opinions_are_mixed_and_ordered():
-    judge = SecondOpinion(prefers("red right"), "mine", k=3, weights=EQUAL)
+    judge = SecondOpinion(prefers("red right"), "mine", k=3, weight=1.0)
     row = judge.review(ROW, MediaItem.of(clip()))
     assert row.label == "red right"
     total = sum(p.probability for p in row.predictions)
@@ -76,13 +71,13 @@ def test_without_a_fit_an_unsure_opinion_leaves_the_answer_bit_for_bit():
     assert row.predictions == ROW.predictions
     assert row.second_opinion is not None
     assert row.second_opinion["unsure"]
-    fitted = SecondOpinion(unsure, "mine", weights=EQUAL).review(ROW, MediaItem.of(clip()))
+    fitted = SecondOpinion(unsure, "mine", weight=1.0).review(ROW, MediaItem.of(clip()))
     assert fitted.predictions != ROW.predictions
     assert "unsure" not in (fitted.second_opinion or {})
 
 
-def test_weights_of_the_proposer_leave_every_number_as_it_is():
-    judge = SecondOpinion(prefers("blue left"), "mine", weights=OpinionWeights(PROPOSER))
+def test_no_weight_leaves_every_number_as_it_is():
+    judge = SecondOpinion(prefers("blue left"), "mine", weight=0.0)
     assert judge.review(ROW, MediaItem.of(clip())).predictions == ROW.predictions
 
 
@@ -110,18 +105,6 @@ def test_after_a_refusal_or_three_silences_nobody_is_asked():
     for n in range(5):
         unread.review(ROW, MediaItem.of(clip(n)))
     assert unread.tally.clips == 5
-
-
-def test_only_doubtful_answers_are_asked_about():
-    judge = SecondOpinion(prefers("red right"), "mine", weights=OpinionWeights(margin=0.05))
-    row = judge.review(ROW, MediaItem.of(clip()))
-    assert row.second_opinion is not None
-    assert row.second_opinion["skipped"]
-    assert row.predictions == ROW.predictions
-    close = replace(
-        ROW, predictions=(replace(ROW.predictions[0], probability=0.31), *ROW.predictions[1:])
-    )
-    assert judge.review(close, MediaItem.of(clip())).label == "red right"
 
 
 def test_labels_that_read_the_same_or_have_no_share_are_not_options():
@@ -196,79 +179,5 @@ def test_an_adapted_model_answers_about_its_labels_only(tmp_path: Path):
     assert "no examples of swimming" in missing.error[1]
 
 
-def test_weights_are_read_from_two_numbers_or_from_a_run(tmp_path: Path):
-    assert OpinionWeights.read("1, 0.5").mixing == Mixing(1.0, 0.5)
-    run = tmp_path / "run.json"
-    tables = {"weights": {"a": 0.9, "b": 0.4, "margin": 0.2}}
-    run.write_text(json.dumps({"runs": [{"tables": {}}, {"tables": tables}]}))
-    assert OpinionWeights.read(str(run)) == OpinionWeights(Mixing(0.9, 0.4), 0.2, fitted=True)
-    for content in ("{}", "[", '{"runs": []}', '{"runs": [{"tables": {"weights": {"a": "x"}}}]}'):
-        run.write_text(content)
-        refused(UsageError, "holds no fitted weights", OpinionWeights.read, str(run))
-    for text in ("1", "a,b", "1,2,3", "1,-1", "nan,1"):
-        refused(UsageError, r"weights", OpinionWeights.read, text)
-    refused(UsageError, "cannot be read", OpinionWeights.read, str(tmp_path / "none.json"))
-
-
-def test_weights_in_a_model_folder_count_for_the_answerer_they_were_fitted_for(tmp_path: Path):
-    assert OpinionWeights.beside(str(tmp_path), "me") is None
-    assert OpinionWeights.beside("lite", "me") is None
-    tables = {"weights": {"a": 0.9, "b": 0.4, "margin": 0.2}, "answerer": "me"}
-    (tmp_path / KEPT).write_text(json.dumps({"runs": [{"tables": tables}]}))
-    assert OpinionWeights.beside(str(tmp_path), "me") == OpinionWeights(
-        Mixing(0.9, 0.4), 0.2, fitted=True
-    )
-    assert OpinionWeights.beside(str(tmp_path), "somebody else") is None
-    (tmp_path / KEPT).write_text("[]")
-    refused(UsageError, "holds no fitted weights", OpinionWeights.beside, str(tmp_path), "me")
-
-
 def test_too_many_options_are_refused():
     refused(UsageError, "27 options", SecondOpinion, load_answerer("openai:m"), "x", k=27)
-    with pytest.raises(UsageError, match="27 options"):
-        SecondOpinion(load_answerer("openai:m"), "x", k=26, none=True)
-    SecondOpinion(load_answerer("openai:m"), "x", k=25, none=True)
-
-
-def test_none_of_these_stands_for_unknown_and_all_else_keeps_its_sum():
-    judge = SecondOpinion(prefers(NONE), "mine", k=3, none=True, weights=OpinionWeights.read("1,4"))
-    row = judge.review(ROW, MediaItem.of(clip()))
-    assert row.second_opinion is not None
-    assert row.second_opinion["label"] == NONE
-    assert set(row.second_opinion["probability"]) == {*LABELS[:3], NONE}
-    assert row.unknown
-    assert row.label is None
-    assert row.unknown_probability > 0.5
-    total = sum(p.probability for p in row.predictions) + row.unknown_probability
-    assert total == pytest.approx(1.0)
-    assert {p.label: p.probability for p in row.predictions}["blue right"] == 0.06
-    other = SecondOpinion(prefers("red right"), "mine", k=3, none=True, weights=EQUAL)
-    assert not other.review(ROW, MediaItem.of(clip())).unknown
-    off = SecondOpinion(prefers("red right"), "mine", k=3, weights=EQUAL)
-    assert off.review(ROW, MediaItem.of(clip())).unknown_probability == ROW.unknown_probability
-    same = SecondOpinion(prefers(NONE), "mine", none=True, weights=OpinionWeights(PROPOSER))
-    kept = same.review(ROW, MediaItem.of(clip()))
-    assert (kept.predictions, kept.unknown_probability) == (ROW.predictions, 0.1)
-
-
-def test_a_label_that_says_none_of_these_is_not_offered_twice():
-    own = replace(ROW.predictions[1], label="None of these")
-    row = replace(ROW, predictions=(ROW.predictions[0], own))
-    judge = SecondOpinion(prefers("red left"), "mine", none=True, weights=EQUAL)
-    found = judge.review(row, MediaItem.of(clip()))
-    assert found.second_opinion is not None
-    assert set(found.second_opinion["probability"]) == {"red left", "None of these"}
-    assert found.unknown_probability == 0.1
-
-
-def test_another_model_answers_none_of_these_by_what_it_calls_unknown(tmp_path: Path):
-    path = colours.make_clip(tmp_path / "a.mp4", "blue left")
-    model = colours.model()
-    labels = ["red right", "blue left"]
-    shown = MediaItem(path, None, clip)
-    found = ask(ModelAnswerer(model), shown, Question(("red right", NONE, "blue left")))
-    answer = model.classify(path, labels, top=2)
-    shares = {p.label: p.probability for p in answer.predictions}
-    wanted = [shares["red right"], answer.unknown_probability, shares["blue left"]]
-    assert found.probability is not None
-    np.testing.assert_allclose(found.probability, wanted, atol=1e-6)

@@ -25,7 +25,6 @@ from tests.unit.library.maintain.test_upgrade import PartModel, as_if_new, vecto
 from vlar import registry
 from vlar.apps.cli import index, query
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
-from vlar.library.ingest.runners.base import RunnerOptions
 from vlar.library.ingest.shard_reading import VectorVideo
 from vlar.library.library import Library
 from vlar.library.maintain import lazy_upgrade
@@ -282,7 +281,6 @@ KILLED = """
 import os, signal, sys
 from tests.unit.library.maintain.test_upgrade import PartModel
 from vlar.library.maintain import lazy_upgrade
-from vlar.library.ingest.runners.base import RunnerOptions
 from vlar.library.records import packed, unpacked
 from vlar.library.library import Library
 from vlar.library.store.writer import SqliteWriter
@@ -468,7 +466,8 @@ def test_a_runner_encodes_each_row_once_although_a_worker_is_killed(
     if find_spec(name) is None and name == "ray":  # an import would read its settings too early
         pytest.skip("ray is not installed")
     later, clips, mark = PartModel(1, base=BASE), clips_of(either), tmp_path / "mark"
-    runner = registry.get("runner", name).from_options(RunnerOptions(workers=1))
+    argument = "cpu:1" if name == "processes" else "?workers=1"
+    runner = registry.get("runner", name).from_spec(argument)
     runner.load = partial(load_mortal, mark)
     with Library(either, later) as library:
         refused(UsageError, "--lazy first", library.upgrade, runner=runner)

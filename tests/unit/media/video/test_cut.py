@@ -1,4 +1,4 @@
-"""Cutting: the copy begins with a key frame and states it, the exact cut begins as asked."""
+"""Cutting: a file begins and ends with the span."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import pytest
 from tests import videos
 from tests.refusals import refused
 from vlar.errors import DecodeError, UsageError
-from vlar.media.video.cut import cut, ending_for
+from vlar.media.video.cut import cut
 from vlar.media.video.source import probe
 
 START_S, END_S, FPS = 0.9, 1.7, 25
-COPIED = (
-    *("h264-b-frames.mp4", "h264-open-gop.ts", "h264-fragmented.mp4", "h264-edit-list.mp4"),
-    *("h264-b-frames.avi", "hevc.mp4", "av1.mp4", "mpeg2.mpg", "vp9.webm", "h264-late-start.mkv"),
-)
-ENCODED = ("h264-b-frames.mp4", "h264-vfr.mkv", "h264-444-odd.mp4", "gif.gif", "mpeg2.ts")
+KINDS = ("h264-b-frames.mp4", "h264-vfr.mkv", "h264-444-odd.mp4", "gif.gif", "mpeg2.ts")
 
 
 def numbers(path: Path) -> list[int]:
@@ -62,26 +58,10 @@ def tone_begins_s(path: Path) -> float:
     raise AssertionError("no tone")
 
 
-@pytest.mark.parametrize("name", COPIED)
-def test_a_copy_begins_with_the_key_frame_that_it_states(tmp_path: Path, name: str):
+@pytest.mark.parametrize("name", KINDS)
+def test_a_cut_has_the_pictures_of_its_span(tmp_path: Path, name: str):
     source = videos.KINDS[name](tmp_path / name)
-    times_s, _ = videos.decode_all(source)
-    made = cut(source, START_S, END_S, tmp_path / f"out{ending_for(source)}")
-    assert not made.exact
-    assert made.path.suffix == source.suffix
-    assert made.start_s <= START_S
-    found, every = numbers(made.path), numbers(source)
-    assert times_s[every.index(found[0])] == pytest.approx(made.start_s, abs=0.01)
-    wanted = [n for n, t in zip(every, times_s, strict=True) if START_S <= t < END_S - 0.1]
-    assert set(wanted) <= set(found)
-    assert made.end_s < END_S + 0.3
-
-
-@pytest.mark.parametrize("name", ENCODED)
-def test_an_exact_cut_has_the_pictures_of_its_span(tmp_path: Path, name: str):
-    source = videos.KINDS[name](tmp_path / name)
-    made = cut(source, START_S, END_S, tmp_path / "out.mp4", exact=True)
-    assert made.exact
+    made = cut(source, START_S, END_S, tmp_path / "out.mp4")
     assert made.start_s == START_S
     assert made.end_s == pytest.approx(END_S, abs=1 / 20)
     times_s, _ = videos.decode_all(source)
@@ -93,37 +73,33 @@ def test_an_exact_cut_has_the_pictures_of_its_span(tmp_path: Path, name: str):
         assert abs(shown[number] - shown[on_screen]) < 0.041
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_sound_stays_with_the_pictures(tmp_path: Path, exact: bool):
+def test_sound_stays_with_the_pictures(tmp_path: Path):
     source = with_tone(tmp_path / "tone.mp4", 1.2)
-    made = cut(source, START_S, END_S, tmp_path / "out.mp4", exact=exact)
+    made = cut(source, START_S, END_S, tmp_path / "out.mp4")
     assert made.audio == "kept"
     assert made.start_s + tone_begins_s(made.path) == pytest.approx(1.2, abs=0.05)
 
 
-def test_what_cannot_be_copied_is_encoded(tmp_path: Path):
+def test_any_recording_becomes_a_video(tmp_path: Path):
     folder = videos.make_frame_folder(tmp_path / "frames", 50)
-    assert ending_for(folder) == ".mp4"
     made = cut(folder, 0.4, 1.2, tmp_path / "frames.mp4")
-    assert (made.exact, made.audio) == (True, "none")
+    assert made.audio == "none"
     assert numbers(made.path) == list(range(10, 30))
     raw = videos.KINDS["h264-raw.h264"](tmp_path / "raw.h264")
     assert cut(raw, 0.4, 1.2, tmp_path / "raw.mkv").path == tmp_path / "raw.mp4"
 
 
-def test_rotation_is_kept_by_a_copy_and_applied_by_an_exact_cut(tmp_path: Path):
+def test_rotation_is_applied(tmp_path: Path):
     source = videos.make_video(tmp_path / "turned.mp4", rotation_deg=90)
-    for exact, turned in ((False, 90), (True, 0)):
-        info = probe(cut(source, 0.5, 1.5, tmp_path / "out.mp4", exact).path)
-        assert (info.width, info.height, info.rotation_deg) == (64, 96, turned)
+    info = probe(cut(source, 0.5, 1.5, tmp_path / "out.mp4").path)
+    assert (info.width, info.height, info.rotation_deg) == (64, 96, 0)
 
 
 def test_faults_are_one_line_and_leave_no_file(tmp_path: Path):
     source = videos.make_video(tmp_path / "a.mp4")
     out = tmp_path / "out.mp4"
-    for exact in (False, True):
-        refused(DecodeError, "no such file", cut, tmp_path / "moved.mp4", 0, 1, out, exact)
-        refused(DecodeError, r"end of the video|shorter", cut, source, 60.0, 61.0, out, exact)
+    refused(DecodeError, "no such file", cut, tmp_path / "moved.mp4", 0, 1, out)
+    refused(DecodeError, "end of the video", cut, source, 60.0, 61.0, out)
     refused(UsageError, "replace the video itself", cut, source, 0, 1, source)
     refused(UsageError, "not a span", cut, source, 1, 1, out)
     refused(UsageError, "not writable", cut, source, 0, 1, tmp_path / "none" / "out.mp4")

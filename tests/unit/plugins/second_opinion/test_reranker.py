@@ -11,7 +11,6 @@ from tests.unit.library.fakes import FakeModel, tiny_video
 from vlar.errors import UnknownNameError, UsageError
 from vlar.generators.chat import RefusedError
 from vlar.generators.opinions.base import Answer, Answerer, FunctionAnswerer, MediaItem
-from vlar.generators.opinions.mixing import PROPOSER, OpinionWeights
 from vlar.generators.opinions.question import Question
 from vlar.library.library import Library
 from vlar.library.query.plan import QueryReport
@@ -58,7 +57,7 @@ def names(library: Library, rerank: object, **options: object) -> list[str]:
 
 def test_hits_are_in_the_order_of_both_opinions(library: Library):
     judge = ByFile("a cat")
-    found = names(library, AnswererReranker(judge, "mine", weights=OpinionWeights.read("0,1")))
+    found = names(library, AnswererReranker(judge, "mine", weight=3.0))
     assert found == ["5", "4", "3", "2", "1", "0"]
     assert len(judge.questions) == 6
     for question in judge.questions:
@@ -70,8 +69,8 @@ def test_hits_are_in_the_order_of_both_opinions(library: Library):
 def test_the_proposer_alone_and_an_answerer_that_does_not_know_change_nothing(library: Library):
     before = library.query("a cat", 10, rerank=None, min_probability=0)
     blind = FunctionAnswerer(lambda _, q: np.ones(len(q)))
-    for judge, weights in ((ByFile("a cat"), OpinionWeights(PROPOSER)), (blind, OpinionWeights())):
-        reranker = AnswererReranker(judge, "mine", weights=weights)
+    for judge, weight in ((ByFile("a cat"), 0.0), (blind, None), (blind, 1.0)):
+        reranker = AnswererReranker(judge, "mine", weight=weight)
         after = library.query("a cat", 10, rerank=reranker, min_probability=0)
         assert [hit.path for hit in after] == [hit.path for hit in before]
         for one, other in zip(after, before, strict=True):
@@ -120,18 +119,19 @@ def test_a_recording_that_is_gone_keeps_its_place(tmp_path: Path):
         library.add(paths)
         paths[1].unlink()
         reports = list[QueryReport]()
-        reranker = AnswererReranker(ByFile("a cat"), "mine", weights=OpinionWeights.read("1,1"))
+        reranker = AnswererReranker(ByFile("a cat"), "mine", weight=1.0)
         assert len(names(library, reranker, report=reports.append)) == 3
         assert reports[0].reranked == 2
         assert reports[0].rerank_failed == 1
 
 
-def test_answerers_go_by_name_too(library: Library, tmp_path: Path):
-    sheet = tmp_path / "people.csv"
-    assert names(library, f"sheet:{sheet}") == names(library, None)
-    assert sheet.read_text().count("a cat") == 6
+def test_answerers_go_by_name_too(library: Library, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    reports = list[QueryReport]()
+    assert names(library, "openai:m", report=reports.append) == names(library, None)
+    assert "OPENAI_API_KEY" in " ".join(reports[0].rerank_notes)
     with pytest.raises(UnknownNameError, match="no reranker is called"):
-        names(library, "shete:x")
+        names(library, "opneai:x")
     with pytest.raises(UsageError, match="27 options"):
         AnswererReranker(ByFile("a"), "m", k=27)
 

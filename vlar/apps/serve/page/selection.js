@@ -169,7 +169,7 @@ function useAsExamples() {
   }]]);
 }
 
-const WORDS = { csv: "Table (CSV)", edl: "Edit list (EDL)", otio: "Timeline (OTIO)", sheet: "Sheet of pictures (PNG)", clips: "Cut clips (ZIP)" };
+const WORDS = { csv: "Table (CSV)", otio: "Timeline (OTIO)", clips: "Cut clips (ZIP)" };
 
 function exportAs() {
   const spans = () => [...picked.values()].map(({ video, start_s, end_s }) => ({ video, start_s, end_s }));

@@ -42,25 +42,6 @@ class LostJobs:
     why: str = ""
 
 
-@dataclass(frozen=True)
-class RunnerOptions:
-    """Options of a runner; each takes what it needs and refuses the rest.
-
-    Attributes:
-        address: Address of a cluster; None for one that is started here.
-        workers: Number that encode at a time; None for a suitable number.
-        gpus: Share of a GPU that each of them takes.
-        devices: Devices of the workers of this machine.
-        device: Device of a single model.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-    gpus: float | None = None
-    devices: tuple[str, ...] = ()
-    device: str | None = None
-
-
 class Runner(ABC):
     """Carries out jobs: ``@register("runner", NAME)``.
 
@@ -82,11 +63,15 @@ class Runner(ABC):
 
     @classmethod
     @abstractmethod
-    def from_options(cls, options: RunnerOptions) -> Runner:
+    def from_spec(cls, argument: str, device: str | None = None) -> Runner:
         """Make one.
 
+        Args:
+            argument: What follows its name in ``--runner NAME:ARGUMENT``; empty if nothing does.
+            device: Where the model computes; None for the default.
+
         Raises:
-            UsageError: an option is not for this runner, or not usable.
+            UsageError: the argument or a device is not usable.
         """
 
     def start(self, setup: Setup) -> Self:
@@ -118,17 +103,6 @@ class Runner(ABC):
         """
 
 
-def refuse(runner: str, **given: object) -> None:
-    """Refuse options that a runner does not have.
-
-    Raises:
-        UsageError: one is given.
-    """
-    for option, value in given.items():
-        if value not in (None, ()):
-            raise UsageError(f"--{option.replace('_', '-')} {value} is not for runner {runner!r}")
-
-
 _WAITING_BYTES = 8 << 20  # of clips that wait for the encoder
 
 
@@ -145,11 +119,10 @@ class LocalRunner(Runner):
         self._running = ExitStack()
 
     @classmethod
-    def from_options(cls, options: RunnerOptions) -> LocalRunner:
-        """Takes ``device``."""
-        options_given = {"address": options.address, "workers": options.workers}
-        refuse(cls.name, **options_given, gpus_per_worker=options.gpus, devices=options.devices)
-        return cls(options.device)
+    def from_spec(cls, argument: str, device: str | None = None) -> LocalRunner:
+        if argument:
+            raise UsageError(f"the runner 'local' has no options; got {argument!r}")
+        return cls(device)
 
     def run(
         self, jobs: Sequence[ReadJob], *, alone: bool = False

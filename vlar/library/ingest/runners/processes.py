@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import queue
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from vlar.errors import DecodeCrash, DecodeOutOfMemory, DecodeTimeout, UsageError
 from vlar.files.workers.pool import WorkerPool, can_isolate
 from vlar.files.workers.process import FileLimits, WorkerStartError
-from vlar.library.ingest.runners.base import MEMORY, LostJobs, Runner, RunnerOptions, refuse
+from vlar.library.ingest.runners.base import MEMORY, LostJobs, Runner
 from vlar.library.ingest.worker_tasks import (
     DecodedPart,
     EncodedPart,
@@ -33,6 +34,33 @@ _WAITING_BYTES = 32 << 20  # of clips that wait for an encoder
 _CALL_BYTES = 16 << 20  # of clips that go to an encoder together
 _CALL_S = 3600.0  # a model may take minutes to load
 _ANY_MEMORY = 1 << 60  # a GPU's driver reserves far more addresses than it uses
+
+
+_MOST_PROCESSES = 256
+
+
+def devices_of(text: str) -> tuple[str, ...]:
+    """A list of devices, one for each encoder.
+
+    >>> devices_of("cpu:2"), devices_of("cuda:0,cuda:1")
+    (('cpu', 'cpu'), ('cuda:0', 'cuda:1'))
+
+    Raises:
+        UsageError: it is not such a list.
+    """
+    devices: list[str] = []
+    for name in (part.strip() for part in text.split(",")):
+        match = re.fullmatch(r"(cpu)(?::(\d+))?|(?:cuda|mps)(?::\d+)?", name)
+        if match is None:
+            raise UsageError(
+                f"--runner processes:{text}: {name!r} is not a device; write cpu:2 or cuda:0,cuda:1"
+            )
+        devices += ["cpu"] * int(match[2] or 1) if match[1] else [name]
+    if not 1 <= len(devices) <= _MOST_PROCESSES:
+        raise UsageError(
+            f"--runner processes:{text}: {len(devices)} encoders; 1 to {_MOST_PROCESSES} can run"
+        )
+    return tuple(devices)
 
 
 @register("runner", "processes")
@@ -53,20 +81,16 @@ class ProcessRunner(Runner):
         self._pools: list[WorkerPool] = []
 
     @classmethod
-    def from_options(cls, options: RunnerOptions) -> ProcessRunner:
-        """Takes ``devices``, or ``workers``, all on the processor."""
-        refuse(cls.name, address=options.address, gpus_per_worker=options.gpus)
-        if options.devices and options.workers is not None:
-            raise UsageError("--workers and --devices both set the number of encoders")
-        devices = options.devices or (options.device or "cpu",) * (options.workers or 2)
-        return cls(devices)
+    def from_spec(cls, argument: str, device: str | None = None) -> ProcessRunner:
+        """One encoder on each device of a list, such as ``cpu:2``; without one two of them."""
+        return cls(devices_of(argument) if argument else (device or "cpu",) * 2)
 
     def start(self, setup: Setup) -> ProcessRunner:
         """Refuse what worker processes cannot load; they start with the first job."""
         super().start(setup)
         self._packed = _packed(setup)
         if not can_isolate(type(self)):
-            raise UsageError("no worker process can be started here; add without --devices")
+            raise UsageError("no worker process can be started here; add without --runner")
         limits = FileLimits(_CALL_S, _ANY_MEMORY)
         self._pools = [WorkerPool(limits, module=__name__) for _ in self._devices]
         return self
