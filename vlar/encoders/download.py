@@ -121,6 +121,9 @@ def fetch(
         root: Folder in which a source gets one of its own, named by the commit; None for the
             hub's cache.
 
+    Returns:
+        What the hub states of each; nothing without a network, where all of them are here.
+
     Raises:
         UsageError: terms were not accepted.
         ModelError: the hub cannot be reached or refuses, the disk is full, or a file has another
@@ -133,7 +136,9 @@ def fetch(
             if _RESTRICTED.search(licence) or (row and row.non_commercial):
                 raise _terms(name, source, licence)
     if wanted and (why := hub.why_offline()) is not None:
-        raise hub.offline(name, wanted[0].repository, why)
+        if lacking := next((row for row in wanted if row.folder() is None), None):
+            raise hub.offline(name, lacking.repository, why)
+        return []
     listings: list[Listing] = []
     for source in wanted:
         with _clear_errors(name, source, accept_licence):
@@ -267,6 +272,8 @@ def _transfer(listing: Listing, row: Any, advance: Advance) -> None:
     with FileLock(lock):  # the client's own lock
         if blob.is_file():
             return
+        if _begun(source, row) > row.size:
+            part.unlink()  # of no file that the hub states
         with _Counted(part, advance) as stream:
             n_bytes = stream.tell()
             http_get(

@@ -79,7 +79,7 @@ def _any(name: str, patterns: Sequence[str]) -> bool:
 
 def of_transformers(target: str, options: Mapping[str, str]) -> list[Source]:
     """Source of ``ORG/NAME`` with the options of its name; none of a path."""
-    if Path(target).expanduser().exists() or target.count("/") != 1:
+    if Path(target).expanduser().is_dir() or target.count("/") != 1:
         return []
     source = Source(target, options.get("revision"))
     return [replace(source, weights=()) if yes(options, "random_init") else source]

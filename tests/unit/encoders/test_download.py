@@ -146,8 +146,10 @@ def test_a_download_that_broke_off_goes_on_in_another_process(
 def test_a_begun_file_that_is_damaged_is_refused_and_begun_again(hub: Hub):
     blob = (fetch() / "model.safetensors").resolve()
     blob.unlink()
-    blob.with_name(f"{blob.name}.vlar.incomplete").write_bytes(b"damaged")
+    begun = blob.with_name(f"{blob.name}.vlar.incomplete")
+    begun.write_bytes(b"damaged")
     refused(ModelError, "model.safetensors .* another hash", fetch)
+    begun.write_bytes(bytes(1000))  # more than the whole
     assert (fetch() / "model.safetensors").read_bytes() == FILES["model.safetensors"]
 
 

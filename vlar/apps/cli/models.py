@@ -312,7 +312,7 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> None:
     for listing in listings:
         output.note(f"{listing} is ready in {listing.folder}")
     if not listings:
-        output.note(f"{name} needs nothing of a hub")
+        output.note(f"nothing to fetch for {name}")
     if not check or not entries().get(name, entries()["lite"]).is_encoder:
         return
     with progress(f"loading {name}") as shown:
