@@ -1,4 +1,4 @@
-"""Pages and plots of one evaluation, and of runs next to each other.
+"""Pages of one evaluation, and of runs next to each other; plots of one.
 
 A page is one file: pictures are inside it, nothing is loaded from elsewhere, and no script runs.
 """
@@ -16,8 +16,6 @@ import numpy as np
 
 from vlar.errors import ModelError, UsageError, VlarError
 from vlar.evaluation.report import (
-    ReportRow,
-    averaged,
     cell,
     differences,
     pairs_of,
@@ -412,53 +410,3 @@ def _draw_labels(result: Evaluation, figure: Any) -> None:
 def _plain(label: str) -> str:
     """A label that matplotlib does not read as a formula."""
     return label.replace("$", r"\$")
-
-
-def write_runs_plot(file: Path, runs: Runs) -> None:
-    """Draw the figures of all runs as points with their intervals (PNG, SVG or PDF by ending).
-
-    Raises:
-        ModelError: matplotlib is not installed.
-        UsageError: the file cannot be written.
-    """
-    groups = list(pairs_of([listed for _, listed in runs]))
-    tables = [_drawn(rows(group)) for group in groups]
-    names = {id(run): path.stem for path, listed in runs for run in listed}
-    ratios = [1.2 + 0.25 * len(table) for table in tables]
-    canvas = _canvas(figsize=(9, max(sum(ratios), 2)), layout="tight")
-    axes = canvas.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": ratios})
-    for (axis,), group, table in zip(axes, groups, tables, strict=True):
-        _draw(axis, group, table, [names[id(run)] for run in group])
-    _draw_to(canvas, file, 110)
-
-
-def _drawn(table: Sequence[ReportRow]) -> list[ReportRow]:
-    """The rows of a plot: shares, without deviations and without seeds that have a mean."""
-    extra = averaged((row.name, row.where) for row in table)
-    points = [row for row, left_out in zip(table, extra, strict=True) if not left_out]
-    shares = [row for row in points if all(v is None or 0 <= v.value <= 1 for v in row.values)]
-    return [row for row in shares if not row.name.endswith(" std")]
-
-
-def _draw(
-    axis: Any, group: Sequence[JsonDict], table: Sequence[ReportRow], names: list[str]
-) -> None:
-    for number, name in enumerate(names):
-        points = [(y, row.values[number]) for y, row in enumerate(table)]
-        measured = [(y, figure) for y, figure in points if figure is not None]
-        low = [f.value - f.low if f.low is not None else 0.0 for _, f in measured]
-        high = [f.high - f.value if f.high is not None else 0.0 for _, f in measured]
-        axis.errorbar(
-            [f.value for _, f in measured],
-            [y + 0.15 * number for y, _ in measured],
-            xerr=[[max(x, 0.0) for x in low], [max(x, 0.0) for x in high]],
-            fmt="o",
-            ms=4,
-            label=name,
-        )
-    axis.set_yticks(range(len(table)), [title(row.name, row.where) for row in table], fontsize=8)
-    axis.invert_yaxis()
-    axis.set_xlim(-0.02, 1.02)
-    axis.margins(y=0.02)
-    axis.set_title(f"{group[0]['card']}, {group[0]['protocol']}", fontsize=10)
-    axis.legend(fontsize=8)

@@ -73,7 +73,7 @@ API: dict[str, Any] = {
 }
 #: Panels of the help, for options whose declaration does not name one.
 _GROUPS = {
-    TIME: "every at window stride long_windows shortest smooth switch delay",
+    TIME: "every at window stride long_windows shortest switch delay",
     FILES: "out csv html cut timeline_file kpi_out resume shards force",
     SECOND_OPINION: "rerank rerank_k rerank_weight",
     MACHINE: "device dtype runner seed quiet verbose debug",

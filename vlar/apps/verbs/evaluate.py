@@ -451,7 +451,7 @@ def _show_task(row: TaskRun) -> None:
     output.row(row, *lines)
 
 
-def report(runs: list[str], /, *, html: Path | None = None, plot: Path | None = None) -> int:
+def report(runs: list[str], /, *, html: Path | None = None) -> int:
     """Compare runs of 'vlar eval' and results of 'vlar evaluate'.
 
     What differs comes first, then the figures next to the published ones.
@@ -459,13 +459,12 @@ def report(runs: list[str], /, *, html: Path | None = None, plot: Path | None = 
     Options:
         runs (RUN.json): Files of runs or of results (vlar evaluate --json), or folders of them.
         html: Write one page of all runs.
-        plot (FILE.png): Draw the figures of the runs.
 
     Examples:
         vlar report run.json other.json
         vlar report run.json other.json --html runs.html
     """
-    from vlar.evaluation.page import write_runs_page, write_runs_plot
+    from vlar.evaluation.page import write_runs_page
     from vlar.evaluation.runner import read_runs
 
     files: list[Path] = []
@@ -483,9 +482,6 @@ def report(runs: list[str], /, *, html: Path | None = None, plot: Path | None = 
     if html is not None:
         write_runs_page(html, read)
         output.note(f"written to {html}")
-    if plot is not None:
-        write_runs_plot(plot, read)
-        output.note(f"written to {plot}")
     _compare([content for _, content in read])
     output.text("runs: " + ", ".join(f"{n} {file}" for n, (file, _) in enumerate(read, start=1)))
     for file, content in read:

@@ -32,7 +32,6 @@ class TimelineRules:
         every_s: Seconds of a step; a segment begins and ends at one.
         window_s: Seconds around a step that its answer reads; None for those of the step.
         shortest_s: Least seconds of a segment, or those of some labels by name.
-        smooth_s: Seconds over which scores are averaged first; 0 for none.
         switch: Cost of a change of label, in nats; the higher, the fewer segments.
         unknown: Whether a moment may show none of the labels. False shares its probability among
             the labels: right for work that never pauses, and where a model finds parts of movements
@@ -44,7 +43,6 @@ class TimelineRules:
     every_s: float = 0.5
     window_s: float | None = 2.0
     shortest_s: float | Mapping[str, float] = 1.0
-    smooth_s: float = 0.0
     switch: float = 0.3
     unknown: bool = True
     delay_s: float | None = None
@@ -53,7 +51,6 @@ class TimelineRules:
         limits = (
             ("every_s", self.every_s, self.every_s > 0),
             ("window_s", self.window_s, self.window_s is None or self.window_s >= self.every_s),
-            ("smooth_s", self.smooth_s, self.smooth_s >= 0),
             ("switch", self.switch, self.switch >= 0),
             ("delay_s", self.delay_s, self.delay_s is None or self.delay_s >= 0),
         )
@@ -133,8 +130,6 @@ class SegmentStream:
     labels: Sequence[str]
     rules: TimelineRules
     _decoder: Decoder = field(init=False)
-    _raw: list[Float64] = field(default_factory=list, init=False)
-    _smoothed: int = field(default=0, init=False)
     _steps: list[TimeStep] = field(default_factory=list, init=False)
     _open: AnswerSegment | None = field(default=None, init=False)
 
@@ -147,32 +142,25 @@ class SegmentStream:
             switch=rules.switch,
             delay=delay,
         )
-        self._half = round(rules.smooth_s / rules.every_s) // 2
 
     def push(self, step: TimeStep) -> list[AnswerSegment]:
         """Add a step; the segments that are now complete, oldest first."""
-        self._take(step)
-        labels: list[int] = []
-        while self._smoothed + self._half < len(self._raw):
-            labels += self._decoder.push(self._smooth())
-        return self._closed(labels)
+        return self._closed(self._decoder.push(self._scores(step)))
 
     def finish(self) -> list[AnswerSegment]:
         """The segments that are left."""
-        while self._smoothed < len(self._raw):
-            self._decoder.advance(self._smooth())
         closed = self._closed(self._decoder.finish())
         last, self._open = self._open, None
-        self._raw, self._smoothed = [], 0
         return [*closed, last] if last else closed
 
     def all_of(self, steps: Iterable[TimeStep]) -> list[AnswerSegment]:
         """The segments of a whole recording, without asking after each step what is sure."""
         for step in steps:
-            self._take(step)
+            self._decoder.advance(self._scores(step))
         return self.finish()
 
-    def _take(self, step: TimeStep) -> None:
+    def _scores(self, step: TimeStep) -> Float64:
+        """Weighted log probabilities (C + 1,) of a step, which waits for its label."""
         count = len(self.labels) + 1
         probabilities = step.probability
         even = np.full(count, 1.0 / count) if probabilities is None else probabilities
@@ -180,13 +168,7 @@ class SegmentStream:
             shares = even[:-1] / max(float(even[:-1].sum()), _FLOOR)
             even = np.append(shares, 0.0)
         self._steps.append(step)
-        self._raw.append(self.rules.weight * np.log(np.maximum(even, _FLOOR)))
-
-    def _smooth(self) -> Float64:
-        """The next step's scores, averaged over the steps around it."""
-        step, half = self._smoothed, self._half
-        self._smoothed += 1
-        return np.mean(self._raw[max(0, step - half) : step + half + 1], axis=0)
+        return self.rules.weight * np.log(np.maximum(even, _FLOOR))
 
     def _closed(self, labels: Sequence[int]) -> list[AnswerSegment]:
         """Segments that end where the steps of these labels are added."""

@@ -22,8 +22,6 @@ def agreement(
     /,
     *,
     step: float = 0.04,
-    iou: float = 0.5,
-    tolerance: float = 1.0,
     fps: float | None = None,
     tier: str | None = None,
     ignore: list[str] | None = None,
@@ -39,8 +37,6 @@ def agreement(
     Options:
         files (FILE): Annotations by people, or segments of 'vlar timeline'.
         step (SECONDS): Of the grid on which labels are compared.
-        iou (SHARE): Least overlap of bouts that match.
-        tolerance (rare SECONDS): Greatest distance of starts that match.
         fps (RATE): Frames a second, for formats that count frames.
         tier (NAME): Compare this tier or stream alone.
         ignore (LABEL): Leave this label out; repeat it for more.
@@ -67,7 +63,7 @@ def agreement(
             f"{', '.join(files)}: there is one rater; give two files, or one with several raters"
         )
     lengths = durations if whole else None
-    result = measure(tables, durations=lengths, step_s=step, iou=iou, tolerance_s=tolerance)
+    result = measure(tables, durations=lengths, step_s=step)
     left_out = {s.recording for rows in tables.values() for s in rows} - set(result.recordings)
     if left_out:
         output.note(f"one rater alone has {', '.join(sorted(left_out)[:5])}: left out")

@@ -44,7 +44,6 @@ def review(
     support: Path | None = None,
     adapt: Path | None = None,
     model: str | None = None,
-    device: str | None = None,
 ) -> int:
     """List the clips that teach most if a person labels them.
 
@@ -58,7 +57,6 @@ def review(
         minutes (MINUTES): Of tracks: how much to annotate, in place of -k.
         fps (rare): Frames a second of tracks that state none; default: as learned.
         out: Write them as tasks to label; of tracks any format of annotations.
-        device (rare NAME):
         task_format (rare --format NAME): Of the tasks.
         accept: Answers of a labelling tool, or a filled CSV.
         support (CSV): What is labelled already; answers join it.
@@ -75,11 +73,11 @@ def review(
     if holds_head(target, NAME):
         return _minutes(target, paths or [], minutes or k / 3, out, fps)
     if accept is not None:
-        return _accept(target, accept, support, adapt, device)
+        return _accept(target, accept, support, adapt)
     if adapt is not None:
         raise UsageError("--adapt belongs to --accept FILE, the answers; give it too")
     places: set[Place] = set() if support is None else _labelled(support)
-    candidates = _candidates(target, paths or [], labels, model, device)
+    candidates = _candidates(target, paths or [], labels, model)
     for failure in candidates.failed:
         output.failure(failure)
     items = candidates.first(k, labelled=places)
@@ -130,7 +128,7 @@ def _line(item: ReviewItem) -> str:
 
 
 def _candidates(
-    target: str, paths: list[str], labels: str | None, model: str | None, device: str | None
+    target: str, paths: list[str], labels: str | None, model: str | None
 ) -> ReviewCandidates:
     from vlar.behaviour import candidates
     from vlar.library.address import is_address
@@ -142,14 +140,14 @@ def _candidates(
             raise UsageError(f"{target} is a library, which has its own recordings; give no PATH")
         name = model or inputs.own_model(target)
         with progress(f"loading {name}") as shown:
-            loaded = inputs.load_model(name, device, None, target)
+            loaded = inputs.load_model(name, None, None, target)
             shown.stage("comparing")
             with Library(target, create=False) as library:
                 return candidates.of_library(loaded, library, labels)
     if not paths:
         raise UsageError(f"{target} is not a library; give recordings to review with this model")
     with progress(f"loading {target}") as shown:
-        loaded = inputs.load_model(target, device, None)
+        loaded = inputs.load_model(target, None, None)
         recordings, failures = inputs.recordings(paths, loaded.encoder.modality)
         shown.stage("classifying")
         answered = candidates.of_recordings(loaded, recordings, labels)
@@ -164,9 +162,7 @@ def _labelled(support: Path) -> set[Place]:
     return {(item.path.absolute(), item.window) for item in labelled.items}
 
 
-def _accept(
-    target: str, answers: Path, support: Path | None, folder: Path | None, device: str | None
-) -> int:
+def _accept(target: str, answers: Path, support: Path | None, folder: Path | None) -> int:
     from vlar.behaviour.candidates import join_support, read_answers
 
     if support is None:
@@ -178,7 +174,7 @@ def _accept(
     if folder is None:
         return 0
     with progress(f"loading {target}") as shown:
-        loaded = inputs.load_model(target, device, None)
+        loaded = inputs.load_model(target, None, None)
         shown.stage("reading")
         adapted = loaded.adapt(support, progress=shown)
     adapted.save(folder, replace=True)

@@ -6,10 +6,8 @@ Options:
     every (SPAN): Step: segments begin and end at one.
     window (SPAN): What the answer of a step reads around it.
     shortest (rare SPAN): Least length of a segment; 0 for none.
-    smooth (rare SPAN): Average scores over this first; 0: not.
     switch (rare COST 0..): Cost of a change; higher: fewer.
     no_unknown (rare): Every moment shows one of the labels.
-    dtype (rare NAME):
     online: Print a segment when no later window can change it.
     delay (rare SPAN): With --online: wait no longer than this.
     kpi: Print a table: counts, durations, waiting, violations.
@@ -29,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli import inputs, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
@@ -52,7 +50,6 @@ def timeline(
     every: str = "500ms",
     window: str = "2s",
     shortest: str = "1s",
-    smooth: str = "0",
     switch: float = 0.3,
     no_unknown: bool = False,
     online: bool = False,
@@ -66,7 +63,6 @@ def timeline(
     fps: float | None = None,
     layout: Path | None = None,
     device: str | None = None,
-    dtype: options.Dtype = None,
 ) -> int:
     """Find what recordings show when, as segments.
 
@@ -96,7 +92,6 @@ def timeline(
         every_s=every_s,
         window_s=None if live or not window else max(inputs.seconds(window, "--window"), every_s),
         shortest_s=_span(shortest, "--shortest"),
-        smooth_s=_span(smooth, "--smooth"),
         switch=switch,
         delay_s=_span(delay, "--delay") if delay else None,
         unknown=not no_unknown,
@@ -109,7 +104,7 @@ def timeline(
     for remark in label_list.notes if label_list else ():
         output.note(f"vlar: {remark}")
     with progress(f"loading {model}") as shown:
-        recogniser = inputs.load_model(model, device, dtype)
+        recogniser = inputs.load_model(model, device, None)
         shown.stage("reading labels")
         steps, idle_labels = (_labels(text, recogniser, label_list) for text in (order, idle))
         shown.stage("reading recordings")

@@ -134,7 +134,7 @@ def test_a_label_may_have_a_least_length_of_its_own():
 
 def test_rules_out_of_range():
     for settings in [
-        {"every_s": 0}, {"window_s": 0.1}, {"smooth_s": -1}, {"switch": float("inf")},
+        {"every_s": 0}, {"window_s": 0.1}, {"switch": float("inf")},
         {"delay_s": -1}, {"shortest_s": -1},
     ]:  # fmt: skip
         refused(UsageError, "timeline is", TimelineRules, **settings)
