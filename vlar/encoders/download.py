@@ -132,7 +132,7 @@ def fetch(
     if not accept_licence:
         for source in wanted:
             row = source.entry
-            licence = source.licence or (row.licence if row else "")
+            licence = row.licence if row else source.licence
             if _RESTRICTED.search(licence) or (row and row.non_commercial):
                 raise _terms(name, source, licence)
     if wanted and (why := hub.why_offline()) is not None:
@@ -195,7 +195,7 @@ def _listed(name: str, source: Source, root: Path | None, accept_licence: bool) 
         )
     card = facts.card_data or {}
     stated = str(card.get("license") or "")
-    licence = source.licence or (row.licence if row else str(card.get("license_name") or stated))
+    licence = row.licence if row else source.licence or str(card.get("license_name") or stated)
     asks = bool(facts.gated) or (source.weights and not row and _RESTRICTED.search(stated))
     if asks and root is None and not accept_licence:
         raise _terms(name, source, licence or "see its page")

@@ -27,7 +27,7 @@ class Source:
         settings: Patterns of what is fetched with them.
         looked_for: Files by which a loader recognises the repository, the best first.
         depth: Folders in which a file may lie.
-        licence: Licence where the model's name states it; else that of the catalogue or the hub.
+        licence: Licence where the name states it and no row of the catalogue does; else the hub's.
     """
 
     repository: str
