@@ -17,10 +17,11 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import IO, Any, cast
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from vlar.errors import UsageError, VlarError
+from vlar.files.http import ask
 from vlar.types import JsonDict
 
 HOSTED = "https://api.openai.com/v1"
@@ -65,15 +66,6 @@ class RefusedError(VlarError):
     """No question can get an answer: the key, the address or the model is wrong."""
 
     kind = "refused"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Returns a redirect as an error, because the request holds a key."""
-
-    def redirect_request(
-        self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
-        """Follow no redirect."""
 
 
 class _RetryableError(Exception):
@@ -130,7 +122,6 @@ class ChatClient:
         self._attempts, self._if_too_long = attempts, if_too_long
         self._pause_s = _FIRST_PAUSE_S if pause_s is None else pause_s
         self._stopped = threading.Event()
-        self._opener = urllib.request.build_opener(_NoRedirect)
         self._way = 0  # of ``ask``: the fullest that the server took
 
     def ask(self, body: JsonDict, ways: Sequence[JsonDict] = ({},)) -> JsonDict:
@@ -203,7 +194,7 @@ class ChatClient:
         data = json.dumps(body).encode()
         request = urllib.request.Request(self._url, data, headers, method="POST")
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as response:
+            with ask(request, self._timeout_s) as response:
                 content = self._body(response)
         except urllib.error.HTTPError as error:
             with error:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from vlar.errors import UsageError
+from vlar.files.http import ask
 from vlar.files.reading import parse_json
 
 PREFIX = "frigate+"
@@ -85,7 +84,7 @@ def clips(
 
 def _events(address: str, after_s: float) -> list[dict[str, Any]]:
     query = urlencode({"after": after_s, "has_clip": 1, "limit": 200})
-    with _opened(f"{address}/api/events?{query}") as answer:
+    with ask(f"{address}/api/events?{query}", _TIMEOUT_S) as answer:
         events = parse_json(answer.read(_MOST_LIST))
     if not isinstance(events, list):
         raise ValueError("it does not list events")  # noqa: TRY004 - one kind for its caller
@@ -95,13 +94,9 @@ def _events(address: str, after_s: float) -> list[dict[str, Any]]:
 
 def _fetch(address: str, file: Path) -> None:
     n_bytes = 0
-    with _opened(address) as answer, file.open("wb") as stream:
+    with ask(address, _TIMEOUT_S) as answer, file.open("wb") as stream:
         while piece := answer.read(_PIECE):
             n_bytes += len(piece)
             if n_bytes > _MOST_CLIP:
                 raise OSError(f"over {_MOST_CLIP >> 20} MB")
             stream.write(piece)
-
-
-def _opened(address: str) -> Any:
-    return closing(urllib.request.urlopen(address, timeout=_TIMEOUT_S))

@@ -7,19 +7,14 @@ import hmac
 import threading
 import urllib.error
 import urllib.request
-from typing import Any
 from urllib.parse import urlsplit
 
 from vlar.apps.publish.outbox import Message, Outbox
 from vlar.errors import UsageError
+from vlar.files.http import ask
 
 _TIMEOUT_S = 15
 _AGAIN = (408, 425, 429)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:  # pyright: ignore
-        """Refuse it: a redirect takes the message to another host."""
 
 
 def check_address(address: str) -> str:
@@ -73,9 +68,8 @@ def _post(address: str, secret: str, outbox: Outbox, message: Message) -> None:
     if secret:
         headers["X-Vlar-Signature"] = signature(message.body, secret)
     request = urllib.request.Request(address, message.body, headers, method="POST")
-    opener = urllib.request.build_opener(_NoRedirect())
     try:
-        with opener.open(request, timeout=_TIMEOUT_S):
+        with ask(request, _TIMEOUT_S):
             outbox.delivered(message)
     except urllib.error.HTTPError as error:
         if error.code >= 500 or error.code in _AGAIN:
