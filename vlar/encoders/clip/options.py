@@ -160,19 +160,25 @@ def default_precision(device: str | None) -> str | None:
 def place_model(model: nn.Module, device: str | None, precision: str, name: str) -> None:
     """Freeze a model and move it to its device and number type.
 
-    On CUDA products of float32 are computed in TF32 (``torch.set_float32_matmul_precision``), and
-    networks of 2-D convolutions lie with their channels last.
+    On an accelerator networks of 2-D convolutions lie with their channels last.
     """
     import torch
 
     model.eval().requires_grad_(False)
     chosen_device = pick_device(device)
     model.to(device=chosen_device, dtype=pick_dtype(precision))
-    if chosen_device.type == "cuda" and pick_dtype(precision) == torch.float32:
-        torch.set_float32_matmul_precision("high")
+    allow_tf32(chosen_device, precision)
     if chosen_device.type != "cpu" and _is_convolutional(model):
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     warn_if_slow(precision, chosen_device, name)
+
+
+def allow_tf32(device: torch.device, precision: str) -> None:
+    """Let CUDA compute products of a model in float32 in TF32, in the whole process."""
+    import torch
+
+    if device.type == "cuda" and pick_dtype(precision) == torch.float32:
+        torch.set_float32_matmul_precision("high")
 
 
 def _is_convolutional(model: nn.Module) -> bool:

@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 
 from vlar.encoders.clip import trust
-from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
+from vlar.encoders.clip.options import allow_tf32, pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.towers import LOADING_ERRORS, quiet_libraries, weights_hash
 from vlar.encoders.download import ready
 from vlar.encoders.hub_source import Source
@@ -266,6 +266,7 @@ def load(
 
         chosen_device = pick_device(device)
         warn_if_slow(precision, chosen_device, name)
+        allow_tf32(chosen_device, precision)
         model = SentenceTransformer(
             str(folder),
             device=str(chosen_device),

@@ -10,12 +10,14 @@ import torch
 
 import vlar
 from tests import videos
+from tests.fake_device import DEVICE, fake_device
 from tests.unit.encoders.clip import models
 from vlar.adapters.base import training_type
 from vlar.apps.cli import inputs
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip import options
-from vlar.encoders.clip.options import default_precision
+from vlar.encoders.clip.options import allow_tf32, default_precision, place_model
+from vlar.encoders.clip.towers import weights_hash
 from vlar.library.library import Library
 
 HALF = "precision=bfloat16"
@@ -96,6 +98,40 @@ def test_a_library_keeps_its_type_by_whatever_name_it_is_opened(
                 assert prints == {library.info().fingerprint}
                 library.query("riding a bike")  # raises where the types differ
     assert inputs.load_model(spec, None, None).encoder.name == f"{spec}?{HALF}"
+
+
+def test_only_float32_on_cuda_is_multiplied_in_tf32() -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        for place, precision, expected in (
+            ("cpu", "float32", "highest"),
+            ("cuda", "bfloat16", "highest"),
+            ("cuda:1", "float32", "high"),
+        ):
+            torch.set_float32_matmul_precision("highest")
+            allow_tf32(torch.device(place), precision)
+            assert torch.get_float32_matmul_precision() == expected
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "count", "is_last"), [((3, 3), 6, True), ((3, 3), 1, False), ((1, 3, 3), 6, False)]
+)
+def test_networks_of_convolutions_have_their_channels_last_on_a_device(
+    kernel: tuple[int, ...], count: int, is_last: bool
+) -> None:
+    make = torch.nn.Conv2d if len(kernel) == 2 else torch.nn.Conv3d
+    models = [torch.nn.Sequential(*(make(4, 4, kernel) for _ in range(count))) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    with fake_device():
+        for model, device in zip(models, ("cpu", DEVICE), strict=True):
+            place_model(model, device, "float32", "made")
+        weights = [next(model.parameters()) for model in models]
+        if len(kernel) == 2:
+            last = [x.is_contiguous(memory_format=torch.channels_last) for x in weights]
+            assert last == [False, is_last]
+        assert weights_hash(models[0]) == weights_hash(models[1])
 
 
 def test_methods_that_train_inside_towers_start_in_float32() -> None:
