@@ -17,7 +17,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 from vlar import registry
 from vlar.files import resources
 from vlar.files.opening import open_input
+from vlar.files.recent import Recent
 from vlar.library.engines.base import CacheDamage, Engine, Probes
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import Float16, Int64, RowTable, read_all
@@ -214,27 +215,6 @@ class Origin:
         return cls(meta["library_id"], counter(meta, "generation") or 0, manifest.dim)
 
 
-class LastValues:
-    """The values that were asked for last, by key."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: dict[Hashable, object] = {}
-
-    def get(self, key: Hashable) -> object | None:
-        """Value kept for a key; None without one."""
-        return self._values.get(key)
-
-    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Value of a key, made where it is not kept."""
-        if key not in self._values:
-            made = make()
-            while len(self._values) >= self._most:
-                del self._values[next(iter(self._values))]
-            self._values[key] = made
-        return cast("T", self._values[key])
-
-
 class RowFigures:
     """Figures of rows, by row id, kept as long as the rows: nothing else changes them."""
 
@@ -280,10 +260,10 @@ class SearchCache:
     origin: Origin
     made_at: int
     damaged: tuple[int, ...] = ()
-    held: LastValues = field(default_factory=lambda: LastValues(_KEPT))
-    asked: LastValues = field(default_factory=lambda: LastValues(_ASKED))
+    held: Recent = field(default_factory=lambda: Recent(_KEPT))
+    asked: Recent = field(default_factory=lambda: Recent(_ASKED))
     everyday: RowFigures = field(default_factory=RowFigures)
-    sound: LastValues = field(default_factory=lambda: LastValues(1))
+    sound: Recent = field(default_factory=lambda: Recent(1))
 
 
 def choose(rows: int) -> tuple[str, str]:

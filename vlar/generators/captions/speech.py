@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -22,6 +21,7 @@ from vlar.encoders.catalogue import entries
 from vlar.encoders.clip.options import cached
 from vlar.encoders.spec import split_options
 from vlar.errors import DecodeError, ModelError, UsageError
+from vlar.files.recent import Recent
 from vlar.files.workers import single
 from vlar.files.workers.process import FileLimits
 from vlar.generators.backends import LocalModel
@@ -52,7 +52,7 @@ class SpeechCaptioner(Captioner):
             "give the folder of a Whisper model with its processor and safetensors",
             use_safetensors=True,
         )
-        self._kept: OrderedDict[tuple[Any, ...], list[Segment]] = OrderedDict()
+        self._kept = Recent(_KEPT_CHUNKS)
         self.name = name
         facts = f"{self._model.digest} {_CHUNK_S} {_LEAST_RMS} 1"
         self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
@@ -99,17 +99,16 @@ class SpeechCaptioner(Captioner):
         except (OSError, ValueError):
             return []
         key = path, status.st_mtime_ns, status.st_size, number
-        if key not in self._kept:
-            start_s, limit_s = number * _CHUNK_S, FileLimits.from_environment().timeout_s
-            try:
-                sound = single.call(path, decode_span, path, start_s, start_s + _CHUNK_S, limit_s)
-            except DecodeError:  # no sound track, or none that can be read
-                sound = np.zeros(0, np.float32)
-            self._kept[key] = self._words(sound, start_s) if has_sound(sound) else []
-            while len(self._kept) > _KEPT_CHUNKS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        return self._kept.keep(key, lambda: self._chunk(path, number * _CHUNK_S))
+
+    def _chunk(self, path: Path, start_s: float) -> list[Segment]:
+        """The words of a chunk from a start on."""
+        limit_s = FileLimits.from_environment().timeout_s
+        try:
+            sound = single.call(path, decode_span, path, start_s, start_s + _CHUNK_S, limit_s)
+        except DecodeError:  # no sound track, or none that can be read
+            return []
+        return self._words(sound, start_s) if has_sound(sound) else []
 
     def _words(self, sound: Float32, start_s: float) -> list[Segment]:
         with self._model.use(_failed) as (processor, model):

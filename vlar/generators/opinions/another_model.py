@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vlar.errors import UsageError
+from vlar.files.recent import Recent
 from vlar.generators.chat import NoAnswerError
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem, checked_probability
 from vlar.generators.opinions.question import Question, normalised
@@ -30,7 +30,7 @@ class ModelAnswerer(Answerer):
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
+        self._encoded = Recent(_KEPT)
 
     @classmethod
     def from_spec(cls, argument: str) -> ModelAnswerer:
@@ -46,7 +46,7 @@ class ModelAnswerer(Answerer):
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Probabilities of the options by the model alone."""
-        encoded = self._encode(shown)
+        encoded = self._encoded.keep(shown.key, lambda: self._encode(shown))
         try:
             classifier = self._model.classifier(self._spelled(question), descriptions="none")
         except UsageError as error:
@@ -63,15 +63,8 @@ class ModelAnswerer(Answerer):
         return [labels.get(normalised(option), option) for option in question.options]
 
     def _encode(self, shown: MediaItem) -> Encoded:
-        if shown.key in self._encoded:
-            self._encoded.move_to_end(shown.key)
-            return self._encoded[shown.key]
         model = self._model
         if shown.is_file:  # it samples for itself: more frames, or other ones
-            encoded = model.words.encode_views(model.view_sampler.sample(shown.path, shown.window))
-        else:
-            (encoded,) = model.words.encode([shown.clip])
-        self._encoded[shown.key] = encoded
-        if len(self._encoded) > _KEPT:
-            self._encoded.popitem(last=False)
+            return model.words.encode_views(model.view_sampler.sample(shown.path, shown.window))
+        (encoded,) = model.words.encode([shown.clip])
         return encoded

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import QueryError
+from vlar.files.recent import Recent
 from vlar.library.query.candidates import ScoredSpan, Snapshot
 from vlar.library.query.caption_search import search_words
 from vlar.library.query.feedback import log_odds
@@ -50,7 +51,7 @@ class WrittenIndex:
             "CREATE VIRTUAL TABLE texts USING fts5(text, tokenize="
             "'porter unicode61 remove_diacritics 2')"
         )
-        self._kept: dict[str, Int64] = {}
+        self._kept = Recent(_KEPT)
         folder = _common_folder(list(paths.values()))
         recordings = (
             (2 * i, f"{spaced(path[len(folder) :])} {_tag_text(tags.get(i, {}))}")
@@ -92,14 +93,13 @@ class WrittenIndex:
         """Sorted numbers of the texts that have a word, or one that begins with ``word*``; those of
         the last words are kept.
         """
-        if word not in self._kept:
-            if len(self._kept) >= _KEPT:
-                del self._kept[next(iter(self._kept))]
-            query = "SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid"
-            asked = _quoted(word.removesuffix(_ANY)) + (_ANY if word.endswith(_ANY) else "")
-            rowids = (rowid for (rowid,) in self._table.execute(query, (asked,)))
-            self._kept[word] = np.fromiter(rowids, np.int64)
-        return self._kept[word]
+        return self._kept.keep(word, lambda: self._rows(word))
+
+    def _rows(self, word: str) -> Int64:
+        query = "SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid"
+        phrase = _quoted(word.removesuffix(_ANY)) + (_ANY if word.endswith(_ANY) else "")
+        rowids = (rowid for (rowid,) in self._table.execute(query, (phrase,)))
+        return np.fromiter(rowids, np.int64)
 
 
 def _owners(texts: Int64) -> tuple[set[int], set[int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.spec import number, split_options
+from vlar.files.recent import Recent
 from vlar.methods.tc_clip.checkpoint import load
 from vlar.methods.tc_clip.network import TcClipConfig, TcClipNetwork, build
 from vlar.methods.tc_clip.text import ClassSet
@@ -94,7 +94,7 @@ class TcClip(ClipAdapter, ConditionedText):
         )
         self.network.parts.to(towers.device, towers.dtype).requires_grad_(False)
         self.max_tokens = min(encoder.max_tokens, self.config.max_tokens or encoder.max_tokens)
-        self._sets: OrderedDict[tuple[str, ...], list[ClassSet]] = OrderedDict()
+        self._sets = Recent(_KEPT_SETS)
 
     def _parts(self) -> nn.Module:
         """Bias tables, prompt vectors and prompting layers."""
@@ -206,14 +206,10 @@ class TcClip(ClipAdapter, ConditionedText):
         return self.inner.token_ids(prompts, self.max_tokens)
 
     def _classes(self, texts: Sequence[str]) -> list[ClassSet]:
-        key = tuple(texts)
-        if key not in self._sets:
-            ids = self.token_ids(texts)
-            self._sets[key] = [self.network.classes(part) for part in ids.split(_CLASSES)]
-            while len(self._sets) > _KEPT_SETS:
-                self._sets.popitem(last=False)
-        self._sets.move_to_end(key)
-        return self._sets[key]
+        def make() -> list[ClassSet]:
+            return [self.network.classes(part) for part in self.token_ids(texts).split(_CLASSES)]
+
+        return self._sets.keep(tuple(texts), make)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def test_ten_hours_take_the_memory_of_a_chunk(
     assert found == ('says (en, 35973.0-35974.0 s): "y\'o"',)
     assert heard == [30.0]
     captioner.caption([clip(path, 0, 400)])  # 14 chunks
-    assert len(captioner._kept) == 8
+    assert len(captioner._kept._values) == 8
 
 
 @pytest.mark.parametrize(("start_s", "end_s"), [(0.0, 30.0), (1.0, 2.0), (2.5, 9.0), (9.0, 12.0)])
