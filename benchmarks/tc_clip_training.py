@@ -125,13 +125,22 @@ def speed(folder: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-def worker(folder: Path, out: Path, keep: Path | None, stop: int | None) -> None:
+def worker(folder: Path, out: Path, seed: int, keep: Path | None, stop: int | None) -> None:
     """A training in one of the processes that the environment names."""
     with started() as processes:
-        run = build(folder, load_encoder(_MODEL), 0, keep, processes)
+        run = build(folder, load_encoder(_MODEL), seed, keep, processes)
+        arrays: dict[str, np.ndarray] = {}
+        if keep is None:
+            run.advance(1)
+            arrays = {
+                f"gradient {name}": tensor.grad.numpy().copy()
+                for name, tensor in run.named
+                if tensor.grad is not None
+            }
         trained = run.run(stop_after=stop)
+        arrays["loss"] = np.array([epoch.losses["total"] for epoch in trained.epochs])
         if processes.first:
-            np.savez(out, **run.adapter.state_dict())
+            np.savez(out, **arrays, **run.adapter.state_dict())
         print(json.dumps({"steps": trained.steps, "resumed_at": trained.resumed_at}))
 
 
@@ -162,16 +171,31 @@ def trained(folder: Path, name: str, count: int = 1, **options: Any) -> dict[str
 
 
 def processes(folder: Path) -> dict[str, Any]:
-    """Two processes against one, and a training that stops after an epoch against the whole."""
-    whole, start = trained(folder, "one"), trained(folder, "start", stop=0)
-    moved = distance(whole, start)
-    two = trained(folder, "two", 2)
+    """Two processes against one, and a training that stops after an epoch against the whole.
+
+    AdamW divides a gradient near 0 by its own size, so gradients and losses are what compares.
+    """
+    whole, two = trained(folder, "one"), trained(folder, "two", 2)
+    other = trained(folder, "other", seed=1)
     trained(folder, "cut", keep=folder / "steps", stop=1)
     resumed = trained(folder, "resumed", keep=folder / "steps")
+    gradients = {name: array for name, array in whole.items() if name.startswith("gradient ")}
+    largest = max(float(np.abs(array).max()) for array in gradients.values())
+    weights = [name for name in resumed if name != "loss"]
+
+    def compared(arrays: dict[str, np.ndarray]) -> dict[str, float]:
+        apart = {name: arrays[name] for name in gradients}
+        losses = np.abs(arrays["loss"] / whole["loss"] - 1)
+        return {
+            "gradients_of_the_first_step_of_the_largest": distance(apart, gradients) / largest,
+            "losses_relative": float(losses.max()),
+        }
+
     return {
-        "largest_step_of_training": moved,
-        "two_processes_largest_difference": distance(two, whole),
-        "resumed_equal": all(np.array_equal(resumed[name], whole[name]) for name in whole),
+        "two_processes": compared(two),
+        "control_another_seed": compared(other),
+        "resumed_equal": all(np.array_equal(resumed[name], whole[name]) for name in weights),
+        "another_seed_equal": all(np.array_equal(other[name], whole[name]) for name in weights),
     }
 
 
@@ -180,14 +204,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--part", choices=["speed", "processes"])
     parser.add_argument("--out", type=Path)
-    for option in ("--worker", "--name", "--keep", "--stop"):
+    for option in ("--worker", "--name", "--keep", "--stop", "--seed"):
         parser.add_argument(option, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.worker:
         folder, stop = Path(options.worker), None if options.stop is None else int(options.stop)
         keep = None if options.keep is None else Path(options.keep)
-        worker(folder, folder / f"{options.name}.npz", keep, stop)
+        worker(folder, folder / f"{options.name}.npz", int(options.seed or 0), keep, stop)
         return
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as work:
