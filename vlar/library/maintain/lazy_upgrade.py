@@ -10,11 +10,10 @@ loses nothing, and what is mapped is always exact.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -25,16 +24,12 @@ from vlar.library import manifest as blocks
 from vlar.library.folder import check_place
 from vlar.library.maintain.mapping import LinearMap, Sample, completed, learned
 from vlar.library.maintain.upgrade import (
+    FolderChange,
+    ModelChange,
     RowEncoder,
-    UpgradeProgress,
     UpgradeRequest,
     failure_of,
-    leave_no_stage,
-    open_stage,
-    people_of,
-    renew,
     target_of,
-    windows_of,
 )
 from vlar.library.maintain.upgrade_runner import encoded_by
 from vlar.library.manifest import LibraryManifest
@@ -65,44 +60,6 @@ def upgrade_library(
         closing(FolderChange(path, library)) as change,
     ):
         return upgraded(library, change, model, request)
-
-
-Convert = Callable[[RowBatch], tuple[Float32, Bool]]  # new vectors (N, D), and which are predicted
-
-
-class ModelChange(Protocol):
-    """Rows of the later model, which wait until they replace all others at once."""
-
-    def renew(self, model: LibraryModel | None, progress: UpgradeProgress | None) -> UpgradeReport:
-        """Bring the library up to date without a map.
-
-        Raises:
-            UsageError: its store cannot.
-        """
-        ...
-
-    def begin(self, target: LibraryManifest) -> None:
-        """Begin a change to a target, or go on with one that was interrupted."""
-        ...
-
-    def staged(self, video: KnownVideo, rows: RowBatch) -> Float32 | None:
-        """The new vectors (N, D) of rows that an earlier run staged, all of them; else None."""
-        ...
-
-    def stage(self, video: KnownVideo, rows: RowBatch, vectors: Float32) -> None:
-        """Keep the new vectors (N, D) of some rows of a recording."""
-        ...
-
-    def commit(self, target: LibraryManifest, convert: Convert) -> None:
-        """Replace the vectors of all rows and the manifest at once.
-
-        Damaged rows are left out, and their recordings are read again by the next ``add``.
-        """
-        ...
-
-    def clear(self) -> None:
-        """Delete what waits."""
-        ...
 
 
 def upgraded(
@@ -291,67 +248,6 @@ class _Change:
             if row_id in encoded:
                 vectors[index], is_mapped[index] = encoded[row_id], False
         return vectors, is_mapped
-
-
-class FolderChange(ModelChange):
-    """Rows wait in a second store inside the folder."""
-
-    def __init__(self, folder: Path, library: SqliteWriter) -> None:
-        self._folder, self._library = folder, library
-        self._target: LibraryManifest | None = None
-        self._opened: SqliteWriter | None = None
-
-    def close(self) -> None:
-        """Close the second store."""
-        if self._opened is not None:
-            self._opened.close()
-        self._opened = None
-
-    def renew(self, model: LibraryModel | None, progress: UpgradeProgress | None) -> UpgradeReport:
-        return renew(self._folder, self._library, model, progress)
-
-    def begin(self, target: LibraryManifest) -> None:
-        self._target = target
-
-    def _stage(self) -> SqliteWriter:
-        assert self._target is not None
-        self._opened = self._opened or open_stage(self._folder, self._target)
-        return self._opened
-
-    def staged(self, video: KnownVideo, rows: RowBatch) -> Float32 | None:
-        stage = self._stage()
-        staged = stage.at_path(video.path)
-        if self._target and staged is not None and staged.content_hash == video.content_hash:
-            earlier = stage.rows(stage.row_ids([staged.id]).tolist(), self._target.dim)
-            if earlier.spans == rows.spans and people_of(earlier) == people_of(rows):
-                return earlier.vectors
-        return None
-
-    def stage(self, video: KnownVideo, rows: RowBatch, vectors: Float32) -> None:
-        stage = self._stage()
-        with stage.transaction():
-            video_id = stage.put_video(video.path, video.content_hash, video.stamp, 0.0)
-            stage.insert_rows(video_id, windows_of(rows), vectors, people_of(rows))
-
-    def commit(self, target: LibraryManifest, convert: Convert) -> None:
-        library = self._library
-        manifest = LibraryManifest.of(library)
-        assert manifest is not None
-        with library.transaction():
-            library.set_meta(target.to_meta())
-            for video in library.recordings():
-                ids = library.row_ids([video.id]).tolist()
-                rows = library.rows(ids, manifest.dim)
-                if len(rows.ids) < len(ids):  # damaged ones have nothing to be mapped from
-                    library.read_again(video.path)
-                if len(rows.ids):
-                    vectors, marks = convert(rows)
-                    facts = windows_of(rows), vectors, people_of(rows), marks.tolist()
-                    library.replace_rows(video.id, *facts)
-
-    def clear(self) -> None:
-        self.close()
-        leave_no_stage(self._folder)
 
 
 def _encode(

@@ -12,11 +12,10 @@ import errno
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,15 +23,14 @@ from vlar.encoders.base import Encoder
 from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.library import manifest as blocks
-from vlar.library.folder import check_place, make_folder
+from vlar.library.folder import make_folder
 from vlar.library.ingest.encode import PersonClips, person_of_clip
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import lasting_name, load_on, require_named
 from vlar.library.records import clip_of, inputs_of, needed_by
-from vlar.library.rows import RowBatch, RowPerson, UpgradeReport
+from vlar.library.rows import Bool, RowBatch, RowPerson, UpgradeReport
 from vlar.library.store.annotations import KeptFrames
 from vlar.library.store.base import LibraryStore
-from vlar.library.store.trust import writer_lock
 from vlar.library.store.values import KnownVideo
 from vlar.library.store.writer import SqliteWriter
 from vlar.media.lookup import reader
@@ -70,54 +68,6 @@ class UpgradeRequest:
     progress: UpgradeProgress | None = None
     runner: Runner | None = None
     load: Callable[[LibraryManifest], LoadModel] | None = None
-
-
-def upgrade(
-    path: str | Path, model: LibraryModel | None = None, progress: UpgradeProgress | None = None
-) -> UpgradeReport:
-    """Bring a library up to date with its model, all of it (``Library.upgrade``).
-
-    ``model`` is that of the library where it is None.
-    """
-    folder = Path(path)
-    check_place(folder, create=False)
-    with writer_lock(folder), closing(SqliteWriter.open_to_write(folder)) as library:
-        return renew(folder, library, model, progress)
-
-
-def renew(
-    folder: Path,
-    library: SqliteWriter,
-    model: LibraryModel | None,
-    progress: UpgradeProgress | None,
-) -> UpgradeReport:
-    """Bring an open library up to date; the caller holds the writer's lock."""
-    manifest = LibraryManifest.of(library)
-    if manifest is None:
-        raise LibraryError(f"library {folder} is empty; there is nothing to bring up to date")
-    if model is None:
-        require_named(folder, manifest.model, None)
-        model = load_on(manifest.model)
-    if model.fingerprint == manifest.fingerprint:
-        leave_no_stage(folder)  # of a run that ended between its last commit and this
-        return UpgradeReport(tuple(p.name for p in blocks.declared(model)), (), 0, 0, ())
-    old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
-    same = model.name == manifest.model
-    encoder: Encoder | None = getattr(model, "encoder", None)
-    if encoder is None or not blocks.can_upgrade(old, new, same):
-        have = ", ".join(part.name for part in old) or "of unknown parts"
-        raise UsageError(
-            f"library {folder} ({have}) cannot be brought up to date with model {model.name!r}: "
-            "its stored vectors share no part with the model, or have parts that the model "
-            "lacks; change its model with --lazy, or index the videos again into a new library"
-        )
-    target = target_of(str(folder), manifest, model, blocks.missing_blocks(old, new))
-    with closing(open_stage(folder, target)) as stage:
-        parts = (old, new)
-        work = _Upgrade(library, stage, manifest.dim, target, encoder, parts, progress)
-        report = work.run()
-    leave_no_stage(folder)
-    return report
 
 
 def target_of(
@@ -173,6 +123,44 @@ def open_stage(folder: Path, target: LibraryManifest) -> SqliteWriter:
     with stage.transaction():
         stage.set_meta(target.to_meta())
     return stage
+
+
+Convert = Callable[[RowBatch], tuple[Float32, Bool]]  # new vectors (N, D), and which are predicted
+
+
+class ModelChange(Protocol):
+    """Rows of the later model, which wait until they replace all others at once."""
+
+    def renew(self, model: LibraryModel | None, progress: UpgradeProgress | None) -> UpgradeReport:
+        """Bring the library up to date without a map.
+
+        Raises:
+            UsageError: its store cannot.
+        """
+        ...
+
+    def begin(self, target: LibraryManifest) -> None:
+        """Begin a change to a target, or go on with one that was interrupted."""
+        ...
+
+    def staged(self, video: KnownVideo, rows: RowBatch) -> Float32 | None:
+        """The new vectors (N, D) of rows that an earlier run staged, all of them; else None."""
+        ...
+
+    def stage(self, video: KnownVideo, rows: RowBatch, vectors: Float32) -> None:
+        """Keep the new vectors (N, D) of some rows of a recording."""
+        ...
+
+    def commit(self, target: LibraryManifest, convert: Convert) -> None:
+        """Replace the vectors of all rows and the manifest at once.
+
+        Damaged rows are left out, and their recordings are read again by the next ``add``.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Delete what waits."""
+        ...
 
 
 class RowEncoder:
@@ -277,115 +265,161 @@ class RowEncoder:
         return self._encoder.encode_blocks([clip], self.wanted)[0]
 
 
-class _Upgrade:
-    """One upgrade: videos are staged one by one, then all rows are replaced together."""
+class FolderChange(ModelChange):
+    """Rows wait in a second store inside the folder."""
 
-    def __init__(
-        self,
-        library: SqliteWriter,
-        stage: SqliteWriter,
-        dim: int,
-        target: LibraryManifest,
-        encoder: Encoder,
-        parts: tuple[Sequence[blocks.BlockSlice], Sequence[blocks.BlockSlice]],
-        progress: UpgradeProgress | None,
-    ) -> None:
-        self._library, self._stage = library, stage
-        self._dim, self._target = dim, target
-        self._progress = progress
-        self._pairs, self._wanted = blocks.shared(*parts), blocks.missing_blocks(*parts)
-        self._rows = RowEncoder(target, encoder, self._wanted, library)
-        self._failed: list[Failure] = []
-        self._lost: set[str] = set()  # paths of videos that cannot be read at all
+    def __init__(self, folder: Path, library: SqliteWriter) -> None:
+        self._folder, self._library = folder, library
+        self._target: LibraryManifest | None = None
+        self._opened: SqliteWriter | None = None
 
-    def run(self) -> UpgradeReport:
-        videos = sorted(self._library.recordings(), key=lambda video: video.path)
-        for number, video in enumerate(videos):
-            if not self._is_staged(video):
-                self._compute(video)
-            if self._progress is not None:
-                self._progress(number + 1, len(videos))
-        if videos and len(self._lost) == len(videos):
-            raise LibraryError(
-                f"library {self._library.file.parent}: none of its {len(videos)} videos can be "
-                f"read ({self._failed[0].message}); it stays as it is"
+    def close(self) -> None:
+        """Close the second store."""
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
+
+    def renew(self, model: LibraryModel | None, progress: UpgradeProgress | None) -> UpgradeReport:
+        library, address = self._library, self._library.address
+        manifest = LibraryManifest.of(library)
+        if manifest is None:
+            raise LibraryError(f"library {address} is empty; there is nothing to bring up to date")
+        if model is None:
+            require_named(address, manifest.model, None)
+            model = load_on(manifest.model)
+        old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
+        if model.fingerprint == manifest.fingerprint:
+            self.clear()  # of a run that ended between its last commit and this
+            return UpgradeReport(tuple(part.name for part in new), (), 0, 0, ())
+        encoder: Encoder | None = getattr(model, "encoder", None)
+        if encoder is None or not blocks.can_upgrade(old, new, model.name == manifest.model):
+            have = ", ".join(part.name for part in old) or "of unknown parts"
+            raise UsageError(
+                f"library {address} ({have}) cannot be brought up to date with model "
+                f"{model.name!r}: its stored vectors share no part with the model, or have parts "
+                "that the model lacks; change its model with --lazy, or index the videos again "
+                "into a new library"
             )
-        rows = self._replace_rows(videos)
-        names = tuple(part.name for _, part in self._pairs)
-        done = len(videos) - len(self._lost)
-        figures = done, rows, tuple(self._failed)
-        from_frames = self._rows.from_frames
-        return UpgradeReport(names, tuple(self._wanted), *figures, from_frames=from_frames)
+        pairs, missing = blocks.shared(old, new), blocks.missing_blocks(old, new)
+        self.begin(target := target_of(address, manifest, model, missing))
+        rows = RowEncoder(target, encoder, missing, library)
+        videos = sorted(library.recordings(), key=lambda video: video.path)
+        failed, lost = self._stage_all(videos, manifest.dim, rows, pairs, progress)
+        owners = {video.id: video for video in videos}
 
-    def _is_staged(self, video: KnownVideo) -> bool:
-        staged = self._stage.at_path(video.path)
-        if staged is None or staged.content_hash != video.content_hash:
-            return False
-        return len(self._stage.row_ids([staged.id])) == len(self._library.row_ids([video.id]))
+        def converted(batch: RowBatch) -> tuple[Float32, Bool]:
+            video = owners[int(batch.video_ids[0])]
+            vectors = None if video.path in lost else self.staged(video, batch)
+            if vectors is None:  # the missing blocks are those of a blank clip
+                library.read_again(video.path)
+                blank = np.tile(rows.blank, (len(batch.ids), 1))
+                vectors = blocks.merged_vectors(batch.vectors, blank, pairs)
+            return vectors, np.zeros(len(batch.ids), np.bool_)
 
-    def _stored(self, video: KnownVideo) -> RowBatch:
-        """The rows of a video in the library that are not damaged."""
-        return self._library.rows(self._library.row_ids([video.id]).tolist(), self._dim)
+        self.commit(target, converted)
+        self.clear()
+        read = [video.id for video in videos if video.path not in lost]
+        names = tuple(part.name for _, part in pairs)
+        figures = len(read), len(library.row_ids(read)), tuple(failed)
+        return UpgradeReport(names, tuple(missing), *figures, from_frames=rows.from_frames)
 
-    def _all_stored(self, video: KnownVideo) -> RowBatch:
-        """The rows of a video in the library.
+    def _stage_all(
+        self,
+        videos: Sequence[KnownVideo],
+        dim: int,
+        rows: RowEncoder,
+        pairs: Sequence[tuple[blocks.BlockSlice, blocks.BlockSlice]],
+        progress: UpgradeProgress | None,
+    ) -> tuple[list[Failure], set[str]]:
+        """Stage each recording; failures, and the paths of those that cannot be read at all.
+
+        Raises:
+            LibraryError: these are all of them.
+        """
+        failed: list[Failure] = []
+        lost: set[str] = set()
+        for number, video in enumerate(videos):
+            file = Path(video.path)
+            try:
+                stored = self._sound_rows(video, dim)
+                if self.staged(video, stored) is None:
+                    fresh, unread = rows.fresh(video, stored)
+                    self.stage(video, stored, blocks.merged_vectors(stored.vectors, fresh, pairs))
+                    if unread:
+                        first = next(iter(unread.values()))
+                        message = f"{len(unread)} of {len(fresh)} windows cannot be read any more"
+                        message = f"{file}: {message} ({first.message})"
+                        failed.append(Failure(file, first.kind, message))
+            except (VlarError, OSError) as error:
+                lost.add(video.path)
+                failure = failure_of(file, error)
+                message = f"{failure.message}; its rows are kept without the new parts"
+                failed.append(replace(failure, message=message))
+            if progress is not None:
+                progress(number + 1, len(videos))
+        if videos and len(lost) == len(videos):
+            raise LibraryError(
+                f"library {self._library.address}: none of its {len(videos)} videos can be read "
+                f"({failed[0].message}); it stays as it is"
+            )
+        return failed, lost
+
+    def _sound_rows(self, video: KnownVideo, dim: int) -> RowBatch:
+        """The rows of a recording.
 
         Raises:
             LibraryError: one of them is damaged.
         """
-        rows, ids = self._stored(video), self._library.row_ids([video.id])
-        if len(rows.ids) == len(ids):
-            return rows
-        lost = min(set(ids.tolist()).difference(rows.ids.tolist()))
-        reason = self._library.damaged.get(lost, "it is damaged")
-        raise LibraryError(f"{video.path}: row {lost} is damaged ({reason})")
+        ids = self._library.row_ids([video.id]).tolist()
+        rows = self._library.rows(ids, dim)
+        if damaged := set(ids).difference(rows.ids.tolist()):
+            row_id = min(damaged)
+            reason = self._library.damaged.get(row_id, "it is damaged")
+            raise LibraryError(f"{video.path}: row {row_id} is damaged ({reason})")
+        return rows
 
-    def _compute(self, video: KnownVideo) -> None:
-        """Stage the new rows of one video; a failure leaves it out."""
-        file = Path(video.path)
-        try:
-            stored = self._all_stored(video)
-            fresh, lost = self._rows.fresh(video, stored)
-            vectors = blocks.merged_vectors(stored.vectors, fresh, self._pairs)
-        except (VlarError, OSError) as error:
-            self._lost.add(video.path)
-            self._failed.append(_failure(file, error))
-            return
-        if lost:
-            first = next(iter(lost.values()))
-            message = f"{file}: {len(lost)} of {len(fresh)} windows cannot be read any more"
-            self._failed.append(Failure(file, first.kind, f"{message} ({first.message})"))
-        with self._stage.transaction():
-            facts = video.path, video.content_hash, video.stamp, 0.0
-            video_id = self._stage.put_video(*facts)
-            self._stage.insert_rows(video_id, windows_of(stored), vectors, people_of(stored))
+    def begin(self, target: LibraryManifest) -> None:
+        self._target = target
 
-    def _replace_rows(self, videos: Sequence[KnownVideo]) -> int:
-        """One transaction: all rows of the library, and the manifest; returns the rows renewed."""
-        renewed = 0
-        with self._library.transaction():
-            for video in videos:
-                lost = video.path in self._lost
-                rows = self._without(video) if lost else self._staged(video)
-                self._library.replace_rows(
-                    video.id, windows_of(rows), rows.vectors, people_of(rows)
-                )
-                if lost:
-                    self._library.read_again(video.path)
-                renewed += 0 if lost else len(rows.ids)
-            self._library.set_meta(self._target.to_meta())
-        return renewed
+    def _stage(self) -> SqliteWriter:
+        assert self._target is not None
+        self._opened = self._opened or open_stage(self._folder, self._target)
+        return self._opened
 
-    def _staged(self, video: KnownVideo) -> RowBatch:
-        staged = self._stage.at_path(video.path)
-        ids = self._stage.row_ids([] if staged is None else [staged.id])
-        return self._stage.rows(ids.tolist(), self._target.dim)
+    def staged(self, video: KnownVideo, rows: RowBatch) -> Float32 | None:
+        stage = self._stage()
+        staged = stage.at_path(video.path)
+        if self._target and staged is not None and staged.content_hash == video.content_hash:
+            earlier = stage.rows(stage.row_ids([staged.id]).tolist(), self._target.dim)
+            if earlier.spans == rows.spans and people_of(earlier) == people_of(rows):
+                return earlier.vectors
+        return None
 
-    def _without(self, video: KnownVideo) -> RowBatch:
-        """The rows of a video that cannot be read, with the missing blocks of a blank clip."""
-        rows = self._stored(video)
-        blank = np.tile(self._rows.blank, (len(rows.ids), 1))
-        return replace(rows, vectors=blocks.merged_vectors(rows.vectors, blank, self._pairs))
+    def stage(self, video: KnownVideo, rows: RowBatch, vectors: Float32) -> None:
+        stage = self._stage()
+        with stage.transaction():
+            video_id = stage.put_video(video.path, video.content_hash, video.stamp, 0.0)
+            stage.insert_rows(video_id, windows_of(rows), vectors, people_of(rows))
+
+    def commit(self, target: LibraryManifest, convert: Convert) -> None:
+        library = self._library
+        manifest = LibraryManifest.of(library)
+        assert manifest is not None
+        with library.transaction():
+            library.set_meta(target.to_meta())
+            for video in library.recordings():
+                ids = library.row_ids([video.id]).tolist()
+                rows = library.rows(ids, manifest.dim)
+                if len(rows.ids) < len(ids):  # damaged ones have nothing to be mapped from
+                    library.read_again(video.path)
+                if len(rows.ids):
+                    vectors, marks = convert(rows)
+                    facts = windows_of(rows), vectors, people_of(rows), marks.tolist()
+                    library.replace_rows(video.id, *facts)
+
+    def clear(self) -> None:
+        self.close()
+        leave_no_stage(self._folder)
 
 
 def windows_of(rows: RowBatch) -> list[Window]:
@@ -396,12 +430,6 @@ def windows_of(rows: RowBatch) -> list[Window]:
 def people_of(rows: RowBatch) -> list[RowPerson | None]:
     """Person of each row; None for the whole frame."""
     return [rows.people.get(row_id) for row_id in rows.ids.tolist()]
-
-
-def _failure(file: Path, error: VlarError | OSError) -> Failure:
-    failure = failure_of(file, error)
-    kept_rows = "its rows are kept without the new parts"
-    return replace(failure, message=f"{failure.message}; {kept_rows}")
 
 
 def failure_of(file: Path, error: VlarError | OSError) -> Failure:

@@ -1,4 +1,4 @@
-"""Change of the model of a library in Milvus (``vlar.library.maintain.lazy_upgrade.ModelChange``).
+"""Change of the model of a library in Milvus (``vlar.library.maintain.upgrade.ModelChange``).
 
 A collection of the new width is made next to the rows, and named in a record. Rows keep their ids
 and versions in it, so the records of recordings stay as they are, and the manifest, which names the
@@ -15,8 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 from vlar.errors import LibraryError
-from vlar.library.maintain.lazy_upgrade import Convert, ModelChange, upgraded
-from vlar.library.maintain.upgrade import UpgradeProgress, UpgradeRequest
+from vlar.library.maintain.lazy_upgrade import upgraded
+from vlar.library.maintain.upgrade import (
+    Convert,
+    ModelChange,
+    UpgradeProgress,
+    UpgradeRequest,
+)
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import RowBatch, RowFilter, UpgradeReport
 from vlar.library.store.schema import READ_AGAIN

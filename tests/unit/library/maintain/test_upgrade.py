@@ -21,7 +21,9 @@ from vlar.encoders.session import Session
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
 from vlar.library import manifest
 from vlar.library.library import Library
-from vlar.library.maintain.upgrade import STAGE, upgrade
+from vlar.library.maintain.lazy_upgrade import upgrade_library
+from vlar.library.maintain.upgrade import STAGE, UpgradeProgress, UpgradeRequest
+from vlar.library.rows import UpgradeReport
 from vlar.library.store.trust import writer_lock
 from vlar.types import Clip
 
@@ -87,6 +89,12 @@ class PartModel(FakeModel):
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         return np.pad(super().encode_queries(texts), ((0, 0), (0, self.dim - DIM)))
+
+
+def upgrade(
+    path: Path | str, model: PartModel | None = None, progress: UpgradeProgress | None = None
+) -> UpgradeReport:
+    return upgrade_library(Path(path), model, UpgradeRequest(progress=progress))  # type: ignore[arg-type]
 
 
 def vectors(path: Path | str) -> dict[tuple[str, float], np.ndarray]:
@@ -249,8 +257,7 @@ def test_an_interrupted_run_goes_on_and_readers_see_the_old_state(
 
 KILLED = """
 import os, signal, sys
-from tests.unit.library.maintain.test_upgrade import PartModel
-from vlar.library.maintain.upgrade import upgrade
+from tests.unit.library.maintain.test_upgrade import PartModel, upgrade
 
 def stop(done, total):
     if done == 3:
