@@ -66,6 +66,13 @@ def test_a_missing_shelf_is_one_line_that_names_the_option():
         shelves.load("apps.gone", "--audit")
 
 
+def test_a_shelf_adds_a_verb_to_a_group(monkeypatch: pytest.MonkeyPatch):
+    assert list(shelves.verbs("index")) == ["tag"]
+    assert "tag" not in shelves.verbs()
+    monkeypatch.setattr(shelves, "find_spec", lambda name: None)
+    assert not list(shelves.verbs("index"))
+
+
 def test_verbs_of_a_missing_shelf_are_not_listed(monkeypatch: pytest.MonkeyPatch):
     listed = set(shelves.verbs())
     assert {"timeline", "eval", "serve", "describe", "review"} <= listed

@@ -1,1 +1,1 @@
-"""Optional parts: what other libraries carry (Milvus, Ray, mteb), and second opinions on hits."""
+"""Optional parts: Milvus, Ray, mteb, photo managers, and second opinions on hits."""

@@ -14,13 +14,14 @@ Options:
 
 from __future__ import annotations
 
+import importlib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import Progress, progress
 from vlar.apps.cli.verb import verb
@@ -192,61 +193,6 @@ def remove(library: str, paths: list[str], /) -> int:
     output.row({"library": library, "removed": removed})
     output.note(f"vlar: {counted(removed, 'recordings')} removed")
     return 0
-
-
-@verb(app, "tag")
-def tag_recordings(
-    library: str,
-    paths: list[str] | None = None,
-    /,
-    *,
-    take: str | None = None,
-    labels: str | None = None,
-    least: float = 0.5,
-    write_xmp: bool = False,
-    remove_xmp: bool = False,
-) -> int:
-    """Take tags from sidecars and names, and give found labels back.
-
-    Recordings themselves are never written to. XMP is that of digiKam, Lightroom, darktable and
-    Immich.
-
-    Options:
-        paths (PATH): Recordings of the library: files, folders, patterns. Default: all.
-        take (SOURCE,SOURCE): Tags from 'xmp' (key subject), 'names' (folder, file).
-        labels (-l LABELS): Find these; those of a recording become its tag 'label'.
-        least (0..1): Least probability of a label.
-        write_xmp: Write the tag 'label' into NAME.xmp next to each recording.
-        remove_xmp: Remove what --write-xmp wrote, and nothing else.
-
-    Examples:
-        vlar index tag holiday.vlar --take xmp,names
-        vlar index tag holiday.vlar --labels "cooking, riding a bike" --write-xmp
-    """
-    from vlar.language.labels import parse_labels
-    from vlar.library.tagging import tag_library
-
-    sources = [name.strip() for name in (take or "").split(",") if name.strip()]
-    if unknown := [name for name in sources if name not in ("xmp", "names")]:
-        raise UsageError(f"--take {unknown[0]!r} is not a source; use xmp or names")
-    if write_xmp and remove_xmp:
-        raise UsageError("--write-xmp and --remove-xmp exclude each other; choose one")
-    words = parse_labels(labels).labels if labels else ()
-    with progress("tagging"), _opened(library) as opened:
-        result = tag_library(
-            opened,
-            paths or (),
-            take=sources,
-            labels=words,
-            least=least,
-            xmp="write" if write_xmp else "remove" if remove_xmp else "",
-        )
-    for failure in result.failed:
-        output.failure(failure)
-    output.row(result, *result.lines())
-    tagged = counted(len(result.tagged), "recordings")
-    output.note(f"vlar: {tagged} tagged; {counted(result.written, 'sidecars')}")
-    return exit_code(result.recordings, len(result.failed))
 
 
 @verb(app, "list")
@@ -574,3 +520,7 @@ def _show(rows: list[Standout]) -> int:
             near = f"  (nearest: {row.nearest} {output.clock(row.nearest_s)})"
         output.row(row, f"{row.rank:3}. {row.score:6.3f}  {row.path}  {output.span(row)}{near}")
     return 0
+
+
+for _name, (_module, _) in shelves.verbs("index").items():
+    verb(app, _name)(getattr(importlib.import_module(_module), _name))

@@ -19,15 +19,19 @@ from vlar.version import pip_install
 _ROOT = Path(__file__).parents[2]
 
 
-def verbs() -> dict[str, tuple[str, str]]:
-    """Module and first sentence of the help, by the verbs of the shelves that are installed."""
+def verbs(group: str = "") -> dict[str, tuple[str, str]]:
+    """Module and first sentence of the help, by the verbs of the shelves that are installed.
+
+    Args:
+        group: A group of verbs, such as ``index``, whose verbs a shelf names ``index.NAME``.
+    """
     packages = [f"vlar.{file.parts[-3]}.verbs" for file in _ROOT.glob("*/verbs/__init__.py")]
     return {
-        verb: (f"{package}.{module}", summary)
+        verb.rpartition(".")[2]: (f"{package}.{module}", summary)
         for package in sorted(packages)
         for row in importlib.import_module(package).VERBS.strip().split("\n")
         for verb, module, needs, summary in [row.split(" ", 3)]
-        if find_spec(f"vlar.{needs}") is not None
+        if verb.rpartition(".")[0] == group and find_spec(f"vlar.{needs}") is not None
     }
 
 

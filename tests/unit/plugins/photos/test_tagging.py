@@ -10,8 +10,8 @@ from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, tiny_video
 from vlar.errors import LibraryError, UsageError
 from vlar.library.library import Library
-from vlar.library.sidecars import keywords, remove_keywords, write_keywords
-from vlar.library.tagging import tag_library
+from vlar.plugins.photos.sidecars import keywords, remove_keywords, write_keywords
+from vlar.plugins.photos.tagging import tag_library
 
 DIGIKAM = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="XMP Core 4.4.0-Exiv2">

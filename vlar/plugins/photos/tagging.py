@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vlar.errors import LibraryError, UsageError
 from vlar.library.library import Library
-from vlar.library.sidecars import keywords, remove_keywords, write_keywords
 from vlar.library.store.paths import place
+from vlar.plugins.photos.sidecars import keywords, remove_keywords, write_keywords
 from vlar.types import Failure, JsonDict
 
 LABEL, SUBJECT, FOLDER, FILE = "label", "subject", "folder", "file"

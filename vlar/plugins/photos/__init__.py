@@ -1,0 +1,1 @@
+"""Tags of photo managers by XMP sidecars, and of names of files."""

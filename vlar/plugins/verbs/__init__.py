@@ -1,0 +1,6 @@
+"""Verbs of the plugins on the command line; ``GROUP.NAME`` is a verb of a group."""
+
+#: Verb, module in this folder, package of vlar that it needs, and the first sentence of its help.
+VERBS = """
+index.tag photos plugins.photos Take tags from sidecars and names, and give found labels back.
+"""
