@@ -74,7 +74,8 @@ def _add(job: JsonDict, emit: Emit) -> JsonDict:
         failure = None if event.failure is None else event.failure.message
         emit({"event": "progress", **event.to_dict(), "failure": failure, "part": event.part})
 
-    with Library(job["library"], ModelSpec.parse(job["model"])) as library:
+    model = job["model"] and ModelSpec.parse(job["model"])  # None in a job of an earlier server
+    with Library(job["library"], model) as library:
         asked = AddRequest(job["paths"], job["tags"], progress=progress, served=True)
         earlier = {"retry": job.get("retry", False)}  # of a job that an older server left
         report = library.ingest(replace(asked, **job.get("options", earlier)))
