@@ -75,6 +75,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("encoders/catalogue.py", ".read_text"): SOURCE,
     ("encoders/download.py", ".read_text"): SOURCE,
     ("encoders/download.py", ".open"): OWN,
+    ("encoders/download.py", "io.FileIO"): WRITES,
     ("encoders/onnx.py", ".open"): "a method of that name",
     ("encoders/onnx_export.py", ".read_bytes"): OWN,
     ("encoders/clip/openclip_loader.py", "torch.load"): CHECKED,
