@@ -29,6 +29,8 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
+from vlar.encoders.clip import options, st_loader
+
 DEVICE = "fakegpu"
 _COPIES = {"aten::copy_", "aten::_to_copy", "aten::_copy_from"}
 _INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
@@ -57,6 +59,7 @@ class Counts:
 
 
 _counts = Counts()
+_inside = 0  # contexts of ``fake_device``
 
 
 def _line() -> str:
@@ -134,6 +137,8 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
         _check(func, name, args, kwargs, tensors)
     raw_args, raw_kwargs = tree_map(_raw, (args, kwargs))
     output = func(*raw_args, **raw_kwargs)
+    if any(x.shape != x.raw.shape for x in wrappers.values()):
+        raise NotImplementedError(f"{name} changes a shape in place, which a wrapper cannot follow")
     if not on_device:
         return output
 
@@ -208,9 +213,11 @@ def _same(one: torch.Generator, other: torch.Generator) -> bool:
 
 
 class _Module:
-    """What torch asks of the module of a backend."""
+    """What torch asks of the module of a backend; outside of ``fake_device`` there is none."""
 
-    is_available = is_initialized = staticmethod(lambda: True)
+    is_available = is_initialized = staticmethod(lambda: _inside > 0)
+    get_rng_state = staticmethod(lambda *_: torch.get_rng_state())
+    set_rng_state = staticmethod(lambda state, *_: torch.set_rng_state(state))
     device_count = staticmethod(lambda: 1)
     current_device = staticmethod(lambda: 0)
     _is_in_bad_fork = staticmethod(lambda: False)
@@ -227,7 +234,17 @@ def _register() -> list[torch.library.Library]:
         from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
     except ImportError:
         pytest.skip(f"torch {torch.__version__} takes no backend written in Python")
-    _setup_privateuseone_for_python_backend(DEVICE, _Module)
+    class Hook(torch._C._acc.PrivateUse1Hooks):
+        def is_available(self) -> bool:
+            return _inside > 0
+
+        def has_primary_context(self, index: int) -> bool:
+            return True
+
+        def is_built(self) -> bool:
+            return True
+
+    _setup_privateuseone_for_python_backend(DEVICE, _Module, Hook())
     kernels = torch.library.Library("aten", "IMPL")
 
     def empty(size: Any, *, dtype: Any = None, memory_format: Any = None, **_: Any) -> FakeTensor:
@@ -242,37 +259,72 @@ def _register() -> list[torch.library.Library]:
         _raw(target).copy_(_raw(source))
         return target
 
+    def number(value: Any) -> Any:
+        _counts.note("syncs")
+        return value.raw.item()
+
+    def made(name: str) -> Any:
+        packet, _, overload = name.partition(".")
+        function = getattr(getattr(torch.ops.aten, packet), overload or "default")
+
+        def kernel(*args: Any, device: Any = None, pin_memory: Any = None, **more: Any) -> Any:
+            return FakeTensor(function(*args, device=torch.device("cpu"), **more))
+
+        return kernel
+
+    for name in ("arange", "arange.start", "arange.start_step", "eye", "eye.m"):
+        kernels.impl(name, made(name), "PrivateUse1")  # torch makes these by resizing
     kernels.impl("empty.memory_format", empty, "PrivateUse1")
     kernels.impl("empty_strided", strided, "PrivateUse1")
     kernels.impl("_copy_from", copy_from, "PrivateUse1")
+    kernels.impl("_local_scalar_dense", number, "PrivateUse1")
     others = torch.library.Library("_", "IMPL")
     others.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     return [kernels, others]
 
 
+def _moved(module: torch.nn.Module, *place: Any, **settings: Any) -> torch.nn.Module:
+    """``Module.to`` that keeps parameters the same objects, as on CUDA."""
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        return _module_to(module, *place, **settings)
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+
+
+_module_to = torch.nn.Module.to
+
+
 @contextmanager
-def fake_device() -> Generator[Counts]:
+def fake_device(*, usual: bool = True) -> Generator[Counts]:
     """The device, with counts from zero.
 
-    Tensors that wrap others cannot be made in ``inference_mode``, so it is ``no_grad`` here. Moving
-    a module keeps its parameters the same objects, as on CUDA.
+    Tensors that wrap others cannot be made in ``inference_mode``, so it is ``no_grad`` here.
+
+    Args:
+        usual: Whether models go there where no device is named, as where torch finds a GPU.
     """
-    global _counts
+    global _counts, _inside
     _register()
     before, _counts = _counts, Counts()
 
     def inference_mode(mode: bool = True) -> Any:
         return torch.no_grad() if mode else torch.enable_grad()
 
-    swapped = torch.__future__.get_swap_module_params_on_conversion()
-    torch.__future__.set_swap_module_params_on_conversion(True)
+    def pick_device(name: str | None) -> torch.device:
+        return torch.device(DEVICE) if name is None and usual else picked(name)
+
+    picked = options.pick_device
+    _inside += 1
     try:
         with (
             mock.patch.object(torch, "inference_mode", inference_mode),
             mock.patch.object(torch, "Generator", _Generator),
+            mock.patch.object(torch.nn.Module, "to", _moved),
+            mock.patch.object(options, "pick_device", pick_device),
+            mock.patch.object(st_loader, "pick_device", pick_device),
         ):
             yield _counts
     finally:
-        torch.__future__.set_swap_module_params_on_conversion(swapped)
-        _counts = before
+        _counts, _inside = before, _inside - 1
         _generators.clear()

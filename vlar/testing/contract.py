@@ -55,6 +55,17 @@ def expecting(sentence: str) -> Generator[None]:
         raise AssertionError(f"{sentence} ({_detail(error)}).") from error
 
 
+def same(one: Any, other: Any, encoder: Any) -> None:
+    """Compare arrays: bit for bit on a CPU, within 1e-5 where clips run in batches.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    towers = getattr(encoder, "towers", None)
+    on_cpu = towers is None or towers.device.type == "cpu"
+    np.testing.assert_allclose(one, other, rtol=0, atol=0 if on_cpu else 1e-5)
+
+
 def refused(
     error: type[Exception] | tuple[type[Exception], ...],
     message: str,

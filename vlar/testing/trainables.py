@@ -32,11 +32,12 @@ _ADAPT = ("/adapt", "/adapt-cpu")
 
 
 def batch_of(adapter: Any) -> TrainingBatch:
-    """Random inputs of four clips with their targets."""
-    random = torch.Generator().manual_seed(0)
+    """Random inputs of four clips with their targets, on the device of what is trained."""
+    random, device = torch.Generator().manual_seed(0), adapter.trainable()[0][1].device
     reads = getattr(adapter, "reads", "pixels")
     tail = (adapter.frame_dim,) if reads == "features" else (3, 32, 32)
-    return TrainingBatch(torch.randn(4, adapter.n_frames, *tail, generator=random), TARGETS)
+    inputs = torch.randn(4, adapter.n_frames, *tail, generator=random)
+    return TrainingBatch(inputs.to(device), TARGETS.to(device))
 
 
 def _fresh(m: AdapterMaterial) -> Any:

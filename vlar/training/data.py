@@ -72,7 +72,7 @@ def clip_pixels(
 def clips_of_pixels(pixels: Tensor, size: Preprocess) -> list[Clip]:
     """Normalised pixels (N, T, 3, height, width) as N clips of a second."""
     mean, std = (torch.tensor(constants).view(3, 1, 1) for constants in (size.mean, size.std))
-    frames = (pixels.detach() * std + mean).clamp(0, 1).mul(255).round().byte()
+    frames = (pixels.detach().cpu() * std + mean).clamp(0, 1).mul(255).round().byte()
     times_s = np.linspace(0, 1, frames.shape[1])
     rows = frames.permute(0, 1, 3, 4, 2).numpy()
     return [Clip(Path("batch"), Window(0.0, 1.0), "video", data, times_s) for data in rows]

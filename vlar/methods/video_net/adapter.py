@@ -266,7 +266,8 @@ class VideoNet(ResidualTower):
         if inputs.ndim != 5 or size is None:
             return inputs
         clips = clips_of_pixels(inputs, size)
-        return torch.stack([self._beside(clip, as_in_use, *self.see(clip)) for clip in clips])
+        rows = [self._beside(clip, as_in_use, *self.see(clip)) for clip in clips]
+        return torch.stack(rows).to(inputs.device)
 
     def training_step(self, batch: TrainingBatch, classes: Tensor) -> TrainingOutput:
         """Scaled cosines, the loss of the task, and that of the operations or of each stream.
