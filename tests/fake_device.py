@@ -234,6 +234,7 @@ def _register() -> list[torch.library.Library]:
         from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
     except ImportError:
         pytest.skip(f"torch {torch.__version__} takes no backend written in Python")
+
     class Hook(torch._C._acc.PrivateUse1Hooks):
         def is_available(self) -> bool:
             return _inside > 0
