@@ -17,7 +17,8 @@ def unit(vectors: npt.NDArray[Any]) -> Float32:
     [[0.6000000238418579, 0.800000011920929]]
     """
     norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.where(norm > 0, norm, 1.0)).astype(np.float32, copy=False)
+    with np.errstate(invalid="ignore"):  # infinite numbers become NaN, which is refused later
+        return (vectors / np.where(norm > 0, norm, 1.0)).astype(np.float32, copy=False)
 
 
 def cosine(product: float) -> float:

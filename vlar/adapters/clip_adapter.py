@@ -221,7 +221,7 @@ class ClipAdapter(Adapter, Trainable):
         return named
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        return encode_batches(self.inner.pixel_batches(clips), self._frames, self.pool)
+        return encode_batches(self.inner.pixel_batches(clips), self._frames, self.pool, self.name)
 
     def pool(self, features: Float32) -> Float32:
         import numpy as np

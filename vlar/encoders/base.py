@@ -13,7 +13,7 @@ import numpy as np
 
 from vlar import registry
 from vlar.encoders.session import Session
-from vlar.errors import UsageError
+from vlar.errors import ModelError, UsageError
 from vlar.files.resources import cached
 from vlar.numeric import sigmoid
 from vlar.types import Clip, Encoded, Float32, Float64, Role, Sampling
@@ -472,6 +472,27 @@ def refused_place(device: str | None, dtype: str | None) -> str:
     words = {"device": device, "dtype": dtype}
     named = [f"{word} {value!r}" for word, value in words.items() if value is not None]
     return f"{' and '.join(named)}; leave {'it' if len(named) == 1 else 'them'} out"
+
+
+def check_finite(vectors: Float32, names: Sequence[object], encoder: Any) -> None:
+    """Refuse NaN and infinite numbers, which would become probabilities.
+
+    Args:
+        vectors: (N, D).
+        names: N clips or texts, for the message.
+        encoder: What gave them.
+
+    Raises:
+        ModelError: a vector holds one; the message names the clip and the number type.
+    """
+    wrong = ~np.isfinite(vectors).all(axis=-1)
+    if wrong.any():
+        inner = getattr(encoder, "base", encoder)
+        dtype = str(getattr(getattr(inner, "towers", None), "dtype", "")).rpartition(".")[2]
+        raise ModelError(
+            f"{names[int(wrong.argmax())]}: {encoder.name} gives a vector that is not a number"
+            f"{dtype and f' in {dtype}'}; use bf16 (--dtype bf16), or float32 where that fails"
+        )
 
 
 def cached_vectors(

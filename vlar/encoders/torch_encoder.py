@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from vlar.cancellation import check
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess, load_encoder
+from vlar.encoders.memory import FRAMES, fitting, in_parts
 from vlar.encoders.protocols import PatchTokens
 from vlar.encoders.sentence_tower import SENTENCE_WIDTH, sentence_vectors, tower_hash
 from vlar.encoders.session import FrameMemory, SeenFrame, Session
@@ -75,7 +76,7 @@ class TorchEncoder(Encoder, PatchTokens):
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """Clips to frame features (T, D), not normalised, and their mean scaled to length 1."""
-        return encode_batches(self.pixel_batches(clips), self._frames, self.pool)
+        return encode_batches(self.pixel_batches(clips), self._frames, self.pool, self.name)
 
     def session(self, *, features: bool = True) -> Session:
         """The tower runs once on a frame that several windows share."""
@@ -139,7 +140,8 @@ class TorchEncoder(Encoder, PatchTokens):
                 for rows in self._text_batches(ids):
                     check()
                     part = ids[rows].to(self.towers.device)
-                    vectors[rows] = self.towers.text(part).float().cpu().numpy()
+                    parts = in_parts(self.towers.text, part, "texts", self.name)
+                    vectors[rows] = np.concatenate([x.float().cpu().numpy() for x in parts])
         return unit(vectors)
 
     def _text_batches(self, ids: torch.Tensor) -> Iterator[list[int]]:
@@ -196,7 +198,7 @@ class TorchEncoder(Encoder, PatchTokens):
         """
         import torch
 
-        most = _GPU_FRAMES if _in_batches(self.towers.device) else 0
+        most = fitting(FRAMES, _GPU_FRAMES) if _in_batches(self.towers.device) else 0
         batch: list[Tensor] = []
         for pixels in self.pixels_ahead(self._checked(clips)):
             full = (len(batch) + 1) * len(pixels) > most
@@ -284,7 +286,8 @@ class _FrameSession(Session):
             if fresh:
                 parts.append(fresh)
         batch: list[tuple[Tensor, list[SeenFrame[Float32]]]] = []
-        most = _GPU_FRAMES if _in_batches(self._encoder.towers.device) else 0
+        in_batches = _in_batches(self._encoder.towers.device)
+        most = fitting(FRAMES, _GPU_FRAMES) if in_batches else 0
         stacks = (np.stack([frame.pixels for frame in fresh]) for fresh in parts)
         for pixels, fresh in zip(self._encoder.pixels_ahead(stacks), parts, strict=True):
             full = sum(len(rows) for _, rows in batch) + len(fresh) > most
@@ -303,11 +306,13 @@ class _FrameSession(Session):
 
         if not batch:
             return
-        with torch.inference_mode():
-            features = self._encoder.towers.image(torch.cat([pixels for pixels, _ in batch]))
         frames = [frame for _, part in batch for frame in part]
-        for frame, row in zip(frames, features.float().cpu().numpy(), strict=True):
-            frame.result = row
+        with torch.inference_mode():
+            pixels = torch.cat([pixels for pixels, _ in batch])
+            parts = in_parts(self._encoder.towers.image, pixels, FRAMES, self._encoder.name)
+            rows = (row for part in parts for row in part.float().cpu().numpy())
+            for frame, row in zip(frames, rows, strict=True):
+                frame.result = row
         batch.clear()
 
 
@@ -315,6 +320,7 @@ def encode_batches(
     batches: Iterable[Tensor],
     frames_of: Callable[[Tensor], tuple[Tensor, Tensor | None]],
     pool: Callable[[Float32], Float32],
+    name: str,
 ) -> list[Encoded]:
     """Run batches of pixels through a tower, without gradients.
 
@@ -322,9 +328,13 @@ def encode_batches(
         batches: (n, T, 3, height, width) each.
         frames_of: Pixels to features (n, T, D), and to context (n, k, E) or None.
         pool: Features (n, T, D) to vectors (n, D).
+        name: The encoder, for messages.
 
     Returns:
         One row a clip, in order.
+
+    Raises:
+        ModelError: one clip does not fit into the memory of an accelerator.
     """
     import torch
 
@@ -332,12 +342,12 @@ def encode_batches(
     with torch.inference_mode():
         for pixels in batches:
             check()
-            frames, context = frames_of(pixels)
-            features = frames.float().cpu().numpy()
-            contexts = [None] * len(features)
-            if context is not None:
-                contexts = list(context.float().cpu().numpy())
-            rows += map(Encoded, features, pool(features), contexts)
+            for frames, context in in_parts(frames_of, pixels, FRAMES, name, pixels.shape[1]):
+                features = frames.float().cpu().numpy()
+                contexts = [None] * len(features)
+                if context is not None:
+                    contexts = list(context.float().cpu().numpy())
+                rows += map(Encoded, features, pool(features), contexts)
     return rows
 
 

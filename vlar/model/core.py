@@ -28,7 +28,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.cancellation import cancellable, check
-from vlar.encoders.base import BlockMix, Encoder, cached_vectors, content_free_vectors
+from vlar.encoders.base import (
+    BlockMix,
+    Encoder,
+    cached_vectors,
+    check_finite,
+    content_free_vectors,
+)
 from vlar.encoders.protocols import ConditionedText, IntervalAnswers
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
@@ -118,7 +124,11 @@ class ModelCore(LibraryModel):
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """N clips to N rows; a clip gives the same row alone and in company."""
-        return self.encoder.encode(clips)
+        rows = self.encoder.encode(clips)
+        for clip, row in zip(clips, rows, strict=True):
+            name = f"{clip.path} at {clip.window.start_s:.1f} s"
+            check_finite(row.vector[None], [name], self.encoder)
+        return rows
 
     def session(self) -> Session:
         """Session for vectors of a recording's windows in the order of time; without features."""
@@ -373,6 +383,7 @@ def _encode(
     filled = fill(templates, texts)
     flat = [prompt for prompts in filled for prompt in prompts]
     vectors = encoder.encode_in_role(flat, role)
+    check_finite(vectors, [f"text {text!r}" for text in flat], encoder)
     vectors = vectors.reshape(len(texts), len(templates), encoder.dim)
     return vectors[:, 0] if len(templates) == 1 else unit(vectors.mean(axis=1))
 

@@ -18,6 +18,7 @@ from vlar.adapters.label_losses import (
     SeveralLabels,
 )
 from vlar.adapters.trainable import TrainingBatch
+from vlar.encoders.memory import CLIPS, fitting
 from vlar.heads.support import SupportItem
 from vlar.heads.targets import Targets
 from vlar.language.clean import clean_label
@@ -187,7 +188,7 @@ class BatchMaker:
         self.size = min(numbers.batch, len(dataset))
         micro = numbers.micro_batch or numbers.batch
         #: Clips at a time.
-        self.micro = self.size if micro >= self.size else micro
+        self.micro = min(micro, self.size, fitting(CLIPS, self.size))
         self.steps_per_epoch = max(1, len(dataset) // self.size)
 
     def order(self, epoch: int) -> list[int]:

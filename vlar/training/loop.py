@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.encoders.clip.block_view import recomputing
+from vlar.encoders.memory import CLIPS, halve
 from vlar.errors import TrainingError, UsageError
 from vlar.training import checkpoint
 from vlar.training.batches import BatchMaker, Dataset, Unlabelled
@@ -116,6 +118,8 @@ def clip_vectors(
     return torch.cat(batches).numpy(), read
 
 
+#: Rows, losses and metrics of a micro-batch.
+Note = tuple[Sequence[int], Mapping[str, Tensor], Mapping[str, Tensor]]
 #: Trained parameters and the buffers that go with them, by name.
 Named = Sequence[tuple[str, Tensor]]
 
@@ -191,6 +195,11 @@ _DROP, _TERMS = 3, 8
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@cache
+def _note_place(method: str, device: str) -> None:
+    _log.info("%s trains on the CPU: its small network reads features made on %s", method, device)
+
+
 class Training:
     """One training of one adapter.
 
@@ -236,6 +245,9 @@ class Training:
         self.tracked = [*self.named, *buffers(adapter.module)]
         self.start = {name: t.detach().clone() for name, t in self.tracked}
         self.device = self.named[0][1].device
+        towers = getattr(adapter.encoder, "towers", None)
+        if self.device.type == "cpu" and towers is not None and towers.device.type != "cpu":
+            _note_place(adapter.name, str(towers.device))
         self.batches = BatchMaker(
             loader,
             dataset,
@@ -394,11 +406,11 @@ class Training:
         for group, base in zip(self.optimiser.param_groups, self.base_rates, strict=True):
             group["lr"] = self.numbers.rate(self.step, self.steps_per_epoch, base)
         self.optimiser.zero_grad()
-        clips, before = len(self.batches.rows(self.step)), totals.clips
-        for begin in range(0, clips, self.batches.micro):
-            batch = self.batches.take(self.step, begin, end)
-            if batch is not None:
-                self._backward(batch, begin, clips, totals)
+        before = totals.clips
+        while (notes := self._gradients(end)) is None:
+            self.optimiser.zero_grad()
+        for note in notes:
+            totals.add(self.step, *note)
         if totals.clips > before:
             self.processes.average_gradients(p for _, p in self.optimised)
             if self.numbers.clip_norm:
@@ -408,6 +420,30 @@ class Training:
                 self.accelerator.clip_grad_norm_(parameters, self.numbers.clip_norm)
             self.optimiser.step()
 
+    def _gradients(self, end: int) -> list[Note] | None:
+        """Rows, losses and metrics of each micro-batch; None where half of them must be tried.
+
+        Raises:
+            TrainingError: one clip does not fit into the memory of an accelerator.
+        """
+        clips, micro = len(self.batches.rows(self.step)), self.batches.micro
+        notes: list[Note] = []
+        try:
+            for begin in range(0, clips, micro):
+                batch = self.batches.take(self.step, begin, end)
+                if batch is not None:
+                    notes.append(self._backward(batch, begin, clips))
+        except torch.OutOfMemoryError as error:
+            if micro == 1 or not self.processes.alone:
+                raise TrainingError(
+                    f"{self.device} runs out of memory with {micro} clips at a time; train with "
+                    "micro_batch=1, gradient_checkpointing=true, fewer frames or a smaller model"
+                ) from error
+            halve(CLIPS, micro)
+            self.batches.micro = micro // 2
+            return None
+        return notes
+
     def _forward(self, batch: TrainingBatch) -> TrainingOutput:
         kind = _AUTOCAST.get(self.numbers.precision)
         with (
@@ -416,7 +452,7 @@ class Training:
         ):
             return self.method.training_step(batch, self.classes)
 
-    def _backward(self, batch: TrainingBatch, part: int, wanted: int, totals: Totals) -> None:
+    def _backward(self, batch: TrainingBatch, part: int, wanted: int) -> Note:
         # What dropout drops depends on the step alone.
         torch.manual_seed(int(random_for(self.seed, _DROP, self.step, part).integers(2**62)))
         output = self._forward(batch)
@@ -431,8 +467,9 @@ class Training:
             )
             output = replace(output, losses=self.objectives.loss(step))
         metrics = batch.metrics(output.logits.detach(), output.parts)
-        totals.add(self.step, batch.rows, output.losses, metrics)
         self.accelerator.backward(output.losses["total"] * (len(batch.rows) / wanted))
+        losses = {name: loss.detach() for name, loss in output.losses.items()}
+        return batch.rows, losses, metrics
 
     # Checkpoints
 

@@ -16,6 +16,7 @@ from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
 from vlar import registry
 from vlar.adapters.trainable import TrainingBatch
+from vlar.encoders import memory
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.block_view import recomputing
 from vlar.errors import TrainingError, UsageError
@@ -299,3 +300,43 @@ def test_a_method_without_towers_refuses_it(tmp_path: Path):
     numbers = Hyperparameters(gradient_checkpointing=True)
     with pytest.raises(UsageError, match="'temporal' has no blocks that could be computed again"):
         Training(adapter, loader, dataset, numbers)
+
+
+def test_a_micro_batch_that_does_not_fit_into_memory_is_halved(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The weights are those of a training with the smaller micro-batch, bit for bit."""
+    monkeypatch.setattr(memory, "_fitting", {})
+    plan = replace(PLAN, micro_batch=2)
+    small = training(plan)
+    small.run()
+    step, most = Temporal.training_step, 3
+
+    def on_a_small_card(self: Any, batch: TrainingBatch, classes: Any) -> Any:
+        output = step(self, batch, classes)
+        if len(batch.inputs) > most:  # within the backward pass: some gradients are summed
+            output.losses["total"].backward(retain_graph=True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return output
+
+    monkeypatch.setattr(Temporal, "training_step", on_a_small_card)
+    halved = training()
+    losses = [epoch.losses for epoch in halved.run().epochs]
+    assert halved.batches.micro == 2
+    assert [r.message for r in caplog.records if "memory" in r.message] == [
+        "out of memory with 8 training clips at a time: 4 from now on",
+        "out of memory with 4 training clips at a time: 2 from now on",
+    ]
+    for name, array in weights(small).items():
+        np.testing.assert_array_equal(weights(halved)[name], array, err_msg=name)
+    assert training().batches.micro == 2  # kept for the rest of the process
+    assert len(losses) == PLAN.epochs
+    most = 0
+    refused(TrainingError, "out of memory with 1 clips.*micro_batch", training().run)
+
+
+def test_a_control_with_other_micro_batches_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_fitting", {})
+    whole, small = training(), training(replace(PLAN, micro_batch=2))
+    whole.run(), small.run()
+    assert any((weights(whole)[n] != array).any() for n, array in weights(small).items())

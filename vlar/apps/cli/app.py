@@ -134,7 +134,18 @@ def options(
     ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print answers and errors only."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Print what is being done."),
+    batch: int | None = typer.Option(
+        None,
+        "--batch",
+        metavar="N",
+        min=1,
+        help="Frames that a GPU encodes at a time. Default: 256, halved where memory runs out.",
+    ),
 ) -> None:
     """Options that stand before the verb."""
+    if batch is not None:
+        from vlar.encoders.memory import set_batch
+
+        set_batch(batch)
     output.send_log_to_stderr()
     output.set_volume(quiet=quiet, verbose=verbose)

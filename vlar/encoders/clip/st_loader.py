@@ -23,6 +23,7 @@ from vlar.encoders.clip.options import allow_tf32, pick_device, pick_dtype, warn
 from vlar.encoders.clip.towers import LOADING_ERRORS, quiet_libraries, weights_hash
 from vlar.encoders.download import ready
 from vlar.encoders.hub_source import Source
+from vlar.encoders.memory import FRAMES, in_parts
 from vlar.encoders.spec import INT8, missing_library, other_kind
 from vlar.errors import ModelError
 from vlar.types import Float32, Float64, UInt8
@@ -226,22 +227,28 @@ class StModel:
         settings: Mapping[str, Any] | None = None,
     ) -> Float32:
         encode = self.model.encode_query if is_query else self.model.encode_document
-        try:
-            rows = encode(
-                given,
+        more = dict(settings or {})
+        unit = {"text": "texts", "video": "clips"}.get(next(iter(more), ""), FRAMES)
+
+        def run(part: list[Any]) -> Any:
+            return encode(
+                part,
                 prompt=prompt,
-                batch_size=len(given),
+                batch_size=len(part),
                 show_progress_bar=False,
                 convert_to_tensor=True,
-                processing_kwargs=dict(settings or {}),
+                processing_kwargs=more,
             )
+
+        try:
+            parts = list(in_parts(run, given, unit, "the model"))
         except (ValueError, TypeError, LookupError) as error:
             text = " ".join(str(error).split())
             raise ModelError(
                 f"sentence-transformers cannot encode this input: {text[:300]}; see the model card "
                 "for what the model takes"
             ) from error
-        return rows.float().cpu().numpy()
+        return np.concatenate([part.float().cpu().numpy() for part in parts])
 
 
 def _without_far_ends(frames: UInt8) -> UInt8:

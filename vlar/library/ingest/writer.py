@@ -302,7 +302,7 @@ def _insert(
     spans = [row.window for row in chunk]
     vectors = np.stack([row.vector for row in chunk])
     if not np.isfinite(vectors).all():
-        raise _not_numbers(file, "vector", "see 'vlar doctor'")
+        raise _not_numbers(file, "vector", "use bf16 (--dtype bf16), or float32")
     contexts = [row.context for row in chunk]
     if not all(np.isfinite(tokens).all() for tokens in contexts if tokens is not None):
         raise _not_numbers(file, "context", "index it without (--no-context)")

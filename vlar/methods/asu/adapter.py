@@ -142,7 +142,7 @@ class Asu(MomentAdapter):
         if self.parts is None:
             return super().encode(clips)
         assert self._tower is not None
-        return encode_batches(self._tower.pixel_batches(clips), self._frames, self.pool)
+        return encode_batches(self._tower.pixel_batches(clips), self._frames, self.pool, self.name)
 
     def session(self, *, features: bool = True) -> Session:
         return super().session(features=features) if self.parts is None else Session(self.encode)

@@ -100,7 +100,7 @@ class TokenReuse(Adapter):
         self.fingerprint = self.content_hash(self.encoder, self.settings)
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        return encode_batches(self.encoder.pixel_batches(clips), self._frames, self.pool)
+        return encode_batches(self.encoder.pixel_batches(clips), self._frames, self.pool, self.name)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
         """(n, T, 3, height, width) to (n, T, D), not normalised."""
