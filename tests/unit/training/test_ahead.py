@@ -114,11 +114,11 @@ def test_clips_are_read_while_a_step_runs_and_one_micro_batch_waits_at_most():
     ahead = run.batches._ahead
     assert ahead is not None
 
-    def slow(*how: Any) -> None:
+    def slow(*how: Any) -> Any:
         if ahead._next is not None:
             ahead._next[1].result(10)
         counts.append(len(run.loader.rows))  # type: ignore[attr-defined]
-        backward(*how)
+        return backward(*how)
 
     run._backward = slow  # type: ignore[method-assign]
     run.run()
@@ -198,3 +198,29 @@ def test_places_that_come_out_of_order_are_made_all_the_same():
     assert ahead.take((3,), None) == 9
     assert calls == [2, 3, 5, 3]
     ahead.close()
+
+
+def test_batches_for_cuda_lie_in_pinned_memory_and_no_copy_waits(monkeypatch: pytest.MonkeyPatch):
+    """There is no such device here: the calls are noted and lead to the CPU."""
+    run, pinned, moved = training(), list[tuple[int, ...]](), list[dict[str, Any]]()
+    run.batches.device = torch.device("cuda", 0)
+    plain = torch.Tensor.to
+
+    def to(tensor: torch.Tensor, *where: Any, **how: Any) -> torch.Tensor:
+        if where and where[0] == run.batches.device:
+            moved.append(how)
+            return tensor
+        return plain(tensor, *where, **how)
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tuple(tensor.shape))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    batch = run.batches.take(0, 0, 1)
+    assert batch is not None
+    assert tuple(batch.inputs.shape) in pinned
+    assert len(pinned) == len(moved) >= 2
+    assert all(how == {"non_blocking": True} for how in moved)
+    run.batches.close()
