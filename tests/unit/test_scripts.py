@@ -102,6 +102,14 @@ def test_a_result_keeps_the_command_and_the_commit_that_made_it(file: Path):
         assert f"results/{file.name}" in page.read_text("utf-8")
 
 
+def test_the_command_of_execution_providers_makes_every_row():
+    """Without ``--device`` the script makes the rows of noise, with it the row of one provider."""
+    content = json.loads((ROOT / "benchmarks/results/providers.json").read_text("utf-8"))
+    named = set(re.findall(r"--device (\w+)", content["command"]))
+    assert {name for name in content["rows"] if not name.startswith("noise ")} == named
+    assert any(" --device " not in part for part in content["command"].split(";"))
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_commit_of_a_result_has_the_script():
     """A copy without the history has none of the commits, and says nothing."""
