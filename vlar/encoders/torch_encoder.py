@@ -6,7 +6,7 @@ import copy
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from typing_extensions import Self
@@ -44,9 +44,11 @@ class TorchEncoder(Encoder, PatchTokens):
     Attributes:
         towers: The torch side: model, tokeniser, pixels, block views.
         logit_bias: Added to scaled cosines by sigmoid models (SigLIP), else None.
+        in_float32: Loads the model again in float32 where the device chose the number type.
     """
 
     types: ClassVar[bool] = True
+    in_float32: Callable[[], Any] | None = None
     towers: Towers
     logit_bias: float | None
     templates = "video"

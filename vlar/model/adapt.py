@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar import registry
+from vlar.adapters.base import training_type
 from vlar.adapters.views import VIEWS
 from vlar.encoders.bundle import BundleEncoder
 from vlar.errors import UsageError
@@ -49,6 +51,7 @@ from vlar.model.requests import (
 )
 from vlar.types import Float32, Float64, JsonDict
 
+_log = logging.getLogger("vlar")
 FAMILIARITY = Familiarity.name
 TRAINED = "temporal"  # what auto trains where an objective is named
 
@@ -77,6 +80,7 @@ def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
         request: With what the user gives; what is read from it is filled in here.
     """
     method = _method(core, request)
+    core = _in_training_type(core, method)
     unknown = SYNONYMS.get(request.unknown, request.unknown)
     for kind, name, names in (
         ("rejector", unknown, choices()),
@@ -160,6 +164,15 @@ def _method(core: ModelCore, request: AdaptRequest) -> Method:
         raise _nothing_to_learn_from()
     method.require_labels_alone(unlabelled=bool(request.free))
     return method
+
+
+def _in_training_type(core: ModelCore, method: Method) -> ModelCore:
+    """The core, loaded in float32 where the device chose less and the method trains in towers."""
+    load = getattr(core.encoder, "in_float32", None)
+    if load is None or training_type(method.name) is None:
+        return core
+    _log.info("%s trains inside towers: %s is loaded again, in float32", method.name, core.name)
+    return ModelCore(load().encoder, templates=core.template_set)
 
 
 def _nothing_to_learn_from() -> UsageError:

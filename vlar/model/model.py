@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,7 +16,7 @@ from vlar import notebook, registry
 from vlar.encoders import trusted_paths
 from vlar.encoders.base import Encoder
 from vlar.encoders.model_spec import ModelSpec
-from vlar.encoders.spec import AUTO, PRECISION, plain_precision
+from vlar.encoders.spec import AUTO, PRECISION, STATED, plain_precision
 from vlar.errors import UsageError
 from vlar.heads.calibration import Calibration
 from vlar.language.labels import Descriptions, Labels, LabelSet
@@ -79,6 +80,8 @@ def load(
         model = Model(registry.load("encoder", spec, device=device, dtype=dtype))
         if PRECISION in model.encoder.name:  # the number type joined it
             name = model.encoder.name
+            if dtype == AUTO and PRECISION not in spec.text:
+                vars(model.encoder)["in_float32"] = partial(load, spec, device=device, dtype=STATED)
     else:
         from vlar.model.folder import read_model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from vlar.encoders.base import load_encoder
 from vlar.encoders.clip import options
 from vlar.encoders.clip.options import allow_tf32, default_precision, place_model
 from vlar.encoders.clip.towers import weights_hash
+from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.library.library import Library
+from vlar.methods.lora.adapter import Lora
 
 HALF = "precision=bfloat16"
 
@@ -137,3 +140,39 @@ def test_networks_of_convolutions_have_their_channels_last_on_a_device(
 def test_methods_that_train_inside_towers_start_in_float32() -> None:
     assert [training_type(name) for name in ("lora", "tc-clip", "froster")] == ["stated"] * 3
     assert [training_type(name) for name in ("temporal", "auto", None)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype", "options", "precision"),
+    [
+        ("lora", None, {"settings": {"epochs": 1}}, "float32"),
+        ("lora", "bf16", {"settings": {"epochs": 1}}, "bfloat16"),  # as the user says
+        ("ridge", None, {}, "bfloat16"),
+    ],
+)
+def test_adapt_trains_inside_towers_in_float32_unless_the_user_chose_a_type(
+    spec: str,
+    ampere: None,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    dtype: str | None,
+    options: dict[str, Any],
+    precision: str,
+) -> None:
+    support = {
+        label: [videos.make_noise_video(tmp_path / f"{label}{n}.mp4", 8, fps=4) for n in range(2)]
+        for label in ("running", "sleeping")
+    }
+    model = vlar.load(spec, dtype=dtype)
+    with caplog.at_level(logging.INFO, logger="vlar"):
+        adapted = model.adapt(support, method=method, **options)
+    again = dtype is None and method == "lora"
+    assert ("loaded again, in float32" in caplog.text) == again
+    assert model.encoder.name == f"{spec}?{HALF}"
+    adapted.save(tmp_path / "saved")
+    for made in (adapted, vlar.load(tmp_path / "saved")):
+        base = made.encoder.encoder if isinstance(made.encoder, Lora) else made.encoder
+        assert isinstance(base, TorchEncoder)
+        assert str(base.towers.dtype) == f"torch.{precision}"
+        assert base.name == (spec if again else f"{spec}?{HALF}")
