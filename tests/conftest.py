@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.device_process import DeviceProcess, on_device
+
 if TYPE_CHECKING:
     from vlar.model.model import Model
 
@@ -44,6 +46,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # garbage every 700 new objects took a fifth of the collection.
 gc.set_threshold(50_000, 20, 20)
 
+_DEVICE = pytest.StashKey[DeviceProcess]()
+
 
 @pytest.fixture(autouse=True)
 def _volume_of_the_command_line() -> Iterator[None]:
@@ -56,10 +60,22 @@ def _volume_of_the_command_line() -> Iterator[None]:
             logger.setLevel(level or logging.INFO)  # the first use sets it
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """From here on the garbage collector passes over what the collection has made."""
     gc.collect()
     gc.freeze()
+    option = session.config.option
+    if any(map(on_device, session.items)) and not option.usepdb and not option.collectonly:
+        session.config.stash[_DEVICE] = DeviceProcess(session.items)
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run tests on the fake device in their own process."""
+    process = item.config.stash.get(_DEVICE, None)
+    if process is None or not on_device(item):
+        return None
+    process.run(item, nextitem)
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads its options
