@@ -291,7 +291,7 @@ class Application:
         self.sent.mkdir(exist_ok=True, mode=0o700)
         self.readable = [*chosen.folders, state / "uploads", state / "examples", self.sent]
         self.media = Media(state / "spans", self.limits, self.readable)
-        self.models = Models(model, state / "models", device, dtype)
+        self.models = Models(model, state / "models", device, dtype, str(library))
         self.sources = Sources(self._reads, chosen, self.uploads)
         self._classifying = Classifying(
             self.models, self.media, self.sources, self.limits, self._reads.named_concepts

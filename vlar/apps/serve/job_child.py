@@ -15,13 +15,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vlar.encoders.spec import STATED
 from vlar.errors import UsageError, VlarError, one_line
 from vlar.files.opening import restrict
 from vlar.library.rows import AddEvent
 from vlar.types import JsonDict, Window
+
+if TYPE_CHECKING:
+    from vlar.model.model import Model
 
 _NICE = 15  # answers come before jobs
 _GRACE_S = 4.0
@@ -66,7 +68,6 @@ def _watch() -> None:
 
 
 def _add(job: JsonDict, emit: Emit) -> JsonDict:
-    from vlar.encoders.model_spec import ModelSpec
     from vlar.library.ingest.request import AddRequest
     from vlar.library.library import Library
 
@@ -74,7 +75,8 @@ def _add(job: JsonDict, emit: Emit) -> JsonDict:
         failure = None if event.failure is None else event.failure.message
         emit({"event": "progress", **event.to_dict(), "failure": failure, "part": event.part})
 
-    model = job["model"] and ModelSpec.parse(job["model"])  # None in a job of an earlier server
+    is_placed = job.get("device") or job.get("dtype")  # else one that needs no model loads none
+    model = _loaded(job, job["model"]) if is_placed else job["model"]  # None of an earlier server
     with Library(job["library"], model) as library:
         asked = AddRequest(job["paths"], job["tags"], progress=progress, served=True)
         earlier = {"retry": job.get("retry", False)}  # of a job that an older server left
@@ -83,15 +85,22 @@ def _add(job: JsonDict, emit: Emit) -> JsonDict:
     return {**facts, "failed": [row.message for row in report.failed]}
 
 
+def _loaded(job: JsonDict, name: str) -> Model:
+    """A model in the number type of the library, else of the card, as the server loads it."""
+    from vlar.apps.cli.inputs import load_model
+
+    library = job.get("library") or job["source"]
+    return load_model(name, job.get("device"), job.get("dtype"), library)
+
+
 def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
     from vlar.heads.support import Support, SupportItem
-    from vlar.model.model import load
 
     items = [_example(example, SupportItem) for example in job["examples"]]
     labels = tuple(sorted({item.label for item in items}))
     if len(labels) < 2:
         raise UsageError("only one label has examples; collect examples of at least two labels")
-    model = load(job["model"], dtype=STATED)
+    model = _loaded(job, job["model"])
     support = Support(labels, tuple(items), Path(job["source"]))
     adapted = model.adapt(support, **job["options"], progress=_counted(emit))
     adapted.save(job["out"], replace=True)
@@ -107,7 +116,6 @@ def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
 def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
     from vlar.heads.support import Support, SupportItem
     from vlar.metrics.comparison import compare
-    from vlar.model.model import load
 
     videos = {example["path"]: example["video"] for example in job["examples"]}
     items = [_example({"start_s": None, "end_s": None, **e}, SupportItem) for e in job["examples"]]
@@ -115,7 +123,7 @@ def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
     support = Support(labels, tuple(items), Path(job["source"]))
     evaluations = [
         replace(
-            load(m, dtype=STATED).evaluate(support, job["labels"], progress=_counted(emit)),
+            _loaded(job, m).evaluate(support, job["labels"], progress=_counted(emit)),
             model=name,
         )
         for m, name in zip(job["models"], job["names"], strict=True)
@@ -142,11 +150,10 @@ def _review(job: JsonDict, _: Emit) -> JsonDict:
     from vlar.apps.cli import shelves
     from vlar.apps.serve.library import video_id
     from vlar.library.library import Library
-    from vlar.model.model import load
 
     review = shelves.load("behaviour.candidates", "a review")
     with Library(job["library"], create=False) as library:
-        candidates = review.of_library(load(job["model"], dtype=STATED), library, job["labels"])
+        candidates = review.of_library(_loaded(job, job["model"]), library, job["labels"])
     labelled = {
         (path, window)
         for path, window in candidates.places

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from vlar.apps.cli.inputs import load_model
 from vlar.apps.serve.errors import ServeError
 from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.uploads import Uploads
 from vlar.cancellation import cancellable
 from vlar.encoders.captions import Quote, quotes
-from vlar.encoders.spec import STATED
 from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.library import labels
@@ -32,7 +32,7 @@ from vlar.library.roots import roots_of
 from vlar.library.rows import RowFilter, VideoRow
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.paths import place
-from vlar.model.model import Model, load
+from vlar.model.model import Model
 from vlar.segments.segment import Segment
 from vlar.types import JsonDict, Window
 
@@ -279,9 +279,11 @@ _MOST_LOADED = 4
 class Models:
     """Loads each model when it is first needed; the adapted ones are folders."""
 
-    def __init__(self, spec: str, folder: Path, device: str | None, dtype: str | None) -> None:
-        self.spec, self._folder = spec, folder
-        self._device, self._dtype = device, dtype or STATED
+    def __init__(
+        self, spec: str, folder: Path, device: str | None, dtype: str | None, library: str
+    ) -> None:
+        self.spec, self._folder, self._library = spec, folder, library
+        self.placement = {"device": device, "dtype": dtype}
         self._own: Model | None = None
         self._adapted: OrderedDict[str, tuple[int, Model]] = OrderedDict()
         self._lock = threading.RLock()
@@ -300,7 +302,7 @@ class Models:
         """
         with self._lock:
             if self._own is None:
-                self._own = self._loaded(self.spec)
+                self._own = self._loaded(self.spec, self._library)
             return self._own
 
     def get(self, name: str) -> Model:
@@ -323,9 +325,9 @@ class Models:
                 self._adapted.popitem(last=False)
             return cached_model[1]
 
-    def _loaded(self, spec: str | Path) -> Model:
+    def _loaded(self, spec: str | Path, library: str | None = None) -> Model:
         with cancellable(None):  # others wait for it too
-            return load(spec, device=self._device, dtype=self._dtype)
+            return load_model(str(spec), **self.placement, library=library)
 
     def spec_of(self, name: str) -> str:
         """A model as ``vlar.load`` takes it.

@@ -118,6 +118,7 @@ class Tasks:
         spec: JsonDict = {
             "library": str(self._library),
             "model": self._models.spec,
+            **self._models.placement,
             "paths": real,
             "tags": checked_tags(tags),
             "options": options,
@@ -164,6 +165,7 @@ class Tasks:
             "examples": examples,
             "labels": None if labels is None else list(labels),
             "source": str(self._library),
+            **self._models.placement,
         }
         title = f"evaluate {' and '.join(names)} by {tag or 'labelled spans'}"
         return self.jobs.start("evaluate", title, spec).to_dict()
@@ -190,6 +192,7 @@ class Tasks:
             known[self._sources.stored_path(video)].append((span.start_s, span.end_s))
         spec: JsonDict = {
             "model": self._models.spec_of(model),
+            **self._models.placement,
             "library": str(self._library),
             "labels": None if chosen is None else list(chosen),
             "known": dict(known),
@@ -242,6 +245,7 @@ class Tasks:
         out = self._models.place(name)
         spec: JsonDict = {
             "model": self._models.spec,
+            **self._models.placement,
             "examples": [self._example(example) for example in examples],
             "source": str(self._library),
             "options": {"method": method, **options},
