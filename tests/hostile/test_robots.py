@@ -8,8 +8,8 @@ import pytest
 
 from tests.refusals import refused
 from vlar.errors import DecodeError
-from vlar.media import robots
-from vlar.media.robots import unpack
+from vlar.plugins.robots import unpacking
+from vlar.plugins.robots.unpacking import unpack
 
 mcap_writer = pytest.importorskip("mcap.writer")
 pytest.importorskip("rosbags")
@@ -83,7 +83,7 @@ def test_definitions_of_a_file_are_not_read(tmp_path: Path):
 def test_messages_that_unpack_to_far_more_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(robots, "_FREE_BYTES", 0)
-    monkeypatch.setattr(robots, "_MOST_TIMES", 0.1)
+    monkeypatch.setattr(unpacking, "_FREE_BYTES", 0)
+    monkeypatch.setattr(unpacking, "_MOST_TIMES", 0.1)
     path = recording(tmp_path / "run.mcap", "foxglove.CompressedImage", "json", b"{}" * 99)
     refused(DecodeError, "far more than its size", unpack, path, tmp_path / "out")

@@ -21,6 +21,13 @@ from vlar.errors import PackageError
 
 # The contract of parts (testing) reads every kind, so it goes with them.
 SHELVES = ("methods", "behaviour", "generators", "evaluation", "plugins", "testing")
+# Folders of the shelves that can be deleted alone, and a call that needs one, with its refusal.
+HOOKS = {
+    "plugins/robots": (
+        ("bundle", "run.mcap", "--out", "pairs"),
+        "run.mcap needs vlar.plugins.robots.bundle, which",
+    ),
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -85,14 +92,18 @@ def test_verbs_of_a_missing_shelf_are_not_listed(monkeypatch: pytest.MonkeyPatch
     assert not list(shelves.verbs())
 
 
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package without the shelves."""
-    root = tmp_path_factory.mktemp("core")
+def copied(root: Path) -> Path:
     for name in ("vlar", "tests", "prompts", "text_banks", "docs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package without the shelves."""
+    root = copied(tmp_path_factory.mktemp("core"))
     for name in SHELVES:
         shutil.rmtree(root / "vlar" / name)
     for path in (root / "vlar" / "apps").iterdir():
@@ -114,27 +125,46 @@ def run(core: Path, *arguments: object, fine: tuple[int, ...] = (0,)) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_the_command_line_of_the_core_runs_without_the_shelves(core: Path):
-    def vlar(*words: object, fine: tuple[int, ...] = (0,)) -> str:
-        code = (
-            f"import vlar; assert {str(core)!r} in vlar.__file__\n"
-            "from vlar.apps.cli import main; main()"
-        )
-        return run(core, "-c", code, *words, fine=fine)
+def vlar(core: Path, *words: object, fine: tuple[int, ...] = (0,)) -> str:
+    code = (
+        f"import vlar; assert {str(core)!r} in vlar.__file__\n"
+        "from vlar.apps.cli import main; main()"
+    )
+    return run(core, "-c", code, *words, fine=fine)
 
+
+def five_verbs(core: Path) -> None:
     clips = [
         tiny_video(core / "clips" / label / f"{n}.mp4", 10 * seed + n)
         for seed, label in enumerate(("red", "blue"))
         for n in range(3)
     ]
-    listed = vlar("--help")
+    assert "walking" in vlar(core, "classify", clips[0], "--labels", "walking, sitting")
+    vlar(core, "adapt", core / "clips", "--out", core / "mine")
+    assert "red" in vlar(core, "classify", clips[0], "--model", core / "mine")
+    vlar(core, "index", "add", core / "l.vlar", core / "clips", fine=(0, 1))
+    assert ".mp4" in vlar(core, "query", core / "l.vlar", "a street", "--min-probability", "0")
+
+
+@pytest.mark.slow
+def test_the_command_line_of_the_core_runs_without_the_shelves(core: Path):
+    listed = vlar(core, "--help")
     assert "classify" in listed
     assert "serve" not in listed
-    assert "walking" in vlar("classify", clips[0], "--labels", "walking, sitting")
-    vlar("adapt", core / "clips", "--out", core / "mine")
-    assert "red" in vlar("classify", clips[0], "--model", core / "mine")
-    vlar("index", "add", core / "l.vlar", core / "clips", fine=(0, 1))
-    assert ".mp4" in vlar("query", core / "l.vlar", "a street", "--min-probability", "0")
-    missing = vlar("doctor", "--audit", core / "mine", fine=(2,))
+    five_verbs(core)
+    missing = vlar(core, "doctor", "--audit", core / "mine", fine=(2,))
     assert "--audit needs vlar.apps.audit" in missing
+    for call, refusal in HOOKS.values():
+        assert refusal in vlar(core, *call, fine=(2,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", HOOKS)
+def test_a_folder_of_a_shelf_is_deleted_alone(tmp_path: Path, folder: str):
+    root = copied(tmp_path)
+    call, refusal = HOOKS[folder]
+    assert refusal not in vlar(root, *call, fine=(0, 1, 2))
+    shutil.rmtree(root / "vlar" / folder)
+    assert "serve" in vlar(root, "--help")
+    five_verbs(root)
+    assert refusal in vlar(root, *call, fine=(2,))

@@ -109,7 +109,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("media/readers/audio.py", "wave.open"): WRITES,
     ("media/readers/video.py", "av.open"): WRITES,
     ("behaviour/tracks/formats/tables.py", "np.loadtxt"): STREAM,
-    ("media/robots.py", "av.open"): "bytes in memory, and a video that it writes",
+    ("plugins/robots/unpacking.py", "av.open"): "bytes in memory, and a video that it writes",
     ("media/video/container.py", "av.open"): STREAM,
     ("media/video/cut.py", "av.open"): WRITES,
     ("media/video/folder.py", "Image.open"): STREAM,

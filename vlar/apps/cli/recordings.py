@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlar.apps.cli import inputs, output
-from vlar.apps.cli.exits import EXIT_FINE, exit_code
+from vlar.apps.cli import inputs, output, shelves
+from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import track
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
@@ -23,6 +23,7 @@ _BROKEN_COLUMNS = (
     *("duration_s", "n_frames", "message"),
 )
 _SHOT_COLUMNS = ("path", "shot", "start_s", "end_s")
+_ROBOTS, _ROS_2_BAG = (".mcap", ".bag"), "metadata.yaml"
 _FPS = 10
 _FRAMES = 32
 _CLEAR = 0.4  # of -1 .. 1, from which an attribute is shown
@@ -181,10 +182,9 @@ def bundle(rows: Path, /, *, out: Path, by_share: bool = False, topics: str | No
         vlar bundle takes.csv --out pairs/ --by-share
     """
     from vlar.media.bundle_table import write_bundles
-    from vlar.media.robot_messages import is_robot
 
-    if is_robot(rows):
-        return _unpack(rows, out, topics)
+    if rows.suffix.lower() in _ROBOTS or (rows / _ROS_2_BAG).is_file():
+        return shelves.load("plugins.robots.bundle", str(rows)).write(rows, out, topics)
     if topics is not None:
         raise UsageError(f"--topics is for recordings of robots; {rows} is a table")
     bundles = write_bundles(rows, out, by_share=by_share)
@@ -206,24 +206,6 @@ def bundle(rows: Path, /, *, out: Path, by_share: bool = False, topics: str | No
             "whole take, line them up: --by-share"
         )
     return exit_code(bundles.bundles, len(bundles.failed))
-
-
-def _unpack(recording: Path, out: Path, topics: str | None) -> int:
-    from vlar.media.robots import unpack
-
-    names = [name.strip() for name in (topics or "").split(",") if name.strip()]
-    unpacked = unpack(recording, out, names)
-    lines = [
-        f"  {row.topic}  {row.sensor}, {counted(row.messages, 'messages')}: {row.path}"
-        for row in unpacked.topics
-        if row.path is not None
-    ]
-    output.row(unpacked, f"{unpacked.bundle}", *lines)
-    if unpacked.left_out:
-        output.note(f"left out: {unpacked.left_out}")
-    if unpacked.cut_off:
-        output.note(f"{recording} ends in the middle of a record: what comes before it was read")
-    return EXIT_FINE
 
 
 def pose(video: Path, /, *, out: Path | None = None, skeletons: Path | None = None) -> int:

@@ -20,7 +20,7 @@ from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.media.bundle import bundle_parts
 from vlar.media.lookup import read_clip
-from vlar.media.robots import unpack
+from vlar.plugins.robots.unpacking import unpack
 
 mcap_writer = pytest.importorskip("mcap.writer")
 rosbags = pytest.importorskip("rosbags")

@@ -24,8 +24,8 @@ from vlar.errors import DecodeError, UsageError
 from vlar.files.workers.pool import WorkerPool, can_isolate
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.bundle import ENDING, BundlePart, write_bundle
-from vlar.media.robot_messages import Message, messages
 from vlar.media.signals import errors_of
+from vlar.plugins.robots.messages import Message, messages
 from vlar.types import JsonDict
 
 _CLOCK = Fraction(1, 90_000)

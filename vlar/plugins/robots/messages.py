@@ -50,11 +50,6 @@ class Message:
     decode: Decode
 
 
-def is_robot(path: Path) -> bool:
-    """Return whether a path is named like a recording of a robot."""
-    return path.suffix.lower() in (".mcap", ".bag") or (path / _METADATA).is_file()
-
-
 def messages(path: Path) -> Iterator[Message]:
     """The messages of a recording; of MCAP in the order of the file, else of time.
 
