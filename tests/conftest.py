@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("VLAR_SHARED", CHECKOUT.parent / "shared"))  # real data, where it is
 MOST_WORKERS = 4  # each loads torch and the networks: about 1.5 GB
 
 # Nothing in the tests may ask a model hub; the libraries obey these.
@@ -101,8 +102,7 @@ def cores() -> int:
 
 def shared_videos() -> Path | None:
     """The folder of real labelled clips, where this machine has one."""
-    root = Path(os.environ.get("VLAR_SHARED", CHECKOUT.parent / "shared"))
-    folder = root / "videos"
+    folder = SHARED / "videos"
     return folder if (folder / "manifest.csv").is_file() else None
 
 

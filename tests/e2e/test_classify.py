@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 import vlar
 from tests import videos
+from tests.conftest import SHARED
 from tests.unit.generators.descriptions.chat_server import Reply, chat_server, message
 from tests.unit.people.made import scene
 from tests.videos import make_video
@@ -243,8 +243,6 @@ def test_wrong_uses_end_before_a_model_is_loaded(vlar_command, recordings, wrong
     assert done.code == 2
     assert reason in done.notes
 
-
-SHARED = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[3] / "shared"))
 
 GOLDEN = SHARED / "golden" / "numpyclip"
 

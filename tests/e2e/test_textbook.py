@@ -6,18 +6,16 @@ default model do not see fails as it should, with the cause; a strict mark tells
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.conftest import SHARED
 from vlar.media.video.decode import read_clip
 from vlar.model.model import Model
 from vlar.types import Encoded
 
-SHARED = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[3] / "shared"))
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(

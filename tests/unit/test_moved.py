@@ -6,14 +6,13 @@ import importlib
 import importlib.util
 import inspect
 import math
-import os
 import re
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from tests.conftest import SHARED
 from tests.moved import MOVED, find, resolve
 
 # Plugins that import the library they are made for.
@@ -130,7 +129,7 @@ def dotted_names(text: str) -> set[str]:
 
 def specification() -> str:
     """Text of the specification of public names; a machine without it skips."""
-    root = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[3] / "shared"))
+    root = SHARED
     file = root / "specs" / "FACTS.md"
     if not file.is_file():
         pytest.skip("the specification is not on this machine (VLAR_SHARED)")

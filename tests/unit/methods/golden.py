@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from tests.conftest import SHARED
 
 HERE = Path(__file__).parents[2] / "golden"
 
@@ -31,8 +32,7 @@ def facts(name: str) -> dict[str, Any]:
 
 def shared_file(name: str) -> Path | None:
     """A full golden file, where the shared folder is mounted."""
-    root = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[4] / "shared"))
-    path = root / "golden" / f"tcclip_golden_{name}"
+    path = SHARED / "golden" / f"tcclip_golden_{name}"
     return path if path.is_file() else None
 
 

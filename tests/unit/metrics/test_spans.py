@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import SHARED
 from tests.refusals import refused
 from vlar.errors import MetricError
 from vlar.metrics.spans import (
@@ -20,7 +19,6 @@ from vlar.metrics.spans import (
     overlap,
 )
 
-SHARED = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[4] / "shared"))
 GOLDEN = SHARED / "golden" / "qvhighlights"
 needs_golden = pytest.mark.skipif(
     not GOLDEN.is_dir(), reason="QVHighlights' predictions are not on this machine (VLAR_SHARED)"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import SHARED
 from tests.refusals import refused
 from tests.unit.segments import samples
 from vlar import registry
@@ -216,7 +216,6 @@ def test_one_recording_and_one_at_a_time(tmp_path: Path):
     assert "2 segments overlap others and are cut: one at a time is held" in notes
 
 
-SHARED = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[5] / "shared"))
 FILES = sorted((SHARED / "behaviour" / "formats").rglob("*"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.command_line import invoke
+from tests.conftest import SHARED
 from tests.refusals import refused
 from vlar.behaviour.measures.agreement import (
     agreement,
@@ -25,10 +25,8 @@ from vlar.errors import MetricError, UsageError
 from vlar.segments import Segment as S
 from vlar.segments import save
 
-SHARED = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[4] / "shared")) / "behaviour"
-real = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the labelled behaviour is not on this machine"
-)
+REAL = SHARED / "behaviour"
+real = pytest.mark.skipif(not REAL.is_dir(), reason="the labelled behaviour is not on this machine")
 
 
 def bouts(*spans: tuple[float, float], label: str = "x", recording: str = "r") -> list[S]:
@@ -182,7 +180,7 @@ def test_published_agreement_of_people(file: str, figures: dict[str, tuple[float
     from vlar.behaviour.verbs.agreement import raters_of
     from vlar.segments import load
 
-    tables, _, _ = raters_of({file: load(SHARED / "agreement/three_assays" / file)}, None, ())
+    tables, _, _ = raters_of({file: load(REAL / "agreement/three_assays" / file)}, None, ())
     result = agreement(tables, draws=2)
     for label, (steps, frames, spans) in figures.items():
         row = result.labels[label]
@@ -192,7 +190,7 @@ def test_published_agreement_of_people(file: str, figures: dict[str, tuple[float
 
 @real
 def test_published_agreement_on_freezing_and_a_pair_of_mice():
-    folder = SHARED / "agreement/freezing_4_raters"
+    folder = REAL / "agreement/freezing_4_raters"
     names = [str(folder / f"hB_{name}.mat") for name in ("expert1", "expert2", "expert3", "novice")]
     figures: list[tuple[float, float]] = []
     for a, b in ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)):
@@ -204,7 +202,7 @@ def test_published_agreement_on_freezing_and_a_pair_of_mice():
     assert 0.825 < min(f for _, f in experts) < max(f for _, f in experts) < 0.915
     assert 0.235 < min(f for _, f in novice) < max(f for _, f in novice) < 0.275
     pair = [
-        str(SHARED / "labelled/mouse_pair" / f"DLC3_rater{n}") for n in ("1_boris.csv", "2.boris")
+        str(REAL / "labelled/mouse_pair" / f"DLC3_rater{n}") for n in ("1_boris.csv", "2.boris")
     ]
     row = json_of(["agreement", *pair, "--step", str(1 / 30)])["labels"]["interact"]
     assert row["bouts"] == [10, 14]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 import vlar
 from tests.command_line import invoke
+from tests.conftest import SHARED
 from tests.refusals import refused
 from tests.unit.segments import samples
 from vlar.behaviour.measures.drawing import Drawing, Shape, marks
@@ -24,8 +24,7 @@ from vlar.errors import UsageError
 from vlar.segments import Segment as S
 from vlar.segments import save
 
-FORMATS = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[4] / "shared"))
-FORMATS = FORMATS / "behaviour" / "formats" / "boris"
+FORMATS = SHARED / "behaviour" / "formats" / "boris"
 real = pytest.mark.skipif(not FORMATS.is_dir(), reason="BORIS' project is not on this machine")
 
 ROWS = [

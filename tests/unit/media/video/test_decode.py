@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import videos
+from tests.conftest import SHARED
 from tests.refusals import refused
 from vlar.errors import DecodeError, UsageError
 from vlar.files import reading
@@ -295,9 +295,9 @@ def test_a_turned_video_is_shrunk_by_its_shorter_side(tmp_path: Path):
     assert read_clip(path, None, 1, shorter_side=32).data.shape == (1, 48, 32, 3)
 
 
-SHARED = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[4] / "shared")) / "videos"
+REAL = SHARED / "videos"
 
-FILES = sorted(p for p in SHARED.rglob("*") if p.suffix in (".mp4", ".avi", ".mkv", ".mpg", ".gif"))
+FILES = sorted(p for p in REAL.rglob("*") if p.suffix in (".mp4", ".avi", ".mkv", ".mpg", ".gif"))
 
 
 @pytest.mark.skipif(not FILES, reason="no real clips beside the checkout")
