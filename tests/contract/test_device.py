@@ -107,6 +107,17 @@ def test_a_training_on_the_device(name: str, folder: Path, device: Counts) -> No
         assert np.isfinite(one.vector).all()
 
 
+@pytest.mark.parametrize("name", ["asu", "ez-clip", "froster", "lora", "tc-clip", "tuned"])
+def test_a_training_in_bf16_on_the_device(name: str, folder: Path, device: Counts) -> None:
+    """Pixels are float32, and a new model on a card computes in bf16."""
+    usual, rounded = (
+        steps(registry.get("adapter", name).attach(loaded(name, folder, dtype=dtype)), 2)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert usual != rounded
+    np.testing.assert_allclose(rounded, usual, rtol=0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", adapters())
 def test_the_whole_contract_on_the_device(name: str, folder: Path, device: Counts) -> None:

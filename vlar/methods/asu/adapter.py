@@ -153,7 +153,9 @@ class Asu(MomentAdapter):
     def _seen(self, pixels: Tensor) -> Tensor:
         """(n, T, 3, height, width) to whole frames and parts (n, T, 1 + R, D), not normalised."""
         assert self.parts is not None
-        return self.parts(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        assert self._tower is not None
+        images = pixels.flatten(0, 1).to(self._tower.towers.device, self._tower.towers.dtype)
+        return self.parts(images).unflatten(0, pixels.shape[:2])
 
     def pooled(self, features: Float32) -> Float32:
         """The encoder's own vectors (N, D); its features come first."""
@@ -233,7 +235,7 @@ class Asu(MomentAdapter):
 
         def encoded(inputs: Tensor) -> tuple[Tensor, ...]:
             if self.parts is not None:
-                previews = self._seen(inputs.to(self.network.units.device)).float()
+                previews = self._seen(inputs).float()
                 tokens = self._moments(previews)
                 pooled = F.normalize(previews[:, :, 0].mean(dim=1), dim=-1)
             else:

@@ -220,7 +220,7 @@ class RegionAttention(nn.Module):
         visible = torch.cat([torch.eye(count, dtype=torch.bool, device=x.device), inside], dim=1)
         bias = torch.zeros(visible.shape, dtype=query.dtype, device=x.device)
         mixed = block.mix(query, key, value, bias.masked_fill(~visible, float("-inf")))
-        parts = parts + mixed + adapter(mixed)
+        parts = parts + mixed + adapter(mixed.float()).to(mixed.dtype)  # it trains in float32
         return parts + block.mlp(block.ln_2(parts))
 
     def _inside(self, n_patches: int) -> Tensor:

@@ -154,9 +154,10 @@ class TcClip(ClipAdapter, ConditionedText):
 
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
         """Logits of clips and the labels they condition, and the loss of the task."""
+        towers = self.inner.towers
 
         def seen(videos: Tensor) -> tuple[Tensor, ...]:
-            encoded = self.network.encode(videos)
+            encoded = self.network.encode(videos.to(towers.device, towers.dtype))
             words = self.network.conditioned(self.network.classes(classes), encoded.context)
             return encoded.frames, words, self.network.scores(encoded.frames, words)
 
