@@ -12,7 +12,10 @@ from functools import partial
 import numpy as np
 
 from vlar.encoders.base import Encoder
+from vlar.encoders.model_spec import ModelSpec
+from vlar.encoders.spec import PRECISION
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
+from vlar.files.reading import parse_json
 from vlar.heads.logistic import logit
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import MOST_SECONDS
@@ -61,7 +64,7 @@ def to_text(parts: Sequence[BlockSlice]) -> str:
 def from_text(text: str) -> tuple[BlockSlice, ...]:
     """Blocks from the manifest; none where the text is not usable, as in older libraries."""
     try:
-        return tuple(BlockSlice(*row) for row in json.loads(text or "[]"))
+        return tuple(BlockSlice(*row) for row in parse_json(text or "[]"))
     except (TypeError, ValueError):
         return ()
 
@@ -406,12 +409,26 @@ class LibraryManifest:
                 f"library {folder} was made by an earlier state of model {self.model!r}; bring it "
                 f"up to date ({how}): vlar index upgrade {folder}"
             )
+        ours, other = map(_precision, (self.model, model.name))
+        name, stored = (ModelSpec.parse(x, folders=False) for x in (model.name, self.model))
+        if ours != other and name.is_but_for_precision(stored):
+            raise EncoderMismatchError(
+                f"library {folder} was made by model {self.model!r} in {ours}, but the model of "
+                f"this call computes in {other}: load it by vlar.load({self.model!r}, "
+                f"dtype={ours!r}), or give --dtype {ours}"
+            )
         raise EncoderMismatchError(
             f"library {folder} was made by model {self.model!r} (fingerprint "
             f"{self.fingerprint[:12]}), but the model of this call is {model.name!r} (fingerprint "
             f"{model.fingerprint[:12]}); use --model {self.model}, or change the library's model: "
             f"vlar index upgrade {folder} --model {model.name} --lazy"
         )
+
+
+def _precision(name: str) -> str:
+    """Number type that a model's name states."""
+    stated = re.search(rf"\b{PRECISION}=(\w+)", name)
+    return stated[1] if stated else "float32"
 
 
 def _number(

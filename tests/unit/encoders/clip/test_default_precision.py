@@ -12,6 +12,7 @@ import torch
 import vlar
 from tests import videos
 from tests.fake_device import DEVICE, fake_device
+from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from vlar.adapters.base import training_type
 from vlar.apps.cli import inputs
@@ -20,6 +21,7 @@ from vlar.encoders.clip import options
 from vlar.encoders.clip.options import allow_tf32, default_precision, place_model
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.errors import EncoderMismatchError
 from vlar.library.library import Library
 from vlar.methods.lora.adapter import Lora
 
@@ -101,6 +103,27 @@ def test_a_library_keeps_its_type_by_whatever_name_it_is_opened(
                 assert prints == {library.info().fingerprint}
                 library.query("riding a bike")  # raises where the types differ
     assert inputs.load_model(spec, None, None).encoder.name == f"{spec}?{HALF}"
+
+
+@pytest.mark.parametrize("ours", ["float32", "bfloat16"])
+def test_a_model_of_another_type_is_refused_with_the_call_that_helps(
+    spec: str, ampere: None, tmp_path: Path, ours: str
+) -> None:
+    clip = videos.make_video(tmp_path / "a.mp4", 8, fps=4)
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[ours]
+    path = tmp_path / "small.vlar"
+    with Library(path, vlar.load(spec, dtype=ours)) as library:
+        library.add([clip])
+        name = library.info().model
+    with Library(path, vlar.load(spec, dtype=other), create=False) as library:
+        message = str(refused(EncoderMismatchError, "", library.query, "riding a bike").value)
+    assert f"in {ours}" in message
+    assert f"computes in {other}" in message
+    assert f"vlar.load({name!r}, dtype={ours!r})" in message
+    with Library(path, vlar.load(str(name), dtype=ours), create=False) as library:
+        library.query("riding a bike")
+    with Library(path, vlar.load("lite"), create=False) as library:  # control: another model
+        refused(EncoderMismatchError, "use --model", library.query, "riding a bike")
 
 
 def test_only_float32_on_cuda_is_multiplied_in_tf32() -> None:
