@@ -58,12 +58,12 @@ def _sidecar(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = parse_json(read_file(path, _MOST_CONFIG))
+        config = parse_json(read_file(path, _MOST_CONFIG))
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise UsageError(f"{path} is not a configuration ({error}); remove or repair it") from error
-    config = content
     for name in ("config", "model_config"):
-        config = config.get(name, config) if isinstance(config, dict) else None
+        if isinstance(config, dict) and isinstance(config.get(name), dict):
+            config = config[name]
     if not isinstance(config, dict):
         raise UsageError(f"{path} holds no object of settings; remove or repair it")
     return config

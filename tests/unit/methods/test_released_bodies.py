@@ -169,6 +169,15 @@ def test_what_does_not_fit_is_counted_and_named(tmp_path: Path):
     refused(UsageError, "no object of settings", released.load, "istanet", path)
 
 
+def test_settings_of_the_network_itself_may_be_called_config(tmp_path: Path):
+    path = stored(tmp_path, "istanet")
+    facts, _, tensors = golden("istanet")
+    Path(f"{path}.json").write_text(json.dumps(facts["config"]))
+    with torch.no_grad():
+        logits = released.load("istanet", path)(tensors["input/x"])
+    torch.testing.assert_close(logits, tensors["out/logits"], atol=2e-5, rtol=0)
+
+
 def test_hd_gcn_without_the_second_names_and_with_absent_people(tmp_path: Path):
     path = stored(tmp_path, "hdgcn")
     _, weights, tensors = golden("hdgcn")
