@@ -32,7 +32,7 @@ from vlar.encoders.clip import options as hub
 from vlar.encoders.hub_folder import COMMIT
 from vlar.encoders.hub_source import Source
 from vlar.encoders.model_spec import ModelSpec
-from vlar.errors import ModelError, UnknownNameError, UsageError
+from vlar.errors import ModelError, UnknownNameError, UsageError, VlarError
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.files.resources import cache_dir, require_space
 from vlar.numeric import unit
@@ -436,6 +436,16 @@ def keep(encoder: Encoder) -> None:
         (folder / _FILE).write_text(json.dumps({**_kept(), key: vectors}), "utf-8")
     except OSError as error:
         raise ModelError(f"cannot write to {str(folder)!r} ({error.strerror})") from error
+
+
+def compared_names() -> list[str]:
+    """Names of the models whose vectors were kept and whose files are still in the hub's cache."""
+    names: list[str] = []
+    for name in (key.partition(" ")[0] for key in _kept()):
+        with contextlib.suppress(VlarError):  # one that no name loads, as an adapter's
+            if all(source.folder() for source in sources(name)):
+                names.append(name)
+    return names
 
 
 def compare(encoder: Encoder) -> float | None:

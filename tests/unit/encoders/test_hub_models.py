@@ -17,8 +17,10 @@ from tests import tiny_models, tiny_st
 from tests.command_line import invoke
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
+from vlar.apps.cli import doctor
 from vlar.encoders import download
 from vlar.encoders.base import load_encoder
+from vlar.encoders.catalogue import entries
 from vlar.errors import ModelError
 from vlar.language.bank import load_bank
 from vlar.model import core
@@ -142,6 +144,38 @@ def test_get_takes_any_spec_and_encodes_what_answers_are_compared_with(
 
 def _not_again(*_: Any) -> Any:
     raise AssertionError("texts that 'get' encodes are not encoded at the first answer")
+
+
+def test_doctor_compares_whatever_was_fetched_with_its_first_vectors(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(doctor, "_encoder", lambda: "")  # of lite
+    assert invoke(["models", "get", "hf:me/clip"]).exit_code == 0
+    (name,) = download.compared_names()
+    assert name.startswith("hf:me/clip?")
+    with offline():
+        done = invoke(["doctor"])
+        assert (done.exit_code, done.output.count("BROKEN")) == (0, 0), done.output
+        assert f"ok      model {name} answers as when its vectors were kept" in done.output
+        kept = tmp_path / "cache" / "verified.json"
+        ((key, row),) = json.loads(kept.read_text()).items()
+        kept.write_text(json.dumps({key: {"clip": row["sentence"], "sentence": row["clip"]}}))
+        done = invoke(["doctor"])  # the control: another answer than the first
+        assert done.exit_code == 1
+        assert f"BROKEN  model {name} {name} answers otherwise" in done.output
+    for path in (tmp_path / "hub").rglob("config.json"):
+        path.unlink()
+    assert download.compared_names() == []
+
+
+def test_doctor_calls_a_fetched_model_of_the_table_by_its_word(monkeypatch: pytest.MonkeyPatch):
+    spec = entries()["clip"].full_spec
+    names = [f"{spec}&precision=bfloat16", f"{spec}x", "hf:me/clip"]
+    monkeypatch.setattr(download, "compared_names", lambda: names)
+    rows = doctor._models()
+    assert ("clip", names[0]) in rows
+    assert ("clip", "clip") not in rows  # it is in bfloat16 here
+    assert rows[-2:] == [(name, name) for name in names[1:]]
 
 
 def test_get_fetches_the_encoder_of_a_model_folder(hub: Hub, tmp_path: Path):

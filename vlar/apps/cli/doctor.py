@@ -45,9 +45,6 @@ def doctor(*, audit: str | None = None) -> int:
     """
     if audit is not None:
         return _audit(audit)
-    from vlar.encoders.catalogue import entries
-
-    rows = [(name, row) for name, row in entries().items() if row.is_encoder]
     checks: list[tuple[str, Callable[[], str]]] = [
         ("vlar", _version),
         ("libraries", _libraries),
@@ -57,7 +54,7 @@ def doctor(*, audit: str | None = None) -> int:
         *([("torch", _torch)] if is_installed("torch") else []),
         ("weights lite", _weights),
         ("encoder lite", _encoder),
-        *((f"model {name}", partial(_vectors, name)) for name, row in rows if row.is_here()),
+        *((f"model {word}", partial(_vectors, name)) for word, name in _models()),
         ("index", _index),
     ]
     broken = 0
@@ -174,13 +171,31 @@ def _encoder() -> str:
     return f"answers, width {encoder.dim}, fingerprint {encoder.fingerprint[:12]}"
 
 
-def _vectors(alias: str) -> str:
+def _models() -> list[tuple[str, str]]:
+    """Models that are here: the user's word, and the name that states the number type."""
+    from vlar.encoders.catalogue import entries
+    from vlar.encoders.download import compared_names
+
+    names = compared_names()
+    rows = {word: row for word, row in entries().items() if row.is_encoder}
+    word_of = {
+        name: word
+        for name in names
+        for word, row in rows.items()
+        if name == row.full_spec or name.startswith((f"{row.full_spec}?", f"{row.full_spec}&"))
+    }
+    others = [word for word in rows if word not in word_of.values()]
+    plain = [(word, word) for word in others if rows[word].is_here()]
+    return plain + [(word_of.get(name, name), name) for name in names]
+
+
+def _vectors(name: str) -> str:
     from vlar.encoders import download
     from vlar.encoders.base import load_encoder
 
-    cosine = download.compare(load_encoder(alias))
+    cosine = download.compare(load_encoder(name))
     if cosine is None:
-        return f"loads; no vectors were kept to compare with (vlar models get {alias} keeps them)"
+        return f"loads; no vectors were kept to compare with (vlar models get {name} keeps them)"
     return f"answers as when its vectors were kept, cosine {cosine:.5f}"
 
 

@@ -319,7 +319,7 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> None:
         model = inputs.load_model(name, None, None)
         shown.stage(f"encoding what answers of {name} are compared with")
         model.words.prepare()
-        if listings and model.encoder.modality == "video":
+        if listings and saved is None and model.encoder.modality == "video":
             download.keep(model.encoder)
     output.note(f"{name} answers; what its answers are compared with is encoded, once for all")
 
