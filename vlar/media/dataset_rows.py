@@ -144,5 +144,6 @@ def decoded(decoder: Decoder, times_s: Float64) -> UInt8:
     begin_s, duration_s = span_of(decoder)
     latest_s = begin_s + max(duration_s - 1e-3, 0.0)
     times = np.minimum(begin_s + times_s, latest_s).tolist()
-    frames = np.asarray(decoder.get_frames_played_at(times).data)
+    data = decoder.get_frames_played_at(times).data  # on the card where it is a decoder of one
+    frames = np.asarray(data.cpu() if hasattr(data, "cpu") else data)
     return np.ascontiguousarray(frames if frames.shape[-1] == 3 else frames.transpose(0, 2, 3, 1))

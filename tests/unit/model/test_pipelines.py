@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import vlar
+from tests.fake_device import DEVICE, fake_device
 from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, tiny_video
 from tests.unit.model.test_people import Bands
@@ -99,6 +101,26 @@ def test_a_decoder_is_read_as_its_frames_are(model, frames):
         assert answer.predictions == array.predictions
     spans = model.classify(Frames(frames, 25.0), LABELS, every_s=1.0)
     assert [row.end_s for row in spans] == [1.0, 2.0]
+
+
+class CardFrames(Frames):
+    """A decoder with ``device="cuda"``: its frames lie on the device."""
+
+    def get_frames_played_at(self, seconds: list[float]) -> Any:
+        data = torch.from_numpy(super().get_frames_played_at(seconds).data)
+        return SimpleNamespace(data=data.to(torch.device(DEVICE, 0)))
+
+
+def test_a_decoder_on_a_device_is_read_as_its_frames_are(model, frames):
+    array = model.classify(frames, LABELS)
+    with fake_device() as counts:
+        decoder = CardFrames(frames, 25.0)
+        with pytest.raises(TypeError):  # the control: numpy does not read a device
+            np.asarray(decoder.get_frames_played_at([0.5]).data)
+        before = counts.to_host
+        answer = model.classify(decoder, LABELS)
+        assert counts.to_host > before
+    assert answer.predictions == array.predictions
 
 
 def test_rows_of_a_data_set_are_files_and_their_labels(tmp_path: Path):
