@@ -21,7 +21,6 @@ from vlar.library.model_provider import LazyModel, QueryWords
 from vlar.library.store.base import LibraryStore, LibraryWriter, SnapshotMovedError
 
 if TYPE_CHECKING:
-    from vlar.encoders.model_spec import ModelSpec
     from vlar.library.maintain.library_copy import CopyReport
     from vlar.model.library_model import LibraryModel
     from vlar.model.model import Model
@@ -46,7 +45,7 @@ class LibraryConnection:
     def __init__(
         self,
         path: str | LibraryPlace,
-        model: Model | LibraryModel | str | Path | ModelSpec | None,
+        model: Model | LibraryModel | str | Path | None,
         create: bool,
         device: str,
     ) -> None:

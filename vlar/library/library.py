@@ -31,7 +31,6 @@ from vlar.types import Float32, Hit
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vlar.encoders.model_spec import ModelSpec
     from vlar.library.ingest import shard_reading
     from vlar.library.ingest.runners.base import Runner
     from vlar.library.ingest.writer import IngestProgress
@@ -68,7 +67,7 @@ class Library:
     def __init__(
         self,
         path: str | LibraryPlace,
-        model: Model | LibraryModel | str | Path | ModelSpec | None = None,
+        model: Model | LibraryModel | str | Path | None = None,
         create: bool = True,
         device: str = "cpu",
     ) -> None:

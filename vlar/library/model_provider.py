@@ -54,12 +54,9 @@ class BoundModel:
 class LazyModel:
     """A model, its name, or None: the library's own, or ``lite`` for a new library."""
 
-    def __init__(
-        self, model: Model | LibraryModel | str | Path | ModelSpec | None, folder: object
-    ) -> None:
-        is_name = isinstance(model, str | Path | ModelSpec)
+    def __init__(self, model: Model | LibraryModel | str | Path | None, folder: object) -> None:
+        is_name = isinstance(model, str | Path)
         self._spec = ModelSpec.parse(model) if is_name else None
-        self._is_stated = isinstance(model, ModelSpec)  # in the number type of its name
         words = None if is_name else getattr(model, "words", model)
         self._model = None if words is None else _with_defaults(words)
         self.folder = folder
@@ -96,10 +93,7 @@ class LazyModel:
 
     def _opened(self, manifest: LibraryManifest | None = None) -> LibraryModel | None:
         if self._model is None and self._spec is not None:
-            stored = manifest.model if manifest else None
-            if self._is_stated:
-                stored = self._spec.text
-            name, dtype = in_type_of(self._spec.text, stored)
+            name, dtype = in_type_of(self._spec.text, manifest.model if manifest else None)
             is_same = name == self._spec.text
             self._model = load_on(self._spec if is_same else name, dtype=dtype)
         return self._model
