@@ -112,7 +112,7 @@ def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str,
 
     Raises:
         UnknownNameError: an option does not exist; the message names the nearest.
-        UsageError: what follows the ``?`` is not a list of ``name=value``.
+        UsageError: what follows the ``?`` is not a list of ``name=value``, or states a name twice.
     """
     main, mark, query = argument.partition("?")
     if not mark:
@@ -128,6 +128,8 @@ def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str,
     for name, _ in pairs:
         if name not in known:
             raise unknown_name("model option", name, known)
+        if sum(name == other for other, _ in pairs) > 1:
+            raise UsageError(f"{argument!r} states {name!r} twice; state it once")
     return main, dict(pairs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import vlar
 from tests.refusals import refused
 from tests.unit.methods import published
 from tests.unit.methods.skeleton_bodies import body
-from tests.unit.methods.test_released_bodies import stored
+from tests.unit.methods.test_released_bodies import golden, stored
 from tests.unit.methods.test_skeleton_towers import clip_of, two_people
 from vlar import registry
 from vlar.adapters.trainable import TrainingBatch
@@ -124,7 +125,7 @@ def test_a_released_file_of_bodies_answers_with_its_own_classes(tmp_path: Path):
     sizes = network.data_bn.num_features // 3
     (encoded,) = encoder.encode([clip])
     part = encoder.members[0]
-    rows = prepared(clip, part.frames, part.people)[:, :, : part.joints]
+    rows = prepared(clip, part.frames, part.people)
     assert rows.shape[0] * rows.shape[2] == sizes
     with torch.no_grad():
         logits = network(torch.from_numpy(np.ascontiguousarray(rows))[None])[0].numpy()
@@ -148,6 +149,87 @@ def test_a_released_file_of_bodies_answers_with_its_own_classes(tmp_path: Path):
         assert told in refused(UsageError, "does not fit", load_encoder, spec).value.message
     pixels = clip_of(two_people(10)[..., :2], unit="px")
     refused(UsageError, "reads joints in metres", encoder.encode, [pixels])
+
+
+def test_a_part_of_psumnet_reads_its_own_joints_and_bones(tmp_path: Path):
+    path = stored(tmp_path, "psumnet")
+    tensors = golden("psumnet")[2]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"action {n}" for n in range(tensors["out/logits"].shape[1])))
+    (hand,) = load_encoder(f"skeleton-net:{path}?labels={labels}").members
+    for points, x, logits in zip(
+        tensors["input/points25"], tensors["input/x"], tensors["out/logits"], strict=True
+    ):
+        rows = hand.rows(points.numpy())
+        np.testing.assert_allclose(rows, x.numpy(), atol=1e-6)
+        with torch.no_grad():
+            out = hand.head(hand.network(torch.from_numpy(rows)[None]))[0]
+        torch.testing.assert_close(out, logits, atol=2e-5, rtol=0)
+    # By hand: the leg's fifth joint hangs on its root and its ninth on itself, both one off.
+    points = np.random.default_rng(0).normal(size=(1, 4, 9, 3)).astype(np.float32)
+    bone = stream_of(points, "bone", "psumnet")
+    np.testing.assert_array_equal(bone[:, :, 4], points[:, :, 4] - points[:, :, 0])
+    assert not bone[:, :, [0, 8]].any()
+    refused(UsageError, "no stream 'bone' alone", load_encoder,
+            f"skeleton-net:{path}?stream=bone&labels={labels}")  # fmt: skip
+
+
+K_BONES = (
+    "0:20 1:1 2:2 3:20 4:4 5:20 6:4 7:5 8:8 9:20 10:8 11:9 12:1 13:0 14:12 15:13 16:1 17:0 18:16 "
+    "19:17 20:20 21:7 22:6 23:11 24:10"
+)  # of ProtoGCN, joint:joint it hangs on
+
+
+def test_bones_over_two_steps_hang_as_published():
+    points = np.random.default_rng(0).normal(size=(2, 5, 25, 3)).astype(np.float32)
+    ends = [int(pair.partition(":")[2]) for pair in K_BONES.split()]
+    bone = points - points[:, :, ends]
+    np.testing.assert_array_equal(stream_of(points, "k_bone", "protogcn"), bone)
+    motion = stream_of(points, "k_bone_motion", "protogcn")
+    np.testing.assert_array_equal(motion[:, :-1], bone[:, 1:] - bone[:, :-1])
+
+
+def test_a_list_names_members_with_weights_and_what_it_cannot_read_is_refused(tmp_path: Path):
+    ctr, hd, hand = (stored(tmp_path, name) for name in ("ctrgcn", "hdgcn", "psumnet"))
+    names = "\n".join(f"action {n}" for n in range(7))
+    for file in (ctr, hd, hand, path := tmp_path / "all.json"):
+        Path(f"{file}.labels.txt").write_text(names)
+    clip = clip_of(two_people(30))
+
+    def listed(*members: object) -> Encoder:
+        path.write_text(json.dumps(members))
+        return load_encoder(f"skeleton-net:{path}")
+
+    def shares(encoder: Encoder) -> np.ndarray:
+        return np.exp(encoder.encode([clip])[0].features[0, :7])
+
+    one, two = (shares(load_encoder(f"skeleton-net:{file}")) for file in (ctr, hd))
+    pair = listed({"file": ctr.name, "weight": 3}, {"file": hd.name, "stream": "joint"})
+    np.testing.assert_allclose(shares(pair), 0.75 * one + 0.25 * two, atol=1e-5)
+    assert np.abs(one - two).max() > 1e-3
+    even = listed({"file": ctr.name}, {"file": hd.name})
+    assert even.fingerprint != pair.fingerprint
+    # Parts of PSUMNet add logits.
+    alone = shares(load_encoder(f"skeleton-net:{hand}"))
+    twice = shares(listed({"file": hand.name, "part": "hand", "weight": 1.8},
+                          {"file": hand.name, "weight": 0.7}))  # fmt: skip
+    np.testing.assert_allclose(twice, alone**2.5 / (alone**2.5).sum(), atol=1e-5)
+    for rows, told in (
+        (({"file": hand.name, "part": "leg"},), "is of the part 'hand', not 'leg'"),
+        (({"file": ctr.name, "stream": "k_bone"},), "no stream 'k_bone' alone"),
+        (({"file": ctr.name, "stream": "speed"},), "is not a member"),
+        (({"file": ctr.name, "weight": -1},), "is not a member"),
+        (({"file": ctr.name, "wieght": 1},), "is not a member"),
+        ((7,), "is not a member"),
+        ((), "lists no members"),
+    ):
+        refused(UsageError, told, listed, *rows)
+    spec = f"skeleton-net:{ctr}?joint={hd}"
+    refused(UsageError, "two files of the stream 'joint'", load_encoder, spec)
+    refused(UsageError, "write every file and stream into it", load_encoder,
+            f"skeleton-net:{path}?bone={hd}")  # fmt: skip
+    refused(UsageError, "'bone' twice", load_encoder, f"skeleton-net:{ctr}?bone={hd}&bone={ctr}")
+    refused(UsageError, "22 joints", load_encoder, f"skeleton-net:{stored(tmp_path, 'hypergcn')}")
 
 
 def test_joints_are_prepared_as_the_papers_have_it():

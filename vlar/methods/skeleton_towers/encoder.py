@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,7 @@ from vlar.encoders.lite.space import KIND_WEIGHTS, SOFTMAX_SCALE
 from vlar.encoders.lite.towers import MAX_TOKENS
 from vlar.encoders.sentence_tower import count_word_pieces, tower_hash
 from vlar.errors import ModelError, UsageError
+from vlar.files.reading import parse_json, read_file
 from vlar.media.skeleton.layouts import remap
 from vlar.methods.skeleton_towers.limbs import NTU_PARENTS
 from vlar.numeric import softmax
@@ -30,9 +32,13 @@ if TYPE_CHECKING:
 
 _KIND, _LAYOUT = "skeleton-net", "ntu25"
 STREAMS = ("joint", "bone", "motion", "bone_motion")
-_OPTIONS = ("labels", "stream", "network", *STREAMS)
+_K_BONES = ("k_bone", "k_bone_motion")  # of ProtoGCN alone: bones over two steps
+_EVERY = (*STREAMS, *_K_BONES)
+_OPTIONS = ("labels", "stream", "network", *_EVERY)
+_FIELDS = {"file", "stream", "part", "weight"}  # of a member in a list
+_MOST_LIST = 1_000_000  # bytes of a list of members
 _LOGIT_SCALE = 10.0  # that of the objects of ``lite``, whose rule this is
-_CENTRAL, _SPINE = 0.95, 1
+_CENTRAL, _SPINE, _CHEST = 0.95, 1, 20
 #: A tensor that the file of each network alone has; the first that fits is the network.
 KEYS = {
     "chase": "shift.0.weight",
@@ -46,6 +52,17 @@ KEYS = {
 }
 _TIPS = {"hypergcn": (7, 7, 11, 11), "skateformer": (7, 7, 11, 11)}
 _SKATE_CHANGES = {1: 1, 20: 1}
+#: Parts of PSUMNet by their number of joints: name, joints of NTU RGB+D, and the joint of the part
+#: that each bone hangs on. The right leg hangs one off, as in the released weights.
+_PARTS: dict[int, tuple[str, Sequence[int], Sequence[int]]] = {
+    25: ("body", range(25), NTU_PARENTS),
+    13: (
+        "hand",
+        (20, 4, 5, 6, 7, 21, 22, 8, 9, 10, 11, 23, 24),
+        (0, 0, 1, 2, 3, 4, 4, 0, 7, 8, 9, 10, 10),
+    ),
+    9: ("leg", (0, *range(12, 20)), (0, 0, 1, 2, 0, 4, 5, 6, 8)),
+}
 
 
 def network_of(state: Mapping[str, Tensor], path: Path) -> str:
@@ -125,10 +142,14 @@ def _segments(points: Float64, frames: int) -> Float64:
 
 
 def stream_of(points: Float32, stream: str, name: str) -> Float32:
-    """A stream (M, T, 25, 3) of joints (M, T, 25, 3), by the bones of a paper."""
+    """A stream (M, T, V, 3) of joints (M, T, V, 3), by the bones of a paper; V is 25, or that of
+    a part of PSUMNet.
+    """
     if "bone" in stream:
-        hangs: list[int] = [*NTU_PARENTS]
+        hangs: list[int] = [*_PARTS[points.shape[2]][2]]
         hangs[21:] = _TIPS.get(name, hangs[21:])
+        if stream in _K_BONES:
+            hangs = [j if up == _CHEST else hangs[up] for j, up in enumerate(hangs)]
         for joint, parent in _SKATE_CHANGES.items() if name == "skateformer" else ():
             hangs[joint] = parent
         points = points - points[:, :, hangs]
@@ -138,44 +159,95 @@ def stream_of(points: Float32, stream: str, name: str) -> Float32:
 
 
 class _Member:
-    """A network of one stream, and what it reads of a clip."""
+    """A network of one stream or part, what it reads of a clip, and its weight among others."""
 
-    def __init__(self, path: Path, stream: str, name: str | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        stream: str | None,
+        name: str | None,
+        part: object = None,
+        weight: float = 1,
+    ) -> None:
         from vlar.adapters import released as files
         from vlar.methods.skeleton_towers import released
 
         state, config = files.read(path)
-        self.name, self.stream = name or network_of(state, path), stream
+        self.name, self.weight = name or network_of(state, path), weight
         self.network: Any = released.load(self.name, path)
         sizes = {**released.FULL[self.name], **config}
         self.frames = int(sizes.get("frames", sizes.get("num_frames", 64)))
         self.people = int(sizes.get("people", sizes.get("num_persons", 2)))
-        self.joints = int(sizes.get("joints", sizes.get("num_joints", 25)))
+        joints = int(sizes.get("joints", sizes.get("num_joints", 25)))
         if self.name == "psumnet":
-            self.joints = state["layers.0.gcn1.PA"].shape[-1]
+            joints = state["layers.0.gcn1.PA"].shape[-1]
+        parts = {"skateformer": {24}, "psumnet": set(_PARTS)}.get(self.name, {25})
+        if joints not in parts:
+            raise UsageError(
+                f"{path} is of {joints} joints, and {_KIND} reads {self.name} of "
+                f"{' or '.join(map(str, sorted(parts)))} joints of NTU RGB+D; use released.load"
+            )
+        self.part, self.joints, _ = _PARTS.get(joints, _PARTS[25])
+        if part not in (None, self.part):
+            raise UsageError(f"{path} is of the part {self.part!r}, not {part!r}; correct its part")
+        if stream and (self.name == "psumnet" or (stream in _K_BONES and self.name != "protogcn")):
+            raise UsageError(f"{path} is of {self.name}, which has no stream {stream!r} alone")
+        self.stream = self.part if self.part != "body" else stream or STREAMS[0]
         self.head = released.split_head(self.name, self.network)
         digest = hashlib.blake2b(digest_size=16)
         for key in sorted(state):
             digest.update(key.encode() + state[key].contiguous().view(-1).numpy().tobytes())
         self.digest = digest.hexdigest()
 
-    def read(self, clip: Clip) -> tuple[Float32, Float32]:
-        """Scores (C,) and features (W,) of a clip."""
-        import torch
-
-        points = prepared(clip, self.frames, self.people, self.name)
+    def rows(self, points: Float32) -> Float32:
+        """Input (M, T, V, C) of the network, of joints (M, T, 25, 3)."""
+        points = points[:, :, self.joints]
         if self.name == "psumnet":
-            rows = np.concatenate([stream_of(points, s, self.name) for s in STREAMS], axis=-1)
-        else:
-            rows = stream_of(points, self.stream, self.name)
+            return np.concatenate([stream_of(points, s, self.name) for s in STREAMS], axis=-1)
+        rows = stream_of(points, self.stream, self.name)
         if self.name == "skateformer":
             from vlar.methods.skeleton_towers.published import SKATE
 
             rows = rows[:, :, [joint - 1 for joint in SKATE]]
-        rows = rows[:, :, : self.joints]
+        return np.ascontiguousarray(rows)
+
+    def read(self, clip: Clip) -> tuple[Float32, Float32]:
+        """Scores (C,) and features (W,) of a clip."""
+        import torch
+
+        rows = self.rows(prepared(clip, self.frames, self.people, self.name))
         with torch.inference_mode():
-            features = self.network(torch.from_numpy(np.ascontiguousarray(rows))[None])
+            features = self.network(torch.from_numpy(rows)[None])
             return self.head(features)[0].numpy(), features[0].numpy()
+
+
+def _listed(path: Path) -> list[tuple[Path, str | None, object, float]]:
+    """File, stream, part and weight of the members that a list names.
+
+    Raises:
+        UsageError: it is not a list of members.
+    """
+    try:
+        members = parse_json(read_file(path, _MOST_LIST))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not a list of members ({error})") from error
+    rows: list[tuple[Path, str | None, object, float]] = []
+    for member in members if isinstance(members, list) else ():
+        fields: dict[str, Any] = member if isinstance(member, dict) else {}
+        file, stream, weight = fields.get("file"), fields.get("stream"), fields.get("weight", 1)
+        numeric = isinstance(weight, int | float) and math.isfinite(weight) and weight > 0
+        if (
+            not (isinstance(file, str) and numeric and fields.keys() <= _FIELDS)
+            or stream not in (None, *_EVERY)
+        ):  # fmt: skip
+            raise UsageError(
+                f"{path}: {json.dumps(member)[:100]} is not a member; write for example "
+                '{"file": "hand.pt", "part": "hand", "weight": 1.8}'
+            )
+        rows.append((path.parent / Path(file).expanduser(), stream, fields.get("part"), weight))
+    if not rows:
+        raise UsageError(f'{path} lists no members; write [{{"file": "body.pt"}}, ...]')
+    return rows
 
 
 @register("encoder", "skeleton-net", status="reproduced")
@@ -208,7 +280,10 @@ class SkeletonNetEncoder(Encoder):
         )
         self._space = ClassSpace(self.names)
         made_by = [part.digest for part in members], [part.stream for part in members], self.names
-        told = [*made_by, tower_hash(), KIND_WEIGHTS, SOFTMAX_SCALE]
+        told: list[object] = [*made_by, tower_hash(), KIND_WEIGHTS, SOFTMAX_SCALE]
+        weights = [part.weight for part in members]
+        self._weights = np.array(weights) / (1 if self._adds_logits else sum(weights))
+        told += [weights] if set(weights) != {1} else []
         self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     @classmethod
@@ -216,13 +291,17 @@ class SkeletonNetEncoder(Encoder):
         """Load released files.
 
         Args:
-            argument: The file. Options follow a ``?``: ``labels=FILE`` (names of the classes, one
-                a line), ``stream=joint|bone|motion|bone_motion`` (what the file was trained on),
-                ``bone=FILE`` and likewise ``joint``, ``motion``, ``bone_motion`` for the networks
-                of further streams, whose shares are added, and ``network=NAME``.
+            argument: The file, or a ``.json`` with a list of members such as ``{"file": "hand.pt",
+                "stream": "bone", "part": "hand", "weight": 1.8}``; all but ``file``, which lies
+                next to the list, may lack. Options follow a ``?``: ``labels=FILE`` (names of the
+                classes, one a line), ``stream=joint|bone|motion|bone_motion|k_bone|k_bone_motion``
+                (what the file was trained on), ``bone=FILE`` and likewise the others for the
+                networks of further streams, and ``network=NAME``. Shares are added with the
+                weights; logits, where all members are of PSUMNet.
 
         Raises:
-            UsageError: no names of classes, or as many as a network does not have.
+            UsageError: no names of classes, or as many as a network does not have; a stream of two
+                files, a stream or part that a file has not, or a list that is malformed.
             ModelError: a file is missing, damaged, or of none of the networks.
         """
         from vlar.encoders.clip.options import split_options
@@ -230,14 +309,23 @@ class SkeletonNetEncoder(Encoder):
 
         target, options = split_options(argument, _OPTIONS)
         path, what = Path(target).expanduser(), f"{_KIND}:{target}"
-        stream = options.get("stream", STREAMS[0])
-        if stream not in STREAMS:
-            raise UsageError(f"stream {stream!r} is none of {', '.join(STREAMS)}")
-        files = {
-            stream: path,
-            **{s: Path(options[s]).expanduser() for s in STREAMS if s in options},
-        }
-        members = [_Member(file, s, options.get("network")) for s, file in files.items()]
+        stream = options.get("stream")
+        further = {s: Path(options[s]).expanduser() for s in _EVERY if s in options}
+        if path.suffix == ".json":
+            if stream or further:
+                raise UsageError(f"{what} is a list; write every file and stream into it")
+            rows = _listed(path)
+        else:
+            rows = [(path, stream, None, 1), *((f, s, None, 1) for s, f in further.items())]
+            if (stream or STREAMS[0]) in further:
+                raise UsageError(
+                    f"{what} has two files of the stream {stream or STREAMS[0]!r}; state what the "
+                    "first was trained on with stream=, or list both in a .json"
+                )
+        if stream and stream not in _EVERY:
+            raise UsageError(f"stream {stream!r} is none of {', '.join(_EVERY)}")
+        network = options.get("network")
+        members = [_Member(f, s, network, part, weight) for f, s, part, weight in rows]
         names = class_names(options, path, what)
         for member in members:
             if len(names) != member.head.out_features:
@@ -247,13 +335,21 @@ class SkeletonNetEncoder(Encoder):
                 )
         return cls(members, f"{_KIND}:{argument}", names)
 
+    @property
+    def _adds_logits(self) -> bool:
+        return all(part.name == "psumnet" for part in self.members)
+
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         rows = [self._features(clip) for clip in clips]
         return [Encoded(row, self.pool(row[None])[0]) for row in rows]
 
     def _features(self, clip: Clip) -> Float32:
         scores, features = zip(*(member.read(clip) for member in self.members), strict=True)
-        shares = np.mean([softmax(row.astype(np.float64)) for row in scores], axis=0)
+        rows = np.array(scores, np.float64)
+        if self._adds_logits:
+            shares = softmax(self._weights @ rows)
+        else:
+            shares = self._weights @ softmax(rows)
         row = np.concatenate([np.log(np.maximum(shares, 1e-12)), *features])
         return row[None].astype(np.float32)
 
