@@ -25,7 +25,7 @@ NOT_RUN = {
     "vlar train": "trains for minutes; tests/e2e/test_train.py",
     "vlar demo": "tests/e2e/test_demo.py",
     "vlar serve": "runs until it is stopped; tests/unit/apps/serve",
-    "vlar export": "needs weights that are fetched from a hub; tests/unit/encoders/onnx",
+    "vlar export": "needs weights that are fetched from a hub; tests/unit/plugins/export",
     "vlar shots": "needs a network that is fetched; tests/e2e/test_recordings.py",
     "vlar models get": "needs the network; tests/unit/pose",
     "vlar models trust openclip": "needs weights of open_clip; tests/unit/encoders",

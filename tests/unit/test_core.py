@@ -23,6 +23,8 @@ from vlar.errors import PackageError
 SHELVES = ("methods", "behaviour", "generators", "evaluation", "plugins", "testing")
 # Folders of the shelves that can be deleted alone, and a call that needs one, with its refusal.
 HOOKS = {
+    "plugins/export": (("export", "mine", "mine.onnx"), "No such command 'export'"),
+    "plugins/photos": (("index", "tag", "l.vlar"), "No such command 'tag'"),
     "plugins/robots": (
         ("bundle", "run.mcap", "--out", "pairs"),
         "run.mcap needs vlar.plugins.robots.bundle, which",

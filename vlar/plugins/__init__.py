@@ -1,1 +1,1 @@
-"""Optional parts: Milvus, Ray, mteb, photo managers, robots, and second opinions on hits."""
+"""Optional parts: Milvus, Ray, mteb, photo managers, robots, ONNX files, and second opinions."""

@@ -13,7 +13,7 @@ from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError, VlarError
-from vlar.version import is_installed, pip_install
+from vlar.version import is_installed
 
 if TYPE_CHECKING:
     from vlar.encoders.catalogue import CatalogueEntry
@@ -346,54 +346,3 @@ def trust(name: str, /) -> int:
 def _first_line(text: str | None) -> str:
     """The first line of a docstring."""
     return (text or "").strip().partition("\n")[0]
-
-
-def export(model: str, out: str, /, *, force: bool = False) -> int:
-    """Write a model as ONNX: its towers, or an adapted one as one file.
-
-    Towers: image, text and pooling stand apart in a folder that onnx:OUT runs; the least cosines to
-    the model stand there too. One file: frames in, probabilities of its labels and of unknown out;
-    it runs without vlar.
-
-    Options:
-        model (MODEL): A name from 'vlar models', or the folder of an adapted model.
-        out (OUT): Folder to write; of an adapted model a file that ends in .onnx.
-        force: Replace an existing export.
-
-    Examples:
-        vlar export clip clip-onnx
-        vlar export openclip:ViT-B-16/openai clip-onnx --force
-        vlar export mine mine.onnx
-    """
-    if out.endswith(".onnx"):
-        return _export_file(model, Path(out), force)
-    if not (is_installed("torch") or is_installed("onnx")):  # one of them is named where it lacks
-        raise UsageError(f"an export needs torch and onnx; run: {pip_install('clip,export')}")
-    from vlar.encoders.base import load_encoder
-    from vlar.encoders.onnx_export import export as exported
-
-    with progress(f"loading {model}") as shown:
-        encoder = load_encoder(model, device="cpu")
-        shown.stage(f"exporting {model}")
-        written = exported(encoder, Path(out), force=force)
-    cosines = ", ".join(f"{name} {cosine:.5f}" for name, cosine in written.check.items())
-    output.row(
-        {"folder": out, **written.to_dict()},
-        f"{out}: use it as --model onnx:{out}; least cosines to {model}: {cosines}",
-    )
-    return 0
-
-
-def _export_file(model: str, out: Path, force: bool) -> int:
-    from vlar.model.onnx_file import export_model
-
-    with progress(f"loading {model}") as shown:
-        loaded = inputs.load_model(model, "cpu", None)
-        shown.stage(f"exporting {model}")
-        difference = export_model(loaded, out, force=force)
-    output.row(
-        {"file": str(out), "labels": list(loaded.labels or ()), "difference": difference},
-        f"{out}: {len(loaded.labels or ())} labels and unknown; probabilities differ by at most "
-        f"{difference:.1g} from those of {model}",
-    )
-    return 0

@@ -22,7 +22,6 @@ from tests.refusals import refused
 from tests.unit.evaluation import colours
 from vlar.apps.cli import classify, inputs, output, recordings
 from vlar.apps.cli.exits import exit_code
-from vlar.apps.cli.models import export
 from vlar.encoders.base import Block
 from vlar.errors import UsageError, VlarError
 from vlar.files import resources
@@ -299,10 +298,3 @@ def test_the_skill_names_only_verbs_and_options_that_exist():
             continue
         words, rest = verbs.split(shlex.split(line)[1:])
         verbs.parse(line) if rest else verbs.help_of(words)
-
-
-def test_an_export_names_all_that_it_needs_at_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vlar.apps.cli.models.is_installed", lambda _: False)
-    refused(
-        UsageError, r"torch and onnx; run: pip install .*\[clip,export\]", export, "clip", "out"
-    )

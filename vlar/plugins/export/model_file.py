@@ -1,7 +1,7 @@
 """An adapted model as one ONNX file with its labels: frames in, probabilities out.
 
 The image tower is a graph of torch's exporter (or of ``onnx:FOLDER``); signature, head, rejector
-and calibration are traced from the code that answers (``vlar.model.onnx_trace``). The file is
+and calibration are traced from the code that answers (``vlar.plugins.export.trace``). The file is
 compared with the model before it is written.
 """
 
@@ -15,7 +15,6 @@ import numpy as np
 
 from vlar.encoders.base import Encoder
 from vlar.encoders.onnx import GRAPHS, OnnxEncoder, read_description, read_graph
-from vlar.encoders.onnx_export import exportable, tower_graph
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
 from vlar.files.replacing import replacing
@@ -25,8 +24,9 @@ from vlar.heads.reject import LogitRejector
 from vlar.heads.signatures import names_sensors, signature
 from vlar.heads.zero_shot import ContentFree
 from vlar.model.model import Model
-from vlar.model.onnx_trace import Graph, TracedArray
 from vlar.numeric import unit
+from vlar.plugins.export.towers import exportable, tower_graph
+from vlar.plugins.export.trace import Graph, TracedArray
 from vlar.types import UInt8
 from vlar.version import __version__
 
@@ -154,7 +154,7 @@ def _vector(graph: Graph, encoder: Encoder, source: Encoder, features: Any) -> A
     vector = TorchEncoder.pool(_towers(source), features)
     if source is encoder:
         return vector
-    from vlar.encoders.onnx_export import module_graph
+    from vlar.plugins.export.towers import module_graph
 
     tower: Any = encoder
     small = tower.small(features)

@@ -18,9 +18,9 @@ from tests.unit.encoders.clip import models
 from tests.unit.model.test_people import Bands
 from vlar.errors import UsageError
 from vlar.heads.calibration import Calibration
-from vlar.model import onnx_file
-from vlar.model.onnx_file import MOST_DIFFERENCE, export_model
-from vlar.model.onnx_trace import Graph
+from vlar.plugins.export import model_file
+from vlar.plugins.export.model_file import MOST_DIFFERENCE, export_model
+from vlar.plugins.export.trace import Graph
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> vlar.Model:
     return vlar.load(f"hf:{folder}", device="cpu")
 
 
-_tower_graph = functools.cache(onnx_file.tower_graph)  # torch's exporter takes seconds
+_tower_graph = functools.cache(model_file.tower_graph)  # torch's exporter takes seconds
 
 
 def run(file: Path, frames: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def run(file: Path, frames: np.ndarray) -> np.ndarray:
 def test_the_file_gives_the_probabilities_of_the_model(
     plain: vlar.Model, support, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method, unknown
 ):
-    monkeypatch.setattr(onnx_file, "tower_graph", _tower_graph)
+    monkeypatch.setattr(model_file, "tower_graph", _tower_graph)
     settings = {"epochs": 4} if method == "temporal" else None
     mine = plain.adapt(support, method=method, unknown=unknown, settings=settings)
     if method == "ridge":
