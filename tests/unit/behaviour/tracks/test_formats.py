@@ -106,6 +106,61 @@ def test_a_series_of_nwb_has_a_clock(tmp_path: Path):
     np.testing.assert_array_equal(recording.tracks.points[:, 0, order], POINTS[:, 0])
 
 
+def sleap_csv(tracks: str = "ab", at: int = 3) -> str:
+    """Frames from 3 on in SLEAP's long form; the second animal is absent in the last one."""
+    lines = ["track,frame_idx,instance.score,nose.x,nose.y,nose.score,tail.x,tail.y,tail.score"]
+    for frame in range(FRAMES):
+        for row, track in enumerate(tracks):
+            if row == 0 or frame < FRAMES - 1:
+                (x, y), (u, v) = POINTS[frame, row, 0], POINTS[frame, row, 2]
+                lines.append(f"{track.strip()},{frame + at},0.9,{x},{y},0.5,{u},{v},0.25")
+    return "\n".join(lines) + "\n"
+
+
+def test_two_animals_of_the_long_table_of_sleap(tmp_path: Path):
+    path = tmp_path / "pair.analysis.csv"
+    path.write_text(sleap_csv())
+    assert reader_for(path).modality == "tracks"
+    tracks = read_tracks(path, fps=30).tracks
+    assert tracks.animals == ("a", "b")
+    assert tracks.names == ("nose", "tail")
+    assert tracks.points.shape == (FRAMES + 3, 2, 2, 2)
+    assert not np.isfinite(tracks.points[:3]).any()
+    np.testing.assert_array_equal(tracks.points[3:, 0], POINTS[:, 0][:, [0, 2]])
+    np.testing.assert_array_equal(tracks.points[3:-1, 1], POINTS[:-1, 1][:, [0, 2]])
+    assert not np.isfinite(tracks.points[-1, 1]).any()
+    assert tracks.confidence is not None
+    np.testing.assert_array_equal(tracks.confidence[5, 1], [0.5, 0.25])
+    path.write_text(sleap_csv(tracks=" "))  # one animal without a track
+    np.testing.assert_array_equal(read_tracks(path, fps=30).tracks.points[3:, 0],
+                                  POINTS[:, 0][:, [0, 2]])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (sleap_csv("aa"), "it repeats a frame"),
+        (sleap_csv("  "), "it repeats a frame"),
+        (sleap_csv("a "), "name no track"),
+        (sleap_csv().replace("a,3,", "a,3.5,"), "not a whole number"),
+        (sleap_csv().replace("a,3,", "a,900000000,"), "far beyond their count"),
+        ("frame,nose_x,nose_y\n0,1,1\n0,5,5\n1,2,2\n1,6,6\n", "it repeats a frame"),
+        ("animal_id;nose_x;nose_y\n1;1;1\n2;5;5\n", "'animal_id' names several tracks"),
+        ('time_s,identity,nose_x,nose_y\n0,"a,b",1,1\n.1,"c",5,5\n', "names several tracks"),
+    ],
+)
+def test_a_long_table_that_is_not_understood_is_refused(tmp_path: Path, text: str, told: str):
+    path = tmp_path / "long.csv"
+    path.write_text(text)
+    refused(DecodeError, told, read_tracks, path, fps=30)
+
+
+def test_a_table_of_one_track_is_read_by_its_frames(tmp_path: Path):
+    path = tmp_path / "one.csv"
+    path.write_text("frame,animal_id,nose_x,nose_y\n0,7,1,1\n1,7,2,2\n")
+    np.testing.assert_array_equal(read_tracks(path, fps=30).tracks.points[:, 0, 0, 0], [1, 2])
+
+
 class Harm:
     """Something that a pickle would run."""
 

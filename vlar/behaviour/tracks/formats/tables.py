@@ -1,4 +1,4 @@
-"""Tables of tracks: DeepLabCut and Lightning Pose (3 or 4 header rows), and plain named columns.
+"""Tables of tracks: DeepLabCut and Lightning Pose (3 or 4 header rows), SLEAP, and named columns.
 
 time_s,mouse.nose_x,mouse.nose_y,mouse.nose_likelihood,...
 """
@@ -9,6 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ _COLUMN = re.compile(
 )
 _IMU = re.compile(r"(^|_)(acc|accel|accelerometer|gyro|gyr|gyroscope)_?[xyz](_|$)")
 _CLOCKS = {"time_s": 1.0, "time": 1.0, "time_ms": 1e-3, "timestamp_ms": 1e-3, "timestamp": 0.0}
+_FRAMES = {"frame", "frame_idx", "frame_index", "frame_id", "frame_number"}
+_TRACKS = re.compile(r"(track|instance|individual|animal|subject|person)(_id|_idx|_name)?|identity")
 _WORDS = {"nan", "na", "null", "none"}
 Column = tuple[int, str, str, str]
 """Number of a column, animal, point, and axis or ``likelihood``."""
@@ -73,6 +76,51 @@ class DeepLabCutCsv(TrackFormat):
         return tracks_of(columns, _numbers(text, len(levels), ",", columns), unit="px")
 
 
+@track_format("sleap-csv")
+class SleapCsv(TrackFormat):
+    """Analysis of SLEAP: ``track, frame_idx, POINT.x, POINT.y``, a row for an animal in a frame."""
+
+    order = 20
+    endings = frozenset({".csv"})
+
+    def matches(self, head: FileHead) -> bool:
+        """A header with the columns of tracks and frames."""
+        return bool(head.lines) and {"track", "frame_idx"} <= {
+            cell.strip('" ') for cell in head.lines[0].split(",")
+        }
+
+    def read(self, path: Path) -> PointTracks:
+        """The tracks, by the numbers of their frames; a frame rate is not in such files."""
+        text = text_of(path)
+        header = [cell.strip() for cell in _rows(text, 1, ",")[0]]
+        columns: list[Column] = [
+            (number, "", f"{animal}.{point}" if animal else point, axis)
+            for number, animal, point, axis in _points_of(header)
+        ]
+        frame: Column = (header.index("frame_idx"), "", "", "frame")
+        values = _numbers(text, 1, ",", [*columns, frame])
+        frames, names = values[:, -1], np.array(_cells(text, header.index("track"), ","))
+        if not (np.isfinite(frames) & (frames >= 0) & (frames == np.round(frames))).all():
+            raise ValueError("a frame_idx of it is not a whole number from 0")
+        count = int(frames.max()) + 1
+        if count > 100 * len(frames) + 1_000_000:
+            raise ValueError("its frames are numbered far beyond their count")
+        animals = tuple(dict.fromkeys(names.tolist()))
+        if len(animals) > 1 and "" in animals:
+            raise ValueError("some of its rows name no track; track them, or remove them")
+        read = tracks_of(columns, values[:, :-1], unit="px")
+        points = missing(count, len(animals), *read.points.shape[2:])
+        scores = None if read.confidence is None else np.full(points.shape[:3], np.nan, np.float32)
+        for row, animal in enumerate(animals):
+            mine = names == animal
+            places = frames[mine].astype(np.int64)
+            _require_once(places.tolist())
+            points[places, row] = read.points[mine, 0]
+            if scores is not None and read.confidence is not None:
+                scores[places, row] = read.confidence[mine, 0]
+        return replace(read, points=points, animals=animals, confidence=scores)
+
+
 @track_format("table")
 class PlainTable(TrackFormat):
     """Columns ``[ANIMAL.]POINT_x, POINT_y[, POINT_z][, POINT_likelihood]``, and a clock."""
@@ -98,6 +146,14 @@ class PlainTable(TrackFormat):
         if not columns:
             raise ValueError("it has no columns such as nose_x and nose_y")
         lower = [name.lower() for name in header]
+        for number, name in enumerate(lower):
+            if name in _FRAMES:
+                _require_once(_cells(text, number, separator))
+            elif _TRACKS.fullmatch(name) and len(set(_cells(text, number, separator))) > 1:
+                raise ValueError(
+                    f"its column {header[number]!r} names several tracks, and a row is read as a "
+                    "frame; write columns ANIMAL.POINT_x and ANIMAL.POINT_y, a row for a frame"
+                )
         clock = next((name for name in _CLOCKS if name in lower), None)
         times: list[Column] = [] if clock is None else [(lower.index(clock), "", "", "time")]
         values = _numbers(text, 1, separator, columns + times)
@@ -170,6 +226,25 @@ def _points_of(header: Sequence[str]) -> list[Column]:
                 animal, point = "", match["point"]
             columns.append((number, animal, point, axis))
     return columns
+
+
+def _require_once(frames: Sequence[str] | Sequence[int]) -> None:
+    if len(set(frames)) < len(frames):
+        raise ValueError(
+            "it repeats a frame; one row for an animal in a frame is read, or columns "
+            "ANIMAL.POINT_x and ANIMAL.POINT_y"
+        )
+
+
+def _cells(text: str, number: int, separator: str) -> list[str]:
+    """Texts of a column, without the header."""
+    lines = [line for line in text.replace("\r\n", "\n").split("\n")[1:] if line.strip()]
+    plain = (line.split(separator, number + 1) for line in lines)
+    try:
+        rows = csv.reader(lines, delimiter=separator) if '"' in text else plain
+        return [row[number].strip() if len(row) > number else "" for row in rows]
+    except csv.Error as error:
+        raise ValueError(f"it is not a table ({error})") from None
 
 
 def _separator(line: str) -> str:
