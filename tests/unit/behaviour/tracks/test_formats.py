@@ -161,6 +161,63 @@ def test_a_table_of_one_track_is_read_by_its_frames(tmp_path: Path):
     np.testing.assert_array_equal(read_tracks(path, fps=30).tracks.points[:, 0, 0, 0], [1, 2])
 
 
+def nwb_pair(path: Path, clock: str, **changes: Any) -> Path:
+    """Two animals; the second comes two frames later, with its points in another order."""
+    with h5py.File(path, "w") as file:
+        for row, animal in enumerate("ba"):
+            pose = file.create_group(f"processing/behavior/{animal}")
+            pose.attrs["neurodata_type"] = "PoseEstimation"
+            pose["original_videos"] = [changes.get("video", "v.mp4") if row else "v.mp4"]
+            late = 2 * row if clock else 0
+            for number in (range(3), (2, 0, 1))[row]:
+                name = changes.get("name", "tail") if row and number == 2 else NAMES[number]
+                series = pose.create_group(name if isinstance(name, str) else name.decode())
+                series.attrs["neurodata_type"] = "PoseEstimationSeries"
+                points = POINTS[late : FRAMES - changes.get("cut", 0) * row, row, number]
+                series["data"], series["confidence"] = points, np.full(len(points), 0.25 + row / 2)
+                if clock == "timestamps":
+                    series["timestamps"] = np.arange(late, late + len(points)) / 25 + 3
+                if clock == "rate":
+                    series["starting_time"] = 3 + (late + changes.get("off", 0) * row) / 25
+                    series["starting_time"].attrs["rate"] = 25.0
+    return path
+
+
+@pytest.mark.parametrize("clock", ["timestamps", "rate", ""])
+def test_two_animals_of_nwb_are_joined_by_their_clocks(tmp_path: Path, clock: str):
+    recording = read_tracks(nwb_pair(tmp_path / "pair.nwb", clock), fps=None if clock else 25)
+    tracks = recording.tracks
+    assert recording.rate_hz == pytest.approx(25)
+    assert tracks.points.shape == (FRAMES, 2, 3, 2)
+    assert tracks.confidence is not None
+    late = 2 if clock else 0
+    for row, animal in enumerate("ba"):
+        at = tracks.animals.index(animal)
+        order = [tracks.names.index(name.decode()) for name in NAMES]
+        skip = late * row
+        np.testing.assert_allclose(tracks.points[skip:, at][:, order], POINTS[skip:, row])
+        assert not np.isfinite(tracks.points[:skip, at]).any()
+        assert (tracks.confidence[skip:, at] == 0.25 + row / 2).all()
+
+
+@pytest.mark.parametrize(
+    ("clock", "changes", "told"),
+    [
+        ("timestamps", {"video": "w.mp4"}, "differ in points, unit or video"),
+        ("timestamps", {"name": "paw"}, "differ in points, unit or video"),
+        ("rate", {"off": 0.5}, "clocks that cannot be joined"),
+        ("rate", {"off": 1e300}, "clocks that cannot be joined"),
+        ("rate", {"off": float("nan")}, "clocks that cannot be joined"),
+        ("", {"cut": 1}, "clocks that cannot be joined"),
+    ],
+)
+def test_animals_of_nwb_that_cannot_be_joined_are_refused(
+    tmp_path: Path, clock: str, changes: dict[str, Any], told: str
+):
+    path = nwb_pair(tmp_path / "pair.nwb", clock, **changes)
+    refused(DecodeError, told, read_tracks, path, fps=25)
+
+
 class Harm:
     """Something that a pickle would run."""
 

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +41,8 @@ _JABS_POINTS = (
     *("center_spine", "left_rear_paw", "right_rear_paw", "base_tail", "mid_tail", "tip_tail"),
 )
 _AXES = ("x", "y", "z")
+_MOST_LATE = 1_000_000  # frames between the starts of two animals
+_OFF_GRID = 0.1  # frames that starts of two clocks may lie off whole frames
 Array = npt.NDArray[Any]
 
 
@@ -416,7 +419,61 @@ def _nwb_groups(file: Any) -> Iterator[Any]:
 
 
 def _nwb(file: Any) -> PointTracks:
-    group = next(_nwb_groups(file))
+    """All animals of a file, joined by their clocks."""
+    groups = list(_nwb_groups(file))
+    tracks, starts_s = zip(*(_nwb_animal(group, file) for group in groups), strict=True)
+    first: PointTracks = tracks[0]
+    if len(groups) > 1:
+        videos = [_texts(g["original_videos"]) if "original_videos" in g else [] for g in groups]
+        rows, times_s = _nwb_rows(tracks, starts_s)
+        alike = [(sorted(t.names), t.unit, t.points.shape[-1], v)
+                 for t, v in zip(tracks, videos, strict=True)]  # fmt: skip
+        if alike != [alike[0]] * len(alike):
+            raise ValueError("its PoseEstimations differ in points, unit or video; export each")
+        count = max(int(row[-1]) + 1 for row in rows)
+        points = missing(count, len(tracks), *first.points.shape[2:])
+        scores = np.full(points.shape[:3], np.nan, np.float32)
+        for number, (one, row) in enumerate(zip(tracks, rows, strict=True)):
+            order = [one.names.index(name) for name in first.names]
+            points[row, number] = one.points[:, 0, order]
+            scores[row, number] = cast("Array", one.confidence)[:, 0, order]
+        animals = tuple(str(group.name).rpartition("/")[2] for group in groups)
+        animals = animals if len({*animals}) == len(animals) else _numbered(len(animals))
+        first = replace(first, points=points, animals=animals, confidence=scores, times_s=times_s)
+    if first.times_s is not None:
+        first = replace(first, times_s=first.times_s - first.times_s[0])
+    return first
+
+
+def _nwb_rows(
+    tracks: tuple[PointTracks, ...], starts_s: tuple[float, ...]
+) -> tuple[list[Array], Array | None]:
+    """Frames of each animal in the frames of all, and their times where the file has them.
+
+    Raises:
+        ValueError: the clocks cannot be joined.
+    """
+    counts = [len(one.points) for one in tracks]
+    stamps = [np.round(one.times_s, 6) for one in tracks if one.times_s is not None]
+    if len(stamps) == len(tracks):
+        times_s = np.unique(np.concatenate(stamps))
+        rows = [np.searchsorted(times_s, stamp) for stamp in stamps]
+        if min(counts) and all((np.diff(row) > 0).all() for row in rows):
+            return rows, times_s
+    elif not stamps and len({one.rate_hz for one in tracks}) == 1 and min(counts):
+        rate = tracks[0].rate_hz
+        shifts = (np.array(starts_s) - min(starts_s)) * (rate or 0)
+        even = (shifts < _MOST_LATE).all() and (np.abs(shifts - np.rint(shifts)) < _OFF_GRID).all()
+        if even and (rate or len(set(counts)) == 1):
+            return [
+                np.arange(count) + int(shift)
+                for count, shift in zip(counts, np.rint(shifts), strict=True)
+            ], None
+    raise ValueError("its PoseEstimations have clocks that cannot be joined; export each")
+
+
+def _nwb_animal(group: Any, file: Any) -> tuple[PointTracks, float]:
+    """Tracks of one group, with times as they are stored, and the start of an even clock."""
     series = {
         str(name): node
         for name, node in group.items()
@@ -440,21 +497,21 @@ def _nwb(file: Any) -> PointTracks:
         if "confidence" in node:
             scores[:, 0, number] = _array(node["confidence"])[:count]
     points[~np.isfinite(points).all(axis=-1)] = np.nan
-    times_s, rate = _nwb_clock(next(iter(series.values())), count)
+    times_s, rate, start_s = _nwb_clock(next(iter(series.values())), count)
     unit = _text(next(iter(series.values()))["data"].attrs.get("unit", "")).lower()
     units = {"pixels": "px", "pixel": "px", "px": "px", "meters": "m", "cm": "cm"}
-    return PointTracks(
-        points, names, ("",), rate, times_s, units.get(unit, ""), scores, _nwb_bones(group, file)
-    )
+    bones = _nwb_bones(group, file)
+    unit = units.get(unit, "")
+    return PointTracks(points, names, ("",), rate, times_s, unit, scores, bones), start_s
 
 
-def _nwb_clock(node: Any, count: int) -> tuple[Any, float | None]:
+def _nwb_clock(node: Any, count: int) -> tuple[Any, float | None, float]:
     if "timestamps" in node:
-        times_s = _array(node["timestamps"]).astype(np.float64)[:count]
-        return times_s - times_s[0], None
+        return _array(node["timestamps"]).astype(np.float64)[:count], None, 0.0
     if "starting_time" in node and "rate" in node["starting_time"].attrs:
-        return None, float(node["starting_time"].attrs["rate"])
-    return None, None
+        start = node["starting_time"]
+        return None, float(start.attrs["rate"]), float(_array(start))
+    return None, None, 0.0
 
 
 def _nwb_bones(group: Any, file: Any) -> tuple[tuple[str, str], ...]:
