@@ -9,8 +9,8 @@ import sys
 import vlar
 from vlar.apps.publish.watch import LabelStates
 from vlar.language.labels import LabelSet
-from vlar.model.live import classify_live
 from vlar.model.requests import ClassifyRequest
+from vlar.plugins.streams.answers import classify_live
 
 address, labels = sys.argv[1:]
 model = vlar.load()

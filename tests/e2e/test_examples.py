@@ -93,8 +93,9 @@ def test_a_stream_is_moderated(place: Path):
     try:
         address = f"http://127.0.0.1:{server.server_address[1]}/live.ts"
         code = (
-            "import sys, runpy\nfrom vlar.model import live\nfrom vlar.media.video.live import "
-            "Reconnect\nold, once = live.classify_live, Reconnect(1, 0.01)\n"
+            "import sys, runpy\nfrom vlar.plugins.streams import answers as live\n"
+            "from vlar.plugins.streams.stream import Reconnect\n"
+            "old, once = live.classify_live, Reconnect(1, 0.01)\n"
             "live.classify_live = lambda m, a, r: old(m, a, r, once)\n"
             f"sys.argv = ['x', {address!r}, 'cooking, dancing']\n"
             f"runpy.run_path({str(EXAMPLES / 'moderate_stream.py')!r}, run_name='__main__')\n"

@@ -25,6 +25,10 @@ SHELVES = ("methods", "behaviour", "generators", "evaluation", "plugins", "testi
 HOOKS = {
     "plugins/export": (("export", "mine", "mine.onnx"), "No such command 'export'"),
     "plugins/photos": (("index", "tag", "l.vlar"), "No such command 'tag'"),
+    "plugins/streams": (
+        ("classify", "tcp://127.0.0.1:9", "--labels", "a, b"),
+        "tcp://127.0.0.1:9 needs vlar.plugins.streams.answers, which",
+    ),
     "plugins/robots": (
         ("bundle", "run.mcap", "--out", "pairs"),
         "run.mcap needs vlar.plugins.robots.bundle, which",

@@ -1,1 +1,1 @@
-"""Optional parts: Milvus, Ray, mteb, photo managers, robots, ONNX files, and second opinions."""
+"""Optional parts: Milvus, Ray, mteb, photo managers, robots, ONNX files, streams, and others."""

@@ -113,7 +113,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("media/video/container.py", "av.open"): STREAM,
     ("media/video/cut.py", "av.open"): WRITES,
     ("media/video/folder.py", "Image.open"): STREAM,
-    ("media/video/live.py", "av.open"): "an address or a camera that the user typed",
+    ("plugins/streams/stream.py", "av.open"): "an address or a camera that the user typed",
     ("plugins/milvus/lease.py", ".read_text"): SYSTEM,
     ("plugins/ray/runner.py", "os.open"): SYSTEM,
     ("plugins/ray/runner.py", ".read_bytes"): SYSTEM,

@@ -173,9 +173,7 @@ class Answers:
         elif self.address is None:
             output.json_line(row)
         else:
-            from vlar.model.live import live_dict
-
-            output.json_line(live_dict(row, self.address))
+            output.json_line(_streams(self.address).live_dict(row, self.address))
         if self._explained is not None:
             explain_answer(self._explained[0], row, self._explained[1])
 
@@ -275,16 +273,20 @@ def _address(paths: list[str], segments_file: Path | None) -> str | None:
     return paths[0]
 
 
+def _streams(address: str) -> Any:
+    """The module that answers for streams."""
+    return shelves.load("plugins.streams.answers", address)
+
+
 def _watch(
     address: str, model: Model, request: ClassifyRequest, answers: Answers, shown: Progress
 ) -> int:
     """Answer for each span of a stream until it is given up."""
     from vlar.media.video.live import shown_address
-    from vlar.model.live import classify_live
 
     answers.address = shown_address(address)
     shown.stage("reading labels")
-    rows = classify_live(model, address, request)
+    rows = _streams(answers.address).classify_live(model, address, request)
     shown.stage(f"watching {answers.address}", unit="answers")
     for row in rows:
         answers.take(row)

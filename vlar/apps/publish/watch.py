@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlar.apps.cli import shelves
 from vlar.apps.live import new_recordings
 from vlar.apps.publish import frigate
 from vlar.apps.publish.mqtt import Broker, discovery, publish_all, slug
@@ -23,7 +24,6 @@ from vlar.apps.publish.outbox import Delivery, Outbox
 from vlar.apps.publish.webhook import check_address, post_all
 from vlar.errors import UsageError
 from vlar.media.video.live import is_live, shown_address
-from vlar.model.live import EVERY_S, classify_live
 from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
 from vlar.types import Classification, Clip, Failure, JsonDict
@@ -239,7 +239,8 @@ def _answers(
 
     if is_live(watch.source):
         name = shown_address(watch.source)
-        for answer in classify_live(model, watch.source, request, shown=show):
+        streams = shelves.load("plugins.streams.answers", name)
+        for answer in streams.classify_live(model, watch.source, request, shown=show):
             if stop.is_set():
                 return
             yield answer, name
@@ -267,6 +268,3 @@ def jpeg(frame: np.ndarray) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=80)
     return stream.getvalue()
-
-
-__all__ = ["EVERY_S", "Change", "LabelStates", "Receivers", "Watch", "jpeg", "run_watch"]

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from vlar.apps.cli import inputs, output
+from vlar.apps.cli import inputs, output, shelves
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
@@ -255,14 +255,15 @@ def _of_stream(
 ) -> Iterator[AnswerSegment | Failure]:
     from vlar.behaviour.timeline.recordings import SegmentStream, TimeStep
     from vlar.language.labels import LabelSet
-    from vlar.model.live import classify_live
+    from vlar.media.video.live import shown_address
     from vlar.model.requests import ClassifyRequest
     from vlar.types import Failure
 
     names = tuple(labels.labels if labels else model.labels or ())
     stream = SegmentStream(names, rules)
     request = ClassifyRequest(LabelSet(labels), top=len(names), every_s=rules.every_s)
-    rows = classify_live(model, address, request)
+    streams = shelves.load("plugins.streams.answers", shown_address(address))
+    rows = streams.classify_live(model, address, request)
     for row in rows:
         if isinstance(row, Failure):
             yield row

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 
 from vlar.errors import UsageError
-from vlar.media.video.live import LiveStream, Reconnect
 from vlar.model.core import EncodedSpan
 from vlar.model.model import Model
 from vlar.model.requests import ClassifyRequest
+from vlar.plugins.streams.stream import LiveStream, Reconnect
 from vlar.types import Classification, Clip, Failure, JsonDict
 
 EVERY_S = 2.0
@@ -29,7 +29,7 @@ def classify_live(
 
     Args:
         model: A model of the sensor ``video``.
-        address: As for ``vlar.media.video.live.LiveStream``.
+        address: As for ``vlar.plugins.streams.stream.LiveStream``.
         request: Its ``labels``, ``top`` and ``every_s`` count; spans are 2 s without ``every_s``.
         reconnect: What happens when the stream is lost.
         shown: Called with the clip of each span before its answer.
