@@ -165,7 +165,7 @@ def nwb_pair(path: Path, clock: str, **changes: Any) -> Path:
     """Two animals; the second comes two frames later, with its points in another order."""
     with h5py.File(path, "w") as file:
         for row, animal in enumerate("ba"):
-            pose = file.create_group(f"processing/behavior/{animal}")
+            pose = file.create_group(f"processing/behavior/track={animal}")
             pose.attrs["neurodata_type"] = "PoseEstimation"
             pose["original_videos"] = [changes.get("video", "v.mp4") if row else "v.mp4"]
             late = 2 * row if clock else 0

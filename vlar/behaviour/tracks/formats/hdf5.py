@@ -437,7 +437,7 @@ def _nwb(file: Any) -> PointTracks:
             order = [one.names.index(name) for name in first.names]
             points[row, number] = one.points[:, 0, order]
             scores[row, number] = cast("Array", one.confidence)[:, 0, order]
-        animals = tuple(str(group.name).rpartition("/")[2] for group in groups)
+        animals = tuple(re.sub(r".*/(track=)?", "", str(group.name)) for group in groups)
         animals = animals if len({*animals}) == len(animals) else _numbered(len(animals))
         first = replace(first, points=points, animals=animals, confidence=scores, times_s=times_s)
     if first.times_s is not None:
