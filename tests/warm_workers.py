@@ -19,7 +19,13 @@ from vlar.files.workers.process import FileLimits, WorkerProcess
 MOST = 4
 # Folders of tests that read many recordings; other tests, and those of OWN, have new workers.
 KEEP = ("apps", "contract", "fewshot", "library", "media", "model")
-OWN = ("test_processes.py", "test_several_processes.py", "test_failed_files.py", "test_runners.py")
+OWN = (
+    "test_lookup.py",
+    "test_processes.py",
+    "test_several_processes.py",
+    "test_failed_files.py",
+    "test_runners.py",
+)
 
 
 class KeptWorker(WorkerProcess):

@@ -10,14 +10,17 @@ import logging
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
-from vlar.types import ProgressCallback
 from vlar.version import is_installed
+
+if TYPE_CHECKING:  # a help reads this file, and types import NumPy
+    from vlar.types import ProgressCallback
 
 _log = logging.getLogger("vlar")
 _PATIENCE_S = 2.0
 #: Takes the work, its units in all (or None) and their name; gives what counts them.
-Display = Callable[[str, "int | None", str], AbstractContextManager[ProgressCallback]]
+Display = Callable[[str, "int | None", str], "AbstractContextManager[ProgressCallback]"]
 _displays: list[Display] = []
 
 

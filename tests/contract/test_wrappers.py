@@ -35,13 +35,16 @@ def classes() -> list[type[Adapter]]:
     return [part for part in parts if not part.preset_settings]
 
 
+SPECS = specs()  # before a test registers one of its own
+
+
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoder]:
     """Every encoder of ``specs`` whose weights are installed."""
     folder = tmp_path_factory.mktemp("clip")
     models.save_openclip(folder, models.openclip_config(quick_gelu=True))
     loaded = {"clip": load_encoder(f"openclip:{folder}")}
-    for name in specs()[1:]:
+    for name in SPECS[1:]:
         given = argument(name)
         try:
             loaded[name] = load_encoder(f"{name}:{given}" if given else name)

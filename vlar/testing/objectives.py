@@ -162,10 +162,10 @@ def _resumed(m: ObjectiveMaterial) -> None:
         cut: Any = m.training(checkpoints)
         plain = cut._step
 
-        def step(rows: list[int], cut: Any = cut, plain: Any = plain, stop: int = stop) -> Any:
+        def step(*given: Any, cut: Any = cut, plain: Any = plain, stop: int = stop) -> Any:
             if cut.step == stop:
                 raise Stopped
-            return plain(rows)
+            return plain(*given)
 
         cut._step = step
         refused(Stopped, "", cut.run)

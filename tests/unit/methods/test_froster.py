@@ -324,7 +324,7 @@ def test_training_lowers_the_loss_and_leaves_the_teacher(
     before = weights_hash(encoder.towers.model)
     adapter = Froster.attach(encoder, {"student_settings": {"prompts": "plain"}})
     with torch.no_grad():  # a scale as after pre-training; a random start has about 1
-        student(adapter).network.log_scale().fill_(3.0)
+        student(adapter).inner.towers.model.logit_scale.fill_(3.0)
     optimiser = torch.optim.AdamW([p for _, p in adapter.trainable()], lr=3e-4)
     classes = adapter.training_classes(LABELS)
     kept = classes.teacher.clone()

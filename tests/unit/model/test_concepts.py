@@ -16,7 +16,7 @@ class Letters:
     """A text tower that counts letters; stands for an encoder where only its texts matter."""
 
     name, dim, max_tokens, fingerprint = "letters", 26, 40, "f" * 64
-    two_roles, encode_in_role = False, Encoder.encode_in_role
+    two_roles, encode_in_role, runs_on = False, Encoder.encode_in_role, ""
 
     def __init__(self) -> None:
         self.seen: list[str] = []

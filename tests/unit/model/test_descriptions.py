@@ -31,7 +31,7 @@ class Letters:
     name, dim, max_tokens, fingerprint = "letters", 27, 400, "e" * 64
     blocks = (LETTERS, LENGTH)
     encode_text_block, encode_in_role = Encoder.encode_text_block, Encoder.encode_in_role
-    two_roles = False
+    two_roles, runs_on = False, ""
 
     def __init__(self) -> None:
         self.seen = 0
