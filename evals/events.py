@@ -29,7 +29,7 @@ from harness import arguments, manifest, store, stored
 import vlar
 from vlar.heads.model_selection import AUTO
 from vlar.heads.support import SupportItem
-from vlar.media.events import frames
+from vlar.methods.events.representations import frames
 from vlar.model.adapt import fit_examples
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples

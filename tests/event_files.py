@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vlar.media.events import EVENT
+from vlar.methods.events.representations import EVENT
 
 
 def made(

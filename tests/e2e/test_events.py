@@ -10,7 +10,7 @@ import pytest
 
 from tests import event_files
 from tests.command_line import invoke
-from vlar.media.events import EVENT
+from vlar.methods.events.representations import EVENT
 
 
 def bar(way: int, seed: int) -> np.ndarray:

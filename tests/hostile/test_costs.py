@@ -25,12 +25,12 @@ from tests.refusals import refused
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.errors import DecodeError
 from vlar.media.base import read_recorded, recorded
-from vlar.media.events import EVENT
 from vlar.media.lookup import read_clip, reader
 from vlar.media.skeleton import export
 from vlar.media.skeleton.formats.base import Bodies
 from vlar.media.video.files import content_hash
 from vlar.media.video.sample import windows
+from vlar.methods.events.representations import EVENT
 from vlar.pose import signals
 from vlar.types import Clip, Sampling, Window
 

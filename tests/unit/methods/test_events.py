@@ -15,13 +15,13 @@ from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.encoders.base import FrameBlock
 from vlar.errors import ModelError, UnknownNameError, UsageError
-from vlar.media.events import EVENT
 from vlar.methods.events import network as parts
 from vlar.methods.events.adapter import Events
 from vlar.methods.events.network import EventsConfig
 from vlar.methods.events.neurons import Neuron
 from vlar.methods.events.objective import FrameContrast, frame_contrast
 from vlar.methods.events.points import grouped
+from vlar.methods.events.representations import EVENT
 from vlar.model.core import ModelCore
 from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader

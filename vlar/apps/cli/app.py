@@ -39,7 +39,6 @@ VERBS = {
         ("check", "recordings", "Decode every frame and name the broken files."),
         ("shots", "recordings", "Show where the shots of videos begin and end."),
         ("pose", "recordings", "Show the bodies and hands in a video and how they move."),
-        ("events", "recordings", "Make synthetic events of an event camera from a video."),
         ("doctor", "doctor", "Check the installation, or a file that another person sent."),
         ("demo", "demo", "Classify, index and query three real clips."),
         ("index", "index", "Make and keep a library of recordings."),

@@ -1,4 +1,4 @@
-"""Verbs about recordings: ``vlar check``, ``shots``, ``pose``, ``events``, ``bundle``."""
+"""Verbs about recordings: ``vlar check``, ``shots``, ``pose``, ``bundle``."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def shots(paths: list[str], /, *, csv: Path | None = None) -> int:
 
     require_shots(reader("video"))
     if csv is not None:
-        _require_folder("--csv", csv)
+        require_folder("--csv", csv)
     recordings, failures = inputs.recordings(paths, "video")
     rows: list[dict[str, Any]] = []
     for failure in failures:
@@ -130,35 +130,16 @@ def _shots(paths: Iterable[Path]) -> Iterator[tuple[Path, list[Window] | Failure
                 yield path, Failure(path, error.kind, error.message)
 
 
-def _require_folder(option: str, file: Path) -> None:
+def require_folder(option: str, file: Path) -> None:
+    """Refuse a file whose folder does not exist.
+
+    Raises:
+        UsageError: it does not; the message names the option.
+    """
     if not file.absolute().parent.is_dir():
         raise UsageError(
             f"{option} {str(file)!r}: the folder {str(file.parent)!r} does not exist; make it"
         )
-
-
-def events(video: Path, /, *, out: Path, step: float = 0.2) -> int:
-    """Make synthetic events of an event camera from a video.
-
-    To try what reads such cameras. They are marked, and so is every answer about them: they prove
-    no accuracy.
-
-    Options:
-        video (VIDEO): A video file.
-        out (-o): The .npz to write.
-        step (LOG): Change of log brightness that gives an event.
-
-    Examples:
-        vlar events clip.mp4 --out clip.npz
-        vlar events clip.mp4 --out few.npz --step 0.3
-    """
-    from vlar.media.events.synthetic import write_events
-
-    _require_folder("--out", out)
-    count = write_events(video, out, step=step)
-    facts = {"path": str(out), "events": count, "synthetic": True}
-    output.row(facts, f"{count:,} synthetic events are in {out}")
-    return 0
 
 
 def bundle(rows: Path, /, *, out: Path, by_share: bool = False, topics: str | None = None) -> int:
@@ -334,7 +315,7 @@ class _Writer:
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() != ".mp4":
             raise UsageError(f"--out is {str(path)!r}; its name must end in .mp4")
-        _require_folder("--out", path)
+        require_folder("--out", path)
         self._path = path
         self._container: Any = None
         self._stream: Any = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,13 @@ def verbs(group: str = "") -> dict[str, tuple[str, str]]:
         for package in sorted(packages)
         for row in importlib.import_module(package).VERBS.strip().split("\n")
         for verb, module, needs, summary in [row.split(" ", 3)]
-        if verb.rpartition(".")[0] == group and find_spec(f"vlar.{needs}") is not None
+        if verb.rpartition(".")[0] == group and is_installed(needs)
     }
+
+
+def is_installed(package: str) -> bool:
+    """Return whether this installation has a package, such as ``methods.events``."""
+    return _ROOT.joinpath(*package.split("."), "__init__.py").is_file()
 
 
 @dataclass(frozen=True)

@@ -9,5 +9,6 @@ watch serve apps.serve Add new recordings to a library, or send out which labels
 serve serve apps.serve Serve a page and an HTTP interface for one library.
 mcp serve apps.serve Let an agent search a library, by the Model Context Protocol.
 skill serve apps.serve Print a skill file for agents: which verb answers which wish.
+events events methods.events Make synthetic events of an event camera from a video.
 describe describe generators Write descriptions for labels into a bank, or check banks.
 """

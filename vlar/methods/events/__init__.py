@@ -1,1 +1,1 @@
-"""Towers for event cameras: spiking neurons, scans, groups of points, a contrast of frames."""
+"""Event cameras: reader, encoder, representations, and towers of spikes, scans and points."""

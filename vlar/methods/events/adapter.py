@@ -14,9 +14,9 @@ from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.beside import Beside
 from vlar.errors import ModelError
-from vlar.media.events import frames, points
 from vlar.methods.events.network import EventsConfig, EventsNetwork
 from vlar.methods.events.points import grouped
+from vlar.methods.events.representations import frames, points
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Clip, Float32

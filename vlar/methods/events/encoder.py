@@ -70,6 +70,8 @@ class EventEncoder(AttributeWords):
     The place is the centroid and the spread, in shares of the sensor, and their change from moment
     to moment. Seven attributes of the whole clip stand in every row; words come through
     ``text_banks/event_verbs.txt``. Nothing is trained.
+
+    Example: ``vlar classify hand.npz --labels "waving, still" --model events``.
     """
 
     name = "events"

@@ -11,9 +11,10 @@ import pytest
 from tests import event_files
 from tests.refusals import refused
 from vlar.errors import DecodeError
-from vlar.media.events import EVENT, recording
 from vlar.media.lookup import read_clip, reader
-from vlar.media.readers.events import EventReader
+from vlar.methods.events import recording
+from vlar.methods.events.reader import EventReader
+from vlar.methods.events.representations import EVENT
 from vlar.types import Sampling, Window
 
 ALL = Sampling(4, all_samples=True)

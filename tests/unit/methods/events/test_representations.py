@@ -8,7 +8,7 @@ import pytest
 from tests import event_files
 from tests.refusals import refused
 from vlar.errors import UsageError
-from vlar.media.events import (
+from vlar.methods.events.representations import (
     EVENT,
     farthest,
     frames,

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from vlar.errors import DecodeError
 from vlar.files.opening import open_input
 from vlar.files.reading import require_memory
-from vlar.media.events.formats import LARGEST_PIECE, MOST_BYTES, Decode, Decoded, Header, State
-from vlar.media.events.representations import EVENT, Events, Size
 from vlar.media.signals import require_length
+from vlar.methods.events.formats import LARGEST_PIECE, MOST_BYTES, Decode, Decoded, Header, State
+from vlar.methods.events.representations import EVENT, Events, Size
 from vlar.types import Float64, Window
 
 MOST_EVENTS = 20_000_000

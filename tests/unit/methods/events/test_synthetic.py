@@ -14,8 +14,8 @@ from tests import videos
 from tests.command_line import invoke
 from tests.refusals import refused
 from vlar.errors import DecodeError, UsageError
-from vlar.media.events.synthetic import events_between, write_events
 from vlar.media.video.sequential import FrameChunk
+from vlar.methods.events.synthetic import events_between, write_events
 
 DARK = 0.02
 

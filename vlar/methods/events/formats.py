@@ -22,8 +22,8 @@ import numpy.typing as npt
 from vlar.files.arrays import NUMPY_HEADERS, is_plain, names_in, read_npz, shapes_of
 from vlar.files.opening import open_input
 from vlar.files.reading import require_memory
-from vlar.media.events.representations import EVENT, Events, Size
 from vlar.media.signals import FileHead
+from vlar.methods.events.representations import EVENT, Events, Size
 from vlar.version import pip_install
 
 MOST_BYTES, LARGEST_PIECE = 1 << 40, 1 << 26

@@ -12,9 +12,9 @@ import vlar
 from tests import event_files
 from tests.refusals import refused
 from vlar.encoders.base import Encoder, load_encoder
-from vlar.encoders.events import ATTRIBUTES, CELLS
 from vlar.errors import UsageError
-from vlar.media.events import EVENT
+from vlar.methods.events.encoder import ATTRIBUTES, CELLS
+from vlar.methods.events.representations import EVENT
 from vlar.types import Clip, Window
 
 SIZE = (60, 80)

@@ -14,9 +14,9 @@ import numpy as np
 
 from vlar.errors import UsageError
 from vlar.files.reading import require_memory
-from vlar.media.events.representations import EVENT, Events
 from vlar.media.video.sequential import FrameChunk, read_frames
 from vlar.media.video.source import probe
+from vlar.methods.events.representations import EVENT, Events
 from vlar.types import Float32
 
 STEP = 0.2

@@ -15,8 +15,8 @@ import pytest
 from tests import event_files as files
 from tests.refusals import refused
 from vlar.errors import DecodeError
-from vlar.media.events import recording
-from vlar.media.readers.events import EventReader
+from vlar.methods.events import recording
+from vlar.methods.events.reader import EventReader
 from vlar.types import Sampling, Window
 from vlar.version import pip_install
 

@@ -13,10 +13,10 @@ from vlar.errors import DecodeError, VlarError
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.files.workers import single
 from vlar.media.base import Reader
-from vlar.media.events.formats import has_arrays, header_of
-from vlar.media.events.recording import Recording, cached
-from vlar.media.events.representations import Size
 from vlar.media.signals import SignalInfo, errors_of, head_of
+from vlar.methods.events.formats import has_arrays, header_of
+from vlar.methods.events.recording import Recording, cached
+from vlar.methods.events.representations import Size
 from vlar.registry import register
 from vlar.types import Clip, Failure, Sampling, Window
 
@@ -28,7 +28,7 @@ _PERSON = re.compile(r"(?:^|[_-])(?:s|sub|subject|user)(\d{1,4})(?=[_.-])|^C\d+P
 
 @register("reader", "events")
 class EventReader(Reader):
-    """Clips of all events of a window: (L,) of ``vlar.media.events.EVENT`` in the order of time.
+    """Clips of all events of a window: (L,) of ``representations.EVENT`` in the order of time.
 
     The fields are ``x``, ``y`` (pixels from the upper left), ``t`` (microseconds after the first
     event of the recording, as ``times_s`` in seconds) and ``p`` (True where it became brighter).
@@ -36,6 +36,8 @@ class EventReader(Reader):
     the clock of the file) and ``assumed``, the facts that the file does not state. More than
     20 million events are thinned evenly: ``lost`` and ``kept``, the share of events that the clip
     holds.
+
+    Example: ``vlar check hand.npz``.
 
     Args:
         size: (H, W) of the sensor for files that do not state it; None for ``"size": [H, W]`` in
