@@ -6,6 +6,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,8 +190,11 @@ def test_relative_imports_are_not_used(sources: dict[str, Source]):
 
 
 def test_sizes(sources: dict[str, Source]):
-    """A file that outgrows 600 lines does two jobs."""
-    assert not {name: source.lines for name, source in sources.items() if source.lines > 600}
+    """A file that outgrows 600 lines likely does two jobs; one of 800 does."""
+    lines = {name: source.lines for name, source in sources.items() if source.lines > 600}
+    assert not [name for name, count in lines.items() if count > 800]
+    for name, count in lines.items():
+        warnings.warn(f"{name} has {count} lines: split it by thought", stacklevel=1)
     long = [
         f"{name}: {function} has {length} lines"
         for name, source in sources.items()
