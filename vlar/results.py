@@ -27,11 +27,11 @@ T = TypeVar("T", bound=Row)
 
 HIT_COLUMNS = (
     *("rank", "path", "start_s", "end_s", "score", "probability", "similarity", "lost"),
-    *("tags", "parts", "also", "caption", "track", "box", "box_s", "row", "standing"),
+    *("tags", "parts", "also", "caption", "track", "box", "box_s", "row", "standing", "calibrated"),
 )
 ANSWER_COLUMNS = (
-    *("path", "start_s", "end_s", "model", "label", "probability", "similarity", "unknown"),
-    *("unknown_probability", "lost", "predictions", "coarse", "error_kind", "error"),
+    *("path", "start_s", "end_s", "model", "calibrated", "label", "probability", "similarity"),
+    *("unknown", "unknown_probability", "lost", "predictions", "coarse", "error_kind", "error"),
 )
 _ROWS_A_GROUP = 4096
 # A spreadsheet computes cells that begin with these; the texts of other people are only shown.
@@ -311,7 +311,7 @@ def arrow_schema(
         **{"vector": pa.list_(pa.float32(), dim), "context": pa.binary()},
         "context_tokens": pa.int32(),
         "box": pa.list_(number),
-        "unknown": pa.bool_(),
+        **dict.fromkeys(("unknown", "calibrated"), pa.bool_()),
         "tags": pa.map_(text, text),
         "parts": pa.list_(pa.struct([("phrase", text), *span, *fit])),
         "also": pa.list_(pa.struct([("path", text), *span])),

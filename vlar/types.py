@@ -78,9 +78,8 @@ class Hit:
         path: The recording.
         start_s: Seconds.
         end_s: Seconds.
-        score: 0 to 1; it ranks. For a plain phrase it is the probability; with operators or a
-            re-ranker it only ranks, and is not a probability.
-        probability: Calibrated; of a query with operators, that of the weakest part.
+        score: 0 to 1; it only ranks, and is not a probability.
+        probability: That of the moment; of a query with operators, that of the weakest part.
         similarity: Cosine of the best window; of a query with operators, the mean of the parts.
         tags: Tags of the recording.
         parts: The best window of each phrase of a query with operators; else empty.
@@ -89,18 +88,15 @@ class Hit:
         caption: Caption of the best window, in a library with captions; else empty.
         track: In a library with rows of people, the person of the best window: the number in the
             recording, from 1; None for the whole frame, and for a sequence of windows.
-        box: x1, y1, x2, y2 of that person at ``box_s``, in shares (0 to 1) of the frame's width and
-            height; None without a track.
+        box: x1, y1, x2, y2 of that person at ``box_s``, in shares (0 to 1) of the frame's sides.
         box_s: Middle of the best window in seconds, where the box was found; None without a track.
-        best_s: Middle of the best window in seconds, which a picture of the hit shows; None for a
-            sequence of windows.
-        row: Id of the row of the best window, which ``Library.refine`` takes as a judgement; of a
-            sequence that of its first window.
+        best_s: Middle of the best window in seconds, for a picture; None for a sequence of windows.
+        row: Id of the row of the best window (of a sequence, the first), for ``Library.refine``.
         standing: How the hit stands among the recordings of the library: ``clear`` (ahead of all
             others), ``close`` (among several that are nearly as good), ``none``.
         written: Content words of the phrase that stand in the name, the tags or the caption.
-        origin: In a library that changed its model lazily: ``mapped`` where a window's vector is
-            predicted from that of the earlier model, else ``encoded``; empty in other libraries.
+        origin: ``mapped`` (predicted from an earlier model's vector) or ``encoded``; else empty.
+        calibrated: Whether constants of its probability were fitted to the model.
     """
 
     rank: int
@@ -123,6 +119,7 @@ class Hit:
     standing: str = "none"
     written: tuple[str, ...] = ()
     origin: str = ""
+    calibrated: bool = True
 
     @property
     def found_by(self) -> str:
@@ -186,6 +183,7 @@ class Hit:
             "lost": round(self.lost, 4),
             "row": self.row,
             "standing": self.standing,
+            "calibrated": self.calibrated,
         }
         if self.track is not None and self.box is not None and self.box_s is not None:
             box = [round(side, 4) for side in self.box]
@@ -439,9 +437,9 @@ class Classification:
     one was asked for (``vlar.generators.opinions.rerank``); the probabilities are then those of
     both. ``person`` is the one that ``who`` or ``zoom`` found; ``notes`` hold other remarks.
     ``failed`` names the parts of a bundle that could not be read; the others give the answer.
-    ``verdict`` answers one label alone: ``yes``, ``no``, or ``unsure`` between both; None for a
-    list. ``body`` is the visible share (0 to 1) of a body; None where none is looked for.
-    ``cost`` is the number of multiply-adds of the clip, where the model counts them.
+    ``verdict`` answers one label alone: ``yes``, ``no``, or ``unsure`` between both. ``body`` is
+    the visible share (0 to 1) of a body, ``cost`` the multiply-adds of the clip; None where these
+    are not looked for or counted. ``calibrated`` is False where nothing was fitted to the model.
     """
 
     path: Path
@@ -460,6 +458,7 @@ class Classification:
     body: float | None = None
     failed: tuple[Failure, ...] = ()
     cost: int | None = None
+    calibrated: bool = True
 
     @property
     def label(self) -> str | None:
@@ -544,6 +543,7 @@ class Classification:
             "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3),
             "model": self.model,
+            "calibrated": self.calibrated,
             "predictions": [p.to_dict() for p in self.predictions],
             "unknown": self.unknown,
             "unknown_probability": round(self.unknown_probability, 6),

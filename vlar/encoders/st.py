@@ -34,6 +34,7 @@ _FRAMES = 32  # of a video model, at most where a rate is given
 _IMAGES = 8  # frames of an image model
 _CPU_TEXTS = 8  # texts at a time on a CPU, always filled up
 _GPU_TEXTS = 64
+_USUAL_SCALE = 50.0  # where a model states none; contrastive temperatures of 0.01 to 0.05 are usual
 _SIDE = 384  # pixels of a model that takes any size
 
 
@@ -81,7 +82,8 @@ class StEncoder(Encoder):
         self.per_clip = self.sees == "video"
         self.n_frames = frames or (_FRAMES if self.per_clip else _IMAGES)
         self.fps, self.max_frames = fps, None if fps is None else self.n_frames
-        self.logit_scale, self.max_tokens = loaded.logit_scale, loaded.max_tokens
+        self.states_scale = loaded.logit_scale is not None
+        self.logit_scale, self.max_tokens = loaded.logit_scale or _USUAL_SCALE, loaded.max_tokens
         side = loaded.side or _SIDE
         self.preprocess = Preprocess(side, side, *loaded.scaling)
         self.blocks = (Block("joint", self.dim, 1.0, has_text=True),)

@@ -60,6 +60,7 @@ class TorchEncoder(Encoder, PatchTokens):
         self.n_frames = n_frames
         self.dim = self.frame_dim = towers.dim
         self.logit_scale = float(towers.log_scale().exp())
+        self.states_scale = towers.states_scale
         self.logit_bias = towers.logit_bias
         self.max_tokens = towers.tokens.max_tokens
         pixels = towers.pixels

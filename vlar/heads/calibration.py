@@ -27,6 +27,8 @@ from vlar.heads.logistic import fit_logistic, fit_temperature, logistic, logit, 
 from vlar.heads.zero_shot import UNKNOWN_PRIOR
 from vlar.types import Float64, JsonDict
 
+#: Begins a remark on a model that nothing was fitted to.
+BY_RULE = "the percentages of {model} follow a general rule and were never compared with clips"
 _SMALLEST = 1e-12
 _DOUBT = 4.0  # precision of the prior; evals/README.md compares values on five sets
 _FLATTEST, _STEEPEST = -12.0, 12.0  # log of a power on shares

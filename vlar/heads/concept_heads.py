@@ -51,11 +51,13 @@ class MultiLabelScorer(LabelScorer):
         if len(self._background):
             top = background.max(axis=1, keepdims=True)
             evidence = np.exp(background - top) @ self._kept.T / self._kept.sum(axis=1)
-            logits = logits - top - np.log(evidence)
+            by_chance = logits - self._chance(background)[:, None]
+            logits = logits - top - np.log(evidence) + self._log_odds
+            logits = np.minimum(logits, by_chance)
         else:
-            logits = np.zeros_like(logits)
+            logits = np.full_like(logits, self._log_odds)
         nothing = self._nothing(video)[:, None]
-        probability = logistic(logits + self._log_odds, 0.0, 1.0) * (1.0 - nothing)
+        probability = logistic(logits, 0.0, 1.0) * (1.0 - nothing)
         return Scores(similarity, probability, 1.0 - probability.max(axis=1))
 
 
@@ -74,6 +76,7 @@ def make_scorer(
     offsets: Float64 | None = None,
     prior: float | None = None,
     parts: Sequence[tuple[int, float]] = (),
+    bounded: bool = False,
 ) -> LabelScorer:
     """The rule that scores vectors (N, D) against concepts (C, D) and a background (B, D).
 
@@ -86,6 +89,7 @@ def make_scorer(
         offsets: (C,) what each label loses from its cosine; None for nothing.
         prior: Prior probability, 0..1; None for that of the mode.
         parts: Width and share of each sensor of a bundle.
+        bounded: Whether nothing was fitted to the encoder; see ``LabelScorer``.
     """
     rule = ZeroShotScorer if check_mode(mode) == "one" else MultiLabelScorer
     return rule(
@@ -96,6 +100,7 @@ def make_scorer(
         prior=prior,
         offsets=offsets,
         parts=parts,
+        bounded=bounded,
     )
 
 
@@ -126,6 +131,7 @@ class ConceptHead(Head):
         prior: Prior probability of the mode's question, 0..1; None for that of the mode.
         curve: For labels in the role of queries, in mode ``multi``: judges each by its evidence.
         parts: Width and share of each sensor of a bundle; see ``LabelScorer``.
+        bounded: Whether nothing was fitted to the encoder; see ``LabelScorer``.
     """
 
     name = "concepts"
@@ -143,8 +149,10 @@ class ConceptHead(Head):
         prior: float | None = None,
         curve: EvidenceCurve | None = None,
         parts: Sequence[tuple[int, float]] = (),
+        bounded: bool = False,
     ) -> None:
         self.labels, self.mode, self.logit_scale = tuple(labels), mode, logit_scale
+        self.bounded = bounded
         self.concepts, self.background, self.content_free = concepts, background, content_free
         self.offsets, self.prior, self.curve, self.parts = offsets, prior, curve, tuple(parts)
         if curve is None:
@@ -157,6 +165,7 @@ class ConceptHead(Head):
                 offsets=offsets,
                 prior=prior,
                 parts=self.parts,
+                bounded=bounded,
             )
         else:
             self._scorer = AskedScorer(
@@ -182,6 +191,7 @@ class ConceptHead(Head):
             **({} if self.prior is None else {"prior": self.prior}),
             **({} if self.curve is None else {"curve": asdict(self.curve)}),
             **({"parts": [list(part) for part in self.parts]} if self.parts else {}),
+            **({"bounded": True} if self.bounded else {}),
         }
 
     def state(self) -> dict[str, Array]:
@@ -212,6 +222,7 @@ class ConceptHead(Head):
                 prior=number(config, "prior") if "prior" in config else None,
                 curve=EvidenceCurve(**config["curve"]) if "curve" in config else None,
                 parts=[(int(width), float(share)) for width, share in config.get("parts", ())],
+                bounded=bool(config.get("bounded")),
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise ModelError(f"the saved labels are incomplete or malformed ({error!r})") from error
@@ -228,6 +239,7 @@ class ConditionedHead(Head):
         mode: See :func:`make_scorer`.
         logit_scale: Factor from cosine to logit.
         content_free: (M, D) float32 unit vectors of content-free clips.
+        bounded: Whether nothing was fitted to the encoder; see ``LabelScorer``.
     """
 
     name = "conditioned"
@@ -242,8 +254,10 @@ class ConditionedHead(Head):
         mode: str,
         logit_scale: float,
         content_free: Float32,
+        bounded: bool = False,
     ) -> None:
         self.labels, self.texts, self.background = tuple(labels), tuple(texts), tuple(background)
+        self.bounded = bounded
         self.mode, self.logit_scale, self.content_free = check_mode(mode), logit_scale, content_free
         self._words = words
 
@@ -262,6 +276,7 @@ class ConditionedHead(Head):
             mode=self.mode,
             logit_scale=self.logit_scale,
             content_free=self.content_free,
+            bounded=self.bounded,
         )
         return scorer.score(encoded.vector[None])
 
@@ -274,6 +289,7 @@ class ConditionedHead(Head):
             "background": list(self.background),
             "mode": self.mode,
             "logit_scale": self.logit_scale,
+            **({"bounded": True} if self.bounded else {}),
         }
 
     def state(self) -> dict[str, Array]:
@@ -298,6 +314,7 @@ class ConditionedHead(Head):
                 mode=str(config["mode"]),
                 logit_scale=float(config["logit_scale"]),
                 content_free=np.asarray(state["content_free"], np.float32),
+                bounded=bool(config.get("bounded")),
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise ModelError(f"the saved labels are incomplete or malformed ({error!r})") from error

@@ -16,6 +16,12 @@ frames):
 4. A softmax over the C labels and ``unknown`` gives probabilities that sum to 1.
 5. A row that lies as near to a content-free reference as the references lie to each other shows
    nothing: its mass moves to ``unknown`` (:class:`ContentFree`).
+6. Where nothing was fitted to the encoder, two bounds hold (``LabelScorer``, ``bounded``;
+   evals/spaces.py). A row's scale is at most the one at which the sum over the bank is one of many
+   terms: above ``sqrt(2 log B) / spread`` of its B background cosines a single entry decides
+   (Derrida 1981, the random energy model), and a larger bank would answer otherwise. And a list of
+   more than 20 labels has to beat the height that the best of as many everyday actions exceeds in
+   one of four clips (:func:`chance_height`), since the best of many is high by chance.
 
 The answer is unknown where ``unknown`` weighs more than all labels together (above 0.5). Cosines
 between a video and a text mean little by themselves (0.2 to 0.4 for everything with CLIP); the
@@ -82,6 +88,7 @@ MATCH_PRIOR = 0.05
 _SAME_MEANING_QUANTILE = 0.9
 _FEWEST_BACKGROUND = 32
 _FEWEST_FOR_GENERICNESS = 8
+_SHORT_LIST = 20  # labels; ``EACH_PRIOR`` is one of as many
 GENERICNESS_WEIGHT = 0.15
 
 
@@ -98,6 +105,7 @@ class LabelScorer(ABC):
         offsets: (C,) what each label loses from its cosine (calibrated stacking); None for nothing.
         parts: Width of each sensor of a bundle in a row, and its share of the logits. A row
             without some sensors is scored as by a bundle of the others.
+        bounded: Whether the bounds of step 6 of the module hold.
 
     Raises:
         UsageError: no label, widths that differ, or a prior outside 0..1.
@@ -116,8 +124,9 @@ class LabelScorer(ABC):
         genericness: float = GENERICNESS_WEIGHT,
         offsets: Float64 | None = None,
         parts: Sequence[tuple[int, float]] = (),
+        bounded: bool = False,
     ) -> None:
-        self._offsets, self._parts = offsets, parts
+        self._offsets, self._parts, self._bounded = offsets, parts, bounded
         chance = self.prior if prior is None else prior
         check_scorer(concepts, background, logit_scale, chance)
         self._concepts, self._background, self._scale = concepts, background, logit_scale
@@ -152,11 +161,21 @@ class LabelScorer(ABC):
         similarity = (video @ concepts.T).astype(np.float32)
         to_background = (video @ bank.T).astype(np.float64)
         of_labels, of_background = self._generic.shares(to_background)
-        scale = self._scale * share
+        to_background -= of_background
+        scale: Any = self._scale * share
+        if self._bounded and (size := to_background.shape[1]) > 1:
+            spread = np.maximum(upper_spread(to_background), 1e-9)[:, None]
+            scale = np.minimum(scale, math.sqrt(2.0 * math.log(size)) / spread)
         labels = scale * (similarity.astype(np.float64) - of_labels)
         if self._offsets is not None:
             labels -= scale * self._offsets
-        return similarity, labels, scale * (to_background - of_background)
+        return similarity, labels, scale * to_background
+
+    def _chance(self, background: Float64) -> Float64:
+        """(N,) logit that a long list has to beat, from those of the bank; ``-inf`` for none."""
+        if not self._bounded or len(self._concepts) <= _SHORT_LIST or background.shape[1] < 2:
+            return np.full(len(background), -np.inf)
+        return chance_height(background, len(self._concepts))
 
     def _of_present(self, video: Float32) -> tuple[Float32, Float32, float]:
         """Texts as the sensors of a row (1, D) have them, and their share of the logits."""
@@ -182,9 +201,10 @@ class ZeroShotScorer(LabelScorer):
         """Scores of (N, D) unit rows."""
         similarity, labels, background = self._logits(video)
         offset = math.log(len(self._concepts)) + self._log_odds
-        probability, unknown = softmax_with_unknown(
-            labels, log_mean_exp(background[:, self._kept]) + offset
-        )
+        none_fits = log_mean_exp(background[:, self._kept]) + offset
+        longer = math.log(max(1.0 - _SHORT_LIST / len(self._concepts), 1e-9))
+        none_fits = np.logaddexp(none_fits, self._chance(background) + longer)
+        probability, unknown = softmax_with_unknown(labels, none_fits)
         nothing = self._nothing(video)
         return Scores(
             similarity=similarity,
@@ -250,6 +270,7 @@ def match_scorer(
     logit_scale: float,
     content_free: Float32 | None = None,
     prior: float = MATCH_PRIOR,
+    bounded: bool = False,
 ) -> ZeroShotScorer:
     """The scorer of rows against a text and the background, for ``match_probability``.
 
@@ -262,6 +283,7 @@ def match_scorer(
         logit_scale: Factor from cosine to logit (the encoder's).
         content_free: (M, D) unit vectors of content-free clips; None for none.
         prior: Prior probability, 0..1, that a row answers the text.
+        bounded: As for ``LabelScorer``.
     """
     return ZeroShotScorer(
         query[None],
@@ -269,6 +291,7 @@ def match_scorer(
         logit_scale=logit_scale,
         content_free=content_free,
         prior=1.0 - prior,
+        bounded=bounded,
     )
 
 
@@ -371,6 +394,38 @@ def softmax_with_unknown(logits: Float64, unknown_logit: Float64) -> tuple[Float
     unknown = np.exp(unknown_logit - top)
     total = labels.sum(axis=1) + unknown
     return labels / total[:, None], unknown / total
+
+
+def upper_spread(values: Float32 | Float64) -> Float64:
+    """(N,) half of what the 97.7 % quantile of (N, B) values lies above their median.
+
+    Of normal values it is the standard deviation. What lies below the median does not count: many
+    spaces have texts that are far from all clips, and these compete with no label.
+    """
+    size = values.shape[1]
+    middle, high = size // 2, min(int(0.977 * size), size - 1)
+    ordered = np.partition(values, (middle, high), axis=1)
+    return (ordered[:, high] - ordered[:, middle]).astype(np.float64) / 2.0
+
+
+def chance_height(background: Float64, n_labels: int) -> Float64:
+    """(N,) logit that the best of ``n_labels`` everyday actions exceeds in one of four clips.
+
+    Beyond the bank's own entries its upper tail is taken to be exponential (Hill 1975).
+
+    Args:
+        background: (N, B) logits of the bank, B at least 2.
+        n_labels: C.
+    """
+    size = background.shape[1]
+    share = size * (1.0 - 0.75 ** (1.0 / n_labels))  # of the entries that lie above the height
+    count = max(min(max(size // 50, 16), size // 2), 1)
+    if share >= count:
+        rank = size - min(round(share), size)
+        return np.partition(background, rank, axis=1)[:, rank]
+    top = np.partition(background, size - count, axis=1)[:, size - count :]
+    least = top.min(axis=1)
+    return least + (top.mean(axis=1) - least) * math.log(count / share)
 
 
 def log_mean_exp(logits: Float64) -> Float64:

@@ -131,11 +131,14 @@ def calibrate(
     if adapted is None and isinstance(core.encoder, JointEncoder) and not core.conditions_text:
         shown = np.array([support.labels.index(item.label) for item in examples.items])
         core, examples = _weighted(core, core.encoder, labels, shown, examples)
-    one = make_classifier(core, LabelSet(labels), adapted=adapted)
-    multi = make_classifier(core, LabelSet(labels, "multi"), adapted=adapted)
+    # With curves that change nothing: these replace the bounds of encoders without constants.
+    one, multi = (
+        make_classifier(core, LabelSet(labels, mode), adapted=adapted, calibration=Calibration())
+        for mode in ("one", "multi")
+    )
     column = {label_key(label): number for number, label in enumerate(one.labels)}
     answers = np.array([column[label_key(item.label)] for item in examples.items])
-    scores = one.scores(examples.encoded)
+    scores = one.head.scores(examples.encoded)
     outside = None
     if adapted is None and not core.conditions_text:
         outside = _unknown_without_own_label(core, labels, answers, examples.encoded)
@@ -144,7 +147,7 @@ def calibrate(
         answers,
         unknown=scores.unknown,
         outside=outside,
-        each=multi.scores(examples.encoded).probability,
+        each=multi.head.scores(examples.encoded).probability,
         unknown_share=unknown_share,
     )
     return Calibrated(core.encoder, calibration, examples.failed)

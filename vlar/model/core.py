@@ -29,11 +29,13 @@ import numpy.typing as npt
 
 from vlar.cancellation import cancellable, check
 from vlar.encoders.base import (
+    Asked,
     BlockMix,
     Encoder,
     cached_vectors,
     check_finite,
     content_free_vectors,
+    demo_vectors,
 )
 from vlar.encoders.protocols import ConditionedText, IntervalAnswers
 from vlar.encoders.session import Session
@@ -41,10 +43,12 @@ from vlar.errors import UsageError
 from vlar.heads.concept_heads import make_scorer
 from vlar.heads.zero_shot import (
     AskedScorer,
+    ContentFree,
     EvidenceCurve,
     LabelScorer,
     ZeroShotScorer,
     match_scorer,
+    upper_spread,
 )
 from vlar.language.bank import load_bank
 from vlar.language.descriptions import Described
@@ -62,6 +66,15 @@ BACKGROUND_BANK = "everyday_actions"
 _NAME = "name"
 _WORTH_KEEPING = 64  # texts; fewer are encoded again faster than a file is worth
 _BATCH_CLIPS = 8
+SPREAD_LOGITS = 2.5  # of everyday actions in a clip, where a model states no factor
+_FEWEST_BLANK, _MOST_BLANK = 3, 1  # content-free clips, and clips of the demo called blank
+CANNOT_TELL_BLANK = (
+    "%s does not tell blank clips from others (it calls clips of the demo blank): blank and noisy "
+    "clips are answered like others"
+)
+# Evidence of nothing stays at the prior of a match, .05; half is stated from 1,000 to 1 on, which
+# a row that does not show the text has in about one of 10,000 (evals/spaces.py).
+_UNFITTED = Asked(1.0, 1.0, 0.0, 0.0, 0.0, 1, moment_slope=0.426, moment_offset=-1.69)
 _KEPT_SCORERS = 256  # phrases; those asked again are not compared with the background again
 
 
@@ -262,12 +275,58 @@ class ModelCore(LibraryModel):
         with cancellable(None):
             return content_free_vectors(self.encoder)
 
+    @cached_property
+    def blank(self) -> Float32:
+        """The content-free vectors that answers by texts use, (0, D) where these prove nothing.
+
+        The check tests itself on the clips of ``vlar demo``, where they are here and nothing was
+        fitted to the encoder: if it calls more than one of the three blank, it is off.
+        """
+        references = self.content_free
+        if self.calibrated or self.modality != "video" or len(references) < _FEWEST_BLANK:
+            return references
+        with cancellable(None):
+            blank = ContentFree(references).probability(demo_vectors(self.encoder)) > 0.5
+        if blank.sum() <= _MOST_BLANK:
+            return references
+        _log.warning(CANNOT_TELL_BLANK, self.name)
+        return references[:0]
+
+    @cached_property
+    def logit_scale(self) -> float:
+        """Factor from cosine to logit: the model's own, or where it states none, an estimate.
+
+        It is the one at which the cosines of everyday actions with a content-free clip spread by
+        2.5 logits. The best factor for right labels that lie ``z`` spreads above the others is
+        ``z / spread``, and ``z`` is 1 to 5 in most spaces (evals/spaces.py).
+        """
+        if self.encoder.states_scale or len(self.background) < 2:
+            return self.encoder.logit_scale
+        references = self.content_free
+        spreads = upper_spread(references @ self.background.T)
+        spread = float(np.median(spreads)) if len(references) else 0.0
+        return SPREAD_LOGITS / spread if spread > 0 else self.encoder.logit_scale
+
+    def references(self, bounded: bool) -> tuple[float, Float32]:
+        """Factor from cosine to logit, and content-free vectors, of answers by texts.
+
+        Args:
+            bounded: Whether nothing was fitted, neither to the encoder nor by the user.
+        """
+        if bounded:
+            return self.logit_scale, self.blank
+        return self.encoder.logit_scale, self.content_free
+
+    def moment(self, probability: Float64) -> Float64:
+        """Stated probabilities (N,) of moments, see ``LibraryModel``; unfitted by ``_UNFITTED``."""
+        return (self.asked or _UNFITTED).moment(probability)
+
     def prepare(self) -> None:
         """Encode what every answer is compared with, which the first answer would wait for."""
         _ = self.background, self.query_background, self.content_free
 
     def scorer(self, concepts: Float32, background: Float32, mode: str = "one") -> LabelScorer:
-        """The rule that scores vectors of this model against concepts (C, D).
+        """The rule without bounds, which calibrations are fitted on, against concepts (C, D).
 
         Args:
             concepts: (C, D) float32 unit vectors of labels.
@@ -307,11 +366,12 @@ class ModelCore(LibraryModel):
         return scorer.score(vectors).probability[:, 0]
 
     def _match_scorer(self, query: Float32) -> ZeroShotScorer | AskedScorer:
-        scale, constants = self.encoder.logit_scale, self.encoder.asked
+        scale, constants = self.logit_scale, self.encoder.asked
         if constants is None:
             return match_scorer(
-                query, self.query_background, logit_scale=scale, content_free=self.content_free
-            )
+                query, self.query_background, logit_scale=scale, content_free=self.blank,
+                bounded=True,
+            )  # fmt: skip
         return AskedScorer(
             query[None],
             self.background,

@@ -53,11 +53,8 @@ _CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs
 _BACKGROUND_KIND = "sentence"
 _SHOWS_BODIES = ("video", "skeleton", "depth")  # sensors; others measure a movement at most
 _ENOUGH_DESCRIBED = 2 / 3  # of the labels; with fewer, names would be compared with descriptions
-#: Note on an answer about samples that were made from a recording of another sensor.
 SYNTHETIC = "synthetic: made from a recording of another sensor, so this proves no accuracy"
-#: Note on an unknown answer about a blank picture or noise.
 BLANK = "nothing to recognise: the clip is blank or noise"
-#: Note on an answer of a model whose clips and texts share no block.
 NO_WORDS = (
     "this model was trained without words, so no label can be compared with the clip; give "
     "examples with 'vlar adapt', and 'vlar adapt --method aligned' for words without examples"
@@ -75,11 +72,10 @@ class LabelClassifier:
         keys: C labels as their source spells them.
         calibration: Curves over the probabilities; None leaves them as the head gives them.
         tree: The coarse labels above the C labels, in their order; None for none.
-        no_body: Place of the block of an unseen body in a clip's vector, and its weight; None for
-            an encoder that does not look for bodies.
+        no_body: Place in a vector of the block of an unseen body, and its weight; None without one.
         content_free: Recognises clips that show nothing; None leaves such answers without a note.
-        unsure: What is answered in place of a figure, by best label; the empty label stands for
-            all (``vlar.language.unread``).
+        unsure: Answers in place of a figure, by best label; the empty label stands for all.
+        calibrated: Whether curves or constants were fitted to the model, or examples were.
     """
 
     head: Head
@@ -91,6 +87,7 @@ class LabelClassifier:
     no_body: tuple[int, float] | None = None
     content_free: ContentFree | None = None
     unsure: Mapping[str, str] = field(default_factory=dict[str, str])
+    calibrated: bool = True
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -155,6 +152,7 @@ class LabelClassifier:
             body=self._body(span.encoded.vector),
             failed=span.failed,
             cost=span.cost,
+            calibrated=self.calibrated,
             notes=(
                 *((unsure,) if unsure else ()),
                 *(() if similarity.any() or not span.encoded.vector.any() else (NO_WORDS,)),
@@ -235,6 +233,7 @@ class LabelClassifier:
         return LabelClassifier(
             head, mode, core.fingerprint, keys, calibration, tree, _unseen_body(core),
             ContentFree(core.content_free), _unsure(core, head),
+            core.calibrated or calibration is not None or head.name == KnownLabels.name,
         )  # fmt: skip
 
 
@@ -302,7 +301,7 @@ def make_classifier(
         head = KnownLabels(core, adapted, labels.labels, mode)
         tree = tree or (adapted.tree if mode == "one" else None)
     elif core.conditions_text:
-        head = _conditioned(core, labels, mode)
+        head = _conditioned(core, labels, mode, calibration is None and not core.calibrated)
     else:
         head = _by_texts(core, labels, mode, asked.descriptions, calibration is None)
     if asked.concepts and (pairs or adapted):
@@ -318,6 +317,7 @@ def make_classifier(
     return LabelClassifier(
         head, mode, core.fingerprint, labels.keys, calibration, above, _unseen_body(core),
         ContentFree(core.content_free), unsure_of,
+        core.calibrated or calibration is not None or head.name == KnownLabels.name,
     )  # fmt: skip
 
 
@@ -353,7 +353,6 @@ def _asks_beyond(core: ModelCore, adapted: AdaptedHead, labels: LabelList | None
 def _own_labels(
     core: ModelCore, adapted: AdaptedHead | None, pairs: Composition | None
 ) -> LabelList:
-    """The labels that a model answers about where none are given."""
     if pairs is not None:
         return pairs.own_labels()
     if adapted is not None:
@@ -427,7 +426,8 @@ class KnownLabels(Head):
         return {}
 
 
-def _conditioned(core: ModelCore, labels: LabelList, mode: str) -> ConditionedHead:
+def _conditioned(core: ModelCore, labels: LabelList, mode: str, bounded: bool) -> ConditionedHead:
+    scale, blank = core.references(bounded)
     every = load_bank(BACKGROUND_BANK).texts
     return ConditionedHead(
         labels.labels,
@@ -435,8 +435,9 @@ def _conditioned(core: ModelCore, labels: LabelList, mode: str) -> ConditionedHe
         every[:: -(-len(every) // _CONDITIONED_BACKGROUND)],
         core.conditioned_queries,
         mode=mode,
-        logit_scale=core.encoder.logit_scale,
-        content_free=core.content_free,
+        logit_scale=scale,
+        content_free=blank,
+        bounded=bounded,
     )
 
 
@@ -447,17 +448,20 @@ def _by_texts(
 
     A gate decides between labels that exclude each other. One label alone is a question, judged by
     the constants that the encoder has for these; ``fitted`` is False where a calibration of the
-    user's own replaces them.
+    user's own replaces them, and the bounds of encoders without any.
     """
     alone = fitted and mode == "multi" and len(labels) == 1
     if alone and core.encoder.asked and descriptions in ("auto", "none"):
         return _question(core, core.encoder.asked, labels)
+    bounded = fitted and not core.calibrated
+    scale, blank = core.references(bounded)
     concepts, background = label_vectors(core, labels, descriptions)
     offsets = getattr(core.encoder, "label_offsets", None)
     head = ConceptHead(
-        labels.labels, concepts, background, mode=mode, logit_scale=core.encoder.logit_scale,
-        content_free=core.content_free, offsets=offsets and offsets(labels.texts),
+        labels.labels, concepts, background, mode=mode, logit_scale=scale,
+        content_free=blank, offsets=offsets and offsets(labels.texts),
         prior=QUESTION_PRIOR if alone else None, parts=getattr(core.encoder, "part_shares", ()),
+        bounded=bounded,
     )  # fmt: skip
     gate = _gate(core, labels.texts) if mode == "one" else None
     return head if gate is None else GatedHead(head, labels.texts, gate)
@@ -467,7 +471,7 @@ def _question(core: ModelCore, asked: Asked, labels: LabelList) -> ConceptHead:
     curve = EvidenceCurve(asked.discount, asked.slope, asked.offset)
     return ConceptHead(
         labels.labels, core.encode_queries(labels.texts), core.background, mode="multi",
-        logit_scale=core.encoder.logit_scale, content_free=core.content_free, curve=curve,
+        logit_scale=core.logit_scale, content_free=core.content_free, curve=curve,
     )  # fmt: skip
 
 
@@ -508,9 +512,8 @@ def label_vectors(
 ) -> tuple[Float32, Float32]:
     """Concepts (C, D) of a label list, and the background (B, D) they are compared with.
 
-    A background of names would lie nearer to some videos than labels with descriptions do, or
-    farther, for no reason of meaning: where labels are described, so is the background, in the
-    same blocks.
+    Where labels are described, so is the background, in the same blocks: names alone would lie
+    nearer to some videos or farther, for no reason of meaning.
 
     Args:
         core: Whose text tower reads them.

@@ -87,6 +87,11 @@ class LibraryModel(ABC):
         raise UsageError(f"text does not depend on the video in model {self.name!r}")
 
     @property
+    def calibrated(self) -> bool:
+        """Whether constants of answers were fitted to the model."""
+        return self.asked is not None
+
+    @property
     def keeps_context(self) -> bool:
         """True where queries read context tokens of windows."""
         return self.conditions_text or self.pair_scores is not None

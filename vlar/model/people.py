@@ -152,4 +152,4 @@ class PersonAnswers:
         if pointer is not None:
             return pointer(people, vectors[:-1], vectors[-1], str(reference))
         text = self.core.encode_queries([str(reference)])[0]
-        return self.core.encoder.logit_scale * (vectors @ text).astype(np.float64)
+        return self.core.logit_scale * (vectors @ text).astype(np.float64)

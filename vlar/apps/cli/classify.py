@@ -161,6 +161,11 @@ class Answers:
             output.failure(row)
             return
         self.n_good += 1
+        if not row.calibrated and self.n_good == 1:
+            from vlar.heads.calibration import BY_RULE
+
+            fit = f"vlar calibrate LABELLED --model {row.model} --out FOLDER"
+            output.note(f"vlar: {BY_RULE.format(model=row.model)}; fit them: {fit}")
         new = [part for part in row.failed if part not in self._named]
         self._named += new
         self.failed += bool(new)

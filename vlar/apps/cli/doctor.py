@@ -8,12 +8,16 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from vlar.apps.cli import output, shelves
 from vlar.errors import VlarError
 from vlar.files import resources
 from vlar.formatting import counted
 from vlar.version import __version__, is_installed, package_fault, pip_install
+
+if TYPE_CHECKING:
+    from vlar.encoders.base import Encoder
 
 CODECS = {
     "H.264": "h264",
@@ -168,7 +172,8 @@ def _encoder() -> str:
     blank = reader(encoder.modality).blank(encoder.sampling)
     if not np.isfinite(encoder.encode(blank[:1])[0].vector).all():
         raise VlarError("the image tower answers wrongly; reinstall vlar and delete its cache")
-    return f"answers, width {encoder.dim}, fingerprint {encoder.fingerprint[:12]}"
+    about = f"width {encoder.dim}, fingerprint {encoder.fingerprint[:12]}"
+    return f"answers, {about}; {scale_of(encoder)}"
 
 
 def _models() -> list[tuple[str, str]]:
@@ -193,10 +198,23 @@ def _vectors(name: str) -> str:
     from vlar.encoders import download
     from vlar.encoders.base import load_encoder
 
-    cosine = download.compare(load_encoder(name))
+    encoder = load_encoder(name)
+    cosine, scale = download.compare(encoder), scale_of(encoder)
     if cosine is None:
-        return f"loads; no vectors were kept to compare with (vlar models get {name} keeps them)"
-    return f"answers as when its vectors were kept, cosine {cosine:.5f}"
+        what = f"loads; no vectors were kept to compare with (vlar models get {name} keeps them)"
+        return f"{what}; {scale}"
+    return f"answers as when its vectors were kept, cosine {cosine:.5f}; {scale}"
+
+
+def scale_of(encoder: Encoder) -> str:
+    """Words for the factor of an encoder, its check for blank clips, and its calibration."""
+    from vlar.model.core import ModelCore
+
+    words = ModelCore(encoder)
+    own = "" if encoder.states_scale else " (estimated from the spread of everyday actions)"
+    blank = "told from others" if len(words.blank) else "not told from others: check is off"
+    fitted = "calibrated" if words.calibrated else "not calibrated (vlar calibrate)"
+    return f"logit scale {words.logit_scale:.3g}{own}, blank clips {blank}, {fitted}"
 
 
 def _index() -> str:

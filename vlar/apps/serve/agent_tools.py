@@ -36,10 +36,10 @@ READS = {"read_only_hint": True, "open_world_hint": False}
 WRITES = {**READS, "read_only_hint": False, "destructive_hint": False, "idempotent_hint": True}
 INSTRUCTIONS = (
     "Searches one library of videos in plain words and answers with moments: a path, start and end "
-    "seconds, and a calibrated probability. Call describe_library first, and tags for what can be "
-    "filtered. A hit with 'weak' is likely wrong; no hit means that nothing matches. A query with "
-    "operators states the probability of each phrase in 'parts'. Look at a hit with sheet before "
-    "you rely on it."
+    "seconds, and a probability, which was fitted to clips where 'calibrated' is true. Call "
+    "describe_library first, and tags for what can be filtered. A hit with 'weak' is likely wrong; "
+    "no hit means that nothing matches. A query with operators states the probability of each "
+    "phrase in 'parts'. Look at a hit with sheet before you rely on it."
 )
 WRITING = (
     "add indexes files in the background and returns a job; follow it until its state is done. cut "

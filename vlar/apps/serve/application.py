@@ -28,6 +28,7 @@ from vlar.apps.serve.tasks import Tasks
 from vlar.apps.serve.uploads import Uploads
 from vlar.apps.serve.workbench import Workbench
 from vlar.errors import DecodeTimeout, LabelError, VlarError
+from vlar.heads.calibration import BY_RULE
 from vlar.language.bank import load_bank
 from vlar.language.concept import Concept
 from vlar.language.labels import LabelList, parse_labels
@@ -109,8 +110,9 @@ class Classifying:
             going = going and (on_part is None or on_part(answers[-1]))
             if not going:
                 break
-        listed = loaded.recogniser.classifier(request.label_set).labels
-        return {"answers": answers, "labels": list(listed), "model": model}
+        classifier = loaded.recogniser.classifier(request.label_set)
+        note = None if classifier.calibrated else f"{BY_RULE.format(model=model)}."
+        return {"answers": answers, "labels": list(classifier.labels), "model": model, "note": note}
 
     def segments(self, video: str, labels: Sequence[str] | None, model: str) -> JsonDict:
         """The answer of ``Application.segments``."""

@@ -381,6 +381,7 @@ def as_towers(
         text_view=lambda: block_view_hf.text_view(model),
         rebuild=lambda other: as_towers(other, family, tokens, pixels, licence, rounding),
         logit_bias=None if bias is None else float(bias),
+        states_scale=family.log_scale is not _usual_scale,
         licence=licence,
     )
 

@@ -119,7 +119,6 @@ _OWN = "sentence-transformers"  # the organisation of names without one
 _SETTINGS = "config_sentence_transformers.json"
 _LONGEST_PROMPT = 2_000  # characters
 _MOST_TOKENS = 512  # of a text, where a model reads more; queries and labels are short
-_SCALE = 50.0  # embedders keep none; contrastive temperatures of 0.01 to 0.05 are usual
 _LONGEST_FRAME = 32  # times as long as wide, or as wide as long
 _TICKS = 1_000  # a second: frames are numbered by the millisecond they are shown in
 _HALF = ((0.5,) * 3, (0.5,) * 3)
@@ -134,14 +133,14 @@ class StModel:
         sees: ``video``, ``image`` or ``text``.
         prompts: Instructions of the model for ``query``, ``label`` and ``clip``; empty for none.
         licence: Licence, as far as known.
-        logit_scale: Factor from cosine to logit.
+        logit_scale: Factor from cosine to logit; None where the model states none.
     """
 
     model: Any
     sees: str
     prompts: Mapping[str, str]
     licence: str
-    logit_scale: float
+    logit_scale: float | None
 
     @cached_property
     def dim(self) -> int:
@@ -290,14 +289,14 @@ def load(
     return StModel(model, sees, _prompts(model, name), licence, _logit_scale(folder))
 
 
-def _logit_scale(folder: Path) -> float:
-    """Logit scale of a CLIP as its file holds it, before any cast; else a usual one."""
+def _logit_scale(folder: Path) -> float | None:
+    """Logit scale of a CLIP as its file holds it, before any cast; else None."""
     for path in sorted(folder.rglob("*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118
                 if name.endswith("logit_scale"):
                     return float(file.get_tensor(name).float().exp())
-    return _SCALE
+    return None
 
 
 def _check_weights(model: Any, folder: Path, name: str) -> None:

@@ -156,6 +156,7 @@ class Towers:
         pixels: How frames become pixels.
         dim: D.
         log_scale: Gives the log of the factor from cosine to logit.
+        states_scale: Whether that is the model's own, not a usual one.
         vision_view: Gives the blocks of the image tower; raises ModelError where there are none.
         text_view: Gives the blocks of the text tower; raises ModelError where there are none.
         rebuild: The same face for another model of the same architecture.
@@ -175,6 +176,7 @@ class Towers:
     text_view: Callable[[], TextView]
     rebuild: Callable[[nn.Module], Towers]
     logit_bias: float | None = None
+    states_scale: bool = True
     licence: str = "unknown"
     variant: str = ""
 

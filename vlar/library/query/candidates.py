@@ -219,7 +219,7 @@ class Snapshot:
         alone = self.expected(alone, row_ids)
         hits = self.among(alone)
         if hits is alone:
-            return alone, alone, alone
+            return self.stated(alone), alone, alone
         rare = _RARE * alone
         return self.stated(alone), hits, rare / (rare + (1 - _RARE) * (1 - alone))
 

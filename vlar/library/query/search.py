@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vlar.cancellation import check
+from vlar.heads.calibration import BY_RULE
 from vlar.library.query.candidates import (
     Candidates,
     ScoredSpan,
@@ -21,7 +22,7 @@ from vlar.library.query.candidates import (
     merge,
 )
 from vlar.library.query.feedback import log_odds, taught
-from vlar.library.query.grammar import Leaf, has_order
+from vlar.library.query.grammar import Leaf, Phrase, has_order
 from vlar.library.query.index_candidates import IndexCandidates
 from vlar.library.query.plan import (
     QueryPlan,
@@ -38,6 +39,7 @@ from vlar.results import Hits
 from vlar.types import Copy, Float32, Hit
 
 SAME = 0.9995
+_UNFITTED = f"{BY_RULE}; for lists with a promise: vlar calibrate LIBRARY LABELLED"
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def search(
         cost = {"compare": compared - begin, "rank": time.process_time() - compared}
         model = snapshot.model
         unread = remarks(plan.tree, english=model.english, few_words=model.few_words)
-        notes = (*unread, *_unordered(plan, hits, snapshot.manifest.spec.window_s))
+        by_rule = not model.calibrated and any(isinstance(leaf, Phrase) for leaf in queries)
+        unfitted = (_UNFITTED.format(model=model.name),) if by_rule else ()
+        notes = (*unread, *unfitted, *_unordered(plan, hits, snapshot.manifest.spec.window_s))
         query_report = _report(plan, candidates, answers, reranker, cost, notes)
         report(replace(query_report, damaged=len(snapshot.store.damaged), decides=decides))
     return Hits(hits, decides=decides)
@@ -244,6 +248,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 standing=standing[index],
                 written=answer.span.written,
                 origin=origins[index],
+                calibrated=snapshot.model.calibrated,
                 **people.get(rows[index], {}),
             )
         )

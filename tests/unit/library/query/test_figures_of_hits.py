@@ -30,6 +30,12 @@ class AskedFake(FakeModel):
     asked = Asked(0.5, 1.0, 0.0, crowd_slope=0.1, crowd_offset=0.5, most=300)
 
 
+class CalibratedFake(FakeModel):
+    """A model of which nothing has to be remarked."""
+
+    calibrated = True
+
+
 def test_a_hit_of_a_larger_library_is_less_sure():
     alone = np.array([0.1, 0.5, 0.9])
     asked = AskedFake.asked
@@ -75,7 +81,7 @@ def test_order_and_figure_come_from_one_number(tmp_path: Path):
 
 def test_parts_stand_in_the_order_of_the_query_and_short_steps_are_remarked_on(tmp_path: Path):
     reports: list[QueryReport] = []
-    with library_of(tmp_path, FakeModel()) as library:
+    with library_of(tmp_path, CalibratedFake()) as library:
         query = '"two dogs" THEN "a cat" WITHIN 30s'
         hits = library.query(query, 5, min_probability=0, report=reports.append)
         plain = library.query("a cat", 1, min_probability=0, report=reports.append)
@@ -145,7 +151,7 @@ def test_a_few_long_recordings_are_not_compared_span_by_span(
 
 def test_what_may_have_been_meant_is_remarked_on_and_not_asked(tmp_path: Path):
     reports: list[QueryReport] = []
-    with library_of(tmp_path, FakeModel(), 3) as library:
+    with library_of(tmp_path, CalibratedFake(), 3) as library:
         for text in ("where does he fall?", "shows exit", "a cat"):
             library.query(text, report=reports.append)
     question, written, plain = (report.notes for report in reports)
@@ -200,3 +206,16 @@ def test_standing_says_whether_a_hit_is_apart_from_other_recordings(tmp_path: Pa
     assert standing(0.9, 0.86, 0.1) == ["close", "close", "none"]
     many = np.linspace(0.86, 0.9, 12).tolist()
     assert set(standing(*many)) == {"none"}
+
+
+def test_hits_of_a_model_without_constants_are_marked_and_remarked_on_once(tmp_path: Path):
+    reports: list[QueryReport] = []
+    with library_of(tmp_path / "a", FakeModel(), 3) as library:
+        hits = library.query("a cat", min_probability=0, report=reports.append)
+    with library_of(tmp_path / "b", AskedFake(), 3) as library:
+        fitted = library.query("a cat", min_probability=0, report=reports.append)
+    assert {hit.to_dict()["calibrated"] for hit in hits} == {False}
+    assert {hit.to_dict()["calibrated"] for hit in fitted} == {True}
+    (note,), nothing = (report.notes for report in reports)
+    assert "vlar calibrate LIBRARY LABELLED" in note
+    assert nothing == ()

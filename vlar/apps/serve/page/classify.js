@@ -74,7 +74,7 @@ async function classify() {
     $("classify-status").textContent = "Looking …";
     const body = { source: { upload: current.id }, model, top: every ? 100 : 10, ...(labels.length ? { labels } : {}) };
     if (every) await overTime({ ...body, every_s: Number(every) });
-    else whole((await post("/api/classify", body)).answers);
+    else whole(await post("/api/classify", body));
   } catch (problem) {
     if (problem.status === 404) current.id = null; // uploads do not last
     $("classify-status").textContent = "";
@@ -100,13 +100,13 @@ function verdict(answer) {
 
 const isSure = (answer) => answer.verdict === "yes" || (!answer.verdict && !answer.unknown && answer.unknown_probability <= answer.predictions[0].probability);
 
-function whole([answer]) {
+function whole({ answers: [answer], note }) {
   $("classify-status").textContent = verdict(answer);
   const rows = [...answer.predictions.map((each) => [each.label, each.probability]), ["(unknown)", answer.unknown_probability]];
   const bars = el("div", { class: "answers" }, ...rows.map(([label, value]) =>
     el("div", { class: "answer-row" }, el("span", {}, label), el("meter", { min: 0, max: 1, value, "aria-label": label }), el("b", {}, percent(value)))));
   const shown = isSure(answer) ? bars : el("details", {}, el("summary", {}, "How near each label comes"), bars);
-  $("classify-answers").replaceChildren(shown, el("p", { class: "actions" }, example(answer)), ...(answer.notes ?? []).map((note) => el("p", { class: "quiet" }, note)));
+  $("classify-answers").replaceChildren(shown, el("p", { class: "actions" }, example(answer)), ...[...(answer.notes ?? []), ...(note ? [note] : [])].map((text) => el("p", { class: "quiet" }, text)));
 }
 
 function example(answer) {
@@ -149,7 +149,7 @@ async function overTime(body) {
   }
   curve(answers);
   const cancelled = stop.signal.aborted ? ", cancelled" : "";
-  $("classify-status").textContent = `${answers.length} answers over time${cancelled}`;
+  $("classify-status").textContent = `${answers.length} answers over time${cancelled}${answers[0].calibrated ? "" : "; percentages follow a general rule"}`;
 }
 
 function curve(answers) {
