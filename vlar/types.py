@@ -78,7 +78,8 @@ class Hit:
         path: The recording.
         start_s: Seconds.
         end_s: Seconds.
-        score: 0 to 1; it only ranks, and is not a probability.
+        score: 0 to 1; it ranks. For a plain phrase it is the probability; with operators or a
+            re-ranker it only ranks, and is not a probability.
         probability: That of the moment; of a query with operators, that of the weakest part.
         similarity: Cosine of the best window; of a query with operators, the mean of the parts.
         tags: Tags of the recording.
@@ -88,14 +89,18 @@ class Hit:
         caption: Caption of the best window, in a library with captions; else empty.
         track: In a library with rows of people, the person of the best window: the number in the
             recording, from 1; None for the whole frame, and for a sequence of windows.
-        box: x1, y1, x2, y2 of that person at ``box_s``, in shares (0 to 1) of the frame's sides.
+        box: x1, y1, x2, y2 of that person at ``box_s``, in shares (0 to 1) of the frame's width and
+            height; None without a track.
         box_s: Middle of the best window in seconds, where the box was found; None without a track.
-        best_s: Middle of the best window in seconds, for a picture; None for a sequence of windows.
-        row: Id of the row of the best window (of a sequence, the first), for ``Library.refine``.
+        best_s: Middle of the best window in seconds, which a picture of the hit shows; None for a
+            sequence of windows.
+        row: Id of the row of the best window, which ``Library.refine`` takes as a judgement; of a
+            sequence that of its first window.
         standing: How the hit stands among the recordings of the library: ``clear`` (ahead of all
             others), ``close`` (among several that are nearly as good), ``none``.
         written: Content words of the phrase that stand in the name, the tags or the caption.
-        origin: ``mapped`` (predicted from an earlier model's vector) or ``encoded``; else empty.
+        origin: In a library that changed its model lazily: ``mapped`` where a window's vector is
+            predicted from that of the earlier model, else ``encoded``; empty in other libraries.
         calibrated: Whether constants of its probability were fitted to the model.
     """
 

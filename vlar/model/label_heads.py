@@ -53,8 +53,11 @@ _CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs
 _BACKGROUND_KIND = "sentence"
 _SHOWS_BODIES = ("video", "skeleton", "depth")  # sensors; others measure a movement at most
 _ENOUGH_DESCRIBED = 2 / 3  # of the labels; with fewer, names would be compared with descriptions
+#: Note on an answer about samples that were made from a recording of another sensor.
 SYNTHETIC = "synthetic: made from a recording of another sensor, so this proves no accuracy"
+#: Note on an unknown answer about a blank picture or noise.
 BLANK = "nothing to recognise: the clip is blank or noise"
+#: Note on an answer of a model whose clips and texts share no block.
 NO_WORDS = (
     "this model was trained without words, so no label can be compared with the clip; give "
     "examples with 'vlar adapt', and 'vlar adapt --method aligned' for words without examples"
@@ -72,9 +75,11 @@ class LabelClassifier:
         keys: C labels as their source spells them.
         calibration: Curves over the probabilities; None leaves them as the head gives them.
         tree: The coarse labels above the C labels, in their order; None for none.
-        no_body: Place in a vector of the block of an unseen body, and its weight; None without one.
+        no_body: Place of the block of an unseen body in a clip's vector, and its weight; None for
+            an encoder that does not look for bodies.
         content_free: Recognises clips that show nothing; None leaves such answers without a note.
-        unsure: Answers in place of a figure, by best label; the empty label stands for all.
+        unsure: What is answered in place of a figure, by best label; the empty label stands for
+            all (``vlar.language.unread``).
         calibrated: Whether curves or constants were fitted to the model, or examples were.
     """
 
@@ -353,6 +358,7 @@ def _asks_beyond(core: ModelCore, adapted: AdaptedHead, labels: LabelList | None
 def _own_labels(
     core: ModelCore, adapted: AdaptedHead | None, pairs: Composition | None
 ) -> LabelList:
+    """The labels that a model answers about where none are given."""
     if pairs is not None:
         return pairs.own_labels()
     if adapted is not None:
