@@ -29,6 +29,8 @@ class DeviceProcess:
 
     def __init__(self, items: list[pytest.Item]) -> None:
         self._numbers = {item.nodeid: number for number, item in enumerate(items)}
+        if items:  # made before the fork: the first to ask for the session's folder empties it
+            items[0].config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
         self._pipe, other = multiprocessing.Pipe()
         if os.fork() == 0:
             self._pipe.close()

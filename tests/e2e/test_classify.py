@@ -41,7 +41,8 @@ def test_json_lines_are_as_designed(vlar_command, sparse_clips: dict[str, Path],
     assert [row["path"] for row in done.rows] == [str(path) for path in sparse_clips.values()]
     for row in done.rows:
         assert list(row) == [
-            "path", "start_s", "end_s", "model", "predictions", "unknown", "unknown_probability",
+            "path", "start_s", "end_s", "model", "calibrated", "predictions", "unknown",
+    "unknown_probability",
             "lost",
         ]  # fmt: skip
         assert row["lost"] == 0.0
@@ -333,7 +334,8 @@ LABELS_SCORES = "street traffic, a man talking, riding a bike"
 
 
 FIELDS = [
-    "path", "start_s", "end_s", "model", "predictions", "unknown", "unknown_probability", "lost",
+    "path", "start_s", "end_s", "model", "calibrated", "predictions", "unknown",
+    "unknown_probability", "lost",
 ]  # fmt: skip
 
 

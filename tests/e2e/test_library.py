@@ -43,7 +43,7 @@ def test_a_sentence_finds_its_clip_with_times(vlar_command, library: Path, text:
     first = done.rows[0]
     assert list(first) == [
         "rank", "path", "start_s", "end_s", "score", "probability", "similarity", "tags",
-        "lost", "row", "standing",
+        "lost", "row", "standing", "calibrated",
     ]  # fmt: skip
     assert Path(first["path"]).stem == name
     assert first["end_s"] > first["start_s"] >= 0

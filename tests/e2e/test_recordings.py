@@ -17,8 +17,8 @@ import pytest
 from tests import skeletons, videos
 from tests.contract.test_second_sensor import CHECKOUT, RATE, package  # noqa: F401 - a fixture
 from tests.e2e.conftest import run_vlar
-from tests.unit.apps.test_live import served
 from tests.unit.media import planted_shots as planted
+from tests.unit.plugins.streams.test_streams import served
 from vlar.media.lookup import reader
 
 from .conftest import COMMAND
@@ -198,7 +198,7 @@ def test_a_skeleton_file_answers_words_at_once(recordings: Path, tmp_path: Path)
     assert done.code == 1
     answer, bad, wrong = done.rows
     assert answer["predictions"][0]["label"] == "wave one hand"
-    keys = "path start_s end_s model predictions unknown unknown_probability lost"
+    keys = "path start_s end_s model calibrated predictions unknown unknown_probability lost"
     assert list(answer) == keys.split()
     assert "not (T, 20, 3)" in bad["error"]["message"]
     assert "not a readable skeleton file" in wrong["error"]["message"]

@@ -28,7 +28,9 @@ ROUNDED = {"aligned": 1e-4, "sa-dvae": 1e-4}
 
 
 # Labels without examples, answered by texts: with bounds since (``LabelScorer``).
-BY_BOUNDED_RULE = tuple(f"coco/{number}/" for number in range(24, 32))
+BY_BOUNDED_RULE = tuple(
+    f"{name}/{number}/" for name in ("aligned", "coco", "sa-dvae") for number in range(24, 32)
+)
 
 
 def assert_equal(now: Any, before: Any, where: str = "") -> None:

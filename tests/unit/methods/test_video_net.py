@@ -460,8 +460,8 @@ def test_the_encoders_own_network_is_trained_and_saved_without_its_file(
     weights.unlink()
     saved = load(tmp_path / "m")
     assert saved.classify(clip).predictions == answer
-    assert "weights" not in saved.core.encoder.encoder.name  # type: ignore[attr-defined]
-    assert saved.core.encoder.cost((2, 32, 32, 3)) == encoder.cost((2, 32, 32, 3))
+    assert "weights" not in saved.encoder.encoder.name  # type: ignore[attr-defined]
+    assert saved.encoder.cost((2, 32, 32, 3)) == encoder.cost((2, 32, 32, 3))
 
 
 @pytest.mark.slow

@@ -168,15 +168,16 @@ def test_a_real_tc_clip(tmp_path: Path):
             clip = read_clip(
                 path,
                 Window(start_s, start_s + 4.0),
-                model.n_frames,
-                shorter_side=model.shorter_side,
+                model.words.n_frames,
+                shorter_side=model.words.shorter_side,
             )
-            (seen,) = model.encode([clip])
-            own = model.conditioned_queries([text], seen.context[None].astype(np.float16))[0, 0]
+            (seen,) = model.words.encode([clip])
+            context = seen.context[None].astype(np.float16)
+            own = model.words.conditioned_queries([text], context)[0, 0]
             vector = seen.vector.astype(np.float16).astype(np.float32)
             score = float(vector @ own)
-            assert abs(score - vector @ model.encode_queries([text])[0]) > 2e-4
-            probability = model.match_probability(vector[None], own)[0]
+            assert abs(score - vector @ model.words.encode_queries([text])[0]) > 2e-4
+            probability = model.words.match_probability(vector[None], own)[0]
             rank = (round(float(probability), 6), score)
             best[str(path)] = max(rank, best.get(str(path), (-1.0, 0.0)))
     first = {}
