@@ -300,7 +300,8 @@ _module_to = torch.nn.Module.to
 def fake_device(*, usual: bool = True) -> Generator[Counts]:
     """The device, with counts from zero.
 
-    Tensors that wrap others cannot be made in ``inference_mode``, so it is ``no_grad`` here.
+    Tensors that wrap others cannot be made in ``inference_mode``, so it is ``no_grad`` here, also
+    where a library made it a decorator before.
 
     Args:
         usual: Whether models go there where no device is named, as where torch finds a GPU.
@@ -319,7 +320,7 @@ def fake_device(*, usual: bool = True) -> Generator[Counts]:
     _inside += 1
     try:
         with (
-            mock.patch.object(torch, "inference_mode", inference_mode),
+            mock.patch.object(torch._C, "_InferenceMode", inference_mode),
             mock.patch.object(torch, "Generator", _Generator),
             mock.patch.object(torch.nn.Module, "to", _moved),
             mock.patch.object(options, "pick_device", pick_device),
