@@ -109,7 +109,14 @@ class TorchEncoder(Encoder, PatchTokens):
 
     def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
         """Parts of frames: the mean of their patch tokens, which also read what is around them."""
-        return self._parts(self.towers.vision_view().patches, frames, rows, columns)
+        import torch
+
+        run = self.towers.vision_view().patches
+
+        def patches(pixels: Tensor) -> Tensor:
+            return torch.cat(list(in_parts(run, pixels, FRAMES, self.name)))
+
+        return self._parts(patches, frames, rows, columns)
 
     def _parts(
         self, patches: Callable[[Tensor], Tensor], frames: UInt8, rows: int, columns: int

@@ -100,6 +100,24 @@ def test_frames_of_a_session_on_a_device_are_halved_to_one(folder: Path) -> None
     np.testing.assert_allclose(row.vector, plain[0].vector, atol=2e-6)
 
 
+def test_parts_of_frames_on_a_device_are_halved(folder: Path) -> None:
+    encoder: Any = load_encoder(f"openclip:{folder}")
+    plain = encoder.encode_regions(FRAMES[0], 2, 2)
+    view, tried = encoder.towers.vision_view(), list[int]()
+
+    def limited(pixels: torch.Tensor) -> torch.Tensor:
+        tried.append(len(pixels))
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return view.patches(pixels)
+
+    small = mock.Mock(patches=limited)
+    encoder.towers = replace(encoder.towers, vision_view=lambda: small)
+    parts = encoder.encode_regions(FRAMES[0], 2, 2)
+    assert tried == [4, 2, 2]
+    np.testing.assert_allclose(parts, plain, atol=2e-6)
+
+
 def test_a_batch_for_a_device_may_be_set(folder: Path) -> None:
     encoder: Any = load_encoder(f"openclip:{folder}")
     memory.set_batch(4)
