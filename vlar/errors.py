@@ -6,6 +6,9 @@ user only when vlar itself is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 _LONGEST = 500  # characters of a message; a value that others made may be of any length
 _CUT = " ... "
 
@@ -160,3 +163,19 @@ class TagConflictError(LibraryError):
     """A tag was changed since the caller read it."""
 
     kind = "tag_changed"
+
+
+@contextmanager
+def explained(error_type: type[VlarError], fault: str, fix: str = "") -> Generator[None]:
+    """Context of reading or writing: an ``OSError`` leaves it as ``FAULT (CAUSE); FIX``.
+
+    Args:
+        error_type: Type of the error that is raised.
+        fault: What happened, with the file: ``x.csv: cannot be written``.
+        fix: What to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = f"; {fix}" if fix else ""
+        raise error_type(f"{fault} ({error.strerror or error}){advice}") from error

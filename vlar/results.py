@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import Self
 
 from vlar import notebook
-from vlar.errors import UsageError
+from vlar.errors import UsageError, explained
 from vlar.types import Classification, Failure, Hit, JsonDict
 from vlar.version import is_installed, pip_install
 
@@ -177,9 +178,12 @@ class TableFile:
         self._waiting: list[JsonDict] = []
         self._open()
 
+    def _written(self) -> AbstractContextManager[None]:
+        return explained(UsageError, f"{self.path}: cannot be written", "choose another file")
+
     def _open(self) -> None:
         ending = self.path.suffix.lower()
-        try:
+        with self._written():
             if ending == ".csv":
                 self._text = self.path.open("w", newline="", encoding="utf-8", errors="replace")
                 self._csv = csv.DictWriter(self._text, self._columns, extrasaction="ignore")
@@ -192,8 +196,6 @@ class TableFile:
                 self._parquet = parquet.ParquetWriter(self.path, schema, compression="zstd")
             else:
                 raise UsageError(f"{self.path}: a table ends in .csv or .parquet; rename it")
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
 
     def __enter__(self) -> Self:
         """The file itself; it is closed at the end of the block."""
@@ -209,27 +211,23 @@ class TableFile:
         Raises:
             UsageError: the file cannot be written.
         """
-        try:
+        with self._written():
             if self._text is not None:
                 self._csv.writerow({name: cell(value) for name, value in record(row).items()})
                 return
             self._waiting.append(record(row))
             if len(self._waiting) >= _ROWS_A_GROUP:
                 self._flush()
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
         """Write what waits, and close."""
-        try:
+        with self._written():
             if self._text is not None:
                 self._text.close()
                 return
             if self._waiting:
                 self._flush()
             self._parquet.close()
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
 
     def _flush(self) -> None:
         schema = arrow_schema(self._columns)
@@ -319,7 +317,3 @@ def arrow_schema(
         "coarse": labels,
     }
     return pa.schema([(name, types.get(name, number)) for name in columns], metadata=facts)
-
-
-def _unwritable(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"{path}: cannot be written ({error.strerror or error}); choose another file")

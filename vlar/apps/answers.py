@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlar.errors import UsageError, VlarError
+from vlar.errors import UsageError, VlarError, explained
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.formatting import clock, file_address, without, without_boxes
@@ -256,13 +256,8 @@ class AnswerFiles:
                     f"{file}: cannot be written there; give a file in a folder that is"
                 )
         if self.cut is not None:
-            try:
+            with explained(UsageError, f"{self.cut}: cannot be made", "choose another"):
                 self.cut.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise UsageError(
-                    f"{self.cut}: cannot be made ({reason}); choose another"
-                ) from error
 
     def write(self, query: str, hits: Sequence[Hit]) -> Iterator[Written | Cut | Failure]:
         """Write the files.
@@ -288,13 +283,8 @@ class AnswerFiles:
         if self.html is not None:
             shown = list(pictures(hits))
             yield from (picture for picture in shown if isinstance(picture, Failure))
-            try:
+            with explained(UsageError, f"{self.html}: cannot be written", "choose another place"):
                 self.html.write_text(answers_page(query, hits, shown), "utf-8", "replace")
-            except OSError as error:
-                reason = error.strerror or error
-                raise UsageError(
-                    f"{self.html}: cannot be written ({reason}); choose another place"
-                ) from error
             yield Written(self.html, "page")
         if self.cut is not None:
             yield from cut_hits(hits, self.cut)

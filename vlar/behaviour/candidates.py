@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vlar.errors import EncoderMismatchError, SupportError, UsageError
+from vlar.errors import EncoderMismatchError, SupportError, UsageError, explained
 from vlar.files.opening import open_input
 from vlar.files.reading import parse_json, read_file
 from vlar.files.replacing import replacing
@@ -321,10 +321,8 @@ def read_answers(file: str | Path) -> list[GivenLabel]:
         UsageError: not one of the formats; the message has the place.
     """
     path = Path(file)
-    try:
+    with explained(UsageError, f"{path}: cannot be read"):
         text = read_file(path, _MOST_BYTES)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
     if path.suffix.lower() == ".csv":
         answers = list(_from_csv(path, text))
     else:
@@ -432,14 +430,15 @@ def join_support(support: str | Path, answers: Sequence[GivenLabel]) -> int:
         written, label = rows.get((path, *times), (path, None))
         changed += label != answer.label
         rows[(path, *times)] = (written, answer.label)
-    try:
-        with replacing(file) as part, part.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(_COLUMNS)
-            for (_, *times), (path, label) in rows.items():
-                writer.writerow((path, label, *times))
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be written ({error.strerror or error})") from error
+    with (
+        explained(UsageError, f"{file}: cannot be written"),
+        replacing(file) as part,
+        part.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(_COLUMNS)
+        for (_, *times), (path, label) in rows.items():
+            writer.writerow((path, label, *times))
     return changed
 
 

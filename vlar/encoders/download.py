@@ -32,7 +32,7 @@ from vlar.encoders.clip import options as hub
 from vlar.encoders.hub_folder import COMMIT
 from vlar.encoders.hub_source import Source
 from vlar.encoders.model_spec import ModelSpec
-from vlar.errors import ModelError, UnknownNameError, UsageError, VlarError
+from vlar.errors import ModelError, UnknownNameError, UsageError, VlarError, explained
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.files.resources import cache_dir, require_space
 from vlar.numeric import unit
@@ -431,11 +431,9 @@ def keep(encoder: Encoder) -> None:
     """
     key, vectors = row(encoder)
     folder = cache_dir()
-    try:
+    with explained(ModelError, f"cannot write to {str(folder)!r}"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _FILE).write_text(json.dumps({**_kept(), key: vectors}), "utf-8")
-    except OSError as error:
-        raise ModelError(f"cannot write to {str(folder)!r} ({error.strerror})") from error
 
 
 def compared_names() -> list[str]:

@@ -6,7 +6,6 @@ tower answers through the names of its classes (``vlar/encoders/clip/hf_classifi
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +18,7 @@ from vlar.encoders.session import Session
 from vlar.encoders.spec import rate_of, split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder, WholeClipEncoder
 from vlar.errors import UsageError
+from vlar.files.recent import Recent
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Float32
@@ -125,7 +125,7 @@ class XClipEncoder(TorchEncoder, ConditionedText):
 
     def __init__(self, towers: Towers, name: str, *, n_frames: int) -> None:
         super().__init__(towers, name, n_frames=n_frames)
-        self._texts: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
+        self._texts = Recent(_KEPT_LISTS)
 
     @property
     def _model(self) -> Any:
@@ -162,18 +162,12 @@ class XClipEncoder(TorchEncoder, ConditionedText):
             return np.zeros((len(context), len(texts), self.dim), np.float32)
         rows: list[Float32] = []
         with torch.inference_mode():
-            word_tokens = self._known(tuple(texts))[None]
+            word_tokens = self._texts.keep(tuple(texts), lambda: self._text_features(texts))[None]
             tokens = torch.from_numpy(np.asarray(context, np.float32))
             for window in tokens.to(self.towers.device, self.towers.dtype).split(1):
                 prompts = word_tokens + self._model.prompts_generator(word_tokens, window)
                 rows.append(prompts.float().cpu().numpy())
         return unit(np.concatenate(rows))
 
-    def _known(self, texts: tuple[str, ...]) -> Tensor:
-        if texts not in self._texts:
-            ids = self.token_ids(list(texts)).to(self.towers.device)
-            self._texts[texts] = self.towers.text(ids)
-            while len(self._texts) > _KEPT_LISTS:
-                self._texts.popitem(last=False)
-        self._texts.move_to_end(texts)
-        return self._texts[texts]
+    def _text_features(self, texts: Sequence[str]) -> Tensor:
+        return self.towers.text(self.token_ids(list(texts)).to(self.towers.device))

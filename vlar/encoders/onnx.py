@@ -23,7 +23,7 @@ from torch import Tensor
 from vlar.encoders.base import refused_place
 from vlar.encoders.clip.towers import ClipTokens, Tokens
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import ModelError, UsageError
+from vlar.errors import ModelError, UsageError, explained
 from vlar.files.reading import MB, check_file, parse_json, read_file
 from vlar.registry import register
 from vlar.types import Float32, JsonDict
@@ -169,14 +169,10 @@ def read_part(folder: Path, name: str, description: ExportDescription) -> bytes:
     Raises:
         ModelError: it is absent, not a regular file, too large, or has another hash.
     """
-    try:
+    with explained(ModelError, f"onnx:{folder}: {name} cannot be read", "export the model again"):
         # Memory is taken for as much as may be read: the file's own size, not the limit.
         size = check_file(folder / name, _MOST_GRAPH, links=False)
         data = read_file(folder / name, size, links=False)
-    except OSError as error:
-        raise ModelError(
-            f"onnx:{folder}: {name} cannot be read ({error.strerror}); export the model again"
-        ) from error
     if hashlib.sha256(data).hexdigest() != description.files[name]:
         raise ModelError(
             f"onnx:{folder}: {name} has another hash than {DESCRIPTION} states; export it again"

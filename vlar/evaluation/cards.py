@@ -47,7 +47,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vlar import registry
-from vlar.errors import ProtocolError
+from vlar.errors import ProtocolError, explained
 from vlar.evaluation.datasets.base import text_hash
 from vlar.evaluation.datasets.lists import label_names
 from vlar.files.reading import MB, read_file
@@ -405,10 +405,8 @@ def write_table(file: Path, suite: str, model: str, rows: Sequence[tuple[str, st
     lines += [_line([name, *(cells[name] for cells in columns.values())]) for name, _ in rows]
     table = "\n".join(lines)
     begin, end = _markers(suite)
-    try:
+    with explained(ProtocolError, f"{file}: cannot be written"):
         file.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}", encoding="utf-8")
-    except OSError as error:
-        raise ProtocolError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 def read_page(file: Path, suite: str) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vlar.errors import ModelError, UsageError, VlarError
+from vlar.errors import ModelError, UsageError, VlarError, explained
 from vlar.evaluation.report import (
     cell,
     differences,
@@ -71,10 +71,8 @@ def _save(path: str | Path, name: str, parts: Iterable[str]) -> None:
         + "\n".join(part for part in parts if part)
         + "\n</body></html>\n"
     )
-    try:
+    with explained(UsageError, f"{path}: cannot be written", "check it"):
         Path(path).write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); check it") from error
 
 
 def _table(kind: str, lines: Iterable[Iterable[str]], head: Sequence[str] = ()) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vlar import registry
-from vlar.errors import DatasetError, ProtocolError
+from vlar.errors import DatasetError, ProtocolError, explained
 from vlar.evaluation.cards import DataCard, LoadedCard
 from vlar.evaluation.datasets.base import TRAIN, DatasetSplit, read_dataset, text_hash
 from vlar.evaluation.features import FeatureStore, check_overlap, scored_subset, spelled_as
@@ -274,11 +274,9 @@ def write_runs(file: Path, runs: Sequence[JsonDict], skipped: Sequence[JsonDict]
         ProtocolError: it cannot be written.
     """
     content = {"format": FORMAT, "runs": list(runs), "skipped": list(skipped)}
-    try:
+    with explained(ProtocolError, f"{file}: cannot be written"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    except OSError as error:
-        raise ProtocolError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 def read_skipped(file: Path) -> list[JsonDict]:

@@ -1,36 +1,38 @@
-"""Values that were made last, kept in memory."""
+"""Values that were asked for last, kept in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
+_ABSENT = object()
 
 
 class Recent:
-    """The values that were made last, by key.
+    """The values that were asked for last, by key.
 
     Args:
-        most: Number of values; the oldest go first.
+        most: Number of values; those that nobody asked for longest go first.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._values: dict[Hashable, object] = {}
 
-    def get(self, key: Hashable) -> object | None:
+    def get(self, key: Hashable) -> Any:
         """Value of a key; None without one."""
         return self._values.get(key)
 
     def keep(self, key: Hashable, make: Callable[[], T]) -> T:
         """Value of a key, made where it is not kept."""
-        if key not in self._values:
+        value = self._values.pop(key, _ABSENT)
+        if value is _ABSENT:
             value = make()
-            while len(self._values) >= self._most:
-                del self._values[next(iter(self._values))]
-            self._values[key] = value
-        return cast("T", self._values[key])
+        while len(self._values) >= self._most:
+            self._values.pop(next(iter(self._values)), None)
+        self._values[key] = value  # the last one asked for is the last
+        return cast("T", value)
 
     def clear(self) -> None:
         """Forget all values."""

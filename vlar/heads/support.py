@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vlar.errors import SupportError, UsageError
+from vlar.errors import SupportError, UsageError, explained
 from vlar.files.opening import open_input, special_kind
 from vlar.files.reading import MB, read_file
 from vlar.formatting import fault
@@ -380,12 +380,8 @@ def _check_labels(source: Path, labels: Sequence[str]) -> None:
 def _from_folder(
     folder: Path, find: Callable[[Sequence[str | Path]], list[Path]]
 ) -> list[SupportItem]:
-    try:
+    with explained(SupportError, f"{folder}: cannot be listed", "change its permissions"):
         entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise SupportError(
-            f"{folder}: cannot be listed ({error.strerror}); change its permissions"
-        ) from error
     items: list[SupportItem] = []
     for entry in entries:
         if entry.name.startswith(".") or not entry.is_dir():

@@ -6,7 +6,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from vlar.errors import LibraryError
+from vlar.errors import LibraryError, explained
 from vlar.library import cache
 from vlar.library.store import schema, trust
 
@@ -19,7 +19,7 @@ def check_place(folder: Path, create: bool) -> None:
     Raises:
         LibraryError: a file, a folder of other things, or absent without ``create``.
     """
-    try:
+    with explained(LibraryError, f"library {folder} cannot be opened", "check its permissions"):
         if _usable(folder, create):
             return
         if folder.is_dir():
@@ -31,10 +31,6 @@ def check_place(folder: Path, create: bool) -> None:
             raise LibraryError(
                 f"{folder} is a file, not a library; give the name of a folder, such as gym.vlar"
             )
-    except OSError as error:
-        raise LibraryError(
-            f"library {folder} cannot be opened ({error.strerror}); check its permissions"
-        ) from error
     raise LibraryError(
         f"library {folder} does not exist; create it: vlar index add {folder} VIDEOS"
     )
@@ -46,13 +42,10 @@ def make_folder(folder: Path) -> None:
     Raises:
         LibraryError: no permission, a read-only or a full disk.
     """
-    try:
+    with explained(
+        LibraryError, f"library {folder} cannot be created", "choose a folder that you may write to"
+    ):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LibraryError(
-            f"library {folder} cannot be created ({error.strerror}); choose a folder that you may "
-            "write to"
-        ) from error
 
 
 def _usable(folder: Path, create: bool) -> bool:

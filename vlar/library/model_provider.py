@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from vlar.encoders import trusted_paths
 from vlar.encoders.hub_folder import PREFIX
 from vlar.encoders.model_spec import ModelSpec
 from vlar.encoders.spec import PRECISION, STATED
+from vlar.files.recent import Recent
 from vlar.library.engines.base import Probes
 from vlar.library.manifest import LibraryManifest
 from vlar.library.shared_calls import SharedCalls
@@ -151,7 +151,7 @@ class QueryWords:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._vectors: OrderedDict[tuple[str, str], Float32] = OrderedDict()
+        self._vectors = Recent(_KEPT_PHRASES)
         self._shared: tuple[LibraryModel, SharedCalls[list[str], Float32]] | None = None
 
     def of(self, model: LibraryModel) -> Callable[[Sequence[str]], Sequence[Float32]]:
@@ -160,18 +160,13 @@ class QueryWords:
         def encoded(texts: Sequence[str]) -> Sequence[Float32]:
             keys = [(model.fingerprint, text) for text in texts]
             with self._lock:
-                vectors = {key: self._vectors[key] for key in keys if key in self._vectors}
-            absent = list(dict.fromkeys(key for key in keys if key not in vectors))
+                vectors = {key: self._vectors.get(key) for key in keys}
+            absent = [key for key, vector in vectors.items() if vector is None]
             if absent:
                 rows = self._calls(model)([text for _, text in absent])
                 vectors |= zip(absent, rows, strict=True)
             with self._lock:
-                for key in keys:
-                    self._vectors[key] = vectors[key]
-                    self._vectors.move_to_end(key)
-                while len(self._vectors) > _KEPT_PHRASES:
-                    self._vectors.popitem(last=False)
-            return [vectors[key] for key in keys]
+                return [self._vectors.keep(key, partial(vectors.__getitem__, key)) for key in keys]
 
         return encoded
 

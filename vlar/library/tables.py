@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vlar.errors import LibraryError, UsageError, VlarError
+from vlar.errors import LibraryError, UsageError, VlarError, explained
 from vlar.files.replacing import replacing
 from vlar.library.backends import backend_of
 from vlar.library.connection import LibraryConnection
@@ -154,18 +154,18 @@ def write_parquet(connection: LibraryConnection, path: str | Path, progress: Cou
     from pyarrow import parquet
 
     written = 0
-    try:
-        with replacing(file) as part, connection.mutex:
-            store, manifest = connection.nonempty()
-            with parquet.ParquetWriter(part, _schema(manifest), compression="zstd") as writer:
-                for batch, total in _batches(connection, store, manifest):
-                    writer.write_batch(batch)
-                    written += batch.num_rows
-                    if progress is not None:
-                        progress(batch.num_rows, total)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"{file}: cannot be written ({reason}); choose another file") from error
+    with (
+        explained(UsageError, f"{file}: cannot be written", "choose another file"),
+        replacing(file) as part,
+        connection.mutex,
+    ):
+        store, manifest = connection.nonempty()
+        with parquet.ParquetWriter(part, _schema(manifest), compression="zstd") as writer:
+            for batch, total in _batches(connection, store, manifest):
+                writer.write_batch(batch)
+                written += batch.num_rows
+                if progress is not None:
+                    progress(batch.num_rows, total)
     return written
 
 

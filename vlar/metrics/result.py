@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.errors import MetricError, UsageError
+from vlar.errors import MetricError, UsageError, explained
 from vlar.metrics.calibration import (
     ReliabilityBin,
     Threshold,
@@ -263,16 +263,14 @@ class Evaluation:
         """
         rows = [{**clip.to_dict(), "error": ""} for clip in self.clips]
         rows += [{"path": str(row.path), "error": row.message} for row in self.failed]
-        try:
-            # Names of files may hold bytes that are not text.
-            with Path(path).open(
-                "w", newline="", encoding="utf-8", errors="backslashreplace"
-            ) as file:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written ({error.strerror}); check it") from error
+        # Names of files may hold bytes that are not text.
+        with (
+            explained(UsageError, f"{path}: cannot be written", "check it"),
+            Path(path).open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
 
     def summary(self) -> str:
         """A few lines for a person: the figures, what is confused, which threshold to take."""

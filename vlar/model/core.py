@@ -40,6 +40,7 @@ from vlar.encoders.base import (
 from vlar.encoders.protocols import ConditionedText, IntervalAnswers
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
+from vlar.files.recent import Recent
 from vlar.heads.concept_heads import make_scorer
 from vlar.heads.zero_shot import (
     AskedScorer,
@@ -356,11 +357,7 @@ class ModelCore(LibraryModel):
     def match_probability(
         self, vectors: Float32, query: Float32, everyday: Float64 | None = None
     ) -> Float64:
-        key = query.tobytes()
-        scorer = self._match_scorers.pop(key, None) or self._match_scorer(query)
-        while len(self._match_scorers) >= _KEPT_SCORERS:
-            self._match_scorers.pop(next(iter(self._match_scorers)), None)
-        self._match_scorers[key] = scorer  # the last one asked for is the last
+        scorer = self._match_scorers.keep(query.tobytes(), lambda: self._match_scorer(query))
         if isinstance(scorer, AskedScorer):
             return scorer.score(vectors, everyday).probability[:, 0]
         return scorer.score(vectors).probability[:, 0]
@@ -381,9 +378,9 @@ class ModelCore(LibraryModel):
         )
 
     @cached_property
-    def _match_scorers(self) -> dict[bytes, ZeroShotScorer | AskedScorer]:
+    def _match_scorers(self) -> Recent:
         """One a query: it scores batch after batch."""
-        return {}
+        return Recent(_KEPT_SCORERS)
 
 
 def _as_one(encoded: Sequence[Encoded]) -> Encoded:

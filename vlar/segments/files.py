@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from vlar import registry
-from vlar.errors import UsageError
+from vlar.errors import UsageError, explained
 from vlar.files.compressed import ENDINGS, read_plain
 from vlar.files.reading import MB
 from vlar.files.replacing import replacing
@@ -216,12 +216,11 @@ def _packed(path: Path, data: bytes) -> bytes:
 
 def _replace(path: Path, data: bytes) -> None:
     """Write a file as a whole: what stands there stays until the new content is complete."""
-    try:
-        with replacing(path.resolve()) as part:
-            part.write_bytes(data)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"{path}: cannot be written ({reason}); choose another name") from error
+    with (
+        explained(UsageError, f"{path}: cannot be written", "choose another name"),
+        replacing(path.resolve()) as part,
+    ):
+        part.write_bytes(data)
 
 
 def _lost(part: AnnotationFormat, rows: Sequence[Segment], stem: str) -> list[str]:

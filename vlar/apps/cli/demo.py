@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vlar.apps.cli import output
 from vlar.apps.cli.progress import progress
-from vlar.errors import UsageError
+from vlar.errors import UsageError, explained
 from vlar.version import pip_install
 
 CLIPS = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
@@ -91,13 +91,11 @@ def keep_clips(clips: list[Path], folder: Path) -> list[Path]:
     Raises:
         UsageError: the folder cannot be written to.
     """
-    try:
+    with explained(
+        UsageError, f"{folder}: the clips cannot be copied there", "give another folder"
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         return [Path(shutil.copy(clip, folder / clip.name)) for clip in clips]
-    except OSError as error:
-        raise UsageError(
-            f"{folder}: the clips cannot be copied there ({error.strerror}); give another folder"
-        ) from error
 
 
 def _classify(clips: list[Path]) -> None:

@@ -23,7 +23,7 @@ from vlar.apps.serve.application import Application
 from vlar.apps.serve.errors import ServeLimits
 from vlar.apps.serve.library import RequestedRecording
 from vlar.cancellation import Cancelled, cancellable
-from vlar.errors import LibraryError, VlarError
+from vlar.errors import LibraryError, VlarError, explained
 from vlar.files.opening import open_input
 from vlar.formatting import clock
 from vlar.library.query.request import QueryRequest
@@ -349,11 +349,7 @@ class Writing:
         clip_file = self._do.span(video, start_s, end_s)
         stem = re.sub(r"[^\w.-]", "_", Path(self._do.sources.stored_path(video)).stem)[:60]
         target = self._cuts / f"{stem}-{video[:6]}_{start_s:.2f}-{end_s:.2f}.mp4"
-        try:
+        with explained(LibraryError, f"{target}: cannot be written", "start with another --cuts"):
             self._cuts.mkdir(parents=True, exist_ok=True)
             _copied(clip_file, target)
-        except OSError as error:
-            raise LibraryError(
-                f"{target}: cannot be written ({error.strerror}); start with another --cuts"
-            ) from error
         return {"path": str(target), "start_s": start_s, "end_s": end_s}

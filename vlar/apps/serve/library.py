@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from vlar.cancellation import cancellable
 from vlar.encoders.captions import Quote, quotes
 from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
+from vlar.files.recent import Recent
 from vlar.library import labels
 from vlar.library.connection import LibraryConnection
 from vlar.library.library import Library
@@ -285,7 +285,7 @@ class Models:
         self.spec, self._folder, self._library = spec, folder, library
         self.placement = {"device": device, "dtype": dtype}
         self._own: Model | None = None
-        self._adapted: OrderedDict[str, tuple[int, Model]] = OrderedDict()
+        self._adapted = Recent(_MOST_LOADED)
         self._lock = threading.RLock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -316,14 +316,7 @@ class Models:
         folder = Path(self.spec_of(name))
         stamp = folder.stat().st_mtime_ns
         with self._lock:
-            cached_model = self._adapted.get(name)
-            if cached_model is None or cached_model[0] != stamp:
-                cached_model = stamp, self._loaded(folder)
-                self._adapted[name] = cached_model
-            self._adapted.move_to_end(name)
-            while len(self._adapted) > _MOST_LOADED:
-                self._adapted.popitem(last=False)
-            return cached_model[1]
+            return self._adapted.keep((name, stamp), lambda: self._loaded(folder))
 
     def _loaded(self, spec: str | Path, library: str | None = None) -> Model:
         with cancellable(None):  # others wait for it too
@@ -428,17 +421,14 @@ class Sources:
 
     def __init__(self, library: ServedLibrary, roots: AllowedFolders, uploads: Uploads) -> None:
         self._library, self.roots, self._uploads = library, roots, uploads
-        self._paths: OrderedDict[str, str] = OrderedDict()
+        self._paths = Recent(_KEPT_IDS)
         self._lock = threading.Lock()
 
     def id_of(self, path: str) -> str:
         """The id of a recording of the library; it is found again at once."""
         name = video_id(path)
         with self._lock:
-            self._paths[name] = path
-            self._paths.move_to_end(name)
-            while len(self._paths) > _KEPT_IDS:
-                self._paths.popitem(last=False)
+            self._paths.keep(name, lambda: path)
         return name
 
     def stored_path(self, name: str) -> str:

@@ -12,7 +12,7 @@ from vlar import registry
 from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.exits import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED, exit_code
 from vlar.apps.cli.progress import progress
-from vlar.errors import ProtocolError, UsageError, VlarError
+from vlar.errors import ProtocolError, UsageError, VlarError, explained
 from vlar.formatting import worded
 from vlar.options import Choices
 
@@ -407,12 +407,10 @@ def _mteb(
     for row in rows:
         _show_task(row)
     if out is not None:
-        try:
+        with explained(UsageError, f"{out}: cannot be written"):
             out.parent.mkdir(parents=True, exist_ok=True)
             content = {"tasks": [row.to_dict() for row in rows]}
             out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{out}: cannot be written ({error.strerror})") from error
     return exit_code(len(rows), len(failed))
 
 

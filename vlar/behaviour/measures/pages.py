@@ -16,7 +16,7 @@ from urllib.parse import quote
 from vlar.behaviour.measures.agreement import Agreement
 from vlar.behaviour.measures.drawing import COLOURS, Drawing, Shape, marks
 from vlar.behaviour.measures.ethogram import Ethogram, ethogram
-from vlar.errors import UsageError
+from vlar.errors import UsageError, explained
 from vlar.formatting import without
 from vlar.metrics.checks import Record
 from vlar.segments import Segment
@@ -110,7 +110,7 @@ class Report:
         Raises:
             UsageError: the folder or a file cannot be written.
         """
-        try:
+        with explained(UsageError, f"{folder} cannot be written", "choose another --out"):
             folder.mkdir(parents=True, exist_ok=True)
             tables = self.tables()
             for name, rows in tables.items():
@@ -124,10 +124,6 @@ class Report:
                 drawing.write(folder / f"{name}.png")
             (folder / "methods.txt").write_text(methods(self) + "\n", "utf-8")
             (folder / "ethogram.html").write_text(self._page(folder, tables, drawings), "utf-8")
-        except OSError as error:
-            raise UsageError(
-                f"{folder} cannot be written ({error.strerror or error}); choose another --out"
-            ) from error
         return sorted(folder.iterdir())
 
     def _page(
@@ -183,12 +179,8 @@ def write_differences(
         "Bouts that differ, the worst first": f"<div>{_html(worst)}</div>",
         "Bouts of each": raster(ethogram(rows, duration_s=ends)).svg(),
     }
-    try:
+    with explained(UsageError, f"{file} cannot be written", "choose another --html"):
         file.write_text(_page("Agreement", file.parent, parts, media), "utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be written ({error.strerror or error}); choose another --html"
-        ) from error
 
 
 def _page(

@@ -15,7 +15,7 @@ from vlar.apps.answers import rate_of
 from vlar.apps.otio import Take, otio, otio_module
 from vlar.behaviour.timeline.decoding import UNKNOWN, AnswerSegment
 from vlar.behaviour.timeline.work_cycles import Process, StepFigures
-from vlar.errors import UsageError
+from vlar.errors import UsageError, explained
 from vlar.results import arrow, cell
 from vlar.version import pip_install
 
@@ -89,11 +89,8 @@ def write_process(file: Path, process: Process, rows: Sequence[AnswerSegment]) -
 
 
 def _save(file: Path, save: Callable[[], object]) -> None:
-    try:
+    with explained(UsageError, f"{str(file)!r} cannot be written"):
         save()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"{str(file)!r} cannot be written ({reason})") from error
 
 
 def _json(rows: Sequence[AnswerSegment]) -> str:

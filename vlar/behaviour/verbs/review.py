@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from vlar.apps.cli import inputs, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
-from vlar.errors import UsageError
+from vlar.errors import UsageError, explained
 from vlar.formatting import counted
 from vlar.options import Choices
 
@@ -88,10 +88,8 @@ def review(
     if out is not None:
         from vlar.behaviour.candidates import tasks
 
-        try:
+        with explained(UsageError, f"--out {str(out)!r} cannot be written"):
             out.write_text(tasks(items, task_format, model or target), encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--out {str(out)!r} cannot be written ({error.strerror})") from error
         output.note(f"vlar: {len(items)} tasks written to {out}")
     return exit_code(len(items), len(candidates.failed))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
-from vlar.errors import ModelError, UsageError
+from vlar.errors import ModelError, UsageError, explained
 from vlar.files import resources
 from vlar.files.fetched_weights.tflite import CONVERTER_VERSION, to_onnx
 from vlar.files.reading import MB, MOST_MEMORY, check_file, read_file, require_memory
@@ -220,15 +220,14 @@ def fetch(extra: Extra, source: Path | None = None) -> Path:
         UsageError: ``source`` lacks a file.
     """
     target = extra.folder
-    try:
+    with explained(
+        ModelError,
+        f"cannot write to {str(target.parent)!r}",
+        "set VLAR_CACHE to a folder that can be written",
+    ):
         target.parent.mkdir(parents=True, exist_ok=True)
         with work_folder(target.parent) as work:
             _install(extra, _read_source(extra, source or _download(extra, work / "wheels")), work)
-    except OSError as error:
-        raise ModelError(
-            f"cannot write to {str(target.parent)!r} ({error.strerror}); set VLAR_CACHE to a "
-            "folder that can be written"
-        ) from error
     return target
 
 

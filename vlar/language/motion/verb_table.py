@@ -18,6 +18,7 @@ import numpy as np
 
 from vlar.errors import UsageError
 from vlar.files import resources
+from vlar.files.recent import Recent
 from vlar.language.clean import base_forms
 from vlar.language.motion import modifiers, phrase_matching
 from vlar.language.motion.modifiers import drop_clauses
@@ -156,7 +157,7 @@ class VerbTable:
         self.entries = _parse(text, self.about.names)
         self._embed = embed
         self._vectors: dict[str, Float32] = {}
-        self._motions: dict[str, TextMotion] = {}
+        self._motions = Recent(_KEPT_MOTIONS)
         self._load: Callable[[], bytes] | None = None
         self._places = [
             (tuple(content_words(phrase)), number, phrase)
@@ -189,15 +190,15 @@ class VerbTable:
             text: A label, a phrase or a sentence.
             without: Numbers of entries to leave out, for ablations.
         """
-        if not without and (motion := self._motions.get(text)) is not None:
-            return motion
-        motion = self._described(text, without)
-        if not without:
-            motion.weights.setflags(write=False)  # several callers have them
-            if len(self._motions) >= _KEPT_MOTIONS:
-                self._motions = {}  # replaced as a whole: another thread may read it
-            self._motions[text] = motion
-        return motion
+        if without:
+            return self._described(text, without)
+
+        def motion() -> TextMotion:
+            described = self._described(text, without)
+            described.weights.setflags(write=False)  # several callers have them
+            return described
+
+        return self._motions.keep(text, motion)
 
     def _described(self, text: str, without: Collection[int]) -> TextMotion:
         total = np.zeros(len(self.about.names), np.float32)

@@ -16,6 +16,7 @@ import numpy as np
 from typing_extensions import Self
 
 from vlar.errors import UsageError
+from vlar.files.recent import Recent
 from vlar.library.engines.base import CacheDamage, Engine, Probes
 from vlar.library.rows import Float16, Int64, RowFilter, RowSource, RowTable, Selection
 from vlar.types import Float32
@@ -43,7 +44,7 @@ class BufferedEngine(Engine):
         self._new = RowTable.empty()
         self._new_vectors = np.empty((0, dim), np.float32)
         self._last_id = int(table.ids[-1]) if len(table) else 0
-        self._filters: dict[RowFilter, _Filtered] = {}
+        self._filters = Recent(_KEPT_FILTERS)
         self._alive: Selection | None = None  # None: none is deleted
         self.accelerator: GpuCopy | None = None
 
@@ -203,12 +204,12 @@ class BufferedEngine(Engine):
 
     def _filtered(self, allowed: RowFilter) -> _Filtered:
         """The rows that pass; the last few filters are kept, since users repeat them."""
-        if allowed not in self._filters:
-            while len(self._filters) >= _KEPT_FILTERS:
-                del self._filters[next(iter(self._filters))]
+
+        def filtered() -> _Filtered:
             old = allowed.mask(self._table) & ~self._dead
-            self._filters[allowed] = _Filtered(Selection(old), Selection(allowed.mask(self._new)))
-        return self._filters[allowed]
+            return _Filtered(Selection(old), Selection(allowed.mask(self._new)))
+
+        return self._filters.keep(allowed, filtered)
 
 
 def _places(rising: Int64, ids: Int64) -> Int64:

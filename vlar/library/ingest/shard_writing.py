@@ -11,13 +11,14 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vlar.errors import UsageError
+from vlar.errors import UsageError, explained
 from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.ingest.writer import IngestProgress, by_file
 from vlar.library.manifest import LibraryManifest
@@ -86,12 +87,10 @@ class ShardFolder:
 
     def __post_init__(self) -> None:
         arrow()
-        try:
+        with _written(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             for part_file in self.path.glob(f".shard-*{PART}"):
                 part_file.unlink()
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
 
     def shards(self) -> list[Path]:
         """Complete shards, in the order in which they were written."""
@@ -164,12 +163,10 @@ class ShardWriter:
         target = self.folder.path / self.folder.next_name()
         part = target.with_name(f".{target.name}{PART}")
         columns = schema(self.manifest, self.captioner)
-        try:
+        with _written(self.folder.path):
             table = pa.Table.from_pylist(self._rows, schema=columns)
             parquet.write_table(table, part, compression="zstd", write_page_checksum=True)
             part.replace(target)
-        except OSError as error:
-            raise _unwritable(self.folder.path, error) from error
         self._rows = []
 
 
@@ -281,6 +278,7 @@ def _windows(items: Iterable[EncodedWindow | Failure]) -> Iterator[dict[str, Any
         }
 
 
-def _unwritable(folder: Path, error: OSError) -> UsageError:
-    reason = error.strerror or str(error)
-    return UsageError(f"{folder}: shards cannot be written there ({reason}); choose another folder")
+def _written(folder: Path) -> AbstractContextManager[None]:
+    return explained(
+        UsageError, f"{folder}: shards cannot be written there", "choose another folder"
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 
-from vlar.errors import UsageError
+from vlar.errors import UsageError, explained
 from vlar.media.readers.skeleton import each_recording, recordings
 from vlar.media.signals import evenly
 from vlar.media.skeleton.formats.base import Bodies, hide, link
@@ -94,7 +95,7 @@ def unpack(path: Path, folder: Path) -> int:
     """
     recordings(path, 1)  # a file that cannot be read leaves no folder
     written = 0
-    try:
+    with _written(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ROWS).open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
@@ -106,17 +107,13 @@ def unpack(path: Path, folder: Path) -> int:
                 if bodies.label:
                     table.writerow((target.name, bodies.label))
                 written += 1
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     return written
 
 
 def _write(path: Path, bodies: Bodies) -> None:
-    try:
+    with _written(path):
         write(path, bodies)
-    except OSError as error:
-        raise _unwritable(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"{path}: cannot be written ({error.strerror}); choose another --skeletons")
+def _written(path: Path) -> AbstractContextManager[None]:
+    return explained(UsageError, f"{path}: cannot be written", "choose another --skeletons")

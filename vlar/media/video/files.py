@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vlar.errors import DecodeError
+from vlar.errors import DecodeError, explained
 from vlar.files.opening import open_input
 from vlar.media.bundle import bundle_files
 
@@ -173,7 +173,7 @@ def content_hash(path: str | Path) -> str:
     path = Path(path)
     require_readable(path)
     digest = hashlib.sha256()
-    try:
+    with explained(DecodeError, f"{path}: cannot be read", "check the disk"):
         if not is_folder(path):
             for block in _blocks(path):
                 digest.update(block)
@@ -185,8 +185,6 @@ def content_hash(path: str | Path) -> str:
             digest.update(f"{picture.name}\0{picture.stat().st_size}\0".encode())
             for block in _blocks(picture):
                 digest.update(block)
-    except OSError as error:
-        raise DecodeError(f"{path}: cannot be read ({error.strerror}); check the disk") from error
     return digest.hexdigest()
 
 

@@ -17,6 +17,7 @@ from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import FrameBlock
 from vlar.encoders.protocols import ComposedLabels, Pair
 from vlar.errors import UsageError
+from vlar.files.recent import Recent
 from vlar.language.labels import PARTS
 from vlar.methods.c2c.losses import SCALE, PairClasses, enhanced_losses, listed, pair_counts
 from vlar.methods.c2c.network import C2CConfig, C2CNetwork, Components
@@ -119,7 +120,7 @@ class C2C(ResidualTower, ComposedLabels):
         """Compute the fingerprint from the parameters, and clear the words' texts."""
         super().refresh()
         self.verbs, self.objects = self.config.verbs, self.config.objects
-        self._texts: dict[tuple[str, tuple[str, ...]], Tensor] = {}
+        self._texts = Recent(_KEPT_LISTS)
 
     # The encoder contract
 
@@ -160,17 +161,17 @@ class C2C(ResidualTower, ComposedLabels):
 
     def _words(self, part: str, words: tuple[str, ...]) -> Tensor:
         """(n, D) texts of words as the head reads them; those of one list are kept."""
-        if (part, words) not in self._texts:
-            if len(self._texts) >= _KEPT_LISTS:
-                self._texts.clear()
+
+        def moved_words() -> Tensor:
             trained = self.verbs if part == "verb" else self.objects
             columns_of = {word: column for column, word in enumerate(trained)}
             distinct_words = list(dict.fromkeys(words))
             columns = [columns_of.get(word, -1) for word in distinct_words]
             moved = self.network.moved(part, self._encoded(distinct_words), columns)
             row = {word: number for number, word in enumerate(distinct_words)}
-            self._texts[part, words] = moved[[row[word] for word in words]]
-        return self._texts[part, words]
+            return moved[[row[word] for word in words]]
+
+        return self._texts.keep((part, words), moved_words)
 
     def _encoded(self, words: Sequence[str]) -> Tensor:
         """(n, D) texts of words as a model of this encoder has them."""

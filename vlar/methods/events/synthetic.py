@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlar.errors import UsageError
+from vlar.errors import UsageError, explained
 from vlar.files.reading import require_memory
 from vlar.media.video.sequential import FrameChunk, read_frames
 from vlar.media.video.source import probe
@@ -100,9 +100,9 @@ def write_events(video: str | Path, out: str | Path, *, side: int = 240, step: f
     events = np.concatenate([np.empty(0, EVENT), *parts])
     if not len(events):
         raise UsageError(f"{video}: its brightness does not change, so it has no event")
-    try:
-        with Path(out).open("wb") as file:
-            np.savez_compressed(file, events=events, size=np.array(size), synthetic=np.array(True))
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written ({error.strerror}); check it") from error
+    with (
+        explained(UsageError, f"{out}: cannot be written", "check it"),
+        Path(out).open("wb") as file,
+    ):
+        np.savez_compressed(file, events=events, size=np.array(size), synthetic=np.array(True))
     return len(events)

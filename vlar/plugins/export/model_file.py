@@ -16,7 +16,7 @@ import numpy as np
 from vlar.encoders.base import Encoder
 from vlar.encoders.onnx import GRAPHS, OnnxEncoder, read_description, read_graph
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import ModelError, UsageError
+from vlar.errors import ModelError, UsageError, explained
 from vlar.files.replacing import replacing
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.logistic import logistic
@@ -211,9 +211,7 @@ def _difference(model: Model, data: bytes, clips: UInt8) -> float:
 def _write(target: Path, data: bytes) -> None:
     if len(data) > _MOST_BYTES:
         raise ModelError(f"the file has {len(data) / 1e9:.1f} GB; a graph may hold 1.9 GB")
-    try:
+    with explained(ModelError, f"cannot write {str(target)!r}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as part:
             part.write_bytes(data)
-    except OSError as error:
-        raise ModelError(f"cannot write {str(target)!r} ({error.strerror})") from error

@@ -35,7 +35,7 @@ from vlar.encoders.onnx import (
 )
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import ModelError, UsageError, VlarError
+from vlar.errors import ModelError, UsageError, VlarError, explained
 from vlar.media.video.frames import blank_clips
 from vlar.numeric import unit
 from vlar.types import Clip, Float32, JsonDict, Window
@@ -69,11 +69,9 @@ def export(encoder: Encoder, target: Path, *, force: bool = False) -> ExportDesc
     torch_encoder = exportable(encoder)
     if target.exists() and not (force and (target / DESCRIPTION).is_file()):
         raise UsageError(f"{str(target)!r} exists; choose another folder, or force=True")
-    try:
+    with explained(ModelError, f"cannot write to {str(target.parent)!r}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    except OSError as error:
-        raise ModelError(f"cannot write to {str(target.parent)!r} ({error.strerror})") from error
     try:
         report = _written(torch_encoder, work)
         if target.exists():
