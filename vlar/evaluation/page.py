@@ -1,4 +1,4 @@
-"""Pages of one evaluation, and of runs next to each other; plots of one.
+"""Pages of one evaluation, and of runs next to each other.
 
 A page is one file: pictures are inside it, nothing is loaded from elsewhere, and no script runs.
 """
@@ -10,11 +10,8 @@ import io
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from vlar.errors import ModelError, UsageError, VlarError, explained
+from vlar.errors import UsageError, VlarError, explained
 from vlar.evaluation.report import (
     cell,
     differences,
@@ -25,7 +22,6 @@ from vlar.evaluation.report import (
 from vlar.metrics.figures import Figure
 from vlar.metrics.result import EvaluatedClip, Evaluation, confusion_matrix, most_confused, percent
 from vlar.types import JsonDict, Window
-from vlar.version import pip_install
 
 Runs = Sequence[tuple[Path, list[JsonDict]]]
 _WORST, _PICTURES, _WIDTH = 12, 3, 150  # clips, frames of each, pixels
@@ -322,89 +318,3 @@ def _missing(names: Sequence[str], group: Sequence[JsonDict]) -> str:
                 f"{len(run['failed'])} not readable. {escape(notes)}</p>"
             )
     return "".join(parts)
-
-
-def _canvas(**settings: Any) -> Any:
-    """An empty picture of matplotlib (extra ``eval``)."""
-    try:
-        from matplotlib.figure import Figure as Canvas
-    except ImportError as error:
-        raise ModelError(f"plots need matplotlib: {pip_install('eval')}") from error
-    return Canvas(**settings)
-
-
-def _draw_to(canvas: Any, file: Path, dpi: int) -> Path:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        canvas.savefig(file, dpi=dpi)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{file}: cannot be written ({reason}); check it") from error
-    return file
-
-
-def write_plots(result: Evaluation, folder: str | Path) -> list[Path]:
-    """Write ``confusion.png``, ``reliability.png`` and ``labels.png`` into a folder.
-
-    Raises:
-        ModelError: matplotlib is not installed.
-        UsageError: the folder or a file cannot be written.
-    """
-    plots = {"confusion": _draw_confusion, "reliability": _draw_reliability, "labels": _draw_labels}
-    written: list[Path] = []
-    for name, draw in plots.items():
-        canvas = _canvas(layout="constrained")
-        draw(result, canvas)
-        written.append(_draw_to(canvas, Path(folder) / f"{name}.png", 120))
-    return written
-
-
-def _draw_confusion(result: Evaluation, figure: Any) -> None:
-    names, table = confusion_matrix(result)
-    confusions = most_confused(names, table, _MOST_ROWS)
-    counts = np.array(table)
-    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[
-        np.ix_(confusions, confusions)
-    ]
-    side = max(4.0, 0.32 * len(confusions) + 2)
-    figure.set_size_inches(side, side)
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(shares):
-        if share:
-            colour = "white" if share > 0.6 else "black"
-            count = counts[confusions[row], confusions[column]]
-            axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=7)
-    labels = [_plain(names[index]) for index in confusions]
-    axes.set_xticks(range(len(confusions)), labels, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(confusions)), labels, fontsize=8)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("label")
-
-
-def _draw_reliability(result: Evaluation, figure: Any) -> None:
-    rows = result.reliability
-    figure.set_size_inches(4.5, 4.5)
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.7")
-    most = max(row.count for row in rows)
-    area = [20 + 300 * row.count / most for row in rows]
-    axes.scatter([row.stated for row in rows], [row.right for row in rows], s=area, alpha=0.7)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="stated probability", ylabel="share right")
-    axes.set_title(f"calibration error {result.ece:.3f}", fontsize=10)
-
-
-def _draw_labels(result: Evaluation, figure: Any) -> None:
-    rows = [row for row in result.per_label if row.accuracy is not None]
-    rows.sort(key=lambda row: (-(row.accuracy or 0.0), row.label))
-    figure.set_size_inches(6, max(2.5, 0.22 * len(rows) + 1))
-    axes = figure.subplots()
-    axes.barh(range(len(rows)), [row.accuracy or 0.0 for row in rows])
-    named = [f"{_plain(row.label)} ({row.n})" for row in rows]
-    axes.set_yticks(range(len(rows)), named, fontsize=8)
-    axes.set(xlim=(0, 1), xlabel="share recognised")
-
-
-def _plain(label: str) -> str:
-    """A label that matplotlib does not read as a formula."""
-    return label.replace("$", r"\$")

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from tests import videos
-from tests.refusals import refused
 from vlar.errors import UsageError
-from vlar.evaluation.page import write_page, write_plots
+from vlar.evaluation.page import write_page
 from vlar.metrics.result import EvaluatedClip, Evaluation, evaluation_of
 from vlar.types import Failure
 
@@ -93,18 +92,6 @@ def test_the_matrix_counts_every_clip(result: Evaluation, tmp_path: Path):
     assert sum(map(int, re.findall(r">(\d+)</td>", matrix))) == result.n
 
 
-def test_plots_are_pictures(result: Evaluation, tmp_path: Path):
-    from PIL import Image
-
-    written = write_plots(result, tmp_path / "plots")
-    assert [path.name for path in written] == ["confusion.png", "reliability.png", "labels.png"]
-    for path in written:
-        with Image.open(path) as image:
-            assert np.asarray(image.convert("L")).std() > 5
-
-
 def test_a_file_that_cannot_be_written_is_named(result: Evaluation, tmp_path: Path):
     with pytest.raises(UsageError, match=r"page\.html: cannot be written"):
         write_page(result, tmp_path / "absent" / "page.html")
-    (tmp_path / "file").write_text("")
-    refused(UsageError, r"cannot be written \(File exists", write_plots, result, tmp_path / "file")
