@@ -93,8 +93,8 @@ def evt2(events: np.ndarray, *, start: int = 0, head: str = "% evt 2.0\n") -> by
     """An event before the first upper part of the time, which nobody can date, is left out."""
     words = [1 << 28 | 5 << 11 | 5]
     high = None
-    for x, y, t, p in events.tolist():
-        t += start
+    for x, y, from_start, p in events.tolist():
+        t = from_start + start
         if t >> 6 != high:
             high = t >> 6
             words += [8 << 28 | high & 0xFFFFFFF, 10 << 28 | 1]

@@ -216,8 +216,6 @@ class _Module:
     """What torch asks of the module of a backend; outside of ``fake_device`` there is none."""
 
     is_available = is_initialized = staticmethod(lambda: _inside > 0)
-    get_rng_state = staticmethod(lambda *_: torch.get_rng_state())
-    set_rng_state = staticmethod(lambda state, *_: torch.set_rng_state(state))
     device_count = staticmethod(lambda: 1)
     current_device = staticmethod(lambda: 0)
     _is_in_bad_fork = staticmethod(lambda: False)

@@ -28,8 +28,8 @@ def faults(text: str) -> list[str]:
     names = [name for name, _ in rows]
     found = [] if "HEALTHCHECK" in names else ["nothing asks for its health"]
     defaults = dict(rest.split("=", 1) for name, rest in rows if name == "ARG" and "=" in rest)
-    for base in (rest for name, rest in rows if name == "FROM"):
-        base = re.sub(r"\$\{(\w+)\}", lambda match: defaults.get(match[1], ""), base)
+    for line in (rest for name, rest in rows if name == "FROM"):
+        base = re.sub(r"\$\{(\w+)\}", lambda match: defaults.get(match[1], ""), line)
         tag = base.split()[0].partition(":")[2]
         if not re.match(r"\d+\.\d+", tag):
             found.append(f"the base {base!r} has no pinned tag")

@@ -213,7 +213,7 @@ def test_the_places_are_those_of_the_table_of_kinds():
     for file, place in PLACES.items():
         ((kind, _, _),) = PARTS.findall(FILES[file])
         folder = registry.KINDS[kind].package.removeprefix("vlar.").replace(".", "/")
-        assert place.startswith(f"{folder}/") or place.startswith("methods/swings/")
+        assert place.startswith((f"{folder}/", "methods/swings/"))
         module = "vlar." + place.removesuffix(".py").replace("/", ".")
         imports = [name for name in imported_modules(ast.parse(FILES[file])) if name in MODULES]
         assert imports

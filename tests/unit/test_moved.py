@@ -118,9 +118,10 @@ def dotted_names(text: str) -> set[str]:
     listed = [line for line in text.splitlines() if line.startswith("- F86")]
     names: set[str] = set()
     for span in [*re.findall(r"`([^`]+)`", text), *listed]:
-        while (plain := re.sub(r"\([^()]*\)", "", span)) != span:
-            span = plain
-        for before, last in re.findall(r"(?<![\w./])((?:[A-Za-z_]\w*\.)+)(\{[^}]*\}|\w+)", span):
+        plain = span
+        while (shorter := re.sub(r"\([^()]*\)", "", plain)) != plain:
+            plain = shorter
+        for before, last in re.findall(r"(?<![\w./])((?:[A-Za-z_]\w*\.)+)(\{[^}]*\}|\w+)", plain):
             prefix = before if before.startswith("vlar.") else f"vlar.{before}"
             parts = (part.split() for part in last.strip("{}").split(","))
             names |= {prefix + part[0] for part in parts if part}

@@ -165,7 +165,7 @@ class _Variable:
 
 def is_matlab(head: bytes) -> bool:
     """Return whether the first bytes of a file are those of a MATLAB file."""
-    return head.startswith(b"MATLAB 5.0 MAT-file") or head.startswith(b"MATLAB 7.3 MAT-file")
+    return head.startswith((b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file"))
 
 
 def shapes_in(path: Path, most: int = MOST) -> dict[str, tuple[int, ...]]:

@@ -19,10 +19,10 @@ Parts = list[Any]  # bytes and buffers that are joined once: weights are large
 Value = tuple[str, Any, Sequence[int | str]]  # name, type of numpy, shape of an input or output
 _NUMBER, _BYTES, _FLOAT = 0, 2, 5  # how a field is stored
 _KINDS = {
-    **{np.dtype(np.float32): 1, np.dtype(np.uint8): 2, np.dtype(np.int8): 3},
-    **{np.dtype(np.int32): 6, np.dtype(np.int64): 7, np.dtype(np.bool_): 9},
-    **{np.dtype(np.float16): 10, np.dtype(np.float64): 11},
-}
+    np.dtype(np.float32): 1, np.dtype(np.uint8): 2, np.dtype(np.int8): 3,
+    np.dtype(np.int32): 6, np.dtype(np.int64): 7, np.dtype(np.bool_): 9,
+    np.dtype(np.float16): 10, np.dtype(np.float64): 11,
+}  # fmt: skip
 _GRAPH, _CONSTANT, _WEIGHTS = 7, 5, 9  # of a model, a graph, a tensor
 
 

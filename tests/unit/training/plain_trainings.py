@@ -93,8 +93,9 @@ def _clip(method: str, objectives: ObjectiveSet | None, numbers: Any = None, **h
     recipe = load_recipe("general/adapt")
     numbers = replace(
         recipe,
-        **{"epochs": 2, "batch": 3, "micro_batch": None, "warmup_epochs": 1, "mixup": 0.4},
-        **{"cutmix": 1.0, **(numbers or {})},
+        **{"epochs": 2, "batch": 3, "micro_batch": None, "warmup_epochs": 1, "mixup": 0.4}
+        | {"cutmix": 1.0}
+        | (numbers or {}),
     )
     Training(adapter, loader, dataset, numbers, seed=1, objectives=objectives, **how).run()
     return adapter

@@ -212,7 +212,7 @@ def _read(
     for mask, row, times in zip(allowed, recordings, times_s, strict=True):
         if request.within is not None:
             parts = fitting(within.get(row.path, ()), row.duration_s, row.start_s)
-            mask &= covered([(s.start_s, s.end_s) for s in parts], times)
+            np.logical_and(mask, covered([(s.start_s, s.end_s) for s in parts], times), out=mask)
     masks = labelled_minutes(tracks, request.minutes, STEP_S, allowed=allowed, always=always)
     plan = plan_of(recordings, request.fps)
     return recordings, rows, Learned(plan, recordings, masks, tracks), failed, notes

@@ -199,7 +199,7 @@ def channels_of(points: Float32, rate_hz: float, body: Body) -> tuple[list[str],
     channels = [_of_animal(scaled[:, m], rate_hz, body) for m in animals]
     for m, row in enumerate(channels):
         row["present"] = present[:, m].mean(axis=1).astype(np.float64)
-        row |= _occupancy(points[:, m], body.regions)
+        row.update(_occupancy(points[:, m], body.regions))
     columns = _over(channels)
     headings = [row[:, body.front] - row[:, body.back] for row in scaled.transpose(1, 0, 2, 3)]
     pairs = [

@@ -167,7 +167,7 @@ class Feedback(Protocol):
             for seed in s["seeds"]:
                 more = simulated(run.core, queries, vectors, shown[asked], blocks, person, seed)
                 for results, rows in zip(rounds, more, strict=True):
-                    results += rows
+                    results.extend(rows)
             for number, results in enumerate(rounds, 1):
                 figures += [row.of(round=number, under=under) for row in figures_of(results)]
         return figures

@@ -20,10 +20,10 @@ from vlar.files.fetched_weights.flat_tables import FlatTable
 Array = npt.NDArray[Any]
 _UNPACKED = ("DEQUANTIZE", "DENSIFY")
 _OPERATORS = {
-    **{0: "ADD", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 5: "DEPTH_TO_SPACE"},
-    **{6: "DEQUANTIZE", 9: "FULLY_CONNECTED", 14: "LOGISTIC", 17: "MAX_POOL_2D", 22: "RESHAPE"},
-    **{23: "RESIZE_BILINEAR", 34: "PAD", 40: "MEAN", 54: "PRELU", 124: "DENSIFY"},
-}
+    0: "ADD", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 5: "DEPTH_TO_SPACE",
+    6: "DEQUANTIZE", 9: "FULLY_CONNECTED", 14: "LOGISTIC", 17: "MAX_POOL_2D", 22: "RESHAPE",
+    23: "RESIZE_BILINEAR", 34: "PAD", 40: "MEAN", 54: "PRELU", 124: "DENSIFY",
+}  # fmt: skip
 _TYPES = {0: np.float32, 1: np.float16, 2: np.int32, 4: np.int64}
 _INDICES = {1: "int32", 2: "uint16", 3: "uint8"}
 

@@ -277,11 +277,11 @@ def _encode(
             failed[video.path] = next(iter(lost.values()))
         read = np.array([index not in lost for index in range(len(rows.ids))])
         vectors = blocks.merged_vectors(rows.vectors, fresh, pairs)[read]
-        rows = _part(rows, read)
+        encoded = _part(rows, read)
         with library.transaction():
-            library.put_encoded(video.id, rows, vectors)
+            library.put_encoded(video.id, encoded, vectors)
         videos.add(video.id)
-        done += len(rows.ids)
+        done += len(encoded.ids)
         if request.progress is not None:
             request.progress(number + 1, len(waiting))
         if is_over():

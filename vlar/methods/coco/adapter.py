@@ -125,7 +125,6 @@ class Coco(ResidualTower):
     """
 
     method, config_type = "coco", CocoConfig
-    changes: ClassVar[frozenset[str]] = frozenset({"descriptions"})
     open_vocabulary: ClassVar[bool] = True
     changes: ClassVar[frozenset[str]] = frozenset({"descriptions"})
     network: CocoNetwork

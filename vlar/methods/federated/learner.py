@@ -145,7 +145,7 @@ def _drawn(y: Sequence[str], alpha: float, seed: int) -> dict[str, list[int]]:
         for rows_of_group, part in zip(
             groups.values(), np.split(rows, ends.round().astype(int)), strict=True
         ):
-            rows_of_group += part.tolist()
+            rows_of_group.extend(part.tolist())
     return {name: sorted(rows) for name, rows in groups.items()}
 
 

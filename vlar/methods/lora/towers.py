@@ -30,7 +30,9 @@ _IN_A_BLOCK = re.compile(r"\.\d+\.")
 _VIEWED = re.compile(r"(vision|text)\.(\d+)\.(\w+)")
 _IN_TRANSFORMERS = {
     **{name: f"self_attn.{name[0]}_proj" for name in _PROJECTIONS},
-    **{"out": "self_attn.out_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"},
+    "out": "self_attn.out_proj",
+    "fc1": "mlp.fc1",
+    "fc2": "mlp.fc2",
 }
 View = TypeVar("View", VisionView, TextView)
 

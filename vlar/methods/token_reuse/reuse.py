@@ -125,9 +125,8 @@ def _some(
     """
     x = _gather(now, picked)
     _put(old, picked, x, fresh)
-    for block, pairs in zip(blocks, stored, strict=True):
+    for block, pairs in zip(blocks, (rows[: len(x)] for rows in stored), strict=True):
         query, new = _project(block, x)
-        pairs = pairs[: len(x)]
         _put(pairs, picked, new, fresh)
         x = _mix(block, x, query, pairs, last=block is blocks[-1])
     return x[:, 0]

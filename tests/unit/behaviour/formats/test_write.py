@@ -269,9 +269,10 @@ def test_any_bouts_in_a_row_come_back(
     if not part.writes:
         return
     at, rows = 0, []
-    for gap, length, label in spans:
+    for gap, length, name in spans:
+        label = name
         if form in ("behaviordepot", "charades", "edl"):  # they do not hold blanks or bars
-            label = "rear_up" if "r" in label else "walk"
+            label = "rear_up" if "r" in name else "walk"
         at += gap + 1
         rows.append(S("day1", at / FPS, (at + length) / FPS, label, subject))
         at += length

@@ -68,8 +68,7 @@ class DeepLabCutCsv(TrackFormat):
         if not len(names) == len(animals) == len(levels["coords"]):
             raise ValueError("the rows of its header have different numbers of cells")
         columns: list[Column] = []
-        for number, axis in enumerate(levels["coords"]):
-            axis = axis.strip().lower()
+        for number, axis in enumerate(cell.strip().lower() for cell in levels["coords"]):
             if number and (axis in _AXES or axis in _SCORES):
                 kind = axis if axis in _AXES else "likelihood"
                 columns.append((number, animals[number].strip(), names[number].strip(), kind))
