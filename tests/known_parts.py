@@ -18,4 +18,4 @@ def known(*parts: tuple[str, str, Any]) -> Iterator[None]:
         yield
     finally:
         for kind, name, _ in parts:
-            del registry._parts[kind][name]
+            del registry.loaded[kind][name]

@@ -21,7 +21,6 @@ import difflib
 import importlib
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -50,7 +49,7 @@ SHELVES = ("vlar.behaviour", "vlar.methods", "vlar.plugins")
 #: The status of a method: ``auto`` considers it; all of it equals the original within a tolerance;
 #: parts of it do at most; on the data of this project it gains nothing beyond two standard errors.
 STATUSES = ("default", "reproduced", "in the spirit", "null here")
-_parts: dict[str, dict[str, Any]] = {}
+loaded: dict[str, dict[str, Any]] = {}  # parts that were imported, by kind and name
 _added: dict[tuple[str, str], Preset] = {}  # at run time
 _statuses: dict[tuple[str, str], str] = {}  # at run time
 
@@ -224,7 +223,7 @@ def register(kind: str, name: str, *, status: str | None = None) -> Callable[[T]
         raise ValueError(f"part name {name!r} must be lower case and not empty")
 
     def add(part: T) -> T:
-        parts_by_name = _parts.setdefault(kind, {})
+        parts_by_name = loaded.setdefault(kind, {})
         other = parts_by_name.get(name)
         if other is not None and _identity(other) != _identity(part):
             raise ValueError(f"{kind} {name!r} is already registered by {_identity(other)}")
@@ -315,7 +314,7 @@ def names(kind: str) -> list[str]:
     """
     parts_by_name = _found(_known_kind(kind).package, kind)
     added = (name for other, name in _added if other == kind)
-    return sorted({*parts_by_name, *added, *_parts.get(kind, {}), *_entry_points(kind)})
+    return sorted({*parts_by_name, *added, *loaded.get(kind, {}), *_entry_points(kind)})
 
 
 def get(kind: str, name: str) -> Any:
@@ -327,18 +326,18 @@ def get(kind: str, name: str) -> Any:
         PackageError: a library it needs is not installed, or is broken.
     """
     _known_kind(kind)
-    if name not in _parts.get(kind, {}):
+    if name not in loaded.get(kind, {}):
         part = _place(kind, name)
         if isinstance(part, Preset):
-            _parts.setdefault(kind, {})[name] = _made(part)
+            loaded.setdefault(kind, {})[name] = _made(part)
         elif part is not None:
             _imported(f"{kind} {name!r}", lambda: importlib.import_module(part))
         elif name in _entry_points(kind):
             load = _entry_points(kind)[name].load
-            _parts.setdefault(kind, {})[name] = _imported(f"{kind} {name!r}", load)
+            loaded.setdefault(kind, {})[name] = _imported(f"{kind} {name!r}", load)
         else:
             raise unknown_name(kind, name, names(kind))
-    return _parts[kind][name]
+    return loaded[kind][name]
 
 
 def load(kind: str, spec: Any, *given: Any, **options: Any) -> Any:
@@ -495,12 +494,10 @@ def _read_presets(file: Path) -> Iterator[Preset]:
     Raises:
         UsageError: the file cannot be read, or a table is not a preset.
     """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib  # pyright: ignore[reportMissingImports]
+    from vlar.toml import read_toml  # only where presets are read
+
     try:
-        kinds: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
+        kinds: dict[str, Any] = read_toml(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{file}: cannot be read as TOML ({error}); correct it") from error
     for kind, tables in kinds.items():

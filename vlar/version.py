@@ -102,11 +102,9 @@ def _requirements() -> list[str]:
     from importlib import metadata  # takes a while, and only errors need it
 
     if text := _project(_ROOT):
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib  # pyright: ignore[reportMissingImports]
-        extras = tomllib.loads(text)["project"]["optional-dependencies"]
+        from vlar.toml import read_toml
+
+        extras = read_toml(text)["project"]["optional-dependencies"]
         return [f"{row}; extra == '{extra}'" for extra, rows in extras.items() for row in rows]
     try:
         return metadata.requires("vlar") or []

@@ -103,7 +103,7 @@ def test_a_corruption_belongs_to_a_sensor(monkeypatch: pytest.MonkeyPatch):
                 raise UsageError(f"events have the shape (T, 4), got {samples.shape}")
 
     known = {**registry.parts("corruption"), "drop-in-test": Drop}
-    monkeypatch.setitem(registry._parts, "corruption", known)
+    monkeypatch.setitem(registry.loaded, "corruption", known)
     times = {name for name, part in known.items() if part.family == "time"}
     assert set(names_for("events-in-test")) == {"drop-in-test", *times}
     assert "drop-in-test" not in names_for("video")

@@ -74,9 +74,9 @@ def test_a_requested_engine_that_is_not_installed_is_replaced(tmp_path: Path):
     with Library(tmp_path / "l.vlar", FakeModel()) as library:
         library.add(tiny_video(tmp_path / "a.mp4", 1))
         library.compact(kind="test-brute-force")
-        known = registry._parts["engine"].pop("test-brute-force")
+        known = registry.loaded["engine"].pop("test-brute-force")
         try:
             assert library.info().engine == "flat"
             assert library.query("a cat", min_probability=0)
         finally:
-            registry._parts["engine"]["test-brute-force"] = known
+            registry.loaded["engine"]["test-brute-force"] = known

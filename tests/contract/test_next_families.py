@@ -350,9 +350,9 @@ def _families(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     for preset in presets:
         del registry._added[preset.kind, preset.name]
-        registry._parts[preset.kind].pop(preset.name, None)
+        registry.loaded[preset.kind].pop(preset.name, None)
     for kind, name, _ in toys:
-        del registry._parts[kind][name]
+        del registry.loaded[kind][name]
 
 
 @pytest.fixture(scope="module")

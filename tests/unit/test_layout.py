@@ -30,6 +30,7 @@ ORDER = [
         "registry",
         "options",
         "progress",
+        "toml",
     ],
     ["files"],
     ["segments"],

@@ -18,7 +18,7 @@ KIND = "captioner"
 @pytest.fixture
 def kind(monkeypatch: pytest.MonkeyPatch) -> str:
     """A kind that forgets after the test what was registered in it."""
-    monkeypatch.setitem(registry._parts, KIND, registry.parts(KIND))
+    monkeypatch.setitem(registry.loaded, KIND, registry.parts(KIND))
     return KIND
 
 
@@ -105,7 +105,7 @@ def test_listing_names_imports_nothing():
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "['vlar.errors', 'vlar.registry', 'vlar.version']"
+    assert done.stdout.strip() == "['vlar.errors', 'vlar.registry', 'vlar.toml', 'vlar.version']"
 
 
 def test_another_package_adds_a_part_by_an_entry_point(tmp_path: Path):

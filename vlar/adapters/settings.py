@@ -19,7 +19,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from typing_extensions import Self
 
@@ -163,7 +163,7 @@ def read_settings(config: type[T], values: Mapping[str, Any], what: str) -> T:
         UnknownNameError: a setting does not exist; the message names the nearest.
         ModelError: a value has another type or is out of range.
     """
-    rows = fields(config)  # pyright: ignore[reportArgumentType]
+    rows = fields(cast("Any", config))
     names = sorted(row.name for row in rows if row.init)
     read: dict[str, Any] = {}
     for name, value in values.items():

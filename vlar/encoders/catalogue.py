@@ -7,7 +7,6 @@ always states the full spec. A figure belongs to a protocol, and two protocols a
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -17,12 +16,8 @@ from typing import Any
 from vlar import registry
 from vlar.encoders.spec import joined
 from vlar.errors import ModelError
+from vlar.toml import read_toml
 from vlar.types import JsonDict
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 USES = ("classify", "query")
 DEVICES = ("cpu", "cuda")
@@ -114,7 +109,7 @@ class CatalogueEntry:
 
 @cache
 def _data() -> dict[str, Any]:
-    return tomllib.loads((files("vlar.encoders") / "catalogue.toml").read_text("utf-8"))
+    return read_toml((files("vlar.encoders") / "catalogue.toml").read_text("utf-8"))
 
 
 @cache

@@ -38,7 +38,6 @@ A suite is a TOML file of several cards, run on one model over shared features, 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +51,8 @@ from vlar.evaluation.datasets.base import text_hash
 from vlar.evaluation.datasets.lists import label_names
 from vlar.files.reading import MB, read_file
 from vlar.metrics.figures import Figure
+from vlar.toml import read_toml
 from vlar.types import JsonDict
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 _MOST_TEXT = 16 * MB  # of a protocol file or a page
 _STRICT = ConfigDict(extra="forbid")
@@ -213,12 +208,12 @@ def read_card(path: str | Path) -> LoadedCard:
     """
     file = Path(path).expanduser()
     try:
-        values = tomllib.loads(read_file(file, _MOST_TEXT).decode("utf-8"))
+        values = read_toml(read_file(file, _MOST_TEXT).decode("utf-8"))
     except OSError as error:
         raise ProtocolError(
             f"{file}: cannot be read ({error.strerror}); give a TOML file"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ProtocolError(f"{file}: not readable as TOML ({error})") from error
     return LoadedCard(make_card(values, str(file)), file.absolute())
 
@@ -297,8 +292,8 @@ def read_suite(path: str | Path) -> Suite:
     """
     file = Path(path).expanduser()
     try:
-        values = tomllib.loads(read_file(file, _MOST_TEXT).decode("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        values = read_toml(read_file(file, _MOST_TEXT).decode("utf-8"))
+    except (OSError, ValueError):
         values = {}  # ``read_card`` names what is wrong
     if "cards" not in values:
         card = read_card(file)

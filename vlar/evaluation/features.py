@@ -349,12 +349,12 @@ class FeatureStore:
     def _write(self, key: str, row: Encoded) -> None:
         if not self.disk:
             return
-        context = {} if row.context is None else {"context": row.context}
+        context: dict[str, Any] = {} if row.context is None else {"context": row.context}
         path = self._path(key)
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path, durable=False) as part, part.open("wb") as stream:
-                np.savez(stream, features=row.features, vector=row.vector, **context)  # pyright: ignore[reportArgumentType]
+                np.savez(stream, features=row.features, vector=row.vector, **context)
         self._written += 1
         if self._written % _TRIM_EVERY == 0:
             trim(resources.cache_dir() / _FOLDER, resources.cache_limit())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vlar import registry
 from vlar.errors import ProtocolError, SupportError, VlarError
@@ -175,7 +175,7 @@ def fit(
     Raises:
         ProtocolError: ``fit_set`` is not a ``FitSet``, or a label has no clip that can be read.
     """
-    if not isinstance(fit_set, FitSet):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(cast("object", fit_set), FitSet):
         raise ProtocolError(
             f"fit takes a FitSet, which a guard has checked, not {type(fit_set).__name__}"
         )

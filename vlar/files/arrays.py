@@ -13,7 +13,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from vlar.files.opening import open_input
 from vlar.files.reading import MB, parse_json, read_file, require_memory
 
+ByteOrder = Literal["<", ">"]
 _HEADER = 16 * MB
 _BYTES = {
     "F64": 8,
@@ -198,7 +199,7 @@ def read_matlab(
     return {name: arrays[name] for name in names if name in arrays}
 
 
-def _content(path: Path, most: int) -> tuple[memoryview, str]:
+def _content(path: Path, most: int) -> tuple[memoryview, ByteOrder]:
     """The bytes of a file and its order of bytes."""
     data = read_file(path, most)
     if data.startswith(b"MATLAB 7.3") or data[:8] == b"\x89HDF\r\n\x1a\n":
@@ -208,7 +209,7 @@ def _content(path: Path, most: int) -> tuple[memoryview, str]:
     return memoryview(data), "<" if data[126:128] == b"IM" else ">"
 
 
-def _variables(data: memoryview, order: str) -> Iterator[_Variable]:
+def _variables(data: memoryview, order: ByteOrder) -> Iterator[_Variable]:
     offset, count = _MATLAB_FILES_HEADER, 0
     while offset + 8 <= len(data):
         count += 1
@@ -229,7 +230,7 @@ def _variables(data: memoryview, order: str) -> Iterator[_Variable]:
 
 
 def _variable(
-    head: memoryview, stored: memoryview, order: str, *, is_compressed: bool
+    head: memoryview, stored: memoryview, order: ByteOrder, *, is_compressed: bool
 ) -> _Variable:
     """A variable by the beginning of its element: flags, dimensions, name."""
     _, flags, _, offset = _part(head, 8, order)
@@ -244,7 +245,7 @@ def _variable(
     return _Variable(text, shape, is_array, offset, stored, is_compressed)
 
 
-def _part(data: memoryview, at: int, order: str) -> tuple[int, int, int, int]:
+def _part(data: memoryview, at: int, order: ByteOrder) -> tuple[int, int, int, int]:
     """Type, start and size of the element at a place, and the place of the next one."""
     try:
         (kind,) = struct.unpack_from(f"{order}I", data, at)
@@ -257,7 +258,7 @@ def _part(data: memoryview, at: int, order: str) -> tuple[int, int, int, int]:
 
 
 def _array(
-    variable: _Variable, order: str, most: int, bytes_each: float = 16.0
+    variable: _Variable, order: ByteOrder, most: int, bytes_each: float = 16.0
 ) -> npt.NDArray[Any]:
     if not variable.is_array:
         raise ValueError(f"its variable {variable.name[:80]!r} is not an array of numbers")
@@ -265,7 +266,7 @@ def _array(
     if variable.is_compressed:
         data = memoryview(_unpacked(data, most, whole=True))
     kind, start, size, _ = _part(data, variable.start, order)
-    stored = np.dtype(_STORED.get(kind, "V")).newbyteorder(order)  # pyright: ignore
+    stored = np.dtype(_STORED.get(kind, "V")).newbyteorder(order)
     if kind not in _STORED or math.prod(variable.shape) * stored.itemsize != size:
         raise ValueError(
             f"its variable {variable.name[:80]!r} is not of the size that it states, "
@@ -479,7 +480,7 @@ def read_structs(data: bytes, most: int = MOST) -> dict[str, Any]:
     """
     if not is_matlab(data) or len(data) < _MATLAB_FILES_HEADER:
         raise ValueError("it is not a MATLAB file")
-    order = "<" if data[126:128] == b"IM" else ">"
+    order: ByteOrder = "<" if data[126:128] == b"IM" else ">"
     values: dict[str, Any] = {}
     for variable in _variables(memoryview(data), order):
         stored = variable.stored
@@ -491,7 +492,7 @@ def read_structs(data: bytes, most: int = MOST) -> dict[str, Any]:
     return values
 
 
-def _value(data: memoryview, order: str, depth: int) -> Any:
+def _value(data: memoryview, order: ByteOrder, depth: int) -> Any:
     """Value of the matrix that begins at the first byte; None for a class that is left out."""
     if depth == 0:
         raise ValueError(f"it is nested more than {_DEEPEST_STRUCT} levels deep")

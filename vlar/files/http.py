@@ -7,7 +7,7 @@ from typing import Any
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:  # pyright: ignore
+    def redirect_request(self, *_: Any, **__: Any) -> None:
         """Follow no redirect: it takes a key or a message to another host."""
 
 

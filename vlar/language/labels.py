@@ -301,7 +301,7 @@ def parse_labels(spec: Labels) -> LabelList:
 def _parsed(spec: str | Path | Sequence[str]) -> LabelList:
     if isinstance(spec, Path):
         return _from_file(spec)
-    if isinstance(spec, bytes) or not isinstance(spec, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(spec, bytes) or not isinstance(cast("object", spec), Iterable):
         raise LabelError(
             f"cannot read a {type(spec).__name__} as labels; give 'a, b, c', a list of texts, a "
             "file or bank:NAME"

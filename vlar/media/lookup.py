@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vlar import registry
 from vlar.errors import DecodeError, UsageError
@@ -244,7 +244,7 @@ def read_clip(
         UnknownNameError: the reader does not exist.
         UsageError: ``path`` is not a path.
     """
-    if not isinstance(path, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(cast("object", path), (str, os.PathLike)):
         raise UsageError(f"cannot read a {type(path).__name__} as a recording; give its path")
     chosen = reader_for(path) if modality is None else reader(modality)
     if n_frames is None:

@@ -78,7 +78,7 @@ def _pairs(examples: object) -> list[tuple[Recording, str]]:
         return pairs
     listed = cast("Sequence[object]", examples if isinstance(examples, Sequence) else [examples])
     for pair in listed:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # pyright: ignore
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise SupportError(
                 f"cannot learn from {pair!r:.80}; give a folder, a CSV file, "
                 "{label: [recordings]} or pairs (recording, label)"

@@ -42,7 +42,7 @@ def check_adapter(
             ``vlar.adapters.trainable.Trainable``.
         unittest.SkipTest: its ``contract_base`` is None.
     """
-    adapters: dict[str, Any] = registry._parts.get("adapter", {})  # pyright: ignore[reportPrivateUsage]
+    adapters: dict[str, Any] = registry.loaded.get("adapter", {})
     name = (
         part
         if isinstance(part, str)

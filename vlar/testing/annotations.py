@@ -77,7 +77,7 @@ def _segments(m: FormatMaterial) -> None:
     for one, other in zip(read, ROWS, strict=True):
         assert abs(one.start_s - other.start_s) <= 1e-3, f"{one} for {other}"
         assert abs(one.end_s - other.end_s) <= 1e-3, f"{one} for {other}"
-    assert all(isinstance(note, str) for note in notes)  # pyright: ignore[reportUnnecessaryIsInstance]
+    assert all(isinstance(note, str) for note in notes)
     save(m.file, rows, fps=FPS)
     assert load(m.file, fps=FPS).segments == rows
     m.file.unlink()

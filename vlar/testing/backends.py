@@ -25,7 +25,7 @@ from vlar.library.store.annotations import FailedFile, LostFrames
 from vlar.library.store.base import failed_by_path
 from vlar.library.store.values import Stamp
 from vlar.testing.contract import refused, registered, run
-from vlar.testing.material import WIDTH, PictureModel, tiny_video
+from vlar.testing.material import WIDTH, PictureModel, connection_of, tiny_video
 from vlar.types import Failure, Float32, Window
 
 Address = Callable[[Path], str]
@@ -86,12 +86,8 @@ def _names(library: Library) -> list[str]:
     return [Path(row.path).name for row in library.videos()]
 
 
-def _connection(library: Library) -> Any:
-    return library._connection  # pyright: ignore[reportPrivateUsage]
-
-
 def _store(library: Library) -> Any:
-    return _connection(library).nonempty()[0]
+    return connection_of(library).nonempty()[0]
 
 
 def _changes(address: Address) -> None:
@@ -174,8 +170,8 @@ def _failure(address: Address) -> None:
         yield Failure(Path("/far/d.mp4"), "decode", "/far/d.mp4: unreadable")
 
     with _places(address) as (address_made, _), Library(address_made, PictureModel()) as library:
-        with _connection(library).writing() as writer:
-            manifest = _connection(library).models.new_manifest()
+        with connection_of(library).writing() as writer:
+            manifest = connection_of(library).models.new_manifest()
             report = write_windows(writer, stream(), manifest, total=4)
         assert [Path(f.path).name for f in report.failed] == ["c.mp4", "d.mp4"]
         assert (report.added, _names(library)) == (2, ["a.mp4", "b.mp4"])
@@ -205,7 +201,7 @@ def _lock(address: Address) -> None:
     ):
         library.add_vectors([video("/v/a", 3)])
         message = "another process is writing to library"
-        with _connection(library).writing():
+        with connection_of(library).writing():
             refused(LibraryLockedError, message, other.add_vectors, [video("/v/b", 3)])
             assert other.info().videos == 1
         assert other.add_vectors([video("/v/b", 3)]).added == 1
@@ -220,7 +216,7 @@ def _annotations(address: Address) -> None:
     tokens = vectors(3, 4).astype(np.float16)[:, None]
     with _places(address) as (address_made, _), Library(address_made, PictureModel()) as library:
         library.add_vectors([video("/v/a", 4)])
-        with _connection(library).writing() as writer:
+        with connection_of(library).writing() as writer:
             with writer.transaction():
                 video_id = writer.put_video("/v/p", "hash", Stamp(5, 7), 6.0)
                 writer.insert_rows(video_id, spans, vectors(3, 9), people, list(tokens))
@@ -241,7 +237,7 @@ def _annotations(address: Address) -> None:
 
 
 def _rows_of_people(library: Library, spans: list[Window], people: list[Any], tokens: Any) -> None:
-    store, manifest = _connection(library).nonempty()
+    store, manifest = connection_of(library).nonempty()
     with store.snapshot():
         renamed = store.at_path("/v/renamed").id
         rule = RowFilter(frozenset([renamed]))
@@ -256,7 +252,7 @@ def _rows_of_people(library: Library, spans: list[Window], people: list[Any], to
         assert np.array_equal(contexts, tokens)
         later = store.neighbours(renamed, 0.0, 4.0, WIDTH, later=True, track=1)
         assert [batch.ids.tolist() for batch in later] == [[ids[2]]]
-        engine = _connection(library).backend.search_cache(store, None, None).engine
+        engine = connection_of(library).backend.search_cache(store, None, None).engine
         for with_people, number in ((True, 2), (False, 5)):
             allowed = RowFilter(rows=frozenset(store.ids_of(people=with_people).tolist()))
             assert engine.count(allowed) == len(engine.search(vectors(1)[0], 9, allowed)[0])

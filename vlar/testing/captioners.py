@@ -67,7 +67,7 @@ def _captions(m: Material) -> None:
     assert len(together) == 2
     assert [captioner.caption([clip])[0] for clip in clips] == together
     for captions in together:
-        assert isinstance(captions, tuple)  # pyright: ignore[reportUnnecessaryIsInstance]
+        assert isinstance(captions, tuple)
         assert all(text.strip() for text in captions)
         assert one_text(captions) == " ".join(captions)
 

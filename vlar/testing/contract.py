@@ -99,7 +99,7 @@ def refused(
 @contextmanager
 def registered(kind: str, name: str, part: Any) -> Generator[None]:
     """Context in which a part is known by a name, whatever else has that name outside of it."""
-    parts = registry._parts.setdefault(kind, {})  # pyright: ignore[reportPrivateUsage]
+    parts = registry.loaded.setdefault(kind, {})
     before = parts.get(name, _MISSING)
     parts[name] = part
     try:
@@ -116,7 +116,7 @@ def name_of(kind: str, part: Any) -> str:
     name = getattr(part, "name", None)
     if isinstance(name, str) and name:
         return name.partition(":")[0]
-    parts: dict[str, Any] = registry._parts.get(kind, {})  # pyright: ignore[reportPrivateUsage]
+    parts: dict[str, Any] = registry.loaded.get(kind, {})
     cls = part if isinstance(part, type) else type(part)
     for part_name, other in parts.items():
         if other is part or other is cls:

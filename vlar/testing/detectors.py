@@ -78,7 +78,7 @@ def _described(cls: type[Detector]) -> None:
 def _boxes(m: DetectorMaterial) -> None:
     """Boxes are float32 with the times of their frames, lie in them, and have a score."""
     boxes = m.detector.detect(scene(), TIMES_S, "person")
-    assert isinstance(boxes, Boxes)  # pyright: ignore[reportUnnecessaryIsInstance]
+    assert isinstance(boxes, Boxes)
     assert boxes.rows.shape == (len(boxes), 5)
     assert boxes.rows.dtype == np.float32
     assert len(boxes.scores) == len(boxes)

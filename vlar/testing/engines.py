@@ -13,7 +13,7 @@ from vlar.library.engines.base import Engine
 from vlar.library.library import Library
 from vlar.library.rows import RowFilter
 from vlar.testing.contract import name_of, registered, run, skip
-from vlar.testing.material import MemoryRows, PictureModel, tiny_video
+from vlar.testing.material import MemoryRows, PictureModel, connection_of, tiny_video
 from vlar.types import Float32
 
 ROWS, WIDTH = 600, 16
@@ -190,7 +190,7 @@ def _same_answers(exact: Library, own: Library, clips: list[Path]) -> None:
             elif number == 1:
                 library.add(tiny_video(clips[2], 41, seconds=12))
             elif number == 2:
-                library._connection.disconnect()  # pyright: ignore[reportPrivateUsage]
+                connection_of(library).disconnect()
         if number == 2:
             own.compact()
 

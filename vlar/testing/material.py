@@ -28,6 +28,11 @@ N_FRAMES = 8
 WIDTH = 24  # of the vectors of a library
 
 
+def connection_of(library: Any) -> Any:
+    """The connection of a library, with its store and its engine."""
+    return library._connection
+
+
 class SmallEncoder(Encoder):
     """Twelve features a frame in two blocks; the vector is their mean."""
 

@@ -164,7 +164,7 @@ def _lines(m: ProtocolMaterial) -> None:
     figures = [Figure.restore(row) for row in m.run["figures"]]
     lines = m.cls().lines(figures, m.run["tables"])
     assert len(lines) >= 2
-    assert all(isinstance(line, str) for line in lines)  # pyright: ignore[reportUnnecessaryIsInstance]
+    assert all(isinstance(line, str) for line in lines)
 
 
 def _again(m: ProtocolMaterial) -> None:

@@ -16,7 +16,7 @@ from vlar.library.query.candidates import Snapshot
 from vlar.library.query.rerankers import Reranker
 from vlar.model.library_model import LibraryModel
 from vlar.testing.contract import name_of, registered, run, skip
-from vlar.testing.material import ConditionedModel, NumberCaptioner, tiny_video
+from vlar.testing.material import ConditionedModel, NumberCaptioner, connection_of, tiny_video
 
 
 @dataclass
@@ -62,9 +62,7 @@ def check_reranker(part: Any, *, argument: str | None = None) -> None:
         videos = [tiny_video(root / "videos" / f"{i}.mp4", i, seconds=4) for i in range(6)]
         with Library(root / "l.vlar", model) as library:
             library.add(videos, captions=NumberCaptioner())
-            connection = library._connection  # pyright: ignore[reportPrivateUsage]
-            parts: Any = connection.nonempty()
-            store, manifest = parts
+            store, manifest = connection_of(library).nonempty()
             with store.snapshot():
                 ids = store.row_ids(store.paths()).tolist()
                 rows = Snapshot(store, manifest, model)

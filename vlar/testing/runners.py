@@ -17,7 +17,7 @@ from vlar.library.ingest.runners.base import Runner
 from vlar.library.library import Library
 from vlar.library.model_provider import LoadModel
 from vlar.testing.contract import name_of, refused, registered, run, skip
-from vlar.testing.material import PictureModel, load_picture_model, tiny_video
+from vlar.testing.material import PictureModel, connection_of, load_picture_model, tiny_video
 
 
 @dataclass
@@ -77,7 +77,7 @@ def recordings(folder: Path) -> Path:
 
 def state(library: Library) -> dict[str, Any]:
     """All that an ``add`` writes, but for ids and the time of writing."""
-    store: Any = library._connection.nonempty()[0]  # pyright: ignore[reportPrivateUsage]
+    store: Any = connection_of(library).nonempty()[0]
     rows = store.fetch(
         "SELECT path, start_s, end_s, vector, rows.id FROM rows JOIN videos ON videos.id = "
         "video_id ORDER BY path, start_s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from vlar.files.reading import MB, read_file
 from vlar.language.tree import is_made
 from vlar.model.requests import BALANCES, SYNONYMS, AdaptRequest
 from vlar.options import body_field
+from vlar.toml import read_toml
 from vlar.training.hyperparameters import (
     NUMBERS,
     Hyperparameters,
@@ -25,11 +25,6 @@ from vlar.training.hyperparameters import (
     load_recipe,
 )
 from vlar.training.objectives import ObjectiveSet
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 NO_LOG = "none"  # no tracker
 _MOST_DOTS = 500
@@ -126,12 +121,12 @@ def read_config(path: str | Path) -> TrainConfig:
         if max((line.count(".") for line in text.splitlines()), default=0) > _MOST_DOTS:
             # The reader is quadratic.
             raise UsageError(f"{file}: a line has over {_MOST_DOTS} dots; shorten its key or text")
-        values = tomllib.loads(text)
+        values = read_toml(text)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror}); give a TOML file") from error
     except RecursionError as error:
         raise UsageError(f"{file}: not readable as TOML (nested too deep); flatten it") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{file}: not readable as TOML ({error})") from error
     for name in sorted(values.keys() & set(registry.names("learner"))):
         values = _named(values, name)

@@ -222,8 +222,7 @@ class Processes:
             results = function(*(value[part] for value in inputs))
         sizes = [count.stop - count.start for count in shares]
         return tuple(
-            _Gather.apply(result[:0] if empty else result, self, sizes)  # pyright: ignore[reportReturnType]
-            for result in results
+            _Gather.apply(result[:0] if empty else result, self, sizes) for result in results
         )
 
     def gathered(self, rows: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -68,7 +68,7 @@ def reverse(x: Tensor, strength: float) -> Tensor:
         x: Any shape.
         strength: At least 0; 0 stops the gradient.
     """
-    return _Reverse.apply(x, strength)  # pyright: ignore[reportReturnType]
+    return _Reverse.apply(x, strength)
 
 
 def ramp(progress: float, *, steepness: float = 10.0) -> float:

@@ -33,7 +33,7 @@ def base() -> vlar.Model:
 def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Adds presets, and forgets them after the test."""
     monkeypatch.setattr(registry, "_added", dict(registry._added))
-    monkeypatch.setitem(registry._parts, "adapter", registry.parts("adapter"))
+    monkeypatch.setitem(registry.loaded, "adapter", registry.parts("adapter"))
 
     def add(text: str) -> list[registry.Preset]:
         file = tmp_path / "presets.toml"

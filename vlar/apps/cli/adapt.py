@@ -178,7 +178,7 @@ def read_settings(given: Sequence[str]) -> JsonDict:
     Raises:
         UsageError: one has no name or no ``=``, or comes twice.
     """
-    from vlar.files.toml_values import toml_value
+    from vlar.toml import toml_value
 
     settings: JsonDict = {}
     for setting in given:

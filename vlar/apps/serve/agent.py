@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import ValidationError
+from typing_extensions import Buffer
 
 from vlar.apps.serve.agent_tools import (
     INSTRUCTIONS,
@@ -135,13 +136,13 @@ class LineOutput(io.RawIOBase):
         """Return True."""
         return True
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # pyright: ignore
+    def write(self, data: Buffer, /) -> int:
         """Write all of it before anybody else writes."""
         unwritten = memoryview(data)
         with self._lock:
             while unwritten:
                 unwritten = unwritten[os.write(self._descriptor, unwritten) :]
-        return len(data)
+        return memoryview(data).nbytes
 
     def refuse(self, code: int, message: str, line_id: object = None) -> None:
         """Answer a line with an error object."""

@@ -131,7 +131,7 @@ def named(function: F, limit_s: float = ServeLimits.request_s) -> F:
         return _line(result)
 
     call.__signature__ = signature(function, eval_str=True)  # type: ignore[attr-defined] - bound, so without self
-    return call  # pyright: ignore[reportReturnType]
+    return cast("F", call)
 
 
 class Reading:

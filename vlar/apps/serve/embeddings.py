@@ -75,7 +75,7 @@ def add_embeddings(api: FastAPI, run: Any, application: Application) -> None:
     """Add the route; ``run`` runs a function on the threads of its kind of work."""
 
     @api.post("/v1/embeddings", summary="Vectors of texts, pictures and clips")
-    async def embeddings(  # pyright: ignore[reportUnusedFunction]
+    async def embeddings(
         body: Embeddings,
     ) -> JsonDict:
         return await run("classifying", embed, application, body)

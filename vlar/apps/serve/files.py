@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 from starlette.responses import Response, StreamingResponse
@@ -269,8 +270,8 @@ class _ClosingResponse(StreamingResponse):
         super().__init__(pieces, status, headers, kind)
         self._descriptor = descriptor
 
-    async def __call__(self, *arguments: object) -> None:
+    async def __call__(self, *arguments: Any) -> None:
         try:
-            await super().__call__(*arguments)  # pyright: ignore[reportArgumentType]
+            await super().__call__(*arguments)
         finally:
             os.close(self._descriptor)

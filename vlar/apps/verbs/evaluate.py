@@ -220,7 +220,7 @@ def eval_(
 def _suites(targets: list[str], settings: list[str]) -> list[Suite]:
     """A suite for each file, and one for all protocols that are given by name."""
     from vlar.evaluation.cards import LoadedCard, Suite, make_card, read_suite
-    from vlar.files.toml_values import toml_value
+    from vlar.toml import toml_value
 
     names = [target for target in targets if not target.endswith(".toml")]
     _PROTOCOLS.check(names)

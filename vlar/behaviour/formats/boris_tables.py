@@ -184,7 +184,7 @@ class BorisTabular(_Export):
         """Bouts from starts and stops in the order of the file; unpaired ones are noted."""
         content = _Content(source, self.columns)
         segments: list[Segment] = []
-        started: dict[tuple[object, ...], list[float]] = {}
+        started: dict[tuple[str, str, str, tuple[str, ...]], list[float]] = {}
         for number, row in enumerate(content.tables(), 1):
             status = first_cell(row, "Status", "Behavior type").upper()
             time = seconds_in(first_cell(row, "Time"), number)
@@ -196,11 +196,11 @@ class BorisTabular(_Export):
                 begin = started[key].pop()
                 segments.append(content.segment(row, min(begin, time), max(begin, time)))
             elif status == "STOP":
-                content.notes.append(f"{unpaired((key[1], key[2], key[3]), time)}")  # pyright: ignore
+                content.notes.append(f"{unpaired((key[1], key[2], key[3]), time)}")
             else:
                 segments.append(segment)
         for key, times in started.items():
-            content.notes += [unpaired((key[1], key[2], key[3]), time) for time in times]  # pyright: ignore
+            content.notes += [unpaired((key[1], key[2], key[3]), time) for time in times]
         return content.table(segments)
 
     def cells(self, segment: Segment) -> list[dict[str, str]]:

@@ -21,7 +21,7 @@ class _Row(Record):
     """A row whose fields are also read by name: ``row["share"]``."""
 
     def __getitem__(self, name: str) -> Any:
-        if name not in {field.name for field in fields(self)}:  # pyright: ignore[reportArgumentType]
+        if name not in {field.name for field in fields(self)}:
             raise KeyError(name)
         return getattr(self, name)
 

@@ -14,7 +14,6 @@ head = ["nose", "left_ear", "right_ear"]
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +21,7 @@ from typing import Any, cast
 
 from vlar.files.compressed import inner_stem
 from vlar.files.reading import MB, number, read_file
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+from vlar.toml import read_toml
 
 LAYOUT, REGIONS = "layout.toml", "regions.toml"
 _MOST = 4 * MB
@@ -98,7 +93,7 @@ def layout_of(path: Path, given: Path | None = None) -> TrackLayout:
 
 def read_layout(file: Path) -> TrackLayout:
     """A layout; arguments and errors as in ``layout_of``."""
-    values = read_toml(file)
+    values = read_toml_file(file)
     try:
         bones = tuple((str(a), str(b)) for a, b in values.pop("bones", []))
         lists = {name: _names(values.pop(name, []), name) for name in _LISTS}
@@ -111,7 +106,8 @@ def read_layout(file: Path) -> TrackLayout:
     if strange:
         names_known = ", ".join((*_LISTS, "bones", "parts", *_TEXTS, *_NUMBERS))
         raise ValueError(f"{file.name} sets {strange[0][:60]!r}; {names_known} are known")
-    return TrackLayout(bones=bones, parts=parts, **lists, **numbers, **texts)  # pyright: ignore[reportArgumentType]
+    facts: dict[str, Any] = {**lists, **numbers, **texts}
+    return TrackLayout(bones=bones, parts=parts, **facts)
 
 
 def _names(value: Any, key: str) -> tuple[str, ...]:
@@ -150,7 +146,7 @@ def read_regions(file: Path, px_per_cm: float | None = None) -> tuple[Region, ..
         ValueError: it is malformed, or a region in centimetres has no scale.
     """
     regions: list[Region] = []
-    for name, row in read_toml(file).items():
+    for name, row in read_toml_file(file).items():
         try:
             scale = _scale(str(row.get("unit", "px")), px_per_cm)
             if "circle" in row:
@@ -179,7 +175,7 @@ def _scale(unit: str, px_per_cm: float | None) -> float:
     return px_per_cm
 
 
-def read_toml(file: Path) -> dict[str, Any]:
+def read_toml_file(file: Path) -> dict[str, Any]:
     """The content of a TOML file of others.
 
     Raises:
@@ -187,6 +183,6 @@ def read_toml(file: Path) -> dict[str, Any]:
         ValueError: it is not TOML.
     """
     try:
-        return tomllib.loads(read_file(file, _MOST).decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return read_toml(read_file(file, _MOST).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file.name} is not TOML ({str(error)[:80]})") from None

@@ -125,8 +125,8 @@ def _splits(items: Sequence[SupportItem], seed: int) -> Iterator[tuple[int, Ints
     for side, task, fold in product(range(2), range(len(_TASKS)), range(_FOLDS)):
         in_half, held = half == side, places[task] % _FOLDS == fold
         if (in_half & held).any():
-            rows = (half != side, in_half & ~held, in_half & held)
-            yield task, *(np.flatnonzero(row) for row in rows)  # pyright: ignore[reportReturnType]
+            adapter, attackers, asked = half != side, in_half & ~held, in_half & held
+            yield task, np.flatnonzero(adapter), np.flatnonzero(attackers), np.flatnonzero(asked)
 
 
 def _through(

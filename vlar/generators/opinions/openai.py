@@ -113,5 +113,5 @@ def _letters(logprobs: Any, k: int) -> Float64 | None:
 
 def _count(given: JsonDict, name: str) -> int:
     usage = given.get("usage")
-    value = usage.get(name) if isinstance(usage, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0

@@ -273,8 +273,7 @@ def _judged(yes: Sequence[Hit | int], no: Sequence[Hit | int]) -> dict[int, bool
     for hits, truth in ((yes, True), (no, False)):
         for hit in hits:
             row = hit.row if isinstance(hit, Hit) else hit
-            is_id = isinstance(row, int) and not isinstance(row, bool)  # pyright: ignore
-            if not is_id or row < 1:
+            if type(row) is not int or row < 1:
                 raise QueryError(f"{row!r:.40} is not a hit or the id of a row (Hit.row)")
             if judged.setdefault(row, truth) != truth:
                 raise QueryError(f"row {row} is judged both yes and no; give one judgement")

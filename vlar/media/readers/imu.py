@@ -89,7 +89,7 @@ def read_table(path: Path) -> ImuTable:
     data = np.full((len(values), 6 * len(devices)), np.nan)
     for column, (target, factor) in columns.items():
         data[:, target] = values[:, column] * factor
-    clock = next((index for index, name in enumerate(header) if _TIME.match(name)), None)
+    clock = next(((i, unit) for i, name in enumerate(header) if (unit := _TIME.match(name))), None)
     if clock is None:
         if rate is None:
             raise ValueError(
@@ -97,7 +97,7 @@ def read_table(path: Path) -> ImuTable:
                 "'# rate_hz=50'"
             )
         return ImuTable(data.astype(np.float32), devices, rate)
-    times_s = values[:, clock] * _CLOCK[str(_TIME.match(header[clock])["unit"])]  # pyright: ignore
+    times_s = values[:, clock[0]] * _CLOCK[str(clock[1]["unit"])]
     finite = np.isfinite(times_s)
     even, even_data = evenly(times_s[finite], data[finite].astype(np.float32))
     return ImuTable(even.astype(np.float32), devices, rate or even_data)

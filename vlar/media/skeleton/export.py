@@ -7,6 +7,7 @@ import json
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +33,14 @@ def write(path: Path, bodies: Bodies) -> None:
         "label": bodies.label,
         **({"size": list(bodies.meta["size"])} if "size" in bodies.meta else {}),
     }
-    arrays = {"facts": np.array(json.dumps(facts)), "points": bodies.points.astype(np.float32)}
+    arrays: dict[str, Any] = {
+        "facts": np.array(json.dumps(facts)),
+        "points": bodies.points.astype(np.float32),
+    }
     if bodies.confidence is not None:
         arrays["confidence"] = bodies.confidence.astype(np.float32)
     with path.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # pyright: ignore[reportArgumentType]
+        np.savez_compressed(stream, **arrays)
 
 
 _UNUSUAL = re.compile(r"[^\w.-]+")

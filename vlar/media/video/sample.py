@@ -110,8 +110,6 @@ class Windows(Sequence[Window]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType] - as of a list
-
     def _at(self, place: int) -> Window:
         if place == self.n_steps:
             return Window(self.duration_s - self.window_s, self.duration_s)

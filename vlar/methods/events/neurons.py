@@ -19,7 +19,7 @@ class _Spikes(torch.autograd.Function):
     """All moments of the neurons in one node; the gradient runs through the kept potentials."""
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, tau: Tensor, threshold: float, reset: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: Any, current: Tensor, tau: Tensor, threshold: float, reset: float) -> Tensor:
         potential, spikes = torch.empty_like(current), torch.empty_like(current)
         level, share = torch.full_like(current[0], reset), 1 / float(tau)
         for moment, drive in enumerate(current + reset if reset else current):
@@ -32,10 +32,10 @@ class _Spikes(torch.autograd.Function):
         return spikes
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         potential, spikes, tau = ctx.saved_tensors
         near = (potential - ctx.threshold).mul_(SLOPE).sigmoid_()
-        total = near.addcmul_(near, near, value=-1).mul_(grad).mul_(SLOPE)
+        total = near.addcmul_(near, near, value=-1).mul_(gradients[0]).mul_(SLOPE)
         keep, share = 1 - spikes[:-1], 1 / float(tau)
         for moment in range(len(total) - 2, -1, -1):
             total[moment].addcmul_(total[moment + 1], keep[moment], value=1 - share)
@@ -65,7 +65,7 @@ def lif(
     """
     current = torch.as_tensor(current)
     constant = torch.as_tensor(tau, dtype=current.dtype, device=current.device)
-    spikes: Tensor = _Spikes.apply(current, constant, threshold, reset)  # pyright: ignore[reportUnknownMemberType, reportAssignmentType]
+    spikes: Tensor = _Spikes.apply(current, constant, threshold, reset)
     return spikes
 
 
@@ -141,17 +141,17 @@ class _States(torch.autograd.Function):
     """The recurrence as one node: its gradient is the recurrence backwards."""
 
     @staticmethod
-    def forward(ctx: Any, decay: Tensor, inputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: Any, decay: Tensor, inputs: Tensor) -> Tensor:
         states = _recurrence(decay, inputs)
         ctx.save_for_backward(decay, states)
         return states
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         decay, states = ctx.saved_tensors
         later = torch.cat([decay[1:], torch.zeros_like(decay[:1])])
         later[-1, :, :-1] = decay[0, :, 1:]
-        of_inputs = _recurrence(later, grad, backwards=True)
+        of_inputs = _recurrence(later, gradients[0], backwards=True)
         before = torch.cat([torch.zeros_like(states[:1]), states[:-1]])
         before[0, :, 1:] = states[-1, :, :-1]
         return before.mul_(of_inputs), of_inputs
@@ -185,6 +185,6 @@ def selective_scan(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
     steps = pieces(delta)
     decay = (steps.unsqueeze(-1) * a).exp()
     inputs = (steps * pieces(x)).unsqueeze(-1) * pieces(b).unsqueeze(-2)
-    states: Tensor = _States.apply(decay, inputs)  # pyright: ignore[reportUnknownMemberType, reportAssignmentType]
+    states: Tensor = _States.apply(decay, inputs)
     y = (states @ pieces(c).unsqueeze(-1)).squeeze(-1)
     return y.permute(1, 2, 0, 3).reshape(n, size * count, -1)[:, :length]

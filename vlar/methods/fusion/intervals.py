@@ -100,6 +100,7 @@ def end_to_end(rows: Tensor, kept: Tensor, laid: int) -> tuple[Tensor, Tensor]:
         (n, M, laid R, W), and which tokens are there (n, M, laid R).
     """
     present = kept[..., None].expand(*rows.shape[:3])
-    return tuple(
+    tokens, mask = (
         tensor.unflatten(0, (-1, laid)).transpose(1, 2).flatten(2, 3) for tensor in (rows, present)
-    )  # pyright: ignore[reportReturnType]
+    )
+    return tokens, mask

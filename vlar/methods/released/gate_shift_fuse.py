@@ -99,11 +99,11 @@ def gated_resnet(name: str, ratio: float, channels: int = 3) -> tuple[nn.Module,
     """
     base = _GatedBottleneck if name.replace("-", "").lower() == "resnet50" else _GatedBasic
     block: Any = type(base.__name__, (base,), {"ratio": ratio})
-    network = ResNet(block, [3, 4, 6, 3])
+    network: Any = ResNet(block, [3, 4, 6, 3])
     width = network.fc.in_features
     if channels != 3:
         network.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
-    network.fc = nn.Dropout(0.5)  # pyright: ignore[reportAttributeAccessIssue]
+    network.fc = nn.Dropout(0.5)
     return network, width
 
 

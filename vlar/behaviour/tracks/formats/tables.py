@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -173,7 +174,7 @@ class PlainTable(TrackFormat):
 
 
 def tracks_of(
-    columns: Sequence[Column], values: Float64, *, unit: str = "", **facts: object
+    columns: Sequence[Column], values: Float64, *, unit: str = "", **facts: Any
 ) -> PointTracks:
     """Tracks from the columns of a table.
 
@@ -203,7 +204,7 @@ def tracks_of(
         elif scores is not None:
             scores[(slice(None), *row)] = values[:, number]
     points[~np.isfinite(points).all(axis=-1)] = np.nan
-    return PointTracks(points, names, animals, unit=unit, confidence=scores, **facts)  # pyright: ignore[reportArgumentType]
+    return PointTracks(points, names, animals, unit=unit, confidence=scores, **facts)
 
 
 def _points_of(header: Sequence[str]) -> list[Column]:

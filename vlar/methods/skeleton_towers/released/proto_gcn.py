@@ -181,7 +181,7 @@ class ProtoGcn(nn.Module):
         super().__init__()
         self.backbone = _Backbone(config)
         width = config["base_channels"] * 2 ** len(config["inflate_stages"])
-        self.cls_head = nn.Module()
+        self.cls_head: Any = nn.Module()
         self.cls_head.fc_cls = nn.Linear(width, config["num_classes"])
         self.cls_head.csc_loss = nn.Module()
         self.cls_head.csc_loss.cl_fc = nn.Linear(config["joints"] ** 2, config["contrast_width"])
@@ -193,7 +193,7 @@ class ProtoGcn(nn.Module):
 
     def _scores(self, rows: Tensor, shape: torch.Size) -> Tensor:
         pooled = rows.mean((2, 3)).view(shape[0], shape[1], -1).mean(1)
-        return self.cls_head.fc_cls(pooled)  # pyright: ignore[reportCallIssue]
+        return self.cls_head.fc_cls(pooled)
 
     def graph(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, classes), and the graphs (N, V * V) that the contrast of training compares."""
@@ -213,7 +213,7 @@ class ProtoGcn(nn.Module):
             labels: (N,) int64.
             memory: (width, C), a column a class.
         """
-        features = self.cls_head.csc_loss.cl_fc(graphs)  # pyright: ignore
+        features = self.cls_head.csc_loss.cl_fc(graphs)
         after = remember(memory.T, features, labels, logits.argmax(1) == labels).T
         unit = features / (features.norm(dim=1, keepdim=True) + 1e-12)
         columns = after / (after.norm(dim=0, keepdim=True) + 1e-12)

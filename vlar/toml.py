@@ -1,4 +1,4 @@
-"""Single values written as in TOML."""
+"""TOML: whole texts, and single values written as in it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The tables of a text.
+
+    Raises:
+        ValueError: it is not TOML.
+        RecursionError: it is nested too deep.
+    """
+    return tomllib.loads(text)
 
 
 def toml_value(text: str) -> Any:
@@ -24,6 +34,6 @@ def toml_value(text: str) -> Any:
         A number, text, list, table, date or bool.
     """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return read_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
