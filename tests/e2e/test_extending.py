@@ -16,7 +16,10 @@ import pytest
 
 from tests.contract.test_methods import faults
 from tests.e2e.conftest import COMMAND
+from tests.unit.methods.test_docstrings import parts_of, require_reference
+from tests.unit.test_language import beginnings, faults_of_source, humans
 from tests.unit.test_layout import MODULES, against_the_order, imported_modules
+from tests.unit.test_words import vague
 from vlar import registry
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
@@ -24,11 +27,15 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 PLACES = {
     "wrist_reader.py": "media/readers/wrist_reader.py",
     "wrist_encoder.py": "encoders/wrist_encoder.py",
+    "chroma_encoder.py": "encoders/chroma_encoder.py",
     "pace.py": "heads/pace.py",
     "warping.py": "heads/fewshot/warping.py",
     "swings.py": "methods/swings/adapter.py",
     "rocchio.py": "library/query/rocchio.py",
+    "lengths.py": "plugins/verbs/lengths.py",
+    "longest.py": "apps/serve/longest.py",
 }
+NO_PARTS = {"lengths.py", "longest.py"}  # a verb and a route
 BLOCKS = re.findall(
     r'^```(\w+)(?: title="([\w.]+)")?\n(.*?)^```', PAGE.read_text("utf-8"), re.M | re.S
 )
@@ -36,11 +43,12 @@ FILES = {name: source for language, name, source in BLOCKS if language == "pytho
 PARTS = re.compile(
     r'^@register\("(\w+)", "([\w-]+)"(?:, status="[\w ]+")?\)\n(?:class|def) (\w+)', re.M
 )
-MOST_LINES = 40
+MOST_LINES = 45
 COMMANDS = [
     line for language, _, text in BLOCKS if language == "bash" for line in text.splitlines() if line
 ]
 (METHOD_README,) = [text for _, name, text in BLOCKS if name == "README.md"]
+(VERB_ROW,) = [text for _, name, text in BLOCKS if name == "VERBS"]
 MOVES = {"rest": (0.0, 0.05), "walk": (1.8, 2.5), "shake": (6.0, 9.0)}  # Hz, m/s²
 
 
@@ -155,7 +163,7 @@ def test_a_reranker_changes_the_scores_and_keeps_the_right_rows(answers: list[li
 def test_each_part_is_one_short_file_that_the_package_does_not_mention():
     assert set(FILES) == set(PLACES)
     assert all(len(source.splitlines()) <= MOST_LINES for source in FILES.values())
-    names = re.compile(r"WristEncoder|PaceHead|[Ww]arping|[Rr]occhio|Swings")
+    names = re.compile(r"WristEncoder|ChromaEncoder|PaceHead|[Ww]arping|[Rr]occhio|Swings")
     for source in Path(registry.__file__).parent.rglob("*.py"):
         assert not names.search(source.read_text("utf-8")), source
 
@@ -185,7 +193,7 @@ def checked(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_the_parts_of_another_package_keep_the_contract(workplace: Path):
-    assert len(NAMED) == 6
+    assert len(NAMED) == 7
     assert [line.split()[-1] for line in checked(workplace)[1:]] == ["None"] * len(NAMED)
 
 
@@ -203,22 +211,62 @@ def test_the_parts_keep_the_contract_in_the_package_itself(tmp_path: Path):
     (copy / "methods" / "swings" / "README.md").write_text(METHOD_README, "utf-8")
     lines = checked(tmp_path)
     assert lines[0] == str(copy / "registry.py")
-    assert {line.split()[-1] for line in lines[1:]} == {str(copy / p) for p in PLACES.values()}
+    parts = {str(copy / place) for file, place in PLACES.items() if file not in NO_PARTS}
+    assert {line.split()[-1] for line in lines[1:]} == parts
     readme = copy / "methods" / "swings" / "README.md"
     assert not faults(readme, {("adapter", "swings"): "in the spirit"})
+
+
+def test_the_method_keeps_the_rules_of_docstrings():
+    """``tests/unit/methods/test_docstrings.py`` asks this of every method of the tree."""
+    ((name, text),) = parts_of(FILES["swings.py"])
+    require_reference(name, text)
+    with pytest.raises(AssertionError):
+        require_reference(name, text.replace("Reference", "By"))
+
+
+def test_the_sources_are_in_the_english_of_the_tree(tmp_path: Path):
+    for file, source in FILES.items():
+        (tmp_path / file).write_text(source, "utf-8")
+        assert not faults_of_source(tmp_path / file), file
+        assert not list(beginnings(source)), file
+        assert not list(humans(source)), file
+        assert vague([source]) == 0, file
+
+
+@pytest.mark.slow
+def test_a_verb_of_a_shelf_is_found_by_its_row(answers: list[list[dict]], workplace: Path):
+    """The file and the row of the page, in a copy of the package."""
+    copy = Path(shutil.copytree(Path(registry.__file__).parent, workplace / "copy" / "vlar"))
+    (copy / PLACES["lengths.py"]).write_text(FILES["lengths.py"], "utf-8")
+    main = "from vlar.apps.cli import main; main()"
+    command = [sys.executable, "-c", main, "index", "lengths", "wrist.vlar", "--json"]
+    options: dict = {"capture_output": True, "text": True, "cwd": workplace}
+    options["env"] = {**os.environ, "PYTHONPATH": str(copy.parent)}
+    assert subprocess.run(command, **options).returncode == 2  # not without its row
+    verbs = copy / "plugins" / "verbs" / "__init__.py"
+    rows = verbs.read_text("utf-8")
+    verbs.write_text(rows.rstrip().removesuffix('"""') + VERB_ROW + '"""\n', "utf-8")
+    done = subprocess.run(command, **options)
+    assert done.returncode == 0, done.stderr
+    lengths_s = [json.loads(line)["duration_s"] for line in done.stdout.splitlines()]
+    assert len(lengths_s) == 9
+    assert lengths_s == sorted(lengths_s, reverse=True)
 
 
 def test_the_places_are_those_of_the_table_of_kinds():
     """Sources name the folder of their kind; the layout of imports holds there."""
     for file, place in PLACES.items():
-        ((kind, _, _),) = PARTS.findall(FILES[file])
-        folder = registry.KINDS[kind].package.removeprefix("vlar.").replace(".", "/")
-        assert place.startswith((f"{folder}/", "methods/swings/"))
+        kinds = [kind for kind, _, _ in PARTS.findall(FILES[file])]
+        folder = str(Path(place).parent.as_posix())
+        if file not in NO_PARTS and folder != "methods/swings":
+            (kind,) = kinds
+            assert registry.KINDS[kind].package == "vlar." + folder.replace("/", ".")
         module = "vlar." + place.removesuffix(".py").replace("/", ".")
         imports = [name for name in imported_modules(ast.parse(FILES[file])) if name in MODULES]
         assert imports
         assert against_the_order(module, imports) == []
-        stated = "methods" if kind == "adapter" else folder
+        stated = "methods" if folder == "methods/swings" else folder
         assert f"`vlar/{stated}/`" in PAGE.read_text("utf-8")
 
 
