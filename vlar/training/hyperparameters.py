@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from vlar import registry
 from vlar.errors import UsageError
@@ -119,6 +119,7 @@ class Hyperparameters:
     time_jitter: Share = 0.2
     block_dropout: Share = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         if self.batch % min(self.micro_batch or self.batch, self.batch):
@@ -265,22 +266,38 @@ def default_recipe(method: str, *, cpu: bool = False) -> str:
 
 
 @register("recipe", "general")
-def general() -> dict[str, Hyperparameters]:
+class General(dict[str, Hyperparameters]):
     """Few examples and small added parts: a high rate, many passes, averaged weights.
 
     ``adapt-cpu`` is what a CPU trains by pixels with: fewer passes at a higher rate, and the whole
-    batch at once, so that texts are encoded once a step.
+    batch at once, so that texts are encoded once a step. Other recipes are tables of numbers in a
+    ``presets.toml``, one row a protocol; what a row leaves out is that of ``Hyperparameters``.
     """
-    few = Hyperparameters(
-        epochs=20,
-        batch=16,
-        micro_batch=4,
-        learning_rate=2e-4,
-        warmup_epochs=2,
-        weight_decay=0.05,
-        label_smoothing=0.1,
-        average="ema",
-        ema_decay=0.95,
-    )
-    short = replace(few, epochs=8, micro_batch=None, learning_rate=4e-4, warmup_epochs=1)
-    return {"adapt": few, "adapt-cpu": short}
+
+    def __init__(self) -> None:
+        few = Hyperparameters(
+            epochs=20,
+            batch=16,
+            micro_batch=4,
+            learning_rate=2e-4,
+            warmup_epochs=2,
+            weight_decay=0.05,
+            label_smoothing=0.1,
+            average="ema",
+            ema_decay=0.95,
+        )
+        short = replace(few, epochs=8, micro_batch=None, learning_rate=4e-4, warmup_epochs=1)
+        super().__init__({"adapt": few, "adapt-cpu": short})
+
+    @classmethod
+    def preset(cls, made: registry.Preset) -> Callable[[], dict[str, Hyperparameters]]:
+        """The recipe of a table: hyperparameters by protocol.
+
+        Raises:
+            UsageError: a row has another name, type or range than ``Hyperparameters``.
+        """
+        try:
+            rows = TypeAdapter(dict[str, Hyperparameters]).validate_python(dict(made.values))
+        except ValidationError as error:
+            raise UsageError(f"{made.file}: recipe {made.name!r}: {error}; correct it") from error
+        return lambda: dict(rows)

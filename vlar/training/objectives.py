@@ -190,6 +190,8 @@ class Objective(ABC):
         trains: Name of the only adapter that it trains; None for any.
         other_domain: Whether it learns for clips of other domains than the examples. Held-out
             examples cannot weigh a closed form then; the trained similarity alone answers.
+        module: Parameters of its own, trained with the method's and kept in checkpoints, which
+            ``begin`` makes; None for none. They are not part of the trained adapter.
     """
 
     name: ClassVar[str]
@@ -199,6 +201,7 @@ class Objective(ABC):
     learns_alone: ClassVar[bool] = False
     reads_tree: ClassVar[bool] = False
     reads_scenes: ClassVar[bool] = False
+    module: Any = None  # an ``nn.Module`` of any parts
 
     def __post_init__(self) -> None:
         check_settings(self, f"setting of objective {self.name!r}")
@@ -236,20 +239,12 @@ class Objective(ABC):
 
     @property
     def unlabelled_per_clip(self) -> float:
-        """Unlabelled clips in a batch for each labelled one; 0 for none."""
-        return 0.0
+        """Unlabelled clips in a batch for each labelled one: the setting ``ratio``, or 0."""
+        return float(getattr(self, "ratio", 0.0))
 
     def views(self) -> Mapping[str, ClipView]:
         """Further views of every clip by name; they come as ``batch.views``."""
         return {}
-
-    @property
-    def module(self) -> nn.Module | None:
-        """Parameters of its own, trained with the method's and kept in checkpoints; None for none.
-
-        Built in ``begin``. They are not part of the trained adapter.
-        """
-        return None
 
     # Hooks, in the order in which they are called
 
@@ -279,8 +274,8 @@ class Objective(ABC):
         return batch
 
     def base_weight(self, progress: float) -> float:
-        """Factor on the method's own loss; the factors of several objectives are multiplied."""
-        return 1.0
+        """Factor on the method's own loss: the setting ``own``, or 1; those of several multiply."""
+        return float(getattr(self, "own", 1.0))
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """Scalars to add to the loss, by name; reported as ``OBJECTIVE.NAME``.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.refusals import refused
+from vlar import registry
 from vlar.errors import UnknownNameError, UsageError
 from vlar.training.config import read_config
+from vlar.training.hyperparameters import General
 
 GOOD = 'method = "temporal"\ntrain = "clips"\nout = "mine"\n'
 
@@ -80,3 +83,12 @@ def test_a_tree_is_a_file_next_to_the_configuration_or_made(tmp_path: Path):
     trees = {"tree.json": str(tmp_path / "tree.json"), "text": "text", "bank:ucf101": "bank:ucf101"}
     for given, found in trees.items():
         assert read_config(written(tmp_path, f'{GOOD}tree = "{given}"\n')).tree == found
+
+
+@pytest.mark.parametrize("row", [{"epoks": 3}, {"epochs": 0}, 4])
+def test_a_recipe_is_a_table_whose_names_and_values_are_checked(row: object):
+    preset = registry.Preset("recipe", "toy", "general", {"adapt": row}, Path("presets.toml"))
+    with pytest.raises(UsageError, match=r"presets.toml: recipe 'toy'"):
+        General.preset(preset)
+    good = replace(preset, values={"adapt": {"epochs": 3}})
+    assert General.preset(good)()["adapt"].epochs == 3

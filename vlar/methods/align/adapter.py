@@ -22,7 +22,6 @@ from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.sentence_tower import SENTENCE_WIDTH, sentence_vectors
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32
 
 LABELS, CAPTIONS = "labels", "captions"
@@ -193,20 +192,3 @@ class Align(ResidualTower):
         if text not in self._captions:
             self._captions[text] = torch.from_numpy(sentence_vectors([text])[0])
         return self._captions[text]
-
-
-@register("recipe", "align")
-def align() -> dict[str, Hyperparameters]:
-    """One protocol; clips are not mixed, since a mixed clip has no caption."""
-    few = Hyperparameters(
-        epochs=60,
-        batch=32,
-        learning_rate=1e-3,
-        warmup_epochs=3,
-        weight_decay=0.05,
-        label_smoothing=0.1,
-        mixup=0.0,
-        average="ema",
-        ema_decay=0.95,
-    )
-    return {"adapt": few}

@@ -243,18 +243,3 @@ class ArNet(ResidualTower):
         losses: Mapping[str, Tensor] = {"task": batch.loss(logits), **network.losses(decisions)}
         total = torch.stack(list(losses.values())).sum()
         return TrainingOutput(logits, {**losses, "total": total}, classes=words, vectors=vectors)
-
-
-@register("recipe", "ar-net")
-def ar_net() -> dict[str, Hyperparameters]:
-    """Frozen features at every size: many passes, no changes of the clips."""
-    few = Hyperparameters(
-        epochs=80,
-        batch=8,
-        learning_rate=3e-3,
-        warmup_epochs=2,
-        weight_decay=0.05,
-        label_smoothing=0.1,
-        augment=False,
-    )
-    return {"adapt": few}

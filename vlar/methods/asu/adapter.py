@@ -28,7 +28,6 @@ from vlar.language.semantic_units import BODY_PARTS, Unit, extract_units, units_
 from vlar.methods.asu.network import AsuConfig, AsuNetwork, RegionAttention
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Clip, Encoded, Float32
 
 _SAME = 0.9  # cosine from which two units mean the same
@@ -300,19 +299,3 @@ def _width(config: AsuConfig, dim: int, encoder: str) -> int:
         advice = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
         raise bad_setting(config.what, name, config.width or config.heads, advice)
     return width
-
-
-@register("recipe", "asu")
-def asu() -> dict[str, Hyperparameters]:
-    """Few examples: label smoothing, strong decay, averaged weights."""
-    few = Hyperparameters(
-        epochs=40,
-        batch=32,
-        learning_rate=1e-3,
-        warmup_epochs=4,
-        weight_decay=0.1,
-        label_smoothing=0.1,
-        average="ema",
-        ema_decay=0.95,
-    )
-    return {"adapt": few}

@@ -32,7 +32,6 @@ from vlar.adapters.towers import ResidualTower
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32
 
 _SUBSETS = 9  # of each scale
@@ -200,17 +199,3 @@ class LocalTemporal(ResidualTower):
         losses = {"task": batch.loss(logits), "scales": batch.loss(of_scales.mean(dim=1))}
         losses["total"] = losses["task"] + losses["scales"]
         return TrainingOutput(logits, losses, frames=scales, classes=words, vectors=vectors)
-
-
-@register("recipe", "local-temporal")
-def local_temporal() -> dict[str, Hyperparameters]:
-    """One protocol for the source."""
-    few = Hyperparameters(epochs=60, batch=32, learning_rate=2e-3, warmup_epochs=6)
-    more = few.replaced(weight_decay=0.05, label_smoothing=0.1, average="ema", ema_decay=0.95)
-    return {"adapt": more}
-
-
-@register("recipe", "source-free")
-def source_free() -> dict[str, Hyperparameters]:
-    """One protocol for the target."""
-    return {"adapt": Hyperparameters(epochs=30, batch=32, learning_rate=5e-4, warmup_epochs=1)}

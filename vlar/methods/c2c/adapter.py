@@ -22,7 +22,6 @@ from vlar.language.labels import PARTS
 from vlar.methods.c2c.losses import SCALE, PairClasses, enhanced_losses, listed, pair_counts
 from vlar.methods.c2c.network import C2CConfig, C2CNetwork, Components
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Encoded, Float32
 
 _STILL = 0.01  # of a frame's energy: deviations below it are noise
@@ -258,18 +257,3 @@ class C2C(ResidualTower, ComposedLabels):
         elif len(shown):
             losses = {"total": batch.loss(logits)}
         return TrainingOutput(logits, losses, parts=parts)
-
-
-@register("recipe", "c2c")
-def c2c() -> dict[str, Hyperparameters]:
-    """One protocol."""
-    few = Hyperparameters(
-        epochs=80,
-        batch=64,
-        learning_rate=1e-3,
-        warmup_epochs=5,
-        weight_decay=0.05,
-        groups=decay_matrices,
-        block_dropout=0.1,
-    )
-    return {"adapt": few}

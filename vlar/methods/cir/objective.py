@@ -87,16 +87,10 @@ class CrossInstance(Objective):
     temperature: float = setting(0.1, above=0)
     mask: str = setting("domain", choices=tuple(_APART))
     name: ClassVar[str] = "cir"
-    _module: Any = field(default=None, init=False, repr=False)
     _ids: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _y: Any = field(default=None, init=False, repr=False)
     _sentences: Any = field(default=None, init=False, repr=False)
     _scale: float = field(default=1.0, init=False, repr=False)
-
-    @property
-    def module(self) -> nn.Module | None:
-        """Queries, keys and the temperature of the pairing."""
-        return self._module
 
     def begin(self, context: TrainingContext) -> None:
         """Read domains and sentences; one domain alone, or several labels a clip, are refused."""
@@ -115,12 +109,12 @@ class CrossInstance(Objective):
         sentences = [str(facts.get("text") or context.texts[column]) for facts, column in rows]
         vectors = context.method.wrapped.encode_text(sentences)
         self._sentences = torch.from_numpy(vectors).to(context.device)
-        self._module = nn.Module()
+        self.module = nn.Module()
         for part in ("query", "key"):
-            self._module.add_module(
+            self.module.add_module(
                 part, nn.Sequential(nn.Linear(context.vector_width, _WIDTH), nn.LayerNorm(_WIDTH))
             )
-        self._module.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
+        self.module.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
 
     def order(self, epoch: int, random: Random) -> list[int]:
         """Pairs of clips of one label and two domains, in random order."""
@@ -158,9 +152,9 @@ class CrossInstance(Objective):
         targets = batch.labelled(batch.targets)[used]
         losses = {"action": self.action * shared_cross_entropy(logits, targets)}
         if self.text:
-            query, key = self._module.query(f), self._module.key(f)
+            query, key = self.module.query(f), self.module.key(f)
             told = attention(query, key, forbidden, self.temperature)[used] @ f
             sentences = self._sentences[rows][used]
-            warm = self._module.log_temperature.exp().clamp_min(0.01)
+            warm = self.module.log_temperature.exp().clamp_min(0.01)
             losses["text"] = self.text * caption_loss(told, sentences, warm)
         return losses

@@ -24,7 +24,6 @@ from vlar.language.prompts import fill, load_templates
 from vlar.methods.coco.network import CocoConfig, CocoNetwork, cycle_consistency
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Float32, Role
 
 _SAME = 1 - 1e-6  # cosine of two descriptions that are one
@@ -285,19 +284,3 @@ class Coco(ResidualTower):
             rows.append(drawn)
             owners += [label] * len(drawn)
         return torch.cat(rows) if rows else torch.zeros(0, self.dim), torch.tensor(owners)
-
-
-@register("recipe", "coco")
-def coco() -> dict[str, Hyperparameters]:
-    """One protocol."""
-    few = Hyperparameters(
-        epochs=40,
-        batch=64,
-        learning_rate=1e-3,
-        warmup_epochs=4,
-        weight_decay=0.05,
-        groups=decay_matrices,
-        average="ema",
-        ema_decay=0.9,
-    )
-    return {"adapt": few}

@@ -67,11 +67,6 @@ class Consistency(Objective):
     name: ClassVar[str] = "consistency"
     needs_unlabelled: ClassVar[bool] = True
 
-    @property
-    def unlabelled_per_clip(self) -> float:
-        """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
-        return self.ratio
-
     def views(self) -> Mapping[str, ClipView]:
         """The strong view: a smaller crop, always other colours, times moved further."""
         stronger = {"crop": 0.25, "colour": 1.0, "grey": 0.4, "time_jitter": 0.4}

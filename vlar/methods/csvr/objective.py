@@ -164,7 +164,6 @@ class Csvr(Objective):
     alone: float = setting(0.0, at_least=0, below=1)
     shuffled: bool = False
     name: ClassVar[str] = "csvr"
-    parts: nn.ModuleDict | None = field(default=None, init=False)
     columns: slice | None = field(default=None, init=False)
     stored: list[list[float]] = field(default_factory=list[list[float]], init=False)
     n_labelled: int = field(default=0, init=False)
@@ -172,16 +171,6 @@ class Csvr(Objective):
     def views(self) -> Mapping[str, ClipView]:
         """The clip at its own times, at which its key frames lie."""
         return {_STILL: ClipView({"time_jitter": 0.0, "block_dropout": 0.0})} if self.match else {}
-
-    @property
-    def unlabelled_per_clip(self) -> float:
-        """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
-        return self.ratio
-
-    @property
-    def module(self) -> nn.Module | None:
-        """The generator, the critic and the decoder, as far as their terms count."""
-        return self.parts
 
     def begin(self, context: TrainingContext) -> None:
         """Build the networks, and read the packets of the videos.
@@ -207,7 +196,7 @@ class Csvr(Objective):
             parts["critic"] = _perceptron(width + size, self.hidden, 1)
         if self.frames:
             parts["decoder"] = _perceptron(width, self.hidden, 2 * _STEPS * context.frame_width)
-        self.parts = parts if len(parts) else None
+        self.module = parts if len(parts) else None
 
     def base_weight(self, progress: float) -> float:
         """0 while labels do not count, then 1."""
@@ -229,7 +218,7 @@ class Csvr(Objective):
             losses["match"] = self.match * match_loss(
                 own_vectors, self._keys(step), self.temperature
             )
-        if self.parts is None:
+        if self.module is None:
             return losses
         early = vectors_of(step, inputs[:, :half])
         if self.columns is not None:
@@ -240,7 +229,7 @@ class Csvr(Objective):
                 F.layer_norm(spans(part), (_STEPS * part.shape[-1],))
                 for part in (frames[:, :half], frames[:, half:])
             )
-            decoded = self.parts["decoder"](early).chunk(2, dim=1)
+            decoded = self.module["decoder"](early).chunk(2, dim=1)
             losses["rebuild"] = self.frames * F.mse_loss(decoded[0], now)
             losses["next"] = self.frames * F.mse_loss(decoded[1], later)
         return losses
@@ -263,13 +252,12 @@ class Csvr(Objective):
 
     def _poses(self, early: Tensor, later: Tensor) -> dict[str, Tensor]:
         """Terms of the generator and the critic, of vectors (N, D) and true poses (N, T, J)."""
-        assert self.parts is not None
         true = spans(later)
         noise = torch.randn(len(early), _NOISE, device=early.device)
-        drawn = self.parts["generator"](torch.cat([early, noise], dim=1))
+        drawn = self.module["generator"](torch.cat([early, noise], dim=1))
         guide = early.detach()
-        real = self.parts["critic"](torch.cat([guide, true], dim=1))
-        fake = self.parts["critic"](torch.cat([guide, reverse(drawn, 1.0)], dim=1))
+        real = self.module["critic"](torch.cat([guide, true], dim=1))
+        fake = self.module["critic"](torch.cat([guide, reverse(drawn, 1.0)], dim=1))
         critic = F.softplus(-real).mean() + F.softplus(fake).mean()
         return {
             "pose": self.poses * F.l1_loss(drawn, true),

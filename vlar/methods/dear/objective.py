@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -127,12 +127,6 @@ class Dear(Objective):
     debias: float = setting(0.1, at_least=0)
     width: int = setting(64, at_least=1, at_most=4096)
     name: ClassVar[str] = "dear"
-    _module: nn.Module | None = field(default=None, init=False, repr=False)
-
-    @property
-    def module(self) -> nn.Module | None:
-        """Factor and offset of the evidence, and the branches."""
-        return self._module
 
     def begin(self, context: TrainingContext) -> None:
         """Build the branches for the features of the method."""
@@ -143,16 +137,11 @@ class Dear(Objective):
             layers = nn.Conv1d(context.frame_width, self.width, span, padding=span // 2)
             module.add_module(branch, layers)
             module.add_module(f"{branch}_head", nn.Linear(self.width, labels))
-        self._module = module
-
-    def base_weight(self, progress: float) -> float:
-        """Factor on the method's own loss; set by ``own``."""
-        return self.own
+        self.module = module
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The evidential losses and the dependence, over the labelled clips."""
-        module = self._module
-        assert module is not None
+        module = self.module
         batch = step.batch
         logits = batch.labelled(step.output.logits)
         if not len(logits):
@@ -160,7 +149,7 @@ class Dear(Objective):
         targets = batch.labelled(batch.targets)
         targets = targets / targets.sum(dim=1, keepdim=True).clamp_min(1e-8)
         answer = targets.argmax(dim=1)
-        evidence = module.get_submodule("evidence")(logits)
+        evidence = module.evidence(logits)
         losses = {"evidence": edl_loss(evidence, targets)}
         if self.calibration:
             weight = avu_weight(step.progress, 1.0)
@@ -177,10 +166,9 @@ class Dear(Objective):
         variants = {"shuffled": frames[:, order.to(frames.device)], "still": frames}
         losses: dict[str, Tensor] = {}
         for branch, x in variants.items():
-            assert self._module is not None
-            convolution = self._module.get_submodule(branch)
+            convolution = self.module.get_submodule(branch)
             biased = convolution(x.transpose(1, 2)).relu().mean(dim=2)
-            logits = self._module.get_submodule(f"{branch}_head")(biased)
+            logits = self.module.get_submodule(f"{branch}_head")(biased)
             losses[branch] = self.debias * edl_loss(logits, targets)
             if len(biased) < 2:
                 continue

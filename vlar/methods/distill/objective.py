@@ -174,11 +174,6 @@ class Distill(Objective):
         write_teacher(file, paths, labels, logits)
         return {"teachers": [str(file)]}
 
-    @property
-    def unlabelled_per_clip(self) -> float:
-        """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
-        return self.ratio
-
     def views(self) -> Mapping[str, ClipView]:
         """The clip as it is before it is mixed."""
         return {"unmixed": ClipView()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +17,6 @@ from vlar.methods.events.network import EventsConfig, EventsNetwork
 from vlar.methods.events.points import grouped
 from vlar.methods.events.representations import frames, points
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Clip, Float32
 
 _VERSION = 1  # of the rows; increase it with every change
@@ -122,34 +120,3 @@ class Events(ResidualTower):
     def spikes(self, features: Float32) -> Tensor:
         """(N,) counted spikes of clips with features (N, T, F)."""
         return self.network.spikes(torch.from_numpy(self.small(features)))
-
-
-@register("recipe", "event-tower")
-def event_tower() -> dict[str, Hyperparameters]:
-    """One protocol for all settings; times are not moved, what is dropped is the tower's own."""
-    few = Hyperparameters(
-        epochs=20,
-        batch=16,
-        learning_rate=1e-2,
-        warmup_epochs=2,
-        weight_decay=0.3,
-        label_smoothing=0.1,
-        average="ema",
-        ema_decay=0.95,
-        time_jitter=0.0,
-    )
-    return {"adapt": few}
-
-
-@register("recipe", "spikmamba")
-def spikmamba() -> dict[str, Hyperparameters]:
-    """One protocol, of all presets of frames: longer, and clips are mixed, points never."""
-    longer = event_tower()["adapt"].replaced(epochs=40)
-    return {"adapt": replace(longer, learning_rate=7e-3, mixup=0.2)}
-
-
-@register("recipe", "spikepoint")
-def spikepoint() -> dict[str, Hyperparameters]:
-    """One protocol, of points: a step of 512 groups is dear, and few epochs fit."""
-    fewer = event_tower()["adapt"].replaced(epochs=14)
-    return {"adapt": replace(fewer, learning_rate=6e-3)}

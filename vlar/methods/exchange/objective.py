@@ -113,14 +113,8 @@ class Exchange(Objective):
     column: str = ""
     width: int = setting(64, at_least=1, at_most=4096)
     name: ClassVar[str] = "exchange"
-    _module: nn.Module | None = field(default=None, init=False, repr=False)
     _actions: list[int] = field(default_factory=list[int], init=False, repr=False)
     _subjects: list[str] = field(default_factory=list[str], init=False, repr=False)
-
-    @property
-    def module(self) -> nn.Module | None:
-        """The maps to ``n`` and ``m``, and the classifier."""
-        return self._module
 
     def begin(self, context: TrainingContext) -> None:
         """Find the subjects and build the maps.
@@ -154,7 +148,7 @@ class Exchange(Objective):
         module.subject = nn.Linear(context.frame_width, self.width)
         module.action = nn.Linear(context.vector_width, self.width)
         module.classifier = nn.Linear(2 * self.width, len(context.texts))
-        self._module = module
+        self.module = module
 
     def order(self, epoch: int, random: Random) -> Sequence[int]:
         """Clips, each followed by a partner of either kind, so that batches hold both."""
@@ -173,16 +167,15 @@ class Exchange(Objective):
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The plain and the crossed classification of the labelled clips."""
-        module, rows = self._module, step.batch.rows
-        assert module is not None
+        module, rows = self.module, step.batch.rows
         if not rows:
             return {}
         frames, vectors = step.batch.labelled(step.frames), step.batch.labelled(step.vectors)
-        n = module.get_submodule("subject")(frames.detach().mean(dim=1)).relu()
+        n = module.subject(frames.detach().mean(dim=1)).relu()
         # A unit vector of D entries has small ones; a linear map expects about one.
-        m = module.get_submodule("action")(vectors * vectors.shape[1] ** 0.5).relu()
+        m = module.action(vectors * vectors.shape[1] ** 0.5).relu()
         y = step.batch.labelled(step.batch.targets).argmax(dim=1)
-        classifier = module.get_submodule("classifier")
+        classifier = module.classifier
         part_losses = {"plain": self.plain * F.cross_entropy(classifier(torch.cat([n, m], 1)), y)}
         actions, subjects = (
             [kinds[row] for row in rows] for kinds in (self._actions, self._subjects)

@@ -26,7 +26,6 @@ from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
 from vlar.methods.froster.checkpoint import load
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Clip, Encoded, Float32, JsonDict, Role
 
 DISTANCES = ("cosine", "l2")
@@ -334,31 +333,3 @@ class ConditionedFroster(Froster, ConditionedText):
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
         """Condition texts by the student."""
         return self._conditioned.conditioned_text(texts, context)
-
-
-@register("recipe", "froster")
-def froster() -> dict[str, Hyperparameters]:
-    """The runs of the original; ``vlar adapt`` trains as it does the student alone."""
-    base = Hyperparameters(
-        epochs=12,
-        batch=32,
-        learning_rate=3.33e-6,
-        lowest_rate=3.33e-8,
-        first_rate=3.33e-8,
-        warmup_epochs=2,
-        weight_decay=0.01,
-        groups=decay_matrices,
-        clip_norm=1.0,
-        average="uniform",
-        average_from=2,
-        crop=(224 / 256) ** 2,
-        colour=0.0,
-        grey=0.0,
-    )
-    return {
-        "base-to-novel": base,
-        "base-to-novel-ucf101": replace(base, batch=64),
-        "base-to-novel-ssv2": replace(base, average="none"),
-        "zero-shot": replace(base, epochs=22, batch=64),
-        **registry.get("recipe", "tuned")(),
-    }

@@ -24,7 +24,6 @@ from vlar.errors import ModelError
 from vlar.methods.full_finetune.blocks import TunedConfig, TunedNetwork, make_mixers
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Float32, Role
 
 _TEXTS = 64  # classes whose strings are encoded and averaged at a time
@@ -135,21 +134,3 @@ class Tuned(ClipAdapter):
         loss = batch.loss(logits)
         vectors = F.normalize(F.normalize(frames.float(), dim=-1).mean(dim=1), dim=-1)
         return TrainingOutput(logits, {"total": loss, "ce": loss}, frames, words, vectors)
-
-
-@register("recipe", "tuned")
-def tuned() -> dict[str, Hyperparameters]:
-    """Few examples and whole towers: a low rate, few passes."""
-    few = Hyperparameters(
-        epochs=12,
-        batch=8,
-        micro_batch=4,
-        learning_rate=5e-6,
-        lowest_rate=5e-8,
-        warmup_epochs=1,
-        groups=decay_matrices,
-        label_smoothing=0.1,
-        average="uniform",
-        average_from=4,
-    )
-    return {"adapt": few}

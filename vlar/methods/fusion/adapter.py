@@ -28,7 +28,6 @@ from vlar.methods.fusion.presence import draw, parts_of, there_of, with_patches
 from vlar.methods.fusion.tokens import FusionConfig, InputsOfPart, rows_and_columns
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32
 
 
@@ -280,19 +279,3 @@ def _labels_of(batch: TrainingBatch) -> Tensor:
     """(N,) the label that each clip shows most; -1 without one."""
     y = batch.targets.argmax(dim=1)
     return y if batch.known is None else torch.where(batch.known, y, -1)
-
-
-@register("recipe", "fusion")
-def fusion() -> dict[str, Hyperparameters]:
-    """One protocol; clips are not mixed, because a mixed clip has no parts that are missing."""
-    few = Hyperparameters(
-        epochs=60,
-        batch=64,
-        learning_rate=1e-2,
-        warmup_epochs=6,
-        weight_decay=0.1,
-        label_smoothing=0.1,
-        average="ema",
-        ema_decay=0.95,
-    )
-    return {"adapt": few}

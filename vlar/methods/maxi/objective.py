@@ -223,11 +223,6 @@ class Maxi(Objective):
     _vectors: TextVectors | None = field(default=None, init=False, repr=False)
     _scale: float = field(default=1.0, init=False, repr=False)
 
-    @property
-    def unlabelled_per_clip(self) -> float:
-        """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
-        return self.ratio
-
     def labels(self) -> Sequence[str]:
         """The dictionary.
 

@@ -17,7 +17,6 @@ from vlar.encoders.protocols import ConditionedText
 from vlar.methods.msq.network import MsqConfig, MsqNetwork, asymmetric_loss
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Encoded, Float32
 
 _WIDTH = 256
@@ -159,18 +158,3 @@ def _width(config: MsqConfig, dim: int, encoder: str) -> int:
         advice = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
         raise bad_setting(config.what, "width", config.width, advice)
     return config.width
-
-
-@register("recipe", "msq")
-def msq() -> dict[str, Hyperparameters]:
-    """Few examples and a small decoder: long, with averaged weights, without mixed clips."""
-    few = Hyperparameters(
-        epochs=60,
-        batch=32,
-        learning_rate=1e-3,
-        warmup_epochs=6,
-        weight_decay=0.1,
-        average="ema",
-        ema_decay=0.95,
-    )
-    return {"adapt": few}

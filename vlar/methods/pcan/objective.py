@@ -133,14 +133,8 @@ class PrototypicalCalibration(Objective):
     keep: float = setting(0.9, at_least=0, below=1)
     name: ClassVar[str] = "pcan"
     reads_tree: ClassVar[bool] = True
-    _module: nn.Module | None = field(default=None, init=False, repr=False)
     _parents: list[int] = field(default_factory=list[int], init=False, repr=False)
     _memories: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
-
-    @property
-    def module(self) -> nn.Module | None:
-        """The two heads and the projections of the prototypes."""
-        return self._module
 
     def begin(self, context: TrainingContext) -> None:
         """Read the tree and build the heads.
@@ -157,12 +151,11 @@ class PrototypicalCalibration(Objective):
             module.add_module(level, nn.Linear(context.vector_width, count))
             module.add_module(f"{level}_space", nn.Linear(context.vector_width, self.width))
             self._memories[level] = torch.zeros(count, self.width, device=context.device)
-        self._module = module
+        self.module = module
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The two classifications, the tree loss and the refinement, over the labelled clips."""
-        module, batch = self._module, step.batch
-        assert module is not None
+        module, batch = self.module, step.batch
         vectors = batch.labelled(step.vectors)
         if not len(vectors):
             return {}

@@ -20,7 +20,6 @@ from vlar.encoders.beside import Beside
 from vlar.errors import ModelError
 from vlar.language.bank import load_bank
 from vlar.methods.plar.network import PlarConfig, PlarNetwork, balance_loss
-from vlar.methods.temporal.adapter import temporal
 from vlar.numeric import softmax
 from vlar.pose.features import tracks_from_features
 from vlar.pose.optical_flow import (
@@ -33,7 +32,6 @@ from vlar.pose.optical_flow import (
 )
 from vlar.pose.track import Tracks
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Clip, Float32, Float64, UInt8
 
 LONGEST_STEP_S = 0.5  # between frames; what moved in between is not found again
@@ -284,9 +282,3 @@ class Plar(ResidualTower):
             )
         weights = softmax(self.logit_scale * vectors @ self._text_bank.T)
         return (weights @ self._text_bank).astype(np.float32)
-
-
-@register("recipe", "plar")
-def plar() -> dict[str, Hyperparameters]:
-    """One protocol."""
-    return {"adapt": replace(temporal()["adapt"], block_dropout=0.0)}

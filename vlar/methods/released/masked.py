@@ -196,20 +196,3 @@ def _share(step: int, steps: int, numbers: Hyperparameters) -> float:
     if step < warm:
         return (step + 1) / (warm + 1)
     return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(steps - warm, 1))
-
-
-@register("recipe", "masked-video")
-def masked() -> dict[str, Hyperparameters]:
-    """The numbers of the study for a batch of 32: 1e-3 for 256 clips, of a base network."""
-    return {
-        "adapt": Hyperparameters(
-            epochs=200,
-            batch=32,
-            learning_rate=1e-3 * 32 / 256,
-            warmup_epochs=20,
-            weight_decay=0.05,
-            crop=0.5,
-            colour=0.0,
-            grey=0.0,
-        )
-    }

@@ -81,11 +81,6 @@ class Sefar(Objective):
     _named: list[tuple[str, nn.Parameter]] = field(default_factory=list, init=False, repr=False)
     _teacher: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
-    @property
-    def unlabelled_per_clip(self) -> float:
-        """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
-        return self.ratio
-
     def views(self) -> Mapping[str, ClipView]:
         """The strong view."""
         return {"strong": ClipView(_STRONGER, self._perturbed)}

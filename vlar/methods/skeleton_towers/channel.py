@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.methods.skeleton_towers.graphs import partition_of
+from vlar.media.skeleton.layouts import partition
+from vlar.methods.skeleton_towers.graphs import normed
 from vlar.methods.skeleton_towers.network import Given, Space, Time, hidden, mean_over
 
 _REDUCTION, _LEAST = 8, 8
@@ -24,7 +25,9 @@ class ChannelTopology(Space):
     def __init__(self, inputs: int, outputs: int, given: Given) -> None:
         super().__init__(inputs, outputs, given)
         small = max(_LEAST, inputs // _REDUCTION)
-        self.graph = nn.Parameter(partition_of(given))
+        rows = list(given.joints)
+        graphs = partition(given.config.layout)[:, rows][:, :, rows]
+        self.graph = nn.Parameter(torch.from_numpy(normed(graphs)))
         self.alpha = nn.Parameter(torch.zeros(1))
         self.value = nn.Conv2d(inputs, _SUBSETS * outputs, 1)
         self.ends = nn.Conv1d(inputs, 2 * _SUBSETS * small, 1)

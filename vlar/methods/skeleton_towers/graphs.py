@@ -7,19 +7,12 @@ u takes of each joint.
 from __future__ import annotations
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from torch import Tensor
 
 from vlar.media.skeleton import layouts
-from vlar.media.skeleton.layouts import Layout, levels, partition
-from vlar.methods.skeleton_towers.network import Given
+from vlar.media.skeleton.layouts import Layout, levels
 from vlar.types import Float32
-
-
-def partition_of(given: Given) -> Tensor:
-    """(3, V, V) itself, towards the root and away from it, among the joints that are read."""
-    rows = list(given.joints)
-    return torch.from_numpy(normed(partition(given.config.layout)[:, rows][:, :, rows]))
 
 
 def normed(graphs: Float32) -> Float32:
@@ -43,7 +36,11 @@ def hierarchy(layout: str | Layout, centre: str | None = None) -> Float32:
     Raises:
         UsageError: the layout has no such joint.
     """
-    level = levels(layout, centre)
+    return level_edges(levels(layout, centre))
+
+
+def level_edges(level: npt.NDArray[np.int64]) -> Float32:
+    """``hierarchy`` of the level (V,) of each joint; joints of level -1 have no edge."""
     edges = np.zeros((int(level.max()), 3, len(level), len(level)), np.float32)
     for index, of in enumerate(edges):
         near, far = level == index, level == index + 1
@@ -53,23 +50,24 @@ def hierarchy(layout: str | Layout, centre: str | None = None) -> Float32:
     return edges
 
 
-def hyper(incidence: Tensor, weight: Tensor) -> Tensor:
-    """Graph of hyper-edges: ``D_v^-1 H W D_e^-1 H^T``.
+def hyper(incidence: Tensor, weight: Tensor, *, twice: bool = False) -> Tensor:
+    """Graph of hyper-edges: ``D_v^-1 H W D_e^-1 H^T`` (Hyper-GCN, Zhou et al. 2025).
 
     ``D_e`` holds the joints of each edge, ``D_v`` the weights of the edges of each joint, without
     their signs. Rows sum to 1 where the weights are positive, and ``-W`` gives the negative graph.
 
     Args:
-        incidence: (N, V, E) H, at least 0: how much joint v belongs to edge e.
-        weight: (N, E) W.
+        incidence: (..., V, E) H, at least 0: how much joint v belongs to edge e.
+        weight: (..., E) W.
+        twice: ``W^2`` in place of ``W``, as in the released network; ``D_v`` stays.
 
     Returns:
-        (N, V, V); rows without an edge are 0.
+        (..., V, V); rows without an edge are 0.
     """
-    joints = (incidence * weight.abs()[:, None]).sum(dim=2, keepdim=True)
-    edges = incidence.sum(dim=1)
-    inner = incidence * (weight / edges.clamp(min=1e-9))[:, None]
-    return (inner @ incidence.transpose(1, 2)) / joints.clamp(min=1e-9)
+    joints = (incidence * weight.abs()[..., None, :]).sum(dim=-1, keepdim=True)
+    shares = (weight.square() if twice else weight) / incidence.sum(dim=-2).clamp(min=1e-9)
+    inner = incidence * shares[..., None, :]
+    return (inner @ incidence.transpose(-2, -1)) / joints.clamp(min=1e-9)
 
 
 def dilated(layout: str | Layout, hops: int) -> Float32:

@@ -23,7 +23,11 @@ def hull_shift(points: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     flat = scores.masked_fill(~is_visible, -torch.inf).flatten(1)
     # A scene without any joint has no softmax.
     flat = torch.where(is_visible.flatten(1).any(dim=1, keepdim=True), flat, 0.0)
-    weights = torch.softmax(flat, dim=1)
     finite_points = torch.where(is_visible[..., None], points, 0.0).flatten(1, 3)
-    origin = torch.einsum("np,npc->nc", weights, finite_points)
+    origin = origins(finite_points, flat[..., None])[:, 0]
     return points - origin[:, None, None, None], origin
+
+
+def origins(points: Tensor, scores: Tensor) -> Tensor:
+    """(N, S, C) means of points (N, P, C) by the softmax over P of scores (N, P, S)."""
+    return torch.einsum("npc,nps->nsc", points, scores.softmax(dim=1))

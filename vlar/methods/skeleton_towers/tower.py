@@ -30,7 +30,6 @@ from vlar.methods.skeleton_towers.config import TowerConfig
 from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints
 from vlar.methods.skeleton_towers.network import PART_WIDTH, Answers, Reading, TowerNetwork
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32, JsonDict, Role
 
 _log = logging.getLogger("vlar")
@@ -308,28 +307,3 @@ def part_texts(labels: Sequence[str]) -> Tensor:
     found = sentence_vectors([text for row in rows for text in row])
     padded = np.pad(found, ((0, 0), (0, PART_WIDTH - found.shape[1])))
     return torch.from_numpy(padded).view(len(rows), len(labels), PART_WIDTH)
-
-
-@register("recipe", "skeleton-tower")
-def skeleton_tower() -> dict[str, Hyperparameters]:
-    """``adapt`` for a CPU: a quarter of the widths and half of the frames; ``published`` for more.
-
-    ``published`` has the widths of the papers, and the length of the training of CTR-GCN.
-    ``adversarial`` is ``adapt`` on joints that are moved against the tower by a twentieth of the
-    trunk, which costs four times as much.
-    """
-    few = Hyperparameters(
-        epochs=40,
-        batch=16,
-        learning_rate=1e-2,
-        warmup_epochs=4,
-        weight_decay=0.05,
-        label_smoothing=0.1,
-        average="ema",
-        ema_decay=0.97,
-        time_jitter=0.2,
-        settings={"slim": 0.25, "frames": 32, "readout": "folds"},
-    )
-    long = few.replaced(epochs=65, batch=64, warmup_epochs=5, settings={"readout": "folds"})
-    against = few.replaced(settings={**few.settings, "adversarial": 0.05})
-    return {"adapt": few, "published": long, "adversarial": against}

@@ -56,13 +56,7 @@ class Soar(Objective):
     width: int = setting(64, at_least=1, at_most=4096)
     name: ClassVar[str] = "soar"
     reads_scenes: ClassVar[bool] = True
-    _module: nn.Module | None = field(default=None, init=False, repr=False)
     _scenes: Float32 = field(default_factory=lambda: _NONE, init=False, repr=False)
-
-    @property
-    def module(self) -> nn.Module | None:
-        """Factor and offset of the evidence, and the two adversaries."""
-        return self._module
 
     def begin(self, context: TrainingContext) -> None:
         """Find the scenes and build the adversaries.
@@ -75,7 +69,7 @@ class Soar(Objective):
         module.evidence = EvidenceScale(context.logit_scale)
         module.scene = _layers(context.vector_width, self.width, self._scenes.shape[1])
         module.decoder = _layers(context.vector_width, self.width, context.frame_width)
-        self._module = module
+        self.module = module
 
     def _found(self, context: TrainingContext) -> Float32:
         """(n, S) the scenes of the clips: one of them each, or how likely each is."""
@@ -92,31 +86,26 @@ class Soar(Objective):
             )
         return np.eye(len(places), dtype=np.float32)[[places.index(name) for name in named]]
 
-    def base_weight(self, progress: float) -> float:
-        """Factor on the method's own loss; set by ``own``."""
-        return self.own
-
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """Evidence, the scene adversary and the reconstruction, over the labelled clips."""
-        module, batch = self._module, step.batch
-        assert module is not None
+        module, batch = self.module, step.batch
         if not batch.rows:
             return {}
         logits, targets = batch.labelled(step.output.logits), batch.labelled(batch.targets)
         targets = targets / targets.sum(dim=1, keepdim=True).clamp_min(1e-8)
-        losses = {"evidence": edl_loss(module.get_submodule("evidence")(logits), targets)}
+        losses = {"evidence": edl_loss(module.evidence(logits), targets)}
         vectors = batch.labelled(step.vectors) * batch.labelled(step.vectors).shape[1] ** 0.5
         rise = ramp(step.progress)
         if self.scene:
             scenes = torch.from_numpy(self._scenes[list(batch.rows)]).to(vectors.device)
-            told = module.get_submodule("scene")(reverse(vectors, rise))
+            told = module.scene(reverse(vectors, rise))
             losses["scene"] = self.scene * F.cross_entropy(told, scenes)
         if self.background:
             frames = batch.labelled(step.frames).detach()
             median = frames.median(dim=1).values
             moving = (frames - median[:, None]).abs().mean(dim=1)
             still = 1 / (1 + moving / moving.mean(dim=1, keepdim=True).clamp_min(1e-8))
-            decoded = module.get_submodule("decoder")(reverse(vectors, self.strength * rise))
+            decoded = module.decoder(reverse(vectors, self.strength * rise))
             weight = still / still.mean(dim=1, keepdim=True)
             losses["background"] = self.background * (weight * (decoded - median).abs()).mean()
         return losses

@@ -31,7 +31,6 @@ from vlar.encoders.protocols import WithRegions
 from vlar.methods.temporal.positions import interpolate_positions
 from vlar.methods.temporal.regions import RegionPooling, layer_of
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Float32, JsonDict
 
 RANDOM, BLOCKS = "random", "blocks"
@@ -233,22 +232,3 @@ class Temporal(ResidualTower):
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
         """Encode texts for training; only the texts of labels are trained."""
         return fixed_vectors(self.encoder.encode_text(texts))
-
-
-@register("recipe", "temporal")
-def temporal() -> dict[str, Hyperparameters]:
-    """One protocol."""
-    few = Hyperparameters(
-        epochs=120,
-        batch=64,
-        learning_rate=2e-3,
-        warmup_epochs=12,
-        weight_decay=0.3,
-        groups=decay_matrices,
-        label_smoothing=0.1,
-        mixup=0.4,
-        average="ema",
-        ema_decay=0.95,
-        block_dropout=0.2,
-    )
-    return {"adapt": few}

@@ -18,7 +18,6 @@ from vlar.adapters.settings import Settings, setting
 from vlar.adapters.tower_network import ResidualNetwork, register_directions, zero_linear
 from vlar.adapters.towers import ResidualTower
 from vlar.registry import register
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32
 
 _SUBSETS = 3  # of each scale
@@ -145,18 +144,3 @@ class TransVae(ResidualTower):
     def pooled(self, features: Float32) -> Float32:
         """The encoder's own vectors, zero once the latents answer."""
         return self.source.pool(features) * self.network.own.numpy()
-
-
-@register("recipe", "transvae")
-def transvae() -> dict[str, Hyperparameters]:
-    """One protocol; clips are not mixed, since a mixed clip has two domains."""
-    few = Hyperparameters(
-        epochs=200,
-        batch=64,
-        learning_rate=1e-3,
-        warmup_epochs=5,
-        weight_decay=1e-4,
-        average="ema",
-        ema_decay=0.95,
-    )
-    return {"adapt": few}

@@ -77,7 +77,6 @@ class DomainsApart(Objective):
     trains: ClassVar[str | None] = "transvae"
     needs_unlabelled: ClassVar[bool] = True
     other_domain: ClassVar[bool] = True
-    _module: Any = field(default=None, init=False, repr=False)
     _method: Any = field(default=None, init=False, repr=False)
     _domains: list[Tensor] = field(default_factory=list[Tensor], init=False, repr=False)
 
@@ -85,11 +84,6 @@ class DomainsApart(Objective):
     def unlabelled_per_clip(self) -> float:
         """One for each labelled clip."""
         return 1.0
-
-    @property
-    def module(self) -> nn.Module | None:
-        """The domain classifiers."""
-        return self._module
 
     def begin(self, context: TrainingContext) -> None:
         """Read the domains and build their classifiers; one domain alone is refused."""
@@ -106,10 +100,10 @@ class DomainsApart(Objective):
                 f"({names[0]!r}); give unlabelled clips of another, or correct the column 'domain'"
             )
         self._domains = [torch.tensor([names.index(name) for name in part]) for part in named]
-        self._method, self._module = context.method, nn.ModuleDict()
+        self._method, self.module = context.method, nn.ModuleDict()
         widths = (self._method.config.dynamic, *[self._method.config.width] * 2)
         for part, width in zip(_REVERSED, widths, strict=True):
-            self._module[part] = nn.Sequential(
+            self.module[part] = nn.Sequential(
                 nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, len(names))
             )
 
@@ -133,7 +127,7 @@ class DomainsApart(Objective):
         relations = network.relations(latents.dynamic)
         strength, rows = ramp(step.progress), (latents.dynamic, relations, relations.mean(dim=1))
         for x, (part, beta) in zip(rows, _REVERSED.items(), strict=True):
-            told = self._module[part](reverse(x, beta * strength)).flatten(0, -2)
+            told = self.module[part](reverse(x, beta * strength)).flatten(0, -2)
             domains = domain.repeat_interleave(len(told) // len(domain))
             losses[part] = self.adversary * F.cross_entropy(told, domains)
         order = torch.from_numpy(step.random.permutation(moments.shape[1]))

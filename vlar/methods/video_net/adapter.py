@@ -356,29 +356,3 @@ class OwnNet(VideoNet):
     @classmethod
     def read_config(cls, settings: JsonDict) -> Any:
         return super().read_config({"network": ENCODER, **settings})
-
-
-@register("recipe", "video-net")
-def video_net() -> dict[str, Hyperparameters]:
-    """Random weights and few clips: many passes at a high rate, crops and mirror images."""
-    few = Hyperparameters(
-        epochs=40,
-        batch=8,
-        learning_rate=3e-3,
-        warmup_epochs=2,
-        weight_decay=0.05,
-        label_smoothing=0.1,
-        average="ema",
-        ema_decay=0.95,
-        crop=0.6,
-        colour=0.0,
-        grey=0.0,
-        time_jitter=0.0,
-    )
-    return {"adapt": few}
-
-
-@register("recipe", "own-net")
-def own_net() -> dict[str, Hyperparameters]:
-    """Weights that were trained before: fewer passes at a low rate."""
-    return {"adapt": video_net()["adapt"].replaced(epochs=15, learning_rate=3e-4, warmup_epochs=1)}

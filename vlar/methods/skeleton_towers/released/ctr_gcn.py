@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlar.methods.skeleton_towers.hull import origins
 from vlar.methods.skeleton_towers.released.blocks import (
     Block,
     ScaleBranches,
@@ -133,8 +134,9 @@ class Chase(nn.Module):
     def origin(self, x: Tensor) -> Tensor:
         """Subtracted points (N, C, A, B, D), one a segment, of clips (N, M, T, V, C)."""
         points = x.permute(0, 4, 2, 3, 1)  # (N, C, T, V, M)
-        weights = self.shift(points).softmax(1)
-        return torch.einsum("ncp,npabd->ncabd", points.flatten(2), weights)
+        scores = self.shift(points)
+        moved_by = origins(points.flatten(2).transpose(1, 2), scores.flatten(2))
+        return moved_by.transpose(1, 2).unflatten(2, scores.shape[2:])
 
     def moved(self, x: Tensor) -> Tensor:
         """The clips (N, M, T, V, C) around that point."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlar.methods.skeleton_towers.graphs import level_edges, normed
 from vlar.methods.skeleton_towers.released.blocks import (
     Block,
     ScaleBranches,
@@ -50,16 +52,10 @@ LEVELS: dict[int, list[list[int]]] = {
 
 def hierarchy(levels: list[list[int]], joints: int = 25) -> Tensor:
     """Graphs (L, 3, V, V) of neighbouring levels, rows take: own joints, outwards, inwards."""
-    graphs = torch.zeros(len(levels) - 1, 3, joints, joints)
-    for number, (near, far) in enumerate(pairwise(levels)):
-        inner, outer = [joint - 1 for joint in near], [joint - 1 for joint in far]
-        for joint in inner + outer:
-            graphs[number, 0, joint, joint] = 1
-        for giver in inner:
-            graphs[number, 1, outer, giver] = 1 / len(outer)
-        for giver in outer:
-            graphs[number, 2, inner, giver] = 1 / len(inner)
-    return graphs
+    level = np.full(joints, -1)
+    for number, row in enumerate(levels):
+        level[np.subtract(row, 1)] = number
+    return torch.from_numpy(normed(level_edges(level).swapaxes(-2, -1)))
 
 
 def centre_of(graphs: Tensor) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlar.methods.skeleton_towers.graphs import hyper
 from vlar.methods.skeleton_towers.released.blocks import Block, ScaleBranches, by_person
 
 _TINY = 1e-8
@@ -83,12 +84,7 @@ class HyperGraphs(nn.Module):
         distance = torch.cdist(places, places)
         least, index = distance.topk(self.neighbours, largest=False)
         shares = torch.zeros_like(distance).scatter(-1, index, (-least).softmax(-1))
-        weights = torch.tanh(self.to_W(means))  # (R, K, V')
-        weighted = shares * weights[..., None, :]
-        of_edge = shares.sum(-2) + _TINY
-        of_joint = weighted.abs().sum(-1) + _TINY
-        right = (weights / of_edge)[..., None] * shares.transpose(-1, -2)
-        return weighted @ right / of_joint[..., None]
+        return hyper(shares, torch.tanh(self.to_W(means)), twice=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Values (R, C, T, V) of (R, C_in, T, V)."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlar.methods.skeleton_towers.partitions import partition, restore
+
 
 class PartAttention(nn.Module):
     """Attention within parts of frames and columns.
@@ -24,7 +26,8 @@ class PartAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.size, self.heads = size, heads
-        self.far_frames, self.far_columns = far_frames, far_columns
+        self.far_columns = far_columns
+        self.kinds = tuple("far" if far else "near" for far in (far_columns, far_frames))
         frames, columns = size
         shape = (2 * frames - 1, *((columns, columns) if far_columns else ()), heads)
         self.relative_position_bias_table = nn.Parameter(0.02 * torch.randn(shape))
@@ -50,27 +53,13 @@ class PartAttention(nn.Module):
 
     def parts(self, x: Tensor) -> Tensor:
         """Parts (N, parts, P, C) of (N, T, S, C)."""
-        clips, frames, columns, channels = x.shape
-        p, q = self.size
-        x = x.view(clips, *self._split(frames, p, self.far_frames), columns, channels)
-        x = x if not self.far_frames else x.transpose(1, 2)  # (N, parts, p, S, C)
-        x = x.reshape(clips, frames // p, p, *self._split(columns, q, self.far_columns), channels)
-        x = x if not self.far_columns else x.transpose(3, 4)
-        return x.permute(0, 1, 3, 2, 4, 5).reshape(clips, -1, p * q, channels)
+        cut = partition(x.permute(0, 3, 1, 2), *self.kinds, size=self.size)
+        return cut.flatten(3).transpose(2, 3)
 
     def whole(self, parts: Tensor, frames: int, columns: int) -> Tensor:
         """The inverse of ``parts``: (N, T, S, C)."""
-        clips, channels = parts.shape[0], parts.shape[-1]
-        p, q = self.size
-        x = parts.view(clips, frames // p, columns // q, p, q, channels).permute(0, 1, 3, 2, 4, 5)
-        x = x if not self.far_columns else x.transpose(3, 4)
-        x = x.reshape(clips, frames // p, p, columns, channels)
-        x = x if not self.far_frames else x.transpose(1, 2)
-        return x.reshape(clips, frames, columns, channels)
-
-    @staticmethod
-    def _split(length: int, size: int, far: bool) -> tuple[int, int]:
-        return (size, length // size) if far else (length // size, size)
+        cut = parts.transpose(2, 3).unflatten(3, self.size)
+        return restore(cut, *self.kinds, shape=(frames, columns)).permute(0, 2, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Values (N, T, S, c) of queries, keys and values next to each other, (N, T, S, 3 c)."""
