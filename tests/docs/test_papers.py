@@ -37,7 +37,8 @@ def statuses(code: str) -> list[str]:
 
 
 def test_each_of_the_66_systems_has_a_whole_row():
-    assert len({row[0] for row in ROWS}) == len(ROWS) == 66
+    # VideoMAE V2 has two rows: its network, and the study that used it.
+    assert len({row[0] for row in ROWS}) == len(ROWS) == 67
     for row in ROWS:
         assert len(row) == 6, row
         assert all(row), row
