@@ -29,7 +29,8 @@ MORE_MEMORY = 1 << 30  # bytes of address space that a command may take beyond t
 # Imported where a command first needs them; the folders stand for all modules in them.
 LAZY = (
     *("torch.utils.serialization", "safetensors.numpy", "platformdirs"),
-    *("vlar.methods.tc_clip", "vlar.methods.temporal", "vlar.apps.cli", "vlar.encoders.lite"),
+    *("onnx", "pydantic.dataclasses", "typer._click.decorators", "typer._adapters"),
+    *("vlar.methods", "vlar.apps.cli", "vlar.encoders.lite"),
     *("vlar.heads", "vlar.library", "vlar.model", "vlar.language.motion", "vlar.pose"),
     *(
         "vlar.library.query",

@@ -17,8 +17,11 @@ from vlar.files.workers import pool
 from vlar.files.workers.process import FileLimits, WorkerProcess
 
 MOST = 4
-# Folders of tests that read many recordings; other tests, and those of OWN, have new workers.
-KEEP = ("apps", "contract", "fewshot", "library", "media", "model")
+# Folders and files of tests that read many recordings; the others, and OWN, have new workers.
+KEEP = {
+    *("apps", "contract", "evaluation", "library", "lite", "media", "model"),
+    *("test_old_formats.py", "test_test_time.py", "test_transvae.py", "test_whole_clips.py"),
+}
 OWN = (
     "test_lookup.py",
     "test_processes.py",
@@ -79,5 +82,5 @@ def _key(limits: FileLimits, module: str) -> Hashable:
 
 def choose(test: Path) -> None:
     """Keep workers from now on where the test of this file only reads with them."""
-    keep = set(test.parts) & set(KEEP) and test.name not in OWN
+    keep = KEEP & set(test.parts) and test.name not in OWN
     setattr(pool, "WorkerProcess", take if keep else WorkerProcess)  # noqa: B010 - for tests

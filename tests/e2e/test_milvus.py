@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pymilvus")
-pytest.importorskip("milvus_lite")
+from tests.needed import needs
+
+needs("pymilvus")
+needs("milvus_lite")
 pytestmark = pytest.mark.slow
 
 

@@ -47,8 +47,9 @@ def text(content: str) -> Make:
     return lambda path: path.write_text(content, "utf-8") and None
 
 
-def data(content: bytes) -> Make:
-    return lambda path: path.write_bytes(content) and None
+def data(content: bytes | Callable[[], bytes]) -> Make:
+    """A file; what takes long to make is made when it is written."""
+    return lambda path: path.write_bytes(content() if callable(content) else content) and None
 
 
 def as_json(content: Any) -> Make:
@@ -238,9 +239,9 @@ def skeleton(name: str, says: str, make: Make) -> SensorCase:
 
 SKELETONS = [
     *mats("skeleton", "d_skel", (20, 3, 4)),
-    skeleton("bomb-skel.mat", "unpacks to more than 400 MB", mat(
+    skeleton("bomb-skel.mat", "unpacks to more than 400 MB", lambda path: mat(
         matrix("d_skel", 6, (20, 3, 4), struct.pack("<II", 9, 1 << 29) + bytes(420 << 20)),
-        compress=True)),
+        compress=True)(path)),
     skeleton("ut-infinite-lengths.mat", "no skeleton", mat(
         skeletons_of("complete_skeleton", np.ones((1, 1, 2, 3, 20, 3))),
         skeletons_of("action_length", np.array([np.inf, np.nan]).reshape(1, 1, 2)))),
@@ -285,7 +286,7 @@ SKELETONS = [
     skeleton("own-zeros-of-2-GB.npz", "unpacks to",
              states(2_000_000_000, own(header("(7000000, 1, 25, 3)", rest=bytes(1 << 20))))),
     skeleton("own-half-precision.npz", "1.5 GB of memory",
-             own(header("(1700000, 1, 25, 3)", "'<f2'", bytes(255_000_000)))),
+             lambda path: own(header("(1700000, 1, 25, 3)", "'<f2'", bytes(255_000_000)))(path)),
     skeleton("own-header-code.npz", "not an array of NumPy",
              own(header("__import__('os').system('true')"))),
     skeleton("own-header-deep.npz", "not an array of NumPy", own(header("(" * 3000))),
@@ -433,8 +434,8 @@ IMUS = [
     imu("times-infinite.csv", "fewer|rise|apart", table("0,1,1,1", "inf,1,1,1", "nan,1,1,1")),
     imu("times-backwards.csv", "rise", table("1,1,1,1", "0,1,1,1", "2,1,1,1")),
     imu("times-gap.csv", "gaps", table("0,1,1,1", "0.001,1,1,1", "0.002,1,1,1", "1e6,1,1,1")),
-    imu("times-gap-of-4-GB.csv", "GB of memory|gaps", table(
-        *(f"{n / 1e6:.6f},1,1,1" for n in range(500_000)), "49,1,1,1")),
+    imu("times-gap-of-4-GB.csv", "GB of memory|gaps", lambda path: table(
+        *(f"{n / 1e6:.6f},1,1,1" for n in range(500_000)), "49,1,1,1")(path)),
     imu("values-1e308.csv", "unit", table("0,1e308,1,1", "1,1,1,1", "2,1,1,1")),
     imu("values-words.csv", "not a number", table("0,a,1,1", "1,1,1,1")),
     imu("nothing-known.csv", "no sample", table("0,,,", "1,,,", "2,,,")),

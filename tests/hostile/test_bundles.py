@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_server import CommandServer
+from tests.e2e.conftest import warm
 from tests.hostile.sensor_cases import as_json, data, text
 from vlar.media.lookup import reader
 
@@ -67,10 +67,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object
     for name, (make, _) in CASES.items():
         make(bad / f"{name}.bundle.json")
         files.append(bad / f"{name}.bundle.json")
-    server = CommandServer()
     out, err = place / "stdout", place / "stderr"
-    told = server.run(["check", *map(str, files), "--json"], out, err, seconds=SECONDS)
-    server.close()
+    told = warm().run(["check", *map(str, files), "--json"], out, err, seconds=SECONDS)
     assert not told["late"]
     assert told["code"] == 1
     assert "Traceback" not in err.read_text()

@@ -13,6 +13,7 @@ import pytest
 
 from tests import tiny_models, tiny_st
 from tests.clips import clips_of, vectors_of
+from tests.needed import needs
 from tests.refusals import refused
 from vlar.encoders.base import load_encoder
 from vlar.encoders.sentence_tower import load_text_tower
@@ -20,7 +21,7 @@ from vlar.encoders.st import StEncoder
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.numeric import unit
 
-pytest.importorskip("sentence_transformers", minversion="6.0")
+needs("sentence_transformers", 6)
 TEXTS = ("a dog", "riding a bike along a street", "a dog")
 
 
