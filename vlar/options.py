@@ -88,7 +88,8 @@ class Option:
         spelling: Names, metavar and limits where they do not follow from the field:
             ``-k --other METAVAR 1..9``; ``rare`` leaves it to ``--set KEY=VALUE``.
         group: Panel of the help, one of ``GROUPS``; empty for the one that its name belongs to.
-        choices: The names that it takes; None for those of the type.
+        choices: The names that it takes, or the kind of parts that has them; None for those of
+            the type.
         type: What the command line reads, where the field has another type.
         remote: Whether HTTP and agents take it too; not what names a file or costs more.
     """
@@ -96,7 +97,7 @@ class Option:
     help: str
     spelling: str = ""
     group: str = ""
-    choices: Choices | None = None
+    choices: Choices | str | None = None
     type: Any = None
     remote: bool = True
 
@@ -208,16 +209,18 @@ def body_field(request: type, name: str, **limits: Any) -> Any:
     return Field(row.default, description=row.option.help, **limits)
 
 
-def takes(request: type) -> Callable[[T], T]:
+def takes(request: type, leave_out: Iterable[str] = ()) -> Callable[[T], T]:
     """Decorator of a method: it takes the fields of a request, with their types and defaults.
 
     Args:
         request: The dataclass, which the method makes of its arguments.
+        leave_out: Fields that only vlar sets, or that the method takes under another name.
     """
     only = inspect.Parameter.KEYWORD_ONLY
     rows = [
         row.replace(kind=only, annotation=_plain(row.annotation))
         for row in inspect.signature(request).parameters.values()
+        if row.name not in leave_out
     ]
     return lambda method: _extended(method, rows)
 

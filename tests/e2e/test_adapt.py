@@ -241,25 +241,6 @@ def test_the_text_is_one_sentence_and_the_table_is_for_those_who_ask(
 
 
 @pytest.mark.slow
-def test_it_names_which_clips_to_label_next(vlar_command, few_frames: Path, tmp_path: Path):
-    folder = tmp_path / "more"
-    folder.mkdir()
-    for i in range(3):
-        videos.make_video(folder / f"{i}.mp4", 4, picture=lambda n, i=i: videos.noise(i))
-    (folder / "torn.mp4").write_bytes(b"not a video")
-    asked = ("adapt", few_frames, "--out", tmp_path / "m", "--method", "prototype")
-    done = vlar_command(*asked, "--unlabelled", folder, "--suggest", "2", "--json")
-    assert done.code == 0
-    named = done.rows[-1]["suggest"]
-    assert len({row["path"] for row in named}) == 2
-    assert all(0 <= row["uncertainty"] <= 1 and row["guesses"] for row in named)
-    assert "torn.mp4" in done.err
-    done = vlar_command(*asked, "--force", "--suggest", "2")
-    assert done.code == 2
-    assert "give --unlabelled FOLDER" in done.advice
-
-
-@pytest.mark.slow
 def test_settings_of_the_command_line_and_a_model_that_is_adapted_again(
     vlar_command, few_frames: Path, tmp_path: Path
 ):

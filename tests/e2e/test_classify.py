@@ -447,7 +447,7 @@ def test_a_server_is_asked_with_pictures_and_answers_are_kept(
     vlar_command, sparse_clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
     clip = sparse_clips["bikes"]
-    arguments = ("classify", clip, "-l", SPARSE_LABELS, "--rerank", "openai:m", "--rerank-k", 3)
+    arguments = ("classify", clip, "-l", SPARSE_LABELS, "--rerank", "openai:m")
     with chat_server(talking) as stub:
         monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
         done = vlar_command(*arguments, "--rerank-weight", 20, "--json")

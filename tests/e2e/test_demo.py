@@ -29,7 +29,7 @@ def test_doctor_and_models(vlar_command):
     models = {row["alias"]: row for row in vlar_command("models", "--json").rows if "alias" in row}
     assert models["lite"]["here"]
     assert models["siglip2"]["spec"].startswith("hf:google/siglip2")
-    first, *_ = vlar_command("models", "--for", "query", "--device", "cpu", "--json").rows
+    first, *_ = vlar_command("models", "--for", "query", "--json").rows
     assert (first["alias"], first["rank"]) == ("lite", 1)
     done = vlar_command("models", "--methods", "--json")
     names = {(row["kind"], row["name"]) for row in done.rows}

@@ -206,16 +206,3 @@ def test_label_lists_are_shown_as_a_model_reads_them(vlar_command):
     assert found["labels"][0] == {"label": "WaveHand", "text": "wave hand", "key": "WaveHand"}
     assert len(found["sha256"]) == 64
     assert vlar_command("describe", "--show", "bank:no_such").code == 2
-
-
-def test_units_of_labels_are_written(vlar_command, tmp_path: Path):
-    out = tmp_path / "units.json"
-    done = vlar_command("describe", "archery, climb stairs", "--units", "--out", out, "--json")
-    assert done.code == 0, done.err
-    (row,) = done.rows
-    assert row["units"] == row["body"] + row["object"] + row["scene"] + row["motion"]
-    words = {entry["label"] for entry in json.loads(out.read_text("utf-8"))["entries"]}
-    assert {"object: bow", "scene: stairs"} <= words
-    done = vlar_command("describe", "zorbing on ice", "--units", "--out", out)
-    assert done.code == 2
-    assert "no bank describes these labels" in done.advice

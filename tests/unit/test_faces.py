@@ -28,8 +28,13 @@ from dataclasses import dataclass, field, make_dataclass
 from typing import Annotated
 from vlar.options import Option
 
-REQUESTS = {"library.query.request": "QueryRequest", "model.requests": "ClassifyRequest"}
-for module, name in REQUESTS.items():
+REQUESTS = (
+    ("library.query.request", "QueryRequest"),
+    ("library.ingest.request", "AddRequest"),
+    ("model.requests", "ClassifyRequest"),
+    ("model.requests", "AdaptRequest"),
+)
+for module, name in REQUESTS:
     module = importlib.import_module(f"vlar.{module}")
     request = getattr(module, name)
     row = ("pace", Annotated[int, Option("How fast.", "1..9")], field(default=3, kw_only=True))
@@ -43,12 +48,13 @@ from vlar.apps.serve.agent_tools import Reading
 from vlar.library.library import Library
 from vlar.model.model import Model
 
-for method in (Library.query, Model.classify, Reading.search, Reading.classify):
+methods = (Library.query, Library.add, Model.classify, Model.adapt)
+for method in (*methods, Reading.search, Reading.classify):
     assert inspect.signature(method).parameters["pace"].default == 3, method
-for body in (schemas.Query, schemas.Classify):
+for body in (schemas.Query, schemas.Add, schemas.Classify, schemas.Adapt):
     schema = body.model_json_schema()["properties"]["pace"]
     assert (schema["minimum"], schema["maximum"], schema["description"]) == (1, 9, "How fast.")
-for verb in ("query", "classify"):
+for verb in ("query", "index add", "classify", "adapt"):
     assert "--pace N" in verbs.help_of(verb), verb
 print("in all")
 """

@@ -179,7 +179,7 @@ def unit_bank(units: Sequence[Unit], source: str) -> Bank:
         )
         for unit in units
     )
-    provenance = "units read from descriptions by 'vlar describe --units'; not reviewed by a person"
+    provenance = "units read from descriptions; not reviewed by a person"
     return Bank("units", "Apache-2.0", {"source": source, "made": provenance}, entries)
 
 

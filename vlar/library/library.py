@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
-from vlar.encoders.captions import Captioner
 from vlar.errors import QueryError
 from vlar.library import discovery, tables
 from vlar.library.address import LibraryPlace
@@ -103,27 +102,8 @@ class Library:
         """Return True, also of an empty library."""
         return True
 
-    def add(
-        self,
-        paths: str | Path | Sequence[str | Path] | DataSet,
-        *,
-        tags: Mapping[str, str] | None = None,
-        window_s: float | None = None,
-        stride_s: float | None = None,
-        long_times: float | None = None,
-        shots: bool | None = None,
-        keep_context: bool = True,
-        keep: str = "none",
-        retry: bool = False,
-        skip_still: bool = False,
-        captions: str | Captioner | None = None,
-        persons: bool | None = None,
-        detector: str | None = None,
-        runner: Runner | None = None,
-        shards: str | Path | None = None,
-        remote: bool = False,
-        progress: IngestProgress | None = None,
-    ) -> AddReport:
+    @takes(AddRequest, leave_out=("served",))
+    def add(self, paths: str | Path | Sequence[str | Path] | DataSet, **options: Any) -> AddReport:
         """Index recordings, or bring them up to date.
 
         A file is recognised by its content: unchanged ones are skipped, changed ones indexed again
@@ -147,6 +127,7 @@ class Library:
             shards: A folder: write there instead, as Parquet files (``import_shards``).
             remote: Fetch the addresses too that lists name, besides those of ``paths``.
             progress: Called after the commit of each recording.
+            options: The fields of ``vlar.library.ingest.request.AddRequest`` by name, as above.
 
         Returns:
             What was done, with the recordings that cannot be read; they never end the call.
@@ -155,12 +136,7 @@ class Library:
             UsageError: an unusable argument. LibraryLockedError: another one writes.
             LibraryError: not writable, or other windows or people. EncoderMismatchError: its model.
         """
-        return self.ingest(
-            AddRequest(
-                paths, tags, window_s, stride_s, long_times, shots, keep_context, keep, retry,
-                skip_still, captions, persons, detector, runner, shards, remote, progress=progress,
-            )
-        )  # fmt: skip
+        return self.ingest(AddRequest(paths, **options))
 
     def ingest(self, request: AddRequest) -> AddReport:
         """Index the recordings of a request, as ``add`` does with the same fields."""

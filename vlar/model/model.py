@@ -28,13 +28,12 @@ from vlar.model.inputs import Answer, Recording, is_one, vectors_of
 from vlar.model.label_heads import LabelClassifier
 from vlar.model.pair_labels import Composition
 from vlar.model.recogniser import Recogniser
-from vlar.model.requests import AdaptRequest, ClassifyRequest, EvaluateRequest, Objectives
+from vlar.model.requests import AdaptRequest, ClassifyRequest, EvaluateRequest
 from vlar.options import takes
 from vlar.results import Results
 from vlar.types import (
     Classification,
     Float32,
-    Method,
     Mode,
     ProgressCallback,
     Role,
@@ -320,21 +319,14 @@ class Model:
             answers = (bar(1) or answer for answer in answers)
         return Results(answers)
 
+    @takes(AdaptRequest, leave_out=("source", "free", "learned", "before"))
     def adapt(
         self,
         support: Examples | None,
         *,
-        method: Method = "auto",
-        shots: int | None = None,
-        seed: int = 0,
-        unknown: str = "familiarity",
-        balance: str = "none",
-        tree: TreeSource | None = None,
-        progress: ProgressCallback | None = None,
-        objectives: Objectives = (),
         unlabelled: str | Path | None = None,
         settings: Mapping[str, Any] | None = None,
-        learner: str | None = None,
+        progress: ProgressCallback | None = None,
         **options: Any,
     ) -> Model:
         """Learn labels from a few examples each: in closed form (seconds), or by training.
@@ -360,7 +352,7 @@ class Model:
             settings: Settings of the adapter, hyperparameters that replace the recipe's, settings
                 of the learner. A closed form has none.
             learner: Registered name of what finds the parameters; None means the adapter's own.
-            options: Other fields of ``vlar.model.requests.AdaptRequest``.
+            options: The fields of ``vlar.model.requests.AdaptRequest`` by name, as above.
 
         Returns:
             A model that answers with the support set's labels, or about any where there is none;
@@ -371,17 +363,9 @@ class Model:
             UnknownNameError: no method or rejector has this name.
         """
         request = AdaptRequest(
-            method=method,
-            shots=shots,
-            seed=seed,
-            unknown=unknown,
-            balance=balance,
-            tree=tree,
             progress=progress or notebook.bar("adapting"),
-            objectives=objectives,
             free=unlabelled,
             settings=dict(settings or {}),
-            learner=learner,
             **options,
         )
         if support is None:

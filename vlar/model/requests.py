@@ -56,7 +56,9 @@ class AdaptRequest:
     source: "str | Path | Support | None" = None
     method: Annotated[
         str,
-        Option("How to learn; 'auto' chooses in seconds, without training.", choices=METHODS),
+        Option(
+            "How to learn; 'auto' chooses in seconds, without training.", "NAME", choices=METHODS
+        ),
     ] = "auto"
     shots: Annotated[int | None, Option("Use at most this many examples a label.", "1..")] = None
     seed: Annotated[
@@ -71,6 +73,7 @@ class AdaptRequest:
         str,
         Option(
             "How recordings that show none of the labels are recognised.",
+            "NAME",
             choices=REJECTORS,
             remote=False,
         ),
@@ -79,7 +82,7 @@ class AdaptRequest:
         str,
         Option(
             "'adjust': labels with more examples are not preferred.",
-            "rare",
+            "rare NAME",
             choices=Choices("balance", lambda: BALANCES),
             remote=False,
         ),
@@ -99,7 +102,7 @@ class AdaptRequest:
         Option(
             "Add an objective to a trained method (auto: temporal); may be given several times.",
             "--objective NAME",
-            choices=Choices.of_kinds("objective", "objective"),
+            choices="objective",
             type=list[str] | None,
             remote=False,
         ),
@@ -126,8 +129,8 @@ class AdaptRequest:
         str | None,
         Option(
             "How a trained method finds its parameters, if not in its own way.",
-            "rare",
-            choices=Choices.of_kinds("learner", "learner"),
+            "rare NAME",
+            choices="learner",
             remote=False,
         ),
     ] = None

@@ -245,13 +245,18 @@ class Online:
         return replace(encoded, features=x)
 
 
+def has_norms(model: Model) -> bool:
+    """Return whether a model was trained and has norms, which a stream adapts."""
+    trained = model.head is not None and model.head.head.trained
+    return trained and bool(getattr(model.encoder, "norm_layers", ()))
+
+
 def _copy(model: Model) -> Any:
     """The model's adapter around the same encoder, with parameters of its own."""
     adapter: Any = model.encoder
-    trained = model.head is not None and model.head.head.trained
-    if not trained or not getattr(adapter, "norm_layers", ()):
+    if not has_norms(model):
         raise UsageError(
-            f"model {model.name!r} has no norms to train; use --online-form features, or adapt "
+            f"model {model.name!r} has no norms to train; use form='features', or adapt "
             "with a tower such as temporal, skeleton-tower or video-net"
         )
     fresh = registry.get("adapter", adapter.name).attach(adapter.encoder, adapter.settings)

@@ -234,7 +234,7 @@ def test_what_cannot_adapt_is_refused(model: Model, data: Path):
     for error, says, call in (
         (UsageError, "has no statistics.safetensors", lambda: Online(vlar.load("skeleton"))),
         (UsageError, "adapt again", lambda: Online(old)),
-        (UsageError, "--online-form features", lambda: Online(closed)),
+        (UsageError, "form='features'", lambda: Online(closed)),
         (UsageError, "not of model", lambda: Online(model, other)),
         (UsageError, "not of model", lambda: Online(model, layers=["leave"])),
         (UsageError, "not of model", lambda: Online(model, other, form="features")),
@@ -262,7 +262,7 @@ def test_the_command_adapts_and_leaves_the_folder(
     model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     defaults = Online.__init__.__kwdefaults__
-    monkeypatch.setitem(FORMS, "all", 0.05)
+    monkeypatch.setitem(FORMS, "norms", 0.05)
     monkeypatch.setitem(defaults, "momentum", 1.0)
     monkeypatch.setitem(defaults, "reset", (1e-3, 100.0))
     folder = model.save(tmp_path / "mine")
@@ -270,11 +270,11 @@ def test_the_command_adapts_and_leaves_the_folder(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     given = ["classify", str(data), "--model", str(folder), "--json"]
     plain = rows_of(invoke(given))
-    online = rows_of(invoke([*given, "--online", "--online-form", "all"]))
+    online = rows_of(invoke([*given, "--online"]))
     assert [row["path"] for row in online] == [row["path"] for row in plain]
     assert "back to the source model (distance" in online[0]["notes"][0]
     assert "notes" not in plain[0]
-    own = Online(vlar.load(folder), form="all").classify_each(paths(data))
+    own = Online(vlar.load(folder)).classify_each(paths(data))
     assert online == [row.to_dict() for row in own]
     for option in (["--every", "2s"], ["--at", "0s-1s"], ["--shots"], ["--who", "person 1"]):
         done = invoke([*given, "--online", *option])

@@ -1,16 +1,4 @@
-"""Verbs that make models: ``vlar adapt``, ``train``, ``calibrate``.
-
-Options:
-    support ([SUPPORT]): A folder with one folder of recordings per label, or a CSV file with the
-        columns path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.
-        With --truth: the recordings.
-    out (-o FOLDER): Folder for the adapted model.
-    unlabelled (FOLDER): Recordings without labels, for objectives and for --suggest; or a CSV
-        path[,domain].
-    dictionary (rare LABELS): Actions that clips without labels may show, for --objective maxi: 'a,
-        b', a file, or bank:NAME.
-    suggest (rare 1..): Name the N recordings of --unlabelled that teach most if you label them.
-"""
+"""Verbs that make models: ``vlar adapt``, ``train``, ``calibrate``."""
 
 from __future__ import annotations
 
@@ -25,10 +13,9 @@ from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
 from vlar.model.requests import AdaptRequest
-from vlar.options import Fields
+from vlar.options import FILES, MACHINE, Fields, Option
 
 if TYPE_CHECKING:
-    from vlar.apps.cli.progress import Progress
     from vlar.model.model import Model
     from vlar.training.distributed import Processes
     from vlar.training.progress import Epoch
@@ -39,27 +26,45 @@ AnnotatedRequest = shelves.request("behaviour.annotated.request", "AnnotatedRequ
 
 
 def adapt(
-    support: Annotated[list[str] | None, inputs.require_support] = None,
+    support: Annotated[
+        list[str] | None,
+        Option(
+            "A folder with one folder of recordings per label, or a CSV file "
+            "with the columns path,label[,start_s,end_s]. None: only "
+            "--unlabelled clips, with --objective maxi. With --truth: the "
+            "recordings.",
+            "[SUPPORT]",
+        ),
+        inputs.require_support,
+    ] = None,
     /,
     *,
-    out: str,
-    model: str = "lite",
+    out: Annotated[str, Option("Folder for the adapted model.", "-o FOLDER")],
+    model: options.Model = "lite",
     asked: Annotated[JsonDict, Fields(AdaptRequest)],
     annotated: Annotated[JsonDict, Fields(AnnotatedRequest)],
-    unlabelled: str | None = None,
-    dictionary: str | None = None,
-    suggest: int | None = None,
-    force: bool = False,
-    verbose: bool = False,
-    device: str | None = None,
-    dtype: options.Dtype = None,
+    unlabelled: Annotated[
+        str | None,
+        Option(
+            "Recordings without labels, for objectives; or a CSV path[,domain].",
+            "FOLDER",
+        ),
+    ] = None,
+    dictionary: Annotated[
+        str | None,
+        Option(
+            "Actions that clips without labels may show, for --objective maxi: "
+            "'a, b', a file, or bank:NAME.",
+            "rare LABELS",
+        ),
+    ] = None,
+    force: options.Force = False,
+    verbose: Annotated[bool, Option("Show every candidate and its score.", "-v", MACHINE)] = False,
+    machine: options.Machine,
 ) -> int:
     """Learn labels from a few examples each.
 
     It takes seconds, or longer where --method names a method that is trained.
-
-    Options:
-        verbose (-v): Show every candidate and its score.
 
     Examples:
         vlar adapt support/ --out mine
@@ -81,29 +86,18 @@ def adapt(
             Path(
                 input_path
             ).exists()  # raises where no file can have the name, before a model is loaded
-    if suggest is not None and unlabelled is None:
-        raise UsageError("--suggest chooses among clips without labels; give --unlabelled FOLDER")
-    if suggest is not None and support is None:
-        raise UsageError("--suggest compares with examples; give a support set")
     asked["objectives"] = _with_dictionary(asked["objectives"] or (), dictionary)
     asked["settings"] = read_settings(asked["settings"] or ())
-    # Without an objective or a learner they are for --suggest alone.
-    used = asked["objectives"] or asked["learner"] or suggest is None
     model, asked = _started(model, asked)
-    request = AdaptRequest(source=source, free=unlabelled if used else None, **asked)
+    request = AdaptRequest(source=source, free=unlabelled, **asked)
     with progress(f"loading {model}") as shown:
-        base = inputs.load_model(model, device, dtype or training_type(request.method))
+        base = inputs.load_model(
+            model, machine.device, machine.dtype or training_type(request.method)
+        )
         shown.stage("reading examples")
         adapted = base.learn(replace(request, progress=shown))
         save(adapted, out, force)
-        next_clips = _suggested(adapted, unlabelled, suggest, shown)
-    named = {} if suggest is None else {"suggest": [item.to_dict() for item in next_clips]}
-    code = _report(adapted, out, named, brief=not verbose)
-    for number, item in enumerate(() if output.is_json() else next_clips, 1):
-        label, probability = item.guesses[0]
-        now = f"now {label}, {output.percent(probability)}"
-        output.line(f"label next, {number}: {item.path} ({now})")
-    return code
+    return _report(adapted, out, brief=not verbose)
 
 
 def _started(model: str, asked: JsonDict) -> tuple[str, JsonDict]:
@@ -129,13 +123,13 @@ def _only(support: Sequence[str] | None) -> str | None:
     return support[0] if support else None
 
 
-def _report(model: Model, out: str, named: JsonDict, *, brief: bool = False) -> int:
+def _report(model: Model, out: str, *, brief: bool = False) -> int:
     """Print what a model has learned, and where it is; returns the exit code."""
     report = model.report
     for row in report.failed:
         output.error(row.message)
     output.row(
-        {"model": out, **report.to_dict(), **named},
+        {"model": out, **report.to_dict()},
         *(report.sentence() if brief else report.summary()).split("\n"),
         _saved(out),
     )
@@ -215,40 +209,25 @@ def _with_dictionary(
     return {name: {"dictionary": dictionary} if name in reading else {} for name in objectives}
 
 
-def _suggested(model: Model, folder: str | None, count: int | None, shown: Progress) -> list[Any]:
-    """The recordings of a folder that teach most; none where they are not asked for."""
-    if count is None or folder is None:
-        return []
-    from vlar.model.requests import find_unlabelled
-
-    candidates = shelves.load("behaviour.candidates", "--suggest")
-    shown.stage("comparing recordings without labels")
-    paths = [item.path for item in find_unlabelled(folder, model.modality)]
-    suggestions = candidates.of_recordings(model, paths)
-    for failure in suggestions.failed:
-        output.error(failure.message)
-    return suggestions.first(count)
-
-
 def train(
-    config: str,
+    config: Annotated[str, Option("What to train; see docs/training.md.", "CONFIG.toml")],
     /,
     *,
-    force: bool = False,
-    as_json: bool = False,
-    processes: int = 1,
-    quiet: bool = False,
-    verbose: bool = False,
-    debug: bool = False,
+    force: options.Force = False,
+    as_json: Annotated[
+        bool, Option("Print one JSON object an epoch, and one at the end.", "--json")
+    ] = False,
+    processes: Annotated[
+        int,
+        Option("Train in N processes of this machine, one a GPU where there are GPUs.", "1..1024"),
+    ] = 1,
+    quiet: Annotated[bool, Option("Print answers and errors only.", "-q", MACHINE)] = False,
+    verbose: Annotated[bool, Option("Print what is being done.", "-v", MACHINE)] = False,
+    debug: Annotated[bool, Option("Show the traceback of an error.", group=MACHINE)] = False,
 ) -> int:
     """Train an adapter by a configuration file.
 
     Run the same command again to resume a stopped training.
-
-    Options:
-        config (CONFIG.toml): What to train; see docs/training.md.
-        as_json (--json): Print one JSON object an epoch, and one at the end.
-        processes (1..1024): Train in N processes of this machine, one a GPU where there are GPUs.
 
     Examples:
         vlar train mine.toml
@@ -292,34 +271,43 @@ def _train(config: str, processes: Processes, force: bool) -> int:
         watched = RunCallbacks(reading, watch)
         model = run(read, replace=force, progress=watched, processes=processes)
     if processes.first:
-        return _report(model, str(read.out), {})
+        return _report(model, str(read.out))
     report = model.report
     return exit_code(report.recordings or len(report.examples), len(report.failed))
 
 
 def calibrate(
-    examples: str,
-    labelled: str | None = None,
+    examples: Annotated[
+        str,
+        Option(
+            "A folder with one folder of recordings per label, or a CSV file "
+            "with the columns path,label[,start_s,end_s]; or a library, before "
+            "its LABELLED clips.",
+            "SUPPORT",
+        ),
+    ],
+    labelled: Annotated[
+        str | None,
+        Option("As SUPPORT, for a library: 'vlar query --miss' is fitted on these clips."),
+    ] = None,
     /,
     *,
-    out: Path | None = None,
-    model: str = "lite",
-    unknown_share: float = 0.35,
-    force: bool = False,
-    device: str | None = None,
-    dtype: options.Dtype = None,
+    out: Annotated[
+        Path | None, Option("Folder for the calibrated model.", "-o FOLDER", FILES)
+    ] = None,
+    model: options.Model = "lite",
+    unknown_share: Annotated[
+        float,
+        Option(
+            "Expected share of recordings that show none of the labels, between 0 and 1.", "SHARE"
+        ),
+    ] = 0.35,
+    force: options.Force = False,
+    machine: options.Machine,
 ) -> int:
     """Fit the probabilities of a model, or --miss, on labelled clips.
 
     Use recordings that the model has not learned from.
-
-    Options:
-        examples (SUPPORT): A folder with one folder of recordings per label, or a CSV file with the
-            columns path,label[,start_s,end_s]; or a library, before its LABELLED clips.
-        labelled: As SUPPORT, for a library: 'vlar query --miss' is fitted on these clips.
-        out (-o FOLDER): Folder for the calibrated model.
-        unknown_share (SHARE): Expected share of recordings that show none of the labels, between 0
-            and 1.
 
     Examples:
         vlar calibrate checked/ --out calibrated
@@ -327,7 +315,7 @@ def calibrate(
         vlar calibrate holiday.vlar checked/
     """
     if labelled is not None:
-        return _calibrate_library(examples, labelled, device, dtype)
+        return _calibrate_library(examples, labelled, machine.device, machine.dtype)
     if out is None:
         raise UsageError("--out is missing: name the folder of the calibrated model")
     from vlar.model.calibrate import calibrate as calibrated
@@ -336,7 +324,7 @@ def calibrate(
     check_target(out, replace=force)
     inputs.require_support(examples)
     with progress(f"loading {model}") as shown:
-        base = inputs.load_model(model, device, dtype)
+        base = inputs.load_model(model, machine.device, machine.dtype)
         shown.stage("reading examples")
         calibrated_model = calibrated(base.words, base.head, examples, unknown_share, shown)
     base.calibrated(calibrated_model).save(out, replace=force)

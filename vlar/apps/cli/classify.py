@@ -1,31 +1,13 @@
-"""``vlar classify``: find which labels fit each recording.
-
-Options:
-    labels (-l LABELS): 'a, b, c', a file (.txt, .csv, .json), or bank:NAME. A model made by 'vlar
-        adapt' has its own.
-    pairs (rare VERBS OBJECTS): Labels are every verb with every object; each a list or a file, as
-        --labels.
-    concepts (LIBRARY): Labels that are names of its concepts are what judgements taught ('vlar
-        concept save').
-    sensors (--with SENSOR=FILE): Another sensor's recording of the same moment: imu=b.mat; --model
-        bundle:A+B.
-    timeline_file (--timeline FILE): Write segments: .json, .csv, .srt, .vtt or .png.
-    csv: Write the answers as a table: .csv or .parquet.
-    rerank (ANSWERER): Ask another answerer about the best labels: self:MODEL, local:FOLDER,
-        openai:MODEL.
-    explain: Show how labels were read and what decided.
-    online: Adapt to the recordings, in their order, while answering.
-    online_form (rare FORM): What adapts: norms, all (parameters) or features.
-"""
+"""``vlar classify``: find which labels fit each recording."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.exits import exit_code
@@ -33,7 +15,7 @@ from vlar.apps.cli.progress import Progress, progress
 from vlar.errors import UsageError
 from vlar.formatting import counted
 from vlar.model.requests import ClassifyRequest
-from vlar.options import Choices, Fields
+from vlar.options import FILES, SECOND_OPINION, Choices, Fields, Option
 
 if TYPE_CHECKING:
     from vlar.language.labels import LabelList
@@ -53,26 +35,71 @@ ANSWERERS = Choices.of_kinds("answerer", "answerer")
 JsonDict = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Words:
+    """Labels of a verb, and how they are read."""
+
+    labels: Annotated[str | None, options.LABELS] = None
+    pairs: Annotated[
+        tuple[str, str] | None,
+        Option(
+            "Labels are every verb with every object; each a list or a file, as --labels.",
+            "rare VERBS OBJECTS",
+        ),
+    ] = None
+    concepts: Annotated[
+        str | None,
+        Option(
+            "Labels that are names of its concepts are what judgements taught "
+            "('vlar concept save').",
+            "LIBRARY",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """Output of answers, and what decides them."""
+
+    sensors: Annotated[
+        list[str] | None,
+        Option(
+            "Another sensor's recording of the same moment: imu=b.mat; --model bundle:A+B.",
+            "--with SENSOR=FILE",
+        ),
+    ] = None
+    timeline_file: Annotated[
+        str | None,
+        Option("Write segments: .json, .csv, .srt, .vtt or .png.", "--timeline FILE", FILES),
+    ] = None
+    csv: Annotated[
+        Path | None, Option("Write the answers as a table: .csv or .parquet.", group=FILES)
+    ] = None
+    rerank: Annotated[
+        str | None,
+        Option(
+            "Ask another answerer about the best labels: self:MODEL, local:FOLDER, openai:MODEL.",
+            "ANSWERER",
+            SECOND_OPINION,
+            choices=ANSWERERS,
+        ),
+    ] = None
+    rerank_weight: Annotated[float | None, options.RERANK_WEIGHT] = None
+    explain: Annotated[bool, Option("Show how labels were read and what decided.")] = False
+    online: Annotated[bool, Option("Adapt to the recordings, in their order, while answering.")] = (
+        False
+    )
+
+
 def classify(
-    paths: list[str],
+    paths: options.Paths,
     /,
     *,
-    labels: str | None = None,
-    pairs: tuple[str, str] | None = None,
-    concepts: str | None = None,
-    model: str = "lite",
+    words: Words,
+    model: options.Model = "lite",
     asked: Annotated[JsonDict, Fields(ClassifyRequest)],
-    sensors: list[str] | None = None,
-    timeline_file: str | None = None,
-    csv: Path | None = None,
-    rerank: Annotated[str | None, ANSWERERS] = None,
-    rerank_k: int = 5,
-    rerank_weight: float | None = None,
-    explain: bool = False,
-    online: bool = False,
-    online_form: str = "norms",
-    device: str | None = None,
-    dtype: options.Dtype = None,
+    flags: AnswerOptions,
+    machine: options.Machine,
 ) -> int:
     """Find which labels fit each recording.
 
@@ -86,40 +113,44 @@ def classify(
     from vlar.results import TableFile
 
     every_s = inputs.seconds(asked["every_s"], "--every") if asked["every_s"] else None
-    timeline = timeline_file is not None and shelves.load("behaviour.verbs.timeline", "--timeline")
-    segments_file = timeline.file_of(timeline_file, every_s) if timeline else None
+    timeline = flags.timeline_file is not None and shelves.load(
+        "behaviour.verbs.timeline", "--timeline"
+    )
+    segments_file = timeline.file_of(flags.timeline_file, every_s) if timeline else None
     asked |= {"every_s": every_s, "at": inputs.span(asked["at"], "--at")}
-    taught = inputs.concepts(concepts)
-    request = ClassifyRequest(_label_list(labels, pairs), concepts=taught, **asked)
+    taught = inputs.concepts(words.concepts)
+    request = ClassifyRequest(_label_list(words.labels, words.pairs), concepts=taught, **asked)
     live = _address(paths, segments_file)
     _check_person(request, live)
-    _check_second_opinion(rerank, live, request.mode)
+    _check_second_opinion(flags.rerank, live, request.mode)
     apart = request.shots or request.window or every_s or request.person
-    if online and (live or rerank or sensors or apart):
+    if flags.online and (live or flags.rerank or flags.sensors or apart):
         raise UsageError(
             "--online answers whole recordings of a model's own sensor; leave out --every, --at, "
             "--shots, --who, --zoom, --with and --rerank, and give files"
         )
     review = None
-    if rerank is not None:
+    if flags.rerank is not None:
         opinions = shelves.load("apps.verbs.second_opinion", "--rerank")
-        review = opinions.Review(rerank, rerank_k, rerank_weight)
+        review = opinions.Review(flags.rerank, flags.rerank_weight)
     absent = [] if live else inputs.absent(paths)
     with ExitStack() as stack:
-        table = stack.enter_context(TableFile(csv)) if csv else None
+        table = stack.enter_context(TableFile(flags.csv)) if flags.csv else None
         answers = Answers(request.mode, table)
         if len(absent) == len(paths):
             return answers.of_nothing(absent)
         shown = stack.enter_context(progress(f"loading {model}"))
-        recogniser = inputs.load_model(model, device, dtype)
-        request = replace(request, source=inputs.beside(paths, sensors or (), recogniser.modality))
+        recogniser = inputs.load_model(model, machine.device, machine.dtype)
+        request = replace(
+            request, source=inputs.beside(paths, flags.sensors or (), recogniser.modality)
+        )
         listed = request.label_set.listed
         answers.n_labels = len(listed or recogniser.default_labels)
         if live is not None:
             return _watch(live, recogniser, request, answers, shown)
-        if explain:
+        if flags.explain:
             answers.explain(recogniser, listed)
-        _classify(paths, recogniser, request, answers, shown, review, online and online_form)
+        _classify(paths, recogniser, request, answers, shown, review, flags.online)
     if timeline:
         timeline.write_answers(segments_file, answers.good)
     return exit_code(len(answers.good), answers.failed + (review.failed if review else 0))
@@ -207,7 +238,7 @@ def _classify(
     answers: Answers,
     shown: Progress,
     review: Any,
-    online: str | Literal[False] = False,
+    online: bool = False,
 ) -> None:
     """Answer for each recording, with a second opinion or adapting where that is asked for."""
     recordings, failures = inputs.recordings(paths, model.modality)
@@ -222,8 +253,10 @@ def _classify(
     model.encoder.release_texts()  # all labels were read
     if online:
         from vlar.training.test_time import Online as Adapting
+        from vlar.training.test_time import has_norms
 
-        rows = Adapting(model, form=online, request=request).classify_each(recordings)
+        form = "norms" if has_norms(model) else "features"
+        rows = Adapting(model, form=form, request=request).classify_each(recordings)
     reviewed = review.reviewed(rows, model, request) if review else rows
     if request.every_s is None or len(recordings) > _PROBED:
         shown.stage("classifying", total=len(recordings))
@@ -253,7 +286,7 @@ def _check_second_opinion(answerer: str | None, live: str | None, mode: str) -> 
 
 
 def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList | None:
-    """The labels of ``--labels`` or ``--pairs``; None where neither is given."""
+    """The labels of ``--labels`` or ``--pairs``; None where neither is flags."""
     from vlar.language.labels import parse_labels
     from vlar.language.pairs import parse_pairs
 

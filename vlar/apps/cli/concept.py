@@ -1,20 +1,16 @@
-"""``vlar concept``: names for what judgements of hits taught, used like phrases.
-
-Options:
-    library (LIBRARY): Made by 'vlar index add'.
-    name: How queries write it.
-"""
+"""``vlar concept``: names for what judgements of hits taught, used like phrases."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.apps.cli import inputs, judgements, output
+from vlar.apps.cli import inputs, judgements, options, output
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError
+from vlar.options import Option
 
 if TYPE_CHECKING:
     from vlar.language.concept import Concept
@@ -33,21 +29,23 @@ app = typer.Typer(
 
 @verb(app)
 def save(
-    library: str,
-    name: str,
-    text: str,
+    library: options.Library,
+    name: Annotated[str, Option("How queries write it.")],
+    text: Annotated[
+        str, Option("The phrase whose hits are judged; a concept learns more.", "PHRASE")
+    ],
     /,
     *,
-    yes: list[str] | None = None,
-    no: list[str] | None = None,
-    model: str | None = None,
+    yes: Annotated[
+        list[str] | None,
+        Option(
+            "A hit of the plain list that shows what is meant (3), or its row (row:57).", "NUMBER"
+        ),
+    ] = None,
+    no: Annotated[list[str] | None, Option("A hit that does not show it.", "NUMBER")] = None,
+    model: options.OwnModel = None,
 ) -> int:
     """Keep what judgements of the hits of a phrase teach.
-
-    Options:
-        text (PHRASE): The phrase whose hits are judged; a concept learns more.
-        yes (NUMBER): A hit of the plain list that shows what is meant (3), or its row (row:57).
-        no (NUMBER): A hit that does not show it.
 
     Examples:
         vlar concept save holiday.vlar "our street" "riding a bike" --yes 2 --no 1
@@ -71,7 +69,7 @@ def save(
 
 
 @verb(app, "list")
-def list_(library: str, /) -> int:
+def list_(library: options.Library, /) -> int:
     """List the concepts of a library.
 
     Examples:
@@ -87,7 +85,9 @@ def list_(library: str, /) -> int:
 
 
 @verb(app)
-def remove(library: str, name: str, /) -> int:
+def remove(
+    library: options.Library, name: Annotated[str, Option("How queries write it.")], /
+) -> int:
     """Forget a concept.
 
     Examples:

@@ -7,10 +7,12 @@ import tempfile
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 from vlar.apps.cli import output
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError, explained
+from vlar.options import Option
 from vlar.version import pip_install
 
 CLIPS = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
@@ -24,14 +26,18 @@ LABELS = (
 QUERIES = ("bicycles in street traffic", "a cartoon animal")
 
 
-def demo(*, library: str | None = None, keep: Path | None = None) -> int:
+def demo(
+    *,
+    library: Annotated[
+        str | None, Option("Keep the demo's library here; by default it is deleted.", "FOLDER")
+    ] = None,
+    keep: Annotated[
+        Path | None, Option("Copy the three clips here, to try commands on them.", "DIR")
+    ] = None,
+) -> int:
     """Classify, index and query three real clips.
 
     It works offline, after 'vlar models get lite demo'.
-
-    Options:
-        library (FOLDER): Keep the demo's library here; by default it is deleted.
-        keep (DIR): Copy the three clips here, to try commands on them.
 
     Examples:
         vlar demo

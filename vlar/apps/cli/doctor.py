@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import output, shelves
 from vlar.errors import VlarError
 from vlar.files import resources
 from vlar.formatting import counted
+from vlar.options import Option
 from vlar.version import __version__, is_installed, package_fault, pip_install
 
 if TYPE_CHECKING:
@@ -33,15 +34,20 @@ FAISS = ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu")  # of one
 _FAULTS = (VlarError, ImportError, OSError, RuntimeError)
 
 
-def doctor(*, audit: str | None = None) -> int:
+def doctor(
+    *,
+    audit: Annotated[
+        str | None,
+        Option(
+            "Instead: find what is wrong with a model folder, library, weights or bank of others.",
+            "PATH",
+        ),
+    ] = None,
+) -> int:
     """Check the installation, or a file that another person sent.
 
     Each fault comes with a remedy. An audit runs and writes nothing. Its exit code is 1 where it
     finds danger or damage.
-
-    Options:
-        audit (PATH): Instead: find what is wrong with a model folder, library, weights or bank of
-            others.
 
     Examples:
         vlar doctor

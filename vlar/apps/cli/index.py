@@ -1,16 +1,4 @@
-"""``vlar index``: make and keep a library of recordings, and look at what it holds.
-
-Options:
-    library (LIBRARY): A folder, such as gym.vlar, or milvus://HOST:PORT/NAME.
-    k (1..): Windows to show.
-    tag (KEY=VALUE): Attach key=value to these recordings.
-    window (SPAN): Length of a window; 4s in a new library.
-    stride (SPAN): From one window to the next; 2s in a new library.
-    long_windows (rare TIMES): Also windows this many times as long; 1 for none.
-    no_context (rare): Store nothing to re-rank with: less disk space.
-    runner (NAME): Where recordings are read and encoded: processes:cuda:0,cuda:1 (one encoder on
-        each), processes:cpu:2 (two), ray:HOST:PORT?workers=4&gpus=0.5. Default: in this process.
-"""
+"""``vlar index``: make and keep a library of recordings, and look at what it holds."""
 
 from __future__ import annotations
 
@@ -29,7 +17,7 @@ from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
 from vlar.library.ingest.request import AddRequest
 from vlar.library.query.request import QueryRequest
-from vlar.options import Choices, Fields
+from vlar.options import MACHINE, TIME, Choices, Fields, Option
 
 if TYPE_CHECKING:
     from vlar.library.discovery import Standout
@@ -44,6 +32,20 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _ENGINES = Choices.of_kinds("index type", "engine", also=("auto", "hnsw", "diskann"))
+_Library = Annotated[
+    str, Option("A folder, such as gym.vlar, or milvus://HOST:PORT/NAME.", "LIBRARY")
+]
+_Count = Annotated[int, Option("Windows to show.", "1..")]
+_Runner = Annotated[
+    str | None,
+    Option(
+        "Where recordings are read and encoded: processes:cuda:0,cuda:1 (one encoder on each), "
+        "processes:cpu:2 (two), ray:HOST:PORT?workers=4&gpus=0.5. Default: in this process.",
+        "NAME",
+        MACHINE,
+        "runner",
+    ),
+]
 _NAMED = 3  # copies that have a line each
 _NAMES = {
     "videos": "recordings",
@@ -64,28 +66,41 @@ def _opened(path: str, model: Any = None, *, create: bool = False) -> Library:
 
 @verb(app)
 def add(
-    library: str,
-    paths: Annotated[list[str], inputs.all_absent],
+    library: _Library,
+    paths: Annotated[
+        list[str],
+        Option(
+            "Files, or folders that are searched for recordings; also addresses "
+            "(s3://...), lists (CSV or Parquet with a column path) and .tar "
+            "archives.",
+            "PATH",
+        ),
+        inputs.all_absent,
+    ],
     /,
     *,
-    tag: list[str] | None = None,
-    window: str | None = None,
-    stride: str | None = None,
-    long_windows: float | None = None,
+    tag: options.Tag = None,
+    window: Annotated[
+        str | None, Option("Length of a window; 4s in a new library.", "SPAN", TIME)
+    ] = None,
+    stride: Annotated[
+        str | None, Option("From one window to the next; 2s in a new library.", "SPAN", TIME)
+    ] = None,
+    long_windows: Annotated[
+        float | None,
+        Option("Also windows this many times as long; 1 for none.", "rare TIMES", TIME),
+    ] = None,
     asked: Annotated[dict[str, Any], Fields(AddRequest)],
-    model: str | None = None,
-    no_context: bool = False,
-    device: str | None = None,
-    dtype: options.Dtype = None,
-    runner: Annotated[str | None, "runner"] = None,
+    model: options.OwnModel = None,
+    no_context: Annotated[
+        bool, Option("Store nothing to re-rank with: less disk space.", "rare")
+    ] = False,
+    machine: options.Machine,
+    runner: _Runner = None,
 ) -> int:
     """Add recordings to a library.
 
     Known files are skipped, changed ones updated, an interrupted run resumes.
-
-    Options:
-        paths (PATH): Files, or folders that are searched for recordings; also addresses
-            (s3://...), lists (CSV or Parquet with a column path) and .tar archives.
 
     Examples:
         vlar index add holiday.vlar videos/ --tag year=2024
@@ -99,11 +114,13 @@ def add(
     window_s = inputs.seconds(window, "--window") if window else None
     stride_s = inputs.seconds(stride, "--stride") if stride else None
     tags = inputs.pairs(tag or [], "--tag")
-    where = inputs.runner(runner, device)
+    where = inputs.runner(runner, machine.device)
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
         show = _AddProgress(shown)
-        loaded = inputs.load_model(name, device, dtype, library) if device or dtype else model
+        loaded = model
+        if machine != options.Machine():
+            loaded = inputs.load_model(name, machine.device, machine.dtype, library)
         with _opened(library, loaded, create=True) as opened:
             request = AddRequest(
                 recordings,
@@ -173,11 +190,12 @@ class _AddProgress:
 
 
 @verb(app)
-def remove(library: str, paths: list[str], /) -> int:
+def remove(
+    library: _Library,
+    paths: Annotated[list[str], Option("Files, folders, or patterns in quotes.", "PATH")],
+    /,
+) -> int:
     """Remove recordings from a library; the files themselves stay.
-
-    Options:
-        paths (PATH): Files, folders, or patterns in quotes.
 
     Examples:
         vlar index remove holiday.vlar clip.mp4
@@ -197,7 +215,7 @@ def remove(library: str, paths: list[str], /) -> int:
 
 @verb(app, "list")
 def list_recordings(
-    library: str, /, *, asked: Annotated[dict[str, Any], Fields(QueryRequest, ("where",))]
+    library: _Library, /, *, asked: Annotated[dict[str, Any], Fields(QueryRequest, ("where",))]
 ) -> int:
     """List the recordings of a library.
 
@@ -214,11 +232,13 @@ def list_recordings(
 
 
 @verb(app)
-def info(library: str, /, *, verbose: bool = False) -> int:
+def info(
+    library: _Library,
+    /,
+    *,
+    verbose: Annotated[bool, Option("Show every fact.", "-v", MACHINE)] = False,
+) -> int:
     """Show what a library holds and which model made it.
-
-    Options:
-        verbose (-v): Show every fact.
 
     Examples:
         vlar index info holiday.vlar
@@ -263,18 +283,26 @@ def _main_facts(facts: LibraryInfo) -> dict[str, str]:
 
 @verb(app)
 def upgrade(
-    library: str, /, *, model: str | None = None, lazy: bool = False, minutes: float | None = None,
-    runner: Annotated[str | None, "runner"] = None,
-) -> int:  # fmt: skip
+    library: _Library,
+    /,
+    *,
+    model: Annotated[
+        str | None,
+        Option("A model that has all parts of the library's; with --lazy any.", "--model NAME"),
+    ] = None,
+    lazy: Annotated[
+        bool,
+        Option("Map the rows; queries, --minutes, or this command without --lazy encode them."),
+    ] = False,
+    minutes: Annotated[
+        float | None, Option("Encode mapped rows for so long.", "0.. MINUTES")
+    ] = None,
+    runner: _Runner = None,
+) -> int:
     """Bring a library up to date, or change its model.
 
     Only parts that changed are computed, such as bodies after 'vlar models get lite-motion'. An
     interrupted run resumes. With --lazy another model answers at once; hits are mapped or encoded.
-
-    Options:
-        model (--model NAME): A model that has all parts of the library's; with --lazy any.
-        lazy: Map the rows; queries, --minutes, or this command without --lazy encode them.
-        minutes (0.. MINUTES): Encode mapped rows for so long.
 
     Examples:
         vlar index upgrade holiday.vlar
@@ -296,13 +324,12 @@ def upgrade(
 
 
 @verb(app)
-def copy(library: str, to: str, /) -> int:
+def copy(
+    library: _Library, to: Annotated[str, Option("A new library, or a part of this one.", "TO")], /
+) -> int:
     """Copy a library to another place, into Milvus or out of it.
 
     An interrupted copy resumes. At the end both are read, and their digests must be equal.
-
-    Options:
-        to (TO): A new library, or a part of this one.
 
     Examples:
         vlar index copy holiday.vlar copy.vlar
@@ -330,14 +357,18 @@ def copy(library: str, to: str, /) -> int:
 
 
 @verb(app)
-def verify(library: str, /, *, repair: bool = False, no_files: bool = False) -> int:
+def verify(
+    library: _Library,
+    /,
+    *,
+    repair: Annotated[
+        bool, Option("Rebuild the cache; mark damaged recordings for 'add'.")
+    ] = False,
+    no_files: Annotated[bool, Option("Check the library only, not the recordings.")] = False,
+) -> int:
     """Check rows, search cache and recordings.
 
     The exit code is 1 if something is wrong.
-
-    Options:
-        repair: Rebuild the cache; mark damaged recordings for 'add'.
-        no_files: Check the library only, not the recordings.
 
     Examples:
         vlar index verify holiday.vlar
@@ -363,25 +394,26 @@ def verify(library: str, /, *, repair: bool = False, no_files: bool = False) -> 
 
 @verb(app)
 def compact(
-    library: str,
+    library: _Library,
     /,
     *,
-    retrain: bool = False,
-    kind: Annotated[str | None, _ENGINES] = None,
+    kind: Annotated[
+        str | None,
+        Option(
+            "How to search from now on; 'auto' chooses by size. hnsw and diskann: in Milvus.",
+            "--type NAME",
+            choices=_ENGINES,
+        ),
+    ] = None,
 ) -> int:
     """Drop deleted rows, rebuild the search cache, shrink the files.
-
-    Options:
-        retrain: Rebuild the search index even where it need not be.
-        kind (--type NAME): How to search from now on; 'auto' chooses by size. hnsw and diskann: in
-            Milvus.
 
     Examples:
         vlar index compact holiday.vlar
         vlar index compact holiday.vlar --type ivf
     """
     with progress("compacting"), _opened(library) as opened:
-        report = opened.compact(retrain=retrain, kind=kind)
+        report = opened.compact(kind=kind)
     output.row(report)
     before, now = (output.file_size(n) for n in (report.bytes_before, report.bytes_after))
     output.note(f"vlar: {report.rows} rows, {before} before, {now} now; search: {report.engine}")
@@ -389,11 +421,10 @@ def compact(
 
 
 @verb(app)
-def export(library: str, out: Path, /) -> int:
+def export(
+    library: _Library, out: Annotated[Path, Option("A file that ends in .parquet.", "FILE")], /
+) -> int:
     """Write all windows with vectors and tags as a Parquet file.
-
-    Options:
-        out (FILE): A file that ends in .parquet.
 
     Examples:
         vlar index export holiday.vlar holiday.parquet
@@ -407,17 +438,18 @@ def export(library: str, out: Path, /) -> int:
 
 
 @verb(app, "import")
-def import_rows(library: str, files: list[str], /, *, model: str | None = None) -> int:
+def import_rows(
+    library: _Library,
+    files: Annotated[list[str], Option("Parquet files, or folders of shards.", "FILE")],
+    /,
+) -> int:
     """Add rows that are embedded already, from Parquet files.
-
-    Options:
-        files (FILE): Parquet files, or folders of shards.
 
     Examples:
         vlar index import holiday.vlar shards
         vlar index import copy.vlar holiday.parquet
     """
-    with progress("importing") as shown, _opened(library, model, create=True) as opened:
+    with progress("importing") as shown, _opened(library, create=True) as opened:
         show = _AddProgress(shown)
         report = opened.import_shards(files, progress=show)
         unread = [failure for failure in report.failed if failure.kind == "shard"]
@@ -427,13 +459,16 @@ def import_rows(library: str, files: list[str], /, *, model: str | None = None) 
 
 
 @verb(app)
-def unusual(library: str, /, *, k: int = 10, against: str | None = None) -> int:
+def unusual(
+    library: _Library,
+    /,
+    *,
+    k: _Count = 10,
+    against: Annotated[str | None, Option("Compare with this library instead.", "LIBRARY")] = None,
+) -> int:
     """Show the windows that resemble no other recording.
 
     The score is the mean cosine distance to the five nearest windows of other recordings.
-
-    Options:
-        against (LIBRARY): Compare with this library instead.
 
     Examples:
         vlar index unusual holiday.vlar
@@ -449,7 +484,7 @@ def unusual(library: str, /, *, k: int = 10, against: str | None = None) -> int:
 
 
 @verb(app)
-def highlights(library: str, /, *, k: int = 10) -> int:
+def highlights(library: _Library, /, *, k: _Count = 10) -> int:
     """Show the windows that stand out in their own recording.
 
     The score is the distance from the rest of the recording, in standard deviations.
@@ -466,21 +501,18 @@ def highlights(library: str, /, *, k: int = 10) -> int:
 
 
 @verb(app)
-def duplicates(library: str, /, *, similarity: float | None = None) -> int:
+def duplicates(library: _Library, /) -> int:
     """Show recordings that show the same, in groups.
 
     Copies are found, and clips that were cut into other recordings, with their times there. Copies
     that were made much smaller, cropped or brightened look different to most models.
 
-    Options:
-        similarity (COSINE): Copies alone, whose windows are at least so alike.
-
     Examples:
         vlar index duplicates holiday.vlar
-        vlar index duplicates holiday.vlar --similarity 0.995
+        vlar index duplicates holiday.vlar --json
     """
     with progress("comparing"), _opened(library) as opened:
-        groups = opened.duplicates(similarity=similarity)
+        groups = opened.duplicates()
     for number, group in enumerate(groups, 1):
         output.row(
             group,
@@ -493,13 +525,16 @@ def duplicates(library: str, /, *, similarity: float | None = None) -> int:
 
 
 @verb(app)
-def diverse(library: str, /, *, k: int = 10, whole: bool = False) -> int:
+def diverse(
+    library: _Library,
+    /,
+    *,
+    k: _Count = 10,
+    whole: Annotated[bool, Option("Keep sequences whole: choose recordings.")] = False,
+) -> int:
     """Show the windows that cover all others best: what to label next.
 
     Each is the one that those before it cover least; the score is its distance to them.
-
-    Options:
-        whole: Keep sequences whole: choose recordings.
 
     Examples:
         vlar index diverse holiday.vlar -k 100

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from vlar.apps.cli import inputs, output
+from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
+from vlar.options import Option
 
 
-def link(library: str, pairs: Path | None = None, /) -> int:
+def link(
+    library: options.Library,
+    pairs: Annotated[
+        Path | None, Option("CSV: path.SENSOR, offset.SENSOR, ..., as for 'vlar bundle'.", "PAIRS")
+    ] = None,
+    /,
+) -> int:
     """Learn from unlabelled pairs to query by another sensor.
 
     Afterwards 'LIKE wrist.csv' finds videos. PAIRS names moments that two sensors recorded, one of
     them the library's; without it, the bundles of the library are the pairs.
-
-    Options:
-        library (LIBRARY): Made by 'vlar index add'.
-        pairs (PAIRS): CSV: path.SENSOR, offset.SENSOR, ..., as for 'vlar bundle'.
 
     Examples:
         vlar link holiday.vlar pairs.csv

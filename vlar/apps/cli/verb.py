@@ -15,14 +15,19 @@ from typer.core import TyperCommand
 from vlar.apps.cli import options, output
 from vlar.apps.cli.exits import EXIT_NOTHING_USABLE, run
 from vlar.apps.cli.options import VerbOptions
-from vlar.options import COMMON, GROUPS, MACHINE, Choices
+from vlar.options import COMMON, GROUPS, MACHINE, Choices, Option
 from vlar.registry import unknown_name
 
 _EXAMPLES = "Examples:"
 _SHORT_HELP = 100  # characters of a verb's line in a list of verbs
 _NEAR = 0.7  # likeness of an option that may be meant
 _MANY = 12  # options that a help shows without panels
-_FLAGS = ("as_json", "quiet", "verbose", "debug")
+_FLAGS = {
+    "as_json": Option("Print one JSON object a line.", "--json"),
+    "quiet": Option("Print answers and errors only.", "-q", MACHINE),
+    "verbose": Option("Print what is being done.", "-v", MACHINE),
+    "debug": Option("Show the traceback of an error.", group=MACHINE),
+}
 _NO_JSON = ("demo", "get", "mcp", "serve", "skill", "trust")
 
 Verb = Callable[..., int]
@@ -53,7 +58,7 @@ def verb(
         if main:
             text, _, examples = text.partition(_EXAMPLES)
             shown = indent(dedent(examples.strip("\n")), "  ")
-            app.callback(help=text, epilog=f"\b\n{_EXAMPLES}\n{shown}")(run)
+            app.callback(help=text.strip(), epilog=f"\b\n{_EXAMPLES}\n{shown}")(run)
         else:
             app.command(name or function.__name__.rstrip("_"), cls=command, help=text)(run)
         return function
@@ -65,7 +70,7 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
     """The options of a verb, and the verb as the command line calls it."""
     accepted = inspect.signature(function).parameters
     hidden = ("as_json",) if function.__name__ in _NO_JSON else ()
-    added = [name for name in _FLAGS if name not in accepted and name not in hidden]
+    added = {name: _FLAGS[name] for name in _FLAGS if name not in accepted and name not in hidden}
     options_made = options.parameters(function, added)
     parameters = list(options_made.parameters)
     if main:
@@ -93,8 +98,8 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
                     for failure in failures:
                         output.failure(failure)
                     return EXIT_NOTHING_USABLE
-            for name, fields in options_made.collected.items():
-                values[name] = {field: values.pop(field) for field in fields}
+            for name, (make, fields) in options_made.collected.items():
+                values[name] = make(**{field: values.pop(field) for field in fields})
             first = [values.pop(p.name) for p in accepted.values() if p.kind is p.POSITIONAL_ONLY]
             return function(*first, **values)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import output
@@ -12,6 +10,7 @@ from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
 from vlar.formatting import counted
+from vlar.options import FILES, Option
 
 if TYPE_CHECKING:
     from vlar.generators.descriptions.run import DescribeReport, LabelOutcome
@@ -20,37 +19,43 @@ _NAMED = 5  # labels that one line spells out
 
 
 def describe(
-    labels: list[str],
+    labels: Annotated[
+        list[str],
+        Option(
+            "A file of labels or 'a, b, c'; with --show also bank:NAME; with "
+            "--check bank files or names.",
+            "LABELS",
+        ),
+    ],
     /,
     *,
-    out: str | None = None,
-    check: bool = False,
-    show: bool = False,
-    units: bool = False,
-    llm: Annotated[str, "describer"] = "offline",
-    kinds: str | None = None,
-    model: str = "lite",
-    batch: int | None = None,
-    concurrency: int = 4,
-    licence: str | None = None,
+    out: Annotated[
+        str | None, Option("The bank to write; an unfinished one is continued.", "-o FILE", FILES)
+    ] = None,
+    check: Annotated[bool, Option("List the faults of banks, and write nothing.")] = False,
+    show: Annotated[
+        bool, Option("Print label lists as a model reads them, with their source and hash.")
+    ] = False,
+    llm: Annotated[
+        str,
+        Option(
+            "openai:MODEL (server by OPENAI_BASE_URL, OPENAI_API_KEY), "
+            "local:FOLDER (a transformers language model), or offline (from the "
+            "tables of vlar).",
+            "NAME",
+            choices="describer",
+        ),
+    ] = "offline",
+    kinds: Annotated[
+        str | None, Option("Comma-separated; default: all kinds.", "rare KINDS")
+    ] = None,
+    model: Annotated[
+        str, Option("The model that will read them; limits their length.", "rare -m NAME")
+    ] = "lite",
+    batch: Annotated[int | None, Option("Labels in one request.", "rare 1..100")] = None,
+    concurrency: Annotated[int, Option("Requests to a server at once.", "rare 1..64")] = 4,
 ) -> int:
     """Write descriptions for labels into a bank, or check banks.
-
-    Options:
-        labels (LABELS): A file of labels or 'a, b, c'; with --show also bank:NAME; with --check
-            bank files or names.
-        out (-o FILE): The bank to write; an unfinished one is continued.
-        check: List the faults of banks, and write nothing.
-        show: Print label lists as a model reads them, with their source and hash.
-        units (rare): Write the body parts, objects, scenes and motions that the banks' descriptions
-            of the labels name, for --method asu.
-        llm (NAME): openai:MODEL (server by OPENAI_BASE_URL, OPENAI_API_KEY), local:FOLDER (a
-            transformers language model), or offline (from the tables of vlar).
-        kinds (rare KINDS): Comma-separated; default: all kinds.
-        model (rare -m NAME): The model that will read them; limits their length.
-        batch (rare 1..100): Labels in one request.
-        concurrency (rare 1..64): Requests to a server at once.
-        licence (rare NAME): Licence of the texts, such as CC0-1.0.
 
     Examples:
         vlar describe labels.txt --out bank.json
@@ -66,8 +71,6 @@ def describe(
         raise UsageError("say where the bank goes: --out bank.json")
     if not out.lower().endswith(".json"):
         raise UsageError(f"--out is {out!r}; a bank's name ends in .json")
-    if units:
-        return _units(labels[0], out)
     from vlar.generators.descriptions import run
     from vlar.language.bank import KINDS
 
@@ -80,7 +83,6 @@ def describe(
             model=model,
             batch=batch,
             concurrency=concurrency,
-            licence=licence,
             progress=advance,
         )
     return _report(report, out)
@@ -125,21 +127,6 @@ def _show(lists: Sequence[str]) -> int:
             {"source": label_list.source, "sha256": label_list.sha256, "labels": rows}, *lines
         )
     return exit_code(len(lists), 0)
-
-
-def _units(labels: str, out: str) -> int:
-    """Write the units of a label list, and count them by group."""
-    from vlar.generators.descriptions.base import write_units
-
-    units = write_units(labels, Path(out))
-    counts = Counter(unit.group for unit in units)
-    named = ", ".join(f"{count} {group}" for group, count in counts.items())
-    output.row(
-        {"units": len(units), **counts},
-        f"{len(units)} units ({named})",
-        f"saved to {out}; use it: unit_bank = {out!r} in [adapter]",
-    )
-    return exit_code(1, 0)
 
 
 def _report(report: DescribeReport, out: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +15,7 @@ from vlar.apps.cli.exits import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED
 from vlar.apps.cli.progress import progress
 from vlar.errors import ProtocolError, UsageError, VlarError, explained
 from vlar.formatting import worded
-from vlar.options import Choices
+from vlar.options import FILES, Choices, Option
 
 if TYPE_CHECKING:
     from vlar.evaluation.cards import LoadedCard, Suite
@@ -23,84 +24,110 @@ if TYPE_CHECKING:
     from vlar.plugins.mteb.run import TaskRun
     from vlar.types import JsonDict
 
-    Load = tuple[str | None, str | None, str | None]
-
 _DEFAULT = "lite"
 _PROTOCOLS = Choices.of_kinds("protocol", "protocol", checked=False)
 _MTEB, _ALL, _BOTH = "mteb", "all", "both"
 
 
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Labels of an evaluation, and its output."""
+
+    labels: Annotated[
+        str | None,
+        Option(
+            "Labels to choose from, as for 'vlar classify'. Default: those of "
+            "an adapted model, else those of LABELLED.",
+            "-l LABELS",
+        ),
+    ] = None
+    mode: Annotated[
+        Literal["one", "multi"],
+        Option("'one': a single label fits. 'multi': any number of labels fit.", "MODE"),
+    ] = "one"
+    by: Annotated[
+        str | None,
+        Option("Columns of the CSV file, such as light,scene: accuracy by value.", "COLUMNS"),
+    ] = None
+    truth: Annotated[
+        str | None,
+        Option(
+            "Annotations of whole recordings: a file of any format, or a folder of them.", "FILE"
+        ),
+    ] = None
+    fps: Annotated[
+        float | None,
+        Option("With --truth: frames a second, for formats that count frames.", "rare RATE"),
+    ] = None
+    csv: Annotated[Path | None, Option("Write a row for each recording.", group=FILES)] = None
+    html: Annotated[
+        Path | None, Option("Write a page with confusions and worst answers.", group=FILES)
+    ] = None
+    against: Annotated[
+        str | None,
+        Option(
+            "Compare with this other model on the same recordings: figures with "
+            "intervals, labels that changed, hits that moved.",
+            "MODEL",
+        ),
+    ] = None
+
+
 def evaluate(
-    model: str,
-    labelled: Annotated[str, inputs.require_support],
+    model: Annotated[str, Option("A name from 'vlar models', or the folder of a model.", "MODEL")],
+    labelled: Annotated[
+        str,
+        Option(
+            "A folder with one folder of recordings per label, or a CSV file "
+            "with the columns path,label[,start_s,end_s][,group], or "
+            "annotations of any format. With --truth: the recordings.",
+            "LABELLED",
+        ),
+        inputs.require_support,
+    ],
     /,
     *,
-    labels: str | None = None,
-    mode: Literal["one", "multi"] = "one",
-    by: str | None = None,
-    truth: str | None = None,
-    every: str = "1s",
-    unknown: bool = True,
-    fps: float | None = None,
-    csv: Path | None = None,
-    html: Path | None = None,
-    against: str | None = None,
-    device: str | None = None,
-    dtype: options.Dtype = None,
+    flags: EvaluateOptions,
+    machine: options.Machine,
 ) -> int:
     """Measure how well a model recognises labelled recordings.
 
     Use recordings that the model has not learned from. --truth compares the segments that it finds
     in whole recordings: mAP at IoU .3 to .7, F1 at overlaps .1, .25 and .5, edit score.
 
-    Options:
-        model (MODEL): A name from 'vlar models', or the folder of a model.
-        labelled (LABELLED): A folder with one folder of recordings per label, or a CSV file with
-            the columns path,label[,start_s,end_s][,group], or annotations of any format. With
-            --truth: the recordings.
-        truth (FILE): Annotations of whole recordings: a file of any format, or a folder of them.
-        every (rare SPAN): With --truth: the step that a model of clips answers about.
-        unknown (rare): With --truth: without segments of 'unknown'; --no-unknown: labels fill all.
-        fps (rare RATE): With --truth: frames a second, for formats that count frames.
-        labels (-l LABELS): Labels to choose from, as for 'vlar classify'. Default: those of an
-            adapted model, else those of LABELLED.
-        by (COLUMNS): Columns of the CSV file, such as light,scene: accuracy by value.
-        csv: Write a row for each recording.
-        html: Write a page with confusions and worst answers.
-        against (MODEL): Compare with this other model on the same recordings: figures with
-            intervals, labels that changed, hits that moved.
-
     Examples:
         vlar evaluate mine checked.csv --html report.html --json
         vlar evaluate lite checked.csv --against mine
         vlar evaluate lite lit.csv --by light
     """
-    if truth is not None:
-        asked = {"labels": labels, "mode": mode, "every_s": inputs.seconds(every, "--every")}
-        asked |= {"unknown": unknown, "fps": fps}
-        return _segments(model, labelled, truth, device, dtype, asked)
+    if flags.truth is not None:
+        return _segments(model, labelled, flags, machine)
     from vlar.language.labels import LabelSet
     from vlar.model.evaluate import evaluate as evaluated
     from vlar.model.requests import EvaluateRequest
 
-    _check_targets(csv, html)
-    if against is not None and (csv or html):
+    _check_targets(flags.csv, flags.html)
+    if flags.against is not None and (flags.csv or flags.html):
         raise UsageError("--csv and --html are of one model; leave out --against")
-    label_set = LabelSet.read(labels, mode)
+    label_set = LabelSet.read(flags.labels, flags.mode)
     with progress(f"loading {model}") as shown:
-        loaded = inputs.load_model(model, device, dtype)
-        other = inputs.load_model(against, device, dtype) if against else None
+        loaded = inputs.load_model(model, machine.device, machine.dtype)
+        other = (
+            inputs.load_model(flags.against, machine.device, machine.dtype)
+            if flags.against
+            else None
+        )
         shown.stage("evaluating")
-        request = EvaluateRequest(labelled, label_set, shown, _columns(by))
+        request = EvaluateRequest(labelled, label_set, shown, _columns(flags.by))
         result = evaluated(loaded.recogniser, request)
         second = None
         if other is not None:
-            shown.stage(f"evaluating {against}")
+            shown.stage(f"evaluating {flags.against}")
             second = evaluated(other.recogniser, request)
     for row in result.failed:
         output.error(row.message)
     if second is None:
-        return _report(result, csv, html)
+        return _report(result, flags.csv, flags.html)
     from vlar.metrics.comparison import compare
 
     comparison = compare(result, second)
@@ -124,20 +151,16 @@ def _report(result: Evaluation, csv: Path | None, html: Path | None) -> int:
     return exit_code(result.n, len(result.failed))
 
 
-def _segments(
-    model: str,
-    recordings: str,
-    truth: str,
-    device: str | None,
-    dtype: options.Dtype,
-    asked: dict[str, Any],
-) -> int:
+def _segments(model: str, recordings: str, flags: EvaluateOptions, machine: options.Machine) -> int:
     """Compare segments in whole recordings with annotations; returns the exit code."""
     behaviour = shelves.load("behaviour.annotated.evaluate", "--truth")
     with progress(f"loading {model}") as shown:
-        loaded = inputs.load_model(model, device, dtype)
+        loaded = inputs.load_model(model, machine.device, machine.dtype)
         shown.stage("evaluating", unit="recordings")
-        result = behaviour.evaluate(recordings, truth=truth, model=loaded, progress=shown, **asked)
+        asked = {"labels": flags.labels, "mode": flags.mode, "fps": flags.fps}
+        result = behaviour.evaluate(
+            recordings, truth=flags.truth, model=loaded, progress=shown, **asked
+        )
     for row in result.failed:
         output.error(row.message)
     output.row(result, *result.summary())
@@ -152,43 +175,42 @@ def _check_targets(csv: Path | None, html: Path | None) -> None:
 
 
 def eval_(
-    targets: Annotated[list[str], _PROTOCOLS],
+    targets: Annotated[
+        list[str],
+        Option(
+            "Protocols by name, or protocol files (docs/protocols.md); or mteb TASK.",
+            "PROTOCOL|FILE.toml",
+            choices=_PROTOCOLS,
+        ),
+    ],
     /,
     *,
-    data: Path | None = None,
-    model: str | None = None,
-    settings: list[str] | None = None,
-    controls: bool = True,
-    dry_run: bool = False,
-    out: Path | None = None,
-    write: Path | None = None,
-    device: str | None = None,
-    dtype: options.Dtype = None,
+    data: Annotated[Path | None, Option("The folder (or CSV) with the data set.", "DIR")] = None,
+    model: Annotated[
+        str | None, Option("A name from 'vlar models', or a model's folder.", "-m NAME")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, Option("Replace a setting, as in shots=[1,2].", "--set KEY=VALUE")
+    ] = None,
+    controls: Annotated[
+        bool, Option("Take every figure under one frame, shuffled and reversed frames too.")
+    ] = True,
+    dry_run: Annotated[bool, Option("Check files, counts and splits; compute nothing.")] = False,
+    out: Annotated[Path | None, Option("Write the runs here.", "-o RUN.json", FILES)] = None,
+    write: Annotated[
+        Path | None, Option("Put a suite's table into this page.", "rare PAGE.md")
+    ] = None,
 ) -> int:
     """Score a model by a protocol of the field.
 
     Zero-shot, few-shot, retrieval, open set, corruption and others, on a data set of yours.
 
-    Options:
-        targets (PROTOCOL|FILE.toml): Protocols by name, or protocol files (docs/protocols.md); or
-            mteb TASK.
-        data (DIR): The folder (or CSV) with the data set.
-        model (-m NAME): A name from 'vlar models', or a model's folder.
-        settings (--set KEY=VALUE): Replace a setting, as in shots=[1,2].
-        device (rare NAME):
-        dtype (rare NAME):
-        controls: Take every figure under one frame, shuffled and reversed frames too.
-        dry_run: Check files, counts and splits; compute nothing.
-        out (-o RUN.json): Write the runs here.
-        write (rare PAGE.md): Put a suite's table into this page.
-
     Examples:
         vlar eval zero-shot retrieval --data checked --no-controls --out run.json
         vlar eval zero-shot --data checked --dry-run
     """
-    load = (model, device, dtype)
     if targets[0] == _MTEB:
-        return _mteb(targets[1:], data, load, settings or [], out)
+        return _mteb(targets[1:], data, model, settings or [], out)
     if data is None and not dry_run:
         raise UsageError("no data: give the data set's folder with --data DIR")
     root = data or Path()
@@ -202,7 +224,7 @@ def eval_(
     for suite in suites:
         run_rows: list[JsonDict] = []
         for card, control in zip(suite.cards, suite.controls, strict=True):
-            error = _run_card(run_rows, card, root, load, models, controls and control)
+            error = _run_card(run_rows, card, root, model, models, controls and control)
             skipped += [error] if error else []
         runs += run_rows
         _table(suite, run_rows, next(iter(models), _DEFAULT), write)
@@ -302,7 +324,7 @@ def _run_card(
     made: list[JsonDict],
     card: LoadedCard,
     data: Path,
-    load: Load,
+    name: str | None,
     models: dict[str, Model],
     controls: bool,
 ) -> JsonDict | None:
@@ -313,16 +335,15 @@ def _run_card(
     try:
         for protocol in card.card.protocols:  # a wrong card is named before a model is loaded
             make_plan(card, protocol, data)
-        model, device, dtype = load
-        if card.card.needs_model and model is None:
+        if card.card.needs_model and name is None:
             raise ProtocolError(
                 f"this row stands for other weights: --model {card.card.needs_model}"
             )
-        spec = model or card.card.model or _DEFAULT
+        spec = name or card.card.model or _DEFAULT
         with progress(f"loading {spec}") as shown:
             if spec not in models:  # the next card is likely of the same model; one at a time
                 models.clear()
-                models[spec] = inputs.load_model(spec, device, dtype)
+                models[spec] = inputs.load_model(spec, None, None)
             shown.stage(f"{card.card.name}", unit="protocols", total=len(card.card.protocols))
             for run in run_card(card, data, models[spec], controls=controls):
                 made.append(run)
@@ -366,7 +387,11 @@ def _show_run(run: JsonDict) -> None:
 
 
 def _mteb(
-    tasks: Sequence[str], data: Path | None, load: Load, settings: Sequence[str], out: Path | None
+    tasks: Sequence[str],
+    data: Path | None,
+    name: str | None,
+    settings: Sequence[str],
+    out: Path | None,
 ) -> int:
     """Run tasks of mteb, or of its kinds over the user's data; its figures next to vlar's."""
     if find_spec("mteb") is None:
@@ -384,9 +409,9 @@ def _mteb(
         )
     rows: list[TaskRun] = []
     failed: set[str] = set()
-    spec = load[0] or _DEFAULT
+    spec = name or _DEFAULT
     with progress(f"loading {spec}") as shown:
-        model = inputs.load_model(spec, *load[1:])
+        model = inputs.load_model(spec, None, None)
         for sampler in samplers:
             encoder = VlarEncoder(model, sampler=sampler)
             shown.stage(
@@ -449,14 +474,20 @@ def _show_task(row: TaskRun) -> None:
     output.row(row, *lines)
 
 
-def report(runs: list[str], /, *, html: Path | None = None) -> int:
+def report(
+    runs: Annotated[
+        list[str],
+        Option(
+            "Files of runs or of results (vlar evaluate --json), or folders of them.", "RUN.json"
+        ),
+    ],
+    /,
+    *,
+    html: Annotated[Path | None, Option("Write one page of all runs.", group=FILES)] = None,
+) -> int:
     """Compare runs of 'vlar eval' and results of 'vlar evaluate'.
 
     What differs comes first, then the figures next to the published ones.
-
-    Options:
-        runs (RUN.json): Files of runs or of results (vlar evaluate --json), or folders of them.
-        html: Write one page of all runs.
 
     Examples:
         vlar report run.json other.json

@@ -21,12 +21,12 @@ class Review:
         UsageError: the answerer cannot be used.
     """
 
-    def __init__(self, spec: str, k: int, weight: float | None) -> None:
+    def __init__(self, spec: str, weight: float | None) -> None:
         from vlar.generators.opinions.base import load_answerer
         from vlar.generators.opinions.rerank import SecondOpinion
 
         self.failed = 0
-        self._second = SecondOpinion(load_answerer(spec), spec, k=k, weight=weight)
+        self._second = SecondOpinion(load_answerer(spec), spec, weight=weight)
 
     def top(self, top: int, n_labels: int) -> int:
         """Number of labels that an answer must list before it is reviewed."""
@@ -66,7 +66,7 @@ class Review:
             )
 
 
-def reranker(spec: str, k: int, weight: float | None) -> Reranker:
+def reranker(spec: str, weight: float | None) -> Reranker:
     """The re-ranker of ``vlar query --rerank`` by an answerer.
 
     Raises:
@@ -75,4 +75,4 @@ def reranker(spec: str, k: int, weight: float | None) -> Reranker:
     from vlar.generators.opinions.base import load_answerer
     from vlar.plugins.second_opinion.reranker import AnswererReranker
 
-    return AnswererReranker(load_answerer(spec), spec, k=k, weight=weight)
+    return AnswererReranker(load_answerer(spec), spec, weight=weight)

@@ -3,49 +3,62 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import inputs, options, output
 from vlar.errors import UsageError
 from vlar.formatting import counted
+from vlar.options import TIME, Option
 
 if TYPE_CHECKING:
     from vlar.apps.publish.watch import Receivers, Watch
     from vlar.library.rows import AddEvent
 
+_OFF = 0.7  # of the probability that turns a label on: below this share it turns off
+
 
 def serve(
-    library: str,
+    library: options.Library,
     /,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8765,
-    token_file: str | None = None,
-    allow_host: list[str] | None = None,
-    root: list[str] | None = None,
-    keys: Path | None = None,
-    state: Path | None = None,
-    model: str | None = None,
-    device: str | None = None,
-    dtype: options.Dtype = None,
+    host: Annotated[
+        str, Option("Where to listen; beyond this machine a token is required.", "ADDRESS")
+    ] = "127.0.0.1",
+    port: Annotated[int, Option("0 takes a free one.", "0..65535")] = 8765,
+    token_file: Annotated[
+        str | None,
+        Option(
+            "Holds the token that callers must send; made where it is missing. "
+            "VLAR_TOKEN does the same.",
+            "FILE",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, Option("A name by which the server may be called.", "rare NAME")
+    ] = None,
+    root: Annotated[
+        list[str] | None,
+        Option(
+            "A folder whose files may be read and added; by default those that "
+            "hold the library's recordings. May be given several times.",
+            "FOLDER",
+        ),
+    ] = None,
+    keys: Annotated[
+        Path | None, Option("A BORIS project: its keys set its behaviours in the player.", "FILE")
+    ] = None,
+    state: Annotated[
+        Path | None, Option("For jobs, adapted models and uploads.", "rare FOLDER")
+    ] = None,
+    model: options.OwnModel = None,
+    device: Annotated[str | None, options.DEVICE] = None,
 ) -> int:
     """Serve a page and an HTTP interface for one library.
 
     It stops with Ctrl-C. GET /openapi.json describes the interface.
-
-    Options:
-        host (ADDRESS): Where to listen; beyond this machine a token is required.
-        port (0..65535): 0 takes a free one.
-        token_file (FILE): Holds the token that callers must send; made where it is missing.
-            VLAR_TOKEN does the same.
-        allow_host (rare NAME): A name by which the server may be called.
-        root (FOLDER): A folder whose files may be read and added; by default those that hold the
-            library's recordings. May be given several times.
-        keys (FILE): A BORIS project: its keys set its behaviours in the player.
-        dtype (rare NAME):
-        state (rare FOLDER): For jobs, adapted models and uploads.
 
     Examples:
         vlar serve holiday.vlar
@@ -64,7 +77,7 @@ def serve(
     model = model or inputs.own_model(library)
     folder = ServerFolder.named(state) if state else ServerFolder.for_library(library)
     application = Application(
-        library, model, folder.path, roots=root or (), device=device, dtype=dtype, keys=bound
+        library, model, folder.path, roots=root or (), device=device, keys=bound
     )
     restrict(application.readable)
     server = bound_socket(host, port)
@@ -81,25 +94,28 @@ def serve(
 
 
 def mcp(
-    library: str,
+    library: options.Library,
     /,
     *,
-    root: list[str] | None = None,
-    write: bool = False,
-    cuts: Path | None = None,
-    model: str | None = None,
-    device: str | None = None,
+    root: Annotated[
+        list[str] | None,
+        Option(
+            "A folder whose files may be read; by default those that hold the "
+            "library's recordings. May be given several times.",
+            "FOLDER",
+        ),
+    ] = None,
+    write: Annotated[bool, Option("Let it add recordings and cut spans.")] = False,
+    cuts: Annotated[
+        Path | None,
+        Option("Folder for cut spans; by default vlar-cuts in the working folder.", "rare FOLDER"),
+    ] = None,
+    model: options.OwnModel = None,
 ) -> int:
     """Let an agent search a library, by the Model Context Protocol.
 
     It talks over stdin and stdout. Its tools only read: search, classify, tags, persons, pictures.
     With --write it also adds recordings in the background and cuts spans.
-
-    Options:
-        root (FOLDER): A folder whose files may be read; by default those that hold the library's
-            recordings. May be given several times.
-        write: Let it add recordings and cut spans.
-        cuts (rare FOLDER): Folder for cut spans; by default vlar-cuts in the working folder.
 
     Examples:
         vlar mcp holiday.vlar
@@ -111,7 +127,7 @@ def mcp(
 
     with tempfile.TemporaryDirectory(prefix="vlar-mcp-") as state:
         model = model or inputs.own_model(library)
-        application = Application(library, model, Path(state), roots=root or (), device=device)
+        application = Application(library, model, Path(state), roots=root or ())
         restrict(application.readable)
         try:
             serve_agent(application, (cuts or Path("vlar-cuts")).absolute() if write else None)
@@ -120,24 +136,39 @@ def mcp(
     return 0
 
 
+@dataclass(frozen=True)
+class PublishOptions:
+    """Labels that a watch sends out, and who gets them."""
+
+    labels: Annotated[str | None, Option("As for classify.", "LABELS")] = None
+    concepts: Annotated[str | None, Option("As for classify.", "LIBRARY")] = None
+    every: Annotated[
+        str | None, Option("Answer for each span of this length; 2s of a stream.", "SPAN", TIME)
+    ] = None
+    on: Annotated[float, Option("Probability from which a label turns on.", "rare SHARE")] = 0.5
+    mqtt: Annotated[
+        str | None,
+        Option("mqtt://USER@HOST:1883; the password is in VLAR_MQTT_PASSWORD.", "ADDRESS"),
+    ] = None
+    webhook: Annotated[str | None, Option("Each change is posted there as JSON.", "URL")] = None
+    secret: Annotated[
+        Path | None, Option("Its first line signs what is posted (X-Vlar-Signature).", "rare FILE")
+    ] = None
+    name: Annotated[str, Option("Name of this watch, in topics.", "rare NAME")] = "watch"
+
+
 def watch(
-    source: str,
+    source: Annotated[
+        str, Option("A folder, a stream (rtsp://...), or frigate+http://HOST:5000.", "SOURCE")
+    ],
     /,
     *,
-    library: str | None = None,
-    tag: list[str] | None = None,
-    settle: str = "3s",
-    once: bool = False,
-    model: str | None = None,
-    labels: str | None = None,
-    concepts: str | None = None,
-    every: str | None = None,
-    on: float = 0.5,
-    off: float = 0.35,
-    mqtt: str | None = None,
-    webhook: str | None = None,
-    secret: Path | None = None,
-    name: str = "watch",
+    library: Annotated[str | None, Option("A folder, such as gym.vlar.", "LIBRARY")] = None,
+    tag: options.Tag = None,
+    settle: Annotated[str, Option("A file must stay as it is so long.", "rare SPAN")] = "3s",
+    once: Annotated[bool, Option("End when all that is there has been done.")] = False,
+    model: options.OwnModel = None,
+    flags: PublishOptions,
 ) -> int:
     """Add new recordings to a library, or send out which labels turn on.
 
@@ -146,21 +177,6 @@ def watch(
     goes out by MQTT (found by Home Assistant) and by webhook. What cannot be delivered waits on
     disk. Stop it with Ctrl-C; it resumes when it is started again.
 
-    Options:
-        source (SOURCE): A folder, a stream (rtsp://...), or frigate+http://HOST:5000.
-        library (LIBRARY): A folder, such as gym.vlar.
-        settle (rare SPAN): A file must stay as it is so long.
-        once: End when all that is there has been done.
-        labels (LABELS): As for classify.
-        concepts (LIBRARY): As for classify.
-        every (SPAN): Answer for each span of this length; 2s of a stream.
-        on (rare SHARE): Probability from which a label turns on.
-        off (rare SHARE): Probability below which it turns off.
-        mqtt (ADDRESS): mqtt://USER@HOST:1883; the password is in VLAR_MQTT_PASSWORD.
-        webhook (URL): Each change is posted there as JSON.
-        secret (rare FILE): Its first line signs what is posted (X-Vlar-Signature).
-        name (rare NAME): Name of this watch, in topics.
-
     Examples:
         vlar watch videos/ --library holiday.vlar --once
         vlar watch videos/ --library holiday.vlar --tag place=gym --settle 100ms --once
@@ -168,7 +184,7 @@ def watch(
     """
     settle_s = inputs.seconds(settle, "--settle")
     if library is not None:
-        if labels or mqtt or webhook:
+        if flags.labels or flags.mqtt or flags.webhook:
             raise UsageError("--library adds recordings; leave out --labels, --mqtt and --webhook")
         return _index(source, library, inputs.pairs(tag or [], "--tag"), settle_s, once, model)
     from vlar.apps.publish.mqtt import Broker
@@ -176,12 +192,12 @@ def watch(
     from vlar.language.labels import LabelSet
     from vlar.model.requests import ClassifyRequest
 
-    every_s = inputs.seconds(every, "--every") if every else None
-    label_set = LabelSet.read(labels, concepts=inputs.concepts(concepts))
+    every_s = inputs.seconds(flags.every, "--every") if flags.every else None
+    label_set = LabelSet.read(flags.labels, concepts=inputs.concepts(flags.concepts))
     request = ClassifyRequest(label_set, top=100_000, every_s=every_s)
-    asked = Watch(source, request, on, off, settle_s=settle_s, once=once)
-    broker = Broker.parse(mqtt, name) if mqtt else None
-    receivers = Receivers(broker, webhook, _secret(secret))
+    asked = Watch(source, request, flags.on, flags.on * _OFF, settle_s=settle_s, once=once)
+    broker = Broker.parse(flags.mqtt, flags.name) if flags.mqtt else None
+    receivers = Receivers(broker, flags.webhook, _secret(flags.secret))
     return _publish(model or "lite", asked, receivers)
 
 

@@ -22,6 +22,8 @@ class AnnotatedRequest:
         recordings: Paths.
         seed: Seed of all draws.
         progress: Called with the total, then with the work done since; None for none.
+        px_per_cm: Pixels a centimetre of tracks that state none, for regions in cm.
+        layout: Layout of tracks; None for layout.toml next to them.
         support: Recordings of the model to go on from.
         encoder: Encoder of the recordings' sensor; None for tracks.
     """
@@ -54,13 +56,8 @@ class AnnotatedRequest:
     fps: Annotated[float | None, Option("Frames a second of tracks that state none.", "rare")] = (
         None
     )
-    px_per_cm: Annotated[
-        float | None,
-        Option("Pixels a centimetre of tracks that state none, for regions in cm.", "rare"),
-    ] = None
-    layout: Annotated[
-        Path | None, Option("Layout of tracks; default: layout.toml next to them.", "rare FILE")
-    ] = None
+    px_per_cm: float | None = None
+    layout: Path | None = None
     within: Annotated[
         Path | None,
         Option(

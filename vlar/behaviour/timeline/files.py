@@ -14,13 +14,11 @@ import numpy as np
 from vlar.apps.answers import rate_of
 from vlar.apps.otio import Take, otio, otio_module
 from vlar.behaviour.timeline.decoding import UNKNOWN, AnswerSegment
-from vlar.behaviour.timeline.work_cycles import Process, StepFigures
 from vlar.errors import UsageError, explained
 from vlar.results import arrow, cell
 from vlar.version import pip_install
 
 ENDINGS = (".json", ".csv", ".srt", ".vtt", ".otio", ".lerobot", ".png")
-FIGURE_ENDINGS = (".json", ".csv", ".png")
 _HEADER = "path,start_s,end_s,label,probability,lost"
 
 
@@ -68,24 +66,6 @@ def write(file: Path, rows: Sequence[AnswerSegment]) -> None:
         _save(file, lambda: write_subtasks(file, rows, rate_of(paths)))
     else:
         _save(file, lambda: _draw(file, rows, paths))
-
-
-def write_process(file: Path, process: Process, rows: Sequence[AnswerSegment]) -> None:
-    """Write the figures of work: all of them (``.json``), a row a step (``.csv``), or a picture.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    ending = file.suffix.lower()
-    if ending == ".json":
-        text = json.dumps(process.to_dict(), ensure_ascii=False, indent=1) + "\n"
-        _save(file, lambda: file.write_text(text, encoding="utf-8"))
-    elif ending == ".csv":
-        names = list(StepFigures.__dataclass_fields__)
-        rows_of = [[getattr(step, name) for name in names] for step in process.steps]
-        _save(file, lambda: file.write_text(_table(names, rows_of), encoding="utf-8"))
-    else:
-        _save(file, lambda: _draw_process(file, process, rows))
 
 
 def _save(file: Path, save: Callable[[], object]) -> None:
@@ -211,29 +191,6 @@ def _draw(file: Path, rows: Sequence[AnswerSegment], paths: Sequence[str]) -> No
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_title(Path(path).name, fontsize="medium", loc="left", parse_math=False)
     axes[-1, 0].set_xlabel("seconds")
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
-
-
-def _draw_process(file: Path, process: Process, rows: Sequence[AnswerSegment]) -> None:
-    """Durations of every step in the order of its segments, and the waiting before each."""
-    pyplot = _pyplot()
-    labels = [step.label for step in process.steps]
-    figure, (above, below) = pyplot.subplots(
-        2, 1, figsize=(10, 2.2 + 0.5 * max(len(labels), 1)), layout="constrained"
-    )
-    for index, label in enumerate(labels):
-        lengths = [row.duration_s for row in rows if row.label == label]
-        above.plot(lengths, [index] * len(lengths), "o", color=f"C{index % 10}", alpha=0.5)
-    means = [step.mean_s or 0.0 for step in process.steps]
-    above.barh(range(len(labels)), means, color="0.9", zorder=0)
-    above.set_yticks(range(len(labels)), labels, parse_math=False)
-    above.invert_yaxis()
-    above.set_xlabel("seconds of one (dots), mean (bars)")
-    cycles = process.complete or process.cycles
-    below.bar(range(1, len(cycles) + 1), [cycle.duration_s for cycle in cycles], color="0.6")
-    below.set_xlabel("cycle")
-    below.set_ylabel("seconds")
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
 

@@ -169,9 +169,7 @@ def _scale(unit: str, px_per_cm: float | None) -> float:
     if unit != "cm":
         return 1.0
     if px_per_cm is None:
-        raise ValueError(
-            "it is in cm; give --px-per-cm (px_per_cm=...), or px_per_cm in layout.toml"
-        )
+        raise ValueError("it is in cm; state px_per_cm in layout.toml, or give px_per_cm=...")
     return px_per_cm
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import output
 from vlar.errors import UsageError
+from vlar.options import FILES, Option
 
 if TYPE_CHECKING:
     from vlar.behaviour.measures.agreement import Agreement
@@ -18,31 +19,35 @@ _WORST = 10
 
 
 def agreement(
-    files: list[str],
+    files: Annotated[
+        list[str], Option("Annotations by people, or segments of 'vlar timeline'.", "FILE")
+    ],
     /,
     *,
-    step: float = 0.04,
-    fps: float | None = None,
-    tier: str | None = None,
-    ignore: list[str] | None = None,
-    whole: bool = False,
-    out: Path | None = None,
-    html: Path | None = None,
+    step: Annotated[float, Option("Of the grid on which labels are compared.", "SECONDS")] = 0.04,
+    fps: Annotated[
+        float | None, Option("Frames a second, for formats that count frames.", "RATE")
+    ] = None,
+    tier: Annotated[str | None, Option("Compare this tier or stream alone.", "NAME")] = None,
+    ignore: Annotated[
+        list[str] | None, Option("Leave this label out; repeat it for more.", "LABEL")
+    ] = None,
+    out: Annotated[
+        Path | None, Option("Write the bouts that differ, the worst first, as CSV.", "FILE", FILES)
+    ] = None,
+    html: Annotated[
+        Path | None,
+        Option(
+            "Write a page of the raters' bouts, with the video where its file is there.",
+            "FILE",
+            FILES,
+        ),
+    ] = None,
 ) -> int:
     """Measure how far annotations of the same recordings agree.
 
     Each FILE is a rater, in any format of annotations; one file may hold several raters. Kappa is
     of steps, F1 of bouts. Intervals come from draws of recordings.
-
-    Options:
-        files (FILE): Annotations by people, or segments of 'vlar timeline'.
-        step (SECONDS): Of the grid on which labels are compared.
-        fps (RATE): Frames a second, for formats that count frames.
-        tier (NAME): Compare this tier or stream alone.
-        ignore (LABEL): Leave this label out; repeat it for more.
-        whole (rare): Compare to the end that a file states, not to the last segment.
-        out (FILE): Write the bouts that differ, the worst first, as CSV.
-        html (FILE): Write a page of the raters' bouts, with the video where its file is there.
 
     Examples:
         vlar agreement ann.csv bo.csv
@@ -57,13 +62,12 @@ def agreement(
     for name, table in loaded.items():
         for note in table.notes:
             output.note(f"{name}: {note}")
-    tables, durations, media = raters_of(loaded, tier, ignore or ())
+    tables, media = raters_of(loaded, tier, ignore or ())
     if len(tables) < 2:
         raise UsageError(
             f"{', '.join(files)}: there is one rater; give two files, or one with several raters"
         )
-    lengths = durations if whole else None
-    result = measure(tables, durations=lengths, step_s=step)
+    result = measure(tables, step_s=step)
     left_out = {s.recording for rows in tables.values() for s in rows} - set(result.recordings)
     if left_out:
         output.note(f"one rater alone has {', '.join(sorted(left_out)[:5])}: left out")
@@ -85,8 +89,8 @@ def agreement(
 
 def raters_of(
     loaded: dict[str, Table], tier: str | None, ignore: Sequence[str]
-) -> tuple[dict[str, list[Segment]], dict[str, float], dict[str, list[str]]]:
-    """Segments by rater, seconds and media by recording; recordings have one name in all files.
+) -> tuple[dict[str, list[Segment]], dict[str, list[str]]]:
+    """Segments by rater, media by recording; recordings have one name in all files.
 
     A rater is a person that a file names, else the file. Where each file has one recording, they
     are the same one; else recordings are the same whose names without folder and ending are equal.
@@ -94,7 +98,6 @@ def raters_of(
     single = all(len({row.recording for row in table.segments}) <= 1 for table in loaded.values())
     first = next((r.recording for t in loaded.values() for r in t.segments), "")
     tables: dict[str, list[Segment]] = {}
-    durations: dict[str, float] = {}
     media: dict[str, list[str]] = {}
 
     def name_of(recording: str) -> str:
@@ -117,10 +120,7 @@ def raters_of(
         for recording in {row.recording for row in table.segments}:
             paths = [*table.media.get(recording, ()), recording]
             media.setdefault(name_of(recording), []).extend(paths)
-        for recording, length in table.durations.items():
-            key = name_of(recording)
-            durations[key] = max(durations.get(key, 0.0), length)
-    return tables, durations, media
+    return tables, media
 
 
 def _lines(result: Agreement) -> Iterable[str]:

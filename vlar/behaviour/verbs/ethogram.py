@@ -2,46 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import inputs, output
 from vlar.errors import UsageError
+from vlar.options import FILES, TIME, Option
 
 if TYPE_CHECKING:
     from vlar.segments import Table
 
 
+@dataclass(frozen=True)
+class EthogramOptions:
+    """Rows of an ethogram, and its output."""
+
+    duration: Annotated[
+        str | None,
+        Option("Of recordings whose file states none; default: to the last segment.", "SPAN"),
+    ] = None
+    every: Annotated[
+        str | None,
+        Option("Bins of time; default: a tenth of the longest recording.", "--bin SPAN", TIME),
+    ] = None
+    condition: Annotated[
+        str | None, Option("Independent variable of the project: means by its values.", "NAME")
+    ] = None
+    fps: Annotated[
+        float | None, Option("Frames a second, for formats that count frames.", "RATE")
+    ] = None
+    tier: Annotated[str | None, Option("Count this tier or stream alone.", "NAME")] = None
+    ignore: Annotated[
+        list[str] | None, Option("Leave this label out; repeat it for more.", "LABEL")
+    ] = None
+    model: Annotated[
+        str,
+        Option(
+            "Model that made the segments, for the methods paragraph; of a "
+            "folder of 'vlar adapt --truth' with its figures.",
+            "NAME",
+        ),
+    ] = ""
+    out: Annotated[
+        Path | None, Option("Write tables, drawings and the page into it.", "FOLDER", FILES)
+    ] = None
+
+
 def ethogram(
-    files: list[str],
+    files: Annotated[list[str], Option("Annotations, or folders of them.", "FILE")],
     /,
     *,
-    duration: str | None = None,
-    every: str | None = None,
-    condition: str | None = None,
-    fps: float | None = None,
-    tier: str | None = None,
-    ignore: list[str] | None = None,
-    model: str = "",
-    out: Path | None = None,
+    flags: EthogramOptions,
 ) -> int:
     """Make a table of behaviour: bouts, shares and latencies of labels.
 
     Each FILE has annotations in any format, or segments of 'vlar timeline'. With --out, a folder
     gets all tables (bins of time, transitions, conditions, bouts), drawings, a page, and a
     paragraph for the methods section.
-
-    Options:
-        files (FILE): Annotations, or folders of them.
-        duration (SPAN): Of recordings whose file states none; default: to the last segment.
-        every (--bin SPAN): Bins of time; default: a tenth of the longest recording.
-        condition (NAME): Independent variable of the project: means by its values.
-        fps (RATE): Frames a second, for formats that count frames.
-        tier (NAME): Count this tier or stream alone.
-        ignore (LABEL): Leave this label out; repeat it for more.
-        model (NAME): Model that made the segments, for the methods paragraph; of a folder of
-            'vlar adapt --truth' with its figures.
-        out (FOLDER): Write tables, drawings and the page into it.
 
     Examples:
         vlar ethogram ann.csv --duration 10s
@@ -52,7 +70,7 @@ def ethogram(
     from vlar.behaviour.measures.pages import Report
     from vlar.segments import load
 
-    tables = [load(path, fps=fps) for path in _files(files)]
+    tables = [load(path, fps=flags.fps) for path in _files(files)]
     notes = [note for table in tables for note in table.notes]
     for note in notes:
         output.note(f"vlar: {note}")
@@ -60,7 +78,7 @@ def ethogram(
         row
         for table in tables
         for row in table.segments
-        if (tier is None or row.tier == tier) and row.label not in (ignore or ())
+        if (flags.tier is None or row.tier == flags.tier) and row.label not in (flags.ignore or ())
     ]
     lengths = {name: seconds for table in tables for name, seconds in table.durations.items()}
     for row in segments:
@@ -69,12 +87,12 @@ def ethogram(
             last = max(s.end_s for s in segments if s.recording == row.recording)
             lengths[row.recording] = last
     unknown = {row.recording for row in segments} - lengths.keys()
-    if duration is not None:
-        lengths |= dict.fromkeys(unknown, inputs.seconds(duration, "--duration"))
+    if flags.duration is not None:
+        lengths |= dict.fromkeys(unknown, inputs.seconds(flags.duration, "--duration"))
     elif unknown:
         output.note(f"no duration is stated of {min(unknown)!r}: it ends with its last segment")
     content = budgets(segments, duration_s=lengths)
-    values = _values(tables, condition) if condition else {}
+    values = _values(tables, flags.condition) if flags.condition else {}
     for row in content:
         mean = "-" if row.mean_s is None else f"{row.mean_s:.3f}"
         name = " ".join(filter(None, (row.recording, row.subject)))
@@ -83,13 +101,15 @@ def ethogram(
             f"{name}  {row.label}: {row.bouts} x, {row.total_s:.3f} s ({row.share:.1%}), "
             f"mean {mean} s, first at {row.latency_s:.3f} s",
         )
-    if out is not None:
-        bin_s = inputs.seconds(every, "--bin") if every else None
+    if flags.out is not None:
+        bin_s = inputs.seconds(flags.every, "--bin") if flags.every else None
         media = {name: paths for table in tables for name, paths in table.media.items()}
-        figures = held_out_sentence(model)
-        report = Report(content, bin_s, condition or "", values, media, notes, model, figures)
-        file = report.write(out)
-        output.note(f"vlar: {len(file)} files are in {out}")
+        figures = held_out_sentence(flags.model)
+        report = Report(
+            content, bin_s, flags.condition or "", values, media, notes, flags.model, figures
+        )
+        file = report.write(flags.out)
+        output.note(f"vlar: {len(file)} files are in {flags.out}")
     return 0 if len(content) else 2
 
 

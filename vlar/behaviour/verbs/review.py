@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from vlar.apps.cli import inputs, output
+from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError, explained
 from vlar.formatting import counted
-from vlar.options import Choices
+from vlar.options import FILES, Choices, Option
 
 if TYPE_CHECKING:
     from vlar.behaviour.candidates import ReviewCandidates, ReviewItem
@@ -30,52 +30,49 @@ _FORMATS = Choices("format", _formats)
 
 
 def review(
-    target: str,
-    paths: Annotated[list[str] | None, inputs.all_absent] = None,
+    target: Annotated[str, Option("A library, or a model: a name or a folder.", "TARGET")],
+    paths: Annotated[
+        list[str] | None,
+        Option("With a model: recordings, or folders of them.", "PATH"),
+        inputs.all_absent,
+    ] = None,
     /,
     *,
-    labels: str | None = None,
-    k: int = 20,
-    minutes: float | None = None,
-    fps: float | None = None,
-    out: Path | None = None,
-    task_format: Annotated[str, _FORMATS] = "label-studio",
-    accept: Path | None = None,
-    support: Path | None = None,
-    adapt: Path | None = None,
-    model: str | None = None,
+    labels: Annotated[str | None, Option("As for 'vlar classify'.", "-l LABELS")] = None,
+    k: Annotated[int, Option("Clips to look at; of tracks spans of 20 s.", "1..")] = 20,
+    minutes: Annotated[
+        float | None, Option("Of tracks: how much to annotate, in place of -k.", "MINUTES")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option("Write them as tasks to label; of tracks any format of annotations.", group=FILES),
+    ] = None,
+    task_format: Annotated[
+        str, Option("Of the tasks.", "rare --format NAME", choices=_FORMATS)
+    ] = "label-studio",
+    accept: Annotated[Path | None, Option("Answers of a labelling tool, or a filled CSV.")] = None,
+    support: Annotated[
+        Path | None, Option("What is labelled already; answers join it.", "CSV")
+    ] = None,
+    model: options.OwnModel = None,
 ) -> int:
     """List the clips that teach most if a person labels them.
 
     Clips that the model is unsure about come first, and clips that differ from those before them.
-    With --accept, labels that a person gave join a support set, and --adapt learns from it again.
-
-    Options:
-        target (TARGET): A library, or a model: a name or a folder.
-        paths (PATH): With a model: recordings, or folders of them.
-        k (1..): Clips to look at; of tracks spans of 20 s.
-        minutes (MINUTES): Of tracks: how much to annotate, in place of -k.
-        fps (rare): Frames a second of tracks that state none; default: as learned.
-        out: Write them as tasks to label; of tracks any format of annotations.
-        task_format (rare --format NAME): Of the tasks.
-        accept: Answers of a labelling tool, or a filled CSV.
-        support (CSV): What is labelled already; answers join it.
-        adapt (FOLDER): Adapt the model again and save it here.
+    With --accept, labels that a person gave join a support set.
 
     Examples:
         vlar review holiday.vlar --labels "dancing, talking" --out tasks.json
-        vlar review lite --accept answers.csv --support support.csv --adapt better
+        vlar review lite --accept answers.csv --support support.csv
         vlar review mine tracks/ --minutes 5 --out next.csv
     """
     from vlar.behaviour.annotated.head import NAME
     from vlar.model.folder import holds_head
 
     if holds_head(target, NAME):
-        return _minutes(target, paths or [], minutes or k / 3, out, fps)
+        return _minutes(target, paths or [], minutes or k / 3, out)
     if accept is not None:
-        return _accept(target, accept, support, adapt)
-    if adapt is not None:
-        raise UsageError("--adapt belongs to --accept FILE, the answers; give it too")
+        return _accept(accept, support)
     places: set[Place] = set() if support is None else _labelled(support)
     candidates = _candidates(target, paths or [], labels, model)
     for failure in candidates.failed:
@@ -94,9 +91,7 @@ def review(
     return exit_code(len(items), len(candidates.failed))
 
 
-def _minutes(
-    model: str, paths: list[str], minutes: float, out: Path | None, fps: float | None
-) -> int:
+def _minutes(model: str, paths: list[str], minutes: float, out: Path | None) -> int:
     """Print and write the spans of tracks to annotate next."""
     from vlar import segments
     from vlar.behaviour.annotated.review import review
@@ -105,12 +100,12 @@ def _minutes(
         raise UsageError(f"{model} learned from annotated recordings; name recordings to review")
     with progress(f"loading {model}") as shown:
         shown.stage("answering")
-        rows = review(model, paths, minutes=minutes, fps=fps)
+        rows = review(model, paths, minutes=minutes)
     for number, row in enumerate(rows, 1):
         text = f"{row.label}, {output.percent(row.probability or 0)}"
         output.row(row, f"{number:3}. {row.recording}  {output.span(row)}  {text}")
     if out is not None:
-        for note in segments.save(out, rows, fps=fps):
+        for note in segments.save(out, rows):
             output.note(f"vlar: {note}")
         output.note(
             f"vlar: annotate these spans, and go on: vlar adapt RECORDINGS --truth FILE "
@@ -160,7 +155,7 @@ def _labelled(support: Path) -> set[Place]:
     return {(item.path.absolute(), item.window) for item in labelled.items}
 
 
-def _accept(target: str, answers: Path, support: Path | None, folder: Path | None) -> int:
+def _accept(answers: Path, support: Path | None) -> int:
     from vlar.behaviour.candidates import join_support, read_answers
 
     if support is None:
@@ -169,13 +164,4 @@ def _accept(target: str, answers: Path, support: Path | None, folder: Path | Non
     changed = join_support(support, rows)
     answered, clips = counted(len(rows), "answers"), counted(changed, "clips")
     output.note(f"vlar: {answered} read, {clips} added to {support} or changed")
-    if folder is None:
-        return 0
-    with progress(f"loading {target}") as shown:
-        loaded = inputs.load_model(target, None, None)
-        shown.stage("reading")
-        adapted = loaded.adapt(support, progress=shown)
-    adapted.save(folder, replace=True)
-    output.note(f"vlar: {adapted.report.sentence()}")
-    output.note(f"vlar: saved in {folder}; try: vlar classify clip.mp4 --model {folder}")
     return 0

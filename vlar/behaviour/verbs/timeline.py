@@ -1,36 +1,17 @@
-"""``vlar timeline``: find what recordings show when, and how the work goes.
-
-Options:
-    labels (-l LABELS): 'a, b, c', a file (.txt, .csv, .json), or bank:NAME. A model made by 'vlar
-        adapt' has its own.
-    every (SPAN): Step: segments begin and end at one.
-    window (SPAN): What the answer of a step reads around it.
-    shortest (rare SPAN): Least length of a segment; 0 for none.
-    switch (rare COST 0..): Cost of a change; higher: fewer.
-    no_unknown (rare): Every moment shows one of the labels.
-    online: Print a segment when no later window can change it.
-    delay (rare SPAN): With --online: wait no longer than this.
-    kpi: Print a table: counts, durations, waiting, violations.
-    order (rare LABELS): Steps of a cycle in order: 'pick, place'.
-    idle (rare LABELS): Labels that are waiting, as unknown is.
-    out (FILE): Write segments: .json, .csv, .srt, .vtt, .otio, .png, or a folder .lerobot. Bouts
-        of a model that learned from annotated recordings: any format of annotations.
-    fps (rare): Frames a second of tracks that state none; default: as learned.
-    layout (rare FILE): Layout of tracks; default: layout.toml next to them.
-    resume: Keep what is finished; skip it later.
-    kpi_out (rare FILE): Write the table: .json, .csv or .png.
-"""
+"""``vlar timeline``: find what recordings show when, and how the work goes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from vlar.apps.cli import inputs, output, shelves
+from vlar.apps.cli import inputs, options, output, shelves
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
+from vlar.options import FILES, TIME, Option
 
 if TYPE_CHECKING:
     from vlar.behaviour.timeline.decoding import AnswerSegment
@@ -41,28 +22,50 @@ if TYPE_CHECKING:
     from vlar.types import Classification, Failure
 
 
+@dataclass(frozen=True)
+class TimelineOptions:
+    """Steps, output and work table of a timeline."""
+
+    every: Annotated[str, Option("Step: segments begin and end at one.", "SPAN", TIME)] = "500ms"
+    window: Annotated[str, Option("What the answer of a step reads around it.", "SPAN", TIME)] = (
+        "2s"
+    )
+    shortest: Annotated[
+        str, Option("Least length of a segment; 0 for none.", "rare SPAN", TIME)
+    ] = "1s"
+    no_unknown: Annotated[bool, Option("Every moment shows one of the labels.", "rare")] = False
+    online: Annotated[bool, Option("Print a segment when no later window can change it.")] = False
+    delay: Annotated[
+        str | None, Option("With --online: wait no longer than this.", "rare SPAN", TIME)
+    ] = None
+    kpi: Annotated[bool, Option("Print a table: counts, durations, waiting, violations.")] = False
+    order: Annotated[
+        str | None, Option("Steps of a cycle in order: 'pick, place'.", "rare LABELS")
+    ] = None
+    out: Annotated[
+        str | None,
+        Option(
+            "Write segments: .json, .csv, .srt, .vtt, .otio, .png, or a folder "
+            ".lerobot. Bouts of a model that learned from annotated recordings: "
+            "any format of annotations.",
+            "FILE",
+            FILES,
+        ),
+    ] = None
+    resume: Annotated[Path | None, Option("Keep what is finished; skip it later.", group=FILES)] = (
+        None
+    )
+    fps: Annotated[float | None, options.FPS] = None
+
+
 def timeline(
-    paths: Annotated[list[str], inputs.all_absent],
+    paths: Annotated[options.Paths, inputs.all_absent],
     /,
     *,
-    labels: str | None = None,
-    model: str = "lite",
-    every: str = "500ms",
-    window: str = "2s",
-    shortest: str = "1s",
-    switch: float = 0.3,
-    no_unknown: bool = False,
-    online: bool = False,
-    delay: str | None = None,
-    kpi: bool = False,
-    order: str | None = None,
-    idle: str | None = None,
-    out: str | None = None,
-    kpi_out: str | None = None,
-    resume: Path | None = None,
-    fps: float | None = None,
-    layout: Path | None = None,
-    device: str | None = None,
+    labels: Annotated[str | None, options.LABELS] = None,
+    model: options.Model = "lite",
+    flags: TimelineOptions,
+    device: Annotated[str | None, options.DEVICE] = None,
 ) -> int:
     """Find what recordings show when, as segments.
 
@@ -74,55 +77,53 @@ def timeline(
         vlar timeline work.mp4 --labels "picking, placing" --order "picking, placing" --kpi
     """
     from vlar.behaviour.annotated.head import NAME
-    from vlar.behaviour.timeline.files import FIGURE_ENDINGS, checked_file
+    from vlar.behaviour.timeline.files import checked_file
     from vlar.behaviour.timeline.recordings import TimelineRules
     from vlar.language.labels import parse_labels
     from vlar.media.video.live import is_live
     from vlar.model.folder import holds_head
 
-    if delay and not online:
+    if flags.delay and not flags.online:
         raise UsageError("--delay belongs to --online; add one, or leave it out")
-    if (order or idle) and not (kpi or kpi_out):
-        raise UsageError(
-            "--order and --idle belong to --kpi and --kpi-out; add one, or leave it out"
-        )
+    if flags.order and not flags.kpi:
+        raise UsageError("--order belongs to --kpi; add it, or leave --order out")
     live = len(paths) == 1 and is_live(paths[0])
-    every_s = inputs.seconds(every, "--every")
+    every_s = inputs.seconds(flags.every, "--every")
+    window_s = inputs.seconds(flags.window, "--window") if flags.window else None
     rules = TimelineRules(
         every_s=every_s,
-        window_s=None if live or not window else max(inputs.seconds(window, "--window"), every_s),
-        shortest_s=_span(shortest, "--shortest"),
-        switch=switch,
-        delay_s=_span(delay, "--delay") if delay else None,
-        unknown=not no_unknown,
+        window_s=None if live or not window_s else max(window_s, every_s),
+        shortest_s=_span(flags.shortest, "--shortest"),
+        delay_s=_span(flags.delay, "--delay") if flags.delay else None,
+        unknown=not flags.no_unknown,
     )
     if holds_head(model, NAME):
-        return annotated_timeline(paths, model, out, fps, layout)
-    file = checked_file(out, "--out") if out else None
-    table = checked_file(kpi_out, "--kpi-out", FIGURE_ENDINGS) if kpi_out else None
+        return annotated_timeline(paths, model, flags.out, flags.fps)
+    file = checked_file(flags.out, "--out") if flags.out else None
     label_list = parse_labels(labels) if labels is not None else None
     for remark in label_list.notes if label_list else ():
         output.note(f"vlar: {remark}")
     with progress(f"loading {model}") as shown:
         recogniser = inputs.load_model(model, device, None)
         shown.stage("reading labels")
-        steps, idle_labels = (_labels(text, recogniser, label_list) for text in (order, idle))
+        steps = _labels(flags.order, recogniser, label_list)
         shown.stage("reading recordings")
         if live:
             rows = _of_stream(recogniser, paths[0], label_list, rules)
         else:
-            rows = _of_files(recogniser, paths, label_list, rules, online, resume)
+            rows = _of_files(recogniser, paths, label_list, rules, flags.online, flags.resume)
         good, failed = _print(rows)
-    if good and (kpi or table):
-        _figures(good, steps, idle_labels, table, show=kpi)
+    if good and flags.kpi:
+        from vlar.behaviour.timeline.work_cycles import measure
+
+        process = measure(good, steps)
+        output.row({"kpi": process.to_dict()}, *_table(process))
     if file:
         write_timeline(file, good, "nothing was found")
     return exit_code(len(good), failed)
 
 
-def annotated_timeline(
-    paths: list[str], model: str, out: str | None, fps: float | None, layout: Path | None
-) -> int:
+def annotated_timeline(paths: list[str], model: str, out: str | None, fps: float | None) -> int:
     """Print and write the bouts of a model that learned from annotated recordings."""
     from vlar import segments
     from vlar.behaviour.annotated.head import DOUBTFUL, timeline_of
@@ -142,7 +143,7 @@ def annotated_timeline(
         shown.stage("reading recordings", total=len(recordings))
         for path in recordings:
             try:
-                rows = bouts(recogniser, path, fps=fps, layout=layout)
+                rows = bouts(recogniser, path, fps=fps)
             except VlarError as error:
                 output.error(error.message)
                 failed += 1
@@ -211,7 +212,7 @@ def _labels(text: str | None, model: Model, listed: LabelList | None) -> tuple[s
     names = parse_labels(text).spelled_as(labels)
     for name in names:
         if name not in labels:
-            raise unknown_name("label of --order or --idle", name, labels)
+            raise unknown_name("label of --order", name, labels)
     return tuple(names)
 
 
@@ -288,25 +289,6 @@ def _print(rows: Iterable[AnswerSegment | Failure]) -> tuple[list[AnswerSegment]
         answer = f"{row.label or UNKNOWN}, {output.percent(row.probability)}"
         output.row(row, f"{row.path}  {output.span(row)}  {answer}", strong=len(answer))
     return good, failed
-
-
-def _figures(
-    rows: list[AnswerSegment],
-    order: tuple[str, ...],
-    idle: tuple[str, ...],
-    file: Path | None,
-    *,
-    show: bool,
-) -> None:
-    from vlar.behaviour.timeline.files import write_process
-    from vlar.behaviour.timeline.work_cycles import measure
-
-    process = measure(rows, order, idle)
-    if show:
-        output.row({"kpi": process.to_dict()}, *_table(process))
-    if file:
-        write_process(file, process, rows)
-        output.note(f"vlar: figures written to {file}")
 
 
 def _table(process: Process) -> Iterator[str]:

@@ -135,7 +135,7 @@ def write_units(labels: str | Path | LabelList, out: Path) -> list[Unit]:
     if not units:
         raise LabelError(
             f"{listed.source}: no bank describes these labels, so they name no units; write "
-            "descriptions first (vlar describe LABELS --out bank.json), and give --units that bank"
+            "descriptions first (vlar describe LABELS --out bank.json), and give that bank"
         )
     write_bank(unit_bank(units, f"descriptions of {len(listed)} labels ({listed.source})"), out)
     return units

@@ -62,7 +62,7 @@ class AddRequest:
         Option(
             "Keep what each window is said to show: concepts, file:FILE.json, hf:FOLDER.",
             "NAME",
-            choices=Choices.of_kinds("captioner", "captioner"),
+            choices="captioner",
             type=str | None,
             remote=False,
         ),

@@ -29,7 +29,7 @@ class AsuConfig(Settings):
     Attributes:
         units: ``GROUP: WORD`` of each unit. Empty: those that the banks' descriptions of the
             trained labels name; until then body parts alone.
-        unit_bank: Bank of units (``vlar describe --units``) that fills ``units``; empty for none.
+        unit_bank: Bank of units (``write_units``) that fills ``units``; empty for none.
         selected: k, units that steer the decoder.
         temperature: Temperature of the choice, on standardised similarities; trained from there.
         grid: Parts of a frame along each side; 0 for whole frames alone. None: 2 where the encoder

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from vlar.apps.cli import inputs, output
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
+from vlar.options import FILES, Option
 from vlar.version import is_installed, pip_install
 
 
-def export(model: str, out: str, /, *, force: bool = False) -> int:
+def export(
+    model: Annotated[
+        str, Option("A name from 'vlar models', or the folder of an adapted model.", "MODEL")
+    ],
+    out: Annotated[
+        str, Option("Folder to write; of an adapted model a file that ends in .onnx.", "OUT")
+    ],
+    /,
+    *,
+    force: Annotated[bool, Option("Replace an existing export.", group=FILES)] = False,
+) -> int:
     """Write a model as ONNX: its towers, or an adapted one as one file.
 
     Towers: image, text and pooling stand apart in a folder that onnx:OUT runs; the least cosines to
     the model stand there too. One file: frames in, probabilities of its labels and of unknown out;
     it runs without vlar.
-
-    Options:
-        model (MODEL): A name from 'vlar models', or the folder of an adapted model.
-        out (OUT): Folder to write; of an adapted model a file that ends in .onnx.
-        force: Replace an existing export.
 
     Examples:
         vlar export clip clip-onnx

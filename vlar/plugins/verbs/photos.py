@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from vlar.apps.cli import output
+from typing import Annotated
+
+from vlar.apps.cli import options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
 from vlar.formatting import counted
+from vlar.options import Option
 
 
 def tag(
-    library: str,
-    paths: list[str] | None = None,
+    library: options.Library,
+    paths: Annotated[
+        list[str] | None,
+        Option("Recordings of the library: files, folders, patterns. Default: all.", "PATH"),
+    ] = None,
     /,
     *,
-    take: str | None = None,
-    labels: str | None = None,
-    least: float = 0.5,
-    write_xmp: bool = False,
-    remove_xmp: bool = False,
+    take: Annotated[
+        str | None,
+        Option("Tags from 'xmp' (key subject), 'names' (folder, file).", "SOURCE,SOURCE"),
+    ] = None,
+    labels: Annotated[
+        str | None, Option("Find these; those of a recording become its tag 'label'.", "-l LABELS")
+    ] = None,
+    write_xmp: Annotated[
+        bool, Option("Write the tag 'label' into NAME.xmp next to each recording.")
+    ] = False,
+    remove_xmp: Annotated[bool, Option("Remove what --write-xmp wrote, and nothing else.")] = False,
 ) -> int:
     """Take tags from sidecars and names, and give found labels back.
 
     Recordings themselves are never written to. XMP is that of digiKam, Lightroom, darktable and
     Immich.
-
-    Options:
-        paths (PATH): Recordings of the library: files, folders, patterns. Default: all.
-        take (SOURCE,SOURCE): Tags from 'xmp' (key subject), 'names' (folder, file).
-        labels (-l LABELS): Find these; those of a recording become its tag 'label'.
-        least (0..1): Least probability of a label.
-        write_xmp: Write the tag 'label' into NAME.xmp next to each recording.
-        remove_xmp: Remove what --write-xmp wrote, and nothing else.
 
     Examples:
         vlar index tag holiday.vlar --take xmp,names
@@ -53,7 +57,6 @@ def tag(
             paths or (),
             take=sources,
             labels=words,
-            least=least,
             xmp="write" if write_xmp else "remove" if remove_xmp else "",
         )
     for failure in result.failed:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests import videos
-from tests.command_line import invoke
 from vlar.apps.cli import classify
 from vlar.apps.cli.progress import Progress
-from vlar.encoders.base import load_encoder
 from vlar.types import Failure
 
 
@@ -42,19 +39,3 @@ def test_windows_are_counted_before_they_are_read(tmp_path: Path):
     path = videos.make_video(tmp_path / "a.mp4", 50, fps=10)
     assert classify._windows(path, Reads(), 2.0) == 2
     assert classify._windows(tmp_path / "missing.mp4", Reads(), 2.0) == 1
-
-
-def test_the_operations_of_a_clip_are_printed_where_torch_counts_them():
-    spec = "torchvision:mc3_18?random_init=true&frames=2&size=32"
-    done = invoke(["models", "--cost", "--model", spec, "--model", "lite", "--json"])
-    assert done.exit_code == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    encoder = load_encoder(spec)
-    assert found[0] == {"model": spec, "frames": 2, "cost": encoder.cost((2, 32, 32, 3))}
-    assert found[0]["cost"] > 1e6
-    assert found[1]["model"] == "lite"
-    assert found[1]["cost"] is None
-    plain = invoke(["models", "--cost", "--model", "lite"])
-    assert "lite: not counted" in plain.stdout
-    wrong = invoke(["models", "--cost", "--model", "no-such-model"])
-    assert wrong.exit_code == 2

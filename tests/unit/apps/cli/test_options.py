@@ -1,4 +1,4 @@
-"""Options that are made from the signatures and docstrings of verbs, and of requests."""
+"""Options that are made from the signatures of verbs, and of requests."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import Annotated, Literal
 
 import pytest
 import typer
-import typer.main
 from typer.testing import CliRunner
 
 import vlar
 from tests.docs import verbs
-from vlar.apps.cli.options import described, rows
+from vlar.apps.cli import options
 from vlar.apps.cli.verb import verb
 from vlar.errors import UnknownNameError
-from vlar.options import Choices
+from vlar.options import Choices, Option
 
 COLOURS = Choices("colour", lambda: ("red", "green"))
 
@@ -29,33 +28,24 @@ def _made() -> tuple[typer.Typer, dict[str, object]]:
 
     @verb(app)
     def paint(
-        place: str,
+        place: Annotated[str, Option("A place of two lines.", "PLACE")],
         more: list[Path] | None = None,
         /,
         *,
-        out: str,
-        coats: int = 2,
-        share: float = 0.5,
-        colour: Annotated[str, COLOURS] = "red",
+        out: Annotated[str, Option("Where it goes; see: here.", "-o FOLDER")],
+        coats: Annotated[int, Option("How many.", "1..3")] = 2,
+        share: Annotated[float, Option("How much.", "SHARE 0.0..1.0")] = 0.5,
+        colour: Annotated[str, Option("Which one", "--paint NAME", choices=COLOURS)] = "red",
         size: Literal["big", "small"] = "big",
         pair: tuple[str, str] | None = None,
-        n: int = 1,
+        n: Annotated[int, Option("A letter.")] = 1,
         dry: bool = False,
         wash: bool = True,
-        device: str | None = None,
+        device: Annotated[str | None, options.DEVICE] = None,
     ) -> int:
         """Paint a place.
 
         More text.
-
-        Options:
-            place (PLACE): A place
-                of two lines.
-            out (-o FOLDER): Where it goes; see: here.
-            coats (1..3): How many.
-            share (SHARE 0.0..1.0): How much.
-            colour (--paint NAME): Which one
-            n: A letter.
 
         Examples:
             vlar paint wall
@@ -85,7 +75,6 @@ def test_a_verb_gets_its_options():
     ):
         assert said in text
     assert "--no-dry" not in text
-    assert "Options: place" not in text
     assert (
         run(app, ["wall", "x", "y", "--out", "o", "--no-wash", "--pair", "a", "b"]).exit_code == 0
     )
@@ -98,14 +87,8 @@ def test_a_verb_gets_its_options():
     assert run(app, ["wall", "-o", "o", "--size", "bigger"]).exit_code == 2
 
 
-def test_rows_of_a_docstring():
-    head, found = described(
-        "A.\n\nOptions:\n    k (-k N): Many: a\n        b.\n\nExamples:\n    x\n"
-    )
-    assert found == {"k": ("-k N", "Many: a b.")}
-    assert "Examples:\n    x" in head
-    assert "Many" not in head
-    assert rows("") == {}
+def test_names_that_are_not_among_the_choices_are_refused():
+    COLOURS.check("red")
     with pytest.raises(UnknownNameError):
         COLOURS.check("gren")
 

@@ -109,8 +109,8 @@ def test_regions_in_centimetres_need_a_scale_that_the_model_keeps(folder: Path, 
     learning = ["adapt", *map(str, paths[:2]), "--model", "tracks", "--truth", truth]
     refusal = invoke([*learning, "--out", model])
     assert refusal.exit_code == 2
-    assert "--px-per-cm" in refusal.output
-    assert invoke([*learning, "--out", model, "--px-per-cm", "10"]).exit_code == 0
+    assert "px_per_cm" in refusal.output
+    learn(paths[:2], truth, px_per_cm=10).save(model)
     in_cm = invoke(["timeline", str(paths[2]), "--model", model, "--json"])
     (tmp_path / "regions.toml").write_text("[nest]\ncircle = [300, 300, 90]\n")
     in_pixels = invoke(["timeline", str(paths[2]), "--model", model, "--json"])

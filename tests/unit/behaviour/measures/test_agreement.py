@@ -180,7 +180,7 @@ def test_published_agreement_of_people(file: str, figures: dict[str, tuple[float
     from vlar.behaviour.verbs.agreement import raters_of
     from vlar.segments import load
 
-    tables, _, _ = raters_of({file: load(REAL / "agreement/three_assays" / file)}, None, ())
+    tables, _ = raters_of({file: load(REAL / "agreement/three_assays" / file)}, None, ())
     result = agreement(tables, draws=2)
     for label, (steps, frames, spans) in figures.items():
         row = result.labels[label]

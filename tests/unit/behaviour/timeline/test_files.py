@@ -17,9 +17,8 @@ from tests.fixtures.models_1 import tiny  # noqa: F401 - registers the model
 from tests.refusals import refused
 from vlar.behaviour.timeline import files
 from vlar.behaviour.timeline.decoding import AnswerSegment, segments
-from vlar.behaviour.timeline.files import checked_file, srt, vtt, write, write_process
+from vlar.behaviour.timeline.files import checked_file, srt, vtt, write
 from vlar.behaviour.timeline.resume import FinishedRecordings
-from vlar.behaviour.timeline.work_cycles import measure
 from vlar.errors import UsageError
 from vlar.types import Classification, Failure, Prediction
 
@@ -110,24 +109,6 @@ def test_files_by_ending(tmp_path: Path):
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == [NASTY[0].label, NASTY[1].label, "unknown"]
     assert float(rows[2]["end_s"]) == 360000.0
-
-
-def test_figures_by_ending(tmp_path: Path):
-    pytest.importorskip("matplotlib")
-    rows = [AnswerSegment("a", 0, 2, "=pick", 1.0), AnswerSegment("a", 2, 3, None, 1.0)]
-    process = measure(rows, ["=pick"])
-    for ending in files.FIGURE_ENDINGS:
-        write_process(tmp_path / f"t{ending}", process, rows)
-    assert json.loads((tmp_path / "t.json").read_text()) == process.to_dict()
-    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
-    with (tmp_path / "t.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert (row["label"], row["count"], row["mean_s"], row["spread_s"]) == (
-        "'=pick",
-        "1",
-        "2.0",
-        "",
-    )
 
 
 def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

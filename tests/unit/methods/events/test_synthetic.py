@@ -132,12 +132,12 @@ def test_the_command_writes_and_says_so(made: Path, tmp_path: Path):
     for arguments, says in (
         ([str(made / "absent.mp4"), "--out", str(out)], "absent.mp4"),
         ([str(video), "--out", str(tmp_path / "no" / "out.npz")], "does not exist"),
-        ([str(video), "--out", str(out), "--step", "0"], "above 0"),
     ):
         done = invoke(["events", *arguments])
         assert done.exit_code == 2
         assert says in done.stderr
     refused(DecodeError, "", write_events, tmp_path / "absent.mp4", out)
+    refused(UsageError, "above 0", write_events, video, out, step=0.0)
     grey = np.full((48, 64, 3), 90, np.uint8)
     flat = videos.make_video(tmp_path / "flat.mp4", 4, picture=lambda _: grey, size=(64, 48))
     refused(UsageError, "does not change", write_events, flat, out)
