@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import Self
 
 from vlar.errors import PackageError, UnknownNameError, UsageError
-from vlar.version import package_fault
+from vlar.version import package_fault, pip_install
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -286,6 +286,27 @@ def reference(kind: str, name: str) -> str | None:
         return None
     row = re.compile(rf"\| {kind} \| `{re.escape(name)}` \| [^|]+ \| ([^|]+) \|")
     return next(iter(row.findall(readme.read_text("utf-8"))), None)
+
+
+def shelf(module: str, what: str) -> Any:
+    """A module of a shelf, which an installation may lack.
+
+    Args:
+        module: Its name after ``vlar.``, such as ``apps.audit``.
+        what: The option that needs it, for the message.
+
+    Raises:
+        PackageError: it is not part of this installation.
+    """
+    name = f"vlar.{module}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not (error.name and f"{name}.".startswith(f"{error.name}.")):
+            raise
+        raise PackageError(
+            f"{what} needs {name}, which this installation lacks; run: {pip_install()}"
+        ) from error
 
 
 def add_presets(file: str | Path) -> list[Preset]:

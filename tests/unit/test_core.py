@@ -1,7 +1,7 @@
 """The core runs without the shelves: it names none of them, and does not load one.
 
-The core is all but methods, behaviour, generators, evaluation, plugins and the applications other
-than the command line.
+The core is all but training, methods, behaviour, generators, evaluation, plugins and the
+applications other than the command line.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import pytest
 
 from tests.unit.library.fakes import tiny_video
 from tests.unit.test_layout import COMMAND_LINE, MODULES, source
+from vlar import registry
 from vlar.apps.cli import shelves
 from vlar.errors import PackageError
 
 # The contract of parts (testing) reads every kind, so it goes with them.
-SHELVES = ("methods", "behaviour", "generators", "evaluation", "plugins", "testing")
+SHELVES = ("training", "methods", "behaviour", "generators", "evaluation", "plugins", "testing")
 # Folders of the shelves that can be deleted alone, and a call that needs one, with its refusal.
 HOOKS = {
     "plugins/export": (("export", "mine", "mine.onnx"), "No such command 'export'"),
@@ -34,6 +35,11 @@ HOOKS = {
         "run.mcap needs vlar.plugins.robots.bundle, which",
     ),
     "methods/events": (("events", "a.mp4", "--out", "a.npz"), "No such command 'events'"),
+    "plugins/sources": (
+        ("index", "add", "new.vlar", "memory://a.mp4"),
+        "memory://a.mp4 needs vlar.plugins.sources.remote, which",
+    ),
+    "training": (("train", "mine.toml"), "No such command 'train'"),
 }
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,7 +83,7 @@ def test_import_and_classify_load_no_shelf_and_no_application(tmp_path: Path, co
 
 def test_a_missing_shelf_is_one_line_that_names_the_option():
     with pytest.raises(PackageError, match=r"--audit needs vlar\.apps\.gone, .*pip install"):
-        shelves.load("apps.gone", "--audit")
+        registry.shelf("apps.gone", "--audit")
 
 
 def test_a_shelf_adds_a_verb_to_a_group(monkeypatch: pytest.MonkeyPatch):
@@ -89,7 +95,7 @@ def test_a_shelf_adds_a_verb_to_a_group(monkeypatch: pytest.MonkeyPatch):
 
 def test_verbs_of_a_missing_shelf_are_not_listed(monkeypatch: pytest.MonkeyPatch):
     listed = set(shelves.verbs())
-    assert {"timeline", "eval", "serve", "describe", "review"} <= listed
+    assert {"timeline", "eval", "serve", "describe", "review", "train"} <= listed
     monkeypatch.setattr(shelves, "is_installed", lambda name: name != "evaluation")
     assert listed - set(shelves.verbs()) == {"evaluate", "eval", "report"}
     monkeypatch.setattr(shelves, "is_installed", lambda name: False)

@@ -1,1 +1,1 @@
-"""Optional parts: Milvus, Ray, mteb, photo managers, robots, ONNX files, streams, and others."""
+"""Optional parts: Milvus, Ray, mteb, photos, robots, ONNX files, streams, sources, and others."""

@@ -96,7 +96,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("language/motion/verb_table.py", ".read_text"): SOURCE,
     ("library/cache.py", "np.memmap"): CHECKED,
     ("library/engines/ivf.py", "np.memmap"): CHECKED,
-    ("library/ingest/remote.py", ".open"): "an address that the user names",
+    ("plugins/sources/remote.py", ".open"): "an address that the user names",
     ("library/ingest/shard_reading.py", ".open"): "a method of that name",
     ("library/query/guarantee.py", ".read_text"): "calibrations of the package",
     ("testing/annotations.py", ".read_bytes"): "a file that the check wrote",

@@ -1,4 +1,4 @@
-"""Verbs that make models: ``vlar adapt``, ``train``, ``calibrate``."""
+"""Verbs that make models: ``vlar adapt``, ``calibrate``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from vlar.options import FILES, MACHINE, Fields, Option
 
 if TYPE_CHECKING:
     from vlar.model.model import Model
-    from vlar.training.distributed import Processes
-    from vlar.training.progress import Epoch
 
 
 JsonDict = dict[str, Any]
@@ -76,7 +74,7 @@ def adapt(
 
     check_target(out, replace=force)
     if annotated.get("truth") is not None:
-        learned = shelves.load("behaviour.verbs.adapt", "--truth")
+        learned = registry.shelf("behaviour.verbs.adapt", "--truth")
         return learned.adapt_annotated(support or [], out, model, asked, annotated, force=force)
     if unused := next((name for name, value in annotated.items() if value), None):
         raise UsageError(f"--{unused} belongs to --truth; add it, or leave it out")
@@ -97,7 +95,7 @@ def adapt(
         shown.stage("reading examples")
         adapted = base.learn(replace(request, progress=shown))
         save(adapted, out, force)
-    return _report(adapted, out, brief=not verbose)
+    return report_model(adapted, out, brief=not verbose)
 
 
 def _started(model: str, asked: JsonDict) -> tuple[str, JsonDict]:
@@ -123,7 +121,7 @@ def _only(support: Sequence[str] | None) -> str | None:
     return support[0] if support else None
 
 
-def _report(model: Model, out: str, *, brief: bool = False) -> int:
+def report_model(model: Model, out: str, *, brief: bool = False) -> int:
     """Print what a model has learned, and where it is; returns the exit code."""
     report = model.report
     for row in report.failed:
@@ -207,73 +205,6 @@ def _with_dictionary(
             f"--dictionary is {dictionary!r}, and no objective reads one; add --objective maxi"
         )
     return {name: {"dictionary": dictionary} if name in reading else {} for name in objectives}
-
-
-def train(
-    config: Annotated[str, Option("What to train; see docs/training.md.", "CONFIG.toml")],
-    /,
-    *,
-    force: options.Force = False,
-    as_json: Annotated[
-        bool, Option("Print one JSON object an epoch, and one at the end.", "--json")
-    ] = False,
-    processes: Annotated[
-        int,
-        Option("Train in N processes of this machine, one a GPU where there are GPUs.", "1..1024"),
-    ] = 1,
-    quiet: Annotated[bool, Option("Print answers and errors only.", "-q", MACHINE)] = False,
-    verbose: Annotated[bool, Option("Print what is being done.", "-v", MACHINE)] = False,
-    debug: Annotated[bool, Option("Show the traceback of an error.", group=MACHINE)] = False,
-) -> int:
-    """Train an adapter by a configuration file.
-
-    Run the same command again to resume a stopped training.
-
-    Examples:
-        vlar train mine.toml
-        vlar train mine.toml --force --json
-    """
-    from vlar.training.distributed import launch, started
-
-    if processes > 1:
-        flags = {"--force": force, "--json": as_json, "-q": quiet, "-v": verbose, "--debug": debug}
-        return launch([config, *(name for name, on in flags.items() if on)], processes)
-    with started() as these:
-        if not these.first:
-            output.set_volume(quiet=True, verbose=False)
-        output.set_json(as_json and these.first)
-        return _train(config, these, force)
-
-
-def _train(config: str, processes: Processes, force: bool) -> int:
-    """Train in this process, which may be one of several; the first one prints."""
-    from vlar.training.config import read_config
-    from vlar.training.run import RunCallbacks, run
-
-    read = read_config(config)
-    with progress(f"loading {read.model}") as shown:
-        first = True
-
-        def watch(epoch: Epoch, total: int) -> None:
-            nonlocal first
-            if first:
-                shown.stage("training", total=total, unit="epochs")
-                shown(epoch.number - 1)
-                first = False
-            shown(1)
-            output.row({"epoch": epoch.number, "epochs": total, **epoch.to_dict()})
-
-        def reading(count: int = 0, total: int | None = None) -> None:
-            if total is not None:
-                shown.stage("reading examples", total=total)
-            shown(count)
-
-        watched = RunCallbacks(reading, watch)
-        model = run(read, replace=force, progress=watched, processes=processes)
-    if processes.first:
-        return _report(model, str(read.out))
-    report = model.report
-    return exit_code(report.recordings or len(report.examples), len(report.failed))
 
 
 def calibrate(

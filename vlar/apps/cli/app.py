@@ -32,7 +32,6 @@ VERBS = {
         ("classify", "classify", "Find which labels fit each recording."),
         ("adapt", "adapt", "Learn labels from a few examples each."),
         ("calibrate", "adapt", "Fit the probabilities of a model, or --miss, on labelled clips."),
-        ("train", "adapt", "Train an adapter by a configuration file."),
         ("query", "query", "Search a library in plain language."),
         ("link", "link", "Learn from unlabelled pairs to query by another sensor."),
         ("bundle", "recordings", "Make one recording of what several sensors took of one moment."),

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from vlar.apps.cli import inputs, options, output, shelves
+from vlar import registry
+from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import Progress, progress
 from vlar.errors import UsageError
@@ -113,7 +114,7 @@ def classify(
     from vlar.results import TableFile
 
     every_s = inputs.seconds(asked["every_s"], "--every") if asked["every_s"] else None
-    timeline = flags.timeline_file is not None and shelves.load(
+    timeline = flags.timeline_file is not None and registry.shelf(
         "behaviour.verbs.timeline", "--timeline"
     )
     segments_file = timeline.file_of(flags.timeline_file, every_s) if timeline else None
@@ -131,7 +132,7 @@ def classify(
         )
     review = None
     if flags.rerank is not None:
-        opinions = shelves.load("apps.verbs.second_opinion", "--rerank")
+        opinions = registry.shelf("apps.verbs.second_opinion", "--rerank")
         review = opinions.Review(flags.rerank, flags.rerank_weight)
     absent = [] if live else inputs.absent(paths)
     with ExitStack() as stack:
@@ -252,11 +253,9 @@ def _classify(
     rows = model.recogniser.classify_each(iter(recordings), listing)
     model.encoder.release_texts()  # all labels were read
     if online:
-        from vlar.training.test_time import Online as Adapting
-        from vlar.training.test_time import has_norms
-
-        form = "norms" if has_norms(model) else "features"
-        rows = Adapting(model, form=form, request=request).classify_each(recordings)
+        adapting = registry.shelf("training.test_time", "--online")
+        form = "norms" if adapting.has_norms(model) else "features"
+        rows = adapting.Online(model, form=form, request=request).classify_each(recordings)
     reviewed = review.reviewed(rows, model, request) if review else rows
     if request.every_s is None or len(recordings) > _PROBED:
         shown.stage("classifying", total=len(recordings))
@@ -313,7 +312,7 @@ def _address(paths: list[str], segments_file: Path | None) -> str | None:
 
 def _streams(address: str) -> Any:
     """The module that answers for streams."""
-    return shelves.load("plugins.streams.answers", address)
+    return registry.shelf("plugins.streams.answers", address)
 
 
 def _watch(

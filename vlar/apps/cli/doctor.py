@@ -10,7 +10,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from vlar.apps.cli import output, shelves
+from vlar import registry
+from vlar.apps.cli import output
 from vlar.errors import VlarError
 from vlar.files import resources
 from vlar.formatting import counted
@@ -83,7 +84,7 @@ def doctor(
 
 
 def _audit(path: str) -> int:
-    findings = shelves.load("apps.audit", "--audit").audit(path)
+    findings = registry.shelf("apps.audit", "--audit").audit(path)
     for finding in findings.findings:
         output.row(finding, finding.line)
     state = "nothing wrong" if findings.is_sound else "not sound"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from vlar import registry
-from vlar.apps.cli import inputs, judgements, options, output, shelves
+from vlar.apps.cli import inputs, judgements, options, output
 from vlar.apps.cli.progress import progress
 from vlar.errors import LibraryError
 from vlar.formatting import counted
@@ -69,7 +69,7 @@ def query(
     Library(library, create=False).close()
     reranker: str | Reranker | None = None if rerank == "none" else rerank
     if rerank.partition(":")[0] in registry.names("answerer"):
-        opinions = shelves.load("apps.verbs.second_opinion", "--rerank")
+        opinions = registry.shelf("apps.verbs.second_opinion", "--rerank")
         reranker = opinions.reranker(rerank, rerank_weight)
     reports: list[QueryReport] = []
     name = model or inputs.own_model(library)

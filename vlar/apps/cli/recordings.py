@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from vlar.apps.cli import inputs, options, output, shelves
+from vlar import registry
+from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import track
 from vlar.errors import UsageError, VlarError
@@ -172,7 +173,7 @@ def bundle(
     from vlar.media.bundle_table import write_bundles
 
     if rows.suffix.lower() in _ROBOTS or (rows / _ROS_2_BAG).is_file():
-        return shelves.load("plugins.robots.bundle", str(rows)).write(rows, out, topics)
+        return registry.shelf("plugins.robots.bundle", str(rows)).write(rows, out, topics)
     if topics is not None:
         raise UsageError(f"--topics is for recordings of robots; {rows} is a table")
     bundles = write_bundles(rows, out, by_share=by_share)

@@ -1,8 +1,8 @@
 """Verbs and modules of the shelves, which an installation may lack.
 
-The core of vlar and its command line run without methods, behaviour, generators, evaluation,
-plugins and the other applications. Nothing here imports them by name: verbs are found in the
-folders ``verbs`` of what is installed, and a module that an option needs is loaded when it is used.
+The core of vlar and its command line run without training, methods, behaviour, generators,
+evaluation, plugins and the other applications. Nothing here imports them by name: verbs are found
+in the folders ``verbs`` of what is installed; ``vlar.registry.shelf`` loads what an option needs.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vlar.errors import PackageError
-from vlar.version import pip_install
+from vlar.registry import shelf
 
 _ROOT = Path(__file__).parents[2]
 
@@ -47,27 +46,6 @@ class _NoOptions:
 def request(module: str, name: str) -> type:
     """A request of a shelf, whose fields are options of a verb; without the shelf it has none."""
     try:
-        return getattr(load(module, name), name)
+        return getattr(shelf(module, name), name)
     except PackageError:
         return _NoOptions
-
-
-def load(module: str, what: str) -> Any:
-    """A module of a shelf.
-
-    Args:
-        module: Its name after ``vlar.``, such as ``apps.audit``.
-        what: The option that needs it, for the message.
-
-    Raises:
-        PackageError: it is not part of this installation.
-    """
-    name = f"vlar.{module}"
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if not (error.name and f"{name}.".startswith(f"{error.name}.")):
-            raise
-        raise PackageError(
-            f"{what} needs {name}, which this installation lacks; run: {pip_install()}"
-        ) from error

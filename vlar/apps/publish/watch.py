@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlar.apps.cli import shelves
+from vlar import registry
 from vlar.apps.live import new_recordings
 from vlar.apps.publish import frigate
 from vlar.apps.publish.mqtt import Broker, discovery, publish_all, slug
@@ -239,7 +239,7 @@ def _answers(
 
     if is_live(watch.source):
         name = shown_address(watch.source)
-        streams = shelves.load("plugins.streams.answers", name)
+        streams = registry.shelf("plugins.streams.answers", name)
         for answer in streams.classify_live(model, watch.source, request, shown=show):
             if stop.is_set():
                 return

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from vlar import registry
 from vlar.apps.answers import shown_s
-from vlar.apps.cli import shelves
 from vlar.apps.serve.bin import Bin
 from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
 from vlar.apps.serve.exports import EXPORTS, Exports
@@ -121,7 +121,7 @@ class Classifying:
         length_s = self._length(path, path.name)
         if length_s > self._limits.video_s:
             raise _too_long(path.name, length_s, self._limits.video_s, "use vlar timeline")
-        timeline = shelves.load("behaviour.timeline.recordings", "a timeline")
+        timeline = registry.shelf("behaviour.timeline.recordings", "a timeline")
         rules = timeline.TimelineRules(every_s=_STEP_S if length_s < _LONG_S else 1.0)
         rows = list(timeline.find_segments(loaded, path, self._labels(labels), rules))
         for row in rows:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlar import registry
 from vlar.errors import UsageError, VlarError, one_line
 from vlar.files.opening import restrict
 from vlar.library.rows import AddEvent
@@ -147,11 +148,10 @@ def _evaluate(job: JsonDict, emit: Emit) -> JsonDict:
 
 
 def _review(job: JsonDict, _: Emit) -> JsonDict:
-    from vlar.apps.cli import shelves
     from vlar.apps.serve.library import video_id
     from vlar.library.library import Library
 
-    review = shelves.load("behaviour.candidates", "a review")
+    review = registry.shelf("behaviour.candidates", "a review")
     with Library(job["library"], create=False) as library:
         candidates = review.of_library(_loaded(job, job["model"]), library, job["labels"])
     labelled = {

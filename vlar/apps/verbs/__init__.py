@@ -2,6 +2,7 @@
 
 #: Verb, module in this folder, package of vlar that it needs, and the first sentence of its help.
 VERBS = """
+train train training Train an adapter by a configuration file.
 evaluate evaluate evaluation Measure how well a model recognises labelled recordings.
 eval evaluate evaluation Score a model by a protocol of the field.
 report evaluate evaluation Compare runs of 'vlar eval' and results of 'vlar evaluate'.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from vlar import registry
-from vlar.apps.cli import inputs, options, output, shelves
+from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED, exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import ProtocolError, UsageError, VlarError, explained
@@ -153,7 +153,7 @@ def _report(result: Evaluation, csv: Path | None, html: Path | None) -> int:
 
 def _segments(model: str, recordings: str, flags: EvaluateOptions, machine: options.Machine) -> int:
     """Compare segments in whole recordings with annotations; returns the exit code."""
-    behaviour = shelves.load("behaviour.annotated.evaluate", "--truth")
+    behaviour = registry.shelf("behaviour.annotated.evaluate", "--truth")
     with progress(f"loading {model}") as shown:
         loaded = inputs.load_model(model, machine.device, machine.dtype)
         shown.stage("evaluating", unit="recordings")

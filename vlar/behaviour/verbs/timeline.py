@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from vlar.apps.cli import inputs, options, output, shelves
+from vlar import registry
+from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
@@ -263,7 +264,7 @@ def _of_stream(
     names = tuple(labels.labels if labels else model.labels or ())
     stream = SegmentStream(names, rules)
     request = ClassifyRequest(LabelSet(labels), top=len(names), every_s=rules.every_s)
-    streams = shelves.load("plugins.streams.answers", shown_address(address))
+    streams = registry.shelf("plugins.streams.answers", shown_address(address))
     rows = streams.classify_live(model, address, request)
     for row in rows:
         if isinstance(row, Failure):

@@ -18,17 +18,17 @@ from functools import partial
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from vlar import notebook
 from vlar.encoders.captions import as_captioner
 from vlar.errors import VlarError
 from vlar.library.ingest.encode import EncodedWindow
-from vlar.library.ingest.remote import RemoteFiles
 from vlar.library.ingest.request import AddRequest as AddRequest
 from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
 from vlar.library.ingest.settings import settled
 from vlar.library.ingest.shard_writing import ShardFolder, write_shards
-from vlar.library.ingest.sources import recordings
+from vlar.library.ingest.sources import plugin, recordings
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, ReadJob, Setup
 from vlar.library.ingest.writer import IngestProgress, write_windows
 from vlar.library.model_provider import BoundModel
@@ -337,6 +337,12 @@ def _bar() -> IngestProgress | None:
     return None if bar is None else lambda event: bar(event.advance, event.total)
 
 
+def _remote_files(found: Sequence[ListedRecording]) -> Any:
+    """Storage of copies of remote files; None where no recording is one."""
+    address = next((recording.path for recording in found if recording.is_remote), None)
+    return address and plugin("remote", address).RemoteFiles.from_environment()
+
+
 def add_paths(writer: LibraryWriter, model: BoundModel, request: AddRequest) -> AddReport:
     """Index what a request names, by its runner or in this process; the runner is ended here.
 
@@ -365,7 +371,7 @@ def add_paths(writer: LibraryWriter, model: BoundModel, request: AddRequest) -> 
             request.keep_context,
             captioner if runner.in_process or captioner is None else captioner.name,
             request.skip_still,
-            RemoteFiles.from_environment(),
+            _remote_files(found),
             tuple(recording.file for recording in found[:2]),
             request.keep,
         )

@@ -11,13 +11,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from vlar.encoders.captions import Captioner, as_captioner
 from vlar.errors import EncoderMismatchError, VlarError
 from vlar.library.ingest.encode import EncodedWindow, PersonClips, encode_clips
 from vlar.library.ingest.reader import StillFootage, clips_of, own_tags
-from vlar.library.ingest.remote import RemoteFiles
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LoadModel
 from vlar.library.recording import FileRecord, failure_of
@@ -109,7 +108,7 @@ class Setup:
         keep_context: Whether to keep context tokens.
         captioner: Captioner of each window, or its spec; None for no captions.
         skip_still: Leave windows of video out in which nothing moves.
-        remote: Storage of copies of remote files.
+        remote: Storage of copies of remote files; None where the call has none.
         first: First (at most two) recordings of the call: several are read in worker processes.
         keep: Records to keep of windows: ``none``, ``frames``, ``records``.
     """
@@ -119,7 +118,7 @@ class Setup:
     keep_context: bool = True
     captioner: str | Captioner | None = None
     skip_still: bool = False
-    remote: RemoteFiles = field(default_factory=RemoteFiles)
+    remote: Any = None
     first: tuple[Path, ...] = ()
     keep: str = "none"
 

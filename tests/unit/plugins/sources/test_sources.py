@@ -20,13 +20,13 @@ import pytest
 from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, stored, tiny_video
 from vlar.errors import DecodeError, UsageError
-from vlar.library.ingest import remote
-from vlar.library.ingest.remote import RemoteFiles, patiently, stamp_of_url
 from vlar.library.ingest.runners.processes import ProcessRunner
 from vlar.library.ingest.sources import SourceName, recordings
 from vlar.library.library import Library
 from vlar.library.store.values import Stamp
 from vlar.media.lookup import reader
+from vlar.plugins.sources import remote
+from vlar.plugins.sources.remote import RemoteFiles, patiently, stamp_of_url
 
 fsspec = pytest.importorskip("fsspec")
 S3 = importlib.util.find_spec("moto") is None or importlib.util.find_spec("s3fs") is None
@@ -314,7 +314,7 @@ def test_files_of_others_in_the_folder_of_copies_stay(tmp_path: Path, memory: st
 def test_a_folder_of_somebody_else_is_refused(
     tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("vlar.library.ingest.remote.tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("vlar.plugins.sources.remote.tempfile.gettempdir", lambda: str(tmp_path))
     (tmp_path / "theirs").mkdir()
     (tmp_path / f"vlar-fetched-{os.getuid()}").symlink_to(tmp_path / "theirs")
     with (

@@ -22,14 +22,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from vlar.errors import DecodeError, UsageError, VlarError
-from vlar.files.archives import Member, members
 from vlar.files.opening import open_input
 from vlar.files.reading import require_memory
 from vlar.files.resources import is_running, size_in_bytes
 from vlar.formatting import as_url, is_url
+from vlar.library.ingest.sources import MOST_TEXT, ROW_BYTES
 from vlar.library.recording import ListedRecording, checked_tags
 from vlar.library.store.values import Stamp, is_path
 from vlar.media.base import Reader
+from vlar.plugins.sources.archives import Member, members
 from vlar.types import Failure
 from vlar.version import pip_install
 
@@ -47,8 +48,6 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "checksum", "VersionId")
 _NEVER_AGAIN = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
 _MISSING = (401, 403, 404, 410)  # answers of a server that will not change
 _TEXTS = (".cls", ".txt")  # next to a recording: each is a tag of its ending
-MOST_TEXT = 1 << 16  # characters of a text in a list or an archive
-ROW_BYTES = 1000  # of a recording that is held, without its texts
 _numbers = itertools.count()
 T = TypeVar("T")
 

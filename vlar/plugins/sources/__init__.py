@@ -1,0 +1,1 @@
+"""Addresses, lists and archives that an ``add`` names: S3, HTTP, Parquet and CSV, WebDataset."""
