@@ -448,7 +448,7 @@ def test_the_encoders_own_network_is_trained_and_saved_without_its_file(
     np.testing.assert_array_equal(
         encoder.encode(clips_of(moving(1)[:, :2]))[0].vector, before.vector
     )
-    trained = mine.core.encoder.network.model.state_dict()  # type: ignore[attr-defined]
+    trained = mine.encoder.network.model.state_dict()  # type: ignore[attr-defined]
     started = encoder.towers.model.state_dict()  # type: ignore[attr-defined]
     same = {name for name in started if torch.equal(trained[name], started[name])}
     kept = {n for n in started if n.startswith(("stem", "layer1"))}  # the stem and two blocks
