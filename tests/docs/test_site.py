@@ -156,7 +156,7 @@ ASKED = {
     "speech": "query",
     "OCR": "query",
     "install": "index",
-    "languages": "figures text",
+    "languages": "choosing figures text",
 }
 
 
