@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 import vlar
 from tests import videos
 from tests.conftest import SHARED
+from tests.unit.encoders.clip import models
 from tests.unit.generators.descriptions.chat_server import Reply, chat_server, message
 from tests.unit.people.made import scene
 from tests.videos import make_video
@@ -42,8 +44,7 @@ def test_json_lines_are_as_designed(vlar_command, sparse_clips: dict[str, Path],
     for row in done.rows:
         assert list(row) == [
             "path", "start_s", "end_s", "model", "calibrated", "predictions", "unknown",
-    "unknown_probability",
-            "lost",
+            "unknown_probability", "lost",
         ]  # fmt: skip
         assert row["lost"] == 0.0
         assert len(row["predictions"]) == 2
@@ -417,6 +418,20 @@ def test_a_calibration_is_saved_and_used(
     again = vlar_command("calibrate", examples, "--out", out)
     assert again.code == 2
     assert "--force" in again.advice
+
+
+def test_percentages_that_follow_a_rule_come_with_a_command_for_a_shell(
+    vlar_command, sparse_clips: dict[str, Path], tmp_path: Path
+):
+    models.save_openclip(tmp_path, models.openclip_config(quick_gelu=True))
+    spec = f"openclip:{tmp_path}?precision=bfloat16"
+    asked = ("classify", sparse_clips["bikes"], "-l", "a, b", "--json", "--model", spec)
+    done = vlar_command(*asked)
+    assert done.code == 0
+    assert [row["calibrated"] for row in done.rows] == [False]
+    command = f"vlar calibrate LABELLED --model {shlex.quote(spec)} --out FOLDER"
+    assert f"never compared with clips; fit them: {command}" in done.err
+    assert shlex.quote(spec) != spec
 
 
 def test_examples_that_cannot_calibrate_are_said(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -420,8 +421,8 @@ class LibraryManifest:
         raise EncoderMismatchError(
             f"library {folder} was made by model {self.model!r} (fingerprint "
             f"{self.fingerprint[:12]}), but the model of this call is {model.name!r} (fingerprint "
-            f"{model.fingerprint[:12]}); use --model {self.model}, or change the library's model: "
-            f"vlar index upgrade {folder} --model {model.name} --lazy"
+            f"{model.fingerprint[:12]}); use --model {shlex.quote(self.model)}, or change the "
+            f"library's model: vlar index upgrade {folder} --model {shlex.quote(model.name)} --lazy"
         )
 
 

@@ -247,7 +247,7 @@ def test_offline_is_one_line(monkeypatch: pytest.MonkeyPatch):
     ("what", "family"),
     [
         ("speech:openai/whisper-tiny", "speech"), ("st:a/b", "st"),
-        ("openclip:ViT-B-32/x", "openclip"),
+        ("openclip:ViT-B-32/x", "openclip"), ("siglip2", "hf"),
         ("the text tower of openclip:ViT-B-32/x", "openclip"), ("ViT-B-32", "openclip"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -196,7 +197,7 @@ class Answers:
         if not row.calibrated and self.n_good == 1:
             from vlar.heads.calibration import BY_RULE
 
-            fit = f"vlar calibrate LABELLED --model {row.model} --out FOLDER"
+            fit = f"vlar calibrate LABELLED --model {shlex.quote(row.model)} --out FOLDER"
             output.note(f"vlar: {BY_RULE.format(model=row.model)}; fit them: {fit}")
         new = [part for part in row.failed if part not in self._named]
         self._named += new
