@@ -137,7 +137,7 @@ def fetch(
                 raise _terms(name, source, licence)
     if wanted and (why := hub.why_offline()) is not None:
         if lacking := next((row for row in wanted if row.folder() is None), None):
-            raise hub.offline(name, lacking.repository, why)
+            raise _offline(name, lacking.repository, why)
         return []
     listings: list[Listing] = []
     for source in wanted:
@@ -156,6 +156,11 @@ def fetch(
                 for row in listing.rows:
                     _get(listing, row, advance, in_cache=root is None)
     return listings
+
+
+def _offline(name: str, repository: str, why: str) -> ModelError:
+    row = entries().get(name)
+    return hub.offline(row.spec if row else name, repository, why)
 
 
 def _in_megabytes(count: ProgressCallback) -> Advance:
@@ -340,7 +345,7 @@ def _clear_errors(name: str, source: Source, accepted: bool) -> Generator[None]:
             f"the hub has no model {repository!r}, or it is private ('hf auth login', or HF_TOKEN)"
         ) from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        raise hub.offline(name, repository, _short(error)) from error
+        raise _offline(name, repository, _short(error)) from error
     except (errors.HfHubHTTPError, *_network_errors()) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):

@@ -236,6 +236,8 @@ def test_offline_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     error = refused(ModelError, "HF_HUB_OFFLINE is set", fetch)
     assert "\n" not in error.value.message
+    wanted = download.sources("siglip2")
+    refused(ModelError, "hf:google/siglip2.* use hf:FOLDER$", download.fetch, "siglip2", wanted)
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match=r"no connection to 127\.0\.0\.1"):
@@ -247,7 +249,7 @@ def test_offline_is_one_line(monkeypatch: pytest.MonkeyPatch):
     ("what", "family"),
     [
         ("speech:openai/whisper-tiny", "speech"), ("st:a/b", "st"),
-        ("openclip:ViT-B-32/x", "openclip"), ("siglip2", "hf"),
+        ("openclip:ViT-B-32/x", "openclip"),
         ("the text tower of openclip:ViT-B-32/x", "openclip"), ("ViT-B-32", "openclip"),
     ],
 )  # fmt: skip

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vlar.encoders.catalogue import entries
 from vlar.encoders.spec import AUTO, INT8, PRECISION, joined, plain_precision, split_options
 from vlar.errors import ModelError, UsageError
 from vlar.version import is_installed
@@ -54,9 +53,7 @@ def why_offline() -> str | None:
 
 def offline(what: str, repository: str, why: str) -> ModelError:
     """The error for weights that are neither here nor to be had."""
-    name = what.rpartition(" ")[2]
-    row = entries().get(name)
-    family, colon, _ = (row.spec if row else name).partition(":")
+    family, colon, _ = what.rpartition(" ")[2].partition(":")
     family = family if colon else "openclip"
     return ModelError(
         f"{what} is not in the local cache and cannot be fetched: {why}. With a network, unset "
