@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -292,9 +292,12 @@ class Training:
         from accelerate import Accelerator
 
         numbers = self.numbers
-        # An accelerator's own precision holds for the whole process; a training's is its own.
-        cpu = self.device.type == "cpu"
-        self.accelerator = Accelerator(mixed_precision="no", cpu=cpu, gradient_accumulation_steps=1)
+        # An accelerator's precision and device hold for a process; a training's are its own.
+        make = partial(Accelerator, mixed_precision="no", gradient_accumulation_steps=1)
+        try:
+            self.accelerator = make(cpu=self.device.type == "cpu")
+        except ValueError:  # an earlier training of the process was on a card
+            self.accelerator = make()
         if numbers.precision == "fp16":
             self.accelerator.scaler = torch.amp.GradScaler(self.device.type)
         self.optimised = [*self.named, *self.objectives.named_parameters()]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, PartialState
 
 from tests.fake_device import DEVICE, Counts, fake_device
 from tests.unit.encoders.clip import models
@@ -70,6 +71,18 @@ def test_the_host_waits_for_no_step(method: str, base: Path):
     for name, value in on_cpu.epochs[0].losses.items():
         assert trained.epochs[0].losses[name] == pytest.approx(value, rel=1e-4)
     assert trained.epochs[0].metrics == on_cpu.epochs[0].metrics
+
+
+def test_a_training_on_the_cpu_follows_one_on_a_device(base: Path, monkeypatch: pytest.MonkeyPatch):
+    AcceleratorState._reset_state(True)
+    # Accelerate 1.15 does not know a backend that is registered; 1.16 does.
+    monkeypatch.setattr(PartialState, "default_device", torch.device("meta"))
+    with fake_device():
+        first = training("lora", base, 1)
+        first.run()
+        assert first.accelerator.device.type == "meta"
+    assert training("lora", base, 1, "cpu").run().epochs
+    AcceleratorState._reset_state(True)
 
 
 @pytest.mark.parametrize("every", [0, 1, 4])
