@@ -222,7 +222,7 @@ class LabelSet:
     Attributes:
         listed: The labels; None for the model's own.
         mode: ``one`` label fits or none, or ``multi``: each label for itself.
-        descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_heads.label_vectors``.
+        descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_vectors.label_vectors``.
         tree: Coarse labels above the labels; None takes those of an adapted model.
         concepts: What judgements taught about the labels that are names of concepts, by label.
     """

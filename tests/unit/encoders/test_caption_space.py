@@ -14,7 +14,7 @@ from vlar.encoders.caption_space import CaptionedEncoder
 from vlar.encoders.captions import Captioner, Captions
 from vlar.errors import UnknownNameError, UsageError
 from vlar.language.labels import parse_labels
-from vlar.model.label_heads import label_vectors
+from vlar.model.label_vectors import label_vectors
 from vlar.model.model import Model
 from vlar.numeric import unit
 from vlar.types import Clip, Sampling, Window
@@ -81,7 +81,7 @@ def test_captions_decide_and_captions_of_another_clip_do_not(encoder: CaptionedE
 
 
 def test_a_model_reads_descriptions_by_it(encoder: CaptionedEncoder, monkeypatch):
-    monkeypatch.setattr("vlar.model.label_heads.descriptions_of",
+    monkeypatch.setattr("vlar.model.label_vectors.descriptions_of",
                         lambda *_: [{"sentence": ("a dog in snow",)}, {}])  # fmt: skip
     model = Model(encoder)
     vectors, background = label_vectors(model.words, parse_labels(["barbell", "snow"]))

@@ -16,7 +16,7 @@ from vlar.language.bank import Description, Entry
 from vlar.language.descriptions import described_share, descriptions_of
 from vlar.language.labels import parse_labels
 from vlar.model.core import concept_vectors, described_vectors
-from vlar.model.label_heads import label_vectors
+from vlar.model.label_vectors import label_vectors
 from vlar.model.model import Model
 from vlar.numeric import unit
 

@@ -286,7 +286,7 @@ def _check_second_opinion(answerer: str | None, live: str | None, mode: str) -> 
 
 
 def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList | None:
-    """The labels of ``--labels`` or ``--pairs``; None where neither is flags."""
+    """The labels of ``--labels`` or ``--pairs``; None where neither is given."""
     from vlar.language.labels import parse_labels
     from vlar.language.pairs import parse_pairs
 
