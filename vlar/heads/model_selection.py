@@ -296,7 +296,7 @@ def held_out_logits(
 
 def held_out_confusions(
     logits: Float64, labels: Sequence[str], y: Sequence[str], groups: Sequence[str] | None
-) -> tuple[Confusion, ...]:
+) -> tuple[tuple[Confusion, ...], int]:
     """Confusions of examples by a head that did not learn from them, by falling count.
 
     Only examples count that leave another one of their label in the support set.
@@ -306,12 +306,15 @@ def held_out_confusions(
         labels: C labels.
         y: n labels.
         groups: n groups (recordings).
+
+    Returns:
+        The confusions, and the number of examples that count.
     """
     fair = make_problem(y, None, labels, groups).fair.any(axis=0)
     rows: list[int] = np.flatnonzero(fair & ~np.isnan(logits).any(axis=1)).tolist()
     best: list[int] = logits[rows].argmax(axis=1).tolist()
     answers = [labels[column] for column in best]
-    return tuple(confusions([y[row] for row in rows], answers))
+    return tuple(confusions([y[row] for row in rows], answers)), len(rows)
 
 
 def _heads(method: str, blocks: Sequence[BlockLike]) -> list[ClosedForm]:

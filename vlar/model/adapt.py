@@ -314,10 +314,9 @@ def fit_examples(
     held_out = held_out_logits(head, features, blocks, y, zero_shot, groups)
     head = balanced(head, y, balance)
     fitted = guarded(core, head, examples, features, concepts, unknown, choice, held_out=held_out)
-    confused = held_out_confusions(head.adjusted(held_out), labels, y, groups)
     heads = _heads_of_sensors(core, labels, examples, method, unknown, balance)
     with_heads = fitted.head and replace(fitted.head, sensors=heads)
-    return Adapted(core, with_heads, replace(fitted.report, confusions=confused))
+    return Adapted(core, with_heads, fitted.report)
 
 
 def _heads_of_sensors(
@@ -404,8 +403,10 @@ def guarded(
     rows = signature(features, blocks, kind)
     familiarity = Familiarity().fit(rows, y, groups)
     logits: Float64 | None = None
+    confused, tested = (), 0
     if held_out is not None:
         logits = head.adjusted(held_out)
+        confused, tested = held_out_confusions(logits, head.labels, y, groups)
     elif head.closed_forms():
         logits = held_out_logits(head, features, blocks, y, zero_shot, groups)
     logits = None if logits is None else logits[:, np.argsort(head.labels)]
@@ -428,5 +429,7 @@ def guarded(
     )
     label_counts = Counter(y)
     counts = {label: label_counts[label] for label in head.labels}
-    report = AdaptReport(counts, examples.failed, choice, training, synthetic=examples.synthetic)
+    report = AdaptReport(
+        counts, examples.failed, choice, training, confused, tested, synthetic=examples.synthetic
+    )
     return Adapted(core, adapted, report)

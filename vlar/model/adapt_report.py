@@ -58,18 +58,6 @@ class TrainingReport:
         return f"{line}\nweights: {weights}{held}"
 
 
-def _counted(share: float, total: int) -> str:
-    """A share of examples as a count where it is one: "four of four" shows how few they are.
-
-    >>> _counted(1.0, 4), _counted(0.5, 3)
-    ('4 of 4 examples', '50% of the examples')
-    """
-    right = round(share * total)
-    if abs(share * total - right) < 1e-4 * total:  # a folder holds four digits
-        return f"{right} of {total} examples"
-    return f"{share:.0%} of the examples"
-
-
 @dataclass(frozen=True)
 class AdaptReport:
     """Examples and method of an adaptation.
@@ -79,7 +67,8 @@ class AdaptReport:
         failed: Examples that could not be read.
         choice: The closed forms tried, the one taken, and why; None where none was.
         training: Training of a trained method; None for a closed form.
-        confusions: Confusions of held-out examples by a closed form, by falling count.
+        confusions: Confusions of held-out examples, by falling count.
+        tested: Held-out examples whose answers were counted; all but the confused ones were right.
         recordings: Recordings it was trained on, where the model answers about any labels; else 0.
         learned: Content hashes of the recordings that the adapters around the encoder learned
             from, in this adaptation and in earlier ones.
@@ -96,6 +85,7 @@ class AdaptReport:
     choice: Choice | None
     training: TrainingReport | None = None
     confusions: tuple[Confusion, ...] = ()
+    tested: int = 0
     recordings: int = 0
     learned: tuple[str, ...] = ()
     seen: int = 0
@@ -112,6 +102,7 @@ class AdaptReport:
             **({} if self.choice is None else self.choice.to_dict()),
             **({} if self.training is None else {"training": self.training.to_dict()}),
             "confusions": [row.to_dict() for row in self.confusions],
+            **({"tested": self.tested} if self.tested else {}),
             **({"recordings": self.recordings} if self.recordings else {}),
             **({"seen": self.seen} if self.seen else {}),
             **({"synthetic": self.synthetic} if self.synthetic else {}),
@@ -134,7 +125,7 @@ class AdaptReport:
         if any(isinstance(text, str) and fault(text) for _, _, text in walk(stored)):
             return None
         fields = (
-            *("examples", "training", "confusions", "recordings", "learned", "seen"),
+            *("examples", "training", "confusions", "tested", "recordings", "learned", "seen"),
             *("synthetic", "source", "groups", "note"),
         )
         try:
@@ -148,13 +139,14 @@ class AdaptReport:
             )
         except (KeyError, TypeError, ValueError):
             return None
-        return report if report.choice or report.training else None
+        counts = 0 <= report.right <= report.tested <= sum(report.examples.values())
+        return report if counts and (report.choice or report.training) else None
 
     def without_held_out(self, seen: int) -> AdaptReport:
         """The same for ``seen`` examples that the base model had learned from before."""
         training = self.training and replace(self.training, held_out=None)
         choice = self.choice and self.choice.without_accuracy()
-        return replace(self, choice=choice, training=training, confusions=(), seen=seen)
+        return replace(self, choice=choice, training=training, confusions=(), tested=0, seen=seen)
 
     def sentence(self) -> str:
         """One sentence: examples, method, how it did on held-out examples, what it confuses."""
@@ -176,7 +168,10 @@ class AdaptReport:
             return f"{learned}; with one recording a label, no example could be held out to test it"
         confused = "".join(f"; {row.sentence()}" for row in worth_knowing(self.confusions))
         confused += f"; {self.synthetic} examples are synthetic" if self.synthetic else ""
-        return f"{learned}, which recognised {_counted(held_out, total)} held out{confused}"
+        tested = f"{held_out:.0%} of the examples"  # a mean over folds has no count
+        if self.tested:  # "four of four" shows how few they are
+            tested = f"{self.right} of {self.tested} examples"
+        return f"{learned}, which recognised {tested} held out{confused}"
 
     @property
     def _method(self) -> str:
@@ -188,8 +183,15 @@ class AdaptReport:
         return " and ".join(heads)
 
     @property
+    def right(self) -> int:
+        """Held-out examples that were recognised, of those ``tested``."""
+        return self.tested and self.tested - sum(row.count for row in self.confusions)
+
+    @property
     def held_out(self) -> float | None:
         """Share of held-out examples that were recognised, 0..1."""
+        if self.tested:
+            return self.right / self.tested
         if self.training is not None:
             return self.training.held_out
         accuracy = self.choice.chosen.accuracy if self.choice is not None else float("nan")

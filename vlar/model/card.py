@@ -156,14 +156,16 @@ def _figures(report: AdaptReport | None) -> list[str]:
         why = "; it had learned from some of the examples before" if report and report.seen else ""
         return [f"None: no example was held out{why}. Measure it with `vlar evaluate`."]
     total = sum(report.examples.values())
-    share, right = report.held_out, round(report.held_out * total)
-    interval = exact_interval(right, total)
+    value, spread = f"{percent(report.held_out)}, the mean over folds", "none: not counted"
+    if report.tested:
+        interval = exact_interval(report.right, report.tested)
+        value = f"{percent(report.held_out)} ({report.right} of {report.tested})"
+        spread = f"{percent(interval.low)} to {percent(interval.high)}"
     most, n_labels = max(report.examples.values()), len(report.examples)
     lines = [
         "| figure | value | 95 % interval | control |",
         "|---|---|---|---|",
-        f"| accuracy on held-out examples | {percent(share)} ({right} of {total}) | "
-        f"{percent(interval.low)} to {percent(interval.high)} | "
+        f"| accuracy on held-out examples | {value} | {spread} | "
         f"{percent(most / total)}: always the most frequent label |",
         "",
         "Examples of one group are held out together. The same examples chose the method, so the "

@@ -140,7 +140,8 @@ def test_held_out_confusions_name_two_labels_that_cannot_be_told_apart():
     features = rows.astype(np.float32)
     head, choice = choose(features, LOOK, y, method="prototype")
     logits = held_out_logits(head, features, LOOK, y, None, None)
-    found = held_out_confusions(logits, head.labels, y, None)
+    found, tested = held_out_confusions(logits, head.labels, y, None)
+    assert tested == 18
     assert {frozenset((row.truth, row.answer)) for row in found} == {frozenset(("left", "right"))}
     assert all(row.of == 6 for row in found)
     right = 1 - sum(row.count for row in found) / 18
@@ -151,4 +152,4 @@ def test_one_recording_a_label_holds_out_nothing():
     features = np.random.default_rng(0).normal(size=(2, 8, 12)).astype(np.float32)
     head, _ = choose(features, LOOK, ["a", "b"])
     logits = held_out_logits(head, features, LOOK, ["a", "b"], None, None)
-    assert held_out_confusions(logits, head.labels, ["a", "b"], None) == ()
+    assert held_out_confusions(logits, head.labels, ["a", "b"], None) == ((), 0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,8 @@ def _choice(shots: int):
 
 @pytest.mark.parametrize("shots", [1, 4])
 def test_one_sentence_says_what_was_learned_how_and_how_well(shots):
-    report = AdaptReport({"a": shots, "b": shots}, (), _choice(shots))
+    tested = 2 * shots if shots > 1 else 0
+    report = AdaptReport({"a": shots, "b": shots}, (), _choice(shots), tested=tested)
     sentence = report.sentence()
     assert sentence.startswith(f"learned 2 labels from {2 * shots} examples with ridge")
     assert ("no example could be held out" in sentence) == (shots == 1)
@@ -37,5 +40,12 @@ def test_the_sentence_ends_with_what_is_confused():
 
 def test_a_training_names_its_method():
     training = TrainingReport("temporal", "temporal/adapt", 3, 10, 0.5, 1.0, 1.0, 0.5, 0.75)
-    sentence = AdaptReport({"a": 2, "b": 2}, (), _choice(4), training).sentence()
-    assert "with temporal and closed forms, which recognised 3 of 4 examples held out" in sentence
+    report = AdaptReport({"a": 2, "b": 2}, (), _choice(4), training)
+    assert "closed forms, which recognised 75% of the examples held out" in report.sentence()
+    counted = replace(report, confusions=(Confusion("a", "b", 1, 2),), tested=4)
+    assert counted.held_out == 0.75
+    assert "recognised 3 of 4 examples held out" in counted.sentence()
+    restored = AdaptReport.restored(counted.stored())
+    assert restored is not None
+    assert (restored.right, restored.tested) == (3, 4)
+    assert AdaptReport.restored({**counted.stored(), "tested": 5}) is None

@@ -40,6 +40,7 @@ MANIFEST_NOW: dict[str, Any] = {
         "candidates": [CHOSEN],
         "why": "it is the only one",
         "confusions": [{"truth": "run", "answer": "sit | down", "count": 1, "of": 6}],
+        "tested": 9,
         "source": "support",
         "groups": 5,
     },
@@ -57,8 +58,8 @@ def test_it_states_data_figures_with_interval_and_control_limits_licences_and_ve
     assert "- 10 examples of 2 labels\n- source: `support`" in text
     assert "- 5 groups (recordings or people)" in text
     assert "| run | 6 |\n| sit \\| down | 4 |" in text
-    # 9 of 10: the exact interval of Clopper and Pearson is 55.5 % to 99.7 %.
-    assert "| 90 % (9 of 10) | 55 % to 100 % | 60 %: always the most frequent label |" in text
+    # 8 of 9: the exact interval of Clopper and Pearson is 51.8 % to 99.7 %.
+    assert "| 89 % (8 of 9) | 52 % to 100 % | 60 %: always the most frequent label |" in text
     assert "- run is taken for sit \\| down, 1 of 6" in text
     assert "slope 1.25" in text
     assert "rejector `familiarity`" in text
@@ -68,8 +69,17 @@ def test_it_states_data_figures_with_interval_and_control_limits_licences_and_ve
     assert f"SHA-256 `{'a' * 64}`" in text
 
 
+def test_a_mean_over_folds_gets_no_count_and_no_interval():
+    """A folder of an earlier version has no count: a share times the examples would invent one."""
+    report = {key: value for key, value in MANIFEST_NOW["report"].items() if key != "tested"}
+    text = model_card({**MANIFEST_NOW, "report": report}, "mine")
+    assert "| 90 %, the mean over folds | none: not counted | 60 %: always" in text
+    assert "of 10" not in text
+
+
 def test_no_figure_stands_where_none_was_measured():
-    seen = {**MANIFEST_NOW["report"], "seen": 3, "candidates": [{**CHOSEN, "accuracy": None}]}
+    seen = {**MANIFEST_NOW["report"], "tested": 0, "seen": 3}
+    seen |= {"candidates": [{**CHOSEN, "accuracy": None}]}
     seen["chosen"] = seen["candidates"][0]
     text = model_card({**MANIFEST_NOW, "report": seen, "calibration": None}, "mine")
     assert "None: no example was held out; it had learned from some" in text
