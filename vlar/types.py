@@ -467,8 +467,9 @@ class Classification:
 
     @property
     def label(self) -> str | None:
-        """The best label, or None where the answer is unknown or has no figure."""
-        return None if self.unknown or _unsure(self) else self.predictions[0].label
+        """The best label, or None where the answer is unknown, a tie, or has no figure."""
+        is_open = self.unknown or _unsure(self) or self._tied
+        return None if is_open else self.predictions[0].label
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -502,6 +503,8 @@ class Classification:
         share, unknown = percent(best.probability), percent(self.unknown_probability)
         if self.unknown_probability > best.probability:
             return f"unsure: {best.label} {share}, unknown {unknown}"
+        if self._tied:
+            return f"unsure: {best.label} {share}, {self.predictions[1].label} {share}"
         return f"{best.label}, {share}"
 
     def lines(self, *, several: bool = False) -> list[str]:
@@ -524,6 +527,12 @@ class Classification:
         span = f"{clock(self.start_s)} to {clock(self.end_s)}"
         first = f"{self.path}  {span}  {text}{_lost(self.lost)}"
         return [first, *(f"  {fact}" for fact in (*_about(self), *_advice(self, text, several)))]
+
+    @property
+    def _tied(self) -> bool:
+        """True where the second label that excludes the first is stated with its percentage."""
+        shares = [percent(p.probability) for p in self.predictions[:2]]
+        return not self._several and shares[1:] == shares[:1]
 
     @property
     def _several(self) -> bool:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlar.errors import LibraryError, UsageError
 from vlar.library.library import Library
 from vlar.library.store.paths import place
 from vlar.plugins.photos.sidecars import keywords, remove_keywords, write_keywords
-from vlar.types import Failure, JsonDict
+from vlar.types import Classification, Failure, JsonDict, ProgressCallback
+
+if TYPE_CHECKING:
+    from vlar.model.model import Model
 
 LABEL, SUBJECT, FOLDER, FILE = "label", "subject", "folder", "file"
 SEPARATOR = "|"  # between labels of one recording
-_MOST_HITS = 100_000
 _MOST_LETTERS = 1000
 
 
@@ -44,7 +47,10 @@ class Tagged:
 
     def lines(self) -> list[str]:
         """Lines for a person: each recording with its tags."""
-        texts = {path: "  ".join(map("=".join, row.items())) for path, row in self.tagged.items()}
+        texts = {
+            path: "  ".join(f"{key}={text}" for key, text in row.items())
+            for path, row in self.tagged.items()
+        }
         return [f"{path}  {text}" for path, text in texts.items()]
 
 
@@ -54,35 +60,45 @@ def tag_library(
     *,
     take: Sequence[str] = (),
     labels: Sequence[str] = (),
+    model: Model | None = None,
     least: float = 0.5,
     xmp: str = "",
+    progress: ProgressCallback | None = None,
 ) -> Tagged:
-    """Set tags of recordings, and write found labels where they are asked for.
+    """Set tags of recordings, and write their labels where that is asked for.
 
     Args:
         library: The library.
         paths: Files, folders or patterns; empty for all recordings.
         take: Sources of tags: ``xmp``, ``names``.
-        labels: Labels that are searched for; those of a recording become its tag ``label``.
+        labels: Labels to choose from; the answer of ``Model.classify`` for a recording becomes its
+            tag ``label``, and one that is unknown, or not sure, takes the tag away.
+        model: Answers about labels; None is the library's own.
         least: Least probability of a label.
         xmp: ``write`` the tag ``label`` into sidecars, ``remove`` what was written; empty: neither.
+        progress: Called with 1 after each recording that was classified; None for none.
 
     Raises:
-        UsageError: no recording is meant.
+        UsageError: no recording is meant, or the labels cannot be used.
         LibraryError: the library cannot be used.
     """
     rows = [row for row in library.videos() if not paths or _is_meant(row.path, paths)]
     if not rows:
         raise UsageError(f"no recording of the library matches {', '.join(paths)[:200]!r}")
-    found = _found(library, labels, least)
+    answers = _answers(library, [row.path for row in rows], labels, model) if labels else None
     tags: dict[str, dict[str, str]] = {}
     failed: list[Failure] = []
     written = 0
     for row in rows:
         path = Path(row.path)
         new = {key: text for key, text in _names(path).items() if "names" in take}
-        if labels:
-            new[LABEL] = SEPARATOR.join(found.get(row.path, ()))
+        answer = next(answers) if answers else None
+        if isinstance(answer, Failure):
+            failed.append(answer)
+        elif answer is not None:
+            new[LABEL] = _label(answer, least)
+        if answers and progress is not None:
+            progress(1)
         shown = [each for each in new.get(LABEL, row.tags.get(LABEL, "")).split(SEPARATOR) if each]
         try:
             if "://" not in row.path:
@@ -98,7 +114,8 @@ def tag_library(
             tags[row.path] = new
     if tags:
         library.tag({path: {k: v or None for k, v in new.items()} for path, new in tags.items()})
-    return Tagged(len(rows), tags, written, tuple(failed))
+    texts = {path: {k: v for k, v in new.items() if v} for path, new in tags.items()}
+    return Tagged(len(rows), {p: new for p, new in texts.items() if new}, written, tuple(failed))
 
 
 def _is_meant(path: str, patterns: Sequence[str]) -> bool:
@@ -117,11 +134,21 @@ def _joined(texts: Sequence[str]) -> str:
     return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS].rpartition(SEPARATOR)[0]
 
 
-def _found(library: Library, labels: Sequence[str], least: float) -> dict[str, list[str]]:
-    """Labels of each recording that a query finds."""
-    found: dict[str, list[str]] = {}
-    for label in labels:
-        for hit in library.query(label, _MOST_HITS, min_probability=least, rerank=None):
-            if label not in found.setdefault(str(hit.path), []):
-                found[str(hit.path)].append(label)
-    return found
+def _answers(
+    library: Library, paths: Sequence[str], labels: Sequence[str], model: Model | None
+) -> Iterator[Classification | Failure]:
+    """Answers of the model about recordings, as ``vlar classify`` gives them."""
+    from vlar.model.model import load
+
+    chosen = model or load(str(library.info().model))
+    answers = chosen.classify((Path(path) for path in paths if "://" not in path), labels)
+    for path in paths:
+        if "://" in path:
+            yield Failure(Path(path), "remote", f"{path}: not on this machine, so not classified")
+        else:
+            yield next(answers)
+
+
+def _label(answer: Classification, least: float) -> str:
+    is_sure = answer.verdict in (None, "yes") and answer.predictions[0].probability >= least
+    return answer.label or "" if is_sure else ""

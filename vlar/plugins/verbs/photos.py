@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from vlar.apps.cli import options, output
+from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.errors import UsageError
@@ -25,7 +25,10 @@ def tag(
         Option("Tags from 'xmp' (key subject), 'names' (folder, file).", "SOURCE,SOURCE"),
     ] = None,
     labels: Annotated[
-        str | None, Option("Find these; those of a recording become its tag 'label'.", "-l LABELS")
+        str | None,
+        Option(
+            "Classify by these; the answer of a recording becomes its tag 'label'.", "-l LABELS"
+        ),
     ] = None,
     write_xmp: Annotated[
         bool, Option("Write the tag 'label' into NAME.xmp next to each recording.")
@@ -50,13 +53,21 @@ def tag(
         raise UsageError(f"--take {unknown[0]!r} is not a source; use xmp or names")
     if write_xmp and remove_xmp:
         raise UsageError("--write-xmp and --remove-xmp exclude each other; choose one")
+    if not (sources or labels or write_xmp or remove_xmp):
+        raise UsageError("nothing to do; give --take, --labels, --write-xmp or --remove-xmp")
     words = parse_labels(labels).labels if labels else ()
-    with progress("tagging"), Library(library, create=False) as opened:
+    model = None
+    with progress("tagging") as shown, Library(library, create=False) as opened:
+        if words:
+            model = inputs.load_model(inputs.own_model(library), None, None, library)
+            shown.stage("classifying")
         result = tag_library(
             opened,
             paths or (),
             take=sources,
             labels=words,
+            model=model,
+            progress=shown,
             xmp="write" if write_xmp else "remove" if remove_xmp else "",
         )
     for failure in result.failed:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.command_line import invoke
 from tests.refusals import refused
 from tests.unit.library.fakes import FakeModel, tiny_video
 from vlar.errors import LibraryError, UsageError
+from vlar.formatting import counted
 from vlar.library.library import Library
+from vlar.model.model import Model
 from vlar.plugins.photos.sidecars import keywords, remove_keywords, write_keywords
 from vlar.plugins.photos.tagging import tag_library
+from vlar.types import Classification, Failure, Prediction
 
 DIGIKAM = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="XMP Core 4.4.0-Exiv2">
@@ -98,10 +104,80 @@ def test_a_library_takes_tags_and_gives_labels(library: Library, tmp_path: Path)
     assert rows[str(a)] == {"folder": "gym", "file": "a", "subject": "beach|People/Anna"}
     assert rows[str(b)] == {"folder": "gym", "file": "b"}
     assert [row.path for row in result.failed] == [b]
-    found = tag_library(library, [str(a)], labels=["snow"], least=0.0, xmp="write")
+    model: Any = Answers({"a": {"snow": 0.95}})
+    found = tag_library(library, [str(a)], labels=["snow", "sun"], model=model, xmp="write")
     assert (found.recordings, found.written) == (1, 1)
     assert keywords(a)[-1] == "vlar/snow"
     assert tag_library(library, [str(a)], xmp="remove").written == 1
     assert keywords(a) == ["beach", "People/Anna"]
     assert a.read_bytes() == before
     refused(UsageError, "no recording", tag_library, library, ["/example/none"])
+
+
+class Answers:
+    """Answers about recordings by the stems of their files; a text is a failure."""
+
+    def __init__(self, shares: dict[str, dict[str, float] | str]) -> None:
+        self.shares, self.labels = shares, []
+
+    def classify(self, paths: Iterator[Path], labels: list[str]) -> Iterator[Any]:
+        self.labels = labels
+        for path in paths:
+            shares = self.shares[path.stem]
+            if isinstance(shares, str):
+                yield Failure(path, "decode", shares)
+                continue
+            best = tuple(Prediction(label, share, 0.1) for label, share in shares.items())
+            unknown = 1 - sum(shares.values())
+            yield Classification(path, 0, 1, "lite", best, unknown > 0.5, unknown)
+
+
+@pytest.mark.parametrize(
+    ("shares", "label"),
+    [
+        ({"snow": 0.95, "sun": 0.03}, "snow"),
+        ({"snow": 0.3, "sun": 0.1}, None),  # unknown
+        ({"snow": 0.5, "sun": 0.5}, None),  # a tie
+        ({"snow": 0.45, "sun": 0.3}, None),  # not sure
+    ],
+)
+def test_a_label_is_the_answer_of_classify_and_no_answer_takes_the_tag_away(
+    library: Library, shares: dict[str, float], label: str | None
+):
+    a, b = sorted(row.path for row in library.videos())
+    library.tag({a: {"label": "old"}})
+    model: Any = Answers({"a": shares, "b": "cut"})
+    shown: list[int] = []
+    result = tag_library(
+        library, labels=["snow", "sun"], model=model, progress=lambda n, *_: shown.append(n)
+    )
+    tags = {row.path: row.tags.get("label") for row in library.videos()}
+    assert tags == {a: label, b: None}
+    assert result.tagged == ({a: {"label": label}} if label else {})
+    assert [str(row.path) for row in result.failed] == [b]
+    assert (model.labels, shown) == (["snow", "sun"], [1, 1])
+
+
+@pytest.mark.slow  # encodes three clips twice
+def test_tag_and_classify_give_one_figure_for_one_question(
+    tmp_path: Path, demo_clips: dict[str, Path], lite_model: Model
+):
+    paths = list(demo_clips.values())
+    with Library(tmp_path / "lib.vlar", lite_model) as library:
+        library.add(paths)
+    labels = "playing the guitar, riding a bike, talking"
+    done = invoke(["index", "tag", str(tmp_path / "lib.vlar"), "--labels", labels])
+    assert done.exit_code == 0, done.stderr
+    answers = {str(path): lite_model.classify(path, labels) for path in paths}
+    sure = {p: a.label for p, a in answers.items() if a.predictions[0].probability >= 0.5}
+    assert any(sure.values())
+    with Library(tmp_path / "lib.vlar") as library:
+        tags = {row.path: row.tags.get("label") for row in library.videos()}
+    assert tags == {path: sure.get(path) for path in answers}
+    assert f"{counted(sum(map(bool, sure.values())), 'recordings')} tagged" in done.stderr
+
+
+def test_a_call_that_asks_for_nothing_is_refused(library: Library):
+    done = invoke(["index", "tag", str(library.path)])
+    assert done.exit_code == 2
+    assert "nothing to do; give --take, --labels" in done.stderr
