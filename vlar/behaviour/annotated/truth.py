@@ -125,6 +125,8 @@ def _likeness(recording: Path, other: Path | str) -> float:
     common = 0
     for one, two in zip(a, b, strict=False):
         if one != two:
+            if one.isdecimal() and two.isdecimal():
+                return 0.0  # day1 is not day2
             break
         common += 1
     # Of two files that share as much the one with fewer strange pieces.
@@ -142,11 +144,25 @@ def _by_name(
         return [next(iter(by_name.values()))]
     result: list[list[Segment]] = [[] for _ in recordings]
     for name, spans in by_name.items():
-        scores = [_named(path, name) for path in recordings]
-        best = max(scores, default=0.0)
-        if best > 0 and scores.count(best) == 1:
-            result[scores.index(best)] += spans
+        index = matched(recordings, name)
+        if index is not None:
+            result[index] += spans
     return result
+
+
+def matched(recordings: Sequence[Path], name: str) -> int | None:
+    """Index of the recording that a name means; None where none is like it, or two equally.
+
+    Names are the same without folder and endings (``.csv.xz``), else those that have most pieces,
+    numbers and words, in common from the beginning: ``20_annot.txt`` means ``20_dlc.csv.xz``.
+
+    Args:
+        recordings: Paths, or names of recordings.
+        name: As a file of annotations states it, or its own name.
+    """
+    scores = [_named(path, name) for path in recordings]
+    best = max(scores, default=0.0)
+    return scores.index(best) if best > 0 and scores.count(best) == 1 else None
 
 
 def _named(recording: Path, name: str) -> float:

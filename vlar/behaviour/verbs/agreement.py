@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import output
 from vlar.errors import UsageError
+from vlar.files.compressed import inner_stem
 from vlar.options import FILES, Option
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ _WORST = 10
 
 def agreement(
     files: Annotated[
-        list[str], Option("Annotations by people, or segments of 'vlar timeline'.", "FILE")
+        list[str],
+        Option("Annotations by people or segments of 'vlar timeline': files, folders.", "FILE"),
     ],
     /,
     *,
@@ -46,8 +48,8 @@ def agreement(
 ) -> int:
     """Measure how far annotations of the same recordings agree.
 
-    Each FILE is a rater, in any format of annotations; one file may hold several raters. Kappa is
-    of steps, F1 of bouts. Intervals come from draws of recordings.
+    Each FILE is a rater, in any format of annotations; one file may hold several raters, and a
+    folder is one. Kappa is of steps, F1 of bouts. Intervals come from draws of recordings.
 
     Examples:
         vlar agreement ann.csv bo.csv
@@ -56,9 +58,8 @@ def agreement(
     from vlar.behaviour.measures.agreement import Difference
     from vlar.behaviour.measures.agreement import agreement as measure
     from vlar.behaviour.measures.segmentation import bouts_of, segment_metrics
-    from vlar.segments import load
 
-    loaded = {name: load(name, fps=fps) for name in dict.fromkeys(files)}
+    loaded = {name: _loaded(name, fps) for name in dict.fromkeys(files)}
     for name, table in loaded.items():
         for note in table.notes:
             output.note(f"{name}: {note}")
@@ -87,22 +88,57 @@ def agreement(
     return 0
 
 
+def _loaded(name: str, fps: float | None) -> Table:
+    """The annotations of a file, or of all files of a folder as those of one rater.
+
+    Raises:
+        UsageError: one cannot be read, a folder has none, or two of its files are of one recording.
+    """
+    from vlar.segments import load
+    from vlar.segments.base import Table
+    from vlar.segments.files import is_annotation
+
+    folder = Path(name)
+    if not folder.is_dir():
+        return load(name, fps=fps)
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_annotation(path)]
+    if not paths:
+        raise UsageError(f"{name}: no file of annotations is in this folder")
+    rows: list[Segment] = []
+    notes, media, file_of = list[str](), dict[str, tuple[str, ...]](), dict[str, Path]()
+    for path in paths:
+        table = load(path, fps=fps)
+        for recording in {row.recording for row in table.segments}:
+            if (other := file_of.setdefault(recording, path)) is not path:
+                raise UsageError(
+                    f"{other} and {path} both annotate {recording!r}; give raters as two folders"
+                )
+        rows += table.segments
+        notes += [f"{path.name}: {note}" for note in table.notes]
+        media |= table.media
+    return Table(rows, tuple(notes), media)
+
+
 def raters_of(
     loaded: dict[str, Table], tier: str | None, ignore: Sequence[str]
 ) -> tuple[dict[str, list[Segment]], dict[str, list[str]]]:
     """Segments by rater, media by recording; recordings have one name in all files.
 
-    A rater is a person that a file names, else the file. Where each file has one recording, they
-    are the same one; else recordings are the same whose names without folder and ending are equal.
+    A rater is a person that a file names, else the file or folder. Recordings are matched by name,
+    as ``vlar adapt --truth`` does. Where each file has one recording and one does not name it, they
+    are the same one.
+
+    Raises:
+        UsageError: files of one recording each name different ones.
     """
-    single = all(len({row.recording for row in table.segments}) <= 1 for table in loaded.values())
-    first = next((r.recording for t in loaded.values() for r in t.segments), "")
+    one_name = _same_names(
+        {name: sorted({_stem(row.recording) for row in t.segments}) for name, t in loaded.items()}
+    )
+    for name, other in list(one_name.items())[:_WORST]:
+        if name != other:
+            output.note(f"vlar: {name} and {other} are taken for one recording")
     tables: dict[str, list[Segment]] = {}
     media: dict[str, list[str]] = {}
-
-    def name_of(recording: str) -> str:
-        return PurePath((first if single else recording).replace("\\", "/")).stem
-
     for name, table in loaded.items():
         people = sorted({row.rater for row in table.segments}) or [""]
         for person in people:
@@ -111,7 +147,7 @@ def raters_of(
             while rater in tables:
                 rater += "'"
             tables[rater] = [
-                replace(row, recording=name_of(row.recording))
+                replace(row, recording=one_name[_stem(row.recording)])
                 for row in table.segments
                 if row.rater == person
                 and (tier is None or row.tier == tier)
@@ -119,8 +155,36 @@ def raters_of(
             ]
         for recording in {row.recording for row in table.segments}:
             paths = [*table.media.get(recording, ()), recording]
-            media.setdefault(name_of(recording), []).extend(paths)
+            media.setdefault(one_name[_stem(recording)], []).extend(paths)
     return tables, media
+
+
+def _stem(recording: str) -> str:
+    return inner_stem(Path(recording.replace("\\", "/")))
+
+
+def _same_names(stems_of: dict[str, list[str]]) -> dict[str, str]:
+    """The one name of each recording, by its names in the files, which are given by file."""
+    from vlar.behaviour.annotated.truth import matched
+
+    one_name: dict[str, str] = {}
+    for stems in stems_of.values():
+        free = [name for name in dict.fromkeys(one_name.values()) if name not in stems]
+        for stem in stems:
+            if stem not in one_name:
+                index = matched([Path(name) for name in free], stem)
+                one_name[stem] = stem if index is None else free.pop(index)
+    if any(len(stems) > 1 for stems in stems_of.values()) or len(set(one_name.values())) < 2:
+        return one_name
+    stated = {f: s[0] for f, s in stems_of.items() if s and s[0] != inner_stem(Path(f))}
+    if len({one_name[stem] for stem in stated.values()}) > 1:
+        listed = ", ".join(f"{file}: {stem!r}" for file, stem in stated.items())
+        raise UsageError(
+            f"the files are of different recordings ({listed}); give annotations of the same ones, "
+            "or write the same name into them"
+        )
+    first = next(iter(one_name.values()))
+    return dict.fromkeys(one_name, first)
 
 
 def _lines(result: Agreement) -> Iterable[str]:

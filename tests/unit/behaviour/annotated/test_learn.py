@@ -218,6 +218,9 @@ def test_spans_belong_by_name_or_by_the_longest_common_stem(tmp_path: Path):
     found = truth_of(paths, named)
     assert [[span.label for span in spans] for spans in found] == [["a"], ["b"], []]
     refused(UsageError, "no span belongs", truth_of, paths, [Segment("other", 0, 1, "a")])
+    days = [Segment("day2_annot", 0, 1, "a")]
+    assert truth_of([tmp_path / "day2_dlc.csv", tmp_path / "day1_dlc.csv"], days) == [days, []]
+    refused(UsageError, "no span", truth_of, [tmp_path / "day1.csv", tmp_path / "b.csv"], days)
 
 
 def test_background_and_what_is_not_annotated_are_two_things():

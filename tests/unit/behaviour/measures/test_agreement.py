@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,3 +240,47 @@ def test_the_command_line_compares_files(tmp_path: Path):
     assert result.exit_code == 2
     assert "there is one rater" in result.output
     refused(UsageError, "not of a format", save, __file__, [])
+
+
+def test_names_are_matched_as_truth_is_and_a_folder_is_one_rater(tmp_path: Path):
+    """Files that ``adapt --truth`` matches: annotations by name, answers by recording."""
+    folder = tmp_path / "people"
+    folder.mkdir()
+    for name in ("20", "24"):
+        spans = [S(f"{name}_annot", 0, 4, "rest"), S(f"{name}_annot", 6, 8, "run")]
+        save(folder / f"{name}_annot.csv", spans)
+    (folder / "notes.txt").write_text("no annotations")
+    rows = [S(f"/d/{n}_dlc.csv.xz", a, b, "rest") for n in (20, 24, 27) for a, b in ((0, 4),)]
+    save(tmp_path / "bouts.csv", rows)
+    done = invoke(["agreement", str(folder), str(tmp_path / "bouts.csv"), "--json"])
+    assert done.exit_code == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["recordings"] == ["20_annot", "24_annot"]
+    assert facts["labels"]["rest"]["kappa"] == 1.0
+    assert facts["labels"]["run"]["kappa"] == 0.0
+    assert "20_dlc and 20_annot are taken for one recording" in done.stderr
+    assert "one rater alone has 27_dlc" in done.stderr
+    one = ["agreement", str(folder / "20_annot.csv"), str(tmp_path / "bouts.csv"), "--json"]
+    assert json.loads(invoke(one).stdout)["recordings"] == ["20_annot"]
+    save(folder / "again.csv", [S("24_annot", 0, 4, "rest")])
+    done = invoke(["agreement", str(folder), str(tmp_path / "bouts.csv")])
+    assert done.exit_code == 2
+    assert "both annotate '24_annot'; give raters as two folders" in done.stderr
+
+
+def test_two_recordings_are_not_compared_as_one(tmp_path: Path):
+    def compared(first: str, second: str) -> Any:
+        save(tmp_path / "ann.csv", [S(first, 0, 4, "rest")])
+        save(tmp_path / "bo.csv", [S(second, 0, 4, "rest")])
+        return invoke(["agreement", str(tmp_path / "ann.csv"), str(tmp_path / "bo.csv")])
+
+    done = compared("mouse1.mp4", "day2/20_dlc.csv.xz")
+    assert done.exit_code == 2
+    assert "different recordings (" in done.stderr
+    assert "'mouse1'" in done.stderr
+    assert "'20_dlc'" in done.stderr
+    assert compared("day1.mp4", "day2.mp4").exit_code == 2
+    done = compared("ann", "bo")  # names of the files, where the format has none of recordings
+    assert done.exit_code == 0
+    assert "bo and ann are taken for one recording" in done.stderr
+    assert compared("mouse1.mp4", "c:\\x\\mouse1.avi").stderr == ""  # the control
