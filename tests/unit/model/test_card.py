@@ -78,8 +78,8 @@ def test_a_mean_over_folds_gets_no_count_and_no_interval():
 
 
 def test_no_figure_stands_where_none_was_measured():
-    seen = {**MANIFEST_NOW["report"], "tested": 0, "seen": 3}
-    seen |= {"candidates": [{**CHOSEN, "accuracy": None}]}
+    candidates = [{**CHOSEN, "accuracy": None}]
+    seen = {**MANIFEST_NOW["report"], "tested": 0, "seen": 3, "candidates": candidates}
     seen["chosen"] = seen["candidates"][0]
     text = model_card({**MANIFEST_NOW, "report": seen, "calibration": None}, "mine")
     assert "None: no example was held out; it had learned from some" in text

@@ -148,9 +148,11 @@ def test_a_label_is_the_answer_of_classify_and_no_answer_takes_the_tag_away(
     library.tag({a: {"label": "old"}})
     model: Any = Answers({"a": shares, "b": "cut"})
     shown: list[int] = []
-    result = tag_library(
-        library, labels=["snow", "sun"], model=model, progress=lambda n, *_: shown.append(n)
-    )
+
+    def progress(count: int = 0, total: int | None = None) -> None:
+        shown.append(count)
+
+    result = tag_library(library, labels=["snow", "sun"], model=model, progress=progress)
     tags = {row.path: row.tags.get("label") for row in library.videos()}
     assert tags == {a: label, b: None}
     assert result.tagged == ({a: {"label": label}} if label else {})
