@@ -94,8 +94,8 @@ def test_metrics_stand_in_the_model_index():
 
     text = readme(MANIFEST_NOW, "# mine\n\ntext\n", "video")
     for line in (
-        "license: apache-2.0", "pipeline_tag: video-classification", "model-index:", "value: 0.8889",
-        "type: accuracy", "- name: mine",
+        "license: apache-2.0", "pipeline_tag: video-classification", "model-index:",
+        "value: 0.8889", "type: accuracy", "- name: mine",
     ):  # fmt: skip
         assert line in text
     other = {**MANIFEST_NOW, "report": None, "encoder": {**MANIFEST_NOW["encoder"], "licence": "X"}}
