@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import ez_clip_plain as plain
 from tc_clip import Arm, interleaved, labels, table
 
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.methods.ez_clip.adapter import EzClip
+from vlar.training.trainable import TrainingBatch
 
 _N_FRAMES = 8
 _EAGER = "open_clip, frame by frame (eager)"

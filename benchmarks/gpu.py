@@ -35,11 +35,11 @@ from tc_clip import clips_of
 
 from tests.videos import make_video
 from vlar import registry
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.library.library import Library
 from vlar.model.model import Model
+from vlar.training.trainable import TrainingBatch
 
 MODEL = "openclip:ViT-B-16-quickgelu?random_init=true"
 LABELS = ["riding a bike", "cooking", "swimming", "dancing"]

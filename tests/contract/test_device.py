@@ -16,10 +16,10 @@ from tests.fake_device import DEVICE, Counts, fake_device
 from tests.unit.encoders.clip import models
 from vlar import registry
 from vlar.adapters.base import Adapter
-from vlar.adapters.trainable import Trainable
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.testing import check_adapter
 from vlar.testing.trainables import LABELS, PARTS, batch_of
+from vlar.training.trainable import Trainable
 
 #: Waits of the host in one step after the second, and copies to the device: numbers only fall.
 TABLE = Path(__file__).with_name("device_waits.json")

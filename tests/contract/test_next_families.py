@@ -21,7 +21,6 @@ from tests import skeletons
 from vlar import registry
 from vlar.adapters.base import Adapter
 from vlar.adapters.settings import check_settings, read_settings, setting
-from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.encoders.beside import Beside
 from vlar.errors import DecodeError, ModelError, UnknownNameError, UsageError
@@ -41,6 +40,7 @@ from vlar.training.learners import Learner
 from vlar.training.loop import Training
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask
+from vlar.training.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.types import Clip, Encoded, Sampling, Window
 
 # An event camera

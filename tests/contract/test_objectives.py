@@ -16,13 +16,13 @@ from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.adapters.settings import setting
-from vlar.adapters.trainable import TrainingBatch
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.methods.temporal.adapter import Temporal
 from vlar.testing import check_objective
 from vlar.testing.objectives import SMALL, training, weights
 from vlar.training.data import ClipView
 from vlar.training.objectives import Objective, ObjectiveSet, Step, TrainingContext
+from vlar.training.trainable import TrainingBatch
 
 SHIPPED = registry.names("objective")
 
@@ -155,7 +155,7 @@ def test_consistency_learns_from_confident_answers_only():
         asked.append(inputs)
         return replace(output, logits=torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
 
-    from vlar.adapters.trainable import TrainingOutput
+    from vlar.training.trainable import TrainingOutput
 
     output = TrainingOutput(logits, {"total": torch.zeros(())})
     part = registry.get("objective", "consistency").from_settings({"warmup": 0.0, "weight": 2.0})

@@ -15,11 +15,11 @@ from tests.contract import test_objectives as objectives
 from tests.unit.encoders.clip import models
 from tests.unit.training.several import in_processes
 from vlar import registry
-from vlar.adapters.trainable import Trainable, TrainingBatch
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.testing.objectives import settings_of, training, uses_unlabelled, weights
 from vlar.testing.trainables import LABELS, PARTS, TARGETS
 from vlar.training.distributed import ALONE, Processes
+from vlar.training.trainable import Trainable, TrainingBatch
 
 TRAINABLE = [
     name

@@ -39,7 +39,7 @@ def vague(texts: list[str]) -> float:
 @pytest.mark.parametrize("package", MOST)
 def test_vague_names_become_fewer(package: str):
     texts = [path.read_text("utf-8") for path in (PACKAGE / package).rglob("*.py")]
-    assert len(texts) > 5
+    assert len(texts) > 4
     assert vague(texts) <= MOST[package], f"{package or 'vlar'}: {vague(texts):.1f}"
 
 

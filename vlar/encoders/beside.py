@@ -85,7 +85,7 @@ class Wrapper(Encoder):
 class Beside(Wrapper):
     """The base of encoders whose frame features are another's, followed by some of their own.
 
-    Vectors and texts stay those of the wrapped encoder, so a tower (``vlar.adapters.towers``) can
+    Vectors and texts stay those of the wrapped encoder, so a tower (``vlar.training.towers``) can
     read what that encoder leaves out: all joints of several people with a mask, parts of frames,
     frames with something drawn into them. The features are computed and cached with the encoder's.
 

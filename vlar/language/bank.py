@@ -23,8 +23,8 @@ The schema (format 1; unknown fields are refused, so that a misspelt one is not 
     }
 
 ``kind`` names the aspect that a description covers, so that a label can have several. ``KINDS`` are
-the kinds of an action, and docs/text.md explains them. ``vlar.language.bank_validation`` finds the
-faults that the schema cannot express.
+the kinds of an action, and docs/text.md explains them. The faults that the schema cannot express
+are found by ``vlar.generators.descriptions.bank_validation``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import numpy as np
 
 from vlar import registry
 from vlar.adapters.base import Adapter, conditions_text
-from vlar.adapters.trainable import Trainable
 from vlar.adapters.views import VIEWS
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
@@ -20,6 +19,7 @@ from vlar.testing import encoders
 from vlar.testing.contract import lengths_are_one, refused, registered, run, same, skip
 from vlar.testing.material import AdapterMaterial, frozen_hash, save_tiny_clip
 from vlar.testing.readers import example_of
+from vlar.training.trainable import Trainable
 from vlar.types import Clip
 
 TEXTS = ("riding a bike", "cooking", "opening the door")
@@ -39,7 +39,7 @@ def check_adapter(
 
     Raises:
         AssertionError: it breaks the contract of ``vlar.adapters.base.Adapter``, or of
-            ``vlar.adapters.trainable.Trainable``.
+            ``vlar.training.trainable.Trainable``.
         unittest.SkipTest: its ``contract_base`` is None.
     """
     adapters: dict[str, Any] = registry.loaded.get("adapter", {})

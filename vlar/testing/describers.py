@@ -8,13 +8,13 @@ from typing import Any
 from vlar import registry
 from vlar.errors import UsageError, VlarError
 from vlar.generators.chat import NoAnswerError
+from vlar.generators.descriptions.bank_validation import TokenLimit, text_fault
 from vlar.generators.descriptions.base import (
     Describer,
     LabelDescriptions,
     LabelRequest,
     load_describer,
 )
-from vlar.language.bank_validation import TokenLimit, text_fault
 from vlar.testing.contract import name_of, refused, registered, run, skip
 
 REQUESTS = (

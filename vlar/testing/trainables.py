@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from vlar import registry
-from vlar.adapters.trainable import Trainable, TrainingBatch
 from vlar.errors import VlarError
 from vlar.media.lookup import reader
 from vlar.model.model import Model, load
@@ -20,6 +19,7 @@ from vlar.testing.contract import refused
 from vlar.testing.material import AdapterMaterial, frozen_hash, write_video
 from vlar.training import hyperparameters
 from vlar.training.task import attach
+from vlar.training.trainable import Trainable, TrainingBatch
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
 PARTS = [

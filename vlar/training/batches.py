@@ -10,14 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vlar.adapters.label_losses import (
-    LabelParts,
-    LabelTargets,
-    LabelTask,
-    OneLabel,
-    SeveralLabels,
-)
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.memory import CLIPS, fitting
 from vlar.heads.support import SupportItem
 from vlar.heads.targets import Targets
@@ -26,7 +18,15 @@ from vlar.training.ahead import Ahead
 from vlar.training.data import ClipLoader, FeatureLoader, LoadedClips, mix, random_for
 from vlar.training.distributed import ALONE, Processes, load_shared
 from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.label_losses import (
+    LabelParts,
+    LabelTargets,
+    LabelTask,
+    OneLabel,
+    SeveralLabels,
+)
 from vlar.training.objectives import ObjectiveSet
+from vlar.training.trainable import TrainingBatch
 from vlar.types import Float32
 
 

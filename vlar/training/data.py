@@ -16,14 +16,14 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V  # noqa: N812 - as torch names its own
 
-from vlar.adapters.label_losses import LabelTargets
-from vlar.adapters.trainable import Trainable
 from vlar.encoders.base import Encoder, Preprocess
 from vlar.errors import VlarError
 from vlar.heads.support import SupportItem
 from vlar.media.base import Request
 from vlar.media.lookup import reader
 from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.label_losses import LabelTargets
+from vlar.training.trainable import Trainable
 from vlar.types import Clip, Failure, Float32, Window
 
 Random = np.random.Generator

@@ -15,7 +15,6 @@ import numpy as np
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.statistics import gathering
-from vlar.adapters.trainable import Trainable
 from vlar.encoders.protocols import ComposedLabels
 from vlar.errors import SupportError, UsageError
 from vlar.files import resources
@@ -41,6 +40,7 @@ from vlar.training.objectives import ObjectiveSet
 from vlar.training.progress import EpochCallback, Trained, TrainingCost
 from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource, read_on_disk
 from vlar.training.task import TrainingTask
+from vlar.training.trainable import Trainable
 from vlar.types import Failure, Float32, Float64, ProgressCallback
 
 

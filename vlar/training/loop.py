@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from vlar.adapters.base import Adapter
-from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.encoders.clip.block_view import recomputing
 from vlar.encoders.memory import CLIPS, halve
 from vlar.errors import TrainingError, UsageError
@@ -38,6 +37,7 @@ from vlar.training.progress import (
     Totals,
     Trained,
 )
+from vlar.training.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.types import Float32
 
 

@@ -21,11 +21,11 @@ from typing_extensions import Self
 
 from vlar import registry
 from vlar.adapters.settings import check_settings, read_settings
-from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.errors import UsageError
 from vlar.model.requests import Objectives
 from vlar.training.data import ClipView, Random, random_for
 from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.adapters.base import Adapter
-from vlar.adapters.trainable import Trainable
 from vlar.errors import SupportError, TrainingError
 from vlar.heads.fewshot.base import make_problem
 from vlar.heads.support import SupportItem
@@ -27,6 +26,7 @@ from vlar.training.batches import Dataset, Unlabelled
 from vlar.training.data import ClipLoader, FeatureLoader, RecordingLoader
 from vlar.training.loop import Training, score
 from vlar.training.progress import begin_stage
+from vlar.training.trainable import Trainable
 from vlar.types import Failure, Float32, Float64, ProgressCallback
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from vlar import registry
 from vlar.adapters.base import Adapter
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import Trainable
 from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UnknownNameError, UsageError
@@ -26,6 +24,8 @@ from vlar.training.hyperparameters import (
     for_no_labels,
     load_recipe,
 )
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import Trainable
 from vlar.types import JsonDict
 
 

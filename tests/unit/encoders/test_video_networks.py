@@ -18,10 +18,10 @@ from tests.clips import clips_of
 from tests.refusals import refused
 from tests.videos import make_video
 from vlar.encoders.base import Encoder, load_encoder
-from vlar.encoders.inflated import gate_shift, inflate, inflated
 from vlar.encoders.torchvision import midplanes
 from vlar.encoders.videomae import TubeletEncoder
 from vlar.errors import ModelError, UsageError
+from vlar.methods.video_net.inflated import gate_shift, inflate, inflated
 from vlar.model.model import Model, load
 from vlar.types import Clip, Window
 

@@ -41,8 +41,8 @@ def test_a_stretched_tensor_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tree_without_end_is_refused(tmp_path: Path) -> None:
-    from vlar.adapters.checkpoints import leaves, load_inert
     from vlar.errors import ModelError
+    from vlar.training.clip_weights import leaves, load_inert
 
     cases.laughs(Kit(tmp_path, tmp_path, tmp_path), tmp_path / "a.pt")
     stored = load_inert(tmp_path / "a.pt")

@@ -86,7 +86,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("encoders/lite/space.py", ".read_bytes"): SOURCE,
     ("encoders/lite/towers.py", ".read_bytes"): OWN,
     ("encoders/lite/word_pieces.py", ".read_text"): OWN,
-    ("adapters/checkpoints.py", "torch.load"): CHECKED,
+    ("training/clip_weights.py", "torch.load"): CHECKED,
     ("evaluation/corruptions/codec.py", "Image.open"): STREAM,
     ("evaluation/features.py", "np.load"): OWN,
     ("evaluation/runner.py", ".read_text"): SYSTEM,

@@ -13,8 +13,8 @@ from vlar.generators.descriptions.base import write_units
 from vlar.language.bank import load_bank
 from vlar.language.descriptions import descriptions_of, load_descriptions
 from vlar.language.labels import parse_labels
-from vlar.language.motion.clauses import verb_of
-from vlar.language.semantic_units import Unit, extract_units, units_named, units_of_bank
+from vlar.methods.clauses import verb_of
+from vlar.methods.semantic_units import Unit, extract_units, units_named, units_of_bank
 
 TEXTS = {"archery": ["A man draws a bow.", "An arrow flies."], "surfing": ["A wave breaks."]}
 

@@ -14,7 +14,6 @@ import torch
 
 from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.sentence_tower import SENTENCE_WIDTH
 from vlar.errors import ModelError, UnknownNameError, UsageError
@@ -25,6 +24,7 @@ from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
 from vlar.training.objectives import ObjectiveSet
+from vlar.training.trainable import TrainingBatch
 
 SPEC = "torchvision:mc3_18?random_init=true&frames=2&size=32"
 LABELS = ("swimming in a pool", "riding a horse", "cooking an egg")

@@ -14,7 +14,6 @@ import torch
 from tests.clips import clips_of
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
-from vlar.adapters.tower_network import draw
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.errors import ModelError, UsageError
 from vlar.methods.ar_net.adapter import ArNet
@@ -23,6 +22,7 @@ from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
+from vlar.training.tower_network import draw
 
 LABELS = ("red", "green")
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.training.fakes import FakeEncoder
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.heads.support import SupportItem
@@ -22,6 +21,7 @@ from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
+from vlar.training.trainable import TrainingBatch
 
 SMALL = {"components": 12, "hidden": 48, "width": 24}
 VERBS, OBJECTS = ("fall", "rise", "stay"), ("ball", "cat", "cup")

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tests.unit.training.fakes import FakeEncoder
-from vlar.adapters.trainable import TrainingBatch
 from vlar.errors import LabelError, ModelError
 from vlar.language.prompts import fill, load_templates
 from vlar.methods.coco.adapter import Coco
 from vlar.numeric import unit
+from vlar.training.trainable import TrainingBatch
 
 LABELS = ["swim", "climb", "read"]
 TEXTS = {

@@ -15,7 +15,6 @@ import torch
 from tests.refusals import refused
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
 from tests.videos import make_video
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import load_encoder
 from vlar.errors import ModelError, UsageError
 from vlar.methods.csvr.objective import (
@@ -31,6 +30,7 @@ from vlar.methods.csvr.objective import (
 from vlar.methods.temporal.adapter import Temporal
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objectives import Step, TrainingContext
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 
 SMALL = {"width": 16, "heads": 2, "components": 6}
 

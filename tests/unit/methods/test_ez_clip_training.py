@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from tests.clips import clips_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
-from vlar.adapters.trainable import Trainable, TrainingBatch
 from vlar.adapters.views import require_blocks
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.towers import weights_hash
@@ -26,6 +25,7 @@ from vlar.methods.ez_clip.network import (
     motion_loss,
     softened_contrastive,
 )
+from vlar.training.trainable import Trainable, TrainingBatch
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
 

@@ -22,8 +22,6 @@ from tests.unit.encoders.clip import models
 from tests.unit.methods import golden_froster as golden
 from vlar import registry
 from vlar.adapters.base import conditions_text, load_adapter
-from vlar.adapters.clip_adapter import ClassStrings, class_strings
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip import openclip_loader
 from vlar.encoders.clip.towers import weights_hash
@@ -42,6 +40,8 @@ from vlar.methods.full_finetune.blocks import TEMPORAL, TunedConfig, TunedNetwor
 from vlar.methods.tc_clip.adapter import TcClip
 from vlar.model.core import BACKGROUND_BANK
 from vlar.model.model import Model
+from vlar.training.clip_adapter import ClassStrings, class_strings
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 
 LABELS = ["riding a bike", "Waving: An arm moves from side to side.", "cooking"]
 
@@ -404,7 +404,7 @@ class VideoWords(TcClip):
 def test_a_student_whose_text_depends_on_the_video(
     encoder: TorchEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vlar.adapters.trainable import Trainable
+    from vlar.training.trainable import Trainable
 
     part = type("Student", (VideoWords, Trainable), {"trainable": TcClip.trainable})
     real = registry.get

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from tests.unit.methods import golden_froster as golden
-from vlar.adapters.clip_adapter import ClassStrings, class_strings, class_vectors
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.methods.froster.adapter import Froster, FrosterClasses
 from vlar.methods.froster.checkpoint import split
 from vlar.methods.full_finetune.adapter import Tuned
+from vlar.training.clip_adapter import ClassStrings, class_strings, class_vectors
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 
 A, FACTS = golden.tensors("a"), golden.facts()
 CLOSE = {"rtol": 0, "atol": 1e-5}

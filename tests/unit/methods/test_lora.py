@@ -13,12 +13,12 @@ from tests.clips import vectors_of
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from vlar.adapters.base import load_adapter
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UnknownNameError
 from vlar.methods.lora.adapter import Lora
+from vlar.training.trainable import TrainingBatch
 
 KINDS = ["openclip", "openclip siglip", "hf clip", "hf siglip", "hf siglip2"]
 TEXTS = ["a photo of the cat", "the dog"]

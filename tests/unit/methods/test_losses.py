@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vlar.adapters.label_losses import (
+from vlar.heads.support import SupportItem
+from vlar.heads.targets import Targets
+from vlar.methods.consistency.objective import pseudo_label_loss
+from vlar.methods.ez_clip.network import agreement, motion_loss, softened_contrastive
+from vlar.methods.froster.adapter import feature_distance
+from vlar.training.batches import batch_targets, label_task
+from vlar.training.label_losses import (
     LabelParts,
     LabelTargets,
     OneLabel,
@@ -18,13 +24,7 @@ from vlar.adapters.label_losses import (
     shared_cross_entropy,
     soft_cross_entropy,
 )
-from vlar.adapters.trainable import TrainingBatch
-from vlar.heads.support import SupportItem
-from vlar.heads.targets import Targets
-from vlar.methods.consistency.objective import pseudo_label_loss
-from vlar.methods.ez_clip.network import agreement, motion_loss, softened_contrastive
-from vlar.methods.froster.adapter import feature_distance
-from vlar.training.batches import batch_targets, label_task
+from vlar.training.trainable import TrainingBatch
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 3.0]])
 

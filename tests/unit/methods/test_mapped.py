@@ -14,11 +14,11 @@ from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.encoders.base import Block, FrameBlock
 from vlar.errors import ModelError, SupportError
-from vlar.language.motion.clauses import PARTS, part_clauses
 from vlar.language.motion.verb_table import VerbTable
 from vlar.methods.aligned.gate import ridge_map
 from vlar.methods.aligned.stacking import Round, best_offset, best_share, pretended
 from vlar.methods.body_parts.adapter import part_joints, part_vectors, part_widths
+from vlar.methods.clauses import PARTS, part_clauses
 from vlar.methods.sa_dvae.training import Gaussian, Judge, SaDvaeConfig, SaDvaeNetwork, factors
 from vlar.numeric import unit
 from vlar.pose.features import POSE_WIDTH

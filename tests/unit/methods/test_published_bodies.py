@@ -16,7 +16,6 @@ from tests.unit.methods.skeleton_bodies import body
 from tests.unit.methods.test_released_bodies import golden, stored
 from tests.unit.methods.test_skeleton_towers import clip_of, two_people
 from vlar import registry
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.errors import ModelError, UsageError
 from vlar.methods.skeleton_towers import released
@@ -25,6 +24,7 @@ from vlar.methods.skeleton_towers.encoder import STREAMS, prepared, stream_of
 from vlar.methods.skeleton_towers.network import members
 from vlar.methods.skeleton_towers.published import channel_graphs, level_joints, settings_of
 from vlar.methods.skeleton_towers.released.hd_gcn import LEVELS
+from vlar.training.trainable import TrainingBatch
 
 TINY = {"layout": "kinect20", "slim": 0.1, "frames": 16}
 

@@ -13,7 +13,6 @@ from tests.refusals import refused
 from tests.unit.methods.skeleton_bodies import body, right, scene, size, train
 from tests.unit.methods.test_skeleton_towers import clip_of, two_people
 from vlar import registry
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError
 from vlar.media.skeleton.layouts import layout, parts
@@ -22,6 +21,7 @@ from vlar.methods.skeleton_towers.config import BODIES, TowerConfig, loaded
 from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints
 from vlar.methods.skeleton_towers.memory import MemoryAttention
 from vlar.methods.skeleton_towers.network import TowerNetwork, members
+from vlar.training.trainable import TrainingBatch
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import vlar
 from tests import skeletons
 from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.lite.body import POSE_BLOCK
 from vlar.errors import ModelError, UsageError
@@ -34,6 +33,7 @@ from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.loop import Training
+from vlar.training.trainable import TrainingBatch
 from vlar.types import Clip, Window
 
 TINY = {"widths": [8, 8, 16], "halved": [3], "frames": 16, "people": 2}

@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.unit.methods import golden
-from vlar.adapters.trainable import TrainingBatch
 from vlar.methods.tc_clip.adapter import TcClip, parameter_groups
 from vlar.methods.tc_clip.checkpoint import split
 from vlar.methods.tc_clip.network import merge, merge_schedule
+from vlar.training.trainable import TrainingBatch
 
 A = golden.tensors("a")
 FACTS = golden.facts("a")

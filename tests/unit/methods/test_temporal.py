@@ -14,8 +14,6 @@ from tests.clips import features_of
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
-from vlar.adapters.frame_inputs import directions
-from vlar.adapters.trainable import TrainingBatch
 from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.protocols import PatchTokens, WithRegions
@@ -25,8 +23,10 @@ from vlar.methods.temporal.adapter import Temporal
 from vlar.methods.temporal.positions import interpolate_positions
 from vlar.model.model import Model
 from vlar.training.data import FeatureLoader
+from vlar.training.frame_inputs import directions
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training, score
+from vlar.training.trainable import TrainingBatch
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 

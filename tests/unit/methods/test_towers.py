@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from tests.clips import clips_of
 from tests.unit.training.fakes import LABELS, FakeEncoder, T
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.tower_network import ResidualNetwork, register_directions, zero_linear
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.beside import Beside
 from vlar.errors import ModelError, UnknownNameError
+from vlar.training.tower_network import ResidualNetwork, register_directions, zero_linear
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TrainingBatch
 from vlar.types import Clip, Float32
 
 MASKED = 2  # a number and whether it is there

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlar.adapters.label_losses import LabelTargets
 from vlar.encoders.base import Preprocess
 from vlar.training.data import clip_pixels, mix, moved_times, random_for, window_share
 from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.label_losses import LabelTargets
 
 SIZE = Preprocess(16, 16, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 PLAN = Hyperparameters(colour=1.0)

@@ -15,7 +15,6 @@ from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
 from vlar import registry
-from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders import memory
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.block_view import recomputing
@@ -26,6 +25,7 @@ from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import Hyperparameters, decay_matrices, load_recipe, recipes
 from vlar.training.loop import Training
+from vlar.training.trainable import TrainingBatch
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 

@@ -20,7 +20,6 @@ from torch import Tensor
 from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
 from tests.unit.training.plain_trainings import METHODS, weights
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import FrameBlock
 from vlar.errors import UsageError
 from vlar.methods.label_tree.objective import coarse_logits
@@ -32,6 +31,7 @@ from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
 from vlar.training.objectives import ObjectiveSet, Step
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 

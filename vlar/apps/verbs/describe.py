@@ -89,7 +89,7 @@ def describe(
 
 
 def _check(banks: Sequence[str], model: str) -> int:
-    from vlar.language.bank_validation import check_bank
+    from vlar.generators.descriptions.bank_validation import check_bank
     from vlar.model.model import load
 
     with progress(f"loading {model}"):

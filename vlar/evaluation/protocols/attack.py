@@ -13,8 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar import registry
-from vlar.adapters.frame_inputs import JointInputs, joint_inputs
-from vlar.adapters.towers import ResidualTower
 from vlar.errors import ProtocolError
 from vlar.evaluation.attacks.base import Surrogate, acceleration, attack, bone_drift
 from vlar.evaluation.features import check_no_empty_class
@@ -25,9 +23,11 @@ from vlar.model.core import ModelCore
 from vlar.model.method import AdaptTask, Method
 from vlar.registry import register
 from vlar.training.batches import Dataset
+from vlar.training.frame_inputs import JointInputs, joint_inputs
 from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask
+from vlar.training.towers import ResidualTower
 from vlar.types import Failure, Float32, JsonDict
 
 if TYPE_CHECKING:

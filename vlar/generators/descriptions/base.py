@@ -9,12 +9,12 @@ from pathlib import Path
 
 from vlar import registry
 from vlar.errors import LabelError
+from vlar.generators.descriptions.bank_validation import TokenLimit
 from vlar.language.bank import Description, write_bank
-from vlar.language.bank_validation import TokenLimit
 from vlar.language.descriptions import descriptions_of
 from vlar.language.labels import LabelList, parse_labels
-from vlar.language.motion.clauses import verb_of
-from vlar.language.semantic_units import Unit, extract_units, unit_bank
+from vlar.methods.clauses import verb_of
+from vlar.methods.semantic_units import Unit, extract_units, unit_bank
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from vlar.errors import ModelError
 from vlar.files import resources
 from vlar.generators.backends import keep, kept_place, read_kept
 from vlar.generators.chat import NoAnswerError, RefusedError
+from vlar.generators.descriptions.bank_validation import TokenLimit, n_tokens, same, text_fault
 from vlar.generators.descriptions.base import Describer, LabelDescriptions, LabelRequest
 from vlar.language.bank import Description
-from vlar.language.bank_validation import TokenLimit, n_tokens, same, text_fault
 from vlar.types import JsonDict
 
 _FOLDER = "prompts/instructions"

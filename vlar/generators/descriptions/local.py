@@ -8,8 +8,8 @@ from typing import Any
 
 from vlar.generators.backends import LocalModel, chat_inputs, model_folder
 from vlar.generators.chat import NoAnswerError
+from vlar.generators.descriptions.bank_validation import TokenLimit
 from vlar.generators.descriptions.chat_describer import ChatDescriber, Message
-from vlar.language.bank_validation import TokenLimit
 from vlar.registry import register
 from vlar.types import JsonDict
 

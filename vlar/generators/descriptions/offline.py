@@ -18,12 +18,12 @@ import numpy as np
 from vlar.encoders.sentence_tower import cached_sentence_vectors, sentence_vectors
 from vlar.errors import UsageError
 from vlar.files import resources
+from vlar.generators.descriptions.bank_validation import TokenLimit, same, text_fault
 from vlar.generators.descriptions.base import Describer, LabelDescriptions, LabelRequest
 from vlar.language.bank import PART_KINDS, Description, Entry, load_bank
-from vlar.language.bank_validation import TokenLimit, same, text_fault
 from vlar.language.clean import base_forms, clean_label
-from vlar.language.motion.clauses import CLAUSES, part_clauses
 from vlar.language.motion.verb_table import TextMotion, VerbTable
+from vlar.methods.clauses import CLAUSES, part_clauses
 from vlar.pose.attributes.base import attribute_names
 from vlar.registry import register
 from vlar.types import Float32

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from vlar.errors import UsageError
 from vlar.generators.chat import ChatClient, connect
+from vlar.generators.descriptions.bank_validation import TokenLimit
 from vlar.generators.descriptions.chat_describer import ChatDescriber, Message
-from vlar.language.bank_validation import TokenLimit
 from vlar.registry import register
 from vlar.types import JsonDict
 

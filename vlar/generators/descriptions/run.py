@@ -11,6 +11,7 @@ from pathlib import Path
 from vlar.errors import UsageError, VlarError
 from vlar.generators.backends import in_threads
 from vlar.generators.chat import NoAnswerError
+from vlar.generators.descriptions.bank_validation import same
 from vlar.generators.descriptions.base import (
     Describer,
     LabelDescriptions,
@@ -18,7 +19,6 @@ from vlar.generators.descriptions.base import (
     load_describer,
 )
 from vlar.language.bank import KINDS, PART_KINDS, Bank, Description, Entry, load_bank, write_bank
-from vlar.language.bank_validation import same
 from vlar.language.labels import LabelList, parse_labels
 from vlar.registry import unknown_name
 from vlar.types import JsonDict, ProgressCallback

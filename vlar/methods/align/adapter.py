@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.tower_network import zero_linear
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.sentence_tower import SENTENCE_WIDTH, sentence_vectors
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
+from vlar.training.tower_network import zero_linear
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Float32
 
 LABELS, CAPTIONS = "labels", "captions"

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from vlar.adapters.base import Adapter
-from vlar.adapters.frame_inputs import block_width, read_block
 from vlar.adapters.settings import Settings, setting
 from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.encoders.sentence_tower import (
@@ -49,6 +48,7 @@ from vlar.methods.aligned.stacking import (
     pretended_apart,
 )
 from vlar.numeric import unit
+from vlar.training.frame_inputs import block_width, read_block
 from vlar.types import Clip, Encoded, Float32, Float64, JsonDict, Role
 
 if TYPE_CHECKING:

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 from vlar.adapters.settings import bad_setting
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import DrawPixels, TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock, Preprocess
 from vlar.encoders.beside import Beside
 from vlar.encoders.clip.operations import multiply_adds
@@ -25,6 +23,8 @@ from vlar.numeric import unit
 from vlar.registry import register
 from vlar.training.data import clip_pixels, clips_of_pixels
 from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import DrawPixels, TrainingBatch, TrainingOutput
 from vlar.types import Clip, Encoded, Float32
 
 _GREY = (0.5, 0.5, 0.5)

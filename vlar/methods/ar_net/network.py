@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.tower_network import ResidualNetwork, draw
+from vlar.training.tower_network import ResidualNetwork, draw
 from vlar.types import Float32
 
 _HOT, _FALL = 5.0, 3.0  # temperature at the start; it falls by exp(-3) over ``fade`` steps

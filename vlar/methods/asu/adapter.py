@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.moment_adapter import MomentAdapter
 from vlar.adapters.settings import bad_setting
-from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.adapters.views import VIEWS
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.protocols import REGIONS
@@ -23,11 +21,13 @@ from vlar.errors import ModelError
 from vlar.language.bank import load_bank
 from vlar.language.clean import clean_label
 from vlar.language.descriptions import descriptions_of
-from vlar.language.motion.clauses import verb_of
-from vlar.language.semantic_units import BODY_PARTS, Unit, extract_units, units_named, units_of_bank
 from vlar.methods.asu.network import AsuConfig, AsuNetwork, RegionAttention
+from vlar.methods.clauses import verb_of
+from vlar.methods.semantic_units import BODY_PARTS, Unit, extract_units, units_named, units_of_bank
 from vlar.numeric import unit
 from vlar.registry import register
+from vlar.training.moment_adapter import MomentAdapter
+from vlar.training.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.types import Clip, Encoded, Float32
 
 _SAME = 0.9  # cosine from which two units mean the same

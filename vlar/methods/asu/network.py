@@ -16,8 +16,8 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import Settings, setting
 from vlar.encoders.clip.block_view import BlockView, VisionView
-from vlar.language.semantic_units import Unit
 from vlar.methods.msq.network import position_code
+from vlar.methods.semantic_units import Unit
 
 _MOST_WEIGHTS = 1 << 24
 

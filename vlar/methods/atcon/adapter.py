@@ -20,18 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.frame_inputs import chosen
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.tower_network import (
+from vlar.encoders.base import Encoder, FrameBlock
+from vlar.registry import register
+from vlar.training.frame_inputs import chosen
+from vlar.training.tower_network import (
     ResidualNetwork,
     register_directions,
     small_step,
     zero_linear,
 )
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
-from vlar.encoders.base import Encoder, FrameBlock
-from vlar.registry import register
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Float32
 
 _SUBSETS = 9  # of each scale

@@ -14,14 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.frame_inputs import directions, read_block
 from vlar.adapters.settings import setting
 from vlar.encoders.base import FrameBlock
 from vlar.encoders.sentence_tower import text_tower
 from vlar.errors import UsageError
 from vlar.language.bank import load_bank
 from vlar.language.clean import base_forms, clean_label
-from vlar.language.motion.clauses import PARTS, part_clauses
 from vlar.language.motion.verb_table import VerbTable
 from vlar.methods.aligned.text_map_adapter import (
     SENTENCES,
@@ -34,9 +32,11 @@ from vlar.methods.aligned.text_map_adapter import (
     signal_vectors,
     signal_width,
 )
+from vlar.methods.clauses import PARTS, part_clauses
 from vlar.numeric import unit
 from vlar.pose.skeletons import BLAZEPOSE_33
 from vlar.registry import register
+from vlar.training.frame_inputs import directions, read_block
 from vlar.types import Float32, Float64, Role
 
 _JOINTS: dict[str, tuple[str, ...]] = {

@@ -11,9 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlar.adapters.frame_inputs import block_width, read_blocks
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import FrameBlock
 from vlar.encoders.protocols import ComposedLabels, Pair
 from vlar.errors import UsageError
@@ -22,6 +19,9 @@ from vlar.language.labels import PARTS
 from vlar.methods.c2c.losses import SCALE, PairClasses, enhanced_losses, listed, pair_counts
 from vlar.methods.c2c.network import C2CConfig, C2CNetwork, Components
 from vlar.registry import register
+from vlar.training.frame_inputs import block_width, read_blocks
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Encoded, Float32
 
 _STILL = 0.01  # of a frame's energy: deviations below it are noise

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.tower_network import register_directions
+from vlar.training.tower_network import register_directions
 
 _MOST_WEIGHTS = 1 << 22
 _TEXT_GAIN = 0.3  # texts of the trained words move slower than the rest

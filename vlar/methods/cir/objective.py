@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.label_losses import shared_cross_entropy
 from vlar.adapters.settings import setting
 from vlar.errors import UsageError
 from vlar.methods.align.adapter import caption_loss
 from vlar.registry import register
 from vlar.training.data import Random
+from vlar.training.label_losses import shared_cross_entropy
 from vlar.training.objectives import Objective, Step, TrainingContext
 
 _APART = {"self": (), "domain": ("domain",), "site": ("site",), "both": ("domain", "site")}

@@ -14,9 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.frame_inputs import fit_directions
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder
 from vlar.language.clean import clean_label
 from vlar.language.descriptions import descriptions_of, load_descriptions
@@ -24,6 +21,9 @@ from vlar.language.prompts import fill, load_templates
 from vlar.methods.coco.network import CocoConfig, CocoNetwork, cycle_consistency
 from vlar.numeric import unit
 from vlar.registry import register
+from vlar.training.frame_inputs import fit_directions
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Float32, Role
 
 _SAME = 1 - 1e-6  # cosine of two descriptions that are one

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.tower_network import register_directions
+from vlar.training.tower_network import register_directions
 
 #: Below it a row is rebuilt from one other row, and nothing shared is asked for.
 LOWEST_TEMPERATURE = 0.05

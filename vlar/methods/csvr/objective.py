@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.frame_inputs import joint_inputs
 from vlar.adapters.settings import setting
 from vlar.errors import UsageError, VlarError
 from vlar.heads.support import WINDOW
@@ -24,6 +23,7 @@ from vlar.media.video.container import opened
 from vlar.registry import register
 from vlar.training.data import ClipView
 from vlar.training.domain_losses import reverse
+from vlar.training.frame_inputs import joint_inputs
 from vlar.training.objectives import Objective, Step, TrainingContext
 
 _STEPS = 4  # spans of a half of a clip; their means are predicted

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import setting
-from vlar.adapters.trainable import TrainingBatch
 from vlar.errors import LabelError, UsageError
 from vlar.files.reading import MB, read_file
 from vlar.heads.logistic import fit_temperature
@@ -28,6 +27,7 @@ from vlar.numeric import log_softmax
 from vlar.registry import register
 from vlar.training.data import ClipView, Random
 from vlar.training.objectives import Objective, Step, TrainingContext
+from vlar.training.trainable import TrainingBatch
 from vlar.types import Float32, Float64, JsonDict
 
 _MOST_BYTES = 256 * MB

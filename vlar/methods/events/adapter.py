@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.beside import Beside
 from vlar.errors import ModelError
@@ -17,6 +15,8 @@ from vlar.methods.events.network import EventsConfig, EventsNetwork
 from vlar.methods.events.points import grouped
 from vlar.methods.events.representations import frames, points
 from vlar.registry import register
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Clip, Float32
 
 _VERSION = 1  # of the rows; increase it with every change

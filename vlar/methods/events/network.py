@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import Settings, bad_setting, setting
-from vlar.adapters.tower_network import (
+from vlar.methods.events.neurons import Neuron, linear_attention, selective_scan
+from vlar.methods.events.points import RADIUS, complement, rate
+from vlar.training.tower_network import (
     LABEL_GAIN,
     WAVES,
     ResidualNetwork,
@@ -23,8 +25,6 @@ from vlar.adapters.tower_network import (
     positions,
     zero_linear,
 )
-from vlar.methods.events.neurons import Neuron, linear_attention, selective_scan
-from vlar.methods.events.points import RADIUS, complement, rate
 
 BLOCKS = ("linear_attention", "scan", "near_far", "gated", "attention", "residual")
 DROPS = ("none", "time", "area", "chance", "any")

@@ -130,7 +130,7 @@ def load(name: str, path: str | Path) -> nn.Module:
         UsageError: no such network, or names or shapes do not fit; the message counts them.
         ModelError: the file is missing or damaged, or holds more than data.
     """
-    from vlar.adapters import released
+    from vlar.training import released
 
     if name == "event-transact":
         raise UsageError(

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlar.adapters.clip_adapter import ClipAdapter
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.spec import split_options
 from vlar.language.prompts import fill, load_templates
 from vlar.methods.ez_clip.checkpoint import load
 from vlar.methods.ez_clip.network import EzClipConfig, EzClipNetwork
 from vlar.registry import register
+from vlar.training.clip_adapter import ClipAdapter
 from vlar.training.hyperparameters import Hyperparameters, one_group
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Float32, Role
 
 _OPTIONS = ("base", "prompts", "templates")

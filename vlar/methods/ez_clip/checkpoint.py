@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
-from vlar.adapters.checkpoints import fill, open_base, open_file, openai_architecture
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
 from vlar.methods.ez_clip.network import EzClipConfig
+from vlar.training.clip_weights import fill, open_base, open_file, openai_architecture
 from vlar.types import JsonDict
 
 _PATCHES = "visual.conv1.weight"

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.trainable import TrainingOutput, drawn_once
 from vlar.encoders.clip.block_view import BlockView, TextView, VisionView, add
 from vlar.language.prompts import check_template_set
+from vlar.training.trainable import TrainingOutput, drawn_once
 
 Prompts = Literal["deep", "shallow", "none"]
 _FAN_IN = 3 * 16 * 16  # of the prompts' start, whatever the patch size

@@ -22,8 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import setting
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import Trainable
 from vlar.errors import UsageError
 from vlar.heads.support import SupportItem, cell
 from vlar.methods.federated.averaging import average, proximal, split_state
@@ -40,6 +38,8 @@ from vlar.training.learners import Learner
 from vlar.training.loop import Training, buffers
 from vlar.training.objectives import Objective, ObjectiveSet, Step
 from vlar.training.task import TrainingTask
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import Trainable
 from vlar.types import Float32
 
 _log = logging.getLogger("vlar")

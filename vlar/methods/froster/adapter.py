@@ -14,9 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar import registry
 from vlar.adapters.base import Adapter, conditions_text
-from vlar.adapters.clip_adapter import ClassStrings, mean_vector, unit_vectors
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder
 from vlar.encoders.beside import copy_attributes
@@ -26,6 +24,8 @@ from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
 from vlar.methods.froster.checkpoint import load
 from vlar.registry import register
+from vlar.training.clip_adapter import ClassStrings, mean_vector, unit_vectors
+from vlar.training.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.types import Clip, Encoded, Float32, JsonDict, Role
 
 DISTANCES = ("cosine", "l2")

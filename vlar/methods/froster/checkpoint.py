@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlar.adapters.checkpoints import check_fits, fill, open_base, open_file, openai_architecture
 from vlar.encoders.spec import number, split_options
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
+from vlar.training.clip_weights import check_fits, fill, open_base, open_file, openai_architecture
 from vlar.types import JsonDict
 
 _OPTIONS = ("base", "ensemble", "radius", "distance", "prompts")

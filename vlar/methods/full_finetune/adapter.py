@@ -11,19 +11,19 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.clip_adapter import (
+from vlar.encoders.base import Encoder
+from vlar.errors import ModelError
+from vlar.methods.full_finetune.blocks import TunedConfig, TunedNetwork, make_mixers
+from vlar.numeric import unit
+from vlar.registry import register
+from vlar.training.clip_adapter import (
     ClassStrings,
     ClipAdapter,
     class_strings,
     shared_class_vectors,
     unit_vectors,
 )
-from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
-from vlar.encoders.base import Encoder
-from vlar.errors import ModelError
-from vlar.methods.full_finetune.blocks import TunedConfig, TunedNetwork, make_mixers
-from vlar.numeric import unit
-from vlar.registry import register
+from vlar.training.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.types import Float32, Role
 
 _TEXTS = 64  # classes whose strings are encoded and averaged at a time

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.clip_adapter import FROSTER, class_vectors
 from vlar.adapters.settings import Settings, setting
 from vlar.encoders.clip import block_view
 from vlar.encoders.clip.block_view import BlockView, TextView, VisionView, add
 from vlar.language.prompts import check_template_set
+from vlar.training.clip_adapter import FROSTER, class_vectors
 
 TEMPORAL = ("window", "adapter", "aim", "st-adapter", "cross-frame")
 Record = Callable[[str, Tensor], None]

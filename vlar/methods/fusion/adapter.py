@@ -10,14 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.frame_inputs import (
-    along_directions,
-    block_width,
-    directions,
-    placed,
-)
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.bundle import PRESENCE, Bools
 from vlar.encoders.protocols import REGIONS
@@ -28,6 +20,14 @@ from vlar.methods.fusion.presence import draw, parts_of, there_of, with_patches
 from vlar.methods.fusion.tokens import FusionConfig, InputsOfPart, rows_and_columns
 from vlar.numeric import unit
 from vlar.registry import register
+from vlar.training.frame_inputs import (
+    along_directions,
+    block_width,
+    directions,
+    placed,
+)
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.types import Float32
 
 

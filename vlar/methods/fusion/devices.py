@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.tower_network import WAVES, layers, positions
 from vlar.methods.fusion.losses import info_nce, masked_error
 from vlar.methods.fusion.tokens import (
     Attention,
@@ -23,6 +22,7 @@ from vlar.methods.fusion.tokens import (
     folded,
     masked,
 )
+from vlar.training.tower_network import WAVES, layers, positions
 
 _WINDOW = 16  # rows of a Fourier transform
 _HIDDEN, _HIDDEN_ELSEWHERE, _HIDDEN_NODES = 0.75, 0.9, 0.5

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.tower_network import layers
 from vlar.methods.fusion.tokens import Fused, FusionBlock, FusionConfig, InputsOfPart, Seen
+from vlar.training.tower_network import layers
 
 _WAVES = 6  # frequencies of the start and of the end of an interval
 

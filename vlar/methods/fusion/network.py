@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vlar.adapters.tower_network import ResidualNetwork, small_step, zero_linear
 from vlar.methods.fusion.deformable import Deformable
 from vlar.methods.fusion.devices import Devices
 from vlar.methods.fusion.intervals import Intervals, end_to_end
@@ -26,6 +25,7 @@ from vlar.methods.fusion.tokens import (
     PartTokens,
     Seen,
 )
+from vlar.training.tower_network import ResidualNetwork, small_step, zero_linear
 
 _KINDS = Attention, Rebuild, Mixer, Deformable, Devices, Intervals
 

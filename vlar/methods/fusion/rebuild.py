@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vlar.adapters.tower_network import layers
 from vlar.methods.fusion.losses import masked_error
 from vlar.methods.fusion.tokens import (
     Attention,
@@ -18,6 +17,7 @@ from vlar.methods.fusion.tokens import (
     Seen,
     masked,
 )
+from vlar.training.tower_network import layers
 
 
 class Rebuild(FusionBlock):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.tower_network import WAVES, layers, positions
+from vlar.training.tower_network import WAVES, layers, positions
 
 BLOCKS = ("attention", "rebuild", "mixer", "deformable", "devices", "intervals")
 FUSES = ("attention", "sum", "concatenation")

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.frame_inputs import JointInputs, joint_inputs
 from vlar.adapters.settings import setting
 from vlar.errors import UsageError
 from vlar.media.skeleton.layouts import layout, parts, root
 from vlar.registry import register
+from vlar.training.frame_inputs import JointInputs, joint_inputs
 from vlar.training.objectives import Objective, Step, TrainingContext
 from vlar.types import Float64
 

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.clip_adapter import (
+from vlar.encoders.session import Session
+from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.methods.lora.towers import LoraConfig, LoraTowers
+from vlar.registry import register
+from vlar.training.clip_adapter import (
     ClassStrings,
     ClipAdapter,
     mean_vector,
     shared_class_vectors,
     unit_vectors,
 )
-from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
-from vlar.encoders.session import Session
-from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.methods.lora.towers import LoraConfig, LoraTowers
-from vlar.registry import register
+from vlar.training.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.types import Clip, Encoded, Float32, Role
 
 T = TypeVar("T")

@@ -16,20 +16,20 @@ from torch import Tensor
 
 from vlar import registry
 from vlar.adapters.settings import setting
-from vlar.adapters.trainable import TextVectors
 from vlar.encoders.captions import captions_of, load_captioner
 from vlar.errors import LabelError, UsageError
 from vlar.files.reading import MB, read_file
 from vlar.language.clean import clean_label
 from vlar.language.descriptions import descriptions_of
 from vlar.language.labels import LabelList, parse_labels
-from vlar.language.motion.clauses import verbs_in_text
 from vlar.language.prompts import fill
+from vlar.methods.clauses import verbs_in_text
 from vlar.model.core import ModelCore
 from vlar.model.label_heads import label_vectors
 from vlar.registry import register
 from vlar.training.data import Random
 from vlar.training.objectives import Objective, Step, TrainingContext
+from vlar.training.trainable import TextVectors
 
 _NOT_OF_THE_LABEL = "contrast"  # this kind describes what a label is not
 _MOST_BYTES = 64 * MB

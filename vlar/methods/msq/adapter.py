@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlar.adapters.moment_adapter import MomentAdapter
 from vlar.adapters.settings import bad_setting
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.protocols import ConditionedText
 from vlar.methods.msq.network import MsqConfig, MsqNetwork, asymmetric_loss
 from vlar.numeric import unit
 from vlar.registry import register
+from vlar.training.moment_adapter import MomentAdapter
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Encoded, Float32
 
 _WIDTH = 256

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.adapters.base import Adapter
-from vlar.adapters.frame_inputs import block_width, read_block
 from vlar.adapters.settings import Settings, setting
 from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.encoders.sentence_tower import (
@@ -29,6 +28,7 @@ from vlar.methods.multitask_zero_shot.map import SemanticMap, reduced
 from vlar.methods.multitask_zero_shot.weights import bounded, effective_size, kliep
 from vlar.numeric import unit
 from vlar.registry import register
+from vlar.training.frame_inputs import block_width, read_block
 from vlar.types import Clip, Encoded, Float32, Float64, Role
 
 if TYPE_CHECKING:

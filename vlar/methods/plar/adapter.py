@@ -12,9 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vlar.adapters.frame_inputs import placed
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock, cached_vectors
 from vlar.encoders.beside import Beside
 from vlar.errors import ModelError
@@ -32,6 +29,9 @@ from vlar.pose.optical_flow import (
 )
 from vlar.pose.track import Tracks
 from vlar.registry import register
+from vlar.training.frame_inputs import placed
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Clip, Float32, Float64, UInt8
 
 LONGEST_STEP_S = 0.5  # between frames; what moved in between is not found again

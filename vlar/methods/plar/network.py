@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import Settings, bad_setting, setting
-from vlar.adapters.tower_network import (
+from vlar.registry import unknown_name
+from vlar.training.tower_network import (
     WAVES,
     layers,
     positions,
@@ -22,7 +23,6 @@ from vlar.adapters.tower_network import (
     small_step,
     zero_linear,
 )
-from vlar.registry import unknown_name
 
 PROMPTS = ("flow", "people", "text")
 _MOST_WEIGHTS = 1 << 24

@@ -175,7 +175,7 @@ def load(name: str, path: str | Path) -> nn.Module:
         UsageError: no such network, or names or shapes do not fit; the message counts them.
         ModelError: the file is missing or damaged, or holds more than data.
     """
-    from vlar.adapters import released
+    from vlar.training import released
 
     _, settings = _row(name)
     state, config = released.read(path)

@@ -195,13 +195,13 @@ class ReleasedEncoder(Encoder):
             UsageError: no names of classes, or as many as the network does not have.
             ModelError: the file is missing, damaged, or of none of the networks.
         """
-        from vlar.adapters import released as files
         from vlar.encoders.clip.hf_classifier import LOGIT_SCALE, ClassNamesEncoder
         from vlar.encoders.clip.options import place_model, read_spec
         from vlar.encoders.clip.pixels import Pixels
         from vlar.encoders.clip.towers import towers_without_text
         from vlar.encoders.spec import number
         from vlar.methods import released
+        from vlar.training import released as files
 
         target, options, name, loading = read_spec(cls.kind, argument, _OPTIONS, device, dtype)
         path, what = Path(target).expanduser(), f"{cls.kind}:{target}"
@@ -245,7 +245,7 @@ def start_spec(file: str) -> str:
     Raises:
         ModelError: the file is missing, damaged, or of none of the networks.
     """
-    from vlar.adapters import released as files
+    from vlar.training import released as files
 
     state, _ = files.read(Path(file).expanduser())
     for kind, rows in _FAMILIES.items():

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from vlar.adapters.frame_inputs import directions
 from vlar.methods.aligned.text_map_adapter import Integers, MappedAdapter, Solved
 from vlar.methods.sa_dvae.training import SaDvaeConfig, SaDvaeNetwork, train
 from vlar.registry import register
+from vlar.training.frame_inputs import directions
 from vlar.types import Float32, Float64
 
 _SAMPLES = 500  # of a label

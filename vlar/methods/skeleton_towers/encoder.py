@@ -169,8 +169,8 @@ class _Member:
         part: object = None,
         weight: float = 1,
     ) -> None:
-        from vlar.adapters import released as files
         from vlar.methods.skeleton_towers import released
+        from vlar.training import released as files
 
         state, config = files.read(path)
         self.name, self.weight = name or network_of(state, path), weight

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vlar.adapters.frame_inputs import placed
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.beside import Beside
 from vlar.encoders.skeleton import people_of
 from vlar.media.skeleton.layouts import joint_map, layout, remap, root
 from vlar.pose.features import tracks_from_features
+from vlar.training.frame_inputs import placed
 from vlar.types import Clip, Float32, Float64
 
 _log = logging.getLogger("vlar")

@@ -35,7 +35,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.tower_network import ResidualNetwork, small_step, zero_linear
 from vlar.media.skeleton.layouts import parents
 from vlar.methods.skeleton_towers.config import (
     AUX,
@@ -48,6 +47,7 @@ from vlar.methods.skeleton_towers.config import (
 )
 from vlar.methods.skeleton_towers.joints import PER_JOINT
 from vlar.methods.skeleton_towers.limbs import stream_joints
+from vlar.training.tower_network import ResidualNetwork, small_step, zero_linear
 
 #: Blocks, of ten, of the networks of both arms and both legs.
 _PART_BLOCKS = {"arm": (1, 5, 6, 7, 8, 9), "leg": (1, 5, 6, 8)}

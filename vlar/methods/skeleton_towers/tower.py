@@ -18,18 +18,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.encoders.sentence_tower import sentence_vectors, text_tower
 from vlar.errors import UsageError
-from vlar.language.motion.clauses import PARTS, part_clauses
 from vlar.language.motion.verb_table import VerbTable
 from vlar.methods.body_parts.adapter import part_contrastive
+from vlar.methods.clauses import PARTS, part_clauses
 from vlar.methods.skeleton_towers.config import TowerConfig
 from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints
 from vlar.methods.skeleton_towers.network import PART_WIDTH, Answers, Reading, TowerNetwork
 from vlar.registry import register
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Float32, JsonDict, Role
 
 _log = logging.getLogger("vlar")
@@ -87,9 +87,9 @@ class SkeletonTower(ResidualTower):
         Raises:
             UsageError: the file is of another network than the method's.
         """
-        from vlar.adapters.released import read
         from vlar.methods.skeleton_towers.encoder import network_of
         from vlar.methods.skeleton_towers.released import FULL
+        from vlar.training.released import read
 
         name, body = network_of(read(path)[0], Path(path)), cls.preset_settings.get("body", "graph")
         if name != body:

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from vlar.adapters.clip_adapter import ClipAdapter
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.spec import number, split_options
 from vlar.files.recent import Recent
@@ -22,7 +20,9 @@ from vlar.methods.tc_clip.network import TcClipConfig, TcClipNetwork, build
 from vlar.methods.tc_clip.text import ClassSet
 from vlar.numeric import unit
 from vlar.registry import register, unknown_name
+from vlar.training.clip_adapter import ClipAdapter
 from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Float32, JsonDict, Role
 
 _OPTIONS = ("base", "ensemble", "prompt_levels", "seed_fraction", "context_tokens", "merge_step")

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlar.adapters.checkpoints import fill, leaves, open_base, open_file, openai_architecture
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
 from vlar.methods.tc_clip.network import TcClipConfig
+from vlar.training.clip_weights import fill, leaves, open_base, open_file, openai_architecture
 from vlar.types import JsonDict
 
 _SETTINGS = {

@@ -11,9 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlar.adapters.frame_inputs import chosen
 from vlar.adapters.settings import Settings, bad_setting, setting
-from vlar.adapters.tower_network import (
+from vlar.adapters.views import require, require_blocks
+from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.clip.block_view import BlockView
+from vlar.encoders.protocols import WithRegions
+from vlar.methods.temporal.positions import interpolate_positions
+from vlar.methods.temporal.regions import RegionPooling, layer_of
+from vlar.registry import register
+from vlar.training.frame_inputs import chosen
+from vlar.training.tower_network import (
     WAVES,
     ResidualNetwork,
     layers,
@@ -22,15 +29,8 @@ from vlar.adapters.tower_network import (
     small_step,
     zero_linear,
 )
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import TextVectors, fixed_vectors
-from vlar.adapters.views import require, require_blocks
-from vlar.encoders.base import Encoder, FrameBlock
-from vlar.encoders.clip.block_view import BlockView
-from vlar.encoders.protocols import WithRegions
-from vlar.methods.temporal.positions import interpolate_positions
-from vlar.methods.temporal.regions import RegionPooling, layer_of
-from vlar.registry import register
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import TextVectors, fixed_vectors
 from vlar.types import Float32, JsonDict
 
 RANDOM, BLOCKS = "random", "blocks"

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import Settings, setting
-from vlar.adapters.tower_network import ResidualNetwork, register_directions, zero_linear
-from vlar.adapters.towers import ResidualTower
 from vlar.registry import register
+from vlar.training.tower_network import ResidualNetwork, register_directions, zero_linear
+from vlar.training.towers import ResidualTower
 from vlar.types import Float32
 
 _SUBSETS = 3  # of each scale

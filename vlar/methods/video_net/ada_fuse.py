@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from vlar.adapters.tower_network import draw
+from vlar.training.tower_network import draw
 
 TEMPERATURE = 0.67
 _KEPT = 1.0  # logit of keep at the start: most channels begin as they are computed

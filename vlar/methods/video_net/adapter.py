@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import bad_setting
-from vlar.adapters.towers import ResidualTower
-from vlar.adapters.trainable import DrawPixels, TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock, Preprocess
 from vlar.encoders.beside import Beside
 from vlar.encoders.clip.operations import multiply_adds
@@ -37,6 +35,8 @@ from vlar.methods.video_net.own import OwnNetwork
 from vlar.registry import register
 from vlar.training.data import clip_pixels, clips_of_pixels
 from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.towers import ResidualTower
+from vlar.training.trainable import DrawPixels, TrainingBatch, TrainingOutput
 from vlar.types import Clip, Encoded, Float32, JsonDict
 
 _GREY = (0.5, 0.5, 0.5)

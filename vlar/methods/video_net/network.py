@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import Settings, bad_setting, setting
-from vlar.adapters.tower_network import ResidualNetwork, small_step, zero_linear
-from vlar.encoders.inflated import inflated
 from vlar.encoders.torchvision import midplanes
 from vlar.methods.video_net.ada_fuse import Gate, Spent, fused
 from vlar.methods.video_net.bodies import JOINTS, Guide, LateFusion, one_map
+from vlar.methods.video_net.inflated import inflated
 from vlar.methods.video_net.shift import Excite, GateShift, Shift
+from vlar.training.tower_network import ResidualNetwork, small_step, zero_linear
 from vlar.types import JsonDict
 
 ENCODER = "encoder"

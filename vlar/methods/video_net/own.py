@@ -12,9 +12,9 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from typing_extensions import Self
 
 from vlar.adapters.settings import bad_setting
-from vlar.adapters.tower_network import small_step, zero_linear
 from vlar.encoders.torch_encoder import WordlessEncoder
 from vlar.methods.video_net.network import VideoNetConfig, VideoNetwork
+from vlar.training.tower_network import small_step, zero_linear
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:

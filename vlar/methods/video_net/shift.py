@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.encoders.inflated import gate_shift
+from vlar.methods.video_net.inflated import gate_shift
 
 
 class GateShift(nn.Module):

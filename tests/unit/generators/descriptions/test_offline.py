@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from vlar.generators.descriptions import offline
+from vlar.generators.descriptions.bank_validation import check_bank
 from vlar.generators.descriptions.run import describe
 from vlar.language.bank import KINDS, load_bank
-from vlar.language.bank_validation import check_bank
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +101,7 @@ def test_a_second_run_that_finds_nothing_new_is_no_failure(tmp_path):
 
 
 def test_every_clause_belongs_to_an_attribute():
-    from vlar.language.motion.clauses import CLAUSES
+    from vlar.methods.clauses import CLAUSES
     from vlar.pose.attributes.base import attribute_names
 
     assert set(CLAUSES) <= set(attribute_names())

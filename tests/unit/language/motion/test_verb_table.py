@@ -13,10 +13,10 @@ from tests.refusals import refused
 from vlar.errors import UnknownNameError, UsageError
 from vlar.language.clean import base_forms, gerund
 from vlar.language.motion import verb_table
-from vlar.language.motion.clauses import verbs_in_text
 from vlar.language.motion.phrase_matching import content_words
 from vlar.language.motion.second_person import mark_second_person
 from vlar.language.motion.verb_table import VerbTable
+from vlar.methods.clauses import verbs_in_text
 from vlar.pose.attributes.base import attribute_names, hand_attribute_names, weight_vector
 
 TABLE = VerbTable.packaged()

@@ -174,7 +174,7 @@ def load(name: str, path: str | Path) -> nn.Module:
         UsageError: no such network, or names or shapes do not fit; the message counts them.
         ModelError: the file is missing or damaged, or holds more than data.
     """
-    from vlar.adapters import released
+    from vlar.training import released
 
     if name not in FULL:
         raise UsageError(f"no released network {name!r}; there are {', '.join(FULL)}")
@@ -197,7 +197,7 @@ def fill_features(name: str, network: nn.Module, path: str | Path) -> nn.Module:
         UsageError: names or shapes do not fit; the message counts them.
         ModelError: the file is missing or damaged, or holds more than data.
     """
-    from vlar.adapters import released
+    from vlar.training import released
 
     head = f"{_HEADS.get(name, 'fc')}."
     state = {k: v for k, v in released.read(path)[0].items() if not k.startswith(head)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlar.language.motion.clauses import verb_of
+from vlar.methods.clauses import verb_of
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from vlar.adapters.base import Adapter
-from vlar.adapters.frame_inputs import (
+from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.session import Session
+from vlar.language.clean import clean_label
+from vlar.language.prompts import fill, load_templates
+from vlar.numeric import unit
+from vlar.training.frame_inputs import (
     along_directions,
     block_width,
     check_names,
@@ -22,12 +27,7 @@ from vlar.adapters.frame_inputs import (
     placed,
     read_blocks,
 )
-from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
-from vlar.encoders.base import Encoder, FrameBlock
-from vlar.encoders.session import Session
-from vlar.language.clean import clean_label
-from vlar.language.prompts import fill, load_templates
-from vlar.numeric import unit
+from vlar.training.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.types import Clip, Encoded, Float32, JsonDict, Role
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlar.files import resources
+from vlar.generators.descriptions.bank_validation import Fault, check_bank, text_fault
 from vlar.language.bank import KINDS, load_bank
-from vlar.language.bank_validation import Fault, check_bank, text_fault
 
 BANKS = resources.names("text_banks", ".json")
 LABEL_LISTS = [name for name in BANKS if name != "imagenet_objects"]

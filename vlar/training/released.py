@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vlar.adapters.checkpoints import open_file
 from vlar.errors import UsageError
 from vlar.files.reading import parse_json, read_file
+from vlar.training.clip_weights import open_file
 
 _MOST_CONFIG = 1_000_000  # bytes of a sidecar
 _SHOWN = 3

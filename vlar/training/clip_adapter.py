@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import Self
 
 from vlar.adapters.base import Adapter
-from vlar.adapters.trainable import Trainable
 from vlar.adapters.views import require, require_blocks
 from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder, encode_batches
 from vlar.language.prompts import fill, load_templates
 from vlar.numeric import unit
+from vlar.training.trainable import Trainable
 from vlar.types import Clip, Encoded, Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from vlar.adapters.trainable import TrainingBatch
+    from vlar.training.trainable import TrainingBatch
 
 FROSTER = "froster"
 _SUBJECTS = ("a photo of", "a video of", "a example of", "a demonstration of")  # sic, for parity

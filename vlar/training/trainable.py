@@ -17,8 +17,8 @@ from vlar.types import Clip, Float32, JsonDict
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from vlar.adapters.label_losses import LabelTargets, LabelTask
     from vlar.encoders.base import Encoder, Preprocess
+    from vlar.training.label_losses import LabelTargets, LabelTask
 
 #: Numbers of texts to unit vectors (n, D), with gradients where the text side is trained.
 TextVectors = Callable[[Sequence[int]], "Tensor"]
@@ -130,12 +130,12 @@ class TrainingBatch:
 
     @property
     def _task(self) -> LabelTask:
-        from vlar.adapters.label_losses import OneLabel
+        from vlar.training.label_losses import OneLabel
 
         return self.task or OneLabel()
 
     def _known_targets(self) -> LabelTargets:
-        from vlar.adapters.label_losses import LabelTargets
+        from vlar.training.label_losses import LabelTargets
 
         return LabelTargets(
             self.labelled(self.targets), {p: self.labelled(t) for p, t in self.parts.items()}

@@ -170,6 +170,9 @@ class InflatedEncoder(WordlessEncoder):
 
     Features are (1, F): what the network's classifier reads. Two streams are two encoders joined,
     ``inflated:NAME?weights=A+inflated:NAME?weights=B&stream=flow``, which averages their logits.
+
+    Reference: Carreira and Zisserman, "Quo vadis, action recognition?", CVPR 2017.
+    Example: ``vlar adapt support/ --out mine --model "inflated:resnet18?random_init=true"``.
     """
 
     contract_argument: ClassVar[str | None] = "resnet18?random_init=true&frames=2&size=32"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from vlar.adapters.towers import ResidualTower
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.encoders.protocols import WithRegions
 from vlar.numeric import unit
+from vlar.training.towers import ResidualTower
 from vlar.types import Float32
 
 if TYPE_CHECKING:
