@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
+from vlar.files.compressed import read_member
 from vlar.files.opening import open_input
 from vlar.files.reading import MB, parse_json, read_file, require_memory
 
@@ -334,9 +335,7 @@ def read_npz(
             name = entry.filename.removesuffix(".npy")
             if names and name not in names:
                 continue
-            with archive.open(entry) as stream:
-                data = stream.read(entry.file_size + 1)
-            arrays[name] = _numpy_files_array(data, fields)
+            arrays[name] = _numpy_files_array(read_member(archive, entry), fields)
     return arrays
 
 

@@ -1,8 +1,9 @@
-"""Content of plain and compressed files (``.xz``, ``.gz``), bounded before and after unpacking."""
+"""Content of plain, compressed (``.xz``, ``.gz``) and zipped files, bounded as it is unpacked."""
 
 from __future__ import annotations
 
 import lzma
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -85,3 +86,16 @@ def _unpacked(unpacker: Any, piece: bytes, room: int) -> bytes:
     except (lzma.LZMAError, zlib.error, EOFError) as error:
         raise ValueError(f"its compressed content is damaged ({error})") from None
     return content
+
+
+def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """The content of an entry of a zip archive: never more bytes than its list of entries states.
+
+    Raises:
+        ValueError: it is packed by another method than deflate, of which a step has no bound.
+        zipfile.BadZipFile, OSError, EOFError, RuntimeError: it is damaged or encrypted.
+    """
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"its entry {entry.filename[:80]!r} is not packed by deflate")
+    with archive.open(entry) as stream:
+        return stream.read(entry.file_size + 1)

@@ -81,9 +81,11 @@ def folder_stamp(folder: Path) -> str:
     return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-_BETWEEN = " ,;\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # what words, cells and lines end with
+_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # of lines
+_BETWEEN = " ,;\t" + _ENDS  # what words, cells and lines end with
 _BYTES_A_ROW = 180  # of a row as two lists of cells
 _BYTES_EACH = 60  # of a word, a cell or a line as a text of its own
+_BYTES_A_LINE = 300  # of a line that becomes an object of some texts and numbers
 
 
 def require_few_words(text: str) -> None:
@@ -95,23 +97,38 @@ def require_few_words(text: str) -> None:
     require_memory(_memory_of_words(text))
 
 
+def require_few_lines(text: str) -> None:
+    """Refuse a text each line of which becomes an object, where that takes too much memory.
+
+    Raises:
+        ValueError: it does; the message has the figure.
+    """
+    require_memory(len(text) + _BYTES_A_LINE * sum(map(text.count, _ENDS)))
+
+
 def _memory_of_words(text: str) -> float:
     """Bytes of a text and of its words, cells and lines as texts of their own."""
     return len(text) + _BYTES_EACH * sum(map(text.count, _BETWEEN))
 
 
-def parse_csv(text: str) -> list[list[str]]:
+def parse_csv(text: str, delimiter: str = ",") -> list[list[str]]:
     """The rows of a table in which something is written, cells without blanks around them.
 
     Raises:
         ValueError: a cell is too long, or the text is not a table.
     """
-    require_memory(_memory_of_words(text) + _BYTES_A_ROW * (text.count("\n") + text.count("\r")))
+    rows = [[cell.strip() for cell in row] for row in parse_cells(text, delimiter)]
+    return [row for row in rows if any(row)]
+
+
+def parse_cells(text: str, delimiter: str) -> Iterator[list[str]]:
+    """The rows of a table as they are, counted before the first; errors as in ``parse_csv``."""
+    n_rows = text.count("\n") + text.count("\r")
+    require_memory(_memory_of_words(text) + _BYTES_A_ROW * n_rows)
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
+        yield from csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     except csv.Error as error:
         raise ValueError(f"it is not a table ({error})") from None
-    return [row for row in rows if any(row)]
 
 
 def cell_numbers(rows: Sequence[Sequence[str]], columns: int) -> Float64:

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from vlar.files.compressed import ENDINGS
+from vlar.files.reading import MB
 from vlar.segments.segment import Segment
 from vlar.segments.sheets import sheet
 from vlar.segments.spans import frames_of
 from vlar.segments.tables import delimiter
+
+MOST = 200 * MB
+"""Bytes of a file of annotations, also unpacked."""
 
 #: Fields of a segment that not every format holds.
 OPTIONAL = ("recording", "subject", "tier", "rater", "modifiers", "probability")

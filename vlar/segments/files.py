@@ -13,13 +13,11 @@ from typing import Literal
 from vlar import registry
 from vlar.errors import UsageError, explained
 from vlar.files.compressed import ENDINGS, read_plain
-from vlar.files.reading import MB
+from vlar.files.reading import require_few_lines
 from vlar.files.replacing import replacing
-from vlar.segments.base import OPTIONAL, SHEET, AnnotationFormat, Options, Source, Table
+from vlar.segments.base import MOST, OPTIONAL, SHEET, AnnotationFormat, Options, Source, Table
 from vlar.segments.segment import Segment, in_order
 
-MOST = 200 * MB
-"""Bytes of a file of annotations, also unpacked."""
 _log = logging.getLogger("vlar")
 _FAULTS = (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError)
 
@@ -201,6 +199,7 @@ def _source(path: Path) -> Source:
     """
     try:
         source = Source(path, read_plain(path, MOST, recording=False))
+        require_few_lines(source.text)
         return source if source.suffix != SHEET or source.text else Source(path, b"")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error

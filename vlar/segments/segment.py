@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from vlar.errors import UsageError
+
+_LATEST_S = 1e12
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Segment:
     probability: float | None = None
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.start_s) or not math.isfinite(self.end_s):
+        if not (abs(self.start_s) < _LATEST_S and abs(self.end_s) < _LATEST_S):
             raise UsageError(
                 f"segment {self.label[:60]!r} of {self.recording[:80]!r}: its times "
-                f"{self.start_s} and {self.end_s} are not finite; give seconds"
+                f"{self.start_s} and {self.end_s} are not finite or beyond 1e12 s; give seconds"
             )
         if self.end_s < self.start_s:
             raise UsageError(

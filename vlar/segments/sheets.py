@@ -6,8 +6,9 @@ import io
 import re
 import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from vlar.files.compressed import read_member
 from vlar.files.reading import MB
 from vlar.segments.tables import text_of
 from vlar.segments.xml import parse
@@ -44,7 +45,7 @@ def entries(data: bytes) -> dict[str, bytes]:
             infos = archive.infolist()
             if len(infos) > _MOST_ENTRIES or sum(info.file_size for info in infos) > _MOST:
                 raise ValueError(f"it unpacks to more than {_MOST // MB} MB")
-            return {info.filename: archive.read(info) for info in infos}
+            return {info.filename: read_member(archive, info) for info in infos}
     except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, NotImplementedError) as error:
         raise ValueError(f"its archive is damaged ({str(error)[:80]})") from None
 
@@ -63,18 +64,31 @@ def sheet(data: bytes) -> str:
     if "xl/sharedStrings.xml" in files:
         shared = parse(files["xl/sharedStrings.xml"])
         texts = ["".join(item.itertext()) for item in _all(shared, "si")]
-    rows: list[list[str]] = []
-    for row in _all(parse(files[min(names, key=len)]), "row"):
+    return text_of(_rows(parse(files[min(names, key=len)]), texts), "\t")
+
+
+def _rows(root: ET.Element, texts: Sequence[str]) -> Iterator[list[str]]:
+    """Rows of cells of a sheet; their cells and characters are counted before they are joined."""
+    size = 0
+    for row in _all(root, "row"):
         cells: dict[int, str] = {}
         for cell in _all(row, "c"):
-            letters = re.match(r"[A-Z]{1,3}", cell.get("r", ""))
+            name, value = cell.get("r", ""), "".join(cell.itertext())
+            letters = re.match(r"[A-Z]{1,3}", name)
             column = _column(letters[0]) if letters else len(cells)
-            value = "".join(cell.itertext())
-            cells[column] = texts[int(value)] if cell.get("t") == "s" else value
+            if cell.get("t") == "s":
+                if not value.isdecimal() or int(value) >= len(texts):
+                    raise ValueError(f"cell {name!r} has the text {value[:20]!r} of {len(texts)}")
+                value = texts[int(value)]
+            cells[column] = value
+            size += len(value)
         if max(cells, default=0) >= _MOST_COLUMNS:
             raise ValueError(f"its sheet has more than {_MOST_COLUMNS} columns")
-        rows.append([cells.get(n, "") for n in range(max(cells, default=-1) + 1)])
-    return text_of(rows, "\t")
+        width = max(cells, default=-1) + 1
+        size += width
+        if size > _MOST:
+            raise ValueError(f"its sheet has more than {_MOST // MB} MB of text")
+        yield [cells.get(n, "") for n in range(width)]
 
 
 def _all(root: ET.Element, name: str) -> Iterator[ET.Element]:

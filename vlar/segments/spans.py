@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -119,3 +119,13 @@ def points_note(segments: Sequence[Segment], name: str) -> list[str]:
     """A note on point events that become one frame long."""
     points = sum(segment.is_point for segment in segments)
     return [f"{name} holds no points: {points} become one frame long"] if points else []
+
+
+def frame_runs(frames: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Runs of frames that follow each other: first frame, and frame after the last one."""
+    ordered = sorted(frames)
+    start = 0
+    for index in range(1, len(ordered) + 1):
+        if index == len(ordered) or ordered[index] != ordered[index - 1] + 1:
+            yield ordered[start], ordered[index - 1] + 1
+            start = index

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from vlar.files.reading import require_few_words
+from vlar.files.reading import parse_csv
 
 Row = list[str]
 
@@ -26,14 +26,8 @@ def rows_of(text: str, mark: str | None = None) -> list[Row]:
     Raises:
         ValueError: the text is not a table, or too large.
     """
-    require_few_words(text)
     first = text.lstrip("\r\n").partition("\n")[0]
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark or delimiter(first))
-        rows = [[cell.strip() for cell in row] for row in reader]
-    except csv.Error as error:
-        raise ValueError(f"it is not a table ({error})") from None
-    return [row for row in rows if any(row)]
+    return parse_csv(text, mark or delimiter(first))
 
 
 def named(row: Sequence[str], header: Sequence[str]) -> dict[str, str]:

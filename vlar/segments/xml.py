@@ -4,44 +4,47 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
-from typing import Any
 
 DEEPEST = 40
-_MOST = 20_000_000  # bytes; a tree may take thirty times that
-_PIECE = 1 << 16
+_MOST = 20_000_000  # bytes
+LARGE = 64_000_000
+"""Bytes of a document of some hundred thousand annotations."""
+_MOST_PARTS = 3_000_000  # tags and attributes, which take at most 160 bytes each in the tree
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
-def parse(data: bytes) -> ET.Element:
-    """The root of a document.
+def parse(data: bytes, most: int = _MOST) -> ET.Element:
+    """The root of a document of at most some bytes.
 
     Raises:
         ValueError: it is not XML, has a document type (which entities need), is deeper than
             ``DEEPEST`` or too large.
     """
-    if len(data) > _MOST:
-        raise ValueError(f"it has {len(data):,} bytes of XML; at most {_MOST:,} are read")
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise ValueError("it declares a document type or entities; remove them")
-    parser = ET.XMLPullParser(("start", "end"))
-    depth = 0
-    root: ET.Element | None = None
+    if len(data) > most:
+        raise ValueError(f"it has {len(data):,} bytes of XML; at most {most:,} are read")
+    count = data.count(b"<") + data.count(b"=")
+    if count > _MOST_PARTS:
+        raise ValueError(f"it has {count:,} tags of XML; at most {_MOST_PARTS:,} are read")
+    parser = ET.XMLParser(target=_Tree())
     try:
-        for start in range(0, len(data), _PIECE):
-            parser.feed(data[start : start + _PIECE])
-            events: Iterator[Any] = parser.read_events()
-            for kind, element in events:
-                root = element if root is None else root
-                depth += 1 if kind == "start" else -1
-                if depth > DEEPEST:
-                    raise ValueError(f"it is nested more than {DEEPEST} levels deep")
-        parser.close()
+        parser.feed(data)
+        root = parser.close()
     except ET.ParseError as error:
         raise ValueError(f"it is not XML ({error})") from None
-    if root is None or depth:
-        raise ValueError("it is not a whole XML document")
+    level = [root]
+    for _ in range(DEEPEST):
+        level = [child for element in level for child in element]
+    if level:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
     return root
+
+
+class _Tree(ET.TreeBuilder):
+    """A tree of a document without a type, which entities need."""
+
+    def doctype(self, *_: str | None) -> None:
+        """Refuse it, in whatever encoding it is written."""
+        raise ValueError("it declares a document type or entities; remove them")
 
 
 def text_of(root: ET.Element) -> bytes:

@@ -15,8 +15,8 @@ from vlar.apps.serve.media import Media
 from vlar.errors import UsageError, VlarError
 from vlar.files.reading import read_file
 from vlar.library.labels import segment_of
-from vlar.segments.base import AnnotationFormat
-from vlar.segments.files import MOST, every_format, load, save
+from vlar.segments.base import MOST, AnnotationFormat
+from vlar.segments.files import every_format, load, save
 from vlar.segments.segment import Segment
 from vlar.types import JsonDict
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,16 @@ import numpy.typing as npt
 
 from vlar.files.arrays import is_matlab, read_structs, require_inside
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
+from vlar.segments.base import (
+    MOST,
+    AnnotationFormat,
+    Options,
+    Rows,
+    Source,
+    Table,
+    Written,
+    require_fps,
+)
 from vlar.segments.segment import Segment
 from vlar.segments.spans import frames_notes, frames_of, stored_rate, without_overlap
 from vlar.version import pip_install
@@ -69,25 +79,27 @@ class BehaviorDepot(AnnotationFormat):
         total = max(
             [int(_number(content.get("TotalFrames")) or 0), *(frames_of(r, fps)[1] for r in rows)]
         )
-        if total > _MOST_FRAMES:
-            raise ValueError(f"it would have {total:,} frames; write .csv")
+        spans: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for row in rows:
+            spans[row.label].append(frames_of(row, fps))
+        if 8 * total * len(spans) > MOST / 2:
+            raise ValueError(f"it would have {total:,} frames of {len(spans)} labels; write .csv")
         name = rows[0].recording if rows else ""
         fields: dict[str, Any] = {
             "VideoName": content.get("VideoName") or name,
             "FrameRate": fps,
             "TotalFrames": total,
         }
-        for label in sorted({row.label for row in rows}):
+        for label, bouts in sorted(spans.items()):
             if not label.isidentifier() or len(label) > 63:
                 raise ValueError(f"{label!r} is not a name of a field of MATLAB; rename it")
-            spans = [frames_of(row, fps) for row in rows if row.label == label]
             vector = np.zeros((1, total))
-            for start, end in spans:
+            for start, end in bouts:
                 vector[0, start:end] = 1
             fields[label] = {
-                "Bouts": np.array([[start + 1, end] for start, end in spans], np.float64),
-                "Length": np.array([[end - start] for start, end in spans], np.float64),
-                "Count": len(spans),
+                "Bouts": np.array([[start + 1, end] for start, end in bouts], np.float64),
+                "Length": np.array([[end - start] for start, end in bouts], np.float64),
+                "Count": len(bouts),
                 "Vector": vector,
             }
         body = _element("hBehavior", fields)

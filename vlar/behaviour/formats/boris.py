@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import groupby
@@ -21,6 +22,7 @@ _KEYS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _NAN = re.compile(rb"(?<=[\[,:\s])NaN(?=\s*[\],}])")
 _Event = tuple[float, str, str, tuple[str, ...]]
 _State = tuple[str, str, tuple[str, ...]]
+_Behaviours = dict[str, dict[str, Any]]
 
 
 @register("annotation", "boris")
@@ -51,8 +53,9 @@ class BorisProject(AnnotationFormat):
         media: dict[str, tuple[str, ...]] = {}
         lengths: dict[str, float] = {}
         conditions: dict[str, dict[str, str]] = {}
+        behaviours = _behaviours(project)
         for name, observation in project["observations"].items():
-            rows, faults = _segments(name, observation, _behaviours(project))
+            rows, faults = _segments(name, observation, behaviours)
             segments += rows
             notes += [f"observation {name!r}: {fault}" for fault in faults]
             media[name] = _media(observation)
@@ -61,7 +64,7 @@ class BorisProject(AnnotationFormat):
             variables = observation.get("independent_variables") or {}
             conditions[name] = {str(k): str(v) for k, v in variables.items()}
         keys: dict[str, tuple[str, bool]] = {}
-        for code, row in _behaviours(project).items():
+        for code, row in behaviours.items():
             if row.get("key"):
                 keys.setdefault(str(row["key"]).lower(), (code, not _is_state(row)))
         return Table(segments, tuple(notes), media, lengths, conditions, keys)
@@ -69,12 +72,20 @@ class BorisProject(AnnotationFormat):
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The project with the events of segments that it does not have yet."""
         project = _project(existing) if existing else _empty()
-        notes: list[str] = []
+        notes = _define(project, segments)
+        behaviours = _behaviours(project)
+        names = _by_media(project)
         by_recording = sorted(segments, key=lambda s: s.recording)
         for recording, rows in groupby(by_recording, key=lambda s: s.recording):
-            name = _observation_of(project, recording)
-            observation = project["observations"].setdefault(name, _observation(recording))
-            faults = _add(project, name, observation, list(rows))
+            name, same = recording, names[_stem(recording)]
+            if recording not in project["observations"]:
+                if len(same) == 1:
+                    name = same[0]
+                else:
+                    project["observations"][recording] = _observation(recording)
+                    same += [recording] * bool(PurePath(recording).suffix)
+            observation = project["observations"][name]
+            faults = _add(name, observation, list(rows), behaviours)
             notes += [f"observation {name!r}: {fault}" for fault in faults]
         return (json.dumps(project, ensure_ascii=False, indent=1) + "\n").encode(), notes
 
@@ -94,7 +105,7 @@ def _project(source: Source) -> dict[str, Any]:
     return project
 
 
-def _behaviours(project: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _behaviours(project: dict[str, Any]) -> _Behaviours:
     return {str(row.get("code")): row for row in project["behaviors_conf"].values()}
 
 
@@ -120,7 +131,7 @@ def modifiers_of(cells: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _segments(
-    name: str, observation: dict[str, Any], behaviours: dict[str, dict[str, Any]]
+    name: str, observation: dict[str, Any], behaviours: _Behaviours
 ) -> tuple[list[Segment], list[str]]:
     """Segments of an observation, and what is wrong in it."""
     segments: list[Segment] = []
@@ -170,32 +181,31 @@ def _length(observation: dict[str, Any]) -> float | None:
     return sum(filter(None, seconds_of)) if seconds_of and None not in seconds_of else None
 
 
-def _observation_of(project: dict[str, Any], recording: str) -> str:
-    """The id of the observation of a recording: its own, or that of the media file alone."""
-    observations = project["observations"]
-    stem = PurePath(recording.replace("\\", "/")).stem
-    names = [
-        name
-        for name, observation in observations.items()
-        if stem in [PurePath(path.replace("\\", "/")).stem for path in _media(observation)]
-    ]
-    return recording if recording in observations or len(names) != 1 else names[0]
+def _by_media(project: dict[str, Any]) -> dict[str, list[str]]:
+    """The ids of observations by the names of their media files without folder and ending."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, observation in project["observations"].items():
+        for stem in {_stem(path) for path in _media(observation)}:
+            names[stem].append(name)
+    return names
+
+
+def _stem(path: str) -> str:
+    return PurePath(path.replace("\\", "/")).stem
 
 
 def _add(
-    project: dict[str, Any], name: str, observation: dict[str, Any], rows: list[Segment]
+    name: str, observation: dict[str, Any], rows: list[Segment], behaviours: _Behaviours
 ) -> list[str]:
     """Append the events of segments to an observation; what cannot be held, in notes."""
-    notes = _define(project, rows)
-    behaviours = _behaviours(project)
     present, _ = _segments(name, observation, behaviours)
     held = {_rounded(row) for row in present}
     fresh = [row for row in rows if _rounded(row) not in held]
     fresh, joined = without_overlap(fresh, lambda s: (_state(s), s.is_point))
     counts = Counter(event[1:] for event in _events(observation)[0])
-    spans: dict[_State, list[Segment]] = defaultdict(list)
+    spans: dict[_State, list[tuple[float, float]]] = defaultdict(list)  # they do not overlap
     for row in present:
-        spans[_state(row)].append(row)
+        spans[_state(row)].append((row.start_s, row.end_s))
     lost: Counter[str] = Counter()
     events = observation.get("events") or []
     width = max([5, *map(len, events)])
@@ -205,13 +215,14 @@ def _add(
         if state and counts[key] % 2:
             lost[f"{row.label!r} has an unpaired state, so nothing is added to it"] += 1
             continue
-        if state and any(o.start_s < row.end_s and row.start_s < o.end_s for o in spans[key]):
+        before = bisect_left(spans[key], (row.end_s,))
+        if state and before and row.start_s < spans[key][before - 1][1]:
             lost[f"{row.label!r} overlaps a state of the project and is left out"] += 1
             continue
         lost[f"{row.label!r} is a point event there and loses its end"] += (
             not state and not row.is_point
         )
-        spans[key].append(row)
+        insort(spans[key], (row.start_s, row.end_s))
         for time in (row.start_s, row.end_s) if state else (row.start_s,):
             text = "|".join(part.replace("|", "/") or "None" for part in row.modifiers)
             event = [round(time, 3), row.subject, row.label, text, ""]
@@ -219,7 +230,7 @@ def _add(
     # Stable: the stop of a state stays before the start of the next at the same time.
     times = [seconds(event[0]) or 0.0 for event in events]
     observation["events"] = [events[i] for i in sorted(range(len(events)), key=times.__getitem__)]
-    return [*notes, *joined, *(f"{text} ({n} segments)" for text, n in lost.items() if n)]
+    return [*joined, *(f"{text} ({n} segments)" for text, n in lost.items() if n)]
 
 
 def _state(row: Segment) -> _State:
@@ -230,7 +241,7 @@ def _rounded(row: Segment) -> tuple[Any, ...]:
     return round(row.start_s, 3), round(row.end_s, 3), row.label, row.subject, row.modifiers
 
 
-def _define(project: dict[str, Any], rows: list[Segment]) -> list[str]:
+def _define(project: dict[str, Any], rows: Rows) -> list[str]:
     """Add the subjects and behaviours that a project lacks; notes on other categories."""
     subjects, behaviours = project["subjects_conf"], project["behaviors_conf"]
     names = {str(row.get("name")) for row in subjects.values()}
@@ -238,19 +249,23 @@ def _define(project: dict[str, Any], rows: list[Segment]) -> list[str]:
         subjects[_next(subjects)] = {"key": "", "name": name, "description": ""}
     notes: list[str] = []
     codes = _behaviours(project)
-    for label in sorted({row.label for row in rows}):
-        rows_of_label = [row for row in rows if row.label == label]
+    keys_used = {row.get("key") for row in behaviours.values()}
+    by_label: dict[str, list[Segment]] = defaultdict(list)
+    for row in rows:
+        by_label[row.label].append(row)
+    for label, rows_of_label in sorted(by_label.items()):
         tiers = sorted({row.tier for row in rows_of_label} - {""})
         if label in codes:
             tiers = [tier for tier in tiers if tier != codes[label].get("category")]
             notes += [f"the category of {label!r} stays, not {tiers}"] if tiers else []
             continue
         notes += [f"{label!r} has one category, not {tiers}"] if len(tiers) > 1 else []
-        keys_used = {row.get("key") for row in behaviours.values()}
+        key = next((k for k in _KEYS if k not in keys_used), "")
+        keys_used.add(key)
         kind = "Point event" if all(row.is_point for row in rows_of_label) else "State event"
         behaviours[_next(behaviours)] = {
             "type": kind,
-            "key": next((k for k in _KEYS if k not in keys_used), ""),
+            "key": key,
             "code": label,
             "description": "",
             "category": tiers[0] if tiers else "",
@@ -273,7 +288,11 @@ def _modifier_sets(rows: list[Segment]) -> dict[str, Any]:
 
 
 def _next(table: dict[str, Any]) -> str:
-    return str(max((int(key) for key in table if key.isdigit()), default=-1) + 1)
+    """A free number; the greatest one and one where numbers lack."""
+    number = str(len(table))
+    if number in table:
+        return str(max(int(key) for key in table if key.isdigit()) + 1)
+    return number
 
 
 def _empty() -> dict[str, Any]:

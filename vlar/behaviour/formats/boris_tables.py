@@ -48,42 +48,44 @@ class _Content:
         rows = rows_of(text, self.mark)
         header_row = next((i for i, row in enumerate(rows[:400]) if _is_header(row)), None)
         self.header: Row = rows[header_row] if header_row is not None else _guessed(rows[0])
-        self.rows = rows[header_row + 1 :] if header_row is not None else rows
+        body = rows[header_row + 1 :] if header_row is not None else rows
         self.facts = {row[0]: row[1] if len(row) > 1 else "" for row in rows[: header_row or 0]}
         head = [row[0] for row in rows[: header_row or 0]]
         first = head.index("variable") + 1 if "variable" in head else len(head)
         self.variables = {name: self.facts[name] for name in head[first:]}
         self.recording = self.facts.get("Observation id") or source.stem
         self.notes: list[str] = []
+        self.tables = [named(row, self.header) for row in body]
+        self._details = self._modifiers()
 
-    def tables(self) -> list[dict[str, str]]:
-        """Rows by the names of columns."""
-        return [named(row, self.header) for row in self.rows]
-
-    def table(self, segments: list[Segment]) -> Table:
-        """The table with media, durations and conditions of every observation."""
-        media: dict[str, tuple[str, ...]] = {}
-        lengths: dict[str, float] = {}
-        conditions: dict[str, Mapping[str, str]] = {}
-        end = self.header.index("Subject") if "Subject" in self.header else 0
-        columns = [name for name in self.header[:end] if name not in _FACTS]
-        for row in self.tables():
-            name = row.get("Observation id") or self.recording
-            file = first_cell(row, "Media file path", "Media file", "Media file name", "Source")
-            media[name] = tuple(dict.fromkeys((*media.get(name, ()), *filter(None, [file]))))
-            length = next((t for key in _LENGTHS if (t := seconds(row.get(key, "")))), None)
-            if length:
-                lengths[name] = length
-            conditions[name] = {c: row[c] for c in columns} or self.variables
-        return Table(segments, tuple(self.notes), media, lengths, conditions)
-
-    def segment(self, row: Mapping[str, str], start_s: float, end_s: float) -> Segment:
-        """The segment of a row."""
+    def _modifiers(self) -> list[str]:
+        """Columns of modifiers."""
         header = self.header
         begin = header.index("Behavioral category") + 1 if "Behavioral category" in header else 0
         stop = (n for n in ("Behavior type", "Comment", "Status", "Time") if n in header[begin:])
         ends = min((header.index(n, begin) for n in stop), default=begin)
-        columns = header[begin:ends] if begin else [n for n in header if "odifier" in n]
+        return header[begin:ends] if begin else [n for n in header if "odifier" in n]
+
+    def table(self, segments: list[Segment]) -> Table:
+        """The table with media, durations and conditions of every observation."""
+        media: dict[str, dict[str, None]] = {}
+        lengths: dict[str, float] = {}
+        conditions: dict[str, Mapping[str, str]] = {}
+        end = self.header.index("Subject") if "Subject" in self.header else 0
+        columns = [name for name in self.header[:end] if name not in _FACTS]
+        for row in self.tables:
+            name = row.get("Observation id") or self.recording
+            file = first_cell(row, "Media file path", "Media file", "Media file name", "Source")
+            media.setdefault(name, {}).update({file: None} if file else {})
+            length = next((t for key in _LENGTHS if (t := seconds(row.get(key, "")))), None)
+            if length:
+                lengths[name] = length
+            conditions[name] = {c: row[c] for c in columns} or self.variables
+        files = {name: tuple(paths) for name, paths in media.items()}
+        return Table(segments, tuple(self.notes), files, lengths, conditions)
+
+    def segment(self, row: Mapping[str, str], start_s: float, end_s: float) -> Segment:
+        """The segment of a row."""
         subject = row.get("Subject", "")
         return Segment(
             row.get("Observation id") or self.recording,
@@ -93,7 +95,7 @@ class _Content:
             "" if subject.lower() == _NOBODY.lower() else subject,
             row.get("Behavioral category", ""),
             "",
-            modifiers_of(row[name] for name in columns),
+            modifiers_of(row[name] for name in self._details),
         )
 
 
@@ -185,7 +187,7 @@ class BorisTabular(_Export):
         content = _Content(source, self.columns)
         segments: list[Segment] = []
         started: dict[tuple[str, str, str, tuple[str, ...]], list[float]] = {}
-        for number, row in enumerate(content.tables(), 1):
+        for number, row in enumerate(content.tables, 1):
             status = first_cell(row, "Status", "Behavior type").upper()
             time = seconds_in(first_cell(row, "Time"), number)
             segment = content.segment(row, time, time)
@@ -233,7 +235,7 @@ class BorisAggregated(_Export):
         """A segment a row."""
         content = _Content(source, self.columns)
         segments: list[Segment] = []
-        for number, row in enumerate(content.tables(), 1):
+        for number, row in enumerate(content.tables, 1):
             start = seconds_in(first_cell(row, "Start (s)"), number)
             stop = seconds(first_cell(row, "Stop (s)"))
             segments.append(content.segment(row, start, start if stop is None else stop))

@@ -10,9 +10,10 @@ from vlar.files.reading import parse_json
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
 from vlar.segments.segment import Segment
-from vlar.segments.spans import frames_notes, frames_of, runs
-from vlar.segments.xml import parse, text_of
+from vlar.segments.spans import frame_runs, frames_notes, frames_of, runs
+from vlar.segments.xml import LARGE, parse, text_of
 
+_MOST_TAGS = 200_000  # one a frame, which 64 MB of XML hold
 _SOURCE = "vlar"
 _VISIBLE = "track"
 _Box = tuple[int, bool, dict[str, str]]  # frame, whether it is outside, attributes
@@ -44,7 +45,7 @@ class Cvat(AnnotationFormat):
     def read(self, source: Source, options: Options) -> Table:
         """Runs of each attribute of each track, and of each tag."""
         fps = require_fps(options)
-        root = parse(source.data)
+        root = parse(source.data, LARGE)
         name = root.findtext("meta/task/name") or root.findtext("meta/source") or source.stem
         segments: list[Segment] = []
         for track in root.iter("track"):
@@ -59,7 +60,7 @@ class Cvat(AnnotationFormat):
                 for tier, label in values or [("", tag.get("label", ""))]:
                     tagged.setdefault((tier, label), set()).add(int(image.get("id", 0)))
         for (tier, label), frames in tagged.items():
-            for first, end in _spans(frames):
+            for first, end in frame_runs(frames):
                 segments.append(Segment(name, first / fps, end / fps, label, tier=tier))
         length = root.findtext("meta/task/size")
         return Table(segments, (), {}, {name: int(length) / fps} if length else {})
@@ -67,7 +68,7 @@ class Cvat(AnnotationFormat):
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """A tag for each frame of each segment; other content of a file that exists stays."""
         fps = require_fps(options)
-        root = parse(existing.data) if existing else ET.Element("annotations")
+        root = parse(existing.data, LARGE) if existing else ET.Element("annotations")
         if existing is None:
             ET.SubElement(root, "version").text = "1.1"
             task = ET.SubElement(ET.SubElement(root, "meta"), "task")
@@ -78,8 +79,8 @@ class Cvat(AnnotationFormat):
                 image.remove(tag)
         held = _held(root)
         fresh = [row for row in segments if _key(row, fps) not in held]
-        if sum(frames_of(row, fps)[1] - frames_of(row, fps)[0] for row in fresh) > 2_000_000:
-            raise ValueError("it would have more than two million tags; write .csv")
+        if sum(frames_of(row, fps)[1] - frames_of(row, fps)[0] for row in fresh) > _MOST_TAGS:
+            raise ValueError(f"it would have more than {_MOST_TAGS:,} tags; write .csv")
         for number, row in enumerate(fresh, len(root.findall("track"))):
             if row.subject:
                 root.append(_track_of(row, number, fps))
@@ -206,7 +207,7 @@ class CvatJson(AnnotationFormat):
                 for tier, value in _attributes(tag).items() or [("", _name(tag))]:
                     tagged.setdefault((tier, value), set()).add(int(tag["frame"]))
         for (tier, value), frames in tagged.items():
-            for first, end in _spans(frames):
+            for first, end in frame_runs(frames):
                 segments.append(Segment(source.stem, first / fps, end / fps, value, tier=tier))
         note = f"{shapes} shapes of single frames are left out"
         return Table(segments, (note,) if shapes else ())
@@ -224,12 +225,3 @@ def _attributes(row: Mapping[str, Any]) -> dict[str, str]:
         for a in row.get("attributes") or ()
         if str(a.get("value", "")) != ""
     }
-
-
-def _spans(frames: set[int]) -> Iterator[tuple[int, int]]:
-    ordered = sorted(frames)
-    start = 0
-    for index in range(1, len(ordered) + 1):
-        if index == len(ordered) or ordered[index] != ordered[index - 1] + 1:
-            yield ordered[start], ordered[index - 1] + 1
-            start = index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
@@ -204,9 +205,10 @@ class DatavyuTable(AnnotationFormat):
         lines: list[list[str]] = []
         codes: dict[str, None] = {}
         tables: list[tuple[str, str, list[str], list[_Cell]]] = []
-        for recording in sorted({row.recording for row in segments}):
+        by_recording = sorted(segments, key=lambda row: row.recording)
+        for recording, rows_of_one in groupby(by_recording, key=lambda row: row.recording):
             columns: dict[str, list[str]] = {}
-            cells = _cells((row for row in segments if row.recording == recording), columns)
+            cells = _cells(rows_of_one, columns)
             for name, rows in cells.items():
                 tables.append((recording, name, columns[name], rows))
                 codes.update(dict.fromkeys(columns[name]))

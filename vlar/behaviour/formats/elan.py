@@ -12,7 +12,7 @@ from pathlib import PurePath
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
-from vlar.segments.xml import parse, text_of
+from vlar.segments.xml import LARGE, parse, text_of
 
 _Span = tuple[float, float]
 _RECORDING = "vlar recording"  # of the header: a recording whose name is not that of the media
@@ -51,7 +51,7 @@ class Elan(AnnotationFormat):
 
     def read(self, source: Source, options: Options) -> Table:
         """All tiers; the recording is the first media file, else the file itself."""
-        document = _Document(parse(source.data))
+        document = _Document(parse(source.data, LARGE))
         recording = document.recording or source.stem
         segments: list[Segment] = []
         for tier in document.root.iter("TIER"):
@@ -86,7 +86,7 @@ class Elan(AnnotationFormat):
             recording = segments[0].recording if segments else ""
             document = _Document(_empty(recording))
         else:
-            document = _Document(parse(existing.data))
+            document = _Document(parse(existing.data, LARGE))
         fresh = self.new_in(existing, segments, options, "tier", "subject", "rater")
         for tier, rows in groupby(sorted(fresh, key=_tier), key=_tier):
             document.add(tier, list(rows))
@@ -134,6 +134,7 @@ class _Document:
             entry.get("CVE_ID", ""): "".join(entry.itertext()).strip()
             for entry in (*root.iter("CV_ENTRY_ML"), *root.iter("CV_ENTRY"))
         }
+        self._tiers = {tier.get("TIER_ID"): tier for tier in root.iter("TIER")}
         self.spans = self._aligned()
         self._dependent()
 
@@ -174,27 +175,28 @@ class _Document:
             kind.get("LINGUISTIC_TYPE_ID"): kind.get("CONSTRAINTS")
             for kind in self.root.iter("LINGUISTIC_TYPE")
         }
-        waiting: list[tuple[str, list[str], bool]] = []
+        waiting: dict[str, list[tuple[list[str], bool]]] = defaultdict(list)
         for tier in self.root.iter("TIER"):
             shares = kinds.get(tier.get("LINGUISTIC_TYPE_REF")) == "Symbolic_Subdivision"
             by_parent: dict[str, list[ET.Element]] = defaultdict(list)
             for row in tier.iter("REF_ANNOTATION"):
                 by_parent[row.get("ANNOTATION_REF", "")].append(row)
-            waiting += [(parent, _chain(rows), shares) for parent, rows in by_parent.items()]
-        while waiting:
-            ready = [row for row in waiting if row[0] in self.spans]
-            if not ready:
-                lost = sum(len(names) for _, names, _ in waiting)
-                self.notes.append(f"{lost} annotations refer to none that has times: left out")
-                return
-            for parent, names, shares in ready:
-                start, end = self.spans[parent]
+            for parent, rows in by_parent.items():
+                waiting[parent].append((_chain(rows), shares))
+        timed = list(self.spans)
+        while timed:  # each parent once
+            parent = timed.pop()
+            start, end = self.spans[parent]
+            for names, shares in waiting.pop(parent, ()):
                 step = (end - start) / len(names) if shares else 0.0
                 for index, name in enumerate(names):
                     begin = start + index * step
                     last = index == len(names) - 1
                     self.spans[name] = (begin, end if last or not shares else begin + step)
-            waiting = [row for row in waiting if row[0] not in {parent for parent, _, _ in ready}]
+                timed += names
+        if waiting:
+            lost = sum(len(names) for rows in waiting.values() for names, _ in rows)
+            self.notes.append(f"{lost} annotations refer to none that has times: left out")
 
     def add(self, tier: tuple[str, str, str], rows: Sequence[Segment]) -> None:
         """Add annotations to the tier of a name, participant and annotator."""
@@ -230,15 +232,13 @@ class _Document:
 
     def _tier(self, name: str, subject: str, rater: str) -> ET.Element | None:
         """The tier of a name, made where it is absent; None where it cannot take annotations."""
-        tiers = {tier.get("TIER_ID"): tier for tier in self.root.iter("TIER")}
-        element = tiers.get(name)
+        element = self._tiers.get(name)
         if element is not None:
             same = element.get("PARTICIPANT", ""), element.get("ANNOTATOR", "")
             is_free = element.get("PARENT_REF") is None and same == (subject, rater)
             return element if is_free else None
         kind = "default-lt"
-        types = {row.get("LINGUISTIC_TYPE_ID"): row for row in self.root.iter("LINGUISTIC_TYPE")}
-        if kind not in types:
+        if self.root.find(f"LINGUISTIC_TYPE[@LINGUISTIC_TYPE_ID='{kind}']") is None:
             facts = {
                 "GRAPHIC_REFERENCES": "false",
                 "LINGUISTIC_TYPE_ID": kind,
@@ -249,6 +249,7 @@ class _Document:
         facts = {"LINGUISTIC_TYPE_REF": kind, "TIER_ID": name}
         element = ET.Element("TIER", facts | {key: text for key, text in people.items() if text})
         self._insert(element, after=("TIER", "TIME_ORDER"))
+        self._tiers[name] = element
         return element
 
     def _insert(self, element: ET.Element, after: tuple[str, str]) -> None:

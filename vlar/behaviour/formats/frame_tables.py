@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, pairwise
 
+from vlar.files.reading import MB
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written, require_fps
+from vlar.segments.base import (
+    MOST,
+    AnnotationFormat,
+    Options,
+    Rows,
+    Source,
+    Table,
+    Written,
+    require_fps,
+)
 from vlar.segments.segment import Segment
 from vlar.segments.spans import exact_rate, frames_notes, frames_of, one_at_a_time, runs
 from vlar.segments.tables import Row, delimiter, rows_of, seconds, short, text_of
 
 BACKGROUND = "background"
-_MOST_FRAMES = 20_000_000
+_BYTES_A_ROW = 10  # of its first column and its end
 _POINT = re.compile(r"_(x|y|p)$")
 
 
@@ -41,19 +52,26 @@ def _number(cell: str) -> float | None:
     return 1.0 if cell == "1" else 0.0 if cell == "0" else seconds(cell)
 
 
-def _marks(rows: Sequence[Segment], n_frames: int, fps: float) -> list[int]:
-    """1 for each frame that a segment covers."""
-    marks = [0] * n_frames
-    for row in rows:
-        first, end = frames_of(row, fps)
-        marks[first:end] = [1] * (min(end, n_frames) - min(first, n_frames))
+def _marks(
+    segments: Sequence[Segment], n_frames: int, fps: float, start: int = 0
+) -> dict[str, bytearray]:
+    """Marks by label: 1 for each frame from ``start`` on that a segment covers."""
+    marks: dict[str, bytearray] = defaultdict(lambda: bytearray(n_frames))
+    for row in segments:
+        first, end = (min(max(f - start, 0), n_frames) for f in frames_of(row, fps))
+        marks[row.label][first:end] = b"\1" * (end - first)
     return marks
 
 
-def _length(segments: Sequence[Segment], fps: float) -> int:
+def _length(segments: Sequence[Segment], fps: float, n_columns: int, more: float = 0.0) -> int:
+    """Rows of a table up to the last frame.
+
+    Raises:
+        ValueError: its text would have more bytes than a file of annotations may.
+    """
     length = max((frames_of(row, fps)[1] for row in segments), default=0)
-    if length > _MOST_FRAMES:
-        raise ValueError(f"it would have {length:,} rows; write .csv")
+    if length * (_BYTES_A_ROW + 2 * n_columns) + more > MOST:
+        raise ValueError(f"it would have {length:,} rows and more than {MOST // MB} MB; write .csv")
     return length
 
 
@@ -91,21 +109,20 @@ class DeepEthogram(AnnotationFormat):
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table; where no segment covers a frame it is background, or -1 with background."""
         fps = require_fps(options)
-        n_frames = _length(segments, fps)
         labels = sorted({row.label for row in segments} - {BACKGROUND})
-        columns = [
-            _marks([r for r in segments if r.label == label], n_frames, fps) for label in labels
-        ]
-        stated = [row for row in segments if row.label == BACKGROUND]
-        background = _marks(stated, n_frames, fps)
+        n_frames = _length(segments, fps, len(labels) + 1)
+        marks = _marks(segments, n_frames, fps)
+        columns, stated = [marks[label] for label in labels], BACKGROUND in marks
+        background = marks[BACKGROUND]
         notes = frames_notes(segments, fps, self.name)
         if not stated:
-            background = [int(not any(values)) for values in zip(*columns, strict=True)]
+            background = bytearray(not any(values) for values in zip(*columns, strict=True))
             notes += ["frames that no segment covers are background"] if any(background) else []
-        lines: list[list[object]] = []
-        for frame, values in enumerate(zip(background, *columns, strict=True)):
-            lines.append([frame, *(values if any(values) else [-1] * len(values))])
-        return text_of([["", BACKGROUND, *labels], *lines]).encode(), notes
+        lines = (
+            [frame, *(values if any(values) else [-1] * len(values))]
+            for frame, values in enumerate(zip(background, *columns, strict=True))
+        )
+        return text_of(chain([["", BACKGROUND, *labels]], lines)).encode(), notes
 
 
 def recording_of(source: Source) -> str:
@@ -136,10 +153,11 @@ class SimBA(AnnotationFormat):
         fps = require_fps(options)
         header, rows, labels = _targets(source, options.labels)
         first = _frames(rows)[0] if rows else 0
+        columns = {label: header.index(label) for label in labels}
         segments = [
             Segment(recording_of(source), start, end, label)
-            for label in labels
-            for start, end in _spans([row[header.index(label)] for row in rows], first, fps)
+            for label, column in columns.items()
+            for start, end in _spans([row[column] for row in rows], first, fps)
         ]
         notes = () if options.labels else (f"behaviours are the trailing 0/1 columns {labels}",)
         return Table(segments, notes)
@@ -148,28 +166,26 @@ class SimBA(AnnotationFormat):
         """The table with the columns of behaviours; points and features of a file stay."""
         fps = require_fps(options)
         notes = frames_notes(segments, fps, self.name)
-        header, rows, labels = ["", "vlar frame"], list[Row](), list[str]()
+        header, labels = ["", "vlar frame"], list[str]()
+        rows: Iterable[Row]
         if existing:
             header, rows, labels = _targets(existing, ())
             n_frames, first = len(rows), _frames(rows)[0] if rows else 0
         else:
-            n_frames, first = _length(segments, fps), 0
-            rows = [[str(frame), str(frame)] for frame in range(n_frames)]
+            n_frames, first = _length(segments, fps, 5 + len({r.label for r in segments})), 0
+            rows = ([str(frame), str(frame)] for frame in range(n_frames))
         shifted = [frames_of(row, fps)[1] - first for row in segments]
         if max(shifted, default=0) > n_frames:
             notes.append(f"segments after the last frame, {first + n_frames - 1}, are cut")
-        columns: dict[str, list[int]] = {}
-        for label in sorted({row.label for row in segments} | set(labels)):
-            marks = _marks([r for r in segments if r.label == label], first + n_frames, fps)
-            columns[label] = marks[first:]
-        keep = [column for column, name in enumerate(header) if name not in columns]
-        order = [*labels, *sorted(columns.keys() - set(labels))]
-        lines = [[header[column] for column in keep] + order]
-        for number, row in enumerate(rows):
-            lines.append(
-                [row[column] for column in keep] + [str(columns[n][number]) for n in order]
-            )
-        return text_of(lines).encode(), notes
+        marks = _marks(segments, n_frames, fps, first)
+        order = [*labels, *sorted(marks.keys() - set(labels))]
+        columns = [marks[label] for label in order]
+        keep = [column for column, name in enumerate(header) if name not in marks]
+        lines = (
+            [*(row[column] for column in keep), *(marks[frame] for marks in columns)]
+            for frame, row in enumerate(rows)
+        )
+        return text_of(chain([[header[column] for column in keep] + order], lines)).encode(), notes
 
 
 def _targets(source: Source, labels: Sequence[str]) -> tuple[Row, list[Row], list[str]]:
@@ -245,10 +261,12 @@ class Solomon(AnnotationFormat):
         rows, notes = one_at_a_time(segments, lambda s: s.tier)
         notes += frames_notes(rows, fps, self.name)
         tiers = list(dict.fromkeys(row.tier or "Behaviour" for row in rows))
-        n_steps = _length(rows, fps) + 1
+        written = sum(row.duration_s * fps * len(row.label) for row in rows)
+        n_steps = _length(rows, fps, len(tiers), written) + 1
         columns: Mapping[str, list[str]] = {tier: [""] * n_steps for tier in tiers}
         for row in rows:
             first, end = frames_of(row, fps)
             columns[row.tier or "Behaviour"][first:end] = [row.label] * (end - first)
-        lines = [[short(step / fps), *(columns[t][step] for t in tiers)] for step in range(n_steps)]
-        return text_of([["Time", *tiers], *lines]).encode(), notes
+        cells = zip(*columns.values(), strict=True)
+        lines = ([short(step / fps), *row] for step, row in enumerate(cells))
+        return text_of(chain([["Time", *tiers]], lines)).encode(), notes

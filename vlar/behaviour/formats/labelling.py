@@ -21,7 +21,7 @@ from vlar.segments.base import (
     require_fps,
 )
 from vlar.segments.segment import Segment
-from vlar.segments.spans import frames_notes, frames_of, runs
+from vlar.segments.spans import frame_runs, frames_notes, frames_of
 
 _MEDIA = ("video", "audio", "video_url", "url", "timeseries", "csv", "ts")
 _LOCAL = "?d="  # of local files of Label Studio
@@ -201,11 +201,11 @@ class FiftyOne(AnnotationFormat):
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The labels, in seconds."""
-        classes = sorted({row.label for row in segments})
+        classes = {label: n for n, label in enumerate(sorted({row.label for row in segments}))}
         videos: dict[str, list[dict[str, Any]]] = {}
         for row in segments:
             detection: dict[str, Any] = {
-                "label": classes.index(row.label),
+                "label": classes[row.label],
                 "timestamps": [round(row.start_s, 6), round(row.end_s, 6)],
             }
             more = {n: getattr(row, n) for n in ("subject", "tier", "rater", "modifiers")}
@@ -214,7 +214,7 @@ class FiftyOne(AnnotationFormat):
             if row.probability is not None:
                 detection["confidence"] = row.probability
             videos.setdefault(row.recording, []).append(detection)
-        content = {"classes": classes, "labels": videos}
+        content = {"classes": list(classes), "labels": videos}
         return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode(), []
 
 
@@ -258,8 +258,6 @@ class CocoVideo(AnnotationFormat):
             facts = videos[video]
             fps = float(facts["fps"]) if facts.get("fps") else require_fps(options)
             name = str(facts.get("file_name") or facts.get("name") or video)
-            flags = [frame in present for frame in range(max(present, default=-1) + 1)]
-            for first, end, is_on in runs(flags):
-                if is_on:
-                    segments.append(Segment(name, first / fps, end / fps, label, instance))
+            for first, end in frame_runs(present):
+                segments.append(Segment(name, first / fps, end / fps, label, instance))
         return Table(segments)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
+from vlar.segments.base import MOST, AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
 
 _PERSISTENT, _EVENTS = "language_persistent", "language_events"
 _INDEX = ("episode_index", "timestamp")
-_MOST_ROWS, _MOST_BYTES, _BATCH = 20_000_000, 4 << 30, 4096
+_MOST_VALUES, _BATCH = 5_000_000, 4096
 
 
 @register("annotation", "lerobot")
@@ -45,9 +46,12 @@ class LeRobotLanguage(AnnotationFormat):
             names = [n for n in (*_INDEX, _PERSISTENT, _EVENTS) if n in file.schema_arrow.names]
             facts = file.metadata
             groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
-            size = sum(group.total_byte_size for group in groups)
-            if facts.num_rows > _MOST_ROWS or size > _MOST_BYTES:
-                raise ValueError(f"it unpacks to {facts.num_rows:,} rows, {size:,} bytes; cut it")
+            columns = [group.column(n) for group in groups for n in range(group.num_columns)]
+            read = [c for c in columns if c.path_in_schema.partition(".")[0] in names]
+            count = max(facts.num_rows, *(column.num_values for column in read), 0)
+            size = sum(column.total_uncompressed_size for column in read)
+            if count > _MOST_VALUES or size > MOST:
+                raise ValueError(f"it unpacks to {count:,} values, {size:,} bytes; cut it")
             if not {*_INDEX} <= {*names}:
                 raise ValueError("it has no columns episode_index and timestamp")
             for batch in file.iter_batches(_BATCH, columns=names):
@@ -90,8 +94,12 @@ def _point(episode: int, style: str, role: str, time_s: float, text: str) -> Seg
 def _spans(name: str, rows: list[tuple[str, str, float, str]], end_s: float) -> list[Segment]:
     """States as segments: each lasts until the next time at which its style changes."""
     segments: list[Segment] = []
+    starts: dict[str, list[float]] = defaultdict(list)
+    for style, _, start_s, _ in rows:
+        starts[style].append(start_s)
+    starts = {style: sorted(times_s) for style, times_s in starts.items()}
     for style, role, start_s, text in rows:
-        later = [row[2] for row in rows if row[0] == style and row[2] > start_s]
-        until_s = max(min(later, default=end_s), start_s)
+        later = bisect_right(starts[style], start_s)
+        until_s = max([*starts[style][later : later + 1], end_s][0], start_s)
         segments.append(Segment(name, start_s, until_s, text, tier=style, rater=role))
     return segments

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from typing import ClassVar
 
-from vlar.files.reading import require_few_words
+from vlar.files.reading import parse_cells
 from vlar.registry import register
 from vlar.segments.base import OPTIONAL, AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
@@ -37,12 +35,7 @@ class OwnTable(AnnotationFormat):
 
     def read(self, source: Source, options: Options) -> Table:
         """The rows; ``path`` may name the recording, and without one the file does."""
-        require_few_words(source.text)
-        mark = delimiter(source.head.partition("\n")[0])
-        try:
-            rows = list(csv.reader(io.StringIO(source.text, newline=""), delimiter=mark))
-        except csv.Error as error:
-            raise ValueError(f"it is not a table ({error})") from None
+        rows = list(parse_cells(source.text, delimiter(source.head.partition("\n")[0])))
         header = [name.strip() for name in rows[0]]
         segments: list[Segment] = []
         for number, row in enumerate(rows[1:], 2):

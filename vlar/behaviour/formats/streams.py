@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby
+from collections import defaultdict
+from itertools import cycle, groupby
 
 from vlar.behaviour.formats.frame_tables import recording_of
 from vlar.registry import register
@@ -67,11 +68,12 @@ class Bento(AnnotationFormat):
             f"Annotation stop frame: {last}\nAnnotation framerate: {fps:f}\n\n"
         )
         lines = [begin + "List of channels:", *channels, "", "List of annotations:", *labels, ""]
+        by_channel: dict[str, list[Segment]] = defaultdict(list)
+        for row in segments:
+            by_channel[row.tier or "Ch1"].append(row)
         for channel in channels:
             lines.append(f"{channel}----------")
-            rows = sorted(
-                (r for r in segments if (r.tier or "Ch1") == channel), key=lambda r: r.label
-            )
+            rows = sorted(by_channel[channel], key=lambda r: r.label)
             for label, bouts in groupby(rows, key=lambda r: r.label):
                 lines += [f">{label}", "Start\t Stop\t Duration "]
                 for row in sorted(bouts, key=lambda r: r.start_s):
@@ -148,7 +150,7 @@ class Caltech(AnnotationFormat):
         notes += frames_notes(rows, fps, self.name)
         keys = _hot_keys(existing.text if existing else "")
         labels = list(dict.fromkeys([*keys, *(row.label for row in rows)]))
-        letters = iter("abcdefghijklmnopqrstuvwxyz0123456789" * 20)
+        letters = cycle("abcdefghijklmnopqrstuvwxyz0123456789")
         last = max((frames_of(row, fps)[1] for row in rows), default=0)
         body: list[str] = []
         filled = 0

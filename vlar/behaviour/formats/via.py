@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 from vlar.files.reading import parse_json
@@ -64,10 +65,14 @@ class Via3(AnnotationFormat):
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The project with metadata for segments that it does not have yet."""
         project = _project(existing) if existing else _empty()
+        attribute_of = cache(partial(_attribute, project))
+        value_of = cache(partial(_option, project))
+        views = {_recording(project, view): view for view in reversed(project["view"])}
         for segment in self.new_in(existing, segments, options, "recording", "tier"):
-            attribute = _attribute(project, segment.tier or NAMELESS)
-            value = _option(project["attribute"][attribute], segment.label)
-            view = _view(project, segment.recording)
+            attribute = attribute_of(segment.tier or NAMELESS)
+            value = value_of(attribute, segment.label)
+            view = views.get(segment.recording) or _view(project, segment.recording)
+            views[segment.recording] = view
             times = [round(segment.start_s, 6), round(segment.end_s, 6)]
             row = {"vid": view, "flg": 0, "z": times[: 1 if segment.is_point else 2], "xy": []}
             project["metadata"][_free(project, view)] = {**row, "av": {attribute: value}}
@@ -120,24 +125,22 @@ def _attribute(project: dict[str, Any], name: str) -> str:
     return identifier
 
 
-def _option(attribute: dict[str, Any], label: str) -> str:
-    """The value that stands for a label: an option, or the text where there are none."""
+def _option(project: dict[str, Any], identifier: str, label: str) -> str:
+    """The value of an attribute that stands for a label: an option, or the text without any."""
+    attribute = project["attribute"][identifier]
     options = attribute.setdefault("options", {})
     if attribute.get("type") != _SELECT and not options:
         return label
-    for identifier, name in options.items():
+    for number, name in options.items():
         if name == label:
-            return identifier
-    identifier = _next(options)
-    options[identifier] = label
-    return identifier
+            return number
+    number = _next(options)
+    options[number] = label
+    return number
 
 
 def _view(project: dict[str, Any], recording: str) -> str:
-    """The view that shows a recording, made where it is absent."""
-    for view in project["view"]:
-        if _recording(project, view) == recording:
-            return view
+    """A new view that shows a recording."""
     file, view = _next(project["file"]), _next(project["view"])
     facts = {"fid": file, "fname": recording, "type": 4, "loc": 1, "src": recording}
     project["file"][file] = facts
@@ -154,7 +157,10 @@ def _free(project: Mapping[str, Any], view: str) -> str:
 
 
 def _next(table: Mapping[str, Any]) -> str:
-    return str(max((int(key) for key in table if key.isdigit()), default=0) + 1)
+    number = str(len(table) + 1)
+    if number in table:
+        return str(max((int(key) for key in table if key.isdigit()), default=0) + 1)
+    return number
 
 
 def _empty() -> dict[str, Any]:

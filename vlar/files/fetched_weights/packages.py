@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from vlar.errors import ModelError, UsageError, explained
 from vlar.files import resources
+from vlar.files.compressed import read_member
 from vlar.files.fetched_weights.tflite import CONVERTER_VERSION, to_onnx
 from vlar.files.reading import MB, MOST_MEMORY, check_file, read_file, require_memory
 from vlar.files.resources import require_space, work_folder
@@ -268,7 +269,7 @@ def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
                 # Before the hash can be compared, the files lie in memory.
                 sizes = [archive.getinfo(member).file_size for member in members_held]
                 require_memory(sum(sizes) + sum(map(len, contents.values())))
-                contents |= {member: archive.read(member) for member in members_held}
+                contents |= {m: read_member(archive, archive.getinfo(m)) for m in members_held}
         for member in members:
             for candidate in (source / member, source / Path(member).name):
                 if member not in contents and candidate.is_file():
