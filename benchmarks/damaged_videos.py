@@ -208,9 +208,9 @@ class Intact:
 def judge(intact: Intact, damaged: Path) -> Counter[str]:
     """Read a damaged file at the wanted times and count what came."""
     from vlar.errors import VlarError
-    from vlar.media.integrity.check import check_video
     from vlar.media.video.decode import read_clip, read_windows
     from vlar.media.video.source import probe
+    from vlar.plugins.integrity.check import check_video
     from vlar.types import Clip, Window
 
     count: Counter[str] = Counter(files=1)

@@ -309,6 +309,14 @@ def shelf(module: str, what: str) -> Any:
         ) from error
 
 
+def optional_shelf(module: str) -> Any:
+    """A module of a shelf, such as ``plugins.integrity.h264``; None where it is not installed."""
+    try:
+        return shelf(module, module)
+    except PackageError:
+        return None
+
+
 def add_presets(file: str | Path) -> list[Preset]:
     """Make the presets of a ``presets.toml`` known at run time, as ``register`` does with parts.
 

@@ -30,6 +30,7 @@ HOOKS = {
         ("classify", "tcp://127.0.0.1:9", "--labels", "a, b"),
         "tcp://127.0.0.1:9 needs vlar.plugins.streams.answers, which",
     ),
+    "plugins/integrity": (("check", "a.mp4"), "No such command 'check'"),
     "plugins/robots": (
         ("bundle", "run.mcap", "--out", "pairs"),
         "run.mcap needs vlar.plugins.robots.bundle, which",

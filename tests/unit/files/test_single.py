@@ -16,11 +16,11 @@ from tests.faults import FaultySignals
 from tests.refusals import refused
 from vlar.errors import DecodeCrash, DecodeError, DecodeOutOfMemory, DecodeTimeout
 from vlar.files.workers import single
-from vlar.media.integrity import check
 from vlar.media.lookup import reader
 from vlar.media.skeleton import export
 from vlar.media.skeleton.formats.base import Bodies
 from vlar.media.views import ViewSampler
+from vlar.plugins.integrity import check
 from vlar.types import Sampling
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")

@@ -15,9 +15,9 @@ from tests import videos
 from tests.refusals import refused
 from vlar.errors import DecodeError
 from vlar.media import signals
-from vlar.media.integrity.check import check_recordings
 from vlar.media.lookup import find, reader, reader_for
 from vlar.media.signals import at_times, evenly, means
+from vlar.plugins.integrity.check import check_recordings
 from vlar.types import Sampling, Window
 
 

@@ -35,7 +35,6 @@ VERBS = {
         ("query", "query", "Search a library in plain language."),
         ("link", "link", "Learn from unlabelled pairs to query by another sensor."),
         ("bundle", "recordings", "Make one recording of what several sensors took of one moment."),
-        ("check", "recordings", "Decode every frame and name the broken files."),
         ("shots", "recordings", "Show where the shots of videos begin and end."),
         ("pose", "recordings", "Show the bodies and hands in a video and how they move."),
         ("doctor", "doctor", "Check the installation, or a file that another person sent."),

@@ -25,11 +25,11 @@ from av.video.stream import VideoStream
 from vlar.media.integrity.picture_order import (
     GAP_FRAMES,
     GapDetector,
-    forgets,
     is_odd_gap,
     short_by_s,
 )
 from vlar.media.video.container import Deadline, OpenVideo, is_damage
+from vlar.registry import optional_shelf
 from vlar.types import Float64
 
 # FFmpeg reports this where a decoder starts at a key frame that is not the first of all and no IDR
@@ -134,8 +134,10 @@ class StrictDecoder:
             return True
         if not all(_OF_A_LATE_START in message for message in self._video.errors.latest):
             return False
-        first = self._started_with
-        return first is None or not forgets(first, self._context.extradata or b"")
+        first, numbers = self._started_with, optional_shelf("plugins.integrity.h264")
+        if first is None:
+            return True
+        return numbers is not None and not numbers.forgets(first, self._context.extradata or b"")
 
 
 FAST_CODECS = frozenset(

@@ -1,8 +1,7 @@
-"""Matroska files (RFC 9559): checksums, which FFmpeg writes and does not compare; attachments.
+"""Errors that FFmpeg reports; attachments of Matroska files (RFC 9559); superframes of VP9.
 
-A cluster holds the packets of up to some seconds. Where a CRC-32 element comes first in it, it
-covers all that follows in the cluster (section 6.2). FFmpeg reads all attachments, such as fonts,
-several times over when it opens a file; nobody here needs them.
+FFmpeg reads all attachments, such as fonts, several times over when it opens a file; nobody here
+needs them.
 """
 
 from __future__ import annotations
@@ -10,14 +9,11 @@ from __future__ import annotations
 import logging
 import re
 import threading
-import zlib
-from bisect import bisect_right
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-import numpy as np
 from av import logging as av_logging
 from av.packet import Packet
 
@@ -157,67 +153,14 @@ class ErrorLog:
 
 _EBML_HEADER = 0x1A45DFA3
 _SEGMENT = 0x18538067
-_CLUSTER = 0x1F43B675
+CLUSTER = 0x1F43B675
 _ATTACHMENTS = 0x1941A469
 # A segment's other elements: seek, facts, tracks, chapters, cues, attachments, tags, void.
-_OTHERS = frozenset(
+OTHERS = frozenset(
     {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, _ATTACHMENTS, 0x1254C367, 0xEC}
 )
-_CRC_ELEMENT = b"\xbf\x84"  # the element's name and its length, 4 bytes
-_MOST_CLUSTER_BYTES = 64 << 20
 _MOST_ATTACHED_BYTES = 128 << 20
 _CHUNK_BYTES = 1 << 20
-
-
-class ClusterSums:
-    """Checksum test of the cluster at a place in a file.
-
-    Each cluster is read once, when a place in it or behind it is asked for.
-
-    Attributes:
-        has_any: A cluster that was read has a checksum.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.has_any = False
-        self._path = path
-        self._starts: list[int] = []
-        self._damaged: list[bool] = []
-        with open_input(path, recording=True) as file:
-            self._next = _first_element(file)
-
-    def is_damaged(self, place: int | None) -> bool:
-        """Return whether the cluster of a byte of the file does not match its checksum."""
-        if place is None:
-            return False
-        if self._next is not None and place >= self._next:
-            with open_input(self._path, recording=True) as file:
-                while self._next is not None and place >= self._next:
-                    self._next = self._add(file, self._next)
-        index = bisect_right(self._starts, place) - 1
-        return index >= 0 and self._damaged[index]
-
-    def _add(self, file: BinaryIO, start: int) -> int | None:
-        """Look at the element at ``start``; where the next one begins, None for nowhere."""
-        self._starts.append(start)
-        self._damaged.append(False)
-        element = _element(file, start)
-        if element is None or element[0] not in (_CLUSTER, *_OTHERS):
-            return _next_cluster(file, start)  # FFmpeg goes on there as well
-        name, begin, end = element
-        if name != _CLUSTER or not begin + 6 < end < begin + _MOST_CLUSTER_BYTES:
-            return end
-        file.seek(begin)
-        head = file.read(6)
-        has_sum = head.startswith(_CRC_ELEMENT)
-        self.has_any = self.has_any or has_sum
-        content = file.read(end - begin - 6) if has_sum else b""
-        if len(content) < end - begin - 6:
-            return _next_cluster(file, start) if content else end  # cut short, or without a sum
-        if zlib.crc32(content) == int.from_bytes(head[2:], "little"):
-            return end
-        self._damaged[-1] = True
-        return _next_cluster(file, start)  # its length may be what is wrong
 
 
 def require_few_attachments(path: Path) -> None:
@@ -230,11 +173,11 @@ def require_few_attachments(path: Path) -> None:
         return
     attached = 0
     with open_input(path, recording=True) as file:
-        offset = _first_element(file)
-        while offset is not None and (element := _element(file, offset)) is not None:
+        offset = first_element(file)
+        while offset is not None and (element := element_at(file, offset)) is not None:
             name, begin, end = element
             attached += end - begin if name == _ATTACHMENTS else 0
-            offset = end if name in (_CLUSTER, *_OTHERS) else _next_cluster(file, offset)
+            offset = end if name in (CLUSTER, *OTHERS) else next_cluster(file, offset)
     if attached > _MOST_ATTACHED_BYTES:
         raise DecodeError(
             f"{path}: {attached >> 20} MB of attachments (fonts, covers), more than the limit of "
@@ -242,18 +185,18 @@ def require_few_attachments(path: Path) -> None:
         )
 
 
-def _first_element(file: BinaryIO) -> int | None:
+def first_element(file: BinaryIO) -> int | None:
     """Byte offset of the first element of the segment; None for another kind of file."""
-    header = _element(file, 0)
+    header = element_at(file, 0)
     if header is None or header[0] != _EBML_HEADER:
         return None
-    segment = _element(file, header[2])
+    segment = element_at(file, header[2])
     return segment[1] if segment is not None and segment[0] == _SEGMENT else None
 
 
-def _next_cluster(file: BinaryIO, after: int) -> int | None:
+def next_cluster(file: BinaryIO, after: int) -> int | None:
     """Byte offset of the next cluster after a place, found by its name; None if there is none."""
-    name = _CLUSTER.to_bytes(4, "big")
+    name = CLUSTER.to_bytes(4, "big")
     offset = after + 1
     while True:
         file.seek(offset)
@@ -266,7 +209,7 @@ def _next_cluster(file: BinaryIO, after: int) -> int | None:
         offset += len(chunk) - 3
 
 
-def _element(file: BinaryIO, at: int) -> tuple[int, int, int] | None:
+def element_at(file: BinaryIO, at: int) -> tuple[int, int, int] | None:
     """Name, begin and end of the content of the element at a place; None where none is whole."""
     file.seek(at)
     head = file.read(12)
@@ -318,31 +261,3 @@ def pictures_of(packet: Packet[VideoStream]) -> list[Packet[VideoStream]]:
     for extra in packet.iter_sidedata():  # the alpha channel of the picture that shows
         parts[-1].set_sidedata(extra)
     return parts
-
-
-# In a picture of these codecs three zero bytes are followed by nothing but a start code, so that
-# start codes can be found (H.264, section 7.4.1; H.265, 7.4.2; MPEG-1, -2 and -4, "start code
-# emulation"). Zeros may fill up the space before a start code and the end of a packet. In MP4 and
-# Matroska, lengths stand in place of start codes: a length begins with three zeros at most, and a
-# packet ends in a stop bit.
-_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
-# The last six zeros of a run decide. A pattern of whole runs takes quadratic time on a long run.
-_WITHIN = re.compile(rb"\x00{6}[^\x00\x01]")
-_AT_THE_END = b"\0" * 6
-_START_CODES = (b"\0\0\1", b"\0\0\0\1")
-_HAS_LENGTHS = frozenset({"h264", "hevc"})
-_WORD = np.dtype(np.uint64)
-
-
-def has_zeroed_span(packet: Packet[VideoStream], codec: str) -> bool:
-    """Return whether zeros stand in a packet where its codec allows none."""
-    if codec not in _CODECS:
-        return False
-    # A run of 15 zeros fills a word, wherever it begins; looking at words takes no time.
-    n_words = packet.size // 8
-    if np.count_nonzero(np.frombuffer(memoryview(packet), _WORD, n_words)) == n_words:
-        return False
-    data = bytes(packet)
-    if codec in _HAS_LENGTHS and data.endswith(_AT_THE_END) and not data.startswith(_START_CODES):
-        return True
-    return _WITHIN.search(data) is not None

@@ -26,9 +26,7 @@ from vlar.cancellation import check
 from vlar.errors import DecodeError, DecodeOutOfMemory, DecodeTimeout, VlarError
 from vlar.files.opening import open_input, open_native
 from vlar.media.integrity.payload import (
-    ClusterSums,
     ErrorLog,
-    has_zeroed_span,
     log_enabled,
     pictures_of,
     require_few_attachments,
@@ -39,6 +37,7 @@ from vlar.media.video.files import (
     require_pixels,
     require_readable,
 )
+from vlar.registry import optional_shelf
 
 # Files only, and no play lists: a text file must not make the decoder open other files or hosts.
 # Audio formats are listed so that an audio file is named as such.
@@ -127,7 +126,7 @@ class OpenVideo:
     stream: VideoStream
     decoder: VideoCodecContext
     errors: ErrorLog = field(default_factory=ErrorLog)
-    sums: ClusterSums | None = None
+    sums: Any = None  # vlar.plugins.integrity.clusters.ClusterSums
 
     @property
     def seconds_a_tick(self) -> tuple[int, int]:
@@ -205,12 +204,8 @@ class OpenVideo:
             self.errors.take()
 
     def is_damaged(self, packet: Packet[VideoStream]) -> bool:
-        """Return whether a packet is damaged before it is decoded: torn, zeroed, or of another
-        checksum.
-        """
-        if packet.is_corrupt or has_zeroed_span(packet, self.decoder.name):
-            return True
-        return self.sums is not None and self.sums.is_damaged(packet.pos)
+        """Return whether a packet is torn, or of another checksum, before it is decoded."""
+        return packet.is_corrupt or (self.sums is not None and self.sums.is_damaged(packet.pos))
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """The frames that leave the decoder once it got ``packet``; None drains it."""
@@ -278,7 +273,8 @@ def opened(path: Path, timeout_s: float) -> Generator[OpenVideo]:
             require_pixels(path, context.width, context.height)
             decoder = _decoder(stream)
             has_sums = "matroska" in container.format.name and decoder.name not in _NOTICE_DAMAGE
-            sums = ClusterSums(path) if has_sums else None
+            clusters = optional_shelf("plugins.integrity.clusters") if has_sums else None
+            sums = clusters.ClusterSums(path) if clusters else None
             video = OpenVideo(path, container, stream, decoder, sums=sums)
             names = {container.format.name, context.name, decoder.name}
             names |= _LOGS_OF.get(decoder.name, frozenset())

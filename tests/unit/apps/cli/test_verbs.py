@@ -20,7 +20,7 @@ from tests.command_line import invoke
 from tests.docs import pages, verbs
 from tests.refusals import refused
 from tests.unit.evaluation import colours
-from vlar.apps.cli import classify, inputs, output, recordings
+from vlar.apps.cli import classify, inputs, output
 from vlar.apps.cli.exits import exit_code
 from vlar.encoders.base import Block
 from vlar.errors import UsageError, VlarError
@@ -28,6 +28,7 @@ from vlar.files import resources
 from vlar.language.motion.verb_table import TextMotion, VerbTable
 from vlar.library.ingest.runners.processes import ProcessRunner, devices_of
 from vlar.model import folder as model_folder
+from vlar.plugins.verbs import integrity
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
 
@@ -98,7 +99,7 @@ def test_table(folder: Path, capsys: pytest.CaptureFixture[str]):
     table = folder / "bad.csv"
     (folder / "empty").mkdir()
     paths = [str(folder), str(folder / "missing"), str(folder / "empty")]
-    assert recordings.check(paths, csv=table) == 1
+    assert integrity.check(paths, csv=table) == 1
     with table.open(encoding="utf-8", newline="") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
     assert set(rows) == {"bad.ts", "text.mp4", "missing", "empty"}

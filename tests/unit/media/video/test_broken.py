@@ -18,10 +18,10 @@ from PIL import Image
 from tests import videos
 from tests.refusals import refused
 from vlar.errors import DecodeError, DecodeTimeout, UsageError
-from vlar.media.integrity.check import check_video
 from vlar.media.video.decode import ClipRequest, read_clip, read_clips, read_windows
 from vlar.media.video.files import content_hash
 from vlar.media.video.source import probe
+from vlar.plugins.integrity.check import check_video
 from vlar.types import Clip, Failure, Window
 
 FAST_START = {"movflags": "faststart"}

@@ -23,12 +23,12 @@ from tests.conftest import SHARED
 from tests.refusals import refused
 from vlar.errors import DecodeError, UsageError
 from vlar.files import reading
-from vlar.media.integrity.check import check_video
 from vlar.media.video.container import PYAV, opened
 from vlar.media.video.decode import ClipRequest, read_clip, read_clips, read_windows
 from vlar.media.video.pixels import Converter, shrunk
 from vlar.media.video.sample import frame_times, windows
 from vlar.media.video.source import probe
+from vlar.plugins.integrity.check import check_video
 from vlar.types import Clip, Failure, Window
 
 

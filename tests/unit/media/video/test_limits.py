@@ -15,10 +15,10 @@ from PIL import Image
 from tests import videos
 from tests.refusals import refused
 from vlar.errors import DecodeError
-from vlar.media.integrity.check import check_video
 from vlar.media.video.container import opened
 from vlar.media.video.decode import read_clip
 from vlar.media.video.source import probe
+from vlar.plugins.integrity.check import check_video
 
 
 def huge_png(path: Path, width: int = 30_000, height: int = 30_000) -> Path:
