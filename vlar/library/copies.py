@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vlar.cancellation import check
 from vlar.library.rows import Int64, RowTable
 from vlar.types import Float32, Float64
 
@@ -183,6 +184,7 @@ def _greatest(rows: _Rows) -> Iterator[tuple[int, Float32]]:
         some = rows.vectors[start : start + step]
         best = np.full((len(some), len(firsts)), -1.0, np.float32)
         for first in range(0, count, _BLOCK):
+            check()
             products = some @ rows.vectors[first : first + _BLOCK].T
             places = slice(
                 int(rows.owners[first]), int(rows.owners[first + products.shape[1] - 1]) + 1

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from vlar.cancellation import check
 from vlar.errors import EncoderMismatchError, QueryError
 from vlar.library import copies
 from vlar.library.connection import LibraryConnection
@@ -55,6 +56,7 @@ def nearest_rows(
     for start in range(0, len(vectors), _BLOCK):
         rows = slice(start, start + _BLOCK)
         for first in range(0, len(reference), _BLOCK):
+            check()
             columns = slice(first, first + _BLOCK)
             products = (vectors[rows] @ reference[columns].T).astype(np.float64)
             products[owners[rows, None] == reference_owners[None, columns]] = -1.0
@@ -265,6 +267,7 @@ class _DrawnRows:
     def chunks(self) -> Iterator[tuple[RowTable, Float16]]:
         first = 0
         for table, vectors in self._source.chunks():
+            check()
             last = first + len(table)
             places = self._chosen[slice(*np.searchsorted(self._chosen, (first, last)))] - first
             yield table.where(places), vectors[places]

@@ -78,7 +78,7 @@ def add_embeddings(api: FastAPI, run: Any, application: Application) -> None:
     async def embeddings(
         body: Embeddings,
     ) -> JsonDict:
-        return await run("classifying", embed, application, body)
+        return await run("embeddings", embed, application, body)
 
 
 def embed(application: Application, body: Embeddings) -> JsonDict:

@@ -190,7 +190,20 @@ Filters = Annotated[tuple[schemas.Filter, ...], Query(max_length=20)]
 Range = Annotated[str | None, Header(alias="range", include_in_schema=False)]
 
 
-_LANES = {"reads": 4, "queries": 2, "media": 2, "classifying": 1, "views": 1}  # threads
+#: Threads by kind of work; no kind waits for another, and all of it ends with its request.
+_LANES = {
+    "reads": 4,
+    "changes": 2,
+    "queries": 2,
+    "pictures": 2,
+    "cuts": 1,
+    "labels": 1,
+    "classifying": 1,
+    "embeddings": 1,
+    "segments": 1,
+    "views": 1,
+    "exports": 1,
+}
 
 
 class HttpInterface:
@@ -323,11 +336,11 @@ class HttpInterface:
 
         @api.post("/api/concepts", summary="Keep what judgements taught, under a name")
         async def teach(body: schemas.Teach) -> JsonDict:
-            return await self._run("queries", do.teach, body.name, body.text, body.yes, body.no)
+            return await self._run("changes", do.teach, body.name, body.text, body.yes, body.no)
 
         @api.post("/api/concepts/remove", summary="Forget a concept")
         async def forget(body: schemas.Forget) -> JsonDict:
-            return await self._run("reads", do.forget, body.name)
+            return await self._run("changes", do.forget, body.name)
 
         @api.post("/api/timeline", summary="A query over every window of one recording")
         async def timeline(body: schemas.Timeline) -> JsonDict:
@@ -351,7 +364,7 @@ class HttpInterface:
             box: Annotated[str, Query(pattern=_BOX, description="in per cent of the frame")] = "",
         ) -> Response:
             part = _part(box) if box else None
-            picture = await self._run("media", do.thumbnail, video, at_s, _step(width), part)
+            picture = await self._run("pictures", do.thumbnail, video, at_s, _step(width), part)
             headers = {"cache-control": "private, max-age=3600"}
             return Response(picture, media_type="image/jpeg", headers=headers)
 
@@ -374,7 +387,7 @@ class HttpInterface:
         async def span(
             video: VideoId, start_s: Moment, end_s: Moment, ranges: Range = None
         ) -> Response:
-            path: Path = await self._run("media", do.span, video, start_s, end_s)
+            path: Path = await self._run("cuts", do.span, video, start_s, end_s)
             return file_response(path, ranges)
 
     def _add_work(self, api: FastAPI) -> None:
@@ -412,20 +425,20 @@ class HttpInterface:
         async def adapt(body: schemas.Adapt) -> JsonDict:
             examples = [AdaptExample(example.plain(), example.label) for example in body.examples]
             request_values = remote_values(AdaptRequest, body)
-            return await self._run("reads", do.tasks.adapt, body.name, examples, **request_values)
+            return await self._run("changes", do.tasks.adapt, body.name, examples, **request_values)
 
         @api.post("/api/jobs", status_code=202, summary="Index recordings, as a job")
         async def add(body: schemas.Add) -> JsonDict:
             asked = {"uploads": body.uploads, **remote_values(AddRequest, body)}
-            return await self._run("reads", do.tasks.add, body.paths, body.tags, **asked)
+            return await self._run("changes", do.tasks.add, body.paths, body.tags, **asked)
 
         @api.post("/api/evaluate", status_code=202, summary="Compare answers with labels: a job")
         async def evaluate(body: schemas.Evaluate) -> JsonDict:
-            return await self._run("reads", do.tasks.evaluate, **body.model_dump())
+            return await self._run("changes", do.tasks.evaluate, **body.model_dump())
 
         @api.post("/api/review", status_code=202, summary="Find the most doubtful windows: a job")
         async def review(body: schemas.Review) -> JsonDict:
-            return await self._run("reads", do.tasks.review, **body.model_dump())
+            return await self._run("changes", do.tasks.review, **body.model_dump())
 
         @api.get("/api/jobs", summary="Jobs, the newest first")
         async def jobs() -> JsonDict:
@@ -491,11 +504,11 @@ class HttpInterface:
         @api.post("/api/tags", summary="Change tags of recordings, of all or of none")
         async def tag(body: schemas.Tag) -> JsonDict:
             changes = [(change.video, change.tags, change.before) for change in body.changes]
-            return await self._run("reads", bench.tag, changes)
+            return await self._run("changes", bench.tag, changes)
 
         @api.post("/api/remove", summary="Move recordings to the bin; files stay")
         async def remove(body: schemas.Remove) -> JsonDict:
-            return await self._run("reads", bench.remove, body.videos)
+            return await self._run("changes", bench.remove, body.videos)
 
         @api.get("/api/bin", summary="What was removed in the last 30 days")
         async def removals() -> JsonDict:
@@ -503,7 +516,7 @@ class HttpInterface:
 
         @api.post("/api/restore", summary="Bring the recordings of a removal back")
         async def restore(body: schemas.Restore) -> JsonDict:
-            return await self._run("reads", bench.removed.restore, body.bin)
+            return await self._run("changes", bench.removed.restore, body.bin)
 
         @api.post(
             "/api/export/{kind}",
@@ -513,7 +526,7 @@ class HttpInterface:
         )
         async def export(kind: ExportKind, body: schemas.Export) -> Response:
             spans = [(span.video, span.start_s, span.end_s) for span in body.spans]
-            lane, limit_s = self._lanes["views"], self._do.limits.stream_s
+            lane, limit_s = self._lanes["exports"], self._do.limits.stream_s
             content = await lane.run(limit_s, self._do.export, kind, body.title, spans)
             name = f'attachment; filename="vlar.{EXPORTS[kind][0]}"'
             headers = {"content-disposition": name}
@@ -529,7 +542,7 @@ class HttpInterface:
         @api.post("/api/videos/{video}/labels", summary="Replace them, unless they changed")
         async def set_labels(video: VideoId, body: schemas.Labels) -> JsonDict:
             rows = [span.model_dump() for span in body.segments]
-            return await self._run("reads", desk.write, video, body.version, rows)
+            return await self._run("changes", desk.write, video, body.version, rows)
 
         @api.get("/api/labels", summary="Labelled spans of the whole library")
         async def all_labels() -> JsonDict:
@@ -537,11 +550,11 @@ class HttpInterface:
 
         @api.post("/api/labels/read", summary="Spans that a file of annotations has of a recording")
         async def read_labels(body: schemas.LabelFile) -> JsonDict:
-            return await self._run("media", desk.read_file, body.video, body.name, body.text)
+            return await self._run("labels", desk.read_file, body.video, body.name, body.text)
 
         @api.post("/api/segments", summary="Spans that a model sees in a whole recording")
         async def segments(body: schemas.Segments) -> JsonDict:
-            lane, limit_s = self._lanes["classifying"], self._do.limits.stream_s
+            lane, limit_s = self._lanes["segments"], self._do.limits.stream_s
             return await lane.run(limit_s, self._do.segments, body.video, body.labels, body.model)
 
         @api.post(
@@ -552,7 +565,7 @@ class HttpInterface:
         )
         async def export_labels(body: schemas.LabelExport) -> Response:
             content, ending = await self._run(
-                "media", desk.export, body.form, body.videos, body.fps
+                "labels", desk.export, body.form, body.videos, body.fps
             )
             headers = {"content-disposition": f'attachment; filename="labels{ending}"'}
             return Response(content, media_type="application/octet-stream", headers=headers)

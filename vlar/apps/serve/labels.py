@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from vlar.apps.serve.errors import ServeError
 from vlar.apps.serve.library import ServedLibrary, Sources
 from vlar.apps.serve.media import Media
-from vlar.errors import UsageError, VlarError
+from vlar.errors import DecodeError, UsageError, VlarError
 from vlar.files.reading import read_file
 from vlar.library.labels import segment_of
 from vlar.segments.base import MOST, AnnotationFormat
@@ -34,13 +36,20 @@ class LabelDesk:
     Args:
         library: The library.
         sources: Its recordings.
-        media: Gives frame rates.
+        media: Gives frame rates, and reads and writes files of labels in a process.
+        folder: For files of one request.
         keys: Label, and whether it is a point event, by the key that sets it.
     """
 
     def __init__(
-        self, library: ServedLibrary, sources: Sources, media: Media, keys: Keys | None = None
+        self,
+        library: ServedLibrary,
+        sources: Sources,
+        media: Media,
+        folder: Path,
+        keys: Keys | None = None,
     ) -> None:
+        self._folder = folder
         self._library, self._sources, self._media = library, sources, media
         self._keys = dict(keys or {})
         self._names: tuple[int, list[str]] = (-1, [])
@@ -92,13 +101,10 @@ class LabelDesk:
             UsageError: it is not a file of annotations.
         """
         recording = Path(self._sources.stored_path(video))
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"labels{''.join(Path(name).suffixes[-2:])}"
+        ending = re.search(r"(\.\w{1,20}){0,2}$", name)
+        with self._file(f"labels{ending[0] if ending else ''}", Path(name).name[:80]) as file:
             file.write_text(text, "utf-8")
-            try:
-                table = load(file, fps=self._fps(video))
-            except UsageError as error:
-                raise UsageError(error.message.replace(str(file), Path(name).name)) from None
+            table = self._media.label_work(file, load, file, fps=self._fps(video))
         names = {segment.recording for segment in table.segments}
         same = {n for n in names if PurePath(n).stem.casefold() == recording.stem.casefold()}
         if not same and len(names) > 1:
@@ -141,13 +147,19 @@ class LabelDesk:
             file = self._sources.roots.recording(labels[0].path)
             fps = self._media.facts(file).fps
         segments = [segment for row in labels for segment in row.segments]
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"labels{ending}"
-            try:
-                save(file, segments, fps=fps, form=form)
-            except UsageError as error:
-                raise UsageError(error.message.replace(f"{folder}/", "")) from None
+        with self._file(f"labels{ending}", f"labels{ending}") as file:
+            self._media.label_work(file, save, file, segments, fps=fps, form=form)
             return read_file(file, MOST), ending
+
+    @contextmanager
+    def _file(self, name: str, shown: str) -> Generator[Path]:
+        """A file of one request, which errors call by another name."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            file = Path(folder) / name
+            try:
+                yield file
+            except (UsageError, DecodeError) as error:
+                raise type(error)(error.message.replace(str(file), shown)) from None
 
     def _known(self) -> list[str]:
         """Labels in use, the most frequent first; counted again after a change."""

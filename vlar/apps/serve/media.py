@@ -8,6 +8,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from vlar.files.workers.pool import WorkerPool
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.lookup import IsolatedReader, reader
 from vlar.media.video.frames import Box
+from vlar.segments import files
 from vlar.types import VideoInfo
 
 WIDTHS = (160, 320, 640)  # of thumbnails, in pixels
@@ -25,6 +28,7 @@ _PICTURE_BYTES = 64 * MB
 _SPAN_BYTES = 500 * MB
 _FILE_S = 20.0
 _FILE_BYTES = 2 * 10**9
+_LABEL_BYTES = 10**9
 _PROCESSES = 2
 
 
@@ -44,6 +48,8 @@ class Media:
         real = None if roots is None else tuple(os.path.realpath(root) for root in roots)
         file_limits = FileLimits(min(_FILE_S, limits.request_s), _FILE_BYTES, _PROCESSES, real)
         self._pool = WorkerPool(file_limits, module=media_jobs.__name__)
+        label_limits = replace(file_limits, memory_bytes=_LABEL_BYTES, workers=1)
+        self._label_pool = WorkerPool(label_limits, module=files.__name__)
         self._lock = threading.Lock()
         self._pictures: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
         self._picture_bytes = 0
@@ -55,6 +61,7 @@ class Media:
     def close(self) -> None:
         """End the processes, also those at work."""
         self._pool.close()
+        self._label_pool.close()
 
     def reader(self, modality: str) -> IsolatedReader:
         """A reader whose recordings are read in the processes."""
@@ -130,9 +137,20 @@ class Media:
                 (self._folder / oldest).unlink(missing_ok=True)
         return target
 
-    def _call(self, path: Path, function: Any, *arguments: Any) -> Any:
+    def label_work(self, path: Path, function: Any, *arguments: Any, **named: Any) -> Any:
+        """The result of reading or writing a file of labels, in a process of its own.
+
+        Raises:
+            UsageError: the format cannot hold it, or the file is not of one.
+            DecodeError: it takes too long or too much memory.
+        """
+        return self._call(path, partial(function, **named), *arguments, pool=self._label_pool)
+
+    def _call(
+        self, path: Path, function: Any, *arguments: Any, pool: WorkerPool | None = None
+    ) -> Any:
         try:
-            return self._pool.call(path, 0.0, function, *arguments)
+            return (pool or self._pool).call(path, 0.0, function, *arguments)
         except WorkerStartError as error:
             raise DecodeError(f"{path}: its reading was stopped; ask again") from error
         except RuntimeError as error:  # what a worker raises that is not vlar's own
