@@ -13,8 +13,8 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 from vlar.encoders.base import Encoder, Preprocess
 from vlar.encoders.skeleton import people_of, pose_rows
 from vlar.errors import ModelError
+from vlar.methods.video_net.heatmap import heatmaps
 from vlar.pose.features import POSE_WIDTH, tracks_from_features
-from vlar.pose.heatmap import heatmaps
 from vlar.training.frame_inputs import placed
 from vlar.training.trainable import DrawPixels
 from vlar.types import Clip, Float32, Float64

@@ -7,7 +7,7 @@ import pytest
 
 from tests.refusals import refused
 from vlar.errors import UsageError
-from vlar.pose.heatmap import heatmaps
+from vlar.methods.video_net.heatmap import heatmaps
 
 
 @pytest.mark.parametrize("size", [(4, 6), (9, 5), (1, 1)])
