@@ -230,7 +230,7 @@ def test_nothing_of_pytest_is_needed_and_the_package_does_not_import_it():
 
 
 PACKAGE = '''"""A head of ten lines in a package of its own: the nearest example."""
-from vlar.methods.matchers.matcher import Matcher
+from vlar.heads.fewshot.matcher import Matcher
 
 
 class Nearest(Matcher):

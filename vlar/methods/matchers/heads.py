@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.methods.matchers.matcher import BY_DISTANCE, BY_PROTOTYPE, Matcher
+from vlar.heads.fewshot.matcher import BY_DISTANCE, BY_PROTOTYPE, Matcher
 from vlar.registry import register
 from vlar.types import Float32, Float64
 
