@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all."""
+"""Files and folders that are written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+ASIDE = "replaced"
+"""Folder, in a folder of work, of what was moved there so that another takes its place."""
+_CURRENT, _EXCHANGE = -100, 2  # of renameat2: paths from the current folder; both names stay
 _LONGEST = 80  # characters of a name, so that the other one fits a file system too
 
 
@@ -39,3 +42,58 @@ def replacing(path: Path, *, durable: bool = True) -> Generator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def replace_folder(fresh: Path, target: Path) -> None:
+    """Put a new folder in the place of another one, which may be absent.
+
+    A reader, or a process that is killed, finds the old folder or the new one; the content of the
+    new one is on disk before its name is. Where the system does not exchange two names at once,
+    the old folder is absent for a moment, and ``resources.work_folder`` puts it back after a kill.
+
+    Args:
+        fresh: The new folder, in a folder of ``resources.work_folder``, which deletes the old one.
+        target: Its place, next to that folder of work.
+
+    Raises:
+        OSError: nothing was changed.
+    """
+    for path in (*fresh.rglob("*"), fresh):
+        if path.is_file() or os.name == "posix":
+            descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    if target.exists() and _exchange(fresh, target):
+        return
+    aside = fresh.parent / ASIDE / target.name
+    if target.exists():
+        aside.parent.mkdir()
+        target.replace(aside)
+    try:
+        fresh.replace(target)
+    except OSError:
+        if aside.exists():
+            aside.replace(target)
+        raise
+
+
+def put_back(work: Path) -> None:
+    """Move what a killed process moved aside back to its place, unless a new one is there."""
+    for aside in (work / ASIDE).glob("*"):
+        target = work.parent / aside.name
+        if not target.exists():
+            aside.replace(target)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names at once, where the system and its file system can (Linux)."""
+    try:
+        import ctypes  # not needed by help
+
+        rename = ctypes.CDLL(None).renameat2
+    except (ImportError, OSError, AttributeError, TypeError):
+        return False
+    paths = os.fsencode(first), os.fsencode(second)
+    return rename(_CURRENT, paths[0], _CURRENT, paths[1], _EXCHANGE) == 0

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from vlar.errors import ModelError, UsageError
-from vlar.files.replacing import replacing
+from vlar.files.replacing import put_back, replacing
 from vlar.registry import unknown_name
 from vlar.version import is_installed
 
@@ -129,15 +129,19 @@ def require_space(place: Path, n_bytes: int, what: str) -> None:
 def work_folder(parent: Path) -> Generator[Path]:
     """A folder whose finished content is moved next to it; it is deleted at the end.
 
-    Folders that killed processes of this machine left behind are deleted at the beginning, unless
-    they hold something under the name ``old``, which was moved there to be replaced.
+    Folders that killed processes of this machine left behind are deleted at the beginning, after
+    what they replaced is put back; not where they hold something under the name ``old``, to which
+    earlier versions moved it.
     """
     begin = f".vlar-{re.sub(r'[^A-Za-z0-9]+', '_', platform.node())}-"
     for stale in parent.glob(f"{begin}*"):
         number = stale.name.removeprefix(begin).partition("-")[0]
         if number.isdecimal() and not is_running(int(number)) and not (stale / "old").exists():
-            shutil.rmtree(stale, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{begin}{os.getpid()}-") as temporary:
+            with contextlib.suppress(OSError):
+                put_back(stale)
+                shutil.rmtree(stale)
+    prefix = f"{begin}{os.getpid()}-"
+    with tempfile.TemporaryDirectory("", prefix, parent, ignore_cleanup_errors=True) as temporary:
         yield Path(temporary)
 
 

@@ -17,7 +17,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -38,6 +37,7 @@ from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files import resources
 from vlar.files.arrays import Header, not_finite, read_header, sha256
 from vlar.files.reading import MB, parse_json, read_file, walk
+from vlar.files.replacing import replace_folder
 from vlar.formatting import fault
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.base import ModelHead
@@ -299,9 +299,7 @@ def write_model(model: SavedModel, path: Path, *, replace: bool) -> Path:
             fresh = work / "model"
             fresh.mkdir()
             _write_files(model, fresh, target.name)
-            if target.exists():
-                shutil.move(target, work / "old")
-            fresh.replace(target)
+            replace_folder(fresh, target)
     except (OSError, SafetensorError) as error:  # the second one for a full disk, too
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelError(

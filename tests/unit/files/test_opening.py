@@ -125,6 +125,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("training/fit.py", ".read_text"): SOURCE,
     ("segments/sheets.py", "zipfile.ZipFile"): STREAM,
     ("files/compressed.py", ".open"): "an entry of an open archive",
+    ("files/replacing.py", "os.open"): WRITES,
     ("training/run.py", "np.load"): OWN,
     ("training/sources.py", "np.memmap"): OWN,
     ("version.py", ".read_text"): SOURCE,

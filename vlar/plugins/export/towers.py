@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import logging
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Generator
@@ -36,6 +35,8 @@ from vlar.encoders.onnx import (
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError, VlarError, explained
+from vlar.files.replacing import replace_folder
+from vlar.files.resources import work_folder
 from vlar.media.video.frames import blank_clips
 from vlar.numeric import unit
 from vlar.types import Clip, Float32, JsonDict, Window
@@ -71,17 +72,11 @@ def export(encoder: Encoder, target: Path, *, force: bool = False) -> ExportDesc
         raise UsageError(f"{str(target)!r} exists; choose another folder, or force=True")
     with explained(ModelError, f"cannot write to {str(target.parent)!r}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        report = _written(torch_encoder, work)
-        if target.exists():
-            shutil.rmtree(target)
-        work.chmod(0o755)
-        work.rename(target)
-    except OSError as error:
-        raise ModelError(f"cannot write to {str(target)!r} ({error.strerror})") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        with work_folder(target.parent.absolute()) as work:
+            fresh = work / "export"
+            fresh.mkdir()
+            report = _written(torch_encoder, fresh)
+            replace_folder(fresh, target)
     return report
 
 
