@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlar.behaviour.annotated.windows import WindowPlan, WindowRecording, read_windows
-from vlar.behaviour.tracks.features import FeaturePlan
+from vlar.behaviour.tracks.features import FeaturePlan, PointMatch
 from vlar.behaviour.tracks.recording import TrackRecording, read_tracks
 from vlar.behaviour.tracks.windows import steps_of
 from vlar.encoders.base import Encoder
@@ -103,6 +103,7 @@ class BundlePlan:
     tracks: FeaturePlan
     plain: int
     width: int
+    copies: int = 0
 
     @classmethod
     def of(cls, recordings: Sequence[BundleRecording], fps: float | None) -> BundlePlan:
@@ -149,11 +150,17 @@ class BundlePlan:
             ) from error
         return plan
 
+    def matching(self, recording: BundleRecording) -> PointMatch | None:
+        """Points of the tracks; None where the bundle has none."""
+        return None if recording.tracks is None else self.tracks.matching(recording.tracks)
+
     def plain_features(self, recording: BundleRecording) -> int:
         """Number of the first features, which every bundle has."""
         return self.windows.plain_features(recording.windows) + self.plain
 
-    def features(self, recording: BundleRecording, step_s: float) -> Iterator[Float32]:
+    def features(
+        self, recording: BundleRecording, step_s: float, random: np.random.Generator | None = None
+    ) -> Iterator[Float32]:
         """Features (S, F) of a bundle in one piece; those that name points come last.
 
         Raises:

@@ -44,13 +44,14 @@ _ROUND = 3  # digits of a figure
 
 @dataclass
 class Learned:
-    """Recordings that are read: features of their steps, and labels."""
+    """Recordings that are read: features of their steps, also of other rigs, and labels."""
 
     plan: Plan
     recordings: list[AnyRecording]
     masks: list[Mask]
     tracks: list[TruthTrack]
     pieces: list[tuple[int, slice, Float32]] = field(default_factory=list[Any])
+    copies: list[list[Float32]] = field(default_factory=list[Any])
 
 
 def trees_of_a_track() -> int:
@@ -62,21 +63,30 @@ def fit_track(
     learned: Learned,
     track: TruthTrack,
     bins: Bins,
-    binned: list[Bytes],
+    versions: list[list[Bytes]],
     plain: int,
     folds: list[int],
     seed: int,
     tick: Callable[..., None],
 ) -> tuple[LabelTrack, JsonDict]:
     """The forests, the context and the path of one track, with its figures held out."""
+    binned = [version[0] for version in versions]
     truth = [_truth(learned, track, index) for index in range(len(binned))]
     count = len(track.labels)
 
     def forest(places: list[int], growth: Growth, columns: int | None = None) -> Forest:
         rows, targets, weights, groups = _examples([truth[p] for p in places], count)
-        stacked = np.concatenate([binned[p][:, :columns] for p in places])
+        parts = zip(*([part[:, :columns] for part in versions[p]] for p in places), strict=True)
+        stacked = [np.concatenate(part)[rows] for part in parts]
+        n = len(stacked)
         return grow(
-            stacked[rows], targets, weights, growth, seed=seed, groups=groups, progress=tick
+            np.concatenate(stacked),
+            np.tile(targets, (n, 1)),
+            np.tile(weights / n, n),
+            growth,
+            seed=seed,
+            groups=np.tile(groups, n),
+            progress=tick,
         )
 
     everything = list(range(len(binned)))

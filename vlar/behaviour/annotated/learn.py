@@ -8,7 +8,7 @@ Letters: S steps of time, n rows, F features, K labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from vlar.behaviour.annotated.bundles import BundleRecording
 from vlar.behaviour.annotated.fit import FOLDS, Learned, fit_track, trees_of_a_track
 from vlar.behaviour.annotated.forest import Bins, Bytes
 from vlar.behaviour.annotated.head import NAME, TimelineHead, timeline_of
-from vlar.behaviour.annotated.recordings import AnyRecording, plan_of, recording_of
+from vlar.behaviour.annotated.recordings import AnswerReport, AnyRecording, plan_of, recording_of
 from vlar.behaviour.annotated.report import FIGURES, AnnotatedReport
 from vlar.behaviour.annotated.request import AnnotatedRequest
 from vlar.behaviour.annotated.support import (
@@ -113,7 +113,7 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
         trees_of_a_track()
     )
     tick(0, work)
-    _featurise(learned, tick)
+    _featurise(learned, tick, request.seed)
     bins, binned, plain = _binned(learned)
     folds = _folds(learned)
     heads, facts = [], []
@@ -145,9 +145,11 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
         for track in heads
         if track.constant is not None
     ]
+    reports = [AnswerReport(row.path, learned.plan.matching(row)) for row in recordings]
+    notes += [text for row in reports if (text := row.summary())]
     minutes = sum(int(mask.sum()) for mask in learned.masks) * STEP_S / 60
     report = AnnotatedReport(
-        len(recordings), minutes, by, tuple(facts), tuple(failed), tuple(notes)
+        len(recordings), minutes, by, tuple(facts), tuple(failed), tuple(notes), tuple(reports)
     )
     return head, report
 
@@ -234,25 +236,37 @@ def _remarks(recording: AnyRecording) -> list[str]:
     return remarks
 
 
-def _featurise(learned: Learned, tick: Callable[..., None]) -> None:
+def _featurise(learned: Learned, tick: Callable[..., None], seed: int) -> None:
     """Features of what is annotated and of what lies around it, piece by piece."""
     around = round(_AROUND_S / STEP_S)
+    copies = learned.plan.copies and max(1, learned.plan.copies + 1 - len(learned.recordings))
     for number, (recording, mask) in enumerate(zip(learned.recordings, learned.masks, strict=True)):
         wide = np.convolve(mask, np.ones(2 * around + 1), "same") > 0
         begins = [(first, last) for first, last, inside in runs(wide) if inside]
         if len(learned.recordings) == 1:
             begins = _quarters(begins, len(mask))
-        offset = 0
-        parts: list[list[Float32]] = [[] for _ in begins]
-        for rows in learned.plan.features(recording, STEP_S):
-            for index, (first, last) in enumerate(begins):
-                low, high = max(first - offset, 0), min(last - offset, len(rows))
-                if low < high:
-                    parts[index].append(rows[low:high].astype(np.float16).astype(np.float32))
-            offset += len(rows)
-        for (first, last), part in zip(begins, parts, strict=True):
-            learned.pieces.append((number, slice(first, last), np.concatenate(part)))
+        random = np.random.default_rng([seed, number])
+        versions = [
+            _pieces(learned.plan.features(recording, STEP_S, source), begins)
+            for source in (None, *[random] * copies)
+        ]
+        for (first, last), rows, *others in zip(begins, *versions, strict=True):
+            learned.pieces.append((number, slice(first, last), rows))
+            learned.copies.append(others)
         tick(_RECORDING)
+
+
+def _pieces(blocks: Iterable[Float32], begins: Sequence[tuple[int, int]]) -> list[Float32]:
+    """Features of the parts (first, last) of a recording, of which blocks come one by one."""
+    offset = 0
+    parts: list[list[Float32]] = [[] for _ in begins]
+    for rows in blocks:
+        for index, (first, last) in enumerate(begins):
+            low, high = max(first - offset, 0), min(last - offset, len(rows))
+            if low < high:
+                parts[index].append(rows[low:high].astype(np.float16).astype(np.float32))
+        offset += len(rows)
+    return [np.concatenate(part) for part in parts]
 
 
 def _quarters(parts: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
@@ -266,15 +280,16 @@ def _quarters(parts: list[tuple[int, int]], count: int) -> list[tuple[int, int]]
     ]
 
 
-def _binned(learned: Learned) -> tuple[Bins, list[Bytes], int]:
-    """Edges of the features, the binned pieces, and how many features name no point."""
-    rows = np.concatenate([features[::3] for _, _, features in learned.pieces])
+def _binned(learned: Learned) -> tuple[Bins, list[list[Bytes]], int]:
+    """Edges of the features, binned versions of the pieces, and how many features name no point."""
+    versions = [
+        [rows, *copies] for (_, _, rows), copies in zip(learned.pieces, learned.copies, strict=True)
+    ]
+    rows = np.concatenate([rows[::3] for part in versions for rows in part])
     bins = Bins.of(rows[:: max(1, len(rows) // 6000)])
-    del rows
-    binned: list[Bytes] = []
-    for index, (number, part, features) in enumerate(learned.pieces):
-        binned.append(bins.apply(features))
-        learned.pieces[index] = (number, part, features[:, :0])
+    binned = [[bins.apply(rows) for rows in part] for part in versions]
+    learned.copies.clear()
+    learned.pieces[:] = [(number, part, rows[:, :0]) for number, part, rows in learned.pieces]
     return bins, binned, learned.plan.plain_features(learned.recordings[0])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -12,12 +13,15 @@ from vlar.behaviour.annotated.bundles import BundlePlan, BundleRecording, has_tr
 from vlar.behaviour.annotated.head import LabelTrack, TimelineHead, timeline_of
 from vlar.behaviour.annotated.support import asked_of
 from vlar.behaviour.annotated.windows import WindowPlan, WindowRecording, read_windows
-from vlar.behaviour.tracks.features import FeaturePlan
+from vlar.behaviour.tracks.features import FeaturePlan, PointMatch
 from vlar.behaviour.tracks.recording import TrackRecording, read_tracks
 from vlar.encoders.base import Encoder
+from vlar.errors import UsageError
 from vlar.model.model import Model
 from vlar.segments import Segment
 from vlar.types import Float32, JsonDict
+
+_LEAST_SHARE = 0.5  # of the points of a model that a recording has
 
 AnyRecording = TrackRecording | WindowRecording | BundleRecording
 
@@ -30,16 +34,27 @@ class Plan(Protocol):
         """Frames a second of recordings that state none."""
         ...
 
+    @property
+    def copies(self) -> int:
+        """Number of versions, as other rigs give them, that are learned from."""
+        ...
+
     def to_dict(self) -> JsonDict:
         """JSON of the plan."""
+        ...
+
+    def matching(self, recording: Any) -> PointMatch | None:
+        """Points of a recording that are those of the plan; None where there are none."""
         ...
 
     def plain_features(self, recording: Any) -> int:
         """Number of the first features that every recording has."""
         ...
 
-    def features(self, recording: Any, step_s: float) -> Iterator[Float32]:
-        """Features (S, F) of a recording, piece by piece."""
+    def features(
+        self, recording: Any, step_s: float, random: np.random.Generator | None = None
+    ) -> Iterator[Float32]:
+        """Features (S, F) of a recording, piece by piece; ``random`` draws another rig."""
         ...
 
 
@@ -94,12 +109,42 @@ def restored_plan(source: Mapping[str, Any]) -> Plan:
     return (WindowPlan if "directions" in source else FeaturePlan).restore(source)
 
 
+@dataclass(frozen=True)
+class AnswerReport:
+    """Facts of an answer about a recording.
+
+    Attributes:
+        recording: The recording.
+        points: Its points and those of the model; None where it has none.
+    """
+
+    recording: Path
+    points: PointMatch | None
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        points = None if self.points is None else self.points.to_dict()
+        return {"recording": str(self.recording), "points": points}
+
+    def summary(self) -> str:
+        """Sentence on points that are missing, extra or of another name; empty for none."""
+        if self.points is None:
+            return ""
+        renamed = [f"{a} is {b}" for a, b in self.points.matched.items() if a != b]
+        lists = {"matched": renamed, "missing": self.points.missing, "extra": self.points.extra}
+        parts = [f"{name}: {', '.join(names)}" for name, names in lists.items() if names]
+        return f"{self.recording}: points {'; '.join(parts)}" if parts else ""
+
+
 def bouts(
     model: Model,
     recording: str | Path,
     *,
     fps: float | None = None,
     layout: str | Path | None = None,
+    px_per_cm: float | None = None,
+    force: bool = False,
+    report: Callable[[AnswerReport], object] | None = None,
 ) -> list[Segment]:
     """Bouts of a recording, in the clock of its file.
 
@@ -108,14 +153,19 @@ def bouts(
         recording: A recording of the kind that the model learned from.
         fps: Frames a second of a file that states none; None takes that of the learning.
         layout: A layout file; None for the one next to the recording.
+        px_per_cm: Pixels a centimetre of a file that states none.
+        force: Whether a recording with less than half of the points of the model is answered.
+        report: Called with the points that are matched, missing and extra.
 
     Raises:
-        UsageError: the model did not learn from annotated recordings.
+        UsageError: the model did not learn from annotated recordings, or the recording has less
+            than half of its points.
         DecodeError: the recording cannot be read.
         ModelError: the model is malformed.
     """
-    path, head = Path(recording), timeline_of(model)
-    return bouts_by(head, path, encoder=model.encoder, fps=fps, layout=layout)
+    head, encoder = timeline_of(model), model.encoder
+    choices: Any = {"fps": fps, "layout": layout, "px_per_cm": px_per_cm, "force": force}
+    return bouts_by(head, Path(recording), encoder=encoder, report=report, **choices)
 
 
 def bouts_by(
@@ -123,8 +173,8 @@ def bouts_by(
     path: Path,
     *,
     encoder: Encoder | None = None,
-    fps: float | None = None,
-    layout: str | Path | None = None,
+    report: Callable[[AnswerReport], object] | None = None,
+    **choices: Any,
 ) -> list[Segment]:
     """Bouts of a recording by a head alone; ``bouts`` describes the arguments.
 
@@ -132,18 +182,23 @@ def bouts_by(
         head: Head of a model that learned from annotated recordings.
         path: The recording.
         encoder: Encoder of the model; None for tracks.
-        fps: Frames a second of a file that states none.
-        layout: A layout file.
+        report: Called with the points of the recording.
+        choices: ``fps``, ``layout``, ``px_per_cm`` and ``force``.
     """
-    recording, tracks = answers_of(head, path, encoder=encoder, fps=fps, layout=layout)
+    recording, tracks, match = answers_of(head, path, encoder=encoder, **choices)
+    if report is not None:
+        report(AnswerReport(path, match))
     segments: list[Segment] = []
     for number, (track, probability) in enumerate(tracks):
+        chance = 1 / len(track.labels)
         for bout in track.bouts(probability, number):
             begin = bout.first * head.step_s
             end = min(bout.last * head.step_s, recording.duration_s)
             if bout.label in track.points:
                 begin = end = (begin + end) / 2
-            sure = round(bout.probability, 4)
+            sure = bout.probability
+            if match is not None and sure > chance:  # points that are missing leave less to know
+                sure = chance + (sure - chance) * match.share
             segments.append(
                 Segment(
                     str(path),
@@ -152,7 +207,7 @@ def bouts_by(
                     bout.label,
                     subject=track.subject,
                     tier=track.tier,
-                    probability=sure,
+                    probability=round(sure, 4),
                 )
             )
     return sorted(segments, key=lambda row: (row.start_s, row.label))
@@ -163,13 +218,26 @@ def answers_of(
     path: Path,
     *,
     encoder: Encoder | None,
-    fps: float | None,
-    layout: str | Path | None,
-) -> tuple[AnyRecording, list[tuple[LabelTrack, Float32]]]:
-    """A recording, and the probabilities (S, K) of each track; ``bouts`` has the arguments."""
+    fps: float | None = None,
+    layout: str | Path | None = None,
+    px_per_cm: float | None = None,
+    force: bool = False,
+) -> tuple[AnyRecording, list[tuple[LabelTrack, Float32]], PointMatch | None]:
+    """A recording, the probabilities (S, K) of each track, and its points; ``bouts`` has the rest.
+
+    Raises:
+        UsageError: it has less than half of the points of the model.
+    """
     plan = restored_plan(head.source)
-    scale = asked_of(head, {})["px_per_cm"]
+    scale = px_per_cm or asked_of(head, {})["px_per_cm"]
     recording = recording_of(encoder, path, fps=fps or plan.fps, layout=layout, px_per_cm=scale)
+    match = plan.matching(recording)
+    if match is not None and match.share < _LEAST_SHARE and not force:
+        raise UsageError(
+            f"{path}: of the points of the model it lacks {', '.join(match.missing)[:200]}; its "
+            f"points {', '.join(match.extra)[:200]} are not among them. Name them under [names] in "
+            "layout.toml, or answer with what is left by force=True"
+        )
     parts = [head.bins.apply(rows) for rows in plan.features(recording, head.step_s)]
     binned = np.concatenate(parts)
-    return recording, [(row, row.probabilities(binned, head.step_s)) for row in head.tracks]
+    return recording, [(row, row.probabilities(binned, head.step_s)) for row in head.tracks], match

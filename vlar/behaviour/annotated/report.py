@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vlar.behaviour.annotated.head import NAME, timeline_of
+from vlar.behaviour.annotated.recordings import AnswerReport
 from vlar.model.folder import holds_head, read_model
 from vlar.types import Failure, JsonDict
 
@@ -23,6 +24,7 @@ class AnnotatedReport:
         tracks: For each track its labels with seconds, kappa and bout F1 held out, least durations.
         failed: Recordings that could not be read.
         notes: What was left out or assumed, a sentence each.
+        points: Points of each recording and those of the model.
     """
 
     recordings: int
@@ -31,6 +33,7 @@ class AnnotatedReport:
     tracks: tuple[JsonDict, ...]
     failed: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    points: tuple[AnswerReport, ...] = ()
 
     def summary(self) -> list[str]:
         """The report in lines of text."""
@@ -56,6 +59,7 @@ class AnnotatedReport:
             "held_out": self.held_out,
             "tracks": list(self.tracks),
             "notes": list(self.notes),
+            "points": [row.to_dict() for row in self.points],
             "failed": [row.to_dict() for row in self.failed],
         }
 

@@ -97,7 +97,7 @@ def _spans(
     unsure: list[float] = []
     learned_mask: list[bool] = []
     for path in files:
-        recording, tracks = answers_of(head, path, encoder=model.encoder, fps=fps, layout=layout)
+        recording, tracks, _ = answers_of(head, path, encoder=model.encoder, fps=fps, layout=layout)
         before = taught.get(path.resolve())
         times_s = (np.arange(len(tracks[0][1])) + 0.5) * head.step_s
         learned = before.mask(times_s) if before else np.zeros(len(times_s), np.bool_)

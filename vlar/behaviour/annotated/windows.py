@@ -86,6 +86,7 @@ class WindowPlan:
     mean: Float32
     directions: Float32
     fps: None = None
+    copies: int = 0
 
     @classmethod
     def of(cls, recordings: Sequence[WindowRecording]) -> WindowPlan:
@@ -127,11 +128,16 @@ class WindowPlan:
             ) from error
         return cls(mean, directions)
 
+    def matching(self, recording: WindowRecording) -> None:
+        """No points: windows have none."""
+
     def plain_features(self, recording: WindowRecording) -> int:
         """Number of the features: all of them suit every recording."""
         return WIDTH * self.directions.shape[1]
 
-    def features(self, recording: WindowRecording, step_s: float) -> Iterator[Float32]:
+    def features(
+        self, recording: WindowRecording, step_s: float, random: np.random.Generator | None = None
+    ) -> Iterator[Float32]:
         """Features (S, F) of a recording, in one piece.
 
         Raises:

@@ -11,7 +11,7 @@ Letters: T frames, M animals, V points, C coordinates (2 or 3), K key points.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -24,6 +24,11 @@ _KEY_POINTS = 8  # points whose distances are channels
 _PAIR_POINTS = 5  # points of two animals whose distances are channels
 _SAMPLE = 2000  # frames that show how large and how long a body is
 _SMOOTH_S, _GAP_S = 0.12, 0.5
+EVEN_HZ = 30.0
+_FINE = 4  # steps of a frame at EVEN_HZ
+_BOX = 10  # of these steps on both sides of a frame, whose mean is taken
+_STILL = 0.1  # quantile of the speeds that counts as still
+_UPRIGHT = 0.5  # length of the mean direction of a body that keeps it
 _NEAR = 0.35  # body lengths: a contact
 OF_POINTS = "point "  # how the name of a channel that names points begins
 Channels = dict[str, Float64]
@@ -41,6 +46,8 @@ class Body:
         edges: (2, C) least and greatest place of the points.
         angles: Whether the coordinates are angles in degrees.
         regions: Regions whose occupancy is a channel.
+        still: Speed of the points when the animal is still, in lengths a second; 0 for unknown.
+        upright: Whether the second coordinate is a height.
     """
 
     front: int
@@ -50,6 +57,8 @@ class Body:
     edges: Float64
     angles: bool = False
     regions: tuple[Region, ...] = ()
+    still: float = 0.0
+    upright: bool = True
 
     @classmethod
     def of(
@@ -61,6 +70,8 @@ class Body:
         keys: Sequence[int] | None = None,
         angles: bool = False,
         regions: tuple[Region, ...] = (),
+        even: bool = False,
+        upright: bool = True,
     ) -> Body:
         """Facts of points (T, M, V, C), those that are not given.
 
@@ -71,6 +82,8 @@ class Body:
             keys: Points whose distances are channels.
             angles: Whether the coordinates are angles in degrees.
             regions: Regions whose occupancy is a channel.
+            even: Whether the points are at ``EVEN_HZ``, so that speeds compare.
+            upright: Whether the second coordinate is a height.
         """
         sample = points[:: max(1, len(points) // _SAMPLE)]
         front, back = axis or axis_of(points, rate_hz)
@@ -78,7 +91,29 @@ class Body:
         flat = flat[np.isfinite(flat).all(axis=1)]
         edges = np.quantile(flat, [0.005, 0.995], axis=0) if len(flat) else np.zeros((2, 2))
         chosen = tuple(keys) if keys is not None else tuple(sorted(key_points(sample, _KEY_POINTS)))
-        return cls(front, back, chosen, body_length(sample), edges, angles, regions)
+        body = cls(front, back, chosen, body_length(sample), edges, angles, regions, 0.0, upright)
+        return replace(body, still=_still(points, rate_hz, body.length)) if even else body
+
+
+def at_rate(points: Float32, rate_hz: float) -> Float32:
+    """Points at ``EVEN_HZ``, alike for every rate that a recording had.
+
+    Args:
+        points: (T, M, V, C).
+        rate_hz: Frames a second of the recording.
+    """
+    count = max(1, round(len(points) / rate_hz * EVEN_HZ))
+    fine = np.arange(count * _FINE) / (EVEN_HZ * _FINE) * rate_hz
+    frames, nearest = np.arange(len(points)), np.rint(fine[::_FINE]).astype(np.intp)
+    flat = points.reshape(len(points), -1)
+    result = np.full((count, flat.shape[1]), np.nan, np.float32)
+    for column in range(flat.shape[1]):
+        present = np.isfinite(flat[:, column])
+        if present.any():
+            curve = np.interp(fine, frames[present], flat[present, column].astype(np.float64))
+            rows = present[nearest.clip(0, len(points) - 1)]
+            result[rows, column] = _smooth(curve, _BOX)[::_FINE][rows]
+    return result.reshape(count, *points.shape[1:])
 
 
 def filled(points: Float32, rate_hz: float) -> Float32:
@@ -183,6 +218,19 @@ def axis_of(points: Float32, rate_hz: float) -> tuple[int, int]:
     return (int(a), int(b)) if leads >= 0 else (int(b), int(a))
 
 
+def upright_of(points: Float32, front: int, back: int) -> bool:
+    """Return whether bodies (T, M, V, C) keep their direction, as before a camera at the side."""
+    line = _unit((points[:, :, front] - points[:, :, back]).astype(np.float64))
+    return bool(_norm(_mean(line.reshape(-1, line.shape[-1]), axis=0)) > _UPRIGHT)
+
+
+def _still(points: Float32, rate_hz: float, length: float) -> float:
+    """Low quantile of the mean speed of the points (T, M, V, C), in lengths a second."""
+    speeds = _mean(_norm(_rate(filled(points, rate_hz).astype(np.float64), rate_hz)), axis=2)
+    speeds = speeds[np.isfinite(speeds)]
+    return float(np.quantile(speeds, _STILL)) / length if speeds.size else 0.0
+
+
 def channels_of(points: Float32, rate_hz: float, body: Body) -> tuple[list[str], Float32]:
     """Names and values (T, N) of the channels of tracks; those that name points come last.
 
@@ -260,12 +308,15 @@ def _of_animal(points: Float64, rate_hz: float, body: Body) -> Channels:
         ).min(axis=-1),
     }
     columns |= _shape(points, inner)
+    if body.still:
+        columns["liveliness"] = np.log2(columns["mean speed"] / body.still + 0.1)
     for a, b in combinations(body.keys, 2):
         columns[f"{OF_POINTS}distance {a} {b}"] = _norm(points[:, a] - points[:, b])
     for a in body.keys:
         columns[f"{OF_POINTS}speed {a}"] = speeds[:, a]
         columns[f"{OF_POINTS}inner speed {a}"] = inner_speeds[:, a]
-        columns[f"{OF_POINTS}height {a}"] = inner[:, a, 1]
+        if body.upright:
+            columns[f"{OF_POINTS}height {a}"] = inner[:, a, 1]
         if a not in (body.front, body.back):
             from_back = points[:, a] - points[:, body.back]
             along = (from_back * heading).sum(axis=-1)

@@ -9,6 +9,8 @@ left = ["left_ear"]
 right = ["right_ear"]
 [parts]
 head = ["nose", "left_ear", "right_ear"]
+[names]
+l_ear = "Left Ear"
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class TrackLayout:
         front: Point at the front of the body.
         back: Point at the back of the body.
         parts: Points by the name of a part of the body.
+        names: Names of the points in a model by those of the recording.
         fps: Frames a second; None where it is not stated.
         px_per_cm: Pixels a centimetre; None where it is not stated.
         unit: Unit of the coordinates; the empty text where it is not stated.
@@ -54,6 +57,7 @@ class TrackLayout:
     front: str = ""
     back: str = ""
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    names: dict[str, str] = field(default_factory=dict[str, str])
     fps: float | None = None
     px_per_cm: float | None = None
     unit: str = ""
@@ -64,7 +68,13 @@ class TrackLayout:
         Raises:
             ValueError: it does; the message names the point.
         """
-        listed = [*self.points, *self.left, *self.right, *(n for pair in self.bones for n in pair)]
+        listed = [
+            *self.names,
+            *self.points,
+            *self.left,
+            *self.right,
+            *(n for pair in self.bones for n in pair),
+        ]
         listed += [name for part in self.parts.values() for name in part]
         listed += [name for name in (self.front, self.back) if name]
         strange = next((name for name in listed if name not in names), None)
@@ -98,16 +108,17 @@ def read_layout(file: Path) -> TrackLayout:
         bones = tuple((str(a), str(b)) for a, b in values.pop("bones", []))
         lists = {name: _names(values.pop(name, []), name) for name in _LISTS}
         parts = {str(k): _names(v, "parts") for k, v in dict(values.pop("parts", {})).items()}
+        names = {str(k): str(v) for k, v in dict(values.pop("names", {})).items()}
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{file.name}: bones, parts or lists of points: {error}") from None
+        raise ValueError(f"{file.name}: bones, parts, names or lists of points: {error}") from None
     numbers = {n: number(values, n, above=0, at_most=1e6) for n in _NUMBERS if n in values}
     texts = {name: str(values[name]) for name in _TEXTS if name in values}
     strange = sorted(values.keys() - {*_NUMBERS, *_TEXTS})
     if strange:
-        names_known = ", ".join((*_LISTS, "bones", "parts", *_TEXTS, *_NUMBERS))
+        names_known = ", ".join((*_LISTS, "bones", "parts", "names", *_TEXTS, *_NUMBERS))
         raise ValueError(f"{file.name} sets {strange[0][:60]!r}; {names_known} are known")
     facts: dict[str, Any] = {**lists, **numbers, **texts}
-    return TrackLayout(bones=bones, parts=parts, **facts)
+    return TrackLayout(bones=bones, parts=parts, names=names, **facts)
 
 
 def _names(value: Any, key: str) -> tuple[str, ...]:

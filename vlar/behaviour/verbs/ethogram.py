@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vlar.apps.cli import inputs, output
+from vlar.behaviour.verbs.timeline import FORCE, PX_PER_CM, reported_bouts
 from vlar.errors import UsageError
 from vlar.options import FILES, TIME, Option
 
@@ -32,6 +33,8 @@ class EthogramOptions:
     fps: Annotated[
         float | None, Option("Frames a second, for formats that count frames.", "RATE")
     ] = None
+    px_per_cm: Annotated[float | None, PX_PER_CM] = None
+    force: Annotated[bool, FORCE] = False
     tier: Annotated[str | None, Option("Count this tier or stream alone.", "NAME")] = None
     ignore: Annotated[
         list[str] | None, Option("Leave this label out; repeat it for more.", "LABEL")
@@ -39,8 +42,8 @@ class EthogramOptions:
     model: Annotated[
         str,
         Option(
-            "Model that made the segments, for the methods paragraph; of a "
-            "folder of 'vlar adapt --truth' with its figures.",
+            "Model that made the segments, for the methods paragraph; a folder of "
+            "'vlar adapt --truth' gives its figures, and answers recordings of tracks.",
             "NAME",
         ),
     ] = ""
@@ -57,7 +60,8 @@ def ethogram(
 ) -> int:
     """Make a table of behaviour: bouts, shares and latencies of labels.
 
-    Each FILE has annotations in any format, or segments of 'vlar timeline'. With --out, a folder
+    Each FILE has annotations in any format, or segments of 'vlar timeline'; with a --model of
+    'vlar adapt --truth' it may be a recording. With --out, a folder
     gets all tables (bins of time, transitions, conditions, bouts), drawings, a page, and a
     paragraph for the methods section.
 
@@ -68,9 +72,8 @@ def ethogram(
     from vlar.behaviour.annotated.report import held_out_sentence
     from vlar.behaviour.measures.ethogram import ethogram as budgets
     from vlar.behaviour.measures.pages import Report
-    from vlar.segments import load
 
-    tables = [load(path, fps=flags.fps) for path in _files(files)]
+    tables = [_table(path, flags) for path in _files(files)]
     notes = [note for table in tables for note in table.notes]
     for note in notes:
         output.note(f"vlar: {note}")
@@ -111,6 +114,20 @@ def ethogram(
         file = report.write(flags.out)
         output.note(f"vlar: {len(file)} files are in {flags.out}")
     return 0 if len(content) else 2
+
+
+def _table(path: Path, flags: EthogramOptions) -> Table:
+    """Segments of a file of annotations, or those that a model finds in a recording."""
+    from vlar.behaviour.annotated.head import NAME
+    from vlar.model.folder import holds_head
+    from vlar.segments import load
+    from vlar.segments.base import Table
+    from vlar.segments.files import is_annotation
+
+    if not flags.model or is_annotation(path) or not holds_head(flags.model, NAME):
+        return load(path, fps=flags.fps)
+    model = inputs.load_model(flags.model, None, None)
+    return Table(reported_bouts(model, path, flags.fps, flags.px_per_cm, flags.force))
 
 
 def _files(paths: list[str]) -> list[Path]:

@@ -11,7 +11,7 @@ from vlar import registry
 from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
-from vlar.errors import UsageError
+from vlar.errors import UsageError, VlarError
 from vlar.options import FILES, TIME, Option
 
 if TYPE_CHECKING:
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from vlar.behaviour.timeline.work_cycles import Process
     from vlar.language.labels import LabelList
     from vlar.model.model import Model
+    from vlar.segments import Segment
     from vlar.types import Classification, Failure
+
+PX_PER_CM = Option("Pixels a centimetre of tracks that state none.", "rare")
+FORCE = Option("Answer a recording that has less than half of the points of the model.", "rare")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class TimelineOptions:
         None
     )
     fps: Annotated[float | None, options.FPS] = None
+    px_per_cm: Annotated[float | None, PX_PER_CM] = None
+    force: Annotated[bool, FORCE] = False
 
 
 def timeline(
@@ -99,7 +105,7 @@ def timeline(
         unknown=not flags.no_unknown,
     )
     if holds_head(model, NAME):
-        return annotated_timeline(paths, model, flags.out, flags.fps)
+        return annotated_timeline(paths, model, flags)
     file = checked_file(flags.out, "--out") if flags.out else None
     label_list = parse_labels(labels) if labels is not None else None
     for remark in label_list.notes if label_list else ():
@@ -124,13 +130,12 @@ def timeline(
     return exit_code(len(good), failed)
 
 
-def annotated_timeline(paths: list[str], model: str, out: str | None, fps: float | None) -> int:
+def annotated_timeline(paths: list[str], model: str, flags: TimelineOptions) -> int:
     """Print and write the bouts of a model that learned from annotated recordings."""
     from vlar import segments
     from vlar.behaviour.annotated.head import DOUBTFUL, timeline_of
-    from vlar.behaviour.annotated.recordings import bouts
-    from vlar.errors import VlarError
 
+    out = flags.out
     if out is not None and not Path(out).absolute().parent.is_dir():
         raise UsageError(f"--out {out!r}: the folder {str(Path(out).parent)!r} does not exist")
     good: list[segments.Segment] = []
@@ -142,12 +147,14 @@ def annotated_timeline(paths: list[str], model: str, out: str | None, fps: float
             output.failure(failure)
         failed = len(failures)
         shown.stage("reading recordings", total=len(recordings))
+        refused = 0
         for path in recordings:
             try:
-                rows = bouts(recogniser, path, fps=fps)
+                rows = reported_bouts(recogniser, path, flags.fps, flags.px_per_cm, flags.force)
             except VlarError as error:
                 output.error(error.message)
                 failed += 1
+                refused += isinstance(error, UsageError)
                 continue
             shown(1)
             answered += 1
@@ -159,11 +166,28 @@ def annotated_timeline(paths: list[str], model: str, out: str | None, fps: float
                 facts = {**row.to_dict(), "doubtful": doubt}
                 output.row(facts, f"{row.recording}  {output.span(row)}  {text}", strong=len(text))
     if out is not None and answered:
-        rate = fps or timeline_of(recogniser).source.get("fps")
+        rate = flags.fps or timeline_of(recogniser).source.get("fps")
         for note in segments.save(out, good, fps=rate):
             output.note(f"vlar: {note}")
         output.note(f"vlar: timeline written to {out}")
-    return exit_code(answered, failed)
+    return 2 if refused and not answered else exit_code(answered, failed)
+
+
+def reported_bouts(
+    model: Model, path: str | Path, fps: float | None, px_per_cm: float | None, force: bool
+) -> list[Segment]:
+    """Bouts of a recording, after a row on its points where they are not those of the model.
+
+    Raises:
+        VlarError: as ``vlar.behaviour.bouts``.
+    """
+    from vlar.behaviour.annotated.recordings import AnswerReport, bouts
+
+    def show(report: AnswerReport) -> None:
+        if text := report.summary():
+            output.row({"report": report.to_dict()}, text)
+
+    return bouts(model, path, fps=fps, px_per_cm=px_per_cm, force=force, report=show)
 
 
 def write_timeline(file: Path, rows: list[AnswerSegment], nothing: str) -> None:
