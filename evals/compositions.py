@@ -37,11 +37,11 @@ from composites import load, pictures
 from harness import Namespace, arguments, manifest, store
 
 import vlar
+from vlar.evaluation.compositional import evaluate_pairs
 from vlar.heads.signatures import signature
 from vlar.heads.support import SupportItem
 from vlar.methods.c2c.adapter import C2C
 from vlar.methods.c2c.learner import learn_pairs
-from vlar.metrics.compositional import evaluate_pairs
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
 from vlar.model.method import AdaptTask, Method

@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from vlar.errors import ProtocolError
+from vlar.evaluation.compositional import evaluate_pairs, pair_faults
 from vlar.evaluation.datasets.base import Subset
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
 from vlar.heads.support import SupportItem
-from vlar.metrics.compositional import evaluate_pairs, pair_faults
 from vlar.metrics.figures import Figure
 from vlar.registry import register
 from vlar.types import JsonDict

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.refusals import refused
 from vlar.errors import MetricError
-from vlar.metrics.compositional import evaluate_pairs, pair_faults
+from vlar.evaluation.compositional import evaluate_pairs, pair_faults
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "compositional_eval.json"
 NAMES = {
