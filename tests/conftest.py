@@ -10,7 +10,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Thousands of tests and the libraries they import stay until the end. To look through them for
 # garbage every 700 new objects took a fifth of the collection.
 gc.set_threshold(50_000, 20, 20)
+
+# Containers often ask Python to keep no bytecode. Every worker and child would then compile the
+# tests and the package again, which takes half of the collection.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+DEAR_S, MOST_S = 1.0, 6.0  # processor seconds of a default test: told, refused
+_LOOP_S = 0.011  # what the loop of ``slowness`` takes where the limits were chosen
+_processor_s = time.process_time  # tests put another clock in its place
 
 _DEVICE = pytest.StashKey[DeviceProcess]()
 
@@ -140,6 +150,43 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         from tests import warm_workers
 
         warm_workers.choose(item.path)
+
+
+def slowness() -> float:
+    """Time of a short loop by that on the machine where the limits were chosen; at least 1."""
+    times_s = []
+    for _ in range(3):
+        start_s = _processor_s()
+        sum(number * number for number in range(300_000))
+        times_s.append(_processor_s() - start_s)
+    return max(1.0, min(times_s) / _LOOP_S)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Measure a default test without its fixtures, and refuse what belongs to the slow ones."""
+    start_s = _processor_s()
+    yield
+    spent_s = _processor_s() - start_s
+    if item.get_closest_marker("slow") or item.get_closest_marker("gpu"):
+        return
+    if spent_s > DEAR_S:
+        item.user_properties.append(("processor_s", spent_s))
+    if spent_s > MOST_S and spent_s > MOST_S * slowness():
+        pytest.fail(f"took {spent_s:.1f} s of processor time; make it smaller, or mark it slow")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tests that took more than a default test should, dearest first."""
+    reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
+    times_s = {r.nodeid: dict(r.user_properties).get("processor_s", 0) for r in reports}
+    dear = sorted((spent_s, test) for test, spent_s in times_s.items() if spent_s)
+    if dear:
+        total_s = sum(spent_s for spent_s, _ in dear)
+        line = f"{len(dear)} tests took more than {DEAR_S:.0f} s of processor time: {total_s:.0f} s"
+        terminalreporter.write_line(line)
+    for spent_s, test in dear[:-6:-1]:
+        terminalreporter.write_line(f"{spent_s:5.1f} s {test}")
 
 
 @pytest.fixture(scope="session")

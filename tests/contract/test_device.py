@@ -25,6 +25,8 @@ from vlar.training.trainable import Trainable
 TABLE = Path(__file__).with_name("device_waits.json")
 #: Adapters that need a network of clips.
 NETWORKS = {"own-net": "torchvision:mc3_18?random_init=true&frames=2&size=32"}
+#: Adapters that also train in bf16.
+HALVES = ("asu", "ez-clip", "froster", "lora", "tc-clip")
 FRAMES = np.random.default_rng(4).integers(0, 256, (2, 4, 40, 48, 3), dtype=np.uint8)
 
 
@@ -107,7 +109,10 @@ def test_a_training_on_the_device(name: str, folder: Path, device: Counts) -> No
         assert np.isfinite(one.vector).all()
 
 
-@pytest.mark.parametrize("name", ["asu", "ez-clip", "froster", "lora", "tc-clip", "tuned"])
+@pytest.mark.parametrize(
+    "name",
+    ["tuned", *(pytest.param(n, marks=pytest.mark.slow) for n in HALVES)],
+)
 def test_a_training_in_bf16_on_the_device(name: str, folder: Path, device: Counts) -> None:
     """Pixels are float32, and a new model on a card computes in bf16."""
     usual, rounded = (

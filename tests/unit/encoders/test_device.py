@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,31 +106,43 @@ def device() -> Iterator[Counts]:
         yield counts
 
 
-def check(spec: str, counts: Counts) -> None:
+def in_types(models: Iterable[str], halves: str) -> list[Any]:
+    """Every model in float32; the half types by default on one model of a loader."""
+    return [
+        pytest.param(
+            *(model, dtype),
+            marks=() if dtype == "float32" or model == halves else pytest.mark.slow,
+            id=f"{model}-{dtype}",
+        )
+        for model in models
+        for dtype in LOSS
+    ]
+
+
+def check(spec: str, dtype: str, counts: Counts) -> None:
     """An encoder on the device answers as on the CPU: clips, a session, texts, regions."""
     plain = load_encoder(spec, device="cpu")
     n_frames = plain.n_frames if plain.frames_fixed else 3
     coarse = np.random.default_rng(3).integers(0, 256, (2, n_frames, 5, 7, 3), dtype=np.uint8)
     clips = clips_of(np.repeat(np.repeat(coarse, 8, axis=2), 8, axis=3))
     usual = answers(plain, clips)
-    for dtype, loss in LOSS.items():
-        encoder: Any = load_encoder(spec, device=DEVICE, dtype=dtype)
-        towers = getattr(encoder, "towers", None) or encoder.loaded.model
-        assert str(towers.device) == f"{DEVICE}:0"
-        assert towers.dtype == getattr(torch, dtype)
-        assert encoder.logit_scale == plain.logit_scale
-        before = counts.syncs
-        if getattr(encoder, "sees", "") != "text":
-            encoder.encode(clips)
-        others = sum(n for line, n in counts.lines.items() if "st_loader" in line)
-        assert counts.syncs - before - others <= 6, counts.lines
-        for name, vectors in answers(encoder, clips).items():
-            assert np.isfinite(vectors).all(), (dtype, name)
-            cosines = (vectors * usual[name]).sum(axis=-1)
-            lengths = np.linalg.norm(usual[name], axis=-1)
-            assert (np.abs(cosines - lengths) <= loss).all(), (dtype, name, cosines)
-        if dtype == "bfloat16":
-            assert encoder.fingerprint != plain.fingerprint
+    encoder: Any = load_encoder(spec, device=DEVICE, dtype=dtype)
+    towers = getattr(encoder, "towers", None) or encoder.loaded.model
+    assert str(towers.device) == f"{DEVICE}:0"
+    assert towers.dtype == getattr(torch, dtype)
+    assert encoder.logit_scale == plain.logit_scale
+    before = counts.syncs
+    if getattr(encoder, "sees", "") != "text":
+        encoder.encode(clips)
+    others = sum(n for line, n in counts.lines.items() if "st_loader" in line)
+    assert counts.syncs - before - others <= 6, counts.lines
+    for name, vectors in answers(encoder, clips).items():
+        assert np.isfinite(vectors).all(), (dtype, name)
+        cosines = (vectors * usual[name]).sum(axis=-1)
+        lengths = np.linalg.norm(usual[name], axis=-1)
+        assert (np.abs(cosines - lengths) <= LOSS[dtype]).all(), (dtype, name, cosines)
+    if dtype == "bfloat16":
+        assert encoder.fingerprint != plain.fingerprint
 
 
 def answers(encoder: Any, clips: Any) -> dict[str, np.ndarray]:
@@ -149,41 +161,44 @@ def answers(encoder: Any, clips: Any) -> dict[str, np.ndarray]:
     return vectors
 
 
-@pytest.mark.parametrize("family", tiny_models.MAKERS)
-def test_hf(family: str, device: Counts, tmp_path: Path) -> None:
-    check(f"hf:{tiny_models.save(family, tmp_path / family)}", device)
+@pytest.mark.parametrize(("family", "dtype"), in_types(tiny_models.MAKERS, "clip"))
+def test_hf(family: str, dtype: str, device: Counts, tmp_path: Path) -> None:
+    check(f"hf:{tiny_models.save(family, tmp_path / family)}", dtype, device)
 
 
-@pytest.mark.parametrize("tower", OPENCLIP)
-def test_openclip(tower: str, device: Counts, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("tower", "dtype"), in_types(OPENCLIP, "vit"))
+def test_openclip(tower: str, dtype: str, device: Counts, tmp_path: Path) -> None:
     save(OPENCLIP[tower], tmp_path)
-    check(f"openclip:{tmp_path}", device)
+    check(f"openclip:{tmp_path}", dtype, device)
 
 
-@pytest.mark.parametrize("model", tiny_st.MAKERS)
-def test_sentence_transformers(model: str, device: Counts, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "dtype"), in_types(tiny_st.MAKERS, "text"))
+def test_sentence_transformers(model: str, dtype: str, device: Counts, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers", minversion="6.0")
-    check(f"st:{tiny_st.save(model, tmp_path / model)}", device)
+    check(f"st:{tiny_st.save(model, tmp_path / model)}", dtype, device)
 
 
-@pytest.mark.parametrize("family", ["videomae", "vjepa2"])
-def test_tubelets(family: str, device: Counts, tmp_path: Path) -> None:
-    check(f"{family}:{tiny_models.save(family, tmp_path / family)}", device)
+@pytest.mark.parametrize(("family", "dtype"), in_types(["videomae", "vjepa2"], "videomae"))
+def test_tubelets(family: str, dtype: str, device: Counts, tmp_path: Path) -> None:
+    check(f"{family}:{tiny_models.save(family, tmp_path / family)}", dtype, device)
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        "torchvision:mc3_18?random_init=true&frames=2&size=32",
-        "inflated:resnet18?random_init=true&frames=2&size=32",
-        "inflated:resnet18?random_init=true&frames=2&size=32&stream=flow",
-        pytest.param(
-            "torchvision:swin3d_t?random_init=true&frames=4&size=64", marks=pytest.mark.slow
-        ),
-    ],
+NETWORKS = (
+    "torchvision:mc3_18?random_init=true&frames=2&size=32",
+    "inflated:resnet18?random_init=true&frames=2&size=32",
+    "inflated:resnet18?random_init=true&frames=2&size=32&stream=flow",
 )
-def test_networks_of_clips(spec: str, device: Counts) -> None:
-    check(spec, device)
+
+
+@pytest.mark.parametrize(("spec", "dtype"), in_types(NETWORKS, NETWORKS[0]))
+def test_networks_of_clips(spec: str, dtype: str, device: Counts) -> None:
+    check(spec, dtype, device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", LOSS)
+def test_swin_of_clips(dtype: str, device: Counts) -> None:
+    check("torchvision:swin3d_t?random_init=true&frames=4&size=64", dtype, device)
 
 
 def save(config: dict[str, Any], folder: Path) -> None:
