@@ -1,6 +1,7 @@
-"""Addresses of files that are not on this machine: ``s3://bucket/clip.mp4``, ``https://host/a.mp4``.
+"""Words for people: times, shares, counts, paths and addresses, as every face prints them.
 
-A ``pathlib.Path`` made of an address loses one of its slashes; ``as_url`` gives it back.
+A ``pathlib.Path`` made of an address (``https://host/a.mp4``) loses one of its slashes; ``as_url``
+gives it back.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     tail = f"{remainder // 10:02d}.{remainder % 10}"
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
+
+
+def lost_remark(share: float) -> str:
+    """A remark where frames are missing or may be wrong; empty where none are."""
+    return f"  ({percent(share)} of its frames are lost)" if share else ""
 
 
 def percent(probability: float) -> str:

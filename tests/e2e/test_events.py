@@ -61,7 +61,8 @@ def test_words_examples_and_slices(place: Path, tmp_path: Path):
     told = answers("classify", place / "r6.dat", place / "r7.dat", "--model", mine)
     assert [row["predictions"][0]["label"] for row in told] == ["right", "left"]
     (figures,) = answers("evaluate", mine, place / "rows.csv", "--by", "light")
-    assert [(row["value"], row["n"]) for row in figures["slices"]] == [("day", 3), ("night", 3)]
+    sliced = {row["where"]["value"]: row["n"] for row in figures["slices"]}
+    assert sliced == {"day": 3, "night": 3}
     done = invoke(["evaluate", str(mine), str(place / "rows.csv"), "--by", "shade"])
     assert done.exit_code == 2
     assert "no column 'shade' to slice by; there are label, group, light" in done.stderr

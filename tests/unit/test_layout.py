@@ -26,6 +26,7 @@ ORDER = [
         "formatting",
         "errors",
         "notebook",
+        "hits",
         "types",
         "registry",
         "options",

@@ -49,6 +49,7 @@ from vlar import registry
 from vlar.errors import ProtocolError, explained
 from vlar.evaluation.datasets.base import text_hash
 from vlar.evaluation.datasets.lists import label_names
+from vlar.evaluation.report import cell
 from vlar.files.reading import MB, read_file
 from vlar.metrics.figures import Figure
 from vlar.toml import read_toml
@@ -208,11 +209,8 @@ def read_card(path: str | Path) -> LoadedCard:
     """
     file = Path(path).expanduser()
     try:
-        values = read_toml(read_file(file, _MOST_TEXT).decode("utf-8"))
-    except OSError as error:
-        raise ProtocolError(
-            f"{file}: cannot be read ({error.strerror}); give a TOML file"
-        ) from error
+        with explained(ProtocolError, f"{file}: cannot be read", "give a TOML file"):
+            values = read_toml(read_file(file, _MOST_TEXT).decode("utf-8"))
     except ValueError as error:
         raise ProtocolError(f"{file}: not readable as TOML ({error})") from error
     return LoadedCard(make_card(values, str(file)), file.absolute())
@@ -348,14 +346,11 @@ def _cell(row: SuiteRow, by: Mapping[tuple[str, str], JsonDict]) -> str:
     if run is None:
         return "not run"
     figures = [Figure.restore(row) for row in run["figures"]]
-    figure = _find(figures, row, row.figure, row.where)
-    text = _shown(figure)
-    if figure.low is not None and figure.high is not None:
-        text += f" [{100 * figure.low:.0f} to {100 * figure.high:.0f}]"
+    text = cell(_find(figures, row, row.figure, row.where))
     if row.control is None and row.control_where is None:
         return text
     where = row.where if row.control_where is None else row.control_where
-    return f"{text} / {_shown(_find(figures, row, row.control or row.figure, where))}"
+    return f"{text} / {_find(figures, row, row.control or row.figure, where).text()}"
 
 
 def _find(figures: Sequence[Figure], row: SuiteRow, name: str, where: Mapping[str, str]) -> Figure:
@@ -367,11 +362,6 @@ def _find(figures: Sequence[Figure], row: SuiteRow, name: str, where: Mapping[st
         f"row {row.name!r}: no figure {name!r} of {dict(where)}; there are "
         f"{', '.join(near) or 'none'}"
     )
-
-
-def _shown(figure: Figure) -> str:
-    """A share in percent; a dash where the figure is not defined."""
-    return "-" if figure.value != figure.value else f"{100 * figure.value:.1f}"
 
 
 def _cost(runs: Sequence[JsonDict]) -> Iterator[tuple[str, str]]:

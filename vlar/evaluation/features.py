@@ -139,8 +139,7 @@ def check_no_empty_class(subset: Subset, labels: Sequence[str], what: str) -> No
     Raises:
         ProtocolError: the message names them.
     """
-    shown = {label for item in subset.items for label in item.labels}
-    empty = [label for label in labels if label not in shown]
+    empty = [label for label in labels if label not in subset.labels]
     if empty:
         raise ProtocolError(
             f"{len(empty)} of {len(labels)} labels have no {what} clip here: "

@@ -101,6 +101,8 @@ def _overlap(a: Window | None, b: Window | None) -> bool:
 
 
 NONE = "none"
+#: Settings of a protocol that learns, next to its ``method``.
+LEARNER: JsonDict = {"unknown": "familiarity", "recipe": None}
 
 
 @dataclass(frozen=True)
@@ -158,12 +160,12 @@ class Fitted:
 
     Attributes:
         core: Encodes clips from now on; the one given, unless an adapter was trained.
-        head: Answers with the labels of the fit set.
+        head: Answers with the labels of the fit set; None where nothing was learned.
         failed: Clips that could not be read.
     """
 
     core: ModelCore
-    head: AdaptedHead
+    head: AdaptedHead | None
     failed: tuple[Failure, ...]
 
 
@@ -216,9 +218,7 @@ def _fitted(made: Adapted, method: str, failed: tuple[Failure, ...]) -> Fitted:
     return Fitted(made.core, made.head, failed)
 
 
-def encoded(
-    core: ModelCore, store: FeatureStore, items: tuple[SupportItem, ...]
-) -> EncodedExamples:
+def encoded(core: ModelCore, store: FeatureStore, items: Sequence[SupportItem]) -> EncodedExamples:
     """Clips that can be read, in one view each; the store keeps their features."""
     used: list[SupportItem] = []
     rows: list[Encoded] = []

@@ -19,8 +19,8 @@ from vlar.evaluation.report import (
     rows,
     title,
 )
-from vlar.metrics.figures import Figure
-from vlar.metrics.result import EvaluatedClip, Evaluation, confusion_matrix, most_confused, percent
+from vlar.metrics.figures import Figure, percent
+from vlar.metrics.result import EvaluatedClip, Evaluation, confusion_matrix, most_confused
 from vlar.types import JsonDict, Window
 
 Runs = Sequence[tuple[Path, list[JsonDict]]]
@@ -107,9 +107,8 @@ def _head(result: Evaluation) -> str:
     tiles: list[tuple[str, str, str]] = []
     names = {"top1": "top-1", "top5": "top-5", "macro": "mean over labels"}
     for key, name in names.items():
-        row = result.intervals.get(key)
-        range_ = f"{100 * row.low:.0f} to {100 * row.high:.0f}" if row else "no interval"
-        tiles.append((name, percent(getattr(result, key)), range_))
+        figure = result.figure(key)
+        tiles.append((name, figure.text(" %"), figure.ends or "no interval"))
     tiles += [
         ("mAP", f"{result.map:.3f}", "label to clip"),
         ("called unknown", percent(result.unknown_rate), "of the clips"),
@@ -276,7 +275,7 @@ def write_runs_page(file: Path, runs: Runs) -> None:
                 escape(title(row.name, row.where)),
                 *(f"{cell(v)} {_bar(v)}" for v in row.values),
                 "; ".join(
-                    f"{escape(method)} {100 * value:.1f} "
+                    f"{escape(method)} {percent(value, '')} "
                     f'<span class="soft">({escape(source)})</span>'
                     for method, value, _, source in row.published
                 ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from vlar.metrics.checks import Record
-from vlar.metrics.figures import Figure
+from vlar.metrics.figures import Figure, percent
 from vlar.types import JsonDict
 
 _QUIET = ("moves.data.folders",)  # where the data lie moves no figure
@@ -130,7 +130,8 @@ def sentence(row: ReportRow) -> str:
     """One figure as a line: its name, what it is of, one value a run, the published ones."""
     cells = "  ".join(f"{cell(value):>20}" for value in row.values)
     published = "; ".join(
-        f"{method} {percent(value)}{f' +- {percent(spread)}' if spread is not None else ''}"
+        f"{method} {percent(value, '')}"
+        + (f" +- {percent(spread, '')}" if spread is not None else "")
         for method, value, spread, _ in row.published
     )
     return f"{title(row.name, row.where):<46} {cells}" + (
@@ -192,24 +193,11 @@ def cell(figure: Figure | None) -> str:
     """A value with its interval, in percent; a rank as it is.
 
     >>> cell(Figure("top1", 0.5, 0.4, 0.61, 10)), cell(Figure("median_rank", 7.0))
-    ('50.0 [40.0-61.0]', '7.0')
+    ('50.0 [40 to 61]', '7.0')
     """
-    if figure is None or figure.value != figure.value:
+    if figure is None:
         return "-"
-    if not figure.is_share:
-        return f"{figure.value:.1f}"
-    if figure.low is None or figure.high is None:
-        return percent(figure.value)
-    return f"{percent(figure.value)} [{percent(figure.low)}-{percent(figure.high)}]"
-
-
-def percent(value: float) -> str:
-    """A share in percent.
-
-    >>> percent(0.254)
-    '25.4'
-    """
-    return f"{100 * value:.1f}"
+    return figure.text() + (f" [{figure.ends}]" if figure.ends else "")
 
 
 def _published(

@@ -159,8 +159,7 @@ def _check_part(card: LoadedCard, part: RunSplit, plan: Plan) -> None:
             f"{name}{len(test.missing)} of {len(test)} {part.subset} clips are missing "
             f"({first}, ..); figures are of the others"
         )
-    labels = {label for item in test.items for label in item.labels}
-    empty = [label for label in part.labels if label not in labels]
+    empty = [label for label in part.labels if label not in test.labels]
     if empty:
         plan.notes.append(
             f"{name}{len(empty)} of {len(part.labels)} labels are empty classes, without a "
@@ -291,11 +290,8 @@ def read_runs(file: Path) -> list[JsonDict]:
         ProtocolError: it cannot be read, or was written by another version.
     """
     try:
-        content: Any = json.loads(read_file(file, _MOST))
-    except OSError as error:
-        raise ProtocolError(
-            f"{file}: cannot be read ({error.strerror}); give a run's file"
-        ) from error
+        with explained(ProtocolError, f"{file}: cannot be read", "give a run's file"):
+            content: Any = json.loads(read_file(file, _MOST))
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"{file}: not valid JSON ({error})") from error
     if isinstance(content, dict) and "per_label" in content:
@@ -340,10 +336,7 @@ def _of_evaluation(found: JsonDict) -> JsonDict:
         if key in found
     ]
     figures += [Figure("top1", v, n=n).of(part=k) for k, v in found.get("parts", {}).items()]
-    for row in found.get("slices", []):
-        low, high = ((row["interval"] or {}).get(end) for end in ("low", "high"))
-        one = Figure("top1", row["accuracy"], low, high, row["n"])
-        figures.append(one.of(by=row["column"], value=row["value"] or "-"))
+    figures += map(Figure.restore, found.get("slices", []))
     facts = {name: settings.pop(name) for name in ("encoder", "fingerprint")}
     labels = {"folders": [str(source)], "splits": [{"labels": len(found["labels"])}], "notes": []}
     return {

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vlar.errors import MetricError
 from vlar.metrics.checks import Record, finite, flags_of, truth_of
-from vlar.types import Float64, JsonDict
+from vlar.types import Float64
 
 Counts = npt.NDArray[np.integer[Any]]
 _OFTEN = 0.3  # of a label's clips
@@ -224,7 +224,7 @@ def generalised_zero_shot(
 
 
 @dataclass(frozen=True)
-class MultiLabelScores:
+class MultiLabelScores(Record):
     """Average precision over labels and over pairs of clip and label.
 
     Attributes:
@@ -236,10 +236,6 @@ class MultiLabelScores:
     macro: float
     micro: float
     per_label: tuple[float | None, ...]
-
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return {"macro": self.macro, "micro": self.micro, "per_label": list(self.per_label)}
 
 
 def multilabel_map(scores: npt.ArrayLike, truth: npt.ArrayLike) -> MultiLabelScores:

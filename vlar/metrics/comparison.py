@@ -8,8 +8,9 @@ import numpy as np
 
 from vlar.errors import MetricError
 from vlar.metrics.checks import Record
-from vlar.metrics.intervals import Interval, PairedDifference, paired
-from vlar.metrics.result import EvaluatedClip, Evaluation, percent
+from vlar.metrics.figures import Figure
+from vlar.metrics.intervals import PairedDifference, paired
+from vlar.metrics.result import EvaluatedClip, Evaluation, shown
 from vlar.types import JsonDict
 
 _MOST_MOVED = 200  # hits that a comparison names
@@ -80,7 +81,7 @@ class Comparison:
     models: tuple[str, str]
     n: int
     groups: int
-    figures: dict[str, tuple[tuple[float, Interval | None], tuple[float, Interval | None]]]
+    figures: dict[str, tuple[Figure, Figure]]
     difference: PairedDifference | None
     labels: tuple[ComparedLabel, ...]
     changed: tuple[tuple[EvaluatedClip, EvaluatedClip], ...]
@@ -104,7 +105,11 @@ class Comparison:
             "groups": self.groups,
             "figures": {
                 name: [
-                    {"value": value, "interval": row and [row.low, row.high]} for value, row in both
+                    {
+                        "value": row.value,
+                        "interval": None if row.low is None else [row.low, row.high],
+                    }
+                    for row in both
                 ]
                 for name, both in self.figures.items()
             },
@@ -120,7 +125,8 @@ class Comparison:
         """A few lines for a person."""
         names = {"top1": "top-1", "macro": "mean over labels"}
         lines = [
-            f"{names[name]}: {', '.join(map(_figure, self.models, both))}"
+            f"{names[name]}: "
+            + ", ".join(f"{m} {shown(row)}" for m, row in zip(self.models, both, strict=True))
             for name, both in self.figures.items()
         ]
         lines.append(
@@ -177,14 +183,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
     rows.sort(key=lambda row: (-abs(row.right[1] - row.right[0]), -row.entered, row.label))
     rights = [[clip.right for clip in clips] for clips in zip(*pairs, strict=True)]
     groups = [clip.group for clip, _ in pairs]
-    both = (first, second)
-    figures = {
-        name: (
-            (getattr(both[0], name), both[0].intervals.get(name)),
-            (getattr(both[1], name), both[1].intervals.get(name)),
-        )
-        for name in ("top1", "macro")
-    }
+    figures = {name: (first.figure(name), second.figure(name)) for name in ("top1", "macro")}
     return Comparison(
         (first.model, second.model),
         len(pairs),
@@ -219,9 +218,3 @@ def _moved(
         for (clip, _), a, b in zip(pairs, *ranks, strict=True)
         if (a <= most) != (b <= most)
     ]
-
-
-def _figure(model: str, figure: tuple[float, Interval | None]) -> str:
-    value, row = figure
-    of = f" ({100 * row.low:.0f} to {100 * row.high:.0f})" if row else ""
-    return f"{model} {percent(value)}{of}"

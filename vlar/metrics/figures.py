@@ -9,64 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.metrics.checks import Record
 from vlar.metrics.classification import macro_accuracy, ranks
 from vlar.metrics.intervals import Interval, bootstrap, mean_interval
 from vlar.types import JsonDict
 
 FEWEST = 20
 """Clips below which the accuracy of a slice tells little."""
-
-
-@dataclass(frozen=True)
-class Slice(Record):
-    """The clips with one value of a column.
-
-    Attributes:
-        column: Name of the column.
-        value: Their cell; may be empty.
-        n: Clips.
-        accuracy: Share of them whose answer is right.
-        interval: 95 % interval over groups; None where all are of one group.
-    """
-
-    column: str
-    value: str
-    n: int
-    accuracy: float
-    interval: Interval | None
-
-    def sentence(self) -> str:
-        """A line for a person; a slice of few clips is marked."""
-        ends = (
-            self.interval and f" ({100 * self.interval.low:.0f} to {100 * self.interval.high:.0f})"
-        )
-        few = f"; fewer than {FEWEST} clips tell little" if self.n < FEWEST else ""
-        name = f"{self.column} = {self.value or '(empty)'}"
-        return f"{name}: {100 * self.accuracy:.1f} %{ends or ''} of {self.n}{few}"
-
-
-def slices(
-    right: npt.ArrayLike, cells: Sequence[Mapping[str, str]], groups: Sequence[str]
-) -> tuple[Slice, ...]:
-    """The accuracy of each value of each column, in the order of columns and values.
-
-    Args:
-        right: (N,) whether each clip's answer is right.
-        cells: N cells by column; all have the same columns.
-        groups: N groups, which stand and fall together.
-    """
-    hits = np.asarray(right, np.bool_)
-    sliced: list[Slice] = []
-    for column in dict.fromkeys(name for row in cells for name in row):
-        values = np.array([row[column] for row in cells], object)
-        for value in sorted(set(values)):
-            rows = np.flatnonzero(values == value)
-            interval = mean_interval(hits[rows], [groups[int(row)] for row in rows])
-            sliced.append(Slice(column, value, len(rows), float(hits[rows].mean()), interval))
-    return tuple(sliced)
-
-
 CLEAN = "clean"
 _DRAWS = 500  # of figures that are not a mean over clips
 _TOP = 5
@@ -102,6 +50,22 @@ class Figure:
         """Whether the value is a share of 1, which is printed in percent; a rank is not."""
         return not self.name.endswith("rank")
 
+    def text(self, unit: str = "") -> str:
+        """The value in percent; a rank as it is, a dash where it is not defined.
+
+        >>> Figure("top1", 0.346).text(" %"), Figure("median_rank", 7.0).text()
+        ('34.6 %', '7.0')
+        """
+        if np.isnan(self.value):
+            return "-"
+        return percent(self.value, unit) if self.is_share else f"{self.value:.1f}"
+
+    @property
+    def ends(self) -> str:
+        """Both ends of the interval in percent, such as ``40 to 61``; empty without one."""
+        ends = (self.low, self.high) if self.is_share else ()
+        return " to ".join(f"{100 * end:.0f}" for end in ends if end is not None)
+
     def of(self, **where: Any) -> Figure:
         """The same figure of a part of the run."""
         more = {name: str(value) for name, value in where.items() if value is not None}
@@ -123,6 +87,15 @@ class Figure:
         """The figure of a JSON object."""
         value = float("nan") if row["value"] is None else float(row["value"])
         return Figure(row["name"], value, row["low"], row["high"], int(row["n"]), row["where"])
+
+
+def percent(share: float, unit: str = " %") -> str:
+    """A share in percent, with one digit after the point.
+
+    >>> percent(0.346)
+    '34.6 %'
+    """
+    return f"{100 * share:.1f}{unit}"
 
 
 def with_interval(name: str, found: Interval | None, value: float, n: int) -> Figure:
@@ -170,6 +143,29 @@ def class_figures(
         return macro_accuracy(rank[rows] < 1, truth[rows])
 
     return [*figures, any_figure("macro", macro, groups)]
+
+
+def slices(
+    right: npt.ArrayLike, cells: Sequence[Mapping[str, str]], groups: Sequence[str]
+) -> list[Figure]:
+    """``top1`` of each value of each column, in the order of columns and values.
+
+    Args:
+        right: (N,) whether each clip's answer is right.
+        cells: N cells by column; all have the same columns.
+        groups: N groups, which stand and fall together.
+
+    Returns:
+        Figures of ``{"by": COLUMN, "value": CELL}``; ``-`` stands for an empty cell.
+    """
+    hits, figures = np.asarray(right, np.bool_), list[Figure]()
+    for column in dict.fromkeys(name for row in cells for name in row):
+        values = np.array([row[column] for row in cells], object)
+        for value in sorted(set(values)):
+            rows = np.flatnonzero(values == value)
+            figure = mean_figure("top1", hits[rows], [groups[row] for row in rows.tolist()])
+            figures.append(figure.of(by=column, value=value or "-"))
+    return figures
 
 
 def with_means(figures: list[Figure]) -> list[Figure]:

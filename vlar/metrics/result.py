@@ -28,11 +28,10 @@ from vlar.metrics.classification import (
     ranks,
     worth_knowing,
 )
-from vlar.metrics.figures import Slice, slices
+from vlar.metrics.figures import FEWEST, Figure, percent, slices, with_interval
 from vlar.metrics.intervals import Interval, bootstrap, mean_interval
 from vlar.types import Failure, Float64, JsonDict
 
-_FEWEST = 20  # clips that a threshold is stated from, and shares without their counts
 _NAMED = 3  # labels that a sentence names
 
 
@@ -177,7 +176,7 @@ class Evaluation:
         intervals: 95 % bootstrap intervals over groups; None where all clips are of one group.
         parts: Accuracy of each part of the labels (verb, object), where they have parts.
         micro_map: Average precision of all pairs of clip and label; with ``mode="multi"``.
-        slices: Accuracy of the clips of each value of the columns that were asked for.
+        slices: ``top1`` of the clips of each value of the columns that were asked for.
     """
 
     model: str
@@ -201,7 +200,7 @@ class Evaluation:
     intervals: Mapping[str, Interval | None]
     parts: Mapping[str, float] = field(default_factory=dict[str, float])
     micro_map: float | None = None
-    slices: tuple[Slice, ...] = ()
+    slices: tuple[Figure, ...] = ()
 
     @property
     def n(self) -> int:
@@ -218,6 +217,10 @@ class Evaluation:
         """Groups that the clips come from."""
         return len({clip.group for clip in self.clips})
 
+    def figure(self, name: str) -> Figure:
+        """An attribute that is a share, such as ``top1``, with its interval if it has one."""
+        return with_interval(name, self.intervals.get(name), getattr(self, name), self.n)
+
     def worst(self, most: int = 12) -> list[EvaluatedClip]:
         """Wrong answers, the most probable first."""
         wrong = [clip for clip in self.clips if not clip.right]
@@ -226,7 +229,7 @@ class Evaluation:
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
         intervals = {name: row and [row.low, row.high] for name, row in self.intervals.items()}
-        threshold = self.threshold if self.n >= _FEWEST else None
+        threshold = self.threshold if self.n >= FEWEST else None
         return {
             "model": self.model,
             "source": str(self.source),
@@ -275,7 +278,7 @@ class Evaluation:
     def summary(self) -> str:
         """A few lines for a person: the figures, what is confused, which threshold to take."""
         names = {"top1": "top-1", "top5": "top-5", "macro": "mean over labels", "map": "mAP"}
-        figures = ", ".join(f"{name} {self._figure(key)}" for key, name in names.items())
+        figures = ", ".join(f"{name} {self._cell(key)}" for key, name in names.items())
         lines = [f"{self._counted()}: {figures}"]
         if self.parts:
             lines.append(", ".join(f"{name} {percent(v)}" for name, v in self.parts.items()))
@@ -284,16 +287,16 @@ class Evaluation:
             f"calibration error {self.ece:.2f}"
         )
         lines += [self.threshold_sentence(), self.confusion_sentence(), *self.remarks()]
-        lines += [row.sentence() for row in self.slices]
+        lines += map(slice_sentence, self.slices)
         return "\n".join(line for line in lines if line)
 
     def threshold_sentence(self) -> str:
         """Recommended threshold of the probability, in words; none from a few clips."""
         if self.threshold is None:
             return "no answer is right, so no threshold keeps right answers"
-        if self.n < _FEWEST:
+        if self.n < FEWEST:
             clips = "1 clip is" if self.n == 1 else f"{self.n} clips are"
-            return f"{clips} too few for a threshold; give at least {_FEWEST}"
+            return f"{clips} too few for a threshold; give at least {FEWEST}"
         cut = self.threshold
         drops = "" if cut.drops is None else f" and drops {percent(cut.drops)} of the wrong ones"
         return (
@@ -319,15 +322,12 @@ class Evaluation:
         lost = self.right_but_unknown
         return f" ({lost} of {right} right answers were called unknown)" if lost else ""
 
-    def _figure(self, name: str) -> str:
-        value, interval = getattr(self, name), self.intervals.get(name)
+    def _cell(self, name: str) -> str:
         if name == "map":
-            return f"{value:.3f}"
-        few = name in ("top1", "top5") and self.n < _FEWEST
-        count = f"{round(value * self.n)} of {self.n}, " if few else ""
-        if interval is None:
-            return count + percent(value)
-        return f"{count}{percent(value)} ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
+            return f"{self.map:.3f}"
+        figure = self.figure(name)
+        few = name in ("top1", "top5") and self.n < FEWEST
+        return (f"{round(figure.value * self.n)} of {self.n}, " if few else "") + shown(figure)
 
     def remarks(self) -> list[str]:
         """Remarks that a reader of the figures must not miss."""
@@ -370,13 +370,15 @@ def most_confused(names: list[str], table: list[list[int]], most: int) -> list[i
     return sorted(np.argsort(-wrong, kind="stable")[:most].tolist())
 
 
-def percent(share: float) -> str:
-    """A share for a sentence.
+def shown(figure: Figure) -> str:
+    """A figure for a sentence: ``34.6 % (30 to 40)``."""
+    return figure.text(" %") + (f" ({figure.ends})" if figure.ends else "")
 
-    >>> percent(0.346)
-    '34.6 %'
-    """
-    return f"{100 * share:.1f} %"
+
+def slice_sentence(figure: Figure) -> str:
+    """A slice as a line; one of few clips is marked."""
+    few = f"; fewer than {FEWEST} clips tell little" if figure.n < FEWEST else ""
+    return f"{figure.where['by']} = {figure.where['value']}: {shown(figure)} of {figure.n}{few}"
 
 
 Bools = npt.NDArray[np.bool_]
@@ -447,7 +449,7 @@ def evaluation_of(
         intervals=_intervals(rank, member, hits, groups),
         parts=_part_accuracy(clips, label_parts),
         micro_map=multilabel_map(probability, member).micro if several else None,
-        slices=slices(right, [clip.cells for clip in clips], groups),
+        slices=tuple(slices(right, [clip.cells for clip in clips], groups)),
     )
 
 

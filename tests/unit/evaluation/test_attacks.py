@@ -19,8 +19,6 @@ from vlar.evaluation.attacks.base import (
     acceleration,
     attack,
     bone_drift,
-    fooling_rate,
-    right_to_wrong,
 )
 from vlar.evaluation.attacks.gradient import fit_ar, motion_gradient
 from vlar.evaluation.attacks.posterior import applied, learned_moments
@@ -105,13 +103,6 @@ def test_bones_of_other_joints_are_refused():
     refused(UsageError, "give two", bone_drift, here[:2], here, "kinect20")
 
 
-def test_rates_count_answers_and_right_answers():
-    before, after, truth = [0, 1, 2, 3], [0, 2, 1, 3], [0, 1, 0, 0]
-    assert fooling_rate(before, after) == 0.5
-    assert right_to_wrong(before, after, truth) == 0.5  # of clips 0 and 1
-    assert right_to_wrong([1], [0], [0]) == 0
-
-
 def test_steady_motion_has_no_acceleration():
     time = np.arange(6.0)[:, None, None, None]
     still = np.zeros((6, 1, 2, 3))
@@ -141,7 +132,8 @@ def test_attacks_cross_the_border_that_noise_of_equal_norm_does_not():
     model = Surrogate(lambda clips: clips.flatten(1) @ weights, torch.from_numpy(y))
 
     def fooled(moved: torch.Tensor) -> float:
-        return fooling_rate(model.logits(x).argmax(1), model.logits(moved).argmax(1))
+        before, after = model.logits(x).argmax(1), model.logits(moved).argmax(1)
+        return float((before != after).float().mean())
 
     for name in ("fgsm", "mi", "pgd", "motion", "posterior"):
         found = attack(name, model, x, eps=0.05, steps=5, seed=0)

@@ -150,12 +150,12 @@ def test_accuracy_by_any_column(lite_model: Model, clips: Path, tmp_path: Path):
     result = lite_model.evaluate(file, by=("light", "label"))
     plain = lite_model.evaluate(table(clips, "good", *GOOD))
     assert result.top1 == plain.top1
-    assert [(s.column, s.value, s.n) for s in result.slices] == [
+    assert [(s.where["by"], s.where["value"], s.n) for s in result.slices] == [
         ("light", "day", 2), ("light", "night", 1), ("label", "curtain", 1), ("label", "snow", 2),
     ]  # fmt: skip
     right = [clip.right for clip in result.clips]
-    assert result.slices[0].accuracy == (right[0] + right[2]) / 2
-    assert result.to_dict()["slices"][1]["value"] == "night"
+    assert result.slices[0].value == (right[0] + right[2]) / 2
+    assert result.to_dict()["slices"][1]["where"]["value"] == "night"
     assert "light = night: " in result.summary()
     assert "slices" not in plain.to_dict()
     with pytest.raises(SupportError, match=r"no column 'scene' to slice by; there are .*light"):

@@ -175,17 +175,6 @@ def _risen(loss: Loss, x: Tensor, found: Tensor) -> Tensor:
 Points = npt.NDArray[np.floating[Any]]
 
 
-def fooling_rate(before: npt.ArrayLike, after: npt.ArrayLike) -> float:
-    """Share of N answers that differ; from wrong to wrong counts too."""
-    return float(np.mean(np.asarray(before) != np.asarray(after)))
-
-
-def right_to_wrong(before: npt.ArrayLike, after: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """Share of the answers that were right and are wrong now; 0 where none was right."""
-    right = np.asarray(before) == np.asarray(truth)
-    return float((np.asarray(after) != truth)[right].mean()) if right.any() else 0.0
-
-
 def bone_drift(before: Points, after: Points, layout: str | Layout) -> float:
     """Change of the lengths of all bones over all lengths; unseen joints (NaN) are left out.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,6 +37,11 @@ class Subset:
 
     def __len__(self) -> int:
         return len(self.items) + len(self.missing)
+
+    @property
+    def labels(self) -> set[str]:
+        """Labels of the clips whose recording is there."""
+        return {label for item in self.items for label in item.labels}
 
     def of(self, labels: Iterable[str]) -> Subset:
         """The clips that show one of some labels."""
@@ -227,6 +232,16 @@ def lines_of(file: Path) -> list[str]:
         raise DatasetError(f"{file}: cannot be read ({error.strerror}); check the path") from error
 
 
+def numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not empty, each with its number, from 1.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    lines = enumerate(lines_of(file), start=1)
+    return ((number, line.strip()) for number, line in lines if line.strip())
+
+
 def text_hash(*files: Path) -> str:
     """SHA-256 of the lines of text files; their order, line ends and trailing blanks do not count.
 
@@ -292,7 +307,7 @@ class FolderPerLabel(DatasetLayout):
         divided = {f.name: f for f in _folders(root) if f.name.lower() in _SUBSETS}
         places = {_SUBSETS[name.lower()]: f for name, f in divided.items()} or {TEST: root}
         subsets = {name: _subset(folder_path, modality) for name, folder_path in places.items()}
-        labels = sorted({item.label for subset in subsets.values() for item in subset.items})
+        labels = sorted(set().union(*(subset.labels for subset in subsets.values())))
         if not labels:
             raise DatasetError(
                 f"{root}: no recording in a folder of its label; see docs/protocols.md"

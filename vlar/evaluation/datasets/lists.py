@@ -28,6 +28,7 @@ from vlar.evaluation.datasets.base import (
     Subset,
     clip,
     lines_of,
+    numbered_lines,
     require_label,
     text_hash,
 )
@@ -107,10 +108,8 @@ def label_names(file: Path) -> tuple[str, ...]:
 
 
 def _listed(file: Path, labels: tuple[str, ...]) -> Iterator[_Row]:
-    for number, line in enumerate(lines_of(file), start=1):
-        if not line.strip():
-            continue
-        path, index = _path_and_index(line.strip())
+    for number, line in numbered_lines(file):
+        path, index = _path_and_index(line)
         if not index.isdigit() or int(index) >= len(labels):
             raise DatasetError(
                 f"{file}, line {number}: class {index!r} is not a number below {len(labels)}, the "
@@ -181,10 +180,8 @@ class Hmdb51(DatasetLayout):
 
 
 def _hmdb51_listed(file: Path, label: str) -> Iterator[tuple[str | None, SupportItem, list[str]]]:
-    for number, line in enumerate(lines_of(file), start=1):
-        if not line.strip():
-            continue
-        name, _, use = line.strip().rpartition(" ")
+    for number, line in numbered_lines(file):
+        name, _, use = line.rpartition(" ")
         if use not in _USES or not name.strip():
             raise DatasetError(
                 f"{file}, line {number}: {line!r} is not 'FILE USE' with use 0, 1 or 2"
@@ -212,29 +209,25 @@ class Ucf101(DatasetLayout):
         classes = self.needed(root, "classInd.txt")
         labels = list(_ucf101_labels(classes))
         recordings = Recordings(root, self.videos)
-        subsets, files = {}, {classes.name: text_hash(classes)}
-        for name, stem in ((TRAIN, "trainlist"), (TEST, "testlist")):
-            file = self.needed(root, f"{stem}{split:02d}.txt")
-            files[file.name] = text_hash(file)
-            subsets[name] = recordings.subset(_ucf101_listed(file, labels))
+        stems = {TRAIN: "trainlist", TEST: "testlist"}
+        lists = {k: self.needed(root, f"{stem}{split:02d}.txt") for k, stem in stems.items()}
+        subsets = {k: recordings.subset(_ucf101_listed(f, labels)) for k, f in lists.items()}
+        files = {file.name: text_hash(file) for file in (classes, *lists.values())}
         return DatasetSplit("ucf101", root, tuple(labels), subsets, files)
 
 
 def _ucf101_labels(file: Path) -> Iterator[str]:
-    for number, line in enumerate(lines_of(file), start=1):
-        index, _, label = line.strip().partition(" ")
-        if line.strip() and (not index.isdigit() or not label.strip()):
+    for number, line in numbered_lines(file):
+        index, _, label = line.partition(" ")
+        if not index.isdigit() or not label.strip():
             raise DatasetError(f"{file}, line {number}: {line!r} is not 'NUMBER LABEL'")
-        if label.strip():
-            yield label.strip()
+        yield label.strip()
 
 
 def _ucf101_listed(file: Path, labels: list[str]) -> Iterator[_Row]:
     numbers = {label: number for number, label in enumerate(labels, start=1)}
-    for number, line in enumerate(lines_of(file), start=1):
-        if not line.strip():
-            continue
-        path, _, index = line.strip().partition(" ")
+    for number, line in numbered_lines(file):
+        path, _, index = line.partition(" ")
         label = require_label(PurePosixPath(path).parent.name, numbers, file, number)
         if index.strip() and index.strip() != str(numbers[label]):
             raise DatasetError(
@@ -317,11 +310,9 @@ def descriptions(file: Path) -> list[tuple[str, str]]:
 
 
 def _dailydvs_listed(file: Path, labels: tuple[str, ...]) -> Iterator[_Row]:
-    for number, line in enumerate(lines_of(file), start=1):
-        path = re.split(r"[,\s]", line.strip(), maxsplit=1)[0]
+    for number, line in numbered_lines(file):
+        path = re.split(r"[,\s]", line, maxsplit=1)[0]
         match = _SUBJECT.search(PurePosixPath(path).name)
-        if not path:
-            continue
         if match is None or int(match[1]) >= len(labels):
             raise DatasetError(
                 f"{file}, line {number}: {path!r} does not name a class below {len(labels)} and a "

@@ -16,7 +16,7 @@ from vlar import registry
 from vlar.errors import ProtocolError
 from vlar.evaluation.attacks.base import Surrogate, acceleration, attack, bone_drift
 from vlar.evaluation.features import check_no_empty_class
-from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, chance
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, chance, check_counts
 from vlar.heads.support import SupportItem
 from vlar.metrics.figures import Figure, mean_figure
 from vlar.model.core import ModelCore
@@ -28,7 +28,7 @@ from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask
 from vlar.training.towers import ResidualTower
-from vlar.types import Failure, Float32, JsonDict
+from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -68,14 +68,11 @@ class AttackRobustness(Protocol):
         settings = plan.settings
         names = _names(settings)
         for name in names:
-            if name not in registry.names("attack"):
-                raise registry.unknown_name("attack", name, registry.names("attack"))
+            registry.get("attack", name)
         for eps in _listed(settings["eps"]):
             if not isinstance(eps, int | float) or not (math.isfinite(eps) and eps >= 0):
                 raise ProtocolError(f"eps is {eps!r}; give 0 or more, in the unit of the inputs")
-        for key in ("steps", "clips"):
-            if not isinstance(settings[key], int) or settings[key] < 1:
-                raise ProtocolError(f"{key} is {settings[key]!r}; give a whole number from 1 on")
+        check_counts(settings, "steps", "clips")
         _check_tower(settings["method"], "the attacked inputs are those of a tower")
         if _needs_surrogate(settings):
             offer = 'it gives no gradients; name a tower, or set names = ["no-box"]'
@@ -225,18 +222,12 @@ def _chunks(count: int) -> list[slice]:
 
 def _features(
     run: Run, adapter: Any, items: Sequence[SupportItem]
-) -> tuple[Float32, list[SupportItem]]:
+) -> tuple[Float32, Sequence[SupportItem]]:
     """Frame features (N, T, F) that a tower reads, of the clips that can be read."""
-    core, rows, read_items = ModelCore(adapter.source), list[Float32](), list[SupportItem]()
-    for n, _, row in run.store.rows(core, items, sampler=core.view_sampler.one_view):
-        if isinstance(row, Failure):
-            run.failed[str(row.path)] = row
-        else:
-            rows.append(row.features)
-            read_items.append(items[n])
-    if not rows:
+    clips = run.encoded(ModelCore(adapter.source), items)
+    if not clips.items:
         raise ProtocolError(f"none of the {len(items)} clips can be read; check them: vlar check")
-    return np.stack(rows), read_items
+    return np.stack([row.features for row in clips.encoded]), clips.items
 
 
 def _attacked(

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from vlar import registry
 from vlar.encoders.base import Encoder
 from vlar.errors import ProtocolError
-from vlar.evaluation.learning import encoded
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
 from vlar.evaluation.report import lines
 from vlar.heads.support import SupportItem, cell
@@ -57,8 +56,7 @@ class Attributes(Protocol):
         encoder = run.core.encoder
         base = registry.get("adapter", "private").attach(encoder, {"grid": run.settings["grid"]})
         source = ModelCore(base.source, templates=run.core.template_set, name=run.core.name)
-        clips = encoded(source, run.store, part.test.items)
-        run.failed.update((str(row.path), row) for row in clips.failed)
+        clips = run.encoded(source, part.test.items)
         _check(clips.items, run.settings)
         figures: list[Figure] = []
         for form, settings in _forms(run.settings).items():

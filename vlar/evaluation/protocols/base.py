@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from vlar.errors import ProtocolError
 from vlar.evaluation.cards import DataCard, LoadedCard
 from vlar.evaluation.datasets.base import TRAIN, DatasetSplit, Subset
 from vlar.evaluation.features import ONE_FRAME, Change, FeatureStore
-from vlar.evaluation.learning import NONE, FitSet, Fitted, Guard, LearningMethod, fit
+from vlar.evaluation.learning import NONE, FitSet, Fitted, Guard, LearningMethod, encoded, fit
 from vlar.evaluation.report import lines
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.base import Scores
@@ -22,12 +23,12 @@ from vlar.metrics.calibration import expected_calibration_error
 from vlar.metrics.classification import ranks
 from vlar.metrics.figures import Figure, class_figures, with_means
 from vlar.model.core import ModelCore
+from vlar.model.examples import EncodedExamples
 from vlar.model.label_heads import LabelClassifier, make_classifier
 from vlar.types import Failure, Float64, JsonDict
 
 #: What a model that uses the order of frames must not survive unharmed.
 CONTROLS = (Change(ONE_FRAME), Change("shuffle"), Change("reverse"))
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,9 @@ class Plan:
     @property
     def learner(self) -> LearningMethod:
         """Learner of the settings."""
-        s = self.settings
-        return LearningMethod(
-            s.get("method", NONE),
-            s.get("unknown", "familiarity"),
-            s.get("recipe"),
-            dict(s.get("settings", {})),
-            tuple(s.get("objectives", ())),
-        )
+        s: JsonDict = {"method": NONE, **self.settings}
+        chosen = {k: s[k] for k in ("method", "unknown", "recipe", "settings") if k in s}
+        return LearningMethod(**chosen, objectives=tuple(s.get("objectives", ())))
 
 
 @dataclass
@@ -152,6 +148,19 @@ class Run:
         fitted = fit(self.core, self.store, learner or self.plan.learner, fit_set, seed)
         self.failed.update((str(row.path), row) for row in fitted.failed)
         return fitted
+
+    def learned(self, part: RunSplit, labels: Sequence[str], seed: int) -> Fitted:
+        """What the training clips of some labels teach; the run's core alone without a method."""
+        if self.plan.learner.method == NONE:
+            return Fitted(self.core, None, ())
+        items = part.data.subset(TRAIN).of(labels).items
+        return self.fit(self.guard(part.test).fit_set(items), seed)
+
+    def encoded(self, core: ModelCore, items: Sequence[SupportItem]) -> EncodedExamples:
+        """Clips that can be read, in one view each."""
+        examples = encoded(core, self.store, items)
+        self.failed.update((str(row.path), row) for row in examples.failed)
+        return examples
 
     def guard(self, *subsets: Subset) -> Guard:
         """A guard of the clips of subsets."""
@@ -220,6 +229,10 @@ class Scored:
             if scorer == key:
                 yield change.key if change else None, scores
 
+    def figures(self, measure: Callable[[Scores], list[Figure]]) -> list[Figure]:
+        """Figures of the only classifier under each change."""
+        return [row.of(under=under) for under, one in self.under() for row in measure(one)]
+
     def truth(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
         """(N,) column of each clip's label."""
         column = {label: number for number, label in enumerate(labels)}
@@ -262,6 +275,18 @@ class Protocol:
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
         """Printed lines of a run; the tables are for the run's file."""
         return lines(figures)
+
+
+def check_counts(settings: JsonDict, *names: str) -> None:
+    """Refuse settings that are not whole numbers from 1 on.
+
+    Raises:
+        ProtocolError: the message names the first.
+    """
+    for name in names:
+        number = settings[name]
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ProtocolError(f"{name} is {number!r}; give a whole number from 1 on")
 
 
 def accuracies(scored: Scored, key: Hashable, labels: Sequence[str], **where: Any) -> list[Figure]:

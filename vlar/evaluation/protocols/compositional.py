@@ -52,11 +52,12 @@ class Compositional(Protocol):
         classifier = run.classifier([texts[pair] for pair in pairs])
         scored = run.scores({0: classifier}, part.test.items, run.changes)
         truth = [_pair(item) for item in scored.items]
-        figures: list[Figure] = []
-        for under, scores in scored.under():
-            rows = self._rows(scores.similarity, pairs, truth, train, target)
-            rows += held_out(scores.similarity, pairs, truth, train)
-            figures += [row.of(under=under) for row in rows]
+        figures = scored.figures(
+            lambda scores: (
+                self._rows(scores.similarity, pairs, truth, train, target)
+                + held_out(scores.similarity, pairs, truth, train)
+            )
+        )
         clean = scored.by[0, None].similarity
         mixed = self._rows(_other_verbs(clean, pairs), pairs, truth, train, target)
         figures += [row.of(under="verbs permuted") for row in mixed]

@@ -12,10 +12,9 @@ from vlar import registry
 from vlar.errors import ProtocolError
 from vlar.evaluation.corruptions.base import SEVERITIES, names_for
 from vlar.evaluation.features import Change
-from vlar.evaluation.learning import NONE
+from vlar.evaluation.learning import LEARNER, NONE
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance
-from vlar.evaluation.report import percent
-from vlar.metrics.figures import Figure
+from vlar.metrics.figures import Figure, percent
 from vlar.registry import register
 from vlar.types import JsonDict
 
@@ -39,15 +38,13 @@ class CorruptionRobustness(Protocol):
         "severities": [1, 3, 5],
         "seed": 0,
         "method": NONE,
-        "unknown": "familiarity",
-        "recipe": None,
+        **LEARNER,
     }
 
     def check(self, plan: Plan) -> None:
         plan.learner.check()
         for name in _names(plan.settings):
-            if name not in registry.names("corruption"):
-                raise registry.unknown_name("corruption", name, registry.names("corruption"))
+            registry.get("corruption", name)
         wrong = [s for s in plan.settings["severities"] if s not in SEVERITIES]
         if wrong:
             raise ProtocolError(f"severity {wrong[0]} is not one of {SEVERITIES}")
@@ -67,10 +64,10 @@ class CorruptionRobustness(Protocol):
         texts = [f"{'corruption':<18} {'clean':>7} " + " ".join(f"{s:>6}" for s in severities)]
         texts[0] += f" {'mean':>7}"
         for name, cells_of_name in by.items():
-            values = {row.under.partition("/")[2]: percent(row.value) for row in cells_of_name}
-            mean = percent(float(np.mean([row.value for row in cells_of_name])))
+            values = {row.under.partition("/")[2]: row.text() for row in cells_of_name}
+            mean = percent(float(np.mean([row.value for row in cells_of_name])), "")
             cells = " ".join(f"{values.get(s, ''):>6}" for s in severities)
-            texts.append(f"{name:<18} {percent(clean.value):>7} {cells} {mean:>7}")
+            texts.append(f"{name:<18} {clean.text():>7} {cells} {mean:>7}")
         others = [row for row in figures if row.name != "top1" and "corruption" not in row.where]
         texts += super().lines([clean, *others], tables)
         first = [row for row in tables.get("falls_first", []) if row["severity"] is not None]
@@ -80,11 +77,8 @@ class CorruptionRobustness(Protocol):
         return [*texts, f"falls first: {', '.join(named)}"]
 
     def _part(self, run: Run, part: RunSplit) -> list[Figure]:
-        core, head = run.core, None
-        if run.plan.learner.method != NONE:
-            fitted = run.fit(run.guard(part.test).fit_set(part.train.items), run.settings["seed"])
-            core, head = fitted.core, fitted.head
-        labels = part.labels
+        labels, fitted = part.labels, run.learned(part, part.labels, run.settings["seed"])
+        core, head = fitted.core, fitted.head
         classifier = run.classifier(labels, core=core, head=head)
         changes = [None, *_changes(run.settings, run.core.modality)]
         one_view = head is not None

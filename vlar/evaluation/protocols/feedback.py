@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ProtocolError
-from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, check_counts
 from vlar.language.clean import clean_label
 from vlar.library.manifest import BlockSlice, declared
 from vlar.library.query.feedback import learn, log_odds
 from vlar.metrics.figures import Figure
 from vlar.model.library_model import LibraryModel
 from vlar.registry import register
-from vlar.types import Failure, Float32, JsonDict
+from vlar.types import Float32, JsonDict
 
 #: Judgements: as they are; at random, 30 % of them "yes"; of labels that are permuted.
 Truth = Literal["", "judgements at random", "labels permuted"]
@@ -136,15 +136,12 @@ class Feedback(Protocol):
     defaults: ClassVar[JsonDict] = {"judged": 3, "of": 10, "rounds": 2, "seeds": [0, 1, 2]}
 
     def check(self, plan: Plan) -> None:
-        numbers = [plan.settings[name] for name in ("judged", "of", "rounds")]
-        if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in numbers):
-            raise ProtocolError(
-                f"judged, of and rounds are {numbers}; give whole numbers from 1 on"
-            )
+        check_counts(plan.settings, "judged", "of", "rounds")
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        vectors, labels = _encoded(run, part)
-        shown = np.array([[label in each for each in labels] for label in part.labels], bool)
+        clips = run.encoded(run.core, part.test.items)
+        vectors = np.stack([row.vector for row in clips.encoded])
+        shown = np.array([[x in item.labels for item in clips.items] for x in part.labels], bool)
         least = int(run.settings["judged"])
         asked = [n for n in range(len(part.labels)) if shown[n].sum() > least]
         run.tables["labels with too few clips"] = len(part.labels) - len(asked)
@@ -190,17 +187,3 @@ def figures_of(results: Sequence[Round]) -> list[Figure]:
         mean("before with a yes", before[yes == 1]),
         mean("after with a yes", after[yes == 1]),
     ]
-
-
-def _encoded(run: Run, part: RunSplit) -> tuple[Float32, list[tuple[str, ...]]]:
-    """Vectors (N, D) of the clips that could be read, and their labels."""
-    vectors: list[Float32] = []
-    labels: list[tuple[str, ...]] = []
-    items = part.test.items
-    for number, _, row in run.store.rows(run.core, items, (None,), run.core.view_sampler.one_view):
-        if isinstance(row, Failure):
-            run.failed[str(row.path)] = row
-        else:
-            vectors.append(row.vector)
-            labels.append(items[number].labels)
-    return np.stack(vectors), labels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from vlar.evaluation.features import (
     draw_shots,
     spelled_as,
 )
-from vlar.evaluation.learning import Fitted
+from vlar.evaluation.learning import LEARNER, Fitted
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance, closed
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.heads.support import SupportItem
@@ -46,8 +47,7 @@ class FewShot(Protocol):
         "shots": [2, 4, 8, 16],
         "seeds": [0, 1, 2],
         "method": "auto",
-        "recipe": None,
-        "unknown": "familiarity",
+        **LEARNER,
         "lists": None,
     }
 
@@ -92,8 +92,7 @@ class Supervised(Protocol):
     defaults: ClassVar[JsonDict] = {
         "seeds": [0],
         "method": "auto",
-        "recipe": None,
-        "unknown": "familiarity",
+        **LEARNER,
         "settings": {},
         "objectives": [],
     }
@@ -172,8 +171,7 @@ class BaseToNovel(Protocol):
         "shots": 16,
         "seeds": [1, 2, 3],
         "method": "auto",
-        "recipe": None,
-        "unknown": "familiarity",
+        **LEARNER,
         "lists": None,
     }
 
@@ -256,8 +254,7 @@ class CrossDataset(Protocol):
         "shots": None,
         "seeds": [0],
         "method": "auto",
-        "recipe": None,
-        "unknown": "familiarity",
+        **LEARNER,
         "overlap": "refuse",
         "map": None,
     }
@@ -290,7 +287,7 @@ class CrossDataset(Protocol):
                 items = draw_shots(items, labels, run.settings["shots"], seed)
             fitted = run.fit(guard.fit_set(items), seed)
             head = fitted.head if mapping else None
-            labels = fitted.head.labels if mapping else part.labels
+            labels = head.labels if head else part.labels
             classifier = run.classifier(labels, core=fitted.core, head=head)
             test = part.test.of(labels).items
             one_view = head is not None
@@ -332,8 +329,6 @@ def _source(plan: Plan) -> RunSplit:
 
 
 def _mapped(source: RunSplit, mapping: dict[str, str] | None):
-    from dataclasses import replace
-
     items = list(source.train.items)
     if mapping is None:
         return items
@@ -347,10 +342,7 @@ def _sides(base: list[Figure], novel: list[Figure]) -> list[Figure]:
     for first, second in zip(base, novel, strict=True):
         if first.name == "top1" and second.name == "top1":
             hm = harmonic_mean(first.value, second.value)
-            figures.append(Figure("base", first.value, first.low, first.high, first.n, first.where))
-            figures.append(
-                Figure("novel", second.value, second.low, second.high, second.n, second.where)
-            )
+            figures += [replace(first, name="base"), replace(second, name="novel")]
             figures.append(Figure("hm", hm, n=first.n + second.n, where=first.where))
     return figures
 
@@ -378,8 +370,7 @@ class Episodes(Protocol):
         "episodes": 100,
         "seed": 0,
         "method": "prototype",
-        "unknown": "familiarity",
-        "recipe": None,
+        **LEARNER,
         "list": None,
     }
 

@@ -27,21 +27,20 @@ class MultiLabel(Protocol):
     defaults: ClassVar[JsonDict] = {}
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        figures: list[Figure] = []
         classifier = run.classifier(part.labels, mode="multi")
         scored = run.scores({0: classifier}, part.test.items, run.changes)
         shown = [[label in item.labels for label in part.labels] for item in scored.items]
         truth = np.array(shown, np.bool_)
         order = np.random.default_rng(_SEED).permutation(len(truth))
-        clean = scored.by[0, None].probability
-        for under, scores in scored.under():
-            draws = 0 if under else _DRAWS
-            rows = self._rows(scores.probability, truth, scored.groups, draws)
-            figures += [row.of(under=under) for row in rows]
-        blind = self._rows(clean, truth[order], scored.groups, 0)
+        clean = scored.by[0, None]
+        figures = scored.figures(
+            lambda scores: self._rows(
+                scores.probability, truth, scored.groups, _DRAWS if scores is clean else 0
+            )
+        )
+        blind = self._rows(clean.probability, truth[order], scored.groups, 0)
         figures += [row.of(under="labels permuted") for row in blind]
-        labels_shown = {label for item in scored.items for label in item.labels}
-        empty = [label for label in part.labels if label not in labels_shown]
+        empty = [x for x, shown in zip(part.labels, truth.T, strict=True) if not shown.any()]
         run.tables["labels without a clip"] = empty
         return figures
 

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from vlar.errors import ProtocolError
 from vlar.evaluation.features import spelled_as
-from vlar.evaluation.learning import NONE
+from vlar.evaluation.learning import LEARNER, NONE
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, closed
 from vlar.heads.base import Scores
 from vlar.metrics.figures import Figure, any_figure
-from vlar.metrics.openset import aupr, fpr_at, open_f1, openness, oscr
+from vlar.metrics.openset import aupr, auroc, fpr_at, open_f1, openness, oscr
 from vlar.registry import register
 from vlar.types import JsonDict
 
@@ -33,8 +33,7 @@ class OpenSet(Protocol):
         "known": 0.5,
         "seeds": [0, 1, 2],
         "method": NONE,
-        "unknown": "familiarity",
-        "recipe": None,
+        **LEARNER,
     }
 
     def check(self, plan: Plan) -> None:
@@ -57,24 +56,22 @@ class OpenSet(Protocol):
 
     def _seed(self, run: Run, part: RunSplit, seed: int) -> list[Figure]:
         known_labels = _known(run.plan, part, seed)
-        core, head = run.core, None
-        if run.plan.learner.method != NONE:
-            fit_set = run.guard(part.test).fit_set(part.data.subset("train").of(known_labels).items)
-            fitted = run.fit(fit_set, seed)
-            core, head = fitted.core, fitted.head
+        fitted = run.learned(part, known_labels, seed)
+        core, head = fitted.core, fitted.head
         classifier = run.classifier(known_labels, core=core, head=head)
         one_view = head is not None
         scored = run.scores({0: classifier}, part.test.items, run.changes, core, one_view)
         truth = [item.label for item in scored.items]
-        figures: list[Figure] = []
-        for under, scores in scored.under():
+
+        def measure(scores: Scores) -> list[Figure]:
             rows = _figures(scores, truth, known_labels, scored.groups)
-            figures += [row.of(seed=seed, under=under) for row in rows]
+            return [row.of(seed=seed) for row in rows]
+
         order = np.random.default_rng(seed).permutation(len(truth))
         clean = scored.by[0, None]
         mixed = Scores(clean.similarity[order], clean.probability[order], clean.unknown[order])
-        blind = _figures(mixed, truth, known_labels, scored.groups)
-        return figures + [row.of(seed=seed, under="scores permuted") for row in blind]
+        blind = [row.of(under="scores permuted") for row in measure(mixed)]
+        return scored.figures(measure) + blind
 
 
 def _known(plan: Plan, part: RunSplit, seed: int) -> tuple[str, ...]:
@@ -92,8 +89,6 @@ def _known(plan: Plan, part: RunSplit, seed: int) -> tuple[str, ...]:
 def _figures(
     scores: Scores, truth: list[str], known: tuple[str, ...], groups: list[str]
 ) -> list[Figure]:
-    from scipy.stats import rankdata
-
     column = {label: number for number, label in enumerate(known)}
     is_unknown = np.array([label not in column for label in truth])
     best = closed(scores).argmax(axis=1)
@@ -101,10 +96,9 @@ def _figures(
     answers = [None if no else known[b] for no, b in zip(scores.is_unknown, best, strict=True)]
 
     def area(rows: npt.NDArray[np.int64]) -> float:
-        """AUROC by ranks: what ``auroc`` gives, for the many draws of an interval."""
-        no, values = is_unknown[rows], rankdata(scores.unknown[rows])
-        n, m = int(no.sum()), int((~no).sum())
-        return float((values[no].sum() - n * (n + 1) / 2) / (n * m)) if n and m else 0.5
+        # A draw of groups may hold clips of one kind only, which rank by chance.
+        flags = is_unknown[rows]
+        return auroc(scores.unknown[rows], flags) if 0 < flags.sum() < len(flags) else 0.5
 
     n, n_unknown = len(truth), len({t for t in truth if t not in column})
     values = {

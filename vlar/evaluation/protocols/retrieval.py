@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from vlar.evaluation.protocols.base import Protocol, Run, RunSplit
+from vlar.heads.base import Scores
 from vlar.metrics.classification import retrieval_both_ways
 from vlar.metrics.figures import Figure
 from vlar.registry import register
@@ -27,25 +28,23 @@ class Retrieval(Protocol):
     defaults: ClassVar[JsonDict] = {"ks": [1, 5, 10]}
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        figures: list[Figure] = []
-        labels_shown = {label for item in part.test.items for label in item.labels}
+        labels_shown = part.test.labels
         labels = [label for label in part.labels if label in labels_shown]
         run.tables["labels without a clip"] = [x for x in part.labels if x not in labels_shown]
         scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
         shown = [[label in item.labels for item in scored.items] for label in labels]
         relevant = np.array(shown, np.bool_)
         answerable = relevant.any(axis=1)
-        for under, scores in scored.under():
-            similar = scores.similarity.T[answerable]
-            rows = self._rows(similar, relevant[answerable], run.settings["ks"])
-            figures += [row.of(under=under) for row in rows]
+        relevant, ks = relevant[answerable], run.settings["ks"]
+
+        def measure(scores: Scores, truth: np.ndarray = relevant) -> list[Figure]:
+            return self._rows(scores.similarity.T[answerable], truth, ks)
+
         order = np.random.default_rng(_SEED).permutation(len(scored.items))
-        similar = scored.by[0, None].similarity.T[answerable]
-        blind = self._rows(similar, relevant[answerable][:, order], run.settings["ks"])
-        figures += [row.of(under="labels permuted") for row in blind]
+        blind = measure(scored.by[0, None], relevant[:, order])
         # One float32 vector a clip: what a flat index of this collection takes.
         run.tables["index_bytes"] = len(scored.items) * run.core.dim * 4
-        return figures
+        return scored.figures(measure) + [row.of(under="labels permuted") for row in blind]
 
     def _rows(self, scores: np.ndarray, relevant: np.ndarray, ks: list[int]) -> list[Figure]:
         both = retrieval_both_ways(scores, relevant, ks=ks)

@@ -14,9 +14,8 @@ import numpy as np
 
 from vlar.errors import ProtocolError
 from vlar.evaluation.features import check_no_empty_class, draw_shots
-from vlar.evaluation.learning import Fitted
+from vlar.evaluation.learning import LEARNER, Fitted
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance
-from vlar.evaluation.report import percent
 from vlar.heads.support import SupportItem
 from vlar.media.bundle import ENDING, bundle_parts, write_bundle
 from vlar.media.lookup import sensors_of
@@ -48,8 +47,7 @@ class Subsets(Protocol):
         "shots": [0],
         "seeds": [0],
         "method": "auto",
-        "recipe": None,
-        "unknown": "familiarity",
+        **LEARNER,
     }
 
     def check(self, plan: Plan) -> None:
@@ -110,9 +108,7 @@ class Subsets(Protocol):
             cells_of = [row for row in shown if row.where.get("shots") == shots]
             cells_of = [row for row in cells if row.where["train"] == WORDS] + cells_of
             for name in dict.fromkeys(row.where["train"] for row in cells_of):
-                by = {
-                    r.where["test"]: percent(r.value) for r in cells_of if r.where["train"] == name
-                }
+                by = {r.where["test"]: r.text() for r in cells_of if r.where["train"] == name}
                 row = "".join(f"{by.get(column, '-'):>{width}}" for column in columns)
                 texts.append(f"{name:<{width}}{row}")
         others = [row for row in figures if "train" not in row.where]
@@ -166,8 +162,7 @@ def _cells(
     where: JsonDict,
 ) -> list[Figure]:
     """The figures of one row; a column without a clip is left out."""
-    head = fitted.head if fitted else None
-    core = fitted.core if fitted else run.core
+    head, core = (fitted.head, fitted.core) if fitted else (None, run.core)
     scorer: dict[Hashable, LabelClassifier] = {0: run.classifier(part.labels, core=core, head=head)}
     figures: list[Figure] = []
     for columns, items in tested.items():

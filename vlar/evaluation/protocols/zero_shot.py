@@ -9,6 +9,7 @@ import numpy as np
 from vlar.errors import ProtocolError
 from vlar.evaluation.features import check_overlap, spelled_as
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance, closed
+from vlar.heads.base import Scores
 from vlar.metrics.classification import generalised_zero_shot, ranks
 from vlar.metrics.figures import FEWEST, Figure, mean_figure, slices
 from vlar.registry import register
@@ -74,15 +75,16 @@ class GeneralisedZeroShot(Protocol):
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         train_labels = set(self._seen(run.plan))
-        figures: list[Figure] = []
         scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
         truth = scored.truth(part.labels)
         flags = np.array([label in train_labels for label in part.labels])
-        for under, scores in scored.under():
+
+        def measure(scores: Scores) -> list[Figure]:
             both = generalised_zero_shot(closed(scores), truth, flags)
             values = {"seen": both.seen, "unseen": both.unseen, "hm": both.harmonic_mean}
-            figures += [Figure(k, v, n=len(truth)).of(under=under) for k, v in values.items()]
-        return figures
+            return [Figure(name, value, n=len(truth)) for name, value in values.items()]
+
+        return scored.figures(measure)
 
     def _seen(self, plan: Plan) -> tuple[str, ...]:
         return spelled_as(plan.card.labels(plan.settings["seen"]) or (), plan.parts[0].data.labels)
@@ -118,13 +120,8 @@ class Slices(Protocol):
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
-        figures = accuracies(scored, 0, part.labels)
         by, truth = run.settings["by"], scored.truth(part.labels)
         cells = [{name: item.facts.get(name, "") for name in by} for item in scored.items]
-        for under, scores in scored.under():
-            right = np.asarray(ranks(closed(scores), truth) < 1)
-            for row in slices(right, cells, scored.groups):
-                ends = (row.interval.low, row.interval.high) if row.interval else (None, None)
-                figure = Figure("top1", row.accuracy, *ends, row.n)
-                figures.append(figure.of(under=under, by=row.column, value=row.value or "-"))
-        return figures
+        return accuracies(scored, 0, part.labels) + scored.figures(
+            lambda scores: slices(ranks(closed(scores), truth) < 1, cells, scored.groups)
+        )
