@@ -150,7 +150,7 @@ class Run:
         return fitted
 
     def learned(self, part: RunSplit, labels: Sequence[str], seed: int) -> Fitted:
-        """What the training clips of some labels teach; the run's core alone without a method."""
+        """Fit on the training clips of some labels; the core of the run alone without a method."""
         if self.plan.learner.method == NONE:
             return Fitted(self.core, None, ())
         items = part.data.subset(TRAIN).of(labels).items
