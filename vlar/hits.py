@@ -89,6 +89,7 @@ class Hit:
         origin: In a library that changed its model lazily: ``mapped`` where a window's vector is
             predicted from that of the earlier model, else ``encoded``; empty in other libraries.
         calibrated: Whether constants of its probability were fitted to the model.
+        understood: The English text that a phrase in another language is read as, by phrase.
     """
 
     rank: int
@@ -112,6 +113,7 @@ class Hit:
     written: tuple[str, ...] = ()
     origin: str = ""
     calibrated: bool = True
+    understood: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def found_by(self) -> str:
@@ -184,6 +186,7 @@ class Hit:
         facts |= {"written": list(self.written), "found_by": self.found_by} if self.written else {}
         facts |= {"caption": self.caption} if self.caption else {}
         facts |= {"origin": self.origin} if self.origin else {}
+        facts |= {"understood": dict(self.understood)} if self.understood else {}
         facts |= {"also": [copy.to_dict() for copy in self.also]} if self.also else {}
         facts |= {"parts": [part.to_dict() for part in self.parts]} if self.parts else {}
         return facts

@@ -271,6 +271,7 @@ class Classification:
     ``verdict`` answers one label alone: ``yes``, ``no``, or ``unsure`` between both. ``body`` is
     the visible share (0 to 1) of a body, ``cost`` the multiply-adds of the clip; None where these
     are not looked for or counted. ``calibrated`` is False where nothing was fitted to the model.
+    ``understood`` holds the English text that a label in another language is read as, by label.
     """
 
     path: Path
@@ -290,6 +291,7 @@ class Classification:
     failed: tuple[Failure, ...] = ()
     cost: int | None = None
     calibrated: bool = True
+    understood: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def label(self) -> str | None:
@@ -392,6 +394,7 @@ class Classification:
             "lost": round(self.lost, 4),
             **({"second_opinion": dict(self.second_opinion)} if self.second_opinion else {}),
             **({"person": self.person.to_dict()} if self.person else {}),
+            **({"understood": dict(self.understood)} if self.understood else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             **({"failed": [failure.message for failure in self.failed]} if self.failed else {}),
             **({} if self.cost is None else {"cost": self.cost}),

@@ -53,6 +53,7 @@ from vlar.heads.zero_shot import (
 )
 from vlar.language.bank import load_bank
 from vlar.language.descriptions import Described
+from vlar.language.foreign import understood
 from vlar.language.prompts import fill, load_templates
 from vlar.media.bundle import failed_parts
 from vlar.media.lookup import reader
@@ -238,17 +239,23 @@ class ModelCore(LibraryModel):
 
     def encode_labels(self, texts: Sequence[str]) -> Float32:
         """C labels to concept vectors (C, D) float32 of unit length."""
-        return concept_vectors(self.encoder, texts, self.prompts)
+        return concept_vectors(self.encoder, self.read(texts), self.prompts)
 
     def encode_queries(self, texts: Sequence[str]) -> Float32:
         """Q phrases of a search to concept vectors (Q, D) float32 of unit length."""
-        return concept_vectors(self.encoder, texts, self.prompts, "query")
+        return concept_vectors(self.encoder, self.read(texts), self.prompts, "query")
+
+    def read(self, texts: Sequence[str]) -> Sequence[str]:
+        """C texts as the encoder reads them; another language in English, where it needs that."""
+        english = understood(texts) if self.english else {}
+        return [english.get(text, text) for text in texts] if english else texts
 
     def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
         """Labels or phrases, conditioned on each of N windows, see ``LibraryModel``."""
         if not isinstance(self.encoder, ConditionedText):
             return super().conditioned_queries(texts, context)
-        filled = [prompt for prompts in fill(self.prompts, texts) for prompt in prompts]
+        read = self.read(texts)
+        filled = [prompt for prompts in fill(self.prompts, read) for prompt in prompts]
         words = self.encoder.conditioned_text(filled, context)
         return unit(words.reshape(len(context), len(texts), len(self.prompts), -1).mean(axis=2))
 

@@ -36,6 +36,7 @@ from vlar.heads.concept_heads import (
 from vlar.heads.zero_shot import ContentFree, EvidenceCurve
 from vlar.language.bank import load_bank
 from vlar.language.clean import clean_label
+from vlar.language.foreign import remark, understood
 from vlar.language.labels import Descriptions, LabelList, LabelSet, parse_labels
 from vlar.language.tree import Tree, TreeSource, bank_of, read_tree_source
 from vlar.language.unread import unsure
@@ -77,6 +78,7 @@ class LabelClassifier:
         unsure: What is answered in place of a figure, by best label; the empty label stands for
             all (``vlar.language.unread``).
         calibrated: Whether curves or constants were fitted to the model, or examples were.
+        english: What labels in another language are read as, by label.
     """
 
     head: Head
@@ -89,6 +91,7 @@ class LabelClassifier:
     content_free: ContentFree | None = None
     unsure: Mapping[str, str] = field(default_factory=dict[str, str])
     calibrated: bool = True
+    english: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -139,6 +142,8 @@ class LabelClassifier:
         )
         unsure = self.unsure.get("", self.unsure.get(best[0].label))
         alone = verdict(best[0].probability) if len(self.labels) == 1 else None
+        shown = [row.label for row in best if row.label in self.english]
+        english = {label: self.english[label] for label in shown}
         return Classification(
             path=span.path,
             start_s=span.window.start_s,
@@ -154,7 +159,9 @@ class LabelClassifier:
             failed=span.failed,
             cost=span.cost,
             calibrated=self.calibrated,
+            understood=english,
             notes=(
+                *((remark(english),) if english else ()),
                 *((unsure,) if unsure else ()),
                 *(() if similarity.any() or not span.encoded.vector.any() else (NO_WORDS,)),
                 *((SYNTHETIC,) if span.synthetic else ()),
@@ -235,6 +242,7 @@ class LabelClassifier:
             head, mode, core.fingerprint, keys, calibration, tree, _unseen_body(core),
             ContentFree(core.content_free), _unsure(core, head),
             core.calibrated or calibration is not None or head.name == KnownLabels.name,
+            _english(core, head),
         )  # fmt: skip
 
 
@@ -293,6 +301,7 @@ def make_classifier(
         adapted = calibration = None
     pairs = Composition.of(core, adapted)
     labels = asked.listed or _own_labels(core, adapted, pairs)
+    read = replace(labels, texts=tuple(core.read(labels.texts)))
     mode = "multi" if len(labels) == 1 else mode
     head: Head
     if pairs is not None:
@@ -302,9 +311,9 @@ def make_classifier(
         head = KnownLabels(core, adapted, labels.labels, mode)
         tree = tree or (adapted.tree if mode == "one" else None)
     elif core.conditions_text:
-        head = _conditioned(core, labels, mode, calibration is None and not core.calibrated)
+        head = _conditioned(core, read, mode, calibration is None and not core.calibrated)
     else:
-        head = _by_texts(core, labels, mode, asked.descriptions, calibration is None)
+        head = _by_texts(core, read, mode, asked.descriptions, calibration is None)
     if asked.concepts and (pairs or adapted):
         raise UsageError(f"model {core.name!r} answers by its own examples, not by concepts")
     if tree is not None and mode != "one":
@@ -313,12 +322,13 @@ def make_classifier(
             "labels"
         )
     above = label_tree(core, tree, head.labels)
-    unsure_of = _unsure(core, head, asked.concepts)
+    unsure_of, english = _unsure(core, head, asked.concepts), _english(core, head)
     head = TaughtHead.of(head, mode, asked.concepts, core.fingerprint)
     return LabelClassifier(
         head, mode, core.fingerprint, labels.keys, calibration, above, _unseen_body(core),
         ContentFree(core.content_free), unsure_of,
         core.calibrated or calibration is not None or head.name == KnownLabels.name,
+        english,
     )  # fmt: skip
 
 
@@ -328,6 +338,13 @@ def _unsure(core: ModelCore, head: Head, taught: Collection[str] = ()) -> dict[s
         return {}
     labels, encoder = [label for label in head.labels if label not in taught], core.encoder
     return unsure(labels, english=encoder.english, few_words=encoder.few_words and not taught)
+
+
+def _english(core: ModelCore, head: Head) -> dict[str, str]:
+    """What labels in another language are read as, where labels are answered by texts alone."""
+    if not core.english or not isinstance(head, ConceptHead | GatedHead | ConditionedHead):
+        return {}
+    return understood(head.labels)
 
 
 def _unseen_body(core: ModelCore) -> tuple[int, float] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from vlar.errors import QueryError
 from vlar.formatting import counted
+from vlar.language.foreign import remark, understood
 from vlar.language.negation import affirmed
 from vlar.language.questions import caption_of
 from vlar.language.unread import unsure_of_all
@@ -230,6 +231,8 @@ def remarks(tree: Node, *, english: bool = False, few_words: bool = False) -> It
     texts = [leaf.text for leaf in phrases]
     if reason := unsure_of_all(texts, english=english, few_words=few_words):
         yield reason
+    if english and (words := understood(texts)):
+        yield remark(words)
     for leaf in phrases:
         if (written := _WRITTEN.match(leaf.text)) is not None:
             kind, words = written.group(1).lower(), written.group(2)

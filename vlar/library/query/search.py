@@ -15,6 +15,7 @@ import numpy as np
 
 from vlar.cancellation import check
 from vlar.heads.calibration import BY_RULE
+from vlar.language.foreign import understood
 from vlar.library.query.candidates import (
     Candidates,
     ScoredSpan,
@@ -22,7 +23,7 @@ from vlar.library.query.candidates import (
     merge,
 )
 from vlar.library.query.feedback import log_odds, taught
-from vlar.library.query.grammar import Leaf, Phrase, has_order
+from vlar.library.query.grammar import Leaf, Phrase, has_order, leaves
 from vlar.library.query.index_candidates import IndexCandidates
 from vlar.library.query.plan import (
     QueryPlan,
@@ -122,7 +123,7 @@ def search(
         candidates = ScanCandidates(plan, snapshot, queries)
     compared = time.process_time()
     answers = _answers(plan, snapshot, candidates, reranker)
-    hits = _hits(snapshot, candidates, answers)
+    hits = _hits(plan, snapshot, candidates, answers)
     if report is not None:
         cost = {"compare": compared - begin, "rank": time.process_time() - compared}
         model = snapshot.model
@@ -210,7 +211,9 @@ def _distinct(
         count *= 2
 
 
-def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[DistinctSpan]) -> list[Hit]:
+def _hits(
+    plan: QueryPlan, snapshot: Snapshot, candidates: Candidates, answers: Sequence[DistinctSpan]
+) -> list[Hit]:
     tags = snapshot.store.tags([answer.span.video_id for answer in answers])
     hits: list[Hit] = []
     refined = [candidates.refined(answer.span) for answer in answers]
@@ -221,6 +224,8 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     middle_s = {i: sum(span) / 2 for i, span in zip(batch.ids.tolist(), batch.spans, strict=True)}
     lost = _lost(snapshot.store, refined)
     standing = _standing(candidates, answers)
+    phrases = [leaf.text for leaf in leaves(plan.tree) if isinstance(leaf, Phrase)]
+    english = understood(phrases) if snapshot.model.english else {}
     origins = _origins(snapshot, candidates, answers)
     for index, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
@@ -249,6 +254,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 written=answer.span.written,
                 origin=origins[index],
                 calibrated=snapshot.model.calibrated,
+                understood=english,
                 **people.get(rows[index], {}),
             )
         )
