@@ -341,7 +341,7 @@ def _unsure(core: ModelCore, head: Head, taught: Collection[str] = ()) -> dict[s
 
 
 def _english(core: ModelCore, head: Head) -> dict[str, str]:
-    """What labels in another language are read as, where labels are answered by texts alone."""
+    """English of labels in another language, where labels are answered by texts alone."""
     if not core.english or not isinstance(head, ConceptHead | GatedHead | ConditionedHead):
         return {}
     return understood(head.labels)
