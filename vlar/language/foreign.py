@@ -25,6 +25,7 @@ import numpy.typing as npt
 from vlar.files import resources
 from vlar.language.bank import load_bank
 from vlar.language.clean import base_forms
+from vlar.toml import read_toml
 from vlar.types import Float32
 from vlar.version import is_installed
 
@@ -35,53 +36,13 @@ _VOTES = 4  # of them, for a phrase of which vlar has no word at all
 # Of the greatest cosine plus half of the mean over the languages; below it nothing is near. Of 192
 # phrases of another wording 99 % are above it, and 5 of 20 about something else than actions.
 _NEAR = 1.28
-# Their meaning is lost in the nearest text.
-_NEGATIONS_TEXT = """nicht kein keine keinen ohne niemand ne pas sans personne no sin nadie non
-senza nessuno не без никто لا بدون ليس"""
-_NEGATIONS = frozenset(_NEGATIONS_TEXT.split())
 _NEGATED = re.compile("ない|なし|不|没|无")
 _one_at_a_time = threading.Lock()
-
-# Little words of German, French, Spanish, Italian, Portuguese, Dutch, Polish, not of English.
-_LITTLE = frozenset(
-    """
-    ein eine einen einem einer und der das dem mit auf ist nicht sich niemand une du les des dans
-    avec sur est et un el los las una con su se del il gli della uno um uma na het een met op jest
-    """.split()  # noqa: SIM905
-)
 _WORD = re.compile(r"[^\W\d_]+")
 # Maps every ASCII byte that is not a letter to a space; bytes of other letters stay.
 _LETTERS_ONLY = bytes(byte if byte > 127 or chr(byte).isalpha() else 32 for byte in range(256))
 _SHORTEST = 3  # letters; shorter words are alike in many languages
-# Function words that no other of these languages has. A label with one of them is English.
-_ENGLISH_TEXT = """the with and from into onto off his her their someone something somebody each
-other of at over under through up down out"""
-_ENGLISH = frozenset(_ENGLISH_TEXT.split())
-# Frequent function words and action verbs, without those that English labels hold too.
-_GERMAN = """der das und ein eine einen einem einer mit auf zum zur von dem ist nicht sich etwas
-jemand beim ins gehen laufen rennen springen essen trinken kochen backen schlafen lesen schreiben
-spielen werfen fangen tanzen singen sitzen stehen liegen fallen schwimmen fahren reiten waschen
-schneiden winken klatschen treten tragen heben sprechen reden lachen weinen putzen malen"""
-_FRENCH = """le la les une du de et avec dans aux en ses sur sous chez quelque quelqu chose asseoir
-marcher courir sauter manger boire cuisiner danser chanter dormir lire jouer lancer attraper tomber
-nager laver couper saluer applaudir porter soulever parler rire pleurer nettoyer peindre"""
-_SPANISH = """el los las unos unas del con algo alguien su sus una uno caminar andar correr saltar
-comer beber cocinar bailar cantar dormir leer escribir jugar tocar lanzar atrapar caer nadar montar
-lavar cortar saludar aplaudir cargar levantar hablar llorar limpiar pintar abrir cerrar sentarse
-levantarse"""
-_ITALIAN = """il lo gli della dello delle nel nella sul sulla alla allo qualcosa qualcuno andare
-camminare correre saltare mangiare bere cucinare ballare cantare dormire leggere scrivere giocare
-suonare lanciare afferrare cadere nuotare lavare tagliare salutare applaudire parlare ridere
-piangere pulire dipingere aprire chiudere"""
-_PORTUGUESE = """os um uma da dos das na nas nos com ao pelo pela pular cozinhar ler escrever jogar
-cair falar rir chorar limpar fechar"""
-_DUTCH = """het een en met op naar uit iemand iets zijn haar lopen eten drinken koken zingen slapen
-lezen schrijven spelen gooien vangen vallen zwemmen fietsen rijden wassen snijden zwaaien klappen
-dragen tillen praten huilen"""
-_OTHERS = "och ett som att og det jeg na nie sie jest grać biegać"
-_FOREIGN = frozenset(
-    " ".join((_GERMAN, _FRENCH, _SPANISH, _ITALIAN, _PORTUGUESE, _DUTCH, _OTHERS)).split()
-)
+_LANGUAGES = ("german", "french", "spanish", "italian", "portuguese", "dutch", "others")
 
 
 def foreign_labels(texts: Sequence[str]) -> list[int]:
@@ -108,7 +69,7 @@ def verdict(text: str) -> str:
         return "foreign"
     words = [word for word in _WORD.findall(text) if not (len(word) < 6 and word.isupper())]
     words = [word.lower() for word in words]
-    if any(word in _ENGLISH or _is_gerund(word) for word in words):
+    if any(word in _listed("english") or _is_gerund(word) for word in words):
         return "english"
     foreign = sum(_is_foreign(word) for word in words)
     native = [word for word in words if len(word) >= _SHORTEST and not _is_foreign(word)]
@@ -127,7 +88,7 @@ def _mostly_other_script(text: str) -> bool:
 
 
 def _is_foreign(word: str) -> bool:
-    return word in _FOREIGN or (not word.isascii() and not _is_known(word))
+    return word in _listed(*_LANGUAGES) or (not word.isascii() and not _is_known(word))
 
 
 def _is_gerund(word: str) -> bool:
@@ -139,6 +100,14 @@ def _is_known(word: str) -> bool:
     forms = {form.encode() for form in base_forms(word)}
     # The banks are ten times as large, and most labels are verbs of motion.
     return not forms.isdisjoint(_verb_words()) or not forms.isdisjoint(_bank_words())
+
+
+@cache
+def _listed(*names: str) -> frozenset[str]:
+    """Words of some lists of ``text_banks/foreign_words.toml``."""
+    file = resources.find("text_banks", "foreign_words", ".toml")
+    lists = read_toml(file.read_text(encoding="utf-8"))
+    return frozenset(word for name in names for word in str(lists[name]).split())
 
 
 @cache
@@ -167,7 +136,7 @@ def foreign(text: str) -> bool:
     [False, True, True, False]
     """
     words = _WORD.findall(text.casefold())
-    return _mostly_other_script(text) or not _LITTLE.isdisjoint(words)
+    return _mostly_other_script(text) or not _listed("little").isdisjoint(words)
 
 
 def english_of(text: str) -> str:
@@ -196,7 +165,11 @@ def _nearest(text: str) -> str:
     words, kind = _WORD.findall(text.casefold()), verdict(text)
     if kind == "english" and not foreign(text):
         return ""
-    if not _NEGATIONS.isdisjoint(words) or _NEGATED.search(text) or re.search(r"\d", text):
+    if (
+        not _listed("negations").isdisjoint(words)
+        or _NEGATED.search(text)
+        or re.search(r"\d", text)
+    ):
         return ""
     table = _table()
     cosines = table.vectors @ _encode([text])[0]

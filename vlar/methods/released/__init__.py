@@ -11,120 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlar.errors import UsageError
+from vlar.toml import read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_GSF = {"segments": 16, "ratio": 100, "classes": 174}
-_POSE = {"segments": 32, "ratio": 100, "classes": 2}
-_ADA = {"segments": 8, "classes": 174, "tau": 0.67, "noise": 1}
-_AR = {"segments": 16, "classes": 200, "tau": 1e-6, "noise": 1, "hidden": 512}
-_HYRSM = {
-    "backbone": "resnet50",
-    "frames": 8,
-    "heads": 8,
-    "way": 5,
-    "train_classes": 64,
-    "position_a": 2048,
-    "position_b": 0.01,
-}
-_VIT = {"img_size": 224, "patch_size": 16, "tubelet_size": 2, "all_frames": 16, "norm_eps": 1e-6}
 #: The module and class of each network, and the settings of its released size.
 FULL: dict[str, tuple[str, dict[str, Any]]] = {
-    "videomae_v2": (
-        "video_mae.VideoMaeV2",
-        {
-            **_VIT,
-            "embed_dim": 768,
-            "depth": 12,
-            "num_heads": 12,
-            "mlp_ratio": 4.0,
-            "num_classes": 710,
-        },
-    ),
-    "videomae_v2_pretrain": (
-        "video_mae.VideoMaeV2Pretraining",
-        {
-            **_VIT,
-            "encoder_embed_dim": 768,
-            "encoder_depth": 12,
-            "encoder_num_heads": 12,
-            "decoder_num_classes": 1536,
-            "decoder_embed_dim": 384,
-            "decoder_depth": 4,
-            "decoder_num_heads": 6,
-            "mlp_ratio": 4.0,
-        },
-    ),
-    "videomae_v1_transformers": (
-        "video_mae.VideoMaeV1",
-        {
-            "image_size": 224,
-            "patch_size": 16,
-            "num_frames": 16,
-            "tubelet_size": 2,
-            "hidden_size": 768,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-            "intermediate_size": 3072,
-            "num_labels": 400,
-        },
-    ),
-    "i3d": ("inception_3d.I3d", {"layout": "piergiaj", "classes": 400, "in_channels": 3}),
-    "i3d_hassony2": ("inception_3d.I3d", {"layout": "hassony2", "classes": 400, "in_channels": 3}),
-    "adafuse_last": ("ada_fuse.AdaFuse", {**_ADA, "shift": True, "gated_stages": [4]}),
-    "adafuse_shared": ("ada_fuse.AdaFuse", {**_ADA, "shift": False, "gated_stages": [1, 2, 3, 4]}),
-    "ar_net": ("adaptive_resolution.ArNet", _AR),
-    "ar_net_skip": ("adaptive_resolution.ArNet", _AR),
-    "gsf_bninception": ("gate_shift_fuse.GsfNetwork", {**_GSF, "backbone": "BNInception"}),
-    "gsf_inceptionv3": ("gate_shift_fuse.GsfNetwork", {**_GSF, "backbone": "InceptionV3"}),
-    "gsf_resnet50": ("gate_shift_fuse.GsfNetwork", {**_GSF, "backbone": "ResNet-50"}),
-    "gate_shift_pose_early": (
-        "gate_shift_fuse.GsfNetwork",
-        {**_POSE, "backbone": "resnet50", "channels": 4},
-    ),
-    "gate_shift_pose_late": (
-        "gate_shift_fuse.GateShiftPoseLate",
-        {**_POSE, "backbone": "resnet18", "heads": 4},
-    ),
-    "trx": (
-        "few_shot.Trx",
-        {"backbone": "resnet50", "out": 1152, "frames": 8, "sets": [2, 3], "way": 5},
-    ),
-    "hyrsm_1shot": ("few_shot.Hyrsm", {**_HYRSM, "form": "CNN_HyRSM_1shot"}),
-    "hyrsm_5shot": ("few_shot.Hyrsm", {**_HYRSM, "form": "CNN_HyRSM_5shot"}),
-    "actionmae": (
-        "action_mae.ActionMae",
-        {
-            "modalities": ["rgb", "depth"],
-            "classes": 60,
-            "spatial_encoder": "resnet34",
-            "dim": 512,
-            "heads": 8,
-            "depth": 2,
-            "mlp": 2048,
-            "memory_tokens": 4,
-            "fusion": "sum",
-        },
-    ),
-    "epam_net": ("shift_3d.EpamNet", {"classes": 120}),
-    "dear": ("evidential.DearHeads", {"channels": 2048, "classes": 101}),
-    "stprivacy": (
-        "st_privacy.StPrivacy",
-        {
-            "size": 112,
-            "patch": 16,
-            "tubelet": 2,
-            "frames": 16,
-            "dim": 768,
-            "depth": 12,
-            "heads": 12,
-            "places": [3, 6, 9],
-            "ratios": [0.7, 0.49, 0.343],
-            "classes": 101,
-            "attributes": 5,
-        },
-    ),
+    name: (str(row.pop("network")), row)
+    for name, row in read_toml(Path(__file__).with_name("full.toml").read_text("utf-8")).items()
 }
 #: Where the number of classes is read from, and under which setting it goes.
 _CLASSES = {

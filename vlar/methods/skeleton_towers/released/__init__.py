@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlar.errors import UsageError
+from vlar.toml import read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,87 +19,12 @@ if TYPE_CHECKING:
     Build = Callable[[dict[str, Any]], nn.Module]
 
 
-def _layers(*rows: tuple[int, int, int]) -> list[dict[str, int]]:
-    return [{"inputs": row[0], "outputs": row[1], "stride": row[2]} for row in rows]
-
-
-def _ten(first: int) -> list[dict[str, int]]:
-    """The ten blocks of CTR-GCN, HD-GCN and PSUMNet, from ``first`` channels."""
-    return _layers(
-        (first, 64, 1),
-        *[(64, 64, 1)] * 3,
-        (64, 128, 2),
-        *[(128, 128, 1)] * 2,
-        (128, 256, 2),
-        *[(256, 256, 1)] * 2,
-    )
-
-
-_NTU = {"joints": 25, "people": 2, "frames": 64, "in_channels": 3, "num_classes": 60}
-_CTR = {**_NTU, "layers": _ten(3)}
-_HYPER = _layers(
-    *[(128, 128, 1)] * 3, (128, 256, 2), *[(256, 256, 1)] * 2, (256, 256, 2), *[(256, 256, 1)] * 2
-)
 _PARTS = {25: range(10), 13: (0, 4, 5, 6, 7, 8), 9: (0, 4, 5, 7)}
 
 #: Settings of the full networks on NTU RGB+D.
-FULL: dict[str, dict[str, Any]] = {
-    "ctrgcn": _CTR,
-    "hdgcn": {**_CTR, "centre": 21},
-    "chase": {**_CTR, "num_classes": 26, "c1": 64, "c2": 8, "pooling_seg": [1, 1, 1]},
-    "psumnet": {**_NTU, "in_channels": 12, "layers": _ten(12)},
-    "hypergcn": {
-        **_NTU,
-        "embed": 128,
-        "virtual": 3,
-        "neighbours": 9,
-        "num_subset": 8,
-        "layers": _HYPER,
-    },
-    "protogcn": {
-        **_NTU,
-        "frames": 100,
-        "num_prototype": 400,
-        "num_filter": 8,
-        "ratio": 0.125,
-        "base_channels": 96,
-        "num_stages": 10,
-        "inflate_stages": [5, 8],
-        "down_stages": [5, 8],
-        "contrast_width": 256,
-    },
-    "skateformer": {
-        **_NTU,
-        "joints": 24,
-        "depths": [2, 2, 2, 2],
-        "channels": [96, 192, 192, 192],
-        "embed_dim": 96,
-        "num_heads": 32,
-        "kernel_size": 7,
-        "mlp_ratio": 4.0,
-        "type_1_size": [8, 8],
-        "type_2_size": [8, 12],
-        "type_3_size": [8, 8],
-        "type_4_size": [8, 12],
-    },
-    "istanet": {
-        "window_size": [20, 1, 2],
-        "num_frames": 120,
-        "num_joints": 25,
-        "num_persons": 2,
-        "num_heads": 3,
-        "kernel_size": [3, 5],
-        "num_classes": 26,
-        "in_channels": 3,
-        "config": [
-            *[[64, 64, 16]] * 2,
-            [64, 128, 32],
-            [128, 128, 32],
-            [128, 256, 64],
-            *[[256, 256, 64]] * 3,
-        ],
-    },
-}
+FULL: dict[str, dict[str, Any]] = read_toml(
+    Path(__file__).with_name("full.toml").read_text(encoding="utf-8")
+)
 #: Endings of names that a file may lack: second names, and what the network computes itself.
 _OPTIONAL = ("relative_position_index", "pes.pe")
 
@@ -219,9 +145,11 @@ def _of_file(name: str, state: dict[str, Tensor]) -> dict[str, Any]:
         settings["centre"] = centre_of(state["l1.gcn1.PA"])
     if name == "hypergcn" and "l7.gcn1.bn.weight" in state:
         last = len(state["l7.gcn1.bn.weight"])
-        settings["layers"] = [*_HYPER[:6], *_layers((256, last, 2), *[(last, last, 1)] * 2)]
+        full = FULL["hypergcn"]["layers"]
+        grows, stays = {**full[6], "outputs": last}, {**full[7], "inputs": last, "outputs": last}
+        settings["layers"] = [*full[:6], grows, stays, stays]
     if name == "psumnet" and "layers.0.gcn1.PA" in state:
         joints = state["layers.0.gcn1.PA"].shape[-1]
-        blocks = _ten(12)
+        blocks = FULL["psumnet"]["layers"]
         settings |= {"joints": joints, "layers": [blocks[i] for i in _PARTS.get(joints, ())]}
     return settings
