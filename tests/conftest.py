@@ -67,7 +67,7 @@ def _volume_of_the_command_line() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     yield
     for logger, level in zip(loggers, levels, strict=True):
-        if logger.level != level:
+        if logger.level != level or (logger.handlers and not level):
             logger.setLevel(level or logging.INFO)  # the first use sets it
 
 
