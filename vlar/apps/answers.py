@@ -135,20 +135,7 @@ def _clock(seconds: float) -> str:
 
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_STYLE = """
-:root{color-scheme:light dark;--ground:#fff;--ink:#1c2330;--soft:#5c6675;--fill:#f3f5f8;
---link:#1d4ed8}
-@media(prefers-color-scheme:dark){:root{--ground:#12161d;--ink:#e6e9ef;--soft:#a3adbb;
---fill:#1b212b;--link:#93c5fd}}
-body{background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif;margin:2rem auto;
-max-width:80rem;padding:0 1rem}
-h1{font-size:1.3rem;overflow-wrap:anywhere}p{margin:.2rem 0}.soft{color:var(--soft)}
-ol{list-style:none;padding:0;display:grid;gap:1rem;
-grid-template-columns:repeat(auto-fill,minmax(16rem,1fr))}
-li{background:var(--fill);border-radius:.5rem;padding:.6rem;overflow-wrap:anywhere}
-img,.none{width:100%;border-radius:.3rem;aspect-ratio:16/9;object-fit:contain;display:block}
-.none{display:grid;place-items:center;color:var(--soft)}a{color:var(--link)}
-"""
+_STYLE = Path(__file__).with_name("answers.css").read_text(encoding="utf-8")
 
 
 def answers_page(query: str, hits: Sequence[Hit], shown: Sequence[Image | Failure]) -> str:

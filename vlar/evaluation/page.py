@@ -27,35 +27,7 @@ Runs = Sequence[tuple[Path, list[JsonDict]]]
 _WORST, _PICTURES, _WIDTH = 12, 3, 150  # clips, frames of each, pixels
 _MOST_ROWS = 40  # labels of the matrix
 _BAR = 140  # pixels of the value 1
-_STYLE = """
-:root{--ground:#fff;--ink:#1c2330;--soft:#5c6675;--line:#d9dee6;--fill:#f3f5f8;--mark:37,99,235;
---good:#15803d;--bad:#b91c1c}
-@media(prefers-color-scheme:dark){:root{--ground:#12161d;--ink:#e6e9ef;--soft:#98a2b3;
---line:#2c3440;--fill:#1b212b;--mark:96,165,250;--good:#4ade80;--bad:#f87171}}
-body{background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif;margin:2rem auto;
-max-width:70rem;padding:0 1rem}
-h1{font-size:1.4rem;margin:0 0 .2rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2rem 0 .5rem}
-p{margin:.3rem 0}.soft{color:var(--soft)}.tiles{display:flex;flex-wrap:wrap;gap:.6rem;margin:1rem 0}
-.tile{background:var(--fill);border-radius:.5rem;padding:.6rem .9rem;min-width:7rem}
-.tile b{display:block;font-size:1.3rem}.tile small{color:var(--soft)}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.8rem}
-.matrix td{width:1.7rem;height:1.7rem;text-align:center;border:1px solid var(--line)}
-.matrix th{font-weight:400;text-align:right;padding:0 .4rem;white-space:nowrap}
-.matrix thead th{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;padding:.3rem 0}
-.matrix td.own{outline:2px solid var(--soft);outline-offset:-2px}
-.bars td{padding:.1rem .5rem .1rem 0}.bar{background:var(--fill);width:18rem;height:.8rem;
-border-radius:.2rem}.bar i{display:block;height:100%;border-radius:.2rem;
-background:rgb(var(--mark))}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:.8rem}
-.card{background:var(--fill);border-radius:.5rem;padding:.6rem;overflow-wrap:anywhere}
-.card div{display:flex;gap:.2rem}.card img{width:33%;border-radius:.2rem}.bad{color:var(--bad)}
-.good{color:var(--good)}svg text{fill:var(--soft);font-size:11px}svg .line{stroke:var(--line)}
-svg .mark{fill:rgb(var(--mark))}svg .range{stroke:var(--ink)}
-.facts td{padding:.1rem 1rem .1rem 0;vertical-align:top}
-.bars td+td+td+td{color:var(--soft)}.runs{margin:.5rem 0 1.5rem}.runs td,.runs th{
-border-bottom:1px solid var(--line);padding:.2rem .7rem;text-align:left;
-vertical-align:top;font-variant-numeric:tabular-nums}
-"""
+_STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def _save(path: str | Path, name: str, parts: Iterable[str]) -> None:

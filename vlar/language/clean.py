@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from vlar.errors import LabelError
+from vlar.files import resources
 
 _PLACEHOLDER = re.compile(r"\[([^\W\d_][^\[\]]*)\]")
 _VIDEO_PREFIX = re.compile(r"^(?:v_)+(?=[A-Z])")
@@ -109,27 +110,10 @@ def read_seconds(text: str) -> float | None:
 
 
 _VOWELS = "aeiou"
-# Irregular past forms and participles of verbs of motion.
-_IRREGULAR_TEXT = """
-be: was were been am is are; beat: beaten; bend: bent; bite: bit bitten; blow: blew blown;
-break: broke broken; bring: brought; build: built; catch: caught; climb: clomb; cling: clung;
-come: came; creep: crept; dig: dug; dive: dove; draw: drew drawn; drink: drank drunk;
-drive: drove driven; eat: ate eaten; fall: fell fallen; feed: fed; fight: fought; flee: fled;
-fling: flung; fly: flew flown; get: got gotten; give: gave given; go: went gone; grind: ground;
-hang: hung; hide: hid hidden; hold: held; keep: kept; kneel: knelt; lay: laid; lead: led;
-lean: leant; leap: leapt; lie: lay lain lying; light: lit; lose: lost; make: made;
-meet: met; ride: rode ridden; ring: rang rung; rise: rose risen; run: ran; saw: sawn; say: said;
-see: saw seen; sew: sewn; shake: shook shaken; shoot: shot; show: shown; shrink: shrank;
-sing: sang sung; sit: sat; sleep: slept; slide: slid; sling: slung; slink: slunk; sow: sown;
-speak: spoke spoken; spin: spun; spring: sprang sprung; stand: stood; steal: stole; stick: stuck;
-strike: struck stricken; string: strung; stride: strode; sweep: swept; swim: swam swum;
-swing: swung; take: took taken; teach: taught; tear: tore torn; throw: threw thrown;
-tread: trod trodden; wake: woke woken; weave: wove woven; weep: wept; wind: wound;
-wring: wrung; write: wrote written; man: men; woman: women; foot: feet; tooth: teeth;
-hand: hands; person: people; child: children; die: dying; tie: tying; ski: skiing skied
-"""
+# Irregular past forms and participles of verbs of motion, and plurals.
+_IRREGULAR_FILE = resources.find("text_banks", "irregular_forms", ".txt")
 _IRREGULAR: dict[str, set[str]] = {}
-for _row in _IRREGULAR_TEXT.replace("\n", " ").split(";"):
+for _row in _IRREGULAR_FILE.read_text(encoding="utf-8").splitlines():
     _base, _, _forms = _row.partition(":")
     for _form in _forms.split():
         _IRREGULAR.setdefault(_form, set()).add(_base.strip())

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from vlar.errors import UsageError
+from vlar.files import resources
+from vlar.toml import read_toml
 
 COLOURS: Final = (
     *("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink"),
@@ -28,72 +30,15 @@ _PEOPLE_TEXT = (
 PEOPLE: Final = frozenset(_PEOPLE_TEXT.split())
 _LAST = -1
 
-_COLOUR_WORDS = {
-    **{colour: colour for colour in COLOURS},
-    "gray": "grey",
-    "silver": "grey",
-    "scarlet": "red",
-    "crimson": "red",
-    "maroon": "red",
-    "beige": "brown",
-    "tan": "brown",
-    "khaki": "brown",
-    "navy": "blue",
-    "violet": "purple",
-    "lilac": "purple",
-    "magenta": "pink",
-    "gold": "yellow",
-    "golden": "yellow",
-    "turquoise": "blue",
-    "cyan": "blue",
-    "teal": "green",
-    "olive": "green",
-    "lime": "green",
-}
-_POSITION_WORDS = {
-    "left": "left",
-    "leftmost": "left",
-    "right": "right",
-    "rightmost": "right",
-    "middle": "middle",
-    "center": "middle",
-    "centre": "middle",
-    "central": "middle",
-    "front": "front",
-    "foreground": "front",
-    "nearest": "front",
-    "closest": "front",
-    "back": "back",
-    "rear": "back",
-    "background": "back",
-    "farthest": "back",
-    "furthest": "back",
-    "behind": "back",
-    "top": "top",
-    "upper": "top",
-    "topmost": "top",
-    "bottom": "bottom",
-    "lower": "bottom",
-    "bottommost": "bottom",
-}
-_SIZE_WORDS = {
-    "largest": "largest",
-    "biggest": "largest",
-    "tallest": "largest",
-    "taller": "largest",
-    "bigger": "largest",
-    "larger": "largest",
-    "big": "largest",
-    "tall": "largest",
-    "large": "largest",
-    "smallest": "smallest",
-    "shortest": "smallest",
-    "smaller": "smallest",
-    "shorter": "smallest",
-    "small": "smallest",
-    "short": "smallest",
-    "little": "smallest",
-}
+_FILE = resources.find("text_banks", "referring_words", ".toml")
+_COLOUR_WORDS, _POSITION_WORDS, _SIZE_WORDS = (
+    {
+        word: meant
+        for meant, words in read_toml(_FILE.read_text("utf-8"))[kind].items()
+        for word in words.split()
+    }
+    for kind in ("colours", "positions", "sizes")
+)
 _ORDINALS = {
     "first": 1,
     "second": 2,

@@ -9,13 +9,12 @@ import gzip
 import hashlib
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Header, Query, Request
 from fastapi import Path as InPath
@@ -29,13 +28,13 @@ from vlar.apps.serve import schemas
 from vlar.apps.serve.access import CONTENT_TYPE, COOKIE, Access, Metrics, RequestGuard
 from vlar.apps.serve.application import Application
 from vlar.apps.serve.embeddings import add_embeddings
-from vlar.apps.serve.errors import ServeError, answer_of, busy, too_slow
+from vlar.apps.serve.errors import ServeError, answer_of
 from vlar.apps.serve.exports import EXPORTS
 from vlar.apps.serve.files import file_response
+from vlar.apps.serve.lanes import LANES, BoundedExecutor
 from vlar.apps.serve.media import WIDTHS
 from vlar.apps.serve.schemas import Problem
 from vlar.apps.serve.tasks import AdaptExample
-from vlar.cancellation import cancellable
 from vlar.errors import VlarError
 from vlar.library.ingest.request import AddRequest
 from vlar.media.video.frames import Box
@@ -43,66 +42,6 @@ from vlar.model.requests import AdaptRequest
 from vlar.options import remote_values
 from vlar.types import JsonDict
 from vlar.version import __version__
-
-T = TypeVar("T")
-
-
-class BoundedExecutor:
-    """Threads for one kind of work.
-
-    Args:
-        name: What callers wait for, such as ``queries``.
-        workers: Threads.
-        waiting: Most callers that wait for a thread.
-    """
-
-    def __init__(self, name: str, workers: int, waiting: int) -> None:
-        self.name = name
-        self._most = workers + waiting
-        self._pending = 0
-        self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(workers, f"vlar-{name}")
-
-    @property
-    def pending(self) -> int:
-        """Callers that wait or are served."""
-        return self._pending
-
-    async def run(self, limit_s: float, function: Callable[..., T], *args: Any, **named: Any) -> T:
-        """Run a function on one of the threads.
-
-        A caller that is gone and a time that is over end the work too (``vlar.cancellation``).
-
-        Raises:
-            ServeError: 503 where too many wait, 504 after ``limit_s`` seconds.
-        """
-        over = threading.Event()
-
-        def work_of_caller() -> T:
-            with cancellable(over.is_set):
-                return function(*args, **named)
-
-        with self._lock:
-            if self._pending >= self._most:
-                raise busy(self.name)
-            self._pending += 1
-        work = self._threads.submit(work_of_caller)
-        work.add_done_callback(self._done)
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(work), limit_s)
-        except (asyncio.TimeoutError, TimeoutError):
-            raise too_slow(limit_s) from None
-        finally:
-            over.set()
-
-    def close(self) -> None:
-        """Start nothing more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _done(self, _: Future[Any]) -> None:
-        with self._lock:
-            self._pending -= 1
-
 
 Answers = dict[int | str, dict[str, Any]]
 BINARY: Mapping[str, Any] = {"schema": {"type": "string", "format": "binary"}}
@@ -190,22 +129,6 @@ Filters = Annotated[tuple[schemas.Filter, ...], Query(max_length=20)]
 Range = Annotated[str | None, Header(alias="range", include_in_schema=False)]
 
 
-#: Threads by kind of work; no kind waits for another, and all of it ends with its request.
-_LANES = {
-    "reads": 4,
-    "changes": 2,
-    "queries": 2,
-    "pictures": 2,
-    "cuts": 1,
-    "labels": 1,
-    "classifying": 1,
-    "embeddings": 1,
-    "segments": 1,
-    "views": 1,
-    "exports": 1,
-}
-
-
 class HttpInterface:
     """Routes over one application."""
 
@@ -213,7 +136,7 @@ class HttpInterface:
         self._do, self._access = application, access
         waiting = application.limits.waiting
         self._lanes = {
-            name: BoundedExecutor(name, workers, waiting) for name, workers in _LANES.items()
+            name: BoundedExecutor(name, workers, waiting) for name, workers in LANES.items()
         }
         self._metrics = Metrics(self._gauges)
 

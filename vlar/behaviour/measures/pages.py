@@ -27,34 +27,7 @@ _COLUMNS = 120  # of a row of an actogram
 _MOST_ROWS = 400
 _LONGEST = 26  # letters of a name in a drawing
 _VIDEOS = (".mp4", ".webm", ".mov", ".m4v", ".ogv")
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.45 sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em }}
-table {{ border-collapse: collapse; margin: 1em 0 }}
-td, th {{ padding: .15em .7em; text-align: right }}
-td:nth-child(-n+3), th:nth-child(-n+3) {{ text-align: left }}
-tr:nth-child(even) {{ background: #f3f3f3 }}
-video {{ max-width: 100%; max-height: 360px; position: sticky; top: 0 }}
-div {{ max-height: 24em; overflow: auto }} svg {{ max-width: 100%; height: auto }}
-[data-s] {{ cursor: pointer }}
-[aria-current] {{ outline: 2px solid }}
-</style></head><body><h1>{title}</h1>
-{video}{content}
-<script>
-const video = document.querySelector("video"), media = {media};
-let current = null;
-for (const bout of document.querySelectorAll("[data-s]"))
-  bout.addEventListener("click", () => {{
-    current?.removeAttribute("aria-current");
-    (current = bout).setAttribute("aria-current", "true");
-    const source = media[bout.dataset.r];
-    if (!source) return;
-    if (video.getAttribute("src") !== source) video.src = source;
-    video.currentTime = bout.dataset.s;
-    video.play();
-  }});
-</script></body></html>
-"""
+_PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

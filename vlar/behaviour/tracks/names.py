@@ -8,30 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vlar.toml import read_toml
 
 _SIDES = {"l": "left", "lt": "left", "left": "left", "r": "right", "rt": "right", "right": "right"}
 _TOKENS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _GLUED = re.compile(r"(left|right)(.+)|(.+?)(left|right)")
 #: Further names of places of a body, whose words may stand in any order.
-SYNONYMS = {
-    "nose": "snout, nose tip, snout tip, nose point, muzzle, rostrum",
-    "head": "head center, head centre, mid head, head middle, skull",
-    "ear": "ear base, ear tip, pinna",
-    "neck": "neck base, nape, neck center",
-    "mid back": "center, centre, centroid, body, body center, body centre, center of mass, com, "
-    "mouse center, torso, trunk, spine, spine mid, spine center, mid body, middle, mid, back",
-    "tail base": "tail start, tail root, tail set, tail begin, tail proximal, tb",
-    "tail mid": "tail middle, tail m, tail center, tail centre",
-    "tail tip": "tail end, tail e, tail distal, end tail",
-    "hip": "leg, thigh, flank, lateral, body side",
-    "front paw": "fore paw, fore foot, front foot, fore limb, front limb, front leg, fore leg",
-    "hind paw": "rear paw, back paw, hind foot, rear foot, back foot, hind limb, hind leg",
-    "shoulder": "sho",
-    "elbow": "elb",
-    "wrist": "wri",
-    "knee": "kne",
-    "ankle": "ank",
-}
+SYNONYMS = read_toml(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
 _PLACES = {
     form: place
     for place, names in SYNONYMS.items()

@@ -7,55 +7,16 @@ has its default. Fields are named here as in the schema of TensorFlow Lite, by t
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-# Number and form of each field: a number as ``struct`` names it, "[" numbers, "*" tables, ">" one.
-_FIELDS = {
-    "model": {"codes": (1, "*code"), "graphs": (2, "*graph"), "buffers": (4, "*buffer")},
-    "code": {"deprecated": (0, "b"), "builtin": (3, "i")},
-    "graph": {
-        "tensors": (0, "*tensor"), "inputs": (1, "[i"), "outputs": (2, "[i"),
-        "operators": (3, "*operator"),
-    },
-    "tensor": {
-        "shape": (0, "[i"), "type": (1, "b"), "buffer": (2, "I"), "name": (3, "[B"),
-        "sparsity": (6, ">sparsity"),
-    },
-    "operator": {
-        "code": (0, "I"), "inputs": (1, "[i"), "outputs": (2, "[i"),
-        "options": (4, ">"),
-    },
-    "buffer": {"data": (0, "[B")},
-    "sparsity": {"order": (0, "[i"), "blocks": (1, "[i"), "axes": (2, "*axis")},
-    "axis": {
-        "format": (0, "b"), "size": (1, "i"), "segments_type": (2, "B"), "segments": (3, ">"),
-        "indices_type": (4, "B"), "indices": (5, ">"),
-    },
-    "int32": {"values": (0, "[i")},
-    "uint16": {"values": (0, "[H")},
-    "uint8": {"values": (0, "[B")},
-    "CONV_2D": {
-        "padding": (0, "b"), "stride_w": (1, "i"), "stride_h": (2, "i"), "act": (3, "b"),
-        "dilation_w": (4, "i"), "dilation_h": (5, "i"),
-    },
-    "DEPTHWISE_CONV_2D": {
-        "padding": (0, "b"), "stride_w": (1, "i"), "stride_h": (2, "i"), "act": (4, "b"),
-        "dilation_w": (5, "i"), "dilation_h": (6, "i"),
-    },
-    "MAX_POOL_2D": {
-        "padding": (0, "b"), "stride_w": (1, "i"), "stride_h": (2, "i"),
-        "width": (3, "i"), "height": (4, "i"),
-    },
-    "ADD": {"act": (0, "b")},
-    "RESIZE_BILINEAR": {"align_corners": (2, "b"), "half_pixel": (3, "b")},
-    "DEPTH_TO_SPACE": {"block_size": (0, "i")},
-    "CONCATENATION": {"axis": (0, "i")},
-    "MEAN": {"keep_dims": (0, "b")},
-    "FULLY_CONNECTED": {"act": (0, "b")},
-}  # fmt: skip
+from vlar.toml import read_toml
+
+# Number and form of each field, by kind of table.
+_FIELDS = read_toml(Path(__file__).with_name("flat_tables.toml").read_text(encoding="utf-8"))
 
 
 class FlatTable:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlar.errors import QueryError
@@ -362,40 +363,7 @@ def number(value: float) -> str:
     return f"{Decimal(repr(value)):f}".removesuffix(".0")
 
 
-GRAMMAR = r"""
-start: scoped
-?scoped: sequence | scoped _IN (QUOTED | WORD) -> limited
-?sequence: either | sequence _THEN either [_WITHIN SPAN] -> then | sequence _DURING either -> during
-?either: both (_OR both)*
-?both: negated (_AND negated)*
-?negated: weighted | _NOT negated -> inverted
-?weighted: atom | atom "^" NUMBER -> counted
-?atom: QUOTED -> quoted | WORD+ -> words | like | says | quote | product | "(" scoped ")"
-like: _LIKE (WORD | QUOTED [AT])
-says: _SAYS (QUOTED | WORD+)
-quote: KIND QUOTED
-product: "[" slot+ "]"
-slot: SLOT value ("|" value)*
-value: QUOTED | WORD+
-
-_AND.2: /AND(?![^\s()\[\]"^])/
-_OR.2: /OR(?![^\s()\[\]"^])/
-_NOT.2: /NOT(?![^\s()\[\]"^])/
-_THEN.2: /THEN(?![^\s()\[\]"^])/
-_DURING.2: /DURING(?![^\s()\[\]"^])/
-_WITHIN.2: /WITHIN(?![^\s()\[\]"^])/
-_LIKE.2: /LIKE(?![^\s()\[\]"^])/
-_SAYS.3: /says:/i
-KIND.3: /(says|shows)(?=\s*")/i
-_IN.2: /IN(?![^\s()\[\]"^])/
-SLOT.2: /[A-Za-z_][A-Za-z_0-9-]*\s*=/
-SPAN.2: /(\d+(\.\d+)?|\.\d+)(\s?[a-z]+|[A-Z]+)?/
-NUMBER.2: /\d+(\.\d+)?|\.\d+/
-AT.2: /@[^\s()\[\]"^]+/
-QUOTED: /"([^"\\]|\\.)*"/
-WORD: /(?!(AND|OR|NOT|THEN|DURING|WITHIN|LIKE|IN)(?![^\s()\[\]"^]))[^\s()\[\]"^|=]+/
-%ignore /\s+/
-"""
+GRAMMAR = Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8")
 _OPERATOR = re.compile(
     r'"|(?<![^\s()\[\]"^])[Ss][Aa][Yy][Ss]:|\[\s*[A-Za-z_][\w-]*\s*=|\^\s*[\d.]|(?<![^\s()\[\]"^])(AND|OR|NOT|THEN|DURING|'
     r"WITHIN|LIKE|IN)"

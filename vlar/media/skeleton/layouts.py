@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from vlar.errors import UsageError
 from vlar.pose.skeletons import BLAZEPOSE_33, HAND_21
 from vlar.registry import unknown_name
+from vlar.toml import read_toml
 from vlar.types import Float32
 
 
@@ -99,73 +101,15 @@ ALIASES = {
     "ntu": "ntu25", "openpose": "openpose25", "mediapipe": "mediapipe33", "h36m": "h36m17",
 }  # fmt: skip
 
-# The joint that each hangs on: the first that a layout has. "*" stands for left and right.
+_JOINTS = read_toml(Path(__file__).with_name("joints.toml").read_text(encoding="utf-8"))
 PARENTS: dict[str, tuple[str, ...]] = {
-    "lower_back": ("pelvis",),
-    "spine": ("lower_back", "pelvis"),
-    "chest": ("spine", "pelvis"),
-    "lower_neck": ("chest",),
-    "neck": ("lower_neck", "chest", "spine", "pelvis"),
-    "head": ("neck", "nose", "chest"),
-    "nose": ("neck", "chest"),
-    "*_inner_eye": ("nose",),
-    "*_eye": ("*_inner_eye", "nose", "head"),
-    "*_outer_eye": ("*_eye",),
-    "*_ear": ("*_outer_eye", "*_eye", "head"),
-    "*_mouth": ("nose",),
-    "*_shoulder": ("chest", "neck", "nose"),
-    "*_elbow": ("*_shoulder",),
-    "*_wrist": ("*_elbow",),
-    "*_hand": ("*_wrist", "*_elbow"),
-    "*_knuckles": ("*_hand",),
-    "*_hand_tip": ("*_knuckles", "*_hand"),
-    "*_thumb": ("*_hand", "*_wrist"),
-    "*_index": ("*_wrist",),
-    "*_pinky": ("*_wrist",),
-    "*_hip": ("pelvis", "spine", "neck", "*_shoulder"),
-    "*_knee": ("*_hip",),
-    "*_ankle": ("*_knee",),
-    "*_heel": ("*_ankle",),
-    "*_foot": ("*_ankle", "*_knee"),
-    "*_toe": ("*_ankle",),
-    "*_toe_tip": ("*_foot",),
-    "*_big_toe": ("*_ankle",),
-    "*_small_toe": ("*_big_toe",),
-    "palm": ("wrist",),
-    **{
-        f"{finger}_{joint}": (f"{finger}_{before}",) if before else ("palm", "wrist", "middle_base")
-        for finger in ("thumb", "index", "middle", "ring", "little")
-        for before, joint in (("", "base"), ("base", "knuckle"), ("knuckle", "joint"),
-                              ("joint", "tip"))
-    },
-}  # fmt: skip
+    joint: tuple(above) for joint, above in _JOINTS["parents"].items()
+}
 ROOTS = ("pelvis", "spine", "neck", "nose", "wrist", "middle_base")
 
-# Joints that a layout lacks, from those it has: the first row that is complete. A place that
-# follows from its neighbours is as good as a measured one; a stand-in is only near.
 MADE_OF: dict[str, tuple[dict[str, float], ...]] = {
-    "pelvis": ({"left_hip": 0.5, "right_hip": 0.5},),
-    "chest": ({"left_shoulder": 0.5, "right_shoulder": 0.5}, {"neck": 1.0}),
-    "neck": ({"left_shoulder": 0.5, "right_shoulder": 0.5}, {"chest": 1.0}),
-    "lower_neck": ({"left_shoulder": 0.5, "right_shoulder": 0.5},),
-    "spine": ({"pelvis": 0.5, "chest": 0.5},
-              {"left_hip": 0.25, "right_hip": 0.25, "left_shoulder": 0.25, "right_shoulder": 0.25}),
-    "lower_back": ({"pelvis": 0.75, "chest": 0.25},
-                   {"left_hip": 0.375, "right_hip": 0.375, "left_shoulder": 0.125,
-                    "right_shoulder": 0.125}),
-    "head": ({"left_ear": 0.4, "right_ear": 0.4, "nose": 0.2}, {"nose": 1.0}),
-    "nose": ({"head": 1.0},),
-    "*_wrist": ({"*_hand": 1.0},),
-    "*_ankle": ({"*_foot": 1.0},),
-    "*_hand": ({"*_index": 0.5, "*_pinky": 0.5}, {"*_knuckles": 1.0}),
-    "*_foot": ({"*_toe": 1.0}, {"*_big_toe": 1.0}),
-    "*_toe": ({"*_foot": 1.0}, {"*_big_toe": 1.0}),
-    "*_big_toe": ({"*_toe": 1.0}, {"*_foot": 1.0}),
-    "*_small_toe": ({"*_toe": 1.0}, {"*_foot": 1.0}),
-    "*_toe_tip": ({"*_toe": 1.0}, {"*_big_toe": 1.0}),
-    "*_knuckles": ({"*_index": 0.5, "*_pinky": 0.5}, {"*_hand": 1.0}),
-    "palm": ({"wrist": 0.5, "middle_base": 0.5},),
-}  # fmt: skip
+    joint: tuple(rows) for joint, rows in _JOINTS["made_of"].items()
+}
 STAND_INS: dict[str, tuple[str, ...]] = {
     "*_index": ("*_hand_tip", "*_hand", "*_wrist"),
     "*_pinky": ("*_hand", "*_wrist"),

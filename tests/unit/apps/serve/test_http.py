@@ -23,7 +23,8 @@ from tests import videos
 from tests.unit.library.hostile import cache_of
 from vlar.apps.serve.access import Access
 from vlar.apps.serve.errors import ServeError, answer_of
-from vlar.apps.serve.http import BoundedExecutor, HttpInterface
+from vlar.apps.serve.http import HttpInterface
+from vlar.apps.serve.lanes import BoundedExecutor
 from vlar.apps.serve.server import bound_socket
 from vlar.cancellation import check
 from vlar.errors import LibraryError

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from vlar.apps.serve.access import Access
 from vlar.apps.serve.errors import ServeError
-from vlar.apps.serve.http import BoundedExecutor, HttpInterface
+from vlar.apps.serve.http import HttpInterface
+from vlar.apps.serve.lanes import BoundedExecutor
 
 from .conftest import HOST, Served
 from .test_http import endless, free_within_s, post, refused

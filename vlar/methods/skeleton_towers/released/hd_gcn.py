@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,36 +18,14 @@ from vlar.methods.skeleton_towers.released.blocks import (
     by_person,
     norm_channels,
 )
+from vlar.toml import read_toml
 
 #: Levels of joints (numbered from 1) seen from the chest, the spine and the pelvis.
 LEVELS: dict[int, list[list[int]]] = {
-    21: [
-        [21],
-        [2, 3, 5, 9],
-        [4, 6, 10, 1],
-        [7, 11, 13, 17],
-        [8, 12, 14, 18],
-        [22, 23, 24, 25, 15, 19],
-        [16, 20],
-    ],
-    2: [
-        [2],
-        [1, 21],
-        [13, 17, 3, 5, 9],
-        [14, 18, 4, 6, 10],
-        [15, 19, 7, 11],
-        [16, 20, 8, 12],
-        [22, 23, 24, 25],
-    ],
-    1: [
-        [1],
-        [2, 13, 17],
-        [14, 18, 21],
-        [3, 5, 9, 15, 19],
-        [4, 6, 10, 16, 20],
-        [7, 11],
-        [8, 12, 22, 23, 24, 25],
-    ],
+    int(joint): levels
+    for joint, levels in read_toml(
+        Path(__file__).with_name("levels.toml").read_text(encoding="utf-8")
+    ).items()
 }
 
 

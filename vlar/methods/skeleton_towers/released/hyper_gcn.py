@@ -10,35 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlar.methods.skeleton_towers.graphs import hyper
+from vlar.methods.skeleton_towers.limbs import NTU_PARENTS
 from vlar.methods.skeleton_towers.released.blocks import Block, ScaleBranches, by_person
 
 _TINY = 1e-8
 #: Child and parent of each bone of NTU's 25 joints, numbered from 1.
 BONES = (
-    (1, 2),
-    (2, 21),
-    (3, 21),
-    (4, 3),
-    (5, 21),
-    (6, 5),
-    (7, 6),
-    (8, 7),
-    (9, 21),
-    (10, 9),
-    (11, 10),
-    (12, 11),
-    (13, 1),
-    (14, 13),
-    (15, 14),
-    (16, 15),
-    (17, 1),
-    (18, 17),
-    (19, 18),
-    (20, 19),
-    (22, 8),
-    (23, 8),
-    (24, 12),
-    (25, 12),
+    *((child + 1, parent + 1) for child, parent in enumerate(NTU_PARENTS[:20])),
+    *((22, 8), (23, 8), (24, 12), (25, 12)),
 )
 
 
