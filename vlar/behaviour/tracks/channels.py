@@ -28,6 +28,7 @@ EVEN_HZ = 30.0
 _FINE = 4  # steps of a frame at EVEN_HZ
 _BOX = 10  # of these steps on both sides of a frame, whose mean is taken
 _STILL = 0.1  # quantile of the speeds that counts as still
+_LEAST_STILL = 1e-3  # lengths a second: some trackers repeat a point exactly
 _UPRIGHT = 0.5  # length of the mean direction of a body that keeps it
 _NEAR = 0.35  # body lengths: a contact
 OF_POINTS = "point "  # how the name of a channel that names points begins
@@ -46,7 +47,7 @@ class Body:
         edges: (2, C) least and greatest place of the points.
         angles: Whether the coordinates are angles in degrees.
         regions: Regions whose occupancy is a channel.
-        still: Speed of the points when the animal is still, in lengths a second; 0 for unknown.
+        still: Speed of the points when the animal is still, in lengths a second; None for unknown.
         upright: Whether the second coordinate is a height.
     """
 
@@ -57,7 +58,7 @@ class Body:
     edges: Float64
     angles: bool = False
     regions: tuple[Region, ...] = ()
-    still: float = 0.0
+    still: float | None = None
     upright: bool = True
 
     @classmethod
@@ -91,7 +92,7 @@ class Body:
         flat = flat[np.isfinite(flat).all(axis=1)]
         edges = np.quantile(flat, [0.005, 0.995], axis=0) if len(flat) else np.zeros((2, 2))
         chosen = tuple(keys) if keys is not None else tuple(sorted(key_points(sample, _KEY_POINTS)))
-        body = cls(front, back, chosen, body_length(sample), edges, angles, regions, 0.0, upright)
+        body = cls(front, back, chosen, body_length(sample), edges, angles, regions, None, upright)
         return replace(body, still=_still(points, rate_hz, body.length)) if even else body
 
 
@@ -228,7 +229,8 @@ def _still(points: Float32, rate_hz: float, length: float) -> float:
     """Low quantile of the mean speed of the points (T, M, V, C), in lengths a second."""
     speeds = _mean(_norm(_rate(filled(points, rate_hz).astype(np.float64), rate_hz)), axis=2)
     speeds = speeds[np.isfinite(speeds)]
-    return float(np.quantile(speeds, _STILL)) / length if speeds.size else 0.0
+    quantile = float(np.quantile(speeds, _STILL)) if speeds.size else 0.0
+    return max(quantile / length, _LEAST_STILL)
 
 
 def channels_of(points: Float32, rate_hz: float, body: Body) -> tuple[list[str], Float32]:
@@ -308,7 +310,7 @@ def _of_animal(points: Float64, rate_hz: float, body: Body) -> Channels:
         ).min(axis=-1),
     }
     columns |= _shape(points, inner)
-    if body.still:
+    if body.still is not None:  # in each recording of a model, so that all have the same channels
         columns["liveliness"] = np.log2(columns["mean speed"] / body.still + 0.1)
     for a, b in combinations(body.keys, 2):
         columns[f"{OF_POINTS}distance {a} {b}"] = _norm(points[:, a] - points[:, b])

@@ -173,3 +173,18 @@ def test_the_place_of_a_missing_point_follows_the_body(tmp_path: Path):
         assert np.median(errors) < 4  # of a body of 76 pixels
         shuffled = completed(points, products[::-1, ::-1], lacking)
         assert np.median(np.linalg.norm(shuffled - points, axis=-1)[:, 0, lacking]) > 4
+
+
+def test_an_animal_that_rests_to_the_digit_has_the_same_features_as_its_copies(tmp_path: Path):
+    rows = ["time_s,nose_x,nose_y,tail_x,tail_y"]
+    rows += [f"{n / 10},{n if n < 30 else 30},5,{n - 9 if n < 30 else 21},5" for n in range(200)]
+    file = tmp_path / "resting.csv"
+    file.write_text("\n".join(rows) + "\n")
+    recording = read_tracks(file)
+    plan = FeaturePlan.of([recording])
+    widths = {
+        rows.shape[1]
+        for random in (None, np.random.default_rng(1))
+        for rows in plan.features(recording, 0.1, random)
+    }
+    assert len(widths) == 1
