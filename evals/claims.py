@@ -10,7 +10,8 @@ of other labels, STC-Net's curves lead to joints by chance. Where ``foreign`` is
 ``with``, the part has not shown its claim. Of CHASE ``foreign`` is the plain network with the root
 of the body at the origin, without the moves of scenes that teach CHASE. Class heads answer;
 ``--shuffled`` trains the first seed of ``with`` on shuffled labels too, and ``--changed`` asks the
-changed clips of ``towers.py``. Results are kept as they are made, and ``gain`` has the mean
+changed clips of ``towers.py``. Of ``sbu``, the set of two people, a seed is one of its five
+published folds too. Results are kept as they are made, and ``gain`` has the mean
 difference by seed with its standard error.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +29,7 @@ import numpy as np
 import torch
 from harness import arguments, some, store, stored
 from sensors import setting
-from towers import LAYOUTS, course, measure
+from towers import LAYOUTS, PEOPLE, Course, course, fold_of_pairs, measure
 
 from vlar.methods.skeleton_towers import curves, tower
 from vlar.methods.skeleton_towers.published import PrototypeHead
@@ -106,10 +108,13 @@ def main() -> None:
     )  # fmt: skip
     torch.set_num_threads(1)
     results: dict[str, Any] = stored(given.json, {"set": given.set_name})
-    sides = {
-        permuted: course(given.set_name, given.data, permuted, False)
-        for permuted in (False, True)[: 1 + given.shuffled]
-    }
+
+    @cache
+    def clips_of(seed: int, permuted: bool) -> Course:
+        if given.set_name == "sbu":
+            return fold_of_pairs(given.data, 1 + seed % 5, permuted)
+        return course(given.set_name, given.data, permuted, False)
+
     first, then = ["with", "without"], ["foreign", *["labels shuffled"] * given.shuffled]
     order = [row for k in (first, then) for row in product(given.seeds, given.methods, k)]
     for seed, method, kind in order:
@@ -117,8 +122,10 @@ def main() -> None:
         permuted = kind == "labels shuffled"
         if str(seed) in rows.get(kind, {}) or (permuted and seed != given.seeds[0]):
             continue
-        claim, data = CLAIMS[method], sides[permuted]
-        settings = {"layout": LAYOUTS[given.set_name], "people": 1, "readout": "classes"}
+        claim = CLAIMS[method]
+        data = clips_of(seed if given.set_name == "sbu" else 0, permuted)
+        people = PEOPLE.get(given.set_name, 1)
+        settings = {"layout": LAYOUTS[given.set_name], "people": people, "readout": "classes"}
         settings |= dict(given.settings)
         name, how = method, nullcontext()
         if kind == "without":
@@ -127,7 +134,8 @@ def main() -> None:
             name, settings = claim.method, settings | claim.foreign
         elif kind == "foreign":
             how = foreign_part(method, seed)
-        file = given.cache / f"{given.set_name}-claims-{int(permuted)}.npz"
+        fold = f"-{seed % 5}" if given.set_name == "sbu" else ""
+        file = given.cache / f"{given.set_name}{fold}-claims-{int(permuted)}.npz"
         with how:
             row = measure(data, name, settings, seed, file, fold=False, changed=given.changed)
         rows.setdefault(kind, {})[str(seed)] = {k: row[k] for k in (*SHOWN, *COSTS) if k in row}

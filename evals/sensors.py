@@ -42,6 +42,7 @@ FILES = {
     "msr": ("skeleton", "msr_action3d/"),
     "ucla": ("skeleton", "nw_ucla/"),
     "ut": ("skeleton", "ut_kinect/"),
+    "sbu": ("skeleton", "sbu/"),
     "hands": ("skeleton", "sfinge3d/"),
     "imu": ("imu", "utd_mhad/inertial/"),
     "audio": ("audio", "esc10/"),

@@ -23,6 +23,7 @@ elsewhere, by up to a metre along each axis.
 from __future__ import annotations
 
 import platform
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from cached import array_of
-from harness import arguments, some, store, stored
+from harness import arguments, manifest, some, store, stored
 from sensors import halves_of, listed, setting
 
 import vlar
@@ -50,7 +51,14 @@ from vlar.training.task import TrainingTask
 from vlar.types import Clip, Float32
 
 FAMILY = "skeleton-tower"
-LAYOUTS = {"utd": "kinect20_utd", "msr": "kinect20_msr", "ucla": "kinect20", "ut": "kinect20"}
+LAYOUTS = {
+    "utd": "kinect20_utd",
+    "msr": "kinect20_msr",
+    "ucla": "kinect20",
+    "ut": "kinect20",
+    "sbu": "sbu15",
+}
+PEOPLE = {"sbu": 2}
 OTHER_ORDER = {
     "kinect20_utd": "kinect20_msr",
     "kinect20_msr": "kinect20",
@@ -110,6 +118,19 @@ def course(name: str, data: Path, shuffled: bool, choosing: bool) -> Course:
     if shuffled:
         labels[teach] = np.random.default_rng(0).permutation(labels[teach])
     return Course(clips, labels, people, teach, ask, held)
+
+
+def fold_of_pairs(data: Path, fold: int, shuffled: bool) -> Course:
+    """SBU with one of its published folds (1 to 5) asked; every second pair of the rest is held."""
+    clips, y, who = listed("sbu", data, load_encoder("skeleton"))
+    rows = [row for row in manifest(data) if row["path"].startswith("sbu/")]
+    folds = [re.search(r"official fold (\d)", row["note"]) for row in rows]
+    ask = np.array([match is not None and int(match[1]) == fold for match in folds])
+    labels, pairs = np.array(y), np.array(who)
+    held = ~ask & np.isin(pairs, sorted(set(pairs[~ask].tolist()))[1::2])
+    if shuffled:
+        labels[~ask] = np.random.default_rng(0).permutation(labels[~ask])
+    return Course(clips, labels, pairs, ~ask, ask, held)
 
 
 def controls(given: Course) -> dict[str, list[Clip]]:
