@@ -199,7 +199,7 @@ class ChatClient:
         except urllib.error.HTTPError as error:
             with error:
                 raise self._status(error) from error
-        except (http.client.HTTPException, OSError) as error:
+        except OSError as error:
             raise self._broken(error) from error
         try:
             answer: Any = json.loads(content)
@@ -225,7 +225,7 @@ class ChatClient:
             return _RetryableError(f"did not answer within {self._timeout_s:g} s", late=True)
         if isinstance(error, urllib.error.URLError):
             return _RetryableError(f"cannot be reached ({error.reason})", reached=False)
-        return _RetryableError(f"broke off ({type(error).__name__})")
+        return _RetryableError(f"broke off ({type(error.__cause__ or error).__name__})")
 
     def _status(self, error: urllib.error.HTTPError) -> Exception:
         detail = self._error_detail(error)

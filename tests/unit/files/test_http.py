@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -51,3 +52,25 @@ def test_a_redirect_is_an_error_and_is_not_followed(address: str, data: bytes | 
     with pytest.raises(urllib.error.HTTPError, match="302"):
         ask(request, 5)
     assert ASKED == ["/moved"]
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0\r\n\r\n", b"HTTP/1.1 2x0 a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70_000])  # fmt: skip  # noqa: E501
+def test_an_answer_that_is_not_whole_http_is_an_error_of_the_system(answer: bytes):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def stumble() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=stumble)
+        thread.start()
+
+        def read() -> None:
+            with ask(f"http://127.0.0.1:{server.getsockname()[1]}/", 5) as reply:
+                reply.read()
+
+        with pytest.raises(OSError):
+            read()
+        thread.join()

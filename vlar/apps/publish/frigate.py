@@ -88,8 +88,9 @@ def _events(address: str, after_s: float) -> list[dict[str, Any]]:
         events = parse_json(answer.read(_MOST_LIST))
     if not isinstance(events, list):
         raise ValueError("it does not list events")  # noqa: TRY004 - one kind for its caller
-    ended = [row for row in events if isinstance(row, dict) and row.get("end_time") is not None]
-    return sorted(ended, key=lambda row: float(row["end_time"]))
+    rows = [row for row in events if isinstance(row, dict)]
+    ended = [row for row in rows if isinstance(row.get("end_time"), int | float)]
+    return sorted(ended, key=lambda row: row["end_time"])
 
 
 def _fetch(address: str, file: Path) -> None:

@@ -17,8 +17,9 @@ from vlar.behaviour.measures.agreement import Agreement
 from vlar.behaviour.measures.drawing import COLOURS, Drawing, Shape, marks
 from vlar.behaviour.measures.ethogram import Ethogram, ethogram
 from vlar.errors import UsageError, explained
-from vlar.formatting import without
+from vlar.formatting import escaped, without
 from vlar.metrics.checks import Record
+from vlar.results import cell
 from vlar.segments import Segment
 from vlar.version import __version__
 
@@ -178,11 +179,15 @@ def _page(
 def _write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            [{k: "|".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows]
-        )
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([cell(escaped(name)) for name in columns])
+        writer.writerows([[_cell(row.get(name, "")) for name in columns] for row in rows])
+
+
+def _cell(value: Any) -> Any:
+    """A value as a cell that begins no formula and holds no control character."""
+    text = "|".join(value) if isinstance(value, list) else value
+    return cell(escaped(text)) if isinstance(text, str) else value
 
 
 def _html(rows: Sequence[Mapping[str, Any]]) -> str:

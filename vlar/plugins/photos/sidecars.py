@@ -91,8 +91,13 @@ def remove_keywords(recording: Path) -> bool:
         return False
     for name, _, mark in (*_LISTS, _OURS):
         _drop(root, name, {f"{_ROOT}{mark}{label}" if mark else label for label in ours})
-    described = [*root.iter(_full("rdf:Description"))]
-    if any(len(row) or set(row.attrib) - {_full("rdf:about")} for row in described):
+    shells = {_full(name) for name in ("x:xmpmeta", "rdf:RDF", "rdf:Description")}
+    facts = {name for row in root.iter(_full("rdf:Description")) for name in row.attrib}
+    if (
+        facts - {_full("rdf:about")}
+        or {row.tag for row in root.iter()} - shells
+        or "".join(root.itertext()).strip()
+    ):
         _write(path, root)
     else:
         path.unlink()

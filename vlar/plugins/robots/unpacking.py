@@ -162,7 +162,8 @@ def _unpacked(path: Path, folder: Path, topics: tuple[str, ...]) -> UnpackedRobo
                     if len(found) >= _MOST_TOPICS:
                         raise ValueError(f"it has more than {_MOST_TOPICS} topics")
                     is_asked = not topics or message.topic in topics
-                    topic = _Topic.of(message, folder / _plain(path.stem), is_asked)
+                    taken = {topic.path for topic in found.values()}
+                    topic = _Topic.of(message, folder / _plain(path.stem), is_asked, taken)
                     found[message.topic] = topic
                 topic.take(message, first_ns)
                 most -= len(message.data)
@@ -208,11 +209,13 @@ class _Topic:
     _step_s: float = 0.0
 
     @classmethod
-    def of(cls, message: Message, stem: Path, is_asked: bool) -> _Topic:
-        """A topic by its first message."""
+    def of(cls, message: Message, stem: Path, is_asked: bool, taken: set[Path]) -> _Topic:
+        """A topic by its first message; its file has a number where its name is taken."""
         sensor = _SENSORS.get(re.split(r"[/.]", message.kind)[-1]) if is_asked else None
         ending = ".mp4" if sensor == "video" else ".csv"
-        path = stem.with_name(f"{stem.name}.{_plain(message.topic)}{ending}")
+        names = (f"{_plain(message.topic)}{number}" for number in ("", *range(2, 10**6)))
+        paths = (stem.with_name(f"{stem.name}.{name}{ending}") for name in names)
+        path = next(path for path in paths if path not in taken)
         return cls(message.topic, message.kind, sensor, path)
 
     def take(self, message: Message, first_ns: int) -> None:

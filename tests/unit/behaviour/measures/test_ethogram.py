@@ -200,3 +200,12 @@ def test_drawings(tmp_path: Path):
         (255, 255, 255), (255, 0, 0), (255, 0, 0), (255, 255, 255)
     ]  # fmt: skip
     assert marks(0.5) == [0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5]
+
+
+def test_tables_begin_no_formula_and_hold_no_control_character(tmp_path: Path):
+    rows = [S("=cmd|calc", 0, 1, "+run", "@pup"), S("b", 0, 2, "a\x1b[2J")]
+    Report(vlar.ethogram(rows, duration_s=4)).write(tmp_path / "out")
+    tables = list((tmp_path / "out").glob("*.csv"))
+    cells = [c for t in tables for row in csv.reader(t.open(newline="")) for c in row]
+    assert {"'=cmd|calc", "'+run", "'@pup", "a\\x1b[2J"} <= set(cells)
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "@")) or "\x1b" in cell]

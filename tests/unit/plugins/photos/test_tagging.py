@@ -54,6 +54,16 @@ def test_keywords_come_and_go_and_all_else_stays(tmp_path: Path):
     assert clip.read_bytes() == b"video"
 
 
+@pytest.mark.parametrize("place", ["x:xmpmeta", "rdf:RDF"])
+def test_content_outside_the_description_stays(tmp_path: Path, place: str):
+    clip, sidecar = tmp_path / "a.mp4", tmp_path / "a.mp4.xmp"
+    write_keywords(clip, ["a"])
+    text = sidecar.read_text().replace(f"</{place}>", f"<mine>of the user</mine></{place}>")
+    sidecar.write_text(text)
+    assert remove_keywords(clip)
+    assert "<mine>of the user</mine>" in sidecar.read_text()
+
+
 def test_a_sidecar_that_was_made_is_removed(tmp_path: Path):
     clip = tmp_path / "a.mp4"
     assert write_keywords(clip, ["a & b", "c"]).name == "a.mp4.xmp"

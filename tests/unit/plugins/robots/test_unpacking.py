@@ -64,8 +64,14 @@ def left_edges(path: Path) -> list[int]:
     return [int((frame[32, :, 0] > 130).argmax()) for frame in read_clip(path, None, N).data]
 
 
-def mcap_file(path: Path, pictures: list[bytes], kind: str = VIDEO, cut: int = 0) -> Path:
-    """Pictures as JSON on ``/camera``, and a topic that nothing reads."""
+def mcap_file(
+    path: Path,
+    pictures: list[bytes],
+    kind: str = VIDEO,
+    cut: int = 0,
+    topics: tuple[str, ...] = ("/camera",),
+) -> Path:
+    """Pictures as JSON on topics, and a topic that nothing reads."""
     with path.open("wb") as stream:
         writer = mcap_writer.Writer(stream, chunk_size=2000)
         writer.start()
@@ -73,7 +79,7 @@ def mcap_file(path: Path, pictures: list[bytes], kind: str = VIDEO, cut: int = 0
             topic: writer.register_channel(
                 topic, "json", writer.register_schema(name, "jsonschema", b"{}")
             )
-            for topic, name in (("/log", "foxglove.Log"), ("/camera", kind))
+            for topic, name in (("/log", "foxglove.Log"), *((topic, kind) for topic in topics))
         }
         for number, data in enumerate(pictures):
             text = {
@@ -81,7 +87,8 @@ def mcap_file(path: Path, pictures: list[bytes], kind: str = VIDEO, cut: int = 0
                 "format": "h264" if kind == VIDEO else "jpeg",
             }
             time_ns = START_NS + number * STEP_NS
-            for topic, content in (("/log", {"message": "x"}), ("/camera", text)):
+            for topic in channels:
+                content = {"message": "x"} if topic == "/log" else text
                 writer.add_message(channels[topic], time_ns, json.dumps(content).encode(), time_ns)
         writer.finish()
     if cut:
@@ -199,6 +206,18 @@ def test_a_bag_becomes_a_bundle_of_its_sensors(tmp_path: Path, version: int):
     chosen = unpack(path, tmp_path / "out2", ["/imu"])
     assert list(bundle_parts(chosen.bundle)) == ["imu"]
     assert "/camera" in chosen.left_out
+
+
+def test_topics_whose_names_are_written_alike_have_files_of_their_own(tmp_path: Path):
+    topics = ("/a/js", "/a_js", "/a/js-2", "/a js")
+    pictures = [jpeg(frame) for frame in frames()]
+    made = unpack(
+        mcap_file(tmp_path / "run.mcap", pictures, IMAGE, topics=topics), tmp_path / "out"
+    )
+    paths = [row.path for row in made.topics if row.path]
+    names = {"run.a_js.mp4", "run.a_js2.mp4", "run.a_js-2.mp4", "run.a_js3.mp4"}
+    assert {path.name for path in paths} == names
+    assert {len(left_edges(path)) for path in paths} == {N}
 
 
 def test_the_command(tmp_path: Path):
