@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests import event_files, videos
+from tests import event_files, skeletons, videos
+from vlar.evaluation.datasets import ntu as ntu_module
+from vlar.toml import read_toml
 
 SIZE = (48, 32)
 
@@ -223,7 +225,22 @@ def dailydvs200(
     return root
 
 
+def ntu(root: Path, labels: Sequence[str] = ("drink water", "eat meal")) -> Path:
+    """Skeletons of four subjects, two setups and three cameras for each action."""
+    names = read_toml(ntu_module.FACTS.read_text("utf-8"))["names"]["labels"]
+    folder = root / "nturgb+d_skeletons"
+    folder.mkdir(parents=True)
+    for label in labels:
+        for number, subject in enumerate((1, 3, 4, 6)):
+            action = names.index(label) + 1
+            setup, camera = 1 + number % 2, 1 + number % 3
+            name = f"S{setup:03}C{camera:03}P{subject:03}R001A{action:03}.skeleton"
+            skeletons.write_ntu(folder / name, 6 + number)
+    return root
+
+
 MAKERS = {
+    "ntu": ntu,
     "dailydvs200": dailydvs200,
     "ucf101": ucf101, "hmdb51": hmdb51, "kinetics": kinetics, "ssv2": ssv2, "sth-com": sth_com,
     "charades": charades, "epic-kitchens": epic, "lists": lists, "folder": folder,

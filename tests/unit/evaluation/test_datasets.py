@@ -250,6 +250,44 @@ def test_subjects_of_two_lists_of_events_are_noted(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("split", "teach", "ask"),
+    [("subject", {1, 4}, {3, 6}), ("view", {3, 4}, {1, 6}), ("setup", {3, 6}, {1, 4})],
+)
+def test_names_of_ntu_state_who_teaches(tmp_path: Path, split: str, teach: set[int], ask: set[int]):
+    root = fake_datasets.ntu(tmp_path / "a", ("drink water", "hug other person"))
+    data = read_dataset(root, "ntu", {"split": split})
+    for name, subjects in (("train", teach), ("test", ask)):
+        assert {item.group for item in data.subset(name).items} == {
+            f"subject {n}" for n in subjects
+        }
+    pairs = read_dataset(root, "ntu", {"classes": 26, "split": split})
+    assert pairs.subset("test").labels == {"hug other person"}
+    assert len(pairs.labels) == 26
+
+
+def test_ntu_without_its_bodies_and_with_other_options(tmp_path: Path):
+    root = fake_datasets.ntu(tmp_path / "a")
+    (root / "NTU_RGBD_samples_with_missing_skeletons.txt").write_text("3\nS001C001P001R001A001\n")
+    data = read_dataset(root, "ntu")
+    assert data.notes == ("1 recordings without a body are left out",)
+    assert len(data.subset("train")) == 3
+    for options, said in [
+        ({"classes": 61}, "classes are 60, 120, 26"),
+        ({"split": "person"}, "splits subject, view, setup"),
+        ({"classes": 26}, "no recording of these 26 actions"),
+    ]:
+        refused(DatasetError, said, read_dataset, root, "ntu", options)
+
+
+@pytest.mark.parametrize("classes", [60, 120, 26])
+def test_lists_of_ntu_are_the_labels_of_its_layout(tmp_path: Path, classes: int):
+    root = fake_datasets.ntu(tmp_path / "a", ("drink water", "hug other person"))
+    file = Path(__file__).resolve().parents[3] / "evals" / "lists" / f"ntu{classes}.txt"
+    labels = read_dataset(root, "ntu", {"classes": classes}).labels
+    assert list(labels) == file.read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("id,action,description\n0,walk,Someone walks.\n1,run,Runs.\n", ["walk", "run"]),
