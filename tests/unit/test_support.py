@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import support
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = json.loads(support.RESULT.read_text("utf-8"))
@@ -33,6 +39,20 @@ def test_pythons_that_passed_are_named():
         named = f'"Programming Language :: Python :: {minor}"' in project
         assert named == (minor in whole), minor
     assert f"Python {', '.join(sorted(whole))}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_table_of_extras_is_that_of_the_project():
+    """What stands above ``all`` in the table is what ``all`` brings, and no extra is left out."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    page = support.PAGE.read_text("utf-8")
+    table = page.partition("| extra |")[2].partition("\n\n")[0].splitlines()[2:]
+    names = [re.findall(r"`([a-z]+)`", line.split("|")[1]) for line in table]
+    listed = [name for row in names for name in row]
+    assert sorted(listed) == sorted(extras)
+    (brought,) = (re.search(r"^vlar\[(.*)\]$", line) for line in extras["all"] if "vlar[" in line)
+    assert brought is not None
+    assert set(brought[1].split(",")) == set(listed[: listed.index("all")])
 
 
 def test_a_row_replaces_its_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

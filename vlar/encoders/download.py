@@ -346,7 +346,7 @@ def _clear_errors(name: str, source: Source, accepted: bool) -> Generator[None]:
         ) from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
         raise _offline(name, repository, _short(error)) from error
-    except (errors.HfHubHTTPError, *_network_errors()) as error:
+    except (errors.HfHubHTTPError, *network_errors()) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise ModelError(
@@ -369,7 +369,7 @@ def _clear_errors(name: str, source: Source, accepted: bool) -> Generator[None]:
             utils.enable_progress_bars()
 
 
-def _network_errors() -> tuple[type[Exception], ...]:
+def network_errors() -> tuple[type[Exception], ...]:
     """Errors of the library under the hub's client; that library differs by version."""
     from huggingface_hub.errors import HfHubHTTPError
 

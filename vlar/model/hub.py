@@ -154,6 +154,7 @@ def upload(
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
+    from vlar.encoders.download import network_errors
     from vlar.model.card import FILE, folder_card
     from vlar.model.folder import MANIFEST, read_manifest
 
@@ -171,9 +172,12 @@ def upload(
             revision=branch,
             create_pr=create_pr,
         )
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (HfHubHTTPError, OSError, ValueError, *network_errors()) as error:
         why = " ".join(str(error).split())[:200]
-        raise ModelError(f"{repo_id} was not uploaded ({why}); try 'hf auth login'") from error
+        fix = "try 'hf auth login'"
+        if getattr(error, "response", None) is None and isinstance(error, network_errors()):
+            why, fix = f"the hub cannot be reached: {why}", "try again with a network"
+        raise ModelError(f"{repo_id} was not uploaded ({why}); {fix}") from error
     return str(commit.pr_url or commit.commit_url)
 
 

@@ -49,7 +49,7 @@ def pipeline(
 def _zero_shot(model: Model) -> Callable[..., Any]:
     def classify(
         videos: Recording | Iterable[Recording],
-        candidate_labels: str | Sequence[str],
+        candidate_labels: str | Sequence[str] = "",
         *,
         multi_label: bool = False,
         top_k: int | None = None,
@@ -64,6 +64,8 @@ def _zero_shot(model: Model) -> Callable[..., Any]:
             top_k: How many labels to return; None for all.
             options: Further options of ``Model.classify``.
         """
+        if not candidate_labels:
+            raise UsageError("zero-shot-video-classification needs candidate_labels: 'a, b, c'")
         texts = candidate_labels
         labels = texts.split(",") if isinstance(texts, str) else list(texts)
         mode = "multi" if multi_label else "one"

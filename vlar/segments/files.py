@@ -132,6 +132,19 @@ def save(
     return (*_lost(part, rows, target.stem), *notes)
 
 
+def check_target(path: str | Path) -> None:
+    """Refuse, before any work, a file that ``save`` has no format or folder for.
+
+    Raises:
+        UsageError: its ending is that of no format, or its folder does not exist.
+    """
+    file = Path(path)
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"{path}: the folder {str(file.parent)!r} does not exist")
+    existing = _source(file) if file.is_file() and file.stat().st_size else None
+    _chosen(Source(file, b""), existing, None)
+
+
 def is_annotation(path: Path) -> bool:
     """Return whether the ending and the content of a file are those of a format."""
     source = _source(path)

@@ -14,6 +14,7 @@ from tests.command_line import invoke
 from tests.fixtures.models_1 import tiny
 from tests.refusals import refused
 from tests.unit.encoders.hub_stand_in import COMMIT, Hub, used
+from vlar.encoders.download import network_errors
 from vlar.encoders.hub_folder import HubFolder
 from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import ModelError, UsageError
@@ -87,6 +88,22 @@ def test_what_does_not_fit_its_hash_or_its_commit_is_refused(hub: Hub, model):
     refused(ModelError, "holds no vlar.json", vlar.load, NAME)
     hub.status = 403
     refused(ModelError, "was not uploaded", model.push_to_hub, "me/forklifts")
+
+
+def test_an_upload_without_a_network_is_one_sentence(
+    hub: Hub, model: vlar.Model, monkeypatch: pytest.MonkeyPatch
+):
+    from huggingface_hub import HfApi
+
+    unreachable = network_errors()[-1]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise unreachable("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr(HfApi, "create_repo", refuse)
+    text = r"was not uploaded \(the hub cannot be reached: .*\); try again with a network"
+    with pytest.raises(ModelError, match=text):
+        model.push_to_hub("me/forklifts")
 
 
 def test_metrics_stand_in_the_model_index():

@@ -178,3 +178,10 @@ def test_real_data_sets_go_in_and_out(lite_model, real_videos: Path, tmp_path: P
     except (ImportError, OSError, RuntimeError) as error:  # its wheels need libraries of their own
         pytest.skip(f"torchcodec cannot be loaded: {error!s:.80}")
     assert mine.classify(decoder).label == answers[0].label
+
+
+def test_a_task_that_lacks_its_labels_states_which(lite_model: vlar.Model):
+    classify = vlar.pipeline("zero-shot-video-classification", lite_model)
+    for labels in ({}, {"candidate_labels": []}):
+        with pytest.raises(UsageError, match="needs candidate_labels"):
+            classify("clip.mp4", **labels)

@@ -172,7 +172,9 @@ def _nothing(reports: list[QueryReport], min_probability: float) -> str:
         (r.best_probability for r in reports if r.best_probability is not None), default=None
     )
     if best is None:
-        return "no window of the library matches; loosen --where or IN, or add videos"
+        return (
+            "nothing in the library matches; use other words, loosen --where or IN, or add videos"
+        )
     return (
         f"no match above {min_probability:.1%}; the best has {best:.1%} "
         "(--min-probability 0 shows all)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from vlar.apps.serve import library
 from vlar.library.ingest.request import AddRequest
@@ -16,6 +16,8 @@ from vlar.options import body_field, remote_values, with_options
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False, strict=True)]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{20}$")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
+# As agents have it; ``text`` is its name of before.
+QueryText = Annotated[Text, Field(validation_alias=AliasChoices("query", "text"))]
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
 Filter = Annotated[str, Field(min_length=1, max_length=500)]
 Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
@@ -43,7 +45,7 @@ class Problem(BaseModel):
 class Query(Body):
     """A search; options of ``vlar query`` that may come from afar are added to it."""
 
-    text: Text = Field(description="Plain words, or an expression (docs/query.md).")
+    text: QueryText = Field(description="Plain words, or an expression (docs/query.md).")
     k: int = body_field(QueryRequest, "k", ge=1, le=100)
     where: list[Filter] = Field([], max_length=20, description="Filters, such as place=gym.")
     min_probability: float = body_field(
@@ -69,7 +71,7 @@ class Teach(Body):
     """Judgements of the hits of a phrase, kept under a name."""
 
     name: str = Field(min_length=1, max_length=100, description="As queries write it.")
-    text: Text
+    text: QueryText
     yes: list[Row] = Field([], max_length=200)
     no: list[Row] = Field([], max_length=200)
 
@@ -83,7 +85,7 @@ class Forget(Body):
 class Timeline(Body):
     """A query over one recording."""
 
-    text: Text
+    text: QueryText
     video: Id
 
 

@@ -11,6 +11,7 @@ from vlar.behaviour.annotated.recordings import bouts
 from vlar.behaviour.annotated.truth import truth_of
 from vlar.behaviour.measures.segmentation import bouts_of, segment_metrics
 from vlar.errors import DecodeError, SupportError, UsageError
+from vlar.formatting import counted
 from vlar.heads.support import recordings_named
 from vlar.language.labels import Labels, LabelSet
 from vlar.media.lookup import find
@@ -59,7 +60,9 @@ class SegmentEvaluation:
 
     def summary(self) -> list[str]:
         """A few lines for a person."""
-        head = f"{len(self.recordings)} recordings, {len(self.truth)} segments"
+        head = (
+            f"{counted(len(self.recordings), 'recordings')}, {counted(len(self.truth), 'segments')}"
+        )
         rows = (("", self.figures), ("answers moved by half a recording: ", self.control))
         texts = (
             name + ", ".join(f"{key} {value:.3f}" for key, value in figures.items())

@@ -17,7 +17,7 @@ from vlar.behaviour.measures.agreement import Agreement
 from vlar.behaviour.measures.drawing import COLOURS, Drawing, Shape, marks
 from vlar.behaviour.measures.ethogram import Ethogram, ethogram
 from vlar.errors import UsageError, explained
-from vlar.formatting import escaped, without
+from vlar.formatting import counted, escaped, without
 from vlar.metrics.checks import Record
 from vlar.results import cell
 from vlar.segments import Segment
@@ -319,9 +319,10 @@ def methods(report: Report) -> str:
     chances = [s.probability for s in segments if s.probability is not None]
     raters = sorted({s.rater for s in segments} - {""})
     parts = [
-        f"We analysed {len(content.durations)} recordings ({hours:.3g} h, {len(subjects)} subjects "
-        f"of recordings) with {len(segments) - points} bouts and {points} point events of "
-        f"{len(labels)} behaviours ({', '.join(labels[:20])}) in vlar {__version__}."
+        f"We analysed {counted(len(content.durations), 'recordings')} ({hours:.3g} h, "
+        f"{counted(len(subjects), 'subjects')} of recordings) with "
+        f"{counted(len(segments) - points, 'bouts')} and {counted(points, 'point events')} of "
+        f"{counted(len(labels), 'behaviours')} ({', '.join(labels[:20])}) in vlar {__version__}."
     ]
     if raters:
         parts.append(f"The annotations are by {', '.join(raters[:10])}.")

@@ -180,7 +180,8 @@ def _in_time(tracks: PointTracks, fps: float | None) -> PointTracks:
     rate = tracks.rate_hz or fps
     if rate is None:
         raise ValueError(
-            "it states no frame rate; give --fps (fps=...), or 'fps = 30' in layout.toml next to it"
+            "it states no frame rate; write 'fps = 30' into layout.toml next to it (adapt, "
+            "timeline and evaluate take --fps, fps=..., too)"
         )
     if not 0 < rate <= 1e5:
         raise ValueError(f"the frame rate {rate:g} is not a number above 0")

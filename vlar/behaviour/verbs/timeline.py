@@ -134,10 +134,11 @@ def annotated_timeline(paths: list[str], model: str, flags: TimelineOptions) -> 
     """Print and write the bouts of a model that learned from annotated recordings."""
     from vlar import segments
     from vlar.behaviour.annotated.head import DOUBTFUL, timeline_of
+    from vlar.segments.files import check_target
 
     out = flags.out
-    if out is not None and not Path(out).absolute().parent.is_dir():
-        raise UsageError(f"--out {out!r}: the folder {str(Path(out).parent)!r} does not exist")
+    if out is not None:
+        check_target(out)
     good: list[segments.Segment] = []
     answered = failed = 0
     with progress(f"loading {model}") as shown:

@@ -9,6 +9,7 @@ loses nothing, and what is mapped is always exact.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -43,6 +44,7 @@ from vlar.model.library_model import LibraryModel
 from vlar.numeric import unit
 from vlar.types import Failure, Float32
 
+_log = logging.getLogger("vlar")
 _SAMPLE = (64, 400)  # windows that teach the map: a twentieth of all, within these
 _FEWEST = 16
 _COMMIT_ROWS = 32
@@ -190,6 +192,8 @@ class _Change:
         ids = np.sort(np.concatenate(kinds))
         least, most = _SAMPLE
         count = min(max(len(ids) // 20, least), most, len(ids))
+        if count == len(ids):
+            _log.info("so few windows (%d) are all encoded; none is mapped", count)
         drawn = np.random.default_rng(0).permutation(ids)[:count].tolist()
         batch = self._library.rows(sorted(drawn), self._manifest.dim)
         old, new = list[Float32](), list[Float32]()

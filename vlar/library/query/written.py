@@ -58,7 +58,7 @@ class WrittenIndex:
             for i, path in paths.items()
         )
         self._table.executemany("INSERT INTO texts (rowid, text) VALUES (?, ?)", recordings)
-        windows = ((2 * row_id + 1, text) for row_id, text in captions.items())
+        windows = ((2 * row_id + 1, _split(text)) for row_id, text in captions.items())
         self._table.executemany("INSERT INTO texts (rowid, text) VALUES (?, ?)", windows)
 
     def having_all(self, words: Sequence[str]) -> tuple[set[int], set[int]]:
@@ -162,12 +162,12 @@ def _begun(word: str) -> str:
 
 
 def content_words(phrase: str) -> list[str]:
-    """The content words of a phrase; none where all are little.
+    """The content words of a phrase, split as names are; none where all are little.
 
-    >>> content_words("a person rides the bike"), content_words("of the")
-    (['rides', 'bike'], [])
+    >>> content_words("a person rides the bike"), content_words("of the"), content_words("GX01")
+    (['rides', 'bike'], [], ['gx', '01'])
     """
-    return [word for word in search_words(f"{phrase} {_MARK}") if word != _MARK]
+    return [word for word in search_words(f"{_split(phrase)} {_MARK}") if word != _MARK]
 
 
 def spaced(path: str) -> str:
@@ -176,7 +176,11 @@ def spaced(path: str) -> str:
     >>> spaced("gym/ridingBike_03.mp4")
     'gym riding Bike 03'
     """
-    return " ".join(_HUMP.sub(" ", os.path.splitext(path)[0]).split())  # noqa: PTH122
+    return _split(os.path.splitext(path)[0])  # noqa: PTH122
+
+
+def _split(text: str) -> str:
+    return " ".join(_HUMP.sub(" ", text).split())
 
 
 def _common_folder(paths: Sequence[str]) -> str:
@@ -187,7 +191,7 @@ def _common_folder(paths: Sequence[str]) -> str:
 
 
 def _tag_text(tags: Mapping[str, str]) -> str:
-    return " ".join(f"{key} {value}" for key, value in tags.items())
+    return _split(" ".join(f"{key} {value}" for key, value in tags.items()))
 
 
 def _quoted(word: Any) -> str:

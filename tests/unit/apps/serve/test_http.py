@@ -75,6 +75,8 @@ def test_judgements_and_concepts_are_asked_over_the_net(served: Served):
         return answer.json()
 
     plain = ask("a square that moves")
+    named = {"query": "a square that moves", "k": 50, "min_probability": 0}
+    assert served.client.post("/api/query", json=named).json()["hits"] == plain["hits"]
     first, second = plain["hits"][0]["row"], plain["hits"][1]["row"]
     assert plain["decides"] == {}
     judged = ask("a square that moves", yes=[first], no=[second])

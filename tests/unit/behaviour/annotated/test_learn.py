@@ -82,6 +82,9 @@ def test_a_model_of_bouts_from_end_to_end(folder: Path, tmp_path: Path):
     learning = [*paths, "--model", "tracks", "--truth", str(folder / "bouts.csv")]
     assert invoke(["adapt", *learning, "--out", model]).exit_code == 0
     held = str(folder / "cage2_dlc.csv")
+    wrong = invoke(["timeline", held, "--model", model, "--out", f"{out}.xyz"])
+    assert (wrong.exit_code, wrong.stdout) == (2, "")  # before any work
+    assert "no format of annotations has the ending '.xyz'" in wrong.stderr
     assert invoke(["timeline", held, "--model", model, "--out", out]).exit_code == 0
     header = Path(out).read_text().partition("\n")[0]
     assert header == "recording,start_s,end_s,label,probability"

@@ -149,8 +149,8 @@ def test_the_command_writes_tables_drawings_and_a_page(tmp_path: Path):
     assert '<video controls src="../a.mp4">' in page
     assert 'data-s="1.500"' in page
     text = (out / "methods.txt").read_text()
-    assert "1 recordings (0.0279 h" in text
-    assert "1 bouts and 1 point events of 2 behaviours (jump, sniff)" in text
+    assert "We analysed 1 recording (0.0279 h, 2 subjects of recordings)" in text
+    assert "1 bout and 1 point event of 2 behaviours (jump, sniff)" in text
     result = invoke(["ethogram", str(file), "--condition", "dose"])
     assert "no recording has it; there are drug" in result.output
     assert result.exit_code == 2

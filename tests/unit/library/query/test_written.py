@@ -59,6 +59,27 @@ def test_endings_accents_and_tags_are_found_and_little_words_are_not(tmp_path: P
     assert content_words("of the") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "words"),
+    [
+        ("GX010034", "GX010034", ("gx", "010034")),
+        ("gx010035", "GX010035", ("gx", "010035")),
+        ("clip7", "clip7", ("clip", "7")),
+        ("take2b", "take2b", ("take", "2", "b")),
+    ],
+)
+def test_names_with_digits_attached_are_first_by_all_their_words(
+    tmp_path: Path, text: str, name: str, words: tuple[str, ...]
+):
+    with library_of(tmp_path, ("GX010034", "GX010035", "take2b")) as library:
+        for only in ("written", None):
+            first, *more = library.query(text, 50, only=only, min_probability=0)
+            assert (Path(first.path).stem, first.written) == (name, words)
+            assert {Path(hit.path).stem for hit in more if hit.written == words} == {name}
+        hits = library.query("gx010036", 50, only="written", min_probability=0)
+        assert {hit.written for hit in hits} == {("gx",)}  # nothing has its number
+
+
 def test_a_partial_match_lifts_within_a_band(tmp_path: Path):
     with library_of(tmp_path) as library:
         plain = {h.row: h for h in library.query("bike race", 500, min_probability=0, only="seen")}
