@@ -16,7 +16,7 @@ from vlar.library.connection import LibraryConnection
 from vlar.library.ingest.request import AddRequest
 from vlar.library.maintain.compact import CompactReport
 from vlar.library.maintain.upgrade import UpgradeRequest
-from vlar.library.maintain.verify import LibraryFault
+from vlar.library.maintain.verify import LibraryFault, emptied
 from vlar.library.manifest import LibraryManifest
 from vlar.library.query.filters import Where, recordings
 from vlar.library.query.request import QueryRequest
@@ -557,7 +557,7 @@ class Library:
         connection = self._connection
         with connection.alone() if repair else connection.mutex:
             if (store := connection.reader()) is None:
-                return []
+                return emptied(connection.path)
             with store.snapshot():
                 faults = list(connection.backend.verify(store, files))
             return connection.repair(faults) if repair and faults else faults

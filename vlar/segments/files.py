@@ -13,7 +13,7 @@ from typing import Literal
 from vlar import registry
 from vlar.errors import UsageError, explained
 from vlar.files.compressed import ENDINGS, read_plain
-from vlar.files.reading import require_few_lines
+from vlar.files.reading import parse_json, require_few_lines
 from vlar.files.replacing import replacing
 from vlar.segments.base import MOST, OPTIONAL, SHEET, AnnotationFormat, Options, Source, Table
 from vlar.segments.segment import Segment, in_order
@@ -167,10 +167,13 @@ def _format_of(source: Source) -> AnnotationFormat:
     for part in every_format():
         if source.suffix not in part.endings and part.claims(source):
             return part
-    raise UsageError(
-        f"{source.path}: it is not of a format of annotations that vlar reads; docs/exchange.md "
-        "lists them"
-    )
+    fault = "not of a format of annotations that vlar reads; docs/exchange.md lists them"
+    if source.is_json("{ ["):
+        try:
+            parse_json(source.data)
+        except ValueError as error:
+            fault = f"not whole JSON ({error}); write it again, or take a copy"
+    raise UsageError(f"{source.path}: it is {fault}")
 
 
 def _chosen(target: Source, existing: Source | None, form: str | None) -> AnnotationFormat:

@@ -23,7 +23,7 @@ from vlar.heads.support import Support, SupportItem, read_support
 from vlar.language.tree import Tree
 from vlar.model.adapt import Adapted, learn, remembering, under, with_tree
 from vlar.model.core import ModelCore
-from vlar.model.folder import check_target
+from vlar.model.folder import MANIFEST, check_target
 from vlar.model.label_heads import label_tree
 from vlar.model.method import AdaptTask, Method
 from vlar.model.model import Model, load
@@ -92,6 +92,7 @@ class FeatureFolder:
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
 
 
+_FINISHED = "finished"  # file of a training whose model is about to be saved
 _SAME = "gradient_checkpointing"  # changes no weight
 
 
@@ -133,6 +134,10 @@ def run(
         ModelError: the encoder does not suit the method, or ``out`` cannot be written.
         TrainingError: a loss is not finite, or the checkpoints belong to another training.
     """
+    work = config.out.with_name(f"{config.out.name}.training")
+    if processes.first:
+        _clean_saved(config.out / MANIFEST, work)
+    processes.wait()
     check_target(config.out, replace=replace)
     _check_tracker(config.log)
     progress = progress or RunCallbacks()
@@ -156,7 +161,6 @@ def run(
         model = Model.of(remembering(adapted, base, examples.items, loaded.learned))
         model.save(config.out, replace=replace)
         return model
-    work = config.out.with_name(f"{config.out.name}.training")
     task = _task(config, base, examples)
     options = _options(config, work, task.reading(base), examples, base, progress, processes)
     if examples.support is None:
@@ -168,6 +172,8 @@ def run(
     model = Model.of(remembering(fitted, base, examples.items, loaded.learned))
     processes.wait()  # nobody reads the cache any more
     if processes.first:
+        work.mkdir(exist_ok=True)
+        (work / _FINISHED).touch()
         model.save(config.out, replace=replace)
         _clean(work)
     return model
@@ -324,9 +330,17 @@ def _key(config: TrainConfig, items: Sequence[SupportItem], fingerprint: str) ->
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _clean_saved(model: Path, work: Path) -> None:
+    """Remove what is left of a training that was killed after its model was saved."""
+    finished = work / _FINISHED
+    if finished.is_file() and model.is_file() and model.stat().st_mtime >= finished.stat().st_mtime:
+        _clean(work)
+    finished.unlink(missing_ok=True)
+
+
 def _clean(work: Path) -> None:
     checkpoint.remove(work / "steps")
-    checkpoint.remove(work / "steps")
     shutil.rmtree(work / "features", ignore_errors=True)
+    (work / _FINISHED).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         work.rmdir()  # stays where curves were written

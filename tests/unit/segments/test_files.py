@@ -65,6 +65,16 @@ def test_bad_tables_are_one_line(tmp_path: Path, text: str, part: str):
     refused(UsageError, part, load, file)
 
 
+def test_json_that_is_broken_is_named_as_that_and_whole_json_is_not(tmp_path: Path):
+    file = tmp_path / "project.boris"
+    file.write_text('{"behaviors_conf": {}, "observ')
+    refused(UsageError, r"not whole JSON \(.*line 1 column 24", load, file)
+    file.write_text('{"behaviors_conf": {}, "observations": {"a": ')
+    refused(UsageError, "damaged file of boris .*line 1 column 46", load, file)
+    file.write_text('{"other": 1}')
+    refused(UsageError, "not of a format of annotations", load, file)
+
+
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path):
     file = tmp_path / "settings.json"
     file.write_text("[1]")

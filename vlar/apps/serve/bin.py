@@ -16,6 +16,7 @@ from vlar.errors import one_line
 from vlar.types import JsonDict
 
 KEPT_DAYS = 30
+_MOST_JUMP_S = 3600  # of the clock against the time that passed
 _NAME = re.compile(r"(\d{10})-[0-9a-f]{8}")
 
 
@@ -30,6 +31,7 @@ class Bin:
     def __init__(self, library: ServedLibrary, folder: Path) -> None:
         self._library, self._folder = library, folder
         self._lock = threading.Lock()
+        self._since_s = time.time() - time.monotonic()
 
     def put(self, paths: Sequence[str]) -> JsonDict:
         """Remove recordings from the library, with their rows, tags and labels kept here.
@@ -82,6 +84,8 @@ class Bin:
         return [entry for entry in self._folder.iterdir() if _NAME.fullmatch(entry.name)]
 
     def _expire(self) -> None:
+        if abs(time.time() - time.monotonic() - self._since_s) > _MOST_JUMP_S:
+            return  # the clock was set while the server ran: nothing is deleted by it
         for folder in self._folders():
             if int(folder.name[:10]) < time.time() - KEPT_DAYS * 86400:
                 shutil.rmtree(folder, ignore_errors=True)

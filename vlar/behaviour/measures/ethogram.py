@@ -268,7 +268,7 @@ def ethogram(
         length = stated.get(recording, last or 1.0)
         length = float(duration_s if isinstance(duration_s, float | int) else length)
         latest = max(s.start_s for s in segments if s.recording == recording)
-        if not 0 < length < float("inf") or latest > length + 1e-3:
+        if not 0 < length < 1e12 or latest > length + 1e-3:
             raise UsageError(
                 f"{recording!r} has the duration {length:g} s and a segment from {latest:g} s; "
                 "give its duration in seconds"

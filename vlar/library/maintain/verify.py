@@ -91,6 +91,15 @@ def verify(store: SqliteStore, files: bool = True) -> Iterator[LibraryFault]:
     yield from _cache(store)
 
 
+def emptied(place: object) -> list[LibraryFault]:
+    """The fault of a folder whose database has no tables; none where nothing was written yet."""
+    file = place / schema.FILE_NAME if isinstance(place, Path) else None
+    if file is None or not file.exists():
+        return []
+    message = f"{file.name} has no tables ({file.stat().st_size} bytes); {_RESTORE}"
+    return [LibraryFault("database", str(file), message)]
+
+
 def again(folder: str, path: str) -> str:
     """Advice to read a recording of a library again."""
     return (

@@ -115,9 +115,10 @@ def unpack(path: Path, folder: Path, topics: Sequence[str] = ()) -> UnpackedRobo
             raise UsageError(f"{path}: no topic {absent!r}; there are {names or 'none'}")
         written = [row for row in made.topics if row.path is not None]
         if not written:
+            none = "it is cut off before a whole message" if made.cut_off else "it has no messages"
             raise DecodeError(
                 f"{path}: no topic of it is of pictures, an IMU or joint states that can be read: "
-                f"{made.left_out or 'it has no messages'}"
+                f"{made.left_out or none}"
             )
         for row in written:
             if row.path is not None:

@@ -155,7 +155,9 @@ def test_a_read_only_library_is_changed_by_nobody(served: Served, monkeypatch):
     assert value_of(served, "moving") == {"place": "desk"}
 
 
-def test_a_removed_recording_is_named_in_an_open_page(served: Served):
+def test_a_removed_recording_is_named_in_an_open_page(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+):
     upload = _upload(served, "<b>gone *.mp4")
     job = ended(served, post(served, "jobs", uploads=[upload], tags={"a": "b"}).json())
     assert (job["state"], job["report"]["copies"] + job["report"]["added"]) == ("done", 1)
@@ -185,6 +187,11 @@ def test_a_removed_recording_is_named_in_an_open_page(served: Served):
     assert get(served, "bin").json()["removals"] == []
     old = served.application.bench.removed._folder / "1000000000-00000000"
     old.mkdir()
+    days_s = time.time() + 40 * 86400
+    with monkeypatch.context() as patch:  # the clock is set while the server runs
+        patch.setattr("vlar.apps.serve.bin.time.time", lambda: days_s)
+        get(served, "bin")
+        assert old.exists()
     post(served, "remove", videos=[video])
     assert not old.exists()
 

@@ -209,3 +209,7 @@ def test_tables_begin_no_formula_and_hold_no_control_character(tmp_path: Path):
     cells = [c for t in tables for row in csv.reader(t.open(newline="")) for c in row]
     assert {"'=cmd|calc", "'+run", "'@pup", "a\\x1b[2J"} <= set(cells)
     assert not [cell for cell in cells if cell.startswith(("=", "+", "@")) or "\x1b" in cell]
+
+
+def test_a_duration_beyond_all_times_is_refused():
+    refused(UsageError, "give its duration", vlar.ethogram, [S("a", 0, 1, "x")], duration_s=1e299)

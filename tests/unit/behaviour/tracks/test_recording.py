@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.command_line import invoke
 from tests.refusals import refused
 from vlar.behaviour.tracks.layouts import read_regions
 from vlar.behaviour.tracks.recording import read_tracks, repair
@@ -146,3 +148,15 @@ def test_exchanged_names_are_put_right():
     same, none = repair(points)
     assert none == 0
     np.testing.assert_array_equal(same, points)
+
+
+def test_the_advice_of_a_refused_table_makes_it_readable(tmp_path: Path):
+    file = tmp_path / "mouse_dlc.csv"
+    rows = "".join(f"{n},{n},2,3,4\n" for n in range(60))
+    file.write_text("scorer,a,a,a,a\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\n" + rows)
+    refusal = invoke(["check", str(file)])
+    (line,) = re.findall("write '(.*)' into layout.toml next to it", refusal.output)
+    assert refusal.exit_code == 2
+    (tmp_path / "layout.toml").write_text(line)
+    assert invoke(["check", str(file)]).exit_code == 0
+    assert read_tracks(file).rate_hz == 30

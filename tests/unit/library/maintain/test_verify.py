@@ -48,6 +48,21 @@ def flip_a_bit(library: Library, clip: Path) -> None:
     file.write_bytes(content)
 
 
+def test_a_database_of_no_bytes_is_a_fault_and_an_absent_one_is_not(
+    library: Library, model: FakeModel, tmp_path: Path
+):
+    library.close()
+    for name in ("library.sqlite", "library.sqlite-wal"):
+        (tmp_path / "l.vlar" / name).unlink(missing_ok=True)
+    with Library(tmp_path / "l.vlar", model) as absent:
+        assert absent.verify() == []
+    (tmp_path / "l.vlar" / "library.sqlite").touch()
+    with Library(tmp_path / "l.vlar", model) as emptied:
+        (fault,) = emptied.verify()
+    assert (fault.kind, fault.repaired) == ("database", False)
+    assert "library.sqlite has no tables (0 bytes); restore a copy" in fault.message
+
+
 def test_a_flipped_bit_is_named_and_mended_by_reading_the_file_again(
     library: Library, clips: list[Path]
 ):

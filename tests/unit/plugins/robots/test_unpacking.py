@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.command_line import invoke
 from tests.refusals import refused
-from vlar.errors import UsageError
+from vlar.errors import DecodeError, UsageError
 from vlar.media.bundle import bundle_parts
 from vlar.media.lookup import read_clip
 from vlar.plugins.robots.unpacking import unpack
@@ -140,6 +140,14 @@ def test_a_file_that_is_cut_off_gives_what_comes_before(tmp_path: Path):
     made = unpack(mcap_file(tmp_path / "run.mcap", h264(), cut=1200), tmp_path / "out")
     assert made.cut_off
     assert 2 <= made.topics[1].messages <= N
+
+
+def test_a_file_that_is_cut_off_before_a_message_is_named_as_that(tmp_path: Path):
+    path = mcap_file(tmp_path / "run.mcap", [jpeg(frame) for frame in frames()], IMAGE)
+    path.write_bytes(path.read_bytes()[:300])
+    refused(DecodeError, "cut off before a whole message", unpack, path, tmp_path / "out")
+    none = mcap_file(tmp_path / "none.mcap", [], IMAGE)
+    refused(DecodeError, "it has no messages", unpack, none, tmp_path / "out")
 
 
 def bag(folder: Path, version: int) -> Path:
