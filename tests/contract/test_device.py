@@ -26,7 +26,7 @@ TABLE = Path(__file__).with_name("device_waits.json")
 #: Adapters that need a network of clips.
 NETWORKS = {"own-net": "torchvision:mc3_18?random_init=true&frames=2&size=32"}
 #: Adapters that also train in bf16.
-HALVES = ("asu", "ez-clip", "froster", "lora", "tc-clip")
+HALVES = ("ez-clip", "froster", "lora", "tc-clip")
 FRAMES = np.random.default_rng(4).integers(0, 256, (2, 4, 40, 48, 3), dtype=np.uint8)
 
 

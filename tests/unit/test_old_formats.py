@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sqlite3
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import vlar
 from tests.fixtures.format_3 import material
 from tests.unit.library.fakes import ConditionedFake
 from vlar import registry
+from vlar.errors import ModelError
 
 FIXTURES = Path(material.__file__).parent
 MODELS = json.loads((FIXTURES / "models.json").read_text("utf-8"))
@@ -77,7 +80,29 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 #: These take tens of seconds.
 LONG = ("aligned", "parts", "sa-dvae")
-ASKED = [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in MODELS]
+#: Models of a method that became a preset of another, and cannot be read since.
+REFUSED = {"asu": "learn it again: vlar adapt SUPPORT --out MODEL --method asu"}
+#: Methods that became a preset of another, with its names of settings and arrays.
+RENAMED = ("plar",)
+ASKED = [
+    pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in MODELS if n not in REFUSED
+]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_model_that_cannot_be_read_since_is_refused_with_what_to_do(name: str, stored: Path):
+    with pytest.raises(ModelError, match=re.escape(REFUSED[name])):
+        vlar.load(stored / name)
+
+
+def test_renamed_settings_that_were_changed_are_refused(stored: Path, tmp_path: Path):
+    shutil.copytree(stored / "plar", tmp_path / "plar")
+    file = tmp_path / "plar" / "vlar.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    manifest["adapter"]["settings"]["strength"] = 0.25
+    file.write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(ModelError, match="is not what was saved there"):
+        vlar.load(tmp_path / "plar")
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -95,6 +120,12 @@ def test_a_saved_model_answers_as_before_and_is_saved_as_it_was(
     if name == "lora":  # its arrays lie in a folder of peft since
         assert before["files_sha256"].pop("adapter.safetensors")
         assert after["files_sha256"].pop("adapter_model.safetensors")
+    if name in RENAMED:
+        assert before["adapter"].pop("name") == after["adapter"].pop("name")
+        for manifest in (before, after):
+            del manifest["adapter"], manifest["files_sha256"]["adapter.safetensors"]
+        again = material.answers(vlar.load(saved), clips[kind], material.TEXTS[kind])
+        assert_equal(json.loads(json.dumps(again)), MODELS[name]["answers"], name)
     assert after == before  # with the checksums of the arrays
 
 

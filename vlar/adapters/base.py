@@ -255,12 +255,18 @@ class Adapter(Wrapper):
         self.module.load_state_dict(tensors)
         self.refresh()
 
-    def content_hash(self, source: Encoder, settings: Any, *more: str) -> str:
-        """A fingerprint: what it reads, its settings, its parameters."""
+    def content_hash(
+        self,
+        source: Encoder,
+        settings: Any,
+        *more: str,
+        arrays: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    ) -> str:
+        """A fingerprint: what it reads, its settings, its parameters (None: those of today)."""
         digest = hashlib.sha256(source.fingerprint.encode())
         digest.update(json.dumps(settings, sort_keys=True).encode())
         digest.update("".join(more).encode())
-        for name, array in sorted(self.state_dict().items()):
+        for name, array in sorted((arrays or self.state_dict()).items()):
             digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 

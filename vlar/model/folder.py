@@ -516,8 +516,13 @@ def _attach(
 ) -> Adapter:
     adapter: Adapter = registry.get("adapter", saved.name).attach(encoder, saved.settings)
     adapter.check_state(header.shapes)
-    adapter.load_state_dict(_read_arrays(file, manifest))
-    if adapter.fingerprint != saved.fingerprint:
+    arrays = _read_arrays(file, manifest)
+    adapter.load_state_dict(arrays)
+    fingerprint = adapter.fingerprint
+    if adapter.settings.keys() != saved.settings.keys():  # an earlier version named them otherwise
+        source = getattr(adapter, "source", encoder)
+        fingerprint = adapter.content_hash(source, saved.settings, arrays=arrays)
+    if fingerprint != saved.fingerprint:
         raise ModelError(f"{file} is not what was saved there; adapt again")
     return adapter
 

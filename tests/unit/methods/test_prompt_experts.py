@@ -12,17 +12,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
+from vlar import registry
 from vlar.errors import ModelError, UnknownNameError
-from vlar.methods.plar.adapter import Plar, PromptedFrames, drawn, flow_maps, people_maps
-from vlar.methods.plar.network import PlarConfig, balance_loss, causal
-from vlar.methods.temporal.adapter import Temporal
+from vlar.methods.temporal.adapter import Temporal, balance_loss, causal
+from vlar.methods.temporal.drawn import PromptedFrames, drawn, flow_maps, people_maps
 from vlar.pose.track import Tracks
 from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training, score
 from vlar.types import Clip, Window
 
-SMALL = {"width": 16, "heads": 2, "components": 6, "experts": 3, "tokens": 2, "prompts": []}
+SMALL = {"width": 16, "heads": 2, "components": 6, "experts": 3, "n_prompts": 2, "drawn": []}
+Plar: type[Temporal] = registry.get("adapter", "plar")
+
+
+def expert_shares(adapter: Temporal, features: np.ndarray) -> np.ndarray:
+    """(N, E) how the experts are mixed for each clip."""
+    frames = torch.from_numpy(adapter.small(features))[..., : adapter.n_inputs]
+    with torch.inference_mode():
+        return adapter.network.route(frames).numpy()
+
+
 SIDE = 96
 
 
@@ -56,7 +66,7 @@ def test_at_the_start_it_is_the_encoder(prompts: list[str]):
 
 def test_with_no_gate_and_an_even_router_prompts_do_not_count():
     """W_r = 0 and g = 0: every clip has the same mix, and drawn frames change nothing."""
-    adapter = Plar.attach(FakeEncoder(), {**SMALL, "prompts": ["flow"]})
+    adapter = Plar.attach(FakeEncoder(), {**SMALL, "drawn": ["flow"]})
     with torch.no_grad():
         adapter.network.router.weight.zero_()
         torch.nn.init.normal_(adapter.network.leave.weight)
@@ -65,7 +75,7 @@ def test_with_no_gate_and_an_even_router_prompts_do_not_count():
     other = features.copy()
     other[..., 12:] += 1
     np.testing.assert_array_equal(adapter.pool(features), adapter.pool(other))
-    np.testing.assert_allclose(adapter.expert_shares(features), 1 / 3, atol=1e-6)
+    np.testing.assert_allclose(expert_shares(adapter, features), 1 / 3, atol=1e-6)
     with torch.no_grad():
         adapter.network.gates.fill_(0.5)
     assert np.abs(adapter.pool(features) - adapter.pool(other)).max() > 1e-4
@@ -77,7 +87,7 @@ def test_shares_sum_to_one_whatever_the_clip(clips: int, frames: int, seed: int)
     adapter = Plar.attach(FakeEncoder(), SMALL)
     features = np.random.default_rng(seed).normal(size=(clips, frames, 12)).astype(np.float32)
     adapter.fit_inputs(features)
-    np.testing.assert_allclose(adapter.expert_shares(features).sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(expert_shares(adapter, features).sum(axis=1), 1, atol=1e-6)
     assert np.isfinite(adapter.pool(features)).all()
 
 
@@ -135,7 +145,7 @@ def test_drawing_brightens_the_marked_place_and_leaves_even_maps_alone():
 
 
 def test_prompted_features_differ_only_where_something_moves():
-    encoder = PromptedFrames(FakeEncoder(), PlarConfig(prompts=("flow",)))
+    encoder = PromptedFrames(FakeEncoder(), ("flow",), 0.5)
     assert [block.name for block in encoder.frame_blocks] == ["look", "flow", "look with flow"]
     seen = encoder.encode([clip(moving())])[0].features
     assert np.abs(seen[:, 12:] - seen[:, :8]).max() > 1e-3
@@ -143,8 +153,7 @@ def test_prompted_features_differ_only_where_something_moves():
     np.testing.assert_array_equal(still[:, 12:], still[:, :8])
     session = encoder.session().encode([clip(moving())])[0].features
     np.testing.assert_array_equal(session, seen)
-    plain = PromptedFrames(FakeEncoder(), PlarConfig(prompts=()))
-    assert plain.fingerprint == FakeEncoder().fingerprint
+    assert Plar.attach(FakeEncoder(), {"drawn": []}).source.fingerprint == FakeEncoder().fingerprint
 
 
 def test_it_learns_order_and_keeps_the_experts_in_use():
@@ -162,7 +171,7 @@ def test_it_learns_order_and_keeps_the_experts_in_use():
     logits = score(training.method, asked, training.classes, 2)
     right = logits.argmax(dim=1).numpy() == np.array(held.columns)
     assert right.mean() > 0.8
-    shares = adapter.expert_shares(features).mean(axis=0)
+    shares = expert_shares(adapter, features).mean(axis=0)
     assert shares.min() > 0.05
 
 
@@ -180,14 +189,14 @@ def test_what_cannot_be_made_is_refused():
         modality = "wrist"
 
     with pytest.raises(ModelError, match="needs bodies, and encoder 'fake' finds none"):
-        Plar.attach(FakeEncoder(), {"prompts": ["people"]})
+        Plar.attach(FakeEncoder(), {"drawn": ["people"]})
     with pytest.raises(ModelError, match="drawn into pictures, and encoder 'fake' reads 'wrist'"):
-        Plar.attach(Wrist(), {"prompts": ["flow"]})
-    assert Plar.attach(Wrist(), {"prompts": []}).frame_dim == 12
-    with pytest.raises(UnknownNameError, match="'prompts'"):
-        Plar.attach(FakeEncoder(), {"prompts": ["music"]})
+        Plar.attach(Wrist(), {"drawn": ["flow"]})
+    assert Plar.attach(Wrist(), {"drawn": []}).frame_dim == 12
+    with pytest.raises(UnknownNameError, match="'drawn'"):
+        Plar.attach(FakeEncoder(), {"drawn": ["music"]})
     with pytest.raises(ModelError, match="each of them once"):
-        Plar.attach(FakeEncoder(), {"prompts": ["flow", "flow"]})
+        Plar.attach(FakeEncoder(), {"drawn": ["flow", "flow"]})
     with pytest.raises(ModelError, match="a multiple of heads"):
         Plar.attach(FakeEncoder(), {"width": 10, "heads": 4})
     with pytest.raises(UnknownNameError, match="frame block of fake"):

@@ -1,1 +1,0 @@
-"""Attentive semantic units: what can be pointed at steers the vector of a clip."""

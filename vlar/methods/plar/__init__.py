@@ -1,1 +1,0 @@
-"""PLAR: learned prompts mixed for each clip, with prompts of motion, people and text."""
