@@ -14,6 +14,7 @@ import pytest
 
 from tests import tiny_models, tiny_st
 from tests.clips import clips_of
+from tests.unit.encoders.clip import models
 from tests.unit.encoders.onnx import made
 from vlar import registry
 from vlar.numeric import unit
@@ -24,6 +25,7 @@ TINY = {
     "hf": ("clip", "altclip", "xclip", "videoprism", "pe_video", "videomae"),
     "st": ("clip", "qwen"),
     "onnx": ("made",),
+    "openclip": ("clip",),  # the smallest architecture that open_clip names has 40 million weights
     "videomae": ("videomae",),
     "vjepa2": ("vjepa2",),
 }
@@ -43,6 +45,9 @@ def saved(name: str, model: str, folder: Path) -> str:
         pytest.importorskip("sentence_transformers", minversion="6.0")
     if name == "onnx":
         return str(made.write(folder))
+    if name == "openclip":
+        models.save_openclip(folder, models.openclip_config(quick_gelu=True))
+        return str(folder)
     save = tiny_st.save if name == "st" else tiny_models.save
     try:
         return str(save(model, folder))
