@@ -12,19 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.adapters.statistics import Statistics
+from vlar.encoders.base import FrameBlock
 from vlar.errors import ModelError, UsageError
 from vlar.heads.base import Head, Scores
 from vlar.heads.fewshot.base import FewShotHead, checked_kind
 from vlar.heads.fewshot.components import ComponentsHead, Pair
 from vlar.heads.logistic import logistic
 from vlar.heads.reject import Array, Familiarity, Rejector
-from vlar.heads.signatures import (
-    BlockLike,
-    lone_sensor,
-    names_sensors,
-    over_present,
-    signature,
-)
+from vlar.heads.signatures import lone_sensor, names_sensors, over_present, signature
 from vlar.language.tree import Tree
 from vlar.types import Encoded, Float32, Float64, JsonDict
 
@@ -45,7 +40,7 @@ class OneSensor:
     head: AdaptedHead
     rows: int
 
-    def alone(self, encoded: Encoded, blocks: Sequence[BlockLike], sensor: str) -> Encoded:
+    def alone(self, encoded: Encoded, blocks: Sequence[FrameBlock], sensor: str) -> Encoded:
         """A clip that lacks all other sensors, as that sensor's own encoder has it."""
         columns = np.concatenate([np.full(block.width, block.part == sensor) for block in blocks])
         count, every = len(encoded.features), min(self.rows, len(encoded.features))
@@ -82,7 +77,7 @@ class AdaptedHead(Head):
     familiarity: Familiarity
     owners: npt.NDArray[np.int64]
     concepts: Float32
-    blocks: Sequence[BlockLike]
+    blocks: Sequence[FrameBlock]
     kind: str
     tree: Tree | None = None
     statistics: Statistics | None = None
@@ -266,7 +261,7 @@ class AdaptedHead(Head):
 
     @staticmethod
     def restore(
-        config: Mapping[str, Any], state: Mapping[str, Array], blocks: Sequence[BlockLike]
+        config: Mapping[str, Any], state: Mapping[str, Array], blocks: Sequence[FrameBlock]
     ) -> AdaptedHead:
         """The head that ``config`` and ``state`` were saved from.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vlar import registry
+from vlar.encoders.base import FrameBlock
 from vlar.errors import SupportError, UsageError
 from vlar.heads.fewshot.base import (
     ClosedForm,
@@ -20,15 +21,7 @@ from vlar.heads.fewshot.base import (
 from vlar.heads.fewshot.late_fusion import LateFusionHead
 from vlar.heads.fewshot.mixture import MixtureHead
 from vlar.heads.reject import Familiarity, HeldOut, Rejector
-from vlar.heads.signatures import (
-    BlockLike,
-    join,
-    kinds_for,
-    of_sensor,
-    parse_kind,
-    signature,
-    terms,
-)
+from vlar.heads.signatures import join, kinds_for, of_sensor, parse_kind, signature, terms
 from vlar.metrics.classification import Confusion, confusions
 from vlar.metrics.openset import auroc
 from vlar.types import Float32, Float64, JsonDict
@@ -145,7 +138,7 @@ def auto_heads() -> list[str]:
 
 def choose(
     features: Float32,
-    blocks: Sequence[BlockLike],
+    blocks: Sequence[FrameBlock],
     y: Sequence[str],
     zero_shot: Float32 | None = None,
     *,
@@ -210,7 +203,7 @@ def choose(
 
 
 def _sensors(
-    features: Float32, blocks: Sequence[BlockLike], y: Sequence[str]
+    features: Float32, blocks: Sequence[FrameBlock], y: Sequence[str]
 ) -> dict[str, list[int]]:
     """Sensors of a bundle that have examples of all labels, with the numbers of the examples."""
     columns_of: dict[str, list[int]] = {}
@@ -231,7 +224,7 @@ def _sensors(
 def _by_sensor(
     sensors: Mapping[str, list[int]],
     features: Float32,
-    blocks: Sequence[BlockLike],
+    blocks: Sequence[FrameBlock],
     y: Sequence[str],
     zero_shot: Float32 | None,
     labels: Sequence[str] | None,
@@ -263,7 +256,7 @@ def _by_sensor(
 def held_out_logits(
     head: FewShotHead,
     features: Float32,
-    blocks: Sequence[BlockLike],
+    blocks: Sequence[FrameBlock],
     y: Sequence[str],
     zero_shot: Float32 | None,
     groups: Sequence[str] | None,
@@ -317,7 +310,7 @@ def held_out_confusions(
     return tuple(confusions([y[row] for row in rows], answers)), len(rows)
 
 
-def _heads(method: str, blocks: Sequence[BlockLike]) -> list[ClosedForm]:
+def _heads(method: str, blocks: Sequence[FrameBlock]) -> list[ClosedForm]:
     """The closed forms to try that these features can fill."""
     heads = [_closed_form(name) for name in (auto_heads() if method == AUTO else [method])]
     if any(block.kind in ("appearance", "signal") for block in blocks):

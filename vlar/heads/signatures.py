@@ -43,11 +43,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vlar.encoders.base import FrameBlock
 from vlar.errors import UsageError
 from vlar.pose.features import motion_vector, spectrum
 from vlar.registry import unknown_name
@@ -105,31 +106,7 @@ _FRAMES = "frames"
 _MOST_FRAMES = 1024
 
 
-class BlockLike(Protocol):
-    """A part of one frame's features: ``vlar.encoders.base.FrameBlock`` is one."""
-
-    @property
-    def name(self) -> str:
-        """Name of the block."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Entries of the features it takes."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """``appearance``, ``logits``, ``motion``, ``signal``, ``pose``, ``clip`` and so on."""
-        ...
-
-    @property
-    def part(self) -> str:
-        """Sensor of the block in a bundle, or nothing."""
-        ...
-
-
-def available_terms(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
+def available_terms(blocks: Sequence[FrameBlock]) -> tuple[str, ...]:
     """The terms that frame features with these blocks can fill, without sequences of frames."""
     kinds = {block.kind for block in blocks}
     return tuple(name for name, (needs, _) in _TERMS.items() if set(needs) <= kinds)
@@ -192,7 +169,7 @@ def _frame_count(kind: str, count: str) -> int:
     return int(count)
 
 
-def signature(features: Float32, blocks: Sequence[BlockLike], kind: str) -> Float32:
+def signature(features: Float32, blocks: Sequence[FrameBlock], kind: str) -> Float32:
     """One unit vector a clip.
 
     Args:
@@ -210,7 +187,7 @@ def signature(features: Float32, blocks: Sequence[BlockLike], kind: str) -> Floa
 
 
 def over_present(
-    signatures: Float32, features: Float32, blocks: Sequence[BlockLike], kind: str
+    signatures: Float32, features: Float32, blocks: Sequence[FrameBlock], kind: str
 ) -> Float32:
     """Signatures whose cosines to examples are means over the sensors that a clip has.
 
@@ -237,13 +214,13 @@ def over_present(
     return signatures / np.where(share, share, 1.0).astype(np.float32)[:, None]
 
 
-def alone(features: Float32, blocks: Sequence[BlockLike], sensor: str) -> Float32:
+def alone(features: Float32, blocks: Sequence[FrameBlock], sensor: str) -> Float32:
     """Features (N, T, F) of a bundle in which one sensor was recorded; the rest is zero."""
     masks = [np.full(block.width, block.part == sensor) for block in blocks]
     return features * np.concatenate(masks)
 
 
-def lone_sensor(features: Float32, blocks: Sequence[BlockLike]) -> str:
+def lone_sensor(features: Float32, blocks: Sequence[FrameBlock]) -> str:
     """The sensor of a clip (1, T, F) that lacks all others of its bundle; empty for several."""
     ends = np.cumsum([block.width for block in blocks])[:-1]
     parts = zip(blocks, np.split(features, ends, axis=2), strict=True)
@@ -261,7 +238,7 @@ def join(vectors: Mapping[str, Float32], kind: str) -> Float32:
 
 
 def terms(
-    features: Float32, blocks: Sequence[BlockLike], names: Sequence[str]
+    features: Float32, blocks: Sequence[FrameBlock], names: Sequence[str]
 ) -> dict[str, Float32]:
     """Each named term of (N, T, F) frame features as (N, S_term) float32 unit vectors."""
     _check_width(features, blocks)
@@ -314,7 +291,7 @@ def of_sensor(kind: str, sensor: str) -> str:
     return "+".join(f"{sensor}.{term}" for term in kind.split("+"))
 
 
-def _check_width(features: Float32, blocks: Sequence[BlockLike]) -> None:
+def _check_width(features: Float32, blocks: Sequence[FrameBlock]) -> None:
     if features.ndim != 3 or features.shape[2] != sum(block.width for block in blocks):
         raise UsageError(
             f"frame features have shape {features.shape}, but the blocks "
@@ -324,7 +301,7 @@ def _check_width(features: Float32, blocks: Sequence[BlockLike]) -> None:
 
 
 def _parts(
-    features: Float32, blocks: Sequence[BlockLike], sensor: str
+    features: Float32, blocks: Sequence[FrameBlock], sensor: str
 ) -> Iterator[tuple[str, Floats]]:
     """Features of each kind of block; those of one sensor where it is named."""
     starts = np.cumsum([0, *(block.width for block in blocks)])
@@ -468,7 +445,7 @@ _KINDS: tuple[tuple[str, str | None], ...] = (
 )
 
 
-def kinds_for(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
+def kinds_for(blocks: Sequence[FrameBlock]) -> tuple[str, ...]:
     """The signature kinds to choose among for these blocks, the default first, each once."""
     terms_there, blocks_there = available_terms(blocks), {block.kind for block in blocks}
     cut = (
@@ -479,7 +456,7 @@ def kinds_for(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kind for kind in cut if kind))
 
 
-def plain_kind(blocks: Sequence[BlockLike]) -> str:
+def plain_kind(blocks: Sequence[FrameBlock]) -> str:
     """A kind for how alike clips are at large: what is there and what changes, if it is known."""
     available = available_terms(blocks)
     return "mean+absdiff" if "absdiff" in available else available[0]

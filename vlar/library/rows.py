@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.formatting import counted, shown
-from vlar.types import Failure, Float32, Float64, JsonDict
+from vlar.types import Failure, Float32, Float64, JsonDict, Window
 
 Int64 = npt.NDArray[np.int64]
 Float16 = npt.NDArray[np.float16]
@@ -51,10 +51,31 @@ class RowBatch:
     vectors: Float32
     people: Mapping[int, RowPerson] = field(default_factory=dict[int, RowPerson])
 
-    def part(self, rows: slice) -> RowBatch:
-        """The rows of a slice."""
+    @classmethod
+    def joined(cls, batches: Sequence[RowBatch]) -> RowBatch:
+        """Several batches in a row, at least one."""
+        columns = ((b.ids, b.video_ids, b.vectors) for b in batches)
+        ids, video_ids, vectors = map(np.concatenate, zip(*columns, strict=True))
+        spans = tuple(span for batch in batches for span in batch.spans)
+        people = {row_id: who for batch in batches for row_id, who in batch.people.items()}
+        return cls(ids, video_ids, spans, vectors, people)
+
+    @property
+    def windows(self) -> list[Window]:
+        """Window of each row."""
+        return [Window(start_s, end_s) for start_s, end_s in self.spans]
+
+    @property
+    def persons(self) -> list[RowPerson | None]:
+        """Person of each row; None for the whole frame."""
+        return [self.people.get(row_id) for row_id in self.ids.tolist()]
+
+    def part(self, rows: slice | Bool | Int64) -> RowBatch:
+        """The rows of a slice or a mask (N,), or at places (M,)."""
+        places = np.arange(len(self.ids))[rows].tolist()
+        spans = tuple(self.spans[place] for place in places)
         ids, video_ids = self.ids[rows], self.video_ids[rows]
-        return RowBatch(ids, video_ids, self.spans[rows], self.vectors[rows], self.people)
+        return RowBatch(ids, video_ids, spans, self.vectors[rows], self.people)
 
 
 @dataclass(frozen=True)

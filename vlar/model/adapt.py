@@ -13,6 +13,7 @@ import numpy as np
 from vlar import registry
 from vlar.adapters.base import training_type
 from vlar.adapters.views import VIEWS
+from vlar.encoders.base import FrameBlock
 from vlar.encoders.bundle import BundleEncoder
 from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead, OneSensor
@@ -29,7 +30,7 @@ from vlar.heads.model_selection import (
     keep_right,
 )
 from vlar.heads.reject import Familiarity, Rejector
-from vlar.heads.signatures import BlockLike, alone, names_sensors, plain_kind, signature
+from vlar.heads.signatures import alone, names_sensors, plain_kind, signature
 from vlar.heads.support import Support, SupportItem, read_support
 from vlar.heads.targets import check_single
 from vlar.language.clean import clean_label
@@ -342,7 +343,7 @@ def _heads_of_sensors(
 
 def _curves(
     features: Float32,
-    blocks: Sequence[BlockLike],
+    blocks: Sequence[FrameBlock],
     kind: str,
     y: Sequence[str],
     groups: Sequence[str],

@@ -31,7 +31,7 @@ from vlar import registry
 from vlar.adapters.base import Adapter, attached_name
 from vlar.adapters.statistics import MOST_BYTES, Statistics
 from vlar.encoders import trusted_paths
-from vlar.encoders.base import Encoder, load_encoder
+from vlar.encoders.base import Encoder, FrameBlock, load_encoder
 from vlar.encoders.model_spec import MODEL_MANIFEST, model_folder
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.files import resources
@@ -42,7 +42,6 @@ from vlar.formatting import fault
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.base import ModelHead
 from vlar.heads.calibration import Calibration
-from vlar.heads.signatures import BlockLike
 from vlar.language.clean import MOST_CHARACTERS, MOST_LABELS
 from vlar.model import card
 from vlar.model.adapt_report import AdaptReport
@@ -494,7 +493,7 @@ def _restored(
     folder: Path,
     manifest: Manifest,
     arrays: Arrays,
-    blocks: Sequence[BlockLike],
+    blocks: Sequence[FrameBlock],
     dim: int | None,
 ) -> AdaptedHead:
     config = {

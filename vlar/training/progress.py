@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,13 +20,6 @@ _WORTH_A_NOTE_S = 30.0
 MEASURED_STEPS, _LONGEST_WAIT_S = 3, 10.0
 _MOST_WAITING = 100  # micro-batches whose losses are not read yet
 LONG_S = 60.0  # of one training; above it at most two folds are held out
-
-
-@runtime_checkable
-class StagedProgress(ProgressCallback, Protocol):
-    """A progress that names its stages; units are counted from 0 in each."""
-
-    def stage(self, what: str, total: int | None = None, unit: str = "files") -> None: ...
 
 
 class TrainingCost:
@@ -107,7 +99,7 @@ class TrainingCost:
 
 
 def begin_stage(progress: ProgressCallback | None, what: str, total: int, unit: str) -> None:
-    """Begin another stage of a progress that has stages; others are given the total.
+    """Begin another stage of a progress that has a method ``stage``; others are given the total.
 
     Args:
         progress: None for none.
@@ -115,8 +107,8 @@ def begin_stage(progress: ProgressCallback | None, what: str, total: int, unit: 
         total: Units in all.
         unit: What is counted, in the plural.
     """
-    if isinstance(progress, StagedProgress):
-        progress.stage(what, total, unit)
+    if (stage := getattr(progress, "stage", None)) is not None:
+        stage(what, total, unit)
     elif progress is not None:
         progress(0, total=total)
 

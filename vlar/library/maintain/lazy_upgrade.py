@@ -23,19 +23,22 @@ from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.language.bank import load_bank
 from vlar.library import manifest as blocks
 from vlar.library.folder import check_place
+from vlar.library.ingest.encode import EncodedWindow
+from vlar.library.ingest.ingest import Driver
+from vlar.library.ingest.worker_tasks import Setup
+from vlar.library.ingest.writer import by_file
 from vlar.library.maintain.mapping import LinearMap, Sample, completed, learned
 from vlar.library.maintain.upgrade import (
     FolderChange,
     ModelChange,
     RowEncoder,
     UpgradeRequest,
-    failure_of,
     target_of,
 )
-from vlar.library.maintain.upgrade_runner import encoded_by
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import load_on, require_named
-from vlar.library.rows import Bool, RowBatch, UpgradeReport
+from vlar.library.recording import FailedFiles, ListedRecording, failure_of
+from vlar.library.rows import Bool, RowBatch, RowFilter, UpgradeReport
 from vlar.library.store.base import LibraryWriter
 from vlar.library.store.trust import writer_lock
 from vlar.library.store.values import KnownVideo
@@ -69,18 +72,22 @@ def upgraded(
 ) -> UpgradeReport:
     """Bring an open library up to date; the caller holds the writer's lock."""
     address, manifest = library.address, LibraryManifest.of(library)
-    if request.minutes is not None and not (request.lazy or (manifest and manifest.mapping)):
+    is_whole = not (request.lazy or (manifest and manifest.mapping))
+    if request.minutes is not None and is_whole:
         raise UsageError("--minutes is for a library whose rows are mapped; give --lazy too")
-    if manifest is None or (manifest.mapping is None and not request.lazy):
-        if request.runner is not None:
-            raise UsageError("a runner encodes rows that are mapped; upgrade with --lazy first")
-        return change.renew(model, request.progress)
+    if request.runner is not None and is_whole:
+        raise UsageError("a runner encodes rows that are mapped; upgrade with --lazy first")
+    if manifest is None:
+        raise LibraryError(f"library {address} is empty; there is nothing to bring up to date")
     if model is None:
         require_named(address, manifest.model, None)
         model = load_on(manifest.model)
     if manifest.mapping is None and model.fingerprint != manifest.fingerprint:
-        parts = _Parts.of(manifest, model)
-        manifest = _Change(library, change, manifest, model, parts).run(request)
+        if is_whole and not change.by_map:
+            _require_upgradable(address, manifest, model)
+            return _Change(library, change, manifest, model).run_whole(request)
+        mapped = _Change(library, change, manifest, model)
+        manifest, parts = mapped.run(request), mapped.parts
         if manifest.mapping is None:
             change.clear()
             names = tuple(new.name for _, new in parts.pairs)
@@ -94,6 +101,20 @@ def upgraded(
         )
     change.clear()
     return _encode(library, manifest, model, request)
+
+
+def _require_upgradable(address: str, manifest: LibraryManifest, model: LibraryModel) -> None:
+    """Refuse a model that needs a map."""
+    old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
+    is_same = model.name == manifest.model
+    if not hasattr(model, "encoder") or not blocks.can_upgrade(old, new, is_same):
+        have = ", ".join(part.name for part in old) or "of unknown parts"
+        raise UsageError(
+            f"library {address} ({have}) cannot be brought up to date with model "
+            f"{model.name!r}: its stored vectors share no part with the model, or have parts that "
+            "the model lacks; change its model with --lazy, or index the videos again into a new "
+            "library"
+        )
 
 
 def _encoder(model: LibraryModel) -> Encoder:
@@ -147,7 +168,6 @@ class _Change:
         change: ModelChange,
         manifest: LibraryManifest,
         model: LibraryModel,
-        parts: _Parts,
     ) -> None:
         if model.modality != manifest.modality:
             raise UsageError(
@@ -155,13 +175,13 @@ class _Change:
                 f"reads {model.modality}; give a model of {manifest.modality}"
             )
         self._library, self._change, self._model = library, change, model
-        self._manifest, self._parts = manifest, parts
-        self._target = target_of(library.address, manifest, model, parts.missing)
+        self._manifest, self.parts = manifest, _Parts.of(manifest, model)
+        self._target = target_of(library.address, manifest, model, self.parts.missing)
         self._videos = {video.id: video for video in library.recordings()}
 
     def run(self, request: UpgradeRequest) -> LibraryManifest:
         """Map all rows but those of a sample, which are encoded; returns the new manifest."""
-        target, parts = self._target, self._parts
+        target, parts = self._target, self.parts
         self._change.begin(target)
         if not parts.missing:  # all of the new vectors is in the old ones
             self._change.commit(target, lambda rows: self._converted(rows, None, {}))
@@ -176,6 +196,73 @@ class _Change:
             target = replace(target, mapping=mapping)
         self._change.commit(target, lambda rows: self._converted(rows, linear, encoded))
         return target
+
+    def run_whole(self, request: UpgradeRequest) -> UpgradeReport:
+        """Encode all rows. A recording that cannot be read has the new parts of a blank clip.
+
+        Raises:
+            LibraryError: none of them can be read.
+        """
+        library, change, parts = self._library, self._change, self.parts
+        change.begin(self._target)
+        encoder = RowEncoder(self._target, _encoder(self._model), parts.missing, library)
+        videos = sorted(self._videos.values(), key=lambda video: video.path)
+        failed, rows_read = list[Failure](), dict[int, int]()
+        for number, video in enumerate(videos):
+            file = Path(video.path)
+            try:
+                rows = self._sound_rows(video)
+                if change.staged(video, rows) is None:
+                    fresh, unread = encoder.fresh(video, rows)
+                    vectors = blocks.merged_vectors(rows.vectors, fresh, parts.pairs)
+                    change.stage(video, rows, vectors)
+                    if unread:
+                        first = next(iter(unread.values()))
+                        message = f"{len(unread)} of {len(fresh)} windows cannot be read any more"
+                        message = f"{file}: {message} ({first.message})"
+                        failed.append(Failure(file, first.kind, message))
+                rows_read[video.id] = len(rows.ids)
+            except (VlarError, OSError) as error:
+                failure = failure_of(file, error)
+                message = f"{failure.message}; its rows are kept without the new parts"
+                failed.append(replace(failure, message=message))
+            if request.progress is not None:
+                request.progress(number + 1, len(videos))
+        if videos and not rows_read:
+            raise LibraryError(
+                f"library {library.address}: none of its {len(videos)} videos can be read "
+                f"({failed[0].message}); it stays as it is"
+            )
+
+        def converted(rows: RowBatch) -> tuple[Float32, Bool]:
+            video = self._videos[int(rows.video_ids[0])]
+            vectors = change.staged(video, rows) if video.id in rows_read else None
+            if vectors is None:
+                library.read_again(video.path)
+                blank = np.tile(encoder.blank, (len(rows.ids), 1))
+                vectors = blocks.merged_vectors(rows.vectors, blank, parts.pairs)
+            return vectors, np.zeros(len(rows.ids), np.bool_)
+
+        change.commit(self._target, converted)
+        change.clear()
+        names = tuple(new.name for _, new in parts.pairs)
+        figures = len(rows_read), sum(rows_read.values()), tuple(failed)
+        return UpgradeReport(names, tuple(parts.missing), *figures, from_frames=encoder.from_frames)
+
+    def _sound_rows(self, video: KnownVideo) -> RowBatch:
+        """The rows of a recording.
+
+        Raises:
+            LibraryError: one of them is damaged.
+        """
+        library = self._library
+        library.damaged.clear()
+        dim, of_video = self._manifest.dim, RowFilter(frozenset([video.id]))
+        batches = [rows.batch for rows in library.scan(dim, of_video)]
+        if library.damaged:
+            row_id, reason = min(library.damaged.items())
+            raise LibraryError(f"{video.path}: row {row_id} is damaged ({reason})")
+        return RowBatch.joined([library.rows((), dim), *batches])
 
     def _sample(
         self, encoder: RowEncoder, request: UpgradeRequest
@@ -201,7 +288,7 @@ class _Change:
         reason = ""
         videos = np.unique(batch.video_ids).tolist()
         for number, video_id in enumerate(videos):
-            rows = _part(batch, batch.video_ids == video_id)
+            rows = batch.part(batch.video_ids == video_id)
             try:
                 rows, vectors = self._encoded(encoder, self._videos[video_id], rows)
             except (VlarError, OSError) as error:
@@ -222,7 +309,7 @@ class _Change:
                 f"{f' ({reason})' if reason else ''}; it stays as it is"
             )
         arrays = np.concatenate(old), np.concatenate(new)
-        shared, silent = self._parts.shared, self._parts.silent
+        shared, silent = self.parts.shared, self.parts.silent
         sample = Sample(*arrays, np.array(owners, np.int64), shared, silent)
         return sample, dict(zip(row_ids, arrays[1], strict=True))
 
@@ -234,15 +321,15 @@ class _Change:
             return rows, earlier
         fresh, lost = encoder.fresh(video, rows)
         read = np.array([index not in lost for index in range(len(rows.ids))])
-        vectors = blocks.merged_vectors(rows.vectors, fresh, self._parts.pairs)[read]
-        rows = _part(rows, read)
+        vectors = blocks.merged_vectors(rows.vectors, fresh, self.parts.pairs)[read]
+        rows = rows.part(read)
         self._change.stage(video, rows, vectors)
         return rows, vectors
 
     def _converted(
         self, rows: RowBatch, linear: LinearMap | None, encoded: dict[int, Float32]
     ) -> tuple[Float32, Bool]:
-        parts, vectors = self._parts, self._parts.copied(rows.vectors)
+        parts, vectors = self.parts, self.parts.copied(rows.vectors)
         if linear is None:
             vectors = unit(vectors)  # a sensor that was missing left more for the others
         else:
@@ -281,7 +368,7 @@ def _encode(
             failed[video.path] = next(iter(lost.values()))
         read = np.array([index not in lost for index in range(len(rows.ids))])
         vectors = blocks.merged_vectors(rows.vectors, fresh, pairs)[read]
-        encoded = _part(rows, read)
+        encoded = rows.part(read)
         with library.transaction():
             library.put_encoded(video.id, encoded, vectors)
         videos.add(video.id)
@@ -342,23 +429,45 @@ def _by_runner(
     """The same of whole recordings, as workers encode them; of those that are gone, by records."""
     assert request.runner is not None
     assert request.load is not None
-    ids, videos = dict[int, list[int]](), dict[int, KnownVideo]()
+    if manifest.persons:
+        raise UsageError("rows of people are encoded in this process; leave --runner out")
+    ids, videos = dict[int, list[int]](), dict[str, KnownVideo]()
     for video, some in waiting:
         ids.setdefault(video.id, []).extend(some)
-        videos[video.id] = video
-    present = [video for video in videos.values() if Path(video.path).is_file()]
+        videos[video.path] = video
+    present = [path for path in videos if Path(path).is_file()]
+    listed = [ListedRecording(Path(path), path) for path in present]
     plain = replace(manifest, mapping=None)
-    load = request.runner.load or request.load(plain)
-    with closing(encoded_by(request.runner, plain, load, present)) as recordings:
-        for recording in recordings:
-            rows = library.rows(ids[recording.video.id], manifest.dim)
-            if recording.failure is None:
-                yield recording.video, rows, *recording.vectors(rows)
+    setup = Setup(plain, request.runner.load or request.load(plain), False)
+    with closing(request.runner) as runner:
+        driver = Driver(runner, setup, listed, {}, FailedFiles(), copies=False)
+        for record, windows in by_file(driver.stream()):
+            video = videos[record.path]
+            rows = library.rows(ids[video.id], manifest.dim)
+            failure = record.failure
+            if failure is None and record.content_hash != video.content_hash:
+                message = f"{record.file}: has changed since it was indexed"
+                failure = Failure(record.file, "decode", message)
+            if failure is None:
+                yield video, rows, *_of_spans(rows, record.file, list(windows))
             else:
-                yield recording.video, rows, recording.failure, {}
-    encoded = {video.id for video in present}
-    gone = [(video, some) for video, some in waiting if video.id not in encoded]
+                yield video, rows, failure, {}
+    gone = [(video, some) for video, some in waiting if video.path not in present]
     yield from _by_encoder(library, manifest, encoder, request, gone)
+
+
+def _of_spans(
+    rows: RowBatch, file: Path, items: Sequence[EncodedWindow | Failure]
+) -> tuple[Float32, dict[int, Failure]]:
+    """The vector of each row (N, D), and which rows have none: these are zero."""
+    encoded = [item for item in items if isinstance(item, EncodedWindow)]
+    by_window = {item.window: item.vector for item in encoded}
+    lost = Failure(file, "decode", f"{file}: a window cannot be read any more")
+    lost = next((item for item in items if isinstance(item, Failure)), lost)
+    blank = np.zeros(rows.vectors.shape[1], np.float32)
+    vectors = [by_window.get(window, blank) for window in rows.windows]
+    missing = (i for i, window in enumerate(rows.windows) if window not in by_window)
+    return np.array(vectors).reshape(rows.vectors.shape), dict.fromkeys(missing, lost)
 
 
 def _waiting(library: LibraryWriter, first: Sequence[int]) -> _Waiting:
@@ -376,9 +485,3 @@ def _waiting(library: LibraryWriter, first: Sequence[int]) -> _Waiting:
         for video_id in owners
         for start in range(0, len(ids[video_id]), _COMMIT_ROWS)
     ]
-
-
-def _part(rows: RowBatch, mask: Bool) -> RowBatch:
-    """The rows of a mask (N,)."""
-    spans = tuple(span for span, is_in in zip(rows.spans, mask.tolist(), strict=True) if is_in)
-    return RowBatch(rows.ids[mask], rows.video_ids[mask], spans, rows.vectors[mask], rows.people)

@@ -8,16 +8,13 @@ caption and share of lost frames, of each failed file and of the manifest, added
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from vlar.errors import LibraryError
 from vlar.library.manifest import LibraryManifest, require_encoded
-from vlar.library.rows import RowFilter
+from vlar.library.rows import RowBatch, RowFilter
 from vlar.library.store.annotations import (
     Caption,
     FailedFile,
@@ -285,7 +282,7 @@ def _copy_group(
             for recording in group
         }
         for rows in source.scan(manifest.dim, RowFilter(frozenset(ids))):
-            for source_id, part in _by_recording(rows):
+            for source_id, part in _by_recording(rows.batch):
                 copy_rows(source, part, target, ids[source_id])
         for recording in group:
             copy_annotations(source, recording.id, target, ids[recording.id])
@@ -294,25 +291,10 @@ def _copy_group(
             )
 
 
-def _by_recording(rows: CheckedRows) -> Iterator[tuple[int, CheckedRows]]:
+def _by_recording(rows: RowBatch) -> Iterator[tuple[int, RowBatch]]:
     """The rows of each recording."""
-    places: dict[int, list[int]] = defaultdict(list)
-    for index, video_id in enumerate(rows.video_ids.tolist()):
-        places[video_id].append(index)
-    for video_id, columns in places.items():
-        chosen = np.array(columns, np.int64)
-        yield (
-            video_id,
-            CheckedRows(
-                rows.ids[chosen],
-                rows.video_ids[chosen],
-                rows.times_s[chosen],
-                rows.vectors[chosen],
-                rows.wide[chosen],
-                {},
-                rows.people,
-            ),
-        )
+    for video_id in dict.fromkeys(rows.video_ids.tolist()):
+        yield video_id, rows.part(rows.video_ids == video_id)
 
 
 def _copy_rest(source: LibraryStore, target: LibraryWriter, manifest: LibraryManifest) -> None:

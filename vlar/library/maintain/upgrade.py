@@ -15,20 +15,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
 from vlar.encoders.base import Encoder
 from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import LibraryError, UsageError, VlarError
-from vlar.library import manifest as blocks
 from vlar.library.folder import make_folder
 from vlar.library.ingest.encode import PersonClips, person_of_clip
 from vlar.library.manifest import LibraryManifest
-from vlar.library.model_provider import lasting_name, load_on, require_named
+from vlar.library.model_provider import lasting_name
 from vlar.library.records import clip_of, inputs_of, needed_by
-from vlar.library.rows import Bool, RowBatch, RowPerson, UpgradeReport
+from vlar.library.rows import Bool, RowBatch
 from vlar.library.store.annotations import KeptFrames
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.values import KnownVideo
@@ -36,7 +35,7 @@ from vlar.library.store.writer import SqliteWriter
 from vlar.media.lookup import reader
 from vlar.media.video.files import content_hash
 from vlar.model.library_model import LibraryModel
-from vlar.types import Clip, Failure, Float32, Window
+from vlar.types import Clip, Failure, Float32
 
 if TYPE_CHECKING:
     from vlar.library.ingest.runners.base import Runner
@@ -129,15 +128,13 @@ Convert = Callable[[RowBatch], tuple[Float32, Bool]]  # new vectors (N, D), and 
 
 
 class ModelChange(Protocol):
-    """Rows of the later model, which wait until they replace all others at once."""
+    """Rows of the later model, which wait until they replace all others at once.
 
-    def renew(self, model: LibraryModel | None, progress: UpgradeProgress | None) -> UpgradeReport:
-        """Bring the library up to date without a map.
+    Attributes:
+        by_map: Rows are mapped first also where all of them are to be encoded.
+    """
 
-        Raises:
-            UsageError: its store cannot.
-        """
-        ...
+    by_map: ClassVar[bool] = False
 
     def begin(self, target: LibraryManifest) -> None:
         """Begin a change to a target, or go on with one that was interrupted."""
@@ -226,7 +223,7 @@ class RowEncoder:
         if is_there and content_hash(file) == video.content_hash:
             source = reader(self.target.modality)
             people = PersonClips(self.target.persons, source)
-            rows = zip(windows_of(stored), people_of(stored), strict=True)
+            rows = zip(stored.windows, stored.persons, strict=True)
             return people.of_rows(file, list(rows), sampling)
         frames = {row[:2]: row for row in self._library.annotations(KeptFrames, [video.id])}
         if not frames and not is_there:
@@ -241,7 +238,7 @@ class RowEncoder:
         """The clip of each row from the record that was kept of its window."""
         sampling, nothing = self.target.spec.sampling, np.zeros(0)
         needed = needed_by(self._encoder, self.wanted)
-        for window, person in zip(windows_of(stored), people_of(stored), strict=True):
+        for window, person in zip(stored.windows, stored.persons, strict=True):
             picture = frames.get((window.start_s, window.end_s)) if person is None else None
             like = Clip(file, window, self.target.modality, nothing, nothing)
             clip = None if picture is None else clip_of(picture, like, sampling)
@@ -279,105 +276,6 @@ class FolderChange(ModelChange):
             self._opened.close()
         self._opened = None
 
-    def renew(self, model: LibraryModel | None, progress: UpgradeProgress | None) -> UpgradeReport:
-        library, address = self._library, self._library.address
-        manifest = LibraryManifest.of(library)
-        if manifest is None:
-            raise LibraryError(f"library {address} is empty; there is nothing to bring up to date")
-        if model is None:
-            require_named(address, manifest.model, None)
-            model = load_on(manifest.model)
-        old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
-        if model.fingerprint == manifest.fingerprint:
-            self.clear()  # of a run that ended between its last commit and this
-            return UpgradeReport(tuple(part.name for part in new), (), 0, 0, ())
-        encoder: Encoder | None = getattr(model, "encoder", None)
-        if encoder is None or not blocks.can_upgrade(old, new, model.name == manifest.model):
-            have = ", ".join(part.name for part in old) or "of unknown parts"
-            raise UsageError(
-                f"library {address} ({have}) cannot be brought up to date with model "
-                f"{model.name!r}: its stored vectors share no part with the model, or have parts "
-                "that the model lacks; change its model with --lazy, or index the videos again "
-                "into a new library"
-            )
-        pairs, missing = blocks.shared(old, new), blocks.missing_blocks(old, new)
-        self.begin(target := target_of(address, manifest, model, missing))
-        rows = RowEncoder(target, encoder, missing, library)
-        videos = sorted(library.recordings(), key=lambda video: video.path)
-        failed, lost = self._stage_all(videos, manifest.dim, rows, pairs, progress)
-        owners = {video.id: video for video in videos}
-
-        def converted(batch: RowBatch) -> tuple[Float32, Bool]:
-            video = owners[int(batch.video_ids[0])]
-            vectors = None if video.path in lost else self.staged(video, batch)
-            if vectors is None:  # the missing blocks are those of a blank clip
-                library.read_again(video.path)
-                blank = np.tile(rows.blank, (len(batch.ids), 1))
-                vectors = blocks.merged_vectors(batch.vectors, blank, pairs)
-            return vectors, np.zeros(len(batch.ids), np.bool_)
-
-        self.commit(target, converted)
-        self.clear()
-        read = [video.id for video in videos if video.path not in lost]
-        names = tuple(part.name for _, part in pairs)
-        figures = len(read), len(library.row_ids(read)), tuple(failed)
-        return UpgradeReport(names, tuple(missing), *figures, from_frames=rows.from_frames)
-
-    def _stage_all(
-        self,
-        videos: Sequence[KnownVideo],
-        dim: int,
-        rows: RowEncoder,
-        pairs: Sequence[tuple[blocks.BlockSlice, blocks.BlockSlice]],
-        progress: UpgradeProgress | None,
-    ) -> tuple[list[Failure], set[str]]:
-        """Stage each recording; failures, and the paths of those that cannot be read at all.
-
-        Raises:
-            LibraryError: these are all of them.
-        """
-        failed: list[Failure] = []
-        lost: set[str] = set()
-        for number, video in enumerate(videos):
-            file = Path(video.path)
-            try:
-                stored = self._sound_rows(video, dim)
-                if self.staged(video, stored) is None:
-                    fresh, unread = rows.fresh(video, stored)
-                    self.stage(video, stored, blocks.merged_vectors(stored.vectors, fresh, pairs))
-                    if unread:
-                        first = next(iter(unread.values()))
-                        message = f"{len(unread)} of {len(fresh)} windows cannot be read any more"
-                        message = f"{file}: {message} ({first.message})"
-                        failed.append(Failure(file, first.kind, message))
-            except (VlarError, OSError) as error:
-                lost.add(video.path)
-                failure = failure_of(file, error)
-                message = f"{failure.message}; its rows are kept without the new parts"
-                failed.append(replace(failure, message=message))
-            if progress is not None:
-                progress(number + 1, len(videos))
-        if videos and len(lost) == len(videos):
-            raise LibraryError(
-                f"library {self._library.address}: none of its {len(videos)} videos can be read "
-                f"({failed[0].message}); it stays as it is"
-            )
-        return failed, lost
-
-    def _sound_rows(self, video: KnownVideo, dim: int) -> RowBatch:
-        """The rows of a recording.
-
-        Raises:
-            LibraryError: one of them is damaged.
-        """
-        ids = self._library.row_ids([video.id]).tolist()
-        rows = self._library.rows(ids, dim)
-        if damaged := set(ids).difference(rows.ids.tolist()):
-            row_id = min(damaged)
-            reason = self._library.damaged.get(row_id, "it is damaged")
-            raise LibraryError(f"{video.path}: row {row_id} is damaged ({reason})")
-        return rows
-
     def begin(self, target: LibraryManifest) -> None:
         self._target = target
 
@@ -391,7 +289,7 @@ class FolderChange(ModelChange):
         staged = stage.at_path(video.path)
         if self._target and staged is not None and staged.content_hash == video.content_hash:
             earlier = stage.rows(stage.row_ids([staged.id]).tolist(), self._target.dim)
-            if earlier.spans == rows.spans and people_of(earlier) == people_of(rows):
+            if earlier.spans == rows.spans and earlier.persons == rows.persons:
                 return earlier.vectors
         return None
 
@@ -399,7 +297,7 @@ class FolderChange(ModelChange):
         stage = self._stage()
         with stage.transaction():
             video_id = stage.put_video(video.path, video.content_hash, video.stamp, 0.0)
-            stage.insert_rows(video_id, windows_of(rows), vectors, people_of(rows))
+            stage.insert_rows(video_id, rows.windows, vectors, rows.persons)
 
     def commit(self, target: LibraryManifest, convert: Convert) -> None:
         library = self._library
@@ -414,27 +312,9 @@ class FolderChange(ModelChange):
                     library.read_again(video.path)
                 if len(rows.ids):
                     vectors, marks = convert(rows)
-                    facts = windows_of(rows), vectors, people_of(rows), marks.tolist()
+                    facts = rows.windows, vectors, rows.persons, marks.tolist()
                     library.replace_rows(video.id, *facts)
 
     def clear(self) -> None:
         self.close()
         leave_no_stage(self._folder)
-
-
-def windows_of(rows: RowBatch) -> list[Window]:
-    """Window of each row."""
-    return [Window(start_s, end_s) for start_s, end_s in rows.spans]
-
-
-def people_of(rows: RowBatch) -> list[RowPerson | None]:
-    """Person of each row; None for the whole frame."""
-    return [rows.people.get(row_id) for row_id in rows.ids.tolist()]
-
-
-def failure_of(file: Path, error: VlarError | OSError) -> Failure:
-    """The failure of a recording that cannot be read."""
-    kind, reason = "decode", f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
-    if isinstance(error, VlarError):
-        kind, reason = error.kind, error.message
-    return Failure(file, kind, reason)

@@ -145,15 +145,8 @@ class IndexCandidates:
         sound.update(read.ids[same].tolist())
         if absent.all():
             return read
-        whole = self._batch(ids[~absent])
-        order = np.argsort(np.concatenate([whole.ids, read.ids]))
-        spans = (*whole.spans, *read.spans)
-        return RowBatch(
-            np.concatenate([whole.ids, read.ids])[order],
-            np.concatenate([whole.video_ids, read.video_ids])[order],
-            tuple(spans[index] for index in order.tolist()),
-            np.concatenate([whole.vectors, read.vectors])[order],
-        )
+        both = RowBatch.joined([self._batch(ids[~absent]), read])
+        return both.part(np.argsort(both.ids))
 
     @property
     def _paths(self) -> dict[int, str]:

@@ -266,6 +266,10 @@ class LibraryWriter(LibraryStore, Protocol):
         """
         ...
 
+    def read_again(self, path: str) -> None:
+        """Forget what a recording's content was, so that the next ``add`` reads its file."""
+        ...
+
     def delete(self, video_ids: Sequence[int]) -> None:
         """Forget recordings with their rows and tags."""
         ...

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from vlar.library.rows import RowFilter
+from vlar.library.rows import RowBatch, RowFilter
 from vlar.library.store.annotations import Caption, KeptFrames, LostFrames, RecordingLabels
 from vlar.library.store.base import LibraryStore, LibraryWriter
-from vlar.library.store.row_check import CheckedRows
-from vlar.types import Window
 
 
 def copy_within(writer: LibraryWriter, source_id: int, video_id: int, dim: int) -> int:
     """Give a recording the rows and annotations of another one; returns how many rows."""
     count = 0
     for rows in writer.scan(dim, RowFilter(frozenset([source_id]))):
-        copy_rows(writer, rows, writer, video_id)
+        copy_rows(writer, rows.batch, writer, video_id)
         count += len(rows.ids)
     copy_annotations(writer, source_id, writer, video_id)
     return count
 
 
-def copy_rows(
-    source: LibraryStore, rows: CheckedRows, target: LibraryWriter, video_id: int
-) -> None:
+def copy_rows(source: LibraryStore, rows: RowBatch, target: LibraryWriter, video_id: int) -> None:
     """Write rows of one recording, with their contexts, in the order of their ids.
 
     ``source`` has the rows; ``video_id`` is the recording in ``target``.
@@ -29,13 +25,11 @@ def copy_rows(
     if not len(rows.ids):
         return
     ids = rows.ids.tolist()
-    windows = [Window(*span) for span in rows.times_s.tolist()]
-    people = [rows.people.get(row_id) for row_id in ids] if rows.people else []
     tokens = dict(zip(*map(list, source.contexts(ids)), strict=True))
     contexts = [tokens.get(row_id) for row_id in ids] if tokens else []
     mapped = source.mapped(ids)
     marks = [row_id in mapped for row_id in ids] if mapped else []
-    target.insert_rows(video_id, windows, rows.wide, people, contexts, marks)
+    target.insert_rows(video_id, rows.windows, rows.vectors, rows.persons, contexts, marks)
 
 
 def copy_annotations(

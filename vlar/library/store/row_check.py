@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vlar.library.rows import Float16, Int64, RowPerson
+from vlar.library.rows import Float16, Int64, RowBatch, RowPerson
 from vlar.library.store import schema
 from vlar.types import Float32, Float64, Window
 
@@ -52,6 +52,12 @@ class CheckedRows:
     wide: Float32
     damaged: dict[int, str]
     people: Mapping[int, RowPerson] = field(default_factory=dict[int, RowPerson])
+
+    @property
+    def batch(self) -> RowBatch:
+        """The same, with vectors as float32."""
+        spans = tuple(map(tuple, self.times_s.tolist()))
+        return RowBatch(self.ids, self.video_ids, spans, self.wide, self.people)
 
 
 def checked_rows(found: Sequence[FoundRow], dim: int) -> CheckedRows:

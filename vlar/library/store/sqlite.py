@@ -224,7 +224,7 @@ class SqliteStore(LibraryStore):
         return np.array([r[0] for r in self.fetch(query, (since,))], np.int64)
 
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
-        return self._batch(self._found(row_ids), dim)
+        return self.checked(self._found(row_ids), dim).batch
 
     def _found(self, row_ids: Sequence[int]) -> list[FoundRow]:
         query = f"SELECT {ROW} FROM rows WHERE id"
@@ -274,7 +274,7 @@ class SqliteStore(LibraryStore):
         )
         limit = 8
         while rows := self.fetch(query, (video_id, track, start_s, end_s, limit)):
-            yield self._batch(rows, dim)
+            yield self.checked(rows, dim).batch
             last = rows[-1][2:4]
             if len(rows) < limit or not _is_beyond(last, (start_s, end_s), later):
                 return  # the end, or times or an index that are damaged
@@ -342,11 +342,6 @@ class SqliteStore(LibraryStore):
             chunk = ids[start : start + _CHUNK]
             rows += self.fetch(f"{query} ({','.join('?' * len(chunk))})", chunk)
         return rows
-
-    def _batch(self, found: Sequence[FoundRow], dim: int) -> RowBatch:
-        rows = self.checked(found, dim)
-        spans = tuple(map(tuple, rows.times_s.tolist()))
-        return RowBatch(rows.ids, rows.video_ids, spans, rows.wide, rows.people)
 
     def _context_shape(self) -> tuple[int, int]:
         """(k, E) of every context; (0, 0) where there is none yet."""

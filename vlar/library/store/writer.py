@@ -146,8 +146,7 @@ class SqliteWriter(SqliteStore, LibraryWriter):
 
     def put_encoded(self, video_id: int, rows: RowBatch, vectors: Float32) -> None:
         self.delete_rows(rows.ids.tolist())
-        people = [rows.people.get(row_id) for row_id in rows.ids.tolist()]
-        self.insert_rows(video_id, [Window(*span) for span in rows.spans], vectors, people)
+        self.insert_rows(video_id, rows.windows, vectors, rows.persons)
 
     def replace_rows(
         self,
@@ -224,7 +223,6 @@ class SqliteWriter(SqliteStore, LibraryWriter):
         self._rows_changed()
 
     def read_again(self, path: str) -> None:
-        """Forget what a file's content was, so that the next ``add`` reads it."""
         self.connection.execute(
             "UPDATE videos SET content_hash = ?, size = 0, mtime_ns = 0 WHERE path = ?",
             (schema.READ_AGAIN, path),

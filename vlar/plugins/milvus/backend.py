@@ -29,7 +29,6 @@ from vlar.library.rows import (
     RowTable,
     UpgradeReport,
 )
-from vlar.library.store.schema import READ_AGAIN
 from vlar.model.library_model import LibraryModel
 from vlar.plugins.milvus import layout
 from vlar.plugins.milvus.address import MilvusAddress, address_of
@@ -272,7 +271,7 @@ class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
                 connection.delete_where(connection.blobs, where)
             if recording is None:
                 return replace(fault, repaired=True)
-            writer.read_again(recording.id, READ_AGAIN)
+            writer.read_again(fault.path)
         how = "its file is gone: bring it back and add it again"
         if Path(fault.path).exists():
             how = f"read it again: vlar index add {writer.address} {fault.path}"

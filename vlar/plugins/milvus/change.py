@@ -14,22 +14,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vlar.errors import LibraryError
-from vlar.library.maintain.lazy_upgrade import upgraded
 from vlar.library.maintain.upgrade import (
     Convert,
     ModelChange,
-    UpgradeProgress,
-    UpgradeRequest,
 )
 from vlar.library.manifest import LibraryManifest
-from vlar.library.rows import RowBatch, RowFilter, UpgradeReport
-from vlar.library.store.schema import READ_AGAIN
+from vlar.library.rows import RowBatch, RowFilter
 from vlar.library.store.values import KnownVideo
-from vlar.model.library_model import LibraryModel
 from vlar.plugins.milvus import layout
 from vlar.plugins.milvus.client import batch_size
-from vlar.plugins.milvus.rows import batch_of
 from vlar.plugins.milvus.serialization import CONTEXT, found_rows, row_bytes, rows_again
 from vlar.plugins.milvus.writer import MilvusWriter
 from vlar.types import Float32
@@ -40,24 +33,11 @@ _KEY = "change"
 class MilvusChange(ModelChange):
     """Rows wait in a second collection."""
 
+    by_map = True
+
     def __init__(self, writer: MilvusWriter) -> None:
         self._writer, self._connection = writer, writer.connection
         self._target = self._name = ""
-
-    def renew(self, model: LibraryModel | None, progress: UpgradeProgress | None) -> UpgradeReport:
-        """Change the model with a map, then encode all rows, which is the same at the end.
-
-        Raises:
-            LibraryError: it is empty, or too few rows can be read.
-        """
-        address = self._writer.address
-        if LibraryManifest.of(self._writer) is None:
-            raise LibraryError(f"library {address} is empty; there is nothing to bring up to date")
-        lazy = UpgradeRequest(lazy=True, progress=progress)
-        report = upgraded(self._writer, self, model, lazy)
-        if not report.mapped:
-            return report
-        return upgraded(self._writer, self, model, replace(lazy, lazy=False))
 
     def begin(self, target: LibraryManifest) -> None:
         writer, connection = self._writer, self._connection
@@ -95,7 +75,7 @@ class MilvusChange(ModelChange):
         assert manifest is not None
         writer.damaged.clear()
         for batch in writer.scan(manifest.dim, RowFilter()):
-            rows = batch_of(batch)
+            rows = batch.batch
             if len(rows.ids):
                 vectors, marks = convert(rows)
                 self._put(rows, vectors, marks.tolist())
@@ -112,7 +92,7 @@ class MilvusChange(ModelChange):
                     if record.contexts:  # of the earlier model
                         writer.change(replace(record, contexts=0, context_bytes=0))
                     if record.id in lost:  # damaged rows have nothing to be mapped from
-                        writer.read_again(record.id, READ_AGAIN)
+                        writer.read_again(record.path)
         except BaseException:
             connection.rows = old
             raise

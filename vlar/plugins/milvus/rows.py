@@ -268,26 +268,13 @@ class MilvusSource:
                 yield RowTable(rows.ids, rows.video_ids, *rows.times_s.T.copy()), rows.vectors
 
 
-def batch_of(rows: CheckedRows, *, backwards: bool = False) -> RowBatch:
-    """Rows as a batch, in their order or from the last to the first."""
-    order = np.arange(len(rows.ids))[:: -1 if backwards else 1]
-    spans = tuple(map(tuple, rows.times_s[order].tolist()))
-    return RowBatch(rows.ids[order], rows.video_ids[order], spans, rows.wide[order], rows.people)
-
-
 def beyond(batch: RowBatch, span: tuple[float, float], later: bool, track: int) -> RowBatch:
     """The rows of one track after a span, or before it, nearest first."""
     places = [
         index
-        for index, (row_id, row_span) in enumerate(
-            zip(batch.ids.tolist(), batch.spans, strict=True)
-        )
+        for index, (person, row_span) in enumerate(zip(batch.persons, batch.spans, strict=True))
         if (row_span > span if later else row_span < span)
-        and track == (batch.people[row_id].track if row_id in batch.people else 0)
+        and track == (0 if person is None else person.track)
     ]
-    places.sort(key=lambda at: batch.spans[at], reverse=not later)
-    order = np.array(places, np.int64)
-    spans = tuple(batch.spans[index] for index in places)
-    return RowBatch(
-        batch.ids[order], batch.video_ids[order], spans, batch.vectors[order], batch.people
-    )
+    places.sort(key=lambda place: batch.spans[place], reverse=not later)
+    return batch.part(np.array(places, np.int64))

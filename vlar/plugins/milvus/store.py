@@ -29,7 +29,7 @@ from vlar.plugins.milvus.catalog import Catalog
 from vlar.plugins.milvus.client import MilvusConnection, listed
 from vlar.plugins.milvus.layout import META_KEY, STATE_KEY, manifest_of, record
 from vlar.plugins.milvus.recording_record import RecordingRecord, text_key
-from vlar.plugins.milvus.rows import MilvusSource, Rows, batch_of, beyond
+from vlar.plugins.milvus.rows import MilvusSource, Rows, beyond
 from vlar.plugins.milvus.serialization import CAPTIONS, CONTEXT, LOST, context_of, entries_of
 from vlar.plugins.milvus.state import State, VisibleVersions
 
@@ -189,7 +189,7 @@ class MilvusStore(LibraryStore):
         return bool(self.connection.first(view.rows, view.filter, ["id"], 1))
 
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
-        return batch_of(self.rows_read().by_id(row_ids, dim))
+        return self.rows_read().by_id(row_ids, dim).batch
 
     def scan(self, dim: int, allowed: RowFilter) -> Iterator[CheckedRows]:
         return self.rows_read().scan(dim, allowed)
@@ -215,7 +215,7 @@ class MilvusStore(LibraryStore):
             return
         if recording.rows <= _AT_ONCE:
             whole = self.rows_read().by_id(recording.row_ids(), dim)
-            yield beyond(batch_of(whole), (start_s, end_s), later, track)
+            yield beyond(whole.batch, (start_s, end_s), later, track)
             return
         step = max(recording.last_start_s / max(recording.rows, 1), 1e-3) * _NEAR
         near, edge = start_s, recording.last_start_s if later else 0.0
@@ -229,11 +229,9 @@ class MilvusStore(LibraryStore):
             )
             where = f"(({between}) or {beyond_span})" if near == start_s else f"{between}"
             where += f" and track == {track}"
-            batch = batch_of(
-                self.rows_read().of_version(recording, where, dim), backwards=not later
-            )
+            batch = self.rows_read().of_version(recording, where, dim).batch
             if len(batch.ids):
-                yield batch
+                yield batch if later else batch.part(slice(None, None, -1))
             near, step = far, 4 * step
             if (near >= edge) if later else (near < edge):
                 return

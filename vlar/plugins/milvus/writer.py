@@ -22,6 +22,7 @@ from vlar.library.store.annotations import (
 )
 from vlar.library.store.base import LibraryWriter
 from vlar.library.store.paths import is_unicode, matches, place
+from vlar.library.store.schema import READ_AGAIN
 from vlar.library.store.values import RecordingFacts, Stamp
 from vlar.plugins.milvus import serialization
 from vlar.plugins.milvus.client import MilvusConnection
@@ -278,10 +279,9 @@ class MilvusWriter(MilvusStore, LibraryWriter):
         for video_id in video_ids:
             self._drop(self.get(video_id))
 
-    def read_again(self, video_id: int, content_hash: str) -> None:
-        """Forget what a file's content was, so that the next ``add`` reads it."""
-        record = self.get(video_id)
-        self.change(replace(record, content_hash=content_hash, size=0, mtime_ns=0))
+    def read_again(self, path: str) -> None:
+        if (record := self._at_path(path)) is not None:
+            self.change(replace(record, content_hash=READ_AGAIN, size=0, mtime_ns=0))
 
     def rows_deleted(self, video_id: int, count: int) -> None:
         """Remember that a recording has fewer rows."""
