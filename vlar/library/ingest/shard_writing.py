@@ -20,10 +20,10 @@ import numpy as np
 
 from vlar.errors import UsageError, explained
 from vlar.library.ingest.encode import EncodedWindow
-from vlar.library.ingest.writer import IngestProgress, by_file
+from vlar.library.ingest.writer import AddCounts, IngestProgress, by_file
 from vlar.library.manifest import LibraryManifest
 from vlar.library.recording import CHANGED, SKIPPED, UNCHANGED, FileRecord
-from vlar.library.rows import AddEvent, AddReport
+from vlar.library.rows import AddReport
 from vlar.library.store.annotations import FailedFile, is_kept
 from vlar.library.store.row_check import STORED
 from vlar.library.store.values import KnownVideo, Stamp
@@ -177,10 +177,10 @@ def write_shards(
     manifest: LibraryManifest,
     *,
     total: int,
-    before: int = 0,
+    before: int,
     tags: Mapping[str, str],
-    captioner: str = "",
-    progress: IngestProgress | None = None,
+    captioner: str,
+    progress: IngestProgress | None,
 ) -> AddReport:
     """Write recordings to shards, as ``write_windows`` does to a library, with the same arguments.
 
@@ -190,32 +190,19 @@ def write_shards(
     Raises:
         UsageError: the folder cannot be written to.
     """
-    writer = ShardWriter(folder, manifest, captioner)
-    counts: dict[str, int] = {}
-    failed: list[Failure] = []
-    written = people = done = 0
-    if progress is not None:
-        progress(AddEvent("start", before, total))
+    writer, counts = ShardWriter(folder, manifest, captioner), AddCounts(total, progress)
+    counts.begin(before)
     try:
         for record, windows in by_file(stream):
             status, rows, failure = _rows_of(record, list(windows), tags, known)
             writer.put(rows)
             encoded = [row for row in rows if row["kind"] == WINDOW]
-            done, written = done + 1, written + len(encoded)
-            people += sum(row["track"] is not None for row in encoded)
-            counts[status] = counts.get(status, 0) + 1
-            if failure is not None:
-                failed.append(failure)
-            if progress is not None:
-                seconds = record.duration_s
-                progress(
-                    AddEvent(status, done, total, record.file, len(encoded), failure, 0.0, seconds)
-                )
+            counts.person_rows += sum(row["track"] is not None for row in encoded)
+            seconds = record.duration_s
+            counts.add(status, record.file, len(encoded), failure, seconds=seconds)
     finally:
         writer.flush()
-    names = ("added", "updated", "unchanged", "moved")
-    numbers = (counts.get(name, 0) for name in names)
-    return AddReport(*numbers, failed=tuple(failed), rows=written, person_rows=people)
+    return counts.report()
 
 
 def _rows_of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,22 +71,20 @@ def write_windows(
     Raises:
         LibraryError: the library cannot be written to; the message states how much was kept.
     """
-    run = _Run(
-        writer, manifest, dict(tags or {}), total, progress, captioner, folders=dict(folders or {})
-    )
+    counts = AddCounts(total, progress)
+    run = _Run(writer, manifest, dict(tags or {}), counts, captioner, dict(folders or {}))
     if before:
         _log.info("%d of %d videos are already indexed", before, total)
-    if progress is not None:
-        progress(AddEvent("start", before, total))
+    counts.begin(before)
     try:
         for record, windows in by_file(stream):
             run.file(record, windows)
     except LibraryError as error:
         if isinstance(error, EncoderMismatchError):
             raise
-        message = f"{error.message} ({run.kept} of the {total} videos are in the library)"
+        message = f"{error.message} ({counts.kept} of the {total} videos are in the library)"
         raise type(error)(message) from error
-    return run.report()
+    return counts.report()
 
 
 def by_file(
@@ -106,41 +105,70 @@ def by_file(
 
 
 @dataclass
+class AddCounts:
+    """Counts of the recordings of an ``add`` by what became of them, reported one by one.
+
+    Attributes:
+        total: Number of recordings.
+        progress: Called for each; None for none.
+        person_rows: Rows of people, of all rows.
+    """
+
+    total: int
+    progress: IngestProgress | None
+    person_rows: int = 0
+    _rows: int = 0
+    _failed: list[Failure] = field(default_factory=list[Failure])
+    _by_status: Counter[str] = field(default_factory=Counter[str])
+
+    def begin(self, before: int) -> None:
+        """Report the number of recordings that are there already."""
+        if self.progress is not None:
+            self.progress(AddEvent("start", before, self.total))
+
+    def add(
+        self,
+        status: str,
+        file: Path,
+        rows: int = 0,
+        failure: Failure | None = None,
+        lost: float = 0.0,
+        seconds: float = 0.0,
+        other: str | None = None,
+    ) -> None:
+        """Count and report a recording (``vlar.library.rows.AddEvent``)."""
+        self._by_status[status] += 1
+        self._rows += rows
+        if failure is not None:
+            self._failed.append(failure)
+        if self.progress is not None:
+            done = sum(self._by_status.values())
+            event = AddEvent(status, done, self.total, file, rows, failure, lost, seconds, other)
+            self.progress(event)
+
+    @property
+    def kept(self) -> int:
+        """Number of recordings that the library has now."""
+        return sum(self._by_status.values()) - self._by_status["failed"]
+
+    def report(self) -> AddReport:
+        """Report of the whole ``add``."""
+        count, copies = self._by_status, self._by_status["copied"]
+        figures = count["added"], count["updated"], count["unchanged"], count["moved"] + copies
+        failed, people = tuple(self._failed), self.person_rows
+        return AddReport(*figures, failed, self._rows, person_rows=people, copies=copies)
+
+
+@dataclass
 class _Run:
-    """One ``add`` in progress: what was done so far."""
+    """One ``add`` in progress."""
 
     writer: LibraryWriter
     manifest: LibraryManifest
     tags: Mapping[str, str]
-    total: int
-    progress: IngestProgress | None
-    captioner: str = ""
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    moved: int = 0
-    copies: int = 0  # of those that moved
-    rows: int = 0
-    person_rows: int = 0
-    done: int = 0
-    failed: list[Failure] = field(default_factory=list[Failure])
-    folders: dict[str, str] = field(default_factory=dict[str, str])
-
-    @property
-    def kept(self) -> int:
-        return self.added + self.updated + self.unchanged + self.moved
-
-    def report(self) -> AddReport:
-        return AddReport(
-            added=self.added,
-            updated=self.updated,
-            unchanged=self.unchanged,
-            moved=self.moved,
-            failed=tuple(self.failed),
-            rows=self.rows,
-            person_rows=self.person_rows,
-            copies=self.copies,
-        )
+    counts: AddCounts
+    captioner: str
+    folders: dict[str, str]
 
     def file(self, record: FileRecord, windows: WindowStream) -> None:
         if record.state in (FAILED, SKIPPED):
@@ -164,8 +192,7 @@ class _Run:
             with self.writer.transaction():
                 self.writer.update(video.id, stamp=record.stamp, tags=tags_now)
                 self._note_folders()
-        self.unchanged += 1
-        self._report("unchanged", record.file)
+        self.counts.add("unchanged", record.file)
 
     def _note_folders(self) -> None:
         """Write the folders once, with a recording."""
@@ -196,10 +223,8 @@ class _Run:
                 self.writer.update(video_id, unreadable=source.unreadable)
             self.writer.update(video_id, tags={**self.tags, **record.tags})
             self._note_folders()
-        self.moved += 1
-        self.copies += not gone
         status, other = ("moved", gone[0]) if gone else ("copied", others[0])
-        self._report(status, record.file, rows, other=other.path)
+        self.counts.add(status, record.file, rows, other=other.path)
 
     def _new_content(self, record: FileRecord, windows: WindowStream) -> None:
         lost: list[Failure] = []
@@ -222,11 +247,7 @@ class _Run:
         except _RollbackError as error:
             self._fail(record, error.failure)
             return
-        if status == "updated":
-            self.updated += 1
-        else:
-            self.added += 1
-        self.person_rows += rows - whole
+        self.counts.person_rows += rows - whole
         failure = None
         if lost:
             message = (
@@ -236,9 +257,8 @@ class _Run:
             if not gone:
                 message = f"{parts[0].message}; the rest is indexed"
             failure = Failure(record.file, lost[0].kind, message)
-            self.failed.append(failure)
         share = (sum(window.share for window in damaged) + gone) / (whole + gone)
-        self._report(status, record.file, rows, failure, share, record.duration_s)
+        self.counts.add(status, record.file, rows, failure, share, record.duration_s)
 
     def _write(
         self, record: FileRecord, windows: WindowStream, lost: list[Failure]
@@ -264,8 +284,7 @@ class _Run:
         if record.state != SKIPPED and record.content_hash and is_kept(failure):
             with self.writer.transaction():
                 self._remember(record, [failure])
-        self.failed.append(failure)
-        self._report("failed", record.file, failure=failure, lost=1.0)
+        self.counts.add("failed", record.file, failure=failure, lost=1.0)
 
     def _remember(self, record: FileRecord, lost: Sequence[Failure]) -> None:
         """Keep the first failure that the next run should not meet again, or forget the last."""
@@ -277,23 +296,6 @@ class _Run:
             if is_kept(failure)
         ]
         self.writer.annotate(FailedFile, record.path, files[:1])
-
-    def _report(
-        self,
-        status: str,
-        file: Path,
-        rows: int = 0,
-        failure: Failure | None = None,
-        lost: float = 0.0,
-        seconds: float = 0.0,
-        other: str | None = None,
-    ) -> None:
-        self.done += 1
-        self.rows += rows
-        if self.progress is not None:
-            self.progress(
-                AddEvent(status, self.done, self.total, file, rows, failure, lost, seconds, other)
-            )
 
 
 def _insert(

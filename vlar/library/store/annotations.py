@@ -97,62 +97,32 @@ class _Table:
 
     name: str
     owner: str
-    columns: str
+    columns: tuple[str, ...]
     order: str
-    marks: str
     made: str
 
 
+def _of_windows(name: str, types: Mapping[str, str], tail: str = " WITHOUT ROWID") -> _Table:
+    """The table of a kind with one annotation a window: further columns and their types."""
+    further = "".join(f"    {column} {kind} NOT NULL,\n" for column, kind in types.items())
+    made = f"""CREATE TABLE IF NOT EXISTS {name} (
+    video_id INTEGER NOT NULL,
+    start_s REAL NOT NULL,
+    end_s REAL NOT NULL,
+{further}    PRIMARY KEY (video_id, start_s, end_s)
+){tail}"""
+    return _Table(name, "video_id", ("start_s", "end_s", *types), "start_s, end_s", made)
+
+
 _TABLES: Mapping[type[Annotation], _Table] = {
-    Caption: _Table(
-        "captions",
-        "video_id",
-        "start_s, end_s, text, made_by",
-        "start_s, end_s",
-        "?,?,?,?,?",
-        """CREATE TABLE IF NOT EXISTS captions (
-    video_id INTEGER NOT NULL,
-    start_s REAL NOT NULL,
-    end_s REAL NOT NULL,
-    text TEXT NOT NULL,
-    made_by TEXT NOT NULL,
-    PRIMARY KEY (video_id, start_s, end_s)
-) WITHOUT ROWID""",
-    ),
-    LostFrames: _Table(
-        "lost_frames",
-        "video_id",
-        "start_s, end_s, share",
-        "start_s, end_s",
-        "?,?,?,?",
-        """CREATE TABLE IF NOT EXISTS lost_frames (
-    video_id INTEGER NOT NULL,
-    start_s REAL NOT NULL,
-    end_s REAL NOT NULL,
-    share REAL NOT NULL,
-    PRIMARY KEY (video_id, start_s, end_s)
-) WITHOUT ROWID""",
-    ),
-    KeptFrames: _Table(
-        "kept_frames",
-        "video_id",
-        "start_s, end_s, picture",
-        "start_s, end_s",
-        "?,?,?,?",
-        """CREATE TABLE IF NOT EXISTS kept_frames (
-    video_id INTEGER NOT NULL,
-    start_s REAL NOT NULL,
-    end_s REAL NOT NULL,
-    picture BLOB NOT NULL,
-    PRIMARY KEY (video_id, start_s, end_s)
-)""",
-    ),
+    Caption: _of_windows("captions", {"text": "TEXT", "made_by": "TEXT"}),
+    LostFrames: _of_windows("lost_frames", {"share": "REAL"}),
+    KeptFrames: _of_windows("kept_frames", {"picture": "BLOB"}, ""),
     RecordingLabels: _Table(
         "labels",
         "video_id",
-        "version, changed_s, text",
+        RecordingLabels._fields,
         "version",
-        "?,?,?,?",
         """CREATE TABLE IF NOT EXISTS labels (
     video_id INTEGER PRIMARY KEY,
     version INTEGER NOT NULL,
@@ -163,9 +133,8 @@ _TABLES: Mapping[type[Annotation], _Table] = {
     FailedFile: _Table(
         "failed_files",
         "path",
-        "path, content_hash, size, mtime_ns, kind, message",
+        ("path", "content_hash", "size", "mtime_ns", "kind", "message"),
         "path",
-        "?,?,?,?,?,?,?",
         """CREATE TABLE IF NOT EXISTS failed_files (
     path TEXT PRIMARY KEY,
     content_hash TEXT NOT NULL,
@@ -184,7 +153,10 @@ def read(store: Tables, kind: type[A], owners: Sequence[int | str] | None) -> li
     if not _exists(store, kind):
         return []
     table = _TABLES[kind]
-    query, order = f"SELECT {table.columns} FROM {table.name}", f" ORDER BY {table.order}"
+    query, order = (
+        f"SELECT {', '.join(table.columns)} FROM {table.name}",
+        f" ORDER BY {table.order}",
+    )
     if owners is None:
         rows = store.fetch(query + order)
     else:
@@ -209,7 +181,8 @@ def write(store: Tables, kind: type[A], owner: int | str, annotations: Iterable[
     if rows:
         table = _TABLES[kind]
         store.connection.execute(table.made)
-        insert = f"INSERT OR REPLACE INTO {table.name} VALUES ({table.marks})"
+        marks = ",".join("?" * len(rows[0]))
+        insert = f"INSERT OR REPLACE INTO {table.name} VALUES ({marks})"
         store.connection.executemany(insert, rows)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vlar import registry
@@ -88,8 +88,34 @@ FORMAT = 2  # 1 where no model changed
 LIBRARY_KEY, META_KEY, STATE_KEY = "library", "meta", "state"
 NO_VECTOR = [0.0, 0.0]
 MOST_TEXT = 65_535  # bytes of a text, a limit of Milvus
-RECORD_FIELDS = ("key", "kind", "version", "video_id", "path_key", "content_key", "doc")
-ROW_FIELDS = ("id", "video_id", "version", "track", "start_s", "end_s", "box", "checksum", "vector")
+# Fields of the collections, the key first: a type of Milvus, or the most bytes of a text.
+Fields = Mapping[str, str | int]
+_RECORDS: Fields = {
+    "key": 128,
+    "kind": 16,
+    "version": "INT64",
+    "video_id": "INT64",
+    "path_key": 64,
+    "content_key": 64,
+    "doc": MOST_TEXT,
+}
+_BLOBS: Fields = {
+    "key": 128,
+    "kind": 16,
+    "version": "INT64",
+    "row_id": "INT64",
+    "part": "INT64",
+    "data": MOST_TEXT,
+}
+_LEASE: Fields = {"key": 16, "doc": 4096}
+_ROW_FACTS: Fields = {
+    **dict.fromkeys(("id", "video_id", "version", "track"), "INT64"),
+    "start_s": "DOUBLE",
+    "end_s": "DOUBLE",
+    "box": 64,
+    "checksum": "INT64",
+}
+ROW_FIELDS = (*_ROW_FACTS, "vector")
 MARK = "mapped"  # a further field of rows
 _ROWS = "row_collection"  # of the manifest
 _FLAT = {"index_type": "FLAT", "metric_type": "L2", "params": {}}
@@ -108,7 +134,7 @@ def opened(connection: MilvusConnection) -> str:
         if connection.rows in collections:
             raise _foreign(connection, connection.rows)
         return ""
-    if set(connection.fields(connection.records)) != {*RECORD_FIELDS, "spare"}:
+    if set(connection.fields(connection.records)) != {*_RECORDS, "spare"}:
         raise _foreign(connection, connection.records)
     connection.load(connection.records)
     entities = connection.get(connection.records, [LIBRARY_KEY], ["doc"])
@@ -136,13 +162,13 @@ def created(connection: MilvusConnection) -> str:
     An interrupted creation is continued.
     """
     collections = connection.collections()
-    for name, schema, fields in (
-        (connection.records, _records, _LOOKED_UP),
-        (connection.blobs, _blobs, ("version", "row_id")),
-        (connection.lease, _lease, ()),
+    for name, fields, looked_up in (
+        (connection.records, _RECORDS, _LOOKED_UP),
+        (connection.blobs, _BLOBS, ("version", "row_id")),
+        (connection.lease, _LEASE, ()),
     ):
         if name not in collections:
-            connection.create(name, schema(), [_LAYOUT_SPARE, *map(_inverted, fields)])
+            connection.create(name, _schema(fields), [_LAYOUT_SPARE, *map(_inverted, looked_up)])
     connection.load(connection.records)
     entities = connection.get(connection.records, [LIBRARY_KEY], ["doc"])
     if entities:
@@ -162,7 +188,8 @@ def create_rows(
 ) -> None:
     """Make a collection of rows, with vectors of a width and an index for their number."""
     indexes = [{"field_name": "vector", **build_params(index, rows)}, _inverted("version")]
-    connection.create(name, _rows(dim, marked=name != connection.address.name), indexes)
+    marked = {} if name == connection.address.name else {MARK: "BOOL"}
+    connection.create(name, _schema({**_ROW_FACTS, **marked}, dim, "vector"), indexes)
 
 
 def manifest_of(
@@ -247,59 +274,13 @@ def _foreign(connection: MilvusConnection, what: str) -> LibraryError:
     )
 
 
-def _schema(fields: Callable[[Any, Any], None], dim: int = 2, vector: str = "spare") -> Any:
+def _schema(fields: Fields, dim: int = 2, vector: str = "spare") -> Any:
     from pymilvus import DataType, MilvusClient
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    fields(schema, DataType)
+    for number, (name, kind) in enumerate(fields.items()):
+        most = {"max_length": kind} if isinstance(kind, int) else {}
+        milvus_type = DataType.VARCHAR if isinstance(kind, int) else DataType[kind]
+        schema.add_field(name, milvus_type, is_primary=not number, **most)
     schema.add_field(vector, DataType.FLOAT_VECTOR, dim=dim)
     return schema
-
-
-def _records() -> Any:
-    def fields(schema: Any, kinds: Any) -> None:
-        schema.add_field("key", kinds.VARCHAR, max_length=128, is_primary=True)
-        schema.add_field("kind", kinds.VARCHAR, max_length=16)
-        schema.add_field("version", kinds.INT64)
-        schema.add_field("video_id", kinds.INT64)
-        schema.add_field("path_key", kinds.VARCHAR, max_length=64)
-        schema.add_field("content_key", kinds.VARCHAR, max_length=64)
-        schema.add_field("doc", kinds.VARCHAR, max_length=MOST_TEXT)
-
-    return _schema(fields)
-
-
-def _blobs() -> Any:
-    def fields(schema: Any, kinds: Any) -> None:
-        schema.add_field("key", kinds.VARCHAR, max_length=128, is_primary=True)
-        schema.add_field("kind", kinds.VARCHAR, max_length=16)
-        schema.add_field("version", kinds.INT64)
-        schema.add_field("row_id", kinds.INT64)
-        schema.add_field("part", kinds.INT64)
-        schema.add_field("data", kinds.VARCHAR, max_length=MOST_TEXT)
-
-    return _schema(fields)
-
-
-def _lease() -> Any:
-    def fields(schema: Any, kinds: Any) -> None:
-        schema.add_field("key", kinds.VARCHAR, max_length=16, is_primary=True)
-        schema.add_field("doc", kinds.VARCHAR, max_length=4096)
-
-    return _schema(fields)
-
-
-def _rows(dim: int, *, marked: bool) -> Any:
-    def fields(schema: Any, kinds: Any) -> None:
-        schema.add_field("id", kinds.INT64, is_primary=True)
-        schema.add_field("video_id", kinds.INT64)
-        schema.add_field("version", kinds.INT64)
-        schema.add_field("track", kinds.INT64)
-        schema.add_field("start_s", kinds.DOUBLE)
-        schema.add_field("end_s", kinds.DOUBLE)
-        schema.add_field("box", kinds.VARCHAR, max_length=64)
-        schema.add_field("checksum", kinds.INT64)
-        if marked:
-            schema.add_field(MARK, kinds.BOOL)
-
-    return _schema(fields, dim, "vector")

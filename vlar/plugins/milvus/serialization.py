@@ -65,9 +65,8 @@ def rows_again(
     rows: RowBatch, vectors: Float32, marks: Sequence[bool] | None
 ) -> list[dict[str, Any]]:
     """The entities of rows of a library with other vectors (N, D), in their order."""
-    ids, windows = rows.ids.tolist(), [Window(*span) for span in rows.spans]
-    people = [rows.people.get(row_id) for row_id in ids]
-    return row_entities(ids, rows.video_ids.tolist(), windows, vectors, people, marks)
+    ids = rows.ids.tolist(), rows.video_ids.tolist()
+    return row_entities(*ids, rows.windows, vectors, rows.persons, marks)
 
 
 def row_bytes(vectors: Float32) -> int:
