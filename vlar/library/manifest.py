@@ -112,42 +112,16 @@ class WindowSpec:
     Attributes:
         window_s: Length of a window in seconds.
         stride_s: Seconds from one window to the next.
-        n_frames: T, samples of a window.
-        shorter_side: Pixels that frames are shrunk to while decoding; 0 for other sensors.
+        sampling: Samples that the reader gives for a window.
         long_times: Also windows this many times as long and as far apart; 1 for none.
-        fps: Samples a second where T follows the length of a window; None for ``n_frames`` always.
-        max_frames: The largest T at ``fps``.
-        parts: Sampling of each of the joined encoders (``Sampling.parts``).
-        all_samples: Whether all samples of a window are read (``Sampling.all_samples``).
-        sensors: Sampling of each sensor of a bundle (``Sampling.sensors``).
         shots: Whether recordings are cut at their shots first, so that no window crosses a cut.
     """
 
     window_s: float
     stride_s: float
-    n_frames: int
-    shorter_side: int
+    sampling: Sampling
     long_times: float = 1.0
-    fps: float | None = None
-    max_frames: int | None = None
-    parts: tuple[Sampling, ...] = ()
     shots: bool = False
-    all_samples: bool = False
-    sensors: tuple[tuple[str, Sampling], ...] = ()
-
-    @property
-    def sampling(self) -> Sampling:
-        """Samples that the reader gives for a window."""
-        side = self.shorter_side or None
-        return Sampling(
-            self.n_frames,
-            shorter_side=side,
-            fps=self.fps,
-            max_frames=self.max_frames,
-            parts=self.parts,
-            all_samples=self.all_samples,
-            sensors=self.sensors,
-        )
 
     def spans(self, duration_s: float, shots: Sequence[Window] = ()) -> Iterator[Window]:
         """The windows of a recording, those of the first scale first; none twice.
@@ -301,18 +275,21 @@ class LibraryManifest:
         if "fps" in meta:
             fps = number("fps", _LEAST_FPS, _MOST_FPS)
             most_frames = int(number("max_frames", 1, _MOST_FRAMES, whole=True))
+        sampling = Sampling(
+            int(number("n_frames", 1, _MOST_FRAMES, whole=True)),
+            shorter_side=int(number("shorter_side", 0, _MOST_PIXELS, whole=True)) or None,
+            fps=fps,
+            max_frames=most_frames,
+            parts=_parts(meta.get("parts", "[]"), folder),
+            all_samples=meta.get("all_samples", "") == _YES,
+            sensors=_sensors(meta.get("sensors", "[]"), folder),
+        )
         spec = WindowSpec(
             number("window_s", _SHORTEST_S, MOST_SECONDS),
             number("stride_s", _SHORTEST_S, MOST_SECONDS),
-            int(number("n_frames", 1, _MOST_FRAMES, whole=True)),
-            int(number("shorter_side", 0, _MOST_PIXELS, whole=True)),
+            sampling,
             number("long_times", 1, 100, default="1"),
-            fps,
-            most_frames,
-            _parts(meta.get("parts", "[]"), folder),
             meta.get("shots", "") == _YES,
-            meta.get("all_samples", "") == _YES,
-            _sensors(meta.get("sensors", "[]"), folder),
         )
         dim = int(number("dim", 1, _WIDEST, whole=True))
         modality = meta.get("modality", DEFAULT_MODALITY)
@@ -335,37 +312,28 @@ class LibraryManifest:
         shots: bool = False,
     ) -> LibraryManifest:
         """Manifest of an empty library; ``spec`` loads the model again."""
-        sampling = model.sampling
-        windows = WindowSpec(
-            window_s or DEFAULT_WINDOW_S,
-            stride_s or DEFAULT_STRIDE_S,
-            sampling.n_frames,
-            sampling.shorter_side or 0,
-            long_times or 1.0,
-            sampling.fps,
-            sampling.max_frames,
-            sampling.parts,
-            shots,
-            sampling.all_samples,
-            sampling.sensors,
-        )
+        # What an encoder does with the samples is not kept.
+        sampling = replace(model.sampling, frames_fixed=False, longest_s=math.inf, size=None)
+        span_s = window_s or DEFAULT_WINDOW_S, stride_s or DEFAULT_STRIDE_S
+        windows = WindowSpec(*span_s, sampling, long_times or 1.0, shots)
         blocks = to_text(declared(model))
         return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
 
     def to_meta(self) -> dict[str, str]:
         """Entries of the manifest for the store."""
-        rate = {"fps": self.spec.fps, "max_frames": self.spec.max_frames}
-        parts = [[part.n_frames, part.fps, part.max_frames] for part in self.spec.parts]
+        sampling = self.spec.sampling
+        rate = {"fps": sampling.fps, "max_frames": sampling.max_frames}
+        parts = [[part.n_frames, part.fps, part.max_frames] for part in sampling.parts]
         sensors = [
             [name, part.n_frames, part.fps, part.max_frames, part.shorter_side, part.all_samples]
-            for name, part in self.spec.sensors
+            for name, part in sampling.sensors
         ]
         return {
             **{name: repr(value) for name, value in rate.items() if value is not None},
             **({"parts": json.dumps(parts)} if parts else {}),
             **({"sensors": json.dumps(sensors)} if sensors else {}),
             **({"shots": _YES} if self.spec.shots else {}),
-            **({"all_samples": _YES} if self.spec.all_samples else {}),
+            **({"all_samples": _YES} if sampling.all_samples else {}),
             **({"persons": self.persons} if self.persons else {}),
             "model": self.model,
             "fingerprint": self.fingerprint,
@@ -376,8 +344,8 @@ class LibraryManifest:
             "modality": self.modality,
             "window_s": repr(self.spec.window_s),
             "stride_s": repr(self.spec.stride_s),
-            "n_frames": str(self.spec.n_frames),
-            "shorter_side": str(self.spec.shorter_side),
+            "n_frames": str(sampling.n_frames),
+            "shorter_side": str(sampling.shorter_side or 0),
             "long_times": repr(self.spec.long_times),
         }
 

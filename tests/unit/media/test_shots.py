@@ -105,7 +105,7 @@ def test_no_window_crosses_a_cut_and_none_is_lost(
 ):
     ends = np.cumsum([0.0, *lengths]).tolist()
     shots = [Window(*pair) for pair in pairwise(ends)]
-    spec = WindowSpec(window_s, min(stride_s, window_s), 4, 0, times)
+    spec = WindowSpec(window_s, min(stride_s, window_s), Sampling(4), times)
     found = list(spec.spans(ends[-1], shots))
     for window in found:
         inside = [s for s in shots if s.start_s <= window.start_s and window.end_s <= s.end_s]

@@ -60,7 +60,7 @@ def facts_of(path: str, store: LibraryStore | None, **search: Any) -> LibraryInf
         modality=manifest.modality if manifest else None,
         window_s=manifest.spec.window_s if manifest else None,
         stride_s=manifest.spec.stride_s if manifest else None,
-        n_frames=manifest.spec.n_frames if manifest else None,
+        n_frames=manifest.spec.sampling.n_frames if manifest else None,
         tag_keys=tuple(store.tag_keys()) if store else (),
         persons=persons,
         person_rows=len(store.ids_of(people=True)) if store and persons else 0,

@@ -253,12 +253,12 @@ class RowEncoder:
     @cached_property
     def blank(self) -> Float32:
         """(D,) the blocks of a clip that shows nothing; zeros where the sensor has none."""
-        spec = self.target.spec
-        blank = reader(self.target.modality).blank(spec.sampling)
+        sampling = self.target.spec.sampling
+        blank = reader(self.target.modality).blank(sampling)
         if not blank:
             return np.zeros(self.target.dim, np.float32)
-        data = np.repeat(blank[0].data[:1], spec.n_frames, axis=0)
-        clip = replace(blank[0], data=data, times_s=np.arange(spec.n_frames) / 10)
+        data = np.repeat(blank[0].data[:1], sampling.n_frames, axis=0)
+        clip = replace(blank[0], data=data, times_s=np.arange(sampling.n_frames) / 10)
         return self._encoder.encode_blocks([clip], self.wanted)[0]
 
 
