@@ -34,8 +34,8 @@ def body(name: str, frames: int = FRAMES, wave: bool = True) -> np.ndarray:
     return remap(walker(frames, wave), "kinect20", name)
 
 
-def write_ntu(path: Path, frames: int = FRAMES) -> np.ndarray:
-    points = body("ntu25", frames)
+def write_ntu(path: Path, frames: int = FRAMES, wave: bool = True) -> np.ndarray:
+    points = body("ntu25", frames, wave)
     lines = [str(frames)]
     for frame in points:
         lines += ["1", "72057594037931101 0 1 1 1 1 0 0.0 0.0 2", "25"]

@@ -138,3 +138,21 @@ def test_a_table_of_labels_teaches_a_model_and_measures_its_segments(
     assert found["n"] == 2
     assert all(0 <= value <= 1 for value in found["segments"].values())
     assert set(found["segments"]) >= {"mAP@0.3", "mAP@0.7", "F1@0.1", "F1@0.25", "F1@0.5", "edit"}
+
+
+def test_accuracy_at_a_place_is_estimated_without_labels(vlar_command, labelled: Path):
+    """The keys of the figures are public; a second call is equal."""
+    place = ("evaluate", "lite", labelled, "--unlabelled", "--labels", ", ".join(LABELS.values()))
+    done = vlar_command(*place, "--json")
+    assert done.code == 0
+    (found,) = done.rows
+    assert {"estimate", "low", "high", "labels", "differs", "label_next"} <= set(found)
+    assert 0 <= found["low"] <= found["estimate"] <= found["high"] <= 1
+    assert set(found["labels"]) == set(LABELS.values())
+    assert {Path(path).name for path in found["label_next"]} == {
+        path.name for path in labelled.glob("*/*.mp4")
+    }
+    assert vlar_command(*place, "--json").out == done.out
+    refused = vlar_command(*place, "--by", "light")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--unlabelled reads no labels" in refused.advice

@@ -24,9 +24,11 @@ from vlar.heads.reject import Familiarity, HeldOut, Rejector
 from vlar.heads.signatures import join, kinds_for, of_sensor, parse_kind, signature, terms
 from vlar.metrics.classification import Confusion, confusions
 from vlar.metrics.openset import auroc
+from vlar.numeric import softmax
 from vlar.types import Float32, Float64, JsonDict
 
 AUTO = "auto"
+_MOST_HELD = 2000  # answers that a report keeps
 _LEAST = 0.02  # of the mixture; a candidate with less is left out
 
 
@@ -303,11 +305,28 @@ def held_out_confusions(
     Returns:
         The confusions, and the number of examples that count.
     """
-    fair = make_problem(y, None, labels, groups).fair.any(axis=0)
-    rows: list[int] = np.flatnonzero(fair & ~np.isnan(logits).any(axis=1)).tolist()
+    rows = _counted(logits, labels, y, groups)
     best: list[int] = logits[rows].argmax(axis=1).tolist()
     answers = [labels[column] for column in best]
     return tuple(confusions([y[row] for row in rows], answers)), len(rows)
+
+
+def held_out_answers(
+    logits: Float64, labels: Sequence[str], y: Sequence[str], groups: Sequence[str] | None
+) -> tuple[tuple[float, float], ...]:
+    """Confidence of each answer of ``held_out_confusions``, and 1 where it is right, else 0."""
+    rows = _counted(logits, labels, y, groups)[:_MOST_HELD]
+    shares = softmax(logits[rows])
+    right = [float(labels[c] == y[row]) for c, row in zip(shares.argmax(axis=1), rows, strict=True)]
+    return tuple(zip(shares.max(axis=1).round(4).tolist(), right, strict=True))
+
+
+def _counted(
+    logits: Float64, labels: Sequence[str], y: Sequence[str], groups: Sequence[str] | None
+) -> list[int]:
+    """Examples with an answer that leave another one of their label in the support set."""
+    fair = make_problem(y, None, labels, groups).fair.any(axis=0)
+    return np.flatnonzero(fair & ~np.isnan(logits).any(axis=1)).tolist()
 
 
 def _heads(method: str, blocks: Sequence[FrameBlock]) -> list[ClosedForm]:

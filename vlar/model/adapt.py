@@ -25,6 +25,7 @@ from vlar.heads.model_selection import (
     choices,
     choose,
     fit_rejector,
+    held_out_answers,
     held_out_confusions,
     held_out_logits,
     keep_right,
@@ -405,9 +406,11 @@ def guarded(
     familiarity = Familiarity().fit(rows, y, groups)
     logits: Float64 | None = None
     confused, tested = (), 0
+    held: tuple[tuple[float, float], ...] = ()
     if held_out is not None:
         logits = head.adjusted(held_out)
         confused, tested = held_out_confusions(logits, head.labels, y, groups)
+        held = held_out_answers(logits, head.labels, y, groups)
     elif head.closed_forms():
         logits = held_out_logits(head, features, blocks, y, zero_shot, groups)
     logits = None if logits is None else logits[:, np.argsort(head.labels)]
@@ -431,6 +434,14 @@ def guarded(
     label_counts = Counter(y)
     counts = {label: label_counts[label] for label in head.labels}
     report = AdaptReport(
-        counts, examples.failed, choice, training, confused, tested, synthetic=examples.synthetic
+        counts,
+        examples.failed,
+        choice,
+        training,
+        confused,
+        tested,
+        synthetic=examples.synthetic,
+        held=held,
+        facts=examples.facts,
     )
     return Adapted(core, adapted, report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,8 @@ class AdaptReport:
         source: Name of the folder or file that listed the examples.
         groups: Recordings, people or other groups whose examples are held out together.
         note: What a learner states of itself, one sentence; empty for none.
+        held: Confidence of the answer, and whether it is right (1 or 0), of examples held out.
+        facts: Medians of the recordings, such as their frames a second; ``examples.clip_facts``.
     """
 
     examples: Mapping[str, int]
@@ -93,6 +95,8 @@ class AdaptReport:
     source: str = ""
     groups: int = 0
     note: str = ""
+    held: tuple[tuple[float, float], ...] = ()
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -112,6 +116,7 @@ class AdaptReport:
     def stored(self) -> JsonDict:
         """The JSON object of a model folder."""
         facts = {"learned": list(self.learned), "source": self.source, "groups": self.groups}
+        facts |= {"held": [list(row) for row in self.held], "facts": dict(self.facts)}
         return {**self.to_dict(), **{name: value for name, value in facts.items() if value}}
 
     @staticmethod
@@ -126,7 +131,7 @@ class AdaptReport:
             return None
         fields = (
             *("examples", "training", "confusions", "tested", "recordings", "learned", "seen"),
-            *("synthetic", "source", "groups", "note"),
+            *("synthetic", "source", "groups", "note", "held", "facts"),
         )
         try:
             failed = [
@@ -146,7 +151,9 @@ class AdaptReport:
         """The same for ``seen`` examples that the base model had learned from before."""
         training = self.training and replace(self.training, held_out=None)
         choice = self.choice and self.choice.without_accuracy()
-        return replace(self, choice=choice, training=training, confusions=(), tested=0, seen=seen)
+        return replace(
+            self, choice=choice, training=training, confusions=(), tested=0, seen=seen, held=()
+        )
 
     def sentence(self) -> str:
         """One sentence: examples, method, how it did on held-out examples, what it confuses."""

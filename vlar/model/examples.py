@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,10 +15,10 @@ from vlar.adapters.statistics import Statistics
 from vlar.errors import DecodeError, SupportError
 from vlar.heads.support import Support, SupportItem
 from vlar.media.video.files import content_hash, frame_files, is_folder, require_readable
-from vlar.media.views import ViewSampler
+from vlar.media.views import Views, ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.model.people import about
-from vlar.types import Encoded, Failure, Float32, ProgressCallback
+from vlar.types import Clip, Encoded, Failure, Float32, ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class EncodedExamples:
         failed: The examples that could not be read, and the parts of others that could not.
         synthetic: Examples that were made from recordings of another sensor.
         statistics: Moments of the norms of an adapter on them, where it names some.
+        facts: Medians of ``clip_facts`` of those that were read.
     """
 
     items: Sequence[SupportItem]
@@ -38,6 +39,7 @@ class EncodedExamples:
     failed: tuple[Failure, ...]
     synthetic: int = 0
     statistics: Statistics = field(default_factory=Statistics)
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def features(self) -> Float32:
@@ -48,6 +50,33 @@ class EncodedExamples:
     def vectors(self) -> Float32:
         """(n, D) float32 unit vectors."""
         return np.stack([row.vector for row in self.encoded])
+
+
+def clip_facts(clip: Clip) -> dict[str, float]:
+    """Facts that differ from place to place: samples a second, pixels, light (0 to 1), points."""
+    facts = {"rate": float(clip.meta["rate_hz"])} if clip.meta.get("rate_hz") else {}
+    if clip.modality == "video":
+        facts["size"] = float(min(clip.data.shape[1:3]))
+        facts["light"] = float(clip.data[:, ::16, ::16].mean()) / 255
+    elif clip.modality == "skeleton":
+        facts["points"] = float(np.isfinite(clip.data[..., 0]).mean() * clip.data.shape[-2])
+    return facts
+
+
+def with_facts(
+    views: Iterable[Views | Failure], facts: list[dict[str, float]]
+) -> Iterator[Views | Failure]:
+    """The same views; the facts of the first clip of each are appended to ``facts``."""
+    for clips in views:
+        if not isinstance(clips, Failure):
+            facts.append(clip_facts(clips[0]))
+        yield clips
+
+
+def median_facts(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Medians of the facts of clips, by name."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.median([row[name] for row in rows if name in row])) for name in names}
 
 
 class FeatureCache(Protocol):
@@ -143,7 +172,8 @@ def read_examples(
     ]
     sampler = sampler or core.view_sampler.one_view
     views = sampler.sample_each((item.path, item.window) for item in missing)
-    spans = core.encode_spans(about(views, missing, sampler.reader))
+    facts: list[dict[str, float]] = []
+    spans = core.encode_spans(with_facts(about(views, missing, sampler.reader), facts))
     used: list[SupportItem] = []
     encoded: list[Encoded] = []
     failed: list[Failure] = []
@@ -161,7 +191,7 @@ def read_examples(
                 cache.put(item, encoded[-1].features)
         if progress is not None:
             progress(1)
-    return EncodedExamples(used, encoded, tuple(failed), synthetic)
+    return EncodedExamples(used, encoded, tuple(failed), synthetic, facts=median_facts(facts))
 
 
 def read_complete(

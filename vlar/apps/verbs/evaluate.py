@@ -71,6 +71,13 @@ class EvaluateOptions:
             "MODEL",
         ),
     ] = None
+    unlabelled: Annotated[
+        bool,
+        Option(
+            "Estimate accuracy from recordings of a new place, without labels: an interval, labels "
+            "that suffer, what differs, recordings to label next."
+        ),
+    ] = False
 
 
 def evaluate(
@@ -98,8 +105,10 @@ def evaluate(
     Examples:
         vlar evaluate mine checked.csv --html report.html --json
         vlar evaluate lite checked.csv --against mine
-        vlar evaluate lite lit.csv --by light
+        vlar evaluate mine videos --unlabelled
     """
+    if flags.unlabelled:
+        return _unlabelled(model, labelled, flags, machine)
     if flags.truth is not None:
         return _segments(model, labelled, flags, machine)
     from vlar.language.labels import LabelSet
@@ -133,6 +142,22 @@ def evaluate(
     comparison = compare(result, second)
     output.row(comparison, *comparison.summary().split("\n"))
     return exit_code(comparison.n, len(result.failed))
+
+
+def _unlabelled(model: str, folder: str, flags: EvaluateOptions, machine: options.Machine) -> int:
+    """Estimate accuracy at a place without labels; returns the exit code."""
+    from vlar.evaluation.unlabelled import estimate
+
+    if flags.truth or flags.by or flags.csv or flags.html or flags.against or flags.mode != "one":
+        raise UsageError("--unlabelled reads no labels; leave out all but --labels and --fps")
+    with progress(f"loading {model}") as shown:
+        loaded = inputs.load_model(model, machine.device, machine.dtype)
+        shown.stage("evaluating", unit="recordings")
+        result = estimate(loaded, folder, flags.labels, fps=flags.fps, progress=shown)
+    for row in result.failed:
+        output.error(row.message)
+    output.row(result, *result.summary())
+    return exit_code(result.n, len(result.failed))
 
 
 def _columns(by: str | None) -> tuple[str, ...]:

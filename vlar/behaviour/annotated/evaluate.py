@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlar.behaviour.annotated.head import NAME
-from vlar.behaviour.annotated.recordings import bouts
+import numpy as np
+import numpy.typing as npt
+
+from vlar.behaviour.annotated.head import NAME, best_path, timeline_of
+from vlar.behaviour.annotated.recordings import answers_of, bouts
+from vlar.behaviour.annotated.report import FIGURES
 from vlar.behaviour.annotated.truth import truth_of
 from vlar.behaviour.measures.segmentation import bouts_of, segment_metrics
 from vlar.errors import DecodeError, SupportError, UsageError
@@ -18,7 +22,7 @@ from vlar.media.lookup import find
 from vlar.model.model import Model, load
 from vlar.model.requests import ClassifyRequest
 from vlar.segments import Segment, read
-from vlar.types import Classification, Failure, JsonDict, Prediction, ProgressCallback
+from vlar.types import Classification, Failure, Float64, JsonDict, Prediction, ProgressCallback
 
 _TOUCH_S = 1e-3
 _ON = 0.5  # probability of a label that is on, where several may be
@@ -141,6 +145,54 @@ def evaluate(
         segment_metrics(answers, counted),
         segment_metrics(list(_moved(answers, counted)), counted),
     )
+
+
+@dataclass
+class StepAnswers:
+    """Answers about the steps of a recording, of all tracks of labels one after the other.
+
+    Attributes:
+        labels: Labels of all tracks.
+        answer: (S,) their columns.
+        confidence: (S,) probability of the answers, 0 to 1.
+        held: Mean confidence and share of right answers of steps held out.
+        missing: Points of the model that the recording lacks.
+        facts: Samples a second of the recording.
+        taught: Those of the recordings that taught the model.
+    """
+
+    labels: tuple[str, ...]
+    answer: npt.NDArray[np.int64]
+    confidence: Float64
+    held: Sequence[Sequence[float]]
+    missing: Sequence[str]
+    facts: Mapping[str, float]
+    taught: Mapping[str, float]
+
+
+def steps_of(model: Model, path: Path, fps: float | None = None) -> StepAnswers:
+    """Answers about the steps of a recording, also of one that lacks most points.
+
+    Raises:
+        DecodeError: it cannot be read.
+    """
+    head = timeline_of(model)
+    recording, tracks, match = answers_of(head, path, encoder=model.encoder, fps=fps, force=True)
+    labels: list[str] = []
+    steps: list[npt.NDArray[np.int64]] = []
+    sure: list[Float64] = []
+    for track, probability in tracks:
+        chance, share = 1 / len(track.labels), 1.0 if match is None else match.share
+        steps.append(len(labels) + best_path(probability, track.least, track.switch))
+        sure.append(chance + (probability.max(axis=1).astype(np.float64) - chance) * share)
+        labels += [label or "background" for label in track.labels]
+    held = [row for facts in head.source.get(FIGURES, ("", ()))[1] for row in facts.get("held", ())]
+    rate = getattr(recording, "rate_hz", None)
+    return StepAnswers(
+        tuple(labels), np.concatenate(steps), np.concatenate(sure), held,
+        () if match is None else match.missing, {"rate": rate} if rate else {},
+        head.source.get("facts", {}),
+    )  # fmt: skip
 
 
 def _paths(

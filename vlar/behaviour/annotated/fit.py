@@ -40,6 +40,7 @@ _LONGEST_LEAST_S = 5.0
 _LEAST_EVIDENCE = 2.0  # deviations that labels must differ by held out, or they are not answered
 _FEW = 2.7  # square root of the bouts below which evidence is raised
 _ROUND = 3  # digits of a figure
+_HELD_PARTS = 20
 
 
 @dataclass
@@ -126,7 +127,21 @@ def fit_track(
         forest(everything, _FINAL), forest(everything, _FOLD, plain),
         (edges, context(everything)) if complete else None, constant,
     )  # fmt: skip
-    return head, _facts(track, truth, head, kappa, f1)
+    held = _held_answers(mixed, truth, least, switch)
+    return head, {**_facts(track, truth, head, kappa, f1), "held": held}
+
+
+def _held_answers(
+    answers: list[Float32], truth: list[Steps], least: tuple[int, ...], switch: float
+) -> list[list[float]]:
+    """Mean confidence and share of right steps held out, of parts with about as many steps."""
+    labels = np.concatenate(truth)
+    right = np.concatenate([best_path(rows, least, switch) for rows in answers]) == labels
+    inside = labels != NOT_ANNOTATED
+    sure = np.concatenate(answers).max(axis=1)[inside]
+    parts = np.array_split(np.argsort(sure, kind="stable"), _HELD_PARTS)
+    shares = ((sure[part], right[inside][part]) for part in parts if len(part))
+    return [[round(float(pair.mean()), 4) for pair in rows] for rows in shares]
 
 
 def evidence(answers: Sequence[Float32], truth: Sequence[Steps], folds: Sequence[int]) -> float:

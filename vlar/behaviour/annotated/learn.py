@@ -137,6 +137,8 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
     by = "quarter" if one else "recording"
     source = {**learned.plan.to_dict(), "plain": plain, SUPPORT: taught, "asked": choices}
     source[FIGURES] = [by, facts]
+    rates = [float(row.rate_hz) for row in recordings if isinstance(row, TrackRecording)]
+    source["facts"] = {"rate": float(np.median(rates))} if rates else {}
     head = TimelineHead(STEP_S, bins, tuple(heads), source)
     notes += [
         f"{', '.join(filter(None, track.labels))[:120]}: recordings held out show nothing of what "

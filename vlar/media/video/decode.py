@@ -165,7 +165,8 @@ def _clip(source: VideoSource, span: Window, pictures: list[SampledPicture]) -> 
     shown_s = np.array([picture.time_s for picture in pictures], dtype=np.float64)
     pixels = [picture.pixels for picture in pictures]
     pictures.clear()
-    return Clip(source.path, span, "video", stacked(pixels), shown_s, lost)
+    meta = {"rate_hz": source.rate_hz} if source.rate_hz else {}
+    return Clip(source.path, span, "video", stacked(pixels), shown_s, lost, meta=meta)
 
 
 def _require_memory(source: VideoSource, n_frames: int, first: SampledPicture) -> None:

@@ -206,6 +206,7 @@ class VideoSource:
 
     Attributes:
         frame_bytes: Size of a picture as its decoder gives it, once one was given.
+        rate_hz: Frames a second as the file states them; None for a folder, or before it is open.
     """
 
     def __init__(
@@ -216,6 +217,7 @@ class VideoSource:
         self.end_s: float | None = None
         self.readable_s: float | None = None
         self.frame_bytes = 0.0
+        self.rate_hz: float | None = None
         self._timeout_s = timeout_s
         self._shorter_side = shorter_side
         self._total_s: float | None = None
@@ -296,7 +298,7 @@ class VideoSource:
             slow = SequentialReader(
                 video, self.deadline, extent_read.broken_clock, extent_read.holes
             )
-            self._total_s = self._total_s or video.declared_s
+            self._total_s, self.rate_hz = self._total_s or video.declared_s, video.fps
             for shown in ShownFrames(slow).at(wanted_s[count_read:]):
                 self.end_s, self.readable_s = slow.end_s, slow.readable_s
                 yield shown
@@ -322,7 +324,7 @@ class VideoSource:
                         packets = iter(extent_read.packets)
             if self._scanned is not None and self._scanned[1].holes:
                 return
-            context = video.stream.codec_context
+            context, self.rate_hz = video.stream.codec_context, video.fps
             reordered = video.has_only_decoding_times and context.has_b_frames
             if context.name not in FAST_CODECS or reordered:
                 return
