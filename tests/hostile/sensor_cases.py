@@ -112,7 +112,7 @@ def matrix(name: str, kind: int, shape: tuple[int, ...], rest: bytes, flags: int
 
 def mat(*elements: bytes, compress: bool = False) -> Make:
     if compress:
-        packed = [zlib.compress(element, 9) for element in elements]
+        packed = [zlib.compress(element, 1) for element in elements]
         elements = tuple(struct.pack("<II", 15, len(each)) + each for each in packed)
     return data(b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + b"".join(elements))
 

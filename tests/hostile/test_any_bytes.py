@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import sys
 import time
@@ -27,6 +28,7 @@ from vlar.errors import VlarError
 from vlar.library.ingest.sources import recordings
 from vlar.media.base import Reader
 from vlar.media.lookup import reader
+from vlar.media.readers import audio
 from vlar.media.skeleton import export
 from vlar.media.skeleton.formats.base import Bodies
 
@@ -62,7 +64,8 @@ def seeds(sensor: str, place: Path) -> list[tuple[str, bytes]]:
             files.append(folder / f"{name}.{'csv' if name == 'table' else 'raw'}")
             files[-1].write_bytes(getattr(event_files, name)(made))
     for case in SENSOR_CASES:
-        if case.sensor == sensor and "." in case.name and "GB" not in case.says:
+        is_small = not re.search("GB|MB", case.says)  # a bomb takes seconds to make, and is dropped
+        if case.sensor == sensor and "." in case.name and is_small:
             case.make(folder / case.name)
             files.append(folder / case.name)
     if sensor == "bundle":  # damaged copies lie a folder higher than their parts
@@ -220,6 +223,7 @@ def test_ten_thousand_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_a_few(sensor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLAR_DECODE_WORKERS", "0")  # the memory is that of this process
+    monkeypatch.setattr(audio, "_MOST_S", 600)  # a rate of 1 Hz: not two hours before it is refused
     run(sensor, tmp_path, CASES)
 
 

@@ -18,7 +18,7 @@ from vlar.testing.contract import name_of, registered, run
 from vlar.testing.material import SmallEncoder
 from vlar.training.learners import Learner
 
-_TEMPORAL = {"width": 16, "heads": 2, "components": 4, "blocks": ["look"]}
+_TEMPORAL = {"width": 16, "heads": 2, "components": 4, "blocks": ["look"], "epochs": 20}
 
 
 @dataclass
