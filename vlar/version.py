@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 __version__ = "0.1.0"
 _ROOT = Path(__file__).resolve().parents[1]
@@ -121,3 +124,38 @@ def _project(root: Path) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+_LIBRARIES = (
+    *("numpy", "scipy", "scikit-learn", "torch", "onnxruntime", "open_clip_torch"),
+    *("transformers", "av", "pillow"),
+)
+
+
+def environment() -> dict[str, Any]:
+    """Versions of what computes, decodes and counts, and the machine."""
+    from importlib import metadata  # as above
+
+    from av import library_versions
+
+    versions: dict[str, Any] = {"vlar": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    ffmpeg = cast("Mapping[str, Sequence[int]]", library_versions)
+    return {
+        "versions": versions,
+        "decoder": {k: ".".join(map(str, v)) for k, v in sorted(ffmpeg.items())},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((s.partition(":")[2].strip() for s in lines if s.startswith("model name")), "")

@@ -115,7 +115,7 @@ def _key(spec: str) -> str:
 def _digest(paths: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        for file, status in _files(path):
+        for file, status in files_of(path):
             digest.update(
                 f"{file.relative_to(path.parent)} {status.st_size} ".encode(errors="replace")
             )
@@ -125,7 +125,7 @@ def _digest(paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _files(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def files_of(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """A file, or the files of a folder and of those in it, in order; links to folders stay out."""
     listed = [path]
     if path.is_dir():

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vlar import registry
 from vlar.errors import DatasetError, ProtocolError, explained
@@ -25,7 +23,7 @@ from vlar.metrics.figures import Figure
 from vlar.model.core import BACKGROUND_BANK, ModelCore
 from vlar.model.model import Model
 from vlar.types import JsonDict
-from vlar.version import __version__
+from vlar.version import environment
 
 _NAMED = 5
 
@@ -197,29 +195,6 @@ def _check_disjoint(data: DatasetSplit) -> None:
 
 FORMAT = 1
 _MOST = 256 * MB  # of a file of runs
-_LIBRARIES = (
-    *("numpy", "scipy", "scikit-learn", "torch", "onnxruntime", "open_clip_torch"),
-    *("transformers", "av", "pillow"),
-)
-
-
-def environment() -> JsonDict:
-    """Versions of what computes, decodes and counts, and the machine."""
-    from av import library_versions
-
-    versions: JsonDict = {"vlar": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    ffmpeg = cast("Mapping[str, Sequence[int]]", library_versions)
-    return {
-        "versions": versions,
-        "decoder": {k: ".".join(map(str, v)) for k, v in sorted(ffmpeg.items())},
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-    }
 
 
 def model_facts(core: ModelCore, spec: str) -> JsonDict:
@@ -352,14 +327,6 @@ def _of_evaluation(found: JsonDict) -> JsonDict:
             "settings": {"mode": found["mode"], **settings},
         },
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((s.partition(":")[2].strip() for s in lines if s.startswith("model name")), "")
 
 
 _LISTED = 1000  # missing recordings that a run's file names

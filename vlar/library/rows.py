@@ -214,7 +214,8 @@ class VideoRow:
     """One video of a library.
 
     ``windows`` is the number of rows; ``unreadable_windows`` could not be decoded when it was
-    indexed and are not among them. ``added_at_s`` is seconds since 1970.
+    indexed and are not among them. ``added_at_s`` is seconds since 1970, ``content_hash`` the
+    SHA-256 of the file as it was indexed; empty where the library keeps none.
     """
 
     path: str
@@ -223,6 +224,7 @@ class VideoRow:
     added_at_s: float
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     unreadable_windows: int = 0
+    content_hash: str = ""
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line; ``added`` is ISO 8601 in UTC."""

@@ -84,6 +84,8 @@ _PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
 }
 _MOST_APART = 1e-3  # norm of the difference from the CPU, over that of the output
 _device: ContextVar[str] = ContextVar("device", default="cpu")
+#: Extras whose networks this process has made.
+owners: set[str] = set()
 
 
 @contextmanager
@@ -147,6 +149,7 @@ class CachedNetwork:
     ) -> None:
         self._entry = folder, name, lambda: packed(make(), name), what
         self._owner, self.device = owner, _device.get()
+        owners.add(owner)
         self._session: Any = None
         self._lock = threading.Lock()
         self._made = None if is_cached(folder, name) else cached_file(*self._entry)

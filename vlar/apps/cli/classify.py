@@ -206,10 +206,8 @@ class Answers:
             output.failure(part)
         if self.address is None:
             self.good.append(row)
-        if not output.is_json():
+        if self.address is None or not output.is_json():
             output.classification(row, several=self._mode == "multi")
-        elif self.address is None:
-            output.json_line(row)
         else:
             output.json_line(_streams(self.address).live_dict(row, self.address))
         if self._explained is not None:

@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from vlar import registry
-from vlar.apps.cli import output
-from vlar.errors import VlarError
+from vlar.apps.cli import output, receipts
+from vlar.errors import UsageError, VlarError
 from vlar.files import resources
 from vlar.formatting import counted
 from vlar.options import Option
@@ -36,7 +36,18 @@ _FAULTS = (VlarError, ImportError, OSError, RuntimeError)
 
 
 def doctor(
+    receipt: Annotated[
+        str | None, Option("Instead: repeat the answer of a receipt.", "RECEIPT")
+    ] = None,
+    /,
     *,
+    root: Annotated[
+        str | None, Option("Folder that all that a receipt names lies in.", "FOLDER")
+    ] = None,
+    signers: Annotated[
+        str | None,
+        Option("Allowed signers of ssh-keygen, one of whom has signed RECEIPT.sig.", "FILE"),
+    ] = None,
     audit: Annotated[
         str | None,
         Option(
@@ -48,12 +59,21 @@ def doctor(
     """Check the installation, or a file that another person sent.
 
     Each fault comes with a remedy. An audit runs and writes nothing. Its exit code is 1 where it
-    finds danger or damage.
+    finds danger or damage. A receipt (--receipt of classify, query and timeline) gives "equal",
+    "within" and a bound, or exit code 1 and the first part that differs.
 
     Examples:
         vlar doctor
         vlar doctor --audit downloads/model
     """
+    if receipt is not None:
+        from typer.main import get_command
+
+        from vlar.apps.cli.app import app
+
+        return receipts.check(receipt, root, signers, get_command(app))
+    if root is not None or signers is not None:
+        raise UsageError("--root and --signers belong to a RECEIPT; name its file")
     if audit is not None:
         return _audit(audit)
     checks: list[tuple[str, Callable[[], str]]] = [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlar import registry
+from vlar.apps.cli import receipts
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def load_model(
 
         with Library(library) as opened:
             spec, dtype = in_type_of(spec, opened.info().model)
-    return load(spec, device=device, dtype=dtype)
+    return receipts.watched(load(spec, device=device, dtype=dtype))
 
 
 def concepts(library: str | None) -> Mapping[str, Concept] | None:

@@ -77,10 +77,7 @@ class Machine:
             "CPU. Default: that of a library or saved model, else bf16 on a CUDA card that has it.",
             "NAME",
             MACHINE,
-            Choices(
-                "number type",
-                lambda: ("auto", "float32", "bf16", "int8", "bfloat16", "float16", "fp32", "fp16"),
-            ),
+            DTYPES,
         ),
     ] = None
 
@@ -130,7 +127,7 @@ def parameters(function: Callable[..., Any], added: Mapping[str, Option]) -> Ver
 
     Args:
         function: The verb.
-        added: Flags that it has besides its own parameters.
+        added: Flags and options that it has besides its own parameters.
     """
     verb_options = VerbOptions(inspect.cleandoc(function.__doc__ or _source_docstring(function)))
     signature = inspect.signature(function, eval_str=True).parameters
@@ -148,7 +145,8 @@ def parameters(function: Callable[..., Any], added: Mapping[str, Option]) -> Ver
         for row in fields:
             _add(verb_options, _parameter(row))
     for name, option in added.items():
-        _add(verb_options, _option(name, Annotated[bool, option], False))
+        value = option.type or bool
+        _add(verb_options, _option(name, Annotated[value, option], None if option.type else False))
     if verb_options.rare:
         _add_set(verb_options)
     return verb_options

@@ -113,6 +113,7 @@ def error_lines(text: str) -> None:
 
 
 _json = False
+_kept: list[JsonDict] | None = None  # rows of the answer that a receipt is made of
 
 
 def set_json(wanted: bool) -> None:
@@ -126,6 +127,12 @@ def is_json() -> bool:
     return _json
 
 
+def keep(rows: list[JsonDict] | None) -> None:
+    """Append the content of every row that follows to a list too; None ends that."""
+    global _kept
+    _kept = rows
+
+
 def row(data: Any, *lines: str, strong: int = 0) -> None:
     """One row: a JSON object where that is wanted, else lines of text, shown at once.
 
@@ -134,6 +141,8 @@ def row(data: Any, *lines: str, strong: int = 0) -> None:
         lines: The same in words; none prints nothing without ``--json``.
         strong: How many characters at the end of each line a terminal shows in bold.
     """
+    if _kept is not None:
+        _kept.append(data if isinstance(data, dict) else data.to_dict())
     if _json:
         json_line(data)
         return
@@ -153,25 +162,23 @@ def span(row: Any) -> str:
     return f"{clock(row.start_s)} to {clock(row.end_s)}"
 
 
-def failure(row: Failure) -> None:
+def failure(failed: Failure) -> None:
     """Name a failed input on stderr, and in JSON on stdout too."""
-    if _json:
-        json_line(row)
-    error(row.message)
+    row(failed)
+    error(failed.message)
 
 
-def classification(row: Classification, *, several: bool = False) -> None:
-    """A block of lines: the file, its span and the verdict, then one line a label.
+def classification(answer: Classification, *, several: bool = False) -> None:
+    """A row of a block of lines: the file, its span and the verdict, then one line a label.
 
     Args:
-        row: The answer.
+        answer: The answer.
         several: Whether any number of labels may fit.
     """
-    first, *further = row.lines(several=several)
-    start = first.rindex(row.sentence(several=several))
-    line(first, flush=not further, strong=len(first) - start)
-    for text_line in further:
-        line(text_line, flush=text_line is further[-1])
+    first, *further = answer.lines(several=several)
+    start = first.rindex(answer.sentence(several=several))
+    row(answer, first, strong=len(first) - start)
+    text(*further)
 
 
 def hit(row: Hit) -> None:

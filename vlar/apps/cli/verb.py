@@ -6,16 +6,17 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand
 
-from vlar.apps.cli import options, output
+from vlar.apps.cli import options, output, receipts
 from vlar.apps.cli.exits import EXIT_NOTHING_USABLE, run
 from vlar.apps.cli.options import VerbOptions
-from vlar.options import COMMON, GROUPS, MACHINE, Choices, Option
+from vlar.options import COMMON, FILES, GROUPS, MACHINE, Choices, Option
 from vlar.registry import unknown_name
 
 _EXAMPLES = "Examples:"
@@ -28,6 +29,11 @@ _FLAGS = {
     "verbose": Option("Print what is being done.", "-v", MACHINE),
     "debug": Option("Show the traceback of an error.", group=MACHINE),
 }
+_RECEIPT = Option(
+    "Write what the answer stands on, so that 'vlar doctor FILE' repeats it.",
+    group=FILES,
+    type=Path | None,
+)
 _NO_JSON = ("demo", "get", "mcp", "serve", "skill", "trust")
 
 Verb = Callable[..., int]
@@ -71,6 +77,8 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
     accepted = inspect.signature(function).parameters
     hidden = ("as_json",) if function.__name__ in _NO_JSON else ()
     added = {name: _FLAGS[name] for name in _FLAGS if name not in accepted and name not in hidden}
+    if function.__name__ in receipts.VERBS:
+        added["receipt"] = _RECEIPT
     options_made = options.parameters(function, added)
     parameters = list(options_made.parameters)
     if main:
@@ -84,8 +92,10 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
             return
         debug = values["debug"]
         output.set_origins(shown=debug)
+        receipt = values["receipt"] if "receipt" in added else None
         for name in added:
             del values[name]
+        typed = dict(values)
         settings = values.pop(options.SET, None)
 
         def checked() -> int:
@@ -101,7 +111,11 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
             for name, (make, fields) in options_made.collected.items():
                 values[name] = make(**{field: values.pop(field) for field in fields})
             first = [values.pop(p.name) for p in accepted.values() if p.kind is p.POSITIONAL_ONLY]
-            return function(*first, **values)
+            call = functools.partial(function, *first, **values)
+            if receipt is None:
+                return call()
+            defaults = {row.name: row.default for row in parameters}
+            return receipts.write(receipt, function.__name__, typed, defaults, call)
 
         output.set_options(options_made.spellings())
         code = run(checked, debug=debug)

@@ -97,6 +97,11 @@ class Extra:
         """The file of the cache, unread and unchecked."""
         return self.folder / self.file(name).stored_name
 
+    def kept(self) -> dict[str, Path]:
+        """Path of each file that is here, by name; none is read."""
+        places = {file: (*_inside_package(file), self.path(file.name)) for file in self.files}
+        return {f.name: p for f, paths in places.items() for p in paths[:1] if p.is_file()}
+
     def verified_path(self, name: str) -> Path:
         """Path of a file that is kept as it is, in its installed package or in the cache.
 

@@ -173,9 +173,10 @@ class SqliteStore(LibraryStore):
         rows: list[VideoRow] = []
         for *facts, windows in video_rows:
             self._require_recording(facts)
-            video_id, path, _, _, _, duration_s, unreadable, added_at_s = facts
+            video_id, path, digest, _, _, duration_s, unreadable, added_at_s = facts
             tags_of_video = tags.get(video_id, {})
-            rows.append(VideoRow(path, duration_s, windows, added_at_s, tags_of_video, unreadable))
+            counted = duration_s, windows, added_at_s, tags_of_video, unreadable, digest
+            rows.append(VideoRow(path, *counted))
         return rows
 
     def fact(self, name: str) -> dict[int, float]:
