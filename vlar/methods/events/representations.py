@@ -147,44 +147,6 @@ def farthest(points: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
     return order[chosen].astype(np.int64)
 
 
-def hot_pixels(events: Events, *, factor: float = 20.0, size: Size | None = None) -> Events:
-    """The events without those of hot pixels.
-
-    They fire over ``factor`` times as often as the median of all pixels that fire at all.
-    """
-    if not len(events):
-        return events
-    pixel, _ = _pixels(events, size)
-    counts = np.bincount(pixel)
-    return events[counts[pixel] <= factor * np.median(counts[counts > 0])]
-
-
-def refractory(events: Events, period_s: float, *, size: Size | None = None) -> Events:
-    """The events of a sensor whose pixels rest ``period_s`` seconds after each one that is kept.
-
-    They stay in the order given.
-    """
-    if not len(events):
-        return events
-    pixel, _ = _pixels(events, size)
-    times = np.rint(1e6 * _seconds(events)).astype(np.int64)
-    times -= times.min()
-    order = np.lexsort((times, pixel))
-    period_us = int(np.ceil(1e6 * max(period_s, 0.0) - 1e-6))
-    # One clock for all pixels: so far apart that no rest reaches the next one.
-    clock = pixel[order] * (int(times.max()) + period_us + 1) + times[order]
-    after = np.searchsorted(clock, clock + period_us, side="left")
-    after = np.maximum(after, np.arange(len(clock)) + 1)
-    begins = np.flatnonzero(np.diff(pixel[order], prepend=-1))
-    ends = np.repeat(np.append(begins[1:], len(clock)), np.diff(np.append(begins, len(clock))))
-    kept_mask = np.zeros(len(clock), bool)
-    while len(begins):
-        kept_mask[begins] = True
-        inside = after[begins] < ends[begins]
-        begins = after[begins][inside]
-    return events[np.sort(order[kept_mask])]
-
-
 def _pixels(events: Events, size: Size | None) -> tuple[npt.NDArray[np.intp], Size]:
     """Number of each event's pixel, row by row, and the size."""
     if size is None and not len(events):

@@ -1,7 +1,12 @@
-"""``msq``: every label is a query of its text and of the clip, behind the encoder contract."""
+"""``msq``: every label is a query of its text and of the clip, behind the encoder contract.
+
+Letters: N clips, T frames, K moments (equal spans of a clip), R parts of a frame, D width of the
+shared space, F width of a frame's features.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -9,13 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import bad_setting
-from vlar.encoders.protocols import ConditionedText
+from vlar.adapters.views import require
+from vlar.encoders.base import Encoder
+from vlar.encoders.protocols import ConditionedText, WithRegions
 from vlar.methods.msq.network import MsqConfig, MsqNetwork, asymmetric_loss
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.training.moment_adapter import MomentAdapter
+from vlar.training.towers import ResidualTower
 from vlar.training.trainable import TrainingBatch, TrainingOutput
 from vlar.types import Encoded, Float32
 
@@ -24,7 +32,7 @@ _MOST_COSINE = 0.999
 
 
 @register("adapter", "msq", status="null here")
-class Msq(MomentAdapter, ConditionedText):
+class Msq(ResidualTower, ConditionedText):
     """Multi-modal queries for several labels a clip, of whatever actor (Mondal et al., 2023).
 
     Each label is a query; a decoder reads the moments of the clip for it, and the query answers for
@@ -46,8 +54,24 @@ class Msq(MomentAdapter, ConditionedText):
 
     method, config_type = "msq", MsqConfig
     several_labels: ClassVar[bool] = True
+    changes: ClassVar[frozenset[str]] = frozenset({"frame_dim", "frame_blocks", "trained_labels"})
     network: MsqNetwork
     config: MsqConfig
+
+    @classmethod
+    def resolved(cls, config: Any, encoder: Encoder) -> Any:
+        if config.grid:
+            require(encoder, ("patch_tokens",), cls.method)
+        return config
+
+    @classmethod
+    def beside(cls, encoder: Encoder, config: Any) -> Encoder:
+        """The encoder, with vectors of ``grid`` times ``grid`` parts of every frame."""
+        return WithRegions(encoder, config.grid, config.grid) if config.grid else encoder
+
+    def refresh(self) -> None:
+        self.trained_labels = self.config.labels
+        super().refresh()
 
     def build(self) -> MsqNetwork:
         """The maps of texts, clips and tokens, and the decoder, at their start."""
@@ -85,8 +109,10 @@ class Msq(MomentAdapter, ConditionedText):
     # Training
 
     def training_classes(self, labels: Sequence[str]) -> Tensor:
-        """Texts of the labels as the encoder has them, (C, D)."""
-        self.name_labels(labels)
+        """Texts of the labels as the encoder has them, (C, D); the network is for all labels."""
+        if tuple(labels) != self.config.labels:
+            self.config = dataclasses.replace(self.config, labels=tuple(labels))
+            self.refresh()
         return torch.from_numpy(self.label_vectors(labels))
 
     def fit_inputs(self, features: Float32) -> None:
@@ -102,6 +128,42 @@ class Msq(MomentAdapter, ConditionedText):
         basis = np.linalg.qr(both.T)[0].T[: len(axes)]  # what is left of the random directions
         self.network.set_axes(torch.from_numpy(basis.astype(np.float32)))
         self.refresh()
+
+    def small(self, features: Float32) -> Float32:
+        """(N, T, F) to (N, K, (1 + R) D): each moment and its parts."""
+        tokens = self.tokens(features)
+        return tokens.reshape(*tokens.shape[:2], -1)
+
+    def split_inputs(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs of a step to tokens (N, K, 1 + R, D) and vectors of clips (N, D), of unit length.
+
+        Args:
+            inputs: (N, K, (2 + R) D) of ``training_inputs``, or frame features (N, T, F).
+        """
+        parts = self.inputs_of(inputs).unflatten(-1, (-1, self.dim))
+        # Mixed clips are means of unit vectors.
+        return parts[:, :, :-1], F.normalize(parts[:, :, -1].mean(dim=1), dim=-1)
+
+    def tokens(self, features: Float32) -> Float32:
+        """(N, T, F) to (N, K, 1 + R, D): the vector of each moment, then those of its parts."""
+        frame_rows, regions = features, None
+        if isinstance(self.source, WithRegions):
+            frame_rows, regions = self.source.split(features)
+        count = min(self.config.moments, features.shape[1])
+        places = np.array_split(np.arange(features.shape[1]), count)
+        # One clip at a time: products round by the number of their rows.
+        rows = [
+            [self.encoder.pool(clip[None, layer])[0] for layer in places] for clip in frame_rows
+        ]
+        moments = np.array(rows, np.float32).reshape(len(frame_rows), count, 1, self.dim)
+        if regions is None:
+            return moments
+        parts = np.stack([unit(regions[:, layer].mean(axis=1)) for layer in places], axis=1)
+        return np.concatenate([moments, parts], axis=2)
+
+    def label_vectors(self, labels: Sequence[str]) -> Float32:
+        vectors = self.prompt_vectors(labels)
+        return vectors[:, 0] if vectors.shape[1] == 1 else unit(vectors.mean(axis=1))
 
     def training_step(self, batch: TrainingBatch, classes: Tensor) -> TrainingOutput:
         """The loss of the task; with several labels a clip, of each label for itself.

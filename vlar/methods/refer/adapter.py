@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -20,21 +19,6 @@ from vlar.registry import register
 from vlar.types import Float32, Float64
 
 TEXT_WIDTH = 384  # of ``sentence_vectors``
-
-
-@dataclass(frozen=True)
-class Pointing:
-    """The people of one clip as arrays.
-
-    Attributes:
-        people: (K, D + 8 + 11) vector of each cut, its place and the colours of its clothes.
-        whole: (D,) vector of the whole picture.
-        measured: (K,) log probabilities of the measures for one reference.
-    """
-
-    people: Float32
-    whole: Float32
-    measured: Float32
 
 
 def describe(people: People, cuts: Float32, colours: Sequence[Float32]) -> Float32:

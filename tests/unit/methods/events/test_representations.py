@@ -9,12 +9,9 @@ from tests import event_files
 from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.methods.events.representations import (
-    EVENT,
     farthest,
     frames,
-    hot_pixels,
     points,
-    refractory,
     surface,
     voxel,
 )
@@ -111,34 +108,6 @@ def test_points_are_a_set_of_the_events(events, mixed, n: int):
     if n == 64:
         assert not np.array_equal(points(events, n, 1), found)
         assert len(np.unique(found, axis=0)) == n
-
-
-def test_hot_pixels_go_and_others_stay(events):
-    hot = np.zeros(900, EVENT)
-    hot["x"], hot["y"], hot["t"] = 4, 5, np.arange(900)
-    left = hot_pixels(np.concatenate([events, hot]))
-    assert len(left) == len(events) - ((events["x"] == 4) & (events["y"] == 5)).sum()
-    np.testing.assert_array_equal(hot_pixels(events), events)
-
-
-def test_a_pixel_rests_after_an_event_that_is_kept():
-    times = [0, 600, 1000, 1900, 2100, 5000]
-    pixel = np.concatenate([one(1, 0, t, 1) for t in times] + [one(0, 0, 50, 1)])
-    kept = refractory(pixel, 1e-3, size=(1, 2))
-    assert kept["t"].tolist() == [0, 1000, 2100, 5000, 50]
-    np.testing.assert_array_equal(refractory(pixel, 0.0), pixel)
-
-
-def test_rests_are_those_of_a_loop(events, mixed):
-    last: dict[tuple[int, int], int] = {}
-    kept = []
-    for event in events:
-        place = int(event["x"]), int(event["y"])
-        if event["t"] - last.get(place, -(10**9)) >= 40_000:
-            kept.append(event)
-            last[place] = int(event["t"])
-    np.testing.assert_array_equal(refractory(events, 0.04), np.array(kept, EVENT))
-    assert len(refractory(mixed, 0.04)) == len(kept)
 
 
 @pytest.mark.parametrize(
