@@ -402,16 +402,17 @@ class Classification:
 
 
 def _advice(row: Classification, said: str, several: bool) -> list[str]:
-    """One line on an unsure answer: what competes, whether a body was seen, and what helps."""
+    """One line on an unsure answer: what competes, where no body was seen, and what helps."""
     if not said.startswith(("unsure", "unknown")) or several or said in row.notes:
         return []
     near = [p.label for p in row.predictions[:2] if p.probability >= _NEARLY]
     facts = [f"{' and '.join(near)} compete"] if len(near) > 1 else []
-    if row.body is not None:
-        facts.append("no body is seen" if row.body < _BODY else "a body is seen")
+    if row.body is not None and row.body < _BODY:
+        facts.append("no whole body is seen")
     others = "the labels it may be instead" if row.verdict else "fewer labels"
     parts = "; ask for its parts: --every 2s" if row.end_s - row.start_s > 5 else ""
-    return ["; ".join([*facts, f"give {others}, or three examples of each: vlar adapt{parts}"])]
+    help_text = f"give {others}, or three examples of each: vlar adapt{parts}"
+    return ["; ".join([*facts, f"{help_text}; or a larger model: vlar models"])]
 
 
 def _unsure(row: Classification) -> str:

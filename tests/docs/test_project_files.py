@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import vlar
-from tests.docs import verbs
+from tests.docs import badges, verbs
 from tests.docs.pages import ROOT
 
 #: Headings of Keep a Changelog 1.1.0.
@@ -43,6 +43,12 @@ def test_faults_of_a_changelog_are_named():
         "[1.0.0]: 'Moved' is not a heading",
     ]
     assert len(changelog_faults("# History\n## 1.0\n")) == 3
+
+
+def test_badges_state_what_the_project_declares():
+    """``python -m tests.docs.badges`` draws them."""
+    assert badges.FILE.read_text("utf-8") == badges.drawn()
+    assert dict(badges.facts())["version"] == vlar.__version__
 
 
 def contents(text: str) -> dict[str, str]:

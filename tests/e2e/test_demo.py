@@ -8,15 +8,21 @@ def test_demo_does_the_whole_chain(vlar_command, tmp_path: Path):
     done = vlar_command("demo", "--library", library)
     assert done.code == 0
     assert done.notes == ""
-    for expected in ("bikes.mp4", "vlar query demo.vlar", "vlar classify YOUR_VIDEO.mp4",
+    for expected in ("bikes.mp4", "vlar query demo.vlar", "vlar classify YOUR_VIDEO.mp4", "vlar serve my.vlar",
                      "vlar models get pe-core"):  # fmt: skip
         assert expected in done.out
     assert "site-packages" not in done.out  # names alone: lines stay short
-    bikes, rabbit = done.out.split("vlar query")[1:3]
+    assert done.out.count(" %\n") >= 2  # the verdicts that name a label of the list
+    assert "yes: a cartoon animal" in done.out
+    for odd in ("body is seen", "vlar adapt"):
+        assert odd not in done.out
+    bikes, phone = done.out.split("vlar query")[1:3]
     first = [line for line in bikes.splitlines() if line.lstrip().startswith("1.")]
     assert "bikes.mp4" in first[0]
-    first = [line for line in rabbit.splitlines() if line.lstrip().startswith("1.")]
-    assert "bigbuckbunny.mp4" in first[0]
+    assert float(first[0].split()[1].rstrip("%")) >= 50
+    first = [line for line in phone.splitlines() if line.lstrip().startswith("1.")]
+    assert "carphone_pristine.mp4" in first[0]
+    assert float(first[0].split()[1].rstrip("%")) >= 50
     assert (library / "library.sqlite").is_file()
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+
+from tests.docs.pages import ROOT
+from vlar.pose import networks
+
+SHOWN = re.compile(
+    r'vlar classify clip.mp4 --labels "([^"]+)"\n(?:[^`]*?)```\s+```text\n(clip\.mp4  .*?)```', re.S
+)
+FIGURE = re.compile(r"^ +([\d.]+)%  (.+)$", re.M)
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +74,18 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(vlar_command, tmp_path: Pa
     done = vlar_command("demo", "--keep", file / "clips")
     assert done.code == 2
     assert "cannot be copied there" in done.advice
+
+
+def test_the_figures_below_a_command_are_those_that_it_prints(vlar_command, kept: Path):
+    """README's with the networks for bodies, which its first command fetches; else the page's."""
+    page = "README.md" if networks.is_installed() else "docs/classify.md"
+    found = SHOWN.search((ROOT / page).read_text("utf-8"))
+    assert found is not None
+    done = vlar_command("classify", kept / "clips" / "bikes.mp4", "--labels", found[1])
+    stated, printed = (
+        {label: float(share) for share, label in FIGURE.findall(text)}
+        for text in (found[2], done.out)
+    )
+    truth = done.out.replace(str(kept / "clips" / "bikes.mp4"), "clip.mp4")
+    assert len(stated) == len(found[1].split(",")) + 1
+    assert stated == pytest.approx(printed, abs=1.0), f"{page} should print:\n{truth}"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from vlar.errors import ModelError, UsageError
 from vlar.files.replacing import put_back, replacing
+from vlar.progress import stage
 from vlar.registry import unknown_name
 from vlar.version import is_installed
 
@@ -180,13 +181,13 @@ def cached(folder: str, name: str, make: Callable[[], bytes], what: str | None =
         folder: Folder of the entry; it should hold the version of what is cached.
         name: File name; it should hold the hash of what the content is made from.
         make: Makes the content; the same content whenever it is called.
-        what: Names the content in the line that explains the wait; None for no line.
+        what: Names the content where the wait is shown; None where it is not.
     """
     path = cache_dir() / _ENTRIES / folder / name
     content = _read(path)
     if content is not None:
         return content
-    content = _made(path, make, what)
+    content = _made(make, what)
     _keep(path, content, logging.DEBUG if what is None else logging.WARNING, what or name)
     return content
 
@@ -200,7 +201,7 @@ def cached_file(folder: str, name: str, make: Callable[[], bytes], what: str | N
     path = cache_dir() / _ENTRIES / folder / name
     if _is_good(path):
         return path
-    content = _made(path, make, what)
+    content = _made(make, what)
     if not _keep(path, content, logging.DEBUG if what is None else logging.WARNING, what or name):
         path = Path(_temporary_folder()) / name
         _write(path, content)
@@ -212,10 +213,11 @@ def is_cached(folder: str, name: str) -> bool:
     return (cache_dir() / _ENTRIES / folder / name).is_file()
 
 
-def _made(path: Path, make: Callable[[], bytes], what: str | None) -> bytes:
-    if what is not None:
-        _log.info("preparing %s once (a few seconds; kept in %s)", what, path.parent)
-    return make()
+def _made(make: Callable[[], bytes], what: str | None) -> bytes:
+    if what is None:
+        return make()
+    with stage(f"preparing {what}, once for all"):
+        return make()
 
 
 def _keep(path: Path, content: bytes, level: int, what: str) -> bool:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.files.resources import cache_limit, cached, work_folder
+from vlar.progress import shown_by
 
 
 class Maker:
@@ -33,16 +35,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "made" / "part" / "x.bin"
 
 
-def test_made_once(place: Path, caplog: pytest.LogCaptureFixture):
-    make = Maker()
-    with caplog.at_level(logging.INFO, logger="vlar"):
-        assert cached("part", "x.bin", make, "the part") == b"content"
-    assert "preparing the part once" in caplog.text
-    caplog.clear()
-    with caplog.at_level(logging.INFO, logger="vlar"):
-        assert cached("part", "x.bin", make, "the part") == b"content"
+def test_made_once(place: Path):
+    make, stages = Maker(), []
+
+    def display(what: str, total: int | None, unit: str):
+        stages.append(what)
+        return nullcontext(lambda count=0, total=None: None)
+
+    with shown_by(display):
+        for _ in range(2):
+            assert cached("part", "x.bin", make, "the part") == b"content"
     assert make.calls == 1
-    assert not caplog.records
+    assert stages == ["preparing the part, once for all"]
     assert [p.name for p in place.parent.iterdir()] == ["x.bin"]
 
 

@@ -12,9 +12,9 @@ from vlar.apps.cli import inputs, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
-from vlar.errors import UsageError, VlarError
+from vlar.errors import ModelError, UsageError, VlarError
 from vlar.options import Option
-from vlar.version import is_installed
+from vlar.version import is_installed, pip_install
 
 if TYPE_CHECKING:
     from vlar.encoders.catalogue import CatalogueEntry
@@ -86,6 +86,12 @@ def _models() -> int:
 
     rows = list(entries().values())
     width = max(len(row.alias) for row in rows)
+    torch = "" if is_installed("torch") else f"{pip_install('clip')} && "
+    output.text(
+        f"better than lite: {torch}vlar models get pe-core "
+        f"({output.file_size(entries()['pe-core'].download_mb * 1e6)}), then --model pe-core; "
+        "which and why: docs/choosing.md"
+    )
     output.text(f"{'model':<{width}}  download  width  CPU s/clip  here  for")
     for row in rows:
         mark = " (NC)" if row.non_commercial else ""
@@ -285,6 +291,13 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> None:
     from vlar.model.folder import read_manifest
     from vlar.model.hub import fetch
 
+    row = entries().get(name)
+    if check and row is not None and row.hub_name and not is_installed("torch"):
+        raise ModelError(
+            f"{name} needs torch and {output.file_size(row.download_mb * 1e6)} of weights, and "
+            f"torch is not installed: {pip_install('clip')} && vlar models get {name}; --no-check "
+            "fetches the weights alone"
+        )
     with progress(f"asking the hub for {name}"):
         if name.startswith(PREFIX):
             folder, commit = fetch(name)

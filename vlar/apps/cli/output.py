@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from vlar.types import Classification, Failure, Hit, JsonDict
 
 _BOLD, _NORMAL = "\x1b[1m", "\x1b[0m"
+# Green and yellow, by the words of a verdict.
+_COLOURS = (
+    (re.compile(r"yes: |(?!unsure: ).*\d %$"), "\x1b[32m"),
+    (re.compile("(unsure|unknown): "), "\x1b[33m"),
+)
 _log = logging.getLogger("vlar.apps.cli")
 
 
@@ -37,10 +42,13 @@ def line(text: str, *, flush: bool = False, strong: int = 0) -> None:
     Args:
         text: The line.
         flush: Show it at once, also in a pipe.
-        strong: How many characters at its end a terminal shows in bold; 0 for none.
+        strong: How many characters at its end a terminal shows in bold, a verdict in colour too;
+            0 for none.
     """
     if strong and has_colours():
-        print(f"{plain(text[:-strong])}{_BOLD}{plain(text[-strong:])}{_NORMAL}", flush=flush)
+        verdict = text[-strong:]
+        style = _BOLD + next((colour for words, colour in _COLOURS if words.match(verdict)), "")
+        print(f"{plain(text[:-strong])}{style}{plain(verdict)}{_NORMAL}", flush=flush)
         return
     print(plain(text), flush=flush)
 

@@ -42,17 +42,17 @@ def test_an_unsure_answer_tells_what_helps(capsys: pytest.CaptureFixture):
     first, advice, *_ = capsys.readouterr().out.splitlines()
     assert first.endswith("unsure: riding a bike 30 %, unknown 40 %")
     assert advice == (
-        "  riding a bike and cooking compete; no body is seen; give fewer labels, or three "
-        "examples of each: vlar adapt"
+        "  riding a bike and cooking compete; no whole body is seen; give fewer labels, or three "
+        "examples of each: vlar adapt; or a larger model: vlar models"
     )
     output.classification(replace(answer(0.1, 0.8, 0.1), body=0.9))
     assert "vlar adapt" not in capsys.readouterr().out
     output.classification(replace(answer(0.9, 0.05, 0.05), body=0.9))
     short = capsys.readouterr().out
-    assert "a body is seen; give" in short
+    assert "body is seen" not in short  # under a cartoon or a face it reads as a joke
     assert "--every" not in short
     output.classification(replace(answer(0.9, 0.05, 0.05), end_s=10.0))
-    assert "vlar adapt; ask for its parts: --every 2s\n" in capsys.readouterr().out
+    assert "vlar adapt; ask for its parts: --every 2s; or a larger" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -324,6 +324,24 @@ def test_bold_only_on_a_terminal(
     assert shown == (
         "clip.mp4  \x1b[1mwave\\x1b[2J\x1b[0m\n" if bold else "clip.mp4  wave\\x1b[2J\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "colour"),
+    [
+        ("riding a bike, 67 %", "\x1b[32m"),
+        ("yes: riding a bike (91 %)", "\x1b[32m"),
+        ('no (14 % for "riding a bike")', ""),
+        ("unsure: perhaps cooking 40 %", "\x1b[33m"),
+        ("unknown: nothing in the list fits (best: cooking, 9 %)", "\x1b[33m"),
+    ],
+)
+def test_a_verdict_has_its_colour(monkeypatch, capsys, verdict: str, colour: str):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    output.line(f"clip.mp4  {verdict}", strong=len(verdict))
+    assert capsys.readouterr().out == f"clip.mp4  \x1b[1m{colour}{verdict}\x1b[0m\n"
 
 
 PACKAGE = Path(vlar.__file__).parent
