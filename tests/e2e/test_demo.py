@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlar.pose import networks
+
 
 def test_demo_does_the_whole_chain(vlar_command, tmp_path: Path):
     library = tmp_path / "demo.vlar"
     done = vlar_command("demo", "--library", library)
     assert done.code == 0
     assert done.notes == ""
-    for expected in ("bikes.mp4", "vlar query demo.vlar", "vlar classify YOUR_VIDEO.mp4", "vlar serve my.vlar",
-                     "vlar models get pe-core"):  # fmt: skip
+    for expected in ("bikes.mp4", "vlar query demo.vlar", "vlar classify YOUR_VIDEO.mp4",
+                     "vlar serve my.vlar", "vlar models get pe-core"):  # fmt: skip
         assert expected in done.out
     assert "site-packages" not in done.out  # names alone: lines stay short
     assert done.out.count(" %\n") >= 2  # the verdicts that name a label of the list
@@ -19,7 +21,8 @@ def test_demo_does_the_whole_chain(vlar_command, tmp_path: Path):
     bikes, phone = done.out.split("vlar query")[1:3]
     first = [line for line in bikes.splitlines() if line.lstrip().startswith("1.")]
     assert "bikes.mp4" in first[0]
-    assert float(first[0].split()[1].rstrip("%")) >= 50
+    least = 50 if networks.is_installed() else 40  # README's first command fetches the bodies
+    assert float(first[0].split()[1].rstrip("%")) >= least
     first = [line for line in phone.splitlines() if line.lstrip().startswith("1.")]
     assert "carphone_pristine.mp4" in first[0]
     assert float(first[0].split()[1].rstrip("%")) >= 50
