@@ -170,7 +170,7 @@ class LiteEncoder(Encoder, PatchTokens):
     Frame features are, in order: the class scores (mean of the two networks), the activations
     before the classifiers (both networks, one after the other), the motion histograms, and with
     ``lite-motion`` the bodies. Bodies need more frames than appearance: the image networks read 16
-    of the 32 (``_sampled_frames``), and optical flow uses every second one.
+    of the 32 (``sampled_frames``), and optical flow uses every second one.
     """
 
     name = "lite"
@@ -282,7 +282,7 @@ class LiteEncoder(Encoder, PatchTokens):
         """
         vectors = np.zeros((len(frames), rows * columns, self.dim), np.float32)
         every = _every(len(frames))
-        for part, frame in enumerate(_sampled_frames(len(frames))):
+        for part, frame in enumerate(sampled_frames(len(frames))):
             scores = [tower(frames[frame], rows, columns) for tower in self._regions]
             objects = self._space.video(np.mean(scores, axis=0)[:, None])
             vectors[part * every : (part + 1) * every, :, :_N_CLASSES] = objects
@@ -372,7 +372,7 @@ class LiteSession(Session):
         encoder, n_frames = self._encoder, len(clip.data)
         features = np.zeros((n_frames, encoder.frame_dim), np.float32)
         every = _every(n_frames)
-        for part, frame in enumerate(self._frames.look_up(clip, _sampled_frames(n_frames))):
+        for part, frame in enumerate(self._frames.look_up(clip, sampled_frames(n_frames))):
             check()
             frame.result = frame.result or encoder.image(frame.pixels)
             rows = slice(part * every, (part + 1) * every)
@@ -398,13 +398,13 @@ def _every(n_frames: int) -> int:
     return max(1, n_frames // _N_SAMPLED)
 
 
-def _sampled_frames(n_frames: int) -> list[int]:
+def sampled_frames(n_frames: int) -> list[int]:
     """The frame that represents each group of ``_every`` frames: the first and the last in turn.
 
     The first of every group would be too early on average. In turn, a clip played backwards has the
     same frames.
 
-    >>> _sampled_frames(32)
+    >>> sampled_frames(32)
     [0, 3, 4, 7, 8, 11, 12, 15, 16, 19, 20, 23, 24, 27, 28, 31]
     """
     every = _every(n_frames)
@@ -419,7 +419,7 @@ def _objects_fingerprint() -> str:
     return _hash(
         {
             "images": [(network.weights.sha256, network.size) for network in _NETWORKS],
-            "frames": _sampled_frames(LiteEncoder.n_frames),
+            "frames": sampled_frames(LiteEncoder.n_frames),
             "graph": towers.CACHE_FOLDER,
             "softmax": space.SOFTMAX_SCALE,
         }
@@ -517,4 +517,4 @@ class LiteObjectsEncoder(LiteEncoder, Sizes):
     def cost(self, shape: Sequence[int]) -> int:
         """Multiply-adds of the image networks in a clip of the shape (T, H, W, 3)."""
         frame = sum(map(towers.multiply_adds, self._networks))
-        return len(_sampled_frames(shape[0])) * frame
+        return len(sampled_frames(shape[0])) * frame

@@ -248,7 +248,7 @@ class ImageTower:
 
     def __call__(self, frame: UInt8) -> tuple[Float32, Float32]:
         """(H, W, 3) uint8 RGB to logits (1000,) and appearance (1280,)."""
-        feeds = {"pixels": _pixels(frame, self._size)}
+        feeds = {"pixels": lite_pixels(frame, self._size)}
         logits, appearance = self._network.run(["logits", "appearance"], feeds)
         return logits[0], appearance[0]
 
@@ -286,7 +286,7 @@ class RegionTower:
 
         The mean of the map over a part takes the place of its mean over the whole frame.
         """
-        maps = self._network.run(["map"], {"pixels": _pixels(frame, self._size)})[0][0]
+        maps = self._network.run(["map"], {"pixels": lite_pixels(frame, self._size)})[0][0]
         parts = [
             maps[
                 :,
@@ -309,7 +309,7 @@ def part_of(length: int, count: int, number: int) -> slice:
     return slice(number * length // count, -(-(number + 1) * length // count))
 
 
-def _pixels(frame: UInt8, size: tuple[int, int]) -> Float32:
+def lite_pixels(frame: UInt8, size: tuple[int, int]) -> Float32:
     """(H, W, 3) uint8 RGB to (1, 3, height, width), as the networks read it."""
     # Transposed as bytes, scaled in place: a third of the time of the plain expression.
     small = np.ascontiguousarray(np.asarray(_squash(frame, size)).transpose(2, 0, 1))

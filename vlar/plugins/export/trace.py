@@ -33,6 +33,8 @@ _UFUNCS = {
     "negative": "Neg",
     "power": "Pow",
     "matmul": "MatMul",
+    "invert": "Not",
+    "bitwise_or": "Or",
 }
 _COMPARISONS = {
     "greater": "Greater",
@@ -165,6 +167,9 @@ class TracedArray(NDArrayOperatorsMixin):
             return inputs[0] * inputs[0]
         if name == "log1p":
             return np.log(1.0 + inputs[0])
+        if name == "logaddexp":
+            top = np.maximum(*inputs)
+            return top + np.log(np.exp(inputs[0] - top) + np.exp(inputs[1] - top))
         kind = _UFUNCS.get(name) or _COMPARISONS.get(name)
         if method != "__call__" or kind is None:
             raise UsageError(f"it uses {name} of numpy, which is not exported")
@@ -186,7 +191,9 @@ class TracedArray(NDArrayOperatorsMixin):
         if name in ("mean", "sum", "max", "min", "amax", "amin", "std"):
             return getattr(args[0], name.removeprefix("a"))(*args[1:], **kwargs)
         if name == "clip":
-            return np.minimum(np.maximum(args[0], args[1]), args[2])
+            return args[0].clip(args[1], args[2])
+        if name == "partition":
+            return args[0]._ordered()
         if name in _MOVES:
             return self._moved(lambda *x: function(*x, *args[1:], **kwargs), args[0])
         if name == "norm":
@@ -262,6 +269,22 @@ class TracedArray(NDArrayOperatorsMixin):
         places = self.graph.constant(np.array([a % self.ndim for a in axes], np.int64))
         source = self.astype(value.dtype).name
         return self.graph.node(_REDUCTIONS[name], [source, places], value, keepdims=int(keepdims))
+
+    def _ordered(self) -> Any:
+        """Rows (N, K) whose numbers rise."""
+        count = self.graph.constant(np.array([self.shape[1]], np.int64))
+        value = np.sort(self.value, axis=1)
+        rising = self.graph.node("TopK", [self.name, count], value, axis=1, largest=0)
+        self.graph.nodes[-1].output.append(f"{rising.name}.order")
+        return rising
+
+    def clip(self, min: Any = -np.inf, max: Any = np.inf) -> Any:  # noqa: A002 - names of numpy
+        """The numbers, none below or above a bound."""
+        return np.minimum(np.maximum(self, min), max)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """True where a number over axes is not zero."""
+        return abs(self.astype(np.float64)).max(axis=axis, keepdims=keepdims) > 0
 
     def mean(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
         """Mean over axes."""

@@ -162,7 +162,7 @@ def test_a_repeated_frame_is_seen_once(lite: LiteEncoder, monkeypatch: pytest.Mo
 
 @given(st.integers(0, 200))
 def test_every_part_of_a_clip_is_looked_at_once(n_frames: int):
-    every, looks = encoder._every(n_frames), encoder._sampled_frames(n_frames)
+    every, looks = encoder._every(n_frames), encoder.sampled_frames(n_frames)
     assert [look // every for look in looks] == list(range(-(-n_frames // every)))
     if n_frames % (2 * every) == 0:  # the same pictures backwards as forwards
         assert [n_frames - 1 - look for look in reversed(looks)] == looks
@@ -182,7 +182,7 @@ def test_a_look_shows_its_own_frame(
     monkeypatch.setattr(lite, "body", None)
     clip = np.zeros((32, 8, 8, 3), np.uint8) + np.array(shown, np.uint8)[:, None, None, None]
     features = lite.encode(clips_of(clip[None]))[0].features
-    expected = np.repeat(np.array(shown)[encoder._sampled_frames(32)], 2)
+    expected = np.repeat(np.array(shown)[encoder.sampled_frames(32)], 2)
     np.testing.assert_array_equal(features[:, [0, 999, 1000, 3559]].T, [expected] * 4)
 
 
