@@ -92,6 +92,7 @@ def export_model(model: Model, target: Path, *, force: bool = False) -> float:
 
 
 def image_source(source: Encoder) -> TorchEncoder:
+    """The encoder, if its image tower is a graph or can become one."""
     return source if isinstance(source, OnnxEncoder) else exportable(source)
 
 
@@ -107,6 +108,7 @@ def _features(graph: Graph, source: Encoder, frames: TracedArray) -> Any:
 
 
 def image_graph(encoder: TorchEncoder) -> bytes:
+    """The image tower as a graph of pixels (T, 3, height, width) to features (T, F)."""
     if isinstance(encoder, OnnxEncoder):
         folder = Path(encoder.name.partition(":")[2]).expanduser()
         return read_graph(folder, GRAPHS[0], read_description(folder))

@@ -180,7 +180,7 @@ def _outputs(towers: WebTowers, clips: UInt8) -> list[dict[str, Float32]]:
 
 
 def _model_files(model: Model, labels: Labels | None) -> tuple[JsonDict, dict[str, bytes]]:
-    """What the page states of a model, and its graphs by name."""
+    """Facts that the page states of a model, and its graphs by name."""
     encoder, graph = model.encoder, Graph()
     try:
         towers = web_towers(encoder)
