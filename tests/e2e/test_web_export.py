@@ -171,7 +171,8 @@ def test_the_page_shows_an_answer_and_has_no_fault(driver, demo_clips):
         assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
         if folder := os.environ.get("VLAR_SCREENSHOTS"):
             driver.save_screenshot(str(Path(folder) / f"web-{size[0]}.png"))
-    assert not [row for row in driver.get_log("browser") if "127.0.0.2" not in row["message"]]
+    wrong = [row for row in driver.get_log("browser") if row["level"] == "SEVERE"]
+    assert not [row for row in wrong if "127.0.0.2" not in row["message"]], wrong
 
 
 def test_a_file_that_does_not_play_is_one_line(driver, tmp_path: Path):
