@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tests import event_files, skeletons, videos
-from vlar.evaluation.datasets import ntu as ntu_module
-from vlar.toml import read_toml
+from vlar.evaluation.datasets.ntu import FACTS
 
 SIZE = (48, 32)
 
@@ -227,7 +226,7 @@ def dailydvs200(
 
 def ntu(root: Path, labels: Sequence[str] = ("drink water", "eat meal")) -> Path:
     """Skeletons of four subjects, two setups and three cameras for each action."""
-    names = read_toml(ntu_module.FACTS.read_text("utf-8"))["names"]["labels"]
+    names = FACTS["names"]["labels"]
     folder = root / "nturgb+d_skeletons"
     folder.mkdir(parents=True)
     for label in labels:

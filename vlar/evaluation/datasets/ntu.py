@@ -27,7 +27,7 @@ from vlar.toml import read_toml
 
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R\d{3}A(\d{3})")
 #: Subjects and cameras that teach, names of the actions, and which a list of classes has.
-FACTS = Path(__file__).with_name("ntu.toml")
+FACTS = read_toml(Path(__file__).with_name("ntu.toml").read_text("utf-8"))
 _SPLITS = ("subject", "view", "setup")
 
 
@@ -47,16 +47,15 @@ class Ntu(DatasetLayout):
         return any(True for _ in self._names(root))
 
     def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
-        facts = read_toml(FACTS.read_text("utf-8"))
         classes, split = str(options.get("classes", 60)), options.get("split", "subject")
-        if classes not in facts["classes"] or split not in _SPLITS:
+        if classes not in FACTS["classes"] or split not in _SPLITS:
             raise DatasetError(
                 f"{root}: classes {classes}, split {split!r}: classes are "
-                f"{', '.join(facts['classes'])}, splits {', '.join(_SPLITS)}"
+                f"{', '.join(FACTS['classes'])}, splits {', '.join(_SPLITS)}"
             )
-        spans = facts["classes"][classes]
+        spans = FACTS["classes"][classes]
         actions = {n for first, last in spans for n in range(first, last + 1)}
-        labels = {n: facts["names"]["labels"][n - 1] for n in sorted(actions)}
+        labels = {n: FACTS["names"]["labels"][n - 1] for n in sorted(actions)}
         lists = sorted(root.glob("*missing_skeletons.txt"))
         empty = {line.strip() for file in lists for line in lines_of(file)}
         rows: dict[str, list[Any]] = {TRAIN: [], TEST: []}
@@ -68,8 +67,8 @@ class Ntu(DatasetLayout):
                 omitted += 1
                 continue
             teaches = {
-                "subject": subject in facts["subjects"],
-                "view": camera in facts["cameras"],
+                "subject": subject in FACTS["subjects"],
+                "view": camera in FACTS["cameras"],
                 "setup": setup % 2 == 0,
             }[split]
             item = clip([labels[action]], f"subject {subject}")
