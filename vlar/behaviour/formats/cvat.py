@@ -14,6 +14,7 @@ from vlar.segments.spans import frame_runs, frames_notes, frames_of, runs
 from vlar.segments.xml import LARGE, parse, text_of
 
 _MOST_TAGS = 200_000  # one a frame, which 64 MB of XML hold
+_PIXEL = {"width": "1", "height": "1"}  # a size that others need; that of the boxes of a new file
 _SOURCE = "vlar"
 _VISIBLE = "track"
 _Box = tuple[int, bool, dict[str, str]]  # frame, whether it is outside, attributes
@@ -73,6 +74,12 @@ class Cvat(AnnotationFormat):
             ET.SubElement(root, "version").text = "1.1"
             task = ET.SubElement(ET.SubElement(root, "meta"), "task")
             ET.SubElement(task, "name").text = segments[0].recording if segments else ""
+            size = ET.SubElement(task, "original_size")
+            for side, pixels in _PIXEL.items():
+                ET.SubElement(size, side).text = pixels
+            names = ET.SubElement(task, "labels")
+            for name in sorted({row.subject or row.tier or row.label for row in segments}):
+                ET.SubElement(ET.SubElement(names, "label"), "name").text = name
         images = {int(image.get("id", 0)): image for image in root.iter("image")}
         for image in images.values():
             for tag in image.findall("tag"):
@@ -88,7 +95,7 @@ class Cvat(AnnotationFormat):
             for frame in range(*frames_of(row, fps)):
                 if frame not in images:
                     facts = {"id": str(frame), "name": f"frame_{frame:06d}"}
-                    images[frame] = ET.SubElement(root, "image", facts)
+                    images[frame] = ET.SubElement(root, "image", facts | _PIXEL)
                 facts = {"label": row.tier or row.label, "source": _SOURCE}
                 tag = ET.SubElement(images[frame], "tag", facts)
                 if row.tier:

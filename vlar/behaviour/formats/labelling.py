@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from vlar.files.reading import parse_json
+from vlar.media.video.files import VIDEO_ENDINGS
 from vlar.registry import register
 from vlar.segments.base import (
     OPTIONAL,
@@ -209,11 +211,16 @@ class FiftyOne(AnnotationFormat):
                 "timestamps": [round(row.start_s, 6), round(row.end_s, 6)],
             }
             more = {n: getattr(row, n) for n in ("subject", "tier", "rater", "modifiers")}
+            name, ending = os.path.splitext(row.recording)  # noqa: PTH122
+            if ending.lower() in VIDEO_ENDINGS:  # its importer looks names up without ending
+                more["recording"] = row.recording
+            else:
+                name = row.recording
             if more := {name: value for name, value in more.items() if value}:
                 detection["attributes"] = more
             if row.probability is not None:
                 detection["confidence"] = row.probability
-            videos.setdefault(row.recording, []).append(detection)
+            videos.setdefault(name, []).append(detection)
         content = {"classes": list(classes), "labels": videos}
         return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode(), []
 

@@ -386,6 +386,7 @@ def agreement(
     iou: float = 0.5,
     tolerance_s: float = TOLERANCE_S,
     draws: int = DRAWS,
+    ignore: Sequence[str] = (),
 ) -> Agreement:
     """Agreement of raters on the recordings that two of them have.
 
@@ -396,12 +397,16 @@ def agreement(
         iou: Least overlap of bouts that match.
         tolerance_s: Greatest distance of starts that match, in seconds.
         draws: Draws of recordings for the intervals.
+        ignore: Labels that do not count; their time has the labels that remain, or none.
 
     Raises:
         MetricError: fewer than two raters, no recording in common, or a step that is not above 0.
     """
     if not step_s > 0:
         raise MetricError(f"the step is {step_s:g} s; give seconds above 0")
+    tables = {
+        name: [row for row in rows if row.label not in ignore] for name, rows in tables.items()
+    }
     labels = sorted({row.label for rows in tables.values() for row in rows})
     grid = _Grid(tables, labels, durations or {}, step_s)
     if not grid.pairs:

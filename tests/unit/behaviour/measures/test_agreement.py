@@ -284,3 +284,12 @@ def test_two_recordings_are_not_compared_as_one(tmp_path: Path):
     assert done.exit_code == 0
     assert "bo and ann are taken for one recording" in done.stderr
     assert compared("mouse1.mp4", "c:\\x\\mouse1.avi").stderr == ""  # the control
+
+
+def test_labels_that_are_ignored_do_not_count():
+    ann = [S("a", 0, 4, "run"), S("a", 6, 8, "sit")]
+    bo = [S("a", 0, 4, "run"), S("a", 6, 7, "sit")]
+    both = agreement({"ann": ann, "bo": bo})
+    run = agreement({"ann": ann, "bo": bo}, ignore=["sit"], durations={"a": 8})
+    assert both.kappa < 1.0
+    assert (run.kappa, list(run.labels)) == (1.0, ["run"])
