@@ -2,7 +2,7 @@
 
     python benchmarks/receipts.py CLIPS --other other/bin/python --out RESULT.json
 
-Receipts of ten recordings below CLIPS each, 100 in all, are made by this Python with one thread, and
+Receipts of ten recordings below CLIPS each (100 in all) are made by this Python with one thread and
 repeated with one and with two threads, by this Python and by others: environments with other
 versions, for example ``pip install onnxruntime==1.22.1 numpy==2.1.3``. A row has the versions, the
 receipts that are equal, within the bound, or different, and the greatest difference of a number.
