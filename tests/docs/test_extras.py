@@ -17,7 +17,7 @@ NEEDS = {
     ("eval",): r"--timeline \S+\.png|--tree text|--who ",
     ("otio",): r"\.otio\b",
     ("ocr",): r"--captions screen-text",
-    ("mteb",): r"eval mteb",
+    ("mteb",): r"import mteb",
     ("remote",): r"(s3|gs)://",
     (
         "clip",

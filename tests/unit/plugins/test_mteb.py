@@ -7,16 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder
-from tests.videos import make_video, read_barcode
-from vlar.errors import UsageError
-from vlar.media.lookup import reader
+from tests.videos import make_video
 from vlar.model.model import Model
-from vlar.plugins.mteb.encoder import FrameDecoder, VlarEncoder, mteb_clip
-from vlar.plugins.mteb.run import run_tasks
-from vlar.plugins.mteb.tasks import KINDS, own_tasks, read_own
-from vlar.types import Sampling
+from vlar.plugins.mteb.encoder import VlarEncoder
 
 LABELS = ("red sky", "blue sea", "green hill")
 
@@ -42,8 +36,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "clips.csv"
 
 
-def encoder(sampler: str = "vlar") -> VlarEncoder:
-    return VlarEncoder(Model(FakeEncoder()), sampler=sampler)
+def encoder() -> VlarEncoder:
+    return VlarEncoder(Model(FakeEncoder()))
 
 
 def test_videos_are_encoded_as_vlar_encodes_them(labelled: Path):
@@ -71,61 +65,13 @@ def test_what_cannot_be_read_is_named_and_answers_nothing(labelled: Path):
     assert wrapped.similarity_pairwise(rows, rows).tolist() == pytest.approx([0, 1])
 
 
-def test_a_clip_that_cannot_be_read_is_in_no_task(labelled: Path):
-    data = read_own(labelled, encoder())
-    assert len(data.items) == 12
-    assert [failure.path.name for failure in data.failed] == ["broken.mp4"]
-
-
-@pytest.mark.parametrize("n_source", [5, 16, 40, 63])
-def test_frames_by_number_are_those_frames(tmp_path: Path, n_source: int):
-    path = make_video(tmp_path / "v.mp4", n_source)
-    decoder = FrameDecoder(path, reader("video"), Sampling(4, shorter_side=64))
-    wanted = [n_source - 1, 0, n_source // 2, n_source // 2]
-    frames = decoder.get_frames_at(wanted).data.permute(0, 2, 3, 1).numpy()
-    assert [read_barcode(frame) for frame in frames] == wanted
-    assert decoder.metadata.num_frames == n_source
-    assert decoder.metadata.end_stream_seconds == pytest.approx(n_source / 25)
-
-
-def test_an_unknown_sampler_or_task_is_refused(labelled: Path):
-    refused(UsageError, "sampler 'half'", encoder, "half")
-    refused(UsageError, "task 'zero'", own_tasks, labelled, ["zero"])
-
-
 def test_mteb_takes_the_model(labelled: Path):
     mteb_models = pytest.importorskip("mteb.models")
-    wrapped = encoder("mteb")
+    wrapped = encoder()
     assert isinstance(wrapped, mteb_models.EncoderProtocol)
     meta = wrapped.mteb_model_meta
     assert meta.name == "vlar/fake"
-    assert meta.experiment_kwargs == {"sampler": "mteb"}
     assert set(meta.modalities) == {"text", "video"}
-
-
-@pytest.mark.parametrize("sampler", ["vlar", "mteb"])
-def test_figures_of_mteb_are_those_of_vlar(labelled: Path, sampler: str):
-    pytest.importorskip("mteb")
-    wrapped = encoder(sampler)
-    runs = list(run_tasks(wrapped, read_own(labelled, wrapped)))
-    assert [run.kind for run in runs] == list(KINDS)
-    for run in runs:
-        assert run.difference < 1e-5, run
-        assert set(run.mteb) == set(run.vlar)
-    # Stripes tell the labels apart: a classifier is right, whatever the texts say.
-    classified = next(run for run in runs if run.kind == "classification")
-    assert classified.mteb["top1"] == 1
-    assert classified.n == 6
-
-
-@pytest.mark.parametrize("n_source", [20, 63])
-def test_the_sampler_of_mteb_picks_its_frames(tmp_path: Path, n_source: int):
-    collators = pytest.importorskip("mteb.models.modality_collators")
-    path = make_video(tmp_path / "v.mp4", n_source)
-    clip = mteb_clip(path, reader("video"), Sampling(32, shorter_side=64))
-    expected = collators.frame_indices(n_source, 32)
-    assert [read_barcode(frame) for frame in clip.data] == expected
-    assert clip.meta["seen"] == pytest.approx((max(expected) - min(expected)) / (n_source - 1))
 
 
 def test_a_column_of_videos_is_read_without_torchcodec(labelled: Path):

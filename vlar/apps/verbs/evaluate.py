@@ -1,11 +1,8 @@
-"""Verbs that measure: ``vlar evaluate``, ``eval`` by protocols or tasks of mteb, and ``report``."""
+"""Verbs that measure: ``vlar evaluate``, ``eval`` by protocols, and ``report``."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +10,7 @@ from vlar import registry
 from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED, exit_code
 from vlar.apps.cli.progress import progress
-from vlar.errors import ProtocolError, UsageError, VlarError, explained
+from vlar.errors import ProtocolError, UsageError, VlarError
 from vlar.formatting import worded
 from vlar.options import FILES, Choices, Option
 
@@ -21,12 +18,10 @@ if TYPE_CHECKING:
     from vlar.evaluation.cards import LoadedCard, Suite
     from vlar.metrics.result import Evaluation
     from vlar.model.model import Model
-    from vlar.plugins.mteb.run import TaskRun
     from vlar.types import JsonDict
 
 _DEFAULT = "lite"
 _PROTOCOLS = Choices.of_kinds("protocol", "protocol", checked=False)
-_MTEB, _ALL, _BOTH = "mteb", "all", "both"
 
 
 @dataclass(frozen=True)
@@ -203,7 +198,7 @@ def eval_(
     targets: Annotated[
         list[str],
         Option(
-            "Protocols by name, or protocol files (docs/protocols.md); or mteb TASK.",
+            "Protocols by name, or protocol files (docs/protocols.md).",
             "PROTOCOL|FILE.toml",
             choices=_PROTOCOLS,
         ),
@@ -234,8 +229,6 @@ def eval_(
         vlar eval zero-shot retrieval --data checked --no-controls --out run.json
         vlar eval zero-shot --data checked --dry-run
     """
-    if targets[0] == _MTEB:
-        return _mteb(targets[1:], data, model, settings or [], out)
     if data is None and not dry_run:
         raise UsageError("no data: give the data set's folder with --data DIR")
     root = data or Path()
@@ -409,94 +402,6 @@ def _show_run(run: JsonDict) -> None:
         f"  {cost['seconds']:.1f} s; {cost['clips_encoded']} clips encoded{latency}, "
         f"{cost['clips_reused']} reused{peak}",
     )
-
-
-def _mteb(
-    tasks: Sequence[str],
-    data: Path | None,
-    name: str | None,
-    settings: Sequence[str],
-    out: Path | None,
-) -> int:
-    """Run tasks of mteb, or of its kinds over the user's data; its figures next to vlar's."""
-    if find_spec("mteb") is None:
-        raise ModuleNotFoundError("No module named 'mteb'", name="mteb")
-    from vlar.plugins.mteb.encoder import VlarEncoder
-    from vlar.plugins.mteb.run import run_named, run_tasks
-    from vlar.plugins.mteb.tasks import KINDS, read_own
-
-    own_tasks, named = _tasks(tasks, KINDS)
-    samplers = _samplers(settings)
-    if own_tasks and data is None:
-        raise UsageError(
-            f"task {own_tasks[0]!r} needs labelled clips: give a folder with one folder per label, "
-            "or a CSV path,label[,group], with --data"
-        )
-    rows: list[TaskRun] = []
-    failed: set[str] = set()
-    spec = name or _DEFAULT
-    with progress(f"loading {spec}") as shown:
-        model = inputs.load_model(spec, None, None)
-        for sampler in samplers:
-            encoder = VlarEncoder(model, sampler=sampler)
-            shown.stage(
-                f"mteb, frames by {sampler}", total=len(own_tasks) + len(named), unit="tasks"
-            )
-            results = (
-                list(run_tasks(encoder, read_own(str(data), encoder), own_tasks))
-                if own_tasks
-                else []
-            )
-            results += [run_named(encoder, name) for name in named]
-            shown(len(results))
-            rows += results
-            for failure in encoder.failures:
-                if str(failure.path) not in failed:
-                    output.failure(failure)
-                failed.add(str(failure.path))
-    for row in rows:
-        _show_task(row)
-    if out is not None:
-        with explained(UsageError, f"{out}: cannot be written"):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            content = {"tasks": [row.to_dict() for row in rows]}
-            out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return exit_code(len(rows), len(failed))
-
-
-def _tasks(tasks: Sequence[str], kinds: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Kinds of own-data tasks, and names of mteb's tasks."""
-    if not tasks:
-        raise UsageError(
-            f"no task: write 'vlar eval mteb TASK' with {_ALL}, {', '.join(kinds)}, or the name of "
-            "a task of mteb"
-        )
-    names = [name for name in kinds if name in tasks or _ALL in tasks]
-    return names, [name for name in tasks if name not in (*kinds, _ALL)]
-
-
-def _samplers(settings: Sequence[str]) -> list[str]:
-    from vlar.plugins.mteb.encoder import SAMPLERS
-
-    pairs = inputs.pairs(settings, "--set")
-    strange = [key for key in pairs if key != "sampler"]
-    if strange:
-        raise UsageError(f"setting {strange[0]!r} does not exist; mteb has 'sampler'")
-    sampler = pairs.get("sampler", SAMPLERS[0])
-    if sampler not in (*SAMPLERS, _BOTH):
-        raise UsageError(
-            f"sampler {sampler!r} does not exist; use one of {', '.join((*SAMPLERS, _BOTH))}"
-        )
-    return list(SAMPLERS) if sampler == _BOTH else [sampler]
-
-
-def _show_task(row: TaskRun) -> None:
-    share = "" if row.seen is None else f"; the frames span {100 * row.seen:.0f} % of a clip"
-    lines = [f"{row.task}, {row.n} clips, frames by {row.sampler}{share}"]
-    for name, value in row.mteb.items():
-        vlar_figure = f"   vlar {row.vlar[name]:.4f}" if name in row.vlar else ""
-        lines.append(f"  {name:<10} mteb {value:.4f}{vlar_figure}")
-    output.row(row, *lines)
 
 
 def report(

@@ -1,5 +1,4 @@
-"""mteb, the embedding benchmark: models of vlar in it, and tasks over a labelled folder or table.
+"""mteb, the embedding benchmark: ``mteb.evaluate(VlarEncoder("lite"), tasks)``.
 
-``mteb.evaluate(VlarEncoder("lite"), own_tasks("videos/"))`` runs offline. Frames come through
-vlar's reader, so torchcodec is not needed.
+Frames come through vlar's reader, so torchcodec is not needed.
 """
