@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from tests import event_files, skeletons, videos
-from vlar.evaluation.datasets.ntu import FACTS
 
 SIZE = (48, 32)
 
@@ -224,14 +223,12 @@ def dailydvs200(
     return root
 
 
-def ntu(root: Path, labels: Sequence[str] = ("drink water", "eat meal")) -> Path:
-    """Skeletons of four subjects, two setups and three cameras for each action."""
-    names = FACTS["names"]["labels"]
+def ntu(root: Path, actions: Sequence[int] = (1, 2)) -> Path:
+    """Skeletons of NTU RGB+D: four subjects, two setups and three cameras for each action."""
     folder = root / "nturgb+d_skeletons"
     folder.mkdir(parents=True)
-    for label in labels:
+    for action in actions:
         for number, subject in enumerate((1, 3, 4, 6)):
-            action = names.index(label) + 1
             setup, camera = 1 + number % 2, 1 + number % 3
             name = f"S{setup:03}C{camera:03}P{subject:03}R001A{action:03}.skeleton"
             skeletons.write_ntu(folder / name, 6 + number)
@@ -239,7 +236,6 @@ def ntu(root: Path, labels: Sequence[str] = ("drink water", "eat meal")) -> Path
 
 
 MAKERS = {
-    "ntu": ntu,
     "dailydvs200": dailydvs200,
     "ucf101": ucf101, "hmdb51": hmdb51, "kinetics": kinetics, "ssv2": ssv2, "sth-com": sth_com,
     "charades": charades, "epic-kitchens": epic, "lists": lists, "folder": folder,

@@ -172,8 +172,8 @@ def reduced(file: Path, root: Path) -> LoadedCard:
         return lines[:n]
 
     labels: list[str] = ["archery", "bowling"]
-    if data["layout"] == "ntu":
-        labels = some(f"../lists/ntu{data['options']['classes']}.txt")
+    if "ntu" in file.stem:
+        data["options"] = {}
     for half in ("base", "novel"):
         if half in settings:
             settings[half] = some(settings[half])

@@ -15,6 +15,7 @@ from tests import fake_datasets
 from tests.conftest import CHECKOUT
 from tests.refusals import refused
 from vlar.errors import DatasetError
+from vlar.evaluation.cards import read_card
 from vlar.evaluation.datasets.base import DatasetSplit, Subset, read_dataset
 from vlar.evaluation.datasets.lists import descriptions
 from vlar.evaluation.datasets.tables import arranged
@@ -249,42 +250,41 @@ def test_subjects_of_two_lists_of_events_are_noted(tmp_path: Path):
         refused(DatasetError, r"line 5: .* class below 2", read_dataset, tmp_path / "a")
 
 
-@pytest.mark.parametrize(
-    ("split", "teach", "ask"),
-    [("subject", {1, 4}, {3, 6}), ("view", {3, 4}, {1, 6}), ("setup", {3, 6}, {1, 4})],
-)
-def test_names_of_ntu_state_who_teaches(tmp_path: Path, split: str, teach: set[int], ask: set[int]):
-    root = fake_datasets.ntu(tmp_path / "a", ("drink water", "hug other person"))
-    data = read_dataset(root, "ntu", {"split": split})
-    for name, subjects in (("train", teach), ("test", ask)):
-        assert {item.group for item in data.subset(name).items} == {
-            f"subject {n}" for n in subjects
-        }
-    pairs = read_dataset(root, "ntu", {"classes": 26, "split": split})
-    assert pairs.subset("test").labels == {"hug other person"}
-    assert len(pairs.labels) == 26
+EVALS = Path(__file__).resolve().parents[3] / "evals"
 
 
-def test_ntu_without_its_bodies_and_with_other_options(tmp_path: Path):
-    root = fake_datasets.ntu(tmp_path / "a")
+def lists_of_ntu(root: Path, *classes: str) -> str:
+    """Run ``evals/ntu.py`` on a folder; what it prints."""
+    command = [sys.executable, str(EVALS / "ntu.py"), str(root), "--classes", *classes]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_names_of_ntu_state_who_teaches(tmp_path: Path):
+    root = fake_datasets.ntu(tmp_path / "a", (1, 55))
     (root / "NTU_RGBD_samples_with_missing_skeletons.txt").write_text("3\nS001C001P001R001A001\n")
-    data = read_dataset(root, "ntu")
-    assert data.notes == ("1 recordings without a body are left out",)
-    assert len(data.subset("train")) == 3
-    for options, said in [
-        ({"classes": 61}, "classes are 60, 120, 26"),
-        ({"split": "person"}, "splits subject, view, setup"),
-        ({"classes": 26}, "no recording of these 26 actions"),
-    ]:
-        refused(DatasetError, said, read_dataset, root, "ntu", options)
+    lists_of_ntu(root, "60", "26")
+    for card, teach, ask in (
+        ("ntu60_subject", {1, 4}, {3, 6}),
+        ("ntu60_view", {3, 4}, {1, 6}),
+        ("ntu26_setup", {3, 6}, {1, 4}),
+    ):
+        options = read_card(EVALS / "published" / f"skeleton-net_{card}.toml").card.data.options
+        data = read_dataset(root, "lists", options)
+        for name, subjects in (("train", teach), ("test", ask)):
+            names = [item.path.name for item in data.subset(name).items]
+            assert {int(recording[9:12]) for recording in names} == subjects
+            assert not data.subset(name).missing
+            assert "S001C001P001R001A001.skeleton" not in names
+    assert data.subset("test").labels == {"hug other person"}
+    assert data.subset("test").labels < set(data.labels)
 
 
-@pytest.mark.parametrize("classes", [60, 120, 26])
-def test_lists_of_ntu_are_the_labels_of_its_layout(tmp_path: Path, classes: int):
-    root = fake_datasets.ntu(tmp_path / "a", ("drink water", "hug other person"))
-    file = Path(__file__).resolve().parents[3] / "evals" / "lists" / f"ntu{classes}.txt"
-    labels = read_dataset(root, "ntu", {"classes": classes}).labels
-    assert list(labels) == file.read_text("utf-8").splitlines()
+@pytest.mark.parametrize("classes", ["60", "120", "26"])
+def test_labels_of_ntu_are_the_list_that_a_model_is_given(tmp_path: Path, classes: str):
+    root = fake_datasets.ntu(tmp_path / "a", (55,))
+    assert f"ntu{classes}_view_test.txt: 2 recordings" in lists_of_ntu(root, classes)
+    given = (EVALS / "lists" / f"ntu{classes}.txt").read_text("utf-8")
+    assert (root / f"ntu{classes}_labels.txt").read_text("utf-8") == given
 
 
 @pytest.mark.parametrize(
