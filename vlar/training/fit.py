@@ -209,22 +209,6 @@ def fit(
     return _adapted(_timed(fitted, begin), dataset, examples, options)
 
 
-def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> FittedAdapter:
-    """Train an adapter that reads features, and weigh it against the best closed form.
-
-    Args:
-        task: What is trained.
-        dataset: n examples.
-        features: (n, T, F) their frame features from the wrapped encoder.
-    """
-    begin = time.process_time()
-    source, (task, *_) = FeatureSource(features), task.variants()
-    cost = _cost(task, dataset, source, FitOptions())
-    fitted = _fitted(task, *train_on(task, dataset, source, on_step=cost))
-    stacked = stacking_weights(task, dataset, source, long=cost.is_long())
-    return _stacked(_timed(fitted, begin), dataset, features, stacked)
-
-
 def _timed(fitted: FittedAdapter, begin: float) -> FittedAdapter:
     """The same with the CPU time since ``begin`` in its report."""
     seconds = round(time.process_time() - begin, 1)

@@ -19,9 +19,10 @@ from vlar.heads.fewshot.base import FewShotHead
 from vlar.heads.fewshot.stacking import fit_stacking
 from vlar.heads.signatures import signature
 from vlar.model.model import Model
-from vlar.training import hyperparameters
-from vlar.training.fit import fit_features
+from vlar.training import fit, hyperparameters
+from vlar.training.fusion_weights import train_on
 from vlar.training.hyperparameters import load_recipe
+from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask, attach
 
 SETTINGS = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
@@ -47,11 +48,13 @@ def support(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_temporal_beside_a_closed_form():
-    features, task = ordered_clips(16)
+    features, examples = ordered_clips(16)
     plan = replace(load_recipe("temporal/adapt"), epochs=30, batch=16, learning_rate=5e-3)
-    fitted = fit_features(
-        TrainingTask(FakeEncoder(), "temporal", plan, "r", SETTINGS), task, features
-    )
+    task, *_ = TrainingTask(FakeEncoder(), "temporal", plan, "r", SETTINGS).variants()
+    source = FeatureSource(features)
+    trained = fit._fitted(task, *train_on(task, examples, source))
+    weights = fit.stacking_weights(task, examples, source, long=False)
+    fitted = fit._stacked(trained, examples, features, weights)
     assert fitted.report.steps == 30
     assert 0 <= fitted.report.closed_weight <= 1
     assert fitted.report.trained_weight > 0

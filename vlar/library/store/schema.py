@@ -25,6 +25,7 @@ from vlar.library.store.trust import (
     require_schema,
     secure,
 )
+from vlar.toml import read_toml
 
 APPLICATION_ID = 0x766C6172  # "vlar", in the header of the file
 FILE_NAME = "library.sqlite"
@@ -43,72 +44,9 @@ _DAMAGE = (
     "unsafe use",
 )
 
-# Row ids are never reused (AUTOINCREMENT) and a vector is never changed in place, so an id stands
-# for one vector for ever. Caches rely on that: they need only the new ids and the deleted ones.
-_V1 = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE videos (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        path TEXT NOT NULL UNIQUE,
-        content_hash TEXT NOT NULL,
-        size INTEGER NOT NULL,
-        mtime_ns INTEGER NOT NULL,
-        duration_s REAL NOT NULL,
-        unreadable_windows INTEGER NOT NULL DEFAULT 0,
-        added_at_s REAL NOT NULL
-    )""",
-    "CREATE INDEX videos_by_content ON videos (content_hash)",
-    """CREATE TABLE rows (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        video_id INTEGER NOT NULL REFERENCES videos (id) ON DELETE CASCADE,
-        start_s REAL NOT NULL,
-        end_s REAL NOT NULL,
-        vector BLOB NOT NULL
-    )""",
-    "CREATE UNIQUE INDEX rows_by_time ON rows (video_id, start_s, end_s)",
-    # A table of its own: a context is up to a hundred times as large as a vector, and
-    # reading all vectors must not step over it. All have one shape (meta: context_shape).
-    """CREATE TABLE contexts (
-        row_id INTEGER PRIMARY KEY REFERENCES rows (id) ON DELETE CASCADE,
-        tokens BLOB NOT NULL
-    )""",
-    "CREATE TABLE tombstones (row_id INTEGER PRIMARY KEY)",
-    """CREATE TRIGGER rows_leave_a_tombstone AFTER DELETE ON rows
-        BEGIN INSERT INTO tombstones (row_id) VALUES (old.id); END""",
-    """CREATE TABLE tags (
-        video_id INTEGER NOT NULL REFERENCES videos (id) ON DELETE CASCADE,
-        key TEXT NOT NULL,
-        value TEXT NOT NULL,
-        PRIMARY KEY (video_id, key)
-    ) WITHOUT ROWID""",
-    "CREATE INDEX tags_by_value ON tags (key, value)",
-    "INSERT INTO meta VALUES ('library_id', lower(hex(randomblob(16))))",
-    "INSERT INTO meta VALUES ('generation', '0')",
-)
-# A checksum shows which row has a flipped bit. The generation of a tombstone shows which caches
-# still hold the row: those made up to it. Caches of format 1 are not read any more.
-_V2 = (
-    "ALTER TABLE rows ADD COLUMN checksum INTEGER",
-    "UPDATE rows SET checksum = row_checksum(start_s, end_s, vector)",
-    "ALTER TABLE contexts ADD COLUMN checksum INTEGER",
-    "UPDATE contexts SET checksum = row_checksum(0, 0, tokens)",
-    "DROP TRIGGER rows_leave_a_tombstone",
-    "DROP TABLE tombstones",
-    "CREATE TABLE tombstones (row_id INTEGER PRIMARY KEY, generation INTEGER NOT NULL)",
-    """CREATE TRIGGER rows_leave_a_tombstone AFTER DELETE ON rows
-        BEGIN INSERT INTO tombstones (row_id, generation) VALUES
-        (old.id, (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')); END""",
-)
-# A row is the whole frame (track 0, no box) or one person of the window: a track of the recording
-# from 1, and a box (``vlar.library.rows.RowPerson``). Checksums of whole frames stay as they are.
-_V3 = (
-    "ALTER TABLE rows ADD COLUMN track INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE rows ADD COLUMN box BLOB",
-    "DROP INDEX rows_by_time",
-    "CREATE UNIQUE INDEX rows_by_time ON rows (video_id, track, start_s, end_s)",
-)
 # Step n takes a file from version n to n + 1.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)
+_STEPS = read_toml(Path(__file__).with_name("migrations.toml").read_text(encoding="utf-8"))
+MIGRATIONS = tuple(tuple(map(str, step["statements"])) for step in _STEPS["step"])
 SCHEMA_VERSION = len(MIGRATIONS)
 
 

@@ -132,24 +132,6 @@ def sylvester(
     return turn @ np.where(sure, turned / np.where(sure, scale, 1.0), 0.0) @ vectors.T
 
 
-def ridge(X: Array, Z: Array, penalty: float, weights: Array | None = None) -> Float64:  # noqa: N803
-    """(k, d) of the plain ridge regression ``Z W X^T (X W X^T + penalty I)^-1``.
-
-    Args:
-        X: (n, d) features.
-        Z: (n, k) vectors.
-        penalty: At least 0.
-        weights: (n,); None weighs all alike.
-
-    Raises:
-        ModelError: as for ``SemanticMap.fit``.
-    """
-    x, z, w = _checked(X, Z, weights)
-    root = np.sqrt(w)[:, None]
-    x, back = reduced(root * x)
-    return _solve(x.T @ x, (root * z).T @ x, penalty) @ back.T
-
-
 def _start(
     cross: Float64, values: Float64, vectors: Float64, q: int, penalty: float
 ) -> tuple[Float64, Float64]:

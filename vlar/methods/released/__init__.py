@@ -21,20 +21,8 @@ FULL: dict[str, tuple[str, dict[str, Any]]] = {
     name: (str(row.pop("network")), row)
     for name, row in read_toml(Path(__file__).with_name("full.toml").read_text("utf-8")).items()
 }
-#: Where the number of classes is read from, and under which setting it goes.
-_CLASSES = {
-    "head.weight": "num_classes",
-    "classifier.weight": "num_labels",
-    "new_fc.weight": "classes",
-    "logits.conv3d.weight": "classes",
-    "conv3d_0c_1x1.conv3d.weight": "classes",
-    "lite_fc.weight": "classes",
-    "rgb_cls_head.fc_cls.weight": "classes",
-    "cls_head.fc_cls.weight": "classes",
-    "action.head_new.weight": "classes",
-    "classification_layer.weight": "train_classes",
-    "fusion_module.fc.rgb.weight": "classes",
-}
+#: Heads by their number of classes, and the networks that answer as encoders.
+NETWORKS = read_toml(Path(__file__).with_name("networks.toml").read_text("utf-8"))
 
 
 def build(name: str, config: dict[str, Any] | None = None) -> nn.Module:
@@ -106,7 +94,7 @@ def _renamed(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _of_file(name: str, state: dict[str, Tensor]) -> dict[str, Any]:
     """Settings that the shapes of a file give."""
     settings: dict[str, Any] = {}
-    for key, setting in _CLASSES.items():
+    for key, setting in NETWORKS["classes"].items():
         if key in state and setting in FULL[name][1]:
             settings[setting] = len(state[key])
     first = {"i3d": "Conv3d_1a_7x7", "i3d_hassony2": "conv3d_1a_7x7"}.get(name)

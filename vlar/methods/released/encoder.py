@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError, UsageError
 from vlar.files.reading import read_file
+from vlar.methods.released import NETWORKS
 from vlar.registry import register
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 _OPTIONS = ("device", "precision", "labels", "frames", "size")
 NO_LABELS = "none"  # in place of a file
 _MOST_LABELS = 1_000_000  # bytes
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_SCALES = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "plain": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
 _BLUE_FIRST = (104.0, 117.0, 128.0)
 
 
@@ -54,68 +57,9 @@ class _Network:
     order: str
 
 
-_FAMILIES: Mapping[str, tuple[_Network, ...]] = {
-    "i3d": (
-        _Network("i3d", "Conv3d_1a_7x7.conv3d.weight", "logits", 64, 224, _HALF, "channels"),
-        _Network(
-            "i3d_hassony2",
-            "conv3d_1a_7x7.conv3d.weight",
-            "conv3d_0c_1x1",
-            64,
-            224,
-            _HALF,
-            "channels",
-        ),
-    ),
-    "gsf": (
-        _Network(
-            "gsf_bninception", "base_model.conv1_7x7_s2.weight", "new_fc", 16, 224, _PLAIN, "bgr"
-        ),
-        _Network(
-            "gsf_inceptionv3", "base_model.conv_Conv2D.weight", "new_fc", 16, 229, _PLAIN, "bgr"
-        ),
-        _Network(
-            "gsf_resnet50",
-            "base_model.layer1.0.gsf.bn.weight",
-            "new_fc",
-            16,
-            224,
-            _IMAGENET,
-            "frames",
-        ),
-    ),
-    "adafuse": (
-        _Network(
-            "adafuse_shared",
-            "base_model.gate_fc0s.128_192.weight",
-            "new_fc",
-            8,
-            224,
-            _IMAGENET,
-            "frames",
-        ),
-        _Network(
-            "adafuse_last",
-            "base_model.layer4.0.policy_net.gate_fc0.weight",
-            "new_fc",
-            8,
-            224,
-            _IMAGENET,
-            "frames",
-        ),
-    ),
-    "videomae-v2": (
-        _Network(
-            "videomae_v1_transformers",
-            "videomae.encoder.layer.0.output.dense.weight",
-            "classifier",
-            16,
-            224,
-            _IMAGENET,
-            "batch",
-        ),
-        _Network("videomae_v2", "fc_norm.weight", "head", 16, 224, _IMAGENET, "channels"),
-    ),
+_FAMILIES = {
+    family: tuple(_Network(**{**row, "scale": _SCALES[row["scale"]]}) for row in rows)
+    for family, rows in NETWORKS["families"].items()
 }
 
 
