@@ -97,9 +97,8 @@ class RecordingRecord:
     def as_row(self) -> VideoRow:
         """Row of ``vlar index list``."""
         tags = dict(sorted(self.tags.items()))
-        return VideoRow(
-            self.path, self.duration_s, self.rows, self.added_at_s, tags, self.unreadable
-        )
+        facts = self.duration_s, self.rows, self.added_at_s, tags, self.unreadable
+        return VideoRow(self.path, *facts, self.content_hash)
 
     def to_record(self) -> dict[str, Any]:
         """The entity that commits it."""

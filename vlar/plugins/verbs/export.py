@@ -40,7 +40,6 @@ def export(
 
     Examples:
         vlar export clip clip-onnx
-        vlar export openclip:ViT-B-16/openai clip-onnx --force
         vlar export mine mine.onnx
         vlar export lite --web page --labels "riding a bike, hugging"
     """
