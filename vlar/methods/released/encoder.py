@@ -43,7 +43,7 @@ class _Network:
         head: Module whose input are the features.
         frames: Frames of a clip.
         size: Pixels of a side.
-        scale: Mean and deviation of the colours.
+        scale: Name in ``_SCALES`` of the mean and deviation of the colours.
         order: ``channels`` (N, 3, T, H, W), ``frames`` (N, 3 T, H, W), ``batch`` (N, T, 3, H, W),
             or ``bgr`` as ``frames`` with values up to 255.
     """
@@ -53,12 +53,12 @@ class _Network:
     head: str
     frames: int
     size: int
-    scale: tuple[tuple[float, float, float], tuple[float, float, float]]
+    scale: str
     order: str
 
 
 _FAMILIES = {
-    family: tuple(_Network(**{**row, "scale": _SCALES[row["scale"]]}) for row in rows)
+    family: tuple(_Network(**row) for row in rows)
     for family, rows in NETWORKS["families"].items()
 }
 
@@ -159,7 +159,7 @@ class ReleasedEncoder(Encoder):
         size = int(config.get("img_size", config.get("image_size", size)))
         frames = number("frames", options["frames"], int) if "frames" in options else row.frames
         frames = int(config.get("all_frames", config.get("num_frames", frames)))
-        pixels = Pixels(size, size, *row.scale, interpolation="bilinear")
+        pixels = Pixels(size, size, *_SCALES[row.scale], interpolation="bilinear")
         head: Any = getattr(network, row.head)
         layer = getattr(head, "conv3d", head)
         if options.get("labels") == NO_LABELS or not hasattr(layer, "weight"):
