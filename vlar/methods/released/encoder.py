@@ -58,8 +58,7 @@ class _Network:
 
 
 _FAMILIES = {
-    family: tuple(_Network(**row) for row in rows)
-    for family, rows in NETWORKS["families"].items()
+    family: tuple(_Network(**row) for row in rows) for family, rows in NETWORKS["families"].items()
 }
 
 
