@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from vlar import registry
-from vlar.apps.cli import output, receipts
+from vlar.apps.cli import output
 from vlar.errors import UsageError, VlarError
 from vlar.files import resources
 from vlar.formatting import counted
@@ -71,6 +71,7 @@ def doctor(
 
         from vlar.apps.cli.app import app
 
+        receipts = registry.shelf("apps.receipts", "a receipt")
         return receipts.check(receipt, root, signers, get_command(app))
     if root is not None or signers is not None:
         raise UsageError("--root and --signers belong to a RECEIPT; name its file")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlar import registry
-from vlar.apps.cli import receipts
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.types import Failure
 
+#: Called with each model that a verb loads; a record of its answer (``--receipt``) is one.
+model_watchers: list[Callable[[Model], None]] = []
 _NEVER_VIDEOS = ("skeleton", "imu", "depth", "events")  # sensors whose recordings no video holds
 
 
@@ -232,7 +233,10 @@ def load_model(
 
         with Library(library) as opened:
             spec, dtype = in_type_of(spec, opened.info().model)
-    return receipts.watched(load(spec, device=device, dtype=dtype))
+    model = load(spec, device=device, dtype=dtype)
+    for watch in model_watchers:
+        watch(model)
+    return model
 
 
 def concepts(library: str | None) -> Mapping[str, Concept] | None:

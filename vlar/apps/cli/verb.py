@@ -13,12 +13,13 @@ from typing import Any, cast
 import typer
 from typer.core import TyperCommand
 
-from vlar.apps.cli import options, output, receipts
+from vlar.apps.cli import options, output
 from vlar.apps.cli.exits import EXIT_NOTHING_USABLE, run
 from vlar.apps.cli.options import VerbOptions
 from vlar.options import COMMON, FILES, GROUPS, MACHINE, Choices, Option
-from vlar.registry import unknown_name
+from vlar.registry import shelf, unknown_name
 
+RECEIPT_VERBS = ("classify", "query", "timeline")
 _EXAMPLES = "Examples:"
 _SHORT_HELP = 100  # characters of a verb's line in a list of verbs
 _NEAR = 0.7  # likeness of an option that may be meant
@@ -77,7 +78,7 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
     accepted = inspect.signature(function).parameters
     hidden = ("as_json",) if function.__name__ in _NO_JSON else ()
     added = {name: _FLAGS[name] for name in _FLAGS if name not in accepted and name not in hidden}
-    if function.__name__ in receipts.VERBS:
+    if function.__name__ in RECEIPT_VERBS:
         added["receipt"] = _RECEIPT
     options_made = options.parameters(function, added)
     parameters = list(options_made.parameters)
@@ -115,6 +116,7 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
             if receipt is None:
                 return call()
             defaults = {row.name: row.default for row in parameters}
+            receipts = shelf("apps.receipts", "--receipt")
             return receipts.write(receipt, function.__name__, typed, defaults, call)
 
         output.set_options(options_made.spellings())

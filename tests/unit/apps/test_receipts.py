@@ -14,7 +14,7 @@ import pytest
 import vlar
 from tests.command_line import invoke
 from tests.fixtures.models_1 import tiny
-from vlar.apps.cli import receipts
+from vlar.apps import receipts
 
 LABELS = "riding a bike, cooking"
 

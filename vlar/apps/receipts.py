@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlar.apps.cli import output
+from vlar.apps.cli import inputs, output
+from vlar.apps.cli.verb import RECEIPT_VERBS
 from vlar.errors import UsageError, VlarError, explained, one_line
 from vlar.version import environment
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.types import Clip, JsonDict
 
-VERBS = ("classify", "query", "timeline")
 FORMAT = "vlar receipt 1"
 #: In the order in which they are compared.
 PARTS = ("recording", "frames", "weights", "labels", "settings", "answer")
@@ -95,28 +95,19 @@ class Run:
         return encode(clips)
 
 
-_run: Run | None = None
-
-
 @contextmanager
 def recorded() -> Generator[Run]:
     """Record of the verb that runs inside."""
-    global _run
-    _run = run = Run()
+    run = Run()
     output.keep(run.rows)
+    inputs.model_watchers.append(run.watch)
     try:
         yield run
     finally:
-        _run = output.keep(None)
+        output.keep(None)
+        inputs.model_watchers.remove(run.watch)
         for name in ("encode", "session") if hasattr(run, "model") else ():
             vars(run.model.encoder).pop(name, None)
-
-
-def watched(model: Model) -> Model:
-    """A model, whose clips are noted where a receipt is made."""
-    if _run is not None:
-        _run.watch(model)
-    return model
 
 
 def write(
@@ -341,7 +332,8 @@ def _checked(value: Any) -> JsonDict:
     texts += [settings[name] for name in ("library", "text") if is_query]
     texts += value["hashes"].values()
     flat = [text for row in texts for text in (row if isinstance(row, tuple) else (row,))]
-    if settings["verb"] not in VERBS or not all(isinstance(t, str) and "\0" not in t for t in flat):
+    is_verb = settings["verb"] in RECEIPT_VERBS
+    if not is_verb or not all(isinstance(t, str) and "\0" not in t for t in flat):
         raise ValueError("a path, a hash or the verb is not a text that it can be")
     for name, option in settings["options"].items():
         listed = option if isinstance(option, list) else [option]
