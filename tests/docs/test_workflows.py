@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,71 @@ def test_a_release_is_published_without_a_token_and_with_its_materials():
     assert {"actions/attest-build-provenance", "actions/attest-sbom"} <= set(used)
     assert "pypa/gh-action-pypi-publish" in used
     assert jobs["publish"]["permissions"] == {"id-token": "write"}
+
+
+def rehearse() -> Any:
+    """The module of ``.ci/rehearse``, which has no ending."""
+    path = str(ROOT / ".ci" / "rehearse")
+    loader = SourceFileLoader("rehearse", path)
+    spec = spec_from_loader("rehearse", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_the_wheel_is_tried_on_each_python_that_is_promised():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))["jobs"]
+    named = re.findall(r"Python :: (3\.\d+)\"", (ROOT / "pyproject.toml").read_text("utf-8"))
+    assert jobs["wheel"]["strategy"]["matrix"]["python"] == named
+    assert jobs["publish"]["needs"] == ["build", "wheel"]
+
+
+REHEARSED = """
+jobs:
+  lacking:
+    strategy: {matrix: {python: ["3.0"]}}
+    steps:
+      - uses: actions/setup-python@v5
+        with: {python-version: "${{ matrix.python }}"}
+      - name: write
+        run: exit 1
+  write:
+    steps:
+      - name: write
+        env: {TAG: "${{ github.ref_name }}"}
+        run: mkdir out && echo "$TAG" > out/tag
+      - uses: actions/upload-artifact@v4
+        with: {name: made, path: out/}
+  read:
+    steps:
+      - uses: actions/download-artifact@v4
+        with: {name: made, path: in/}
+      - name: compare
+        run: grep -q WORD in/tag | cat
+      - uses: pypa/gh-action-pypi-publish@release/v1
+"""
+
+
+@pytest.mark.parametrize(("word", "status"), [(vlar.__version__, 0), ("another", 1)])
+def test_commands_of_a_workflow_are_rehearsed_and_a_fault_stops_the_job(
+    word: str,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    module = rehearse()
+    (tmp_path / "w.yml").write_text(REHEARSED.replace("WORD", word), "utf-8")
+    monkeypatch.setattr(module, "WORKFLOW", tmp_path / "w.yml")
+    monkeypatch.setattr(sys, "argv", ["rehearse", "--keep", str(tmp_path / "kept")])
+    assert module.main() == status
+    text = capfd.readouterr().out
+    assert "lacking 3.0 | actions/setup-python@v5 | not run: no Python 3.0 on this" in text
+    assert "lacking 3.0 | write | not reached" in text
+    assert (tmp_path / "kept/made/tag").read_text() == f"v{vlar.__version__}\n"
+    last = "not reached" if status else "not run: only the host can"
+    assert f"read | pypa/gh-action-pypi-publish@release/v1 | {last}" in text
 
 
 def test_the_citation_names_this_version():
