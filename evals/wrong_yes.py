@@ -15,6 +15,9 @@ objects   of the wrong texts with .5 or more: share where the objects alone stil
 balanced  mean of "yes" to the true sentences and of "no" to the wrong ones of a kind
 pairs     a true and a wrong text of one kind in one list: the wrong one states .5 or more; right
 strangers the same wrong sentences, asked of clips of labels that are not theirs: the control
+area      area under the ROC curve of true against wrong texts of a kind: by what is stated, by the
+          objects and by the movement alone (each standardised over everyday actions), by the lesser
+          of both ("a yes needs both"), and by what is stated and the lesser together
 """
 
 from __future__ import annotations
@@ -31,11 +34,14 @@ from harness import HALVES, arguments, echo, store, table
 import vlar
 from vlar.errors import VlarError
 from vlar.heads.base import verdict
-from vlar.types import Encoded, Float64
+from vlar.library.query.feedback import log_odds
+from vlar.types import Encoded, Float32, Float64
 
 SENTENCES = Path(__file__).parent / "lists" / "wrong_sentences.csv"
 WRONG = ("act", "object", "noun")
 TRUE = {"act": "true", "object": "true", "noun": "true noun"}
+BLOCKS = ("objects", "motion")
+WAYS = ("stated", "objects", "movement", "lesser", "stated and lesser")
 VERDICTS = ("yes", "unsure", "no")
 
 
@@ -83,10 +89,10 @@ class Half:
         shares, carried, n_clips = list[list[float]](), list[tuple[float, float]](), 0
         for label, texts in self.sentences.items():
             of_label = self.labels == label
-            where = np.flatnonzero(~np.isin(self.labels, [label]) if strangers else of_label)
-            p = stated(self.model, texts.get(kind, ()), [self._rows[row] for row in where])
+            where = np.flatnonzero(~of_label if strangers else of_label)
+            p = stated(self.model, texts[kind], self._of(where))
             n_clips += len(where) * len(p)
-            for text, row in zip(texts.get(kind, ()), p, strict=True):
+            for text, row in zip(texts[kind], p, strict=True):
                 told = [verdict(float(value)) for value in row]
                 counts = [told.count(name) / len(told) for name in VERDICTS]
                 shares.append([float((row >= 0.5).mean()), *counts])
@@ -113,10 +119,52 @@ class Half:
             for true in texts[TRUE[kind]]:
                 for wrong in texts[kind]:
                     listed = self.model.classifier([true, wrong])
-                    p = listed.scores([self._rows[row] for row in where]).probability
+                    p = listed.scores(self._of(where)).probability
                     rows.append(((p[:, 1] >= 0.5).mean(), (p[:, 0] > p[:, 1]).mean()))
         wrong, right = np.mean(rows, axis=0).round(3).tolist()
         return {"lists": len(rows), "wrong stated": wrong, "right": right}
+
+    def areas(self, kind: str) -> dict[str, float]:
+        """Areas under the ROC curve of true against wrong texts; every text weighs the same."""
+        rows: dict[str, list[np.ndarray]] = {}
+        sides, weights = list[np.ndarray](), list[np.ndarray]()
+        for label, texts in self.sentences.items():
+            where = np.flatnonzero(self.labels == label)
+            asked = [(text, name) for name in (TRUE[kind], kind) for text in texts[name]]
+            odds = log_odds(stated(self.model, [text for text, _ in asked], self._of(where)))
+            queries = self.model.words.encode_queries([text for text, _ in asked])
+            objects, movement = (self._standardised(queries, where, b) for b in BLOCKS)
+            lesser = np.minimum(objects, movement)
+            values = (odds, objects, movement, lesser, odds + lesser)
+            for name, part in zip(WAYS, values, strict=True):
+                rows.setdefault(name, []).append(part.ravel())
+            true = np.array([name == TRUE[kind] for _, name in asked])
+            sides.append(np.repeat(true, len(where)))
+            weights.append(np.full(odds.size, 1 / len(where)))
+        side, weight = np.concatenate(sides), np.concatenate(weights)
+        pairs = weight[side][:, None] * weight[~side]
+        areas: dict[str, float] = {}
+        for name, parts in rows.items():
+            values = np.concatenate(parts)
+            ahead = np.sign(values[side][:, None] - values[~side]) / 2 + 0.5
+            areas[name] = round(float((ahead * pairs).sum() / pairs.sum()), 3)
+        return areas
+
+    def _of(self, where: np.ndarray) -> list[Encoded]:
+        return [self._rows[row] for row in where]
+
+    def _standardised(self, queries: Float32, where: np.ndarray, name: str) -> Float64:
+        """(C, N) products of one block of texts and clips, over those of everyday actions."""
+        start = 0
+        for block in self.model.words.encoder.blocks:
+            part = slice(start, start + block.width)
+            start += block.width
+            if block.name == name:
+                clips = self.vectors[where, part].astype(np.float64)
+                bank = clips @ self.model.words.background[:, part].T
+                spread = bank.std(axis=1) + 1e-6
+                return (queries[:, part] @ clips.T - bank.mean(axis=1)) / spread
+        return np.zeros((len(queries), len(where)))
 
     def figures(self) -> dict[str, Any]:
         """All figures of the half."""
@@ -126,6 +174,7 @@ class Half:
             found[kind]["balanced"] = round(both / 2, 3)
             found[f"{kind}, strangers"] = self.kind(kind, strangers=True)
             found[f"{kind}, pairs"] = self.pairs(kind)
+            found[f"{kind}, area"] = self.areas(kind)
         return found
 
 
