@@ -43,6 +43,7 @@ SIZES = {40: 8, 200: 8, 1000: 4}  # recordings, and draws of them
 ABSENT = {40: 40, 200: 20}
 FOLDS = 5
 RESAMPLED = 1000
+FOLDER_FPS = 25  # of a folder of frames, as vlar reads it
 MISS = 0.2
 JUDGED = 10
 
@@ -54,7 +55,7 @@ def second_halves(model: vlar.Model, folder: Path, cache: Path | None) -> Float3
     rows = manifest(folder)
     for row in rows:
         if row["path"] not in vectors:
-            end = float(row["duration_s"])
+            end = float(row["duration_s"] or int(row["frames"]) / FOLDER_FPS)
             side = model.words.shorter_side or None
             window, n_frames = Window(end / 2, end), model.words.n_frames
             clip = read_clip(folder / row["path"], window, n_frames, shorter_side=side)
